@@ -1,0 +1,280 @@
+"""Every error of the library, in one tree.
+
+Two class flags decide what happens next, so nobody needs a ladder of ``isinstance``:
+``retry`` (ask the same vendor again) and ``failover`` (ask the next vendor).
+
+::
+
+    DataError
+    ├── ConfigError (ValueError)          RulesError · MissingCredentialsError · UnknownProviderError
+    │                                     · MissingExtraError
+    ├── QueryError (ValueError)           BadSymbolError · BadTimeframeError · BadRangeError
+    │   └── NoProviderError (RuntimeError)
+    ├── ProviderError
+    │   ├── TransientError                ProviderTimeoutError · UnavailableError · RateLimitedError
+    │   ├── RefusedError                  AuthenticationError · EntitlementError
+    │   ├── UnsupportedError              SymbolNotFoundError · CapabilityError
+    │   ├── NoDataError                   it answered, and there is nothing
+    │   ├── ResponseFormatError           it answered, and we cannot read it
+    │   ├── QualityError                  it answered bars that cannot be bars
+    │   ├── KindMismatchError             it answered bars of another kind than the series holds
+    │   └── CircuitOpenError              we did not ask
+    ├── AllProvidersFailedError (RuntimeError)
+    ├── IncompleteDataError (RuntimeError)
+    └── CacheError                        CorruptEntryError · FormatVersionError · LockTimeoutError
+                                          · StorageError
+
+``IncompleteDataWarning`` is the warning of a partial answer.
+
+Messages say what, for whom, which bound, what to do; never a key, a query string or a whole body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _rebuild(cls: type[DataError], args: tuple[Any, ...], state: dict[str, Any]) -> DataError:
+    """Make an error again from its pickled parts without calling its constructor."""
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class DataError(Exception):
+    """The root of all errors raised by this library.
+
+    Args:
+        message: what happened, for whom, and which bound was hit.
+        provider: the vendor concerned, where there is one.
+        symbol: the symbol concerned, where there is one.
+        hint: what the user can do about it; it is printed after the message.
+    """
+
+    retry: ClassVar[bool] = False
+    failover: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str | None = None,
+        symbol: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.provider = provider
+        self.symbol = symbol
+        self.hint = hint
+
+    def __str__(self) -> str:
+        message = str(self.args[0]) if self.args else ""
+        return f"{message} ({self.hint})" if self.hint else message
+
+    def __reduce__(self) -> tuple[Callable[..., DataError], tuple[Any, ...]]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+# --- configuration -------------------------------------------------------------------------
+
+
+class ConfigError(DataError, ValueError):
+    """Something in the configuration cannot be used as it stands."""
+
+
+class RulesError(ConfigError):
+    """A configuration file is wrong; ``problems`` lists every mistake as ``path: what``."""
+
+    def __init__(self, message: str, *, problems: Sequence[str] = (), **context: str | None) -> None:
+        super().__init__(message, **context)
+        self.problems = tuple(problems)
+
+
+class MissingCredentialsError(ConfigError):
+    """No vendor that could answer has its key set."""
+
+
+class UnknownProviderError(ConfigError):
+    """A vendor was named that does not exist here."""
+
+
+class MissingExtraError(ConfigError):
+    """An optional package is needed; the message names the extra to install."""
+
+
+# --- the caller's mistakes -----------------------------------------------------------------
+
+
+class QueryError(DataError, ValueError):
+    """The request itself cannot be understood or can never be answered."""
+
+
+class BadSymbolError(QueryError):
+    """The symbol is empty, too long, contains what no symbol contains, or is ambiguous."""
+
+
+class BadTimeframeError(QueryError):
+    """The timeframe is not one of ours."""
+
+
+class BadRangeError(QueryError):
+    """The range is empty, reversed, not a time, or lies in the future."""
+
+
+class NoProviderError(QueryError, RuntimeError):
+    """No vendor is configured for this symbol and timeframe."""
+
+
+# --- what vendors do -----------------------------------------------------------------------
+
+
+class ProviderError(DataError):
+    """A vendor did not give us bars we can use; another one may."""
+
+    failover = True
+
+
+class TransientError(ProviderError):
+    """It may work in a moment: the same vendor is asked again within its budget."""
+
+    retry = True
+
+
+class ProviderTimeoutError(TransientError):
+    """The vendor did not answer in time."""
+
+
+class UnavailableError(TransientError):
+    """The vendor is down, unreachable, or answered with a server error."""
+
+
+class RateLimitedError(TransientError):
+    """The vendor asked us to slow down; ``retry_after`` is in seconds where it said so."""
+
+    def __init__(self, message: str, retry_after: float | None = None, **context: str | None) -> None:
+        super().__init__(message, **context)
+        self.retry_after = retry_after
+
+
+class RefusedError(ProviderError):
+    """The vendor will not serve this account."""
+
+
+class AuthenticationError(RefusedError):
+    """The key is missing, wrong or expired."""
+
+
+class EntitlementError(RefusedError):
+    """The plan or the region does not include what was asked."""
+
+
+class UnsupportedError(ProviderError):
+    """The vendor cannot serve this request at all."""
+
+
+class SymbolNotFoundError(UnsupportedError):
+    """The vendor does not know the symbol."""
+
+
+class CapabilityError(UnsupportedError):
+    """The vendor does not serve this timeframe, asset class or depth of history."""
+
+
+class NoDataError(ProviderError):
+    """The vendor answered, and says positively that there is nothing."""
+
+
+class ResponseFormatError(ProviderError):
+    """The vendor answered, and the answer cannot be read."""
+
+
+class QualityError(ProviderError):
+    """The vendor answered rows that cannot be bars."""
+
+
+class KindMismatchError(ProviderError):
+    """The vendor's bars are of another kind than the series; they were not spliced to it."""
+
+
+class CircuitOpenError(ProviderError):
+    """The vendor failed lately and was not asked."""
+
+
+# --- the answer ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One vendor asked for one segment: who, how it ended, how long it took.
+
+    Attributes:
+        provider: the vendor asked.
+        outcome: ``"ok"``, ``"empty"`` or the name of the error class.
+        message: the error's own words, empty for ``ok``.
+        seconds: time spent on it.
+        start_ms, end_ms: the segment asked for, stamps ``[start, end)`` in UTC milliseconds.
+        rows: bars received.
+        requests: HTTP requests it took.
+    """
+
+    provider: str
+    outcome: str
+    message: str = ""
+    seconds: float = 0.0
+    start_ms: int = 0
+    end_ms: int = 0
+    rows: int = 0
+    requests: int = 0
+    error: DataError | None = None
+
+
+class AllProvidersFailedError(DataError, RuntimeError):
+    """Bars were missing, nobody could supply them and nothing was cached.
+
+    ``attempts`` lists every vendor that was asked, in order.
+    """
+
+    def __init__(self, message: str, *, attempts: Sequence[Attempt] = (), **context: str | None) -> None:
+        super().__init__(message, **context)
+        self.attempts = tuple(attempts)
+
+
+class IncompleteDataError(DataError, RuntimeError):
+    """``strict=True`` and the answer has holes; ``frame`` holds what could be had."""
+
+    def __init__(self, message: str, *, frame: pd.DataFrame | None = None, **context: str | None) -> None:
+        super().__init__(message, **context)
+        self.frame = frame
+
+
+class IncompleteDataWarning(UserWarning):
+    """The answer has holes, flagged rows or another kind than asked; see ``df.attrs``."""
+
+
+# --- the store -----------------------------------------------------------------------------
+
+
+class CacheError(DataError):
+    """The cache folder could not be used."""
+
+
+class CorruptEntryError(CacheError):
+    """A file of the cache is damaged; it has been kept in quarantine."""
+
+
+class FormatVersionError(CacheError):
+    """A file was written by a newer version of this library; it is left untouched."""
+
+
+class LockTimeoutError(CacheError):
+    """Another process holds the series' lock for too long."""
+
+
+class StorageError(CacheError):
+    """The operating system refused to read or write (full disk, permissions, I/O error)."""

@@ -1,0 +1,1 @@
+"""Values without behaviour beyond arithmetic: what the rest of the library talks in."""

@@ -1,0 +1,127 @@
+"""Bars as vendors give them, and as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .span import Span
+
+Floats = NDArray[np.float64]
+Stamps = NDArray[np.int64]
+PRICES = ("open", "high", "low", "close")
+NAN = float("nan")
+
+
+class Bar(NamedTuple):
+    """One bar as a vendor sent it, in our terms: stamp in milliseconds, plain floats.
+
+    The stamp is the bar's open in UTC; for daily and longer bars it is 00:00 of the session date
+    (Monday for weeks, the 1st for months). A missing value is NaN.
+    """
+
+    stamp_ms: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    adj_close: float = NAN
+
+
+@dataclass(frozen=True)
+class BarTable:
+    """Bars as columns of equal length; the arrays are not to be written to.
+
+    Attributes:
+        stamps: int64 milliseconds.
+        open, high, low, close, volume: float64.
+        adj_close: float64, or None where the vendor has none.
+    """
+
+    stamps: Stamps
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    adj_close: Floats | None = None
+
+    @classmethod
+    def empty(cls) -> BarTable:
+        """Return a table without rows."""
+        none = np.empty(0, dtype=np.float64)
+        return cls(np.empty(0, dtype=np.int64), none, none, none, none, none)
+
+    @classmethod
+    def from_bars(cls, bars: Sequence[Bar]) -> BarTable:
+        """Build columns from bars in the order given; nothing is sorted, dropped or checked."""
+        if not bars:
+            return cls.empty()
+        stamps = np.fromiter((b.stamp_ms for b in bars), dtype=np.int64, count=len(bars))
+        values = np.array([b[1:] for b in bars], dtype=np.float64)
+        adj = values[:, 5].copy()
+        columns = [values[:, i].copy() for i in range(5)]
+        return cls(stamps, *columns, None if np.isnan(adj).all() else adj)
+
+    def __len__(self) -> int:
+        return len(self.stamps)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the value columns held, in canonical order."""
+        base = (*PRICES, "volume")
+        return base if self.adj_close is None else (*base, "adj_close")
+
+    def values(self) -> list[Floats]:
+        """Return the value columns in the order of :attr:`columns`."""
+        held = [self.open, self.high, self.low, self.close, self.volume]
+        return held if self.adj_close is None else [*held, self.adj_close]
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> BarTable:
+        """Return the rows that a mask, an array of positions or a slice selects."""
+        adj = None if self.adj_close is None else self.adj_close[rows]
+        return BarTable(
+            self.stamps[rows], self.open[rows], self.high[rows], self.low[rows],
+            self.close[rows], self.volume[rows], adj,
+        )  # fmt: skip
+
+    def within(self, span: Span) -> BarTable:
+        """Return the rows whose stamps lie in ``span``; the table must be ascending."""
+        first, last = np.searchsorted(self.stamps, [span.start, span.end])
+        return self.take(slice(int(first), int(last)))
+
+    def with_adj_close(self, adj_close: Floats | None) -> BarTable:
+        """Return the same bars with another ``adj_close`` column."""
+        return replace(self, adj_close=adj_close)
+
+
+def concat(tables: Iterable[BarTable]) -> BarTable:
+    """Put tables one behind the other; ``adj_close`` is NaN where a part has none."""
+    parts = [t for t in tables if len(t)]
+    if not parts:
+        return BarTable.empty()
+    if len(parts) == 1:
+        return parts[0]
+    adj = None
+    if any(t.adj_close is not None for t in parts):
+        adj = np.concatenate(
+            [np.full(len(t), NAN) if t.adj_close is None else t.adj_close for t in parts]
+        )
+    names = ("stamps", *PRICES, "volume")
+    return BarTable(*(np.concatenate([getattr(t, n) for t in parts]) for n in names), adj)
+
+
+def merge(old: BarTable, new: BarTable) -> BarTable:
+    """Return both, ascending and unique; where both have a stamp the new row wins."""
+    both = concat([old, new])
+    if not len(both):
+        return both
+    order = np.argsort(both.stamps, kind="stable")
+    stamps = both.stamps[order]
+    last_of_its_stamp = np.append(stamps[1:] != stamps[:-1], True)
+    return both.take(order[last_of_its_stamp])

@@ -1,0 +1,128 @@
+"""What a vendor says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from .actions import Action
+from .bars import Bar, BarTable
+from .instant import MINUTE_MS
+from .instrument import AssetClass, Instrument
+from .kind import Adjustment, Basis, Kind
+from .span import Span
+from .timeframe import Timeframe
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How often a vendor may be asked; 0 means no such limit.
+
+    Attributes:
+        per_minute, per_second, per_day: units of cost allowed in that time.
+        burst: units that may go out at once.
+    """
+
+    per_minute: int = 0
+    per_second: float = 0.0
+    per_day: int = 0
+    burst: int = 5
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a vendor can serve; the router asks nobody for more than this.
+
+    Attributes:
+        asset_classes: classes it knows.
+        timeframes: our label to its own spelling.
+        page_bars: most bars in one answer; 0 when one answer holds any range.
+        page_days: most calendar days in one answer, by label; absent means no limit.
+        depth_days: how far back it goes, by label; absent means as far as the listing.
+        kinds: asset class to the kind of its bars; an empty ``unit`` is taken from the answer or
+            the instrument.
+        adjustment: what its prices are adjusted for.
+        settle_ms: how long after its close an intraday bar may still change.
+        dense: whether a bar without trades is sent all the same, so that a missing one is a hole.
+        actions: whether its answers carry splits and dividends.
+        has_forming: whether the running bar is in the answer.
+    """
+
+    asset_classes: frozenset[AssetClass]
+    timeframes: Mapping[str, str]
+    page_bars: int = 0
+    page_days: Mapping[str, int] = field(default_factory=dict)
+    depth_days: Mapping[str, int] = field(default_factory=dict)
+    kinds: Mapping[AssetClass, Kind] = field(default_factory=dict)
+    adjustment: Adjustment = "raw"
+    settle_ms: int = 2 * MINUTE_MS
+    dense: bool = True
+    actions: bool = False
+    has_forming: bool = True
+
+    def kind(self, instrument: Instrument, timeframe: Timeframe | None = None) -> Kind:
+        """Return the kind of bars it serves for ``instrument``.
+
+        Daily and longer bars are counted by sessions, whatever the anchor of shorter ones.
+        """
+        declared = self.kinds.get(instrument.asset_class, Kind())
+        if timeframe is not None and not timeframe.is_intraday and declared.anchor:
+            declared = replace(declared, anchor="session")
+        return declared.filled_from(Kind(unit=instrument.quote or ""))
+
+
+@dataclass(frozen=True)
+class FetchQuery:
+    """What to fetch from one vendor: stamps ``[start, end)`` of one instrument.
+
+    ``now_ms`` is the time of asking; vendors that want a range "up to now" use it.
+    """
+
+    instrument: Instrument
+    timeframe: Timeframe
+    span: Span
+    now_ms: int
+
+
+@dataclass(frozen=True)
+class BarPage:
+    """One answer, read.
+
+    Attributes:
+        bars: in any order, exactly as sent, stamps in our terms; nothing dropped.
+        actions: splits and dividends that came with them.
+        cursor: where the next page starts, in the vendor's own words; None when this is the last.
+        unit: currency or unit of prices where the answer says so.
+        next_ms: stamp from which to ask on when the vendor pages by time; None when done.
+    """
+
+    bars: Sequence[Bar]
+    actions: Sequence[Action] = ()
+    cursor: str | None = None
+    unit: str = ""
+    next_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """All that one vendor answered for one query, over all its pages.
+
+    Attributes:
+        table: the rows as received, in the order received; unchecked.
+        vendor: who answered.
+        kind, basis: what the rows are.
+        actions: splits and dividends in the answers.
+        server_now_ms: the earlier of our clock and the vendor's ``Date`` header.
+        requests: HTTP requests it took.
+        settle_ms, dense: as declared by the vendor.
+    """
+
+    table: BarTable
+    vendor: str
+    kind: Kind
+    basis: Basis
+    server_now_ms: int
+    actions: Sequence[Action] = ()
+    requests: int = 1
+    settle_ms: int = 2 * MINUTE_MS
+    dense: bool = True

@@ -1,0 +1,139 @@
+"""What is known about which stamps of a series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from .kind import Basis, Kind
+from .span import Span, coalesce
+
+State = Literal["final", "provisional", "empty", "suspect"]
+STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
+
+
+@dataclass(frozen=True)
+class Covered:
+    """One stretch of a series that was asked and answered.
+
+    Attributes:
+        span: the stamps ``[start, end)`` answered for.
+        state: ``final``; ``provisional`` (closed, not settled); ``empty`` (nothing there, with
+            ``reason``, until ``expires``); ``suspect`` (asked, but not to be trusted; not asked
+            again before ``expires``).
+        vendor, kind, basis, fetched_at: where the answer came from.
+        reason: why a stretch is empty or suspect.
+        expires: UTC milliseconds from when an empty or suspect stretch is asked again; None never.
+    """
+
+    span: Span
+    state: State
+    vendor: str = ""
+    kind: Kind = Kind()
+    basis: Basis = Basis()
+    fetched_at: int = 0
+    reason: str = ""
+    expires: int | None = None
+
+    def stands(self, now_ms: int) -> bool:
+        """Tell whether this still answers for its span at ``now_ms`` (an expired one does not)."""
+        return self.expires is None or now_ms < self.expires
+
+    def clip(self, span: Span) -> Covered | None:
+        """Return the part inside ``span``, or None."""
+        part = self.span.clip(span)
+        return None if part.is_empty else replace(self, span=part)
+
+    def same_source(self, other: Covered) -> bool:
+        """Tell whether the two may be one entry (all alike but span and fetch time)."""
+        return replace(self, span=other.span, fetched_at=other.fetched_at) == other
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping that is stored; defaults are left out."""
+        plain: dict[str, Any] = {"span": list(self.span), "state": self.state}
+        if self.state != "empty":
+            plain |= {"kind": self.kind.to_json(), "basis": self.basis.to_json()}
+        if self.vendor:
+            plain["vendor"] = self.vendor
+        if self.fetched_at:
+            plain["fetched_at"] = self.fetched_at
+        if self.reason:
+            plain["reason"] = self.reason
+        if self.expires is not None:
+            plain["expires"] = self.expires
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Covered:
+        """Read a stored mapping.
+
+        Raises:
+            ValueError: a state or adjustment this version does not know.
+        """
+        if plain["state"] not in STATES:
+            raise ValueError(f"unknown state {plain['state']!r}")
+        return cls(
+            span=Span(*plain["span"]),
+            state=plain["state"],
+            vendor=plain.get("vendor", ""),
+            kind=Kind.from_json(plain.get("kind", {})),
+            basis=Basis.from_json(plain["basis"]) if "basis" in plain else Basis(),
+            fetched_at=plain.get("fetched_at", 0),
+            reason=plain.get("reason", ""),
+            expires=plain.get("expires"),
+        )
+
+
+class Coverage(tuple[Covered, ...]):
+    """Ascending, disjoint stretches; what no stretch holds is missing."""
+
+    __slots__ = ()
+
+    def held(self, now_ms: int) -> list[Span]:
+        """Return the stamps that need not be asked for at ``now_ms``, coalesced.
+
+        Provisional stretches are held: whether they are due is the plan's question.
+        """
+        return coalesce(c.span for c in self if c.stands(now_ms))
+
+    def within(self, span: Span) -> Coverage:
+        """Return the stretches inside ``span``, clipped."""
+        return Coverage(part for c in self if (part := c.clip(span)) is not None)
+
+    def overlaid(self, newer: Iterable[Covered]) -> Coverage:
+        """Return the coverage after ``newer`` answers: where both speak the later one counts."""
+        held = list(self)
+        for fresh in newer:
+            if fresh.span.is_empty:
+                continue
+            kept: list[Covered] = []
+            for old in held:
+                kept += _outside(old, fresh.span)
+            held = [*kept, fresh]
+        return Coverage(_joined(sorted(held, key=lambda c: c.span)))
+
+
+def _outside(old: Covered, span: Span) -> list[Covered]:
+    """Return what is left of ``old`` beside ``span``."""
+    parts = (Span(old.span.start, min(old.span.end, span.start)),
+             Span(max(old.span.start, span.end), old.span.end))  # fmt: skip
+    return [replace(old, span=part) for part in parts if not part.is_empty]
+
+
+def _joined(ascending: Iterable[Covered]) -> Iterable[Covered]:
+    """Join neighbours that adjoin and come from the same source; the later fetch time stays."""
+    last: Covered | None = None
+    for item in ascending:
+        if last is not None and last.span.end == item.span.start and last.same_source(item):
+            last = replace(
+                last,
+                span=Span(last.span.start, item.span.end),
+                fetched_at=max(last.fetched_at, item.fetched_at),
+            )
+            continue
+        if last is not None:
+            yield last
+        last = item
+    if last is not None:
+        yield last

@@ -1,0 +1,61 @@
+"""Instants as integers: milliseconds since 1970-01-01 UTC, and their text forms.
+
+Inside the library a time is always such an integer (``*_ms``). Naive datetimes mean UTC, aware
+ones are converted.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+SECOND_MS = 1_000
+MINUTE_MS = 60 * SECOND_MS
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+WEEK_MS = 7 * DAY_MS
+
+_EPOCH = datetime(1970, 1, 1)
+_EPOCH_DATE = date(1970, 1, 1)
+
+
+def to_ms(moment: datetime) -> int:
+    """Return ``moment`` in UTC milliseconds; naive means UTC; microseconds are cut off."""
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def from_ms(ms: int) -> datetime:
+    """Return the naive UTC datetime of ``ms``."""
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+def day_ms(day: date) -> int:
+    """Return 00:00 of ``day`` as if it were UTC: the stamp of a session date."""
+    return (day - _EPOCH_DATE).days * DAY_MS
+
+
+def date_of(ms: int) -> date:
+    """Return the UTC date in which ``ms`` lies."""
+    return _EPOCH_DATE + timedelta(days=ms // DAY_MS)
+
+
+def year_of(ms: int) -> int:
+    """Return the UTC year in which ``ms`` lies."""
+    return date_of(ms).year
+
+
+def year_start(year: int) -> int:
+    """Return the first millisecond of ``year``."""
+    return day_ms(date(year, 1, 1))
+
+
+def iso(ms: int) -> str:
+    """Return ``ms`` as ``YYYY-MM-DDTHH:MM:SSZ`` (with ``.mmm`` only where it has milliseconds)."""
+    text = from_ms(ms).isoformat(timespec="milliseconds" if ms % SECOND_MS else "seconds")
+    return text + "Z"
+
+
+def parse_iso(text: str) -> int:
+    """Read an ISO 8601 text back into milliseconds; a text without zone means UTC."""
+    return to_ms(datetime.fromisoformat(text))

@@ -1,0 +1,97 @@
+"""What must not mix: the kind of a bar, and the basis of its prices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import date
+from typing import Any, Literal
+
+Adjustment = Literal["raw", "split", "all", "unknown"]
+ADJUSTMENTS: tuple[Adjustment, ...] = ("raw", "split", "all")
+
+_HARD = ("session", "anchor", "venue", "unit")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The kind of a series' bars. Price adjustment is not here: it is the :class:`Basis`.
+
+    An empty text means "not known yet": it agrees with anything and takes the value of the first
+    bars stored.
+
+    Attributes:
+        session: ``regular``, ``extended`` or ``24h``.
+        anchor: ``session`` (intraday bars counted from the session's open) or ``clock`` (on the
+            full minute or hour, whatever the open); daily and longer bars are ``session``.
+        venue: the exchange a price belongs to, ``aggregate`` for averages over venues,
+            ``consolidated`` for a national tape.
+        unit: the currency or unit of prices; ``GBp`` is not ``GBP``.
+        volume: unit of the volume, ``shares``, ``base``, ``quote``, ``ticks`` or ``none`` (soft).
+        feed: which tape the volume comes from, such as ``sip`` or ``iex`` (soft).
+    """
+
+    session: str = "regular"
+    anchor: str = "session"
+    venue: str = ""
+    unit: str = ""
+    volume: str = ""
+    feed: str = ""
+
+    def differences(self, other: Kind) -> dict[str, tuple[str, str]]:
+        """Return the hard attributes in which the two differ, as ``name: (mine, theirs)``."""
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in _HARD}
+        return {name: pair for name, pair in pairs.items() if all(pair) and pair[0] != pair[1]}
+
+    def agrees(self, other: Kind) -> bool:
+        """Tell whether bars of the two may stand in one series (no hard difference)."""
+        return not self.differences(other)
+
+    def filled_from(self, other: Kind) -> Kind:
+        """Return this kind with its unknown attributes taken from ``other``."""
+        known = {f.name: getattr(self, f.name) or getattr(other, f.name) for f in fields(self)}
+        return replace(self, **known)
+
+    def to_json(self) -> dict[str, str]:
+        """Return the plain mapping that is stored with bars."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, Any]) -> Kind:
+        """Read a stored mapping; keys this version does not know are ignored."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: str(v) for k, v in mapping.items() if k in known})
+
+
+@dataclass(frozen=True)
+class Basis:
+    """How prices are adjusted, and up to which day's knowledge.
+
+    Attributes:
+        adjustment: ``raw`` as traded, ``split`` adjusted for splits, ``all`` for dividends too.
+        as_of: the last session opened before the fetch; None where it is not after the first
+            bar's date, which lets daily appends share one basis.
+    """
+
+    adjustment: Adjustment = "raw"
+    as_of: date | None = None
+
+    def to_json(self) -> dict[str, str]:
+        """Return the plain mapping that is stored with bars."""
+        plain: dict[str, str] = {"adjustment": self.adjustment}
+        if self.as_of is not None:
+            plain["as_of"] = self.as_of.isoformat()
+        return plain
+
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, Any]) -> Basis:
+        """Read a stored mapping; the adjustment must be known.
+
+        Raises:
+            ValueError: an adjustment this version does not know.
+        """
+        adjustment = mapping.get("adjustment", "unknown")
+        if adjustment not in (*ADJUSTMENTS, "unknown"):
+            raise ValueError(f"unknown adjustment {adjustment!r}")
+        as_of = mapping.get("as_of")
+        return cls(adjustment, date.fromisoformat(as_of) if as_of else None)

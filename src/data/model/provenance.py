@@ -1,0 +1,82 @@
+"""Where an answer came from, as a frozen value that travels in ``df.attrs["onetape"]``.
+
+pandas deep-copies ``attrs`` on nearly every operation, so the value answers a deep copy with
+itself; that is safe because nothing in it can change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+ATTRS_KEY = "onetape"
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise TypeError("provenance is read-only; .copy() gives a plain, writable one")
+
+
+class FrozenList(list[Any]):
+    """A list that cannot change; it prints, compares and serialises like one."""
+
+    append = extend = insert = remove = clear = sort = reverse = _refuse  # type: ignore[assignment]
+    pop = __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse  # type: ignore[assignment]
+
+    def __copy__(self) -> FrozenList:
+        return self
+
+    def __deepcopy__(self, _: Any) -> FrozenList:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenList, (list(self),)
+
+    def copy(self) -> list[Any]:
+        """Return a plain list, thawed all the way down."""
+        return [thaw(item) for item in self]
+
+
+class Provenance(dict[str, Any]):
+    """A dict that cannot change, nested ones included; ``copy()`` thaws it.
+
+    Thread-safe. Values are plain JSON values.
+    """
+
+    __setitem__ = __delitem__ = clear = update = pop = popitem = setdefault = _refuse  # type: ignore[assignment]
+    __ior__ = _refuse  # type: ignore[assignment]
+
+    def __copy__(self) -> Provenance:
+        return self
+
+    def __deepcopy__(self, _: Any) -> Provenance:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return freeze, (self.copy(),)
+
+    def copy(self) -> dict[str, Any]:
+        """Return a plain dict, thawed all the way down."""
+        return {key: thaw(value) for key, value in self.items()}
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return the whole value as JSON text."""
+        return json.dumps(self, indent=indent)
+
+
+def freeze(value: Any) -> Any:
+    """Return ``value`` with every dict and list in it frozen."""
+    if isinstance(value, Mapping):
+        return Provenance({key: freeze(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return FrozenList(freeze(item) for item in value)
+    return value
+
+
+def thaw(value: Any) -> Any:
+    """Return ``value`` as plain, writable dicts and lists."""
+    if isinstance(value, dict):
+        return {key: thaw(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [thaw(item) for item in value]
+    return value

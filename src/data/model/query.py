@@ -1,0 +1,45 @@
+"""What the caller wants, understood and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .instrument import Instrument
+from .kind import Adjustment
+from .span import Span
+from .timeframe import Timeframe
+
+
+@dataclass(frozen=True)
+class BarsQuery:
+    """One request for bars, after normalisation.
+
+    Attributes:
+        instrument: what the symbol means.
+        timeframe: length of the bars.
+        span: stamps wanted, half-open; its end is one millisecond behind an inclusive bound.
+            With ``bars`` only the end counts until the calendar has told the start.
+        now_ms: the time of asking.
+        bars: the number of bars wanted up to the end, or None where the span rules.
+        provider: the pinned vendor, canonical, or None.
+        adjustment: ``raw``, ``split`` or ``all``.
+        include_forming: whether the running bar is wanted too.
+        offline: answer from the cache alone.
+        strict: holes are an error.
+        refresh: ask for everything again.
+    """
+
+    instrument: Instrument
+    timeframe: Timeframe
+    span: Span
+    now_ms: int
+    bars: int | None = None
+    provider: str | None = None
+    adjustment: Adjustment = "split"
+    include_forming: bool = False
+    offline: bool = False
+    strict: bool = False
+    refresh: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.instrument.symbol} {self.timeframe}"

@@ -1,0 +1,41 @@
+"""The identity of a series: instrument, timeframe, and the lane of its kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .kind import Kind
+from .timeframe import Timeframe
+
+
+@dataclass(frozen=True)
+class SeriesKey:
+    """Where a series lives.
+
+    Attributes:
+        symbol: canonical symbol.
+        timeframe: length of its bars.
+        lane: what differs from the default kind, such as ``("raw",)`` or ``("yahoo",)``.
+    """
+
+    symbol: str
+    timeframe: Timeframe
+    lane: tuple[str, ...] = ()
+
+    @property
+    def lane_label(self) -> str:
+        """The lane as one text, empty for the default one."""
+        return "@".join(self.lane)
+
+    @property
+    def folder(self) -> str:
+        """The lane's folder name, such as ``1d`` or ``1d@raw``."""
+        return "@".join((self.timeframe.folder, *self.lane))
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {'@'.join((self.timeframe.label, *self.lane))}"
+
+
+def lane_of(kind: Kind, default: Kind) -> tuple[str, ...]:
+    """Name a lane after the hard attributes in which ``kind`` differs from ``default``."""
+    return tuple(mine for mine, _ in kind.differences(default).values())

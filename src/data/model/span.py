@@ -1,0 +1,71 @@
+"""Half-open intervals of milliseconds and their arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Span(NamedTuple):
+    """The stamps ``[start, end)`` in milliseconds."""
+
+    start: int
+    end: int
+
+    def __contains__(self, ms: object) -> bool:
+        return isinstance(ms, int) and self.start <= ms < self.end
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether no stamp lies inside."""
+        return self.end <= self.start
+
+    def clip(self, other: Span) -> Span:
+        """Return the common part; it may be empty."""
+        return Span(max(self.start, other.start), min(self.end, other.end))
+
+    def overlaps(self, other: Span) -> bool:
+        """Tell whether the two share a stamp."""
+        return max(self.start, other.start) < min(self.end, other.end)
+
+
+def coalesce(spans: Iterable[Span]) -> list[Span]:
+    """Return the same set of stamps as few ascending, disjoint spans."""
+    merged: list[Span] = []
+    for span in sorted(s for s in spans if not s.is_empty):
+        if merged and span.start <= merged[-1].end:
+            merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end))
+        else:
+            merged.append(span)
+    return merged
+
+
+def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
+    """Return the parts of ``wanted`` that no span in ``covered`` holds, in order."""
+    return subtract([wanted], covered)
+
+
+def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
+    """Return the stamps of ``spans`` that are in none of ``removed``, coalesced."""
+    holes = coalesce(removed)
+    left: list[Span] = []
+    for span in coalesce(spans):
+        cursor = span.start
+        for hole in holes:
+            if hole.end <= cursor:
+                continue
+            if hole.start >= span.end:
+                break
+            if hole.start > cursor:
+                left.append(Span(cursor, hole.start))
+            cursor = hole.end
+        if cursor < span.end:
+            left.append(Span(cursor, span.end))
+    return left
+
+
+def intersect(ones: Iterable[Span], others: Iterable[Span]) -> list[Span]:
+    """Return the stamps that both sets hold, coalesced."""
+    rights = coalesce(others)
+    common = (one.clip(other) for one in coalesce(ones) for other in rights)
+    return [span for span in common if not span.is_empty]
