@@ -1,0 +1,65 @@
+"""Coverage: the later answer counts, stamp by stamp, and nothing is lost in between."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import date
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.model.coverage import Coverage, Covered
+from src.data.model.kind import Basis, Kind
+from src.data.model.span import Span
+
+
+def covered(
+    start: int, end: int, state: str = "final", vendor: str = "v", **more: object
+) -> Covered:
+    return Covered(Span(start, end), state, vendor=vendor, **more)  # type: ignore[arg-type]
+
+
+entries = st.builds(
+    covered, st.integers(0, 30), st.integers(0, 30),
+    st.sampled_from(["final", "provisional", "empty", "suspect"]), st.sampled_from(["a", "b"]),
+)  # fmt: skip
+
+
+@settings(max_examples=300, derandomize=True)
+@given(st.lists(st.lists(entries, max_size=4), max_size=4))
+def test_the_later_answer_counts_at_every_stamp(answers: list[list[Covered]]) -> None:
+    truth: dict[int, tuple[str, str]] = {}
+    coverage = Coverage()
+    for answer in answers:
+        coverage = coverage.overlaid(answer)
+        for entry in answer:
+            truth |= dict.fromkeys(range(*entry.span), (entry.state, entry.vendor))
+    told = {p: (c.state, c.vendor) for c in coverage for p in range(*c.span)}
+    assert told == truth
+    assert all(a.span.end <= b.span.start for a, b in itertools.pairwise(coverage))
+
+
+def test_neighbours_of_one_source_are_one_entry_with_the_later_fetch_time() -> None:
+    coverage = Coverage().overlaid([covered(0, 5, fetched_at=1), covered(5, 9, fetched_at=7)])
+    assert coverage == (covered(0, 9, fetched_at=7),)
+
+
+def test_an_expired_nothing_is_missing_again() -> None:
+    coverage = Coverage([covered(0, 5, "empty", expires=100), covered(5, 9)])
+    assert coverage.held(99) == [Span(0, 9)]
+    assert coverage.held(100) == [Span(5, 9)]
+
+
+def test_everything_survives_the_way_through_json() -> None:
+    entry = Covered(
+        Span(1, 9), "suspect", "yahoo", Kind(unit="USD"), Basis("split", date(2024, 1, 2)), 77,
+        "high below low", 99,
+    )  # fmt: skip
+    assert Covered.from_json(entry.to_json()) == entry
+
+
+@pytest.mark.parametrize("change", [{"state": "certain"}, {"basis": {"adjustment": "magic"}}])
+def test_words_of_a_newer_version_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="unknown"):
+        Covered.from_json(covered(0, 5).to_json() | change)

@@ -1,0 +1,111 @@
+"""The one frame: its form when full and when empty, and reading frames of others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.data.errors import ResponseFormatError
+from src.data.model.bars import Bar, BarTable, merge
+from src.data.model.frame import (
+    build_frame,
+    coerce_ohlcv_timestamp_column,
+    empty_frame,
+    table_of,
+    validate_normalized_ohlcv,
+)
+
+BARS = [Bar(0, 1.0, 2.0, 0.5, 1.5, 10.0), Bar(60_000, 1.5, 3.0, 1.0, 2.5, 20.0)]
+
+
+@pytest.mark.parametrize("frame", [build_frame(BarTable.from_bars(BARS)), empty_frame()])
+def test_the_form_is_the_same_full_and_empty(frame: pd.DataFrame) -> None:
+    assert list(frame.columns) == ["open", "high", "low", "close", "volume"]
+    assert set(frame.dtypes.astype(str)) == {"float64"}
+    assert frame.index.name == "timestamp"
+    assert str(frame.index.dtype) == "datetime64[ns]"
+    assert frame.index.tz is None
+    validate_normalized_ohlcv(frame)
+
+
+def test_the_caller_may_write_into_it() -> None:
+    table = BarTable.from_bars(BARS)
+    frame = build_frame(table)
+    frame.iloc[0, 0] = 99.0
+    assert table.open[0] == 1.0
+
+
+def test_adj_close_comes_last_where_known() -> None:
+    frame = build_frame(BarTable.from_bars([BARS[0]._replace(adj_close=1.4)]))
+    assert list(frame.columns)[-1] == "adj_close"
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_aware_stamps_are_converted_whatever_their_unit(unit: str) -> None:
+    index = pd.DatetimeIndex(["2024-01-02 09:30"], tz="America/New_York").as_unit(unit)
+    frame = pd.DataFrame({"Open": [1], "High": [2], "Low": [1], "Close": [2], "Volume": [3]}, index)
+    assert table_of(frame).stamps.tolist() == [1704205800000]
+
+
+def test_a_time_column_will_do() -> None:
+    frame = pd.DataFrame(
+        {"timestamp": ["2024-01-02"], "open": [1], "high": [1], "low": [1], "close": [1]}
+    )
+    table = table_of(frame)
+    assert table.stamps.tolist() == [1704153600000]
+    assert np.isnan(table.volume[0])
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (pd.DataFrame({"open": [1.0]}), "high, low, close"),
+        (
+            pd.DataFrame({c: [1.0] for c in ("open", "high", "low", "close")}),
+            "neither a time index",
+        ),
+        (
+            pd.DataFrame(
+                {"date": ["soon"], **{c: [1.0] for c in ("open", "high", "low", "close")}}
+            ),
+            "'date'",
+        ),
+    ],
+)
+def test_frames_that_hold_no_bars_are_refused(frame: pd.DataFrame, said: str) -> None:
+    with pytest.raises(ResponseFormatError, match=said):
+        table_of(frame)
+
+
+def test_the_column_form() -> None:
+    frame = build_frame(BarTable.from_bars(BARS))
+    column = coerce_ohlcv_timestamp_column(frame)
+    assert column is not None
+    assert column["timestamp"].tolist() == list(frame.index)
+    assert "timestamp" not in frame.columns
+    assert coerce_ohlcv_timestamp_column(None) is None
+    assert coerce_ohlcv_timestamp_column(column) is column
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (None, "None"),
+        (pd.DataFrame({"open": [1.0]}), "DatetimeIndex"),
+        (build_frame(BarTable.from_bars(BARS)).tz_localize("UTC"), "naive"),
+        (build_frame(BarTable.from_bars(BARS)).drop(columns="volume"), "volume"),
+        (build_frame(BarTable.from_bars(BARS)).assign(timestamp=0), "timestamp"),
+    ],
+)
+def test_foreign_forms_are_named(frame: pd.DataFrame | None, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        validate_normalized_ohlcv(frame)
+
+
+def test_merging_keeps_the_newer_row_of_a_stamp_and_the_order() -> None:
+    old = BarTable.from_bars(BARS)
+    new = BarTable.from_bars([BARS[1]._replace(close=9.0), Bar(30_000, 1, 1, 1, 1, 1)])
+    both = merge(old, new)
+    assert both.stamps.tolist() == [0, 30_000, 60_000]
+    assert both.close.tolist() == [1.5, 1.0, 9.0]

@@ -1,0 +1,44 @@
+"""Timeframes: case matters, and a mistake names the nearest valid one."""
+
+from __future__ import annotations
+
+import pytest
+
+from src.data.errors import BadTimeframeError
+from src.data.model.timeframe import Timeframe
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "folder", "step_ms"),
+    [
+        ("1m", "1m", "1m", 60_000),
+        ("1M", "1M", "1mo", None),
+        ("1mo", "1M", "1mo", None),
+        ("60m", "1h", "1h", 3_600_000),
+        ("1wk", "1w", "1w", 604_800_000),
+        ("7d", "1w", "1w", 604_800_000),
+        ("24h", "1d", "1d", 86_400_000),
+        ("45m", "45m", "45m", 2_700_000),
+    ],
+)
+def test_reading(text: str, label: str, folder: str, step_ms: int | None) -> None:
+    step = Timeframe.parse(text)
+    assert (step.label, step.folder, step.step_ms) == (label, folder, step_ms)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "m", "0m", "01m", "1y", "-1h", "1 h", "1.5h", None, 60, "99999m"]
+)
+def test_what_is_none_is_refused_with_the_usual_ones(text: object) -> None:
+    with pytest.raises(BadTimeframeError, match="1m 5m 15m 30m 1h 4h 1d 1w 1M"):
+        Timeframe.parse(text)
+
+
+def test_a_near_miss_is_named() -> None:
+    with pytest.raises(BadTimeframeError, match="did you mean '1h'"):
+        Timeframe.parse("1hr")
+
+
+def test_a_minute_and_a_month_never_share_a_folder() -> None:
+    folders = {Timeframe.parse(t).folder.lower() for t in ("1m", "1M")}
+    assert len(folders) == 2

@@ -1,0 +1,68 @@
+"""Trading sessions of an exchange, read from ``exchange_calendars`` and nowhere else.
+
+The library under test has a calendar of its own; this one is independent of it, so the two can
+disagree in a test.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.data.model.instant import DAY_MS
+
+Ints = NDArray[np.int64]
+ALWAYS = "24/7"
+FIRST_DAY, LAST_DAY = "1990-01-01", "2035-12-31"
+
+
+class Sessions(NamedTuple):
+    """Sessions as columns, ascending; all in UTC milliseconds.
+
+    Attributes:
+        dates: 00:00 of the session date.
+        opens, closes: the instants between which the exchange trades.
+    """
+
+    dates: Ints
+    opens: Ints
+    closes: Ints
+
+    def between(self, start_ms: int, end_ms: int) -> Sessions:
+        """Return the sessions that trade at some time in ``[start_ms, end_ms)``."""
+        first = int(np.searchsorted(self.closes, start_ms, side="right"))
+        last = int(np.searchsorted(self.opens, end_ms, side="left"))
+        return Sessions(*(column[first:last] for column in self))
+
+    def last_dated(self, date_ms: int) -> tuple[int, int, int]:
+        """Return (date, open, close) of the last session dated ``date_ms`` or earlier."""
+        row = max(int(np.searchsorted(self.dates, date_ms, side="right")) - 1, 0)
+        return int(self.dates[row]), int(self.opens[row]), int(self.closes[row])
+
+    def open_of(self, date_ms: int) -> int:
+        """Return the open of the first session dated ``date_ms`` or later."""
+        row = int(np.searchsorted(self.dates, date_ms, side="left"))
+        return int(self.opens[min(row, len(self.opens) - 1)])
+
+
+@lru_cache(maxsize=16)
+def sessions_of(calendar: str) -> Sessions:
+    """Return all sessions of ``calendar``, such as ``XNYS``; every UTC day for ``24/7``."""
+    if calendar == ALWAYS:
+        first, last = (int(np.datetime64(d, "D").astype(np.int64)) for d in (FIRST_DAY, LAST_DAY))
+        days = np.arange(first, last + 1, dtype=np.int64) * DAY_MS
+        return Sessions(days, days, days + DAY_MS)
+    import exchange_calendars  # half a second and more: only tests with stocks pay for it
+
+    found = exchange_calendars.get_calendar(calendar, start=FIRST_DAY, end=LAST_DAY)
+    dates = found.sessions.to_numpy().astype("datetime64[ms]").astype(np.int64)
+    opens = found.opens.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
+    closes = found.closes.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
+    return Sessions(
+        dates,
+        opens.astype("datetime64[ms]").astype(np.int64),
+        closes.astype("datetime64[ms]").astype(np.int64),
+    )
