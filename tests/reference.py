@@ -9,7 +9,9 @@ import pytest
 _SIBLING = Path(__file__).resolve().parents[2] / "shared"
 
 REFERENCE: Path | None = _SIBLING if (_SIBLING / "recordings").is_dir() else None
-needs_reference = pytest.mark.skipif(REFERENCE is None, reason="no reference data beside the repository")
+needs_reference = pytest.mark.skipif(
+    REFERENCE is None, reason="no reference data beside the repository"
+)
 
 
 def reference(*parts: str) -> Path:

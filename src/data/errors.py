@@ -12,6 +12,7 @@ Two class flags decide what happens next, so nobody needs a ladder of ``isinstan
     │   └── NoProviderError (RuntimeError)
     ├── ProviderError
     │   ├── TransientError                ProviderTimeoutError · UnavailableError · RateLimitedError
+    │   │   └── ForeignError              (an UnavailableError that is not retried)
     │   ├── RefusedError                  AuthenticationError · EntitlementError
     │   ├── UnsupportedError              SymbolNotFoundError · CapabilityError
     │   ├── NoDataError                   it answered, and there is nothing
@@ -91,7 +92,9 @@ class ConfigError(DataError, ValueError):
 class RulesError(ConfigError):
     """A configuration file is wrong; ``problems`` lists every mistake as ``path: what``."""
 
-    def __init__(self, message: str, *, problems: Sequence[str] = (), **context: str | None) -> None:
+    def __init__(
+        self, message: str, *, problems: Sequence[str] = (), **context: str | None
+    ) -> None:
         super().__init__(message, **context)
         self.problems = tuple(problems)
 
@@ -154,10 +157,21 @@ class UnavailableError(TransientError):
     """The vendor is down, unreachable, or answered with a server error."""
 
 
+class ForeignError(UnavailableError):
+    """A downloader that is not ours raised something of its own, kept as ``__cause__``.
+
+    Nobody knows whether asking again would help, so the next vendor is asked.
+    """
+
+    retry = False
+
+
 class RateLimitedError(TransientError):
     """The vendor asked us to slow down; ``retry_after`` is in seconds where it said so."""
 
-    def __init__(self, message: str, retry_after: float | None = None, **context: str | None) -> None:
+    def __init__(
+        self, message: str, retry_after: float | None = None, **context: str | None
+    ) -> None:
         super().__init__(message, **context)
         self.retry_after = retry_after
 
@@ -240,7 +254,9 @@ class AllProvidersFailedError(DataError, RuntimeError):
     ``attempts`` lists every vendor that was asked, in order.
     """
 
-    def __init__(self, message: str, *, attempts: Sequence[Attempt] = (), **context: str | None) -> None:
+    def __init__(
+        self, message: str, *, attempts: Sequence[Attempt] = (), **context: str | None
+    ) -> None:
         super().__init__(message, **context)
         self.attempts = tuple(attempts)
 
@@ -248,7 +264,9 @@ class AllProvidersFailedError(DataError, RuntimeError):
 class IncompleteDataError(DataError, RuntimeError):
     """``strict=True`` and the answer has holes; ``frame`` holds what could be had."""
 
-    def __init__(self, message: str, *, frame: pd.DataFrame | None = None, **context: str | None) -> None:
+    def __init__(
+        self, message: str, *, frame: pd.DataFrame | None = None, **context: str | None
+    ) -> None:
         super().__init__(message, **context)
         self.frame = frame
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
 from typing import Any, Literal
@@ -23,6 +23,8 @@ class Action:
         amount: cash per share, in the unit and on the share basis that the source uses.
         source: the vendor that told us.
         fetched_at: UTC milliseconds.
+        as_paid: whether ``amount`` is per share as of its own ex-date; else it is per share as of
+            ``fetched_at``, the splits since then applied.
     """
 
     ex_date: date
@@ -33,6 +35,7 @@ class Action:
     amount: float = 0.0
     source: str = ""
     fetched_at: int = 0
+    as_paid: bool = False
 
     @property
     def ratio(self) -> Fraction:
@@ -40,6 +43,15 @@ class Action:
         if self.type != "split":
             return Fraction(1)
         return Fraction(str(self.numerator)) / Fraction(str(self.denominator))
+
+    def is_in(self, adjustment: str, as_of: date | None) -> bool:
+        """Tell whether prices from before it, of that adjustment and date, are adjusted for it."""
+        concerns = adjustment == "all" or (adjustment == "split" and self.type == "split")
+        return concerns and as_of is not None and self.ex_date <= as_of
+
+    def __str__(self) -> str:
+        terms = f"{self.numerator:g}:{self.denominator:g}"
+        return f"{self.type} of {terms if self.type == 'split' else self.amount} on {self.ex_date}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping that is stored."""
@@ -49,7 +61,8 @@ class Action:
         }  # fmt: skip
         if self.type == "split":
             return plain | {"numerator": self.numerator, "denominator": self.denominator}
-        return plain | {"amount": self.amount}
+        plain["amount"] = self.amount
+        return plain | {"as_paid": True} if self.as_paid else plain
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Action:
@@ -63,4 +76,21 @@ class Action:
             amount=float(plain.get("amount", 0.0)),
             source=str(plain.get("source", "")),
             fetched_at=int(plain.get("fetched_at", 0)),
+            as_paid=bool(plain.get("as_paid", False)),
         )
+
+
+def current(actions: Iterable[Action]) -> list[Action]:
+    """Return the actions that count, ascending: one for each ex-date and type.
+
+    Where several were told the latest fetch counts; different dividends of one fetch (a regular
+    and a special one) are added up.
+    """
+    events: dict[tuple[date, str], list[Action]] = {}
+    for action in sorted(set(actions), key=lambda a: (a.fetched_at, a.source, a)):
+        same = events.setdefault((action.ex_date, action.type), [])
+        if same and (same[-1].fetched_at, same[-1].source) != (action.fetched_at, action.source):
+            same.clear()
+        same.append(action)
+    ascending = (told for _, told in sorted(events.items()))
+    return [replace(told[-1], amount=sum(a.amount for a in told)) for told in ascending]

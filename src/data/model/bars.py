@@ -66,7 +66,15 @@ class BarTable:
         values = np.array([b[1:] for b in bars], dtype=np.float64)
         adj = values[:, 5].copy()
         columns = [values[:, i].copy() for i in range(5)]
-        return cls(stamps, *columns, None if np.isnan(adj).all() else adj)
+        return cls.of_columns(stamps, columns, None if np.isnan(adj).all() else adj)
+
+    @classmethod
+    def of_columns(
+        cls, stamps: Stamps, columns: Sequence[Floats], adj_close: Floats | None = None
+    ) -> BarTable:
+        """Join stamps with the columns open, high, low, close and volume."""
+        opens, highs, lows, closes, volumes = columns
+        return cls(stamps, opens, highs, lows, closes, volumes, adj_close)
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -112,8 +120,8 @@ def concat(tables: Iterable[BarTable]) -> BarTable:
         adj = np.concatenate(
             [np.full(len(t), NAN) if t.adj_close is None else t.adj_close for t in parts]
         )
-    names = ("stamps", *PRICES, "volume")
-    return BarTable(*(np.concatenate([getattr(t, n) for t in parts]) for n in names), adj)
+    columns = [np.concatenate([t.values()[i] for t in parts]) for i in range(5)]
+    return BarTable.of_columns(np.concatenate([t.stamps for t in parts]), columns, adj)
 
 
 def merge(old: BarTable, new: BarTable) -> BarTable:

@@ -53,7 +53,7 @@ def table_of(frame: pd.DataFrame) -> BarTable:
         return pd.to_numeric(frame[named[name]], errors="coerce").to_numpy(np.float64, copy=True)
 
     adj = column("adj_close") if "adj_close" in named else None
-    return BarTable(stamps, *(column(n) for n in (*PRICES, "volume")), adj)
+    return BarTable.of_columns(stamps, [column(n) for n in (*PRICES, "volume")], adj)
 
 
 def _stamps_of(frame: pd.DataFrame, named: dict[str, Any]) -> Any:

@@ -20,8 +20,8 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
 class FrozenList(list[Any]):
     """A list that cannot change; it prints, compares and serialises like one."""
 
-    append = extend = insert = remove = clear = sort = reverse = _refuse  # type: ignore[assignment]
-    pop = __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse  # type: ignore[assignment]
+    append = extend = insert = remove = clear = sort = reverse = _refuse
+    pop = __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
 
     def __copy__(self) -> FrozenList:
         return self
@@ -43,8 +43,8 @@ class Provenance(dict[str, Any]):
     Thread-safe. Values are plain JSON values.
     """
 
-    __setitem__ = __delitem__ = clear = update = pop = popitem = setdefault = _refuse  # type: ignore[assignment]
-    __ior__ = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = clear = update = pop = popitem = setdefault = _refuse
+    __ior__ = _refuse
 
     def __copy__(self) -> Provenance:
         return self

@@ -1,0 +1,57 @@
+# Everything runs inside one virtual environment; `make clean` removes it.
+#
+#   VENV=...     another place for it
+#   PYTHON=...   another interpreter (3.11 or newer) to build it from
+#   JOBS=...     test processes (default 2)
+
+VENV ?= .venv
+JOBS ?= 2
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# A shim of uv may exist and still refuse to run: ask it, do not look for it.
+UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv)
+RUN := $(VENV)/bin
+
+.PHONY: help demo test test-full lint types clean
+.DEFAULT_GOAL := help
+
+help:  ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed-demo  ## install with real sample bars and show what the library does
+	$(RUN)/python -m src.data demo
+
+test: lint types  ## lint, types and all tests; needs no network but the package index, no key
+	$(RUN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+test-full: lint types  ## the same with full counts and the coverage of branches
+	ONETAPE_FULL=1 $(RUN)/python -m pytest -n $(JOBS) --dist loadgroup --timeout 1800 \
+		--cov --cov-branch --cov-report=term
+
+lint: $(VENV)/.installed-dev  ## style and format
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+
+types: $(VENV)/.installed-dev  ## strict types
+	$(RUN)/mypy
+
+clean:  ## remove the environment, builds and what tools left behind; never the cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is touched only when the installation succeeded, so an interrupted one is repeated; a
+# changed dependency installs again. uv where it works, else pip (uv knows nothing of pip's own
+# settings, so its failure is not the last word).
+$(VENV)/.installed-%: setup.cfg pyproject.toml | $(RUN)/python
+	rm -rf build
+	@if [ -n "$(UV)" ] && $(UV) pip install --python $(RUN)/python -q -e ".[$*]"; then :; \
+	else echo "installing .[$*] with pip"; $(RUN)/python -m pip install -q -e ".[$*]"; fi
+	@touch $@
+
+$(RUN)/python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "No Python 3.11 or newer found; name one: make PYTHON=/path/to/python3" >&2; exit 1; fi
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || [ -n "$(UV)" ] || { \
+		echo "$(PYTHON) comes without ensurepip; on Debian: apt install python3-venv" >&2; exit 1; }
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); \
+	else $(UV) venv -q --python "$$(command -v $(PYTHON))" $(VENV); fi || { rm -rf $(VENV); exit 1; }

@@ -1,0 +1,81 @@
+"""One door to market data: bars that are complete, final, of one kind, and able to prove it.
+
+::
+
+    from src.data import get_data_manager
+
+    df = get_data_manager().get_ohlcv("AAPL", "1d", "2024-01-01", "2024-12-31")
+
+Names are resolved when they are first used: importing the package loads neither pandas nor an
+HTTP library nor any vendor.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .cache.unified_cache import UnifiedCache
+    from .data_manager import DataManager, get_data_manager, reset_data_manager
+    from .errors import (
+        AllProvidersFailedError,
+        DataError,
+        IncompleteDataError,
+        IncompleteDataWarning,
+        QueryError,
+    )
+    from .model.frame import coerce_ohlcv_timestamp_column
+    from .provider_selector import ProviderSelector, get_provider_selector
+    from .utils.validation import get_data_quality_score, validate_ohlcv_data
+
+# Where each public name lives. A submodule must not be called like one of them: importing it
+# would bind the module over the name.
+_HOMES = {
+    "DataManager": "data_manager",
+    "get_data_manager": "data_manager",
+    "reset_data_manager": "data_manager",
+    "ProviderSelector": "provider_selector",
+    "get_provider_selector": "provider_selector",
+    "UnifiedCache": "cache.unified_cache",
+    "coerce_ohlcv_timestamp_column": "model.frame",
+    "validate_ohlcv_data": "utils.validation",
+    "get_data_quality_score": "utils.validation",
+    "DataError": "errors",
+    "QueryError": "errors",
+    "AllProvidersFailedError": "errors",
+    "IncompleteDataError": "errors",
+    "IncompleteDataWarning": "errors",
+}
+
+__all__ = (
+    "DataManager",
+    "get_data_manager",
+    "reset_data_manager",
+    "ProviderSelector",
+    "get_provider_selector",
+    "UnifiedCache",
+    "coerce_ohlcv_timestamp_column",
+    "validate_ohlcv_data",
+    "get_data_quality_score",
+    "DataError",
+    "QueryError",
+    "AllProvidersFailedError",
+    "IncompleteDataError",
+    "IncompleteDataWarning",
+    "__version__",
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve a public name at its home; nothing is kept here, so a patch at home is seen."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names together with what is already loaded."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,152 @@
+"""Year files of older tools, seen as part of a series until its first commit takes them over."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from ..disk.atomic import link_or_copy
+from ..disk.files import Disk
+from ..errors import CorruptEntryError
+from ..model.bars import BarTable, concat
+from ..model.coverage import Coverage
+from ..model.series import SeriesKey
+from ..model.span import Span, gaps
+from .commit import Piece
+from .lane import Lane
+from .layout import Layout, encode_symbol
+from .legacy import describe_legacy, legacy_coverage, legacy_years, read_legacy
+from .members import is_ours
+from .memory import Memory
+from .metadata import DamagedError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OldYear:
+    """A year file of another tool.
+
+    Attributes:
+        path: where it lies.
+        table: the bars that count: those inside the coverage.
+        coverage: what it answers for.
+    """
+
+    path: Path
+    table: BarTable = BarTable.empty()
+    coverage: Coverage = Coverage()
+
+    def pieces(self) -> tuple[Piece, ...]:
+        """Return the bars as something to store; its holes stay missing."""
+        if not len(self.table):
+            return ()
+        one = self.coverage[0]
+        whole = Span(one.span.start, self.coverage[-1].span.end)
+        holes = tuple(gaps(whole, [c.span for c in self.coverage]))
+        return (
+            Piece(self.table, whole, one.vendor, one.fetched_at, one.kind, one.basis, "final",
+                  holes),
+        )  # fmt: skip
+
+
+class OldYears:
+    """Finds and reads what older tools left for a series. Thread-safe.
+
+    Places outside the lane folder are looked at once per series and process: older tools do not
+    run beside this one, and looking costs more than answering from the cache.
+    """
+
+    def __init__(self, layout: Layout, disk: Disk, memory: Memory) -> None:
+        self._layout = layout
+        self._disk = disk
+        self._memory = memory
+        self._elsewhere: dict[SeriesKey, dict[int, Path]] = {}
+
+    def of(self, lane: Lane, own: list[int]) -> dict[int, Path]:
+        """Return the files of other tools by year, those in the lane folder first.
+
+        Args:
+            lane: the series.
+            own: the years that have data or metadata in the lane folder.
+        """
+        if lane.key.lane:
+            return {}
+        here = {year: lane.paths.data(year) for year in own if self._is_foreign(lane, year)}
+        there = self._found_elsewhere(lane)
+        return {year: path for year, path in there.items() if year not in own} | here
+
+    def _is_foreign(self, lane: Lane, year: int) -> bool:
+        try:
+            if lane.meta(year) is not None:
+                return False
+        except DamagedError:
+            pass  # older tools' metadata carry no digest; the data tell whose they are
+        return self._memory.load(lane.paths.data(year), _is_not_ours) or False
+
+    def _found_elsewhere(self, lane: Lane) -> dict[int, Path]:
+        key = lane.key
+        if key not in self._elsewhere:
+            found = legacy_years(self._layout.root, key, encode_symbol(key.symbol))
+            self._elsewhere[key] = {
+                year: path for year, path in found.items() if path.parent != lane.paths.folder
+            }
+        return self._elsewhere[key]
+
+    def forget(self, key: SeriesKey) -> None:
+        """Look again next time."""
+        self._elsewhere.pop(key, None)
+
+    def read(self, key: SeriesKey, path: Path) -> OldYear:
+        """Read one file; a damaged one or one of made-up bars holds nothing."""
+        return self._memory.load(path, lambda _: self._read(key, path)) or OldYear(path)
+
+    def _read(self, key: SeriesKey, path: Path) -> OldYear:
+        about = describe_legacy(self._disk, path)
+        try:
+            table = read_legacy(self._disk, path, key.timeframe)
+        except CorruptEntryError as exc:
+            log.warning("%s: %s", key, exc)
+            return OldYear(path)
+        coverage = legacy_coverage(table, key.timeframe, about)
+        return OldYear(path, concat(table.within(c.span) for c in coverage), coverage)
+
+
+def set_aside(lane: Lane, year: int, path: Path, *, make_room: bool) -> None:
+    """Give a file of another tool, and its metadata, a second name in ``_legacy``.
+
+    Called before the first commit replaces what lies in the lane folder.
+
+    Args:
+        lane, year: the series.
+        path: the file.
+        make_room: drop its name in the lane folder now, for no new file will take it.
+    """
+    lane.disk.make_folders(lane.paths.legacy)
+    here = path.parent == lane.paths.folder
+    for source in (path, path.with_name(f"{year:04d}.metadata.json")):
+        content = lane.disk.read_if_exists(source)
+        if content is None:
+            continue
+        target = lane.paths.legacy / source.name
+        kept = lane.disk.read_if_exists(target)
+        if kept is not None and kept != content:
+            target = target.with_name(f"{sha256(content).hexdigest()[:16]}.{source.name}")
+        if kept != content:
+            link_or_copy(lane.disk, source, target)
+        lane.disk.fsync_dir(lane.paths.legacy)
+        if here and make_room:
+            lane.disk.unlink(source)
+
+
+def remove_elsewhere(lane: Lane, year: int, path: Path) -> None:
+    """Drop the old name of a file that has been taken over, if it lay in another folder."""
+    if path.parent != lane.paths.folder:
+        for source in (path, path.with_name(f"{year:04d}.metadata.json")):
+            lane.disk.unlink(source)
+
+
+def _is_not_ours(content: bytes) -> bool:
+    return not is_ours(content)

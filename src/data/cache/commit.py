@@ -1,0 +1,130 @@
+"""What is handed to the store and what it says back: values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ..model.bars import Bar, BarTable
+from ..model.coverage import Coverage, Covered
+from ..model.instant import SECOND_MS
+from ..model.kind import Basis, Kind
+from ..model.series import SeriesKey
+from ..model.span import Span
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bars to store, and the stretch they are the whole answer to.
+
+    Attributes:
+        table: rows ascending, unique, checked, all inside ``span``; none is allowed.
+        span: stamps that were asked and answered; here the new answer is the truth.
+        vendor: who answered.
+        fetched_at: UTC milliseconds.
+        kind: of the bars.
+        basis: of their prices.
+        state: ``final`` or ``provisional``.
+        holes: parts of ``span`` the vendor had no bar for though one was expected; they stay
+            missing.
+    """
+
+    table: BarTable
+    span: Span
+    vendor: str
+    fetched_at: int
+    kind: Kind
+    basis: Basis
+    state: Literal["final", "provisional"]
+    holes: tuple[Span, ...] = ()
+
+    def check(self) -> None:
+        """Check the promises above.
+
+        Raises:
+            ValueError: the rows cannot be stored as they are: the caller's mistake.
+        """
+        where = f"piece of {self.vendor} {list(self.span)}"
+        if self.state not in ("final", "provisional"):
+            raise ValueError(f"{where}: bars are final or provisional, not {self.state!r}")
+        if self.span.is_empty:
+            raise ValueError(f"{where}: the span is empty")
+        stamps = self.table.stamps
+        if not len(stamps):
+            return
+        if not (np.diff(stamps) > 0).all():
+            raise ValueError(f"{where}: stamps must be ascending and unique")
+        if stamps[0] < self.span.start or stamps[-1] >= self.span.end:
+            raise ValueError(f"{where}: rows lie outside of the span")
+        if (stamps % SECOND_MS).any():
+            raise ValueError(f"{where}: a stamp is no full second")
+        if any(np.isinf(values).any() for values in self.table.values()):
+            raise ValueError(f"{where}: an infinite value cannot be stored")
+
+
+class Suspect(NamedTuple):
+    """A row that cannot be a bar, kept beside the series: the row as it came, and what is wrong."""
+
+    bar: Bar
+    reason: str
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One change of a series; a year of it is changed wholly or not at all.
+
+    Attributes:
+        pieces: bars; where pieces overlap the later one counts.
+        marks: what is learned without bars: ``empty`` stretches, ``final`` for stored bars that
+            were asked again and found equal, ``suspect`` for what is not to be trusted.
+        suspects: bad rows, for the quarantine.
+        next_due: earliest UTC milliseconds at which asking again could change the answer; None
+            leaves what is known.
+        kind: of the series; None leaves what is known.
+        quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of this answer.
+    """
+
+    pieces: tuple[Piece, ...] = ()
+    marks: tuple[Covered, ...] = ()
+    suspects: tuple[Suspect, ...] = ()
+    next_due: int | None = None
+    kind: Kind | None = None
+    quality: Mapping[str, Any] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to write at all."""
+        parts = (self.pieces, self.marks, self.suspects)
+        return not any(parts) and self.next_due is None and self.kind is None
+
+
+@dataclass(frozen=True)
+class SeriesView:
+    """What is stored of a series, known without opening a data file.
+
+    Attributes:
+        key: the series.
+        coverage: what is known about which stamps.
+        kind: of its bars, or None when nothing tells.
+        next_due: earliest UTC milliseconds at which asking again could change the answer.
+        generation: grows with every commit to any year of it; 0 when nothing is stored.
+        rows: bars stored.
+        first, last: their outermost stamps, or None.
+    """
+
+    key: SeriesKey
+    coverage: Coverage = Coverage()
+    kind: Kind | None = None
+    next_due: int | None = None
+    generation: int = 0
+    rows: int = 0
+    first: int | None = None
+    last: int | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether anything is stored."""
+        return self.generation > 0 or self.rows > 0 or bool(self.coverage)

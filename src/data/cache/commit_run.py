@@ -1,0 +1,192 @@
+"""A commit from beginning to end: one lock, the years one after another, then the series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ..disk.atomic import sweep
+from ..errors import CorruptEntryError, FormatVersionError, KindMismatchError
+from ..model.coverage import Coverage, Covered
+from ..model.kind import Kind
+from . import quarantine
+from .adopt import OldYears, remove_elsewhere, set_aside
+from .commit import Commit
+from .lane import Lane
+from .ledger import YearPart, after_marks, by_year, without, year_span
+from .metadata import DamagedError
+from .recovery import recover, sound_meta
+from .series_meta import SeriesMeta
+from .viewing import read_series
+from .year_commit import YearCommit
+from .year_meta import YearMeta, YearState
+from .years import MismatchError
+
+
+@dataclass
+class CommitRun:
+    """One commit on its way to the disk; used once.
+
+    Attributes:
+        lane: the series.
+        commit: what to store.
+        old: finds files of older tools, which the first commit takes over.
+        series: what has no year, as it is before.
+        metas: the documents of all years before; None where a year holds nothing of ours.
+        taken: files of older tools by year.
+        parts: the commit by year.
+        generation: of the commit.
+    """
+
+    lane: Lane
+    commit: Commit
+    old: OldYears
+    series: SeriesMeta = field(default_factory=SeriesMeta)
+    metas: dict[int, YearMeta | None] = field(default_factory=dict)
+    taken: dict[int, Path] = field(default_factory=dict)
+    parts: dict[int, YearPart] = field(default_factory=dict)
+    generation: int = 0
+
+    def run(self, lock_timeout_s: float) -> None:
+        """Store everything; raises as :meth:`BarStore.commit`."""
+        disk, paths = self.lane.disk, self.lane.paths
+        disk.make_folders(paths.folder)
+        with disk.lock(paths.lock, lock_timeout_s):
+            sweep(disk, paths.folder)
+            self._look()
+            kind = self._checked_kind()
+            if not self.metas:
+                self._make_folders_durable()
+            for year, part in self.parts.items():
+                quarantine.keep_rows(self.lane, year, part.suspects)
+            empties = self._long_empties()
+            for year, part in self.parts.items():
+                if part.pieces or part.marks:
+                    self._commit_year(year, part)
+            self._write_series(kind, empties)
+
+    # --- before ----------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Find out what is there, and make sound what the commit concerns."""
+        self.series = read_series(self.lane) or SeriesMeta()
+        self.parts = by_year(self.commit)
+        for year in self.lane.years():
+            try:
+                self.metas[year] = self._sound(year)
+            except FormatVersionError:
+                if year in self.parts:
+                    raise
+        self.taken = self.old.of(self.lane, self.lane.years())
+        for year, path in self.taken.items():
+            pieces = self.old.read(self.lane.key, path).pieces()
+            before = by_year(Commit(pieces=pieces)).get(year, YearPart())
+            part = self.parts.setdefault(year, YearPart())
+            part.pieces = before.pieces + part.pieces
+        self.parts = dict(sorted(self.parts.items()))
+        generations = [meta.state.generation for meta in self.metas.values() if meta]
+        self.generation = 1 + max(generations, default=0)
+        self.generation = max(self.generation, self.series.generation + 1)
+
+    def _sound(self, year: int) -> YearMeta | None:
+        if year in self.parts:
+            return sound_meta(self.lane, year)
+        try:
+            return self.lane.meta(year)
+        except DamagedError:
+            return recover(self.lane, year)
+
+    def _checked_kind(self) -> Kind | None:
+        """Return the kind of the series after the commit.
+
+        Raises:
+            KindMismatchError: a piece is of another kind.
+        """
+        metas = [meta for meta in self.metas.values() if meta]
+        known = [
+            c.kind for m in metas for c in m.state.coverage if c.state in ("final", "provisional")
+        ]
+        kind = self.series.kind or (known[0] if known else None)
+        for piece in self.commit.pieces:
+            if kind is not None and not kind.agrees(piece.kind):
+                raise KindMismatchError(
+                    f"bars of {piece.vendor} for {self.lane.key} are of another kind: "
+                    f"{kind.differences(piece.kind)}",
+                    provider=piece.vendor,
+                    symbol=self.lane.key.symbol,
+                )
+            kind = piece.kind if kind is None else kind.filled_from(piece.kind)
+        return self.commit.kind or kind
+
+    def _make_folders_durable(self) -> None:
+        """Sync the folders above a new series: another writer may just have made them."""
+        symbol = self.lane.paths.folder.parent
+        for folder in (symbol, symbol.parent, symbol.parent.parent):
+            self.lane.disk.fsync_dir(folder)
+
+    def _long_empties(self) -> list[Covered]:
+        """Take out of the parts the nothings of years that have no file and get none now."""
+        taken: list[Covered] = []
+        for year, part in self.parts.items():
+            if year not in self.metas and not part.pieces:
+                taken += [mark for mark in part.marks if mark.state == "empty"]
+                part.marks = [mark for mark in part.marks if mark.state == "suspect"]
+        return taken
+
+    # --- years -----------------------------------------------------------------------------
+
+    def _commit_year(self, year: int, part: YearPart) -> None:
+        path = self.taken.get(year)
+        if path is not None:
+            bars = any(len(piece.table) for piece in part.pieces)
+            set_aside(self.lane, year, path, make_room=not bars)
+        known = self.series.empties.within(year_span(year))
+        fresh = YearMeta(state=YearState(coverage=known))
+        meta = self.metas.get(year) or fresh
+        try:
+            self._run_year(year, meta, part)
+        except MismatchError:
+            self._commit_again(year, recover(self.lane, year) or fresh, part)
+        if path is not None:
+            remove_elsewhere(self.lane, year, path)
+            self.old.forget(self.lane.key)
+
+    def _commit_again(self, year: int, meta: YearMeta, part: YearPart) -> None:
+        """Commit to a year that was damaged inside and has been repaired."""
+        self.generation = max(self.generation, meta.state.generation + 1)
+        try:
+            self._run_year(year, meta, part)
+        except MismatchError as exc:
+            raise CorruptEntryError(
+                f"{self.lane.key} {year} cannot be repaired: {exc}", symbol=self.lane.key.symbol
+            ) from exc
+
+    def _run_year(self, year: int, meta: YearMeta, part: YearPart) -> None:
+        YearCommit(self.lane, year, meta, part, self.commit, self.generation).run()
+
+    # --- the series ------------------------------------------------------------------------
+
+    def _write_series(self, kind: Kind | None, empties: list[Covered]) -> None:
+        """Write what has no year, where there is something new to say."""
+        years = self.lane.years()
+        known = without(self.series.empties, [year_span(year) for year in years])
+        due = self.commit.next_due
+        after = replace(
+            self.series,
+            kind=kind,
+            next_due=self.series.next_due if due is None else due,
+            empties=after_marks(Coverage(known), empties, lambda _: False),
+        )
+        if after.says_nothing or (after == self.series and after.next_due is None):
+            return
+        newest = max((self._generation_of(year) for year in years), default=0)
+        self.lane.write_series(
+            replace(after, generation=self.generation, years_generation=newest)
+        )
+
+    def _generation_of(self, year: int) -> int:
+        try:
+            meta = self.lane.meta(year)
+        except (DamagedError, FormatVersionError):
+            return 0  # nothing of it is served, so nothing hangs on it
+        return meta.state.generation if meta else 0

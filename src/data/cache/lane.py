@@ -1,0 +1,128 @@
+"""One series on disk: its files, and the documents beside them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..clock import Clock
+from ..disk.atomic import write_atomically
+from ..disk.files import Disk
+from ..errors import FormatVersionError, StorageError
+from ..model.instant import DAY_MS, iso
+from ..model.series import SeriesKey
+from .layout import LanePaths, year_of_name
+from .memory import Memory
+from .series_meta import SeriesMeta, dump_series, load_series
+from .year_meta import YearMeta, dump_meta, load_meta
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A series' folder with what is needed to read and write it.
+
+    Attributes:
+        key: the series.
+        paths: its files.
+        disk, memory, clock: of the store.
+        vendor_facts: vendor to its ``reliability`` and ``rate_limit``, told to other tools.
+        tainted: years whose last append failed; shared by all lanes of a store. The next
+            commit to such a year is a rewrite.
+    """
+
+    key: SeriesKey
+    paths: LanePaths
+    disk: Disk
+    memory: Memory
+    clock: Clock
+    vendor_facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tainted: set[tuple[SeriesKey, int]] = field(default_factory=set)
+
+    def years(self) -> list[int]:
+        """Return the years that have data or metadata, ascending."""
+        names = self.memory.list(self.paths.folder)
+        return sorted({year for name in names if (year := year_of_name(name)) is not None})
+
+    def most_rows(self) -> int:
+        """Return how many bars a year of this timeframe can have at most."""
+        return 366 * DAY_MS // (self.key.timeframe.step_ms or DAY_MS) + 1
+
+    # --- documents -------------------------------------------------------------------------
+
+    def meta(self, year: int) -> YearMeta | None:
+        """Return what is known about ``year``, or None where it has no document.
+
+        Raises:
+            DamagedError: the document is lost.
+            FormatVersionError: it is of a newer version.
+        """
+        try:
+            return self.memory.load(self.paths.metadata(year), load_meta)
+        except FormatVersionError as exc:
+            raise self.newer(year, exc) from exc
+
+    def newer(self, year: int, error: FormatVersionError) -> FormatVersionError:
+        """Return ``error`` with the file it is about."""
+        return FormatVersionError(
+            f"{self.key} {year}: {error.args[0]}",
+            symbol=self.key.symbol,
+            hint="update this library; the file was left as it is",
+        )
+
+    def write_meta(self, year: int, meta: YearMeta, *, durable: bool) -> None:
+        """Replace the document of ``year``."""
+        data = dump_meta(meta, self.key, year, self.vendor_facts.get(meta.vendor))
+        write_atomically(self.disk, self.paths.metadata(year), data, durable=durable)
+        self.memory.forget(self.paths.metadata(year))
+
+    def series(self) -> SeriesMeta | None:
+        """Return ``series.json``, or None where there is none; raises as :meth:`meta`."""
+        return self.memory.load(self.paths.series, load_series)
+
+    def write_series(self, series: SeriesMeta) -> None:
+        """Replace ``series.json``, without waiting for the platter."""
+        write_atomically(self.disk, self.paths.series, dump_series(series), durable=False)
+        self.memory.forget(self.paths.series)
+
+    # --- the log of commits ----------------------------------------------------------------
+
+    def append_log(self, year: int, entry: Mapping[str, Any]) -> None:
+        """Add a line to the year's log; a failure is reported, not raised: the bars are safe."""
+        line = json.dumps({"time": iso(self.clock.now_ms()), **entry}, separators=(",", ":"))
+        try:
+            self._append_line(year, line.encode("ascii") + b"\n")
+        except StorageError as exc:
+            log.warning("%s %s: the commit was not logged: %s", self.key, year, exc)
+
+    def _append_line(self, year: int, line: bytes) -> None:
+        path = self.paths.log(year)
+        known = self.disk.stat(path)
+        handle = self.disk.create(path) if known is None else self.disk.open_write(path)
+        try:
+            size = 0 if known is None else known.size
+            if size and self.disk.read_at(handle, size - 1, 1) != b"\n":
+                line = b"\n" + line  # the line before was torn; do not join it
+            self.disk.write(handle, line, size)
+        finally:
+            self.disk.close(handle)
+
+    def log_entries(self, year: int) -> list[dict[str, Any]]:
+        """Return the logged commits of ``year``, oldest first; unreadable lines are left out."""
+        entries = []
+        for line in (self.disk.read_if_exists(self.paths.log(year)) or b"").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and isinstance(entry.get("generation"), int):
+                entries.append(entry)
+        return entries
+
+    def logged_generation(self, year: int) -> int:
+        """Return the highest generation in the log, or 0."""
+        return max((entry["generation"] for entry in self.log_entries(year)), default=0)

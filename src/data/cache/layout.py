@@ -1,0 +1,225 @@
+"""Names on disk: which folder a series lives in, and back.
+
+A symbol becomes one folder name by a rule that can be undone, never leaves the cache, and keeps
+symbols apart that differ only in case: upper-case ASCII letters, digits, ``-``, ``_``, ``=`` and
+inner ``.`` stay, everything else is ``%XX`` per UTF-8 byte. Names that Windows reserves get their
+first character escaped.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from ..errors import BadSymbolError, BadTimeframeError, QueryError, StorageError
+from ..model.series import SeriesKey
+from ..model.timeframe import Timeframe
+
+_MOST_CHARACTERS = 64
+# A file name may have 255 bytes nearly everywhere.
+_MOST_BYTES = 240
+_KEPT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=")
+_KEPT_IN_LANES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
+_RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]|CONIN\$|CONOUT\$)(\..*)?", re.IGNORECASE)
+_FRAME = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo)")
+_YEAR = re.compile(r"([0-9]{4})\.(csv\.gz|metadata\.json)")
+
+
+def encode_symbol(symbol: str) -> str:
+    """Return the folder name of ``symbol``.
+
+    Raises:
+        BadSymbolError: it is empty, too long, or contains what no symbol contains.
+    """
+    _check_text(symbol, "symbol")
+    name = _escape(symbol, _KEPT, keep_inner_dots=True)
+    if name[0] == "_" or _RESERVED.fullmatch(name):
+        name = f"%{ord(name[0]):02X}{name[1:]}"
+    if len(name) > _MOST_BYTES:
+        raise BadSymbolError(f"the symbol {symbol[:20]!r}... is too long to name a folder")
+    return name
+
+
+def decode_symbol(name: str) -> str | None:
+    """Return the symbol whose folder is ``name``, or None when it is not a folder of ours."""
+    text = _unescape(name)
+    try:
+        return text if text is not None and encode_symbol(text) == name else None
+    except BadSymbolError:
+        return None
+
+
+def encode_lane(key: SeriesKey) -> str:
+    """Return the folder name of the series within its symbol: ``1d``, ``1mo@raw``.
+
+    Raises:
+        QueryError: a part of the lane cannot be a name.
+    """
+    for part in key.lane:
+        _check_text(part, "lane")
+    parts = [_escape(part, _KEPT_IN_LANES) for part in key.lane]
+    name = "@".join((key.timeframe.folder, *parts))
+    if not _FRAME.fullmatch(key.timeframe.folder):
+        raise BadTimeframeError(f"{key.timeframe!r} cannot be stored")
+    if len(name) > _MOST_BYTES:
+        raise QueryError(f"the lane {name[:20]!r}... is too long to name a folder")
+    return name
+
+
+def decode_lane(symbol: str, name: str) -> SeriesKey | None:
+    """Return the series whose lane folder is ``name``, or None when it is not one of ours."""
+    frame, *escaped = name.split("@")
+    match = _FRAME.fullmatch(frame)
+    parts = [_unescape(part) for part in escaped]
+    if match is None or any(not part for part in parts):
+        return None
+    timeframe = Timeframe(int(match[1]), "M" if match[2] == "mo" else match[2])
+    key = SeriesKey(symbol, timeframe, tuple(part for part in parts if part))
+    try:
+        return key if encode_lane(key) == name else None
+    except QueryError:
+        return None
+
+
+@dataclass(frozen=True)
+class LanePaths:
+    """Every path of one series.
+
+    Attributes:
+        folder: the lane folder.
+    """
+
+    folder: Path
+
+    @property
+    def series(self) -> Path:
+        """What has no year."""
+        return self.folder / "series.json"
+
+    @property
+    def lock(self) -> Path:
+        """The lock of the lane."""
+        return self.folder / ".lock"
+
+    @property
+    def quarantine(self) -> Path:
+        """Where bad files, tails and rows are kept."""
+        return self.folder / "_quarantine"
+
+    @property
+    def versions(self) -> Path:
+        """Where year files lie that a rewrite replaced."""
+        return self.folder / "_versions"
+
+    @property
+    def legacy(self) -> Path:
+        """Where files of older tools lie after their bars were taken over."""
+        return self.folder / "_legacy"
+
+    def data(self, year: int) -> Path:
+        """The bars of ``year``."""
+        return self.folder / f"{year:04d}.csv.gz"
+
+    def metadata(self, year: int) -> Path:
+        """What is known about them."""
+        return self.folder / f"{year:04d}.metadata.json"
+
+    def log(self, year: int) -> Path:
+        """The commits of ``year``."""
+        return self.folder / f"{year:04d}.log"
+
+    def rows(self, year: int) -> Path:
+        """The bad rows of ``year``."""
+        return self.quarantine / f"{year:04d}.rows.csv.gz"
+
+
+class Layout:
+    """The folders of one cache. Thread-safe.
+
+    Args:
+        root: the cache folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.ohlcv = root / "ohlcv"
+        # Lanes whose folder exists and was found inside; checking costs more than a cached answer.
+        self._known: dict[SeriesKey, LanePaths] = {}
+
+    def symbol(self, symbol: str) -> Path:
+        """Return the symbol's folder, whether it exists or not.
+
+        Raises:
+            BadSymbolError: the symbol cannot name a folder.
+            StorageError: the folder is a link that leads out of the cache.
+        """
+        folder = self.ohlcv / encode_symbol(symbol)
+        self._check_inside(folder)
+        return folder
+
+    def lane(self, key: SeriesKey) -> LanePaths:
+        """Return the paths of a series, whether they exist or not; raises as :meth:`symbol`."""
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        folder = self.ohlcv / encode_symbol(key.symbol) / encode_lane(key)
+        self._check_inside(folder)
+        paths = LanePaths(folder)
+        if folder.is_dir():
+            self._known[key] = paths
+        return paths
+
+    def _check_inside(self, folder: Path) -> None:
+        home = os.path.realpath(self.ohlcv)
+        if os.path.realpath(folder) != os.path.join(home, *folder.relative_to(self.ohlcv).parts):
+            raise StorageError(
+                f"the folder {folder.parent.name}/{folder.name} of the cache is a link to "
+                "somewhere else",
+                hint="put the folder itself there, or link the whole cache folder",
+            )
+
+
+def year_of_name(name: str) -> int | None:
+    """Return the year whose data or metadata a file of this name holds, or None."""
+    match = _YEAR.fullmatch(name)
+    return int(match[1]) if match and int(match[1]) else None
+
+
+def _check_text(text: str, what: str) -> None:
+    """Refuse what no name contains, and spellings that look alike but differ."""
+    if not isinstance(text, str) or not text:
+        raise BadSymbolError(f"the {what} is empty")
+    if len(text) > _MOST_CHARACTERS:
+        raise BadSymbolError(
+            f"the {what} {text[:20]!r}... has {len(text)} characters; {_MOST_CHARACTERS} are allowed"
+        )
+    for character in text:
+        # Controls, bidirectional marks, surrogates, line separators and unassigned points.
+        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+            raise BadSymbolError(f"the {what} {text!a} contains the character {character!a}")
+    if unicodedata.normalize("NFC", text) != text:
+        raise BadSymbolError(
+            f"the {what} {text!a} is not in composed form", hint="apply Unicode NFC to it"
+        )
+
+
+def _escape(text: str, kept: frozenset[str], *, keep_inner_dots: bool = False) -> str:
+    parts = []
+    for place, character in enumerate(text):
+        inner_dot = keep_inner_dots and character == "." and 0 < place < len(text) - 1
+        if character in kept or inner_dot:
+            parts.append(character)
+        else:
+            parts += [f"%{byte:02X}" for byte in character.encode("utf-8")]
+    return "".join(parts)
+
+
+def _unescape(name: str) -> str | None:
+    try:
+        return unquote_to_bytes(name).decode("utf-8")
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,175 @@
+"""What a commit does to the coverage of a year: arithmetic only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from ..model.coverage import Coverage, Covered, State
+from ..model.instant import year_of, year_start
+from ..model.span import Span, gaps, subtract
+from .commit import Commit, Piece, Suspect
+from .members import MOST_HOLES, Header
+
+_WITH_BARS = ("final", "provisional", "suspect")
+
+
+@dataclass
+class YearPart:
+    """What a commit says about one year."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    marks: list[Covered] = field(default_factory=list)
+    suspects: list[Suspect] = field(default_factory=list)
+
+
+def by_year(commit: Commit) -> dict[int, YearPart]:
+    """Cut pieces and marks at the borders of years; years ascending."""
+    parts: dict[int, YearPart] = {}
+    for piece in commit.pieces:
+        for year in years_of(piece.span):
+            part = _clipped(piece, year_span(year))
+            parts.setdefault(year, YearPart()).pieces += _few_holes(part)
+    for mark in commit.marks:
+        for year in years_of(mark.span):
+            clipped = mark.clip(year_span(year))
+            if clipped is not None:
+                parts.setdefault(year, YearPart()).marks.append(clipped)
+    for suspect in commit.suspects:
+        parts.setdefault(year_of(suspect.bar.stamp_ms), YearPart()).suspects.append(suspect)
+    return dict(sorted(parts.items()))
+
+
+def years_of(span: Span) -> range:
+    """Return the years that ``span`` touches."""
+    if span.is_empty:
+        return range(0)
+    return range(year_of(span.start), year_of(span.end - 1) + 1)
+
+
+def year_span(year: int) -> Span:
+    """Return all stamps of ``year``."""
+    return Span(year_start(year), year_start(year + 1))
+
+
+def _clipped(piece: Piece, span: Span) -> Piece:
+    holes = (hole.clip(span) for hole in piece.holes)
+    return replace(
+        piece,
+        table=piece.table.within(span),
+        span=piece.span.clip(span),
+        holes=tuple(hole for hole in holes if not hole.is_empty),
+    )
+
+
+def _few_holes(piece: Piece) -> list[Piece]:
+    """Cut a piece with more holes than one member can list."""
+    if len(piece.holes) <= MOST_HOLES:
+        return [piece]
+    holes = sorted(piece.holes)
+    cuts = [h.start for h in holes[MOST_HOLES::MOST_HOLES]]
+    edges = [piece.span.start, *cuts, piece.span.end]
+    return [_clipped(piece, Span(a, b)) for a, b in pairwise(edges)]
+
+
+# --- coverage ------------------------------------------------------------------------------
+
+
+def without(coverage: Coverage, spans: Iterable[Span]) -> Coverage:
+    """Return the coverage with nothing known about ``spans``."""
+    removed = list(spans)
+    return Coverage(
+        replace(item, span=span) for item in coverage for span in subtract([item.span], removed)
+    )
+
+
+def covered_by(piece: Piece) -> list[Covered]:
+    """Return what a piece answers for: its span but for the holes."""
+    return [
+        Covered(span, piece.state, piece.vendor, piece.kind, piece.basis, piece.fetched_at)
+        for span in gaps(piece.span, piece.holes)
+    ]
+
+
+def after_pieces(coverage: Coverage, pieces: Iterable[Piece]) -> Coverage:
+    """Return the coverage after new answers; their holes become missing."""
+    for piece in pieces:
+        coverage = without(coverage, [piece.span]).overlaid(covered_by(piece))
+    return coverage
+
+
+def after_members(coverage: Coverage, headers: Iterable[Header]) -> Coverage:
+    """Return the coverage that members of a file add, in the order of the file."""
+    for header in headers:
+        state: State = "final" if header.state == "final" else "provisional"
+        added = [
+            Covered(span, state, header.vendor, header.kind, header.basis, header.fetched_at)
+            for span in gaps(header.span, header.holes)
+        ]
+        coverage = without(coverage, [header.span]).overlaid(added)
+    return coverage
+
+
+def after_marks(
+    coverage: Coverage, marks: Iterable[Covered], has_bars: Callable[[Span], bool]
+) -> Coverage:
+    """Return the coverage after marks.
+
+    ``final`` and ``provisional`` renew stretches with bars and change nothing elsewhere: they say
+    that stored bars were found equal. ``suspect`` keeps what is known of a stretch's source.
+    ``empty`` never covers a stored bar.
+
+    Args:
+        coverage: before.
+        marks: in the order they count.
+        has_bars: whether a bar is stored in a span.
+    """
+    for mark in marks:
+        if mark.state == "empty":
+            fresh = _emptied(coverage, mark, has_bars)
+        else:
+            fresh = _renewed(coverage, mark)
+        coverage = coverage.overlaid(fresh)
+    return coverage
+
+
+def _emptied(
+    coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]
+) -> list[Covered]:
+    holding = [
+        item.span
+        for item in coverage.within(mark.span)
+        if item.state in _WITH_BARS and has_bars(item.span)
+    ]
+    return [replace(mark, span=span) for span in gaps(mark.span, holding)]
+
+
+def _renewed(coverage: Coverage, mark: Covered) -> list[Covered]:
+    known = [item for item in coverage.within(mark.span) if item.state in _WITH_BARS]
+    fresh = [
+        replace(
+            item,
+            state=mark.state,
+            fetched_at=max(item.fetched_at, mark.fetched_at),
+            reason=mark.reason,
+            expires=mark.expires,
+        )
+        for item in known
+    ]
+    if mark.state == "suspect":
+        others = gaps(mark.span, [item.span for item in known])
+        fresh += [replace(mark, span=span) for span in others]
+    return fresh
+
+
+def takes_trust(before: Coverage, after: Coverage) -> bool:
+    """Tell whether something believed before is no longer believed, or must stay disbelieved.
+
+    Such a document must not be lost: the members alone would say too much.
+    """
+    if any(item.state == "suspect" for item in (*before, *after)):
+        return True
+    final = [item.span for item in before if item.state == "final"]
+    still = [item.span for item in after if item.state == "final"]
+    return bool(subtract(final, still))

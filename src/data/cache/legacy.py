@@ -1,0 +1,314 @@
+"""Year files of older tools, read as they lie.
+
+Two layouts are known, both of gzip CSV with one file a year::
+
+    <cache>/ohlcv/<SYMBOL>/<timeframe>/<YYYY>.csv.gz      with or without <YYYY>.metadata.json
+    <cache>/<SYMBOL>/<timeframe>/<YYYY>.csv.gz
+
+Nothing tells how their prices were adjusted, whether the last bar was closed when it was written,
+or which stretches were asked for. So their basis is ``unknown``, and only runs of bars that follow
+one another without a hole are covered, the last bar of a file excepted. Sample data (``mock``) is
+never covered. Reading changes nothing; the first commit to a series converts it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CorruptEntryError, ResponseFormatError, StorageError
+from ..model.bars import BarTable, Stamps, merge
+from ..model.coverage import Coverage, Covered
+from ..model.instant import DAY_MS, WEEK_MS, parse_iso, year_of
+from ..model.kind import Basis, Kind
+from ..model.series import SeriesKey
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+
+log = logging.getLogger(__name__)
+
+YEAR_FILE = re.compile(r"([12][0-9]{3})\.csv\.gz")
+FOLDER = "_legacy"
+SAMPLE_VENDORS = frozenset({"mock", "sample"})
+# A year of minutes is 31 MiB of text; nothing honest inflates to ten times that.
+_MOST_TEXT = 320 * 1024 * 1024
+_MONDAY = 4 * DAY_MS  # 1970-01-05
+_ANY_KIND = Kind(session="", anchor="")
+_UNKNOWN = Basis("unknown")
+
+
+class Reads(Protocol):
+    """What is needed of the disk: reading one file whole."""
+
+    def read(self, path: Path) -> bytes:
+        """Return the bytes of ``path``."""
+
+
+@dataclass(frozen=True)
+class LegacyYear:
+    """What lies beside a year file of an older tool.
+
+    Attributes:
+        vendor: its ``data_source``, or ``unknown``.
+        fetched_at: its ``last_updated`` in UTC milliseconds, else the time of the file.
+    """
+
+    vendor: str = "unknown"
+    fetched_at: int = 0
+
+    @property
+    def is_sample(self) -> bool:
+        """Tell whether the bars were made up for tests."""
+        return self.vendor.lower() in SAMPLE_VENDORS
+
+
+# --- finding -------------------------------------------------------------------------------
+
+
+def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
+    """Return the year files that older tools may have left for ``key``, by year.
+
+    Files in the series' own lane folder are among them: whether such a file is ours is told by
+    its header, which the caller knows. The ``ohlcv/`` layout wins over the flat one.
+
+    Args:
+        root: the cache folder.
+        key: the series; only default lanes have older files.
+        encoded: the symbol's folder name today; older tools wrote the symbol as it was typed.
+    """
+    found: dict[int, Path] = {}
+    if key.lane:
+        return found
+    for folder in _folders(root, key, encoded):
+        for name in _names(folder):
+            match = YEAR_FILE.fullmatch(name)
+            if match is not None:
+                found.setdefault(int(match[1]), folder / name)
+    return found
+
+
+def _folders(root: Path, key: SeriesKey, encoded: str) -> list[Path]:
+    """Return the timeframe folders to look into, best first."""
+    symbols = dict.fromkeys((encoded, key.symbol, key.symbol.lower()))
+    frames = dict.fromkeys((key.timeframe.folder, key.timeframe.label))
+    places = [base / name for base in (root / "ohlcv", root) for name in symbols if is_plain(name)]
+    folders = [place / frame for place in places for frame in frames]
+    # `1m` and `1M` are one folder where case is folded: only the exact name counts there.
+    return [f for f in folders if key.timeframe.unit not in "mM" or f.name in _names(f.parent)]
+
+
+def is_plain(name: str) -> bool:
+    """Tell whether ``name`` is one harmless path component that does not name a folder of ours."""
+    return bool(name) and name[0] not in "._" and not set(name) & set('/\\:\0') and name == name.strip()
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the sorted names in ``folder``; none where it does not exist."""
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as exc:
+        raise StorageError(f"cannot list {folder}: {exc.strerror}") from exc
+
+
+def flat_symbols(root: Path) -> list[str]:
+    """Return the names of the symbol folders that lie directly in the cache folder."""
+    return [name for name in _names(root) if is_plain(name) and folder_timeframes(root / name)]
+
+
+def folder_timeframes(folder: Path) -> list[Timeframe]:
+    """Return the timeframes of which ``folder`` holds year files; other folders are passed over."""
+    frames = {name: _timeframe(name) for name in _names(folder)}
+    return [
+        frame
+        for name, frame in frames.items()
+        if frame is not None and any(map(YEAR_FILE.fullmatch, _names(folder / name)))
+    ]
+
+
+_FRAME_FOLDER = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo|M)")
+
+
+def _timeframe(name: str) -> Timeframe | None:
+    """Read a folder's name as a timeframe without lanes."""
+    match = _FRAME_FOLDER.fullmatch(name)
+    return Timeframe.parse(match[1] + match[2].replace("mo", "M")) if match else None
+
+
+# --- reading -------------------------------------------------------------------------------
+
+
+def describe_legacy(disk: Reads, path: Path) -> LegacyYear:
+    """Read what older tools wrote beside ``path``; anything unreadable counts as absent."""
+    year = path.name.removesuffix(".csv.gz")
+    for name in (f"{year}.metadata.json", "metadata.json"):
+        try:
+            plain = json.loads(disk.read(path.with_name(name)))
+        except (OSError, StorageError, ValueError):
+            continue
+        if isinstance(plain, dict):
+            return LegacyYear(_vendor(plain), _updated(plain) or _file_time(path))
+    return LegacyYear(fetched_at=_file_time(path))
+
+
+def _vendor(plain: Mapping[str, Any]) -> str:
+    for name in ("data_source", "provider"):
+        if isinstance(plain.get(name), str) and plain[name]:
+            return str(plain[name])
+    return "unknown"
+
+
+def _updated(plain: Mapping[str, Any]) -> int:
+    for name in ("last_updated", "created_at"):
+        try:
+            return parse_iso(plain[name])
+        except (KeyError, TypeError, ValueError):
+            continue
+    return 0
+
+
+def _file_time(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return 0
+
+
+def read_legacy(disk: Reads, path: Path, timeframe: Timeframe) -> BarTable:
+    """Read one year file of an older tool: ascending, unique, only bars of ``timeframe``.
+
+    The time column is ``timestamp``, ``datetime`` or else the first; naive times mean UTC. Rows
+    without four prices, of another year, or whose stamp is none of our stamps, are left out and
+    so become holes.
+
+    Raises:
+        CorruptEntryError: the file is damaged, is no table of bars, or holds another timeframe.
+        StorageError: the file cannot be read at all.
+    """
+    raw = disk.read(path)
+    try:
+        table = _parse(_inflate(raw))
+    except (ResponseFormatError, ValueError, zlib.error) as exc:
+        raise CorruptEntryError(f"{path}: not a readable year file: {exc}") from exc
+    if not _plausible(table.stamps, timeframe):
+        raise CorruptEntryError(f"{path}: its bars are not {timeframe} bars")
+    return _own_stamps(table, timeframe, int(path.name[:4]))
+
+
+def _inflate(raw: bytes) -> bytes:
+    """Return the text of all gzip members; a cut or padded file is an error."""
+    parts: list[bytes] = []
+    budget = _MOST_TEXT
+    while raw:
+        member = zlib.decompressobj(wbits=31)
+        parts.append(member.decompress(raw, budget))
+        if not member.eof:
+            raise ValueError("truncated, or larger than any year of bars")
+        budget = max(1, budget - len(parts[-1]))
+        raw = member.unused_data
+    if not any(parts):
+        raise ValueError("it is empty")
+    return b"".join(parts)
+
+
+def _parse(text: bytes) -> BarTable:
+    """Read CSV text with a header into rows that have all four prices, ascending and unique."""
+    # Only old caches need the slow, tolerant parser: it is imported where it is used.
+    import pandas as pd
+
+    from ..model.frame import table_of
+
+    frame = pd.read_csv(io.BytesIO(text), float_precision="round_trip")
+    if not len(frame.columns):
+        raise ValueError("it has no columns")
+    names = {str(c).strip().lower(): c for c in frame.columns}
+    times = frame.pop(names.get("timestamp", names.get("datetime", frame.columns[0])))
+    if pd.api.types.is_numeric_dtype(times) and len(times):
+        raise ValueError("its first column holds numbers, not times")
+    frame.index = pd.DatetimeIndex(pd.to_datetime(times, utc=True, format="ISO8601"))
+    table = table_of(frame)
+    prices = np.vstack([table.open, table.high, table.low, table.close])
+    return merge(BarTable.empty(), table.take(np.isfinite(prices).all(axis=0)))
+
+
+def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
+    """Tell whether bars so far apart can be bars of ``timeframe`` (one tool wrote months as 1m)."""
+    if len(stamps) < 3:
+        return True
+    usual = float(np.median(np.diff(stamps)))
+    step = timeframe.step_ms or 28 * timeframe.count * DAY_MS
+    return usual >= 0.9 * step and (not timeframe.is_intraday or usual < 20 * DAY_MS)
+
+
+def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
+    """Return the rows that carry one of our stamps, within ``year``.
+
+    Days of zones west of Greenwich may be stamped with their local midnight in UTC; the date is
+    the same and the time is cut off. East of it the date would differ: such rows are left out.
+    """
+    stamps = table.stamps
+    if not timeframe.is_intraday:
+        stamps = stamps - np.where(stamps % DAY_MS <= DAY_MS // 2, stamps % DAY_MS, 0)
+        table = BarTable(stamps, *table.values()[:5], table.adj_close)
+    days: NDArray[np.datetime64] = stamps.astype("M8[ms]")
+    fits = days.astype("M8[Y]").astype(np.int64) + 1970 == year
+    if not timeframe.is_intraday:
+        fits &= stamps % DAY_MS == 0
+    if timeframe.unit == "w":
+        fits &= stamps % WEEK_MS == _MONDAY
+    if timeframe.unit == "M":
+        fits &= days == days.astype("M8[M]").astype("M8[ms]")
+    return merge(BarTable.empty(), table.take(fits))
+
+
+# --- coverage ------------------------------------------------------------------------------
+
+
+def legacy_coverage(table: BarTable, timeframe: Timeframe, about: LegacyYear) -> Coverage:
+    """Return what an older year file answers for: runs without a hole, without its last bar.
+
+    A night or a weekend ends a run; the calendar knows that nothing was due in it.
+    """
+    if about.is_sample:
+        return Coverage()
+    return Coverage(
+        Covered(span, "final", about.vendor, _ANY_KIND, _UNKNOWN, about.fetched_at)
+        for span in runs(table.stamps[:-1], timeframe)
+    )
+
+
+def runs(stamps: Stamps, timeframe: Timeframe) -> list[Span]:
+    """Return the spans of bars that follow one another at exactly the nominal step."""
+    if not len(stamps):
+        return []
+    nexts = next_stamps(stamps, timeframe)
+    breaks = np.flatnonzero(stamps[1:] != nexts[:-1]) + 1
+    starts, ends = stamps[[0, *breaks]], nexts[[*(breaks - 1), -1]]
+    return [Span(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
+
+
+def next_stamps(stamps: Stamps, timeframe: Timeframe) -> Stamps:
+    """Return the nominal close of each bar: the stamp one step later, or the month's end."""
+    if timeframe.step_ms is not None:
+        return stamps + timeframe.step_ms
+    months = stamps.astype("M8[ms]").astype("M8[M]") + timeframe.count
+    return months.astype("M8[ms]").astype(np.int64)
+
+
+def years_of(table: BarTable) -> range:
+    """Return the years from the first to the last bar."""
+    if not len(table):
+        return range(0)
+    return range(year_of(int(table.stamps[0])), year_of(int(table.stamps[-1])) + 1)

@@ -1,0 +1,92 @@
+"""Documents kept in memory for as long as their files are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from ..disk.files import Disk, FileState
+
+T = TypeVar("T")
+
+# File times move in steps of up to 10 ms: two changes within one step look like none.
+_YOUNG_NS = 20_000_000
+_MOST_ENTRIES = 8192
+
+
+class _Held(NamedTuple):
+    state: FileState
+    value: Any
+
+
+class Memory:
+    """Parsed files by path, keyed by inode, size and time of change.
+
+    Thread-safe: entries are replaced whole, and two threads that read the same file at once
+    merely read it twice.
+    """
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._held: dict[Path, _Held] = {}
+
+    def load(self, path: Path, parse: Callable[[bytes], T]) -> T | None:
+        """Return what ``parse`` makes of the file, or None where it does not exist.
+
+        Whatever ``parse`` raises is raised, and nothing is kept then.
+        """
+        state = self._disk.stat(path)
+        if state is None:
+            self._held.pop(path, None)
+            return None
+        held = self._held.get(path)
+        if held is not None and held.state == state:
+            value: T = held.value
+            return value
+        return self._read(path, parse)
+
+    def _read(self, path: Path, parse: Callable[[bytes], T]) -> T | None:
+        # Taken before the file is opened: what changes behind our back must look younger.
+        now_ns = self._disk.now_ns()
+        handle = self._disk.open_read(path)
+        if handle is None:
+            return None
+        try:
+            state = self._disk.fstat(handle)
+            value = parse(self._disk.read_at(handle, 0, state.size))
+        finally:
+            self._disk.close(handle)
+        if now_ns - state.mtime_ns < _YOUNG_NS:
+            self._held.pop(path, None)
+        else:
+            self._keep(path, state, value)
+        return value
+
+    def _keep(self, path: Path, state: FileState, value: Any) -> None:
+        if len(self._held) >= _MOST_ENTRIES:
+            self._held.clear()
+        self._held[path] = _Held(state, value)
+
+    def list(self, folder: Path) -> tuple[str, ...]:
+        """Return the names in ``folder``, for as long as the folder has not changed."""
+        state = self.settled_state(folder)
+        held = self._held.get(folder)
+        if held is not None and held.state == state:
+            known: tuple[str, ...] = held.value
+            return known
+        names = tuple(self._disk.list(folder))
+        if state is not None:
+            self._keep(folder, state, names)
+        return names
+
+    def settled_state(self, path: Path) -> FileState | None:
+        """Return the state of ``path`` if a later change is sure to show in it, else None."""
+        state = self._disk.stat(path)
+        if state is None or self._disk.now_ns() - state.mtime_ns < _YOUNG_NS:
+            return None
+        return state
+
+    def forget(self, path: Path) -> None:
+        """Read the file anew next time."""
+        self._held.pop(path, None)

@@ -1,0 +1,10 @@
+"""The documented path of the populate job; it lives in ``src.data.jobs.populate``."""
+
+from ..jobs.populate import CachePopulator, populate_cache
+
+__all__ = ["CachePopulator", "populate_cache"]
+
+if __name__ == "__main__":
+    from ..cli.populate import main
+
+    raise SystemExit(main())

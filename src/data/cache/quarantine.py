@@ -1,0 +1,136 @@
+"""What could not be believed is kept: bad files whole, torn tails, bad rows. Nothing is thrown away.
+
+Files are named by the digest of their bytes, so keeping the same thing twice keeps it once; each
+has a JSON document beside it that says why it is there.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import logging
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..disk.atomic import link_or_copy, write_atomically
+from ..model.bars import NAN, Bar, BarTable
+from ..model.instant import SECOND_MS, from_ms, iso, parse_iso
+from . import metadata
+from .codec import ALL_COLUMNS
+from .commit import Suspect
+from .lane import Lane
+
+log = logging.getLogger(__name__)
+
+WITHDRAWN = "withdrawn by "
+_HEADER = ("timestamp", *ALL_COLUMNS, "reason")
+
+
+def keep_file(lane: Lane, source: Path, content: bytes, reason: str) -> None:
+    """Give the file a second name in the quarantine, durably; it keeps its own.
+
+    Args:
+        lane: the series.
+        source: the file.
+        content: its bytes, which name it there.
+        reason: what is wrong with it.
+    """
+    target = _place(lane, source.name, content)
+    if lane.disk.read_if_exists(target) != content:
+        link_or_copy(lane.disk, source, target)
+    lane.disk.fsync_dir(target.parent)
+    _say_why(lane, target, reason)
+
+
+def keep_bytes(lane: Lane, name: str, content: bytes, reason: str) -> None:
+    """Write bytes that are about to be cut off into the quarantine, durably."""
+    target = _place(lane, name, content)
+    if lane.disk.read_if_exists(target) != content:
+        write_atomically(lane.disk, target, content)
+    _say_why(lane, target, reason)
+
+
+def _place(lane: Lane, name: str, content: bytes) -> Path:
+    lane.disk.make_folders(lane.paths.quarantine)
+    stem, _, suffix = name.partition(".")
+    return lane.paths.quarantine / f"{stem}.{hashlib.sha256(content).hexdigest()[:16]}.{suffix}"
+
+
+def _say_why(lane: Lane, target: Path, reason: str) -> None:
+    log.warning("%s: kept %s in quarantine: %s", lane.key, target.name, reason)
+    note = {"file": target.name, "reason": reason, "time": iso(lane.clock.now_ms())}
+    write_atomically(lane.disk, target.with_name(f"{target.name}.json"), metadata.dump(note))
+
+
+# --- bad rows ------------------------------------------------------------------------------
+
+
+def keep_rows(lane: Lane, year: int, rows: Sequence[Suspect]) -> None:
+    """Add bad rows to those of ``year``, durably; a row kept already is not kept twice."""
+    content = lane.disk.read_if_exists(lane.paths.rows(year))
+    held = _parse(content)
+    if held is None:
+        assert content is not None
+        keep_bytes(lane, lane.paths.rows(year).name, content, "the file of bad rows is damaged")
+    cells = dict.fromkeys(map(_cells, held or ()))
+    known = len(cells)
+    cells |= dict.fromkeys(map(_cells, rows))
+    if len(cells) == known:
+        return
+    lane.disk.make_folders(lane.paths.quarantine)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_HEADER)
+    writer.writerows(cells)
+    packed = gzip.compress(text.getvalue().encode("utf-8"), compresslevel=6, mtime=0)
+    write_atomically(lane.disk, lane.paths.rows(year), packed)
+
+
+def withdrawn(table: BarTable, vendor: str) -> list[Suspect]:
+    """Return stored bars that a newer answer lacks, as rows for the quarantine."""
+    columns = (values.tolist() for values in table.values())
+    rows = zip(table.stamps.tolist(), *columns, strict=True)
+    return [Suspect(Bar._make((*row, NAN)[:7]), WITHDRAWN + vendor) for row in rows]
+
+
+def rows_kept(lane: Lane, year: int) -> list[Suspect]:
+    """Return the bad rows of ``year`` in the order they came; a damaged file counts as none."""
+    return _parse(lane.disk.read_if_exists(lane.paths.rows(year))) or []
+
+
+def _parse(content: bytes | None) -> list[Suspect] | None:
+    """Return the rows in the bytes of such a file, None when it is damaged."""
+    if content is None:
+        return []
+    try:
+        text = gzip.decompress(content).decode("utf-8")
+        table = csv.reader(io.StringIO(text, newline=""))
+        next(table)
+        return [_suspect(cells) for cells in table]
+    except (OSError, EOFError, zlib.error, ValueError, StopIteration, csv.Error) as exc:
+        log.warning("a file of bad rows is damaged: %s", exc)
+        return None
+
+
+def rows_in(lane: Lane, years: Iterable[int]) -> list[Suspect]:
+    """Return the bad rows of several years that vendors sent; withdrawn bars are not among them."""
+    rows = (row for year in years for row in rows_kept(lane, year))
+    return [row for row in rows if not row.reason.startswith(WITHDRAWN)]
+
+
+def _cells(row: Suspect) -> tuple[str, ...]:
+    """Return the row as texts; missing values are empty."""
+    stamp, *values = row.bar
+    moment = from_ms(stamp)
+    precision = "milliseconds" if stamp % SECOND_MS else "seconds"
+    texts = ["" if v != v else repr(float(v)) for v in values]
+    return moment.isoformat(" ", precision), *texts, row.reason
+
+
+def _suspect(cells: Sequence[str]) -> Suspect:
+    stamp, *values, reason = cells
+    numbers = [float(v) if v else float("nan") for v in values]
+    return Suspect(Bar(parse_iso(stamp), *numbers), reason)

@@ -1,0 +1,273 @@
+"""Making a year sound again after a crash or damage; under the lane's lock only.
+
+What a reader is served is first made durable. Then, in this order:
+
+1. the data begin with what the metadata (committed or pending) say: members behind it that are
+   sound, chained and of this file are taken; a torn tail behind those is kept and cut;
+2. the data verify from end to end: the metadata are rebuilt from them;
+3. else the file is kept in quarantine whole and replaced by its sound members; the rest of it is
+   missing and will be asked for again.
+
+Nothing that verifies is ever cut or moved away. Files of newer versions are left untouched.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ..disk.atomic import sweep, write_atomically
+from ..errors import FormatVersionError
+from ..model.coverage import Coverage, Covered
+from ..model.span import gaps
+from .codec import BASE_COLUMNS
+from .compose import Target, columns_for, compose, state_of
+from .lane import Lane
+from .ledger import after_marks, after_members
+from .members import PEEK_BYTES, Member, file_id, is_ours, peek_digest
+from .metadata import DamagedError
+from .quarantine import keep_bytes, keep_file
+from .rewrite import rewrite, sweep_versions
+from .salvage import Scan, salvage, scan
+from .year_meta import YearMeta, YearState
+from .years import MismatchError, check_members
+
+log = logging.getLogger(__name__)
+
+
+def sound_meta(lane: Lane, year: int) -> YearMeta | None:
+    """Return the document of ``year`` after making sure that it and the data belong together.
+
+    The check is what an append can afford: size and digest of the last member. A year without
+    anything, or with a file of another tool, gives None.
+
+    Raises:
+        FormatVersionError: the file is of a newer version; it is left as it is.
+        StorageError: it could not be read or repaired.
+    """
+    try:
+        meta = lane.meta(year)
+    except DamagedError:
+        return recover(lane, year)
+    handle = lane.disk.open_read(lane.paths.data(year))
+    if handle is None:
+        size, head = 0, None
+    else:
+        try:
+            size = lane.disk.fstat(handle).size
+            at = meta.state.head_at if meta is not None else 0
+            head = peek_digest(lane.disk.read_at(handle, at, PEEK_BYTES))
+        finally:
+            lane.disk.close(handle)
+    if meta is None and handle is None:
+        return None
+    if meta is None or meta.pending or size != meta.state.size or head != meta.state.head:
+        return recover(lane, year)
+    return meta
+
+
+def recover(lane: Lane, year: int) -> YearMeta | None:
+    """Repair ``year`` if it needs it, and return its document; raises as :func:`sound_meta`.
+
+    None means that nothing of ours is stored.
+    """
+    sweep(lane.disk, lane.paths.folder)
+    sweep_versions(lane, year)
+    content = _made_durable(lane, year)
+    meta = _meta_or_quarantine(lane, year, content)
+    if content is None:
+        return _without_data(lane, year, meta)
+    if not is_ours(content) and (meta is None or not meta.state.size):
+        _give_back(lane, year, meta)
+        return None
+    try:
+        seen = scan(content, file_id(lane.key, year))
+        return _repaired(lane, year, meta, seen)
+    except FormatVersionError as exc:
+        raise lane.newer(year, exc) from exc
+
+
+def _made_durable(lane: Lane, year: int) -> bytes | None:
+    """Sync the data file and its folder, and return its bytes."""
+    path = lane.paths.data(year)
+    if lane.disk.stat(path) is None:
+        return None
+    handle = lane.disk.open_write(path)
+    try:
+        lane.disk.fsync(handle)
+        lane.disk.fsync_dir(lane.paths.folder)
+        return lane.disk.read_at(handle, 0, lane.disk.fstat(handle).size)
+    finally:
+        lane.disk.close(handle)
+
+
+def _meta_or_quarantine(lane: Lane, year: int, content: bytes | None) -> YearMeta | None:
+    """Return the document; a damaged one is kept aside when it was ours."""
+    path = lane.paths.metadata(year)
+    lane.memory.forget(path)
+    try:
+        return lane.meta(year)
+    except DamagedError as exc:
+        if content is None or is_ours(content):
+            damaged = lane.disk.read_if_exists(path) or b""
+            keep_bytes(lane, path.name, damaged, f"metadata: {exc}")
+        if content is None:
+            lane.disk.unlink(path)
+        return None
+
+
+def _without_data(lane: Lane, year: int, meta: YearMeta | None) -> YearMeta | None:
+    if meta is None or (not meta.state.size and meta.pending is None):
+        return meta
+    if not meta.state.size:
+        return _saved(lane, year, meta.settled(meta.state))
+    log.error("%s %s: the data file is gone; %s bars will be asked for again",
+              lane.key, year, meta.state.rows)  # fmt: skip
+    generation = _next_generation(lane, year, meta, ())
+    coverage = Coverage(c for c in meta.state.coverage if c.state == "empty")
+    return _saved(lane, year, meta.settled(YearState(generation, coverage=coverage)))
+
+
+def _give_back(lane: Lane, year: int, meta: YearMeta | None) -> None:
+    """Leave a file of another tool alone, and give it back the document our rewrite took away."""
+    if meta is None:
+        return
+    path = lane.paths.metadata(year)
+    before = lane.disk.read_if_exists(lane.paths.legacy / path.name)
+    if before is None:
+        lane.disk.unlink(path)
+    else:
+        write_atomically(lane.disk, path, before)
+    lane.memory.forget(path)
+
+
+def _repaired(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMeta:
+    recorded = _recorded(lane, meta, seen) if meta is not None else None
+    if meta is not None and recorded is not None:
+        if not seen.tail or not seen.goes_on():
+            return _rolled(lane, year, meta, recorded, seen)
+    elif seen.is_whole:
+        log.warning("%s %s: metadata are rebuilt from the bars", lane.key, year)
+        return _rebuilt(lane, year, meta, seen)
+    return _replaced(lane, year, meta, seen)
+
+
+def _recorded(lane: Lane, meta: YearMeta, seen: Scan) -> tuple[YearState, int] | None:
+    """Return the recorded state with which the data begin, and the number of its members."""
+    for state in filter(None, (meta.pending, meta.state)):
+        count = next(
+            (n for n, (at, m) in enumerate(seen.chain, 1) if at + len(m.raw) == state.size), None
+        )
+        if count is None:
+            continue
+        try:
+            check_members(list(seen.chain[:count]), state, most_rows=lane.most_rows())
+        except MismatchError:
+            continue
+        return state, count
+    return None
+
+
+def _rolled(
+    lane: Lane, year: int, meta: YearMeta, recorded: tuple[YearState, int], seen: Scan
+) -> YearMeta:
+    """Take what was appended behind the recorded state, and cut a torn tail."""
+    state, count = recorded
+    fresh = seen.members[count:]
+    if fresh:
+        seq = max(member.header.seq for member in fresh)
+        target = Target(lane.key, year, state.columns, max(state.generation, seq))
+        coverage = after_members(state.coverage, (m.header for m in fresh))
+        state = replace(state_of(fresh, state.size, state, target), coverage=coverage)
+    if seen.tail:
+        keep_bytes(lane, lane.paths.data(year).name, seen.tail, "torn tail of an append")
+        _cut(lane, year, seen.end)
+    if state == meta.state and meta.pending is None:
+        return meta
+    return _saved(lane, year, meta.settled(state))
+
+
+def _cut(lane: Lane, year: int, size: int) -> None:
+    handle = lane.disk.open_write(lane.paths.data(year))
+    try:
+        lane.disk.truncate(handle, size)
+        lane.disk.fsync(handle)
+    finally:
+        lane.disk.close(handle)
+
+
+def _rebuilt(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMeta:
+    """Write metadata that say what the members say."""
+    members = seen.members
+    generation = _next_generation(lane, year, meta, members)
+    target = Target(lane.key, year, members[0].columns or BASE_COLUMNS, generation)
+    state = state_of(members, 0, YearState(), target)
+    coverage = _carried(meta, after_members(Coverage(), (m.header for m in members)))
+    # How many were appended is not known; counting all of them brings compaction forward.
+    state = replace(state, coverage=coverage, open=len(members))
+    return _saved(lane, year, _facts(lane, meta, members).settled(state))
+
+
+def _replaced(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMeta:
+    """Keep the damaged file aside and put its sound members in its place."""
+    path = lane.paths.data(year)
+    keep_file(lane, path, seen.content, f"damaged at byte {seen.end}")
+    segments = salvage(seen, file_id(lane.key, year))
+    generation = _next_generation(lane, year, meta, seen.members)
+    target = Target(lane.key, year, columns_for(segments), generation)
+    members = compose(segments, seen.members, target)
+    headers = [member.header for member in members if member.header.rows]
+    state = replace(
+        state_of(members, 0, YearState(), target),
+        coverage=_carried(meta, after_members(Coverage(), headers)),
+    )
+    log.warning("%s %s: damaged; %s bars could be kept", lane.key, year, state.rows)
+    facts = _facts(lane, meta, members)
+    return rewrite(lane, year, meta=facts, members=members, state=state, keep_version=False)
+
+
+def _carried(meta: YearMeta | None, coverage: Coverage) -> Coverage:
+    """Add what only the old document knew: nothings, and what is not to be trusted."""
+    if meta is None:
+        return coverage
+    empties = [
+        replace(item, span=span)
+        for item in meta.state.coverage
+        if item.state == "empty"
+        for span in gaps(item.span, [c.span for c in coverage])
+    ]
+    doubts = [item for item in meta.state.coverage if item.state == "suspect"]
+    return after_marks(coverage.overlaid(empties), _inside(doubts, coverage), lambda _: True)
+
+
+def _inside(marks: Iterable[Covered], coverage: Coverage) -> list[Covered]:
+    """Return the parts of ``marks`` that the coverage knows about."""
+    return [
+        part for mark in marks for item in coverage if (part := mark.clip(item.span)) is not None
+    ]
+
+
+def _next_generation(
+    lane: Lane, year: int, meta: YearMeta | None, members: Iterable[Member]
+) -> int:
+    known = [member.header.seq for member in members]
+    known += [lane.logged_generation(year), meta.state.generation if meta else 0]
+    known += [meta.pending.generation if meta and meta.pending else 0]
+    return max(known) + 1
+
+
+def _facts(lane: Lane, meta: YearMeta | None, members: list[Member]) -> YearMeta:
+    """Return the old document, or a new one with what the members know."""
+    now = lane.clock.now_ms()
+    if meta is not None:
+        return replace(meta, updated_ms=now)
+    fetched = [m.header.fetched_at for m in members if m.header.fetched_at]
+    return YearMeta(
+        vendor=members[-1].header.vendor, created_ms=min(fetched, default=now), updated_ms=now
+    )
+
+
+def _saved(lane: Lane, year: int, meta: YearMeta) -> YearMeta:
+    lane.write_meta(year, meta, durable=True)
+    return meta

@@ -1,0 +1,104 @@
+"""The rewrite protocol: a year file replaced by another, with no moment in which neither counts.
+
+1. the new file is written under a temporary name and synced;
+2. where the old bars shall stay reachable, they get a second name in ``_versions``;
+3. metadata that hold the old state and the pending one replace the old, synced, and the folder;
+4. the new file takes the name; the folder is synced;
+5. metadata with the new state alone replace those; synced, and the folder.
+
+A crash before 4 leaves the old state, after it the new one; recovery tells which.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..disk.atomic import NO_LINKS, discard, stage
+from ..disk.files import errno_of
+from ..errors import StorageError
+from .lane import Lane
+from .members import Member
+from .year_meta import YearMeta, YearState
+
+log = logging.getLogger(__name__)
+
+VERSIONS_KEPT = 4
+
+
+def rewrite(
+    lane: Lane, year: int, *, meta: YearMeta, members: Sequence[Member], state: YearState,
+    keep_version: bool,
+) -> YearMeta:  # fmt: skip
+    """Replace the data of ``year`` by ``members``; under the lane's lock only.
+
+    Args:
+        lane, year: the file.
+        meta: what is committed now; its facts (vendor, quality, times) go into the new document.
+        members: the whole new file.
+        state: what the metadata shall say of it.
+        keep_version: whether the old bars shall stay reachable in ``_versions``.
+
+    Returns:
+        The document as committed.
+
+    Raises:
+        StorageError: a step failed; the series is in its old state or in its new one.
+    """
+    data = lane.paths.data(year)
+    temp = stage(lane.disk, data, b"".join(member.raw for member in members))
+    try:
+        if keep_version and meta.state.size:
+            keep(lane, year, meta.state.generation)
+        lane.write_meta(year, replace(meta, pending=state), durable=True)
+        lane.disk.replace(temp, data)
+    except BaseException:
+        discard(lane.disk, temp)
+        raise
+    lane.disk.fsync_dir(lane.paths.folder)
+    done = meta.settled(state)
+    lane.write_meta(year, done, durable=True)
+    lane.tainted.discard((lane.key, year))
+    return done
+
+
+# --- older versions ------------------------------------------------------------------------
+
+
+def keep(lane: Lane, year: int, generation: int) -> None:
+    """Give the current file of ``year`` a second name, and drop the oldest ones."""
+    sweep_versions(lane, year)
+    folder = lane.paths.versions
+    lane.disk.make_folders(folder)
+    try:
+        lane.disk.link(lane.paths.data(year), folder / f"{year:04d}.{generation}.csv.gz")
+    except StorageError as exc:
+        if errno_of(exc) == errno.EEXIST:
+            return
+        if errno_of(exc) not in NO_LINKS:
+            raise
+        log.debug("%s %s: this file system keeps no older versions: %s", lane.key, year, exc)
+    for _, path in versions(lane, year)[:-VERSIONS_KEPT]:
+        lane.disk.unlink(path)
+
+
+def versions(lane: Lane, year: int) -> list[tuple[int, Path]]:
+    """Return generation and path of the older files of ``year``, oldest first."""
+    found = []
+    for name in lane.disk.list(lane.paths.versions):
+        parts = name.split(".")
+        if len(parts) == 4 and parts[0] == f"{year:04d}" and parts[1].isdecimal():
+            found.append((int(parts[1]), lane.paths.versions / name))
+    return sorted(found)
+
+
+def sweep_versions(lane: Lane, year: int) -> None:
+    """Remove links to the current file: a rewrite died between linking and replacing."""
+    current = lane.disk.stat(lane.paths.data(year))
+    for _, path in versions(lane, year):
+        state = lane.disk.stat(path)
+        if current is not None and state is not None and state.inode == current.inode:
+            lane.disk.unlink(path)

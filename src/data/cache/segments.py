@@ -1,0 +1,245 @@
+"""The bars of a year as a list of segments, while a new file is being composed.
+
+A segment is what will be one member: a header and its bars, either the untouched compressed body
+of a stored member or rows still to be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from ..model.bars import BarTable, concat, merge
+from ..model.coverage import Coverage, Covered
+from ..model.instant import date_of
+from ..model.span import Span, intersect, subtract
+from .commit import Piece
+from .members import MOST_HOLES, Header, Member
+from .years import YearFile, rows_of
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One member to be.
+
+    Attributes:
+        header: what it will say; chained when it is written.
+        member: the stored member whose body it keeps, or None.
+        rows: the bars, or None while only the body holds them.
+        at_start: whether that body stood first in its file and so begins with the CSV header.
+        columns: of that file.
+    """
+
+    header: Header
+    member: Member | None = None
+    rows: BarTable | None = None
+    at_start: bool = False
+    columns: tuple[str, ...] = ()
+
+    def table(self) -> BarTable:
+        """Return the bars."""
+        if self.rows is not None:
+            return self.rows
+        if self.member is None:
+            return BarTable.empty()
+        return rows_of(self.member, self.columns, first=self.at_start)
+
+    def part(self, span: Span) -> Segment | None:
+        """Return the part inside ``span`` as rows to be written; None without bars."""
+        table = self.table().within(span)
+        if not len(table):
+            return None
+        return Segment(_header_of(self.header, table, self.header.span.clip(span)), rows=table)
+
+
+def _header_of(header: Header, table: BarTable, span: Span) -> Header:
+    return replace(
+        header,
+        rows=len(table),
+        first=int(table.stamps[0]),
+        last=int(table.stamps[-1]),
+        span=Span(min(span.start, int(table.stamps[0])), max(span.end, int(table.stamps[-1]) + 1)),
+        holes=tuple(intersect([span], header.holes)),
+        spelled={},
+    )
+
+
+def of_file(file: YearFile) -> list[Segment]:
+    """Return the segments of a stored file; header-only members are left out."""
+    return [
+        Segment(member.header, member, at_start=place == 0, columns=file.state.columns)
+        for place, member in enumerate(file.members)
+        if member.header.rows
+    ]
+
+
+def of_piece(piece: Piece, identity: str, generation: int) -> Segment:
+    """Return the segment of a piece with bars."""
+    blank = Header(
+        id=identity, seq=generation, rows=0, first=None, last=None, span=piece.span,
+        vendor=piece.vendor, fetched_at=piece.fetched_at, kind=piece.kind, basis=piece.basis,
+        state=piece.state, holes=piece.holes,
+    )  # fmt: skip
+    return Segment(_header_of(blank, piece.table, piece.span), rows=piece.table)
+
+
+# --- what a commit does to them ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of the stored bars.
+
+    Attributes:
+        added, changed, removed: counts of bars.
+        withdrawn: the removed bars themselves.
+    """
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    withdrawn: BarTable = BarTable.empty()
+
+
+def with_pieces(
+    segments: list[Segment], pieces: Iterable[Piece], identity: str, generation: int
+) -> tuple[list[Segment], Change]:
+    """Return the segments after new answers: in each piece's span only its own bars remain."""
+    old = segments
+    answered: list[Span] = []
+    for piece in pieces:
+        segments = [part for s in segments for part in _outside(s, piece.span)]
+        answered.append(piece.span)
+        if len(piece.table):
+            segments.append(of_piece(piece, identity, generation))
+    segments.sort(key=lambda s: s.header.first or 0)
+    return segments, _change(_rows_in(old, answered), _rows_in(segments, answered))
+
+
+def _outside(segment: Segment, span: Span) -> list[Segment]:
+    """Return what is left of a segment beside ``span``, its bars' own stretches only."""
+    header = segment.header
+    if not header.span.overlaps(span) or header.first is None or header.last is None:
+        return [segment]
+    parts = subtract([header.span], [span])
+    holding = [p for p in parts if p.start <= header.first and header.last < p.end]
+    if holding:
+        holes = tuple(intersect(holding, header.holes))
+        return [replace(segment, header=replace(header, span=holding[0], holes=holes))]
+    return [left for p in parts if (left := segment.part(p)) is not None]
+
+
+def _rows_in(segments: Iterable[Segment], spans: list[Span]) -> BarTable:
+    """Return the bars whose stamps lie in one of ``spans``."""
+    found = BarTable.empty()
+    for segment in segments:
+        header = segment.header
+        extent = Span(header.first or 0, (header.last or 0) + 1)
+        if not any(extent.overlaps(span) for span in spans):
+            continue
+        table = segment.table()
+        for span in intersect([extent], spans):
+            found = merge(found, table.within(span))
+    return found
+
+
+def _change(old: BarTable, new: BarTable) -> Change:
+    kept = np.isin(old.stamps, new.stamps)
+    known = np.isin(new.stamps, old.stamps)
+    changed = _differences(old.take(kept), new.take(known))
+    gone = old.take(~kept)
+    return Change(int((~known).sum()), changed, len(gone), gone)
+
+
+def _differences(one: BarTable, other: BarTable) -> int:
+    """Count rows of the same stamps in which a value differs; missing equals missing."""
+    differs = np.zeros(len(one), dtype=bool)
+    pairs = list(zip(one.values()[:5], other.values()[:5], strict=True))
+    if one.adj_close is not None and other.adj_close is not None:
+        pairs.append((one.adj_close, other.adj_close))
+    for mine, theirs in pairs:
+        differs |= (mine != theirs) & ~(np.isnan(mine) & np.isnan(theirs))
+    return int(differs.sum())
+
+
+def settled(segments: Iterable[Segment], coverage: Coverage) -> list[Segment]:
+    """Return the segments with the state that the coverage gives their bars by now."""
+    return [part for segment in segments for part in _settled(segment, coverage)]
+
+
+def _settled(segment: Segment, coverage: Coverage) -> list[Segment]:
+    header = segment.header
+    extent = Span(header.first or 0, (header.last or 0) + 1)
+    known = [c for c in coverage.within(extent) if c.state != "empty"]
+    states = {_stored_state(c.state) for c in known}
+    if not known or states == {header.state}:
+        return [segment]
+    if len(states) == 1:
+        fetched = max(header.fetched_at, *(c.fetched_at for c in known))
+        return [replace(segment, header=replace(header, state=states.pop(), fetched_at=fetched))]
+    edges = [header.span.start, *(c.span.start for c in known[1:]), header.span.end]
+    parts = (segment.part(Span(a, b)) for a, b in pairwise(edges))
+    return [done for part in parts if part is not None for done in _settled(part, coverage)]
+
+
+def _stored_state(state: str) -> str:
+    return "final" if state == "final" else "provisional"
+
+
+# --- compaction ----------------------------------------------------------------------------
+
+
+def compacted(segments: Iterable[Segment], coverage: Coverage, *, by_day: bool) -> list[Segment]:
+    """Return the segments with equal neighbours joined.
+
+    Args:
+        segments: ascending.
+        coverage: tells whether two spans adjoin although no bar lies between them.
+        by_day: join only bars of the same UTC date, so that a long year is not rewritten daily.
+    """
+    joined: list[list[Segment]] = []
+    for segment in segments:
+        if joined and _may_join(joined[-1], segment, coverage, by_day=by_day):
+            joined[-1].append(segment)
+        else:
+            joined.append([segment])
+    return [group[0] if len(group) == 1 else _joined(group) for group in joined]
+
+
+def _may_join(
+    group: list[Segment], segment: Segment, coverage: Coverage, *, by_day: bool
+) -> bool:
+    one, other = group[-1].header, segment.header
+    if not one.same_source(other) or one.last is None or other.first is None:
+        return False
+    if by_day and date_of(group[0].header.first or 0) != date_of(segment.header.last or 0):
+        return False
+    if sum(len(s.header.holes) for s in group) + len(other.holes) > MOST_HOLES:
+        return False
+    gap = Span(one.span.end, other.span.start)
+    return gap.is_empty or any(_bridges(item, gap, one) for item in coverage)
+
+
+def _bridges(item: Covered, gap: Span, header: Header) -> bool:
+    mine = (item.state, item.vendor, item.kind, item.basis)
+    return (
+        item.span.start <= gap.start
+        and gap.end <= item.span.end
+        and mine == (header.state, header.vendor, header.kind, header.basis)
+    )
+
+
+def _joined(group: list[Segment]) -> Segment:
+    headers = [segment.header for segment in group]
+    table = concat(segment.table() for segment in group)
+    header = replace(
+        headers[-1],
+        seq=max(h.seq for h in headers),
+        fetched_at=max(h.fetched_at for h in headers),
+        holes=tuple(hole for h in headers for hole in h.holes),
+    )
+    span = Span(headers[0].span.start, max(h.span.end for h in headers))
+    return Segment(replace(_header_of(header, table, span), holes=header.holes), rows=table)

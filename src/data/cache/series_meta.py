@@ -1,0 +1,78 @@
+"""What a series knows that has no year: its kind, when to ask again, long nothings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import FormatVersionError
+from ..model.coverage import Coverage, Covered
+from ..model.kind import Kind
+from . import metadata
+
+_OURS = ("format", "generation", "years_generation", "kind", "next_due", "empties")
+
+
+@dataclass(frozen=True)
+class SeriesMeta:
+    """The document ``series.json``. Losing it costs requests, never bars.
+
+    Attributes:
+        generation: of the commit that wrote it.
+        years_generation: the highest generation among the years then. ``next_due`` holds only
+            while it still is: after a power loss the two may be of different age.
+        kind: of the bars, or None.
+        next_due: earliest UTC milliseconds at which asking again could change the answer.
+        empties: stretches without bars in years that have no file.
+        extra: keys of other versions (listing, delisting), kept as they are.
+    """
+
+    generation: int = 0
+    years_generation: int = 0
+    kind: Kind | None = None
+    next_due: int | None = None
+    empties: Coverage = Coverage()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def says_nothing(self) -> bool:
+        """Tell whether the document need not exist."""
+        return self.kind is None and self.next_due is None and not (self.empties or self.extra)
+
+
+def dump_series(series: SeriesMeta) -> bytes:
+    """Return the bytes of the document."""
+    plain: dict[str, Any] = dict(series.extra) | {
+        "format": metadata.FORMAT,
+        "generation": series.generation,
+        "years_generation": series.years_generation,
+        "next_due": series.next_due,
+        "empties": [c.to_json() for c in series.empties],
+    }
+    if series.kind is not None:
+        plain["kind"] = series.kind.to_json()
+    return metadata.dump(plain)
+
+
+def load_series(data: bytes) -> SeriesMeta:
+    """Read the bytes of the document.
+
+    Raises:
+        DamagedError: it is not whole.
+        FormatVersionError: a newer version of this library wrote it.
+    """
+    plain = metadata.load(data)
+    if plain.get("format") != metadata.FORMAT or plain.get("need"):
+        raise FormatVersionError(f"series.json has the unknown format {plain.get('format')!r}")
+    try:
+        return SeriesMeta(
+            generation=int(plain["generation"]),
+            years_generation=int(plain["years_generation"]),
+            kind=Kind.from_json(plain["kind"]) if "kind" in plain else None,
+            next_due=plain["next_due"],
+            empties=Coverage(Covered.from_json(entry) for entry in plain["empties"]),
+            extra={k: v for k, v in plain.items() if k not in _OURS},
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise metadata.DamagedError(f"it lacks what it must hold: {exc!r}") from exc

@@ -1,0 +1,227 @@
+"""The store of bars: what every other part of the library reads from and commits to.
+
+Readers take no lock and see of each year the state before a commit or the one after it. Writers
+of one series wait for each other, in all threads and processes. What a commit has acknowledged
+survives a crash of the process or of the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..clock import Clock, SystemClock
+from ..disk.files import Disk
+from ..model.actions import Action
+from ..model.bars import BarTable, concat
+from ..model.coverage import Coverage
+from ..model.series import SeriesKey
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from . import quarantine
+from .actions import ActionBook, ActionStore, Asked
+from .adopt import OldYears
+from .clearing import clear_lane, clear_symbol
+from .commit import Commit, Piece, SeriesView, Suspect
+from .commit_run import CommitRun
+from .lane import Lane
+from .layout import Layout, decode_lane, decode_symbol, year_of_name
+from .ledger import year_span
+from .memory import Memory
+from .reading import read_year
+from .recovery import recover
+from .viewing import Viewer
+
+__all__ = ["ActionBook", "BarStore", "Commit", "Piece", "SeriesView", "Suspect"]
+
+
+class BarStore:
+    """Bars of many series in one cache folder. Thread-safe, and safe across processes.
+
+    Args:
+        root: the cache folder; it is created with the first commit.
+        disk: the file system; tests hand in one that fails or records.
+        clock: tells the time of commits.
+        lock_timeout_s: how long to wait for another writer of the same series.
+        vendor_facts: vendor to its ``reliability`` and ``rate_limit``, told to other tools in the
+            metadata.
+    """
+
+    def __init__(
+        self, root: Path, disk: Disk | None = None, clock: Clock | None = None, *,
+        lock_timeout_s: float = 30.0,
+        vendor_facts: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:  # fmt: skip
+        self.root = Path(root)
+        self._disk = disk or Disk()
+        self._clock = clock or SystemClock()
+        self._lock_timeout_s = lock_timeout_s
+        self._vendor_facts = vendor_facts or {}
+        self._layout = Layout(self.root)
+        self._memory = Memory(self._disk)
+        self._tainted: set[tuple[SeriesKey, int]] = set()
+        self._old = OldYears(self._layout, self._disk, self._memory)
+        self._viewer = Viewer(self._old, lock_timeout_s)
+        self._actions = ActionStore(
+            self._layout, self._disk, self._memory, lock_timeout_s=lock_timeout_s
+        )
+
+    # --- bars ------------------------------------------------------------------------------
+
+    def view(self, key: SeriesKey) -> SeriesView:
+        """Return what is stored of a series, from its metadata alone.
+
+        Raises:
+            BadSymbolError: the symbol cannot be stored.
+            FormatVersionError: a newer version of this library wrote it.
+            CorruptEntryError: it needs repair, and the cache is read-only.
+            StorageError, LockTimeoutError: the disk or another process refused.
+        """
+        return self._viewer.view(self._lane(key))
+
+    def read(self, key: SeriesKey, span: Span) -> tuple[BarTable, Coverage]:
+        """Return the bars whose stamps lie in ``span``, and what is known about it.
+
+        Of each year the two are of the same commit. Damage found on the way is repaired: what
+        could not be kept is missing from both. Raises as :meth:`view`.
+        """
+        lane = self._lane(key)
+        own = lane.years()
+        old = self._old.of(lane, own)
+        tables: list[BarTable] = []
+        coverage = self._viewer.long_empties(lane, own)
+        for year in sorted(y for y in {*own, *old} if year_span(y).overlaps(span)):
+            if year in old:
+                found = self._old.read(key, old[year])
+                tables.append(found.table.within(span))
+                coverage = coverage.overlaid(found.coverage)
+                continue
+            file = read_year(lane, year, self._lock_timeout_s)
+            if file is not None:
+                tables.append(file.table(span))
+                coverage = coverage.overlaid(file.state.coverage)
+        return concat(tables), coverage.within(span)
+
+    def suspects(self, key: SeriesKey, span: Span) -> tuple[Suspect, ...]:
+        """Return the bad rows in ``span`` in whose place no good bar is stored, by stamp.
+
+        Of several for one stamp the last one counts. Raises as :meth:`view`.
+        """
+        lane = self._lane(key)
+        years = [y for y in self._quarantined_years(lane) if year_span(y).overlaps(span)]
+        rows = quarantine.rows_in(lane, years)
+        if not rows:
+            return ()
+        trusted = [c.span for c in self.view(key).coverage if c.state in ("final", "provisional")]
+        latest = {row.bar.stamp_ms: row for row in rows if row.bar.stamp_ms in span}
+        return tuple(
+            row for stamp, row in sorted(latest.items()) if not any(stamp in t for t in trusted)
+        )
+
+    def _quarantined_years(self, lane: Lane) -> list[int]:
+        names = self._disk.list(lane.paths.quarantine)
+        years = (name.partition(".rows.")[0] for name in names if ".rows." in name)
+        return [int(year) for year in years if year.isdecimal()]
+
+    def commit(self, key: SeriesKey, commit: Commit) -> SeriesView:
+        """Store new answers and what was learned, and return the view of the result.
+
+        When it returns, the bars are on the platter. Each year is changed wholly or not at all;
+        within a piece's span the piece is the truth, and stored bars it lacks go to quarantine.
+
+        Raises:
+            ValueError: a piece breaks its promises; nothing was written.
+            KindMismatchError: a piece is of another kind than the series; nothing was written.
+            LockTimeoutError: another writer holds the series for too long.
+            FormatVersionError: a newer version of this library wrote it.
+            StorageError: the disk refused; what was stored before is intact.
+        """
+        lane = self._lane(key)
+        for piece in commit.pieces:
+            piece.check()
+        if not commit.is_empty:
+            CommitRun(lane, commit, self._old).run(self._lock_timeout_s)
+        return self._viewer.view(lane)
+
+    def repair(self, key: SeriesKey) -> SeriesView:
+        """Check every year of a series under its lock, repair what needs it, and view it.
+
+        Also brings to light what was committed just before a power loss. Raises as :meth:`commit`.
+        """
+        lane = self._lane(key)
+        if self._disk.stat(lane.paths.folder) is not None:
+            with self._disk.lock(lane.paths.lock, self._lock_timeout_s):
+                for year in lane.years():
+                    recover(lane, year)
+        return self._viewer.view(lane)
+
+    # --- actions ---------------------------------------------------------------------------
+
+    def actions(self, symbol: str) -> ActionBook:
+        """Return the splits and dividends of ``symbol``.
+
+        Raises:
+            CorruptEntryError: they are damaged and must be fetched again: adjusted prices
+                cannot be given.
+        """
+        return self._actions.load(symbol)
+
+    def add_actions(
+        self, symbol: str, actions: Sequence[Action], asked: Span, source: str, fetched_at: int
+    ) -> ActionBook:
+        """Add what ``source`` answered for the ex-dates in ``asked``, durably.
+
+        Raises:
+            LockTimeoutError, StorageError: nothing was changed.
+        """
+        return self._actions.add(symbol, actions, Asked(asked, source, fetched_at))
+
+    # --- the whole -------------------------------------------------------------------------
+
+    def keys(self) -> list[SeriesKey]:
+        """Return every series that has something stored, in the order of their folders."""
+        found: list[SeriesKey] = []
+        for folder in self._disk.list(self._layout.ohlcv):
+            symbol = decode_symbol(folder)
+            if symbol is None:
+                continue
+            for name in self._disk.list(self._layout.ohlcv / folder):
+                key = decode_lane(symbol, name)
+                if key is not None and self._has_files(self._layout.ohlcv / folder / name):
+                    found.append(key)
+        return found
+
+    def _has_files(self, folder: Path) -> bool:
+        return any(
+            name == "series.json" or year_of_name(name) is not None
+            for name in self._disk.list(folder)
+        )
+
+    def years(self, key: SeriesKey) -> list[int]:
+        """Return the years of which bars are stored, ascending; raises as :meth:`view`."""
+        return self._viewer.years(self._lane(key))
+
+    def clear(self, symbol: str | None = None, timeframe: Timeframe | None = None) -> None:
+        """Remove bars for good: of one series in all its lanes, of a symbol, or all.
+
+        Actions go only with the whole symbol. Lock files stay.
+
+        Raises:
+            LockTimeoutError, StorageError: what was not removed yet is still whole.
+        """
+        symbols = {key.symbol for key in self.keys()} if symbol is None else {symbol}
+        for name in sorted(symbols):
+            folder = self._layout.symbol(name)
+            for lane_name in self._disk.list(folder):
+                key = decode_lane(name, lane_name)
+                if key is not None and timeframe in (None, key.timeframe):
+                    clear_lane(self._lane(key), self._old, self._lock_timeout_s)
+            if timeframe is None:
+                clear_symbol(self._disk, folder, self._lock_timeout_s)
+
+    def _lane(self, key: SeriesKey) -> Lane:
+        return Lane(
+            key=key, paths=self._layout.lane(key), disk=self._disk, memory=self._memory,
+            clock=self._clock, vendor_facts=self._vendor_facts, tainted=self._tainted,
+        )  # fmt: skip

@@ -1,0 +1,194 @@
+"""What is known about one year file, and the document it is kept in.
+
+The document's outer keys are those that tools of old read (times naive, meaning UTC); everything
+the store itself goes by stands under ``onetape``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..errors import FormatVersionError
+from ..model.coverage import STATES, Coverage, Covered
+from ..model.instant import from_ms
+from ..model.kind import ADJUSTMENTS
+from ..model.series import SeriesKey
+from . import metadata
+from .codec import BASE_COLUMNS
+
+_NO_QUALITY: Mapping[str, Any] = {
+    "score": 1.0, "validation_errors": [], "gaps": 0, "duplicates": 0,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class YearState:
+    """One committed state of a year: what the data file must be, and what it answers for.
+
+    Attributes:
+        generation: of the commit that made it.
+        size: bytes of the data file; 0 means there is none.
+        rows, first, last: its bars.
+        head, head_at: digest and offset of its last member.
+        members: how many it has.
+        open: how many of them were appended since the last rewrite.
+        columns: its value columns.
+        coverage: what it answers for.
+    """
+
+    generation: int = 0
+    size: int = 0
+    rows: int = 0
+    first: int | None = None
+    last: int | None = None
+    head: str | None = None
+    head_at: int = 0
+    members: int = 0
+    open: int = 0
+    columns: tuple[str, ...] = BASE_COLUMNS
+    coverage: Coverage = Coverage()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping that is stored."""
+        return {
+            "generation": self.generation, "size": self.size, "rows": self.rows,
+            "first": self.first, "last": self.last, "head": self.head, "head_at": self.head_at,
+            "members": self.members, "open": self.open, "columns": list(self.columns),
+            "coverage": [c.to_json() for c in self.coverage],
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> YearState:
+        """Read a stored mapping.
+
+        Raises:
+            FormatVersionError: a newer version of this library wrote it.
+            KeyError, TypeError, ValueError: it is no state of a year.
+        """
+        for entry in plain["coverage"]:
+            adjustment = entry.get("basis", {}).get("adjustment", "raw")
+            if entry["state"] not in STATES or adjustment not in (*ADJUSTMENTS, "unknown"):
+                known = f"{entry['state']!r}, {adjustment!r}"
+                raise FormatVersionError(f"coverage was written by a newer version ({known})")
+        return cls(
+            generation=int(plain["generation"]), size=int(plain["size"]), rows=int(plain["rows"]),
+            first=plain["first"], last=plain["last"], head=plain["head"],
+            head_at=int(plain["head_at"]), members=int(plain["members"]),
+            open=int(plain.get("open", 0)), columns=tuple(plain["columns"]),
+            coverage=Coverage(Covered.from_json(entry) for entry in plain["coverage"]),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class YearMeta:
+    """The document of a year.
+
+    Attributes:
+        state: the committed state.
+        pending: the state a rewrite is about to make true, or None.
+        vendor: who supplied last.
+        created_ms, updated_ms: UTC milliseconds.
+        quality: of the last answer.
+        extra: keys of other versions, kept as they are.
+    """
+
+    state: YearState = YearState()
+    pending: YearState | None = None
+    vendor: str = ""
+    created_ms: int = 0
+    updated_ms: int = 0
+    quality: Mapping[str, Any] = field(default_factory=lambda: dict(_NO_QUALITY))
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def settled(self, state: YearState) -> YearMeta:
+        """Return the document with ``state`` committed and nothing pending."""
+        return replace(self, state=state, pending=None)
+
+
+_OURS = (
+    "format", "generation", "size", "rows", "first", "last", "head", "head_at", "members", "open",
+    "columns", "coverage", "quality", "pending", "created_at", "updated_at",
+)  # fmt: skip
+
+
+def dump_meta(
+    meta: YearMeta, key: SeriesKey, year: int, vendor_facts: Mapping[str, Any] | None = None
+) -> bytes:
+    """Return the bytes of the document.
+
+    Args:
+        meta: what to say.
+        key, year: about which file.
+        vendor_facts: ``reliability`` and ``rate_limit`` of the vendor, for the outer keys.
+    """
+    state = meta.state
+    ours: dict[str, Any] = dict(meta.extra) | {"format": metadata.FORMAT} | state.to_json()
+    ours |= {
+        "quality": dict(meta.quality), "created_at": meta.created_ms, "updated_at": meta.updated_ms,
+    }  # fmt: skip
+    if meta.pending is not None:
+        old = {"size": state.size, "rows": state.rows, "head": state.head}
+        ours["pending"] = meta.pending.to_json() | {"committed": old if state.size else None}
+    return metadata.dump(_outer(meta, key, year, vendor_facts or {}) | {"onetape": ours})
+
+
+def _outer(
+    meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the documented keys, for the tools that read them."""
+    state = meta.state
+    return {
+        "symbol": key.symbol,
+        "timeframe": key.timeframe.label,
+        "year": year,
+        "data_source": meta.vendor,
+        "created_at": _naive(meta.created_ms),
+        "last_updated": _naive(meta.updated_ms),
+        "start_date": _naive(state.first),
+        "end_date": _naive(state.last),
+        "data_quality": dict(_NO_QUALITY) | dict(meta.quality),
+        "file_info": {
+            "format": "csv.gz",
+            "size_bytes": state.size,
+            "rows": state.rows,
+            "columns": list(state.columns),
+        },
+        "provider_info": {
+            "name": meta.vendor,
+            "reliability": facts.get("reliability", meta.quality.get("score", 1.0)),
+            "rate_limit": facts.get("rate_limit", ""),
+        },
+    }
+
+
+def load_meta(data: bytes) -> YearMeta:
+    """Read the bytes of a document.
+
+    Raises:
+        DamagedError: it is not whole, or not ours.
+        FormatVersionError: a newer version of this library wrote it.
+    """
+    document = metadata.load(data)
+    ours = document.get("onetape")
+    if not isinstance(ours, dict):
+        raise metadata.DamagedError("it is not ours")
+    if ours.get("format") != metadata.FORMAT or ours.get("need"):
+        raise FormatVersionError(f"metadata have the unknown format {ours.get('format')!r}")
+    try:
+        return YearMeta(
+            state=YearState.from_json(ours),
+            pending=YearState.from_json(ours["pending"]) if "pending" in ours else None,
+            vendor=str(document["data_source"]),
+            created_ms=int(ours["created_at"]),
+            updated_ms=int(ours["updated_at"]),
+            quality=dict(ours["quality"]),
+            extra={k: v for k, v in ours.items() if k not in _OURS},
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise metadata.DamagedError(f"it lacks what it must hold: {exc!r}") from exc
+
+
+def _naive(ms: int | None) -> str | None:
+    return None if ms is None else from_ms(ms).isoformat(timespec="seconds")

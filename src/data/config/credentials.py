@@ -1,0 +1,154 @@
+"""Keys of vendors: read from the environment each time they are used, never shown.
+
+A key may stand under any of its usual names. What a name holds is looked up when it is asked for,
+so a rotated key counts from the next request on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from .donotshare import private_setting
+
+# Groups of names for one key; what is asked for by one is found under any.
+_SPELLINGS = (
+    ("BINANCE_API_KEY", "BINANCE_KEY"),
+    ("BINANCE_API_SECRET", "BINANCE_SECRET"),
+    ("POLYGON_API_KEY", "POLYGON_KEY"),
+    ("TWELVE_DATA_API_KEY", "TWELVEDATA_API_KEY"),
+    ("TRADIER_API_KEY", "TRADIER_API"),
+)
+_GROUP = {name: group for group in _SPELLINGS for name in group}
+
+# The keys each vendor takes, by their first spelling.
+VENDOR_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "binance": ("BINANCE_API_KEY", "BINANCE_API_SECRET"),
+        "alpha_vantage": ("ALPHA_VANTAGE_API_KEY",),
+        "fmp": ("FMP_API_KEY",),
+        "alpaca": ("ALPACA_API_KEY", "ALPACA_SECRET_KEY"),
+        "tiingo": ("TIINGO_API_KEY",),
+        "polygon": ("POLYGON_API_KEY",),
+        "twelvedata": ("TWELVE_DATA_API_KEY",),
+        "finnhub": ("FINNHUB_API_KEY",),
+        "eodhd": ("EODHD_API_KEY",),
+        "tradier": ("TRADIER_API_KEY",),
+        "finra": ("FINRA_API_CLIENT", "FINRA_API_SECRET"),
+        "santiment": ("SANTIMENT_API_KEY",),
+        "newsapi": ("NEWSAPI_API_KEY",),
+    }
+)
+# What documents print where a key belongs.
+_PLACEHOLDERS = frozenset({
+    "your_api_key", "your_secret_key", "your_key", "your-api-key", "your_api_key_here",
+    "your_secret_key_here", "changeme", "replace_me", "todo", "xxx", "<your_api_key>", "...",
+})  # fmt: skip
+
+
+class Credentials(Mapping[str, str]):
+    """Names to keys, looked up at each access; only those that are set now are in it.
+
+    A value that is a placeholder from a document counts as not set. Neither ``repr`` nor ``str``
+    shows a key. Thread-safe.
+
+    Args:
+        variables: the name a vendor's file asks for, to the variables that may hold it, in order.
+        environ: where to look; None is the process' environment, then the optional private module.
+    """
+
+    def __init__(
+        self, variables: Mapping[str, Sequence[str]], environ: Mapping[str, str] | None = None
+    ) -> None:
+        self._variables = {name: tuple(held) for name, held in variables.items()}
+        self._environ = environ
+
+    def __getitem__(self, name: str) -> str:
+        for value in self._values(name):
+            if not is_placeholder(value):
+                return value
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._variables if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
+
+    def __repr__(self) -> str:
+        told = (f"{n}={'set' if n in self else 'not set'}" for n in self._variables)
+        return f"Credentials({', '.join(told)})"
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names that hold no key now."""
+        return tuple(name for name in self._variables if name not in self)
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        """The names that hold a placeholder from a document where a key belongs."""
+        return tuple(name for name in self.missing if any(self._values(name)))
+
+    def _values(self, name: str) -> Iterator[str]:
+        """Yield what stands under the variables of ``name`` now; blank counts as nothing."""
+        environ = os.environ if self._environ is None else self._environ
+        for variable in self._variables.get(name, ()):
+            value = environ.get(variable, "").strip()
+            if not value and self._environ is None:
+                value = private_setting(variable).strip()
+            if value:
+                yield value
+
+
+def is_placeholder(value: str) -> bool:
+    """Tell whether a value is what documents print in place of a key."""
+    return value.strip().strip("\"'").lower() in _PLACEHOLDERS
+
+
+def credentials_for(
+    secrets: Sequence[str | Sequence[str]], environ: Mapping[str, str] | None = None
+) -> Credentials:
+    """Return the keys that a vendor's file declares, each found under any of its spellings.
+
+    Args:
+        secrets: names; a sequence lists spellings of one and the same key.
+        environ: where to look; None is the process' environment, then the optional private module.
+    """
+    variables: dict[str, tuple[str, ...]] = {}
+    for entry in secrets:
+        spellings = (entry,) if isinstance(entry, str) else tuple(entry)
+        known = [name for spelling in spellings for name in _GROUP.get(spelling, (spelling,))]
+        for name in (*spellings, *known):
+            variables[name] = tuple(dict.fromkeys((name, *spellings, *known)))
+    return Credentials(variables, environ)
+
+
+def vendor_credentials(
+    vendor: str,
+    key_env: str | None = None,
+    secret_env: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Credentials:
+    """Return the keys of one vendor; ``key_env`` and ``secret_env`` are the rules' own variables.
+
+    A variable that the rules name is the only one looked at, whatever name the vendor asks by.
+    """
+    said = (key_env, secret_env)
+    names = VENDOR_KEYS.get(vendor) or tuple(name for name in said if name)
+    variables: dict[str, tuple[str, ...]] = {}
+    for position, name in enumerate(names):
+        group = _GROUP.get(name, (name,))
+        own = said[position] if position < len(said) else None
+        for spelling in group:
+            usual = tuple(dict.fromkeys((spelling, *group)))
+            variables[spelling] = usual if own is None or own in group else (own,)
+    return Credentials(variables, environ)
+
+
+def all_credentials(environ: Mapping[str, str] | None = None) -> Credentials:
+    """Return every key that any vendor takes."""
+    return credentials_for([name for names in VENDOR_KEYS.values() for name in names], environ)

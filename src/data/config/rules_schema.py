@@ -1,0 +1,242 @@
+"""What a rules file may hold, declared; :func:`check` finds every mistake at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..model.classification import Classification
+from ..model.rules import RULES
+from ..model.vendors import canonical_vendor
+from ..policy.classify import Refusal, classify, malformed
+from .schema import (
+    Check,
+    Path,
+    Problem,
+    items,
+    nearest,
+    number,
+    pattern,
+    record,
+    switch,
+    table,
+    text,
+    text_or,
+    timeframe,
+    url,
+    vendor,
+)
+
+_BARS = ("open", "high", "low", "close", "volume", "adj_close")
+_CLASSES = ("crypto", "stock", "forex", "index", "future")
+_rate = number(0, nullable=True)
+_grade = number(1, 5)
+_maybe = text(nullable=True)
+
+
+def _symbol_text(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept what a symbol may look like."""
+    refusal = malformed(value)
+    if refusal is not None:
+        yield Problem(path, refusal.message)
+
+
+def _suffix(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept the suffix of an exchange."""
+    if not str(value).startswith("."):
+        yield Problem(path, "a suffix begins with a dot", f".{value}")
+
+
+_rule = record(
+    {
+        "primary": vendor,
+        "backup": items(vendor),
+        "timeframes": items(timeframe),
+        "description": text(),
+    }
+)
+_provider: dict[str, Check] = {
+    "name": text(),
+    "type": text("crypto", "stock", "mixed"),
+    "description": text(),
+    "rate_limits": record(
+        {
+            "requests_per_minute": _rate,
+            "requests_per_second": _rate,
+            "requests_per_day": _rate,
+            "burst_size": _rate,
+        }
+    ),
+    "cost": text(),
+    "data_quality": _grade,
+    "reliability": _grade,
+    "coverage": text(),
+    "api_key_required": switch,
+    "api_key_env": _maybe,
+    "secret_key_env": _maybe,
+    "base_url": url("http"),
+    "ws_url": url("ws"),
+    "transport": text("auto", "sdk", "http"),
+    "settle_minutes": number(0, 1440, nullable=True),
+}
+_local: dict[str, Check] = {
+    "folder": _maybe,
+    "pattern": _maybe,
+    "columns": record(dict.fromkeys(_BARS, text())),
+    "time_column": _maybe,
+    "timezone": _maybe,
+    "adjustment": text("raw", "split", "all", "unknown", nullable=True),
+    "unit": _maybe,
+    "dataset": text("demo", nullable=True),
+    "time_format": _maybe,
+    "timeframes": table(text(), timeframe),
+    "dense": switch,
+}
+_exchange = record(
+    {
+        "name": text(),
+        "exchange": text(),
+        "calendar": text(),
+        "timezone": text(),
+        "country": text(),
+        "market": text(),
+        "currency": text(),
+        "quote": _maybe,
+        "same_as": text(),
+        "bare": switch,
+    }
+)
+_symbol = record(
+    {
+        "asset_class": text(*_CLASSES),
+        "calendar": text(),
+        "timezone": text(),
+        "exchange": text(),
+        "base": text(),
+        "quote": text(),
+        "spellings": table(text(), vendor),
+    },
+    "asset_class",
+    "calendar",
+)
+_classification = record(
+    {
+        "symbols": table(text_or(_symbol), _symbol_text),
+        "crypto": record(
+            {
+                "patterns": items(pattern),
+                "stablecoins": items(text()),
+                "suffixes": items(text()),
+                "known_assets": items(text()),
+            }
+        ),
+        "stock": record(
+            {
+                "patterns": items(pattern),
+                "exchange_suffixes": table(text_or(_exchange), _suffix),
+                "etfs": items(text()),
+                "reits": items(text()),
+                "listings": table(items(text())),
+            }
+        ),
+        "forex": record({"currencies": items(text())}),
+        "index": record({"venues": table(text())}),
+    }
+)
+_live_feed = record(
+    {
+        "class": text(),
+        "websocket": switch,
+        "polling_interval": number(1),
+        "supported_timeframes": items(timeframe),
+        "description": text(),
+    }
+)
+
+
+def _anything(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept whatever stands there."""
+    return iter(())
+
+
+def _providers(value: Any, path: Path) -> Iterator[Problem]:
+    """Check the vendors' settings; ``local`` has keys of its own."""
+    yield from table(_anything, vendor)(value, path)
+    for name, settings in value.items() if isinstance(value, Mapping) else ():
+        keys = _provider | (_local if canonical_vendor(str(name)) == "local" else {})
+        yield from record(keys)(settings, (*path, name))
+
+
+_file = record(
+    dict.fromkeys(RULES, _rule)
+    | {
+        "version": number(1, 1),
+        "providers": _providers,
+        "live_feeds": table(_live_feed, vendor),
+        "failover": record(
+            {
+                "enabled": switch,
+                "max_retries": number(0, 20),
+                "retry_delay": number(0, 3600),
+                "exponential_backoff": switch,
+            }
+        ),
+        "cache": record(
+            {
+                "enabled": switch,
+                "default_ttl_hours": number(0),
+                "max_size_gb": number(0),
+                "compression": text("gzip"),
+                "columnar": text("map", "read", "off"),
+            }
+        ),
+        "validation": record(
+            {
+                "enabled": switch,
+                "min_quality_score": number(0, 1),
+                "check_gaps": switch,
+                "check_duplicates": switch,
+            }
+        ),
+        "symbol_classification": _classification,
+    }
+)
+
+
+def check(mapping: Any) -> list[Problem]:
+    """Return every mistake in a rules mapping; absent keys are none."""
+    return list(_file(mapping, ()))
+
+
+def check_whole(plain: Mapping[str, Any]) -> list[Problem]:
+    """Return what a whole, otherwise correct mapping lacks, and names in it that lead nowhere."""
+    problems = [
+        Problem((name,), "primary is missing")
+        for name in RULES
+        if plain.get(name) and "primary" not in plain[name]
+    ]
+    meanings = plain.get("symbol_classification") or {}
+    suffixes = (meanings.get("stock") or {}).get("exchange_suffixes") or {}
+    at = ("symbol_classification", "stock", "exchange_suffixes")
+    for suffix, venue in suffixes.items():
+        same = venue.get("same_as") if isinstance(venue, Mapping) else None
+        target = suffixes.get(same)
+        if same and (target is None or (isinstance(target, Mapping) and "same_as" in target)):
+            problems.append(Problem((*at, suffix, "same_as"), f"{same} is no suffix of its own"))
+    for index, suffix in ((meanings.get("index") or {}).get("venues") or {}).items():
+        if suffix not in suffixes:
+            path = ("symbol_classification", "index", "venues", index)
+            problems.append(
+                Problem(path, f"{suffix} is no known suffix", nearest(suffix, suffixes))
+            )
+    return problems
+
+
+def check_symbols(tables: Classification) -> list[Problem]:
+    """Return the user's symbols whose meaning is not understood."""
+    verdicts = ((text, classify(text, tables)) for text in tables.symbols)
+    return [
+        Problem(("symbol_classification", "symbols", text), verdict.message)
+        for text, verdict in verdicts
+        if isinstance(verdict, Refusal)
+    ]

@@ -1,0 +1,184 @@
+"""Where things lie and how much they may take: arguments, then the environment, then defaults.
+
+In this order: the argument, the variable, the optional private module, the rules file, the default.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from ..model.settings import Settings
+from ..model.vendors import canonical_vendor, vendor_names
+from .credentials import all_credentials
+from .donotshare import private_setting
+from .rules_file import RELATIVE, is_packaged, load_rules
+from .schema import nearest
+
+_LIMITS = ("requests_per_minute", "requests_per_second", "requests_per_day", "burst_size")
+_APP = "onetape"
+_log = logging.getLogger(__name__)
+
+
+def load_settings(
+    cache_dir: str | os.PathLike[str] | None = None,
+    config_path: str | os.PathLike[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Settings:
+    """Resolve the settings of this installation; nothing is created.
+
+    Args:
+        cache_dir: root of the cache; None: ``DATA_CACHE_DIR``, an existing ``./data-cache``, or
+            the user's cache folder.
+        config_path: the user's rules file; None: ``ONETAPE_RULES``, or
+            ``./config/data/provider_rules.yaml`` where it exists.
+        environ: the environment to read; None is the process' own.
+        cwd: the folder that relative paths start from; None is the current one.
+
+    Raises:
+        ConfigError: a rules file that was named does not exist, or a variable cannot be used.
+        RulesError: the rules file has mistakes.
+    """
+    here = Path.cwd() if cwd is None else cwd
+    cache, cache_from = _cache_dir(cache_dir, environ, here)
+    rules_path = find_rules(config_path, environ, here)
+    return Settings(
+        cache_dir=cache,
+        cache_dir_from=cache_from,
+        state_dir=_state_dir(environ, here),
+        rules_path=rules_path,
+        max_size_gb=_max_size(environ, rules_path),
+        credentials=all_credentials(environ),
+        rate_limits=_rate_limits(_variable("PROVIDER_RATE_LIMITS", environ)),
+    )
+
+
+def find_rules(
+    config_path: str | os.PathLike[str] | None, environ: Mapping[str, str] | None, cwd: Path
+) -> Path | None:
+    """Return the user's rules file, or None where the packaged one stands alone.
+
+    Raises:
+        ConfigError: a file that was named does not exist.
+    """
+    named = [(config_path, "config_path"), (_variable("ONETAPE_RULES", environ), "ONETAPE_RULES")]
+    for value, source in named:
+        if not value:
+            continue
+        path = cwd / Path(value).expanduser()
+        if path.is_file():
+            return None if is_packaged(path) else path
+        if Path(value) == RELATIVE:  # older programs pass the default's own name
+            return None
+        hint = "give the path of an existing rules file, or nothing for the packaged rules"
+        raise ConfigError(f"the rules file {path} ({source}) does not exist", hint=hint)
+    usual = cwd / RELATIVE
+    return usual if usual.is_file() and not is_packaged(usual) else None
+
+
+def _cache_dir(
+    argument: str | os.PathLike[str] | None, environ: Mapping[str, str] | None, cwd: Path
+) -> tuple[Path, str]:
+    if argument:
+        return cwd / Path(argument).expanduser(), "argument"
+    if variable := _variable("DATA_CACHE_DIR", environ):
+        return cwd / Path(variable).expanduser(), "DATA_CACHE_DIR"
+    if (cwd / "data-cache").is_dir():
+        return cwd / "data-cache", "./data-cache"
+    return _user_folder("cache", environ) / _APP, "user cache folder"
+
+
+def _state_dir(environ: Mapping[str, str] | None, cwd: Path) -> Path:
+    if variable := _variable("ONETAPE_STATE_DIR", environ):
+        return cwd / Path(variable).expanduser()
+    return _user_folder("state", environ) / _APP
+
+
+def _user_folder(purpose: str, environ: Mapping[str, str] | None) -> Path:
+    """Return the platform's folder for a user's ``cache`` or ``state``.
+
+    Raises:
+        ConfigError: the user has no home folder.
+    """
+    found = os.environ if environ is None else environ
+    home = found.get("HOME") or found.get("USERPROFILE") or os.path.expanduser("~")
+    if sys.platform == "win32":
+        local = found.get("LOCALAPPDATA") or str(Path(home, "AppData", "Local"))
+        return Path(local, "Cache" if purpose == "cache" else "State")
+    if not Path(home).is_absolute():
+        hint = "set HOME, or DATA_CACHE_DIR and ONETAPE_STATE_DIR"
+        raise ConfigError(f"there is no home folder for the {purpose}", hint=hint)
+    if sys.platform == "darwin":
+        return Path(home, "Library", "Caches" if purpose == "cache" else "Application Support")
+    # By the XDG rules a relative path in these variables is to be ignored.
+    named = Path(found.get(f"XDG_{purpose.upper()}_HOME") or "")
+    if named.is_absolute():
+        return named
+    return Path(home, ".cache") if purpose == "cache" else Path(home, ".local", "state")
+
+
+def _max_size(environ: Mapping[str, str] | None, rules_path: Path | None) -> float:
+    variable = _variable("CACHE_MAX_SIZE_GB", environ)
+    if not variable:
+        return load_rules(rules_path).cache.max_size_gb
+    try:
+        size = float(variable)
+    except ValueError:
+        size = math.nan
+    if not 0 <= size < math.inf:
+        raise ConfigError(
+            f"CACHE_MAX_SIZE_GB is {variable!r}, a number of gigabytes is needed",
+            hint="0: no limit",
+        )
+    return size
+
+
+def _rate_limits(text: str) -> dict[str, dict[str, float]]:
+    """Read ``PROVIDER_RATE_LIMITS``; what is wrong in it is ignored, with one warning."""
+    if not text:
+        return {}
+    try:
+        plain = json.loads(text)
+    except (ValueError, RecursionError):
+        plain = None
+    if not isinstance(plain, dict):
+        _log.warning("PROVIDER_RATE_LIMITS is ignored: it is no JSON object of vendors")
+        return {}
+    limits: dict[str, dict[str, float]] = {}
+    wrong: list[str] = []
+    for name, values in plain.items():
+        vendor = canonical_vendor(name)
+        if vendor is None or not isinstance(values, dict):
+            wrong.append(_wrong(name, vendor))
+            continue
+        good = {k: float(v) for k, v in values.items() if k in _LIMITS and _is_limit(v)}
+        wrong += [f"{name}.{key}" for key in values if key not in good]
+        limits[vendor] = limits.get(vendor, {}) | good
+    if wrong:
+        _log.warning("PROVIDER_RATE_LIMITS: ignored %s", ", ".join(wrong))
+    return limits
+
+
+def _wrong(name: str, vendor: str | None) -> str:
+    near = nearest(name, vendor_names()) if vendor is None else ""
+    return f"{name} (did you mean {near}?)" if near else name
+
+
+def _is_limit(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value < math.inf
+
+
+def _variable(name: str, environ: Mapping[str, str] | None) -> str:
+    """Return a variable, else the private module's word for it; blank counts as not set."""
+    if environ is not None:
+        return environ.get(name, "").strip()
+    return os.environ.get(name, "").strip() or private_setting(name).strip()

@@ -1,0 +1,171 @@
+"""YAML as a configuration file needs it: strict, bounded, every mistake with its line.
+
+The texts `yes`, `NO`, `1:30` and `2024-01-01` stay texts; only true, false, null and plain
+numbers are anything else. Refused are duplicate keys (YAML would silently keep the last), anchors,
+aliases and tags (they make small files huge), nesting deeper than 20 and more than one document.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from .schema import Path, Problem
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 20
+
+_INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
+_DECIMAL = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]{1,3})?")
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_TRUTHS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_LOADER = getattr(yaml, "CLoader", yaml.Loader)
+_REFUSED = object()
+
+
+class _TooDeepError(Exception):
+    """Nothing below can be read any more."""
+
+
+@dataclass
+class Document:
+    """One file as read.
+
+    Attributes:
+        value: the mapping; empty where nothing could be read.
+        lines: path to its line, counted from 1.
+        problems: mistakes of form, with their lines in :attr:`lines`.
+    """
+
+    value: dict[str, Any] = field(default_factory=dict)
+    lines: dict[Path, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def line_of(self, path: Path) -> int | None:
+        """Return the line of a path, or of the nearest thing that holds it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path)
+
+
+def read_yaml(data: bytes) -> Document:
+    """Read a file's bytes; it never raises, mistakes are in the document."""
+    document = Document()
+    if len(data) > MAX_BYTES:
+        document.problems.append(Problem((), f"larger than {MAX_BYTES >> 20} MiB"))
+        return document
+    reader = _Reader(document)
+    try:
+        value = reader.read(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as exc:
+        document.problems.append(Problem((), f"not UTF-8 (byte {exc.start})"))
+    except yaml.MarkedYAMLError as exc:
+        mark = exc.problem_mark or exc.context_mark
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        document.problems.append(Problem((), f"no valid YAML{where}: {exc.problem or exc.context}"))
+    except yaml.YAMLError as exc:
+        document.problems.append(Problem((), f"no valid YAML: {str(exc).splitlines()[0]}"))
+    except _TooDeepError:
+        pass
+    else:
+        if isinstance(value, dict):
+            document.value = value
+        elif value is not None:
+            document.problems.append(Problem((), "keys are needed, such as `crypto:`"))
+    return document
+
+
+class _Reader:
+    """Builds plain values from the parser's events; one per file."""
+
+    def __init__(self, document: Document) -> None:
+        self._lines = document.lines
+        self._problems = document.problems
+        self._events: Iterator[Any] = iter(())
+
+    def read(self, text: str) -> Any:
+        """Return the only document of ``text``; None where it is empty."""
+        self._events = yaml.parse(text, Loader=_LOADER)
+        value: Any = None
+        documents = 0
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                node = self._node(next(self._events), ())
+                value = node if documents == 1 else value
+        if documents > 1:
+            self._problems.append(Problem((), f"{documents} documents, one is needed"))
+        return None if value is _REFUSED else value
+
+    def _node(self, event: Any, path: Path) -> Any:
+        self._lines.setdefault(path, event.start_mark.line + 1)
+        if isinstance(event, yaml.AliasEvent):
+            return self._refuse(path, f"aliases (*{event.anchor}) are not read; write it out")
+        if event.anchor is not None:
+            self._refuse(path, f"anchors (&{event.anchor}) are not read")
+        if event.tag is not None and event.tag != "!":
+            self._refuse(path, "tags (!...) are not read")
+        if isinstance(event, yaml.ScalarEvent):
+            return _scalar(event.value) if event.implicit[0] else event.value
+        if len(path) >= MAX_DEPTH:
+            self._refuse(path[:3], f"nested deeper than {MAX_DEPTH}")
+            raise _TooDeepError
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(path)
+        return self._mapping(path)
+
+    def _sequence(self, path: Path) -> list[Any]:
+        values: list[Any] = []
+        for event in self._events:
+            if isinstance(event, yaml.SequenceEndEvent):
+                break
+            value = self._node(event, (*path, len(values)))
+            if value is not _REFUSED:
+                values.append(value)
+        return values
+
+    def _mapping(self, path: Path) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for event in self._events:
+            if isinstance(event, yaml.MappingEndEvent):
+                break
+            key = self._key(event, path)
+            line = event.start_mark.line + 1
+            if key is None:
+                self._node(next(self._events), (*path, "?"))
+            elif key in values:
+                first = self._lines[(*path, key)]
+                self._refuse((*path, key), f"a second time in line {line}, first in line {first}")
+                self._node(next(self._events), (*path, key, "again"))
+            else:
+                self._lines[(*path, key)] = line
+                values[key] = self._node(next(self._events), (*path, key))
+        return {key: value for key, value in values.items() if value is not _REFUSED}
+
+    def _key(self, event: Any, path: Path) -> str | None:
+        """Return a key as it is written; keys are always texts."""
+        if isinstance(event, yaml.ScalarEvent) and event.anchor is None:
+            return str(event.value)
+        self._refuse(path, f"a key must be a plain text (line {event.start_mark.line + 1})")
+        if not isinstance(event, yaml.AliasEvent | yaml.ScalarEvent):
+            self._node(event, (*path, "?"))
+        return None
+
+    def _refuse(self, path: Path, what: str) -> object:
+        self._problems.append(Problem(path, what))
+        return _REFUSED
+
+
+def _scalar(text: str) -> Any:
+    """Read a plain scalar: a word, a number, else the text itself."""
+    if text in _NULLS:
+        return None
+    if text in _TRUTHS:
+        return _TRUTHS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _DECIMAL.fullmatch(text) else text

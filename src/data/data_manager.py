@@ -1,0 +1,199 @@
+"""The facade: one door to market data. A table of contents, nothing else."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .clock import Clock
+from .errors import ProviderTimeoutError as TimeoutException
+from .errors import RateLimitedError as RateLimitException
+from .errors import TransientError as NetworkException
+from .provider_selector import ProviderSelector, get_provider_selector
+from .routing.asking import Wishes
+from .wiring import build
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "DataManager",
+    "NetworkException",
+    "ProviderSelector",
+    "RateLimitException",
+    "TimeoutException",
+    "get_data_manager",
+    "get_provider_selector",
+    "reset_data_manager",
+]
+
+When = datetime | date | str | None
+
+
+class DataManager:
+    """One door to market data: bars from vendors and from the cache.
+
+    Args:
+        cache_dir: folder of the cache. Default: ``DATA_CACHE_DIR``, else an existing
+            ``./data-cache``, else the user's cache folder.
+        config_path: a rules file laid over the packaged one; it must exist.
+        clock: another clock than the machine's, for simulations.
+
+    Attributes:
+        cache: the :class:`~.cache.unified_cache.UnifiedCache` on the same folder.
+        provider_selector: symbol to vendors; its ``downloaders`` may be replaced in tests.
+        rate_limiters: vendor name to its limiter.
+
+    Thread-safe.
+
+    Raises:
+        RulesError: the rules file is wrong; all its mistakes are listed.
+        StorageError: the cache folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        cache_dir: str | Path | None = None,
+        config_path: str | Path | None = None,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._services = build(cache_dir, config_path, clock=clock)
+        self.cache = self._services.cache
+        self.provider_selector = self._services.selector
+        self.rate_limiters = self._services.rate_limiters
+
+    def get_ohlcv(
+        self,
+        symbol: str,
+        timeframe: str,
+        start_date: When = None,
+        end_date: When = None,
+        force_refresh: bool = False,
+        *,
+        bars: int | None = None,
+        provider: str | None = None,
+        adjustment: str = "split",
+        include_forming: bool = False,
+        offline: bool = False,
+        strict: bool = False,
+    ) -> pd.DataFrame:
+        """Return closed bars of ``symbol``, from the cache where held.
+
+        The frame's index is the naive UTC open time (``timestamp``, ns); daily and longer bars
+        are stamped 00:00 of the venue's session date. Columns: ``open high low close volume``
+        (float64), then ``adj_close`` where known. ``df.attrs["onetape"]`` tells where every bar
+        came from, and what is lacking. The frame is the caller's own.
+
+        Args:
+            symbol: such as ``BTCUSDT``, ``AAPL``, ``BRK.B``, ``VOD.L``, ``EURUSD=X``, ``^VIX``.
+            timeframe: such as ``1m``, ``1h``, ``1d``, ``1w``, ``1M``.
+            start_date, end_date: datetimes are UTC instants (naive means UTC), both inclusive on
+                the open stamp; dates and ``YYYY-MM-DD`` texts are whole session dates of the
+                venue. Without an end: now. With symbol and timeframe alone: the last 500 bars.
+            force_refresh: ask for all of it again.
+            bars: the last so many closed bars up to the end.
+            provider: ask this vendor only, and use only what it supplied.
+            adjustment: ``raw``, ``split`` (default) or ``all`` (dividends too).
+            include_forming: add the bar that has not closed yet; it is never stored.
+            offline: use the cache alone.
+            strict: raise instead of returning an answer that lacks something.
+
+        Raises:
+            QueryError: an argument cannot be understood (a ``ValueError``).
+            NoProviderError: nobody is configured for it (a ``ValueError`` and ``RuntimeError``).
+            AllProvidersFailedError: bars were missing, nobody could supply them and nothing is
+                cached (a ``RuntimeError``).
+            IncompleteDataError: ``strict``, and the answer has holes, flagged rows or is of
+                another kind; ``.frame`` holds what could be had.
+
+        Warns:
+            IncompleteDataWarning: the same, without ``strict``; once a call.
+        """
+        wishes = Wishes(provider, adjustment, include_forming, offline, strict, force_refresh)
+        bounds = (start_date, end_date, bars)
+        query = self._services.asking.query(symbol, timeframe, bounds, wishes)
+        return self._services.bars.get(query)
+
+    def get_ohlcv_batch(
+        self,
+        symbols: Sequence[str],
+        timeframe: str,
+        start_date: When = None,
+        end_date: When = None,
+        force_refresh: bool = False,
+        *,
+        bars: int | None = None,
+        provider: str | None = None,
+        adjustment: str = "split",
+        include_forming: bool = False,
+        offline: bool = False,
+        strict: bool = False,
+    ) -> dict[str, pd.DataFrame]:
+        """Return symbol to frame for many symbols; arguments as :meth:`get_ohlcv`.
+
+        Every symbol is in the answer. One that failed has an empty frame, and its error stands
+        in ``attrs["onetape"]["error"]``.
+
+        Raises:
+            QueryError: an argument that all symbols share is wrong.
+        """
+        wishes = Wishes(provider, adjustment, include_forming, offline, strict, force_refresh)
+        return self._services.batch.get(symbols, timeframe, (start_date, end_date, bars), wishes)
+
+    def get_cache_stats(self) -> dict[str, Any]:
+        """Return what the cache holds: ``total_size_gb``, ``files_count``, ``last_updated``."""
+        return self.cache.get_stats()
+
+    def clear_cache(self, symbol: str | None = None, timeframe: str | None = None) -> None:
+        """Delete cached bars: of a series, of a symbol, of a timeframe, or all of them."""
+        self.cache.clear(symbol, timeframe)
+
+
+# Guards the singleton below against threads that ask for it at the same time.
+_lock = threading.RLock()
+_manager: DataManager | None = None
+_made_for: tuple[Any, ...] = ()
+
+
+def get_data_manager(
+    cache_dir: str | Path | None = None, config_path: str | Path | None = None
+) -> DataManager:
+    """Return the one manager of this process, making it at the first call.
+
+    Thread-safe; a forked child makes its own. Later arguments that differ are ignored, with a
+    warning.
+    """
+    global _manager, _made_for
+    wanted = (cache_dir, config_path)
+    with _lock:
+        if _manager is None:
+            _manager, _made_for = DataManager(cache_dir, config_path), wanted
+        elif any(wanted) and wanted != _made_for:
+            warnings.warn(
+                f"the data manager of this process was made with {_made_for}; {wanted} is ignored",
+                stacklevel=2,
+            )
+        return _manager
+
+
+def reset_data_manager() -> None:
+    """Forget the manager of this process; the next call makes a new one. For tests."""
+    global _manager
+    with _lock:
+        _manager = None
+
+
+def _after_fork() -> None:
+    """Give a forked child its own lock and manager: the parent's may be held or in use."""
+    global _lock, _manager
+    _lock, _manager = threading.RLock(), None
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_after_fork)

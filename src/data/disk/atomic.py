@@ -1,0 +1,94 @@
+"""Whole files that appear at one stroke: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import threading
+from pathlib import Path
+
+from ..errors import StorageError
+from .files import Disk, errno_of
+
+_numbers = itertools.count()
+_SUFFIX = ".tmp"
+# What systems answer where hard links do not exist.
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS)
+
+
+def stage(disk: Disk, path: Path, data: bytes, *, durable: bool = True) -> Path:
+    """Write ``data`` to a new temporary file beside ``path`` and return its name.
+
+    Args:
+        disk: where.
+        path: the name it shall get by :meth:`Disk.replace`.
+        data: all of it.
+        durable: whether the bytes must be on the platter before this returns.
+    """
+    temp = _temp_name(path)
+    handle = disk.create(temp)
+    try:
+        try:
+            disk.write(handle, data, 0)
+            if durable:
+                disk.fsync(handle)
+        finally:
+            disk.close(handle)
+    except BaseException:
+        discard(disk, temp)
+        raise
+    return temp
+
+
+def write_atomically(disk: Disk, path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Make ``data`` the content of ``path``: readers see the old bytes or the new ones.
+
+    Without ``durable`` a power loss may take the change back, or leave an empty file where the
+    file system renames before it writes: for what can be rebuilt.
+    """
+    temp = stage(disk, path, data, durable=durable)
+    try:
+        disk.replace(temp, path)
+    except BaseException:
+        discard(disk, temp)
+        raise
+    if durable:
+        disk.fsync_dir(path.parent)
+
+
+def link_or_copy(disk: Disk, source: Path, target: Path) -> None:
+    """Give ``source`` the second name ``target``, or a copy where file systems have no links.
+
+    The new name is not durable yet; the bytes of a copy are.
+    """
+    if disk.stat(target) is not None:
+        disk.unlink(target)
+    try:
+        disk.link(source, target)
+    except StorageError as exc:
+        if errno_of(exc) not in NO_LINKS:
+            raise
+        write_atomically(disk, target, disk.read(source))
+
+
+def discard(disk: Disk, temp: Path) -> None:
+    """Remove a temporary file after a failure; the failure itself is what gets reported."""
+    try:
+        disk.unlink(temp)
+    except StorageError:
+        pass  # swept by the next writer
+
+
+def sweep(disk: Disk, folder: Path) -> None:
+    """Remove the temporary files of writers that died; only under the folder's lock."""
+    for name in disk.list(folder):
+        if name.startswith(".") and name.endswith(_SUFFIX):
+            disk.unlink(folder / name)
+
+
+def _temp_name(path: Path) -> Path:
+    number = next(_numbers)
+    return path.with_name(
+        f".{path.name}.{os.getpid()}.{threading.get_ident()}.{number}{_SUFFIX}"
+    )

@@ -1,0 +1,299 @@
+"""Files, one system call at a time, behind a seam that tests can fail, count and record.
+
+Everything that reaches the disk goes through :meth:`Disk.perform`, one :class:`Step` per call. A
+subclass that overrides it sees every call with its arguments before it happens, may raise
+``OSError`` instead of it, or remember it to replay a crash. Every ``OSError`` leaves as a
+:class:`StorageError` that says what failed on which file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from ..errors import StorageError
+from .lock import Locks
+
+T = TypeVar("T")
+
+_BINARY = getattr(os, "O_BINARY", 0)
+_READ = os.O_RDONLY | _BINARY
+_WRITE = os.O_RDWR | _BINARY
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY
+_ADVICE = {
+    errno.ENOSPC: "free some space on that disk",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "check the permissions of the cache folder",
+    errno.EPERM: "check the permissions of the cache folder",
+    errno.EROFS: "the cache lies on a read-only file system",
+    errno.EMFILE: "too many files are open in this process; raise `ulimit -n`",
+    errno.EIO: "the disk reports errors; look at the system log",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One system call about to happen.
+
+    Attributes:
+        name: ``open`` ``create`` ``write`` ``truncate`` ``fsync`` ``fdatasync`` ``fsync_dir``
+            ``close`` ``replace`` ``link`` ``unlink`` ``mkdir`` change something; ``read``
+            ``fstat`` ``stat`` ``list`` do not.
+        path: the file or folder.
+        target: the new name, of ``replace`` and ``link``.
+        data: the bytes, of ``write``.
+        at: the offset of ``write`` and ``read``, the new size of ``truncate``.
+    """
+
+    name: str
+    path: Path
+    target: Path | None = None
+    data: memoryview | None = None
+    at: int | None = None
+
+
+class FileState(NamedTuple):
+    """What tells one version of a file from another."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+class Handle(NamedTuple):
+    """An open file."""
+
+    fd: int
+    path: Path
+
+
+class Disk:
+    """The file system as the store sees it. Thread-safe: it holds nothing but settings and locks.
+
+    Args:
+        file_mode, folder_mode: permissions of new files and folders, before the umask.
+    """
+
+    def __init__(self, *, file_mode: int = 0o666, folder_mode: int = 0o777) -> None:
+        self._file_mode = file_mode
+        self._folder_mode = folder_mode
+        self._locks = Locks()
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        """Make one system call; what tests override."""
+        return call()
+
+    def now_ns(self) -> int:
+        """Return the wall time by which file times are judged, in nanoseconds."""
+        return time.time_ns()
+
+    def lock(self, path: Path, timeout_s: float) -> AbstractContextManager[None]:
+        """Hold the lock file ``path`` against all threads and processes.
+
+        Raises:
+            LockTimeoutError: somebody else holds it for longer than ``timeout_s``.
+            StorageError: the lock file cannot be made or opened.
+        """
+        return self._locks.hold(path, timeout_s)
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def stat(self, path: Path) -> FileState | None:
+        """Return the state of ``path``, or None where nothing has that name."""
+        found = self._run(Step("stat", path), partial(_or_none, os.stat, path))
+        return None if found is None else _state(found)
+
+    def list(self, folder: Path) -> list[str]:
+        """Return the sorted names in ``folder``; none where it does not exist."""
+        return sorted(self._run(Step("list", folder), partial(_or_none, os.listdir, folder)) or ())
+
+    def open_read(self, path: Path) -> Handle | None:
+        """Open ``path`` for reading, or return None where it does not exist."""
+        fd = self._run(Step("open", path), partial(_or_none, os.open, path, _READ))
+        return None if fd is None else Handle(fd, path)
+
+    def fstat(self, handle: Handle) -> FileState:
+        """Return the state of an open file."""
+        return _state(self._run(Step("fstat", handle.path), partial(os.fstat, handle.fd)))
+
+    def read_at(self, handle: Handle, offset: int, count: int) -> bytes:
+        """Return ``count`` bytes from ``offset``, fewer only at the end of the file."""
+        parts: list[bytes] = []
+        while count > 0:
+            part = self._run(
+                Step("read", handle.path, at=offset), partial(_pread, handle.fd, count, offset)
+            )
+            if not part:
+                break
+            parts.append(part)
+            offset, count = offset + len(part), count - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def read(self, path: Path) -> bytes:
+        """Return the whole file.
+
+        Raises:
+            StorageError: it does not exist or cannot be read.
+        """
+        content = self.read_if_exists(path)
+        if content is None:
+            raise StorageError(f"cannot read {short(path)}: it does not exist")
+        return content
+
+    def read_if_exists(self, path: Path) -> bytes | None:
+        """Return the whole file, or None where it does not exist."""
+        handle = self.open_read(path)
+        if handle is None:
+            return None
+        try:
+            return self.read_at(handle, 0, self.fstat(handle).size)
+        finally:
+            self.close(handle)
+
+    # --- writing one file ------------------------------------------------------------------
+
+    def create(self, path: Path) -> Handle:
+        """Create ``path``, which must not exist, and open it."""
+        return Handle(
+            self._run(Step("create", path), partial(os.open, path, _CREATE, self._file_mode)), path
+        )
+
+    def open_write(self, path: Path) -> Handle:
+        """Open ``path``, which must exist, for writing."""
+        return Handle(self._run(Step("open", path), partial(os.open, path, _WRITE)), path)
+
+    def write(self, handle: Handle, data: bytes, offset: int) -> None:
+        """Write all of ``data`` at ``offset``."""
+        left = memoryview(data)
+        while len(left):
+            step = Step("write", handle.path, data=left, at=offset)
+            written = self._run(step, partial(_pwrite, handle.fd, left, offset))
+            if written <= 0:
+                raise StorageError(f"cannot write {short(handle.path)}: nothing was taken")
+            left, offset = left[written:], offset + written
+
+    def truncate(self, handle: Handle, size: int) -> None:
+        """Cut the file to ``size`` bytes."""
+        self._run(Step("truncate", handle.path, at=size), partial(os.ftruncate, handle.fd, size))
+
+    def fsync(self, handle: Handle) -> None:
+        """Make the file's bytes and properties durable."""
+        self._run(Step("fsync", handle.path), partial(_full_sync, handle.fd, os.fsync))
+
+    def fdatasync(self, handle: Handle) -> None:
+        """Make the file's bytes and size durable."""
+        sync = getattr(os, "fdatasync", os.fsync)
+        self._run(Step("fdatasync", handle.path), partial(_full_sync, handle.fd, sync))
+
+    def close(self, handle: Handle) -> None:
+        """Close the file."""
+        self._run(Step("close", handle.path), partial(os.close, handle.fd))
+
+    # --- names -----------------------------------------------------------------------------
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Give ``source`` the name ``target`` at one stroke; what had that name is gone."""
+        self._run(Step("replace", source, target=target), partial(os.replace, source, target))
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give the file ``source`` the additional name ``target``, which must be free."""
+        self._run(Step("link", source, target=target), partial(os.link, source, target))
+
+    def unlink(self, path: Path) -> None:
+        """Remove the name ``path``; nothing happens where it does not exist."""
+        self._run(Step("unlink", path), partial(_or_none, os.unlink, path))
+
+    def fsync_dir(self, folder: Path) -> None:
+        """Make the names in ``folder`` durable."""
+        self._run(Step("fsync_dir", folder), partial(_sync_folder, folder))
+
+    def make_folders(self, folder: Path) -> None:
+        """Create ``folder`` and what is missing above it, each made durable in its parent."""
+        missing: list[Path] = []
+        while self.stat(folder) is None:
+            missing.append(folder)
+            folder = folder.parent
+        for path in reversed(missing):
+            self._run(Step("mkdir", path), partial(_make_folder, path, self._folder_mode))
+            self.fsync_dir(path.parent)
+
+    def _run(self, step: Step, call: Callable[[], T]) -> T:
+        try:
+            return self.perform(step, call)
+        except OSError as exc:
+            raise StorageError(
+                f"cannot {step.name} {short(step.path)}: {exc.strerror or exc}",
+                hint=_ADVICE.get(exc.errno or 0),
+            ) from exc
+
+
+def short(path: Path) -> str:
+    """Return the end of a path that names the series and the file, for messages."""
+    return "/".join(path.parts[-3:])
+
+
+def errno_of(error: StorageError) -> int | None:
+    """Return the system's error number behind ``error``."""
+    return error.__cause__.errno if isinstance(error.__cause__, OSError) else None
+
+
+def _or_none(call: Callable[..., T], *args: object) -> T | None:
+    try:
+        return call(*args)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _state(found: os.stat_result) -> FileState:
+    return FileState(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _make_folder(path: Path, mode: int) -> None:
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        # Another process was faster, which is all right; a file in the way is not.
+        if not path.is_dir():
+            raise
+
+
+def _full_sync(fd: int, sync: Callable[[int], None]) -> None:
+    """Sync down to the platter; macOS' own fsync stops at the drive's cache."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+    else:
+        sync(fd)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there, and names need no sync
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        _full_sync(fd, os.fsync)
+    finally:
+        os.close(fd)
+
+
+def _pread(fd: int, count: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(fd, count, offset)
+    os.lseek(fd, offset, os.SEEK_SET)
+    return os.read(fd, count)
+
+
+def _pwrite(fd: int, data: memoryview, offset: int) -> int:
+    if hasattr(os, "pwrite"):
+        return os.pwrite(fd, data, offset)
+    os.lseek(fd, offset, os.SEEK_SET)
+    return os.write(fd, data)

@@ -1,0 +1,112 @@
+"""One lock file, held against threads and processes alike."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import LockTimeoutError, StorageError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+_POLL_S = 0.005
+_NOTE_BYTES = 24
+
+
+class Locks:
+    """Lock files that are made when first needed and never deleted. Thread-safe and fork-aware.
+
+    A file lock alone would do, but waiting for it means polling: threads of one process queue on
+    a thread lock first, and only one of them polls. After a fork the child starts with no locks
+    held, whatever its parent's other threads were doing.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        # Guards the table below against two threads that ask for the same path first.
+        self._guard = threading.Lock()
+        self._threads: dict[Path, threading.Lock] = {}
+
+    @contextmanager
+    def hold(self, path: Path, timeout_s: float) -> Iterator[None]:
+        """Hold ``path`` while the block runs; its folder must exist.
+
+        Raises:
+            LockTimeoutError: somebody else holds it for longer than ``timeout_s``.
+            StorageError: the lock file cannot be made or opened.
+        """
+        deadline = time.monotonic() + timeout_s
+        mine = self._thread_lock(path)
+        if not mine.acquire(timeout=max(0.0, timeout_s)):
+            raise _too_long(path, timeout_s)
+        try:
+            held = _acquire(path, max(0.0, deadline - time.monotonic()), timeout_s)
+            try:
+                _leave_note(path)
+                yield
+            finally:
+                held.release()
+        finally:
+            mine.release()
+
+    def _thread_lock(self, path: Path) -> threading.Lock:
+        if os.getpid() != self._pid:
+            self._pid, self._guard, self._threads = os.getpid(), threading.Lock(), {}
+        with self._guard:
+            return self._threads.setdefault(path, threading.Lock())
+
+
+def _acquire(path: Path, left_s: float, timeout_s: float) -> BaseFileLock:
+    """Take the file lock; a new object each time, for one inherited by a fork is useless."""
+    # Only writers lock, and only they pay for the import.
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=left_s, poll_interval=_POLL_S)
+    except Timeout as exc:
+        raise _too_long(path, timeout_s) from exc
+    except OSError as exc:
+        raise StorageError(f"cannot lock {_name(path)}: {exc.strerror or exc}") from exc
+    return lock
+
+
+def _too_long(path: Path, timeout_s: float) -> LockTimeoutError:
+    holder = holder_of(path)
+    who = f"process {holder}" if holder else "another process"
+    return LockTimeoutError(
+        f"{_name(path)} is locked by {who} for more than {timeout_s:g} s",
+        hint="wait for that process, or stop it if it hangs; the lock goes with it",
+    )
+
+
+def _name(path: Path) -> str:
+    return "/".join(path.parts[-3:])
+
+
+def holder_of(path: Path) -> int | None:
+    """Return the process that took the lock last, or None when nothing tells."""
+    try:
+        return int(path.read_text("ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _leave_note(path: Path) -> None:
+    """Write our process id into the lock file, for the messages of those who wait."""
+    try:
+        fd = os.open(path, os.O_WRONLY)
+    except OSError:
+        return  # the note helps people; the lock holds without it
+    try:
+        os.write(fd, f"{os.getpid()}\n".ljust(_NOTE_BYTES).encode("ascii"))
+    except OSError:
+        return  # as above
+    finally:
+        os.close(fd)

@@ -1,0 +1,297 @@
+"""What every vendor is: declarations, two translations, and machinery around them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from ..errors import CapabilityError, DataError, MissingCredentialsError, NoDataError
+from ..model.actions import Action
+from ..model.bars import BarTable
+from ..model.capabilities import BarPage, Capabilities, Fetched, FetchQuery, Limits
+from ..model.http import HttpRequest, HttpResponse
+from ..model.instrument import Instrument
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..net.http import Transport
+from ..net.limiter import UNKNOWN_VENDOR_LIMITS
+from ..net.sender import Sender
+from ..net.status import error_of
+from .foreign import call_foreign
+from .paging import fetch_pages
+from .raw import RawShape, load_frame, raw_frame, raw_span, save_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_log = logging.getLogger(__name__)
+_PERIOD_DAYS = {"1d": 1, "7d": 7, "1mo": 31, "3mo": 92, "6mo": 183, "1y": 366, "2y": 731}
+
+
+class Wired(TypedDict, total=False):
+    """What the composition root hands to a downloader; users leave it out."""
+
+    credentials: Mapping[str, str] | None
+    base_url: str | None
+    sender: Sender | None
+    carrier: Transport | None
+
+
+class BaseDataDownloader:
+    """A vendor of bars.
+
+    A vendor of ours declares the attributes below and says how to ask and what the answer means:
+    :meth:`bars_request`, :meth:`parse_bars`, and :meth:`classify` where its errors need it. It
+    never sends, waits, counts, caches or builds frames; that is done here, once for all.
+
+    A subclass that overrides :meth:`get_ohlcv` needs none of it: it is asked by that method.
+
+    Thread-safe: after construction nothing changes but what the sender counts.
+
+    Args:
+        credentials: environment name to key; taken from the environment when left out.
+        base_url: another host that speaks the same, such as a mirror or a proxy.
+        sender: carries requests; the process's own when left out.
+        carrier: what carries them in place of the sender's transport.
+
+    Attributes:
+        name, display_name, aliases: canonical name, name for people, other spellings.
+        secrets: environment names of its keys; a tuple lists spellings of one and the same key.
+        requires_api_key: whether it can be asked without them.
+        limits: how often it may be asked.
+        capabilities: what it serves.
+        default_base_url: scheme and host.
+        raw_shape: whether :meth:`get_ohlcv` puts stamps into a column or the index.
+        sdk_carrier: ``module:Class`` in ``net.carriers`` that carries by the vendor's SDK.
+        prefers_sdk: whether that is better than plain HTTP wherever it is installed.
+    """
+
+    name: str = ""
+    display_name: str = ""
+    aliases: tuple[str, ...] = ()
+    secrets: tuple[str | tuple[str, ...], ...] = ()
+    requires_api_key: bool = False
+    limits: Limits = UNKNOWN_VENDOR_LIMITS
+    capabilities: Capabilities = Capabilities(frozenset(), {})
+    default_base_url: str = ""
+    raw_shape: RawShape = "column"
+    sdk_carrier: str = ""
+    prefers_sdk: bool = False
+
+    def __init__(
+        self,
+        *,
+        credentials: Mapping[str, str] | None = None,
+        base_url: str | None = None,
+        sender: Sender | None = None,
+        carrier: Transport | None = None,
+    ) -> None:
+        self.base_url = (base_url or self.default_base_url).rstrip("/")
+        if credentials is None and self.secrets:
+            from ..wiring import default_credentials
+
+            credentials = default_credentials()
+        self._keys = self._known_keys(credentials or {})
+        if sender is None and self.name and is_ours(self):
+            from ..wiring import default_sender
+
+            sender = default_sender(self.name)
+        self._sender = sender.over(carrier) if sender and carrier else sender
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.get_provider_name()}>"
+
+    # --- what a vendor says ----------------------------------------------------------------
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Build the request for one page of ``query``; ``cursor`` is the last page's, if any."""
+        raise CapabilityError(f"{self.get_provider_name()} serves no bars")
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read one page. Rows are passed on as sent; an empty answer is an empty page."""
+        raise CapabilityError(f"{self.get_provider_name()} serves no bars")
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Return the error that an answer stands for, if any; by default its status decides."""
+        return error_of(response)
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Tell whether bars without trades are sent too, so that a missing one is a hole."""
+        return self.capabilities.dense
+
+    def secret(self, name: str) -> str:
+        """Return the key that :attr:`secrets` declares under ``name``, its first spelling."""
+        return self._keys[name]
+
+    # --- the machinery ---------------------------------------------------------------------
+
+    def fetch(self, query: FetchQuery) -> Fetched:
+        """Return all bars of ``query`` as received, unchecked, over as many pages as it takes.
+
+        Raises:
+            CapabilityError: this vendor does not serve it; nothing was asked.
+            NoDataError: it answered, and there is nothing.
+            DataError: it refused, failed, or answered something else.
+        """
+        return fetch_pages(self, query)
+
+    def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+        """Return splits and dividends with an ex-date in ``span`` (stamps of session dates).
+
+        Only vendors that declare ``capabilities.actions`` know any.
+        """
+        return ()
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Carry ``request`` to this vendor within its limits, again where that may help.
+
+        Raises:
+            DataError: the last attempt's error.
+        """
+        if self._sender is None:
+            raise CapabilityError(f"{self.get_provider_name()} has nothing to send with")
+        return self._sender.send(request, vendor=self.name, classify=self.classify)
+
+    # --- the older interface ---------------------------------------------------------------
+
+    def get_provider_name(self) -> str:
+        """Return the canonical name."""
+        return self.name or type(self).__name__.removesuffix("DataDownloader").lower()
+
+    def get_supported_intervals(self) -> list[str]:
+        """Return the timeframes served, in our spelling."""
+        return list(self.capabilities.timeframes)
+
+    def get_intervals(self) -> list[str]:
+        """Return the timeframes served, in our spelling."""
+        return self.get_supported_intervals()
+
+    def get_periods(self) -> list[str]:
+        """Return the lengths of history that :meth:`is_valid_period_interval` knows."""
+        return list(_PERIOD_DAYS)
+
+    def is_valid_period_interval(self, period: str, interval: str) -> bool:
+        """Tell whether bars of ``interval`` reach back over ``period``."""
+        if period not in self.get_periods() or interval not in self.get_intervals():
+            return False
+        depth = self.capabilities.depth_days.get(interval)
+        return depth is None or _PERIOD_DAYS.get(period, 0) <= depth + 1
+
+    def get_ohlcv(
+        self, symbol: str, interval: str, start_date: Any, end_date: Any, **kwargs: Any
+    ) -> pd.DataFrame | None:
+        """Return bars straight from the vendor: no cache, no failover, no calendar.
+
+        Args:
+            symbol: in the vendor's own spelling.
+            interval: a timeframe such as ``1d``.
+            start_date, end_date: inclusive; naive datetimes mean UTC, dates are whole days.
+            **kwargs: options of this vendor.
+
+        Returns:
+            Ascending bars in this vendor's documented shape; empty where there are none.
+
+        Raises:
+            QueryError: an argument cannot be understood.
+            ProviderError: the vendor did not supply them.
+        """
+        if kwargs:
+            raise TypeError(f"{self.get_provider_name()} knows no option {', '.join(kwargs)}")
+        span, timeframe = raw_span(start_date, end_date), Timeframe.parse(interval)
+        now_ms = self._sender.now_ms() if self._sender else span.end
+        try:
+            table = self.fetch(FetchQuery(self._direct(symbol), timeframe, span, now_ms)).table
+        except NoDataError:
+            table = BarTable.empty()
+        return raw_frame(table, span, self.raw_shape)
+
+    def get_ohlcv_batch(
+        self, symbols: Sequence[str], interval: str, start_date: Any, end_date: Any
+    ) -> dict[str, pd.DataFrame]:
+        """Return :meth:`get_ohlcv` by symbol; symbols that failed are left out and logged."""
+        found = self.download_multiple_symbols(
+            symbols, self.get_ohlcv, interval, start_date, end_date
+        )
+        return {symbol: frame for symbol, frame in found.items() if frame is not None}
+
+    def download_multiple_symbols(
+        self,
+        symbols: Sequence[str],
+        download_func: Callable[[str, str, Any, Any], Any],
+        interval: str,
+        start_date: Any,
+        end_date: Any,
+    ) -> dict[str, Any]:
+        """Return ``download_func(symbol, interval, start_date, end_date)`` by symbol.
+
+        Symbols for which it raises are left out and logged.
+        """
+        found: dict[str, Any] = {}
+        for symbol in symbols:
+            try:
+                found[symbol] = call_foreign(
+                    lambda s=symbol: download_func(s, interval, start_date, end_date),  # type: ignore[misc]
+                    self.get_provider_name(),
+                )
+            except DataError as exc:
+                _log.warning("%s: %s %s left out: %s", exc.provider, symbol, interval, exc)
+        return found
+
+    def get_fundamentals(self, symbol: str) -> Any:
+        """Return fundamentals of ``symbol``; None, for this one serves bars."""
+        return None
+
+    def save_data(
+        self, df: pd.DataFrame, symbol: str, interval: str, directory: str | Path = "data"
+    ) -> str:
+        """Write ``df`` as ``<directory>/<symbol>_<interval>.csv`` and return the path.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        return save_frame(df, f"{symbol}_{interval}", directory)
+
+    def load_data(self, path: str | Path) -> pd.DataFrame:
+        """Return what :meth:`save_data` wrote to ``path``."""
+        return load_frame(path)
+
+    # --- inside ----------------------------------------------------------------------------
+
+    def _direct(self, symbol: str) -> Instrument:
+        """Return ``symbol`` as an instrument of some class we serve: it is the vendor's own word."""
+        classes = sorted(self.capabilities.asset_classes)
+        if not classes:
+            raise CapabilityError(f"{self.get_provider_name()} serves no bars")
+        return Instrument(symbol, classes[-1])
+
+    def _known_keys(self, credentials: Mapping[str, str]) -> dict[str, str]:
+        """Return the declared keys under their first spelling.
+
+        Raises:
+            MissingCredentialsError: a key is needed and not there.
+        """
+        keys: dict[str, str] = {}
+        for entry in self.secrets:
+            spellings = (entry,) if isinstance(entry, str) else entry
+            found = [credentials[s] for s in spellings if credentials.get(s)]
+            if found:
+                keys[spellings[0]] = found[0]
+            elif self.requires_api_key:
+                raise MissingCredentialsError(
+                    f"{self.display_name or self.name} needs a key",
+                    provider=self.name,
+                    hint=f"set {' or '.join(spellings)}",
+                )
+        return keys
+
+
+def is_ours(downloader: object) -> bool:
+    """Tell whether ``downloader`` is asked by ``fetch``; anything else by its ``get_ohlcv``.
+
+    True for an instance of :class:`BaseDataDownloader` whose ``get_ohlcv`` nobody has replaced,
+    neither in a subclass nor on the object.
+    """
+    method = getattr(type(downloader), "get_ohlcv", None)
+    return method is BaseDataDownloader.get_ohlcv and "get_ohlcv" not in vars(downloader)

@@ -1,0 +1,65 @@
+"""Ask a downloader that is not ours by the one method it must have, ``get_ohlcv``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import NoDataError, ResponseFormatError
+from ..model.bars import BarTable
+from ..model.capabilities import Fetched, FetchQuery
+from ..model.instant import from_ms
+from ..model.kind import Basis, Kind
+from .foreign import call_foreign
+
+
+def fetch_legacy(downloader: Any, query: FetchQuery, name: str) -> Fetched:
+    """Return the bars of ``downloader.get_ohlcv(symbol, timeframe, start, end)``.
+
+    It is called with naive UTC datetimes, both ends inclusive. Nothing is known about its bars:
+    not their kind, not their adjustment, not whether a missing one is a hole.
+
+    Args:
+        downloader: any object with a ``get_ohlcv``; duck-typed.
+        query: what is wanted.
+        name: the vendor's name, for errors and provenance.
+
+    Raises:
+        NoDataError: it returned None or an empty frame.
+        ResponseFormatError: it returned something that holds no bars.
+        ForeignError: it raised something of its own.
+    """
+    symbol = query.instrument.spelling(name)
+    start, end = from_ms(query.span.start), from_ms(query.span.end - 1)
+    answer = call_foreign(
+        lambda: downloader.get_ohlcv(symbol, query.timeframe.label, start, end), name
+    )
+    table = call_foreign(lambda: _table(answer), name)
+    if not len(table):
+        raise NoDataError(
+            f"{name} has nothing for {symbol} {query.timeframe}", provider=name, symbol=symbol
+        )
+    return Fetched(
+        table=table,
+        vendor=name,
+        kind=Kind(session="", anchor=""),
+        basis=Basis("unknown"),
+        server_now_ms=query.now_ms,
+        dense=False,
+    )
+
+
+def _table(answer: Any) -> BarTable:
+    """Read what came back; None and an empty frame are no rows.
+
+    Raises:
+        ResponseFormatError: it is no frame, or a frame without bars in it.
+    """
+    import pandas as pd  # loaded by those who need it
+
+    from ..model.frame import table_of
+
+    if answer is None:
+        return BarTable.empty()
+    if not isinstance(answer, pd.DataFrame):
+        raise ResponseFormatError(f"get_ohlcv returned a {type(answer).__name__}, not a DataFrame")
+    return BarTable.empty() if answer.empty else table_of(answer)

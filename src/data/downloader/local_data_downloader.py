@@ -1,0 +1,141 @@
+"""The user's own files as a vendor: only the columns are mapped here."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Unpack
+from urllib.parse import quote
+
+from ..errors import DataError, ResponseFormatError, SymbolNotFoundError
+from ..model.bars import NAN, Bar
+from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ..model.http import HttpRequest, HttpResponse
+from ..model.instant import day_ms, to_ms
+from ..model.kind import Kind
+from ..model.timeframe import Timeframe
+from ..net.carriers.demo_files import DemoFilesCarrier
+from ..net.carriers.files import FileCarrier
+from ..net.redact import where
+from ..net.status import error_of
+from .base_data_downloader import BaseDataDownloader, Wired
+from .local_files import LocalFiles
+
+_REQUIRED = ("open", "high", "low", "close")
+_COLUMNS = (*_REQUIRED, "volume", "adj_close")
+# Nothing is known about files but what their owner says.
+_UNKNOWN = Kind(session="", anchor="")
+
+
+class LocalDataDownloader(BaseDataDownloader):
+    """Bars out of the user's CSV, gzip CSV and Parquet files.
+
+    Args:
+        files: how they are laid out, also as the ``providers.local`` mapping of the rules.
+        **wired: see :class:`BaseDataDownloader`.
+
+    Raises:
+        ConfigError: there is no folder, or the layout is not understood.
+    """
+
+    name = "local"
+    display_name = "Local files"
+    limits = Limits(burst=0)
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "index", "forex", "crypto", "future"}),
+        timeframes={"1d": "1d"},
+        adjustment="unknown",
+        settle_ms=0,
+        dense=False,
+        has_forming=False,
+    )
+
+    def __init__(
+        self, files: LocalFiles | Mapping[str, Any] | None = None, **wired: Unpack[Wired]
+    ) -> None:
+        self.files = (
+            files if isinstance(files, LocalFiles) else LocalFiles.from_mapping(files or {})
+        )
+        classes = self.capabilities.asset_classes
+        self.capabilities = replace(
+            self.capabilities,
+            timeframes=self.files.labels(),
+            adjustment=self.files.adjustment,
+            dense=self.files.dense,
+            kinds={name: replace(_UNKNOWN, unit=self.files.unit) for name in classes},
+        )
+        folder = self.files.folder
+        wired.setdefault("carrier", FileCarrier(folder) if folder else DemoFilesCarrier())
+        super().__init__(**wired)
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Name the file; a symbol cannot name anything outside its folder."""
+        name = self.files.pattern.format(
+            symbol=quote(query.instrument.spelling(self.name), safe="^="),
+            timeframe=self.capabilities.timeframes[query.timeframe.label],
+        )
+        return HttpRequest(f"file:///{quote(name)}")
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read the rows of the span; a file holds all there is."""
+        name = where(response.url).removeprefix("file/")
+        rows = csv.reader(response.text.lstrip("\ufeff").splitlines())
+        places = self._places(next(rows, []), name)
+        bars = []
+        for number, row in enumerate(rows, start=2):
+            if not row:
+                continue
+            try:
+                bar = self._bar(row, places, query.timeframe)
+            except (ValueError, IndexError, OverflowError) as exc:
+                raise ResponseFormatError(f"{name} line {number}: {str(exc)[:100]}") from exc
+            if bar.stamp_ms in query.span:
+                bars.append(bar)
+        return BarPage(bars)
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Say that there is no file for the symbol."""
+        if response.status == 404:
+            return SymbolNotFoundError(f"there is no file {where(response.url)} in its folder")
+        return error_of(response)
+
+    def _places(self, header: Sequence[str], name: str) -> dict[str, int]:
+        """Return where each of our columns stands; compared without case where need be.
+
+        Raises:
+            ResponseFormatError: a column is missing.
+        """
+        there = {
+            text.strip().casefold(): place for place, text in reversed(list(enumerate(header)))
+        }
+        theirs = {ours: self.files.columns.get(ours, ours) for ours in _COLUMNS}
+        theirs["timestamp"] = self.files.time_column
+        places = {o: there[t.casefold()] for o, t in theirs.items() if t.casefold() in there}
+        missing = [theirs[o] for o in ("timestamp", *_REQUIRED) if o not in places]
+        if missing:
+            raise ResponseFormatError(
+                f"{name} line 1 lacks the columns {', '.join(missing)}",
+                hint="providers.local.columns and time_column name them",
+            )
+        return places
+
+    def _bar(self, row: Sequence[str], places: Mapping[str, int], timeframe: Timeframe) -> Bar:
+        moment = self.files.wall_time(row[places["timestamp"]])
+        stamp = to_ms(moment)
+        if not timeframe.is_intraday:
+            day = moment.date()
+            if timeframe.unit == "w":
+                day -= timedelta(days=day.weekday())
+            stamp = day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
+        return Bar(stamp, *(_number(row, places, name) for name in _COLUMNS))
+
+
+def _number(row: Sequence[str], places: Mapping[str, int], name: str) -> float:
+    """Return a value; an empty field, and a column that is not there, are NaN."""
+    text = row[places[name]].strip() if name in places else ""
+    try:
+        return float(text) if text else NAN
+    except ValueError:
+        raise ValueError(f"column {name!r} holds {text[:40]!r}") from None

@@ -1,0 +1,169 @@
+"""The machinery every vendor shares: windows, pages, and one answer made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from ..errors import CapabilityError, DataError, NoDataError, ResponseFormatError
+from ..model.actions import Action
+from ..model.bars import BarTable, concat
+from ..model.capabilities import BarPage, Capabilities, Fetched, FetchQuery
+from ..model.http import HttpRequest, HttpResponse
+from ..model.instant import DAY_MS
+from ..model.kind import Basis
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..net.status import server_time_ms
+from ..policy.windows import windows
+
+# A vendor that always has one more page would keep us for ever.
+PAGE_CAP = 10_000
+_FIRST_PAGE: str | None = None
+# What reading an answer of another shape than expected can raise.
+_UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
+
+
+class Vendor(Protocol):
+    """What the machinery needs of a downloader."""
+
+    name: str
+    capabilities: Capabilities
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Build the request for one page."""
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read one page."""
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Tell whether a missing bar is a hole."""
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Carry a request to the vendor."""
+
+
+@dataclass
+class _Harvest:
+    """What the pages of one query brought so far."""
+
+    server_now_ms: int
+    tables: list[BarTable] = field(default_factory=list)
+    actions: dict[Action, None] = field(default_factory=dict)
+    unit: str = ""
+    requests: int = 0
+
+    def add(self, response: HttpResponse, page: BarPage, table: BarTable) -> None:
+        """Take in one page."""
+        self.tables.append(table)
+        self.actions.update(dict.fromkeys(page.actions))
+        self.unit = page.unit or self.unit
+        self.requests += response.requests
+        told = server_time_ms(response)
+        self.server_now_ms = min(self.server_now_ms, told or self.server_now_ms)
+
+
+def fetch_pages(vendor: Vendor, query: FetchQuery) -> Fetched:
+    """Ask ``vendor`` for all of ``query``, page by page; rows stay in the order received.
+
+    Raises:
+        CapabilityError: it does not serve this; nothing was asked.
+        NoDataError: it answered, and there is not one row.
+        ResponseFormatError: an answer cannot be read, or its pages do not advance.
+        DataError: it could not be asked; ``provider`` and ``symbol`` are set.
+    """
+    try:
+        check_capability(vendor, query)
+        return _fetched(vendor, query, _harvest(vendor, query))
+    except DataError as exc:
+        exc.provider = exc.provider or vendor.name
+        exc.symbol = exc.symbol or query.instrument.symbol
+        raise
+
+
+def check_capability(vendor: Vendor, query: FetchQuery) -> None:
+    """Refuse what the vendor does not declare.
+
+    Raises:
+        CapabilityError: the class, timeframe or depth is not served; says what is.
+    """
+    caps, who, label = vendor.capabilities, query.instrument, query.timeframe.label
+    if who.asset_class not in caps.asset_classes:
+        served = ", ".join(sorted(caps.asset_classes)) or "nothing"
+        raise CapabilityError(f"{vendor.name} serves {served}, not {who.asset_class}")
+    if label not in caps.timeframes:
+        served = " ".join(caps.timeframes)
+        raise CapabilityError(f"{vendor.name} serves the timeframes {served}, not {label}")
+    depth = caps.depth_days.get(label)
+    # A day of grace: the caller cut its span by a clock that has moved on since.
+    if depth is not None and query.span.start < query.now_ms - (depth + 1) * DAY_MS:
+        raise CapabilityError(f"{vendor.name} serves {label} bars of the last {depth} days only")
+
+
+def _harvest(vendor: Vendor, query: FetchQuery) -> _Harvest:
+    found = _Harvest(query.now_ms)
+    days = vendor.capabilities.page_days.get(query.timeframe.label, 0)
+    for window in windows(query.span, query.timeframe, days=days):
+        for response, page, table in _pages(vendor, replace(query, span=window)):
+            found.add(response, page, table)
+            if len(found.tables) > PAGE_CAP:
+                raise ResponseFormatError(f"{vendor.name} has more than {PAGE_CAP} pages for this")
+    return found
+
+
+def _pages(vendor: Vendor, query: FetchQuery) -> Iterator[tuple[HttpResponse, BarPage, BarTable]]:
+    """Follow cursors and stamps until the vendor says that this was the last page."""
+    asked: set[tuple[int, str | None]] = set()
+    start, cursor = query.span.start, _FIRST_PAGE
+    while start < query.span.end:
+        asked.add((start, cursor))
+        part = replace(query, span=Span(start, query.span.end))
+        response = vendor.send(vendor.bars_request(part, cursor))
+        page, table = read_page(vendor, response, part)
+        yield response, page, table
+        if page.cursor is None and page.next_ms is None:
+            return
+        following = start if page.next_ms is None else page.next_ms
+        if (following, page.cursor) in asked or following < start:
+            raise ResponseFormatError(f"{vendor.name} sends us round in circles")
+        start, cursor = following, page.cursor
+
+
+def read_page(
+    vendor: Vendor, response: HttpResponse, query: FetchQuery
+) -> tuple[BarPage, BarTable]:
+    """Read one answer; whatever its shape, only our errors come out.
+
+    Raises:
+        DataError: the answer says no, or cannot be read.
+    """
+    try:
+        page = vendor.parse_bars(response, query)
+        return page, BarTable.from_bars(page.bars)
+    except DataError:
+        raise
+    except _UNREADABLE as exc:
+        raise ResponseFormatError(
+            f"{vendor.name} answered something else than bars ({type(exc).__name__}: "
+            f"{str(exc)[:80]})"
+        ) from exc
+
+
+def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:
+    table = concat(found.tables)
+    if not len(table):
+        raise NoDataError(f"{vendor.name} has no {query.timeframe} bars in this range")
+    caps = vendor.capabilities
+    kind = caps.kind(query.instrument)
+    return Fetched(
+        table=table,
+        vendor=vendor.name,
+        kind=replace(kind, unit=found.unit or kind.unit),
+        basis=Basis(caps.adjustment),
+        server_now_ms=found.server_now_ms,
+        actions=tuple(found.actions),
+        requests=found.requests,
+        settle_ms=caps.settle_ms,
+        dense=vendor.is_dense(query.timeframe),
+    )

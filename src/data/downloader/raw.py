@@ -1,0 +1,101 @@
+"""What a vendor's own ``get_ohlcv`` takes and returns, for those who call it directly."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+import numpy as np
+
+from ..disk.export import export_csv
+from ..disk.files import Disk
+from ..errors import BadRangeError
+from ..model.bars import PRICES, BarTable, merge
+from ..model.instant import DAY_MS, day_ms, to_ms
+from ..model.span import Span
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RawShape = Literal["column", "index"]
+VALUE_COLUMNS = (*PRICES, "volume", "adj_close")
+
+
+def raw_span(start: Any, end: Any) -> Span:
+    """Return the stamps from ``start`` to ``end``, both inclusive.
+
+    Datetimes are instants (naive means UTC); dates, also as ``YYYY-MM-DD``, are whole days.
+
+    Raises:
+        BadRangeError: a bound is no time, or the start is not before the end.
+    """
+    span = Span(_bound(start, "start_date")[0], _bound(end, "end_date")[1])
+    if span.end - 1 <= span.start:
+        raise BadRangeError(f"start_date {start} is not before end_date {end}")
+    return span
+
+
+def _bound(value: Any, which: str) -> tuple[int, int]:
+    """Return the first stamp of a bound and the one behind its last."""
+    if isinstance(value, str):
+        value = _parsed(value, which)
+    if isinstance(value, datetime):
+        stamp = to_ms(value)
+        return stamp, stamp + 1
+    if isinstance(value, date):
+        return day_ms(value), day_ms(value) + DAY_MS
+    raise BadRangeError(f"{which} {value!r} is not a date")
+
+
+def _parsed(text: str, which: str) -> date:
+    try:
+        return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise BadRangeError(f"{which} {text!r} is not a date") from exc
+
+
+def raw_frame(table: BarTable, span: Span, shape: RawShape) -> pd.DataFrame:
+    """Build the vendor's documented frame: ascending, unique, within ``span``, no empty rows.
+
+    Args:
+        table: rows as received.
+        span: stamps wanted.
+        shape: ``column`` puts the stamps into a ``timestamp`` column, ``index`` into the index.
+    """
+    from ..model.frame import build_frame  # pandas is loaded for those who need it
+
+    said = ~np.logical_and.reduce([np.isnan(column) for column in table.values()[:4]])
+    tidy = merge(BarTable.empty(), table.take(said))
+    frame = build_frame(tidy.within(span))
+    return frame if shape == "index" else frame.reset_index()
+
+
+def save_frame(frame: pd.DataFrame, name: str, directory: str | Path) -> str:
+    """Write ``frame`` as ``<directory>/<name>.csv`` and return the path.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    folder = Path(directory)
+    Disk().make_folders(folder)
+    return str(export_csv(frame, folder / f"{quote(name, safe='-_^=')}.csv"))
+
+
+def load_frame(path: str | Path) -> pd.DataFrame:
+    """Read what :func:`save_frame` wrote: stamps as stamps, numbers to their last digit."""
+    import pandas as pd
+
+    # As text first: pandas' own reading of numbers differs between releases in the last digit.
+    frame = pd.read_csv(path, index_col=0, dtype=str)
+    for name in frame.columns:
+        if name == "timestamp":
+            frame[name] = pd.to_datetime(frame[name]).astype("datetime64[ns]")
+        elif name in VALUE_COLUMNS:
+            frame[name] = frame[name].astype("float64")
+    if frame.index.name == "timestamp":
+        frame.index = pd.DatetimeIndex(pd.to_datetime(frame.index)).as_unit("ns")
+    else:
+        frame.index = frame.index.astype("int64")
+    return frame

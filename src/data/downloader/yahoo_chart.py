@@ -1,0 +1,122 @@
+"""Read Yahoo's chart answers: labels to stamps, columns to bars, events to actions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from ..errors import ResponseFormatError
+from ..model.actions import Action
+from ..model.bars import NAN, Bar
+from ..model.capabilities import BarPage, FetchQuery
+from ..model.http import HttpResponse
+from ..model.instant import DAY_MS, HOUR_MS, SECOND_MS, day_ms
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..policy.localtime import local_date
+
+_COLUMNS = ("open", "high", "low", "close", "volume")
+_NO_RESULT = re.compile(rb'"result"\s*:\s*null')
+# Days and longer are labelled with their session's open in UTC: up to 14 hours before the
+# midnight of its date (Auckland), up to 12 after the next (Honolulu).
+_EARLIEST_LABEL_MS, _LATEST_LABEL_MS = 14 * HOUR_MS, 12 * HOUR_MS
+# How far before its label the stamp of a bar may lie.
+_LONGEST_DAYS = {"d": 1, "w": 7, "M": 31}
+
+
+def asked_of(query: FetchQuery) -> Span:
+    """Return the labels to ask for so that every bar of ``query`` is among them."""
+    if query.timeframe.is_intraday:
+        return query.span
+    return Span(query.span.start - _EARLIEST_LABEL_MS, query.span.end + _LATEST_LABEL_MS)
+
+
+def read_chart(payload: Any, query: FetchQuery) -> BarPage:
+    """Read one answer. A range without bars has no list of labels at all.
+
+    Raises:
+        KeyError, IndexError, TypeError, ValueError: it is of another shape.
+    """
+    result = payload["chart"]["result"][0]
+    meta, labels = result["meta"], result.get("timestamp") or []
+    zone = ZoneInfo(meta["exchangeTimezoneName"])
+    bars = _bars(result, [_stamp(label, query.timeframe, zone) for label in labels], query)
+    actions = _actions(result.get("events") or {}, zone, query.now_ms)
+    return BarPage(bars, actions, unit=meta.get("currency") or "")
+
+
+def error_text(response: HttpResponse) -> str:
+    """Return the answer's own description of its error; empty where it holds none."""
+    if response.status == 200 and not _NO_RESULT.search(response.body[:200]):
+        return ""
+    try:
+        error = response.json()["chart"]["error"]
+        return str(error["description"])
+    except (ResponseFormatError, KeyError, TypeError):  # plain text from the edge, or HTML
+        return ""
+
+
+def _bars(result: Any, stamps: list[int], query: FetchQuery) -> Sequence[Bar]:
+    if not stamps:
+        return ()
+    indicators = result["indicators"]
+    columns = [indicators["quote"][0][name] for name in _COLUMNS]
+    adjusted = (indicators.get("adjclose") or [{}])[0].get("adjclose")
+    columns.append(adjusted or [None] * len(stamps))
+    stamps[-1] = _on_grid(stamps[-1], query.timeframe, result["meta"])
+    rows = zip(stamps, *columns, strict=True)
+    bars = [Bar(row[0], *(NAN if v is None else float(v) for v in row[1:])) for row in rows]
+    if len(bars) > 1 and bars[-1].stamp_ms == bars[-2].stamp_ms:
+        # The last trade, repeated as a bar of its own. The real bar goes last: the last counts.
+        bars[-2:] = bars[-1], bars[-2]
+    return _without_margin(bars, query)
+
+
+def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
+    """Drop what came only because labels were asked for with a margin.
+
+    Rows from elsewhere are handed on: they show that the answer is not what was asked.
+    """
+    asked, days = asked_of(query), _LONGEST_DAYS.get(query.timeframe.unit, 0)
+    margin = Span(asked.start - days * DAY_MS, asked.end + SECOND_MS)
+    return [b for b in bars if b.stamp_ms in query.span or b.stamp_ms not in margin]
+
+
+def _stamp(label: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
+    """Return our stamp of a label in seconds: the instant, or 00:00 of the local date."""
+    if timeframe.is_intraday:
+        return label * SECOND_MS
+    day = local_date(zone, label * SECOND_MS)
+    if timeframe.unit == "w":
+        day -= timedelta(days=day.weekday())
+    return day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
+
+
+def _on_grid(stamp: int, timeframe: Timeframe, meta: Mapping[str, Any]) -> int:
+    """Return the open of the running bar, which is labelled with the time of the last trade.
+
+    Only inside the running session: elsewhere its open tells nothing about the grid.
+    """
+    regular = meta.get("currentTradingPeriod", {}).get("regular", {})
+    step, start = timeframe.step_ms, regular.get("start", 0) * SECOND_MS
+    if not timeframe.is_intraday or step is None or not regular:
+        return stamp
+    running = start <= stamp < regular["end"] * SECOND_MS
+    return stamp - (stamp - start) % step if running else stamp
+
+
+def _actions(events: Mapping[str, Any], zone: ZoneInfo, now_ms: int) -> list[Action]:
+    """Read splits and dividends; the ex-date is the exchange's own."""
+    found = []
+    for event in (events.get("splits") or {}).values():
+        at = event["date"] * SECOND_MS
+        new, old = float(event["numerator"]), float(event["denominator"])
+        found.append(Action(local_date(zone, at), "split", at, new, old))
+    for event in (events.get("dividends") or {}).values():
+        at, amount = event["date"] * SECOND_MS, float(event["amount"])
+        found.append(Action(local_date(zone, at), "dividend", at, amount=amount))
+    return [replace(action, source="yahoo", fetched_at=now_ms) for action in sorted(found)]

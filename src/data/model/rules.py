@@ -1,0 +1,135 @@
+"""The rules of an installation as values: who is asked for what, in which order, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .classification import Classification
+from .timeframe import Timeframe
+
+STOCK_RULES = ("stock_intraday", "stock_daily", "stock_weekly_monthly")
+RULES = ("crypto", *STOCK_RULES, "forex", "index", "future")
+FACTS = ("type", "cost", "data_quality", "reliability", "coverage", "description")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who is asked, in which order.
+
+    Attributes:
+        name: such as ``stock_daily``.
+        primary: the vendor asked first, canonical.
+        backup: the vendors asked next, in order.
+        timeframes: labels of the bars that the rule serves.
+        description: for people.
+    """
+
+    name: str
+    primary: str
+    backup: tuple[str, ...] = ()
+    timeframes: tuple[str, ...] = ()
+    description: str = ""
+
+    @property
+    def vendors(self) -> tuple[str, ...]:
+        """Primary and backups in order, each once."""
+        return tuple(dict.fromkeys((self.primary, *self.backup)))
+
+
+@dataclass(frozen=True)
+class ProviderRules:
+    """What the rules say about one vendor; what is None is as the vendor declares.
+
+    Attributes:
+        name: canonical.
+        title: for people.
+        settle_minutes: how long after its close an intraday bar may still change.
+        rate_limits: ``requests_per_minute``, ``requests_per_second``, ``requests_per_day``
+            and ``burst_size``, those that are set.
+        api_key_env, secret_key_env: the variables that hold its keys, where not the usual ones.
+        options: what only ``local`` has: folder, pattern, columns and so on.
+        facts: cost, data_quality, reliability, coverage, type: shown and used for ranking.
+    """
+
+    name: str
+    title: str = ""
+    base_url: str | None = None
+    ws_url: str | None = None
+    transport: str = "auto"
+    settle_minutes: float | None = None
+    rate_limits: Mapping[str, float] = field(default_factory=dict)
+    api_key_required: bool = False
+    api_key_env: str | None = None
+    secret_key_env: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failover:
+    """How often, and after which wait in seconds, one vendor is asked again."""
+
+    enabled: bool = True
+    max_retries: int = 3
+    retry_delay: float = 1.0
+    exponential_backoff: bool = True
+
+
+@dataclass(frozen=True)
+class CacheRules:
+    """What is kept; ``max_size_gb`` 0 means no limit."""
+
+    enabled: bool = True
+    default_ttl_hours: float = 24.0
+    max_size_gb: float = 10.0
+    compression: str = "gzip"
+    columnar: str = "map"
+
+
+@dataclass(frozen=True)
+class ValidationRules:
+    """What is checked in answers; the score is from 0 to 1."""
+
+    enabled: bool = True
+    min_quality_score: float = 0.8
+    check_gaps: bool = True
+    check_duplicates: bool = True
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A whole rules file, checked; ``plain`` is the mapping it was read from."""
+
+    rules: Mapping[str, Rule]
+    providers: Mapping[str, ProviderRules]
+    classification: Classification
+    live_feeds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    failover: Failover = Failover()
+    cache: CacheRules = CacheRules()
+    validation: ValidationRules = ValidationRules()
+    plain: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def rule_for(self, asset_class: str, timeframe: Timeframe) -> Rule | None:
+        """Return the rule that serves such bars, or None.
+
+        Where two rules of stocks list a timeframe, the one that is named after it serves it.
+        """
+        names = (
+            _usual_rule(asset_class, timeframe),
+            *(STOCK_RULES if asset_class == "stock" else ()),
+        )
+        rules = (self.rules[name] for name in names if name in self.rules)
+        return next((rule for rule in rules if timeframe.label in rule.timeframes), None)
+
+    def provider(self, name: str) -> ProviderRules:
+        """Return what is said about a vendor; nothing said is a value too."""
+        return self.providers.get(name, ProviderRules(name))
+
+
+def _usual_rule(asset_class: str, timeframe: Timeframe) -> str:
+    """Name the rule that serves such bars unless a file says otherwise."""
+    if asset_class != "stock":
+        return asset_class
+    return STOCK_RULES[0 if timeframe.is_intraday else 1 if timeframe.unit == "d" else 2]

@@ -1,0 +1,46 @@
+"""The names of vendors: what rule files may call them.
+
+A rule file may name vendors that this version does not serve yet: it keeps loading, and they are
+simply never candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+VENDORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "binance": ("bnc",),
+        "yahoo": ("yf", "yf_finance", "yfinance"),
+        "alpha_vantage": ("av", "alphavantage"),
+        "fmp": ("financial_modeling_prep", "financialmodelingprep"),
+        "alpaca": ("alp",),
+        "tiingo": (),
+        "polygon": ("pg", "polygon_io"),
+        "twelvedata": ("td", "twelve_data"),
+        "finnhub": ("fh",),
+        "coingecko": ("cg", "coin_gecko"),
+        "ibkr": (),
+        "eodhd": ("eod",),
+        "tradier": ("trdr",),
+        "finra": ("finra_trf",),
+        "santiment": ("san", "santiment_net"),
+        "newsapi": (),
+        "vix": (),
+        "local": (),
+    }
+)
+_CANONICAL = {name: name for name in VENDORS} | {
+    alias: name for name, aliases in VENDORS.items() for alias in aliases
+}
+
+
+def canonical_vendor(name: str) -> str | None:
+    """Return the canonical name of a vendor or alias (case does not matter), or None."""
+    return _CANONICAL.get(name.strip().lower())
+
+
+def vendor_names() -> tuple[str, ...]:
+    """Return every name and alias that a rule file may use."""
+    return tuple(_CANONICAL)

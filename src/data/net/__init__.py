@@ -1,0 +1,1 @@
+"""Everything that leaves this machine: transports, limits, retries."""

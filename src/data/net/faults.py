@@ -1,0 +1,78 @@
+"""What goes wrong below the transport, in our own words.
+
+The HTTP library's errors hold the whole URL, key included, in their text, arguments and
+attributes. Nothing of them is used here but their class.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.exceptions import InvalidHeader, InvalidURL, MissingSchema, SSLError
+
+from ..errors import (
+    AuthenticationError,
+    ConfigError,
+    DataError,
+    ProviderTimeoutError,
+    UnavailableError,
+)
+from .redact import where
+
+# What the library and the socket below it raise for a request that did not work out.
+# ValueError: a header that is not Latin-1, a port out of range; OSError: the socket itself.
+LIBRARY_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, OSError)
+_TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
+
+
+def check_address(url: str) -> None:
+    """Refuse plain HTTP to any machine but this one.
+
+    Raises:
+        ConfigError: the address is neither ``https://`` nor on this machine.
+    """
+    if url.startswith("https://") or (url.startswith("http://") and is_loopback(url)):
+        return
+    raise ConfigError(
+        f"{where(url)} would not be asked over TLS",
+        hint="base_url must begin with https://; http:// is for this machine only",
+    )
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether ``url`` names this machine."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, or nothing that can be read
+        return False
+
+
+def worded(exc: Exception, url: str) -> DataError:
+    """Return our error for what the library raised about ``url``; its text is never used."""
+    place = where(url)
+    if isinstance(exc, InvalidURL | MissingSchema):
+        return ConfigError(f"{place} is not an address", hint="check providers.<name>.base_url")
+    if isinstance(exc, InvalidHeader | UnicodeError):
+        return AuthenticationError(
+            f"the key for {place} holds characters that no header may carry",
+            hint="look for a line break or a quotation mark in it",
+        )
+    if isinstance(exc, _TIMEOUTS):
+        return ProviderTimeoutError(f"{place} did not answer in time")
+    if isinstance(exc, SSLError | urllib3.exceptions.SSLError):
+        return UnavailableError(f"the certificate of {place} could not be verified")
+    if isinstance(exc, requests.ConnectionError):
+        return UnavailableError(f"no connection to {place}")
+    return UnavailableError(f"the answer of {place} broke off ({type(exc).__name__})")
+
+
+def worded_by_name(exc: Exception, url: str) -> DataError:
+    """Return our error for what another HTTP library raised; only its class name is used."""
+    place, name = where(url), type(exc).__name__
+    if "Timeout" in name:
+        return ProviderTimeoutError(f"{place} did not answer in time")
+    return UnavailableError(f"no answer from {place} ({name})")

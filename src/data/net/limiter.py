@@ -1,0 +1,151 @@
+"""How often this process asks each vendor."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Protocol
+
+from ..clock import Clock
+from ..errors import RateLimitedError
+from ..model.capabilities import Limits
+from ..policy.quota import longest_wait, windows_of
+from .forks import renew_after_fork
+
+UNKNOWN_VENDOR_LIMITS = Limits(per_minute=10)
+
+
+class Limiter(Protocol):
+    """Lets requests to one vendor pass at its pace; may keep its state anywhere."""
+
+    def acquire(self, cost: int, budget_s: float) -> None:
+        """Wait until ``cost`` units may be spent, and spend them.
+
+        Raises:
+            RateLimitedError: that would take longer than ``budget_s`` seconds.
+        """
+
+    def charge(self, cost: int) -> None:
+        """Count units that were spent without asking, such as an SDK's hidden requests."""
+
+    def pause(self, seconds: float) -> None:
+        """Let nothing pass for so long: the vendor said so."""
+
+
+class VendorLimiter:
+    """The pace of one vendor within this process. Thread-safe and fork-aware.
+
+    Args:
+        vendor: whose pace it is, for messages.
+        limits: how often it may be asked.
+        clock: durations are measured by it, and waiting is done on it.
+    """
+
+    def __init__(self, vendor: str, limits: Limits, clock: Clock) -> None:
+        self.vendor = vendor
+        self.limits = limits
+        self._clock = clock
+        self._windows = windows_of(limits)
+        self._paused_until = 0.0
+        # Guards windows and pause against the threads that send to this vendor. Nobody sleeps
+        # while holding it.
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    def acquire(self, cost: int, budget_s: float) -> None:
+        """Wait until ``cost`` units may be spent, and spend them.
+
+        Raises:
+            RateLimitedError: that would take longer than ``budget_s`` seconds; nothing is spent.
+        """
+        deadline = self._clock.monotonic() + budget_s
+        while (wait := self._try(cost)) > 0:
+            if self._clock.monotonic() + wait > deadline:
+                raise RateLimitedError(
+                    f"{self.vendor} may be asked again in {wait:.1f} s ({self._reason()})",
+                    retry_after=wait,
+                    provider=self.vendor,
+                )
+            self._clock.sleep(wait)
+
+    def charge(self, cost: int) -> None:
+        """Count units that were spent without asking, such as an SDK's hidden requests."""
+        with self._lock:
+            self._spend(cost, self._clock.monotonic())
+
+    def pause(self, seconds: float) -> None:
+        """Let nothing pass for ``seconds``; a longer pause already running stays."""
+        with self._lock:
+            self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
+
+    def wait_s(self, cost: int = 1) -> float:
+        """Return the seconds until ``cost`` units could pass; nothing is spent."""
+        with self._lock:
+            return self._wait(cost, self._clock.monotonic())
+
+    def used(self) -> dict[str, float]:
+        """Return the units that count now, by window length such as ``60s``."""
+        with self._lock:
+            now = self._clock.monotonic()
+            return {f"{window.length_s:g}s": window.used(now) for window in self._windows}
+
+    def reset(self) -> None:
+        """Forget what was spent and every pause."""
+        with self._lock:
+            self._windows = windows_of(self.limits)
+            self._paused_until = 0.0
+
+    def after_fork(self) -> None:
+        """Start with a lock of our own; what was spent still counts."""
+        self._lock = threading.Lock()
+
+    def _try(self, cost: int) -> float:
+        """Spend and return 0, or return the seconds to wait."""
+        with self._lock:
+            now = self._clock.monotonic()
+            wait = self._wait(cost, now)
+            if wait <= 0:
+                self._spend(cost, now)
+            return wait
+
+    def _wait(self, cost: int, now: float) -> float:
+        return max(self._paused_until - now, longest_wait(self._windows, cost, now), 0.0)
+
+    def _spend(self, cost: int, now: float) -> None:
+        for window in self._windows:
+            window.spend(cost, now)
+
+    def _reason(self) -> str:
+        with self._lock:
+            if self._paused_until > self._clock.monotonic():
+                return "it asked us to pause"
+        return f"its limit of {self.limits.per_minute} a minute is used up"
+
+
+class Limiters:
+    """The limiters of all vendors, one each. Thread-safe and fork-aware.
+
+    Args:
+        clock: shared by all of them.
+        overrides: limits that the user set, by vendor; they rule over the declared ones.
+    """
+
+    def __init__(self, clock: Clock, overrides: Mapping[str, Limits] | None = None) -> None:
+        self._clock = clock
+        self._overrides = dict(overrides or {})
+        self._by_vendor: dict[str, VendorLimiter] = {}
+        # Guards the table against threads that ask for a new vendor at the same moment.
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    def of(self, vendor: str, declared: Limits | None = None) -> VendorLimiter:
+        """Return the limiter of ``vendor``; a vendor that declares nothing gets 10 a minute."""
+        with self._lock:
+            if vendor not in self._by_vendor:
+                limits = self._overrides.get(vendor) or declared or UNKNOWN_VENDOR_LIMITS
+                self._by_vendor[vendor] = VendorLimiter(vendor, limits, self._clock)
+            return self._by_vendor[vendor]
+
+    def after_fork(self) -> None:
+        """Start with a lock of our own."""
+        self._lock = threading.Lock()

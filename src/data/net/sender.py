@@ -1,0 +1,199 @@
+"""Send a request until it is answered or the policy gives up."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tenacity import RetryCallState, Retrying
+
+from ..clock import Clock
+from ..errors import DataError, RateLimitedError
+from ..model.http import HttpRequest, HttpResponse
+from ..policy.retry import RetryPolicy
+from .forks import renew_after_fork
+from .http import Transport
+from .limiter import Limiter
+from .redact import redacted, where
+from .status import error_of
+
+Classify = Callable[[HttpResponse], DataError | None]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SendRecord:
+    """One attempt at one request, for hooks; it holds no secret.
+
+    Attributes:
+        vendor: who was asked.
+        address: host and path.
+        attempt: 1 for the first.
+        outcome: ``ok`` or the name of the error class.
+        seconds: time the attempt took, waiting for the limit included.
+        status: HTTP status, 0 without an answer.
+        size: decoded bytes received.
+        wait_s: seconds until the next attempt; None when there is none.
+    """
+
+    vendor: str
+    address: str
+    attempt: int
+    outcome: str
+    seconds: float
+    status: int = 0
+    size: int = 0
+    wait_s: float | None = None
+
+
+Hook = Callable[[SendRecord], None]
+
+
+class Sender:
+    """Carry requests to a vendor: limit, send, classify, try again. Thread-safe.
+
+    Args:
+        transport: carries one request.
+        limiter: the vendor's pace; shared by all senders to it.
+        clock: measures, waits and rolls the dice.
+        retry: how often and how long.
+        on_attempt: told of every attempt; it observes and must not raise.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        limiter: Limiter,
+        clock: Clock,
+        retry: RetryPolicy | None = None,
+        on_attempt: Hook | None = None,
+    ) -> None:
+        self._transport = transport
+        self._limiter = limiter
+        self._clock = clock
+        self._retry = retry or RetryPolicy()
+        self._on_attempt = on_attempt
+        self._requests = 0
+        # Guards the count against threads that send at the same time.
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    @property
+    def requests(self) -> int:
+        """HTTP requests sent so far, retries and hidden ones included."""
+        return self._requests
+
+    def now_ms(self) -> int:
+        """Return the wall time by this sender's clock in UTC milliseconds."""
+        return self._clock.now_ms()
+
+    def over(self, transport: Transport) -> Sender:
+        """Return a sender with the same limits and policy that carries by ``transport``."""
+        return Sender(transport, self._limiter, self._clock, self._retry, self._on_attempt)
+
+    def send(
+        self, request: HttpRequest, *, vendor: str, classify: Classify = error_of
+    ) -> HttpResponse:
+        """Return the first answer that is not an error; its ``requests`` counts all that it took.
+
+        Args:
+            request: what to ask.
+            vendor: who is asked, for errors and records.
+            classify: says what error an answer stands for, if any.
+
+        Raises:
+            DataError: the last attempt's error, its ``provider`` set.
+        """
+        call = _Call(request, vendor, classify, self._clock.monotonic())
+        loop = Retrying(
+            retry=lambda state: self._again(call, state),
+            wait=lambda _: call.wait_s or 0.0,
+            sleep=self._clock.sleep,
+            reraise=True,
+        )
+        response = loop(self._attempt, call)
+        return replace(response, requests=call.requests)
+
+    def after_fork(self) -> None:
+        """Start with a lock of our own."""
+        self._lock = threading.Lock()
+
+    def _attempt(self, call: _Call) -> HttpResponse:
+        """Make one attempt; tell the hook how it ended."""
+        call.begin(self._clock.monotonic())
+        try:
+            response = self._answer(call)
+        except DataError as exc:
+            self._blame(exc, call)
+            raise
+        self._record(call, "ok", None)
+        return response
+
+    def _answer(self, call: _Call) -> HttpResponse:
+        self._limiter.acquire(call.request.cost, self._retry.budget_s - call.elapsed_s)
+        self._count(call, 1)
+        response = redacted(self._transport.send(call.request), call.request)
+        self._count(call, response.requests - 1)
+        self._limiter.charge(response.requests - 1)
+        call.status, call.size = response.status, len(response.body)
+        if (error := call.classify(response)) is not None:
+            if isinstance(error, RateLimitedError) and error.retry_after:
+                # The vendor's word holds for everybody who asks it, not for this request alone.
+                self._limiter.pause(error.retry_after)
+            raise error
+        return response
+
+    def _blame(self, error: DataError, call: _Call) -> None:
+        """Name the vendor in ``error`` and decide whether there is a next attempt."""
+        error.provider = error.provider or call.vendor
+        elapsed = self._clock.monotonic() - call.started
+        call.wait_s = self._retry.next_wait(error, call.attempt, elapsed, self._clock.jitter())
+        self._record(call, type(error).__name__, call.wait_s)
+
+    def _again(self, call: _Call, state: RetryCallState) -> bool:
+        return state.outcome is not None and state.outcome.failed and call.wait_s is not None
+
+    def _count(self, call: _Call, requests: int) -> None:
+        call.requests += requests
+        with self._lock:
+            self._requests += requests
+
+    def _record(self, call: _Call, outcome: str, wait_s: float | None) -> None:
+        seconds = self._clock.monotonic() - call.begun
+        record = SendRecord(
+            call.vendor, where(call.request.url), call.attempt, outcome, seconds,
+            call.status, call.size, wait_s,
+        )  # fmt: skip
+        _log.debug("%s %s", record.vendor, record)
+        if self._on_attempt is not None:
+            self._on_attempt(record)
+
+
+@dataclass
+class _Call:
+    """The state of one ``send``; never leaves its thread."""
+
+    request: HttpRequest
+    vendor: str
+    classify: Classify
+    started: float
+    attempt: int = 0
+    begun: float = 0.0
+    requests: int = 0
+    status: int = 0
+    size: int = 0
+    wait_s: float | None = field(default=None)
+
+    def begin(self, now: float) -> None:
+        """Start another attempt."""
+        self.attempt += 1
+        self.begun = now
+        self.status = self.size = 0
+        self.wait_s = None
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds from the first attempt to the start of this one."""
+        return self.begun - self.started

@@ -1,0 +1,82 @@
+"""What an HTTP status means, in one place."""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+
+from ..errors import (
+    AuthenticationError,
+    CapabilityError,
+    DataError,
+    EntitlementError,
+    ProviderTimeoutError,
+    RateLimitedError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+    UnavailableError,
+)
+from ..model.http import HttpResponse
+from ..model.instant import SECOND_MS, to_ms
+from .redact import where
+
+_BY_STATUS: dict[int, type[DataError]] = {
+    401: AuthenticationError,
+    402: EntitlementError,
+    403: EntitlementError,
+    404: SymbolNotFoundError,
+    407: UnavailableError,  # a proxy between us and the vendor, not the vendor
+    408: ProviderTimeoutError,
+    425: UnavailableError,
+    451: EntitlementError,
+}
+_HINTS: dict[int, str] = {
+    401: "check that its key is set and valid",
+    402: "the plan of this key does not include it",
+    403: "the plan of this key, or its region, does not include it",
+    451: "it does not serve this region; providers.<name>.base_url may name another host",
+}
+
+
+def error_of(response: HttpResponse) -> DataError | None:
+    """Return the error that the status stands for, or None for a success.
+
+    The body is never quoted: what a vendor's own words mean is for its ``classify`` to say.
+    """
+    status = response.status
+    if 200 <= status < 300:
+        return None
+    message = f"HTTP {status} from {where(response.url)}"
+    if status in (418, 429):
+        return RateLimitedError(f"{message}: too many requests", retry_after_s(response))
+    if kind := _BY_STATUS.get(status):
+        return kind(message, hint=_HINTS.get(status))
+    if status >= 500:
+        return UnavailableError(message)
+    return CapabilityError(message) if status >= 400 else ResponseFormatError(message)
+
+
+def retry_after_s(response: HttpResponse) -> float | None:
+    """Return the seconds that ``Retry-After`` asks for, or None where it says nothing usable.
+
+    A date counts from the vendor's own ``Date`` header, so that no two clocks are compared.
+    """
+    text = response.headers.get("retry-after", "").strip()
+    # Digits alone: `float` would read "nan", "inf" and "1_000" too.
+    if text.replace(".", "", 1).isascii() and text.replace(".", "", 1).isdigit():
+        return float(text)
+    until, now = _http_date_ms(text), server_time_ms(response)
+    if until is None or now is None:
+        return None
+    return max(0.0, (until - now) / SECOND_MS)
+
+
+def server_time_ms(response: HttpResponse) -> int | None:
+    """Return the vendor's clock by its ``Date`` header in UTC milliseconds, or None."""
+    return _http_date_ms(response.headers.get("date", ""))
+
+
+def _http_date_ms(text: str) -> int | None:
+    try:
+        return to_ms(parsedate_to_datetime(text))
+    except (ValueError, TypeError, OverflowError):
+        return None

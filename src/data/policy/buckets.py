@@ -1,0 +1,53 @@
+"""Days, weeks and months as numbered buckets of equal count: index to stamp and back.
+
+Bucket ``k`` of a fixed step holds the stamps ``[origin + k * step, origin + (k + 1) * step)``. Days
+and shorter steps are counted from 1970-01-01, as Binance counts ``3d``; weeks from Monday 1969-12-29;
+months from January 1970, so that ``3M`` is a calendar quarter.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..model.bars import Stamps
+from ..model.instant import DAY_MS
+from ..model.timeframe import Timeframe
+
+_MONDAY_MS = -3 * DAY_MS  # 1970-01-01 was a Thursday
+
+
+def bucket_of(timeframe: Timeframe, stamps: Stamps) -> Stamps:
+    """Return the number of the bucket that holds each stamp."""
+    step = timeframe.step_ms
+    if step is None:
+        months = stamps.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
+        return np.asarray(months // timeframe.count, dtype=np.int64)
+    return np.asarray((stamps - _origin(timeframe)) // step, dtype=np.int64)
+
+
+def start_of(timeframe: Timeframe, buckets: Stamps) -> Stamps:
+    """Return the first stamp of each bucket."""
+    step = timeframe.step_ms
+    if step is None:
+        months = (buckets * timeframe.count).astype("datetime64[M]")
+        return months.astype("datetime64[ms]").astype(np.int64)
+    return np.asarray(buckets * step + _origin(timeframe), dtype=np.int64)
+
+
+def bucket_at(timeframe: Timeframe, ms: int) -> int:
+    """Return the number of the bucket that holds ``ms``."""
+    return int(bucket_of(timeframe, np.array([ms], dtype=np.int64))[0])
+
+
+def start_at(timeframe: Timeframe, bucket: int) -> int:
+    """Return the first stamp of one bucket."""
+    return int(start_of(timeframe, np.array([bucket], dtype=np.int64))[0])
+
+
+def first_bucket_from(timeframe: Timeframe, ms: int) -> int:
+    """Return the number of the first bucket that starts at or after ``ms``."""
+    return bucket_at(timeframe, ms - 1) + 1
+
+
+def _origin(timeframe: Timeframe) -> int:
+    return _MONDAY_MS if timeframe.unit == "w" else 0

@@ -1,0 +1,210 @@
+"""When a market trades: which bars are to be expected, when each closes and when it settles.
+
+Three kinds of calendar answer the same questions: ``24/7`` by arithmetic, ``FX`` by a rule, and an
+exchange by ``exchange_calendars``. None of them reads a clock. Heavy imports wait until an exchange
+is asked something: importing this module, ``24/7``, ``FX`` and :func:`day_span` of a share do not
+load pandas.
+
+Stamps are those of :mod:`..model.bars`: the UTC instant at which an intraday bar opens; for daily
+and longer bars 00:00 of the session date as if it were UTC. ``3d`` and the like are counted in
+calendar days from 1970-01-01 and stamped with the first day of their bucket, whether it trades or
+not; weeks start on Monday, ``2w`` is counted from Monday 1969-12-29; months from January 1970.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from functools import cache
+from typing import NamedTuple, Protocol
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..model.bars import Stamps
+from ..model.instant import DAY_MS, day_ms
+from ..model.instrument import Instrument
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from .buckets import bucket_at, start_at
+from .localtime import FIRST_YEAR, LAST_YEAR, local_date, local_to_utc
+
+__all__ = [
+    "ALWAYS_OPEN",
+    "FIRST_YEAR",
+    "FOREX",
+    "LAST_YEAR",
+    "MarketCalendar",
+    "Session",
+    "calendar_for",
+    "day_span",
+    "first_unclosed",
+    "session_date",
+]
+
+ALWAYS_OPEN = "24/7"
+FOREX = "FX"
+# Calendars whose day does not depend on where the instrument is listed.
+_RULED_ZONES = {ALWAYS_OPEN: "UTC", FOREX: "America/New_York"}
+
+
+class Session(NamedTuple):
+    """One trading day.
+
+    Attributes:
+        day: the session date, by which daily bars are named.
+        open_ms, close_ms: UTC instants ``[open, close)``; futures and FX open the evening before.
+        breaks: the pauses in between, such as lunch; they are not gaps.
+    """
+
+    day: date
+    open_ms: int
+    close_ms: int
+    breaks: tuple[Span, ...] = ()
+
+
+class MarketCalendar(Protocol):
+    """What a market's calendar answers. Implementations are thread-safe and read no clock.
+
+    ``anchor`` matters for intraday bars alone. ``session``: counted from the session's open, begun
+    anew after a break. ``clock``: on multiples of the step counted from midnight at the venue,
+    where the step divides a day; the bar holding the open is stamped before it.
+    """
+
+    @property
+    def name(self) -> str:
+        """The calendar's code, such as ``24/7``, ``FX`` or ``XNYS``."""
+
+    @property
+    def timezone(self) -> str:
+        """The IANA name of the venue's local time."""
+
+    def sessions(self, first: date, last: date) -> list[Session]:
+        """Return the sessions dated ``first`` to ``last``, both inclusive."""
+
+    def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+        """Return the stamps of all expected bars in ``[start, end)``, ascending."""
+
+    def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
+        """Return the UTC instant at which each bar closes.
+
+        That is min(open + step, session close); a week or month closes with its last session. For
+        a stamp at which nothing trades: open + step; for days and longer the end of the last local
+        day.
+        """
+
+    def settles(
+        self, timeframe: Timeframe, stamps: Stamps, settle_ms: int, anchor: str = "session"
+    ) -> Stamps:
+        """Return the UTC instant from which each bar no longer changes.
+
+        Intraday and 24/7: ``settle_ms`` after the close. Daily and longer bars of an exchange or of
+        FX: when the next session opens, but not before that.
+        """
+
+    def next_open(self, timeframe: Timeframe, stamp_ms: int, anchor: str = "session") -> int:
+        """Return the first expected stamp at or after ``stamp_ms``.
+
+        Raises:
+            BadRangeError: there is none before the year 2262.
+        """
+
+    def back(self, timeframe: Timeframe, end_ms: int, count: int, anchor: str = "session") -> int:
+        """Return the stamp of the ``count``-th expected bar before ``end_ms`` (exclusive).
+
+        Raises:
+            BadRangeError: ``count`` is not positive, or the bar would lie before 1900.
+        """
+
+
+def calendar_for(instrument: Instrument) -> MarketCalendar:
+    """Return the calendar an instrument trades by; one object per process and calendar.
+
+    An unknown exchange is told at the first question (``ConfigError``), since knowing them all
+    means importing them all.
+    """
+    return _calendar(instrument.calendar)
+
+
+@cache
+def _calendar(name: str) -> MarketCalendar:
+    # Imported here: the calendars themselves import the values above.
+    if name == ALWAYS_OPEN:
+        from .continuous import ContinuousCalendar
+
+        return ContinuousCalendar()
+    if name == FOREX:
+        from .forex import ForexCalendar
+
+        return ForexCalendar()
+    from .exchange import ExchangeCalendar
+
+    return ExchangeCalendar(name)
+
+
+def day_span(instrument: Instrument, day: date) -> Span:
+    """Return the UTC instants ``[start, end)`` that a date-only bound means at the venue.
+
+    24/7: the UTC day. FX: 17:00 New York of the day before to 17:00, on any day of the week.
+    Futures: the session's open to its close, the usual times where there is no session. All others:
+    the venue's local day by its time zone alone, which needs no calendar.
+
+    Raises:
+        ConfigError: the instrument's time zone does not exist.
+    """
+    if instrument.calendar == ALWAYS_OPEN:
+        return Span(day_ms(day), day_ms(day) + DAY_MS)
+    if instrument.calendar == FOREX:
+        from .forex import trading_day
+
+        return trading_day(day)
+    if instrument.asset_class == "future":
+        from .exchange import trading_hours
+
+        return trading_hours(instrument.calendar, day)
+    zone = _zone(instrument)
+    return Span(local_to_utc(zone, day_ms(day)), local_to_utc(zone, day_ms(day) + DAY_MS))
+
+
+def first_unclosed(
+    calendar: MarketCalendar, timeframe: Timeframe, now_ms: int, anchor: str = "session"
+) -> int:
+    """Return the stamp of the first expected bar that has not closed at ``now_ms``.
+
+    Every expected bar before it has closed; it may be running or still to come.
+
+    Raises:
+        BadRangeError: no bar is expected before the year 2262.
+    """
+    if timeframe.is_intraday:
+        start = now_ms - (timeframe.step_ms or 0)
+    else:
+        # A session may end on the UTC day after its date, so the last bucket but one can still run.
+        start = start_at(timeframe, bucket_at(timeframe, now_ms) - 1)
+    while True:
+        stamp = calendar.next_open(timeframe, start, anchor)
+        if int(calendar.closes(timeframe, np.array([stamp]), anchor)[0]) > now_ms:
+            return stamp
+        start = stamp + 1
+
+
+def session_date(instrument: Instrument, now_ms: int) -> date:
+    """Return the session date to which ``now_ms`` belongs at the venue, whether it trades or not.
+
+    Raises:
+        ConfigError: the instrument's time zone does not exist.
+    """
+    day = local_date(_zone(instrument), now_ms)
+    return day if now_ms < day_span(instrument, day).end else day + timedelta(days=1)
+
+
+def _zone(instrument: Instrument) -> ZoneInfo:
+    name = _RULED_ZONES.get(instrument.calendar, instrument.timezone)
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ConfigError(
+            f"unknown time zone {name!r} of {instrument.symbol}",
+            symbol=instrument.symbol,
+            hint="use an IANA name such as America/New_York",
+        ) from error

@@ -1,0 +1,299 @@
+"""What a symbol means: one instrument, or the reason why not. Never a guess.
+
+In this order, the first that fits decides:
+
+1. the user's own ``symbols``;
+2. a caret: an index (``^VIX``); ``=X``: currencies (``EURUSD=X``); ``=F``: a future (``GC=F``);
+3. a known exchange suffix: a stock (``VOD.L``, ``UNI.MI``, ``AAPL.NASDAQ``);
+4. a separator: a pair (``BTC/USDT``, ``BTC-USD``, ``EUR/USD``) or a share class (``BRK.B``);
+5. a pair without one: dollar coins behind anything, other quotes behind known assets;
+6. the name of a coin, or two currencies in a row: ambiguous;
+7. one to five letters: a stock listed in the USA;
+8. the user's patterns.
+
+Canonical spellings classify to themselves, so that what is read back from the cache can be asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ..model.classification import Classification, Exchange
+from ..model.instrument import Instrument
+from ..model.vendors import VENDORS
+
+MAX_LENGTH = 64
+NEW_YORK = "America/New_York"
+
+_ALLOWED = re.compile(r"[A-Za-z0-9.\-_/^=&]")
+_SHAPE = re.compile(r"\^?[A-Z0-9]+(?:[.\-_/&][A-Z0-9]+)*(?:=[A-Z])?")
+_PAIR = re.compile(r"([A-Z0-9]{1,15})[/_-]([A-Z0-9]{3,10})")
+_JOINED = re.compile(r"[A-Z0-9]{5,25}")
+_SHARE_CLASS = re.compile(r"([A-Z]{1,5})[./-]([A-Z]|P[A-Z]|W[IST]|UN|RT)")
+_PLAIN = re.compile(r"[A-Z]{1,5}")
+_FUTURE = re.compile(r"[A-Z0-9]{1,10}=F")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a text is no instrument.
+
+    Attributes:
+        reason: ``malformed`` (never a symbol), ``ambiguous`` (several meanings) or ``unknown``
+            (no rule fits).
+        message: what is wrong, naming the symbol and the bound.
+        candidates: spellings that would be understood.
+        hint: what to do.
+    """
+
+    reason: Literal["malformed", "ambiguous", "unknown"]
+    message: str
+    candidates: tuple[str, ...] = ()
+    hint: str = ""
+
+
+Verdict = Instrument | Refusal | None
+
+
+def classify(symbol: Any, tables: Classification) -> Instrument | Refusal:
+    """Return the instrument that ``symbol`` means under ``tables``, or why there is none.
+
+    Case does not matter; blanks around the symbol are dropped.
+    """
+    refusal = malformed(symbol)
+    if refusal is not None:
+        return refusal
+    text = symbol.strip(" ").upper()
+    if text in tables.symbols:
+        return _decided(text, tables)
+    return _understood(text, tables)
+
+
+def malformed(symbol: Any) -> Refusal | None:
+    """Return why ``symbol`` can never be one, or None."""
+    if not isinstance(symbol, str):
+        return Refusal("malformed", f"a symbol is a text, not {type(symbol).__name__}")
+    text = symbol.strip(" ").upper()
+    if not text:
+        return Refusal("malformed", "the symbol is empty")
+    if len(symbol) > MAX_LENGTH:
+        what = f"the symbol has {len(symbol)} characters, at most {MAX_LENGTH} are allowed"
+        return Refusal("malformed", what)
+    strange = _ALLOWED.sub("", symbol.strip(" "))
+    if strange:
+        what = f"the symbol {symbol!r} contains {strange[0]!r}, which no symbol contains"
+        hint = "a pair is written BTC/USDT, a venue AAPL.NASDAQ" if ":" in strange else ""
+        return Refusal("malformed", what, hint=hint)
+    if not _SHAPE.fullmatch(text):
+        return Refusal("malformed", f"the symbol {symbol!r} does not have the form of one")
+    return None
+
+
+def _decided(text: str, tables: Classification) -> Instrument | Refusal:
+    """Return what the user's ``symbols`` say about ``text``."""
+    meaning = tables.symbols[text]
+    if isinstance(meaning, str):
+        return malformed(meaning) or _understood(meaning.strip(" ").upper(), tables)
+    venues = (v.timezone for v in tables.exchanges.values() if v.calendar == meaning["calendar"])
+    usual = NEW_YORK if meaning["calendar"] == "FX" else next(venues, "UTC")
+    return Instrument(**{"symbol": text, "timezone": usual, **meaning})
+
+
+def _understood(text: str, tables: Classification) -> Instrument | Refusal:
+    for step in _STEPS:
+        verdict = step(text, tables)
+        if verdict is not None:
+            return verdict
+    return Refusal(
+        "unknown",
+        f"nothing tells what {text!r} is",
+        hint="say the venue (7203.T, AAPL.NASDAQ), separate a pair (PEPE/USDT), or write a rule "
+        f"under symbol_classification.symbols.{text}",
+    )
+
+
+# --- the steps -----------------------------------------------------------------------------
+
+
+def _marked(text: str, tables: Classification) -> Verdict:
+    """Read the marks ``^``, ``=X`` and ``=F``."""
+    if text.startswith("^"):
+        venue = tables.indices.get(text, _usa(tables))
+        return Instrument(text, "index", venue.calendar, venue.timezone)
+    if text.endswith("=X"):
+        pair = text.removesuffix("=X")
+        return _currencies(f"USD{pair}" if len(pair) == 3 else pair, tables)
+    if _FUTURE.fullmatch(text):
+        # Sessions of these markets are dated by New York's day, wherever the exchange is.
+        return Instrument(text, "future", "CMES", NEW_YORK, "CME")
+    return None
+
+
+def _suffixed(text: str, tables: Classification) -> Verdict:
+    """Read an exchange suffix; it wins over every coin of the same name."""
+    body, dot, tail = text.rpartition(".")
+    if not dot:
+        return None
+    venue = tables.exchanges.get(f".{tail}")
+    if venue is not None:
+        return _stock(body, venue, tables)
+    if _SHARE_CLASS.fullmatch(text):
+        return None
+    return Refusal(
+        "unknown",
+        f"{text!r} ends in .{tail}, which is no exchange known here",
+        hint="a rule may add it: symbol_classification.stock.exchange_suffixes",
+    )
+
+
+def _separated(text: str, tables: Classification) -> Verdict:
+    """Read a pair or a share class written with a separator."""
+    pair = _PAIR.fullmatch(text)
+    if pair is not None:
+        base, quote = pair.groups()
+        if base in tables.currencies and quote in tables.currencies:
+            return _currencies(base + quote, tables)
+        if base != quote and (quote in tables.quotes or quote in tables.currencies):
+            return _crypto(base, quote, tables)
+    share = _SHARE_CLASS.fullmatch(text)
+    if share is not None and share[1] not in tables.assets:
+        return _stock(text, _usa(tables), tables)
+    return None
+
+
+def _joined(text: str, tables: Classification) -> Verdict:
+    """Read a pair without separator; a base that is not known needs a dollar coin behind it."""
+    if _are_currencies(text, tables):
+        tether = (f"{text}T",) if text.endswith("USD") else ()
+        return _ambiguous(text, (f"{text[:3]}/{text[3:]}", f"{text}=X", *tether))
+    splits = _splits(text, tables)
+    pair = _clear_pair(splits, tables)
+    if pair is not None:
+        return _crypto(*pair, tables)
+    if not splits or any(p.fullmatch(text) for p in tables.crypto_patterns):
+        return None
+    return _ambiguous(text, [f"{base}-{quote}" for base, quote in splits])
+
+
+def _splits(text: str, tables: Classification) -> list[tuple[str, str]]:
+    """Return every way to read ``text`` as base and quote.
+
+    Five letters are a ticker of the USA unless a dollar coin ends them: FBTC is a fund.
+    """
+    if not _JOINED.fullmatch(text):
+        return []
+    quotes = tables.stablecoins if len(text) == 5 else {*tables.quotes, *tables.currencies}
+    ends = sorted((q for q in quotes if text.endswith(q) and text != q), key=len, reverse=True)
+    return [(text.removesuffix(quote), quote) for quote in ends]
+
+
+def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[str, str] | None:
+    """Return the one reading that needs no guess: a known base, else the only one and a dollar coin.
+
+    BNBUSD is BNB in USD although BUSD is a dollar coin too.
+    """
+    known = [pair for pair in splits if pair[0] in tables.assets]
+    if len(known) == 1:
+        return known[0]
+    is_only = len(splits) == 1 and splits[0][1] in tables.stablecoins
+    return splits[0] if is_only else None
+
+
+def _bare(text: str, tables: Classification) -> Verdict:
+    """Read a plain ticker; the name of a coin is ambiguous."""
+    if text in tables.assets:
+        pair = f"{text}USDC" if text == "USDT" else f"{text}USDT"
+        return _ambiguous(text, (pair, f"{text}-USD", f"{text}.US"))
+    return _stock(text, _usa(tables), tables) if _PLAIN.fullmatch(text) else None
+
+
+def _patterned(text: str, tables: Classification) -> Verdict:
+    """Read what only the user's patterns recognise."""
+    is_crypto = any(p.fullmatch(text) for p in tables.crypto_patterns)
+    is_stock = any(p.fullmatch(text) for p in tables.stock_patterns)
+    if is_crypto and is_stock:
+        return _ambiguous(text, ())
+    if is_stock:
+        venue = _usa(tables)
+        return Instrument(text, "stock", venue.calendar, venue.timezone, quote=venue.quote)
+    if not is_crypto:
+        return None
+    base, quote = next(iter(_splits(text, tables)), (text, ""))
+    if not quote:
+        return Instrument(text, "crypto", base=text)
+    return replace(_crypto(base, quote, tables), symbol=text)
+
+
+_STEPS: tuple[Callable[[str, Classification], Verdict], ...] = (
+    _marked, _suffixed, _separated, _joined, _bare, _patterned,
+)  # fmt: skip
+
+
+# --- instruments ---------------------------------------------------------------------------
+
+_USA = Exchange(".US", "US", "US", "XNYS", NEW_YORK, "US", "USD", "USD", "US", bare=True)
+
+
+def _usa(tables: Classification) -> Exchange:
+    return tables.exchanges.get(".US", _USA)
+
+
+def _stock(body: str, venue: Exchange, tables: Classification) -> Instrument:
+    """Build a stock; share classes are written with a dash."""
+    plain = body.replace(".", "-").replace("/", "-")
+    # A canonical spelling must mean the same when read again: SOL alone would not.
+    is_ticker = _PLAIN.fullmatch(plain) or _SHARE_CLASS.fullmatch(plain)
+    is_clear = is_ticker and plain not in tables.assets and plain not in tables.symbols
+    suffix = venue.suffix if not venue.bare else "" if is_clear else ".US"
+    spellings = dict.fromkeys(VENDORS, plain) if venue.bare and suffix else {}
+    return Instrument(
+        plain + suffix,
+        "stock",
+        venue.calendar,
+        venue.timezone,
+        exchange=None if venue.suffix == ".US" else venue.code,
+        quote=venue.quote,
+        spellings=spellings,
+    )
+
+
+def _crypto(base: str, quote: str, tables: Classification) -> Instrument:
+    """Build a crypto pair; the joined spelling is canonical where it means the same alone."""
+    joined = base + quote
+    meaning = None if joined in tables.symbols else _clear_pair(_splits(joined, tables), tables)
+    dollars = "USD" if quote in tables.stablecoins else quote
+    return Instrument(
+        joined if meaning == (base, quote) else f"{base}-{quote}",
+        "crypto",
+        base=base,
+        quote=quote,
+        spellings={"binance": joined, "yahoo": f"{base}-{dollars}"},
+    )
+
+
+def _currencies(pair: str, tables: Classification) -> Instrument | Refusal:
+    """Build a currency pair from six letters."""
+    if not _are_currencies(pair, tables) or pair[:3] == pair[3:]:
+        return Refusal("unknown", f"{pair!r} is not a pair of two currencies known here")
+    return Instrument(
+        f"{pair}=X", "forex", "FX", NEW_YORK, base=pair[:3], quote=pair[3:],
+        spellings={"yahoo": f"{pair}=X"},
+    )  # fmt: skip
+
+
+def _are_currencies(text: str, tables: Classification) -> bool:
+    return len(text) == 6 and {text[:3], text[3:]} <= tables.currencies
+
+
+def _ambiguous(text: str, candidates: Iterable[str]) -> Refusal:
+    """Refuse to choose, and say how to."""
+    clear = tuple(candidates)
+    said = (
+        f"it may mean {', '.join(clear)}" if clear else "a pattern for pairs and one for stocks fit"
+    )
+    rule = f"symbol_classification.symbols: {{{text}: {clear[0] if clear else '...'}}}"
+    hint = f"write what you mean, or decide once in the rules: {rule}"
+    return Refusal("ambiguous", f"the symbol {text!r} is ambiguous: {said}", clear, hint)

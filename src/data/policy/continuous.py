@@ -1,0 +1,77 @@
+"""The calendar of markets that never close: every bar of the UTC grid is expected."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+
+from ..errors import BadRangeError
+from ..model.bars import Stamps
+from ..model.instant import DAY_MS, day_ms, iso
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from .buckets import bucket_at, bucket_of, first_bucket_from, start_at, start_of
+from .calendar import ALWAYS_OPEN, Session
+from .localtime import SUPPORTED
+
+
+class ContinuousCalendar:
+    """24/7 in UTC; see :class:`~.calendar.MarketCalendar`. Anchors make no difference here."""
+
+    name = ALWAYS_OPEN
+    timezone = "UTC"
+
+    def sessions(self, first: date, last: date) -> list[Session]:
+        """Return one session for every UTC date from ``first`` to ``last``, both inclusive."""
+        days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+        return [Session(day, day_ms(day), day_ms(day) + DAY_MS) for day in days]
+
+    def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+        """Return the stamps of all bars in ``[start, end)``, ascending."""
+        known = span.clip(SUPPORTED)
+        first = first_bucket_from(timeframe, known.start)
+        last = first_bucket_from(timeframe, known.end)
+        return start_of(timeframe, np.arange(first, max(first, last), dtype=np.int64))
+
+    def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
+        """Return the UTC instant at which each bar closes; off the grid, stamp + step."""
+        step = timeframe.step_ms
+        if step is None:
+            return start_of(timeframe, bucket_of(timeframe, stamps) + 1)
+        return np.asarray(stamps + step, dtype=np.int64)
+
+    def settles(
+        self, timeframe: Timeframe, stamps: Stamps, settle_ms: int, anchor: str = "session"
+    ) -> Stamps:
+        """Return ``settle_ms`` after each close."""
+        return self.closes(timeframe, stamps) + settle_ms
+
+    def next_open(self, timeframe: Timeframe, stamp_ms: int, anchor: str = "session") -> int:
+        """Return the first stamp at or after ``stamp_ms``.
+
+        Raises:
+            BadRangeError: there is none before the year 2262.
+        """
+        stamp = start_at(timeframe, first_bucket_from(timeframe, max(stamp_ms, SUPPORTED.start)))
+        if stamp >= SUPPORTED.end:
+            raise BadRangeError(f"no {timeframe} bar is expected after {iso(stamp_ms)}")
+        return stamp
+
+    def back(self, timeframe: Timeframe, end_ms: int, count: int, anchor: str = "session") -> int:
+        """Return the stamp of the ``count``-th bar before ``end_ms`` (exclusive).
+
+        Raises:
+            BadRangeError: ``count`` is not positive, or the bar would lie before 1900.
+        """
+        if count < 1:
+            raise BadRangeError(f"bars must be positive, got {count}")
+        last = bucket_at(timeframe, min(end_ms, SUPPORTED.end) - 1)
+        first = first_bucket_from(timeframe, SUPPORTED.start)
+        if last - count + 1 < first:
+            known = max(0, last - first + 1)
+            raise BadRangeError(
+                f"{count} bars of {timeframe} before {iso(end_ms)} reach beyond 1900: "
+                f"there are {known}"
+            )
+        return start_at(timeframe, last - count + 1)

@@ -1,0 +1,112 @@
+"""What must be asked for: wanted, less what is held, as the market calendar sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..model.bars import Stamps
+from ..model.coverage import Coverage
+from ..model.span import Span, coalesce, gaps, intersect, subtract
+from ..model.timeframe import Timeframe
+from .calendar import MarketCalendar
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the bars of one series can stand: its calendar, timeframe and anchor."""
+
+    calendar: MarketCalendar
+    timeframe: Timeframe
+    anchor: str = "session"
+
+    def opens(self, span: Span) -> Stamps:
+        """Return the stamps of all expected bars in ``span``."""
+        return self.calendar.opens(self.timeframe, span, self.anchor)
+
+    def closes(self, stamps: Stamps) -> Stamps:
+        """Return the instant at which each bar closes."""
+        return self.calendar.closes(self.timeframe, stamps, self.anchor)
+
+    def settles(self, stamps: Stamps, settle_ms: int) -> Stamps:
+        """Return the instant from which each bar is final."""
+        return self.calendar.settles(self.timeframe, stamps, settle_ms, self.anchor)
+
+    def next_open(self, stamp_ms: int) -> int:
+        """Return the first expected stamp at or after ``stamp_ms``."""
+        return self.calendar.next_open(self.timeframe, stamp_ms, self.anchor)
+
+    def back(self, end_ms: int, count: int) -> int:
+        """Return the stamp of the ``count``-th expected bar before ``end_ms``."""
+        return self.calendar.back(self.timeframe, end_ms, count, self.anchor)
+
+
+class Missing(NamedTuple):
+    """What a request lacks.
+
+    Attributes:
+        segments: stretches to ask for; each holds at least one expected bar.
+        closed: stretches that nobody answered for and in which no bar is expected.
+    """
+
+    segments: list[Span]
+    closed: list[Span]
+
+
+def missing(wanted: Span, held: Sequence[Span], due: Sequence[Span], grid: Grid) -> Missing:
+    """Return what to ask for within ``wanted``.
+
+    Args:
+        wanted: stamps wanted, already cut before the first bar that has not closed.
+        held: stretches that need not be asked.
+        due: stretches that are held but are to be asked again (settled meanwhile).
+        grid: where bars are expected.
+
+    A segment's end is moved up to the next expected bar, so that coverage has no seams in the
+    hours when the market is closed.
+    """
+    trusted = subtract(held, due)
+    segments: list[Span] = []
+    closed: list[Span] = []
+    for part in coalesce([*gaps(wanted, held), *intersect([wanted], due)]):
+        if len(grid.opens(part)):
+            segments.append(Span(part.start, max(part.end, grid.next_open(part.end))))
+        else:
+            closed.append(part)
+    return Missing(subtract(segments, trusted), closed)
+
+
+def due_spans(coverage: Coverage, grid: Grid, settle_ms: int, now_ms: int) -> list[Span]:
+    """Return the provisional stretches that have settled by ``now_ms`` and are asked again."""
+    due: list[Span] = []
+    for part in coverage:
+        if part.state != "provisional":
+            continue
+        stamps = grid.opens(part.span)
+        if not len(stamps):
+            due.append(part.span)
+            continue
+        settled = int(np.count_nonzero(grid.settles(stamps, settle_ms) <= now_ms))
+        if settled == len(stamps):
+            due.append(part.span)
+        elif settled:
+            due.append(Span(part.span.start, int(stamps[settled])))
+    return coalesce(due)
+
+
+def holes(answered: Span, present: Stamps, grid: Grid) -> list[Span]:
+    """Return the stretches of ``answered`` that lack an expected bar, each up to the next bar.
+
+    ``present`` are the ascending stamps that came.
+    """
+    expected = grid.opens(answered)
+    absent = expected[~np.isin(expected, present, assume_unique=True)]
+    if not len(absent):
+        return []
+    marks = np.union1d(expected, present)
+    following = np.searchsorted(marks, absent, side="right")
+    ends = [int(marks[i]) if i < len(marks) else answered.end for i in following]
+    return coalesce(Span(int(a), e) for a, e in zip(absent, ends, strict=True))

@@ -1,0 +1,265 @@
+"""Calendars made of sessions: bars cut out of trading hours, whoever supplies the hours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from ..errors import BadRangeError
+from ..model.bars import Stamps
+from ..model.instant import DAY_MS, date_of, day_ms, iso
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from .buckets import bucket_at, bucket_of, start_at, start_of
+from .calendar import Session
+from .localtime import SUPPORTED, local_to_utc, offset_ms
+
+# A session lies within two days of its date, and a clock bar may start a day before its open.
+_REACH_MS = 3 * DAY_MS
+# The longest closure of a market in our time was Athens 2015, five weeks.
+_CLOSURE_MS = 60 * DAY_MS
+
+
+@dataclass(frozen=True)
+class SessionTable:
+    """Sessions as ascending columns of UTC milliseconds; not to be written to.
+
+    Attributes:
+        days: session dates, as stamps.
+        opens, closes: trading ``[open, close)``.
+        break_starts, break_ends: the pause; both equal the close where there is none.
+    """
+
+    days: Stamps
+    opens: Stamps
+    closes: Stamps
+    break_starts: Stamps
+    break_ends: Stamps
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[int, int, int, int, int]]) -> SessionTable:
+        """Build the columns from ``(day, open, close, break start, break end)``."""
+        columns = np.array(list(rows), dtype=np.int64).reshape(-1, 5)
+        return cls(*(np.ascontiguousarray(columns[:, i]) for i in range(5)))
+
+    @classmethod
+    def joined(cls, tables: Iterable[SessionTable]) -> SessionTable:
+        """Put tables one behind the other."""
+        parts = list(tables)
+        if len(parts) == 1:
+            return parts[0]
+        columns = zip(*(p.columns for p in parts), strict=True)
+        return cls(*(np.concatenate(c) for c in columns)) if parts else cls.of([])
+
+    @property
+    def columns(self) -> tuple[Stamps, ...]:
+        """All five columns, in order."""
+        return self.days, self.opens, self.closes, self.break_starts, self.break_ends
+
+    def dated(self, first_ms: int, last_ms: int) -> SessionTable:
+        """Return the sessions whose date lies in ``[first, last]``."""
+        begin = int(np.searchsorted(self.days, first_ms, side="left"))
+        end = int(np.searchsorted(self.days, last_ms, side="right"))
+        return SessionTable(*(column[begin:end] for column in self.columns))
+
+    def stretches(self) -> tuple[Stamps, Stamps]:
+        """Return begin and end of every uninterrupted stretch of trading, ascending."""
+        begins = np.stack([self.opens, self.break_ends], axis=1).ravel()
+        ends = np.stack([self.break_starts, self.closes], axis=1).ravel()
+        traded = begins < ends
+        return begins[traded], ends[traded]
+
+
+class SessionCalendar:
+    """The answers of :class:`~.calendar.MarketCalendar` over a table of sessions.
+
+    Args:
+        name: the calendar's code.
+        zone: tells the venue's time zone when first needed.
+        load: returns all sessions dated ``[first, last]``, given as stamps.
+        clock: whether intraday bars stand on the clock whatever anchor is asked for.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        zone: Callable[[], ZoneInfo],
+        load: Callable[[int, int], SessionTable],
+        *,
+        clock: bool = False,
+    ) -> None:
+        self._name = name
+        self._zone = zone
+        self._load = load
+        self._clock = clock
+
+    @property
+    def name(self) -> str:
+        """The calendar's code."""
+        return self._name
+
+    @property
+    def timezone(self) -> str:
+        """The IANA name of the venue's local time."""
+        return self._zone().key
+
+    def sessions(self, first: date, last: date) -> list[Session]:
+        """Return the sessions dated ``first`` to ``last``, both inclusive."""
+        table = self._table(day_ms(first), day_ms(last))
+        rows = zip(*(column.tolist() for column in table.columns), strict=True)
+        return [
+            Session(date_of(day), opened, closed, (Span(start, end),) if start < closed else ())
+            for day, opened, closed, start, end in rows
+        ]
+
+    def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+        """Return the stamps of all expected bars in ``[start, end)``, ascending."""
+        known = span.clip(SUPPORTED)
+        if known.is_empty:
+            return np.empty(0, dtype=np.int64)
+        step = timeframe.step_ms
+        if timeframe.is_intraday and step is not None:
+            stamps = self._grid(self._around(known), step, anchor)
+        else:
+            stamps = self._buckets(timeframe, known)
+        first, last = np.searchsorted(stamps, [known.start, known.end])
+        return stamps[first:last]
+
+    def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
+        """Return when each bar closes: with its step, or with its session where that is earlier."""
+        stamps = np.asarray(stamps, dtype=np.int64)
+        if not len(stamps):
+            return stamps
+        step = timeframe.step_ms
+        if timeframe.is_intraday and step is not None:
+            return self._intraday_closes(stamps, step, anchor)
+        return self._daily_closes(timeframe, stamps)
+
+    def settles(
+        self, timeframe: Timeframe, stamps: Stamps, settle_ms: int, anchor: str = "session"
+    ) -> Stamps:
+        """Return when each bar is final.
+
+        Intraday: ``settle_ms`` after the close. Longer: with the next session's open, but not
+        before that; FX sessions adjoin, so there it is ``settle_ms`` that counts from Monday to
+        Thursday.
+        """
+        closes = self.closes(timeframe, stamps, anchor)
+        if timeframe.is_intraday or not len(closes):
+            return closes + settle_ms
+        opens = self._around(Span(int(closes.min()), int(closes.max()) + _CLOSURE_MS)).opens
+        later = np.searchsorted(opens, closes, side="left")
+        settled = closes + settle_ms
+        found = later < len(opens)
+        settled[found] = np.maximum(settled[found], opens[later[found]])
+        return settled
+
+    def next_open(self, timeframe: Timeframe, stamp_ms: int, anchor: str = "session") -> int:
+        """Return the first expected stamp at or after ``stamp_ms``.
+
+        Raises:
+            BadRangeError: there is none before the year 2262.
+        """
+        start, reach = max(stamp_ms, SUPPORTED.start), _length_ms(timeframe) + 5 * DAY_MS
+        while start < SUPPORTED.end:
+            stamps = self.opens(timeframe, Span(start, start + reach), anchor)
+            if len(stamps):
+                return int(stamps[0])
+            start, reach = start + reach, reach * 2
+        raise BadRangeError(f"{self.name} expects no {timeframe} bar after {iso(stamp_ms)}")
+
+    def back(self, timeframe: Timeframe, end_ms: int, count: int, anchor: str = "session") -> int:
+        """Return the stamp of the ``count``-th expected bar before ``end_ms`` (exclusive).
+
+        Raises:
+            BadRangeError: ``count`` is not positive, or the bar would lie before 1900.
+        """
+        if count < 1:
+            raise BadRangeError(f"bars must be positive, got {count}")
+        # Every week and month trades; of days and hours at least every second one mostly does.
+        wide = 1 if timeframe.unit in "wM" else 2
+        reach = wide * count * _length_ms(timeframe) + 7 * DAY_MS
+        while True:
+            start = max(end_ms - reach, SUPPORTED.start)
+            stamps = self.opens(timeframe, Span(start, end_ms), anchor)
+            if len(stamps) >= count:
+                return int(stamps[-count])
+            if start == SUPPORTED.start:
+                raise BadRangeError(
+                    f"{count} bars of {timeframe} before {iso(end_ms)} reach beyond 1900: "
+                    f"{self.name} has {len(stamps)}"
+                )
+            reach *= 2
+
+    # --- how -----------------------------------------------------------------------------
+
+    def _table(self, first_ms: int, last_ms: int) -> SessionTable:
+        """Return the sessions dated ``[first, last]`` that lie in the years we know."""
+        first, last = max(first_ms, SUPPORTED.start), min(last_ms, SUPPORTED.end - DAY_MS)
+        return self._load(first, last) if first <= last else SessionTable.of([])
+
+    def _around(self, span: Span) -> SessionTable:
+        """Return every session that can have to do with the instants of ``span``."""
+        return self._table(span.start - _REACH_MS, span.end + _REACH_MS)
+
+    def _on_clock(self, step: int, anchor: str) -> bool:
+        # A step that does not divide a day has no place on the clock: it is counted from the open.
+        return (self._clock or anchor == "clock") and DAY_MS % step == 0
+
+    def _grid(self, table: SessionTable, step: int, anchor: str) -> Stamps:
+        """Return the stamps of all intraday bars of these sessions."""
+        begins, ends = table.stretches()
+        on_clock = self._on_clock(step, anchor)
+        if on_clock:
+            begins = begins - (begins + self._offsets(begins)) % step
+        counts = -((begins - ends) // step)
+        ordinals = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+        stamps: Stamps = np.repeat(begins, counts) + step * ordinals
+        # On the clock one bar may hold the end of a stretch and the begin of the next.
+        fresh = np.ones(len(stamps), dtype=bool)
+        fresh[1:] = stamps[1:] > stamps[:-1]
+        return stamps[fresh]
+
+    def _offsets(self, instants: Stamps) -> Stamps:
+        zone = self._zone()
+        return np.array([offset_ms(zone, ms) for ms in instants.tolist()], dtype=np.int64)
+
+    def _buckets(self, timeframe: Timeframe, span: Span) -> Stamps:
+        """Return the stamps of all daily or longer bars of which a session can touch ``span``."""
+        first = start_at(timeframe, bucket_at(timeframe, span.start))
+        last = start_at(timeframe, bucket_at(timeframe, span.end) + 1)
+        days = self._table(first, last).days
+        return start_of(timeframe, np.unique(bucket_of(timeframe, days)))
+
+    def _intraday_closes(self, stamps: Stamps, step: int, anchor: str) -> Stamps:
+        begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()))).stretches()
+        closes = stamps + step
+        # From the session: the stretch that the bar opens in. On the clock: the last it reaches.
+        reached = closes - 1 if self._on_clock(step, anchor) else stamps
+        at = np.searchsorted(begins, reached, side="right") - 1
+        traded = at >= 0
+        traded[traded] = ends[at[traded]] > stamps[traded]
+        closes[traded] = np.minimum(closes[traded], ends[at[traded]])
+        return closes
+
+    def _daily_closes(self, timeframe: Timeframe, stamps: Stamps) -> Stamps:
+        buckets = bucket_of(timeframe, stamps)
+        first, end = start_of(timeframe, buckets), start_of(timeframe, buckets + 1)
+        table = self._table(int(first.min()), int(end.max()))
+        at = np.searchsorted(table.days, end, side="left") - 1
+        traded = at >= 0
+        traded[traded] = table.days[at[traded]] >= first[traded]
+        closes = np.empty_like(stamps)
+        closes[traded] = table.closes[at[traded]]
+        zone = self._zone()
+        closes[~traded] = [local_to_utc(zone, ms) for ms in end[~traded].tolist()]
+        return closes
+
+
+def _length_ms(timeframe: Timeframe) -> int:
+    """Return the longest time that one bar can take."""
+    return timeframe.step_ms or 31 * DAY_MS * timeframe.count

@@ -1,0 +1,159 @@
+"""Answers about a ticker in the terms of programs that think in crypto and stock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..model.capabilities import Capabilities
+from ..model.classification import Classification, Exchange
+from ..model.instrument import Instrument
+from ..model.rules import ProviderRules
+from ..model.ticker import ProviderConfig, TickerInfo
+
+_MAX_TICKER = 15
+_US_MARKETS = "US Markets (NASDAQ/NYSE)"
+_EXTRAS: dict[str, dict[str, Any]] = {"binance": {"limit": 1000}, "yahoo": {"period": "1y"}}
+# An index always went with the stocks; currencies and futures never had a place of their own.
+_TYPES = {"crypto": "crypto", "stock": "stock", "index": "stock"}
+
+
+def symbol_type(instrument: Instrument | None) -> str:
+    """Return ``crypto``, ``stock`` (indices too) or ``unknown`` (currencies and futures too)."""
+    return _TYPES.get(instrument.asset_class, "unknown") if instrument else "unknown"
+
+
+def venue_of(instrument: Instrument, tables: Classification) -> Exchange | None:
+    """Return the venue of a stock, by the suffix of its symbol."""
+    if instrument.asset_class != "stock":
+        return None
+    _, dot, tail = instrument.symbol.rpartition(".")
+    return tables.exchanges.get(f".{tail}" if dot else ".US")
+
+
+def exchange_name(instrument: Instrument | None, tables: Classification) -> str | None:
+    """Return the long name of a stock's venue; a bare symbol is on some US market."""
+    venue = venue_of(instrument, tables) if instrument else None
+    if instrument is None or venue is None:
+        return None
+    if not venue.bare:
+        return venue.name or venue.code
+    return instrument.exchange or _US_MARKETS
+
+
+def ticker_info(
+    symbol: Any, instrument: Instrument | None, tables: Classification, named_first: str
+) -> TickerInfo:
+    """Return what a ticker is; ``named_first`` is the vendor that the rules name first."""
+    is_pair = instrument is not None and instrument.base is not None
+    return TickerInfo(
+        instrument.symbol if instrument else str(symbol).strip().upper(),
+        symbol_type(instrument),
+        exchange_name(instrument, tables),
+        instrument.base if instrument else None,
+        instrument.quote if instrument and is_pair else None,
+        named_first,
+        original_ticker=symbol,
+    )
+
+
+def provider_config(
+    info: TickerInfo, instrument: Instrument | None, timeframe: str, best: str | None
+) -> ProviderConfig:
+    """Return who is asked for a ticker; ``best`` is the first vendor that can be."""
+    shared = ("symbol_type", "exchange", "base_asset", "quote_asset", "original_provider")
+    return ProviderConfig(
+        {key: info[key] for key in shared},
+        ticker=info["original_ticker"],
+        provider=best,
+        formatted_ticker=instrument.spelling(best or "") if instrument else info.symbol,
+        best_provider=best,
+        interval=timeframe,
+        reason=_reason(info["original_provider"], best),
+        **_EXTRAS.get(best or "", {}),
+    )
+
+
+def vendor_summary(said: ProviderRules, downloader: Any | None) -> dict[str, Any]:
+    """Return what the rules and a vendor's own downloader, where there is one, say about it."""
+    declared = getattr(downloader, "capabilities", None)
+    if not isinstance(declared, Capabilities):  # a downloader that is not ours declares nothing
+        declared = Capabilities(frozenset(), {})
+    return {
+        "name": said.title or said.name,
+        "available": downloader is not None,
+        "asset_classes": sorted(declared.asset_classes),
+        "timeframes": list(declared.timeframes),
+        "requires_api_key": said.api_key_required,
+        "rate_limits": dict(said.rate_limits),
+        **said.facts,
+    }
+
+
+def _reason(first: str, best: str | None) -> str:
+    if best is None:
+        return "no vendor of the rules can be asked" if first else "no rule fits"
+    return "first in the rules" if best == first else f"{first}, first in the rules, cannot be used"
+
+
+def ticker_verdict(
+    symbol: Any, instrument: Instrument | None, tables: Classification, candidates: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return whether a ticker can be used: ``valid``, then what it is, or ``error``."""
+    length = len(symbol.strip()) if isinstance(symbol, str) else 0
+    if not 1 <= length <= _MAX_TICKER:
+        error = f"a ticker has 1 to {_MAX_TICKER} characters, this one has {length}"
+    elif instrument is None:
+        error = f"{symbol!r} is no ticker known here"
+    else:
+        return {
+            "valid": True,
+            "symbol_type": _TYPES.get(instrument.asset_class, instrument.asset_class),
+            "exchange": exchange_name(instrument, tables),
+            "base_asset": instrument.base,
+            "quote_asset": instrument.quote if instrument.base else None,
+            "suggestions": [],
+        }
+    examples = candidates or ("AAPL", "VOD.L", "BTCUSDT")
+    return {"valid": False, "error": error, "suggestions": list(examples)}
+
+
+def fundamentals_profile(
+    symbol: Any, instrument: Instrument | None, tables: Classification
+) -> dict[str, Any]:
+    """Return where a company is listed and how much is to be had about it; it never raises."""
+    text = symbol.strip().upper() if isinstance(symbol, str) else ""
+    if text.endswith(("REIT", "ETF")):
+        return _profile(symbol, text, "reit" if text.endswith("REIT") else "etf", _us(tables), "")
+    if instrument is not None and instrument.asset_class == "crypto":
+        return _profile(symbol, instrument.symbol, "crypto", None, "")
+    venue = venue_of(instrument, tables) if instrument is not None else None
+    if instrument is None or venue is None:
+        return _profile(symbol, text, "unknown", None, "")
+    plain = instrument.symbol.removesuffix(venue.suffix)
+    listed = instrument.exchange or tables.listings.get(plain) or venue.code
+    if not venue.bare:
+        return _profile(symbol, plain, "stock", venue, venue.code)
+    kind = "etf" if plain in tables.etfs else "reit" if plain in tables.reits else "stock"
+    return _profile(symbol, plain, kind, venue, listed)
+
+
+def _us(tables: Classification) -> Exchange | None:
+    return tables.exchanges.get(".US")
+
+
+def _profile(
+    symbol: Any, normalized: str, kind: str, venue: Exchange | None, exchange: str
+) -> dict[str, Any]:
+    is_domestic = venue is not None and venue.market == "US"
+    support = "none" if venue is None else "full" if is_domestic else "limited"
+    return {
+        "symbol": symbol,
+        "normalized": normalized,
+        "symbol_type": kind,
+        "market": venue.market if venue else "unknown",
+        "exchange": exchange or (venue.code if venue else "unknown"),
+        "country": venue.country if venue else "unknown",
+        "international": not is_domestic,
+        "currency": venue.currency if venue else "unknown",
+        "fundamentals_support": support,
+    }

@@ -1,0 +1,298 @@
+"""Symbol to instrument, rules to vendors, vendors to downloaders."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .config.rules_file import RELATIVE, load_rules, rules_of
+from .config.settings import load_settings
+from .downloader.configured import apply_settling, constructor_arguments
+from .downloader.data_downloader_factory import DataDownloaderFactory
+from .errors import BadSymbolError, NoProviderError, QueryError
+from .model.instrument import Instrument
+from .model.rules import Rule, Rules
+from .model.settings import Settings
+from .model.ticker import ProviderConfig, TickerInfo
+from .model.timeframe import Timeframe
+from .model.vendors import canonical_vendor
+from .net.forks import renew_after_fork
+from .policy import tickers
+from .policy.classify import Refusal, classify
+
+__all__ = [
+    "ProviderConfig",
+    "ProviderSelector",
+    "TickerInfo",
+    "get_provider_selector",
+    "reset_provider_selector",
+]
+
+_NOBODY = "No suitable provider found"
+_REMEMBERED = 16_384
+
+
+class ProviderSelector:
+    """Who is asked for what, by the rules.
+
+    Args:
+        config_path: a rules file laid over the packaged one; it must exist.
+        cache_dir: kept for programs that read it back; nothing is stored here.
+        settings: resolved settings instead of the two above.
+        make_sender: gives a vendor's downloader what carries its requests; by default the
+            downloader finds the process's own.
+
+    Attributes:
+        downloaders: vendor name to downloader, filled as they are needed; it may be patched.
+        config_path: the user's rules file, or the usual place of one.
+        cache_dir: root of the cache.
+
+    Thread-safe. The methods that answer None or an empty list never raise for what they are asked;
+    :meth:`instrument` and :meth:`rule_for` say why.
+
+    Raises:
+        RulesError: the rules file has mistakes; all of them are listed.
+        ConfigError: the rules file does not exist.
+    """
+
+    def __init__(
+        self,
+        config_path: str | Path | None = None,
+        cache_dir: str | Path | None = None,
+        *,
+        settings: Settings | None = None,
+        make_sender: Callable[[str], Any] | None = None,
+    ) -> None:
+        found = load_settings(cache_dir, config_path) if settings is None else settings
+        self.config_path = str(found.rules_path or RELATIVE)
+        self.cache_dir = str(found.cache_dir)
+        self.downloaders: dict[str, Any] = {}
+        self._make_sender = make_sender
+        # Guards the building of downloaders against threads that need the same one at once.
+        self._building = threading.RLock()
+        renew_after_fork(self)
+        self._use(load_rules(found.rules_path))
+
+    def after_fork(self) -> None:
+        """Replace the lock in a forked child: a thread of the parent may hold it."""
+        self._building = threading.RLock()
+
+    # --- the rules -------------------------------------------------------------------------
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """The rules as a plain mapping. Assign a whole one: changes in place do nothing.
+
+        Raises:
+            RulesError: on assignment, the mapping has mistakes.
+        """
+        return self._plain
+
+    @rules.setter
+    def rules(self, mapping: Mapping[str, Any]) -> None:
+        self._use(rules_of(mapping, "selector.rules"))
+
+    @property
+    def parsed_rules(self) -> Rules:
+        """The rules as frozen values."""
+        return self._rules
+
+    def _use(self, rules: Rules) -> None:
+        self._rules = rules
+        self._plain = dict(rules.plain)
+        tables = rules.classification
+        self._classified = lru_cache(_REMEMBERED)(lambda symbol: classify(symbol, tables))
+
+    def rule_for(self, instrument: Instrument, timeframe: Timeframe | str) -> Rule:
+        """Return the rule that serves such bars.
+
+        Raises:
+            BadTimeframeError: the timeframe is none.
+            NoProviderError: no rule lists it; a ``ValueError`` and a ``RuntimeError``.
+        """
+        wanted = Timeframe.parse(timeframe)
+        rule = self._rules.rule_for(instrument.asset_class, wanted)
+        if rule is None:
+            lacking = f"no rule for {instrument.asset_class} lists that timeframe"
+            raise NoProviderError(
+                f"{_NOBODY} for {instrument.symbol} {wanted}: {lacking}",
+                symbol=instrument.symbol,
+                hint=f"add {wanted} to the timeframes of a rule in {self.config_path}",
+            )
+        return rule
+
+    # --- symbols ---------------------------------------------------------------------------
+
+    def instrument(self, symbol: Any) -> Instrument:
+        """Return what ``symbol`` means.
+
+        Raises:
+            BadSymbolError: it is no symbol, or it is ambiguous; the message has the candidates.
+            NoProviderError: nothing tells what it is (a ``ValueError`` and a ``RuntimeError``).
+        """
+        verdict = self._verdict(symbol)
+        if isinstance(verdict, Instrument):
+            return verdict
+        shown, hint = symbol if isinstance(symbol, str) else None, verdict.hint or None
+        if verdict.reason == "unknown":
+            message = f"{_NOBODY} for {symbol!r}: {verdict.message}"
+            raise NoProviderError(message, symbol=shown, hint=hint)
+        raise BadSymbolError(verdict.message, symbol=shown, hint=hint)
+
+    def classify_symbol(self, symbol: Any) -> str:
+        """Return ``crypto``, ``stock`` (indices too) or ``unknown`` (currencies and futures too)."""
+        return tickers.symbol_type(self._known(symbol))
+
+    _classify_symbol = classify_symbol
+
+    def get_ticker_info(self, symbol: Any) -> TickerInfo:
+        """Return what a ticker is, as a dict and by attributes."""
+        instrument = self._known(symbol)
+        first = self._named_first(instrument, "1d")
+        return tickers.ticker_info(symbol, instrument, self._rules.classification, first)
+
+    def validate_ticker(self, symbol: Any) -> dict[str, Any]:
+        """Return ``valid``, then what the ticker is, or ``error`` and ``suggestions``."""
+        verdict = self._verdict(symbol)
+        candidates = verdict.candidates if isinstance(verdict, Refusal) else ()
+        tables = self._rules.classification
+        return tickers.ticker_verdict(symbol, self._known(symbol), tables, candidates)
+
+    def classify_symbol_for_fundamentals(self, symbol: Any) -> dict[str, Any]:
+        """Return type, market, exchange, country, currency and how much fundamentals there are."""
+        return tickers.fundamentals_profile(symbol, self._known(symbol), self._rules.classification)
+
+    def _verdict(self, symbol: Any) -> Instrument | Refusal:
+        # Only texts are remembered: anything else may not be hashable.
+        if isinstance(symbol, str):
+            return self._classified(symbol)
+        return classify(symbol, self._rules.classification)
+
+    def _known(self, symbol: Any) -> Instrument | None:
+        verdict = self._verdict(symbol)
+        return verdict if isinstance(verdict, Instrument) else None
+
+    def provider_names(self) -> list[str]:
+        """Return the canonical names of all vendors that exist here."""
+        return DataDownloaderFactory.list_providers()
+
+    def canonical(self, provider: Any) -> str | None:
+        """Return the canonical name of a vendor or alias; a name in ``downloaders`` is one too."""
+        if not isinstance(provider, str):
+            return None
+        return canonical_vendor(provider) or (provider if provider in self.downloaders else None)
+
+    def get_provider_with_failover(self, symbol: Any, timeframe: str) -> list[str]:
+        """Return the vendors of the rule that can be built, in order; [] where no rule fits.
+
+        What a vendor serves, its health and its quota are not asked here: that is the plan's.
+        """
+        try:
+            rule = self.rule_for(self.instrument(symbol), timeframe)
+        except QueryError:
+            return []
+        named = rule.vendors if self._rules.failover.enabled else (rule.primary,)
+        return [name for name in named if self._initialize_downloader(name) is not None]
+
+    def get_best_provider(self, symbol: Any, timeframe: str) -> str | None:
+        """Return the first vendor that can be asked, or None."""
+        return next(iter(self.get_provider_with_failover(symbol, timeframe)), None)
+
+    def get_best_downloader(self, symbol: Any, timeframe: str) -> Any | None:
+        """Return the downloader of :meth:`get_best_provider`, or None."""
+        name = self.get_best_provider(symbol, timeframe)
+        return None if name is None else self._initialize_downloader(name)
+
+    def get_data_provider_config(self, symbol: Any, interval: str | None = None) -> ProviderConfig:
+        """Return who is asked for ``symbol`` and with what; days where no timeframe is given."""
+        timeframe = interval or "1d"
+        instrument = self._known(symbol)
+        first = self._named_first(instrument, timeframe)
+        best = self.get_best_provider(symbol, timeframe)
+        info = tickers.ticker_info(symbol, instrument, self._rules.classification, first)
+        return tickers.provider_config(info, instrument, timeframe, best)
+
+    def _named_first(self, instrument: Instrument | None, timeframe: str) -> str:
+        """Return the vendor that the rules name first, or an empty text."""
+        try:
+            return self.rule_for(instrument, timeframe).primary if instrument else ""
+        except QueryError:
+            return ""
+
+    def _initialize_downloader(self, name: str) -> Any | None:
+        """Return the downloader of a vendor or alias, made when first needed; None if it cannot."""
+        code = DataDownloaderFactory.get_provider_by_code(name) or canonical_vendor(name) or name
+        with self._building:
+            made = self.downloaders.get(code, self.downloaders.get(name))
+            if made is None:
+                made = self._made(code)
+            if made is not None:
+                self.downloaders.setdefault(code, made)
+                self.downloaders.setdefault(name, made)
+            return made
+
+    def _made(self, code: str) -> Any | None:
+        """Return a new downloader as the rules want it, or None."""
+        said = self._rules.provider(code)
+        arguments = constructor_arguments(said)
+        if self._make_sender is not None and code in DataDownloaderFactory.list_providers():
+            arguments["sender"] = self._make_sender(code)
+        made = DataDownloaderFactory.create_downloader(code, **arguments)
+        apply_settling(made, said)
+        return made
+
+    def _get_provider_capabilities(self) -> dict[str, dict[str, Any]]:
+        """Return for each vendor of the rules whether it can be asked, and what it serves."""
+        return {
+            name: tickers.vendor_summary(said, self._initialize_downloader(name))
+            for name, said in self._rules.providers.items()
+        }
+
+
+# Guards the singleton below against threads that ask for it at the same time.
+_lock = threading.RLock()
+_selector: ProviderSelector | None = None
+_made_for: tuple[Any, ...] = ()
+
+
+def get_provider_selector(
+    config_path: str | Path | None = None, cache_dir: str | Path | None = None
+) -> ProviderSelector:
+    """Return the one selector of this process, making it at the first call.
+
+    Thread-safe; a forked child makes its own. Later arguments that differ are ignored, with a
+    warning.
+    """
+    global _selector, _made_for
+    wanted = (config_path, cache_dir)
+    with _lock:
+        if _selector is None:
+            _selector, _made_for = ProviderSelector(config_path, cache_dir), wanted
+        elif any(wanted) and wanted != _made_for:
+            warnings.warn(
+                f"the selector of this process was made with {_made_for}; {wanted} is ignored",
+                stacklevel=2,
+            )
+        return _selector
+
+
+def reset_provider_selector() -> None:
+    """Forget the selector of this process; the next call makes a new one. For tests."""
+    global _selector
+    with _lock:
+        _selector = None
+
+
+def _after_fork() -> None:
+    """Give a forked child its own lock and selector: the parent's may be held or in use."""
+    global _lock, _selector
+    _lock, _selector = threading.RLock(), None
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    pass

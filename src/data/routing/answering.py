@@ -1,0 +1,190 @@
+"""From stored bars to the caller's frame: one basis, its provenance, and what it lacks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import IncompleteDataError, IncompleteDataWarning
+from ..model.bars import BarTable
+from ..model.coverage import Coverage, Covered
+from ..model.frame import build_frame, warn_user
+from ..model.instant import iso
+from ..model.kind import Kind
+from ..model.provenance import ATTRS_KEY, freeze
+from ..model.query import BarsQuery
+from ..model.span import Span, gaps
+from .storing import CLOSED
+from .work import Unfilled
+
+log = logging.getLogger("onetape.routing")
+
+_MOST_SPANS = 16
+_MOST_GAPS = 64
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A stretch without bars, and why.
+
+    ``harmless`` is true where no bar can be missed: before a listing, or bars that never traded.
+    """
+
+    span: Span
+    reason: str
+    harmless: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Everything an answer is made of, before it becomes a frame.
+
+    Attributes:
+        table: bars in the asked basis, ascending.
+        coverage: where each stretch came from; forming rows included as their own.
+        gaps: what is lacking.
+        facts: further plain entries of the provenance.
+    """
+
+    query: BarsQuery
+    table: BarTable
+    coverage: Coverage
+    gaps: Sequence[Gap] = ()
+    flagged: Sequence[tuple[int, str]] = ()
+    kind: Kind = Kind()
+    as_of: date | None = None
+    substitute: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def trouble(self) -> list[str]:
+        """What the user must know, one sentence each; empty when the answer is whole."""
+        lacking = [g for g in self.gaps if not g.harmless]
+        said = []
+        if lacking:
+            first = lacking[0]
+            said.append(
+                f"{len(lacking)} stretch{'es' if len(lacking) > 1 else ''} without bars, first "
+                f"{iso(first.span.start)}..{iso(first.span.end)}: {first.reason}"
+            )
+        if self.flagged:
+            stamp, reason = self.flagged[0]
+            said.append(
+                f"{len(self.flagged)} row(s) that cannot be bars, first {iso(stamp)}: {reason}"
+            )
+        if self.substitute:
+            said.append(f"answered by a substitute of another kind: {self.substitute}")
+        return said
+
+
+def lacking_spans(
+    wanted: Span, coverage: Coverage, unfilled: Iterable[Unfilled], now_ms: int
+) -> list[Gap]:
+    """Return the stretches of ``wanted`` that the answer has no bars for, with reasons."""
+    reasons = list(unfilled)
+    found = [_unanswered(span, reasons) for span in gaps(wanted, coverage.held(now_ms))]
+    for part in coverage.within(wanted):
+        if part.state == "empty" and part.reason != CLOSED and part.stands(now_ms):
+            harmless = part.reason.startswith("before")
+            found.append(Gap(part.span, part.reason, harmless))
+    return sorted(found, key=lambda g: g.span)
+
+
+def _unanswered(span: Span, unfilled: Sequence[Unfilled]) -> Gap:
+    for known in unfilled:
+        if known.span.overlaps(span):
+            return Gap(span, known.reason)
+    return Gap(span, "closed, not published yet")
+
+
+def frame_of(answer: Answer) -> pd.DataFrame:
+    """Build the frame with its provenance; say once what it lacks.
+
+    Raises:
+        IncompleteDataError: ``strict`` was asked and something is lacking.
+    """
+    frame = build_frame(answer.table)
+    frame.attrs[ATTRS_KEY] = freeze(provenance(answer))
+    trouble = answer.trouble
+    if not trouble:
+        return frame
+    message = f"{answer.query}: {'; '.join(trouble)}"
+    if answer.query.strict:
+        raise IncompleteDataError(
+            message, frame=frame, symbol=answer.query.instrument.symbol,
+            hint="without strict=True the bars that could be had are returned",
+        )  # fmt: skip
+    log.warning("incomplete answer for %s", message)
+    warn_user(message, IncompleteDataWarning)
+    return frame
+
+
+def provenance(answer: Answer) -> dict[str, Any]:
+    """Return what can be told about an answer, as plain JSON values."""
+    table, query = answer.table, answer.query
+    spans = _spans(answer)
+    return {
+        "symbol": query.instrument.symbol,
+        "timeframe": query.timeframe.label,
+        "adjustment": query.adjustment,
+        "as_of": answer.as_of.isoformat() if answer.as_of else None,
+        "kind": answer.kind.to_json(),
+        "rows": len(table),
+        "first": iso(int(table.stamps[0])) if len(table) else None,
+        "last": iso(int(table.stamps[-1])) if len(table) else None,
+        "vendors": sorted({s["vendor"] for s in spans if s["vendor"]}),
+        "pinned": query.provider,
+        "substitute": answer.substitute,
+        "complete": not answer.trouble,
+        "spans": spans,
+        "gaps": [
+            {"start": iso(g.span.start), "end": iso(g.span.end), "reason": g.reason}
+            for g in answer.gaps[:_MOST_GAPS]
+        ],
+        "gaps_total": len(answer.gaps),
+        "flagged": [{"stamp": iso(s), "reason": r} for s, r in answer.flagged[:_MOST_GAPS]],
+        **answer.facts,
+    }
+
+
+def _spans(answer: Answer) -> list[dict[str, Any]]:
+    """Describe the sources of the rows returned, stretch by stretch, merged when too many."""
+    told = []
+    for part in answer.coverage:
+        rows = len(answer.table.within(part.span))
+        if rows:
+            told.append(_span_entry(part, rows))
+    if len(told) <= _MOST_SPANS:
+        return told
+    merged: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in told:
+        key = (entry["vendor"], entry["state"])
+        known = merged.setdefault(key, {**entry, "rows": 0, "merged": True})
+        known["rows"] += entry["rows"]
+        known["end"] = entry["end"]
+        known["fetched_at"] = max(known["fetched_at"], entry["fetched_at"])
+    return list(merged.values())
+
+
+def _span_entry(part: Covered, rows: int) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "start": iso(part.span.start), "end": iso(part.span.end), "rows": rows,
+        "vendor": part.vendor, "state": part.state, "fetched_at": iso(part.fetched_at),
+        "basis": part.basis.to_json(),
+    }  # fmt: skip
+    return entry | ({"reason": part.reason} if part.reason else {})
+
+
+def quality_of(scores: Sequence[float], table: BarTable, lacking: Sequence[Gap]) -> dict[str, Any]:
+    """Return the quality entry: the worst score of what was fetched now, and counts."""
+    return {
+        "score": round(min(scores), 4) if scores else None,
+        "nan_volume": int(np.count_nonzero(np.isnan(table.volume))),
+        "gaps": len([g for g in lacking if not g.harmless]),
+    }

@@ -1,0 +1,203 @@
+"""Who could answer, in order, and why the others could not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..downloader.base_data_downloader import is_ours
+from ..errors import NoProviderError, UnknownProviderError
+from ..model.capabilities import Capabilities
+from ..model.instant import DAY_MS
+from ..model.instrument import Instrument
+from ..model.kind import Adjustment, Kind
+from ..model.query import BarsQuery
+from ..model.series import lane_of
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+
+
+class Selector(Protocol):
+    """What the router needs of the provider selector; users' tests replace these two."""
+
+    downloaders: dict[str, Any]
+
+    def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
+        """Return vendor names in the order to be asked."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One vendor that may be asked for one series.
+
+    Attributes:
+        name: as the rules spell it.
+        downloader: ours, or anything with a ``get_ohlcv``.
+        capabilities: what it declares; None for a downloader that is not ours.
+    """
+
+    name: str
+    downloader: Any = field(repr=False, compare=False)
+    capabilities: Capabilities | None = None
+
+    def refusal(self, instrument: Instrument, timeframe: Timeframe) -> str:
+        """Return why it cannot serve this series at all, or an empty text."""
+        caps = self.capabilities
+        if caps is None:
+            return ""
+        if instrument.asset_class not in caps.asset_classes:
+            return f"serves no {instrument.asset_class}"
+        if timeframe.label not in caps.timeframes:
+            return f"serves no {timeframe}, only {' '.join(caps.timeframes)}"
+        return ""
+
+    def servable(self, segment: Span, timeframe: Timeframe, now_ms: int) -> Span:
+        """Return the part of ``segment`` within its depth of history; it may be empty."""
+        depth = self.capabilities.depth_days.get(timeframe.label) if self.capabilities else None
+        if depth is None:
+            return segment
+        return segment.clip(Span(now_ms - depth * DAY_MS, segment.end))
+
+    def kind(self, instrument: Instrument) -> Kind:
+        """Return the kind of its bars; unknown for a downloader that is not ours."""
+        if self.capabilities is None:
+            return Kind(session="", anchor="")
+        return self.capabilities.kind(instrument)
+
+    @property
+    def adjustment(self) -> Adjustment:
+        """What its prices are adjusted for."""
+        return self.capabilities.adjustment if self.capabilities else "unknown"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Candidates whose bars may stand in one series.
+
+    Attributes:
+        parts: the lane's name; empty for the default one.
+        candidates: in the order to be asked.
+        kind: the kind of its bars as far as the first candidate declares it.
+    """
+
+    parts: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where bars may come from: lanes in the order to be tried, and who was passed over.
+
+    Attributes:
+        lanes: the first is what was asked for; the others are substitutes.
+        rejected: vendor to the reason it is not asked.
+    """
+
+    lanes: tuple[Lane, ...]
+    rejected: Mapping[str, str] = field(default_factory=dict)
+
+
+def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
+    """Return the vendors of the rules (or the pinned one alone) that exist, in order.
+
+    Raises:
+        UnknownProviderError: the pinned vendor does not exist or cannot be built.
+    """
+    symbol, timeframe = query.instrument.symbol, query.timeframe.label
+    names: Sequence[str]
+    if query.provider is not None:
+        names = [query.provider]
+    else:
+        names = selector.get_provider_with_failover(symbol, timeframe)
+    found = [c for name in names if (c := _candidate(selector, name)) is not None]
+    if query.provider is not None and not found:
+        raise UnknownProviderError(
+            f"provider {query.provider!r} cannot be used for {query}",
+            provider=query.provider,
+            symbol=symbol,
+            hint="`onetape providers` lists the vendors and what each one lacks",
+        )
+    return found
+
+
+def _candidate(selector: Selector, name: str) -> Candidate | None:
+    downloader = selector.downloaders.get(name)
+    if downloader is None:
+        build = getattr(selector, "_initialize_downloader", None)
+        downloader = build(name) if build is not None else None
+    if downloader is None:
+        return None
+    capabilities = downloader.capabilities if is_ours(downloader) else None
+    return Candidate(name, downloader, capabilities)
+
+
+def route(query: BarsQuery, candidates: Sequence[Candidate], stored: Kind | None) -> Route:
+    """Sort candidates into lanes.
+
+    Args:
+        query: what is wanted.
+        candidates: in rule order.
+        stored: kind of the bars in the default lane, where there are any.
+
+    The wanted kind is the stored one, else that of the first capable candidate. A pinned
+    vendor's bars go into a lane of its own name.
+
+    Raises:
+        NoProviderError: nobody is left.
+    """
+    rejected: dict[str, str] = {}
+    wanted, lanes = stored, dict[tuple[str, ...], list[Candidate]]()
+    for candidate in candidates:
+        reason = candidate.refusal(query.instrument, query.timeframe)
+        if reason:
+            rejected[candidate.name] = reason
+            continue
+        kind = candidate.kind(query.instrument)
+        wanted = wanted or kind
+        parts = (candidate.name,) if query.provider else lane_parts(query, candidate, kind, wanted)
+        lanes.setdefault(parts, []).append(candidate)
+    if not lanes:
+        raise _nobody(query, rejected)
+    return Route(
+        tuple(Lane(p, tuple(c), c[0].kind(query.instrument)) for p, c in _ordered(lanes, query)),
+        rejected,
+    )
+
+
+def lane_parts(query: BarsQuery, candidate: Candidate, kind: Kind, wanted: Kind) -> tuple[str, ...]:
+    """Name the lane for a candidate's bars: its hard differences, then its adjustment.
+
+    Stock prices stand in the default lane where splits can be applied exactly: adjusted for
+    splits, or raw from a vendor that also tells the actions. Other adjustments get their own.
+    """
+    parts = lane_of(kind, wanted)
+    plain = query.instrument.asset_class != "stock" or candidate.adjustment in ("split", "unknown")
+    if plain or (candidate.adjustment == "raw" and _tells_actions(candidate)):
+        return parts
+    return (*parts, candidate.adjustment)
+
+
+def _tells_actions(candidate: Candidate) -> bool:
+    return candidate.capabilities is not None and candidate.capabilities.actions
+
+
+def _ordered(
+    lanes: Mapping[tuple[str, ...], list[Candidate]], query: BarsQuery
+) -> list[tuple[tuple[str, ...], list[Candidate]]]:
+    """Put the default lane first, then lanes of the very adjustment asked for, then the rest."""
+
+    def rank(parts: tuple[str, ...]) -> int:
+        return 0 if not parts else 1 if parts == (query.adjustment,) else 2
+
+    return sorted(lanes.items(), key=lambda item: rank(item[0]))
+
+
+def _nobody(query: BarsQuery, rejected: Mapping[str, str]) -> NoProviderError:
+    reasons = "; ".join(f"{name} {why}" for name, why in rejected.items())
+    return NoProviderError(
+        f"No suitable provider found for {query}" + (f": {reasons}" if reasons else ""),
+        symbol=query.instrument.symbol,
+        hint="`onetape providers` shows who serves what; the rules name the order",
+    )

@@ -1,0 +1,170 @@
+"""The composition root: the only place where services are made and joined."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .clock import Clock, SystemClock
+from .config.rules_file import load_rules
+from .config.settings import load_settings
+from .model.capabilities import Limits
+from .model.instant import HOUR_MS
+from .model.settings import Settings
+from .net.forks import renew_after_fork
+from .net.http import HttpTransport
+from .net.limiter import Limiters, VendorLimiter
+from .net.sender import Hook, Sender
+from .policy.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from .cache.unified_cache import UnifiedCache
+    from .provider_selector import ProviderSelector
+    from .routing.asking import Asking
+    from .routing.batch import BatchService
+    from .routing.service import BarsService
+
+__all__ = ["Network", "Services", "build", "default_credentials", "default_sender"]
+
+
+class Network:
+    """The connections and limits of one installation. Thread-safe and fork-aware.
+
+    Args:
+        clock: waits and measures for all senders.
+        overrides: limits that the user set, by vendor.
+        retry: how often and how long a vendor is asked again.
+        on_attempt: told of every HTTP attempt.
+    """
+
+    def __init__(
+        self, clock: Clock, overrides: Mapping[str, Limits] | None = None,
+        retry: RetryPolicy | None = None, on_attempt: Hook | None = None,
+    ) -> None:  # fmt: skip
+        self._clock = clock
+        self._retry = retry
+        self._on_attempt = on_attempt
+        self._transport = HttpTransport()
+        self.limiters = Limiters(clock, overrides)
+
+    def sender(self, vendor: str) -> Sender:
+        """Return a sender at the pace of ``vendor``; all senders share the connections."""
+        return Sender(
+            self._transport, self.limiter(vendor), self._clock, self._retry, self._on_attempt
+        )
+
+    def limiter(self, vendor: str) -> VendorLimiter:
+        """Return the limiter that all senders to ``vendor`` share."""
+        from .downloader.registry import canonical_name, downloader_class
+
+        ours = canonical_name(vendor) is not None
+        return self.limiters.of(vendor, downloader_class(vendor).limits if ours else None)
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the facade and the jobs work with, joined."""
+
+    settings: Settings
+    clock: Clock
+    network: Network
+    cache: UnifiedCache
+    selector: ProviderSelector
+    asking: Asking
+    bars: BarsService
+    batch: BatchService
+
+    @property
+    def rate_limiters(self) -> dict[str, VendorLimiter]:
+        """Vendor name to its limiter, for all vendors of the rules."""
+        return {name: self.network.limiter(name) for name in self.selector.provider_names()}
+
+
+def build(
+    cache_dir: str | Path | None = None,
+    config_path: str | Path | None = None,
+    *,
+    clock: Clock | None = None,
+    retry: RetryPolicy | None = None,
+) -> Services:
+    """Make everything for one cache folder and one set of rules.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        StorageError: the cache folder cannot be used.
+    """
+    from .cache.unified_cache import UnifiedCache
+    from .provider_selector import ProviderSelector
+    from .routing.asking import Asking
+    from .routing.batch import BatchService
+    from .routing.service import BarsService
+    from .routing.storing import Expiry
+
+    settings = load_settings(cache_dir, config_path)
+    ticking = clock or SystemClock()
+    rules = load_rules(settings.rules_path)
+    said = {name: vendor.rate_limits for name, vendor in rules.providers.items()}
+    network = Network(ticking, limits_of(said, settings.rate_limits), retry)
+    selector = ProviderSelector(settings=settings, make_sender=network.sender)
+    cache = UnifiedCache(settings.cache_dir, settings.max_size_gb, clock=ticking)
+    expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
+    asking = Asking(selector, ticking)
+    bars = BarsService(cache.store, selector, ticking, expiry)
+    batch = BatchService(asking, bars)
+    return Services(settings, ticking, network, cache, selector, asking, bars, batch)
+
+
+def limits_of(*layers: Mapping[str, Mapping[str, float]]) -> dict[str, Limits]:
+    """Turn limits as they are configured into values; a later layer rules key by key."""
+    merged: dict[str, dict[str, float]] = {}
+    for layer in layers:
+        for vendor, said in layer.items():
+            known = {key: value for key, value in said.items() if value is not None}
+            merged[vendor] = merged.get(vendor, {}) | known
+    return {
+        vendor: Limits(
+            per_minute=int(said.get("requests_per_minute", 0)),
+            per_second=float(said.get("requests_per_second", 0.0)),
+            per_day=int(said.get("requests_per_day", 0)),
+            burst=int(said.get("burst_size", 5)),
+        )
+        for vendor, said in merged.items()
+        if said
+    }
+
+
+class _Default:
+    """What a downloader that somebody builds by hand works with: one network a process."""
+
+    def __init__(self) -> None:
+        # Guards the network against threads that build their first downloader at once.
+        self._lock = threading.Lock()
+        self._network: Network | None = None
+        renew_after_fork(self)
+
+    def network(self) -> Network:
+        with self._lock:
+            if self._network is None:
+                overrides = limits_of(load_settings().rate_limits)
+                self._network = Network(SystemClock(), overrides)
+            return self._network
+
+    def after_fork(self) -> None:
+        """Start with a lock of our own."""
+        self._lock = threading.Lock()
+
+
+_default = _Default()
+
+
+def default_sender(vendor: str) -> Sender:
+    """Return a sender to ``vendor`` on the process's own network."""
+    return _default.network().sender(vendor)
+
+
+def default_credentials() -> Mapping[str, str]:
+    """Return the keys that are set in the environment; looked up at each access."""
+    return load_settings().credentials

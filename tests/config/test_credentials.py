@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import pickle
+import sys
+import traceback
+from types import ModuleType
+
+import pytest
+
+from src.data.config import donotshare
+from src.data.config.credentials import (
+    VENDOR_KEYS,
+    Credentials,
+    all_credentials,
+    credentials_for,
+    is_placeholder,
+    vendor_credentials,
+)
+
+KEY = "k3y-c4nary-7731"
+
+
+@pytest.mark.parametrize(
+    "asked, held",
+    [
+        ("POLYGON_API_KEY", "POLYGON_KEY"),
+        ("POLYGON_KEY", "POLYGON_API_KEY"),
+        ("TWELVE_DATA_API_KEY", "TWELVEDATA_API_KEY"),
+        ("TWELVEDATA_API_KEY", "TWELVE_DATA_API_KEY"),
+        ("TRADIER_API_KEY", "TRADIER_API"),
+        ("BINANCE_API_KEY", "BINANCE_KEY"),
+        ("BINANCE_SECRET", "BINANCE_API_SECRET"),
+        ("FMP_API_KEY", "FMP_API_KEY"),
+    ],
+)
+def test_a_key_is_found_under_any_of_its_names(asked: str, held: str) -> None:
+    assert credentials_for([asked], {held: KEY})[asked] == KEY
+
+
+def test_the_name_that_is_asked_for_comes_first() -> None:
+    environ = {"POLYGON_KEY": "old", "POLYGON_API_KEY": "new"}
+    assert credentials_for(["POLYGON_API_KEY"], environ)["POLYGON_API_KEY"] == "new"
+    assert credentials_for(["POLYGON_KEY"], environ)["POLYGON_KEY"] == "old"
+
+
+def test_a_vendors_own_spellings() -> None:
+    found = credentials_for([("ACME_KEY", "ACME_TOKEN")], {"ACME_TOKEN": KEY})
+    assert found["ACME_KEY"] == found["ACME_TOKEN"] == KEY
+
+
+def test_a_rotated_key_counts_at_once() -> None:
+    environ = {"FMP_API_KEY": "first"}
+    credentials = credentials_for(["FMP_API_KEY"], environ)
+    assert credentials["FMP_API_KEY"] == "first"
+    environ["FMP_API_KEY"] = "second"
+    assert credentials["FMP_API_KEY"] == "second"
+    del environ["FMP_API_KEY"]
+    assert credentials.get("FMP_API_KEY") is None
+    assert credentials.missing == ("FMP_API_KEY",)
+
+
+def test_only_what_is_set_is_in_it() -> None:
+    found = credentials_for(["ALPACA_API_KEY", "ALPACA_SECRET_KEY"], {"ALPACA_API_KEY": KEY})
+    assert dict(found) == {"ALPACA_API_KEY": KEY}
+    assert len(found) == 1
+    assert found.missing == ("ALPACA_SECRET_KEY",)
+    with pytest.raises(KeyError):
+        found["ALPACA_SECRET_KEY"]
+
+
+def test_names_that_nobody_declared_are_not_looked_up() -> None:
+    assert credentials_for(["FMP_API_KEY"], {"HOME": "/root"}).get("HOME") is None
+
+
+@pytest.mark.parametrize("value", ["", "  ", "your_api_key", "YOUR_API_KEY", "'your_secret_key'"])
+def test_blank_and_placeholders_are_no_keys(value: str) -> None:
+    assert "FMP_API_KEY" not in credentials_for(["FMP_API_KEY"], {"FMP_API_KEY": value})
+
+
+def test_placeholders_are_told_and_passed_over() -> None:
+    environ = {"FMP_API_KEY": "your_api_key", "POLYGON_API_KEY": "your_api_key", "POLYGON_KEY": KEY}
+    found = credentials_for(["FMP_API_KEY", "POLYGON_API_KEY"], environ)
+    assert found.placeholders == ("FMP_API_KEY",)
+    assert found["POLYGON_API_KEY"] == KEY
+    assert is_placeholder('"your_api_key"')
+    assert not is_placeholder(KEY)
+
+
+def test_blanks_around_a_key_are_dropped() -> None:
+    assert credentials_for(["FMP_API_KEY"], {"FMP_API_KEY": f" {KEY}\n"})["FMP_API_KEY"] == KEY
+
+
+def test_nothing_shows_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FMP_API_KEY", KEY)
+    credentials = credentials_for(["FMP_API_KEY", "TIINGO_API_KEY"])
+    assert repr(credentials) == "Credentials(FMP_API_KEY=set, TIINGO_API_KEY=not set)"
+    assert KEY not in f"{credentials} {credentials!r} {vars(credentials)}"
+    assert KEY.encode() not in pickle.dumps(credentials)
+    try:
+        credentials["TIINGO_API_KEY"]
+    except KeyError as exc:
+        assert KEY not in "".join(traceback.format_exception(exc))
+
+
+class TestVendors:
+    def test_the_usual_names(self) -> None:
+        environ = {"ALPACA_API_KEY": "a", "ALPACA_SECRET_KEY": "b", "FMP_API_KEY": KEY}
+        assert dict(vendor_credentials("alpaca", environ=environ)) == {
+            "ALPACA_API_KEY": "a",
+            "ALPACA_SECRET_KEY": "b",
+        }
+        assert dict(vendor_credentials("yahoo", environ=environ)) == {}
+
+    def test_variables_of_the_rules_are_the_only_ones(self) -> None:
+        environ = {"POLYGON_API_KEY": "usual", "TEAM_POLYGON": KEY}
+        found = vendor_credentials("polygon", "TEAM_POLYGON", environ=environ)
+        assert found["POLYGON_API_KEY"] == KEY
+        assert found["POLYGON_KEY"] == KEY
+        del environ["TEAM_POLYGON"]
+        assert "POLYGON_API_KEY" not in found
+
+    def test_a_usual_name_in_the_rules_changes_nothing(self) -> None:
+        found = vendor_credentials(
+            "twelvedata", "TWELVEDATA_API_KEY", environ={"TWELVE_DATA_API_KEY": KEY}
+        )
+        assert found["TWELVE_DATA_API_KEY"] == KEY
+
+    def test_a_vendor_that_only_the_rules_know(self) -> None:
+        found = vendor_credentials("acme", "ACME_KEY", environ={"ACME_KEY": KEY})
+        assert dict(found) == {"ACME_KEY": KEY}
+
+    def test_all_of_them(self) -> None:
+        environ = {name: "x" for names in VENDOR_KEYS.values() for name in names}
+        assert set(environ) <= set(all_credentials(environ))
+
+
+class TestPrivateModule:
+    @pytest.fixture
+    def private(self, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+        module = ModuleType("config.donotshare.donotshare")
+        for name in ("config", "config.donotshare"):
+            package = ModuleType(name)
+            package.__path__ = []  # type: ignore[attr-defined]
+            monkeypatch.setitem(sys.modules, name, package)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(donotshare, "_module", lambda: module)
+        return module
+
+    def test_it_comes_behind_the_environment(
+        self, private: ModuleType, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        private.FMP_API_KEY = "from the module"  # type: ignore[attr-defined]
+        monkeypatch.delenv("FMP_API_KEY", raising=False)
+        credentials = credentials_for(["FMP_API_KEY"])
+        assert credentials["FMP_API_KEY"] == "from the module"
+        monkeypatch.setenv("FMP_API_KEY", KEY)
+        assert credentials["FMP_API_KEY"] == KEY
+
+    def test_an_environment_that_is_handed_in_is_the_only_place(self, private: ModuleType) -> None:
+        private.FMP_API_KEY = "from the module"  # type: ignore[attr-defined]
+        assert "FMP_API_KEY" not in credentials_for(["FMP_API_KEY"], {})
+
+    def test_absent_is_silent(self, caplog: pytest.LogCaptureFixture) -> None:
+        donotshare._module.cache_clear()
+        assert donotshare.private_setting("FMP_API_KEY") == ""
+        assert caplog.records == []
+
+    def test_present_but_broken_is_told(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def broken(name: str) -> ModuleType:
+            raise ModuleNotFoundError("no dotenv", name="dotenv")
+
+        donotshare._module.cache_clear()
+        monkeypatch.setattr(donotshare.importlib, "import_module", broken)
+        assert donotshare.private_setting("FMP_API_KEY") == ""
+        assert "cannot be imported: no module dotenv" in caplog.text
+        donotshare._module.cache_clear()
+
+
+def test_it_is_a_mapping() -> None:
+    assert Credentials({"A": ("A", "B")}, {"B": "x"}) == {"A": "x"}

@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from src.data.config import rules_file
+from src.data.config.rules_file import load_rules, packaged_bytes, packaged_rules, rules_of
+from src.data.errors import ConfigError, RulesError
+from src.data.model.rules import Rules
+from src.data.model.timeframe import Timeframe
+
+TREE = Path(__file__).resolve().parents[2] / "config" / "data" / "provider_rules.yaml"
+
+
+@pytest.fixture
+def user_file(tmp_path: Path) -> Path:
+    return tmp_path / "rules.yaml"
+
+
+def load(path: Path, text: str) -> Rules:
+    path.write_text(text, "utf-8")
+    return load_rules(path)
+
+
+def mistakes(path: Path, text: str) -> tuple[str, ...]:
+    with pytest.raises(RulesError) as caught:
+        load(path, text)
+    for problem in caught.value.problems:
+        assert problem in str(caught.value)
+    return caught.value.problems
+
+
+def vendors(rules: Rules, asset_class: str, timeframe: str) -> tuple[str, ...]:
+    rule = rules.rule_for(asset_class, Timeframe.parse(timeframe))
+    return rule.vendors if rule else ()
+
+
+class TestMistakes:
+    def test_all_of_a_file_at_once(self, user_file: Path) -> None:
+        text = (
+            "crypto:\n"
+            "  primry: binance\n"  # a misspelt key
+            "  backup: [yaho]\n"  # a misspelt vendor
+            "stock_daily:\n"
+            "  primary: yahoo\n"
+            "  timeframes: [1d, 1x]\n"  # no timeframe
+            "crypto:\n"  # a second time
+            "  primary: yahoo\n"
+        )
+        assert mistakes(user_file, text) == (
+            "crypto: a second time in line 7, first in line 1 (line 1)",
+            "crypto.primry: unknown key: did you mean primary? (line 2)",
+            "crypto.backup[0]: it is 'yaho', which is no vendor: did you mean yahoo? (line 3)",
+            "stock_daily.timeframes[1]: unknown timeframe '1x' (did you mean '1w'? usual ones: "
+            "1m 5m 15m 30m 1h 4h 1d 1w 1M) (line 6)",
+        )
+
+    def test_the_message_names_the_file_and_the_count(self, user_file: Path) -> None:
+        with pytest.raises(RulesError, match=r"rules\.yaml has 2 mistakes:") as caught:
+            load(user_file, "a: 1\nb: 2\n")
+        assert isinstance(caught.value, ValueError)
+
+    @pytest.mark.parametrize(
+        "text, expected",
+        [
+            ("cryptoo: {primary: binance}", "cryptoo: unknown key: did you mean crypto?"),
+            ("crypto: binance", "crypto: it is 'binance', keys are needed"),
+            ("crypto: {backup: yahoo}", "crypto.backup: it is 'yahoo', a list is needed: did you mean [yahoo]?"),
+            ("crypto: {primary: 5}", "crypto.primary: it is 5, which is no vendor"),
+            ("crypto: {primary: }", "crypto.primary: it is empty, which is no vendor"),
+            ("crypto: {timeframes: [1]}", "crypto.timeframes[0]: unknown timeframe 1"),
+            ("cache: {max_size_gb: -1}", "cache.max_size_gb: it is -1, a number of at least 0 is needed"),
+            ("cache: {max_size_gb: ten}", "it is 'ten', a number"),
+            ("cache: {max_size_gb: true}", "it is True, a number"),
+            ("cache: {columnar: mapp}", "one of map, read, off is needed: did you mean map?"),
+            ("cache: {enabled: 1}", "cache.enabled: it is 1, true or false is needed"),
+            ("failover: {max_retries: 99}", "a number from 0 to 20 is needed"),
+            ("validation: {min_quality_score: 1.5}", "a number from 0 to 1 is needed"),
+            ("providers: {nobody: {cost: free}}", "providers.nobody: it is 'nobody', which is no vendor"),
+            ("providers: {yahoo: {folder: x}}", "providers.yahoo.folder: unknown key"),
+            ("providers: {local: {colums: {}}}", "providers.local.colums: unknown key: did you mean columns?"),
+            ("providers: {local: {columns: {opn: x}}}", "columns.opn: unknown key: did you mean open?"),
+            ("providers: {yahoo: {transport: htp}}", "did you mean http?"),
+            ("providers: {yahoo: {base_url: ftp://h}}", "an address https://... is needed"),
+            ("providers: {yahoo: {base_url: nonsense}}", "an address https://... is needed"),
+            ("providers: {yahoo: {base_url: 'http://mirror.example'}}", "http:// is for this machine only"),
+            ("providers: {binance: {ws_url: 'ws://mirror.example'}}", "did you mean wss://mirror.example?"),
+            ("providers: {yahoo: {rate_limits: {per_minute: 5}}}", "rate_limits.per_minute: unknown key"),
+            ("live_feeds: {binance: {polling_interval: 0}}", "a number of at least 1 is needed"),
+            ("symbol_classification: {crypto: {patterns: ['(']}}", "which is no regular expression"),
+            ("symbol_classification: {symbols: {SOL: {calendar: XNYS}}}", "asset_class is missing"),
+            ("symbol_classification: {symbols: {SOL: BTC}}", "symbols.SOL: the symbol 'BTC' is ambiguous"),
+            ("symbol_classification: {symbols: {SOL: 7}}", "symbols.SOL: it is 7, keys are needed"),
+            ("symbol_classification: {symbols: {'ES 1!': SPY}}", "contains ' '"),
+            ("symbol_classification: {stock: {exchange_suffixes: {L: x}}}", "begins with a dot: did you mean .L?"),
+            ("symbol_classification: {stock: {exchange_suffixes: {.Q: {same_as: .QQ}}}}", ".QQ is no suffix of its own"),
+            ("symbol_classification: {index: {venues: {^X: .LX}}}", ".LX is no known suffix"),
+            ("symbol_classification: {stocks: {}}", "did you mean stock?"),
+            ("version: 2", "version: it is 2, a number from 1 to 1 is needed"),
+        ],
+    )  # fmt: skip
+    def test_one(self, user_file: Path, text: str, expected: str) -> None:
+        (problem,) = mistakes(user_file, text)
+        assert expected in problem
+
+    @pytest.mark.parametrize(
+        "address", ["https://user:s3cret@host", "https://host/?key=s3cret", "ftp://s3cret.example"]
+    )
+    def test_an_address_never_shows_what_it_carries(self, user_file: Path, address: str) -> None:
+        (problem,) = mistakes(user_file, f"providers: {{yahoo: {{base_url: '{address}'}}}}")
+        assert "s3cret" not in problem
+
+    def test_form_and_content_together(self, user_file: Path) -> None:
+        problems = mistakes(user_file, "a: &x 1\ncache: {sise: 1}\n")
+        assert len(problems) == 3  # the anchor, the key `a`, the key `sise`
+
+    def test_a_file_that_is_no_yaml(self, user_file: Path) -> None:
+        (problem,) = mistakes(user_file, "crypto: [")
+        assert "no valid YAML in line" in problem
+
+    def test_a_file_that_cannot_be_read(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"absent\.yaml cannot be read"):
+            load_rules(tmp_path / "absent.yaml")
+        with pytest.raises(ConfigError, match="cannot be read"):
+            load_rules(tmp_path)
+
+
+class TestOverlay:
+    def test_the_documented_short_file_is_complete(self, user_file: Path) -> None:
+        rules = load(
+            user_file,
+            "crypto:\n  primary: binance\n  backup: [coingecko, alpha_vantage]\n"
+            "  timeframes: [1m, 5m, 15m, 30m, 1h, 4h, 1d, 1w, 1M]\n"
+            "stock_intraday:\n  primary: fmp\n  backup: [alpaca, alpha_vantage, polygon]\n"
+            "  timeframes: [1m, 5m, 15m, 30m, 1h, 4h]\n"
+            "stock_daily:\n  primary: yahoo\n  backup: [alpaca, tiingo, fmp]\n"
+            "  timeframes: [1d, 1w, 1M]\n",
+        )
+        assert vendors(rules, "crypto", "5m") == ("binance", "coingecko", "alpha_vantage")
+        assert vendors(rules, "stock", "5m") == ("fmp", "alpaca", "alpha_vantage", "polygon")
+        for timeframe in ("1d", "1w", "1M"):  # 1w and 1M are the user's now
+            assert vendors(rules, "stock", timeframe) == ("yahoo", "alpaca", "tiingo", "fmp")
+        assert vendors(rules, "forex", "1d") == ("yahoo",), "what it leaves out stays"
+        assert "BTC" in rules.classification.assets
+
+    def test_the_rule_that_is_named_after_a_timeframe_wins_where_both_are_the_users(
+        self, user_file: Path
+    ) -> None:
+        rules = load(
+            user_file,
+            "stock_daily: {primary: yahoo, timeframes: [1d, 1w, 1M]}\n"
+            "stock_weekly_monthly: {primary: tiingo, timeframes: [1w, 1M]}\n",
+        )
+        assert vendors(rules, "stock", "1w") == ("tiingo",)
+        assert vendors(rules, "stock", "1d") == ("yahoo",)
+
+    def test_a_rule_without_timeframes_moves_none(self, user_file: Path) -> None:
+        rules = load(user_file, "stock_daily: {primary: local}\n")
+        assert vendors(rules, "stock", "1d") == ("local",)
+        assert vendors(rules, "stock", "1w") == ("yahoo",)
+
+    def test_aliases_are_vendors(self, user_file: Path) -> None:
+        text = "stock_daily: {primary: yfinance, backup: [yf, AV]}\nproviders: {yf: {cost: mine}}\n"
+        rules = load(user_file, text)
+        assert vendors(rules, "stock", "1d") == ("yahoo", "alpha_vantage")
+        assert rules.provider("yahoo").facts["cost"] == "mine"
+        assert rules.provider("yahoo").title == "Yahoo Finance", "key by key"
+
+    def test_empty_sections_change_nothing(self, user_file: Path) -> None:
+        text = "crypto:\nproviders:\n  # yahoo: {cost: x}\ncache:\nsymbol_classification:\n"
+        rules = load(user_file, text)
+        assert rules == packaged_rules()
+
+    def test_switches_may_be_written_as_words(self, user_file: Path) -> None:
+        rules = load(user_file, "failover: {enabled: NO}\ncache: {enabled: yes}\n")
+        assert rules.failover.enabled is False
+        assert rules.cache.enabled is True
+
+    def test_texts_that_yaml_would_twist(self, user_file: Path) -> None:
+        text = (
+            "symbol_classification: {stock: {exchange_suffixes: "
+            "{.QX: {name: Q, calendar: XOSL, country: NO}}}}\n"
+        )
+        assert load(user_file, text).classification.exchanges[".QX"].country == "NO"
+
+    def test_a_suffix_may_be_a_name_alone(self, user_file: Path) -> None:
+        rules = load(
+            user_file,
+            "symbol_classification: {stock: {exchange_suffixes: {.L: London, .NG: Lagos}}}\n",
+        )
+        assert rules.classification.exchanges[".L"].name == "London"
+        assert rules.classification.exchanges[".L"].calendar == "XLON", "the rest stays"
+        assert rules.classification.exchanges[".NG"].calendar == "24/5"
+
+    def test_settings_of_vendors(self, user_file: Path) -> None:
+        rules = load(
+            user_file,
+            "providers:\n"
+            "  binance: {base_url: 'https://api.mirror.example', settle_minutes: 5, transport: http}\n"
+            "  local: {folder: bars, columns: {open: Open}, timezone: Europe/Paris, unit: EUR}\n",
+        )
+        binance, local = rules.provider("binance"), rules.provider("local")
+        assert (binance.base_url, binance.settle_minutes) == ("https://api.mirror.example", 5)
+        assert binance.transport == "http"
+        assert binance.rate_limits == {"requests_per_minute": 1200.0}
+        assert dict(local.options) == {
+            "folder": "bars", "columns": {"open": "Open"}, "timezone": "Europe/Paris", "unit": "EUR",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "url", ["http://127.0.0.1:8080", "http://localhost:1", "https://a.b/c"]
+    )
+    def test_addresses_that_are_safe(self, user_file: Path, url: str) -> None:
+        rules = load(user_file, f"providers: {{yahoo: {{base_url: '{url}'}}}}")
+        assert rules.provider("yahoo").base_url == url
+
+    def test_the_packaged_rules_are_not_changed_by_a_users_file(self, user_file: Path) -> None:
+        before = load_rules().plain["stock_weekly_monthly"]["timeframes"]
+        load(user_file, "stock_daily: {primary: yahoo, timeframes: [1d, 1w]}\n")
+        assert (
+            load_rules().plain["stock_weekly_monthly"]["timeframes"] == before == ["1w", "1M", "3M"]
+        )
+
+
+class TestPackaged:
+    def test_who_is_asked(self) -> None:
+        rules = load_rules()
+        assert vendors(rules, "crypto", "5m") == ("binance", "yahoo")
+        for asset_class in ("stock", "forex", "index", "future"):
+            for timeframe in ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M"):
+                assert vendors(rules, asset_class, timeframe) == ("yahoo",)
+        assert vendors(rules, "stock", "7m") == ()
+
+    @pytest.mark.parametrize(
+        "timeframe, name",
+        [("1m", "stock_intraday"), ("4h", "stock_intraday"), ("1d", "stock_daily"),
+         ("1w", "stock_weekly_monthly"), ("1M", "stock_weekly_monthly")],
+    )  # fmt: skip
+    def test_which_rule(self, timeframe: str, name: str) -> None:
+        rule = load_rules().rule_for("stock", Timeframe.parse(timeframe))
+        assert rule is not None
+        assert rule.name == name
+
+    def test_the_sections(self) -> None:
+        rules = load_rules()
+        assert rules.failover.max_retries == 3
+        assert (rules.cache.default_ttl_hours, rules.cache.max_size_gb) == (24, 10.0)
+        assert rules.validation.min_quality_score == 0.8
+        assert rules.provider("yahoo").rate_limits["requests_per_minute"] == 60
+        assert rules.provider("nobody").title == ""
+
+    def test_the_file_is_that_of_the_tree(self) -> None:
+        assert packaged_bytes() == TREE.read_bytes()
+
+    def test_the_installed_package_comes_first(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "provider_rules.yaml").write_text("crypto: {primary: binance}\n")
+        asked: list[str] = []
+
+        def fake(name: str) -> ModuleType:
+            asked.append(name)
+            return ModuleType(name)
+
+        monkeypatch.setattr(importlib, "import_module", fake)
+        monkeypatch.setattr(rules_file.resources, "files", lambda _: tmp_path)
+        assert packaged_bytes() == b"crypto: {primary: binance}\n"
+        assert asked == ["src.data.default_config"]
+
+    def test_every_exchange_has_a_calendar_and_its_own_timezone(self) -> None:
+        import exchange_calendars
+        from exchange_calendars.calendar_utils import global_calendar_dispatcher as known
+
+        names = set(exchange_calendars.get_calendar_names(include_aliases=False))
+        for venue in load_rules().classification.exchanges.values():
+            assert venue.calendar in names, venue
+            zone = str(getattr(known._calendar_factories[venue.calendar], "tz", ""))
+            same_time = {"Europe/Brussels": "Europe/Berlin"}
+            assert same_time.get(zone, zone) == same_time.get(venue.timezone, venue.timezone), venue
+
+
+class TestMappings:
+    def test_a_mapping_is_checked_like_a_file(self) -> None:
+        with pytest.raises(RulesError) as caught:
+            rules_of({"crypto": {"primary": "binanse"}, "cach": {}})
+        assert len(caught.value.problems) == 2
+
+    def test_a_whole_mapping_needs_its_primaries(self) -> None:
+        with pytest.raises(RulesError, match=r"crypto: primary is missing"):
+            rules_of({"crypto": {"backup": ["yahoo"]}})
+
+    def test_defaults_where_nothing_is_said(self) -> None:
+        rules = rules_of({})
+        assert rules.failover.max_retries == 3
+        assert rules.rule_for("crypto", Timeframe.parse("1d")) is None

@@ -1,0 +1,119 @@
+"""Everything public says what it does and which types it takes and gives."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contract.source import Module, expect_none, modules
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+# First lines that repeat the name and say nothing.
+EMPTY_WORDS = re.compile(r"^(initiali[sz]e|the|a|an)\s+(the\s+)?(class|object|instance)\b", re.I)
+
+
+def public(source: Module) -> Iterator[tuple[str, Definition]]:
+    """Yield what users and other modules may touch, with its dotted name."""
+
+    def walk(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, Definition]]:
+        for node in body:
+            if isinstance(node, ast.If | ast.Try):
+                yield from walk(node.body + node.orelse, prefix)
+            if not isinstance(node, Definition) or node.name.startswith("_"):
+                continue
+            if any("overload" in ast.unparse(d) for d in node.decorator_list):
+                continue
+            name = f"{prefix}.{node.name}"
+            yield name, node
+            if isinstance(node, ast.ClassDef):
+                yield from walk(node.body, name)
+
+    if not source.name.rsplit(".", 1)[-1].startswith("_"):
+        yield from walk(source.tree.body, source.name)
+
+
+def docstring_violations(source: Module) -> list[str]:
+    """Return public things without a docstring, or with one that says nothing."""
+    found = []
+    if not ast.get_docstring(source.tree):
+        found.append(f"{source.name or 'the package root'} has no docstring")
+    for name, node in public(source):
+        text = ast.get_docstring(node) or ""
+        first = text.split("\n", 1)[0]
+        if any("setter" in ast.unparse(d) for d in node.decorator_list):
+            continue
+        if not text:
+            found.append(f"{name}:{node.lineno} has no docstring")
+        elif EMPTY_WORDS.match(first):
+            found.append(f"{name}:{node.lineno} says nothing with {first!r}")
+    return found
+
+
+def hint_violations(source: Module) -> list[str]:
+    """Return public functions and constructors with a parameter or a result without type."""
+    found = []
+    for name, node in public(source):
+        if isinstance(node, ast.ClassDef):
+            constructors = (n for n in node.body if getattr(n, "name", "") == "__init__")
+            for constructor in constructors:
+                assert isinstance(constructor, ast.FunctionDef)
+                found += _untyped(f"{name}.__init__", constructor)
+        else:
+            found += _untyped(name, node)
+    return found
+
+
+def _untyped(name: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    arguments = node.args
+    everything = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    everything += [a for a in (arguments.vararg, arguments.kwarg) if a is not None]
+    bare = [a.arg for a in everything if a.annotation is None and a.arg not in ("self", "cls")]
+    if node.returns is None:
+        bare.append("return")
+    return [f"{name}:{node.lineno} has no type for {', '.join(bare)}"] if bare else []
+
+
+def test_everything_public_is_explained() -> None:
+    expect_none([v for m in modules() for v in docstring_violations(m)])
+
+
+def test_everything_public_is_typed() -> None:
+    expect_none([v for m in modules() for v in hint_violations(m)])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = 1",
+        '"""Doc it."""\ndef f(): ...',
+        '"""Doc it."""\nclass C: ...',
+        '"""Doc it."""\nclass C:\n """Hold things."""\n def m(self): ...',
+        '"""Doc it."""\nclass C:\n """Initialize the class."""',
+        '"""Doc it."""\nif True:\n def f(): ...',
+    ],
+)
+def test_silence_is_refused(code: str) -> None:
+    assert len(docstring_violations(Module("m", code))) == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(a: int): ...",
+        "def f(a) -> int: ...",
+        "def f(*, a) -> int: ...",
+        "def f(*a) -> int: ...",
+        "class C:\n def m(self, a: int): ...",
+        "class C:\n def __init__(self, a) -> None: ...",
+    ],
+)
+def test_missing_types_are_refused(code: str) -> None:
+    assert len(hint_violations(Module("m", code))) == 1
+
+
+def test_private_things_may_be_silent() -> None:
+    code = '"""Doc it."""\ndef _f(a): ...\nclass _C:\n def m(self): ...'
+    assert docstring_violations(Module("m", code)) == hint_violations(Module("m", code)) == []

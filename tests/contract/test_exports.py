@@ -1,0 +1,122 @@
+"""The package root: few names, all resolvable, nothing loaded before it is used."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import typing
+
+import pytest
+
+import src.data
+from tests.contract.source import PACKAGE, ROOT, modules
+
+HEAVY = ("pandas", "numpy", "requests", "yfinance", "binance", "yaml", "tenacity", "rich",
+         "exchange_calendars", "filelock", "sqlite3", "logging", "asyncio")  # fmt: skip
+# What users' code takes from the root today; none of these may ever vanish.
+PROMISED = {
+    "DataManager", "get_data_manager", "ProviderSelector", "get_provider_selector", "UnifiedCache",
+    "validate_ohlcv_data", "get_data_quality_score",
+}  # fmt: skip
+# Deep paths of older programs and what they take from there.
+DEEP_PATHS = [
+    ("data_manager", "DataManager get_data_manager ProviderSelector get_provider_selector"),
+    ("data_manager", "RateLimitException NetworkException TimeoutException"),
+    ("provider_selector", "ProviderSelector get_provider_selector"),
+    ("cache.unified_cache", "UnifiedCache get_unified_cache configure_unified_cache"),
+    ("cache.populate_cache", "populate_cache"),
+    ("utils.populate_cache", "populate_cache"),
+    ("utils.validation", "validate_ohlcv_data get_data_quality_score"),
+    ("downloader.base_data_downloader", "BaseDataDownloader"),
+    ("downloader.data_downloader_factory", "DataDownloaderFactory"),
+    ("downloader.yahoo_data_downloader", "YahooDataDownloader"),
+    ("downloader.binance_data_downloader", "BinanceDataDownloader"),
+    ("downloader", "BinanceDataDownloader"),
+    ("data_downloader_factory", "DataDownloaderFactory"),
+    ("ohlcv_contract", "REQUIRED_COLUMNS validate_normalized_ohlcv"),
+]
+
+
+@pytest.mark.parametrize("name", src.data.__all__)
+def test_every_public_name_resolves(name: str) -> None:
+    assert getattr(src.data, name) is not None
+
+
+def test_the_list_the_table_and_the_types_agree() -> None:
+    lazy = set(src.data.__all__) - {"__version__"}
+    assert lazy == set(src.data._HOMES)
+    imported = "\n".join(
+        line for line in (PACKAGE / "__init__.py").read_text("utf-8").splitlines()
+        if line.startswith(("    from .", "        "))
+    )  # fmt: skip
+    assert [name for name in sorted(lazy) if name not in imported] == []
+    assert set(src.data.__all__) <= set(dir(src.data))
+    assert lazy >= PROMISED
+
+
+def test_no_submodule_has_a_public_name() -> None:
+    assert colliding({m.name for m in modules()}, src.data.__all__) == set()
+    assert colliding({"populate", "a.DataManager"}, ["populate", "DataManager"]) == {"populate"}
+
+
+def colliding(names: set[str], public: typing.Iterable[str]) -> set[str]:
+    return {name for name in names if "." not in name} & set(public)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match=r"src\.data.*no attribute 'DataManger'"):
+        src.data.DataManger  # noqa: B018 - the access itself is the test
+    with pytest.raises(ImportError):
+        exec("from src.data import DataManger")
+
+
+def test_a_patch_at_home_is_seen_at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    from src.data import errors
+
+    stand_in = object()
+    assert src.data.QueryError is errors.QueryError
+    monkeypatch.setattr(errors, "QueryError", stand_in)
+    assert vars(src.data).get("QueryError", src.data.__getattr__("QueryError")) is stand_in
+
+
+@pytest.mark.parametrize("path, names", DEEP_PATHS)
+def test_older_import_paths_work(path: str, names: str) -> None:
+    home = importlib.import_module(f"src.data.{path}")
+    assert [name for name in names.split() if not hasattr(home, name)] == []
+
+
+@pytest.mark.parametrize("name", [m.name for m in modules() if m.name != "__main__"])
+def test_every_module_keeps_its_own_list(name: str) -> None:
+    home = importlib.import_module(f"src.data.{name}" if name else "src.data")
+    assert [n for n in getattr(home, "__all__", ()) if not hasattr(home, n)] == []
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Run ``statement`` in a fresh interpreter and return which heavy modules it loaded."""
+    script = (
+        f"import json, sys; sys.path.insert(0, {str(ROOT)!r}); before = set(sys.modules)\n"
+        f"{statement}\nprint(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
+    )
+    names = {name.split(".")[0] for name in json.loads(result.stdout)}
+    return names & set(HEAVY)
+
+
+def test_importing_the_root_loads_nothing_heavy() -> None:
+    assert loaded_by("import src.data; src.data.__version__; dir(src.data)") == set()
+
+
+def test_catching_an_error_loads_nothing_heavy() -> None:
+    assert loaded_by("from src.data import DataError, IncompleteDataWarning") == set()
+
+
+def test_the_command_line_starts_without_pandas() -> None:
+    assert loaded_by("from src.data.cli import main") & {"pandas", "numpy", "requests"} == set()
+
+
+def test_the_probe_sees_what_is_loaded() -> None:
+    assert loaded_by("import sqlite3") == {"sqlite3"}

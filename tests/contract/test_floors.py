@@ -1,0 +1,161 @@
+"""Imports go down only. The floors are drawn in docs/architecture.md."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tests.contract.source import Module, expect_none, imports, module, modules, targets
+
+FLOORS = {
+    "_version": 0, "errors": 0,
+    "model": 1,
+    "policy": 2,
+    "clock": 3, "disk": 3, "config": 3,
+    "net": 4, "cache": 4,
+    "downloader": 5,
+    "provider_selector": 6, "routing": 6, "fundamentals": 6,
+    "wiring": 7,
+    "feed": 8, "jobs": 8, "db": 8, "utils": 8,
+    "data_manager": 9,
+    "cli": 10,
+    "__main__": 11,
+}  # fmt: skip
+
+# Older import paths: nothing but imports and a list of names, and nobody inside uses them.
+SHIMS = {m.name for m in modules()} & {
+    "ohlcv_contract", "data_downloader_factory", "cache.populate_cache", "utils.populate_cache",
+}  # fmt: skip
+SIBLINGS_ALLOWED = {("routing", "provider_selector")}
+CONSTRUCTORS = {"__init__"}
+# A decision that takes more than one file; to the others it is the file it is named after.
+POLICY_FAMILIES = {
+    "calendar": {"buckets", "continuous", "exchange", "forex", "localtime", "sessions"},
+}
+
+
+def floor_violations(source: Module) -> list[str]:
+    """Return what in ``source`` imports upward, sideways, or from a shim."""
+    if not source.name or source.name in SHIMS:
+        return []
+    if source.top not in FLOORS:
+        return [f"{source.name}: `{source.top}` is on no floor; add it to FLOORS and to the docs"]
+    found = []
+    for target, item in targets(source):
+        where = f"{source.name}:{item.line} imports {target or 'the package root'}"
+        if target in SHIMS:
+            found.append(f"{where}, an older path kept for users only")
+        elif not _is_allowed(source, target, item.names, item.function):
+            found.append(where)
+    return found
+
+
+def _is_allowed(source: Module, target: str, names: tuple[str, ...], function: str | None) -> bool:
+    if not target:  # `from . import __version__`
+        return set(names) <= {"__version__"}
+    top = target.split(".")[0]
+    if top == source.top:
+        return _is_allowed_inside(source, target)
+    if top == "wiring" and function in CONSTRUCTORS:
+        return True
+    here, there = FLOORS[source.top], FLOORS.get(top, 99)
+    return there < here or (there == here and (source.top, top) in SIBLINGS_ALLOWED)
+
+
+def _is_allowed_inside(source: Module, target: str) -> bool:
+    """Inside one package modules may use each other, but policies and vendors stand alone."""
+    if source.top == "policy" and not source.is_package:
+        return target == "policy.calendar" or _family(source.name) == _family(target)
+    if source.is_vendor:
+        return Module(target, "").vendor in (None, source.vendor)
+    return True
+
+
+def _family(name: str) -> str:
+    leaf = name.removeprefix("policy.").split(".")[0]
+    return next((head for head, parts in POLICY_FAMILIES.items() if leaf in parts), leaf)
+
+
+def shim_violations(source: Module) -> list[str]:
+    """Return what a shim holds besides a docstring, imports, ``__all__`` and a main guard."""
+    found = []
+    for node in source.tree.body:
+        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        is_all = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        is_main = isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+        if not (is_docstring or is_all or is_main or isinstance(node, ast.Import | ast.ImportFrom)):
+            found.append(f"{source.name}:{node.lineno} is more than a shim")
+    return found
+
+
+@pytest.mark.parametrize("name", [m.name for m in modules()])
+def test_imports_go_down(name: str) -> None:
+    expect_none(floor_violations(module(name)))
+
+
+def test_shims_are_shims() -> None:
+    expect_none([v for name in SHIMS for v in shim_violations(module(name))])
+
+
+def test_imports_inside_the_package_are_relative() -> None:
+    expect_none([v for m in modules() for v in absolute_self_imports(m)])
+
+
+def absolute_self_imports(source: Module) -> list[str]:
+    return [f"{source.name}:{i.line}" for i in imports(source) if i.foreign == "src"]
+
+
+def test_there_is_no_module_without_a_floor() -> None:
+    tops = {m.top for m in modules() if m.name and m.name not in SHIMS}
+    assert sorted(tops - FLOORS.keys()) == []
+
+
+@pytest.mark.parametrize(
+    "name, code",
+    [
+        ("model.span", "from ..policy import gaps"),
+        ("model.span", "from ..clock import Clock"),
+        ("net.http", "from ..cache.store import Store"),
+        ("net.http", "from ..downloader import base_data_downloader"),
+        ("cache.store", "def read():\n    from ..wiring import build"),
+        ("cache.store", "from ..wiring import build"),
+        ("policy.windows", "from .gaps import find"),
+        ("policy.gaps", "from .forex import SESSIONS"),
+        ("policy.windows", "from . import gaps"),
+        ("policy.windows", "if TYPE_CHECKING:\n    from ..config import rules"),
+        ("downloader.a_data_downloader", "from .b_data_downloader import B"),
+        ("provider_selector", "from .routing import plan"),
+        ("jobs.populate", "from ..data_manager import DataManager"),
+        ("jobs.populate", "from .. import DataManager"),
+        ("data_manager", "from .cli import main"),
+        ("cli.fetch", "from ..ohlcv_contract import REQUIRED_COLUMNS"),
+        ("gadgets.nice", "import json"),
+    ],
+)  # fmt: skip
+def test_the_gate_refuses(name: str, code: str) -> None:
+    assert floor_violations(Module(name, code)) != []
+
+
+@pytest.mark.parametrize(
+    "name, code",
+    [
+        ("policy.gaps", "from ..model.span import Span\nfrom .calendar import sessions"),
+        ("policy.calendar", "from .forex import SESSIONS"),
+        ("routing.plan", "from ..provider_selector import ProviderSelector"),
+        ("cache.unified_cache", "def __init__(self):\n    from ..wiring import build"),
+        ("downloader.a_data_downloader", "from .base_data_downloader import BaseDataDownloader"),
+        ("net.http", "from .limits import Limiter\nimport requests"),
+        ("cli.fetch", "from ..data_manager import DataManager\nfrom .. import __version__"),
+    ],
+)
+def test_the_gate_lets_pass(name: str, code: str) -> None:
+    assert floor_violations(Module(name, code)) == []
+
+
+def test_a_shim_with_code_is_refused() -> None:
+    assert shim_violations(Module("x", '"""Doc."""\ndef f(): ...\n')) == ["x:2 is more than a shim"]
+
+
+def test_an_absolute_import_of_ourselves_is_refused() -> None:
+    assert absolute_self_imports(Module("x", "from src.data.errors import DataError")) == ["x:1"]

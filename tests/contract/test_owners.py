@@ -1,0 +1,219 @@
+"""One owner per dependency, and nothing that touches the world in the pure floors."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.contract.source import Module, expect_none, imports, modules
+
+# Import root -> where it may be imported, as prefixes of dotted names.
+OWNERS = {
+    "requests": ("net.",),
+    "urllib3": ("net.",),
+    "tenacity": ("net.",),
+    "sqlite3": ("net.state",),
+    "curl_cffi": ("net.carriers.",),
+    "yfinance": ("net.carriers.",),
+    "binance": ("net.carriers.",),
+    "alpaca": ("net.carriers.",),
+    "websocket": ("net.socket",),
+    "backtrader": ("feed.",),
+    "yaml": ("config",),
+    "filelock": ("disk.",),
+    "exchange_calendars": ("policy.exchange",),
+    "rich": ("cli",),
+}
+# Never imported where time, randomness, files and sockets arrive as arguments.
+IMPURE = frozenset({
+    "aiohttp", "asyncio", "concurrent", "ctypes", "fcntl", "filelock", "http", "io", "logging",
+    "multiprocessing", "os", "random", "requests", "secrets", "shutil", "signal", "socket",
+    "sqlite3", "ssl", "subprocess", "tempfile", "tenacity", "threading", "time", "urllib",
+    "urllib3", "yaml",
+})  # fmt: skip
+# Pure parts of modules that are otherwise not: they compute and touch nothing.
+PURE_PARTS = {"urllib.parse"}
+CLOCK_CALLS = {"now", "utcnow", "today"}
+
+WRITING_METHODS = {
+    "write_text", "write_bytes", "touch", "mkdir", "makedirs", "unlink", "rmdir", "rename",
+    "chmod", "symlink_to", "hardlink_to", "rmtree", "copyfile", "copytree", "move", "to_csv",
+    "to_parquet", "to_pickle", "savez", "tofile", "NamedTemporaryFile", "TemporaryDirectory",
+    "mkstemp", "mkdtemp", "fsync", "fdatasync", "ftruncate",
+}  # fmt: skip
+OS_WRITERS = {"replace", "remove", "link", "symlink", "truncate", "write", "removedirs", "utime"}
+
+
+def is_pure(source: Module) -> bool:
+    return source.top in ("errors", "model", "policy", "_version") or source.is_vendor
+
+
+def owner_violations(source: Module) -> list[str]:
+    """Return imports of a library outside the part of the house that owns it."""
+    return [
+        f"{source.name}:{item.line} imports {item.foreign}, which belongs to {OWNERS[item.foreign]}"
+        for item in imports(source)
+        if item.foreign in OWNERS
+        and not any(f"{source.name}.".startswith(owner) for owner in OWNERS[item.foreign])
+    ]
+
+
+def environment_violations(source: Module) -> list[str]:
+    """Return reads of the environment outside ``config``."""
+    if source.top == "config":
+        return []
+    names = {"environ", "environb", "getenv", "putenv"}
+    return [
+        f"{source.name}:{node.lineno} touches the environment"
+        for node in ast.walk(source.tree)
+        if (isinstance(node, ast.Attribute) and node.attr in names)
+        or (isinstance(node, ast.ImportFrom) and names & {a.name for a in node.names})
+    ]
+
+
+def purity_violations(source: Module) -> list[str]:
+    """Return I/O, clocks, threads and dice in the floors that must know none."""
+    if not is_pure(source):
+        return []
+    found = [
+        f"{source.name}:{item.line} imports {item.foreign}"
+        for item in imports(source)
+        if item.foreign in IMPURE and not _is_pure_part(source, item.line)
+    ]
+    for call in _calls(source.tree):
+        name = _called(call)
+        if name in ("open", "print", "input") or (name in CLOCK_CALLS and _is_method(call)):
+            found.append(f"{source.name}:{call.lineno} calls {name}()")
+    return found
+
+
+def _is_pure_part(source: Module, line: int) -> bool:
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ImportFrom) and node.lineno == line:
+            return node.module in PURE_PARTS
+    return False
+
+
+def writing_violations(source: Module) -> list[str]:
+    """Return everything outside ``disk`` that changes files."""
+    if source.top == "disk":
+        return []
+    return [
+        f"{source.name}:{call.lineno} writes files with {_called(call)}()"
+        for call in _calls(source.tree)
+        if _writes(call)
+    ]
+
+
+def _writes(call: ast.Call) -> bool:
+    name, owner = _called(call), _owner(call)
+    if name in ("to_csv", "to_parquet", "to_pickle"):
+        return bool(call.args or call.keywords)  # without a path they return text or bytes
+    if name in WRITING_METHODS and (_is_method(call) or name != "move"):
+        return True
+    if owner == "os" and name in OS_WRITERS:
+        return True
+    if name == "replace" and _is_method(call):  # Path.replace has one argument, str.replace two
+        return len(call.args) == 1 and not call.keywords
+    return name == "open" and _opens_for_writing(call, owner)
+
+
+def _opens_for_writing(call: ast.Call, owner: str) -> bool:
+    if owner == "os":
+        return any("O_RDONLY" not in ast.unparse(flag) for flag in call.args[1:2])
+    position = 0 if _is_method(call) and owner not in ("gzip", "io", "bz2", "lzma") else 1
+    modes = [k.value for k in call.keywords if k.arg == "mode"] or call.args[
+        position : position + 1
+    ]
+    return any(
+        not isinstance(mode, ast.Constant) or bool(set("wax+") & set(str(mode.value)))
+        for mode in modes
+    )
+
+
+def _calls(tree: ast.AST) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def _called(call: ast.Call) -> str:
+    function = call.func
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _owner(call: ast.Call) -> str:
+    function = call.func
+    if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+        return function.value.id
+    return ""
+
+
+def _is_method(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Attribute)
+
+
+CHECKS = (owner_violations, environment_violations, purity_violations, writing_violations)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.__name__.removesuffix("_violations"))
+def test_everything_stays_with_its_owner(check: Callable[[Module], list[str]]) -> None:
+    expect_none([found for source in modules() for found in check(source)])
+
+
+@pytest.mark.parametrize(
+    "name, code",
+    [
+        ("cache.store", "import requests"),
+        ("cache.store", "def f():\n    from requests.adapters import HTTPAdapter"),
+        ("net.http", "import yaml"),
+        ("net.limits", "import sqlite3"),
+        ("cache.columnar", "import filelock"),
+        ("net.http", "import yfinance"),
+        ("routing.fetch", "from tenacity import Retrying"),
+        ("cli.doctor", "import os\nos.environ['HOME']"),
+        ("net.http", "from os import getenv"),
+        ("policy.gaps", "import time"),
+        ("policy.gaps", "import datetime\ndatetime.datetime.now()"),
+        ("policy.gaps", "open('x')"),
+        ("model.query", "from urllib.request import urlopen"),
+        ("model.query", "import pandas as pd\npd.Timestamp.today()"),
+        ("downloader.a_data_downloader", "import threading"),
+        ("downloader.a_data_downloader", "import requests"),
+        ("cache.codec", "open(p, 'wb')"),
+        ("cache.codec", "path.open('a')"),
+        ("cache.codec", "path.open(mode)"),
+        ("cache.codec", "gzip.open(p, mode='wt')"),
+        ("cache.codec", "os.open(p, os.O_WRONLY)"),
+        ("cache.codec", "os.replace(a, b)"),
+        ("cache.codec", "path.replace(other)"),
+        ("cache.codec", "path.write_bytes(b'')"),
+        ("cache.codec", "path.unlink()"),
+        ("cache.codec", "shutil.rmtree(path)"),
+        ("cache.codec", "df.to_csv(path)"),
+    ],
+)
+def test_the_gate_refuses(name: str, code: str) -> None:
+    assert [found for check in CHECKS for found in check(Module(name, code))] != []
+
+
+@pytest.mark.parametrize(
+    "name, code",
+    [
+        ("net.http", "import requests\nfrom urllib3.util import Retry"),
+        ("net.carriers.yahoo", "def f():\n    import yfinance"),
+        ("net.state", "import sqlite3"),
+        ("config.environment", "import os, yaml\nos.environ.get('X')"),
+        ("disk.temp", "path.replace(other); open(p, 'wb'); os.fsync(fd)"),
+        ("policy.gaps", "from datetime import date\ndate(2024, 1, 2)"),
+        ("policy.gaps", "from urllib.parse import quote"),
+        ("downloader.a_data_downloader", "'a-b'.replace('-', '')\nquery.now_ms"),
+        ("cache.codec", "open(p, 'rb'); path.open(); gzip.open(p); replace(value, a=1)"),
+        ("cache.codec", "'a'.replace('b', 'c'); stamp.replace(hour=0); df.to_csv()"),
+        ("cache.codec", "os.open(p, os.O_RDONLY)"),
+    ],
+)
+def test_the_gate_lets_pass(name: str, code: str) -> None:
+    assert [found for check in CHECKS for found in check(Module(name, code))] == []

@@ -1,0 +1,150 @@
+"""What must not stand in the files: broad excepts, other trades' words, keys and machines."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from tests.contract.source import Module, expect_none, modules, text_files
+
+BROAD = {"Exception", "BaseException"}
+BROAD_ALLOWED = 3  # the tops of threads, where nobody else is left to hear
+FOREIGN_WORDS = re.compile(r"candle|kline", re.IGNORECASE)
+
+# Written in pieces so that this file does not find itself.
+MACHINES = [
+    re.compile("/" + r"(?:home|Users|root)/[\w.-]+"),
+    re.compile("/" + r"(?:work|private|scratch|tmp/(?:onetape|trial))/\w+"),
+    re.compile(r"[A-Za-z]:\\+" + r"Users\\"),
+    re.compile(r"\b(?:pypi" + r"\.org|pythonhosted" + r"\.org)"),
+    re.compile(r"--(?:extra-)?" + r"index-url"),
+]
+KEYS = [
+    re.compile("AKIA" + r"[0-9A-Z]{16}"),
+    re.compile("-----BEGIN" + r" [A-Z ]*PRIVATE KEY"),
+    re.compile(r"\bgh[pousr]" + r"_[A-Za-z0-9]{30,}"),
+    re.compile(r"\bsk" + r"-[A-Za-z0-9]{20,}"),
+    re.compile(r"""(?i)(?:api|secret|access)_?(?:key|token)["']?\s*[:=]\s*["'][\w+/=-]{20,}["']"""),
+    re.compile(r"(?i)[?&](?:api_?key|token)" + r"=[A-Za-z0-9]{16,}"),
+]
+UNFINISHED = [
+    re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b"),
+    re.compile(r"raise NotImplemented" + "Error"),
+]
+# A project speaks of itself: not of the papers it was planned on.
+PAPERS = [
+    re.compile(r"\bS0" + r"0[0-4](?:[-:]\d+)?\b"),
+    re.compile(r"\b(?:compat|rulings|rows|DESIGN|BRIEF|peers-and-pitfalls)" + r"\.md\b"),
+]
+UNREASONED = re.compile(r"#\s*" + r"noqa(?!: [A-Z]+\d+(?:, ?[A-Z]+\d+)* - \w)")
+
+
+def broad_excepts(source: Module) -> list[str]:
+    """Return handlers that swallow everything; those that raise the same again do not."""
+    found = []
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.ExceptHandler):
+            continue
+        names = (
+            {n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)} if node.type else BROAD
+        )
+        last = node.body[-1]
+        if names & BROAD and not (isinstance(last, ast.Raise) and last.exc is None):
+            found.append(f"{source.name}:{node.lineno}")
+    return found
+
+
+def word_violations(source: Module) -> list[str]:
+    """Return lines that call a bar something else; vendors' own words stay in their files."""
+    if source.is_vendor or source.name.startswith(("net.carriers.", "feed.")):
+        return []
+    lines = enumerate(source.text.splitlines(), 1)
+    return [f"{source.name}:{n} {line.strip()}" for n, line in lines if FOREIGN_WORDS.search(line)]
+
+
+def matches(patterns: list[re.Pattern[str]], name: str, text: str) -> list[str]:
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        found += [f"{name}:{number} {p.search(line)[0]}" for p in patterns if p.search(line)]  # type: ignore[index]
+    return found
+
+
+def test_broad_excepts_are_counted() -> None:
+    found = [v for m in modules() for v in broad_excepts(m)]
+    if len(found) > BROAD_ALLOWED:
+        expect_none(found)
+
+
+def test_a_bar_is_called_a_bar() -> None:
+    expect_none([v for m in modules() for v in word_violations(m)])
+
+
+@pytest.mark.parametrize(
+    "patterns", [MACHINES, KEYS, UNFINISHED], ids=["machines", "keys", "unfinished"]
+)
+def test_no_file_holds(patterns: list[re.Pattern[str]]) -> None:
+    expect_none([v for name, text in text_files() for v in matches(patterns, name, text)])
+
+
+def test_no_file_speaks_of_its_papers() -> None:
+    names = ((n, t) for n, t in text_files() if not n.startswith("tests/") or "fixtures" in n)
+    expect_none([v for name, text in names for v in matches(PAPERS, name, text)])
+
+
+def test_every_silenced_rule_has_its_reason() -> None:
+    python = ((n, t) for n, t in text_files() if n.endswith(".py"))
+    expect_none([v for name, text in python for v in matches([UNREASONED], name, text)])
+
+
+@pytest.mark.parametrize(
+    "code, expected",
+    [
+        ("try: f()\nexcept Exception: pass", 1),
+        ("try: f()\nexcept: pass", 1),
+        ("try: f()\nexcept (ValueError, BaseException) as exc: log(exc)", 1),
+        ("try: f()\nexcept BaseException:\n clean()\n raise", 0),
+        ("try: f()\nexcept ValueError: pass", 0),
+    ],
+)
+def test_swallowing_everything_is_seen(code: str, expected: int) -> None:
+    assert len(broad_excepts(Module("m", code))) == expected
+
+
+def test_other_words_for_a_bar_are_seen() -> None:
+    assert word_violations(Module("cache.codec", "candles = []")) != []
+    assert word_violations(Module("downloader.binance_data_downloader", "klines = []")) == []
+
+
+@pytest.mark.parametrize(
+    "patterns, text",
+    [
+        (MACHINES, "see /" + "home/ann/bars"),
+        (MACHINES, "cache: /" + "Users/ann"),
+        (MACHINES, "https://pypi" + ".org/simple"),
+        (MACHINES, "C:\\" + "Users\\ann"),
+        (KEYS, "AKIA" + "ABCDEFGHIJKLMNOP"),
+        (KEYS, 'API_KEY = "' + "a1b2c3d4e5f6a7b8c9d0" + '"'),
+        (KEYS, "https://x.test/q?apikey" + "=abcdefgh12345678"),
+        (UNFINISHED, "# TO" + "DO: later"),
+        (UNFINISHED, "raise NotImplemented" + "Error"),
+        (PAPERS, "as S0" + "03:232 says"),
+        (PAPERS, "see compat" + ".md"),
+        ([UNREASONED], "x = 1  # no" + "qa"),
+        ([UNREASONED], "x = 1  # no" + "qa: S101"),
+    ],
+)
+def test_each_pattern_finds_its_prey(patterns: list[re.Pattern[str]], text: str) -> None:
+    assert matches(patterns, "x", text) != []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'apikey="demo"', "params={'apikey': key}", "~/.cache/onetape", "docs/format.md",
+        "x = 1  # no" + "qa: S311 - spreads retries, guards nothing",
+    ],
+)  # fmt: skip
+def test_the_patterns_let_pass(text: str) -> None:
+    assert matches([*MACHINES, *KEYS, *UNFINISHED, *PAPERS, UNREASONED], "x", text) == []

@@ -1,0 +1,36 @@
+"""The whole library over real sockets: a manager whose vendors are the scripted server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from tests.vendor_server import VendorServer
+
+
+@pytest.fixture
+def rules(tmp_path: Path, vendors: VendorServer) -> Path:
+    """Return a user's rules file that points both vendors at the local server."""
+    path = tmp_path / "rules.yaml"
+    path.write_text(
+        "providers:\n"
+        f"  binance: {{base_url: '{vendors.base_url('binance')}', transport: http}}\n"
+        f"  yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def make(tmp_path: Path, rules: Path, clock: ManualClock) -> Callable[[], DataManager]:
+    """Return a maker of managers on one and the same cache folder."""
+    return lambda: DataManager(tmp_path / "cache", rules, clock=clock)
+
+
+@pytest.fixture
+def manager(make: Callable[[], DataManager]) -> DataManager:
+    """Return a manager on an empty cache."""
+    return make()

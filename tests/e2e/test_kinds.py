@@ -1,0 +1,76 @@
+"""Kinds are never mixed; a pinned vendor answers alone; a substitute is never silent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataError, IncompleteDataWarning, UnknownProviderError
+from tests.vendor_server import Fault, VendorServer
+
+from .oracle import assert_true
+
+BOUNDS = ("BTCUSDT", "1d", "2024-06-01", "2024-06-05")
+
+
+def test_a_dead_venue_is_replaced_wholly_by_a_marked_substitute(
+    manager: DataManager, vendors: VendorServer, tmp_path: Path
+) -> None:
+    vendors.fault("binance", Fault.status(503))
+    with pytest.warns(IncompleteDataWarning, match="substitute"):
+        frame = manager.get_ohlcv(*BOUNDS)
+    told = frame.attrs["onetape"]
+    assert told["vendors"] == ["yahoo"]
+    assert told["kind"]["venue"] == "aggregate"
+    assert "yahoo" in told["substitute"]
+    symbol = tmp_path / "cache" / "ohlcv" / "BTCUSDT"
+    lanes = sorted(p.name for p in symbol.iterdir() if p.is_dir())
+    assert [lane for lane in lanes if lane.startswith("1d@")], lanes
+    assert not list((symbol / "1d").glob("*.csv.gz"))
+    with pytest.raises(IncompleteDataError, match="substitute"):
+        manager.get_ohlcv(*BOUNDS, strict=True)
+
+
+def test_a_substitute_is_not_spliced_to_the_venues_own_bars(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    manager.get_ohlcv("BTCUSDT", "1d", "2024-06-01", "2024-06-03")
+    vendors.fault("binance", Fault.status(503))
+    with pytest.warns(IncompleteDataWarning, match="binance"):
+        frame = manager.get_ohlcv(*BOUNDS)
+    assert frame.attrs["onetape"]["vendors"] == ["binance"]
+    assert len(frame) == 3
+
+
+def test_a_pinned_vendor_is_asked_alone_and_keeps_its_own_lane(
+    manager: DataManager, vendors: VendorServer, tmp_path: Path
+) -> None:
+    manager.get_ohlcv(*BOUNDS)
+    vendors.clear_log()
+    frame = manager.get_ohlcv(*BOUNDS, provider="yf")
+    assert frame.attrs["onetape"]["vendors"] == ["yahoo"]
+    assert frame.attrs["onetape"]["pinned"] == "yahoo"
+    assert vendors.count("binance") == 0
+    assert (tmp_path / "cache" / "ohlcv" / "BTCUSDT" / "1d@yahoo").is_dir()
+    vendors.fault("yahoo", Fault.status(503))
+    vendors.clear_log()
+    assert len(manager.get_ohlcv(*BOUNDS, provider="yahoo")) == 5
+    with pytest.raises(RuntimeError, match="All providers failed"):
+        manager.get_ohlcv("BTCUSDT", "1d", "2024-04-01", "2024-04-05", provider="yahoo")
+    assert vendors.count("binance") == 0
+
+
+def test_a_vendor_that_does_not_exist_is_named_with_the_nearest(manager: DataManager) -> None:
+    with pytest.raises(UnknownProviderError, match="binance"):
+        manager.get_ohlcv(*BOUNDS, provider="binanse")
+
+
+def test_pence_are_not_pounds(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    frame = manager.get_ohlcv("VOD.L", "1d", "2024-06-03", "2024-06-07")
+    assert frame.attrs["onetape"]["kind"]["unit"] == "GBp"
+    assert_true(frame, vendors, clock, "VOD.L", "1d", "2024-06-03", "2024-06-08", "split")

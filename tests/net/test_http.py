@@ -1,0 +1,253 @@
+"""The transport against a real socket."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from src.data.errors import (
+    ConfigError,
+    ProviderTimeoutError,
+    ResponseFormatError,
+    UnavailableError,
+)
+from src.data.model.http import HttpRequest
+from src.data.net.http import HttpTransport
+from tests.net.scripted import reply, serving
+
+Handler = Callable[[BaseHTTPRequestHandler], None]
+
+
+def quick(**options: float) -> HttpTransport:
+    return HttpTransport(timeout=(0.3, 0.3), **options)  # type: ignore[arg-type]
+
+
+def test_pages_travel_over_one_connection_also_from_different_threads() -> None:
+    with serving(reply) as server:
+        transport = quick()
+        for page in range(5):
+            transport.send(HttpRequest(f"{server.base}/{page}"))
+        thread = threading.Thread(target=transport.send, args=(HttpRequest(f"{server.base}/t"),))
+        thread.start()
+        thread.join()
+        assert len(server.requests) == 6
+        assert server.connections == 1
+        transport.close()
+
+
+def test_an_error_answer_and_a_redirect_keep_the_connection() -> None:
+    def handle(h: BaseHTTPRequestHandler) -> None:
+        if h.path == "/old":
+            reply(h, b"moved", 302, Location="/new")
+        else:
+            reply(h, b"no", 404)
+
+    with serving(handle) as server:
+        transport = quick()
+        for _ in range(3):
+            assert transport.send(HttpRequest(f"{server.base}/old")).status == 404
+        assert [path for path, _ in server.requests] == ["/old", "/new"] * 3
+        assert server.connections == 1
+        transport.close()
+
+
+def test_threads_at_the_same_time_have_their_own_connections() -> None:
+    barrier = threading.Barrier(3)
+
+    def handle(h: BaseHTTPRequestHandler) -> None:
+        barrier.wait(2)
+        reply(h)
+
+    with serving(handle) as server:
+        transport = quick()
+        threads = [
+            threading.Thread(target=transport.send, args=(HttpRequest(server.base),))
+            for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert server.connections == 3
+        transport.close()
+
+
+def test_what_is_asked_arrives_and_what_comes_is_a_value() -> None:
+    with serving(lambda h: reply(h, b'{"a": 1}', X_Weight="2")) as server:
+        transport = quick()
+        response = transport.send(
+            HttpRequest(
+                f"{server.base}/x", params={"symbol": "^VIX", "n": 3}, headers={"User-Agent": "b"},
+                secret_params={"key": "s e"}, secret_headers={"X-Key": "abc"},
+            )
+        )  # fmt: skip
+        path, headers = server.requests[0]
+        transport.close()
+    assert path == "/x?symbol=%5EVIX&n=3&key=s+e"
+    assert (headers["user-agent"], headers["x-key"]) == ("b", "abc")
+    assert "gzip" in headers["accept-encoding"]
+    assert "authorization" not in headers
+    assert (response.status, response.json(), response.headers["x-weight"]) == (200, {"a": 1}, "2")
+    assert response.url == f"{server.base}/x"
+
+
+def test_gzip_is_undone() -> None:
+    body = b"[" + b"1," * 50_000 + b"1]"
+    with serving(lambda h: reply(h, gzip.compress(body), Content_Encoding="gzip")) as server:
+        transport = quick()
+        assert transport.send(HttpRequest(server.base)).body == body
+        transport.close()
+
+
+def test_a_bomb_is_stopped_at_the_cap() -> None:
+    bomb = gzip.compress(b"0" * 20_000_000)
+    with serving(lambda h: reply(h, bomb, Content_Encoding="gzip")) as server:
+        transport = quick(max_bytes=1_000_000)
+        with pytest.raises(ResponseFormatError, match=r"127.0.0.1.* is larger than 1000000 bytes"):
+            transport.send(HttpRequest(server.base))
+
+
+def test_a_body_of_exactly_the_cap_is_fine() -> None:
+    with serving(lambda h: reply(h, b"x" * 1000)) as server:
+        transport = quick(max_bytes=1000)
+        assert len(transport.send(HttpRequest(server.base)).body) == 1000
+        transport.close()
+
+
+@pytest.mark.parametrize(
+    "location", ["https://elsewhere.example/x?key=CANARY", "//elsewhere.example", "http://127.0.0.1:1/"]
+)
+def test_another_host_is_not_followed(location: str) -> None:
+    with serving(lambda h: reply(h, b"", 302, Location=location)) as server:
+        with pytest.raises(ResponseFormatError, match="redirects to another host") as caught:
+            quick().send(HttpRequest(server.base, secret_headers={"X-Key": "CANARY"}))
+    assert "CANARY" not in str(caught.value)
+
+
+def test_circles_end() -> None:
+    with serving(lambda h: reply(h, b"", 301, Location="/again")) as server:
+        with pytest.raises(ResponseFormatError, match="circles"):
+            quick().send(HttpRequest(server.base))
+        assert len(server.requests) == 4
+
+
+def test_a_silent_server_times_out() -> None:
+    release = threading.Event()
+
+    def handle(h: BaseHTTPRequestHandler) -> None:
+        release.wait(3)
+        h.close_connection = True
+
+    with serving(handle) as server:
+        with pytest.raises(ProviderTimeoutError, match="did not answer in time"):
+            HttpTransport(timeout=(0.3, 0.1)).send(HttpRequest(server.base))
+        release.set()
+
+
+def test_a_server_that_drips_is_cut_off() -> None:
+    done = threading.Event()
+
+    def drip(h: BaseHTTPRequestHandler) -> None:
+        h.send_response(200)
+        h.send_header("Content-Length", "1000")
+        h.end_headers()
+        while not done.wait(0.02):
+            try:
+                h.wfile.write(b"x")
+            except OSError:
+                return
+
+    with serving(drip) as server:
+        with pytest.raises(ProviderTimeoutError, match=r"more than 0.15 s"):
+            HttpTransport(timeout=(0.3, 0.3), total_s=0.15).send(HttpRequest(server.base))
+        done.set()
+
+
+def test_a_truncated_answer_is_no_answer() -> None:
+    def cut(h: BaseHTTPRequestHandler) -> None:
+        h.send_response(200)
+        h.send_header("Content-Length", "1000")
+        h.end_headers()
+        h.wfile.write(b"[1, 2")
+        h.close_connection = True
+
+    with serving(cut) as server:
+        with pytest.raises(UnavailableError, match="broke off"):
+            quick().send(HttpRequest(server.base))
+
+
+def test_damaged_gzip_is_no_answer() -> None:
+    damaged = b"\x1f\x8b\x08" + b"garbage" * 10
+    with serving(lambda h: reply(h, damaged, Content_Encoding="gzip")) as server:
+        with pytest.raises(UnavailableError, match="broke off"):
+            quick().send(HttpRequest(server.base))
+
+
+def test_nobody_there() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    with pytest.raises(UnavailableError, match="no connection to 127.0.0.1/x"):
+        quick().send(HttpRequest(f"http://127.0.0.1:{port}/x"))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://vendor.example/x", "ftp://127.0.0.1/x", "vendor.example/x", "", "http://[::1"]
+)
+def test_plain_http_is_for_this_machine_only(url: str) -> None:
+    with pytest.raises(ConfigError, match="TLS"):
+        quick().send(HttpRequest(url))
+
+
+def test_an_address_that_is_none() -> None:
+    with pytest.raises((ConfigError, UnavailableError)):
+        quick().send(HttpRequest("https://exa mple:notaport/x"))
+
+
+def test_loopback_passes_by_the_proxy_and_netrc_is_not_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    netrc = f"{tmp_path}/netrc"
+    with open(netrc, "w") as file:
+        file.write("machine 127.0.0.1 login me password CANARY\n")
+    monkeypatch.setenv("NETRC", netrc)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with serving(reply) as server:
+        transport = quick()
+        transport.send(HttpRequest(server.base))
+        transport.close()
+        assert "authorization" not in server.requests[0][1]
+
+
+def test_cookies_are_not_kept() -> None:
+    with serving(lambda h: reply(h, Set_Cookie="a=b; Path=/")) as server:
+        transport = quick()
+        for _ in range(2):
+            transport.send(HttpRequest(server.base))
+        transport.close()
+        assert all("cookie" not in headers for _, headers in server.requests)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_forked_child_opens_its_own_connection() -> None:
+    with serving(reply) as server:
+        transport = quick()
+        transport.send(HttpRequest(server.base))
+        transport._lock.acquire()
+        child = os.fork()
+        if child == 0:
+            fresh = transport._idle == [] and transport._lock.acquire(timeout=2)
+            os._exit(0 if fresh else 1)
+        transport._lock.release()
+        assert os.waitpid(child, 0)[1] == 0
+        transport.send(HttpRequest(server.base))
+        assert server.connections == 1
+        transport.close()

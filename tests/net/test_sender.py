@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import (
+    AuthenticationError,
+    DataError,
+    NoDataError,
+    RateLimitedError,
+    UnavailableError,
+)
+from src.data.model.capabilities import Limits
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.net.sender import SendRecord
+from src.data.policy.retry import RetryPolicy
+from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
+
+REQUEST = HttpRequest("https://vendor.example/path")
+OK = answer([1])
+
+
+def test_the_first_good_answer_is_returned() -> None:
+    transport = ScriptedTransport(OK)
+    sender = sender_over(transport)
+    response = sender.send(REQUEST, vendor="acme")
+    assert response.json() == [1]
+    assert response.requests == sender.requests == 1
+    assert transport.asked == [REQUEST]
+
+
+def test_what_may_pass_is_asked_again_after_the_policys_wait() -> None:
+    clock = ManualClock(NOW_MS)
+    sender = sender_over(
+        ScriptedTransport(answer(status=503), UnavailableError("gone"), OK), clock=clock
+    )
+    assert sender.send(REQUEST, vendor="acme").requests == 3
+    assert clock.slept == [0.5, 1.0]
+
+
+def test_the_last_error_is_raised_with_its_vendor() -> None:
+    sender = sender_over(ScriptedTransport(*[answer(status=500)] * 3))
+    with pytest.raises(UnavailableError, match="HTTP 500") as caught:
+        sender.send(REQUEST, vendor="acme")
+    assert caught.value.provider == "acme"
+    assert sender.requests == 3
+
+
+def test_what_will_not_change_is_asked_once() -> None:
+    transport = ScriptedTransport(answer(status=401), OK)
+    with pytest.raises(AuthenticationError):
+        sender_over(transport).send(REQUEST, vendor="acme")
+    assert len(transport.asked) == 1
+
+
+def test_retry_after_is_waited_for() -> None:
+    clock = ManualClock(NOW_MS)
+    sender = sender_over(ScriptedTransport(answer(status=429, retry_after="7"), OK), clock=clock)
+    sender.send(REQUEST, vendor="acme")
+    assert sum(clock.slept) == 7
+
+
+def test_retry_after_beyond_the_budget_ends_it_and_holds_back_the_next_request() -> None:
+    clock = ManualClock(NOW_MS)
+    transport = ScriptedTransport(answer(status=418, retry_after="7200"), OK)
+    sender = sender_over(transport, clock=clock)
+    with pytest.raises(RateLimitedError) as caught:
+        sender.send(REQUEST, vendor="acme")
+    assert caught.value.retry_after == 7200
+    with pytest.raises(RateLimitedError, match="may be asked again in 7200"):
+        sender.send(REQUEST, vendor="acme")
+    assert (len(transport.asked), clock.slept) == (1, [])
+    clock.advance(7200)
+    assert sender.send(REQUEST, vendor="acme").status == 200
+
+
+def test_the_budget_covers_waiting_for_the_limit_too() -> None:
+    clock = ManualClock(NOW_MS)
+    sender = sender_over(
+        ScriptedTransport(OK, OK), clock=clock, limits=Limits(per_minute=1),
+        retry=RetryPolicy(budget_s=30),
+    )  # fmt: skip
+    sender.send(REQUEST, vendor="acme")
+    with pytest.raises(RateLimitedError):
+        sender.send(REQUEST, vendor="acme")
+    assert clock.slept == []
+
+
+def test_the_cost_of_a_request_is_spent_each_time() -> None:
+    clock = ManualClock(NOW_MS)
+    sender = sender_over(
+        ScriptedTransport(answer(status=500), OK), clock=clock, limits=Limits(per_minute=4),
+        retry=RetryPolicy(budget_s=100),
+    )  # fmt: skip
+    sender.send(HttpRequest("https://vendor.example/path", cost=4), vendor="acme")
+    assert sum(clock.slept) == pytest.approx(60)
+
+
+def test_the_vendor_may_call_a_success_an_error() -> None:
+    def classify(response: HttpResponse) -> DataError | None:
+        return NoDataError("nothing") if b"Note" in response.body else None
+
+    with pytest.raises(NoDataError):
+        sender_over(ScriptedTransport(answer(b"Note"))).send(
+            REQUEST, vendor="acme", classify=classify
+        )
+
+
+def test_hidden_requests_count_against_the_limit() -> None:
+    hidden = HttpResponse(200, {}, b"[]", "", requests=6)
+    sender = sender_over(ScriptedTransport(hidden, OK), limits=Limits(per_minute=6))
+    assert sender.send(REQUEST, vendor="acme").requests == 6
+    with pytest.raises(RateLimitedError):
+        sender.send(REQUEST, vendor="acme")
+
+
+def test_every_attempt_is_told() -> None:
+    told: list[SendRecord] = []
+    sender = sender_over(ScriptedTransport(answer(status=502), OK), on_attempt=told.append)
+    sender.send(HttpRequest("https://vendor.example/path", params={"q": 1}), vendor="acme")
+    first, second = told
+    assert (first.vendor, first.address, first.attempt) == ("acme", "vendor.example/path", 1)
+    assert (first.outcome, first.status, first.wait_s) == ("UnavailableError", 502, 0.5)
+    assert (second.outcome, second.status, second.size, second.wait_s) == ("ok", 200, 3, None)
+
+
+def test_a_defect_of_ours_is_not_retried() -> None:
+    def broken(_: HttpRequest) -> HttpResponse:
+        raise ZeroDivisionError
+
+    transport = ScriptedTransport(answer(status=500), broken, OK)
+    with pytest.raises(ZeroDivisionError):
+        sender_over(transport).send(REQUEST, vendor="acme")
+    assert len(transport.asked) == 2
+
+
+def test_another_carrier_keeps_limits_and_policy() -> None:
+    clock = ManualClock(NOW_MS)
+    one = sender_over(ScriptedTransport(OK), clock=clock, limits=Limits(per_minute=1))
+    other = one.over(ScriptedTransport(OK))
+    one.send(REQUEST, vendor="acme")
+    with pytest.raises(RateLimitedError):
+        other.send(REQUEST, vendor="acme")
+    assert other.now_ms() == NOW_MS

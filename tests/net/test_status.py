@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from src.data.errors import (
+    AuthenticationError,
+    CapabilityError,
+    EntitlementError,
+    ProviderTimeoutError,
+    RateLimitedError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+    UnavailableError,
+)
+from src.data.net.status import error_of, retry_after_s, server_time_ms
+from tests.net.scripted import answer
+
+
+@pytest.mark.parametrize(
+    "status, kind",
+    [
+        (301, ResponseFormatError), (400, CapabilityError), (401, AuthenticationError),
+        (402, EntitlementError), (403, EntitlementError), (404, SymbolNotFoundError),
+        (407, UnavailableError), (408, ProviderTimeoutError), (418, RateLimitedError),
+        (422, CapabilityError), (425, UnavailableError), (429, RateLimitedError),
+        (451, EntitlementError), (500, UnavailableError), (502, UnavailableError),
+        (503, UnavailableError), (504, UnavailableError), (599, UnavailableError),
+    ],
+)  # fmt: skip
+def test_every_status_means_one_thing(status: int, kind: Any) -> None:
+    error = error_of(answer(b"secret words of the vendor", status))
+    assert type(error) is kind
+    assert str(status) in str(error)
+    assert "vendor.example/path" in str(error)
+    assert "secret words" not in str(error)
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+def test_success_is_no_error(status: int) -> None:
+    assert error_of(answer(status=status)) is None
+
+
+DATE = "Wed, 01 Jan 2025 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    "told, seconds",
+    [
+        ("7", 7.0), ("0", 0.0), (" 1.5 ", 1.5), ("Wed, 01 Jan 2025 00:02:00 GMT", 120.0),
+        ("Tue, 31 Dec 2024 23:00:00 GMT", 0.0), ("soon", None), ("", None), ("-3", None),
+        ("inf", None), ("nan", None), ("1_0", None), ("²", None),
+    ],
+)  # fmt: skip
+def test_retry_after_in_seconds_or_as_a_date(told: str, seconds: float | None) -> None:
+    assert retry_after_s(answer(status=429, retry_after=told, date=DATE)) == seconds
+
+
+def test_a_date_without_the_vendors_clock_says_nothing() -> None:
+    assert retry_after_s(answer(status=429, retry_after=DATE)) is None
+
+
+def test_retry_after_reaches_the_error() -> None:
+    error = error_of(answer(status=429, retry_after="35"))
+    assert isinstance(error, RateLimitedError)
+    assert error.retry_after == 35
+
+
+def test_the_vendors_clock() -> None:
+    assert server_time_ms(answer(date=DATE)) == 1_735_689_600_000
+    assert server_time_ms(answer(date="yesterday")) is None
+    assert server_time_ms(answer()) is None

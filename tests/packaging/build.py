@@ -1,0 +1,81 @@
+"""Builds the distribution from a copy of the tree, and runs Python as its user would."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.contract.source import ROOT
+
+SHIPPED = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "src", "config")
+
+
+def copy_tree(target: Path) -> Path:
+    """Copy what a build reads: building in place would leave `build/` behind and share it."""
+    target.mkdir(parents=True)
+    for name in SHIPPED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy2(source, target / name)
+    return target
+
+
+def build(tree: Path, out: Path) -> Path:
+    """Build the sdist, then the wheel from that sdist, and return the wheel; no network."""
+    run(["-m", "build", "--no-isolation", "--outdir", str(out), str(tree)], cwd=tree)
+    (wheel,) = out.glob("*.whl")
+    return wheel
+
+
+def build_editable(tree: Path, out: Path) -> Path:
+    """Build what an editable installation puts into `site-packages` and return that wheel."""
+    out.mkdir()
+    script = f"from setuptools.build_meta import build_editable as b; b({str(out)!r})"
+    run(["-W", "ignore", "-c", script], cwd=tree)
+    (wheel,) = out.glob("*.whl")
+    return wheel
+
+
+def unpack(wheel: Path, target: Path) -> Path:
+    """Install a pure wheel the way `pip install --no-deps --target` does."""
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [n for n in archive.namelist() if ".data/" in n], "not a plain wheel"
+        archive.extractall(target)
+    return target
+
+
+def run(
+    arguments: Sequence[str], *, cwd: Path, path: Sequence[Path] = (), check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run this Python in ``cwd`` with ``path`` in front."""
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(map(str, path)))
+    environment |= {"DATA_CACHE_DIR": str(cwd / "bars"), "ONETAPE_STATE_DIR": str(cwd / "state")}
+    result = subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment,
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    if check:
+        assert result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+def as_user(
+    code: Sequence[str], *, cwd: Path, installed: Path, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run with ``installed`` and the dependencies on the path, and nothing of this repository.
+
+    ``-S`` keeps the path lines of this environment out (an editable installation is one); the
+    ones in ``installed`` are processed, as ``site-packages`` would be.
+    """
+    lines = [p.read_text("utf-8").split() for p in installed.glob("*.pth")]
+    paths = [installed, *(Path(line) for found in lines for line in found)]
+    libraries = [Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")]
+    return run(["-S", *code], cwd=cwd, path=[*paths, *libraries], check=check)

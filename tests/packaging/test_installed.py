@@ -1,0 +1,125 @@
+"""What a user gets: the wheel in an empty folder, the editable form beside their own `src`."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.contract.source import PACKAGE
+from tests.packaging.build import as_user, build, build_editable, copy_tree, unpack
+
+# One worker builds once; another one would only build the same again.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("packaging")]
+
+WHERE = "import src.data; print(src.data.__file__)"
+RULES = "from src.data import ProviderSelector as P; print(P().rules['crypto']['primary'])"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_tree(tmp_path_factory.mktemp("source") / "tree")
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tree, tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpack(wheel, tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="module")
+def editable(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("editable")
+    return unpack(build_editable(tree, out / "dist"), out / "site")
+
+
+@pytest.fixture
+def consumer(tmp_path: Path) -> Path:
+    """A project of somebody else: strategies, and a folder `src/data` full of CSV files."""
+    for name, text in (
+        ("strategies/ours.py", "NAME = 'ours'\n"),
+        ("data/prices.csv", "a,b\n1,2\n"),
+    ):
+        path = tmp_path / "src" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def test_the_wheel_holds_every_module_and_the_rules(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    sources = {f"src/data/{p.relative_to(PACKAGE).as_posix()}" for p in PACKAGE.rglob("*.py")}
+    assert sources - names == set()
+    assert {"src/data/py.typed", "src/data/default_config/provider_rules.yaml"} <= names
+    assert "src/__init__.py" not in names
+    strangers = {n for n in names if not n.startswith("src/data/") and ".dist-info/" not in n}
+    assert strangers == set()
+
+
+def test_the_wheel_works_in_an_empty_folder(site: Path, tmp_path: Path) -> None:
+    assert as_user(["-c", WHERE], cwd=tmp_path, installed=site).stdout.startswith(str(site))
+    said = as_user(["-m", "src.data", "--version"], cwd=tmp_path, installed=site).stdout
+    assert said == "onetape 0.1.0\n"
+
+
+def test_the_command_is_declared(site: Path) -> None:
+    (entry_points,) = site.glob("*.dist-info/entry_points.txt")
+    assert "onetape = src.data.cli:main" in entry_points.read_text("utf-8")
+
+
+def test_the_packaged_rules_are_read_from_the_wheel(site: Path, tmp_path: Path) -> None:
+    packaged = (
+        "from importlib.resources import files;"
+        "print(files('src.data.default_config').joinpath('provider_rules.yaml'))"
+    )
+    assert as_user(["-c", packaged], cwd=tmp_path, installed=site).stdout.startswith(str(site))
+    assert as_user(["-c", RULES], cwd=tmp_path, installed=site).stdout == "binance\n"
+
+
+def test_the_editable_form_is_one_path_line(editable: Path, tree: Path) -> None:
+    (line,) = editable.glob("*.pth")
+    assert Path(line.read_text("utf-8").strip()) == tree
+    assert not list(editable.glob("*finder*"))
+
+
+@pytest.mark.parametrize("form", ["site", "editable"])
+def test_it_lives_beside_a_consumers_own_src(
+    form: str, consumer: Path, request: pytest.FixtureRequest, tree: Path
+) -> None:
+    installed: Path = request.getfixturevalue(form)
+    ours = f"{WHERE}; from src.strategies.ours import NAME; print(NAME)"
+    said = as_user(["-c", ours], cwd=consumer, installed=installed).stdout.splitlines()
+    home = tree if form == "editable" else installed
+    assert said == [str(home / "src" / "data" / "__init__.py"), "ours"]
+    assert as_user(["-c", RULES], cwd=consumer, installed=installed).stdout == "binance\n"
+
+
+def test_two_installed_portions_share_the_namespace(site: Path, consumer: Path) -> None:
+    both = "import src, src.data, src.strategies.ours; print(*src.__path__, sep='\\n')"
+    portions = as_user(["-c", both], cwd=consumer, installed=site).stdout.splitlines()
+    assert portions[:2] == [str(consumer / "src"), str(site / "src")]
+
+
+def test_a_consumers_init_hides_us_and_one_line_cures_it(site: Path, consumer: Path) -> None:
+    hiding = consumer / "src" / "__init__.py"
+    hiding.touch()
+    (consumer / "src" / "data" / "prices.csv").unlink()
+    (consumer / "src" / "data").rmdir()
+    refused = as_user(["-c", WHERE], cwd=consumer, installed=site, check=False)
+    assert "No module named 'src.data'" in refused.stderr
+    hiding.write_text('__path__ = __import__("pkgutil").extend_path(__path__, __name__)\n')
+    assert as_user(["-c", WHERE], cwd=consumer, installed=site).stdout.startswith(str(site))
+
+
+@pytest.mark.parametrize("path", ["src.data.utils.populate_cache", "src.data.cache.populate_cache"])
+def test_older_module_paths_run_as_commands(path: str, site: Path, tmp_path: Path) -> None:
+    said = as_user(["-m", path, "--help"], cwd=tmp_path, installed=site)
+    assert "--symbols" in said.stdout
+    assert "--tickers" in said.stdout
+    assert said.stderr == "", "runpy warns when a package has already imported what it runs"

@@ -1,0 +1,70 @@
+"""What setup.cfg promises agrees with the tree."""
+
+from __future__ import annotations
+
+import configparser
+import re
+
+from tests.contract.source import PACKAGE, ROOT, modules
+
+MAPPED = "src.data.default_config"
+
+
+def setup() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def test_src_is_a_namespace() -> None:
+    assert not (ROOT / "src" / "__init__.py").exists()
+    assert "src" not in setup()["options"]["packages"].split()
+
+
+def test_the_packages_are_the_folders() -> None:
+    listed = setup()["options"]["packages"].split()
+    assert len(listed) == len(set(listed))
+    found = {".".join(p.parent.relative_to(ROOT).parts) for p in PACKAGE.rglob("__init__.py")}
+    assert set(listed) - {MAPPED} == found
+    assert MAPPED in listed, "the packaged rules would stay at home"
+
+
+def test_every_folder_with_code_is_a_package() -> None:
+    folders = {p.parent for p in PACKAGE.rglob("*.py")}
+    assert [f for f in sorted(folders) if not (f / "__init__.py").exists()] == []
+
+
+def test_the_mapped_folder_holds_the_rules() -> None:
+    mapping = dict(
+        line.split(" = ") for line in setup()["options"]["package_dir"].strip().splitlines()
+    )
+    assert mapping == {MAPPED: "config/data"}
+    assert (ROOT / "config" / "data" / "provider_rules.yaml").is_file()
+    assert "default_config" not in {m.name for m in modules()}
+
+
+def test_every_extra_that_errors_name_exists() -> None:
+    extras = set(setup()["options.extras_require"])
+    hint = re.compile(r"onetape\[(\w+)\]")
+    named = {name for m in modules() for name in hint.findall(m.text)}
+    assert named <= extras
+
+
+def test_all_extras_are_in_all() -> None:
+    extras = setup()["options.extras_require"]
+    inside = re.search(r"onetape\[([\w,]+)\]", extras["all"])
+    assert inside is not None
+    assert set(inside[1].split(",")) == set(extras) - {"all", "dev"}
+
+
+def test_no_dependency_has_an_upper_bound() -> None:
+    options = setup()
+    lines = options["options"]["install_requires"].splitlines()
+    lines += [
+        line for extra in options["options.extras_require"].values() for line in extra.split()
+    ]
+    assert [line for line in lines if re.search(r"<|==|~=", line.split(";")[0])] == []
+
+
+def test_the_editable_form_is_the_path_line() -> None:
+    assert setup()["editable_wheel"]["mode"] == "compat"

@@ -1,0 +1,484 @@
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from src.data import provider_selector
+from src.data.downloader.base_data_downloader import BaseDataDownloader
+from src.data.errors import (
+    BadSymbolError,
+    BadTimeframeError,
+    ConfigError,
+    NoProviderError,
+    RulesError,
+)
+from src.data.model.timeframe import Timeframe
+from src.data.provider_selector import (
+    ProviderConfig,
+    ProviderSelector,
+    TickerInfo,
+    get_provider_selector,
+    reset_provider_selector,
+)
+
+ODD: list[Any] = [
+    None,
+    "",
+    "  ",
+    5,
+    ["AAPL"],
+    "A" * 65,
+    "../x",
+    "SOL",
+    "EURUSD",
+    "INVALID",
+    "a\nb",
+    b"AAPL",
+]
+
+
+class Factory:
+    """Stands for the factory: makes plain objects, and only for the vendors it is told of."""
+
+    def __init__(self, *available: str) -> None:
+        self.available = set(available)
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def create_downloader(self, code: str, **arguments: Any) -> object | None:
+        self.calls.append((code, arguments))
+        return mock.Mock(name=code) if code in self.available else None
+
+    def get_provider_by_code(self, code: str) -> str | None:
+        return {"yf": "yahoo", "yahoo": "yahoo", "binance": "binance", "local": "local"}.get(code)
+
+    def list_providers(self) -> list[str]:
+        return ["binance", "yahoo", "local"]
+
+
+@pytest.fixture
+def factory(monkeypatch: pytest.MonkeyPatch) -> Factory:
+    made = Factory("binance", "yahoo")
+    monkeypatch.setattr(provider_selector, "DataDownloaderFactory", made)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Keep the machine's own rules, variables and folders out, and the singleton new."""
+    for name in ("ONETAPE_RULES", "DATA_CACHE_DIR", "CACHE_MAX_SIZE_GB", "PROVIDER_RATE_LIMITS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    reset_provider_selector()
+    yield
+    reset_provider_selector()
+
+
+@pytest.fixture
+def selector(factory: Factory) -> ProviderSelector:
+    return ProviderSelector()
+
+
+def with_rules(tmp_path: Path, text: str) -> ProviderSelector:
+    path = tmp_path / "rules.yaml"
+    path.write_text(text)
+    return ProviderSelector(config_path=path)
+
+
+class TestMaking:
+    def test_attributes(self, tmp_path: Path, factory: Factory) -> None:
+        selector = ProviderSelector(cache_dir=tmp_path / "bars")
+        assert selector.cache_dir == str(tmp_path / "bars")
+        assert selector.config_path.endswith("provider_rules.yaml")
+        assert selector.downloaders == {}
+        assert selector.rules["crypto"]["primary"] == "binance"
+        assert type(selector.rules) is dict
+        assert factory.calls == [], "nobody is made before needed"
+
+    def test_a_file_that_does_not_exist_is_named(self) -> None:
+        with pytest.raises(ConfigError, match="my-provider-rules"):
+            ProviderSelector(config_path="./my-provider-rules.yaml")
+
+    def test_the_rules_of_the_working_folder(self, tmp_path: Path, factory: Factory) -> None:
+        path = tmp_path / "config" / "data" / "provider_rules.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text("stock_daily: {primary: binance}\n")
+        selector = ProviderSelector()
+        assert selector.config_path == str(path)
+        assert selector.get_best_provider("AAPL", "1d") == "binance"
+
+    def test_rules_may_be_replaced_as_a_whole(self, selector: ProviderSelector) -> None:
+        selector.rules = selector.rules | {"crypto": {"primary": "yahoo", "timeframes": ["1d"]}}
+        assert selector.get_provider_with_failover("BTCUSDT", "1d") == ["yahoo"]
+        with pytest.raises(RulesError, match="did you mean crypto"):
+            selector.rules = {"cryptoo": {}}
+
+
+class TestRouting:
+    def test_documented_calls(self, selector: ProviderSelector) -> None:
+        assert selector.get_best_provider("BTCUSDT", "5m") == "binance"
+        assert selector.get_best_provider("AAPL", "1d") == "yahoo"
+        assert selector.classify_symbol("BTCUSDT") == "crypto"
+
+    def test_rule_order_minus_what_cannot_be_made(self, tmp_path: Path, factory: Factory) -> None:
+        text = (
+            "stock_intraday: {primary: fmp, backup: [alpaca, alpha_vantage, polygon, yfinance]}\n"
+        )
+        selector = with_rules(tmp_path, text)
+        assert selector.get_provider_with_failover("AAPL", "5m") == ["yahoo"]
+        factory.available |= {"polygon", "fmp"}  # keys came in
+        assert selector.get_provider_with_failover("AAPL", "5m") == ["fmp", "polygon", "yahoo"]
+        factory.available.clear()
+        assert selector.get_best_provider("AAPL", "5m") == "fmp", "what is made stays"
+
+    def test_without_failover_the_primary_alone(self, tmp_path: Path, factory: Factory) -> None:
+        selector = with_rules(tmp_path, "failover: {enabled: no}\n")
+        assert selector.get_provider_with_failover("BTCUSDT", "1d") == ["binance"]
+
+    def test_currencies_and_indices_have_vendors(self, selector: ProviderSelector) -> None:
+        for symbol in ("EURUSD=X", "^VIX", "GC=F"):
+            assert selector.get_provider_with_failover(symbol, "1d") == ["yahoo"]
+
+    @pytest.mark.parametrize("symbol", ODD)
+    def test_odd_symbols_never_raise(self, selector: ProviderSelector, symbol: Any) -> None:
+        assert selector.get_provider_with_failover(symbol, "1d") == []
+        assert selector.get_best_provider(symbol, "1d") is None
+        assert selector.get_best_downloader(symbol, "1d") is None
+
+    @pytest.mark.parametrize("timeframe", ["", "1x", None, 5, "7m"])
+    def test_odd_timeframes_never_raise(self, selector: ProviderSelector, timeframe: Any) -> None:
+        assert selector.get_provider_with_failover("AAPL", timeframe) == []
+
+    def test_rule_for_says_why(self, selector: ProviderSelector) -> None:
+        apple = selector.instrument("AAPL")
+        assert selector.rule_for(apple, "1d").name == "stock_daily"
+        assert selector.rule_for(apple, Timeframe.parse("5m")).name == "stock_intraday"
+        with pytest.raises(NoProviderError, match="No suitable provider found for AAPL 7m"):
+            selector.rule_for(apple, "7m")
+        with pytest.raises(BadTimeframeError):
+            selector.rule_for(apple, "1x")
+
+
+class TestInstruments:
+    def test_ambiguity_names_the_candidates(self, selector: ProviderSelector) -> None:
+        with pytest.raises(BadSymbolError, match="SOLUSDT, SOL-USD, SOL.US") as caught:
+            selector.instrument("SOL")
+        assert caught.value.symbol == "SOL"
+
+    def test_nothing_fits_is_two_errors_in_one(self, selector: ProviderSelector) -> None:
+        with pytest.raises(NoProviderError, match="No suitable provider found") as caught:
+            selector.instrument("INVALID")
+        assert isinstance(caught.value, ValueError)
+        assert isinstance(caught.value, RuntimeError)
+
+    @pytest.mark.parametrize("symbol", ["", None, 5, ["AAPL"], "A" * 65, "../etc"])
+    def test_no_symbols(self, selector: ProviderSelector, symbol: Any) -> None:
+        with pytest.raises(BadSymbolError):
+            selector.instrument(symbol)
+
+    def test_the_same_value_each_time(self, selector: ProviderSelector) -> None:
+        assert selector.instrument("BTCUSDT") is selector.instrument("BTCUSDT")
+
+    def test_a_users_decision(self, tmp_path: Path, factory: Factory) -> None:
+        selector = with_rules(tmp_path, "symbol_classification: {symbols: {SOL: SOLUSDT}}\n")
+        assert selector.get_best_provider("SOL", "1h") == "binance"
+
+
+class TestDownloaders:
+    def test_an_alias_and_its_vendor_are_one(
+        self, selector: ProviderSelector, factory: Factory
+    ) -> None:
+        made = selector._initialize_downloader("yf")
+        assert made is not None
+        assert selector._initialize_downloader("yahoo") is made
+        assert selector.downloaders == {"yahoo": made, "yf": made}
+        assert [code for code, _ in factory.calls] == ["yahoo"]
+
+    def test_unknown_is_none_and_not_kept(self, selector: ProviderSelector) -> None:
+        assert selector._initialize_downloader("nobody") is None
+        assert selector.downloaders == {}
+
+    def test_a_patched_one_is_used(self, selector: ProviderSelector, factory: Factory) -> None:
+        double = mock.Mock()
+        with mock.patch.dict(selector.downloaders, {"yahoo": double}):
+            assert selector.get_best_downloader("AAPL", "1d") is double
+            assert selector.get_provider_with_failover("AAPL", "1d") == ["yahoo"]
+        assert factory.calls == []
+        assert selector.get_best_downloader("AAPL", "1d") is not double
+
+    def test_names_of_vendors(self, selector: ProviderSelector) -> None:
+        selector.downloaders["mine"] = mock.Mock()
+        assert [selector.canonical(n) for n in ("yf", "BNC", "mine", "nobody", None)] == [
+            "yahoo", "binance", "mine", None, None,
+        ]  # fmt: skip
+        assert selector.provider_names() == ["binance", "yahoo", "local"]
+
+    def test_what_the_rules_say_to_a_constructor(
+        self, tmp_path: Path, factory: Factory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        selector = with_rules(
+            tmp_path,
+            "providers:\n"
+            "  binance: {base_url: 'https://mirror.example'}\n"
+            "  local: {folder: bars, unit: EUR}\n"
+            "  polygon: {api_key_env: TEAM_KEY}\n",
+        )
+        monkeypatch.setenv("TEAM_KEY", "k")
+        for name in ("binance", "yahoo", "local", "polygon"):
+            selector._initialize_downloader(name)
+        said = dict(factory.calls)
+        assert said["binance"]["base_url"] == "https://mirror.example"
+        assert set(said["binance"]) == {"base_url", "credentials"}
+        assert said["yahoo"] == {}
+        assert said["local"] == {"files": {"folder": "bars", "unit": "EUR"}}
+        assert said["polygon"]["credentials"]["POLYGON_API_KEY"] == "k"
+
+    def test_senders_are_handed_to_vendors_that_exist(self, factory: Factory) -> None:
+        selector = ProviderSelector(make_sender=lambda vendor: f"sender of {vendor}")
+        selector._initialize_downloader("yahoo")
+        selector._initialize_downloader("fmp")
+        said = dict(factory.calls)
+        assert said["yahoo"]["sender"] == "sender of yahoo"
+        assert "sender" not in said["fmp"]
+
+    def test_the_settling_time_of_the_rules(
+        self, tmp_path: Path, factory: Factory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Vendor(BaseDataDownloader):
+            """Declares nothing."""
+
+        vendor = Vendor(sender=mock.Mock())
+        monkeypatch.setattr(factory, "create_downloader", lambda code, **_: vendor)
+        selector = with_rules(tmp_path, "providers: {yahoo: {settle_minutes: 7.5}}\n")
+        assert selector._initialize_downloader("yahoo") is vendor
+        assert vendor.capabilities.settle_ms == 450_000
+        assert Vendor.capabilities.settle_ms == 120_000, "the class keeps its own"
+
+    def test_many_threads_make_one(self, selector: ProviderSelector, factory: Factory) -> None:
+        barrier = threading.Barrier(8)
+        found: list[object] = []
+
+        def ask() -> None:
+            barrier.wait(timeout=5)
+            found.append(selector._initialize_downloader("yahoo"))
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=5)
+        assert len(found) == 8
+        assert len(set(map(id, found))) == 1
+        assert len(factory.calls) == 1
+
+    def test_the_real_factory_makes_the_packaged_vendors(self) -> None:
+        selector = ProviderSelector(make_sender=lambda _: mock.Mock())
+        assert selector.get_provider_with_failover("BTCUSDT", "1d") == ["binance", "yahoo"]
+
+
+class TestTickers:
+    @pytest.mark.parametrize(
+        "symbol, expected",
+        [("BTCUSDT", "crypto"), ("ETHUSDT", "crypto"), ("ADAUSDT", "crypto"), ("BTC-USD", "crypto"),
+         ("AAPL", "stock"), ("MSFT", "stock"), ("GOOGL", "stock"), ("AAPL.NASDAQ", "stock"),
+         ("MSFT.NYSE", "stock"), ("TEST", "stock"), ("BRK-B", "stock"), ("BATS.L", "stock"),
+         ("^VIX", "stock"), ("EURUSD=X", "unknown"), ("EURUSD", "unknown"), ("SOL", "unknown"),
+         ("GC=F", "unknown"), ("INVALID", "unknown"), ("", "unknown"), (None, "unknown"), (5, "unknown")],
+    )  # fmt: skip
+    def test_types(self, selector: ProviderSelector, symbol: Any, expected: str) -> None:
+        assert selector.classify_symbol(symbol) == expected
+        assert selector._classify_symbol(symbol) == expected
+
+    def test_info(self, selector: ProviderSelector) -> None:
+        info = selector.get_ticker_info("btc/usdt")
+        assert isinstance(info, TickerInfo)
+        assert info == {
+            "original_ticker": "btc/usdt", "symbol_type": "crypto", "formatted_ticker": "BTCUSDT",
+            "exchange": None, "base_asset": "BTC", "quote_asset": "USDT", "original_provider": "binance",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "symbol, exchange",
+        [("AAPL", "US Markets (NASDAQ/NYSE)"), ("AAPL.NASDAQ", "NASDAQ"), ("VOD.L", "London Stock Exchange"),
+         ("^VIX", None), ("SOL", None)],
+    )  # fmt: skip
+    def test_exchanges(self, selector: ProviderSelector, symbol: str, exchange: str | None) -> None:
+        assert selector.get_ticker_info(symbol).exchange == exchange
+
+    def test_config(self, selector: ProviderSelector) -> None:
+        config = selector.get_data_provider_config("BTCUSDT", "5m")
+        assert isinstance(config, ProviderConfig)
+        assert config["provider"] == config.best_provider == "binance"
+        assert (config["limit"], config["interval"]) == (1000, "5m")
+        assert config.reason == "first in the rules"
+        yahoo = selector.get_data_provider_config("BRK.B")
+        assert (yahoo["period"], yahoo["interval"]) == ("1y", "1d")
+        assert (yahoo.symbol, yahoo["formatted_ticker"]) == ("BRK.B", "BRK-B")
+
+    def test_config_tells_a_stand_in(self, selector: ProviderSelector, factory: Factory) -> None:
+        factory.available = {"yahoo"}
+        config = selector.get_data_provider_config("BTCUSDT", "1d")
+        assert (config.original_provider, config.best_provider) == ("binance", "yahoo")
+        assert config["formatted_ticker"] == "BTC-USD"
+        assert "binance" in config.reason
+
+    def test_config_of_nothing(self, selector: ProviderSelector) -> None:
+        config = selector.get_data_provider_config("INVALID")
+        assert (config["ticker"], config["symbol_type"], config.best_provider) == (
+            "INVALID",
+            "unknown",
+            None,
+        )
+
+    @pytest.mark.parametrize("symbol", ["AAPL", "BTCUSDT", "VOD.L", "BRK.B", "^VIX", "EURUSD=X"])
+    def test_valid(self, selector: ProviderSelector, symbol: str) -> None:
+        found = selector.validate_ticker(symbol)
+        assert found["valid"] is True
+        assert found["suggestions"] == []
+        assert set(found) == {
+            "valid", "symbol_type", "exchange", "base_asset", "quote_asset", "suggestions",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize("symbol", [*ODD, "A" * 14 + ".L"])
+    def test_not_valid(self, selector: ProviderSelector, symbol: Any) -> None:
+        found = selector.validate_ticker(symbol)
+        assert found["valid"] is False
+        assert found["error"]
+        assert found["suggestions"]
+
+    def test_candidates_are_the_suggestions(self, selector: ProviderSelector) -> None:
+        assert selector.validate_ticker("SOL")["suggestions"] == ["SOLUSDT", "SOL-USD", "SOL.US"]
+
+    def test_capabilities(self, selector: ProviderSelector) -> None:
+        found = selector._get_provider_capabilities()
+        assert set(found) == {"binance", "yahoo", "local"}
+        assert [found[name]["available"] for name in ("binance", "yahoo", "local")] == [
+            True,
+            True,
+            False,
+        ]
+
+
+class TestFundamentals:
+    @pytest.mark.parametrize(
+        "symbol, exchange, country, market, currency",
+        [("ASML.AS", "AMS", "NL", "EU", "EUR"), ("VODAFONE.L", "LSE", "GB", "UK", "GBP"),
+         ("SAP.DE", "XETRA", "DE", "EU", "EUR"), ("LVMH.PA", "EPA", "FR", "EU", "EUR"),
+         ("TOYOTA.T", "TSE", "JP", "ASIA", "JPY"), ("TENCENT.HK", "HKEX", "HK", "ASIA", "HKD"),
+         ("RY.TO", "TSX", "CA", "CANADA", "CAD"), ("NESN.SW", "SWX", "CH", "SWISS", "CHF"),
+         ("ENI.MI", "BIT", "IT", "EU", "EUR"), ("SAN.MC", "BME", "ES", "EU", "EUR"),
+         ("ABI.BR", "EURONEXT", "BE", "EU", "EUR"), ("OMV.VI", "WBAG", "AT", "EU", "EUR"),
+         ("600519.SS", "SSE", "CN", "ASIA", "CNY"), ("000001.SZ", "SZSE", "CN", "ASIA", "CNY"),
+         ("BHP.AX", "ASX", "AU", "OCEANIA", "AUD"), ("AIR.NZ", "NZX", "NZ", "OCEANIA", "NZD")],
+    )  # fmt: skip
+    def test_abroad(
+        self, selector: ProviderSelector, symbol: str, exchange: str, country: str, market: str, currency: str
+    ) -> None:  # fmt: skip
+        found = selector.classify_symbol_for_fundamentals(symbol)
+        assert found["symbol_type"] == "stock"
+        assert (found["exchange"], found["country"], found["market"]) == (exchange, country, market)
+        assert found["currency"] == currency
+        assert (found["international"], found["fundamentals_support"]) == (True, "limited")
+
+    @pytest.mark.parametrize(
+        "symbol, kind, exchange",
+        [("AAPL", "stock", "NASDAQ"), ("MSFT", "stock", "NASDAQ"), ("GOOGL", "stock", "NASDAQ"),
+         ("AMZN", "stock", "NASDAQ"), ("TSLA", "stock", "NASDAQ"), ("JPM", "stock", "NYSE"),
+         ("BAC", "stock", "NYSE"), ("WFC", "stock", "NYSE"), ("JNJ", "stock", "NYSE"), ("PG", "stock", "NYSE"),
+         ("BRK.B", "stock", "NYSE"), ("QQQ", "etf", "NASDAQ"), ("SPY", "etf", "ARCA"), ("PLD", "reit", "NYSE"),
+         ("ZZZZ.NYSE", "stock", "NYSE"), ("VANGUARD_ETF", "etf", "US"), ("REALTY_REIT", "reit", "US")],
+    )  # fmt: skip
+    def test_at_home(
+        self, selector: ProviderSelector, symbol: str, kind: str, exchange: str
+    ) -> None:
+        found = selector.classify_symbol_for_fundamentals(symbol)
+        assert (found["symbol_type"], found["exchange"]) == (kind, exchange)
+        assert (found["country"], found["market"], found["currency"]) == ("US", "US", "USD")
+        assert (found["international"], found["fundamentals_support"]) == (False, "full")
+
+    @pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDC", "BTCBUSD", "USDCUSDT"])
+    def test_crypto(self, selector: ProviderSelector, symbol: str) -> None:
+        found = selector.classify_symbol_for_fundamentals(symbol)
+        assert (found["symbol_type"], found["fundamentals_support"]) == ("crypto", "none")
+
+    def test_normalised(self, selector: ProviderSelector) -> None:
+        found = selector.classify_symbol_for_fundamentals("  aapl  ")
+        assert (found["symbol"], found["normalized"]) == ("  aapl  ", "AAPL")
+        assert selector.classify_symbol_for_fundamentals("asml.as")["normalized"] == "ASML"
+        assert selector.classify_symbol_for_fundamentals("SOL.NYSE")["normalized"] == "SOL"
+
+    @pytest.mark.parametrize("symbol", ODD)
+    def test_odd(self, selector: ProviderSelector, symbol: Any) -> None:
+        found = selector.classify_symbol_for_fundamentals(symbol)
+        assert (found["symbol_type"], found["fundamentals_support"]) == ("unknown", "none")
+        assert found["international"] is True
+
+
+class TestSingleton:
+    def test_one_for_all(self, factory: Factory) -> None:
+        assert get_provider_selector() is get_provider_selector()
+
+    def test_differing_arguments_warn(self, factory: Factory, tmp_path: Path) -> None:
+        first = get_provider_selector(cache_dir=tmp_path)
+        assert get_provider_selector(cache_dir=tmp_path) is first
+        with pytest.warns(UserWarning, match="is ignored") as caught:
+            assert get_provider_selector(cache_dir=tmp_path / "other") is first
+        assert caught[0].filename == __file__
+
+    def test_reset(self, factory: Factory) -> None:
+        first = get_provider_selector()
+        reset_provider_selector()
+        assert get_provider_selector() is not first
+
+    def test_many_threads_get_one(self, factory: Factory) -> None:
+        barrier = threading.Barrier(8)
+        found: list[ProviderSelector] = []
+
+        def ask() -> None:
+            barrier.wait(timeout=5)
+            found.append(get_provider_selector())
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=5)
+        assert len(found) == 8
+        assert len(set(map(id, found))) == 1
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+    def test_a_forked_child_makes_its_own_though_locks_are_held(self, factory: Factory) -> None:
+        parent = get_provider_selector()
+        held, done = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with provider_selector._lock, parent._building:
+                held.set()
+                done.wait(timeout=10)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        assert held.wait(timeout=5)
+        child = os.fork()
+        if child == 0:
+            answered: list[bool] = []
+
+            def ask() -> None:
+                mine = get_provider_selector()
+                answered.append(
+                    mine is not parent and parent._initialize_downloader("yahoo") is not None
+                )
+
+            asking = threading.Thread(target=ask, daemon=True)
+            asking.start()
+            asking.join(timeout=5)
+            os._exit(0 if answered == [True] else 1)
+        status = os.waitpid(child, 0)[1]
+        done.set()
+        holder.join(timeout=5)
+        assert os.waitstatus_to_exitcode(status) == 0

@@ -1,0 +1,272 @@
+"""The older names for checks of a frame, and what they say about good and odd frames."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.data.utils.validation import (
+    ValidationResult,
+    get_data_quality_score,
+    parse_interval_to_minutes,
+    validate_data_gaps,
+    validate_ohlcv_data,
+    validate_price_consistency,
+    validate_timestamps,
+    validate_volume_data,
+)
+from tests.reference import needs_reference, reference
+
+
+def frame(
+    rows: int = 30, freq: str = "1h", start: str = "2024-01-01", **columns: Any
+) -> pd.DataFrame:
+    index = pd.date_range(start, periods=rows, freq=freq, name="timestamp", unit="ns")
+    cells = {"open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0, "volume": 5.0} | columns
+    return pd.DataFrame(cells, index=index)
+
+
+def stock_days(rows: int = 30) -> pd.DataFrame:
+    return frame(rows, freq="B")
+
+
+class TestValidateOhlcvData:
+    @pytest.mark.parametrize(
+        "freq, interval", [("1min", "1m"), ("1h", "1h"), ("1D", "1d"), ("B", "1d")]
+    )
+    def test_a_good_frame(self, freq: str, interval: str) -> None:
+        assert validate_ohlcv_data(frame(freq=freq)) == (True, [])
+        assert validate_ohlcv_data(frame(freq=freq), symbol="X", interval=interval) == (True, [])
+
+    @pytest.mark.parametrize("freq, interval", [("W-MON", "1w"), ("MS", "1M")])
+    def test_weeks_and_months(self, freq: str, interval: str) -> None:
+        assert validate_ohlcv_data(frame(freq=freq), interval=interval) == (True, [])
+        assert validate_ohlcv_data(frame(freq=freq)) == (True, [])
+
+    def test_the_column_form(self) -> None:
+        assert validate_ohlcv_data(frame().reset_index()) == (True, [])
+
+    @pytest.mark.parametrize("df", [None, pd.DataFrame(), frame(0)])
+    def test_nothing(self, df: pd.DataFrame | None) -> None:
+        assert validate_ohlcv_data(df) == (False, ["DataFrame is empty"])
+
+    def test_too_few(self) -> None:
+        assert validate_ohlcv_data(frame(9))[1] == ["Insufficient data points: 9 < 10"]
+        assert validate_ohlcv_data(frame(3), min_data_points=3)[0]
+
+    def test_missing_columns(self) -> None:
+        bare = frame().drop(columns="close").reset_index(drop=True)
+        assert validate_ohlcv_data(bare)[1] == ["Missing required columns: ['timestamp', 'close']"]
+        assert validate_ohlcv_data(frame(), required_columns=["adj_close"])[1] == [
+            "Missing required columns: ['adj_close']"
+        ]
+
+    def test_missing_values(self) -> None:
+        df = frame()
+        df.iloc[3, 0] = np.nan
+        assert validate_ohlcv_data(df)[1] == ["Column 'open' has 1 missing values"]
+
+    def test_duplicates(self) -> None:
+        df = frame()
+        twice = pd.concat([df, df.iloc[[-1]]])
+        assert validate_ohlcv_data(twice)[1] == ["Found 1 duplicate timestamps"]
+        assert validate_ohlcv_data(twice, allow_duplicate_timestamps=True)[0]
+
+    def test_volume_may_be_waived(self) -> None:
+        quotes = frame(volume=np.nan)
+        assert not validate_ohlcv_data(quotes)[0]
+        assert validate_ohlcv_data(quotes, require_volume_data=False)[0]
+        assert validate_ohlcv_data(quotes.drop(columns="volume"), require_volume_data=False)[0]
+
+    def test_prices_may_be_waived(self) -> None:
+        odd = frame(high=1.0)
+        assert validate_ohlcv_data(odd)[1] == [
+            "Found 30 rows that break 0 < low <= open, close <= high"
+        ]
+        assert validate_ohlcv_data(odd, price_sanity_check=False)[0]
+
+    def test_an_interval_that_is_none(self) -> None:
+        assert validate_ohlcv_data(frame(), interval="often")[1] == [
+            "Invalid interval format: often"
+        ]
+
+    def test_a_gap_round_the_clock(self) -> None:
+        df = frame(24 * 10)
+        assert validate_ohlcv_data(df.drop(df.index[30:50]))[0]
+        assert validate_ohlcv_data(df.drop(df.index[30:60]))[1] == [
+            "Found 1 gaps larger than 24 hours"
+        ]
+
+    def test_a_gap_in_a_market_with_weekends(self) -> None:
+        df = stock_days(60)
+        assert validate_ohlcv_data(df.drop(df.index[20:26]))[0]
+        assert validate_ohlcv_data(df.drop(df.index[20:30]))[1] == [
+            "Found 1 gaps larger than 168 hours"
+        ]
+
+
+class TestParts:
+    def test_stamps_that_are_none(self) -> None:
+        assert validate_timestamps(pd.Series(["2024-01-01"])) == [
+            "Timestamps must be datetime objects"
+        ]
+        missing = pd.Series(pd.to_datetime(["2024-01-01", None, "2024-01-02"]))
+        assert validate_timestamps(missing) == ["Timestamps contain None/NaT values"]
+
+    @pytest.mark.parametrize("as_series", [False, True])
+    def test_zone_order_and_gaps(self, as_series: bool) -> None:
+        index = pd.DatetimeIndex(["2024-01-01", "2024-01-06", "2024-01-02"])
+        stamps: Any = pd.Series(index) if as_series else index
+        aware: Any = pd.Series(index.tz_localize("UTC")) if as_series else index.tz_localize("UTC")
+        said = ["Timestamps are not in ascending order", "Found 1 gaps larger than 24 hours"]
+        assert validate_timestamps(stamps) == said
+        assert validate_timestamps(stamps, check_order=False, check_gaps=False) == []
+        assert validate_timestamps(stamps, max_gap_hours=200)[1:] == []
+        assert validate_timestamps(aware)[0] == "Timestamps must be timezone-naive"
+        assert validate_timestamps(aware, timezone_aware=True) == said
+        assert (
+            validate_timestamps(stamps, timezone_aware=True)[0]
+            == "Timestamps must be timezone-aware"
+        )
+
+    def test_weekends_are_no_gaps(self) -> None:
+        assert validate_timestamps(stock_days().index) == []
+        assert validate_data_gaps(stock_days().index, "1d") == []
+
+    @pytest.mark.parametrize(
+        "columns, said",
+        [
+            ({"low": -1.0}, "Column 'low' has 30 negative prices"),
+            ({"low": 1e-5}, "Column 'low' has 30 prices below 0.0001"),
+            ({"high": 2e6}, "Column 'high' has 30 prices above 1e+06"),
+            ({"low": 10.5}, "Found 30 rows that break 0 < low <= open, close <= high"),
+            ({"close": [10.0] * 29 + [4.9], "low": 1.0}, "Found 1 price changes > 50%"),
+        ],
+    )
+    def test_prices(self, columns: dict[str, Any], said: str) -> None:
+        assert said in validate_price_consistency(frame(**columns))
+
+    def test_rounding_noise_is_no_error(self) -> None:
+        assert validate_price_consistency(frame(high=11.0 * (1 - 1e-9))) == []
+
+    def test_incomplete_rows_are_not_called_broken(self) -> None:
+        df = frame()
+        df.iloc[3, 1] = np.nan
+        assert validate_price_consistency(df) == []
+
+    @pytest.mark.parametrize(
+        "volumes, said",
+        [
+            ([1.0, 0.0, np.nan], []),
+            ([1.0, -1.0], ["Volume data has 1 negative values"]),
+            ([1.0, 2e15], ["Volume data has 1 values above 1e+15"]),
+            ([0.0, 0.0], ["All volume values are zero"]),
+            ([], []),
+        ],
+    )
+    def test_volumes(self, volumes: list[float], said: list[str]) -> None:
+        assert validate_volume_data(pd.Series(volumes, dtype=float)) == said
+
+    def test_steps_that_do_not_match_the_interval(self) -> None:
+        index = frame(10).index
+        assert validate_data_gaps(index, "1h") == []
+        assert validate_data_gaps(pd.Series(index), "1h") == []
+        assert validate_data_gaps(index.delete(4), "1h") == [
+            "Found 1 gaps that do not match the interval 1h"
+        ]
+        assert validate_data_gaps(index.delete(4), "1h", tolerance_minutes=60) == []
+        assert len(validate_data_gaps(index, "5m")) == 1
+        assert validate_data_gaps(index[:1], "1h") == []
+        assert validate_data_gaps(index, "hourly") == ["Invalid interval format: hourly"]
+
+    @pytest.mark.parametrize("freq, interval", [("W-MON", "1w"), ("MS", "1M")])
+    def test_long_intervals_match(self, freq: str, interval: str) -> None:
+        index = frame(24, freq=freq).index
+        assert validate_data_gaps(index, interval) == []
+        assert len(validate_data_gaps(index.delete(5), interval)) == 1
+
+    @pytest.mark.parametrize(
+        "text, minutes",
+        [("1m", 1), ("5m", 5), ("1h", 60), ("60m", 60), ("1d", 1440), ("1w", 10080), ("1M", 43200),
+         ("1mo", 43200), ("x", None), ("", None), ("0m", None), ("m", None)],
+    )  # fmt: skip
+    def test_intervals(self, text: str, minutes: int | None) -> None:
+        assert parse_interval_to_minutes(text) == minutes
+
+
+class TestScore:
+    def test_a_good_frame(self) -> None:
+        assert get_data_quality_score(frame()) == {
+            "is_valid": True, "quality_score": 1.0, "completeness": 1.0, "consistency_score": 1.0,
+            "total_rows": 30, "missing_cells": 0, "errors": [], "error_count": 0,
+        }  # fmt: skip
+
+    def test_it_is_computed(self) -> None:
+        df = frame(20, high=[12.0] * 15 + [1.0] * 5).drop(columns="volume")
+        score = get_data_quality_score(df)
+        assert score["missing_cells"] == 20
+        assert score["completeness"] == pytest.approx(5 / 6)
+        assert score["consistency_score"] == 0.75
+        assert score["quality_score"] == pytest.approx((5 / 6 + 0.75) / 2)
+        assert score["error_count"] == len(score["errors"]) == 2
+        assert not score["is_valid"]
+
+    def test_duplicates_cost(self) -> None:
+        df = frame(10)
+        assert get_data_quality_score(pd.concat([df, df]))["consistency_score"] == 0.5
+
+    def test_an_empty_frame(self) -> None:
+        score = get_data_quality_score(frame(0))
+        assert (score["quality_score"], score["is_valid"]) == (0.0, False)
+
+
+class TestResult:
+    def test_its_documented_fields(self) -> None:
+        assert [f.name for f in fields(ValidationResult)] == [
+            "is_valid", "errors", "quality_score", "gaps", "duplicates", "missing_columns",
+            "data_types_valid", "logical_consistency",
+        ]  # fmt: skip
+        assert ValidationResult(True, [], 1.0, 0, 0, [], True, True).is_valid
+
+    def test_of_a_good_frame(self) -> None:
+        for df, interval in ((frame(), "1h"), (frame(), None), (stock_days(), "1d")):
+            result = ValidationResult.of(df, interval=interval)
+            assert result == ValidationResult(True, [], 1.0, 0, 0, [], True, True)
+
+    def test_of_an_odd_frame(self) -> None:
+        df = frame(20, high=1.0).drop(columns="volume")
+        df["open"] = df["open"].astype(str)
+        df = pd.concat([df.drop(df.index[4:6]), df.iloc[[-1]]])
+        result = ValidationResult.of(df, interval="1h")
+        assert not result.is_valid
+        assert (result.gaps, result.duplicates, result.missing_columns) == (1, 1, ["volume"])
+        assert not result.data_types_valid
+        assert not result.logical_consistency
+        assert 0 < result.quality_score < 0.5
+
+    def test_of_a_frame_without_times(self) -> None:
+        result = ValidationResult.of(frame().reset_index(drop=True))
+        assert not result.data_types_valid
+        assert result.missing_columns == ["timestamp"]
+
+
+@needs_reference
+@pytest.mark.parametrize(
+    "name, interval, valid",
+    [
+        ("AAPL-1d-2004-2018-yahoo.csv.gz", "1d", True),
+        ("ORCL-1d-1995-2014-yahoo.csv.gz", "1d", True),
+        ("SPY-1h-2013-2021-raw.csv.gz", "1h", True),
+        ("ETHBTC-5m-freqtrade.csv.gz", "5m", True),
+        ("BTCUSDT-1d-2019-binance.csv.gz", "1d", False),
+    ],
+)
+def test_real_series(name: str, interval: str, valid: bool) -> None:
+    df = pd.read_csv(reference("market", name), index_col=0, parse_dates=True).tz_localize(None)
+    told, errors = validate_ohlcv_data(df, interval=interval)
+    assert told == valid, errors
+    assert (get_data_quality_score(df)["quality_score"] == 1.0) == valid
