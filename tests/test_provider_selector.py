@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +119,11 @@ class TestMaking:
         with pytest.raises(RulesError, match="did you mean crypto"):
             selector.rules = {"cryptoo": {}}
 
+    def test_changes_in_place_reach_nobody_else(self, selector: ProviderSelector) -> None:
+        selector.rules["crypto"]["primary"] = "yahoo"
+        assert ProviderSelector().rules["crypto"]["primary"] == "binance"
+        assert selector.get_best_provider("BTCUSDT", "1d") == "binance"
+
 
 class TestRouting:
     def test_documented_calls(self, selector: ProviderSelector) -> None:
@@ -166,7 +172,7 @@ class TestRouting:
 
 class TestInstruments:
     def test_ambiguity_names_the_candidates(self, selector: ProviderSelector) -> None:
-        with pytest.raises(BadSymbolError, match="SOLUSDT, SOL-USD, SOL.US") as caught:
+        with pytest.raises(BadSymbolError, match=r"SOLUSDT, SOL-USD, SOL\.US") as caught:
             selector.instrument("SOL")
         assert caught.value.symbol == "SOL"
 
@@ -260,14 +266,22 @@ class TestDownloaders:
         assert Vendor.capabilities.settle_ms == 120_000, "the class keeps its own"
 
     def test_many_threads_make_one(self, selector: ProviderSelector, factory: Factory) -> None:
-        barrier = threading.Barrier(8)
+        second = threading.Event()
         found: list[object] = []
+        create = factory.create_downloader
 
-        def ask() -> None:
-            barrier.wait(timeout=5)
-            found.append(selector._initialize_downloader("yahoo"))
+        def slowly(code: str, **arguments: Any) -> object | None:
+            made = create(code, **arguments)
+            if len(factory.calls) > 1:
+                second.set()
+            second.wait(timeout=0.2)  # time enough for another thread to come in between
+            return made
 
-        threads = [threading.Thread(target=ask) for _ in range(8)]
+        factory.create_downloader = slowly  # type: ignore[method-assign]
+        threads = [
+            threading.Thread(target=lambda: found.append(selector._initialize_downloader("yahoo")))
+            for _ in range(8)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -389,8 +403,10 @@ class TestFundamentals:
         "symbol, kind, exchange",
         [("AAPL", "stock", "NASDAQ"), ("MSFT", "stock", "NASDAQ"), ("GOOGL", "stock", "NASDAQ"),
          ("AMZN", "stock", "NASDAQ"), ("TSLA", "stock", "NASDAQ"), ("JPM", "stock", "NYSE"),
-         ("BAC", "stock", "NYSE"), ("WFC", "stock", "NYSE"), ("JNJ", "stock", "NYSE"), ("PG", "stock", "NYSE"),
-         ("BRK.B", "stock", "NYSE"), ("QQQ", "etf", "NASDAQ"), ("SPY", "etf", "ARCA"), ("PLD", "reit", "NYSE"),
+         ("BAC", "stock", "NYSE"), ("WFC", "stock", "NYSE"), ("JNJ", "stock", "NYSE"),
+         ("PG", "stock", "NYSE"),
+         ("BRK.B", "stock", "NYSE"), ("QQQ", "etf", "NASDAQ"), ("SPY", "etf", "ARCA"),
+         ("PLD", "reit", "NYSE"),
          ("ZZZZ.NYSE", "stock", "NYSE"), ("VANGUARD_ETF", "etf", "US"), ("REALTY_REIT", "reit", "US")],
     )  # fmt: skip
     def test_at_home(
@@ -466,18 +482,11 @@ class TestSingleton:
         assert held.wait(timeout=5)
         child = os.fork()
         if child == 0:
-            answered: list[bool] = []
-
-            def ask() -> None:
-                mine = get_provider_selector()
-                answered.append(
-                    mine is not parent and parent._initialize_downloader("yahoo") is not None
-                )
-
-            asking = threading.Thread(target=ask, daemon=True)
-            asking.start()
-            asking.join(timeout=5)
-            os._exit(0 if answered == [True] else 1)
+            # In the main thread: a new one might be taken for the lock's owner by its recycled id.
+            signal.alarm(5)
+            mine = get_provider_selector()
+            made = parent._initialize_downloader("yahoo")
+            os._exit(0 if mine is not parent and made is not None else 1)
         status = os.waitpid(child, 0)[1]
         done.set()
         holder.join(timeout=5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 import warnings
@@ -104,7 +105,8 @@ class ProviderSelector:
 
     def _use(self, rules: Rules) -> None:
         self._rules = rules
-        self._plain = dict(rules.plain)
+        # A copy: the packaged rules are shared by the whole process, and users write into dicts.
+        self._plain = copy.deepcopy(dict(rules.plain))
         tables = rules.classification
         self._classified = lru_cache(_REMEMBERED)(lambda symbol: classify(symbol, tables))
 
@@ -295,4 +297,4 @@ def _after_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    pass
+    os.register_at_fork(after_in_child=_after_fork)

@@ -13,6 +13,7 @@ from .config.rules_file import load_rules
 from .config.settings import load_settings
 from .model.capabilities import Limits
 from .model.instant import HOUR_MS
+from .model.rules import Failover
 from .model.settings import Settings
 from .net.forks import renew_after_fork
 from .net.http import HttpTransport
@@ -37,24 +38,38 @@ class Network:
         clock: waits and measures for all senders.
         overrides: limits that the user set, by vendor.
         retry: how often and how long a vendor is asked again.
+        modes: vendor to ``http``, ``sdk`` or ``auto``: what carries its requests.
         on_attempt: told of every HTTP attempt.
     """
 
     def __init__(
         self, clock: Clock, overrides: Mapping[str, Limits] | None = None,
-        retry: RetryPolicy | None = None, on_attempt: Hook | None = None,
+        retry: RetryPolicy | None = None, modes: Mapping[str, str] | None = None,
+        on_attempt: Hook | None = None,
     ) -> None:  # fmt: skip
         self._clock = clock
         self._retry = retry
+        self._modes = modes or {}
         self._on_attempt = on_attempt
         self._transport = HttpTransport()
         self.limiters = Limiters(clock, overrides)
 
     def sender(self, vendor: str) -> Sender:
-        """Return a sender at the pace of ``vendor``; all senders share the connections."""
-        return Sender(
-            self._transport, self.limiter(vendor), self._clock, self._retry, self._on_attempt
-        )
+        """Return a sender at the pace of ``vendor``; all senders share the connections.
+
+        Raises:
+            MissingExtraError: the rules want the vendor's own package, which is not installed.
+        """
+        from .downloader.registry import downloader_class
+        from .net.carriers import choose_transport
+
+        declared = downloader_class(vendor)
+        transport = choose_transport(
+            self._modes.get(vendor, "auto"), declared.sdk_carrier,
+            preferred=declared.prefers_sdk, plain=self._transport,
+        )  # fmt: skip
+        limiter = self.limiter(vendor)
+        return Sender(transport, limiter, self._clock, self._retry, self._on_attempt)
 
     def limiter(self, vendor: str) -> VendorLimiter:
         """Return the limiter that all senders to ``vendor`` share."""
@@ -107,14 +122,24 @@ def build(
     ticking = clock or SystemClock()
     rules = load_rules(settings.rules_path)
     said = {name: vendor.rate_limits for name, vendor in rules.providers.items()}
-    network = Network(ticking, limits_of(said, settings.rate_limits), retry)
+    modes = {name: vendor.transport for name, vendor in rules.providers.items()}
+    limits = limits_of(said, settings.rate_limits)
+    network = Network(ticking, limits, retry or retry_of(rules.failover), modes)
     selector = ProviderSelector(settings=settings, make_sender=network.sender)
     cache = UnifiedCache(settings.cache_dir, settings.max_size_gb, clock=ticking)
     expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
     asking = Asking(selector, ticking)
-    bars = BarsService(cache.store, selector, ticking, expiry)
+    bars = BarsService(cache.store, selector, ticking, expiry, rules.validation)
     batch = BatchService(asking, bars)
     return Services(settings, ticking, network, cache, selector, asking, bars, batch)
+
+
+def retry_of(said: Failover) -> RetryPolicy:
+    """Turn what the rules say about asking again into a policy."""
+    return RetryPolicy(
+        attempts=max(1, said.max_retries), first_s=said.retry_delay,
+        doubling=said.exponential_backoff,
+    )  # fmt: skip
 
 
 def limits_of(*layers: Mapping[str, Mapping[str, float]]) -> dict[str, Limits]:

@@ -96,10 +96,9 @@ def test_nothing_shows_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert repr(credentials) == "Credentials(FMP_API_KEY=set, TIINGO_API_KEY=not set)"
     assert KEY not in f"{credentials} {credentials!r} {vars(credentials)}"
     assert KEY.encode() not in pickle.dumps(credentials)
-    try:
+    with pytest.raises(KeyError) as caught:
         credentials["TIINGO_API_KEY"]
-    except KeyError as exc:
-        assert KEY not in "".join(traceback.format_exception(exc))
+    assert KEY not in "".join(traceback.format_exception(caught.value))
 
 
 class TestVendors:
@@ -140,7 +139,7 @@ class TestPrivateModule:
         module = ModuleType("config.donotshare.donotshare")
         for name in ("config", "config.donotshare"):
             package = ModuleType(name)
-            package.__path__ = []  # type: ignore[attr-defined]
+            package.__path__ = []
             monkeypatch.setitem(sys.modules, name, package)
         monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setattr(donotshare, "_module", lambda: module)
@@ -172,7 +171,7 @@ class TestPrivateModule:
             raise ModuleNotFoundError("no dotenv", name="dotenv")
 
         donotshare._module.cache_clear()
-        monkeypatch.setattr(donotshare.importlib, "import_module", broken)
+        monkeypatch.setattr("importlib.import_module", broken)
         assert donotshare.private_setting("FMP_API_KEY") == ""
         assert "cannot be imported: no module dotenv" in caplog.text
         donotshare._module.cache_clear()

@@ -6,7 +6,6 @@ from types import ModuleType
 
 import pytest
 
-from src.data.config import rules_file
 from src.data.config.rules_file import load_rules, packaged_bytes, packaged_rules, rules_of
 from src.data.errors import ConfigError, RulesError
 from src.data.model.rules import Rules
@@ -68,35 +67,73 @@ class TestMistakes:
         [
             ("cryptoo: {primary: binance}", "cryptoo: unknown key: did you mean crypto?"),
             ("crypto: binance", "crypto: it is 'binance', keys are needed"),
-            ("crypto: {backup: yahoo}", "crypto.backup: it is 'yahoo', a list is needed: did you mean [yahoo]?"),
+            (
+                "crypto: {backup: yahoo}",
+                "crypto.backup: it is 'yahoo', a list is needed: did you mean [yahoo]?",
+            ),
             ("crypto: {primary: 5}", "crypto.primary: it is 5, which is no vendor"),
             ("crypto: {primary: }", "crypto.primary: it is empty, which is no vendor"),
             ("crypto: {timeframes: [1]}", "crypto.timeframes[0]: unknown timeframe 1"),
-            ("cache: {max_size_gb: -1}", "cache.max_size_gb: it is -1, a number of at least 0 is needed"),
+            (
+                "cache: {max_size_gb: -1}",
+                "cache.max_size_gb: it is -1, a number of at least 0 is needed",
+            ),
             ("cache: {max_size_gb: ten}", "it is 'ten', a number"),
             ("cache: {max_size_gb: true}", "it is True, a number"),
-            ("cache: {columnar: mapp}", "one of map, read, off is needed: did you mean map?"),
+            ("cache: {compression: gzipp}", "did you mean gzip?"),
+            ("cache: {enabled: false}", "cannot be switched off"),
+            ("validation: {check_duplicates: no}", "cannot be switched off"),
             ("cache: {enabled: 1}", "cache.enabled: it is 1, true or false is needed"),
             ("failover: {max_retries: 99}", "a number from 0 to 20 is needed"),
             ("validation: {min_quality_score: 1.5}", "a number from 0 to 1 is needed"),
-            ("providers: {nobody: {cost: free}}", "providers.nobody: it is 'nobody', which is no vendor"),
+            (
+                "providers: {nobody: {cost: free}}",
+                "providers.nobody: it is 'nobody', which is no vendor",
+            ),
             ("providers: {yahoo: {folder: x}}", "providers.yahoo.folder: unknown key"),
-            ("providers: {local: {colums: {}}}", "providers.local.colums: unknown key: did you mean columns?"),
-            ("providers: {local: {columns: {opn: x}}}", "columns.opn: unknown key: did you mean open?"),
+            (
+                "providers: {local: {colums: {}}}",
+                "providers.local.colums: unknown key: did you mean columns?",
+            ),
+            (
+                "providers: {local: {columns: {opn: x}}}",
+                "columns.opn: unknown key: did you mean open?",
+            ),
             ("providers: {yahoo: {transport: htp}}", "did you mean http?"),
             ("providers: {yahoo: {base_url: ftp://h}}", "an address https://... is needed"),
             ("providers: {yahoo: {base_url: nonsense}}", "an address https://... is needed"),
-            ("providers: {yahoo: {base_url: 'http://mirror.example'}}", "http:// is for this machine only"),
-            ("providers: {binance: {ws_url: 'ws://mirror.example'}}", "did you mean wss://mirror.example?"),
-            ("providers: {yahoo: {rate_limits: {per_minute: 5}}}", "rate_limits.per_minute: unknown key"),
+            (
+                "providers: {yahoo: {base_url: 'http://mirror.example'}}",
+                "http:// is for this machine only",
+            ),
+            (
+                "providers: {binance: {ws_url: 'ws://mirror.example'}}",
+                "did you mean wss://mirror.example?",
+            ),
+            (
+                "providers: {yahoo: {rate_limits: {per_minute: 5}}}",
+                "rate_limits.per_minute: unknown key",
+            ),
             ("live_feeds: {binance: {polling_interval: 0}}", "a number of at least 1 is needed"),
-            ("symbol_classification: {crypto: {patterns: ['(']}}", "which is no regular expression"),
+            (
+                "symbol_classification: {crypto: {patterns: ['(']}}",
+                "which is no regular expression",
+            ),
             ("symbol_classification: {symbols: {SOL: {calendar: XNYS}}}", "asset_class is missing"),
-            ("symbol_classification: {symbols: {SOL: BTC}}", "symbols.SOL: the symbol 'BTC' is ambiguous"),
+            (
+                "symbol_classification: {symbols: {SOL: BTC}}",
+                "symbols.SOL: the symbol 'BTC' is ambiguous",
+            ),
             ("symbol_classification: {symbols: {SOL: 7}}", "symbols.SOL: it is 7, keys are needed"),
             ("symbol_classification: {symbols: {'ES 1!': SPY}}", "contains ' '"),
-            ("symbol_classification: {stock: {exchange_suffixes: {L: x}}}", "begins with a dot: did you mean .L?"),
-            ("symbol_classification: {stock: {exchange_suffixes: {.Q: {same_as: .QQ}}}}", ".QQ is no suffix of its own"),
+            (
+                "symbol_classification: {stock: {exchange_suffixes: {L: x}}}",
+                "begins with a dot: did you mean .L?",
+            ),
+            (
+                "symbol_classification: {stock: {exchange_suffixes: {.Q: {same_as: .QQ}}}}",
+                ".QQ is no suffix of its own",
+            ),
             ("symbol_classification: {index: {venues: {^X: .LX}}}", ".LX is no known suffix"),
             ("symbol_classification: {stocks: {}}", "did you mean stock?"),
             ("version: 2", "version: it is 2, a number from 1 to 1 is needed"),
@@ -195,6 +232,51 @@ class TestOverlay:
         assert rules.classification.exchanges[".L"].calendar == "XLON", "the rest stays"
         assert rules.classification.exchanges[".NG"].calendar == "24/5"
 
+    def test_a_changed_file_is_read_again(self, user_file: Path) -> None:
+        assert load(user_file, "cache: {max_size_gb: 1}\n").cache.max_size_gb == 1
+        assert load(user_file, "cache: {max_size_gb: 2}\n").cache.max_size_gb == 2
+
+    def test_a_file_of_older_days_loads(self, user_file: Path) -> None:
+        rules = load(
+            user_file,
+            """
+            symbol_classification:
+              crypto:
+                patterns: ["^[A-Z]{2,10}USDT$"]
+                suffixes: [USDT, USDC, BTC, USD]
+                known_assets: [BTC, ETH, 1INCH]
+              stock:
+                patterns: ["^[A-Z]{2,5}$", "^[A-Z]{1,4}\\\\.[A-Z]$"]
+                exchange_suffixes: {".L": "London Stock Exchange", ".NBO": "Nairobi"}
+            stock_weekly_monthly:
+              primary: tiingo
+              backup: [yahoo, fmp]
+              timeframes: [1w, 1M]
+              description: "Long-term"
+            providers:
+              alpaca:
+                name: "Alpaca Markets"
+                type: "stock"
+                rate_limits: {requests_per_minute: 200, requests_per_day: null}
+                cost: "free"
+                data_quality: 5
+                reliability: 5
+                coverage: "excellent"
+                api_key_required: true
+                api_key_env: "ALPACA_API_KEY"
+                secret_key_env: "ALPACA_SECRET_KEY"
+            live_feeds:
+              coingecko: {class: CoinGeckoLiveDataFeed, websocket: false, polling_interval: 300,
+                          supported_timeframes: [1d]}
+            failover: {enabled: true, max_retries: 3, retry_delay: 1.0, exponential_backoff: true}
+            cache: {enabled: true, default_ttl_hours: 24, max_size_gb: 10.0, compression: "gzip"}
+            validation: {enabled: true, min_quality_score: 0.8, check_gaps: true, check_duplicates: true}
+            """,
+        )
+        assert vendors(rules, "stock", "1w") == ("tiingo", "yahoo", "fmp")
+        assert rules.provider("alpaca").api_key_required
+        assert rules.classification.assets == {"BTC", "ETH", "1INCH"}
+
     def test_settings_of_vendors(self, user_file: Path) -> None:
         rules = load(
             user_file,
@@ -265,8 +347,8 @@ class TestPackaged:
             asked.append(name)
             return ModuleType(name)
 
+        monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
         monkeypatch.setattr(importlib, "import_module", fake)
-        monkeypatch.setattr(rules_file.resources, "files", lambda _: tmp_path)
         assert packaged_bytes() == b"crypto: {primary: binance}\n"
         assert asked == ["src.data.default_config"]
 

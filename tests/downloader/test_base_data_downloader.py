@@ -37,7 +37,9 @@ class Legacy(BaseDataDownloader):
     def get_supported_intervals(self) -> list[str]:
         return ["1d"]
 
-    def get_ohlcv(self, symbol: str, interval: str, start_date: Any, end_date: Any, **_: Any) -> Any:
+    def get_ohlcv(
+        self, symbol: str, interval: str, start_date: Any, end_date: Any, **_: Any
+    ) -> Any:
         return pd.DataFrame({"close": [1.0]})
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -148,7 +149,9 @@ def test_how_long_a_ban_lasts() -> None:
     by_header = vendor.classify(answer(banned, 418, retry_after="120"))
     by_text = vendor.classify(answer(banned, 418, date="Sun, 17 Jun 2018 17:20:00 GMT"))
     unknown = vendor.classify(answer(banned, 418))
-    waits = [e.retry_after for e in (by_header, by_text, unknown) if isinstance(e, RateLimitedError)]
+    waits = [
+        e.retry_after for e in (by_header, by_text, unknown) if isinstance(e, RateLimitedError)
+    ]
     assert waits == [120, pytest.approx(50.872), None]
 
 
@@ -176,7 +179,7 @@ def test_recorded_bars(name: str) -> None:
     bars = page.bars
     assert len(bars) == len(recording["body"]) == count
     assert bars[0].stamp_ms == parse_iso(first)
-    assert {b.stamp_ms - a.stamp_ms for a, b in zip(bars, bars[1:], strict=False)} == {step}
+    assert {b.stamp_ms - a.stamp_ms for a, b in pairwise(bars)} == {step}
     for bar, raw in zip(bars, recording["body"], strict=True):
         assert bar[1:6] == tuple(float(text) for text in raw[1:6])
         assert bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high
@@ -206,7 +209,9 @@ def test_two_recorded_pages_join_without_overlap() -> None:
         recording, _ = recorded("binance", f"klines-spot-BTCUSDT-1h-{name}-of-2-limit1000")
         pages.append(recording["body"])
     full = [*([pages[0][0]] * 700), *pages[0]]  # the recording kept the last 300 of 1000 rows
-    vendor, transport = binance(*(HttpResponse(200, {}, json.dumps(b).encode()) for b in (full, pages[1])))
+    vendor, transport = binance(
+        *(HttpResponse(200, {}, json.dumps(b).encode()) for b in (full, pages[1]))
+    )
     got = vendor.fetch(query("1h", 1588280400000, 1593572400000))
     stamps = got.table.stamps[700:]
     assert transport.asked[1].params["startTime"] == pages[0][-1][0] + 1

@@ -15,7 +15,9 @@ FOLDER = Path(next(iter(package.__path__)))
 
 
 def test_the_folder_is_the_registry() -> None:
-    there = {p.name.removesuffix("_data_downloader.py") for p in FOLDER.glob("*_data_downloader.py")}
+    there = {
+        p.name.removesuffix("_data_downloader.py") for p in FOLDER.glob("*_data_downloader.py")
+    }
     assert there - {"base"} == set(REGISTRY)
 
 
@@ -69,3 +71,12 @@ def test_info_lists() -> None:
     }
     assert set(DataDownloaderFactory.get_supported_providers()) >= {"bnc", "binance", "yf"}
     assert DataDownloaderFactory.get_spec("yf").canonical == "yahoo"
+
+
+def test_every_vendor_can_be_imported_from_the_package() -> None:
+    for name in REGISTRY:
+        cls = downloader_class(name)
+        assert getattr(package, cls.__name__) is cls
+        assert cls.__name__ in package.__all__
+    with pytest.raises(AttributeError, match="NobodyDataDownloader"):
+        package.__getattr__("NobodyDataDownloader")

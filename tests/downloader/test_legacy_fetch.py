@@ -24,7 +24,7 @@ ASKED = query("1h", "2024-01-01T00:00:00Z", "2024-01-01T03:00:00Z")
 
 
 def frame(**columns: Any) -> pd.DataFrame:
-    prices = dict.fromkeys(("open", "high", "low", "close", "volume"), [1.0, 2.0, 3.0])
+    prices = {n: [1.0, 2.0, 3.0] for n in ("open", "high", "low", "close", "volume")}
     return pd.DataFrame(prices | columns)
 
 

@@ -125,7 +125,9 @@ def test_the_request_for_days_holds_every_label_of_its_dates(zone: str, label: s
     assert stamps(answered, asked) == [parse_iso("2024-01-02")]
 
 
-@pytest.mark.parametrize("label, theirs", [("1h", "1h"), ("90m", "90m"), ("1w", "1wk"), ("1M", "1mo")])
+@pytest.mark.parametrize(
+    "label, theirs", [("1h", "1h"), ("90m", "90m"), ("1w", "1wk"), ("1M", "1mo")]
+)
 def test_timeframes_in_their_spelling(label: str, theirs: str) -> None:
     vendor, _ = yahoo()
     assert vendor.bars_request(query(label, 0, DAY_MS, AAPL), None).params["interval"] == theirs
@@ -228,7 +230,9 @@ def test_adjusted_closes_come_with_days() -> None:
     answered = chart([OPEN, OPEN + 86400])
     payload = answered.json()
     payload["chart"]["result"][0]["indicators"]["adjclose"] = adjusted["adjclose"]
-    bars = yahoo()[0].parse_bars(answer(payload), query("1d", "2024-01-02", "2024-01-04", AAPL)).bars
+    bars = (
+        yahoo()[0].parse_bars(answer(payload), query("1d", "2024-01-02", "2024-01-04", AAPL)).bars
+    )
     assert bars[0].adj_close == 9.5
     assert math.isnan(bars[1].adj_close)
 
@@ -255,7 +259,14 @@ def test_actions_alone_are_one_chart_of_days() -> None:
     vendor, transport = yahoo(chart([OPEN], events=events))
     span = Span(day_ms(date(2024, 1, 2)), day_ms(date(2024, 1, 3)))
     assert vendor.fetch_actions(AAPL, span, NOW_MS) == [
-        Action(date(2024, 1, 2), "dividend", OPEN * 1000, amount=0.24, source="yahoo", fetched_at=NOW_MS)
+        Action(
+            date(2024, 1, 2),
+            "dividend",
+            OPEN * 1000,
+            amount=0.24,
+            source="yahoo",
+            fetched_at=NOW_MS,
+        )
     ]
     assert transport.asked[0].params["interval"] == "1d"
 
@@ -377,7 +388,11 @@ def test_the_recorded_split_and_dividend() -> None:
     split, dividend = yahoo()[0].parse_bars(response, whole("1d")).actions
     assert (split.type, split.ex_date, split.ratio) == ("split", date(2020, 8, 31), 4)
     assert split.ex_at == parse_iso("2020-08-31T13:30:00Z")
-    assert (dividend.type, dividend.ex_date, dividend.amount) == ("dividend", date(2020, 11, 6), 0.205)
+    assert (dividend.type, dividend.ex_date, dividend.amount) == (
+        "dividend",
+        date(2020, 11, 6),
+        0.205,
+    )
 
 
 @needs_reference

@@ -121,12 +121,15 @@ def test_a_body_of_exactly_the_cap_is_fine() -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["https://elsewhere.example/x?key=CANARY", "//elsewhere.example", "http://127.0.0.1:1/"]
+    "location",
+    ["https://elsewhere.example/x?key=CANARY", "//elsewhere.example", "http://127.0.0.1:1/"],
 )
 def test_another_host_is_not_followed(location: str) -> None:
-    with serving(lambda h: reply(h, b"", 302, Location=location)) as server:
-        with pytest.raises(ResponseFormatError, match="redirects to another host") as caught:
-            quick().send(HttpRequest(server.base, secret_headers={"X-Key": "CANARY"}))
+    with (
+        serving(lambda h: reply(h, b"", 302, Location=location)) as server,
+        pytest.raises(ResponseFormatError, match="redirects to another host") as caught,
+    ):
+        quick().send(HttpRequest(server.base, secret_headers={"X-Key": "CANARY"}))
     assert "CANARY" not in str(caught.value)
 
 
@@ -177,23 +180,24 @@ def test_a_truncated_answer_is_no_answer() -> None:
         h.wfile.write(b"[1, 2")
         h.close_connection = True
 
-    with serving(cut) as server:
-        with pytest.raises(UnavailableError, match="broke off"):
-            quick().send(HttpRequest(server.base))
+    with serving(cut) as server, pytest.raises(UnavailableError, match="broke off"):
+        quick().send(HttpRequest(server.base))
 
 
 def test_damaged_gzip_is_no_answer() -> None:
     damaged = b"\x1f\x8b\x08" + b"garbage" * 10
-    with serving(lambda h: reply(h, damaged, Content_Encoding="gzip")) as server:
-        with pytest.raises(UnavailableError, match="broke off"):
-            quick().send(HttpRequest(server.base))
+    with (
+        serving(lambda h: reply(h, damaged, Content_Encoding="gzip")) as server,
+        pytest.raises(UnavailableError, match="broke off"),
+    ):
+        quick().send(HttpRequest(server.base))
 
 
 def test_nobody_there() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-    with pytest.raises(UnavailableError, match="no connection to 127.0.0.1/x"):
+    with pytest.raises(UnavailableError, match=r"no connection to 127\.0\.0\.1/x"):
         quick().send(HttpRequest(f"http://127.0.0.1:{port}/x"))
 
 

@@ -37,7 +37,7 @@ def test_it_refuses_at_once_what_would_take_too_long() -> None:
 
 
 def test_a_refusal_spends_nothing() -> None:
-    one, clock = limiter(Limits(per_minute=3))
+    one, _ = limiter(Limits(per_minute=3))
     one.acquire(2, 0)
     with pytest.raises(RateLimitedError):
         one.acquire(2, 0)

@@ -91,6 +91,12 @@ def test_the_turn_of_an_era_loses_and_doubles_nothing() -> None:
     assert days == ["2009-12-30", "2009-12-31", "2010-01-04", "2010-01-05"]
 
 
+def test_two_years_around_the_turn_of_an_era() -> None:
+    days = [s.day for s in NEW_YORK.sessions(date(2009, 1, 1), date(2010, 12, 31))]
+    assert len(days) == 252 + 252
+    assert days == sorted(set(days))
+
+
 def test_lunch_is_a_break_of_the_session() -> None:
     assert TOKYO.sessions(date(2024, 11, 1), date(2024, 11, 5)) == [
         Session(date(2024, 11, 1), *span("2024-11-01T00:00", "2024-11-01T06:00"),
@@ -124,6 +130,14 @@ def test_before_its_records_every_weekday_trades_at_the_usual_times() -> None:
     ]
     new_year = [s.day.isoformat() for s in TOKYO.sessions(date(1996, 12, 31), date(1997, 1, 6))]
     assert new_year == ["1996-12-31", "1997-01-06"]
+
+
+def test_behind_its_records_every_weekday_trades() -> None:
+    # Shanghai's holidays are announced a year ahead; this week of 2029 has none either way.
+    shanghai = calendar_for(Instrument("600519.SS", "stock", "XSHG", "Asia/Shanghai"))
+    days = [s.day.day for s in shanghai.sessions(date(2029, 6, 3), date(2029, 6, 9))]
+    assert days == [4, 5, 6, 7, 8]
+    assert hours(shanghai, "2029-06-04") == "01:30-07:00"
 
 
 def test_a_calendar_the_library_cannot_build_is_weekdays() -> None:

@@ -28,7 +28,10 @@ def test_more_than_the_capacity_can_still_be_sent_alone() -> None:
 def test_limits_become_windows() -> None:
     assert windows_of(Limits()) == []
     assert windows_of(Limits(per_minute=60)) == [Window(60, 60)]
-    assert windows_of(Limits(per_second=10, burst=5, per_day=9)) == [Window(0.5, 5), Window(86400, 9)]
+    assert windows_of(Limits(per_second=10, burst=5, per_day=9)) == [
+        Window(0.5, 5),
+        Window(86400, 9),
+    ]
     assert windows_of(Limits(per_second=0.5, burst=0)) == [Window(2, 1)]
 
 

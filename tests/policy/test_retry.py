@@ -22,7 +22,10 @@ def test_waits_double(attempt: int, wait: float) -> None:
 
 
 def test_waits_stop_growing_at_the_cap() -> None:
-    assert RetryPolicy(attempts=99, cap_s=5, budget_s=99).next_wait(UnavailableError("x"), 50, 0, 0) == 5
+    assert (
+        RetryPolicy(attempts=99, cap_s=5, budget_s=99).next_wait(UnavailableError("x"), 50, 0, 0)
+        == 5
+    )
     assert POLICY.backoff(5000, 0) == 5
 
 

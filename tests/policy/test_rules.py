@@ -120,7 +120,8 @@ class TestOverlay:
 class TestVendors:
     @pytest.mark.parametrize(
         "name, canonical",
-        [("yf", "yahoo"), ("YFinance", "yahoo"), (" yahoo ", "yahoo"), ("bnc", "binance"), ("td", "twelvedata"),
+        [("yf", "yahoo"), ("YFinance", "yahoo"), (" yahoo ", "yahoo"), ("bnc", "binance"),
+         ("td", "twelvedata"),
          ("financial_modeling_prep", "fmp"), ("nobody", None), ("", None)],
     )  # fmt: skip
     def test_names(self, name: str, canonical: str | None) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import pytest
 
 from src.data.errors import BadRangeError
-from src.data.model.instant import iso, parse_iso
+from src.data.model.instant import HOUR_MS, iso, parse_iso
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.policy.calendar import first_unclosed
+from src.data.policy.sessions import SessionCalendar, SessionTable
 from tests.policy.market import (
     BOMBAY,
     CHICAGO,
@@ -19,9 +23,11 @@ from tests.policy.market import (
     closes,
     opens,
     settles,
+    shown,
     span,
 )
 
+MONDAY_AND_TUESDAY = (parse_iso("2024-06-10"), parse_iso("2024-06-11"))
 MINUTE, HOUR, DAY = Timeframe(1, "m"), Timeframe(1, "h"), Timeframe(1, "d")
 
 
@@ -266,3 +272,16 @@ def test_there_is_an_end_to_time() -> None:
         NEW_YORK.back(DAY, parse_iso("2025-01-06"), 40_000)
     with pytest.raises(BadRangeError, match="positive"):
         NEW_YORK.back(DAY, parse_iso("2025-01-06"), 0)
+
+
+# --- a market that nobody has ----------------------------------------------------------------
+
+
+def test_a_session_that_ends_on_the_utc_day_after_its_date() -> None:
+    # Honolulu, 12:00 to 18:00: 22:00 to 04:00 of the next day in UTC.
+    rows = [(day, day + 22 * HOUR_MS, day + 28 * HOUR_MS) for day in MONDAY_AND_TUESDAY]
+    table = SessionTable.of((day, start, end, end, end) for day, start, end in rows)
+    honolulu = SessionCalendar("XHNL", lambda: ZoneInfo("Pacific/Honolulu"), table.dated)
+    running = parse_iso("2024-06-11T03:00")
+    assert shown([first_unclosed(honolulu, DAY, running)]) == ["2024-06-10T00:00"]
+    assert shown([first_unclosed(honolulu, DAY, running + HOUR_MS)]) == ["2024-06-11T00:00"]

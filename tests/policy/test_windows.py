@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +40,7 @@ def test_windows_cover_the_span_exactly_once(start: int, length: int, bars: int,
     cut = windows(span, HOUR, bars=bars, days=days)
     assert cut[0].start == span.start
     assert cut[-1].end == span.end
-    assert all(a.end == b.start for a, b in zip(cut, cut[1:], strict=False))
+    assert all(a.end == b.start for a, b in pairwise(cut))
     assert not any(w.is_empty for w in cut)
     for window in cut:
         assert not bars or window.end - window.start <= bars * HOUR_MS

@@ -1,0 +1,1 @@
+"""Everything that is kept: bars in year files, and what is derived from them."""

@@ -172,6 +172,7 @@ class ActionStore:
         self._disk.make_folders(folder)
         with self._disk.lock(folder / ".lock", self._lock_timeout_s):
             sweep(self._disk, folder)
+            sweep(self._disk, folder / "_quarantine")
             try:
                 old = self.load(symbol)
             except CorruptEntryError:

@@ -136,16 +136,16 @@ def set_aside(lane: Lane, year: int, path: Path, *, make_room: bool) -> None:
             target = target.with_name(f"{sha256(content).hexdigest()[:16]}.{source.name}")
         if kept != content:
             link_or_copy(lane.disk, source, target)
-        lane.disk.fsync_dir(lane.paths.legacy)
+        lane.disk.sync_folder(lane.paths.legacy)
         if here and make_room:
-            lane.disk.unlink(source)
+            lane.disk.remove(source)
 
 
 def remove_elsewhere(lane: Lane, year: int, path: Path) -> None:
     """Drop the old name of a file that has been taken over, if it lay in another folder."""
     if path.parent != lane.paths.folder:
         for source in (path, path.with_name(f"{year:04d}.metadata.json")):
-            lane.disk.unlink(source)
+            lane.disk.remove(source)
 
 
 def _is_not_ours(content: bytes) -> bool:

@@ -37,7 +37,7 @@ def append(
     try:
         try:
             lane.disk.write(handle, b"".join(m.raw for m in members), before.size)
-            lane.disk.fdatasync(handle)
+            lane.disk.sync_data(handle)
         except BaseException:
             # What a failed sync left on the platter is unknown, and asking twice does not tell:
             # the next commit writes the file anew.

@@ -30,6 +30,8 @@ class Piece:
         state: ``final`` or ``provisional``.
         holes: parts of ``span`` the vendor had no bar for though one was expected; they stay
             missing.
+        keeps: whether stored bars of ``span`` that are not in ``table`` stay as they are, for
+            answers that do not claim to be whole.
     """
 
     table: BarTable
@@ -40,6 +42,7 @@ class Piece:
     basis: Basis
     state: Literal["final", "provisional"]
     holes: tuple[Span, ...] = ()
+    keeps: bool = False
 
     def check(self) -> None:
         """Check the promises above.

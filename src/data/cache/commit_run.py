@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..disk.atomic import sweep
 from ..errors import CorruptEntryError, FormatVersionError, KindMismatchError
 from ..model.coverage import Coverage, Covered
 from ..model.kind import Kind
@@ -52,7 +51,7 @@ class CommitRun:
         disk, paths = self.lane.disk, self.lane.paths
         disk.make_folders(paths.folder)
         with disk.lock(paths.lock, lock_timeout_s):
-            sweep(disk, paths.folder)
+            self.lane.sweep()
             self._look()
             kind = self._checked_kind()
             if not self.metas:
@@ -122,7 +121,7 @@ class CommitRun:
         """Sync the folders above a new series: another writer may just have made them."""
         symbol = self.lane.paths.folder.parent
         for folder in (symbol, symbol.parent, symbol.parent.parent):
-            self.lane.disk.fsync_dir(folder)
+            self.lane.disk.sync_folder(folder)
 
     def _long_empties(self) -> list[Covered]:
         """Take out of the parts the nothings of years that have no file and get none now."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..clock import Clock
-from ..disk.atomic import write_atomically
+from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
 from ..errors import FormatVersionError, StorageError
 from ..model.instant import DAY_MS, iso
@@ -51,6 +51,11 @@ class Lane:
     def most_rows(self) -> int:
         """Return how many bars a year of this timeframe can have at most."""
         return 366 * DAY_MS // (self.key.timeframe.step_ms or DAY_MS) + 1
+
+    def sweep(self) -> None:
+        """Remove temporary files of writers that died; under the lane's lock only."""
+        for folder in (self.paths.folder, self.paths.quarantine, self.paths.legacy):
+            sweep(self.disk, folder)
 
     # --- documents -------------------------------------------------------------------------
 

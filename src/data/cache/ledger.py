@@ -73,6 +73,13 @@ def _few_holes(piece: Piece) -> list[Piece]:
     return [_clipped(piece, Span(a, b)) for a, b in pairwise(edges)]
 
 
+def around(piece: Piece, stamps: Iterable[int]) -> list[Piece]:
+    """Cut a piece around stored bars that it lets be; those it has itself it replaces."""
+    mine = set(piece.table.stamps.tolist())
+    spared = [Span(stamp, stamp + 1) for stamp in stamps if stamp not in mine]
+    return [_clipped(piece, span) for span in subtract([piece.span], spared)]
+
+
 # --- coverage ------------------------------------------------------------------------------
 
 

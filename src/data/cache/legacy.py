@@ -20,21 +20,21 @@ import os
 import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import CorruptEntryError, ResponseFormatError, StorageError
 from ..model.bars import BarTable, Stamps, merge
 from ..model.coverage import Coverage, Covered
-from ..model.instant import DAY_MS, WEEK_MS, parse_iso, year_of
+from ..model.instant import DAY_MS, parse_iso
 from ..model.kind import Basis, Kind
 from ..model.series import SeriesKey
-from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..policy.quality import ordered
+from .stamps import runs, session_stamps
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,6 @@ FOLDER = "_legacy"
 SAMPLE_VENDORS = frozenset({"mock", "sample"})
 # A year of minutes is 31 MiB of text; nothing honest inflates to ten times that.
 _MOST_TEXT = 320 * 1024 * 1024
-_MONDAY = 4 * DAY_MS  # 1970-01-05
 _ANY_KIND = Kind(session="", anchor="")
 _UNKNOWN = Basis("unknown")
 
@@ -190,8 +189,8 @@ def read_legacy(disk: Reads, path: Path, timeframe: Timeframe) -> BarTable:
     """Read one year file of an older tool: ascending, unique, only bars of ``timeframe``.
 
     The time column is ``timestamp``, ``datetime`` or else the first; naive times mean UTC. Rows
-    without four prices, of another year, or whose stamp is none of our stamps, are left out and
-    so become holes.
+    that cannot be bars, of another year, or whose stamp is not certain, are left out and so
+    become holes.
 
     Raises:
         CorruptEntryError: the file is damaged, is no table of bars, or holds another timeframe.
@@ -224,7 +223,7 @@ def _inflate(raw: bytes) -> bytes:
 
 
 def _parse(text: bytes) -> BarTable:
-    """Read CSV text with a header into rows that have all four prices, ascending and unique."""
+    """Read CSV text with a header into rows whose prices can be a bar's, ascending and unique."""
     # Only old caches need the slow, tolerant parser: it is imported where it is used.
     import pandas as pd
 
@@ -239,8 +238,7 @@ def _parse(text: bytes) -> BarTable:
         raise ValueError("its first column holds numbers, not times")
     frame.index = pd.DatetimeIndex(pd.to_datetime(times, utc=True, format="ISO8601"))
     table = table_of(frame)
-    prices = np.vstack([table.open, table.high, table.low, table.close])
-    return merge(BarTable.empty(), table.take(np.isfinite(prices).all(axis=0)))
+    return merge(BarTable.empty(), table.take(ordered(table) & ~np.isinf(table.volume)))
 
 
 def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
@@ -253,24 +251,11 @@ def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
 
 
 def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
-    """Return the rows that carry one of our stamps, within ``year``.
-
-    Days of zones west of Greenwich may be stamped with their local midnight in UTC; the date is
-    the same and the time is cut off. East of it the date would differ: such rows are left out.
-    """
-    stamps = table.stamps
-    if not timeframe.is_intraday:
-        stamps = stamps - np.where(stamps % DAY_MS <= DAY_MS // 2, stamps % DAY_MS, 0)
-        table = BarTable(stamps, *table.values()[:5], table.adj_close)
-    days: NDArray[np.datetime64] = stamps.astype("M8[ms]")
-    fits = days.astype("M8[Y]").astype(np.int64) + 1970 == year
-    if not timeframe.is_intraday:
-        fits &= stamps % DAY_MS == 0
-    if timeframe.unit == "w":
-        fits &= stamps % WEEK_MS == _MONDAY
-    if timeframe.unit == "M":
-        fits &= days == days.astype("M8[M]").astype("M8[ms]")
-    return merge(BarTable.empty(), table.take(fits))
+    """Return the rows whose stamp is, or certainly means, one of ours, within ``year``."""
+    stamps, told = session_stamps(table.stamps, timeframe)
+    years = stamps.astype("M8[ms]").astype("M8[Y]").astype(np.int64) + 1970
+    stamped = replace(table, stamps=stamps).take(told & (years == year))
+    return merge(BarTable.empty(), stamped)
 
 
 # --- coverage ------------------------------------------------------------------------------
@@ -287,28 +272,3 @@ def legacy_coverage(table: BarTable, timeframe: Timeframe, about: LegacyYear) ->
         Covered(span, "final", about.vendor, _ANY_KIND, _UNKNOWN, about.fetched_at)
         for span in runs(table.stamps[:-1], timeframe)
     )
-
-
-def runs(stamps: Stamps, timeframe: Timeframe) -> list[Span]:
-    """Return the spans of bars that follow one another at exactly the nominal step."""
-    if not len(stamps):
-        return []
-    nexts = next_stamps(stamps, timeframe)
-    breaks = np.flatnonzero(stamps[1:] != nexts[:-1]) + 1
-    starts, ends = stamps[[0, *breaks]], nexts[[*(breaks - 1), -1]]
-    return [Span(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
-
-
-def next_stamps(stamps: Stamps, timeframe: Timeframe) -> Stamps:
-    """Return the nominal close of each bar: the stamp one step later, or the month's end."""
-    if timeframe.step_ms is not None:
-        return stamps + timeframe.step_ms
-    months = stamps.astype("M8[ms]").astype("M8[M]") + timeframe.count
-    return months.astype("M8[ms]").astype(np.int64)
-
-
-def years_of(table: BarTable) -> range:
-    """Return the years from the first to the last bar."""
-    if not len(table):
-        return range(0)
-    return range(year_of(int(table.stamps[0])), year_of(int(table.stamps[-1])) + 1)

@@ -12,11 +12,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import CorruptEntryError
+
 FORMAT = 1
 _KEY = "sha256"
 
 
-class DamagedError(Exception):
+class DamagedError(CorruptEntryError):
     """A document is not as it was written; stays inside the store."""
 
 

@@ -41,7 +41,7 @@ def keep_file(lane: Lane, source: Path, content: bytes, reason: str) -> None:
     target = _place(lane, source.name, content)
     if lane.disk.read_if_exists(target) != content:
         link_or_copy(lane.disk, source, target)
-    lane.disk.fsync_dir(target.parent)
+    lane.disk.sync_folder(target.parent)
     _say_why(lane, target, reason)
 
 

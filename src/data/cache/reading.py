@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ..disk.files import errno_of
-from ..errors import CorruptEntryError, LockTimeoutError, StorageError
+from ..errors import CorruptEntryError, StorageError
 from .lane import Lane
 from .metadata import DamagedError
 from .recovery import recover
-from .year_meta import YearMeta
+from .year_meta import YearMeta, YearState
 from .years import MismatchError, YearFile, open_year
 
 T = TypeVar("T")
@@ -22,10 +22,11 @@ _TRIES = 3
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def read_meta(lane: Lane, year: int, lock_timeout_s: float) -> YearMeta | None:
-    """Return the document of ``year`` without looking at the data.
+def read_state(lane: Lane, year: int, lock_timeout_s: float) -> YearState | None:
+    """Return what is known about ``year`` without looking at the data.
 
-    Where a file has no document, or a damaged one, it is recovered under the lock first.
+    Only where a rewrite is pending the data tell which state holds. Where a file has no document,
+    or a damaged one, it is recovered under the lock first.
 
     Raises:
         CorruptEntryError: that would be needed, and the cache is read-only.
@@ -38,7 +39,11 @@ def read_meta(lane: Lane, year: int, lock_timeout_s: float) -> YearMeta | None:
             raise MismatchError("there are data, and no metadata")
         return meta
 
-    return _patiently(lane, year, look, lock_timeout_s)
+    meta = _patiently(lane, year, look, lock_timeout_s)
+    if meta is None or meta.pending is None:
+        return meta and meta.state
+    file = read_year(lane, year, lock_timeout_s)
+    return file and file.state
 
 
 def read_year(lane: Lane, year: int, lock_timeout_s: float) -> YearFile | None:
@@ -65,8 +70,6 @@ def _patiently(lane: Lane, year: int, look: Callable[[], T], lock_timeout_s: flo
             return look() if recover(lane, year) is not None else None
     except (MismatchError, DamagedError) as exc:
         raise _damaged(lane, year, exc) from exc
-    except LockTimeoutError:
-        raise
     except StorageError as exc:
         if errno_of(exc) in _READ_ONLY:
             raise _damaged(lane, year, problem) from exc

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..disk.atomic import sweep, write_atomically
+from ..disk.atomic import write_atomically
 from ..errors import FormatVersionError
 from ..model.coverage import Coverage, Covered
 from ..model.span import gaps
@@ -72,7 +72,7 @@ def recover(lane: Lane, year: int) -> YearMeta | None:
 
     None means that nothing of ours is stored.
     """
-    sweep(lane.disk, lane.paths.folder)
+    lane.sweep()
     sweep_versions(lane, year)
     content = _made_durable(lane, year)
     meta = _meta_or_quarantine(lane, year, content)
@@ -95,8 +95,8 @@ def _made_durable(lane: Lane, year: int) -> bytes | None:
         return None
     handle = lane.disk.open_write(path)
     try:
-        lane.disk.fsync(handle)
-        lane.disk.fsync_dir(lane.paths.folder)
+        lane.disk.sync(handle)
+        lane.disk.sync_folder(lane.paths.folder)
         return lane.disk.read_at(handle, 0, lane.disk.fstat(handle).size)
     finally:
         lane.disk.close(handle)
@@ -113,7 +113,7 @@ def _meta_or_quarantine(lane: Lane, year: int, content: bytes | None) -> YearMet
             damaged = lane.disk.read_if_exists(path) or b""
             keep_bytes(lane, path.name, damaged, f"metadata: {exc}")
         if content is None:
-            lane.disk.unlink(path)
+            lane.disk.remove(path)
         return None
 
 
@@ -136,7 +136,7 @@ def _give_back(lane: Lane, year: int, meta: YearMeta | None) -> None:
     path = lane.paths.metadata(year)
     before = lane.disk.read_if_exists(lane.paths.legacy / path.name)
     if before is None:
-        lane.disk.unlink(path)
+        lane.disk.remove(path)
     else:
         write_atomically(lane.disk, path, before)
     lane.memory.forget(path)
@@ -192,7 +192,7 @@ def _cut(lane: Lane, year: int, size: int) -> None:
     handle = lane.disk.open_write(lane.paths.data(year))
     try:
         lane.disk.truncate(handle, size)
-        lane.disk.fsync(handle)
+        lane.disk.sync(handle)
     finally:
         lane.disk.close(handle)
 

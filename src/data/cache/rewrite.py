@@ -58,7 +58,7 @@ def rewrite(
     except BaseException:
         discard(lane.disk, temp)
         raise
-    lane.disk.fsync_dir(lane.paths.folder)
+    lane.disk.sync_folder(lane.paths.folder)
     done = meta.settled(state)
     lane.write_meta(year, done, durable=True)
     lane.tainted.discard((lane.key, year))
@@ -82,7 +82,7 @@ def keep(lane: Lane, year: int, generation: int) -> None:
             raise
         log.debug("%s %s: this file system keeps no older versions: %s", lane.key, year, exc)
     for _, path in versions(lane, year)[:-VERSIONS_KEPT]:
-        lane.disk.unlink(path)
+        lane.disk.remove(path)
 
 
 def versions(lane: Lane, year: int) -> list[tuple[int, Path]]:
@@ -101,4 +101,4 @@ def sweep_versions(lane: Lane, year: int) -> None:
     for _, path in versions(lane, year):
         state = lane.disk.stat(path)
         if current is not None and state is not None and state.inode == current.inode:
-            lane.disk.unlink(path)
+            lane.disk.remove(path)

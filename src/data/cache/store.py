@@ -7,7 +7,7 @@ survives a crash of the process or of the machine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..model.timeframe import Timeframe
 from . import quarantine
 from .actions import ActionBook, ActionStore, Asked
 from .adopt import OldYears
-from .clearing import clear_lane, clear_symbol
+from .clearing import clear_lane, clear_symbol, clear_years
 from .commit import Commit, Piece, SeriesView, Suspect
 from .commit_run import CommitRun
 from .lane import Lane
@@ -219,6 +219,16 @@ class BarStore:
                     clear_lane(self._lane(key), self._old, self._lock_timeout_s)
             if timeframe is None:
                 clear_symbol(self._disk, folder, self._lock_timeout_s)
+
+    def clear_years(self, key: SeriesKey, years: Iterable[int]) -> int:
+        """Remove single years of one series for good; return how many of them had bars.
+
+        Raises:
+            LockTimeoutError, StorageError: what was not removed yet is still whole.
+        """
+        lane = self._lane(key)
+        self._disk.make_folders(lane.paths.folder)
+        return clear_years(lane, years, self._old, self._lock_timeout_s)
 
     def _lane(self, key: SeriesKey) -> Lane:
         return Lane(

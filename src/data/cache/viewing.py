@@ -14,7 +14,7 @@ from .commit import SeriesView
 from .lane import Lane
 from .ledger import without, year_span
 from .metadata import DamagedError
-from .reading import read_meta
+from .reading import read_state
 from .series_meta import SeriesMeta
 from .year_meta import YearState
 
@@ -48,14 +48,15 @@ class Viewer:
             return made[1]
         own = lane.years()
         old = self._old.of(lane, own)
-        view = _view(lane.key, own, read_series(lane), self._states(lane, own, old))
+        states = self._states(lane, own, old)
+        view = _view(lane.key, own, read_series(lane), list(states.values()))
         # Older tools write in place, which a folder does not show.
         if before is not None and not old:
             self._made[lane.key] = before, view
         return view
 
-    def _states(self, lane: Lane, own: list[int], old: dict[int, Path]) -> list[YearState]:
-        """Return the state of each year, ascending; older tools' files as if they were ours."""
+    def _states(self, lane: Lane, own: list[int], old: dict[int, Path]) -> dict[int, YearState]:
+        """Return the state of each year, years ascending; older tools' files as if they were ours."""
         states: dict[int, YearState] = {}
         for year, path in old.items():
             found = self._old.read(lane.key, path)
@@ -66,21 +67,16 @@ class Viewer:
                 last=int(stamps[-1]) if len(stamps) else None,
             )  # fmt: skip
         for year in own:
-            meta = read_meta(lane, year, self._lock_timeout_s) if year not in old else None
-            if meta is not None:
-                states[year] = meta.state
-        return [states[year] for year in sorted(states)]
+            state = read_state(lane, year, self._lock_timeout_s) if year not in old else None
+            if state is not None:
+                states[year] = state
+        return dict(sorted(states.items()))
 
     def years(self, lane: Lane) -> list[int]:
         """Return the years of which bars are stored."""
         own = lane.years()
-        old = self._old.of(lane, own)
-        with_bars = {year for year, path in old.items() if len(self._old.read(lane.key, path).table)}
-        for year in own:
-            meta = read_meta(lane, year, self._lock_timeout_s) if year not in old else None
-            if meta is not None and meta.state.rows:
-                with_bars.add(year)
-        return sorted(with_bars)
+        states = self._states(lane, own, self._old.of(lane, own))
+        return [year for year, state in states.items() if state.rows]
 
     def long_empties(self, lane: Lane, own: list[int]) -> Coverage:
         """Return the stretches without bars that lie in years without a file."""

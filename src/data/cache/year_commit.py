@@ -18,7 +18,7 @@ from .codec import ALL_COLUMNS
 from .commit import Commit, Piece
 from .compose import Target, appended, columns_for, compose, state_of
 from .lane import Lane
-from .ledger import YearPart, after_marks, after_pieces, takes_trust
+from .ledger import YearPart, after_marks, after_pieces, around, takes_trust
 from .members import file_id
 from .rewrite import rewrite
 from .segments import Change, compacted, of_file, settled, with_pieces
@@ -70,9 +70,19 @@ class YearCommit:
     @cached_property
     def pieces(self) -> list[Piece]:
         """The pieces in ascending order, or as they came where they overlap."""
-        ordered = sorted(self.part.pieces, key=lambda p: p.span)
+        pieces: list[Piece] = []
+        for piece in self.part.pieces:
+            pieces += around(piece, self._others(piece.span, pieces)) if piece.keeps else [piece]
+        ordered = sorted(pieces, key=lambda p: p.span)
         overlapping = any(a.span.overlaps(b.span) for a, b in pairwise(ordered))
-        return self.part.pieces if overlapping else ordered
+        return pieces if overlapping else ordered
+
+    def _others(self, span: Span, before: list[Piece]) -> list[int]:
+        """Return the stamps of bars in ``span``, stored or in pieces that came before."""
+        stamps = {int(stamp) for piece in before for stamp in piece.table.within(span).stamps}
+        if self._has_stored(span):
+            stamps.update(self._file.table(span).stamps.tolist())
+        return sorted(stamps)
 
     @cached_property
     def _with_bars(self) -> list[Piece]:

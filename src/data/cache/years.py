@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..disk.files import Handle
-from ..errors import FormatVersionError
+from ..errors import CorruptEntryError, FormatVersionError
 from ..model.bars import BarTable, concat
 from ..model.span import Span
 from .codec import decode_rows, header_line
@@ -14,7 +14,7 @@ from .members import PEEK_BYTES, Member, file_id, peek_digest, walk
 from .year_meta import YearMeta, YearState
 
 
-class MismatchError(Exception):
+class MismatchError(CorruptEntryError):
     """Data and metadata do not belong together; stays inside the store."""
 
 

@@ -33,10 +33,7 @@ def load_rules(path: Path | None = None) -> Rules:
     """
     if path is None:
         return packaged_rules()
-    document = read_yaml(_read(path))
-    _raise_for([*document.problems, *check(document.value)], document, str(path))
-    whole = overlay(packaged_rules().plain, document.value)
-    return _whole(whole, document, str(path))
+    return _user_rules(path, _read(path))
 
 
 def rules_of(mapping: Mapping[str, Any], name: str = "the mapping") -> Rules:
@@ -47,6 +44,15 @@ def rules_of(mapping: Mapping[str, Any], name: str = "the mapping") -> Rules:
     """
     _raise_for(check(mapping), Document(), name)
     return _whole(mapping, Document(), name)
+
+
+@lru_cache(maxsize=4)
+def _user_rules(path: Path, data: bytes) -> Rules:
+    """Read a user's file; settings, selector and wiring all ask for the same one."""
+    document = read_yaml(data)
+    _raise_for([*document.problems, *check(document.value)], document, str(path))
+    whole = overlay(packaged_rules().plain, document.value)
+    return _whole(whole, document, str(path))
 
 
 @lru_cache(maxsize=1)

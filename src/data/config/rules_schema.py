@@ -13,6 +13,7 @@ from .schema import (
     Check,
     Path,
     Problem,
+    as_switch,
     items,
     nearest,
     number,
@@ -39,6 +40,13 @@ def _symbol_text(value: Any, path: Path) -> Iterator[Problem]:
     refusal = malformed(value)
     if refusal is not None:
         yield Problem(path, refusal.message)
+
+
+def _always_on(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept true alone: what keeps wrong bars out of the store has no switch."""
+    yield from switch(value, path)
+    if as_switch(value) is False:
+        yield Problem(path, "this cannot be switched off")
 
 
 def _suffix(value: Any, path: Path) -> Iterator[Problem]:
@@ -183,19 +191,18 @@ _file = record(
         ),
         "cache": record(
             {
-                "enabled": switch,
+                "enabled": _always_on,
                 "default_ttl_hours": number(0),
                 "max_size_gb": number(0),
                 "compression": text("gzip"),
-                "columnar": text("map", "read", "off"),
             }
         ),
         "validation": record(
             {
-                "enabled": switch,
+                "enabled": _always_on,
                 "min_quality_score": number(0, 1),
                 "check_gaps": switch,
-                "check_duplicates": switch,
+                "check_duplicates": _always_on,
             }
         ),
         "symbol_classification": _classification,

@@ -32,7 +32,7 @@ def stage(disk: Disk, path: Path, data: bytes, *, durable: bool = True) -> Path:
         try:
             disk.write(handle, data, 0)
             if durable:
-                disk.fsync(handle)
+                disk.sync(handle)
         finally:
             disk.close(handle)
     except BaseException:
@@ -54,7 +54,7 @@ def write_atomically(disk: Disk, path: Path, data: bytes, *, durable: bool = Tru
         discard(disk, temp)
         raise
     if durable:
-        disk.fsync_dir(path.parent)
+        disk.sync_folder(path.parent)
 
 
 def link_or_copy(disk: Disk, source: Path, target: Path) -> None:
@@ -63,7 +63,7 @@ def link_or_copy(disk: Disk, source: Path, target: Path) -> None:
     The new name is not durable yet; the bytes of a copy are.
     """
     if disk.stat(target) is not None:
-        disk.unlink(target)
+        disk.remove(target)
     try:
         disk.link(source, target)
     except StorageError as exc:
@@ -75,7 +75,7 @@ def link_or_copy(disk: Disk, source: Path, target: Path) -> None:
 def discard(disk: Disk, temp: Path) -> None:
     """Remove a temporary file after a failure; the failure itself is what gets reported."""
     try:
-        disk.unlink(temp)
+        disk.remove(temp)
     except StorageError:
         pass  # swept by the next writer
 
@@ -84,7 +84,7 @@ def sweep(disk: Disk, folder: Path) -> None:
     """Remove the temporary files of writers that died; only under the folder's lock."""
     for name in disk.list(folder):
         if name.startswith(".") and name.endswith(_SUFFIX):
-            disk.unlink(folder / name)
+            disk.remove(folder / name)
 
 
 def _temp_name(path: Path) -> Path:

@@ -184,11 +184,11 @@ class Disk:
         """Cut the file to ``size`` bytes."""
         self._run(Step("truncate", handle.path, at=size), partial(os.ftruncate, handle.fd, size))
 
-    def fsync(self, handle: Handle) -> None:
+    def sync(self, handle: Handle) -> None:
         """Make the file's bytes and properties durable."""
         self._run(Step("fsync", handle.path), partial(_full_sync, handle.fd, os.fsync))
 
-    def fdatasync(self, handle: Handle) -> None:
+    def sync_data(self, handle: Handle) -> None:
         """Make the file's bytes and size durable."""
         sync = getattr(os, "fdatasync", os.fsync)
         self._run(Step("fdatasync", handle.path), partial(_full_sync, handle.fd, sync))
@@ -207,11 +207,11 @@ class Disk:
         """Give the file ``source`` the additional name ``target``, which must be free."""
         self._run(Step("link", source, target=target), partial(os.link, source, target))
 
-    def unlink(self, path: Path) -> None:
+    def remove(self, path: Path) -> None:
         """Remove the name ``path``; nothing happens where it does not exist."""
         self._run(Step("unlink", path), partial(_or_none, os.unlink, path))
 
-    def fsync_dir(self, folder: Path) -> None:
+    def sync_folder(self, folder: Path) -> None:
         """Make the names in ``folder`` durable."""
         self._run(Step("fsync_dir", folder), partial(_sync_folder, folder))
 
@@ -223,7 +223,7 @@ class Disk:
             folder = folder.parent
         for path in reversed(missing):
             self._run(Step("mkdir", path), partial(_make_folder, path, self._folder_mode))
-            self.fsync_dir(path.parent)
+            self.sync_folder(path.parent)
 
     def _run(self, step: Step, call: Callable[[], T]) -> T:
         try:

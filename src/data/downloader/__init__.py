@@ -1,1 +1,39 @@
-"""Vendors: what each can serve, how to ask it, and what its answers mean."""
+"""Vendors: what each can serve, how to ask it, and what its answers mean.
+
+The classes can be imported from here, too; each one's module is loaded when it is named.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .base_data_downloader import BaseDataDownloader
+    from .binance_data_downloader import BinanceDataDownloader
+    from .data_downloader_factory import DataDownloaderFactory
+    from .local_data_downloader import LocalDataDownloader
+    from .yahoo_data_downloader import YahooDataDownloader
+
+_HOMES = {
+    "BaseDataDownloader": "base_data_downloader",
+    "BinanceDataDownloader": "binance_data_downloader",
+    "DataDownloaderFactory": "data_downloader_factory",
+    "LocalDataDownloader": "local_data_downloader",
+    "YahooDataDownloader": "yahoo_data_downloader",
+}
+
+__all__ = (
+    "BaseDataDownloader",
+    "BinanceDataDownloader",
+    "DataDownloaderFactory",
+    "LocalDataDownloader",
+    "YahooDataDownloader",
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve a class at its home."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -68,7 +68,7 @@ class Capabilities:
         declared = self.kinds.get(instrument.asset_class, Kind())
         if timeframe is not None and not timeframe.is_intraday and declared.anchor:
             declared = replace(declared, anchor="session")
-        return declared.filled_from(Kind(unit=instrument.quote or ""))
+        return declared.filled_from(Kind("", "", unit=instrument.quote or ""))
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,6 @@ class CacheRules:
     default_ttl_hours: float = 24.0
     max_size_gb: float = 10.0
     compression: str = "gzip"
-    columnar: str = "map"
 
 
 @dataclass(frozen=True)

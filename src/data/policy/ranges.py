@@ -112,8 +112,7 @@ def _between(
         if behind <= first:
             raise _refused(instrument, f"{high.text} lies before {low.text}")
         end = min(end, behind)
-    # A session that has begun is asked for even where its date, as a stamp, lies ahead of now.
-    return Span(first, max(end, first + 1))
+    return Span(first, end)
 
 
 def _last_bars(

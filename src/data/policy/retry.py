@@ -14,12 +14,14 @@ class RetryPolicy:
         budget_s: seconds from the first attempt after which nothing is sent again.
         first_s: wait before the second attempt; it doubles from there.
         cap_s: longest wait of our own choosing; a vendor's ``Retry-After`` may be longer.
+        doubling: whether waits double; else all are as the first.
     """
 
     attempts: int = 3
     budget_s: float = 45.0
     first_s: float = 0.5
     cap_s: float = 20.0
+    doubling: bool = True
 
     def next_wait(
         self, error: BaseException, attempt: int, elapsed_s: float, jitter: float
@@ -40,5 +42,5 @@ class RetryPolicy:
     def backoff(self, attempt: int, jitter: float) -> float:
         """Return the doubling wait after ``attempt`` attempts, in seconds."""
         # The exponent is bounded: 2.0 ** 1024 would overflow a float.
-        doubled = self.first_s * 2.0 ** min(attempt - 1, 60)
+        doubled = self.first_s * 2.0 ** (min(attempt - 1, 60) if self.doubling else 0)
         return min(self.cap_s, doubled) * (1 + jitter)

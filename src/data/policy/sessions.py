@@ -229,10 +229,9 @@ class SessionCalendar:
         return np.array([offset_ms(zone, ms) for ms in instants.tolist()], dtype=np.int64)
 
     def _buckets(self, timeframe: Timeframe, span: Span) -> Stamps:
-        """Return the stamps of all daily or longer bars of which a session can touch ``span``."""
-        first = start_at(timeframe, bucket_at(timeframe, span.start))
+        """Return the stamps of all daily or longer bars that can start in ``span``."""
         last = start_at(timeframe, bucket_at(timeframe, span.end) + 1)
-        days = self._table(first, last).days
+        days = self._table(span.start, last).days
         return start_of(timeframe, np.unique(bucket_of(timeframe, days)))
 
     def _intraday_closes(self, stamps: Stamps, step: int, anchor: str) -> Stamps:

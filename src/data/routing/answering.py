@@ -49,6 +49,7 @@ class Answer:
         table: bars in the asked basis, ascending.
         coverage: where each stretch came from; forming rows included as their own.
         gaps: what is lacking.
+        doubts: sentences about what was fetched just now that the user must know.
         facts: further plain entries of the provenance.
     """
 
@@ -60,6 +61,7 @@ class Answer:
     kind: Kind = Kind()
     as_of: date | None = None
     substitute: str | None = None
+    doubts: Sequence[str] = ()
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -78,6 +80,7 @@ class Answer:
             said.append(
                 f"{len(self.flagged)} row(s) that cannot be bars, first {iso(stamp)}: {reason}"
             )
+        said += self.doubts
         if self.substitute:
             said.append(f"answered by a substitute of another kind: {self.substitute}")
         return said

@@ -18,6 +18,7 @@ from ..errors import (
 )
 from ..model.capabilities import Fetched, FetchQuery
 from ..model.coverage import Covered
+from ..model.rules import ValidationRules
 from ..model.span import Span, subtract
 from ..policy.quality import check
 from .candidates import Candidate
@@ -34,11 +35,13 @@ _FAILED = (ProviderError, ConfigError)
 class Fetcher:
     """Fetches missing segments of one series after another. Thread-safe: it keeps no state."""
 
-    def __init__(self, store: BarStore, clock: Clock, expiry: Expiry) -> None:
+    def __init__(
+        self, store: BarStore, clock: Clock, expiry: Expiry, checks: ValidationRules
+    ) -> None:
         self._store = store
         self._clock = clock
         self._expiry = expiry
-        self._taker = Taker(store, clock, expiry)
+        self._taker = Taker(store, clock, expiry, checks)
 
     def fill(self, work: Work, segments: Sequence[Span]) -> None:
         """Ask for each segment and commit what comes; what nobody has ends in ``unfilled``."""

@@ -46,6 +46,7 @@ class Outcome:
     kind: Kind = Kind()
     fetched_rows: int = 0
     problems: Sequence[str] = ()
+    doubts: Sequence[str] = ()
     scores: Sequence[float] = ()
     attempts: Sequence[Attempt] = ()
 
@@ -54,7 +55,7 @@ class Outcome:
         """Take what a walk through a lane left behind."""
         first = work.lane.candidates[0].name
         return cls(work.unfilled, work.unstored, work.forming, first, work.lane.kind,
-                   work.fetched_rows, work.problems, work.scores, work.attempts)  # fmt: skip
+                   work.fetched_rows, work.problems, work.doubts, work.scores, work.attempts)  # fmt: skip
 
 
 class Reader:
@@ -88,7 +89,7 @@ class Reader:
         return Answer(
             query=query, table=table, coverage=coverage, gaps=lacking,
             flagged=[(s.bar.stamp_ms, s.reason) for s in flagged],
-            kind=view.kind or outcome.kind, as_of=as_of,
+            kind=view.kind or outcome.kind, as_of=as_of, doubts=outcome.doubts,
             facts=self._facts(key, view, table, outcome, lacking, now),
         )  # fmt: skip
 

@@ -21,6 +21,7 @@ from ..errors import (
 )
 from ..model.coverage import Coverage
 from ..model.query import BarsQuery
+from ..model.rules import ValidationRules
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
 from ..policy.calendar import calendar_for
@@ -45,13 +46,18 @@ class BarsService:
     """
 
     def __init__(
-        self, store: BarStore, selector: Selector, clock: Clock, expiry: Expiry | None = None
+        self,
+        store: BarStore,
+        selector: Selector,
+        clock: Clock,
+        expiry: Expiry | None = None,
+        checks: ValidationRules | None = None,
     ) -> None:
         self._store = store
         self._selector = selector
         self._clock = clock
         self._reader = Reader(store, clock)
-        fetcher = Fetcher(store, clock, expiry or Expiry())
+        fetcher = Fetcher(store, clock, expiry or Expiry(), checks or ValidationRules())
         self._runner = LaneRunner(store, clock, fetcher, self._reader)
         # Threads that miss the same bars wait here, plan again, and find them stored.
         self._locks: defaultdict[SeriesKey, threading.RLock] = defaultdict(threading.RLock)

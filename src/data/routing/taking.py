@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from ..cache.store import BarStore, Commit
 from ..clock import Clock
@@ -11,6 +14,7 @@ from ..errors import KindMismatchError, StorageError
 from ..model.bars import BarTable
 from ..model.capabilities import Fetched
 from ..model.instant import DAY_MS, date_of, day_ms
+from ..model.rules import ValidationRules
 from ..model.span import Span
 from ..policy.adjust import BasisPart, rebase
 from ..policy.finality import forming_stamp, next_due
@@ -24,10 +28,13 @@ log = logging.getLogger("onetape.routing")
 class Taker:
     """Checks answers and commits them. Thread-safe: it keeps no state."""
 
-    def __init__(self, store: BarStore, clock: Clock, expiry: Expiry) -> None:
+    def __init__(
+        self, store: BarStore, clock: Clock, expiry: Expiry, checks: ValidationRules
+    ) -> None:
         self._store = store
         self._clock = clock
         self._expiry = expiry
+        self._checks = checks
 
     def take(self, work: Work, fetched: Fetched, span: Span) -> Digest:
         """Check an answer, store what is good of it, and say what it was."""
@@ -46,11 +53,22 @@ class Taker:
                         expected=work.grid.opens(span))  # fmt: skip
         work.problems += checked.problems
         work.scores.append(checked.score)
+        if checked.score < self._checks.min_quality_score:
+            work.doubts.append(
+                f"the answer of {fetched.vendor} scores {checked.score:.2f}, less than "
+                f"{self._checks.min_quality_score:g}"
+            )
+        if not self._checks.check_gaps:
+            fetched = replace(fetched, dense=False)
         found = digest(fetched, checked, span, work.grid, now)
         if len(found.forming):
             work.forming = found.forming
         self._store_actions(work, fetched, span)
-        self._commit(work, fetched, found, view.first)
+        quality = {
+            "score": checked.score, "validation_errors": list(checked.problems),
+            "gaps": len(found.holes), "duplicates": checked.duplicates,
+        }  # fmt: skip
+        self._commit(work, fetched, found, view.first, quality)
         return found
 
     def _store_actions(self, work: Work, fetched: Fetched, span: Span) -> None:
@@ -64,7 +82,14 @@ class Taker:
             work.key.symbol, tuple(fetched.actions), asked, fetched.vendor, fetched.server_now_ms
         )
 
-    def _commit(self, work: Work, fetched: Fetched, found: Digest, first_ever: int | None) -> None:
+    def _commit(
+        self,
+        work: Work,
+        fetched: Fetched,
+        found: Digest,
+        first_ever: int | None,
+        quality: Mapping[str, Any],
+    ) -> None:
         now = self._clock.now_ms()
         first = int(found.closed.stamps[0]) if len(found.closed) else found.answered.start
         basis = basis_of(fetched, first, work.query.instrument, self._last_opened(work, fetched))
@@ -73,6 +98,7 @@ class Taker:
             first_ever=first_ever, now_ms=now, expiry=self._expiry,
         )  # fmt: skip
         commit = self._with_due(work, fetched, found, commit)
+        commit = replace(commit, quality=quality)
         try:
             self._store.commit(work.key, commit)
         except StorageError as error:
@@ -117,11 +143,10 @@ class Taker:
             return commit
         provisional = [p.span.start for p in commit.pieces if p.state == "provisional"]
         provisional += [m.span.start for m in commit.marks if m.state == "provisional"]
-        last = int(found.closed.stamps[-1]) if len(found.closed) else None
+        # The last bar that could have come, not the last that did: a bar without trades is no delay.
+        last = grid.back(cap, 1)
         due = next_due(
             grid.calendar, grid.timeframe, now_ms=now, settle_ms=fetched.settle_ms,
             last_stamp=last, provisional_from=min(provisional, default=None), anchor=grid.anchor,
         )  # fmt: skip
-        return Commit(
-            commit.pieces, commit.marks, commit.suspects, due, commit.kind, commit.quality
-        )
+        return replace(commit, next_due=due)

@@ -41,6 +41,7 @@ class Work:
     fetched_rows: int = 0
     off_calendar: int = 0
     problems: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     out: dict[str, DataError] = field(default_factory=dict)
 

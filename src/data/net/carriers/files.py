@@ -57,7 +57,7 @@ class FileCarrier:
         if not wanted.name.endswith(SUFFIXES):
             names = [wanted.name + suffix for suffix in SUFFIXES]
         folder = wanted.parent.resolve()
-        if not folder.is_relative_to(self._folder) or not folder.is_dir():
+        if not folder.is_dir():
             return None
         for candidate in names:
             if (path := folder / candidate).is_file() and self._is_inside(path):

@@ -1,0 +1,35 @@
+"""Ask for bars and read the proof that comes with them: who, when, what is lacking, who failed.
+
+    python examples/what_happened.py BTCUSDT 1h
+
+Needs a network; without one it shows the error a program would get.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from src.data import AllProvidersFailedError, get_data_manager
+
+
+def main(symbol: str = "BTCUSDT", timeframe: str = "1h") -> int:
+    """Run the example."""
+    manager = get_data_manager()
+    try:
+        bars = manager.get_ohlcv(symbol, timeframe, bars=48)
+    except AllProvidersFailedError as error:
+        for attempt in error.attempts:
+            print(f"{attempt.provider:10} {attempt.outcome:20} {attempt.message}")
+        return 1
+    told = bars.attrs["onetape"]
+    print(bars.tail(3), end="\n\n")
+    print(f"{told['rows']} {told['timeframe']} bars, complete: {told['complete']}")
+    for span in told["spans"]:
+        print(f"  {span['start']} .. {span['end']}  {span['vendor']:8} {span['state']}")
+    for gap in told["gaps"]:
+        print(f"  nothing {gap['start']} .. {gap['end']}: {gap['reason']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))

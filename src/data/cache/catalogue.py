@@ -1,0 +1,201 @@
+"""What lies in a cache folder: symbols, timeframes, years, and what is recorded of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..disk.files import Disk
+from ..model.instant import from_ms, parse_iso
+from ..model.series import SeriesKey
+from ..model.timeframe import Timeframe
+from .derived import YearInfo
+from .eviction import BYTES_IN_GB, Candidate, CanSupply, measure
+from .layout import Layout, decode_symbol, encode_symbol
+from .legacy import describe_legacy, folder_timeframes, is_plain, legacy_years
+from .ledger import year_span
+from .store import BarStore
+
+SAMPLE_LANE = ("mock",)
+_NOT_TABLES = frozenset({"ohlcv", "fundamentals"})
+
+
+class Catalogue:
+    """Lists of one cache, older tools' files among them. Thread-safe; nothing is remembered.
+
+    Args:
+        root: the cache folder.
+        store: the store of bars in it.
+        disk: the file system.
+    """
+
+    def __init__(self, root: Path, store: BarStore, disk: Disk) -> None:
+        self._root = root
+        self._store = store
+        self._disk = disk
+        self._layout = Layout(root)
+
+    # --- lists -----------------------------------------------------------------------------
+
+    def symbols(self) -> list[str]:
+        """Return the symbols that have files of bars, sorted."""
+        return sorted(
+            {
+                decode_symbol(name) or name
+                for base in (self._layout.ohlcv, self._root)
+                for name in self._disk.list(base)
+                if is_plain(name) and folder_timeframes(base / name)
+            }
+        )
+
+    def timeframes(self, symbol: str) -> list[Timeframe]:
+        """Return the timeframes of which ``symbol`` has files of bars, shortest first."""
+        names = [n for n in (encode_symbol(symbol), symbol, symbol.lower()) if is_plain(n)]
+        places = [base / name for base in (self._layout.ohlcv, self._root) for name in names]
+        found = {frame for place in places for frame in folder_timeframes(place)}
+        return sorted(found, key=lambda frame: (frame.unit == "M", frame.step_ms or frame.count))
+
+    def lane_of(self, key: SeriesKey) -> SeriesKey:
+        """Return the series to read for ``key``: sample data only where there is nothing else."""
+        if self._store.view(key).exists:
+            return key
+        sample = SeriesKey(key.symbol, key.timeframe, SAMPLE_LANE)
+        return sample if self._store.view(sample).exists else key
+
+    def years(self, key: SeriesKey) -> list[int]:
+        """Return the years of which bars are stored, ascending."""
+        return self._store.years(key)
+
+    def all_years(self) -> Iterator[YearInfo]:
+        """Yield what is recorded of every year of every default lane."""
+        for symbol in self.symbols():
+            for frame in self.timeframes(symbol):
+                key = self.lane_of(SeriesKey(symbol, frame))
+                for year in self.years(key):
+                    document = self.document(key, year)
+                    if document is not None:
+                        yield YearInfo(symbol, frame.label, year, document)
+
+    def data_types(self) -> list[str]:
+        """Return the folders of other tables than bars."""
+        names = [n for n in self._disk.list(self._root) if n == n.lower() and is_plain(n)]
+        return [
+            name
+            for name in names
+            if name not in _NOT_TABLES
+            and any(folder_timeframes(self._root / name / s) for s in self._disk.list(self._root / name))
+        ]
+
+    # --- what is recorded ------------------------------------------------------------------
+
+    def document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
+        """Return the metadata of one year, or None where it has no bars."""
+        plain = self._json(self._layout.lane(key).metadata(year))
+        if plain is None or "onetape" not in plain:
+            plain = self._older_document(key, year)
+        if plain is None or not (plain.get("file_info") or {}).get("rows"):
+            return None
+        return {name: value for name, value in plain.items() if name != "sha256"}
+
+    def _json(self, path: Path) -> dict[str, Any] | None:
+        try:
+            plain = json.loads(self._disk.read_if_exists(path) or b"null")
+        except ValueError:
+            return None
+        return plain if isinstance(plain, dict) else None
+
+    def _older_document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
+        """Return what another tool recorded of a year, and what its bars say where it did not."""
+        path = self.older_files(key).get(year)
+        if path is None:
+            return None
+        table, _ = self._store.read(key, year_span(year))
+        if not len(table):
+            return None
+        about = describe_legacy(self._disk, path)
+        size = self._disk.stat(path)
+        told = self._json(path.with_name(f"{year}.metadata.json")) or {}
+        ends = [from_ms(int(table.stamps[i])).isoformat() for i in (0, -1)]
+        said: dict[str, Any] = {
+            "symbol": key.symbol, "timeframe": key.timeframe.label, "year": year,
+            "data_source": about.vendor, "created_at": None,
+            "last_updated": from_ms(about.fetched_at).isoformat(timespec="seconds"),
+            "start_date": ends[0], "end_date": ends[1], "data_quality": {},
+            "provider_info": {"name": about.vendor},
+        } | told  # fmt: skip
+        facts = {
+            "format": "csv.gz", "size_bytes": size.size if size else 0, "rows": len(table),
+            "columns": list(table.columns),
+        }  # fmt: skip
+        return said | {"file_info": facts}
+
+    def updated_ms(self, key: SeriesKey, year: int) -> int | None:
+        """Return when a year was last updated in UTC milliseconds, None where nothing tells."""
+        document = self.document(key, year) or {}
+        try:
+            return parse_iso(document["last_updated"])
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def stats(self, years: list[YearInfo], max_size_gb: float) -> dict[str, Any]:
+        """Return the statistics of the whole folder."""
+        size = measure(self._root)
+        updates = [str(info.document["last_updated"]) for info in years
+                   if info.document.get("last_updated")]  # fmt: skip
+        return {
+            "total_size_gb": size.bytes / BYTES_IN_GB,
+            "files_count": size.data_files,
+            "last_updated": max(updates, default=None),
+            "max_size_gb": max_size_gb,
+            "symbols_count": len({info.symbol for info in years}),
+            "series_count": len({info[:2] for info in years}),
+            "bars_count": sum(int(info.document["file_info"]["rows"]) for info in years),
+        }
+
+    # --- what may go -----------------------------------------------------------------------
+
+    def every_symbol(self) -> list[str]:
+        """Return the symbols that have anything at all, with or without bars."""
+        folders = self._disk.list(self._layout.ohlcv)
+        return sorted({*self.symbols(), *filter(None, map(decode_symbol, folders))})
+
+    def clear(self, symbol: str, frames: list[Timeframe] | None = None) -> None:
+        """Delete series of a symbol in all their lanes; without ``frames`` all that it has."""
+        for frame in self.timeframes(symbol) if frames is None else frames:
+            key = SeriesKey(symbol, frame)
+            years = list(self.older_files(key))
+            if years:  # the store looks for series in their own folders only
+                self._store.clear_years(key, years)
+            self._store.clear(symbol, frame)
+        if frames is None:
+            self._store.clear(symbol)
+
+    def older_files(self, key: SeriesKey) -> Mapping[int, Path]:
+        """Return the year files that may be another tool's, by year."""
+        return legacy_years(self._root, key, encode_symbol(key.symbol))
+
+    def stored_keys(self) -> list[SeriesKey]:
+        """Return every series in every lane, older tools' among them."""
+        listed = [SeriesKey(s, frame) for s in self.symbols() for frame in self.timeframes(s)]
+        return list(dict.fromkeys([*self._store.keys(), *listed]))
+
+    def unchanged_since(self, oldest_ms: int) -> Iterator[tuple[SeriesKey, list[int]]]:
+        """Yield the years that were last updated before ``oldest_ms``, by series."""
+        for key in self.stored_keys():
+            updates = {year: self.updated_ms(key, year) for year in self.years(key)}
+            old = [year for year, ms in updates.items() if ms is not None and ms < oldest_ms]
+            if old:
+                yield key, old
+
+    def replaceable(self, can_supply: CanSupply) -> Iterator[Candidate]:
+        """Yield the years all of whose vendors could supply their bars again."""
+        for key in self.stored_keys():
+            for year in self.years(key):
+                document = self.document(key, year) or {}
+                coverage = (document.get("onetape") or {}).get("coverage", ())
+                vendors = {part.get("vendor", "") for part in coverage if "basis" in part}
+                updated = self.updated_ms(key, year)
+                if vendors and updated is not None and all(can_supply(key, v) for v in vendors):
+                    yield Candidate(updated, key, year, document["file_info"]["size_bytes"])

@@ -1,0 +1,159 @@
+"""A caller's frame turned into something to store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BadRangeError, QueryError
+from ..model.bars import BarTable
+from ..model.coverage import Covered
+from ..model.frame import table_of
+from ..model.instant import DAY_MS, HOUR_MS, date_of
+from ..model.instrument import Instrument
+from ..model.kind import ADJUSTMENTS, Basis, Kind
+from ..model.span import Span, subtract
+from ..model.timeframe import Timeframe
+from ..policy.calendar import calendar_for
+from ..policy.quality import Checked, check
+from ..policy.ranges import resolve_range
+from .commit import Commit, Piece, Suspect
+from .stamps import next_stamps, obvious_gaps, session_stamps
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Nobody else says so but the caller: for so long a stretch without bars is not asked for again.
+_EMPTY_FOR_MS = 24 * HOUR_MS
+_ANY_KIND = Kind(session="", anchor="")
+# Bars whose nominal end lies so far back have closed by any calendar.
+_SURELY_CLOSED_MS = 3 * DAY_MS
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a caller says about a frame of bars.
+
+    Attributes:
+        instrument, timeframe: of the bars.
+        start, end: the range that was asked of the vendor, both inclusive; None: that of the bars.
+        vendor: who supplied them.
+        adjustment: what their prices are adjusted for, or ``unknown``.
+        as_of: the date up to which they are adjusted; None means the time of storing.
+    """
+
+    instrument: Instrument
+    timeframe: Timeframe
+    start: Any
+    end: Any
+    vendor: str
+    adjustment: Any = "unknown"
+    as_of: date | None = None
+
+
+def to_commit(frame: pd.DataFrame, offer: Offer, now_ms: int) -> Commit | None:
+    """Return what to store of ``frame``: closed bars, bad rows apart; None when it has neither.
+
+    Closed bars count as final. The range asked for beyond them is remembered as empty for a day.
+
+    Raises:
+        QueryError: the adjustment is none of ours.
+        ResponseFormatError: the frame has no stamps or lacks a price column.
+        QualityError: not a single row can be used.
+        ValueError: daily or longer bars are stamped with no certain date.
+    """
+    basis_text = offer.adjustment
+    if basis_text not in (*ADJUSTMENTS, "unknown"):
+        raise QueryError(f"unknown adjustment {basis_text!r}", hint=f"one of {ADJUSTMENTS}")
+    table = _closed(_stamped(frame, offer.timeframe), offer, now_ms)
+    if not len(table):
+        return None
+    extent = Span(int(table.stamps.min()), int(next_stamps(table.stamps, offer.timeframe).max()))
+    checked = check(table, extent, timeframe=offer.timeframe, now_ms=now_ms)
+    return _commit(checked, offer, extent, now_ms)
+
+
+def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
+    """Read the frame; aware stamps of days are dates where the venue is, not in UTC."""
+    import pandas as pd
+
+    times = frame.index
+    if not timeframe.is_intraday and isinstance(times, pd.DatetimeIndex) and times.tz is not None:
+        frame = frame.set_axis(times.tz_localize(None).normalize(), axis=0)
+    table = table_of(frame)
+    stamps, told = session_stamps(table.stamps, timeframe)
+    if not told.all():
+        odd = table.stamps[~told][0]
+        raise ValueError(
+            f"{timeframe} bars must be stamped 00:00 of their date: {np.datetime64(int(odd), 'ms')}"
+        )
+    return replace(table, stamps=stamps)
+
+
+def _closed(table: BarTable, offer: Offer, now_ms: int) -> BarTable:
+    """Leave out bars that are still forming: they are never stored as closed ones."""
+    ends = next_stamps(table.stamps, offer.timeframe)
+    recent = np.flatnonzero(ends > now_ms - _SURELY_CLOSED_MS)
+    if len(recent):
+        calendar = calendar_for(offer.instrument)
+        ends = ends.copy()
+        ends[recent] = calendar.closes(offer.timeframe, table.stamps[recent])
+    return table.take(ends <= now_ms)
+
+
+def _commit(checked: Checked, offer: Offer, extent: Span, now_ms: int) -> Commit:
+    piece = Piece(
+        checked.good, extent, offer.vendor, now_ms, _ANY_KIND, _basis(offer, extent, now_ms),
+        "final", keeps=True,
+    )  # fmt: skip
+    bad = [row.bar.stamp_ms for row in checked.bad]
+    doubted = [Span(stamp, stamp + 1) for stamp in bad]
+    parts = [_part(piece, span) for span in subtract([extent], doubted)]
+    asked = asked_span(offer, now_ms)
+    empties = subtract([asked] if asked else [], [extent])
+    expires = now_ms + _EMPTY_FOR_MS
+    marks = [
+        Covered(span, "empty", offer.vendor, fetched_at=now_ms, expires=expires,
+                reason="not among the bars handed in") for span in empties
+    ] + [
+        Covered(span, "suspect", offer.vendor, basis=piece.basis, fetched_at=now_ms,
+                expires=expires, reason=row.reason)
+        for span, row in zip(doubted, checked.bad, strict=True)
+    ]  # fmt: skip
+    quality = {
+        "score": round(checked.score, 6),
+        "validation_errors": list(checked.problems),
+        "gaps": obvious_gaps(checked.good.stamps, offer.timeframe),
+        "duplicates": checked.duplicates,
+    }
+    suspects = tuple(Suspect(row.bar, row.reason) for row in checked.bad)
+    return Commit(tuple(parts), tuple(marks), suspects, quality=quality)
+
+
+def _part(piece: Piece, span: Span) -> Piece:
+    return replace(piece, table=piece.table.within(span), span=span)
+
+
+def _basis(offer: Offer, extent: Span, now_ms: int) -> Basis:
+    """Return the basis of the bars; its date is left out where it is not after the first bar."""
+    if offer.adjustment == "unknown" or offer.instrument.asset_class != "stock":
+        return Basis(offer.adjustment)
+    as_of = offer.as_of or date_of(now_ms)
+    return Basis(offer.adjustment, as_of if as_of > date_of(extent.start) else None)
+
+
+def asked_span(offer: Offer, now_ms: int) -> Span | None:
+    """Return the stamps that were asked for, up to now; None when the bounds do not tell.
+
+    A reversed range, or equal bounds around a single bar, claim nothing beyond the bars.
+    """
+    if offer.start is None or offer.end is None:
+        return None
+    try:
+        span, _ = resolve_range(offer.instrument, offer.timeframe, offer.start, offer.end, now_ms)
+    except BadRangeError:
+        return None
+    return Span(span.start, min(span.end, now_ms))

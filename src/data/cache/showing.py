@@ -1,0 +1,57 @@
+"""Stored bars as the frame a reader gets, without asking anybody."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ..errors import KindMismatchError
+from ..model.bars import Bar, BarTable, merge
+from ..model.coverage import Coverage
+from ..model.frame import build_frame
+from ..model.instrument import Instrument
+from ..model.series import SeriesKey
+from ..model.span import Span
+from ..policy.adjust import BasisPart, rebase
+from .store import BarStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+def stored_frame(
+    store: BarStore, key: SeriesKey, span: Span, instrument: Instrument
+) -> pd.DataFrame | None:  # fmt: skip
+    """Return the rows stored in ``span`` as a canonical frame, or None when there are none.
+
+    Prices of stocks are brought to one basis, adjusted for splits, where the stored actions make
+    that exact; otherwise they are as they were handed in. Rows that cannot be bars are among
+    them where nothing better is stored.
+    """
+    table, coverage = store.read(key, span)
+    if instrument.asset_class == "stock" and len(table):
+        table = _on_one_basis(store, key, table, coverage)
+    suspects = store.suspects(key, span)
+    if suspects:
+        log.warning("%s: %d of the rows cannot be bars: %s", key, len(suspects), suspects[0].reason)
+        rows: dict[int, Bar] = {s.bar.stamp_ms: s.bar for s in suspects}
+        table = merge(BarTable.from_bars(list(rows.values())), table)
+    return build_frame(table) if len(table) else None
+
+
+def _on_one_basis(
+    store: BarStore, key: SeriesKey, table: BarTable, coverage: Coverage
+) -> BarTable:  # fmt: skip
+    parts = [BasisPart(c.span, c.basis, c.vendor) for c in coverage if c.state != "empty"]
+    if len({part.basis for part in parts}) <= 1 and not store.actions(key.symbol).actions:
+        return table
+    try:
+        return rebase(
+            table, parts, store.actions(key.symbol).actions, "split", as_of=None,
+            intraday=key.timeframe.is_intraday, timeframe=key.timeframe,
+        )  # fmt: skip
+    except KindMismatchError as exc:
+        log.warning("%s: prices are given as they were stored: %s", key, exc)
+        return table

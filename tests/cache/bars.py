@@ -1,0 +1,106 @@
+"""Bars, pieces and stores that tests of the cache are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.data.cache.store import BarStore, Piece
+from src.data.clock import ManualClock
+from src.data.disk.files import Disk
+from src.data.model.bars import BarTable
+from src.data.model.coverage import Covered
+from src.data.model.instant import DAY_MS, MINUTE_MS, year_start
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+
+START = year_start(2024)
+NOW = year_start(2025)
+DAILY = SeriesKey("AAPL", Timeframe(1, "d"))
+MINUTES = SeriesKey("BTCUSDT", Timeframe(1, "m"))
+KIND = Kind(venue="consolidated", unit="USD")
+BASIS = Basis("split")
+EVER = Span(year_start(2000), year_start(2040))
+
+
+def at(step: int, size: int = DAY_MS) -> int:
+    """Return the stamp of the bar number ``step`` of 2024."""
+    return START + step * size
+
+
+def days(first: int, end: int) -> Span:
+    """Return the span of the daily bars ``first`` to ``end`` - 1."""
+    return Span(at(first), at(end))
+
+
+def table(steps: Iterable[int], shift: float = 0.0, *, size: int = DAY_MS, adj: bool = False) -> BarTable:
+    """Return bars whose values tell their number and ``shift``."""
+    numbers = np.array(list(steps), dtype=np.int64)
+    price = numbers * 0.1 + 100.0 + shift
+    return BarTable(
+        START + numbers * size, price, price + 1, price - 1, price, numbers * 10.0,
+        price / 2 if adj else None,
+    )  # fmt: skip
+
+
+def piece(first: int, end: int, steps: Iterable[int] | None = None, **other: Any) -> Piece:
+    """Return a piece over the bars ``first`` to ``end`` - 1, with all of them or only ``steps``."""
+    size, shift = other.pop("size", DAY_MS), other.pop("shift", 0.0)
+    rows = table(range(first, end) if steps is None else steps, shift, size=size,
+                 adj=other.pop("adj", False))  # fmt: skip
+    facts = {"vendor": "acme", "fetched_at": at(end, size), "kind": KIND, "basis": BASIS,
+             "state": "final", "holes": ()}  # fmt: skip
+    return Piece(table=rows, span=Span(at(first, size), at(end, size)), **facts | other)
+
+
+def minutes(first: int, end: int, **other: Any) -> Piece:
+    """Return a piece of minute bars."""
+    return piece(first, end, size=MINUTE_MS, **other)
+
+
+def mark(first: int, end: int, state: Any, size: int = DAY_MS, **other: Any) -> Covered:
+    """Return a mark over the bars ``first`` to ``end`` - 1."""
+    facts = {"vendor": "acme", "kind": KIND, "basis": BASIS, "fetched_at": at(end, size)}
+    return Covered(Span(at(first, size), at(end, size)), state, **facts | other)
+
+
+def store_in(root: Path, disk: Disk | None = None, **other: Any) -> BarStore:
+    """Return a store with a clock that stands still."""
+    return BarStore(root, disk, ManualClock(NOW), **other)
+
+
+def lane_folder(root: Path, key: SeriesKey = DAILY) -> Path:
+    """Return where the default lane of a plain symbol lies."""
+    return root / "ohlcv" / key.symbol / key.timeframe.folder
+
+
+def numbers(rows: BarTable, size: int = DAY_MS) -> list[int]:
+    """Return which bars a table holds."""
+    return [int(n) for n in (rows.stamps - START) // size]
+
+
+def states(store: BarStore, key: SeriesKey = DAILY) -> list[tuple[int, int, str]]:
+    """Return the coverage as bar numbers and state."""
+    size = key.timeframe.step_ms or DAY_MS
+    return [
+        ((c.span.start - START) // size, (c.span.end - START) // size, c.state)
+        for c in store.view(key).coverage
+    ]
+
+
+def same(one: BarTable, other: BarTable) -> bool:
+    """Tell whether two tables are equal bit for bit (NaN equals NaN)."""
+    if one.columns != other.columns or not np.array_equal(one.stamps, other.stamps):
+        return False
+    pairs = zip(one.values(), other.values(), strict=True)
+    return all(np.array_equal(a.view(np.int64), b.view(np.int64)) for a, b in pairs)
+
+
+def no_temps(root: Path) -> bool:
+    """Tell whether no temporary file is left anywhere."""
+    return not list(root.rglob("*.tmp"))

@@ -1,0 +1,78 @@
+"""Disks that fail, die or remember."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import TypeVar
+
+from src.data.disk.files import Disk, Step
+
+T = TypeVar("T")
+CHANGING = frozenset({
+    "create", "write", "truncate", "fsync", "fdatasync", "fsync_dir", "replace", "link", "unlink",
+    "mkdir",
+})  # fmt: skip
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it runs any more."""
+
+
+class CountingDisk(Disk):
+    """A disk that remembers what was done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[Step] = []
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        self.steps.append(step)
+        return call()
+
+    def names(self) -> list[str]:
+        return [step.name for step in self.steps if step.name in CHANGING]
+
+
+class FailingDisk(Disk):
+    """A disk whose n-th changing call fails, once or from then on."""
+
+    def __init__(self, fails_at: int, code: int = errno.ENOSPC, *, for_ever: bool = False) -> None:
+        super().__init__()
+        self.left = fails_at
+        self.code = code
+        self.for_ever = for_ever
+        self.failed: Step | None = None
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        if step.name not in CHANGING:
+            return call()
+        self.left -= 1
+        if self.left == 0 or (self.left < 0 and self.for_ever):
+            self.failed = self.failed or step
+            if step.name == "write" and step.data is not None and len(step.data) > 1:
+                _half_written(step, call)
+            raise OSError(self.code, "made to fail")
+        return call()
+
+
+def _half_written(step: Step, call: Callable[[], T]) -> None:
+    """Let half of the bytes reach the file, as a full disk does."""
+    write = call.func  # type: ignore[attr-defined]
+    fd, data, offset = call.args  # type: ignore[attr-defined]
+    write(fd, data[: len(data) // 2], offset)
+
+
+class DyingDisk(Disk):
+    """A disk of a process that is killed before its n-th changing call."""
+
+    def __init__(self, dies_at: int) -> None:
+        super().__init__()
+        self.left = dies_at
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        if step.name in CHANGING:
+            self.left -= 1
+        if self.left <= 0 and step.name != "close":
+            raise Killed
+        return call()

@@ -1,0 +1,183 @@
+"""Every single call of a commit fails once, fails for ever, or is the last one before the end."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.store import BarStore, Commit, Suspect
+from src.data.errors import StorageError
+from src.data.model.bars import Bar
+from tests.cache.bars import (
+    DAILY, EVER, at, days, lane_folder, mark, no_temps, numbers, piece, states, store_in,
+)  # fmt: skip
+from tests.cache.disks import CountingDisk, DyingDisk, FailingDisk, Killed
+
+BAD = Suspect(Bar(at(1), 1.0, 0.5, 2.0, 1.0, 1.0), "high < low")
+
+# name -> what is stored before, the commit
+CASES: dict[str, tuple[tuple[Commit, ...], Commit]] = {
+    "first": ((), Commit((piece(0, 5),), next_due=3)),
+    "append": ((Commit((piece(0, 5),)),), Commit((piece(5, 7),), next_due=3)),
+    "revision": ((Commit((piece(0, 5),)),), Commit((piece(1, 3, [1], shift=1.0),))),
+    "hole": ((Commit((piece(0, 2), piece(5, 8))),), Commit((piece(2, 5),))),
+    "two years": ((Commit((piece(-5, 3),)),), Commit((piece(-2, 6, shift=1.0),))),
+    "compaction": (tuple(Commit((piece(n, n + 1),)) for n in range(7)), Commit((piece(7, 8),))),
+    "suspect": (
+        (Commit((piece(0, 5),)),), Commit(marks=(mark(1, 2, "suspect"),), suspects=(BAD,)),
+    ),
+    "empty": ((Commit((piece(0, 5),)),), Commit(marks=(mark(-400, 0, "empty"),))),
+    "withdrawn": ((Commit((piece(0, 5),)),), Commit((piece(0, 5, []),))),
+}  # fmt: skip
+
+
+def prepared(root: Path, name: str) -> Commit:
+    before, commit = CASES[name]
+    for earlier in before:
+        store_in(root).commit(DAILY, earlier)
+    return commit
+
+
+def seen(root: Path) -> object:
+    """Return all that a new process sees, except generations."""
+    store = store_in(root)
+    view = store.view(DAILY)
+    rows, coverage = store.read(DAILY, EVER)
+    assert coverage == view.coverage
+    assert view.rows == len(rows)
+    return numbers(rows), rows.close.tolist(), [(c.span, c.state, c.vendor) for c in coverage]
+
+
+def outcomes(tmp_path: Path, name: str) -> tuple[list[object], int]:
+    """Return what may be seen after a failure (each year before or after), and how many calls."""
+    root = tmp_path / "whole"
+    commit = prepared(root, name)
+    before = seen(root)
+    disk = CountingDisk()
+    BarStore(root, disk).commit(DAILY, commit)
+    legal = [before, seen(root)]
+    shutil.rmtree(root)
+    if name == "two years":
+        prepared(root, name)
+        year = days(-365, 0)
+        cut = Commit(tuple(p.__class__(**{**p.__dict__, "table": p.table.within(year),
+                           "span": p.span.clip(year)}) for p in commit.pieces))  # fmt: skip
+        store_in(root).commit(DAILY, cut)
+        legal.append(seen(root))
+        shutil.rmtree(root)
+    return legal, len(disk.names())
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("for_ever", [False, True])
+def test_a_failing_call(tmp_path: Path, name: str, for_ever: bool) -> None:
+    legal, calls = outcomes(tmp_path, name)
+    for n in range(1, calls + 1):
+        root = tmp_path / str(n)
+        commit = prepared(root, name)
+        disk = FailingDisk(n, errno.EIO if n % 2 else errno.ENOSPC, for_ever=for_ever)
+        store = store_in(root, disk)
+        try:
+            store.commit(DAILY, commit)
+            acknowledged = True
+        except StorageError as error:
+            assert "made to fail" in str(error)
+            acknowledged = False
+        assert disk.failed is not None
+        found = seen(root)
+        assert found in legal, (n, disk.failed)
+        assert not acknowledged or found == legal[1], (n, disk.failed)
+        disk.left, disk.for_ever = 10**9, False
+        store.commit(DAILY, commit)
+        assert seen(root) == legal[1], (n, disk.failed)
+        assert no_temps(root), (n, disk.failed)
+        shutil.rmtree(root)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_death_at_every_call(tmp_path: Path, name: str) -> None:
+    legal, calls = outcomes(tmp_path, name)
+    for n in range(1, calls + 1):
+        root = tmp_path / str(n)
+        commit = prepared(root, name)
+        with pytest.raises(Killed):
+            store_in(root, DyingDisk(n)).commit(DAILY, commit)
+        assert seen(root) in legal, n
+        repaired = store_in(root).repair(DAILY)
+        assert repaired == store_in(root).view(DAILY)
+        assert seen(root) in legal, n
+        store_in(root).commit(DAILY, commit)
+        assert seen(root) == legal[1], n
+        assert no_temps(root), n
+        shutil.rmtree(root)
+
+
+def test_a_failed_append_is_followed_by_a_rewrite(tmp_path: Path) -> None:
+    disk = CountingDisk()
+    store = store_in(tmp_path, disk)
+    store.commit(DAILY, Commit((piece(0, 5),)))
+    inode = (lane_folder(tmp_path) / "2024.csv.gz").stat().st_ino
+    store.commit(DAILY, Commit((piece(5, 6),)))
+    assert (lane_folder(tmp_path) / "2024.csv.gz").stat().st_ino == inode
+    perform: Callable[..., object] = disk.perform
+
+    def failing(step: object, call: Callable[[], object]) -> object:
+        if getattr(step, "name", "") == "fdatasync":
+            raise OSError(errno.EIO, "made to fail")
+        return perform(step, call)
+
+    disk.perform = failing  # type: ignore[assignment]
+    with pytest.raises(StorageError, match=r"AAPL/1d/2024\.csv\.gz"):
+        store.commit(DAILY, Commit((piece(6, 7),)))
+    disk.perform = perform  # type: ignore[assignment]
+    assert states(store) == [(0, 6, "final")]
+    store.commit(DAILY, Commit((piece(6, 7),)))
+    assert (lane_folder(tmp_path) / "2024.csv.gz").stat().st_ino != inode
+    assert states(store) == [(0, 7, "final")]
+
+
+def test_what_an_append_costs(tmp_path: Path) -> None:
+    store_in(tmp_path).commit(DAILY, Commit((piece(0, 5),)))
+    disk = CountingDisk()
+    store_in(tmp_path, disk).commit(DAILY, Commit((piece(5, 6),), next_due=1))
+    assert disk.names() == [
+        "write", "fdatasync",             # the bars: this is the commit
+        "create", "write", "replace",     # the metadata
+        "write",                          # the log
+        "create", "write", "replace",     # when to ask again
+    ]  # fmt: skip
+
+
+def test_the_order_of_a_rewrite(tmp_path: Path) -> None:
+    store_in(tmp_path).commit(DAILY, Commit((piece(0, 5),)))
+    disk = CountingDisk()
+    store_in(tmp_path, disk).commit(DAILY, Commit((piece(1, 2, shift=1.0),)))
+    steps = [
+        (s.name, (s.target or s.path).name.partition(".")[2] or (s.target or s.path).name)
+        for s in disk.steps if s.name in ("fsync", "fsync_dir", "replace", "link")
+    ]  # fmt: skip
+    kinds = [name for name, _ in steps]
+    assert kinds[:8] == [
+        "fsync",                            # the new file
+        "fsync_dir", "link",                # the old one keeps a name
+        "fsync", "replace", "fsync_dir",    # metadata with what is pending
+        "replace", "fsync_dir",             # the data
+    ]  # fmt: skip
+    assert kinds[8:] == ["fsync", "replace", "fsync_dir"]  # metadata with the new state
+
+
+def test_trust_is_taken_away_durably_and_given_cheaply(tmp_path: Path) -> None:
+    store_in(tmp_path).commit(DAILY, Commit((piece(0, 5, state="provisional"),)))
+    disk = CountingDisk()
+    store = store_in(tmp_path, disk)
+    store.commit(DAILY, Commit(marks=(mark(0, 5, "final"),)))
+    store.commit(DAILY, Commit(marks=(mark(5, 9, "empty"),)))
+    assert "fsync" not in disk.names()
+    store.commit(DAILY, Commit(marks=(mark(1, 2, "suspect"),)))
+    assert disk.names().count("fsync") == disk.names().count("fsync_dir") == 1
+    store.commit(DAILY, Commit((piece(9, 10),)))
+    assert disk.names().count("fsync") == 2

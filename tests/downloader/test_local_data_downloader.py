@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import gzip
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.downloader.local_data_downloader import LocalDataDownloader
+from src.data.downloader.local_files import LocalFiles
+from src.data.errors import (
+    CapabilityError,
+    ConfigError,
+    NoDataError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+)
+from src.data.model.capabilities import Fetched
+from src.data.model.instant import parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.kind import Basis, Kind
+from tests.downloader.acme import query
+from tests.net.scripted import sender_over
+
+HEADER = "timestamp,open,high,low,close,volume\n"
+ROWS = "2024-01-02,1,2,0.5,1.5,10\n2024-01-03,2,3,1.5,2.5,\n"
+AAPL = Instrument("AAPL", "stock")
+
+
+def local(folder: Path, **layout: Any) -> LocalDataDownloader:
+    return LocalDataDownloader(LocalFiles(folder, **layout), sender=sender_over(None))
+
+
+def fetch(vendor: LocalDataDownloader, timeframe: str = "1d", symbol: str = "AAPL") -> Fetched:
+    return vendor.fetch(query(timeframe, "2024-01-01", "2024-02-01", Instrument(symbol, "stock")))
+
+
+@pytest.mark.parametrize("name", ["AAPL_1d.csv", "AAPL_1d.csv.gz", "aapl_1D.CSV"])
+def test_plain_files(tmp_path: Path, name: str) -> None:
+    data = (HEADER + ROWS).encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    got = fetch(local(tmp_path, unit="USD", adjustment="raw"))
+    assert got.table.stamps.tolist() == [parse_iso("2024-01-02"), parse_iso("2024-01-03")]
+    assert got.table.close.tolist() == [1.5, 2.5]
+    assert math.isnan(got.table.volume[1])
+    assert (got.basis, got.dense, got.kind) == (Basis("raw"), False, Kind("", "", "", "USD"))
+
+
+def test_parquet_keeps_every_digit(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    price = 0.1 + 0.2
+    stamps = pa.array([1704153600_000_000], pa.timestamp("us", tz="UTC"))
+    columns = {"timestamp": stamps} | dict.fromkeys(
+        ("open", "high", "low", "close"), pa.array([price])
+    )
+    parquet.write_table(pa.table(columns), tmp_path / "AAPL_1d.parquet")
+    got = fetch(local(tmp_path))
+    assert got.table.close.tolist() == [price]
+    assert got.table.stamps.tolist() == [parse_iso("2024-01-02")]
+
+
+def test_columns_pattern_and_spellings_are_mapped(tmp_path: Path) -> None:
+    folder = tmp_path / "hourly"
+    folder.mkdir()
+    text = "When,O,H,L,Last,Adj\n1704196800,1,2,1,2,1.9\n"
+    (folder / "BRK.B.csv").write_text("\ufeff" + text)
+    vendor = local(
+        tmp_path, pattern="{timeframe}/{symbol}", time_column="when",
+        columns={"open": "O", "high": "H", "low": "L", "close": "last", "adj_close": "Adj"},
+        timeframes={"1h": "hourly"},
+    )  # fmt: skip
+    who = Instrument("BRK-B", "stock", spellings={"local": "BRK.B"})
+    got = vendor.fetch(query("1h", "2024-01-02", "2024-01-03", who))
+    assert got.table.stamps.tolist() == [1704196800_000]
+    assert got.table.adj_close is not None
+    assert (got.table.close[0], got.table.adj_close[0]) == (2, 1.9)
+
+
+@pytest.mark.parametrize(
+    "text, layout, stamp",
+    [
+        ("2024-01-02T15:00:00Z", {}, "2024-01-02T15:00:00"),
+        ("2024-01-02 16:00:00+01:00", {}, "2024-01-02T15:00:00"),
+        ("2024-01-02 10:00", {"timezone": "America/New_York"}, "2024-01-02T15:00:00"),
+        ("2024-07-02 11:00", {"timezone": "America/New_York"}, "2024-07-02T15:00:00"),
+        ("02.01.2024 15:00", {"time_format": "%d.%m.%Y %H:%M"}, "2024-01-02T15:00:00"),
+        ("1704207600", {}, "2024-01-02T15:00:00"),
+        ("1704207600000", {}, "2024-01-02T15:00:00"),
+        ("1704207600000000", {}, "2024-01-02T15:00:00"),
+        ("1704207600000000000", {}, "2024-01-02T15:00:00"),
+        ("20240102", {"time_format": "%Y%m%d"}, "2024-01-02T00:00:00"),
+    ],
+)
+def test_times(tmp_path: Path, text: str, layout: dict[str, str], stamp: str) -> None:
+    (tmp_path / "AAPL_1h.csv").write_text(HEADER + f"{text},1,2,1,2,3\n")
+    got = local(tmp_path, **layout).fetch(query("1h", "2024-01-01", "2024-12-31", AAPL))
+    assert got.table.stamps.tolist() == [parse_iso(stamp)]
+
+
+@pytest.mark.parametrize(
+    "timeframe, text, stamp",
+    [
+        ("1d", "2024-07-03 00:00:00-04:00", "2024-07-03"),
+        ("1d", "1720058400", "2024-07-03"),  # 22:00 in New York, the 4th in UTC
+        ("1w", "2024-07-05", "2024-07-01"),
+        ("1M", "2024-07-31", "2024-07-01"),
+        ("1d", "20240703", "2024-07-03"),
+    ],
+)
+def test_days_are_the_dates_of_the_files_zone(
+    tmp_path: Path, timeframe: str, text: str, stamp: str
+) -> None:
+    (tmp_path / f"AAPL_{timeframe}.csv").write_text(HEADER + f"{text},1,2,1,2,3\n")
+    vendor = local(tmp_path, timezone="America/New_York")
+    got = vendor.fetch(query(timeframe, "2024-01-01", "2024-12-31", AAPL))
+    assert got.table.stamps.tolist() == [parse_iso(stamp)]
+
+
+def test_only_the_span_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "AAPL_1d.csv").write_text(HEADER + "2023-12-31,1,1,1,1,1\n\n" + ROWS)
+    assert len(fetch(local(tmp_path)).table) == 2
+    with pytest.raises(NoDataError):
+        local(tmp_path).fetch(query("1d", "2020-01-01", "2020-02-01", AAPL))
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("", "AAPL_1d.csv line 1 lacks the columns timestamp, open, high, low, close"),
+        ("timestamp,open,high,low\n", "line 1 lacks the columns close"),
+        (HEADER + ROWS + "2024-01-04,x,1,1,1,1\n", "line 4: column 'open' holds 'x'"),
+        (HEADER + "2024-01-04,1,1\n", "AAPL_1d.csv line 2"),
+        (HEADER + "4th of July,1,1,1,1,1\n", "line 2: Invalid isoformat string: '4th of July'"),
+        (HEADER + f"{10**40},1,1,1,1,1\n", "line 2"),
+    ],
+)
+def test_bad_files_are_named_with_line_and_column(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "AAPL_1d.csv").write_text(text)
+    with pytest.raises(ResponseFormatError, match=said):
+        fetch(local(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["AAPL_1d.csv.gz", "AAPL_1d.parquet"])
+def test_damaged_files_are_named(tmp_path: Path, name: str) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    (tmp_path / name).write_bytes(gzip.compress(b"x" * 1000)[:40])
+    with pytest.raises(ResponseFormatError, match=name):
+        fetch(local(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "symbol", ["MSFT", "../secret", "..", "/etc/passwd", "a/../../b", "%2e%2e"]
+)
+def test_no_file_and_no_way_out_of_the_folder(tmp_path: Path, symbol: str) -> None:
+    folder = tmp_path / "bars"
+    folder.mkdir()
+    (tmp_path / "secret_1d.csv").write_text(HEADER + ROWS)
+    with pytest.raises(SymbolNotFoundError):
+        fetch(local(folder), symbol=symbol)
+    with pytest.raises(SymbolNotFoundError):
+        fetch(local(folder, pattern="{symbol}/{timeframe}"), symbol=symbol)
+    with pytest.raises(SymbolNotFoundError):
+        fetch(local(folder, pattern="../{symbol}_{timeframe}"), symbol="secret")
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "bars"
+    folder.mkdir()
+    (tmp_path / "secret.csv").write_text(HEADER + ROWS)
+    (folder / "AAPL_1d.csv").symlink_to(tmp_path / "secret.csv")
+    with pytest.raises(SymbolNotFoundError):
+        fetch(local(folder))
+
+
+@pytest.mark.parametrize(
+    "mapping, said",
+    [
+        ({}, "no folder is set"),
+        ({"folder": None}, "no folder is set"),
+        ({"folder": "x", "patern": "y"}, "did you mean pattern"),
+        ({"folder": "x", "adjustment": "splits"}, "adjustment 'splits'"),
+        ({"folder": "x", "timezone": "Mars"}, "timezone 'Mars'"),
+        ({"folder": "x", "pattern": "all.csv"}, "must hold {symbol}"),
+        ({"dataset": "other"}, "unknown dataset 'other'"),
+    ],
+)
+def test_a_layout_that_is_not_understood(mapping: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        LocalDataDownloader(mapping, sender=sender_over(None))
+
+
+def test_the_demo_data_set() -> None:
+    pytest.importorskip("bokeh_sampledata")
+    vendor = LocalDataDownloader({"dataset": "demo"}, sender=sender_over(None))
+    whole = query("1d", "2000-01-01", "2014-01-01", Instrument("IBM", "stock"))
+    got = vendor.fetch(whole)
+    assert len(got.table) == 3270
+    assert got.table.stamps[-1] == parse_iso("2013-03-01")
+    assert got.table.close[-1] == 202.91
+    assert (got.basis, got.kind.unit) == (Basis("raw"), "USD")
+    with pytest.raises(SymbolNotFoundError):
+        vendor.fetch(query("1d", 0, 10**12, Instrument("NOPE", "stock")))
+    with pytest.raises(CapabilityError, match="timeframes 1d, not 1h"):
+        vendor.fetch(query("1h", 0, 10**12, AAPL))

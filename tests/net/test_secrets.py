@@ -1,0 +1,219 @@
+"""A key goes to its vendor and nowhere else."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import pickle
+import traceback
+import warnings
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from src.data.downloader.base_data_downloader import BaseDataDownloader
+from src.data.errors import AuthenticationError, DataError
+from src.data.model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.net.http import HttpTransport
+from src.data.net.redact import redacted
+from src.data.net.sender import Sender
+from src.data.policy.retry import RetryPolicy
+from tests.downloader.acme import query
+from tests.net.scripted import reply, sender_over, serving
+
+KEY = "CANARY+key/with=odd&signs 0123"
+FORMS = {
+    KEY, quote(KEY), quote(KEY, safe=""), quote_plus(KEY),
+    base64.b64encode(KEY.encode()).decode(),
+    *(part for part in KEY.replace("/", "+").replace("=", "+").replace("&", "+").split("+")
+      if part in ("CANARY",)),
+}  # fmt: skip
+
+
+class Keyed(BaseDataDownloader):
+    """Sends its key in both ways there are."""
+
+    name = "keyed"
+    secrets = ("KEYED_API_KEY",)
+    requires_api_key = True
+    limits = Limits()
+    capabilities = Capabilities(frozenset({"crypto"}), {"1d": "1d"})
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        key = self.secret("KEYED_API_KEY")
+        return HttpRequest(
+            f"{self.base_url}/bars", params={"symbol": "X"},
+            secret_params={"apikey": key}, secret_headers={"X-Key": key},
+        )  # fmt: skip
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        return BarPage([(float(text) for text in response.json()["rows"])])  # type: ignore[list-item]
+
+
+def echo(status: int, **headers: str) -> Any:
+    def handle(handler: BaseHTTPRequestHandler) -> None:
+        told = f'{{"message": "your key {KEY} is wrong", "rows": ["{KEY}"]}}'
+        reply(handler, told.encode(), status, **headers)
+
+    return handle
+
+
+def plain_echo(handler: BaseHTTPRequestHandler) -> None:
+    reply(handler, f"{KEY} is over its limit".encode())
+
+
+def cut(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "999")
+    handler.end_headers()
+    handler.close_connection = True
+
+
+def hang_up(handler: BaseHTTPRequestHandler) -> None:
+    handler.close_connection = True
+
+
+def to_elsewhere(handler: BaseHTTPRequestHandler) -> None:
+    reply(handler, b"", 302, Location=f"https://elsewhere.example/?k={quote(KEY)}")
+
+
+def to_itself(handler: BaseHTTPRequestHandler) -> None:
+    reply(handler, b"", 302, Location=handler.path)
+
+
+FAILURES = {
+    **{f"status {s}": echo(s) for s in (400, 401, 402, 403, 404, 418, 422, 429, 451, 500, 503)},
+    "unreadable rows": echo(200),
+    "plain text": plain_echo,
+    "cut off": cut,
+    "hung up": hang_up,
+    "redirect elsewhere": to_elsewhere,
+    "redirect in circles": to_itself,
+    "damaged gzip": echo(200, Content_Encoding="gzip"),
+}
+
+
+class Everything(logging.Handler):
+    """Keeps every record of every logger, formatted."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(f"{record.name} {record.getMessage()} {record.args!r}")
+
+
+@pytest.fixture
+def log() -> Iterator[Everything]:
+    root, handler = logging.getLogger(), Everything()
+    before = root.level
+    root.setLevel(logging.DEBUG)
+    root.addHandler(handler)
+    yield handler
+    root.removeHandler(handler)
+    root.setLevel(before)
+
+
+def everything_of(error: BaseException) -> str:
+    """Return all that an error can tell, along its whole chain, locals of our frames included."""
+    texts: list[str] = []
+    pending: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while pending:
+        exc = pending.pop()
+        if exc is None or id(exc) in seen:
+            continue
+        seen.add(id(exc))
+        texts += [str(exc), repr(exc), repr(exc.args), repr(vars(exc))]
+        full = traceback.TracebackException.from_exception(exc, capture_locals=True)
+        texts += [
+            line for frame in full.stack if "/src/data/" in frame.filename
+            for line in (frame.locals or {}).values()
+        ]  # fmt: skip
+        texts += list(full.format_exception_only())
+        pending += [exc.__cause__, exc.__context__]
+    texts.append(repr(pickle.loads(pickle.dumps(error)).__dict__))
+    return "\n".join(texts)
+
+
+def leaks(text: str) -> list[str]:
+    return [form for form in FORMS if form in text]
+
+
+def vendor_at(base: str) -> tuple[Keyed, list[Any]]:
+    told: list[Any] = []
+    sender = sender_over(
+        HttpTransport(timeout=(0.3, 0.3)), retry=RetryPolicy(attempts=2), on_attempt=told.append
+    )
+    return Keyed(credentials={"KEYED_API_KEY": KEY}, base_url=base, sender=sender), told
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_no_failure_tells_the_key(
+    name: str, log: Everything, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(FAILURES[name]) as server, warnings.catch_warnings(record=True) as warned:
+        vendor, told = vendor_at(server.base)
+        with pytest.raises(DataError) as caught:
+            vendor.fetch(query("1d", 0, 1))
+        assert server.requests, "the key was never sent"
+        assert any(quote_plus(KEY) in path for path, _ in server.requests)
+        assert server.requests[0][1]["x-key"] == KEY
+    assert leaks(everything_of(caught.value)) == []
+    assert leaks("\n".join(log.lines)) == []
+    assert leaks(repr(told) + repr(vendor) + repr([str(w.message) for w in warned])) == []
+    assert leaks("".join(capsys.readouterr())) == []
+    assert any("urllib3" in line for line in log.lines), "the library logged nothing: no test"
+
+
+def test_a_refused_connection_does_not_tell_the_key(log: Everything) -> None:
+    vendor, _ = vendor_at("http://127.0.0.1:9")
+    with pytest.raises(DataError) as caught:
+        vendor.fetch(query("1d", 0, 1))
+    assert leaks(everything_of(caught.value)) == []
+    assert leaks("\n".join(log.lines)) == []
+
+
+@pytest.mark.parametrize("key", [KEY + "\n", "CANARY\u2019s", KEY + "\r\nX: y"])
+def test_a_key_that_no_header_can_carry_is_said_without_it(key: str, log: Everything) -> None:
+    sender: Sender = sender_over(HttpTransport(timeout=(0.3, 0.3)))
+    request = HttpRequest("http://127.0.0.1:9/x", secret_headers={"X-Key": key})
+    with pytest.raises(AuthenticationError, match="line break") as caught:
+        sender.send(request, vendor="keyed")
+    assert "CANARY" not in everything_of(caught.value)
+    assert "CANARY" not in "\n".join(log.lines)
+
+
+def test_success_is_logged_without_the_key(log: Everything) -> None:
+    with serving(lambda h: reply(h, b"{}")) as server:
+        vendor, _ = vendor_at(server.base)
+        vendor.send(vendor.bars_request(query("1d", 0, 1), None))
+    lines = [line for line in log.lines if "/bars" in line]
+    assert lines
+    assert leaks("\n".join(lines)) == []
+
+
+def test_requests_and_errors_of_other_users_are_left_alone(log: Everything) -> None:
+    logger = logging.getLogger("urllib3.connectionpool")
+    HttpTransport()
+    logger.debug("%s", "/theirs?q=1")
+    assert any("/theirs?q=1" in line for line in log.lines)
+
+
+def test_an_echoed_key_is_taken_out_in_every_form() -> None:
+    request = HttpRequest("https://v.example", secret_headers={"Authorization": "Token abc/defgh+"})
+    body = b"a abc/defgh+ b abc%2Fdefgh%2B c YWJjL2RlZmdoKw== d Token abc/defgh+ e"
+    got = redacted(HttpResponse(200, {"location": "/?t=abc%2Fdefgh%2B"}, body, "u?k=v"), request)
+    assert b"defgh" not in got.body
+    assert b"YWJj" not in got.body
+    assert (got.headers["location"], got.url) == ("/?t=***", "u")
+
+
+def test_short_words_are_no_keys() -> None:
+    request = HttpRequest("https://v.example", secret_params={"apikey": "demo"})
+    assert redacted(HttpResponse(200, {}, b"demolition"), request).body == b"demolition"

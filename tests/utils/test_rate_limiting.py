@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import RateLimitedError
+from src.data.utils import rate_limiting
+from src.data.utils.rate_limiting import (
+    RateLimiter,
+    configure_provider_limits,
+    get_all_provider_stats,
+    get_provider_limiter,
+)
+from tests.net.scripted import NOW_MS
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW_MS)
+
+
+@pytest.fixture(autouse=True)
+def _own_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limiting, "_by_provider", {})
+
+
+def test_turns_are_taken_and_refused(clock: ManualClock) -> None:
+    limiter = RateLimiter(0, 2, clock=clock)
+    assert limiter.acquire(0)
+    assert limiter.acquire(0)
+    assert not limiter.acquire(timeout=59)
+    limiter.wait_if_needed()
+    assert clock.monotonic() == pytest.approx(60)
+    stats = limiter.get_stats()
+    assert (stats["requests"], stats["refused"]) == (3, 1)
+
+
+def test_the_defaults_are_the_documented_ones(clock: ManualClock) -> None:
+    stats = RateLimiter(clock=clock).get_stats()
+    assert (stats["requests_per_second"], stats["requests_per_minute"], stats["burst_size"]) == (
+        10, 600, 5,
+    )  # fmt: skip
+
+
+def test_pauses_grow_with_failures_and_a_success_ends_that(clock: ManualClock) -> None:
+    limiter = RateLimiter(0, 0, backoff_factor=2, max_backoff=5, clock=clock)
+    waits = []
+    for _ in range(4):
+        limiter.record_failure()
+        waits.append(limiter.get_stats()["wait_seconds"])
+        clock.advance(waits[-1])
+    assert waits == [2, 4, 5, 5]
+    limiter.record_success()
+    limiter.record_failure()
+    assert limiter.get_stats()["wait_seconds"] == 2
+    limiter.record_failure(RateLimitedError("x", 90))
+    assert limiter.get_stats()["wait_seconds"] == 90
+    assert limiter.get_stats()["failures"] == 6
+    limiter.reset_stats()
+    assert limiter.get_stats()["failures"] == 0
+
+
+def test_vendors_have_one_limiter_each() -> None:
+    assert get_provider_limiter("yf") is get_provider_limiter("yahoo")
+    assert get_provider_limiter("yahoo").limits.per_minute == 60
+    assert get_provider_limiter("nobody").limits.per_minute == 10
+    configure_provider_limits("yahoo", 2, 30, burst_size=3)
+    assert get_provider_limiter("yf").limits.burst == 3
+    assert set(get_all_provider_stats()) == {"yahoo", "nobody"}
