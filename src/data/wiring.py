@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,14 +36,14 @@ class Network:
 
     Args:
         clock: waits and measures for all senders.
-        overrides: limits that the user set, by vendor.
+        said: limits as they are configured, vendor to keys; a later layer rules.
         retry: how often and how long a vendor is asked again.
         modes: vendor to ``http``, ``sdk`` or ``auto``: what carries its requests.
         on_attempt: told of every HTTP attempt.
     """
 
     def __init__(
-        self, clock: Clock, overrides: Mapping[str, Limits] | None = None,
+        self, clock: Clock, said: Sequence[Mapping[str, Mapping[str, float]]] = (),
         retry: RetryPolicy | None = None, modes: Mapping[str, str] | None = None,
         on_attempt: Hook | None = None,
     ) -> None:  # fmt: skip
@@ -52,7 +52,8 @@ class Network:
         self._modes = modes or {}
         self._on_attempt = on_attempt
         self._transport = HttpTransport()
-        self.limiters = Limiters(clock, overrides)
+        self._said = tuple(said)
+        self.limiters = Limiters(clock)
 
     def sender(self, vendor: str) -> Sender:
         """Return a sender at the pace of ``vendor``; all senders share the connections.
@@ -75,8 +76,10 @@ class Network:
         """Return the limiter that all senders to ``vendor`` share."""
         from .downloader.registry import canonical_name, downloader_class
 
-        ours = canonical_name(vendor) is not None
-        return self.limiters.of(vendor, downloader_class(vendor).limits if ours else None)
+        known = canonical_name(vendor)
+        declared = downloader_class(known).limits if known else None
+        said = [layer[vendor] for layer in self._said if vendor in layer]
+        return self.limiters.of(vendor, limits_of(declared, *said))
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,9 @@ def build(
     rules = load_rules(settings.rules_path)
     said = {name: vendor.rate_limits for name, vendor in rules.providers.items()}
     modes = {name: vendor.transport for name, vendor in rules.providers.items()}
-    limits = limits_of(said, settings.rate_limits)
-    network = Network(ticking, limits, retry or retry_of(rules.failover), modes)
+    network = Network(
+        ticking, (said, settings.rate_limits), retry or retry_of(rules.failover), modes
+    )
     selector = ProviderSelector(settings=settings, make_sender=network.sender)
     cache = UnifiedCache(settings.cache_dir, settings.max_size_gb, clock=ticking)
     expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
@@ -142,23 +146,25 @@ def retry_of(said: Failover) -> RetryPolicy:
     )  # fmt: skip
 
 
-def limits_of(*layers: Mapping[str, Mapping[str, float]]) -> dict[str, Limits]:
-    """Turn limits as they are configured into values; a later layer rules key by key."""
-    merged: dict[str, dict[str, float]] = {}
-    for layer in layers:
-        for vendor, said in layer.items():
-            known = {key: value for key, value in said.items() if value is not None}
-            merged[vendor] = merged.get(vendor, {}) | known
-    return {
-        vendor: Limits(
-            per_minute=int(said.get("requests_per_minute", 0)),
-            per_second=float(said.get("requests_per_second", 0.0)),
-            per_day=int(said.get("requests_per_day", 0)),
-            burst=int(said.get("burst_size", 5)),
-        )
-        for vendor, said in merged.items()
-        if said
+def limits_of(declared: Limits | None, *said: Mapping[str, float]) -> Limits | None:
+    """Lay limits as they are configured over what a vendor declares, key by key.
+
+    None when nothing is declared and nothing said.
+    """
+    names = {
+        "requests_per_minute": "per_minute", "requests_per_second": "per_second",
+        "requests_per_day": "per_day", "burst_size": "burst",
+    }  # fmt: skip
+    known = {
+        names[key]: value
+        for layer in said
+        for key, value in layer.items()
+        if value is not None and key in names
     }
+    whole = {k: v if k == "per_second" else int(v) for k, v in known.items()}
+    if not whole:
+        return declared
+    return replace(declared or Limits(), **whole)  # type: ignore[arg-type]
 
 
 class _Default:
@@ -173,8 +179,7 @@ class _Default:
     def network(self) -> Network:
         with self._lock:
             if self._network is None:
-                overrides = limits_of(load_settings().rate_limits)
-                self._network = Network(SystemClock(), overrides)
+                self._network = Network(SystemClock(), (load_settings().rate_limits,))
             return self._network
 
     def after_fork(self) -> None:

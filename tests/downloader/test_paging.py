@@ -31,7 +31,7 @@ def test_one_answer_becomes_one_table() -> None:
     got = vendor.fetch(query("1d", day(0), day(2)))
     assert got.table.stamps.tolist() == [day(0), day(1)]
     assert (got.vendor, got.requests, got.settle_ms, got.dense) == ("acme", 1, 5, False)
-    assert got.kind == Kind("24h", "clock", "acme", "USDC", "base")
+    assert got.kind == Kind("24h", "session", "acme", "USDC", "base")
     assert got.basis == Basis("split", None)
     assert transport.asked[0].params == {"from": day(0), "to": day(2) - 1}
 

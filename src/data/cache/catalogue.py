@@ -14,8 +14,8 @@ from ..model.timeframe import Timeframe
 from .derived import YearInfo
 from .eviction import BYTES_IN_GB, Candidate, CanSupply, measure
 from .layout import Layout, decode_symbol, encode_symbol
-from .legacy import describe_legacy, folder_timeframes, is_plain, legacy_years
 from .ledger import year_span
+from .legacy import describe_legacy, folder_timeframes, is_plain, legacy_years
 from .store import BarStore
 
 SAMPLE_LANE = ("mock",)
@@ -85,7 +85,9 @@ class Catalogue:
             name
             for name in names
             if name not in _NOT_TABLES
-            and any(folder_timeframes(self._root / name / s) for s in self._disk.list(self._root / name))
+            and any(
+                folder_timeframes(self._root / name / s) for s in self._disk.list(self._root / name)
+            )
         ]
 
     # --- what is recorded ------------------------------------------------------------------

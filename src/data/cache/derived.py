@@ -54,7 +54,9 @@ def summaries(years: Iterable[YearInfo], stats: Mapping[str, Any]) -> dict[str, 
         "symbols.json": symbols,
         "providers.json": providers,
         "quality_scores.json": scores,
-        "cache_stats.json": {k: stats.get(k) for k in ("total_size_gb", "files_count", "last_updated")},
+        "cache_stats.json": {
+            k: stats.get(k) for k in ("total_size_gb", "files_count", "last_updated")
+        },
     }
 
 
@@ -78,7 +80,9 @@ def _add_provider(
         known["symbols"].append(info.symbol)
     known["files"] += 1
     known["rows"] += int(entry["rows"] or 0)
-    known["last_updated"] = max(filter(None, (known["last_updated"], entry["last_updated"])), default=None)
+    known["last_updated"] = max(
+        filter(None, (known["last_updated"], entry["last_updated"])), default=None
+    )
     known["rate_limit"] = (info.document.get("provider_info") or {}).get("rate_limit")
 
 

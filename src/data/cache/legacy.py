@@ -109,7 +109,12 @@ def _folders(root: Path, key: SeriesKey, encoded: str) -> list[Path]:
 
 def is_plain(name: str) -> bool:
     """Tell whether ``name`` is one harmless path component that does not name a folder of ours."""
-    return bool(name) and name[0] not in "._" and not set(name) & set('/\\:\0') and name == name.strip()
+    return (
+        bool(name)
+        and name[0] not in "._"
+        and not set(name) & set("/\\:\0")
+        and name == name.strip()
+    )
 
 
 def _names(folder: Path) -> list[str]:

@@ -55,7 +55,9 @@ def span_to_read(
     """
     whole_day = timeframe.is_intraday and _is_midnight(end)
     if start is None:
-        last = resolve_range(instrument, timeframe, datetime(1900, 1, 1), _day(end, whole_day), now_ms)
+        last = resolve_range(
+            instrument, timeframe, datetime(1900, 1, 1), _day(end, whole_day), now_ms
+        )
         return Span(last[0].end - DEFAULT_DAYS * DAY_MS, last[0].end)
     if _is_instant(start) and _is_instant(end) and not whole_day and start == end:
         far = resolve_range(instrument, timeframe, start, None, now_ms)[0]
@@ -68,7 +70,9 @@ def _is_instant(value: Any) -> bool:
 
 
 def _is_midnight(value: Any) -> bool:
-    return isinstance(value, datetime) and value.tzinfo is None and value.time() == datetime.min.time()
+    return (
+        isinstance(value, datetime) and value.tzinfo is None and value.time() == datetime.min.time()
+    )
 
 
 def _day(value: Any, whole_day: bool) -> Any:

@@ -82,14 +82,17 @@ class TableStore:
             ResponseFormatError: the frame has no time index.
             StorageError, LockTimeoutError: the disk or another process refused.
         """
+        import pandas as pd
+
         rows = _on_utc(frame)
         folder = self._lane(key)
-        years = sorted(set(rows.index.year) | set(_years(span)))
+        stamped = pd.DatetimeIndex(rows.index).year
+        years = sorted({int(year) for year in stamped} | set(_years(span)))
         self._disk.make_folders(folder)
         with self._disk.lock(folder / ".lock", self._lock_timeout_s):
             sweep(self._disk, folder)
             for year in years:
-                self._merge_year(key, year, rows[rows.index.year == year], span, vendor)
+                self._merge_year(key, year, rows[stamped == year], span, vendor)
         return len(rows)
 
     def read(self, key: SeriesKey, span: Span) -> pd.DataFrame | None:
@@ -177,7 +180,9 @@ class TableStore:
             plain = json.loads(content) if content else None
         except ValueError:
             return None
-        return {k: v for k, v in plain.items() if k != "sha256"} if isinstance(plain, dict) else None
+        return (
+            {k: v for k, v in plain.items() if k != "sha256"} if isinstance(plain, dict) else None
+        )
 
     def _load(self, key: SeriesKey, year: int, *, repair: bool = False) -> pd.DataFrame | None:
         """Return the rows of a year; an unreadable file counts as missing, and is kept aside."""

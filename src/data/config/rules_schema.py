@@ -9,11 +9,11 @@ from ..model.classification import Classification
 from ..model.rules import RULES
 from ..model.vendors import canonical_vendor
 from ..policy.classify import Refusal, classify, malformed
+from ..policy.rules import as_switch
 from .schema import (
     Check,
     Path,
     Problem,
-    as_switch,
     items,
     nearest,
     number,

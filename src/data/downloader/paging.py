@@ -155,7 +155,7 @@ def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:
     if not len(table):
         raise NoDataError(f"{vendor.name} has no {query.timeframe} bars in this range")
     caps = vendor.capabilities
-    kind = caps.kind(query.instrument)
+    kind = caps.kind(query.instrument, query.timeframe)
     return Fetched(
         table=table,
         vendor=vendor.name,

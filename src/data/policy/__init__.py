@@ -1,0 +1,1 @@
+"""Decisions without deeds: pure functions of what they are given, time included."""

@@ -59,11 +59,11 @@ class Candidate:
             return segment
         return segment.clip(Span(now_ms - depth * DAY_MS, segment.end))
 
-    def kind(self, instrument: Instrument) -> Kind:
+    def kind(self, instrument: Instrument, timeframe: Timeframe) -> Kind:
         """Return the kind of its bars; unknown for a downloader that is not ours."""
         if self.capabilities is None:
             return Kind(session="", anchor="")
-        return self.capabilities.kind(instrument)
+        return self.capabilities.kind(instrument, timeframe)
 
     @property
     def adjustment(self) -> Adjustment:
@@ -154,14 +154,17 @@ def route(query: BarsQuery, candidates: Sequence[Candidate], stored: Kind | None
         if reason:
             rejected[candidate.name] = reason
             continue
-        kind = candidate.kind(query.instrument)
+        kind = candidate.kind(query.instrument, query.timeframe)
         wanted = wanted or kind
         parts = (candidate.name,) if query.provider else lane_parts(query, candidate, kind, wanted)
         lanes.setdefault(parts, []).append(candidate)
     if not lanes:
         raise _nobody(query, rejected)
     return Route(
-        tuple(Lane(p, tuple(c), c[0].kind(query.instrument)) for p, c in _ordered(lanes, query)),
+        tuple(
+            Lane(p, tuple(c), c[0].kind(query.instrument, query.timeframe))
+            for p, c in _ordered(lanes, query)
+        ),
         rejected,
     )
 

@@ -1,0 +1,184 @@
+"""One cache folder: what lies in it, and what removes it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..clock import Clock, SystemClock
+from ..config.settings import load_settings
+from ..disk.files import Disk
+from ..errors import CacheError
+from ..model.instant import DAY_MS
+from ..model.instrument import Instrument
+from ..model.series import SeriesKey
+from ..model.timeframe import Timeframe
+from . import derived, eviction
+from .catalogue import Catalogue
+from .meaning import configured_instrument
+from .store import BarStore
+from .tables import TableStore
+
+log = logging.getLogger(__name__)
+
+BARS = "ohlcv"
+
+
+class CacheFolder:
+    """Lists, statistics and removal; the arguments and attributes are those of the cache itself.
+
+    Thread-safe, and safe across processes.
+    """
+
+    def __init__(
+        self,
+        cache_dir: str | os.PathLike[str] | None = None,
+        max_size_gb: float | None = None,
+        *,
+        clock: Clock | None = None,
+        instrument_of: Callable[[str], Instrument] | None = None,
+        can_supply: eviction.CanSupply | None = None,
+    ) -> None:
+        self.cache_dir, self.max_size_gb = _places(cache_dir, max_size_gb)
+        self.ohlcv_dir = self.cache_dir / BARS
+        self.metadata_dir = self.ohlcv_dir / derived.FOLDER
+        self._disk = Disk()
+        self._clock = clock or SystemClock()
+        self._instrument_of = instrument_of or configured_instrument
+        self._can_supply = can_supply
+        self._puts = itertools.count(1)
+        self._disk.make_folders(self.cache_dir)
+        self.store = BarStore(self.cache_dir, self._disk, self._clock)
+        self._catalogue = Catalogue(self.cache_dir, self.store, self._disk)
+
+    def __repr__(self) -> str:
+        return f"UnifiedCache({str(self.cache_dir)!r}, max_size_gb={self.max_size_gb:g})"
+
+    # --- what there is ---------------------------------------------------------------------
+
+    def list_symbols(self) -> list[str]:
+        """Return the symbols that have bars, sorted."""
+        return self._catalogue.symbols()
+
+    def list_timeframes(self, symbol: str) -> list[str]:
+        """Return the timeframes of which ``symbol`` has bars, shortest first; months are ``1M``."""
+        return [frame.label for frame in self._catalogue.timeframes(symbol)]
+
+    def list_years(self, symbol: str, timeframe: str) -> list[int]:
+        """Return the years of which bars are stored, ascending."""
+        return self._catalogue.years(self._lane(symbol, timeframe))
+
+    def get_data_info(self, symbol: str, timeframe: str, year: int) -> dict[str, Any] | None:
+        """Return the metadata of one year, or None where it has no bars."""
+        return self._catalogue.document(self._lane(symbol, timeframe), int(year))
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return ``total_size_gb``, ``files_count``, ``last_updated`` (naive UTC text) and more.
+
+        The summaries for other programs are brought up to date with it.
+        """
+        years = list(self._catalogue.all_years())
+        stats = self._catalogue.stats(years, self.max_size_gb)
+        self._summarise(years, stats)
+        return stats
+
+    def write_summaries(self) -> bool:
+        """Bring ``_metadata/*.json`` up to date; return whether that was possible."""
+        if not self.ohlcv_dir.is_dir():  # removed meanwhile, and not for us to make again
+            return False
+        try:
+            years = list(self._catalogue.all_years())
+            return self._summarise(years, self._catalogue.stats(years, self.max_size_gb))
+        except CacheError as exc:
+            log.debug("summaries were not made: %s", exc)
+            return False
+
+    # --- removing --------------------------------------------------------------------------
+
+    def clear(self, symbol: str | None = None, timeframe: str | None = None) -> None:
+        """Delete bars: of a series, of a symbol, of a timeframe of all symbols, or everything."""
+        if timeframe is not None:
+            for name in self.list_symbols() if symbol is None else [symbol]:
+                self.clear_symbol_timeframe(name, timeframe)
+        elif symbol is not None:
+            self.clear_symbol(symbol)
+        else:
+            self.clear_all()
+
+    def clear_symbol_timeframe(self, symbol: str, timeframe: str, data_type: str = BARS) -> None:
+        """Delete one series for good, in all its lanes."""
+        key = SeriesKey(symbol, Timeframe.parse(timeframe))
+        if data_type != BARS:
+            self._tables(data_type).clear(key=key)
+        else:
+            self._catalogue.clear(symbol, [key.timeframe])
+            derived.mark_stale(self)
+
+    def clear_symbol(self, symbol: str, data_type: str = BARS) -> None:
+        """Delete all bars of a symbol, and its splits and dividends."""
+        if data_type != BARS:
+            self._tables(data_type).clear(symbol)
+        else:
+            self._catalogue.clear(symbol)
+            derived.mark_stale(self)
+
+    def clear_all(self, data_type: str | None = None) -> None:
+        """Delete all bars and tables, or those of one data type; the cache works on."""
+        for name in self._catalogue.data_types() if data_type is None else [data_type]:
+            if name != BARS:
+                self._tables(name).clear()
+        if data_type in (None, BARS):
+            for symbol in self._catalogue.every_symbol():
+                self.clear_symbol(symbol)
+
+    def cleanup_old_data(self, max_age_days: float = 365) -> int:
+        """Delete years that nobody updated for so many days; return how many.
+
+        The age is that of the last update in the metadata, so a quiet year that was checked
+        lately stays. What a deleted year answered for is asked again when somebody wants it.
+        """
+        oldest = self._clock.now_ms() - round(max_age_days * DAY_MS)
+        found = list(self._catalogue.unchanged_since(oldest))
+        derived.mark_stale(self)
+        return sum(self.store.clear_years(key, years) for key, years in found)
+
+    def enforce_limit(self) -> int:
+        """Drop what can be had again until the folder is within its limit; return years dropped.
+
+        First goes what can be made again from bars, then bars that a configured vendor could
+        supply again, the longest unchanged first. What remains above the limit is logged once.
+        """
+        limit = round(self.max_size_gb * eviction.BYTES_IN_GB)
+        may_go = self._catalogue.replaceable(self._can_supply) if self._can_supply else ()
+        chosen = eviction.enforce(self.cache_dir, self._disk, limit, may_go)
+        return sum(self.store.clear_years(item.key, [item.year]) for item in chosen)
+
+    # --- inside ----------------------------------------------------------------------------
+
+    def _lane(self, symbol: str, timeframe: str) -> SeriesKey:
+        return self._catalogue.lane_of(SeriesKey(symbol, Timeframe.parse(timeframe)))
+
+    def _tables(self, data_type: str) -> TableStore:
+        return TableStore(self.cache_dir, data_type, self._disk, self._clock)
+
+    def _summarise(self, years: list[derived.YearInfo], stats: dict[str, Any]) -> bool:
+        contents = derived.summaries(years, stats)
+        written = derived.write_summaries(self._disk, self.ohlcv_dir, contents)
+        if written:
+            derived.mark_fresh(self)
+        return written
+
+
+def _places(
+    cache_dir: str | os.PathLike[str] | None, max_size_gb: float | None
+) -> tuple[Path, float]:
+    """Return folder and limit; the configuration is only read for what was not given."""
+    if cache_dir and max_size_gb is not None:
+        return Path(os.path.abspath(Path(cache_dir).expanduser())), float(max_size_gb)
+    settings = load_settings(cache_dir)
+    limit = settings.max_size_gb if max_size_gb is None else float(max_size_gb)
+    return settings.cache_dir, limit
