@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from ..disk.files import Disk
-from ..model.instant import from_ms, parse_iso
+from ..errors import CorruptEntryError
+from ..model.bars import BarTable, merge
+from ..model.instant import from_ms, parse_iso, year_of
 from ..model.series import SeriesKey
+from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .derived import YearInfo
 from .eviction import BYTES_IN_GB, Candidate, CanSupply, measure
 from .layout import Layout, decode_symbol, encode_symbol
 from .ledger import year_span
-from .legacy import describe_legacy, folder_timeframes, is_plain, legacy_years
+from .legacy import describe_legacy, folder_timeframes, is_plain, legacy_years, read_legacy
+from .members import PEEK_BYTES, is_ours
 from .store import BarStore
 
 SAMPLE_LANE = ("mock",)
@@ -29,11 +33,14 @@ class Catalogue:
         root: the cache folder.
         store: the store of bars in it.
         disk: the file system.
+
+    Attributes:
+        store: as given.
     """
 
     def __init__(self, root: Path, store: BarStore, disk: Disk) -> None:
         self._root = root
-        self._store = store
+        self.store = store
         self._disk = disk
         self._layout = Layout(root)
 
@@ -59,14 +66,14 @@ class Catalogue:
 
     def lane_of(self, key: SeriesKey) -> SeriesKey:
         """Return the series to read for ``key``: sample data only where there is nothing else."""
-        if self._store.view(key).exists:
+        if self.store.view(key).exists:
             return key
         sample = SeriesKey(key.symbol, key.timeframe, SAMPLE_LANE)
-        return sample if self._store.view(sample).exists else key
+        return sample if self.store.view(sample).exists else key
 
     def years(self, key: SeriesKey) -> list[int]:
         """Return the years of which bars are stored, ascending."""
-        return self._store.years(key)
+        return self.store.years(key)
 
     def all_years(self) -> Iterator[YearInfo]:
         """Yield what is recorded of every year of every default lane."""
@@ -113,7 +120,7 @@ class Catalogue:
         path = self.older_files(key).get(year)
         if path is None:
             return None
-        table, _ = self._store.read(key, year_span(year))
+        table, _ = self.store.read(key, year_span(year))
         if not len(table):
             return None
         about = describe_legacy(self._disk, path)
@@ -132,6 +139,38 @@ class Catalogue:
             "columns": list(table.columns),
         }  # fmt: skip
         return said | {"file_info": facts}
+
+    def unproven(self, key: SeriesKey, span: Span) -> BarTable:
+        """Return the bars in ``span`` that other tools left, those too that count as missing.
+
+        Among them are the last ones of their files, which may not have been closed when they were
+        written: they are for readers of what lies in the folder, not for answers.
+        """
+        lane = self._layout.lane(key)
+        years = year_of(span.start), year_of(span.end - 1)
+        aside = {y: lane.legacy / f"{y}.csv.gz" for y in range(years[0], years[1] + 1)}
+        found = BarTable.empty()
+        for year, path in (*aside.items(), *self.older_files(key).items()):
+            if years[0] <= year <= years[1] and self._is_foreign(path):
+                found = merge(found, self._foreign_rows(path, key.timeframe).within(span))
+        return found
+
+    def _is_foreign(self, path: Path) -> bool:
+        """Tell whether ``path`` exists, is not ours and no sample data."""
+        handle = self._disk.open_read(path)
+        if handle is None:
+            return False
+        try:
+            start = self._disk.read_at(handle, 0, PEEK_BYTES)
+        finally:
+            self._disk.close(handle)
+        return not is_ours(start) and not describe_legacy(self._disk, path).is_sample
+
+    def _foreign_rows(self, path: Path, timeframe: Timeframe) -> BarTable:
+        try:
+            return read_legacy(self._disk, path, timeframe)
+        except CorruptEntryError:
+            return BarTable.empty()  # the store says so when it takes the file over
 
     def updated_ms(self, key: SeriesKey, year: int) -> int | None:
         """Return when a year was last updated in UTC milliseconds, None where nothing tells."""
@@ -169,10 +208,10 @@ class Catalogue:
             key = SeriesKey(symbol, frame)
             years = list(self.older_files(key))
             if years:  # the store looks for series in their own folders only
-                self._store.clear_years(key, years)
-            self._store.clear(symbol, frame)
+                self.store.clear_years(key, years)
+            self.store.clear(symbol, frame)
         if frames is None:
-            self._store.clear(symbol)
+            self.store.clear(symbol)
 
     def older_files(self, key: SeriesKey) -> Mapping[int, Path]:
         """Return the year files that may be another tool's, by year."""
@@ -181,7 +220,7 @@ class Catalogue:
     def stored_keys(self) -> list[SeriesKey]:
         """Return every series in every lane, older tools' among them."""
         listed = [SeriesKey(s, frame) for s in self.symbols() for frame in self.timeframes(s)]
-        return list(dict.fromkeys([*self._store.keys(), *listed]))
+        return list(dict.fromkeys([*self.store.keys(), *listed]))
 
     def unchanged_since(self, oldest_ms: int) -> Iterator[tuple[SeriesKey, list[int]]]:
         """Yield the years that were last updated before ``oldest_ms``, by series."""

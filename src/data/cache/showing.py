@@ -13,6 +13,7 @@ from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..policy.adjust import BasisPart, rebase
+from .catalogue import Catalogue
 from .store import BarStore
 
 if TYPE_CHECKING:
@@ -22,17 +23,19 @@ log = logging.getLogger(__name__)
 
 
 def stored_frame(
-    store: BarStore, key: SeriesKey, span: Span, instrument: Instrument
+    catalogue: Catalogue, key: SeriesKey, span: Span, instrument: Instrument
 ) -> pd.DataFrame | None:  # fmt: skip
     """Return the rows stored in ``span`` as a canonical frame, or None when there are none.
 
     Prices of stocks are brought to one basis, adjusted for splits, where the stored actions make
     that exact; otherwise they are as they were handed in. Rows that cannot be bars are among
-    them where nothing better is stored.
+    them where nothing better is stored, and so is the last bar of an older tool's file.
     """
+    store = catalogue.store
     table, coverage = store.read(key, span)
     if instrument.asset_class == "stock" and len(table):
         table = _on_one_basis(store, key, table, coverage)
+    table = merge(catalogue.unproven(key, span), table)
     suspects = store.suspects(key, span)
     if suspects:
         log.warning("%s: %d of the rows cannot be bars: %s", key, len(suspects), suspects[0].reason)

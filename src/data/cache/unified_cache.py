@@ -145,7 +145,7 @@ class UnifiedCache(CacheFolder):
         span = span_to_read(instrument, key.timeframe, start_date, end_date, now)
         if data_type != BARS:
             return self._tables(data_type).read(key, span)
-        return stored_frame(self.store, self._catalogue.lane_of(key), span, instrument)
+        return stored_frame(self._catalogue, self._catalogue.lane_of(key), span, instrument)
 
     # --- private names that tools use ------------------------------------------------------
 
@@ -154,7 +154,7 @@ class UnifiedCache(CacheFolder):
 
     def _load_year_data(self, symbol: str, timeframe: str, year: int) -> pd.DataFrame | None:
         key = self._lane(symbol, timeframe)
-        return stored_frame(self.store, key, year_span(int(year)), self._instrument_of(symbol))
+        return stored_frame(self._catalogue, key, year_span(int(year)), self._instrument_of(symbol))
 
     def _save_compressed_csv(self, df: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
         """Write a plain gzip CSV; stored series change under their lock only, by :meth:`put`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -71,9 +72,20 @@ def _bars(result: Any, stamps: list[int], query: FetchQuery) -> Sequence[Bar]:
     rows = zip(stamps, *columns, strict=True)
     bars = [Bar(row[0], *(NAN if v is None else float(v) for v in row[1:])) for row in rows]
     if len(bars) > 1 and bars[-1].stamp_ms == bars[-2].stamp_ms:
+        whole = _joined(*bars[-2:]) if query.timeframe.unit in "wM" else bars[-2]
         # The last trade, repeated as a bar of its own. The real bar goes last: the last counts.
-        bars[-2:] = bars[-1], bars[-2]
+        bars[-2:] = bars[-1], whole
     return _without_margin(bars, query)
+
+
+def _joined(rest: Bar, live: Bar) -> Bar:
+    """Return the running week or month of its two rows: what is past of it, and its last day."""
+    if math.isnan(rest.close) or math.isnan(live.close):
+        return live if math.isnan(rest.close) else rest
+    return live._replace(
+        open=rest.open, high=max(rest.high, live.high), low=min(rest.low, live.low),
+        volume=rest.volume + live.volume,
+    )  # fmt: skip
 
 
 def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
