@@ -130,7 +130,9 @@ def build(
         ticking, (said, settings.rate_limits), retry or retry_of(rules.failover), modes
     )
     selector = ProviderSelector(settings=settings, make_sender=network.sender)
-    cache = UnifiedCache(settings.cache_dir, settings.max_size_gb, clock=ticking)
+    cache = UnifiedCache(
+        settings.cache_dir, settings.max_size_gb, clock=ticking, instrument_of=selector.instrument
+    )
     expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
     asking = Asking(selector, ticking)
     bars = BarsService(cache.store, selector, ticking, expiry, rules.validation)

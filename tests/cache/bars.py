@@ -38,7 +38,9 @@ def days(first: int, end: int) -> Span:
     return Span(at(first), at(end))
 
 
-def table(steps: Iterable[int], shift: float = 0.0, *, size: int = DAY_MS, adj: bool = False) -> BarTable:
+def table(
+    steps: Iterable[int], shift: float = 0.0, *, size: int = DAY_MS, adj: bool = False
+) -> BarTable:
     """Return bars whose values tell their number and ``shift``."""
     numbers = np.array(list(steps), dtype=np.int64)
     price = numbers * 0.1 + 100.0 + shift

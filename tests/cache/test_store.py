@@ -19,8 +19,22 @@ from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from tests.cache.bars import (
-    BASIS, DAILY, EVER, KIND, MINUTES, at, days, lane_folder, mark, minutes, numbers, piece, same,
-    states, store_in, table,
+    BASIS,
+    DAILY,
+    EVER,
+    KIND,
+    MINUTES,
+    at,
+    days,
+    lane_folder,
+    mark,
+    minutes,
+    numbers,
+    piece,
+    same,
+    states,
+    store_in,
+    table,
 )  # fmt: skip
 
 
@@ -94,14 +108,18 @@ class TestPieces:
         rows, _ = store.read(DAILY, EVER)
         assert numbers(rows) == [0, 1, 2, 3, 5, 6, 7, 8, 9]
         assert same(rows.within(days(3, 6)), table([3, 5], 50.0))
-        text = gzip.decompress((lane_folder(tmp_path) / "_quarantine/2024.rows.csv.gz").read_bytes())
+        text = gzip.decompress(
+            (lane_folder(tmp_path) / "_quarantine/2024.rows.csv.gz").read_bytes()
+        )
         header, gone = text.decode().splitlines()
         assert header == "timestamp,open,high,low,close,volume,adj_close,reason"
         assert gone.startswith("2024-01-05 00:00:00,100.4,")
         assert gone.endswith(",withdrawn by other")
         assert store.suspects(DAILY, EVER) == ()
 
-    def test_the_old_bars_of_a_revision_stay_reachable(self, store: BarStore, tmp_path: Path) -> None:
+    def test_the_old_bars_of_a_revision_stay_reachable(
+        self, store: BarStore, tmp_path: Path
+    ) -> None:
         store.commit(DAILY, Commit((piece(0, 10),)))
         old = (lane_folder(tmp_path) / "2024.csv.gz").read_bytes()
         store.commit(DAILY, Commit((piece(3, 4, shift=1.0),)))
@@ -183,7 +201,9 @@ class TestPieces:
 
 
 class TestMarks:
-    def test_a_provisional_bar_found_equal_is_settled(self, store: BarStore, tmp_path: Path) -> None:
+    def test_a_provisional_bar_found_equal_is_settled(
+        self, store: BarStore, tmp_path: Path
+    ) -> None:
         store.commit(DAILY, Commit((piece(0, 2), piece(2, 3, state="provisional"))))
         data = (lane_folder(tmp_path) / "2024.csv.gz").read_bytes()
         store.commit(DAILY, Commit(marks=(mark(2, 3, "final"),)))
@@ -249,7 +269,9 @@ class TestSuspects:
         assert repr(found) == repr(self.BAD)
         assert numbers(store.read(DAILY, EVER)[0]) == [0, 1, 2, 4, 5]
         assert store.suspects(DAILY, days(0, 3)) == ()
-        text = gzip.decompress((lane_folder(tmp_path) / "_quarantine/2024.rows.csv.gz").read_bytes())
+        text = gzip.decompress(
+            (lane_folder(tmp_path) / "_quarantine/2024.rows.csv.gz").read_bytes()
+        )
         assert len(text.splitlines()) == 2
 
     def test_a_good_bar_takes_their_place(self, store: BarStore) -> None:

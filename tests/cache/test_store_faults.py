@@ -13,7 +13,17 @@ from src.data.cache.store import BarStore, Commit, Suspect
 from src.data.errors import StorageError
 from src.data.model.bars import Bar
 from tests.cache.bars import (
-    DAILY, EVER, at, days, lane_folder, mark, no_temps, numbers, piece, states, store_in,
+    DAILY,
+    EVER,
+    at,
+    days,
+    lane_folder,
+    mark,
+    no_temps,
+    numbers,
+    piece,
+    states,
+    store_in,
 )  # fmt: skip
 from tests.cache.disks import CountingDisk, DyingDisk, FailingDisk, Killed
 
@@ -72,6 +82,14 @@ def outcomes(tmp_path: Path, name: str) -> tuple[list[object], int]:
     return legal, len(disk.names())
 
 
+def failure(store: BarStore, commit: Commit) -> StorageError | None:
+    try:
+        store.commit(DAILY, commit)
+    except StorageError as error:
+        return error
+    return None
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("for_ever", [False, True])
 def test_a_failing_call(tmp_path: Path, name: str, for_ever: bool) -> None:
@@ -81,16 +99,12 @@ def test_a_failing_call(tmp_path: Path, name: str, for_ever: bool) -> None:
         commit = prepared(root, name)
         disk = FailingDisk(n, errno.EIO if n % 2 else errno.ENOSPC, for_ever=for_ever)
         store = store_in(root, disk)
-        try:
-            store.commit(DAILY, commit)
-            acknowledged = True
-        except StorageError as error:
-            assert "made to fail" in str(error)
-            acknowledged = False
+        error = failure(store, commit)
         assert disk.failed is not None
+        assert error is None or "made to fail" in str(error)
         found = seen(root)
         assert found in legal, (n, disk.failed)
-        assert not acknowledged or found == legal[1], (n, disk.failed)
+        assert error is not None or found == legal[1], (n, disk.failed)
         disk.left, disk.for_ever = 10**9, False
         store.commit(DAILY, commit)
         assert seen(root) == legal[1], (n, disk.failed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Container
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -33,11 +34,13 @@ class OldYear:
         path: where it lies.
         table: the bars that count: those inside the coverage.
         coverage: what it answers for.
+        damage: why it cannot be read, or empty.
     """
 
     path: Path
     table: BarTable = BarTable.empty()
     coverage: Coverage = Coverage()
+    damage: str = ""
 
     def pieces(self) -> tuple[Piece, ...]:
         """Return the bars as something to store; its holes stay missing."""
@@ -63,28 +66,45 @@ class OldYears:
         self._layout = layout
         self._disk = disk
         self._memory = memory
+        # Of its own: the other one holds by the same paths whose the files are.
+        self._read_files = Memory(disk)
         self._elsewhere: dict[SeriesKey, dict[int, Path]] = {}
 
-    def of(self, lane: Lane, own: list[int]) -> dict[int, Path]:
+    def of(self, lane: Lane, own: list[int], ours: Container[int] = ()) -> dict[int, Path]:
         """Return the files of other tools by year, those in the lane folder first.
 
         Args:
             lane: the series.
             own: the years that have data or metadata in the lane folder.
+            ours: those among them that are known to be of this library.
         """
         if lane.key.lane:
             return {}
-        here = {year: lane.paths.data(year) for year in own if self._is_foreign(lane, year)}
+        unknown = (year for year in own if year not in ours)
+        here = {year: lane.paths.data(year) for year in unknown if self._is_foreign(lane, year)}
         there = self._found_elsewhere(lane)
+        if there:
+            own = [year for year in own if year in ours or self._is_taken(lane, year)]
         return {year: path for year, path in there.items() if year not in own} | here
 
     def _is_foreign(self, lane: Lane, year: int) -> bool:
-        try:
-            if lane.meta(year) is not None:
-                return False
-        except DamagedError:
-            pass  # older tools' metadata carry no digest; the data tell whose they are
+        """Tell whether the data in the lane folder are another tool's."""
+        if self._was_committed(lane, year):
+            return False
         return self._memory.load(lane.paths.data(year), _is_not_ours) or False
+
+    def _is_taken(self, lane: Lane, year: int) -> bool:
+        """Tell whether our own year counts, and not only what a writer died over."""
+        if self._was_committed(lane, year):
+            return True
+        return self._disk.stat(lane.paths.data(year)) is not None
+
+    def _was_committed(self, lane: Lane, year: int) -> bool:
+        try:
+            meta = lane.meta(year)
+        except DamagedError:
+            return False  # older tools' metadata carry no digest; the data tell whose they are
+        return meta is not None and meta.state.generation > 0
 
     def _found_elsewhere(self, lane: Lane) -> dict[int, Path]:
         key = lane.key
@@ -101,7 +121,7 @@ class OldYears:
 
     def read(self, key: SeriesKey, path: Path) -> OldYear:
         """Read one file; a damaged one or one of made-up bars holds nothing."""
-        return self._memory.load(path, lambda _: self._read(key, path)) or OldYear(path)
+        return self._read_files.load(path, lambda _: self._read(key, path)) or OldYear(path)
 
     def _read(self, key: SeriesKey, path: Path) -> OldYear:
         about = describe_legacy(self._disk, path)
@@ -109,7 +129,7 @@ class OldYears:
             table = read_legacy(self._disk, path, key.timeframe)
         except CorruptEntryError as exc:
             log.warning("%s: %s", key, exc)
-            return OldYear(path)
+            return OldYear(path, damage=str(exc))
         coverage = legacy_coverage(table, key.timeframe, about)
         return OldYear(path, concat(table.within(c.span) for c in coverage), coverage)
 

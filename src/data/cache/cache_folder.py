@@ -12,7 +12,7 @@ from typing import Any
 from ..clock import Clock, SystemClock
 from ..config.settings import load_settings
 from ..disk.files import Disk
-from ..errors import CacheError
+from ..errors import CacheError, StorageError
 from ..model.instant import DAY_MS
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
@@ -26,6 +26,7 @@ from .tables import TableStore
 log = logging.getLogger(__name__)
 
 BARS = "ohlcv"
+_MOST_SERIES_AT_EXIT = 500
 
 
 class CacheFolder:
@@ -52,8 +53,13 @@ class CacheFolder:
         self._can_supply = can_supply
         self._puts = itertools.count(1)
         self._disk.make_folders(self.cache_dir)
+        if not self.cache_dir.is_dir():
+            raise StorageError(
+                f"the cache folder {self.cache_dir} is a file", hint="name another folder"
+            )
         self.store = BarStore(self.cache_dir, self._disk, self._clock)
         self._catalogue = Catalogue(self.cache_dir, self.store, self._disk)
+        derived.finish_at_exit(self)
 
     def __repr__(self) -> str:
         return f"UnifiedCache({str(self.cache_dir)!r}, max_size_gb={self.max_size_gb:g})"
@@ -97,6 +103,14 @@ class CacheFolder:
             log.debug("summaries were not made: %s", exc)
             return False
 
+    def finish(self) -> None:
+        """Bring them up to date if this object changed anything and the cache is small.
+
+        No process is kept from ending by reading thousands of documents: jobs write them too.
+        """
+        if self.store.changed and len(self.store.keys()) <= _MOST_SERIES_AT_EXIT:
+            self.write_summaries()
+
     # --- removing --------------------------------------------------------------------------
 
     def clear(self, symbol: str | None = None, timeframe: str | None = None) -> None:
@@ -116,7 +130,7 @@ class CacheFolder:
             self._tables(data_type).clear(key=key)
         else:
             self._catalogue.clear(symbol, [key.timeframe])
-            derived.mark_stale(self)
+            self.store.changed = True
 
     def clear_symbol(self, symbol: str, data_type: str = BARS) -> None:
         """Delete all bars of a symbol, and its splits and dividends."""
@@ -124,7 +138,7 @@ class CacheFolder:
             self._tables(data_type).clear(symbol)
         else:
             self._catalogue.clear(symbol)
-            derived.mark_stale(self)
+            self.store.changed = True
 
     def clear_all(self, data_type: str | None = None) -> None:
         """Delete all bars and tables, or those of one data type; the cache works on."""
@@ -143,7 +157,7 @@ class CacheFolder:
         """
         oldest = self._clock.now_ms() - round(max_age_days * DAY_MS)
         found = list(self._catalogue.unchanged_since(oldest))
-        derived.mark_stale(self)
+        self.store.changed = True
         return sum(self.store.clear_years(key, years) for key, years in found)
 
     def enforce_limit(self) -> int:
@@ -169,7 +183,7 @@ class CacheFolder:
         contents = derived.summaries(years, stats)
         written = derived.write_summaries(self._disk, self.ohlcv_dir, contents)
         if written:
-            derived.mark_fresh(self)
+            self.store.changed = False
         return written
 
 

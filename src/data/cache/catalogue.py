@@ -18,11 +18,17 @@ from .derived import YearInfo
 from .eviction import BYTES_IN_GB, Candidate, CanSupply, measure
 from .layout import Layout, decode_symbol, encode_symbol
 from .ledger import year_span
-from .legacy import describe_legacy, folder_timeframes, is_plain, legacy_years, read_legacy
+from .legacy import (
+    SAMPLE_LANE,
+    describe_legacy,
+    folder_timeframes,
+    is_plain,
+    legacy_years,
+    read_legacy,
+)
 from .members import PEEK_BYTES, is_ours
 from .store import BarStore
 
-SAMPLE_LANE = ("mock",)
 _NOT_TABLES = frozenset({"ohlcv", "fundamentals"})
 
 

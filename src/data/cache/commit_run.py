@@ -76,7 +76,8 @@ class CommitRun:
             except FormatVersionError:
                 if year in self.parts:
                     raise
-        self.taken = self.old.of(self.lane, self.lane.years())
+        ours = {year for year, meta in self.metas.items() if meta}
+        self.taken = self.old.of(self.lane, self.lane.years(), ours)
         for year, path in self.taken.items():
             pieces = self.old.read(self.lane.key, path).pieces()
             before = by_year(Commit(pieces=pieces)).get(year, YearPart())
@@ -137,6 +138,10 @@ class CommitRun:
     def _commit_year(self, year: int, part: YearPart) -> None:
         path = self.taken.get(year)
         if path is not None:
+            damage = self.old.read(self.lane.key, path).damage
+            if damage:
+                content = self.lane.disk.read(path)
+                quarantine.keep_file(self.lane, path, content, damage)
             bars = any(len(piece.table) for piece in part.pieces)
             set_aside(self.lane, year, path, make_room=not bars)
         known = self.series.empties.within(year_span(year))
@@ -178,14 +183,7 @@ class CommitRun:
         )
         if after.says_nothing or (after == self.series and after.next_due is None):
             return
-        newest = max((self._generation_of(year) for year in years), default=0)
-        self.lane.write_series(
-            replace(after, generation=self.generation, years_generation=newest)
-        )
-
-    def _generation_of(self, year: int) -> int:
-        try:
-            meta = self.lane.meta(year)
-        except (DamagedError, FormatVersionError):
-            return 0  # nothing of it is served, so nothing hangs on it
-        return meta.state.generation if meta else 0
+        newest = max((m.state.generation for m in self.metas.values() if m), default=0)
+        if any(part.pieces or part.marks for part in self.parts.values()):
+            newest = self.generation
+        self.lane.write_series(replace(after, generation=self.generation, years_generation=newest))

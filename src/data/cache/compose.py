@@ -55,9 +55,7 @@ def columns_for(segments: Iterable[Segment]) -> tuple[str, ...]:
     return BASE_COLUMNS
 
 
-def compose(
-    segments: Sequence[Segment], stored: Sequence[Member], target: Target
-) -> list[Member]:
+def compose(segments: Sequence[Segment], stored: Sequence[Member], target: Target) -> list[Member]:
     """Return the members of a new file.
 
     Members that come before the first change are taken over byte for byte, later ones keep their

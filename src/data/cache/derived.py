@@ -112,28 +112,22 @@ def write_summaries(disk: Disk, ohlcv: Path, contents: Mapping[str, Any]) -> boo
 class Summarises(Protocol):
     """A cache that can bring its summaries up to date."""
 
-    def write_summaries(self) -> bool:
-        """Write them; return whether that was possible."""
+    def finish(self) -> None:
+        """Write them if anything changed since."""
 
 
-# Caches that stored something since their summaries were written; a cache that is gone by the
-# end of the process leaves that to the next one.
-_stale: weakref.WeakSet[Summarises] = weakref.WeakSet()
+# A cache that is gone by the end of the process leaves its summaries to the next one.
+_open: weakref.WeakSet[Summarises] = weakref.WeakSet()
 
 
-def mark_stale(cache: Summarises) -> None:
-    """Have the summaries of ``cache`` written when the process ends."""
-    _stale.add(cache)
-
-
-def mark_fresh(cache: Summarises) -> None:
-    """Forget that anything changed."""
-    _stale.discard(cache)
+def finish_at_exit(cache: Summarises) -> None:
+    """Have ``cache`` bring its summaries up to date when the process ends."""
+    _open.add(cache)
 
 
 def _at_exit() -> None:
-    for cache in tuple(_stale):
-        cache.write_summaries()
+    for cache in tuple(_open):
+        cache.finish()
 
 
 atexit.register(_at_exit)

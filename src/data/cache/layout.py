@@ -24,7 +24,9 @@ _MOST_CHARACTERS = 64
 _MOST_BYTES = 240
 _KEPT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=")
 _KEPT_IN_LANES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
-_RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]|CONIN\$|CONOUT\$)(\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(
+    r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]|CONIN\$|CONOUT\$)(\..*)?", re.IGNORECASE
+)
 _FRAME = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo)")
 _YEAR = re.compile(r"([0-9]{4})\.(csv\.gz|metadata\.json)")
 

@@ -141,9 +141,7 @@ def after_marks(
     return coverage
 
 
-def _emptied(
-    coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]
-) -> list[Covered]:
+def _emptied(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) -> list[Covered]:
     holding = [
         item.span
         for item in coverage.within(mark.span)

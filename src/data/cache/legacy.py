@@ -13,7 +13,6 @@ never covered. Reading changes nothing; the first commit to a series converts it
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
@@ -34,13 +33,15 @@ from ..model.kind import Basis, Kind
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from ..policy.quality import ordered
+from .plain_csv import read_csv
 from .stamps import runs, session_stamps
 
 log = logging.getLogger(__name__)
 
 YEAR_FILE = re.compile(r"([12][0-9]{3})\.csv\.gz")
-FOLDER = "_legacy"
 SAMPLE_VENDORS = frozenset({"mock", "sample"})
+SAMPLE_LANE = ("mock",)
+_FRAME_FOLDER = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo|M)")
 # A year of minutes is 31 MiB of text; nothing honest inflates to ten times that.
 _MOST_TEXT = 320 * 1024 * 1024
 _ANY_KIND = Kind(session="", anchor="")
@@ -127,28 +128,24 @@ def _names(folder: Path) -> list[str]:
         raise StorageError(f"cannot list {folder}: {exc.strerror}") from exc
 
 
-def flat_symbols(root: Path) -> list[str]:
-    """Return the names of the symbol folders that lie directly in the cache folder."""
-    return [name for name in _names(root) if is_plain(name) and folder_timeframes(root / name)]
+def folder_timeframes(folder: Path) -> set[Timeframe]:
+    """Return the timeframes of which ``folder`` holds year files in its default lanes.
 
-
-def folder_timeframes(folder: Path) -> list[Timeframe]:
-    """Return the timeframes of which ``folder`` holds year files; other folders are passed over."""
-    frames = {name: _timeframe(name) for name in _names(folder)}
-    return [
+    Sample data count, for they are listed where there is nothing else.
+    """
+    frames = {name: _timeframe(name.removesuffix(f"@{SAMPLE_LANE[0]}")) for name in _names(folder)}
+    return {
         frame
         for name, frame in frames.items()
         if frame is not None and any(map(YEAR_FILE.fullmatch, _names(folder / name)))
-    ]
-
-
-_FRAME_FOLDER = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo|M)")
+    }
 
 
 def _timeframe(name: str) -> Timeframe | None:
-    """Read a folder's name as a timeframe without lanes."""
+    """Read a folder's name, as we or older tools write it, as a timeframe."""
     match = _FRAME_FOLDER.fullmatch(name)
-    return Timeframe.parse(match[1] + match[2].replace("mo", "M")) if match else None
+    frame = Timeframe.parse(match[1] + match[2].replace("mo", "M")) if match else None
+    return frame if frame is not None and name in (frame.folder, frame.label) else None
 
 
 # --- reading -------------------------------------------------------------------------------
@@ -234,9 +231,7 @@ def _parse(text: bytes) -> BarTable:
 
     from ..model.frame import table_of
 
-    frame = pd.read_csv(io.BytesIO(text), float_precision="round_trip")
-    if not len(frame.columns):
-        raise ValueError("it has no columns")
+    frame = read_csv(text)
     names = {str(c).strip().lower(): c for c in frame.columns}
     times = frame.pop(names.get("timestamp", names.get("datetime", frame.columns[0])))
     if pd.api.types.is_numeric_dtype(times) and len(times):

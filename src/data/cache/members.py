@@ -183,12 +183,16 @@ def build(header: Header, text: bytes) -> Member:
 def _assemble(header: Header, body: bytes) -> Member:
     plain = json.dumps(header.to_json(), separators=(",", ":")).encode("ascii")
     if len(plain) > MOST_JSON:
-        raise ValueError(f"the header of a member takes {len(plain)} bytes, {MOST_JSON} are allowed")
+        raise ValueError(
+            f"the header of a member takes {len(plain)} bytes, {MOST_JSON} are allowed"
+        )
     size = _JSON_AT + len(plain) + len(body)
     field_bytes = 36 + len(plain)
     start = _MAGIC + struct.pack("<H2sHI", field_bytes + 4, _ID, field_bytes, size)
     digest = hashlib.sha256(b"".join((start, _ZERO, plain, body))).digest()
-    return Member(header, digest.hex(), b"".join((start, digest, plain, body)), _JSON_AT + len(plain))
+    return Member(
+        header, digest.hex(), b"".join((start, digest, plain, body)), _JSON_AT + len(plain)
+    )
 
 
 def peek_digest(start: bytes) -> str:

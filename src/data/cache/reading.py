@@ -9,11 +9,13 @@ from typing import TypeVar
 
 from ..disk.files import errno_of
 from ..errors import CorruptEntryError, StorageError
+from ..model.bars import BarTable
+from ..model.span import Span
 from .lane import Lane
 from .metadata import DamagedError
 from .recovery import recover
 from .year_meta import YearMeta, YearState
-from .years import MismatchError, YearFile, open_year
+from .years import MismatchError, open_year
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -40,15 +42,27 @@ def read_state(lane: Lane, year: int, lock_timeout_s: float) -> YearState | None
         return meta
 
     meta = _patiently(lane, year, look, lock_timeout_s)
-    if meta is None or meta.pending is None:
-        return meta and meta.state
-    file = read_year(lane, year, lock_timeout_s)
-    return file and file.state
+    if meta is None:
+        return None
+    if meta.pending is None:
+        return meta.state
+    found = read_year(lane, year, Span(0, 0), lock_timeout_s)
+    return found[1] if found else None
 
 
-def read_year(lane: Lane, year: int, lock_timeout_s: float) -> YearFile | None:
-    """Return the verified file of ``year``, or None where nothing is stored; raises as above."""
-    return _patiently(lane, year, lambda: open_year(lane, year, lane.meta(year)), lock_timeout_s)
+def read_year(
+    lane: Lane, year: int, span: Span, lock_timeout_s: float
+) -> tuple[BarTable, YearState] | None:
+    """Return the verified bars of ``year`` in ``span`` and the state of the year they belong to.
+
+    None where nothing is stored. Raises as :func:`read_state`.
+    """
+
+    def look() -> tuple[BarTable, YearState] | None:
+        file = open_year(lane, year, lane.meta(year))
+        return None if file is None else (file.table(span), file.state)
+
+    return _patiently(lane, year, look, lock_timeout_s)
 
 
 def _patiently(lane: Lane, year: int, look: Callable[[], T], lock_timeout_s: float) -> T | None:

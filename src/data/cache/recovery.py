@@ -121,7 +121,7 @@ def _without_data(lane: Lane, year: int, meta: YearMeta | None) -> YearMeta | No
     if meta is None or (not meta.state.size and meta.pending is None):
         return meta
     if not meta.state.size:
-        return _saved(lane, year, meta.settled(meta.state))
+        return _rolled_back(lane, year, meta)
     log.error("%s %s: the data file is gone; %s bars will be asked for again",
               lane.key, year, meta.state.rows)  # fmt: skip
     generation = _next_generation(lane, year, meta, ())
@@ -140,6 +140,15 @@ def _give_back(lane: Lane, year: int, meta: YearMeta | None) -> None:
     else:
         write_atomically(lane.disk, path, before)
     lane.memory.forget(path)
+
+
+def _rolled_back(lane: Lane, year: int, meta: YearMeta) -> YearMeta | None:
+    """Forget a first file that never took its name."""
+    if meta.state.generation:
+        return _saved(lane, year, meta.settled(meta.state))
+    lane.disk.remove(lane.paths.metadata(year))
+    lane.memory.forget(lane.paths.metadata(year))
+    return None
 
 
 def _repaired(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMeta:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from .codec import ALL_COLUMNS, BASE_COLUMNS
 from .members import Member, claimed_end, find, verify, walk
@@ -51,9 +52,18 @@ def scan(content: bytes, identity: str) -> Scan:
     Raises:
         FormatVersionError: a sound member is of a newer version.
     """
-    chain = tuple(walk(content, identity))
+    chain = tuple(takewhile(lambda found: _is_readable(found[1]), walk(content, identity)))
     end = chain[-1][0] + len(chain[-1][1].raw) if chain else 0
     return Scan(content, chain, end)
+
+
+def _is_readable(member: Member) -> bool:
+    """Tell whether the text inside has the lines that the header promises, and not more."""
+    try:
+        lines = member.text().count(b"\n")
+    except ValueError:
+        return False
+    return lines == member.header.rows + bool(member.header.spelled)
 
 
 def _behind(content: bytes, start: int) -> Iterator[Member]:

@@ -209,9 +209,7 @@ def compacted(segments: Iterable[Segment], coverage: Coverage, *, by_day: bool) 
     return [group[0] if len(group) == 1 else _joined(group) for group in joined]
 
 
-def _may_join(
-    group: list[Segment], segment: Segment, coverage: Coverage, *, by_day: bool
-) -> bool:
+def _may_join(group: list[Segment], segment: Segment, coverage: Coverage, *, by_day: bool) -> bool:
     one, other = group[-1].header, segment.header
     if not one.same_source(other) or one.last is None or other.first is None:
         return False

@@ -46,6 +46,10 @@ class BarStore:
         lock_timeout_s: how long to wait for another writer of the same series.
         vendor_facts: vendor to its ``reliability`` and ``rate_limit``, told to other tools in the
             metadata.
+
+    Attributes:
+        root: as given.
+        changed: whether anything was committed by this object.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class BarStore:
         vendor_facts: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:  # fmt: skip
         self.root = Path(root)
+        self.changed = False
         self._disk = disk or Disk()
         self._clock = clock or SystemClock()
         self._lock_timeout_s = lock_timeout_s
@@ -97,10 +102,10 @@ class BarStore:
                 tables.append(found.table.within(span))
                 coverage = coverage.overlaid(found.coverage)
                 continue
-            file = read_year(lane, year, self._lock_timeout_s)
-            if file is not None:
-                tables.append(file.table(span))
-                coverage = coverage.overlaid(file.state.coverage)
+            stored = read_year(lane, year, span, self._lock_timeout_s)
+            if stored is not None:
+                tables.append(stored[0])
+                coverage = coverage.overlaid(stored[1].coverage)
         return concat(tables), coverage.within(span)
 
     def suspects(self, key: SeriesKey, span: Span) -> tuple[Suspect, ...]:
@@ -141,6 +146,7 @@ class BarStore:
         for piece in commit.pieces:
             piece.check()
         if not commit.is_empty:
+            self.changed = True
             CommitRun(lane, commit, self._old).run(self._lock_timeout_s)
         return self._viewer.view(lane)
 

@@ -7,7 +7,6 @@ They are small and come rarely, so a change writes the year anew; readers take n
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import logging
 import re
@@ -26,6 +25,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
 from . import metadata
 from .layout import decode_symbol, encode_lane, encode_symbol, year_of_name
+from .plain_csv import csv_text, read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,8 +149,7 @@ class TableStore:
         both = rows if stored is None else pd.concat([stored, rows])
         both = both[~both.index.duplicated(keep="last")].sort_index()
         if len(rows) or stored is None:
-            text = both.to_csv(index_label="timestamp")
-            packed = gzip.compress(text.encode("utf-8"), compresslevel=6, mtime=0)
+            packed = gzip.compress(csv_text(both), compresslevel=6, mtime=0)
             write_atomically(self._disk, self._files(key, year).data, packed)
         answered = coalesce([*known, *([span] if span else [])])
         document = self._describe(key, year, both, vendor, answered)
@@ -246,16 +245,16 @@ def _on_utc(frame: pd.DataFrame) -> pd.DataFrame:
         times = times.tz_convert("UTC").tz_localize(None)
     if times.hasnans:
         raise ResponseFormatError("a table has stamps that are not times (NaT)")
-    rows = frame.set_axis(times.as_unit("ns").rename("timestamp"), axis=0)
+    rows = frame.set_axis(pd.DatetimeIndex(times.as_unit("ns"), name="timestamp"), axis=0)
     return rows[~rows.index.duplicated(keep="last")].sort_index()
 
 
 def _parsed(content: bytes) -> pd.DataFrame:
     import pandas as pd
 
-    text = io.BytesIO(gzip.decompress(content))
-    frame = pd.read_csv(text, index_col=0, float_precision="round_trip")
-    frame.index = pd.DatetimeIndex(pd.to_datetime(frame.index, utc=True, format="ISO8601"))
+    frame = read_csv(gzip.decompress(content))
+    times = frame.pop(frame.columns[0])
+    frame.index = pd.DatetimeIndex(pd.to_datetime(times, utc=True, format="ISO8601"))
     return _on_utc(frame)
 
 

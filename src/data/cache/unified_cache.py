@@ -17,11 +17,9 @@ from ..disk.export import export_csv
 from ..errors import CacheError, DataError, StorageError
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
-from . import derived
 from .cache_folder import BARS, CacheFolder
-from .catalogue import SAMPLE_LANE
 from .ledger import year_span
-from .legacy import SAMPLE_VENDORS
+from .legacy import SAMPLE_LANE, SAMPLE_VENDORS
 from .meaning import span_to_read
 from .offered import Offer, asked_span, to_commit
 from .showing import stored_frame
@@ -176,7 +174,6 @@ class UnifiedCache(CacheFolder):
             return False
         lane = SAMPLE_LANE if offer.vendor.lower() in SAMPLE_VENDORS else ()
         self.store.commit(replace(key, lane=lane), commit)
-        derived.mark_stale(self)
         return True
 
     def _put_table(self, df: pd.DataFrame, key: SeriesKey, offer: Offer, data_type: str) -> bool:

@@ -134,9 +134,7 @@ def dump_meta(
     return metadata.dump(_outer(meta, key, year, vendor_facts or {}) | {"onetape": ours})
 
 
-def _outer(
-    meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]
-) -> dict[str, Any]:
+def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the documented keys, for the tools that read them."""
     state = meta.state
     return {

@@ -6,7 +6,8 @@ import argparse
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
 from .._version import __version__
@@ -23,12 +24,17 @@ COMMANDS = {
 }
 
 OK, FAILED, USAGE = 0, 1, 2
+# What of ours logs; other libraries are not made to talk.
+_LOGGERS = ("onetape", __name__.rpartition(".")[0])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     0: done. 1: it failed, or not all of it could be had. 2: the question was wrong.
+
+    Raises:
+        SystemExit: from the parser, for ``--help`` (0) and for options it does not know (2).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _parser(arguments)
@@ -36,50 +42,81 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return OK
-    _quiet(verbose=args.verbose)
-    return run(lambda: int(args.run(args)))
+    return guarded(args)
 
 
-def run(work: object) -> int:
-    """Run ``work()``; print a typed error as one line and turn it into an exit code."""
-    assert callable(work)
+def guarded(args: argparse.Namespace) -> int:
+    """Run a parsed command; say in one line what a typed error says, and return the exit code."""
+    from .output import complain, complain_about, speak_plainly
+
+    speak_plainly()
     try:
-        return int(work())
-    except (QueryError, ConfigError) as error:
-        print(f"onetape: {error}", file=sys.stderr)
-        return USAGE
+        with _logging(verbose=getattr(args, "verbose", False)):
+            code = _run(args.run, args)
+            # A reader that went away is noticed here, and not by the interpreter at its exit.
+            sys.stdout.flush()
+            return code
     except DataError as error:
-        print(f"onetape: {error}", file=sys.stderr)
-        return FAILED
+        complain_about(error, as_json=getattr(args, "json", False))
+        return USAGE if isinstance(error, QueryError | ConfigError) else FAILED
     except KeyboardInterrupt:
-        print("onetape: interrupted; what was committed is kept", file=sys.stderr)
+        complain("interrupted; what was committed is kept")
         return FAILED
     except BrokenPipeError:
-        # The reader (`head`, `less`) went away: nothing left to say it to.
-        sys.stderr.close()
+        _close_stdout()
         return OK
+    except OSError as error:
+        complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        return FAILED
+
+
+def _run(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"exchange_calendars")
+        return int(command(args))
+
+
+def _close_stdout() -> None:
+    """Drop what nobody reads any more, so that the exit does not complain about it."""
+    try:
+        sys.stdout.close()
+    except BrokenPipeError:
+        pass  # closed all the same
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Build the parser; only the command that is used is imported and gets its options."""
     parser = argparse.ArgumentParser(
-        prog="onetape", description="One door to market data.",
-        epilog="`onetape COMMAND --help` explains a command.",
-    )  # fmt: skip
+        prog="onetape",
+        description="One door to market data.",
+        epilog="`onetape COMMAND --help` explains a command. "
+        "Exit codes: 0 done, 1 failed or incomplete, 2 the question was wrong.",
+    )
     parser.add_argument("--version", action="version", version=f"onetape {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what is logged")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     used = next((a for a in arguments if a in COMMANDS), None)
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
         if name == used:
             import_module(f".{name}", __name__).configure(command)
     return parser
 
 
-def _quiet(*, verbose: bool) -> None:
-    """Log to the terminal only when asked to; warnings of ours are printed by the commands."""
-    level = logging.DEBUG if verbose else logging.CRITICAL
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("onetape").setLevel(level)
-    warnings.filterwarnings("ignore", module=r"exchange_calendars")
+@contextmanager
+def _logging(*, verbose: bool) -> Iterator[None]:
+    """Show our log on standard error when asked to, else nowhere: commands say what matters."""
+    handler = logging.StreamHandler() if verbose else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        if verbose:
+            logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)

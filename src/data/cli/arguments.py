@@ -11,11 +11,32 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="rules laid over the packaged ones")
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add the switch for machines."""
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add how it is told."""
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
+    # Also behind the command; left out there, what stands before it counts.
+    parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS,
+                        help="show what is logged")  # fmt: skip
 
 
 def listed(text: str) -> list[str]:
-    """Split ``A,B C`` into its parts."""
-    return [part for part in text.replace(",", " ").split() if part]
+    """Split ``A,B C`` into its parts.
+
+    Raises:
+        argparse.ArgumentTypeError: there is none.
+    """
+    parts = [part for part in text.replace(",", " ").split() if part]
+    if not parts:
+        raise argparse.ArgumentTypeError("names at least one, such as A,B,C")
+    return parts
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1 on.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)

@@ -3,33 +3,54 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK
-from .arguments import add_json, add_places
-from .output import console, print_json, table
+from .arguments import add_output, add_places
+from .output import console, print_json
+from .tables import counted, findings, styled
 
-_MARKS = {True: "[green]ok[/]", False: "[red]no[/]", None: "[dim]-[/]"}
+if TYPE_CHECKING:
+    from ..jobs.checkup import Check
+
+_MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim")}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--no-network", action="store_true", help="do not knock at the vendors")
-    add_json(parser)
+    add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the checks; 1 when no vendor of the network can be asked or a place is unusable."""
-    from ..config.settings import load_settings
+    """Print what was found, section by section; 1 when something does not work."""
     from ..jobs.checkup import checkup
-    from ..provider_selector import ProviderSelector
 
-    settings = load_settings(args.cache_dir, args.config)
-    checks = checkup(settings, ProviderSelector(settings=settings), network=not args.no_network)
+    checks = checkup(args.cache_dir, args.config, network=not args.no_network)
+    broken = [check for check in checks if check.ok is False]
     if args.json:
-        print_json([check._asdict() for check in checks])
+        print_json({"ok": not broken, "checks": [check.to_json() for check in checks]})
     else:
-        rows = [[_MARKS[c.ok], c.topic, c.said, c.advice] for c in checks]
-        console().print(table("onetape doctor", ["", "what", "found", "what to do"], rows))
-    return FAILED if any(check.ok is False for check in checks) else OK
+        _show(checks, len(broken))
+    return FAILED if broken else OK
+
+
+def _show(checks: list[Check], broken: int) -> None:
+    screen = console()
+    width = max(len(check.topic) for check in checks)
+    for section in dict.fromkeys(check.section for check in checks):
+        screen.print(styled(section, "bold"))
+        screen.print(findings([_row(c) for c in checks if c.section == section], width))
+        screen.print()
+    verdict = f"{counted(broken, 'thing')} to put right" if broken else "all of it works"
+    screen.print(styled(verdict, "bold red" if broken else "bold green"))
+
+
+def _row(check: Check) -> tuple[Any, str, list[Any]]:
+    said: list[Any] = [check.said]
+    if check.advice:
+        said.append(styled(f"→ {check.advice}", "red" if check.ok is False else "yellow"))
+    mark, style = _MARKS[check.ok]
+    return styled(mark, style), check.topic, said

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK
-from .arguments import add_json, add_places
-from .output import bars_table, chart, console, print_json, table
+from .answers import Told, headline, show_attempts, show_bars, show_gaps
+from .arguments import add_output, add_places, positive
+from .output import console, note, print_json
+from .tables import styled
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_SCREEN = "-"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,28 +28,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M")
     parser.add_argument("--start", help="date (whole session) or UTC time, included")
     parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
-    parser.add_argument("--bars", type=int, help="the last so many closed bars")
+    parser.add_argument("--bars", type=positive, help="the last so many closed bars")
     parser.add_argument("--provider", help="ask this vendor only")
     parser.add_argument("--adjustment", choices=("raw", "split", "all"), default="split")
     parser.add_argument("--forming", action="store_true", help="add the bar not closed yet")
     parser.add_argument("--offline", action="store_true", help="use the cache alone")
     parser.add_argument("--strict", action="store_true", help="fail if anything is lacking")
     parser.add_argument("--refresh", action="store_true", help="ask for all of it again")
-    parser.add_argument("--rows", type=int, default=10, help="rows to show (default 10)")
-    parser.add_argument("--csv", metavar="FILE", help="write the bars as CSV (.gz compresses)")
+    parser.add_argument("--rows", type=positive, default=10, help="rows to show (default 10)")
+    parser.add_argument("--csv", metavar="FILE", help="write the bars as CSV (.gz: compressed; "
+                        "-: to standard output, and nothing else)")  # fmt: skip
     parser.add_argument("--parquet", metavar="FILE", help="write the bars as Parquet")
-    add_json(parser)
+    add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch and show."""
+    """Fetch, export and show; 1 when something is lacking."""
     from ..data_manager import DataManager
 
     manager = DataManager(args.cache_dir, args.config)
     started = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, _waiting(args):
         warnings.simplefilter("always")
         frame = manager.get_ohlcv(
             args.symbol, args.timeframe, args.start, args.end, args.refresh, bars=args.bars,
@@ -51,20 +58,34 @@ def run(args: argparse.Namespace) -> int:
             offline=args.offline, strict=args.strict,
         )  # fmt: skip
     seconds = time.perf_counter() - started
+    told: Told = frame.attrs["onetape"]
     written = _export(frame, args)
-    told = frame.attrs["onetape"]
     if args.json:
-        print_json({"provenance": told, "bars": _records(frame)})
-        return OK
-    _show(frame, told, args, seconds)
-    for path in written:
-        console().print(f"written: {path}")
-    for warning in caught:
-        console(stderr=True).print(f"[yellow]incomplete:[/] {warning.message}", soft_wrap=True)
-    return OK if len(frame) else FAILED
+        print_json({"provenance": told, "bars": records(frame), "written": written})
+    elif args.csv != _SCREEN:
+        _show(frame, told, args.rows, seconds)
+        for path in written:
+            console().print(f"written: {path}")
+    for said in dict.fromkeys(str(w.message) for w in caught if _is_ours(w)):
+        note(f"incomplete: {said}")
+    return OK if told["complete"] else FAILED
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _is_ours(warning: warnings.WarningMessage) -> bool:
+    from ..errors import IncompleteDataWarning
+
+    return issubclass(warning.category, IncompleteDataWarning)
+
+
+def _waiting(args: argparse.Namespace) -> AbstractContextManager[Any]:
+    """Show on standard error that something is going on, where somebody looks."""
+    screen = console(stderr=True)
+    if args.json or not screen.is_terminal:
+        return nullcontext()
+    return screen.status(f"{args.symbol} {args.timeframe}: looking, and asking for what is missing")
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the bars as plain mappings with ISO stamps."""
     plain = frame.reset_index()
     plain["timestamp"] = plain["timestamp"].dt.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -72,49 +93,29 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _export(frame: pd.DataFrame, args: argparse.Namespace) -> list[str]:
-    """Write the files asked for; a failed write leaves no half file behind."""
-    from ..disk.export import export_csv, export_parquet
+    """Write the files asked for, whole or not at all, and return their paths."""
+    from ..disk.export import csv_text, export_csv, export_parquet
 
     written = []
-    if args.csv:
+    if args.csv == _SCREEN and not args.json:
+        sys.stdout.write(csv_text(frame))
+    elif args.csv and args.csv != _SCREEN:
         written.append(str(export_csv(frame, Path(args.csv))))
     if args.parquet:
         written.append(str(export_parquet(frame, Path(args.parquet))))
     return written
 
 
-def _show(
-    frame: pd.DataFrame, told: dict[str, Any], args: argparse.Namespace, seconds: float
-) -> None:
+def _show(frame: pd.DataFrame, told: Told, rows: int, seconds: float) -> None:
     screen = console()
-    screen.print(f"[bold]{told['symbol']} {told['timeframe']}[/]  {headline(told, seconds)}")
+    screen.print(headline(told, seconds))
+    screen.print()
     if len(frame):
-        for line in chart(list(frame["close"])):
-            screen.print(f"[cyan]{line}[/]")
-        screen.print(bars_table(frame, max(args.rows, 2)))
-    if told["attempts"]:
-        screen.print(attempts_table(told))
-    for gap in told["gaps"][:5]:
-        screen.print(f"  gap {gap['start']} .. {gap['end']}: {gap['reason']}", soft_wrap=True)
-
-
-def headline(told: dict[str, Any], seconds: float) -> str:
-    """Return one line about an answer: bars, vendors, share from the cache, time."""
-    vendors = ", ".join(told["vendors"]) or "nobody"
-    cached = f"{told['from_cache']:.0%} from cache" if told["rows"] else "nothing"
-    substitute = f" · SUBSTITUTE {told['substitute']}" if told["substitute"] else ""
-    return (
-        f"{told['rows']:,} bars from {vendors} · {cached} · {told['adjustment']} prices · "
-        f"{seconds * 1000:,.1f} ms{substitute}"
-    )
-
-
-def attempts_table(told: dict[str, Any]) -> Any:
-    """Return who was asked in this call, and how it ended."""
-    rows = [
-        [a["provider"], a["start"], a["end"], a["rows"], a["requests"], f"{a['seconds']:.2f}",
-         a["outcome"] if a["outcome"] == "ok" else f"{a['outcome']}: {a['message'][:160]}"]
-        for a in told["attempts"]
-    ]  # fmt: skip
-    columns = ["vendor", "from", "to", "bars#", "requests#", "seconds#", "outcome"]
-    return table("asked now", columns, rows)
+        show_bars(screen, frame, rows)
+        screen.print()
+    else:
+        screen.print(styled("no bar in this range", "dim"))
+    show_attempts(screen, told)
+    for vendor, why in told["rejected"].items():
+        screen.print(styled(f"not asked: {vendor} {why}", "dim"))
+    show_gaps(screen, told)

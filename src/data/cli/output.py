@@ -1,46 +1,67 @@
-"""What commands print: tables, JSON, numbers, and a small chart."""
+"""Where commands print: the screen, JSON for machines, and what went wrong."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
-    from rich.table import Table
 
-_BLOCKS = " ▁▂▃▄▅▆▇█"
+    from ..errors import DataError
+
+# Wide enough that nothing is broken where `grep` and files read, not people.
+_UNBOUND_WIDTH = 200
+# One ASCII sign for each sign of ours, so that columns stay where they are.
+_PLAIN = dict(zip("▁▂▃▄▅▆▇█┤─━│·→…×✓✗•└", "_..:-=+#|--|->~x+x*`", strict=True))
+_PLAIN_ERRORS = "onetape-plain"
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console that colours only where somebody looks."""
+    """Return a screen: colours only where somebody looks, text taken as it is.
+
+    Neither brackets nor colons in a message mean anything. ``NO_COLOR`` and ``COLUMNS`` count.
+    """
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+    class Screen(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave it to the caller: a reader that went away is no failure."""
+            raise BrokenPipeError
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None
+    if not stream.isatty():
+        width = shutil.get_terminal_size((_UNBOUND_WIDTH, 50)).columns
+    return Screen(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """Return a table; columns whose name ends in ``#`` are numbers, aligned to the right."""
-    from rich import box
-    from rich.table import Table
+def speak_plainly() -> None:
+    """Let terminals without Unicode show ASCII signs instead of failing."""
+    codecs.register_error(_PLAIN_ERRORS, _plain_sign)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=_PLAIN_ERRORS)
 
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    for name in columns:
-        made.add_column(name.rstrip("#"), justify="right" if name.endswith("#") else "left",
-                        overflow="fold")  # fmt: skip
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, str) else str(cell) for cell in row))
-    return made
+
+def _plain_sign(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(sign, "?") for sign in text), error.end
 
 
 def print_json(value: Any) -> None:
-    """Print ``value`` as JSON on standard output; numbers that are none become null."""
-    json.dump(_plain(value), sys.stdout, indent=2, default=str)
-    print()
+    """Print ``value`` as one JSON document on standard output; no-number floats become null.
+
+    People get it indented, programs on one line.
+    """
+    indent = 2 if sys.stdout.isatty() else None
+    sys.stdout.write(json.dumps(_plain(value), indent=indent, allow_nan=False, default=str) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -53,45 +74,44 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def number(value: float) -> str:
-    """Return a price or volume in as few digits as say enough."""
-    if math.isnan(value):
-        return "-"
-    if value == int(value) and abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:,.2f}" if abs(value) >= 100 else f"{value:.6g}"
+def complain(message: str, hints: Iterable[str] = ()) -> None:
+    """Say on standard error what went wrong, and below it what can be done."""
+    from rich.text import Text
+
+    screen = console(stderr=True)
+    screen.print(
+        Text.assemble(("onetape: ", "bold red"), message), soft_wrap=not screen.is_terminal
+    )
+    for hint in hints:
+        screen.print(Text(f"  {hint}", style="dim"), soft_wrap=not screen.is_terminal)
 
 
-def bars_table(frame: pd.DataFrame, most: int) -> Table:
-    """Return the first and last bars of a frame as a table of at most ``most`` rows."""
-    head, tail = (len(frame), 0) if len(frame) <= most else (most // 2, most - most // 2)
-    shown = [*range(head), *range(len(frame) - tail, len(frame))]
-    daily = bool(len(frame)) and all(t.hour == t.minute == 0 for t in frame.index[shown])
-    rows: list[list[str]] = []
-    for place, position in enumerate(shown):
-        if tail and place == head:
-            rows.append(["…"] + [""] * len(frame.columns))
-        stamp = frame.index[position]
-        cells = [number(float(v)) for v in frame.iloc[position]]
-        rows.append([stamp.strftime("%Y-%m-%d" if daily else "%Y-%m-%d %H:%M"), *cells])
-    made: Table = table("", ["timestamp (UTC)", *(f"{c}#" for c in frame.columns)], rows)
-    return made
+def note(message: str) -> None:
+    """Say something on standard error that is no failure."""
+    from rich.text import Text
+
+    screen = console(stderr=True)
+    screen.print(Text(message, style="yellow"), soft_wrap=not screen.is_terminal)
 
 
-def chart(values: Sequence[float], *, width: int = 72, height: int = 8) -> list[str]:
-    """Return a block chart of ``values``, newest on the right, with the scale beside it."""
-    known = [float(v) for v in values if not math.isnan(float(v))]
-    if not known:
-        return []
-    columns = [known[int(i * len(known) / width)] for i in range(width)]
-    columns = columns if len(known) > width else known
-    columns[-1] = known[-1]
-    low, high = min(columns), max(columns)
-    scale = (height * 8 - 1) / (high - low) if high > low else 0.0
-    filled = [int((v - low) * scale) + 1 for v in columns]
-    lines = []
-    for row in range(height - 1, -1, -1):
-        cells = "".join(_BLOCKS[min(max(f - row * 8, 0), 8)] for f in filled)
-        label = number(high) if row == height - 1 else number(low) if row == 0 else ""
-        lines.append(f"{label:>12} ┤{cells}")
-    return lines
+def complain_about(error: DataError, *, as_json: bool = False) -> None:
+    """Say what a typed error says: on standard error, and as JSON where that was asked for."""
+    if as_json:
+        print_json({"error": _described(error)})
+    complain(str(error.args[0]) if error.args else type(error).__name__, filter(None, [error.hint]))
+
+
+def _described(error: DataError) -> dict[str, Any]:
+    attempts = [
+        {"provider": a.provider, "outcome": a.outcome, "message": a.message}
+        for a in getattr(error, "attempts", ())
+    ]
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "hint": error.hint,
+        "provider": error.provider,
+        "symbol": error.symbol,
+        "problems": list(getattr(error, "problems", ())),
+        "attempts": attempts,
+    }

@@ -3,86 +3,133 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from . import FAILED, OK, USAGE
-from . import run as guarded
-from .arguments import add_json, add_places, listed
-from .output import console, print_json, table
+from . import FAILED, OK, guarded
+from .arguments import add_output, add_places, listed
+from .output import console, note, print_json
+from .tables import Grid, counted, styled
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from ..jobs.filling import Listener, Progress
+
+_LONGEST_REASON = 300
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--symbols", "--tickers", type=listed, help="A,B,C; default: all cached")
-    parser.add_argument("--timeframes", "--intervals", type=listed,
-                        default=["5m", "15m", "30m", "1h", "4h", "1d"])  # fmt: skip
-    parser.add_argument("--start-date", "--start", default="2020-01-01", help="first session")
-    parser.add_argument("--end-date", "--end", help="last session; default: today")
-    add_json(parser)
+    parser.add_argument("--symbols", "--tickers", type=listed, metavar="A,B,C",
+                        help="default: every symbol in the cache")  # fmt: skip
+    parser.add_argument("--timeframes", "--intervals", type=listed, metavar="1h,1d",
+                        help="default: 5m,15m,30m,1h,4h,1d")  # fmt: skip
+    parser.add_argument("--start-date", "--start", metavar="DATE",
+                        help="first session; default: 2020-01-01")  # fmt: skip
+    parser.add_argument("--end-date", "--end", metavar="DATE",
+                        help="last session; default: today")  # fmt: skip
+    add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch what is missing, showing progress, and print the report."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    """Fill, and print the report; 1 when anything is lacking."""
+    told = _told(args)
+    whole = all(result["complete"] for result in told["results"])
+    return OK if whole and not told["failed"] and not told["interrupted"] else FAILED
 
-    from ..jobs.populate import populate_cache
 
-    screen = console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=screen, disable=args.json) as progress:
-        task = progress.add_task("populate", total=None)
+def _run_as_before(args: argparse.Namespace) -> int:
+    """Fill, and print the report; 1 when a series failed."""
+    told = _told(args)
+    return FAILED if told["failed"] or told["interrupted"] else OK
 
-        def tell(number: int, total: int, result: Any) -> None:
-            progress.update(task, total=total, completed=number,
-                            description=f"{result.symbol} {result.timeframe}")  # fmt: skip
 
-        told = populate_cache(
-            args.symbols, args.timeframes, args.start_date, args.end_date,
-            args.cache_dir, config_path=args.config, progress=tell,
-        )  # fmt: skip
+def _told(args: argparse.Namespace) -> dict[str, Any]:
+    """Fetch what is missing, showing progress, and print what came of it."""
+    told = _populated(args)
     if args.json:
         print_json(told)
     else:
         _show(told)
-    return code_of(told)
+    if told["interrupted"]:
+        note("interrupted: what was committed is kept; run it again to go on")
+    return told
 
 
-def code_of(told: dict[str, Any]) -> int:
-    """Return the exit code of a report: 0 only when nothing failed and nothing is lacking."""
-    whole = all(r["complete"] for r in told["results"])
-    return OK if whole and not told["failed"] and not told["interrupted"] else FAILED
+def _populated(args: argparse.Namespace) -> dict[str, Any]:
+    from ..errors import QueryError
+    from ..jobs.populate import populate_cache
+
+    with _progress(args) as listener:
+        told = populate_cache(
+            args.symbols, args.timeframes, args.start_date, args.end_date, args.cache_dir,
+            config_path=args.config, progress=listener,
+        )  # fmt: skip
+    if not told["results"]:
+        raise QueryError("there is nothing to fill: the cache holds no symbol yet",
+                         hint="name some: --symbols AAPL,BTCUSDT")  # fmt: skip
+    return told
+
+
+@contextmanager
+def _progress(args: argparse.Namespace) -> Iterator[Listener]:
+    """Show on standard error how far it is: a bar on a terminal, else one line a series."""
+    from rich import progress as rich
+
+    screen = console(stderr=True)
+    shown = screen.is_terminal and not args.json
+    columns = (
+        rich.TextColumn("{task.description}", markup=False), rich.BarColumn(bar_width=None),
+        rich.MofNCompleteColumn(), rich.TimeElapsedColumn(),
+    )  # fmt: skip
+    with rich.Progress(*columns, console=screen, disable=not shown, transient=True) as bar:
+        task = bar.add_task("looking", total=None)
+
+        def listen(now: Progress) -> None:
+            name = f"{now.result.symbol} {now.result.timeframe}"
+            held = f"{name} {counted(now.result.rows, 'bar')}" if now.result.rows else name
+            bar.update(task, total=now.total, completed=now.done, description=held)
+            if now.is_over and not args.json and not shown:
+                screen.print(f"{now.done}/{now.total} {held}", soft_wrap=True)
+
+        yield listen
 
 
 def _show(told: dict[str, Any]) -> None:
     rows = [
-        [r["symbol"], r["timeframe"], f"{r['rows']:,}", f"{r['fetched']:,}",
-         ", ".join(r["vendors"]) or "-", r["gaps"], _state(r)]
+        [
+            r["symbol"], r["timeframe"], f"{r['rows']:,}", f"{r['fetched']:,}",
+            ", ".join(r["vendors"]) or "-", r["gaps"] or "-", _state(r),
+        ]
         for r in told["results"]
     ]  # fmt: skip
-    names = ["symbol", "timeframe", "bars#", "fetched now#", "vendors", "gaps#", "state"]
-    console().print(table("populate", names, rows))
-    if told["interrupted"]:
-        console().print("[yellow]interrupted[/]: what was committed is kept; run it again to go on")
+    screen = console()
+    names = ["symbol", "timeframe", "bars#", "new#?", "from?", "gaps#?", "state"]
+    screen.print(Grid(names, rows))
+    for result in told["results"]:
+        reason = result["error"] or ("" if result["complete"] else result["lacking"])
+        if reason:
+            name = f"{result['symbol']} {result['timeframe']}"
+            screen.print(styled(f"{name}: {reason[:_LONGEST_REASON]}", "yellow"))
+    good, failed = len(told["success"]), len(told["failed"])
+    fetched = counted(sum(r["fetched"] for r in told["results"]), "new bar")
+    screen.print(styled(f"{good} of {counted(good + failed, 'series')} answered, {fetched}", "dim"))
 
 
-def _state(result: dict[str, Any]) -> str:
+def _state(result: dict[str, Any]) -> Text:
     if result["error"]:
-        return f"[red]failed[/] {result['error'][:120]}"
-    return "[green]complete[/]" if result["complete"] else "[yellow]incomplete[/]"
+        return styled("failed", "red")
+    return styled("complete", "green") if result["complete"] else styled("incomplete", "yellow")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run as the older module name: 0 when everything could be had, 1 otherwise."""
-    parser = argparse.ArgumentParser(prog="populate_cache", description=__doc__)
+    """Run under an older module name: 0 when every series could be had, 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="populate_cache", description="Fill the cache.")
     configure(parser)
     args = parser.parse_args(argv)
-    code = guarded(lambda: run(args))
-    return FAILED if code == USAGE else code
+    args.run = _run_as_before
+    return OK if guarded(args) == OK else FAILED

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import OK
-from .arguments import add_json, add_places
-from .output import console, print_json, table
+from .arguments import add_output, add_places
+from .output import console, print_json
+from .tables import Grid, findings, styled
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    add_json(parser)
+    add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
 
@@ -20,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the vendors and the route of each rule."""
     from ..data_manager import DataManager
-    from ..jobs.checkup import describe_vendors, routes
+    from ..jobs.vendors import describe_vendors, routes
 
     selector = DataManager(args.cache_dir, args.config).provider_selector
     vendors, ways = describe_vendors(selector), routes(selector)
@@ -28,21 +32,40 @@ def run(args: argparse.Namespace) -> int:
         print_json({"providers": vendors, "routes": ways})
         return OK
     screen = console()
-    screen.print(table("vendors", ["vendor", "state", "classes", "timeframes", "prices", "a minute#"],
-                       [_vendor_row(v) for v in vendors]))  # fmt: skip
-    screen.print(table("who is asked, in order", ["rule", "timeframes", "vendors"],
-                       [[w["rule"], " ".join(w["timeframes"]), _order(w)] for w in ways]))  # fmt: skip
-    screen.print("a vendor in (brackets) cannot be asked here; the state says why", style="dim")
+    screen.print(Grid(["vendor", "state", "prices?", "a minute#?", "key?"],
+                      [_row(v) for v in vendors]))  # fmt: skip
+    screen.print()
+    screen.print(findings([("", v["name"], _serves(v)) for v in vendors]))
+    screen.print()
+    screen.print(Grid(["asked for", "in this order", "timeframes?"], [_order(w) for w in ways]))
+    if any(set(w["vendors"]) - set(w["ready"]) for w in ways):
+        screen.print(styled("a vendor in (brackets) cannot be asked here", "dim"))
     return OK
 
 
-def _vendor_row(vendor: dict[str, Any]) -> list[str]:
-    state = "[green]ready[/]" if vendor["ready"] else f"[yellow]{vendor['why_not']}[/]"
-    return [
-        f"{vendor['name']}\n[dim]{vendor['title']}[/]", state, " ".join(vendor["asset_classes"]),
-        " ".join(vendor["timeframes"]), vendor["adjustment"], str(vendor["per_minute"] or "-"),
-    ]  # fmt: skip
+def _row(vendor: dict[str, Any]) -> list[Any]:
+    ready = vendor["ready"]
+    state = styled("ready", "green") if ready else styled(vendor["why_not"], "yellow")
+    needed = "needed" if vendor["requires_api_key"] else "optional" if vendor["keys"] else "none"
+    return [vendor["name"], state, vendor["adjustment"], vendor["per_minute"] or "-", needed]
 
 
-def _order(way: dict[str, Any]) -> str:
-    return " → ".join(n if n in way["ready"] else f"[dim]({n})[/]" for n in way["vendors"]) or "-"
+def _serves(vendor: dict[str, Any]) -> list[Text | str]:
+    said: list[Text | str] = [
+        ", ".join(vendor["asset_classes"]),
+        styled(" ".join(vendor["timeframes"]), "dim"),
+    ]
+    by_days: dict[int, list[str]] = {}
+    for label, days in vendor["depth_days"].items():
+        by_days.setdefault(days, []).append(label)
+    depths = [f"{' '.join(labels)} {days} days back" for days, labels in by_days.items()]
+    if depths:
+        said.append(styled(f"only {', '.join(depths)}", "dim"))
+    if not vendor["ready"] and vendor["advice"]:
+        said.append(styled(f"→ {vendor['advice']}", "yellow"))
+    return said
+
+
+def _order(way: dict[str, Any]) -> list[str]:
+    names = [name if name in way["ready"] else f"({name})" for name in way["vendors"]]
+    return [way["rule"], " → ".join(names) or "-", " ".join(way["timeframes"])]

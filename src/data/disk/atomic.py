@@ -89,6 +89,4 @@ def sweep(disk: Disk, folder: Path) -> None:
 
 def _temp_name(path: Path) -> Path:
     number = next(_numbers)
-    return path.with_name(
-        f".{path.name}.{os.getpid()}.{threading.get_ident()}.{number}{_SUFFIX}"
-    )
+    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.{number}{_SUFFIX}")

@@ -1,166 +1,227 @@
-"""What works on this machine and what does not, as plain values: for ``doctor`` and ``providers``."""
+"""What works on this machine and what does not, as plain values."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
-import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from .._version import __version__
-from ..config.credentials import VENDOR_KEYS, vendor_credentials
-from ..downloader.data_downloader_factory import DataDownloaderFactory
-from ..downloader.registry import downloader_class
-from ..errors import DataError
-from ..model.settings import Settings
-from ..net.reach import reach
+from ..cache.eviction import BYTES_IN_GB, measure
+from ..clock import SystemClock
+from ..config.rules_file import load_rules
+from ..config.survey import Survey, Where, survey
+from ..disk.scratch import free_bytes, refusal_to_write
+from ..errors import ConfigError, RulesError
+from ..net.reach import Reached, reach_all
 from ..provider_selector import ProviderSelector
+from ..wiring import Network
+from .vendors import describe_vendors, lack
 
 # Extra to the module that comes with it, and what it is good for.
 EXTRAS = {
     "yahoo": ("yfinance", "carries Yahoo's requests as a browser would"),
-    "binance": ("binance", "carries Binance's requests through python-binance"),
-    "parquet": ("pyarrow", "Parquet files: reading and export"),
-    "demo": ("bokeh_sampledata", "real daily bars 2000-2013 without a network"),
+    "binance": ("binance", "carries Binance's requests by python-binance"),
+    "parquet": ("pyarrow", "reads and writes Parquet files"),
+    "fast": ("isal", "compresses the cache faster"),
+    "demo": ("bokeh_sampledata", "real daily bars of 2000 to 2013, without a network"),
 }
+_LITTLE_SPACE = 1e9
+_SOURCES = {"argument": "the argument", "user cache folder": "the user's cache folder"}
 
 
-class Check(NamedTuple):
+@dataclass(frozen=True)
+class Check:
     """One thing looked at.
 
     Attributes:
+        section: ``installation``, ``places``, ``configuration``, ``keys`` or ``vendors``.
         topic: what was looked at.
         ok: True, False, or None where it is neither good nor bad.
         said: what was found.
         advice: what to do about it, empty when there is nothing to do.
     """
 
+    section: str
     topic: str
     ok: bool | None
     said: str
     advice: str = ""
 
-
-def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
-    """Return one plain entry for each vendor that exists: what it serves, whether it is usable."""
-    return [_vendor(selector, name) for name in DataDownloaderFactory.list_providers()]
-
-
-def _vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
-    cls = downloader_class(name)
-    made = selector._initialize_downloader(name)
-    caps = getattr(made, "capabilities", cls.capabilities)
-    limits = selector.parsed_rules.provider(name).rate_limits
-    return {
-        "name": name,
-        "title": cls.display_name,
-        "ready": made is not None,
-        "why_not": "" if made is not None else _why_not(name),
-        "asset_classes": sorted(caps.asset_classes),
-        "timeframes": list(caps.timeframes),
-        "adjustment": caps.adjustment,
-        "depth_days": dict(caps.depth_days),
-        "actions": caps.actions,
-        "requires_api_key": cls.requires_api_key,
-        "per_minute": limits.get("requests_per_minute") or cls.limits.per_minute,
-        "base_url": getattr(made, "base_url", cls.default_base_url),
-    }
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        return asdict(self)
 
 
-def _why_not(name: str) -> str:
-    missing = vendor_credentials(name).missing if name in VENDOR_KEYS else ()
-    if missing and downloader_class(name).requires_api_key:
-        return f"no key: set {' or '.join(missing[:2])}"
-    if name == "local":
-        return "no folder: set providers.local.folder in your rules"
-    return "cannot be built; run with --verbose to see why"
+def checkup(
+    cache_dir: Where = None, config_path: Where = None, *, network: bool = True
+) -> list[Check]:
+    """Look at versions, extras, places, rules, keys and vendors; nothing is changed.
 
+    A configuration that cannot be used is a finding: the rest is looked at without it.
 
-def routes(selector: ProviderSelector) -> list[dict[str, Any]]:
-    """Return the rules: name, timeframes, vendors in order, and those of them that are usable."""
+    Args:
+        cache_dir, config_path: as for the data manager.
+        network: whether to knock at the vendors' doors (one small request each).
+    """
+    try:
+        found = survey(cache_dir, config_path)
+    except ConfigError as error:
+        return [*_installation(), Check("places", "home", False, *_words(error))]
+    selector = _selector(found)
     return [
-        {
-            "rule": rule.name,
-            "timeframes": list(rule.timeframes),
-            "vendors": list(rule.vendors),
-            "ready": [v for v in rule.vendors if selector._initialize_downloader(v) is not None],
-        }
-        for rule in selector.parsed_rules.rules.values()
+        *_installation(),
+        *_places(found),
+        *_configuration(found, selector),
+        *_keys(selector),
+        *_vendors(selector, network=network),
     ]
 
 
-def checkup(settings: Settings, selector: ProviderSelector, *, network: bool = True) -> list[Check]:
-    """Look at versions, places, rules, extras, keys and vendors.
-
-    Args:
-        settings, selector: of the installation.
-        network: whether to knock at the vendors' doors (one connection each, no request).
-    """
-    found = [Check("version", None, f"onetape {__version__}, Python {platform.python_version()}")]
-    found += _places(settings)
-    found += _extras()
-    for vendor in describe_vendors(selector):
-        found += _vendor_checks(vendor, network=network)
-    return found
+def _selector(found: Survey) -> ProviderSelector:
+    """Return a selector by the usable rules, with senders by them; no cache is opened."""
+    providers = load_rules(found.settings.rules_path).providers.items()
+    modes = {name: vendor.transport for name, vendor in providers}
+    network = Network(SystemClock(), modes=modes)
+    return ProviderSelector(settings=found.settings, make_sender=network.sender)
 
 
-def _places(settings: Settings) -> Iterable[Check]:
-    yield _folder("cache", settings.cache_dir, settings.cache_dir_from)
-    yield _folder("state", settings.state_dir, "")
-    if ":" in str(settings.cache_dir) and settings.cache_dir.drive == "":
-        yield Check("cache name", None, f"{settings.cache_dir.name!r} has a colon in its path",
-                    "a Windows path on this system is an ordinary folder name")  # fmt: skip
-    rules = settings.rules_path
-    yield Check("rules", True, f"{rules} over the packaged ones" if rules else "the packaged ones")
-    if Path(".env").is_file():
-        yield Check(".env", None, "there is a file .env here, and nobody reads it",
-                    "export it first: set -a; . ./.env; set +a")  # fmt: skip
-    wrong = (
-        settings.credentials.placeholders if hasattr(settings.credentials, "placeholders") else ()
-    )
-    for name in wrong:
-        yield Check(
-            "key", False, f"{name} holds a placeholder, not a key", "put the real key there"
-        )
+def _words(error: ConfigError) -> tuple[str, str]:
+    return str(error.args[0]), error.hint or ""
+
+
+def _installation() -> Iterator[Check]:
+    python = f"onetape {__version__} on Python {platform.python_version()}, {platform.system()}"
+    yield Check("installation", "version", None, python)
+    for extra, (module, purpose) in EXTRAS.items():
+        there = importlib.util.find_spec(module) is not None
+        said = purpose if there else f"not installed: {purpose}"
+        advice = "" if there else f'pip install "onetape[{extra}]"'
+        yield Check("installation", f"extra {extra}", True if there else None, said, advice)
+
+
+# --- places ----------------------------------------------------------------------------------
+
+
+def _places(found: Survey) -> Iterator[Check]:
+    settings = found.settings
+    source = settings.cache_dir_from
+    yield _folder("cache", settings.cache_dir, f"from {_SOURCES.get(source, source)}")
+    yield from _odd_name(settings.cache_dir)
+    yield from _size(settings.cache_dir, settings.max_size_gb)
+    yield _folder("state", settings.state_dir, "ONETAPE_STATE_DIR sets it")
 
 
 def _folder(topic: str, folder: Path, source: str) -> Check:
-    said = f"{folder}" + (f" (from {source})" if source else "")
-    known = folder
-    while not known.exists() and known != known.parent:
-        known = known.parent
-    try:
-        free = shutil.disk_usage(known).free / 1e9
-    except OSError as error:
-        return Check(topic, False, f"{said}: {error.strerror}", "choose another folder")
-    if free < 1.0:
-        return Check(topic, False, f"{said}, only {free:.1f} GB free", "make room on that disk")
-    return Check(topic, True, f"{said}, {free:,.0f} GB free")
+    said = f"{folder} ({source})"
+    if refusal := refusal_to_write(folder):
+        advice = f"choose another folder, or make {folder} writable for this user"
+        return Check("places", topic, False, f"{said} cannot be written: {refusal}", advice)
+    free = free_bytes(folder)
+    room = "" if free is None else f", {free / 1e9:,.0f} GB free"
+    if free is not None and free < _LITTLE_SPACE:
+        said, advice = f"{said}, only {free / 1e6:,.0f} MB free", "make room on that disk"
+        return Check("places", topic, False, said, advice)
+    later = "" if folder.exists() else ", made when it is first needed"
+    return Check("places", topic, True, said + room + later)
 
 
-def _extras() -> Iterable[Check]:
-    for extra, (module, purpose) in EXTRAS.items():
-        there = importlib.util.find_spec(module) is not None
-        advice = "" if there else f'pip install "onetape[{extra}]"'
-        said = f"{'installed' if there else 'not installed'}: {purpose}"
-        yield Check(f"extra {extra}", True if there else None, said, advice)
+def _odd_name(folder: Path) -> Iterator[Check]:
+    if os.name != "nt" and any(":" in part for part in folder.parts):
+        said = f"{folder} has a colon in it, like a drive of Windows"
+        advice = "on this system that is an ordinary folder name; DATA_CACHE_DIR sets another"
+        yield Check("places", "cache name", None, said, advice)
 
 
-def _vendor_checks(vendor: dict[str, Any], *, network: bool) -> Iterable[Check]:
-    topic = f"vendor {vendor['name']}"
+def _size(folder: Path, limit_gb: float) -> Iterator[Check]:
+    if not folder.is_dir():
+        return
+    held = measure(folder).bytes / BYTES_IN_GB
+    limit = f" of {limit_gb:g} GB allowed" if limit_gb else ", no limit"
+    is_over = bool(limit_gb) and held > limit_gb
+    advice = "raise CACHE_MAX_SIZE_GB, or `onetape cache clear`" if is_over else ""
+    yield Check("places", "cache size", not is_over, f"{held:,.3f} GB{limit}", advice)
+
+
+# --- configuration and keys ------------------------------------------------------------------
+
+
+def _configuration(found: Survey, selector: ProviderSelector) -> Iterator[Check]:
+    for error in found.errors:
+        yield from _mistakes(error)
+    if not found.errors:
+        own = found.rules_path
+        said = f"{own} over the packaged ones" if own else "the packaged ones"
+        yield Check("configuration", "rules", True, said)
+    for remark in found.remarks:
+        yield Check("configuration", "environment", False, remark, "correct the variable")
+    for name in sorted({v for r in selector.parsed_rules.rules.values() for v in r.vendors}):
+        lacking = lack(selector, name)
+        if lacking.reason:
+            said = f"the rules name {name}: {lacking.reason}"
+            yield Check("configuration", "rules", None, said, lacking.advice)
+    if Path(".env").is_file():
+        said, advice = "there is a file .env here, and nobody reads it", "set -a; . ./.env; set +a"
+        yield Check("configuration", ".env", None, said, f"export it first: {advice}")
+
+
+def _mistakes(error: ConfigError) -> Iterator[Check]:
+    """Yield one finding for each mistake; the packaged rules stand alone meanwhile."""
+    if not isinstance(error, RulesError):
+        yield Check("configuration", "settings", False, *_words(error))
+        return
+    head = str(error.args[0]).partition(":\n")[0]
+    yield Check("configuration", "rules", False, head, "until then every command but this refuses")
+    for problem in error.problems:
+        yield Check("configuration", "rules", False, problem)
+
+
+def _keys(selector: ProviderSelector) -> Iterator[Check]:
+    for vendor in describe_vendors(selector):
+        by_state: dict[str, list[str]] = {}
+        for variable, state in vendor["keys"].items():
+            by_state.setdefault(state, []).append(variable)
+        for state, variables in by_state.items():
+            yield _key(vendor, state, ", ".join(variables))
+
+
+def _key(vendor: dict[str, Any], state: str, variables: str) -> Check:
+    if state == "placeholder":
+        said = f"{variables}: a placeholder out of a document, not a key"
+        return Check("keys", vendor["name"], False, said, "put the real key there, or unset it")
+    if state == "set":
+        return Check("keys", vendor["name"], True, f"{variables} set")
+    if vendor["requires_api_key"]:
+        return Check("keys", vendor["name"], None, f"{variables} not set", "export it")
+    return Check("keys", vendor["name"], None, f"{variables} not set, and not needed")
+
+
+# --- vendors ---------------------------------------------------------------------------------
+
+
+def _vendors(selector: ProviderSelector, *, network: bool) -> Iterable[Check]:
+    vendors = describe_vendors(selector)
+    doors = {v["name"]: v["base_url"] for v in vendors if v["ready"] and _is_remote(v)}
+    reached = reach_all(doors) if network else {}
+    return [_vendor(v, reached.get(v["name"])) for v in vendors]
+
+
+def _vendor(vendor: dict[str, Any], reached: Reached | None) -> Check:
+    name = vendor["name"]
     if not vendor["ready"]:
-        yield Check(topic, None, "not usable", vendor["why_not"])
-        return
-    if not network or not vendor["base_url"].startswith("http"):
-        yield Check(topic, True, "usable")
-        return
-    try:
-        seconds = reach(vendor["base_url"])
-    except DataError as error:
-        yield Check(
-            topic, False, f"{error}", "check the network, a proxy, or base_url in the rules"
-        )
-        return
-    yield Check(topic, True, f"reached in {seconds * 1000:.0f} ms")
+        return Check("vendors", name, None, f"not usable: {vendor['why_not']}", vendor["advice"])
+    if reached is None:
+        said = "usable, the network was not tried" if _is_remote(vendor) else "usable"
+        return Check("vendors", name, True, said)
+    if not reached.ok:
+        advice = f"check the network and its proxy, or set providers.{name}.base_url in the rules"
+        return Check("vendors", name, False, reached.refusal, advice)
+    return Check("vendors", name, True, f"reached in {reached.seconds * 1000:.0f} ms")
+
+
+def _is_remote(vendor: dict[str, Any]) -> bool:
+    return str(vendor["base_url"]).startswith("http")

@@ -1,4 +1,4 @@
-"""Fill the cache for many symbols and timeframes, and say what came of it.
+"""Fill the cache for many symbols and timeframes: the function, and the older class.
 
 Every series is committed as it arrives: an interrupted job loses nothing, and the next run asks
 only for what is still missing.
@@ -6,179 +6,95 @@ only for what is still missing.
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError, IncompleteDataWarning
-from ..model.provenance import ATTRS_KEY
+from ..model.instant import date_of, year_of, year_start
+from ..model.series import SeriesKey
+from ..model.span import Span, gaps
 from ..routing.asking import Wishes
 from ..wiring import build
+from .filling import Job, Listener, Report, When, fill
 
 if TYPE_CHECKING:
     import pandas as pd
 
-log = logging.getLogger("onetape.populate")
+    from ..model.query import BarsQuery
+
+__all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "CachePopulator", "populate_cache"]
 
 DEFAULT_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
 DEFAULT_START = date(2020, 1, 1)
+# What test doubles called themselves as vendors; their bars are nobody's prices.
+_SAMPLE_VENDORS = ("mock",)
 
 
-class Bars(Protocol):
-    """What a job needs of the data manager."""
+class Door:
+    """The bars and the cache of one installation, without the facade, which stands above.
 
-    cache: Any
-
-    def get_ohlcv(self, symbol: str, timeframe: str, start: Any, end: Any) -> pd.DataFrame:
-        """Return bars."""
-
-    def get_cache_stats(self) -> dict[str, Any]:
-        """Return what the cache holds."""
-
-
-@dataclass(frozen=True)
-class SeriesResult:
-    """What came of one series.
+    Args:
+        cache_dir, config_path: as for the data manager.
 
     Attributes:
-        rows: bars now held in the range.
-        fetched: bars that were fetched for it now.
-        complete: whether nothing is lacking.
-        vendors: who supplied the bars held.
-        gaps: stretches without bars.
-        score: worst quality score of what was fetched now; None when nothing was.
-        error: why there are no bars, empty when there are.
+        cache: the cache on that folder.
     """
 
-    symbol: str
-    timeframe: str
-    rows: int = 0
-    fetched: int = 0
-    complete: bool = False
-    vendors: Sequence[str] = ()
-    gaps: int = 0
-    score: float | None = None
-    error: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the series could be had, in whole or in part."""
-        return not self.error
-
-
-@dataclass
-class PopulateReport:
-    """The results of a job, in the order of the work."""
-
-    results: list[SeriesResult] = field(default_factory=list)
-    interrupted: bool = False
-
-    @property
-    def all_ok(self) -> bool:
-        """Whether every series could be had and none is lacking anything."""
-        return not self.interrupted and all(r.ok and r.complete for r in self.results)
-
-    def statistics(self, cache_stats: dict[str, Any]) -> dict[str, Any]:
-        """Return the report as plain values under the keys older callers read."""
-        good = [r for r in self.results if r.ok]
-        return {
-            "success": [f"{r.symbol}_{r.timeframe}" for r in good],
-            "failed": [
-                {"series": f"{r.symbol}_{r.timeframe}", "error": r.error}
-                for r in self.results if not r.ok
-            ],
-            "cache_stats": cache_stats,
-            "data_quality": {
-                f"{r.symbol}_{r.timeframe}": {"score": r.score, "gaps": r.gaps, "rows": r.rows}
-                for r in good
-            },
-            "interrupted": self.interrupted,
-            "results": [asdict(r) for r in self.results],
-        }  # fmt: skip
-
-
-Progress = Callable[[int, int, SeriesResult], None]
-
-
-def populate(
-    manager: Bars,
-    series: Sequence[tuple[str, str]],
-    start: date | datetime | str,
-    end: date | datetime | str,
-    progress: Progress | None = None,
-) -> PopulateReport:
-    """Fetch what is missing of every ``(symbol, timeframe)`` between two session dates.
-
-    Ctrl-C ends the job after what is committed; the report says so. ``progress`` is called
-    after each series with its number, their count, and the result.
-    """
-    report = PopulateReport()
-    for number, (symbol, timeframe) in enumerate(series, start=1):
-        try:
-            result = _one(manager, symbol, timeframe, start, end)
-        except KeyboardInterrupt:
-            report.interrupted = True
-            log.warning("interrupted at %s %s; what was committed is kept", symbol, timeframe)
-            break
-        report.results.append(result)
-        if progress is not None:
-            progress(number, len(series), result)
-    return report
-
-
-def _one(manager: Bars, symbol: str, timeframe: str, start: Any, end: Any) -> SeriesResult:
-    try:
-        with warnings.catch_warnings():
-            # The report says the same, series by series.
-            warnings.simplefilter("ignore", IncompleteDataWarning)
-            frame = manager.get_ohlcv(symbol, timeframe, start, end)
-    except DataError as error:
-        log.warning("%s %s: %s", symbol, timeframe, error)
-        return SeriesResult(symbol, timeframe, error=str(error))
-    told = frame.attrs.get(ATTRS_KEY, {})
-    rows = len(frame)
-    return SeriesResult(
-        symbol, timeframe, rows=rows,
-        fetched=round(rows * (1 - told.get("from_cache", 1.0))),
-        complete=bool(told.get("complete", True)),
-        vendors=tuple(told.get("vendors", ())),
-        gaps=int(told.get("gaps_total", 0)),
-        score=told.get("quality", {}).get("score"),
-    )  # fmt: skip
-
-
-class _Door:
-    """The bars and the cache of one installation, without the facade, which stands above."""
-
-    def __init__(self, cache_dir: str | Path | None, config_path: str | Path | None) -> None:
+    def __init__(
+        self, cache_dir: str | Path | None = None, config_path: str | Path | None = None
+    ) -> None:
         self._services = build(cache_dir, config_path)
         self.cache = self._services.cache
 
+    def query(self, symbol: str, timeframe: str, start: Any, end: Any) -> BarsQuery:
+        """Return the checked question."""
+        return self._services.asking.query(symbol, timeframe, (start, end, None), Wishes())
+
     def get_ohlcv(self, symbol: str, timeframe: str, start: Any, end: Any) -> pd.DataFrame:
         """Return bars as the facade would."""
-        asked = self._services.asking.query(symbol, timeframe, (start, end, None), Wishes())
-        return self._services.bars.get(asked)
+        return self._services.bars.get(self.query(symbol, timeframe, start, end))
 
-    def get_cache_stats(self) -> dict[str, Any]:
-        """Return what the cache holds."""
-        return dict(self.cache.get_stats())
+    def job(
+        self, symbols: Iterable[str] | None, timeframes: Iterable[str] | None, start: When | None,
+        end: When | None,
+    ) -> Job:  # fmt: skip
+        """Return the checked job.
+
+        What is left out means every cached symbol, the usual timeframes, 2020-01-01 and today.
+        """
+        now_ms = self._services.clock.now_ms()
+        names = self.cache.list_symbols() if symbols is None else list(symbols)
+        steps = DEFAULT_TIMEFRAMES if timeframes is None else list(timeframes)
+        bounds = (start or DEFAULT_START, end or date_of(now_ms))
+        return Job.of(names, steps, bounds, now_ms)
+
+    def statistics(self, report: Report) -> dict[str, Any]:
+        """Return the report as plain values, with what the cache holds."""
+        return report.statistics(dict(self.cache.get_stats()))
+
+    def lacking_years(self, symbol: str, timeframe: str, start: Any, end: Any) -> list[int]:
+        """Return the years of a range of which something would have to be asked."""
+        query = self.query(symbol, timeframe, start, end)
+        key = SeriesKey(query.instrument.symbol, query.timeframe)
+        wanted = Span(query.span.start, min(query.span.end, query.now_ms))
+        lacking = gaps(wanted, self.cache.store.view(key).coverage.held(query.now_ms))
+        years = {y for s in lacking for y in range(year_of(s.start), year_of(s.end - 1) + 1)}
+        return sorted(years)
 
 
 def populate_cache(
     symbols: Iterable[str] | None = None,
     intervals: Iterable[str] | None = None,
-    start_date: date | datetime | str | None = None,
-    end_date: date | datetime | str | None = None,
+    start_date: When | None = None,
+    end_date: When | None = None,
     cache_dir: str | Path | None = None,
     *,
-    start: date | datetime | str | None = None,
-    end: date | datetime | str | None = None,
+    start: When | None = None,
+    end: When | None = None,
     config_path: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Listener | None = None,
 ) -> dict[str, Any]:
     """Fill the cache and return a statistics dict.
 
@@ -189,23 +105,21 @@ def populate_cache(
             (UTC). ``start`` and ``end`` are the same under shorter names.
         cache_dir: folder of the cache, as for the data manager.
         config_path: rules file, as for the data manager.
-        progress: called after each series with its number, their count and its result.
+        progress: told of each part of a series that has arrived.
 
     Returns:
-        ``success`` (list of ``SYMBOL_timeframe``), ``failed`` (list with the errors),
-        ``cache_stats``, ``data_quality``, ``interrupted`` and ``results``.
+        ``success`` and ``failed`` (lists of ``SYMBOL_timeframe``), ``cache_stats``,
+        ``data_quality`` (series to score, gaps, rows and whether it is complete), ``errors``
+        (series to reason), ``interrupted``, and ``results`` with all of it by series.
+
+    Raises:
+        QueryError: a timeframe or the range is wrong; nothing was asked. A symbol that is wrong
+            only fails its own series.
+        ConfigError: the configuration is wrong.
     """
-    manager = _Door(cache_dir, config_path)
-    wanted = list(symbols) if symbols is not None else manager.cache.list_symbols()
-    steps = list(intervals) if intervals is not None else list(DEFAULT_TIMEFRAMES)
-    report = populate(
-        manager,
-        [(symbol, step) for symbol in wanted for step in steps],
-        start_date or start or DEFAULT_START,
-        end_date or end or datetime.now(UTC).date(),
-        progress,
-    )
-    return report.statistics(manager.get_cache_stats())
+    door = Door(cache_dir, config_path)
+    job = door.job(symbols, intervals, start_date or start, end_date or end)
+    return door.statistics(fill(door, job, progress))
 
 
 class CachePopulator:
@@ -213,35 +127,86 @@ class CachePopulator:
 
     Args:
         cache_dir: folder of the cache, as for the data manager.
+
+    Attributes:
+        cache: the cache on that folder.
     """
 
     def __init__(self, cache_dir: str | Path | None = None) -> None:
-        self._manager = _Door(cache_dir, None)
-        self.cache = self._manager.cache
+        self._door = Door(cache_dir)
+        self.cache = self._door.cache
+        self._last: dict[str, dict[str, bool]] = {}
 
     def discover_existing_tickers(self) -> list[str]:
         """Return the symbols that are cached already."""
         return list(self.cache.list_symbols())
 
     def is_valid_cached_data(self, ticker: str, interval: str, year: int) -> bool:
-        """Tell whether a year is held at all, from a vendor that is not a test double."""
-        info = self.cache.get_data_info(ticker, interval, year)
-        return bool(info) and info.get("data_source") != "mock"
+        """Tell whether a year holds bars of a vendor; those of a test double are none."""
+        info = self.cache.get_data_info(ticker, interval, year) or {}
+        rows = (info.get("file_info") or {}).get("rows")
+        return bool(rows) and info.get("data_source") not in _SAMPLE_VENDORS
+
+    def analyze_missing_data(
+        self, ticker: str, intervals: Sequence[str] | None = None, start_date: Any = None,
+        end_date: Any = None,
+    ) -> dict[str, list[int]]:  # fmt: skip
+        """Return timeframe to the years of which something would have to be asked; asks nobody."""
+        job = self._door.job([ticker], intervals, start_date, end_date)
+        return {
+            step: self._door.lacking_years(symbol, step, job.start, job.end)
+            for symbol, step in job.series
+        }
+
+    def populate_missing_data(
+        self, ticker: str, missing: Mapping[str, Sequence[int]], start_date: Any = None,
+        end_date: Any = None,
+    ) -> dict[str, bool]:  # fmt: skip
+        """Fetch what :meth:`analyze_missing_data` found; return timeframe to success.
+
+        Without dates the years are meant whole, up to now.
+        """
+        done: dict[str, bool] = {}
+        for step, years in missing.items():
+            first, last = start_date, end_date
+            if years:
+                first = first or date_of(year_start(min(years)))
+                last = last or date_of(year_start(max(years) + 1) - 1)
+            done |= self.populate_ticker(ticker, [step], first, last) if years else {step: True}
+        return done
 
     def populate_ticker(
-        self, ticker: str, intervals: Sequence[str], start_date: Any, end_date: Any
-    ) -> dict[str, bool]:
+        self, ticker: str, intervals: Sequence[str] | None = None, start_date: Any = None,
+        end_date: Any = None,
+    ) -> dict[str, bool]:  # fmt: skip
         """Fetch what is missing of one symbol; return timeframe to success."""
-        series = [(ticker, step) for step in intervals]
-        report = populate(self._manager, series, start_date, end_date)
-        return {r.timeframe: r.ok for r in report.results}
+        return self.populate_cache([ticker], intervals, start_date, end_date).get(ticker, {})
 
     def populate_cache(
         self, tickers: Sequence[str] | None = None, intervals: Sequence[str] | None = None,
         start_date: Any = None, end_date: Any = None,
     ) -> dict[str, dict[str, bool]]:  # fmt: skip
-        """Fetch what is missing of many symbols; return symbol to timeframe to success."""
-        steps = list(intervals or DEFAULT_TIMEFRAMES)
-        first, last = start_date or DEFAULT_START, end_date or datetime.now(UTC).date()
-        names = list(tickers) if tickers is not None else self.discover_existing_tickers()
-        return {name: self.populate_ticker(name, steps, first, last) for name in names}
+        """Fetch what is missing of many symbols; return symbol to timeframe to success.
+
+        Raises:
+            QueryError: a timeframe or the range is wrong; nothing was asked.
+            KeyboardInterrupt: the user ended it; what had arrived is stored.
+        """
+        report = fill(self._door, self._door.job(tickers, intervals, start_date, end_date))
+        done: dict[str, dict[str, bool]] = {}
+        for result in report.results:
+            done.setdefault(result.symbol, {})[result.timeframe] = result.ok
+        self._last = done
+        if report.interrupted:
+            raise KeyboardInterrupt
+        return done
+
+    def print_summary(self, results: Mapping[str, Mapping[str, bool]] | None = None) -> None:
+        """Print symbol by symbol what succeeded, of ``results`` or of the last run."""
+        told = self._last if results is None else results
+        outcomes = [ok for steps in told.values() for ok in steps.values()]
+        lines = [f"{sum(outcomes)} of {len(outcomes)} series could be had"]
+        for symbol, steps in told.items():
+            said = ", ".join(f"{step} {'ok' if ok else 'FAILED'}" for step, ok in steps.items())
+            lines.append(f"  {symbol}: {said}")
+        sys.stdout.write("\n".join(lines) + "\n")

@@ -1,26 +1,90 @@
-"""Knock at a vendor's door: is there a way to it at all?"""
+"""Knock at vendors' doors: is there a way to them at all?"""
 
 from __future__ import annotations
 
 import socket
+import threading
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from ..errors import UnavailableError
+from ..errors import DataError, ResponseFormatError, UnavailableError
+from ..model.http import HttpRequest
+from .http import MEBIBYTE, HttpTransport
+
+# The status that says "not for your region" and nothing else.
+_UNAVAILABLE_FOR_LEGAL_REASONS = 451
 
 
-def reach(url: str, timeout_s: float = 3.0) -> float:
-    """Return the seconds it takes to open a connection to the host of ``url``; nothing is sent.
+@dataclass(frozen=True)
+class Reached:
+    """How a knock ended.
 
-    Raises:
-        UnavailableError: there is no such host, no way to it, or nobody answers in time.
+    Attributes:
+        seconds: until the answer, or until the knock was given up.
+        refusal: why the vendor cannot be asked from here; empty when it answered.
     """
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+
+    seconds: float
+    refusal: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the vendor can be asked from here."""
+        return not self.refusal
+
+
+def reach(url: str, timeout_s: float = 3.0) -> Reached:
+    """Send one small request to the host of ``url``, by the same way as all others.
+
+    Proxies and certificates count as they do later; whatever the status, it was reached.
+    """
+    transport = HttpTransport((timeout_s, timeout_s), 4 * MEBIBYTE, total_s=2 * timeout_s)
     started = time.perf_counter()
+    refusal = ""
     try:
-        socket.create_connection((parts.hostname or "", port), timeout_s).close()
-    except OSError as exc:
-        reason = exc.strerror or "no answer"
-        raise UnavailableError(f"{parts.hostname} cannot be reached: {reason}") from None
-    return time.perf_counter() - started
+        response = transport.send(HttpRequest(url.rstrip("/") + "/"))
+        if response.status == _UNAVAILABLE_FOR_LEGAL_REASONS:
+            refusal = "it refuses this region (HTTP 451)"
+    except ResponseFormatError:
+        pass  # it answered with something large, or sent us elsewhere: it is there
+    except UnavailableError as error:
+        refusal = _named(url) or str(error)
+    except DataError as error:
+        refusal = str(error)
+    finally:
+        transport.close()
+    return Reached(time.perf_counter() - started, refusal)
+
+
+def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reached]:
+    """Return name to :func:`reach` of its address, all at once.
+
+    A resolver without a network may hold a thread for minutes: what has not answered after
+    ``within_s`` seconds is not waited for.
+    """
+    found: dict[str, Reached] = {}
+
+    def knock(name: str, url: str) -> None:
+        found[name] = reach(url)
+
+    # Daemons, so that one that hangs in the system's resolver does not hold up the exit.
+    threads = [threading.Thread(target=knock, args=item, daemon=True) for item in urls.items()]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + within_s
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    late = Reached(within_s, f"no answer within {within_s:g} s")
+    return {name: found.get(name, late) for name in urls}
+
+
+def _named(url: str) -> str:
+    """Return that the host's name leads nowhere, where that is the reason; else an empty text."""
+    host = urlsplit(url).hostname or ""
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError):
+        return f"the name {host} is not known here: no network, or no name server"
+    return ""

@@ -7,6 +7,7 @@ or a calendar that it cannot build) every weekday trades at the usual times.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from datetime import date
 from functools import cache
@@ -124,10 +125,12 @@ def _era(name: str, era: int) -> SessionTable:
 
 def _recorded(name: str, known: Span) -> SessionTable | None:
     """Return the library's sessions with dates in ``known``, or None where it cannot build them."""
+    bounds = {"start": known.start, "end": known.end - DAY_MS}
     try:
-        calendar = _class(name)(
-            start=date_of(known.start).isoformat(), end=date_of(known.end - DAY_MS).isoformat()
-        )
+        with warnings.catch_warnings():
+            # What the library does with pandas is not our user's business.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            calendar = _class(name)(**{k: date_of(ms).isoformat() for k, ms in bounds.items()})
     except (ValueError, NotImplementedError):
         # exchange_calendars 4.13 under pandas 3.1: five calendars with Orthodox holidays or a
         # changed week (ASEX, XBEL, XBSE, XCYS, XTAE) fail inside the library. Weekdays then.

@@ -1,276 +1,219 @@
-"""From a vendor's answer to what may be stored of it: the decisions, without the deed."""
+"""From a sorted answer to what is stored of it: the decisions, without the deed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.store import Commit, Piece, Suspect
 from ..errors import QualityError
-from ..model.bars import Bar, BarTable, Stamps
+from ..model.bars import Bar, BarTable
 from ..model.capabilities import Fetched
-from ..model.coverage import Coverage, Covered
-from ..model.instant import DAY_MS, HOUR_MS, date_of
-from ..model.instrument import Instrument
-from ..model.kind import Basis
-from ..model.span import Span, coalesce
-from ..policy.finality import forming_stamp
-from ..policy.gaps import Grid, holes
-from ..policy.quality import Checked
+from ..model.coverage import Covered
+from ..model.span import Span, subtract
+from .digesting import Digest
+from .terms import CLOSED, DOUBTFUL, LOST, NO_BAR, SPOILT, Doubt, Held, Terms
 
-BEFORE_FIRST = "before the first bar"
-NO_BAR = "the vendor has no bar"
-CLOSED = "market closed"
-_MOST_HOLES = 64
-
-
-@dataclass(frozen=True)
-class Expiry:
-    """How long a "nothing there" stands, by its age.
-
-    Attributes:
-        recent_ms: for what lies within the last month.
-        old_ms: for what is older.
-    """
-
-    recent_ms: int = 24 * HOUR_MS
-    old_ms: int = 90 * DAY_MS
-
-    def of(self, span: Span, now_ms: int) -> int:
-        """Return when an empty ``span`` is asked again."""
-        age = now_ms - span.end
-        return now_ms + (self.recent_ms if age < 30 * DAY_MS else self.old_ms)
-
-
-@dataclass(frozen=True)
-class Digest:
-    """One answer, sorted into what it is.
-
-    Attributes:
-        answered: the stretch it speaks for.
-        closed: its closed bars, ascending, checked.
-        forming: rows of bars that had not closed.
-        settled_before: bars stamped before this are final, later ones provisional.
-        holes: stretches with an expected bar that did not come.
-        suspects: rows that cannot be bars.
-        suspect_spans: the stretch of each of them, up to the next expected bar.
-        unpublished: closed bars at the end that the vendor does not have yet, or None.
-        expects_bars: whether the calendar expects any bar in the stretch.
-    """
-
-    answered: Span
-    closed: BarTable
-    forming: BarTable
-    settled_before: int
-    holes: tuple[Span, ...]
-    suspects: tuple[Suspect, ...]
-    suspect_spans: tuple[Span, ...] = ()
-    unpublished: Span | None = None
-    expects_bars: bool = True
-
-    @property
-    def lacking(self) -> list[Span]:
-        """What another vendor may still be asked for."""
-        late = [self.unpublished] if self.unpublished else []
-        return coalesce([*self.holes, *self.suspect_spans, *late])
-
-
-def digest(fetched: Fetched, checked: Checked, segment: Span, grid: Grid, now_ms: int) -> Digest:
-    """Sort a checked answer by finality and find what it lacks.
-
-    ``now_ms`` is our time; the earlier of it and the vendor's own time counts. A closed bar
-    that has not come and has not settled either is *unpublished*: nothing is concluded from it.
-    """
-    now = min(now_ms, fetched.server_now_ms)
-    cap = forming_stamp(grid.calendar, grid.timeframe, now, grid.anchor)
-    closed = checked.good.within(Span(segment.start, min(segment.end, cap)))
-    forming = checked.good.within(Span(max(segment.start, cap), segment.end))
-    end = min(segment.end, cap)
-    bad = [row.bar.stamp_ms for row in checked.bad]
-    present = np.union1d(closed.stamps, np.array(bad, dtype=np.int64))
-    unpublished = _unpublished(Span(segment.start, end), present, grid, fetched.settle_ms, now)
-    answered = Span(segment.start, unpublished.start if unpublished else end)
-    lacking = holes(answered, present, grid) if fetched.dense else []
-    return Digest(
-        answered=answered,
-        closed=closed.within(answered),
-        forming=forming,
-        settled_before=_settled_before(answered, closed, grid, fetched.settle_ms, now),
-        holes=tuple(lacking),
-        suspects=tuple(Suspect(row.bar, row.reason) for row in checked.bad),
-        suspect_spans=tuple(Span(b, max(grid.next_open(b + 1), b + 1)) for b in bad),
-        unpublished=unpublished,
-        expects_bars=bool(len(grid.opens(answered))),
-    )
-
-
-def _unpublished(
-    span: Span, present: Stamps, grid: Grid, settle_ms: int, now_ms: int
-) -> Span | None:
-    """Return the closed, unsettled bars at the end of ``span`` that have not come."""
-    after_last = Span(int(present[-1]) + 1 if len(present) else span.start, span.end)
-    tail = grid.opens(after_last)
-    unsettled = tail[grid.settles(tail, settle_ms) > now_ms] if len(tail) else tail
-    return Span(int(unsettled[0]), span.end) if len(unsettled) else None
-
-
-def _settled_before(
-    answered: Span, closed: BarTable, grid: Grid, settle_ms: int, now_ms: int
-) -> int:
-    """Return the stamp before which the answered bars are final."""
-    if not len(closed):
-        return answered.end
-    final = int(np.count_nonzero(grid.settles(closed.stamps, settle_ms) <= now_ms))
-    return answered.end if final == len(closed) else int(closed.stamps[final])
-
-
-def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: int | None) -> Basis:
-    """Return the basis of rows beginning at ``first_ms``.
-
-    ``opened`` is the stamp of the last session that had opened at the fetch. It is left out when
-    it is not after the first bar's date, so that daily appends share one basis; instruments
-    without corporate actions have none.
-    """
-    adjustment = fetched.basis.adjustment
-    if instrument.asset_class != "stock":
-        return Basis("raw" if adjustment == "unknown" else adjustment)
-    if opened is None or adjustment == "unknown" or date_of(opened) <= date_of(first_ms):
-        return Basis(adjustment)
-    return Basis(adjustment, date_of(opened))
-
-
-@dataclass(frozen=True)
-class Held:
-    """What the store holds of the answered stretch, its rows rebased to the answer's basis."""
-
-    rows: BarTable
-    rebased: BarTable
-    coverage: Coverage
-
-
-def build_commit(
-    fetched: Fetched, found: Digest, held: Held, *, basis: Basis, first_ever: int | None,
-    now_ms: int, expiry: Expiry,
-) -> Commit:  # fmt: skip
+def build_commit(fetched: Fetched, found: Digest, held: Held, terms: Terms) -> Commit:
     """Say what to store: new bars as pieces, equal ones as settled marks, nothings as empty.
 
-    Args:
-        fetched, found: the answer and what it holds.
-        held: what is stored there already.
-        basis: of the rows fetched.
-        first_ever: the first bar the series holds, or None when it is empty.
-        now_ms: the time of the commit.
-        expiry: how long nothings stand.
+    A stored bar that is missing from the answer, or spoilt in it, stays and is doubted. Only a
+    provisional one is withdrawn, and only where the answer holds later bars.
 
     Raises:
         QualityError: the answer lacks many bars that are stored; it is not believed.
     """
-    marks = _empty_marks(fetched, found, first_ever, now_ms, expiry)
-    marks += [
-        Covered(span, "suspect", vendor=fetched.vendor, kind=fetched.kind, basis=basis,
-                fetched_at=fetched.server_now_ms, reason=row.reason,
-                expires=expiry.of(span, now_ms))
-        for row, span in zip(found.suspects, found.suspect_spans, strict=True)
-    ]  # fmt: skip
-    if _withdrawn(fetched, found, held):
-        return Commit(pieces=_pieces(fetched, found, found.answered, basis), marks=tuple(marks),
-                      suspects=found.suspects, kind=fetched.kind)  # fmt: skip
-    pieces: list[Piece] = []
-    for span, equal in _runs(found, held):
-        if equal:
-            marks += _settled(span, found, held, now_ms)
-        else:
-            pieces += _pieces(fetched, found, span, basis)
-    return Commit(tuple(pieces), tuple(marks), found.suspects, kind=fetched.kind)
+    return _Making(fetched, found, held, terms).commit()
 
 
-def _withdrawn(fetched: Fetched, found: Digest, held: Held) -> int:
-    """Count stored bars that the answer lacks; refuse an answer that lacks too many of them."""
-    lost = int(np.count_nonzero(~np.isin(held.rows.stamps, found.closed.stamps)))
-    if lost > max(2, len(held.rows) // 100):
-        raise QualityError(
-            f"{fetched.vendor} now lacks {lost} of {len(held.rows)} bars that are stored",
-            provider=fetched.vendor,
-            hint="the stored bars were kept",
+@dataclass(frozen=True)
+class _Making:
+    """One answer on its way to a commit."""
+
+    fetched: Fetched
+    found: Digest
+    held: Held
+    terms: Terms
+
+    def commit(self) -> Commit:
+        free = subtract([self.found.answered], (span for span, _ in self._kept))
+        runs = [run for span in free for run in self._runs(span)]
+        pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
+        equals = [mark for span, equal in runs if equal for mark in self._settled(span)]
+        spoken = [*(span for span, _ in runs), *(span for span, _ in self._kept)]
+        return Commit(
+            pieces=tuple(pieces),
+            marks=(
+                *self._nothings(free, spoken), *self._bad_marks(), *equals,
+                *self._doubts(pieces), *self._kept_marks(),
+            ),
+            suspects=tuple(Suspect(r.bar, r.reason) for r in self.found.bad if self._is_new(r.bar)),
+            kind=self.fetched.kind,
+        )  # fmt: skip
+
+    def _is_new(self, bar: Bar) -> bool:
+        return bar.stamp_ms not in self.held.rows.stamps
+
+    # --- stored bars that did not come back ------------------------------------------------
+
+    @cached_property
+    def _lost(self) -> list[int]:
+        stored, came = self.held.rows.stamps, self.found.closed.stamps
+        lost: list[int] = stored[~np.isin(stored, came)].tolist()
+        if len(lost) > max(2, len(stored) // 100):
+            raise QualityError(
+                f"{self.fetched.vendor} now lacks {len(lost)} of {len(stored)} bars that are "
+                "stored",
+                provider=self.fetched.vendor,
+                hint="the stored bars were kept",
+            )
+        return lost
+
+    @cached_property
+    def _withdrawn(self) -> set[int]:
+        """Stamps of provisional bars that the vendor took back."""
+        last = int(self.found.closed.stamps[-1]) if len(self.found.closed) else 0
+        bad = {row.bar.stamp_ms for row in self.found.bad}
+        return {
+            stamp for stamp in self._lost
+            if stamp < last and stamp not in bad and self.held.state_at(stamp) == "provisional"
+        }  # fmt: skip
+
+    @cached_property
+    def _kept(self) -> list[tuple[Span, str]]:
+        """The stretch of each stored bar that stays although the answer lacks it, and why."""
+        bad = [row.bar.stamp_ms for row in self.found.bad]
+        ends = [self.found.answered.end]
+        edges = np.unique(
+            np.concatenate([self.held.rows.stamps, self.found.closed.stamps, bad, ends])
+        ).astype(np.int64)
+        return [
+            (Span(stamp, int(edges[np.searchsorted(edges, stamp, side="right")])),
+             SPOILT if stamp in bad else LOST)
+            for stamp in self._lost if stamp not in self._withdrawn
+        ]  # fmt: skip
+
+    def _kept_marks(self) -> Iterator[Covered]:
+        for span, reason in self._kept:
+            yield self._mark(span, "suspect", reason, self._expires(span))
+
+    # --- bars ------------------------------------------------------------------------------
+
+    def _runs(self, span: Span) -> list[tuple[Span, bool]]:
+        """Cut a stretch where bars equal to the stored ones begin and end."""
+        rows = self.found.closed.within(span)
+        if not len(rows):
+            return []
+        equal = self._equal(rows)
+        for stamp in (s for s in self._withdrawn if s in span):
+            # What would vouch for the bar withdrawn is written anew.
+            equal[max(int(np.searchsorted(rows.stamps, stamp)) - 1, 0)] = False
+        cuts = [0, *(int(i) for i in np.flatnonzero(equal[1:] != equal[:-1]) + 1)]
+        edges = [span.start, *(int(rows.stamps[c]) for c in cuts[1:]), span.end]
+        pairs = zip(pairwise(edges), cuts, strict=True)
+        return [(Span(a, b), bool(equal[cut])) for (a, b), cut in pairs]
+
+    def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
+        """Tell row by row whether it is what is stored, in a basis that is known if its own is."""
+        stored = self.held.rebased
+        equal = np.zeros(len(rows), dtype=bool)
+        places = np.searchsorted(stored.stamps, rows.stamps)
+        inside = places < len(stored)
+        inside[inside] = stored.stamps[places[inside]] == rows.stamps[inside]
+        equal[inside] = _same(
+            rows.take(inside), stored.take(places[inside]), self.held.tolerance
         )
-    return lost
+        if self.terms.basis.adjustment != "unknown":
+            for part in self.held.coverage:
+                if part.basis.adjustment == "unknown" and part.state != "empty":
+                    first, last = np.searchsorted(rows.stamps, part.span)
+                    equal[first:last] = False
+        return equal
 
+    def _pieces(self, span: Span) -> Iterator[Piece]:
+        """Yield the rows of ``span`` as a final piece and a provisional one."""
+        middle = min(max(span.start, self.found.settled_before), span.end)
+        if not len(self.found.closed.within(Span(span.start, middle))):
+            middle = span.start
+        for part, final in ((Span(span.start, middle), True), (Span(middle, span.end), False)):
+            rows = self.found.closed.within(part)
+            if len(rows):
+                yield Piece(
+                    rows, part, self.fetched.vendor, self.fetched.server_now_ms, self.fetched.kind,
+                    self.terms.basis, "final" if final and not self._doubt else "provisional",
+                    tuple(h for hole in self.found.holes if not (h := hole.clip(part)).is_empty),
+                )  # fmt: skip
 
-def _runs(found: Digest, held: Held) -> list[tuple[Span, bool]]:
-    """Cut the answered stretch where bars equal to the stored ones begin and end."""
-    rows, stored = found.closed, held.rebased
-    if not len(stored):
-        return [(found.answered, False)]
-    equal = np.zeros(len(rows), dtype=bool)
-    places = np.searchsorted(stored.stamps, rows.stamps)
-    inside = places < len(stored)
-    inside[inside] &= stored.stamps[places[inside]] == rows.stamps[inside]
-    equal[inside] = _same(rows.take(inside), stored.take(places[inside]))
-    cuts = [0, *(int(i) for i in np.flatnonzero(equal[1:] != equal[:-1]) + 1)]
-    edges = [found.answered.start, *(int(rows.stamps[c]) for c in cuts[1:]), found.answered.end]
-    return [(Span(a, b), bool(equal[c])) for a, b, c in zip(edges, edges[1:], cuts, strict=False)]
+    def _settled(self, span: Span) -> Iterator[Covered]:
+        """Yield marks that renew trust in stored bars found equal; their source stays."""
+        middle = min(max(span.start, self.found.settled_before), span.end)
+        for part in subtract([span], self.found.holes):
+            for old in self.held.coverage.within(part.clip(Span(span.start, middle))):
+                if old.state != "empty":
+                    yield self._renewed(old, *(self._doubt or ("", None)))
+            for old in self.held.coverage.within(part.clip(Span(middle, span.end))):
+                if old.state != "empty":
+                    yield replace(self._renewed(old, "", None), state="provisional")
 
+    def _renewed(self, old: Covered, reason: str, expires: int | None) -> Covered:
+        fetched_at = max(old.fetched_at, self.fetched.server_now_ms)
+        state = "suspect" if reason else "final"
+        return replace(old, state=state, fetched_at=fetched_at, reason=reason, expires=expires)  # type: ignore[arg-type]
 
-def _same(one: BarTable, other: BarTable) -> NDArray[np.bool_]:
-    """Tell row by row whether prices and volume agree but for rounding of an adjustment."""
-    pairs = zip(one.values()[:5], other.values()[:5], strict=True)
-    equal = np.ones(len(one), dtype=bool)
-    for mine, theirs in pairs:
-        equal &= np.isclose(mine, theirs, rtol=1e-6, atol=0.0, equal_nan=True)
-    return equal
+    # --- what is not trusted, and what is not there ----------------------------------------
 
+    @cached_property
+    def _doubt(self) -> Doubt | None:
+        if self.found.doubt:
+            expires = self._expires(self.found.answered)
+            return Doubt(DOUBTFUL + self.found.doubt, expires)
+        return self.terms.doubt
 
-def _pieces(fetched: Fetched, found: Digest, span: Span, basis: Basis) -> tuple[Piece, ...]:
-    """Return the rows of ``span`` as a final piece and a provisional one."""
-    middle = min(max(span.start, found.settled_before), span.end)
-    if not len(found.closed.within(Span(span.start, middle))):
-        middle = span.start
-    made = []
-    for part, final in ((Span(span.start, middle), True), (Span(middle, span.end), False)):
-        rows = found.closed.within(part)
-        lacking = tuple(h for hole in found.holes if not (h := hole.clip(part)).is_empty)
-        if len(rows):
-            made.append(
-                Piece(rows, part, fetched.vendor, fetched.server_now_ms, fetched.kind, basis,
-                      "final" if final else "provisional", lacking[:_MOST_HOLES])
+    def _doubts(self, pieces: Sequence[Piece]) -> Iterator[Covered]:
+        """Yield a mark for the settled part of each piece; the rest is asked again anyway."""
+        doubt, settled = self._doubt, Span(self.found.answered.start, self.found.settled_before)
+        for piece in pieces if doubt else ():
+            for span in subtract([piece.span.clip(settled)], self.found.holes):
+                yield self._mark(span, "suspect", *(doubt or ("", None)))
+
+    def _bad_marks(self) -> Iterator[Covered]:
+        for row, span in zip(self.found.bad, self.found.bad_spans, strict=True):
+            if self._is_new(row.bar):
+                yield self._mark(span, "suspect", row.reason, self._expires(span))
+
+    def _nothings(self, free: Sequence[Span], spoken: Sequence[Span]) -> Iterator[Covered]:
+        """Yield marks for stretches that the vendor positively has no bar for."""
+        silent = subtract(free, [*spoken, *self.found.holes, *self.found.bad_spans])
+        for span in [*subtract(self.found.holes, (s for s, _ in self._kept)), *silent]:
+            expected = len(self.terms.grid.opens(span))
+            expires = self.terms.now_ms + self.terms.expiry.old_ms
+            yield Covered(
+                span, "empty", vendor=self.fetched.vendor, fetched_at=self.fetched.server_now_ms,
+                reason=NO_BAR if expected else CLOSED,
+                expires=self._expires(span) if expected else expires,
             )  # fmt: skip
-    return tuple(made)
+
+    def _expires(self, span: Span) -> int:
+        return self.terms.expires(span, self.fetched.settle_ms, self.held.coverage)
+
+    def _mark(self, span: Span, state: str, reason: str, expires: int | None) -> Covered:
+        return Covered(
+            span, state, self.fetched.vendor, self.fetched.kind, self.terms.basis,  # type: ignore[arg-type]
+            self.fetched.server_now_ms, reason, expires,
+        )  # fmt: skip
 
 
-def _settled(span: Span, found: Digest, held: Held, now_ms: int) -> list[Covered]:
-    """Return marks that renew trust in stored bars found equal; source and basis stay theirs."""
-    middle = min(max(span.start, found.settled_before), span.end)
-    before, after = Span(span.start, middle), Span(middle, span.end)
-    trusted = [_renewed(old, now_ms) for old in held.coverage if old.state != "empty"]
-    final = [replace(t, state="final") for t in Coverage(trusted).within(before)]
-    later = Coverage(trusted).within(after)
-    return final + [t if t.state == "final" else replace(t, state="provisional") for t in later]
-
-
-def _renewed(old: Covered, now_ms: int) -> Covered:
-    return replace(old, fetched_at=max(old.fetched_at, now_ms), reason="", expires=None)
-
-
-def _empty_marks(
-    fetched: Fetched, found: Digest, first_ever: int | None, now_ms: int, expiry: Expiry
-) -> list[Covered]:
-    """Return marks for stretches that the vendor positively has no bar for."""
-    first = int(found.closed.stamps[0]) if len(found.closed) else None
-    nothing_before = first_ever is None or first_ever >= found.answered.start
-    empties: list[tuple[Span, str]] = []
-    for hole in found.holes:
-        leads = first is not None and hole.start < first and nothing_before
-        empties.append((hole, BEFORE_FIRST if leads else NO_BAR))
-    if not len(found.closed) and not found.suspects and not found.answered.is_empty:
-        empties = [(found.answered, NO_BAR if found.expects_bars else CLOSED)]
-    return [
-        Covered(span, "empty", vendor=fetched.vendor, fetched_at=fetched.server_now_ms,
-                reason=reason, expires=expiry.of(span, now_ms))
-        for span, reason in empties
-    ]  # fmt: skip
+def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]:
+    """Tell row by row whether prices and volume agree."""
+    equal = np.ones(len(one), dtype=bool)
+    for mine, theirs in zip(one.values()[:5], other.values()[:5], strict=True):
+        equal &= np.isclose(mine, theirs, rtol=tolerance, atol=0.0, equal_nan=True)
+    return equal
 
 
 def suspects_table(suspects: Sequence[Suspect]) -> BarTable:

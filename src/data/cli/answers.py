@@ -1,0 +1,103 @@
+"""How an answer looks on the screen: what it is, where it came from, what it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .charts import chart
+from .tables import Grid, aligned, counted, milliseconds, moment, styled
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+    from rich.text import Text
+
+_WIDEST_CHART = 100
+_GAPS_SHOWN = 5
+Told = Mapping[str, Any]
+
+
+def headline(told: Told, seconds: float) -> Text:
+    """Return one line about an answer: what, how many bars, from whom, how fast."""
+    from rich.text import Text
+
+    vendors = ", ".join(told["vendors"]) or "nobody"
+    cached = f"{told['from_cache']:.0%} from cache" if told["rows"] else "nothing there"
+    # Only what has splits and dividends has a day up to which they are in the prices.
+    prices = f"{told['adjustment']} prices" if told["as_of"] else ""
+    facts = [counted(told["rows"], "bar"), vendors, cached, prices, told["kind"].get("unit", ""),
+             milliseconds(seconds)]  # fmt: skip
+    name = f"{told['symbol']} {told['timeframe']}"
+    line = Text.assemble((name, "bold"), "  ", " · ".join(filter(None, facts)))
+    if told["substitute"]:
+        line.append(f" · SUBSTITUTE: {told['substitute']}", style="yellow")
+    return line
+
+
+def show_bars(screen: Console, frame: pd.DataFrame, most: int) -> None:
+    """Print a chart of the closes, and the first and last bars."""
+    if not len(frame):
+        return
+    lines = chart(list(frame["close"]), width=min(screen.width, _WIDEST_CHART))
+    for line in lines:
+        screen.print(styled(line, "cyan"))
+    beside = len(lines[0].partition("┤")[0])
+    first, last = (str(frame.index[i].date()) for i in (0, -1))
+    room = max(len(lines[0]) - beside - 1 - len(first), len(last) + 2)
+    screen.print(styled(f"{'':{beside}} {first}{last:>{room}}", "dim"))
+    screen.print()
+    screen.print(bars_table(frame, most))
+
+
+def bars_table(frame: pd.DataFrame, most: int) -> Grid:
+    """Return the first and last bars of a frame as a table of at most ``most`` rows."""
+    head = len(frame) if len(frame) <= most else most // 2
+    shown = [*range(head), *range(max(len(frame) - (most - head), head), len(frame))]
+    part = frame.iloc[shown]
+    is_daily = all(t.hour == t.minute == 0 for t in part.index)
+    stamps = [t.strftime("%Y-%m-%d" if is_daily else "%Y-%m-%d %H:%M") for t in part.index]
+    cells = [aligned([float(v) for v in part[name]]) for name in part.columns]
+    rows: list[Sequence[str]] = list(zip(stamps, *cells, strict=True))
+    if len(shown) < len(frame):
+        rows.insert(head, ["…", *("" for _ in part.columns)])
+    names = [f"{name}#" if name == "close" else f"{name}#?" for name in part.columns]
+    return Grid(["time (UTC)" if not is_daily else "session", *names], rows)
+
+
+def attempts_table(told: Told) -> Grid:
+    """Return who was asked in this call, and how it ended."""
+    rows = [
+        [
+            a["provider"], styled(a["outcome"], "green" if a["outcome"] == "ok" else "yellow"),
+            f"{a['rows']:,}", a["requests"] or "-", milliseconds(a["seconds"]),
+            moment(a["start"]), moment(a["end"]),
+        ]
+        for a in told["attempts"]
+    ]  # fmt: skip
+    columns = ["asked", "outcome", "bars#", "requests#?", "time#", "from?", "up to?"]
+    return Grid(columns, rows)
+
+
+def show_attempts(screen: Console, told: Told) -> None:
+    """Print who was asked and how it ended, with the words of those that failed."""
+    if not told["attempts"]:
+        screen.print(styled("asked nobody: all of it was in the cache", "dim"))
+        return
+    screen.print(attempts_table(told))
+    for attempt in told["attempts"]:
+        if attempt["message"]:
+            screen.print(styled(f"  {attempt['provider']}: {attempt['message']}", "yellow"))
+
+
+def show_gaps(screen: Console, told: Told) -> None:
+    """Print the first stretches without bars, each with its reason; the warning has the one."""
+    if told["gaps_total"] == 1 and not told["complete"]:
+        return
+    for gap in told["gaps"][:_GAPS_SHOWN]:
+        span = f"{moment(gap['start'])} → {moment(gap['end'])}"
+        screen.print(styled(f"no bars {span}: {gap['reason']}", "yellow"))
+    if told["gaps_total"] > _GAPS_SHOWN:
+        screen.print(
+            styled(f"and {told['gaps_total'] - _GAPS_SHOWN} more such stretches", "yellow")
+        )

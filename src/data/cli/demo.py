@@ -1,0 +1,206 @@
+"""``onetape demo``: the main job on this machine, with or without a network, without any key."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from . import FAILED, OK
+from .answers import headline, show_attempts, show_bars, show_gaps
+from .arguments import add_output, add_places
+from .output import complain, console, print_json
+from .tables import Grid, counted, findings, milliseconds, moment, styled
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from ..jobs.showcase import Showcase, Shown
+    from ..net.reach import Reached
+
+_ROWS = 6
+_MARKS = {"asked": ("●", "green"), "substitute": ("○", "yellow"), "not asked": ("·", "dim")}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--offline", action="store_true", help="as on a machine without a network")
+    add_output(parser)
+    add_places(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show it; 1 when there is neither a network nor the sample bars."""
+    from ..jobs.showcase import OF_THE_SAMPLES, Showcase
+
+    tell = _Teller(args)
+    with _cache_folder(args) as folder:
+        case = Showcase(folder, args.config)
+        tell.opening(case, is_temporary=not args.cache_dir)
+        doors = {} if args.offline else case.doors()
+        tell.doors(doors)
+        shown = [case.ask(q) for q in case.live_questions()] if _any_open(doors) else []
+        for one in shown:
+            tell.answer(one)
+        if not any(one.frame is not None for one in shown):
+            case.use_samples()
+            tell.samples()
+            shown.append(case.ask(OF_THE_SAMPLES))
+            tell.answer(shown[-1])
+        tell.closing(shown)
+    return OK if any(one.frame is not None for one in shown) else FAILED
+
+
+def _any_open(doors: dict[str, Reached]) -> bool:
+    return any(door.ok for door in doors.values())
+
+
+@contextmanager
+def _cache_folder(args: argparse.Namespace) -> Iterator[str | Path]:
+    """Give the cache folder that was named, else one that is gone afterwards."""
+    from ..disk.scratch import scratch_folder
+
+    if args.cache_dir:
+        yield args.cache_dir
+        return
+    with scratch_folder("onetape-demo-") as folder:
+        yield folder
+
+
+class _Teller:
+    """Says what happens, as text while it goes on or as JSON at the end."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._as_json = bool(args.json)
+        self._offline = bool(args.offline)
+        self._doors: dict[str, Reached] = {}
+
+    @property
+    def _screen(self) -> Console:
+        screen = console()
+        screen.quiet = self._as_json
+        return screen
+
+    def opening(self, case: Showcase, *, is_temporary: bool) -> None:
+        """Say what this is, and where the bars go."""
+        self._screen.print(styled("onetape: one door to market data", "bold"))
+        keep = " (gone afterwards; --cache-dir keeps it)" if is_temporary else ""
+        self._screen.print(styled(f"cache: {case.cache_dir}{keep}", "dim"))
+
+    def doors(self, doors: dict[str, Reached]) -> None:
+        """Say of each vendor whether there is a way to it."""
+        self._doors = doors
+        self._title("network")
+        if self._offline:
+            self._screen.print("not tried: --offline")
+            return
+        rows = [
+            (styled("✓", "green"), name, [f"reached in {milliseconds(door.seconds)}"])
+            if door.ok
+            else (styled("✗", "red"), name, [door.refusal])
+            for name, door in doors.items()
+        ]
+        self._screen.print(findings(rows))
+        if not _any_open(doors):
+            self._screen.print("no vendor can be asked from here")
+
+    def samples(self) -> None:
+        """Say that what follows are sample bars, and how they are asked for."""
+        self._title("without a network")
+        self._screen.print(
+            "Real daily bars of 2000 to 2013 (extra `demo`), served by the vendor `local` because "
+            'it is named:\nproviders: {local: {dataset: demo}} in the rules, provider="local" in '
+            "the call. They never answer anything else."
+        )
+
+    def answer(self, shown: Shown) -> None:
+        """Show one question: the route, the attempts, the bars, the second call."""
+        question = shown.question
+        self._title(f"{question.symbol} {question.timeframe}  {question.start} → {question.end}")
+        rows = []
+        for stop in shown.way:
+            mark, style = _MARKS[stop.role]
+            said = stop.role + (f": {stop.why}" if stop.why else "")
+            rows.append((styled(mark, style), stop.vendor, [styled(said, style)]))
+        self._screen.print(findings(rows))
+        self._screen.print()
+        if shown.frame is None:
+            self._failure(shown)
+        else:
+            self._bars(shown)
+
+    def _failure(self, shown: Shown) -> None:
+        for attempt in shown.attempts:
+            said = f"{attempt.provider}: {attempt.message} ({milliseconds(attempt.seconds)})"
+            self._screen.print(styled(said, "yellow"))
+        if not shown.attempts:
+            self._screen.print(styled(str(shown.error), "yellow"))
+
+    def _bars(self, shown: Shown) -> None:
+        assert shown.frame is not None
+        told = shown.frame.attrs["onetape"]
+        self._screen.print(headline(told, shown.seconds[0]))
+        show_attempts(self._screen, told)
+        self._screen.print()
+        show_bars(self._screen, shown.frame, _ROWS)
+        self._screen.print()
+        self._screen.print(_spans(told, is_sample=shown.question.provider == "local"))
+        show_gaps(self._screen, told)
+        first, second = shown.seconds
+        again = f"the same call again: {milliseconds(second)} from the cache, nobody asked"
+        ratio = f" · {first / second:,.0f} times as fast" if second > 0 else ""
+        self._screen.print(styled(again + ratio, "bold green"))
+
+    def closing(self, shown: list[Shown]) -> None:
+        """Print the JSON, or say what is lacking where there was nothing to show."""
+        if self._as_json:
+            print_json(_document(self._doors, shown))
+        if all(one.frame is None for one in shown):
+            hint = 'pip install "onetape[demo]" brings real sample bars that need no network'
+            complain("no vendor could be asked, and there are no sample bars", [hint])
+        elif not self._as_json:
+            self._screen.print()
+            self._screen.print(styled("next: onetape fetch AAPL 1d · onetape doctor", "dim"))
+
+    def _title(self, text: str) -> None:
+        self._screen.print()
+        self._screen.rule(styled(text, "bold"), align="left", style="dim", characters="─")
+
+
+def _spans(told: dict[str, Any], *, is_sample: bool) -> Grid:
+    """Return where the bars came from, stretch by stretch: the proof in every frame."""
+    what = ": sample bars" if is_sample else ""
+    rows = [
+        [
+            s["vendor"] + what, moment(s["start"]), moment(s["end"]), f"{s['rows']:,}", s["state"],
+            s["basis"]["adjustment"], told["lane"], moment(s["fetched_at"]),
+        ]
+        for s in told["spans"]
+    ]  # fmt: skip
+    names = ["provenance", "from", "up to", "bars#", "state", "stored as?", "lane?", "fetched?"]
+    return Grid(names, rows)
+
+
+def _document(doors: dict[str, Reached], shown: list[Shown]) -> dict[str, Any]:
+    return {
+        "network": {name: vars(door) | {"ok": door.ok} for name, door in doors.items()},
+        "answers": [_answer(one) for one in shown],
+        "summary": counted(sum(one.frame is not None for one in shown), "answer"),
+    }
+
+
+def _answer(shown: Shown) -> dict[str, Any]:
+    first, second = shown.seconds
+    return {
+        "question": vars(shown.question),
+        "route": [stop._asdict() for stop in shown.way],
+        "provenance": None if shown.frame is None else shown.frame.attrs["onetape"],
+        "first_ms": round(first * 1000, 3),
+        "second_ms": round(second * 1000, 3),
+        "ratio": round(first / second, 1) if second else None,
+        "error": str(shown.error) if shown.error else None,
+    }

@@ -1,0 +1,151 @@
+"""Tables and numbers that stay readable, however narrow the terminal is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table
+    from rich.text import Text
+
+Cell = Any
+_GAP = 2
+_WHOLE_NUMBERS_DO = 1e6
+_NAME_WIDTH = 20
+
+
+def styled(text: str, style: str) -> Text:
+    """Return a cell in a style."""
+    from rich.text import Text
+
+    return Text(text, style=style)
+
+
+class Grid:
+    """A table that leaves out columns where the terminal is too narrow for them.
+
+    Args:
+        columns: names; ``#`` at the end: numbers, aligned to the right; ``?`` at the very end: may
+            be left out, the last such column first.
+        rows: cells, texts or styled ones.
+        title: above the table, empty for none.
+    """
+
+    def __init__(
+        self, columns: Sequence[str], rows: Sequence[Sequence[Cell]], title: str = ""
+    ) -> None:
+        self.title = title
+        self._names = [name.rstrip("#?") for name in columns]
+        self._is_number = [name.rstrip("?").endswith("#") for name in columns]
+        self._optional = [place for place, name in enumerate(columns) if name.endswith("?")]
+        self._rows = [[_text(cell) for cell in row] for row in rows]
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the title and the table that fits."""
+        kept = self.fitting(options.max_width)
+        if self.title:
+            yield styled(self.title, "bold")
+        yield self._table(kept)
+        left_out = [name for place, name in enumerate(self._names) if place not in kept]
+        if left_out:
+            yield styled(f"too narrow for: {', '.join(left_out)}", "dim")
+
+    def fitting(self, width: int) -> list[int]:
+        """Return the places of the columns that fit into ``width`` characters."""
+        kept = list(range(len(self._names)))
+        widths = [self._width(place) for place in kept]
+        for place in reversed(self._optional):
+            if sum(widths[p] for p in kept) + _GAP * (len(kept) - 1) <= width:
+                break
+            kept.remove(place)
+        return kept
+
+    def _width(self, place: int) -> int:
+        cells = [_text(self._names[place]), *(row[place] for row in self._rows)]
+        return max(line.cell_len for cell in cells for line in (cell.split() or [cell]))
+
+    def _table(self, kept: Sequence[int]) -> Table:
+        from rich import box
+        from rich.table import Table
+
+        made = Table(
+            # The box puts one more blank between two columns.
+            box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0),
+            header_style="dim", border_style="dim",
+        )  # fmt: skip
+        for place in kept:
+            side: Any = "right" if self._is_number[place] else "left"
+            made.add_column(self._names[place], justify=side, overflow="fold")
+        for row in self._rows:
+            made.add_row(*(row[place] for place in kept))
+        return made
+
+
+def _text(cell: Cell) -> Text:
+    from rich.text import Text
+
+    return cell if isinstance(cell, Text) else Text(str(cell))
+
+
+def findings(rows: Sequence[tuple[Cell, str, Sequence[Cell]]], name_width: int = 0) -> Table:
+    """Return lines of a mark, a name, and texts below each other that wrap beside the name.
+
+    With ``name_width`` the texts of several such tables stand below each other.
+    """
+    from rich.console import Group
+    from rich.table import Table
+
+    made = Table.grid(padding=(0, _GAP, 0, 0))
+    made.add_column()
+    made.add_column(min_width=name_width, max_width=_NAME_WIDTH, overflow="fold")
+    made.add_column(overflow="fold")
+    for mark, name, said in rows:
+        made.add_row(_text(mark), _text(name), Group(*map(_text, said)))
+    return made
+
+
+def aligned(values: Sequence[float]) -> list[str]:
+    """Return numbers of one column with the same decimals, as few as say enough."""
+    known = [v for v in values if math.isfinite(v)]
+    largest = max(map(abs, known), default=0.0)
+    decimals = 0
+    if 0 < largest < _WHOLE_NUMBERS_DO:
+        decimals = min(max(4 - math.floor(math.log10(largest)), 2), 10)
+    spare = min((_trailing_zeros(f"{v:.{decimals}f}") for v in known), default=0)
+    return [f"{v:,.{decimals - spare}f}" if math.isfinite(v) else "-" for v in values]
+
+
+def _trailing_zeros(text: str) -> int:
+    return len(text) - len(text.rstrip("0")) if "." in text else 0
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a duration in milliseconds, with decimals where they matter."""
+    ms = seconds * 1000
+    return f"{ms:,.2f} ms" if ms < 10 else f"{ms:,.0f} ms"
+
+
+def size(count: float) -> str:
+    """Return bytes for people."""
+    for unit in ("B", "KB", "MB"):
+        if abs(count) < 1000:
+            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1000
+    return f"{count:,.2f} GB"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: ``1 bar``, ``2,000 bars``."""
+    plural = noun if noun == "series" else f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
+def moment(stamp: str | None) -> str:
+    """Return an ISO stamp as people write it; midnight is the day alone."""
+    if not stamp:
+        return "-"
+    day, _, time = stamp.removesuffix("Z").partition("T")
+    return day if time in ("", "00:00:00") else f"{day} {time.removesuffix(':00')}"

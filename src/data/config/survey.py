@@ -1,0 +1,114 @@
+"""The settings of an installation, and everything that is wrong with its configuration."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ConfigError
+from ..model.settings import Settings
+from . import settings as reading
+from .credentials import all_credentials
+from .rules_file import load_rules
+
+Where = str | os.PathLike[str] | None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What could be resolved, and what could not.
+
+    Attributes:
+        settings: as far as they are usable. ``rules_path`` is None where the rules file has
+            mistakes: the packaged rules stand alone then.
+        rules_path: the rules file in force, usable or not; None where there is none.
+        errors: why a part of the configuration cannot be used, in the order it is read.
+        remarks: what was ignored, in the words of the log.
+    """
+
+    settings: Settings
+    rules_path: Path | None
+    errors: tuple[ConfigError, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def survey(
+    cache_dir: Where = None,
+    config_path: Where = None,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Survey:
+    """Resolve what can be resolved and collect every error; arguments as ``load_settings``.
+
+    Raises:
+        ConfigError: there is no home folder, so that nothing has a place at all.
+    """
+    here = Path.cwd() if cwd is None else cwd
+    errors: list[ConfigError] = []
+    with _listening() as remarks:
+        path = _rules_path(config_path, environ, here, errors)
+        usable = path if path is None or _has_usable_rules(path, errors) else None
+        settings = _settings(cache_dir, usable, environ, here, errors)
+    return Survey(settings, path, tuple(errors), tuple(dict.fromkeys(remarks)))
+
+
+def _rules_path(
+    config_path: Where, environ: Mapping[str, str] | None, here: Path, errors: list[ConfigError]
+) -> Path | None:
+    try:
+        return reading.find_rules(config_path, environ, here)
+    except ConfigError as error:
+        errors.append(error)
+        return None
+
+
+def _has_usable_rules(path: Path, errors: list[ConfigError]) -> bool:
+    try:
+        load_rules(path)
+    except ConfigError as error:
+        errors.append(error)
+        return False
+    return True
+
+
+def _settings(
+    cache_dir: Where, rules_path: Path | None, environ: Mapping[str, str] | None, here: Path,
+    errors: list[ConfigError],
+) -> Settings:  # fmt: skip
+    """Return the settings with a limit of the cache from wherever one can be read."""
+    folder, source = reading._cache_dir(cache_dir, environ, here)
+    try:
+        limit = reading._max_size(environ, rules_path)
+    except ConfigError as error:
+        errors.append(error)
+        limit = load_rules(rules_path).cache.max_size_gb
+    return Settings(
+        cache_dir=folder,
+        cache_dir_from=source,
+        state_dir=reading._state_dir(environ, here),
+        rules_path=rules_path,
+        max_size_gb=limit,
+        credentials=all_credentials(environ),
+        rate_limits=reading._rate_limits(reading._variable("PROVIDER_RATE_LIMITS", environ)),
+    )
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Collect what this package warns of meanwhile."""
+    heard: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+
+    ear, logger = Ear(logging.WARNING), logging.getLogger(__package__)
+    logger.addHandler(ear)
+    try:
+        yield heard
+    finally:
+        logger.removeHandler(ear)

@@ -1,0 +1,75 @@
+"""Folders for a moment, and whether a folder can be written at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import StorageError
+from .atomic import discard, stage
+from .files import Disk
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """Give an empty folder that is gone afterwards, with all that is in it.
+
+    Raises:
+        StorageError: the system has no place for temporary files.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
+    except OSError as exc:
+        raise StorageError(
+            f"no temporary folder can be made: {exc.strerror or exc}",
+            hint="name a folder that can be written",
+        ) from exc
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def refusal_to_write(folder: Path) -> str:
+    """Return why nothing can be written into ``folder``; empty when it can.
+
+    An existing folder is tried with a small file that is removed at once. Of a folder that does
+    not exist yet its nearest existing parent is looked at; nothing is made.
+    """
+    if not folder.exists():
+        return _refusal_to_make(folder)
+    if not folder.is_dir():
+        return "there is a file of that name"
+    disk = Disk()
+    try:
+        discard(disk, stage(disk, folder / "onetape-probe", b"", durable=False))
+    except StorageError as error:
+        return str(error.args[0]).rpartition(": ")[2]
+    return ""
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Return the free space on the disk of ``folder`` or its nearest parent; None: unknown."""
+    try:
+        return shutil.disk_usage(_nearest(folder)).free
+    except OSError:
+        return None
+
+
+def _refusal_to_make(folder: Path) -> str:
+    parent = _nearest(folder)
+    if not parent.is_dir():
+        return f"{parent} is a file"
+    if not os.access(parent, os.W_OK | os.X_OK):
+        return f"it does not exist, and {parent} cannot be written"
+    return ""
+
+
+def _nearest(folder: Path) -> Path:
+    """Return ``folder`` or the first of its parents that exists."""
+    absolute = folder.absolute()
+    return next((p for p in (absolute, *absolute.parents) if p.exists()), absolute)

@@ -1,0 +1,136 @@
+"""The main job, done twice and measured: what a demonstration shows, as plain values."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import Attempt, DataError, IncompleteDataWarning
+from ..model.instant import DAY_MS, date_of
+from ..model.query import BarsQuery
+from ..net.reach import Reached, reach_all
+from ..policy.retry import RetryPolicy
+from ..routing.asking import Wishes
+from ..wiring import Services, build
+from .vendors import Stop, way_to
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Whoever watches waits: one more try, and soon.
+_RETRY = RetryPolicy(attempts=2, budget_s=6.0, first_s=0.3)
+_DAYS = 30
+LIVE = (("BTCUSDT", "1h"), ("AAPL", "1d"))
+SAMPLE = "demo"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked for.
+
+    Attributes:
+        start, end: session dates, both included.
+        provider, adjustment: as for the data manager.
+    """
+
+    symbol: str
+    timeframe: str
+    start: str
+    end: str
+    provider: str | None = None
+    adjustment: str = "split"
+
+
+# A year of the sample bars, by name: they answer nobody who did not ask for them.
+OF_THE_SAMPLES = Question("AAPL", "1d", "2012-01-01", "2012-12-31", "local", "raw")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One question, asked twice.
+
+    Attributes:
+        question: what was asked.
+        way: who is asked in which order, and why the others are not.
+        frame: the bars, or None where there are none.
+        seconds: of the first call and of the second.
+        error: why there are no bars.
+    """
+
+    question: Question
+    way: tuple[Stop, ...] = ()
+    frame: pd.DataFrame | None = field(default=None, compare=False)
+    seconds: tuple[float, float] = (0.0, 0.0)
+    error: DataError | None = None
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Who was asked in vain, where there are no bars."""
+        return tuple(getattr(self.error, "attempts", ()))
+
+
+class Showcase:
+    """One installation for a demonstration.
+
+    Args:
+        cache_dir, config_path: as for the data manager.
+
+    Attributes:
+        cache_dir: the cache folder.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        StorageError: the cache folder cannot be used.
+    """
+
+    def __init__(self, cache_dir: str | Path, config_path: str | Path | None = None) -> None:
+        self._services: Services = build(cache_dir, config_path, retry=_RETRY)
+        self.cache_dir = self._services.settings.cache_dir
+
+    def doors(self) -> dict[str, Reached]:
+        """Return, for every vendor of the network that can be asked, whether there is a way."""
+        selector = self._services.selector
+        made = {name: selector._initialize_downloader(name) for name in selector.provider_names()}
+        urls = {name: str(d.base_url) for name, d in made.items() if d is not None}
+        return reach_all({name: url for name, url in urls.items() if url.startswith("http")})
+
+    def live_questions(self) -> list[Question]:
+        """Return the questions to the vendors of the network: the last 30 days."""
+        now = self._services.clock.now_ms()
+        start, end = (date_of(ms).isoformat() for ms in (now - _DAYS * DAY_MS, now))
+        return [Question(symbol, timeframe, start, end) for symbol, timeframe in LIVE]
+
+    def use_samples(self) -> None:
+        """Let the vendor ``local`` serve the sample bars, as a rules file would."""
+        rules = self._services.selector.rules
+        providers = rules["providers"]
+        ours = {**rules, "providers": {**providers, "local": {"dataset": SAMPLE}}}
+        self._services.selector.rules = ours
+
+    def ask(self, question: Question) -> Shown:
+        """Ask twice and measure; an answer that cannot be had is part of what is shown."""
+        query = self._query(question)
+        way = tuple(way_to(self._services.selector, query))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", IncompleteDataWarning)
+                frame, first = _timed(lambda: self._services.bars.get(query))
+                _, second = _timed(lambda: self._services.bars.get(self._query(question)))
+        except DataError as error:
+            return Shown(question, way, error=error)
+        return Shown(question, way, frame, (first, second))
+
+    def _query(self, question: Question) -> BarsQuery:
+        bounds = (question.start, question.end, None)
+        wishes = Wishes(question.provider, question.adjustment)
+        return self._services.asking.query(question.symbol, question.timeframe, bounds, wishes)
+
+
+def _timed(call: Callable[[], pd.DataFrame]) -> tuple[pd.DataFrame, float]:
+    started = time.perf_counter()
+    frame = call()
+    return frame, time.perf_counter() - started

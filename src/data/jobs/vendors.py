@@ -1,0 +1,172 @@
+"""What the vendors serve, what each one lacks on this machine, and who is asked for a series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..config.credentials import VENDOR_KEYS, vendor_credentials
+from ..downloader.base_data_downloader import is_ours
+from ..downloader.configured import constructor_arguments
+from ..downloader.foreign import call_foreign
+from ..downloader.registry import REGISTRY, downloader_class
+from ..errors import DataError, QueryError
+from ..model.query import BarsQuery
+from ..model.rules import Rule
+from ..provider_selector import ProviderSelector
+from ..routing.candidates import Candidate, candidates_of, route
+
+
+class Lack(NamedTuple):
+    """Why a vendor cannot be asked here, and what to do about it; both empty when it can be."""
+
+    reason: str = ""
+    advice: str = ""
+
+
+class Stop(NamedTuple):
+    """One vendor on the way to a series.
+
+    Attributes:
+        vendor: canonical name.
+        role: ``asked``, ``substitute`` (in whole, marked, if nobody before has anything) or
+            ``not asked``.
+        why: why it is a substitute or not asked.
+    """
+
+    vendor: str
+    role: str
+    why: str = ""
+
+
+def lack(selector: ProviderSelector, name: str) -> Lack:
+    """Return why a vendor cannot be asked by the rules of ``selector``."""
+    return _made(selector, name)[1]
+
+
+def _made(selector: ProviderSelector, name: str) -> tuple[Any | None, Lack]:
+    """Return the downloader of a vendor, or None and why there is none."""
+    if name not in REGISTRY and name not in selector.downloaders:
+        return None, Lack("this version does not serve it", "leave it out of the rules")
+    try:
+        made = selector._initialize_downloader(name)
+        if made is None:
+            # The selector only logs why: build it once more to hear it.
+            cls = downloader_class(name)
+            arguments = constructor_arguments(selector.parsed_rules.provider(name))
+            call_foreign(lambda: cls(**arguments), name)
+    except DataError as error:
+        return None, Lack(str(error.args[0]), error.hint or "")
+    return made, Lack() if made is not None else Lack("it could not be made", "see --verbose")
+
+
+def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
+    """Return one plain entry for each vendor that exists: what it serves, whether it is usable."""
+    return [_description(selector, name) for name in selector.provider_names()]
+
+
+def _description(selector: ProviderSelector, name: str) -> dict[str, Any]:
+    cls, (made, lacking) = downloader_class(name), _made(selector, name)
+    caps = made.capabilities if made is not None and is_ours(made) else cls.capabilities
+    said = selector.parsed_rules.provider(name)
+    limit = said.rate_limits.get("requests_per_minute") or cls.limits.per_minute
+    return {
+        "name": name,
+        "title": cls.display_name,
+        "ready": made is not None,
+        "why_not": lacking.reason,
+        "advice": lacking.advice,
+        "asset_classes": sorted(caps.asset_classes),
+        "timeframes": list(caps.timeframes),
+        "adjustment": caps.adjustment,
+        "depth_days": dict(caps.depth_days),
+        "actions": caps.actions,
+        "requires_api_key": cls.requires_api_key,
+        "keys": _keys(selector, name),
+        "per_minute": int(limit) or None,
+        "base_url": getattr(made, "base_url", cls.default_base_url),
+    }
+
+
+def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:
+    """Return the variable of each key a vendor takes, to ``set``, ``placeholder`` or ``not set``."""
+    if name not in VENDOR_KEYS:
+        return {}
+    said = selector.parsed_rules.provider(name)
+    held = vendor_credentials(name, said.api_key_env, said.secret_key_env)
+    own = (said.api_key_env, said.secret_key_env)
+    found = {}
+    for place, usual in enumerate(VENDOR_KEYS[name]):
+        variable = (own[place] if place < len(own) else None) or usual
+        is_placeholder = usual in held.placeholders
+        found[variable] = "set" if usual in held else "placeholder" if is_placeholder else "not set"
+    return found
+
+
+def routes(selector: ProviderSelector) -> list[dict[str, Any]]:
+    """Return the rules: name, timeframes, vendors in order, and those of them that are usable."""
+    return [_route(selector, rule) for rule in selector.parsed_rules.rules.values()]
+
+
+def _route(selector: ProviderSelector, rule: Rule) -> dict[str, Any]:
+    ready = [name for name in rule.vendors if not lack(selector, name).reason]
+    return {
+        "rule": rule.name,
+        "timeframes": list(rule.timeframes),
+        "vendors": list(rule.vendors),
+        "ready": ready,
+        "description": rule.description,
+    }
+
+
+def way_to(selector: ProviderSelector, query: BarsQuery) -> list[Stop]:
+    """Return who would be asked for ``query`` in which order, then everybody else with the reason.
+
+    Asks nobody.
+    """
+    asked, rejected = _candidates(selector, query)
+    named = _named(selector, query)
+    stops = [*asked, *(Stop(name, "not asked", why) for name, why in rejected.items())]
+    seen = {stop.vendor for stop in stops}
+    others = dict.fromkeys((*named, *selector.provider_names()))
+    return stops + [
+        Stop(name, "not asked", _why_passed_over(selector, name, named, query))
+        for name in others
+        if name not in seen
+    ]
+
+
+def _candidates(selector: ProviderSelector, query: BarsQuery) -> tuple[list[Stop], dict[str, str]]:
+    found: list[Candidate] = []
+    try:
+        found = candidates_of(selector, query)
+        way = route(query, found, None)
+    except DataError:
+        refused = {c.name: c.refusal(query.instrument, query.timeframe) for c in found}
+        return [], {name: why for name, why in refused.items() if why}
+    stops = [Stop(c.name, "asked") for c in way.lanes[0].candidates]
+    for lane in way.lanes[1:]:
+        differs = way.lanes[0].kind.differences(lane.kind).values()
+        kind = ", ".join(f"{theirs} instead of {ours}" for ours, theirs in differs)
+        why = kind or f"{'@'.join(lane.parts)} prices"
+        stops += [Stop(c.name, "substitute", why) for c in lane.candidates]
+    return stops, dict(way.rejected)
+
+
+def _named(selector: ProviderSelector, query: BarsQuery) -> Sequence[str]:
+    if query.provider is not None:
+        return (query.provider,)
+    try:
+        return selector.rule_for(query.instrument, query.timeframe).vendors
+    except QueryError:
+        return ()
+
+
+def _why_passed_over(
+    selector: ProviderSelector, name: str, named: Sequence[str], query: BarsQuery
+) -> str:
+    if name in named:
+        return lack(selector, name).reason or "the rules switch failover off"
+    if query.provider is not None:
+        return f"{query.provider} alone was asked for"
+    return "the rules do not name it for this"

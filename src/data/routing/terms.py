@@ -1,0 +1,116 @@
+"""What decides how an answer is stored: its basis, what is held already, and for how long.
+
+Values and small rules; nothing here reads or writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..model.bars import BarTable
+from ..model.capabilities import Fetched
+from ..model.coverage import Coverage
+from ..model.instant import DAY_MS, HOUR_MS, date_of
+from ..model.instrument import Instrument
+from ..model.kind import Basis
+from ..model.span import Span
+from ..policy.gaps import Grid
+
+BEFORE_FIRST = "before the first bar"
+NO_BAR = "the vendor has no bar"
+CLOSED = "market closed"
+LOST = "the vendor does not have this bar any more"
+SPOILT = "the vendor now sends something here that cannot be a bar"
+# Begins the reason of a stretch whose bars the user is warned of.
+DOUBTFUL = "doubtful: "
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """How long a "nothing there" stands, and how long bars are left alone that are not trusted.
+
+    Attributes:
+        recent_ms: for what was said once, or lies within the last month.
+        old_ms: for what was said again after that, and for what the calendar or a listing proves.
+    """
+
+    recent_ms: int = 24 * HOUR_MS
+    old_ms: int = 90 * DAY_MS
+
+    def of(self, span: Span, now_ms: int, *, again: bool = False) -> int:
+        """Return when ``span`` is asked again; ``again`` means it had been said before."""
+        old = again and now_ms - span.end >= 30 * DAY_MS
+        return now_ms + (self.old_ms if old else self.recent_ms)
+
+
+class Doubt(NamedTuple):
+    """Why bars are not to be trusted yet, and when they are asked again."""
+
+    reason: str
+    expires: int
+
+
+def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: int | None) -> Basis:
+    """Return the basis of rows beginning at ``first_ms``.
+
+    ``opened`` is the stamp of the last session that had opened at the fetch. It is left out when
+    it is not after the first bar's date, so that daily appends share one basis; instruments
+    without corporate actions have none.
+    """
+    adjustment = fetched.basis.adjustment
+    if instrument.asset_class != "stock":
+        return Basis("raw" if adjustment == "unknown" else adjustment)
+    if opened is None or adjustment == "unknown" or date_of(opened) <= date_of(first_ms):
+        return Basis(adjustment)
+    return Basis(adjustment, date_of(opened))
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the store holds of the answered stretch.
+
+    Attributes:
+        rows: the bars as stored.
+        rebased: the same in the answer's basis; empty where they cannot be compared.
+        coverage: what is known there.
+        tolerance: how far values may differ, relatively, and still be one and the same.
+    """
+
+    rows: BarTable
+    rebased: BarTable
+    coverage: Coverage
+    tolerance: float = 0.0
+
+    def state_at(self, stamp: int) -> str:
+        """Return the state of what is held there; empty where nothing is."""
+        return next((c.state for c in self.coverage if stamp in c.span), "")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a commit is made under.
+
+    Attributes:
+        grid: where bars are expected.
+        basis: of the rows fetched.
+        now_ms: the time of the commit.
+        expiry: how long nothings stand.
+        doubt: what makes all that was fetched just now doubtful, such as a split nearby.
+    """
+
+    grid: Grid
+    basis: Basis
+    now_ms: int
+    expiry: Expiry
+    doubt: Doubt | None = None
+
+    def expires(self, span: Span, settle_ms: int, known: Coverage) -> int:
+        """Return when a nothing in ``span`` is asked again: once settled, later less and less."""
+        stamps = self.grid.opens(span)
+        if len(stamps):
+            settled = int(self.grid.settles(stamps[-1:], settle_ms)[0])
+            if settled > self.now_ms:
+                return settled
+        again = any(not c.stands(self.now_ms) for c in known.within(span))
+        return self.expiry.of(span, self.now_ms, again=again)

@@ -1,0 +1,339 @@
+"""What a disk may hold after the power went: a model of files and folders, and all its outcomes.
+
+:class:`Recorder` is a disk that really works and remembers every changing call. :class:`Platter`
+replays the calls and keeps apart what is safe and what was merely handed to the system: the bytes
+of a file are safe after a sync of that file, a name after a sync of its folder. When the power
+goes, each thing that is not safe may have happened or not, in any combination:
+
+* bytes: none of them, all, the first half, zeros or garbage in their place;
+* names (create, rename, link, unlink, new folders): seen or not, each for itself.
+
+A rename is one stroke: never is a name absent because of it. Bytes that were safe stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from src.data.disk.files import Disk, Step
+from tests.cache.disks import CHANGING, Killed
+
+T = TypeVar("T")
+
+SYNCS = frozenset({"fsync", "fdatasync", "fsync_dir"})
+
+
+class Deed(NamedTuple):
+    """A changing call that was made; ``data`` are the bytes that were taken."""
+
+    name: str
+    path: Path
+    target: Path | None = None
+    data: bytes = b""
+    at: int = 0
+
+
+class Promise(NamedTuple):
+    """A point in time: ``level`` is what the caller was told is safe, or what has been begun."""
+
+    kind: str
+    level: int
+
+
+class Quick(Disk):
+    """A disk that does not wait for the platter: for everything that is not about power."""
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        return call() if step.name not in SYNCS else None  # type: ignore[return-value]
+
+
+class Recorder(Quick):
+    """A disk that remembers what was done, and may be killed before its n-th changing call.
+
+    Args:
+        forgets: syncs that are left out, to see what they were good for.
+    """
+
+    def __init__(self, forgets: Callable[[Step], bool] = lambda step: False) -> None:
+        super().__init__()
+        self.tape: list[Deed | Promise] = []
+        self.dies_in: int | None = None
+        self._forgets = forgets
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        if step.name in CHANGING and self.dies_in is not None:
+            self.dies_in -= 1
+            if self.dies_in < 0:
+                raise Killed
+        result = super().perform(step, call)
+        if step.name in CHANGING and not (step.name in SYNCS and self._forgets(step)):
+            taken = bytes(step.data)[:result] if step.data is not None else b""  # type: ignore[misc]
+            self.tape.append(Deed(step.name, step.path, step.target, taken, step.at or 0))
+        return result
+
+    def deeds(self) -> list[Deed]:
+        return [deed for deed in self.tape if isinstance(deed, Deed)]
+
+
+@dataclass
+class _File:
+    """Bytes of one file: the safe ones, and what was done since."""
+
+    safe: bytes = b""
+    since: list[Deed] = field(default_factory=list)
+
+    def outcomes(self) -> list[bytes]:
+        """Return what may be found in it, the newest first."""
+        new = self.after(lambda data: data)
+        whole = [self.safe, new]
+        for change in (_half, _zeros, _garbage):
+            whole.append(self.after(change))
+        return list(dict.fromkeys([new, *whole]))
+
+    def after(self, change: Callable[[bytes], bytes]) -> bytes:
+        content = self.safe
+        for deed in self.since:
+            if deed.name == "truncate":
+                content = content[: deed.at]
+                continue
+            data = change(deed.data)
+            start = content[: deed.at].ljust(deed.at, b"\0")
+            content = start + data + content[deed.at + len(data) :]
+        return content
+
+
+def _half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def _zeros(data: bytes) -> bytes:
+    return bytes(len(data))
+
+
+def _garbage(data: bytes) -> bytes:
+    blocks = (hashlib.sha256(b"%d" % n).digest() for n in itertools.count())
+    return b"".join(itertools.islice(blocks, len(data) // 32 + 1))[: len(data)]
+
+
+Entry = int | None  # number of a file or folder; None where the name is gone
+
+
+class _Change(NamedTuple):
+    """Names that change at one stroke."""
+
+    names: tuple[tuple[str, Entry], ...]
+
+
+@dataclass
+class _Folder:
+    """Names of one folder: the safe ones, and what was done since."""
+
+    safe: dict[str, int] = field(default_factory=dict)
+    since: list[_Change] = field(default_factory=list)
+
+    def after(self, seen: Sequence[bool]) -> dict[str, int]:
+        names: dict[str, Entry] = dict(self.safe)
+        for change, is_seen in zip(self.since, seen, strict=True):
+            if is_seen:
+                names.update(change.names)
+        return {name: entry for name, entry in names.items() if entry is not None}
+
+
+class Tree(NamedTuple):
+    """What is found after the crash: bytes by relative path; equal numbers are one file."""
+
+    files: tuple[tuple[str, int, bytes], ...]
+    folders: tuple[str, ...]
+
+    def put(self, root: Path) -> None:
+        """Make ``root`` hold exactly this."""
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir(parents=True)
+        for name in self.folders:
+            (root / name).mkdir(parents=True, exist_ok=True)
+        made: dict[int, Path] = {}
+        for name, number, content in self.files:
+            if number in made:
+                (root / name).hardlink_to(made[number])
+            else:
+                (root / name).write_bytes(content)
+                made[number] = root / name
+
+
+class Platter:
+    """The disk under ``root`` as replayed so far; what lies there at the beginning is safe."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._nodes: dict[int, _File | _Folder] = {0: _Folder()}
+        self._names: dict[str, int] = {".": 0}  # as running programs see them
+        self._linked: dict[int, int] = {}
+        for path in sorted(root.rglob("*")):
+            node: _File | _Folder = _Folder() if path.is_dir() else _File(path.read_bytes())
+            number = self._linked.setdefault(path.stat().st_ino, len(self._nodes))
+            self._nodes.setdefault(number, node)
+            self._names[self._name(path)] = number
+            self._folder(path.parent).safe[path.name] = number
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
+
+    def _folder(self, path: Path) -> _Folder:
+        node = self._nodes[self._names[self._name(path)]]
+        assert isinstance(node, _Folder)
+        return node
+
+    def _file(self, path: Path) -> _File:
+        node = self._nodes[self._names[self._name(path)]]
+        assert isinstance(node, _File)
+        return node
+
+    def replay(self, deed: Deed) -> None:
+        """Let one call happen."""
+        getattr(self, f"_{deed.name}")(deed)
+
+    def _create(self, deed: Deed) -> None:
+        self._add(deed.path, _File())
+
+    def _mkdir(self, deed: Deed) -> None:
+        if self._name(deed.path) not in self._names:
+            self._add(deed.path, _Folder())
+
+    def _add(self, path: Path, node: _File | _Folder) -> None:
+        number = len(self._nodes)
+        self._nodes[number] = node
+        self._names[self._name(path)] = number
+        self._folder(path.parent).since.append(_Change(((path.name, number),)))
+
+    def _write(self, deed: Deed) -> None:
+        self._file(deed.path).since.append(deed)
+
+    _truncate = _write
+
+    def _fsync(self, deed: Deed) -> None:
+        file = self._file(deed.path)
+        file.safe, file.since = file.after(lambda data: data), []
+
+    _fdatasync = _fsync
+
+    def _fsync_dir(self, deed: Deed) -> None:
+        if not deed.path.is_relative_to(self._root):
+            return
+        folder = self._folder(deed.path)
+        folder.safe, folder.since = folder.after([True] * len(folder.since)), []
+
+    def _replace(self, deed: Deed) -> None:
+        assert deed.target is not None and deed.target.parent == deed.path.parent
+        number = self._names.pop(self._name(deed.path))
+        self._names[self._name(deed.target)] = number
+        change = _Change(((deed.path.name, None), (deed.target.name, number)))
+        self._folder(deed.target.parent).since.append(change)
+
+    def _link(self, deed: Deed) -> None:
+        assert deed.target is not None
+        number = self._names[self._name(deed.path)]
+        self._names[self._name(deed.target)] = number
+        self._folder(deed.target.parent).since.append(_Change(((deed.target.name, number),)))
+
+    def _unlink(self, deed: Deed) -> None:
+        if self._names.pop(self._name(deed.path), None) is not None:
+            self._folder(deed.path.parent).since.append(_Change(((deed.path.name, None),)))
+
+    # --- outcomes --------------------------------------------------------------------------
+
+    def outcomes(self, most: int) -> Iterator[Tree]:
+        """Yield what may be found if the power goes now: all of it, or ``most`` picked cases.
+
+        Picked are: everything seen, nothing seen, one thing not seen or alone seen, names seen in
+        their order up to some point, and others by chance that is the same every time.
+        """
+        folders = [n for n, node in self._nodes.items() if isinstance(node, _Folder) and node.since]
+        files = [n for n, node in self._nodes.items() if isinstance(node, _File) and node.since]
+        choices: list[list[object]] = [
+            list(itertools.product((True, False), repeat=len(self._nodes[n].since)))
+            for n in folders
+        ]
+        choices += [list(self._nodes[n].outcomes()) for n in files]  # type: ignore[union-attr]
+        for picked in _picked(choices, most):
+            names = dict(zip(folders, picked, strict=False))
+            contents = dict(zip(files, picked[len(folders) :], strict=True))
+            yield self._tree(names, contents)  # type: ignore[arg-type]
+
+    def _tree(self, seen: dict[int, Sequence[bool]], contents: dict[int, bytes]) -> Tree:
+        files: list[tuple[str, int, bytes]] = []
+        folders: list[str] = []
+
+        def walk(prefix: str, folder: _Folder, number: int) -> None:
+            for name, entry in sorted(folder.after(seen.get(number, ())).items()):
+                node = self._nodes[entry]
+                if isinstance(node, _Folder):
+                    folders.append(prefix + name)
+                    walk(f"{prefix}{name}/", node, entry)
+                else:
+                    files.append((prefix + name, entry, contents.get(entry, node.safe)))
+
+        top = self._nodes[0]
+        assert isinstance(top, _Folder)
+        walk("", top, 0)
+        return Tree(tuple(files), tuple(folders))
+
+
+def _picked(choices: list[list[object]], most: int) -> Iterator[tuple[object, ...]]:
+    """Yield one of each list, in all combinations when there are at most ``most``."""
+    total = 1
+    for options in choices:
+        total *= len(options)
+    if total <= most:
+        yield from itertools.product(*choices)
+        return
+    new, old = [c[0] for c in choices], [c[-1] for c in choices]
+    cases = [tuple(new), tuple(old)]
+    for place, options in enumerate(choices):
+        for base in (new, old):
+            cases += [(*base[:place], option, *base[place + 1 :]) for option in options]
+    chance = random.Random(total)
+    cases = list(dict.fromkeys(cases))
+    chance.shuffle(cases)
+    yield from cases[:most]
+    for _ in range(most - len(cases)):
+        yield tuple(chance.choice(options) for options in choices)
+
+
+@dataclass
+class State:
+    """One thing that may be found, and what may be expected of it."""
+
+    tree: Tree
+    told: int
+    begun: int
+    step: int
+
+
+def states(before: Platter, tape: Sequence[Deed | Promise], most: int) -> list[State]:
+    """Return every state that a crash during ``tape`` may leave, each once.
+
+    A state that may come about at several instants must satisfy what is expected at all of them.
+    """
+    found: dict[Tree, State] = {}
+    told = begun = 0
+    for step in range(len(tape) + 1):
+        for tree in before.outcomes(most):
+            known = found.setdefault(tree, State(tree, told, begun, step))
+            known.told, known.begun = max(known.told, told), min(known.begun, begun)
+        if step == len(tape):
+            break
+        event = tape[step]
+        if isinstance(event, Deed):
+            before.replay(event)
+        elif event.kind == "told":
+            told = event.level
+        else:
+            begun = event.level
+    return list(found.values())

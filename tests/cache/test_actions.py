@@ -1,0 +1,146 @@
+"""Splits and dividends: one action once, disagreements remembered, damage an error."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.metadata import dump, load
+from src.data.errors import CorruptEntryError, FormatVersionError
+from src.data.model.actions import Action
+from src.data.model.instant import DAY_MS, day_ms
+from src.data.model.span import Span
+from tests.cache.bars import no_temps, store_in
+from tests.cache.disks import CountingDisk, FailingDisk
+
+EX = date(2020, 8, 31)
+YEAR = Span(day_ms(date(2020, 1, 1)), day_ms(date(2021, 1, 1)))
+
+
+def split(ratio: float = 4.0, source: str = "", day: date = EX) -> Action:
+    return Action(day, "split", day_ms(day) + 48_600_000, ratio, 1.0, source=source)
+
+
+def dividend(amount: float, source: str = "", day: date = EX) -> Action:
+    return Action(day, "dividend", day_ms(day), amount=amount, source=source)
+
+
+def test_nothing_is_known_at_first_and_nothing_is_made(tmp_path: Path) -> None:
+    book = store_in(tmp_path).actions("AAPL")
+    assert (book.actions, book.asked, book.covers(YEAR)) == ((), (), False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_answer_is_kept_with_what_was_asked(tmp_path: Path) -> None:
+    told = store_in(tmp_path).add_actions("AAPL", [dividend(0.8), split()], YEAR, "acme", 5)
+    book = store_in(tmp_path).actions("AAPL")
+    assert book == told
+    assert [(a.type, a.source, a.fetched_at) for a in book.actions] == [
+        ("dividend", "acme", 5), ("split", "acme", 5),
+    ]  # fmt: skip
+    assert (len(book.splits), len(book.dividends)) == (1, 1)
+    assert book.covers(YEAR)
+    assert not book.covers(Span(YEAR.start, YEAR.end + 1))
+    plain = json.loads((tmp_path / "ohlcv/AAPL/actions.json").read_bytes())
+    assert plain["actions"][1] == {
+        "type": "split", "ex_date": "2020-08-31", "ex_at": split().ex_at, "source": "acme",
+        "fetched_at": 5, "numerator": 4.0, "denominator": 1.0,
+    }  # fmt: skip
+
+
+def test_no_action_is_also_an_answer(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.add_actions("AAPL", [], YEAR, "acme", 5)
+    later = Span(YEAR.end, YEAR.end + DAY_MS)
+    book = store.add_actions("AAPL", [], later, "acme", 9)
+    assert [tuple(a) for a in book.asked] == [(Span(YEAR.start, later.end), "acme", 9)]
+    both = store.add_actions("AAPL", [], YEAR, "other", 7)
+    assert {a.source for a in both.asked} == {"acme", "other"}
+
+
+def test_two_sources_of_one_action(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.add_actions("AAPL", [split(), dividend(0.8)], YEAR, "acme", 5)
+    book = store.add_actions("AAPL", [split(), dividend(0.8000000001)], YEAR, "other", 6)
+    assert [a.source for a in book.actions] == ["acme", "acme"]
+    assert book.disagreements == ()
+
+
+def test_sources_that_differ_are_both_remembered(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.add_actions("AAPL", [split(4.0)], YEAR, "acme", 5)
+    book = store.add_actions("AAPL", [split(2.0)], YEAR, "other", 6)
+    assert [a.numerator for a in book.actions] == [4.0]
+    assert [(a.source, a.numerator) for a in book.disagreements] == [("other", 2.0)]
+    again = store.add_actions("AAPL", [split(2.0)], YEAR, "other", 7)
+    assert len(again.disagreements) == 1
+    assert store.add_actions("AAPL", [split(4.0)], YEAR, "other", 8).disagreements == ()
+
+
+def test_a_source_corrects_itself_and_forgets_nothing(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.add_actions("AAPL", [split(3.0), dividend(1.0)], YEAR, "acme", 5)
+    book = store.add_actions("AAPL", [split(4.0)], YEAR, "acme", 6)
+    assert [(a.type, a.numerator, a.fetched_at) for a in book.actions] == [
+        ("dividend", 1.0, 5), ("split", 4.0, 6),
+    ]  # fmt: skip
+
+
+def test_damage_is_an_error_until_fetched_again(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.add_actions("AAPL", [split()], YEAR, "acme", 5)
+    path = tmp_path / "ohlcv/AAPL/actions.json"
+    damaged = path.read_bytes().replace(b'"numerator":4.0', b'"numerator":8.0')
+    path.write_bytes(damaged)
+    with pytest.raises(CorruptEntryError, match="splits and dividends of AAPL"):
+        store_in(tmp_path).actions("AAPL")
+    book = store_in(tmp_path).add_actions("AAPL", [split()], YEAR, "acme", 6)
+    assert store_in(tmp_path).actions("AAPL") == book
+    (kept,) = (tmp_path / "ohlcv/AAPL/_quarantine").iterdir()
+    assert kept.read_bytes() == damaged
+
+
+def test_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    store_in(tmp_path).add_actions("AAPL", [split()], YEAR, "acme", 5)
+    path = tmp_path / "ohlcv/AAPL/actions.json"
+    newer = dump(load(path.read_bytes()) | {"format": 2})
+    path.write_bytes(newer)
+    with pytest.raises(FormatVersionError, match="AAPL"):
+        store_in(tmp_path).actions("AAPL")
+    with pytest.raises(FormatVersionError, match="AAPL"):
+        store_in(tmp_path).add_actions("AAPL", [], YEAR, "acme", 6)
+    assert path.read_bytes() == newer
+
+
+def test_unknown_keys_are_kept(tmp_path: Path) -> None:
+    store_in(tmp_path).add_actions("AAPL", [split()], YEAR, "acme", 5)
+    path = tmp_path / "ohlcv/AAPL/actions.json"
+    path.write_bytes(dump(load(path.read_bytes()) | {"renames": [{"to": "APL"}]}))
+    store_in(tmp_path).add_actions("AAPL", [], Span(0, 1), "acme", 6)
+    assert load(path.read_bytes())["renames"] == [{"to": "APL"}]
+
+
+def test_they_are_durable_and_failing_changes_nothing(tmp_path: Path) -> None:
+    disk = CountingDisk()
+    store_in(tmp_path, disk).add_actions("AAPL", [split()], YEAR, "acme", 5)
+    assert disk.names()[-5:] == ["create", "write", "fsync", "replace", "fsync_dir"]
+    before = store_in(tmp_path).actions("AAPL")
+    for n in range(1, 5):
+        with pytest.raises(Exception, match="made to fail"):
+            store_in(tmp_path, FailingDisk(n)).add_actions("AAPL", [split(2.0)], YEAR, "acme", 6)
+        assert store_in(tmp_path).actions("AAPL") == before
+        assert no_temps(tmp_path)
+
+
+def test_clearing_a_symbol_clears_them_and_a_timeframe_does_not(tmp_path: Path) -> None:
+    from tests.cache.bars import DAILY
+
+    store = store_in(tmp_path)
+    store.add_actions("AAPL", [split()], YEAR, "acme", 5)
+    store.clear("AAPL", DAILY.timeframe)
+    assert store.actions("AAPL").splits
+    store.clear("AAPL")
+    assert not store.actions("AAPL").splits

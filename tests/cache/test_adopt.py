@@ -1,0 +1,126 @@
+"""Files of older tools: part of the series at once, taken over by its first commit."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.store import Commit
+from src.data.model.kind import Basis
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    days,
+    lane_folder,
+    mark,
+    numbers,
+    piece,
+    states,
+    store_in,
+    table,
+)  # fmt: skip
+from tests.cache.disks import DyingDisk, Killed
+
+OLD = "timestamp,open,high,low,close,volume\n" + "".join(
+    f"2024-01-{n + 1:02d} 00:00:00,{100 + n / 10},{101 + n / 10},{99 + n / 10},{100 + n / 10},{n * 10}.0\n"
+    for n in range(6)
+)
+ABOUT = {"symbol": "AAPL", "timeframe": "1d", "year": 2024, "data_source": "tool",
+         "last_updated": "2024-06-01T00:00:00"}  # fmt: skip
+
+
+def leave(folder: Path, text: str = OLD, about: dict[str, object] = ABOUT) -> None:
+    """Write what an older tool would have left."""
+    folder.mkdir(parents=True)
+    (folder / "2024.csv.gz").write_bytes(gzip.compress(text.encode()))
+    (folder / "2024.metadata.json").write_text(json.dumps(about))
+
+
+@pytest.fixture(params=["ohlcv/AAPL/1d", "AAPL/1d"])
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    folder = tmp_path / str(request.param)
+    leave(folder)
+    return folder
+
+
+def test_they_are_read_as_they_lie(old: Path, tmp_path: Path) -> None:
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    store = store_in(tmp_path)
+    view = store.view(DAILY)
+    assert (view.rows, view.generation, view.exists) == (5, 0, True)
+    (known,) = view.coverage
+    assert (known.span, known.vendor, known.basis) == (days(0, 5), "tool", Basis("unknown"))
+    rows, coverage = store.read(DAILY, EVER)
+    assert numbers(rows) == [0, 1, 2, 3, 4]  # whether the last one was closed nobody knows
+    assert coverage == view.coverage
+    assert store.years(DAILY) == [2024]
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_the_first_commit_takes_them_over(old: Path, tmp_path: Path) -> None:
+    raw = (old / "2024.csv.gz").read_bytes()
+    store_in(tmp_path).commit(DAILY, Commit((piece(5, 7),)))
+    store = store_in(tmp_path)
+    rows, coverage = store.read(DAILY, EVER)
+    assert numbers(rows) == [0, 1, 2, 3, 4, 5, 6]
+    assert rows.close.tolist() == [100 + n / 10 for n in range(5)] + table([5, 6]).close.tolist()
+    assert [c.basis.adjustment for c in coverage] == ["unknown", "split"]
+    kept = lane_folder(tmp_path) / "_legacy"
+    assert (kept / "2024.csv.gz").read_bytes() == raw
+    assert json.loads((kept / "2024.metadata.json").read_text()) == ABOUT
+    if old != lane_folder(tmp_path):
+        assert list(old.iterdir()) == []
+
+
+def test_any_commit_takes_all_years_over(tmp_path: Path) -> None:
+    leave(lane_folder(tmp_path))
+    store_in(tmp_path).commit(DAILY, Commit((piece(-10, -5),)))
+    assert store_in(tmp_path).view(DAILY).rows == 10
+    assert (lane_folder(tmp_path) / "_legacy/2024.csv.gz").exists()
+
+
+def test_the_new_answer_wins(tmp_path: Path) -> None:
+    leave(lane_folder(tmp_path))
+    store_in(tmp_path).commit(DAILY, Commit((piece(1, 3, shift=5.0),)))
+    rows, _ = store_in(tmp_path).read(DAILY, EVER)
+    assert rows.close[1:3].tolist() == table([1, 2], 5.0).close.tolist()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", gzip.compress(b"what,ever\n1,2\n")])
+def test_unreadable_ones_hold_nothing_and_are_kept(tmp_path: Path, content: bytes) -> None:
+    leave(lane_folder(tmp_path))
+    (lane_folder(tmp_path) / "2024.csv.gz").write_bytes(content)
+    store = store_in(tmp_path)
+    assert store.view(DAILY).rows == 0
+    assert len(store.read(DAILY, EVER)[0]) == 0
+    store.commit(DAILY, Commit(marks=(mark(0, 3, "suspect"),)))
+    assert states(store_in(tmp_path)) == [(0, 3, "suspect")]
+    store.commit(DAILY, Commit((piece(3, 5),)))
+    assert numbers(store_in(tmp_path).read(DAILY, EVER)[0]) == [3, 4]
+    assert (lane_folder(tmp_path) / "_legacy/2024.csv.gz").read_bytes() == content
+
+
+def test_made_up_bars_are_none(tmp_path: Path) -> None:
+    leave(lane_folder(tmp_path), about=ABOUT | {"data_source": "mock"})
+    assert store_in(tmp_path).view(DAILY).coverage == ()
+
+
+@pytest.mark.parametrize("where", ["ohlcv/AAPL/1d", "AAPL/1d"])
+def test_death_while_taking_over_loses_nothing(tmp_path: Path, where: str) -> None:
+    for n in range(1, 60):
+        root = tmp_path / str(n)
+        leave(root / where)
+        try:
+            store_in(root, DyingDisk(n)).commit(DAILY, Commit((piece(5, 7),)))
+        except Killed:
+            assert numbers(store_in(root).read(DAILY, EVER)[0])[:5] == [0, 1, 2, 3, 4]
+            store_in(root).repair(DAILY)
+            assert numbers(store_in(root).read(DAILY, EVER)[0])[:5] == [0, 1, 2, 3, 4]
+            store_in(root).commit(DAILY, Commit((piece(5, 7),)))
+            assert numbers(store_in(root).read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4, 5, 6]
+        else:
+            return
+    raise AssertionError("it never ended")

@@ -1,0 +1,131 @@
+"""Every float comes back with the bits it went in with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.cache import codec
+from src.data.model.bars import BarTable
+from src.data.model.instant import SECOND_MS, year_start
+from tests.cache.bars import same
+
+HARD = [
+    0.0, -0.0, 5e-324, -5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 0.1, 1 / 3,
+    123456789.123456789, 1e22, 1e23, 9007199254740993.0, 0.30000000000000004, 1e-7, 1e16, 1e15,
+    math.nan, 150.10000000000002, 64.99999999999999,
+]  # fmt: skip
+floats = st.floats(allow_infinity=False, allow_nan=False) | st.sampled_from(HARD)
+
+
+def table_of(values: list[float], *, adj: bool) -> BarTable:
+    """Return bars that hold ``values`` in every column, rotated."""
+    column = [np.array(values[i:] + values[:i], dtype=np.float64) for i in range(6)]
+    stamps = np.arange(len(values), dtype=np.int64) * 37 * SECOND_MS + year_start(2024)
+    return BarTable(stamps, *column[:5], column[5] if adj else None)
+
+
+def round_trip(table: BarTable) -> BarTable:
+    text = codec.encode_rows(table, table.columns)
+    return codec.decode_rows(text, table.columns, len(table))
+
+
+@pytest.mark.parametrize("adj", [False, True])
+def test_hard_floats(adj: bool) -> None:
+    assert same(round_trip(table_of(HARD, adj=adj)), table_of(HARD, adj=adj))
+
+
+@settings(derandomize=True, max_examples=150, deadline=None)
+@given(st.lists(floats, min_size=6, max_size=30), st.booleans())
+def test_any_floats(values: list[float], adj: bool) -> None:
+    assert same(round_trip(table_of(values, adj=adj)), table_of(values, adj=adj))
+
+
+@settings(derandomize=True, max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=6, max_size=20))
+def test_any_bits(bits: list[int]) -> None:
+    values = [struct.unpack("<d", struct.pack("<Q", b))[0] for b in bits]
+    values = [v if math.isfinite(v) else 1.5 for v in values]
+    assert same(round_trip(table_of(values, adj=True)), table_of(values, adj=True))
+
+
+def test_the_text_is_what_people_read() -> None:
+    table = table_of([1.0, 0.1, math.nan, 1e-07, -0.0, 12345.678], adj=True)
+    lines = codec.encode_rows(table, codec.ALL_COLUMNS).decode("ascii").splitlines()
+    assert lines[0] == "2024-01-01 00:00:00,1.0,0.1,,1e-07,-0.0,12345.678"
+    assert lines[1] == "2024-01-01 00:00:37,0.1,,1e-07,-0.0,12345.678,1.0"
+    assert codec.header_line(codec.ALL_COLUMNS) == (
+        b"timestamp,open,high,low,close,volume,adj_close\n"
+    )
+
+
+def test_a_column_that_bars_lack_is_empty() -> None:
+    table = table_of([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], adj=False)
+    text = codec.encode_rows(table, codec.ALL_COLUMNS)
+    assert all(line.endswith(b",") for line in text.splitlines())
+    adj = codec.decode_rows(text, codec.ALL_COLUMNS, 6).adj_close
+    assert adj is not None
+    assert np.isnan(adj).all()
+
+
+def test_stamps_before_1970_and_at_both_ends() -> None:
+    stamps = np.array([year_start(1900), -SECOND_MS, 0, year_start(2100) - SECOND_MS])
+    table = BarTable(stamps, *(np.ones(4) for _ in range(5)))
+    assert round_trip(table).stamps.tolist() == stamps.tolist()
+
+
+@pytest.mark.parametrize("way", ["by hand", "by hand in blocks", "pyarrow"])
+def test_long_tables(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "pyarrow":
+        pytest.importorskip("pyarrow")
+        monkeypatch.setattr(codec, "_ROWS_WORTH_AN_IMPORT", 100)
+    if way == "by hand in blocks":
+        monkeypatch.setattr(codec, "_BLOCK_ROWS", 100)
+    chance = np.random.default_rng(7)
+    bits = chance.integers(0, 2**63, size=2000, dtype=np.int64).view(np.float64)
+    values = [*np.where(np.isfinite(bits), bits, 0.1).tolist(), *HARD]
+    assert same(round_trip(table_of(values, adj=True)), table_of(values, adj=True))
+
+
+def test_no_rows() -> None:
+    assert codec.encode_rows(BarTable.empty(), codec.BASE_COLUMNS) == b""
+    assert len(codec.decode_rows(b"", codec.BASE_COLUMNS, 0)) == 0
+
+
+def test_what_cannot_be_written() -> None:
+    for bad in (math.inf, -math.inf):
+        with pytest.raises(ValueError, match="infinite"):
+            codec.encode_rows(table_of([bad] * 6, adj=False), codec.BASE_COLUMNS)
+    table = BarTable(np.array([year_start(9999) * 2]), *(np.ones(1) for _ in range(5)))
+    with pytest.raises(ValueError, match="no plain text form"):
+        codec.encode_rows(table, codec.BASE_COLUMNS)
+
+
+ROW = b"2024-01-01 00:00:00,1.0,1.0,1.0,1.0,1.0\n"
+
+
+@pytest.mark.parametrize(
+    "text, rows",
+    [(ROW, 2), (ROW * 2, 1), (ROW[:-1], 1), (b"", 1), (ROW.replace(b",1.0", b"", 1), 1),
+     (ROW.replace(b"1.0", b"1.x", 1), 1), (ROW.replace(b"2024-01", b"2024-13"), 1),
+     (ROW.replace(b"1.0", b"\xc2\xb9", 1), 1), (ROW.replace(b"\n", b",2.0\n"), 1)],
+)  # fmt: skip
+def test_text_that_is_not_ours(text: bytes, rows: int) -> None:
+    with pytest.raises(ValueError):
+        codec.decode_rows(text, codec.BASE_COLUMNS, rows)
+
+
+def test_any_csv_reader_reads_it() -> None:
+    table = table_of(HARD, adj=True)
+    text = codec.header_line(table.columns) + codec.encode_rows(table, table.columns)
+    rows = list(csv.DictReader(io.StringIO(text.decode("ascii"))))
+    closes = np.array([float(row["close"] or "nan") for row in rows])
+    assert closes.tobytes() == table.close.tobytes()
+    assert rows[1]["timestamp"] == "2024-01-01 00:00:37"

@@ -1,0 +1,143 @@
+"""What is made of rewrites that were not finished, and of files of newer versions."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.members import Header, build
+from src.data.cache.metadata import dump, load
+from src.data.cache.store import Commit
+from src.data.errors import FormatVersionError
+from tests.cache.bars import DAILY, EVER, numbers, piece, store_in, table
+from tests.cache.damage import (
+    DATA,
+    META,
+    bars,
+    change,
+    flipped,
+    fresh,
+    members,
+    quarantined,
+    three_members,
+)
+from tests.cache.disks import CountingDisk, DyingDisk, Killed
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return three_members(tmp_path)
+
+
+class TestNewerVersions:
+    def newer(self, folder: Path, **keys: object) -> bytes:
+        """Put a sound member of a newer version in the place of the last one."""
+        at, last = members(folder)[-1]
+
+        class Newer(Header):
+            def to_json(self) -> dict[str, object]:
+                return super().to_json() | keys
+
+        plain = {name: getattr(last.header, name) for name in Header.__dataclass_fields__}
+        raw = build(Newer(**plain), last.text()).raw
+        return change(folder / DATA, lambda data: data[:at] + raw)
+
+    @pytest.mark.parametrize(
+        "keys",
+        [{"v": 2}, {"state": "guess"}, {"need": ["x"]}, {"basis": {"adjustment": "weird"}}],
+    )
+    @pytest.mark.parametrize("lost", [False, True])
+    def test_they_are_refused_and_left_alone(
+        self, folder: Path, keys: dict[str, object], lost: bool
+    ) -> None:
+        changed = self.newer(folder, **keys)
+        if lost:
+            (folder / META).unlink()
+        for act in (
+            lambda s: s.read(DAILY, EVER),
+            lambda s: s.commit(DAILY, Commit((piece(3, 9),))),
+            lambda s: s.repair(DAILY),
+        ):
+            with pytest.raises(FormatVersionError, match="AAPL 1d 2024"):
+                act(fresh(folder))
+        assert (folder / DATA).read_bytes() == changed
+        assert quarantined(folder) == []
+
+    @pytest.mark.parametrize("edit", [{"format": 2}, {"need": ["x"]}])
+    def test_so_are_newer_metadata(self, folder: Path, edit: dict[str, object]) -> None:
+        plain = load((folder / META).read_bytes())
+        plain["onetape"] |= edit
+        (folder / META).write_bytes(dump(plain))
+        with pytest.raises(FormatVersionError):
+            fresh(folder).view(DAILY)
+        with pytest.raises(FormatVersionError):
+            fresh(folder).commit(DAILY, Commit((piece(8, 9),)))
+        assert load((folder / META).read_bytes()) == plain
+
+    def test_unknown_keys_are_ignored_and_copied(self, folder: Path) -> None:
+        self.newer(folder, colour="blue")
+        plain = load((folder / META).read_bytes())
+        plain["onetape"]["flavour"] = "sweet"
+        (folder / META).write_bytes(dump(plain))
+        assert bars(folder) == [0, 1, 2, 3, 4, 5]
+        fresh(folder).commit(DAILY, Commit((piece(1, 2, shift=1.0),)))
+        assert members(folder)[-1][1].header.extra == {"colour": "blue"}
+        assert load((folder / META).read_bytes())["onetape"]["flavour"] == "sweet"
+
+
+class TestPending:
+    def pending(self, folder: Path, *, replaced: bool) -> None:
+        """Stop a revision of bar 1 before, or after, the new file took the name."""
+        for n in range(1, 99):
+            copy = folder.parent / "copy"
+            shutil.copytree(folder, copy)
+            with pytest.raises(Killed):
+                store_in(folder.parents[2], DyingDisk(n)).commit(
+                    DAILY, Commit((piece(1, 2, shift=1.0),))
+                )
+            document = json.loads((folder / META).read_bytes())["onetape"]
+            same_file = (folder / DATA).read_bytes() == (copy / DATA).read_bytes()
+            if "pending" in document and same_file is not replaced:
+                shutil.rmtree(copy)
+                return
+            shutil.rmtree(folder)
+            os.rename(copy, folder)
+        raise AssertionError("never pending")
+
+    @pytest.mark.parametrize("replaced", [False, True])
+    def test_readers_find_both_states_good(self, folder: Path, replaced: bool) -> None:
+        self.pending(folder, replaced=replaced)
+        disk = CountingDisk()
+        rows, coverage = fresh(folder, disk).read(DAILY, EVER)
+        assert rows.close[1] == table([1], 1.0 if replaced else 0.0).close[0]
+        assert fresh(folder).view(DAILY).coverage == coverage
+        assert disk.names() == []
+
+    @pytest.mark.parametrize("replaced", [False, True])
+    def test_writers_roll(self, folder: Path, replaced: bool) -> None:
+        self.pending(folder, replaced=replaced)
+        fresh(folder).repair(DAILY)
+        plain = json.loads((folder / META).read_bytes())["onetape"]
+        assert "pending" not in plain
+        assert plain["size"] == (folder / DATA).stat().st_size
+        assert quarantined(folder) == []
+        rows, _ = fresh(folder).read(DAILY, EVER)
+        assert rows.close[1] == table([1], 1.0 if replaced else 0.0).close[0]
+
+    def test_neither(self, folder: Path) -> None:
+        self.pending(folder, replaced=True)
+        change(folder / DATA, lambda data: flipped(data, len(data) - 20))
+        rows, _ = fresh(folder).read(DAILY, EVER)
+        assert numbers(rows) == [0, 1, 2, 3, 4]
+        assert len(quarantined(folder)) == 1
+
+    def test_what_is_committed_stands_beside(self, folder: Path) -> None:
+        before = json.loads((folder / META).read_bytes())["onetape"]
+        self.pending(folder, replaced=False)
+        pending = json.loads((folder / META).read_bytes())["onetape"]["pending"]
+        assert pending["committed"] == {name: before[name] for name in ("size", "rows", "head")}
+        assert {"size", "rows", "first", "last", "head"} <= pending.keys()

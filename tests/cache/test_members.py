@@ -1,0 +1,148 @@
+"""One member: what its bytes are, what it says, and that nothing in it can change unseen."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import struct
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from src.data.cache import metadata
+from src.data.cache.members import Header, build, file_id, is_ours, verify, walk
+from src.data.cache.store import Commit
+from src.data.errors import CorruptEntryError
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from tests.cache.bars import BASIS, DAILY, KIND, lane_folder, piece, store_in
+
+HEADER = Header(
+    id="0123456789abcdef", seq=3, rows=2, first=1000, last=2000, span=Span(0, 9000),
+    vendor="acme", fetched_at=77, kind=KIND, basis=BASIS, state="final",
+    holes=(Span(4000, 5000),), prev="f" * 16,
+)  # fmt: skip
+TEXT = b"a,1\nb,2\n"
+
+
+def test_the_bytes_are_as_documented() -> None:
+    raw = build(HEADER, TEXT).raw
+    magic, extra, subfield, field, size = struct.unpack_from("<10sH2sHI", raw)
+    assert magic == bytes.fromhex("1f8b0804 00000000 00ff")
+    assert (subfield, extra, size) == (b"OT", field + 4, len(raw))
+    assert raw[20:52] == hashlib.sha256(raw[:20] + bytes(32) + raw[52:]).digest()
+    assert json.loads(raw[52 : 16 + field]) == {
+        "v": 1, "id": "0123456789abcdef", "seq": 3, "prev": "f" * 16, "rows": 2, "first": 1000,
+        "last": 2000, "span": [0, 9000], "vendor": "acme", "fetched_at": 77,
+        "kind": KIND.to_json(), "basis": {"adjustment": "split"}, "state": "final",
+        "holes": [[4000, 5000]],
+    }  # fmt: skip
+    assert gzip.decompress(raw) == TEXT
+    assert build(HEADER, TEXT).raw == raw
+
+
+def test_it_comes_back() -> None:
+    member = verify(b"xx" + build(HEADER, TEXT).raw + b"yy", 2)
+    assert member is not None
+    assert (member.header, member.text()) == (HEADER, TEXT)
+
+
+def test_every_bit_counts() -> None:
+    raw = build(HEADER, TEXT).raw
+    for at in range(len(raw)):
+        for bit in range(8):
+            assert verify(raw[:at] + bytes([raw[at] ^ (1 << bit)]) + raw[at + 1 :]) is None
+    for size in range(len(raw)):
+        assert verify(raw[:size]) is None
+
+
+def test_the_identity_of_a_file() -> None:
+    key = SeriesKey("BTCUSDT", Timeframe(1, "M"), ("raw", "x"))
+    assert file_id(key, 2024) == hashlib.sha256(b"BTCUSDT|1M|raw@x|2024").hexdigest()[:16]
+
+
+def test_a_header_that_is_too_long() -> None:
+    with pytest.raises(ValueError, match="4096 are allowed"):
+        build(replace(HEADER, vendor="v" * 5000), TEXT)
+
+
+def test_walking_stops_where_the_chain_does() -> None:
+    first = build(replace(HEADER, prev=None), TEXT)
+    second = build(replace(HEADER, prev=first.digest[:16]), TEXT)
+    stranger = build(replace(HEADER, prev=second.digest[:16], id="e" * 16), TEXT)
+    data = first.raw + second.raw + stranger.raw
+    assert [at for at, _ in walk(data, HEADER.id)] == [0, len(first.raw)]
+    assert list(walk(second.raw, HEADER.id)) == []
+    assert [m for _, m in walk(first.raw + first.raw, HEADER.id)] == [first]
+
+
+def test_whose_file_it_is() -> None:
+    raw = build(HEADER, TEXT).raw
+    assert is_ours(raw)
+    assert is_ours(b"garbage" + raw[:20])
+    assert is_ours(raw[:30] + b"\x00" + raw[31:])
+    assert not is_ours(gzip.compress(b"timestamp,open\n" * 50))
+    assert not is_ours(b"")
+    assert not is_ours(b"OT" * 100)
+
+
+def test_a_year_file_is_one_plain_csv_for_everybody(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 2, adj=True),)))
+    store.commit(DAILY, Commit((piece(2, 3, adj=True),)))
+    path = lane_folder(tmp_path) / "2024.csv.gz"
+    expected = (
+        "timestamp,open,high,low,close,volume,adj_close\n"
+        "2024-01-01 00:00:00,100.0,101.0,99.0,100.0,0.0,50.0\n"
+        "2024-01-02 00:00:00,100.1,101.1,99.1,100.1,10.0,50.05\n"
+        "2024-01-03 00:00:00,100.2,101.2,99.2,100.2,20.0,50.1\n"
+    )
+    assert gzip.decompress(path.read_bytes()).decode() == expected
+    assert subprocess.run(
+        ["gzip", "-dc", path], capture_output=True, check=True
+    ).stdout.decode() == (expected)
+    pd = pytest.importorskip("pandas")
+    assert len(pd.read_csv(path, index_col=0, parse_dates=True)) == 3
+    pa = pytest.importorskip("pyarrow.csv")
+    assert pa.read_csv(str(path)).num_rows == 3
+    first, second = (m for _, m in walk(path.read_bytes(), file_id(DAILY, 2024)))
+    assert first.header.spelled == {
+        "symbol": "AAPL", "timeframe": "1d", "lane": "", "year": 2024,
+        "columns": ["open", "high", "low", "close", "volume", "adj_close"],
+    }  # fmt: skip
+    assert second.header.spelled == {}
+    assert (first.header.prev, second.header.prev) == (None, first.digest[:16])
+    assert io.BytesIO(path.read_bytes()).read(10) == bytes.fromhex("1f8b0804 00000000 00ff")
+
+
+class TestDocuments:
+    PLAIN = {"b": [1, 2.5, "é"], "a": {"x": None, "y": True}}
+
+    def test_they_come_back(self) -> None:
+        data = metadata.dump(self.PLAIN)
+        assert metadata.load(data) == self.PLAIN
+        assert metadata.dump(dict(reversed(self.PLAIN.items()))) == data
+        plain = json.loads(data)
+        seal = plain.pop("sha256")
+        text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+        assert seal == hashlib.sha256(text.encode()).hexdigest()
+
+    def test_every_bit_counts_or_means_nothing(self) -> None:
+        data = metadata.dump(self.PLAIN)
+        for at in range(len(data)):
+            for bit in range(8):
+                changed = data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :]
+                try:
+                    assert metadata.load(changed) == self.PLAIN
+                except metadata.DamagedError:
+                    continue
+
+    @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"1", b'{"a":1}', b"\xff", b"[" * 9000])
+    def test_what_is_none(self, data: bytes) -> None:
+        with pytest.raises(CorruptEntryError):
+            metadata.load(data)

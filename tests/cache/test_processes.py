@@ -1,0 +1,131 @@
+"""Several processes and threads on one series: nothing lost, nothing doubled, nothing torn."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.store import Commit
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    lane_folder,
+    no_temps,
+    numbers,
+    piece,
+    same,
+    store_in,
+    table,
+)
+
+ROOT = Path(__file__).parents[2]
+WRITE = """
+import sys
+from pathlib import Path
+from src.data.cache.store import Commit
+from tests.cache.bars import DAILY, piece, store_in
+root, first, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+store = store_in(root)
+print("ready", flush=True)
+sys.stdin.readline()
+for n in range(first, first + 24 * step, step):
+    store.commit(DAILY, Commit((piece(n, n + 1),)))
+    print(n, flush=True)
+"""
+
+
+def writer(root: Path, first: int, step: int) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITE, str(root), str(first), str(step)], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+def test_two_processes_and_a_reader(tmp_path: Path) -> None:
+    processes = [writer(tmp_path, n, 2) for n in range(2)]
+    done = threading.Event()
+    problems: list[str] = []
+
+    def read() -> None:
+        store, before, generation = store_in(tmp_path), 0, 0
+        while not done.is_set():
+            rows, coverage = store.read(DAILY, EVER)
+            held = numbers(rows)
+            if not same(rows, table(held)):
+                problems.append("torn")
+            covered = sum(c.span.end - c.span.start for c in coverage) // 86_400_000
+            if covered != len(held) or len(held) < before:
+                problems.append(f"{covered} covered, {len(held)} read, {before} before")
+            now = store.view(DAILY).generation
+            if now < generation:
+                problems.append("time went back")
+            before, generation = len(held), now
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for process in processes:
+        go(process)
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    done.set()
+    reader.join()
+    assert problems == []
+    rows, _ = store_in(tmp_path).read(DAILY, EVER)
+    assert same(rows, table(range(48)))
+    view = store_in(tmp_path).view(DAILY)
+    assert (view.generation, len(view.coverage)) == (48, 1)
+    log = (lane_folder(tmp_path) / "2024.log").read_text().splitlines()
+    assert len(log) == 48
+    assert no_temps(tmp_path)
+    assert not (lane_folder(tmp_path) / "_quarantine").exists()
+
+
+def test_threads_of_one_store(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+
+    def work(first: int) -> None:
+        for n in range(first, 40, 4):
+            store.commit(DAILY, Commit((piece(n, n + 1),)))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert same(store.read(DAILY, EVER)[0], table(range(40)))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no kill -9 there")
+def test_a_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
+    for acks in (1, 5, 11):
+        root = tmp_path / str(acks)
+        process = writer(root, 0, 1)
+        go(process)
+        assert process.stdout is not None
+        told = [int(process.stdout.readline()) for _ in range(acks)]
+        process.kill()
+        told += [int(line) for line in process.stdout.read().split()]
+        process.wait()
+        store = store_in(root)
+        store.repair(DAILY)
+        rows, _ = store.read(DAILY, EVER)
+        assert same(rows, table(numbers(rows)))
+        assert set(told) <= set(numbers(rows))
+        assert no_temps(root)
+        store.commit(DAILY, Commit((piece(200, 201),)))
+        assert numbers(store.read(DAILY, EVER)[0])[-1] == 200

@@ -1,0 +1,272 @@
+"""What is made of torn, damaged and lost files: sentence by sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.members import Header, build, find, verify
+from src.data.cache.metadata import load
+from src.data.cache.store import Commit
+from src.data.model.coverage import Covered
+from tests.cache.bars import (
+    BASIS,
+    DAILY,
+    EVER,
+    KIND,
+    lane_folder,
+    mark,
+    no_temps,
+    numbers,
+    piece,
+    states,
+    store_in,
+    table,
+)
+from tests.cache.damage import (
+    DATA,
+    LOG,
+    META,
+    bars,
+    change,
+    flipped,
+    fresh,
+    members,
+    quarantined,
+    three_members,
+)
+from tests.cache.disks import CountingDisk
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return three_members(tmp_path)
+
+
+def generation(folder: Path) -> int:
+    return int(json.loads((folder / META).read_bytes())["onetape"]["generation"])
+
+
+class TestLongerThanRecorded:
+    def test_sound_members_behind_are_taken(self, folder: Path) -> None:
+        old = (folder / META).read_bytes()
+        fresh(folder).commit(DAILY, Commit((piece(8, 10),)))
+        (folder / META).write_bytes(old)
+        assert bars(folder) == [0, 1, 2, 3, 4, 5]  # a reader does not look behind
+        fresh(folder).commit(DAILY, Commit((piece(10, 11),)))
+        assert bars(folder) == [0, 1, 2, 3, 4, 5, 8, 9, 10]
+        assert (6, 8, "empty") in states(fresh(folder))
+        assert quarantined(folder) == []
+
+    def test_a_torn_tail_is_kept_and_cut(self, folder: Path) -> None:
+        whole = (folder / DATA).read_bytes()
+        tail = members(folder)[1][1].raw[:-1]
+        change(folder / DATA, lambda data: data + tail)
+        disk = CountingDisk()
+        assert fresh(folder, disk).repair(DAILY).rows == 6
+        assert (folder / DATA).read_bytes() == whole
+        (kept,) = quarantined(folder)
+        assert kept.read_bytes() == tail
+        why = load(kept.with_name(kept.name + ".json").read_bytes())
+        assert why["reason"] == "torn tail of an append"
+        # What is served is made durable first; the tail is safe before it is cut.
+        done = [s.name for s in disk.steps if s.name in ("fsync", "fsync_dir", "truncate")]
+        assert done[:2] == ["fsync", "fsync_dir"]
+        assert done.index("truncate") > done.index("fsync", 2)
+        assert done[done.index("truncate") + 1] == "fsync"
+
+    @pytest.mark.parametrize("tail", ["other_id", "unchained"])
+    def test_strange_members_behind_are_not_ours(self, folder: Path, tail: str) -> None:
+        last = members(folder)[-1][1]
+        header = replace(last.header, id="0" * 16) if tail == "other_id" else last.header
+        stray = build(replace(header, prev=last.digest[:16]), last.text())
+        if tail == "unchained":
+            stray = build(replace(header, prev="f" * 16), last.text())
+        change(folder / DATA, lambda data: data + stray.raw)
+        fresh(folder).repair(DAILY)
+        assert bars(folder) == [0, 1, 2, 3, 4, 5]
+        # It verifies, so it is not cut off in place: the file is kept whole.
+        (kept,) = quarantined(folder)
+        assert kept.read_bytes().endswith(stray.raw)
+
+
+class TestMetadataLost:
+    @pytest.mark.parametrize("loss", [b"", b"{}", b"[1]", b"\xff\xfe", None])
+    def test_they_are_rebuilt_from_the_bars(self, folder: Path, loss: bytes | None) -> None:
+        data = (folder / DATA).read_bytes()
+        (folder / META).unlink()
+        if loss is not None:
+            (folder / META).write_bytes(loss)
+        assert bars(folder) == [0, 1, 2, 3, 4, 5]
+        assert states(fresh(folder)) == [
+            (0, 4, "final"), (4, 5, "final"), (5, 6, "provisional"),
+        ]  # fmt: skip
+        assert (folder / DATA).read_bytes() == data
+        assert [p.name for p in quarantined(folder) if DATA in p.name] == []
+        assert generation(folder) == 5  # the log knows of four
+
+    def test_a_lost_log_too(self, folder: Path) -> None:
+        (folder / META).unlink()
+        (folder / LOG).unlink()
+        assert bars(folder) == [0, 1, 2, 3, 4, 5]
+        assert generation(folder) == 4  # the members know of three
+
+    def test_holes_are_still_missing(self, folder: Path) -> None:
+        holes = (mark(9, 10, "empty").span,)
+        fresh(folder).commit(DAILY, Commit((piece(8, 12, [8, 10, 11], holes=holes),)))
+        (folder / META).unlink()
+        assert states(fresh(folder))[-2:] == [(8, 9, "final"), (10, 12, "final")]
+
+    def test_garbage_behind_is_not_cut_when_the_size_is_unknown(self, folder: Path) -> None:
+        (folder / META).unlink()
+        inode = (folder / DATA).stat().st_ino
+        changed = change(folder / DATA, lambda data: data + b"garbage")
+        assert bars(folder) == [0, 1, 2, 3, 4, 5]
+        (kept,) = quarantined(folder)
+        assert (kept.read_bytes(), kept.stat().st_ino) == (changed, inode)
+
+    def test_metadata_of_another_year_or_symbol(self, folder: Path) -> None:
+        fresh(folder).commit(DAILY, Commit((piece(-5, 0),)))
+        shutil.copy(folder / "2023.metadata.json", folder / META)
+        rows, coverage = fresh(folder).read(DAILY, EVER)
+        assert numbers(rows) == [-5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5]
+        assert all(c.state != "empty" for c in coverage)
+
+    def test_no_data_either(self, folder: Path) -> None:
+        (folder / DATA).unlink()
+        (folder / META).write_bytes(b"{}")
+        assert bars(folder) == []
+        assert not fresh(folder).view(DAILY).coverage
+
+
+class TestDataDamaged:
+    def test_a_missing_tail_is_missing(self, folder: Path) -> None:
+        end = members(folder)[1][0]
+        change(folder / DATA, lambda data: data[:end])
+        assert bars(folder) == [0, 1, 2, 3]
+        assert states(fresh(folder)) == [(0, 4, "final"), (6, 8, "empty")]
+        assert quarantined(folder) == []
+
+    def test_a_missing_file_is_missing(self, folder: Path) -> None:
+        (folder / DATA).unlink()
+        assert bars(folder) == []
+        assert states(fresh(folder)) == [(6, 8, "empty")]
+        fresh(folder).commit(DAILY, Commit((piece(0, 2),)))
+        assert bars(folder) == [0, 1]
+
+    @pytest.mark.parametrize(
+        "place, left", [(0, [4, 5]), (1, [0, 1, 2, 3, 5]), (2, [0, 1, 2, 3, 4])]
+    )
+    @pytest.mark.parametrize("where", [0, 3, 17, 25, 60, -3])
+    def test_a_bad_member_inside(
+        self, folder: Path, place: int, left: list[int], where: int
+    ) -> None:
+        at, member = members(folder)[place]
+        inode = (folder / DATA).stat().st_ino
+        bad = at + (where if where >= 0 else len(member.raw) + where)
+        changed = change(folder / DATA, lambda data: flipped(data, bad))
+        assert bars(folder) == left
+        (kept,) = quarantined(folder)
+        assert (kept.read_bytes(), kept.stat().st_ino) == (changed, inode)
+        found = members(folder)
+        assert found[0][1].text().startswith(b"timestamp,open,high,low,close,volume\n")
+        assert found[-1][0] + len(found[-1][1].raw) == (folder / DATA).stat().st_size
+        assert all(c[2] != "final" or set(range(c[0], c[1])) <= set(left)
+                   for c in states(fresh(folder)))  # fmt: skip
+        assert no_temps(folder)
+        fresh(folder).commit(DAILY, Commit((piece(0, 6),)))
+        assert bars(folder) == [0, 1, 2, 3, 4, 5]
+
+    def test_the_name_of_the_data_is_never_absent(self, folder: Path) -> None:
+        change(folder / DATA, lambda data: flipped(data, 60))
+        disk = CountingDisk()
+        fresh(folder, disk).read(DAILY, EVER)
+        touched = [s for s in disk.steps if s.path.name == DATA and s.name in ("unlink", "replace")]
+        assert touched == []  # nothing takes the name away; the new file takes it over
+        assert [s.name for s in disk.steps if s.target and s.target.name == DATA] == ["replace"]
+
+    def test_doubts_survive_the_repair(self, folder: Path) -> None:
+        fresh(folder).commit(DAILY, Commit(marks=(mark(0, 5, "suspect", reason="split"),)))
+        at, _ = members(folder)[-1]
+        change(folder / DATA, lambda data: flipped(data, at + 60))
+        assert bars(folder) == [0, 1, 2, 3, 4]
+        assert (0, 4, "suspect") in states(fresh(folder))
+
+    def test_nothing_sound_is_left(self, folder: Path) -> None:
+        changed = change(folder / DATA, lambda data: bytes(len(data)))
+        assert bars(folder) == []
+        assert quarantined(folder)[0].read_bytes() == changed
+        fresh(folder).commit(DAILY, Commit((piece(2, 4),)))
+        assert bars(folder) == [2, 3]
+
+    def test_the_file_of_another_symbol(self, folder: Path, tmp_path: Path) -> None:
+        other = replace(DAILY, symbol="MSFT")
+        store = store_in(tmp_path)
+        store.commit(other, Commit((piece(0, 6, shift=7.0),)))
+        for name in (DATA, META):
+            shutil.copy(lane_folder(tmp_path, other) / name, folder / name)
+        assert bars(folder) == []
+        assert len(quarantined(folder)) == 1
+
+    def test_a_mixture_of_two_versions(self, folder: Path) -> None:
+        old = (folder / DATA).read_bytes()
+        first = members(folder)[0][1]
+        fresh(folder).commit(DAILY, Commit((piece(0, 2, shift=1.0),)))
+        new = (folder / DATA).read_bytes()
+        (folder / DATA).write_bytes(first.raw + new[len(first.raw) :])
+        rows, _ = fresh(folder).read(DAILY, EVER)
+        truths = {float(v) for shift in (0.0, 1.0) for v in table(range(6), shift).close}
+        assert set(rows.close.tolist()) <= truths
+        assert old.startswith(first.raw)
+
+    def test_every_truncation(self, folder: Path, tmp_path: Path) -> None:
+        whole = (folder / DATA).read_bytes()
+        ends = [at + len(m.raw) for at, m in members(folder)]
+        held = dict(
+            zip([0, *ends], [[], [0, 1, 2, 3], [0, 1, 2, 3, 4], list(range(6))], strict=True)
+        )
+        for size in range(0, len(whole), 23):
+            copy = tmp_path / f"cut{size}"
+            shutil.copytree(folder, copy / "ohlcv/AAPL/1d")
+            (copy / "ohlcv/AAPL/1d" / DATA).write_bytes(whole[:size])
+            assert bars(copy / "ohlcv/AAPL/1d") == held[max(e for e in held if e <= size)]
+
+
+def test_a_bomb_is_not_inflated(folder: Path) -> None:
+    at, last = members(folder)[-1]
+    bomb = build(replace(last.header, rows=1), b"0" * 50_000_000)
+    with pytest.raises(ValueError, match="more than 1024 bytes"):
+        bomb.text()
+    change(folder / DATA, lambda data: data[:at] + bomb.raw)
+    assert bars(folder) == [0, 1, 2, 3, 4]
+
+
+def test_searching_is_bounded() -> None:
+    header = Header("0" * 16, 1, 0, None, None, EVER, "v", 0, KIND, BASIS, "final")
+    member = build(header, b"")
+    fake = member.raw[:12] + b"xx"
+    data = fake * 2000 + member.raw
+    assert find(data, 0, tries=100) is None
+    assert find(data, 0) == (len(fake) * 2000, verify(member.raw))
+
+
+def test_leftovers_are_swept(folder: Path) -> None:
+    (folder / ".2024.csv.gz.1.2.3.tmp").write_bytes(b"x")
+    (folder / "_versions").mkdir()
+    os.link(folder / DATA, folder / "_versions/2024.3.csv.gz")
+    fresh(folder).repair(DAILY)
+    assert no_temps(folder)
+    assert list((folder / "_versions").iterdir()) == []
+
+
+def test_a_stored_suspect_bar_is_written_provisional(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    doubt = Covered(piece(2, 3).span, "suspect", reason="split")
+    store.commit(DAILY, Commit((piece(0, 4),), (doubt,)))
+    written = [(m.header.rows, m.header.state) for _, m in members(lane_folder(tmp_path))]
+    assert written == [(2, "final"), (1, "provisional"), (1, "final")]

@@ -1,0 +1,95 @@
+"""Dated tables that are no bars."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.data.cache.tables import TableStore
+from src.data.clock import ManualClock
+from src.data.errors import QueryError, ResponseFormatError
+from src.data.model.instant import to_ms
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+
+from .frames import bars, older_file, same
+
+KEY = SeriesKey("BTCUSDT", Timeframe.parse("8h"))
+NOW = to_ms(datetime(2025, 6, 2))
+ALL = Span(0, NOW)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TableStore:
+    return TableStore(tmp_path, "funding_rate", clock=ManualClock(NOW))
+
+
+def rates(start: str, count: int) -> pd.DataFrame:
+    return bars(start, count, "8h")[["close"]].rename(columns={"close": "fundingRate"})
+
+
+def test_rows_and_answered_stretches(store: TableStore) -> None:
+    one, other = rates("2024-12-30", 9), rates("2025-01-05", 3)
+    spans = [Span(to_ms(datetime(2024, 12, 30)), to_ms(datetime(2025, 1, 2))),
+             Span(to_ms(datetime(2025, 1, 4)), to_ms(datetime(2025, 1, 6)))]  # fmt: skip
+    assert store.put(KEY, one, spans[0], "binance") == 9
+    assert store.put(KEY, other, spans[1], "binance") == 3
+    same(store.read(KEY, ALL), pd.concat([one, other]))
+    assert store.answered(KEY) == spans
+    assert store.years(KEY) == [2024, 2025]
+    assert store.symbols() == ["BTCUSDT"]
+    half = Span(to_ms(datetime(2025, 1, 1)), to_ms(datetime(2025, 1, 1, 8)))
+    same(store.read(KEY, half), one.loc["2025-01-01 00:00":"2025-01-01 07:00"])
+
+
+def test_an_answer_without_rows_is_remembered(store: TableStore) -> None:
+    span = Span(to_ms(datetime(2025, 1, 1)), to_ms(datetime(2025, 2, 1)))
+    assert store.put(KEY, rates("2025-01-01", 0), span, "binance") == 0
+    assert store.answered_of(KEY, 2025) == [span]
+    assert store.read(KEY, ALL) is None
+
+
+def test_writers_lose_nothing(store: TableStore, tmp_path: Path) -> None:
+    whole = rates("2025-01-01", 24)
+    stores = [store, TableStore(tmp_path, "funding_rate", clock=ManualClock(NOW))]
+
+    def write(part: int) -> None:
+        for place in range(part, 24, 4):
+            stores[part % 2].put(KEY, whole.iloc[[place]], None, "binance")
+
+    threads = [threading.Thread(target=write, args=(part,)) for part in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    same(store.read(KEY, ALL), whole)
+
+
+def test_files_of_older_tools_are_read(store: TableStore, tmp_path: Path) -> None:
+    old, new = rates("2025-01-01", 5), rates("2025-02-01", 2)
+    older_file(tmp_path / "funding_rate/BTCUSDT/8h", old, 2025, data_source="binance")
+    same(store.read(KEY, ALL), old)
+    assert store.answered(KEY) == []
+    store.put(KEY, new, None, "binance")
+    same(store.read(KEY, ALL), pd.concat([old, new]))
+    document = store.document(KEY, 2025)
+    assert document is not None
+    assert document["created_at"] == "2025-01-15T10:30:00"
+
+
+def test_what_has_no_time_is_refused(store: TableStore) -> None:
+    with pytest.raises(ResponseFormatError):
+        store.put(KEY, pd.DataFrame({"x": [1]}), None, "binance")
+    with pytest.raises(ResponseFormatError):
+        store.put(KEY, pd.DataFrame({"x": [1]}, index=pd.DatetimeIndex([pd.NaT])), None, "x")
+
+
+@pytest.mark.parametrize("name", ["ohlcv", "fundamentals", "..", "A", "x/y"])
+def test_a_type_has_a_folder_of_its_own(tmp_path: Path, name: str) -> None:
+    with pytest.raises(QueryError):
+        TableStore(tmp_path, name)

@@ -1,0 +1,222 @@
+"""The seam: what calls are made, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from src.data.disk import atomic, files
+from src.data.disk.files import Disk, Step, errno_of
+from src.data.errors import StorageError
+
+T = TypeVar("T")
+
+
+class Scripted(Disk):
+    """A disk that remembers steps and lets a test replace their calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[Step] = []
+        self.instead: dict[str, Callable[[Callable[[], object]], object]] = {}
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        self.steps.append(step)
+        replacement = self.instead.get(step.name)
+        return call() if replacement is None else replacement(call)  # type: ignore[return-value]
+
+    def names(self) -> list[str]:
+        return [s.name for s in self.steps]
+
+
+@pytest.fixture
+def disk() -> Scripted:
+    return Scripted()
+
+
+def test_a_file_is_written_and_read(disk: Scripted, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    handle = disk.create(path)
+    disk.write(handle, b"hello world", 0)
+    disk.write(handle, b"there", 6)
+    disk.truncate(handle, 8)
+    disk.sync(handle)
+    disk.sync_data(handle)
+    disk.close(handle)
+    assert disk.read(path) == path.read_bytes() == b"hello th"
+    state = disk.stat(path)
+    assert state == (os.stat(path).st_ino, 8, os.stat(path).st_mtime_ns)
+    reading = disk.open_read(path)
+    assert reading is not None
+    assert (disk.read_at(reading, 6, 99), disk.fstat(reading)) == (b"th", state)
+    disk.close(reading)
+    assert disk.names()[:7] == [
+        "create", "write", "write", "truncate", "fsync", "fdatasync", "close",
+    ]  # fmt: skip
+    assert (disk.steps[2].data, disk.steps[2].at, disk.steps[3].at) == (b"there", 6, 8)
+
+
+def test_what_does_not_exist(disk: Scripted, tmp_path: Path) -> None:
+    path = tmp_path / "no" / "a"
+    assert disk.stat(path) is None
+    assert disk.open_read(path) is None
+    assert disk.read_if_exists(path) is None
+    assert disk.list(path) == []
+    disk.remove(path)
+    with pytest.raises(StorageError, match="does not exist"):
+        disk.read(path)
+    with pytest.raises(StorageError):
+        disk.open_write(path)
+
+
+def test_short_writes_and_reads_are_continued(
+    disk: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite, pread = os.pwrite, os.pread
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: pwrite(fd, data[:3], at))
+    monkeypatch.setattr(os, "pread", lambda fd, count, at: pread(fd, min(count, 4), at))
+    handle = disk.create(tmp_path / "a")
+    disk.write(handle, b"0123456789", 0)
+    assert disk.read_at(handle, 1, 9) == b"123456789"
+    disk.close(handle)
+    assert disk.names().count("write") == 4
+
+
+def test_a_write_that_takes_nothing_ends(disk: Scripted, tmp_path: Path) -> None:
+    disk.instead["write"] = lambda _: 0
+    handle = disk.create(tmp_path / "a")
+    with pytest.raises(StorageError, match="nothing was taken"):
+        disk.write(handle, b"x", 0)
+    disk.close(handle)
+
+
+@pytest.mark.parametrize(
+    "code, advice",
+    [(errno.ENOSPC, "free some space"), (errno.EROFS, "read-only"), (errno.EMFILE, "ulimit"),
+     (errno.EBADMSG, "")],
+)  # fmt: skip
+def test_errors_say_what_failed_where_and_what_to_do(
+    disk: Scripted, tmp_path: Path, code: int, advice: str
+) -> None:
+    def fail(_: object) -> object:
+        raise OSError(code, os.strerror(code))
+
+    disk.instead["create"] = fail
+    with pytest.raises(StorageError, match=r"cannot create AAPL/1d/2024\.csv\.gz") as caught:
+        disk.create(tmp_path / "AAPL" / "1d" / "2024.csv.gz")
+    assert os.strerror(code) in str(caught.value)
+    assert advice in str(caught.value)
+    assert errno_of(caught.value) == code
+
+
+def test_creating_never_overwrites(disk: Scripted, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    with pytest.raises(StorageError):
+        disk.create(tmp_path / "a")
+    with pytest.raises(StorageError):
+        disk.link(tmp_path / "a", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"1"
+
+
+def test_files_follow_the_umask_and_the_setting(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        Disk().close(Disk().create(tmp_path / "a"))
+        tight = Disk(file_mode=0o600, folder_mode=0o700)
+        tight.make_folders(tmp_path / "f")
+        tight.close(tight.create(tmp_path / "f" / "b"))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "f" / "b").stat().st_mode & 0o777 == 0o600
+
+
+def test_each_new_folder_is_made_durable_in_its_parent(disk: Scripted, tmp_path: Path) -> None:
+    disk.make_folders(tmp_path / "a" / "b")
+    done = [(s.name, s.path) for s in disk.steps if s.name in ("mkdir", "fsync_dir")]
+    assert done == [
+        ("mkdir", tmp_path / "a"), ("fsync_dir", tmp_path),
+        ("mkdir", tmp_path / "a" / "b"), ("fsync_dir", tmp_path / "a"),
+    ]  # fmt: skip
+    disk.make_folders(tmp_path / "a" / "b")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="file"):
+        disk.make_folders(tmp_path / "file" / "c")
+
+
+def test_a_folder_another_process_made_first_is_fine(disk: Scripted, tmp_path: Path) -> None:
+    def late(call: Callable[[], object]) -> object:
+        (tmp_path / "a").mkdir()
+        return call()
+
+    disk.instead["mkdir"] = late
+    disk.make_folders(tmp_path / "a")
+
+
+def test_macos_syncs_down_to_the_platter(
+    disk: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    asked: list[int] = []
+    monkeypatch.setattr(files.sys, "platform", "darwin")
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", lambda fd, what: asked.append(what))
+    handle = disk.create(tmp_path / "a")
+    disk.sync(handle)
+    disk.sync_data(handle)
+    disk.close(handle)
+    disk.sync_folder(tmp_path)
+    assert asked == [51, 51, 51]
+
+
+class TestAtomic:
+    def test_durable(self, disk: Scripted, tmp_path: Path) -> None:
+        (tmp_path / "a").write_bytes(b"old")
+        atomic.write_atomically(disk, tmp_path / "a", b"new")
+        assert disk.names() == ["create", "write", "fsync", "close", "replace", "fsync_dir"]
+        assert os.listdir(tmp_path) == ["a"]
+        assert (tmp_path / "a").read_bytes() == b"new"
+
+    def test_not_durable(self, disk: Scripted, tmp_path: Path) -> None:
+        atomic.write_atomically(disk, tmp_path / "a", b"new", durable=False)
+        assert disk.names() == ["create", "write", "close", "replace"]
+
+    @pytest.mark.parametrize("step", ["create", "write", "fsync", "replace"])
+    def test_failing_leaves_the_old_and_no_temporary(
+        self, disk: Scripted, tmp_path: Path, step: str
+    ) -> None:
+        def fail(_: object) -> object:
+            raise OSError(errno.EIO, "made to fail")
+
+        (tmp_path / "a").write_bytes(b"old")
+        disk.instead[step] = fail
+        with pytest.raises(StorageError, match="made to fail"):
+            atomic.write_atomically(disk, tmp_path / "a", b"new")
+        assert os.listdir(tmp_path) == ["a"]
+        assert (tmp_path / "a").read_bytes() == b"old"
+
+    def test_names_never_meet(self, disk: Scripted, tmp_path: Path) -> None:
+        made = {atomic.stage(disk, tmp_path / "a", b"x") for _ in range(20)}
+        assert len(made) == 20
+        (tmp_path / "keep.tmp").write_bytes(b"a user's")
+        atomic.sweep(disk, tmp_path)
+        assert os.listdir(tmp_path) == ["keep.tmp"]
+
+    def test_without_hard_links_bytes_are_copied(self, disk: Scripted, tmp_path: Path) -> None:
+        def refuse(_: object) -> object:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        (tmp_path / "a").write_bytes(b"1")
+        atomic.link_or_copy(disk, tmp_path / "a", tmp_path / "b")
+        assert (tmp_path / "b").stat().st_ino == (tmp_path / "a").stat().st_ino
+        disk.instead["link"] = refuse
+        atomic.link_or_copy(disk, tmp_path / "a", tmp_path / "b")
+        assert (tmp_path / "b").read_bytes() == b"1"
+        assert (tmp_path / "b").stat().st_ino != (tmp_path / "a").stat().st_ino

@@ -1,0 +1,135 @@
+"""One holder at a time: threads, processes, forks, and those who wait too long."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from src.data.disk.lock import Locks, holder_of
+from src.data.errors import LockTimeoutError, StorageError
+
+ROOT = Path(__file__).parents[2]
+HOLD = """
+import sys
+from pathlib import Path
+from src.data.disk.lock import Locks
+with Locks().hold(Path(sys.argv[1]), 5):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def holder(path: Path) -> subprocess.Popen[str]:
+    """Start a process that holds the lock until its input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_another_process_is_named(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    process = holder(path)
+    try:
+        with (
+            pytest.raises(LockTimeoutError, match=f"process {process.pid} for more than 0.05 s"),
+            Locks().hold(path, 0.05),
+        ):
+            pass
+    finally:
+        process.communicate("")
+    with Locks().hold(path, 1):
+        assert holder_of(path) == os.getpid()
+    assert path.exists()
+
+
+def test_a_killed_holder_lets_go(tmp_path: Path) -> None:
+    process = holder(tmp_path / ".lock")
+    process.kill()
+    process.wait()
+    with Locks().hold(tmp_path / ".lock", 1):
+        pass
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_threads_exclude_each_other(tmp_path: Path, shared: bool) -> None:
+    one = Locks()
+    inside, seen = 0, []
+
+    def work() -> None:
+        nonlocal inside
+        locks = one if shared else Locks()
+        for _ in range(20):
+            with locks.hold(tmp_path / ".lock", 10):
+                inside += 1
+                seen.append(inside)
+                inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [1] * 80
+
+
+def test_a_thread_that_waits_too_long(tmp_path: Path) -> None:
+    locks = Locks()
+    with (
+        locks.hold(tmp_path / ".lock", 1),
+        pytest.raises(LockTimeoutError, match=str(os.getpid())),
+        locks.hold(tmp_path / ".lock", 0.01),
+    ):
+        pass
+    with locks.hold(tmp_path / ".lock", 0.01):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_inherits_no_lock_and_releases_none(tmp_path: Path) -> None:
+    locks, path = Locks(), tmp_path / ".lock"
+    read, write = os.pipe()
+    with locks.hold(path, 1):
+        child = os.fork()
+        if child == 0:
+            try:
+                with locks.hold(path, 0.02):
+                    os.write(write, b"granted")
+            except LockTimeoutError:
+                os.write(write, b"refused")
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert os.read(read, 20) == b"refused"
+        with pytest.raises(LockTimeoutError), Locks().hold(path, 0.01):
+            pass
+    child = os.fork()
+    if child == 0:
+        with locks.hold(path, 1):
+            os.write(write, b"granted")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 20) == b"granted"
+    os.close(read)
+    os.close(write)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="lock"), Locks().hold(tmp_path / "file" / ".lock", 1):
+        pass
+
+
+def test_a_note_that_tells_nothing(tmp_path: Path) -> None:
+    assert holder_of(tmp_path / "none") is None
+    (tmp_path / "odd").write_bytes(b"\xff\xfe")
+    assert holder_of(tmp_path / "odd") is None
