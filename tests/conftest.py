@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +17,27 @@ if TYPE_CHECKING:
     from tests.vendor_server import VendorServer
 
 WEDNESDAY = parse_iso("2024-06-12T15:00:30")
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def _states(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("states")
+
+
+@pytest.fixture(autouse=True)
+def state_dir(_states: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a state folder of this test's own, not made yet; the user's is never touched.
+
+    Limits, bans and open circuits outlive a test's objects: that is what they are for.
+    """
+    folder = _states / f"{next(_numbers)}"
+    monkeypatch.setenv("ONETAPE_STATE_DIR", str(folder))
+    if wiring := sys.modules.get("src.data.wiring"):  # else there is nothing of older tests in it
+        monkeypatch.setattr(wiring, "_default", wiring._Default())
+    return folder
 
 
 @pytest.fixture

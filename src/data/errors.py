@@ -217,7 +217,9 @@ class KindMismatchError(ProviderError):
 
 
 class CircuitOpenError(ProviderError):
-    """The vendor failed lately and was not asked."""
+    """The vendor failed lately and is not asked before ``until_ms`` (UTC milliseconds)."""
+
+    until_ms: int | None = None
 
 
 # --- the answer ----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 
 from .config.rules_file import RELATIVE, load_rules, rules_of
 from .config.settings import load_settings
-from .downloader.configured import apply_settling, constructor_arguments
+from .downloader.configured import make_downloader
 from .downloader.data_downloader_factory import DataDownloaderFactory
 from .errors import BadSymbolError, NoProviderError, QueryError
 from .model.instrument import Instrument
@@ -241,12 +241,7 @@ class ProviderSelector:
     def _made(self, code: str) -> Any | None:
         """Return a new downloader as the rules want it, or None."""
         said = self._rules.provider(code)
-        arguments = constructor_arguments(said)
-        if self._make_sender is not None and code in DataDownloaderFactory.list_providers():
-            arguments["sender"] = self._make_sender(code)
-        made = DataDownloaderFactory.create_downloader(code, **arguments)
-        apply_settling(made, said)
-        return made
+        return make_downloader(DataDownloaderFactory, code, said, self._make_sender)
 
     def _get_provider_capabilities(self) -> dict[str, dict[str, Any]]:
         """Return for each vendor of the rules whether it can be asked, and what it serves."""

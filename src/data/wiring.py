@@ -17,8 +17,11 @@ from .model.rules import Failover
 from .model.settings import Settings
 from .net.forks import renew_after_fork
 from .net.http import HttpTransport
-from .net.limiter import Limiters, VendorLimiter
+from .net.leases import Leases
+from .net.limiter import Limiter, Limiters, VendorLimiter
 from .net.sender import Hook, Sender
+from .net.shared_limiter import SharedLimiter
+from .net.state import State
 from .policy.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -40,12 +43,14 @@ class Network:
         retry: how often and how long a vendor is asked again.
         modes: vendor to ``http``, ``sdk`` or ``auto``: what carries its requests.
         on_attempt: told of every HTTP attempt.
+        state_dir: where limits, circuits and leases lie that hold for all processes; made by the
+            first request. Without it this process keeps limits by itself, and no circuits.
     """
 
     def __init__(
         self, clock: Clock, said: Sequence[Mapping[str, Mapping[str, float]]] = (),
         retry: RetryPolicy | None = None, modes: Mapping[str, str] | None = None,
-        on_attempt: Hook | None = None,
+        on_attempt: Hook | None = None, *, state_dir: Path | None = None,
     ) -> None:  # fmt: skip
         self._clock = clock
         self._retry = retry
@@ -53,7 +58,8 @@ class Network:
         self._on_attempt = on_attempt
         self._transport = HttpTransport()
         self._said = tuple(said)
-        self.limiters = Limiters(clock)
+        self._state = State(state_dir, clock) if state_dir else None
+        self.limiters = Limiters(clock, make=self._new_limiter)
 
     def sender(self, vendor: str) -> Sender:
         """Return a sender at the pace of ``vendor``; all senders share the connections.
@@ -72,7 +78,12 @@ class Network:
         limiter = self.limiter(vendor)
         return Sender(transport, limiter, self._clock, self._retry, self._on_attempt)
 
-    def limiter(self, vendor: str) -> VendorLimiter:
+    @property
+    def leases(self) -> Leases | None:
+        """Leases that hold for all processes, or None where there is no folder for them."""
+        return Leases(self._state) if self._state else None
+
+    def limiter(self, vendor: str) -> Limiter:
         """Return the limiter that all senders to ``vendor`` share."""
         from .downloader.registry import canonical_name, downloader_class
 
@@ -80,6 +91,14 @@ class Network:
         declared = downloader_class(known).limits if known else None
         said = [layer[vendor] for layer in self._said if vendor in layer]
         return self.limiters.of(vendor, limits_of(declared, *said))
+
+    def _new_limiter(self, vendor: str, limits: Limits) -> Limiter:
+        from .downloader.registry import canonical_name, downloader_class
+
+        is_asked = not canonical_name(vendor) or downloader_class(vendor).default_base_url
+        if self._state is None or not is_asked:  # files on this machine know no limits
+            return VendorLimiter(vendor, limits, self._clock)
+        return SharedLimiter(vendor, limits, self._state)
 
 
 @dataclass(frozen=True)
@@ -96,7 +115,7 @@ class Services:
     batch: BatchService
 
     @property
-    def rate_limiters(self) -> dict[str, VendorLimiter]:
+    def rate_limiters(self) -> dict[str, Limiter]:
         """Vendor name to its limiter, for all vendors of the rules."""
         return {name: self.network.limiter(name) for name in self.selector.provider_names()}
 
@@ -119,7 +138,7 @@ def build(
     from .routing.asking import Asking
     from .routing.batch import BatchService
     from .routing.service import BarsService
-    from .routing.storing import Expiry
+    from .routing.terms import Expiry
 
     settings = load_settings(cache_dir, config_path)
     ticking = clock or SystemClock()
@@ -127,8 +146,9 @@ def build(
     said = {name: vendor.rate_limits for name, vendor in rules.providers.items()}
     modes = {name: vendor.transport for name, vendor in rules.providers.items()}
     network = Network(
-        ticking, (said, settings.rate_limits), retry or retry_of(rules.failover), modes
-    )
+        ticking, (said, settings.rate_limits), retry or retry_of(rules.failover), modes,
+        state_dir=settings.state_dir,
+    )  # fmt: skip
     selector = ProviderSelector(settings=settings, make_sender=network.sender)
     cache = UnifiedCache(
         settings.cache_dir, settings.max_size_gb, clock=ticking, instrument_of=selector.instrument
@@ -181,7 +201,10 @@ class _Default:
     def network(self) -> Network:
         with self._lock:
             if self._network is None:
-                self._network = Network(SystemClock(), (load_settings().rate_limits,))
+                found = load_settings()
+                self._network = Network(
+                    SystemClock(), (found.rate_limits,), state_dir=found.state_dir
+                )
             return self._network
 
     def after_fork(self) -> None:

@@ -90,12 +90,10 @@ class _File:
     since: list[Deed] = field(default_factory=list)
 
     def outcomes(self) -> list[bytes]:
-        """Return what may be found in it, the newest first."""
-        new = self.after(lambda data: data)
-        whole = [self.safe, new]
-        for change in (_half, _zeros, _garbage):
-            whole.append(self.after(change))
-        return list(dict.fromkeys([new, *whole]))
+        """Return what may be found in it, the newest first and the oldest last."""
+        changes = (_same, _half, _zeros, _garbage)
+        found = [*map(self.after, changes), self.safe]
+        return list(dict.fromkeys(reversed(found)))[::-1]
 
     def after(self, change: Callable[[bytes], bytes]) -> bytes:
         content = self.safe
@@ -107,6 +105,10 @@ class _File:
             start = content[: deed.at].ljust(deed.at, b"\0")
             content = start + data + content[deed.at + len(data) :]
         return content
+
+
+def _same(data: bytes) -> bytes:
+    return data
 
 
 def _half(data: bytes) -> bytes:
@@ -219,7 +221,7 @@ class Platter:
 
     def _fsync(self, deed: Deed) -> None:
         file = self._file(deed.path)
-        file.safe, file.since = file.after(lambda data: data), []
+        file.safe, file.since = file.after(_same), []
 
     _fdatasync = _fsync
 
@@ -308,25 +310,37 @@ def _picked(choices: list[list[object]], most: int) -> Iterator[tuple[object, ..
 
 @dataclass
 class State:
-    """One thing that may be found, and what may be expected of it."""
+    """One thing that may be found.
+
+    Attributes:
+        tree: it.
+        step: the call behind which the power failed, the first such.
+        promises: what had been told and begun at each instant that may leave it.
+    """
 
     tree: Tree
-    told: int
-    begun: int
     step: int
+    promises: set[tuple[int, int]] = field(default_factory=set)
 
 
-def states(before: Platter, tape: Sequence[Deed | Promise], most: int) -> list[State]:
+def states(
+    before: Platter, tape: Sequence[Deed | Promise], most: int, start: int = 0
+) -> list[State]:
     """Return every state that a crash during ``tape`` may leave, each once.
 
     A state that may come about at several instants must satisfy what is expected at all of them.
+
+    Args:
+        before: the disk when the tape begins.
+        tape: what was done and told.
+        most: states of one instant.
+        start: the first step that the power may fail behind.
     """
     found: dict[Tree, State] = {}
     told = begun = 0
     for step in range(len(tape) + 1):
-        for tree in before.outcomes(most):
-            known = found.setdefault(tree, State(tree, told, begun, step))
-            known.told, known.begun = max(known.told, told), min(known.begun, begun)
+        for tree in before.outcomes(most) if step >= start else ():
+            found.setdefault(tree, State(tree, step)).promises.add((told, begun))
         if step == len(tape):
             break
         event = tape[step]

@@ -135,6 +135,19 @@ class TestPending:
         assert numbers(rows) == [0, 1, 2, 3, 4]
         assert len(quarantined(folder)) == 1
 
+    def test_a_smaller_file_that_did_not_take_the_name(self, folder: Path) -> None:
+        whole = Commit((piece(0, 6, [2]),))
+        for n in range(1, 99):
+            with pytest.raises(Killed):
+                store_in(folder.parents[2], DyingDisk(n)).commit(DAILY, whole)
+            plain = json.loads((folder / META).read_bytes())["onetape"]
+            if "pending" in plain:
+                break
+        assert plain["pending"]["size"] < plain["size"] == (folder / DATA).stat().st_size
+        disk = CountingDisk()
+        assert numbers(fresh(folder, disk).read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4, 5]
+        assert disk.names() == []
+
     def test_what_is_committed_stands_beside(self, folder: Path) -> None:
         before = json.loads((folder / META).read_bytes())["onetape"]
         self.pending(folder, replaced=False)

@@ -10,6 +10,7 @@ import struct
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -121,7 +122,7 @@ def test_a_year_file_is_one_plain_csv_for_everybody(tmp_path: Path) -> None:
 
 
 class TestDocuments:
-    PLAIN = {"b": [1, 2.5, "é"], "a": {"x": None, "y": True}}
+    PLAIN: ClassVar[dict[str, object]] = {"b": [1, 2.5, "é"], "a": {"x": None, "y": True}}
 
     def test_they_come_back(self) -> None:
         data = metadata.dump(self.PLAIN)

@@ -145,13 +145,26 @@ class TestPieces:
         view = store.commit(DAILY, Commit((piece(0, 2, []),)))
         assert (view.rows, view.first, view.last) == (0, None, None)
         assert len(store.read(DAILY, EVER)[0]) == 0
+        assert members_of(store.root) == 1  # a header line and no bars
         store.commit(DAILY, Commit((piece(1, 3),)))
-        assert numbers(store.read(DAILY, EVER)[0]) == [1, 2]
+        store.commit(DAILY, Commit((piece(0, 1),)))
+        assert numbers(store.read(DAILY, EVER)[0]) == [0, 1, 2]
+        assert members_of(store.root) == 1
 
     def test_holes_stay_missing(self, store: BarStore) -> None:
         holes = (days(1, 2), days(4, 6))
         store.commit(DAILY, Commit((piece(0, 8, [0, 2, 3, 6, 7], holes=holes),)))
         assert states(store) == [(0, 1, "final"), (2, 4, "final"), (6, 8, "final")]
+
+    def test_a_hole_in_a_newer_answer_is_missing_too(self, store: BarStore) -> None:
+        store.commit(DAILY, Commit((piece(0, 8, [0, 1, 2, 3, 5, 6, 7]),)))
+        assert states(store) == [(0, 8, "final")]
+        store.commit(DAILY, Commit((piece(3, 6, [3, 5], holes=(days(4, 5),)),)))
+        assert states(store) == [(0, 4, "final"), (5, 8, "final")]
+        store.commit(DAILY, Commit((piece(6, 9, [], holes=(days(6, 7),)),)))
+        assert states(store) == [(0, 4, "final"), (5, 6, "final"), (7, 9, "final")]
+        (lane_folder(store.root) / "2024.metadata.json").unlink()
+        assert states(store_in(store.root)) == [(0, 4, "final"), (5, 6, "final")]
 
     def test_more_holes_than_a_member_can_list(self, store: BarStore, tmp_path: Path) -> None:
         holes = tuple(days(n, n + 1) for n in range(1, 301, 2))

@@ -145,8 +145,10 @@ def test_a_failed_append_is_followed_by_a_rewrite(tmp_path: Path) -> None:
         return perform(step, call)
 
     disk.perform = failing  # type: ignore[assignment]
+    before = (lane_folder(tmp_path) / "2024.csv.gz").read_bytes()
     with pytest.raises(StorageError, match=r"AAPL/1d/2024\.csv\.gz"):
         store.commit(DAILY, Commit((piece(6, 7),)))
+    assert (lane_folder(tmp_path) / "2024.csv.gz").read_bytes() == before
     disk.perform = perform  # type: ignore[assignment]
     assert states(store) == [(0, 6, "final")]
     store.commit(DAILY, Commit((piece(6, 7),)))

@@ -123,6 +123,30 @@ def test_a_forked_child_inherits_no_lock_and_releases_none(tmp_path: Path) -> No
     os.close(write)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_forked_while_a_thread_held_it_may_have_it_later(tmp_path: Path) -> None:
+    locks, path = Locks(), tmp_path / ".lock"
+    go_read, go_write = os.pipe()
+    read, write = os.pipe()
+    with locks.hold(path, 1):
+        child = os.fork()
+        if child == 0:
+            os.read(go_read, 1)
+            try:
+                with locks.hold(path, 0.3):
+                    os.write(write, b"granted")
+            except LockTimeoutError:
+                os.write(write, b"refused")
+            finally:
+                os._exit(0)
+    os.write(go_write, b"!")
+    os.waitpid(child, 0)
+    assert os.read(read, 20) == b"granted"
+    for fd in (go_read, go_write, read, write):
+        os.close(fd)
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="lock"), Locks().hold(tmp_path / "file" / ".lock", 1):

@@ -92,7 +92,7 @@ def test_full_pages_are_followed_without_asking_twice_for_a_bar() -> None:
     full = [row(i * MINUTE_MS) for i in range(1000)]
     vendor, transport = binance(answer(full), answer([row(1000 * MINUTE_MS)]))
     got = vendor.fetch(query("1m", 0, 2000 * MINUTE_MS))
-    assert transport.asked[1].params["startTime"] == 999 * MINUTE_MS + 1
+    assert transport.asked[1].params["startTime"] == 1000 * MINUTE_MS
     assert got.table.stamps.tolist() == [i * MINUTE_MS for i in range(1001)]
 
 
@@ -214,7 +214,7 @@ def test_two_recorded_pages_join_without_overlap() -> None:
     )
     got = vendor.fetch(query("1h", 1588280400000, 1593572400000))
     stamps = got.table.stamps[700:]
-    assert transport.asked[1].params["startTime"] == pages[0][-1][0] + 1
+    assert transport.asked[1].params["startTime"] == pages[0][-1][0] + HOUR_MS
     assert set((stamps[1:] - stamps[:-1]).tolist()) == {HOUR_MS}
 
 

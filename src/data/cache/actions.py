@@ -149,7 +149,8 @@ class ActionStore:
         """
         path = self._layout.symbol(symbol) / "actions.json"
         try:
-            return self._memory.load(path, load_book) or ActionBook()
+            book = self._memory.load(path, lambda data: load_book(data, symbol))
+            return book or ActionBook()
         except metadata.DamagedError as exc:
             raise CorruptEntryError(
                 f"the splits and dividends of {symbol} are damaged: {exc}",
@@ -179,10 +180,16 @@ class ActionStore:
                 self._set_aside(symbol)
                 old = ActionBook()
             book = old.with_answer(actions, asked)
+            path = folder / "actions.json"
+            if self._disk.stat(path) is None:
+                # Whoever made the folders may have been killed before they were durable.
+                self._disk.sync_folder(folder.parent)
+                self._disk.sync_folder(folder.parent.parent)
             if book != old:
-                path = folder / "actions.json"
                 write_atomically(self._disk, path, dump_book(symbol, book))
                 self._memory.forget(path)
+            else:
+                self._disk.sync_folder(folder)  # likewise for the name of what was found here
         return book
 
     def _set_aside(self, symbol: str) -> None:
@@ -212,16 +219,18 @@ def dump_book(symbol: str, book: ActionBook) -> bytes:
     )
 
 
-def load_book(data: bytes) -> ActionBook:
-    """Read the bytes of a document.
+def load_book(data: bytes, symbol: str) -> ActionBook:
+    """Read the bytes of the document of ``symbol``.
 
     Raises:
-        DamagedError: it is not whole.
+        DamagedError: it is not whole, or of another symbol.
         FormatVersionError: a newer version of this library wrote it.
     """
     plain = metadata.load(data)
     if plain.get("format") != metadata.FORMAT or plain.get("need"):
         raise FormatVersionError(f"actions.json has the unknown format {plain.get('format')!r}")
+    if plain.get("symbol") != symbol:
+        raise metadata.DamagedError(f"they are those of {plain.get('symbol')!r}")
     try:
         return ActionBook(
             actions=tuple(Action.from_json(a) for a in plain["actions"]),

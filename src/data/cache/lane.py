@@ -15,6 +15,7 @@ from ..errors import FormatVersionError, StorageError
 from ..model.instant import DAY_MS, iso
 from ..model.series import SeriesKey
 from .layout import LanePaths, year_of_name
+from .members import file_id
 from .memory import Memory
 from .series_meta import SeriesMeta, dump_series, load_series
 from .year_meta import YearMeta, dump_meta, load_meta
@@ -67,7 +68,9 @@ class Lane:
             FormatVersionError: it is of a newer version.
         """
         try:
-            return self.memory.load(self.paths.metadata(year), load_meta)
+            return self.memory.load(
+                self.paths.metadata(year), lambda data: load_meta(data, file_id(self.key, year))
+            )
         except FormatVersionError as exc:
             raise self.newer(year, exc) from exc
 
@@ -87,11 +90,11 @@ class Lane:
 
     def series(self) -> SeriesMeta | None:
         """Return ``series.json``, or None where there is none; raises as :meth:`meta`."""
-        return self.memory.load(self.paths.series, load_series)
+        return self.memory.load(self.paths.series, lambda data: load_series(data, self.key))
 
     def write_series(self, series: SeriesMeta) -> None:
         """Replace ``series.json``, without waiting for the platter."""
-        write_atomically(self.disk, self.paths.series, dump_series(series), durable=False)
+        write_atomically(self.disk, self.paths.series, dump_series(series, self.key), durable=False)
         self.memory.forget(self.paths.series)
 
     # --- the log of commits ----------------------------------------------------------------

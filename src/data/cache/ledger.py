@@ -168,6 +168,30 @@ def _renewed(coverage: Coverage, mark: Covered) -> list[Covered]:
     return fresh
 
 
+def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
+    """Return coverage rebuilt from members with what only lost metadata knew.
+
+    That is nothings, and what is not to be trusted.
+    """
+    if old is None:
+        return rebuilt
+    known = [item.span for item in rebuilt]
+    empties = [
+        replace(item, span=span)
+        for item in old
+        if item.state == "empty"
+        for span in gaps(item.span, known)
+    ]
+    doubts = [
+        part
+        for item in old
+        if item.state == "suspect"
+        for span in known
+        if (part := item.clip(span)) is not None
+    ]
+    return after_marks(rebuilt.overlaid(empties), doubts, lambda _: True)
+
+
 def takes_trust(before: Coverage, after: Coverage) -> bool:
     """Tell whether something believed before is no longer believed, or must stay disbelieved.
 

@@ -19,12 +19,11 @@ from dataclasses import replace
 
 from ..disk.atomic import write_atomically
 from ..errors import FormatVersionError
-from ..model.coverage import Coverage, Covered
-from ..model.span import gaps
+from ..model.coverage import Coverage
 from .codec import BASE_COLUMNS
 from .compose import Target, columns_for, compose, state_of
 from .lane import Lane
-from .ledger import after_marks, after_members
+from .ledger import after_members, carried
 from .members import PEEK_BYTES, Member, file_id, is_ours, peek_digest
 from .metadata import DamagedError
 from .quarantine import keep_bytes, keep_file
@@ -163,8 +162,15 @@ def _repaired(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearM
 
 
 def _recorded(lane: Lane, meta: YearMeta, seen: Scan) -> tuple[YearState, int] | None:
-    """Return the recorded state with which the data begin, and the number of its members."""
-    for state in filter(None, (meta.pending, meta.state)):
+    """Return the recorded state with which the data begin, and the number of its members.
+
+    While a rewrite is pending the data must equal one of the two states to the last byte: the new
+    file may begin like the old one, or the other way round.
+    """
+    states = [meta.state] if meta.pending is None else [
+        state for state in (meta.pending, meta.state) if state.size == len(seen.content)
+    ]  # fmt: skip
+    for state in states:
         count = next(
             (n for n, (at, m) in enumerate(seen.chain, 1) if at + len(m.raw) == state.size), None
         )
@@ -185,8 +191,10 @@ def _rolled(
     state, count = recorded
     fresh = seen.members[count:]
     if fresh:
-        seq = max(member.header.seq for member in fresh)
-        target = Target(lane.key, year, state.columns, max(state.generation, seq))
+        # A generation of its own: marks of the lost commits are lost, and what was derived from
+        # them must not be taken for true.
+        generation = _next_generation(lane, year, meta, fresh)
+        target = Target(lane.key, year, state.columns, generation)
         coverage = after_members(state.coverage, (m.header for m in fresh))
         state = replace(state_of(fresh, state.size, state, target), coverage=coverage)
     if seen.tail:
@@ -194,7 +202,17 @@ def _rolled(
         _cut(lane, year, seen.end)
     if state == meta.state and meta.pending is None:
         return meta
+    logged = lane.logged_generation(year)
+    if state.generation > logged:
+        _log(lane, year, state, sum(m.header.rows for m in fresh if m.header.seq > logged))
     return _saved(lane, year, meta.settled(state))
+
+
+def _log(lane: Lane, year: int, state: YearState, more: int) -> None:
+    """Log what recovery found: bars of commits that the log lacks, or bars lost (negative)."""
+    entry = {"generation": state.generation, "vendor": "", "span": None, "recovered": True}
+    entry |= {"added": max(0, more), "changed": 0, "removed": max(0, -more), "size": state.size}
+    lane.append_log(year, entry)
 
 
 def _cut(lane: Lane, year: int, size: int) -> None:
@@ -212,7 +230,9 @@ def _rebuilt(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMe
     generation = _next_generation(lane, year, meta, members)
     target = Target(lane.key, year, members[0].columns or BASE_COLUMNS, generation)
     state = state_of(members, 0, YearState(), target)
-    coverage = _carried(meta, after_members(Coverage(), (m.header for m in members)))
+    coverage = carried(
+        meta and meta.state.coverage, after_members(Coverage(), (m.header for m in members))
+    )
     # How many were appended is not known; counting all of them brings compaction forward.
     state = replace(state, coverage=coverage, open=len(members))
     return _saved(lane, year, _facts(lane, meta, members).settled(state))
@@ -229,32 +249,14 @@ def _replaced(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearM
     headers = [member.header for member in members if member.header.rows]
     state = replace(
         state_of(members, 0, YearState(), target),
-        coverage=_carried(meta, after_members(Coverage(), headers)),
+        coverage=carried(meta and meta.state.coverage, after_members(Coverage(), headers)),
     )
     log.warning("%s %s: damaged; %s bars could be kept", lane.key, year, state.rows)
     facts = _facts(lane, meta, members)
-    return rewrite(lane, year, meta=facts, members=members, state=state, keep_version=False)
-
-
-def _carried(meta: YearMeta | None, coverage: Coverage) -> Coverage:
-    """Add what only the old document knew: nothings, and what is not to be trusted."""
-    if meta is None:
-        return coverage
-    empties = [
-        replace(item, span=span)
-        for item in meta.state.coverage
-        if item.state == "empty"
-        for span in gaps(item.span, [c.span for c in coverage])
-    ]
-    doubts = [item for item in meta.state.coverage if item.state == "suspect"]
-    return after_marks(coverage.overlaid(empties), _inside(doubts, coverage), lambda _: True)
-
-
-def _inside(marks: Iterable[Covered], coverage: Coverage) -> list[Covered]:
-    """Return the parts of ``marks`` that the coverage knows about."""
-    return [
-        part for mark in marks for item in coverage if (part := mark.clip(item.span)) is not None
-    ]
+    done = rewrite(lane, year, meta=facts, members=members, state=state, keep_version=False)
+    if meta is not None:
+        _log(lane, year, state, state.rows - meta.state.rows)
+    return done
 
 
 def _next_generation(

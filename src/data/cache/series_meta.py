@@ -9,9 +9,13 @@ from typing import Any
 from ..errors import FormatVersionError
 from ..model.coverage import Coverage, Covered
 from ..model.kind import Kind
+from ..model.series import SeriesKey
 from . import metadata
 
-_OURS = ("format", "generation", "years_generation", "kind", "next_due", "empties")
+_OURS = (
+    "format", "symbol", "timeframe", "lane", "generation", "years_generation", "kind", "next_due",
+    "empties",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,10 @@ class SeriesMeta:
         return self.kind is None and self.next_due is None and not (self.empties or self.extra)
 
 
-def dump_series(series: SeriesMeta) -> bytes:
-    """Return the bytes of the document."""
-    plain: dict[str, Any] = dict(series.extra) | {
+def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
+    """Return the bytes of the document of the series ``key``."""
+    plain: dict[str, Any] = dict(series.extra) | _about(key)
+    plain |= {
         "format": metadata.FORMAT,
         "generation": series.generation,
         "years_generation": series.years_generation,
@@ -55,16 +60,22 @@ def dump_series(series: SeriesMeta) -> bytes:
     return metadata.dump(plain)
 
 
-def load_series(data: bytes) -> SeriesMeta:
-    """Read the bytes of the document.
+def _about(key: SeriesKey) -> dict[str, Any]:
+    return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
+
+
+def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
+    """Read the bytes of the document of the series ``key``.
 
     Raises:
-        DamagedError: it is not whole.
+        DamagedError: it is not whole, or of another series.
         FormatVersionError: a newer version of this library wrote it.
     """
     plain = metadata.load(data)
     if plain.get("format") != metadata.FORMAT or plain.get("need"):
         raise FormatVersionError(f"series.json has the unknown format {plain.get('format')!r}")
+    if _about(key) | plain != plain | _about(key):
+        raise metadata.DamagedError("it is about another series")
     try:
         return SeriesMeta(
             generation=int(plain["generation"]),

@@ -25,6 +25,7 @@ from .adopt import OldYears
 from .clearing import clear_lane, clear_symbol, clear_years
 from .commit import Commit, Piece, SeriesView, Suspect
 from .commit_run import CommitRun
+from .history import log_of, read_version
 from .lane import Lane
 from .layout import Layout, decode_lane, decode_symbol, year_of_name
 from .ledger import year_span
@@ -161,6 +162,25 @@ class BarStore:
                 for year in lane.years():
                     recover(lane, year)
         return self._viewer.view(lane)
+
+    # --- the past --------------------------------------------------------------------------
+
+    def log(self, key: SeriesKey) -> list[dict[str, Any]]:
+        """Return the commits to a series, oldest first: generation, time, vendor, span, counts.
+
+        The log is not made durable and may lack the commits before a power loss.
+        """
+        return log_of(self._lane(key))
+
+    def read_version(
+        self, key: SeriesKey, span: Span, generation: int
+    ) -> tuple[BarTable, Coverage]:
+        """Return bars and coverage as they were right after commit ``generation``.
+
+        Raises:
+            QueryError: that generation never was, or its bars are not kept any more.
+        """
+        return read_version(self._lane(key), span, generation)
 
     # --- actions ---------------------------------------------------------------------------
 

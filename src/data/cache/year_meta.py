@@ -17,6 +17,7 @@ from ..model.kind import ADJUSTMENTS
 from ..model.series import SeriesKey
 from . import metadata
 from .codec import BASE_COLUMNS
+from .members import file_id
 
 _NO_QUALITY: Mapping[str, Any] = {
     "score": 1.0, "validation_errors": [], "gaps": 0, "duplicates": 0,
@@ -108,7 +109,7 @@ class YearMeta:
 
 
 _OURS = (
-    "format", "generation", "size", "rows", "first", "last", "head", "head_at", "members", "open",
+    "format", "id", "generation", "size", "rows", "first", "last", "head", "head_at", "members", "open",
     "columns", "coverage", "quality", "pending", "created_at", "updated_at",
 )  # fmt: skip
 
@@ -124,8 +125,9 @@ def dump_meta(
         vendor_facts: ``reliability`` and ``rate_limit`` of the vendor, for the outer keys.
     """
     state = meta.state
-    ours: dict[str, Any] = dict(meta.extra) | {"format": metadata.FORMAT} | state.to_json()
+    ours: dict[str, Any] = dict(meta.extra) | state.to_json()
     ours |= {
+        "format": metadata.FORMAT, "id": file_id(key, year),
         "quality": dict(meta.quality), "created_at": meta.created_ms, "updated_at": meta.updated_ms,
     }  # fmt: skip
     if meta.pending is not None:
@@ -161,11 +163,15 @@ def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) 
     }
 
 
-def load_meta(data: bytes) -> YearMeta:
+def load_meta(data: bytes, identity: str) -> YearMeta:
     """Read the bytes of a document.
 
+    Args:
+        data: the bytes.
+        identity: the id of the year file it must be about.
+
     Raises:
-        DamagedError: it is not whole, or not ours.
+        DamagedError: it is not whole, not ours, or about another file.
         FormatVersionError: a newer version of this library wrote it.
     """
     document = metadata.load(data)
@@ -174,6 +180,9 @@ def load_meta(data: bytes) -> YearMeta:
         raise metadata.DamagedError("it is not ours")
     if ours.get("format") != metadata.FORMAT or ours.get("need"):
         raise FormatVersionError(f"metadata have the unknown format {ours.get('format')!r}")
+    if ours.get("id", identity) != identity:
+        # A year of nothing but empties has no bars that would tell.
+        raise metadata.DamagedError("it is about another year or series")
     try:
         return YearMeta(
             state=YearState.from_json(ours),

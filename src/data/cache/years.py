@@ -115,7 +115,8 @@ def _matching(lane: Lane, year: int, meta: YearMeta, handle: Handle) -> YearFile
     for state in filter(None, (meta.pending, meta.state)):
         if not state.size or state.head is None:
             continue
-        if size < state.size:
+        # Nothing is appended while a rewrite is pending, and the one file may begin like the other.
+        if size < state.size or (meta.pending and size != state.size):
             problem = f"it has {size} bytes, recorded are {state.size}"
             continue
         start = lane.disk.read_at(handle, state.head_at, PEEK_BYTES)

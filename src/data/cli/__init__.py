@@ -63,10 +63,11 @@ def guarded(args: argparse.Namespace) -> int:
         complain("interrupted; what was committed is kept")
         return FAILED
     except BrokenPipeError:
-        _close_stdout()
+        _drop_output()
         return OK
     except OSError as error:
         complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        _drop_output()
         return FAILED
 
 
@@ -76,12 +77,15 @@ def _run(command: Callable[[argparse.Namespace], int], args: argparse.Namespace)
         return int(command(args))
 
 
-def _close_stdout() -> None:
-    """Drop what nobody reads any more, so that the exit does not complain about it."""
+def _drop_output() -> None:
+    """Drop what nobody takes any more, so that the exit does not complain about it."""
     try:
-        sys.stdout.close()
-    except BrokenPipeError:
-        pass  # closed all the same
+        sys.stdout.flush()
+    except OSError:
+        try:
+            sys.stdout.close()
+        except OSError:
+            pass  # closed all the same
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

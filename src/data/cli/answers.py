@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _WIDEST_CHART = 100
+_FEWEST_CHARTED = 8
 _GAPS_SHOWN = 5
 Told = Mapping[str, Any]
 
@@ -36,18 +37,22 @@ def headline(told: Told, seconds: float) -> Text:
 
 
 def show_bars(screen: Console, frame: pd.DataFrame, most: int) -> None:
-    """Print a chart of the closes, and the first and last bars."""
-    if not len(frame):
-        return
+    """Print a chart of the closes, where there are enough for one, and the first and last bars."""
+    if len(frame) >= _FEWEST_CHARTED:
+        _show_chart(screen, frame)
+        screen.print()
+    screen.print(bars_table(frame, most))
+
+
+def _show_chart(screen: Console, frame: pd.DataFrame) -> None:
     lines = chart(list(frame["close"]), width=min(screen.width, _WIDEST_CHART))
     for line in lines:
         screen.print(styled(line, "cyan"))
-    beside = len(lines[0].partition("┤")[0])
-    first, last = (str(frame.index[i].date()) for i in (0, -1))
-    room = max(len(lines[0]) - beside - 1 - len(first), len(last) + 2)
-    screen.print(styled(f"{'':{beside}} {first}{last:>{room}}", "dim"))
-    screen.print()
-    screen.print(bars_table(frame, most))
+    if lines:
+        beside, _, cells = lines[0].partition("┤")
+        first, last = (str(frame.index[i].date()) for i in (0, -1))
+        room = max(len(cells) - len(first), len(last) + 2)
+        screen.print(styled(f"{'':{len(beside)}} {first}{last:>{room}}", "dim"))
 
 
 def bars_table(frame: pd.DataFrame, most: int) -> Grid:

@@ -73,7 +73,7 @@ def _list(args: argparse.Namespace) -> int:
         print_json(entries)
         return OK
     if not entries:
-        console().print(f"no bars in {manager.cache.cache_dir}")
+        console().print(f"no bars in {manager.cache.cache_dir}", soft_wrap=True)
         return OK
     rows = [
         [e["symbol"], e["timeframe"], e["lane"] or "-", f"{e['rows']:,}",

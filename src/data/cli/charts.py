@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -45,6 +46,6 @@ def _columns(values: Sequence[float], most: int) -> list[float]:
         return list(values)
     mean = sum(values) / len(values)
     edges = [i * len(values) // most for i in range(most + 1)]
-    groups = [values[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    groups = [values[a:b] for a, b in itertools.pairwise(edges)]
     chosen = [max(group, key=lambda v: abs(v - mean)) for group in groups]
     return [values[0], *chosen[1:-1], values[-1]]

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.csv != _SCREEN:
         _show(frame, told, args.rows, seconds)
         for path in written:
-            console().print(f"written: {path}")
+            console().print(f"written: {path}", soft_wrap=True)
     for said in dict.fromkeys(str(w.message) for w in caught if _is_ours(w)):
         note(f"incomplete: {said}")
     return OK if told["complete"] else FAILED

@@ -23,10 +23,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the vendors and the route of each rule."""
-    from ..data_manager import DataManager
-    from ..jobs.vendors import describe_vendors, routes
+    from ..config.settings import load_settings
+    from ..jobs.vendors import describe_vendors, routes, selector_of
 
-    selector = DataManager(args.cache_dir, args.config).provider_selector
+    selector = selector_of(load_settings(args.cache_dir, args.config))
     vendors, ways = describe_vendors(selector), routes(selector)
     if args.json:
         print_json({"providers": vendors, "routes": ways})

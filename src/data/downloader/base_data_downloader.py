@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -93,12 +94,12 @@ class BaseDataDownloader:
             from ..wiring import default_credentials
 
             credentials = default_credentials()
-        self._keys = self._known_keys(credentials or {})
+        keys = self._keys = self._known_keys(credentials or {})
         if sender is None and self.name and is_ours(self):
             from ..wiring import default_sender
 
             sender = default_sender(self.name)
-        self._sender = sender.over(carrier) if sender and carrier else sender
+        self._sender = sender.over(carrier, keys) if sender and (carrier or keys) else sender
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.get_provider_name()}>"
@@ -133,9 +134,11 @@ class BaseDataDownloader:
         Raises:
             CapabilityError: this vendor does not serve it; nothing was asked.
             NoDataError: it answered, and there is nothing.
-            DataError: it refused, failed, or answered something else.
+            DataError: it refused, failed, answered something else, or failed lately (not asked).
         """
-        return fetch_pages(self, query)
+        door, sender = f"bars/{query.timeframe}", self._sender
+        with sender.guard(door, self.base_url) if sender else nullcontext():
+            return fetch_pages(self, query)
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span`` (stamps of session dates).

@@ -98,7 +98,8 @@ class BinanceDataDownloader(BaseDataDownloader):
         if not isinstance(rows, list):
             raise ResponseFormatError(f"klines are a {type(rows).__name__}, not a list")
         bars = [Bar(_ms(r[0]), *(float(value) for value in r[1:6])) for r in rows]
-        return BarPage(bars, next_ms=bars[-1].stamp_ms + 1 if len(bars) >= _PAGE else None)
+        following = bars[-1].stamp_ms + (query.timeframe.step_ms or 1) if bars else 0
+        return BarPage(bars, next_ms=following if len(bars) >= _PAGE else None)
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Read ``{"code", "msg"}``; a ban says until when, in the header or in the text."""

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
+from ..errors import MissingExtraError
 from ..model.instant import MINUTE_MS
 from ..model.rules import ProviderRules
 from .base_data_downloader import BaseDataDownloader, is_ours
+from .data_downloader_factory import DataDownloaderFactory
+
+_log = logging.getLogger(__name__)
+
+
+def make_downloader(
+    factory: type[DataDownloaderFactory],
+    code: str,
+    said: ProviderRules,
+    make_sender: Callable[[str], Any] | None,
+) -> Any | None:
+    """Return a new downloader as the rules want it, or None where it cannot be made (logged)."""
+    arguments = constructor_arguments(said)
+    if make_sender is not None and code in factory.list_providers():
+        try:
+            arguments["sender"] = make_sender(code)
+        except MissingExtraError as exc:
+            _log.warning("%s cannot be asked: %s", code, exc)
+            return None
+    made = factory.create_downloader(code, **arguments)
+    apply_settling(made, said)
+    return made
 
 
 def constructor_arguments(said: ProviderRules) -> dict[str, Any]:

@@ -12,15 +12,12 @@ from typing import Any
 
 from .._version import __version__
 from ..cache.eviction import BYTES_IN_GB, measure
-from ..clock import SystemClock
-from ..config.rules_file import load_rules
 from ..config.survey import Survey, Where, survey
 from ..disk.scratch import free_bytes, refusal_to_write
 from ..errors import ConfigError, RulesError
 from ..net.reach import Reached, reach_all
 from ..provider_selector import ProviderSelector
-from ..wiring import Network
-from .vendors import describe_vendors, lack
+from .vendors import describe_vendors, lack, selector_of
 
 # Extra to the module that comes with it, and what it is good for.
 EXTRAS = {
@@ -72,7 +69,7 @@ def checkup(
         found = survey(cache_dir, config_path)
     except ConfigError as error:
         return [*_installation(), Check("places", "home", False, *_words(error))]
-    selector = _selector(found)
+    selector = selector_of(found.settings)
     return [
         *_installation(),
         *_places(found),
@@ -80,14 +77,6 @@ def checkup(
         *_keys(selector),
         *_vendors(selector, network=network),
     ]
-
-
-def _selector(found: Survey) -> ProviderSelector:
-    """Return a selector by the usable rules, with senders by them; no cache is opened."""
-    providers = load_rules(found.settings.rules_path).providers.items()
-    modes = {name: vendor.transport for name, vendor in providers}
-    network = Network(SystemClock(), modes=modes)
-    return ProviderSelector(settings=found.settings, make_sender=network.sender)
 
 
 def _words(error: ConfigError) -> tuple[str, str]:

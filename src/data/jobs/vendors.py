@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ..clock import SystemClock
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
+from ..config.rules_file import load_rules
 from ..downloader.base_data_downloader import is_ours
 from ..downloader.configured import constructor_arguments
 from ..downloader.foreign import call_foreign
@@ -13,8 +15,10 @@ from ..downloader.registry import REGISTRY, downloader_class
 from ..errors import DataError, QueryError
 from ..model.query import BarsQuery
 from ..model.rules import Rule
+from ..model.settings import Settings
 from ..provider_selector import ProviderSelector
 from ..routing.candidates import Candidate, candidates_of, route
+from ..wiring import Network
 
 
 class Lack(NamedTuple):
@@ -37,6 +41,18 @@ class Stop(NamedTuple):
     vendor: str
     role: str
     why: str = ""
+
+
+def selector_of(settings: Settings) -> ProviderSelector:
+    """Return a selector with senders as the rules want them; no cache is opened or made.
+
+    Raises:
+        RulesError: the rules file has mistakes.
+    """
+    providers = load_rules(settings.rules_path).providers.items()
+    modes = {name: vendor.transport for name, vendor in providers}
+    network = Network(SystemClock(), modes=modes)
+    return ProviderSelector(settings=settings, make_sender=network.sender)
 
 
 def lack(selector: ProviderSelector, name: str) -> Lack:

@@ -19,7 +19,7 @@ class Limits:
     """How often a vendor may be asked; 0 means no such limit.
 
     Attributes:
-        per_minute, per_second, per_day: units of cost allowed in that time.
+        per_minute, per_second, per_day, per_month: units of cost allowed in that time.
         burst: units that may go out at once.
     """
 
@@ -27,6 +27,7 @@ class Limits:
     per_second: float = 0.0
     per_day: int = 0
     burst: int = 5
+    per_month: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,17 @@
-"""How often this process asks each vendor."""
+"""How often each vendor is asked: what a limiter is, and one that knows this process alone."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from ..clock import Clock
 from ..errors import RateLimitedError
 from ..model.capabilities import Limits
-from ..policy.quota import longest_wait, windows_of
+from ..model.http import HttpResponse
+from ..policy.quota import Pause, longest_wait, windows_of
 from .forks import renew_after_fork
 
 UNKNOWN_VENDOR_LIMITS = Limits(per_minute=10)
@@ -18,18 +20,55 @@ UNKNOWN_VENDOR_LIMITS = Limits(per_minute=10)
 class Limiter(Protocol):
     """Lets requests to one vendor pass at its pace; may keep its state anywhere."""
 
-    def acquire(self, cost: int, budget_s: float) -> None:
+    @property
+    def vendor(self) -> str:
+        """Whose pace it is."""
+
+    @property
+    def limits(self) -> Limits:
+        """How often it may be asked."""
+
+    def acquire(self, cost: int, budget_s: float) -> str:
         """Wait until ``cost`` units may be spent, and spend them.
+
+        Returns:
+            A ticket to hand to :meth:`settle` when the request is over.
 
         Raises:
             RateLimitedError: that would take longer than ``budget_s`` seconds.
         """
 
+    def settle(self, ticket: str, response: HttpResponse | None) -> None:
+        """Tell that the request of ``ticket`` is over, and what was answered, if anything."""
+
     def charge(self, cost: int) -> None:
         """Count units that were spent without asking, such as an SDK's hidden requests."""
 
-    def pause(self, seconds: float) -> None:
-        """Let nothing pass for so long: the vendor said so."""
+    def pause(self, seconds: float | None) -> float:
+        """Let nothing pass for so long: the vendor said so; None where it did not say how long.
+
+        Returns:
+            The seconds that the pause lasts.
+        """
+
+    def guard(self, door: str) -> AbstractContextManager[None]:
+        """Return a context for calls to one thing that the vendor serves; how it ends counts.
+
+        Raises:
+            CircuitOpenError: on entering, where it failed lately.
+        """
+
+    def acting_for(self, secrets: Iterable[str]) -> Limiter:
+        """Return the limiter of the account that has these keys."""
+
+    def wait_s(self, cost: int = 1) -> float:
+        """Return the seconds until ``cost`` units could pass; nothing is spent."""
+
+    def used(self) -> dict[str, float]:
+        """Return the units that count now, by window length such as ``60s``."""
+
+    def reset(self) -> None:
+        """Forget what was spent and every pause."""
 
 
 class VendorLimiter:
@@ -42,17 +81,27 @@ class VendorLimiter:
     """
 
     def __init__(self, vendor: str, limits: Limits, clock: Clock) -> None:
-        self.vendor = vendor
-        self.limits = limits
+        self._vendor = vendor
+        self._limits = limits
         self._clock = clock
         self._windows = windows_of(limits)
-        self._paused_until = 0.0
+        self._pause = Pause()
         # Guards windows and pause against the threads that send to this vendor. Nobody sleeps
         # while holding it.
         self._lock = threading.Lock()
         renew_after_fork(self)
 
-    def acquire(self, cost: int, budget_s: float) -> None:
+    @property
+    def vendor(self) -> str:
+        """Whose pace it is."""
+        return self._vendor
+
+    @property
+    def limits(self) -> Limits:
+        """How often it may be asked."""
+        return self._limits
+
+    def acquire(self, cost: int, budget_s: float) -> str:
         """Wait until ``cost`` units may be spent, and spend them.
 
         Raises:
@@ -67,16 +116,34 @@ class VendorLimiter:
                     provider=self.vendor,
                 )
             self._clock.sleep(wait)
+        return ""
+
+    def settle(self, ticket: str, response: HttpResponse | None) -> None:
+        """Do nothing: what was spent counts from the moment of asking."""
 
     def charge(self, cost: int) -> None:
         """Count units that were spent without asking, such as an SDK's hidden requests."""
         with self._lock:
             self._spend(cost, self._clock.monotonic())
 
-    def pause(self, seconds: float) -> None:
-        """Let nothing pass for ``seconds``; a longer pause already running stays."""
+    def pause(self, seconds: float | None) -> float:
+        """Let nothing pass for ``seconds``; a longer pause already running stays.
+
+        Returns:
+            The seconds that the pause lasts; without ``seconds`` it is for us to say.
+        """
         with self._lock:
-            self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
+            now = self._clock.monotonic()
+            self._pause = self._pause.after(seconds, now)
+            return self._pause.left_s(now)
+
+    def guard(self, door: str) -> AbstractContextManager[None]:
+        """Return a context that lets everything pass: broken circuits are not remembered here."""
+        return nullcontext()
+
+    def acting_for(self, secrets: Iterable[str]) -> VendorLimiter:
+        """Return this one: it is asked for one account only."""
+        return self
 
     def wait_s(self, cost: int = 1) -> float:
         """Return the seconds until ``cost`` units could pass; nothing is spent."""
@@ -93,7 +160,7 @@ class VendorLimiter:
         """Forget what was spent and every pause."""
         with self._lock:
             self._windows = windows_of(self.limits)
-            self._paused_until = 0.0
+            self._pause = Pause()
 
     def after_fork(self) -> None:
         """Start with a lock of our own; what was spent still counts."""
@@ -109,7 +176,7 @@ class VendorLimiter:
             return wait
 
     def _wait(self, cost: int, now: float) -> float:
-        return max(self._paused_until - now, longest_wait(self._windows, cost, now), 0.0)
+        return max(self._pause.left_s(now), longest_wait(self._windows, cost, now), 0.0)
 
     def _spend(self, cost: int, now: float) -> None:
         for window in self._windows:
@@ -117,7 +184,7 @@ class VendorLimiter:
 
     def _reason(self) -> str:
         with self._lock:
-            if self._paused_until > self._clock.monotonic():
+            if self._pause.left_s(self._clock.monotonic()) > 0:
                 return "it asked us to pause"
         return f"its limit of {self.limits.per_minute} a minute is used up"
 
@@ -128,22 +195,28 @@ class Limiters:
     Args:
         clock: shared by all of them.
         overrides: limits that the user set, by vendor; they rule over the declared ones.
+        make: makes the limiter of a vendor; by default one that knows this process alone.
     """
 
-    def __init__(self, clock: Clock, overrides: Mapping[str, Limits] | None = None) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        clock: Clock,
+        overrides: Mapping[str, Limits] | None = None,
+        make: Callable[[str, Limits], Limiter] | None = None,
+    ) -> None:
+        self._make = make or (lambda vendor, limits: VendorLimiter(vendor, limits, clock))
         self._overrides = dict(overrides or {})
-        self._by_vendor: dict[str, VendorLimiter] = {}
+        self._by_vendor: dict[str, Limiter] = {}
         # Guards the table against threads that ask for a new vendor at the same moment.
         self._lock = threading.Lock()
         renew_after_fork(self)
 
-    def of(self, vendor: str, declared: Limits | None = None) -> VendorLimiter:
+    def of(self, vendor: str, declared: Limits | None = None) -> Limiter:
         """Return the limiter of ``vendor``; a vendor that declares nothing gets 10 a minute."""
         with self._lock:
             if vendor not in self._by_vendor:
                 limits = self._overrides.get(vendor) or declared or UNKNOWN_VENDOR_LIMITS
-                self._by_vendor[vendor] = VendorLimiter(vendor, limits, self._clock)
+                self._by_vendor[vendor] = self._make(vendor, limits)
             return self._by_vendor[vendor]
 
     def after_fork(self) -> None:

@@ -27,6 +27,14 @@ def where(url: str) -> str:
     return f"{parts.hostname or parts.scheme}{parts.path}"
 
 
+def place(url: str) -> str:
+    """Return host and port of ``url``, without the user that may stand before them."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:  # half an IPv6 address
+        return "an unreadable address"
+
+
 def redacted(response: HttpResponse, request: HttpRequest) -> HttpResponse:
     """Return ``response`` without the request's secrets.
 

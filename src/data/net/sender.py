@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from tenacity import RetryCallState, Retrying
@@ -16,8 +17,8 @@ from ..policy.retry import RetryPolicy
 from .forks import renew_after_fork
 from .http import Transport
 from .limiter import Limiter
-from .redact import redacted, where
-from .status import error_of
+from .redact import place, redacted, where
+from .status import error_of, retry_after_s
 
 Classify = Callable[[HttpResponse], DataError | None]
 _log = logging.getLogger(__name__)
@@ -89,9 +90,28 @@ class Sender:
         """Return the wall time by this sender's clock in UTC milliseconds."""
         return self._clock.now_ms()
 
-    def over(self, transport: Transport) -> Sender:
-        """Return a sender with the same limits and policy that carries by ``transport``."""
-        return Sender(transport, self._limiter, self._clock, self._retry, self._on_attempt)
+    def over(self, transport: Transport | None, keys: Mapping[str, str] | None = None) -> Sender:
+        """Return a sender with the same policy that carries by another transport.
+
+        Args:
+            transport: what carries; None is as before.
+            keys: those of the account whose limits and circuits count; without any as before.
+        """
+        limiter = self._limiter.acting_for(keys.values()) if keys else self._limiter
+        carrier = transport or self._transport
+        return Sender(carrier, limiter, self._clock, self._retry, self._on_attempt)
+
+    def guard(self, door: str, url: str) -> AbstractContextManager[None]:
+        """Return a context for calls to one thing that a vendor serves; how it ends counts.
+
+        Args:
+            door: what is asked for, such as ``bars/1d``.
+            url: where; a mirror may answer where the vendor's own host does not.
+
+        Raises:
+            CircuitOpenError: on entering, where it failed lately; nothing may be asked.
+        """
+        return self._limiter.guard(f"{door} at {place(url)}")
 
     def send(
         self, request: HttpRequest, *, vendor: str, classify: Classify = error_of
@@ -132,18 +152,34 @@ class Sender:
         return response
 
     def _answer(self, call: _Call) -> HttpResponse:
-        self._limiter.acquire(call.request.cost, self._retry.budget_s - call.elapsed_s)
-        self._count(call, 1)
-        response = redacted(self._transport.send(call.request), call.request)
-        self._count(call, response.requests - 1)
-        self._limiter.charge(response.requests - 1)
+        response = self._carried(call)
         call.status, call.size = response.status, len(response.body)
         if (error := call.classify(response)) is not None:
-            if isinstance(error, RateLimitedError) and error.retry_after:
-                # The vendor's word holds for everybody who asks it, not for this request alone.
-                self._limiter.pause(error.retry_after)
+            if isinstance(error, RateLimitedError):
+                self._slow_down(error, response)
             raise error
         return response
+
+    def _carried(self, call: _Call) -> HttpResponse:
+        """Send once, when the vendor's limit lets us, and count what it took."""
+        ticket = self._limiter.acquire(call.request.cost, self._retry.budget_s - call.elapsed_s)
+        response = None
+        try:
+            self._count(call, 1)
+            response = redacted(self._transport.send(call.request), call.request)
+        finally:
+            self._limiter.settle(ticket, response)
+        if hidden := response.requests - 1:
+            self._count(call, hidden)
+            self._limiter.charge(hidden)
+        return response
+
+    def _slow_down(self, error: RateLimitedError, response: HttpResponse) -> None:
+        """Pause, not this request alone but everybody who asks this vendor."""
+        told = error.retry_after
+        if told is None:
+            told = retry_after_s(response, self._clock.now_ms())
+        error.retry_after = self._limiter.pause(told)
 
     def _blame(self, error: DataError, call: _Call) -> None:
         """Name the vendor in ``error`` and decide whether there is a next attempt."""

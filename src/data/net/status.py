@@ -55,16 +55,17 @@ def error_of(response: HttpResponse) -> DataError | None:
     return CapabilityError(message) if status >= 400 else ResponseFormatError(message)
 
 
-def retry_after_s(response: HttpResponse) -> float | None:
+def retry_after_s(response: HttpResponse, now_ms: int | None = None) -> float | None:
     """Return the seconds that ``Retry-After`` asks for, or None where it says nothing usable.
 
-    A date counts from the vendor's own ``Date`` header, so that no two clocks are compared.
+    A date counts from the vendor's own ``Date`` header, so that no two clocks are compared; from
+    ``now_ms`` where the vendor sends none.
     """
     text = response.headers.get("retry-after", "").strip()
     # Digits alone: `float` would read "nan", "inf" and "1_000" too.
     if text.replace(".", "", 1).isascii() and text.replace(".", "", 1).isdigit():
         return float(text)
-    until, now = _http_date_ms(text), server_time_ms(response)
+    until, now = _http_date_ms(text), server_time_ms(response) or now_ms
     if until is None or now is None:
         return None
     return max(0.0, (until - now) / SECOND_MS)

@@ -48,7 +48,7 @@ class Missing(NamedTuple):
     """What a request lacks.
 
     Attributes:
-        segments: stretches to ask for; each holds at least one expected bar.
+        segments: stretches to ask for; each holds an expected bar, or bars to be asked again.
         closed: stretches that nobody answered for and in which no bar is expected.
     """
 
@@ -69,10 +69,11 @@ def missing(wanted: Span, held: Sequence[Span], due: Sequence[Span], grid: Grid)
     hours when the market is closed.
     """
     trusted = subtract(held, due)
+    again = intersect([wanted], due)
     segments: list[Span] = []
     closed: list[Span] = []
-    for part in coalesce([*gaps(wanted, held), *intersect([wanted], due)]):
-        if len(grid.opens(part)):
+    for part in coalesce([*gaps(wanted, held), *again]):
+        if grid.next_open(part.start) < part.end or any(part.overlaps(span) for span in again):
             segments.append(Span(part.start, max(part.end, grid.next_open(part.end))))
         else:
             closed.append(part)
@@ -106,7 +107,11 @@ def holes(answered: Span, present: Stamps, grid: Grid) -> list[Span]:
     absent = expected[~np.isin(expected, present, assume_unique=True)]
     if not len(absent):
         return []
-    marks = np.union1d(expected, present)
-    following = np.searchsorted(marks, absent, side="right")
-    ends = [int(marks[i]) if i < len(marks) else answered.end for i in following]
-    return coalesce(Span(int(a), e) for a, e in zip(absent, ends, strict=True))
+    extra = present[~np.isin(present, expected, assume_unique=True)]
+    marks = np.sort(np.concatenate([expected, extra]), kind="stable")
+    places = np.searchsorted(marks, absent)
+    # Neighbours on the grid make one stretch; thin markets have thousands of them.
+    breaks = np.flatnonzero(np.diff(places) > 1)
+    firsts, lasts = np.append(0, breaks + 1), np.append(breaks, len(absent) - 1)
+    ends = np.append(marks, answered.end)[places[lasts] + 1]
+    return [Span(a, b) for a, b in zip(absent[firsts].tolist(), ends.tolist(), strict=True)]

@@ -6,21 +6,35 @@ more than its limit, whatever the moment at which the vendor's own window begins
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..model.capabilities import Limits
 
+# Three days are the longest ban on record (2019); who says more is asked again after a week.
+LONGEST_PAUSE_S = 7 * 86_400.0
+# Where the vendor says "too much" and not for how long: the first time one caller waits and tries
+# again, the second time the next caller does, and then all go elsewhere without waiting.
+COOL_DOWNS_S = (15.0, 40.0, 60.0)
+_FORGIVEN_S = 600.0
+
 _MINUTE_S = 60.0
 _DAY_S = 86_400.0
+# No calendar month is longer, so none ever holds more than its limit.
+_MONTH_S = 31 * _DAY_S
 # Spendings within this share of a window are kept as one entry that expires with its last one:
 # late, never early. A window then holds some hundred entries instead of thousands.
 _GRAIN = 0.01
+# How much of a window counts as spent when nobody knows any more what was.
+_UNKNOWN_SHARE = 0.5
 
 
 @dataclass
-class _Spent:
+class Spent:
+    """Units spent between two instants, in seconds; they expire together."""
+
     first_s: float
     last_s: float
     units: float
@@ -37,8 +51,18 @@ class Window:
 
     length_s: float
     capacity: float
-    _entries: deque[_Spent] = field(default_factory=deque, repr=False)
+    _entries: deque[Spent] = field(default_factory=deque, repr=False)
     _used: float = field(default=0.0, repr=False)
+
+    def load(self, entries: Iterable[Spent]) -> None:
+        """Take over what was spent, oldest first, in place of what is known so far."""
+        self._entries = deque(entries)
+        self._used = sum(entry.units for entry in self._entries)
+
+    @property
+    def newest(self) -> Spent | None:
+        """The entry that :meth:`spend` has touched last."""
+        return self._entries[-1] if self._entries else None
 
     def used(self, now_s: float) -> float:
         """Return the units that count at ``now_s``."""
@@ -46,12 +70,17 @@ class Window:
             self._used -= self._entries.popleft().units
         return self._used
 
-    def wait(self, cost: float, now_s: float) -> float:
+    def wait(self, cost: float, now_s: float, held: float = 0.0) -> float:
         """Return the seconds until ``cost`` units fit, 0 when they fit now.
 
         A cost above the whole capacity is taken as the capacity, so that it can be sent at all.
+
+        Args:
+            cost: units wanted.
+            now_s: the time of asking, in seconds.
+            held: units that count too and whose end nobody knows, such as requests on their way.
         """
-        excess = self.used(now_s) + min(cost, self.capacity) - self.capacity
+        excess = self.used(now_s) + held + min(cost, self.capacity) - self.capacity
         if excess <= 0:
             return 0.0
         freed = 0.0
@@ -64,12 +93,17 @@ class Window:
     def spend(self, cost: float, now_s: float) -> None:
         """Count ``cost`` units at ``now_s``."""
         self._used = self.used(now_s) + cost
-        newest = self._entries[-1] if self._entries else None
+        newest = self.newest
         if newest is not None and now_s - newest.first_s < self.length_s * _GRAIN:
-            newest.last_s = now_s
+            newest.last_s = max(newest.last_s, now_s)
             newest.units += cost
         else:
-            self._entries.append(_Spent(now_s, now_s, cost))
+            self._entries.append(Spent(now_s, now_s, cost))
+
+    def unknown(self, lost_s: float | None, now_s: float) -> float:
+        """Return the units to hold back because what was spent until ``lost_s`` is lost."""
+        forgotten = lost_s is not None and now_s < lost_s + self.length_s
+        return self.capacity * _UNKNOWN_SHARE if forgotten else 0.0
 
 
 def windows_of(limits: Limits) -> list[Window]:
@@ -82,13 +116,79 @@ def windows_of(limits: Limits) -> list[Window]:
     if limits.per_second > 0:
         burst = max(1, limits.burst)
         windows.append(Window(burst / limits.per_second, burst))
-    if limits.per_minute > 0:
-        windows.append(Window(_MINUTE_S, limits.per_minute))
-    if limits.per_day > 0:
-        windows.append(Window(_DAY_S, limits.per_day))
-    return windows
+    longer = (
+        (_MINUTE_S, limits.per_minute), (_DAY_S, limits.per_day), (_MONTH_S, limits.per_month)
+    )  # fmt: skip
+    return windows + [Window(length, capacity) for length, capacity in longer if capacity > 0]
 
 
 def longest_wait(windows: Iterable[Window], cost: float, now_s: float) -> float:
     """Return the seconds until ``cost`` units fit into every one of ``windows``."""
     return max((window.wait(cost, now_s) for window in windows), default=0.0)
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A time in which nothing is asked, because the vendor said so; times in seconds.
+
+    Attributes:
+        until_s: when it ends.
+        strikes: how often in a row the vendor did not say for how long.
+    """
+
+    until_s: float = -math.inf
+    strikes: int = 0
+
+    def left_s(self, now_s: float) -> float:
+        """Return the seconds that are left of it, 0 when it is over."""
+        return max(0.0, self.until_s - now_s)
+
+    def after(self, seconds: float | None, now_s: float) -> Pause:
+        """Return the pause after the vendor said "for so many seconds", or nothing (None).
+
+        A longer pause already running stays; what requests on their way then bring of it is no
+        strike of its own.
+        """
+        if seconds is not None:
+            until_s = now_s + min(seconds, LONGEST_PAUSE_S)
+            return self if until_s <= self.until_s else Pause(until_s, self.strikes)
+        if self.left_s(now_s) > 0:
+            return self
+        strikes = 1 if now_s > self.until_s + _FORGIVEN_S else self.strikes + 1
+        return Pause(now_s + COOL_DOWNS_S[min(strikes, len(COOL_DOWNS_S)) - 1], strikes)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an answer told about the vendor's own count.
+
+    Attributes:
+        units: how many are used, or left where ``is_left``.
+        is_left: whether ``units`` is what may still be spent.
+        length_s: length of the window meant, None where the vendor does not say.
+    """
+
+    units: float
+    is_left: bool = False
+    length_s: float | None = None
+
+    def lacking(self, windows: Iterable[Window], now_s: float, held: float) -> float:
+        """Return the units that the vendor has counted and we have not.
+
+        Others may ask by the same account or address: what they spent counts for us too.
+
+        Args:
+            windows: ours, all of them.
+            now_s: the time of the answer, in seconds.
+            held: units of ours that are on their way.
+        """
+        window = self.meant(windows)
+        if window is None:
+            return 0.0
+        counted = window.capacity - self.units if self.is_left else self.units
+        return max(0.0, counted - window.used(now_s) - held)
+
+    def meant(self, windows: Iterable[Window]) -> Window | None:
+        """Return the window that this is about: of its length, else the one of a minute."""
+        length = self.length_s or _MINUTE_S
+        return next((window for window in windows if window.length_s == length), None)

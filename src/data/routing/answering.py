@@ -19,8 +19,8 @@ from ..model.instant import iso
 from ..model.kind import Kind
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery
-from ..model.span import Span, gaps
-from .storing import CLOSED
+from ..model.span import Span, coalesce, gaps
+from .terms import BEFORE_FIRST, CLOSED
 from .work import Unfilled
 
 log = logging.getLogger("onetape.routing")
@@ -33,7 +33,7 @@ _MOST_GAPS = 64
 class Gap:
     """A stretch without bars, and why.
 
-    ``harmless`` is true where no bar can be missed: before a listing, or bars that never traded.
+    ``harmless`` is true where no bar can be missed: before a listing.
     """
 
     span: Span
@@ -49,7 +49,10 @@ class Answer:
         table: bars in the asked basis, ascending.
         coverage: where each stretch came from; forming rows included as their own.
         gaps: what is lacking.
-        doubts: sentences about what was fetched just now that the user must know.
+        flagged: stamp and reason of rows that cannot be bars.
+        doubts: sentences about these bars that the user must know.
+        fetched: the stretches that a vendor answered for just now.
+        scores: of those answers, 0 to 1.
         facts: further plain entries of the provenance.
     """
 
@@ -62,6 +65,8 @@ class Answer:
     as_of: date | None = None
     substitute: str | None = None
     doubts: Sequence[str] = ()
+    fetched: Sequence[Span] = ()
+    scores: Sequence[float] = ()
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -87,23 +92,31 @@ class Answer:
 
 
 def lacking_spans(
-    wanted: Span, coverage: Coverage, unfilled: Iterable[Unfilled], now_ms: int
+    wanted: Span, coverage: Coverage, unfilled: Iterable[Unfilled], now_ms: int, listed_ms: int = 0
 ) -> list[Gap]:
-    """Return the stretches of ``wanted`` that the answer has no bars for, with reasons."""
+    """Return the stretches of ``wanted`` that the answer has no bars for, with reasons.
+
+    Bars that are to be asked again are there all the same. What lies before ``listed_ms`` is known
+    not to exist.
+    """
     reasons = list(unfilled)
-    found = [_unanswered(span, reasons) for span in gaps(wanted, coverage.held(now_ms))]
+    answered = [c.span for c in coverage if c.state != "empty" or c.stands(now_ms)]
+    found = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons)]
     for part in coverage.within(wanted):
         if part.state == "empty" and part.reason != CLOSED and part.stands(now_ms):
-            harmless = part.reason.startswith("before")
-            found.append(Gap(part.span, part.reason, harmless))
+            early = part.span.end <= listed_ms
+            found.append(Gap(part.span, BEFORE_FIRST if early else part.reason, early))
     return sorted(found, key=lambda g: g.span)
 
 
-def _unanswered(span: Span, unfilled: Sequence[Unfilled]) -> Gap:
+def _unanswered(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
+    """Cut a stretch by the reasons why nobody filled it."""
+    found: list[Gap] = []
     for known in unfilled:
-        if known.span.overlaps(span):
-            return Gap(span, known.reason)
-    return Gap(span, "closed, not published yet")
+        left = gaps(known.span.clip(span), [g.span for g in found])
+        found += [Gap(part, known.reason) for part in left]
+    rest = gaps(span, [g.span for g in found])
+    return found + [Gap(left, "closed, not published yet") for left in rest]
 
 
 def frame_of(answer: Answer) -> pd.DataFrame:
@@ -141,10 +154,11 @@ def provenance(answer: Answer) -> dict[str, Any]:
         "rows": len(table),
         "first": iso(int(table.stamps[0])) if len(table) else None,
         "last": iso(int(table.stamps[-1])) if len(table) else None,
-        "vendors": sorted({s["vendor"] for s in spans if s["vendor"]}),
+        "vendors": sorted({v for s in spans for v in s["vendor"].split(",") if v}),
         "pinned": query.provider,
         "substitute": answer.substitute,
         "complete": not answer.trouble,
+        "from_cache": _from_cache(answer),
         "spans": spans,
         "gaps": [
             {"start": iso(g.span.start), "end": iso(g.span.end), "reason": g.reason}
@@ -152,7 +166,25 @@ def provenance(answer: Answer) -> dict[str, Any]:
         ],
         "gaps_total": len(answer.gaps),
         "flagged": [{"stamp": iso(s), "reason": r} for s, r in answer.flagged[:_MOST_GAPS]],
+        "quality": _quality(answer),
         **answer.facts,
+    }
+
+
+def _from_cache(answer: Answer) -> float:
+    """Return the share of the rows that no vendor sent for this request."""
+    rows = len(answer.table)
+    sent = [*answer.fetched, *(c.span for c in answer.coverage if c.reason == "forming")]
+    fresh = sum(len(answer.table.within(span)) for span in coalesce(sent))
+    return round(1 - fresh / rows, 4) if rows else 0.0
+
+
+def _quality(answer: Answer) -> dict[str, Any]:
+    """Return the worst score of what was fetched now, and counts."""
+    return {
+        "score": round(min(answer.scores), 4) if answer.scores else None,
+        "nan_volume": int(np.count_nonzero(np.isnan(answer.table.volume))),
+        "gaps": len([g for g in answer.gaps if not g.harmless]),
     }
 
 
@@ -172,7 +204,7 @@ def _spans(answer: Answer) -> list[dict[str, Any]]:
         known["rows"] += entry["rows"]
         known["end"] = entry["end"]
         known["fetched_at"] = max(known["fetched_at"], entry["fetched_at"])
-    return list(merged.values())
+    return list(merged.values())[:_MOST_SPANS]
 
 
 def _span_entry(part: Covered, rows: int) -> dict[str, Any]:
@@ -182,12 +214,3 @@ def _span_entry(part: Covered, rows: int) -> dict[str, Any]:
         "basis": part.basis.to_json(),
     }  # fmt: skip
     return entry | ({"reason": part.reason} if part.reason else {})
-
-
-def quality_of(scores: Sequence[float], table: BarTable, lacking: Sequence[Gap]) -> dict[str, Any]:
-    """Return the quality entry: the worst score of what was fetched now, and counts."""
-    return {
-        "score": round(min(scores), 4) if scores else None,
-        "nan_volume": int(np.count_nonzero(np.isnan(table.volume))),
-        "gaps": len([g for g in lacking if not g.harmless]),
-    }

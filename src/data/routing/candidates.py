@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..downloader.base_data_downloader import is_ours
+from ..downloader.legacy_fetch import fetch_legacy
 from ..errors import NoProviderError, UnknownProviderError
-from ..model.capabilities import Capabilities
+from ..model.capabilities import Capabilities, Fetched, FetchQuery
 from ..model.instant import DAY_MS
 from ..model.instrument import Instrument
 from ..model.kind import Adjustment, Kind
@@ -58,6 +59,17 @@ class Candidate:
         if depth is None:
             return segment
         return segment.clip(Span(now_ms - depth * DAY_MS, segment.end))
+
+    def fetch(self, asked: FetchQuery) -> Fetched:
+        """Ask ours by its machinery, and anything else by its ``get_ohlcv``.
+
+        Raises:
+            ProviderError, ConfigError: it did not answer bars.
+        """
+        if self.capabilities is None:
+            return fetch_legacy(self.downloader, asked, self.name)
+        fetched: Fetched = self.downloader.fetch(asked)
+        return fetched
 
     def kind(self, instrument: Instrument, timeframe: Timeframe) -> Kind:
         """Return the kind of its bars; unknown for a downloader that is not ours."""

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ..cache.store import BarStore, Commit, SeriesView
+from ..cache.actions import Asked
+from ..cache.store import BarStore, Commit
 from ..clock import Clock
-from ..errors import ProviderError
 from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.query import BarsQuery
-from ..model.span import Span, gaps
+from ..model.rules import ValidationRules
+from ..model.span import Span, gaps, intersect
 from ..policy.finality import forming_stamp
-from ..policy.gaps import due_spans, missing
+from ..policy.gaps import Grid, due_spans, missing
 from .answering import Answer, Gap
-from .fetching import Fetcher
-from .reading import ActionsMissingError, Outcome, Reader
-from .storing import CLOSED
+from .fetching import FAILED, Fetcher
+from .keeping import Keeper
+from .listing import ListingProof
+from .pinning import adopt
+from .reading import Outcome, Reader
+from .rebasing import ActionsMissingError
+from .splits import doubted, windows
+from .terms import CLOSED, Expiry
 from .work import Unfilled, Work
 
 _LOOKBACKS = 4
@@ -42,11 +49,16 @@ class Plan:
 class LaneRunner:
     """Answers queries from one lane at a time. Thread-safe: it keeps no state of its own."""
 
-    def __init__(self, store: BarStore, clock: Clock, fetcher: Fetcher, reader: Reader) -> None:
+    def __init__(
+        self, store: BarStore, clock: Clock, reader: Reader, expiry: Expiry, checks: ValidationRules
+    ) -> None:
         self._store = store
         self._clock = clock
-        self._fetcher = fetcher
         self._reader = reader
+        self._expiry = expiry
+        self._keeper = Keeper(store)
+        self._fetcher = Fetcher(store, self._keeper, clock, expiry, checks)
+        self._listing = ListingProof(self._keeper, clock, expiry)
 
     def answer(self, query: BarsQuery, work: Work) -> Answer:
         """Fill what is missing of the wanted span; a count of bars may reach further back.
@@ -73,32 +85,48 @@ class LaneRunner:
         return forming_stamp(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
 
     def _filled(self, query: BarsQuery, wanted: Span, work: Work) -> Answer:
-        plan = self._plan(query, wanted, self._store.view(work.key), work)
+        if query.provider is not None and not query.refresh:
+            adopt(self._store, self._keeper, work, wanted)
+        self._doubt_near_splits(work)
+        plan = self._plan(query, wanted, work)
         if query.offline:
             work.unfilled += [Unfilled(s, "not cached, and offline") for s in plan.segments]
         else:
             self._fetcher.fill(work, plan.segments)
+            overdue = intersect(work.overdue, [Span(wanted.start, min(wanted.end, plan.cap))])
+            self._fetcher.fill(work, overdue)
+            self._listing.seek(work, plan.segments)
             self._ask_forming(query, plan, work)
             self._remember_closed(plan, work)
-        try:
-            answer = self._reader.answer(query, work.key, wanted, Outcome.of(work))
-        except ActionsMissingError as needed:
-            self._fetch_actions(query, needed.span, work)
-            answer = self._reader.answer(query, work.key, wanted, Outcome.of(work))
-        return replace(answer, gaps=self._real_gaps(answer, plan, work))
+        answer = self._read(query, wanted, work)
+        doubts = [*answer.doubts, *_unrefreshed(query, work)]
+        return replace(answer, gaps=real_gaps(answer.gaps, plan.cap, work.grid), doubts=doubts)
 
-    def _plan(self, query: BarsQuery, wanted: Span, view: SeriesView, work: Work) -> Plan:
+    # --- planning --------------------------------------------------------------------------
+
+    def _doubt_near_splits(self, work: Work) -> None:
+        """Take trust from bars that were fetched close to a split, also one learned since."""
+        splits = self._keeper.book(work).splits
+        if not splits:
+            return
+        coverage = self._store.view(work.key).coverage
+        near = windows(splits, work.grid.calendar, [part.fetched_at for part in coverage])
+        marks = doubted(coverage, near)
+        if marks:
+            self._keeper.commit(work, Commit(marks=tuple(marks)))
+
+    def _plan(self, query: BarsQuery, wanted: Span, work: Work) -> Plan:
         """Say what to ask for: nothing that is held, nothing that has not closed."""
-        now, cap = self._clock.now_ms(), self._cap(work)
+        view, now, cap = self._store.view(work.key), self._clock.now_ms(), self._cap(work)
         reach = Span(wanted.start, min(wanted.end, cap))
         if reach.is_empty:
             return Plan(wanted, cap)
-        coverage = _trusted(query, view, reach, now, work)
-        held = [] if query.refresh else coverage.held(now)
+        coverage = _trusted(query, self._keeper.coverage(work), reach, now, work)
+        held = [] if query.refresh and not work.attempts else coverage.held(now)
         due = due_spans(coverage.within(reach), work.grid, work.settle_ms, now)
         lacking = missing(reach, held, due, work.grid)
         segments = [Span(s.start, min(s.end, cap)) for s in lacking.segments]
-        if not view.exists and not segments:
+        if not view.exists and not segments and not work.attempts:
             # Nothing is expected there, but nothing is known of the series either: ask once.
             return Plan(wanted, cap, tuple(lacking.closed))
         if query.include_forming and segments and segments[-1].end == cap:
@@ -106,23 +134,38 @@ class LaneRunner:
             segments[-1] = Span(segments[-1].start, max(wanted.end, cap + MINUTE_MS))
         return Plan(wanted, cap, tuple(segments), tuple(lacking.closed))
 
+    # --- doing -----------------------------------------------------------------------------
+
     def _ask_forming(self, query: BarsQuery, plan: Plan, work: Work) -> None:
         """Ask for the running bar when it was wanted and has not come along already."""
-        if query.include_forming and plan.wanted.end > plan.cap and not len(work.forming):
+        if query.include_forming and plan.wanted.end > plan.cap and work.forming is None:
             end = max(plan.wanted.end, plan.cap + MINUTE_MS)
             self._fetcher.forming_bar(work, Span(plan.cap, end))
 
     def _remember_closed(self, plan: Plan, work: Work) -> None:
         """Note stretches in which no bar is expected, so that they need no calendar again."""
-        if plan.closed and self._store.view(work.key).exists:
+        closed = [s for s in plan.closed if s not in plan.segments]
+        if closed and self._store.view(work.key).exists:
             now = self._clock.now_ms()
-            marks = tuple(Covered(s, "empty", reason=CLOSED, fetched_at=now) for s in plan.closed)
-            self._store.commit(work.key, Commit(marks=marks))
+            # Not for ever: calendars are corrected.
+            expires = now + self._expiry.old_ms
+            marks = tuple(
+                Covered(s, "empty", reason=CLOSED, fetched_at=now, expires=expires) for s in closed
+            )
+            self._keeper.commit(work, Commit(marks=marks))
 
-    def _fetch_actions(self, query: BarsQuery, span: Span, work: Work) -> None:
+    def _read(self, query: BarsQuery, wanted: Span, work: Work) -> Answer:
+        """Read the answer; ask for the actions that it needs, or do with an older basis."""
+        for _ in range(2):
+            try:
+                return self._reader.answer(query, work.key, wanted, Outcome.of(work))
+            except ActionsMissingError as needed:
+                if query.offline or not self._fetch_actions(query, needed.span, work):
+                    break
+        return self._reader.answer(query, work.key, wanted, Outcome.of(work), lenient=True)
+
+    def _fetch_actions(self, query: BarsQuery, span: Span, work: Work) -> bool:
         """Ask the vendors that tell splits and dividends for those a conversion needs."""
-        if query.offline:
-            return
         now = self._clock.now_ms()
         asked = Span(span.start, min(span.end, now + DAY_MS))
         for candidate in work.lane.candidates:
@@ -130,36 +173,47 @@ class LaneRunner:
                 continue
             try:
                 actions = candidate.downloader.fetch_actions(query.instrument, asked, now)
-            except ProviderError as error:
+            except FAILED as error:
                 work.problems.append(f"{candidate.name} did not tell the actions: {error}")
                 continue
-            self._store.add_actions(query.instrument.symbol, actions, span, candidate.name, now)
-            return
-
-    def _real_gaps(self, answer: Answer, plan: Plan, work: Work) -> list[Gap]:
-        """Leave out stretches that lie ahead, or in which no bar is expected."""
-        real = []
-        for gap in answer.gaps:
-            span = Span(gap.span.start, min(gap.span.end, plan.cap))
-            if not span.is_empty and len(work.grid.opens(span)):
-                real.append(replace(gap, span=span))
-        return real
+            self._keeper.add_actions(work, actions, Asked(span, candidate.name, now))
+            return True
+        return False
 
 
-def _trusted(query: BarsQuery, view: SeriesView, reach: Span, now_ms: int, work: Work) -> Coverage:
+def real_gaps(found: Iterable[Gap], cap: int, grid: Grid) -> list[Gap]:
+    """Leave out stretches from ``cap`` on, and those in which no bar is expected."""
+    real = []
+    for gap in found:
+        span = Span(gap.span.start, min(gap.span.end, cap))
+        if not span.is_empty and grid.next_open(span.start) < span.end:
+            real.append(replace(gap, span=span))
+    return real
+
+
+def _unrefreshed(query: BarsQuery, work: Work) -> list[str]:
+    """Say that a refresh which was asked for could not be done."""
+    if not query.refresh or query.offline or not work.unfilled:
+        return []
+    return [f"not all could be asked again: {work.unfilled[0].reason}"]
+
+
+def _trusted(
+    query: BarsQuery, coverage: Coverage, reach: Span, now_ms: int, work: Work
+) -> Coverage:
     """Leave out stock bars of unknown basis if new ones would have to be spliced to them.
 
     Caches of older tools do not say what their prices are adjusted for. They may answer alone;
-    as soon as anything must be fetched beside them, the whole stretch is fetched.
+    as soon as anything must be fetched beside them, or stands there already, the whole stretch is
+    fetched.
     """
     adjustable = work.lane.candidates[0].adjustment != "unknown"
     if query.instrument.asset_class != "stock" or not adjustable:
-        return view.coverage
-    if not gaps(reach, view.coverage.held(now_ms)):
-        return view.coverage
-    return Coverage(
-        c for c in view.coverage if c.state == "empty" or c.basis.adjustment != "unknown"
-    )
+        return coverage
+    bases = {c.basis.adjustment for c in coverage.within(reach) if c.state != "empty"}
+    if len(bases) < 2 and not gaps(reach, coverage.held(now_ms)):
+        return coverage
+    return Coverage(c for c in coverage if c.state == "empty" or c.basis.adjustment != "unknown")
 
 
 def _last(answer: Answer, count: int) -> Answer:
@@ -168,4 +222,7 @@ def _last(answer: Answer, count: int) -> Answer:
         return answer
     table = answer.table.take(slice(len(answer.table) - count, None))
     first = int(table.stamps[0])
-    return replace(answer, table=table, gaps=[g for g in answer.gaps if g.span.end > first])
+    flagged = [(stamp, reason) for stamp, reason in answer.flagged if stamp >= first]
+    later = [g for g in answer.gaps if g.span.end > first]
+    coverage = answer.coverage.within(Span(first, answer.coverage[-1].span.end))
+    return replace(answer, table=table, gaps=later, flagged=flagged, coverage=coverage)

@@ -3,38 +3,54 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from ..cache.store import BarStore, SeriesView
+from ..cache.store import BarStore
 from ..clock import Clock
 from ..errors import (
     AllProvidersFailedError,
     Attempt,
+    DataError,
     KindMismatchError,
     NoProviderError,
     SymbolNotFoundError,
 )
-from ..model.coverage import Coverage
 from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
 from ..model.series import SeriesKey
-from ..model.span import Span, gaps
+from ..model.span import Span
+from ..model.timeframe import Timeframe
 from ..policy.calendar import calendar_for
+from ..policy.finality import forming_stamp
 from ..policy.gaps import Grid
 from .answering import Answer, frame_of
 from .candidates import Lane, Route, Selector, candidates_of, route
-from .fetching import Fetcher
-from .lane import LaneRunner
-from .reading import ActionsMissingError, Outcome, Reader, told
-from .storing import Expiry
+from .hits import Hits
+from .lane import LaneRunner, real_gaps
+from .locks import SeriesLocks
+from .reading import Outcome, Reader, told
+from .rebasing import ClosesMissingError
+from .terms import Expiry
 from .work import Unfilled, Work
 
 log = logging.getLogger("onetape.routing")
+
+
+@dataclass(frozen=True)
+class _Try:
+    """What came of one lane; no answer when its bars cannot be brought to the asked basis."""
+
+    answer: Answer | None
+    attempts: Sequence[Attempt]
+    unfilled: Sequence[Unfilled] = ()
+
+    @property
+    def is_truth(self) -> bool:
+        """Tell whether an empty answer is what the vendors positively say."""
+        return self.answer is not None and not self.unfilled
 
 
 class BarsService:
@@ -57,10 +73,11 @@ class BarsService:
         self._selector = selector
         self._clock = clock
         self._reader = Reader(store, clock)
-        fetcher = Fetcher(store, clock, expiry or Expiry(), checks or ValidationRules())
-        self._runner = LaneRunner(store, clock, fetcher, self._reader)
-        # Threads that miss the same bars wait here, plan again, and find them stored.
-        self._locks: defaultdict[SeriesKey, threading.RLock] = defaultdict(threading.RLock)
+        self._hits = Hits(store, self._reader, clock)
+        self._runner = LaneRunner(
+            store, clock, self._reader, expiry or Expiry(), checks or ValidationRules()
+        )
+        self._locks = SeriesLocks()
 
     def get(self, query: BarsQuery) -> pd.DataFrame:
         """Return the frame for ``query``.
@@ -70,33 +87,8 @@ class BarsService:
             AllProvidersFailedError: bars were missing, nobody supplied them, nothing is stored.
             IncompleteDataError: ``strict``, and the answer lacks something.
         """
-        held = self._from_store(query)
+        held = self._hits.answer(query)
         return frame_of(held if held is not None else self._from_vendors(query))
-
-    def _from_store(self, query: BarsQuery) -> Answer | None:
-        """Answer from the default (or the pinned vendor's) lane if asking cannot change it."""
-        if query.refresh or query.include_forming or query.bars is not None:
-            return None
-        key = self._key(query, (query.provider,) if query.provider else ())
-        view = self._store.view(key)
-        if not view.exists or not self._is_hit(view, query.span):
-            return None
-        try:
-            answer = self._reader.answer(query, key, query.span, Outcome())
-        except ActionsMissingError:
-            return None
-        end = _end(view.coverage)
-        return replace(answer, gaps=[g for g in answer.gaps if g.span.start < end])
-
-    def _is_hit(self, view: SeriesView, wanted: Span) -> bool:
-        """Tell by comparison alone, without a calendar, whether nothing need be asked."""
-        now = self._clock.now_ms()
-        fresh = view.next_due is not None and now < view.next_due
-        provisional = any(c.state == "provisional" for c in view.coverage.within(wanted))
-        if provisional and not fresh:
-            return False
-        lacking = gaps(Span(wanted.start, min(wanted.end, now + 1)), view.coverage.held(now))
-        return not lacking or (fresh and lacking[0].start >= _end(view.coverage))
 
     def _from_vendors(self, query: BarsQuery) -> Answer:
         """Answer from the asked kind's lane, or wholly from one substitute."""
@@ -104,77 +96,97 @@ class BarsService:
             way = self._route(query)
         except NoProviderError as error:
             return self._from_store_alone(query, error)
-        attempts: list[Attempt] = []
-        first: Answer | None = None
+        tries: list[_Try] = []
         for lane in way.lanes:
-            answer = self._try(query, lane, way, attempts)
-            if answer is not None and len(answer.table):
-                return answer
-            first = first or answer
-        if first is None or _must_fail(first, attempts, query):
-            raise _failure(query, attempts)
-        return first
+            tried = self._try(query, lane, way, [a for t in tries for a in t.attempts])
+            tries.append(tried)
+            # No rows and no gaps: nothing trades then, and no substitute can change that.
+            if tried.answer is not None and (len(tried.answer.table) or not tried.answer.gaps):
+                return tried.answer
+        first = tries[0]
+        if first.answer is not None and first.is_truth:
+            return first.answer
+        attempts = [a for t in tries for a in t.attempts]
+        reasons = [u for t in tries for u in t.unfilled]
+        return self._from_store_alone(query, _failure(query, attempts, reasons))
 
-    def _from_store_alone(self, query: BarsQuery, error: NoProviderError) -> Answer:
-        """Answer with what is stored although nobody can be asked for the rest."""
+    def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
+        """Answer with what is stored although nobody can supply the rest; else raise ``error``."""
         key = self._key(query, (query.provider,) if query.provider else ())
-        answer = self._reader.answer(
-            query, key, query.span, Outcome(unfilled=[Unfilled(query.span, str(error))])
-        )
+        missing = Outcome(unfilled=[Unfilled(query.span, str(error))])
+        try:
+            answer = self._reader.answer(query, key, query.span, missing, lenient=True)
+        except KindMismatchError as mismatch:
+            raise error from mismatch
         if not len(answer.table):
             raise error
-        return answer
+        anchor = answer.kind.anchor or "session"
+        grid = Grid(calendar_for(query.instrument), query.timeframe, anchor)
+        cap = forming_stamp(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
+        return replace(answer, gaps=real_gaps(answer.gaps, cap, grid))
 
     def _route(self, query: BarsQuery) -> Route:
         stored = None if query.provider else self._store.view(self._key(query, ())).kind
         return route(query, candidates_of(self._selector, query), stored)
 
-    def _try(
-        self, query: BarsQuery, lane: Lane, way: Route, attempts: list[Attempt]
-    ) -> Answer | None:
-        """Answer from one lane; None when its bars cannot be brought to the asked basis."""
+    def _try(self, query: BarsQuery, lane: Lane, way: Route, before: Sequence[Attempt]) -> _Try:
+        """Answer from one lane; ``before`` are the attempts in the lanes tried already."""
         key = self._key(query, lane.parts)
         grid = Grid(calendar_for(query.instrument), query.timeframe, lane.kind.anchor or "session")
         work = Work(query, key, lane, grid)
         name = lane.candidates[0].name
         try:
-            with self._locks[key]:
-                answer = self._runner.answer(query, work)
+            answer = self._run(query, work)
         except KindMismatchError as error:
             outcome = type(error).__name__
-            attempts += [*work.attempts, Attempt(name, outcome, str(error), error=error)]
-            return None
-        attempts += work.attempts
-        facts = {"attempts": told(attempts), "rejected": dict(way.rejected)}
+            failed = Attempt(name, outcome, str(error), error=error)
+            return _Try(None, [*work.attempts, failed], work.unfilled)
+        facts = {"attempts": told([*before, *work.attempts]), "rejected": dict(way.rejected)}
         answer = replace(answer, facts=answer.facts | facts)
-        if lane is way.lanes[0] or lane.parts == (query.adjustment,):
-            return answer
-        return replace(answer, substitute=f"{name} ({key})")
+        if lane is not way.lanes[0] and lane.parts != (query.adjustment,):
+            answer = replace(answer, substitute=f"{name} ({key})")
+        return _Try(answer, work.attempts, work.unfilled)
+
+    def _run(self, query: BarsQuery, work: Work) -> Answer:
+        """Run a lane; where dividends need daily closes that are not stored, fetch them first."""
+        try:
+            with self._locks.of(work.key):
+                return self._runner.answer(query, work)
+        except ClosesMissingError as needed:
+            if query.offline:
+                raise
+            self._fetch_days(query, needed.span)
+        with self._locks.of(work.key):
+            return self._runner.answer(query, work)
+
+    def _fetch_days(self, query: BarsQuery, days: Span) -> None:
+        """Have the daily bars of ``days`` stored; whoever needs them finds out whether they are."""
+        daily = replace(
+            query, timeframe=Timeframe.parse("1d"), span=days, bars=None, adjustment="split",
+            include_forming=False, strict=False, refresh=False,
+        )  # fmt: skip
+        try:
+            self._from_vendors(daily)
+        except DataError as error:
+            log.warning("no daily closes for %s: %s", query, error)
 
     @staticmethod
     def _key(query: BarsQuery, parts: tuple[str, ...]) -> SeriesKey:
         return SeriesKey(query.instrument.symbol, query.timeframe, parts)
 
 
-def _end(coverage: Coverage) -> int:
-    return coverage[-1].span.end if coverage else 0
-
-
-def _must_fail(answer: Answer, attempts: Sequence[Attempt], query: BarsQuery) -> bool:
-    """Tell whether an empty answer is a failure rather than an empty truth."""
-    if query.offline:
-        return bool(answer.gaps)
-    return any(a.outcome not in ("ok", "empty") for a in attempts)
-
-
-def _failure(query: BarsQuery, attempts: Sequence[Attempt]) -> AllProvidersFailedError:
+def _failure(
+    query: BarsQuery, attempts: Sequence[Attempt], unfilled: Sequence[Unfilled]
+) -> AllProvidersFailedError:
     failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
-    said = "; ".join(f"{a.provider}: {a.message}" for a in failed)
+    said = dict.fromkeys(f"{a.provider}: {a.message}" for a in failed)
+    said = said or dict.fromkeys(u.reason for u in unfilled)
     unknown = bool(failed) and all(isinstance(a.error, SymbolNotFoundError) for a in failed)
     prefix = f"unknown symbol {query.instrument.symbol!r}. " if unknown else ""
+    if query.offline and not failed:
+        said = {"nothing is cached, and offline=True forbids asking": None}
     return AllProvidersFailedError(
-        f"{prefix}All providers failed for {query}: "
-        + (said or "nothing is cached, and offline=True forbids asking"),
+        f"{prefix}All providers failed for {query}: {'; '.join(said)}",
         attempts=attempts,
         symbol=query.instrument.symbol,
         hint="`onetape doctor` says which vendors can be reached, with which keys",

@@ -19,6 +19,7 @@ from ..model.span import Span, subtract
 from .digesting import Digest
 from .terms import CLOSED, DOUBTFUL, LOST, NO_BAR, SPOILT, Doubt, Held, Terms
 
+
 def build_commit(fetched: Fetched, found: Digest, held: Held, terms: Terms) -> Commit:
     """Say what to store: new bars as pieces, equal ones as settled marks, nothings as empty.
 
@@ -125,9 +126,7 @@ class _Making:
         places = np.searchsorted(stored.stamps, rows.stamps)
         inside = places < len(stored)
         inside[inside] = stored.stamps[places[inside]] == rows.stamps[inside]
-        equal[inside] = _same(
-            rows.take(inside), stored.take(places[inside]), self.held.tolerance
-        )
+        equal[inside] = _same(rows.take(inside), stored.take(places[inside]), self.held.tolerance)
         if self.terms.basis.adjustment != "unknown":
             for part in self.held.coverage:
                 if part.basis.adjustment == "unknown" and part.state != "empty":
@@ -171,7 +170,8 @@ class _Making:
     def _doubt(self) -> Doubt | None:
         if self.found.doubt:
             expires = self._expires(self.found.answered)
-            return Doubt(DOUBTFUL + self.found.doubt, expires)
+            said = f"{DOUBTFUL}of {self.fetched.vendor} {self.found.doubt}"
+            return Doubt(said, expires)
         return self.terms.doubt
 
     def _doubts(self, pieces: Sequence[Piece]) -> Iterator[Covered]:

@@ -2,151 +2,223 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import NamedTuple
 
+from ..cache.actions import Asked
 from ..cache.store import BarStore, Commit
 from ..clock import Clock
-from ..errors import KindMismatchError, StorageError
+from ..errors import KindMismatchError
 from ..model.bars import BarTable
-from ..model.capabilities import Fetched
+from ..model.capabilities import Capabilities, Fetched
+from ..model.coverage import Covered
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.rules import ValidationRules
-from ..model.span import Span
+from ..model.span import Span, subtract
 from ..policy.adjust import BasisPart, rebase
 from ..policy.finality import forming_stamp, next_due
-from ..policy.quality import check
-from .storing import Digest, Expiry, Held, basis_of, build_commit, digest
-from .work import Work
+from ..policy.quality import Checked, check
+from .digesting import Density, Digest, digest
+from .keeping import Keeper
+from .splits import doubt_at, doubted, windows
+from .storing import build_commit
+from .terms import Doubt, Expiry, Held, Terms, basis_of
+from .work import Forming, Work
 
-log = logging.getLogger("onetape.routing")
+# Two answers of one vendor in one basis: single precision is good to 6e-8. Rebased: rounding of
+# an adjustment adds to it. What has no corporate actions is compared to the last bit.
+_AS_SENT, _REBASED = 1e-7, 1e-6
+_NEAR = timedelta(days=14)
+
+
+class _Sessions(NamedTuple):
+    """Stamps of the last session that had opened at an answer, and of the next one to open."""
+
+    opened: int | None
+    coming: int
 
 
 class Taker:
     """Checks answers and commits them. Thread-safe: it keeps no state."""
 
     def __init__(
-        self, store: BarStore, clock: Clock, expiry: Expiry, checks: ValidationRules
+        self, store: BarStore, keeper: Keeper, clock: Clock, expiry: Expiry, checks: ValidationRules
     ) -> None:
         self._store = store
+        self._keeper = keeper
         self._clock = clock
         self._expiry = expiry
         self._checks = checks
 
     def take(self, work: Work, fetched: Fetched, span: Span) -> Digest:
-        """Check an answer, store what is good of it, and say what it was."""
-        view = self._store.view(work.key)
-        if view.kind is not None and not view.kind.agrees(fetched.kind):
-            pairs = view.kind.differences(fetched.kind).items()
-            text = ", ".join(
-                f"{name} {theirs!r} (stored {mine!r})" for name, (mine, theirs) in pairs
-            )
-            raise KindMismatchError(
-                f"{fetched.vendor} answered bars of another kind for {work.query}: {text}",
-                provider=fetched.vendor, symbol=work.query.instrument.symbol,
-            )  # fmt: skip
+        """Check an answer, store what is good of it, and say what it was.
+
+        Raises:
+            KindMismatchError: it is of another kind than what is stored.
+            QualityError: it is not believed.
+        """
+        check_kind(self._store, work, fetched)
         now = self._clock.now_ms()
         checked = check(fetched.table, span, timeframe=work.grid.timeframe, now_ms=now,
                         expected=work.grid.opens(span))  # fmt: skip
-        work.problems += checked.problems
+        found = digest(
+            fetched, checked, span, work.grid, now, self._density(work, fetched),
+            self._checks.min_quality_score,
+        )  # fmt: skip
+        self.note_forming(work, fetched, found.forming)
+        near = self._sessions(work, fetched)
+        self._store_actions(work, fetched, span, near)
+        commit = replace(self._commit(work, fetched, found, near), quality=_quality(checked, found))
+        self._keeper.commit(work, commit)
+        work.fetched.append(found.answered)
+        work.problems += (p for p in checked.problems if p not in work.problems)
         work.scores.append(checked.score)
-        if checked.score < self._checks.min_quality_score:
-            work.doubts.append(
-                f"the answer of {fetched.vendor} scores {checked.score:.2f}, less than "
-                f"{self._checks.min_quality_score:g}"
-            )
-        if not self._checks.check_gaps:
-            fetched = replace(fetched, dense=False)
-        found = digest(fetched, checked, span, work.grid, now)
-        if len(found.forming):
-            work.forming = found.forming
-        self._store_actions(work, fetched, span)
-        quality = {
-            "score": checked.score, "validation_errors": list(checked.problems),
-            "gaps": len(found.holes), "duplicates": checked.duplicates,
-        }  # fmt: skip
-        self._commit(work, fetched, found, view.first, quality)
         return found
 
-    def _store_actions(self, work: Work, fetched: Fetched, span: Span) -> None:
-        """Keep splits and dividends that came along, and that this stretch was asked for them."""
-        candidate = next((c for c in work.lane.candidates if c.name == fetched.vendor), None)
-        caps = candidate.capabilities if candidate else None
+    def note_forming(self, work: Work, fetched: Fetched, rows: BarTable) -> None:
+        """Keep bars that have not closed for this answer alone."""
+        if len(rows):
+            opened = self._sessions(work, fetched).opened
+            basis = basis_of(fetched, int(rows.stamps[0]), work.query.instrument, opened)
+            work.forming = Forming(rows, fetched.vendor, basis)
+
+    def _density(self, work: Work, fetched: Fetched) -> Density:
+        """Tell whether a bar that did not come is a hole; of foreign downloaders nobody knows."""
+        if not self._checks.check_gaps or capabilities_of(work, fetched.vendor) is None:
+            return "unknown"
+        return "dense" if fetched.dense else "sparse"
+
+    def _store_actions(self, work: Work, fetched: Fetched, span: Span, near: _Sessions) -> None:
+        """Keep splits and dividends that came along, and that this stretch was asked for them.
+
+        Of a session that has not opened nobody knows them yet.
+        """
+        caps = capabilities_of(work, fetched.vendor)
         if caps is None or not caps.actions or work.query.instrument.asset_class != "stock":
             return
-        asked = Span(day_ms(date_of(span.start)), day_ms(date_of(span.end - 1)) + DAY_MS)
-        self._store.add_actions(
-            work.key.symbol, tuple(fetched.actions), asked, fetched.vendor, fetched.server_now_ms
-        )
+        end = min(day_ms(date_of(span.end - 1)) + DAY_MS, near.coming)
+        asked = Span(day_ms(date_of(span.start)), end)
+        if not asked.is_empty:
+            told = Asked(asked, fetched.vendor, fetched.server_now_ms)
+            self._keeper.add_actions(work, fetched.actions, told)
 
-    def _commit(
-        self,
-        work: Work,
-        fetched: Fetched,
-        found: Digest,
-        first_ever: int | None,
-        quality: Mapping[str, Any],
-    ) -> None:
-        now = self._clock.now_ms()
+    def _commit(self, work: Work, fetched: Fetched, found: Digest, near: _Sessions) -> Commit:
         first = int(found.closed.stamps[0]) if len(found.closed) else found.answered.start
-        basis = basis_of(fetched, first, work.query.instrument, self._last_opened(work, fetched))
-        commit = build_commit(
-            fetched, found, self._held(work, fetched, found), basis=basis,
-            first_ever=first_ever, now_ms=now, expiry=self._expiry,
-        )  # fmt: skip
-        commit = self._with_due(work, fetched, found, commit)
-        commit = replace(commit, quality=quality)
-        try:
-            self._store.commit(work.key, commit)
-        except StorageError as error:
-            # The bars are good and the caller wants them; they are asked again next time.
-            log.warning("answer of %s could not be stored: %s", fetched.vendor, error)
-            work.problems.append(f"not stored: {error}")
-            work.unstored += commit.pieces
+        basis = basis_of(fetched, first, work.query.instrument, near.opened)
+        others, doubt = self._split_doubts(work, fetched)
+        terms = Terms(work.grid, basis, self._clock.now_ms(), self._expiry, doubt)
+        held = self._held(work, fetched, found, near)
+        commit = build_commit(fetched, found, held, terms)
+        # Bars fetched earlier lose their trust before this answer can be joined to them.
+        outside = [
+            replace(mark, span=part)
+            for mark in others for part in subtract([mark.span], [found.answered])
+        ]  # fmt: skip
+        work.overdue += [mark.span for mark in outside if not mark.stands(terms.now_ms)]
+        commit = replace(commit, marks=(*outside, *commit.marks))
+        return self._with_due(work, fetched, found, commit)
 
-    def _held(self, work: Work, fetched: Fetched, found: Digest) -> Held:
+    def _split_doubts(self, work: Work, fetched: Fetched) -> tuple[list[Covered], Doubt | None]:
+        """Return the stored bars that a split nearby makes doubtful, and the doubt of the new."""
+        splits = self._keeper.book(work).splits
+        if not splits or fetched.basis.adjustment not in ("split", "all"):
+            return [], None
+        coverage = self._keeper.coverage(work)
+        times = [fetched.server_now_ms, *(part.fetched_at for part in coverage)]
+        near = windows(splits, work.grid.calendar, times)
+        return doubted(coverage, near), doubt_at(near, fetched.server_now_ms)
+
+    def _held(self, work: Work, fetched: Fetched, found: Digest, near: _Sessions) -> Held:
         """Read what is stored of the answered stretch, as it is and in the answer's basis."""
         rows, coverage = self._store.read(work.key, found.answered)
-        opened = self._last_opened(work, fetched)
-        if not len(rows) or opened is None or fetched.basis.adjustment == "unknown":
+        if near.opened is None:
             return Held(rows, rows, coverage)
+        if not len(rows) or fetched.basis.adjustment == "unknown":
+            return Held(rows, rows, coverage, _AS_SENT)
         parts = [BasisPart(c.span, c.basis, c.vendor) for c in coverage if c.state != "empty"]
-        actions = self._store.actions(work.key.symbol).actions
+        actions = self._keeper.book(work).actions
         try:
             rebased = rebase(rows, parts, actions, fetched.basis.adjustment,
-                             as_of=date_of(opened), intraday=work.grid.timeframe.is_intraday)  # fmt: skip
+                             as_of=date_of(near.opened),
+                             intraday=work.grid.timeframe.is_intraday)  # fmt: skip
         except KindMismatchError:
             # Bars of unknown basis are not comparable: the new answer replaces them.
             rebased = BarTable.empty()
-        return Held(rows, rebased, coverage)
+        return Held(rows, rebased, coverage, _AS_SENT if rebased is rows else _REBASED)
 
-    def _last_opened(self, work: Work, fetched: Fetched) -> int | None:
-        """Return the stamp of the last session that had opened when the answer was given."""
+    def _sessions(self, work: Work, fetched: Fetched) -> _Sessions:
+        """Return the sessions around an answer; instruments without actions need none."""
+        at = fetched.server_now_ms
         if work.query.instrument.asset_class != "stock":
-            return None
-        today = date_of(fetched.server_now_ms)
-        sessions = work.grid.calendar.sessions(
-            today - timedelta(days=14), today + timedelta(days=1)
+            return _Sessions(None, at)
+        today = date_of(at)
+        around = work.grid.calendar.sessions(today - _NEAR, today + _NEAR)
+        opened = [day_ms(s.day) for s in around if s.open_ms <= at]
+        coming = [day_ms(s.day) for s in around if s.open_ms > at]
+        return _Sessions(
+            opened[-1] if opened else None, coming[0] if coming else day_ms(today) + DAY_MS
         )
-        opened = [s.day for s in sessions if s.open_ms <= fetched.server_now_ms]
-        return day_ms(opened[-1]) if opened else None
 
     def _with_due(self, work: Work, fetched: Fetched, found: Digest, commit: Commit) -> Commit:
-        """Add when asking again could change the answer, if the answer reaches up to now."""
-        now = min(self._clock.now_ms(), fetched.server_now_ms)
+        """Add when asking again could change the answer.
+
+        Provisional bars count wherever they stand: one left behind by an earlier request must not
+        be taken for settled because a later one reached up to now.
+        """
         grid = work.grid
+        now = min(self._clock.now_ms(), fetched.server_now_ms)
         cap = forming_stamp(grid.calendar, grid.timeframe, now, grid.anchor)
-        if found.answered.end < cap or found.unpublished is not None:
+        known = self._store.view(work.key).next_due
+        up_to_now = found.answered.end >= cap and found.unpublished is None
+        if not up_to_now and known is None:
             return commit
-        provisional = [p.span.start for p in commit.pieces if p.state == "provisional"]
-        provisional += [m.span.start for m in commit.marks if m.state == "provisional"]
-        # The last bar that could have come, not the last that did: a bar without trades is no delay.
-        last = grid.back(cap, 1)
+        first = min(self._provisional(work, found, commit), default=None)
         due = next_due(
             grid.calendar, grid.timeframe, now_ms=now, settle_ms=fetched.settle_ms,
-            last_stamp=last, provisional_from=min(provisional, default=None), anchor=grid.anchor,
+            # The last bar that could have come, not the last that did: one without trades is no
+            # delay.
+            last_stamp=grid.back(cap, 1), provisional_from=first, anchor=grid.anchor,
         )  # fmt: skip
-        return replace(commit, next_due=due)
+        return replace(commit, next_due=due if up_to_now or known is None else min(known, due))
+
+    def _provisional(self, work: Work, found: Digest, commit: Commit) -> list[int]:
+        """Return where provisional bars begin once ``commit`` is stored."""
+        doubts = [mark.span for mark in commit.marks if mark.state == "suspect"]
+        spans = [p.span for p in commit.pieces if p.state == "provisional"]
+        spans += [m.span for m in commit.marks if m.state == "provisional"]
+        for part in self._keeper.coverage(work):
+            if part.state == "provisional":
+                spans += subtract([part.span], [found.answered])
+        begins = (left.start for span in spans for left in subtract([span], doubts))
+        return [work.grid.next_open(begin) for begin in begins]
+
+
+def check_kind(store: BarStore, work: Work, fetched: Fetched) -> None:
+    """Refuse bars of another kind than those stored.
+
+    Raises:
+        KindMismatchError: with the attributes that differ.
+    """
+    kind = store.view(work.key).kind
+    if kind is None or kind.agrees(fetched.kind):
+        return
+    pairs = kind.differences(fetched.kind).items()
+    text = ", ".join(f"{name} {theirs!r} (stored {mine!r})" for name, (mine, theirs) in pairs)
+    raise KindMismatchError(
+        f"{fetched.vendor} answered bars of another kind for {work.query}: {text}",
+        provider=fetched.vendor, symbol=work.query.instrument.symbol,
+    )  # fmt: skip
+
+
+def capabilities_of(work: Work, vendor: str) -> Capabilities | None:
+    """Return what a vendor of this lane declares; None for a foreign downloader."""
+    names = (c.capabilities for c in work.lane.candidates if c.name == vendor)
+    return next(names, None)
+
+
+def _quality(checked: Checked, found: Digest) -> dict[str, object]:
+    return {
+        "score": checked.score, "validation_errors": list(checked.problems),
+        "gaps": len(found.holes), "duplicates": checked.duplicates,
+    }  # fmt: skip

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from ..cache.store import Piece
-from ..errors import Attempt, DataError
+from ..cache.actions import Asked
+from ..cache.store import Commit
+from ..errors import (
+    Attempt,
+    CapabilityError,
+    DataError,
+    NoDataError,
+    QualityError,
+)
+from ..model.actions import Action
 from ..model.bars import BarTable
 from ..model.instant import MINUTE_MS
+from ..model.kind import Basis
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..policy.gaps import Grid
 from .candidates import Lane
+
+# What says something about a stretch, and nothing about the vendor.
+_OF_A_STRETCH = (NoDataError, QualityError, CapabilityError)
 
 
 @dataclass(frozen=True)
@@ -23,11 +37,31 @@ class Unfilled:
     reason: str
 
 
+class Forming(NamedTuple):
+    """Bars that have not closed; they are never stored."""
+
+    table: BarTable
+    vendor: str
+    basis: Basis
+
+
 @dataclass
 class Work:
     """One request on its way through one lane: what was tried and what came of it.
 
     Used by one thread only.
+
+    Attributes:
+        query, key, lane, grid: what is asked, where it lives, who may answer, where bars stand.
+        attempts: every vendor asked, in order.
+        unfilled: what nobody supplied.
+        fetched: the stretches that a vendor answered just now.
+        overdue: stored bars that an answer made doubtful and that can be asked again at once.
+        unstored, unstored_actions: what the disk refused.
+        forming: the running bar, if it came.
+        problems: sentences for the provenance.
+        scores: of the answers, 0 to 1.
+        out: vendors not to be asked again by this request, with the reason.
     """
 
     query: BarsQuery
@@ -36,12 +70,12 @@ class Work:
     grid: Grid
     attempts: list[Attempt] = field(default_factory=list)
     unfilled: list[Unfilled] = field(default_factory=list)
-    unstored: list[Piece] = field(default_factory=list)
-    forming: BarTable = field(default_factory=BarTable.empty)
-    fetched_rows: int = 0
-    off_calendar: int = 0
+    fetched: list[Span] = field(default_factory=list)
+    overdue: list[Span] = field(default_factory=list)
+    unstored: list[Commit] = field(default_factory=list)
+    unstored_actions: list[tuple[Sequence[Action], Asked]] = field(default_factory=list)
+    forming: Forming | None = None
     problems: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     out: dict[str, DataError] = field(default_factory=dict)
 
@@ -51,8 +85,13 @@ class Work:
         capabilities = self.lane.candidates[0].capabilities
         return capabilities.settle_ms if capabilities else 2 * MINUTE_MS
 
+    @property
+    def rows(self) -> int:
+        """How many bars vendors have sent."""
+        return sum(attempt.rows for attempt in self.attempts)
+
     def note(self, attempt: Attempt) -> None:
-        """Remember an attempt; a vendor that failed is not asked again by this request."""
+        """Remember an attempt; a vendor that is down or refuses is not asked again."""
         self.attempts.append(attempt)
-        if attempt.error is not None and attempt.outcome != "empty":
+        if attempt.error is not None and not isinstance(attempt.error, _OF_A_STRETCH):
             self.out[attempt.provider] = attempt.error

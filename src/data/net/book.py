@@ -1,0 +1,208 @@
+"""What processes remember together, as tables: spent units, pauses, circuits and leases.
+
+Nothing here decides. Times are seconds of the remembered time (see ``policy.steady``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from typing import Any, Protocol
+
+from ..model.capabilities import Limits
+from ..policy.circuit import Circuit
+from ..policy.quota import Pause, Spent, Window, windows_of
+from ..policy.steady import Anchor, Reading
+
+VERSION = 1
+TABLES = (
+    "CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    "CREATE TABLE spent (who TEXT, length_s REAL, first_s REAL, last_s REAL, units REAL,"
+    " PRIMARY KEY (who, length_s, first_s)) WITHOUT ROWID",
+    "CREATE TABLE flights (ticket TEXT PRIMARY KEY, who TEXT, units REAL, until_s REAL)"
+    " WITHOUT ROWID",
+    "CREATE TABLE pauses (who TEXT PRIMARY KEY, until_s REAL, strikes INT) WITHOUT ROWID",
+    "CREATE TABLE circuits (who TEXT, door TEXT, failures INT, times INT, until_s REAL,"
+    " trial_until_s REAL, answered_s REAL, reason TEXT, PRIMARY KEY (who, door)) WITHOUT ROWID",
+    "CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT, machine TEXT, pid INT,"
+    " until_s REAL) WITHOUT ROWID",
+)
+
+
+class Rows(Protocol):
+    """A connection to the tables, as far as it is needed here."""
+
+    def execute(self, sql: str, parameters: Any = ..., /) -> Any:
+        """Run one statement and return its rows."""
+
+
+@dataclass(frozen=True)
+class LeaseRow:
+    """Who holds a lease, and until when."""
+
+    holder: str
+    machine: str
+    pid: int
+    until_s: float
+
+
+class Book:
+    """The tables within one transaction; it is of no use afterwards.
+
+    Args:
+        rows: the connection.
+        salt: makes the accounts' names unreadable.
+        now_s: the remembered time of this transaction.
+        lost_s: until when nobody knows any more what was spent; None when all is known.
+    """
+
+    def __init__(self, rows: Rows, salt: bytes, now_s: float, lost_s: float | None) -> None:
+        self._rows = rows
+        self.salt = salt
+        self.now_s = now_s
+        self.lost_s = lost_s
+
+    # --- spent units -----------------------------------------------------------------------
+
+    def windows(self, who: str, limits: Limits) -> list[Window]:
+        """Return the windows of ``limits`` with what ``who`` has spent in them."""
+        found = windows_of(limits)
+        for window in found:
+            rows = self._rows.execute(
+                "SELECT first_s, last_s, units FROM spent WHERE who = ? AND length_s = ?"
+                " AND last_s > ? ORDER BY first_s",
+                (who, window.length_s, self.now_s - window.length_s),
+            )
+            window.load(Spent(*row) for row in rows)
+        return found
+
+    def spend(self, who: str, windows: Iterable[Window], units: float) -> None:
+        """Count ``units`` in all of ``windows``, and forget what counts no more."""
+        for window in windows:
+            window.spend(units, self.now_s)
+            newest = window.newest
+            assert newest is not None  # it has just been spent
+            self._rows.execute(
+                "INSERT OR REPLACE INTO spent VALUES (?, ?, ?, ?, ?)",
+                (who, window.length_s, newest.first_s, newest.last_s, newest.units),
+            )
+        self._rows.execute(
+            "DELETE FROM spent WHERE who = ? AND last_s + length_s <= ?", (who, self.now_s)
+        )
+
+    def forget_spent(self, who: str) -> None:
+        """Forget all that ``who`` has spent, what is on its way, and its pause."""
+        for table in ("spent", "flights", "pauses"):
+            self._rows.execute(f"DELETE FROM {table} WHERE who = ?", (who,))  # noqa: S608 - our own names
+
+    # --- requests on their way -------------------------------------------------------------
+
+    def take_off(self, ticket: str, who: str, units: float, until_s: float) -> None:
+        """Note that a request of ``units`` is on its way, ``until_s`` at most."""
+        self._rows.execute("INSERT INTO flights VALUES (?, ?, ?, ?)", (ticket, who, units, until_s))
+
+    def land(self, ticket: str) -> float:
+        """Strike out a request that is over and return its units, 0 where none is known."""
+        row = self._rows.execute("SELECT units FROM flights WHERE ticket = ?", (ticket,)).fetchone()
+        self._rows.execute("DELETE FROM flights WHERE ticket = ?", (ticket,))
+        return float(row[0]) if row else 0.0
+
+    def on_their_way(self, who: str) -> float:
+        """Return the units of all requests that are on their way."""
+        return self._flying(who, "until_s > ?")
+
+    def crashed(self, who: str) -> float:
+        """Strike out requests that nobody has ended in time and return their units."""
+        units = self._flying(who, "until_s <= ?")
+        if units:
+            self._rows.execute(
+                "DELETE FROM flights WHERE who = ? AND until_s <= ?", (who, self.now_s)
+            )
+        return units
+
+    def _flying(self, who: str, when: str) -> float:
+        sql = f"SELECT total(units) FROM flights WHERE who = ? AND {when}"  # noqa: S608 - our own words
+        return float(self._rows.execute(sql, (who, self.now_s)).fetchone()[0])
+
+    # --- pauses ----------------------------------------------------------------------------
+
+    def pause(self, who: str) -> Pause:
+        """Return the pause that ``who`` makes or has made last."""
+        sql = "SELECT until_s, strikes FROM pauses WHERE who = ?"
+        row = self._rows.execute(sql, (who,)).fetchone()
+        return Pause(*row) if row else Pause()
+
+    def keep_pause(self, who: str, pause: Pause) -> None:
+        """Remember a pause."""
+        values = (who, *astuple(pause))
+        self._rows.execute("INSERT OR REPLACE INTO pauses VALUES (?, ?, ?)", values)
+
+    # --- circuits --------------------------------------------------------------------------
+
+    def circuit(self, who: str, door: str) -> Circuit:
+        """Return what is known of a door."""
+        row = self._rows.execute(
+            "SELECT failures, times, until_s, trial_until_s, answered_s, reason FROM circuits"
+            " WHERE who = ? AND door = ?",
+            (who, door),
+        ).fetchone()
+        return Circuit(*row) if row else Circuit()
+
+    def keep_circuit(self, who: str, door: str, circuit: Circuit) -> None:
+        """Remember a door."""
+        values = (who, door, *astuple(circuit))
+        self._rows.execute(
+            "INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
+        )
+
+    # --- leases ----------------------------------------------------------------------------
+
+    def lease(self, name: str) -> LeaseRow | None:
+        """Return who holds ``name`` now; nobody where the lease has run out."""
+        row = self._rows.execute(
+            "SELECT holder, machine, pid, until_s FROM leases WHERE name = ? AND until_s > ?",
+            (name, self.now_s),
+        ).fetchone()
+        return LeaseRow(*row) if row else None
+
+    def grant(self, name: str, lease: LeaseRow) -> None:
+        """Give ``name`` to somebody, and forget leases that have run out."""
+        self._rows.execute("DELETE FROM leases WHERE until_s <= ?", (self.now_s,))
+        values = (name, *astuple(lease))
+        self._rows.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)", values)
+
+    def give_back(self, name: str, holder: str) -> None:
+        """End the lease of ``holder``, where it still has it."""
+        self._rows.execute("DELETE FROM leases WHERE name = ? AND holder = ?", (name, holder))
+
+
+# --- facts about the book itself ---------------------------------------------------------------
+
+
+def read_anchor(rows: Rows) -> Anchor | None:
+    """Return the moment from which the remembered time is counted."""
+    facts = dict(rows.execute("SELECT name, value FROM facts WHERE name LIKE 'anchor_%'"))
+    if not facts:
+        return None
+    reading = Reading(facts["anchor_wall_s"], facts["anchor_mono_s"], facts["anchor_owner"])
+    return Anchor(reading, facts["anchor_steady_s"])
+
+
+def keep_anchor(rows: Rows, anchor: Anchor) -> None:
+    """Remember the moment from which the remembered time is counted."""
+    reading = anchor.reading
+    keep_fact(rows, "anchor_wall_s", reading.wall_s)
+    keep_fact(rows, "anchor_mono_s", reading.monotonic_s)
+    keep_fact(rows, "anchor_owner", reading.owner)
+    keep_fact(rows, "anchor_steady_s", anchor.steady_s)
+
+
+def read_fact(rows: Rows, name: str) -> Any:
+    """Return one fact, or None."""
+    row = rows.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+    return row[0] if row else None
+
+
+def keep_fact(rows: Rows, name: str, value: float | str) -> None:
+    """Remember one fact."""
+    rows.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))

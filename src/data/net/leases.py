@@ -1,0 +1,121 @@
+"""One caller fetches, the others wait and look again: leases across threads and processes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from .book import Book, LeaseRow
+from .state import State
+
+_FIRST_POLL_S = 0.02
+_LONGEST_POLL_S = 0.5
+_GROWTH = 1.5
+
+
+@dataclass(frozen=True)
+class Lease:
+    """How :meth:`Leases.hold` came out.
+
+    Attributes:
+        name: what it is about.
+        is_held: whether it is ours; False when the holder took longer than we could wait.
+        has_waited: whether somebody else had it first: what was missing may be there now.
+        holder: our name in the book.
+    """
+
+    name: str
+    is_held: bool
+    has_waited: bool
+    holder: str
+
+
+class Leases:
+    """Leases in the book of all processes. Thread-safe and fork-aware.
+
+    A lease is advice, not a lock: who waited for too long, or was overtaken because it took
+    longer than it said, goes on all the same, and at worst something is fetched twice.
+
+    Args:
+        state: the book; waiting is done on its clock.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    @contextmanager
+    def hold(self, name: str, ttl_s: float = 60.0, budget_s: float = 45.0) -> Iterator[Lease]:
+        """Hold ``name`` while the block runs, after waiting for whoever holds it.
+
+        A holder whose process is gone is overtaken at once where that can be seen, else when its
+        time is over. The same thread must not hold one name twice.
+
+        Args:
+            name: of what is about to be fetched.
+            ttl_s: seconds after which others may overtake us, unless we :meth:`renew`.
+            budget_s: seconds to wait at most; then the block runs without the lease.
+        """
+        lease, pid = self._acquire(name, ttl_s, budget_s), os.getpid()
+        try:
+            yield lease
+        finally:
+            if lease.is_held and os.getpid() == pid:  # a forked child has not got it
+                self._state.run(lambda book: book.give_back(name, lease.holder))
+
+    def renew(self, lease: Lease, ttl_s: float = 60.0) -> bool:
+        """Prolong ``lease`` to ``ttl_s`` seconds from now; False when somebody has overtaken us."""
+        return self._state.run(partial(self._renew, lease=lease, ttl_s=ttl_s))
+
+    def _acquire(self, name: str, ttl_s: float, budget_s: float) -> Lease:
+        clock, holder = self._state.clock, secrets.token_hex(8)
+        deadline, poll, has_waited = clock.monotonic() + budget_s, _FIRST_POLL_S, False
+        take = partial(self._take, name=name, holder=holder, ttl_s=ttl_s)
+        while not self._state.run(take):
+            has_waited = True
+            left = deadline - clock.monotonic()
+            if left <= 0:
+                return Lease(name, False, True, holder)
+            clock.sleep(min(left, poll * (1 + clock.jitter())))
+            poll = min(_LONGEST_POLL_S, poll * _GROWTH)
+        return Lease(name, True, has_waited, holder)
+
+    def _take(self, book: Book, name: str, holder: str, ttl_s: float) -> bool:
+        held = book.lease(name)
+        if held is not None and not _is_gone(held):
+            return False
+        book.grant(name, LeaseRow(holder, _machine(), os.getpid(), book.now_s + ttl_s))
+        return True
+
+    def _renew(self, book: Book, lease: Lease, ttl_s: float) -> bool:
+        held = book.lease(lease.name)
+        if held is not None and held.holder != lease.holder:
+            return False
+        book.grant(lease.name, LeaseRow(lease.holder, _machine(), os.getpid(), book.now_s + ttl_s))
+        return True
+
+
+def _is_gone(lease: LeaseRow) -> bool:
+    """Tell whether the holder's process is known to be dead; a reused number looks alive."""
+    if lease.machine != _machine() or sys.platform == "win32":  # there, asking would kill it
+        return False
+    try:
+        os.kill(lease.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is there, and somebody else's
+        return False
+    return False
+
+
+def _machine() -> str:
+    """Name the place in which process numbers mean the same: the host, or a container in it."""
+    try:
+        return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return platform.node()

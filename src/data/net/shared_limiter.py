@@ -1,0 +1,192 @@
+"""The pace of one vendor for one account, kept by all processes of a user together."""
+
+from __future__ import annotations
+
+import secrets as dice
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from functools import partial
+
+from ..errors import RateLimitedError
+from ..model.capabilities import Limits
+from ..model.http import HttpResponse
+from ..policy.quota import Report, Window, windows_of
+from .account import Account
+from .book import Book
+from .circuit import Circuits
+from .reported import reports_of
+from .state import State
+
+# No request takes longer; one that nobody has ended by then belonged to a process that died.
+_LONGEST_FLIGHT_S = 150.0
+_NO_TICKET = ""
+_SPANS = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a month"}
+
+
+class SharedLimiter:
+    """A limiter whose memory is the book of all processes. Thread-safe and fork-aware.
+
+    Units count from the moment at which they are asked for until one window after the answer has
+    come: only then is it certain that the vendor has counted them. So no window of the vendor's
+    ever holds more than its limit, however long requests are on their way.
+
+    Args:
+        vendor: whose pace it is.
+        limits: how often it may be asked.
+        state: the book; waiting is done on its clock.
+        account: for whom; anybody at this address when left out.
+    """
+
+    def __init__(
+        self, vendor: str, limits: Limits, state: State, account: Account | None = None
+    ) -> None:
+        self._vendor = vendor
+        self._limits = limits
+        self._state = state
+        self._account = account or Account(vendor)
+        self._is_limited = bool(windows_of(limits))
+
+    @property
+    def vendor(self) -> str:
+        """Whose pace it is."""
+        return self._vendor
+
+    @property
+    def limits(self) -> Limits:
+        """How often it may be asked."""
+        return self._limits
+
+    def acquire(self, cost: int, budget_s: float) -> str:
+        """Wait until ``cost`` units may be spent, and spend them.
+
+        Returns:
+            A ticket to hand to :meth:`settle` when the request is over.
+
+        Raises:
+            RateLimitedError: that would take longer than ``budget_s`` seconds; nothing is spent.
+        """
+        clock, ticket = self._state.clock, dice.token_hex(8) if self._is_limited else _NO_TICKET
+        deadline = clock.monotonic() + budget_s
+        while True:
+            wait, why = self._state.run(
+                partial(self._try, cost=cost, ticket=ticket), write=self._is_limited
+            )
+            if wait <= 0:
+                return ticket
+            if clock.monotonic() + wait > deadline:
+                raise RateLimitedError(
+                    f"{self._vendor} may be asked again in {wait:.1f} s ({why})",
+                    retry_after=wait,
+                    provider=self._vendor,
+                )
+            clock.sleep(wait)
+
+    def settle(self, ticket: str, response: HttpResponse | None) -> None:
+        """Tell that the request of ``ticket`` is over, and what was answered, if anything.
+
+        Where the vendor counts more than we do, its count holds.
+        """
+        if ticket != _NO_TICKET:
+            reports = reports_of(response) if response is not None else []
+            self._state.run(partial(self._settle, ticket=ticket, reports=reports))
+
+    def charge(self, cost: int) -> None:
+        """Count units that were spent without asking, such as an SDK's hidden requests."""
+        if self._is_limited:
+            self._state.run(partial(self._charge, cost=cost))
+
+    def pause(self, seconds: float | None) -> float:
+        """Let nothing pass for ``seconds``, a week at most; a longer pause already running stays.
+
+        Returns:
+            The seconds that the pause lasts; without ``seconds`` it is for us to say.
+        """
+
+        def keep(book: Book) -> float:
+            name = self._name(book)
+            after = book.pause(name).after(seconds, book.now_s)
+            book.keep_pause(name, after)
+            return after.left_s(book.now_s)
+
+        return self._state.run(keep)
+
+    def guard(self, door: str) -> AbstractContextManager[None]:
+        """Return a context for calls to one thing that the vendor serves; how it ends counts.
+
+        Raises:
+            CircuitOpenError: on entering, where it failed lately.
+        """
+        return Circuits(self._state).guard(self._account, door)
+
+    def acting_for(self, secrets: Iterable[str]) -> SharedLimiter:
+        """Return the limiter of the account that has these keys."""
+        account = Account(self._vendor, tuple(secrets))
+        return SharedLimiter(self._vendor, self._limits, self._state, account)
+
+    def wait_s(self, cost: int = 1) -> float:
+        """Return the seconds until ``cost`` units could pass; nothing is spent."""
+        return self._state.run(partial(self._wait, cost=cost), write=False)[0]
+
+    def used(self) -> dict[str, float]:
+        """Return the units that count now, by window length such as ``60s``."""
+
+        def count(book: Book) -> dict[str, float]:
+            name = self._name(book)
+            windows, flying = book.windows(name, self._limits), book.on_their_way(name)
+            return {f"{w.length_s:g}s": w.used(book.now_s) + flying for w in windows}
+
+        return self._state.run(count, write=False)
+
+    def reset(self) -> None:
+        """Forget what was spent and every pause, for all processes."""
+        self._state.run(lambda book: book.forget_spent(self._name(book)))
+
+    # --- inside one transaction ------------------------------------------------------------
+
+    def _name(self, book: Book) -> str:
+        return self._account.named(book.salt)
+
+    def _try(self, book: Book, cost: int, ticket: str) -> tuple[float, str]:
+        """Spend and return 0, or return the seconds to wait and for what."""
+        self._count_crashed(book)
+        wait, why = self._wait(book, cost)
+        if wait <= 0 and ticket != _NO_TICKET:
+            book.take_off(ticket, self._name(book), cost, book.now_s + _LONGEST_FLIGHT_S)
+        return wait, why
+
+    def _wait(self, book: Book, cost: int) -> tuple[float, str]:
+        """Return the longest of all waits, 0 for none, and what it is for."""
+        name = self._name(book)
+        windows = book.windows(name, self._limits)
+        held = book.on_their_way(name)
+        found = [(book.pause(name).left_s(book.now_s), "it asked us to pause")]
+        for window in windows:
+            unknown = window.unknown(book.lost_s, book.now_s)
+            found.append((window.wait(cost, book.now_s, held + unknown), _used_up(window)))
+        return max(found)
+
+    def _count_crashed(self, book: Book) -> None:
+        """Count requests as spent whose process died before it could say how they ended."""
+        name = self._name(book)
+        if self._is_limited and (units := book.crashed(name)):
+            book.spend(name, book.windows(name, self._limits), units)
+
+    def _settle(self, book: Book, ticket: str, reports: list[Report]) -> None:
+        name = self._name(book)
+        windows = book.windows(name, self._limits)
+        if units := book.land(ticket):
+            book.spend(name, windows, units)
+        held = book.on_their_way(name)
+        for report in reports:
+            lacking = report.lacking(windows, book.now_s, held)
+            if lacking:
+                book.spend(name, [w for w in windows if w is report.meant(windows)], lacking)
+
+    def _charge(self, book: Book, cost: int) -> None:
+        name = self._name(book)
+        book.spend(name, book.windows(name, self._limits), cost)
+
+
+def _used_up(window: Window) -> str:
+    span = _SPANS.get(window.length_s, f"in {window.length_s:g} s")
+    return f"its limit of {window.capacity:g} {span} is used up"

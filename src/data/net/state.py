@@ -1,0 +1,266 @@
+"""What limits, circuits and leases remember: one SQLite file shared by all processes of a user.
+
+Nothing of it is opened, and no folder made, before the first request. It can be lost, damaged or
+impossible to write at any time, and no request fails for it: the process then goes on by a book of
+its own, carefully, and says so once.
+
+The file must not be opened by anything but SQLite: a second descriptor that is closed would drop
+the locks that other processes rely on.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from ..clock import Clock
+from ..disk.atomic import write_atomically
+from ..disk.files import Disk
+from ..errors import DataError, FormatVersionError
+from ..policy.steady import Anchor, Reading
+from .book import TABLES, VERSION, Book, keep_anchor, keep_fact, read_anchor, read_fact
+from .forks import close_before_fork
+
+if TYPE_CHECKING:
+    import sqlite3  # otherwise imported by the first request, not by a hit in the cache
+
+T = TypeVar("T")
+FILE: Final = "state.sqlite"
+SALT: Final = "salt"
+_SALT_BYTES = 32
+_BUSY_S = 5.0  # a process that was stopped in the middle of writing holds up nobody for longer
+_FORK_WAIT_S = 5.0
+_RETRY_S = 60.0
+_log = logging.getLogger(__name__)
+
+
+class State:
+    """The book of all processes, one transaction at a time. Thread-safe and fork-aware.
+
+    Args:
+        folder: where the file lies; made when first needed, for its owner alone.
+        clock: says the time; what is remembered follows it without its jumps.
+    """
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.clock = clock
+        self._path = folder / FILE
+        self._disk = Disk(file_mode=0o600, folder_mode=0o700)
+        self._owner = secrets.token_hex(8)
+        self._salt = b""
+        self._has_warned = False
+        # Guards the connection against the threads of this process; nobody sleeps holding it but
+        # in SQLite itself, while another process writes.
+        self._lock = threading.Lock()
+        self._db: sqlite3.Connection | None = None
+        self._parents: sqlite3.Connection | None = None
+        self._inode: int | None = None
+        # When the file is tried again after it could not be used; None while it can be.
+        self._alone_until: float | None = None
+        close_before_fork(self)
+
+    def run(self, work: Callable[[Book], T], *, write: bool = True) -> T:
+        """Return what ``work`` returns, run as one transaction against all other processes.
+
+        Args:
+            work: may be run again from the start, so it only computes and uses the book.
+            write: whether it changes anything; readers wait for nobody.
+        """
+        import sqlite3
+
+        with self._lock:
+            for mend in (self._repair, self._go_alone):
+                try:
+                    return self._transact(self._ready(), work, write)
+                except (sqlite3.Error, DataError) as exc:
+                    if self._alone_until is not None:
+                        raise  # not the file's fault
+                    mend(exc)
+            return self._transact(self._ready(), work, write)
+
+    # --- forks -----------------------------------------------------------------------------
+
+    def before_fork(self) -> bool:
+        """Close the file: a child that inherits it could damage it for all."""
+        if not self._lock.acquire(timeout=_FORK_WAIT_S):
+            return False
+        if self._alone_until is None:
+            self._close()
+        return True
+
+    def after_fork_in_parent(self) -> None:
+        """Go on; the file is opened again when needed."""
+        self._lock.release()
+
+    def after_fork(self) -> None:
+        """Start with a lock and a connection of our own."""
+        self._lock = threading.Lock()
+        self._parents = self._db  # never closed: that would harm the parent, who uses it
+        self._db, self._alone_until = None, None
+        self._owner = secrets.token_hex(8)
+
+    # --- one transaction -------------------------------------------------------------------
+
+    def _transact(self, db: sqlite3.Connection, work: Callable[[Book], T], write: bool) -> T:
+        db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        try:
+            now_s = self._now_s(db, write)
+            result = work(Book(db, self._salt, now_s, read_fact(db, "lost_s")))
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        return result
+
+    def _now_s(self, db: sqlite3.Connection, write: bool) -> float:
+        """Return the remembered time, and keep it going."""
+        reading = Reading(self.clock.now_ms() / 1000, self.clock.monotonic(), self._owner)
+        anchor = read_anchor(db)
+        now_s = anchor.now(reading) if anchor else reading.wall_s
+        if write and (anchor is None or anchor.is_stale(reading)):
+            keep_anchor(db, Anchor(reading, now_s))
+        return now_s
+
+    # --- the file --------------------------------------------------------------------------
+
+    def _ready(self) -> sqlite3.Connection:
+        """Return a connection to the file, or to a book in memory while it cannot be used."""
+        if self._alone_until is not None and self.clock.monotonic() >= self._alone_until:
+            self._close()
+        if self._db is not None and self._alone_until is None and not self._is_there():
+            self._close()
+        if self._db is None:
+            self._open()
+        assert self._db is not None
+        return self._db
+
+    def _is_there(self) -> bool:
+        """Tell whether the file that is open still has its name: folders get cleaned up."""
+        found = self._disk.stat(self._path)
+        return found is not None and found.inode == self._inode
+
+    def _open(self) -> None:
+        """Open the file, and set it up where nobody has.
+
+        Raises:
+            sqlite3.Error, DataError: it cannot be used.
+        """
+        self._disk.make_folders(self._path.parent)
+        found = self._disk.stat(self._path)
+        self._inode = found.inode if found else None
+        self._db = _connect(str(self._path))
+        if not self._is_set_up(self._db):
+            with self._disk.lock(self._path.with_suffix(".lock"), _BUSY_S):
+                self._set_up(self._db)
+        self._salt = self._disk.read(self._path.with_name(SALT))
+        found = self._disk.stat(self._path)
+        self._inode = found.inode if found else None
+
+    def _is_set_up(self, db: sqlite3.Connection) -> bool:
+        version = _version(db)
+        if version > VERSION:
+            raise FormatVersionError(f"{FILE} was written by a newer version of this library")
+        salt = self._disk.stat(self._path.with_name(SALT))
+        return version == VERSION and salt is not None and salt.size == _SALT_BYTES
+
+    def _set_up(self, db: sqlite3.Connection) -> None:
+        """Make tables and salt, whichever is missing; one without the other means a loss."""
+        if self._is_set_up(db):
+            return  # somebody else was faster
+        db.execute("PRAGMA journal_mode = WAL")
+        salt = self._path.with_name(SALT)
+        has_salt, has_tables = self._disk.stat(salt) is not None, _version(db) == VERSION
+        if not has_salt or has_tables:
+            write_atomically(self._disk, salt, secrets.token_bytes(_SALT_BYTES))
+        db.execute("BEGIN IMMEDIATE")
+        if not has_tables:
+            _make_tables(db)
+        if has_salt or has_tables:
+            self._start_carefully(db, "what was spent and which bans run is not known any more")
+        db.execute("COMMIT")
+
+    def _start_carefully(self, db: sqlite3.Connection, reason: str) -> None:
+        """Count part of every limit as spent, for nobody knows what was."""
+        keep_fact(db, "lost_s", self._now_s(db, write=True))
+        self._warn(f"{reason}; starting carefully")
+
+    def _warn(self, text: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            _log.warning("shared limits in %s: %s", self._path.parent, text)
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+        self._db, self._alone_until = None, None
+
+    # --- when it cannot be used ------------------------------------------------------------
+
+    def _repair(self, exc: Exception) -> None:
+        """Set a damaged file aside; where that is not it, or does not help, do without."""
+        if not (_is_damaged(exc) and self._has_set_aside()):
+            self._go_alone(exc)
+
+    def _go_alone(self, exc: Exception) -> None:
+        """Go on with a book in memory for a while."""
+        self._close_quietly()
+        self._db = _connect(":memory:")
+        self._alone_until = self.clock.monotonic() + _RETRY_S
+        self._salt = self._salt or secrets.token_bytes(_SALT_BYTES)
+        _make_tables(self._db)
+        words = exc.args[0] if exc.args else type(exc).__name__
+        self._start_carefully(self._db, f"{words}; this process keeps limits by itself")
+
+    def _has_set_aside(self) -> bool:
+        """Rename the damaged file, unless somebody already has; the next one is made anew."""
+        self._close_quietly()
+        try:
+            with self._disk.lock(self._path.with_suffix(".lock"), _BUSY_S):
+                if self._is_there():  # else somebody was faster
+                    self._disk.replace(self._path, self._path.with_suffix(".damaged"))
+                    for suffix in ("-wal", "-shm"):
+                        self._disk.remove(self._path.with_name(FILE + suffix))
+        except DataError:
+            return False
+        return True
+
+    def _close_quietly(self) -> None:
+        import sqlite3
+
+        try:
+            self._close()
+        except sqlite3.Error:
+            self._db = None  # what is broken may refuse even that
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    """Return a connection that begins and ends transactions only where we say so."""
+    import sqlite3
+
+    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    # A power loss may take back the last second; nothing is ever torn by it.
+    db.execute("PRAGMA synchronous = NORMAL")
+    return db
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _make_tables(db: sqlite3.Connection) -> None:
+    for statement in TABLES:
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _is_damaged(exc: Exception) -> bool:
+    import sqlite3
+
+    code = getattr(exc, "sqlite_errorcode", None) or 0
+    # Extended codes hold the plain one in their lowest byte.
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

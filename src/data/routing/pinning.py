@@ -1,0 +1,48 @@
+"""A pinned vendor's bars that stand in the default lane need not be asked again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..cache.store import BarStore, Commit, Piece
+from ..model.coverage import Covered
+from ..model.series import SeriesKey
+from ..model.span import Span, gaps, intersect, subtract
+from .keeping import Keeper
+from .terms import CLOSED
+from .work import Work
+
+
+def adopt(store: BarStore, keeper: Keeper, work: Work, wanted: Span) -> None:
+    """Copy what the pinned vendor supplied to the default lane into its own, where it lacks it.
+
+    Only final bars are taken, as they are: with their basis and the time they were fetched.
+    """
+    default = SeriesKey(work.key.symbol, work.key.timeframe)
+    lacking = gaps(wanted, [c.span for c in keeper.coverage(work)])
+    if not lacking or default == work.key:
+        return
+    theirs = [
+        part for part in store.view(default).coverage.within(wanted)
+        if part.state == "final" and part.vendor == work.query.provider
+    ]  # fmt: skip
+    spans = intersect(lacking, [part.span for part in theirs])
+    if not spans:
+        return
+    commits = [_copied(store, default, part, intersect([part.span], spans)) for part in theirs]
+    pieces = tuple(piece for commit in commits for piece in commit.pieces)
+    marks = tuple(mark for commit in commits for mark in commit.marks)
+    keeper.commit(work, Commit(pieces, marks))
+
+
+def _copied(store: BarStore, source: SeriesKey, part: Covered, spans: list[Span]) -> Commit:
+    pieces: list[Piece] = []
+    for span in spans:
+        rows, _ = store.read(source, span)
+        if len(rows):
+            pieces.append(
+                Piece(rows, span, part.vendor, part.fetched_at, part.kind, part.basis, "final")
+            )
+    bare = subtract(spans, (piece.span for piece in pieces))
+    marks = tuple(replace(part, span=span, state="empty", reason=CLOSED) for span in bare)
+    return Commit(tuple(pieces), marks)

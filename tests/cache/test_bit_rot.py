@@ -1,0 +1,603 @@
+"""Bits flip, files are cut, padded, emptied, swapped and mixed: the answer is right or missing.
+
+What is damaged is found by its digest, never by chance; what is not damaged is kept; what is lost
+is missing from the coverage, so that it is asked for again; and the damaged bytes are kept aside.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from src.data.cache import actions, metadata, recovery, years
+from src.data.cache import lane as lanes
+from src.data.cache import salvage as salvages
+from src.data.cache.actions import ActionBook, load_book
+from src.data.cache.members import Member, file_id, verify, walk
+from src.data.cache.metadata import DamagedError
+from src.data.cache.series_meta import SeriesMeta, load_series
+from src.data.cache.store import BarStore, Commit
+from src.data.cache.year_meta import YearMeta, load_meta
+from src.data.errors import CorruptEntryError
+from src.data.model.actions import Action
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
+from tests.cache.bars import (
+    DAILY, EVER, at, days, mark, no_temps, numbers, piece, store_in, table,
+)  # fmt: skip
+from tests.cache.counts import FULL, some
+from tests.cache.crash import Quick
+
+DATA, META, SERIES = "2024.csv.gz", "2024.metadata.json", "series.json"
+OTHER = SeriesKey("MSFT", Timeframe(1, "d"))
+RAW = SeriesKey("AAPL", Timeframe(1, "d"), ("raw",))
+SLOTS = range(-800, 40)
+# All that is stored of a series differs from that of the others: prices by this, empties by days.
+SHIFTS = {DAILY: 0.0, OTHER: 20.0, RAW: 30.0}
+SPLIT = Action(date(2020, 8, 31), "split", at(0), 4.0, 1.0, fetched_at=1, source="acme")
+# Days of 2024 by the member that holds them.
+MEMBERS = ((0, 1, 2, 3), (4,), (5,), (6, 7, 9))
+Edit = Callable[[bytes], bytes]
+
+
+class Fact(NamedTuple):
+    """What is true of a day: the bar's shift (None: no bar), and what is known about it."""
+
+    shift: float | None
+    state: str
+
+
+@cache
+def truth_of(key: SeriesKey) -> Mapping[int, Fact]:
+    """Return what is true of every day of a series, written down by hand; 8 is a hole."""
+    shift = SHIFTS[key]
+    day = int(shift)
+    found = dict.fromkeys(SLOTS, Fact(None, "missing"))
+    found |= dict.fromkeys(range(-790 + day, -780 + day), Fact(None, "empty"))  # in series.json
+    found |= dict.fromkeys(range(-730 + day, -725 + day), Fact(None, "final"))  # no bars in 2022
+    found |= dict.fromkeys(range(-725 + day, -720 + day), Fact(None, "empty"))
+    found |= dict.fromkeys(range(-10, -7), Fact(shift + 5, "final"))
+    found |= dict.fromkeys((0, 2, 3, 4, 7, 9), Fact(shift, "final"))
+    found |= {1: Fact(shift, "suspect"), 5: Fact(shift, "provisional"), 6: Fact(None, "final")}
+    return found | {10: Fact(None, "empty"), 11: Fact(None, "empty")}
+
+
+def commits_of(key: SeriesKey) -> list[Commit]:
+    shift = SHIFTS[key]
+    day = int(shift)
+    late = piece(6, 10, [7, 9], shift=shift, holes=(days(8, 9),))
+    return [
+        Commit((piece(-10, -7, shift=shift + 5), piece(-730 + day, -725 + day, []))),
+        Commit((piece(0, 4, shift=shift),)),
+        Commit((piece(4, 5, shift=shift, vendor="other"),)),
+        Commit((piece(5, 6, shift=shift, state="provisional"),)),
+        Commit((late,)),
+        Commit(marks=(mark(1, 2, "suspect"),)),
+        Commit(marks=(mark(10, 12, "empty"), mark(-725 + day, -720 + day, "empty"))),
+        Commit(marks=(mark(-790 + day, -780 + day, "empty"),), next_due=at(13)),
+    ]
+
+
+def folder_of(root: Path, key: SeriesKey = DAILY) -> Path:
+    return root / "ohlcv" / key.symbol / key.folder
+
+
+def fresh(root: Path) -> BarStore:
+    return store_in(root, Quick())
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of three series, as it was written; never to be changed."""
+    root = tmp_path_factory.mktemp("sound")
+    for key in SHIFTS:
+        for commit in commits_of(key):
+            fresh(root).commit(key, commit)
+        assert judge(root, key) == set()
+        assert (folder_of(root, key) / "2022.metadata.json").exists()
+        assert not (folder_of(root, key) / "2022.csv.gz").exists()
+    for symbol in ("AAPL", "MSFT"):
+        fresh(root).add_actions(symbol, (SPLIT,), EVER, "acme", at(9))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def judge(root: Path, key: SeriesKey = DAILY, *, doubts_lost: bool = False) -> set[int]:
+    """Read a series as a new process does; return the days of which something is lost.
+
+    Raises:
+        AssertionError: an answer is wrong, or more is claimed than is known.
+    """
+    rows, coverage = fresh(root).read(key, EVER)
+    assert fresh(root).view(key).coverage == coverage
+    shown = dict(zip(numbers(rows), range(len(rows)), strict=True))
+    assert set(shown) <= set(SLOTS)
+    lost = set()
+    for day, true in truth_of(key).items():
+        state = next((c.state for c in coverage if at(day) in c.span), "missing")
+        if day in shown:
+            assert true.shift is not None, f"{day}: a bar that never was"
+            right = table([day], true.shift)
+            here = [values[shown[day]] for values in rows.values()]
+            assert here == [values[0] for values in right.values()], f"{day}: a wrong bar"
+            assert state != "missing", f"{day}: a bar that nobody answers for"
+        elif state != "missing":
+            assert true.shift is None, f"{day}: {state}, and the bar is not there"
+        assert state in _may_be(true.state, doubts_lost), f"{day}: {state}, but is {true.state}"
+        if state != true.state:
+            lost.add(day)
+    return lost
+
+
+def _may_be(state: str, doubts_lost: bool) -> set[str]:
+    if state == "suspect" and doubts_lost:
+        return {"suspect", "final", "missing"}
+    return {state, "missing"}
+
+
+def damaged(sound: Path, tmp_path: Path, name: str, edit: Edit, key: SeriesKey = DAILY) -> Path:
+    """Return a copy of the cache in which one file of a series is bent."""
+    root = tmp_path / "cache"
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(folder_of(sound, key), folder_of(root, key))
+    path = folder_of(root, key) / name
+    path.write_bytes(edit(path.read_bytes()))
+    return root
+
+
+def kept(root: Path, content: bytes, key: SeriesKey = DAILY) -> bool:
+    """Tell whether these bytes are in quarantine."""
+    return any(p.read_bytes() == content for p in folder_of(root, key).glob("_quarantine/*"))
+
+
+def heal(root: Path, lost: set[int]) -> None:
+    """Ask again for what is missing, as a caller does, and find everything there."""
+    for commit in commits_of(DAILY):
+        fresh(root).commit(DAILY, commit)
+    assert judge(root) == set()
+    assert no_temps(root)
+
+
+def layout(data: bytes) -> list[tuple[int, Member]]:
+    return list(walk(data, file_id(DAILY, 2024)))
+
+
+def held_by(place: int) -> set[int]:
+    return set(MEMBERS[place])
+
+
+def flip(position: int, bit: int) -> Edit:
+    return lambda data: (
+        data[:position] + bytes([data[position] ^ 1 << bit]) + data[position + 1 :]
+    )
+
+
+# --- flipped bits ---------------------------------------------------------------------------
+
+
+def classes(data: bytes) -> dict[str, list[int]]:
+    """Return the bytes of a year file by what they are, in all its members."""
+    found: dict[str, list[int]] = {}
+    for at_, member in layout(data):
+        edges = {
+            "magic": (0, 10), "extra length": (10, 12), "field id": (12, 14),
+            "field length": (14, 16), "size": (16, 20), "digest": (20, 52),
+            "facts": (52, member.body_at), "bars": (member.body_at, len(member.raw) - 8),
+            "checksum": (len(member.raw) - 8, len(member.raw) - 4),
+            "length": (len(member.raw) - 4, len(member.raw)),
+        }  # fmt: skip
+        for name, (start, end) in edges.items():
+            found.setdefault(name, []).extend(range(at_ + start, at_ + end))
+    assert sorted(p for places in found.values() for p in places) == list(range(len(data)))
+    return found
+
+
+def test_every_flipped_bit_of_the_bars_is_seen(sound: Path) -> None:
+    """All of them, straight at the verification: a flip costs its member and no other."""
+    data = (folder_of(sound) / DATA).read_bytes()
+    identity = file_id(DAILY, 2024)
+    whole = layout(data)
+    ends = [at_ + len(m.raw) for at_, m in whole]
+    for position in range(len(data)):
+        place = next(n for n, end in enumerate(ends) if position < end)
+        for bit in range(8) if FULL else (position % 8,):
+            bent = flip(position, bit)(data)
+            seen = [member.digest for _, member in walk(bent, identity)]
+            assert seen == [member.digest for _, member in whole[:place]]
+
+
+@pytest.mark.parametrize("name", [
+    "magic", "extra length", "field id", "field length", "size", "digest", "facts", "bars",
+    "checksum", "length",
+])  # fmt: skip
+def test_a_flipped_bit_costs_one_member(sound: Path, tmp_path: Path, name: str) -> None:
+    data = (folder_of(sound) / DATA).read_bytes()
+    ends = [at_ + len(m.raw) for at_, m in layout(data)]
+    for position in some(classes(data)[name], 5):
+        place = next(n for n, end in enumerate(ends) if position < end)
+        for bit in range(8) if FULL else (position % 8,):
+            root = damaged(sound, tmp_path, DATA, flip(position, bit))
+            bent = (folder_of(root) / DATA).read_bytes()
+            assert judge(root) == held_by(place), (position, bit)
+            assert kept(root, bent)
+            assert judge(root) == held_by(place), "the second reader sees something else"
+    heal(root, held_by(place))
+
+
+@pytest.mark.parametrize("lost", [[META], [META, "2024.log", SERIES]])
+def test_nor_does_it_without_metadata(sound: Path, tmp_path: Path, lost: list[str]) -> None:
+    data = (folder_of(sound) / DATA).read_bytes()
+    ends = [at_ + len(m.raw) for at_, m in layout(data)]
+    for position in some(range(len(data)), 24):
+        place = next(n for n, end in enumerate(ends) if position < end)
+        root = damaged(sound, tmp_path, DATA, flip(position, position % 8))
+        for name in lost:
+            (folder_of(root) / name).unlink()
+        gone = judge(root, doubts_lost=True)
+        assert held_by(place) - {1} <= gone
+        assert not gone & {n for p, ns in enumerate(MEMBERS) for n in ns if p != place} - {1}
+
+
+def test_one_bit_in_the_middle_of_twenty_members(tmp_path: Path) -> None:
+    store = fresh(tmp_path)
+    for n in range(20):
+        store.commit(DAILY, Commit((piece(n, n + 1, vendor=f"v{n % 2}"),)))
+    path = folder_of(tmp_path) / DATA
+    data = path.read_bytes()
+    found = layout(data)
+    assert len(found) == 20
+    at_, tenth = found[10]
+    path.write_bytes(flip(at_ + tenth.body_at + 9, 3)(data))
+    rows, coverage = fresh(tmp_path).read(DAILY, EVER)
+    assert numbers(rows) == [n for n in range(20) if n != 10]
+    assert [at(10) in c.span for c in coverage].count(True) == 0
+    assert len(layout(path.read_bytes())) == 19
+    kept_bodies = [m.raw[m.body_at :] for _, m in layout(path.read_bytes())]
+    assert kept_bodies == [m.raw[m.body_at :] for _, m in found if m is not tenth]
+
+
+DOCUMENTS: dict[str, Callable[[bytes], object]] = {
+    META: lambda data: load_meta(data, file_id(DAILY, 2024)),
+    "2022.metadata.json": lambda data: load_meta(data, file_id(DAILY, 2022)),
+    SERIES: lambda data: load_series(data, DAILY),
+    "../actions.json": lambda data: load_book(data, "AAPL"),
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_flipped_bit_of_a_document_is_seen(sound: Path, name: str) -> None:
+    """A document reads as it was written, or it is lost: there is nothing in between."""
+    data = (folder_of(sound) / name).read_bytes()
+    load = DOCUMENTS[name]
+    true, lost = load(data), 0
+    for position in range(len(data)):
+        for bit in range(8) if FULL else (position % 8,):
+            try:
+                assert load(flip(position, bit)(data)) == true, (position, bit)
+            except DamagedError:
+                lost += 1
+    assert lost > len(data) * 0.9
+
+
+@pytest.mark.parametrize("name", [META, "2022.metadata.json", SERIES])
+def test_a_flipped_bit_of_a_document_costs_no_bar(sound: Path, tmp_path: Path, name: str) -> None:
+    size = (folder_of(sound) / name).stat().st_size
+    bars = {day for day, fact in truth_of(DAILY).items() if fact.shift is not None}
+    for position in some(range(size), size if FULL else 12):
+        for bit in range(8) if FULL else (position % 8,):
+            root = damaged(sound, tmp_path, name, flip(position, bit))
+            assert not judge(root, doubts_lost=True) & bars - {1}
+    heal(root, set())
+
+
+def test_damaged_actions_are_refused_until_they_are_fetched_again(
+    sound: Path, tmp_path: Path
+) -> None:
+    data = (sound / "ohlcv/AAPL/actions.json").read_bytes()
+    path = tmp_path / "ohlcv/AAPL/actions.json"
+    path.parent.mkdir(parents=True)
+    edits = [flip(n, n % 8) for n in some(range(len(data) - 1), len(data) if FULL else 20)]
+    edits += [lambda data, n=n: data[:n] for n in some(range(len(data) - 2), 20)]
+    for edit in [*edits, lambda data: bytes(len(data)), lambda data: data + b"x"]:
+        path.write_bytes(edit(data))
+        with pytest.raises(CorruptEntryError, match="AAPL"):
+            fresh(tmp_path).actions("AAPL")
+        fresh(tmp_path).add_actions("AAPL", (SPLIT,), EVER, "acme", at(9))
+        assert fresh(tmp_path).actions("AAPL").splits == (SPLIT,)
+        assert any(p.read_bytes() == edit(data) for p in path.parent.glob("_quarantine/*"))
+
+
+# --- lengths --------------------------------------------------------------------------------
+
+
+def lengths(size: int, ends: list[int]) -> list[int]:
+    """Return to which lengths to cut: all of them in a full run, else at and around the borders."""
+    if FULL:
+        return list(range(size))
+    near = {end + more for end in [0, *ends] for more in (-9, -1, 0, 1, 20, 60)}
+    return sorted({*some(range(size), 8), *(n for n in near if 0 <= n < size)})
+
+
+@pytest.mark.parametrize("lost", [[], [META]])
+def test_every_truncation(sound: Path, tmp_path: Path, lost: list[str]) -> None:
+    data = (folder_of(sound) / DATA).read_bytes()
+    ends = [at_ + len(m.raw) for at_, m in layout(data)]
+    for size in lengths(len(data), ends):
+        root = damaged(sound, tmp_path, DATA, lambda data, size=size: data[:size])
+        for name in lost:
+            (folder_of(root) / name).unlink()
+        gone = judge(root, doubts_lost=bool(lost))
+        for place, end in enumerate(ends):
+            assert (held_by(place) - {1} <= gone) is (end > size), (size, place)
+        assert size in (0, *ends) or lost or kept(root, data[:size]), size
+    heal(root, gone)
+
+
+@pytest.mark.parametrize("name", [META, "2022.metadata.json", SERIES])
+def test_every_truncation_of_a_document(sound: Path, tmp_path: Path, name: str) -> None:
+    size = (folder_of(sound) / name).stat().st_size
+    bars = {day for day, fact in truth_of(DAILY).items() if fact.shift is not None}
+    for end in some(range(size - 1), size if FULL else 10):
+        root = damaged(sound, tmp_path, name, lambda data, end=end: data[:end])
+        assert not judge(root, doubts_lost=True) & bars - {1}
+
+
+GARBAGE: dict[str, Edit] = {
+    "one zero": lambda data: b"\0",
+    "a page of zeros": lambda data: bytes(4096),
+    "noise": lambda data: bytes(n * 7 % 256 for n in range(300)),
+    "itself": lambda data: data,
+    "its last member": lambda data: layout(data)[-1][1].raw,
+    "half a member": lambda data: layout(data)[1][1].raw[:-30],
+    "a foreign gzip member": lambda data: gzip.compress(b"2024-02-01 00:00:00,1,1,1,1,1\n"),
+}
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+def test_garbage_behind(sound: Path, tmp_path: Path, what: str) -> None:
+    data = (folder_of(sound) / DATA).read_bytes()
+    tail = GARBAGE[what](data)
+    root = damaged(sound, tmp_path, DATA, lambda data: data + tail)
+    assert judge(root) == set()
+    fresh(root).repair(DAILY)
+    assert judge(root) == set()
+    assert (folder_of(root) / DATA).read_bytes() == data
+    assert kept(root, tail) or kept(root, data + tail)
+
+
+@pytest.mark.parametrize("block", [64, 512])
+def test_blocks_that_became_zeros(sound: Path, tmp_path: Path, block: int) -> None:
+    data = (folder_of(sound) / DATA).read_bytes()
+    found = layout(data)
+    for start in range(0, len(data), block) if FULL else some(range(0, len(data), block), 9):
+        end = min(start + block, len(data))
+        bent = data[:start] + bytes(end - start) + data[end:]
+        root = damaged(sound, tmp_path, DATA, lambda _, bent=bent: bent)
+        hit = {n for n, (a, m) in enumerate(found) if a < end and a + len(m.raw) > start}
+        assert judge(root) == set().union(*(held_by(place) for place in hit))
+        assert kept(root, bent)
+
+
+# --- files that are not what they should be -------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [[DATA], [META], [DATA, META], [SERIES], ["2022.metadata.json"]])
+def test_an_empty_file_is_no_empty_year(sound: Path, tmp_path: Path, names: list[str]) -> None:
+    root = damaged(sound, tmp_path, names[0], lambda data: b"")
+    for name in names[1:]:
+        (folder_of(root) / name).write_bytes(b"")
+    gone = judge(root, doubts_lost=META in names)
+    in_2024 = {day for held in MEMBERS for day in held}
+    assert (in_2024 - {1} <= gone) is (DATA in names)
+    heal(root, gone)
+
+
+SWAPS = {
+    "two years": (DAILY, "2023", DAILY, "2024"),
+    "an empty year": (DAILY, "2022", DAILY, "2023"),
+    "two symbols": (DAILY, "2024", OTHER, "2024"),
+    "two empty years of two symbols": (DAILY, "2022", OTHER, "2022"),
+    "two lanes": (DAILY, "2024", RAW, "2024"),
+    "what has no year": (DAILY, "series", OTHER, "series"),
+    "what has no year, of two lanes": (DAILY, "series", RAW, "series"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SWAPS)
+@pytest.mark.parametrize("suffix", ["csv.gz", "metadata.json", "json", "both"])
+def test_swapped_files(sound: Path, tmp_path: Path, what: str, suffix: str) -> None:
+    one, first, other, second = SWAPS[what]
+    root = tmp_path / "cache"
+    shutil.copytree(sound, root)
+    suffixes = ["csv.gz", "metadata.json", "json"] if suffix == "both" else [suffix]
+    swapped = sum(
+        swap(folder_of(root, one) / f"{first}.{s}", folder_of(root, other) / f"{second}.{s}")
+        for s in suffixes
+    )
+    for key in SHIFTS:
+        gone = judge(root, key, doubts_lost=True)
+        assert bool(gone) <= bool(swapped)
+        assert judge(root, key, doubts_lost=True) == gone
+    store = fresh(root)
+    assert store.view(one).next_due in (None, at(13))
+    for commit in commits_of(one):
+        store.commit(one, commit)
+    assert judge(root, one) == set()
+
+
+def swap(one: Path, other: Path) -> bool:
+    if not (one.exists() or other.exists()):
+        return False
+    spare = one.with_name("spare")
+    for source, target in ((one, spare), (other, one), (spare, other)):
+        if source.exists():
+            source.rename(target)
+    return True
+
+
+def test_a_whole_folder_under_another_name(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder_of(sound, OTHER), folder_of(tmp_path))
+    rows, coverage = fresh(tmp_path).read(DAILY, EVER)
+    assert (len(rows), coverage) == (0, ())
+
+
+def test_the_actions_of_another_symbol(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound / "ohlcv/MSFT", tmp_path / "ohlcv/AAPL")
+    with pytest.raises(CorruptEntryError, match="AAPL"):
+        fresh(tmp_path).actions("AAPL")
+
+
+def revised(sound: Path, tmp_path: Path) -> tuple[Path, bytes, bytes]:
+    """Return the old and the new data file around a revision of day 4, and a copy to bend."""
+    root = tmp_path / "revised"
+    shutil.copytree(folder_of(sound), folder_of(root))
+    fresh(root).commit(DAILY, Commit((piece(4, 5, shift=5.0, vendor="other"),)))
+    old, new = ((folder_of(r) / DATA).read_bytes() for r in (sound, root))
+    return root, old, new
+
+
+def test_old_and_new_mixed(sound: Path, tmp_path: Path) -> None:
+    after, old, new = revised(sound, tmp_path)
+    cuts = {at_ for data in (old, new) for at_, _ in layout(data)}
+    cuts |= set(range(0, len(new), 1 if FULL else 150))
+    for cut in sorted(cuts):
+        for begin, end in ((old, new), (new, old)):
+            for base in (sound, after):
+                root = damaged(base, tmp_path, DATA, lambda _, c=cut, b=begin, e=end: b[:c] + e[c:])
+                rows, coverage = fresh(root).read(DAILY, EVER)
+                closes = dict(zip(numbers(rows), rows.close.tolist(), strict=True))
+                for day, fact in truth_of(DAILY).items():
+                    state = next((c.state for c in coverage if at(day) in c.span), "missing")
+                    if day not in closes:
+                        assert fact.shift is None or state == "missing"
+                        continue
+                    shifts = (fact.shift, 5.0) if day == 4 else (fact.shift,)
+                    assert closes[day] in [table([day], s or 0.0).close[0] for s in shifts]
+
+
+def test_metadata_and_data_of_different_age(sound: Path, tmp_path: Path) -> None:
+    """A backup brought one of two files back: the data count, and no bar is made up or lost."""
+    after, old, new = revised(sound, tmp_path)
+    for base, data, close in ((after, old, 0.0), (sound, new, 5.0)):
+        root = damaged(base, tmp_path, DATA, lambda _, data=data: data)
+        rows, _ = fresh(root).read(DAILY, EVER)
+        assert rows.within(days(4, 5)).close.tolist() == table([4], close).close.tolist()
+        assert len(rows) == 11
+        assert (folder_of(root) / DATA).read_bytes() == data
+
+
+# --- what each guard is good for ------------------------------------------------------------
+
+
+def test_gzip_alone_would_not_do(sound: Path) -> None:
+    """What other tools can notice is less: they read a bent header, and a file without its end."""
+    data = (folder_of(sound) / DATA).read_bytes()
+    last, _ = layout(data)[-1]
+    assert gzip.decompress(data[:last])
+    assert gzip.decompress(data + bytes(512)) == gzip.decompress(data)
+    assert gzip.decompress(b"") == b""
+    unnoticed = 0
+    for position in range(60):
+        try:
+            unnoticed += gzip.decompress(flip(position, 0)(data)) == gzip.decompress(data)
+        except (OSError, EOFError, zlib.error):
+            continue
+    assert unnoticed > 30
+
+
+def _unsealed(data: bytes) -> dict[str, object]:
+    try:
+        return {k: v for k, v in json.loads(data).items() if k != "sha256"}
+    except (ValueError, AttributeError) as exc:
+        raise DamagedError("no JSON") from exc
+
+
+def _of_anyone(data: bytes, identity: str) -> Iterator[tuple[int, Member]]:
+    offset = 0
+    while (member := verify(data, offset)) is not None:
+        yield offset, member
+        offset += len(member.raw)
+
+
+def _meta_of_anyone(data: bytes, identity: str) -> YearMeta:
+    return load_meta(data, json.loads(data)["onetape"]["id"])
+
+
+def _series_of_anyone(data: bytes, key: SeriesKey) -> SeriesMeta:
+    plain = json.loads(data)
+    lane = tuple(plain["lane"].split("@")) if plain["lane"] else ()
+    return load_series(data, SeriesKey(plain["symbol"], DAILY.timeframe, lane))
+
+
+def _book_of_anyone(data: bytes, symbol: str) -> ActionBook:
+    return load_book(data, json.loads(data)["symbol"])
+
+
+WORSE: dict[str, tuple[list[tuple[object, str, object]], Callable[[Path, Path], object]]] = {
+    "documents without digest": (
+        [(metadata, "load", _unsealed)],
+        lambda sound, tmp: test_every_flipped_bit_of_a_document_is_seen(sound, META),
+    ),
+    "metadata of anyone": (
+        [(lanes, "load_meta", _meta_of_anyone)],
+        lambda sound, tmp: test_swapped_files(
+            sound, tmp, "two empty years of two symbols", "metadata.json"
+        ),
+    ),
+    "series of anyone": (
+        [(lanes, "load_series", _series_of_anyone)],
+        lambda sound, tmp: test_swapped_files(sound, tmp, "what has no year", "json"),
+    ),
+    "actions of anyone": (
+        [(actions, "load_book", _book_of_anyone)],
+        lambda sound, tmp: test_the_actions_of_another_symbol(sound, tmp),
+    ),
+    "members of anyone": (
+        [(years, "walk", _of_anyone), (salvages, "walk", _of_anyone),
+         (lanes, "load_meta", _meta_of_anyone)],
+        lambda sound, tmp: test_swapped_files(sound, tmp, "two symbols", "both"),
+    ),
+    "nothing kept aside": (
+        [(recovery, "keep_file", lambda *args: None)],
+        lambda sound, tmp: test_a_flipped_bit_costs_one_member(sound, tmp, "bars"),
+    ),
+    "nothing saved from a damaged file": (
+        [(recovery, "salvage", lambda seen, identity: [])],
+        lambda sound, tmp: test_one_bit_in_the_middle_of_twenty_members(tmp),
+    ),
+    "only members before the damage saved": (
+        [(salvages, "_behind", lambda content, start: iter(()))],
+        lambda sound, tmp: test_one_bit_in_the_middle_of_twenty_members(tmp),
+    ),
+    "metadata not compared with the data": (
+        [(years, "check_members", lambda found, state, most_rows: None)],
+        lambda sound, tmp: test_a_flipped_bit_costs_one_member(sound, tmp, "bars"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WORSE)
+def test_without_a_guard_it_is_seen(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    patches, attack = WORSE[what]
+    for owner, name, worse in patches:
+        monkeypatch.setattr(owner, name, worse)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        attack(sound, tmp_path)

@@ -1,0 +1,715 @@
+"""The power fails: every state the disk may be left in, for every kind of commit.
+
+Each scenario is run once on a disk that remembers. Then the power fails behind each of its calls,
+in every way that is legal, and a new process opens what is left. It must find nothing torn, nothing
+wrong, everything that was acknowledged; repair must be final, and the next commit must work.
+
+What would happen without each of the precautions is tested too: if leaving one out changed nothing
+that these tests see, then either it or they would be good for nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from src.data.cache import commit_run, recovery, viewing, year_commit
+from src.data.cache.lane import Lane
+from src.data.cache.members import Member
+from src.data.cache.store import BarStore, Commit, Suspect
+from src.data.cache.year_meta import YearMeta, YearState
+from src.data.disk.atomic import write_atomically
+from src.data.disk.files import Step
+from src.data.errors import DataError
+from src.data.model.actions import Action
+from src.data.model.bars import Bar
+from tests.cache.bars import (
+    BASIS, DAILY, EVER, KIND, at, lane_folder, mark, no_temps, numbers, piece, store_in, table,
+)  # fmt: skip
+from tests.cache.counts import FULL, some
+from tests.cache.crash import Platter, Promise, Quick, Recorder, State, states
+from tests.cache.disks import Killed
+
+MOST = 4000 if FULL else int(__import__('os').environ.get('MM','8'))  # states of one instant
+KILLS = 99 if FULL else 4
+SLOTS = range(-12, 16)
+LATER = piece(12, 14)
+BAD = Suspect(Bar(at(1), 1.0, 0.5, 2.0, 1.0, 1.0), "high < low")
+
+
+class Violation(AssertionError):
+    """A promise of the store is broken."""
+
+
+class Fact(NamedTuple):
+    """What is true of one day: the bar's shift (None: no bar), and what is known about it."""
+
+    shift: float | None
+    state: str
+
+
+MISSING = Fact(None, "missing")
+# What may be seen of what is true. Trust that only metadata give may be lost, for it costs a
+# request; trust that was taken away stays away.
+SEEN_AS = {
+    "final": {"final"},
+    "provisional": {"provisional"},
+    "settled": {"final", "provisional"},
+    "answered": {"final", "missing"},  # without a bar, and so in no member
+    "suspect": {"suspect"},
+    "empty": {"empty", "missing"},
+    "missing": {"missing"},
+}  # fmt: skip
+Facts = Mapping[int, Fact]
+
+
+def facts(shift: Mapping[int, float | None] | None = None, **known: Iterable[int]) -> Facts:
+    """Return what is true: days by state; ``shift`` for bars revised, or None: answered, no bar."""
+    found = {}
+    for state, days in known.items():
+        for day in days:
+            bare = None if state in ("empty", "answered") else 0.0
+            found[day] = Fact((shift or {}).get(day, bare), state)
+    return found
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Commits, and what is true before the first and after each of them.
+
+    Attributes:
+        before: commits made long ago.
+        acts: commits during which the power may fail.
+        truth: one more than there are acts.
+        due: the act that told when to ask again, if one did.
+        durable: acts after which also what only metadata know is safe.
+        kept: texts that must be found somewhere, in the bars or in quarantine, from the start.
+    """
+
+    before: tuple[Commit, ...]
+    acts: tuple[Commit, ...]
+    truth: tuple[Facts, ...]
+    durable: tuple[int, ...] = ()
+    kept: tuple[str, ...] = ()
+    due: int | None = None
+
+
+def bars_of(*days: int) -> Commit:
+    return Commit(tuple(piece(day, day + 1) for day in days))
+
+
+WITHDRAWN = "2024-01-03 00:00:00,100.2,"
+SCENARIOS: dict[str, Scenario] = {
+    "first file": Scenario(
+        (), (Commit((piece(0, 5),), next_due=3),), (facts(), facts(final=range(5))), (1,),
+        due=1,
+    ),
+    "append": Scenario(
+        (Commit((piece(0, 5),)),),
+        (Commit((piece(5, 7),), next_due=3),),
+        (facts(final=range(5)), facts(final=range(7))),
+        due=1,
+    ),
+    "append behind unsynced metadata": Scenario(
+        (Commit((piece(0, 3),)),),
+        (bars_of(3), Commit((piece(4, 6, state="provisional"),)), bars_of(6)),
+        (
+            facts(final=range(3)),
+            facts(final=range(4)),
+            facts(final=range(4), provisional=(4, 5)),
+            facts(final=(0, 1, 2, 3, 6), provisional=(4, 5)),
+        ),
+    ),
+    "hole": Scenario(
+        (Commit((piece(0, 2), piece(5, 8))),),
+        (Commit((piece(2, 5),)),),
+        (facts(final=(0, 1, 5, 6, 7)), facts(final=range(8))),
+        (1,),
+    ),
+    "revision": Scenario(
+        (Commit((piece(0, 5),)),),
+        (Commit((piece(1, 3, [1], shift=1.0),)), bars_of(5)),
+        (
+            facts(final=range(5)),
+            facts({1: 1.0, 2: None}, final=range(5)),
+            facts({1: 1.0, 2: None}, final=range(6)),
+        ),
+        (1,),
+        (WITHDRAWN,),
+    ),
+    "compaction": Scenario(
+        tuple(bars_of(n) for n in range(7)),
+        (bars_of(7),),
+        (facts(final=range(7)), facts(final=range(8))),
+        (1,),
+    ),
+    "suspect": Scenario(
+        (Commit((piece(0, 5),)),),
+        (
+            Commit(marks=(mark(1, 2, "suspect", reason="split"),), suspects=(BAD,)),
+            bars_of(5),
+            Commit((piece(3, 4, shift=1.0),)),
+        ),
+        (
+            facts(final=range(5)),
+            facts(final=(0, 2, 3, 4), suspect=(1,)),
+            facts(final=(0, 2, 3, 4, 5), suspect=(1,)),
+            facts({3: 1.0}, final=(0, 2, 3, 4, 5), suspect=(1,)),
+        ),
+        (1, 2, 3),
+    ),
+    "settled": Scenario(
+        (Commit((piece(0, 5, state="provisional"),)),),
+        (Commit((piece(5, 6),), (mark(0, 5, "final"),), next_due=3), bars_of(6)),
+        (
+            facts(provisional=range(5)),
+            facts(settled=range(5), final=(5,)),
+            facts(settled=range(5), final=(5, 6)),
+        ),
+        due=1,
+    ),
+    "withdrawn tail": Scenario(
+        (Commit((piece(0, 4),)), bars_of(4)),
+        (Commit((piece(4, 6, []),)), bars_of(6)),
+        (
+            facts(final=range(5)),
+            facts(final=range(4), answered=(4, 5)),
+            facts(final=(0, 1, 2, 3, 6), answered=(4, 5)),
+        ),
+        (1,),
+        ("2024-01-05 00:00:00,100.4,",),
+    ),
+    "nothings": Scenario(
+        (Commit((piece(0, 3),)),),
+        (Commit(marks=(mark(-400, 0, "empty"), mark(5, 9, "empty")), next_due=3), bars_of(3)),
+        (
+            facts(final=range(3)),
+            facts(final=range(3), empty=(*range(-12, 0), *range(5, 9))),
+            facts(final=range(4), empty=(*range(-12, 0), *range(5, 9))),
+        ),
+        due=1,
+    ),
+    "revision and doubt": Scenario(
+        (Commit((piece(0, 5),)),),
+        (Commit((piece(3, 4, shift=1.0),), (mark(1, 2, "suspect"),), next_due=3),),
+        (facts(final=range(5)), facts({3: 1.0}, final=(0, 2, 3, 4), suspect=(1,))),
+        (1,),
+    ),
+    "year border": Scenario(
+        (Commit((piece(-5, 3),)),),
+        (Commit((piece(-2, 6, shift=1.0),)),),
+        (
+            facts(final=range(-5, 3)),
+            facts({day: 1.0 for day in range(-2, 6)}, final=range(-5, 6)),
+        ),
+        (1,),
+    ),
+}
+
+
+# --- seeing ---------------------------------------------------------------------------------
+
+
+def seen(store: BarStore) -> dict[int, Fact]:
+    """Return what a reader finds of each day; every bar must be a true one."""
+    rows, coverage = store.read(DAILY, EVER)
+    shown: dict[int, float | None] = {}
+    for day, close in zip(numbers(rows), rows.close.tolist(), strict=True):
+        one = rows.within(piece(day, day + 1).span)
+        shift = next((s for s in (0.0, 1.0) if close == table([day], s).close[0]), None)
+        if shift is None or [v[0] for v in one.values()] != [
+            v[0] for v in table([day], shift).values()
+        ]:
+            raise Violation(f"day {day} is {one}, which nobody ever sent")
+        shown[day] = shift
+    found = {}
+    for day in SLOTS:
+        state = next((c.state for c in coverage if at(day) in c.span), "missing")
+        found[day] = Fact(shown.pop(day, None), state)
+    if shown:
+        raise Violation(f"bars out of nowhere: {shown}")
+    return found
+
+
+def agrees(found: Facts, truth: Facts, days: Iterable[int] = SLOTS, *, strictly: bool = False) -> bool:
+    """Tell whether all of ``days`` were seen as they are, or, unless strictly, as less sure."""
+    for day in days:
+        one, true = found[day], truth.get(day, MISSING)
+        best = "final" if true.state in ("settled", "answered") else true.state
+        if one.shift != true.shift or one.state not in ({best} if strictly else SEEN_AS[true.state]):
+            return False
+    return True
+
+
+def check_levels(found: Facts, truth: tuple[Facts, ...], levels: range, when: str) -> dict[int, int]:
+    """Return for each year the last of ``levels`` with which it agrees; there must be one."""
+    reached = {}
+    for year, days in {2023: range(-12, 0), 2024: range(16)}.items():
+        good = [n for n in levels if agrees(found, truth[n], days)]
+        if not good:
+            shown = {d: tuple(f) for d, f in found.items() if f != MISSING}
+            raise Violation(f"{when}: {year} agrees with none of {list(levels)}: {shown}")
+        reached[year] = good[-1]
+    return reached
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Return every file but locks."""
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def plain_rows(root: Path) -> list[int]:
+    """Return the days in the files as any tool reads them."""
+    days = []
+    for path in sorted(lane_folder(root).glob("*.csv.gz")):
+        rows = list(csv.reader(io.StringIO(gzip.decompress(path.read_bytes()).decode("ascii"))))
+        assert rows[0] == ["timestamp", "open", "high", "low", "close", "volume"]
+        days += [row[0] for row in rows[1:]]
+    assert days == sorted(set(days))
+    return [int(n) for n in (_days(days) if days else [])]
+
+
+def _days(texts: list[str]) -> list[int]:
+    return [(date.fromisoformat(text[:10]) - date(2024, 1, 1)).days for text in texts]
+
+
+def check(root: Path, scenario: Scenario, state: State) -> None:
+    """Open what is left as a new process does, and hold it against the truth.
+
+    Raises:
+        Violation: a promise is broken.
+    """
+    state.tree.put(root)
+    truth = scenario.truth
+    try:
+        shown = seen(fresh(root))
+        view = fresh(root).repair(DAILY)
+        found = seen(fresh(root))
+        for told, begun in state.promises:
+            trusted = max((n for n in scenario.durable if n <= told), default=0)
+            before = check_levels(shown, truth, range(trusted, begun + 1), "at first sight")
+            after = check_levels(found, truth, range(told, begun + 1), "after repair")
+            if any(after[year] < before[year] for year in before):
+                raise Violation(f"time went back from {shown} to {found}")
+        if view.next_due is not None and not any(
+            agrees(found, later, strictly=True) for later in truth[scenario.due :]
+        ):
+            raise Violation("nothing is due, says a commit that was lost")
+        if view != fresh(root).view(DAILY) or view.rows != sum(f.shift is not None for f in found.values()):
+            raise Violation("views differ")
+        check_kept(root, scenario)
+        repaired = contents(root)
+        fresh(root).repair(DAILY)
+        if contents(root) != repaired:
+            raise Violation("repairing twice is not repairing once")
+        fresh(root).commit(DAILY, Commit((LATER,)))
+        after = seen(fresh(root))
+        due = dict(found) | {day: Fact(0.0, "final") for day in (12, 13)}
+        if after != due:
+            raise Violation(f"the next commit: {after}")
+        if plain_rows(root) != [day for day, fact in after.items() if fact.shift is not None]:
+            raise Violation("other tools see something else")
+        if not no_temps(root):
+            raise Violation("temporary files are left")
+    except (DataError, EOFError, gzip.BadGzipFile) as error:
+        raise Violation(f"behind step {state.step}: {error!r}") from error
+
+
+def check_kept(root: Path, scenario: Scenario) -> None:
+    """Check that withdrawn bars are in quarantine unless they are still stored."""
+    folder = lane_folder(root)
+    files = [*folder.glob("*.csv.gz"), *folder.glob("_quarantine/*.rows.csv.gz")]
+    for text in scenario.kept:
+        if not any(text in gzip.decompress(path.read_bytes()).decode() for path in files):
+            raise Violation(f"{text} is nowhere")
+
+
+def fresh(root: Path) -> BarStore:
+    return store_in(root, Quick())
+
+
+# --- running --------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Thousands of repairs would write as many warnings."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def prepared(root: Path, scenario: Scenario) -> Platter:
+    root.mkdir()
+    for commit in scenario.before:
+        fresh(root).commit(DAILY, commit)
+    return Platter(root)
+
+
+def played(root: Path, scenario: Scenario, disk: Recorder) -> Platter:
+    """Run the scenario on ``disk`` and return the disk as it was before."""
+    before = prepared(root, scenario)
+    play(store_in(root, disk), scenario, disk)
+    return before
+
+
+def play(store: BarStore, scenario: Scenario, disk: Recorder) -> None:
+    for level, commit in enumerate(scenario.acts, 1):
+        disk.tape.append(Promise("begun", level))
+        store.commit(DAILY, commit)
+        disk.tape.append(Promise("told", level))
+
+
+def fail_everywhere(
+    tmp_path: Path, scenario: Scenario, before: Platter, disk: Recorder, start: int = 0,
+    most: int = 0,
+) -> int:  # fmt: skip
+    """Let the power fail behind each step from ``start`` on; return the number of states."""
+    found = states(before, disk.tape, most or MOST, start)
+    for state in found:
+        check(tmp_path / "left", scenario, state)
+    return len(found)
+
+
+def survive(tmp_path: Path, name: str, disk: Recorder | None = None) -> int:
+    """Run a scenario and let the power fail everywhere."""
+    scenario, disk = SCENARIOS[name], disk or Recorder()
+    return fail_everywhere(tmp_path, scenario, played(tmp_path / "live", scenario, disk), disk)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_nothing_is_lost_whenever_the_power_fails(tmp_path: Path, name: str) -> None:
+    assert survive(tmp_path, name) > 10
+
+
+# --- first killed, then the power fails -----------------------------------------------------
+
+
+def after_a_kill(
+    tmp_path: Path, name: str, dies_in: int, then: Callable[[BarStore, Commit], int],
+    forgets: Callable[[Step], bool] = lambda step: False, most: int = 0,
+) -> None:  # fmt: skip
+    """Kill the first act, let another process do something, and then let the power fail.
+
+    Args:
+        tmp_path: where.
+        name: the scenario.
+        dies_in: calls that the writer makes before it is killed.
+        then: what the other process does; returns the level it was shown.
+        forgets: syncs to leave out.
+    """
+    whole = SCENARIOS[name]
+    # Marks that only metadata hold may be lost again: showing them promised nothing.
+    scenario = replace(whole, acts=whole.acts[:1], truth=whole.truth[:2], durable=())
+    disk = Recorder(forgets)
+    before = prepared(tmp_path / f"live{dies_in}", scenario)
+    disk.tape.append(Promise("begun", 1))
+    disk.dies_in = dies_in
+    with pytest.raises(Killed):
+        store_in(tmp_path / f"live{dies_in}", disk).commit(DAILY, scenario.acts[0])
+    disk.dies_in, step = None, len(disk.tape)
+    shown = then(store_in(tmp_path / f"live{dies_in}", disk), scenario.acts[0])
+    disk.tape.append(Promise("told", shown))
+    fail_everywhere(tmp_path, scenario, before, disk, step, most)
+
+
+def repairs_and_reads(name: str) -> Callable[[BarStore, Commit], int]:
+    def then(store: BarStore, commit: Commit) -> int:
+        store.repair(DAILY)
+        return check_levels(seen(store), SCENARIOS[name].truth, range(2), "to a reader")[2024]
+
+    return then
+
+
+def commits_again(store: BarStore, commit: Commit) -> int:
+    store.commit(DAILY, commit)
+    return 1
+
+
+def kills(tmp_path: Path, name: str) -> list[int]:
+    """Return before which calls of the first act to kill it."""
+    scenario, disk = SCENARIOS[name], Recorder()
+    played(tmp_path / "whole", replace(scenario, acts=scenario.acts[:1]), disk)
+    return some(range(len(disk.deeds())), KILLS)
+
+
+@pytest.mark.parametrize("name", ["first file", "append", "revision", "compaction"])
+def test_what_was_shown_after_a_kill_stays(tmp_path: Path, name: str) -> None:
+    for dies_in in kills(tmp_path, name):
+        after_a_kill(tmp_path, name, dies_in, repairs_and_reads(name))
+
+
+@pytest.mark.parametrize("name", ["first file", "revision"])
+def test_what_was_committed_after_a_kill_stays(tmp_path: Path, name: str) -> None:
+    for dies_in in kills(tmp_path, name):
+        after_a_kill(tmp_path, name, dies_in, commits_again)
+
+
+# --- files of older tools -------------------------------------------------------------------
+
+
+OLDER = {"beside ours": "ohlcv/AAPL/1d", "in the flat layout": "AAPL/1d"}
+
+
+def older(root: Path, folder: str) -> None:
+    """Write the bars 0 to 4 as another tool did."""
+    rows = table(range(5))
+    lines = ["timestamp,open,high,low,close,volume"]
+    for place in range(5):
+        values = ",".join(repr(float(v[place])) for v in rows.values())
+        lines.append(f"2024-01-{place + 1:02d},{values}")
+    (root / folder).mkdir(parents=True)
+    (root / folder / "2024.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode() + b"\n"))
+    (root / folder / "2024.metadata.json").write_text('{"data_source": "acme", "year": 2024}')
+
+
+@pytest.mark.parametrize("place", OLDER)
+def test_an_older_tools_file_is_taken_over_whole(tmp_path: Path, place: str) -> None:
+    root, disk = tmp_path / "live", Recorder()
+    scenario = Scenario(
+        (), (Commit((piece(4, 7),)), bars_of(7)),
+        (facts(final=range(4)), facts(final=range(7)), facts(final=range(8))), (1,),
+    )  # fmt: skip
+    older(root, OLDER[place])
+    before = Platter(root)
+    store = store_in(root, disk)
+    play(store, scenario, disk)
+    assert fail_everywhere(tmp_path, scenario, before, disk) > 10
+
+
+# --- actions --------------------------------------------------------------------------------
+
+
+SPLIT = Action(date(2020, 8, 31), "split", at(0), 4.0, 1.0)
+DIVIDEND = Action(date(2021, 2, 5), "dividend", at(1), amount=0.2)
+
+
+def told_actions(store: BarStore, *actions: Action) -> None:
+    store.add_actions("AAPL", actions, EVER, "acme", at(9))
+
+
+def check_actions(root: Path, state: State, truth: tuple[set[date], ...]) -> None:
+    state.tree.put(root)
+    try:
+        found = {action.ex_date for action in fresh(root).actions("AAPL").actions}
+        for told, begun in state.promises:
+            if found not in truth[told : begun + 1]:
+                raise Violation(f"behind step {state.step}: {found}")
+        told_actions(fresh(root), SPLIT, DIVIDEND)
+        if len(fresh(root).actions("AAPL").actions) != 2 or not no_temps(root):
+            raise Violation("the next answer is not kept, or temporary files are")
+    except DataError as error:
+        raise Violation(f"behind step {state.step}: {error!r}") from error
+
+
+def survive_actions(tmp_path: Path, forgets: Callable[[Step], bool], dies_in: int | None) -> None:
+    root, disk = tmp_path / f"live{dies_in}", Recorder(forgets)
+    root.mkdir()
+    before = Platter(root)
+    disk.tape.append(Promise("begun", 1))
+    if dies_in is not None:
+        disk.dies_in = dies_in
+        with pytest.raises(Killed):
+            told_actions(store_in(root, disk), SPLIT)
+        disk.dies_in = None
+    told_actions(store_in(root, disk), SPLIT)
+    disk.tape += [Promise("told", 1), Promise("begun", 2)]
+    told_actions(store_in(root, disk), DIVIDEND)
+    disk.tape.append(Promise("told", 2))
+    days = (SPLIT.ex_date, DIVIDEND.ex_date)
+    for state in states(before, disk.tape, MOST):
+        check_actions(tmp_path / "left", state, tuple(set(days[:n]) for n in range(3)))
+
+
+@pytest.mark.parametrize("dies_in", [None, *range(9)])
+def test_actions_survive(tmp_path: Path, dies_in: int | None) -> None:
+    survive_actions(tmp_path, lambda step: False, dies_in)
+
+
+@pytest.mark.parametrize("forgets", [
+    lambda step: step.name == "fsync", lambda step: step.name == "fsync_dir" and step.path.name == "AAPL",
+])  # fmt: skip
+def test_actions_are_lost_without_a_sync(tmp_path: Path, forgets: Callable[[Step], bool]) -> None:
+    with pytest.raises(Violation):
+        survive_actions(tmp_path, forgets, None)
+
+
+# --- the power fails while damage is repaired -----------------------------------------------
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that is not as it was written: what is cut off or bent, and what can be saved."""
+
+    bend: Callable[[bytes], bytes]
+    left: Facts
+    lost: Callable[[bytes], bytes]
+
+
+THREE = (Commit((piece(0, 2),)), Commit((piece(2, 4, vendor="b"),)), Commit((piece(4, 6),)))
+DAMAGES = {
+    "torn tail": Damage(
+        lambda data: data + b"torn" * 40, facts(final=range(6)), lambda bent: bent[-160:]
+    ),
+    "bad member": Damage(
+        lambda data: data[:60] + b"\0" + data[61:], facts(final=range(2, 6)), lambda bent: bent
+    ),
+    "bad last member": Damage(
+        lambda data: data[:-60] + b"\0" + data[-59:], facts(final=range(4)), lambda bent: bent
+    ),
+}  # fmt: skip
+
+
+def repair_and_fail(tmp_path: Path, what: str, forgets: Callable[[Step], bool]) -> int:
+    damage, root = DAMAGES[what], tmp_path / "live"
+    scenario = Scenario(THREE, (), (damage.left, damage.left))
+    prepared(root, scenario)
+    data = lane_folder(root) / "2024.csv.gz"
+    bent = damage.bend(data.read_bytes())
+    data.write_bytes(bent)
+    before, disk = Platter(root), Recorder(forgets)
+    store_in(root, disk).repair(DAILY)
+    found = states(before, disk.tape, MOST)
+    for state in found:
+        check(tmp_path / "left", scenario, state)
+        files = [p for p in lane_folder(tmp_path / "left").rglob("*") if p.is_file()]
+        if not any(damage.lost(bent) in path.read_bytes() for path in files):
+            raise Violation(f"behind step {state.step}: what was bad is thrown away")
+    return len(found)
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_repair_may_be_cut_short(tmp_path: Path, what: str) -> None:
+    assert repair_and_fail(tmp_path, what, lambda step: False) > 10
+
+
+# --- what each precaution is good for -------------------------------------------------------
+
+
+def syncs(name: str, text: str) -> Callable[[Step], bool]:
+    """Return which syncs to leave out: of this name, on paths whose last parts hold ``text``."""
+    return lambda step: step.name == name and text in "/".join(step.path.parts[-3:])
+
+
+SYNCS = {
+    "bars of an append": ("append", syncs("fdatasync", "2024.csv.gz")),
+    "bars of a rewrite": ("hole", syncs("fsync", ".2024.csv.gz.")),
+    "metadata that take trust away": ("suspect", syncs("fsync", ".metadata.json.")),
+    "the name of such metadata": ("suspect", syncs("fsync_dir", "AAPL/1d")),
+    "names in a rewrite": ("revision and doubt", syncs("fsync_dir", "AAPL/1d")),
+    "names of a first file": ("first file", syncs("fsync_dir", "AAPL/1d")),
+    "folders of a first file": ("first file", lambda s: s.name == "fsync_dir" and s.path.name != "1d"),
+    "withdrawn bars": ("revision", syncs("fsync", ".2024.rows.csv.gz.")),
+    "the name of withdrawn bars": ("revision", syncs("fsync_dir", "_quarantine")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SYNCS)
+def test_without_a_sync_something_is_lost(tmp_path: Path, what: str) -> None:
+    name, forgets = SYNCS[what]
+    with pytest.raises(Violation):
+        survive(tmp_path, name, Recorder(forgets))
+
+
+def test_what_recovery_serves_is_synced_first(tmp_path: Path) -> None:
+    forgets = syncs("fsync", "1d/2024.csv.gz")
+    with pytest.raises(Violation):
+        after_a_kill(tmp_path, "append", 1, repairs_and_reads("append"), forgets)
+
+
+def test_folders_that_a_killed_writer_made_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit_run.CommitRun, "_make_folders_durable", lambda self: None)
+    with pytest.raises(Violation):
+        for dies_in in range(12):
+            after_a_kill(tmp_path, "first file", dies_in, commits_again)
+
+
+@pytest.mark.parametrize("what, text", [
+    ("torn tail", "_quarantine/.2024."), ("torn tail", "1d/_quarantine"), ("bad member", "1d/_quarantine"),
+])  # fmt: skip
+def test_what_is_bad_is_safe_before_it_is_taken_out(tmp_path: Path, what: str, text: str) -> None:
+    with pytest.raises(Violation):
+        repair_and_fail(tmp_path, what, lambda s: syncs("fsync", text)(s) or syncs("fsync_dir", text)(s))
+
+
+Rewrite = Callable[..., YearMeta]
+
+
+def in_place(lane: Lane, year: int, *, members: list[Member], state: YearState, meta: YearMeta,
+             keep_version: bool) -> YearMeta:  # fmt: skip
+    data = lane.paths.data(year)
+    handle = lane.disk.create(data) if lane.disk.stat(data) is None else lane.disk.open_write(data)
+    lane.disk.truncate(handle, 0)
+    lane.disk.write(handle, b"".join(m.raw for m in members), 0)
+    lane.disk.sync(handle)
+    lane.disk.close(handle)
+    return _final(lane, year, meta.settled(state))
+
+
+def without_pending(lane: Lane, year: int, *, members: list[Member], state: YearState,
+                    meta: YearMeta, keep_version: bool) -> YearMeta:  # fmt: skip
+    data = lane.paths.data(year)
+    write_atomically(lane.disk, data, b"".join(m.raw for m in members))
+    return _final(lane, year, meta.settled(state))
+
+
+def metadata_first(lane: Lane, year: int, *, members: list[Member], state: YearState,
+                   meta: YearMeta, keep_version: bool) -> YearMeta:  # fmt: skip
+    _final(lane, year, meta.settled(state))
+    data = lane.paths.data(year)
+    write_atomically(lane.disk, data, b"".join(m.raw for m in members))
+    return meta.settled(state)
+
+
+def data_before_pending(lane: Lane, year: int, *, members: list[Member], state: YearState,
+                        meta: YearMeta, keep_version: bool) -> YearMeta:  # fmt: skip
+    data = lane.paths.data(year)
+    write_atomically(lane.disk, data, b"".join(m.raw for m in members))
+    lane.write_meta(year, replace(meta, pending=state), durable=True)
+    return _final(lane, year, meta.settled(state))
+
+
+def _final(lane: Lane, year: int, meta: YearMeta) -> YearMeta:
+    lane.write_meta(year, meta, durable=True)
+    return meta
+
+
+@pytest.mark.parametrize(
+    "worse", [in_place, without_pending, metadata_first, data_before_pending]
+)
+def test_another_order_breaks_a_rewrite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worse: Rewrite
+) -> None:
+    monkeypatch.setattr(year_commit, "rewrite", worse)
+    with pytest.raises(Violation):
+        survive(tmp_path, "revision and doubt")
+
+
+@pytest.mark.parametrize("owner, name, worse, scenario", [
+    (Lane, "sweep", lambda self: None, "hole"),
+    (recovery, "_cut", lambda lane, year, size: None, "append"),
+    (viewing, "_next_due", lambda series, newest: series and series.next_due, "nothings"),
+    (year_commit, "takes_trust", lambda before, after: False, "suspect"),
+])  # fmt: skip
+def test_each_guard_guards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str,
+    worse: Callable[..., object], scenario: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(owner, name, worse)
+    with pytest.raises(Violation):
+        survive(tmp_path, scenario)

@@ -1,0 +1,89 @@
+"""The command line over real sockets: its vendors are the scripted server, its clock stands still."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cli import main
+from src.data.clock import ManualClock
+from tests.vendor_server import VendorServer
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON document on standard output."""
+        return json.loads(self.out)
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start in an empty folder of a machine that knows nothing, on a terminal of 80 columns."""
+    for name in ("DATA_CACHE_DIR", "ONETAPE_RULES", "PROVIDER_RATE_LIMITS", "CACHE_MAX_SIZE_GB",
+                 "NO_COLOR", "FORCE_COLOR", "BINANCE_API_KEY", "BINANCE_KEY"):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
+    monkeypatch.setenv("ONETAPE_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def rules(tmp_path: Path, vendors: VendorServer) -> Path:
+    """Return a user's rules file that points both vendors at the local server."""
+    path = tmp_path / "rules.yaml"
+    path.write_text(
+        "providers:\n"
+        f"  binance: {{base_url: '{vendors.base_url('binance')}', transport: http}}\n"
+        f"  yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Return the cache folder that commands work on."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def bare(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Return a runner of commands as they are typed."""
+    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+
+    def run(*words: str) -> Ran:
+        capsys.readouterr()
+        try:
+            code = main(list(words))
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return Ran(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def run(bare: Run, rules: Path, cache: Path) -> Run:
+    """Return a runner of commands on the cache folder, with the rules of the local server."""
+    return lambda *words: bare(*words, "--config", str(rules), "--cache-dir", str(cache))

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+MAY = ("--start", "2024-05-01", "--end", "2024-05-31")
+
+
+@pytest.fixture
+def filled(run: Run) -> Run:
+    """Return the runner on a cache with three series, one of them pinned."""
+    assert run("fetch", "BTCUSDT", "1h", *MAY).code == 0
+    assert run("fetch", "AAPL", "1d", *MAY).code == 0
+    assert run("fetch", "AAPL", "1d", *MAY, "--provider", "yahoo").code == 0
+    return run
+
+
+def test_an_empty_cache_says_so(run: Run, cache: Path) -> None:
+    assert run("cache", "list").out == f"no bars in {cache}\n"
+    assert run("cache", "list", "--json").json == []
+    assert run("cache", "stats", "--json").json["bars_count"] == 0
+
+
+def test_every_series_is_listed_with_its_range(filled: Run) -> None:
+    entries = filled("cache", "list", "--json").json
+    told = {(e["symbol"], e["timeframe"], e["lane"]): e for e in entries}
+    assert set(told) == {("BTCUSDT", "1h", ""), ("AAPL", "1d", ""), ("AAPL", "1d", "yahoo")}
+    hours = told["BTCUSDT", "1h", ""]
+    assert (hours["rows"], hours["vendors"]) == (744, ["binance"])
+    assert (hours["first"], hours["last"]) == ("2024-05-01T00:00:00Z", "2024-05-31T23:00:00Z")
+    rows = [line.split() for line in filled("cache", "list").out.splitlines()]
+    assert ["BTCUSDT", "1h", "-", "744", "binance"] in [row[:5] for row in rows]
+
+
+def test_stats_count_what_there_is(filled: Run, cache: Path) -> None:
+    told = filled("cache", "stats", "--json").json
+    assert told["cache_dir"] == str(cache)
+    assert told["symbols_count"] == 2
+    assert told["total_size_gb"] > 0
+    shown = filled("cache", "stats").out
+    assert "symbols       2" in shown
+    assert " KB" in shown
+
+
+def test_info_tells_every_stretch(filled: Run) -> None:
+    told = filled("cache", "info", "btc/usdt", "1h", "--json").json
+    (series,) = told["series"]
+    (span,) = series["spans"]
+    assert (span["start"], span["end"]) == ("2024-05-01T00:00:00Z", "2024-06-01T00:00:00Z")
+    assert (span["vendor"], span["state"], span["basis"]) == (
+        "binance", "final", {"adjustment": "raw"},
+    )  # fmt: skip
+    assert told["years"]["2024"]["file_info"]["rows"] == 744
+    assert "BTCUSDT 1h · 744 bars" in filled("cache", "info", "BTCUSDT", "1h").out
+    assert filled("cache", "info", "AAPL", "1d").out.count("AAPL 1d") == 2, "both lanes"
+
+
+@pytest.mark.parametrize("action", ["info", "clear"])
+def test_a_series_that_is_not_there_is_named(action: str, filled: Run) -> None:
+    ran = filled("cache", action, "MSFT", "1d")
+    assert ran.code == 1
+    assert "nothing is cached of MSFT 1d" in ran.err
+    assert filled("cache", action, "AAPL", "1x").code == 2
+    assert filled("cache", action, "EURUSD", "1d").code == 2
+
+
+@pytest.mark.parametrize(
+    "words, left",
+    [
+        (["BTCUSDT", "1h"], ["AAPL", "AAPL"]),
+        (["AAPL", "1d"], ["BTCUSDT"]),
+        (["AAPL"], ["BTCUSDT"]),
+        (["--all"], []),
+    ],
+)
+def test_what_is_named_is_deleted_and_nothing_else(
+    words: list[str], left: list[str], filled: Run
+) -> None:
+    ran = filled("cache", "clear", *words, "--json")
+    assert ran.code == 0
+    assert len(ran.json["deleted"]) == 3 - len(left)
+    assert [e["symbol"] for e in filled("cache", "list", "--json").json] == left
+
+
+@pytest.mark.parametrize("words", [[], ["AAPL", "--all"]])
+def test_deleting_needs_one_clear_word(words: list[str], filled: Run) -> None:
+    ran = filled("cache", "clear", *words)
+    assert ran.code == 2
+    assert "--all" in ran.err
+    assert len(filled("cache", "list", "--json").json) == 3
+
+
+def test_deleting_says_how_much(filled: Run) -> None:
+    assert filled("cache", "clear", "--all").out == "deleted: 3 series, 788 bars\n"
+    assert filled("cache", "clear", "--all").out == "deleted: 0 series, 0 bars\n"
+
+
+def test_a_folder_that_is_a_file_is_one_line(bare: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ran = bare("cache", "list", "--cache-dir", str(tmp_path / "file"))
+    assert ran.code == 1
+    assert ran.err.startswith("onetape: ")

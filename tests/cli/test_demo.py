@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.vendor_server import Fault, VendorServer
+
+SAMPLES = pytest.importorskip("bokeh_sampledata.stocks")
+
+
+def test_with_a_network_the_vendors_answer(bare: Run, rules: Path, vendors: VendorServer) -> None:
+    ran = bare("demo", "--config", str(rules))
+    assert ran.code == 0
+    assert ran.err == ""
+    assert "BTCUSDT 1h  735 bars · binance · 0% from cache" in ran.out
+    assert "AAPL 1d  21 bars · yahoo · 0% from cache · split prices · USD" in ran.out
+    assert "yahoo    substitute: aggregate instead of binance" in ran.out
+    assert "local    not asked: the rules do not name it for this" in ran.out
+    assert ran.out.count("times as fast") == 2
+    bars = [entry for entry in vendors.log() if entry.path.startswith(("/api", "/v8"))]
+    assert len(bars) == 2, "each was asked once, though every question was put twice"
+
+
+def test_without_a_network_the_samples_answer_by_name(
+    bare: Run, vendors: VendorServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("".join(
+        f"{'providers:' if name == 'binance' else ''}\n"
+        f"  {name}: {{base_url: '{vendors.refused_url(name)}', transport: http}}"
+        for name in ("binance", "yahoo")
+    ))  # fmt: skip
+    ran = bare("demo", "--config", str(path), "--json")
+    assert ran.code == 0
+    assert {name: door["ok"] for name, door in ran.json["network"].items()} == {
+        "binance": False, "yahoo": False,
+    }  # fmt: skip
+    assert vendors.count() == 0
+    (answer,) = ran.json["answers"]
+    assert answer["question"]["provider"] == "local"
+    assert answer["provenance"]["vendors"] == ["local"]
+    shown = bare("demo", "--config", str(path)).out
+    assert shown.count("no connection to") == 2
+    assert "no vendor can be asked from here" in shown
+
+
+def test_offline_tries_nobody(bare: Run, rules: Path, vendors: VendorServer) -> None:
+    ran = bare("demo", "--offline", "--config", str(rules))
+    assert ran.code == 0
+    assert vendors.count() == 0
+    assert "AAPL 1d  250 bars · local · 0% from cache · raw prices · USD" in ran.out
+    assert "local: sample bars" in ran.out
+    closes = dict(zip(SAMPLES.AAPL["date"], SAMPLES.AAPL["close"], strict=True))
+    (first,) = [line for line in ran.out.splitlines() if line.startswith("2012-01-03")]
+    assert f"{closes['2012-01-03']:.2f}" in first.split()
+
+
+def test_vendors_that_fail_give_way_to_the_samples(
+    bare: Run, rules: Path, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.status(503))
+    vendors.fault("yahoo", Fault.status(451))
+    ran = bare("demo", "--config", str(rules))
+    assert ran.code == 0
+    assert "it refuses this region (HTTP 451)" in ran.out
+    assert "binance: " in ran.out and "503" in ran.out
+    assert "local: sample bars" in ran.out
+
+
+def test_neither_network_nor_samples_is_exit_1(
+    bare: Run, rules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bokeh_sampledata.stocks", None)
+    ran = bare("demo", "--offline", "--config", str(rules))
+    assert ran.code == 1
+    assert 'pip install "onetape[demo]"' in ran.err
+
+
+def test_the_cache_is_gone_unless_it_was_named(
+    bare: Run, rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    bare("demo", "--offline", "--config", str(rules))
+    assert list(scratch.iterdir()) == []
+    kept = tmp_path / "kept"
+    bare("demo", "--offline", "--config", str(rules), "--cache-dir", str(kept))
+    assert (kept / "ohlcv" / "AAPL" / "1d@local" / "2012.csv.gz").is_file()
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "120"])
+def test_it_fits(columns: str, bare: Run, rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert max(map(len, bare("demo", "--config", str(rules)).out.splitlines())) <= int(columns)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Ran, Run
+from tests.vendor_server import VendorServer
+
+
+def about(ran: Ran, topic: str) -> list[dict[str, Any]]:
+    return [check for check in ran.json["checks"] if check["topic"] == topic]
+
+
+def test_a_machine_on_which_all_works(run: Run, cache: Path) -> None:
+    ran = run("doctor", "--json")
+    assert ran.code == 0
+    assert ran.json["ok"] is True
+    (where,) = about(ran, "cache")
+    assert where["said"].startswith(f"{cache} (from the argument)")
+    assert "GB free" in where["said"]
+    assert about(ran, "binance")[-1]["said"].startswith("reached in ")
+    assert not cache.exists(), "looking makes nothing"
+    shown = run("doctor")
+    assert shown.code == 0
+    assert "all of it works" in shown.out
+
+
+def test_vendors_that_cannot_be_reached(
+    bare: Run, vendors: VendorServer, tmp_path: Path, cache: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"providers:\n  binance: {{base_url: '{vendors.refused_url('binance')}'}}\n"
+        f"  yahoo: {{base_url: '{vendors.base_url('yahoo')}'}}\n"
+    )
+    ran = bare("doctor", "--json", "--config", str(path), "--cache-dir", str(cache))
+    assert ran.code == 1
+    (binance,) = [c for c in about(ran, "binance") if c["section"] == "vendors"]
+    assert binance["ok"] is False
+    assert "no connection" in binance["said"]
+    assert "providers.binance.base_url" in binance["advice"]
+    assert about(ran, "yahoo")[0]["ok"] is True
+    assert (
+        bare("doctor", "--no-network", "--config", str(path), "--cache-dir", str(cache)).code == 0
+    )
+
+
+def test_a_broken_rules_file_is_a_finding_with_all_its_mistakes(
+    bare: Run, tmp_path: Path, cache: Path
+) -> None:
+    path = tmp_path / "config" / "data" / "provider_rules.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("crypto:\n  primry: binance\n  backup: [yahooo]\nversion: 1\nversion: 1\n")
+    ran = bare("doctor", "--no-network", "--json", "--cache-dir", str(cache))
+    assert ran.code == 1
+    said = " ".join(check["said"] for check in about(ran, "rules"))
+    assert "3 mistakes" in said
+    assert all(text in said for text in ("primry", "yahooo", "version"))
+    assert about(ran, "yahoo")[-1]["said"] == "usable, the network was not tried"
+    shown = bare("doctor", "--no-network", "--cache-dir", str(cache))
+    assert "primry" in shown.out
+    assert "4 things to put right" in shown.out
+
+
+def test_a_rules_file_that_is_not_there(bare: Run, cache: Path) -> None:
+    ran = bare(
+        "doctor", "--no-network", "--json", "--config", "none.yaml", "--cache-dir", str(cache)
+    )
+    assert ran.code == 1
+    (settings,) = about(ran, "settings")
+    assert "does not exist" in settings["said"]
+    assert about(ran, "cache")[0]["ok"] is True
+
+
+def test_the_environment_is_looked_at(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("BINANCE_API_KEY=your_api_key\n")
+    monkeypatch.setenv("BINANCE_API_KEY", "your_api_key")
+    monkeypatch.setenv("PROVIDER_RATE_LIMITS", '{"yahooo": {"requests_per_minute": 5}}')
+    monkeypatch.setenv("CACHE_MAX_SIZE_GB", "plenty")
+    ran = run("doctor", "--no-network", "--json")
+    assert ran.code == 1
+    (env,) = about(ran, ".env")
+    assert "nobody reads it" in env["said"]
+    assert "set -a" in env["advice"]
+    (key,) = [c for c in about(ran, "binance") if c["section"] == "keys" and c["ok"] is False]
+    assert key["said"] == "BINANCE_API_KEY: a placeholder out of a document, not a key"
+    (limits,) = about(ran, "environment")
+    assert "did you mean yahoo?" in limits["said"]
+    (size,) = about(ran, "settings")
+    assert "'plenty'" in size["said"]
+    assert "your_api_key" not in ran.out
+
+
+def test_where_the_cache_comes_from(
+    bare: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said() -> str:
+        return str(about(bare("doctor", "--no-network", "--json"), "cache")[0]["said"])
+
+    assert "(from the user's cache folder)" in said()
+    (tmp_path / "data-cache").mkdir()
+    assert "(from ./data-cache)" in said()
+    monkeypatch.setenv("DATA_CACHE_DIR", "c:/data-cache")
+    ran = bare("doctor", "--no-network", "--json")
+    assert "(from DATA_CACHE_DIR)" in about(ran, "cache")[0]["said"]
+    assert "colon" in about(ran, "cache name")[0]["said"]
+
+
+def test_a_cache_that_cannot_be_written(bare: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        ran = bare("doctor", "--no-network", "--json", "--cache-dir", str(folder))
+        assert ran.code == 1
+        (where,) = about(ran, "cache")
+        assert "cannot be written" in where["said"]
+        assert where["advice"]
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_it_fits(columns: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert max(map(len, run("doctor").out.splitlines())) <= int(columns)

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.model.instant import parse_iso
+from tests.cli.conftest import Run
+from tests.vendor_server import Fault, VendorServer
+
+DAYS = ("--start", "2024-06-01", "--end", "2024-06-02")
+COLUMNS = ("open", "high", "low", "close", "volume")
+
+
+def truth(vendors: VendorServer, clock: ManualClock) -> list[tuple[float, ...]]:
+    """Return the hours of 1 and 2 June as the ground truth has them: stamp, then the columns."""
+    bounds = (parse_iso("2024-06-01"), parse_iso("2024-06-03"))
+    rows = vendors.truth.expected("BTCUSDT", "1h", *bounds, "raw", clock.now_ms())
+    assert len(rows) == 48
+    return [tuple(row) for row in rows]
+
+
+def read_csv(lines: Iterable[str]) -> list[tuple[float, ...]]:
+    """Read exported text by nothing but Python's own parsers."""
+    return [
+        (parse_iso(row["timestamp"]), *(float(row[name]) for name in COLUMNS))
+        for row in csv.DictReader(lines)
+    ]
+
+
+def test_bars_are_shown_with_their_route(run: Run, vendors: VendorServer) -> None:
+    ran = run("fetch", "BTCUSDT", "1h", *DAYS)
+    assert ran.code == 0
+    assert ran.err == ""
+    head = ran.out.splitlines()[0]
+    assert head.startswith("BTCUSDT 1h  48 bars · binance · 0% from cache · USDT · ")
+    assert "binance  ok         48         1" in ran.out
+    again = run("fetch", "BTCUSDT", "1h", *DAYS)
+    assert "100% from cache" in again.out
+    assert "asked nobody" in again.out
+    assert vendors.count() == 1
+
+
+def test_a_table_shows_first_and_last_rows(run: Run) -> None:
+    out = run("fetch", "BTCUSDT", "1h", *DAYS, "--rows", "3").out.splitlines()
+    (ellipsis,) = [n for n, line in enumerate(out) if line.startswith("…")]
+    assert out[ellipsis - 1].startswith("2024-06-01 00:00")
+    assert out[ellipsis + 1].startswith("2024-06-02 22:00")
+    assert out[ellipsis + 2].startswith("2024-06-02 23:00")
+
+
+def test_numbers_stand_below_each_other(run: Run) -> None:
+    rows = [line for line in run("fetch", "AAPL", "1d", "--bars", "8").out.splitlines()
+            if line.startswith("2024-")]  # fmt: skip
+    assert len(rows) == 8
+    assert {line.index(".") for line in rows} == {rows[0].index(".")}
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "120"])
+def test_no_line_is_wider_than_the_terminal(
+    columns: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    ran = run("fetch", "AAPL", "1d", "--bars", "20")
+    assert ran.code == 0
+    assert max(map(len, ran.out.splitlines())) <= int(columns)
+    dates = [line for line in ran.out.splitlines() if line.startswith("2024-06-11")]
+    (last,) = dates
+    assert len(last.split()) >= 3, "a number is never broken in two, columns are left out"
+    assert ("too narrow for" in ran.out) == (columns == "40")
+
+
+def test_no_color_means_none(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[36m" in run("fetch", "BTCUSDT", "1h", *DAYS).out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[36m" not in run("fetch", "BTCUSDT", "1h", *DAYS).out
+
+
+def test_json_is_the_only_thing_on_stdout(
+    run: Run, vendors: VendorServer, clock: ManualClock, tmp_path: Path
+) -> None:
+    target = tmp_path / "bars.csv"
+    ran = run("fetch", "BTCUSDT", "1h", *DAYS, "--json", "--csv", str(target))
+    told = ran.json
+    bars = [(parse_iso(b["timestamp"]), *(b[name] for name in COLUMNS)) for b in told["bars"]]
+    assert bars == truth(vendors, clock)
+    assert told["provenance"]["vendors"] == ["binance"]
+    assert told["written"] == [str(target)]
+    assert ran.out.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["bars.csv", "bars.csv.gz", "[red]:x:[b].csv"])
+def test_csv_keeps_every_bit(
+    name: str, run: Run, vendors: VendorServer, clock: ManualClock, tmp_path: Path
+) -> None:
+    ran = run("fetch", "BTCUSDT", "1h", *DAYS, "--csv", str(tmp_path / name))
+    assert f"written: {tmp_path / name}" in ran.out
+    data = (tmp_path / name).read_bytes()
+    text = gzip.decompress(data).decode() if name.endswith("gz") else data.decode()
+    assert read_csv(text.splitlines()) == truth(vendors, clock)
+    run("fetch", "BTCUSDT", "1h", *DAYS, "--csv", str(tmp_path / name))
+    assert (tmp_path / name).read_bytes() == data, "the same bars are the same bytes"
+
+
+def test_csv_to_the_screen_is_nothing_else(
+    run: Run, vendors: VendorServer, clock: ManualClock
+) -> None:
+    ran = run("fetch", "BTCUSDT", "1h", *DAYS, "--csv", "-")
+    assert read_csv(ran.out.splitlines()) == truth(vendors, clock)
+
+
+def test_parquet_keeps_bits_and_provenance(
+    run: Run, vendors: VendorServer, clock: ManualClock, tmp_path: Path
+) -> None:
+    run("fetch", "BTCUSDT", "1h", *DAYS, "--parquet", str(tmp_path / "bars.parquet"))
+    frame = pd.read_parquet(tmp_path / "bars.parquet")
+    stamps = [int(stamp.value // 1_000_000) for stamp in frame.index]
+    rows = list(zip(stamps, *(frame[name].tolist() for name in COLUMNS), strict=True))
+    assert rows == truth(vendors, clock)
+    assert frame.attrs["onetape"]["vendors"] == ["binance"]
+
+
+def test_a_file_that_cannot_be_written_is_one_line(run: Run, tmp_path: Path) -> None:
+    ran = run("fetch", "BTCUSDT", "1h", *DAYS, "--csv", str(tmp_path / "nowhere" / "bars.csv"))
+    assert ran.code == 1
+    assert "nowhere/bars.csv cannot be written: the folder" in ran.err
+
+
+def test_what_is_lacking_is_said_and_is_exit_1(run: Run) -> None:
+    words = ("fetch", "HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
+    ran = run(*words)
+    assert ran.code == 1
+    assert "incomplete: HALTUSDT 1h: 1 stretch without bars" in ran.err
+    assert "69 bars" in ran.out
+    assert run(*words, "--json").json["provenance"]["complete"] is False
+
+
+def test_strict_fails_where_something_is_lacking(run: Run) -> None:
+    ran = run("fetch", "HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06", "--strict")
+    assert ran.code == 1
+    assert ran.out == ""
+    assert ran.err.startswith("onetape: HALTUSDT 1h: 1 stretch without bars")
+
+
+def test_a_range_without_sessions_is_no_failure(run: Run) -> None:
+    ran = run("fetch", "AAPL", "1d", "--start", "2024-06-08", "--end", "2024-06-09")
+    assert ran.code == 0
+    assert "no bar in this range" in ran.out
+
+
+def test_offline_asks_nobody(run: Run, vendors: VendorServer) -> None:
+    ran = run("fetch", "BTCUSDT", "1h", *DAYS, "--offline")
+    assert ran.code == 1
+    assert "nothing is cached" in ran.err
+    assert vendors.count() == 0
+
+
+def test_a_pinned_vendor_is_asked_alone(run: Run, vendors: VendorServer) -> None:
+    ran = run("fetch", "BTCUSDT", "1h", *DAYS, "--provider", "yf", "--json")
+    assert ran.json["provenance"]["vendors"] == ["yahoo"]
+    assert ran.json["provenance"]["pinned"] == "yahoo"
+    assert vendors.count("binance") == 0
+
+
+def test_refresh_asks_again(run: Run, vendors: VendorServer) -> None:
+    for _ in range(2):
+        assert run("fetch", "BTCUSDT", "1h", *DAYS, "--refresh").code == 0
+    assert vendors.count("binance") == 2
+
+
+def test_everybody_down_is_exit_1_with_every_reason(run: Run, vendors: VendorServer) -> None:
+    vendors.fault("binance", Fault.status(503))
+    vendors.fault("yahoo", Fault.lie("html"))
+    ran = run("fetch", "BTCUSDT", "1h", *DAYS, "--json")
+    assert ran.code == 1
+    outcomes = {a["provider"]: a["outcome"] for a in ran.json["error"]["attempts"]}
+    assert outcomes == {"binance": "UnavailableError", "yahoo": "ResponseFormatError"}
+    assert "All providers failed" in ran.err
+
+
+def test_a_substitute_is_named(run: Run, vendors: VendorServer) -> None:
+    vendors.fault("binance", Fault.status(503))
+    ran = run("fetch", "BTCUSDT", "1h", *DAYS)
+    assert "SUBSTITUTE" in ran.out
+    assert "503" in ran.out
+    assert ran.code == 1
+
+
+def test_missing_numbers_are_null(run: Run, vendors: VendorServer) -> None:
+    vendors.fault("yahoo", Fault.nulls(1))
+    bars = run("fetch", "AAPL", "1d", "--start", "2024-06-03", "--end", "2024-06-05", "--json").out
+    assert "NaN" not in bars
+    json.loads(bars)

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import io
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.data.cli import COMMANDS, main
+from tests.cli.conftest import Run
+from tests.contract.source import ROOT
+
+HEAVY = (
+    "pandas",
+    "numpy",
+    "requests",
+    "yaml",
+    "tenacity",
+    "rich",
+    "exchange_calendars",
+    "filelock",
+)
+
+
+def typed(*words: str, **options: object) -> subprocess.Popen[str]:
+    """Start the command in a process of its own."""
+    # Buffered, as it is by default: what is left in the buffer is what fails at the exit.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
+    return subprocess.Popen(
+        [sys.executable, *words], env=environment, text=True, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, **options,  # type: ignore[call-overload]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["fetch", "--help"]])
+def test_help_loads_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys\nfrom src.data.cli import main\n"
+        f"try: main({words!r})\nexcept SystemExit as stop: assert not stop.code\n"
+        f"loaded = [m for m in {HEAVY!r} if m in sys.modules]\n"
+        "assert not loaded, loaded"
+    )
+    process = typed("-c", code)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "onetape" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, bare: Run) -> None:
+    ran = bare(command, "--help")
+    assert ran.code == 0
+    assert f"usage: onetape {command}" in ran.out
+
+
+def test_without_a_command_there_is_help(bare: Run) -> None:
+    ran = bare()
+    assert ran.code == 0
+    assert all(command in ran.out for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["fetsch"], ["fetch"], ["fetch", "AAPL"], ["fetch", "AAPL", "1d", "--bars", "0"],
+        ["fetch", "AAPL", "1d", "--adjustment", "some"], ["cache"], ["cache", "wipe"],
+        ["populate", "--symbols", ","], ["--wide"],
+    ],
+)  # fmt: skip
+def test_words_nobody_knows_are_a_wrong_question(words: list[str], bare: Run) -> None:
+    ran = bare(*words)
+    assert ran.code == 2
+    assert ran.out == ""
+    assert "usage: onetape" in ran.err
+
+
+def test_a_typed_error_is_a_line_and_a_hint(run: Run) -> None:
+    ran = run("fetch", "AAPL", "1x")
+    assert ran.code == 2
+    assert ran.out == ""
+    first, hint = ran.err.splitlines()
+    assert first == "onetape: unknown timeframe '1x'"
+    assert "1d" in hint
+
+
+def test_an_error_is_json_for_machines_too(run: Run) -> None:
+    ran = run("fetch", "AAPL", "1d", "--provider", "yahooo", "--json")
+    assert ran.code == 2
+    assert ran.json["error"]["type"] == "UnknownProviderError"
+    assert "yahoo" in ran.json["error"]["hint"]
+    assert ran.err.startswith("onetape: no provider is called 'yahooo'")
+
+
+def test_brackets_and_colons_in_messages_mean_nothing(run: Run) -> None:
+    ran = run("fetch", "[red]A[/]", "1d", "--provider", ":warning:")
+    assert ran.code == 2
+    assert "[red]A[/]" in ran.err
+
+
+def test_an_interrupt_is_no_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("src.data.data_manager.build", interrupted)
+    ran = run("fetch", "AAPL", "1d")
+    assert ran.code == 1
+    assert ran.err == "onetape: interrupted; what was committed is kept\n"
+
+
+def test_what_is_logged_is_shown_on_request_only(
+    bare: Run, rules: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    places = ["--config", str(rules), "--cache-dir", str(cache)]
+    logger = logging.getLogger("src.data")
+    before = (logger.level, list(logger.handlers))
+    assert "no downloader" not in bare("providers", *places).err
+    assert "no downloader for 'local'" in bare("-v", "providers", *places).err
+    assert "no downloader for 'local'" in bare("providers", "-v", *places).err
+    assert (logger.level, list(logger.handlers)) == before
+
+
+def test_a_reader_that_goes_away_is_no_failure(rules: Path, cache: Path) -> None:
+    places = ["--config", str(rules), "--cache-dir", str(cache)]
+    process = typed("-m", "src.data", "providers", *places)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=30) == 0
+    assert said == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device here")
+def test_a_full_disk_behind_the_screen_is_one_line(rules: Path, cache: Path) -> None:
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "src.data", "cache", "list", "--json", "--cache-dir", str(cache)],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
+        )  # fmt: skip
+    assert process.returncode == 1
+    assert process.stderr == "onetape: No space left on device\n"
+
+
+def test_a_terminal_without_unicode_gets_ascii(
+    rules: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    places = ["--config", str(rules), "--cache-dir", str(cache)]
+    assert (
+        main(["fetch", "BTCUSDT", "1h", "--start", "2024-06-01", "--end", "2024-06-02", *places])
+        == 0
+    )
+    sys.stdout.flush()
+    said = raw.getvalue().decode("ascii")
+    assert "48 bars - binance" in said
+    assert "#" in said and "?" not in said

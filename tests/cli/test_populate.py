@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.data.cli.populate import main as older_main
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.model.instant import HOUR_MS, parse_iso
+from src.data.net.http import HttpTransport
+from src.data.routing import fetching
+from tests.cli.conftest import Run
+from tests.contract.source import ROOT
+from tests.vendor_server import Fault, VendorServer
+
+MAY = ("--start-date", "2024-05-01", "--end-date", "2024-05-31")
+FOUR_MONTHS = ("--symbols", "BTCUSDT", "--timeframes", "1h", "--start-date", "2024-01-01",
+               "--end-date", "2024-05-31")  # fmt: skip
+
+
+def test_every_series_is_filled_and_told(run: Run, vendors: VendorServer) -> None:
+    ran = run("populate", "--symbols", "BTCUSDT,AAPL", "--timeframes", "1h,1d", *MAY)
+    assert ran.code == 0
+    assert [line.split()[:4] for line in ran.out.splitlines()[2:6]] == [
+        ["BTCUSDT", "1h", "744", "744"], ["BTCUSDT", "1d", "31", "31"],
+        ["AAPL", "1h", "154", "154"], ["AAPL", "1d", "22", "22"],
+    ]  # fmt: skip
+    assert ran.out.count("complete") == 4
+    assert ran.err.splitlines()[0] == "1/4 BTCUSDT 1h 744 bars"
+    asked = vendors.count()
+    assert run("populate", "--symbols", "BTCUSDT,AAPL", "--timeframes", "1h,1d", *MAY).code == 0
+    assert vendors.count() == asked, "the second run has nothing to ask"
+
+
+def test_older_flags_mean_the_same(run: Run) -> None:
+    ran = run("populate", "--tickers", "BTCUSDT", "--intervals", "1d", *MAY, "--json")
+    assert ran.code == 0
+    assert ran.json["success"] == ["BTCUSDT_1d"]
+    assert ran.err == ""
+
+
+def test_a_bad_symbol_fails_its_series_alone(run: Run) -> None:
+    ran = run("populate", "--symbols", "ZZZZQ,EURUSD,AAPL", "--timeframes", "1d", *MAY, "--json")
+    assert ran.code == 1
+    told = ran.json
+    assert told["success"] == ["AAPL_1d"]
+    assert told["failed"] == ["ZZZZQ_1d", "EURUSD_1d"]
+    assert "unknown symbol" in told["errors"]["ZZZZQ_1d"]
+    assert "ambiguous" in told["errors"]["EURUSD_1d"]
+
+
+def test_the_reasons_are_shown(run: Run) -> None:
+    ran = run("populate", "--symbols", "ZZZZQ,HALTUSDT", "--timeframes", "1h",
+              "--start-date", "2024-03-04", "--end-date", "2024-03-06")  # fmt: skip
+    assert ran.code == 1
+    assert "ZZZZQ 1h: unknown symbol 'ZZZZQ'" in ran.out
+    assert "HALTUSDT 1h: the vendor has no bar" in ran.out
+    assert "1 of 2 series answered" in ran.out
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--timeframes", "1d,1x,5z"], ["'1x'", "'5z'"]),
+        (["--timeframes", "1d", "--start-date", "2024-05-02", "--end-date", "2024-05-01"],
+         ["every symbol", "lies before"]),
+        (["--timeframes", "1d", "--start-date", "2031-01-01"], ["future"]),
+    ],
+)  # fmt: skip
+def test_a_wrong_job_is_one_error_before_anything_is_asked(
+    words: list[str], said: list[str], run: Run, vendors: VendorServer
+) -> None:
+    ran = run("populate", "--symbols", "BTCUSDT,AAPL", *words)
+    assert ran.code == 2
+    assert ran.err.count("onetape:") == 1
+    assert all(text in ran.err for text in said)
+    assert ran.out == ""
+    assert vendors.count() == 0
+
+
+def test_an_empty_cache_and_no_symbol_is_a_wrong_question(run: Run) -> None:
+    ran = run("populate")
+    assert ran.code == 2
+    assert "--symbols" in ran.err
+
+
+def test_what_is_cached_is_what_is_filled_by_default(run: Run) -> None:
+    run("fetch", "AAPL", "1d", "--bars", "3")
+    told = run("populate", "--timeframes", "1d", *MAY, "--json").json
+    assert told["success"] == ["AAPL_1d"]
+
+
+def test_ctrl_c_keeps_what_came_and_the_next_run_asks_for_the_rest(
+    run: Run, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "_PAGES_A_COMMIT", 1)
+    send, april = HttpTransport.send, parse_iso("2024-04-01")
+
+    def interrupted_in_april(self: HttpTransport, request: HttpRequest) -> HttpResponse:
+        if int(request.params["startTime"]) >= april:
+            raise KeyboardInterrupt
+        return send(self, request)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(HttpTransport, "send", interrupted_in_april)
+        ran = run("populate", *FOUR_MONTHS, "--json")
+    assert ran.code == 1
+    assert ran.json["interrupted"] is True
+    assert ran.json["errors"] == {"BTCUSDT_1h": "interrupted"}
+    assert "run it again" in ran.err
+    kept = ran.json["cache_stats"]["bars_count"]
+    assert kept >= 2000
+    vendors.clear_log()
+    again = run("populate", *FOUR_MONTHS, "--json")
+    assert again.code == 0
+    assert again.json["results"][0]["rows"] == 152 * 24
+    assert again.json["results"][0]["fetched"] == 152 * 24 - kept
+    asked = [int(entry.params["startTime"]) for entry in vendors.log("binance")]
+    assert min(asked) == parse_iso("2024-01-01") + kept * HOUR_MS, "what was committed is not asked"
+
+
+def test_ctrl_c_from_the_terminal(
+    run: Run, rules: Path, cache: Path, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.hang(), symbol="ETHUSDT")
+    words = ("populate", "--symbols", "BTCUSDT,ETHUSDT", "--timeframes", "1d", *MAY)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.data", *words, "--config", str(rules), "--cache-dir", str(cache)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert vendors.wait_for("binance", 2, timeout_s=30)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "Traceback" not in err
+    assert "ETHUSDT 1d: interrupted" in out
+    assert "what was committed is kept" in err
+    vendors.heal()
+    vendors.clear_log()
+    assert run(*words).code == 0
+    assert [entry.params["symbol"] for entry in vendors.log("binance")] == ["ETHUSDT"]
+
+
+def test_the_older_name_counts_failures_only(
+    run: Run, rules: Path, cache: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    places = ["--config", str(rules), "--cache-dir", str(cache)]
+    outage = ["--intervals", "1h", "--start-date", "2024-03-04", "--end-date", "2024-03-06"]
+    monkeypatch.setenv("COLUMNS", "100")
+    assert older_main(["--tickers", "HALTUSDT", *outage, *places]) == 0
+    assert "incomplete" in capsys.readouterr().out
+    assert older_main(["--tickers", "HALTUSDT,ZZZZQ", *outage, *places]) == 1
+    assert older_main(["--tickers", "HALTUSDT", "--intervals", "1x", *places]) == 1
+    assert "'1x'" in capsys.readouterr().err
+
+
+def test_a_narrow_terminal_leaves_columns_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    ran = run("populate", "--symbols", "BTCUSDT", "--timeframes", "1d", *MAY)
+    assert ["BTCUSDT", "1d", "31", "31", "complete"] in [
+        line.split() for line in ran.out.splitlines()
+    ]
+    assert max(map(len, ran.out.splitlines())) <= 40

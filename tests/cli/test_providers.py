@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+
+def test_vendors_and_routes_for_machines(run: Run) -> None:
+    told = run("providers", "--json").json
+    vendors = {v["name"]: v for v in told["providers"]}
+    assert vendors["binance"]["ready"]
+    assert vendors["binance"]["per_minute"] == 1200
+    assert vendors["yahoo"]["depth_days"]["1m"] == 29
+    assert vendors["local"]["why_not"] == "no folder is set for `local`"
+    assert vendors["local"]["advice"] == "set providers.local.folder"
+    routes = {r["rule"]: r for r in told["routes"]}
+    assert routes["crypto"]["vendors"] == routes["crypto"]["ready"] == ["binance", "yahoo"]
+
+
+def test_vendors_and_routes_for_people(run: Run, cache: Path) -> None:
+    out = run("providers").out
+    assert "binance → yahoo" in out
+    assert "no folder is set for `local`" in out
+    assert "→ set providers.local.folder" in out
+    assert not cache.exists(), "looking makes nothing"
+
+
+def test_a_vendor_that_cannot_be_asked_stands_in_brackets(bare: Run, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("stock_daily: {primary: tiingo, backup: [local, yahoo]}\n")
+    out = bare("providers", "--config", str(path), "--cache-dir", str(tmp_path / "c")).out
+    assert "(tiingo) → (local) → yahoo" in out
+    assert "brackets" in out
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_it_fits(columns: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert max(map(len, run("providers").out.splitlines())) <= int(columns)

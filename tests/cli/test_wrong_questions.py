@@ -1,0 +1,68 @@
+"""A wrong question is exit 2 and one clear sentence, and nobody is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.vendor_server import VendorServer
+
+LONG = "A" * 65
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["AAPL", "1x"], ["'1x'", "1d"]),
+        (["AAPL", "1S"], ["'1S'"]),
+        (["", "1d"], ["symbol", "empty"]),
+        ([LONG, "1d"], ["65 characters", "64"]),
+        (["EURUSD", "1d"], ["ambiguous", "EUR/USD", "EURUSDT"]),
+        (["../x", "1d"], ["'../x'"]),
+        (["AAPL", "1d", "--start", "2024-06-05", "--end", "2024-06-03"],
+         ["AAPL", "'2024-06-03'", "lies before", "'2024-06-05'"]),
+        (["AAPL", "1d", "--start", "2031-01-01"], ["AAPL", "'2031-01-01'", "future"]),
+        (["AAPL", "1d", "--start", "yesterday"], ["'yesterday'", "not a time"]),
+        (["AAPL", "1d", "--start", "2024-06-03", "--bars", "5"], ["bars 5", "exclude"]),
+        (["AAPL", "1d", "--provider", "yahooo"], ["'yahooo'", "'yahoo'"]),
+        (["AAPL", "3m"], ["3m", "No suitable provider"]),
+        (["日本", "1d"], ["日本"]),
+    ],
+)  # fmt: skip
+def test_a_wrong_question_is_exit_2(
+    words: list[str], said: list[str], run: Run, vendors: VendorServer
+) -> None:
+    ran = run("fetch", *words)
+    assert ran.code == 2
+    assert ran.out == ""
+    assert [text for text in said if text not in ran.err] == []
+    assert vendors.count() == 0
+
+
+def test_all_mistakes_of_a_rules_file_are_named(bare: Run, tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("crypto:\n  primry: binance\n  backup: [yahooo]\nversion: 1\nversion: 1\n")
+    for command in (["fetch", "AAPL", "1d"], ["providers"], ["cache", "list"], ["populate"],
+                    ["demo", "--offline"]):  # fmt: skip
+        ran = bare(*command, "--config", str(path), "--cache-dir", str(cache))
+        assert ran.code == 2
+        assert "3 mistakes" in ran.err
+        for said in ("primry", "primary", "line 2", "yahooo", "did you mean yahoo", "line 3",
+                     "version", "line 5"):  # fmt: skip
+            assert said in ran.err
+
+
+def test_the_mistakes_are_a_list_for_machines(bare: Run, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("crypto:\n  primry: binance\n  backup: [yahooo]\n")
+    problems = bare("providers", "--json", "--config", str(path)).json["error"]["problems"]
+    assert len(problems) == 2
+
+
+def test_a_rules_file_that_is_not_there_is_named(bare: Run, tmp_path: Path) -> None:
+    ran = bare("providers", "--config", str(tmp_path / "none.yaml"))
+    assert ran.code == 2
+    assert "none.yaml" in ran.err
+    assert "does not exist" in ran.err

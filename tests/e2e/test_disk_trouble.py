@@ -1,0 +1,93 @@
+"""A disk that refuses costs no bar: the answer is whole, says so, and the next request asks again."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.disk.files import Step
+from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from tests.vendor_server import Fault, VendorServer
+
+from .oracle import assert_true
+from .twin import gaps, told
+
+CHANGING = {"create", "write", "truncate", "replace", "link", "mkdir", "open_append"}
+
+
+@pytest.fixture
+def full(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
+    """Let every change on the manager's disk fail while the switch in the dict is on."""
+    disk, switch = manager.cache.store._disk, {"on": False}
+    perform = disk.perform
+
+    def failing(step: Step, call: Any) -> Any:
+        if switch["on"] and step.name in CHANGING:
+            raise OSError(errno.ENOSPC, "no space left")
+        return perform(step, call)
+
+    monkeypatch.setattr(disk, "perform", failing)
+    return switch
+
+
+@pytest.mark.parametrize(
+    ("symbol", "adjustment"), [("BTCUSDT", "raw"), ("AAPL", "split"), ("AAPL", "raw")]
+)
+def test_bars_that_cannot_be_stored_are_returned(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, full: dict[str, bool],
+    symbol: str, adjustment: Any,
+) -> None:  # fmt: skip
+    bounds = (symbol, "1d", "2024-04-01", "2024-05-31")
+    full["on"] = True
+    frame = manager.get_ohlcv(*bounds, adjustment=adjustment, strict=True)
+    assert_true(frame, vendors, clock, symbol, "1d", "2024-04-01", "2024-06-01", adjustment)
+    assert any("not stored" in said for said in told(frame)["problems"])
+    assert told(frame)["from_cache"] == 0.0
+    full["on"] = False
+    again = manager.get_ohlcv(*bounds, adjustment=adjustment, strict=True)
+    pd.testing.assert_frame_equal(frame, again)
+    vendors.clear_log()
+    manager.get_ohlcv(*bounds, adjustment=adjustment)
+    assert vendors.count() == 0
+
+
+def test_what_the_answer_lacks_is_told_although_it_cannot_be_stored(
+    manager: DataManager, vendors: VendorServer, full: dict[str, bool]
+) -> None:
+    full["on"] = True
+    vendors.fault("binance", Fault.drop(5), times=1)
+    with pytest.warns(IncompleteDataWarning, match="has no bar"):
+        frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
+    assert len(frame) == 23
+    assert gaps(frame)[0][0] == "2024-06-01T05:00:00"
+    vendors.fault("binance", Fault.bad_ohlc(5), times=1)
+    with pytest.raises(IncompleteDataError, match="cannot be bars"):
+        manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)
+
+
+def test_nothing_there_that_cannot_be_stored_is_still_nothing(
+    manager: DataManager, vendors: VendorServer, full: dict[str, bool]
+) -> None:
+    full["on"] = True
+    vendors.fault("yahoo", Fault.empty())
+    with pytest.warns(IncompleteDataWarning):
+        frame = manager.get_ohlcv("NEWUSDT", "1h", "2024-01-01", "2024-01-02")
+    assert frame.empty
+    assert manager.get_ohlcv("AAPL", "1d", "2024-01-06", "2024-01-07").empty
+
+
+def test_a_disk_that_fills_up_keeps_what_was_there(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, full: dict[str, bool]
+) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
+    full["on"] = True
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-04", strict=True)
+    assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-05")
+    assert told(frame)["from_cache"] == 0.5
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02", strict=True)
+    assert told(frame)["from_cache"] == 1.0

@@ -1,0 +1,283 @@
+"""Who was asked, who answered, and what the answer says about it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from unittest.mock import Mock
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import (
+    AllProvidersFailedError,
+    IncompleteDataError,
+    IncompleteDataWarning,
+    KindMismatchError,
+    NoDataError,
+    UnavailableError,
+)
+from tests.vendor_server import Fault, VendorServer
+
+from .oracle import assert_true, ms
+from .twin import Twin, gaps, route_to, told
+
+HOUR = 3_600_000
+
+
+@pytest.fixture
+def pair(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Twin, Twin]:
+    """Return two vendors of one kind that the manager asks in this order."""
+    one, two = Twin(vendors), Twin(vendors)
+    two.name = "second"
+    route_to(monkeypatch, manager, twin=one, second=two)
+    return one, two
+
+
+def spans(frame: pd.DataFrame) -> list[tuple[str, int]]:
+    """Return vendor and rows of each stretch."""
+    return [(span["vendor"], span["rows"]) for span in told(frame)["spans"]]
+
+
+def test_a_hole_is_filled_by_a_second_vendor_of_the_same_kind(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, pair: tuple[Twin, Twin],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    one, two = pair
+    one.spoil = lambda rows: [r for r in rows if not 5 <= r.stamp_ms // HOUR % 24 <= 7]
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)
+    assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-02")
+    assert spans(frame) == [("twin", 5), ("second", 3), ("twin", 16)]
+    assert [tuple(s) for s in two.asked] == [(ms("2024-06-01T05:00"), ms("2024-06-01T08:00"))]
+    told_by_log = [r for r in caplog.records if "fallback" in r.message]
+    assert len(told_by_log) == 1
+    assert told_by_log[0].levelno == logging.WARNING
+    assert "second" in told_by_log[0].getMessage()
+    assert told(frame)["from_cache"] == 0.0
+
+
+def test_an_older_double_fills_the_hole_of_another(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hours(*which: int) -> Mock:
+        index = pd.DatetimeIndex([f"2024-06-01 {h:02d}:00" for h in which], name="timestamp")
+        double = Mock()
+        double.get_ohlcv.return_value = pd.DataFrame(
+            {"open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5, "volume": 9.0}, index=index
+        )
+        return double
+
+    one, two = hours(0, 1, 2), hours(3, 4)
+    one.get_ohlcv.side_effect = [one.get_ohlcv.return_value, RuntimeError("gone")]
+    route_to(monkeypatch, manager, one=one, two=two)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01T00:00:00", "2024-06-01T02:00:00")
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01T00:00:00", "2024-06-01T04:00:00")
+    assert spans(frame) == [("one", 3), ("two", 2)]
+    assert one.get_ohlcv.call_count == 2
+    assert two.get_ohlcv.call_count == 1
+
+
+def test_what_came_before_a_failure_is_kept_and_the_rest_asked_of_the_next(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, pair: tuple[Twin, Twin]
+) -> None:
+    one, two = pair
+    one.errors = [None, UnavailableError("gone")]
+    two.errors = [UnavailableError("gone too")]
+    minutes = ("BTCUSDT", "1m", "2024-05-01", "2024-05-25")
+    with pytest.warns(IncompleteDataWarning, match="gone.*gone too"):
+        frame = manager.get_ohlcv(*minutes)
+    assert len(frame) == 20_000, "the first commit of twenty pages"
+    assert [tuple(s) for s in two.asked] == [(int(one.asked[1].start), ms("2024-05-26"))]
+    (gap,) = gaps(frame)
+    assert gap[1] == "2024-05-26T00:00:00"
+    one.asked.clear()
+    frame = manager.get_ohlcv(*minutes, strict=True)
+    assert one.asked[0].start == two.asked[0].start, "only the rest is asked for"
+    assert_true(frame, vendors, clock, "BTCUSDT", "1m", "2024-05-01", "2024-05-26")
+    assert told(frame)["from_cache"] == pytest.approx(20_000 / 36_000, abs=1e-3)
+
+
+def test_a_chunk_that_cannot_be_believed_costs_its_vendor_that_chunk_only(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, pair: tuple[Twin, Twin]
+) -> None:
+    one, two = pair
+    first = [True]
+
+    def once(rows: list) -> list:  # type: ignore[type-arg]
+        wrong = first.pop() if first else False
+        return [r._replace(stamp_ms=r.stamp_ms + 10**12) for r in rows] if wrong else rows
+
+    one.spoil = once
+    frame = manager.get_ohlcv("BTCUSDT", "1m", "2024-05-01", "2024-05-25", strict=True)
+    assert_true(frame, vendors, clock, "BTCUSDT", "1m", "2024-05-01", "2024-05-26")
+    assert spans(frame) == [("second", 20_000), ("twin", 16_000)]
+
+
+def test_the_running_bar_names_the_vendor_that_sent_it(
+    manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
+) -> None:
+    one, two = pair
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12")
+    one.errors = [UnavailableError("down")]
+    two.spoil = lambda rows: rows + [
+        rows[-1]._replace(stamp_ms=ms("2024-06-12T15:00")) if rows else _running()
+    ]
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12", include_forming=True)
+    assert told(frame)["spans"][-1]["reason"] == "forming"
+    assert told(frame)["spans"][-1]["vendor"] == "second"
+
+
+def _running():  # type: ignore[no-untyped-def]
+    from src.data.model.bars import Bar
+
+    return Bar(ms("2024-06-12T15:00"), 1.0, 2.0, 0.5, 1.5, 3.0)
+
+
+def test_many_changes_of_vendor_are_told_in_sixteen_spans_at_most(
+    manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
+) -> None:
+    one, _ = pair
+    one.spoil = lambda rows: [r for r in rows if r.stamp_ms // HOUR % 2]
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02", strict=True)
+    entries = told(frame)["spans"]
+    assert len(entries) <= 16
+    assert sum(entry["rows"] for entry in entries) == len(frame) == 48
+    assert {entry["vendor"] for entry in entries} == {"twin", "second"}
+
+
+def test_the_provenance_is_that_of_the_rows_returned(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
+    before = told(manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02"))
+    assert before["from_cache"] == 1.0
+    clock.advance(3600)
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-02", "2024-06-03")
+    after = told(frame)
+    assert (after["rows"], after["first"], after["last"]) == (
+        48, "2024-06-02T00:00:00Z", "2024-06-03T23:00:00Z",
+    )  # fmt: skip
+    assert after["from_cache"] == 0.5
+    assert after["generation"] > before["generation"]
+    assert [a["rows"] for a in after["attempts"]] == [24]
+    counted = manager.get_ohlcv("BTCUSDT", "1h", end_date="2024-06-03", bars=10)
+    assert (told(counted)["rows"], told(counted)["from_cache"]) == (10, 1.0)
+
+
+@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+@pytest.mark.parametrize("call", [{}, {"bars": 60}, {"adjustment": "raw"}])
+def test_the_second_answer_is_the_first(
+    manager: DataManager, vendors: VendorServer, call: dict[str, object]
+) -> None:
+    symbol = "AAPL" if "adjustment" in call else "HALTUSDT"
+    bounds = {"end_date": "2024-03-06"} | ({} if "bars" in call else {"start_date": "2024-03-04"})
+    one, two = (manager.get_ohlcv(symbol, "1h", **bounds, **call) for _ in range(2))
+    pd.testing.assert_frame_equal(one, two)
+    own = ("from_cache", "attempts", "quality", "problems", "asked_at", "rejected", "generation")
+    facts = [{k: v for k, v in told(f).items() if k not in own} for f in (one, two)]
+    assert facts[0] == facts[1]
+
+
+# --- pinned vendors, substitutes -----------------------------------------------------------
+
+
+def test_a_pinned_vendor_takes_its_own_bars_from_the_default_lane_and_no_others(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, pair: tuple[Twin, Twin],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    one, two = pair
+    one.spoil = lambda rows: [r for r in rows if not 5 <= r.stamp_ms // HOUR % 24 <= 7]
+    day = ("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
+    manager.get_ohlcv(*day)
+    one.spoil = lambda rows: rows
+    one.asked.clear()
+    two.asked.clear()
+    frame = manager.get_ohlcv(*day, provider="twin", strict=True)
+    assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-02")
+    assert [tuple(s) for s in one.asked] == [(ms("2024-06-01T05:00"), ms("2024-06-01T08:00"))]
+    assert two.asked == []
+    assert told(frame)["vendors"] == ["twin"]
+    assert told(frame)["lane"] == "1h@twin"
+    manager.get_ohlcv(*day, provider="twin", offline=True, strict=True)
+
+
+def test_a_pinned_vendor_that_is_down_is_not_replaced(
+    manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
+) -> None:
+    one, two = pair
+    one.errors = [UnavailableError("down")]
+    with pytest.raises(AllProvidersFailedError, match="down"):
+        manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", provider="twin")
+    assert two.asked == []
+
+
+def test_a_substitute_answers_wholly_or_not_at_all(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.status(503))
+    with pytest.warns(IncompleteDataWarning, match="substitute"):
+        frame = manager.get_ohlcv("BTCUSDT", "1d", "2024-06-01", "2024-06-05")
+    assert told(frame)["vendors"] == ["yahoo"]
+    vendors.heal()
+    frame = manager.get_ohlcv("BTCUSDT", "1d", "2024-06-01", "2024-06-05", strict=True)
+    assert told(frame)["vendors"] == ["binance"]
+    assert told(frame)["substitute"] is None
+
+
+def test_what_is_cached_answers_when_every_lane_fails(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
+    selector = manager.provider_selector
+    monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: ["yahoo"])
+    vendors.fault("yahoo", Fault.status(503))
+    with pytest.warns(IncompleteDataWarning, match="503"):
+        frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
+    pd.testing.assert_frame_equal(first, frame)
+
+
+def test_with_nobody_to_ask_the_gaps_are_still_those_of_the_calendar(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07")
+    selector = manager.provider_selector
+    monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: [])
+    with pytest.warns(IncompleteDataWarning, match="No suitable provider"):
+        frame = manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-11")
+    assert [g[:2] for g in gaps(frame)] == [("2024-06-10T00:00:00", "2024-06-12T00:00:00")]
+    with pytest.raises(IncompleteDataError):
+        manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-11", strict=True)
+
+
+def test_a_vendor_that_says_none_is_no_reason_to_ask_the_next_request_again(
+    manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
+) -> None:
+    one, two = pair
+    one.errors = [NoDataError("none", provider="twin")]
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)
+    assert told(frame)["vendors"] == ["second"]
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)
+    assert (len(one.asked), len(two.asked)) == (1, 1)
+
+
+def test_bars_of_another_kind_are_refused_and_the_next_vendor_asked(
+    manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
+) -> None:
+    one, two = pair
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
+    fetch = one.fetch
+
+    def in_pence(query):  # type: ignore[no-untyped-def]
+        from dataclasses import replace
+
+        fetched = fetch(query)
+        return replace(fetched, kind=replace(fetched.kind, unit="GBp"))
+
+    one.fetch = in_pence  # type: ignore[method-assign]
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02", strict=True)
+    assert spans(frame) == [("twin", 24), ("second", 24)]
+    assert told(frame)["attempts"][0]["outcome"] == KindMismatchError.__name__

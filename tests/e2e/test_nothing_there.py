@@ -1,0 +1,230 @@
+"""Nothing there: before a listing, after it, outages, weekends, thin markets. Said once, not for ever."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import (
+    AllProvidersFailedError,
+    IncompleteDataError,
+    IncompleteDataWarning,
+    NoDataError,
+    UnavailableError,
+)
+from tests.vendor_server import Fault, VendorServer
+
+from .oracle import assert_true
+from .twin import Twin, gaps, route_to, told
+
+HOURS_A_DAY = 24
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    warnings.simplefilter("ignore", IncompleteDataWarning)
+
+
+def test_an_outage_at_the_very_start_is_not_taken_for_the_time_before_a_listing(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    bounds = ("HALTUSDT", "1h", "2024-03-05T02:00:00", "2024-03-05T10:00:00")
+    with pytest.raises(IncompleteDataError, match="has no bar"):
+        manager.get_ohlcv(*bounds, strict=True)
+    assert vendors.count("binance") == 2, "the bars, and once the days before them"
+    with pytest.raises(IncompleteDataError, match="has no bar"):
+        manager.get_ohlcv(*bounds, strict=True)
+    assert vendors.count("binance") == 2
+
+
+@pytest.mark.parametrize("start", ["2024-06-03", "2024-05-20", "2023-06-01"])
+def test_the_time_before_a_listing_is_proved_and_then_harmless(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, start: str
+) -> None:
+    frame = manager.get_ohlcv("NEWUSDT", "1h", start, "2024-06-04", strict=True)
+    assert_true(frame, vendors, clock, "NEWUSDT", "1h", start, "2024-06-05")
+    assert {reason for *_, reason in gaps(frame)} == {"before the first bar"}
+    vendors.clear_log()
+    again = manager.get_ohlcv("NEWUSDT", "1h", start, "2024-06-04", strict=True)
+    assert gaps(again) == gaps(frame)
+    clock.advance(40 * 24 * 3600)
+    manager.get_ohlcv("NEWUSDT", "1h", start, "2024-06-04", strict=True)
+    assert vendors.count() == 0
+
+
+def test_years_before_a_listing_cost_few_requests(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    frame = manager.get_ohlcv("NEWUSDT", "1m", "2018-01-01", "2024-06-03", strict=True)
+    assert len(frame) == 13 * 60 + 30
+    assert vendors.count("binance") <= 8, "3.4 million minutes of nothing"
+    assert {reason for *_, reason in gaps(frame)} == {"before the first bar"}
+
+
+def test_a_range_wholly_before_a_listing_is_empty_and_remembered(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    bounds = ("NEWUSDT", "1h", "2024-01-01", "2024-02-01")
+    for _ in range(2):
+        assert manager.get_ohlcv(*bounds).empty
+    asked = vendors.count("binance")
+    assert asked <= 2
+    manager.get_ohlcv("NEWUSDT", "1h", "2024-02-02", "2024-06-04")
+    frame = manager.get_ohlcv(*bounds, strict=True)
+    assert frame.empty, "now it is known to be before the first bar"
+    assert gaps(frame)[0][2] == "before the first bar"
+
+
+def test_a_count_of_bars_beyond_a_listing_gives_what_there_is(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    frame = manager.get_ohlcv("NEWUSDT", "1h", bars=500, strict=True)
+    assert len(frame) == 14 + 8 * HOURS_A_DAY + 15
+    vendors.clear_log()
+    assert len(manager.get_ohlcv("NEWUSDT", "1h", bars=500, strict=True)) == len(frame)
+    assert vendors.count() == 0
+
+
+def test_a_count_of_bars_skips_holes(manager: DataManager, vendors: VendorServer) -> None:
+    frame = manager.get_ohlcv("HALTUSDT", "1h", end_date="2024-03-05T07:30:00", bars=6)
+    assert [t.hour for t in frame.index] == [22, 23, 0, 1, 5, 6]
+
+
+def test_a_delisted_pair_ends_and_says_so(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    frame = manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10", "2022-05-20")
+    assert_true(frame, vendors, clock, "OLDUSDT", "1h", "2022-05-10", "2022-05-21")
+    assert gaps(frame) == [("2022-05-13T01:00:00", "2022-05-21T00:00:00", "the vendor has no bar")]
+    vendors.clear_log()
+    for _ in range(2):
+        assert manager.get_ohlcv("OLDUSDT", "1h", "2022-06-01", "2022-06-05").empty
+    assert vendors.count("binance") == 1
+    frame = manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10", "2022-05-12", strict=True)
+    assert len(frame) == 72
+
+
+def test_a_delisted_share_is_no_error_for_old_ranges(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    frame = manager.get_ohlcv("GONE", "1d", "2023-03-01", "2023-03-10", strict=True)
+    assert_true(frame, vendors, clock, "GONE", "1d", "2023-03-01", "2023-03-11", "split")
+    later = manager.get_ohlcv("GONE", "1d", "2023-03-01", "2023-03-31")
+    assert len(later) == 8
+    assert not told(later)["complete"]
+
+
+def test_a_nothing_is_asked_again_after_a_day_and_then_seldom(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    bounds = ("HALTUSDT", "1h", "2024-03-04", "2024-03-06")
+    manager.get_ohlcv(*bounds)
+    for hours, requests in [(20, 0), (5, 1), (25, 0), (24 * 80, 0), (24 * 10, 1)]:
+        vendors.clear_log()
+        clock.advance(hours * 3600)
+        manager.get_ohlcv(*bounds)
+        manager.get_ohlcv(*bounds)
+        assert vendors.count() == requests, hours
+
+
+def test_a_glitch_of_the_vendor_is_not_remembered_for_long(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.fault("binance", Fault.lie("[]"), times=1)
+    vendors.fault("yahoo", Fault.empty(), times=1)
+    assert manager.get_ohlcv("BTCUSDT", "1h", "2023-01-01", "2023-01-02").empty
+    clock.advance(25 * 3600)
+    assert len(manager.get_ohlcv("BTCUSDT", "1h", "2023-01-01", "2023-01-02", strict=True)) == 48
+
+
+@pytest.mark.parametrize("fault", [Fault.status(429), Fault.status(503), Fault.lie("html")],
+                         ids=lambda f: f.name)  # fmt: skip
+def test_a_failure_is_never_remembered_as_nothing(
+    manager: DataManager, vendors: VendorServer, fault: Fault
+) -> None:
+    vendors.fault("binance", fault)
+    vendors.fault("yahoo", fault)
+    with pytest.raises(AllProvidersFailedError):
+        manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
+    vendors.heal()
+    assert len(manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)) == 24
+
+
+def test_one_says_nothing_and_the_other_fails_is_a_failure_that_is_asked_again(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = Twin(vendors), Twin(vendors)
+    two.name = "second"
+    one.errors, two.errors = [NoDataError("none")], [UnavailableError("down")]
+    route_to(monkeypatch, manager, twin=one, second=two)
+    with pytest.raises(AllProvidersFailedError, match="down"):
+        manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
+    assert len(manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01", strict=True)) == 24
+
+
+def test_the_venue_says_nothing_and_a_substitute_fails_is_an_empty_truth(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("yahoo", Fault.status(503))
+    for _ in range(2):
+        frame = manager.get_ohlcv("NEWUSDT", "1h", "2024-01-01", "2024-01-02")
+        assert frame.empty
+        assert gaps(frame)[0][2] == "the vendor has no bar"
+
+
+def test_a_thin_market_of_a_dense_venue_is_told_as_a_whole(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    bounds = ("THINUSDT", "1m", "2024-06-01", "2024-06-07")
+    with pytest.warns(IncompleteDataWarning, match=r"\d+ of 10080 expected bars did not come"):
+        frame = manager.get_ohlcv(*bounds)
+    assert_true(frame, vendors, clock, "THINUSDT", "1m", "2024-06-01", "2024-06-08")
+    assert len(told(frame)["spans"]) <= 16
+    asked = vendors.count()
+    with pytest.raises(IncompleteDataError):
+        manager.get_ohlcv(*bounds, strict=True)
+    assert vendors.count() == asked
+
+
+def test_few_holes_of_a_dense_venue_are_told_one_by_one(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.drop(3, 7, 11), times=1)
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
+    assert [start[-8:-6] for start, *_ in gaps(frame)] == ["03", "07", "11"]
+    assert told(frame)["gaps_total"] == 3
+
+
+def test_weekends_need_no_substitute(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    manager.get_ohlcv("AAPL", "1h", "2024-06-07", "2024-06-10")
+    vendors.clear_log()
+    assert manager.get_ohlcv("AAPL", "1h", "2024-06-08", "2024-06-09", strict=True).empty
+    assert manager.get_ohlcv("AAPL", "1h", "2024-06-07T22:00", "2024-06-10T12:00", strict=True).empty
+    assert vendors.count() == 0
+
+
+def test_history_deeper_than_a_vendor_goes_is_not_asked_for(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    with pytest.raises(AllProvidersFailedError, match="only 29 days back"):
+        manager.get_ohlcv("AAPL", "1m", "2023-01-03", "2023-01-04")
+    assert vendors.count() == 0
+    frame = manager.get_ohlcv("AAPL", "1h", "2022-06-06", "2022-06-17")
+    assert str(frame.index[0]) == "2022-06-14 15:30:00"
+    (gap,) = gaps(frame)
+    assert gap[:2] == ("2022-06-06T04:00:00", "2022-06-14T15:00:30")
+    assert "729 days back" in gap[2]
+    assert [t["outcome"] for t in told(frame)["attempts"]] == ["CapabilityError", "ok"]
+
+
+def test_an_offline_request_for_a_known_nothing_is_empty_and_not_an_error(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("yahoo", Fault.empty())
+    manager.get_ohlcv("NEWUSDT", "1h", "2024-01-01", "2024-01-02")
+    assert manager.get_ohlcv("NEWUSDT", "1h", "2024-01-01", "2024-01-02", offline=True).empty

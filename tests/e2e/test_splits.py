@@ -1,0 +1,192 @@
+"""Splits near a fetch are doubted, asked again and believed again; one series has one basis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError
+from tests.vendor_server import Fault, VendorServer, split
+
+from .oracle import assert_true, ms
+from .twin import states, told
+
+EX_DATE, FOURTH_OPEN = "2024-06-12", "2024-06-18T13:30:00"
+YEAR_FILE = Path("cache", "ohlcv", "AAPL", "1d", "2024.csv.gz")
+
+
+@pytest.fixture
+def before_split(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> pd.DataFrame:
+    """Return an answer of the evening before a split that nobody knows of."""
+    vendors.truth.act("AAPL", split(EX_DATE, 4))
+    clock.set(ms("2024-06-11T22:00:00"))
+    frame = manager.get_ohlcv("AAPL", "1d", "2024-05-01")
+    assert "suspect" not in states(frame).values()
+    return frame
+
+
+def reasons(frame: pd.DataFrame) -> set[str]:
+    return {span.get("reason", "") for span in told(frame)["spans"] if span["state"] == "suspect"}
+
+
+def test_a_split_learned_later_takes_trust_from_what_was_fetched_just_before(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, before_split: pd.DataFrame,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    stored = (tmp_path / YEAR_FILE).read_bytes()
+    clock.set(ms("2024-06-12T22:00:00"))
+    frame = manager.get_ohlcv("AAPL", "1d", "2024-05-01", strict=True)
+    assert_true(frame, vendors, clock, "AAPL", "1d", "2024-05-01", "2024-06-13", "split")
+    assert reasons(frame) == {"fetched within 3 sessions of the split of 4:1 on 2024-06-12"}
+    assert told(frame)["complete"]
+    assert (tmp_path / YEAR_FILE).read_bytes().startswith(stored)
+    vendors.clear_log()
+    manager.get_ohlcv("AAPL", "1d", "2024-05-01")
+    assert vendors.count() == 0, "doubted bars are not asked for again at once"
+
+
+def test_doubted_bars_are_asked_again_after_the_fourth_open_and_believed_without_a_rewrite(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, before_split: pd.DataFrame,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    clock.set(ms("2024-06-12T22:00:00"))
+    manager.get_ohlcv("AAPL", "1d", "2024-05-01")
+    stored = (tmp_path / YEAR_FILE).read_bytes()
+    vendors.clear_log()
+    past = ("AAPL", "1d", "2024-05-01", "2024-06-10")
+    clock.set(ms("2024-06-18T13:29:59"))
+    manager.get_ohlcv(*past)
+    assert vendors.count() == 0
+    clock.set(ms(FOURTH_OPEN))
+    frame = manager.get_ohlcv(*past, strict=True)
+    assert vendors.count() == 1
+    assert set(states(frame).values()) == {"final"}
+    assert_true(frame, vendors, clock, "AAPL", "1d", "2024-05-01", "2024-06-11", "split")
+    assert (tmp_path / YEAR_FILE).read_bytes() == stored
+    vendors.clear_log()
+    manager.get_ohlcv(*past)
+    assert vendors.count() == 0
+
+
+def test_a_vendor_that_applied_a_split_late_is_found_out(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.set(ms("2024-06-12T22:00:00"))
+    first = manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-07")
+    vendors.truth.act("AAPL", split(EX_DATE, 4))  # ... and says so only now, a day late
+    clock.set(ms("2024-06-13T22:00:00"))
+    manager.get_ohlcv("AAPL", "1d", "2024-06-10")
+    doubted = manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-07")
+    assert reasons(doubted), "one learned later counts, too"
+    clock.set(ms("2024-06-18T14:00:00"))
+    frame = manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-07")
+    assert frame["close"].iloc[0] == pytest.approx(first["close"].iloc[0] / 4)
+    assert_true(frame, vendors, clock, "AAPL", "1d", "2024-05-01", "2024-06-08", "split")
+    assert set(states(frame).values()) == {"final"}
+
+
+def test_doubt_reaches_lanes_that_did_not_hear_of_the_split(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.truth.act("AAPL", split(EX_DATE, 4))
+    clock.set(ms("2024-06-11T22:00:00"))
+    hours = ("AAPL", "1h", "2024-06-03", "2024-06-07")
+    manager.get_ohlcv(*hours)
+    clock.set(ms("2024-06-12T22:00:00"))
+    manager.get_ohlcv("AAPL", "1d", "2024-06-12")
+    vendors.clear_log()
+    frame = manager.get_ohlcv(*hours)
+    assert reasons(frame)
+    clock.set(ms(FOURTH_OPEN))
+    frame = manager.get_ohlcv(*hours)
+    assert set(states(frame).values()) == {"final"}
+    assert_true(frame, vendors, clock, "AAPL", "1h", "2024-06-03", "2024-06-08", "split")
+
+
+def test_doubted_bars_stay_while_the_vendor_is_down(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, before_split: pd.DataFrame
+) -> None:
+    clock.set(ms("2024-06-12T22:00:00"))
+    manager.get_ohlcv("AAPL", "1d", "2024-05-01")
+    first = manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-10")
+    clock.set(ms("2024-06-20T22:00:00"))
+    vendors.fault("yahoo", Fault.status(503))
+    frame = manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-10", strict=True)
+    pd.testing.assert_frame_equal(first, frame)
+    assert reasons(frame)
+
+
+def test_a_fetch_far_from_a_split_is_not_doubted(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.set(ms("2024-06-18T14:00:00"))  # the split of NVDA was on the 10th
+    frame = manager.get_ohlcv("NVDA", "1d", "2024-05-01", strict=True)
+    assert "suspect" not in states(frame).values()
+
+
+# --- one series, one basis -----------------------------------------------------------------
+
+
+def test_an_old_range_is_in_the_basis_of_the_newest_knowledge(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,
+    before_split: pd.DataFrame,
+) -> None:  # fmt: skip
+    clock.set(ms("2024-06-20T22:00:00"))
+    manager = make()
+    manager.get_ohlcv("AAPL", "1d", "2024-06-10")
+    old = manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-05-31")
+    new = manager.get_ohlcv("AAPL", "1d", "2024-05-20", "2024-06-14")
+    common = old.index.intersection(new.index)
+    assert len(common) > 5
+    pd.testing.assert_frame_equal(old.loc[common], new.loc[common])
+    assert old["close"].iloc[0] == pytest.approx(before_split["close"].iloc[0] / 4)
+
+
+def test_actions_of_a_session_that_has_not_opened_are_not_taken_for_known(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.set(ms("2024-06-07T22:00:00"))
+    manager.get_ohlcv("AAPL", "1h", "2024-06-07")  # answered for up to Monday's first bar
+    book = manager.cache.store.actions("AAPL")
+    assert max(asked.span.end for asked in book.asked) == ms("2024-06-10")
+
+
+@pytest.mark.parametrize("timeframe", ["1d", "1h"])
+def test_dividends_are_taken_out_with_closes_that_are_fetched_for_it(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, timeframe: str
+) -> None:
+    bounds = ("AAPL", timeframe, "2023-07-03", "2023-07-14")
+    frame = manager.get_ohlcv(*bounds, adjustment="all", strict=True)
+    truth = vendors.truth.expected(
+        "AAPL", timeframe, ms("2023-07-03"), ms("2023-07-15"), "all", clock.now_ms()
+    )
+    assert list(frame["close"]) == pytest.approx([row[4] for row in truth], rel=1e-9)
+    vendors.clear_log()
+    manager.get_ohlcv(*bounds, adjustment="all", strict=True)
+    assert vendors.count() == 0
+
+
+def test_dividends_whose_closes_cannot_be_had_are_an_error_and_not_a_guess(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("AAPL", "1h", "2023-07-03", "2023-07-14")
+    with pytest.raises(AllProvidersFailedError, match="which all prices need"):
+        manager.get_ohlcv("AAPL", "1h", "2023-07-03", "2023-07-14", adjustment="all", offline=True)
+
+
+def test_lost_actions_are_asked_for_again(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, tmp_path: Path
+) -> None:
+    bounds = ("NVDA", "1d", "2024-05-01", "2024-06-11")
+    first = make().get_ohlcv(*bounds, adjustment="raw")
+    book = tmp_path / "cache" / "ohlcv" / "NVDA" / "actions.json"
+    book.write_text(book.read_text().replace("split", "spilt"))
+    again = make().get_ohlcv(*bounds, adjustment="raw", strict=True)
+    pd.testing.assert_frame_equal(first, again)

@@ -1,0 +1,76 @@
+"""A second vendor of the very kind that Binance serves, in process, for tests of failover."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from src.data.downloader.base_data_downloader import BaseDataDownloader
+from src.data.downloader.binance_data_downloader import BinanceDataDownloader
+from src.data.errors import DataError, NoDataError
+from src.data.model.bars import Bar, BarTable
+from src.data.model.capabilities import Fetched, FetchQuery
+from src.data.model.kind import Basis
+from src.data.model.span import Span
+from tests.vendor_server import VendorServer
+
+Spoil = Callable[[list[Bar]], list[Bar]]
+
+
+class Twin(BaseDataDownloader):
+    """Serves the truth of the vendor server; errors and spoilt rows are scripted.
+
+    Attributes:
+        asked: the spans asked for, in order.
+        errors: raised one after another, before anything is answered.
+        spoil: changes the rows of every answer.
+    """
+
+    name = "twin"
+    capabilities = BinanceDataDownloader.capabilities
+
+    def __init__(self, vendors: VendorServer) -> None:
+        super().__init__(sender=object())  # type: ignore[arg-type]
+        self.vendors = vendors
+        self.asked: list[Span] = []
+        self.errors: list[DataError | None] = []
+        self.spoil: Spoil = lambda rows: rows
+
+    def fetch(self, query: FetchQuery) -> Fetched:
+        """Answer as a healthy vendor does, or as the script wants."""
+        self.asked.append(query.span)
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
+        now, label = self.vendors.clock.now_ms(), query.timeframe.label
+        rows = self.vendors.truth.expected(query.instrument.symbol, label, *query.span, "raw", now)
+        bars = self.spoil([Bar(*row) for row in rows])
+        if not bars:
+            raise NoDataError("nothing here", provider=self.name)
+        kind = self.capabilities.kind(query.instrument, query.timeframe)
+        return Fetched(BarTable.from_bars(bars), self.name, kind, Basis("raw"), now)
+
+
+def route_to(monkeypatch: Any, manager: Any, **downloaders: Any) -> None:
+    """Let a manager ask these downloaders in this order, in place of the rules."""
+    selector = manager.provider_selector
+    monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: list(downloaders))
+    for name, downloader in downloaders.items():
+        monkeypatch.setitem(selector.downloaders, name, downloader)
+
+
+def told(frame: pd.DataFrame) -> Any:
+    """Return the provenance."""
+    return frame.attrs["onetape"]
+
+
+def states(frame: pd.DataFrame) -> dict[str, str]:
+    """Return the state of each stretch by its first stamp."""
+    return {span["start"]: span["state"] for span in told(frame)["spans"]}
+
+
+def gaps(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return the gaps as start, end and reason, without the zone's letter."""
+    return [(g["start"][:-1], g["end"][:-1], g["reason"]) for g in told(frame)["gaps"]]

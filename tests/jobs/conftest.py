@@ -1,0 +1,27 @@
+"""Jobs over real sockets: the vendors are the scripted server, the clock stands still."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from tests.vendor_server import VendorServer
+
+
+@pytest.fixture
+def rules(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Return the rules file that is in force: it points both vendors at the local server."""
+    path = tmp_path / "rules.yaml"
+    path.write_text(
+        "providers:\n"
+        f"  binance: {{base_url: '{vendors.base_url('binance')}', transport: http}}\n"
+        f"  yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}\n"
+    )
+    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setenv("ONETAPE_RULES", str(path))
+    monkeypatch.chdir(tmp_path)
+    return path

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.data.jobs import checkup as module
+from src.data.jobs.checkup import Check, checkup
+from src.data.net.reach import Reached
+from tests.vendor_server import VendorServer
+
+SECTIONS = ["installation", "places", "configuration", "keys", "vendors"]
+
+
+def found(checks: list[Check], topic: str, section: str = "") -> Check:
+    (check,) = [c for c in checks if c.topic == topic and section in ("", c.section)]
+    return check
+
+
+def test_every_section_is_looked_at_and_nothing_is_asked_for(
+    rules: Path, tmp_path: Path, vendors: VendorServer
+) -> None:
+    checks = checkup(tmp_path / "cache", rules)
+    assert list(dict.fromkeys(check.section for check in checks)) == SECTIONS
+    assert [c for c in checks if c.ok is False] == []
+    assert {entry.path for entry in vendors.log()} == {"/"}, "one knock each, no bars"
+    assert vendors.count() == 2
+    assert not (tmp_path / "cache").exists()
+
+
+def test_without_a_network_nobody_is_knocked_at(
+    rules: Path, tmp_path: Path, vendors: VendorServer
+) -> None:
+    checks = checkup(tmp_path / "cache", rules, network=False)
+    assert vendors.count() == 0
+    assert found(checks, "yahoo", "vendors").said == "usable, the network was not tried"
+
+
+def test_a_region_that_is_refused_is_named(
+    rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = Reached(0.1, "it refuses this region (HTTP 451)")
+    monkeypatch.setattr(module, "reach_all", lambda doors: dict.fromkeys(doors, refused))
+    check = found(checkup(tmp_path / "cache", rules), "binance", "vendors")
+    assert (check.ok, check.said) == (False, refused.refusal)
+    assert "providers.binance.base_url" in check.advice
+
+
+def test_extras_that_are_missing_come_with_the_command(
+    rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EXTRAS", {"demo": ("no_such_module_here", "real bars")})
+    check = found(checkup(tmp_path / "cache", rules, network=False), "extra demo")
+    assert check == Check("installation", "extra demo", None, "not installed: real bars",
+                          'pip install "onetape[demo]"')  # fmt: skip
+
+
+def test_a_disk_that_is_nearly_full(
+    rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "free_bytes", lambda _: 20_000_000)
+    check = found(checkup(tmp_path / "cache", rules, network=False), "cache")
+    assert check.ok is False
+    assert "only 20 MB free" in check.said
+
+
+def test_a_cache_above_its_limit(
+    rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "some").write_bytes(b"0" * 5000)
+    monkeypatch.setenv("CACHE_MAX_SIZE_GB", "0.000001")
+    check = found(checkup(tmp_path / "cache", rules, network=False), "cache size")
+    assert check.ok is False
+    assert "CACHE_MAX_SIZE_GB" in check.advice
+    monkeypatch.setenv("CACHE_MAX_SIZE_GB", "0")
+    check = found(checkup(tmp_path / "cache", rules, network=False), "cache size")
+    assert (check.ok, check.said) == (True, "0.000 GB, no limit")
+
+
+def test_rules_that_need_a_missing_package_are_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.net.carriers.find_spec", lambda _: None)
+    path = tmp_path / "rules.yaml"
+    path.write_text("providers: {binance: {transport: sdk}}\n")
+    check = found(checkup(tmp_path / "cache", path, network=False), "binance", "vendors")
+    assert check.ok is None
+    assert "python-binance" in check.said or "binance" in check.said
+    assert "onetape[binance]" in check.advice
+
+
+def test_without_a_home_there_is_one_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATA_CACHE_DIR", "ONETAPE_STATE_DIR", "ONETAPE_RULES", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "nowhere")
+    monkeypatch.chdir(tmp_path)
+    checks = checkup(network=False)
+    assert checks[-1].ok is False
+    assert "no home folder" in checks[-1].said
+
+
+def test_keys_are_one_line_a_vendor(
+    rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BINANCE_API_KEY", "k" * 20)
+    monkeypatch.delenv("BINANCE_API_SECRET", raising=False)
+    monkeypatch.delenv("BINANCE_SECRET", raising=False)
+    keys = [c for c in checkup(tmp_path / "c", rules, network=False) if c.section == "keys"]
+    assert [(c.ok, c.said) for c in keys] == [
+        (True, "BINANCE_API_KEY set"), (None, "BINANCE_API_SECRET not set, and not needed"),
+    ]  # fmt: skip

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.errors import (
+    AllProvidersFailedError,
+    BadRangeError,
+    BadTimeframeError,
+    LockTimeoutError,
+    StorageError,
+)
+from src.data.jobs.filling import Job, Progress, SeriesResult, fill
+from src.data.model.instant import parse_iso
+
+NOW = parse_iso("2024-06-12T15:00:30")
+MAY = (date(2024, 5, 1), date(2024, 5, 31))
+
+
+def job(symbols: list[str], steps: list[str], bounds: Any = MAY) -> Job:
+    return Job.of(symbols, steps, bounds, NOW)
+
+
+def frame(rows: int = 3, **told: Any) -> pd.DataFrame:
+    made = pd.DataFrame({"close": [1.0] * rows})
+    made.attrs["onetape"] = {"from_cache": 0.0, "complete": True, "vendors": ["v"], **told}
+    return made
+
+
+class Manager:
+    """Answers from a script and remembers what it was asked."""
+
+    def __init__(self, answer: Callable[[str, str], Any] = lambda *_: frame()) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self._answer = answer
+
+    def get_ohlcv(self, *words: Any) -> pd.DataFrame:
+        self.asked.append(words)
+        answer = self._answer(words[0], words[1])
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+# --- the job -----------------------------------------------------------------------------------
+
+
+def test_every_symbol_in_every_timeframe_once() -> None:
+    assert job(["A", "B", "A"], ["60m", "1h", "1d"]).series == (
+        ("A", "1h"), ("A", "1d"), ("B", "1h"), ("B", "1d"),
+    )  # fmt: skip
+
+
+def test_all_wrong_timeframes_are_named_at_once() -> None:
+    with pytest.raises(BadTimeframeError, match=r"'1x'.*'5z'"):
+        job(["A"], ["1x", "1d", "5z"])
+    with pytest.raises(BadTimeframeError, match="did you mean"):
+        job(["A"], ["1dd"])
+
+
+@pytest.mark.parametrize("bounds", [MAY[::-1], ("2031-01-01", "2031-01-02"), ("x", "y")])
+def test_a_wrong_range_is_the_jobs_own_error(bounds: Any) -> None:
+    with pytest.raises(BadRangeError, match="every symbol"):
+        job(["A"], ["1d"], bounds)
+
+
+def test_days_and_short_ranges_are_one_request() -> None:
+    assert job(["A"], ["1d"], ("1990-01-01", "2024-06-01")).parts("1d") == [
+        ("1990-01-01", "2024-06-01")
+    ]
+    assert job(["A"], ["1m"]).parts("1m") == [MAY]
+    assert job(["A"], ["1M"]).parts("1M") == [MAY]
+
+
+def test_the_parts_of_a_long_range_join_without_a_gap() -> None:
+    bounds = (date(2020, 1, 1), datetime(2024, 6, 12, 15))
+    parts = job(["A"], ["1m"], bounds).parts("1m")
+    assert len(parts) == 24, "1,624 days of 1,440 minutes, 69 days a part"
+    assert parts[0][0] == bounds[0]
+    assert parts[-1][1] == bounds[1]
+    for (_, end), (start, _) in pairwise(parts):
+        assert isinstance(start, datetime)
+        assert start - end == timedelta(milliseconds=1)
+        assert start.time() == datetime.min.time()
+    assert all(str(start) < str(end) for start, end in parts)
+
+
+@pytest.mark.parametrize("days", range(66, 75))
+def test_no_part_begins_behind_the_end_of_another_venues_day(days: int) -> None:
+    start = date(2024, 1, 1)
+    end = start + timedelta(days=days)
+    last_start, last_end = job(["A"], ["1m"], (start, end)).parts("1m")[-1]
+    assert last_end == end
+    if isinstance(last_start, datetime):
+        assert end - last_start.date() >= timedelta(days=1)
+
+
+# --- filling -----------------------------------------------------------------------------------
+
+
+def test_results_add_up_over_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([
+        frame(10, from_cache=0.4, vendors=["b"], quality={"score": 0.9}, gaps_total=1,
+              complete=False, gaps=[{"reason": "outage"}]),
+        frame(5, from_cache=1.0, vendors=["a"], quality={"score": None}),
+        frame(0, from_cache=0.0, vendors=[], quality={"score": 0.7}),
+    ])  # fmt: skip
+    manager = Manager(lambda *_: next(answers))
+    monkeypatch.setattr(Job, "parts", lambda *_: [("a", "b"), ("c", "d"), ("e", "f")])
+    (result,) = fill(manager, job(["A"], ["1d"])).results
+    assert result == SeriesResult(
+        "A", "1d", rows=15, fetched=6, complete=False, vendors=("a", "b"), gaps=1,
+        lacking="outage", score=0.7,
+    )  # fmt: skip
+    assert result.ok
+    assert manager.asked == [("A", "1d", "a", "b"), ("A", "1d", "c", "d"), ("A", "1d", "e", "f")]
+
+
+def test_nothing_at_all_is_a_failure_with_its_reason() -> None:
+    empty = frame(0, complete=False, gaps=[{"reason": "v serves 5m bars only 59 days back"}])
+    (result,) = fill(Manager(lambda *_: empty), job(["A"], ["5m"])).results
+    assert result.error == "v serves 5m bars only 59 days back"
+    (result,) = fill(Manager(lambda *_: frame(0)), job(["A"], ["5m"])).results
+    assert result.ok, "an empty truth is no failure"
+
+
+def test_a_series_that_fails_does_not_stop_the_others() -> None:
+    def answer(symbol: str, _: str) -> Any:
+        if symbol == "B":
+            return AllProvidersFailedError("All providers failed for B", hint="look there")
+        return LockTimeoutError("somebody writes") if symbol == "C" else frame()
+
+    report = fill(Manager(answer), job(["A", "B", "C", "D"], ["1d"]))
+    assert [r.error for r in report.results] == [
+        "", "All providers failed for B (look there)", "somebody writes", "",
+    ]  # fmt: skip
+    assert not report.interrupted
+
+
+def test_an_interrupt_ends_the_job_and_accounts_for_the_rest() -> None:
+    manager = Manager(lambda symbol, _: KeyboardInterrupt() if symbol == "B" else frame())
+    report = fill(manager, job(["A", "B", "C"], ["1d"]))
+    assert report.interrupted
+    assert [r.error for r in report.results] == ["", "interrupted", "not asked: interrupted"]
+    assert [asked[0] for asked in manager.asked] == ["A", "B"]
+
+
+def full_disk(number: int) -> StorageError:
+    error = StorageError("cannot write A/1d/2024.csv.gz")
+    error.__cause__ = OSError(number, "no")
+    return error
+
+
+def test_a_full_disk_ends_the_job() -> None:
+    manager = Manager(lambda *_: full_disk(errno.ENOSPC))
+    report = fill(manager, job(["A", "B"], ["1d"]))
+    assert len(manager.asked) == 1
+    assert report.results[1].error == "not asked: cannot write A/1d/2024.csv.gz"
+    assert not report.interrupted
+
+
+def test_a_file_that_may_not_be_written_fails_its_series_alone() -> None:
+    manager = Manager(lambda symbol, _: full_disk(errno.EACCES) if symbol == "A" else frame())
+    report = fill(manager, job(["A", "B"], ["1d"]))
+    assert [r.ok for r in report.results] == [False, True]
+
+
+def test_other_errors_are_not_swallowed() -> None:
+    with pytest.raises(ZeroDivisionError):
+        fill(Manager(lambda *_: ZeroDivisionError()), job(["A"], ["1d"]))
+
+
+def test_progress_is_told_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Job, "parts", lambda *_: [("a", "b"), ("c", "d")])
+    answers = iter([frame(), frame(), AllProvidersFailedError("no"), frame(), frame()])
+    heard: list[Progress] = []
+    fill(Manager(lambda *_: next(answers)), job(["A", "B"], ["1d"]), heard.append)
+    told = [(p.result.symbol, p.result.rows, p.done, p.total, p.is_over) for p in heard]
+    assert told == [
+        ("A", 0, 0, 4, False), ("A", 3, 1, 4, False), ("A", 6, 2, 4, False), ("A", 6, 2, 4, True),
+        ("B", 0, 2, 4, False), ("B", 0, 4, 4, True),
+    ]  # fmt: skip
+
+
+def test_the_statistics_keep_their_keys() -> None:
+    manager = Manager(lambda symbol, _: AllProvidersFailedError("no") if symbol == "B" else frame())
+    told = fill(manager, job(["A", "B"], ["1d"])).statistics({"files_count": 1})
+    assert list(told)[:4] == ["success", "failed", "cache_stats", "data_quality"]
+    assert told["success"] == ["A_1d"]
+    assert told["failed"] == ["B_1d"]
+    assert told["cache_stats"] == {"files_count": 1}
+    assert told["data_quality"] == {"A_1d": {"score": None, "gaps": 0, "rows": 3, "complete": True}}
+    assert told["errors"] == {"B_1d": "no"}
+    empty = fill(manager, job([], ["1d"])).statistics({})
+    assert empty.keys() == told.keys()

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import date, datetime
+from pathlib import Path
+
+import pytest
+
+from src.data.errors import BadRangeError, BadTimeframeError
+from src.data.jobs.populate import CachePopulator, populate_cache
+from tests.vendor_server import Fault, VendorServer
+
+pytestmark = pytest.mark.usefixtures("rules")
+
+
+def test_the_function_of_old(tmp_path: Path, vendors: VendorServer) -> None:
+    told = populate_cache(
+        symbols=["BTCUSDT", "AAPL"], intervals=["1h", "1d"],
+        start_date=datetime(2024, 5, 1), end_date=datetime(2024, 5, 31),
+        cache_dir=str(tmp_path / "cache"),
+    )  # fmt: skip
+    assert told["success"] == ["BTCUSDT_1h", "BTCUSDT_1d", "AAPL_1h", "AAPL_1d"]
+    assert told["failed"] == []
+    assert told["cache_stats"]["files_count"] == 4
+    assert told["data_quality"]["BTCUSDT_1h"]["score"] > 0.9
+    assert (tmp_path / "cache" / "ohlcv" / "BTCUSDT" / "1h" / "2024.csv.gz").is_file()
+    json.dumps(told)
+    asked = vendors.count()
+    again = populate_cache(["BTCUSDT", "AAPL"], ["1h", "1d"], start="2024-05-01", end="2024-05-30",
+                           cache_dir=tmp_path / "cache")  # fmt: skip
+    assert vendors.count() == asked
+    assert all(result["fetched"] == 0 for result in again["results"])
+
+
+def test_what_is_left_out_means_what_it_always_meant(tmp_path: Path) -> None:
+    assert populate_cache(cache_dir=tmp_path / "cache")["results"] == []
+    populate_cache(["NEWUSDT"], ["1d"], cache_dir=tmp_path / "cache")
+    told = populate_cache(intervals=["4h"], cache_dir=tmp_path / "cache")
+    assert told["success"] == ["NEWUSDT_4h"]
+    assert told["results"][0]["rows"] == 9 * 6 + 1, (
+        "from the 4 hours of the listing to the last closed"
+    )
+
+
+def test_a_wrong_job_asks_nobody(tmp_path: Path, vendors: VendorServer) -> None:
+    with pytest.raises(BadTimeframeError):
+        populate_cache(["AAPL"], ["1d", "1x"], cache_dir=tmp_path / "cache")
+    with pytest.raises(BadRangeError):
+        populate_cache(["AAPL"], ["1d"], "2024-05-02", "2024-05-01", tmp_path / "cache")
+    assert vendors.count() == 0
+
+
+def test_both_older_paths_lead_here() -> None:
+    from src.data.cache import populate_cache as documented
+    from src.data.utils import populate_cache as older
+
+    assert documented.populate_cache is older.populate_cache is populate_cache
+    assert documented.CachePopulator is older.CachePopulator is CachePopulator
+
+
+class TestCachePopulator:
+    """The class of old, with the results that its callers read."""
+
+    @pytest.fixture
+    def populator(self, tmp_path: Path) -> CachePopulator:
+        return CachePopulator(str(tmp_path / "cache"))
+
+    def test_symbols_are_discovered(self, populator: CachePopulator) -> None:
+        assert populator.discover_existing_tickers() == []
+        assert populator.populate_ticker("AAPL", ["1d"], "2024-05-01", "2024-05-31") == {"1d": True}
+        assert populator.discover_existing_tickers() == ["AAPL"]
+
+    def test_populating_answers_by_symbol_and_timeframe(
+        self, populator: CachePopulator, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        done = populator.populate_cache(
+            ["AAPL", "ZZZZQ"], ["1d"], date(2024, 5, 1), date(2024, 5, 31)
+        )
+        assert done == {"AAPL": {"1d": True}, "ZZZZQ": {"1d": False}}
+        populator.print_summary()
+        said = capsys.readouterr().out
+        assert said == "1 of 2 series could be had\n  AAPL: 1d ok\n  ZZZZQ: 1d FAILED\n"
+        populator.print_summary({"X": {"1h": True}})
+        assert "X: 1h ok" in capsys.readouterr().out
+
+    def test_years_are_valid_when_a_vendor_supplied_them(
+        self, populator: CachePopulator, tmp_path: Path
+    ) -> None:
+        populator.populate_ticker("AAPL", ["1d"], "2024-05-01", "2024-05-31")
+        assert populator.is_valid_cached_data("AAPL", "1d", 2024)
+        assert not populator.is_valid_cached_data("AAPL", "1d", 2023)
+        assert not populator.is_valid_cached_data("AAPL", "1h", 2024)
+
+    def test_bars_of_a_test_double_are_not(self, populator: CachePopulator, tmp_path: Path) -> None:
+        folder = tmp_path / "cache" / "ohlcv" / "AAPL" / "1d"
+        folder.mkdir(parents=True)
+        rows = "timestamp,open,high,low,close,volume\n2024-05-01,1,1,1,1,1\n2024-05-02,1,1,1,1,1\n"
+        (folder / "2024.csv.gz").write_bytes(gzip.compress(rows.encode()))
+        (folder / "2024.metadata.json").write_text(json.dumps({"data_source": "mock"}))
+        assert not populator.is_valid_cached_data("AAPL", "1d", 2024)
+        missing = populator.analyze_missing_data("AAPL", ["1d"], "2024-05-01", "2024-05-31")
+        assert missing == {"1d": [2024]}
+
+    def test_missing_years_are_told_and_filled(
+        self, populator: CachePopulator, vendors: VendorServer
+    ) -> None:
+        bounds = ("2022-12-01", "2024-05-31")
+        populator.populate_ticker("AAPL", ["1d"], "2023-01-01", "2023-12-31")
+        vendors.clear_log()
+        missing = populator.analyze_missing_data("AAPL", ["1d"], *bounds)
+        assert missing == {"1d": [2022, 2024]}
+        assert vendors.count() == 0
+        assert populator.populate_missing_data("AAPL", missing, *bounds) == {"1d": True}
+        assert populator.analyze_missing_data("AAPL", ["1d"], *bounds) == {"1d": []}
+        assert populator.populate_missing_data("AAPL", {"1d": []}) == {"1d": True}
+
+    def test_without_dates_the_years_are_meant_whole(self, populator: CachePopulator) -> None:
+        assert populator.populate_missing_data("BTCUSDT", {"1d": [2023]}) == {"1d": True}
+        assert populator.cache.get_data_info("BTCUSDT", "1d", 2023)["file_info"]["rows"] == 365
+        assert populator.cache.list_years("BTCUSDT", "1d") == [2023]
+
+    def test_an_interrupt_stays_one(
+        self, populator: CachePopulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("src.data.net.http.HttpTransport.send", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            populator.populate_cache(["AAPL"], ["1d"], "2024-05-01", "2024-05-31")
+
+    def test_a_vendor_that_is_down_is_false(
+        self, populator: CachePopulator, vendors: VendorServer
+    ) -> None:
+        vendors.fault("yahoo", Fault.status(503))
+        assert populator.populate_ticker("AAPL", ["1d"], "2024-05-01", "2024-05-31") == {
+            "1d": False
+        }

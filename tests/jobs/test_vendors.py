@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.data.jobs.vendors import Lack, Stop, describe_vendors, lack, routes, way_to
+from src.data.model.query import BarsQuery
+from src.data.routing.asking import Wishes
+from src.data.wiring import Services, build
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Return a maker of services by the text of a rules file; nobody is ever asked."""
+    monkeypatch.delenv("BINANCE_API_KEY", raising=False)
+    monkeypatch.delenv("BINANCE_KEY", raising=False)
+
+    def made(text: str = "version: 1\n") -> Services:
+        path = tmp_path / "rules.yaml"
+        path.write_text(text)
+        return build(tmp_path / "cache", path)
+
+    return made
+
+
+def query(services: Services, symbol: str, timeframe: str, **wishes: str) -> BarsQuery:
+    bounds = ("2024-05-01", "2024-05-31", None)
+    return services.asking.query(symbol, timeframe, bounds, Wishes(**wishes))  # type: ignore[arg-type]
+
+
+def test_a_pair_goes_to_its_venue_and_then_to_a_substitute(make) -> None:  # type: ignore[no-untyped-def]
+    services = make()
+    assert way_to(services.selector, query(services, "BTCUSDT", "1h")) == [
+        Stop("binance", "asked"),
+        Stop("yahoo", "substitute", "aggregate instead of binance"),
+        Stop("local", "not asked", "the rules do not name it for this"),
+    ]
+
+
+def test_a_vendor_that_cannot_be_asked_says_why(make) -> None:  # type: ignore[no-untyped-def]
+    services = make("stock_daily: {primary: tiingo, backup: [local, binance, yahoo]}\n")
+    assert way_to(services.selector, query(services, "AAPL", "1d")) == [
+        Stop("yahoo", "asked"),
+        Stop("binance", "not asked", "serves no stock"),
+        Stop("tiingo", "not asked", "this version does not serve it"),
+        Stop("local", "not asked", "no folder is set for `local`"),
+    ]
+
+
+def test_a_pinned_vendor_is_alone_on_the_way(make) -> None:  # type: ignore[no-untyped-def]
+    services = make()
+    way = way_to(services.selector, query(services, "BTCUSDT", "1h", provider="yahoo"))
+    assert way[0] == Stop("yahoo", "asked")
+    assert {stop.why for stop in way[1:]} == {"yahoo alone was asked for"}
+
+
+def test_nobody_left_still_has_reasons(make) -> None:  # type: ignore[no-untyped-def]
+    services = make("stock_daily: {primary: binance, backup: []}\n")
+    way = way_to(services.selector, query(services, "AAPL", "1d"))
+    assert way[0] == Stop("binance", "not asked", "serves no stock")
+    assert all(stop.role == "not asked" for stop in way)
+
+
+def test_without_failover_the_others_say_so(make) -> None:  # type: ignore[no-untyped-def]
+    services = make("failover: {enabled: false}\n")
+    way = way_to(services.selector, query(services, "BTCUSDT", "1h"))
+    assert Stop("yahoo", "not asked", "the rules switch failover off") in way
+
+
+def test_keys_are_told_by_state_and_never_shown(make, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    def keys(text: str = "version: 1\n") -> dict[str, str]:
+        vendors = describe_vendors(make(text).selector)
+        assert "s3cret" not in str(vendors)
+        return next(v["keys"] for v in vendors if v["name"] == "binance")
+
+    assert keys() == {"BINANCE_API_KEY": "not set", "BINANCE_API_SECRET": "not set"}
+    monkeypatch.setenv("BINANCE_KEY", "s3cret-s3cret")
+    assert keys()["BINANCE_API_KEY"] == "set"
+    monkeypatch.setenv("BINANCE_KEY", "your_api_key")
+    assert keys()["BINANCE_API_KEY"] == "placeholder"
+    monkeypatch.setenv("MINE", "s3cret-s3cret")
+    assert keys("providers: {binance: {api_key_env: MINE}}\n")["MINE"] == "set"
+
+
+def test_what_a_vendor_lacks_comes_with_advice(make) -> None:  # type: ignore[no-untyped-def]
+    services = make("providers: {local: {folder: x, timezone: Mars/Olympus}}\n")
+    assert lack(services.selector, "binance") == Lack()
+    assert lack(services.selector, "tiingo").reason == "this version does not serve it"
+    reason, _ = lack(services.selector, "local")
+    assert "Mars/Olympus" in reason
+
+
+def test_routes_name_the_ready_ones(make) -> None:  # type: ignore[no-untyped-def]
+    told = routes(make("stock_daily: {primary: tiingo, backup: [yahoo]}\n").selector)
+    (days,) = [way for way in told if way["rule"] == "stock_daily"]
+    assert days["vendors"] == ["tiingo", "yahoo"]
+    assert days["ready"] == ["yahoo"]

@@ -1,0 +1,88 @@
+"""A process of several threads that ask one vendor as fast as they may; run as a script.
+
+Told what to do by lines on its standard input, it answers each with one line of JSON:
+
+``run <seconds>``
+    ask for so long, or until the vendor sends everybody away for minutes.
+``ask``
+    ask once, and tell what came of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from src.data.clock import SystemClock
+from src.data.errors import DataError, RateLimitedError
+from src.data.model.capabilities import Limits
+from src.data.model.http import HttpRequest
+from src.data.net.http import HttpTransport
+from src.data.net.sender import Sender
+from src.data.net.shared_limiter import SharedLimiter
+from src.data.net.state import State
+from src.data.policy.retry import RetryPolicy
+
+WINDOW_S = 0.5
+LIMIT = 40
+LIMITS = Limits(per_second=LIMIT / WINDOW_S, burst=LIMIT)
+THREADS = 4
+KEY = "canary-key-of-the-crowd"
+
+
+def make_sender(folder: Path) -> Sender:
+    """Return what every thread sends by: one account, the book of all processes."""
+    clock = SystemClock()
+    limiter = SharedLimiter("acme", LIMITS, State(folder, clock)).acting_for([KEY])
+    return Sender(HttpTransport(), limiter, clock, RetryPolicy(attempts=50, budget_s=8.0))
+
+
+def run(sender: Sender, base: str, seconds: float) -> dict[str, Any]:
+    """Ask from all threads until the time is over; return how often it ended how."""
+    ends, outcomes = time.monotonic() + seconds, list[str]()
+
+    def ask(number: int) -> None:
+        request = HttpRequest(f"{base}/bars", params={"who": f"{os.getpid()}-{number}"})
+        while time.monotonic() < ends:
+            try:
+                sender.send(request, vendor="acme")
+                outcomes.append("ok")
+            except RateLimitedError as error:
+                outcomes.append("sent away")
+                if (error.retry_after or 0) > 60:
+                    return
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {name: outcomes.count(name) for name in set(outcomes)}
+
+
+def ask_once(sender: Sender, base: str) -> dict[str, Any]:
+    """Ask once; return what came of it."""
+    try:
+        sender.send(HttpRequest(f"{base}/bars"), vendor="acme")
+    except DataError as error:
+        return {"error": type(error).__name__, "after_s": getattr(error, "retry_after", None)}
+    return {"error": None}
+
+
+def main(folder: str, base: str) -> None:
+    """Obey lines until there are no more."""
+    sender = make_sender(Path(folder))
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        order, *arguments = line.split()
+        done = run(sender, base, float(arguments[0])) if order == "run" else ask_once(sender, base)
+        print(json.dumps(done), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

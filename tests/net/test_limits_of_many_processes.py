@@ -1,0 +1,151 @@
+"""Four processes of four threads on one key: what the vendor sees of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.net.crowd import KEY, LIMIT, WINDOW_S
+from tests.net.scripted import reply, serving
+
+ROOT = Path(__file__).resolve().parents[2]
+PROCESSES = 4
+
+
+class Vendor:
+    """Notes when it is asked and by whom; says what it was told to say at certain requests."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.asked: list[tuple[float, str]] = []
+        self.refusals: dict[int, Any] = {}
+        self.said: list[tuple[int, float]] = []
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        with self._lock:
+            now, number = time.monotonic(), len(self.asked)
+            who = parse_qs(urlsplit(handler.path).query).get("who", [""])[0]
+            self.asked.append((now, who))
+            refusal = self.refusals.get(number)
+            if refusal is not None:
+                self.said.append((number, now))
+        if refusal is None:
+            reply(handler)
+        else:
+            reply(handler, b"too much", refusal[0], Retry_After=refusal[1]())
+
+
+class Worker:
+    """One process of the crowd."""
+
+    def __init__(self, folder: Path, base: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.net.crowd", str(folder), base],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def tell(self, order: str) -> None:
+        assert self._process.stdin is not None
+        print(order, file=self._process.stdin, flush=True)
+
+    def hear(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def _vendor() -> Iterator[tuple[Vendor, str]]:
+    vendor = Vendor()
+    with serving(vendor) as server:
+        yield vendor, server.base
+
+
+@pytest.mark.slow
+def test_the_vendor_never_sees_more_than_its_limit_and_is_left_alone_when_it_says_so(
+    _vendor: tuple[Vendor, str], tmp_path: Path
+) -> None:
+    vendor, base = _vendor
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(Worker(tmp_path, base)) for _ in range(PROCESSES)]
+        assert [worker.hear() for worker in crowd] == ["ready"] * PROCESSES
+        seconds = 3.0
+        everybody(crowd, f"run {seconds}")
+        at = times(vendor)
+        assert_within_limit(at)
+        used = sum(1 for t in at if t < at[0] + seconds) / (LIMIT * seconds / WINDOW_S)
+        print("used", used)
+        assert used > 0.85
+
+        after = len(at)
+        vendor.refusals = {
+            after + 30: (429, lambda: "1"),
+            after + 110: (429, lambda: http_date(1)),
+            after + 180: (418, lambda: "3600"),
+        }
+        outcomes = everybody(crowd, "run 20")
+        print(outcomes)
+        assert all(outcome["sent away"] == 4 for outcome in outcomes)
+    at = times(vendor)
+    assert_within_limit(at)
+    for (number, said), seconds in zip(vendor.said, (1, 0.5, 3600), strict=True):
+        assert_left_alone(vendor, number, said + seconds)
+
+    asked = len(vendor.asked)
+    with Worker(tmp_path, base) as late:
+        assert late.hear() == "ready"
+        late.tell("ask")
+        told = late.hear()
+    assert told["error"] == "RateLimitedError"
+    assert 3500 < told["after_s"] <= 3600
+    assert len(vendor.asked) == asked
+    assert KEY.encode() not in b"".join(p.read_bytes() for p in tmp_path.iterdir())
+
+
+def everybody(crowd: list[Worker], order: str) -> list[Any]:
+    """Tell all of them the same, and return what each says when it is done."""
+    for worker in crowd:
+        worker.tell(order)
+    return [worker.hear() for worker in crowd]
+
+
+def times(vendor: Vendor) -> list[float]:
+    return sorted(at for at, _ in vendor.asked)
+
+
+def assert_within_limit(at: list[float]) -> None:
+    """No stretch of the window's length holds more requests than the limit."""
+    closest = min(late - early for early, late in zip(at, at[LIMIT:], strict=False))
+    assert closest >= WINDOW_S
+
+
+def assert_left_alone(vendor: Vendor, number: int, until: float) -> None:
+    """After a refusal nobody asks; each thread may finish what was already on its way."""
+    since = [who for at, who in vendor.asked[number + 1 :] if at < until]
+    assert len(since) == len(set(since))
+    assert vendor.asked[number][1] not in since
+
+
+def http_date(seconds: float) -> str:
+    """Return the date so many seconds from now, rounded up to what the format can say."""
+    then = datetime.now(UTC) + timedelta(seconds=seconds + 1)
+    return format_datetime(then.replace(microsecond=0), usegmt=True)

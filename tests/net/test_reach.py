@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import pytest
+
+from src.data.net import reach as module
+from src.data.net.reach import Reached, reach, reach_all
+from tests.vendor_server import Fault, VendorServer
+
+
+def test_any_status_is_an_answer(vendors: VendorServer) -> None:
+    assert reach(vendors.base_url("binance")).ok
+    for code in (404, 429, 503):
+        vendors.fault("binance", Fault.status(code), times=1)
+        assert reach(vendors.base_url("binance")).ok
+    assert {entry.path for entry in vendors.log()} == {"/"}
+
+
+def test_a_region_that_is_refused(vendors: VendorServer) -> None:
+    vendors.fault("binance", Fault.status(451))
+    found = reach(vendors.base_url("binance"))
+    assert not found.ok
+    assert "451" in found.refusal
+
+
+def test_a_redirect_elsewhere_is_an_answer(vendors: VendorServer) -> None:
+    vendors.fault("binance", Fault.redirect("http://localhost:1/"))
+    assert reach(vendors.base_url("binance")).ok
+
+
+def test_a_closed_door(vendors: VendorServer) -> None:
+    found = reach(vendors.refused_url("binance"))
+    assert found.refusal.startswith("no connection to 127.0.0.1")
+
+
+def test_a_name_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert reach("https://nowhere.invalid").refusal == (
+        "the name nowhere.invalid is not known here: no network, or no name server"
+    )
+
+
+def test_an_address_that_is_not_safe_is_not_asked() -> None:
+    assert "TLS" in reach("http://198.51.100.7/x").refusal
+
+
+def test_who_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def knock(url: str) -> Reached:
+        if url == "slow":
+            release.wait(10)
+        return Reached(0.01)
+
+    monkeypatch.setattr(module, "reach", knock)
+    started = time.monotonic()
+    found = reach_all({"a": "slow", "b": "quick"}, within_s=0.1)
+    assert time.monotonic() - started < 5
+    release.set()
+    assert list(found) == ["a", "b"]
+    assert found["a"].refusal == "no answer within 0.1 s"
+    assert found["b"].ok
