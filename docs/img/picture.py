@@ -1,6 +1,6 @@
-"""Make the README's picture: what `onetape demo` prints, as an SVG that needs no font of elsewhere.
+"""Make the README's picture: what ``onetape demo`` prints, as an SVG without fonts of elsewhere.
 
-    python docs/img/picture.py > docs/img/demo.svg
+Run ``python docs/img/picture.py > docs/img/demo.svg``.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,8 +14,6 @@ from typing import Any
 
 from .config.rules_file import RELATIVE, load_rules, rules_of
 from .config.settings import load_settings
-from .downloader.configured import make_downloader
-from .downloader.data_downloader_factory import DataDownloaderFactory
 from .errors import BadSymbolError, NoProviderError, QueryError
 from .model.instrument import Instrument
 from .model.rules import Rule, Rules
@@ -27,14 +26,12 @@ from .policy import tickers
 from .policy.classify import Refusal, classify
 
 __all__ = [
-    "ProviderConfig",
-    "ProviderSelector",
-    "TickerInfo",
-    "get_provider_selector",
+    "ProviderConfig", "ProviderSelector", "TickerInfo", "get_provider_selector",
     "reset_provider_selector",
-]
+]  # fmt: skip
 
 _NOBODY = "No suitable provider found"
+_HERE = sys.modules[__name__]  # where the factory is found, or what tests put in its place
 _REMEMBERED = 16_384
 
 
@@ -50,6 +47,7 @@ class ProviderSelector:
 
     Attributes:
         downloaders: vendor name to downloader, filled as they are needed; it may be patched.
+        make_sender: as given.
         config_path: the user's rules file, or the usual place of one.
         cache_dir: root of the cache.
 
@@ -63,17 +61,14 @@ class ProviderSelector:
 
     def __init__(
         self,
-        config_path: str | Path | None = None,
-        cache_dir: str | Path | None = None,
-        *,
-        settings: Settings | None = None,
-        make_sender: Callable[[str], Any] | None = None,
-    ) -> None:
+        config_path: str | Path | None = None, cache_dir: str | Path | None = None, *,
+        settings: Settings | None = None, make_sender: Callable[[str], Any] | None = None,
+    ) -> None:  # fmt: skip
         found = load_settings(cache_dir, config_path) if settings is None else settings
         self.config_path = str(found.rules_path or RELATIVE)
         self.cache_dir = str(found.cache_dir)
         self.downloaders: dict[str, Any] = {}
-        self._make_sender = make_sender
+        self.make_sender = make_sender
         # Guards the building of downloaders against threads that need the same one at once.
         self._building = threading.RLock()
         renew_after_fork(self)
@@ -181,7 +176,7 @@ class ProviderSelector:
 
     def provider_names(self) -> list[str]:
         """Return the canonical names of all vendors that exist here."""
-        return DataDownloaderFactory.list_providers()
+        return list(_HERE.DataDownloaderFactory.list_providers())
 
     def canonical(self, provider: Any) -> str | None:
         """Return the canonical name of a vendor or alias; a name in ``downloaders`` is one too."""
@@ -228,7 +223,7 @@ class ProviderSelector:
 
     def _initialize_downloader(self, name: str) -> Any | None:
         """Return the downloader of a vendor or alias, made when first needed; None if it cannot."""
-        code = DataDownloaderFactory.get_provider_by_code(name) or canonical_vendor(name) or name
+        code = canonical_vendor(name) or name
         with self._building:
             made = self.downloaders.get(code, self.downloaders.get(name))
             if made is None:
@@ -240,8 +235,10 @@ class ProviderSelector:
 
     def _made(self, code: str) -> Any | None:
         """Return a new downloader as the rules want it, or None."""
+        from .downloader.configured import make_downloader
+
         said = self._rules.provider(code)
-        return make_downloader(DataDownloaderFactory, code, said, self._make_sender)
+        return make_downloader(_HERE.DataDownloaderFactory, code, said, self.make_sender)
 
     def _get_provider_capabilities(self) -> dict[str, dict[str, Any]]:
         """Return for each vendor of the rules whether it can be asked, and what it serves."""
@@ -249,6 +246,15 @@ class ProviderSelector:
             name: tickers.vendor_summary(said, self._initialize_downloader(name))
             for name, said in self._rules.providers.items()
         }
+
+
+def __getattr__(name: str) -> Any:
+    """Load the factory when it is named: an answer from the cache needs no vendor and no HTTP."""
+    if name != "DataDownloaderFactory":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .downloader.data_downloader_factory import DataDownloaderFactory
+
+    return DataDownloaderFactory
 
 
 # Guards the singleton below against threads that ask for it at the same time.

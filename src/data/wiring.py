@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,16 +16,16 @@ from .model.instant import HOUR_MS
 from .model.rules import Failover
 from .model.settings import Settings
 from .net.forks import renew_after_fork
-from .net.http import HttpTransport
 from .net.leases import Leases
 from .net.limiter import Limiter, Limiters, VendorLimiter
-from .net.sender import Hook, Sender
 from .net.shared_limiter import SharedLimiter
 from .net.state import State
 from .policy.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from .cache.unified_cache import UnifiedCache
+    from .net.http import HttpTransport
+    from .net.sender import Hook, Sender
     from .provider_selector import ProviderSelector
     from .routing.asking import Asking
     from .routing.batch import BatchService
@@ -56,7 +56,8 @@ class Network:
         self._retry = retry
         self._modes = modes or {}
         self._on_attempt = on_attempt
-        self._transport = HttpTransport()
+        # Made with the first sender: an answer from the cache needs no HTTP library.
+        self._transport: HttpTransport | None = None
         self._said = tuple(said)
         self._state = State(state_dir, clock) if state_dir else None
         self.limiters = Limiters(clock, make=self._new_limiter)
@@ -69,7 +70,10 @@ class Network:
         """
         from .downloader.registry import downloader_class
         from .net.carriers import choose_transport
+        from .net.http import HttpTransport
+        from .net.sender import Sender
 
+        self._transport = self._transport or HttpTransport()
         declared = downloader_class(vendor)
         transport = choose_transport(
             self._modes.get(vendor, "auto"), declared.sdk_carrier,
@@ -115,9 +119,28 @@ class Services:
     batch: BatchService
 
     @property
-    def rate_limiters(self) -> dict[str, Limiter]:
-        """Vendor name to its limiter, for all vendors of the rules."""
-        return {name: self.network.limiter(name) for name in self.selector.provider_names()}
+    def rate_limiters(self) -> Mapping[str, Limiter]:
+        """Vendor name to its limiter, for all vendors there are; each made when it is named."""
+        return _RateLimiters(self.network, self.selector)
+
+
+class _RateLimiters(Mapping[str, Limiter]):
+    """The limiters by vendor. Looking one up loads the vendor's module, holding this does not."""
+
+    def __init__(self, network: Network, selector: ProviderSelector) -> None:
+        self._network = network
+        self._selector = selector
+
+    def __getitem__(self, name: str) -> Limiter:
+        if name not in self._selector.provider_names():
+            raise KeyError(name)
+        return self._network.limiter(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._selector.provider_names())
+
+    def __len__(self) -> int:
+        return len(self._selector.provider_names())
 
 
 def build(
@@ -155,7 +178,9 @@ def build(
     )
     expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
     asking = Asking(selector, ticking)
-    bars = BarsService(cache.store, selector, ticking, expiry, rules.validation)
+    bars = BarsService(
+        cache.store, selector, ticking, expiry, rules.validation, network.leases
+    )  # fmt: skip
     batch = BatchService(asking, bars)
     return Services(settings, ticking, network, cache, selector, asking, bars, batch)
 

@@ -238,13 +238,14 @@ class TestReading:
         [
             b"",
             b"timestamp,open,high,low,close,volume\n",
-            gzip.compress(b""),
-            gzip.compress(b"a,b\n1,2\n"),
-            gzip.compress(b"timestamp,open,high,low,close,volume\nsoon,1,1,1,1,1\n"),
-            gzip.compress(b"timestamp,open,high,low,close,volume\n1735689600,1,1,1,1,1\n"),
-            gzip.compress(b"\x00\xff\xfe" * 40),
-            gzip.compress(b"timestamp,open,high,low,close,volume\n" * 9)[:-4],
+            gzip.compress(b"", mtime=0),
+            gzip.compress(b"a,b\n1,2\n", mtime=0),
+            gzip.compress(b"timestamp,open,high,low,close,volume\nsoon,1,1,1,1,1\n", mtime=0),
+            gzip.compress(b"timestamp,open,high,low,close,volume\n1735689600,1,1,1,1,1\n", mtime=0),
+            gzip.compress(b"\x00\xff\xfe" * 40, mtime=0),
+            gzip.compress(b"timestamp,open,high,low,close,volume\n" * 9, mtime=0)[:-4],
         ],
+        ids=["empty", "plain", "nothing", "no bars", "no time", "epoch", "binary", "cut off"],
     )
     def test_what_is_no_year_file_is_an_error(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "2025.csv.gz"

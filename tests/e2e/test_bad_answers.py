@@ -233,7 +233,9 @@ def test_an_older_downloader_with_mostly_bad_rows_is_asked_once(
     route_to(monkeypatch, manager, whatever=double)
     for _ in range(2):
         with pytest.warns(IncompleteDataWarning, match="cannot be bars"):
-            frame = manager.get_ohlcv("BTCUSDT", "1h", datetime(2024, 6, 1), datetime(2024, 6, 1, 9))
+            frame = manager.get_ohlcv(
+                "BTCUSDT", "1h", datetime(2024, 6, 1), datetime(2024, 6, 1, 9)
+            )
         assert len(frame) == 3
     assert double.get_ohlcv.call_count == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -19,6 +20,8 @@ from src.data.errors import (
     NoDataError,
     UnavailableError,
 )
+from src.data.model.bars import Bar
+from src.data.model.capabilities import Fetched, FetchQuery
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms
@@ -104,10 +107,10 @@ def test_what_came_before_a_failure_is_kept_and_the_rest_asked_of_the_next(
 def test_a_chunk_that_cannot_be_believed_costs_its_vendor_that_chunk_only(
     manager: DataManager, vendors: VendorServer, clock: ManualClock, pair: tuple[Twin, Twin]
 ) -> None:
-    one, two = pair
+    one, _ = pair
     first = [True]
 
-    def once(rows: list) -> list:  # type: ignore[type-arg]
+    def once(rows: list[Bar]) -> list[Bar]:
         wrong = first.pop() if first else False
         return [r._replace(stamp_ms=r.stamp_ms + 10**12) for r in rows] if wrong else rows
 
@@ -123,18 +126,11 @@ def test_the_running_bar_names_the_vendor_that_sent_it(
     one, two = pair
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12")
     one.errors = [UnavailableError("down")]
-    two.spoil = lambda rows: rows + [
-        rows[-1]._replace(stamp_ms=ms("2024-06-12T15:00")) if rows else _running()
-    ]
+    running = Bar(ms("2024-06-12T15:00"), 1.0, 2.0, 0.5, 1.5, 3.0)
+    two.spoil = lambda rows: [*rows, running]
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12", include_forming=True)
     assert told(frame)["spans"][-1]["reason"] == "forming"
     assert told(frame)["spans"][-1]["vendor"] == "second"
-
-
-def _running():  # type: ignore[no-untyped-def]
-    from src.data.model.bars import Bar
-
-    return Bar(ms("2024-06-12T15:00"), 1.0, 2.0, 0.5, 1.5, 3.0)
 
 
 def test_many_changes_of_vendor_are_told_in_sixteen_spans_at_most(
@@ -267,13 +263,11 @@ def test_a_vendor_that_says_none_is_no_reason_to_ask_the_next_request_again(
 def test_bars_of_another_kind_are_refused_and_the_next_vendor_asked(
     manager: DataManager, vendors: VendorServer, pair: tuple[Twin, Twin]
 ) -> None:
-    one, two = pair
+    one, _ = pair
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-01")
     fetch = one.fetch
 
-    def in_pence(query):  # type: ignore[no-untyped-def]
-        from dataclasses import replace
-
+    def in_pence(query: FetchQuery) -> Fetched:
         fetched = fetch(query)
         return replace(fetched, kind=replace(fetched.kind, unit="GBp"))
 

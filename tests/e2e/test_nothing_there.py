@@ -204,7 +204,9 @@ def test_weekends_need_no_substitute(
     manager.get_ohlcv("AAPL", "1h", "2024-06-07", "2024-06-10")
     vendors.clear_log()
     assert manager.get_ohlcv("AAPL", "1h", "2024-06-08", "2024-06-09", strict=True).empty
-    assert manager.get_ohlcv("AAPL", "1h", "2024-06-07T22:00", "2024-06-10T12:00", strict=True).empty
+    assert manager.get_ohlcv(
+        "AAPL", "1h", "2024-06-07T22:00", "2024-06-10T12:00", strict=True
+    ).empty
     assert vendors.count() == 0
 
 

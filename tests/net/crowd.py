@@ -11,17 +11,18 @@ Told what to do by lines on its standard input, it answers each with one line of
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from src.data.clock import SystemClock
 from src.data.errors import DataError, RateLimitedError
 from src.data.model.capabilities import Limits
-from src.data.model.http import HttpRequest
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.net.account import Account
 from src.data.net.http import HttpTransport
 from src.data.net.sender import Sender
 from src.data.net.shared_limiter import SharedLimiter
@@ -35,19 +36,57 @@ THREADS = 4
 KEY = "canary-key-of-the-crowd"
 
 
+class Stamps(threading.local):
+    """When this thread looked at the book last: before, what others wrote may not have counted."""
+
+    looked = 0.0
+
+
+stamps = Stamps()
+pauses: list[float] = []
+
+
+class StampingClock(SystemClock):
+    """Notes when a wait is over: the book is looked at again."""
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        stamps.looked = time.monotonic()
+
+
+class StampingLimiter(SharedLimiter):
+    """Notes when it is asked, and when a pause stands in the book."""
+
+    def acquire(self, cost: int, budget_s: float) -> str:
+        stamps.looked = time.monotonic()
+        return super().acquire(cost, budget_s)
+
+    def pause(self, seconds: float | None) -> float:
+        found = super().pause(seconds)
+        pauses.append(time.monotonic())
+        return found
+
+
+class StampingTransport(HttpTransport):
+    """Tells the vendor when its limit was looked at."""
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        return super().send(replace(request, headers={"X-Looked": repr(stamps.looked)}))
+
+
 def make_sender(folder: Path) -> Sender:
     """Return what every thread sends by: one account, the book of all processes."""
-    clock = SystemClock()
-    limiter = SharedLimiter("acme", LIMITS, State(folder, clock)).acting_for([KEY])
-    return Sender(HttpTransport(), limiter, clock, RetryPolicy(attempts=50, budget_s=8.0))
+    clock = StampingClock()
+    limiter = StampingLimiter("acme", LIMITS, State(folder, clock), Account("acme", (KEY,)))
+    return Sender(StampingTransport(), limiter, clock, RetryPolicy(attempts=50, budget_s=8.0))
 
 
 def run(sender: Sender, base: str, seconds: float) -> dict[str, Any]:
     """Ask from all threads until the time is over; return how often it ended how."""
     ends, outcomes = time.monotonic() + seconds, list[str]()
 
-    def ask(number: int) -> None:
-        request = HttpRequest(f"{base}/bars", params={"who": f"{os.getpid()}-{number}"})
+    def ask() -> None:
+        request = HttpRequest(f"{base}/bars")
         while time.monotonic() < ends:
             try:
                 sender.send(request, vendor="acme")
@@ -57,12 +96,12 @@ def run(sender: Sender, base: str, seconds: float) -> dict[str, Any]:
                 if (error.retry_after or 0) > 60:
                     return
 
-    threads = [threading.Thread(target=ask, args=(n,)) for n in range(THREADS)]
+    threads = [threading.Thread(target=ask) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return {name: outcomes.count(name) for name in set(outcomes)}
+    return {name: outcomes.count(name) for name in set(outcomes)} | {"pauses": list(pauses)}
 
 
 def ask_once(sender: Sender, base: str) -> dict[str, Any]:

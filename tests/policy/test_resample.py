@@ -477,7 +477,7 @@ def test_a_source_bar_stamped_before_its_only_target_bar() -> None:
     # The clock's 9:00 bar opens with the market at 9:30 New York.
     found = built(NEW_YORK, "1h", "2h", "2024-06-12T13:00", "2024-06-12T13:01",
                   source_anchor="clock")  # fmt: skip
-    assert told(found) == ["2024-06-12T13:30 straddled 2/3"]
+    assert told(found) == ["2024-06-12T13:30 straddled 1/2"]
 
 
 def test_weeks_fit_into_a_month_only_where_they_happen_to() -> None:

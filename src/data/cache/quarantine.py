@@ -70,6 +70,8 @@ def _say_why(lane: Lane, target: Path, reason: str) -> None:
 
 def keep_rows(lane: Lane, year: int, rows: Sequence[Suspect]) -> None:
     """Add bad rows to those of ``year``, durably; a row kept already is not kept twice."""
+    if not rows:
+        return
     content = lane.disk.read_if_exists(lane.paths.rows(year))
     held = _parse(content)
     if held is None:
@@ -79,8 +81,13 @@ def keep_rows(lane: Lane, year: int, rows: Sequence[Suspect]) -> None:
     known = len(cells)
     cells |= dict.fromkeys(map(_cells, rows))
     if len(cells) == known:
+        # Whoever kept them may have been killed before their name was durable ...
+        lane.disk.sync_folder(lane.paths.quarantine)
         return
     lane.disk.make_folders(lane.paths.quarantine)
+    if content is None:
+        # ... or before the name of the folder was.
+        lane.disk.sync_folder(lane.paths.folder)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEADER)

@@ -231,7 +231,8 @@ def _rebuilt(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMe
     target = Target(lane.key, year, members[0].columns or BASE_COLUMNS, generation)
     state = state_of(members, 0, YearState(), target)
     coverage = carried(
-        meta and meta.state.coverage, after_members(Coverage(), (m.header for m in members))
+        meta.state.coverage if meta else None,
+        after_members(Coverage(), (m.header for m in members)),
     )
     # How many were appended is not known; counting all of them brings compaction forward.
     state = replace(state, coverage=coverage, open=len(members))
@@ -249,7 +250,7 @@ def _replaced(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearM
     headers = [member.header for member in members if member.header.rows]
     state = replace(
         state_of(members, 0, YearState(), target),
-        coverage=carried(meta and meta.state.coverage, after_members(Coverage(), headers)),
+        coverage=carried(meta.state.coverage if meta else None, after_members(Coverage(), headers)),
     )
     log.warning("%s %s: damaged; %s bars could be kept", lane.key, year, state.rows)
     facts = _facts(lane, meta, members)

@@ -70,6 +70,8 @@ def _made(selector: ProviderSelector, name: str) -> tuple[Any | None, Lack]:
             # The selector only logs why: build it once more to hear it.
             cls = downloader_class(name)
             arguments = constructor_arguments(selector.parsed_rules.provider(name))
+            if selector.make_sender is not None:
+                arguments["sender"] = selector.make_sender(name)
             call_foreign(lambda: cls(**arguments), name)
     except DataError as error:
         return None, Lack(str(error.args[0]), error.hint or "")

@@ -184,7 +184,9 @@ def read_anchor(rows: Rows) -> Anchor | None:
     facts = dict(rows.execute("SELECT name, value FROM facts WHERE name LIKE 'anchor_%'"))
     if not facts:
         return None
-    reading = Reading(facts["anchor_wall_s"], facts["anchor_mono_s"], facts["anchor_owner"])
+    reading = Reading(
+        facts["anchor_wall_s"], facts["anchor_mono_s"], facts["anchor_owner"], facts["anchor_boot"]
+    )
     return Anchor(reading, facts["anchor_steady_s"])
 
 
@@ -194,6 +196,7 @@ def keep_anchor(rows: Rows, anchor: Anchor) -> None:
     keep_fact(rows, "anchor_wall_s", reading.wall_s)
     keep_fact(rows, "anchor_mono_s", reading.monotonic_s)
     keep_fact(rows, "anchor_owner", reading.owner)
+    keep_fact(rows, "anchor_boot", reading.boot)
     keep_fact(rows, "anchor_steady_s", anchor.steady_s)
 
 

@@ -14,10 +14,11 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from ..clock import Clock
+from ..clock import Clock, SystemClock
 from ..disk.atomic import write_atomically
 from ..disk.files import Disk
 from ..errors import DataError, FormatVersionError
@@ -51,10 +52,14 @@ class State:
         self._path = folder / FILE
         self._disk = Disk(file_mode=0o600, folder_mode=0o700)
         self._owner = secrets.token_hex(8)
+        # Only the machine's own seconds have one zero in all processes.
+        self._boot = _boot() if isinstance(clock, SystemClock) else ""
         self._salt = b""
+        self._unsaid = ""
         self._has_warned = False
         # Guards the connection against the threads of this process; nobody sleeps holding it but
-        # in SQLite itself, while another process writes.
+        # in SQLite itself, while another process writes. No other lock is taken inside: a thread
+        # that forks may hold that one and wait for this.
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._parents: sqlite3.Connection | None = None
@@ -70,17 +75,11 @@ class State:
             work: may be run again from the start, so it only computes and uses the book.
             write: whether it changes anything; readers wait for nobody.
         """
-        import sqlite3
-
-        with self._lock:
-            for mend in (self._repair, self._go_alone):
-                try:
-                    return self._transact(self._ready(), work, write)
-                except (sqlite3.Error, DataError) as exc:
-                    if self._alone_until is not None:
-                        raise  # not the file's fault
-                    mend(exc)
-            return self._transact(self._ready(), work, write)
+        try:
+            with self._lock:
+                return self._run(work, write)
+        finally:
+            self._say()
 
     # --- forks -----------------------------------------------------------------------------
 
@@ -105,6 +104,18 @@ class State:
 
     # --- one transaction -------------------------------------------------------------------
 
+    def _run(self, work: Callable[[Book], T], write: bool) -> T:
+        import sqlite3
+
+        for mend in (self._repair, self._go_alone):
+            try:
+                return self._transact(self._ready(), work, write)
+            except (sqlite3.Error, DataError) as exc:
+                if self._alone_until is not None:
+                    raise  # not the file's fault
+                mend(exc)
+        return self._transact(self._ready(), work, write)
+
     def _transact(self, db: sqlite3.Connection, work: Callable[[Book], T], write: bool) -> T:
         db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
         try:
@@ -119,7 +130,9 @@ class State:
 
     def _now_s(self, db: sqlite3.Connection, write: bool) -> float:
         """Return the remembered time, and keep it going."""
-        reading = Reading(self.clock.now_ms() / 1000, self.clock.monotonic(), self._owner)
+        reading = Reading(
+            self.clock.now_ms() / 1000, self.clock.monotonic(), self._owner, self._boot
+        )
         anchor = read_anchor(db)
         now_s = anchor.now(reading) if anchor else reading.wall_s
         if write and (anchor is None or anchor.is_stale(reading)):
@@ -155,8 +168,7 @@ class State:
         self._inode = found.inode if found else None
         self._db = _connect(str(self._path))
         if not self._is_set_up(self._db):
-            with self._disk.lock(self._path.with_suffix(".lock"), _BUSY_S):
-                self._set_up(self._db)
+            self._set_up(self._db)
         self._salt = self._disk.read(self._path.with_name(SALT))
         found = self._disk.stat(self._path)
         self._inode = found.inode if found else None
@@ -170,29 +182,29 @@ class State:
 
     def _set_up(self, db: sqlite3.Connection) -> None:
         """Make tables and salt, whichever is missing; one without the other means a loss."""
-        if self._is_set_up(db):
-            return  # somebody else was faster
-        db.execute("PRAGMA journal_mode = WAL")
-        salt = self._path.with_name(SALT)
-        has_salt, has_tables = self._disk.stat(salt) is not None, _version(db) == VERSION
-        if not has_salt or has_tables:
-            write_atomically(self._disk, salt, secrets.token_bytes(_SALT_BYTES))
         db.execute("BEGIN IMMEDIATE")
-        if not has_tables:
-            _make_tables(db)
-        if has_salt or has_tables:
-            self._start_carefully(db, "what was spent and which bans run is not known any more")
+        if not self._is_set_up(db):  # else somebody was faster
+            salt = self._path.with_name(SALT)
+            has_salt, has_tables = self._disk.stat(salt) is not None, _version(db) == VERSION
+            if not has_salt or has_tables:
+                write_atomically(self._disk, salt, secrets.token_bytes(_SALT_BYTES))
+            if not has_tables:
+                _make_tables(db)
+            if has_salt or has_tables:
+                self._start_carefully(db, "what was spent and which bans run is not known any more")
         db.execute("COMMIT")
+        _use_write_ahead(db)
 
     def _start_carefully(self, db: sqlite3.Connection, reason: str) -> None:
         """Count part of every limit as spent, for nobody knows what was."""
         keep_fact(db, "lost_s", self._now_s(db, write=True))
-        self._warn(f"{reason}; starting carefully")
+        self._unsaid = self._unsaid or f"{reason}; starting carefully"
 
-    def _warn(self, text: str) -> None:
-        if not self._has_warned:
+    def _say(self) -> None:
+        """Warn of the first trouble there was."""
+        if self._unsaid and not self._has_warned:
             self._has_warned = True
-            _log.warning("shared limits in %s: %s", self._path.parent, text)
+            _log.warning("shared limits in %s: %s", self._path.parent, self._unsaid)
 
     def _close(self) -> None:
         if self._db is not None:
@@ -220,11 +232,10 @@ class State:
         """Rename the damaged file, unless somebody already has; the next one is made anew."""
         self._close_quietly()
         try:
-            with self._disk.lock(self._path.with_suffix(".lock"), _BUSY_S):
-                if self._is_there():  # else somebody was faster
-                    self._disk.replace(self._path, self._path.with_suffix(".damaged"))
-                    for suffix in ("-wal", "-shm"):
-                        self._disk.remove(self._path.with_name(FILE + suffix))
+            if self._is_there():  # else somebody was faster
+                self._disk.replace(self._path, self._path.with_suffix(".damaged"))
+                for suffix in ("-wal", "-shm"):
+                    self._disk.remove(self._path.with_name(FILE + suffix))
         except DataError:
             return False
         return True
@@ -246,6 +257,25 @@ def _connect(path: str) -> sqlite3.Connection:
     # A power loss may take back the last second; nothing is ever torn by it.
     db.execute("PRAGMA synchronous = NORMAL")
     return db
+
+
+def _use_write_ahead(db: sqlite3.Connection) -> None:
+    """Let writers hold up no readers from now on; the file remembers it."""
+    import sqlite3
+
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError:
+        return  # somebody reads just now; it works without too
+
+
+@cache
+def _boot() -> str:
+    """Return what tells this start of the machine from others; empty where it does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _version(db: sqlite3.Connection) -> int:

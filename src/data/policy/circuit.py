@@ -12,6 +12,7 @@ from typing import Literal
 
 from ..errors import (
     AuthenticationError,
+    CapabilityError,
     KindMismatchError,
     NoDataError,
     QualityError,
@@ -21,6 +22,9 @@ from ..errors import (
     TransientError,
     UnsupportedError,
 )
+
+# A healthy door is written down this often: an answer an hour costs nothing.
+_NOTED_S = 3600.0
 
 Outcome = Literal["answered", "says nothing", "failing", "unreadable", "refused", "locked out"]
 
@@ -32,6 +36,7 @@ _OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
     (RefusedError, "refused"),
     (ResponseFormatError, "unreadable"),
     (QualityError, "unreadable"),
+    (CapabilityError, "says nothing"),  # mostly our own word: nobody was asked
     (UnsupportedError, "answered"),
     (NoDataError, "answered"),
     (KindMismatchError, "answered"),
@@ -144,8 +149,8 @@ class CircuitPolicy:
         return self._failed(circuit, self._patience(circuit, outcome, now_s), now_s, reason)
 
     def _answered(self, circuit: Circuit, now_s: float) -> Circuit:
-        proven = now_s - circuit.answered_s < self.proof_s / 24
-        return Circuit(answered_s=circuit.answered_s if proven else now_s)
+        is_fresh = circuit.answered_s > 0 and now_s - circuit.answered_s < _NOTED_S
+        return Circuit(answered_s=circuit.answered_s if is_fresh else now_s)
 
     def _failed(self, circuit: Circuit, patience: Patience, now_s: float, reason: str) -> Circuit:
         failures = circuit.failures + 1

@@ -74,10 +74,11 @@ def missing(wanted: Span, held: Sequence[Span], due: Sequence[Span], grid: Grid)
     closed: list[Span] = []
     for part in coalesce([*gaps(wanted, held), *again]):
         if grid.next_open(part.start) < part.end or any(part.overlaps(span) for span in again):
-            segments.append(Span(part.start, max(part.end, grid.next_open(part.end))))
+            reach = Span(part.start, max(part.end, grid.next_open(part.end)))
+            segments += (s for s in subtract([reach], trusted) if s.overlaps(part))
         else:
             closed.append(part)
-    return Missing(subtract(segments, trusted), closed)
+    return Missing(coalesce(segments), closed)
 
 
 def due_spans(coverage: Coverage, grid: Grid, settle_ms: int, now_ms: int) -> list[Span]:

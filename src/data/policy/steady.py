@@ -2,7 +2,8 @@
 
 A ban must not end because somebody sets the clock forward, nor last for years because somebody
 sets it back. So what is remembered is stamped with a time of its own: it starts at the wall time,
-goes on with the seconds that never jump, and bridges a restart of the machine by the wall time.
+goes on with the seconds that never jump, and bridges a restart of the machine by the wall time,
+which is all there is then.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 # Wall time and steady seconds may drift apart by this much without anybody having jumped.
 _TOLERANCE_S = 2.0
-# So often the two are compared afresh: what a jump can cost is bounded by it.
+# So often the two are compared afresh, for the next restart.
 REFRESH_S = 60.0
 
 
@@ -23,11 +24,13 @@ class Reading:
         wall_s: wall time, UTC seconds.
         monotonic_s: seconds that never jump; their zero may be any moment.
         owner: who read them: readings of one owner have one zero.
+        boot: what their zero is the start of; readings with one known start have one zero too.
     """
 
     wall_s: float
     monotonic_s: float
     owner: str
+    boot: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ class Anchor:
     steady_s: float
 
     def now(self, reading: Reading) -> float:
-        """Return the remembered time at ``reading``; it never runs backwards."""
-        return self.steady_s + self._elapsed(reading)
+        """Return the remembered time at ``reading``; never before this anchor's own."""
+        wall, steady = self._passed(reading)
+        return self.steady_s + max(0.0, steady if self._is_comparable(reading) else wall)
 
     def is_stale(self, reading: Reading) -> bool:
         """Tell whether ``reading`` should become the next anchor."""
@@ -47,21 +51,10 @@ class Anchor:
         agree = self._is_comparable(reading) and abs(wall - steady) <= _TOLERANCE_S
         return not agree or steady > REFRESH_S
 
-    def _elapsed(self, reading: Reading) -> float:
-        """Return the seconds since this anchor; where the clocks disagree, the fewer."""
-        wall, steady = self._passed(reading)
-        if not self._is_comparable(reading):
-            return max(0.0, wall)
-        return steady if abs(wall - steady) <= _TOLERANCE_S else max(0.0, min(wall, steady))
-
     def _is_comparable(self, reading: Reading) -> bool:
-        """Tell whether the steady seconds of both have one zero.
-
-        Fewer seconds than before are those of a machine that was started anew. More of them after
-        a restart are fewer than have really passed, which errs on the careful side.
-        """
-        _, steady = self._passed(reading)
-        return steady > 0 or reading.owner == self.reading.owner
+        """Tell whether the steady seconds of both have one zero."""
+        before = self.reading
+        return reading.owner == before.owner or (reading.boot == before.boot != "")
 
     def _passed(self, reading: Reading) -> tuple[float, float]:
         before = self.reading

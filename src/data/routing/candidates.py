@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..downloader.base_data_downloader import is_ours
-from ..downloader.legacy_fetch import fetch_legacy
 from ..errors import NoProviderError, UnknownProviderError
 from ..model.capabilities import Capabilities, Fetched, FetchQuery
 from ..model.instant import DAY_MS
@@ -66,6 +64,8 @@ class Candidate:
         Raises:
             ProviderError, ConfigError: it did not answer bars.
         """
+        from ..downloader.legacy_fetch import fetch_legacy
+
         if self.capabilities is None:
             return fetch_legacy(self.downloader, asked, self.name)
         fetched: Fetched = self.downloader.fetch(asked)
@@ -135,6 +135,9 @@ def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
 
 
 def _candidate(selector: Selector, name: str) -> Candidate | None:
+    # Imported here: an answer from the cache needs no vendor and no HTTP library.
+    from ..downloader.base_data_downloader import is_ours
+
     downloader = selector.downloaders.get(name)
     if downloader is None:
         build = getattr(selector, "_initialize_downloader", None)

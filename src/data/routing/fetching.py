@@ -92,6 +92,7 @@ class Fetcher:
             why = self._too_deep(work, candidate, rest)
             self._ask(work, rest, position + 1, (*outcomes, why))
         for chunk in _chunks(servable, candidate, work):
+            work.still_here()
             error, lacking = self._try(work, candidate, chunk, outcomes)
             said = (*outcomes, error or NoDataError(NO_BAR, provider=candidate.name))
             if candidate.name in work.out:

@@ -33,11 +33,14 @@ class Hits:
         view = self._store.view(key)
         if not view.exists or not self._is_hit(view, query.span):
             return None
-        if query.instrument.asset_class == "stock" and self._is_doubtful(view):
-            return None
         try:
-            answer = self._reader.answer(query, key, query.span, Outcome())
-        except KindMismatchError:
+            stock = query.instrument.asset_class == "stock"
+            book = self._store.actions(key.symbol) if stock else None
+            # A split close to a fetch is for a calendar to look at.
+            if book is not None and may_concern(book.splits, view.coverage):
+                return None
+            answer = self._reader.answer(query, key, query.span, Outcome(book=book))
+        except (KindMismatchError, CorruptEntryError):
             return None
         end = _end(view.coverage)
         return replace(answer, gaps=[g for g in answer.gaps if g.span.start < end])
@@ -50,14 +53,6 @@ class Hits:
             return False
         lacking = gaps(Span(wanted.start, min(wanted.end, now + 1)), view.coverage.held(now))
         return not lacking or (fresh and lacking[0].start >= _end(view.coverage))
-
-    def _is_doubtful(self, view: SeriesView) -> bool:
-        """Tell whether a split may stand so close to a fetch that a calendar must look at it."""
-        try:
-            splits = self._store.actions(view.key.symbol).splits
-        except CorruptEntryError:
-            return True
-        return bool(splits) and may_concern(splits, view.coverage)
 
 
 def _end(coverage: Coverage) -> int:

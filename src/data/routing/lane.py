@@ -19,6 +19,7 @@ from .answering import Answer, Gap
 from .fetching import FAILED, Fetcher
 from .keeping import Keeper
 from .listing import ListingProof
+from .locks import Turns
 from .pinning import adopt
 from .reading import Outcome, Reader
 from .rebasing import ActionsMissingError
@@ -50,12 +51,14 @@ class LaneRunner:
     """Answers queries from one lane at a time. Thread-safe: it keeps no state of its own."""
 
     def __init__(
-        self, store: BarStore, clock: Clock, reader: Reader, expiry: Expiry, checks: ValidationRules
-    ) -> None:
+        self, store: BarStore, clock: Clock, reader: Reader, expiry: Expiry,
+        checks: ValidationRules, turns: Turns,
+    ) -> None:  # fmt: skip
         self._store = store
         self._clock = clock
         self._reader = reader
         self._expiry = expiry
+        self._turns = turns
         self._keeper = Keeper(store)
         self._fetcher = Fetcher(store, self._keeper, clock, expiry, checks)
         self._listing = ListingProof(self._keeper, clock, expiry)
@@ -92,10 +95,8 @@ class LaneRunner:
         if query.offline:
             work.unfilled += [Unfilled(s, "not cached, and offline") for s in plan.segments]
         else:
-            self._fetcher.fill(work, plan.segments)
-            overdue = intersect(work.overdue, [Span(wanted.start, min(wanted.end, plan.cap))])
-            self._fetcher.fill(work, overdue)
-            self._listing.seek(work, plan.segments)
+            if plan.segments:
+                plan = self._fill(query, plan, work)
             self._ask_forming(query, plan, work)
             self._remember_closed(plan, work)
         answer = self._read(query, wanted, work)
@@ -123,7 +124,8 @@ class LaneRunner:
             return Plan(wanted, cap)
         coverage = _trusted(query, self._keeper.coverage(work), reach, now, work)
         held = [] if query.refresh and not work.attempts else coverage.held(now)
-        due = due_spans(coverage.within(reach), work.grid, work.settle_ms, now)
+        touched = Coverage(c for c in coverage if c.span.overlaps(reach))
+        due = due_spans(touched, work.grid, work.settle_ms, now)
         lacking = missing(reach, held, due, work.grid)
         segments = [Span(s.start, min(s.end, cap)) for s in lacking.segments]
         if not view.exists and not segments and not work.attempts:
@@ -135,6 +137,17 @@ class LaneRunner:
         return Plan(wanted, cap, tuple(segments), tuple(lacking.closed))
 
     # --- doing -----------------------------------------------------------------------------
+
+    def _fill(self, query: BarsQuery, plan: Plan, work: Work) -> Plan:
+        """Fetch what the plan says, when no other process is at it; return the plan as done."""
+        with self._turns.take(work.key) as (has_waited, work.still_here):
+            if has_waited and not query.refresh:
+                plan = self._plan(query, plan.wanted, work)
+            self._fetcher.fill(work, plan.segments)
+            reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
+            self._fetcher.fill(work, intersect(work.overdue, [reach]))
+            self._listing.seek(work, plan.segments)
+        return plan
 
     def _ask_forming(self, query: BarsQuery, plan: Plan, work: Work) -> None:
         """Ask for the running bar when it was wanted and has not come along already."""

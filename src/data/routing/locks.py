@@ -1,11 +1,16 @@
-"""One lock a series: threads that miss the same bars wait, plan again, and find them stored."""
+"""One fetch at a time for a series: who misses the same bars waits, plans again, and finds them."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
 
 from ..model.series import SeriesKey
 from ..net.forks import renew_after_fork
+from ..net.leases import Leases
 
 
 class SeriesLocks:
@@ -26,3 +31,34 @@ class SeriesLocks:
         """Forget the parent's locks: threads that the child does not have may hold them."""
         self._guard = threading.Lock()
         self._locks = {}
+
+
+class Turns:
+    """Lets the processes that share a cache fetch a series one after another. Thread-safe.
+
+    It is advice: who has waited for too long fetches all the same, and at worst something is
+    asked twice.
+
+    Args:
+        root: the cache folder.
+        leases: where the processes find each other; None lets everybody go on at once.
+    """
+
+    def __init__(self, root: Path, leases: Leases | None) -> None:
+        self._root = root.absolute()
+        self._leases = leases
+
+    @contextmanager
+    def take(self, key: SeriesKey) -> Iterator[tuple[bool, Callable[[], object]]]:
+        """Wait for our turn; tell whether we waited, and what says that we are still at it."""
+        if self._leases is None:
+            yield False, _nothing
+            return
+        leases = self._leases
+        name = sha256(f"{self._root}|{key.symbol}|{key.folder}".encode()).hexdigest()[:32]
+        with leases.hold(f"bars {name}") as lease:
+            yield lease.has_waited, lambda: lease.is_held and leases.renew(lease)
+
+
+def _nothing() -> None:
+    """Say nothing to nobody."""

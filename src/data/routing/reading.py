@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cache.actions import Asked
+from ..cache.actions import ActionBook, Asked
 from ..cache.store import BarStore, Commit, SeriesView, Suspect
 from ..clock import Clock
 from ..errors import Attempt
@@ -34,7 +34,10 @@ _REREADS = 3
 
 @dataclass
 class Outcome:
-    """What fetching added to an answer beside what the store holds; empty on a hit."""
+    """What fetching added to an answer beside what the store holds; nearly empty on a hit.
+
+    ``book`` is the symbol's splits and dividends where somebody has read them already.
+    """
 
     unfilled: Sequence[Unfilled] = ()
     unstored: Sequence[Commit] = ()
@@ -45,6 +48,7 @@ class Outcome:
     problems: Sequence[str] = ()
     scores: Sequence[float] = ()
     attempts: Sequence[Attempt] = ()
+    book: ActionBook | None = None
 
     @classmethod
     def of(cls, work: Work) -> Outcome:
@@ -86,7 +90,9 @@ class Reader:
         # Of two rows for one stamp the stored one is a bar.
         table = merge(suspects_table(flagged), table)
         table, coverage = _with_forming(table, coverage, outcome, query, wanted, now)
-        rebaser = Rebaser(self._store, query, key, view, outcome.unstored_actions, lenient)
+        rebaser = Rebaser(
+            self._store, query, key, view, outcome.unstored_actions, lenient, outcome.book
+        )  # fmt: skip
         table, as_of = rebaser.rebased(table, coverage)
         return Answer(
             query=query, table=table, coverage=coverage,

@@ -54,6 +54,7 @@ class Rebaser:
         query, key, view: what is asked, and of which series.
         unstored: actions that the disk refused.
         lenient: take the rows' own basis where actions up to the newest one are not known.
+        read: the stored actions, where somebody has read them already.
     """
 
     store: BarStore
@@ -62,6 +63,7 @@ class Rebaser:
     view: SeriesView
     unstored: Sequence[tuple[Sequence[Action], Asked]] = ()
     lenient: bool = False
+    read: ActionBook | None = None
 
     def rebased(self, table: BarTable, coverage: Coverage) -> tuple[BarTable, date | None]:
         """Return the rows in the asked adjustment and its date; what has no actions needs nothing.
@@ -95,6 +97,8 @@ class Rebaser:
         return self._converted(table, parts, book, as_of), as_of
 
     def _book(self, table: BarTable, own: date) -> ActionBook:
+        if self.read is not None:
+            return with_answers(self.read, self.unstored)
         try:
             book = self.store.actions(self.key.symbol)
         except CorruptEntryError as error:

@@ -23,6 +23,7 @@ from ..model.rules import ValidationRules
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..net.leases import Leases
 from ..policy.calendar import calendar_for
 from ..policy.finality import forming_stamp
 from ..policy.gaps import Grid
@@ -30,7 +31,7 @@ from .answering import Answer, frame_of
 from .candidates import Lane, Route, Selector, candidates_of, route
 from .hits import Hits
 from .lane import LaneRunner, real_gaps
-from .locks import SeriesLocks
+from .locks import SeriesLocks, Turns
 from .reading import Outcome, Reader, told
 from .rebasing import ClosesMissingError
 from .terms import Expiry
@@ -59,6 +60,12 @@ class BarsService:
     The order of a call: (1) look at the metadata; a hit is a comparison. (2) Plan what is
     missing against the calendar. (3) Fetch each missing segment from the candidates in order,
     check it, commit it. (4) Read, bring to one basis, answer with provenance.
+
+    A bar once stored is returned until a better one replaces it; how far it can be trusted is
+    told by the state of its span. ``provisional``: it may change until it has settled, then it is
+    asked again. ``suspect``: it is asked again when its doubt expires; meanwhile it is the best
+    there is. A ``strict`` request accepts both. It refuses gaps, rows that cannot be bars, answers
+    that lack much of what they should hold, and bars that cannot be brought to the asked basis.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class BarsService:
         clock: Clock,
         expiry: Expiry | None = None,
         checks: ValidationRules | None = None,
+        leases: Leases | None = None,
     ) -> None:
         self._store = store
         self._selector = selector
@@ -75,8 +83,9 @@ class BarsService:
         self._reader = Reader(store, clock)
         self._hits = Hits(store, self._reader, clock)
         self._runner = LaneRunner(
-            store, clock, self._reader, expiry or Expiry(), checks or ValidationRules()
-        )
+            store, clock, self._reader, expiry or Expiry(), checks or ValidationRules(),
+            Turns(store.root, leases),
+        )  # fmt: skip
         self._locks = SeriesLocks()
 
     def get(self, query: BarsQuery) -> pd.DataFrame:

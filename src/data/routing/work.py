@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -62,6 +62,7 @@ class Work:
         problems: sentences for the provenance.
         scores: of the answers, 0 to 1.
         out: vendors not to be asked again by this request, with the reason.
+        still_here: tells the other processes that this request goes on fetching.
     """
 
     query: BarsQuery
@@ -78,6 +79,7 @@ class Work:
     problems: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     out: dict[str, DataError] = field(default_factory=dict)
+    still_here: Callable[[], object] = bool
 
     @property
     def settle_ms(self) -> int:

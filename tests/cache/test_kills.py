@@ -1,0 +1,117 @@
+"""Writers killed with SIGKILL at a call of the file system: what they acknowledged is there.
+
+A server process forks one writer after another on the same cache. Each goes on where the last one
+died, and is killed before or in the middle of a call that is counted, not timed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from src.data.model.instant import DAY_MS
+from tests.cache.bars import DAILY, EVER, START, no_temps, numbers, store_in, table
+from tests.cache.counts import FULL
+from tests.cache.crash import Quick
+from tests.cache.writer import shift_of
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="no fork, no SIGKILL there")
+
+KILLS = 1000 if FULL else 30
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def serving(how: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.cache.writer", how], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[subprocess.Popen[str]]:
+    with serving("killed") as process:
+        yield process
+
+
+def killed(server: subprocess.Popen[str], root: Path, calls: int) -> list[str]:
+    """Run a writer until it is killed; return what it acknowledged."""
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(f"{root} {calls}\n")
+    server.stdin.flush()
+    died_of, _, told = server.stdout.readline().rstrip("\n").partition(";")
+    assert died_of == str(int(signal.SIGKILL))
+    return told.split(",")[:-1]
+
+
+class Known:
+    """What has been acknowledged so far."""
+
+    def __init__(self) -> None:
+        self.bars: set[int] = set()
+        self.revised: set[int] = set()
+        self.doubted: set[int] = set()
+
+    def add(self, told: list[str]) -> None:
+        for what, n in (line.split() for line in told):
+            {"bar": self.bars, "revised": self.revised, "doubted": self.doubted}[what].add(int(n))
+
+    def check(self, root: Path) -> int:
+        """Open the cache as a new process does; return how many bars it has."""
+        store = store_in(root, Quick())
+        store.repair(DAILY)
+        rows, coverage = store.read(DAILY, EVER)
+        held = numbers(rows)
+        assert self.bars <= set(held), "acknowledged bars are lost"
+        for n, close in zip(held, rows.close.tolist(), strict=True):
+            new, old = (table([n], shift).close[0] for shift in (shift_of(n), 0.0))
+            assert close == new if n in self.revised else close in (old, new), f"bar {n} is wrong"
+        state = {(c.span.start - START) // DAY_MS + k: c.state for c in coverage
+                 for k in range((c.span.end - c.span.start) // DAY_MS)}  # fmt: skip
+        for n in self.doubted:
+            assert state[n] == "suspect", f"bar {n} is trusted again"
+        assert set(state) == set(held)
+        assert no_temps(root)
+        return len(held)
+
+
+def survive(root: Path, server: subprocess.Popen[str], kills: int) -> None:
+    known, count = Known(), 0
+    for kill in range(kills):
+        if count > 300:
+            root, known, count = root.with_name(f"cache{kill}"), Known(), 0
+        known.add(killed(server, root, 1 + kill * 37 % 83))
+        now = known.check(root)
+        assert now >= count, "bars are gone"
+        count = now
+    assert len(known.bars) > 20
+
+
+def test_what_was_acknowledged_survives(tmp_path: Path, server: subprocess.Popen[str]) -> None:
+    survive(tmp_path / "cache", server, KILLS)
+
+
+@pytest.mark.parametrize("how", ["in-place", "early"])
+def test_careless_writers_are_found_out(tmp_path: Path, how: str) -> None:
+    with serving(how) as server, pytest.raises(AssertionError, match="lost|wrong|gone|trusted"):
+        survive(tmp_path / "cache", server, 30)
+
+
+def test_a_killed_writer_lets_go_of_the_lock(
+    tmp_path: Path, server: subprocess.Popen[str]
+) -> None:
+    for calls in range(8, 24, 5):
+        killed(server, tmp_path, calls)
+        store_in(tmp_path, Quick(), lock_timeout_s=0.2).repair(DAILY)

@@ -1,0 +1,108 @@
+"""Many processes at once on one series: nothing lost, nothing doubled, time never goes back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from src.data.cache.store import Commit
+from src.data.disk.files import Step
+from src.data.errors import LockTimeoutError
+from tests.cache.bars import (
+    DAILY, EVER, lane_folder, no_temps, numbers, piece, same, store_in, table,
+)  # fmt: skip
+from tests.cache.counts import FULL
+from tests.cache.crash import Quick
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
+WRITERS, READERS, APPENDS = (8, 4, 40) if FULL else (4, 2, 6)
+
+
+def program(stack: ExitStack, *arguments: object) -> subprocess.Popen[str]:
+    return stack.enter_context(
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.cache.writer", *map(str, arguments)], cwd=ROOT,
+            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+    )
+
+
+def tell(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(text)
+    process.stdin.flush()
+
+
+def test_writers_and_readers(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        writers = [
+            program(stack, "append", tmp_path, n, WRITERS, APPENDS) for n in range(WRITERS)
+        ]
+        readers = [program(stack, "watch", tmp_path) for _ in range(READERS)]
+        for process in (*writers, *readers):
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in writers:
+            tell(process, "go\n")
+        for process in writers:
+            process.communicate()
+            assert process.returncode == 0
+        for process in readers:
+            told = process.communicate()[0].splitlines()
+            assert len(told) == 1, told
+            assert int(told[0].removeprefix("reads ")) > 0
+    count = WRITERS * APPENDS
+    rows, coverage = store_in(tmp_path).read(DAILY, EVER)
+    assert same(rows, table(range(count)))
+    assert len(coverage) == 1
+    view = store_in(tmp_path).view(DAILY)
+    assert (view.generation, view.rows) == (count, count)
+    lines = (lane_folder(tmp_path) / "2024.log").read_text().splitlines()
+    assert [json.loads(line)["generation"] for line in lines] == list(range(1, count + 1))
+    assert no_temps(tmp_path)
+    assert not (lane_folder(tmp_path) / "_quarantine").exists()
+
+
+class Meanwhile(Quick):
+    """A disk on which something happens just before the bars are written."""
+
+    def __init__(self, deed: Callable[[], object], *, locks: bool) -> None:
+        super().__init__()
+        self.deed = deed
+        self.locks = locks
+
+    def lock(self, path: Path, timeout_s: float) -> AbstractContextManager[None]:
+        return super().lock(path, timeout_s) if self.locks else nullcontext()
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        if step.name == "write" and step.path.name == "2024.csv.gz":
+            self.deed()
+        return super().perform(step, call)
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_it_is_the_lock_that_keeps_two_writers_apart(tmp_path: Path, locks: bool) -> None:
+    store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(0, 5),)))
+    refused: list[Exception] = []
+
+    def other() -> None:
+        disk = Meanwhile(lambda: None, locks=locks)
+        try:
+            store_in(tmp_path, disk, lock_timeout_s=0).commit(DAILY, Commit((piece(6, 7),)))
+        except LockTimeoutError as error:
+            refused.append(error)
+
+    store_in(tmp_path, Meanwhile(other, locks=locks)).commit(DAILY, Commit((piece(5, 6),)))
+    store_in(tmp_path, Quick()).repair(DAILY)
+    held = numbers(store_in(tmp_path, Quick()).read(DAILY, EVER)[0])
+    assert held == [0, 1, 2, 3, 4, 5]
+    assert len(refused) == locks  # unlocked, the other one was told that bar 6 is safe

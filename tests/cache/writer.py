@@ -1,0 +1,155 @@
+"""A program of its own that writes to a store; run by tests as ``python -m tests.cache.writer``.
+
+It never opens a window for chance: what it does, and behind which call of the file system it is
+killed, is told by its arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from src.data.cache.store import BarStore, Commit
+from src.data.disk.files import Disk, Step
+from src.data.model.instant import DAY_MS
+from tests.cache.bars import DAILY, EVER, mark, numbers, piece, same, store_in, table
+from tests.cache.disks import CHANGING
+
+T = TypeVar("T")
+
+
+class Deadly(Disk):
+    """A disk that kills its own process, before or in the middle of its n-th changing call."""
+
+    def __init__(self, dies_at: int) -> None:
+        super().__init__()
+        self.left = dies_at
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        if step.name in CHANGING:
+            self.left -= 1
+            if self.left == 0:
+                if step.name == "write" and step.data is not None:
+                    write, (fd, data, offset) = call.func, call.args  # type: ignore[attr-defined]
+                    write(fd, data[: len(data) // 2], offset)
+                os.kill(os.getpid(), signal.SIGKILL)
+        return call()
+
+
+class InPlace(Deadly):
+    """A disk on which a file is replaced by writing over it: what this store must not do."""
+
+    def replace(self, source: Path, target: Path) -> None:
+        data = self.read(source)
+        if self.stat(target) is None:
+            self.close(self.create(target))
+        handle = self.open_write(target)
+        self.truncate(handle, 0)
+        self.write(handle, data, 0)
+        self.close(handle)
+        self.remove(source)
+
+
+def shift_of(n: int) -> float:
+    """Return the shift of bar ``n`` once it is revised."""
+    return 1.0 + n % 3
+
+
+def work(store: BarStore, say: Callable[[str], object], *, early: bool = False) -> None:
+    """Append, revise, doubt and compact until killed; say what was acknowledged.
+
+    Args:
+        store: where.
+        say: tells a test.
+        early: whether to acknowledge before the commit, which a test must notice.
+    """
+
+    def commit(what: str, change: Commit) -> None:
+        if early:
+            say(what)
+        store.commit(DAILY, change)
+        if not early:
+            say(what)
+
+    held = numbers(store.read(DAILY, EVER)[0])
+    n = held[-1] + 1 if held else 0
+    while True:
+        commit(f"bar {n}", Commit((piece(n, n + 1),), next_due=n))
+        if n % 3 == 2:
+            commit(f"revised {n - 1}", Commit((piece(n - 1, n, shift=shift_of(n - 1)),)))
+        if n % 5 == 4:
+            commit(f"doubted {n - 2}", Commit(marks=(mark(n - 2, n - 1, "suspect"),)))
+        n += 1
+
+
+def killed(root: Path, calls: int, how: str) -> str:
+    """Fork a writer that is killed behind so many calls; return the signal and what it said."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        disk = InPlace(calls) if how == "in-place" else Deadly(calls)
+        work(
+            store_in(root, disk), lambda text: os.write(write, f"{text},".encode()),
+            early=how == "early",
+        )  # fmt: skip
+    os.close(write)
+    with os.fdopen(read) as said:
+        told = said.read()
+    return f"{os.WTERMSIG(os.waitpid(child, 0)[1])};{told}"
+
+
+# --- many at once ---------------------------------------------------------------------------
+
+
+def append(root: Path, first: int, step: int, count: int) -> None:
+    """Commit ``count`` bars one by one, beginning with ``first``, every ``step``-th."""
+    store = store_in(root)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for n in range(first, first + count * step, step):
+        store.commit(DAILY, Commit((piece(n, n + 1),)))
+
+
+def watch(root: Path) -> None:
+    """Read until the input ends; print every answer that is wrong, and how many were given."""
+    store = store_in(root)
+    print("ready", flush=True)
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    reads = bars = generation = 0
+    while not ended.is_set():
+        rows, coverage = store.read(DAILY, EVER)
+        held = numbers(rows)
+        if not same(rows, table(held)):
+            print("torn", flush=True)
+        covered = sum(c.span.end - c.span.start for c in coverage) // DAY_MS
+        if covered != len(held):
+            print(f"{covered} covered, {len(held)} bars", flush=True)
+        view = store.view(DAILY)
+        if len(held) < bars or view.generation < generation or view.rows < len(held):
+            print("time went back", flush=True)
+        reads, bars, generation = reads + 1, len(held), view.generation
+    print(f"reads {reads}", flush=True)
+
+
+def main() -> None:
+    """Do what the arguments say."""
+    what, *rest = sys.argv[1:]
+    if what == "append":
+        append(Path(rest[0]), *map(int, rest[1:]))
+    elif what == "watch":
+        watch(Path(rest[0]))
+    else:
+        for line in sys.stdin:
+            root, calls = line.split()
+            print(killed(Path(root), int(calls), what), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What is in the cache is answered by comparison: no calendar, no vendor, no HTTP library."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from tests.vendor_server import VendorServer
+
+from .oracle import ms
+
+ROOT = Path(__file__).parents[2]
+ASK = """
+import json, sys, warnings
+warnings.simplefilter("error")
+from src.data import DataManager
+from src.data.clock import ManualClock
+manager = DataManager({cache!r}, {rules!r}, clock=ManualClock({now}))
+rows = [len(manager.get_ohlcv(*request)) for request in {requests!r}]
+heavy = ("requests", "urllib3", "exchange_calendars", "tenacity", "sqlite3", "yfinance", "binance")
+vendors = [name for name in sys.modules if name.endswith("_data_downloader")]
+print(json.dumps([rows, [name for name in heavy if name in sys.modules], vendors]))
+"""
+SHARE, COIN = ("AAPL", "1d", "2024-03-01", "2024-05-31"), ("BTCUSDT", "1h", "2024-06-01")
+
+
+def in_a_fresh_process(
+    folder: Path, now: int, *requests: tuple[str, ...]
+) -> tuple[list[int], list[str], list[str]]:
+    """Ask in a process of its own; return rows, heavy modules loaded, vendor modules loaded."""
+    code = ASK.format(
+        cache=str(folder / "cache"), rules=str(folder / "rules.yaml"), now=now, requests=requests
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
+        timeout=50,
+    )  # fmt: skip
+    rows, heavy, vendors = json.loads(done.stdout)
+    return rows, heavy, vendors
+
+
+def test_a_covered_range_loads_neither_calendar_nor_vendor_nor_http(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path
+) -> None:
+    clock.set(ms("2024-06-12T15:10:00"))
+    expected = [len(manager.get_ohlcv(*request)) for request in (SHARE, COIN)]
+    vendors.clear_log()
+    now = ms("2024-06-12T15:50:00")
+    rows, heavy, modules = in_a_fresh_process(tmp_path, now, SHARE, COIN)
+    assert rows == expected
+    assert heavy == []
+    assert modules == []
+    assert vendors.count() == 0
+
+
+def test_asking_a_vendor_loads_what_it_takes(
+    rules: Path, vendors: VendorServer, clock: ManualClock, tmp_path: Path
+) -> None:
+    rows, heavy, modules = in_a_fresh_process(tmp_path, clock.now_ms(), COIN)
+    assert rows[0] > 200
+    assert "requests" in heavy, "the test above would pass for nothing"
+    assert "src.data.downloader.binance_data_downloader" in modules
+
+
+@pytest.mark.parametrize("request_", [SHARE, COIN])
+def test_a_hit_changes_nothing_on_the_disk(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, tmp_path: Path,
+    request_: tuple[str, ...], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    clock.set(ms("2024-06-12T15:10:00"))
+    make().get_ohlcv(*request_)
+    manager = make()
+    disk = manager.cache.store._disk
+    perform, steps = disk.perform, []
+
+    def watched(step, call):  # type: ignore[no-untyped-def]
+        steps.append(step.name)
+        return perform(step, call)
+
+    monkeypatch.setattr(disk, "perform", watched)
+    manager.get_ohlcv(*request_)
+    changing = "create write truncate fsync fdatasync fsync_dir replace link unlink mkdir"
+    assert steps
+    assert not set(changing.split()) & set(steps)

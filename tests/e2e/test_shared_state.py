@@ -1,0 +1,94 @@
+"""Limits, bans and circuits hold for the next process too; a hit in the cache knows none of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError
+from tests.vendor_server import Fault, VendorServer
+
+ROOT = Path(__file__).resolve().parents[2]
+DAY = ("2024-06-03", "2024-06-04")
+
+
+def reasons(manager: DataManager, timeframe: str = "1h", provider: str = "binance") -> str:
+    """Ask for something that nobody can supply and return why not."""
+    with pytest.raises(AllProvidersFailedError) as caught:
+        manager.get_ohlcv("BTCUSDT", timeframe, *DAY, provider=provider)
+    return str(caught.value)
+
+
+def test_a_ban_holds_for_the_next_process_and_ends_when_it_was_said_to(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.fault("binance", Fault.ban(7200))
+    reasons(make())
+    vendors.heal()
+    vendors.clear_log()
+    clock.advance(7100)
+    assert "may be asked again in" in reasons(make())
+    assert vendors.count() == 0
+    clock.advance(100)
+    assert len(make().get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance", strict=True)) == 48
+
+
+def test_a_refusal_closes_one_door_for_all_processes_and_another_host_is_another_door(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.fault("binance", Fault.status(451))
+    assert "451" in reasons(make())
+    vendors.heal()
+    vendors.clear_log()
+    told = reasons(make())
+    assert "is not asked for bars/1h at 127.0.0.1" in told
+    assert "2024-06-12 15:15:30 UTC" in told
+    assert vendors.count() == 0
+    make().get_ohlcv("BTCUSDT", "4h", *DAY, provider="binance", strict=True)
+    clock.advance(900)
+    make().get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance", strict=True)
+
+
+def test_a_vendor_that_keeps_failing_is_left_alone_for_a_while(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.fault("binance", Fault.lie("html"))
+    for _ in range(3):
+        reasons(manager)
+    vendors.clear_log()
+    assert "3 times in a row" in reasons(manager)
+    assert vendors.count() == 0
+    vendors.heal()
+    clock.advance(300)
+    manager.get_ohlcv("BTCUSDT", "1h", *DAY, provider="binance", strict=True)
+
+
+def test_a_hit_touches_neither_the_database_nor_its_folder(
+    manager: DataManager, rules: Path, tmp_path: Path, clock: ManualClock
+) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", *DAY)
+    unused = tmp_path / "unused"
+    code = f"""
+import sys
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+manager = DataManager({str(tmp_path / "cache")!r}, {str(rules)!r}, clock=ManualClock({clock.now_ms()}))
+assert len(manager.get_ohlcv("BTCUSDT", "1h", {DAY[0]!r}, {DAY[1]!r})) == 48
+assert manager.rate_limiters["binance"].limits.per_minute == 1200
+assert "sqlite3" not in sys.modules
+"""
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, env={"ONETAPE_STATE_DIR": str(unused)}
+    )
+    assert not unused.exists()
+
+
+def test_files_on_this_machine_know_no_limits(manager: DataManager, state_dir: Path) -> None:
+    manager.rate_limiters["local"].acquire(1, 0)
+    assert not state_dir.exists()

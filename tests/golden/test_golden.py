@@ -1,0 +1,398 @@
+"""Files of the first release open for ever: by this library, and without it."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import logging
+import math
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cache.members import file_id, walk
+from src.data.cache.store import BarStore, Commit
+from src.data.model.instant import DAY_MS, parse_iso
+from src.data.model.kind import Basis
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from tests.cache.bars import EVER, no_temps, store_in
+from tests.cache.crash import Quick
+from tests.golden import make
+
+HERE = Path(__file__).parent
+LEGACY = {"LEGA-1d": SeriesKey("LEGA", Timeframe(1, "d")),
+          "LEGB-1d": SeriesKey("LEGB", Timeframe(1, "d"))}  # fmt: skip
+STORED = {
+    "BTCUSDT-1h": make.HOURS, "AAPL-1d": make.SPLIT, "AAPL-1d@raw": make.RAW,
+    "MSFT-1d": make.JOINED, "BRK%2FB-1mo": make.MONTHS,
+}  # fmt: skip
+# The year files of our own that are whole.
+FILES = sorted(
+    path.relative_to(HERE).as_posix()
+    for name in ("format-1", "format-1-crashed")
+    for path in (HERE / name).rglob("[12]*.csv.gz")
+    if path.parent.parent.name not in ("LEGA", "LEGB", "TORN", "BENT", "1d")
+)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A copy of all golden files."""
+    for name in ("format-1", "format-1-crashed"):
+        shutil.copytree(HERE / name, tmp_path / name)
+    return tmp_path
+
+
+def fresh(root: Path) -> BarStore:
+    return store_in(root, Quick())
+
+
+def bits(values: list[Any]) -> list[str]:
+    """Return floats as texts that tell every bit, NaN as empty."""
+    numbers = [math.nan if v in ("", None) else float(v) for v in values]
+    return ["" if math.isnan(number) else number.hex() for number in numbers]
+
+
+def read(root: Path, key: SeriesKey) -> list[list[str]]:
+    """Return the bars of a series: stamp, values to the bit, state, vendor."""
+    rows, coverage = fresh(root).read(key, EVER)
+    columns = [values.tolist() for values in rows.values()]
+    found = []
+    for place, stamp in enumerate(rows.stamps.tolist()):
+        (covered,) = [c for c in coverage if stamp in c.span]
+        values = bits([column[place] for column in columns])
+        found.append([str(stamp), *values, covered.state, covered.vendor])
+    return found
+
+
+def expected(name: str) -> list[list[str]]:
+    return [
+        [str(parse_iso(row["timestamp"])), *bits([row[c] for c in make.COLUMNS if c in row]),
+         row["state"], row["vendor"]]
+        for row in make.answer(name)
+    ]  # fmt: skip
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    files = (p for p in root.rglob("*") if p.is_file() and p.name != ".lock")
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in files}
+
+
+def test_the_files_are_as_they_were() -> None:
+    told = dict(
+        reversed(line.split("  ", 1)) for line in (HERE / "SHA256SUMS").read_text().splitlines()
+    )
+    found = {
+        f"{folder}/{name}": hashlib.sha256(data).hexdigest()
+        for folder in ("format-1", "format-1-crashed")
+        for name, data in contents(HERE / folder).items()
+    }
+    assert found == told
+
+
+@pytest.mark.parametrize("name", [*STORED, *LEGACY])
+def test_exactly_the_stated_bars(root: Path, name: str) -> None:
+    assert read(root / "format-1", {**STORED, **LEGACY}[name]) == expected(name)
+
+
+def test_reading_changes_nothing(root: Path) -> None:
+    before = contents(root / "format-1")
+    store = fresh(root / "format-1")
+    assert set(store.keys()) >= {*STORED.values(), make.NOTHING}
+    for key in store.keys():
+        assert store.view(key).exists
+        store.read(key, EVER)
+        store.repair(key)
+    assert contents(root / "format-1") == before
+
+
+class TestWhatIsKnown:
+    def test_holes_and_spans(self, root: Path) -> None:
+        view = fresh(root / "format-1").view(make.HOURS)
+        assert [(c.span, c.state) for c in view.coverage] == [
+            (make.span("2023-12-31T22:00", "2024-01-01T04:00"), "final"),
+            (make.span("2024-01-01T05:00", "2024-01-01T07:00"), "provisional"),
+        ]
+        assert (view.kind, view.generation) == (make.COIN, 3)
+        assert view.next_due == parse_iso("2024-01-01T08:00")
+
+    def test_bases_doubts_and_nothings(self, root: Path) -> None:
+        store = fresh(root / "format-1")
+        view = store.view(make.SPLIT)
+        assert [(c.state, c.basis, c.reason) for c in view.coverage] == [
+            ("empty", Basis(), "before the listing"),
+            ("final", Basis("split", date(2024, 9, 4)), ""),
+            ("suspect", Basis("split", date(2024, 9, 4)), "near a split"),
+            ("final", Basis("split", date(2024, 9, 4)), ""),
+            ("final", Basis("split"), ""),
+            ("provisional", Basis("split"), ""),
+            ("empty", Basis(), "no session"),
+        ]
+        assert view.coverage[0].span == make.span("1975-01-01", "1980-12-12")
+        assert [c.expires for c in view.coverage if c.expires] == [
+            parse_iso("2024-09-20"), parse_iso("2024-10-01"),
+        ]  # fmt: skip
+        assert view.next_due == parse_iso("2024-09-09T20:00")
+        raw = store.view(make.RAW)
+        assert raw.coverage[0].basis == Basis("raw", date(2020, 9, 8))
+
+    def test_a_year_without_bars(self, root: Path) -> None:
+        view = fresh(root / "format-1").view(make.NOTHING)
+        assert [(c.span, c.state) for c in view.coverage] == [
+            (make.span("2024-01-01", "2024-02-01"), "final")
+        ]
+        assert view.rows == 0
+
+    def test_actions(self, root: Path) -> None:
+        book = fresh(root / "format-1").actions("AAPL")
+        (split,), (dividend,) = book.splits, book.dividends
+        assert (split.ex_date, split.ratio) == (date(2020, 8, 31), 4)
+        assert split.ex_at == parse_iso("2020-08-31T13:30")
+        assert (dividend.ex_date, dividend.amount, dividend.as_paid) == (date(2024, 8, 12), 0.25, True)
+        assert book.covers(make.span("1981-01-01", "2024-09-09"))
+
+    def test_bad_rows(self, root: Path) -> None:
+        (bad,) = fresh(root / "format-1").suspects(make.SPLIT, EVER)
+        assert (bad.bar.stamp_ms, bad.reason) == (parse_iso("2024-09-09"), 'high < low, "odd"')
+        path = root / "format-1/ohlcv/AAPL/1d/_quarantine/2024.rows.csv.gz"
+        rows = list(csv.reader(io.StringIO(gzip.decompress(path.read_bytes()).decode("utf-8"))))
+        assert rows[1][0] == "2024-08-29 00:00:00"
+        assert rows[1][-1] == "withdrawn by yahoo"
+
+    def test_log_and_older_version(self, root: Path) -> None:
+        folder = root / "format-1/ohlcv/AAPL/1d"
+        log = [json.loads(line) for line in (folder / "2024.log").read_text().splitlines()]
+        assert [(e["generation"], e["added"], e["changed"], e["removed"]) for e in log] == [
+            (1, 7, 0, 0), (2, 1, 0, 0), (3, 1, 0, 0), (4, 0, 1, 1), (5, 0, 0, 0),
+        ]  # fmt: skip
+        older = gzip.decompress((folder / "_versions/2024.3.csv.gz").read_bytes())
+        assert b"2024-08-29 00:00:00,230.100006," in older
+
+
+class TestMembers:
+    def test_one_by_one(self) -> None:
+        data = (HERE / "format-1/ohlcv/BTCUSDT/1h/2024.csv.gz").read_bytes()
+        found = [m.header for _, m in walk(data, file_id(make.HOURS, 2024))]
+        assert [(h.seq, h.rows, h.state) for h in found] == [
+            (1, 2, "final"), (2, 2, "final"), (3, 2, "provisional"),
+        ]  # fmt: skip
+        assert found[1].holes == (make.span("2024-01-01T04:00", "2024-01-01T05:00"),)
+        assert found[1].span == make.span("2024-01-01T02:00", "2024-01-01T05:00")
+        assert found[0].spelled == {
+            "symbol": "BTCUSDT", "timeframe": "1h", "lane": "", "year": 2024,
+            "columns": ["open", "high", "low", "close", "volume"],
+        }  # fmt: skip
+
+    def test_compacted(self) -> None:
+        data = (HERE / "format-1/ohlcv/MSFT/1d/2024.csv.gz").read_bytes()
+        ((_, only),) = walk(data, file_id(make.JOINED, 2024))
+        assert only.header.span == make.span("2024-03-04", "2024-03-14")
+
+    def test_without_metadata_they_tell_the_same(self, root: Path) -> None:
+        for path in (root / "format-1").rglob("*"):
+            if path.suffix in (".log", ".json") and "LEGA" not in path.parts:
+                path.unlink()
+        for name, key in STORED.items():
+            # Only metadata knew what was doubted later.
+            right = [[*r[:-2], "final" if r[-2] == "suspect" else r[-2], r[-1]] for r in expected(name)]
+            assert read(root / "format-1", key) == right
+
+
+@pytest.mark.parametrize("name", make.CRASHED)
+def test_what_a_crash_left(root: Path, name: str) -> None:
+    crashed, key = root / "format-1-crashed", make.CRASHED[name]
+    fresh(crashed).repair(key)
+    assert read(crashed, key) == expected(name)
+    repaired = contents(crashed)
+    fresh(crashed).repair(key)
+    assert contents(crashed) == repaired
+    later = make.part("ahead", "2024-05-06", "2024-05-07", make.SHARE, Basis("split"))
+    fresh(crashed).commit(key, Commit((later,)))
+    assert read(crashed, key)[-1] == expected("ahead")[-1]
+    assert no_temps(crashed)
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_they_are_written_on(root: Path, name: str) -> None:
+    key, store = STORED[name], fresh(root / "format-1")
+    before = read(root / "format-1", key)
+    kind = store.view(key).kind
+    assert kind is not None
+    row = make.answer(name)[0] | {"timestamp": "2020-12-01" if key == make.RAW else "2024-12-01"}
+    day = parse_iso(row["timestamp"])
+    added = make.Piece(
+        make.table([row]), Span(day, day + DAY_MS), "acme", day, kind, Basis("split"), "final"
+    )
+    store.commit(key, Commit((added,)))
+    assert read(root / "format-1", key)[:-1] == before
+
+
+@pytest.mark.parametrize("name", LEGACY)
+def test_older_tools_files_are_taken_over(root: Path, name: str) -> None:
+    key, year = LEGACY[name], make.answer(name)[0]["timestamp"][:4]
+    row = make.answer(name)[0] | {"timestamp": f"{year}-12-03"}
+    day = parse_iso(row["timestamp"])
+    added = make.Piece(
+        make.table([row]), Span(day, day + DAY_MS), "acme", day, make.SHARE, Basis("split"), "final"
+    )
+    fresh(root / "format-1").commit(key, Commit((added,)))
+    assert read(root / "format-1", key)[:-1] == expected(name)
+    kept = root / f"format-1/ohlcv/{key.symbol}/1d/_legacy/{year}.csv.gz"
+    (old,) = (HERE / "format-1").rglob(f"{key.symbol}/1d/{year}.csv.gz")
+    assert kept.read_bytes() == old.read_bytes()
+
+
+class TestOtherTools:
+    """Whoever has only these files and no library of ours reads the same."""
+
+    def wanted(self, path: str) -> list[list[str]]:
+        """Return stamps and values of the answer that a year file belongs to."""
+        *_, symbol, lane, file = path.split("/")
+        name = f"{symbol}-{lane}" if symbol.upper() not in _CRASHED else symbol.lower()
+        if name == "ahead":
+            return [[r["timestamp"], *bits([r[c] for c in make.COLUMNS[:5]])] for r in make.answer(name)]
+        return [
+            [r["timestamp"], *bits([r[c] for c in make.COLUMNS if c in r])]
+            for r in make.answer(name) if r["timestamp"][:4] == file[:4]
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("path", FILES)
+    def test_gzip_and_csv(self, path: str) -> None:
+        text = gzip.decompress((HERE / path).read_bytes())
+        assert text.isascii()
+        header, *rows = csv.reader(io.StringIO(text.decode("ascii")))
+        assert header == ["timestamp", *make.COLUMNS][: len(header)]
+        assert [[row[0], *bits(row[1:])] for row in rows] == self.wanted(path)
+        # The shortest text of each number, and no other.
+        assert all(cell in ("", repr(float(cell or "0"))) for row in rows for cell in row[1:])
+
+    @pytest.mark.skipif(shutil.which("zcat") is None, reason="no zcat here")
+    def test_zcat(self) -> None:
+        for path in FILES:
+            done = subprocess.run(["zcat", HERE / path], capture_output=True, check=True)
+            assert done.stdout == gzip.decompress((HERE / path).read_bytes())
+            assert done.stderr == b""
+
+    @pytest.mark.filterwarnings("ignore:The 'float_precision' argument")
+    @pytest.mark.parametrize("path", FILES)
+    def test_pandas(self, path: str) -> None:
+        import pandas as pd
+
+        frame = pd.read_csv(HERE / path, float_precision="round_trip", parse_dates=["timestamp"])
+        values = [bits(row) for row in frame.drop(columns="timestamp").to_numpy().tolist()]
+        stamps = frame["timestamp"].dt.strftime("%Y-%m-%d %H:%M:%S").tolist()
+        assert [[s, *v] for s, v in zip(stamps, values, strict=True)] == self.wanted(path)
+
+    @pytest.mark.parametrize("path", FILES)
+    def test_pyarrow(self, path: str) -> None:
+        csv_ = pytest.importorskip("pyarrow.csv")
+        table = csv_.read_csv(HERE / path).to_pydict()
+        stamps = [str(stamp) for stamp in table.pop("timestamp")]
+        rows = [bits(list(row)) for row in zip(*table.values(), strict=True)]
+        assert [[s, *v] for s, v in zip(stamps, rows, strict=True)] == self.wanted(path)
+
+    def test_duckdb(self) -> None:
+        duckdb = pytest.importorskip("duckdb")
+        for path in FILES:
+            rows = duckdb.sql(f"select * from read_csv('{HERE / path}')").fetchall()
+            assert [[str(row[0]), *bits(list(row[1:]))] for row in rows] == self.wanted(path)
+
+
+_CRASHED = {key.symbol for key in make.CRASHED.values()}
+
+
+class TestTheManual:
+    """``docs/format.md`` shows bytes and programs: they are these bytes, and the programs run."""
+
+    TEXT = (HERE.parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
+
+    def test_the_bytes_it_shows(self) -> None:
+        data = (HERE / "format-1/ohlcv/BTCUSDT/1h/2023.csv.gz").read_bytes()
+        shown = re.findall(r"^([0-9a-f]{8}): ((?:[0-9a-f]{2,4} )+)", self.TEXT, re.MULTILINE)
+        assert len(shown) > 10
+        for offset, row in shown:
+            at = int(offset, 16)
+            assert bytes.fromhex(row) == data[at : at + 16]
+        assert len(data) == 615
+        assert hashlib.sha256(b"BTCUSDT|1h||2023").hexdigest().startswith("65d4f97e302f68e9")
+        assert int.from_bytes(data[-4:], "little") == 168 == len(gzip.decompress(data))
+
+    def test_the_program_that_verifies(self, tmp_path: Path) -> None:
+        (program,) = re.findall(r"```python\n(import hashlib.*?)```", self.TEXT, re.DOTALL)
+        for path in FILES:
+            done = subprocess.run(
+                [sys.executable, "-c", program, HERE / path], capture_output=True, text=True, check=True
+            )
+            rows = sum(int(line.split()[0]) for line in done.stdout.splitlines())
+            assert rows == len(gzip.decompress((HERE / path).read_bytes()).splitlines()) - 1
+        bent = tmp_path / "2024.csv.gz"
+        bent.write_bytes((HERE / "format-1-crashed/ohlcv/BENT/1d/2024.csv.gz").read_bytes())
+        assert subprocess.run([sys.executable, "-c", program, bent], capture_output=True).returncode
+
+    @pytest.mark.parametrize("name", ["2024.metadata.json", "series.json", "../actions.json"])
+    def test_documents_are_checked_as_it_says(self, name: str) -> None:
+        data = (HERE / "format-1/ohlcv/AAPL/1d" / name).read_bytes()
+        assert data.startswith(b'{"sha256": "')
+        assert data[76:78] == b'",'
+        text = b"{" + data[78:].removesuffix(b"\n")
+        assert hashlib.sha256(text).hexdigest().encode() == data[12:76]
+
+
+# --- today's writer says the same -----------------------------------------------------------
+
+# What hangs on the compressor's output.
+PACKED = ("sha256", "size", "head", "head_at", "size_bytes", "prev", "committed")
+
+
+def said(path: Path) -> object:
+    """Return what a file says, without what hangs on how well it was compressed."""
+    data = path.read_bytes()
+    if path.suffix == ".gz" and b"OT" in data[:20]:
+        starts = [n for n in range(len(data)) if data[n : n + 4] == b"\x1f\x8b\x08\x04"]
+        ends = [n + 16 + int.from_bytes(data[n + 14 : n + 16], "little") for n in starts]
+        whole = [(n + 52, end) for n, end in zip(starts, ends, strict=True) if end < len(data)]
+        return [_without_packed(json.loads(data[n:end])) for n, end in whole]
+    if path.suffix == ".gz":
+        return gzip.decompress(data)
+    if path.suffix == ".json":
+        return _without_packed(json.loads(data))
+    return [_without_packed(json.loads(line)) for line in data.splitlines()]
+
+
+def _without_packed(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return {k: _without_packed(v) for k, v in plain.items() if k not in PACKED}
+    return [_without_packed(v) for v in plain] if isinstance(plain, list) else plain
+
+
+def test_what_is_written_today_says_the_same(tmp_path: Path) -> None:
+    make.make(tmp_path)
+    for folder in ("format-1", "format-1-crashed"):
+        names = contents(HERE / folder).keys()
+        assert contents(tmp_path / folder).keys() == names
+        for name in names:
+            assert said(tmp_path / folder / name) == said(HERE / folder / name), name
+
+
+def test_the_script_refuses_to_write_over_them() -> None:
+    with pytest.raises(SystemExit, match="never written again"):
+        make.main([str(HERE)])

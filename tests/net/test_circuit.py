@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import (
+    AuthenticationError,
+    CircuitOpenError,
+    EntitlementError,
+    NoDataError,
+    RateLimitedError,
+    UnavailableError,
+)
+from src.data.net.account import Account
+from src.data.net.circuit import Circuits
+from src.data.net.state import State
+from tests.net.scripted import NOW_MS
+
+ACME = Account("acme")
+DAILY, HOURLY = "bars/1d at acme.example", "bars/1h at acme.example"
+Make = Callable[[], Circuits]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW_MS)
+
+
+@pytest.fixture
+def make(tmp_path: Path, clock: ManualClock) -> Make:
+    """Return a maker of circuits; each stands for another process on one and the same book."""
+    return lambda: Circuits(State(tmp_path, clock))
+
+
+@pytest.fixture
+def circuits(make: Make) -> Circuits:
+    return make()
+
+
+def call(
+    circuits: Circuits, error: BaseException | None = None, door: str = DAILY,
+    account: Account = ACME,
+) -> None:  # fmt: skip
+    """Make one call that ends so; a refusal to ask comes out as it is."""
+    try:
+        with circuits.guard(account, door):
+            if error is not None:
+                raise error
+    except BaseException as exc:
+        if exc is not error:
+            raise
+
+
+def is_shut(circuits: Circuits, door: str = DAILY, account: Account = ACME) -> bool:
+    try:
+        call(circuits, RateLimitedError("says nothing"), door, account)
+    except CircuitOpenError:
+        return True
+    return False
+
+
+def test_five_failures_in_a_row_shut_the_door_for_all_processes(
+    circuits: Circuits, make: Make, clock: ManualClock
+) -> None:
+    for _ in range(4):
+        call(circuits, UnavailableError("HTTP 503"))
+    assert not is_shut(circuits)
+    call(make(), UnavailableError("HTTP 503 from acme.example"))
+    for one in (circuits, make()):
+        with pytest.raises(CircuitOpenError) as caught:
+            call(one)
+        assert caught.value.until_ms == NOW_MS + 30_000
+        assert caught.value.provider == "acme"
+        assert str(caught.value) == (
+            "acme is not asked for bars/1d at acme.example before 2025-01-01 00:00:30 UTC: it "
+            "failed 5 times in a row, last with UnavailableError: HTTP 503 from acme.example"
+        )
+    clock.advance(30)
+    call(circuits)
+    call(make())
+
+
+def test_a_plan_refusal_closes_one_door_for_long_and_not_the_others(
+    circuits: Circuits, clock: ManualClock
+) -> None:
+    call(circuits, EntitlementError("not in your plan"))
+    clock.advance(800)
+    assert is_shut(circuits)
+    assert not is_shut(circuits, HOURLY)
+
+
+def test_another_key_is_another_account(circuits: Circuits) -> None:
+    wrong, right = Account("acme", ("wrong",)), Account("acme", ("right",))
+    call(circuits, AuthenticationError("no such key"), account=wrong)
+    assert is_shut(circuits, account=wrong)
+    assert not is_shut(circuits, account=right)
+    assert not is_shut(circuits, account=ACME)
+
+
+@pytest.mark.parametrize("error", [RateLimitedError("x"), KeyboardInterrupt(), NoDataError("x")])
+def test_what_is_no_failure_shuts_nothing(circuits: Circuits, error: BaseException) -> None:
+    for _ in range(6):
+        call(circuits, error)
+    assert not is_shut(circuits)
+
+
+def test_exactly_one_of_all_callers_tries_again(
+    circuits: Circuits, make: Make, clock: ManualClock
+) -> None:
+    call(circuits, EntitlementError("x"))
+    clock.advance(900)
+    barrier, trying, shut = threading.Barrier(12), list[int](), list[int]()
+    done = threading.Event()
+
+    def work(number: int, one: Circuits) -> None:
+        barrier.wait()
+        try:
+            with one.guard(ACME, DAILY):
+                trying.append(number)
+                done.wait(10)
+        except CircuitOpenError:
+            shut.append(number)
+            if len(shut) == 11:
+                done.set()
+
+    processes = [make() for _ in range(3)]
+    threads = [threading.Thread(target=work, args=(n, processes[n % 3])) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(trying), len(shut)) == (1, 11)
+    call(circuits)
+    assert circuits.look(ACME, DAILY).is_closed
+
+
+def test_a_trial_that_fails_shuts_it_for_longer(circuits: Circuits, clock: ManualClock) -> None:
+    call(circuits, EntitlementError("x"))
+    clock.advance(900)
+    call(circuits, EntitlementError("still"))
+    clock.advance(1700)
+    with pytest.raises(CircuitOpenError, match="still"):
+        call(circuits)
+    clock.advance(100)
+    call(circuits)
+
+
+def test_an_interrupted_trial_leaves_it_to_the_next(circuits: Circuits, clock: ManualClock) -> None:
+    call(circuits, EntitlementError("x"))
+    clock.advance(900)
+    call(circuits, KeyboardInterrupt())
+    call(circuits)
+    assert circuits.look(ACME, DAILY).is_closed
+
+
+def test_a_trial_whose_process_died_is_overtaken(
+    circuits: Circuits, make: Make, clock: ManualClock
+) -> None:
+    call(circuits, EntitlementError("x"))
+    clock.advance(900)
+    dead = make().guard(ACME, DAILY)
+    dead.__enter__()
+    assert is_shut(circuits)
+    clock.advance(150)
+    call(circuits)
+
+
+def test_a_healthy_door_is_not_written_down_each_time(
+    circuits: Circuits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(circuits)
+    size = os.path.getsize(tmp_path / "state.sqlite-wal")
+    for _ in range(20):
+        call(circuits)
+    assert os.path.getsize(tmp_path / "state.sqlite-wal") == size
+
+
+def test_the_reason_is_short(circuits: Circuits) -> None:
+    call(circuits, EntitlementError("x" * 5000))
+    assert len(circuits.look(ACME, DAILY).reason) == 200

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock, SystemClock
+from src.data.net import leases as module
+from src.data.net.book import Book, LeaseRow
+from src.data.net.leases import Leases
+from src.data.net.state import State
+from tests.net.scripted import NOW_MS
+
+NAME = "BTCUSDT/1h/2024"
+Make = Callable[[], Leases]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW_MS)
+
+
+@pytest.fixture
+def state(tmp_path: Path, clock: ManualClock) -> State:
+    return State(tmp_path, clock)
+
+
+@pytest.fixture
+def make(tmp_path: Path, clock: ManualClock) -> Make:
+    """Return a maker of leases; each stands for another process on one and the same book."""
+    return lambda: Leases(State(tmp_path, clock))
+
+
+def held_by(state: State, pid: int, seconds: float = 60, machine: str | None = None) -> None:
+    """Write down that a process holds the lease."""
+
+    def write(book: Book) -> None:
+        where = module._machine() if machine is None else machine
+        book.grant(NAME, LeaseRow("somebody", where, pid, book.now_s + seconds))
+
+    state.run(write)
+
+
+def test_the_first_has_it_at_once(make: Make, clock: ManualClock) -> None:
+    with make().hold(NAME) as lease, make().hold("another") as other:
+        assert lease.is_held
+        assert other.is_held
+        assert not lease.has_waited
+    assert clock.slept == []
+
+
+def test_who_waits_for_too_long_goes_on_without(make: Make, clock: ManualClock) -> None:
+    with make().hold(NAME), make().hold(NAME, budget_s=10) as late:
+        assert not late.is_held
+        assert late.has_waited
+        assert clock.monotonic() == pytest.approx(10)
+    with make().hold(NAME) as next_one:
+        assert next_one.is_held
+
+
+def test_who_went_on_without_gives_nothing_back(make: Make) -> None:
+    with make().hold(NAME):
+        with make().hold(NAME, budget_s=1):
+            pass
+        with make().hold(NAME, budget_s=1) as third:
+            assert not third.is_held
+
+
+def test_a_holder_that_takes_longer_than_it_said_is_overtaken(
+    make: Make, clock: ManualClock
+) -> None:
+    one = make()
+    with one.hold(NAME, ttl_s=5) as slow, make().hold(NAME, budget_s=30) as late:
+        assert late.is_held
+        assert late.has_waited
+        assert 5 <= clock.monotonic() < 6
+        assert not one.renew(slow)
+    with make().hold(NAME) as again:
+        assert not again.has_waited
+
+
+def test_a_lease_can_be_prolonged(make: Make, clock: ManualClock) -> None:
+    one = make()
+    with one.hold(NAME, ttl_s=5) as lease:
+        clock.advance(4)
+        assert one.renew(lease, ttl_s=20)
+        with make().hold(NAME, budget_s=10) as late:
+            assert not late.is_held
+    clock.advance(60)
+    assert one.renew(lease), "nobody else wanted it meanwhile"
+
+
+def test_an_error_gives_it_back(make: Make) -> None:
+    def fail() -> None:
+        with make().hold(NAME):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with make().hold(NAME) as lease:
+        assert not lease.has_waited
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes cannot be looked for there")
+class TestGoneProcesses:
+    @pytest.fixture
+    def gone(self) -> int:
+        child = subprocess.Popen([sys.executable, "-S", "-c", ""])
+        child.wait()
+        return child.pid
+
+    def test_they_are_overtaken_at_once(
+        self, make: Make, state: State, clock: ManualClock, gone: int
+    ) -> None:
+        held_by(state, gone)
+        with make().hold(NAME) as lease:
+            assert lease.is_held
+            assert not lease.has_waited
+        assert clock.slept == []
+
+    def test_elsewhere_nobody_knows_and_their_time_is_waited_for(
+        self, make: Make, state: State, clock: ManualClock, gone: int
+    ) -> None:
+        held_by(state, gone, seconds=5, machine="another host")
+        with make().hold(NAME) as lease:
+            assert lease.is_held
+        assert clock.monotonic() >= 5
+
+    def test_a_process_of_somebody_else_is_there(
+        self, make: Make, state: State, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def forbidden(pid: int, signal: int) -> None:
+            raise PermissionError
+
+        held_by(state, 1)
+        monkeypatch.setattr(os, "kill", forbidden)
+        with make().hold(NAME, budget_s=1) as lease:
+            assert not lease.is_held
+
+
+def test_waits_are_spread_and_short(
+    make: Make, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "jitter", lambda: 0.5)
+    with make().hold(NAME), make().hold(NAME, budget_s=10):
+        pass
+    assert clock.slept[0] == pytest.approx(0.03)
+    assert max(clock.slept) <= 0.75
+
+
+def test_of_many_threads_one_holds_it_at_a_time(tmp_path: Path) -> None:
+    processes = [Leases(State(tmp_path, SystemClock())) for _ in range(2)]
+    inside, most, entered = list[int](), list[int](), list[int]()
+
+    def work(number: int) -> None:
+        with processes[number % 2].hold(NAME, budget_s=20) as lease:
+            assert lease.is_held
+            inside.append(number)
+            most.append(len(inside))
+            inside.remove(number)
+            entered.append(number)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(entered) == list(range(6))
+    assert max(most) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_forked_child_does_not_give_back_what_its_parent_holds(tmp_path: Path) -> None:
+    leases = Leases(State(tmp_path, SystemClock()))
+    hold = leases.hold(NAME)
+    hold.__enter__()
+    child = os.fork()
+    if child == 0:
+        hold.__exit__(None, None, None)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    with leases.hold(NAME, budget_s=0) as other:
+        assert not other.is_held
+    hold.__exit__(None, None, None)

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from src.data.net.reported import reports_of
+from src.data.policy.quota import Report
+from tests.net.scripted import answer
+
+
+@pytest.mark.parametrize(
+    "headers, report",
+    [
+        ({"x_mbx_used_weight_1m": "1180"}, Report(1180, length_s=60)),
+        ({"x_mbx_used_weight_1d": "7"}, Report(7, length_s=86_400)),
+        ({"x_ratelimit_remaining": "0"}, Report(0, is_left=True)),
+        ({"ratelimit_remaining": "12"}, Report(12, is_left=True)),
+    ],
+)
+def test_what_headers_tell(headers: dict[str, str], report: Report) -> None:
+    assert reports_of(answer(**headers)) == [report]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {}, {"x_mbx_used_weight": "5"}, {"x_mbx_used_weight_1m": "many"},
+        {"x_ratelimit_remaining": "-1"}, {"x_ratelimit_remaining": "5, 10"},
+        {"x_ratelimit_remaining": ""}, {"x_ratelimit_remaining": "²"},
+        {"x_mbx_order_count_1m": "5"}, {"x_ratelimit_limit": "200"},
+    ],
+)  # fmt: skip
+def test_what_they_do_not_tell(headers: dict[str, str]) -> None:
+    assert reports_of(answer(**headers)) == []

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import RateLimitedError, UnavailableError
+from src.data.model.capabilities import Limits
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.net.sender import Sender
+from src.data.net.shared_limiter import SharedLimiter
+from src.data.net.state import State
+from tests.net.scripted import NOW_MS, Answer, ScriptedTransport, answer
+
+Make = Callable[..., SharedLimiter]
+REQUEST = HttpRequest("https://vendor.example/path")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW_MS)
+
+
+@pytest.fixture
+def make(tmp_path: Path, clock: ManualClock) -> Make:
+    """Return a maker of limiters; each stands for another process on one and the same book."""
+    return lambda **limits: SharedLimiter("acme", Limits(**limits), State(tmp_path, clock))
+
+
+def ask(one: SharedLimiter, cost: int = 1, budget_s: float = 0, **headers: str) -> None:
+    """Make one whole request."""
+    one.settle(one.acquire(cost, budget_s), answer(**headers))
+
+
+def test_what_one_process_spends_the_others_have_not(make: Make, clock: ManualClock) -> None:
+    one, other = make(per_minute=3), make(per_minute=3)
+    ask(one)
+    ask(other, 2)
+    for refused in (one, other, make(per_minute=3)):
+        with pytest.raises(RateLimitedError, match="limit of 3 a minute is used up") as caught:
+            ask(refused, budget_s=59)
+        assert caught.value.retry_after == pytest.approx(60)
+        assert caught.value.provider == "acme"
+    assert clock.slept == []
+    ask(other, budget_s=61)
+    assert sum(clock.slept) == pytest.approx(60)
+
+
+def test_every_window_holds(make: Make, clock: ManualClock) -> None:
+    one = make(per_second=2, burst=4, per_minute=10, per_day=25, per_month=26)
+    starts = []
+    for _ in range(25):
+        ask(one, budget_s=100)
+        starts.append(clock.monotonic())
+    assert starts[3] == 0
+    assert starts[4] == pytest.approx(2)
+    assert starts[10] == pytest.approx(60)
+    assert starts[20] == pytest.approx(120, abs=3)
+    with pytest.raises(RateLimitedError, match="25 a day"):
+        ask(one)
+    clock.advance(86_400)
+    ask(one)
+    with pytest.raises(RateLimitedError, match="26 a month"):
+        ask(one)
+
+
+def test_units_count_until_a_window_after_the_answer(make: Make, clock: ManualClock) -> None:
+    one = make(per_minute=2)
+    slow = one.acquire(1, 0)
+    clock.advance(70)
+    ask(one)
+    with pytest.raises(RateLimitedError):
+        one.acquire(1, 0)
+    one.settle(slow, None)
+    clock.advance(59)
+    assert one.wait_s() == pytest.approx(1)
+    clock.advance(1)
+    ask(one, 2)
+
+
+def test_a_request_whose_process_died_counts_for_a_while(make: Make, clock: ManualClock) -> None:
+    make(per_minute=1).acquire(1, 0)
+    one = make(per_minute=1)
+    clock.advance(149)
+    with pytest.raises(RateLimitedError):
+        one.acquire(1, 0)
+    clock.advance(2)
+    with pytest.raises(RateLimitedError, match=r"60\.0 s"):
+        one.acquire(1, 0)
+    clock.advance(60)
+    one.acquire(1, 0)
+
+
+def test_a_refusal_spends_nothing(make: Make) -> None:
+    one = make(per_minute=3)
+    ask(one, 2)
+    with pytest.raises(RateLimitedError):
+        one.acquire(2, 0)
+    one.acquire(1, 0)
+    assert one.used() == {"60s": 3}
+
+
+def test_accounts_are_limited_each_for_itself(make: Make) -> None:
+    one = make(per_minute=1)
+    ask(one)
+    ask(one.acting_for(["first"]))
+    ask(one.acting_for(["second"]))
+    with pytest.raises(RateLimitedError):
+        ask(make(per_minute=1).acting_for(["second"]))
+
+
+def test_hidden_requests_count_and_a_reset_is_for_all(make: Make) -> None:
+    one = make(per_minute=5)
+    one.charge(5)
+    one.pause(600)
+    assert make(per_minute=5).wait_s() == pytest.approx(600)
+    make(per_minute=5).reset()
+    one.acquire(1, 0)
+
+
+def test_where_the_vendor_counts_more_its_count_holds(make: Make, clock: ManualClock) -> None:
+    one = make(per_minute=100)
+    ask(one, 10, x_mbx_used_weight_1m="90")
+    assert one.used() == {"60s": 90}
+    ask(one, 5, x_mbx_used_weight_1m="20")
+    assert one.used() == {"60s": 95}, "its minute began anew; what we know still counts"
+    ask(make(per_minute=100), 1, x_ratelimit_remaining="1")
+    assert one.used() == {"60s": 99}
+    clock.advance(60)
+    assert one.used() == {"60s": 0}
+
+
+def test_what_is_on_its_way_is_not_taken_for_somebody_elses(make: Make) -> None:
+    one = make(per_minute=100)
+    one.acquire(30, 0)
+    ask(one, 10, x_mbx_used_weight_1m="40")
+    assert one.used() == {"60s": 40}
+
+
+def test_a_vendor_without_limits_can_still_be_paused(make: Make, clock: ManualClock) -> None:
+    one = make()
+    for _ in range(50):
+        ask(one, 1000)
+    one.pause(7)
+    ask(make(), budget_s=10)
+    assert sum(clock.slept) == pytest.approx(7)
+    assert one.used() == {}
+
+
+def test_a_pause_outlives_the_process_and_the_longer_one_stays(
+    make: Make, clock: ManualClock
+) -> None:
+    make(per_minute=5).pause(7200)
+    late = make(per_minute=5)
+    assert late.pause(60) == pytest.approx(7200)
+    with pytest.raises(RateLimitedError, match=r"again in 7200.0 s \(it asked us to pause\)"):
+        late.acquire(1, 45)
+    clock.advance(7200)
+    late.acquire(1, 0)
+
+
+class TestSending:
+    """What a sender makes of a vendor that says "too much"."""
+
+    @pytest.fixture
+    def script(
+        self, make: Make, clock: ManualClock
+    ) -> Callable[..., tuple[Sender, ScriptedTransport]]:
+        def over(*answers: Answer) -> tuple[Sender, ScriptedTransport]:
+            transport = ScriptedTransport(*answers)
+            return Sender(transport, make(per_minute=100), clock), transport
+
+        return over
+
+    def test_a_date_counts_from_our_clock_where_the_vendor_sends_none(
+        self, script: Callable[..., tuple[Sender, ScriptedTransport]], clock: ManualClock
+    ) -> None:
+        sender, _ = script(
+            answer(status=429, retry_after="Wed, 01 Jan 2025 00:00:09 GMT"), answer([1])
+        )
+        sender.send(REQUEST, vendor="acme")
+        assert sum(clock.slept) == pytest.approx(9)
+
+    def test_a_ban_holds_for_the_next_process(
+        self, script: Callable[..., tuple[Sender, ScriptedTransport]], clock: ManualClock
+    ) -> None:
+        sender, _ = script(answer(status=418, retry_after="259200"))
+        with pytest.raises(RateLimitedError):
+            sender.send(REQUEST, vendor="acme")
+        clock.advance(259_100)
+        late, transport = script(answer([1]))
+        with pytest.raises(RateLimitedError, match=r"100\.0 s"):
+            late.send(REQUEST, vendor="acme")
+        clock.advance(100)
+        late.send(REQUEST, vendor="acme")
+        assert len(transport.asked) == 1
+
+    def test_without_a_word_on_how_long_it_is_left_alone_for_longer_and_longer(
+        self, script: Callable[..., tuple[Sender, ScriptedTransport]], clock: ManualClock
+    ) -> None:
+        sender, transport = script(*[answer(status=429)] * 3, answer([1]))
+        with pytest.raises(RateLimitedError):
+            sender.send(REQUEST, vendor="acme")
+        assert (len(transport.asked), clock.monotonic()) == (2, pytest.approx(15))
+        with pytest.raises(RateLimitedError):
+            sender.send(REQUEST, vendor="acme")
+        assert (len(transport.asked), clock.monotonic()) == (3, pytest.approx(55))
+        late, untouched = script()
+        with pytest.raises(RateLimitedError, match=r"60\.0 s"):
+            late.send(REQUEST, vendor="acme")
+        assert untouched.asked == []
+
+    def test_a_request_that_failed_is_over_too(self, make: Make, clock: ManualClock) -> None:
+        def broken(_: HttpRequest) -> HttpResponse:
+            raise ZeroDivisionError
+
+        one = make(per_minute=2)
+        sender = Sender(ScriptedTransport(UnavailableError("gone"), broken), one, clock)
+        with pytest.raises(ZeroDivisionError):
+            sender.send(REQUEST, vendor="acme")
+        clock.advance(60)
+        assert one.used() == {"60s": 0}
+
+    def test_a_senders_keys_are_the_account(self, make: Make, clock: ManualClock) -> None:
+        transport = ScriptedTransport(answer([1]), answer([2]), answer([3]))
+        anybody = Sender(transport, make(per_minute=1), clock)
+        known = anybody.over(None, {"ACME_API_KEY": "canary"})
+        anybody.send(REQUEST, vendor="acme")
+        known.send(REQUEST, vendor="acme")
+        with pytest.raises(RateLimitedError):
+            known.over(transport).send(REQUEST, vendor="acme")

@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock, SystemClock
+from src.data.model.capabilities import Limits
+from src.data.net import state as module
+from src.data.net.book import Book
+from src.data.net.shared_limiter import SharedLimiter
+from src.data.net.state import FILE, SALT, State
+from tests.net.scripted import NOW_MS
+
+Look = Callable[[], float]
+LIMITS = Limits(per_minute=10)
+
+
+def count(book: Book) -> int:
+    """Add one to a number that all processes share."""
+    windows = book.windows("all", Limits(per_day=10**6))
+    book.spend("all", windows, 1)
+    return round(windows[0].used(book.now_s))
+
+
+def limiter(state: State, limits: Limits = LIMITS) -> SharedLimiter:
+    return SharedLimiter("acme", limits, state)
+
+
+def free(state: State) -> int:
+    """Return how many units of ten can be spent at once."""
+    one = limiter(state)
+    return next(n for n in range(10, -1, -1) if n == 0 or one.wait_s(n) == 0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "state"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW_MS)
+
+
+@pytest.fixture
+def state(folder: Path, clock: ManualClock) -> State:
+    return State(folder, clock)
+
+
+class TestTheFile:
+    def test_nothing_is_made_before_it_is_needed(self, state: State, folder: Path) -> None:
+        one = limiter(state).acting_for(["key"])
+        assert one.limits == LIMITS
+        assert not folder.parent.exists()
+        state.run(count)
+        assert {FILE, SALT} <= set(os.listdir(folder))
+
+    @pytest.mark.skipif(os.name == "nt", reason="permissions are others there")
+    def test_it_is_its_owners_alone(self, state: State, folder: Path) -> None:
+        state.run(count)
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert (folder / SALT).stat().st_mode & 0o077 == 0
+
+    def test_what_one_process_writes_the_next_one_reads(self, state: State, folder: Path) -> None:
+        assert [state.run(count) for _ in range(3)] == [1, 2, 3]
+        assert State(folder, ManualClock(NOW_MS + 3_600_000)).run(count) == 4
+        assert State(folder, SystemClock()).run(count) == 1, "a day is over"
+
+    def test_a_failed_transaction_leaves_nothing(self, state: State) -> None:
+        def fail(book: Book) -> None:
+            count(book)
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            state.run(fail)
+        assert state.run(count) == 1
+
+    def test_no_key_is_in_it_and_its_name_needs_the_salt(self, folder: Path) -> None:
+        names = []
+        for place in (folder, folder.with_name("other")):
+            one = limiter(State(place, ManualClock(NOW_MS))).acting_for(["CANARY-1234567890"])
+            one.acquire(1, 0)
+            found = sqlite3.connect(place / FILE).execute("SELECT who FROM flights").fetchall()
+            names.append(found[0][0])
+            for path in place.iterdir():
+                assert b"CANARY" not in path.read_bytes()
+        assert len(set(names)) == 2, "who has one file cannot look for the same account in another"
+        assert all(name.startswith("acme:") for name in names)
+
+    def test_many_threads_write_one_after_the_other(self, state: State) -> None:
+        barrier, found = threading.Barrier(8), list[int]()
+
+        def work() -> None:
+            barrier.wait()
+            for _ in range(20):
+                found.append(state.run(count))
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(found) == list(range(1, 161))
+
+    def test_a_hit_in_the_cache_does_not_load_the_database(self) -> None:
+        code = (
+            "import sys; import src.data.data_manager, src.data.wiring\n"
+            "from src.data.net import circuit, leases, shared_limiter, state\n"
+            "sys.exit('sqlite3' in sys.modules)"
+        )
+        root = Path(__file__).resolve().parents[2]
+        assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+class TestTrouble:
+    def test_a_damaged_file_is_set_aside_and_the_start_is_careful(
+        self, state: State, folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        state.run(count)
+        state.before_fork()  # closes it
+        state.after_fork_in_parent()
+        for suffix in ("-wal", "-shm"):
+            (folder / (FILE + suffix)).unlink(missing_ok=True)
+        (folder / FILE).write_bytes(b"not a database at all" * 100)
+        with caplog.at_level(logging.WARNING):
+            assert free(state) == 5
+            assert free(state) == 5
+        (record,) = caplog.records
+        assert "starting carefully" in record.message
+        assert (folder / "state.damaged").read_bytes().startswith(b"not a database")
+        assert free(State(folder, state.clock)) == 5, "the others know that it was lost"
+
+    def test_a_file_damaged_in_its_middle_is_no_ones_failure(
+        self, state: State, folder: Path, clock: ManualClock
+    ) -> None:
+        for _ in range(300):
+            state.run(count)
+            clock.advance(1000)
+        state.before_fork()
+        state.after_fork_in_parent()
+        size = (folder / FILE).stat().st_size
+        with (folder / FILE).open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * (size - 4096))
+        limiter(state).acquire(1, 0)
+        assert (folder / "state.damaged").exists()
+
+    @pytest.mark.parametrize("lost", [FILE, SALT])
+    def test_a_loss_means_a_careful_start_that_ends_with_the_window(
+        self, state: State, folder: Path, clock: ManualClock, lost: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:  # fmt: skip
+        limiter(state).acting_for(["key"]).acquire(4, 0)
+        state.before_fork()
+        state.after_fork_in_parent()
+        (folder / lost).unlink()
+        later = State(folder, clock)
+        assert free(later) == 5
+        assert "not known any more" in caplog.text
+        clock.advance(60)
+        assert free(later) == 10
+
+    def test_a_first_start_is_not_a_loss(
+        self, state: State, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert free(state) == 10
+        assert not caplog.records
+
+    def test_a_folder_that_is_cleaned_up_under_our_hands_is_made_again(
+        self, state: State, folder: Path
+    ) -> None:
+        state.run(count)
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+        assert state.run(count) == 1
+        assert State(folder, state.clock).run(count) == 2
+
+    def test_a_folder_that_cannot_be_made_is_done_without(
+        self, tmp_path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "file").write_text("in the way")
+        state = State(tmp_path / "file" / "state", clock)
+        one = limiter(state)
+        one.acquire(4, 0)
+        one.pause(30)
+        assert one.wait_s() == 30, "limits go on within the process"
+        clock.advance(100)
+        assert free(state) == 5, "it was tried again, and started carefully again"
+        (record,) = caplog.records
+        assert "this process keeps limits by itself" in record.message
+
+    def test_it_comes_back_when_the_trouble_is_over(
+        self, tmp_path: Path, clock: ManualClock
+    ) -> None:
+        (tmp_path / "state").write_text("in the way")
+        state = State(tmp_path / "state", clock)
+        state.run(count)
+        (tmp_path / "state").unlink()
+        state.run(count)
+        assert not (tmp_path / "state").exists()
+        clock.advance(60)
+        state.run(count)
+        assert (tmp_path / "state" / FILE).exists()
+
+    def test_a_file_of_a_newer_version_is_left_untouched(
+        self, state: State, folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        folder.mkdir(parents=True)
+        db = sqlite3.connect(folder / FILE)
+        db.execute("PRAGMA user_version = 99")
+        db.close()
+        before = (folder / FILE).read_bytes()
+        assert free(state) == 5
+        assert "newer version" in caplog.text
+        assert (folder / FILE).read_bytes() == before
+
+    def test_somebody_who_locks_it_for_too_long_holds_up_nobody(
+        self, state: State, folder: Path, monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr(module, "_BUSY_S", 0.05)
+        state.run(count)
+        db = sqlite3.connect(folder / FILE, isolation_level=None)
+        db.execute("BEGIN EXCLUSIVE")
+        limiter(state).acquire(1, 0)
+        assert "locked" in caplog.text
+        db.execute("ROLLBACK")
+        db.close()
+
+
+class Jumped(SystemClock):
+    """The machine's own clock after somebody has set its wall time."""
+
+    def __init__(self, jump_s: int) -> None:
+        self._jump_ms = jump_s * 1000
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self._jump_ms
+
+
+class TestClocks:
+    """A pause of a minute, and what is left of it when somebody sets the clock."""
+
+    @pytest.fixture
+    def left(self, state: State) -> Look:
+        limiter(state).pause(60)
+        return limiter(state).wait_s
+
+    @pytest.mark.parametrize("jump_s", [3600, 86_400, -3600, -86_400 * 365])
+    def test_the_wall_may_jump_as_it_likes(
+        self, left: Look, clock: ManualClock, jump_s: int
+    ) -> None:
+        clock.advance(10)
+        clock.set(clock.now_ms() + jump_s * 1000)
+        assert left() == pytest.approx(50)
+        clock.advance(49)
+        assert left() == pytest.approx(1)
+        clock.advance(1)
+        assert left() == 0
+
+    @pytest.mark.skipif(not module._boot(), reason="this machine does not tell its starts apart")
+    @pytest.mark.parametrize("jump_s", [3600, -86_400 * 365])
+    def test_another_process_does_not_believe_the_wall_either(
+        self, folder: Path, jump_s: int
+    ) -> None:
+        limiter(State(folder, SystemClock())).pause(60)
+        assert 59 < limiter(State(folder, Jumped(jump_s))).wait_s() <= 60
+
+    def test_a_pause_outlives_a_restart_of_the_machine(
+        self, left: Look, folder: Path, clock: ManualClock
+    ) -> None:
+        clock.advance(10)
+        restarted = limiter(State(folder, ManualClock(NOW_MS + 40_000)))
+        assert restarted.wait_s() == pytest.approx(20)
+
+    def test_a_restart_with_a_clock_that_is_behind_locks_nobody_for_longer(
+        self, left: Look, folder: Path
+    ) -> None:
+        behind = ManualClock(NOW_MS - 10 * 86_400_000)
+        restarted = limiter(State(folder, behind))
+        restarted.charge(1)
+        assert restarted.wait_s() == pytest.approx(60)
+        behind.advance(60)
+        assert restarted.wait_s() == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+class TestForks:
+    def test_parent_and_child_write_one_after_the_other(self, folder: Path) -> None:
+        state = State(folder, SystemClock())
+        state.run(count)
+        children = [fork(lambda: [state.run(count) for _ in range(20)]) for _ in range(3)]
+        for _ in range(20):
+            state.run(count)
+        assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+        assert state.run(count) == 82
+
+    def test_a_fork_amid_the_work_of_other_threads_hangs_nobody(self, folder: Path) -> None:
+        state, stop = State(folder, SystemClock()), threading.Event()
+
+        def work() -> None:
+            while not stop.wait(0.002):  # without a breath in between the child hardly gets a turn
+                state.run(count)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(10):
+                child = fork(lambda: [state.run(count) for _ in range(3)])
+                assert os.waitpid(child, 0)[1] == 0
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert not (folder / "state.damaged").exists()
+        assert sqlite3.connect(folder / FILE).execute("PRAGMA integrity_check").fetchone() == (
+            "ok",
+        )
+
+    def test_no_connection_is_open_while_a_process_forks(self, folder: Path) -> None:
+        state = State(folder, SystemClock())
+        state.run(count)
+        child = fork(lambda: state._db is None and not inherited(folder))
+        assert os.waitpid(child, 0)[1] == 0
+
+    def test_a_book_in_memory_is_the_parents_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "state").write_text("in the way")
+        state = State(tmp_path / "state", SystemClock())
+        assert state.run(count) == 1
+        child = fork(lambda: state.run(count) == 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert state.run(count) == 2
+
+
+def inherited(folder: Path) -> list[str]:
+    """Return the files in ``folder`` that this process has open, where that can be told."""
+    fds = Path("/proc/self/fd")
+    links = [os.readlink(fd) for fd in fds.iterdir() if fd.exists()] if fds.exists() else []
+    return [link for link in links if link.startswith(str(folder))]
+
+
+def fork(work: Callable[[], object]) -> int:
+    """Run ``work`` in a child, which exits with 0 if its result is true."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if work() else 1
+        finally:
+            os._exit(code)
+    return child

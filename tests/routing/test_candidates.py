@@ -1,0 +1,148 @@
+"""Who could answer, in which lane, and why the others could not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from src.data.errors import NoProviderError, UnknownProviderError
+from src.data.model.capabilities import Capabilities
+from src.data.model.instant import DAY_MS
+from src.data.model.kind import Kind
+from src.data.model.query import BarsQuery
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.routing.candidates import Candidate, candidates_of, lane_parts, route
+
+from .answers import COIN, DAY, SHARE
+
+VENUE = Kind("24h", "clock", "binance", "USDT", "base")
+AGGREGATE = replace(VENUE, venue="aggregate")
+TAPE = Kind("regular", "session", "consolidated", "USD", "shares")
+
+
+def query(instrument: Any = COIN, label: str = "1h", **fields: Any) -> BarsQuery:
+    span = Span(DAY, DAY + DAY_MS)
+    return BarsQuery(instrument, Timeframe.parse(label), span, DAY + DAY_MS, **fields)
+
+
+def vendor(name: str, kind: Kind = VENUE, **fields: Any) -> Candidate:
+    classes = frozenset({"crypto"} if kind.session == "24h" else {"stock"})
+    timeframes = {label: label for label in ("1h", "1d")}
+    adjustment = "raw" if kind.session == "24h" else "split"
+    known = {"kinds": dict.fromkeys(classes, kind), "adjustment": adjustment} | fields
+    return Candidate(name, Mock(), Capabilities(classes, timeframes, **known))  # type: ignore[arg-type]
+
+
+def lanes(*candidates: Candidate, stored: Kind | None = None, of: BarsQuery | None = None) -> list:  # type: ignore[type-arg]
+    found = route(of or query(), candidates, stored)
+    return [(lane.parts, [c.name for c in lane.candidates]) for lane in found.lanes]
+
+
+def test_vendors_of_one_kind_share_a_lane_in_rule_order() -> None:
+    assert lanes(vendor("one"), vendor("two")) == [((), ["one", "two"])]
+
+
+def test_another_hard_kind_is_a_lane_of_its_own_and_comes_later() -> None:
+    found = lanes(vendor("one"), vendor("two", AGGREGATE), vendor("three"))
+    assert found == [((), ["one", "three"]), (("aggregate",), ["two"])]
+
+
+def test_soft_differences_do_not_part_vendors() -> None:
+    iex = replace(TAPE, feed="iex", volume="lots")
+    of = query(SHARE)
+    assert lanes(vendor("one", TAPE), vendor("two", iex), of=of) == [((), ["one", "two"])]
+
+
+def test_what_is_stored_rules_whoever_comes_first() -> None:
+    found = lanes(vendor("one", AGGREGATE), vendor("two"), stored=VENUE)
+    assert found == [((), ["two"]), (("aggregate",), ["one"])]
+
+
+def test_a_pinned_vendor_has_a_lane_of_its_own_name() -> None:
+    assert lanes(vendor("one"), of=query(provider="one"), stored=AGGREGATE) == [(("one",), ["one"])]
+
+
+def test_the_anchor_of_hours_does_not_part_days() -> None:
+    clock = replace(TAPE, anchor="clock")
+    pair = vendor("one", TAPE), vendor("two", clock)
+    assert lanes(*pair, of=query(SHARE, "1d")) == [((), ["one", "two"])]
+    assert lanes(*pair, of=query(SHARE, "1h")) == [((), ["one"]), (("clock",), ["two"])]
+
+
+@pytest.mark.parametrize(
+    ("adjustment", "actions", "parts"),
+    [
+        ("split", False, ()), ("unknown", False, ()), ("raw", True, ()), ("raw", False, ("raw",)),
+        ("all", True, ("all",)), ("all", False, ("all",)),
+    ],
+)  # fmt: skip
+def test_share_prices_stand_in_the_default_lane_where_splits_can_be_applied(
+    adjustment: Any, actions: bool, parts: tuple[str, ...]
+) -> None:
+    one = vendor("one", TAPE, adjustment=adjustment, actions=actions)
+    assert lane_parts(query(SHARE), one, TAPE, TAPE) == parts
+    assert lane_parts(query(COIN), one, TAPE, TAPE) == ()
+
+
+def test_of_several_substitutes_that_of_the_asked_adjustment_comes_first() -> None:
+    raw = vendor("raw", TAPE, adjustment="raw")
+    every = vendor("every", TAPE, adjustment="all")
+    split = vendor("split", TAPE, adjustment="split")
+    found = lanes(raw, every, split, of=query(SHARE, adjustment="all"))
+    assert found == [((), ["split"]), (("all",), ["every"]), (("raw",), ["raw"])]
+
+
+def test_who_is_passed_over_is_told_with_the_reason() -> None:
+    found = route(query(label="1h"), [vendor("one"), vendor("two", TAPE)], None)
+    assert found.rejected == {"two": "serves no crypto"}
+    with pytest.raises(NoProviderError, match="one serves no 1w, only 1h 1d"):
+        route(query(label="1w"), [vendor("one")], None)
+    with pytest.raises(NoProviderError, match="No suitable provider found"):
+        route(query(), [], None)
+
+
+def test_an_older_downloader_agrees_with_any_kind() -> None:
+    double = Candidate("double", Mock())
+    assert lanes(vendor("one"), double) == [((), ["one", "double"])]
+    assert lanes(double, stored=VENUE) == [((), ["double"])]
+
+
+def test_depth_cuts_what_can_be_served() -> None:
+    now = DAY + 100 * DAY_MS
+    one = vendor("one", depth_days={"1h": 30})
+    hour, day = Timeframe.parse("1h"), Timeframe.parse("1d")
+    whole = Span(DAY, now)
+    assert one.servable(whole, hour, now) == Span(now - 30 * DAY_MS, now)
+    assert one.servable(whole, day, now) == whole
+    assert one.servable(Span(DAY, DAY + DAY_MS), hour, now).is_empty
+
+
+class Selector:
+    """Stands for the selector, as users' tests do."""
+
+    def __init__(self, *names: str, **downloaders: Any) -> None:
+        self.names, self.downloaders = list(names), downloaders
+
+    def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
+        return self.names
+
+
+def test_names_without_a_downloader_are_left_out() -> None:
+    selector = Selector("one", "two", two=Mock())
+    assert [c.name for c in candidates_of(selector, query())] == ["two"]
+
+
+def test_a_mock_is_asked_by_its_old_method() -> None:
+    (found,) = candidates_of(Selector("one", one=Mock()), query())
+    assert found.capabilities is None
+
+
+def test_a_pinned_vendor_is_the_only_candidate_and_must_exist() -> None:
+    selector = Selector("one", "two", one=Mock(), two=Mock())
+    assert [c.name for c in candidates_of(selector, query(provider="two"))] == ["two"]
+    with pytest.raises(UnknownProviderError, match="three"):
+        candidates_of(selector, query(provider="three"))
