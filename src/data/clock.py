@@ -24,6 +24,11 @@ class Clock(Protocol):
         """Return a random number in [0, 1)."""
 
 
+# Where there is one, the clock that goes on while the machine sleeps: an hour's limit is over
+# after an hour, lid closed or not.
+_STEADY = getattr(time, "CLOCK_BOOTTIME", None)
+
+
 class SystemClock:
     """The machine's own clock. Thread-safe."""
 
@@ -33,7 +38,7 @@ class SystemClock:
 
     def monotonic(self) -> float:
         """Return seconds that never jump, for durations only."""
-        return time.monotonic()
+        return time.monotonic() if _STEADY is None else time.clock_gettime(_STEADY)
 
     def sleep(self, seconds: float) -> None:
         """Wait."""

@@ -42,12 +42,10 @@ class ProviderSelector:
         config_path: a rules file laid over the packaged one; it must exist.
         cache_dir: kept for programs that read it back; nothing is stored here.
         settings: resolved settings instead of the two above.
-        make_sender: gives a vendor's downloader what carries its requests; by default the
-            downloader finds the process's own.
+        make_sender: gives a downloader what carries its requests; by default the process's own.
 
     Attributes:
         downloaders: vendor name to downloader, filled as they are needed; it may be patched.
-        make_sender: as given.
         config_path: the user's rules file, or the usual place of one.
         cache_dir: root of the cache.
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .cache.unified_cache import UnifiedCache
     from .net.http import HttpTransport
     from .net.sender import Hook, Sender
+    from .net.standing import Standing
     from .provider_selector import ProviderSelector
     from .routing.asking import Asking
     from .routing.batch import BatchService
@@ -86,6 +87,12 @@ class Network:
     def leases(self) -> Leases | None:
         """Leases that hold for all processes, or None where there is no folder for them."""
         return Leases(self._state) if self._state else None
+
+    def standing(self) -> list[Standing]:
+        """Return which vendors are left alone just now, and why."""
+        from .net.standing import standing
+
+        return standing(self._state) if self._state else []
 
     def limiter(self, vendor: str) -> Limiter:
         """Return the limiter that all senders to ``vendor`` share."""

@@ -33,7 +33,16 @@ from src.data.errors import DataError
 from src.data.model.actions import Action
 from src.data.model.bars import Bar
 from tests.cache.bars import (
-    BASIS, DAILY, EVER, KIND, at, lane_folder, mark, no_temps, numbers, piece, store_in, table,
+    DAILY,
+    EVER,
+    at,
+    lane_folder,
+    mark,
+    no_temps,
+    numbers,
+    piece,
+    store_in,
+    table,
 )  # fmt: skip
 from tests.cache.counts import FULL, some
 from tests.cache.crash import Platter, Promise, Quick, Recorder, State, states
@@ -112,7 +121,10 @@ def bars_of(*days: int) -> Commit:
 WITHDRAWN = "2024-01-03 00:00:00,100.2,"
 SCENARIOS: dict[str, Scenario] = {
     "first file": Scenario(
-        (), (Commit((piece(0, 5),), next_due=3),), (facts(), facts(final=range(5))), (1,),
+        (),
+        (Commit((piece(0, 5),), next_due=3),),
+        (facts(), facts(final=range(5))),
+        (1,),
         due=1,
     ),
     "append": Scenario(
@@ -218,7 +230,7 @@ SCENARIOS: dict[str, Scenario] = {
         (Commit((piece(-2, 6, shift=1.0),)),),
         (
             facts(final=range(-5, 3)),
-            facts({day: 1.0 for day in range(-2, 6)}, final=range(-5, 6)),
+            facts(dict.fromkeys(range(-2, 6), 1.0), final=range(-5, 6)),
         ),
         (1,),
     ),
@@ -249,17 +261,23 @@ def seen(store: BarStore) -> dict[int, Fact]:
     return found
 
 
-def agrees(found: Facts, truth: Facts, days: Iterable[int] = SLOTS, *, strictly: bool = False) -> bool:
+def agrees(
+    found: Facts, truth: Facts, days: Iterable[int] = SLOTS, *, strictly: bool = False
+) -> bool:
     """Tell whether all of ``days`` were seen as they are, or, unless strictly, as less sure."""
     for day in days:
         one, true = found[day], truth.get(day, MISSING)
         best = "final" if true.state in ("settled", "answered") else true.state
-        if one.shift != true.shift or one.state not in ({best} if strictly else SEEN_AS[true.state]):
+        if one.shift != true.shift or one.state not in (
+            {best} if strictly else SEEN_AS[true.state]
+        ):
             return False
     return True
 
 
-def check_levels(found: Facts, truth: tuple[Facts, ...], levels: range, when: str) -> dict[int, int]:
+def check_levels(
+    found: Facts, truth: tuple[Facts, ...], levels: range, when: str
+) -> dict[int, int]:
     """Return for each year the last of ``levels`` with which it agrees; there must be one."""
     reached = {}
     for year, days in {2023: range(-12, 0), 2024: range(16)}.items():
@@ -317,7 +335,9 @@ def check(root: Path, scenario: Scenario, state: State) -> None:
             agrees(found, later, strictly=True) for later in truth[scenario.due :]
         ):
             raise Violation("nothing is due, says a commit that was lost")
-        if view != fresh(root).view(DAILY) or view.rows != sum(f.shift is not None for f in found.values()):
+        if view != fresh(root).view(DAILY) or view.rows != sum(
+            f.shift is not None for f in found.values()
+        ):
             raise Violation("views differ")
         if max(told for told, _ in state.promises) >= scenario.kept_from:
             check_kept(root, scenario)
@@ -385,12 +405,23 @@ def play(store: BarStore, scenario: Scenario, disk: Recorder) -> None:
 
 def fail_everywhere(
     tmp_path: Path, scenario: Scenario, before: Platter, disk: Recorder, start: int = 0,
-    most: int = 0,
+    most: int = 0, keeps: bytes = b"",
 ) -> int:  # fmt: skip
-    """Let the power fail behind each step from ``start`` on; return the number of states."""
+    """Let the power fail behind each step from ``start`` on; return the number of states.
+
+    Args:
+        tmp_path, scenario: where and what.
+        before, disk: the disk at first, and what was done to it.
+        start: the first step.
+        most: states of one instant.
+        keeps: bytes that must be found in some file, always.
+    """
     found = states(before, disk.tape, most or MOST, start)
     for state in found:
         check(tmp_path / "left", scenario, state)
+        files = (path for path in (tmp_path / "left").rglob("*") if path.is_file())
+        if keeps and not any(keeps in path.read_bytes() for path in files):
+            raise Violation(f"behind step {state.step}: what was there is thrown away")
     return len(found)
 
 
@@ -486,9 +517,8 @@ def older(root: Path, folder: str) -> None:
     (root / folder / "2024.metadata.json").write_text('{"data_source": "acme", "year": 2024}')
 
 
-@pytest.mark.parametrize("place", OLDER)
-def test_an_older_tools_file_is_taken_over_whole(tmp_path: Path, place: str) -> None:
-    root, disk = tmp_path / "live", Recorder()
+def take_over(tmp_path: Path, place: str, forgets: Callable[[Step], bool]) -> int:
+    root, disk = tmp_path / "live", Recorder(forgets)
     scenario = Scenario(
         (), (Commit((piece(4, 7),)), bars_of(7)),
         (facts(final=range(4)), facts(final=range(7)), facts(final=range(8))), (1,),
@@ -497,7 +527,18 @@ def test_an_older_tools_file_is_taken_over_whole(tmp_path: Path, place: str) -> 
     before = Platter(root)
     store = store_in(root, disk)
     play(store, scenario, disk)
-    assert fail_everywhere(tmp_path, scenario, before, disk) > 10
+    content = (root / "ohlcv/AAPL/1d/_legacy/2024.csv.gz").read_bytes()
+    return fail_everywhere(tmp_path, scenario, before, disk, keeps=content)
+
+
+@pytest.mark.parametrize("place", OLDER)
+def test_an_older_tools_file_is_taken_over_whole(tmp_path: Path, place: str) -> None:
+    assert take_over(tmp_path, place, lambda step: False) > 10
+
+
+def test_an_older_tools_file_is_kept_before_it_is_replaced(tmp_path: Path) -> None:
+    with pytest.raises(Violation):
+        take_over(tmp_path, "in the flat layout", syncs("fsync_dir", "1d/_legacy"))
 
 
 # --- actions --------------------------------------------------------------------------------
@@ -592,13 +633,7 @@ def repair_and_fail(tmp_path: Path, what: str, forgets: Callable[[Step], bool]) 
     data.write_bytes(bent)
     before, disk = Platter(root), Recorder(forgets)
     store_in(root, disk).repair(DAILY)
-    found = states(before, disk.tape, MOST)
-    for state in found:
-        check(tmp_path / "left", scenario, state)
-        files = [p for p in lane_folder(tmp_path / "left").rglob("*") if p.is_file()]
-        if not any(damage.lost(bent) in path.read_bytes() for path in files):
-            raise Violation(f"behind step {state.step}: what was bad is thrown away")
-    return len(found)
+    return fail_everywhere(tmp_path, scenario, before, disk, keeps=damage.lost(bent))
 
 
 @pytest.mark.parametrize("what", DAMAGES)
@@ -644,9 +679,13 @@ def test_folders_that_a_killed_writer_made_are_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commit_run.CommitRun, "_make_folders_durable", lambda self: None)
-    with pytest.raises(Violation):
+
+    def all_of_them() -> None:
         for dies_in in range(12):
             after_a_kill(tmp_path, "first file", dies_in, commits_again)
+
+    with pytest.raises(Violation):
+        all_of_them()
 
 
 @pytest.mark.parametrize("what, text", [
@@ -654,7 +693,9 @@ def test_folders_that_a_killed_writer_made_are_synced(
 ])  # fmt: skip
 def test_what_is_bad_is_safe_before_it_is_taken_out(tmp_path: Path, what: str, text: str) -> None:
     with pytest.raises(Violation):
-        repair_and_fail(tmp_path, what, lambda s: syncs("fsync", text)(s) or syncs("fsync_dir", text)(s))
+        repair_and_fail(
+            tmp_path, what, lambda s: syncs("fsync", text)(s) or syncs("fsync_dir", text)(s)
+        )
 
 
 Rewrite = Callable[..., YearMeta]
@@ -699,9 +740,7 @@ def _final(lane: Lane, year: int, meta: YearMeta) -> YearMeta:
     return meta
 
 
-@pytest.mark.parametrize(
-    "worse", [in_place, without_pending, metadata_first, data_before_pending]
-)
+@pytest.mark.parametrize("worse", [in_place, without_pending, metadata_first, data_before_pending])
 def test_another_order_breaks_a_rewrite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worse: Rewrite
 ) -> None:

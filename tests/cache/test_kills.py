@@ -105,13 +105,11 @@ def test_what_was_acknowledged_survives(tmp_path: Path, server: subprocess.Popen
 
 @pytest.mark.parametrize("how", ["in-place", "early"])
 def test_careless_writers_are_found_out(tmp_path: Path, how: str) -> None:
-    with serving(how) as server, pytest.raises(AssertionError, match="lost|wrong|gone|trusted"):
+    with serving(how) as server, pytest.raises(AssertionError, match=r"lost|wrong|gone|trusted"):
         survive(tmp_path / "cache", server, 30)
 
 
-def test_a_killed_writer_lets_go_of_the_lock(
-    tmp_path: Path, server: subprocess.Popen[str]
-) -> None:
+def test_a_killed_writer_lets_go_of_the_lock(tmp_path: Path, server: subprocess.Popen[str]) -> None:
     for calls in range(8, 24, 5):
         killed(server, tmp_path, calls)
         store_in(tmp_path, Quick(), lock_timeout_s=0.2).repair(DAILY)

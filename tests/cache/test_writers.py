@@ -16,7 +16,15 @@ from src.data.cache.store import Commit
 from src.data.disk.files import Step
 from src.data.errors import LockTimeoutError
 from tests.cache.bars import (
-    DAILY, EVER, lane_folder, no_temps, numbers, piece, same, store_in, table,
+    DAILY,
+    EVER,
+    lane_folder,
+    no_temps,
+    numbers,
+    piece,
+    same,
+    store_in,
+    table,
 )  # fmt: skip
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
@@ -30,9 +38,12 @@ WRITERS, READERS, APPENDS = (8, 4, 40) if FULL else (4, 2, 6)
 def program(stack: ExitStack, *arguments: object) -> subprocess.Popen[str]:
     return stack.enter_context(
         subprocess.Popen(
-            [sys.executable, "-m", "tests.cache.writer", *map(str, arguments)], cwd=ROOT,
-            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
+            [sys.executable, "-m", "tests.cache.writer", *map(str, arguments)],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
     )
 
 
@@ -44,9 +55,7 @@ def tell(process: subprocess.Popen[str], text: str) -> None:
 
 def test_writers_and_readers(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        writers = [
-            program(stack, "append", tmp_path, n, WRITERS, APPENDS) for n in range(WRITERS)
-        ]
+        writers = [program(stack, "append", tmp_path, n, WRITERS, APPENDS) for n in range(WRITERS)]
         readers = [program(stack, "watch", tmp_path) for _ in range(READERS)]
         for process in (*writers, *readers):
             assert process.stdout is not None

@@ -24,12 +24,8 @@ def test_a_second_process_waits_for_the_first_and_finds_the_bars_stored(
     rules: Path, vendors: VendorServer, clock: ManualClock, tmp_path: Path
 ) -> None:
     code = ASK.format(cache=str(tmp_path / "cache"), rules=str(rules))
-    start = lambda: subprocess.Popen(  # noqa: E731
-        [sys.executable, "-c", code], cwd=ROOT, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
     vendors.fault("binance", Fault.hold())
-    with start() as one, start() as two:
+    with _started(code) as one, _started(code) as two:
         for process in (one, two):
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
@@ -40,6 +36,13 @@ def test_a_second_process_waits_for_the_first_and_finds_the_bars_stored(
         vendors.heal()
         assert [process.communicate(timeout=30)[0] for process in (one, two)] == ["24\n"] * 2
     assert vendors.count("binance") == 1
+
+
+def _started(code: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
 
 
 def _go(process: subprocess.Popen[str]) -> None:

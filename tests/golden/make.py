@@ -124,11 +124,15 @@ def split_basis(store: BarStore) -> None:
     revised = part("AAPL-1d", "2024-08-28", "2024-08-30", SHARE, adjusted)
     quality = {"score": 0.95, "validation_errors": ["one bar withdrawn"], "gaps": 1}
     store.commit(SPLIT, Commit((revised,), quality=quality))
-    bad = Suspect(Bar(parse_iso("2024-09-09"), 1.0, 0.5, 2.0, float("nan"), 3.0), 'high < low, "odd"')
+    bad = Suspect(
+        Bar(parse_iso("2024-09-09"), 1.0, 0.5, 2.0, float("nan"), 3.0), 'high < low, "odd"'
+    )
     doubt = mark("2024-08-27", "2024-08-28", "suspect", "near a split", "2024-09-20")
     weekend = mark("2024-09-07", "2024-09-09", "empty", "no session", "2024-10-01")
     unlisted = mark("1975-01-01", "1980-12-12", "empty", "before the listing")
-    store.commit(SPLIT, Commit((), (doubt, weekend, unlisted), (bad,), parse_iso("2024-09-09T20:00")))
+    store.commit(
+        SPLIT, Commit((), (doubt, weekend, unlisted), (bad,), parse_iso("2024-09-09T20:00"))
+    )
     asked = span("1980-12-12", "2024-09-10")
     store.add_actions("AAPL", ACTIONS, asked, "yahoo", NOW)
 
@@ -228,7 +232,9 @@ def _stopped(root: Path, key: SeriesKey, commit: Commit, *, is_new: bool) -> Non
         try:
             _store(root, disk).commit(key, commit)
         except Killed:
-            renamed = [deed.target.name for deed in disk.deeds() if deed.name == "replace" and deed.target]
+            renamed = [
+                deed.target.name for deed in disk.deeds() if deed.name == "replace" and deed.target
+            ]
         if renamed == ["2024.metadata.json", "2024.csv.gz"][: 1 + is_new]:
             shutil.rmtree(spare)
             for temp in folder.rglob("*.tmp"):

@@ -167,7 +167,11 @@ class TestWhatIsKnown:
         (split,), (dividend,) = book.splits, book.dividends
         assert (split.ex_date, split.ratio) == (date(2020, 8, 31), 4)
         assert split.ex_at == parse_iso("2020-08-31T13:30")
-        assert (dividend.ex_date, dividend.amount, dividend.as_paid) == (date(2024, 8, 12), 0.25, True)
+        assert (dividend.ex_date, dividend.amount, dividend.as_paid) == (
+            date(2024, 8, 12),
+            0.25,
+            True,
+        )
         assert book.covers(make.span("1981-01-01", "2024-09-09"))
 
     def test_bad_rows(self, root: Path) -> None:
@@ -213,7 +217,9 @@ class TestMembers:
                 path.unlink()
         for name, key in STORED.items():
             # Only metadata knew what was doubted later.
-            right = [[*r[:-2], "final" if r[-2] == "suspect" else r[-2], r[-1]] for r in expected(name)]
+            right = [
+                [*r[:-2], "final" if r[-2] == "suspect" else r[-2], r[-1]] for r in expected(name)
+            ]
             assert read(root / "format-1", key) == right
 
 
@@ -269,7 +275,9 @@ class TestOtherTools:
         *_, symbol, lane, file = path.split("/")
         name = f"{symbol}-{lane}" if symbol.upper() not in _CRASHED else symbol.lower()
         if name == "ahead":
-            return [[r["timestamp"], *bits([r[c] for c in make.COLUMNS[:5]])] for r in make.answer(name)]
+            return [
+                [r["timestamp"], *bits([r[c] for c in make.COLUMNS[:5]])] for r in make.answer(name)
+            ]
         return [
             [r["timestamp"], *bits([r[c] for c in make.COLUMNS if c in r])]
             for r in make.answer(name) if r["timestamp"][:4] == file[:4]
@@ -340,7 +348,10 @@ class TestTheManual:
         (program,) = re.findall(r"```python\n(import hashlib.*?)```", self.TEXT, re.DOTALL)
         for path in FILES:
             done = subprocess.run(
-                [sys.executable, "-c", program, HERE / path], capture_output=True, text=True, check=True
+                [sys.executable, "-c", program, HERE / path],
+                capture_output=True,
+                text=True,
+                check=True,
             )
             rows = sum(int(line.split()[0]) for line in done.stdout.splitlines())
             assert rows == len(gzip.decompress((HERE / path).read_bytes()).splitlines()) - 1

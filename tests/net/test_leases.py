@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from src.data.clock import ManualClock, SystemClock
-from src.data.net import leases as module
 from src.data.net.book import Book, LeaseRow
 from src.data.net.leases import Leases
+from src.data.net.machine import process_space
 from src.data.net.state import State
 from tests.net.scripted import NOW_MS
 
@@ -40,7 +40,7 @@ def held_by(state: State, pid: int, seconds: float = 60, machine: str | None = N
     """Write down that a process holds the lease."""
 
     def write(book: Book) -> None:
-        where = module._machine() if machine is None else machine
+        where = process_space() if machine is None else machine
         book.grant(NAME, LeaseRow("somebody", where, pid, book.now_s + seconds))
 
     state.run(write)

@@ -92,7 +92,7 @@ def test_the_vendor_never_sees_more_than_its_limit_and_is_left_alone_when_it_say
     with ExitStack() as stack:
         crowd = [stack.enter_context(Worker(tmp_path, base)) for _ in range(PROCESSES)]
         assert [worker.hear() for worker in crowd] == ["ready"] * PROCESSES
-        seconds = 2.5
+        seconds = 2.0
         everybody(crowd, f"run {seconds}")
         at = times(vendor)
         assert_within_limit(at)
@@ -101,9 +101,9 @@ def test_the_vendor_never_sees_more_than_its_limit_and_is_left_alone_when_it_say
 
         after = len(at)
         vendor.refusals = {
-            after + 30: (429, lambda: "1"),
-            after + 110: (429, lambda: http_date(1)),
-            after + 180: (418, lambda: "3600"),
+            after + 20: (429, lambda: "1"),
+            after + 60: (429, lambda: http_date(1)),
+            after + 100: (418, lambda: "3600"),
         }
         outcomes = everybody(crowd, "run 20")
         assert all(outcome["sent away"] == 4 for outcome in outcomes)

@@ -15,6 +15,7 @@ from src.data.clock import ManualClock, SystemClock
 from src.data.model.capabilities import Limits
 from src.data.net import state as module
 from src.data.net.book import Book
+from src.data.net.machine import boot
 from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import FILE, SALT, State
 from tests.net.scripted import NOW_MS
@@ -267,7 +268,7 @@ class TestClocks:
         clock.advance(1)
         assert left() == 0
 
-    @pytest.mark.skipif(not module._boot(), reason="this machine does not tell its starts apart")
+    @pytest.mark.skipif(not boot(), reason="this machine does not tell its starts apart")
     @pytest.mark.parametrize("jump_s", [3600, -86_400 * 365])
     def test_another_process_does_not_believe_the_wall_either(
         self, folder: Path, jump_s: int

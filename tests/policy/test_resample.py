@@ -26,6 +26,7 @@ from src.data.policy.resample import Incomplete, Resampled, resample, source_spa
 from tests.policy.market import (
     ALWAYS,
     BOMBAY,
+    CHICAGO,
     FX,
     HONG_KONG,
     LONDON,
@@ -291,6 +292,33 @@ def test_weeks_and_months_are_those_of_their_sessions(
     check(atoms, lambda atom: atom[0], target, gone_share, seed, make)
 
 
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(
+    calendar=st.sampled_from([NEW_YORK, HONG_KONG, SYDNEY, FX, CHICAGO, ALWAYS]),
+    labels=st.sampled_from([("1h", "1d"), ("30m", "4h"), ("1d", "1w"), ("1d", "1M"), ("1h", "1w")]),
+    start=st.integers(0, 40 * 24 * 4),
+    length=st.integers(1, 20 * 24 * 4),
+)
+def test_a_window_shows_the_same_bars_as_the_whole(
+    calendar: MarketCalendar, labels: tuple[str, str], start: int, length: int
+) -> None:
+    source, target = map(tf, labels)
+    whole = span("2023-12-01", "2024-04-01")
+    first = parse_iso("2023-12-18") + start * 900_000
+    window = Span(first, first + length * 900_000)
+    table = flat(calendar.opens(source, whole).tolist())
+    everything = {
+        row[0]: row
+        for row in rows(resample(table, source, target, calendar, span=whole, now_ms=LATER).table)
+    }
+    found = resample(table, source, target, calendar, span=window, now_ms=LATER)
+    assert [everything[row[0]] for row in rows(found.table)] == rows(found.table)
+    # Only the first and the last bar can be cut; no part of the window is left out.
+    assert len(found.incomplete) <= 2
+    counted = sum(found.table.volume) + sum(found.partial.volume)
+    assert counted == len(calendar.opens(source, window))
+
+
 def test_the_reference_is_not_the_library() -> None:
     # Were the loops above empty, everything would agree.
     (_, parts), *_ = chosen("XHKG", date(2024, 2, 7), 1)
@@ -313,6 +341,7 @@ def test_one_bar_of_four() -> None:
     found = resample(BarTable.from_bars(bars), tf("15m"), tf("1h"), ALWAYS,
                      span=Span(first, first + 3_600_000), now_ms=first + 3_600_000)  # fmt: skip
     assert rows(found.table) == [(first, 10, 15, 7, 9, 1000, 8.0)]
+    assert found.ends.tolist() == [first + 3_600_000]
     assert found.incomplete == ()
     assert not len(found.partial)
 
@@ -323,6 +352,8 @@ def test_a_half_day_ends_with_a_short_bar() -> None:
     assert shown(found.table.stamps) == [
         "2024-11-29T14:30", "2024-11-29T15:30", "2024-11-29T16:30", "2024-11-29T17:30"]  # fmt: skip
     assert found.table.volume.tolist() == [2, 2, 2, 1]
+    assert shown(found.ends) == [
+        "2024-11-29T15:30", "2024-11-29T16:30", "2024-11-29T17:30", "2024-11-29T18:00"]  # fmt: skip
 
 
 def test_the_count_begins_anew_after_lunch() -> None:
@@ -364,6 +395,7 @@ def test_a_bar_beyond_the_span_is_incomplete_at_both_ends() -> None:
 def test_a_hole_makes_its_bar_incomplete_alone() -> None:
     found = built(NEW_YORK, "1d", "1w", "2024-06-03", "2024-06-24", without=["2024-06-12"])
     assert shown(found.table.stamps) == ["2024-06-03T00:00", "2024-06-17T00:00"]
+    assert shown(found.ends) == ["2024-06-10T00:00", "2024-06-24T00:00"]
     assert found.incomplete == (
         Incomplete(Span(parse_iso("2024-06-10"), parse_iso("2024-06-17")), "missing", 1, 5),
     )

@@ -240,5 +240,5 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
             disagreements=tuple(Action.from_json(a) for a in plain["disagreements"]),
             extra={k: v for k, v in plain.items() if k not in _OURS},
         )
-    except (KeyError, TypeError, ValueError) as exc:
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise metadata.DamagedError(f"it lacks what it must hold: {exc!r}") from exc

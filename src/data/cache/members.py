@@ -86,6 +86,13 @@ class Header:
         mine = (self.vendor, self.kind, self.basis, self.state, self.extra)
         return mine == (other.vendor, other.kind, other.basis, other.state, other.extra)
 
+    @property
+    def is_possible(self) -> bool:
+        """Tell whether the outermost stamps are of bars inside the span."""
+        if not self.rows:
+            return self.first is None and self.last is None
+        return self.first in self.span and self.last in self.span
+
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping that is stored."""
         plain: dict[str, Any] = {
@@ -104,7 +111,7 @@ class Header:
 
         Raises:
             FormatVersionError: a newer version of this library wrote it.
-            KeyError, TypeError, ValueError: it is no header.
+            AttributeError, KeyError, TypeError, ValueError: it is no header.
         """
         if plain["v"] != VERSION or plain.get("need"):
             needs = plain.get("need") or f"format {plain['v']}"
@@ -117,14 +124,21 @@ class Header:
             raise FormatVersionError(f"bars have an {exc}") from exc
         return cls(
             id=str(plain["id"]), seq=int(plain["seq"]), prev=plain["prev"],
-            rows=int(plain["rows"]), first=plain["first"], last=plain["last"],
-            span=Span(*plain["span"]), vendor=str(plain["vendor"]),
-            fetched_at=int(plain["fetched_at"]), kind=Kind.from_json(plain["kind"]),
+            rows=_number(plain["rows"]), first=plain["first"], last=plain["last"],
+            span=Span(*map(_number, plain["span"])), vendor=str(plain["vendor"]),
+            fetched_at=_number(plain["fetched_at"]), kind=Kind.from_json(plain["kind"]),
             basis=basis, state=plain["state"],
-            holes=tuple(Span(*hole) for hole in plain.get("holes", ())),
+            holes=tuple(Span(*map(_number, hole)) for hole in plain.get("holes", ())),
             spelled={k: plain[k] for k in _SPELLED if k in plain},
             extra={k: v for k, v in plain.items() if k not in (*_KNOWN, *_SPELLED)},
         )  # fmt: skip
+
+
+def _number(value: Any) -> int:
+    """Return a count or a time that is one, and of a size that can be."""
+    if not isinstance(value, int) or abs(value) >= 1 << 48:
+        raise ValueError(f"{value!r} is no number of bars or milliseconds")
+    return value
 
 
 @dataclass(frozen=True)
@@ -221,9 +235,9 @@ def verify(data: bytes, offset: int = 0) -> Member | None:
     body_at = _SIZE_AT + field_bytes
     try:
         header = Header.from_json(json.loads(raw[_JSON_AT:body_at]))
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    return Member(header, digest.hexdigest(), raw, body_at)
+    return Member(header, digest.hexdigest(), raw, body_at) if header.is_possible else None
 
 
 def claimed_end(data: bytes, offset: int) -> int | None:

@@ -85,5 +85,5 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
             empties=Coverage(Covered.from_json(entry) for entry in plain["empties"]),
             extra={k: v for k, v in plain.items() if k not in _OURS},
         )
-    except (KeyError, TypeError, ValueError) as exc:
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise metadata.DamagedError(f"it lacks what it must hold: {exc!r}") from exc

@@ -77,7 +77,7 @@ class YearState:
             generation=int(plain["generation"]), size=int(plain["size"]), rows=int(plain["rows"]),
             first=plain["first"], last=plain["last"], head=plain["head"],
             head_at=int(plain["head_at"]), members=int(plain["members"]),
-            open=int(plain.get("open", 0)), columns=tuple(plain["columns"]),
+            open=int(plain.get("open", 0)), columns=tuple(map(str, plain["columns"])),
             coverage=Coverage(Covered.from_json(entry) for entry in plain["coverage"]),
         )  # fmt: skip
 
@@ -193,7 +193,7 @@ def load_meta(data: bytes, identity: str) -> YearMeta:
             quality=dict(ours["quality"]),
             extra={k: v for k, v in ours.items() if k not in _OURS},
         )
-    except (KeyError, TypeError, ValueError) as exc:
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise metadata.DamagedError(f"it lacks what it must hold: {exc!r}") from exc
 
 

@@ -148,7 +148,8 @@ def check_members(found: list[tuple[int, Member]], state: YearState, *, most_row
     ]
     rows = sum(m.header.rows for _, m in found)
     facts = (head.digest, at, rows, stamps[0] if stamps else None, stamps[-1] if stamps else None)
-    if facts != (state.head, state.head_at, state.rows, state.first, state.last):
+    recorded = (state.head, state.head_at, state.rows, state.first, state.last)
+    if facts != recorded or found[0][1].columns != state.columns:
         raise MismatchError("its members are not the recorded ones")
     if rows > most_rows:
         raise MismatchError(f"it claims {rows} bars")

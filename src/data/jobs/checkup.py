@@ -12,11 +12,14 @@ from typing import Any
 
 from .._version import __version__
 from ..cache.eviction import BYTES_IN_GB, measure
+from ..clock import SystemClock
 from ..config.survey import Survey, Where, survey
 from ..disk.scratch import free_bytes, refusal_to_write
 from ..errors import ConfigError, RulesError
+from ..model.instant import MINUTE_MS
 from ..net.reach import Reached, reach_all
 from ..provider_selector import ProviderSelector
+from ..wiring import Network
 from .vendors import describe_vendors, lack, selector_of
 
 # Extra to the module that comes with it, and what it is good for.
@@ -24,7 +27,6 @@ EXTRAS = {
     "yahoo": ("yfinance", "carries Yahoo's requests as a browser would"),
     "binance": ("binance", "carries Binance's requests by python-binance"),
     "parquet": ("pyarrow", "reads and writes Parquet files"),
-    "fast": ("isal", "compresses the cache faster"),
     "demo": ("bokeh_sampledata", "real daily bars of 2000 to 2013, without a network"),
 }
 _LITTLE_SPACE = 1e9
@@ -76,11 +78,22 @@ def checkup(
         *_configuration(found, selector),
         *_keys(selector),
         *_vendors(selector, network=network),
+        *_left_alone(found),
     ]
 
 
 def _words(error: ConfigError) -> tuple[str, str]:
     return str(error.args[0]), error.hint or ""
+
+
+def _left_alone(found: Survey) -> Iterator[Check]:
+    """Say who is not asked just now: limits and bans hold for all processes, and over restarts."""
+    clock = SystemClock()
+    for one in Network(clock, state_dir=found.settings.state_dir).standing():
+        minutes = max(1, round((one.until_ms - clock.now_ms()) / MINUTE_MS))
+        what = f"{one.door} " if one.door else ""
+        yield Check("vendors", one.vendor, False, f"{what}not asked: {one.reason}",
+                    f"it is asked again in {minutes} min")  # fmt: skip
 
 
 def _installation() -> Iterator[Check]:

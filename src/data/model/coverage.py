@@ -74,7 +74,7 @@ class Covered:
         if plain["state"] not in STATES:
             raise ValueError(f"unknown state {plain['state']!r}")
         return cls(
-            span=Span(*plain["span"]),
+            span=Span(*map(int, plain["span"])),
             state=plain["state"],
             vendor=plain.get("vendor", ""),
             kind=Kind.from_json(plain.get("kind", {})),

@@ -29,6 +29,10 @@ TABLES = (
 )
 
 
+# In the order of the value's fields.
+_CIRCUIT = "failures, times, until_s, trial_until_s, answered_s, reason"
+
+
 class Rows(Protocol):
     """A connection to the tables, as far as it is needed here."""
 
@@ -132,6 +136,11 @@ class Book:
         row = self._rows.execute(sql, (who,)).fetchone()
         return Pause(*row) if row else Pause()
 
+    def pauses(self) -> list[tuple[str, Pause]]:
+        """Return the pauses that are running, with whose they are."""
+        sql = "SELECT who, until_s, strikes FROM pauses WHERE until_s > ? ORDER BY who"
+        return [(who, Pause(*rest)) for who, *rest in self._rows.execute(sql, (self.now_s,))]
+
     def keep_pause(self, who: str, pause: Pause) -> None:
         """Remember a pause."""
         values = (who, *astuple(pause))
@@ -141,12 +150,14 @@ class Book:
 
     def circuit(self, who: str, door: str) -> Circuit:
         """Return what is known of a door."""
-        row = self._rows.execute(
-            "SELECT failures, times, until_s, trial_until_s, answered_s, reason FROM circuits"
-            " WHERE who = ? AND door = ?",
-            (who, door),
-        ).fetchone()
+        sql = f"SELECT {_CIRCUIT} FROM circuits WHERE who = ? AND door = ?"  # noqa: S608 - our own names
+        row = self._rows.execute(sql, (who, door)).fetchone()
         return Circuit(*row) if row else Circuit()
+
+    def open_circuits(self) -> list[tuple[str, str, Circuit]]:
+        """Return the doors that nobody or one caller only may ask, with whose they are."""
+        sql = f"SELECT who, door, {_CIRCUIT} FROM circuits WHERE until_s > 0 ORDER BY who, door"  # noqa: S608 - our own names
+        return [(who, door, Circuit(*rest)) for who, door, *rest in self._rows.execute(sql)]
 
     def keep_circuit(self, who: str, door: str, circuit: Circuit) -> None:
         """Remember a door."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
-import secrets
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from .book import Book, LeaseRow
+from .machine import is_gone, process_space
 from .state import State
 
 _FIRST_POLL_S = 0.02
@@ -73,7 +71,7 @@ class Leases:
         return self._state.run(partial(self._renew, lease=lease, ttl_s=ttl_s))
 
     def _acquire(self, name: str, ttl_s: float, budget_s: float) -> Lease:
-        clock, holder = self._state.clock, secrets.token_hex(8)
+        clock, holder = self._state.clock, os.urandom(8).hex()
         deadline, poll, has_waited = clock.monotonic() + budget_s, _FIRST_POLL_S, False
         take = partial(self._take, name=name, holder=holder, ttl_s=ttl_s)
         while not self._state.run(take):
@@ -87,35 +85,21 @@ class Leases:
 
     def _take(self, book: Book, name: str, holder: str, ttl_s: float) -> bool:
         held = book.lease(name)
-        if held is not None and not _is_gone(held):
+        if held is not None and not _is_dead(held):
             return False
-        book.grant(name, LeaseRow(holder, _machine(), os.getpid(), book.now_s + ttl_s))
+        book.grant(name, LeaseRow(holder, process_space(), os.getpid(), book.now_s + ttl_s))
         return True
 
     def _renew(self, book: Book, lease: Lease, ttl_s: float) -> bool:
         held = book.lease(lease.name)
         if held is not None and held.holder != lease.holder:
             return False
-        book.grant(lease.name, LeaseRow(lease.holder, _machine(), os.getpid(), book.now_s + ttl_s))
+        book.grant(
+            lease.name, LeaseRow(lease.holder, process_space(), os.getpid(), book.now_s + ttl_s)
+        )
         return True
 
 
-def _is_gone(lease: LeaseRow) -> bool:
-    """Tell whether the holder's process is known to be dead; a reused number looks alive."""
-    if lease.machine != _machine() or sys.platform == "win32":  # there, asking would kill it
-        return False
-    try:
-        os.kill(lease.pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # it is there, and somebody else's
-        return False
-    return False
-
-
-def _machine() -> str:
-    """Name the place in which process numbers mean the same: the host, or a container in it."""
-    try:
-        return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return platform.node()
+def _is_dead(lease: LeaseRow) -> bool:
+    """Tell whether the holder's process is known to be dead."""
+    return lease.machine == process_space() and is_gone(lease.pid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets as dice
+import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -65,7 +65,7 @@ class SharedLimiter:
         Raises:
             RateLimitedError: that would take longer than ``budget_s`` seconds; nothing is spent.
         """
-        clock, ticket = self._state.clock, dice.token_hex(8) if self._is_limited else _NO_TICKET
+        clock, ticket = self._state.clock, os.urandom(8).hex() if self._is_limited else _NO_TICKET
         deadline = clock.monotonic() + budget_s
         while True:
             wait, why = self._state.run(

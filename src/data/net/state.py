@@ -4,17 +4,15 @@ Nothing of it is opened, and no folder made, before the first request. It can be
 impossible to write at any time, and no request fails for it: the process then goes on by a book of
 its own, carefully, and says so once.
 
-The file must not be opened by anything but SQLite: a second descriptor that is closed would drop
-the locks that other processes rely on.
+Nothing but SQLite may open the file: closing a second descriptor would drop SQLite's locks.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import threading
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -25,6 +23,7 @@ from ..errors import DataError, FormatVersionError
 from ..policy.steady import Anchor, Reading
 from .book import TABLES, VERSION, Book, keep_anchor, keep_fact, read_anchor, read_fact
 from .forks import close_before_fork
+from .machine import boot
 
 if TYPE_CHECKING:
     import sqlite3  # otherwise imported by the first request, not by a hit in the cache
@@ -34,7 +33,6 @@ FILE: Final = "state.sqlite"
 SALT: Final = "salt"
 _SALT_BYTES = 32
 _BUSY_S = 5.0  # a process that was stopped in the middle of writing holds up nobody for longer
-_FORK_WAIT_S = 5.0
 _RETRY_S = 60.0
 _log = logging.getLogger(__name__)
 
@@ -44,16 +42,16 @@ class State:
 
     Args:
         folder: where the file lies; made when first needed, for its owner alone.
-        clock: says the time; what is remembered follows it without its jumps.
+        clock: says the time.
     """
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self.clock = clock
         self._path = folder / FILE
         self._disk = Disk(file_mode=0o600, folder_mode=0o700)
-        self._owner = secrets.token_hex(8)
+        self._owner = os.urandom(8).hex()
         # Only the machine's own seconds have one zero in all processes.
-        self._boot = _boot() if isinstance(clock, SystemClock) else ""
+        self._boot = boot() if isinstance(clock, SystemClock) else ""
         self._salt = b""
         self._unsaid = ""
         self._has_warned = False
@@ -67,6 +65,11 @@ class State:
         # When the file is tried again after it could not be used; None while it can be.
         self._alone_until: float | None = None
         close_before_fork(self)
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything has been remembered yet; nothing is made by asking."""
+        return self._path.exists()
 
     def run(self, work: Callable[[Book], T], *, write: bool = True) -> T:
         """Return what ``work`` returns, run as one transaction against all other processes.
@@ -85,7 +88,7 @@ class State:
 
     def before_fork(self) -> bool:
         """Close the file: a child that inherits it could damage it for all."""
-        if not self._lock.acquire(timeout=_FORK_WAIT_S):
+        if not self._lock.acquire(timeout=_BUSY_S):
             return False
         if self._alone_until is None:
             self._close()
@@ -100,7 +103,7 @@ class State:
         self._lock = threading.Lock()
         self._parents = self._db  # never closed: that would harm the parent, who uses it
         self._db, self._alone_until = None, None
-        self._owner = secrets.token_hex(8)
+        self._owner = os.urandom(8).hex()
 
     # --- one transaction -------------------------------------------------------------------
 
@@ -130,9 +133,8 @@ class State:
 
     def _now_s(self, db: sqlite3.Connection, write: bool) -> float:
         """Return the remembered time, and keep it going."""
-        reading = Reading(
-            self.clock.now_ms() / 1000, self.clock.monotonic(), self._owner, self._boot
-        )
+        wall_s = self.clock.now_ms() / 1000
+        reading = Reading(wall_s, self.clock.monotonic(), self._owner, self._boot)
         anchor = read_anchor(db)
         now_s = anchor.now(reading) if anchor else reading.wall_s
         if write and (anchor is None or anchor.is_stale(reading)):
@@ -154,8 +156,11 @@ class State:
 
     def _is_there(self) -> bool:
         """Tell whether the file that is open still has its name: folders get cleaned up."""
+        return self._inode is not None and self._inode_now() == self._inode
+
+    def _inode_now(self) -> int | None:
         found = self._disk.stat(self._path)
-        return found is not None and found.inode == self._inode
+        return found.inode if found else None
 
     def _open(self) -> None:
         """Open the file, and set it up where nobody has.
@@ -164,30 +169,32 @@ class State:
             sqlite3.Error, DataError: it cannot be used.
         """
         self._disk.make_folders(self._path.parent)
-        found = self._disk.stat(self._path)
-        self._inode = found.inode if found else None
+        self._inode = self._inode_now()
         self._db = _connect(str(self._path))
-        if not self._is_set_up(self._db):
-            self._set_up(self._db)
+        self._set_up(self._db)
         self._salt = self._disk.read(self._path.with_name(SALT))
-        found = self._disk.stat(self._path)
-        self._inode = found.inode if found else None
+        self._inode = self._inode_now()
 
     def _is_set_up(self, db: sqlite3.Connection) -> bool:
         version = _version(db)
         if version > VERSION:
             raise FormatVersionError(f"{FILE} was written by a newer version of this library")
-        salt = self._disk.stat(self._path.with_name(SALT))
-        return version == VERSION and salt is not None and salt.size == _SALT_BYTES
+        return version == VERSION and self._has_salt()
+
+    def _has_salt(self) -> bool:
+        found = self._disk.stat(self._path.with_name(SALT))
+        return found is not None and found.size == _SALT_BYTES
 
     def _set_up(self, db: sqlite3.Connection) -> None:
         """Make tables and salt, whichever is missing; one without the other means a loss."""
+        if self._is_set_up(db):
+            return
         db.execute("BEGIN IMMEDIATE")
         if not self._is_set_up(db):  # else somebody was faster
-            salt = self._path.with_name(SALT)
-            has_salt, has_tables = self._disk.stat(salt) is not None, _version(db) == VERSION
-            if not has_salt or has_tables:
-                write_atomically(self._disk, salt, secrets.token_bytes(_SALT_BYTES))
+            has_salt, has_tables = self._has_salt(), _version(db) == VERSION
+            if not has_salt:
+                salt = os.urandom(_SALT_BYTES)
+                write_atomically(self._disk, self._path.with_name(SALT), salt)
             if not has_tables:
                 _make_tables(db)
             if has_salt or has_tables:
@@ -223,7 +230,7 @@ class State:
         self._close_quietly()
         self._db = _connect(":memory:")
         self._alone_until = self.clock.monotonic() + _RETRY_S
-        self._salt = self._salt or secrets.token_bytes(_SALT_BYTES)
+        self._salt = self._salt or os.urandom(_SALT_BYTES)
         _make_tables(self._db)
         words = exc.args[0] if exc.args else type(exc).__name__
         self._start_carefully(self._db, f"{words}; this process keeps limits by itself")
@@ -245,8 +252,8 @@ class State:
 
         try:
             self._close()
-        except sqlite3.Error:
-            self._db = None  # what is broken may refuse even that
+        except sqlite3.Error:  # what is broken may refuse even that
+            self._db = None
 
 
 def _connect(path: str) -> sqlite3.Connection:
@@ -267,15 +274,6 @@ def _use_write_ahead(db: sqlite3.Connection) -> None:
         db.execute("PRAGMA journal_mode = WAL")
     except sqlite3.OperationalError:
         return  # somebody reads just now; it works without too
-
-
-@cache
-def _boot() -> str:
-    """Return what tells this start of the machine from others; empty where it does not say."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except (OSError, ValueError):
-        return ""
 
 
 def _version(db: sqlite3.Connection) -> int:

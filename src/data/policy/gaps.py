@@ -102,7 +102,8 @@ def due_spans(coverage: Coverage, grid: Grid, settle_ms: int, now_ms: int) -> li
 def holes(answered: Span, present: Stamps, grid: Grid) -> list[Span]:
     """Return the stretches of ``answered`` that lack an expected bar, each up to the next bar.
 
-    ``present`` are the ascending stamps that came.
+    One before the first bar begins with ``answered``. ``present`` are the ascending stamps that
+    came.
     """
     expected = grid.opens(answered)
     absent = expected[~np.isin(expected, present, assume_unique=True)]
@@ -114,5 +115,8 @@ def holes(answered: Span, present: Stamps, grid: Grid) -> list[Span]:
     # Neighbours on the grid make one stretch; thin markets have thousands of them.
     breaks = np.flatnonzero(np.diff(places) > 1)
     firsts, lasts = np.append(0, breaks + 1), np.append(breaks, len(absent) - 1)
+    starts = absent[firsts]
+    if places[0] == 0:
+        starts[0] = answered.start
     ends = np.append(marks, answered.end)[places[lasts] + 1]
-    return [Span(a, b) for a, b in zip(absent[firsts].tolist(), ends.tolist(), strict=True)]
+    return [Span(a, b) for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]

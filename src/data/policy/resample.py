@@ -26,8 +26,6 @@ Positions = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 Reason = Literal["forming", "missing", "straddled"]
 
-_SESSION_REACH_MS = 3 * DAY_MS  # a session lies within that of its date
-
 
 class Incomplete(NamedTuple):
     """A target bar that could not be built whole.
@@ -52,6 +50,7 @@ class Resampled:
 
     Attributes:
         table: the complete bars.
+        ends: where the time of each of them is over; the parts are stamped before it.
         incomplete: the other bars with an expected part in the span, ascending. A bar that is
             neither here nor in the table had no trade (only where the source is not dense).
         partial: what there is of the incomplete ones; not final, and not to be stored. Straddled
@@ -62,6 +61,7 @@ class Resampled:
     """
 
     table: BarTable
+    ends: Stamps
     incomplete: tuple[Incomplete, ...] = ()
     partial: BarTable = BarTable.empty()
     part_volume: tuple[int, ...] = ()
@@ -101,7 +101,8 @@ def resample(
     rows = table.within(span)
     bins = _bins(_Sides(source, target, calendar, source_anchor, anchor), span)
     if bins is None:
-        return Resampled(BarTable.empty(), strays=len(rows))
+        none = BarTable.empty()
+        return Resampled(none, none.stamps, strays=len(rows))
     places = bins.places(rows.stamps)
     known = np.zeros(len(bins.parts), dtype=bool)
     known[places[places >= 0] if dense else bins.parts_in(span)] = True
@@ -181,7 +182,7 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
     """Lay out, whole, the bars with a part in ``span``; None where no part is expected."""
     source, target, calendar, source_anchor, anchor = sides
     # Further than a bar is long, so that the bars at the edges are whole and have neighbours.
-    reach = _length_ms(target) + _length_ms(source) + _SESSION_REACH_MS
+    reach = _length_ms(target) + _length_ms(source)
     parts = calendar.opens(source, Span(span.start - reach, span.end + reach), source_anchor)
     stamps = calendar.opens(target, Span(span.start - 2 * reach, span.end + reach), anchor)
     closes = calendar.closes(target, stamps, anchor)
@@ -237,6 +238,7 @@ def _built(rows: BarTable, bins: _Bins, owners: Positions, known: Mask, now_ms: 
     complete = whole[held]
     return Resampled(
         table=bars.take(complete),
+        ends=bins.ends[held][complete],
         incomplete=tuple(_told(bins, np.flatnonzero(~whole), lacking, now_ms)),
         partial=bars.take(~complete & ~bins.straddled[held]),
         part_volume=tuple(bars.stamps[complete & in_part].tolist()),

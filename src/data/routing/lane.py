@@ -20,6 +20,7 @@ from .fetching import FAILED, Fetcher
 from .keeping import Keeper
 from .listing import ListingProof
 from .locks import Turns
+from .older import is_older, with_overlap
 from .pinning import adopt
 from .reading import Outcome, Reader
 from .rebasing import ActionsMissingError
@@ -128,6 +129,8 @@ class LaneRunner:
         due = due_spans(touched, work.grid, work.settle_ms, now)
         lacking = missing(reach, held, due, work.grid)
         segments = [Span(s.start, min(s.end, cap)) for s in lacking.segments]
+        if work.lane.candidates[0].adjustment != "unknown":
+            segments = with_overlap(segments, coverage, work.grid, cap)
         if not view.exists and not segments and not work.attempts:
             # Nothing is expected there, but nothing is known of the series either: ask once.
             return Plan(wanted, cap, tuple(lacking.closed))
@@ -156,9 +159,14 @@ class LaneRunner:
             self._fetcher.forming_bar(work, Span(plan.cap, end))
 
     def _remember_closed(self, plan: Plan, work: Work) -> None:
-        """Note stretches in which no bar is expected, so that they need no calendar again."""
+        """Note stretches in which no bar is expected, so that they need no calendar again.
+
+        Not beside bars of older tools: their files are taken over by the first write, and reading
+        is none.
+        """
         closed = [s for s in plan.closed if s not in plan.segments]
-        if closed and self._store.view(work.key).exists:
+        view = self._store.view(work.key)
+        if closed and view.exists and not any(map(is_older, view.coverage)):
             now = self._clock.now_ms()
             # Not for ever: calendars are corrected.
             expires = now + self._expiry.old_ms
@@ -224,7 +232,9 @@ def _trusted(
     if query.instrument.asset_class != "stock" or not adjustable:
         return coverage
     bases = {c.basis.adjustment for c in coverage.within(reach) if c.state != "empty"}
-    if len(bases) < 2 and not gaps(reach, coverage.held(now_ms)):
+    lacking = gaps(reach, coverage.held(now_ms))
+    # Older tools left no word of weekends.
+    if len(bases) < 2 and not any(work.grid.next_open(g.start) < g.end for g in lacking):
         return coverage
     return Coverage(c for c in coverage if c.state == "empty" or c.basis.adjustment != "unknown")
 

@@ -60,6 +60,12 @@ class _Making:
     def _is_new(self, bar: Bar) -> bool:
         return bar.stamp_ms not in self.held.rows.stamps
 
+    @cached_property
+    def _absent(self) -> list[Span]:
+        """The stretches in which there is no bar, neither in the answer nor stored."""
+        kept = [span for span, _ in self._kept]
+        return subtract([*self.found.holes, *self.found.bad_spans], kept)
+
     # --- stored bars that did not come back ------------------------------------------------
 
     @cached_property
@@ -151,7 +157,7 @@ class _Making:
     def _settled(self, span: Span) -> Iterator[Covered]:
         """Yield marks that renew trust in stored bars found equal; their source stays."""
         middle = min(max(span.start, self.found.settled_before), span.end)
-        for part in subtract([span], self.found.holes):
+        for part in subtract([span], self._absent):
             for old in self.held.coverage.within(part.clip(Span(span.start, middle))):
                 if old.state != "empty":
                     yield self._renewed(old, *(self._doubt or ("", None)))
@@ -178,7 +184,7 @@ class _Making:
         """Yield a mark for the settled part of each piece; the rest is asked again anyway."""
         doubt, settled = self._doubt, Span(self.found.answered.start, self.found.settled_before)
         for piece in pieces if doubt else ():
-            for span in subtract([piece.span.clip(settled)], self.found.holes):
+            for span in subtract([piece.span.clip(settled)], self._absent):
                 yield self._mark(span, "suspect", *(doubt or ("", None)))
 
     def _bad_marks(self) -> Iterator[Covered]:

@@ -21,6 +21,7 @@ from ..policy.finality import forming_stamp, next_due
 from ..policy.quality import Checked, check
 from .digesting import Density, Digest, digest
 from .keeping import Keeper
+from .older import contradicted, is_older
 from .splits import doubt_at, doubted, windows
 from .storing import build_commit
 from .terms import Doubt, Expiry, Held, Terms, basis_of
@@ -109,6 +110,7 @@ class Taker:
         others, doubt = self._split_doubts(work, fetched)
         terms = Terms(work.grid, basis, self._clock.now_ms(), self._expiry, doubt)
         held = self._held(work, fetched, found, near)
+        others += self._older_marks(work, fetched, found, held)
         commit = build_commit(fetched, found, held, terms)
         # Bars fetched earlier lose their trust before this answer can be joined to them.
         outside = [
@@ -128,6 +130,15 @@ class Taker:
         times = [fetched.server_now_ms, *(part.fetched_at for part in coverage)]
         near = windows(splits, work.grid.calendar, times)
         return doubted(coverage, near), doubt_at(near, fetched.server_now_ms)
+
+    def _older_marks(
+        self, work: Work, fetched: Fetched, found: Digest, held: Held
+    ) -> list[Covered]:
+        """Return what takes the trust from bars of older tools that this answer contradicts."""
+        if fetched.basis.adjustment == "unknown" or not any(map(is_older, held.coverage)):
+            return []
+        coverage, now = self._keeper.coverage(work), self._clock.now_ms()
+        return contradicted(held, found.closed, coverage, fetched.vendor, now)
 
     def _held(self, work: Work, fetched: Fetched, found: Digest, near: _Sessions) -> Held:
         """Read what is stored of the answered stretch, as it is and in the answer's basis."""

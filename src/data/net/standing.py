@@ -1,0 +1,48 @@
+"""Which vendors are left alone just now, and why: for people who wonder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .book import Book
+from .state import State
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Something that is not asked for a while.
+
+    Attributes:
+        vendor: who is left alone.
+        door: what is not asked for, such as ``bars/1d at <host>``; empty for everything.
+        until_ms: when it may be asked again (UTC milliseconds).
+        reason: why.
+    """
+
+    vendor: str
+    door: str
+    until_ms: int
+    reason: str
+
+
+def standing(state: State) -> list[Standing]:
+    """Return all pauses and shut doors; nothing is made or changed."""
+    if not state.exists:
+        return []
+    found = state.run(_read, write=False)
+    now_ms = state.clock.now_ms()
+    return [
+        Standing(who.partition(":")[0], door, now_ms + round(left_s * 1000), reason)
+        for who, door, left_s, reason in found
+    ]
+
+
+def _read(book: Book) -> list[tuple[str, str, float, str]]:
+    pauses = [
+        (who, "", pause.left_s(book.now_s), "it asked us to pause") for who, pause in book.pauses()
+    ]
+    doors = [
+        (who, door, circuit.shut_for(book.now_s), circuit.reason)
+        for who, door, circuit in book.open_circuits()
+    ]
+    return pauses + [door for door in doors if door[2] > 0]

@@ -1,0 +1,103 @@
+"""Caches of older tools answer alone; nothing is joined to them before it was compared."""
+
+from __future__ import annotations
+
+import gzip
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from tests.vendor_server import Fault, VendorServer
+
+from .oracle import assert_true, ms
+from .twin import told
+
+
+@pytest.fixture
+def leave(tmp_path: Path, vendors: VendorServer) -> Callable[..., None]:
+    """Return what writes bars as an older tool did."""
+
+    def leave(
+        symbol: str, timeframe: str, start: str, end: str, factor: float = 1.0, vendor: str = ""
+    ) -> None:
+        rows = vendors.truth.expected(symbol, timeframe, ms(start), ms(end), "split")
+        assert rows
+        frame = pd.DataFrame(rows, columns=["t", "open", "high", "low", "close", "volume"])
+        frame.index = pd.DatetimeIndex(frame.pop("t").astype("M8[ms]"), name="timestamp")
+        frame[["open", "high", "low", "close"]] *= factor
+        folder = tmp_path / "cache" / "ohlcv" / symbol / timeframe
+        folder.mkdir(parents=True)
+        (folder / "2024.csv.gz").write_bytes(gzip.compress(frame.to_csv().encode()))
+        if vendor:
+            text = f'{{"data_source": "{vendor}", "last_updated": "2024-06-01T00:00:00"}}'
+            (folder / "2024.metadata.json").write_text(text)
+
+    return leave
+
+
+def test_they_answer_alone_without_asking(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, leave: Callable[..., None]
+) -> None:
+    leave("BTCUSDT", "1h", "2024-05-01", "2024-05-11")
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-02", "2024-05-09", strict=True)
+    assert vendors.count() == 0
+    assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-05-02", "2024-05-10")
+
+
+def test_coins_that_agree_are_completed(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, leave: Callable[..., None]
+) -> None:
+    leave("BTCUSDT", "1h", "2024-05-01", "2024-05-11")
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-04-30", "2024-05-12", strict=True)
+    assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-04-30", "2024-05-13")
+    spans = {(int(r.params["startTime"]), int(r.params["endTime"])) for r in vendors.log("binance")}
+    assert all(b - a < 60 * 3_600_000 for a, b in spans), "head and tail, and what was compared"
+    assert told(frame)["from_cache"] > 0.6
+
+
+def test_coins_that_differ_are_fetched_anew(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, leave: Callable[..., None]
+) -> None:
+    leave("BTCUSDT", "1h", "2024-05-01", "2024-05-11", factor=1.05)
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-04-30", "2024-05-12", strict=True)
+    assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-04-30", "2024-05-13")
+    assert told(frame)["vendors"] == ["binance"]
+    inner = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-03", "2024-05-04", strict=True)
+    assert_true(inner, vendors, clock, "BTCUSDT", "1h", "2024-05-03", "2024-05-05")
+
+
+def test_coins_that_differ_and_cannot_be_fetched_anew_are_not_given_in_silence(
+    manager: DataManager, vendors: VendorServer, leave: Callable[..., None]
+) -> None:
+    leave("BTCUSDT", "1h", "2024-05-01", "2024-05-11", factor=1.05)
+    vendors.fault("binance", Fault.status(503), skip=1)
+    with pytest.warns(IncompleteDataWarning, match="says something else"):
+        manager.get_ohlcv("BTCUSDT", "1h", "2024-05-03", "2024-05-12")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(IncompleteDataError, match="says something else"):
+            manager.get_ohlcv("BTCUSDT", "1h", "2024-05-03", "2024-05-12", strict=True)
+
+
+@pytest.mark.parametrize("factor", [1.0, 4.0])
+def test_shares_are_fetched_anew_as_soon_as_anything_is(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, leave: Callable[..., None],
+    factor: float, tmp_path: Path,
+) -> None:  # fmt: skip
+    leave("AAPL", "1d", "2024-03-01", "2024-05-01", factor=factor, vendor="yahoo")
+    alone = manager.get_ohlcv("AAPL", "1d", "2024-03-04", "2024-04-26", strict=True)
+    assert vendors.count() == 0
+    assert len(alone) == 39
+    assert not (tmp_path / "cache" / "ohlcv" / "AAPL" / "1d" / "_legacy").exists(), "only read"
+    frame = manager.get_ohlcv("AAPL", "1d", "2024-03-04", "2024-05-10", strict=True)
+    assert_true(frame, vendors, clock, "AAPL", "1d", "2024-03-04", "2024-05-11", "split")
+    vendors.clear_log()
+    again = manager.get_ohlcv("AAPL", "1d", "2024-03-04", "2024-05-10", strict=True)
+    pd.testing.assert_frame_equal(frame, again)
+    assert vendors.count() == 0

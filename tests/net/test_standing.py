@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import EntitlementError
+from src.data.model.capabilities import Limits
+from src.data.net.shared_limiter import SharedLimiter
+from src.data.net.standing import Standing, standing
+from src.data.net.state import State
+from tests.net.scripted import NOW_MS
+
+
+def test_who_is_left_alone_and_for_how_long(tmp_path: Path) -> None:
+    clock = ManualClock(NOW_MS)
+    state = State(tmp_path / "state", clock)
+    assert standing(state) == []
+    assert not (tmp_path / "state").exists(), "asking makes nothing"
+    SharedLimiter("zeta", Limits(), state).acting_for(["key"]).pause(60)
+    acme = SharedLimiter("acme", Limits(), state)
+    with acme.guard("bars/1h"):
+        pass
+    with pytest.raises(EntitlementError), acme.guard("bars/1d"):
+        raise EntitlementError("not in your plan")
+    assert standing(state) == [
+        Standing("zeta", "", NOW_MS + 60_000, "it asked us to pause"),
+        Standing("acme", "bars/1d", NOW_MS + 900_000, "EntitlementError: not in your plan"),
+    ]
+    clock.advance(900)
+    assert standing(state) == []
