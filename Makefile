@@ -24,9 +24,9 @@ demo: $(VENV)/.installed-demo  ## install with real sample bars and show what th
 test: lint types  ## lint, types and all tests; needs no network but the package index, no key
 	$(RUN)/python -m pytest -n $(JOBS) --dist loadgroup
 
-test-full: lint types  ## the same with full counts and the coverage of branches
-	ONETAPE_FULL=1 $(RUN)/python -m pytest -n $(JOBS) --dist loadgroup --timeout 1800 \
-		--cov --cov-branch --cov-report=term
+test-full: lint types  ## the coverage of branches, then everything again with the full counts (long)
+	$(RUN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-branch --cov-report=term
+	ONETAPE_FULL=1 $(RUN)/python -m pytest -n $(JOBS) --dist loadgroup --timeout 3000
 
 lint: $(VENV)/.installed-dev  ## style and format
 	$(RUN)/ruff check .

@@ -89,7 +89,11 @@ def test_the_new_answer_wins(tmp_path: Path) -> None:
     assert rows.close[1:3].tolist() == table([1, 2], 5.0).close.tolist()
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", gzip.compress(b"what,ever\n1,2\n")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"garbage", gzip.compress(b"what,ever\n1,2\n", mtime=0)],
+    ids=["empty", "garbage", "other columns"],
+)
 def test_unreadable_ones_hold_nothing_and_are_kept(tmp_path: Path, content: bytes) -> None:
     leave(lane_folder(tmp_path))
     (lane_folder(tmp_path) / "2024.csv.gz").write_bytes(content)
