@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         QueryError,
     )
     from .model.frame import coerce_ohlcv_timestamp_column
+    from .model.proof import describe, fingerprint
     from .provider_selector import ProviderSelector, get_provider_selector
     from .utils.validation import get_data_quality_score, validate_ohlcv_data
 
@@ -41,6 +42,8 @@ _HOMES = {
     "get_provider_selector": "provider_selector",
     "UnifiedCache": "cache.unified_cache",
     "coerce_ohlcv_timestamp_column": "model.frame",
+    "describe": "model.proof",
+    "fingerprint": "model.proof",
     "validate_ohlcv_data": "utils.validation",
     "get_data_quality_score": "utils.validation",
     "DataError": "errors",
@@ -58,6 +61,8 @@ __all__ = (
     "get_provider_selector",
     "UnifiedCache",
     "coerce_ohlcv_timestamp_column",
+    "describe",
+    "fingerprint",
     "validate_ohlcv_data",
     "get_data_quality_score",
     "DataError",

@@ -189,6 +189,15 @@ def test_an_end_in_the_future_and_a_start_on_the_last_bar(
     pd.testing.assert_frame_equal(frame, again)
 
 
+def test_a_settled_bar_is_asked_again_whole_although_the_range_ends_inside_it(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", TODAY)
+    clock.set(ms("2024-06-12T15:10:00"))
+    assert not hits(manager, vendors, "BTCUSDT", "1h", TODAY, "2024-06-12T14:30:00")
+    assert hits(manager, vendors, "BTCUSDT", "1h", TODAY, "2024-06-12T14:59:00")
+
+
 def test_a_small_revision_is_a_revision(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from src.data.clock import ManualClock
@@ -67,6 +68,18 @@ def test_asking_a_vendor_loads_what_it_takes(
     assert rows[0] > 200
     assert "requests" in heavy, "the test above would pass for nothing"
     assert "src.data.downloader.binance_data_downloader" in modules
+
+
+def test_an_answer_up_to_now_covers_no_hole_before_it(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.set(ms("2024-06-12T15:10:00"))
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-08", "2024-06-09")
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-11")  # nothing newer before 16:00
+    for start, end in [("2024-06-08", None), ("2024-06-07", "2024-06-09")]:
+        frame = manager.get_ohlcv("BTCUSDT", "1h", start, end, strict=True)
+        assert (frame.index.to_series().diff().dropna() == pd.Timedelta(hours=1)).all()
+        assert str(frame.index[0].date()) == start
 
 
 @pytest.mark.parametrize("request_", [SHARE, COIN])

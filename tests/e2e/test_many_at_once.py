@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -98,6 +99,7 @@ def test_a_child_forked_during_a_fetch_can_ask_for_the_same_series(
         if child == 0:
             # Nothing of pytest may run here: leave by the emergency exit, whatever happens.
             code = 1
+            signal.alarm(20)  # a child that waits for ever is a failure, not a hanging suite
             try:
                 code = 0 if len(manager.get_ohlcv(*DAY)) == 24 else 2
             finally:

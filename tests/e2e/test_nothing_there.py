@@ -198,6 +198,19 @@ def test_few_holes_of_a_dense_venue_are_told_one_by_one(
     assert told(frame)["gaps_total"] == 3
 
 
+def test_many_holes_are_asked_for_again_together(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.fault("binance", Fault.drop(*range(10, 1000, 25)), times=1)
+    bounds = ("BTCUSDT", "15m", "2024-05-01", "2024-05-10")
+    assert told(manager.get_ohlcv(*bounds))["gaps_total"] > 30
+    vendors.clear_log()
+    clock.advance(25 * 3600)
+    frame = manager.get_ohlcv(*bounds, strict=True)
+    assert vendors.count("binance") == 1
+    assert_true(frame, vendors, clock, "BTCUSDT", "15m", "2024-05-01", "2024-05-11")
+
+
 def test_weekends_need_no_substitute(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:

@@ -121,6 +121,18 @@ def test_doubted_bars_stay_while_the_vendor_is_down(
     assert reasons(frame)
 
 
+def test_what_is_fetched_right_after_a_split_is_doubted_from_the_start(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    bounds = ("NVDA", "1d", "2024-05-01", "2024-06-10")
+    frame = manager.get_ohlcv(*bounds, strict=True)  # on the 12th; the split was on the 10th
+    assert set(states(frame).values()) == {"suspect"}
+    assert reasons(frame) == {"fetched within 3 sessions of the split of 10:1 on 2024-06-10"}
+    clock.set(ms("2024-06-14T13:30:00"))
+    assert set(states(manager.get_ohlcv(*bounds)).values()) == {"final"}
+    assert vendors.count("yahoo") == 2
+
+
 def test_a_fetch_far_from_a_split_is_not_doubted(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
@@ -145,6 +157,24 @@ def test_an_old_range_is_in_the_basis_of_the_newest_knowledge(
     assert len(common) > 5
     pd.testing.assert_frame_equal(old.loc[common], new.loc[common])
     assert old["close"].iloc[0] == pytest.approx(before_split["close"].iloc[0] / 4)
+
+
+def test_a_split_between_two_fetches_that_neither_of_them_told_is_asked_for(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.truth.act("AAPL", split("2024-03-15", 4))
+    january = ("AAPL", "1d", "2024-01-02", "2024-01-31")
+    clock.set(ms("2024-02-10T12:00:00"))
+    first = manager.get_ohlcv(*january)
+    clock.set(ms("2024-06-12T15:00:30"))
+    pd.testing.assert_frame_equal(first, manager.get_ohlcv(*january))  # nothing newer is known
+    manager.get_ohlcv("AAPL", "1d", "2024-06-03")
+    frame = manager.get_ohlcv(*january, strict=True)
+    assert_true(frame, vendors, clock, "AAPL", "1d", "2024-01-02", "2024-02-01", "split")
+    assert vendors.count("yahoo") == 3, "January, June, and once the splits between them"
+    vendors.fault("yahoo", Fault.status(503))
+    manager.get_ohlcv(*january, strict=True)
+    assert vendors.count("yahoo") == 3
 
 
 def test_actions_of_a_session_that_has_not_opened_are_not_taken_for_known(

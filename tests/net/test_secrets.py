@@ -214,6 +214,37 @@ def test_an_echoed_key_is_taken_out_in_every_form() -> None:
     assert (got.headers["location"], got.url) == ("/?t=***", "u")
 
 
+@pytest.mark.parametrize(
+    "echo",
+    [
+        'ab/cd+ef=gh"ij<', "ab%2Fcd%2Bef%3Dgh%22ij%3C", "ab%2fcd%2bef=gh%22ij%3c",
+        r"ab\/cd+ef=gh\"ij<", r"ab\/cd\u002bef\u003Dgh\"ij\u003c", "ab/cd+ef=gh&quot;ij&lt;",
+        "ab/cd+ef=gh&#34;ij&#x3C;", "".join(f"&#{ord(c)};" for c in 'ab/cd+ef=gh"ij<'),
+        "".join(f"\\u{ord(c):04x}" for c in 'ab/cd+ef=gh"ij<'),
+        base64.b64encode(b'ab/cd+ef=gh"ij<').decode(),
+    ],
+)  # fmt: skip
+def test_an_escaped_key_is_taken_out_too(echo: str) -> None:
+    request = HttpRequest("https://v.example", secret_params={"apikey": 'ab/cd+ef=gh"ij<'})
+    got = redacted(HttpResponse(200, {"x": echo}, f"a {echo} b".encode()), request)
+    assert (got.body, got.headers["x"]) == (b"a *** b", "***")
+
+
+@pytest.mark.parametrize("end", ["ab/cd+", "ab/cd+ef=g", r"ab\/cd+ef\u00", "ab%2Fcd%2Bef=gh%2"])
+def test_a_key_that_an_answer_ends_within_is_taken_out_too(end: str) -> None:
+    request = HttpRequest("https://v.example", secret_params={"apikey": 'ab/cd+ef=gh"ij<'})
+    assert redacted(HttpResponse(200, {}, f"a {end}".encode()), request).body == b"a ***"
+    for whole in (f"a {end}, and b", "a ab/cd"):
+        assert redacted(HttpResponse(200, {}, whole.encode()), request).body == whole.encode()
+
+
+def test_bars_are_not_touched_by_keys_that_look_like_numbers() -> None:
+    rows = b'[[1717200000000,"67540.01","67599.98"]]'
+    for key in ("171720", "67540.01", "0000000000"):
+        request = HttpRequest("https://v.example", secret_params={"apikey": f"{key}abcdef"})
+        assert redacted(HttpResponse(200, {}, rows), request).body == rows
+
+
 def test_short_words_are_no_keys() -> None:
     request = HttpRequest("https://v.example", secret_params={"apikey": "demo"})
     assert redacted(HttpResponse(200, {}, b"demolition"), request).body == b"demolition"

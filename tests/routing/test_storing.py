@@ -199,6 +199,15 @@ def test_a_doubt_is_written_provisional_and_marked() -> None:
     assert {(m.state, m.reason, m.expires) for m in after.marks} == {("final", "", None)}
 
 
+def test_a_bad_row_said_again_is_not_settled_by_its_equal_neighbours() -> None:
+    rows = [bar(0), bar(1), bar(3)]
+    bad = replace(final(hours(2, 3)), state="suspect", reason="high below low")
+    stored = held(rows, final(hours(0, 2)), bad, final(hours(3, 4)))
+    answer = fetched([bar(0), bar(1), bar(2, high=1.0), bar(3)])
+    commit = build_commit(answer, digested(answer, hours(0, 4)), stored, terms())
+    assert [m.state for m in commit.marks if m.span.overlaps(hours(2, 3))] == ["suspect"]
+
+
 # --- terms ---------------------------------------------------------------------------------
 
 

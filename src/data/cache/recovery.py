@@ -266,7 +266,12 @@ def _next_generation(
     known = [member.header.seq for member in members]
     known += [lane.logged_generation(year), meta.state.generation if meta else 0]
     known += [meta.pending.generation if meta and meta.pending else 0]
-    return max(known) + 1
+    try:
+        # It is written last and may have survived what it was written about.
+        series = lane.series()
+    except (DamagedError, FormatVersionError):
+        series = None
+    return max(known + [series.generation if series else 0]) + 1
 
 
 def _facts(lane: Lane, meta: YearMeta | None, members: list[Member]) -> YearMeta:

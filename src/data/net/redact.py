@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import replace
-from urllib.parse import quote, quote_plus, urlsplit
+from functools import lru_cache
+from html import escape
+from urllib.parse import urlsplit
 
 from ..model.http import HttpRequest, HttpResponse
 
 MASK = "***"
 # Shorter ones are no keys ("demo"), and cutting them out could change data.
 _SHORTEST_SECRET = 6
+_BASE64 = (base64.b64encode, base64.urlsafe_b64encode)
+# What may be left of a letter's escape where a text was cut, and how long an escape may be.
+_BEGINNINGS = (b"", b"%", b"\\", b"&")
+_LONGEST_ESCAPE = 6
 
 sending: ContextVar[bool] = ContextVar("sending", default=False)
 
@@ -40,19 +47,78 @@ def redacted(response: HttpResponse, request: HttpRequest) -> HttpResponse:
 
     Some vendors quote the caller's key in their error texts, and those end up in messages.
     """
-    body, headers = response.body, dict(response.headers)
-    for secret in _spellings([*request.secret_params.values(), *request.secret_headers.values()]):
-        body = body.replace(secret.encode("utf-8", "replace"), MASK.encode())
-        headers = {name: value.replace(secret, MASK) for name, value in headers.items()}
-    return replace(response, body=body, headers=headers, url=response.url.partition("?")[0])
+    words = _words([*request.secret_params.values(), *request.secret_headers.values()])
+    headers = {
+        name: _masked(value.encode("utf-8", "surrogateescape"), words).decode(errors="replace")
+        for name, value in response.headers.items()
+    }
+    url = response.url.partition("?")[0]
+    return replace(response, body=_masked(response.body, words), headers=headers, url=url)
 
 
-def _spellings(secrets: Iterable[str]) -> set[str]:
-    """Return every form in which a secret may come back; `Bearer x` stands for `x` too."""
+def _words(secrets: Iterable[str]) -> list[str]:
+    """Return what must not come back, longest first; `Bearer x` stands for `x` too."""
     words = {word for secret in secrets for word in (secret, *secret.split())}
-    long = {word for word in words if len(word) >= _SHORTEST_SECRET}
-    encoded = {base64.b64encode(word.encode("utf-8", "replace")).decode() for word in long}
-    return long | encoded | {quote(w, safe="") for w in long} | {quote_plus(w) for w in long}
+    long = [word for word in words if len(word) >= _SHORTEST_SECRET]
+    raw = [word.encode("utf-8", "replace") for word in long]
+    encoded = [code(word).decode() for word in raw for code in _BASE64]
+    return sorted({*long, *encoded}, key=len, reverse=True)
+
+
+def _masked(text: bytes, words: Iterable[str]) -> bytes:
+    """Return ``text`` with every word masked, also an escaped one, or one cut off at its end."""
+    for word in words:
+        if _may_hold(text, word):
+            text = _without_cut(_pattern(word).sub(MASK.encode(), text), word)
+    return text
+
+
+def _may_hold(text: bytes, word: str) -> bool:
+    """Tell cheaply, for whole pages of bars, whether it is worth looking for ``word``."""
+    # Escaping leaves letters and digits alone, or it leaves none of them alone.
+    start = max(re.findall(r"[a-zA-Z0-9]*", word[:_SHORTEST_SECRET]), key=len)
+    return start.encode() in text or b"\\u00" in text or b"&#" in text
+
+
+def _without_cut(text: bytes, word: str) -> bytes:
+    """Return ``text`` with its end masked, should that be the beginning of ``word``."""
+    letters = _letters(word)
+    for found in re.finditer(b"".join(letters[:_SHORTEST_SECRET]), text):
+        place = found.end()
+        for letter in letters[_SHORTEST_SECRET:]:
+            match = re.compile(letter).match(text, place)
+            if match is None:
+                break
+            place = match.end()
+        if text[place : place + 1] in _BEGINNINGS and len(text) - place < _LONGEST_ESCAPE:
+            return text[: found.start()] + MASK.encode()
+    return text
+
+
+@lru_cache(maxsize=64)
+def _pattern(word: str) -> re.Pattern[bytes]:
+    """Return what finds ``word`` however each of its letters is written."""
+    return re.compile(b"".join(_letters(word)))
+
+
+def _letters(word: str) -> list[bytes]:
+    """Return an expression for each letter: as it is, or as URLs, JSON and HTML write it."""
+    return [b"(?:" + b"|".join(dict.fromkeys(_written(letter))) + b")" for letter in word]
+
+
+def _written(letter: str) -> Iterator[bytes]:
+    raw = letter.encode("utf-8", "replace")
+    yield re.escape(raw)
+    if letter == " ":
+        yield rb"\+"
+    if letter in '"\\/':
+        yield rb"\\" + re.escape(raw)
+    for case in "xX":
+        yield "".join(f"%{byte:02{case}}" for byte in raw).encode()
+        yield rf"\\u{ord(letter):04{case}}".encode()
+        yield rf"&#[xX]0*{ord(letter):{case}};".encode()
+    yield rb"&#0*%d;" % ord(letter)
+    yield re.escape(escape(letter).encode("utf-8", "replace"))
 
 
 class QueryFilter(logging.Filter):

@@ -108,7 +108,7 @@ class Fetcher:
         started = self._clock.monotonic()
         try:
             fetched = self.fetch(candidate, work, span)
-            found = self._taker.take(work, fetched, span)
+            found = self._taker.take(work, candidate, fetched, span)
         except FAILED as error:
             self._note(work, candidate, span, error, self._clock.monotonic() - started)
             return error, [span]

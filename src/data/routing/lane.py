@@ -29,6 +29,9 @@ from .terms import CLOSED, Expiry
 from .work import Unfilled, Work
 
 _LOOKBACKS = 4
+# More segments than this are joined where one page holds several.
+_MANY = 8
+_USUAL_PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class LaneRunner:
         if query.provider is not None and not query.refresh:
             adopt(self._store, self._keeper, work, wanted)
         self._doubt_near_splits(work)
+        work.overdue.clear()  # what the doubt concerns is in the plan
         plan = self._plan(query, wanted, work)
         if query.offline:
             work.unfilled += [Unfilled(s, "not cached, and offline") for s in plan.segments]
@@ -113,9 +117,10 @@ class LaneRunner:
             return
         coverage = self._store.view(work.key).coverage
         near = windows(splits, work.grid.calendar, [part.fetched_at for part in coverage])
-        marks = doubted(coverage, near)
+        marks, now = doubted(coverage, near), self._clock.now_ms()
         if marks:
             self._keeper.commit(work, Commit(marks=tuple(marks)))
+            work.overdue += [mark.span for mark in marks if not mark.stands(now)]
 
     def _plan(self, query: BarsQuery, wanted: Span, work: Work) -> Plan:
         """Say what to ask for: nothing that is held, nothing that has not closed."""
@@ -131,6 +136,7 @@ class LaneRunner:
         segments = [Span(s.start, min(s.end, cap)) for s in lacking.segments]
         if work.lane.candidates[0].adjustment != "unknown":
             segments = with_overlap(segments, coverage, work.grid, cap)
+        segments = _few(segments, work)
         if not view.exists and not segments and not work.attempts:
             # Nothing is expected there, but nothing is known of the series either: ask once.
             return Plan(wanted, cap, tuple(lacking.closed))
@@ -147,10 +153,16 @@ class LaneRunner:
             if has_waited and not query.refresh:
                 plan = self._plan(query, plan.wanted, work)
             self._fetcher.fill(work, plan.segments)
-            reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
-            self._fetcher.fill(work, intersect(work.overdue, [reach]))
+            self._fill_overdue(plan.wanted, work)
             self._listing.seek(work, plan.segments)
         return plan
+
+    def _fill_overdue(self, wanted: Span, work: Work) -> None:
+        """Ask again for bars that an answer has just made doubtful and whose time is over."""
+        reach = Span(wanted.start, min(wanted.end, self._cap(work)))
+        spans = intersect(work.overdue, [reach])
+        work.overdue.clear()
+        self._fetcher.fill(work, spans)
 
     def _ask_forming(self, query: BarsQuery, plan: Plan, work: Work) -> None:
         """Ask for the running bar when it was wanted and has not come along already."""
@@ -183,6 +195,8 @@ class LaneRunner:
             except ActionsMissingError as needed:
                 if query.offline or not self._fetch_actions(query, needed.span, work):
                     break
+                self._doubt_near_splits(work)
+                self._fill_overdue(wanted, work)
         return self._reader.answer(query, work.key, wanted, Outcome.of(work), lenient=True)
 
     def _fetch_actions(self, query: BarsQuery, span: Span, work: Work) -> bool:
@@ -200,6 +214,22 @@ class LaneRunner:
             self._keeper.add_actions(work, actions, Asked(span, candidate.name, now))
             return True
         return False
+
+
+def _few(segments: list[Span], work: Work) -> list[Span]:
+    """Ask for many small segments together with the bars between them, page by page."""
+    if len(segments) <= _MANY:
+        return segments
+    caps, step = work.lane.candidates[0].capabilities, work.grid.timeframe.step_ms
+    bars = caps.page_bars if caps and caps.page_bars else _USUAL_PAGE
+    page = bars * (step or 31 * DAY_MS)
+    joined = segments[:1]
+    for segment in segments[1:]:
+        if segment.end - joined[-1].start <= page:
+            joined[-1] = Span(joined[-1].start, segment.end)
+        else:
+            joined.append(segment)
+    return joined
 
 
 def real_gaps(found: Iterable[Gap], cap: int, grid: Grid) -> list[Gap]:

@@ -11,7 +11,7 @@ from ..cache.store import BarStore, Commit
 from ..clock import Clock
 from ..errors import KindMismatchError
 from ..model.bars import BarTable
-from ..model.capabilities import Capabilities, Fetched
+from ..model.capabilities import Fetched
 from ..model.coverage import Covered
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.rules import ValidationRules
@@ -19,6 +19,7 @@ from ..model.span import Span, subtract
 from ..policy.adjust import BasisPart, rebase
 from ..policy.finality import forming_stamp, next_due
 from ..policy.quality import Checked, check
+from .candidates import Candidate
 from .digesting import Density, Digest, digest
 from .keeping import Keeper
 from .older import contradicted, is_older
@@ -52,8 +53,8 @@ class Taker:
         self._expiry = expiry
         self._checks = checks
 
-    def take(self, work: Work, fetched: Fetched, span: Span) -> Digest:
-        """Check an answer, store what is good of it, and say what it was.
+    def take(self, work: Work, candidate: Candidate, fetched: Fetched, span: Span) -> Digest:
+        """Check a candidate's answer, store what is good of it, and say what it was.
 
         Raises:
             KindMismatchError: it is of another kind than what is stored.
@@ -64,12 +65,13 @@ class Taker:
         checked = check(fetched.table, span, timeframe=work.grid.timeframe, now_ms=now,
                         expected=work.grid.opens(span))  # fmt: skip
         found = digest(
-            fetched, checked, span, work.grid, now, self._density(work, fetched),
+            fetched, checked, span, work.grid, now, self._density(candidate, fetched),
             self._checks.min_quality_score,
         )  # fmt: skip
         self.note_forming(work, fetched, found.forming)
         near = self._sessions(work, fetched)
-        self._store_actions(work, fetched, span, near)
+        if _tells_actions(work, candidate):
+            self._store_actions(work, fetched, span, near)
         commit = replace(self._commit(work, fetched, found, near), quality=_quality(checked, found))
         self._keeper.commit(work, commit)
         work.fetched.append(found.answered)
@@ -84,9 +86,9 @@ class Taker:
             basis = basis_of(fetched, int(rows.stamps[0]), work.query.instrument, opened)
             work.forming = Forming(rows, fetched.vendor, basis)
 
-    def _density(self, work: Work, fetched: Fetched) -> Density:
+    def _density(self, candidate: Candidate, fetched: Fetched) -> Density:
         """Tell whether a bar that did not come is a hole; of foreign downloaders nobody knows."""
-        if not self._checks.check_gaps or capabilities_of(work, fetched.vendor) is None:
+        if not self._checks.check_gaps or candidate.capabilities is None:
             return "unknown"
         return "dense" if fetched.dense else "sparse"
 
@@ -95,9 +97,6 @@ class Taker:
 
         Of a session that has not opened nobody knows them yet.
         """
-        caps = capabilities_of(work, fetched.vendor)
-        if caps is None or not caps.actions or work.query.instrument.asset_class != "stock":
-            return
         end = min(day_ms(date_of(span.end - 1)) + DAY_MS, near.coming)
         asked = Span(day_ms(date_of(span.start)), end)
         if not asked.is_empty:
@@ -222,10 +221,9 @@ def check_kind(store: BarStore, work: Work, fetched: Fetched) -> None:
     )  # fmt: skip
 
 
-def capabilities_of(work: Work, vendor: str) -> Capabilities | None:
-    """Return what a vendor of this lane declares; None for a foreign downloader."""
-    names = (c.capabilities for c in work.lane.candidates if c.name == vendor)
-    return next(names, None)
+def _tells_actions(work: Work, candidate: Candidate) -> bool:
+    caps = candidate.capabilities
+    return caps is not None and caps.actions and work.query.instrument.asset_class == "stock"
 
 
 def _quality(checked: Checked, found: Digest) -> dict[str, object]:

@@ -1,0 +1,123 @@
+"""What can be said about a frame that came from here: its fingerprint and its origin."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .provenance import ATTRS_KEY, thaw
+
+_VERSION = b"onetape-frame-1\n"
+
+
+def fingerprint(df: pd.DataFrame) -> str:
+    """Return a digest of the bars themselves: stamps, column names and every bit of every value.
+
+    Two frames have the same one exactly when they hold the same bars; where these came from, and
+    when, does not count. ``-0.0`` is not ``0.0``; all NaN are one. The text is ``sha256:`` and 64
+    hex digits: of a version line, then of each column its name, a line feed, and its values as
+    little-endian 64-bit numbers, the stamps (milliseconds UTC) first.
+
+    Raises:
+        ValueError: the frame has no ``DatetimeIndex``, or a column that does not hold numbers.
+    """
+    if not isinstance(df.index, pd.DatetimeIndex):
+        raise ValueError(f"a frame of bars has a DatetimeIndex, not {type(df.index).__name__}")
+    index = df.index.tz_convert("UTC") if df.index.tz is not None else df.index
+    digest = hashlib.sha256(_VERSION)
+    digest.update(b"timestamp\n" + np.asarray(index.as_unit("ms").asi8).astype("<i8").tobytes())
+    for name in df.columns:
+        values = pd.to_numeric(df[name]).to_numpy(np.float64, copy=True)
+        values[np.isnan(values)] = np.nan
+        digest.update(f"{name}\n".encode() + values.astype("<f8").tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Description:
+    """Where a frame came from, for people and for machines.
+
+    Attributes:
+        told: the provenance as plain values; empty when the frame carries none.
+        changed: how the frame differs from the answer it was; empty when it is that answer.
+        fingerprint: of the frame as it is now.
+    """
+
+    told: dict[str, Any]
+    changed: str
+    fingerprint: str
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return everything as JSON text."""
+        return json.dumps(
+            {"provenance": self.told, "changed": self.changed, "fingerprint": self.fingerprint},
+            indent=indent,
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:12} {value}" for name, value in self._lines())
+
+    def _repr_html_(self) -> str:
+        rows = (
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+            for name, value in self._lines()
+        )
+        return f"<table>{''.join(rows)}</table>"
+
+    def _lines(self) -> list[tuple[str, str]]:
+        if not self.told:
+            return [("provenance", "none: this frame carries none"), ("bars", self.fingerprint)]
+        told = self.told
+        lines = [
+            ("series", f"{told['symbol']} {told['timeframe']}, {told['adjustment']} prices"),
+            ("answer", f"{told['rows']} bars, {told['first']} .. {told['last']}"),
+            ("complete", "yes" if told["complete"] else "no"),
+        ]
+        lines += [("from", _span(span)) for span in told["spans"]]
+        lines += [("lacking", f"{g['start']} .. {g['end']}: {g['reason']}") for g in told["gaps"]]
+        lines += [("substitute", told["substitute"])] if told.get("substitute") else []
+        lines += [("changed", self.changed)] if self.changed else []
+        return [*lines, ("bars", self.fingerprint)]
+
+
+def describe(df: pd.DataFrame) -> Description:
+    """Return where ``df`` came from, and whether it still is the answer that was given.
+
+    pandas carries provenance on to frames made out of others, or drops it; so it describes the
+    answer, and what is said under ``changed`` tells how this frame differs from it.
+
+    Raises:
+        ValueError: the frame is no frame of bars.
+    """
+    told = thaw(df.attrs.get(ATTRS_KEY, {}))
+    complete = told if "spans" in told else {}
+    return Description(complete, _difference(df, complete), fingerprint(df))
+
+
+def _span(span: dict[str, Any]) -> str:
+    return (
+        f"{span['vendor']}, {span['rows']} bars {span['state']}, {span['start']} .. {span['end']}"
+    )
+
+
+def _difference(df: pd.DataFrame, told: dict[str, Any]) -> str:
+    """Say how a frame differs from the answer its provenance describes."""
+    if not told:
+        return ""
+    if len(df) != told["rows"]:
+        return f"this frame has {len(df)} rows, the answer had {told['rows']}"
+    ends = [_stamp(df.index[0]), _stamp(df.index[-1])] if len(df) else [None, None]
+    if ends != [told["first"], told["last"]]:
+        return f"this frame goes from {ends[0]} to {ends[1]}"
+    return ""
+
+
+def _stamp(stamp: pd.Timestamp) -> str:
+    naive = stamp.tz_convert("UTC").tz_localize(None) if stamp.tzinfo else stamp
+    return f"{naive.isoformat(timespec='seconds')}Z"

@@ -1,0 +1,91 @@
+"""Fingerprints: equal for equal bars and for nothing else. Descriptions: of this very frame."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.data.model.bars import Bar, BarTable
+from src.data.model.frame import build_frame, empty_frame
+from src.data.model.proof import describe, fingerprint
+from src.data.model.provenance import ATTRS_KEY, freeze
+
+BARS = [Bar(0, 1.0, 2.0, 0.5, 1.5, 10.0), Bar(60_000, 1.5, 3.0, 1.0, 2.5, float("nan"))]
+TOLD = {
+    "symbol": "BTCUSDT", "timeframe": "1m", "adjustment": "split", "rows": 2, "complete": True,
+    "first": "1970-01-01T00:00:00Z", "last": "1970-01-01T00:01:00Z", "substitute": None, "gaps": [],
+    "spans": [{"vendor": "binance", "rows": 2, "state": "final", "start": "1970-01-01T00:00:00Z",
+               "end": "1970-01-01T00:02:00Z"}],
+}  # fmt: skip
+
+
+def frame() -> pd.DataFrame:
+    made = build_frame(BarTable.from_bars(BARS))
+    made.attrs[ATTRS_KEY] = freeze(TOLD)
+    return made
+
+
+def test_it_is_what_the_docstring_says() -> None:
+    text = b"onetape-frame-1\n" + b"timestamp\n" + struct.pack("<2q", 0, 60_000)
+    for position, name in enumerate(("open", "high", "low", "close", "volume"), start=1):
+        text += name.encode() + b"\n" + struct.pack("<2d", *(bar[position] for bar in BARS))
+    assert fingerprint(frame()) == "sha256:" + hashlib.sha256(text).hexdigest()
+
+
+def test_where_bars_came_from_does_not_count() -> None:
+    bare = frame()
+    bare.attrs = {}
+    assert fingerprint(bare) == fingerprint(frame())
+    assert fingerprint(bare.tz_localize("UTC")) == fingerprint(bare)
+    assert fingerprint(bare.set_axis(bare.index.as_unit("s"))) == fingerprint(bare)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: f.assign(close=np.nextafter(f["close"], 9)),
+        lambda f: f.iloc[:1],
+        lambda f: f.shift(freq="1ms"),
+        lambda f: f.rename(columns={"close": "last"}),
+        lambda f: f[["high", "open", "low", "close", "volume"]],
+        lambda f: f.assign(volume=0.0),
+        lambda f: f.iloc[::-1],
+    ],
+)
+def test_any_change_of_the_bars_counts(change) -> None:  # type: ignore[no-untyped-def]
+    assert fingerprint(change(frame())) != fingerprint(frame())
+
+
+def test_all_that_is_no_number_is_one() -> None:
+    other = frame()
+    other.iloc[1, 4] = np.float64(struct.unpack("<d", struct.pack("<Q", 0xFFF8000000000001))[0])
+    assert fingerprint(other) == fingerprint(frame())
+
+
+def test_what_is_no_frame_of_bars_is_refused() -> None:
+    with pytest.raises(ValueError, match="RangeIndex"):
+        fingerprint(pd.DataFrame({"open": [1.0]}))
+    with pytest.raises(ValueError, match="parse"):
+        fingerprint(frame().assign(source="binance"))
+
+
+def test_the_answer_itself_is_unchanged() -> None:
+    said = describe(frame())
+    assert said.changed == ""
+    assert "binance, 2 bars final" in str(said)
+    assert json.loads(said.to_json())["provenance"]["rows"] == 2
+    assert "<th>series</th>" in said._repr_html_()
+
+
+def test_a_part_of_it_is_called_so() -> None:
+    assert describe(frame().iloc[:1]).changed == "this frame has 1 rows, the answer had 2"
+    assert "1970-01-01T00:00:30Z" in describe(frame().shift(freq="30s")).changed
+
+
+def test_a_frame_of_elsewhere_says_so() -> None:
+    assert "carries none" in str(describe(empty_frame()))
