@@ -48,7 +48,7 @@ from tests.cache.counts import FULL, some
 from tests.cache.crash import Platter, Promise, Quick, Recorder, State, states
 from tests.cache.disks import Killed
 
-MOST = 4000 if FULL else 6  # states of one instant
+MOST = 1500 if FULL else 6  # states of one instant
 KILLS = 99 if FULL else 4
 SLOTS = range(-12, 16)
 LATER = piece(12, 14)

@@ -193,14 +193,15 @@ def test_spellings_of_one_share_are_one_series_and_doubtful_ones_a_question(
 
 
 @pytest.mark.parametrize(
-    "symbol, unit, venue",
+    "symbol, vendor, unit, venue",
     [
-        ("BTCUSDT", "base", "binance"), ("BTC-USD", "quote", "aggregate"),
-        ("AAPL", "shares", "consolidated"),
+        ("BTCUSDT", "binance", "base", "binance"), ("BTC-USD", "yahoo", "quote", "aggregate"),
+        ("AAPL", "yahoo", "shares", "consolidated"),
     ],
 )  # fmt: skip
 def test_an_answer_says_what_its_volume_counts_and_whose_it_is(
-    manager: DataManager, symbol: str, unit: str, venue: str
+    manager: DataManager, symbol: str, vendor: str, unit: str, venue: str
 ) -> None:
-    kind = told(manager.get_ohlcv(symbol, "1d", "2024-06-03", "2024-06-07"))["kind"]
+    frame = manager.get_ohlcv(symbol, "1d", "2024-06-03", "2024-06-07", provider=vendor)
+    kind = told(frame)["kind"]
     assert (kind["volume"], kind["venue"]) == (unit, venue)

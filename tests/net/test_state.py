@@ -169,6 +169,19 @@ class TestTrouble:
         clock.advance(60)
         assert free(later) == 10
 
+    @pytest.mark.parametrize("sql", ["DELETE FROM facts WHERE name = 'anchor_boot'",
+                                     "UPDATE facts SET value = 'soon' WHERE name = 'anchor_wall_s'"])  # fmt: skip
+    def test_a_file_that_lost_its_time_is_damaged(
+        self, state: State, folder: Path, clock: ManualClock, sql: str
+    ) -> None:
+        state.run(count)
+        db = sqlite3.connect(folder / FILE)
+        db.execute(sql)
+        db.commit()
+        db.close()
+        assert State(folder, clock).run(count) > 0, "a careful start, not an error"
+        assert (folder / "state.damaged").exists()
+
     def test_a_first_start_is_not_a_loss(
         self, state: State, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -135,3 +135,12 @@ def test_a_provisional_friday_is_due_when_monday_opens() -> None:
     of = grid(SHARE, "1d")
     assert due_spans(Coverage([part]), of, 0, parse_iso("2024-06-10T13:29:59")) == []
     assert due_spans(Coverage([part]), of, 0, parse_iso("2024-06-10T13:30:00")) == [part.span]
+
+
+def test_a_hole_before_the_first_bar_begins_with_what_was_answered() -> None:
+    of, answered = grid(COIN, "1h"), Span(MONDAY + MINUTE_MS, MONDAY + 5 * HOUR_MS)
+    present = np.array([MONDAY + 3 * HOUR_MS], dtype=np.int64)
+    assert holes(answered, present, of) == [
+        Span(answered.start, MONDAY + 3 * HOUR_MS),
+        Span(MONDAY + 4 * HOUR_MS, answered.end),
+    ]

@@ -271,7 +271,7 @@ def _next_generation(
         series = lane.series()
     except (DamagedError, FormatVersionError):
         series = None
-    return max(known + [series.generation if series else 0]) + 1
+    return max(*known, series.generation if series else 0) + 1
 
 
 def _facts(lane: Lane, meta: YearMeta | None, members: list[Member]) -> YearMeta:

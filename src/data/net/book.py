@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
+from ..errors import CorruptEntryError
 from ..model.capabilities import Limits
 from ..policy.circuit import Circuit
 from ..policy.quota import Pause, Spent, Window, windows_of
@@ -191,14 +192,22 @@ class Book:
 
 
 def read_anchor(rows: Rows) -> Anchor | None:
-    """Return the moment from which the remembered time is counted."""
+    """Return the moment from which the remembered time is counted.
+
+    Raises:
+        CorruptEntryError: part of it is missing or is no number: the file is damaged.
+    """
     facts = dict(rows.execute("SELECT name, value FROM facts WHERE name LIKE 'anchor_%'"))
     if not facts:
         return None
-    reading = Reading(
-        facts["anchor_wall_s"], facts["anchor_mono_s"], facts["anchor_owner"], facts["anchor_boot"]
-    )
-    return Anchor(reading, facts["anchor_steady_s"])
+    try:
+        reading = Reading(
+            float(facts["anchor_wall_s"]), float(facts["anchor_mono_s"]),
+            facts["anchor_owner"], facts["anchor_boot"],
+        )  # fmt: skip
+        return Anchor(reading, float(facts["anchor_steady_s"]))
+    except (KeyError, TypeError, ValueError) as exc:
+        raise CorruptEntryError("the state file does not tell its own time") from exc
 
 
 def keep_anchor(rows: Rows, anchor: Anchor) -> None:

@@ -20,7 +20,7 @@ _SHORTEST_SECRET = 6
 _BASE64 = (base64.b64encode, base64.urlsafe_b64encode)
 # What may be left of a letter's escape where a text was cut, and how long an escape may be.
 _BEGINNINGS = (b"", b"%", b"\\", b"&")
-_LONGEST_ESCAPE = 6
+_LONGEST_ESCAPE = 8
 
 sending: ContextVar[bool] = ContextVar("sending", default=False)
 
@@ -83,7 +83,8 @@ def _may_hold(text: bytes, word: str) -> bool:
 def _without_cut(text: bytes, word: str) -> bytes:
     """Return ``text`` with its end masked, should that be the beginning of ``word``."""
     letters = _letters(word)
-    for found in re.finditer(b"".join(letters[:_SHORTEST_SECRET]), text):
+    start = re.compile(b"".join(letters[:_SHORTEST_SECRET]))
+    for found in start.finditer(text, max(0, len(text) - len(word) * _LONGEST_ESCAPE)):
         place = found.end()
         for letter in letters[_SHORTEST_SECRET:]:
             match = re.compile(letter).match(text, place)

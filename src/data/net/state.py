@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from ..clock import Clock, SystemClock
 from ..disk.atomic import write_atomically
 from ..disk.files import Disk
-from ..errors import DataError, FormatVersionError
+from ..errors import CorruptEntryError, DataError, FormatVersionError
 from ..policy.steady import Anchor, Reading
 from .book import TABLES, VERSION, Book, keep_anchor, keep_fact, read_anchor, read_fact
 from .forks import close_before_fork
@@ -291,4 +291,5 @@ def _is_damaged(exc: Exception) -> bool:
 
     code = getattr(exc, "sqlite_errorcode", None) or 0
     # Extended codes hold the plain one in their lowest byte.
-    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    damaged = code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return damaged or isinstance(exc, CorruptEntryError)
