@@ -169,8 +169,13 @@ class TestTrouble:
         clock.advance(60)
         assert free(later) == 10
 
-    @pytest.mark.parametrize("sql", ["DELETE FROM facts WHERE name = 'anchor_boot'",
-                                     "UPDATE facts SET value = 'soon' WHERE name = 'anchor_wall_s'"])  # fmt: skip
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "DELETE FROM facts WHERE name = 'anchor_boot'",
+            "UPDATE facts SET value = 'soon' WHERE name = 'anchor_wall_s'",
+        ],
+    )
     def test_a_file_that_lost_its_time_is_damaged(
         self, state: State, folder: Path, clock: ManualClock, sql: str
     ) -> None:
