@@ -47,7 +47,7 @@ class DataManager:
     Attributes:
         cache: the :class:`~.cache.unified_cache.UnifiedCache` on the same folder.
         provider_selector: symbol to vendors; its ``downloaders`` may be replaced in tests.
-        rate_limiters: vendor name to its limiter.
+        rate_limiters: vendor name to its limiter, as a read-only mapping.
 
     Thread-safe.
 
@@ -88,7 +88,9 @@ class DataManager:
         The frame's index is the naive UTC open time (``timestamp``, ns); daily and longer bars
         are stamped 00:00 of the venue's session date. Columns: ``open high low close volume``
         (float64), then ``adj_close`` where known. ``df.attrs["onetape"]`` tells where every bar
-        came from, and what is lacking. The frame is the caller's own.
+        came from, and what is lacking: ``final`` bars stay as they are; ``provisional`` ones have
+        closed and may still change; ``suspect`` ones were fetched around a split and are asked
+        for again. The frame is the caller's own.
 
         Args:
             symbol: such as ``BTCUSDT``, ``AAPL``, ``BRK.B``, ``VOD.L``, ``EURUSD=X``, ``^VIX``.

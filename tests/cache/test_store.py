@@ -151,6 +151,13 @@ class TestPieces:
         assert numbers(store.read(DAILY, EVER)[0]) == [0, 1, 2]
         assert members_of(store.root) == 1
 
+    def test_nothings_and_doubts_of_a_first_answer_without_bars_are_both_kept(
+        self, store: BarStore
+    ) -> None:
+        marks = (mark(0, 3, "empty", reason="none"), mark(3, 4, "suspect", reason="odd"))
+        store.commit(DAILY, Commit(marks=marks))
+        assert states(store) == [(0, 3, "empty"), (3, 4, "suspect")]
+
     def test_holes_stay_missing(self, store: BarStore) -> None:
         holes = (days(1, 2), days(4, 6))
         store.commit(DAILY, Commit((piece(0, 8, [0, 2, 3, 6, 7], holes=holes),)))

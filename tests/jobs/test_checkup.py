@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from src.data.clock import SystemClock
+from src.data.config.settings import load_settings
 from src.data.jobs import checkup as module
 from src.data.jobs.checkup import Check, checkup
 from src.data.net.reach import Reached
+from src.data.wiring import Network
 from tests.vendor_server import VendorServer
 
 SECTIONS = ["installation", "places", "configuration", "keys", "vendors"]
@@ -112,3 +115,11 @@ def test_keys_are_one_line_a_vendor(
     assert [(c.ok, c.said) for c in keys] == [
         (True, "BINANCE_API_KEY set"), (None, "BINANCE_API_SECRET not set, and not needed"),
     ]  # fmt: skip
+
+
+def test_a_vendor_that_is_left_alone_is_a_finding(tmp_path: Path) -> None:
+    assert [c for c in checkup(tmp_path, network=False) if "not asked" in c.said] == []
+    Network(SystemClock(), state_dir=load_settings().state_dir).limiter("binance").pause(600)
+    (check,) = [c for c in checkup(tmp_path, network=False) if "not asked" in c.said]
+    assert (check.topic, check.ok) == ("binance", False)
+    assert check.advice == "it is asked again in 10 min"

@@ -128,9 +128,11 @@ class CommitRun:
         """Take out of the parts the nothings of years that have no file and get none now."""
         taken: list[Covered] = []
         for year, part in self.parts.items():
-            if year not in self.metas and not part.pieces:
+            doubts = [mark for mark in part.marks if mark.state == "suspect"]
+            # A year with doubts gets a document of its own, and keeps its nothings there.
+            if year not in self.metas and not part.pieces and not doubts:
                 taken += [mark for mark in part.marks if mark.state == "empty"]
-                part.marks = [mark for mark in part.marks if mark.state == "suspect"]
+                part.marks = []
         return taken
 
     # --- years -----------------------------------------------------------------------------
