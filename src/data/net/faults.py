@@ -56,7 +56,9 @@ def worded(exc: Exception, url: str) -> DataError:
     place = where(url)
     if isinstance(exc, InvalidURL | MissingSchema):
         return ConfigError(f"{place} is not an address", hint="check providers.<name>.base_url")
-    if isinstance(exc, InvalidHeader | UnicodeError):
+    # Up to 2.33 requests lets a trailing line break pass, and the standard library stops it.
+    unsendable = type(exc) is ValueError and str(exc).startswith("Invalid header")
+    if unsendable or isinstance(exc, InvalidHeader | UnicodeError):
         return AuthenticationError(
             f"the key for {place} holds characters that no header may carry",
             hint="look for a line break or a quotation mark in it",
