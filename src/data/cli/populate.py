@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK, guarded
@@ -86,7 +86,9 @@ def _progress(args: argparse.Namespace) -> Iterator[Listener]:
         rich.TextColumn("{task.description}", markup=False), rich.BarColumn(bar_width=None),
         rich.MofNCompleteColumn(), rich.TimeElapsedColumn(),
     )  # fmt: skip
-    with rich.Progress(*columns, console=screen, disable=not shown, transient=True) as bar:
+    bar = rich.Progress(*columns, console=screen, disable=not shown, transient=True)
+    # Older versions of rich end even a bar that is not shown with an empty line.
+    with bar if shown else nullcontext():
         task = bar.add_task("looking", total=None)
 
         def listen(now: Progress) -> None:
