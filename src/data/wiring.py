@@ -6,14 +6,14 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .clock import Clock, SystemClock
 from .config.rules_file import load_rules
 from .config.settings import load_settings
 from .model.capabilities import Limits
 from .model.instant import HOUR_MS
-from .model.rules import Failover
+from .model.rules import Failover, Rules
 from .model.settings import Settings
 from .net.forks import renew_after_fork
 from .net.leases import Leases
@@ -181,8 +181,9 @@ def build(
     )  # fmt: skip
     selector = ProviderSelector(settings=settings, make_sender=network.sender)
     cache = UnifiedCache(
-        settings.cache_dir, settings.max_size_gb, clock=ticking, instrument_of=selector.instrument
-    )
+        settings.cache_dir, settings.max_size_gb, clock=ticking,
+        instrument_of=selector.instrument, vendor_facts=facts_of(rules),
+    )  # fmt: skip
     expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
     asking = Asking(selector, ticking)
     bars = BarsService(
@@ -190,6 +191,18 @@ def build(
     )  # fmt: skip
     batch = BatchService(asking, bars)
     return Services(settings, ticking, network, cache, selector, asking, bars, batch)
+
+
+def facts_of(rules: Rules) -> dict[str, dict[str, Any]]:
+    """Return what the metadata tell other tools of each vendor: reliability (0 to 1), limit."""
+    facts: dict[str, dict[str, Any]] = {}
+    for name, said in rules.providers.items():
+        facts[name] = told = {}
+        if (grade := said.facts.get("reliability")) is not None:
+            told["reliability"] = grade / 5
+        if limit := said.rate_limits.get("requests_per_minute"):
+            told["rate_limit"] = f"{limit:g}/minute"
+    return facts
 
 
 def retry_of(said: Failover) -> RetryPolicy:

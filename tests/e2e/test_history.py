@@ -33,6 +33,15 @@ def test_the_first_call_asks_once_and_the_second_nobody(
     assert (lane / "2024.metadata.json").is_file()
 
 
+def test_the_metadata_tell_other_tools_of_the_vendor(manager: DataManager) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", *DAY)
+    info = manager.cache.get_data_info("BTCUSDT", "1h", 2024)
+    assert info is not None
+    assert info["provider_info"] == {
+        "name": "binance", "reliability": 1.0, "rate_limit": "1200/minute",
+    }  # fmt: skip
+
+
 def test_a_new_process_finds_what_an_older_one_stored(
     make: Callable[[], DataManager], vendors: VendorServer
 ) -> None:

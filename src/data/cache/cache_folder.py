@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class CacheFolder:
         clock: Clock | None = None,
         instrument_of: Callable[[str], Instrument] | None = None,
         can_supply: eviction.CanSupply | None = None,
+        vendor_facts: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.cache_dir, self.max_size_gb = _places(cache_dir, max_size_gb)
         self.ohlcv_dir = self.cache_dir / BARS
@@ -57,7 +58,7 @@ class CacheFolder:
             raise StorageError(
                 f"the cache folder {self.cache_dir} is a file", hint="name another folder"
             )
-        self.store = BarStore(self.cache_dir, self._disk, self._clock)
+        self.store = BarStore(self.cache_dir, self._disk, self._clock, vendor_facts=vendor_facts)
         self._catalogue = Catalogue(self.cache_dir, self.store, self._disk)
         derived.finish_at_exit(self)
 

@@ -45,6 +45,8 @@ class UnifiedCache(CacheFolder):
         instrument_of: tells what a symbol is, for dates as bounds. Default: the installed rules.
         can_supply: tells whether a vendor could supply bars again; only such bars may be dropped
             to keep the limit. Default: none may.
+        vendor_facts: vendor to its ``reliability`` (0 to 1) and ``rate_limit`` (text), told to
+            other tools in the metadata.
 
     Attributes:
         cache_dir, ohlcv_dir, metadata_dir: the folder, its bars, the summaries for other programs.

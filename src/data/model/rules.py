@@ -50,7 +50,7 @@ class ProviderRules:
             and ``burst_size``, those that are set.
         api_key_env, secret_key_env: the variables that hold its keys, where not the usual ones.
         options: what only ``local`` has: folder, pattern, columns and so on.
-        facts: cost, data_quality, reliability, coverage, type: shown and used for ranking.
+        facts: cost, data_quality, reliability, coverage, type: shown, and kept with the bars.
     """
 
     name: str
