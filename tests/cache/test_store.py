@@ -185,6 +185,17 @@ class TestPieces:
         assert same(rows.within(days(2, 4)), table([2, 3], 9.0))
         assert numbers(rows) == [0, 1, 2, 3, 4, 5]
 
+    def test_the_column_comes_with_another_vendor_and_the_bars_before_it_are_written_anew(
+        self, store: BarStore
+    ) -> None:
+        for n, vendor in ((0, "acme"), (2, "other")):
+            store.commit(DAILY, Commit((piece(n, n + 2, vendor=vendor),)))
+        store.commit(DAILY, Commit((piece(4, 6, adj=True, vendor="third"),)))
+        rows, _ = store.read(DAILY, EVER)
+        assert numbers(rows) == [*range(6)]
+        assert rows.adj_close is not None
+        assert same(rows.take(slice(4, 6)), table(range(4, 6), adj=True))
+
     def test_the_column_of_adjusted_closes_comes_and_stays(self, store: BarStore) -> None:
         store.commit(DAILY, Commit((piece(0, 2),)))
         assert store.read(DAILY, EVER)[0].adj_close is None

@@ -68,7 +68,7 @@ def compose(segments: Sequence[Segment], stored: Sequence[Member], target: Targe
     """
     members: list[Member] = []
     for place, segment in enumerate(segments):
-        if _is_unchanged(segment, place, members, stored):
+        if segment.columns == target.columns and _is_unchanged(segment, place, members, stored):
             members.append(stored[place])
         else:
             members.append(_written(segment, members, target))
