@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from src.data.cache.actions import Asked
 from src.data.cache.metadata import dump, load
 from src.data.errors import CorruptEntryError, FormatVersionError
 from src.data.model.actions import Action
@@ -56,7 +57,7 @@ def test_no_action_is_also_an_answer(tmp_path: Path) -> None:
     store.add_actions("AAPL", [], YEAR, "acme", 5)
     later = Span(YEAR.end, YEAR.end + DAY_MS)
     book = store.add_actions("AAPL", [], later, "acme", 9)
-    assert [tuple(a) for a in book.asked] == [(Span(YEAR.start, later.end), "acme", 9)]
+    assert [tuple(a) for a in book.asked] == [(Span(YEAR.start, later.end), "acme", 5)]
     both = store.add_actions("AAPL", [], YEAR, "other", 7)
     assert {a.source for a in both.asked} == {"acme", "other"}
 
@@ -67,6 +68,12 @@ def test_two_sources_of_one_action(tmp_path: Path) -> None:
     book = store.add_actions("AAPL", [split(), dividend(0.8000000001)], YEAR, "other", 6)
     assert [a.source for a in book.actions] == ["acme", "acme"]
     assert book.disagreements == ()
+    assert [(a.type, a.source) for a in book.told if a.source == "other"] == [
+        ("dividend", "other"), ("split", "other"),
+    ]  # fmt: skip
+    plain = json.loads((tmp_path / "ohlcv/AAPL/actions.json").read_bytes())
+    assert [a["source"] for a in plain["confirmed"]] == ["other", "other"]
+    assert store_in(tmp_path).actions("AAPL") == book
 
 
 def test_sources_that_differ_are_both_remembered(tmp_path: Path) -> None:
@@ -87,6 +94,75 @@ def test_a_source_corrects_itself_and_forgets_nothing(tmp_path: Path) -> None:
     assert [(a.type, a.numerator, a.fetched_at) for a in book.actions] == [
         ("dividend", 1.0, 5), ("split", 4.0, 6),
     ]  # fmt: skip
+
+
+def test_most_vendors_are_believed_and_everything_told_is_kept(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.add_actions("AAPL", [split(2.0)], YEAR, "first", 5)
+    store.add_actions("AAPL", [split(4.0)], YEAR, "second", 6)
+    book = store.add_actions("AAPL", [split(4.0)], YEAR, "third", 7)
+    assert [(a.source, a.numerator) for a in book.actions] == [("second", 4.0)]
+    assert [(a.source, a.numerator) for a in book.disagreements] == [("first", 2.0)]
+    again = store_in(tmp_path).actions("AAPL")
+    assert (again, again.actions, again.disputed) == (book, book.actions, book.disputed)
+    assert [e.action().ex_date for e in book.disputed] == [EX]
+
+
+def test_vendors_that_are_divided_are_each_believed_about_their_own_bars(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.add_actions("AAPL", [split(4.0)], YEAR, "acme", 5)
+    book = store.add_actions("AAPL", [split(2.0)], YEAR, "other", 6)
+    assert [book.of(vendor)[0].numerator for vendor in ("acme", "other", "third")] == [4, 2, 4]
+
+
+def test_several_dividends_of_one_day_are_one(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    book = store.add_actions("AAPL", [dividend(0.8), dividend(1.5)], YEAR, "acme", 5)
+    assert [a.amount for a in book.actions] == [pytest.approx(2.3)]
+    assert store.add_actions("AAPL", [dividend(1.5), dividend(0.8)], YEAR, "acme", 6) == book
+
+
+def test_a_vendor_asked_a_week_later_or_more_is_silent_about_what_it_does_not_tell(
+    tmp_path: Path,
+) -> None:
+    store, week = store_in(tmp_path), 7 * DAY_MS
+    store.add_actions("AAPL", [split()], YEAR, "acme", 5)
+    ex = day_ms(EX)
+
+    def silent(asked: Span, fetched_at: int) -> list[tuple[str, ...]]:
+        book = store.actions("AAPL").with_answer([], Asked(asked, "other", fetched_at))
+        return [event.silent for event in book.events]
+
+    late = ex + 5 * DAY_MS + week
+    assert silent(YEAR, late) == [("other",)]
+    assert silent(YEAR, late - 1) == [()], "it may tell it yet"
+    assert silent(Span(ex - 4 * DAY_MS, YEAR.end), late) == [("other",)]
+    assert silent(Span(ex, YEAR.end), late) == [()], "it may date it a day before"
+    assert silent(Span(YEAR.start, ex), late) == [()]
+
+
+def test_a_span_joined_to_a_later_one_was_not_asked_for_later(tmp_path: Path) -> None:
+    store, ex = store_in(tmp_path), day_ms(EX)
+    store.add_actions("AAPL", [split()], YEAR, "acme", 5)
+    store.add_actions("AAPL", [], Span(YEAR.start, ex + DAY_MS), "other", ex + DAY_MS)
+    rest = Span(ex + DAY_MS, YEAR.end)
+    book = store.add_actions("AAPL", [], rest, "other", YEAR.end + 30 * DAY_MS)
+    assert book.covers(YEAR)
+    assert book.disputed == ()
+    book = store.add_actions("AAPL", [], YEAR, "other", YEAR.end + 31 * DAY_MS)
+    assert [event.silent for event in book.disputed] == [("other",)]
+    assert [tuple(a)[:2] for a in book.asked if a.source == "other"] == [(YEAR, "other")]
+
+
+def test_a_new_action_is_one_line_more_and_the_same_words_are_none(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.add_actions("AAPL", [split()], YEAR, "acme", 5)
+    path = tmp_path / "ohlcv/AAPL/actions.json"
+    before = path.read_bytes()
+    store.add_actions("AAPL", [split()], YEAR, "acme", 5)
+    assert path.read_bytes() == before
+    store.add_actions("AAPL", [dividend(0.8, day=date(2020, 11, 6))], YEAR, "acme", 5)
+    assert len(store_in(tmp_path).actions("AAPL").actions) == 2
 
 
 def test_damage_is_an_error_until_fetched_again(tmp_path: Path) -> None:

@@ -129,3 +129,55 @@ def test_any_csv_reader_reads_it() -> None:
     closes = np.array([float(row["close"] or "nan") for row in rows])
     assert closes.tobytes() == table.close.tobytes()
     assert rows[1]["timestamp"] == "2024-01-01 00:00:37"
+
+
+def plainly(rows: BarTable) -> bytes:
+    """Write rows as the format says, number by number."""
+    lines = []
+    for i, stamp in enumerate(rows.stamps.tolist()):
+        time = str(np.datetime64(stamp, "ms").astype("M8[s]")).replace("T", " ")
+        cells = ["" if v != v else repr(v) for v in (c.tolist()[i] for c in rows.values())]
+        lines.append(",".join([time, *cells]))
+    return ("\n".join(lines) + "\n").encode("ascii")
+
+
+def of_columns(columns: list[list[float]]) -> BarTable:
+    stamps = 1_700_000_000_000 // 1000 * 1000 + np.arange(len(columns[0]), dtype=np.int64) * 7000
+    return BarTable.of_columns(stamps, [np.array(c, dtype=np.float64) for c in columns])
+
+
+FEW_DECIMALS = st.builds(lambda k, d: k / 10**d, st.integers(-(10**15), 10**15), st.integers(0, 10))
+ODD = st.sampled_from([
+    0.0, -0.0, 1e-5, 5e-324, 1e15, 1e16, 123456789012345.6, 0.1 + 0.2, 1 / 3, 9.999999999999999e-5, 1e-4,
+    300.3500061035156, 999999999999999.9, float("nan"), 2.0**53, -37.63, 1.7976931348623157e308,
+])  # fmt: skip
+
+
+@given(
+    st.lists(
+        st.lists(FEW_DECIMALS | ODD | st.floats(allow_infinity=False), min_size=80, max_size=80),
+        min_size=5, max_size=5,
+    )
+)  # fmt: skip
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_blocks_of_any_numbers_are_written_as_each_by_itself(columns: list[list[float]]) -> None:
+    rows = of_columns(columns)
+    assert codec.encode_rows(rows, codec.BASE_COLUMNS) == plainly(rows)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_blocks_of_market_numbers_are_written_as_each_by_itself(seed: int) -> None:
+    dice = np.random.default_rng(seed)
+    size = 10.0 ** dice.integers(-3, 12)
+    prices = [
+        np.round(size * (1 + dice.normal(0, 0.01, 400)), dice.integers(0, 9)) for _ in range(4)
+    ]
+    volumes = np.round(dice.exponential(10.0 ** dice.integers(-4, 6), 400), dice.integers(0, 9))
+    for column in (*prices, volumes):
+        for place in dice.integers(0, 400, dice.integers(0, 12)):
+            column[place] = dice.choice([np.nan, 0.0, -0.0, 1e-7, 0.1 + 0.2, -column[place]])
+    rows = of_columns([*map(np.ndarray.tolist, prices), volumes.tolist()])
+    text = codec.encode_rows(rows, codec.BASE_COLUMNS)
+    assert text == plainly(rows)
+    back = codec.decode_rows(text, codec.BASE_COLUMNS, 400)
+    assert [c.tobytes() for c in back.values()[:1]] == [c.tobytes() for c in rows.values()[:1]]

@@ -143,7 +143,7 @@ if sys.argv[2] == "put":
 """
 
 
-@pytest.mark.parametrize(("deed", "written"), [("put", FILES), ("nothing", [])])
+@pytest.mark.parametrize(("deed", "written"), [("put", [*FILES, "usage.json"]), ("nothing", [])])
 def test_they_are_written_when_the_process_ends(
     tmp_path: Path, deed: str, written: list[str]
 ) -> None:

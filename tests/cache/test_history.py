@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from src.data.cache.compacting import compact_series
+from src.data.cache.history import commits_of
 from src.data.cache.store import Commit
 from src.data.errors import QueryError
+from src.data.model.retention import Retention
 from tests.cache.bars import (
     DAILY,
     EVER,
+    at,
     days,
     lane_folder,
     mark,
@@ -20,6 +27,7 @@ from tests.cache.bars import (
     store_in,
     table,
 )
+from tests.cache.crash import Quick
 
 
 def test_every_commit_before_a_compaction_can_be_read_again(tmp_path: Path) -> None:
@@ -46,13 +54,120 @@ def test_every_commit_before_a_compaction_can_be_read_again(tmp_path: Path) -> N
     assert numbers(store.read_version(DAILY, days(1, 3), 2)[0]) == [1, 2]
 
 
-def test_what_compaction_joined_is_refused_not_guessed(tmp_path: Path) -> None:
+def test_what_compaction_joined_is_told_apart_by_the_log(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     for n in range(10):
         store.commit(DAILY, Commit((piece(n, n + 1),)))
-    with pytest.raises(QueryError, match="not kept any more"):
+    compact_series(store.workshop, DAILY, dry_run=False)
+    for generation in range(1, 11):
+        rows, coverage = store.read_version(DAILY, EVER, generation)
+        assert same(rows, table(range(generation)))
+        assert [c.span for c in coverage] == [days(0, generation)]
+
+
+def _old_log(path: Path) -> None:
+    """Let the log be one of before it told what each commit touched."""
+    entries = [json.loads(line) for line in path.read_bytes().splitlines()]
+    for entry in entries:
+        del entry["touched"]
+    path.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+
+
+def test_what_nothing_tells_apart_is_refused_not_guessed(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    for n in range(10):
+        store.commit(DAILY, Commit((piece(n, n + 1),)))
+    _old_log(lane_folder(tmp_path) / "2024.log")
+    with pytest.raises(QueryError, match="not kept any more") as refused:
         store.read_version(DAILY, EVER, 5)
+    assert refused.value.hint == "versions of AAPL 1d that are: 8 to 10"
     assert same(store.read_version(DAILY, EVER, 9)[0], table(range(9)))
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        Commit((piece(1, 2, shift=1.0),)),
+        Commit((piece(1, 2, []),)),
+        Commit((piece(3, 6, [4, 5]),)),
+        Commit((piece(0, 3, adj=True),)),
+    ],
+    ids=["revised", "withdrawn", "inserted", "told more"],
+)
+def test_what_was_changed_since_is_kept_or_refused(tmp_path: Path, later: Commit) -> None:
+    before = table([0, 1, 2, 3])
+    for kept, forgets in ((8, False), (0, False), (0, True)):
+        root = tmp_path / f"{kept}{forgets}"
+        store = store_in(root, retention=Retention(kept))
+        store.commit(DAILY, Commit((piece(0, 4, [0, 1, 2, 3]),)))
+        store.commit(DAILY, Commit((piece(6, 7),)))
+        store.commit(DAILY, later)
+        if forgets:
+            _old_log(lane_folder(root) / "2024.log")
+        compact_series(store.workshop, DAILY, dry_run=False)
+        for version, then in ((1, before), (2, table([0, 1, 2, 3, 6]))):
+            try:
+                rows, _ = store.read_version(DAILY, EVER, version)
+            except QueryError:
+                continue
+            assert same(rows, then)
+    assert same(store.read_version(DAILY, EVER, 3)[0], store.read(DAILY, EVER)[0])
+
+
+def test_a_replaced_file_is_as_good_as_the_one_that_counts(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 3),)))
+    store.commit(DAILY, Commit((piece(3, 5),)))
+    compact_series(store.workshop, DAILY, dry_run=False)
+    store.commit(DAILY, Commit((piece(0, 4, shift=1.0),)))
+    store.commit(DAILY, Commit((piece(4, 5, []),)))
+    assert [e["kept"] for e in commits_of(store.workshop.lane(DAILY))] == [True] * 4
+    assert same(store.read_version(DAILY, EVER, 1)[0], table(range(3)))
+    assert same(store.read_version(DAILY, EVER, 2)[0], table(range(5)))
+    assert [e["touched"] for e in store.log(DAILY)] == [at(0), at(3), at(0), at(4)]
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 12), st.integers(1, 4), st.sampled_from([0.0, 0.0, 1.0, 2.0])),
+    min_size=1, max_size=9,
+)  # fmt: skip
+
+
+@settings(max_examples=40, derandomize=True, deadline=None, database=None)
+@given(steps=STEPS, kept=st.sampled_from([8, 1, 0]), compact_at=st.integers(0, 9))
+def test_a_version_is_what_was_read_then_or_is_refused(
+    steps: list[tuple[int, int, float]], kept: int, compact_at: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
+    root = tmp_path_factory.mktemp("past")
+    store = store_in(root, Quick(), retention=Retention(kept))
+    seen = {}
+    for n, (first, count, shift) in enumerate(steps):
+        view = store.commit(DAILY, Commit((piece(first, first + count, shift=shift),)))
+        seen[view.generation] = store.read(DAILY, EVER)[0]
+        if n == compact_at:
+            compact_series(store.workshop, DAILY, dry_run=False)
+    told = {e["generation"]: e["kept"] for e in commits_of(store.workshop.lane(DAILY))}
+    assert told.keys() == seen.keys()
+    for generation, rows in seen.items():
+        try:
+            found = store.read_version(DAILY, EVER, generation)[0]
+        except QueryError:
+            assert not told[generation]
+            continue
+        assert told[generation]
+        assert same(found, rows)
+    assert told[max(told)], "the newest can always be read"
+
+
+def test_commits_to_two_years_are_one(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(-2, 2),)))
+    store.commit(DAILY, Commit((piece(1, 2, shift=1.0),)))
+    one, other = commits_of(store.workshop.lane(DAILY))
+    assert (one["generation"], one["years"], one["added"]) == (1, [2023, 2024], 4)
+    assert one["span"] == list(days(-2, 2))
+    assert (other["changed"], other["vendor"], other["kept"]) == (1, "acme", True)
 
 
 @pytest.mark.parametrize("generation", [-1, 0, 3])

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from src.data.cache import unified_cache as module
+from src.data.cache.store import Commit
 from src.data.cache.unified_cache import (
     UnifiedCache,
     configure_unified_cache,
@@ -22,6 +23,7 @@ from src.data.cache.unified_cache import (
 )
 from src.data.clock import ManualClock
 from src.data.errors import BadRangeError, BadSymbolError, BadTimeframeError, StorageError
+from src.data.model.coverage import Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, to_ms
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis
@@ -29,6 +31,7 @@ from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 
+from .bars import piece
 from .frames import bars, same
 
 NOW = to_ms(datetime(2025, 6, 2, 12))
@@ -501,10 +504,16 @@ class TestFaultsOfOld:
         assert list(path.parent.glob("_quarantine/2025*"))
 
     def test_the_limit_is_kept(self, tmp_path: Path, clock: ManualClock) -> None:
-        cache = UnifiedCache(tmp_path, 0, clock=clock, can_supply=lambda _, v: v == "binance")
-        for symbol, provider in (("CCC", "binance"), ("BBB", "rare"), ("AAA", "binance")):
-            cache.put(bars("2025-03-01", 400), symbol, "1h", None, None, provider=provider)
-            clock.advance(60)
+        def must_keep(key: SeriesKey, part: Covered) -> str:
+            return "" if part.vendor == "binance" else "nobody else has it"
+
+        cache = UnifiedCache(tmp_path, 0, clock=clock, must_keep=must_keep)
+        for symbol, vendor in (("CCC", "binance"), ("BBB", "rare"), ("AAA", "binance")):
+            answered = piece(12_000, 12_400, size=HOUR_MS, vendor=vendor)
+            cache.store.commit(SeriesKey(symbol, HOURS), Commit((answered,)))
+            clock.advance(600)
+        cache.put(bars("2025-03-01", 400), "PUT", "1h", None, None, provider="binance")
+        clock.advance(600)
         derived = tmp_path / "_columnar" / "AAA"
         derived.mkdir(parents=True)
         (derived / "1h.bin").write_bytes(b"0" * 1000)
@@ -513,7 +522,8 @@ class TestFaultsOfOld:
         cache.max_size_gb = (held - 3000) / 1024**3
         assert cache.enforce_limit() == 1
         assert not (derived / "1h.bin").exists()
-        assert cache.list_symbols() == ["AAA", "BBB"]  # the oldest that can be had again went
+        # Of those that can be had again the one unused for longest went.
+        assert cache.list_symbols() == ["AAA", "BBB", "PUT"]
         assert not cache.store.view(SeriesKey("CCC", HOURS)).coverage
 
     def test_nothing_irreplaceable_is_dropped(

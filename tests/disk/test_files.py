@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 
-from src.data.disk import atomic, files
+from src.data.disk import atomic, calls
 from src.data.disk.files import Disk, Step, errno_of
 from src.data.errors import StorageError
 
@@ -165,7 +165,7 @@ def test_macos_syncs_down_to_the_platter(
     import fcntl
 
     asked: list[int] = []
-    monkeypatch.setattr(files.sys, "platform", "darwin")
+    monkeypatch.setattr(calls.sys, "platform", "darwin")
     monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
     monkeypatch.setattr(fcntl, "fcntl", lambda fd, what: asked.append(what))
     handle = disk.create(tmp_path / "a")

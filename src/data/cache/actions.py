@@ -1,37 +1,52 @@
 """Splits and dividends of one symbol, kept in ``actions.json``.
 
 They are applied when bars are read, so a wrong or a lost one changes prices: the document is
-durable before it counts, a damaged one is an error and never an empty one, and two vendors that
-disagree are both remembered.
+durable before it counts, a damaged one is an error and never an empty one, and what every vendor
+told is kept, also where it does not count.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
 from ..errors import CorruptEntryError, FormatVersionError
-from ..model.actions import Action
+from ..model.actions import Action, current
+from ..model.instant import DAY_MS, day_ms
 from ..model.span import Span, coalesce, gaps
+from ..policy.disputes import Event, events_of, is_correction, says_the_same
 from . import metadata
 from .layout import Layout
 from .memory import Memory
 
-_OURS = ("format", "symbol", "actions", "asked", "disagreements")
-_SAME_AMOUNT = 1e-6
+_OURS = ("format", "symbol", "actions", "asked", "disagreements", "confirmed")
+# Until then a vendor may tell an action late; what it does not tell means nothing.
+_SETTLED_MS = 7 * DAY_MS
+# Vendors differ by this much in the date of one action.
+_MARGIN_MS = 4 * DAY_MS
 
 
 class Asked(NamedTuple):
-    """Ex-dates (stamps of session dates) for which a vendor was asked and answered."""
+    """Ex-dates (stamps of session dates) for which a vendor was asked and answered.
+
+    All of them were asked for at ``fetched_at`` or later, except those of which it is too late to
+    matter: see :attr:`settled`.
+    """
 
     span: Span
     source: str
     fetched_at: int
+
+    @property
+    def settled(self) -> Span:
+        """The ex-dates asked for so late that what was not told is not known to the vendor."""
+        return self.span.clip(Span(self.span.start, self.fetched_at - _SETTLED_MS))
 
 
 @dataclass(frozen=True)
@@ -39,26 +54,51 @@ class ActionBook:
     """What is known about the actions of a symbol.
 
     Attributes:
-        actions: by ex-date; of one type and date there is one.
+        told: every vendor's last word about every action, by ex-date.
         asked: what was asked and answered.
-        disagreements: what another source says of an action that stands in ``actions``.
         extra: keys of other versions (renames, delisting), kept as they are.
     """
 
-    actions: tuple[Action, ...] = ()
+    told: tuple[Action, ...] = ()
     asked: tuple[Asked, ...] = ()
-    disagreements: tuple[Action, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
+    def events(self) -> tuple[Event, ...]:
+        """What was told, sorted into events; :mod:`..policy.disputes` has the rule."""
+        return events_of(self.told, self._asked_for)
+
+    @cached_property
+    def actions(self) -> tuple[Action, ...]:
+        """What counts, by ex-date; of one type and date there is one."""
+        return tuple(sorted(e.action() for e in self.events if e.counts))
+
+    @cached_property
     def splits(self) -> tuple[Action, ...]:
-        """The splits, by ex-date."""
+        """The splits that count, by ex-date."""
         return tuple(a for a in self.actions if a.type == "split")
 
-    @property
+    @cached_property
     def dividends(self) -> tuple[Action, ...]:
-        """The dividends, by ex-date."""
+        """The dividends that count, by ex-date."""
         return tuple(a for a in self.actions if a.type == "dividend")
+
+    @cached_property
+    def disagreements(self) -> tuple[Action, ...]:
+        """What vendors say otherwise, or of events that do not count, by ex-date."""
+        words = (e.dissent(e.action()) if e.counts else e.said for e in self.events)
+        return tuple(sorted(action for said in words for action in said))
+
+    @cached_property
+    def disputed(self) -> tuple[Event, ...]:
+        """Events about which a vendor says something else, or nothing, by ex-date."""
+        return tuple(event for event in self.events if event.is_disputed)
+
+    def of(self, vendor: str) -> tuple[Action, ...]:
+        """Return what counts for the bars of ``vendor``: where others are divided, its own word."""
+        if not self.disputed:
+            return self.actions
+        return tuple(sorted(e.action(vendor) for e in self.events if e.counts))
 
     def covers(self, span: Span) -> bool:
         """Tell whether every ex-date in ``span`` was asked for, by whomever."""
@@ -67,58 +107,62 @@ class ActionBook:
     def with_answer(self, actions: Sequence[Action], asked: Asked) -> ActionBook:
         """Return the book after an answer.
 
-        A source that corrects itself is believed; one that differs from another is noted in
-        ``disagreements``. An action that an answer lacks stays: vendors forget more often than
-        companies take back.
+        A source that corrects itself is believed. An action that an answer lacks stays: vendors
+        forget more often than companies take back. Several dividends of one day are one.
         """
-        book = replace(self, asked=_with_asked(self.asked, asked))
-        for action in actions:
-            stamped = replace(
+        told = list(self.told)
+        stamped = (
+            replace(
                 action,
                 source=action.source or asked.source,
                 fetched_at=action.fetched_at or asked.fetched_at,
             )
-            book = book._with(stamped)
-        return book
+            for action in actions
+        )
+        for action in current(stamped):
+            older = [known for known in told if is_correction(known, action)]
+            if not (len(older) == 1 and says_the_same(older[0], action)):
+                told = [*(known for known in told if known not in older), action]
+        return replace(self, told=tuple(sorted(told)), asked=_with_asked(self.asked, asked))
 
-    def _with(self, action: Action) -> ActionBook:
-        here = next((a for a in self.actions if _key(a) == _key(action)), None)
-        if here is None:
-            return replace(self, actions=tuple(sorted((*self.actions, action))))
-        same = _agree(here, action)
-        others = tuple(
-            a for a in self.disagreements
-            if (_key(a), a.source) != (_key(action), action.source)
-        )  # fmt: skip
-        if same and here.source != action.source:
-            return replace(self, disagreements=others)
-        if here.source == action.source:
-            kept = (a for a in self.actions if a is not here)
-            newer = here if same else action
-            return replace(self, actions=tuple(sorted((*kept, newer))), disagreements=others)
-        return replace(self, disagreements=(*others, action))
-
-
-def _key(action: Action) -> tuple[str, object]:
-    return action.type, action.ex_date
-
-
-def _agree(one: Action, other: Action) -> bool:
-    """Tell whether the two say the same; cash amounts may differ by rounding."""
-    if one.type == "split":
-        return one.ratio == other.ratio
-    return math.isclose(one.amount, other.amount, rel_tol=_SAME_AMOUNT)
+    def _asked_for(self, day: date) -> set[str]:
+        """Return who was asked for ``day`` and the days around it, late enough to know."""
+        around = Span(day_ms(day) - _MARGIN_MS, day_ms(day) + DAY_MS + _MARGIN_MS)
+        return {
+            source for source in {a.source for a in self.asked}
+            if not gaps(around, [a.settled for a in self.asked if a.source == source])
+        }  # fmt: skip
 
 
 def _with_asked(held: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
-    """Return the list with ``new``, one source's adjoining spans joined."""
-    same = [a for a in held if a.source == new.source]
-    others = [a for a in held if a.source != new.source]
-    merged = []
-    for span in coalesce([*(a.span for a in same), new.span]):
-        times = [a.fetched_at for a in (*same, new) if a.span.overlaps(span)]
-        merged.append(Asked(span, new.source, max(times, default=new.fetched_at)))
-    return tuple(sorted([*others, *merged]))
+    """Return the list with ``new``, one source's adjoining spans joined.
+
+    Of settled spans the latest time holds, for those that were fresh the earliest: none may seem
+    to have been asked for later than it was.
+    """
+    same = [a for a in (*held, new) if a.source == new.source]
+    late = _joined([a._replace(span=a.settled) for a in same], max)
+    left = [a._replace(span=s) for a in same for s in gaps(a.span, (done.span for done in late))]
+    joined = _rejoined([*late, *_joined(left, min)])
+    return tuple(sorted([*(a for a in held if a.source != new.source), *joined]))
+
+
+def _joined(asked: Sequence[Asked], time: Callable[[Iterable[int]], int]) -> list[Asked]:
+    return [
+        Asked(span, asked[0].source, time(a.fetched_at for a in asked if a.span.overlaps(span)))
+        for span in coalesce(a.span for a in asked)
+    ]
+
+
+def _rejoined(asked: Iterable[Asked]) -> list[Asked]:
+    """Put together what one answer said of adjoining ex-dates."""
+    whole: list[Asked] = []
+    for part in sorted(asked):
+        last = whole[-1] if whole else None
+        if last and (last.span.end, last.fetched_at) == (part.span.start, part.fetched_at):
+            part = part._replace(span=Span(whole.pop().span.start, part.span.end))
+        whole.append(part)
+    return whole
 
 
 # --- on disk -------------------------------------------------------------------------------
@@ -147,7 +191,7 @@ class ActionStore:
             CorruptEntryError: the document is damaged; actions must be fetched again.
             FormatVersionError: a newer version of this library wrote it.
         """
-        path = self._layout.symbol(symbol) / "actions.json"
+        path = self._layout.actions(symbol)
         try:
             book = self._memory.load(path, lambda data: load_book(data, symbol))
             return book or ActionBook()
@@ -204,6 +248,8 @@ class ActionStore:
 
 def dump_book(symbol: str, book: ActionBook) -> bytes:
     """Return the bytes of the document."""
+    elsewhere = {*book.actions, *book.disagreements}
+    confirmed = [action.to_json() for action in book.told if action not in elsewhere]
     return metadata.dump(
         dict(book.extra)
         | {
@@ -216,6 +262,7 @@ def dump_book(symbol: str, book: ActionBook) -> bytes:
             ],
             "disagreements": [action.to_json() for action in book.disagreements],
         }
+        | ({"confirmed": confirmed} if confirmed else {})
     )
 
 
@@ -232,12 +279,12 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
     if plain.get("symbol") != symbol:
         raise metadata.DamagedError(f"they are those of {plain.get('symbol')!r}")
     try:
+        told = [*plain["actions"], *plain["disagreements"], *plain.get("confirmed", ())]
         return ActionBook(
-            actions=tuple(Action.from_json(a) for a in plain["actions"]),
+            told=tuple(sorted(Action.from_json(a) for a in told)),
             asked=tuple(
                 Asked(Span(*a["span"]), a["source"], a["fetched_at"]) for a in plain["asked"]
             ),
-            disagreements=tuple(Action.from_json(a) for a in plain["disagreements"]),
             extra={k: v for k, v in plain.items() if k not in _OURS},
         )
     except (AttributeError, KeyError, TypeError, ValueError) as exc:

@@ -25,6 +25,9 @@ from .metadata import DamagedError
 
 log = logging.getLogger(__name__)
 
+# What one older tool wrote for all years of a series.
+_OF_ALL = "metadata.json"
+
 
 @dataclass(frozen=True)
 class OldYear:
@@ -146,7 +149,7 @@ def set_aside(lane: Lane, year: int, path: Path, *, make_room: bool) -> None:
     """
     lane.disk.make_folders(lane.paths.legacy)
     here = path.parent == lane.paths.folder
-    for source in (path, path.with_name(f"{year:04d}.metadata.json")):
+    for source in (path, path.with_name(f"{year:04d}.metadata.json"), path.with_name(_OF_ALL)):
         content = lane.disk.read_if_exists(source)
         if content is None:
             continue
@@ -157,7 +160,7 @@ def set_aside(lane: Lane, year: int, path: Path, *, make_room: bool) -> None:
         if kept != content:
             link_or_copy(lane.disk, source, target)
         lane.disk.sync_folder(lane.paths.legacy)
-        if here and make_room:
+        if here and make_room and source.name != _OF_ALL:
             lane.disk.remove(source)
 
 

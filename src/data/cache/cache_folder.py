@@ -15,13 +15,18 @@ from ..disk.files import Disk
 from ..errors import CacheError, StorageError
 from ..model.instant import DAY_MS
 from ..model.instrument import Instrument
+from ..model.retention import Retention
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from . import derived, eviction
 from .catalogue import Catalogue
+from .maintenance import Maintenance
 from .meaning import configured_instrument
+from .sidecars import Columnar
+from .steward import House, Steward
 from .store import BarStore
 from .tables import TableStore
+from .trimming import Trimmed
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +47,11 @@ class CacheFolder:
         *,
         clock: Clock | None = None,
         instrument_of: Callable[[str], Instrument] | None = None,
-        can_supply: eviction.CanSupply | None = None,
+        must_keep: eviction.Keeps = eviction.keep_all,
         vendor_facts: Mapping[str, Mapping[str, Any]] | None = None,
+        columnar: Columnar = "map",
+        retention: Retention | None = None,
+        min_free_mb: float | None = None,
     ) -> None:
         self.cache_dir, self.max_size_gb = _places(cache_dir, max_size_gb)
         self.ohlcv_dir = self.cache_dir / BARS
@@ -51,19 +59,30 @@ class CacheFolder:
         self._disk = Disk()
         self._clock = clock or SystemClock()
         self._instrument_of = instrument_of or configured_instrument
-        self._can_supply = can_supply
         self._puts = itertools.count(1)
         self._disk.make_folders(self.cache_dir)
         if not self.cache_dir.is_dir():
             raise StorageError(
                 f"the cache folder {self.cache_dir} is a file", hint="name another folder"
             )
-        self.store = BarStore(self.cache_dir, self._disk, self._clock, vendor_facts=vendor_facts)
+        self.store = BarStore(self.cache_dir, self._disk, self._clock, vendor_facts=vendor_facts,
+                              columnar=columnar, retention=retention)  # fmt: skip
+        house = House(self._limit, min_free_mb, must_keep)
+        self.store.steward = self._steward = Steward(self.store, self._clock, house)
         self._catalogue = Catalogue(self.cache_dir, self.store, self._disk)
         derived.finish_at_exit(self)
 
     def __repr__(self) -> str:
         return f"UnifiedCache({str(self.cache_dir)!r}, max_size_gb={self.max_size_gb:g})"
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """What checks, repairs, compacts and takes over, and tells the past of series."""
+        return Maintenance(self.store.workshop, self._catalogue, self._instrument_of)
+
+    def meaning_of(self, symbol: str) -> Instrument:
+        """Return what a symbol means; raises ``QueryError`` where that cannot be told."""
+        return self._instrument_of(symbol)
 
     # --- what there is ---------------------------------------------------------------------
 
@@ -109,6 +128,7 @@ class CacheFolder:
 
         No process is kept from ending by reading thousands of documents: jobs write them too.
         """
+        self._steward.write_uses()
         if self.store.changed and len(self.store.keys()) <= _MOST_SERIES_AT_EXIT:
             self.write_summaries()
 
@@ -164,15 +184,32 @@ class CacheFolder:
     def enforce_limit(self) -> int:
         """Drop what can be had again until the folder is within its limit; return years dropped.
 
-        First goes what can be made again from bars, then bars that a configured vendor could
-        supply again, the longest unchanged first. What remains above the limit is logged once.
+        First goes what can be made again from bars, then years that a configured vendor could
+        supply again, the longest unused first. What remains above the limit is logged once.
         """
-        limit = round(self.max_size_gb * eviction.BYTES_IN_GB)
-        may_go = self._catalogue.replaceable(self._can_supply) if self._can_supply else ()
-        chosen = eviction.enforce(self.cache_dir, self._disk, limit, may_go)
-        return sum(self.store.clear_years(item.key, [item.year]) for item in chosen)
+        return self._steward.enforce()
+
+    def freeable(self) -> eviction.Freeable:
+        """Return what of the folder could go, and why the rest must stay."""
+        return self._steward.freeable()
+
+    def look_after(self) -> None:
+        """Write down what was used when, keep the limit, tidy up; jobs do so at their end."""
+        self._steward.look()
+        self._steward.tidy()
+
+    def tidy(self, *, dry_run: bool = False) -> Trimmed:
+        """Take old files out of the quarantines; return what went, or would go."""
+        return self._steward.tidy(dry_run=dry_run)
+
+    def last_used_ms(self, key: SeriesKey) -> int:
+        """Return when a series was read or changed last; 0 where nothing tells."""
+        return self._steward.last_ms(key)
 
     # --- inside ----------------------------------------------------------------------------
+
+    def _limit(self) -> int:
+        return round(self.max_size_gb * eviction.BYTES_IN_GB)
 
     def _lane(self, symbol: str, timeframe: str) -> SeriesKey:
         return self._catalogue.lane_of(SeriesKey(symbol, Timeframe.parse(timeframe)))

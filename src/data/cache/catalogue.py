@@ -15,7 +15,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .derived import YearInfo
-from .eviction import BYTES_IN_GB, Candidate, CanSupply, measure
+from .eviction import BYTES_IN_GB, measure
 from .layout import Layout, decode_symbol, encode_symbol
 from .ledger import year_span
 from .legacy import (
@@ -235,14 +235,3 @@ class Catalogue:
             old = [year for year, ms in updates.items() if ms is not None and ms < oldest_ms]
             if old:
                 yield key, old
-
-    def replaceable(self, can_supply: CanSupply) -> Iterator[Candidate]:
-        """Yield the years all of whose vendors could supply their bars again."""
-        for key in self.stored_keys():
-            for year in self.years(key):
-                document = self.document(key, year) or {}
-                coverage = (document.get("onetape") or {}).get("coverage", ())
-                vendors = {part.get("vendor", "") for part in coverage if "basis" in part}
-                updated = self.updated_ms(key, year)
-                if vendors and updated is not None and all(can_supply(key, v) for v in vendors):
-                    yield Candidate(updated, key, year, document["file_info"]["size_bytes"])

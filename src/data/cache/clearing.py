@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..disk.files import Disk
 from .adopt import OldYears
 from .lane import Lane
+from .series_meta import SeriesMeta
 from .viewing import read_series
+from .year_meta import YearState
 
 
 def clear_lane(lane: Lane, old: OldYears, lock_timeout_s: float) -> None:
@@ -45,6 +48,10 @@ def clear_years(
     disk, found = lane.disk, 0
     with disk.lock(lane.paths.lock, lock_timeout_s):
         foreign = old.of(lane, lane.years())
+        series = read_series(lane)
+        if series is not None and series.next_due is not None:
+            # First: whoever reads on after a crash must not take what is gone for up to date.
+            lane.write_series(replace(series, next_due=None), durable=True)
         for year in years:
             data = foreign.get(year, lane.paths.data(year))
             found += disk.stat(data) is not None
@@ -52,12 +59,59 @@ def clear_years(
             disk.remove(data)
             disk.remove(lane.paths.log(year))
             lane.tainted.discard((lane.key, year))
-        series = read_series(lane)
-        if series is not None and series.next_due is not None:
-            lane.write_series(replace(series, next_due=None))
         disk.sync_folder(lane.paths.folder)
     old.forget(lane.key)
     return found
+
+
+def evict_year(lane: Lane, year: int, generation: int) -> bool:
+    """Remove a year whose bars can be had again, if it still is that of commit ``generation``.
+
+    The log stays: by it a version of before is known to be gone, and not taken for empty. Whatever
+    of this is done last when the process dies, what is left is sound: first nobody relies on the
+    next question any more, then the bars stand without a document, which they make up for.
+
+    Returns:
+        Whether it went.
+
+    Raises:
+        LockTimeoutError: somebody is at the series.
+        StorageError: what was not removed yet is still whole.
+    """
+    disk, paths = lane.disk, lane.paths
+    with disk.lock(paths.lock, 0.0):
+        lane.memory.forget(paths.metadata(year))
+        metas = {y: lane.meta(y) for y in lane.years()}
+        meta = metas.get(year)
+        if meta is None or meta.pending is not None or meta.state.generation != generation:
+            return False
+        after = _without(lane, [m.state for m in metas.values() if m])
+        lane.write_series(after)  # durable with the folder, and nothing goes for good before
+        for path in (paths.metadata(year), paths.data(year)):
+            disk.remove(path)
+            disk.sync_folder(paths.folder)
+        lane.append_log(year, _eviction(meta.state, after.generation))
+        lane.tainted.discard((lane.key, year))
+    return True
+
+
+def _without(lane: Lane, states: Sequence[YearState]) -> SeriesMeta:
+    """Return what has no year, for a series that loses one: it is to be asked about anew."""
+    series = read_series(lane) or SeriesMeta()
+    known = (c.kind for s in states for c in s.coverage if c.state in ("final", "provisional"))
+    newest = max(state.generation for state in states)
+    return replace(
+        series, next_due=None, kind=series.kind or next(known, None),
+        generation=max(newest, series.generation) + 1, years_generation=0,
+    )  # fmt: skip
+
+
+def _eviction(state: YearState, generation: int) -> dict[str, Any]:
+    span = [state.coverage[0].span.start, state.coverage[-1].span.end] if state.coverage else None
+    return {
+        "generation": generation, "vendor": "", "span": span, "added": 0, "changed": 0,
+        "removed": state.rows, "touched": state.first, "size": 0, "evicted": True,
+    }  # fmt: skip
 
 
 def clear_symbol(disk: Disk, folder: Path, lock_timeout_s: float) -> None:

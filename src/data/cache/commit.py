@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ..model.bars import Bar, BarTable
-from ..model.coverage import Coverage, Covered
+from ..model.coverage import Coverage, Covered, Splice
 from ..model.instant import SECOND_MS
 from ..model.kind import Basis, Kind
 from ..model.series import SeriesKey
@@ -32,6 +32,7 @@ class Piece:
             missing.
         keeps: whether stored bars of ``span`` that are not in ``table`` stay as they are, for
             answers that do not claim to be whole.
+        splices: where they were fitted to bars of other vendors.
     """
 
     table: BarTable
@@ -43,6 +44,7 @@ class Piece:
     state: Literal["final", "provisional"]
     holes: tuple[Span, ...] = ()
     keeps: bool = False
+    splices: tuple[Splice, ...] = ()
 
     def check(self) -> None:
         """Check the promises above.
@@ -131,3 +133,19 @@ class SeriesView:
     def exists(self) -> bool:
         """Tell whether anything is stored."""
         return self.generation > 0 or self.rows > 0 or bool(self.coverage)
+
+
+class Stretch(NamedTuple):
+    """What is stored of a stretch.
+
+    Attributes:
+        view: of the whole series.
+        table: the bars.
+        coverage: what is known about the stretch.
+        suspects: the bad rows in whose place there is no good one.
+    """
+
+    view: SeriesView
+    table: BarTable
+    coverage: Coverage
+    suspects: Sequence[Suspect] = ()

@@ -1,23 +1,53 @@
-"""Keeping the cache within its limit, without losing what nobody can supply again."""
+"""What may be dropped to keep the cache within its limit, and what must stay, with the reason.
+
+Nothing that no vendor can supply again is ever dropped. What this module cannot tell of a stretch
+of bars, because it takes the vendors' word, ``must_keep`` tells: see :class:`Keeps`.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from ..disk.files import Disk
+from ..errors import CacheError
+from ..model.coverage import Coverage, Covered
+from ..model.instant import DAY_MS, MINUTE_MS
+from ..model.kind import Kind
 from ..model.series import SeriesKey
+from .lane import Lane
+from .year_meta import YearMeta
 
-log = logging.getLogger(__name__)
-
-DERIVED_FOLDER = "_columnar"
 BYTES_IN_GB = 1024**3
+# Vendors of ours say what their bars are; who hands in a frame does not.
+_ANY_KIND = Kind(session="", anchor="")
+# What was used so lately may be in use: by a request on its way, here or in another process.
+IN_USE_MS = 5 * MINUTE_MS
+# A vendor that has supplied bars of a symbol so lately still has the symbol.
+ALIVE_MS = 30 * DAY_MS
 
-# Whether a configured vendor can supply again what ``vendor`` once supplied for a series.
-CanSupply = Callable[[SeriesKey, str], bool]
+IN_USE = "in use just now"
+DOUBTED = "in doubt, or taken back by its vendor"
+UNKNOWN_BASIS = "nobody knows what it was adjusted for"
+HANDED_IN = "handed in by a program"
+FITTED = "fitted to bars of another vendor"
+MAYBE_DELISTED = f"no new bars of the symbol for {ALIVE_MS // DAY_MS} days: it may be delisted"
+UNREADABLE = "of an older tool, or its metadata cannot be read"
+NOBODY_SAYS = "nobody says who could supply it again"
+
+
+class Keeps(Protocol):
+    """Tells why stored bars must be kept."""
+
+    def __call__(self, key: SeriesKey, part: Covered) -> str:
+        """Return why nobody could supply ``part`` again; empty where a configured vendor can."""
+
+
+def keep_all(key: SeriesKey, part: Covered) -> str:
+    """Keep everything: where nobody tells what vendors could supply."""
+    return NOBODY_SAYS
 
 
 class Size(NamedTuple):
@@ -27,20 +57,61 @@ class Size(NamedTuple):
     data_files: int
 
 
-class Candidate(NamedTuple):
-    """One year of bars that may go."""
+@dataclass(frozen=True)
+class Holding:
+    """One year of one series that has bars.
 
-    updated_ms: int
+    Attributes:
+        key, year: which.
+        bytes: of its files.
+        generation: of its last commit; it goes only while this is still so.
+        last_ms: when it was used last.
+        kept: why it must stay; empty where it may go.
+    """
+
     key: SeriesKey
     year: int
     bytes: int
+    generation: int
+    last_ms: int
+    kept: str = ""
+
+
+@dataclass(frozen=True)
+class Freeable:
+    """What of a cache folder could go.
+
+    Attributes:
+        bytes: of the whole folder.
+        derived: bytes that can be made again from the bars, and of replaced year files.
+        bars: bytes of years that a vendor could supply again.
+        kept: reason to the bytes of years that must stay for it, the most first.
+    """
+
+    bytes: int
+    derived: int
+    bars: int
+    kept: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        return {
+            "bytes": self.bytes, "derived_bytes": self.derived, "replaceable_bytes": self.bars,
+            "kept": [{"reason": why, "bytes": size} for why, size in self.kept.items()],
+        }  # fmt: skip
+
+
+# --- measuring -----------------------------------------------------------------------------
 
 
 def measure(root: Path) -> Size:
     """Return what everything in ``root`` takes; hard links count once."""
     total, files, seen = 0, 0, set()
-    for entry in _walk(root):
-        facts = entry.stat(follow_symlinks=False)
+    for entry in walk(root):
+        try:
+            facts = entry.stat(follow_symlinks=False)
+        except OSError:
+            continue  # it vanished meanwhile
         if facts.st_nlink > 1:
             if (facts.st_dev, facts.st_ino) in seen:
                 continue
@@ -50,7 +121,7 @@ def measure(root: Path) -> Size:
     return Size(total, files)
 
 
-def _walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+def walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
     """Yield every file below ``folder``; what vanishes meanwhile is passed over."""
     try:
         with os.scandir(folder) as found:
@@ -59,53 +130,148 @@ def _walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path)
+            yield from walk(entry.path)
         elif entry.is_file(follow_symlinks=False):
             yield entry
 
 
-def drop_derived(disk: Disk, root: Path) -> int:
-    """Remove what can be made again from the bars; return the bytes freed."""
-    freed = 0
-    for entry in list(_walk(root / DERIVED_FOLDER)):
-        freed += entry.stat(follow_symlinks=False).st_size
-        disk.remove(Path(entry.path))
-    return freed
+# --- choosing ------------------------------------------------------------------------------
 
 
-def choose(candidates: Iterable[Candidate], excess: int) -> list[Candidate]:
-    """Return the years to drop, the longest unchanged first, until ``excess`` bytes are freed."""
-    chosen: list[Candidate] = []
-    for candidate in sorted(candidates):
+def choose(holdings: Iterable[Holding], excess: int) -> list[Holding]:
+    """Return the years to drop, the longest unused first, until ``excess`` bytes are freed."""
+    chosen: list[Holding] = []
+    may_go = [one for one in holdings if not one.kept]
+    for one in sorted(may_go, key=lambda h: (h.last_ms, str(h.key), h.year)):
         if excess <= 0:
             break
-        chosen.append(candidate)
-        excess -= candidate.bytes
+        chosen.append(one)
+        excess -= one.bytes
     return chosen
 
 
-_said: set[Path] = set()
-
-
-def enforce(root: Path, disk: Disk, limit: int, years: Iterable[Candidate]) -> list[Candidate]:
-    """Drop derived files if the folder is above ``limit`` bytes, and choose the years to drop.
+def holdings_of(
+    lanes: Iterable[Lane], last_used: Callable[[SeriesKey, int], int], must_keep: Keeps, now_ms: int
+) -> list[Holding]:
+    """Return every year that has bars, with what may be done to it.
 
     Args:
-        root: the cache folder.
-        disk: the file system.
-        limit: in bytes; 0 means none.
-        years: those that may go; only looked at when derived files were not enough.
+        lanes: of all series of the cache.
+        last_used: when a year was used last; 0 where nothing tells, then its commits do.
+        must_keep: tells what vendors could supply.
+        now_ms: the time.
     """
-    excess = measure(root).bytes - limit if limit > 0 else 0
-    if excess <= 0:
-        return []
-    excess -= drop_derived(disk, root)
-    chosen = choose(years, excess) if excess > 0 else []
-    left = excess - sum(candidate.bytes for candidate in chosen)
-    if left > 0 and root not in _said:
-        _said.add(root)
-        log.warning(
-            "the cache is %.2f GB above its limit, and nobody could supply what it holds again",
-            left / BYTES_IN_GB,
-        )
-    return chosen
+    by_symbol: dict[str, list[Lane]] = {}
+    for lane in lanes:
+        by_symbol.setdefault(lane.key.symbol, []).append(lane)
+    found: list[Holding] = []
+    for group in by_symbol.values():
+        looks = [_Look(lane, last_used) for lane in group]
+        newest = _newest(looks)
+        judge = _Judge(must_keep, newest, now_ms)
+        found += [holding for look in looks for holding in look.holdings(judge)]
+    return found
+
+
+class _Look:
+    """The years of one series, as their metadata are now; nothing is repaired for it."""
+
+    def __init__(self, lane: Lane, last_used: Callable[[SeriesKey, int], int]) -> None:
+        self.lane = lane
+        self.metas: dict[int, YearMeta | None] = {}
+        for year in lane.years():
+            try:
+                self.metas[year] = lane.meta(year)
+            except CacheError:  # damaged, of a newer version, or not to be read
+                self.metas[year] = None
+        used = {y: max(last_used(lane.key, y), _asked(m)) for y, m in self.metas.items()}
+        self._used = used
+        self._latest = max(used.values(), default=0)
+
+    @property
+    def coverage(self) -> Iterator[tuple[YearMeta, Covered]]:
+        """The stretches with bars, with the document that tells of them."""
+        for meta in self.metas.values():
+            for part in _with_bars(meta.state.coverage) if meta else ():
+                assert meta is not None
+                yield meta, part
+
+    def holdings(self, judge: _Judge) -> Iterator[Holding]:
+        disk, paths = self.lane.disk, self.lane.paths
+        for year, meta in self.metas.items():
+            data, document = disk.stat(paths.data(year)), disk.stat(paths.metadata(year))
+            if data is None:
+                continue
+            size = data.size + (document.size if document else 0)
+            generation = meta.state.generation if meta else 0
+            kept = judge.kept(self.lane.key, meta, self._latest)
+            yield Holding(self.lane.key, year, size, generation, self._used[year], kept)
+
+
+def _asked(meta: YearMeta | None) -> int:
+    """Return when a year was committed to last."""
+    return max(meta.updated_ms, 0) if meta else 0
+
+
+def _with_bars(coverage: Coverage) -> list[Covered]:
+    return [part for part in coverage if part.state != "empty"]
+
+
+def _newest(looks: Iterable[_Look]) -> dict[str, int]:
+    """Return vendor to where the newest bars of the symbol end that it supplied, in any series."""
+    newest: dict[str, int] = {}
+    for look in looks:
+        step = look.lane.key.timeframe.step_ms or 31 * DAY_MS
+        for meta, part in look.coverage:
+            last = meta.state.last
+            if last is not None and part.span.start <= last:
+                end = min(part.span.end, last + step)
+                newest[part.vendor] = max(newest.get(part.vendor, 0), end)
+    return newest
+
+
+class _Judge:
+    """Tells why a year of one symbol must stay."""
+
+    def __init__(self, must_keep: Keeps, newest: Mapping[str, int], now_ms: int) -> None:
+        self._must_keep = must_keep
+        self._newest = newest
+        self._now_ms = now_ms
+
+    def kept(self, key: SeriesKey, meta: YearMeta | None, latest_ms: int) -> str:
+        """Return the reason, or an empty text; ``latest_ms`` is the series' own last use."""
+        if meta is None or meta.pending is not None:
+            return UNREADABLE
+        parts = _with_bars(meta.state.coverage)
+        if not parts:
+            return NOBODY_SAYS
+        reasons = (self._reason(key, part) for part in parts)
+        kept = next(filter(None, reasons), "")
+        return kept or (IN_USE if latest_ms > self._now_ms - IN_USE_MS else "")
+
+    def _reason(self, key: SeriesKey, part: Covered) -> str:
+        if part.state == "suspect":
+            return DOUBTED
+        if part.basis.adjustment == "unknown":
+            return UNKNOWN_BASIS
+        if part.kind == _ANY_KIND:
+            return HANDED_IN
+        if part.is_rescaled:
+            return FITTED
+        why = self._must_keep(key, part)
+        if not why and self._newest.get(part.vendor, 0) < self._now_ms - ALIVE_MS:
+            why = MAYBE_DELISTED
+        return why
+
+
+def summed(size: int, derived: int, holdings: Iterable[Holding]) -> Freeable:
+    """Return what could go of a folder of ``size`` bytes."""
+    kept: dict[str, int] = {}
+    bars = 0
+    for one in holdings:
+        if one.kept:
+            kept[one.kept] = kept.get(one.kept, 0) + one.bytes
+        else:
+            bars += one.bytes
+    ordered = sorted(kept.items(), key=lambda item: (-item[1], item[0]))
+    return Freeable(size, derived, bars, dict(ordered))

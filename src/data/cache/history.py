@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from ..errors import QueryError
@@ -10,15 +13,48 @@ from ..model.coverage import Coverage
 from ..model.span import Span
 from .lane import Lane
 from .ledger import after_members, year_span
-from .members import file_id, walk
+from .members import Member, file_id, walk
 from .rewrite import versions
-from .years import rows_of
+from .years import MismatchError, rows_of
+
+Entry = Mapping[str, Any]
 
 
 def log_of(lane: Lane) -> list[dict[str, Any]]:
     """Return the logged commits of all years, oldest first, each with its ``year``."""
-    entries = [entry | {"year": year} for year in lane.years() for entry in lane.log_entries(year)]
+    years = lane.logged_years()
+    entries = [entry | {"year": year} for year in years for entry in lane.log_entries(year)]
     return sorted(entries, key=lambda entry: (entry["generation"], entry["year"]))
+
+
+def commits_of(lane: Lane) -> list[dict[str, Any]]:
+    """Return the commits, oldest first; those of several years are put together.
+
+    Each has ``generation``, ``time``, ``vendor``, ``span``, ``added``, ``changed``, ``removed``,
+    ``size`` (bytes of the year files afterwards), ``years``, ``recovered`` and ``kept``: whether
+    the series can still be read as it was then.
+    """
+    past = Past(lane)
+    kept = set(past.kept())
+    grouped = groupby(log_of(lane), key=lambda entry: int(entry["generation"]))
+    return [
+        _as_one(generation, list(entries)) | {"kept": generation in kept}
+        for generation, entries in grouped
+    ]
+
+
+def _as_one(generation: int, entries: Sequence[Entry]) -> dict[str, Any]:
+    spans = [entry["span"] for entry in entries if entry.get("span")]
+    counts = {n: sum(e[n] for e in entries) for n in ("added", "changed", "removed", "size")}
+    return {
+        "generation": generation,
+        "time": entries[0].get("time"),
+        "vendor": ",".join(dict.fromkeys(e["vendor"] for e in entries if e.get("vendor"))),
+        "span": [min(s[0] for s in spans), max(s[1] for s in spans)] if spans else None,
+        **counts,
+        "years": [entry["year"] for entry in entries],
+        "recovered": any(entry.get("recovered") for entry in entries),
+    }
 
 
 def read_version(lane: Lane, span: Span, generation: int) -> tuple[BarTable, Coverage]:
@@ -29,7 +65,8 @@ def read_version(lane: Lane, span: Span, generation: int) -> tuple[BarTable, Cov
     Raises:
         QueryError: that generation never was, or its bars are not kept any more.
     """
-    newest = max((entry["generation"] for entry in log_of(lane)), default=0)
+    past = Past(lane)
+    newest = max(past.generations, default=0)
     if not 0 < generation <= newest:
         raise QueryError(
             f"{lane.key} has no version {generation}",
@@ -38,31 +75,170 @@ def read_version(lane: Lane, span: Span, generation: int) -> tuple[BarTable, Cov
         )
     tables: list[BarTable] = []
     coverage = Coverage()
-    for year in lane.years():
-        if year_span(year).overlaps(span):
-            table, known = _year(lane, year, generation)
-            tables.append(table.within(span))
-            coverage = coverage.overlaid(known)
+    for year in past.years:
+        if not year_span(year).overlaps(span):
+            continue
+        found = past.year(year, generation)
+        if found is None:
+            raise _not_kept(past, year, generation)
+        tables.append(found[0].within(span))
+        coverage = coverage.overlaid(found[1])
     return concat(tables), coverage.within(span)
 
 
-def _year(lane: Lane, year: int, generation: int) -> tuple[BarTable, Coverage]:
-    """Return the bars of one year: those of the oldest kept file that still has them all."""
-    entries = [e for e in lane.log_entries(year) if e["generation"] <= generation]
-    if not entries:
-        return BarTable.empty(), Coverage()
-    own = max(entry["generation"] for entry in entries)
-    path = next((p for known, p in versions(lane, year) if known >= own), lane.paths.data(year))
-    content = lane.disk.read_if_exists(path) or b""
-    chain = [member for _, member in walk(content, file_id(lane.key, year))]
-    columns = chain[0].columns if chain else ()
-    members = [member for member in chain if member.header.seq <= own]
-    # Compaction joins commits for good: the log tells whether what is left is the whole.
-    if sum(m.header.rows for m in members) != sum(e["added"] - e["removed"] for e in entries):
-        raise QueryError(
-            f"the bars of {lane.key} {year} as of version {generation} are not kept any more",
-            symbol=lane.key.symbol,
-            hint="only versions before a revision, and those since the last compaction, are kept",
-        )
-    tables = [rows_of(m, columns, first=place == 0) for place, m in enumerate(members)]
-    return concat(tables), after_members(Coverage(), (m.header for m in members))
+def _not_kept(past: Past, year: int, generation: int) -> QueryError:
+    key, kept = past.lane.key, past.kept()
+    return QueryError(
+        f"the bars of {key} {year} as of version {generation} are not kept any more",
+        symbol=key.symbol,
+        hint=f"versions of {key} that are: {_ranges(kept)}" if kept else
+        "bars that were revised since are kept for as long as cache.keep_versions says",
+    )  # fmt: skip
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return ascending numbers in words: ``3, 8 to 17``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+class _File:
+    """A year file as it is or was: its sound members, and their bars when these are needed."""
+
+    def __init__(self, lane: Lane, year: int, path: Path, generation: int) -> None:
+        self.generation = generation
+        content = lane.disk.read_if_exists(path) or b""
+        chain = [member for _, member in walk(content, file_id(lane.key, year))]
+        self.columns = chain[0].columns if chain else ()
+        # What is being appended just now is not in the log yet.
+        self.members = [member for member in chain if member.header.seq <= generation]
+        self._stamps: list[int] | None = None
+
+    def rows(self, members: Iterable[Member]) -> BarTable:
+        """Return the bars of its first members."""
+        tables = [rows_of(m, self.columns, first=place == 0) for place, m in enumerate(members)]
+        return concat(tables)
+
+    def stamps(self) -> list[int]:
+        """Return all its stamps."""
+        if self._stamps is None:
+            self._stamps = self.rows(self.members).stamps.tolist()
+        return self._stamps
+
+
+class Past:
+    """What is left of the commits to one series. Used once, by one thread; takes no lock.
+
+    Args:
+        lane: the series.
+
+    Attributes:
+        lane: as given.
+        years: those that have something, or had, ascending.
+        generations: of the logged commits, ascending.
+    """
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.years = lane.logged_years()
+        self._log = {year: lane.log_entries(year) for year in self.years}
+        known = {int(entry["generation"]) for log in self._log.values() for entry in log}
+        self.generations = sorted(known)
+        self._files: dict[Path, _File] = {}
+
+    def kept(self) -> list[int]:
+        """Return the generations that can still be read, ascending."""
+        return [g for g in self.generations if all(self._is_kept(y, g) for y in self.years)]
+
+    def year(self, year: int, generation: int) -> tuple[BarTable, Coverage] | None:
+        """Return the bars of one year as they were then; None where they are not kept."""
+        if self._is_folded(year, generation):
+            return None
+        own, count = self._then(year, generation)
+        if own is None:
+            return BarTable.empty(), Coverage()
+        try:
+            file = self._file(year, own)
+            members = _whole(file, own, count)
+            if members is not None:
+                rows = file.rows(members)
+            elif self._only_grew(file, year, own, count):
+                members, rows = file.members, file.rows(file.members).take(slice(0, count))
+            else:
+                return None
+        except MismatchError:
+            return None
+        coverage = after_members(Coverage(), (m.header for m in members))
+        if members is file.members and len(rows):
+            coverage = coverage.within(
+                Span(year_span(year).start, self._end(year, own, file, rows))
+            )
+        return rows, coverage if len(rows) else Coverage()
+
+    def _end(self, year: int, own: int, file: _File, rows: BarTable) -> int:
+        """Return up to where was answered then, as far as the log tells."""
+        spans = [e["span"] for e in self._log[year] if e["generation"] <= own and e.get("span")]
+        last = int(rows.stamps[-1]) + 1
+        later = file.stamps()[len(rows) :]
+        return max(last, min([max((s[1] for s in spans), default=last), *later[:1]]))
+
+    def _is_folded(self, year: int, generation: int) -> bool:
+        """Tell whether the log has but one entry for that commit and later ones."""
+        return any(e.get("since", e["generation"]) <= generation < e["generation"]
+                   for e in self._log[year])  # fmt: skip
+
+    def _is_kept(self, year: int, generation: int) -> bool:
+        if self._is_folded(year, generation):
+            return False
+        own, count = self._then(year, generation)
+        if own is None:
+            return True
+        try:
+            file = self._file(year, own)
+            return _whole(file, own, count) is not None or self._only_grew(file, year, own, count)
+        except MismatchError:
+            return False
+
+    def _then(self, year: int, generation: int) -> tuple[int | None, int]:
+        """Return the generation of the year's own last commit by then, and its bars by the log."""
+        entries = [e for e in self._log[year] if e["generation"] <= generation]
+        own = max((int(e["generation"]) for e in entries), default=None)
+        return own, sum(e["added"] - e["removed"] for e in entries)
+
+    def _file(self, year: int, own: int) -> _File:
+        """Return the oldest kept file that was the year's at generation ``own`` or later."""
+        newest = max(int(entry["generation"]) for entry in self._log[year])
+        kept = (found for found in versions(self.lane, year) if found[0] >= own)
+        generation, path = next(kept, (newest, self.lane.paths.data(year)))
+        if path not in self._files:
+            self._files[path] = _File(self.lane, year, path, generation)
+        return self._files[path]
+
+    def _only_grew(self, file: _File, year: int, own: int, count: int) -> bool:
+        """Tell whether all that was done to the file since stands behind its first bars.
+
+        Compaction joins members for good; the log tells then where each commit began.
+        """
+        stamps, held = file.stamps(), count
+        for entry in sorted(self._log[year], key=lambda e: int(e["generation"])):
+            if not own < entry["generation"] <= file.generation:
+                continue
+            # Recovery does not know what the commits that it found touched; nor do old logs tell.
+            if held > len(stamps) or "touched" not in entry:
+                return False
+            first = entry["touched"]
+            if first is not None and held and first <= stamps[held - 1]:
+                return False
+            held += entry["added"]
+        return held == len(stamps)
+
+
+def _whole(file: _File, own: int, count: int) -> list[Member] | None:
+    """Return the members of that generation and before, where they hold all its bars."""
+    members = [member for member in file.members if member.header.seq <= own]
+    return members if sum(m.header.rows for m in members) == count else None

@@ -13,11 +13,14 @@ from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
 from ..errors import FormatVersionError, StorageError
 from ..model.instant import DAY_MS, iso
+from ..model.retention import Retention
 from ..model.series import SeriesKey
 from .layout import LanePaths, year_of_name
 from .members import file_id
 from .memory import Memory
 from .series_meta import SeriesMeta, dump_series, load_series
+from .trimming import MOST_LOG_BYTES, trim_log
+from .usage import Tally
 from .year_meta import YearMeta, dump_meta, load_meta
 
 log = logging.getLogger(__name__)
@@ -34,6 +37,8 @@ class Lane:
         vendor_facts: vendor to its ``reliability`` and ``rate_limit``, told to other tools.
         tainted: years whose last append failed; shared by all lanes of a store. The next
             commit to such a year is a rewrite.
+        retention: what is kept of year files that a rewrite replaced.
+        uses: counts who reads and writes it.
     """
 
     key: SeriesKey
@@ -43,11 +48,19 @@ class Lane:
     clock: Clock
     vendor_facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tainted: set[tuple[SeriesKey, int]] = field(default_factory=set)
+    retention: Retention = Retention()
+    uses: Tally = field(default_factory=Tally)
 
     def years(self) -> list[int]:
         """Return the years that have data or metadata, ascending."""
         names = self.memory.list(self.paths.folder)
         return sorted({year for name in names if (year := year_of_name(name)) is not None})
+
+    def logged_years(self) -> list[int]:
+        """Return the years that have anything, be it the log of bars that are gone, ascending."""
+        names = self.memory.list(self.paths.folder)
+        logged = (name.partition(".log")[0] for name in names if name.endswith(".log"))
+        return sorted({*self.years(), *(int(year) for year in logged if year.isdecimal())})
 
     def most_rows(self) -> int:
         """Return how many bars a year of this timeframe can have at most."""
@@ -92,9 +105,10 @@ class Lane:
         """Return ``series.json``, or None where there is none; raises as :meth:`meta`."""
         return self.memory.load(self.paths.series, lambda data: load_series(data, self.key))
 
-    def write_series(self, series: SeriesMeta) -> None:
-        """Replace ``series.json``, without waiting for the platter."""
-        write_atomically(self.disk, self.paths.series, dump_series(series, self.key), durable=False)
+    def write_series(self, series: SeriesMeta, *, durable: bool = False) -> None:
+        """Replace ``series.json``, as a rule without waiting for the platter."""
+        data = dump_series(series, self.key)
+        write_atomically(self.disk, self.paths.series, data, durable=durable)
         self.memory.forget(self.paths.series)
 
     # --- the log of commits ----------------------------------------------------------------
@@ -103,11 +117,19 @@ class Lane:
         """Add a line to the year's log; a failure is reported, not raised: the bars are safe."""
         line = json.dumps({"time": iso(self.clock.now_ms()), **entry}, separators=(",", ":"))
         try:
-            self._append_line(year, line.encode("ascii") + b"\n")
+            size = self._append_line(year, line.encode("ascii") + b"\n")
+            if size > MOST_LOG_BYTES:
+                trim_log(self, year, self._versions_kept(year))
         except StorageError as exc:
             log.warning("%s %s: the commit was not logged: %s", self.key, year, exc)
 
-    def _append_line(self, year: int, line: bytes) -> None:
+    def _versions_kept(self, year: int) -> list[int]:
+        """Return the generations of which older files of ``year`` are kept."""
+        names = (name.split(".") for name in self.disk.list(self.paths.versions))
+        return [int(n[1]) for n in names if n[0] == f"{year:04d}" and n[1].isdecimal()]
+
+    def _append_line(self, year: int, line: bytes) -> int:
+        """Append a line and return the size of the log."""
         path = self.paths.log(year)
         known = self.disk.stat(path)
         handle = self.disk.create(path) if known is None else self.disk.open_write(path)
@@ -116,6 +138,7 @@ class Lane:
             if size and self.disk.read_at(handle, size - 1, 1) != b"\n":
                 line = b"\n" + line  # the line before was torn; do not join it
             self.disk.write(handle, line, size)
+            return size + len(line)
         finally:
             self.disk.close(handle)
 

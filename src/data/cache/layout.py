@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -149,8 +150,9 @@ class Layout:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.ohlcv = root / "ohlcv"
-        # Lanes whose folder exists and was found inside; checking costs more than a cached answer.
+        # Whose folder exists and was found inside; checking costs more than a cached answer.
         self._known: dict[SeriesKey, LanePaths] = {}
+        self._actions: dict[str, Path] = {}
 
     def symbol(self, symbol: str) -> Path:
         """Return the symbol's folder, whether it exists or not.
@@ -162,6 +164,17 @@ class Layout:
         folder = self.ohlcv / encode_symbol(symbol)
         self._check_inside(folder)
         return folder
+
+    def actions(self, symbol: str) -> Path:
+        """Return the file of the symbol's splits and dividends; raises as :meth:`symbol`."""
+        known = self._actions.get(symbol)
+        if known is not None:
+            return known
+        folder = self.symbol(symbol)
+        file = folder / "actions.json"
+        if folder.is_dir():
+            self._actions[symbol] = file
+        return file
 
     def lane(self, key: SeriesKey) -> LanePaths:
         """Return the paths of a series, whether they exist or not; raises as :meth:`symbol`."""
@@ -175,6 +188,25 @@ class Layout:
             self._known[key] = paths
         return paths
 
+    def series(self, names: Callable[[Path], list[str]]) -> list[SeriesKey]:
+        """Return every series that has something stored, in the order of their folders.
+
+        Args:
+            names: lists a folder, sorted.
+        """
+        found: list[SeriesKey] = []
+        for folder in names(self.ohlcv):
+            symbol = decode_symbol(folder)
+            for name in names(self.ohlcv / folder) if symbol is not None else ():
+                key = decode_lane(symbol, name) if symbol is not None else None
+                if key is not None and any(map(_is_stored, names(self.ohlcv / folder / name))):
+                    found.append(key)
+        return found
+
+    def knows(self, key: SeriesKey) -> bool:
+        """Tell whether the folder of a series was found, and found inside."""
+        return key in self._known
+
     def _check_inside(self, folder: Path) -> None:
         home = os.path.realpath(self.ohlcv)
         if os.path.realpath(folder) != os.path.join(home, *folder.relative_to(self.ohlcv).parts):
@@ -183,6 +215,10 @@ class Layout:
                 "somewhere else",
                 hint="put the folder itself there, or link the whole cache folder",
             )
+
+
+def _is_stored(name: str) -> bool:
+    return name == "series.json" or year_of_name(name) is not None
 
 
 def year_of_name(name: str) -> int | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import pairwise
 
 from ..model.coverage import Coverage, Covered, State
 from ..model.instant import year_of, year_start
+from ..model.kind import Basis
 from ..model.span import Span, gaps, subtract
 from .commit import Commit, Piece, Suspect
 from .members import MOST_HOLES, Header
@@ -48,6 +50,7 @@ def years_of(span: Span) -> range:
     return range(year_of(span.start), year_of(span.end - 1) + 1)
 
 
+@cache
 def year_span(year: int) -> Span:
     """Return all stamps of ``year``."""
     return Span(year_start(year), year_start(year + 1))
@@ -94,7 +97,15 @@ def without(coverage: Coverage, spans: Iterable[Span]) -> Coverage:
 def covered_by(piece: Piece) -> list[Covered]:
     """Return what a piece answers for: its span but for the holes."""
     return [
-        Covered(span, piece.state, piece.vendor, piece.kind, piece.basis, piece.fetched_at)
+        Covered(
+            span,
+            piece.state,
+            piece.vendor,
+            piece.kind,
+            piece.basis,
+            piece.fetched_at,
+            splices=piece.splices,
+        )
         for span in gaps(piece.span, piece.holes)
     ]
 
@@ -124,8 +135,9 @@ def after_marks(
     """Return the coverage after marks.
 
     ``final`` and ``provisional`` renew stretches with bars and change nothing elsewhere: they say
-    that stored bars were found equal. ``suspect`` keeps what is known of a stretch's source.
-    ``empty`` never covers a stored bar.
+    that stored bars were found equal, and up to which day's knowledge. ``suspect`` keeps what is
+    known of the source of stored bars; where only bad rows are kept, the later ones count, and so
+    does who sent them. ``empty`` never covers a stored bar.
 
     Args:
         coverage: before.
@@ -136,7 +148,7 @@ def after_marks(
         if mark.state == "empty":
             fresh = _emptied(coverage, mark, has_bars)
         else:
-            fresh = _renewed(coverage, mark)
+            fresh = _renewed(coverage, mark, has_bars)
         coverage = coverage.overlaid(fresh)
     return coverage
 
@@ -150,8 +162,12 @@ def _emptied(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]
     return [replace(mark, span=span) for span in gaps(mark.span, holding)]
 
 
-def _renewed(coverage: Coverage, mark: Covered) -> list[Covered]:
-    known = [item for item in coverage.within(mark.span) if item.state in _WITH_BARS]
+def _renewed(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) -> list[Covered]:
+    known = [
+        item
+        for item in coverage.within(mark.span)
+        if item.state in _WITH_BARS and (item.state != "suspect" or has_bars(item.span))
+    ]
     fresh = [
         replace(
             item,
@@ -159,6 +175,7 @@ def _renewed(coverage: Coverage, mark: Covered) -> list[Covered]:
             fetched_at=max(item.fetched_at, mark.fetched_at),
             reason=mark.reason,
             expires=mark.expires,
+            basis=_basis_after(item, mark),
         )
         for item in known
     ]
@@ -166,6 +183,14 @@ def _renewed(coverage: Coverage, mark: Covered) -> list[Covered]:
         others = gaps(mark.span, [item.span for item in known])
         fresh += [replace(mark, span=span) for span in others]
     return fresh
+
+
+def _basis_after(item: Covered, mark: Covered) -> Basis:
+    """Return a mark's basis where bars found equal are as good as fetched in it."""
+    old, new = item.basis, mark.basis
+    if mark.state == "suspect" or old.adjustment != new.adjustment or new.as_of is None:
+        return old
+    return new if old.as_of is None or old.as_of < new.as_of else old
 
 
 def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:

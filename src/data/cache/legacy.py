@@ -88,14 +88,18 @@ def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
         encoded: the symbol's folder name today; older tools wrote the symbol as it was typed.
     """
     found: dict[int, Path] = {}
-    if key.lane:
-        return found
-    for folder in _folders(root, key, encoded):
-        for name in _names(folder):
-            match = YEAR_FILE.fullmatch(name)
-            if match is not None:
-                found.setdefault(int(match[1]), folder / name)
+    for year, path in legacy_files(root, key, encoded):
+        found.setdefault(year, path)
     return found
+
+
+def legacy_files(root: Path, key: SeriesKey, encoded: str) -> list[tuple[int, Path]]:
+    """Return all of them, best first: of one year those too that another one hides."""
+    if key.lane:
+        return []
+    places = [folder / n for folder in _folders(root, key, encoded) for n in _names(folder)]
+    matches = [(YEAR_FILE.fullmatch(path.name), path) for path in dict.fromkeys(places)]
+    return [(int(match[1]), path) for match, path in matches if match is not None]
 
 
 def _folders(root: Path, key: SeriesKey, encoded: str) -> list[Path]:
@@ -187,12 +191,12 @@ def _file_time(path: Path) -> int:
         return 0
 
 
-def read_legacy(disk: Reads, path: Path, timeframe: Timeframe) -> BarTable:
+def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None = None) -> BarTable:
     """Read one year file of an older tool: ascending, unique, only bars of ``timeframe``.
 
     The time column is ``timestamp``, ``datetime`` or else the first; naive times mean UTC. Rows
     that cannot be bars, of another year, or whose stamp is not certain, are left out and so
-    become holes.
+    become holes. The year is the one that the name begins with, unless it is told.
 
     Raises:
         CorruptEntryError: the file is damaged, is no table of bars, or holds another timeframe.
@@ -205,7 +209,7 @@ def read_legacy(disk: Reads, path: Path, timeframe: Timeframe) -> BarTable:
         raise CorruptEntryError(f"{path}: not a readable year file: {exc}") from exc
     if not _plausible(table.stamps, timeframe):
         raise CorruptEntryError(f"{path}: its bars are not {timeframe} bars")
-    return _own_stamps(table, timeframe, int(path.name[:4]))
+    return _own_stamps(table, timeframe, int(path.name[:4]) if year is None else year)
 
 
 def _inflate(raw: bytes) -> bytes:

@@ -11,18 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import FormatVersionError
+from ..model.bars import BarTable
 from ..model.kind import Basis, Kind
 from ..model.series import SeriesKey
 from ..model.span import Span
+from .deflate import checksum, deflated, inflated
 
 VERSION = 1
-LEVEL = 6
 MOST_JSON = 4096
 MOST_HOLES = 64
 MOST_ROW_BYTES = 512
@@ -150,12 +150,14 @@ class Member:
         digest: of the whole, in hexadecimal.
         raw: all its bytes.
         body_at: where the compressed text begins in them.
+        decoded: its bars, once somebody has decoded them.
     """
 
     header: Header
     digest: str
     raw: bytes
     body_at: int
+    decoded: list[BarTable] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -169,12 +171,8 @@ class Member:
             ValueError: it inflates to more, or is damaged in spite of its digest.
         """
         most = (self.header.rows + 1) * MOST_ROW_BYTES
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        try:
-            text = inflater.decompress(self.raw[self.body_at : -8], most)
-        except zlib.error as exc:
-            raise ValueError(f"the bars do not inflate: {exc}") from exc
-        if not inflater.eof or struct.pack("<I", len(text)) != self.raw[-4:]:
+        text, is_all = inflated(self.raw[self.body_at : -8], most)
+        if not is_all or struct.pack("<I", len(text)) != self.raw[-4:]:
             raise ValueError(f"{self.header.rows} bars inflate to more than {most} bytes")
         return text
 
@@ -189,9 +187,8 @@ def build(header: Header, text: bytes) -> Member:
     Raises:
         ValueError: the header does not fit.
     """
-    deflater = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    body = deflater.compress(text) + deflater.flush()
-    return _assemble(header, body + struct.pack("<II", zlib.crc32(text), len(text) & 0xFFFFFFFF))
+    tail = struct.pack("<II", checksum(text), len(text) & 0xFFFFFFFF)
+    return _assemble(header, deflated(text) + tail)
 
 
 def _assemble(header: Header, body: bytes) -> Member:
@@ -258,9 +255,9 @@ def _claimed_size(data: bytes, offset: int) -> int | None:
     return size if fits and whole else None
 
 
-def walk(data: bytes, identity: str) -> Iterator[tuple[int, Member]]:
-    """Yield offset and member from the start while each is sound, of this file and chained."""
-    offset, prev = 0, None
+def walk(data: bytes, identity: str, prev: str | None = None) -> Iterator[tuple[int, Member]]:
+    """Yield offset and member while each is sound, of this file and chained, the first to ``prev``."""
+    offset = 0
     while (member := verify(data, offset)) is not None:
         header = member.header
         if header.id != identity or header.prev != prev:

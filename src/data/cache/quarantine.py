@@ -122,6 +122,13 @@ def _parse(content: bytes | None) -> list[Suspect] | None:
         return None
 
 
+def years_with_rows(lane: Lane) -> list[int]:
+    """Return the years of which bad rows are kept, ascending."""
+    names = lane.disk.list(lane.paths.quarantine)
+    years = (name.partition(".rows.")[0] for name in names if ".rows." in name)
+    return [int(year) for year in years if year.isdecimal()]
+
+
 def rows_in(lane: Lane, years: Iterable[int]) -> list[Suspect]:
     """Return the bad rows of several years that vendors sent; withdrawn bars are not among them."""
     rows = (row for year in years for row in rows_kept(lane, year))

@@ -87,6 +87,14 @@ def recover(lane: Lane, year: int) -> YearMeta | None:
         raise lane.newer(year, exc) from exc
 
 
+def rebuild(lane: Lane, year: int) -> YearMeta | None:
+    """Write the document of a sound year anew, for one that does not know all its bars."""
+    meta, content = lane.meta(year), _made_durable(lane, year)
+    if content is None:
+        return meta
+    return _rebuilt(lane, year, meta, scan(content, file_id(lane.key, year)))
+
+
 def _made_durable(lane: Lane, year: int) -> bytes | None:
     """Sync the data file and its folder, and return its bytes."""
     path = lane.paths.data(year)
@@ -151,7 +159,7 @@ def _rolled_back(lane: Lane, year: int, meta: YearMeta) -> YearMeta | None:
 
 
 def _repaired(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMeta:
-    recorded = _recorded(lane, meta, seen) if meta is not None else None
+    recorded = recorded_state(lane, meta, seen) if meta is not None else None
     if meta is not None and recorded is not None:
         if not seen.tail or not seen.goes_on():
             return _rolled(lane, year, meta, recorded, seen)
@@ -161,7 +169,7 @@ def _repaired(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearM
     return _replaced(lane, year, meta, seen)
 
 
-def _recorded(lane: Lane, meta: YearMeta, seen: Scan) -> tuple[YearState, int] | None:
+def recorded_state(lane: Lane, meta: YearMeta, seen: Scan) -> tuple[YearState, int] | None:
     """Return the recorded state with which the data begin, and the number of its members.
 
     While a rewrite is pending the data must equal one of the two states to the last byte: the new

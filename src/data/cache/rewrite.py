@@ -16,17 +16,17 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..disk.atomic import NO_LINKS, discard, stage
 from ..disk.files import errno_of
 from ..errors import StorageError
+from ..model.instant import DAY_MS, parse_iso
 from .lane import Lane
 from .members import Member
 from .year_meta import YearMeta, YearState
 
 log = logging.getLogger(__name__)
-
-VERSIONS_KEPT = 4
 
 
 def rewrite(
@@ -69,9 +69,12 @@ def rewrite(
 
 
 def keep(lane: Lane, year: int, generation: int) -> None:
-    """Give the current file of ``year`` a second name, and drop the oldest ones."""
+    """Give the current file of ``year`` a second name, and drop those kept for long enough."""
     sweep_versions(lane, year)
     folder = lane.paths.versions
+    if not lane.retention.versions:
+        _drop(lane, expired(lane, year))
+        return
     lane.disk.make_folders(folder)
     try:
         lane.disk.link(lane.paths.data(year), folder / f"{year:04d}.{generation}.csv.gz")
@@ -81,7 +84,31 @@ def keep(lane: Lane, year: int, generation: int) -> None:
         if errno_of(exc) not in NO_LINKS:
             raise
         log.debug("%s %s: this file system keeps no older versions: %s", lane.key, year, exc)
-    for _, path in versions(lane, year)[:-VERSIONS_KEPT]:
+    _drop(lane, expired(lane, year))
+
+
+def expired(lane: Lane, year: int) -> list[Path]:
+    """Return the older files of ``year`` that are more, or older, than is to be kept."""
+    found, retention = versions(lane, year), lane.retention
+    late = found[: max(0, len(found) - retention.versions)]
+    if retention.days is not None:
+        oldest = lane.clock.now_ms() - round(retention.days * DAY_MS)
+        entries = lane.log_entries(year)
+        late += [(g, p) for g, p in found if _replaced_ms(entries, g, oldest) < oldest]
+    return [path for _, path in dict(late).items()]
+
+
+def _replaced_ms(entries: list[dict[str, Any]], generation: int, unknown: int) -> int:
+    """Return when the file of that generation was replaced, ``unknown`` where nothing tells."""
+    times = (str(e.get("time")) for e in entries if e["generation"] > generation)
+    try:
+        return min(map(parse_iso, times), default=unknown)
+    except ValueError:
+        return unknown
+
+
+def _drop(lane: Lane, paths: list[Path]) -> None:
+    for path in paths:
         lane.disk.remove(path)
 
 

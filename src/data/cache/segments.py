@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..model.bars import BarTable, concat, merge
+from ..model.bars import BarTable, Stamps, concat, merge
 from ..model.coverage import Coverage, Covered
 from ..model.instant import date_of
 from ..model.span import Span, intersect, subtract
@@ -147,11 +148,19 @@ def _rows_in(segments: Iterable[Segment], spans: list[Span]) -> BarTable:
 
 
 def _change(old: BarTable, new: BarTable) -> Change:
-    kept = np.isin(old.stamps, new.stamps)
-    known = np.isin(new.stamps, old.stamps)
+    kept, known = _among(old.stamps, new.stamps), _among(new.stamps, old.stamps)
     changed = _differences(old.take(kept), new.take(known))
     gone = old.take(~kept)
     return Change(int((~known).sum()), changed, len(gone), gone)
+
+
+def _among(stamps: Stamps, others: Stamps) -> NDArray[np.bool_]:
+    """Tell which of ``stamps`` are also among ``others``; both ascend."""
+    if not len(others):
+        return np.zeros(len(stamps), dtype=bool)
+    places = np.minimum(np.searchsorted(others, stamps), len(others) - 1)
+    found: NDArray[np.bool_] = others[places] == stamps
+    return found
 
 
 def _differences(one: BarTable, other: BarTable) -> int:
@@ -192,17 +201,23 @@ def _stored_state(state: str) -> str:
 # --- compaction ----------------------------------------------------------------------------
 
 
-def compacted(segments: Iterable[Segment], coverage: Coverage, *, by_day: bool) -> list[Segment]:
+def compacted(
+    segments: Iterable[Segment], coverage: Coverage, *, by_day: bool, most_rows: int | None = None
+) -> list[Segment]:
     """Return the segments with equal neighbours joined.
 
     Args:
         segments: ascending.
         coverage: tells whether two spans adjoin although no bar lies between them.
         by_day: join only bars of the same UTC date, so that a long year is not rewritten daily.
+        most_rows: no more bars in one segment than this; None for no such bound.
     """
     joined: list[list[Segment]] = []
     for segment in segments:
-        if joined and _may_join(joined[-1], segment, coverage, by_day=by_day):
+        is_full = most_rows is not None and bool(joined) and (
+            sum(s.header.rows for s in (*joined[-1], segment)) > most_rows
+        )  # fmt: skip
+        if joined and not is_full and _may_join(joined[-1], segment, coverage, by_day=by_day):
             joined[-1].append(segment)
         else:
             joined.append([segment])

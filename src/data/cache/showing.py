@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from datetime import date
 from typing import TYPE_CHECKING
 
 from ..errors import KindMismatchError
 from ..model.bars import Bar, BarTable, merge
 from ..model.coverage import Coverage
 from ..model.frame import build_frame
+from ..model.instant import date_of
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.span import Span
-from ..policy.adjust import BasisPart, rebase
+from ..policy.adjust import common_as_of, rebase
+from ..policy.closes import ClosesBefore
 from .catalogue import Catalogue
+from .prior import PriorSessions, parts_of
 from .store import BarStore
 
 if TYPE_CHECKING:
@@ -34,7 +38,7 @@ def stored_frame(
     store = catalogue.store
     table, coverage = store.read(key, span)
     if instrument.asset_class == "stock" and len(table):
-        table = _on_one_basis(store, key, table, coverage)
+        table = _on_one_basis(store, key, table, coverage, instrument)
     table = merge(catalogue.unproven(key, span), table)
     suspects = store.suspects(key, span)
     if suspects:
@@ -45,15 +49,21 @@ def stored_frame(
 
 
 def _on_one_basis(
-    store: BarStore, key: SeriesKey, table: BarTable, coverage: Coverage
-) -> BarTable:  # fmt: skip
-    parts = [BasisPart(c.span, c.basis, c.vendor) for c in coverage if c.state != "empty"]
-    if len({part.basis for part in parts}) <= 1 and not store.actions(key.symbol).actions:
+    store: BarStore, key: SeriesKey, table: BarTable, coverage: Coverage, instrument: Instrument
+) -> BarTable:
+    parts, book = parts_of(coverage), store.actions(key.symbol)
+    if len({part.basis for part in parts}) <= 1 and not book.actions:
         return table
+    as_of = max(date_of(int(table.stamps[-1])), common_as_of(parts) or date.min)
+    first = date_of(int(table.stamps[0]))
+    ex_dates = [a.ex_date for a in book.told if a.type == "dividend" and a.ex_date >= first]
+    prior = PriorSessions(store, key, instrument, ex_dates)
+    own = book.of if book.disputed else None
     try:
         return rebase(
-            table, parts, store.actions(key.symbol).actions, "split", as_of=None,
+            table, parts, book.actions, "split", as_of=as_of, own=own,
             intraday=key.timeframe.is_intraday, timeframe=key.timeframe,
+            close_before=ClosesBefore(book.actions, as_of, prior.before, own),
         )  # fmt: skip
     except KindMismatchError as exc:
         log.warning("%s: prices are given as they were stored: %s", key, exc)

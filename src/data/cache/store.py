@@ -14,27 +14,34 @@ from typing import Any
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk
 from ..model.actions import Action
-from ..model.bars import BarTable, concat
+from ..model.bars import BarTable
 from ..model.coverage import Coverage
+from ..model.retention import Retention
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from . import quarantine
 from .actions import ActionBook, ActionStore, Asked
 from .adopt import OldYears
+from .assembling import Assembler
+from .attending import Attendant
 from .clearing import clear_lane, clear_symbol, clear_years
-from .commit import Commit, Piece, SeriesView, Suspect
+from .commit import Commit, Piece, SeriesView, Stretch, Suspect
 from .commit_run import CommitRun
 from .history import log_of, read_version
 from .lane import Lane
-from .layout import Layout, decode_lane, decode_symbol, year_of_name
+from .layout import Layout, decode_lane
 from .ledger import year_span
 from .memory import Memory
-from .reading import read_year
+from .readonly import WriteGuard
 from .recovery import recover
-from .viewing import Viewer
+from .sidecars import Columnar, Sidecars
+from .viewing import Known, Viewer
+from .workshop import Workshop
 
-__all__ = ["ActionBook", "BarStore", "Commit", "Piece", "SeriesView", "Suspect"]
+__all__ = ["ActionBook", "BarStore", "Commit", "Piece", "SeriesView", "Stretch", "Suspect"]
+
+_REREADS = 3
 
 
 class BarStore:
@@ -47,30 +54,48 @@ class BarStore:
         lock_timeout_s: how long to wait for another writer of the same series.
         vendor_facts: vendor to its ``reliability`` and ``rate_limit``, told to other tools in the
             metadata.
+        columnar: whether bars are kept beside their files as columns too, for speed: ``map`` them
+            into memory, ``read`` them where maps are not to be trusted, or ``off``.
+        retention: what is kept of year files that a rewrite replaced.
 
     Attributes:
         root: as given.
         changed: whether anything was committed by this object.
+        workshop: for the maintenance of the folder.
+        steward: who looks after it.
     """
 
     def __init__(
         self, root: Path, disk: Disk | None = None, clock: Clock | None = None, *,
         lock_timeout_s: float = 30.0,
         vendor_facts: Mapping[str, Mapping[str, Any]] | None = None,
+        columnar: Columnar = "off", retention: Retention | None = None,
     ) -> None:  # fmt: skip
         self.root = Path(root)
         self.changed = False
         self._disk = disk or Disk()
         self._clock = clock or SystemClock()
         self._lock_timeout_s = lock_timeout_s
-        self._vendor_facts = vendor_facts or {}
+        self._vendor_facts, self._retention = vendor_facts or {}, retention or Retention()
         self._layout = Layout(self.root)
         self._memory = Memory(self._disk)
         self._tainted: set[tuple[SeriesKey, int]] = set()
+        self._lanes: dict[SeriesKey, Lane] = {}
         self._old = OldYears(self._layout, self._disk, self._memory)
         self._viewer = Viewer(self._old, lock_timeout_s)
+        self._sidecars = Sidecars(
+            self.root, self._disk, columnar, lambda n: self.steward.has_room(n)
+        )
+        self._assembler = Assembler(
+            self._disk, self._old, self._viewer, self._sidecars, lock_timeout_s
+        )
         self._actions = ActionStore(
             self._layout, self._disk, self._memory, lock_timeout_s=lock_timeout_s
+        )
+        self._guard = WriteGuard(self.root, self._clock)
+        self.steward = Attendant()
+        self.workshop = Workshop(
+            self._layout, self._disk, self._lane, self._old, self._sidecars, lock_timeout_s
         )
 
     # --- bars ------------------------------------------------------------------------------
@@ -93,21 +118,29 @@ class BarStore:
         could not be kept is missing from both. Raises as :meth:`view`.
         """
         lane = self._lane(key)
-        own = lane.years()
-        old = self._old.of(lane, own)
-        tables: list[BarTable] = []
-        coverage = self._viewer.long_empties(lane, own)
-        for year in sorted(y for y in {*own, *old} if year_span(y).overlaps(span)):
-            if year in old:
-                found = self._old.read(key, old[year])
-                tables.append(found.table.within(span))
-                coverage = coverage.overlaid(found.coverage)
-                continue
-            stored = read_year(lane, year, span, self._lock_timeout_s)
-            if stored is not None:
-                tables.append(stored[0])
-                coverage = coverage.overlaid(stored[1].coverage)
-        return concat(tables), coverage.within(span)
+        lane.uses.read(span)
+        return self._assembler.read(lane, span)
+
+    def stretch(self, key: SeriesKey, span: Span, since: SeriesView | None = None) -> Stretch:
+        """Return all that is stored of ``span`` with the view that it belongs to.
+
+        Read again where somebody commits meanwhile, a few times at most. Raises as :meth:`view`.
+
+        Args:
+            key: the series.
+            span: stamps wanted.
+            since: a view got a moment ago, from which to start.
+        """
+        lane = self._lane(key)
+        lane.uses.read(span)
+        known = self._viewer.known(lane, since)
+        for _ in range(_REREADS):
+            table, coverage = self._assembler.read(lane, span, known)
+            suspects = self._suspects(lane, span, known)
+            before, known = known, self._viewer.known(lane)
+            if known.view.generation == before.view.generation:
+                break
+        return Stretch(known.view, table, coverage, suspects)
 
     def suspects(self, key: SeriesKey, span: Span) -> tuple[Suspect, ...]:
         """Return the bad rows in ``span`` in whose place no good bar is stored, by stamp.
@@ -115,20 +148,21 @@ class BarStore:
         Of several for one stamp the last one counts. Raises as :meth:`view`.
         """
         lane = self._lane(key)
-        years = [y for y in self._quarantined_years(lane) if year_span(y).overlaps(span)]
+        return self._suspects(lane, span, self._viewer.known(lane))
+
+    def _suspects(self, lane: Lane, span: Span, known: Known) -> tuple[Suspect, ...]:
+        if not known.has_quarantine:
+            return ()
+        years = [y for y in quarantine.years_with_rows(lane) if year_span(y).overlaps(span)]
         rows = quarantine.rows_in(lane, years)
         if not rows:
             return ()
-        trusted = [c.span for c in self.view(key).coverage if c.state in ("final", "provisional")]
+        coverage = self._viewer.known(lane).view.coverage
+        trusted = [c.span for c in coverage if c.state in ("final", "provisional")]
         latest = {row.bar.stamp_ms: row for row in rows if row.bar.stamp_ms in span}
         return tuple(
             row for stamp, row in sorted(latest.items()) if not any(stamp in t for t in trusted)
         )
-
-    def _quarantined_years(self, lane: Lane) -> list[int]:
-        names = self._disk.list(lane.paths.quarantine)
-        years = (name.partition(".rows.")[0] for name in names if ".rows." in name)
-        return [int(year) for year in years if year.isdecimal()]
 
     def commit(self, key: SeriesKey, commit: Commit) -> SeriesView:
         """Store new answers and what was learned, and return the view of the result.
@@ -147,8 +181,9 @@ class BarStore:
         for piece in commit.pieces:
             piece.check()
         if not commit.is_empty:
-            self.changed = True
-            CommitRun(lane, commit, self._old).run(self._lock_timeout_s)
+            with self._guard.writing(lane.paths.folder), self.steward.committing(lane, commit):
+                self.changed = True
+                CommitRun(lane, commit, self._old).run(self._lock_timeout_s)
         return self._viewer.view(lane)
 
     def repair(self, key: SeriesKey) -> SeriesView:
@@ -201,28 +236,14 @@ class BarStore:
         Raises:
             LockTimeoutError, StorageError: nothing was changed.
         """
-        return self._actions.add(symbol, actions, Asked(asked, source, fetched_at))
+        with self._guard.writing(self._layout.symbol(symbol)):
+            return self._actions.add(symbol, actions, Asked(asked, source, fetched_at))
 
     # --- the whole -------------------------------------------------------------------------
 
     def keys(self) -> list[SeriesKey]:
         """Return every series that has something stored, in the order of their folders."""
-        found: list[SeriesKey] = []
-        for folder in self._disk.list(self._layout.ohlcv):
-            symbol = decode_symbol(folder)
-            if symbol is None:
-                continue
-            for name in self._disk.list(self._layout.ohlcv / folder):
-                key = decode_lane(symbol, name)
-                if key is not None and self._has_files(self._layout.ohlcv / folder / name):
-                    found.append(key)
-        return found
-
-    def _has_files(self, folder: Path) -> bool:
-        return any(
-            name == "series.json" or year_of_name(name) is not None
-            for name in self._disk.list(folder)
-        )
+        return self._layout.series(self._disk.list)
 
     def years(self, key: SeriesKey) -> list[int]:
         """Return the years of which bars are stored, ascending; raises as :meth:`view`."""
@@ -243,6 +264,7 @@ class BarStore:
                 key = decode_lane(name, lane_name)
                 if key is not None and timeframe in (None, key.timeframe):
                     clear_lane(self._lane(key), self._old, self._lock_timeout_s)
+                    self._sidecars.drop(key)
             if timeframe is None:
                 clear_symbol(self._disk, folder, self._lock_timeout_s)
 
@@ -257,7 +279,15 @@ class BarStore:
         return clear_years(lane, years, self._old, self._lock_timeout_s)
 
     def _lane(self, key: SeriesKey) -> Lane:
-        return Lane(
-            key=key, paths=self._layout.lane(key), disk=self._disk, memory=self._memory,
+        made = self._lanes.get(key)
+        if made is not None:
+            return made
+        paths = self._layout.lane(key)
+        made = Lane(
+            key=key, paths=paths, disk=self._disk, memory=self._memory,
             clock=self._clock, vendor_facts=self._vendor_facts, tainted=self._tainted,
+            retention=self._retention, uses=self.steward.tally(key),
         )  # fmt: skip
+        if self._layout.knows(key):
+            self._lanes[key] = made
+        return made

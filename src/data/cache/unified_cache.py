@@ -43,10 +43,15 @@ class UnifiedCache(CacheFolder):
             that of the rules (10).
         clock: another clock than the machine's.
         instrument_of: tells what a symbol is, for dates as bounds. Default: the installed rules.
-        can_supply: tells whether a vendor could supply bars again; only such bars may be dropped
-            to keep the limit. Default: none may.
+        must_keep: tells why no vendor could supply bars again; only others may be dropped to keep
+            the limit. Default: none may.
         vendor_facts: vendor to its ``reliability`` (0 to 1) and ``rate_limit`` (text), told to
             other tools in the metadata.
+        retention: how many replaced year files are kept, for ``version=``. Default: 8.
+        columnar: whether bars are kept as columns too, for speed: ``map`` them into memory,
+            ``read`` them where maps are not to be trusted (network disks), or ``off``.
+        min_free_mb: MiB that must stay free on its disk, else bars are not stored; 0: none.
+            Default: one hundredth of the disk, at least 64 and at most 1,024.
 
     Attributes:
         cache_dir, ohlcv_dir, metadata_dir: the folder, its bars, the summaries for other programs.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..disk.files import FileState
@@ -21,6 +23,23 @@ from .year_meta import YearState
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the metadata of a series say, all of one moment.
+
+    Attributes:
+        view: the series as one.
+        states: of each year, ascending.
+        has_old: whether some of them are files of older tools.
+        has_quarantine: whether there can be rows that were not believed.
+    """
+
+    view: SeriesView
+    states: Mapping[int, YearState]
+    has_old: bool
+    has_quarantine: bool
+
+
 class Viewer:
     """Puts the years of a series together. Thread-safe.
 
@@ -32,28 +51,40 @@ class Viewer:
     def __init__(self, old: OldYears, lock_timeout_s: float) -> None:
         self._old = old
         self._lock_timeout_s = lock_timeout_s
-        # Views by series, with the state of the folder they were made from. Thread-safe: entries
-        # are replaced whole.
-        self._made: dict[SeriesKey, tuple[FileState, SeriesView]] = {}
+        # What is known by series, with the state of the folder it was made from. Thread-safe:
+        # entries are replaced whole.
+        self._made: dict[SeriesKey, tuple[FileState, Known]] = {}
 
     def view(self, lane: Lane) -> SeriesView:
-        """Return the view of a series.
+        """Return the view of a series."""
+        return self.known(lane).view
+
+    def known(self, lane: Lane, since: SeriesView | None = None) -> Known:
+        """Return what is known of a series, looking at its folder alone where nothing changed.
 
         Documents are only ever changed by renaming, which changes the folder's own time: while
-        that stands still, so does the view.
+        that stands still, so does what they say.
+
+        Args:
+            lane: the series.
+            since: a view got just before: what belongs to it, without looking again.
         """
-        before = lane.memory.settled_state(lane.paths.folder)
         made = self._made.get(lane.key)
+        if made is not None and made[1].view is since:
+            return made[1]
+        before = lane.memory.settled_state(lane.paths.folder)
         if made is not None and made[0] == before:
             return made[1]
         own = lane.years()
         old = self._old.of(lane, own)
         states = self._states(lane, own, old)
         view = _view(lane.key, own, read_series(lane), list(states.values()))
+        names = lane.memory.list(lane.paths.folder)
+        known = Known(view, states, bool(old), lane.paths.quarantine.name in names)
         # Older tools write in place, which a folder does not show.
         if before is not None and not old:
-            self._made[lane.key] = before, view
-        return view
+            self._made[lane.key] = before, known
+        return known
 
     def _states(self, lane: Lane, own: list[int], old: dict[int, Path]) -> dict[int, YearState]:
         """Return the state of each year, years ascending; older tools' files as if they were ours."""

@@ -215,6 +215,11 @@ class YearCommit:
             quality=dict(self.meta.quality) | dict(self.commit.quality or {}),
         )
 
+    def _touched(self, change: Change) -> int | None:
+        """Return the first stamp that was written or taken out."""
+        tables = [piece.table for piece in self._with_bars] + [change.withdrawn]
+        return min((int(table.stamps[0]) for table in tables if len(table)), default=None)
+
     def _log(self, change: Change, state: YearState) -> None:
         spans = [piece.span for piece in self.pieces] + [mark.span for mark in self.part.marks]
         entry = {
@@ -224,6 +229,7 @@ class YearCommit:
             "added": change.added,
             "changed": change.changed,
             "removed": change.removed,
+            "touched": self._touched(change),
             "size": state.size,
         }
         self.lane.append_log(self.year, entry)

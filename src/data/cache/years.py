@@ -58,6 +58,8 @@ def rows_of(member: Member, columns: tuple[str, ...], *, first: bool) -> BarTabl
     Raises:
         MismatchError: it does not hold what its header says.
     """
+    if member.decoded:
+        return member.decoded[0]
     try:
         text = member.text()
         if first:
@@ -68,6 +70,7 @@ def rows_of(member: Member, columns: tuple[str, ...], *, first: bool) -> BarTabl
         table = decode_rows(text, columns, member.header.rows)
     except ValueError as exc:
         raise MismatchError(str(exc)) from exc
+    member.decoded.append(table)
     return table
 
 
@@ -153,3 +156,33 @@ def check_members(found: list[tuple[int, Member]], state: YearState, *, most_row
         raise MismatchError("its members are not the recorded ones")
     if rows > most_rows:
         raise MismatchError(f"it claims {rows} bars")
+
+
+def rows_behind(
+    lane: Lane, year: int, state: YearState, *, size: int, head: str
+) -> BarTable | None:
+    """Return the bars of the members that were appended since the file had ``size`` bytes.
+
+    Args:
+        lane, year: the file.
+        state: what it is now.
+        size: where the bytes known already end.
+        head: the first 16 hex digits of the digest of the last member before that.
+
+    Returns:
+        The bars, or None where what follows is not a sound continuation up to ``state``.
+    """
+    handle = lane.disk.open_read(lane.paths.data(year)) if state.size > size else None
+    if handle is None:
+        return None
+    try:
+        data = lane.disk.read_at(handle, size, state.size - size)
+    finally:
+        lane.disk.close(handle)
+    found = list(walk(data, file_id(lane.key, year), head))
+    if not found or found[-1][1].digest != state.head:
+        return None
+    try:
+        return concat(rows_of(member, state.columns, first=False) for _, member in found)
+    except MismatchError:
+        return None

@@ -26,7 +26,7 @@ def stage(disk: Disk, path: Path, data: bytes, *, durable: bool = True) -> Path:
         data: all of it.
         durable: whether the bytes must be on the platter before this returns.
     """
-    temp = _temp_name(path)
+    temp = temp_name(path)
     handle = disk.create(temp)
     try:
         try:
@@ -87,6 +87,7 @@ def sweep(disk: Disk, folder: Path) -> None:
             disk.remove(folder / name)
 
 
-def _temp_name(path: Path) -> Path:
+def temp_name(path: Path) -> Path:
+    """Return a name beside ``path`` that nobody else uses and that is swept if it is left."""
     number = next(_numbers)
     return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.{number}{_SUFFIX}")

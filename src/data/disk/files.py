@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from mmap import ACCESS_COPY, ACCESS_READ, mmap
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from ..errors import StorageError
+from . import calls
+from .calls import FileState, Space
 from .lock import Locks
+
+__all__ = ["Disk", "FileState", "Handle", "Space", "Step", "errno_of", "short"]
 
 T = TypeVar("T")
 
@@ -46,7 +50,7 @@ class Step:
     Attributes:
         name: ``open`` ``create`` ``write`` ``truncate`` ``fsync`` ``fdatasync`` ``fsync_dir``
             ``close`` ``replace`` ``link`` ``unlink`` ``mkdir`` change something; ``read``
-            ``fstat`` ``stat`` ``list`` do not.
+            ``fstat`` ``stat`` ``list`` ``map`` ``space`` do not.
         path: the file or folder.
         target: the new name, of ``replace`` and ``link``.
         data: the bytes, of ``write``.
@@ -58,14 +62,6 @@ class Step:
     target: Path | None = None
     data: memoryview | None = None
     at: int | None = None
-
-
-class FileState(NamedTuple):
-    """What tells one version of a file from another."""
-
-    inode: int
-    size: int
-    mtime_ns: int
 
 
 class Handle(NamedTuple):
@@ -108,28 +104,34 @@ class Disk:
 
     def stat(self, path: Path) -> FileState | None:
         """Return the state of ``path``, or None where nothing has that name."""
-        found = self._run(Step("stat", path), partial(_or_none, os.stat, path))
-        return None if found is None else _state(found)
+        found = self._run(Step("stat", path), partial(calls.or_none, os.stat, path))
+        return None if found is None else calls.state_of(found)
 
     def list(self, folder: Path) -> list[str]:
         """Return the sorted names in ``folder``; none where it does not exist."""
-        return sorted(self._run(Step("list", folder), partial(_or_none, os.listdir, folder)) or ())
+        return sorted(
+            self._run(Step("list", folder), partial(calls.or_none, os.listdir, folder)) or ()
+        )
+
+    def space(self, folder: Path) -> Space | None:
+        """Return what the disk of ``folder`` has; None where the folder does not exist."""
+        return self._run(Step("space", folder), partial(calls.or_none, calls.space_of, folder))
 
     def open_read(self, path: Path) -> Handle | None:
         """Open ``path`` for reading, or return None where it does not exist."""
-        fd = self._run(Step("open", path), partial(_or_none, os.open, path, _READ))
+        fd = self._run(Step("open", path), partial(calls.or_none, os.open, path, _READ))
         return None if fd is None else Handle(fd, path)
 
     def fstat(self, handle: Handle) -> FileState:
         """Return the state of an open file."""
-        return _state(self._run(Step("fstat", handle.path), partial(os.fstat, handle.fd)))
+        return calls.state_of(self._run(Step("fstat", handle.path), partial(os.fstat, handle.fd)))
 
     def read_at(self, handle: Handle, offset: int, count: int) -> bytes:
         """Return ``count`` bytes from ``offset``, fewer only at the end of the file."""
         parts: list[bytes] = []
         while count > 0:
             part = self._run(
-                Step("read", handle.path, at=offset), partial(_pread, handle.fd, count, offset)
+                Step("read", handle.path, at=offset), partial(calls.pread, handle.fd, count, offset)
             )
             if not part:
                 break
@@ -158,6 +160,19 @@ class Disk:
         finally:
             self.close(handle)
 
+    def map(self, handle: Handle, size: int, *, private: bool) -> mmap:
+        """Map the first ``size`` bytes into memory; they stay when the file is gone.
+
+        Args:
+            handle: an open file, which may be closed afterwards.
+            size: it must not be longer than the file.
+            private: whether it may be written to; then nobody else sees what is written.
+        """
+        access = ACCESS_COPY if private else ACCESS_READ
+        return self._run(
+            Step("map", handle.path), partial(mmap, handle.fd, size, access=access)
+        )  # fmt: skip
+
     # --- writing one file ------------------------------------------------------------------
 
     def create(self, path: Path) -> Handle:
@@ -170,12 +185,12 @@ class Disk:
         """Open ``path``, which must exist, for writing."""
         return Handle(self._run(Step("open", path), partial(os.open, path, _WRITE)), path)
 
-    def write(self, handle: Handle, data: bytes, offset: int) -> None:
+    def write(self, handle: Handle, data: bytes | memoryview, offset: int) -> None:
         """Write all of ``data`` at ``offset``."""
         left = memoryview(data)
         while len(left):
             step = Step("write", handle.path, data=left, at=offset)
-            written = self._run(step, partial(_pwrite, handle.fd, left, offset))
+            written = self._run(step, partial(calls.pwrite, handle.fd, left, offset))
             if written <= 0:
                 raise StorageError(f"cannot write {short(handle.path)}: nothing was taken")
             left, offset = left[written:], offset + written
@@ -186,12 +201,12 @@ class Disk:
 
     def sync(self, handle: Handle) -> None:
         """Make the file's bytes and properties durable."""
-        self._run(Step("fsync", handle.path), partial(_full_sync, handle.fd, os.fsync))
+        self._run(Step("fsync", handle.path), partial(calls.full_sync, handle.fd, os.fsync))
 
     def sync_data(self, handle: Handle) -> None:
         """Make the file's bytes and size durable."""
         sync = getattr(os, "fdatasync", os.fsync)
-        self._run(Step("fdatasync", handle.path), partial(_full_sync, handle.fd, sync))
+        self._run(Step("fdatasync", handle.path), partial(calls.full_sync, handle.fd, sync))
 
     def close(self, handle: Handle) -> None:
         """Close the file."""
@@ -209,11 +224,11 @@ class Disk:
 
     def remove(self, path: Path) -> None:
         """Remove the name ``path``; nothing happens where it does not exist."""
-        self._run(Step("unlink", path), partial(_or_none, os.unlink, path))
+        self._run(Step("unlink", path), partial(calls.or_none, os.unlink, path))
 
     def sync_folder(self, folder: Path) -> None:
         """Make the names in ``folder`` durable."""
-        self._run(Step("fsync_dir", folder), partial(_sync_folder, folder))
+        self._run(Step("fsync_dir", folder), partial(calls.sync_folder, folder))
 
     def make_folders(self, folder: Path) -> None:
         """Create ``folder`` and what is missing above it, each made durable in its parent."""
@@ -222,7 +237,7 @@ class Disk:
             missing.append(folder)
             folder = folder.parent
         for path in reversed(missing):
-            self._run(Step("mkdir", path), partial(_make_folder, path, self._folder_mode))
+            self._run(Step("mkdir", path), partial(calls.make_folder, path, self._folder_mode))
             self.sync_folder(path.parent)
 
     def _run(self, step: Step, call: Callable[[], T]) -> T:
@@ -243,57 +258,3 @@ def short(path: Path) -> str:
 def errno_of(error: StorageError) -> int | None:
     """Return the system's error number behind ``error``."""
     return error.__cause__.errno if isinstance(error.__cause__, OSError) else None
-
-
-def _or_none(call: Callable[..., T], *args: object) -> T | None:
-    try:
-        return call(*args)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _state(found: os.stat_result) -> FileState:
-    return FileState(found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def _make_folder(path: Path, mode: int) -> None:
-    try:
-        os.mkdir(path, mode)
-    except FileExistsError:
-        # Another process was faster, which is all right; a file in the way is not.
-        if not path.is_dir():
-            raise
-
-
-def _full_sync(fd: int, sync: Callable[[int], None]) -> None:
-    """Sync down to the platter; macOS' own fsync stops at the drive's cache."""
-    if sys.platform == "darwin":
-        import fcntl
-
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
-    else:
-        sync(fd)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there, and names need no sync
-        return
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        _full_sync(fd, os.fsync)
-    finally:
-        os.close(fd)
-
-
-def _pread(fd: int, count: int, offset: int) -> bytes:
-    if hasattr(os, "pread"):
-        return os.pread(fd, count, offset)
-    os.lseek(fd, offset, os.SEEK_SET)
-    return os.read(fd, count)
-
-
-def _pwrite(fd: int, data: memoryview, offset: int) -> int:
-    if hasattr(os, "pwrite"):
-        return os.pwrite(fd, data, offset)
-    os.lseek(fd, offset, os.SEEK_SET)
-    return os.write(fd, data)

@@ -41,6 +41,8 @@ class BarTable:
         stamps: int64 milliseconds.
         open, high, low, close, volume: float64.
         adj_close: float64, or None where the vendor has none.
+        index: the stamps in nanoseconds, where all arrays are nobody else's: a frame may take them
+            as they are.
     """
 
     stamps: Stamps
@@ -50,6 +52,7 @@ class BarTable:
     close: Floats
     volume: Floats
     adj_close: Floats | None = None
+    index: Stamps | None = None
 
     @classmethod
     def empty(cls) -> BarTable:
@@ -93,13 +96,16 @@ class BarTable:
     def take(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> BarTable:
         """Return the rows that a mask, an array of positions or a slice selects."""
         adj = None if self.adj_close is None else self.adj_close[rows]
+        index = None if self.index is None else self.index[rows]
         return BarTable(
             self.stamps[rows], self.open[rows], self.high[rows], self.low[rows],
-            self.close[rows], self.volume[rows], adj,
+            self.close[rows], self.volume[rows], adj, index,
         )  # fmt: skip
 
     def within(self, span: Span) -> BarTable:
         """Return the rows whose stamps lie in ``span``; the table must be ascending."""
+        if not len(self) or (self.stamps[0] >= span.start and self.stamps[-1] < span.end):
+            return self
         first, last = np.searchsorted(self.stamps, [span.start, span.end])
         return self.take(slice(int(first), int(last)))
 

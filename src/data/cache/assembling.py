@@ -1,0 +1,112 @@
+"""The bars of a stretch, put together from the years that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..disk.files import Disk, FileState
+from ..model.bars import BarTable, concat
+from ..model.coverage import Coverage
+from ..model.span import Span
+from .adopt import OldYears
+from .lane import Lane
+from .ledger import year_span
+from .reading import read_state, read_year
+from .sidecars import Sidecars, WholeYear
+from .viewing import Known, Viewer
+from .year_meta import YearState
+
+_NO_FILE = FileState(0, 0, 0)
+
+
+class Assembler:
+    """Reads stretches of a series. Thread-safe; it takes no lock but where a year needs repair.
+
+    Args:
+        disk: the file system.
+        old: finds files of older tools.
+        viewer: knows the stretches without bars that have no year.
+        sidecars: columnar files, where they are true.
+        lock_timeout_s: how long to wait where a year needs repair.
+    """
+
+    def __init__(
+        self, disk: Disk, old: OldYears, viewer: Viewer, sidecars: Sidecars, lock_timeout_s: float
+    ) -> None:
+        self._disk = disk
+        self._old = old
+        self._viewer = viewer
+        self._sidecars = sidecars
+        self._lock_timeout_s = lock_timeout_s
+
+    def read(self, lane: Lane, span: Span, known: Known | None = None) -> tuple[BarTable, Coverage]:
+        """Return the bars in ``span`` and what is known about it; raises as ``BarStore.view``.
+
+        ``known`` is what the metadata said a moment ago; they are looked at again where it does
+        not lead to the bars.
+        """
+        if known is not None and self._sidecars.are_kept and not known.has_old:
+            years = {y: s for y, s in known.states.items() if year_span(y).overlaps(span)}
+            held = self._sidecars.read(lane, span, years)
+            if held is not None:
+                return held, known.view.coverage.within(span)
+        own = lane.years()
+        old = [y for y in self._old.of(lane, own) if year_span(y).overlaps(span)]
+        ours = [y for y in own if y not in old and year_span(y).overlaps(span)]
+        coverage = self._viewer.long_empties(lane, own)
+        if old:
+            table, states = self._mixed(lane, span, old, ours)
+        else:
+            table, states = self._ours(lane, span, ours)
+        for part in states:
+            coverage = coverage.overlaid(part)
+        return table, coverage.within(span)
+
+    def _ours(
+        self, lane: Lane, span: Span, years: Iterable[int]
+    ) -> tuple[BarTable, list[Coverage]]:
+        if not self._sidecars.are_kept:
+            return self._mixed(lane, span, [], list(years))
+        states: dict[int, YearState] = {}
+        for year in years:
+            state = read_state(lane, year, self._lock_timeout_s)
+            if state is not None:
+                states[year] = state
+        table = self._sidecars.read(lane, span, states)
+        whole: dict[int, WholeYear] = {}
+        if table is None:
+            whole = self._read_whole(lane, self._sidecars.lacking(lane, states))
+            self._sidecars.keep(lane, whole)
+            states |= {year: found.state for year, found in whole.items()}
+            table = self._sidecars.read(lane, span, states)
+        if table is None:  # it cannot be kept
+            whole |= self._read_whole(lane, [year for year in states if year not in whole])
+            states = {year: whole[year].state for year in states if year in whole}
+            table = concat(whole[year].table.within(span) for year in states)
+        return table, [state.coverage for state in states.values()]
+
+    def _read_whole(self, lane: Lane, years: Iterable[int]) -> dict[int, WholeYear]:
+        return {year: found for year in years if (found := self._whole(lane, year)) is not None}
+
+    def _whole(self, lane: Lane, year: int) -> WholeYear | None:
+        # Looked at before it is read: what is done to the file meanwhile shows the next time.
+        file = self._disk.stat(lane.paths.data(year)) or _NO_FILE
+        found = read_year(lane, year, year_span(year), self._lock_timeout_s)
+        return None if found is None else WholeYear(found[1], found[0], file)
+
+    def _mixed(
+        self, lane: Lane, span: Span, old: list[int], ours: list[int]
+    ) -> tuple[BarTable, list[Coverage]]:
+        """Read years of ours and of older tools, one by one."""
+        tables: list[BarTable] = []
+        known: list[Coverage] = []
+        paths = self._old.of(lane, lane.years())
+        for year in sorted([*old, *ours]):
+            if year in old:
+                theirs = self._old.read(lane.key, paths[year])
+                tables.append(theirs.table.within(span))
+                known.append(theirs.coverage)
+            elif (mine := read_year(lane, year, span, self._lock_timeout_s)) is not None:
+                tables.append(mine[0])
+                known.append(mine[1].coverage)
+        return concat(tables), known

@@ -1,0 +1,205 @@
+"""One columnar file, open for reading: verified once, then sliced."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from mmap import mmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..disk.files import Disk, Handle
+from ..errors import CorruptEntryError, StorageError
+from ..model.bars import BarTable, concat
+from ..model.span import Span
+from .columnar import ADJ_CLOSE, BLOCK, INDEX, STAMPS, START, Head, read_head
+from .ledger import year_span
+
+# A file up to this size is read as a whole: a map of it would cost more.
+_SMALL = 1 << 20
+# A slice up to this size is copied; beyond, copying costs more than a map of its own.
+_COPIED = 1 << 19
+Column = NDArray[Any]
+
+
+class DamagedColumnsError(CorruptEntryError):
+    """A block is not what its checksum says; stays inside the store."""
+
+
+class ColumnarFile:
+    """The rows that one header of a columnar file speaks for. Thread-safe.
+
+    What is returned is the caller's own: a copy, or memory mapped privately, which a write of the
+    caller's changes for the caller alone.
+
+    Attributes:
+        path: of the file when it was opened.
+        head: its header.
+        inode: of the file.
+        bytes: what it holds in memory of its own; 0 where it is mapped.
+    """
+
+    def __init__(self, disk: Disk, handle: Handle, head: Head, *, may_map: bool) -> None:
+        self._disk = disk
+        self.path, self.head = handle.path, head
+        self.inode = disk.fstat(handle).inode
+        self._map: mmap | None = None
+        if may_map and head.size > _SMALL:
+            self._map = disk.map(handle, head.size, private=False)
+        self._columns = _columns(self._map, head) if self._map else _read(disk, handle, head)
+        self.bytes = 0 if self._map else sum(c.nbytes for c in self._columns.values())
+        # Full blocks found sound so far, and rows of the last one. Setting what another thread
+        # sets too does no harm.
+        self._sound = np.zeros(head.rows // BLOCK, dtype=bool)
+        self._sound_tail = False
+        self._checksums = _checksums(disk, handle, head)
+
+    def serves(self, sources: Mapping[int, tuple[int, int, str]]) -> bool:
+        """Tell whether it holds the years as they are: rows, size and head of each."""
+        return all(
+            (held := self.head.years.get(year)) is not None and held[:3] == wanted
+            for year, wanted in sources.items()
+        )
+
+    def table(self, span: Span, years: list[int]) -> BarTable:
+        """Return the bars of ``years``, ascending, in ``span``.
+
+        Raises:
+            DamagedColumnsError: they are not what was written.
+        """
+        held = list(self.head.years)
+        runs: list[list[int]] = []
+        for year in years:
+            place = held.index(year)
+            if runs and held[place - 1] == runs[-1][-1]:
+                runs[-1].append(year)
+            else:
+                runs.append([year])
+        return concat(self._run(span, run) for run in runs)
+
+    def _run(self, span: Span, years: list[int]) -> BarTable:
+        """Return the bars of years that stand one behind the other."""
+        begins = self.head.begins()
+        first = begins[years[0]]
+        last = begins[years[-1]] + self.head.years[years[-1]].rows
+        stamps = self._columns[STAMPS]
+        if span.end < year_span(years[-1]).end:
+            last = first + int(np.searchsorted(stamps[first:last], span.end))
+        if span.start > year_span(years[0]).start:
+            first += int(np.searchsorted(stamps[first:last], span.start))
+        self._verify(first, last)
+        has_adj_close = any(self.head.years[year].has_adj_close for year in years)
+        return self._table(first, last, has_adj_close=has_adj_close)
+
+    def all_of(self, year: int) -> BarTable:
+        """Return all bars of a year; raises as :meth:`table`."""
+        return self.table(year_span(year), [year])
+
+    def column(self, name: str) -> Column:
+        """Return all committed values of a column; not to be written to nor handed out."""
+        return self._columns[name]
+
+    def _table(self, first: int, last: int, *, has_adj_close: bool) -> BarTable:
+        names = [n for n in self._columns if n != ADJ_CLOSE or has_adj_close]
+        own = self._private() if (last - first) * 8 * len(names) > _COPIED else None
+        if own is not None:
+            parts = {name: own[name][first:last] for name in names}
+        else:
+            parts = {name: self._columns[name][first:last].copy() for name in names}
+        return BarTable(
+            parts[STAMPS], parts["open"], parts["high"], parts["low"], parts["close"],
+            parts["volume"], parts.get(ADJ_CLOSE), index=parts[INDEX],
+        )  # fmt: skip
+
+    def _private(self) -> dict[str, Column] | None:
+        """Map the file once more, for one caller alone; None where that cannot be had."""
+        if self._map is None:
+            return None
+        try:
+            handle = self._disk.open_read(self.path)
+            if handle is None:
+                return None
+            try:
+                if self._disk.fstat(handle).inode != self.inode:
+                    return None
+                return _columns(self._disk.map(handle, self.head.size, private=True), self.head)
+            finally:
+                self._disk.close(handle)
+        except (
+            StorageError,
+            ValueError,
+        ):  # no descriptor or no address space is left: a copy will do
+            return None
+
+    # --- trust -----------------------------------------------------------------------------
+
+    def _verify(self, first: int, last: int) -> None:
+        """Check the blocks that hold these rows, each once a process."""
+        if last <= first:
+            return
+        full = self.head.rows // BLOCK
+        begin, end = first // BLOCK, min((last - 1) // BLOCK + 1, full)
+        unknown = np.flatnonzero(~self._sound[begin:end]) + begin
+        for name, values in self._columns.items():
+            for block in unknown.tolist():
+                found = zlib.crc32(values[block * BLOCK : (block + 1) * BLOCK].data)
+                if found != self._checksums[name][block]:
+                    raise DamagedColumnsError(f"block {block} of {name}")
+        self._sound[unknown] = True
+        if last > full * BLOCK and not self._sound_tail:
+            self._verify_tail(full * BLOCK)
+
+    def _verify_tail(self, first: int) -> None:
+        for name, values in self._columns.items():
+            if zlib.crc32(values[first:].data) != self.head.tails.get(name):
+                raise DamagedColumnsError(f"the end of {name}")
+        self._sound_tail = True
+
+
+def open_columns(disk: Disk, path: Path, identity: str, *, may_map: bool) -> ColumnarFile | None:
+    """Open a columnar file; None where there is none, or none that can be read."""
+    try:
+        handle = disk.open_read(path)
+        if handle is None:
+            return None
+        try:
+            start = disk.read_at(handle, 0, START)
+            head = read_head(start, identity) if len(start) == START else None
+            if head is None or disk.fstat(handle).size < head.size:
+                return None
+            return ColumnarFile(disk, handle, head, may_map=may_map)
+        finally:
+            disk.close(handle)
+    except (StorageError, ValueError):  # ValueError: shorter than a map of it
+        return None
+
+
+def _type(name: str) -> type[np.generic]:
+    return np.int64 if name in (STAMPS, INDEX) else np.float64
+
+
+def _columns(memory: mmap, head: Head) -> dict[str, Column]:
+    return {
+        name: np.frombuffer(memory, dtype=_type(name), count=head.rows, offset=head.at(name, 0))
+        for name in head.columns
+    }
+
+
+def _read(disk: Disk, handle: Handle, head: Head) -> dict[str, Column]:
+    return {
+        name: np.frombuffer(disk.read_at(handle, head.at(name, 0), head.rows * 8), _type(name))
+        for name in head.columns
+    }
+
+
+def _checksums(disk: Disk, handle: Handle, head: Head) -> dict[str, list[int]]:
+    full = head.rows // BLOCK
+    return {
+        name: np.frombuffer(
+            disk.read_at(handle, head.checksum_at(name, 0), full * 4), np.uint32
+        ).tolist()
+        for name in head.columns
+    }

@@ -1,0 +1,169 @@
+"""The maintenance of a cache folder: check, repair, compact, take over what is old, tell the past.
+
+Series are looked at one after another; one that cannot be is told with its reason, and the others
+go on. Only one series is locked at a time, and only where something is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import DataError, QueryError
+from ..model.instrument import Instrument
+from ..model.series import SeriesKey
+from ..model.timeframe import Timeframe
+from .catalogue import Catalogue
+from .checking import Finding, check_actions, check_series, waiting
+from .compacting import Compacted, compact_series
+from .history import commits_of
+from .layout import decode_lane, decode_symbol
+from .mending import repair_series
+from .migrating import OldFile, migrate_series
+from .pruning import Pruned, prune_series
+from .sidecars import FOLDER
+from .workshop import Workshop
+
+T = TypeVar("T")
+Problem = tuple[SeriesKey, str]
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair found, and what of it is left.
+
+    Attributes:
+        found: before.
+        left: afterwards.
+        problems: series that could not be looked at, and why.
+    """
+
+    found: tuple[Finding, ...]
+    left: tuple[Finding, ...]
+    problems: tuple[Problem, ...]
+
+
+class Maintenance:
+    """Keeps the bars of one cache folder sound. Thread-safe, and safe beside other processes.
+
+    Args:
+        shop: the parts of its store.
+        catalogue: what lies in it.
+        instrument_of: tells under which name a symbol is asked for.
+    """
+
+    def __init__(
+        self, shop: Workshop, catalogue: Catalogue, instrument_of: Callable[[str], Instrument]
+    ) -> None:
+        self._shop = shop
+        self._catalogue = catalogue
+        self._instrument_of = instrument_of
+
+    def series(
+        self, symbol: str | None = None, timeframe: Timeframe | None = None
+    ) -> list[SeriesKey]:
+        """Return the stored series in all their lanes, older tools' among them; all by default."""
+        return [
+            key for key in self._catalogue.stored_keys()
+            if symbol in (None, key.symbol) and timeframe in (None, key.timeframe)
+        ]  # fmt: skip
+
+    # --- sound or not ----------------------------------------------------------------------
+
+    def check(self, keys: Sequence[SeriesKey]) -> tuple[list[Finding], list[Problem]]:
+        """Return what is wrong with the series, and which could not be read; nothing is changed."""
+        parts, problems = _each(keys, lambda key: check_series(self._shop, key))
+        found = [finding for part in parts for finding in part]
+        return [*found, *self._check_actions(keys)], problems
+
+    def repair(self, keys: Sequence[SeriesKey]) -> Repaired:
+        """Repair what can be repaired, series by series, each under its lock."""
+        parts, problems = _each(keys, lambda key: repair_series(self._shop, self._shop.lane(key)))
+        actions = self._check_actions(keys)
+        found = [finding for part, _ in parts for finding in part]
+        left = [finding for _, part in parts for finding in part]
+        return Repaired((*found, *actions), (*left, *actions), tuple(problems))
+
+    def _check_actions(self, keys: Sequence[SeriesKey]) -> list[Finding]:
+        symbols = dict.fromkeys(key.symbol for key in keys)
+        return [finding for s in symbols for finding in check_actions(self._shop, s)]
+
+    def waiting(self) -> list[tuple[SeriesKey, int]]:
+        """Return the years with bars that no metadata know of, by the sizes of files alone."""
+        return waiting(self._shop, self._catalogue.store.keys())
+
+    # --- smaller ---------------------------------------------------------------------------
+
+    def compact(
+        self, keys: Sequence[SeriesKey], *, dry_run: bool = False
+    ) -> tuple[list[Compacted], list[Problem]]:
+        """Join small members of the series' files, and drop what is derived and stale."""
+        return _each(keys, lambda key: compact_series(self._shop, key, dry_run=dry_run))
+
+    def drop_orphans(self, *, dry_run: bool = False) -> int:
+        """Remove columnar files of series that are gone; return their bytes."""
+        disk, freed = self._shop.disk, 0
+        for path, key in list(self._columnar()):
+            if not self._shop.lane(key).years() and (found := disk.stat(path)) is not None:
+                freed += found.size
+                if not dry_run:
+                    self._shop.sidecars.drop(key)
+        return freed
+
+    def _columnar(self) -> Iterator[tuple[Path, SeriesKey]]:
+        """Yield the columnar files, each with its series."""
+        disk, folder = self._shop.disk, self._shop.layout.root / FOLDER
+        for name in disk.list(folder):
+            symbol = decode_symbol(name)
+            for file in disk.list(folder / name) if symbol is not None else ():
+                key = decode_lane(symbol or "", file.rpartition(".")[0])
+                if key is not None and self._shop.sidecars.path(key) == folder / name / file:
+                    yield folder / name / file, key
+
+    # --- older tools -----------------------------------------------------------------------
+
+    def migrate(
+        self, keys: Sequence[SeriesKey], *, dry_run: bool = False
+    ) -> tuple[list[OldFile], list[Problem]]:
+        """Take over what older tools left, proved bar by bar; the originals stay in ``_legacy``."""
+        asked = dict.fromkeys(map(self._as_asked, (key for key in keys if not key.lane)))
+        parts, problems = _each(asked, lambda key: migrate_series(self._shop, key, dry_run=dry_run))
+        return [file for part in parts for file in part], problems
+
+    def _as_asked(self, key: SeriesKey) -> SeriesKey:
+        """Return the series under the name by which it is asked for: tools wrote ``btcusdt``."""
+        try:
+            symbol = self._instrument_of(key.symbol).symbol
+        except QueryError:
+            return key
+        return SeriesKey(symbol, key.timeframe) if symbol.lower() == key.symbol else key
+
+    def prune(
+        self, keys: Sequence[SeriesKey], *, dry_run: bool = False
+    ) -> tuple[list[Pruned], list[Problem]]:
+        """Delete originals all of whose bars are held, or were replaced by a vendor since."""
+        plain = [key for key in keys if not key.lane]
+        parts, problems = _each(plain, lambda key: prune_series(self._shop, key, dry_run=dry_run))
+        return [file for part in parts for file in part], problems
+
+    # --- the past --------------------------------------------------------------------------
+
+    def log(self, key: SeriesKey) -> list[dict[str, Any]]:
+        """Return the commits to a series, oldest first; see :func:`.history.commits_of`."""
+        return commits_of(self._shop.lane(key))
+
+
+def _each(
+    keys: Iterable[SeriesKey], work: Callable[[SeriesKey], T]
+) -> tuple[list[T], list[Problem]]:
+    """Do it for each series; one that cannot be done is told with its reason."""
+    done: list[T] = []
+    problems: list[Problem] = []
+    for key in keys:
+        try:
+            done.append(work(key))
+        except DataError as error:
+            problems.append((key, str(error)))
+    return done, problems

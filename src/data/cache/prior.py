@@ -1,0 +1,71 @@
+"""The daily bars that conversions take closes before ex-dates from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+
+from ..model.bars import BarTable
+from ..model.coverage import Coverage
+from ..model.instant import date_of, day_ms
+from ..model.instrument import Instrument
+from ..model.series import SeriesKey
+from ..model.span import Span, gaps
+from ..model.timeframe import Timeframe
+from ..policy.adjust import BasisPart
+from ..policy.calendar import calendar_for
+from ..policy.closes import LastSession
+from .store import BarStore
+
+# No market is closed for so long.
+LOOKBACK = timedelta(days=14)
+_A_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class PriorSessions:
+    """Finds the last session before a day among stored daily bars, which are read once.
+
+    Attributes:
+        store: where the bars are.
+        key: the series that needs closes; its days lie in the same lane.
+        instrument: whose sessions count.
+        ex_dates: the days that may be asked about.
+        closed: the reason of stretches in which no market was open; where these reach up to a day,
+            no calendar is needed.
+    """
+
+    store: BarStore
+    key: SeriesKey
+    instrument: Instrument
+    ex_dates: Sequence[date]
+    closed: str = ""
+
+    def before(self, day: date) -> LastSession | None:
+        """Return the bars up to that of the session before ``day``; None where it is not stored."""
+        span = Span(day_ms(day - LOOKBACK), day_ms(day))
+        rows, parts = self._held[0].within(span), self._held[1].within(span)
+        if not len(rows):
+            return None
+        last = int(rows.stamps[-1])
+        known = [c.span for c in parts if c.state != "empty" or c.reason == self.closed]
+        if gaps(Span(last, span.end), known) and date_of(last) != self._session_before(day):
+            return None
+        return LastSession(rows, parts_of(parts))
+
+    @cached_property
+    def _held(self) -> tuple[BarTable, Coverage]:
+        daily = SeriesKey(self.key.symbol, Timeframe.parse("1d"), self.key.lane)
+        first, last = min(self.ex_dates), max(self.ex_dates)
+        return self.store.read(daily, Span(day_ms(first - LOOKBACK), day_ms(last)))
+
+    def _session_before(self, day: date) -> date | None:
+        found = calendar_for(self.instrument).sessions(day - LOOKBACK, day - _A_DAY)
+        return found[-1].day if found else None
+
+
+def parts_of(coverage: Coverage) -> list[BasisPart]:
+    """Return the bases of all stretches that can hold bars."""
+    return [BasisPart(c.span, c.basis, c.vendor) for c in coverage if c.state != "empty"]

@@ -1,0 +1,279 @@
+"""Columnar files beside the year files: read where they are true, made where they are not.
+
+A columnar file is believed for a year when it was made from the very state that the year's
+metadata name, and the data file is the one that was verified then. Everything else is a miss:
+the year is read and verified as ever, and what was read is kept here for the next time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from ..disk.atomic import sweep
+from ..disk.files import Disk, FileState
+from ..errors import LockTimeoutError, StorageError
+from ..model.bars import BarTable, concat
+from ..model.series import SeriesKey
+from ..model.span import Span
+from .columnar import Source
+from .columnar_file import ColumnarFile, DamagedColumnsError, open_columns
+from .columnar_writing import Part, append_rows, restamp, write_new
+from .lane import Lane
+from .layout import encode_lane, encode_symbol
+from .members import file_id
+from .year_meta import YearState
+from .years import rows_behind
+
+log = logging.getLogger(__name__)
+
+Columnar = Literal["map", "read", "off"]
+FOLDER = "_columnar"
+_SUFFIX = ".bars"
+# Series held ready. A map costs a file descriptor, a small file its own memory.
+_MOST_FILES = 1024
+_MOST_MAPS = 64
+_MOST_BYTES = 64 << 20
+# What a row takes, and the head with its table of years at most.
+_A_ROW, _HEAD = 56, 16_384
+States = Mapping[int, YearState]
+
+
+class WholeYear(NamedTuple):
+    """All bars of a year, read and found sound.
+
+    Attributes:
+        state: what the file was meant to be.
+        table: its bars.
+        file: the data file as it was before it was read.
+    """
+
+    state: YearState
+    table: BarTable
+    file: FileState
+
+    @property
+    def part(self) -> Part:
+        """The rows and where they come from."""
+        return Part(_source(self.state, self.file), self.table)
+
+
+class Sidecars:
+    """The columnar files of one cache. Thread-safe, and safe across processes.
+
+    Nothing of it can lose a bar: whatever goes wrong here is a miss.
+
+    Args:
+        root: the cache folder.
+        disk: the file system.
+        mode: ``map`` files into memory; ``read`` them where maps are not to be trusted, such as
+            over a network; ``off``.
+        has_room: tells whether so many bytes may be written that nobody needs.
+    """
+
+    def __init__(
+        self, root: Path, disk: Disk, mode: Columnar = "map",
+        has_room: Callable[[int], bool] = lambda need: True,
+    ) -> None:  # fmt: skip
+        self._folder = root / FOLDER
+        self._disk = disk
+        self._mode = mode
+        self._has_room = has_room
+        # Guards the order of the files held.
+        self._lock = threading.Lock()
+        self._held: OrderedDict[SeriesKey, ColumnarFile] = OrderedDict()
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether there are columnar files at all."""
+        return self._mode != "off"
+
+    def after_fork(self) -> None:
+        """Start with a lock of our own; what is held may stay."""
+        self._lock = threading.Lock()
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def read(self, lane: Lane, span: Span, states: States) -> BarTable | None:
+        """Return the bars of the years of ``states`` in ``span``, or None where they are not held.
+
+        Args:
+            lane: the series.
+            span: stamps wanted.
+            states: the committed states of the years that overlap it, ascending.
+        """
+        wanted = {year: state for year, state in states.items() if state.rows}
+        if not wanted:
+            return BarTable.empty()
+        file = self._serving(lane, wanted)
+        if file is None or not self._are_untouched(lane, file, wanted):
+            return None
+        try:
+            return file.table(span, list(wanted))
+        except DamagedColumnsError as damage:
+            log.warning("%s: the columnar file is damaged (%s); it is made again", lane.key, damage)
+            self.drop(lane.key)
+            return None
+
+    def lacking(self, lane: Lane, states: States) -> list[int]:
+        """Return the years that a file does not hold as they are, and those touched since."""
+        file = self._held.get(lane.key) or self._open(lane.key)
+        return [
+            year for year, state in states.items()
+            if state.rows and (
+                file is None or not file.serves(_identities({year: state}))
+                or not self._are_untouched(lane, file, {year: state})
+            )
+        ]  # fmt: skip
+
+    def _serving(self, lane: Lane, wanted: States) -> ColumnarFile | None:
+        """Return a file that holds the years as they are: the one held, or the one on the disk."""
+        identities = _identities(wanted)
+        held = self._held.get(lane.key)
+        if held is not None and held.serves(identities):
+            return held
+        fresh = self._open(lane.key)
+        if fresh is not None and not fresh.serves(identities):
+            fresh = self._extended(lane, fresh, wanted) or fresh
+        if fresh is not None:
+            self._hold(lane.key, fresh)
+        return fresh if fresh is not None and fresh.serves(identities) else None
+
+    def _are_untouched(self, lane: Lane, file: ColumnarFile, years: States) -> bool:
+        """Tell whether the data files are those that were verified, or have only grown."""
+        for year in years:
+            source = file.head.years[year]
+            now = self._disk.stat(lane.paths.data(year))
+            if now is None or now.inode != source.inode or now.size < source.size:
+                return False
+            if now.size == source.size and now.mtime_ns != source.mtime_ns:
+                return False
+        return True
+
+    def _open(self, key: SeriesKey) -> ColumnarFile | None:
+        may_map = self._mode == "map"
+        return open_columns(self._disk, self.path(key), file_id(key, 0), may_map=may_map)
+
+    def _hold(self, key: SeriesKey, file: ColumnarFile) -> None:
+        with self._lock:
+            self._held[key] = file
+            self._held.move_to_end(key)
+            while len(self._held) > 1 and self._is_too_much():
+                self._held.popitem(last=False)
+
+    def _is_too_much(self) -> bool:
+        files = self._held.values()
+        maps = sum(not file.bytes for file in files)
+        return (
+            len(files) > _MOST_FILES or maps > _MOST_MAPS
+            or sum(file.bytes for file in files) > _MOST_BYTES
+        )  # fmt: skip
+
+    # --- writing ---------------------------------------------------------------------------
+
+    def keep(self, lane: Lane, years: Mapping[int, WholeYear]) -> None:
+        """Keep whole years that were read and found sound.
+
+        Nothing is raised: who cannot keep them reads them again next time.
+        """
+        parts = {
+            year: whole.part for year, whole in sorted(years.items())
+            if whole.state.rows and whole.state.rows == len(whole.table)
+        }  # fmt: skip
+        if parts:
+            self._write(lane.key, parts)
+
+    def _extended(self, lane: Lane, file: ColumnarFile, wanted: States) -> ColumnarFile | None:
+        """Return the file with what was appended to its last year since, where that is all."""
+        last = max(file.head.years)
+        lacking = [y for y, s in wanted.items() if not file.serves(_identities({y: s}))]
+        if lacking != [last]:
+            return None
+        source, state = file.head.years[last], wanted[last]
+        before = self._disk.stat(lane.paths.data(last))
+        rows = rows_behind(lane, last, state, size=source.size, head=source.head)
+        if before is None or rows is None or source.has_adj_close != _has_adj_close(state):
+            return None
+        self._write(lane.key, {last: Part(_source(state, before), rows)}, file)
+        fresh = self._open(lane.key)
+        return fresh if fresh is not None and fresh.serves(_identities(wanted)) else None
+
+    def _write(
+        self, key: SeriesKey, parts: Mapping[int, Part], behind: ColumnarFile | None = None
+    ) -> None:
+        """Write under the lock: whole years, or rows ``behind`` a file if it is still that one."""
+        path = self.path(key)
+        if not self._has_room(self._need(path, parts)):
+            return
+        try:
+            self._disk.make_folders(path.parent)
+            with self._disk.lock(path.parent / ".lock", 0.0):
+                sweep(self._disk, path.parent)
+                now = self._open(key)
+                if behind is None:
+                    self._put(key, now, parts)
+                elif now is not None and (now.inode, now.head) == (behind.inode, behind.head):
+                    self._put_behind(key, now, parts)
+        except LockTimeoutError:
+            log.debug("%s: somebody else is at the columnar file", key)
+        except (StorageError, ValueError, DamagedColumnsError) as exc:
+            log.debug("%s: no columnar file was written: %s", key, exc)
+
+    def _need(self, path: Path, parts: Mapping[int, Part]) -> int:
+        """Return how many bytes are written at most: all that there is, anew."""
+        there = self._disk.stat(path)
+        rows = sum(len(part.table) for part in parts.values())
+        return _HEAD + rows * _A_ROW + (there.size if there else 0)
+
+    def _put(self, key: SeriesKey, now: ColumnarFile | None, parts: Mapping[int, Part]) -> None:
+        """Bring whole years in: by a new header, behind the last one, or by a new file."""
+        lacking = dict(parts)
+        if now is not None:
+            lacking = {y: p for y, p in parts.items() if not now.serves({y: p.source[:3]})}
+            if not lacking:
+                restamp(self._disk, now, {year: part.source for year, part in parts.items()})
+                return
+            if min(lacking) > max(now.head.years) and len(lacking) == 1:
+                self._put_behind(key, now, lacking)
+                return
+        write_new(self._disk, self.path(key), file_id(key, 0), now, lacking)
+
+    def _put_behind(self, key: SeriesKey, now: ColumnarFile, parts: Mapping[int, Part]) -> None:
+        ((year, part),) = parts.items()
+        if append_rows(self._disk, now, year, part):
+            return
+        if year in now.head.years:  # these are the new rows alone
+            part = Part(part.source, concat([now.all_of(year), part.table]))
+        write_new(self._disk, self.path(key), file_id(key, 0), now, {year: part})
+
+    def drop(self, key: SeriesKey) -> None:
+        """Remove the columnar file of a series; frames mapped from it stay what they are."""
+        with self._lock:
+            self._held.pop(key, None)
+        try:
+            self._disk.remove(self.path(key))
+        except StorageError as exc:
+            log.debug("%s: the columnar file stays: %s", key, exc)
+
+    def path(self, key: SeriesKey) -> Path:
+        """Return where the columnar file of a series lies, whether it exists or not."""
+        return self._folder / encode_symbol(key.symbol) / (encode_lane(key) + _SUFFIX)
+
+
+def _identities(states: States) -> dict[int, tuple[int, int, str]]:
+    return {year: (s.rows, s.size, str(s.head or "")[:16]) for year, s in states.items()}
+
+
+def _source(state: YearState, file: FileState) -> Source:
+    return Source(
+        state.rows, state.size, str(state.head or "")[:16], file.inode, file.mtime_ns,
+        _has_adj_close(state),
+    )  # fmt: skip
+
+
+def _has_adj_close(state: YearState) -> bool:
+    return "adj_close" in state.columns

@@ -1,0 +1,97 @@
+"""System calls as this library makes them, whatever the system."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class FileState(NamedTuple):
+    """What tells one version of a file from another."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+class Space(NamedTuple):
+    """What the disk below a folder has, in bytes: left for this user, and in all."""
+
+    free: int
+    total: int
+
+
+def or_none(call: Callable[..., T], *args: object) -> T | None:
+    """Return what ``call`` returns, or None where nothing has that name."""
+    try:
+        return call(*args)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def state_of(found: os.stat_result) -> FileState:
+    """Return what tells this version of a file from another."""
+    return FileState(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def space_of(folder: Path) -> Space:
+    """Return what the disk of an existing folder has."""
+    if hasattr(os, "statvfs"):
+        found = os.statvfs(folder)
+        return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+    import shutil  # Windows has no statvfs
+
+    usage = shutil.disk_usage(folder)
+    return Space(usage.free, usage.total)
+
+
+def make_folder(path: Path, mode: int) -> None:
+    """Create a folder; that it is there already is all right."""
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        # Another process was faster, which is all right; a file in the way is not.
+        if not path.is_dir():
+            raise
+
+
+def full_sync(fd: int, sync: Callable[[int], None]) -> None:
+    """Sync down to the platter; macOS' own fsync stops at the drive's cache."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+    else:
+        sync(fd)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    if os.name == "nt":  # folders cannot be opened there, and names need no sync
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        full_sync(fd, os.fsync)
+    finally:
+        os.close(fd)
+
+
+def pread(fd: int, count: int, offset: int) -> bytes:
+    """Return up to ``count`` bytes from ``offset``."""
+    if hasattr(os, "pread"):
+        return os.pread(fd, count, offset)
+    os.lseek(fd, offset, os.SEEK_SET)
+    return os.read(fd, count)
+
+
+def pwrite(fd: int, data: memoryview, offset: int) -> int:
+    """Write some of ``data`` at ``offset`` and return how many bytes were taken."""
+    if hasattr(os, "pwrite"):
+        return os.pwrite(fd, data, offset)
+    os.lseek(fd, offset, os.SEEK_SET)
+    return os.write(fd, data)

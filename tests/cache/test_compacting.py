@@ -1,0 +1,175 @@
+"""Compaction on demand: fewer members and bytes, and nothing that a reader could notice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.columnar_file import open_columns
+from src.data.cache.compacting import Compacted, compact_series
+from src.data.cache.members import file_id, walk
+from src.data.cache.store import Commit
+from src.data.clock import ManualClock
+from src.data.disk.files import Disk
+from src.data.model.instant import DAY_MS, HOUR_MS
+from src.data.model.retention import Retention
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    NOW,
+    lane_folder,
+    mark,
+    no_temps,
+    piece,
+    same,
+    states,
+    store_in,
+    table,
+)
+from tests.cache.damage import change, flipped
+from tests.cache.disks import DyingDisk, Killed
+
+HOURLY = SeriesKey("BTCUSDT", Timeframe(1, "h"))
+DATA = "2024.csv.gz"
+
+
+def compacted(root: Path, key: SeriesKey = DAILY, *, dry_run: bool = False) -> Compacted:
+    return compact_series(store_in(root).workshop, key, dry_run=dry_run)
+
+
+def days_of_hours(root: Path, count: int) -> None:
+    store = store_in(root)
+    for day in range(count):
+        hours = piece(day * 24, day * 24 + 24, size=HOUR_MS)
+        store.commit(HOURLY, Commit((hours,), next_due=NOW))
+
+
+def test_days_of_hours_become_one_member(tmp_path: Path) -> None:
+    days_of_hours(tmp_path, 5)
+    store = store_in(tmp_path)
+    before, view = store.read(HOURLY, EVER), store.view(HOURLY)
+    path = lane_folder(tmp_path, HOURLY) / DATA
+    size = path.stat().st_size
+    planned = compacted(tmp_path, HOURLY, dry_run=True)
+    assert path.stat().st_size == size, "a dry run changes nothing"
+    done = compacted(tmp_path, HOURLY)
+    assert (done.members, done.years) == ((5, 1), (2024,))
+    assert done.bytes == (size, path.stat().st_size)
+    assert (planned.members, planned.bytes) == (done.members, done.bytes)
+    assert done.bytes[1] < 0.8 * size
+    fresh = store_in(tmp_path)
+    after = fresh.read(HOURLY, EVER)
+    assert same(before[0], after[0])
+    assert before[1] == after[1]
+    assert fresh.view(HOURLY) == view, "generation, next_due and coverage are those of before"
+    assert no_temps(tmp_path)
+    assert compacted(tmp_path, HOURLY).years == (), "there is nothing left to do"
+
+
+def test_the_series_goes_on_afterwards(tmp_path: Path) -> None:
+    days_of_hours(tmp_path, 3)
+    compacted(tmp_path, HOURLY)
+    store = store_in(tmp_path)
+    store.commit(HOURLY, Commit((piece(72, 74, size=HOUR_MS),)))
+    data = (lane_folder(tmp_path, HOURLY) / DATA).read_bytes()
+    chain = [m for _, m in walk(data, file_id(HOURLY, 2024))]
+    assert [m.header.rows for m in chain] == [72, 2]
+    assert same(store.read(HOURLY, EVER)[0], table(range(74), size=HOUR_MS))
+
+
+def test_members_stay_small_enough_to_read_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.cache.compacting.MOST_ROWS", 50)
+    days_of_hours(tmp_path, 5)
+    assert compacted(tmp_path, HOURLY).members == (5, 3)
+    rows = [m.header.rows for _, m in walk(
+        (lane_folder(tmp_path, HOURLY) / DATA).read_bytes(), file_id(HOURLY, 2024))]  # fmt: skip
+    assert rows == [48, 48, 24]
+
+
+def test_what_differs_stays_apart_and_settles(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 1, state="provisional"),)))
+    store.commit(DAILY, Commit((piece(1, 2),), (mark(0, 1, "final"),)))
+    store.commit(DAILY, Commit((piece(2, 3, vendor="other"),)))
+    assert compacted(tmp_path).members == (3, 2)
+    (lane_folder(tmp_path) / "2024.metadata.json").unlink()
+    assert states(store_in(tmp_path)) == [(0, 2, "final"), (2, 3, "final")]
+
+
+def test_damage_is_left_to_repair(tmp_path: Path) -> None:
+    days_of_hours(tmp_path, 3)
+    path = lane_folder(tmp_path, HOURLY) / DATA
+    damaged = change(path, lambda data: flipped(data, 900))
+    done = compacted(tmp_path, HOURLY)
+    assert (done.damaged, done.years) == ((2024,), ())
+    assert path.read_bytes() == damaged
+
+
+def test_stale_columns_go(tmp_path: Path) -> None:
+    days_of_hours(tmp_path, 3)
+    reader = store_in(tmp_path, columnar="map")
+    reader.read(HOURLY, EVER)
+    columns = reader.workshop.sidecars.path(HOURLY)
+    size = columns.stat().st_size
+    assert compacted(tmp_path, HOURLY, dry_run=True).stale == size
+    assert compacted(tmp_path, HOURLY).stale == size
+    assert not columns.exists()
+    assert same(reader.read(HOURLY, EVER)[0], table(range(72), size=HOUR_MS))
+    made = open_columns(Disk(), columns, file_id(HOURLY, 0), may_map=False)
+    assert made is not None, "and are made anew by the next reader"
+    assert compacted(tmp_path, HOURLY).stale == 0, "true ones stay"
+
+
+# --- older versions ------------------------------------------------------------------------
+
+
+def revise(root: Path, times: int, retention: Retention | None = None) -> list[str]:
+    store = store_in(root, retention=retention)
+    for n in range(times + 1):
+        store.commit(DAILY, Commit((piece(0, 3, shift=float(n)),)))
+    return sorted(path.name for path in (lane_folder(root) / "_versions").glob("*"))
+
+
+def test_as_many_versions_stay_as_the_rules_say(tmp_path: Path) -> None:
+    assert len(revise(tmp_path / "usual", 10)) == 8
+    assert revise(tmp_path / "two", 4, Retention(2)) == ["2024.3.csv.gz", "2024.4.csv.gz"]
+    assert revise(tmp_path / "none", 4, Retention(0)) == []
+    assert same(store_in(tmp_path / "none").read(DAILY, EVER)[0], table(range(3), 4.0))
+
+
+def test_versions_go_by_their_age_too(tmp_path: Path) -> None:
+    clock = ManualClock(NOW)
+    store = store_in(tmp_path, retention=Retention(8, days=2))
+    store._clock = clock
+    for n in range(4):
+        store.commit(DAILY, Commit((piece(0, 3, shift=float(n)),)))
+        clock.advance(DAY_MS / 1000)
+    names = [path.name for path in (lane_folder(tmp_path) / "_versions").iterdir()]
+    assert sorted(names) == ["2024.1.csv.gz", "2024.2.csv.gz", "2024.3.csv.gz"]
+    clock.advance(DAY_MS / 1000)
+    done = compact_series(store.workshop, DAILY, dry_run=True)
+    assert done.stale > 0
+    assert len(list((lane_folder(tmp_path) / "_versions").iterdir())) == 3
+    compact_series(store.workshop, DAILY, dry_run=False)
+    names = [path.name for path in (lane_folder(tmp_path) / "_versions").iterdir()]
+    assert names == ["2024.3.csv.gz"], "replaced two days ago, and not before"
+
+
+def test_whoever_dies_while_compacting_loses_nothing(tmp_path: Path) -> None:
+    for dies_at in range(1, 40):
+        root = tmp_path / str(dies_at)
+        days_of_hours(root, 3)
+        try:
+            compact_series(store_in(root, DyingDisk(dies_at)).workshop, HOURLY, dry_run=False)
+        except Killed:
+            assert same(store_in(root).read(HOURLY, EVER)[0], table(range(72), size=HOUR_MS))
+            assert compacted(root, HOURLY).members[1] == 1
+            continue
+        assert dies_at > 8
+        return
+    raise AssertionError("it never came to its end")

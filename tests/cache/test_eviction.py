@@ -1,0 +1,488 @@
+"""Keeping the limit: what goes, in which order, what stays and why, and what a crash leaves."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.data.cache import eviction, steward
+from src.data.cache.clearing import evict_year
+from src.data.cache.eviction import Holding, choose, keep_all
+from src.data.cache.steward import House, Steward
+from src.data.cache.store import BarStore, Commit, Piece
+from src.data.cache.usage import Usage
+from src.data.clock import ManualClock
+from src.data.disk.files import Disk
+from src.data.errors import ProviderError, StorageError
+from src.data.model.coverage import Covered, Splice
+from src.data.model.instant import DAY_MS, year_start
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    START,
+    at,
+    lane_folder,
+    mark,
+    numbers,
+    piece,
+    same,
+    states,
+    table,
+)
+from tests.cache.counts import FULL, some
+from tests.cache.crash import Platter, Recorder
+from tests.cache.crash import states as states_after
+from tests.cache.disks import DyingDisk, Killed
+
+# The bars end on the third of June 2026, and so does the time but for an hour.
+NOW = at(885) - DAY_MS // 24
+LAST_YEAR, THIS_YEAR = range(366, 731), range(731, 884)  # 2025 and 2026, by days since 2024
+OTHER = SeriesKey("MSFT", Timeframe(1, "d"))
+MOST = 400 if FULL else 4
+
+
+def anything_goes(key: SeriesKey, part: Covered) -> str:
+    return ""
+
+
+def days_of(*years: range, **other: Any) -> Commit:
+    return Commit(tuple(piece(y.start, y.stop, **other) for y in years))
+
+
+class Cache:
+    """A store with a steward, a clock and a limit."""
+
+    def __init__(
+        self, root: Path, must_keep: Any = anything_goes, columnar: Any = "off"
+    ) -> None:  # fmt: skip
+        self.clock = ManualClock(NOW)
+        self.limit = 0
+        self.store = BarStore(root, None, self.clock, columnar=columnar)
+        self.steward = Steward(
+            self.store, self.clock, House(lambda: self.limit, 0, must_keep)
+        )  # fmt: skip
+        self.store.steward = self.steward
+
+    def commit(self, commit: Commit, key: SeriesKey = DAILY, *, later_s: float = 3600) -> Cache:
+        self.store.commit(key, commit)
+        self.clock.advance(later_s)
+        return self
+
+    def shrink(self, by: int) -> int:
+        """Enforce, this once, a limit that is so many bytes below what there is."""
+        self.limit = max(1, eviction.measure(self.store.root).bytes - by)
+        dropped = self.steward.enforce()
+        self.limit = 0
+        return dropped
+
+    def rest(self) -> None:
+        """Let an hour pass in which nobody uses anything."""
+        self.steward.write_uses()
+        self.clock.advance(3600)
+
+    def years(self, key: SeriesKey = DAILY) -> list[int]:
+        return self.store.years(key)
+
+    def kept(self) -> dict[str, int]:
+        return dict(self.steward.freeable().kept)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steward, "_said", set())
+
+
+# --- the order -----------------------------------------------------------------------------------
+
+
+def test_the_longest_unused_goes_first_and_no_more_than_need_be() -> None:
+    held = [
+        Holding(OTHER, year, 100, 1, used, kept)
+        for year, used, kept in ((2020, 5, ""), (2021, 3, ""), (2022, 1, "why not"), (2023, 4, ""))
+    ]
+    assert [one.year for one in choose(held, 101)] == [2021, 2023]
+    assert choose(held, 0) == []
+    assert [one.year for one in choose(held, 10**9)] == [2021, 2023, 2020]
+
+
+def test_what_was_read_stays_longer_than_what_was_not(cache: Cache) -> None:
+    cache.commit(days_of(LAST_YEAR, THIS_YEAR)).commit(days_of(LAST_YEAR, THIS_YEAR), OTHER)
+    cache.store.read(DAILY, Span(at(400), at(500)))  # of 2025 alone
+    cache.rest()
+    assert cache.shrink(1) == 1
+    assert (cache.years(), cache.years(OTHER)) == ([2025], [2025, 2026])
+    assert cache.shrink(1) == 1
+    assert (cache.years(), cache.years(OTHER)) == ([2025], [2026])
+
+
+def test_what_another_process_used_counts_too(tmp_path: Path) -> None:
+    mine, theirs = Cache(tmp_path), Cache(tmp_path)
+    mine.commit(days_of(LAST_YEAR)).commit(days_of(THIS_YEAR)).commit(days_of(THIS_YEAR), OTHER)
+    theirs.clock.advance(5 * 3600)
+    theirs.store.read(DAILY, Span(at(400), at(401)))
+    theirs.rest()
+    mine.clock.advance(5 * 3600)
+    assert mine.shrink(1) == 1
+    assert mine.years() == [2025]
+
+
+def test_without_the_uses_the_commits_count(cache: Cache, tmp_path: Path) -> None:
+    cache.commit(days_of(THIS_YEAR)).commit(days_of(THIS_YEAR), OTHER)
+    cache.steward.write_uses()
+    (tmp_path / "ohlcv/_metadata/usage.json").write_text("{ not ours")
+    another = Cache(tmp_path)
+    another.clock.advance(6 * 3600)
+    assert another.shrink(1) == 1
+    assert (another.years(), another.years(OTHER)) == ([], [2026])
+
+
+def test_derived_things_go_before_any_bar(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, columnar="map")
+    cache.commit(days_of(THIS_YEAR)).commit(days_of(THIS_YEAR), OTHER)
+    cache.commit(Commit((piece(800, 801, shift=1.0),)))  # a revision keeps the file of before
+    for key in (DAILY, OTHER):
+        cache.store.read(key, EVER)
+        cache.steward.write_uses()
+        cache.clock.advance(2 * 24 * 3600)
+    columns = {key: tmp_path / "_columnar" / key.symbol / "1d.bars" for key in (DAILY, OTHER)}
+    versions = lane_folder(tmp_path) / "_versions"
+    cache.commit(Commit((piece(883, 884),)))  # so that somebody trades
+    assert cache.shrink(1) == 0
+    assert [columns[key].exists() for key in (DAILY, OTHER)] == [False, True]
+    assert list(versions.iterdir())
+    assert cache.shrink(columns[OTHER].stat().st_size + 1) == 0
+    assert not columns[OTHER].exists()
+    assert not list(versions.iterdir())
+    assert (columns[OTHER].parent / ".lock").exists()
+    assert cache.years() == cache.years(OTHER) == [2026]
+
+
+def test_tables_read_before_stay_what_they_are(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, columnar="map")
+    cache.commit(days_of(LAST_YEAR)).commit(days_of(THIS_YEAR), OTHER)
+    first, _ = cache.store.read(DAILY, EVER)  # makes the columnar file
+    mapped, _ = cache.store.read(DAILY, EVER)
+    cache.commit(Commit((piece(883, 884),)))
+    cache.rest()
+    assert cache.shrink(10**9) == 3
+    assert same(mapped, table(LAST_YEAR))
+    assert same(first, table(LAST_YEAR))
+
+
+# --- what stays ----------------------------------------------------------------------------------
+
+PUT = Kind(session="", anchor="")
+SPLICE = Splice(at(800), "other", "constant", 2.0, 9, "a split of 2 for 1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (days_of(THIS_YEAR), ""),
+        (days_of(THIS_YEAR, state="provisional"), ""),
+        (replace(days_of(THIS_YEAR), marks=(mark(740, 750, "suspect"),)), eviction.DOUBTED),
+        (days_of(THIS_YEAR, basis=Basis("unknown")), eviction.UNKNOWN_BASIS),
+        (days_of(THIS_YEAR, kind=PUT), eviction.HANDED_IN),
+        (days_of(THIS_YEAR, splices=(SPLICE,)), eviction.FITTED),
+        (days_of(THIS_YEAR, splices=(replace(SPLICE, verdict="equal"),)), ""),
+        (days_of(range(731, 853)), eviction.MAYBE_DELISTED),
+        (days_of(range(731, 856)), ""),
+    ],
+    ids=["final", "provisional", "suspect", "unknown basis", "put", "fitted", "checked",
+         "no new bars", "new bars"],
+)  # fmt: skip
+def test_what_cannot_be_had_again_stays(cache: Cache, answer: Commit, why: str) -> None:
+    cache.commit(answer)
+    held = (lane_folder(cache.store.root) / "2026.csv.gz").stat().st_size
+    freeable = cache.steward.freeable()
+    assert list(freeable.kept) == ([why] if why else [])
+    assert (freeable.bars > held) == (not why)
+    before, _ = cache.store.read(DAILY, EVER)
+    cache.rest()
+    assert cache.shrink(10**9) == (0 if why else 1)
+    if why:
+        assert same(cache.store.read(DAILY, EVER)[0], before)
+
+
+def test_the_word_of_the_vendors_is_taken(tmp_path: Path) -> None:
+    asked: list[tuple[SeriesKey, str, Span]] = []
+
+    def must_keep(key: SeriesKey, part: Covered) -> str:
+        asked.append((key, part.vendor, part.span))
+        return "" if part.vendor == "acme" else "gone out of business"
+
+    cache = Cache(tmp_path, must_keep=must_keep)
+    cache.commit(days_of(LAST_YEAR)).commit(days_of(THIS_YEAR))
+    cache.commit(Commit((piece(884, 885, vendor="rare"),)))  # one bar of many
+    assert list(cache.kept()) == ["gone out of business"]
+    assert (DAILY, "acme", Span(at(366), at(731))) in asked
+    assert cache.shrink(10**9) == 1
+    assert cache.years() == [2026]
+
+
+def test_by_itself_nothing_goes(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, must_keep=keep_all).commit(days_of(THIS_YEAR))
+    assert cache.shrink(10**9) == 0
+    assert cache.years() == [2026]
+
+
+def test_new_bars_of_one_series_vouch_for_the_others_of_the_symbol_and_vendor(cache: Cache) -> None:
+    hours = SeriesKey("AAPL", Timeframe(1, "h"))
+    cache.commit(days_of(LAST_YEAR), OTHER).commit(days_of(LAST_YEAR), hours)
+    assert list(cache.kept()) == [eviction.MAYBE_DELISTED]
+    cache.commit(Commit((piece(883, 884, vendor="another"),)))
+    assert cache.shrink(10**9) == 1  # that bar itself; its vendor says nothing of acme
+    cache.commit(Commit((piece(883, 884),)))
+    assert cache.shrink(10**9) == 2
+    assert (cache.years(hours), cache.years(OTHER)) == ([], [2025])
+
+
+def test_what_is_in_use_stays_for_now_and_nobody_complains(
+    cache: Cache, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.commit(days_of(LAST_YEAR)).commit(days_of(THIS_YEAR))
+    cache.steward.used(DAILY, Span(at(800), at(801)))
+    assert cache.shrink(1) == 0
+    assert list(cache.kept()) == [eviction.IN_USE]
+    assert "limit" not in caplog.text
+    cache.clock.advance(eviction.IN_USE_MS / 1000)
+    assert cache.shrink(1) == 1
+    assert cache.years() == [2026]
+
+
+def test_files_that_are_not_understood_stay(cache: Cache, tmp_path: Path) -> None:
+    cache.commit(days_of(THIS_YEAR))
+    document = lane_folder(tmp_path) / "2026.metadata.json"
+    document.write_text("{}")
+    another = Cache(tmp_path)
+    another.clock.advance(3600)
+    assert another.shrink(10**9) == 0
+    assert list(another.kept()) == [eviction.UNREADABLE]
+
+
+def test_above_the_limit_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache = Cache(tmp_path, must_keep=keep_all).commit(days_of(THIS_YEAR))
+    with caplog.at_level(logging.WARNING):
+        assert cache.shrink(1) == cache.shrink(1) == 0
+    assert caplog.text.count("above its limit") == 1
+
+
+@pytest.mark.parametrize("fails", ["uses", "word"])
+def test_whatever_goes_wrong_here_costs_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def word_of_nobody(key: SeriesKey, part: Covered) -> str:
+        raise ProviderError("it lacks a key")
+
+    cache = Cache(tmp_path, word_of_nobody).commit(days_of(LAST_YEAR))
+    cache.limit = 1
+
+    def refusing(*_: object, **__: object) -> None:
+        raise StorageError("made to fail")
+
+    if fails == "uses":
+        monkeypatch.setattr(Usage, "write", refusing)
+    cache.clock.advance(3600)
+    cache.commit(days_of(THIS_YEAR))
+    assert cache.years() == [2025, 2026]
+
+
+# --- others at the same time ---------------------------------------------------------------------
+
+
+def test_one_evicts_and_the_others_go_on(cache: Cache, tmp_path: Path) -> None:
+    cache.commit(days_of(THIS_YEAR))
+    with Disk().lock(tmp_path / "ohlcv/_metadata/.eviction.lock", 1.0):
+        assert cache.shrink(10**9) == 0
+    assert cache.shrink(10**9) == 1
+
+
+def test_a_series_that_somebody_is_at_stays(cache: Cache, tmp_path: Path) -> None:
+    cache.commit(days_of(THIS_YEAR)).commit(days_of(THIS_YEAR), OTHER)
+    with Disk().lock(lane_folder(tmp_path) / ".lock", 1.0):
+        assert cache.shrink(10**9) == 1
+    assert (cache.years(), cache.years(OTHER)) == ([2026], [])
+
+
+def test_a_year_that_has_changed_since_it_was_looked_at_stays(cache: Cache) -> None:
+    cache.commit(days_of(THIS_YEAR))
+    lane = cache.store.workshop.lane(DAILY)
+    generation = cache.store.view(DAILY).generation
+    cache.commit(Commit((piece(884, 885),)))
+    assert not evict_year(lane, 2026, generation)
+    assert evict_year(lane, 2026, cache.store.view(DAILY).generation)
+
+
+def test_readers_see_a_year_whole_or_not_at_all(cache: Cache) -> None:
+    cache.commit(days_of(LAST_YEAR)).commit(days_of(THIS_YEAR))
+    reader = BarStore(cache.store.root, clock=ManualClock(NOW))
+    counts: set[int] = set()
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            rows, known = reader.read(DAILY, EVER)
+            counts.add(len(rows))
+            covered = [n for c in known if c.state != "empty" for n in days_in(c.span)]
+            assert numbers(rows) == covered
+            assert same(rows, table(numbers(rows)))
+
+    threads = [threading.Thread(target=_kept(read)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(4):
+            # Where a reader repairs just then, the year stays: somebody is at the series.
+            assert any(cache.shrink(1) for _ in range(1000))
+            cache.commit(days_of(LAST_YEAR, THIS_YEAR))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert _failures == []
+    assert counts <= {len(THIS_YEAR), len(LAST_YEAR), len(THIS_YEAR) + len(LAST_YEAR)}
+
+
+_failures: list[str] = []
+
+
+def _kept(work: Any) -> Any:
+    def run() -> None:
+        try:
+            work()
+        except AssertionError as error:
+            _failures.append(str(error))
+
+    return run
+
+
+def days_in(span: Span) -> Iterator[int]:
+    return iter(range((span.start - START) // DAY_MS, (span.end - START) // DAY_MS))
+
+
+# --- after it ------------------------------------------------------------------------------------
+
+
+def test_what_is_gone_is_missing_and_nothing_else(cache: Cache) -> None:
+    both = days_of(LAST_YEAR, THIS_YEAR)
+    cache.commit(replace(both, next_due=NOW + 90 * DAY_MS))
+    before = cache.store.view(DAILY)
+    cache.store.read(DAILY, Span(at(800), at(801)))
+    cache.rest()
+    assert cache.shrink(1) == 1
+    view = cache.store.view(DAILY)
+    assert states(cache.store) == [(731, 884, "final")]
+    assert view.next_due is None
+    assert view.generation > before.generation
+    assert view.kind == before.kind
+    cache.commit(days_of(LAST_YEAR))
+    rows, _ = cache.store.read(DAILY, EVER)
+    assert same(rows, table([*LAST_YEAR, *THIS_YEAR]))
+
+
+def test_the_log_tells_of_it_and_a_version_of_before_is_refused(cache: Cache) -> None:
+    cache.commit(days_of(THIS_YEAR))
+    first = cache.store.view(DAILY).generation
+    cache.shrink(10**9)
+    lane = cache.store.workshop.lane(DAILY)
+    entry = lane.log_entries(2026)[-1]
+    assert (entry["evicted"], entry["removed"], entry["size"]) == (True, len(THIS_YEAR), 0)
+    with pytest.raises(ValueError, match="not kept"):  # and not a version without the year
+        cache.store.read_version(DAILY, EVER, first)
+    cache.commit(days_of(THIS_YEAR))
+    rows, _ = cache.store.read_version(DAILY, EVER, cache.store.view(DAILY).generation)
+    assert same(rows, table(THIS_YEAR))
+    with pytest.raises(ValueError, match="not kept"):
+        cache.store.read_version(DAILY, EVER, first)
+
+
+# --- crashes -------------------------------------------------------------------------------------
+
+
+def test_power_fails_during_an_eviction(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever is left, no bar is wrong, none is claimed that is not there, and none is mourned."""
+    live = tmp_path / "live"
+    whole = days_of(LAST_YEAR, THIS_YEAR)
+    Cache(live).commit(replace(whole, next_due=year_start(2027)))
+    platter, disk = Platter(live), Recorder()
+    lane = BarStore(live, disk, ManualClock(NOW)).workshop.lane(DAILY)
+    assert evict_year(lane, 2026, 1)
+    left = states_after(platter, disk.tape, MOST)
+    assert len(left) > 4
+    for state in left:
+        state.tree.put(tmp_path / "after")
+        _check_sound(tmp_path / "after", f"behind call {state.step}")
+        assert [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
+def test_killed_during_an_eviction(tmp_path: Path) -> None:
+    whole = days_of(LAST_YEAR, THIS_YEAR)
+    calls = 0
+    counting = Recorder()
+    Cache(tmp_path / "counted").commit(replace(whole, next_due=year_start(2027)))
+    evict_year(
+        BarStore(tmp_path / "counted", counting, ManualClock(NOW)).workshop.lane(DAILY), 2026, 1
+    )
+    calls = len(counting.deeds())
+    for dies_at in some(range(1, calls + 1), 6):
+        root = tmp_path / str(dies_at)
+        Cache(root).commit(replace(whole, next_due=year_start(2027)))
+        lane = BarStore(root, DyingDisk(dies_at), ManualClock(NOW)).workshop.lane(DAILY)
+        with pytest.raises(Killed):
+            evict_year(lane, 2026, 1)
+        _check_sound(root, f"before call {dies_at}")
+
+
+def test_killed_while_years_are_cleared(tmp_path: Path) -> None:
+    whole = days_of(LAST_YEAR, THIS_YEAR)
+    for dies_at in range(1, 12):
+        root = tmp_path / str(dies_at)
+        Cache(root).commit(replace(whole, next_due=year_start(2027)))
+        store = BarStore(root, DyingDisk(dies_at), ManualClock(NOW))
+        try:
+            store.clear_years(DAILY, [2026])
+        except Killed:
+            _check_sound(root, f"before call {dies_at}")
+        else:
+            break
+    assert dies_at > 5
+
+
+def _check_sound(root: Path, where: str) -> None:
+    """Check what a new process finds, and that it can go on."""
+    store = BarStore(root, clock=ManualClock(NOW))
+    rows, known = store.read(DAILY, EVER)
+    there = numbers(rows)
+    assert there in ([*LAST_YEAR], [*LAST_YEAR, *THIS_YEAR]), where
+    assert same(rows, table(there)), where
+    assert [n for c in known if c.state != "empty" for n in days_in(c.span)] == there, where
+    if there == [*LAST_YEAR]:
+        # Else a question for this year would be answered by what is left, as if nothing were due.
+        assert store.view(DAILY).next_due is None, where
+    store.commit(DAILY, days_of(THIS_YEAR))
+    assert np.array_equal(
+        store.read(DAILY, EVER)[0].stamps, table([*LAST_YEAR, *THIS_YEAR]).stamps
+    ), where
+
+
+def test_a_piece_is_what_this_file_thinks() -> None:
+    """The clock stands where the tests believe it does."""
+    assert isinstance(days_of(THIS_YEAR).pieces[0], Piece)
+    assert year_start(2026) == at(731)
+    assert at(884) < NOW < at(885)

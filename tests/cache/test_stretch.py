@@ -1,0 +1,105 @@
+"""What is stored of a stretch, of one moment, and how little is looked at for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cache.commit import Suspect
+from src.data.cache.store import BarStore, Commit
+from src.data.disk.files import Disk, Step
+from src.data.model.bars import Bar
+from tests.cache.bars import DAILY, EVER, at, days, piece, store_in
+
+
+class Watched(Disk):
+    """Remembers what was looked at; its clock is far ahead, so that nothing is too young."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[str] = []
+
+    def perform(self, step: Step, call: Callable[[], Any]) -> Any:
+        self.steps.append(step.name)
+        return call()
+
+    def now_ns(self) -> int:
+        return super().now_ns() + 10**12
+
+
+def bad(step: int) -> Suspect:
+    return Suspect(Bar(at(step), 1.0, 0.5, 2.0, 1.0, 7.0), "high below low")
+
+
+def test_a_stretch_is_what_its_parts_are(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 5),), suspects=(bad(7),)))
+    found = store.stretch(DAILY, days(2, 9))
+    table, coverage = store.read(DAILY, days(2, 9))
+    assert found.view == store.view(DAILY)
+    assert found.table.stamps.tolist() == table.stamps.tolist() == [at(2), at(3), at(4)]
+    assert found.coverage == coverage
+    assert [row.bar.stamp_ms for row in found.suspects] == [at(7)]
+    assert str(found.suspects) == str(store.suspects(DAILY, days(2, 9)))
+
+
+def test_nothing_is_a_stretch_too(tmp_path: Path) -> None:
+    found = store_in(tmp_path).stretch(DAILY, EVER)
+    assert (len(found.table), found.coverage, found.suspects) == (0, (), ())
+    assert not found.view.exists
+
+
+@pytest.mark.parametrize("columnar", ["map", "off"])
+def test_a_commit_meanwhile_is_read_with_the_view_that_knows_it(
+    tmp_path: Path, columnar: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = BarStore(tmp_path, columnar=columnar)  # type: ignore[arg-type]
+    store.commit(DAILY, Commit((piece(0, 5),)))
+    before = store.view(DAILY)
+    read, others = store._assembler.read, [lambda: store_in(tmp_path).commit(
+        DAILY, Commit((piece(5, 9),)))]  # fmt: skip
+
+    def read_slowly(*args: Any) -> Any:
+        found = read(*args)
+        if others:
+            others.pop()()
+        return found
+
+    monkeypatch.setattr(store._assembler, "read", read_slowly)
+    found = store.stretch(DAILY, EVER, before)
+    assert found.view.generation > before.generation
+    assert found.view.rows == len(found.table) == 9
+
+
+def test_an_old_view_does_not_hide_what_was_committed_since(tmp_path: Path) -> None:
+    store = BarStore(tmp_path, Watched(), columnar="map")
+    store.commit(DAILY, Commit((piece(0, 5),)))
+    before = store.stretch(DAILY, EVER).view
+    store_in(tmp_path).commit(DAILY, Commit((piece(5, 9),)))
+    found = store.stretch(DAILY, EVER, before)
+    assert (found.view.rows, len(found.table)) == (9, 9)
+
+
+def test_a_second_look_opens_nothing_and_looks_at_one_folder_and_the_bars(tmp_path: Path) -> None:
+    disk = Watched()
+    store = BarStore(tmp_path, disk, columnar="map")
+    store.commit(DAILY, Commit((piece(0, 9),)))
+    for _ in range(2):
+        store.stretch(DAILY, EVER)
+    view = store.view(DAILY)
+    disk.steps.clear()
+    store.stretch(DAILY, days(2, 4), view)
+    assert disk.steps == ["stat", "stat"], "the file of the bars, then the folder again"
+
+
+def test_rows_that_come_to_be_doubted_are_seen_although_there_were_none(tmp_path: Path) -> None:
+    store = BarStore(tmp_path, Watched(), columnar="map")
+    store.commit(DAILY, Commit((piece(0, 5),)))
+    assert store.stretch(DAILY, EVER).suspects == ()
+    store_in(tmp_path).commit(DAILY, Commit(suspects=(bad(7),)))
+    assert [row.bar.stamp_ms for row in store.stretch(DAILY, EVER).suspects] == [at(7)]
+    store_in(tmp_path).commit(DAILY, Commit(suspects=(bad(8),)))
+    assert [row.bar.stamp_ms for row in store.stretch(DAILY, EVER).suspects] == [at(7), at(8)]
