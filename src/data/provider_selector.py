@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .config.rules_file import RELATIVE, load_rules, rules_of
 from .config.settings import load_settings
@@ -24,6 +24,9 @@ from .model.vendors import canonical_vendor
 from .net.forks import renew_after_fork
 from .policy import tickers
 from .policy.classify import Refusal, classify
+
+if TYPE_CHECKING:
+    from .downloader.configured import Workshop
 
 __all__ = [
     "ProviderConfig", "ProviderSelector", "TickerInfo", "get_provider_selector",
@@ -69,6 +72,7 @@ class ProviderSelector:
         self.make_sender = make_sender
         # Guards the building of downloaders against threads that need the same one at once.
         self._building = threading.RLock()
+        self._workshop: Workshop | None = None
         renew_after_fork(self)
         self._use(load_rules(found.rules_path))
 
@@ -97,7 +101,11 @@ class ProviderSelector:
         return self._rules
 
     def _use(self, rules: Rules) -> None:
-        self._rules = rules
+        with self._building:
+            self._rules = rules
+            if self._workshop is not None:
+                self._workshop.take_back(self.downloaders)
+            self._workshop = None
         # A copy: the packaged rules are shared by the whole process, and users write into dicts.
         self._plain = copy.deepcopy(dict(rules.plain))
         tables = rules.classification
@@ -221,22 +229,13 @@ class ProviderSelector:
 
     def _initialize_downloader(self, name: str) -> Any | None:
         """Return the downloader of a vendor or alias, made when first needed; None if it cannot."""
-        code = canonical_vendor(name) or name
         with self._building:
-            made = self.downloaders.get(code, self.downloaders.get(name))
-            if made is None:
-                made = self._made(code)
-            if made is not None:
-                self.downloaders.setdefault(code, made)
-                self.downloaders.setdefault(name, made)
-            return made
+            if self._workshop is None:
+                from .downloader.configured import Workshop
 
-    def _made(self, code: str) -> Any | None:
-        """Return a new downloader as the rules want it, or None."""
-        from .downloader.configured import make_downloader
-
-        said = self._rules.provider(code)
-        return make_downloader(_HERE.DataDownloaderFactory, code, said, self.make_sender)
+                factory = lambda: _HERE.DataDownloaderFactory  # noqa: E731 - looked up each time
+                self._workshop = Workshop(self._rules, factory, self.make_sender)
+            return self._workshop.supply(name, self.downloaders)
 
     def _get_provider_capabilities(self) -> dict[str, dict[str, Any]]:
         """Return for each vendor of the rules whether it can be asked, and what it serves."""
@@ -252,7 +251,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .downloader.data_downloader_factory import DataDownloaderFactory
 
-    return DataDownloaderFactory
+    # From now on it is found without asking here.
+    return globals().setdefault(name, DataDownloaderFactory)
 
 
 # Guards the singleton below against threads that ask for it at the same time.

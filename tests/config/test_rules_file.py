@@ -114,6 +114,10 @@ class TestMistakes:
                 "providers: {yahoo: {rate_limits: {per_minute: 5}}}",
                 "rate_limits.per_minute: unknown key",
             ),
+            (
+                "providers: {yahoo: {rate_limits: {requests_per_month: 0.5}}}",
+                "requests_per_month: it is 0.5, a whole number is needed",
+            ),
             ("live_feeds: {binance: {polling_interval: 0}}", "a number of at least 1 is needed"),
             (
                 "symbol_classification: {crypto: {patterns: ['(']}}",
@@ -369,6 +373,11 @@ class TestMappings:
         with pytest.raises(RulesError) as caught:
             rules_of({"crypto": {"primary": "binanse"}, "cach": {}})
         assert len(caught.value.problems) == 2
+
+    def test_a_number_that_has_no_float_is_a_mistake(self) -> None:
+        mapping = {"providers": {"yahoo": {"rate_limits": {"requests_per_minute": 10**400}}}}
+        with pytest.raises(RulesError, match="a number of at least 0 is needed"):
+            rules_of(mapping)
 
     def test_a_whole_mapping_needs_its_primaries(self) -> None:
         with pytest.raises(RulesError, match=r"crypto: primary is missing"):

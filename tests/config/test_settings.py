@@ -155,6 +155,20 @@ class TestRateLimits:
             "yahoo": {"requests_per_minute": 30.0, "burst_size": 2.0},
             "binance": {},
         }
+        text = '{"tiingo": {"requests_per_month": 500, "requests_per_second": 0.5}}'
+        assert self.limits(home, tmp_path, text) == {
+            "tiingo": {"requests_per_month": 500.0, "requests_per_second": 0.5}
+        }
+
+    @pytest.mark.parametrize(
+        "value", ["0.5", "1" + "0" * 400, "1e400", "-1", "NaN", "true", "null", '"5"', "[5]"]
+    )
+    def test_a_limit_that_is_none_is_not_taken_for_no_limit(
+        self, tmp_path: Path, home: dict[str, str], value: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        text = f'{{"binance": {{"requests_per_minute": {value}, "requests_per_day": 3}}}}'
+        assert self.limits(home, tmp_path, text) == {"binance": {"requests_per_day": 3.0}}
+        assert "ignored binance.requests_per_minute" in caplog.text
 
     @pytest.mark.parametrize("text", ["{", "[]", "5", "nonsense", "[" * 100_000])
     def test_what_is_no_json_object_is_ignored_with_one_warning(

@@ -221,3 +221,10 @@ def test_two_recorded_pages_join_without_overlap() -> None:
 @pytest.mark.skipif(REFERENCE is None, reason="no reference data beside the repository")
 def test_no_recording_is_passed_over_in_silence() -> None:
     assert set(recordings("binance")) == set(KLINES) | set(ERRORS) | ELSEWHERE
+
+
+@pytest.mark.parametrize("start, end", [(-10, 5_000), (-9_000, -10)])
+def test_no_time_before_1970_is_sent(start: int, end: int) -> None:
+    vendor, _ = binance()
+    params = vendor.bars_request(query("1h", start, end), None).params
+    assert (params["startTime"], params["endTime"]) == (0, max(0, end - 1))

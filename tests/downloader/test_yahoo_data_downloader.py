@@ -115,9 +115,12 @@ def test_the_request_for_minutes_is_the_span() -> None:
         ("Pacific/Honolulu", "2024-01-03T02:00:00Z"),
     ],
 )
-def test_the_request_for_days_holds_every_label_of_its_dates(zone: str, label: str) -> None:
+@pytest.mark.parametrize("end", ["2024-01-03", "2024-01-02T01:20:34Z"])
+def test_the_request_for_days_holds_every_label_of_its_dates(
+    zone: str, label: str, end: str
+) -> None:
     vendor, _ = yahoo()
-    asked = query("1d", "2024-01-02", "2024-01-03", AAPL)
+    asked = query("1d", "2024-01-02", end, AAPL)
     params = vendor.bars_request(asked, None).params
     second = parse_iso(label) // 1000
     assert int(params["period1"]) <= second < int(params["period2"])

@@ -11,13 +11,17 @@ from src.data.clock import ManualClock
 from src.data.errors import (
     AuthenticationError,
     CircuitOpenError,
+    DataError,
     EntitlementError,
+    KindMismatchError,
     NoDataError,
+    QualityError,
     RateLimitedError,
+    ResponseFormatError,
     UnavailableError,
 )
 from src.data.net.account import Account
-from src.data.net.circuit import Circuits
+from src.data.net.circuit import CircuitChange, Circuits
 from src.data.net.state import State
 from tests.net.scripted import NOW_MS
 
@@ -183,3 +187,75 @@ def test_a_healthy_door_is_not_written_down_each_time(
 def test_the_reason_is_short(circuits: Circuits) -> None:
     call(circuits, EntitlementError("x" * 5000))
     assert len(circuits.look(ACME, DAILY).reason) == 200
+
+
+class TestBlame:
+    """What only a look at the bars can tell is told when the call is over."""
+
+    BAD = QualityError("half of the rows cannot be bars")
+
+    def answer_badly(self, circuits: Circuits) -> None:
+        with circuits.guard(ACME, DAILY) as visit:
+            pass
+        visit.blame(self.BAD)
+
+    def test_bad_answers_in_a_row_shut_the_door_for_all_processes(
+        self, circuits: Circuits, make: Make
+    ) -> None:
+        self.answer_badly(circuits)
+        self.answer_badly(make())
+        assert circuits.look(ACME, DAILY).failures == 2
+        self.answer_badly(circuits)
+        with pytest.raises(CircuitOpenError, match="3 times in a row, last with QualityError"):
+            call(make())
+
+    def test_a_good_answer_in_between_starts_the_count_again(self, circuits: Circuits) -> None:
+        for _ in range(4):
+            self.answer_badly(circuits)
+            self.answer_badly(circuits)
+            call(circuits)
+        assert not is_shut(circuits)
+
+    def test_other_failures_count_along(self, circuits: Circuits) -> None:
+        call(circuits, ResponseFormatError("no JSON"))
+        self.answer_badly(circuits)
+        call(circuits, ResponseFormatError("no JSON"))
+        assert is_shut(circuits)
+
+    def test_a_trial_that_answers_badly_has_failed(
+        self, circuits: Circuits, make: Make, clock: ManualClock
+    ) -> None:
+        for _ in range(3):
+            self.answer_badly(circuits)
+        clock.advance(300)
+        self.answer_badly(make())
+        clock.advance(599)
+        assert is_shut(circuits), "twice as long as the first time"
+        clock.advance(1)
+        call(circuits)
+        assert circuits.look(ACME, DAILY).is_closed
+
+    def test_a_door_that_was_shut_meanwhile_stays_as_it_is(self, circuits: Circuits) -> None:
+        with circuits.guard(ACME, DAILY) as visit:
+            pass
+        call(circuits, AuthenticationError("no such key"))
+        shut = circuits.look(ACME, DAILY)
+        visit.blame(self.BAD)
+        assert circuits.look(ACME, DAILY) == shut
+
+    @pytest.mark.parametrize(
+        "error", [KindMismatchError("x"), NoDataError("x"), RateLimitedError("x")]
+    )
+    def test_what_is_no_failure_changes_nothing(self, circuits: Circuits, error: DataError) -> None:
+        with circuits.guard(ACME, DAILY) as visit:
+            pass
+        before = circuits.look(ACME, DAILY)
+        visit.blame(error)
+        assert circuits.look(ACME, DAILY) == before
+
+    def test_who_watches_is_told(self, tmp_path: Path, clock: ManualClock) -> None:
+        told: list[CircuitChange] = []
+        circuits = Circuits(State(tmp_path, clock), on_change=told.append)
+        for _ in range(3):
+            self.answer_badly(circuits)
+        assert [(change.is_open, change.seconds) for change in told] == [(True, 300.0)]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
 
 from src.data.errors import (
     ConfigError,
@@ -255,3 +260,65 @@ def test_a_forked_child_opens_its_own_connection() -> None:
         transport.send(HttpRequest(server.base))
         assert server.connections == 1
         transport.close()
+
+
+@pytest.fixture
+def verified(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return what each request is verified against; none of them leaves."""
+    found: list[Any] = []
+
+    def stop(self: HTTPAdapter, prepared: Any, **options: Any) -> Any:
+        found.append(options["verify"])
+        raise requests.exceptions.SSLError(
+            "https://acme.example/?key=CANARY: self-signed", request=prepared
+        )
+
+    monkeypatch.setattr(HTTPAdapter, "send", stop)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    return found
+
+
+def test_certificates_are_verified_and_a_wrong_one_is_told_without_the_query(
+    verified: list[Any],
+) -> None:
+    with pytest.raises(
+        UnavailableError, match=r"certificate of acme\.example/x could not"
+    ) as caught:
+        quick().send(HttpRequest("https://acme.example/x", secret_params={"key": "CANARY"}))
+    assert verified == [True]
+    assert "CANARY" not in f"{caught.value!r} {vars(caught.value)}"
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+def test_a_bundle_of_the_environment_is_verified_against(
+    verified: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", f"{tmp_path}/own.pem")
+    with pytest.raises(UnavailableError):
+        quick().send(HttpRequest("https://acme.example/x"))
+    assert verified == [f"{tmp_path}/own.pem"]
+
+
+def _nothing() -> HTTPResponse:
+    return HTTPResponse(body=io.BytesIO(b""), preload_content=False)
+
+
+@pytest.mark.parametrize("location", ["http://acme.example/x", "https://acme.example:444/x"])
+def test_a_redirect_leaves_neither_tls_nor_the_port(
+    location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    def move(self: HTTPAdapter, prepared: Any, **_: Any) -> requests.Response:
+        sent.append(prepared.url)
+        answer = requests.Response()
+        answer.status_code, answer.url, answer.raw = 302, prepared.url, _nothing()
+        answer.headers["location"], answer.request = location, prepared
+        return answer
+
+    monkeypatch.setattr(HTTPAdapter, "send", move)
+    with pytest.raises(ResponseFormatError, match="not followed"):
+        quick().send(HttpRequest("https://acme.example/x"))
+    assert sent == ["https://acme.example/x"]

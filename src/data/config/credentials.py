@@ -65,19 +65,19 @@ class Credentials(Mapping[str, str]):
         self._environ = environ
 
     def __getitem__(self, name: str) -> str:
-        for value in self._values(name):
-            if not is_placeholder(value):
-                return value
-        raise KeyError(name)
+        found = self._found(name)
+        if not found:
+            raise KeyError(name)
+        return found
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self._variables if name in self)
+        return (name for name in self._variables if self._found(name))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.get(name) is not None
+        return isinstance(name, str) and bool(self._found(name))
 
     def __repr__(self) -> str:
         told = (f"{n}={'set' if n in self else 'not set'}" for n in self._variables)
@@ -92,6 +92,10 @@ class Credentials(Mapping[str, str]):
     def placeholders(self) -> tuple[str, ...]:
         """The names that hold a placeholder from a document where a key belongs."""
         return tuple(name for name in self.missing if any(self._values(name)))
+
+    def _found(self, name: str) -> str:
+        """Return the key under ``name``, empty where there is none."""
+        return next((value for value in self._values(name) if not is_placeholder(value)), "")
 
     def _values(self, name: str) -> Iterator[str]:
         """Yield what stands under the variables of ``name`` now; blank counts as nothing."""

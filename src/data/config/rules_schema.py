@@ -26,11 +26,13 @@ from .schema import (
     timeframe,
     url,
     vendor,
+    whole,
 )
 
 _BARS = ("open", "high", "low", "close", "volume", "adj_close")
 _CLASSES = ("crypto", "stock", "forex", "index", "future")
 _rate = number(0, nullable=True)
+_count = whole(0, nullable=True)
 _grade = number(1, 5)
 _maybe = text(nullable=True)
 
@@ -69,10 +71,11 @@ _provider: dict[str, Check] = {
     "description": text(),
     "rate_limits": record(
         {
-            "requests_per_minute": _rate,
+            "requests_per_minute": _count,
             "requests_per_second": _rate,
-            "requests_per_day": _rate,
-            "burst_size": _rate,
+            "requests_per_day": _count,
+            "requests_per_month": _count,
+            "burst_size": _count,
         }
     ),
     "cost": text(),
@@ -195,6 +198,10 @@ _file = record(
                 "default_ttl_hours": number(0),
                 "max_size_gb": number(0),
                 "compression": text("gzip"),
+                "columnar": text("map", "read", "off"),
+                "keep_versions": whole(0),
+                "keep_versions_days": number(0, nullable=True),
+                "min_free_mb": number(0, nullable=True),
             }
         ),
         "validation": record(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -74,8 +75,22 @@ def number(low: float, high: float = math.inf, *, nullable: bool = False) -> Che
         if value is None and nullable:
             return
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or not low <= value <= high:
+        # Whole numbers of any length can be written, and not all of them have a float.
+        if not is_number or not low <= value <= min(high, sys.float_info.max):
             yield Problem(path, f"{_shown(value)}, a number {bounds} is needed")
+
+    return check
+
+
+def whole(low: float, *, nullable: bool = False) -> Check:
+    """Accept a finite whole number of at least ``low``."""
+    limits = number(low, nullable=nullable)
+
+    def check(value: Any, path: Path) -> Iterator[Problem]:
+        problems = list(limits(value, path))
+        yield from problems
+        if not problems and value is not None and value != int(value):
+            yield Problem(path, f"{_shown(value)}, a whole number is needed")
 
     return check
 

@@ -22,7 +22,8 @@ from .donotshare import private_setting
 from .rules_file import RELATIVE, is_packaged, load_rules
 from .schema import nearest
 
-_LIMITS = ("requests_per_minute", "requests_per_second", "requests_per_day", "burst_size")
+_WHOLE = ("requests_per_minute", "requests_per_day", "requests_per_month", "burst_size")
+_LIMITS = (*_WHOLE, "requests_per_second")
 _APP = "onetape"
 _log = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
         if vendor is None or not isinstance(values, dict):
             wrong.append(_wrong(name, vendor))
             continue
-        good = {k: float(v) for k, v in values.items() if k in _LIMITS and _is_limit(v)}
+        good = {k: float(v) for k, v in values.items() if _is_limit(k, v)}
         wrong += [f"{name}.{key}" for key in values if key not in good]
         limits[vendor] = limits.get(vendor, {}) | good
     if wrong:
@@ -172,9 +173,11 @@ def _wrong(name: str, vendor: str | None) -> str:
     return f"{name} (did you mean {near}?)" if near else name
 
 
-def _is_limit(value: Any) -> bool:
+def _is_limit(key: str, value: Any) -> bool:
+    """Tell whether a value limits anything; half a request a minute must not become none."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 0 <= value < math.inf
+    is_one = key in _LIMITS and is_number and 0 <= value <= sys.float_info.max
+    return is_one and (key not in _WHOLE or value == int(value))
 
 
 def _variable(name: str, environ: Mapping[str, str] | None) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ..errors import CapabilityError, DataError, MissingCredentialsError, NoDataError
+from ..config.credentials import credentials_for
+from ..errors import CapabilityError, DataError, NoDataError
 from ..model.actions import Action
 from ..model.bars import BarTable
 from ..model.capabilities import BarPage, Capabilities, Fetched, FetchQuery, Limits
@@ -20,9 +20,10 @@ from ..net.http import Transport
 from ..net.limiter import UNKNOWN_VENDOR_LIMITS
 from ..net.sender import Sender
 from ..net.status import error_of
+from .access import Access
 from .foreign import call_foreign
-from .paging import fetch_pages
 from .raw import RawShape, load_frame, raw_frame, raw_span, save_frame
+from .visits import Visits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,10 +50,10 @@ class BaseDataDownloader:
 
     A subclass that overrides :meth:`get_ohlcv` needs none of it: it is asked by that method.
 
-    Thread-safe: after construction nothing changes but what the sender counts.
+    Thread-safe: it changes nothing of itself. Keys are looked up again for each question.
 
     Args:
-        credentials: environment name to key; taken from the environment when left out.
+        credentials: environment name to key; the environment's when left out.
         base_url: another host that speaks the same, such as a mirror or a proxy.
         sender: carries requests; the process's own when left out.
         carrier: what carries them in place of the sender's transport.
@@ -90,16 +91,15 @@ class BaseDataDownloader:
         carrier: Transport | None = None,
     ) -> None:
         self.base_url = (base_url or self.default_base_url).rstrip("/")
-        if credentials is None and self.secrets:
-            from ..wiring import default_credentials
-
-            credentials = default_credentials()
-        keys = self._keys = self._known_keys(credentials or {})
+        if credentials is None:
+            credentials = credentials_for(self.secrets)
         if sender is None and self.name and is_ours(self):
             from ..wiring import default_sender
 
             sender = default_sender(self.name)
-        self._sender = sender.over(carrier, keys) if sender and (carrier or keys) else sender
+        sender = sender.over(carrier) if sender and carrier else sender
+        self._visits, self._access = Visits(), Access(self, credentials, sender)
+        self._access.badge()  # raises where a key is needed and not there
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.get_provider_name()}>"
@@ -123,8 +123,16 @@ class BaseDataDownloader:
         return self.capabilities.dense
 
     def secret(self, name: str) -> str:
-        """Return the key that :attr:`secrets` declares under ``name``, its first spelling."""
-        return self._keys[name]
+        """Return the key that :attr:`secrets` declares under ``name``, its first spelling.
+
+        It stays the same while one :meth:`fetch` lasts, whatever is set meanwhile.
+        """
+        return self._access.badge().keys[name]
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The spellings of the first key that is needed and not set now; empty when all are."""
+        return self._access.lacking
 
     # --- the machinery ---------------------------------------------------------------------
 
@@ -132,13 +140,21 @@ class BaseDataDownloader:
         """Return all bars of ``query`` as received, unchecked, over as many pages as it takes.
 
         Raises:
+            MissingCredentialsError: its key is not set any more; nothing was asked.
             CapabilityError: this vendor does not serve it; nothing was asked.
             NoDataError: it answered, and there is nothing.
-            DataError: it refused, failed, answered something else, or failed lately (not asked).
+            DataError: it refused, failed, answered something else, or (not asked) failed lately
+                or said lately that it does not know the symbol.
         """
-        door, sender = f"bars/{query.timeframe}", self._sender
-        with sender.guard(door, self.base_url) if sender else nullcontext():
-            return fetch_pages(self, query)
+        with self._access.held() as badge:
+            return self._visits.fetch(self, badge.sender, query, self.base_url)
+
+    def blame(self, asked: FetchQuery, error: DataError) -> None:
+        """Count ``error`` against this vendor: its answer to ``asked`` has turned out to be bad.
+
+        To be called by the thread that fetched it, before it fetches anything else from here.
+        """
+        self._visits.blame(asked, error)
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span`` (stamps of session dates).
@@ -153,9 +169,10 @@ class BaseDataDownloader:
         Raises:
             DataError: the last attempt's error.
         """
-        if self._sender is None:
+        sender = self._access.badge().sender
+        if sender is None:
             raise CapabilityError(f"{self.get_provider_name()} has nothing to send with")
-        return self._sender.send(request, vendor=self.name, classify=self.classify)
+        return sender.send(request, vendor=self.name, classify=self.classify)
 
     # --- the older interface ---------------------------------------------------------------
 
@@ -203,9 +220,11 @@ class BaseDataDownloader:
         if kwargs:
             raise TypeError(f"{self.get_provider_name()} knows no option {', '.join(kwargs)}")
         span, timeframe = raw_span(start_date, end_date), Timeframe.parse(interval)
-        now_ms = self._sender.now_ms() if self._sender else span.end
+        sender = self._access.badge().sender
+        now_ms = sender.now_ms() if sender else span.end
+        asked = FetchQuery(self._direct(symbol), timeframe, span, now_ms, insist=True)
         try:
-            table = self.fetch(FetchQuery(self._direct(symbol), timeframe, span, now_ms)).table
+            table = self.fetch(asked).table
         except NoDataError:
             table = BarTable.empty()
         return raw_frame(table, span, self.raw_shape)
@@ -268,26 +287,6 @@ class BaseDataDownloader:
         if not classes:
             raise CapabilityError(f"{self.get_provider_name()} serves no bars")
         return Instrument(symbol, classes[-1])
-
-    def _known_keys(self, credentials: Mapping[str, str]) -> dict[str, str]:
-        """Return the declared keys under their first spelling.
-
-        Raises:
-            MissingCredentialsError: a key is needed and not there.
-        """
-        keys: dict[str, str] = {}
-        for entry in self.secrets:
-            spellings = (entry,) if isinstance(entry, str) else entry
-            found = [credentials[s] for s in spellings if credentials.get(s)]
-            if found:
-                keys[spellings[0]] = found[0]
-            elif self.requires_api_key:
-                raise MissingCredentialsError(
-                    f"{self.display_name or self.name} needs a key",
-                    provider=self.name,
-                    hint=f"set {' or '.join(spellings)}",
-                )
-        return keys
 
 
 def is_ours(downloader: object) -> bool:

@@ -85,8 +85,9 @@ class BinanceDataDownloader(BaseDataDownloader):
             params={
                 "symbol": query.instrument.spelling(self.name).upper(),
                 "interval": self.capabilities.timeframes[query.timeframe.label],
-                "startTime": query.span.start,
-                "endTime": query.span.end - 1,
+                # It refuses times before 1970, where it has nothing anyway.
+                "startTime": max(0, query.span.start),
+                "endTime": max(0, query.span.end - 1),
                 "limit": _PAGE,
             },
             cost=2,

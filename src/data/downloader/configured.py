@@ -1,4 +1,4 @@
-"""What the rules say to a vendor's constructor, and to a downloader that has been made."""
+"""Downloaders as the rules want them: what is said to constructors, and what came of it."""
 
 from __future__ import annotations
 
@@ -10,30 +10,94 @@ from typing import Any
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
 from ..errors import MissingExtraError
 from ..model.instant import MINUTE_MS
-from ..model.rules import ProviderRules
+from ..model.rules import ProviderRules, Rules
+from ..model.vendors import canonical_vendor
 from .base_data_downloader import BaseDataDownloader, is_ours
 from .data_downloader_factory import DataDownloaderFactory
 
 _log = logging.getLogger(__name__)
 
 
-def make_downloader(
-    factory: type[DataDownloaderFactory],
-    code: str,
-    said: ProviderRules,
-    make_sender: Callable[[str], Any] | None,
-) -> Any | None:
-    """Return a new downloader as the rules want it, or None where it cannot be made (logged)."""
-    arguments = constructor_arguments(said)
-    if make_sender is not None and code in factory.list_providers():
-        try:
-            arguments["sender"] = make_sender(code)
-        except MissingExtraError as exc:
-            _log.warning("%s cannot be asked: %s", code, exc)
+class Workshop:
+    """Makes downloaders as one set of rules wants them. Thread-safe where callers take turns.
+
+    A vendor that could not be made is not tried again, nor logged again, until one of its keys
+    has come or gone. One that was made here and lacks a key by now is out of use until it is back.
+
+    Args:
+        rules: what is said to each vendor.
+        factory: tells what makes a vendor by its name.
+        make_sender: gives a downloader what carries its requests; by default the process's own.
+    """
+
+    def __init__(
+        self, rules: Rules, factory: Callable[[], type[DataDownloaderFactory]],
+        make_sender: Callable[[str], Any] | None,
+    ) -> None:  # fmt: skip
+        self._rules = rules
+        self._factory = factory
+        self._make_sender = make_sender
+        self._arguments: dict[str, dict[str, Any]] = {}
+        self._refused: dict[str, tuple[Any, ...]] = {}
+        self._made: list[BaseDataDownloader] = []
+
+    def supply(self, name: str, downloaders: dict[str, Any]) -> Any | None:
+        """Return the downloader of a vendor or alias, or None where there can be none just now.
+
+        Args:
+            name: of the vendor.
+            downloaders: what there is by name; a new one is put there under both its names.
+        """
+        code = canonical_vendor(name) or name
+        found = downloaders.get(code, downloaders.get(name))
+        if found is None:
+            found = self._make(code)
+        if found is None or self._is_out(found):
             return None
-    made = factory.create_downloader(code, **arguments)
-    apply_settling(made, said)
-    return made
+        downloaders.setdefault(code, found)
+        downloaders.setdefault(name, found)
+        return found
+
+    def take_back(self, downloaders: dict[str, Any]) -> None:
+        """Remove from ``downloaders`` what was made here; what others have put there stays."""
+        for name, one in list(downloaders.items()):
+            if any(one is made for made in self._made):
+                del downloaders[name]
+
+    def _is_out(self, downloader: object) -> bool:
+        """Tell whether ``downloader`` was made here and a key that it needs is gone since."""
+        return any(made is downloader and made.lacking for made in self._made)
+
+    def _make(self, code: str) -> Any | None:
+        factory, arguments = self._factory(), self._said_to(code)
+        state = (factory, tuple(arguments.get("credentials", ())))
+        if self._refused.get(code) == state:
+            return None
+        made = self._new(code, factory, dict(arguments))
+        if made is None:
+            self._refused[code] = state
+        elif is_ours(made):
+            self._made.append(made)
+        return made
+
+    def _said_to(self, code: str) -> dict[str, Any]:
+        if code not in self._arguments:
+            self._arguments[code] = constructor_arguments(self._rules.provider(code))
+        return self._arguments[code]
+
+    def _new(
+        self, code: str, factory: type[DataDownloaderFactory], arguments: dict[str, Any]
+    ) -> Any | None:
+        """Return a new downloader, or None where it cannot be made; why not is logged."""
+        if self._make_sender is not None and code in factory.list_providers():
+            try:
+                arguments["sender"] = self._make_sender(code)
+            except MissingExtraError as exc:
+                _log.warning("%s cannot be asked: %s", code, exc)
+                return None
+        made = factory.create_downloader(code, **arguments)
+        apply_settling(made, self._rules.provider(code))
+        return made
 
 
 def constructor_arguments(said: ProviderRules) -> dict[str, Any]:

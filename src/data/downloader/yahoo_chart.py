@@ -33,7 +33,9 @@ def asked_of(query: FetchQuery) -> Span:
     """Return the labels to ask for so that every bar of ``query`` is among them."""
     if query.timeframe.is_intraday:
         return query.span
-    return Span(query.span.start - _EARLIEST_LABEL_MS, query.span.end + _LATEST_LABEL_MS)
+    # The last date asked for counts from its own end, also where the range ends inside of it.
+    end = -(-query.span.end // DAY_MS) * DAY_MS
+    return Span(query.span.start - _EARLIEST_LABEL_MS, end + _LATEST_LABEL_MS)
 
 
 def read_chart(payload: Any, query: FetchQuery) -> BarPage:

@@ -1,4 +1,4 @@
-"""What processes remember together, as tables: spent units, pauses, circuits and leases.
+"""What processes remember together, as tables: spent units, pauses, circuits, leases, symbols.
 
 Nothing here decides. Times are seconds of the remembered time (see ``policy.steady``).
 """
@@ -14,6 +14,7 @@ from ..model.capabilities import Limits
 from ..policy.circuit import Circuit
 from ..policy.quota import Pause, Spent, Window, windows_of
 from ..policy.steady import Anchor, Reading
+from ..policy.unknown import Unknown, forgotten_s
 
 VERSION = 1
 TABLES = (
@@ -28,6 +29,13 @@ TABLES = (
     "CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT, machine TEXT, pid INT,"
     " until_s REAL) WITHOUT ROWID",
 )
+# Newer than the others: made where it is lacking, and older processes know nothing of it.
+LATER = (
+    "CREATE TABLE IF NOT EXISTS unknown (who TEXT, place TEXT, symbol TEXT, said_s REAL,"
+    " until_s REAL, times INT, PRIMARY KEY (who, place, symbol)) WITHOUT ROWID",
+)
+# What is believed for the shortest time is forgotten where there are more.
+_MOST_UNKNOWN = 10_000
 
 
 # In the order of the value's fields.
@@ -186,6 +194,38 @@ class Book:
     def give_back(self, name: str, holder: str) -> None:
         """End the lease of ``holder``, where it still has it."""
         self._rows.execute("DELETE FROM leases WHERE name = ? AND holder = ?", (name, holder))
+
+    # --- unknown symbols -------------------------------------------------------------------
+
+    def unknown(self, who: str, place: str, symbol: str) -> Unknown | None:
+        """Return what ``who`` was told of a symbol, where it was told that it is unknown."""
+        row = self._rows.execute(
+            "SELECT said_s, until_s, times FROM unknown WHERE who = ? AND place = ? AND symbol = ?",
+            (who, place, symbol),
+        ).fetchone()
+        return Unknown(*row) if row else None
+
+    def keep_unknown(self, who: str, place: str, symbol: str, said: Unknown) -> None:
+        """Remember that a symbol is unknown, and forget what has run out long ago."""
+        self._rows.execute("DELETE FROM unknown WHERE until_s < ?", (forgotten_s(self.now_s),))
+        values = (who, place, symbol, *astuple(said))
+        self._rows.execute("INSERT OR REPLACE INTO unknown VALUES (?, ?, ?, ?, ?, ?)", values)
+        self._rows.execute(
+            "DELETE FROM unknown WHERE (who, place, symbol) IN (SELECT who, place, symbol"
+            " FROM unknown ORDER BY until_s DESC LIMIT -1 OFFSET ?)",
+            (_MOST_UNKNOWN,),
+        )
+
+    def forget_unknown(self, who: str, place: str, symbol: str) -> None:
+        """Forget that a symbol was unknown."""
+        self._rows.execute(
+            "DELETE FROM unknown WHERE who = ? AND place = ? AND symbol = ?", (who, place, symbol)
+        )
+
+    def count_unknown(self) -> list[tuple[str, int]]:
+        """Return for how many symbols nobody is asked now, with whom."""
+        sql = "SELECT who, count(*) FROM unknown WHERE until_s > ? GROUP BY who ORDER BY who"
+        return [(who, int(count)) for who, count in self._rows.execute(sql, (self.now_s,))]
 
 
 # --- facts about the book itself ---------------------------------------------------------------

@@ -12,9 +12,31 @@ from ..errors import RateLimitedError
 from ..model.capabilities import Limits
 from ..model.http import HttpResponse
 from ..policy.quota import Pause, longest_wait, windows_of
+from .account import Account
 from .forks import renew_after_fork
+from .looking import Look
 
 UNKNOWN_VENDOR_LIMITS = Limits(per_minute=10)
+
+
+class Visit(Protocol):
+    """A call that was let in; that its answer was bad may be found when it is over."""
+
+    def blame(self, error: BaseException) -> None:
+        """Count ``error`` as if the call had ended with it."""
+
+
+class Symbols(Protocol):
+    """What a vendor does not know, as far as it is remembered."""
+
+    def asking(
+        self, symbol: str, *, anyway: bool = False, trusted: bool = False
+    ) -> AbstractContextManager[None]:
+        """Return a context for asking for ``symbol``; how it ends is remembered.
+
+        Raises:
+            SymbolNotFoundError: on entering, where the vendor said so lately.
+        """
 
 
 class Limiter(Protocol):
@@ -51,15 +73,26 @@ class Limiter(Protocol):
             The seconds that the pause lasts.
         """
 
-    def guard(self, door: str) -> AbstractContextManager[None]:
+    def guard(self, door: str) -> AbstractContextManager[Visit | None]:
         """Return a context for calls to one thing that the vendor serves; how it ends counts.
+
+        It yields the visit, or None where nothing is remembered.
 
         Raises:
             CircuitOpenError: on entering, where it failed lately.
         """
 
+    def symbols(self, at: str) -> Symbols | None:
+        """Return what the vendor does not know at an address; None where nothing is remembered."""
+
+    def account(self) -> str:
+        """Return the name under which the account is remembered; no key can be had from it."""
+
     def acting_for(self, secrets: Iterable[str]) -> Limiter:
         """Return the limiter of the account that has these keys."""
+
+    def look(self, door: str) -> Look:
+        """Return how the vendor stands for one thing that it serves; nothing is spent or made."""
 
     def wait_s(self, cost: int = 1) -> float:
         """Return the seconds until ``cost`` units could pass; nothing is spent."""
@@ -141,9 +174,21 @@ class VendorLimiter:
         """Return a context that lets everything pass: broken circuits are not remembered here."""
         return nullcontext()
 
+    def symbols(self, at: str) -> None:
+        """Return None: unknown symbols are not remembered here."""
+
+    def account(self) -> str:
+        """Return the vendor alone: this one tells no accounts apart."""
+        return Account(self._vendor).named(b"")
+
     def acting_for(self, secrets: Iterable[str]) -> VendorLimiter:
         """Return this one: it is asked for one account only."""
         return self
+
+    def look(self, door: str) -> Look:
+        """Return what was spent and any pause; broken circuits are not remembered here."""
+        with self._lock:
+            return Look(self._vendor, self._windows, self._clock.monotonic(), self._pause)
 
     def wait_s(self, cost: int = 1) -> float:
         """Return the seconds until ``cost`` units could pass; nothing is spent."""

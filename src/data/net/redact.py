@@ -34,6 +34,14 @@ def where(url: str) -> str:
     return f"{parts.hostname or parts.scheme}{parts.path}"
 
 
+def address(url: str) -> str:
+    """Return host, port and path of ``url``: another of them is another place to ask at."""
+    try:
+        return f"{place(url)}{urlsplit(url).path}"
+    except ValueError:  # half an IPv6 address
+        return "an unreadable address"
+
+
 def place(url: str) -> str:
     """Return host and port of ``url``, without the user that may stand before them."""
     try:

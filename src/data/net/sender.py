@@ -6,18 +6,21 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from tenacity import RetryCallState, Retrying
 
 from ..clock import Clock
 from ..errors import DataError, RateLimitedError
+from ..logs import asking
 from ..model.http import HttpRequest, HttpResponse
 from ..policy.retry import RetryPolicy
+from .audit import note_use
 from .forks import renew_after_fork
 from .http import Transport
-from .limiter import Limiter
-from .redact import place, redacted, where
+from .limiter import Limiter, Symbols, Visit
+from .looking import Look
+from .redact import address, place, redacted, where
 from .status import error_of, retry_after_s
 
 Classify = Callable[[HttpResponse], DataError | None]
@@ -37,6 +40,8 @@ class SendRecord:
         status: HTTP status, 0 without an answer.
         size: decoded bytes received.
         wait_s: seconds until the next attempt; None when there is none.
+        waited_s: the part of ``seconds`` that was spent waiting for the limit.
+        pause_s: for how long nobody asks this vendor now because it asked us to slow down.
     """
 
     vendor: str
@@ -47,6 +52,8 @@ class SendRecord:
     status: int = 0
     size: int = 0
     wait_s: float | None = None
+    waited_s: float = 0.0
+    pause_s: float | None = None
 
 
 Hook = Callable[[SendRecord], None]
@@ -101,8 +108,10 @@ class Sender:
         carrier = transport or self._transport
         return Sender(carrier, limiter, self._clock, self._retry, self._on_attempt)
 
-    def guard(self, door: str, url: str) -> AbstractContextManager[None]:
+    def guard(self, door: str, url: str) -> AbstractContextManager[Visit | None]:
         """Return a context for calls to one thing that a vendor serves; how it ends counts.
+
+        It yields the visit, to be blamed later, or None where nothing is remembered.
 
         Args:
             door: what is asked for, such as ``bars/1d``.
@@ -112,6 +121,16 @@ class Sender:
             CircuitOpenError: on entering, where it failed lately; nothing may be asked.
         """
         return self._limiter.guard(f"{door} at {place(url)}")
+
+    def look(self, door: str, url: str) -> Look:
+        """Return how the vendor stands for what :meth:`guard` would guard; nothing is made."""
+        found = self._limiter.look(f"{door} at {place(url)}")
+        found.budget_s = self._retry.budget_s
+        return found
+
+    def symbols(self, url: str) -> Symbols | None:
+        """Return what the vendor does not know at ``url``; None where nothing is remembered."""
+        return self._limiter.symbols(address(url))
 
     def send(
         self, request: HttpRequest, *, vendor: str, classify: Classify = error_of
@@ -133,7 +152,8 @@ class Sender:
             sleep=self._clock.sleep,
             reraise=True,
         )
-        response = loop(self._attempt, call)
+        with asking(vendor):
+            response = loop(self._attempt, call)
         return replace(response, requests=call.requests)
 
     def after_fork(self) -> None:
@@ -156,16 +176,18 @@ class Sender:
         call.status, call.size = response.status, len(response.body)
         if (error := call.classify(response)) is not None:
             if isinstance(error, RateLimitedError):
-                self._slow_down(error, response)
+                call.pause_s = self._slow_down(error, response)
             raise error
         return response
 
     def _carried(self, call: _Call) -> HttpResponse:
         """Send once, when the vendor's limit lets us, and count what it took."""
         ticket = self._limiter.acquire(call.request.cost, self._retry.budget_s - call.elapsed_s)
+        call.waited_s = self._clock.monotonic() - call.begun
         response = None
         try:
             self._count(call, 1)
+            call.is_sent = True
             response = redacted(self._transport.send(call.request), call.request)
         finally:
             self._limiter.settle(ticket, response)
@@ -174,12 +196,15 @@ class Sender:
             self._limiter.charge(hidden)
         return response
 
-    def _slow_down(self, error: RateLimitedError, response: HttpResponse) -> None:
-        """Pause, not this request alone but everybody who asks this vendor."""
+    def _slow_down(self, error: RateLimitedError, response: HttpResponse) -> float:
+        """Pause, not this request alone but everybody who asks this vendor; return for how long."""
         told = error.retry_after
         if told is None:
             told = retry_after_s(response, self._clock.now_ms())
-        error.retry_after = self._limiter.pause(told)
+        error.retry_after = paused_s = self._limiter.pause(told)
+        _log.info("%s asked us to slow down: it is left alone for %.1f s",
+                  self._limiter.vendor, paused_s)  # fmt: skip
+        return paused_s
 
     def _blame(self, error: DataError, call: _Call) -> None:
         """Name the vendor in ``error`` and decide whether there is a next attempt."""
@@ -200,9 +225,11 @@ class Sender:
         seconds = self._clock.monotonic() - call.begun
         record = SendRecord(
             call.vendor, where(call.request.url), call.attempt, outcome, seconds,
-            call.status, call.size, wait_s,
+            call.status, call.size, wait_s, call.waited_s, call.pause_s,
         )  # fmt: skip
-        _log.debug("%s %s", record.vendor, record)
+        _log.debug("%s %s", record.vendor, record, extra=asdict(record))
+        if call.is_sent:
+            note_use(call.request, record, self._limiter.account)
         if self._on_attempt is not None:
             self._on_attempt(record)
 
@@ -220,14 +247,19 @@ class _Call:
     requests: int = 0
     status: int = 0
     size: int = 0
+    is_sent: bool = False
     wait_s: float | None = field(default=None)
+    waited_s: float = 0.0
+    pause_s: float | None = None
 
     def begin(self, now: float) -> None:
         """Start another attempt."""
         self.attempt += 1
         self.begun = now
         self.status = self.size = 0
-        self.wait_s = None
+        self.is_sent = False
+        self.wait_s = self.pause_s = None
+        self.waited_s = 0.0
 
     @property
     def elapsed_s(self) -> float:

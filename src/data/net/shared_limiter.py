@@ -13,9 +13,11 @@ from ..model.http import HttpResponse
 from ..policy.quota import Report, Window, windows_of
 from .account import Account
 from .book import Book
-from .circuit import Circuits
+from .circuit import CircuitHook, Circuits, Visit
+from .looking import Look
 from .reported import reports_of
 from .state import State
+from .unknown import UnknownSymbols
 
 # No request takes longer; one that nobody has ended by then belonged to a process that died.
 _LONGEST_FLIGHT_S = 150.0
@@ -35,15 +37,18 @@ class SharedLimiter:
         limits: how often it may be asked.
         state: the book; waiting is done on its clock.
         account: for whom; anybody at this address when left out.
+        on_circuit: told of every circuit that a call opens or closes.
     """
 
     def __init__(
-        self, vendor: str, limits: Limits, state: State, account: Account | None = None
-    ) -> None:
+        self, vendor: str, limits: Limits, state: State, account: Account | None = None,
+        on_circuit: CircuitHook | None = None,
+    ) -> None:  # fmt: skip
         self._vendor = vendor
         self._limits = limits
         self._state = state
         self._account = account or Account(vendor)
+        self._on_circuit = on_circuit
         self._is_limited = bool(windows_of(limits))
 
     @property
@@ -110,18 +115,32 @@ class SharedLimiter:
 
         return self._state.run(keep)
 
-    def guard(self, door: str) -> AbstractContextManager[None]:
+    def guard(self, door: str) -> AbstractContextManager[Visit]:
         """Return a context for calls to one thing that the vendor serves; how it ends counts.
 
         Raises:
             CircuitOpenError: on entering, where it failed lately.
         """
-        return Circuits(self._state).guard(self._account, door)
+        return Circuits(self._state, on_change=self._on_circuit).guard(self._account, door)
+
+    def symbols(self, at: str) -> UnknownSymbols:
+        """Return what the vendor does not know at ``at``, host and path of an address."""
+        return UnknownSymbols(self._state, self._account, at)
+
+    def account(self) -> str:
+        """Return the name under which the account is remembered; no key can be had from it."""
+        return self._state.run(self._name, write=False)
 
     def acting_for(self, secrets: Iterable[str]) -> SharedLimiter:
         """Return the limiter of the account that has these keys."""
         account = Account(self._vendor, tuple(secrets))
-        return SharedLimiter(self._vendor, self._limits, self._state, account)
+        return SharedLimiter(self._vendor, self._limits, self._state, account, self._on_circuit)
+
+    def look(self, door: str) -> Look:
+        """Return how the vendor stands for one thing that it serves; nothing is spent or made."""
+        if not self._state.exists:
+            return Look(self._vendor, windows_of(self._limits), 0.0)
+        return self._state.run(partial(self._look, door=door), write=False)
 
     def wait_s(self, cost: int = 1) -> float:
         """Return the seconds until ``cost`` units could pass; nothing is spent."""
@@ -145,6 +164,14 @@ class SharedLimiter:
 
     def _name(self, book: Book) -> str:
         return self._account.named(book.salt)
+
+    def _look(self, book: Book, door: str) -> Look:
+        name = self._name(book)
+        windows, flying = book.windows(name, self._limits), book.on_their_way(name)
+        for window in windows if flying else ():
+            window.spend(flying, book.now_s)
+        circuit = book.circuit(name, door)
+        return Look(self._vendor, windows, book.now_s, book.pause(name), circuit, book.lost_s)
 
     def _try(self, book: Book, cost: int, ticket: str) -> tuple[float, str]:
         """Spend and return 0, or return the seconds to wait and for what."""

@@ -37,6 +37,16 @@ def standing(state: State) -> list[Standing]:
     ]
 
 
+def unknown_symbols(state: State) -> dict[str, int]:
+    """Return vendor to the number of symbols that it said lately it does not know."""
+    found: dict[str, int] = {}
+    if state.exists:
+        for who, count in state.run(lambda book: book.count_unknown(), write=False):
+            vendor = who.partition(":")[0]
+            found[vendor] = found.get(vendor, 0) + count
+    return found
+
+
 def _read(book: Book) -> list[tuple[str, str, float, str]]:
     pauses = [
         (who, "", pause.left_s(book.now_s), "it asked us to pause") for who, pause in book.pauses()

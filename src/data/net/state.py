@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -21,7 +21,7 @@ from ..disk.atomic import write_atomically
 from ..disk.files import Disk
 from ..errors import CorruptEntryError, DataError, FormatVersionError
 from ..policy.steady import Anchor, Reading
-from .book import TABLES, VERSION, Book, keep_anchor, keep_fact, read_anchor, read_fact
+from .book import LATER, TABLES, VERSION, Book, keep_anchor, keep_fact, read_anchor, read_fact
 from .forks import close_before_fork
 from .machine import boot
 
@@ -172,6 +172,7 @@ class State:
         self._inode = self._inode_now()
         self._db = _connect(str(self._path))
         self._set_up(self._db)
+        _make_tables(self._db, LATER)
         self._salt = self._disk.read(self._path.with_name(SALT))
         self._inode = self._inode_now()
 
@@ -196,7 +197,8 @@ class State:
                 salt = os.urandom(_SALT_BYTES)
                 write_atomically(self._disk, self._path.with_name(SALT), salt)
             if not has_tables:
-                _make_tables(db)
+                _make_tables(db, TABLES)
+                db.execute(f"PRAGMA user_version = {VERSION}")
             if has_salt or has_tables:
                 self._start_carefully(db, "what was spent and which bans run is not known any more")
         db.execute("COMMIT")
@@ -231,7 +233,7 @@ class State:
         self._db = _connect(":memory:")
         self._alone_until = self.clock.monotonic() + _RETRY_S
         self._salt = self._salt or os.urandom(_SALT_BYTES)
-        _make_tables(self._db)
+        _make_tables(self._db, (*TABLES, *LATER))
         words = exc.args[0] if exc.args else type(exc).__name__
         self._start_carefully(self._db, f"{words}; this process keeps limits by itself")
 
@@ -280,10 +282,9 @@ def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _make_tables(db: sqlite3.Connection) -> None:
-    for statement in TABLES:
+def _make_tables(db: sqlite3.Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
         db.execute(statement)
-    db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _is_damaged(exc: Exception) -> bool:

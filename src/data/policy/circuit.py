@@ -148,6 +148,26 @@ class CircuitPolicy:
             return self._answered(circuit, now_s)
         return self._failed(circuit, self._patience(circuit, outcome, now_s), now_s, reason)
 
+    def blame(
+        self, circuit: Circuit, before: Circuit, outcome: Outcome, now_s: float, reason: str = ""
+    ) -> Circuit:
+        """Return the circuit after an answer that was taken for good has turned out to be bad.
+
+        What the answer had wiped out counts again: failures before it, and the trial it ended.
+
+        Args:
+            circuit: as it is now, the answer counted.
+            before: as it was when the call began that brought the answer.
+            outcome: what the answer was after all.
+            now_s: when that was found.
+            reason: in words.
+        """
+        if not circuit.is_closed or outcome in ("answered", "says nothing"):
+            return circuit  # opened since: the next trial decides
+        failures = max(before.failures, circuit.failures)
+        counted = replace(before, failures=failures, answered_s=circuit.answered_s)
+        return self._failed(counted, self._patience(circuit, outcome, now_s), now_s, reason)
+
     def _answered(self, circuit: Circuit, now_s: float) -> Circuit:
         is_fresh = circuit.answered_s > 0 and now_s - circuit.answered_s < _NOTED_S
         return Circuit(answered_s=circuit.answered_s if is_fresh else now_s)

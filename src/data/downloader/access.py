@@ -1,0 +1,116 @@
+"""In whose name a vendor is asked: its keys as they stand now, and what sends for that account."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..errors import MissingCredentialsError
+from ..net.sender import Sender
+
+Secret = str | tuple[str, ...]
+
+
+class Keys(dict[str, str]):
+    """Name to key; no text form shows a key, for tracebacks with locals end up anywhere."""
+
+    def __repr__(self) -> str:
+        return f"Keys({', '.join(self)})"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True)
+class Badge:
+    """One account of a vendor: its keys, and what sends in its name."""
+
+    keys: Keys = field(repr=False)
+    sender: Sender | None
+
+
+class Vendor(Protocol):
+    """What is declared of a vendor's keys."""
+
+    name: str
+    display_name: str
+    secrets: tuple[Secret, ...]
+    requires_api_key: bool
+
+
+class Access:
+    """The accounts of one vendor. Thread-safe.
+
+    Keys are looked up for every question: a key that is replaced counts from the next one on, with
+    the limits and circuits of its own account. A question that is under way keeps the key that
+    it began with.
+
+    Args:
+        vendor: declares which keys it takes.
+        credentials: name to key, looked up at each access.
+        sender: sends for anybody; None where nothing can be sent.
+    """
+
+    def __init__(
+        self, vendor: Vendor, credentials: Mapping[str, str], sender: Sender | None
+    ) -> None:
+        self._name, self._title = vendor.name, vendor.display_name or vendor.name
+        self._secrets = [(s,) if isinstance(s, str) else s for s in vendor.secrets]
+        self._is_required = vendor.requires_api_key
+        self._credentials = credentials
+        self._sender = sender
+        # Replaced as a whole, so threads that come together at worst make the same one twice.
+        self._last = Badge(Keys(), sender)
+        # The badge of the question that this thread is asking.
+        self._held = threading.local()
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The first key that is needed and not there, by its spellings; empty when all are."""
+        if not self._is_required:
+            return ()
+        return next((names for names in self._secrets if not self._key(names)), ())
+
+    def badge(self) -> Badge:
+        """Return the account that this thread asks for, else the one of this moment.
+
+        Raises:
+            MissingCredentialsError: a key is needed and not there.
+        """
+        held: Badge | None = getattr(self._held, "badge", None)
+        return held if held is not None else self._now()
+
+    @contextmanager
+    def held(self) -> Iterator[Badge]:
+        """Keep the account of this moment for this thread until the block ends.
+
+        Raises:
+            MissingCredentialsError: a key is needed and not there.
+        """
+        outer = getattr(self._held, "badge", None)
+        self._held.badge = badge = self.badge()
+        try:
+            yield badge
+        finally:
+            self._held.badge = outer
+
+    def _now(self) -> Badge:
+        if lacking := self.lacking:
+            raise MissingCredentialsError(
+                f"{self._title} needs a key",
+                provider=self._name,
+                hint=f"set {' or '.join(lacking)}",
+            )
+        keys = Keys((names[0], key) for names in self._secrets if (key := self._key(names)))
+        last = self._last
+        if keys != last.keys:
+            sender = self._sender.over(None, keys) if self._sender and keys else self._sender
+            last = self._last = Badge(keys, sender)
+        return last
+
+    def _key(self, names: tuple[str, ...]) -> str:
+        """Return a key under any of its spellings; empty where there is none."""
+        found = (self._credentials.get(name) for name in names)
+        return next((key for key in found if key), "")

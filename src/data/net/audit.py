@@ -1,0 +1,45 @@
+"""A record of every request that carried a key, without the key."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..model.http import HttpRequest
+
+if TYPE_CHECKING:
+    from .sender import SendRecord
+
+# Off like any logger at INFO, until somebody turns it on; `docs/keys.md` shows how.
+_log = logging.getLogger("onetape.audit")
+_SHOWN = 8
+
+
+def note_use(request: HttpRequest, record: SendRecord, account: Callable[[], str]) -> None:
+    """Log that ``request`` was sent with a key: when, to whom, for which account, how it ended.
+
+    Args:
+        request: what was sent; one without a key is not noted.
+        record: how it ended.
+        account: tells the account's name in the book; not called while nobody listens.
+    """
+    has_key = bool(request.secret_params or request.secret_headers)
+    if not has_key or not _log.isEnabledFor(logging.INFO):
+        return
+    facts = {
+        "vendor": record.vendor,
+        "account": fingerprint(account()),
+        "method": request.method,
+        "address": record.address,
+        "attempt": record.attempt,
+        "outcome": record.outcome,
+        "status": record.status,
+    }
+    _log.info("%(vendor)s account %(account)s: %(method)s %(address)s, attempt %(attempt)d: "
+              "%(outcome)s (HTTP %(status)d)", facts, extra=facts)  # fmt: skip
+
+
+def fingerprint(name: str) -> str:
+    """Return the beginning of the digest in an account's name: enough to tell accounts apart."""
+    return name.partition(":")[2][:_SHOWN]

@@ -1,0 +1,95 @@
+"""How a vendor stands, without asking it or changing anything: for plans and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..model.health import Health, Quota
+from ..policy.circuit import Circuit
+from ..policy.quota import Pause, Window
+
+_TO_PAUSE = "it asked us to pause"
+# What a request takes where nothing is wrong. If it took no time at all, limits would be reached
+# that never are.
+_TAKES_S = 0.2
+
+
+class Passing(NamedTuple):
+    """What would come of requests sent one after another.
+
+    Attributes:
+        passed: how many would be sent.
+        wait_s: seconds that they would wait, all together.
+        stuck_s: the wait before the next one where it is longer than anybody waits; else 0.
+    """
+
+    passed: int
+    wait_s: float
+    stuck_s: float = 0.0
+
+
+@dataclass
+class Look:
+    """What was known of one vendor's door at one moment. Not thread-safe: it is its caller's own.
+
+    Attributes:
+        vendor: who.
+        windows: of its limits, with what was spent; requests on their way count as spent.
+        now_s: the moment, by the clock of the limits.
+        pause: that it asked for.
+        circuit: of the door.
+        lost_s: until when nobody knows any more what was spent; None where all is known.
+        budget_s: the longest that one request waits.
+        spent_s: seconds that requests have taken since then, waits included.
+    """
+
+    vendor: str
+    windows: Sequence[Window]
+    now_s: float
+    pause: Pause = Pause()
+    circuit: Circuit = Circuit()
+    lost_s: float | None = None
+    budget_s: float = 0.0
+    spent_s: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.windows = deepcopy(list(self.windows))
+
+    @property
+    def shut_s(self) -> float:
+        """Seconds until the door may be tried, 0 where it may be asked now."""
+        return self.circuit.shut_for(self.now_s)
+
+    def send(self, requests: int, cost: int) -> Passing:
+        """Let so many requests of ``cost`` units pass as far as the limits let them, and count them."""
+        waited_s = 0.0
+        for sent in range(requests):
+            wait = self._wait(cost)
+            if wait > self.budget_s:
+                return Passing(sent, waited_s, wait)
+            waited_s += wait
+            self.spent_s += wait
+            for window in self.windows:
+                window.spend(cost, self.now_s + self.spent_s)
+            self.spent_s += _TAKES_S
+        return Passing(requests, waited_s)
+
+    def _wait(self, cost: int) -> float:
+        at = self.now_s + self.spent_s
+        waits = (w.wait(cost, at, w.unknown(self.lost_s, at)) for w in self.windows)
+        return max([self.pause.left_s(at), *waits])
+
+    def health(self, now_ms: int) -> Health:
+        """Return the same for people; ``now_ms`` is the wall time of the moment."""
+        quotas = tuple(
+            Quota(w.length_s, w.capacity, w.used(self.now_s) + w.unknown(self.lost_s, self.now_s))
+            for w in self.windows
+        )
+        paused_s = self.pause.left_s(self.now_s)
+        left_s = max(self.shut_s, paused_s)
+        reason = _TO_PAUSE if paused_s and paused_s >= self.shut_s else self.circuit.reason
+        until_ms = now_ms + round(left_s * 1000) if left_s > 0 else 0
+        return Health(self.vendor, until_ms, reason, self.circuit.failures, quotas)

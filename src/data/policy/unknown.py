@@ -1,0 +1,52 @@
+"""How long a vendor's word that it does not know a symbol is believed.
+
+Misspelt and delisted symbols are asked for again and again, and each time the vendor says the same.
+A symbol that will be listed tomorrow is unknown today, so the first word does not count for long;
+it counts for longer each time it is said again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_FIRST_S = 900.0
+_LONGEST_S = 6 * 3600.0
+# Who is not asked about a symbol for so long after a word has run out starts anew.
+_FORGOTTEN_S = 7 * 86_400.0
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """What a vendor said of one symbol; times are seconds of one and the same clock.
+
+    Attributes:
+        said_s: when it said last that it does not know it.
+        until_s: how long that is believed: before, nobody asks.
+        times: how often in a row it has said so.
+    """
+
+    said_s: float
+    until_s: float
+    times: int = 1
+
+    def holds(self, now_s: float) -> bool:
+        """Tell whether nobody asks yet."""
+        return now_s < self.until_s
+
+
+def said_again(known: Unknown | None, now_s: float) -> Unknown:
+    """Return what is believed after a vendor has said at ``now_s`` that a symbol is unknown.
+
+    Args:
+        known: what it had said before, where that is remembered.
+        now_s: the time of its answer.
+    """
+    times = 1 if known is None or known.until_s < forgotten_s(now_s) else known.times + 1
+    # The exponent is bounded: the longest term is reached long before.
+    term_s = min(_LONGEST_S, _FIRST_S * 2.0 ** min(times - 1, 60))
+    return Unknown(now_s, now_s + term_s, times)
+
+
+def forgotten_s(now_s: float) -> float:
+    """Return the instant before which a word must have run out to be forgotten at ``now_s``."""
+    return now_s - _FORGOTTEN_S

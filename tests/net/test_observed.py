@@ -1,0 +1,113 @@
+"""What hooks are told of attempts, pauses and circuits."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import EntitlementError, RateLimitedError, UnavailableError
+from src.data.model.capabilities import Limits
+from src.data.model.http import HttpRequest
+from src.data.net.circuit import CircuitChange
+from src.data.net.sender import SendRecord
+from src.data.net.shared_limiter import SharedLimiter
+from src.data.net.state import State
+from src.data.policy.retry import RetryPolicy
+from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
+
+REQUEST = HttpRequest("https://vendor.example/path")
+
+
+def test_a_record_tells_what_of_its_time_was_a_wait_for_the_limit() -> None:
+    told: list[SendRecord] = []
+    clock = ManualClock(NOW_MS)
+
+    def slow(_: HttpRequest) -> object:
+        clock.advance(2)
+        return answer([1])
+
+    sender = sender_over(
+        ScriptedTransport(slow, UnavailableError("gone"), slow), clock=clock,  # type: ignore[arg-type]
+        limits=Limits(per_second=0.1, burst=1), retry=RetryPolicy(budget_s=100),
+        on_attempt=told.append,
+    )  # fmt: skip
+    sender.send(REQUEST, vendor="acme")
+    sender.send(REQUEST, vendor="acme")
+    assert [(r.outcome, r.seconds, r.waited_s) for r in told] == [
+        ("ok", 2.0, 0.0), ("UnavailableError", 8.0, 8.0), ("ok", 11.5, 9.5),
+    ]  # fmt: skip
+
+
+def test_an_attempt_that_never_got_past_the_limit_has_waited_for_nothing() -> None:
+    told: list[SendRecord] = []
+    clock = ManualClock(NOW_MS)
+    transport = ScriptedTransport(answer(status=429, retry_after="500"), answer([1]))
+    sender = sender_over(transport, clock=clock, on_attempt=told.append)
+    for _ in range(2):
+        with pytest.raises(RateLimitedError, match=r"too many|may be asked again"):
+            sender.send(REQUEST, vendor="acme")
+    assert [(r.status, r.pause_s, r.waited_s) for r in told] == [(429, 500.0, 0.0), (0, None, 0.0)]
+
+
+def test_the_wait_of_one_attempt_is_not_that_of_the_next() -> None:
+    told: list[SendRecord] = []
+    sender = sender_over(
+        ScriptedTransport(answer([1]), UnavailableError("gone")),
+        limits=Limits(per_second=0.1, burst=1), retry=RetryPolicy(budget_s=15),
+        on_attempt=told.append,
+    )  # fmt: skip
+    sender.send(REQUEST, vendor="acme")
+    with pytest.raises(RateLimitedError):
+        sender.send(REQUEST, vendor="acme")
+    assert [r.waited_s for r in told] == [0.0, 10.0, 0.0]
+
+
+def test_a_circuit_is_told_each_time_it_opens_and_once_when_it_closes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[CircuitChange] = []
+    clock = ManualClock(NOW_MS)
+    state = State(tmp_path / "state", clock)
+    acme = SharedLimiter("acme", Limits(), state, on_circuit=told.append).acting_for(["a key"])
+
+    def ask(error: Exception | None = None) -> None:
+        with acme.guard("bars/1d"):
+            if error is not None:
+                raise error
+
+    caplog.set_level(logging.INFO)
+    ask()
+    refused = EntitlementError("not in your plan")
+    for _ in range(3):  # the door has answered before: one refusal may be the symbol's
+        with pytest.raises(EntitlementError):
+            ask(refused)
+    clock.advance(901)
+    with pytest.raises(EntitlementError):
+        ask(refused)
+    clock.advance(1801)
+    ask()
+    ask()
+    reason = "EntitlementError: not in your plan"
+    assert told == [
+        CircuitChange("acme", "bars/1d", True, 900.0, reason),
+        CircuitChange("acme", "bars/1d", True, 1800.0, reason),
+        CircuitChange("acme", "bars/1d", False),
+    ]
+    levels = [r.levelname for r in caplog.records if r.name.endswith(".circuit")]
+    assert levels == ["WARNING", "WARNING", "INFO"]
+
+
+def test_a_failure_that_opens_nothing_is_not_told(tmp_path: Path) -> None:
+    told: list[CircuitChange] = []
+    state = State(tmp_path / "state", ManualClock(NOW_MS))
+    acme = SharedLimiter("acme", Limits(), state, on_circuit=told.append)
+    for _ in range(4):
+        with pytest.raises(UnavailableError), acme.guard("bars/1d"):
+            raise UnavailableError("down")
+    assert told == []
+    with pytest.raises(UnavailableError), acme.guard("bars/1d"):
+        raise UnavailableError("down")
+    assert [(c.is_open, c.seconds) for c in told] == [(True, 30.0)]

@@ -1,0 +1,205 @@
+"""Symbols that a vendor does not know: remembered by all processes, for a while, and not for ever."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import DataError, NoDataError, SymbolNotFoundError, UnavailableError
+from src.data.net import book
+from src.data.net.account import Account
+from src.data.net.standing import unknown_symbols
+from src.data.net.state import State
+from src.data.net.unknown import UnknownSymbols
+from tests.net.scripted import NOW_MS
+
+ACME = Account("acme")
+HERE, MIRROR = "acme.example/v1", "mirror.example/v1"
+Make = Callable[..., UnknownSymbols]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW_MS)
+
+
+@pytest.fixture
+def make(tmp_path: Path, clock: ManualClock) -> Make:
+    """Return a maker; each one made stands for another process on one and the same book."""
+    return lambda account=ACME, at=HERE: UnknownSymbols(State(tmp_path, clock), account, at)
+
+
+@pytest.fixture
+def symbols(make: Make) -> UnknownSymbols:
+    return make()
+
+
+def ask(
+    symbols: UnknownSymbols, error: DataError | None = None, symbol: str = "ZZZ", **how: bool
+) -> bool:
+    """Ask once; return whether the vendor was asked. It answers bars, or ``error``."""
+    asked = False
+    with suppress(DataError), symbols.asking(symbol, **how):
+        asked = True
+        if error is not None:
+            raise error
+    return asked
+
+
+UNKNOWN = SymbolNotFoundError("no such symbol")
+
+
+def test_it_is_asked_once_and_no_other_process_asks_again(
+    symbols: UnknownSymbols, make: Make, clock: ManualClock
+) -> None:
+    assert ask(symbols, UNKNOWN)
+    clock.advance(60)
+    for one in (symbols, make()):
+        with pytest.raises(SymbolNotFoundError) as caught, one.asking("ZZZ"):
+            pytest.fail("it was asked")
+        assert str(caught.value) == (
+            "acme said at 2025-01-01T00:00:00Z that it does not know 'ZZZ'; "
+            "it is not asked again before 2025-01-01T00:15:00Z (a forced refresh asks at once)"
+        )
+        assert caught.value.provider == "acme"
+    clock.advance(840)
+    assert ask(make())
+
+
+def test_the_word_counts_for_longer_when_it_is_repeated(
+    symbols: UnknownSymbols, clock: ManualClock
+) -> None:
+    ask(symbols, UNKNOWN)
+    clock.advance(900)
+    assert ask(symbols, UNKNOWN)
+    clock.advance(1799)
+    assert not ask(symbols)
+    clock.advance(1)
+    assert ask(symbols)
+
+
+@pytest.mark.parametrize("answer", [None, NoDataError("nothing in this range")])
+def test_an_answer_for_it_forgets_the_word(
+    symbols: UnknownSymbols, clock: ManualClock, answer: DataError | None
+) -> None:
+    ask(symbols, UNKNOWN)
+    clock.advance(900)
+    assert ask(symbols, answer)
+    assert ask(symbols, UNKNOWN)
+    clock.advance(900)
+    assert ask(symbols), "as if it had been said for the first time"
+
+
+def test_a_failure_in_between_says_nothing_about_the_symbol(
+    symbols: UnknownSymbols, clock: ManualClock
+) -> None:
+    ask(symbols, UNKNOWN)
+    clock.advance(900)
+    ask(symbols, UnavailableError("HTTP 503"))
+    assert ask(symbols, UNKNOWN), "a failure is not remembered as an unknown symbol"
+    clock.advance(900)
+    assert not ask(symbols), "said twice"
+
+
+def test_other_symbols_accounts_and_addresses_are_asked(
+    symbols: UnknownSymbols, make: Make
+) -> None:
+    ask(symbols, UNKNOWN)
+    assert ask(symbols, symbol="ZZZ2")
+    assert ask(make(Account("acme", ("another key",))))
+    assert ask(make(Account("zeta")))
+    assert ask(make(at=MIRROR))
+    assert not ask(symbols)
+
+
+def test_who_insists_asks_and_is_believed(symbols: UnknownSymbols) -> None:
+    ask(symbols, UNKNOWN)
+    assert ask(symbols, anyway=True)
+    assert ask(symbols), "it was known after all"
+    ask(symbols, UNKNOWN)
+    assert ask(symbols, UNKNOWN, anyway=True)
+    assert not ask(symbols)
+
+
+def test_a_symbol_it_has_just_known_is_not_unknown_at_the_first_word(
+    symbols: UnknownSymbols,
+) -> None:
+    assert ask(symbols, UNKNOWN, trusted=True)
+    assert ask(symbols)
+
+
+def test_known_symbols_cost_one_look_and_no_turn_to_write(
+    symbols: UnknownSymbols, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bool] = []
+    run = State.run
+
+    def counted(state: State, work: Any, *, write: bool = True) -> Any:
+        looks.append(write)
+        return run(state, work, write=write)
+
+    monkeypatch.setattr(State, "run", counted)
+    ask(symbols)
+    ask(symbols, NoDataError("nothing in this range"))
+    assert looks == [False, False]
+
+
+def test_the_table_does_not_grow_without_end(
+    symbols: UnknownSymbols, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(book, "_MOST_UNKNOWN", 5)
+    for number in range(12):
+        clock.advance(1)
+        ask(symbols, UNKNOWN, f"S{number}")
+    assert unknown_symbols(State(tmp_path, clock)) == {"acme": 5}
+    assert [ask(symbols, symbol=f"S{n}") for n in (6, 7, 11)] == [True, False, False]
+
+
+def test_what_ran_out_long_ago_is_forgotten(
+    symbols: UnknownSymbols, tmp_path: Path, clock: ManualClock
+) -> None:
+    ask(symbols, UNKNOWN)
+    clock.advance(8 * 86_400)
+    ask(symbols, UNKNOWN, "NEW")
+    with sqlite3.connect(tmp_path / "state.sqlite") as db:
+        assert db.execute("SELECT symbol FROM unknown").fetchall() == [("NEW",)]
+
+
+def test_only_what_is_believed_now_is_counted(
+    symbols: UnknownSymbols, make: Make, tmp_path: Path, clock: ManualClock
+) -> None:
+    state = State(tmp_path / "elsewhere", clock)
+    assert unknown_symbols(state) == {}
+    assert not (tmp_path / "elsewhere").exists(), "asking makes nothing"
+    ask(symbols, UNKNOWN)
+    ask(make(Account("acme", ("key",))), UNKNOWN)
+    ask(make(Account("zeta")), UNKNOWN)
+    assert unknown_symbols(State(tmp_path, clock)) == {"acme": 2, "zeta": 1}
+    clock.advance(900)
+    assert unknown_symbols(State(tmp_path, clock)) == {}
+
+
+def test_a_state_file_of_before_gets_the_table_and_keeps_the_rest(
+    make: Make, tmp_path: Path, clock: ManualClock
+) -> None:
+    old = State(tmp_path, clock)
+    old.run(lambda b: b.take_off("ticket", "acme:-", 7, b.now_s + 100))
+    old._close()
+    with sqlite3.connect(tmp_path / "state.sqlite") as db:
+        db.execute("DROP TABLE unknown")
+    new = make()
+    assert ask(new, UNKNOWN)
+    assert not ask(new)
+    assert new._state.run(lambda b: b.on_their_way("acme:-"), write=False) == 7
+
+
+def test_symbols_of_any_text_are_only_text(symbols: UnknownSymbols) -> None:
+    for symbol in ("'; DROP TABLE unknown; --", "a\0b", "^VIX", "ｅ", ""):
+        assert ask(symbols, UNKNOWN, symbol)
+        assert not ask(symbols, symbol=symbol)
