@@ -4,15 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from src.data.clock import SystemClock
+from src.data.clock import ManualClock, SystemClock
 from src.data.config.settings import load_settings
+from src.data.data_manager import DataManager
 from src.data.jobs import checkup as module
+from src.data.jobs import health as daily
 from src.data.jobs.checkup import Check, checkup
 from src.data.net.reach import Reached
+from src.data.resources import Memory
 from src.data.wiring import Network
 from tests.vendor_server import VendorServer
 
-SECTIONS = ["installation", "places", "configuration", "keys", "vendors"]
+SECTIONS = ["installation", "places", "health", "configuration", "keys", "vendors"]
 
 
 def found(checks: list[Check], topic: str, section: str = "") -> Check:
@@ -123,3 +126,65 @@ def test_a_vendor_that_is_left_alone_is_a_finding(tmp_path: Path) -> None:
     (check,) = [c for c in checkup(tmp_path, network=False) if "not asked" in c.said]
     assert (check.topic, check.ok) == ("binance", False)
     assert check.advice == "it is asked again in 10 min"
+
+
+def health(cache: Path, topic: str) -> Check:
+    return found(checkup(cache, network=False), topic, "health")
+
+
+def test_how_fresh_the_series_are_is_told_and_is_no_fault(
+    tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daily, "SystemClock", lambda: clock)
+    cache = tmp_path / "cache"
+    assert health(cache, "freshness") == Check("health", "freshness", None, "no series yet")
+    DataManager(cache, rules, clock=clock).get_ohlcv("BTCUSDT", "1h", "2024-06-11")
+    check = health(cache, "freshness")
+    assert (check.ok, check.said) == (True, "1 series: 1 fresh, 0 behind")
+    clock.advance(3600)
+    check = health(cache, "freshness")
+    assert check.ok is None
+    assert check.said == "1 series: 0 fresh, 1 behind; BTCUSDT 1h lacks 1 bar"
+    assert "populate" in check.advice
+
+
+def test_what_lies_in_quarantine_is_told(tmp_path: Path, rules: Path) -> None:
+    folder = tmp_path / "ohlcv" / "AAPL" / "1d" / "_quarantine"
+    folder.mkdir(parents=True)
+    check = health(tmp_path, "integrity")
+    assert (check.ok, check.said) == (True, "0 files of bars, nothing in quarantine")
+    (folder / "2024.0123.csv.gz").write_bytes(b"odd")
+    (folder.parent / "2023.csv.gz").write_bytes(b"")
+    check = health(tmp_path, "integrity")
+    assert check.ok is None
+    assert check.said == "1 file of bars; 1 without metadata, 1 file in quarantine"
+    assert "_quarantine" in check.advice
+
+
+@pytest.mark.parametrize("free, ok", [(9e9, True), (90e6, False), (None, True)])
+def test_little_memory_is_a_finding(
+    free: float | None, ok: bool, tmp_path: Path, rules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = None if free is None else int(free)
+    monkeypatch.setattr(daily, "memory", lambda: Memory(free=left))
+    check = health(tmp_path / "cache", "memory")
+    assert check.ok is ok
+    assert bool(check.advice) is not ok
+    said = {9e9: "9.0 GB left", 90e6: "0.1 GB left", None: "does not tell"}[free]
+    assert said in check.said
+
+
+def test_above_the_limit_it_is_told_what_could_go_and_what_must_stay(
+    rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
+) -> None:
+    monkeypatch.setattr(module, "SystemClock", lambda: clock)
+    cache = tmp_path / "cache"
+    manager = DataManager(cache, rules, clock=clock)
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-11")
+    manager.cache.put(frame, "MINE", "1h", adjustment="raw", provider="binance")
+    clock.advance(3600)
+    monkeypatch.setenv("CACHE_MAX_SIZE_GB", "0.000001")
+    check = found(checkup(cache, rules, network=False), "cache size")
+    assert check.ok is False
+    assert "could be had again; what must stay: handed in by a program" in check.said
+    assert check.advice.startswith("`onetape cache clean`")

@@ -6,54 +6,38 @@ import importlib.util
 import os
 import platform
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..cache.eviction import BYTES_IN_GB, measure
+from ..cache.eviction import BYTES_IN_GB
+from ..cache.gauge import Fill, Gauge
 from ..clock import SystemClock
 from ..config.survey import Survey, Where, survey
 from ..disk.scratch import free_bytes, refusal_to_write
 from ..errors import ConfigError, RulesError
 from ..model.instant import MINUTE_MS
+from ..model.settings import Settings
 from ..net.reach import Reached, reach_all
 from ..provider_selector import ProviderSelector
 from ..wiring import Network
+from .health import Check, health
+from .housekeeping import freeable_of, in_words
 from .vendors import describe_vendors, lack, selector_of
+
+__all__ = ["Check", "checkup"]
 
 # Extra to the module that comes with it, and what it is good for.
 EXTRAS = {
     "yahoo": ("yfinance", "carries Yahoo's requests as a browser would"),
     "binance": ("binance", "carries Binance's requests by python-binance"),
     "parquet": ("pyarrow", "reads and writes Parquet files"),
+    "fast": ("isal", "compresses and inflates long files in a tenth of the time"),
+    "metrics": ("prometheus_client", "serves the counters of a program to Prometheus"),
     "demo": ("bokeh_sampledata", "real daily bars of 2000 to 2013, without a network"),
 }
-_LITTLE_SPACE = 1e9
+LITTLE_SPACE = 1e9
 _SOURCES = {"argument": "the argument", "user cache folder": "the user's cache folder"}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing looked at.
-
-    Attributes:
-        section: ``installation``, ``places``, ``configuration``, ``keys`` or ``vendors``.
-        topic: what was looked at.
-        ok: True, False, or None where it is neither good nor bad.
-        said: what was found.
-        advice: what to do about it, empty when there is nothing to do.
-    """
-
-    section: str
-    topic: str
-    ok: bool | None
-    said: str
-    advice: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
-        return asdict(self)
 
 
 def checkup(
@@ -74,7 +58,12 @@ def checkup(
     selector = selector_of(found.settings)
     return [
         *_installation(),
-        *_places(found),
+        *_places(
+            found,
+            selector,
+            fill := Gauge(found.settings.cache_dir, SystemClock(), most_new=0).read(),
+        ),
+        *health(found.settings.cache_dir, selector, fill),
         *_configuration(found, selector),
         *_keys(selector),
         *_vendors(selector, network=network),
@@ -89,7 +78,12 @@ def _words(error: ConfigError) -> tuple[str, str]:
 def _left_alone(found: Survey) -> Iterator[Check]:
     """Say who is not asked just now: limits and bans hold for all processes, and over restarts."""
     clock = SystemClock()
-    for one in Network(clock, state_dir=found.settings.state_dir).standing():
+    network = Network(clock, state_dir=found.settings.state_dir)
+    for vendor, count in network.unknown_symbols().items():
+        symbols = "a symbol" if count == 1 else f"{count} symbols"
+        yield Check("vendors", vendor, None, f"{symbols} not asked for: it does not know them",
+                    "each is asked for again within 6 h; a forced refresh asks at once")  # fmt: skip
+    for one in network.standing():
         minutes = max(1, round((one.until_ms - clock.now_ms()) / MINUTE_MS))
         what = f"{one.door} " if one.door else ""
         yield Check("vendors", one.vendor, False, f"{what}not asked: {one.reason}",
@@ -109,12 +103,12 @@ def _installation() -> Iterator[Check]:
 # --- places ----------------------------------------------------------------------------------
 
 
-def _places(found: Survey) -> Iterator[Check]:
+def _places(found: Survey, selector: ProviderSelector, fill: Fill) -> Iterator[Check]:
     settings = found.settings
     source = settings.cache_dir_from
     yield _folder("cache", settings.cache_dir, f"from {_SOURCES.get(source, source)}")
     yield from _odd_name(settings.cache_dir)
-    yield from _size(settings.cache_dir, settings.max_size_gb)
+    yield from _size(settings, selector, fill.bytes / BYTES_IN_GB)
     yield _folder("state", settings.state_dir, "ONETAPE_STATE_DIR sets it")
 
 
@@ -125,7 +119,7 @@ def _folder(topic: str, folder: Path, source: str) -> Check:
         return Check("places", topic, False, f"{said} cannot be written: {refusal}", advice)
     free = free_bytes(folder)
     room = "" if free is None else f", {free / 1e9:,.0f} GB free"
-    if free is not None and free < _LITTLE_SPACE:
+    if free is not None and free < LITTLE_SPACE:
         said, advice = f"{said}, only {free / 1e6:,.0f} MB free", "make room on that disk"
         return Check("places", topic, False, said, advice)
     later = "" if folder.exists() else ", made when it is first needed"
@@ -139,14 +133,18 @@ def _odd_name(folder: Path) -> Iterator[Check]:
         yield Check("places", "cache name", None, said, advice)
 
 
-def _size(folder: Path, limit_gb: float) -> Iterator[Check]:
+def _size(settings: Settings, selector: ProviderSelector, held: float) -> Iterator[Check]:
+    folder, limit_gb = settings.cache_dir, settings.max_size_gb
     if not folder.is_dir():
         return
-    held = measure(folder).bytes / BYTES_IN_GB
     limit = f" of {limit_gb:g} GB allowed" if limit_gb else ", no limit"
     is_over = bool(limit_gb) and held > limit_gb
-    advice = "raise CACHE_MAX_SIZE_GB, or `onetape cache clear`" if is_over else ""
-    yield Check("places", "cache size", not is_over, f"{held:,.3f} GB{limit}", advice)
+    why = f": {in_words(freeable_of(folder, selector, SystemClock()))}" if is_over else ""
+    advice = "`onetape cache clean`, or raise CACHE_MAX_SIZE_GB" if is_over else ""
+    yield Check("places", "cache size", not is_over, f"{held:,.3f} GB{limit}{why}", advice)
+
+
+# --- health ------------------------------------------------------------------------------------
 
 
 # --- configuration and keys ------------------------------------------------------------------

@@ -71,7 +71,8 @@ class Door:
         return Job.of(names, steps, bounds, now_ms)
 
     def statistics(self, report: Report) -> dict[str, Any]:
-        """Return the report as plain values, with what the cache holds."""
+        """Return the report as plain values, with what the cache holds, kept within its limit."""
+        self.cache.look_after()
         return report.statistics(dict(self.cache.get_stats()))
 
     def lacking_years(self, symbol: str, timeframe: str, start: Any, end: Any) -> list[int]:

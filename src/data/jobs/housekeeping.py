@@ -1,0 +1,37 @@
+"""What of a cache above its limit could go, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..cache.eviction import BYTES_IN_GB, Freeable
+from ..cache.steward import House, Steward
+from ..cache.store import BarStore
+from ..clock import Clock
+from ..provider_selector import ProviderSelector
+from ..routing.supplying import Supply
+
+_REASONS_TOLD = 3
+
+
+def freeable_of(folder: Path, selector: ProviderSelector, clock: Clock) -> Freeable:
+    """Return what of a cache folder could go, and why the rest must stay; nothing is changed.
+
+    Args:
+        folder: the cache.
+        selector: tells who could supply what again.
+        clock: the time.
+    """
+    store = BarStore(folder, clock=clock)
+    house = House(limit=lambda: 0, must_keep=Supply(selector, clock))
+    return Steward(store, clock, house).freeable()
+
+
+def in_words(found: Freeable) -> str:
+    """Return the same in one sentence."""
+    again = found.derived + found.bars
+    said = f"{again / BYTES_IN_GB:,.3f} GB could be had again"
+    kept = [f"{why} ({size / BYTES_IN_GB:,.3f} GB)" for why, size in found.kept.items()]
+    if kept:
+        said += "; what must stay: " + "; ".join(kept[:_REASONS_TOLD])
+    return said

@@ -1,0 +1,139 @@
+"""Hold the cache against the vendors it came from, or two vendors against each other.
+
+Vendors are asked afresh and nothing of what they say is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError, QueryError
+from ..model.kind import Basis
+from ..model.query import BarsQuery
+from ..policy.calendar import calendar_for
+from ..policy.differences import Terms, compare
+from ..policy.gaps import Grid
+from ..routing.asking import Wishes
+from ..wiring import build
+from .afresh import Afresh, Said
+from .held import Held, Installation
+from .verification import Comparison, Subject, Verification, differing
+
+__all__ = ["Question", "verify", "verify_with"]
+
+USUAL_BARS = 500
+_EVER = date(1900, 1, 1)
+# Two vendors round each in their own way.
+_TWO_VENDORS = 2e-4
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be verified; see :func:`verify`."""
+
+    symbol: str
+    timeframe: str
+    start: Any = None
+    end: Any = None
+    provider: str | None = None
+    against: str | None = None
+    whole: bool = False
+
+
+def verify(
+    symbol: str,
+    timeframe: str,
+    start: Any = None,
+    end: Any = None,
+    *,
+    provider: str | None = None,
+    against: str | None = None,
+    whole: bool = False,
+    cache_dir: str | Path | None = None,
+    config_path: str | Path | None = None,
+) -> Verification:
+    """Compare what is cached with what its vendors say today, or two vendors; store nothing.
+
+    Args:
+        symbol, timeframe: which series; all of its lanes in the cache are looked at.
+        start, end: as for the data manager. Without a start: the last 500 bars.
+        provider: of the cache only what this vendor supplied; with ``against`` the first vendor.
+        against: the second vendor; the cache is left out.
+        whole: without a start, everything that is cached.
+        cache_dir, config_path: as for the data manager.
+
+    Raises:
+        QueryError: an argument is wrong, or nothing of it is cached.
+        ConfigError: the configuration is wrong, or there is no such vendor.
+    """
+    asked = Question(symbol, timeframe, start, end, provider, against, whole)
+    return verify_with(build(cache_dir, config_path), asked)
+
+
+def verify_with(house: Installation, asked: Question) -> Verification:
+    """Compare as :func:`verify` does, with services that are there already; raises the same."""
+    if asked.against is not None:
+        return _two_vendors(house, asked)
+    start = asked.start if asked.start is not None else _EVER
+    query = _query(house, asked, (start, asked.end, None), asked.provider)
+    most = USUAL_BARS if asked.start is None and not asked.whole else None
+    found = tuple(Held(house, query, most).comparisons())
+    if not found:
+        whose = f" from {query.provider}" if query.provider else ""
+        raise QueryError(
+            f"nothing of {query}{whose} is cached in that range", symbol=query.instrument.symbol,
+            hint="fetch it first, or name two vendors: provider and against",
+        )  # fmt: skip
+    return Verification(Subject(query.instrument, query.timeframe), found)
+
+
+def _query(
+    house: Installation, asked: Question, bounds: tuple[Any, Any, Any], provider: str | None
+) -> BarsQuery:
+    return house.asking.query(asked.symbol, asked.timeframe, bounds, Wishes(provider))
+
+
+def _two_vendors(house: Installation, asked: Question) -> Verification:
+    """Compare what two vendors say now; the cache is neither read nor written."""
+    if asked.provider is None:
+        raise QueryError(
+            f"against {asked.against!r} needs a vendor to be compared with it", hint="name provider"
+        )
+    if asked.whole:
+        raise QueryError("two vendors have no end: give a start", symbol=asked.symbol)
+    bounds = (asked.start, asked.end, None)
+    first, second = (_query(house, asked, bounds, v) for v in (asked.provider, asked.against))
+    one, other = first.provider or "", second.provider or ""
+    if one == other:
+        raise QueryError(f"{one} cannot be compared with itself", symbol=asked.symbol)
+    grid = Grid(calendar_for(first.instrument), first.timeframe)
+    afresh = Afresh(house.selector, house.clock, first, grid)
+    subject = Subject(first.instrument, first.timeframe)
+    try:
+        goal = Basis("split", afresh.today())
+        ours = afresh.ask(one, first.span, goal)
+        theirs = afresh.ask(other, first.span, goal, ours.actions)
+    except DataError as error:
+        failed = Comparison(one, other, "", first.span, error=str(error))
+        return Verification(subject, (failed,))
+    return Verification(subject, (_between((one, ours), (other, theirs), goal),))
+
+
+def _between(one: tuple[str, Said], other: tuple[str, Said], goal: Basis) -> Comparison:
+    (name, ours), (rival, theirs) = one, other
+    span = ours.span.clip(theirs.span)
+    kinds = ours.kind, theirs.kind
+    counted = [(k.volume, k.feed, k.venue) for k in kinds]
+    terms = Terms(
+        _TWO_VENDORS, volume=counted[0] == counted[1] and bool(kinds[0].volume),
+        actions=[*ours.actions, *theirs.actions],
+    )  # fmt: skip
+    found = compare(ours.table.within(span), theirs.table.within(span), terms)
+    remarks = [*ours.remarks, *theirs.remarks, *differing(*kinds, name, rival)]
+    if not terms.volume:
+        remarks.append("volumes are not compared: they count different trades")
+    return Comparison(name, rival, "", span, found, goal, "", tuple(remarks),
+                      ours.requests + theirs.requests)  # fmt: skip

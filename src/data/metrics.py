@@ -1,0 +1,214 @@
+"""Counts of what was asked and answered: plain numbers, bounded memory, no clock of their own."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import Counter, deque
+from itertools import accumulate
+from typing import Any
+
+__all__ = ["EDGES", "Metrics", "Timings"]
+
+# Upper edges of the classes of durations, four in an octave: 8 us to 17 minutes, each 19 % wider
+# than the one before. So a quantile is never off by more than that.
+_QUARTERS = 4
+EDGES = tuple(2.0 ** (quarter / _QUARTERS) for quarter in range(-68, 41))
+_MOST_UNCOUNTED = 1024
+# It answered, though with "nothing": that is no failure of the vendor.
+_ANSWERED = frozenset({"ok", "NoDataError", "SymbolNotFoundError", "CapabilityError"})
+
+
+class Timings:
+    """Durations in fixed classes. Not thread-safe: whoever owns it has a lock."""
+
+    __slots__ = ("_classes", "_longest", "_total")
+
+    def __init__(self) -> None:
+        self._classes = [0] * (len(EDGES) + 1)
+        self._total = 0.0
+        self._longest = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        self._classes[bisect_left(EDGES, seconds)] += 1
+        self._total += seconds
+        if seconds > self._longest:
+            self._longest = seconds
+
+    def plus(self, other: Timings) -> Timings:
+        """Return the durations of both."""
+        both = Timings()
+        both._classes = [a + b for a, b in zip(self._classes, other._classes, strict=True)]
+        both._total = self._total + other._total
+        both._longest = max(self._longest, other._longest)
+        return both
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(self._classes)
+
+    def quantile(self, share: float) -> float | None:
+        """Return the duration that ``share`` of all do not exceed; None when there is none."""
+        count = self.count
+        if not count:
+            return None
+        rank = max(1.0, share * count)
+        place = next(i for i, below in enumerate(accumulate(self._classes)) if below >= rank)
+        return min(EDGES[place], self._longest) if place < len(EDGES) else self._longest
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``count``, ``total``, ``p50``, ``p95``, ``max`` (seconds) and ``buckets``.
+
+        ``buckets``: pairs of an upper edge in seconds and how many durations do not exceed it, one
+        an octave, always the same edges.
+        """
+        below = list(accumulate(self._classes))
+        octaves = range(0, len(EDGES), _QUARTERS)
+        return {
+            "count": below[-1], "total": self._total, "p50": self.quantile(0.5),
+            "p95": self.quantile(0.95), "max": self._longest if below[-1] else None,
+            "buckets": [[EDGES[place], below[place]] for place in octaves],
+        }  # fmt: skip
+
+
+class _Vendor:
+    """What is counted of one vendor."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.seconds = Timings()
+        self.bytes = 0
+        self.waits: dict[str, list[float]] = {"limit": [0, 0.0], "retry": [0, 0.0]}
+        self.pauses = 0
+        self.score: float | None = None
+
+    def wait(self, why: str, seconds: float | None) -> None:
+        if seconds:
+            self.waits[why][0] += 1
+            self.waits[why][1] += seconds
+
+    def to_json(self) -> dict[str, Any]:
+        requests = self.outcomes.total()
+        answered = sum(count for name, count in self.outcomes.items() if name in _ANSWERED)
+        return {
+            "requests": requests,
+            "ok": self.outcomes["ok"],
+            "success_rate": answered / requests if requests else None,
+            "outcomes": dict(sorted(self.outcomes.items())),
+            "seconds": self.seconds.to_json(),
+            "bytes": self.bytes,
+            "waits": {why: {"count": int(n), "seconds": s} for why, (n, s) in self.waits.items()},
+            "pauses": self.pauses,
+            "quality_score": self.score,
+        }
+
+
+class Metrics:
+    """The counters of one data manager. Thread-safe; a forked child counts from zero."""
+
+    def __init__(self) -> None:
+        # Guards all counters against the threads that ask and answer at the same time.
+        self._lock = threading.Lock()
+        self._clear()
+
+    def reset(self) -> None:
+        """Count from zero."""
+        with self._lock:
+            self._clear()
+
+    def after_fork(self) -> None:
+        """Count from zero, with a lock of our own."""
+        self._lock = threading.Lock()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._vendors: dict[str, _Vendor] = {}
+        self._answers: deque[tuple[int, float, bool]] = deque()
+        self._failed: Counter[str] = Counter()
+        self._hits, self._misses = Timings(), Timings()
+        self._rows = 0
+        self._troubles: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
+
+    def attempted(
+        self, vendor: str, outcome: str, seconds: float, size: int, *,
+        limit_wait_s: float = 0.0, retry_wait_s: float | None = None, is_pause: bool = False,
+    ) -> None:  # fmt: skip
+        """Count one attempt at one request.
+
+        Args:
+            vendor, outcome: who was asked; ``ok`` or the name of the error class.
+            seconds: until it ended, waiting for the limit not included.
+            size: decoded bytes received.
+            limit_wait_s, retry_wait_s: seconds waited before it for the limit, and after it.
+            is_pause: whether the vendor asked us to slow down.
+        """
+        with self._lock:
+            found = self._vendors.get(vendor) or self._vendors.setdefault(vendor, _Vendor())
+            found.outcomes[outcome] += 1
+            found.seconds.add(seconds)
+            found.bytes += size
+            found.wait("limit", limit_wait_s)
+            found.wait("retry", retry_wait_s)
+            found.pauses += is_pause
+
+    def answered(self, rows: int, seconds: float, is_hit: bool) -> None:
+        """Count one answered call; ``is_hit`` says that nobody had to be asked."""
+        # An answer from the cache waits for no lock: it is added up later, a thousand at once.
+        self._answers.append((rows, seconds, is_hit))
+        if len(self._answers) >= _MOST_UNCOUNTED:
+            with self._lock:
+                self._add_up()
+
+    def _add_up(self) -> None:
+        while self._answers:
+            rows, seconds, is_hit = self._answers.popleft()
+            self._rows += rows
+            (self._hits if is_hit else self._misses).add(seconds)
+
+    def failed(self, error: str) -> None:
+        """Count one call that ended with an error of that class."""
+        with self._lock:
+            self._failed[error] += 1
+
+    def scored(self, vendor: str, score: float) -> None:
+        """Note the quality of a vendor's last answer, 0 to 1."""
+        with self._lock:
+            self._vendors.setdefault(vendor, _Vendor()).score = score
+
+    def troubled(self, gaps: int, flagged: int) -> None:
+        """Count one incomplete answer, its gaps and its rows that cannot be bars."""
+        with self._lock:
+            self._troubles.update(incomplete=1, gaps=gaps, flagged=flagged)
+
+    def told(self, event: str) -> None:
+        """Count one event by its name."""
+        with self._lock:
+            self._told[event] += 1
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all counters as plain values: ``vendors``, ``calls``, ``quality``, ``events``."""
+        with self._lock:
+            self._add_up()
+            scores = {n: v.score for n, v in self._vendors.items() if v.score is not None}
+            spent, hits = self._hits.plus(self._misses).to_json(), self._hits.to_json()
+            return {
+                "vendors": {name: v.to_json() for name, v in sorted(self._vendors.items())},
+                "calls": {
+                    "answers": spent["count"],
+                    "failed": dict(sorted(self._failed.items())),
+                    "hits": hits["count"],
+                    "hit_rate": hits["count"] / spent["count"] if spent["count"] else None,
+                    "rows": self._rows,
+                    "rows_per_second": self._rows / spent["total"] if spent["total"] else None,
+                    "seconds": spent,
+                    "hit_seconds": hits,
+                },
+                "quality": {
+                    "scores": scores,
+                    **{name: self._troubles[name] for name in ("incomplete", "gaps", "flagged")},
+                },
+                "events": dict(sorted(self._told.items())),
+            }

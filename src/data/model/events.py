@@ -1,0 +1,120 @@
+"""What happens on the way to an answer, as values for hooks; none of them holds a secret.
+
+Hooks tell them apart by ``isinstance``, or by ``name`` where they are written down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened while a request was on its way.
+
+    Attributes:
+        at_ms: when, in UTC milliseconds.
+        request: the call it belongs to, as in log records; empty outside of any.
+        symbol, timeframe: what the call is for; empty where it has none of its own.
+    """
+
+    at_ms: int
+    request: str = ""
+    symbol: str = ""
+    timeframe: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name of its class."""
+        return type(self).__name__
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping, with ``event`` for the name."""
+        return {"event": self.name, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptFailed(Event):
+    """One HTTP attempt failed.
+
+    Attributes:
+        vendor, address: who was asked, host and path.
+        attempt: 1 for the first.
+        outcome: name of the error class.
+        status: of HTTP, 0 without an answer.
+        seconds: how long it took, waiting for the limit included.
+        wait_s: seconds until the same vendor is asked again; None: it is not asked again.
+    """
+
+    vendor: str
+    address: str
+    attempt: int
+    outcome: str
+    status: int
+    seconds: float
+    wait_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VendorPaused(Event):
+    """A vendor asked us to slow down: no process asks it for ``seconds``."""
+
+    vendor: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircuitOpened(Event):
+    """A vendor failed too often: no process asks it for ``door`` (what it serves) for a while.
+
+    ``seconds`` until somebody may try; ``reason`` is the last failure.
+    """
+
+    vendor: str
+    door: str
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircuitClosed(Event):
+    """A vendor that was left alone answers for ``door`` again."""
+
+    vendor: str
+    door: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FellBack(Event):
+    """``rows`` bars came from ``vendor`` because ``others``, asked before, did not supply them."""
+
+    vendor: str
+    others: tuple[str, ...]
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerIncomplete(Event):
+    """An answer lacks something; ``trouble`` says what, one sentence each."""
+
+    trouble: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallFailed(Event):
+    """A call ended with an error: the name of its class, and what it says."""
+
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFound(Event):
+    """A split became known of a symbol that was asked for before; its bars are adjusted anew.
+
+    ``day`` is the ex-date (ISO), ``ratio`` new shares for an old one.
+    """
+
+    day: str
+    ratio: float

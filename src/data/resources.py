@@ -1,0 +1,61 @@
+"""What this process and this machine have left, as far as the system tells it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory in bytes; None where this system does not tell.
+
+    Attributes:
+        used: held by this process now.
+        peak: most that it ever held.
+        free: what the machine can still give without swapping.
+    """
+
+    used: int | None = None
+    peak: int | None = None
+    free: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping, in bytes."""
+        return {f"memory_{name}_bytes": value for name, value in asdict(self).items()}
+
+
+def memory(proc: Path = _PROC) -> Memory:
+    """Return the memory of this process and machine."""
+    return Memory(_used(proc), _peak(), _free(proc))
+
+
+def _used(proc: Path) -> int | None:
+    try:
+        pages = (proc / "self" / "statm").read_text("ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return None  # only Linux has it
+
+
+def _peak() -> int | None:
+    try:
+        import resource
+    except ImportError:
+        return None  # not on Windows
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes everywhere else
+
+
+def _free(proc: Path) -> int | None:
+    try:
+        lines = (proc / "meminfo").read_text("ascii").splitlines()
+        (line,) = (line for line in lines if line.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,0 +1,122 @@
+"""Bars as files for other programs: bit for bit, whole, in the asked prices or as they lie there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.data.cache.store import Commit
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import KindMismatchError, QueryError, StorageError
+from src.data.jobs.exporting import Exporter, Wanted, export_series
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
+from src.data.wiring import Services, build
+from tests.cache.bars import EVER, piece, table
+from tests.vendor_server import VendorServer
+
+MAY = ("AAPL", "1d", "2024-05-01", "2024-05-31")
+COLUMNS = ["open", "high", "low", "close", "volume"]
+
+
+@pytest.fixture
+def house(tmp_path: Path, rules: Path, clock: ManualClock) -> Services:
+    """Return services on a cache that holds a month of days."""
+    DataManager(tmp_path / "cache", rules, clock=clock).get_ohlcv(*MAY)
+    return build(tmp_path / "cache", rules, clock=clock)
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """Read a file back as another program would, every bit of it."""
+    frame = pd.read_csv(path, dtype=str)
+    frame.index = pd.DatetimeIndex(frame.pop("timestamp"))
+    return frame.astype(float)
+
+
+DAILY = SeriesKey("AAPL", Timeframe(1, "d"))
+
+
+def test_what_is_stored_comes_out_bit_for_bit(
+    house: Services, vendors: VendorServer, tmp_path: Path
+) -> None:
+    vendors.clear_log()
+    done = Exporter.of(house).write(DAILY, tmp_path / "a.csv.gz", Wanted(adjustment=None))
+    rows, _ = house.cache.store.read(DAILY, EVER)
+    frame = read(done.path)
+    assert (done.rows, len(frame)) == (22, len(rows))
+    for name, values in zip(rows.columns, rows.values(), strict=True):
+        assert frame[name].to_numpy().tobytes() == values.tobytes()
+    assert (done.first, done.last) == ("2024-05-01T00:00:00Z", "2024-05-31T00:00:00Z")
+    assert vendors.count() == 0
+
+
+@pytest.mark.parametrize("adjustment", ["raw", "split"])
+def test_prices_are_those_that_the_manager_gives(
+    house: Services, rules: Path, clock: ManualClock, tmp_path: Path, adjustment: str
+) -> None:
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    asked = manager.get_ohlcv(*MAY, adjustment=adjustment)
+    wanted = Wanted("2024-05-01", "2024-05-31", adjustment)  # type: ignore[arg-type]
+    done = Exporter.of(house).write(DAILY, tmp_path / "b.csv", wanted)
+    assert read(done.path)[COLUMNS].to_numpy().tolist() == asked[COLUMNS].to_numpy().tolist()
+
+
+def test_a_stretch_alone(house: Services, tmp_path: Path) -> None:
+    wanted = Wanted("2024-05-06", "2024-05-10", None)
+    assert Exporter.of(house).write(DAILY, tmp_path / "c.csv", wanted).rows == 5
+    with pytest.raises(QueryError, match="nothing is cached of AAPL 1d in that range"):
+        Exporter.of(house).write(DAILY, tmp_path / "d.csv", Wanted("2023-05-06", "2023-05-10"))
+    assert not (tmp_path / "d.csv").exists()
+
+
+def test_parquet_tells_where_the_bars_come_from(house: Services, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    done = Exporter.of(house).write(DAILY, tmp_path / "e.parquet", Wanted(format="parquet"))
+    frame = pd.read_parquet(done.path)
+    facts = frame.attrs["onetape"]
+    assert (facts["lane"], facts["rows"], facts["vendors"]) == ("1d", 22, ["yahoo"])
+    as_stored = Wanted(adjustment=None, format="parquet")
+    done = Exporter.of(house).write(DAILY, tmp_path / "f.parquet", as_stored)
+    assert pd.read_parquet(done.path).attrs["onetape"]["adjustment"] == "as stored"
+
+
+def test_one_that_cannot_be_written_does_not_stop_the_others(
+    house: Services, tmp_path: Path
+) -> None:
+    odd = SeriesKey("NO SUCH THING", Timeframe(1, "d"))
+    house.cache.store.commit(odd, Commit((piece(0, 5),)))
+    exporter, keys = Exporter.of(house), house.cache.maintenance.series()
+    by_name = {d.key.symbol: d for d in exporter.write_all(keys, tmp_path / "out", Wanted())}
+    assert by_name["AAPL"].problem == ""
+    assert by_name[odd.symbol].problem != ""
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["AAPL-1d.csv"]
+    as_stored = exporter.write_all(keys, tmp_path / "all", Wanted(adjustment=None))
+    assert [d.problem for d in as_stored] == ["", ""]
+    assert read(tmp_path / "all" / "NO%20SUCH%20THING-1d.csv")["close"].tolist() == (
+        table(range(5)).close.tolist()
+    )
+
+
+def test_prices_that_cannot_be_had_are_refused(house: Services, tmp_path: Path) -> None:
+    (tmp_path / "cache" / "ohlcv" / "AAPL" / "actions.json").unlink()
+    with pytest.raises(KindMismatchError, match="as they are stored"):
+        Exporter.of(house).write(DAILY, tmp_path / "g.csv", Wanted(adjustment="all"))
+    assert not (tmp_path / "g.csv").exists()
+
+
+def test_nothing_is_written_into_the_cache(house: Services, tmp_path: Path) -> None:
+    for place in ("x.csv", "ohlcv/x.csv"):
+        with pytest.raises(StorageError, match="in the cache folder"):
+            Exporter.of(house).write(DAILY, tmp_path / "cache" / place, Wanted())
+    with pytest.raises(StorageError, match="in the cache folder"):
+        Exporter.of(house).write_all([DAILY], tmp_path / "cache", Wanted())
+
+
+def test_as_a_function(house: Services, tmp_path: Path, rules: Path) -> None:
+    done = export_series("AAPL", "1d", tmp_path / "h.csv", cache_dir=tmp_path / "cache")
+    assert (done.rows, len(read(done.path))) == (22, 22)
+    with pytest.raises(QueryError, match="nothing is cached of MSFT 1d"):
+        export_series("MSFT", "1d", tmp_path / "i.csv", cache_dir=tmp_path / "cache")

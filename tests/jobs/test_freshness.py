@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.store import BarStore, Commit
+from src.data.clock import ManualClock
+from src.data.config.settings import load_settings
+from src.data.jobs.freshness import SeriesWatch
+from src.data.jobs.vendors import selector_of
+from src.data.model.instant import DAY_MS, parse_iso
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
+from src.data.provider_selector import ProviderSelector
+from tests.cache.bars import piece
+
+DAILY = Timeframe.parse("1d")
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: ManualClock) -> BarStore:
+    return BarStore(tmp_path / "cache", clock=clock)
+
+
+@pytest.fixture
+def selector() -> ProviderSelector:
+    return selector_of(load_settings())
+
+
+def put(store: BarStore, symbol: str, last: str, lane: tuple[str, ...] = ()) -> None:
+    """Store two days of final bars, the last of them stamped ``last``."""
+    number = (parse_iso(last) - parse_iso("2024-01-01")) // DAY_MS
+    rows = piece(number - 1, number + 1, vendor="yahoo", fetched_at=parse_iso(last) + 2 * DAY_MS)
+    store.commit(SeriesKey(symbol, DAILY, lane), Commit(pieces=(rows,)))
+
+
+def watch(
+    store: BarStore, selector: ProviderSelector, clock: ManualClock, **how: int
+) -> SeriesWatch:
+    return SeriesWatch(store.root, selector, clock, **how)
+
+
+def test_series_are_fresh_behind_or_at_rest(
+    store: BarStore, selector: ProviderSelector, clock: ManualClock
+) -> None:
+    # Wednesday, the market has opened: Tuesday's bar is final.
+    put(store, "AAPL", "2024-06-11")
+    put(store, "MSFT", "2024-06-07")
+    put(store, "IBM", "2024-06-10", ("raw",))
+    put(store, "NVDA", "2024-02-01")
+    found = watch(store, selector, clock).look()
+    assert (found.total, found.fresh, found.stale, found.at_rest, found.unread) == (4, 1, 2, 1, 0)
+    told = [one.to_json() for one in found.stalest]
+    assert [(t["symbol"], t["timeframe"], t["behind"]) for t in told] == [
+        ("MSFT", "1d", 2), ("IBM", "1d@raw", 1),
+    ]  # fmt: skip
+    assert told[0]["newest"] == "2024-06-07T00:00:00Z"
+    assert told[0]["due"] == "2024-06-11T00:00:00Z"
+    assert told[0]["age_s"] == (2 * 6.5 + 1.5) * 3600 + 30
+
+
+def test_it_is_looked_at_again_as_time_goes_on(
+    store: BarStore, selector: ProviderSelector, clock: ManualClock
+) -> None:
+    put(store, "AAPL", "2024-06-11")
+    looking = watch(store, selector, clock)
+    assert looking.look().stale == 0
+    clock.set(parse_iso("2024-06-13T13:29:59"))
+    assert looking.look().stale == 0
+    clock.set(parse_iso("2024-06-13T13:30:00"))
+    assert looking.look().stale == 1
+    put(store, "AAPL", "2024-06-12")
+    assert looking.look().stale == 0
+
+
+def test_a_folder_that_nobody_wrote_to_for_long_is_not_even_read(
+    store: BarStore, selector: ProviderSelector, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "AAPL", "2024-06-11")
+    put(store, "MSFT", "2024-06-11")
+    (folder,) = store.root.rglob("MSFT/1d")
+    long_ago = clock.now_ms() / 1000 - 31 * 86_400
+    os.utime(folder, (long_ago, long_ago))
+    looking = watch(store, selector, clock)
+    read: list[str] = []
+    real = looking._store.view
+    monkeypatch.setattr(looking._store, "view", lambda key: (read.append(key.symbol), real(key))[1])
+    found = looking.look()
+    assert (found.fresh, found.at_rest) == (1, 1)
+    assert read == ["AAPL"]
+
+
+def test_of_very_many_those_changed_last_are_looked_at(
+    store: BarStore, selector: ProviderSelector, clock: ManualClock
+) -> None:
+    for number, symbol in enumerate(["AAPL", "MSFT", "IBM"]):
+        put(store, symbol, "2024-06-05")
+        (folder,) = store.root.rglob(f"{symbol}/1d")
+        at = clock.now_ms() / 1000 + number
+        os.utime(folder, (at, at))
+    found = watch(store, selector, clock, most=2).look()
+    assert (found.stale, found.unread) == (2, 1)
+    assert {one.key.symbol for one in found.stalest} == {"MSFT", "IBM"}
+
+
+def test_twenty_are_told_the_most_behind_first(
+    store: BarStore, selector: ProviderSelector, clock: ManualClock
+) -> None:
+    for number in range(22):
+        put(store, f"AAA{chr(65 + number)}", "2024-06-07" if number else "2024-06-05")
+    found = watch(store, selector, clock).look()
+    assert (found.stale, len(found.stalest)) == (22, 20)
+    assert found.stalest[0].key.symbol == "AAAA"
+
+
+def test_what_cannot_be_understood_is_counted(
+    store: BarStore, selector: ProviderSelector, clock: ManualClock
+) -> None:
+    put(store, "AAPL", "2024-06-11")
+    put(store, "?!", "2024-06-11")
+    found = watch(store, selector, clock).look()
+    assert (found.fresh, found.unread) == (1, 1)
+
+
+def test_a_cache_that_is_not_there_has_no_series_and_is_not_made(
+    tmp_path: Path, selector: ProviderSelector, clock: ManualClock
+) -> None:
+    found = SeriesWatch(tmp_path / "none", selector, clock).look()
+    assert (found.total, found.stalest) == (0, ())
+    assert not (tmp_path / "none").exists()

@@ -1,0 +1,434 @@
+"""What is cached is held against its vendors as they speak now, and nothing is stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import QueryError, UnavailableError, UnknownProviderError
+from src.data.jobs.verification import Comparison, Verification
+from src.data.jobs.verifying import Question, verify, verify_with
+from src.data.model.bars import Bar
+from src.data.model.instant import iso, parse_iso
+from tests.e2e.twin import Twin, route_to
+from tests.vendor_server import Fault, VendorServer, dividend, split
+
+Verify = Callable[..., Verification]
+
+
+def ms(text: str) -> int:
+    return parse_iso(text)
+
+
+@pytest.fixture
+def manager(tmp_path: Path, rules: Path, clock: ManualClock) -> DataManager:
+    return DataManager(tmp_path / "cache", rules, clock=clock)
+
+
+@pytest.fixture
+def check(tmp_path: Path, rules: Path, clock: ManualClock, vendors: VendorServer) -> Verify:
+    """Return a verification that fails where anything in the cache changes by it."""
+
+    def run(*question: Any, **more: Any) -> Verification:
+        before = contents(tmp_path / "cache")
+        found = verify(*question, cache_dir=tmp_path / "cache", config_path=rules, **more)
+        assert contents(tmp_path / "cache") == before
+        return found
+
+    return run
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "_columnar" not in path.parts  # derived, made by any reader
+    }  # fmt: skip
+
+
+def only(found: Verification) -> Comparison:
+    (one,) = found.comparisons
+    return one
+
+
+def named(one: Comparison) -> list[tuple[str, int, str]]:
+    return [(d.cause, d.rows, iso(d.first_ms)[:16]) for d in one.differences]
+
+
+# --- the cache -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        ("BTCUSDT", "1h", "2024-06-01", "2024-06-10"),
+        ("AAPL", "1d", "2024-01-02", "2024-06-10"),
+        ("AAPL", "1h", "2024-06-03", "2024-06-10"),
+        ("BTCUSDT", "1w", "2024-01-01", "2024-06-09"),
+        ("VOD.L", "1d", "2024-05-01", "2024-06-10"),
+    ],
+    ids=lambda series: f"{series[0]} {series[1]}",
+)
+def test_what_was_fetched_is_what_the_vendor_says(
+    manager: DataManager, check: Verify, series: tuple[str, ...]
+) -> None:
+    rows = len(manager.get_ohlcv(*series))
+    found = check(*series[:2])
+    assert found.ok
+    one = only(found)
+    assert (one.ours, one.compared.rows, one.compared.equal) == ("cache", rows, rows)  # type: ignore[union-attr]
+    assert one.equal_share == 1.0
+
+
+def test_the_last_five_hundred_are_looked_at_and_all_on_request(
+    manager: DataManager, check: Verify, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-06-05")
+    assert only(check("BTCUSDT", "1h")).compared.rows == 500  # type: ignore[union-attr]
+    assert only(check("BTCUSDT", "1h", whole=True)).compared.rows == 36 * 24  # type: ignore[union-attr]
+    part = only(check("BTCUSDT", "1h", "2024-05-02", "2024-05-03"))
+    assert part.compared is not None and part.compared.rows == 48
+
+
+def test_a_correction_is_found_told_and_mended_by_what_is_advised(
+    manager: DataManager, check: Verify, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-10")
+    never = ms("2099-01-01")
+    vendors.revise("BTCUSDT", "1h", ms("2024-06-05T07:00"), 1.004, never)
+    found = check("BTCUSDT", "1h")
+    assert not found.ok
+    one = only(found)
+    assert named(one) == [("revision", 1, "2024-06-05T07:00")]
+    (difference,) = one.differences
+    assert difference.ours is not None and difference.theirs is not None
+    assert difference.theirs.close == pytest.approx(difference.ours.close * 1.004, rel=1e-4)
+    assert found.advice(one, difference) == (
+        "onetape fetch BTCUSDT 1h --start 2024-06-05T07:00:00 --end 2024-06-05T08:00:00 --refresh"
+    )
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-05T07:00:00", "2024-06-05T08:00:00", True)
+    assert check("BTCUSDT", "1h").ok
+
+
+def test_pence_for_pounds_are_found(
+    manager: DataManager, check: Verify, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("VOD.L", "1d", "2024-05-01", "2024-06-10")
+    vendors.fault("yahoo", Fault.rescale(0.01, 3, 4))
+    (found,) = only(check("VOD.L", "1d")).differences
+    assert (found.cause, found.rows) == ("unit x100", 2)
+    assert found.said == "theirs is a hundredth of ours"
+
+
+def test_a_split_since_the_fetch_is_no_difference(
+    manager: DataManager, check: Verify, vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.set(ms("2024-05-31T22:00"))
+    manager.get_ohlcv("AAPL", "1d", "2024-03-01", "2024-05-24")
+    vendors.truth.act("AAPL", split("2024-06-12", 4))
+    clock.set(ms("2024-06-21T22:00"))
+    assert check("AAPL", "1d").ok
+
+
+def test_a_split_that_the_vendor_applied_late_is_found(
+    manager: DataManager, check: Verify, vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.set(ms("2024-06-14T22:00"))
+    manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-07")
+    vendors.truth.act("AAPL", split("2024-06-12", 4))  # ... and says so only now
+    clock.set(ms("2024-06-21T22:00"))
+    found = check("AAPL", "1d")
+    (difference,) = only(found).differences
+    assert (difference.cause, difference.rows) == ("split", 27)
+    assert difference.said == "theirs is 1/4 of ours, as by the split of 4:1 on 2024-06-12"
+    assert found.advice(only(found), difference) == (
+        "onetape fetch AAPL 1d --start 2024-05-01 --end 2024-06-07 --refresh"
+    )
+
+
+def test_bars_that_one_side_lacks(
+    manager: DataManager, check: Verify, vendors: VendorServer
+) -> None:
+    gone = ms("2024-06-03T05:00")
+    fault = vendors.fault("binance", Fault.drop_stamps(gone))
+    with pytest.warns(UserWarning, match="without bars"):
+        manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-10")
+    assert check("BTCUSDT", "1h").ok, "neither side has it"
+    vendors.heal(fault)
+    assert named(only(check("BTCUSDT", "1h"))) == [("missing here", 1, "2024-06-03T05:00")]
+    vendors.fault("binance", Fault.drop_stamps(gone, ms("2024-06-04T06:00")))
+    found = check("BTCUSDT", "1h")
+    assert named(only(found)) == [("missing there", 1, "2024-06-04T06:00")]
+    advice = found.advice(only(found), only(found).differences[0])
+    assert advice.startswith("nothing: the cache keeps")
+
+
+def test_a_bar_that_was_lacking_at_the_end_is_found_too(
+    manager: DataManager, check: Verify, vendors: VendorServer
+) -> None:
+    fault = vendors.fault("binance", Fault.drop_stamps(ms("2024-06-02T23:00")))
+    with pytest.warns(UserWarning, match="without bars"):
+        manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
+    vendors.heal(fault)
+    assert named(only(check("BTCUSDT", "1h"))) == [("missing here", 1, "2024-06-02T23:00")]
+
+
+def test_what_was_not_settled_yet_is_stale(
+    manager: DataManager, check: Verify, vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.set(ms("2024-06-12T12:00:30"))
+    vendors.revise("BTCUSDT", "1h", ms("2024-06-12T11:00"), 1.3, ms("2024-06-12T12:01:30"))
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-11")
+    assert check("BTCUSDT", "1h").ok, "both sides say the same"
+    clock.set(ms("2024-06-12T12:30"))
+    assert named(only(check("BTCUSDT", "1h"))) == [("stale", 1, "2024-06-12T11:00")]
+    clock.set(ms("2024-06-12T15:00:30"))
+    found = check("BTCUSDT", "1h")
+    assert named(only(found)) == [
+        ("stale", 1, "2024-06-12T11:00"), ("stale", 3, "2024-06-12T12:00"),
+    ]  # fmt: skip
+    advice = found.advice(only(found), only(found).differences[0])
+    assert advice == "onetape fetch BTCUSDT 1h --start 2024-06-12T11:00:00"
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T11:00:00")
+    assert check("BTCUSDT", "1h").ok
+
+
+def test_a_stretch_of_the_past_is_not_behind(
+    manager: DataManager, check: Verify, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("BTCUSDT", "1d", "2023-01-01", "2023-12-31")
+    one = only(check("BTCUSDT", "1d"))
+    assert one.ok and iso(one.span.end) == "2024-01-01T00:00:00Z"
+
+
+def test_each_stretch_is_held_against_its_own_vendor(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Twin(vendors), Twin(vendors)
+    second.name = "other"
+    route_to(monkeypatch, manager, twin=first, other=second)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10T00:00", "2024-06-10T03:00")
+    first.errors = [UnavailableError("down", provider="twin")]
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10T04:00", "2024-06-10T09:00")
+    second.spoil = spoilt_at("2024-06-10T08:00", 1.5)
+    first.spoil = spoilt_at("2024-06-10T08:00", 9.0)  # which it did not supply
+    for twin in (first, second):
+        twin.asked.clear()
+    found = verify_with(manager._services, Question("BTCUSDT", "1h"))
+    one, other = found.comparisons
+    assert (one.theirs, one.ok, one.compared.rows) == ("twin", True, 4)  # type: ignore[union-attr]
+    assert (other.theirs, named(other)) == ("other", [("conflict", 1, "2024-06-10T08:00")])
+    assert (len(first.asked), len(second.asked)) == (1, 1)
+    pinned = verify_with(manager._services, Question("BTCUSDT", "1h", provider="twin"))
+    assert pinned.ok and [c.theirs for c in pinned.comparisons] == ["twin"]
+
+
+def spoilt_at(stamp: str, factor: float) -> Callable[[list[Bar]], list[Bar]]:
+    at = ms(stamp)
+
+    def spoil(rows: list[Bar]) -> list[Bar]:
+        return [
+            Bar(r.stamp_ms, *(p * factor for p in r[1:5]), r.volume) if r.stamp_ms == at else r
+            for r in rows
+        ]  # fmt: skip
+
+    return spoil
+
+
+def test_what_several_vendors_said_is_not_there_is_asked_of_each(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Twin(vendors), Twin(vendors)
+    second.name = "other"
+    route_to(monkeypatch, manager, twin=first, other=second)
+    for start, end in [("00:00", "01:00"), ("04:00", "08:00")]:
+        manager.get_ohlcv("BTCUSDT", "1h", f"2024-06-10T{start}", f"2024-06-10T{end}")
+    first.spoil = second.spoil = lambda _: []
+    with pytest.warns(UserWarning, match="without bars"):
+        manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10T02:00", "2024-06-10T03:00")
+    first.spoil = lambda rows: rows
+    found = verify_with(manager._services, Question("BTCUSDT", "1h", "2024-06-10"))
+    assert named(only(found)) == [("missing here", 2, "2024-06-10T02:00")]
+
+
+def test_a_lane_of_its_own_is_looked_at_too(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = Twin(vendors)
+    route_to(monkeypatch, manager, twin=twin)
+    monkeypatch.setattr(manager.provider_selector, "canonical", lambda name: name)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10T00:00", "2024-06-10T03:00", provider="twin")
+    twin.spoil = spoilt_at("2024-06-10T02:00", 1.004)
+    found = verify_with(manager._services, Question("BTCUSDT", "1h"))
+    one = only(found)
+    assert one.lane == "1h@twin"
+    assert "BTCUSDT 1h --provider twin --start" in found.advice(one, one.differences[0])
+
+
+def test_a_vendor_that_cannot_be_asked_is_told_and_not_equal(
+    manager: DataManager, check: Verify, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-10")
+    vendors.fault("yahoo", Fault.status(404))
+    one = only(check("AAPL", "1d"))
+    assert not one.ok and one.compared is None
+    assert "No data found" in one.error
+    assert one.equal_share == 0.0
+
+
+def test_bars_of_a_vendor_that_nobody_knows(
+    manager: DataManager, check: Verify, vendors: VendorServer
+) -> None:
+    bars = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
+    manager.cache.put(bars, "BTCUSDT", "2h", provider="acme")
+    one = only(check("BTCUSDT", "2h"))
+    assert not one.ok and "acme" in one.error
+
+
+def test_what_lies_beyond_the_vendors_depth_is_told(
+    manager: DataManager, check: Verify, vendors: VendorServer, clock: ManualClock
+) -> None:
+    manager.get_ohlcv("AAPL", "1m", "2024-06-05", "2024-06-05")
+    assert check("AAPL", "1m").ok
+    clock.set(ms("2024-09-12T15:00"))
+    one = only(check("AAPL", "1m"))
+    assert not one.ok and "serves no 1m bars so long ago" in one.error
+
+
+def test_dividends_do_not_disturb(
+    manager: DataManager, check: Verify, vendors: VendorServer, clock: ManualClock
+) -> None:
+    manager.get_ohlcv("MSFT", "1d", "2024-01-02", "2024-05-31")
+    vendors.truth.act("MSFT", dividend("2024-06-14", 0.8))
+    clock.set(ms("2024-06-21T22:00"))
+    assert check("MSFT", "1d").ok
+
+
+def test_nothing_cached_is_a_wrong_question(
+    manager: DataManager, check: Verify, vendors: VendorServer
+) -> None:
+    with pytest.raises(QueryError, match="nothing of BTCUSDT 1h is cached"):
+        check("BTCUSDT", "1h")
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
+    with pytest.raises(QueryError, match="nothing of BTCUSDT 1h from yahoo is cached"):
+        check("BTCUSDT", "1h", provider="yahoo")
+    with pytest.raises(UnknownProviderError, match="acme"):
+        check("BTCUSDT", "1h", provider="acme")
+
+
+# --- two vendors -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rivals(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Twin, Twin, Callable[..., Comparison]]:
+    """Return two vendors of one truth, and what compares them without touching the cache."""
+    one, other = Twin(vendors), Twin(vendors)
+    other.name = "other"
+    route_to(monkeypatch, manager, twin=one, other=other)
+    monkeypatch.setattr(manager.provider_selector, "canonical", lambda name: name)
+
+    def run(*question: Any, **more: Any) -> Comparison:
+        asked = Question("BTCUSDT", "1h", *question, provider="twin", against="other", **more)
+        found = only(verify_with(manager._services, asked))
+        assert manager.cache.list_symbols() == []
+        return found
+
+    return one, other, run
+
+
+def test_two_that_say_the_same_up_to_rounding(rivals: Any) -> None:
+    one, other, run = rivals
+    other.spoil = lambda rows: [
+        Bar(r.stamp_ms, *(np.round(p * 1.0001, 4) for p in r[1:5]), r.volume) for r in rows
+    ]
+    found = run("2024-06-10", "2024-06-11")
+    assert found.ok
+    assert (found.ours, found.theirs, found.compared.rows) == ("twin", "other", 48)
+    assert (len(one.asked), len(other.asked)) == (1, 1)
+    assert run().compared.rows == 500, "the last closed ones where nobody says which"
+
+
+def test_two_that_differ(rivals: Any) -> None:
+    one, other, run = rivals
+    one.spoil = lambda rows: rows[:-1]
+    other.spoil = lambda rows: spoilt_at("2024-06-10T08:00", 100.0)(
+        spoilt_at("2024-06-10T09:00", 1.01)(rows[1:])
+    )
+    found = run("2024-06-10", "2024-06-10")
+    assert named(found) == [
+        ("unit x100", 1, "2024-06-10T08:00"), ("revision", 1, "2024-06-10T09:00"),
+        ("missing here", 1, "2024-06-10T23:00"), ("missing there", 1, "2024-06-10T00:00"),
+    ]  # fmt: skip
+
+
+def test_one_that_is_down(rivals: Any) -> None:
+    _, other, run = rivals
+    other.errors = [UnavailableError("down for good", provider="other")]
+    found = run("2024-06-10", "2024-06-10")
+    assert not found.ok and "down for good" in found.error
+
+
+def test_real_vendors_of_different_kinds_say_so(
+    check: Verify, vendors: VendorServer, tmp_path: Path
+) -> None:
+    one = only(check("BTCUSDT", "1d", "2024-06-01", "2024-06-10", provider="binance",
+                     against="yahoo"))  # fmt: skip
+    assert any("of different kinds: venue binance" in said for said in one.remarks)
+    assert "volumes are not compared: they count different trades" in one.remarks
+    assert one.compared is not None and one.compared.rows == 10
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        ({"against": "yahoo"}, "needs a vendor to be compared with"),
+        ({"provider": "yahoo", "against": "yahoo"}, "yahoo cannot be compared with itself"),
+        ({"provider": "binance", "against": "yahoo", "whole": True}, "give a start"),
+    ],
+)
+def test_wrong_questions(check: Verify, more: dict[str, Any], said: str) -> None:
+    with pytest.raises(QueryError, match=said):
+        check("BTCUSDT", "1h", **more)
+
+
+def test_it_is_plain_json(manager: DataManager, check: Verify, vendors: VendorServer) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-10")
+    vendors.revise("AAPL", "1d", ms("2024-05-20"), 1.004, ms("2099-01-01"))
+    told = check("AAPL", "1d").to_json()
+    assert (told["symbol"], told["timeframe"], told["ok"]) == ("AAPL", "1d", False)
+    (one,) = told["comparisons"]
+    assert (one["ours"], one["theirs"], one["lane"], one["rows"]) == ("cache", "yahoo", "1d", 28)
+    assert (one["equal"], one["equal_share"]) == (27, round(27 / 28, 6))
+    (found,) = one["differences"]
+    assert (found["cause"], found["rows"], found["first"]) == (
+        "revision", 1, "2024-05-20T00:00:00Z",
+    )  # fmt: skip
+    assert set(found["ours"]) == set(found["theirs"]) >= {"open", "close", "volume"}
+    assert found["advice"].endswith("--start 2024-05-20 --end 2024-05-20 --refresh")
+
+
+def test_raw_prices_are_compared_as_they_are_where_nobody_told_the_actions(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    lines = [f"2024-05-{day},10,11,9,10.5,100" for day in ("06", "07", "08", "09", "10")]
+    (folder / "MSFT_1d.csv").write_text("timestamp,open,high,low,close,volume\n" + "\n".join(lines))
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        f"providers:\n  local: {{folder: '{folder}', timeframes: {{1d: 1d}}, adjustment: raw}}\n"
+    )
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    question = ("MSFT", "1d", "2024-05-06", "2024-05-10")
+    manager.get_ohlcv(*question, provider="local", adjustment="raw")
+    one = only(verify(*question, cache_dir=tmp_path / "cache", config_path=rules))
+    assert one.ok and one.basis.adjustment == "raw"

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.config.settings import load_settings
+from src.data.data_manager import DataManager
+from src.data.jobs.watching import Snapshot, VendorState, Watch
+from src.data.model.instant import parse_iso
+from src.data.net.reach import Reached
+from src.data.resources import Memory
+from src.data.wiring import Network
+from tests.vendor_server import VendorServer
+
+
+class Door:
+    """Answers knocks, and counts them."""
+
+    def __init__(self) -> None:
+        self.knocks: list[dict[str, str]] = []
+        self.refusal = ""
+
+    def __call__(self, doors: Mapping[str, str]) -> dict[str, Reached]:
+        self.knocks.append(dict(doors))
+        return dict.fromkeys(doors, Reached(0.01, self.refusal))
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+@pytest.fixture
+def watch(rules: Path, tmp_path: Path, clock: ManualClock, door: Door) -> Watch:
+    return Watch(tmp_path / "cache", rules, clock=clock, knock=door)
+
+
+def vendor(snapshot: Snapshot, name: str) -> VendorState:
+    (found,) = [one for one in snapshot.vendors if one.name == name]
+    return found
+
+
+def test_a_new_installation_is_well_and_looking_makes_nothing(
+    watch: Watch, tmp_path: Path, state_dir: Path, vendors: VendorServer
+) -> None:
+    found = watch.look()
+    assert vendor(found, "binance").is_well
+    assert vendor(found, "local").lack
+    assert [w for w in found.worries() if "free" not in w and "memory" not in w] == []
+    assert found.series.total == 0
+    assert found.places.state_bytes is None
+    assert not (tmp_path / "cache").exists()
+    assert not state_dir.exists()
+    assert vendors.count() == 0
+    assert json.loads(json.dumps(found.to_json()))["at"] == "2024-06-12T15:00:30Z"
+
+
+def test_what_a_manager_does_is_seen_in_the_next_round(
+    watch: Watch, rules: Path, tmp_path: Path, clock: ManualClock, vendors: VendorServer
+) -> None:
+    before = watch.look()
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-11")
+    after = watch.look()
+    assert (before.series.total, after.series.fresh) == (0, 1)
+    left = [vendor(s, "binance").quotas[0].left for s in (before, after)]
+    assert left[1] < left[0], "quota is that of all processes"
+    assert after.places.state_bytes
+    clock.advance(7200)
+    later = watch.look()
+    assert [one.freshness.behind for one in later.series.stalest] == [2]
+    assert later.places.fill.data_files == 1
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-11")
+    assert watch.look().series.stale == 0
+
+
+def test_who_is_left_alone_is_a_worry(watch: Watch, clock: ManualClock) -> None:
+    network = Network(clock, state_dir=load_settings().state_dir)
+    network.limiter("binance").pause(600)
+    found = watch.look()
+    assert not vendor(found, "binance").is_well
+    assert next(iter(found.worries())) == (
+        "binance is not asked until 2024-06-12T15:10:30Z: it asked us to pause"
+    )
+    told = found.to_json()["vendors"][0]["alone"]
+    assert told == [{"door": "", "until": "2024-06-12T15:10:30Z", "reason": "it asked us to pause"}]
+    clock.advance(600)
+    assert vendor(watch.look(), "binance").is_well
+
+
+def test_doors_are_knocked_at_every_five_minutes(
+    watch: Watch, door: Door, clock: ManualClock
+) -> None:
+    for _ in range(60):
+        found = watch.look()
+        clock.advance(5)
+    assert len(door.knocks) == 1
+    assert set(door.knocks[0]) == {"binance", "yahoo"}
+    assert vendor(found, "binance").reached == Reached(0.01)
+    door.refusal = "no network"
+    found = watch.look()
+    assert len(door.knocks) == 2
+    assert "binance: no network" in list(found.worries())
+
+
+def test_without_a_network_nobody_is_knocked_at(
+    rules: Path, tmp_path: Path, clock: ManualClock
+) -> None:
+    found = Watch(tmp_path / "cache", rules, clock=clock, knock=None).look()
+    assert vendor(found, "binance").reached is None
+    assert vendor(found, "binance").is_well
+
+
+def test_little_space_little_memory_and_a_full_cache_are_worries(watch: Watch) -> None:
+    well = watch.look()
+    fill = replace(well.places.fill, bytes=3 * 1024**3)
+    places = replace(well.places, free=20_000_000, limit_gb=2.0, fill=fill)
+    worries = list(replace(well, places=places, memory=Memory(free=90_000_000)).worries())
+    assert worries == [
+        "only 20 MB are free on the disk of the cache",
+        "the cache is above its limit of 2 GB",
+        "this machine has only 90 MB of memory left",
+    ]
+    silent = replace(well, places=replace(places, free=None, limit_gb=0.0), memory=Memory())
+    assert list(silent.worries()) == []
+
+
+def test_mistakes_in_the_rules_do_not_blind_it(tmp_path: Path, clock: ManualClock) -> None:
+    rules = tmp_path / "odd.yaml"
+    rules.write_text("crypto: {primry: binance}\n")
+    found = Watch(tmp_path / "cache", rules, clock=clock, knock=None).look()
+    assert vendor(found, "binance").is_well
+    assert found.at_ms == parse_iso("2024-06-12T15:00:30")
