@@ -131,13 +131,17 @@ class TestRouting:
         assert selector.get_best_provider("AAPL", "1d") == "yahoo"
         assert selector.classify_symbol("BTCUSDT") == "crypto"
 
-    def test_rule_order_minus_what_cannot_be_made(self, tmp_path: Path, factory: Factory) -> None:
+    def test_rule_order_minus_what_cannot_be_made(
+        self, tmp_path: Path, factory: Factory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         text = (
             "stock_intraday: {primary: fmp, backup: [alpaca, alpha_vantage, polygon, yfinance]}\n"
         )
         selector = with_rules(tmp_path, text)
         assert selector.get_provider_with_failover("AAPL", "5m") == ["yahoo"]
-        factory.available |= {"polygon", "fmp"}  # keys came in
+        factory.available |= {"polygon", "fmp"}
+        for name in ("POLYGON_API_KEY", "FMP_API_KEY"):
+            monkeypatch.setenv(name, "k")
         assert selector.get_provider_with_failover("AAPL", "5m") == ["fmp", "polygon", "yahoo"]
         factory.available.clear()
         assert selector.get_best_provider("AAPL", "5m") == "fmp", "what is made stays"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         IncompleteDataWarning,
         QueryError,
     )
+    from .logs import configure_logging
     from .model.frame import coerce_ohlcv_timestamp_column
     from .model.proof import describe, fingerprint
     from .provider_selector import ProviderSelector, get_provider_selector
@@ -42,6 +43,7 @@ _HOMES = {
     "get_provider_selector": "provider_selector",
     "UnifiedCache": "cache.unified_cache",
     "coerce_ohlcv_timestamp_column": "model.frame",
+    "configure_logging": "logs",
     "describe": "model.proof",
     "fingerprint": "model.proof",
     "validate_ohlcv_data": "utils.validation",
@@ -61,6 +63,7 @@ __all__ = (
     "get_provider_selector",
     "UnifiedCache",
     "coerce_ohlcv_timestamp_column",
+    "configure_logging",
     "describe",
     "fingerprint",
     "validate_ohlcv_data",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,10 @@ from .wiring import build
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .model.events import Event
+    from .model.explanation import Explanation
+    from .model.plan import Plan
 
 __all__ = [
     "DataManager",
@@ -79,9 +83,12 @@ class DataManager:
         bars: int | None = None,
         provider: str | None = None,
         adjustment: str = "split",
+        closed_by: When = None,
         include_forming: bool = False,
         offline: bool = False,
         strict: bool = False,
+        version: int | None = None,
+        columns: Sequence[str] = (),
     ) -> pd.DataFrame:
         """Return closed bars of ``symbol``, from the cache where held.
 
@@ -102,9 +109,18 @@ class DataManager:
             bars: the last so many closed bars up to the end.
             provider: ask this vendor only, and use only what it supplied.
             adjustment: ``raw``, ``split`` (default) or ``all`` (dividends too).
+            closed_by: only bars that have closed by this instant, or by the end of this session
+                date: what could be known then. Without an end it is the end; a bar forming then
+                is not among them, though it has closed since. Values and adjustment are those
+                known today: only ``raw`` prices know of no later split.
             include_forming: add the bar that has not closed yet; it is never stored.
             offline: use the cache alone.
             strict: raise instead of returning an answer that lacks something.
+            version: the series as it stood right after this commit to it, by its number in
+                ``onetape cache log``; nobody is asked. Adjusted with the actions known today.
+            columns: what to tell beside each bar, in this order: ``source`` (its vendor), ``state``
+                (``final``, ``provisional``, ``suspect``, ``forming``), ``is_final``, ``fetched_at``
+                (naive UTC: when the stretch around it was last fetched).
 
         Raises:
             QueryError: an argument cannot be understood (a ``ValueError``).
@@ -117,7 +133,8 @@ class DataManager:
         Warns:
             IncompleteDataWarning: the same, without ``strict``; once a call.
         """
-        wishes = Wishes(provider, adjustment, include_forming, offline, strict, force_refresh)
+        wishes = Wishes(provider, adjustment, include_forming, offline, strict, force_refresh,
+                        closed_by, columns, version)  # fmt: skip
         bounds = (start_date, end_date, bars)
         query = self._services.asking.query(symbol, timeframe, bounds, wishes)
         return self._services.bars.get(query)
@@ -133,9 +150,11 @@ class DataManager:
         bars: int | None = None,
         provider: str | None = None,
         adjustment: str = "split",
+        closed_by: When = None,
         include_forming: bool = False,
         offline: bool = False,
         strict: bool = False,
+        columns: Sequence[str] = (),
     ) -> dict[str, pd.DataFrame]:
         """Return symbol to frame for many symbols; arguments as :meth:`get_ohlcv`.
 
@@ -145,12 +164,79 @@ class DataManager:
         Raises:
             QueryError: an argument that all symbols share is wrong.
         """
-        wishes = Wishes(provider, adjustment, include_forming, offline, strict, force_refresh)
+        wishes = Wishes(provider, adjustment, include_forming, offline, strict, force_refresh,
+                        closed_by, columns)  # fmt: skip
         return self._services.batch.get(symbols, timeframe, (start_date, end_date, bars), wishes)
+
+    def plan(
+        self,
+        symbol: str,
+        timeframe: str,
+        start_date: When = None,
+        end_date: When = None,
+        force_refresh: bool = False,
+        *,
+        bars: int | None = None,
+        provider: str | None = None,
+        adjustment: str = "split",
+        closed_by: When = None,
+        include_forming: bool = False,
+        offline: bool = False,
+    ) -> Plan:
+        """Return what :meth:`get_ohlcv` would do with these arguments; nobody is asked.
+
+        What is held, what would be asked of whom, how many requests that takes, how long they would
+        wait for the vendors' limits as they stand now, and what could not be had. Nothing is written,
+        and a hit loads no vendor. It prints well, in notebooks too; ``to_json()`` gives plain values.
+
+        Raises:
+            QueryError: an argument cannot be understood (a ``ValueError``).
+        """
+        wishes = Wishes(provider, adjustment, include_forming, offline, False, force_refresh,
+                        closed_by)  # fmt: skip
+        bounds = (start_date, end_date, bars)
+        query = self._services.asking.query(symbol, timeframe, bounds, wishes)
+        return self._services.foreteller.plan(query)
+
+    def explain(
+        self, symbol: str, timeframe: str, *, provider: str | None = None,
+        adjustment: str = "split",
+    ) -> Explanation:  # fmt: skip
+        """Return who is asked for a series and why, who is not, how they stand, what is held.
+
+        It answers also, and above all, for what nobody can be asked for. Nobody is asked, nothing
+        is written. It prints well, in notebooks too; ``to_json()`` gives plain values.
+
+        Raises:
+            QueryError: the symbol is unknown or ambiguous, the timeframe none (a ``ValueError``).
+        """
+        wishes = Wishes(provider, adjustment)
+        query = self._services.asking.query(symbol, timeframe, (None, None, None), wishes)
+        return self._services.foreteller.explain(query)
 
     def get_cache_stats(self) -> dict[str, Any]:
         """Return what the cache holds: ``total_size_gb``, ``files_count``, ``last_updated``."""
         return self.cache.get_stats()
+
+    def metrics(self) -> dict[str, Any]:
+        """Return what was counted since this manager was made, as plain values (see the docs).
+
+        ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls`` (answers, hits, seconds,
+        rows), ``quality``, ``events``, ``cache`` (sizes as of the last minute), ``process``.
+        Counts are this process' own.
+        """
+        return self._services.observer.snapshot()
+
+    def on_event(self, listener: Callable[[Event], object]) -> Callable[[], None]:
+        """Have ``listener`` called with every :class:`~.model.events.Event`: retries, fallbacks, ...
+
+        It runs in the thread of the call that it tells about, which waits for it. What it raises
+        is logged once and breaks nothing.
+
+        Returns:
+            A function that takes it out again.
+        """
+        return self._services.observer.on_event(listener)
 
     def clear_cache(self, symbol: str | None = None, timeframe: str | None = None) -> None:
         """Delete cached bars: of a series, of a symbol, of a timeframe, or all of them."""

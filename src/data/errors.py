@@ -19,14 +19,14 @@ Two class flags decide what happens next, so nobody needs a ladder of ``isinstan
     │   ├── ResponseFormatError           it answered, and we cannot read it
     │   ├── QualityError                  it answered bars that cannot be bars
     │   ├── KindMismatchError             it answered bars of another kind than the series holds
+    │   │   └── SpliceConflictError       (of the same kind, and yet they do not fit beside those)
     │   └── CircuitOpenError              we did not ask
     ├── AllProvidersFailedError (RuntimeError)
     ├── IncompleteDataError (RuntimeError)
     └── CacheError                        CorruptEntryError · FormatVersionError · LockTimeoutError
                                           · StorageError
 
-``IncompleteDataWarning`` is the warning of a partial answer.
-
+``IncompleteDataWarning`` warns of a partial answer, ``ReadOnlyCacheWarning`` of a cache that cannot keep it.
 Messages say what, for whom, which bound, what to do; never a key, a query string or a whole body.
 """
 
@@ -53,8 +53,7 @@ class DataError(Exception):
 
     Args:
         message: what happened, for whom, and which bound was hit.
-        provider: the vendor concerned, where there is one.
-        symbol: the symbol concerned, where there is one.
+        provider, symbol: the vendor and the symbol concerned, where there is one.
         hint: what the user can do about it; it is printed after the message.
     """
 
@@ -62,17 +61,11 @@ class DataError(Exception):
     failover: ClassVar[bool] = False
 
     def __init__(
-        self,
-        message: str,
-        *,
-        provider: str | None = None,
-        symbol: str | None = None,
+        self, message: str, *, provider: str | None = None, symbol: str | None = None,
         hint: str | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(message)
-        self.provider = provider
-        self.symbol = symbol
-        self.hint = hint
+        self.provider, self.symbol, self.hint = provider, symbol, hint
 
     def __str__(self) -> str:
         message = str(self.args[0]) if self.args else ""
@@ -216,6 +209,10 @@ class KindMismatchError(ProviderError):
     """The vendor's bars are of another kind than the series; they were not spliced to it."""
 
 
+class SpliceConflictError(KindMismatchError):
+    """Its prices do not fit those of another vendor, beside which they were to stand."""
+
+
 class CircuitOpenError(ProviderError):
     """The vendor failed lately and is not asked before ``until_ms`` (UTC milliseconds)."""
 
@@ -231,12 +228,10 @@ class Attempt:
 
     Attributes:
         provider: the vendor asked.
-        outcome: ``"ok"``, ``"empty"`` or the name of the error class.
-        message: the error's own words, empty for ``ok``.
+        outcome, message: ``"ok"``, ``"empty"`` or the error's class; its own words, none for ``ok``.
         seconds: time spent on it.
         start_ms, end_ms: the segment asked for, stamps ``[start, end)`` in UTC milliseconds.
-        rows: bars received.
-        requests: HTTP requests it took.
+        rows, requests: bars received, and HTTP requests it took.
     """
 
     provider: str
@@ -275,6 +270,10 @@ class IncompleteDataError(DataError, RuntimeError):
 
 class IncompleteDataWarning(UserWarning):
     """The answer has holes, flagged rows or another kind than asked; see ``df.attrs``."""
+
+
+class ReadOnlyCacheWarning(UserWarning):
+    """The cache folder can only be read: bars are returned, and not kept."""
 
 
 # --- the store -----------------------------------------------------------------------------

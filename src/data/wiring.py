@@ -24,15 +24,18 @@ from .policy.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from .cache.unified_cache import UnifiedCache
+    from .net.circuit import CircuitHook
     from .net.http import HttpTransport
     from .net.sender import Hook, Sender
     from .net.standing import Standing
     from .provider_selector import ProviderSelector
     from .routing.asking import Asking
     from .routing.batch import BatchService
+    from .routing.foretelling import Foreteller
+    from .routing.observing import Observer
     from .routing.service import BarsService
 
-__all__ = ["Network", "Services", "build", "default_credentials", "default_sender"]
+__all__ = ["Network", "Services", "build", "default_sender"]
 
 
 class Network:
@@ -44,6 +47,7 @@ class Network:
         retry: how often and how long a vendor is asked again.
         modes: vendor to ``http``, ``sdk`` or ``auto``: what carries its requests.
         on_attempt: told of every HTTP attempt.
+        on_circuit: told of every circuit that a call of this process opens or closes.
         state_dir: where limits, circuits and leases lie that hold for all processes; made by the
             first request. Without it this process keeps limits by itself, and no circuits.
     """
@@ -52,11 +56,13 @@ class Network:
         self, clock: Clock, said: Sequence[Mapping[str, Mapping[str, float]]] = (),
         retry: RetryPolicy | None = None, modes: Mapping[str, str] | None = None,
         on_attempt: Hook | None = None, *, state_dir: Path | None = None,
+        on_circuit: CircuitHook | None = None,
     ) -> None:  # fmt: skip
         self._clock = clock
         self._retry = retry
         self._modes = modes or {}
         self._on_attempt = on_attempt
+        self._on_circuit = on_circuit
         # Made with the first sender: an answer from the cache needs no HTTP library.
         self._transport: HttpTransport | None = None
         self._said = tuple(said)
@@ -94,6 +100,12 @@ class Network:
 
         return standing(self._state) if self._state else []
 
+    def unknown_symbols(self) -> dict[str, int]:
+        """Return for how many symbols each vendor is not asked, because it said it knows none."""
+        from .net.standing import unknown_symbols
+
+        return unknown_symbols(self._state) if self._state else {}
+
     def limiter(self, vendor: str) -> Limiter:
         """Return the limiter that all senders to ``vendor`` share."""
         from .downloader.registry import canonical_name, downloader_class
@@ -109,7 +121,7 @@ class Network:
         is_asked = not canonical_name(vendor) or downloader_class(vendor).default_base_url
         if self._state is None or not is_asked:  # files on this machine know no limits
             return VendorLimiter(vendor, limits, self._clock)
-        return SharedLimiter(vendor, limits, self._state)
+        return SharedLimiter(vendor, limits, self._state, on_circuit=self._on_circuit)
 
 
 @dataclass(frozen=True)
@@ -124,6 +136,8 @@ class Services:
     asking: Asking
     bars: BarsService
     batch: BatchService
+    observer: Observer
+    foreteller: Foreteller
 
     @property
     def rate_limiters(self) -> Mapping[str, Limiter]:
@@ -163,34 +177,53 @@ def build(
         ConfigError: the configuration is wrong.
         StorageError: the cache folder cannot be used.
     """
+    from .cache.gauge import Gauge
     from .cache.unified_cache import UnifiedCache
     from .provider_selector import ProviderSelector
     from .routing.asking import Asking
     from .routing.batch import BatchService
+    from .routing.foretelling import Foreteller
+    from .routing.observing import Observer
+    from .routing.rehearsing import Theatre
     from .routing.service import BarsService
+    from .routing.supplying import Supply
     from .routing.terms import Expiry
 
     settings = load_settings(cache_dir, config_path)
     ticking = clock or SystemClock()
     rules = load_rules(settings.rules_path)
-    said = {name: vendor.rate_limits for name, vendor in rules.providers.items()}
-    modes = {name: vendor.transport for name, vendor in rules.providers.items()}
-    network = Network(
-        ticking, (said, settings.rate_limits), retry or retry_of(rules.failover), modes,
-        state_dir=settings.state_dir,
-    )  # fmt: skip
+    observer = Observer(ticking, Gauge(settings.cache_dir, ticking))
+    network = network_of(settings, rules, ticking, retry, observer)
     selector = ProviderSelector(settings=settings, make_sender=network.sender)
     cache = UnifiedCache(
         settings.cache_dir, settings.max_size_gb, clock=ticking,
         instrument_of=selector.instrument, vendor_facts=facts_of(rules),
+        columnar=rules.cache.columnar, min_free_mb=rules.cache.min_free_mb,
+        must_keep=Supply(selector, ticking), retention=rules.cache.retention,
     )  # fmt: skip
     expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
     asking = Asking(selector, ticking)
     bars = BarsService(
-        cache.store, selector, ticking, expiry, rules.validation, network.leases
+        cache.store, selector, ticking, expiry, rules.validation, network.leases, observer
     )  # fmt: skip
     batch = BatchService(asking, bars)
-    return Services(settings, ticking, network, cache, selector, asking, bars, batch)
+    theatre = Theatre(cache.store, selector, ticking, expiry, rules.validation)
+    return Services(settings, ticking, network, cache, selector, asking, bars, batch, observer,
+                    Foreteller(theatre))  # fmt: skip
+
+
+def network_of(
+    settings: Settings, rules: Rules, clock: Clock, retry: RetryPolicy | None = None,
+    observer: Observer | None = None,
+) -> Network:  # fmt: skip
+    """Return the connections and limits as settings and rules want them; nothing is made."""
+    said = {name: vendor.rate_limits for name, vendor in rules.providers.items()}
+    modes = {name: vendor.transport for name, vendor in rules.providers.items()}
+    return Network(
+        clock, (said, settings.rate_limits), retry or retry_of(rules.failover), modes,
+        observer.attempted if observer else None, state_dir=settings.state_dir,
+        on_circuit=observer.circuit_changed if observer else None,
+    )  # fmt: skip
 
 
 def facts_of(rules: Rules) -> dict[str, dict[str, Any]]:
@@ -220,7 +253,7 @@ def limits_of(declared: Limits | None, *said: Mapping[str, float]) -> Limits | N
     """
     names = {
         "requests_per_minute": "per_minute", "requests_per_second": "per_second",
-        "requests_per_day": "per_day", "burst_size": "burst",
+        "requests_per_day": "per_day", "requests_per_month": "per_month", "burst_size": "burst",
     }  # fmt: skip
     known = {
         names[key]: value
@@ -263,8 +296,3 @@ _default = _Default()
 def default_sender(vendor: str) -> Sender:
     """Return a sender to ``vendor`` on the process's own network."""
     return _default.network().sender(vendor)
-
-
-def default_credentials() -> Mapping[str, str]:
-    """Return the keys that are set in the environment; looked up at each access."""
-    return load_settings().credentials

@@ -27,7 +27,7 @@ LONG = "A" * 65
         (["AAPL", "1d", "--start", "yesterday"], ["'yesterday'", "not a time"]),
         (["AAPL", "1d", "--start", "2024-06-03", "--bars", "5"], ["bars 5", "exclude"]),
         (["AAPL", "1d", "--provider", "yahooo"], ["'yahooo'", "'yahoo'"]),
-        (["AAPL", "3m"], ["3m", "No suitable provider"]),
+        (["AAPL", "1d", "--provider", "binance"], ["serves no stock", "No suitable provider"]),
         (["日本", "1d"], ["日本"]),
     ],
 )  # fmt: skip

@@ -12,12 +12,12 @@ FLOORS = {
     "_version": 0, "errors": 0,
     "model": 1,
     "policy": 2,
-    "clock": 3, "disk": 3, "config": 3,
+    "clock": 3, "disk": 3, "config": 3, "logs": 3, "metrics": 3, "resources": 3,
     "net": 4, "cache": 4,
     "downloader": 5,
     "provider_selector": 6, "routing": 6, "fundamentals": 6,
     "wiring": 7,
-    "feed": 8, "jobs": 8, "db": 8, "utils": 8,
+    "feed": 8, "jobs": 8, "db": 8, "utils": 8, "metrics_prometheus": 8,
     "data_manager": 9,
     "cli": 10,
     "__main__": 11,
@@ -27,11 +27,12 @@ FLOORS = {
 SHIMS = {m.name for m in modules()} & {
     "ohlcv_contract", "data_downloader_factory", "cache.populate_cache", "utils.populate_cache",
 }  # fmt: skip
-SIBLINGS_ALLOWED = {("routing", "provider_selector")}
+SIBLINGS_ALLOWED = {("routing", "provider_selector"), ("logs", "config")}
 CONSTRUCTORS = {"__init__"}
 # A decision that takes more than one file; to the others it is the file it is named after.
 POLICY_FAMILIES = {
     "calendar": {"buckets", "continuous", "exchange", "forex", "localtime", "sessions"},
+    "adjust": {"adjusting", "closes"},
 }
 
 

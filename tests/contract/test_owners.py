@@ -25,6 +25,7 @@ OWNERS = {
     "filelock": ("disk.",),
     "exchange_calendars": ("policy.exchange",),
     "rich": ("cli",),
+    "prometheus_client": ("metrics_prometheus",),
 }
 # Never imported where time, randomness, files and sockets arrive as arguments.
 IMPURE = frozenset({

@@ -85,9 +85,9 @@ def test_a_bad_row_is_asked_of_the_next_vendor_first(
     two.name = "second"
     frame = manager.get_ohlcv(*DAY, strict=True)
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-02")
-    assert [tuple(span) for span in two.asked] == [
-        (ms("2024-06-01T05:00"), ms("2024-06-01T07:00"))
-    ], "the bad stretch and nothing else"
+    day = (ms("2024-06-01"), ms("2024-06-02"))
+    assert [tuple(span) for span in two.asked] == [day], "with bars to compare on both sides"
+    assert [span["rows"] for span in told(frame)["spans"]] == [5, 2, 17], "and stored without them"
     by_vendor = {span["start"]: span["vendor"] for span in told(frame)["spans"]}
     assert by_vendor["2024-06-01T05:00:00Z"] == "second"
     assert by_vendor["2024-06-01T07:00:00Z"] == "twin"

@@ -44,3 +44,8 @@ def test_after_the_last_session_the_whole_week_and_month_are_there(
     clock.set(ms(evening))
     frame = manager.get_ohlcv("AAPL", timeframe, "2024-01-01")
     assert_true(frame, vendors, clock, "AAPL", timeframe, "2024-01-01", end, "split")
+
+
+def test_all_months_of_a_young_pair_without_bounds(manager: DataManager) -> None:
+    months = manager.get_ohlcv("BTCUSDT", "1M")
+    assert 1 < len(months) < 500

@@ -35,8 +35,10 @@ from src.data.config.credentials import VENDOR_KEYS
 from src.data.data_manager import DataManager
 from src.data.downloader.base_data_downloader import BaseDataDownloader
 from src.data.errors import AllProvidersFailedError, DataError
+from src.data.logs import ContextFilter, JsonFormatter
 from src.data.model.bars import Bar
 from src.data.model.capabilities import BarPage, Capabilities, FetchQuery
+from src.data.model.events import Event
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.kind import Kind
 from src.data.net.http import HttpTransport
@@ -50,6 +52,7 @@ from .twin import route_to
 
 # Each of its pieces can be told from anything else, and it needs every kind of escaping.
 KEY = 'zqCANARYa+zqCANARYb/zqCANARYc=zqCANARYd&zqCANARYe"<zqCANARYf>'
+NEXT_KEY = KEY.replace("zqCANARY", "zqCANARYnext")
 PIECE = "zqcanary"
 FORMS = {
     PIECE, *(text.lower() for text in (
@@ -113,9 +116,13 @@ def says(status: int, text: str, **headers: str) -> Handle:
     return lambda handler: reply(handler, text.encode(), status, **headers)
 
 
-def repeats_the_request(handler: BaseHTTPRequestHandler) -> None:
+def repeats_the_request(handler: BaseHTTPRequestHandler, status: int = 400) -> None:
     told = f"cannot serve {handler.path} for {dict(handler.headers)}"
-    reply(handler, json.dumps({"message": told}).encode(), 400)
+    reply(handler, json.dumps({"message": told}).encode(), status)
+
+
+def refuses_the_key(handler: BaseHTTPRequestHandler) -> None:
+    repeats_the_request(handler, 401)
 
 
 def promises_more(handler: BaseHTTPRequestHandler) -> None:
@@ -181,10 +188,13 @@ class _Ear(logging.Handler):
     def __init__(self, heard: Heard) -> None:
         super().__init__(logging.DEBUG)
         self.setFormatter(logging.Formatter("%(name)s %(pathname)s %(message)s"))
+        # Told no key, it cuts out none: what a record carries must hold none by itself.
+        self.json = JsonFormatter()
+        self.addFilter(ContextFilter())
         self.heard = heard
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.heard.lines += [self.format(record), repr(record.args)]
+        self.heard.lines += [self.format(record), repr(record.args), self.json.format(record)]
 
 
 @contextmanager
@@ -255,7 +265,11 @@ def ask(
 
     def at(base: str, key: str = KEY) -> Keyed:
         transport = HttpTransport(timeout=TIMEOUT)
-        sender = Sender(transport, manager._services.network.limiter("keyed"), clock)
+        services = manager._services
+        sender = Sender(
+            transport, services.network.limiter("keyed"), clock,
+            on_attempt=services.observer.attempted,
+        )  # fmt: skip
         vendor = Keyed(credentials={"KEYED_API_KEY": key}, base_url=base, sender=sender)
         route_to(monkeypatch, manager, keyed=vendor)
         return vendor
@@ -304,7 +318,9 @@ def test_no_answer_makes_it_tell_the_key(
     assert quote_plus(KEY) in path
     assert (headers["x-api-key"], headers["authorization"]) == (KEY, f"Bearer {KEY}")
     assert any("urllib3" in line for line in heard.lines), "the library logged nothing: no test"
-    assert_silent(heard, told, repr(vendor), repr(vars(vendor._sender)))
+    assert any(line.startswith("onetape.audit ") for line in heard.lines), "its use was not noted"
+    badge = vendor._access.badge()
+    assert_silent(heard, told, *map(repr, (vendor, badge, vars(badge), vars(badge.sender))))
 
 
 def test_a_redirect_takes_the_key_to_no_other_host_or_port(
@@ -381,6 +397,67 @@ def test_a_key_that_no_header_can_carry_is_named_and_not_told(
     assert_silent(heard, told)
 
 
+def test_the_log_of_uses_tells_the_account_and_not_the_key(
+    manager: DataManager, ask: Callable[..., Keyed], assert_silent: Callable[..., None],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    # As documented: into a file of its own.
+    audit, file = logging.getLogger("onetape.audit"), tmp_path / "audit.log"
+    handler = logging.FileHandler(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    with serving(refuses_the_key) as server, listening() as heard:
+        audit.addHandler(handler)
+        try:
+            told = failing(manager, ask(server.base, KEY))
+            told += failing(manager, ask(server.base, NEXT_KEY))
+        finally:
+            audit.removeHandler(handler)
+            handler.close()
+    lines = re.findall(
+        r"keyed account (\w{8}|-): GET 127.0.0.1/bars, attempt 1: AuthenticationError",
+        file.read_text(),
+    )
+    assert [len(name) for name in lines] == [8, 1, 8, 1], "the direct call has no book"
+    assert lines[0] != lines[2]
+    assert_silent(heard, told)
+
+
+def test_a_key_that_was_replaced_is_told_as_little_as_the_new_one(
+    manager: DataManager, ask: Callable[..., Keyed], assert_silent: Callable[..., None]
+) -> None:
+    environ = {"KEYED_API_KEY": KEY}
+    with serving(refuses_the_key) as server, listening() as heard:
+        vendor = ask(server.base)
+        vendor._access._credentials = environ
+        told = failing(manager, vendor)
+        environ["KEYED_API_KEY"] = NEXT_KEY
+        told += failing(manager, vendor)
+        environ.clear()
+        with pytest.raises(AllProvidersFailedError, match="set KEYED_API_KEY") as caught:
+            manager.get_ohlcv(*DAY)
+        told += told_by(caught.value)
+    assert len(server.requests) == 4
+    assert_silent(heard, told, f"{vars(vendor._access)['_last']!r}")
+
+
+def test_no_event_and_no_counter_holds_the_key(
+    manager: DataManager, ask: Callable[..., Keyed], assert_silent: Callable[..., None]
+) -> None:
+    events: list[Event] = []
+    manager.on_event(events.append)
+    with listening() as heard:
+        for name in ("401", "503", "429", "a key for a number"):
+            with serving(ANSWERS[name]) as server:
+                ask(server.base)
+                with pytest.raises(AllProvidersFailedError):
+                    manager.get_ohlcv(*DAY)
+    told = {event.name for event in events}
+    assert told >= {"AttemptFailed", "CallFailed", "CircuitOpened"}
+    assert any('"outcome": "AuthenticationError"' in line for line in heard.lines), "no JSON"
+    texts = [f"{event!r}{json.dumps(event.to_json())}" for event in events]
+    assert_silent(heard, *texts, json.dumps(manager.metrics()))
+
+
 def test_an_answer_does_not_hold_the_key(
     manager: DataManager, ask: Callable[..., Keyed], assert_silent: Callable[..., None]
 ) -> None:
@@ -429,12 +506,14 @@ def test_the_command_line_tells_no_key_of_the_environment(
     common = ["--config", str(rules), "--cache-dir", str(tmp_path / "cache")]
     span = ["--start", "2024-06-03", "--end", "2024-06-04"]
     with listening() as heard:
-        codes = [main(["-v", "fetch", symbol, "1d", *span, *how, *common])
-                 for symbol in ("BTCUSDT", "AAPL") for how in ([], ["--json"])]  # fmt: skip
+        codes = [main(["-v", *log, "fetch", symbol, "1d", *span, *how, *common])
+                 for symbol in ("BTCUSDT", "AAPL")
+                 for log, how in ((["--log", "json"], ["--json"]), ([], []))]  # fmt: skip
     assert codes == [0 if fault == "none" else 1] * 4
     shown = "".join(capfd.readouterr())
     assert "keyed" not in shown
     assert "DEBUG" in shown, "nothing was logged: no test"
+    assert '"level": "DEBUG"' in shown
     sent = [repr(entry) for entry in vendors.log()]
     found = [leak for text in (shown, *sent) for leak in leaks("shown or sent", text)]
     assert sent
@@ -442,7 +521,11 @@ def test_the_command_line_tells_no_key_of_the_environment(
 
 
 @pytest.mark.usefixtures("keys_everywhere")
-@pytest.mark.parametrize("words", [["doctor"], ["providers"], ["cache", "stats"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [["doctor"], ["doctor", "--watch", "--json"], ["providers"], ["cache", "stats"]],
+    ids=" ".join,
+)
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
 def test_what_describes_an_installation_says_that_keys_are_set_and_not_which(
     words: list[str], form: list[str], vendors: VendorServer, rules: Path, tmp_path: Path,

@@ -63,3 +63,24 @@ def test_everything_survives_the_way_through_json() -> None:
 def test_words_of_a_newer_version_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="unknown"):
         Covered.from_json(covered(0, 5).to_json() | change)
+
+
+@settings(max_examples=300, derandomize=True)
+@given(st.lists(entries, max_size=6), st.integers(-2, 32), st.integers(-2, 32))
+def test_a_part_of_it_is_stamp_by_stamp_what_the_whole_says(
+    answer: list[Covered], start: int, end: int
+) -> None:
+    coverage, span = Coverage().overlaid(answer), Span(start, end)
+    whole = {p: c for c in coverage for p in range(*c.span)}
+    part = coverage.within(span)
+    told = {p: (c.state, c.vendor) for c in part for p in range(*c.span)}
+    assert told == {p: (c.state, c.vendor) for p, c in whole.items() if start <= p < end}
+    touching = coverage.touching(span)
+    assert list(touching) == list(dict.fromkeys(whole[p] for p in sorted(whole) if p in told))
+    assert isinstance(part, Coverage)
+    assert isinstance(touching, Coverage)
+
+
+def test_neighbours_of_one_source_are_joined_and_no_others() -> None:
+    parts = [covered(0, 3), covered(3, 5), covered(6, 7), covered(7, 9, vendor="w")]
+    assert [tuple(c.span) for c in Coverage.joined(parts)] == [(0, 5), (6, 7), (7, 9)]

@@ -8,6 +8,7 @@ import pytest
 
 from src.data.errors import ResponseFormatError
 from src.data.model.bars import Bar, BarTable, merge
+from src.data.model.coverage import Covered
 from src.data.model.frame import (
     build_frame,
     coerce_ohlcv_timestamp_column,
@@ -15,6 +16,8 @@ from src.data.model.frame import (
     table_of,
     validate_normalized_ohlcv,
 )
+from src.data.model.query import EXTRA_COLUMNS
+from src.data.model.span import Span
 
 BARS = [Bar(0, 1.0, 2.0, 0.5, 1.5, 10.0), Bar(60_000, 1.5, 3.0, 1.0, 2.5, 20.0)]
 
@@ -109,3 +112,55 @@ def test_merging_keeps_the_newer_row_of_a_stamp_and_the_order() -> None:
     both = merge(old, new)
     assert both.stamps.tolist() == [0, 30_000, 60_000]
     assert both.close.tolist() == [1.5, 1.0, 9.0]
+
+
+def test_what_is_told_beside_a_bar_is_that_of_its_stretch() -> None:
+    stamps = [0, 10, 20, 30, 40, 50, 60]
+    table = BarTable.from_bars([BARS[0]._replace(stamp_ms=stamp) for stamp in stamps])
+    coverage = [
+        Covered(Span(10, 20), "final", "a", fetched_at=5_000),
+        Covered(Span(20, 40), "provisional", "b"),
+        Covered(Span(45, 55), "suspect", "c", fetched_at=7_000),
+        Covered(Span(55, 99), "provisional", "d", fetched_at=8_000, reason="forming"),
+    ]
+    frame = build_frame(table, coverage, EXTRA_COLUMNS)
+    assert list(frame["source"]) == ["", "a", "b", "b", "", "c", "d"]
+    assert list(frame["state"]) == [
+        "suspect", "final", "provisional", "provisional", "suspect", "suspect", "forming",
+    ]  # fmt: skip
+    assert list(frame["is_final"]) == [False, True, False, False, False, False, False]
+    told = [t.second if t == t else None for t in frame["fetched_at"]]
+    assert told == [None, 5, None, None, None, 7, 8]
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_where_nobody_vouches_for_anything_the_form_stays(rows: int) -> None:
+    frame = build_frame(BarTable.from_bars(BARS[:rows]), (), EXTRA_COLUMNS)
+    types = {name: str(dtype) for name, dtype in empty_frame(EXTRA_COLUMNS).dtypes.items()}
+    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == types
+    assert list(frame["source"]) == [""] * rows
+    assert not frame["is_final"].any()
+
+
+def test_frames_of_one_shape_share_nothing() -> None:
+    table = BarTable.from_bars([Bar(0, 1.0, 2.0, 0.5, 1.5, 9.0), Bar(60_000, 1, 1, 1, 1, 1)])
+    one, other = build_frame(table), build_frame(table)
+    one.columns.name = "mine"
+    one.index.name = "mine"
+    one.loc[:, "open"] = 7.0
+    assert (other.columns.name, other.index.name) == (None, "timestamp")
+    assert other["open"].tolist() == [1.0, 1.0]
+    assert table.open.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("rows", [3, 20_000])
+def test_a_table_that_is_nobody_elses_makes_the_same_frame(rows: int) -> None:
+    stamps = np.arange(rows, dtype=np.int64) * 60_000
+    values = [np.arange(rows) + n / 8 for n in range(6)]
+    table = BarTable(stamps, *values)
+    own = BarTable(stamps.copy(), *(v.copy() for v in values), stamps * 1_000_000)
+    pd.testing.assert_frame_equal(build_frame(own), build_frame(table))
+    frame = build_frame(own)
+    frame.iloc[0, 0] = 99.0
+    assert frame.iloc[0, 0] == 99.0
+    assert frame.index.is_monotonic_increasing

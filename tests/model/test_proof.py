@@ -71,7 +71,13 @@ def test_what_is_no_frame_of_bars_is_refused() -> None:
     with pytest.raises(ValueError, match="RangeIndex"):
         fingerprint(pd.DataFrame({"open": [1.0]}))
     with pytest.raises(ValueError, match="parse"):
-        fingerprint(frame().assign(source="binance"))
+        fingerprint(frame().assign(remark="binance"))
+
+
+def test_what_is_told_beside_the_bars_does_not_count() -> None:
+    told = frame().assign(source="binance", state="final", is_final=True, fetched_at=pd.NaT)
+    assert fingerprint(told) == fingerprint(frame())
+    assert fingerprint(told.assign(close=1.0)) != fingerprint(frame())
 
 
 def test_the_answer_itself_is_unchanged() -> None:

@@ -135,3 +135,38 @@ def test_thresholds_are_values() -> None:
     strict = replace(POLICY, failing=Patience(1, 7, 7))
     assert strict.leave(Circuit(), "failing", 0, trial=False).shut_for(0) == 7
     assert Patience(1, 1, 10**9).cool_down(10**6) == 10**9
+
+
+def test_a_bad_answer_counts_what_it_had_wiped_out() -> None:
+    before = after("unreadable", "unreadable")
+    answered = POLICY.leave(before, "answered", 1000, trial=False)
+    assert answered.failures == 0
+    opened = POLICY.blame(answered, before, "unreadable", 1001, "why")
+    assert (opened.failures, opened.shut_for(1001), opened.reason) == (3, 300, "why")
+    assert opened.answered_s == 1000, "it did answer: the door is open to this account"
+
+
+def test_bad_answers_that_were_fetched_at_the_same_time_count_each() -> None:
+    first = POLICY.blame(Circuit(), Circuit(), "unreadable", 1000)
+    second = POLICY.blame(first, Circuit(), "unreadable", 1000)
+    assert (first.failures, second.failures) == (1, 2)
+
+
+def test_a_trial_that_brought_a_bad_answer_waits_twice_as_long() -> None:
+    shut = after(*["unreadable"] * 3)
+    trial = POLICY.enter(shut, 1300)
+    closed = POLICY.leave(trial, "answered", 1301, trial=True)
+    assert closed.is_closed
+    again = POLICY.blame(closed, trial, "unreadable", 1302)
+    assert (again.times, again.shut_for(1302)) == (2, 600)
+
+
+@pytest.mark.parametrize("outcome", ["answered", "says nothing"])
+def test_blame_for_nothing_changes_nothing(outcome: Outcome) -> None:
+    circuit = after("unreadable", "answered")
+    assert POLICY.blame(circuit, after("unreadable"), outcome, 1000) is circuit
+
+
+def test_blame_that_comes_when_it_is_open_changes_nothing() -> None:
+    opened = after("refused")
+    assert POLICY.blame(opened, Circuit(), "unreadable", 1000) is opened

@@ -10,10 +10,16 @@ import pytest
 from src.data.errors import KindMismatchError
 from src.data.model.bars import BarTable
 from src.data.model.instant import parse_iso
+from src.data.model.kind import Kind
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.policy.calendar import MarketCalendar
-from src.data.policy.conversions import obstacle, regular_hours, sources_for
+from src.data.policy.conversions import (
+    obstacle,
+    regular_hours,
+    sources_for,
+    sources_of_kind,
+)
 from src.data.policy.sessions import SessionCalendar, SessionTable
 from tests.policy.market import (
     ALWAYS,
@@ -142,6 +148,38 @@ def test_the_reason_is_told(
     source: str, target: str, calendar: MarketCalendar, reason: str
 ) -> None:
     assert reason in obstacle(Timeframe.parse(source), Timeframe.parse(target), calendar)
+
+
+OPEN = Kind("regular", "session", "consolidated", "USD")
+CLOCK = Kind("regular", "clock", "consolidated", "USD")
+
+
+@pytest.mark.parametrize(
+    "calendar, target, own, wanted, expected",
+    [
+        (NEW_YORK, "1h", CLOCK, OPEN, "30m 15m 5m 3m 2m 1m"),
+        (NEW_YORK, "1h", OPEN, CLOCK, "30m 15m 5m 3m 2m 1m"),
+        (NEW_YORK, "1h", Kind("extended", "clock"), OPEN, "30m 15m 5m 3m 2m 1m"),
+        (NEW_YORK, "1h", Kind("extended", "clock"), CLOCK, "30m 15m 5m 3m 2m 1m"),
+        # Of the very length where both put them in the same places: cut, or as they are.
+        (NEW_YORK, "15m", Kind("extended", "clock"), OPEN, "15m 5m 3m 1m"),
+        (NEW_YORK, "30m", CLOCK, OPEN, "30m 15m 5m 3m 2m 1m"),
+        (BOMBAY, "30m", CLOCK, OPEN, "15m 5m 3m 1m"),  # opens at 9:15
+        (BOMBAY, "1h", CLOCK, OPEN, "15m 5m 3m 1m"),
+        (NEW_YORK, "1h", OPEN, OPEN, ""),
+        (NEW_YORK, "1h", Kind("extended", "session"), Kind("extended", "clock"), ""),
+        (NEW_YORK, "1h", OPEN, Kind("extended", "clock"), ""),
+        (NEW_YORK, "1h", CLOCK, Kind("regular", "session", "elsewhere"), ""),
+        (NEW_YORK, "1h", CLOCK, Kind("regular", "session", unit="GBp"), ""),
+        (NEW_YORK, "1d", Kind("extended", "session"), OPEN, ""),
+    ],
+)
+def test_from_one_kind_to_another(
+    calendar: MarketCalendar, target: str, own: Kind, wanted: Kind, expected: str
+) -> None:
+    found = sources_of_kind(Timeframe.parse(target), ALL, calendar, own=own, wanted=wanted,
+                            span=SUMMER)  # fmt: skip
+    assert " ".join(t.label for t in found) == expected
 
 
 def test_whole_hours_keep_their_anchor() -> None:

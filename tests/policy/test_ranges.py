@@ -257,3 +257,11 @@ def test_a_count_beyond_all_history() -> None:
 def test_start_and_count_exclude_each_other() -> None:
     with pytest.raises(BadRangeError, match=r"AAPL: start '2024-01-01' and bars 10 exclude"):
         resolved(APPLE, "1d", "2024-01-01", None, 10)
+
+
+@pytest.mark.parametrize("who", [APPLE, BITCOIN])
+@pytest.mark.parametrize("timeframe, count", [("1d", 500), ("1M", 500), ("3M", 392), ("9w", 500)])
+def test_without_bounds_as_many_as_calendars_know(
+    who: Instrument, timeframe: str, count: int
+) -> None:
+    assert resolved(who, timeframe, None, None)[2] == count

@@ -478,6 +478,46 @@ def test_a_print_behind_the_close_goes_into_no_bar() -> None:
     assert told(found) == ["2017-10-06T18:00 missing 1/2"]
 
 
+@pytest.mark.parametrize(
+    "stray, lost",
+    [
+        ("13:40", ["13:30"]),  # across 13:30 and 13:45
+        ("13:20", ["13:30"]),  # from before the open into the first part
+        ("13:15", []),  # up to the open
+        ("14:10", ["13:30", "14:15"]),  # across two bars
+        ("19:50", ["19:30"]),
+        ("20:00", []),  # from the close on
+    ],
+)
+def test_a_row_beside_the_grid_makes_what_it_overlaps_unknown(stray: str, lost: list[str]) -> None:
+    whole = span("2024-06-12", "2024-06-13")
+    stamps = NEW_YORK.opens(tf("15m"), whole).tolist()
+    table = flat(sorted([*stamps, parse_iso(f"2024-06-12T{stray}")]))
+    found = resample(table, tf("15m"), tf("45m"), NEW_YORK, span=whole, now_ms=LATER)
+    assert found.strays == 1
+    assert [shown([bar.span.start])[0][-5:] for bar in found.incomplete] == lost
+    assert len(found.table) == 9 - len(lost)
+
+
+def test_a_row_behind_the_close_of_a_short_last_bar_overlaps_nothing() -> None:
+    whole = span("2024-06-12", "2024-06-13")
+    stamps = NEW_YORK.opens(tf("1h"), whole).tolist()  # the last one from 19:30 to 20:00
+    table = flat([*stamps, parse_iso("2024-06-12T20:15")])
+    found = resample(table, tf("1h"), tf("2h"), NEW_YORK, span=whole, now_ms=LATER)
+    assert (len(found.table), found.incomplete, found.strays) == (4, (), 1)
+
+
+def test_a_volume_of_which_a_part_is_unknown_is_not_told() -> None:
+    table = flat(NEW_YORK.opens(tf("1d"), span("2024-06-03", "2024-06-22")).tolist())
+    table.volume[1] = NAN
+    table.volume[5:10] = NAN
+    found = resample(table, tf("1d"), tf("1w"), NEW_YORK, span=span("2024-06-03", "2024-06-22"),
+                     now_ms=LATER)  # fmt: skip
+    assert np.array_equal(found.table.volume, [4, NAN, 4], equal_nan=True)
+    told_volume = found.with_whole_volumes().volume
+    assert np.array_equal(told_volume, [NAN, NAN, 4], equal_nan=True)
+
+
 def test_a_day_that_the_calendar_does_not_know_belongs_to_its_week() -> None:
     days = NEW_YORK.opens(tf("1d"), span("2024-06-10", "2024-06-24")).tolist()
     days.append(parse_iso("2024-06-15"))  # a Saturday

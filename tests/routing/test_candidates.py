@@ -96,6 +96,38 @@ def test_of_several_substitutes_that_of_the_asked_adjustment_comes_first() -> No
     assert found == [((), ["split"]), (("all",), ["every"]), (("raw",), ["raw"])]
 
 
+def test_where_somebody_tells_the_actions_all_prices_stand_in_one_lane_and_have_their_own() -> None:
+    teller = vendor("teller", TAPE, adjustment="raw", actions=True)
+    raw = vendor("raw", TAPE, adjustment="raw")
+    every = vendor("every", TAPE, adjustment="all")
+    split = vendor("split", TAPE, adjustment="split")
+    found = lanes(every, raw, split, teller, of=query(SHARE, "1d"))
+    assert found == [
+        ((), ["every", "raw", "split", "teller"]), (("all",), ["every"]), (("raw",), ["raw"]),
+    ]  # fmt: skip
+    ways = route(query(SHARE, "1d"), [every, teller], None).lanes
+    assert [[c.name for c in lane.tellers] for lane in ways] == [["teller"], ["teller"]]
+    pinned = query(SHARE, "1d", provider="every")
+    assert lanes(every, of=pinned) == [(("every",), ["every"])]
+
+
+def test_a_vendor_may_tell_the_actions_although_it_lacks_the_timeframe() -> None:
+    days_only = vendor("days", TAPE, adjustment="split", actions=True)
+    of = query(SHARE, "5m")
+    caps = vendor("every", TAPE, adjustment="all").capabilities
+    assert caps is not None
+    served = Candidate("every", Mock(), replace(caps, timeframes={"5m": "5m"}))
+    assert lanes(days_only, served, of=of) == [((), ["every"]), (("all",), ["every"])]
+
+
+def test_actions_that_are_known_do_for_a_teller() -> None:
+    every, of = vendor("every", TAPE, adjustment="all"), query(SHARE, "1d")
+    assert [lane.parts for lane in route(of, [every], None, told=True).lanes] == [(), ("all",)]
+    assert [lane.parts for lane in route(of, [every], None).lanes] == [("all",)]
+    coin = query()
+    assert [lane.parts for lane in route(coin, [vendor("one")], None, told=True).lanes] == [()]
+
+
 def test_who_is_passed_over_is_told_with_the_reason() -> None:
     found = route(query(label="1h"), [vendor("one"), vendor("two", TAPE)], None)
     assert found.rejected == {"two": "serves no crypto"}

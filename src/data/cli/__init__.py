@@ -16,16 +16,17 @@ from ..errors import ConfigError, DataError, QueryError
 # Command to what `onetape --help` says about it; the modules are loaded on use.
 COMMANDS = {
     "fetch": "show or export bars of one symbol",
+    "plan": "what a request would cost; nobody is asked",
+    "explain": "who is asked for a series and why, who is not, what is held",
     "populate": "fill the cache for many symbols",
-    "cache": "what the cache holds; delete parts of it",
+    "cache": "what the cache holds; check, repair, export, delete it",
+    "verify": "compare the cache with its vendors, or two vendors",
     "providers": "the vendors, what they serve and what they lack here",
     "doctor": "check keys, extras, network, cache and state",
     "demo": "the main job on this machine, without any key",
 }
 
 OK, FAILED, USAGE = 0, 1, 2
-# What of ours logs; other libraries are not made to talk.
-_LOGGERS = ("onetape", __name__.rpartition(".")[0])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +52,7 @@ def guarded(args: argparse.Namespace) -> int:
 
     speak_plainly()
     try:
-        with _logging(verbose=getattr(args, "verbose", False)):
+        with _logging(getattr(args, "log", None), verbose=getattr(args, "verbose", False)):
             code = _run(args.run, args)
             # A reader that went away is noticed here, and not by the interpreter at its exit.
             sys.stdout.flush()
@@ -98,6 +99,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"onetape {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what is logged")
+    parser.add_argument("--log", choices=("text", "json"), metavar="FORMAT",
+                        help="log to standard error as text or json; -v for all of it")  # fmt: skip
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     used = next((a for a in arguments if a in COMMANDS), None)
     for name, summary in COMMANDS.items():
@@ -108,16 +111,22 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 
 @contextmanager
-def _logging(*, verbose: bool) -> Iterator[None]:
-    """Show our log on standard error when asked to, else nowhere: commands say what matters."""
-    handler = logging.StreamHandler() if verbose else logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
+def _logging(log: str | None, *, verbose: bool) -> Iterator[None]:
+    """Show our log on standard error when asked to, else nowhere: commands say what matters.
+
+    Raises:
+        ConfigError: the environment asks for a format or a level that there is not.
+    """
+    from ..logs import LOGGERS, attach, wanted
+
+    asked = wanted(log, "debug" if verbose else None)
+    if asked is None:
+        yield
+        return
+    handler = logging.StreamHandler()
+    loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.addHandler(handler)
-        if verbose:
-            logger.setLevel(logging.DEBUG)
+    attach(handler, *asked)
     try:
         yield
     finally:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..model.query import EXTRA_COLUMNS
 from .charts import chart
-from .tables import Grid, aligned, counted, milliseconds, moment, styled
+from .tables import Cell, Grid, aligned, counted, milliseconds, moment, styled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,12 +63,27 @@ def bars_table(frame: pd.DataFrame, most: int) -> Grid:
     part = frame.iloc[shown]
     is_daily = all(t.hour == t.minute == 0 for t in part.index)
     stamps = [t.strftime("%Y-%m-%d" if is_daily else "%Y-%m-%d %H:%M") for t in part.index]
-    cells = [aligned([float(v) for v in part[name]]) for name in part.columns]
+    cells = [_cells(name, list(part[name])) for name in part.columns]
     rows: list[Sequence[str]] = list(zip(stamps, *cells, strict=True))
     if len(shown) < len(frame):
         rows.insert(head, ["…", *("" for _ in part.columns)])
-    names = [f"{name}#" if name == "close" else f"{name}#?" for name in part.columns]
+    names = [_heading(str(name)) for name in part.columns]
     return Grid(["time (UTC)" if not is_daily else "session", *names], rows)
+
+
+def _heading(name: str) -> str:
+    if name in EXTRA_COLUMNS:
+        return f"{name}?"
+    return f"{name}#" if name == "close" else f"{name}#?"
+
+
+def _cells(name: str, values: Sequence[Any]) -> Sequence[Cell]:
+    """Return the cells of one column; what is told beside a bar is no number."""
+    if name == "fetched_at":
+        return [t.strftime("%Y-%m-%d %H:%M:%S") if t == t else "-" for t in values]
+    if name == "is_final":
+        return ["yes" if value else "no" for value in values]
+    return [str(v) for v in values] if name in EXTRA_COLUMNS else aligned(list(map(float, values)))
 
 
 def attempts_table(told: Told) -> Grid:

@@ -17,6 +17,8 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     # Also behind the command; left out there, what stands before it counts.
     parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS,
                         help="show what is logged")  # fmt: skip
+    parser.add_argument("--log", choices=("text", "json"), metavar="FORMAT",
+                        default=argparse.SUPPRESS, help="log as text or json")  # fmt: skip
 
 
 def listed(text: str) -> list[str]:
@@ -40,3 +42,18 @@ def positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds from a tenth to a day.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0.1 to 86400")
+    return value

@@ -6,12 +6,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK
-from .arguments import add_output, add_places
+from .arguments import add_output, add_places, seconds
 from .output import console, print_json
 from .tables import counted, findings, styled
 
 if TYPE_CHECKING:
-    from ..jobs.checkup import Check
+    from ..jobs.health import Check
 
 _MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim")}
 
@@ -19,6 +19,9 @@ _MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--no-network", action="store_true", help="do not knock at the vendors")
+    parser.add_argument("--watch", action="store_true", help="go on looking until Ctrl-C")
+    parser.add_argument("--every", type=seconds, metavar="SECONDS", default=5.0,
+                        help="how often to look (default: 5)")  # fmt: skip
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -26,6 +29,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what was found, section by section; 1 when something does not work."""
+    if args.watch:
+        from .watching import run_watch
+
+        return run_watch(args)
     from ..jobs.checkup import checkup
 
     checks = checkup(args.cache_dir, args.config, network=not args.no_network)

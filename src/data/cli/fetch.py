@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..model.query import EXTRA_COLUMNS
 from . import FAILED, OK
 from .answers import Told, headline, show_attempts, show_bars, show_gaps
-from .arguments import add_output, add_places, positive
+from .arguments import add_output, add_places, listed, positive
 from .output import console, note, print_json
 from .tables import styled
 
@@ -31,10 +32,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bars", type=positive, help="the last so many closed bars")
     parser.add_argument("--provider", help="ask this vendor only")
     parser.add_argument("--adjustment", choices=("raw", "split", "all"), default="split")
+    parser.add_argument("--closed-by", metavar="TIME", help="only bars closed by this UTC time or "
+                        "date: what could be known then")  # fmt: skip
     parser.add_argument("--forming", action="store_true", help="add the bar not closed yet")
     parser.add_argument("--offline", action="store_true", help="use the cache alone")
     parser.add_argument("--strict", action="store_true", help="fail if anything is lacking")
     parser.add_argument("--refresh", action="store_true", help="ask for all of it again")
+    parser.add_argument("--version", type=positive, metavar="N", help="as the series stood after "
+                        "this commit to it (`onetape cache log`)")  # fmt: skip
+    parser.add_argument("--columns", type=listed, metavar="A,B", default=(), help="tell beside each "
+                        f"bar: {', '.join(EXTRA_COLUMNS)}")  # fmt: skip
     parser.add_argument("--rows", type=positive, default=10, help="rows to show (default 10)")
     parser.add_argument("--csv", metavar="FILE", help="write the bars as CSV (.gz: compressed; "
                         "-: to standard output, and nothing else)")  # fmt: skip
@@ -55,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         frame = manager.get_ohlcv(
             args.symbol, args.timeframe, args.start, args.end, args.refresh, bars=args.bars,
             provider=args.provider, adjustment=args.adjustment, include_forming=args.forming,
-            offline=args.offline, strict=args.strict,
+            offline=args.offline, strict=args.strict, closed_by=args.closed_by,
+            columns=args.columns, version=args.version,
         )  # fmt: skip
     seconds = time.perf_counter() - started
     told: Told = frame.attrs["onetape"]
@@ -66,15 +74,18 @@ def run(args: argparse.Namespace) -> int:
         _show(frame, told, args.rows, seconds)
         for path in written:
             console().print(f"written: {path}", soft_wrap=True)
-    for said in dict.fromkeys(str(w.message) for w in caught if _is_ours(w)):
-        note(f"incomplete: {said}")
+    for said in dict.fromkeys(told_of for w in caught if (told_of := _said(w))):
+        note(said)
     return OK if told["complete"] else FAILED
 
 
-def _is_ours(warning: warnings.WarningMessage) -> bool:
-    from ..errors import IncompleteDataWarning
+def _said(warning: warnings.WarningMessage) -> str:
+    """Return what a warning of ours says, nothing for those of others."""
+    from ..errors import IncompleteDataWarning, ReadOnlyCacheWarning
 
-    return issubclass(warning.category, IncompleteDataWarning)
+    if issubclass(warning.category, IncompleteDataWarning):
+        return f"incomplete: {warning.message}"
+    return str(warning.message) if issubclass(warning.category, ReadOnlyCacheWarning) else ""
 
 
 def _waiting(args: argparse.Namespace) -> AbstractContextManager[Any]:
@@ -88,7 +99,9 @@ def _waiting(args: argparse.Namespace) -> AbstractContextManager[Any]:
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the bars as plain mappings with ISO stamps."""
     plain = frame.reset_index()
-    plain["timestamp"] = plain["timestamp"].dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    for name in plain.columns.intersection(["timestamp", "fetched_at"]):
+        times = plain[name].dt.strftime("%Y-%m-%dT%H:%M:%SZ").astype(object)
+        plain[name] = times.where(times.notna(), None)
     return [{str(k): v for k, v in row.items()} for row in plain.to_dict(orient="records")]
 
 

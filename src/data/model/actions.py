@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
 from typing import Any, Literal
+
+from .instant import date_of
 
 ActionType = Literal["split", "dividend"]
 
@@ -43,6 +46,13 @@ class Action:
         if self.type != "split":
             return Fraction(1)
         return Fraction(str(self.numerator)) / Fraction(str(self.denominator))
+
+    @property
+    def is_sound(self) -> bool:
+        """Tell whether it can be one at all: a ratio above zero, an amount of zero or more."""
+        if self.type != "split":
+            return math.isfinite(self.amount) and self.amount >= 0
+        return all(math.isfinite(part) and part > 0 for part in (self.numerator, self.denominator))
 
     def is_in(self, adjustment: str, as_of: date | None) -> bool:
         """Tell whether prices from before it, of that adjustment and date, are adjusted for it."""
@@ -94,3 +104,21 @@ def current(actions: Iterable[Action]) -> list[Action]:
         same.append(action)
     ascending = (told for _, told in sorted(events.items()))
     return [replace(told[-1], amount=sum(a.amount for a in told)) for told in ascending]
+
+
+def amount_on(dividend: Action, splits: Iterable[Action], day: date | None) -> Fraction:
+    """Return what a dividend pays for one share as shares are on ``day``.
+
+    Args:
+        dividend: as told; see ``as_paid``.
+        splits: sound ones, in any order; those up to its own ex-date are in its amount already.
+        day: None for shares as of its own ex-date.
+    """
+    told_on = date_of(0 if dividend.as_paid else dividend.fetched_at)
+    amount = Fraction(str(dividend.amount))
+    for split in splits:
+        if split.ex_date > dividend.ex_date:
+            in_amount = split.ex_date <= told_on
+            in_goal = day is not None and split.ex_date <= day
+            amount *= split.ratio ** (in_amount - in_goal)
+    return amount

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from .actions import Action
 from .bars import Bar, BarTable
@@ -12,6 +13,8 @@ from .instrument import AssetClass, Instrument
 from .kind import Adjustment, Basis, Kind
 from .span import Span
 from .timeframe import Timeframe
+
+_UNDECLARED = Kind()
 
 
 @dataclass(frozen=True)
@@ -66,23 +69,30 @@ class Capabilities:
 
         Daily and longer bars are counted by sessions, whatever the anchor of shorter ones.
         """
-        declared = self.kinds.get(instrument.asset_class, Kind())
-        if timeframe is not None and not timeframe.is_intraday and declared.anchor:
-            declared = replace(declared, anchor="session")
-        return declared.filled_from(Kind("", "", unit=instrument.quote or ""))
+        declared = self.kinds.get(instrument.asset_class, _UNDECLARED)
+        by_session = timeframe is not None and not timeframe.is_intraday
+        return _kind_of(declared, instrument.quote or "", by_session)
+
+
+@lru_cache(1024)
+def _kind_of(declared: Kind, quote: str, by_session: bool) -> Kind:
+    anchor = "session" if by_session and declared.anchor else declared.anchor
+    return replace(declared, anchor=anchor, unit=declared.unit or quote)
 
 
 @dataclass(frozen=True)
 class FetchQuery:
     """What to fetch from one vendor: stamps ``[start, end)`` of one instrument.
 
-    ``now_ms`` is the time of asking; vendors that want a range "up to now" use it.
+    ``now_ms`` is the time of asking; vendors that want a range "up to now" use it. With ``insist``
+    the vendor is asked even for a symbol that it said lately it does not know.
     """
 
     instrument: Instrument
     timeframe: Timeframe
     span: Span
     now_ms: int
+    insist: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -11,6 +12,45 @@ from .span import Span, coalesce
 
 State = Literal["final", "provisional", "empty", "suspect"]
 STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
+
+
+@dataclass(frozen=True)
+class Splice:
+    """What came of comparing bars with those of another vendor where the two meet.
+
+    Attributes:
+        at: stamp of the border, in milliseconds.
+        other: the vendor on its other side.
+        verdict: ``equal``; ``constant`` (an adjustment was missed, and made good before the bars
+            were stored); ``unchecked`` (there was too little to compare).
+        ratio: median of the closes as they came over those of the other vendor; 1 when unchecked.
+        common: how many bars were compared.
+        because: what was made good and how, or why nothing was compared.
+    """
+
+    at: int
+    other: str
+    verdict: str
+    ratio: float = 1.0
+    common: int = 0
+    because: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping that is stored."""
+        plain = {
+            "at": self.at, "with": self.other, "verdict": self.verdict, "ratio": self.ratio,
+            "common": self.common,
+        }  # fmt: skip
+        return plain | ({"because": self.because} if self.because else {})
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Splice:
+        """Read a stored mapping; unknown keys are ignored."""
+        return cls(
+            at=int(plain["at"]), other=str(plain["with"]), verdict=str(plain["verdict"]),
+            ratio=float(plain.get("ratio", 1.0)), common=int(plain.get("common", 0)),
+            because=str(plain.get("because", "")),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,6 +65,8 @@ class Covered:
         vendor, kind, basis, fetched_at: where the answer came from.
         reason: why a stretch is empty or suspect.
         expires: UTC milliseconds from when an empty or suspect stretch is asked again; None never.
+        splices: where these bars were fitted to those of other vendors; a part of a stretch keeps
+            those of the whole.
     """
 
     span: Span
@@ -35,6 +77,12 @@ class Covered:
     fetched_at: int = 0
     reason: str = ""
     expires: int | None = None
+    splices: tuple[Splice, ...] = ()
+
+    @property
+    def is_rescaled(self) -> bool:
+        """Tell whether these are not the vendor's own prices: what it had missed was made good."""
+        return any(splice.verdict == "constant" for splice in self.splices)
 
     def stands(self, now_ms: int) -> bool:
         """Tell whether this still answers for its span at ``now_ms`` (an expired one does not)."""
@@ -43,6 +91,8 @@ class Covered:
     def clip(self, span: Span) -> Covered | None:
         """Return the part inside ``span``, or None."""
         part = self.span.clip(span)
+        if part == self.span:
+            return None if part.is_empty else self
         return None if part.is_empty else replace(self, span=part)
 
     def same_source(self, other: Covered) -> bool:
@@ -62,6 +112,8 @@ class Covered:
             plain["reason"] = self.reason
         if self.expires is not None:
             plain["expires"] = self.expires
+        if self.splices:
+            plain["splices"] = [splice.to_json() for splice in self.splices]
         return plain
 
     @classmethod
@@ -82,6 +134,7 @@ class Covered:
             fetched_at=plain.get("fetched_at", 0),
             reason=plain.get("reason", ""),
             expires=plain.get("expires"),
+            splices=tuple(Splice.from_json(entry) for entry in plain.get("splices", ())),
         )
 
 
@@ -89,6 +142,11 @@ class Coverage(tuple[Covered, ...]):
     """Ascending, disjoint stretches; what no stretch holds is missing."""
 
     __slots__ = ()
+
+    @classmethod
+    def joined(cls, ascending: Iterable[Covered]) -> Coverage:
+        """Return ascending, disjoint stretches with adjoining ones of one source made one."""
+        return cls(_joined(ascending))
 
     def held(self, now_ms: int) -> list[Span]:
         """Return the stamps that need not be asked for at ``now_ms``, coalesced.
@@ -99,7 +157,20 @@ class Coverage(tuple[Covered, ...]):
 
     def within(self, span: Span) -> Coverage:
         """Return the stretches inside ``span``, clipped."""
-        return Coverage(part for c in self if (part := c.clip(span)) is not None)
+        touching = self.touching(span)
+        if not touching or (
+            span.start <= touching[0].span.start and touching[-1].span.end <= span.end
+        ):
+            return touching
+        return Coverage(part for c in touching if (part := c.clip(span)) is not None)
+
+    def touching(self, span: Span) -> Coverage:
+        """Return the stretches that share a stamp with ``span``, whole."""
+        if span.is_empty:
+            return Coverage()
+        first = bisect_right(self, span.start, key=_end)
+        last = bisect_left(self, span.end, lo=first, key=_start)
+        return self if last - first == len(self) else Coverage(self[first:last])
 
     def overlaid(self, newer: Iterable[Covered]) -> Coverage:
         """Return the coverage after ``newer`` answers: where both speak the later one counts."""
@@ -112,6 +183,14 @@ class Coverage(tuple[Covered, ...]):
                 kept += _outside(old, fresh.span)
             held = [*kept, fresh]
         return Coverage(_joined(sorted(held, key=lambda c: c.span)))
+
+
+def _start(part: Covered) -> int:
+    return part.span.start
+
+
+def _end(part: Covered) -> int:
+    return part.span.end
 
 
 def _outside(old: Covered, span: Span) -> list[Covered]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,25 +12,81 @@ import pandas as pd
 
 from ..errors import ResponseFormatError
 from .bars import NAN, PRICES, BarTable
+from .coverage import Covered
+from .span import Span
 
 REQUIRED_COLUMNS = ("open", "high", "low", "close", "volume")
 _TIME_COLUMNS = ("timestamp", "datetime", "date", "time", "open_time")
 
 
-def build_frame(table: BarTable) -> pd.DataFrame:
+# What is said of a row that no stretch vouches for.
+_NOBODY = Covered(Span(0, 0), "suspect")
+_FORMING = "forming"
+_NS_IN_MS = 1_000_000
+# From here on copying columns takes longer than making a frame of many.
+_LONG = 10_000
+
+
+def build_frame(
+    table: BarTable, coverage: Sequence[Covered] = (), extra: Sequence[str] = ()
+) -> pd.DataFrame:
     """Build the canonical frame: float64 columns on a naive UTC ``timestamp`` index in ns.
 
-    The columns are ``open high low close volume`` and then ``adj_close`` where the table has it.
-    The frame owns its memory: the caller may write into it.
+    The columns are ``open high low close volume``, then ``adj_close`` where the table has it, then
+    those of ``extra``, in that order, as ``coverage`` tells them: ``source`` (text, the vendor),
+    ``state`` (text: ``final``, ``provisional``, ``suspect`` or ``forming``), ``is_final`` (bool),
+    ``fetched_at`` (naive UTC in ns; NaT where nobody knows). The frame owns its memory: the caller
+    may write into it.
     """
-    index = pd.DatetimeIndex(table.stamps.astype("M8[ms]").astype("M8[ns]"), name="timestamp")
-    columns = dict(zip(table.columns, table.values(), strict=True))
-    return pd.DataFrame(columns, index=index, dtype=np.float64, copy=True)
+    stamps = table.index if table.index is not None else table.stamps * _NS_IN_MS
+    # The index would be copied without a word.
+    index = pd.DatetimeIndex(stamps.view("M8[ns]"), name="timestamp", copy=False)
+    if table.index is not None and len(table) > _LONG:
+        # These columns are nobody else's: they become the caller's as they are.
+        columns = dict(zip(table.columns, table.values(), strict=True))
+        frame = pd.DataFrame(columns, index=index, copy=False)
+    else:
+        block = np.array(table.values(), dtype=np.float64)
+        frame = pd.DataFrame(block.T, index=index, columns=_names(table.columns).view(), copy=False)
+    if extra:
+        parts = [*coverage, _NOBODY]
+        owners = _owners(table, coverage)
+        for name in extra:
+            frame[name] = _told(name, parts).take(owners).array
+    return frame
 
 
-def empty_frame() -> pd.DataFrame:
+# Taken as views: whoever names his columns axis must not name everybody's.
+@lru_cache
+def _names(columns: tuple[str, ...]) -> pd.Index[str]:
+    return pd.Index(columns)
+
+
+def _owners(table: BarTable, coverage: Sequence[Covered]) -> Any:
+    """Return for each row the place of its stretch in ``coverage``, -1 where it has none."""
+    if not coverage:
+        return np.full(len(table), -1)
+    starts, ends = np.array([part.span for part in coverage], dtype=np.int64).T
+    places = np.searchsorted(starts, table.stamps, side="right") - 1
+    return np.where((places >= 0) & (table.stamps < ends[places]), places, -1)
+
+
+def _told(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
+    """Return what an extra column says of each stretch."""
+    states = [_FORMING if part.reason == _FORMING else part.state for part in parts]
+    if name == "source":
+        return pd.Series([part.vendor for part in parts], dtype="str")
+    if name == "state":
+        return pd.Series(states, dtype="str")
+    if name == "is_final":
+        return pd.Series([state == "final" for state in states], dtype=bool)
+    fetched = [part.fetched_at or np.datetime64("NaT") for part in parts]
+    return pd.Series(np.array(fetched, dtype="M8[ms]").astype("M8[ns]"))
+
+
+def empty_frame(extra: Sequence[str] = ()) -> pd.DataFrame:
     """Return the canonical frame without rows; all dtypes are those of a full one."""
-    return build_frame(BarTable.empty())
+    return build_frame(BarTable.empty(), (), extra)
 
 
 def table_of(frame: pd.DataFrame) -> BarTable:

@@ -7,6 +7,7 @@ ones are converted.
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
@@ -50,10 +51,13 @@ def year_start(year: int) -> int:
     return day_ms(date(year, 1, 1))
 
 
+# The same bounds are told with every answer.
+@lru_cache(4096)
 def iso(ms: int) -> str:
     """Return ``ms`` as ``YYYY-MM-DDTHH:MM:SSZ`` (with ``.mmm`` only where it has milliseconds)."""
-    text = from_ms(ms).isoformat(timespec="milliseconds" if ms % SECOND_MS else "seconds")
-    return text + "Z"
+    seconds, rest = divmod(ms, SECOND_MS)
+    text = (_EPOCH + timedelta(seconds=seconds)).isoformat()
+    return f"{text}.{rest:03d}Z" if rest else f"{text}Z"
 
 
 def parse_iso(text: str) -> int:

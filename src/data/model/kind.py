@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any, Literal
 
@@ -40,6 +40,8 @@ class Kind:
 
     def differences(self, other: Kind) -> dict[str, tuple[str, str]]:
         """Return the hard attributes in which the two differ, as ``name: (mine, theirs)``."""
+        if self == other:
+            return {}
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in _HARD}
         return {name: pair for name, pair in pairs.items() if all(pair) and pair[0] != pair[1]}
 
@@ -49,18 +51,21 @@ class Kind:
 
     def filled_from(self, other: Kind) -> Kind:
         """Return this kind with its unknown attributes taken from ``other``."""
-        known = {f.name: getattr(self, f.name) or getattr(other, f.name) for f in fields(self)}
-        return replace(self, **known)
+        mine, theirs = self.to_json(), other.to_json()
+        return Kind(**{name: value or theirs[name] for name, value in mine.items()})
 
     def to_json(self) -> dict[str, str]:
         """Return the plain mapping that is stored with bars."""
-        return asdict(self)
+        # By hand: `asdict` copies deeply, and every answer tells its kind.
+        return {name: getattr(self, name) for name in _NAMES}
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> Kind:
         """Read a stored mapping; keys this version does not know are ignored."""
-        known = {f.name for f in fields(cls)}
-        return cls(**{k: str(v) for k, v in mapping.items() if k in known})
+        return cls(**{k: str(v) for k, v in mapping.items() if k in _NAMES})
+
+
+_NAMES = tuple(f.name for f in fields(Kind))
 
 
 @dataclass(frozen=True)

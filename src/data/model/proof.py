@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .provenance import ATTRS_KEY, thaw
+from .query import EXTRA_COLUMNS
 
 _VERSION = b"onetape-frame-1\n"
 
@@ -20,7 +21,8 @@ def fingerprint(df: pd.DataFrame) -> str:
     """Return a digest of the bars themselves: stamps, column names and every bit of every value.
 
     Two frames have the same one exactly when they hold the same bars; where these came from, and
-    when, does not count. ``-0.0`` is not ``0.0``; all NaN are one. The text is ``sha256:`` and 64
+    when, does not count, and neither do the columns that tell it (``source``, ``state``,
+    ``is_final``, ``fetched_at``). ``-0.0`` is not ``0.0``; all NaN are one. The text is ``sha256:`` and 64
     hex digits: of a version line, then of each column its name, a line feed, and its values as
     little-endian 64-bit numbers, the stamps (milliseconds UTC) first.
 
@@ -32,7 +34,7 @@ def fingerprint(df: pd.DataFrame) -> str:
     index = df.index.tz_convert("UTC") if df.index.tz is not None else df.index
     digest = hashlib.sha256(_VERSION)
     digest.update(b"timestamp\n" + np.asarray(index.as_unit("ms").asi8).astype("<i8").tobytes())
-    for name in df.columns:
+    for name in (column for column in df.columns if column not in EXTRA_COLUMNS):
         values = pd.to_numeric(df[name]).to_numpy(np.float64, copy=True)
         values[np.isnan(values)] = np.nan
         digest.update(f"{name}\n".encode() + values.astype("<f8").tobytes())
@@ -79,6 +81,7 @@ class Description:
             ("answer", f"{told['rows']} bars, {told['first']} .. {told['last']}"),
             ("complete", "yes" if told["complete"] else "no"),
         ]
+        lines += [("closed by", told["closed_by"])] if told.get("closed_by") else []
         lines += [("from", _span(span)) for span in told["spans"]]
         lines += [("lacking", f"{g['start']} .. {g['end']}: {g['reason']}") for g in told["gaps"]]
         lines += [("substitute", told["substitute"])] if told.get("substitute") else []

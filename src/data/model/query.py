@@ -9,6 +9,9 @@ from .kind import Adjustment
 from .span import Span
 from .timeframe import Timeframe
 
+# What can be told beside each bar, in columns of its own; no part of the bars themselves.
+EXTRA_COLUMNS = ("source", "state", "is_final", "fetched_at")
+
 
 @dataclass(frozen=True)
 class BarsQuery:
@@ -27,6 +30,10 @@ class BarsQuery:
         offline: answer from the cache alone.
         strict: holes are an error.
         refresh: ask for everything again.
+        closed_by_ms: bars that close later are not known yet; ``span`` is cut by it already. None
+            where all is known that is known now.
+        columns: what is told beside each bar, of ``EXTRA_COLUMNS``, in the order asked for.
+        version: answer as the series stood right after this commit to it; None: as it is.
     """
 
     instrument: Instrument
@@ -40,6 +47,9 @@ class BarsQuery:
     offline: bool = False
     strict: bool = False
     refresh: bool = False
+    closed_by_ms: int | None = None
+    columns: tuple[str, ...] = ()
+    version: int | None = None
 
     def __str__(self) -> str:
         return f"{self.instrument.symbol} {self.timeframe}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from .classification import Classification
+from .retention import Retention
 from .timeframe import Timeframe
 
 STOCK_RULES = ("stock_intraday", "stock_daily", "stock_weekly_monthly")
@@ -46,8 +47,8 @@ class ProviderRules:
         name: canonical.
         title: for people.
         settle_minutes: how long after its close an intraday bar may still change.
-        rate_limits: ``requests_per_minute``, ``requests_per_second``, ``requests_per_day``
-            and ``burst_size``, those that are set.
+        rate_limits: ``requests_per_minute``, ``requests_per_second``, ``requests_per_day``,
+            ``requests_per_month`` and ``burst_size``, those that are set.
         api_key_env, secret_key_env: the variables that hold its keys, where not the usual ones.
         options: what only ``local`` has: folder, pattern, columns and so on.
         facts: cost, data_quality, reliability, coverage, type: shown, and kept with the bars.
@@ -79,12 +80,26 @@ class Failover:
 
 @dataclass(frozen=True)
 class CacheRules:
-    """What is kept; ``max_size_gb`` 0 means no limit."""
+    """What is kept, and how; ``max_size_gb`` 0 means no limit.
+
+    ``keep_versions`` year files stay when bars are revised, for ``keep_versions_days`` at most.
+    ``min_free_mb`` MiB stay free on the disk; None: one hundredth of it, 64 to 1,024 MiB.
+    """
 
     enabled: bool = True
     default_ttl_hours: float = 24.0
     max_size_gb: float = 10.0
     compression: str = "gzip"
+    columnar: Literal["map", "read", "off"] = "map"
+    keep_versions: float = 8
+    keep_versions_days: float | None = None
+
+    @property
+    def retention(self) -> Retention:
+        """What is kept of replaced year files."""
+        return Retention(int(self.keep_versions), self.keep_versions_days)
+
+    min_free_mb: float | None = None
 
 
 @dataclass(frozen=True)

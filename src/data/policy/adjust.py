@@ -3,15 +3,16 @@
 A split is applied to a bar when ``max(bar's session date, as_of) < ex_date <= target as_of`` (bars
 in the ``raw`` basis: their date alone). All that applies to a bar is one rational factor, and a
 price is multiplied by it and rounded once; volume takes the splits the other way. A dividend
-multiplies older prices by ``1 - amount / close before its ex-date``, volume untouched. What cannot
-be converted exactly is refused, never guessed.
+multiplies older prices by ``1 - amount / close before its ex-date``, volume untouched; prices that
+hold it are divided by the same (:mod:`.closes` has the closes). What cannot be converted exactly is
+refused, never guessed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
@@ -20,19 +21,19 @@ import numpy as np
 
 from ..errors import KindMismatchError
 from ..model.actions import Action, current
-from ..model.bars import BarTable, Floats, Stamps
-from ..model.instant import DAY_MS, date_of, day_ms
+from ..model.bars import BarTable, Floats
+from ..model.instant import date_of
 from ..model.kind import Adjustment, Basis
 from ..model.scaling import scaled
-from ..model.span import Span, coalesce, subtract
+from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
+from .adjusting import CloseBefore, Conversion, Group, needed
 
-# Two vendors may date one split a session or two apart; a second one so soon is the first.
-_SAME_SPLIT_DAYS = 7
 _UNKNOWN = Basis("unknown")
 _ONE = Fraction(1)
 
-CloseBefore = Callable[[date], float | None]
+# What counts for the bars of a vendor, where that is not the same for all.
+OwnActions = Callable[[str], Sequence[Action]]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def rebase(
     close_before: CloseBefore | None = None,
     known: Sequence[Span] | None = None,
     timeframe: Timeframe | None = None,
+    own: OwnActions | None = None,
 ) -> BarTable:
     """Bring every row to the basis ``target`` at ``as_of``; the input is returned when it is there.
 
@@ -77,6 +79,8 @@ def rebase(
         known: stamps of ex-dates for which actions were asked; what the conversion needs must lie
             inside. None: the caller answers for ``actions`` being complete.
         timeframe: when given, bars of several days with an ex-date inside are refused.
+        own: the actions that count for the bars of a part's vendor, in place of ``actions``, where
+            vendors are divided.
 
     Raises:
         KindMismatchError: a basis is unknown where it matters, actions were not asked for, a
@@ -87,16 +91,17 @@ def rebase(
         raise ValueError(f"cannot adjust to {target!r}; there is raw, split and all")
     if not len(table):
         return table
-    groups = _groups(table, parts)
+    groups = _groups(table, parts, by_vendor=own is not None)
     last = None if intraday else date_of(int(table.stamps[-1]))
     goal = Basis(target, max(filter(None, (as_of or common_as_of(parts), last)), default=None))
     told = tuple(current(actions))
-    job = _Conversion(table.stamps, told, goal, intraday, close_before, known, timeframe)
-    pieces = [piece for group in groups for piece in job.pieces(group)]
+    job = Conversion(table.stamps, told, goal, intraday, close_before, known, timeframe)
+    jobs = [_Job(group, _of_vendor(job, group, own)) for group in groups]
+    pieces = [piece for group, work in jobs for piece in work.pieces(group)]
     factors = [(piece.rows, piece.price) for piece in pieces]
     first, high, low, close = (scaled(column, factors) for column in table.values()[:4])
     volume = scaled(table.volume, [(piece.rows, 1 / piece.splits) for piece in pieces])
-    adj = None if table.adj_close is None else _adj_close(table.adj_close, groups, job)
+    adj = None if table.adj_close is None else _adj_close(table.adj_close, jobs)
     done = BarTable(table.stamps, first, high, low, close, volume, adj)
     same = all(new is old for new, old in zip(done.values(), table.values(), strict=True))
     return table if same else done
@@ -126,172 +131,43 @@ def needed_actions(
     inside = [part for part in parts if part.span.overlaps(table_span)]
     starts = [max(part.span.start, table_span.start) for part in inside]
     pairs = zip(starts, inside, strict=True)
-    return coalesce(_needed(start, part.basis, goal, intraday) for start, part in pairs)
+    return coalesce(needed(start, part.basis, goal, intraday) for start, part in pairs)
 
 
-class _Group(NamedTuple):  # neighbouring rows of one basis
-    rows: slice
-    basis: Basis
+class _Job(NamedTuple):
+    group: Group
+    work: Conversion
 
 
-class _Piece(NamedTuple):
-    """Rows that share their factors; no ``price`` where a dividend's close is not known."""
-
-    rows: slice
-    price: Fraction | None
-    splits: Fraction
+def _of_vendor(job: Conversion, group: Group, own: OwnActions | None) -> Conversion:
+    return job if own is None else replace(job, actions=tuple(current(own(group.vendor))))
 
 
-def _groups(table: BarTable, parts: Sequence[BasisPart]) -> list[_Group]:
+def _groups(table: BarTable, parts: Sequence[BasisPart], *, by_vendor: bool) -> list[Group]:
     owner = np.zeros(len(table), dtype=np.intp)
-    numbers = {_UNKNOWN: 0}
+    numbers = {(_UNKNOWN, ""): 0}
     for part in parts:
         first, last = np.searchsorted(table.stamps, part.span)
-        owner[first:last] = numbers.setdefault(part.basis, len(numbers))
-    bases = list(numbers)
+        whose = part.vendor if by_vendor else ""
+        owner[first:last] = numbers.setdefault((part.basis, whose), len(numbers))
+    kinds = list(numbers)
     borders = [0, *(np.flatnonzero(np.diff(owner)) + 1).tolist(), len(table)]
-    return [_Group(slice(a, b), bases[owner[a]]) for a, b in pairwise(borders)]
+    return [Group(slice(a, b), *kinds[owner[a]]) for a, b in pairwise(borders)]
 
 
-def _needed(first_ms: int, source: Basis, goal: Basis, intraday: bool) -> Span:
-    """Return the ex-dates that decide how bars from ``first_ms`` on get from basis to basis."""
-    # A split of the first bar's own date is in that bar; the session of an intraday bar may be
-    # that of the day before in UTC.
-    first = date_of(first_ms) - timedelta(days=int(intraday))
-    had = (source.as_of or first) if source.adjustment != "raw" else first
-    # What is of unknown basis must not have been touched at all.
-    untouched = goal.adjustment == "raw" and source.adjustment != "unknown"
-    wanted = first if untouched else (goal.as_of or first)
-    low = min(had, wanted) if source.adjustment == goal.adjustment else first
-    return Span(day_ms(max(first, low)) + DAY_MS, day_ms(max(had, wanted)) + DAY_MS)
-
-
-@dataclass(frozen=True)
-class _Conversion:
-    """What is to be done to the rows at ``stamps``."""
-
-    stamps: Stamps
-    actions: tuple[Action, ...]
-    goal: Basis
-    intraday: bool
-    close_before: CloseBefore | None
-    known: Sequence[Span] | None
-    timeframe: Timeframe | None
-
-    def pieces(self, group: _Group, *, lenient: bool = False) -> Iterator[_Piece]:
-        """Yield the rows of ``group``, latest first; ``lenient`` allows pieces without price."""
-        first = int(self.stamps[group.rows.start])
-        self._check_asked(first, group.basis)
-        price: Fraction | None = _ONE
-        splits, end = _ONE, group.rows.stop
-        for action, power in self._moves(first, group.basis):
-            border = int(np.searchsorted(self.stamps, self._before(action)))
-            if border <= group.rows.stop:
-                self._check_straddle(action, int(self.stamps[border - 1]))
-            if border < end:
-                yield _Piece(slice(border, end), price, splits)
-                end = border
-            if action.type == "split":
-                splits *= self._ratio(action) ** -power
-            factor = self._factor(action, lenient)
-            price = None if price is None or factor is None else price * factor**power
-        yield _Piece(slice(group.rows.start, end), price, splits)
-
-    def _check_asked(self, first_ms: int, source: Basis) -> None:
-        if self.known is None:
-            return
-        missing = subtract([_needed(first_ms, source, self.goal, self.intraday)], self.known)
-        if missing:
-            days = f"{date_of(missing[0].start)} to {date_of(missing[-1].end - 1)}"
-            way = f"{source.adjustment} prices to {self.goal.adjustment}"
-            raise KindMismatchError(
-                f"cannot bring {way}: nobody was asked for splits and dividends from {days}"
-            )
-
-    def _before(self, action: Action) -> int:
-        """Return the stamp before which bars do not know of ``action``."""
-        return action.ex_at if self.intraday else day_ms(action.ex_date)
-
-    def _moves(self, first_ms: int, source: Basis) -> list[tuple[Action, int]]:
-        """Return what to apply (1) or to undo (-1) for bars from ``first_ms`` on, latest first."""
-        last_ms = int(self.stamps[-1])
-        moves = []
-        for action in (a for a in self.actions if self._before(a) > first_ms):
-            if source.adjustment == "unknown":
-                raise KindMismatchError(
-                    f"nobody knows whether prices from {date_of(first_ms)} are adjusted for the "
-                    f"{action}", hint="fetch them again",
-                )  # fmt: skip
-            # A bar behind the ex-date has it in its price, whatever date the target names.
-            until = action.ex_date if self._before(action) <= last_ms else self.goal.as_of
-            wanted = action.is_in(self.goal.adjustment, until)
-            if wanted != action.is_in(source.adjustment, source.as_of):
-                moves.append((action, 1 if wanted else -1))
-        moved = {action for action, _ in moves}
-        for one, other in pairwise(a for a in self.actions if a.type == "split"):
-            soon = (other.ex_date - one.ex_date).days < _SAME_SPLIT_DAYS
-            if soon and one.ratio == other.ratio and moved & {one, other}:
-                raise KindMismatchError(f"the {one} seems to be the {other}")
-        return sorted(moves, key=lambda move: self._before(move[0]), reverse=True)
-
-    def _factor(self, action: Action, lenient: bool) -> Fraction | None:
-        """Return what older prices are multiplied by; None when not known and ``lenient``."""
-        if action.type == "split":
-            return 1 / self._ratio(action)
-        close = self.close_before(action.ex_date) if self.close_before else None
-        if close is not None and close > 0:
-            factor = 1 - self._amount(action) / Fraction(str(close))
-            if factor > 0:
-                return factor
-        if lenient:
-            return None
-        raise KindMismatchError(
-            f"cannot adjust for the {action}: the close before it is {close or 'not known'}",
-            hint="ask for the daily bars before it, or for adjustment='split'",
-        )
-
-    def _ratio(self, split: Action) -> Fraction:
-        if not (split.numerator > 0 and split.denominator > 0):
-            raise KindMismatchError(f"the {split} is none", hint="fetch the actions again")
-        return split.ratio
-
-    def _amount(self, dividend: Action) -> Fraction:
-        """Return the amount for a share as it is at the target's date."""
-        told_on = date_of(0 if dividend.as_paid else dividend.fetched_at)
-        amount = Fraction(str(dividend.amount))
-        for split in self.actions:
-            if split.type == "split" and split.ex_date > dividend.ex_date:
-                in_amount = split.ex_date <= told_on
-                in_close = self.goal.as_of is not None and split.ex_date <= self.goal.as_of
-                amount *= self._ratio(split) ** (in_amount - in_close)
-        return amount
-
-    def _check_straddle(self, action: Action, stamp: int) -> None:
-        """Refuse where the last bar before ``action`` runs on behind its ex-date."""
-        if self.timeframe is None or self.intraday:
-            return
-        step, day = self.timeframe.step_ms, date_of(stamp)
-        if step is None:  # the 1st of a month; 31 days on is in the next one
-            step = day_ms((day + timedelta(31 * self.timeframe.count)).replace(day=1)) - stamp
-        if stamp + step > self._before(action):
-            raise KindMismatchError(
-                f"the {self.timeframe} bar of {day} holds the {action}: its parts are of two bases",
-                hint="rebuild it from 1d bars",
-            )
-
-
-def _adj_close(adj: Floats, groups: Sequence[_Group], job: _Conversion) -> Floats:
+def _adj_close(adj: Floats, jobs: Sequence[_Job]) -> Floats:
     """Bring a column that is ``all`` as of each group's fetch to ``all`` at the target's date."""
-    bridge = replace(job, goal=Basis("all", job.goal.as_of))
-    told = [g for g in groups if not np.isnan(adj[g.rows]).all()]
-    alone = len(told) == 1 and (told[0].basis.as_of is not None or len(adj[told[0].rows]) == 1)
+    told = [job for job in jobs if not np.isnan(adj[job.group.rows]).all()]
+    only = told[0].group if len(told) == 1 else None
+    alone = only is not None and (only.basis.as_of is not None or len(adj[only.rows]) == 1)
     factors: list[tuple[slice, Fraction | None]] = []
-    for group in told:
+    for group, work in told:
+        bridge = replace(work, goal=Basis("all", work.goal.as_of))
         basis = group.basis
         if basis.adjustment != "unknown":
             basis = Basis("all", basis.as_of)
         try:
-            pieces = list(bridge.pieces(_Group(group.rows, basis), lenient=True))
+            pieces = list(bridge.pieces(group._replace(basis=basis), lenient=True))
         except KindMismatchError:
             factors.append((group.rows, _ONE if alone else None))
             continue

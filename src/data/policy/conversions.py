@@ -8,6 +8,8 @@
   a week.
 * Intraday bars are made of those whose step divides theirs. From one anchor to the other only bars
   of at most 30 minutes will do, where the market opens on their grid.
+* Regular hours are cut out of bars of at most 30 minutes. No other session, venue or unit is ever
+  made of another.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 from ..errors import KindMismatchError
 from ..model.bars import BarTable
 from ..model.instant import DAY_MS, MINUTE_MS, date_of
+from ..model.kind import Kind
 from ..model.span import Span, subtract
 from ..model.timeframe import Timeframe
 from .calendar import ALWAYS_OPEN, FOREX, MarketCalendar
@@ -27,6 +30,7 @@ from .calendar import ALWAYS_OPEN, FOREX, MarketCalendar
 _A_DAY = timedelta(days=1)
 _FINE_MS = 30 * MINUTE_MS
 _HOURS_SEEN_MS = 60 * DAY_MS
+_CUT = ("extended", "regular")
 
 
 def sources_for(
@@ -60,6 +64,43 @@ def sources_for(
     return sorted(fit, key=_length_ms, reverse=True)
 
 
+def sources_of_kind(
+    target: Timeframe,
+    available: Iterable[Timeframe],
+    calendar: MarketCalendar,
+    *,
+    own: Kind,
+    wanted: Kind,
+    span: Span,
+) -> list[Timeframe]:
+    """Return those of ``available`` out of which ``target`` becomes another kind, coarsest first.
+
+    Nothing is returned where the kinds agree, or differ in more than session and anchor.
+
+    Args:
+        target: length of the bars wanted; it may be among the sources itself.
+        available: lengths that can be had, in any order.
+        calendar: of the market.
+        own, wanted: kind of the bars available, and of those wanted.
+        span: stamps wanted; see :func:`sources_for`.
+    """
+    differing = own.differences(wanted)
+    # The calendars know regular hours alone: nothing else can be put together anew.
+    sessions = (own.session, wanted.session) in (_CUT, ("regular", "regular"))
+    if not differing or differing.keys() - {"session", "anchor"}:
+        return []
+    if not sessions or not target.is_intraday:
+        return []
+    mine = own.anchor or "session"
+    theirs = wanted.anchor or mine
+    fine = [t for t in available if t.is_intraday and _length_ms(t) <= _FINE_MS]
+    found = sources_for(target, fine, calendar, anchor=theirs, source_anchor=mine, span=span)
+    is_there = _place(target, mine, calendar) == _place(target, theirs, calendar)
+    if target in fine and (is_there or _coincide(target, calendar, span)):
+        return [target, *found]
+    return found
+
+
 def obstacle(
     source: Timeframe,
     target: Timeframe,
@@ -82,6 +123,13 @@ def obstacle(
     moved = _place(source, source_anchor, calendar) != _place(target, anchor, calendar)
     fine = _length_ms(source) <= _FINE_MS
     return "only bars of at most 30m can get another anchor" if moved and not fine else ""
+
+
+def has_known_hours(timeframe: Timeframe, session: str, calendar: MarketCalendar) -> bool:
+    """Tell whether intraday bars stand in hours that the calendar knows, or can be cut to them."""
+    if session in ("", "regular") or calendar.name in (ALWAYS_OPEN, FOREX):
+        return True
+    return session == "extended" and _length_ms(timeframe) <= _FINE_MS
 
 
 def regular_hours(table: BarTable, timeframe: Timeframe, calendar: MarketCalendar) -> BarTable:

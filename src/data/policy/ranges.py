@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import re
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,12 +23,17 @@ from ..model.timeframe import Timeframe
 from .calendar import FIRST_YEAR, LAST_YEAR, calendar_for, day_span, first_unclosed, session_date
 
 DEFAULT_BARS = 500
+# Of bars so long that 500 would reach beyond the calendars, as many as fit into a century.
+_CENTURY_MS, _MONTH_MS = 36_524 * DAY_MS, 31 * DAY_MS
 
 # Weeks and ordinal days, which Python reads too, are no day anybody means: 2024-W05, 2024-200.
 _TEXT = re.compile(r"(\d{4}-?\d{2}-?\d{2})([T ].+)?")
 _ACCEPTED = "give a datetime (naive is UTC), a date, or ISO text such as 2024-12-31T14:30"
 _LONGEST_TEXT = 80
+_LONGEST_MONTH_MS = 31 * DAY_MS
+_ANCHORS = ("session", "clock")
 _COARSE_UNITS = {"Y", "M", "W"}
+_REMEMBERED = 4096
 
 
 def resolve_range(
@@ -37,17 +43,21 @@ def resolve_range(
     end: Any,
     now_ms: int,
     bars: Any = None,
+    closed_by_ms: int | None = None,
 ) -> tuple[Span, int | None]:
     """Return the stamps meant by the bounds, and the number of bars where that is what counts.
 
     Args:
         instrument: whose bars; its venue decides what a date is.
         timeframe: length of the bars.
-        start: first stamp wanted; None together with ``bars`` None means the last 500 closed bars.
+        start: first stamp wanted; None together with ``bars`` None means the last 500 closed bars, or
+            as many as fit into a century.
         end: last stamp wanted, inclusive; None, or anything in the future, means now. With a count
             it is the instant by which the bars must have closed.
         now_ms: UTC milliseconds.
         bars: number of bars wanted up to ``end``; not together with ``start``.
+        closed_by_ms: bars that close later are not meant (:func:`closing_time`); they need not
+            lie within the other bounds, and what is left may be nothing.
 
     Returns:
         The half-open span of stamps, and the count or None. With a count the span begins with the
@@ -60,13 +70,33 @@ def resolve_range(
             comes with a start, or reaches beyond 1900.
     """
     low, high = _bound("start", start, instrument), _bound("end", end, instrument)
+    known_ms = now_ms if closed_by_ms is None else min(now_ms, closed_by_ms)
     if low is None:
-        count = DEFAULT_BARS if bars is None else _count(bars, instrument)
-        return _last_bars(instrument, timeframe, high, now_ms, count), count
+        count = _usual_count(timeframe) if bars is None else _count(bars, instrument)
+        span = _last_bars(instrument, timeframe, high, (now_ms, known_ms), count)
+        return _closed_by(instrument, timeframe, span, (now_ms, known_ms)), count
     if bars is not None:
         raise _refused(instrument, f"{low.text} and bars {bars!r} exclude each other",
                        hint="give start and end, or bars and end")  # fmt: skip
-    return _between(instrument, timeframe, low, high, now_ms), None
+    span = _between(instrument, timeframe, low, high, now_ms)
+    return _closed_by(instrument, timeframe, span, (now_ms, known_ms)), None
+
+
+def _usual_count(timeframe: Timeframe) -> int:
+    length_ms = timeframe.step_ms or timeframe.count * _MONTH_MS
+    return max(1, min(DEFAULT_BARS, _CENTURY_MS // length_ms))
+
+
+def closing_time(instrument: Instrument, closed_by: Any, now_ms: int) -> int | None:
+    """Return the instant by which bars must have closed, now at the latest; None stays None.
+
+    A date means the end of that session date at the venue.
+
+    Raises:
+        BadRangeError: it is no time, or lies outside the years 1900 to 2261.
+    """
+    bound = _bound("closed_by", closed_by, instrument)
+    return None if bound is None else min(now_ms, bound.last_ms)
 
 
 class _Bound(NamedTuple):
@@ -83,6 +113,11 @@ class _Bound(NamedTuple):
     first_ms: int
     end_ms: int
     day: date | None = None
+
+    @property
+    def last_ms(self) -> int:
+        """The last instant at which a bar may close; what closes with a date's hours is its own."""
+        return self.end_ms if self.day else self.end_ms - 1
 
     def first_stamp(self, timeframe: Timeframe) -> int:
         """Return the first stamp it lets in as a start."""
@@ -103,25 +138,28 @@ def _between(
     """Return the stamps from ``low`` to ``high``, cut at now."""
     if low.first_ms > now_ms:
         raise _refused(instrument, f"{low.text} lies in the future: now is {iso(now_ms)}")
-    first, end = low.first_stamp(timeframe), _end_of_now(instrument, timeframe, now_ms)
-    if high is not None:
-        behind = high.stamp_behind(timeframe)
+    first = low.first_stamp(timeframe)
+    behind = None if high is None else high.stamp_behind(timeframe)
+    if high is not None and behind is not None:
         if low.day is None and low[1:] == high[1:]:
             raise _refused(instrument, f"{high.text} equals {low.text}",
                            hint="an end is a later instant; equal dates are one session")  # fmt: skip
         if behind <= first:
             raise _refused(instrument, f"{high.text} lies before {low.text}")
-        end = min(end, behind)
-    return Span(first, end)
+        if behind <= now_ms:
+            return Span(first, behind)
+    end = _end_of_now(instrument, timeframe, now_ms)
+    return Span(first, end if behind is None else min(end, behind))
 
 
 def _last_bars(
-    instrument: Instrument, timeframe: Timeframe, high: _Bound | None, now_ms: int, count: int
-) -> Span:
-    """Return the stamps of the last ``count`` bars closed by ``high`` or now."""
-    closed_by = now_ms
+    instrument: Instrument, timeframe: Timeframe, high: _Bound | None, times: tuple[int, int],
+    count: int,
+) -> Span:  # fmt: skip
+    """Return the stamps of the last ``count`` bars closed by ``high``; ``times``: now, known by."""
+    now_ms, closed_by = times
     if high is not None:
-        closed_by = min(now_ms, high.end_ms if high.day else high.end_ms - 1)
+        closed_by = min(closed_by, high.last_ms)
     calendar = calendar_for(instrument)
     try:
         unclosed = first_unclosed(calendar, timeframe, closed_by)
@@ -131,6 +169,26 @@ def _last_bars(
         raise _refused(instrument, f"bars {count} of {timeframe} up to {bound}: {error}") from error
     up_to_now = closed_by == now_ms
     return Span(start, _end_of_now(instrument, timeframe, now_ms) if up_to_now else unclosed)
+
+
+def _closed_by(
+    instrument: Instrument, timeframe: Timeframe, span: Span, times: tuple[int, int]
+) -> Span:
+    """Return the stamps of ``span`` whose bars have closed by the second of ``times``: now, known.
+
+    Where bars are counted from is their vendor's choice: before what is returned every bar has
+    closed, by whichever anchor.
+    """
+    now_ms, known_ms = times
+    longest = timeframe.step_ms or timeframe.count * _LONGEST_MONTH_MS
+    # A session may end on the UTC day after its date.
+    reach = longest if timeframe.is_intraday else longest + DAY_MS
+    if known_ms == now_ms or span.end - 1 + reach <= known_ms:
+        return span  # what has not closed now is never answered; and this needs no calendar
+    calendar = calendar_for(instrument)
+    anchors = _ANCHORS if timeframe.is_intraday else _ANCHORS[:1]
+    unclosed = min(first_unclosed(calendar, timeframe, known_ms, a) for a in anchors)
+    return Span(span.start, max(span.start, min(span.end, unclosed)))
 
 
 def _end_of_now(instrument: Instrument, timeframe: Timeframe, now_ms: int) -> int:
@@ -150,6 +208,17 @@ def _bound(name: str, value: Any, instrument: Instrument) -> _Bound | None:
     """Read one bound; None stays None."""
     if value is None:
         return None
+    # The same dates are asked for again and again, for one symbol after the other.
+    is_plain = type(value) is str or type(value) is date
+    return (_remembered if is_plain else _read)(name, value, instrument)
+
+
+def _read(name: str, value: Any, instrument: Instrument) -> _Bound:
+    """Read one bound.
+
+    Raises:
+        BadRangeError: it is no time, or lies outside the years we know.
+    """
     shown = repr(value) if isinstance(value, str) else str(value)
     text = f"{name} {' '.join(shown.split())[:_LONGEST_TEXT]}"
     moment = _moment(value)
@@ -161,6 +230,9 @@ def _bound(name: str, value: Any, instrument: Instrument) -> _Bound | None:
         return _Bound(text, *day_span(instrument, moment), day=moment)
     floor = to_ms(moment)
     return _Bound(text, floor + _is_finer(moment, value), floor + 1)
+
+
+_remembered = lru_cache(_REMEMBERED, typed=True)(_read)
 
 
 def _moment(value: Any) -> date | datetime | None:

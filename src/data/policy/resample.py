@@ -10,13 +10,13 @@ All rows must be of one basis, and made of what they may be made of: the caller 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.bars import BarTable, Floats, Stamps
+from ..model.bars import NAN, BarTable, Floats, Stamps
 from ..model.instant import DAY_MS
 from ..model.span import Span
 from ..model.timeframe import Timeframe
@@ -57,7 +57,8 @@ class Resampled:
             ones are left out.
         part_volume: stamps of complete bars whose volume is that of some of their parts, since
             the others' is not known.
-        strays: rows where the calendar expects none, which went into no bar.
+        strays: rows where the calendar expects none, which went into no bar. Intraday they make
+            the parts that they overlap unknown: nobody can tell what belongs where.
     """
 
     table: BarTable
@@ -66,6 +67,11 @@ class Resampled:
     partial: BarTable = BarTable.empty()
     part_volume: tuple[int, ...] = ()
     strays: int = 0
+
+    def with_whole_volumes(self) -> BarTable:
+        """Return the complete bars; a volume that is but a part of it is not known, so NaN."""
+        in_part = np.isin(self.table.stamps, np.array(self.part_volume, dtype=np.int64))
+        return replace(self.table, volume=np.where(in_part, NAN, self.table.volume))
 
 
 def resample(
@@ -108,6 +114,8 @@ def resample(
     known[places[places >= 0] if dense else bins.parts_in(span)] = True
     for hole in unanswered:
         known[bins.parts_in(hole)] = False
+    if not bins.by_date:
+        known &= ~bins.overlapped(rows.stamps[places < 0], _length_ms(source))
     return _built(rows, bins, bins.owners_of(rows.stamps, places), known, now_ms)
 
 
@@ -143,7 +151,7 @@ class _Bins:
     Attributes:
         stamps, closes, ends: of the bars; an end is where the time of a bar is over.
         straddled: bars that share a source bar with a neighbour.
-        parts: stamps of all source bars of them.
+        parts, part_closes: of all source bars of them; days have only their stamps.
         owners: the position of the bar that each part belongs to.
         by_date: whether rows are stamped with session dates.
     """
@@ -153,12 +161,18 @@ class _Bins:
     ends: Stamps
     straddled: Mask
     parts: Stamps
+    part_closes: Stamps
     owners: Positions
     by_date: bool
 
     def parts_in(self, span: Span) -> slice:
         """Return the positions of the parts stamped in ``span``."""
         return slice(*np.searchsorted(self.parts, span))
+
+    def overlapped(self, strays: Stamps, step_ms: int) -> Mask:
+        """Tell of each part whether a row that stands beside the grid lies across it."""
+        before = np.searchsorted(strays, self.parts - step_ms, side="right")
+        return np.searchsorted(strays, self.part_closes) > before
 
     def places(self, rows: Stamps) -> Positions:
         """Return the position of each row among the parts, -1 where none is expected."""
@@ -192,7 +206,7 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
         behind = np.searchsorted(part_closes, closes, side="right")
         crossed = np.append(parts, closes[-1:])[behind] < closes
     else:
-        behind = np.searchsorted(parts, ends)
+        part_closes, behind = parts, np.searchsorted(parts, ends)
         part_ends = _ends(source, parts, parts)
         crossed = (behind > 0) & (np.append(part_ends, 0)[behind - 1] > ends)
     owners = np.repeat(np.arange(len(stamps)), np.diff(behind, prepend=0))
@@ -206,7 +220,8 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
     own = slice(*np.searchsorted(owners, (bars.start, bars.stop)))
     straddled = crossed | np.append(False, crossed[:-1])
     return _Bins(stamps[bars], closes[bars], ends[bars], straddled[bars],
-                 parts[own], owners[own] - bars.start, not source.is_intraday)  # fmt: skip
+                 parts[own], part_closes[own], owners[own] - bars.start,
+                 not source.is_intraday)  # fmt: skip
 
 
 def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:

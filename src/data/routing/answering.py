@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,22 @@ from ..errors import IncompleteDataError, IncompleteDataWarning
 from ..model.bars import BarTable
 from ..model.coverage import Coverage, Covered
 from ..model.frame import build_frame, warn_user
-from ..model.instant import iso
+from ..model.instant import DAY_MS, iso
 from ..model.kind import Kind
-from ..model.provenance import ATTRS_KEY, freeze
+from ..model.provenance import ATTRS_KEY, Provenance, freeze
 from ..model.query import BarsQuery
 from ..model.span import Span, coalesce, gaps
+from ..policy.calendar import calendar_for
+from .borders import told_splices
 from .terms import BEFORE_FIRST, CLOSED
+from .volumes import left_out
 from .work import Unfilled
 
 log = logging.getLogger("onetape.routing")
 
 _MOST_SPANS = 16
 _MOST_GAPS = 64
+_REMEMBERED = 4096
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,8 @@ def frame_of(answer: Answer) -> pd.DataFrame:
     Raises:
         IncompleteDataError: ``strict`` was asked and something is lacking.
     """
-    frame = build_frame(answer.table)
+    answer = _as_known(answer)
+    frame = build_frame(answer.table, answer.coverage, answer.query.columns)
     frame.attrs[ATTRS_KEY] = freeze(provenance(answer))
     trouble = answer.trouble
     if not trouble:
@@ -141,6 +147,24 @@ def frame_of(answer: Answer) -> pd.DataFrame:
     return frame
 
 
+def _as_known(answer: Answer) -> Answer:
+    """Leave out bars that close after what may be known, wherever their vendor puts them.
+
+    The query's span ends with the last bar of the calendar's grid that has closed; this is for
+    bars that stand beside that grid.
+    """
+    query, stamps = answer.query, answer.table.stamps
+    if query.closed_by_ms is None:
+        return answer
+    longest = query.timeframe.step_ms or query.timeframe.count * 31 * DAY_MS
+    reach = longest if query.timeframe.is_intraday else longest + DAY_MS
+    near = stamps + reach > query.closed_by_ms
+    # Without any, an exchange's calendar stays unread.
+    calendar, anchor = calendar_for(query.instrument), answer.kind.anchor or "session"
+    near[near] = calendar.closes(query.timeframe, stamps[near], anchor) > query.closed_by_ms
+    return replace(answer, table=answer.table.take(~near)) if near.any() else answer
+
+
 def provenance(answer: Answer) -> dict[str, Any]:
     """Return what can be told about an answer, as plain JSON values."""
     table, query = answer.table, answer.query
@@ -150,7 +174,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
         "timeframe": query.timeframe.label,
         "adjustment": query.adjustment,
         "as_of": answer.as_of.isoformat() if answer.as_of else None,
-        "kind": answer.kind.to_json(),
+        "kind": _kind_entry(answer.kind),
         "rows": len(table),
         "first": iso(int(table.stamps[0])) if len(table) else None,
         "last": iso(int(table.stamps[-1])) if len(table) else None,
@@ -167,6 +191,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
         "gaps_total": len(answer.gaps),
         "flagged": [{"stamp": iso(s), "reason": r} for s, r in answer.flagged[:_MOST_GAPS]],
         "quality": _quality(answer),
+        **({} if query.closed_by_ms is None else {"closed_by": iso(query.closed_by_ms)}),
         **answer.facts,
     }
 
@@ -174,6 +199,8 @@ def provenance(answer: Answer) -> dict[str, Any]:
 def _from_cache(answer: Answer) -> float:
     """Return the share of the rows that no vendor sent for this request."""
     rows = len(answer.table)
+    if rows and not answer.fetched and not answer.query.include_forming:
+        return 1.0
     sent = [*answer.fetched, *(c.span for c in answer.coverage if c.reason == "forming")]
     fresh = sum(len(answer.table.within(span)) for span in coalesce(sent))
     return round(1 - fresh / rows, 4) if rows else 0.0
@@ -190,15 +217,17 @@ def _quality(answer: Answer) -> dict[str, Any]:
 
 def _spans(answer: Answer) -> list[dict[str, Any]]:
     """Describe the sources of the rows returned, stretch by stretch, merged when too many."""
-    told = []
+    told: list[dict[str, Any]] = []
     for part in answer.coverage:
         rows = len(answer.table.within(part.span))
         if rows:
-            told.append(_span_entry(part, rows))
+            told.append(_span_entry(part, rows, answer.kind))
     if len(told) <= _MOST_SPANS:
         return told
     merged: dict[tuple[str, str], dict[str, Any]] = {}
-    for entry in told:
+    for whole in told:
+        # Splices are those of single stretches.
+        entry = {name: value for name, value in whole.items() if name != "splice"}
         key = (entry["vendor"], entry["state"])
         known = merged.setdefault(key, {**entry, "rows": 0, "merged": True})
         known["rows"] += entry["rows"]
@@ -207,10 +236,20 @@ def _spans(answer: Answer) -> list[dict[str, Any]]:
     return list(merged.values())[:_MOST_SPANS]
 
 
-def _span_entry(part: Covered, rows: int) -> dict[str, Any]:
+@lru_cache(_REMEMBERED)
+def _kind_entry(kind: Kind) -> Provenance:
+    return Provenance(kind.to_json())
+
+
+@lru_cache(_REMEMBERED)
+def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
+    # Frozen, and so everybody's: the same stretches are told with every answer from the cache.
     entry: dict[str, Any] = {
         "start": iso(part.span.start), "end": iso(part.span.end), "rows": rows,
         "vendor": part.vendor, "state": part.state, "fetched_at": iso(part.fetched_at),
         "basis": part.basis.to_json(),
     }  # fmt: skip
-    return entry | ({"reason": part.reason} if part.reason else {})
+    entry |= {"reason": part.reason} if part.reason else {}
+    entry |= {"volume": why} if (why := left_out(part, own)) else {}
+    told: Provenance = freeze(entry | told_splices(part))
+    return told

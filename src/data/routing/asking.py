@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..clock import Clock
 from ..errors import QueryError, UnknownProviderError
+from ..model.bars import PRICES
 from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS
-from ..model.query import BarsQuery
+from ..model.query import EXTRA_COLUMNS, BarsQuery
 from ..model.timeframe import Timeframe
-from ..policy.ranges import resolve_range
+from ..policy.ranges import closing_time, resolve_range
 
 
 class Classifier(Protocol):
@@ -38,8 +40,13 @@ class Wishes:
     offline: bool = False
     strict: bool = False
     refresh: bool = False
+    closed_by: Any = None
+    columns: Sequence[str] = ()
+    version: int | None = None
 
 
+# What is in a frame anyway, where it is known at all.
+_ALWAYS_THERE = (*PRICES, "volume", "adj_close")
 # Stands for every symbol of a batch while the shared arguments are checked.
 _ANY = Instrument("(any symbol)", "crypto")
 
@@ -70,13 +77,15 @@ class Asking:
         instrument = self._classifier.instrument(symbol)
         now = self._clock.now_ms()
         start, end, bars = bounds
-        span, count = resolve_range(instrument, step, start, end, now, bars)
-        _check_adjustment(wishes.adjustment, instrument.symbol)
+        closed_by = closing_time(instrument, wishes.closed_by, now)
+        span, count = resolve_range(instrument, step, start, end, now, bars, closed_by)
+        _check(wishes, instrument.symbol)
         return BarsQuery(
             instrument=instrument, timeframe=step, span=span, now_ms=now, bars=count,
             provider=self._pinned(wishes.provider), adjustment=wishes.adjustment,  # type: ignore[arg-type]
             include_forming=wishes.include_forming, offline=wishes.offline,
-            strict=wishes.strict, refresh=wishes.refresh,
+            strict=wishes.strict, refresh=wishes.refresh, closed_by_ms=closed_by,
+            columns=tuple(wishes.columns), version=wishes.version,
         )  # fmt: skip
 
     def check_shared(self, timeframe: Any, bounds: tuple[Any, Any, Any], wishes: Wishes) -> None:
@@ -87,8 +96,9 @@ class Asking:
         """
         start, end, bars = bounds
         now = self._clock.now_ms()
-        resolve_range(_ANY, Timeframe.parse(timeframe), start, end, now, bars)
-        _check_adjustment(wishes.adjustment, "a batch")
+        closed_by = closing_time(_ANY, wishes.closed_by, now)
+        resolve_range(_ANY, Timeframe.parse(timeframe), start, end, now, bars, closed_by)
+        _check(wishes, "a batch")
         self._pinned(wishes.provider)
 
     def _pinned(self, provider: str | None) -> str | None:
@@ -107,9 +117,64 @@ class Asking:
         )
 
 
-def _check_adjustment(adjustment: str, symbol: str) -> None:
-    if adjustment not in ADJUSTMENTS:
+def _check(wishes: Wishes, symbol: str) -> None:
+    """Check what is wished for apart from the range and the vendor.
+
+    Raises:
+        QueryError: a word nobody knows, or two wishes that exclude each other.
+    """
+    if wishes.adjustment not in ADJUSTMENTS:
         raise QueryError(
-            f"adjustment {adjustment!r} for {symbol} is not one of {', '.join(ADJUSTMENTS)}",
+            f"adjustment {wishes.adjustment!r} for {symbol} is not one of {', '.join(ADJUSTMENTS)}",
             symbol=symbol,
         )
+    if wishes.include_forming and wishes.closed_by is not None:
+        raise QueryError(
+            f"include_forming and closed_by for {symbol} exclude each other: a forming bar has "
+            "not closed", symbol=symbol, hint="leave one of them out",
+        )  # fmt: skip
+    _check_columns(wishes.columns, symbol)
+    if wishes.version is not None:
+        _check_version(wishes, symbol)
+
+
+def _check_version(wishes: Wishes, symbol: str) -> None:
+    """Check what a version is asked for, and that it is asked of nobody."""
+    number = wishes.version
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise QueryError(
+            f"version {number!r} for {symbol} is no commit's number: a whole one from 1 on",
+            symbol=symbol, hint=f"`onetape cache log {symbol} TIMEFRAME` lists them",
+        )  # fmt: skip
+    for name in ("refresh", "include_forming"):
+        if getattr(wishes, name):
+            raise QueryError(
+                f"version and {'force_refresh' if name == 'refresh' else name} for {symbol} "
+                "exclude each other: a version is read as it stood, and nobody is asked",
+                symbol=symbol, hint="leave one of them out",
+            )  # fmt: skip
+
+
+def _check_columns(columns: Any, symbol: str) -> None:
+    known = ", ".join(EXTRA_COLUMNS)
+    if isinstance(columns, str) or not isinstance(columns, Sequence):
+        raise QueryError(
+            f"columns for {symbol} are a list of names, not {columns!r}", symbol=symbol,
+            hint=f'such as columns=("source",); there are: {known}',
+        )  # fmt: skip
+    for place, name in enumerate(columns):
+        if name in columns[:place]:
+            raise QueryError(f"columns for {symbol} name {name!r} twice", symbol=symbol)
+        if name in EXTRA_COLUMNS:
+            continue
+        if name in _ALWAYS_THERE:
+            where = "wherever the vendor tells it" if name == "adj_close" else "always"
+            raise QueryError(
+                f"{name!r} is no extra column of {symbol}: it is in the frame {where}",
+                symbol=symbol, hint=f"extra ones: {known}",
+            )  # fmt: skip
+        near = difflib.get_close_matches(str(name), EXTRA_COLUMNS, n=1)
+        raise QueryError(
+            f"there is no extra column {name!r} for {symbol}", symbol=symbol,
+            hint=(f"did you mean {near[0]!r}? " if near else "") + f"there are: {known}",
+        )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import DataError, QueryError
+from ..logs import Subject, carried, running
 from ..model.frame import empty_frame
 from ..model.provenance import ATTRS_KEY, freeze
 from .asking import Asking, Wishes
@@ -46,15 +47,19 @@ class BatchService:
             try:
                 return self._bars.get(self._asking.query(symbol, timeframe, bounds, wishes))
             except DataError as error:
-                log.warning("no bars for %s in a batch: %s", symbol, error)
-                return _failed(symbol, error)
+                log.warning("no bars for %s in a batch: %s", symbol, error,
+                            extra={"symbol": str(symbol)})  # fmt: skip
+                return _failed(symbol, error, wishes.columns)
 
-        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="onetape-batch") as pool:
-            return dict(zip(wanted, pool.map(one, wanted), strict=True))
+        with (
+            running(Subject()),
+            ThreadPoolExecutor(_WORKERS, thread_name_prefix="onetape-batch") as pool,
+        ):
+            return dict(zip(wanted, pool.map(carried(one), wanted), strict=True))
 
 
-def _failed(symbol: str, error: DataError) -> pd.DataFrame:
-    frame = empty_frame()
+def _failed(symbol: str, error: DataError, columns: Sequence[str]) -> pd.DataFrame:
+    frame = empty_frame(columns)
     frame.attrs[ATTRS_KEY] = freeze(
         {"symbol": str(symbol), "rows": 0, "complete": False,
          "error": {"type": type(error).__name__, "message": str(error)}}

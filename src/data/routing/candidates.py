@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from ..errors import NoProviderError, UnknownProviderError
+from ..errors import Attempt, NoProviderError, UnknownProviderError
 from ..model.capabilities import Capabilities, Fetched, FetchQuery
 from ..model.instant import DAY_MS
 from ..model.instrument import Instrument
@@ -15,6 +15,7 @@ from ..model.query import BarsQuery
 from ..model.series import lane_of
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from .converting import Conversion, conversion_for
 
 
 class Selector(Protocol):
@@ -34,11 +35,14 @@ class Candidate:
         name: as the rules spell it.
         downloader: ours, or anything with a ``get_ohlcv``.
         capabilities: what it declares; None for a downloader that is not ours.
+        conversion: how its bars are brought to the wanted kind, where they are of another; its
+            capabilities are then those it has by way of that.
     """
 
     name: str
     downloader: Any = field(repr=False, compare=False)
     capabilities: Capabilities | None = None
+    conversion: Conversion | None = None
 
     def refusal(self, instrument: Instrument, timeframe: Timeframe) -> str:
         """Return why it cannot serve this series at all, or an empty text."""
@@ -68,6 +72,8 @@ class Candidate:
 
         if self.capabilities is None:
             return fetch_legacy(self.downloader, asked, self.name)
+        if self.conversion is not None:
+            return self.conversion.fetch(asked, self.downloader.fetch)
         fetched: Fetched = self.downloader.fetch(asked)
         return fetched
 
@@ -77,10 +83,37 @@ class Candidate:
             return Kind(session="", anchor="")
         return self.capabilities.kind(instrument, timeframe)
 
+    def converted(self, query: BarsQuery, wanted: Kind) -> Candidate | None:
+        """Return the same vendor with bars brought to the wanted kind; None where none need be.
+
+        None too where they cannot be, or not exactly.
+        """
+        if self.capabilities is None:
+            return None
+        conversion = conversion_for(query, self.capabilities, wanted)
+        if conversion is None:
+            return None
+        made = conversion.capabilities(self.capabilities)
+        return replace(self, capabilities=made, conversion=conversion)
+
     @property
     def adjustment(self) -> Adjustment:
         """What its prices are adjusted for."""
         return self.capabilities.adjustment if self.capabilities else "unknown"
+
+    @property
+    def tells_actions(self) -> bool:
+        """Whether it tells splits and dividends."""
+        return self.capabilities is not None and self.capabilities.actions
+
+    def leans_on_actions(self, query: BarsQuery) -> bool:
+        """Tell whether its prices fit beside others only by actions that are known already.
+
+        A vendor of raw prices that tells the actions sends them along with its bars.
+        """
+        if query.provider is not None or query.instrument.asset_class != "stock":
+            return False
+        return self.adjustment == "all" or (self.adjustment == "raw" and not self.tells_actions)
 
 
 @dataclass(frozen=True)
@@ -91,11 +124,20 @@ class Lane:
         parts: the lane's name; empty for the default one.
         candidates: in the order to be asked.
         kind: the kind of its bars as far as the first candidate declares it.
+        tellers: who can be asked for splits and dividends, in order, of all lanes.
     """
 
     parts: tuple[str, ...]
     candidates: tuple[Candidate, ...]
     kind: Kind
+    tellers: tuple[Candidate, ...] = ()
+
+    def named(self, attempt: Attempt) -> Attempt:
+        """Return an attempt with the word on how its bars were brought to the kind of the lane."""
+        ways = {c.name: c.conversion for c in self.candidates if c.conversion is not None}
+        if attempt.error is not None or attempt.provider not in ways:
+            return attempt
+        return replace(attempt, message=f"converted: {ways[attempt.provider]}")
 
 
 @dataclass(frozen=True)
@@ -148,20 +190,26 @@ def _candidate(selector: Selector, name: str) -> Candidate | None:
     return Candidate(name, downloader, capabilities)
 
 
-def route(query: BarsQuery, candidates: Sequence[Candidate], stored: Kind | None) -> Route:
+def route(
+    query: BarsQuery, candidates: Sequence[Candidate], stored: Kind | None, *, told: bool = False
+) -> Route:
     """Sort candidates into lanes.
 
     Args:
         query: what is wanted.
         candidates: in rule order.
         stored: kind of the bars in the default lane, where there are any.
+        told: whether the splits and dividends from the asked range on are known already.
 
     The wanted kind is the stored one, else that of the first capable candidate. A pinned
-    vendor's bars go into a lane of its own name.
+    vendor's bars go into a lane of its own name. Who leans on actions that somebody tells stands in
+    two lanes: beside the others, and in its own in case that nobody tells them after all. So does
+    who has to be converted: where that does not reach, its own bars may still stand in for all.
 
     Raises:
         NoProviderError: nobody is left.
     """
+    tellers = tuple(c for c in candidates if c.tells_actions)
     rejected: dict[str, str] = {}
     wanted, lanes = stored, dict[tuple[str, ...], list[Candidate]]()
     for candidate in candidates:
@@ -169,36 +217,47 @@ def route(query: BarsQuery, candidates: Sequence[Candidate], stored: Kind | None
         if reason:
             rejected[candidate.name] = reason
             continue
-        kind = candidate.kind(query.instrument, query.timeframe)
-        wanted = wanted or kind
-        parts = (candidate.name,) if query.provider else lane_parts(query, candidate, kind, wanted)
-        lanes.setdefault(parts, []).append(candidate)
+        wanted = wanted or candidate.kind(query.instrument, query.timeframe)
+        made = None if query.provider else candidate.converted(query, wanted)
+        for one in (candidate,) if made is None else (made, candidate):
+            kind = one.kind(query.instrument, query.timeframe)
+            for parts in _lanes_of(query, one, kind, wanted, told=told or bool(tellers)):
+                lanes.setdefault(parts, []).append(one)
     if not lanes:
         raise _nobody(query, rejected)
     return Route(
         tuple(
-            Lane(p, tuple(c), c[0].kind(query.instrument, query.timeframe))
+            Lane(p, tuple(c), c[0].kind(query.instrument, query.timeframe), tellers)
             for p, c in _ordered(lanes, query)
         ),
         rejected,
     )
 
 
-def lane_parts(query: BarsQuery, candidate: Candidate, kind: Kind, wanted: Kind) -> tuple[str, ...]:
+def _lanes_of(
+    query: BarsQuery, candidate: Candidate, kind: Kind, wanted: Kind, *, told: bool
+) -> list[tuple[str, ...]]:
+    if query.provider:
+        return [(candidate.name,)]
+    parts = lane_parts(query, candidate, kind, wanted, told=told)
+    own = lane_parts(query, candidate, kind, wanted)
+    return [parts] if parts == own else [parts, own]
+
+
+def lane_parts(
+    query: BarsQuery, candidate: Candidate, kind: Kind, wanted: Kind, *, told: bool = False
+) -> tuple[str, ...]:
     """Name the lane for a candidate's bars: its hard differences, then its adjustment.
 
-    Stock prices stand in the default lane where splits can be applied exactly: adjusted for
-    splits, or raw from a vendor that also tells the actions. Other adjustments get their own.
+    Stock prices stand in the default lane where they can be converted exactly: adjusted for
+    splits, raw from a vendor that also tells the actions, and of any adjustment where the actions
+    are ``told`` by somebody. Other adjustments get their own.
     """
     parts = lane_of(kind, wanted)
     plain = query.instrument.asset_class != "stock" or candidate.adjustment in ("split", "unknown")
-    if plain or (candidate.adjustment == "raw" and _tells_actions(candidate)):
+    if plain or told or (candidate.adjustment == "raw" and candidate.tells_actions):
         return parts
     return (*parts, candidate.adjustment)
-
-
-def _tells_actions(candidate: Candidate) -> bool:
-    return candidate.capabilities is not None and candidate.capabilities.actions
 
 
 def _ordered(

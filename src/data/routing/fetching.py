@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ..cache.store import BarStore, Commit
 from ..clock import Clock
@@ -14,6 +15,7 @@ from ..errors import (
     DataError,
     NoDataError,
     ProviderError,
+    SpliceConflictError,
 )
 from ..model.capabilities import Fetched, FetchQuery
 from ..model.coverage import Coverage, Covered
@@ -23,8 +25,11 @@ from ..model.rules import ValidationRules
 from ..model.span import Span, subtract
 from ..policy.quality import check
 from .candidates import Candidate
+from .digesting import Digest
 from .keeping import Keeper
-from .taking import Taker, check_kind
+from .neighbours import Neighbours, Side, widened
+from .taking import Taker
+from .telling import Teller
 from .terms import CLOSED, LOST, NO_BAR, Expiry, Terms
 from .work import Unfilled, Work
 
@@ -44,7 +49,9 @@ class Fetcher:
         self._keeper = keeper
         self._clock = clock
         self._expiry = expiry
+        self._neighbours = Neighbours(store, keeper)
         self._taker = Taker(store, keeper, clock, expiry, checks)
+        self._teller = Teller(keeper, clock)
 
     def fill(self, work: Work, segments: Sequence[Span]) -> None:
         """Ask for each segment and commit what comes; what nobody has ends in ``unfilled``."""
@@ -56,9 +63,11 @@ class Fetcher:
         for candidate in work.lane.candidates:
             if candidate.name in work.out:
                 continue
+            sides = self._neighbours.beside(work, candidate, span)
             try:
-                fetched = self.fetch(candidate, work, span)
-                check_kind(self._store, work, fetched)
+                asked = self._question(work, candidate, span, sides)
+                fetched = self._fetch(work, candidate, asked)
+                fetched = self._taker.fitted(work, fetched, span, sides)
                 checked = check(fetched.table, span, timeframe=work.grid.timeframe,
                                 now_ms=self._clock.now_ms())  # fmt: skip
             except FAILED as error:
@@ -67,13 +76,22 @@ class Fetcher:
             self._taker.note_forming(work, fetched, checked.good)
             return
 
-    def fetch(self, candidate: Candidate, work: Work, span: Span) -> Fetched:
+    def _question(
+        self, work: Work, candidate: Candidate, span: Span, sides: Sequence[Side]
+    ) -> FetchQuery:
+        """Return what to ask for: ``span``, and what is compared beside it as far as it goes."""
+        now, timeframe = self._clock.now_ms(), work.grid.timeframe
+        reach = candidate.servable(widened(span, sides), timeframe, now)
+        instrument, insist = work.query.instrument, work.query.refresh
+        return FetchQuery(instrument, timeframe, reach, now, insist=insist)
+
+    def _fetch(self, work: Work, candidate: Candidate, asked: FetchQuery) -> Fetched:
         """Ask ours by its machinery, and anything else by its ``get_ohlcv``.
 
         Raises:
             ProviderError, ConfigError: it did not answer bars.
         """
-        asked = FetchQuery(work.query.instrument, work.grid.timeframe, span, self._clock.now_ms())
+        self._teller.check(work, candidate, asked.span)
         return candidate.fetch(asked)
 
     def _ask(
@@ -107,8 +125,7 @@ class Fetcher:
         """Ask one candidate for one chunk; return its error, and what is still lacking."""
         started = self._clock.monotonic()
         try:
-            fetched = self.fetch(candidate, work, span)
-            found = self._taker.take(work, candidate, fetched, span)
+            fetched, found = self._taken(work, candidate, span)
         except FAILED as error:
             self._note(work, candidate, span, error, self._clock.monotonic() - started)
             return error, [span]
@@ -123,12 +140,28 @@ class Fetcher:
                         rows, work.query, iso(span.start), candidate.name, others)  # fmt: skip
         return None, found.lacking
 
+    def _taken(self, work: Work, candidate: Candidate, span: Span) -> tuple[Fetched, Digest]:
+        """Ask one candidate for one chunk, and store what is good of its answer.
+
+        Raises:
+            ProviderError, ConfigError: it did not answer, or its answer is not believed.
+        """
+        sides = self._neighbours.beside(work, candidate, span)
+        asked = self._question(work, candidate, span, sides)
+        fetched = self._fetch(work, candidate, asked)
+        try:
+            return fetched, self._taker.take(work, candidate, fetched, span, sides)
+        except FAILED as error:
+            _blame(candidate, asked, error)
+            raise
+
     def _give_up(self, work: Work, segment: Span, outcomes: tuple[DataError, ...]) -> None:
         """Remember a stretch that everybody says is empty; note one that somebody failed at."""
         failures = [e for e in outcomes if not isinstance(e, NoDataError)]
         if failures:
             told = dict.fromkeys(f"{e.provider or 'vendor'}: {e}" for e in failures)
             work.unfilled.append(Unfilled(segment, "; ".join(told)))
+            self._note_refused(work, segment, failures)
             return
         now = self._clock.now_ms()
         answered = Span(segment.start, self._settled_until(work, segment, now))
@@ -138,6 +171,17 @@ class Fetcher:
         marks = tuple(
             mark for span in subtract([answered], trusted)
             for mark in self._nothing(work, span, known.within(span), vendor)
+        )  # fmt: skip
+        if marks:
+            self._keeper.commit(work, Commit(marks=marks))
+
+    def _note_refused(self, work: Work, segment: Span, failures: Sequence[DataError]) -> None:
+        """Write down that bars which one vendor lacks were had from others, and did not fit."""
+        said = [str(e.args[0]) for e in failures if isinstance(e, SpliceConflictError)]
+        known = self._keeper.coverage(work).within(segment) if said else ()
+        marks = tuple(
+            replace(part, reason="; ".join([NO_BAR, *dict.fromkeys(said)]))
+            for part in known if part.state == "empty" and part.reason.startswith(NO_BAR)
         )  # fmt: skip
         if marks:
             self._keeper.commit(work, Commit(marks=marks))
@@ -187,6 +231,18 @@ class Fetcher:
         if not any(a.error and a.error.args == error.args for a in work.attempts):
             self._note(work, candidate, span, error, 0.0)
         return error
+
+
+def _blame(candidate: Candidate, asked: FetchQuery, error: DataError) -> None:
+    """Let the vendor's circuit know that what it answered did not pass our checks.
+
+    Not where it does not fit beside another vendor's bars: which of the two is wrong nobody knows.
+    """
+    blame = getattr(candidate.downloader, "blame", None)
+    if candidate.capabilities is None or blame is None:
+        return
+    if not isinstance(error, (SpliceConflictError, NoDataError)):
+        blame(asked, error)
 
 
 def _chunks(span: Span, candidate: Candidate, work: Work) -> Iterator[Span]:

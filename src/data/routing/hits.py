@@ -39,9 +39,13 @@ class Hits:
             # A split close to a fetch is for a calendar to look at.
             if book is not None and may_concern(book.splits, view.coverage):
                 return None
-            answer = self._reader.answer(query, key, query.span, Outcome(book=book))
+            answer = self._reader.answer(query, key, query.span, Outcome(book=book, view=view))
         except (KindMismatchError, CorruptEntryError):
             return None
+        if not answer.gaps:
+            return answer
+        if answer.facts["generation"] != view.generation:
+            return None  # a year may just have been dropped to keep the cache within its limit
         end = _end(view.coverage)
         return replace(answer, gaps=[g for g in answer.gaps if g.span.start < end])
 
@@ -49,9 +53,10 @@ class Hits:
         """Tell whether nothing need be asked."""
         now = self._clock.now_ms()
         fresh = view.next_due is not None and now < view.next_due
-        if not fresh and any(c.state == "provisional" for c in view.coverage.within(wanted)):
+        known = view.coverage.touching(wanted)
+        if not fresh and any(c.state == "provisional" for c in known):
             return False
-        lacking = gaps(Span(wanted.start, min(wanted.end, now + 1)), view.coverage.held(now))
+        lacking = gaps(Span(wanted.start, min(wanted.end, now + 1)), known.held(now))
         return not lacking or (fresh and lacking[0].start >= _end(view.coverage))
 
 

@@ -9,11 +9,15 @@ import numpy as np
 
 from ..cache.actions import ActionBook, Asked
 from ..cache.ledger import after_marks, after_pieces
+from ..cache.readonly import ReadOnlyError
+from ..cache.room import NoRoomError
 from ..cache.store import BarStore, Commit
 from ..errors import CorruptEntryError, LockTimeoutError, StorageError
 from ..model.actions import Action
 from ..model.bars import BarTable, merge
 from ..model.coverage import Coverage
+from ..model.instant import DAY_MS, date_of, day_ms
+from ..model.query import BarsQuery
 from ..model.span import Span
 from .work import Work
 
@@ -70,7 +74,10 @@ class Keeper:
     def _note(self, work: Work, error: Exception) -> None:
         said = f"not stored: {error}"
         if said not in work.problems:
-            log.warning("%s could not be stored: %s", work.query, error)
+            # These two are warned about once, and not with every request.
+            is_told = isinstance(error, ReadOnlyError | NoRoomError)
+            level = logging.DEBUG if is_told else logging.WARNING
+            log.log(level, "%s could not be stored: %s", work.query, error)
             work.problems.append(said)
 
 
@@ -85,6 +92,18 @@ def laid_over(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarT
         return bool(last > first)
 
     return table, after_marks(after_pieces(coverage, commit.pieces), commit.marks, has_bars)
+
+
+def actions_known(store: BarStore, query: BarsQuery, now_ms: int) -> bool:
+    """Tell whether the splits and dividends of a share are known from the asked range up to now."""
+    if query.instrument.asset_class != "stock" or query.provider is not None:
+        return False
+    try:
+        book = store.actions(query.instrument.symbol)
+    except CorruptEntryError:
+        return False
+    days = [day_ms(date_of(ms)) + DAY_MS for ms in (query.span.start, now_ms)]
+    return book.covers(Span(*days))
 
 
 def with_answers(book: ActionBook, answers: Sequence[tuple[Sequence[Action], Asked]]) -> ActionBook:

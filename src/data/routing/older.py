@@ -14,11 +14,8 @@ from ..model.bars import BarTable
 from ..model.coverage import Coverage, Covered
 from ..model.span import Span, coalesce
 from ..policy.gaps import Grid
+from ..policy.splice import COMMON, ONE_MARKET
 from .terms import DOUBTFUL, Held
-
-# So many common bars are compared; they agree when ratios are as close as this (2 and 5 bp).
-_COMMON = 5
-_MEDIAN, _SPREAD = 2e-4, 5e-4
 
 
 def with_overlap(segments: Iterable[Span], coverage: Coverage, grid: Grid, cap: int) -> list[Span]:
@@ -29,7 +26,7 @@ def with_overlap(segments: Iterable[Span], coverage: Coverage, grid: Grid, cap: 
         start, end = segment
         for span in older:
             if span.end == start:
-                start = max(span.start, grid.back(start, _COMMON))
+                start = max(span.start, grid.back(start, COMMON))
             if span.start == end:
                 end = min(span.end, cap, _behind(grid, end))
         widened.append(Span(start, end))
@@ -38,7 +35,7 @@ def with_overlap(segments: Iterable[Span], coverage: Coverage, grid: Grid, cap: 
 
 def _behind(grid: Grid, stamp: int) -> int:
     """Return the stamp behind the next few expected bars."""
-    for _ in range(_COMMON):
+    for _ in range(COMMON):
         stamp = grid.next_open(stamp) + 1
     return grid.next_open(stamp)
 
@@ -63,7 +60,8 @@ def contradicted(
     theirs = rows.take(np.isin(rows.stamps, mine.stamps))
     ratios = theirs.close / mine.take(common).close
     median = float(np.median(ratios))
-    if abs(median - 1) <= _MEDIAN and float(np.median(np.abs(ratios - median))) <= _SPREAD:
+    spread = float(np.median(np.abs(ratios - median)))
+    if abs(median - 1) <= ONE_MARKET.median and spread <= ONE_MARKET.spread:
         return []
     reason = f"{DOUBTFUL}kept by another tool, and {vendor} says something else"
     return [

@@ -16,7 +16,8 @@ from .work import Work
 def adopt(store: BarStore, keeper: Keeper, work: Work, wanted: Span) -> None:
     """Copy what the pinned vendor supplied to the default lane into its own, where it lacks it.
 
-    Only final bars are taken, as they are: with their basis and the time they were fetched.
+    Only final bars are taken, as they are: with their basis and the time they were fetched. Those
+    in which something was made good are not what the vendor sent.
     """
     default = SeriesKey(work.key.symbol, work.key.timeframe)
     lacking = gaps(wanted, [c.span for c in keeper.coverage(work)])
@@ -24,7 +25,9 @@ def adopt(store: BarStore, keeper: Keeper, work: Work, wanted: Span) -> None:
         return
     theirs = [
         part for part in store.view(default).coverage.within(wanted)
-        if part.state == "final" and part.vendor == work.query.provider
+        if part.state == "final" and part.vendor == work.query.provider and not part.is_rescaled
+        # What was converted for the default lane is none of the vendor's own.
+        and part.kind.agrees(work.lane.kind)
     ]  # fmt: skip
     spans = intersect(lacking, [part.span for part in theirs])
     if not spans:

@@ -21,22 +21,25 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
 from .answering import Answer, lacking_spans
+from .borders import at_borders, splice_problems
+from .divided import doubts_of, with_disputes
 from .keeping import laid_over
 from .listing import listed_from
 from .rebasing import Rebaser
 from .storing import suspects_table
 from .terms import DOUBTFUL
+from .volumes import own_volume
 from .work import Forming, Unfilled, Work
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS = 20, 50
-_REREADS = 3
 
 
 @dataclass
 class Outcome:
     """What fetching added to an answer beside what the store holds; nearly empty on a hit.
 
-    ``book`` is the symbol's splits and dividends where somebody has read them already.
+    ``book`` is the symbol's splits and dividends, and ``view`` that of the series, where somebody
+    has read them already.
     """
 
     unfilled: Sequence[Unfilled] = ()
@@ -49,6 +52,7 @@ class Outcome:
     scores: Sequence[float] = ()
     attempts: Sequence[Attempt] = ()
     book: ActionBook | None = None
+    view: SeriesView | None = None
 
     @classmethod
     def of(cls, work: Work) -> Outcome:
@@ -81,47 +85,42 @@ class Reader:
         """
         now = self._clock.now_ms()
         span = Span(wanted.start, min(wanted.end, now + 1))
-        view, table, coverage, suspects = self._read(key, span)
+        view, table, coverage, suspects = self._store.stretch(key, span, outcome.view)
         for commit in outcome.unstored:
             table, coverage = laid_over(table, coverage, commit)
             suspects = (*suspects, *commit.suspects)
-        table, coverage = table.within(span), coverage.within(span)
+        table, coverage = table.within(span), at_borders(coverage.within(span))
         flagged = _flagged(suspects, table, coverage)
-        # Of two rows for one stamp the stored one is a bar.
-        table = merge(suspects_table(flagged), table)
+        if flagged:
+            # Of two rows for one stamp the stored one is a bar.
+            table = merge(suspects_table(flagged), table)
         table, coverage = _with_forming(table, coverage, outcome, query, wanted, now)
+        kind = view.kind or outcome.kind
+        table = own_volume(table, coverage, kind)
         rebaser = Rebaser(
             self._store, query, key, view, outcome.unstored_actions, lenient, outcome.book
         )  # fmt: skip
-        table, as_of = rebaser.rebased(table, coverage)
+        done = rebaser.rebased(table, coverage)
+        facts = with_disputes(_facts(key, view, outcome, coverage, now), done.disputed)
         return Answer(
-            query=query, table=table, coverage=coverage,
+            query=query, table=done.table, coverage=coverage,
             gaps=lacking_spans(span, coverage, outcome.unfilled, now, listed_from(view.coverage)),
             flagged=[(s.bar.stamp_ms, s.reason) for s in flagged],
-            kind=view.kind or outcome.kind, as_of=as_of, doubts=_doubts(coverage),
+            kind=kind, as_of=done.as_of,
+            substitute=f"{done.instead} prices ({key})" if done.instead else None,
+            doubts=[*_doubts(coverage), *doubts_of(done.disputed)],
             fetched=outcome.fetched, scores=outcome.scores,
-            facts=_facts(key, view, outcome, now),
+            facts=facts | ({"adjustment": done.instead} if done.instead else {}),
         )  # fmt: skip
 
-    def _read(
-        self, key: SeriesKey, span: Span
-    ) -> tuple[SeriesView, BarTable, Coverage, Sequence[Suspect]]:
-        """Read what belongs together: again where somebody committed in between."""
-        view = self._store.view(key)
-        for _ in range(_REREADS):
-            table, coverage = self._store.read(key, span)
-            suspects = self._store.suspects(key, span)
-            before, view = view, self._store.view(key)
-            if view.generation == before.generation:
-                break
-        return view, table, coverage, suspects
 
-
-def _facts(key: SeriesKey, view: SeriesView, outcome: Outcome, now_ms: int) -> dict[str, Any]:
+def _facts(
+    key: SeriesKey, view: SeriesView, outcome: Outcome, coverage: Coverage, now_ms: int
+) -> dict[str, Any]:
     return {
         "lane": key.folder,
         "generation": view.generation,
-        "problems": list(outcome.problems)[:_MOST_PROBLEMS],
+        "problems": [*outcome.problems, *splice_problems(coverage)][:_MOST_PROBLEMS],
         "attempts": told(outcome.attempts),
         "rejected": {},
         "asked_at": iso(now_ms),
@@ -155,7 +154,7 @@ def _with_forming(
     first = int(rows.stamps[0])
     running = Covered(
         Span(first, max(wanted.end, int(rows.stamps[-1]) + 1)), "provisional",
-        outcome.forming.vendor, basis=outcome.forming.basis, fetched_at=now, reason="forming",
+        outcome.forming.vendor, outcome.forming.kind, outcome.forming.basis, now, "forming",
     )  # fmt: skip
     kept = table.take(table.stamps < first)
     return merge(kept, rows), coverage.overlaid([running])

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
+from typing import NamedTuple
 
 from ..cache.actions import ActionBook, Asked
+from ..cache.prior import LOOKBACK, PriorSessions, parts_of
 from ..cache.store import BarStore, SeriesView
 from ..errors import CorruptEntryError, KindMismatchError
 from ..model.actions import Action
 from ..model.bars import BarTable
 from ..model.coverage import Coverage
 from ..model.instant import DAY_MS, date_of, day_ms
-from ..model.kind import Basis
+from ..model.kind import ADJUSTMENTS, Adjustment, Basis
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
-from ..model.span import Span, gaps
+from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..policy.adjust import BasisPart, needed_actions, rebase
-from ..policy.calendar import calendar_for
+from ..policy.closes import ClosesBefore, LastSession
+from ..policy.disputes import Event
 from .keeping import with_answers
 from .terms import CLOSED
 
-_A_DAY, _CLOSE_LOOKBACK = timedelta(days=1), timedelta(days=14)
+_OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
 
 
 class ActionsMissingError(KindMismatchError):
@@ -40,6 +43,22 @@ class ClosesMissingError(KindMismatchError):
     def __init__(self, message: str, span: Span, **context: str | None) -> None:
         super().__init__(message, **context)
         self.span = span
+
+
+class Rebased(NamedTuple):
+    """Rows in the asked adjustment.
+
+    Attributes:
+        table: the rows.
+        as_of: the date of their basis; None for what has no actions.
+        disputed: the actions used, or left out, about which vendors are divided.
+        instead: the adjustment that the rows have in place of the one asked for, if any.
+    """
+
+    table: BarTable
+    as_of: date | None = None
+    disputed: Sequence[Event] = ()
+    instead: Adjustment | None = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +84,11 @@ class Rebaser:
     lenient: bool = False
     read: ActionBook | None = None
 
-    def rebased(self, table: BarTable, coverage: Coverage) -> tuple[BarTable, date | None]:
-        """Return the rows in the asked adjustment and its date; what has no actions needs nothing.
+    def rebased(self, table: BarTable, coverage: Coverage) -> Rebased:
+        """Return the rows in the asked adjustment; what has no actions needs nothing.
+
+        A lane named after its adjustment holds what cannot be converted. Where it is read for want
+        of anything better its rows are returned as they are, if they are of one basis.
 
         Raises:
             ActionsMissingError: actions are needed that were never asked for.
@@ -74,19 +96,26 @@ class Rebaser:
             KindMismatchError: the rows cannot be converted exactly.
         """
         if self.query.instrument.asset_class != "stock" or not len(table):
-            return table, None
+            return Rebased(table)
         parts = parts_of(coverage)
         own = _newest(parts, int(table.stamps[-1]))
         if all(p.basis.adjustment == "unknown" for p in parts):
-            return table, own
+            return Rebased(table, own)
         book = self._book(table, own)
         as_of = self._target(book, own)
-        if self.lenient and as_of != own and self._lacking(book, table, parts, as_of):
-            as_of = own
+        goal = Basis(self.query.adjustment, as_of)
+        if not self.lenient and all(p.basis == goal for p in parts):
+            return Rebased(table, as_of)  # nearly every answer from the cache
+        needed = self._needed(table, parts, as_of)
+        if self.lenient and as_of != own and _lacking(book, needed):
+            as_of, needed = own, self._needed(table, parts, own)
         if all(p.basis == Basis(self.query.adjustment, as_of) for p in parts):
-            return table, as_of
-        lacking = self._lacking(book, table, parts, as_of)
+            return Rebased(table, as_of)
+        lacking = _lacking(book, needed)
         if lacking is not None:
+            bases = {part.basis for part in parts}
+            if self.lenient and self.key.lane[-1:] in _OWN_LANES and len(bases) == 1:
+                return Rebased(table, own, instead=parts[0].basis.adjustment)
             raise ActionsMissingError(
                 f"splits and dividends of {self.key.symbol} are not known for all of "
                 f"{date_of(lacking.start)}..{date_of(lacking.end - 1)}, which "
@@ -94,7 +123,8 @@ class Rebaser:
                 lacking,
                 symbol=self.key.symbol,
             )
-        return self._converted(table, parts, book, as_of), as_of
+        disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
+        return Rebased(self._converted(table, parts, book, as_of), as_of, disputed)
 
     def _book(self, table: BarTable, own: date) -> ActionBook:
         if self.read is not None:
@@ -117,65 +147,83 @@ class Rebaser:
         later = [a.ex_date for a in book.actions if newest < a.ex_date <= known]
         return max(later, default=newest)
 
-    def _lacking(
-        self, book: ActionBook, table: BarTable, parts: Sequence[BasisPart], as_of: date
-    ) -> Span | None:
-        """Return the first ex-dates that the conversion needs and nobody was asked for."""
+    def _needed(self, table: BarTable, parts: Sequence[BasisPart], as_of: date) -> list[Span]:
+        """Return the ex-dates that the conversion needs actions of."""
         reach = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
-        spans = needed_actions(
+        return needed_actions(
             reach, parts, self.query.adjustment, as_of, intraday=self._is_intraday
         )
-        return next((span for span in spans if not book.covers(span)), None)
 
     def _converted(
         self, table: BarTable, parts: Sequence[BasisPart], book: ActionBook, as_of: date
     ) -> BarTable:
+        own = book.of if book.disputed else None
+        last_session = self._last_sessions(date_of(int(table.stamps[0])), parts, book, as_of)
+        closes = ClosesBefore(book.actions, as_of, last_session, own)
         return rebase(
-            table, parts, book.actions, self.query.adjustment,
-            as_of=as_of, intraday=self._is_intraday, timeframe=self.query.timeframe,
-            close_before=lambda day: self._close_before(day, as_of, book),
+            table, parts, book.actions, self.query.adjustment, as_of=as_of, own=own,
+            intraday=self._is_intraday, timeframe=self.query.timeframe, close_before=closes,
         )  # fmt: skip
 
-    def _close_before(self, day: date, as_of: date, book: ActionBook) -> float | None:
-        """Return the daily close of the session before ``day``, adjusted for splits to ``as_of``."""
-        daily = SeriesKey(self.key.symbol, Timeframe.parse("1d"), self.key.lane)
-        before = Span(day_ms(day - _CLOSE_LOOKBACK), day_ms(day))
-        table, coverage = self.store.read(daily, before)
-        last = int(table.stamps[-1]) if len(table) else before.start
-        known = [c.span for c in coverage if c.state != "empty" or c.reason == CLOSED]
-        if not len(table) or (
-            gaps(Span(last, before.end), known) and date_of(last) != self._session_before(day)
-        ):
-            if self.query.adjustment != "all":
-                return None
-            raise ClosesMissingError(
-                f"the close of {self.key.symbol} before {day} is not stored",
-                self._days_needed(book, before.start, as_of), symbol=self.key.symbol,
-            )  # fmt: skip
-        split = rebase(
-            table, parts_of(coverage), book.actions, "split", as_of=as_of, intraday=False
-        )
-        return float(split.close[-1])
+    def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
+        """Tell whether dividends are put into prices or taken out of them."""
+        return "all" in (self.query.adjustment, *(part.basis.adjustment for part in parts))
 
-    def _session_before(self, day: date) -> date | None:
-        found = calendar_for(self.query.instrument).sessions(day - _CLOSE_LOOKBACK, day - _A_DAY)
-        return found[-1].day if found else None
+    def _last_sessions(
+        self, first: date, parts: Sequence[BasisPart], book: ActionBook, as_of: date
+    ) -> Callable[[date], LastSession | None]:
+        """Return what finds the days before ex-dates behind ``first``, or says which to fetch.
 
-    def _days_needed(self, book: ActionBook, stamp: int, as_of: date) -> Span:
-        """Return the days that hold the closes before all dividends from the range on."""
+        The column of adjusted closes alone can do without.
+        """
+        ex_dates = [a.ex_date for a in book.told if a.type == "dividend" and a.ex_date >= first]
+        prior = PriorSessions(self.store, self.key, self.query.instrument, ex_dates, CLOSED)
+
+        def last_session(day: date) -> LastSession | None:
+            found = prior.before(day)
+            if found is None and self._takes_dividends(parts):
+                raise self._closes_missing(day, as_of, book)
+            return found
+
+        return last_session
+
+    def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> KindMismatchError:
+        """Say that a close is not stored, and which days to fetch where that may help."""
+        said = f"the close of {self.key.symbol} before {day} is not stored"
+        days = self._days_needed(book, day, as_of)
+        if days.is_empty:
+            return KindMismatchError(said, symbol=self.key.symbol)
+        return ClosesMissingError(said, days, symbol=self.key.symbol)
+
+    def _days_needed(self, book: ActionBook, day: date, as_of: date) -> Span:
+        """Return the days that hold the closes before all dividends from the range on.
+
+        What a request for days has asked for itself is not asked for again.
+        """
         first = date_of(self.query.span.start)
-        later = [a.ex_date for a in book.dividends if first < a.ex_date <= as_of]
-        begin = min([stamp, *(day_ms(day - _CLOSE_LOOKBACK) for day in later)])
-        return Span(begin, max([stamp, *map(day_ms, later)]) + 1)
+        later = [day, *(a.ex_date for a in book.dividends if first < a.ex_date <= as_of)]
+        days = Span(day_ms(min(later) - LOOKBACK), day_ms(max(later)) + 1)
+        if self.query.timeframe != Timeframe.parse("1d"):
+            return days
+        return Span(max(days.start, self.query.span.end), days.end)
 
     @property
     def _is_intraday(self) -> bool:
         return self.query.timeframe.is_intraday
 
 
-def parts_of(coverage: Coverage) -> list[BasisPart]:
-    """Return the bases of all stretches that can hold bars."""
-    return [BasisPart(c.span, c.basis, c.vendor) for c in coverage if c.state != "empty"]
+def used(disputed: Iterable[Event], needed: Sequence[Span], *, dividends: bool) -> list[Event]:
+    """Return those of an ex-date that a conversion needs, as any vendor tells it."""
+    return [
+        event for event in disputed
+        if (dividends or event.type == "split")
+        and any(day_ms(said.ex_date) in span for said in event.said for span in needed)
+    ]  # fmt: skip
+
+
+def _lacking(book: ActionBook, needed: Iterable[Span]) -> Span | None:
+    """Return the first of these ex-dates that nobody was asked for."""
+    return next((span for span in needed if not book.covers(span)), None)
 
 
 def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:

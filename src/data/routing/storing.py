@@ -15,6 +15,7 @@ from ..errors import QualityError
 from ..model.bars import Bar, BarTable
 from ..model.capabilities import Fetched
 from ..model.coverage import Covered
+from ..model.kind import Basis
 from ..model.span import Span, subtract
 from .digesting import Digest
 from .terms import CLOSED, DOUBTFUL, LOST, NO_BAR, SPOILT, Doubt, Held, Terms
@@ -168,7 +169,20 @@ class _Making:
     def _renewed(self, old: Covered, reason: str, expires: int | None) -> Covered:
         fetched_at = max(old.fetched_at, self.fetched.server_now_ms)
         state = "suspect" if reason else "final"
-        return replace(old, state=state, fetched_at=fetched_at, reason=reason, expires=expires)  # type: ignore[arg-type]
+        return replace(
+            old, state=state, fetched_at=fetched_at, reason=reason, expires=expires,  # type: ignore[arg-type]
+            basis=self._later_basis(old.basis),
+        )  # fmt: skip
+
+    def _later_basis(self, old: Basis) -> Basis:
+        """Return the answer's basis where bars stored in an earlier one of its kind came the same.
+
+        Nothing lies between the two then, whoever was or was not asked for splits and dividends.
+        """
+        new = self.terms.basis
+        as_stored = self.held.rebased is self.held.rows
+        later = new.as_of is not None and (old.as_of is None or old.as_of < new.as_of)
+        return new if as_stored and later and old.adjustment == new.adjustment else old
 
     # --- what is not trusted, and what is not there ----------------------------------------
 

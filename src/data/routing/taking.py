@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
@@ -14,15 +15,17 @@ from ..model.bars import BarTable
 from ..model.capabilities import Fetched
 from ..model.coverage import Covered
 from ..model.instant import DAY_MS, date_of, day_ms
+from ..model.kind import Kind
 from ..model.rules import ValidationRules
 from ..model.span import Span, subtract
-from ..policy.adjust import BasisPart, rebase
 from ..policy.finality import forming_stamp, next_due
 from ..policy.quality import Checked, check
 from .candidates import Candidate
 from .digesting import Density, Digest, digest
 from .keeping import Keeper
+from .neighbours import Side
 from .older import contradicted, is_older
+from .splicing import Reply, Splicer, with_splices
 from .splits import doubt_at, doubted, windows
 from .storing import build_commit
 from .terms import Doubt, Expiry, Held, Terms, basis_of
@@ -52,15 +55,31 @@ class Taker:
         self._clock = clock
         self._expiry = expiry
         self._checks = checks
+        self._splicer = Splicer(store, keeper)
 
-    def take(self, work: Work, candidate: Candidate, fetched: Fetched, span: Span) -> Digest:
+    def take(
+        self, work: Work, candidate: Candidate, fetched: Fetched, span: Span,
+        sides: Sequence[Side] = (),
+    ) -> Digest:  # fmt: skip
         """Check a candidate's answer, store what is good of it, and say what it was.
 
+        Args:
+            work: the request.
+            candidate: who answered.
+            fetched: the answer to ``span``, with the bars beside it that ``sides`` asks for.
+            span: what is stored of it.
+            sides: what other vendors supplied beside it, which stays as it is.
+
         Raises:
-            KindMismatchError: it is of another kind than what is stored.
+            NoDataError: it holds nothing of ``span``.
+            KindMismatchError: it is of another kind than what is stored, or does not fit beside it.
             QualityError: it is not believed.
         """
         check_kind(self._store, work, fetched)
+        near = self._sessions(work, fetched)
+        told = _told(work, candidate, fetched, span, near)
+        reply = Reply(fetched, span, sides, near.opened, told)
+        fetched, splices = self._splicer.fitted(work, reply)
         now = self._clock.now_ms()
         checked = check(fetched.table, span, timeframe=work.grid.timeframe, now_ms=now,
                         expected=work.grid.opens(span))  # fmt: skip
@@ -69,10 +88,12 @@ class Taker:
             self._checks.min_quality_score,
         )  # fmt: skip
         self.note_forming(work, fetched, found.forming)
-        near = self._sessions(work, fetched)
-        if _tells_actions(work, candidate):
-            self._store_actions(work, fetched, span, near)
-        commit = replace(self._commit(work, fetched, found, near), quality=_quality(checked, found))
+        if told is not None:
+            self._keeper.add_actions(work, fetched.actions, told)
+        commit = with_splices(self._commit(work, fetched, found, near), splices, span)
+        commit = replace(
+            commit, quality=_quality(checked, found), kind=self._kind(work, candidate, fetched)
+        )
         self._keeper.commit(work, commit)
         work.fetched.append(found.answered)
         work.problems += (p for p in checked.problems if p not in work.problems)
@@ -84,24 +105,37 @@ class Taker:
         if len(rows):
             opened = self._sessions(work, fetched).opened
             basis = basis_of(fetched, int(rows.stamps[0]), work.query.instrument, opened)
-            work.forming = Forming(rows, fetched.vendor, basis)
+            work.forming = Forming(rows, fetched.vendor, basis, fetched.kind)
+
+    def fitted(self, work: Work, fetched: Fetched, span: Span, sides: Sequence[Side]) -> Fetched:
+        """Return what an answer says of ``span`` alone; nothing is stored.
+
+        Raises:
+            KindMismatchError: it is of another kind than what is stored, or does not fit beside it.
+            NoDataError: it holds nothing of ``span``.
+        """
+        check_kind(self._store, work, fetched)
+        near = self._sessions(work, fetched)
+        return self._splicer.fitted(work, Reply(fetched, span, sides, near.opened)).fetched
+
+    def _kind(self, work: Work, candidate: Candidate, fetched: Fetched) -> Kind:
+        """Return the kind of the series from now on.
+
+        Volume and feed are those of the lane's first vendor as soon as it has supplied something,
+        and until then of whoever did.
+        """
+        stored = self._store.view(work.key).kind
+        if stored is None:
+            return fetched.kind
+        is_first = candidate.name == work.lane.candidates[0].name
+        one, other = (fetched.kind, stored) if is_first else (stored, fetched.kind)
+        return one.filled_from(other)
 
     def _density(self, candidate: Candidate, fetched: Fetched) -> Density:
         """Tell whether a bar that did not come is a hole; of foreign downloaders nobody knows."""
         if not self._checks.check_gaps or candidate.capabilities is None:
             return "unknown"
         return "dense" if fetched.dense else "sparse"
-
-    def _store_actions(self, work: Work, fetched: Fetched, span: Span, near: _Sessions) -> None:
-        """Keep splits and dividends that came along, and that this stretch was asked for them.
-
-        Of a session that has not opened nobody knows them yet.
-        """
-        end = min(day_ms(date_of(span.end - 1)) + DAY_MS, near.coming)
-        asked = Span(day_ms(date_of(span.start)), end)
-        if not asked.is_empty:
-            told = Asked(asked, fetched.vendor, fetched.server_now_ms)
-            self._keeper.add_actions(work, fetched.actions, told)
 
     def _commit(self, work: Work, fetched: Fetched, found: Digest, near: _Sessions) -> Commit:
         first = int(found.closed.stamps[0]) if len(found.closed) else found.answered.start
@@ -146,12 +180,9 @@ class Taker:
             return Held(rows, rows, coverage)
         if not len(rows) or fetched.basis.adjustment == "unknown":
             return Held(rows, rows, coverage, _AS_SENT)
-        parts = [BasisPart(c.span, c.basis, c.vendor) for c in coverage if c.state != "empty"]
-        actions = self._keeper.book(work).actions
+        basis = self._splicer.basis(work, fetched, near.opened)
         try:
-            rebased = rebase(rows, parts, actions, fetched.basis.adjustment,
-                             as_of=date_of(near.opened),
-                             intraday=work.grid.timeframe.is_intraday)  # fmt: skip
+            rebased = basis.of(rows, coverage)
         except KindMismatchError:
             # Bars of unknown basis are not comparable: the new answer replaces them.
             rebased = BarTable.empty()
@@ -221,9 +252,19 @@ def check_kind(store: BarStore, work: Work, fetched: Fetched) -> None:
     )  # fmt: skip
 
 
-def _tells_actions(work: Work, candidate: Candidate) -> bool:
+def _told(
+    work: Work, candidate: Candidate, fetched: Fetched, asked: Span, near: _Sessions
+) -> Asked | None:
+    """Return which ex-dates an answer tells the splits and dividends of, if it tells any.
+
+    Of a session that has not opened nobody knows them yet.
+    """
     caps = candidate.capabilities
-    return caps is not None and caps.actions and work.query.instrument.asset_class == "stock"
+    if caps is None or not caps.actions or work.query.instrument.asset_class != "stock":
+        return None
+    end = min(day_ms(date_of(asked.end - 1)) + DAY_MS, near.coming)
+    days = Span(day_ms(date_of(asked.start)), end)
+    return None if days.is_empty else Asked(days, fetched.vendor, fetched.server_now_ms)
 
 
 def _quality(checked: Checked, found: Digest) -> dict[str, object]:

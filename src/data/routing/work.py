@@ -14,11 +14,12 @@ from ..errors import (
     DataError,
     NoDataError,
     QualityError,
+    SpliceConflictError,
 )
 from ..model.actions import Action
 from ..model.bars import BarTable
 from ..model.instant import MINUTE_MS
-from ..model.kind import Basis
+from ..model.kind import Basis, Kind
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
@@ -26,7 +27,7 @@ from ..policy.gaps import Grid
 from .candidates import Lane
 
 # What says something about a stretch, and nothing about the vendor.
-_OF_A_STRETCH = (NoDataError, QualityError, CapabilityError)
+_OF_A_STRETCH = (NoDataError, QualityError, CapabilityError, SpliceConflictError)
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Forming(NamedTuple):
     table: BarTable
     vendor: str
     basis: Basis
+    kind: Kind = Kind()
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Work:
         problems: sentences for the provenance.
         scores: of the answers, 0 to 1.
         out: vendors not to be asked again by this request, with the reason.
+        untold: vendors that failed to tell splits and dividends.
         still_here: tells the other processes that this request goes on fetching.
     """
 
@@ -79,6 +82,7 @@ class Work:
     problems: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     out: dict[str, DataError] = field(default_factory=dict)
+    untold: set[str] = field(default_factory=set)
     still_here: Callable[[], object] = bool
 
     @property

@@ -1,0 +1,96 @@
+"""``onetape cache export``: bars as files for other programs, nobody asked."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import FAILED, OK
+from .cached import chosen, name_of
+from .output import console, print_json
+from .tables import Grid, counted, moment, styled
+
+if TYPE_CHECKING:
+    from ..jobs.exporting import Exported, Wanted
+    from ..model.series import SeriesKey
+
+
+def configure(actions: Any) -> None:
+    """Add the sub-command."""
+    export = actions.add_parser("export", help="write bars to CSV or Parquet; nobody is asked")
+    export.add_argument("symbol", nargs="?")
+    export.add_argument("timeframe", nargs="?")
+    export.add_argument("--out", metavar="FILE", help="the file (.gz: compressed CSV)")
+    export.add_argument("--all", metavar="DIR", help="every series, a file each, in this folder")
+    export.add_argument("--format", choices=("csv", "parquet"), help="default: by the name of the "
+                        "file, else csv")  # fmt: skip
+    export.add_argument("--start", help="date (whole session) or UTC time, included")
+    export.add_argument("--end", help="date (whole session) or UTC time, included")
+    export.add_argument("--lane", metavar="KIND", help="such as raw, extended or a vendor; default: "
+                        "the series itself")  # fmt: skip
+    prices = export.add_mutually_exclusive_group()
+    prices.add_argument("--adjustment", choices=("raw", "split", "all"), default="split")
+    prices.add_argument("--raw", action="store_true", help="the very numbers that are stored, "
+                        "whatever they were adjusted for")  # fmt: skip
+    export.set_defaults(run=_export)
+
+
+def _export(args: argparse.Namespace) -> int:
+    from ..errors import QueryError
+    from ..jobs.exporting import Exporter
+    from ..wiring import build
+
+    one = bool(args.symbol and args.timeframe and args.out)
+    if one == bool(args.all) or (args.all and (args.symbol or args.out or args.lane)):
+        raise QueryError("say SYMBOL TIMEFRAME --out FILE, or --all DIR, and not both")
+    house = build(args.cache_dir, args.config)
+    exporter = Exporter.of(house)
+    if args.all:
+        done = exporter.write_all(house.cache.maintenance.series(), Path(args.all), _wanted(args))
+    else:
+        key = _meant(house, args)
+        done = [exporter.write(key, Path(args.out), _wanted(args))]
+    if args.json:
+        print_json([file.to_json() for file in done])
+    else:
+        _show(done)
+    return FAILED if any(file.problem for file in done) else OK
+
+
+def _wanted(args: argparse.Namespace) -> Wanted:
+    from ..jobs.exporting import Wanted
+
+    is_parquet = Path(args.out or "").suffix == ".parquet"
+    return Wanted(
+        args.start, args.end, None if args.raw else args.adjustment,
+        args.format or ("parquet" if is_parquet else "csv"),
+    )  # fmt: skip
+
+
+def _meant(house: Any, args: argparse.Namespace) -> SeriesKey:
+    """Return the series in the lane that was named."""
+    from ..errors import CacheError
+
+    keys = chosen(house, args.symbol, args.timeframe)
+    found = next((key for key in keys if key.lane_label == (args.lane or "")), None)
+    if found is None:
+        lanes = ", ".join(key.lane_label or "(none)" for key in keys)
+        raise CacheError(
+            f"{args.symbol} {args.timeframe} has no bars of the kind {args.lane or '(none)'!r}",
+            symbol=args.symbol, hint=f"--lane may be: {lanes}",
+        )  # fmt: skip
+    return found
+
+
+def _show(done: list[Exported]) -> None:
+    screen = console()
+    rows = [
+        [name_of(file.key), f"{file.rows:,}", moment(file.first), moment(file.last),
+         styled(file.problem, "red") if file.problem else file.path]
+        for file in done
+    ]  # fmt: skip
+    screen.print(Grid(["series", "bars#", "first?", "last?", "file"], rows))
+    good = [file for file in done if not file.problem]
+    said = f"written: {counted(len(good), 'file')}, {counted(sum(f.rows for f in good), 'bar')}"
+    screen.print(styled(said, "bold"))

@@ -1,0 +1,137 @@
+"""What the commands on the cache share: its series, the one that is meant, what is in each."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .output import console
+from .tables import styled
+
+if TYPE_CHECKING:
+    from ..cache.store import SeriesView
+    from ..cache.unified_cache import UnifiedCache
+    from ..data_manager import DataManager
+    from ..model.series import SeriesKey
+    from ..model.timeframe import Timeframe
+
+_SYMBOLS_SHOWN = 12
+
+
+class Holds(Protocol):
+    """What has a cache: a data manager, or the services behind it."""
+
+    @property
+    def cache(self) -> UnifiedCache:
+        """The cache."""
+
+
+def manager_of(args: argparse.Namespace) -> DataManager:
+    """Return the manager on the folder and the rules that were named."""
+    from ..data_manager import DataManager
+
+    return DataManager(args.cache_dir, args.config)
+
+
+def chosen(manager: Holds, symbol: str | None, label: str | None = None) -> list[SeriesKey]:
+    """Return the series that are meant, in all their lanes; all of them where none is named.
+
+    Raises:
+        CacheError: there are none; it says what there is.
+        QueryError: symbol or timeframe cannot be understood.
+    """
+    from ..errors import CacheError
+    from ..model.timeframe import Timeframe
+
+    name = meant(manager, symbol) if symbol else None
+    frame = Timeframe.parse(label) if label else None
+    keys = manager.cache.maintenance.series(name, frame)
+    if keys or name is None:
+        return keys
+    what = " ".join(filter(None, (name, frame.label if frame else "")))
+    raise CacheError(f"nothing is cached of {what}", symbol=name, hint=_there_is(manager, name))
+
+
+def meant(manager: Holds, text: str) -> str:
+    """Return the cached symbol that is meant: as it lies there, or as it is understood.
+
+    Raises:
+        QueryError: it is not cached, and no symbol either.
+    """
+    if text in manager.cache.list_symbols():
+        return text
+    return manager.cache.meaning_of(text).symbol
+
+
+def frame_of(text: str) -> Timeframe:
+    """Read a timeframe; raises ``QueryError``."""
+    from ..model.timeframe import Timeframe
+
+    return Timeframe.parse(text)
+
+
+def _there_is(manager: Holds, symbol: str) -> str:
+    own = [name_of(key, symbol=False) for key in manager.cache.maintenance.series(symbol)]
+    if own:
+        return f"of {symbol} there is {', '.join(own)}"
+    symbols = list(dict.fromkeys(key.symbol for key in manager.cache.maintenance.series()))
+    if not symbols:
+        return f"the cache {manager.cache.cache_dir} is empty"
+    near = get_close_matches(symbol, symbols, n=3)
+    shown = near or symbols[:_SYMBOLS_SHOWN]
+    more = f" and {len(symbols) - len(shown)} more" if len(symbols) > len(shown) else ""
+    return f"cached are {', '.join(shown)}{more}; `onetape cache list` shows all"
+
+
+def name_of(key: SeriesKey, *, symbol: bool = True) -> str:
+    """Return a series in words: ``AAPL 1d@raw``."""
+    lane = "@".join((key.timeframe.label, *key.lane))
+    return f"{key.symbol} {lane}" if symbol else lane
+
+
+def entries(manager: Holds, keys: Sequence[SeriesKey]) -> list[dict[str, Any]]:
+    """Return one plain entry for each series; one that cannot be read says why."""
+    from ..errors import DataError
+
+    found = []
+    for key in keys:
+        entry = {
+            "symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label,
+            "rows": 0, "first": None, "last": None, "vendors": [], "updated": None, "problem": "",
+        }  # fmt: skip
+        try:
+            entry |= _facts(manager.cache.store.view(key))
+        except DataError as error:
+            entry["problem"] = str(error)
+        found.append(entry)
+    return found
+
+
+def _facts(view: SeriesView) -> dict[str, Any]:
+    from ..model.instant import iso
+
+    with_bars = [part for part in view.coverage if part.state != "empty"]
+    updated = max((part.fetched_at for part in view.coverage), default=0)
+    return {
+        "rows": view.rows,
+        "first": None if view.first is None else iso(view.first),
+        "last": None if view.last is None else iso(view.last),
+        "vendors": sorted({part.vendor for part in with_bars if part.vendor}),
+        "updated": iso(updated // 1000 * 1000) if updated else None,
+    }
+
+
+def problems_json(problems: Sequence[tuple[SeriesKey, str]]) -> list[dict[str, str]]:
+    """Return series that could not be done, as plain values."""
+    return [
+        {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label,
+         "problem": said} for key, said in problems
+    ]  # fmt: skip
+
+
+def show_problems(problems: Sequence[tuple[SeriesKey, str]]) -> None:
+    """Print series that could not be done, each with its reason."""
+    for key, said in problems:
+        console().print(styled(f"{name_of(key)}: {said}", "red"), soft_wrap=True)

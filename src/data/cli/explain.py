@@ -1,0 +1,52 @@
+"""``onetape explain``: who is asked for a series and why, who is not, and what is held."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from . import FAILED, OK
+from .arguments import add_output, add_places
+from .facts import facts
+from .output import console, print_json
+
+if TYPE_CHECKING:
+    from ..model.explanation import Explanation
+
+_STYLES = {"not asked": "dim", "why": "yellow"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
+    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M")
+    parser.add_argument("--provider", help="as if this vendor alone were asked")
+    parser.add_argument("--adjustment", choices=("raw", "split", "all"), default="split")
+    add_output(parser)
+    add_places(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the explanation; 1 when nobody can be asked."""
+    from ..data_manager import DataManager
+
+    told = DataManager(args.cache_dir, args.config).explain(
+        args.symbol, args.timeframe, provider=args.provider, adjustment=args.adjustment
+    )
+    if args.json:
+        print_json(told.to_json())
+    else:
+        _show(told)
+    return OK if told.is_served else FAILED
+
+
+def _show(told: Explanation) -> None:
+    from rich.text import Text
+
+    screen = console()
+    name, _, verdict = told.title.partition(": ")
+    style = "" if told.is_served else "yellow"
+    screen.print(Text.assemble((name, "bold"), "  ", (verdict, style)))
+    screen.print()
+    screen.print(facts(told.lines(), _STYLES))

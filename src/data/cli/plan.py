@@ -1,0 +1,83 @@
+"""``onetape plan``: what a request would cost, told before anybody is asked."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from . import FAILED, OK
+from .arguments import add_output, add_places, positive
+from .facts import facts
+from .output import console, print_json
+from .tables import Grid
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from ..model.plan import Plan
+    from ..model.segments import Segment
+
+_STYLES = {"lacking": "yellow", "outcome": "bold red", "not asked": "dim", "substitute": "dim"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
+    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M")
+    parser.add_argument("--start", help="date (whole session) or UTC time, included")
+    parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
+    parser.add_argument("--bars", type=positive, help="the last so many closed bars")
+    parser.add_argument("--provider", help="ask this vendor only")
+    parser.add_argument("--adjustment", choices=("raw", "split", "all"), default="split")
+    parser.add_argument("--forming", action="store_true", help="add the bar not closed yet")
+    parser.add_argument("--offline", action="store_true", help="use the cache alone")
+    parser.add_argument("--refresh", action="store_true", help="ask for all of it again")
+    add_output(parser)
+    add_places(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the plan; 1 when something cannot be had."""
+    from ..data_manager import DataManager
+
+    plan = DataManager(args.cache_dir, args.config).plan(
+        args.symbol, args.timeframe, args.start, args.end, args.refresh, bars=args.bars,
+        provider=args.provider, adjustment=args.adjustment, include_forming=args.forming,
+        offline=args.offline,
+    )  # fmt: skip
+    if args.json:
+        print_json(plan.to_json())
+    else:
+        _show(plan)
+    return OK if plan.is_possible else FAILED
+
+
+def _show(plan: Plan) -> None:
+    screen = console()
+    screen.print(_headline(plan))
+    if plan.segments:
+        timeframe = plan.source or plan.timeframe
+        rows = [_row(segment, segment.told(timeframe)) for segment in plan.segments]
+        screen.print()
+        screen.print(Grid(["missing", "bars#", "why", "requests"], rows))
+    told = [line for line in plan.lines() if line[0] != "missing"]
+    if told:
+        screen.print()
+        screen.print(facts(told, _STYLES))
+
+
+def _headline(plan: Plan) -> Text:
+    from rich.text import Text
+
+    name, _, verdict = plan.title.partition(": ")
+    style = "yellow" if not plan.is_possible else "green" if plan.is_hit else ""
+    return Text.assemble((name, "bold"), "  ", (verdict, style))
+
+
+def _row(segment: Segment, span: str) -> list[Any]:
+    asked: dict[str, int] = {}
+    for step in segment.steps:
+        asked[step.vendor] = asked.get(step.vendor, 0) + step.requests
+    path = [f"{count} {name}" if count else f"({name})" for name, count in asked.items()]
+    return [span, f"{segment.bars:,}", ", ".join(segment.reasons), " → ".join(path) or "none"]

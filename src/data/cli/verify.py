@@ -1,0 +1,148 @@
+"""``onetape verify``: the cache against its vendors as they speak now, or two vendors."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from . import FAILED, OK
+from .arguments import add_output, add_places
+from .output import console, print_json
+from .tables import Grid, aligned, counted, moment, styled
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from ..jobs.verification import Comparison, Verification
+    from ..model.bars import Bar
+    from ..model.difference import Difference
+
+_GRAVE = ("conflict", "unit x100", "split")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
+    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M")
+    parser.add_argument("--start", help="date (whole session) or UTC time, included; default: the "
+                        "last 500 bars")  # fmt: skip
+    parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
+    parser.add_argument("--provider", metavar="A", help="of the cache only what A supplied")
+    parser.add_argument("--against", metavar="B", help="compare A with B, and leave the cache out")
+    parser.add_argument("--all", action="store_true", help="everything that is cached, however "
+                        "many requests that takes")  # fmt: skip
+    add_output(parser)
+    add_places(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare and show; 1 when something differs or could not be asked."""
+    from ..jobs.verifying import verify
+
+    with _waiting(args):
+        found = verify(
+            args.symbol, args.timeframe, args.start, args.end, provider=args.provider,
+            against=args.against, whole=args.all, cache_dir=args.cache_dir,
+            config_path=args.config,
+        )  # fmt: skip
+    if args.json:
+        print_json(found.to_json())
+    else:
+        _show(found)
+    return OK if found.ok else FAILED
+
+
+def _waiting(args: argparse.Namespace) -> AbstractContextManager[Any]:
+    """Show on standard error that something is going on, where somebody looks."""
+    screen = console(stderr=True)
+    if args.json or not screen.is_terminal:
+        return nullcontext()
+    return screen.status(f"{args.symbol} {args.timeframe}: asking, and storing nothing")
+
+
+def _show(found: Verification) -> None:
+    screen = console()
+    for one in found.comparisons:
+        screen.print(_headline(found, one))
+        if one.differences:
+            screen.print()
+            screen.print(_table(one))
+            for difference in one.differences:
+                _show_advice(screen, one, difference, found.advice(one, difference))
+        for remark in one.remarks:
+            screen.print(styled(f"  {remark}", "dim"))
+        screen.print()
+    screen.print(_verdict(found))
+
+
+def _headline(found: Verification, one: Comparison) -> Text:
+    from rich.text import Text
+
+    lane = f" ({one.lane})" if "@" in one.lane else ""
+    sides = f"{one.ours} and {one.theirs}{lane}"
+    if one.compared is None:
+        return Text.assemble((str(found.subject), "bold"), f"  {sides}: ", (one.error, "red"))
+    share = f"{one.equal_share:.2%} equal"
+    asked = counted(one.requests, "request")
+    adjusted = f"{one.basis.adjustment} prices of {one.basis.as_of}" if one.basis.as_of else ""
+    facts = [sides, counted(one.compared.rows, "bar"), adjusted, asked]
+    line = Text.assemble((str(found.subject), "bold"), "  ", " · ".join(filter(None, facts)), " · ")
+    return line.append(share, style="green" if one.ok else "yellow")
+
+
+def _table(one: Comparison) -> Grid:
+    rows = [
+        [_named(one, d), f"{d.rows:,}", _moment(d.first_ms), *_closes(d), _moment(d.last_ms)]
+        for d in one.differences
+    ]
+    columns = ["what", "bars#", "first", f"{one.ours}#?", f"{one.theirs}#?", "last?"]
+    return Grid(columns, rows)
+
+
+def _named(one: Comparison, found: Difference) -> Text:
+    return styled(_name(one, found), "red" if found.cause in _GRAVE else "yellow")
+
+
+def _name(one: Comparison, found: Difference) -> str:
+    """Return what a difference is called where both sides have names."""
+    missing = {"missing here": one.ours, "missing there": one.theirs}
+    return f"not in {missing[found.cause]}" if found.cause in missing else found.cause
+
+
+def _moment(ms: int) -> str:
+    from ..model.instant import iso
+
+    return moment(iso(ms))
+
+
+def _closes(found: Difference) -> list[str]:
+    """Return what the first of the bars is on both sides: the price or else volume that differs."""
+    if found.ours is None or found.theirs is None:
+        return [_close(found.ours), _close(found.theirs)]
+    names = ("close", "open", "high", "low", "volume")
+    pairs = {name: (getattr(found.ours, name), getattr(found.theirs, name)) for name in names}
+    name = next((n for n, (ours, theirs) in pairs.items() if ours != theirs), "close")
+    return [f"{name} {value}" for value in aligned(pairs[name])]
+
+
+def _close(bar: Bar | None) -> str:
+    return "-" if bar is None else f"close {aligned([bar.close])[0]}"
+
+
+def _show_advice(screen: Console, one: Comparison, found: Difference, advice: str) -> None:
+    said = f": {found.said}" if found.said else ""
+    screen.print(f"  {_name(one, found)}{said}", soft_wrap=True)
+    screen.print(styled(f"    → {advice}", "yellow"), soft_wrap=True)
+
+
+def _verdict(found: Verification) -> Text:
+    if found.ok:
+        return styled("both sides are the same", "bold green")
+    failed = sum(c.compared is None for c in found.comparisons)
+    rows = sum(d.rows for c in found.comparisons for d in c.differences)
+    said = [f"{counted(rows, 'bar')} differ" if rows != 1 else "1 bar differs"] if rows else []
+    said += [f"{failed} of {len(found.comparisons)} could not be compared"] if failed else []
+    return styled(", ".join(said), "bold red")

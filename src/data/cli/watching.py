@@ -1,0 +1,165 @@
+"""The screen of ``onetape doctor --watch``: how everything stands, again and again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from ..model.instant import iso
+from ..model.telling import duration
+from . import OK
+from .output import console, print_json
+from .tables import Grid, counted, moment, size, styled
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+
+    from ..jobs.freshness import SeriesHealth, StaleSeries
+    from ..jobs.watching import Snapshot, VendorState, Watch
+
+
+def run_watch(args: argparse.Namespace) -> int:
+    """Show how everything stands every so many seconds until Ctrl-C; with ``--json`` once.
+
+    Returns:
+        0, also when interrupted: that is how it ends.
+    """
+    from ..jobs.watching import Watch
+    from ..net.reach import reach_all
+
+    knock = None if args.no_network else reach_all
+    watch = Watch(args.cache_dir, args.config, knock=knock)
+    if args.json:
+        print_json(watch.look().to_json())
+        return OK
+    try:
+        _forever(watch, args.every)
+    except KeyboardInterrupt:
+        pass  # the usual end
+    return OK
+
+
+def _forever(watch: Watch, every_s: float) -> None:
+    from rich.live import Live
+
+    screen = console()
+    live = Live(console=screen, auto_refresh=False, screen=False) if screen.is_terminal else None
+    with live or nullcontext():
+        while True:
+            snapshot = watch.look()
+            if live is not None:
+                live.update(whole(snapshot), refresh=True)
+            else:
+                _print_lines(screen, snapshot)
+            watch.clock.sleep(every_s)
+
+
+# --- a screen ----------------------------------------------------------------------------------
+
+
+def whole(snapshot: Snapshot) -> Group:
+    """Return the whole screen."""
+    from rich.console import Group
+
+    worries = [styled(f"✗ {worry}", "bold red") for worry in snapshot.worries()]
+    # First: a low terminal cuts off the end.
+    verdict = worries or [styled("✓ nothing to worry about", "bold green")]
+    return Group(
+        styled(f"onetape at {moment(iso(snapshot.at_ms // 1000 * 1000))} UTC", "bold"),
+        *verdict, "",
+        Grid(["vendor", "state", "left of its limits?"], [_vendor(v) for v in snapshot.vendors]),
+        "", *_machine(snapshot), "", *_series(snapshot.series), "",
+        styled("Ctrl-C ends this", "dim"),
+    )  # fmt: skip
+
+
+def _vendor(vendor: VendorState) -> list[Any]:
+    left = [str(quota) for quota in vendor.quotas if quota.length_s > 1]
+    return [vendor.name, _standing(vendor), ", ".join(left) or "-"]
+
+
+def _standing(vendor: VendorState) -> Any:
+    if vendor.lack:
+        return styled(vendor.lack, "dim")
+    if vendor.alone:
+        return styled(f"left alone until {moment(iso(vendor.alone[0].until_ms))}", "bold red")
+    if vendor.reached is None:
+        return styled("ready", "green")
+    if not vendor.reached.ok:
+        return styled("cannot be reached", "bold red")
+    return styled(f"ready, reached in {vendor.reached.seconds * 1000:.0f} ms", "green")
+
+
+def _series(health: SeriesHealth) -> list[Any]:
+    head: list[Any] = [styled(summary(health), "bold")]
+    if health.stalest:
+        columns = ["series", "newest final bar", "bars behind#", "market open since?"]
+        head.append(Grid(columns, [_stale(one) for one in health.stalest]))
+    more = health.stale - len(health.stalest)
+    return head + ([styled(f"and {more:,} more that are behind", "dim")] if more else [])
+
+
+def _stale(one: StaleSeries) -> list[Any]:
+    told = one.to_json()
+    age = duration(told["age_s"]) if told["age_s"] is not None else "-"
+    name = f"{told['symbol']} {told['timeframe']}"
+    return [name, moment(told["newest"]), f"{told['behind']:,}", age]
+
+
+def summary(health: SeriesHealth) -> str:
+    """Return the counts in one line."""
+    parts = [
+        (health.fresh, "fresh"), (health.stale, "behind"), (health.at_rest, "at rest"),
+        (health.unread, "not looked at"),
+    ]  # fmt: skip
+    said = ", ".join(f"{count:,} {what}" for count, what in parts if count)
+    return f"{counted(health.total, 'series')}{': ' if said else ''}{said}"
+
+
+def _machine(snapshot: Snapshot) -> list[Any]:
+    places, memory = snapshot.places, snapshot.memory
+    fill, free = places.fill, places.free
+    smaller = fill.compression_ratio
+    ratio = f", {smaller:.1f} times smaller than as text" if smaller else ""
+    room = f", {size(free)} free" if free is not None else ""
+    limit = f" of {places.limit_gb:g} GB" if places.limit_gb else ""
+    kept = f", {counted(fill.quarantined, 'file')} in quarantine" if fill.quarantined else ""
+    state = size(places.state_bytes) if places.state_bytes is not None else "nothing yet"
+    told = [
+        ("cache", f"{size(fill.bytes)}{limit} in {counted(fill.files, 'file')}{ratio}{kept}{room}"),
+        ("state", f"{state} in {places.state_file}"),
+        ("memory", ", ".join(_memory(memory.used, memory.free))),
+    ]
+    return [f"{name:8}{said}" for name, said in told]
+
+
+def _memory(used: int | None, free: int | None) -> list[str]:
+    told = [f"{size(used)} used by this process"] if used is not None else []
+    told += [f"{size(free)} left on this machine"] if free is not None else []
+    return told or ["this system does not tell"]
+
+
+# --- lines, where nobody looks at a screen -------------------------------------------------------
+
+
+def _print_lines(screen: Console, snapshot: Snapshot) -> None:
+    """Print one line a round, and one below it for each thing that is amiss."""
+    ready = sum(vendor.is_well for vendor in snapshot.vendors)
+    alone = sum(bool(vendor.alone) for vendor in snapshot.vendors)
+    free, used = snapshot.places.free, snapshot.memory.used
+    parts = [
+        iso(snapshot.at_ms), f"{counted(ready, 'vendor')} ready, {alone} left alone",
+        summary(snapshot.series), f"cache {size(snapshot.places.fill.bytes)}",
+        f"{size(free)} free" if free is not None else "",
+        f"memory {size(used)}" if used is not None else "",
+    ]  # fmt: skip
+    screen.print(" · ".join(filter(None, parts)), soft_wrap=True)
+    for one in snapshot.series.stalest:
+        name, newest, behind, age = _stale(one)
+        said = f"{behind} behind, newest {newest}, market open {age} since"
+        screen.print(f"  {name}: {said}", soft_wrap=True)
+    for worry in snapshot.worries():
+        screen.print(f"  ✗ {worry}", soft_wrap=True)
+    sys.stdout.flush()

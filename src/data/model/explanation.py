@@ -1,0 +1,198 @@
+"""What would happen for a series, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .health import Health
+from .instant import iso
+from .instrument import Instrument
+from .telling import Line, as_html, as_text, counted, duration, listed, stamp
+from .timeframe import Timeframe
+
+
+@dataclass(frozen=True)
+class Way:
+    """A vendor on the route of a series.
+
+    Attributes:
+        vendor: as the rules spell it.
+        health: how it stands for these bars.
+        spelling: how it writes the symbol.
+        adjustment: what its prices are adjusted for.
+        depth_days: how far back it goes; None as far as the listing.
+        substitute: why it is asked only where nobody before has anything, and then for all of it;
+            empty for those that complete each other.
+    """
+
+    vendor: str
+    health: Health
+    spelling: str = ""
+    adjustment: str = "unknown"
+    depth_days: int | None = None
+    substitute: str = ""
+
+    @property
+    def serves(self) -> str:
+        """What it has, in words."""
+        depth = "its whole history" if self.depth_days is None else f"{self.depth_days} days back"
+        return f"{self.adjustment} prices, {depth}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "vendor": self.vendor, "spelling": self.spelling, "adjustment": self.adjustment,
+            "depth_days": self.depth_days, "substitute": self.substitute or None,
+            "health": self.health.to_json(),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What is held of a series in one lane.
+
+    Attributes:
+        lane: its folder, such as ``1d`` or ``1d@yahoo``.
+        rows, first, last: its bars and the outermost of them.
+        states: state to the number of stretches in it.
+        vendors: who supplied them.
+        generation: grows with every commit.
+        next_due: from when asking again could bring more, in UTC milliseconds; None where nobody
+            knows, so that every request that reaches further asks.
+    """
+
+    lane: str
+    rows: int
+    first: int | None
+    last: int | None
+    states: Mapping[str, int]
+    vendors: tuple[str, ...]
+    generation: int
+    next_due: int | None
+
+    def told(self, timeframe: Timeframe, now_ms: int) -> str:
+        """Return it in words."""
+        if self.first is None or self.last is None:
+            bars = "no bars"
+        else:
+            ends = f"{stamp(self.first, timeframe)} .. {stamp(self.last, timeframe)}"
+            bars = f"{counted(self.rows, 'bar')}, {ends}, from {listed(self.vendors)}"
+        states = ", ".join(f"{count} {state}" for state, count in self.states.items())
+        return f"{self.lane}: {bars}; stretches: {states}; {self._due(now_ms)}"
+
+    def _due(self, now_ms: int) -> str:
+        if self.next_due is None:
+            return "not up to now"
+        if self.next_due <= now_ms:
+            return "asking again may bring more"
+        wait = duration((self.next_due - now_ms) / 1000)
+        return f"nothing newer before {stamp(self.next_due)} (in {wait})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "lane": self.lane, "rows": self.rows, "first": _iso(self.first),
+            "last": _iso(self.last), "states": dict(self.states), "vendors": list(self.vendors),
+            "generation": self.generation, "next_due": _iso(self.next_due),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Who is asked for a series and why, who is not, how they stand, and what is held.
+
+    Attributes:
+        instrument: what the symbol means.
+        timeframe, now_ms: of what, and when this was so.
+        rule: the name of the rule that serves it, or an empty text.
+        rule_from: whose rule it is.
+        named: the vendors it names.
+        ways: the vendors that are asked, in order.
+        unasked: vendor to why it is not.
+        stored: what is held.
+        source: shorter bars that these are made of, or would be, or an empty text.
+        why_not: why nobody can be asked, or an empty text.
+    """
+
+    instrument: Instrument
+    timeframe: Timeframe
+    now_ms: int
+    rule: str = ""
+    rule_from: str = ""
+    named: tuple[str, ...] = ()
+    ways: tuple[Way, ...] = ()
+    unasked: Mapping[str, str] = field(default_factory=dict)
+    stored: tuple[Stored, ...] = ()
+    source: str = ""
+    why_not: str = ""
+
+    @property
+    def is_served(self) -> bool:
+        """Whether anybody can be asked for it, or for what it is made of."""
+        return bool(self.ways or self.source)
+
+    @property
+    def title(self) -> str:
+        """The series and who is asked first, in one line."""
+        first = f"{self.ways[0].vendor} is asked first" if self.ways else "nobody can be asked"
+        made = f"made out of {self.source} bars" if self.source else first
+        return f"{self.instrument.symbol} {self.timeframe}: {made}"
+
+    def lines(self) -> Iterator[Line]:
+        """Yield a name and a text for each fact."""
+        yield "instrument", self._instrument()
+        if self.rule and self.named:
+            order = ", then ".join(self.named)
+            yield "rule", f"{self.rule} of {self.rule_from}: {order}"
+        for place, way in enumerate(self.ways, start=1):
+            spelt = f", as {way.spelling}" if way.spelling != self.instrument.symbol else ""
+            yield f"{place}. {way.vendor}", f"{way.serves}{spelt}; {way.health}"
+            if way.substitute:
+                yield "", f"only in whole, as a substitute: {way.substitute}"
+        if self.source:
+            series = f"{self.instrument.symbol} {self.source}"
+            yield "made of", f"{self.source} bars: `onetape explain {series}` says who is asked"
+        for name, why in self.unasked.items():
+            yield "not asked", f"{name}: {why}"
+        if self.why_not and not self.is_served:
+            yield "why", self.why_not
+        for held in self.stored:
+            yield "held", held.told(self.timeframe, self.now_ms)
+        if not self.stored:
+            yield "held", "nothing yet"
+
+    def _instrument(self) -> str:
+        what = self.instrument
+        where = f" on {what.exchange}" if what.exchange else ""
+        unit = f", prices in {what.quote}" if what.quote else ""
+        return f"{what.asset_class}{where}, calendar {what.calendar} ({what.timezone}){unit}"
+
+    def __str__(self) -> str:
+        return as_text(self.title, self.lines())
+
+    def _repr_html_(self) -> str:
+        return as_html(self.title, self.lines())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; times are ISO 8601 in UTC."""
+        what = self.instrument
+        return {
+            "symbol": what.symbol, "timeframe": self.timeframe.label, "now": iso(self.now_ms),
+            "is_served": self.is_served,
+            "instrument": {
+                "asset_class": what.asset_class, "exchange": what.exchange, "quote": what.quote,
+                "base": what.base, "calendar": what.calendar, "timezone": what.timezone,
+                "spellings": dict(what.spellings),
+            },
+            "rule": {"name": self.rule, "from": self.rule_from, "vendors": list(self.named)}
+            if self.rule else None,
+            "route": [way.to_json() for way in self.ways], "unasked": dict(self.unasked),
+            "stored": [held.to_json() for held in self.stored], "out_of": self.source or None,
+            "why_not": self.why_not or None,
+        }  # fmt: skip
+
+
+def _iso(ms: int | None) -> str | None:
+    return None if ms is None else iso(ms)

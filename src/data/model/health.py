@@ -1,0 +1,91 @@
+"""How a vendor stands at one moment: what is left of its limits, whether it is left alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .instant import iso
+from .telling import duration, stamp
+
+_PER = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a month"}
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What counts of one limit.
+
+    Attributes:
+        length_s: length of the window in seconds.
+        limit: units allowed in it.
+        used: units that count now.
+    """
+
+    length_s: float
+    limit: float
+    used: float
+
+    @property
+    def left(self) -> float:
+        """The units that may be spent at once."""
+        return max(0.0, self.limit - self.used)
+
+    def __str__(self) -> str:
+        per = _PER.get(self.length_s, f"in {self.length_s:g} s")
+        return f"{self.left:,.0f} of {self.limit:,.0f} {per}"
+
+    def to_json(self) -> dict[str, float]:
+        """Return plain values."""
+        return {"seconds": self.length_s, "limit": self.limit, "left": self.left}
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a vendor stands for one account and one thing that it serves.
+
+    Attributes:
+        vendor: who.
+        until_ms: when it may be asked again (UTC milliseconds); 0 where it may be asked now.
+        reason: why not before; where it may be asked, what it failed with last.
+        failures: in a row.
+        quotas: of each of its limits, the shortest window first.
+    """
+
+    vendor: str
+    until_ms: int = 0
+    reason: str = ""
+    failures: int = 0
+    quotas: tuple[Quota, ...] = ()
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, [self.state, self.left]))
+
+    @property
+    def state(self) -> str:
+        """Whether it may be asked, in words."""
+        if self.until_ms:
+            return f"left alone until {stamp(self.until_ms)} ({self.reason})"
+        times = "once" if self.failures == 1 else f"{self.failures} times in a row"
+        return f"failed {times}, last with {self.reason}" if self.failures else "ready"
+
+    @property
+    def left(self) -> str:
+        """What is left of its limits, in words."""
+        told = [str(q) for q in self.quotas if q.length_s > 1]
+        return f"{', '.join(told or map(str, self.quotas))} left" if self.quotas else "no limit"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "vendor": self.vendor,
+            "ready": not self.until_ms,
+            "until": iso(self.until_ms) if self.until_ms else None,
+            "reason": self.reason,
+            "failures": self.failures,
+            "quotas": [quota.to_json() for quota in self.quotas],
+        }
+
+
+def waiting(seconds: float) -> str:
+    """Return a wait in words: ``no wait``, ``about 3 minutes of waiting``."""
+    return f"about {duration(seconds)} of waiting" if seconds >= 0.5 else "no wait"

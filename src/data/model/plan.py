@@ -1,0 +1,171 @@
+"""What a request would cost, told before anybody is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .health import Health, waiting
+from .instant import iso
+from .segments import Lacking, Segment, Step, Stretch
+from .span import Span
+from .telling import Line, as_html, as_text, counted, listed
+from .timeframe import Timeframe
+
+_MOST_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a request would do: what is held, who would be asked for the rest, what that takes.
+
+    It holds for healthy vendors that have every bar and no news. What they turn out not to have, a
+    split nobody had heard of, and failures take more requests.
+
+    Attributes:
+        symbol, timeframe, adjustment: what is asked for.
+        span: the stamps wanted that have closed.
+        now_ms: when the plan was made, in UTC milliseconds.
+        held: what is there already.
+        segments: what would be asked for.
+        besides: further questions, such as for splits and dividends.
+        lacking: what the answer would be without.
+        rejected: vendor of the rule to why it is no candidate.
+        substitutes: who would be asked for all of it if nobody has anything, and the difference.
+        health: how each vendor on the way stands.
+        source: the timeframe of the bars that these are made of, or None.
+        is_hit: whether nobody would be asked, because all that there is to know is held.
+        share: of the bars, those that are held already, from 0 to 1.
+        error: the class of what would be raised in place of an answer, or an empty text.
+    """
+
+    symbol: str
+    timeframe: Timeframe
+    adjustment: str
+    span: Span
+    now_ms: int
+    held: tuple[Stretch, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    besides: tuple[Step, ...] = ()
+    lacking: tuple[Lacking, ...] = ()
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    substitutes: Mapping[str, str] = field(default_factory=dict)
+    health: tuple[Health, ...] = ()
+    source: Timeframe | None = None
+    is_hit: bool = False
+    share: float = 0.0
+    error: str = ""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Every question to a vendor."""
+        return (*(s for segment in self.segments for s in segment.steps), *self.besides)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether nothing would be lacking."""
+        return not self.lacking and not self.error
+
+    @property
+    def requests(self) -> int:
+        """How many requests would be sent."""
+        return sum(step.requests for step in self.steps)
+
+    @property
+    def units(self) -> dict[str, int]:
+        """Vendor to the units of its limits that would be used up."""
+        found: dict[str, int] = {}
+        for step in self.steps:
+            if step.requests:
+                found[step.vendor] = found.get(step.vendor, 0) + step.requests * step.cost
+        return found
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds of waiting for limits, all together; what the vendors take comes on top."""
+        return sum(step.wait_s for step in self.steps)
+
+    # --- words -----------------------------------------------------------------------------
+
+    @property
+    def title(self) -> str:
+        """The request and what it takes, in one line."""
+        made = f", out of {self.source} bars" if self.source else ""
+        return f"{self.symbol} {self.timeframe}{made}: {self.verdict}"
+
+    @property
+    def verdict(self) -> str:
+        """What the request takes, in a few words."""
+        if self.error and not self.requests:
+            return "it cannot be had"
+        count = len(self.lacking)
+        takes = f"{counted(self.requests, 'request')}, {waiting(self.wait_s)}"
+        asked = "a hit, nobody is asked" if self.is_hit else "nobody is asked"
+        lost = f"{count} stretch{'es' if count > 1 else ''} cannot be had" if count else ""
+        return "; ".join(filter(None, [takes if self.requests else asked, lost]))
+
+    def lines(self) -> Iterator[Line]:
+        """Yield a name and a text for each fact."""
+        tf = self.source or self.timeframe
+        if self.held:
+            bars = counted(sum(part.bars for part in self.held), "bar")
+            told = _some([part.told(self.timeframe) for part in self.held])
+            yield "held", f"{self.share:.0%}, {bars}: {told}"
+        for part in self.segments[:_MOST_SHOWN]:
+            why = ", ".join(part.reasons)
+            yield "missing", f"{part.told(tf)}, {counted(part.bars, 'bar')} ({why}): {part.path}"
+        if more := len(self.segments) - _MOST_SHOWN:
+            yield from [("missing", f"and {more} more")] if more > 0 else []
+        for step in self.besides:
+            yield "besides", f"{_of(step, tf)}: {step.vendor} {counted(step.requests, 'request')}"
+        for found in self.health:
+            units = self.units.get(found.vendor, 0)
+            takes = f"; this takes {units:,}" if units else ""
+            yield "vendor", f"{found.vendor}: {found}{takes}"
+        for name, why in self.substitutes.items():
+            yield "substitute", f"{name}: {why}"
+        for name, why in self.rejected.items():
+            yield "not asked", f"{name}: {why}"
+        for gap in self.lacking[:_MOST_SHOWN]:
+            yield "lacking", f"{gap.told(self.timeframe)}: {gap.reason}"
+        if self.error:
+            yield "outcome", f"get_ohlcv would raise {self.error}"
+
+    def __str__(self) -> str:
+        return as_text(self.title, self.lines())
+
+    def _repr_html_(self) -> str:
+        return as_html(self.title, self.lines())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; times are ISO 8601 in UTC, ends are exclusive."""
+        return {
+            "symbol": self.symbol, "timeframe": self.timeframe.label,
+            "adjustment": self.adjustment, "start": iso(self.span.start),
+            "end": iso(self.span.end), "now": iso(self.now_ms), "is_hit": self.is_hit,
+            "is_possible": self.is_possible, "out_of": self.source and self.source.label,
+            "share": round(self.share, 4), "requests": self.requests, "units": self.units,
+            "wait_s": round(self.wait_s, 1),
+            "held": [part.to_json() for part in self.held],
+            "segments": [part.to_json() for part in self.segments],
+            "besides": [step.to_json() for step in self.besides],
+            "lacking": [part.to_json() for part in self.lacking],
+            "rejected": dict(self.rejected), "substitutes": dict(self.substitutes),
+            "vendors": [found.to_json() for found in self.health], "error": self.error or None,
+        }  # fmt: skip
+
+
+def _of(step: Step, timeframe: Timeframe) -> str:
+    """Return what a further question is for."""
+    if step.what != "bars":
+        return step.what
+    return "the running bar" if step.timeframe == timeframe else f"{step.timeframe} bars"
+
+
+def _some(texts: Sequence[str]) -> str:
+    """Return a few texts of many."""
+    most = 4
+    if len(texts) <= most:
+        return listed(texts)
+    return f"{', '.join(texts[:most])} and {len(texts) - most} more"

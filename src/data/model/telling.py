@@ -1,0 +1,74 @@
+"""Words for values that people read: durations, stamps, lines of names and texts, tables."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from .instant import SECOND_MS, iso
+from .timeframe import Timeframe
+
+WIDTH = 100
+_UNITS = ((86_400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
+Line = tuple[str, str]
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it, to two figures: ``90 seconds``, ``2.5 hours``."""
+    for length, unit in _UNITS:
+        if seconds >= 2 * length or unit == "second":
+            count = round(seconds / length, 1)
+            told = f"{count:.0f}" if count >= 10 or count == int(count) else f"{count:.1f}"
+            return f"{told} {unit}{'' if told == '1' else 's'}"
+    return ""
+
+
+def stamp(ms: int, timeframe: Timeframe | None = None) -> str:
+    """Return an instant as people write it; stamps of daily and longer bars are dates."""
+    day, _, time = iso(ms - ms % SECOND_MS).removesuffix("Z").partition("T")
+    if timeframe is not None and not timeframe.is_intraday:
+        return day
+    return f"{day} {time.removesuffix(':00')}"
+
+
+def counted(count: float, noun: str) -> str:
+    """Return a count with its noun: ``1 bar``, ``2,000 bars``."""
+    return f"{count:,.0f} {noun}{'' if count == 1 else 's'}"
+
+
+def as_text(title: str, lines: Iterable[Line]) -> str:
+    """Return a title and lines of a name and a text, aligned and broken at :data:`WIDTH`.
+
+    A name that is the one of the line before is not repeated.
+    """
+    lines = list(lines)
+    room = max((len(name) for name, _ in lines), default=0) + 2
+    told, before = _wrapped(title, ""), ""
+    for name, text in lines:
+        shown = "" if name == before else name
+        told += _wrapped(text, f"{shown:{room}}")
+        before = name
+    return "\n".join(told)
+
+
+def _wrapped(text: str, name: str) -> list[str]:
+    behind = " " * len(name)
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=name, subsequent_indent=behind, break_on_hyphens=False
+    )
+
+
+def as_html(title: str, lines: Iterable[Line]) -> str:
+    """Return the same as a table for notebooks; everything in it is escaped."""
+    rows = "".join(
+        f'<tr><th style="text-align:left">{html.escape(name)}</th>'
+        f'<td style="text-align:left">{html.escape(text)}</td></tr>'
+        for name, text in lines
+    )
+    return f"<table><caption>{html.escape(title)}</caption>{rows}</table>"
+
+
+def listed(parts: Sequence[str], last: str = "and") -> str:
+    """Return parts as people list them: ``a, b and c``."""
+    return f" {last} ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))

@@ -1,0 +1,262 @@
+"""What kind of difference lies between two tables of bars that should be the same.
+
+Pure: who compares brings both to one basis first. A difference is named after what most probably
+made it, since that decides what to do about it; what fits no name is a *conflict*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model.actions import Action
+from ..model.bars import NAN, PRICES, Bar, BarTable, Floats, Stamps
+from ..model.difference import CAUSES, Cause, Compared, Difference
+from ..model.instant import date_of, day_ms
+from ..model.span import Span
+
+# A bar whose prices moved by no more than this was corrected; and only so many are "a few".
+_LITTLE, _FEW, _FEW_SHARE = 0.02, 5, 0.05
+# How far the four prices of one bar may differ in their ratio and still be one factor; prices of a
+# penny share printed with two decimals are off by this much.
+_EVEN = 5e-3
+# How far a ratio may lie from the one that a split or a dividend makes.
+_NEAR_SPLIT, _NEAR_DIVIDEND = 5e-3, 1e-3
+# A split that nobody told is no smaller than this, and shorter runs of one ratio prove none.
+_LEAST_SPLIT, _LEAST_RUN = 0.1, 5
+# The terms of splits that are no whole number for one: 3:2, 5:4.
+_LARGEST_TERM, _LARGEST_OF_TWO = 50, 5
+_HUNDRED = 100.0
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How two tables are compared.
+
+    Attributes:
+        tolerance: how far values may differ, relatively, and still be the same; 0: not at all.
+        volume: whether both count the same trades.
+        unsettled: stretches of the first table that are known to be provisional or doubtful.
+        actions: splits and dividends that either side knows of.
+    """
+
+    tolerance: float = 0.0
+    volume: bool = True
+    unsettled: Sequence[Span] = ()
+    actions: Sequence[Action] = ()
+
+
+def compare(ours: BarTable, theirs: BarTable, terms: Terms = Terms()) -> Compared:
+    """Compare two ascending tables over the same stretch and name what differs.
+
+    Args:
+        ours: what is held, or the first of two vendors.
+        theirs: what it is compared with, in the same basis.
+        terms: what counts as the same, and what is known beside.
+    """
+    common, mine, yours = np.intersect1d(
+        ours.stamps, theirs.stamps, assume_unique=True, return_indices=True
+    )
+    left, right = ours.take(mine), theirs.take(yours)
+    causes = np.full(len(common), "", dtype=object)
+    differs = ~_same(left, right, terms)
+    _name(causes, differs, left, right, terms)
+    found = [*_grouped(causes, left, right, terms), *_missing(ours, theirs, common, terms)]
+    ranked = sorted(found, key=lambda d: (CAUSES.index(d.cause), d.first_ms))
+    rows = len(ours) + len(theirs) - len(common)
+    return Compared(rows, int(len(common) - differs.sum()), tuple(ranked))
+
+
+# --- what is the same ------------------------------------------------------------------------
+
+
+def _same(left: BarTable, right: BarTable, terms: Terms) -> Mask:
+    """Tell for each common bar whether both sides say the same."""
+    same = np.ones(len(left), dtype=bool)
+    for name in PRICES:
+        same &= _close(getattr(left, name), getattr(right, name), terms.tolerance)
+    if terms.volume:
+        # A split divides volumes too, and vendors round them to whole shares.
+        whole = 1.0 if terms.tolerance else 0.0
+        same &= _close(left.volume, right.volume, terms.tolerance, whole)
+    return same
+
+
+def _close(one: Floats, other: Floats, tolerance: float, slack: float = 0.0) -> Mask:
+    found: Mask = np.isclose(one, other, rtol=tolerance, atol=slack, equal_nan=True)
+    return found
+
+
+# --- what made it different ------------------------------------------------------------------
+
+
+def _name(
+    causes: NDArray[np.object_], differs: Mask, left: BarTable, right: BarTable, terms: Terms
+) -> None:
+    """Write the cause of each differing bar; the more specific cause is tried first."""
+    ratio, even = _ratios(left, right)
+    moved = np.abs(ratio - 1) > max(terms.tolerance, _NEAR_DIVIDEND / 10)
+    open_ = differs.copy()
+
+    def settle(rows: Mask, cause: Cause) -> None:
+        causes[rows & open_] = cause
+        open_[rows] = False
+
+    settle(_inside(left.stamps, terms.unsettled), "stale")
+    settle(even & (_near(ratio, _HUNDRED) | _near(ratio, 1 / _HUNDRED)), "unit x100")
+    settle(_split_like(left.stamps, ratio, even & moved & open_, terms), "split")
+    settle(even & moved & _dividend_like(left, ratio, terms), "dividend adjustment")
+    little = _change(left, right) <= _LITTLE
+    few = open_.sum() <= max(_FEW, _FEW_SHARE * len(left))
+    settle(little if few else np.zeros(len(left), dtype=bool), "revision")
+    settle(np.ones(len(left), dtype=bool), "conflict")
+
+
+def _ratios(left: BarTable, right: BarTable) -> tuple[Floats, Mask]:
+    """Return theirs over ours for each bar, and whether all four prices have that one factor."""
+    if not len(left):
+        return np.empty(0), np.empty(0, dtype=bool)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        four = np.array([getattr(right, n) / getattr(left, n) for n in PRICES])
+        ratio = np.median(four, axis=0)
+        even = (np.abs(four / ratio - 1) <= _EVEN).all(axis=0)
+    return ratio, even & np.isfinite(ratio) & (ratio > 0)
+
+
+def _change(left: BarTable, right: BarTable) -> Floats:
+    """Return by how much the prices of each bar differ, the largest of the four."""
+    if not len(left):
+        return np.empty(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        four = np.array([np.abs(getattr(right, n) / getattr(left, n) - 1) for n in PRICES])
+    return np.where(np.isnan(four).any(axis=0), np.inf, four.max(axis=0))
+
+
+def _inside(stamps: Stamps, spans: Sequence[Span]) -> Mask:
+    found = np.zeros(len(stamps), dtype=bool)
+    for span in spans:
+        found |= (stamps >= span.start) & (stamps < span.end)
+    return found
+
+
+def _near(ratio: Floats, factor: float | Floats, tolerance: float = _NEAR_SPLIT) -> Mask:
+    found: Mask = np.abs(ratio / factor - 1) <= tolerance
+    return found
+
+
+def _split_like(stamps: Stamps, ratio: Floats, rows: Mask, terms: Terms) -> Mask:
+    """Tell which bars differ by the constant ratio of a split, up to the day before it."""
+    found = np.zeros(len(stamps), dtype=bool)
+    for run in _runs(ratio, rows):
+        factor = float(np.median(ratio[run]))
+        told = _split_after(int(stamps[run.stop - 1]), factor, terms.actions)
+        meant = float(_ratio_of(factor, told) or 1)
+        is_long = run.stop - run.start >= _LEAST_RUN and abs(meant - 1) >= _LEAST_SPLIT
+        if is_long or (told and abs(meant - 1) > 2 * _NEAR_SPLIT):
+            found[run] = _near(ratio[run], meant)
+    return found
+
+
+def _runs(ratio: Floats, rows: Mask) -> Iterator[slice]:
+    """Yield the stretches of neighbouring ``rows`` that share one ratio."""
+    step = np.ones(len(ratio), dtype=bool)
+    step[1:] = ~rows[1:] | ~rows[:-1] | ~(np.abs(ratio[1:] / ratio[:-1] - 1) <= 2 * _NEAR_SPLIT)
+    begins = [*np.flatnonzero(step).tolist(), len(ratio)]
+    yield from (slice(a, b) for a, b in pairwise(begins) if rows[a])
+
+
+def _ratio_of(factor: float, told: Action | None) -> Fraction | None:
+    """Return the split that multiplies prices by ``factor``: the known one, or a usual one."""
+    if told is not None:
+        return told.ratio if abs(factor / told.ratio - 1) <= _NEAR_SPLIT else 1 / told.ratio
+    small = Fraction(min(factor, 1 / factor)).limit_denominator(_LARGEST_TERM)
+    if small.numerator != 1 and small.denominator > _LARGEST_OF_TWO:
+        return None
+    small = small if factor < 1 or not small else 1 / small
+    return small if small and abs(factor / small - 1) <= _NEAR_SPLIT else None
+
+
+def _split_after(last_ms: int, factor: float, actions: Sequence[Action]) -> Action | None:
+    """Return the first known split behind a stamp that one side may have and the other not."""
+    for action in sorted(a for a in actions if a.type == "split" and a.ratio > 0):
+        is_later = max(day_ms(action.ex_date), action.ex_at) > last_ms
+        fits = any(abs(factor / x - 1) <= _NEAR_SPLIT for x in (action.ratio, 1 / action.ratio))
+        if is_later and fits:
+            return action
+    return None
+
+
+def _dividend_like(left: BarTable, ratio: Floats, terms: Terms) -> Mask:
+    """Tell which bars differ as if one side, and not the other, were adjusted for dividends."""
+    factor = np.ones(len(left))
+    for action in (a for a in terms.actions if a.type == "dividend"):
+        later = int(np.searchsorted(left.stamps, day_ms(action.ex_date)))
+        before = left.close[later - 1] if later else NAN
+        if before > action.amount > 0:
+            factor[:later] *= 1 - action.amount / before
+    either = _near(ratio, factor, _NEAR_DIVIDEND) | _near(ratio, 1 / factor, _NEAR_DIVIDEND)
+    return (factor < 1) & either
+
+
+# --- what is told ----------------------------------------------------------------------------
+
+
+def _grouped(
+    causes: NDArray[np.object_], left: BarTable, right: BarTable, terms: Terms
+) -> Iterator[Difference]:
+    """Yield one difference for each cause, and one for each ratio of a split."""
+    ratio, _ = _ratios(left, right)
+    for cause in CAUSES:
+        rows = causes == cause
+        runs = [np.arange(run.start, run.stop) for run in _runs(ratio, rows)]
+        for at in runs if cause == "split" else [np.flatnonzero(rows)]:
+            if len(at):
+                said = _words(cause, left.stamps[at], ratio[at], terms)
+                yield _difference(cause, left.take(at), right.take(at), said)
+
+
+def _missing(
+    ours: BarTable, theirs: BarTable, common: Stamps, terms: Terms
+) -> Iterator[Difference]:
+    """Yield what only one side has."""
+    here = theirs.take(~np.isin(theirs.stamps, common, assume_unique=True))
+    there = ours.take(~np.isin(ours.stamps, common, assume_unique=True))
+    for alone, cause in ((here, "missing here"), (there, "missing there")):
+        late = _inside(alone.stamps, terms.unsettled)
+        for rows, name in ((late, "stale"), (~late, cause)):
+            part, nothing = alone.take(rows), BarTable.empty()
+            if len(part):
+                pair = (nothing, part) if alone is here else (part, nothing)
+                yield _difference(name, *pair)  # type: ignore[arg-type]
+
+
+def _difference(cause: Cause, ours: BarTable, theirs: BarTable, said: str = "") -> Difference:
+    stamps = (ours if len(ours) else theirs).stamps
+    ends = int(stamps[0]), int(stamps[-1])
+    return Difference(cause, len(stamps), *ends, _first(ours), _first(theirs), said)
+
+
+def _first(table: BarTable) -> Bar | None:
+    if not len(table):
+        return None
+    return Bar(int(table.stamps[0]), *(float(column[0]) for column in table.values()))
+
+
+def _words(cause: Cause, stamps: Stamps, ratio: Floats, terms: Terms) -> str:
+    if cause == "unit x100":
+        return f"theirs is {'100 times' if ratio[0] > 1 else 'a hundredth of'} ours"
+    if cause == "dividend adjustment":
+        return f"theirs is {ratio[0]:.4f} of ours at the first of them"
+    if cause != "split":
+        return ""
+    factor, last = float(np.median(ratio)), int(stamps[-1])
+    told = _split_after(last, factor, terms.actions)
+    made = f"the {told}" if told else f"a split after {date_of(last)} that nobody told"
+    return f"theirs is {_ratio_of(factor, told)} of ours, as by {made}"

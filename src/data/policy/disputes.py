@@ -1,0 +1,226 @@
+"""What counts where vendors tell different splits and dividends.
+
+Words of several vendors are of one event where they are of one type and one ex-date, or of one
+value and at most four days apart: some vendors date by UTC, some put an ex-date on a weekend.
+Ratios are one value to one part in ten thousand. Amounts are compared for one share as of their
+ex-date, and are one value where they differ by what the coarser of the two rounds away.
+
+Of the words about one event that value counts which most vendors tell, and of its dates the one
+that most vendors tell. Where as many say one thing as another, the vendor whose bars are adjusted
+is believed about them, and else the one that spoke first. Of words that are one value the finest
+counts.
+
+A vendor is *silent* about an event if it was asked for it a week later or more and did not tell it,
+and if it tells actions of that type at all (which for splits is taken for granted: most shares
+have none). An event that more vendors are silent about than tell it does not count. One that as
+many tell counts: vendors forget more often than they make up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+from ..model.actions import Action, ActionType, amount_on
+
+_APART = timedelta(days=4)
+_SAME_RATIO = Fraction(1, 10_000)
+# Digits behind this are noise of binary numbers; amounts with fewer than two are cents all the same.
+_MOST_DIGITS, _LEAST_DIGITS = 6, 2
+_SATURDAY = 5
+# Words come by ex-date; no more events of one type lie within days of each other.
+_MOST_NEAR = 8
+
+# Vendors that were asked for an ex-date, a week later or more, and answered.
+AskedFor = Callable[[date], Iterable[str]]
+
+
+@dataclass(frozen=True)
+class _Word:
+    """What one vendor says of an event, made comparable.
+
+    ``slack`` is how far the value may be off by rounding alone.
+    """
+
+    action: Action
+    value: Fraction
+    slack: Fraction
+
+    def is_value(self, other: _Word) -> bool:
+        """Tell whether the two are one ratio or one amount."""
+        if not (self.action.is_sound and other.action.is_sound):
+            return self.action == other.action
+        return abs(self.value - other.value) <= max(self.slack, other.slack)
+
+    def is_date(self, other: _Word) -> bool:
+        """Tell whether no weekday lies between the two dates."""
+        return _weekday(self.action.ex_date) == _weekday(other.action.ex_date)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One split or dividend, and all that was said of it.
+
+    Attributes:
+        words: one for each vendor, the first told first.
+        silent: vendors that should have told it and did not.
+    """
+
+    words: tuple[_Word, ...]
+    silent: tuple[str, ...] = ()
+
+    @property
+    def type(self) -> ActionType:
+        """What it is."""
+        return self.words[0].action.type
+
+    @property
+    def said(self) -> list[Action]:
+        """All words, the first told first."""
+        return [word.action for word in self.words]
+
+    @property
+    def counts(self) -> bool:
+        """Tell whether it is applied."""
+        return len(self.silent) <= len({word.action.source for word in self.words})
+
+    @property
+    def is_disputed(self) -> bool:
+        """Tell whether a vendor says something else, or nothing."""
+        return bool(self.silent) or bool(self.dissent(self.action()))
+
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether what counts has more vendors behind it than anything else."""
+        mine = self._word("")
+        votes = self._votes(mine)
+        rivals = [word for word in self.words if not (word.is_value(mine) and word.is_date(mine))]
+        tellers = len({word.action.source for word in self.words})
+        return len(self.silent) != tellers and all(self._votes(r) < votes for r in rivals)
+
+    def action(self, vendor: str = "") -> Action:
+        """Return what counts, for bars of ``vendor`` where vendors are divided."""
+        return self._word(vendor).action
+
+    def dissent(self, used: Action) -> list[Action]:
+        """Return the words that are not ``used`` in value and date."""
+        mine = next(word for word in self.words if word.action == used)
+        return [w.action for w in self.words if not (w.is_value(mine) and w.is_date(mine))]
+
+    def _word(self, vendor: str) -> _Word:
+        def rank(place: int) -> tuple[tuple[int, int], bool, int]:
+            word = self.words[place]
+            return self._votes(word), word.action.source == vendor, -place
+
+        leader = self.words[max(range(len(self.words)), key=rank)]
+        like = [w for w in self.words if w.is_value(leader) and w.is_date(leader)]
+        return min(like, key=lambda w: (w.action.ex_date.weekday() >= _SATURDAY, _coarseness(w)))
+
+    def _votes(self, word: _Word) -> tuple[int, int]:
+        """Return how many vendors tell its value, and how many its date."""
+        alike = {w.action.source for w in self.words if w.is_value(word)}
+        return len(alike), len({w.action.source for w in self.words if w.is_date(word)})
+
+
+def events_of(told: Iterable[Action], asked_for: AskedFor) -> tuple[Event, ...]:
+    """Sort words into events, by ex-date.
+
+    Args:
+        told: what vendors told, each one's last word.
+        asked_for: see :data:`AskedFor`; None of them need have told anything.
+    """
+    words = sorted(told, key=lambda a: (a.ex_date, a.fetched_at, a.source))
+    splits = [_Word(a, *_ratio(a)) for a in words if a.type == "split"]
+    found = [_event(group, asked_for, None) for group in _groups(splits)]
+    applied = [a for e in found if e.counts and (a := e.action()).is_sound]
+    dividends = [_Word(a, *_amount(a, applied)) for a in words if a.type == "dividend"]
+    tellers = {word.action.source for word in dividends}
+    found += [_event(group, asked_for, tellers) for group in _groups(dividends)]
+    return tuple(sorted(found, key=lambda e: (e.action().ex_date, e.action().type)))
+
+
+def is_correction(old: Action, new: Action) -> bool:
+    """Tell whether ``new`` replaces what the same vendor said before.
+
+    It does of one ex-date. A split may also be dated anew: there are no two of one ratio within
+    days, while a fund may well pay the same amount twice.
+    """
+    if (old.source, old.type) != (new.source, new.type):
+        return False
+    if old.ex_date == new.ex_date:
+        return True
+    return old.type == "split" and _is_one(_Word(old, *_ratio(old)), _Word(new, *_ratio(new)))
+
+
+def says_the_same(old: Action, new: Action) -> bool:
+    """Tell whether a vendor repeats itself, to the last digit that counts."""
+    if (old.ex_date, old.type, old.as_paid) != (new.ex_date, new.type, new.as_paid):
+        return False
+    if old.type == "split":
+        return (old.numerator, old.denominator) == (new.numerator, new.denominator)
+    return _rounded(old.amount) == _rounded(new.amount)
+
+
+def _groups(words: Sequence[_Word]) -> list[list[_Word]]:
+    groups: list[list[_Word]] = []
+    for word in words:
+        near = reversed(groups[-_MOST_NEAR:])
+        home = next((g for g in near if any(_is_one(other, word) for other in g)), None)
+        if home is None:
+            groups.append([word])
+        else:
+            home.append(word)
+    return groups
+
+
+def _is_one(one: _Word, other: _Word) -> bool:
+    if one.action.ex_date == other.action.ex_date:
+        return True
+    own = one.action.source == other.action.source and one.action.type == "dividend"
+    near = abs(one.action.ex_date - other.action.ex_date) <= _APART
+    return near and not own and one.is_value(other)
+
+
+def _event(words: Sequence[_Word], asked_for: AskedFor, tellers: set[str] | None) -> Event:
+    """Make an event; who is not among ``tellers`` is not expected to know it."""
+    first_told = sorted(words, key=lambda w: (w.action.fetched_at, w.action.source))
+    asked = set(asked_for(Event(tuple(first_told)).action().ex_date))
+    silent = asked - {word.action.source for word in words}
+    if tellers is not None:
+        silent &= tellers
+    return Event(tuple(first_told), tuple(sorted(silent)))
+
+
+def _ratio(split: Action) -> tuple[Fraction, Fraction]:
+    if not split.is_sound:
+        return Fraction(0), Fraction(0)
+    return split.ratio, split.ratio * _SAME_RATIO
+
+
+def _amount(dividend: Action, splits: Sequence[Action]) -> tuple[Fraction, Fraction]:
+    """Return the amount for a share as of its ex-date, and half a unit of its last digit."""
+    if not dividend.is_sound:
+        return Fraction(0), Fraction(0)
+    value = amount_on(dividend, splits, None)
+    told = _rounded(dividend.amount)
+    digits = max(-int(told.normalize().as_tuple().exponent), _LEAST_DIGITS)
+    shares = value / Fraction(str(dividend.amount)) if dividend.amount else Fraction(1)
+    return value, shares / (2 * 10**digits)
+
+
+def _rounded(amount: float) -> Decimal:
+    return round(Decimal(str(amount)), _MOST_DIGITS)
+
+
+def _coarseness(word: _Word) -> tuple[bool, Fraction]:
+    """Rank the finer word lower: whole shares before decimals, more digits before fewer."""
+    whole = all(float(n).is_integer() for n in (word.action.numerator, word.action.denominator))
+    return not whole, word.slack if word.action.type == "dividend" else Fraction(0)
+
+
+def _weekday(day: date) -> date:
+    """Return ``day``, or the Monday after a weekend."""
+    return day + timedelta(days=max(0, 7 - day.weekday())) if day.weekday() >= _SATURDAY else day

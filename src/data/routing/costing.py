@@ -1,0 +1,48 @@
+"""What a stretch costs with one vendor: requests, and units of its limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import DataError
+from ..model.bars import Stamps
+from ..model.capabilities import Capabilities, FetchQuery
+from ..model.span import Span
+from ..policy.gaps import Grid
+from ..policy.windows import windows
+
+
+def requests_for(capabilities: Capabilities | None, span: Span, grid: Grid) -> int:
+    """Return the requests that ``span`` takes when every bar that the calendar expects exists.
+
+    What is not ours is asked once; how often it asks is its own affair.
+    """
+    if capabilities is None:
+        return 1
+    days = capabilities.page_days.get(grid.timeframe.label, 0)
+    step = grid.timeframe.step_ms or 1
+    return sum(
+        _pages(grid.opens(window), window.end, capabilities.page_bars, step)
+        for window in windows(span, grid.timeframe, days=days)
+    )
+
+
+def _pages(stamps: Stamps, end: int, most: int, step: int) -> int:
+    """Return the pages of at most ``most`` bars that hold ``stamps``; 0 means no such limit."""
+    if not most or not len(stamps):
+        return 1
+    full, rest = divmod(len(stamps), most)
+    # A full last page does not tell that it was the last.
+    return full + (1 if rest or int(stamps[-1]) + step < end else 0)
+
+
+def cost_of(downloader: Any, query: FetchQuery) -> int:
+    """Return the units of its limits that one request takes; 1 where the vendor does not tell.
+
+    The request is built, and not sent.
+    """
+    build = getattr(downloader, "bars_request", None)
+    try:
+        return int(build(query, None).cost) if build is not None else 1
+    except DataError:  # what is refused when it is built is refused when it is asked
+        return 1

@@ -1,0 +1,147 @@
+"""What a request lacks and what to ask for: one plan for doing it and for telling it beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..cache.store import BarStore, Commit
+from ..clock import Clock
+from ..model.coverage import Coverage
+from ..model.instant import DAY_MS, MINUTE_MS
+from ..model.query import BarsQuery
+from ..model.span import Span, gaps
+from ..policy.finality import forming_stamp
+from ..policy.gaps import due_spans, missing
+from .keeping import Keeper
+from .older import with_overlap
+from .pinning import adopt
+from .splits import doubted, windows
+from .work import Work
+
+# More segments than this are joined where one page holds several.
+_MANY = 8
+_USUAL_PAGE = 500
+
+
+@dataclass(frozen=True)
+class Todo:
+    """What a lane has to do for a request.
+
+    Attributes:
+        wanted: the stamps the answer is for.
+        cap: stamp of the first bar that has not closed.
+        segments: what to ask for.
+        closed: what need not be asked: no bar is expected there.
+    """
+
+    wanted: Span
+    cap: int
+    segments: tuple[Span, ...] = ()
+    closed: tuple[Span, ...] = ()
+
+
+class Planner:
+    """Plans for one lane at a time. Thread-safe: it keeps no state of its own.
+
+    Args:
+        store: what is held.
+        keeper: takes what a plan changes before anything is asked; one that stores nothing makes
+            a plan that is only told.
+        clock: the time of asking.
+    """
+
+    def __init__(self, store: BarStore, keeper: Keeper, clock: Clock) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._clock = clock
+
+    def wanted(self, query: BarsQuery, work: Work, factor: int = 1) -> Span:
+        """Return the stamps wanted; a count reaches ``factor`` times back from the last closed bar."""
+        if query.bars is None:
+            return query.span
+        end = min(query.span.end, self.cap(work))
+        return Span(work.grid.back(end, query.bars * factor), query.span.end)
+
+    def cap(self, work: Work) -> int:
+        """Return the stamp of the first bar that has not closed."""
+        grid = work.grid
+        return forming_stamp(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
+
+    def todo(self, query: BarsQuery, wanted: Span, work: Work) -> Todo:
+        """Look at what is held as if for the first time, and say what to do."""
+        if query.provider is not None and not query.refresh:
+            adopt(self._store, self._keeper, work, wanted)
+        self.doubt_near_splits(work)
+        work.overdue.clear()  # what the doubt concerns is in the plan
+        return self.lacking(query, wanted, work)
+
+    def doubt_near_splits(self, work: Work) -> None:
+        """Take trust from bars that were fetched close to a split, also one learned since."""
+        splits = self._keeper.book(work).splits
+        if not splits:
+            return
+        coverage = self._store.view(work.key).coverage
+        near = windows(splits, work.grid.calendar, [part.fetched_at for part in coverage])
+        marks, now = doubted(coverage, near), self._clock.now_ms()
+        if marks:
+            self._keeper.commit(work, Commit(marks=tuple(marks)))
+            work.overdue += [mark.span for mark in marks if not mark.stands(now)]
+
+    def lacking(self, query: BarsQuery, wanted: Span, work: Work) -> Todo:
+        """Say what to ask for: nothing that is held, nothing that has not closed."""
+        view, now, cap = self._store.view(work.key), self._clock.now_ms(), self.cap(work)
+        reach = Span(wanted.start, min(wanted.end, cap))
+        if reach.is_empty:
+            return Todo(wanted, cap)
+        coverage = _trusted(query, self._keeper.coverage(work), reach, now, work)
+        held = [] if query.refresh and not work.attempts else coverage.held(now)
+        touched = Coverage(c for c in coverage if c.span.overlaps(reach))
+        due = due_spans(touched, work.grid, work.settle_ms, now)
+        lacking = missing(reach, held, due, work.grid)
+        segments = [Span(s.start, min(s.end, cap)) for s in lacking.segments]
+        if work.lane.candidates[0].adjustment != "unknown":
+            segments = with_overlap(segments, coverage, work.grid, cap)
+        segments = _few(segments, work)
+        if not view.exists and not segments and not work.attempts:
+            # Nothing is expected there, but nothing is known of the series either: ask once.
+            return Todo(wanted, cap, tuple(lacking.closed))
+        if query.include_forming and segments and segments[-1].end == cap:
+            # The running bar comes along with the closed ones before it.
+            segments[-1] = Span(segments[-1].start, max(wanted.end, cap + MINUTE_MS))
+        return Todo(wanted, cap, tuple(segments), tuple(lacking.closed))
+
+
+def _few(segments: list[Span], work: Work) -> list[Span]:
+    """Ask for many small segments together with the bars between them, page by page."""
+    if len(segments) <= _MANY:
+        return segments
+    caps, step = work.lane.candidates[0].capabilities, work.grid.timeframe.step_ms
+    bars = caps.page_bars if caps and caps.page_bars else _USUAL_PAGE
+    page = bars * (step or 31 * DAY_MS)
+    joined = segments[:1]
+    for segment in segments[1:]:
+        if segment.end - joined[-1].start <= page:
+            joined[-1] = Span(joined[-1].start, segment.end)
+        else:
+            joined.append(segment)
+    return joined
+
+
+def _trusted(
+    query: BarsQuery, coverage: Coverage, reach: Span, now_ms: int, work: Work
+) -> Coverage:
+    """Leave out stock bars of unknown basis if new ones would have to be spliced to them.
+
+    Caches of older tools do not say what their prices are adjusted for. They may answer alone;
+    as soon as anything must be fetched beside them, or stands there already, the whole stretch is
+    fetched.
+    """
+    adjustable = work.lane.candidates[0].adjustment != "unknown"
+    if query.instrument.asset_class != "stock" or not adjustable:
+        return coverage
+    bases = {c.basis.adjustment for c in coverage.within(reach) if c.state != "empty"}
+    lacking = gaps(reach, coverage.held(now_ms))
+    # Older tools left no word of weekends.
+    if len(bases) < 2 and not any(work.grid.next_open(g.start) < g.end for g in lacking):
+        return coverage
+    return Coverage(c for c in coverage if c.state == "empty" or c.basis.adjustment != "unknown")

@@ -1,0 +1,330 @@
+"""The maintenance of the cache as it is typed."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.disk.files import Disk, Step
+from tests.cache.damage import change, flipped
+from tests.cache.disks import CHANGING
+from tests.cli.conftest import Run
+
+MAY = ("--start", "2024-05-01", "--end", "2024-05-31")
+HOUR_S = 3600
+
+
+@pytest.fixture
+def filled(run: Run) -> Run:
+    """Return the runner on a cache with two series."""
+    assert run("fetch", "BTCUSDT", "1h", *MAY).code == 0
+    assert run("fetch", "AAPL", "1d", *MAY).code == 0
+    return run
+
+
+@pytest.fixture
+def damaged(filled: Run, cache: Path) -> Run:
+    """Return the runner on that cache, a bit of which has rotted."""
+    path = cache / "ohlcv" / "BTCUSDT" / "1h" / "2024.csv.gz"
+    change(path, lambda data: flipped(data, len(data) - 30))
+    return filled
+
+
+def files(cache: Path) -> dict[Path, bytes]:
+    # Whoever locks leaves its number there.
+    return {p: p.read_bytes() for p in cache.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+# --- verify and repair ---------------------------------------------------------------------
+
+
+def test_a_sound_cache_is_told_so(filled: Run) -> None:
+    ran = filled("cache", "verify")
+    assert (ran.code, ran.out) == (0, "2 series read: all sound\n")
+    assert filled("cache", "verify", "--json").json == {
+        "series": 2, "sound": True, "findings": [], "problems": [],
+    }  # fmt: skip
+    assert filled("cache", "repair").out == "2 series read, 0 findings repaired: all sound\n"
+
+
+def test_damage_is_said_and_nothing_changed(damaged: Run, cache: Path) -> None:
+    before = files(cache / "ohlcv" / "BTCUSDT")
+    for words in (["verify"], ["repair", "--dry-run"], ["verify", "BTC/USDT", "1h"]):
+        ran = damaged("cache", *words)
+        assert ran.code == 1
+        assert "BTCUSDT 1h 2024: the data are damaged at byte 0 of" in ran.out
+        assert "→ the file is kept in quarantine, and 0 bars of it in its place" in ran.out
+        assert "1 finding; `onetape cache repair` does it" in ran.out
+    assert files(cache / "ohlcv" / "BTCUSDT") == before
+    assert damaged("cache", "verify", "AAPL").code == 0, "only what was named is read"
+    (finding,) = damaged("cache", "verify", "--json").json["findings"]
+    assert (finding["symbol"], finding["timeframe"], finding["where"], finding["repairable"]) == (
+        "BTCUSDT", "1h", "2024", True,
+    )  # fmt: skip
+
+
+def test_repair_says_what_it_did(damaged: Run, cache: Path) -> None:
+    ran = damaged("cache", "repair")
+    assert ran.code == 0
+    assert "✓ the file is kept in quarantine" in ran.out
+    assert "2 series read, 1 finding repaired: all sound" in ran.out
+    assert damaged("cache", "verify").code == 0
+    again = damaged("fetch", "BTCUSDT", "1h", *MAY, "--json").json
+    assert (len(again["bars"]), again["provenance"]["from_cache"]) == (744, 0.0)
+    assert len(list(cache.glob("ohlcv/BTCUSDT/1h/_quarantine/*.csv.gz"))) == 1
+
+
+def test_what_cannot_be_repaired_is_left_and_said(filled: Run, cache: Path) -> None:
+    change(cache / "ohlcv" / "AAPL" / "actions.json", lambda data: flipped(data, 120))
+    ran = filled("cache", "repair")
+    assert ran.code == 1
+    assert "AAPL actions.json: " in ran.out
+    assert "✗ fetch them again: `onetape fetch AAPL 1d --refresh`" in ran.out
+    told = filled("cache", "repair", "AAPL", "--json").json
+    assert (told["sound"], len(told["left"])) == (False, 1)
+    assert filled("fetch", "AAPL", "1d", *MAY, "--refresh").code == 0
+    assert filled("cache", "verify").code == 0
+
+
+def test_a_cache_that_can_only_be_read_is_one_note(
+    filled: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    perform = Disk.perform
+
+    def refusing(self: Disk, step: Step, call: Any) -> Any:
+        opens_to_write = step.name == "open" and call.args[-1] & os.O_RDWR
+        if step.name in CHANGING or opens_to_write:
+            raise OSError(errno.EROFS, "read-only file system")
+        return perform(self, step, call)
+
+    monkeypatch.setattr(Disk, "perform", refusing)
+    june = ("--start", "2024-06-01", "--end", "2024-06-02")
+    ran = filled("fetch", "BTCUSDT", "1h", *june, "--json")
+    assert (ran.code, len(ran.json["bars"])) == (0, 48)
+    assert ran.err.count("can only be read") == 1
+    assert filled("cache", "verify").code == 0
+    ran = filled("cache", "clear", "AAPL")
+    assert (ran.code, "read-only file system" in ran.err) == (1, True)
+
+
+# --- compact -------------------------------------------------------------------------------
+
+
+def test_compacting_says_before_and_after(run: Run, cache: Path) -> None:
+    for day in range(1, 6):
+        stop = f"2024-05-{day:02d}"
+        assert run("fetch", "BTCUSDT", "1h", "--start", stop, "--end", stop).code == 0
+    bars = run("fetch", "BTCUSDT", "1h", *MAY[:2], "--end", "2024-05-05", "--json").json["bars"]
+    before = files(cache / "ohlcv" / "BTCUSDT")
+    planned = run("cache", "compact", "--dry-run", "--json").json
+    assert files(cache / "ohlcv" / "BTCUSDT") == before
+    ran = run("cache", "compact", "--json").json
+    (one,) = ran["series"]
+    assert (one["members_before"], one["members_after"], one["years"]) == (5, 1, [2024])
+    assert ran["bytes_after"] < ran["bytes_before"] == planned["bytes_before"]
+    assert planned["series"] == ran["series"]
+    again = run("fetch", "BTCUSDT", "1h", *MAY[:2], "--end", "2024-05-05", "--json").json
+    assert (again["bars"], again["provenance"]["from_cache"]) == (bars, 1.0)
+    shown = run("cache", "compact").out
+    assert "before, " in shown
+    assert "0 B of stale files removed" in shown
+
+
+# --- migrate -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def older(cache: Path) -> Path:
+    """Return the file that an older tool left of a coin, in the layout without ``ohlcv``."""
+    folder = cache / "btcusdt" / "1d"
+    folder.mkdir(parents=True)
+    rows = "".join(f"2023-03-{n:02d},{n}.5,{n + 1},{n}.25,{n}.5,10.0\n" for n in range(1, 11))
+    text = "timestamp,open,high,low,close,volume\n" + rows
+    (folder / "2023.csv.gz").write_bytes(gzip.compress(text.encode()))
+    return folder / "2023.csv.gz"
+
+
+def test_older_files_are_taken_over_under_the_name_they_are_asked_by(
+    run: Run, cache: Path, older: Path
+) -> None:
+    original = older.read_bytes()
+    planned = run("cache", "migrate", "--dry-run")
+    assert planned.code == 0
+    assert "1 file: 9 bars would be taken over" in planned.out
+    assert older.read_bytes() == original
+    ran = run("cache", "migrate", "--json")
+    (one,) = ran.json["files"]
+    assert (one["symbol"], one["rows"], one["taken"]) == ("BTCUSDT", 10, 9)
+    aside = cache / "ohlcv" / "BTCUSDT" / "1d" / "_legacy" / "2023.csv.gz"
+    assert aside.read_bytes() == original
+    assert not older.exists()
+    spring = ("--start", "2023-03-01", "--end", "2023-03-09", "--offline", "--json")
+    assert len(run("fetch", "BTCUSDT", "1d", *spring).json["bars"]) == 9
+    assert "no files of older tools" in run("cache", "migrate").out
+
+
+def test_pruning_keeps_what_is_held_nowhere_else(run: Run, cache: Path, older: Path) -> None:
+    ran = run("cache", "migrate", "--prune")
+    assert ran.code == 1
+    assert "stays: a bar of it is held nowhere else, first 2023-03-10" in ran.out
+    aside = cache / "ohlcv" / "BTCUSDT" / "1d" / "_legacy" / "2023.csv.gz"
+    assert aside.exists()
+    around = ("--start", "2023-03-01", "--end", "2023-03-12", "--refresh")
+    assert run("fetch", "BTCUSDT", "1d", *around).code == 0
+    told = run("cache", "migrate", "BTCUSDT", "--prune", "--dry-run", "--json").json["pruned"]
+    assert (told[0]["deleted"], sum(told[0]["superseded"].values())) == (True, 10)
+    assert aside.exists()
+    ran = run("cache", "migrate", "--prune")
+    assert ran.code == 0
+    assert "deleted (0 of 10 bars held, 10 bars replaced by binance)" in ran.out
+    assert not aside.exists()
+
+
+# --- log and versions ----------------------------------------------------------------------
+
+
+def test_every_commit_is_told(run: Run) -> None:
+    for day in ("2024-05-01", "2024-05-02", "2024-05-03"):
+        assert run("fetch", "BTCUSDT", "1h", "--start", day, "--end", day).code == 0
+    (series,) = run("cache", "log", "BTC/USDT", "1h", "--json").json
+    commits = series["commits"]
+    assert [c["added"] for c in commits if c["added"]] == [24, 24, 24]
+    assert {c["vendor"] for c in commits if c["added"]} == {"binance"}
+    assert commits[0]["span"] == ["2024-05-01T00:00:00Z", "2024-05-02T00:00:00Z"]
+    assert all(c["kept"] and not c["changed"] and not c["removed"] for c in commits)
+    shown = run("cache", "log", "BTCUSDT", "1h", "--limit", "1").out
+    assert f"BTCUSDT 1h · {len(commits)} commits" in shown
+    assert len([line for line in shown.splitlines() if "binance" in line]) == 1
+    assert run("cache", "log", "BTCUSDT", "1h", "--limit", "0").code == 2
+
+
+def test_a_version_is_fetched_without_asking_anybody(run: Run, vendors: Any) -> None:
+    for day in ("2024-05-01", "2024-05-02"):
+        assert run("fetch", "BTCUSDT", "1h", "--start", day, "--end", day).code == 0
+    vendors.clear_log()
+    words = ("fetch", "BTCUSDT", "1h", "--start", "2024-05-01", "--end", "2024-05-02", "--json")
+    ran = run(*words, "--version", "1")
+    assert len(ran.json["bars"]) == 24
+    assert ran.json["provenance"]["generation"] == 1
+    assert vendors.count() == 0
+    assert run(*words, "--version", "99").code == 2
+    assert run(*words, "--version", "1", "--refresh").code == 2
+
+
+# --- what is not there ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["verify"], ["repair"], ["compact"], ["migrate"], ["log"], ["export", "--out", "x.csv"]],
+    ids=lambda words: words[0],
+)
+def test_a_series_that_is_not_there_is_named_with_what_is(words: list[str], filled: Run) -> None:
+    ran = filled("cache", words[0], "MSFT", "1d", *words[1:])
+    assert ran.code == 1
+    assert "nothing is cached of MSFT 1d" in ran.err
+    assert "cached are AAPL, BTCUSDT" in ran.err
+    ran = filled("cache", words[0], "AAPL", "1h", *words[1:])
+    assert "of AAPL there is 1d" in ran.err
+    ran = filled("cache", words[0], "AAPL", "1h", *words[1:], "--json")
+    assert ran.json["error"]["symbol"] == "AAPL"
+    assert filled("cache", words[0], "AAPL", "1x", *words[1:]).code == 2
+    assert filled("cache", words[0], "EURUSD", "1d", *words[1:]).code == 2
+
+
+def test_an_empty_cache_is_no_failure(run: Run) -> None:
+    for words in (["verify"], ["repair"], ["compact"], ["migrate"], ["migrate", "--prune"]):
+        ran = run("cache", *words)
+        assert (ran.code, ran.err) == (0, "")
+    assert "is empty" in run("cache", "verify", "AAPL").err
+
+
+# --- export --------------------------------------------------------------------------------
+
+
+def test_a_series_becomes_a_file(filled: Run, tmp_path: Path) -> None:
+    out = tmp_path / "btc.csv"
+    ran = filled("cache", "export", "BTCUSDT", "1h", "--out", str(out))
+    assert ran.code == 0
+    assert "written: 1 file, 744 bars" in ran.out
+    lines = out.read_text().splitlines()
+    assert lines[0] == "timestamp,open,high,low,close,volume"
+    assert (len(lines), lines[1][:19]) == (745, "2024-05-01 00:00:00")
+    part = ("--start", "2024-05-02", "--end", "2024-05-02", "--json")
+    (told,) = filled("cache", "export", "BTCUSDT", "1h", "--out", str(out), *part).json
+    assert (told["rows"], told["first"]) == (24, "2024-05-02T00:00:00Z")
+    assert len(out.read_text().splitlines()) == 25
+
+
+def test_all_series_become_files(filled: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    ran = filled("cache", "export", "--all", str(folder), "--raw", "--json")
+    assert ran.code == 0
+    assert sorted(p.name for p in folder.iterdir()) == ["AAPL-1d.csv", "BTCUSDT-1h.csv"]
+    assert {Path(one["path"]).name: one["rows"] for one in ran.json} == {
+        "AAPL-1d.csv": 22, "BTCUSDT-1h.csv": 744,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [], ["AAPL", "1d"], ["AAPL", "--out", "x.csv"], ["AAPL", "1d", "--out", "x", "--all", "y"],
+        ["AAPL", "1d", "--out", "x.csv", "--raw", "--adjustment", "all"],
+        ["AAPL", "1d", "--out", "x.csv", "--format", "xlsx"],
+        ["AAPL", "1d", "--out", "x.csv", "--start", "yesterday"],
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused(words: list[str], filled: Run, tmp_path: Path) -> None:
+    ran = filled("cache", "export", *words)
+    assert ran.code == 2
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_an_export_is_whole_or_not_there(filled: Run, tmp_path: Path, cache: Path) -> None:
+    for place in (tmp_path / "no" / "x.csv", cache / "x.csv", cache / "ohlcv" / "AAPL" / "x.csv"):
+        ran = filled("cache", "export", "AAPL", "1d", "--out", str(place))
+        assert ran.code == 1
+        assert not place.exists()
+    ran = filled("cache", "export", "AAPL", "1d", "--out", "x.csv", "--lane", "extended")
+    assert (ran.code, "--lane may be: (none)" in ran.err) == (1, True)
+
+
+def test_parquet_without_its_extra_names_it(
+    filled: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    ran = filled("cache", "export", "--all", str(tmp_path / "out"), "--format", "parquet")
+    assert ran.code == 2
+    assert "onetape[parquet]" in ran.err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+# --- what is not in the metadata -----------------------------------------------------------
+
+
+def test_doctor_finds_what_a_power_loss_hid(run: Run, cache: Path) -> None:
+    day = ("fetch", "BTCUSDT", "1h", "--start", "2024-05-01", "--end", "2024-05-01")
+    assert run(*day).code == 0
+    folder = cache / "ohlcv" / "BTCUSDT" / "1h"
+    before = (folder / "2024.metadata.json").read_bytes()
+    assert run(*day[:4], "2024-05-02", "--end", "2024-05-02").code == 0
+    (folder / "2024.metadata.json").write_bytes(before)
+    for path in folder.iterdir():
+        then = path.stat().st_mtime - HOUR_S
+        os.utime(path, (then, then))
+    doctor = run("doctor", "--no-network", "--json")
+    said = [c for c in doctor.json["checks"] if c["topic"] == "commits"]
+    assert [c["ok"] for c in said] == [False]
+    assert "onetape cache repair" in said[0]["advice"]
+    assert run("cache", "repair").code == 0
+    told = run(*day[:4], "2024-05-01", "--end", "2024-05-02", "--offline", "--json")
+    assert len(told.json["bars"]) == 48
+    checks = run("doctor", "--no-network", "--json").json["checks"]
+    assert "commits" not in [c["topic"] for c in checks]

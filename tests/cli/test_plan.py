@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.vendor_server import VendorServer
+
+WHAT = ("AAPL", "1d", "--start", "2024-03-01", "--end", "2024-05-31")
+
+
+def test_a_plan_for_people(run: Run, vendors: VendorServer) -> None:
+    ran = run("plan", *WHAT)
+    assert ran.code == 0
+    assert ran.out.startswith("AAPL 1d  1 request, no wait\n")
+    assert "2024-03-01 .. 2024-05-31    64  nothing is held yet  1 yahoo" in ran.out
+    assert "60 of 60 a minute left; this takes 1" in ran.out
+    assert vendors.count() == 0
+
+
+def test_a_plan_for_machines(run: Run, vendors: VendorServer) -> None:
+    told = run("plan", *WHAT, "--json").json
+    assert (told["requests"], told["is_hit"], told["share"]) == (1, False, 0.0)
+    run("fetch", *WHAT)
+    told = run("plan", *WHAT, "--json").json
+    assert (told["requests"], told["is_hit"], told["share"]) == (0, True, 1.0)
+    assert run("plan", *WHAT).out.startswith("AAPL 1d  a hit, nobody is asked\n")
+
+
+def test_what_cannot_be_had_fails(run: Run) -> None:
+    ran = run("plan", "BTCUSDT", "1h", "--start", "2024-06-01", "--offline")
+    assert ran.code == 1
+    assert "it cannot be had" in ran.out
+    assert "get_ohlcv would raise AllProvidersFailedError" in ran.out
+    assert run("plan", "AAPL", "1m", "--start", "2024-04-01").code == 1
+
+
+def test_every_wish_is_passed_on(run: Run) -> None:
+    told = run("plan", "BTCUSDT", "1h", "--bars", "5", "--forming", "--provider", "binance",
+               "--adjustment", "raw", "--json").json  # fmt: skip
+    assert told["segments"][0]["bars"] == 5
+    assert told["segments"][0]["reasons"][-1] == "the running bar comes along"
+    assert told["adjustment"] == "raw"
+    assert told["substitutes"] == {}
+    run("fetch", *WHAT)
+    assert run("plan", *WHAT, "--refresh", "--json").json["requests"] == 1
+
+
+def test_wrong_questions(run: Run) -> None:
+    assert run("plan", "SOL", "1h").code == 2
+    assert run("explain", "SOL", "1h").code == 2
+    assert run("explain", "AAPL", "1x").code == 2
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "120"])
+def test_it_fits(columns: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    for words in (["plan", "AAPL", "1m", "--start", "2024-04-01"], ["plan", *WHAT],
+                  ["explain", "BTCUSDT", "1h"], ["explain", "AAPL", "1w"]):  # fmt: skip
+        assert max(map(len, run(*words).out.splitlines())) <= int(columns)
+
+
+def test_an_explanation_for_people(run: Run, cache: Path) -> None:
+    ran = run("explain", "BTCUSDT", "1h")
+    assert ran.code == 0
+    assert ran.out.startswith("BTCUSDT 1h  binance is asked first\n")
+    assert "only in whole, as a substitute: aggregate instead of binance" in ran.out
+    assert "crypto of the packaged rules: binance, then yahoo" in ran.out
+    assert "nothing yet" in ran.out
+
+
+def test_an_explanation_of_what_nobody_serves(run: Run) -> None:
+    ran = run("explain", "VOD.L", "1d", "--provider", "local")
+    assert ran.code == 1
+    assert "nobody can be asked" in ran.out
+    assert "local: no folder is set for `local`" in ran.out
+
+
+def test_an_explanation_for_machines(run: Run) -> None:
+    told = run("explain", "AAPL", "1d", "--json").json
+    assert [way["vendor"] for way in told["route"]] == ["yahoo"]
+    assert told["instrument"]["calendar"] == "XNYS"
+    assert told["stored"] == []

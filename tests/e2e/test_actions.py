@@ -1,0 +1,368 @@
+"""Splits and dividends of every vendor: one consistent series, whichever of them fails."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError, IncompleteDataError, IncompleteDataWarning
+from src.data.model.actions import Action
+from src.data.model.instant import day_ms
+from src.data.model.kind import Adjustment
+from src.data.model.span import Span
+
+from .oracle import ms
+from .share_vendors import (
+    DIVIDENDS,
+    SPLIT,
+    Script,
+    ShareVendor,
+    Truth,
+    dividend,
+    last_opened,
+    split,
+    stamp_span,
+)
+from .twin import route_to, told
+
+FIRST, LAST = date(2020, 1, 2), date(2020, 12, 31)
+YEAR = stamp_span(FIRST, LAST)
+MIDDLE = stamp_span(date(2020, 5, 1), date(2020, 9, 15))
+EVER = Span(0, 10**14)
+ADJUSTMENTS: tuple[Adjustment, ...] = ("raw", "split", "all")
+ORDERS = ["".join(order) for order in itertools.permutations("rsa")]
+# Half a cent of the cheapest price, twice: what the vendors round away and what undoing it adds.
+ROUNDING = 2 * 0.005 / 49
+
+Ask = Callable[..., pd.DataFrame]
+
+
+@pytest.fixture
+def truth() -> Truth:
+    return Truth()
+
+
+@pytest.fixture
+def share(truth: Truth, clock: ManualClock) -> dict[str, ShareVendor]:
+    """Return the vendors: ``r`` raw with the actions, ``s`` split-adjusted, ``a`` fully adjusted."""
+    return {
+        "r": ShareVendor("r", "raw", truth, clock, actions=True),
+        "s": ShareVendor("s", "split", truth, clock),
+        "a": ShareVendor("a", "all", truth, clock),
+    }
+
+
+@pytest.fixture
+def ask(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """Return what asks vendors in an order for the year 2020."""
+
+    def asked(vendors: Mapping[str, ShareVendor], adjustment: str, **more: Any) -> pd.DataFrame:
+        manager = DataManager(tmp_path / "cache", clock=clock)
+        route_to(monkeypatch, manager, **vendors)
+        bounds = {"start_date": FIRST, "end_date": LAST} | more
+        return manager.get_ohlcv("AAPL", "1d", adjustment=adjustment, **bounds)
+
+    return asked
+
+
+def in_order(share: Mapping[str, ShareVendor], order: str) -> dict[str, ShareVendor]:
+    return {name: share[name] for name in order}
+
+
+def off(
+    frame: pd.DataFrame, truth: Truth, clock: ManualClock, adjustment: str, span: Span = YEAR
+) -> float:
+    """Return by how much prices and volumes differ from the truth; every bar must be there."""
+    bars = truth.bars(span, adjustment, last_opened(truth, clock))
+    assert [stamp.value // 1_000_000 for stamp in frame.index] == [bar.stamp_ms for bar in bars]
+    columns = zip(*(bar[1:6] for bar in bars), strict=True)
+    return max(
+        (frame[name] / list(column) - 1).abs().max()
+        for name, column in zip(("open", "high", "low", "close", "volume"), columns, strict=True)
+    )
+
+
+# --- the worked example --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["r", "s", "a"])
+def test_one_day_told_three_ways(
+    share: dict[str, ShareVendor], ask: Ask, truth: Truth, name: str
+) -> None:
+    for other in set(share) - {name}:
+        share[other].script = Script(down=[EVER])
+    closes = {a: ask(share, a)["close"].iloc[0] for a in ADJUSTMENTS}
+    assert truth.closes[FIRST] == 300.35
+    near = {"raw": 0.005 * 4 * 1.04, "split": 0.0075, "all": 0.0075}
+    for adjustment, close in {"raw": 300.35, "split": 75.0875, "all": 72.273}.items():
+        assert closes[adjustment] == pytest.approx(close, abs=2 * near[adjustment])
+    sent = {"r": ("raw", 300.35), "s": ("split", 75.09), "a": ("all", 72.27)}[name]
+    assert closes[sent[0]] == sent[1], "what is asked for as it was sent is returned as it was sent"
+
+
+@pytest.mark.parametrize("way", ["down", "middle", "lacks"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_whichever_vendor_fails_the_series_is_the_same(
+    share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock, order: str,
+    way: str, tmp_path: Path,
+) -> None:  # fmt: skip
+    scripts = {
+        "down": Script(down=[EVER]), "middle": Script(down=[MIDDLE]),
+        "lacks": Script(lacks=[MIDDLE]),
+    }  # fmt: skip
+    first = order[0]
+    share[first].script = scripts[way]
+    for adjustment in ADJUSTMENTS:
+        frame = ask(in_order(share, order), adjustment, strict=True)
+        assert off(frame, truth, clock, adjustment) < ROUNDING
+        assert told(frame)["substitute"] is None
+    assert order[1] in told(frame)["vendors"]
+
+
+def test_two_of_three_fail_in_the_middle(
+    share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
+) -> None:
+    share["r"].script = share["s"].script = Script(lacks=[MIDDLE])
+    for adjustment in ADJUSTMENTS:
+        frame = ask(share, adjustment, strict=True)
+        assert off(frame, truth, clock, adjustment) < ROUNDING
+    assert told(frame)["vendors"] == ["a", "r"]
+    share["r"].asked.clear()
+    pd.testing.assert_frame_equal(frame, ask(share, "all", strict=True))
+    assert share["r"].asked == []
+
+
+def test_bars_read_from_the_cache_alone_are_in_one_basis_too(
+    share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock, tmp_path: Path
+) -> None:
+    share["r"].script = share["s"].script = Script(lacks=[MIDDLE])
+    asked = ask(share, "split", strict=True)
+    cache = DataManager(tmp_path / "cache", clock=clock).cache
+    frame = cache.get("AAPL", "1d", FIRST, LAST)
+    pd.testing.assert_frame_equal(frame, asked, check_exact=True)
+
+
+# --- where it cannot be known --------------------------------------------------------------
+
+
+def test_fully_adjusted_prices_alone_are_a_marked_substitute(
+    share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
+) -> None:
+    share["r"].script = Script(down=[EVER], mute=True)
+    share["s"].script = Script(down=[EVER])
+    for adjustment in ("raw", "split"):
+        with pytest.warns(IncompleteDataWarning, match="substitute"):
+            frame = ask(share, adjustment)
+        said = told(frame)
+        assert (said["adjustment"], said["complete"]) == ("all", False)
+        assert "1d@all" in said["substitute"]
+        assert off(frame, truth, clock, "all") < ROUNDING
+        with pytest.raises(IncompleteDataError, match="substitute"):
+            ask(share, adjustment, strict=True)
+    asked_for = ask(share, "all", strict=True)
+    assert told(asked_for)["substitute"] is None
+    assert off(asked_for, truth, clock, "all") < ROUNDING
+
+
+def test_when_the_teller_is_back_the_answer_is_exact(
+    share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
+) -> None:
+    share["r"].script = Script(down=[EVER], mute=True)
+    share["s"].script = Script(down=[EVER])
+    with pytest.warns(IncompleteDataWarning):
+        ask(share, "split")
+    share["r"].script = Script(down=[EVER])
+    frame = ask(share, "split", strict=True)
+    assert off(frame, truth, clock, "split") < ROUNDING
+    assert told(frame)["vendors"] == ["a"]
+
+
+def test_a_vendor_of_fully_adjusted_prices_alone_never_passes_for_another(
+    share: dict[str, ShareVendor], ask: Ask
+) -> None:
+    alone = {"a": share["a"]}
+    with pytest.warns(IncompleteDataWarning, match=r"substitute of another kind: all prices"):
+        frame = ask(alone, "split")
+    assert told(frame)["adjustment"] == "all"
+    assert ask(alone, "all", strict=True) is not None
+    with pytest.raises(AllProvidersFailedError, match="splits and dividends of AAPL"):
+        ask({"s": share["s"]}, "raw")
+
+
+def test_actions_that_are_known_do_without_their_teller(
+    share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
+) -> None:
+    ask({"r": share["r"]}, "split", start_date=date(2020, 6, 1), end_date=date(2020, 6, 5))
+    known = {"start_date": date(2020, 7, 1), "end_date": date(2020, 7, 31)}
+    frame = ask({"a": share["a"]}, "split", strict=True, **known)
+    july = stamp_span(date(2020, 7, 1), date(2020, 7, 31))
+    assert off(frame, truth, clock, "split", july) < ROUNDING
+    assert told(frame)["lane"] == "1d"
+
+
+# --- actions are one line, bars are let be -------------------------------------------------
+
+
+def test_a_new_split_and_a_new_dividend_change_no_bar_on_the_disk(
+    share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock, tmp_path: Path
+) -> None:
+    clock.set(ms("2024-05-01T21:00:00"))
+    early = {"start_date": date(2024, 1, 2), "end_date": date(2024, 3, 28)}
+    before = {a: ask(share, a, **early) for a in ADJUSTMENTS}
+    (file,) = tmp_path.rglob("2024.csv.gz")
+    book = tmp_path / "cache/ohlcv/AAPL/actions.json"
+    stored, lines = file.read_bytes(), book.read_bytes().count(b"ex_date")
+    truth.actions.append(split(date(2024, 6, 3), 2.0))
+    clock.set(ms("2024-06-11T21:00:00"))
+    ask(share, "split", start_date=date(2024, 6, 4), end_date=date(2024, 6, 11))
+    spring = stamp_span(date(2024, 1, 2), date(2024, 3, 28))
+    for adjustment in ADJUSTMENTS:
+        after = ask(share, adjustment, **early, strict=True)
+        assert off(after, truth, clock, adjustment, spring) < 1e-12
+        ratio = after["close"] / before[adjustment]["close"]
+        assert ratio.max() == pytest.approx(1.0 if adjustment == "raw" else 0.5, rel=5e-3)
+    assert file.read_bytes().startswith(stored)
+    assert book.read_bytes().count(b"ex_date") == lines + 2
+
+
+@pytest.mark.parametrize("adjustment", ["split", "all"])
+def test_where_nobody_tells_actions_bars_are_kept_in_one_basis_by_asking_again(
+    share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock,
+    adjustment: Adjustment, tmp_path: Path,
+) -> None:  # fmt: skip
+    vendor = share["s" if adjustment == "split" else "a"]
+    truth.actions.append(split(date(2024, 5, 14), 2.0))
+    since = date(2024, 1, 2)
+    sizes = []
+    for day in (8, 9, 10, 13, 14):
+        clock.set(ms(f"2024-05-{day:02}T21:00:00"))
+        frame = ask({vendor.name: vendor}, adjustment, start_date=since, end_date=None, strict=True)
+        so_far = stamp_span(since, date(2024, 5, day))
+        assert off(frame, truth, clock, adjustment, so_far) < ROUNDING
+        assert told(frame)["as_of"] == f"2024-05-{day:02}"
+        (file,) = tmp_path.rglob("2024.csv.gz")
+        sizes.append(file.read_bytes())
+    assert sizes[1].startswith(sizes[0]), "bars that came the same are not written again"
+    assert not sizes[4].startswith(sizes[3])
+
+
+# --- vendors that are divided --------------------------------------------------------------
+
+
+@pytest.fixture
+def three(truth: Truth, clock: ManualClock) -> dict[str, ShareVendor]:
+    """Return three vendors of raw bars that all tell actions."""
+    return {n: ShareVendor(n, "raw", truth, clock, actions=True) for n in ("one", "two", "three")}
+
+
+def heard(ask: Ask, vendors: Mapping[str, ShareVendor]) -> None:
+    """Have every vendor tell its actions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)  # of the divided ones
+        for name, vendor in vendors.items():
+            ask({name: vendor}, "split", provider=name)
+
+
+def with_split(*ratio: float) -> list[Action]:
+    return [*(split(SPLIT.ex_date, r) for r in ratio), *DIVIDENDS]
+
+
+def test_vendors_that_agree_dispute_nothing(three: dict[str, ShareVendor], ask: Ask) -> None:
+    adjusted = dividend(date(2020, 2, 7), 0.1925, as_paid=False)
+    three["two"].tells = [SPLIT, adjusted, *DIVIDENDS[1:]]
+    three["three"].tells = [split(date(2020, 8, 30), 4.0), *DIVIDENDS]
+    heard(ask, three)
+    for adjustment in ADJUSTMENTS:
+        assert "actions_disputed" not in told(ask(three, adjustment, strict=True))
+
+
+def test_most_vendors_are_believed_and_the_dispute_is_told(
+    three: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
+) -> None:
+    three["one"].tells = with_split(2.0)
+    heard(ask, three)
+    frame = ask(three, "split", strict=True)
+    assert off(frame, truth, clock, "split") < 1e-12
+    (entry,) = told(frame)["actions_disputed"]
+    assert (entry["type"], entry["ex_date"], entry["source"]) == ("split", "2020-08-31", "three")
+    assert (entry["used"], entry["settled"]) == (True, True)
+    assert dict(entry["others"]) == {"one": "split of 2:1 on 2020-08-31"}
+    assert any("vendors are divided about an action" in p for p in told(frame)["problems"])
+    hit = ask(three, "split", strict=True)
+    assert told(hit)["actions_disputed"] == told(frame)["actions_disputed"]
+    assert "actions_disputed" not in told(ask(three, "raw", strict=True))
+    later = {"start_date": date(2020, 9, 1)}
+    assert "actions_disputed" not in told(ask(three, "split", strict=True, **later))
+
+
+def test_a_split_that_as_many_deny_is_used_and_doubted(
+    three: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
+) -> None:
+    del three["three"]
+    three["two"].tells = DIVIDENDS
+    heard(ask, three)
+    with pytest.warns(IncompleteDataWarning, match=r"two: no split then"):
+        frame = ask(three, "split")
+    assert off(frame, truth, clock, "split") < 1e-12
+    (entry,) = told(frame)["actions_disputed"]
+    assert (entry["used"], entry["settled"]) == (True, False)
+    with pytest.raises(IncompleteDataError, match="neither has more vendors"):
+        ask(three, "split", strict=True)
+
+
+def test_a_split_that_only_one_of_three_knows_is_left_out_and_told(
+    three: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
+) -> None:
+    bogus = split(date(2020, 4, 6), 10.0)
+    three["one"].tells = [*with_split(4.0), bogus]
+    heard(ask, three)
+    frame = ask(three, "split", strict=True)
+    assert off(frame, truth, clock, "split") < 1e-12
+    (entry,) = told(frame)["actions_disputed"]
+    assert (entry["ex_date"], entry["used"], entry["settled"]) == ("2020-04-06", False, True)
+
+
+def test_another_amount_is_told_where_dividends_count(
+    three: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
+) -> None:
+    three["three"].tells = [SPLIT, dividend(date(2020, 5, 8), 0.28), *DIVIDENDS[2:], DIVIDENDS[0]]
+    heard(ask, three)
+    frame = ask(three, "all", strict=True)
+    assert off(frame, truth, clock, "all") < 1e-12
+    (entry,) = told(frame)["actions_disputed"]
+    assert dict(entry["others"]) == {"three": "dividend of 0.28 on 2020-05-08"}
+    assert "actions_disputed" not in told(ask(three, "split", strict=True))
+
+
+def test_who_applied_what_it_tells_is_undone_by_its_own_word(
+    truth: Truth, clock: ManualClock, ask: Ask
+) -> None:
+    mistaken = Truth()
+    mistaken.actions = with_split(5.0)
+    right = ShareVendor("right", "raw", truth, clock, actions=True)
+    wrong = ShareVendor("wrong", "split", mistaken, clock, actions=True, digits=9)
+    heard(ask, {"right": right, "wrong": wrong})
+    with pytest.warns(IncompleteDataWarning, match="divided|neither"):
+        frame = ask({"wrong": wrong}, "raw")
+    assert off(frame, truth, clock, "raw") < 1e-9
+
+
+def test_every_vendor_is_kept_with_what_it_told(
+    three: dict[str, ShareVendor], ask: Ask, tmp_path: Path, clock: ManualClock
+) -> None:
+    three["one"].tells = with_split(2.0)
+    heard(ask, three)
+    book = DataManager(tmp_path / "cache", clock=clock).cache.store.actions("AAPL")
+    splits = {a.source: a.numerator for a in book.told if a.type == "split"}
+    assert splits == {"one": 2.0, "two": 4.0, "three": 4.0}
+    assert {a.source for a in book.asked} == set(three)
+    assert all(day_ms(a.ex_date) in EVER for a in book.told)

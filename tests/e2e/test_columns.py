@@ -1,0 +1,177 @@
+"""``columns=``: what is told beside each bar agrees with the provenance of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data import fingerprint
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import QueryError, UnavailableError
+from src.data.model.instant import HOUR_MS
+from src.data.model.query import EXTRA_COLUMNS
+from tests.vendor_server import Fault, VendorServer, split
+
+from .oracle import ms
+from .twin import Twin, route_to, told
+
+OHLCV = ["open", "high", "low", "close", "volume"]
+
+
+def by_stamp(frame: pd.DataFrame, column: str) -> dict[str, Any]:
+    return {t.isoformat()[5:13]: v for t, v in frame[column].items()}  # type: ignore[attr-defined]
+
+
+def test_without_being_asked_for_there_are_none(manager: DataManager) -> None:
+    assert list(manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12").columns) == OHLCV
+
+
+def test_they_stand_behind_the_bars_in_the_order_asked_for(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    asked = clock.now_ms()
+    plain = manager.get_ohlcv("AAPL", "1d", "2024-06-03")
+    assert list(plain.columns) == [*OHLCV, "adj_close"]
+    frame = manager.get_ohlcv(
+        "AAPL", "1d", "2024-06-03", columns=["fetched_at", *EXTRA_COLUMNS[:3]]
+    )
+    assert list(frame.columns) == [*plain.columns, "fetched_at", "source", "state", "is_final"]
+    assert set(frame["source"]) == {"yahoo"}
+    assert set(frame["fetched_at"]) == {pd.Timestamp(asked, unit="ms")}
+    assert frame["is_final"].all() and set(frame["state"]) == {"final"}
+    pd.testing.assert_frame_equal(frame[plain.columns], plain)
+    assert fingerprint(frame) == fingerprint(plain)
+
+
+def test_each_bar_has_the_state_and_the_time_of_its_own_stretch(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    clock.set(ms("2024-06-12T10:00:30"))
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12")
+    clock.set(ms("2024-06-12T12:01:30"))
+    frame = manager.get_ohlcv(
+        "BTCUSDT", "1h", "2024-06-12T07:00", include_forming=True, columns=EXTRA_COLUMNS
+    )
+    assert by_stamp(frame, "state") == {
+        "06-12T07": "final", "06-12T08": "final", "06-12T09": "final", "06-12T10": "final",
+        "06-12T11": "provisional", "06-12T12": "forming",
+    }  # fmt: skip
+    assert by_stamp(frame, "is_final") == {
+        stamp: state == "final" for stamp, state in by_stamp(frame, "state").items()
+    }
+    fetched = by_stamp(frame, "fetched_at")
+    assert set(fetched.values()) == {pd.Timestamp("2024-06-12T12:01:30")}, "adjoining, one source"
+
+
+def test_a_stretch_keeps_the_time_at_which_it_was_fetched(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    days = [("2024-06-03", "2024-06-04"), ("2024-06-10", "2024-06-11")]
+    times = ["2024-06-12T10:00:30", "2024-06-12T12:01:30"]
+    for (start, end), time in zip(days, times, strict=True):
+        clock.set(ms(time))
+        manager.get_ohlcv("BTCUSDT", "1h", start, end)
+    for (start, end), time in zip(days, times, strict=True):
+        frame = manager.get_ohlcv("BTCUSDT", "1h", start, end, columns=("fetched_at",))
+        assert set(frame["fetched_at"]) == {pd.Timestamp(time)}
+
+
+def test_a_fallback_is_told_bar_by_bar(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Twin(vendors), Twin(vendors)
+    second.name = "other"
+    route_to(monkeypatch, manager, twin=first, other=second)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10T00:00", "2024-06-10T02:00")
+    first.errors = [UnavailableError("down", provider="twin")]
+    frame = manager.get_ohlcv(
+        "BTCUSDT", "1h", "2024-06-10T00:00", "2024-06-10T05:00", columns=("source",)
+    )
+    assert list(frame["source"]) == ["twin"] * 3 + ["other"] * 3
+
+
+def test_doubted_bars_are_suspect(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.truth.act("AAPL", split("2024-06-12", 4))
+    clock.set(ms("2024-06-12T22:00:00"))
+    frame = manager.get_ohlcv("AAPL", "1d", "2024-06-10", columns=("state", "is_final"))
+    assert list(frame["state"]) == ["suspect", "suspect", "provisional"]
+    assert not frame["is_final"].any()
+
+
+DTYPES = {"is_final": "bool", "fetched_at": "datetime64[ns]"}
+
+
+@pytest.mark.parametrize("start", ["2024-06-01", "2024-06-03"], ids=["empty", "full"])
+def test_the_types_are_the_same_full_and_empty(manager: DataManager, start: str) -> None:
+    frame = manager.get_ohlcv("AAPL", "1d", start, "2024-06-02" if start < "2024-06-02" else None,
+                              columns=EXTRA_COLUMNS)  # fmt: skip
+    assert frame.empty == (start == "2024-06-01")
+    assert {name: str(frame[name].dtype) for name in DTYPES} == DTYPES
+    assert pd.api.types.is_string_dtype(frame["source"])
+    assert frame["state"].dtype == pd.Series([], dtype="str").dtype
+
+
+def test_a_failed_symbol_of_a_batch_has_them_too(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("yahoo", Fault.status(404))
+    frames = manager.get_ohlcv_batch(
+        ["BTCUSDT", "AAPL"], "1d", "2024-06-03", "2024-06-05", columns=["source", "fetched_at"]
+    )
+    assert set(frames["BTCUSDT"]["source"]) == {"binance"}
+    assert "error" in told(frames["AAPL"])
+    assert list(frames["AAPL"].columns) == [*OHLCV, "source", "fetched_at"]
+    assert str(frames["AAPL"]["fetched_at"].dtype) == "datetime64[ns]"
+
+
+def test_the_caller_owns_them(manager: DataManager) -> None:
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12", columns=EXTRA_COLUMNS)
+    frame.loc[:, "source"] = "me"
+    frame.loc[frame.index[0], "is_final"] = False
+    again = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12", columns=EXTRA_COLUMNS)
+    assert set(again["source"]) == {"binance"}
+    assert again["is_final"].iloc[0]
+
+
+@pytest.mark.parametrize(
+    "columns, said",
+    [
+        (("sauce",), "no extra column 'sauce' for AAPL .*did you mean 'source'"),
+        (("source", "source"), "name 'source' twice"),
+        ("source", "a list of names, not 'source'"),
+        (5, "a list of names, not 5"),
+        (("close",), "'close' is no extra column of AAPL: it is in the frame always"),
+        (("adj_close",), "in the frame wherever the vendor tells it"),
+        ((None,), "no extra column None"),
+    ],
+)
+def test_other_names_are_refused_before_anybody_is_asked(
+    manager: DataManager, vendors: VendorServer, columns: Any, said: str
+) -> None:
+    with pytest.raises(QueryError, match=said):
+        manager.get_ohlcv("AAPL", "1d", "2024-06-03", columns=columns)
+    with pytest.raises(QueryError, match=said.replace("AAPL", "a batch")):
+        manager.get_ohlcv_batch(["AAPL"], "1d", "2024-06-03", columns=columns)
+    assert vendors.count() == 0
+
+
+def test_bars_that_older_tools_left_name_nobody_they_do_not_know(
+    make: Callable[[], DataManager], tmp_path: Path, clock: ManualClock
+) -> None:
+    manager = make()
+    hours = pd.date_range("2024-06-10", periods=3, freq="1h")
+    bars = pd.DataFrame(dict.fromkeys(OHLCV, 100.0), index=hours)
+    assert manager.cache.put(bars, "BTCUSDT", "1h", provider="acme")
+    frame = make().get_ohlcv(
+        "BTCUSDT", "1h", "2024-06-10T00:00", "2024-06-10T02:00", offline=True,
+        columns=("source", "fetched_at"),
+    )  # fmt: skip
+    assert list(frame["source"]) == ["acme"] * 3
+    assert (frame["fetched_at"] >= pd.Timestamp(clock.now_ms() - HOUR_MS, unit="ms")).all()

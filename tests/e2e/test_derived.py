@@ -1,0 +1,206 @@
+"""Bars that no vendor serves, and weeks over splits: out of shorter bars, over real sockets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError, IncompleteDataError, IncompleteDataWarning
+from src.data.jobs.populate import populate_cache
+from src.data.model.instant import HOUR_MS, date_of, day_ms
+from tests.vendor_server import Fault, VendorServer
+
+from .oracle import ms
+from .twin import Twin, gaps, route_to, told
+
+Row = tuple[float, ...]
+
+
+def folded(rows: list[Row], stamp_of: Callable[[int], int]) -> list[Row]:
+    """Put bars together by a plain loop."""
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        found.setdefault(stamp_of(int(row[0])), []).append(row)
+    return [
+        (stamp, parts[0][1], max(p[2] for p in parts), min(p[3] for p in parts), parts[-1][4],
+         sum(p[5] for p in parts))
+        for stamp, parts in found.items()
+    ]  # fmt: skip
+
+
+def monday(stamp: int) -> int:
+    day = date_of(stamp)
+    return day_ms(day - timedelta(days=day.weekday()))
+
+
+def first(stamp: int) -> int:
+    day = date_of(stamp)
+    return day_ms(date(day.year, day.month, 1))
+
+
+def plain(frame: pd.DataFrame) -> list[Row]:
+    values = frame[["open", "high", "low", "close", "volume"]].to_numpy()
+    return [(int(stamp.value) // 1_000_000, *map(float, line))
+            for stamp, line in zip(frame.index, values, strict=True)]  # fmt: skip
+
+
+@pytest.mark.parametrize("adjustment", ["raw", "split", "all"])
+@pytest.mark.parametrize("label, stamp_of", [("1w", monday), ("1M", first)])
+@pytest.mark.parametrize("start, end", [("2014-05-01", "2014-08-01"), ("2020-08-01", "2020-12-01")])
+def test_weeks_and_months_over_a_split_and_dividends(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock,
+    adjustment: str, label: str, stamp_of: Callable[[int], int], start: str, end: str,
+) -> None:  # fmt: skip
+    """The vendor's own ones break there: their parts are of two bases."""
+    frame = manager.get_ohlcv("AAPL", label, start, end, adjustment=adjustment, strict=True)
+    days = vendors.truth.expected(
+        "AAPL", "1d", ms(start) - 7 * 24 * HOUR_MS, ms(end) + 31 * 24 * HOUR_MS, adjustment,  # type: ignore[arg-type]
+        clock.now_ms(),
+    )  # fmt: skip
+    expected = [row for row in folded(days, stamp_of) if ms(start) <= row[0] <= ms(end)]
+    assert len(expected) >= 4
+    for mine, theirs in zip(plain(frame), expected, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-9)
+    assert all(request.params["interval"] == "1d" for request in vendors.log("yahoo", "/v8/"))
+
+
+def test_a_split_that_becomes_known_shows_in_the_weeks_at_once(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.set(ms("2024-06-07T15:00"))
+    before = make().get_ohlcv("NVDA", "1w", "2024-05-06", "2024-05-31")
+    clock.set(ms("2024-06-20T15:00"))
+    make().get_ohlcv("NVDA", "1d", "2024-06-03")
+    after = make().get_ohlcv("NVDA", "1w", "2024-05-06", "2024-05-31")
+    assert after["close"].tolist() == pytest.approx((before["close"] / 10).tolist())
+    assert after["volume"].tolist() == pytest.approx((before["volume"] * 10).tolist())
+
+
+@pytest.mark.parametrize(
+    "symbol, label, source, minutes",
+    [("BTCUSDT", "45m", "15m", 45), ("ETHUSDT", "10m", "5m", 10), ("BTCUSDT", "3h", "1h", 180)],
+)
+def test_minutes_and_hours_of_a_coin_that_the_venue_does_not_serve(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path,
+    symbol: str, label: str, source: str, minutes: int,
+) -> None:  # fmt: skip
+    frame = manager.get_ohlcv(symbol, label, "2024-06-01", strict=True)
+    parts = vendors.truth.expected(symbol, source, ms("2024-06-01"), clock.now_ms() + 1, "raw",
+                                   clock.now_ms())  # fmt: skip
+    step = minutes * 60_000
+    expected = [bar for bar in folded(parts, lambda stamp: stamp - stamp % step)
+                if bar[0] + step <= clock.now_ms()]  # fmt: skip
+    for mine, theirs in zip(plain(frame), expected, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-12)
+    stored = [
+        lane.name for lane in (tmp_path / "cache" / "ohlcv" / symbol).iterdir() if lane.is_dir()
+    ]
+    assert stored == [source]
+    asked = vendors.count()
+    for again in (manager.get_ohlcv(symbol, label, "2024-06-01", strict=True),
+                  manager.get_ohlcv(symbol, label, "2024-06-01", offline=True, strict=True)):  # fmt: skip
+        pd.testing.assert_frame_equal(again, frame)
+    assert vendors.count() == asked
+
+
+def test_an_outage_of_the_venue_is_told_for_the_bars_it_touches(manager: DataManager) -> None:
+    with pytest.warns(IncompleteDataWarning, match="15m bars"):
+        frame = manager.get_ohlcv("HALTUSDT", "45m", "2024-03-05", "2024-03-05")
+    # Out from 02:00 to 05:30: the bars from 01:30 to 06:00 lack something.
+    assert gaps(frame) == [
+        ("2024-03-05T01:30:00", "2024-03-05T06:00:00", "14 of 18 15m bars: the vendor has no bar")
+    ]
+    assert len(frame) == 32 - 6
+    with pytest.raises(IncompleteDataError, match="14 of 18 15m bars"):
+        manager.get_ohlcv("HALTUSDT", "45m", "2024-03-05", "2024-03-05", strict=True)
+
+
+def test_a_substitute_below_is_a_substitute_above(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.status(503))
+    with pytest.warns(IncompleteDataWarning, match="substitute"):
+        frame = manager.get_ohlcv("BTCUSDT", "45m", "2024-06-01", "2024-06-01")
+    assert "yahoo" in told(frame)["substitute"]
+    assert told(frame)["derived_from"]["lane"] == "15m@aggregate"
+
+
+def test_the_rule_of_the_parts_says_who_is_asked(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = Twin(vendors)
+    route_to(monkeypatch, manager, twin=twin)
+    frame = manager.get_ohlcv("BTCUSDT", "45m", "2024-06-01", "2024-06-01", strict=True)
+    assert list(told(frame)["vendors"]) == ["twin"]
+    assert vendors.count() == 0
+
+
+def test_a_batch_and_a_job_go_the_same_way(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path, rules: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    cache = tmp_path / "cache"
+    result = populate_cache(["AAPL", "BTCUSDT"], ["1w", "3M", "45m"], "2024-05-13", "2024-06-09",
+                            cache_dir=cache, config_path=rules)  # fmt: skip
+    assert result["failed"] == []
+    stored = {
+        f"{lane.parent.name} {lane.name}" for lane in cache.glob("ohlcv/*/*") if lane.is_dir()
+    }
+    assert stored == {"AAPL 1d", "AAPL 15m", "BTCUSDT 1w", "BTCUSDT 15m", "BTCUSDT 1mo"}
+    asked = vendors.count()
+    frames = manager.get_ohlcv_batch(["AAPL", "BTCUSDT"], "45m", "2024-05-13", "2024-06-09")
+    assert {symbol: len(frame) for symbol, frame in frames.items()} == {
+        "AAPL": 19 * 9, "BTCUSDT": 28 * 32,
+    }  # fmt: skip
+    assert vendors.count() == asked
+
+
+def test_offline_with_nothing_stored_is_refused(manager: DataManager) -> None:
+    with pytest.raises(AllProvidersFailedError, match="nothing is cached"):
+        manager.get_ohlcv("AAPL", "2h", "2024-06-03", "2024-06-07", offline=True)
+    with pytest.raises(AllProvidersFailedError, match="nothing is cached"):
+        manager.get_ohlcv("AAPL", "1w", "2024-06-03", "2024-06-07", offline=True)
+
+
+def test_an_unknown_symbol_is_said_to_be_one(manager: DataManager) -> None:
+    for label in ("2h", "1w"):
+        with pytest.raises(AllProvidersFailedError, match=r"^unknown symbol 'ZZZZ'"):
+            manager.get_ohlcv("ZZZZ", label, "2024-06-03", "2024-06-07")
+
+
+def test_columns_tell_of_each_bar_what_they_tell_of_its_parts(manager: DataManager) -> None:
+    frame = manager.get_ohlcv("AAPL", "2h", "2024-06-12", columns=("source", "state"),
+                              include_forming=True)  # fmt: skip
+    assert frame["source"].tolist() == ["yahoo"]
+    assert frame["state"].tolist() == ["forming"] or frame["state"].tolist() == ["provisional"]
+
+
+HIT = """
+import json, sys
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+cache, rules, now = sys.argv[1:]
+manager = DataManager(cache, rules, clock=ManualClock(int(now)))
+frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
+loaded = [m for m in ("exchange_calendars", "requests") if m in sys.modules]
+print(json.dumps([len(frame), loaded]))
+"""
+
+
+def test_what_is_served_and_stored_is_answered_without_all_of_this(
+    manager: DataManager, clock: ManualClock, tmp_path: Path, rules: Path
+) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
+    args = [sys.executable, "-c", HIT, str(tmp_path / "cache"), str(rules), str(clock.now_ms())]
+    said = subprocess.run(args, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(said.stdout) == [48, []]

@@ -1,0 +1,217 @@
+"""Keys come, change and go while the program runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from src.data import provider_selector
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.downloader.base_data_downloader import BaseDataDownloader
+from src.data.downloader.binance_data_downloader import BinanceDataDownloader
+from src.data.downloader.data_downloader_factory import DataDownloaderFactory
+from src.data.errors import AllProvidersFailedError, NoProviderError
+from src.data.model.capabilities import FetchQuery
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.net.sender import Sender
+from tests.net.scripted import answer
+from tests.vendor_server import VendorServer
+
+from .twin import told
+
+ROOT = Path(__file__).resolve().parents[2]
+DAY = ("2024-06-03", "2024-06-04")
+
+
+class TiingoLike(BinanceDataDownloader):
+    """Serves Binance's bars to who has a key that is accepted."""
+
+    name = "tiingo"
+    display_name = "Tiingo"
+    secrets = ("TIINGO_API_KEY",)
+    requires_api_key = True
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        plain = super().bars_request(query, cursor)
+        headers = {"X-Key": self.secret("TIINGO_API_KEY")}
+        return HttpRequest(plain.url, plain.params, secret_headers=headers)
+
+
+class Desk:
+    """Stands before the vendor server and looks at keys."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.accepted = {"good"}
+        self.seen: list[str] = []
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        self.seen.append(request.secret_headers["X-Key"])
+        return self.inner.send(request) if self.seen[-1] in self.accepted else answer({}, 401)
+
+
+@pytest.fixture
+def rules(tmp_path: Path, vendors: VendorServer) -> Path:
+    path = tmp_path / "rules.yaml"
+    path.write_text(
+        "crypto: {primary: tiingo, backup: []}\n"
+        "providers:\n"
+        f"  tiingo: {{base_url: '{vendors.base_url('binance')}'}}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def desk(
+    make: Callable[[], DataManager], clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> Desk:
+    """Let the factory make the vendor with a key, and return who looks at its keys."""
+    from src.data.net.http import HttpTransport
+
+    desk = Desk(HttpTransport())
+    create = DataDownloaderFactory.create_downloader
+
+    class Factory(DataDownloaderFactory):
+        @staticmethod
+        def create_downloader(provider_code: str, **kwargs: Any) -> BaseDataDownloader | None:
+            if provider_code != "tiingo":
+                return create(provider_code, **kwargs)
+            limiter = make()._services.network.limiter("tiingo")
+            try:
+                return TiingoLike(**kwargs, sender=Sender(desk, limiter, clock))
+            except ValueError as exc:
+                logging.getLogger("tests").warning("no downloader: %s", exc)
+                return None
+
+    monkeypatch.setattr(provider_selector, "DataDownloaderFactory", Factory)
+    monkeypatch.delenv("TIINGO_API_KEY", raising=False)
+    return desk
+
+
+def names(manager: DataManager) -> list[str]:
+    return manager.provider_selector.get_provider_with_failover("BTCUSDT", "1h")
+
+
+def test_a_vendor_comes_with_its_key_and_goes_with_it(
+    manager: DataManager, desk: Desk, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    for _ in range(3):
+        with pytest.raises(NoProviderError):
+            manager.get_ohlcv("BTCUSDT", "1h", *DAY)
+    assert len([r for r in caplog.records if "no downloader" in r.message]) == 1, "said once"
+    monkeypatch.setenv("TIINGO_API_KEY", "good")
+    assert names(manager) == ["tiingo"]
+    assert len(manager.get_ohlcv("BTCUSDT", "1h", *DAY, strict=True)) == 48
+    monkeypatch.delenv("TIINGO_API_KEY")
+    assert names(manager) == []
+    assert len(manager.get_ohlcv("BTCUSDT", "1h", *DAY, strict=True)) == 48, "it is in the cache"
+    monkeypatch.setenv("TIINGO_API_KEY", "good")
+    assert names(manager) == ["tiingo"]
+
+
+def test_a_pinned_vendor_whose_key_has_gone_says_which(
+    manager: DataManager, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIINGO_API_KEY", "good")
+    assert names(manager) == ["tiingo"]
+    monkeypatch.delenv("TIINGO_API_KEY")
+    with pytest.raises(AllProvidersFailedError, match="set TIINGO_API_KEY"):
+        manager.get_ohlcv("BTCUSDT", "1h", *DAY, provider="tiingo")
+    assert desk.seen == []
+
+
+def test_after_a_refused_key_the_next_one_works_at_once(
+    manager: DataManager, make: Callable[[], DataManager], desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("TIINGO_API_KEY", "revoked")
+    with pytest.raises(AllProvidersFailedError, match="401"):
+        manager.get_ohlcv("BTCUSDT", "1h", *DAY)
+    for one in (manager, make()):
+        with pytest.raises(AllProvidersFailedError, match="is not asked for bars/1h"):
+            one.get_ohlcv("BTCUSDT", "1h", *DAY)
+    assert desk.seen == ["revoked"]
+    monkeypatch.setenv("TIINGO_API_KEY", "good")
+    frame = manager.get_ohlcv("BTCUSDT", "1h", *DAY, strict=True)
+    assert list(told(frame)["vendors"]) == ["tiingo"]
+    assert set(desk.seen[1:]) == {"good"}
+
+
+def test_a_double_of_a_users_test_needs_no_key(
+    manager: DataManager, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double = mock.Mock()
+    with mock.patch.dict(manager.provider_selector.downloaders, {"tiingo": double}):
+        assert names(manager) == ["tiingo"]
+        assert manager.provider_selector.get_best_downloader("BTCUSDT", "1h") is double
+        monkeypatch.setenv("TIINGO_API_KEY", "good")
+        monkeypatch.delenv("TIINGO_API_KEY")
+        assert manager.provider_selector.get_best_downloader("BTCUSDT", "1h") is double
+    assert names(manager) == []
+
+
+def test_one_that_a_user_has_put_there_stays_whatever_the_environment_says(
+    manager: DataManager, desk: Desk, clock: ManualClock
+) -> None:
+    limiter = manager._services.network.limiter("tiingo")
+    own = TiingoLike(
+        credentials={"TIINGO_API_KEY": "good"}, sender=Sender(desk, limiter, clock),
+        base_url="http://127.0.0.1:9",
+    )  # fmt: skip
+    manager.provider_selector.downloaders["tiingo"] = own
+    assert names(manager) == ["tiingo"]
+    manager.provider_selector.rules = dict(manager.provider_selector.rules)
+    assert manager.provider_selector.get_best_downloader("BTCUSDT", "1h") is own
+
+
+def test_new_rules_are_followed_by_downloaders_that_were_made_before(
+    manager: DataManager, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIINGO_API_KEY", "good")
+    selector = manager.provider_selector
+    before = selector.get_best_downloader("BTCUSDT", "1h")
+    rules = dict(selector.rules)
+    rules["providers"] = {"tiingo": {"base_url": "https://mirror.example"}}
+    selector.rules = rules
+    after = selector.get_best_downloader("BTCUSDT", "1h")
+    assert after is not before
+    assert after is not None
+    assert after.base_url == "https://mirror.example"
+
+
+def test_a_route_is_remembered_also_where_a_vendor_is_lacking(
+    manager: DataManager, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = mock.Mock(wraps=provider_selector.DataDownloaderFactory.create_downloader)
+    monkeypatch.setattr(provider_selector.DataDownloaderFactory, "create_downloader", tried)
+    for key, expected in (("", []), ("good", ["tiingo"]), ("", []), ("better", ["tiingo"])):
+        monkeypatch.setenv("TIINGO_API_KEY", key)
+        assert [names(manager) for _ in range(20)] == [expected] * 20
+    assert tried.call_count == 2, "once in vain, once with a key; then it is there"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+def test_an_exported_file_counts_and_one_that_lies_around_does_not(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TIINGO_API_KEY=from-a-file\nPOLYGON_KEY='of two spellings'\n")
+    show = (
+        "from src.data.config.credentials import all_credentials as c; "
+        "print(c().get('TIINGO_API_KEY'), c().get('POLYGON_API_KEY'))"
+    )
+    script = (
+        f'"{sys.executable}" -c "{show}"; set -a; . ./.env; set +a; "{sys.executable}" -c "{show}"'
+    )
+    ran = subprocess.run(
+        ["/bin/sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    assert ran.stdout.splitlines() == ["None None", "from-a-file of two spellings"]

@@ -1,0 +1,221 @@
+"""What a program can see of a call: events, counters, records with their request."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError, IncompleteDataWarning
+from src.data.logs import LOGGERS, configure_logging
+from src.data.model.events import (
+    AnswerIncomplete,
+    AttemptFailed,
+    CallFailed,
+    CircuitClosed,
+    CircuitOpened,
+    Event,
+    FellBack,
+    SplitFound,
+    VendorPaused,
+)
+from tests.vendor_server import Fault, VendorServer, split
+
+from .oracle import ms
+from .twin import Twin, route_to
+
+DAY = ("BTCUSDT", "1h", "2024-06-11", "2024-06-11")
+
+
+@pytest.fixture
+def heard(manager: DataManager) -> list[Event]:
+    events: list[Event] = []
+    manager.on_event(events.append)
+    return events
+
+
+@pytest.fixture
+def lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Return what reads all that was logged, as JSON."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger.level, list(logger.handlers)) for logger in loggers]
+    stream = io.StringIO()
+    configure_logging("json", "debug", stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+
+
+def of(events: list[Event], kind: type[Event]) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def test_every_retry_is_seen_with_its_wait(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, heard: list[Event]
+) -> None:
+    vendors.fault("binance", Fault.status(503), times=2)
+    frame = manager.get_ohlcv(*DAY)
+    assert len(frame) == 24
+    failed = of(heard, AttemptFailed)
+    assert heard == failed
+    assert [event.attempt for event in failed] == [1, 2]
+    waits = [event.wait_s for event in failed]
+    assert waits == clock.slept, "what is told is what was waited"
+    assert 0 < waits[0] < waits[1]
+    assert {(e.vendor, e.outcome, e.status) for e in failed} == {
+        ("binance", "UnavailableError", 503)
+    }  # fmt: skip
+    assert {(e.symbol, e.timeframe) for e in failed} == {("BTCUSDT", "1h")}
+    assert len({event.request for event in failed} - {""}) == 1
+    vendor = manager.metrics()["vendors"]["binance"]
+    assert (vendor["requests"], vendor["ok"]) == (3, 1)
+    assert vendor["waits"]["retry"] == {"count": 2, "seconds": sum(waits)}
+
+
+def test_a_vendor_that_asks_us_to_slow_down_is_told_with_the_pause(
+    manager: DataManager, vendors: VendorServer, heard: list[Event]
+) -> None:
+    vendors.fault("binance", Fault.throttle(7200))
+    with pytest.raises(AllProvidersFailedError):
+        manager.get_ohlcv(*DAY, provider="binance")
+    assert [(e.vendor, e.seconds) for e in of(heard, VendorPaused)] == [("binance", 7200.0)]
+    assert of(heard, AttemptFailed)[-1].wait_s is None, "nobody waits for two hours"
+    (failed,) = of(heard, CallFailed)
+    assert failed.error == "AllProvidersFailedError"
+    found = manager.metrics()
+    assert found["vendors"]["binance"]["pauses"] == 1
+    assert found["calls"]["failed"] == {"AllProvidersFailedError": 1}
+
+
+def test_a_fallback_is_told_with_who_and_how_much(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
+    heard: list[Event],
+) -> None:  # fmt: skip
+    one, two = Twin(vendors), Twin(vendors)
+    two.name = "second"
+    one.spoil = lambda rows: [r for r in rows if not 5 <= r.stamp_ms // 3_600_000 % 24 <= 7]
+    route_to(monkeypatch, manager, twin=one, second=two)
+    manager.get_ohlcv(*DAY)
+    (told,) = of(heard, FellBack)
+    assert (told.vendor, told.others, told.rows) == ("second", ("twin",), 3)
+    heard.clear()
+    manager.get_ohlcv(*DAY)
+    assert heard == [], "the second answer is a hit"
+    calls = manager.metrics()["calls"]
+    assert (calls["answers"], calls["hits"], calls["rows"]) == (2, 1, 48)
+
+
+def test_a_circuit_is_told_when_it_opens_and_when_it_closes(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, heard: list[Event]
+) -> None:
+    vendors.fault("binance", Fault.status(451))
+    with pytest.raises(AllProvidersFailedError):
+        manager.get_ohlcv(*DAY, provider="binance")
+    (opened,) = [e for e in of(heard, CircuitOpened) if e.door.startswith("bars/1h at 127.0.0.1")]
+    assert opened.vendor == "binance"
+    assert "EntitlementError" in opened.reason
+    assert opened.symbol == "BTCUSDT"
+    vendors.heal()
+    clock.advance(opened.seconds + 1)
+    assert of(heard, CircuitClosed) == []
+    manager.get_ohlcv(*DAY, provider="binance")
+    (closed,) = of(heard, CircuitClosed)
+    assert (closed.vendor, closed.door) == (opened.vendor, opened.door)
+
+
+def test_an_incomplete_answer_is_told(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
+    heard: list[Event],
+) -> None:  # fmt: skip
+    one = Twin(vendors)
+    one.spoil = lambda rows: rows[:10] + rows[12:]
+    route_to(monkeypatch, manager, twin=one)
+    with pytest.warns(IncompleteDataWarning):
+        manager.get_ohlcv(*DAY)
+    (told,) = of(heard, AnswerIncomplete)
+    assert "1 stretch without bars" in told.trouble[0]
+    assert manager.metrics()["quality"]["incomplete"] == 1
+
+
+def test_a_split_of_what_is_held_is_told_once(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, heard: list[Event]
+) -> None:
+    vendors.truth.act("AAPL", split("2024-06-12", 4))
+    clock.set(ms("2024-06-11T22:00:00"))
+    manager.get_ohlcv("AAPL", "1d", "2024-05-01")
+    assert of(heard, SplitFound) == []
+    clock.set(ms("2024-06-12T22:00:00"))
+    for _ in range(2):
+        manager.get_ohlcv("AAPL", "1d", "2024-05-01")
+    assert [(e.symbol, e.day, e.ratio) for e in of(heard, SplitFound)] == [
+        ("AAPL", "2024-06-12", 4.0)
+    ]  # fmt: skip
+
+
+def test_a_listener_that_raises_costs_no_bar(
+    manager: DataManager, vendors: VendorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def raising(event: Event) -> None:
+        raise OSError("the pager is full")
+
+    manager.on_event(raising)
+    vendors.fault("binance", Fault.status(503), times=2)
+    assert len(manager.get_ohlcv(*DAY)) == 24
+    assert len([r for r in caplog.records if r.name == "onetape.events"]) == 1
+
+
+def test_one_call_is_one_request_in_the_log(
+    manager: DataManager, vendors: VendorServer, lines: Callable[[], list[dict[str, Any]]]
+) -> None:
+    vendors.fault("binance", Fault.status(503), times=1)
+    manager.get_ohlcv(*DAY)
+    manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-05")
+    sent = [line for line in lines() if "outcome" in line]
+    assert [(x["symbol"], x["provider"], x["outcome"]) for x in sent] == [
+        ("BTCUSDT", "binance", "UnavailableError"), ("BTCUSDT", "binance", "ok"),
+        ("AAPL", "yahoo", "ok"),
+    ]  # fmt: skip
+    assert sent[0]["wait_s"] > 0
+    assert sent[0]["request"] == sent[1]["request"] != sent[2]["request"]
+
+
+def test_the_threads_of_a_batch_share_its_name_and_keep_their_symbols(
+    manager: DataManager, vendors: VendorServer, lines: Callable[[], list[dict[str, Any]]]
+) -> None:
+    vendors.fault("yahoo", Fault.status(403))
+    symbols = ["BTCUSDT", "ETHUSDT", "AAPL", "?!"]
+    manager.get_ohlcv_batch(symbols, "1d", "2024-06-03", "2024-06-05")
+    told = [line for line in lines() if "request" in line]
+    assert len({line["request"] for line in told}) == 1
+    assert {line["symbol"] for line in told} == set(symbols)
+    assert all(line["symbol"] for line in told)
+    warned = {line["symbol"] for line in told if line["level"] == "WARNING"}
+    assert warned >= {"AAPL", "?!"}
+
+
+def test_counters_are_those_of_one_manager(
+    make: Callable[[], DataManager], vendors: VendorServer
+) -> None:
+    one, two = make(), make()
+    one.get_ohlcv(*DAY)
+    assert one.metrics()["calls"]["answers"] == 1
+    assert two.metrics()["calls"]["answers"] == 0
+    two.get_ohlcv(*DAY)
+    assert two.metrics()["calls"]["hit_rate"] == 1.0
+
+
+def test_the_snapshot_is_plain_and_tells_sizes(manager: DataManager, vendors: VendorServer) -> None:
+    manager.get_ohlcv(*DAY)
+    found = manager.metrics()
+    assert json.loads(json.dumps(found)) == found
+    assert set(found) == {"vendors", "calls", "quality", "events", "cache", "process"}
+    assert found["cache"]["data_files"] == 1
+    assert found["cache"]["compression_ratio"] > 1
+    assert found["vendors"]["binance"]["quality_score"] == 1.0

@@ -1,0 +1,454 @@
+"""A plan says what a request then does: the same requests for the same stretches, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError, BadSymbolError, QueryError, UnavailableError
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
+from src.data.model.plan import Plan
+from tests.vendor_server import Fault, VendorServer
+
+from .oracle import ms
+from .twin import Twin, route_to, told
+
+ROOT = Path(__file__).parents[2]
+SHARE = ("AAPL", "1d", "2024-03-01", "2024-05-31")
+COIN = ("BTCUSDT", "1h", "2024-06-01", "2024-06-10")
+STEPS = {
+    "15m": 15 * MINUTE_MS,
+    "1h": HOUR_MS,
+    "1d": DAY_MS,
+    "1w": 7 * DAY_MS,
+    "45m": 45 * MINUTE_MS,
+}
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def asked_spans(vendors: VendorServer) -> list[tuple[str, str]]:
+    """Return what the server was asked for, in milliseconds, from its own log."""
+    return [
+        (e.params.get("startTime") or f"{e.params['period1']}000",
+         e.params.get("endTime") or f"{e.params['period2']}000")
+        for e in vendors.log()
+    ]  # fmt: skip
+
+
+# --- it asks nobody and leaves no trace --------------------------------------------------------
+
+
+def test_a_plan_asks_nobody_writes_nothing_and_makes_no_state(
+    manager: DataManager, vendors: VendorServer, tmp_path: Path, state_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a socket was connected"))
+    before = sorted(tmp_path.rglob("*"))
+    assert manager.plan(*SHARE).requests == 1
+    assert manager.plan(*COIN, provider="binance").requests == 1
+    manager.explain("AAPL", "1d")
+    assert vendors.count() == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not state_dir.exists()
+
+
+def test_a_plan_beside_held_bars_changes_none_of_them(
+    manager: DataManager, vendors: VendorServer, tmp_path: Path
+) -> None:
+    manager.get_ohlcv(*SHARE)
+    manager.get_ohlcv("AAPL", "1d", "2024-01-10", "2024-01-20")
+    cache = files_below(tmp_path / "cache")
+    asked = vendors.count()
+    for plan in (
+        manager.plan("AAPL", "1d", "2023-01-01"),
+        manager.plan("AAPL", "1d", "2024-03-01", provider="yahoo"),
+        manager.plan(*SHARE, force_refresh=True),
+    ):
+        assert plan.requests
+    assert files_below(tmp_path / "cache") == cache
+    assert vendors.count() == asked
+
+
+def test_the_plan_of_a_hit_loads_no_vendor(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, tmp_path: Path
+) -> None:
+    manager.get_ohlcv(*SHARE)
+    code = f"""
+import sys
+from src.data import DataManager
+from src.data.clock import ManualClock
+manager = DataManager({str(tmp_path / "cache")!r}, {str(tmp_path / "rules.yaml")!r},
+                      clock=ManualClock({clock.now_ms()}))
+plan = manager.plan(*{SHARE!r})
+heavy = [n for n in ("requests", "exchange_calendars", "sqlite3", "tenacity") if n in sys.modules]
+print(plan.is_hit, heavy, [n for n in sys.modules if n.endswith("_data_downloader")])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                         timeout=50, check=True)  # fmt: skip
+    assert ran.stdout.split("\n")[0] == "True [] []"
+
+
+# --- it agrees with what happens ---------------------------------------------------------------
+
+
+def agree(manager: DataManager, vendors: VendorServer, *request: Any, **wishes: Any) -> Plan:
+    """Assert that a request does what its plan says, and return the plan."""
+    plan: Plan = manager.plan(*request, **wishes)
+    vendors.clear_log()
+    try:
+        frame = manager.get_ohlcv(*request, **wishes)
+    except AllProvidersFailedError:
+        assert plan.error == "AllProvidersFailedError", (request, wishes)
+        assert plan.requests == vendors.count() == 0
+        return plan
+    assert plan.requests == vendors.count(), f"{request} {wishes}\n{plan}"
+    assert plan.is_hit == (vendors.count() == 0 and not (plan.segments and plan.lacking))
+    assert plan.is_possible == told(frame)["complete"], f"{request} {wishes}\n{plan}"
+    assert not plan.error
+    begins = [start for start, _ in asked_spans(vendors)]
+    for step in plan.steps:
+        if step.what == "bars" and step.vendor == "binance":
+            assert str(step.span.start) in begins, f"{request} {wishes}\n{plan}"
+    return plan
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_held_a_request_does_what_its_plan_says(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, seed: int
+) -> None:
+    dice, kinds = random.Random(seed), set[str]()
+    for _ in range(20):
+        clock.advance(dice.choice([1, 300, 3600, 26 * 3600]))
+        # No split is near: that one would be heard of, nobody can know beforehand.
+        symbol, label = dice.choice(["BTCUSDT", "ETHUSDT", "AAPL", "MSFT"]), dice.choice([*STEPS])
+        now, step = clock.now_ms(), STEPS[label]
+        end = now - dice.choice([0, 0, 5, 60]) * step
+        start = max(
+            end - dice.choice([3, 40, 120, 1500]) * step, min(end - step, now - 55 * DAY_MS)
+        )
+        wishes: dict[str, Any] = dice.choice(
+            [{}, {}, {}, {"force_refresh": True}, {"offline": True}, {"adjustment": "raw"},
+             {"provider": "yahoo" if symbol in ("AAPL", "MSFT") else "binance"}]
+        )  # fmt: skip
+        digits = 10 if step >= DAY_MS else 19
+        request: tuple[Any, ...] = (symbol, label, iso(start)[:digits], iso(end)[:digits])
+        if dice.random() < 0.2:
+            request, wishes = (symbol, label), {"bars": dice.choice([1, 50, 1200])}
+        if step > DAY_MS and "bars" in wishes:
+            wishes = {"bars": 5}
+        plan = agree(manager, vendors, *request, **wishes)
+        kinds.add("hit" if plan.is_hit else "asks" if plan.requests else "lacks")
+    assert "asks" in kinds and len(kinds) > 1, "the dice threw nothing worth testing"
+
+
+def test_pages_are_counted_as_they_are_asked(manager: DataManager, vendors: VendorServer) -> None:
+    assert agree(manager, vendors, "BTCUSDT", "1m", "2024-06-01").requests == 17
+    assert (
+        agree(manager, vendors, "ETHUSDT", "1m", "2024-06-01T00:00", "2024-06-01T16:39").requests
+        == 1
+    )
+    assert (
+        agree(manager, vendors, "ETHUSDT", "1m", "2024-06-03T00:00", "2024-06-03T16:40").requests
+        == 2
+    )
+    assert agree(manager, vendors, "AAPL", "1m", "2024-05-15", "2024-06-10").requests == 4
+
+
+def test_head_hole_and_tail_are_told_apart(manager: DataManager, vendors: VendorServer) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-03", "2024-06-04")
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-06", "2024-06-07")
+    plan = agree(manager, vendors, *COIN)
+    assert [s.reasons for s in plan.segments] == [
+        ("before what is held",), ("a hole in what is held",), ("after what is held",)
+    ]  # fmt: skip
+    assert [iso(s.span.start)[:10] for s in plan.segments] == [
+        "2024-06-01",
+        "2024-06-05",
+        "2024-06-08",
+    ]
+    assert [part.bars for part in plan.held] == [48, 48]
+    assert [part.bars for part in plan.segments] == [48, 24, 72]
+    assert plan.share == pytest.approx(96 / 240)
+    assert plan.units == {"binance": 6}
+
+
+def test_bars_that_have_settled_are_asked_again(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12")
+    clock.set(ms("2024-06-12T16:05:00"))
+    plan = agree(manager, vendors, "BTCUSDT", "1h", "2024-06-12")
+    assert plan.segments[0].reasons == ("settled since it was fetched", "after what is held")
+
+
+def test_a_nothing_that_has_expired_is_asked_again(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    request = ("HALTUSDT", "1h", "2024-06-04", "2024-06-06")
+    vendors.truth.change("HALTUSDT", outages=(("2024-06-05T02:00", "2024-06-05T05:00"),))
+    manager.get_ohlcv(*request)
+    plan = manager.plan(*request)
+    assert plan.is_hit
+    assert [part.reason for part in plan.lacking] == ["the vendor has no bar"]
+    clock.advance(25 * 3600)
+    plan = manager.plan(*request)
+    assert [s.reasons for s in plan.segments] == [("nothing was there, time to ask again",)]
+
+
+def test_actions_that_a_conversion_needs_are_counted(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    plan = agree(manager, vendors, *SHARE, adjustment="raw")
+    assert [step.what for step in plan.besides] == ["splits and dividends"]
+    assert plan.requests == 2
+    assert agree(manager, vendors, *SHARE).is_hit
+
+
+def test_the_running_bar_is_counted_when_it_does_not_come_along(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    request = ("BTCUSDT", "1h", "2024-06-10")
+    plan = agree(manager, vendors, *request, include_forming=True)
+    assert plan.segments[0].reasons == ("nothing is held yet", "the running bar comes along")
+    plan = agree(manager, vendors, *request, include_forming=True)
+    assert "the running bar: binance 1 request" in str(plan)
+
+
+def test_bars_made_of_shorter_ones_say_so(manager: DataManager, vendors: VendorServer) -> None:
+    plan = agree(manager, vendors, "NVDA", "1w", bars=20)
+    assert str(plan.source) == "1d"
+    assert plan.title.startswith("NVDA 1w, out of 1d bars: 1 request")
+    assert agree(manager, vendors, "NVDA", "1w", bars=20).is_hit
+
+
+# --- what stands in the way --------------------------------------------------------------------
+
+
+def test_history_that_nobody_has_is_told(manager: DataManager, vendors: VendorServer) -> None:
+    plan = agree(manager, vendors, "AAPL", "1m", "2024-04-01", "2024-06-11")
+    (gap,) = plan.lacking
+    assert gap.reason == "yahoo serves 1m bars only 29 days back"
+    (offer,) = plan.segments[0].offers
+    assert iso(offer.span.start)[:10] == "2024-05-14"
+    assert not plan.is_possible
+
+
+def test_an_open_circuit_is_told_and_the_next_vendor_is_counted(
+    manager: DataManager,
+    vendors: VendorServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    clock: ManualClock,
+) -> None:
+    twin = Twin(vendors)
+    binance = manager.provider_selector._initialize_downloader("binance")
+    route_to(monkeypatch, manager, binance=binance, twin=twin)
+    vendors.fault("binance", Fault.status(401))
+    manager.get_ohlcv(*COIN)
+    vendors.heal()
+    asked, before = vendors.count(), len(twin.asked)
+    caplog.clear()
+    plan = manager.plan("BTCUSDT", "1h", "2024-05-01", "2024-05-10")
+    assert caplog.records == [], "what is rehearsed has not happened"
+    first, second = plan.segments[0].offers
+    assert (first.vendor, first.requests) == ("binance", 0)
+    assert first.trouble.startswith("left alone until 2024-06-12 16:")
+    assert (second.vendor, second.requests, second.trouble) == ("twin", 1, "")
+    assert plan.segments[0].path == "binance cannot be asked, then twin 1 request"
+    assert plan.health[0].until_ms > clock.now_ms()
+    assert "AuthenticationError" in plan.health[0].reason
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-10")
+    assert (vendors.count(), len(twin.asked)) == (asked, before + 1)
+
+
+def test_a_limit_that_is_used_up_is_told(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock
+) -> None:
+    rules = tmp_path / "few.yaml"
+    rules.write_text(
+        f"providers: {{yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http,"
+        " rate_limits: {requests_per_day: 1, requests_per_second: 100}}}\n"
+    )
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    agree(manager, vendors, *SHARE)
+    plan = agree(manager, vendors, "NVDA", "1d", "2024-03-01", "2024-05-31")
+    assert plan.error == "AllProvidersFailedError"
+    assert plan.segments[0].offers[0].trouble == "its limit is used up for 24 hours then"
+    assert [q.left for q in plan.health[0].quotas if q.length_s == 86_400] == [0]
+    assert "0 of 1 a day left" in str(plan)
+
+
+def test_waits_are_told_by_the_limits_as_they_stand(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock
+) -> None:
+    rules = tmp_path / "slow.yaml"
+    rules.write_text(
+        f"providers: {{yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http,"
+        " rate_limits: {requests_per_minute: 2, requests_per_second: 100}}}\n"
+    )
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    assert manager.plan(*SHARE).wait_s == 0
+    manager.get_ohlcv(*SHARE)
+    manager.get_ohlcv("NVDA", *SHARE[1:])
+    clock.advance(20)
+    plan = manager.plan("MSFT", *SHARE[1:])
+    assert plan.wait_s == pytest.approx(40, abs=1)
+    assert "about 40 seconds of waiting" in plan.title
+    before = clock.monotonic()
+    manager.get_ohlcv("MSFT", *SHARE[1:])
+    assert clock.monotonic() - before == pytest.approx(plan.wait_s, abs=1)
+
+
+def test_a_symbol_that_a_vendor_does_not_know_is_not_counted(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    with pytest.raises(AllProvidersFailedError):
+        manager.get_ohlcv("NOPEUSDT", "1h", "2024-06-10", provider="binance")
+    plan = agree(manager, vendors, "NOPEUSDT", "1h", "2024-06-10", provider="binance")
+    assert plan.error == "AllProvidersFailedError"
+    assert "does not know 'NOPEUSDT'" in plan.segments[0].offers[0].trouble
+
+
+def test_offline_asks_nobody_and_says_what_is_lacking(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    plan = agree(manager, vendors, *COIN, offline=True)
+    assert plan.error
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-03", "2024-06-04")
+    plan = agree(manager, vendors, *COIN, offline=True)
+    assert [part.reason for part in plan.lacking] == ["not cached, and offline"] * 2
+    assert (plan.requests, plan.is_hit, plan.error) == (0, False, "")
+
+
+def test_a_vendor_without_a_key_is_named_with_the_variable(
+    make: Callable[[], DataManager], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from src.data.downloader import registry
+    from src.data.downloader.yahoo_data_downloader import YahooDataDownloader
+
+    monkeypatch.setattr(YahooDataDownloader, "requires_api_key", True)
+    monkeypatch.setattr(YahooDataDownloader, "secrets", ("YAHOO_KEY",))
+    assert registry.canonical_name("yahoo")
+    manager = make()
+    plan = manager.plan(*SHARE)
+    assert plan.rejected == {"yahoo": "no key: set YAHOO_KEY"}
+    assert plan.error == "NoProviderError"
+    assert [part.bars for part in plan.lacking] == [64]
+    explained = manager.explain("AAPL", "1d")
+    assert explained.unasked["yahoo"] == "no key: set YAHOO_KEY"
+    assert not explained.is_served
+
+
+def test_a_downloader_of_the_user_is_planned_too(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own:
+        def get_ohlcv(self, *_: Any) -> None:
+            raise UnavailableError("it was asked")
+
+    route_to(monkeypatch, manager, own=Own())
+    plan = manager.plan(*COIN)
+    assert plan.segments[0].path == "own 1 request"
+
+
+def test_mistakes_are_the_same_as_those_of_the_request(manager: DataManager) -> None:
+    with pytest.raises(BadSymbolError):
+        manager.plan("SOL", "1h")
+    with pytest.raises(BadSymbolError):
+        manager.explain("SOL", "1h")
+    with pytest.raises(QueryError):
+        manager.plan("AAPL", "1d", date(2024, 5, 1), date(2024, 4, 1))
+    with pytest.raises(QueryError):
+        manager.explain("AAPL", "1 day")
+
+
+def test_many_threads_plan_at_once(manager: DataManager, vendors: VendorServer) -> None:
+    manager.get_ohlcv(*SHARE)
+    requests = [
+        (s, "1d", f"2024-0{m}-01", "2024-06-05") for s in ("AAPL", "NVDA") for m in (1, 4)
+    ] * 4
+    found: dict[int, str] = {}
+
+    def ask(place: int) -> None:
+        found[place] = json.dumps(manager.plan(*requests[place]).to_json())
+
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(len(requests))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[i] for i in range(16)] == [
+        json.dumps(manager.plan(*r).to_json()) for r in requests
+    ]
+
+
+# --- explain -----------------------------------------------------------------------------------
+
+
+def test_an_explanation_tells_route_health_and_what_is_held(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10")
+    asked = vendors.count()
+    found = manager.explain("BTC/USDT", "1h")
+    assert vendors.count() == asked
+    assert [way.vendor for way in found.ways] == ["binance", "yahoo"]
+    assert found.ways[0].substitute == ""
+    assert found.ways[1].substitute == "aggregate instead of binance"
+    assert found.ways[1].spelling == "BTC-USD"
+    assert found.unasked == {"local": "the rules do not name it for this"}
+    assert (found.rule, found.rule_from) == ("crypto", "the packaged rules")
+    (held,) = found.stored
+    assert (held.lane, held.rows, held.vendors) == ("1h", 63, ("binance",))
+    assert held.next_due == ms("2024-06-12T15:02:00")
+    assert "nothing newer before 2024-06-12 15:02 (in 90 seconds)" in str(found)
+    assert found.ways[0].health.left == "1,198 of 1,200 a minute left"
+    clock.advance(3600)
+    assert "asking again may bring more" in str(manager.explain("BTCUSDT", "1h"))
+
+
+def test_an_explanation_answers_for_what_nobody_serves(manager: DataManager) -> None:
+    found = manager.explain("VOD.L", "1d", provider="local")
+    assert not found.is_served
+    assert found.title == "VOD.L 1d: nobody can be asked"
+    assert found.unasked["local"].startswith("no folder is set")
+    assert found.unasked["yahoo"] == "local alone was asked for"
+    assert found.to_json()["route"] == []
+
+
+def test_an_explanation_says_what_bars_are_made_of(manager: DataManager) -> None:
+    assert manager.explain("AAPL", "1w").source == "1d"
+    assert manager.explain("AAPL", "1d").source == ""
+    assert manager.explain("BTCUSDT", "45m").source == "15m"
+
+
+def test_an_explanation_names_the_users_rules(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock
+) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("stock_daily: {primary: tiingo, backup: [yahoo]}\n")
+    found = DataManager(tmp_path / "cache", path, clock=clock).explain("AAPL", "1d")
+    assert found.rule_from == str(path)
+    assert found.unasked["tiingo"] == "this version does not serve it"

@@ -1,0 +1,118 @@
+"""What a vendor does not know is asked once, by whichever process, and again before long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import (
+    AllProvidersFailedError,
+    IncompleteDataWarning,
+    SymbolNotFoundError,
+)
+from src.data.jobs.checkup import checkup
+from tests.vendor_server import Fault, VendorServer
+
+DAYS = ("ZZZZQ", "1d", "2024-06-03", "2024-06-05")
+BINANCE = ("BTCUSDT", "1h", "2024-06-03", "2024-06-04")
+
+
+def refused(manager: DataManager, *asked: str, **how: str) -> AllProvidersFailedError:
+    """Ask in vain and return the error."""
+    with pytest.raises(AllProvidersFailedError) as caught:
+        manager.get_ohlcv(*asked, **how)  # type: ignore[arg-type]
+    return caught.value
+
+
+def test_it_is_asked_once_by_all_processes_and_the_error_stays_the_same(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
+) -> None:
+    first = refused(make(), *DAYS)
+    assert vendors.count("yahoo") == 1
+    clock.advance(60)
+    for manager in (make(), make()):
+        error = refused(manager, *DAYS)
+        assert str(error).startswith("unknown symbol 'ZZZZQ'. All providers failed for ZZZZQ 1d")
+        assert "it is not asked again before 2024-06-12T15:15:30Z" in str(error)
+        attempt = error.attempts[0]
+        assert isinstance(attempt.error, SymbolNotFoundError)
+        assert attempt.outcome == first.attempts[0].outcome == "SymbolNotFoundError"
+    refused(make(), "ZZZZQ", "1h", "2024-06-03", "2024-06-05")
+    assert vendors.count("yahoo") == 1
+    clock.advance(840)
+    refused(make(), *DAYS)
+    assert vendors.count("yahoo") == 2
+
+
+def test_a_listing_is_found_a_quarter_of_an_hour_after_the_first_question(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.fault("binance", Fault.unknown_symbol())
+    refused(make(), *BINANCE, provider="binance")
+    vendors.heal()
+    refused(make(), *BINANCE, provider="binance")
+    clock.advance(900)
+    assert len(make().get_ohlcv(*BINANCE, provider="binance", strict=True)) == 48
+
+
+def test_a_forced_refresh_asks_at_once(
+    make: Callable[[], DataManager], vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.unknown_symbol())
+    refused(make(), *BINANCE, provider="binance")
+    vendors.heal()
+    frame = make().get_ohlcv(*BINANCE, force_refresh=True, provider="binance", strict=True)
+    assert len(frame) == 48
+
+
+def test_a_vendor_that_denies_what_it_has_just_served_is_asked_again(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    manager.get_ohlcv(*BINANCE, strict=True)
+    vendors.fault("binance", Fault.unknown_symbol())
+    refused(manager, "BTCUSDT", "1h", "2024-05-01", "2024-05-02", provider="binance")
+    vendors.heal()
+    later = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-02", provider="binance")
+    assert len(later) == 48
+
+
+def test_one_vendors_word_does_not_keep_the_next_from_being_asked(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.unknown_symbol())
+    for _ in range(2):
+        with pytest.warns(IncompleteDataWarning, match="substitute"):
+            manager.get_ohlcv(*BINANCE)
+    assert (vendors.count("binance"), vendors.count("yahoo")) == (1, 1)
+
+
+def test_files_of_ones_own_are_looked_for_each_time(
+    tmp_path: Path, clock: ManualClock, state_dir: Path
+) -> None:
+    rules = tmp_path / "own.yaml"
+    (tmp_path / "bars").mkdir()
+    rules.write_text(f"providers: {{local: {{folder: '{tmp_path / 'bars'}'}}}}\n")
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    asked = ("MINE", "1d", "2024-06-03", "2024-06-03")
+    refused(manager, *asked, provider="local")
+    rows = "timestamp,open,high,low,close,volume\n2024-06-03,1,1,1,1,1\n"
+    (tmp_path / "bars" / "MINE_1d.csv").write_text(rows)
+    assert len(manager.get_ohlcv(*asked, provider="local")) == 1
+
+
+def test_the_checkup_counts_them_and_finds_nothing_wrong(
+    manager: DataManager, rules: Path, tmp_path: Path, clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("src.data.jobs.checkup.SystemClock", lambda: clock)
+    for number in range(3):
+        refused(manager, f"ZZZZ{'QXY'[number]}", *DAYS[1:])
+    checks = checkup(tmp_path / "cache", rules, network=False)
+    (check,) = [c for c in checks if "not asked" in c.said]
+    assert (check.topic, check.ok) == ("yahoo", None)
+    assert check.said == "3 symbols not asked for: it does not know them"
+    assert not [c for c in checks if "ZZZZ" in c.said], "their names are nobody's business"

@@ -1,0 +1,172 @@
+"""``version=``: a series as it stood after one of its commits, and nobody is asked for it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataError, IncompleteDataWarning, QueryError
+from src.data.model.instant import DAY_MS
+from tests.vendor_server import VendorServer
+
+from .oracle import assert_true, ms
+from .twin import told
+
+WEEK = ("BTCUSDT", "1h", "2024-05-01", "2024-05-07")
+
+
+@pytest.fixture
+def grown(manager: DataManager, vendors: VendorServer) -> dict[int, pd.DataFrame]:
+    """Let a series grow day by day and be asked for again; return its frames by generation."""
+    frames = {}
+    for day in range(1, 8):
+        frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", f"2024-05-{day:02d}")
+        frames[told(frame)["generation"]] = frame
+    frame = manager.get_ohlcv(*WEEK, force_refresh=True)
+    frames[told(frame)["generation"]] = frame
+    vendors.clear_log()
+    return frames
+
+
+def test_every_version_is_what_was_returned_then(
+    manager: DataManager, vendors: VendorServer, grown: dict[int, pd.DataFrame]
+) -> None:
+    assert len(grown) == 8
+    for generation, before in grown.items():
+        end = before.index[-1].to_pydatetime()
+        frame = manager.get_ohlcv(*WEEK[:3], end, version=generation, strict=True)
+        pd.testing.assert_frame_equal(frame, before)
+        facts = told(frame)
+        assert (facts["generation"], facts["version"]) == (generation, generation)
+        assert (facts["vendors"], facts["from_cache"]) == (["binance"], 1.0)
+        assert {span["state"] for span in facts["spans"]} == {"final"}
+        assert len(facts["attempts"]) == 0
+    assert vendors.count() == 0
+
+
+def test_what_it_does_not_hold_is_a_gap(
+    manager: DataManager, clock: ManualClock, grown: dict[int, pd.DataFrame]
+) -> None:
+    first = min(grown)
+    with pytest.warns(IncompleteDataWarning, match=f"version {first} has no bars there"):
+        frame = manager.get_ohlcv(*WEEK, version=first)
+    assert len(frame) == 24
+    with pytest.raises(IncompleteDataError):
+        manager.get_ohlcv(*WEEK, version=first, strict=True)
+    before = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-01", version=first)
+    pd.testing.assert_frame_equal(before, frame)
+
+
+def test_what_had_not_closed_then_is_none(manager: DataManager, clock: ManualClock) -> None:
+    before = manager.get_ohlcv("BTCUSDT", "1h", bars=30)
+    clock.advance(2 * DAY_MS / 1000)
+    manager.get_ohlcv("BTCUSDT", "1h", bars=80)
+    start, version = before.index[0].to_pydatetime(), told(before)["generation"]
+    frame = manager.get_ohlcv("BTCUSDT", "1h", start, version=version, strict=True)
+    assert frame["close"].tolist() == before["close"].tolist()
+    assert len(manager.get_ohlcv("BTCUSDT", "1h", start)) == 78
+
+
+def test_a_count_of_bars_is_of_those_it_holds(
+    manager: DataManager, grown: dict[int, pd.DataFrame]
+) -> None:
+    third = sorted(grown)[2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the day has gone on since its last bar
+        frame = manager.get_ohlcv("BTCUSDT", "1h", bars=30, version=third)
+        known = manager.get_ohlcv("BTCUSDT", "1h", closed_by="2024-05-02T12:00", version=third)
+    pd.testing.assert_frame_equal(frame, grown[third].iloc[-30:])
+    assert known.index[-1] == pd.Timestamp("2024-05-02 11:00")
+    told_beside = manager.get_ohlcv(*WEEK[:3], "2024-05-01", version=third, columns=("source",))
+    assert set(told_beside["source"]) == {"binance"}
+
+
+def test_a_revised_bar_is_the_one_of_then(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    before = manager.get_ohlcv(*WEEK)
+    store = manager.cache.store
+    from dataclasses import replace
+
+    from src.data.cache.store import Commit, Piece
+    from src.data.model.series import SeriesKey
+    from src.data.model.span import Span
+    from src.data.model.timeframe import Timeframe
+
+    key = SeriesKey("BTCUSDT", Timeframe(1, "h"))
+    span = Span(ms("2024-05-03"), ms("2024-05-04"))
+    rows, coverage = store.read(key, span)
+    other = replace(rows, close=rows.close * 1.5, high=rows.high * 1.5)
+    part = coverage[0]
+    store.commit(key, Commit((Piece(other, span, "binance", part.fetched_at, part.kind,
+                                    part.basis, "final"),)))  # fmt: skip
+    assert not manager.get_ohlcv(*WEEK).equals(before)
+    frame = manager.get_ohlcv(*WEEK, version=told(before)["generation"], strict=True)
+    pd.testing.assert_frame_equal(frame, before)
+
+
+@pytest.mark.parametrize("adjustment", ["raw", "split", "all"])
+def test_it_is_adjusted_by_its_basis(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, adjustment: Any
+) -> None:
+    spring = ("AAPL", "1d", "2024-03-01", "2024-04-30")
+    first = manager.get_ohlcv(*spring, adjustment=adjustment)
+    clock.advance(DAY_MS / 1000)
+    manager.get_ohlcv("AAPL", "1d", "2024-03-01", "2024-05-31", adjustment=adjustment)
+    now = manager.get_ohlcv(*spring, adjustment=adjustment)
+    vendors.clear_log()
+    lane = told(first)["lane"]
+    if "@" in lane:
+        pytest.skip("these prices lie in a lane of their own")
+    version = told(first)["generation"]
+    frame = manager.get_ohlcv(*spring, adjustment=adjustment, version=version, strict=True)
+    if adjustment != "all":  # the vendor rounds its own
+        assert_true(frame, vendors, clock, "AAPL", "1d", "2024-03-01", "2024-05-01", adjustment)
+    columns = ["open", "high", "low", "close", "volume"]
+    pd.testing.assert_frame_equal(frame[columns], now[columns])
+    assert told(frame)["as_of"] == told(now)["as_of"]
+    assert vendors.count() == 0
+
+
+def test_a_pinned_vendors_series_has_versions_of_its_own(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    pinned = manager.get_ohlcv(*WEEK, provider="binance")
+    vendors.clear_log()
+    frame = manager.get_ohlcv(*WEEK, provider="binance", version=told(pinned)["generation"])
+    assert told(frame)["lane"] == "1h@binance"
+    pd.testing.assert_frame_equal(frame, pinned)
+    with pytest.raises(QueryError, match="has no version 1"):
+        manager.get_ohlcv(*WEEK, version=1)
+    assert vendors.count() == 0
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"version": 99}, "versions 1 to"),
+        ({"version": 0}, "no commit's number"),
+        ({"version": True}, "no commit's number"),
+        ({"version": "1"}, "no commit's number"),
+        ({"version": 1, "force_refresh": True}, "force_refresh for BTCUSDT exclude"),
+        ({"version": 1, "include_forming": True}, "include_forming for BTCUSDT exclude"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    manager: DataManager, vendors: VendorServer, grown: dict[int, pd.DataFrame],
+    wrong: dict[str, Any], said: str,
+) -> None:  # fmt: skip
+    with pytest.raises(QueryError, match=said):
+        manager.get_ohlcv(*WEEK, **wrong)
+    assert vendors.count() == 0
+
+
+def test_nothing_stored_has_no_version(make: Callable[[], DataManager]) -> None:
+    with pytest.raises(QueryError, match="nothing is stored"):
+        make().get_ohlcv(*WEEK, version=1)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from src.data.model.explanation import Explanation, Stored, Way
+from src.data.model.health import Health, Quota, waiting
+from src.data.model.instant import parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.plan import Plan
+from src.data.model.segments import Lacking, Offer, Segment, Step, Stretch
+from src.data.model.span import Span
+from src.data.model.telling import as_html, as_text, duration, listed, stamp
+from src.data.model.timeframe import Timeframe
+
+DAY = Timeframe.parse("1d")
+NOW = parse_iso("2024-06-12T15:00:30")
+
+
+def days(first: str, last: str, bars: int) -> tuple[Span, int, int, int]:
+    start, end = parse_iso(first), parse_iso(last)
+    return Span(start, end + 86_400_000), bars, start, end
+
+
+def plan(evil: str = "") -> Plan:
+    span, bars, first, last = days("2024-04-01", "2024-04-30", 22)
+    step = Step("yahoo", DAY, span, 1, 2, 3.0)
+    segment = Segment(
+        span, bars, first, last, reasons=("after what is held",),
+        offers=(Offer("yahoo", span, 1), Offer("fmp", span, 0, trouble="failed lately")),
+        steps=(step,),
+    )  # fmt: skip
+    return Plan(
+        "AAPL", DAY, "split", Span(parse_iso("2024-03-01"), NOW), NOW,
+        held=(Stretch(*days("2024-03-01", "2024-03-28", 20)),), segments=(segment,),
+        besides=(Step("yahoo", DAY, span, 1, what="splits and dividends"),),
+        lacking=(Lacking(*days("2024-05-01", "2024-05-01", 1), reason=f"nobody has it {evil}"),),
+        rejected={"tiingo": f"no key: set TIINGO_API_KEY{evil}"}, share=20 / 43,
+        health=(Health("yahoo", quotas=(Quota(1, 1, 0), Quota(60, 60, 2))),),
+    )  # fmt: skip
+
+
+def test_a_plan_in_words() -> None:
+    assert str(plan()).splitlines() == [
+        "AAPL 1d: 2 requests, about 3 seconds of waiting; 1 stretch cannot be had",
+        "held       47%, 20 bars: 2024-03-01 .. 2024-03-28",
+        "missing    2024-04-01 .. 2024-04-30, 22 bars (after what is held): yahoo 1 request; else fmp failed",
+        "           lately",
+        "besides    splits and dividends: yahoo 1 request",
+        "vendor     yahoo: ready, 58 of 60 a minute left; this takes 3",
+        "not asked  tiingo: no key: set TIINGO_API_KEY",
+        "lacking    2024-05-01: nobody has it",
+    ]
+
+
+def test_no_line_is_longer_than_a_hundred_signs() -> None:
+    text = str(plan("very long words " * 30))
+    assert max(map(len, text.splitlines())) <= 100
+    assert all(line[:11].strip() in ("", "held", "missing", "besides", "vendor", "not asked", "lacking")
+               for line in text.splitlines()[1:])  # fmt: skip
+
+
+def test_notebooks_get_everything_escaped() -> None:
+    shown = plan("<script>&")._repr_html_()
+    assert "<script>" not in shown
+    assert shown.count("&lt;script&gt;&amp;") == 2
+    assert shown.startswith("<table><caption>AAPL 1d:")
+
+
+def test_a_plan_is_plain_json() -> None:
+    plain = json.loads(json.dumps(plan().to_json(), allow_nan=False))
+    assert (plain["requests"], plain["units"], plain["wait_s"]) == (2, {"yahoo": 3}, 3.0)
+    assert plain["segments"][0]["candidates"][1]["trouble"].startswith("failed")
+    assert plain["lacking"][0]["end"] == "2024-05-02T00:00:00Z"
+    assert plain["vendors"][0]["quotas"][1] == {"seconds": 60, "limit": 60, "left": 58}
+
+
+def test_a_hit_says_so() -> None:
+    found = Plan("AAPL", DAY, "split", Span(0, 1), NOW, is_hit=True, share=1.0)
+    assert str(found) == "AAPL 1d: a hit, nobody is asked"
+    assert found.is_possible
+
+
+def test_an_explanation_in_words() -> None:
+    what = Instrument("BRK-B", "stock", "XNYS", "America/New_York", "NYSE", quote="USD",
+                      spellings={"fmp": "BRK.B"})  # fmt: skip
+    found = Explanation(
+        what, DAY, NOW, "stock_daily", "the packaged rules", ("yahoo", "fmp"),
+        ways=(Way("yahoo", Health("yahoo"), "BRK-B", "split"),
+              Way("fmp", Health("fmp", NOW + 60_000, "ForeignError: <b>", 5), "BRK.B", "raw", 30,
+                  "raw prices")),
+        unasked={"tiingo": "no key: set TIINGO_API_KEY"},
+        stored=(Stored("1d", 2, NOW, NOW, {"final": 1}, ("yahoo",), 3, NOW + 3_600_000),),
+    )  # fmt: skip
+    assert str(found).splitlines() == [
+        "BRK-B 1d: yahoo is asked first",
+        "instrument  stock on NYSE, calendar XNYS (America/New_York), prices in USD",
+        "rule        stock_daily of the packaged rules: yahoo, then fmp",
+        "1. yahoo    split prices, its whole history; ready, no limit",
+        "2. fmp      raw prices, 30 days back, as BRK.B; left alone until 2024-06-12 15:01:30 (ForeignError:",
+        "            <b>), no limit",
+        "            only in whole, as a substitute: raw prices",
+        "not asked   tiingo: no key: set TIINGO_API_KEY",
+        "held        1d: 2 bars, 2024-06-12 .. 2024-06-12, from yahoo; stretches: 1 final; nothing newer",
+        "            before 2024-06-12 16:00:30 (in 60 minutes)",
+    ]
+    assert "<b>" not in found._repr_html_()
+    assert json.loads(json.dumps(found.to_json()))["route"][1]["health"]["ready"] is False
+
+
+@pytest.mark.parametrize(
+    "seconds, words",
+    [(0, "0 seconds"), (1, "1 second"), (90, "90 seconds"), (150, "2.5 minutes"),
+     (3600, "60 minutes"), (9000, "2.5 hours"), (86_400, "24 hours"), (259_200, "3 days")],
+)  # fmt: skip
+def test_durations_are_said_as_people_say_them(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_small_words() -> None:
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert listed(["a"]) == "a"
+    assert stamp(NOW) == "2024-06-12 15:00:30"
+    assert stamp(NOW, DAY) == "2024-06-12"
+    assert waiting(0.2) == "no wait"
+    assert as_text("x", []) == "x"
+    assert as_html("<", [("&", "'")]).count("&") == 3
