@@ -1,0 +1,1 @@
+"""What the claims about speed are measured with: ``make bench``."""

@@ -1,0 +1,64 @@
+"""What an answer from the cache costs, and how much of it is our own code."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from src.data.cache import assembling
+from src.data.cache.sidecars import Sidecars
+from src.data.data_manager import DataManager
+from src.data.routing import answering
+
+from .harness import Figure, Inside, Report, Row
+from .stage import stage
+
+GOAL = "own <= 100"
+CASES = {
+    "a day of hours": ("BTCUSDT", "1h", "2023-06-01", "2023-06-01"),
+    "a year of hours": ("BTCUSDT", "1h", "2023-01-01", "2023-12-31"),
+    "a year of days": ("BTCUSDT", "1d", "2023-01-01", "2023-12-31"),
+    "a year of days of a share": ("AAPL", "1d", "2023-01-01", "2023-12-31"),
+}
+_READING = [(assembling, "read_year"), (Sidecars, "read")]
+_FRAME = [(answering, "build_frame")]
+_NOTE = (
+    "Microseconds of a warm hit. *reading*: finding, verifying and decoding the stored bars. "
+    "*frame*: pandas makes the frame of them. *sum*: every value is added up, so that none is left "
+    "unread. *own*: all the rest."
+)
+
+
+def measure() -> Report:
+    """Ask for each case many times."""
+    with stage() as manager:
+        rows = [Row(name, _figures(manager, case), GOAL) for name, case in CASES.items()]
+    return Report("Hits", _NOTE, rows)
+
+
+def _figures(manager: DataManager, case: tuple[str, str, str, str]) -> dict[str, Figure]:
+    inside = Inside({"reading": _READING, "frame": _FRAME, "sum": [(_Reader, "add_up")]})
+    with inside.watching():
+        for _ in range(20):
+            manager.get_ohlcv(*case)
+        found = inside.measure(lambda: _Reader.used(manager.get_ohlcv(*case)))
+    figures = {name: Figure.of(values) for name, values in found.items()}
+    return {("own" if name == "rest" else name): figure for name, figure in figures.items()}
+
+
+class _Reader:
+    """Uses an answer as a program would."""
+
+    @classmethod
+    def used(cls, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return a frame after all its values were looked at."""
+        cls.add_up(frame)
+        return frame
+
+    @staticmethod
+    def add_up(frame: pd.DataFrame) -> float:
+        """Return the sum of all values."""
+        return float(frame.to_numpy().sum())
+
+
+if __name__ == "__main__":
+    print(measure())

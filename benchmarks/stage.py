@@ -1,0 +1,88 @@
+"""Cache folders with made-up bars, filled without asking anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+import numpy as np
+
+from src.data.cache.store import BarStore, Commit, Piece
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.model.bars import BarTable, Stamps
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso, year_start
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.policy.calendar import calendar_for
+
+# All bars are of one year long past: no answer depends on the day of measuring.
+YEAR = Span(parse_iso("2023-01-01"), parse_iso("2024-01-01"))
+FETCHED = parse_iso("2024-06-03T12:00:00")
+COIN = Kind("24h", "clock", "binance", "USDT", "base")
+_SHARE = Kind("regular", "session", "consolidated", "USD", "shares")
+
+
+@contextmanager
+def stage() -> Iterator[DataManager]:
+    """Yield a manager on a cache that holds a year of BTCUSDT (1h, 1d) and of AAPL (1d)."""
+    with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
+        manager = DataManager(Path(folder) / "cache", clock=ManualClock(parse_iso("2024-07-01")))
+        _fill(manager)
+        yield manager
+
+
+@contextmanager
+def long_stage() -> Iterator[DataManager]:
+    """Yield a manager on a cache of BTCUSDT: five years of 1m, ten of 1h and of 1d."""
+    with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
+        manager = DataManager(Path(folder) / "cache", clock=ManualClock(parse_iso("2024-07-01")))
+        for label, first, step in (
+            ("1m", 2019, MINUTE_MS),
+            ("1h", 2014, HOUR_MS),
+            ("1d", 2014, DAY_MS),
+        ):
+            stamps = np.arange(year_start(first), YEAR.end, step, dtype=np.int64)
+            span = Span(year_start(2014), YEAR.end)
+            _commit(manager.cache.store, "BTCUSDT", label, stamps, COIN, Basis("raw"), span)
+        yield manager
+
+
+def _fill(manager: DataManager) -> None:
+    store = manager.cache.store
+    for label, step in (("1h", HOUR_MS), ("1d", DAY_MS)):
+        stamps = np.arange(YEAR.start, YEAR.end, step, dtype=np.int64)
+        _commit(store, "BTCUSDT", label, stamps, COIN, Basis("raw"))
+    calendar = calendar_for(manager.provider_selector.instrument("AAPL"))
+    sessions = calendar.opens(Timeframe.parse("1d"), YEAR)
+    known = Basis("split", date(2024, 5, 31))
+    _commit(store, "AAPL", "1d", sessions, _SHARE, known)
+    store.add_actions("AAPL", [], Span(YEAR.start, FETCHED), "yahoo", FETCHED)
+
+
+def _commit(
+    store: BarStore, symbol: str, label: str, stamps: Stamps, kind: Kind, basis: Basis,
+    span: Span = YEAR,
+) -> None:  # fmt: skip
+    table = made_up_at(stamps)
+    piece = Piece(table, span, "sample", FETCHED, kind, basis, "final")
+    store.commit(SeriesKey(symbol, Timeframe.parse(label)), Commit((piece,), kind=kind))
+
+
+def made_up(span: Span, step_ms: int) -> BarTable:
+    """Return bars without holes."""
+    return made_up_at(np.arange(span.start, span.end, step_ms, dtype=np.int64))
+
+
+def made_up_at(stamps: Stamps) -> BarTable:
+    """Return bars of a random walk with two decimals in prices and three in volumes."""
+    dice = np.random.default_rng(7)
+    close = np.round(100 * np.exp(np.cumsum(dice.normal(0, 0.002, len(stamps)))), 2)
+    volume = np.round(dice.random(len(stamps)) * 10_000, 3)
+    return BarTable.of_columns(stamps, [close, close + 1, close - 1, close, volume])
