@@ -10,6 +10,7 @@ import pytest
 
 from src.data.cache.store import BarStore, Commit
 from src.data.model.bars import BarTable
+from src.data.model.frame import build_frame
 from src.data.model.span import Span
 from tests.cache.bars import (
     DAILY,
@@ -73,13 +74,17 @@ def test_what_is_returned_is_the_callers_own(tmp_path: Path, mode: str, bars: in
     span = Span(at(0, MINUTE), at(bars, MINUTE))
     first, _ = store.read(MINUTES, span)
     for values in (first.stamps, first.index, *first.values()):
-        assert values is not None
-        values[:] = 7
+        if values is not None and values.flags.writeable:
+            values[:] = 7
     second, _ = store.read(MINUTES, span)
     assert same(second, table(range(bars), size=MINUTE))
-    assert second.index is not None
-    assert np.array_equal(second.index, second.stamps * 1_000_000)
-    assert same(store_in(tmp_path, columnar=mode).read(MINUTES, span)[0], second)
+    if second.index is not None:  # a long one, for a frame to take as it is
+        assert np.array_equal(second.index, second.stamps * 1_000_000)
+    frame = build_frame(second)
+    frame.loc[:] = 7.0
+    assert same(store.read(MINUTES, span)[0], table(range(bars), size=MINUTE))
+    fresh = store_in(tmp_path, columnar=mode)
+    assert same(fresh.read(MINUTES, span)[0], table(range(bars), size=MINUTE))
 
 
 def test_a_frame_in_use_outlives_everything_that_happens_to_its_series(tmp_path: Path) -> None:

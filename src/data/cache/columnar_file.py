@@ -20,7 +20,7 @@ from .ledger import year_span
 
 # A file up to this size is read as a whole: a map of it would cost more.
 _SMALL = 1 << 20
-# A slice up to this size is copied; beyond, copying costs more than a map of its own.
+# Frames copy a slice up to this size; beyond, copying costs more than a map of its own.
 _COPIED = 1 << 19
 Column = NDArray[Any]
 
@@ -32,8 +32,8 @@ class DamagedColumnsError(CorruptEntryError):
 class ColumnarFile:
     """The rows that one header of a columnar file speaks for. Thread-safe.
 
-    What is returned is the caller's own: a copy, or memory mapped privately, which a write of the
-    caller's changes for the caller alone.
+    A short stretch is returned as it lies here, which nobody can write to and frames are copied
+    from; a long one as memory mapped for the caller alone, whose writes change it for him alone.
 
     Attributes:
         path: of the file when it was opened.
@@ -54,7 +54,8 @@ class ColumnarFile:
         # Full blocks found sound so far, and rows of the last one. Setting what another thread
         # sets too does no harm.
         self._sound = np.zeros(head.rows // BLOCK, dtype=bool)
-        self._sound_tail = False
+        self._sound_tail = head.rows % BLOCK == 0
+        self._is_sound = False
         self._checksums = _checksums(disk, handle, head)
 
     def serves(self, sources: Mapping[int, tuple[int, int, str]]) -> bool:
@@ -103,15 +104,14 @@ class ColumnarFile:
         return self._columns[name]
 
     def _table(self, first: int, last: int, *, has_adj_close: bool) -> BarTable:
-        names = [n for n in self._columns if n != ADJ_CLOSE or has_adj_close]
-        own = self._private() if (last - first) * 8 * len(names) > _COPIED else None
-        if own is not None:
-            parts = {name: own[name][first:last] for name in names}
-        else:
-            parts = {name: self._columns[name][first:last].copy() for name in names}
+        size = (last - first) * 8 * len(self._columns)
+        own = self._private() if size > _COPIED else None
+        columns = self._columns if own is None else own
+        parts = {name: values[first:last] for name, values in columns.items()}
         return BarTable(
             parts[STAMPS], parts["open"], parts["high"], parts["low"], parts["close"],
-            parts["volume"], parts.get(ADJ_CLOSE), index=parts[INDEX],
+            parts["volume"], parts[ADJ_CLOSE] if has_adj_close else None,
+            index=None if own is None else parts[INDEX],
         )  # fmt: skip
 
     def _private(self) -> dict[str, Column] | None:
@@ -128,17 +128,14 @@ class ColumnarFile:
                 return _columns(self._disk.map(handle, self.head.size, private=True), self.head)
             finally:
                 self._disk.close(handle)
-        except (
-            StorageError,
-            ValueError,
-        ):  # no descriptor or no address space is left: a copy will do
-            return None
+        except (StorageError, ValueError):
+            return None  # no descriptor or no address space is left: a copy will do
 
     # --- trust -----------------------------------------------------------------------------
 
     def _verify(self, first: int, last: int) -> None:
         """Check the blocks that hold these rows, each once a process."""
-        if last <= first:
+        if self._is_sound or last <= first:
             return
         full = self.head.rows // BLOCK
         begin, end = first // BLOCK, min((last - 1) // BLOCK + 1, full)
@@ -151,6 +148,7 @@ class ColumnarFile:
         self._sound[unknown] = True
         if last > full * BLOCK and not self._sound_tail:
             self._verify_tail(full * BLOCK)
+        self._is_sound = self._sound_tail and bool(self._sound.all())
 
     def _verify_tail(self, first: int) -> None:
         for name, values in self._columns.items():

@@ -64,18 +64,20 @@ class Provenance(dict[str, Any]):
         return json.dumps(self, indent=indent)
 
 
+_NOTHING = FrozenList()
 _FROZEN = frozenset({str, int, float, bool, type(None), FrozenList, Provenance})
 
 
 def freeze(value: Any) -> Any:
     """Return ``value`` with every dict and list in it frozen."""
     # Every answer is frozen: what comes by most is looked at first.
-    if type(value) in _FROZEN:
+    kind = type(value)
+    if kind in _FROZEN:
         return value
-    if isinstance(value, (list, tuple)):
-        return FrozenList([freeze(item) for item in value])
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         return Provenance({k: v if type(v) in _FROZEN else freeze(v) for k, v in value.items()})
+    if isinstance(value, (list, tuple)):
+        return FrozenList([freeze(item) for item in value]) if value else _NOTHING
     return value
 
 
