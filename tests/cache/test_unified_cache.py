@@ -343,6 +343,13 @@ class TestLists:
         assert stats["total_size_gb"] > 0
         assert (stats["symbols_count"], stats["series_count"], stats["bars_count"]) == (2, 2, 13)
 
+    def test_stats_count_what_a_pinned_vendor_supplied_too(self, cache: UnifiedCache) -> None:
+        cache.put(bars("2025-01-01", 5), "BTCUSDT", "1h", None, None)
+        key = SeriesKey("AAPL", Timeframe.parse("1d"), ("local",))
+        cache.store.commit(key, Commit((piece(0, 7),)))
+        stats = cache.get_stats()
+        assert (stats["symbols_count"], stats["series_count"], stats["bars_count"]) == (2, 2, 12)
+
     def test_files_lie_where_the_documents_say(self, cache: UnifiedCache) -> None:
         cache.put(bars("2025-01-01", 5), "TEST", "1h", None, None)
         lane = cache.ohlcv_dir / "TEST" / "1h"

@@ -27,7 +27,7 @@ from .legacy import (
     read_legacy,
 )
 from .members import PEEK_BYTES, is_ours
-from .store import BarStore
+from .store import BarStore, SeriesView
 
 _NOT_TABLES = frozenset({"ohlcv", "fundamentals"})
 
@@ -187,8 +187,8 @@ class Catalogue:
             return None
 
     def stats(self, years: list[YearInfo], max_size_gb: float) -> dict[str, Any]:
-        """Return the statistics of the whole folder."""
-        size = measure(self._root)
+        """Return the statistics of the whole folder, all lanes counted."""
+        size, beside = measure(self._root), self._beside()
         updates = [str(info.document["last_updated"]) for info in years
                    if info.document.get("last_updated")]  # fmt: skip
         return {
@@ -196,10 +196,17 @@ class Catalogue:
             "files_count": size.data_files,
             "last_updated": max(updates, default=None),
             "max_size_gb": max_size_gb,
-            "symbols_count": len({info.symbol for info in years}),
-            "series_count": len({info[:2] for info in years}),
-            "bars_count": sum(int(info.document["file_info"]["rows"]) for info in years),
-        }
+            "symbols_count": len({i.symbol for i in years} | {v.key.symbol for v in beside}),
+            "series_count": len({info[:2] for info in years}) + len(beside),
+            "bars_count": sum(int(info.document["file_info"]["rows"]) for info in years)
+            + sum(view.rows for view in beside),
+        }  # fmt: skip
+
+    def _beside(self) -> list[SeriesView]:
+        """Return what is held in other lanes than those that answer when none is named."""
+        lanes = [key for key in self.store.keys() if key.lane]
+        lanes = [k for k in lanes if self.lane_of(SeriesKey(k.symbol, k.timeframe)) != k]
+        return [view for view in map(self.store.view, lanes) if view.rows]
 
     # --- what may go -----------------------------------------------------------------------
 

@@ -129,11 +129,11 @@ def milliseconds(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Return bytes for people."""
+    """Return bytes for people; a KB has 1,024, as the limit of the cache counts them."""
     for unit in ("B", "KB", "MB"):
-        if abs(count) < 1000:
+        if abs(count) < 1024:
             return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
-        count /= 1000
+        count /= 1024
     return f"{count:,.2f} GB"
 
 
