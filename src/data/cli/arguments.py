@@ -5,6 +5,22 @@ from __future__ import annotations
 import argparse
 
 
+def add_question(parser: argparse.ArgumentParser) -> None:
+    """Add which bars are asked for, and how."""
+    parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
+    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M")
+    parser.add_argument("--start", help="date (whole session) or UTC time, included")
+    parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
+    parser.add_argument("--bars", type=positive, help="the last so many closed bars")
+    parser.add_argument("--provider", help="ask this vendor only")
+    parser.add_argument("--adjustment", choices=("raw", "split", "all"), default="split")
+    parser.add_argument("--closed-by", metavar="TIME", help="only bars closed by this UTC time or "
+                        "date: what could be known then")  # fmt: skip
+    parser.add_argument("--forming", action="store_true", help="add the bar not closed yet")
+    parser.add_argument("--offline", action="store_true", help="use the cache alone")
+    parser.add_argument("--refresh", action="store_true", help="ask for all of it again")
+
+
 def add_places(parser: argparse.ArgumentParser) -> None:
     """Add where the cache and the rules lie."""
     parser.add_argument("--cache-dir", metavar="DIR", help="the cache folder")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..model.query import EXTRA_COLUMNS
 from . import FAILED, OK
 from .answers import Told, headline, show_attempts, show_bars, show_gaps
-from .arguments import add_output, add_places, listed, positive
+from .arguments import add_output, add_places, add_question, listed, positive
 from .output import console, note, print_json
 from .tables import styled
 
@@ -25,19 +25,8 @@ _SCREEN = "-"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
-    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M")
-    parser.add_argument("--start", help="date (whole session) or UTC time, included")
-    parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
-    parser.add_argument("--bars", type=positive, help="the last so many closed bars")
-    parser.add_argument("--provider", help="ask this vendor only")
-    parser.add_argument("--adjustment", choices=("raw", "split", "all"), default="split")
-    parser.add_argument("--closed-by", metavar="TIME", help="only bars closed by this UTC time or "
-                        "date: what could be known then")  # fmt: skip
-    parser.add_argument("--forming", action="store_true", help="add the bar not closed yet")
-    parser.add_argument("--offline", action="store_true", help="use the cache alone")
+    add_question(parser)
     parser.add_argument("--strict", action="store_true", help="fail if anything is lacking")
-    parser.add_argument("--refresh", action="store_true", help="ask for all of it again")
     parser.add_argument("--version", type=positive, metavar="N", help="as the series stood after "
                         "this commit to it (`onetape cache log`)")  # fmt: skip
     parser.add_argument("--columns", type=listed, metavar="A,B", default=(), help="tell beside each "

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK
-from .arguments import add_output, add_places, positive
+from .arguments import add_output, add_places, add_question
 from .facts import facts
 from .output import console, print_json
 from .tables import Grid
@@ -22,16 +22,7 @@ _STYLES = {"lacking": "yellow", "outcome": "bold red", "not asked": "dim", "subs
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
-    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M")
-    parser.add_argument("--start", help="date (whole session) or UTC time, included")
-    parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
-    parser.add_argument("--bars", type=positive, help="the last so many closed bars")
-    parser.add_argument("--provider", help="ask this vendor only")
-    parser.add_argument("--adjustment", choices=("raw", "split", "all"), default="split")
-    parser.add_argument("--forming", action="store_true", help="add the bar not closed yet")
-    parser.add_argument("--offline", action="store_true", help="use the cache alone")
-    parser.add_argument("--refresh", action="store_true", help="ask for all of it again")
+    add_question(parser)
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -44,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     plan = DataManager(args.cache_dir, args.config).plan(
         args.symbol, args.timeframe, args.start, args.end, args.refresh, bars=args.bars,
         provider=args.provider, adjustment=args.adjustment, include_forming=args.forming,
-        offline=args.offline,
+        offline=args.offline, closed_by=args.closed_by,
     )  # fmt: skip
     if args.json:
         print_json(plan.to_json())
