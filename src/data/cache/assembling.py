@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..disk.files import Disk, FileState
 from ..model.bars import BarTable, concat
 from ..model.coverage import Coverage
 from ..model.span import Span
 from .adopt import OldYears
+from .hot import HotYears
 from .lane import Lane
 from .ledger import year_span
 from .reading import read_state, read_year
@@ -37,6 +38,7 @@ class Assembler:
         self._old = old
         self._viewer = viewer
         self._sidecars = sidecars
+        self._hot = HotYears()
         self._lock_timeout_s = lock_timeout_s
 
     def read(self, lane: Lane, span: Span, known: Known | None = None) -> tuple[BarTable, Coverage]:
@@ -75,22 +77,29 @@ class Assembler:
         table = self._sidecars.read(lane, span, states)
         whole: dict[int, WholeYear] = {}
         if table is None:
-            whole = self._read_whole(lane, self._sidecars.lacking(lane, states))
+            lacking = self._sidecars.lacking(lane, states)
+            whole = self._read_whole(lane, {year: states[year] for year in lacking})
             self._sidecars.keep(lane, whole)
             states |= {year: found.state for year, found in whole.items()}
             table = self._sidecars.read(lane, span, states)
-        if table is None:  # it cannot be kept
-            whole |= self._read_whole(lane, [year for year in states if year not in whole])
+        if table is None:  # it cannot be kept on the disk
+            whole |= self._read_whole(lane, {y: s for y, s in states.items() if y not in whole})
+            for year, found in whole.items():
+                self._hot.hold(lane.key, year, found)
             states = {year: whole[year].state for year in states if year in whole}
             table = concat(whole[year].table.within(span) for year in states)
         return table, [state.coverage for state in states.values()]
 
-    def _read_whole(self, lane: Lane, years: Iterable[int]) -> dict[int, WholeYear]:
-        return {year: found for year in years if (found := self._whole(lane, year)) is not None}
+    def _read_whole(self, lane: Lane, states: Mapping[int, YearState]) -> dict[int, WholeYear]:
+        found = ((year, self._whole(lane, year, state)) for year, state in states.items())
+        return {year: whole for year, whole in found if whole is not None}
 
-    def _whole(self, lane: Lane, year: int) -> WholeYear | None:
+    def _whole(self, lane: Lane, year: int, state: YearState) -> WholeYear | None:
         # Looked at before it is read: what is done to the file meanwhile shows the next time.
         file = self._disk.stat(lane.paths.data(year)) or _NO_FILE
+        held = self._hot.find(lane.key, year, state, file)
+        if held is not None:
+            return held
         found = read_year(lane, year, year_span(year), self._lock_timeout_s)
         return None if found is None else WholeYear(found[1], found[0], file)
 
