@@ -90,6 +90,17 @@ def test_equal_bars_change_no_byte_but_those_appended(
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", START, "2024-06-13T15:00:00")
 
 
+def test_a_hole_inside_is_filled_without_reaching_back(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    for start, end in (("2024-06-01", "2024-06-05"), ("2024-06-08", "2024-06-11")):
+        manager.get_ohlcv("BTCUSDT", "1h", start, end)
+    clock.advance(30 * 3600)
+    vendors.clear_log()
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-11", strict=True)
+    assert asked_from(vendors) == ["2024-06-06T00:00:00Z"]
+
+
 def test_nobody_is_asked_for_a_comparison_alone(
     revised: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
