@@ -166,6 +166,20 @@ def test_another_vendors_bars_are_left_alone(
     ]  # fmt: skip
 
 
+def test_a_vendor_is_compared_with_its_own_bars_alone(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = Twin(vendors), Twin(vendors)
+    two.name = "second"
+    route_to(monkeypatch, manager, twin=one)
+    hours(manager, clock, "2024-06-12T15:10:00")
+    hours(manager, clock, "2024-06-13T01:10:00")
+    route_to(monkeypatch, manager, second=two)
+    hours(manager, clock, "2024-06-13T06:10:00")
+    hours(manager, clock, "2024-06-13T16:10:00")
+    assert iso(two.asked[-1].start) == "2024-06-13T01:00:00Z", "where its own begin"
+
+
 def test_bars_that_do_not_come_again_are_kept_and_the_new_ones_taken(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     caplog: pytest.LogCaptureFixture,
