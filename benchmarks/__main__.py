@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import hit, read, route, write
+from . import hit, read, route, workload, write
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -26,7 +26,7 @@ def machine() -> str:
 
 def main() -> int:
     """Measure, print and write."""
-    reports = [str(script.measure()) for script in (hit, route, read, write)]
+    reports = [str(script.measure()) for script in (hit, route, read, write, workload)]
     text = "\n\n".join([machine(), *reports])
     print(text)
     before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)

@@ -20,6 +20,7 @@ from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from . import derived, eviction
 from .catalogue import Catalogue
+from .columnar_mode import fitting
 from .maintenance import Maintenance
 from .meaning import configured_instrument
 from .sidecars import Columnar
@@ -66,7 +67,7 @@ class CacheFolder:
                 f"the cache folder {self.cache_dir} is a file", hint="name another folder"
             )
         self.store = BarStore(self.cache_dir, self._disk, self._clock, vendor_facts=vendor_facts,
-                              columnar=columnar, retention=retention)  # fmt: skip
+                              columnar=fitting(columnar, self.cache_dir), retention=retention)  # fmt: skip
         house = House(self._limit, min_free_mb, must_keep)
         self.store.steward = self._steward = Steward(self.store, self._clock, house)
         self._catalogue = Catalogue(self.cache_dir, self.store, self._disk)

@@ -88,6 +88,8 @@ class Commit:
         suspects: bad rows, for the quarantine.
         next_due: earliest UTC milliseconds at which asking again could change the answer; None
             leaves what is known.
+        compared_at: UTC milliseconds at which the newest final bars were compared again with what
+            their vendor says; None leaves what is known.
         kind: of the series; None leaves what is known.
         quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of this answer.
     """
@@ -98,12 +100,14 @@ class Commit:
     next_due: int | None = None
     kind: Kind | None = None
     quality: Mapping[str, Any] | None = None
+    compared_at: int | None = None
 
     @property
     def is_empty(self) -> bool:
         """Tell whether there is nothing to write at all."""
         parts = (self.pieces, self.marks, self.suspects)
-        return not any(parts) and self.next_due is None and self.kind is None
+        said = (self.next_due, self.kind, self.compared_at)
+        return not any(parts) and all(one is None for one in said)
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,8 @@ class SeriesView:
         generation: grows with every commit to any year of it; 0 when nothing is stored.
         rows: bars stored.
         first, last: their outermost stamps, or None.
+        compared_at: UTC milliseconds at which the newest final bars were compared again with what
+            their vendor says, or None.
     """
 
     key: SeriesKey
@@ -128,6 +134,7 @@ class SeriesView:
     rows: int = 0
     first: int | None = None
     last: int | None = None
+    compared_at: int | None = None
 
     @property
     def exists(self) -> bool:

@@ -176,11 +176,12 @@ class CommitRun:
         """Write what has no year, where there is something new to say."""
         years = self.lane.years()
         known = without(self.series.empties, [year_span(year) for year in years])
-        due = self.commit.next_due
+        due, compared = self.commit.next_due, self.commit.compared_at
         after = replace(
             self.series,
             kind=kind,
             next_due=self.series.next_due if due is None else due,
+            compared_at=self.series.compared_at if compared is None else compared,
             empties=after_marks(Coverage(known), empties, lambda _: False),
         )
         if after.says_nothing or (after == self.series and after.next_due is None):

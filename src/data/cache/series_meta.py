@@ -14,7 +14,7 @@ from . import metadata
 
 _OURS = (
     "format", "symbol", "timeframe", "lane", "generation", "years_generation", "kind", "next_due",
-    "empties",
+    "empties", "compared_at",
 )  # fmt: skip
 
 
@@ -29,6 +29,8 @@ class SeriesMeta:
         kind: of the bars, or None.
         next_due: earliest UTC milliseconds at which asking again could change the answer.
         empties: stretches without bars in years that have no file.
+        compared_at: UTC milliseconds at which the newest final bars were compared again with what
+            their vendor says; the document has it only where they were.
         extra: keys of other versions (listing, delisting), kept as they are.
     """
 
@@ -37,6 +39,7 @@ class SeriesMeta:
     kind: Kind | None = None
     next_due: int | None = None
     empties: Coverage = Coverage()
+    compared_at: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -57,6 +60,8 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
     }
     if series.kind is not None:
         plain["kind"] = series.kind.to_json()
+    if series.compared_at is not None:
+        plain["compared_at"] = series.compared_at
     return metadata.dump(plain)
 
 
@@ -83,6 +88,7 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
             kind=Kind.from_json(plain["kind"]) if "kind" in plain else None,
             next_due=plain["next_due"],
             empties=Coverage(Covered.from_json(entry) for entry in plain["empties"]),
+            compared_at=plain.get("compared_at"),
             extra={k: v for k, v in plain.items() if k not in _OURS},
         )
     except (AttributeError, KeyError, TypeError, ValueError) as exc:

@@ -73,6 +73,9 @@ class Sidecars:
         mode: ``map`` files into memory; ``read`` them where maps are not to be trusted, such as
             over a network; ``off``.
         has_room: tells whether so many bytes may be written that nobody needs.
+
+    Attributes:
+        mode: as given.
     """
 
     def __init__(
@@ -81,7 +84,7 @@ class Sidecars:
     ) -> None:  # fmt: skip
         self._folder = root / FOLDER
         self._disk = disk
-        self._mode = mode
+        self.mode = mode
         self._has_room = has_room
         # Guards the order of the files held.
         self._lock = threading.Lock()
@@ -90,7 +93,11 @@ class Sidecars:
     @property
     def are_kept(self) -> bool:
         """Whether there are columnar files at all."""
-        return self._mode != "off"
+        return self.mode != "off"
+
+    def has(self, key: SeriesKey) -> bool:
+        """Tell whether there is a columnar file of a series, however old."""
+        return self.are_kept and (key in self._held or self._disk.stat(self.path(key)) is not None)
 
     def after_fork(self) -> None:
         """Start with a lock of our own; what is held may stay."""
@@ -155,7 +162,7 @@ class Sidecars:
         return True
 
     def _open(self, key: SeriesKey) -> ColumnarFile | None:
-        may_map = self._mode == "map"
+        may_map = self.mode == "map"
         return open_columns(self._disk, self.path(key), file_id(key, 0), may_map=may_map)
 
     def _hold(self, key: SeriesKey, file: ColumnarFile) -> None:

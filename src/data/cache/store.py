@@ -142,6 +142,10 @@ class BarStore:
                 break
         return Stretch(known.view, table, coverage, suspects)
 
+    def is_at_hand(self, key: SeriesKey) -> bool:
+        """Tell whether bars of a series are kept as columns, so that reading takes no time."""
+        return self._sidecars.has(key)
+
     def suspects(self, key: SeriesKey, span: Span) -> tuple[Suspect, ...]:
         """Return the bad rows in ``span`` in whose place no good bar is stored, by stamp.
 

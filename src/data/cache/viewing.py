@@ -132,6 +132,7 @@ def _view(
         rows=sum(state.rows for state in states),
         first=min((s.first for s in states if s.first is not None), default=None),
         last=max((s.last for s in states if s.last is not None), default=None),
+        compared_at=series.compared_at if series else None,
     )
 
 

@@ -14,6 +14,7 @@ from ..cache.eviction import BYTES_IN_GB
 from ..cache.gauge import Fill, Gauge
 from ..clock import SystemClock
 from ..config.survey import Survey, Where, survey
+from ..disk.mounts import network_file_system
 from ..disk.scratch import free_bytes, refusal_to_write
 from ..errors import ConfigError, RulesError
 from ..model.instant import MINUTE_MS
@@ -108,6 +109,7 @@ def _places(found: Survey, selector: ProviderSelector, fill: Fill) -> Iterator[C
     source = settings.cache_dir_from
     yield _folder("cache", settings.cache_dir, f"from {_SOURCES.get(source, source)}")
     yield from _odd_name(settings.cache_dir)
+    yield from _far_away(settings.cache_dir)
     yield from _size(settings, selector, fill.bytes / BYTES_IN_GB)
     yield _folder("state", settings.state_dir, "ONETAPE_STATE_DIR sets it")
 
@@ -131,6 +133,15 @@ def _odd_name(folder: Path) -> Iterator[Check]:
         said = f"{folder} has a colon in it, like a drive of Windows"
         advice = "on this system that is an ordinary folder name; DATA_CACHE_DIR sets another"
         yield Check("places", "cache name", None, said, advice)
+
+
+def _far_away(folder: Path) -> Iterator[Check]:
+    if kind := network_file_system(folder):
+        said = f"a network file system ({kind}): columns are read and not mapped into memory"
+        advice = (
+            "DATA_CACHE_DIR names a folder on a disk of this machine; cache.columnar: read is quiet"
+        )
+        yield Check("places", "cache disk", None, said, advice)
 
 
 def _size(settings: Settings, selector: ProviderSelector, held: float) -> Iterator[Check]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,16 +14,22 @@ from ..errors import DataError, QueryError
 from ..logs import Subject, carried, running
 from ..model.frame import empty_frame
 from ..model.provenance import ATTRS_KEY, freeze
+from ..model.query import BarsQuery
 from .asking import Asking, Wishes
 from .service import BarsService
 
 log = logging.getLogger("onetape.routing")
 
 _WORKERS = 4
+_Get = Callable[[BarsQuery], pd.DataFrame | None]
 
 
 class BatchService:
-    """Answers for many symbols with a bounded number of threads. Thread-safe."""
+    """Answers for many symbols. Thread-safe.
+
+    What is held is read in the caller's thread, one symbol after another: a switch of threads takes
+    longer than the answer. What must be fetched, or inflated first, goes to a few threads.
+    """
 
     def __init__(self, asking: Asking, bars: BarsService) -> None:
         self._asking = asking
@@ -43,19 +50,30 @@ class BatchService:
         self._asking.check_shared(timeframe, bounds, wishes)
         wanted = list(dict.fromkeys(symbols))
 
-        def one(symbol: str) -> pd.DataFrame:
+        def by(get: _Get, symbol: str) -> pd.DataFrame | None:
             try:
-                return self._bars.get(self._asking.query(symbol, timeframe, bounds, wishes))
+                return get(self._asking.query(symbol, timeframe, bounds, wishes))
             except DataError as error:
                 log.warning("no bars for %s in a batch: %s", symbol, error,
                             extra={"symbol": str(symbol)})  # fmt: skip
                 return _failed(symbol, error, wishes.columns)
 
-        with (
-            running(Subject()),
-            ThreadPoolExecutor(_WORKERS, thread_name_prefix="onetape-batch") as pool,
-        ):
-            return dict(zip(wanted, pool.map(carried(one), wanted), strict=True))
+        with running(Subject()):
+            found = {symbol: by(self._bars.held, symbol) for symbol in wanted}
+            others = [symbol for symbol, frame in found.items() if frame is None]
+            fetched = _in_threads(partial(by, self._bars.get), others)
+        return {s: fetched[s] if frame is None else frame for s, frame in found.items()}
+
+
+def _in_threads(
+    get: Callable[[str], pd.DataFrame | None], symbols: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    """Return symbol to frame, a few at a time; no thread is started for none."""
+    if not symbols:
+        return {}
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="onetape-batch") as pool:
+        frames = pool.map(carried(get), symbols)
+        return {s: frame for s, frame in zip(symbols, frames, strict=True) if frame is not None}
 
 
 def _failed(symbol: str, error: DataError, columns: Sequence[str]) -> pd.DataFrame:

@@ -27,7 +27,8 @@ from ..policy.quality import check
 from .candidates import Candidate
 from .digesting import Digest
 from .keeping import Keeper
-from .neighbours import Neighbours, Side, widened
+from .neighbours import Neighbours, widened
+from .revisions import Errand, Revisions
 from .taking import Taker
 from .telling import Teller
 from .terms import CLOSED, LOST, NO_BAR, Expiry, Terms
@@ -50,6 +51,7 @@ class Fetcher:
         self._clock = clock
         self._expiry = expiry
         self._neighbours = Neighbours(store, keeper)
+        self._revisions = Revisions(store, keeper, clock, expiry)
         self._taker = Taker(store, keeper, clock, expiry, checks)
         self._teller = Teller(keeper, clock)
 
@@ -65,7 +67,7 @@ class Fetcher:
                 continue
             sides = self._neighbours.beside(work, candidate, span)
             try:
-                asked = self._question(work, candidate, span, sides)
+                asked = self._question(work, candidate, Errand(span, sides))
                 fetched = self._fetch(work, candidate, asked)
                 fetched = self._taker.fitted(work, fetched, span, sides)
                 checked = check(fetched.table, span, timeframe=work.grid.timeframe,
@@ -76,12 +78,10 @@ class Fetcher:
             self._taker.note_forming(work, fetched, checked.good)
             return
 
-    def _question(
-        self, work: Work, candidate: Candidate, span: Span, sides: Sequence[Side]
-    ) -> FetchQuery:
-        """Return what to ask for: ``span``, and what is compared beside it as far as it goes."""
+    def _question(self, work: Work, candidate: Candidate, errand: Errand) -> FetchQuery:
+        """Return what to ask for: what is lacking, and what is compared with it."""
         now, timeframe = self._clock.now_ms(), work.grid.timeframe
-        reach = candidate.servable(widened(span, sides), timeframe, now)
+        reach = candidate.servable(widened(errand.stored, errand.sides), timeframe, now)
         instrument, insist = work.query.instrument, work.query.refresh
         return FetchQuery(instrument, timeframe, reach, now, insist=insist)
 
@@ -147,10 +147,11 @@ class Fetcher:
             ProviderError, ConfigError: it did not answer, or its answer is not believed.
         """
         sides = self._neighbours.beside(work, candidate, span)
-        asked = self._question(work, candidate, span, sides)
+        errand = self._revisions.errand(work, candidate, span, sides)
+        asked = self._question(work, candidate, errand)
         fetched = self._fetch(work, candidate, asked)
         try:
-            return fetched, self._taker.take(work, candidate, fetched, span, sides)
+            return fetched, self._taker.take(work, candidate, fetched, errand)
         except FAILED as error:
             _blame(candidate, asked, error)
             raise

@@ -125,6 +125,19 @@ class BarsService:
         with self._watcher.call(query) as call:
             return frame_of(call.answered(self.answer(query, call)))
 
+    def held(self, query: BarsQuery) -> pd.DataFrame | None:
+        """Return the frame where all is held and at hand; None where it takes a while.
+
+        Raises:
+            IncompleteDataError: ``strict``, and the answer lacks something.
+        """
+        key = self._key(query, (query.provider,) if query.provider else ())
+        if query.version is not None or not self._store.is_at_hand(key):
+            return None
+        with self._watcher.call(query) as call:
+            answer = None if self._parts.preferred(query) else self._hits.answer(query)
+            return None if answer is None else frame_of(call.answered(answer))
+
     def answer(self, query: BarsQuery, call: Call) -> Answer:
         """Return what :meth:`get` makes its frame of; ``call`` is told where vendors are needed.
 

@@ -73,7 +73,7 @@ class _Making:
     def _lost(self) -> list[int]:
         stored, came = self.held.rows.stamps, self.found.closed.stamps
         lost: list[int] = stored[~np.isin(stored, came)].tolist()
-        if len(lost) > max(2, len(stored) // 100):
+        if are_many(len(lost), len(stored)):
             raise QualityError(
                 f"{self.fetched.vendor} now lacks {len(lost)} of {len(stored)} bars that are "
                 "stored",
@@ -226,6 +226,11 @@ class _Making:
             span, state, self.fetched.vendor, self.fetched.kind, self.terms.basis,  # type: ignore[arg-type]
             self.fetched.server_now_ms, reason, expires,
         )  # fmt: skip
+
+
+def are_many(lost: int, stored: int) -> bool:
+    """Tell whether an answer that lacks ``lost`` of ``stored`` bars is not to be believed."""
+    return lost > max(2, stored // 100)
 
 
 def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]:

@@ -25,6 +25,7 @@ from .digesting import Density, Digest, digest
 from .keeping import Keeper
 from .neighbours import Side
 from .older import contradicted, is_older
+from .revisions import Errand, Revisions
 from .splicing import Reply, Splicer, with_splices
 from .splits import doubt_at, doubted, windows
 from .storing import build_commit
@@ -56,29 +57,28 @@ class Taker:
         self._expiry = expiry
         self._checks = checks
         self._splicer = Splicer(store, keeper)
+        self._revisions = Revisions(store, keeper, clock, expiry)
 
-    def take(
-        self, work: Work, candidate: Candidate, fetched: Fetched, span: Span,
-        sides: Sequence[Side] = (),
-    ) -> Digest:  # fmt: skip
+    def take(self, work: Work, candidate: Candidate, fetched: Fetched, errand: Errand) -> Digest:
         """Check a candidate's answer, store what is good of it, and say what it was.
 
         Args:
             work: the request.
             candidate: who answered.
-            fetched: the answer to ``span``, with the bars beside it that ``sides`` asks for.
-            span: what is stored of it.
-            sides: what other vendors supplied beside it, which stays as it is.
+            fetched: the answer.
+            errand: what it was asked for.
 
         Raises:
-            NoDataError: it holds nothing of ``span``.
+            NoDataError: it holds nothing of what is lacking.
             KindMismatchError: it is of another kind than what is stored, or does not fit beside it.
             QualityError: it is not believed.
         """
         check_kind(self._store, work, fetched)
-        near = self._sessions(work, fetched)
+        errand.check(work, fetched)
+        errand = self._revisions.believed(work, errand, fetched)
+        near, span = self._sessions(work, fetched), errand.stored
         told = _told(work, candidate, fetched, span, near)
-        reply = Reply(fetched, span, sides, near.opened, told)
+        reply = Reply(fetched, span, errand.sides, near.opened, told)
         fetched, splices = self._splicer.fitted(work, reply)
         now = self._clock.now_ms()
         checked = check(fetched.table, span, timeframe=work.grid.timeframe, now_ms=now,
@@ -92,10 +92,11 @@ class Taker:
             self._keeper.add_actions(work, fetched.actions, told)
         commit = with_splices(self._commit(work, fetched, found, near), splices, span)
         commit = replace(
-            commit, quality=_quality(checked, found), kind=self._kind(work, candidate, fetched)
-        )
+            commit, quality=_quality(checked, found), kind=self._kind(work, candidate, fetched),
+            compared_at=self._revisions.compared_at(work, errand),
+        )  # fmt: skip
         self._keeper.commit(work, commit)
-        work.fetched.append(found.answered)
+        work.fetched.append(found.answered.clip(errand.span))
         work.problems += (p for p in checked.problems if p not in work.problems)
         work.scores.append(checked.score)
         return found

@@ -31,7 +31,8 @@ class Expiry:
     """How long a "nothing there" stands, and how long bars are left alone that are not trusted.
 
     Attributes:
-        recent_ms: for what was said once, or lies within the last month.
+        recent_ms: for what was said once, or lies within the last month. As often the newest final
+            bars are compared again, where their vendor is asked for newer ones anyway.
         old_ms: for what was said again after that, and for what the calendar or a listing proves.
     """
 

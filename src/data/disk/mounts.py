@@ -1,0 +1,50 @@
+"""On what kind of file system a folder lies: over a network maps and locks are not what they are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+# Where Linux lists what is mounted; elsewhere there is no such file.
+MOUNTS = Path("/proc/self/mountinfo")
+_NETWORK = frozenset(
+    "nfs nfs4 cifs smb smb2 smb3 smbfs ncpfs afs ceph glusterfs lustre gpfs beegfs davfs 9p".split()
+)
+# File systems of user space that lie on a disk of this machine; others may well be far away.
+_LOCAL_FUSE = frozenset(
+    "fuse.fuse-overlayfs fuse.mergerfs fuse.gocryptfs fuse.cryfs fuse.encfs fuse.bindfs "
+    "fuse.unionfs fuse.portal fuse.lxcfs".split()
+)
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+def network_file_system(folder: Path) -> str:
+    """Return the kind of network file system that ``folder`` lies on, such as ``nfs4``.
+
+    Empty where it lies on a disk of this machine, and where nobody tells: not on Linux, other than
+    Windows' own names of shares. The folder need not exist.
+    """
+    if str(folder).startswith("\\\\"):
+        return "smb"
+    try:
+        lines = MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
+        place = folder.resolve()
+    except (OSError, RuntimeError):  # RuntimeError: links that lead to each other
+        return ""
+    kind = _kind_of(place, lines)
+    is_far = kind in _NETWORK or (kind.partition(".")[0] == "fuse" and kind not in _LOCAL_FUSE)
+    return kind if is_far else ""
+
+
+def _kind_of(place: Path, lines: list[str]) -> str:
+    """Return the kind of the innermost mount above ``place``; of two on one point the later."""
+    kind, deepest = "", -1
+    for line in lines:
+        before, _, behind = line.partition(" - ")
+        fields = before.split()
+        if len(fields) < 5 or not behind:
+            continue
+        point = Path(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), fields[4]))
+        if len(point.parts) >= deepest and place.is_relative_to(point):
+            kind, deepest = behind.split()[0], len(point.parts)
+    return kind

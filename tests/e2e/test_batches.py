@@ -1,0 +1,115 @@
+"""Many symbols at once: what is held is read in the caller's thread, only the rest takes others."""
+
+from __future__ import annotations
+
+import threading
+from itertools import islice, product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.data_manager import DataManager
+from src.data.routing import batch
+from tests.vendor_server import VendorServer
+
+DAYS = ("1d", "2024-06-03", "2024-06-07")
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of all threads started from now on by a batch."""
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def noted(self: threading.Thread) -> None:
+        if self.name.startswith("onetape-batch"):
+            started.append(self.name)
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    return started
+
+
+def copied(manager: DataManager, count: int) -> list[str]:
+    """Store the days of BTCUSDT under many names; each is read once, so that columns are kept."""
+    days = manager.get_ohlcv("BTCUSDT", *DAYS)
+    names = [f"A{number:03d}USDT" for number in range(count)]
+    for name in names:
+        manager.cache.put(days, name, "1d", provider="binance")
+        manager.cache.get(name, "1d")
+    return names
+
+
+def spellings(symbol: str, count: int) -> list[str]:
+    """Return so many ways to write a symbol in small and capital letters."""
+    ways = product(*((letter, letter.lower()) for letter in symbol))
+    return ["".join(way) for way in islice(ways, count)]
+
+
+def test_hundreds_of_hits_start_no_thread(
+    manager: DataManager, vendors: VendorServer, threads: list[str]
+) -> None:
+    names = [name for pair in ("BTCUSDT", "ETHUSDT", "SOLUSDT", "OLDUSDT")
+             for name in spellings(pair, 125)]  # fmt: skip
+    days = ("1d", "2022-05-02", "2022-05-06")
+    manager.get_ohlcv_batch(names[::125], *days)
+    assert threads
+    threads.clear()
+    vendors.clear_log()
+    frames = manager.get_ohlcv_batch([*names[::-1], names[3]], *days)
+    assert not threads
+    assert list(frames) == names[::-1]
+    assert len(names) == 500
+    assert {len(frame) for frame in frames.values()} == {5}
+    assert vendors.count() == 0
+
+
+def test_misses_go_to_a_few_threads_and_the_order_is_that_of_the_symbols(
+    manager: DataManager, vendors: VendorServer, threads: list[str]
+) -> None:
+    held = copied(manager, 3)
+    asked = [held[0], "ETHUSDT", held[1], "AAPL", "no such", "MSFT", held[2], "SOLUSDT"]
+    frames = manager.get_ohlcv_batch(asked, *DAYS)
+    assert list(frames) == asked
+    assert 0 < len(threads) <= batch._WORKERS
+    assert frames["no such"].empty
+    assert len(frames["ETHUSDT"]) == len(frames["AAPL"]) == 5
+    pd.testing.assert_frame_equal(frames["AAPL"], manager.get_ohlcv("AAPL", *DAYS))
+
+
+def test_a_series_without_columns_is_inflated_in_a_thread(
+    manager: DataManager, threads: list[str], tmp_path: Path
+) -> None:
+    names = copied(manager, 2)
+    manager.cache.store._sidecars.drop(_key(names[0]))
+    frames = manager.get_ohlcv_batch(names, *DAYS)
+    assert len(threads) == 1
+    assert [len(frame) for frame in frames.values()] == [5, 5]
+    threads.clear()
+    manager.get_ohlcv_batch(names, *DAYS)
+    assert not threads
+
+
+def test_what_is_wrong_with_one_symbol_starts_no_thread(
+    manager: DataManager, threads: list[str]
+) -> None:
+    frames = manager.get_ohlcv_batch(["no such", "EURUSD?"], *DAYS)
+    assert all(frame.attrs["onetape"]["error"] for frame in frames.values())
+    assert not threads
+
+
+def test_a_hit_of_a_batch_is_counted_once(manager: DataManager, threads: list[str]) -> None:
+    names = copied(manager, 2)
+    before: dict[str, Any] = manager.metrics()
+    manager.get_ohlcv_batch(names, *DAYS)
+    after = manager.metrics()
+    assert after["calls"]["hits"] - before["calls"]["hits"] == 2
+
+
+def _key(symbol: str) -> Any:
+    from src.data.model.series import SeriesKey
+    from src.data.model.timeframe import Timeframe
+
+    return SeriesKey(symbol, Timeframe.parse("1d"))
