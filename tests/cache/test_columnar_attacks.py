@@ -210,7 +210,7 @@ LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
 @pytest.mark.parametrize("name", LIES)
 @MODES
 def test_a_header_that_lies_is_not_believed(tmp_path: Path, mode: str, name: str) -> None:
-    content = filled(tmp_path, 2_500)
+    content = filled(tmp_path, 1_100)
     head = head_of(content)
     (length,) = struct.unpack_from("<I", content, head.slot_at + 16)
     plain = json.loads(content[head.slot_at + 24 : head.slot_at + 24 + length])
@@ -221,10 +221,10 @@ def test_a_header_that_lies_is_not_believed(tmp_path: Path, mode: str, name: str
         renewed(columns_file(tmp_path), broken)
         for _ in range(2):
             store = store_in(tmp_path, columnar=mode)
-            assert same(store.read(MINUTES, EVER)[0], table(range(2_500), size=MINUTE_MS))
-    store_in(tmp_path).commit(MINUTES, Commit((minutes(2_500, 2_510),)))
+            assert same(store.read(MINUTES, EVER)[0], table(range(1_100), size=MINUTE_MS))
+    store_in(tmp_path).commit(MINUTES, Commit((minutes(1_100, 1_110),)))
     store = store_in(tmp_path, columnar=mode)
-    assert same(store.read(MINUTES, EVER)[0], table(range(2_510), size=MINUTE_MS))
+    assert same(store.read(MINUTES, EVER)[0], table(range(1_110), size=MINUTE_MS))
 
 
 def test_the_last_number_of_all_does_not_stop_the_next_bars(tmp_path: Path) -> None:
@@ -519,7 +519,7 @@ class FullDisk(Quick):
 def test_a_disk_that_fills_up_in_the_middle_of_a_file(tmp_path: Path) -> None:
     content = filled(tmp_path, 3_000)
     store_in(tmp_path).commit(MINUTES, Commit((minutes(3_000, 5_000),)))
-    for room in range(0, 320_000, 9_000):
+    for room in range(0, 320_000, 24_000):
         disk = FullDisk(room)
         truth = table(range(5_000), size=MINUTE_MS)
         for store in (store_in(tmp_path, disk, columnar="map"), store_in(tmp_path, columnar="map")):

@@ -112,18 +112,21 @@ class ColumnarFile:
 
     def _table(self, first: int, last: int, *, has_adj_close: bool) -> BarTable:
         size = (last - first) * 8 * len(self._columns)
-        own = self._private() if size > _COPIED else None
+        is_own = self._map is not None and size > _COPIED
+        own = self._private() if is_own else None
         columns = self._columns if own is None else own
         parts = {name: values[first:last] for name, values in columns.items()}
+        if is_own and own is None:
+            parts = {name: values.copy() for name, values in parts.items()}
         return BarTable(
             parts[STAMPS], parts["open"], parts["high"], parts["low"], parts["close"],
             parts["volume"], parts[ADJ_CLOSE] if has_adj_close else None,
-            index=None if own is None else parts[INDEX],
+            index=parts[INDEX] if is_own else None,
         )  # fmt: skip
 
     def _private(self) -> dict[str, Column] | None:
         """Map the file once more, for one caller alone; None where that cannot be had."""
-        if self._map is None or len(_lent) >= self._disk.most_open() // _SHARE:
+        if len(_lent) >= self._disk.most_open() // _SHARE:
             return None
         try:
             handle = self._disk.open_read(self.path)
