@@ -227,6 +227,15 @@ def test_a_header_that_lies_is_not_believed(tmp_path: Path, mode: str, name: str
     assert same(store.read(MINUTES, EVER)[0], table(range(1_110), size=MINUTE_MS))
 
 
+@pytest.mark.parametrize("name", ["another series", "another machine's byte order"])
+def test_a_sound_header_of_somebody_else_is_none(tmp_path: Path, name: str) -> None:
+    plain = {"id": IDENTITY, "order": sys.byteorder, "capacity": BLOCK, "years": {"2024": entry(5)},
+             "tails": {}}  # fmt: skip
+    for lie, is_one in ((dict, True), (LIES[name], False)):
+        start = forged(lie(plain)).ljust(START, b"\0")
+        assert (read_head(start, IDENTITY) is not None) is is_one
+
+
 def test_the_last_number_of_all_does_not_stop_the_next_bars(tmp_path: Path) -> None:
     content = filled(tmp_path, 100)
     head = head_of(content)
