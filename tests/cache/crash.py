@@ -5,7 +5,8 @@ replays the calls and keeps apart what is safe and what was merely handed to the
 of a file are safe after a sync of that file, a name after a sync of its folder. When the power
 goes, each thing that is not safe may have happened or not, in any combination:
 
-* bytes: none of them, all, the first half, zeros or garbage in their place;
+* bytes: none of them, all, the first half, zeros or garbage in their place, or garbage in the
+  place of one write of many;
 * names (create, rename, link, unlink, new folders): seen or not, each for itself.
 
 A rename is one stroke: never is a name absent because of it. Bytes that were safe stay.
@@ -27,6 +28,8 @@ from tests.cache.disks import CHANGING, Killed
 
 T = TypeVar("T")
 
+# Of more writes than these to one file, each may be the only one that is lost.
+_FEW = 3
 SYNCS = frozenset({"fsync", "fdatasync", "fsync_dir"})
 
 
@@ -93,15 +96,17 @@ class _File:
         """Return what may be found in it, the newest first and the oldest last."""
         changes = (_same, _half, _zeros, _garbage)
         found = [*map(self.after, changes), self.safe]
+        if len(self.since) > _FEW:
+            found += [self.after(_same, place) for place in range(len(self.since))]
         return list(dict.fromkeys(reversed(found)))[::-1]
 
-    def after(self, change: Callable[[bytes], bytes]) -> bytes:
+    def after(self, change: Callable[[bytes], bytes], lost: int = -1) -> bytes:
         content = self.safe
-        for deed in self.since:
+        for place, deed in enumerate(self.since):
             if deed.name == "truncate":
-                content = content[: deed.at]
+                content = content[: deed.at].ljust(deed.at, b"\0")
                 continue
-            data = change(deed.data)
+            data = (_garbage if place == lost else change)(deed.data)
             start = content[: deed.at].ljust(deed.at, b"\0")
             content = start + data + content[deed.at + len(data) :]
         return content

@@ -40,6 +40,10 @@ STAMPS, INDEX, ADJ_CLOSE = "stamps", "index", "adj_close"
 _COLUMNS = (STAMPS, INDEX, *PRICES, "volume")
 _FIXED = struct.Struct("<8sQII")
 _ITEM = 8
+# A header that claims more is none of ours: bars of a year by the second, and numbers that leave
+# room for the next one.
+_MOST_ROWS = 366 * 86_400
+_MOST_SEQ = 1 << 62
 
 
 class Source(NamedTuple):
@@ -128,8 +132,7 @@ class Head:
         text = json.dumps(plain, separators=(",", ":")).encode("ascii")
         if _FIXED.size + len(text) > SLOT:
             raise ValueError(f"the header of {len(self.years)} years does not fit")
-        check = zlib.crc32(text, self.seq & 0xFFFFFFFF)
-        return _FIXED.pack(MAGIC, self.seq, len(text), check) + text
+        return _FIXED.pack(MAGIC, self.seq, len(text), _check(self.seq, text)) + text
 
 
 def room_for(rows: int) -> int:
@@ -148,21 +151,33 @@ def read_head(start: bytes, identity: str) -> Head | None:
     return max((head for head in found if head), key=lambda head: head.seq, default=None)
 
 
-def newest_seq(start: bytes) -> int:
-    """Return the higher number of the two headers, sound or not; cheap."""
-    return max(int(_FIXED.unpack_from(start, at)[1]) for at in (0, SLOT))
-
-
 def _read_slot(slot: bytes, identity: str) -> Head | None:
     magic, seq, length, check = _FIXED.unpack_from(slot)
     text = slot[_FIXED.size : _FIXED.size + length]
-    if magic != MAGIC or len(text) != length or zlib.crc32(text, seq & 0xFFFFFFFF) != check:
+    if magic != MAGIC or len(text) != length or _check(seq, text) != check or seq > _MOST_SEQ:
         return None
     try:
         plain = json.loads(text)
+        if plain["id"] != identity or plain["order"] != sys.byteorder:
+            return None
         years = {int(year): Source(*entry) for year, entry in plain["years"].items()}
-        head = Head(plain["id"], seq, int(plain["capacity"]), years, plain["tails"])
-    except (AttributeError, KeyError, TypeError, ValueError):
+        head = Head(identity, seq, plain["capacity"], years, dict(plain["tails"]))
+        return head if _fits(head) else None
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         return None
-    fits = 0 <= head.rows <= head.capacity and head.capacity % BLOCK == 0
-    return head if fits and head.id == identity and plain["order"] == sys.byteorder else None
+
+
+def _check(seq: int, text: bytes) -> int:
+    """Return the checksum of a header: of its number and what it says."""
+    return zlib.crc32(text, zlib.crc32(seq.to_bytes(8, "little")))
+
+
+def _fits(head: Head) -> bool:
+    """Tell whether a file may be so: years in order, each with bars, and room for all of them."""
+    years, rows = list(head.years), [source.rows for source in head.years.values()]
+    return (
+        bool(years) and years == sorted(years)
+        and all(type(n) is int for n in (head.capacity, *rows))
+        and all(0 < n <= _MOST_ROWS for n in rows)
+        and sum(rows) <= head.capacity and head.capacity % BLOCK == 0
+    )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mmap import mmap
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,10 @@ from .ledger import year_span
 _SMALL = 1 << 20
 # Frames copy a slice up to this size; beyond, copying costs more than a map of its own.
 _COPIED = 1 << 19
+# A map costs a file descriptor for as long as a frame needs it: of those that a process may have,
+# at most a quarter goes that way. Beyond, frames are copied.
+_SHARE = 4
+_lent: WeakSet[mmap] = WeakSet()
 Column = NDArray[Any]
 
 
@@ -84,14 +89,16 @@ class ColumnarFile:
     def _run(self, span: Span, years: list[int]) -> BarTable:
         """Return the bars of years that stand one behind the other."""
         begins = self.head.begins()
-        first = begins[years[0]]
-        last = begins[years[-1]] + self.head.years[years[-1]].rows
+        begin = first = begins[years[0]]
+        end = last = begins[years[-1]] + self.head.years[years[-1]].rows
         stamps = self._columns[STAMPS]
         if span.end < year_span(years[-1]).end:
             last = first + int(np.searchsorted(stamps[first:last], span.end))
         if span.start > year_span(years[0]).start:
             first += int(np.searchsorted(stamps[first:last], span.start))
-        self._verify(first, last)
+        # With the rows beside them: a damaged stamp may have led astray, and only sound neighbours
+        # prove that the stretch ends where it should.
+        self._verify(max(begin, first - 1), min(end, last + 1))
         has_adj_close = any(self.head.years[year].has_adj_close for year in years)
         return self._table(first, last, has_adj_close=has_adj_close)
 
@@ -105,18 +112,21 @@ class ColumnarFile:
 
     def _table(self, first: int, last: int, *, has_adj_close: bool) -> BarTable:
         size = (last - first) * 8 * len(self._columns)
-        own = self._private() if size > _COPIED else None
+        is_own = self._map is not None and size > _COPIED
+        own = self._private() if is_own else None
         columns = self._columns if own is None else own
         parts = {name: values[first:last] for name, values in columns.items()}
+        if is_own and own is None:
+            parts = {name: values.copy() for name, values in parts.items()}
         return BarTable(
             parts[STAMPS], parts["open"], parts["high"], parts["low"], parts["close"],
             parts["volume"], parts[ADJ_CLOSE] if has_adj_close else None,
-            index=None if own is None else parts[INDEX],
+            index=parts[INDEX] if is_own else None,
         )  # fmt: skip
 
     def _private(self) -> dict[str, Column] | None:
         """Map the file once more, for one caller alone; None where that cannot be had."""
-        if self._map is None:
+        if len(_lent) >= self._disk.most_open() // _SHARE:
             return None
         try:
             handle = self._disk.open_read(self.path)
@@ -125,7 +135,9 @@ class ColumnarFile:
             try:
                 if self._disk.fstat(handle).inode != self.inode:
                     return None
-                return _columns(self._disk.map(handle, self.head.size, private=True), self.head)
+                own = self._disk.map(handle, self.head.size, private=True)
+                _lent.add(own)
+                return _columns(own, self.head)
             finally:
                 self._disk.close(handle)
         except (StorageError, ValueError):
@@ -135,7 +147,7 @@ class ColumnarFile:
 
     def _verify(self, first: int, last: int) -> None:
         """Check the blocks that hold these rows, each once a process."""
-        if self._is_sound or last <= first:
+        if self._is_sound:
             return
         full = self.head.rows // BLOCK
         begin, end = first // BLOCK, min((last - 1) // BLOCK + 1, full)
@@ -188,16 +200,16 @@ def _columns(memory: mmap, head: Head) -> dict[str, Column]:
 
 def _read(disk: Disk, handle: Handle, head: Head) -> dict[str, Column]:
     return {
-        name: np.frombuffer(disk.read_at(handle, head.at(name, 0), head.rows * 8), _type(name))
+        name: np.frombuffer(
+            disk.read_at(handle, head.at(name, 0), head.rows * 8), _type(name), head.rows
+        )
         for name in head.columns
     }
 
 
 def _checksums(disk: Disk, handle: Handle, head: Head) -> dict[str, list[int]]:
     full = head.rows // BLOCK
-    return {
-        name: np.frombuffer(
-            disk.read_at(handle, head.checksum_at(name, 0), full * 4), np.uint32
-        ).tolist()
-        for name in head.columns
+    found = {
+        name: disk.read_at(handle, head.checksum_at(name, 0), full * 4) for name in head.columns
     }
+    return {name: np.frombuffer(data, np.uint32, full).tolist() for name, data in found.items()}

@@ -68,7 +68,7 @@ def _drop(shop: Workshop, path: Path) -> None:
 
 def _columns(shop: Workshop, uses: Uses) -> Iterator[Found]:
     for entry in walk(shop.layout.root / FOLDER):
-        if entry.name.startswith("."):  # locks stay: somebody may wait for them
+        if entry.name == ".lock":  # somebody may wait for it; what a dead writer left goes
             continue
         path = Path(entry.path)
         facts = _facts(entry)

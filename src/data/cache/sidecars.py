@@ -8,6 +8,7 @@ the year is read and verified as ever, and what was read is kept here for the ne
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -38,6 +39,8 @@ _SUFFIX = ".bars"
 _MOST_FILES = 1024
 _MOST_MAPS = 64
 _MOST_BYTES = 64 << 20
+# Of the file descriptors that a process may have, one in so many goes to maps held ready.
+_SHARE = 8
 # What a row takes, and the head with its table of years at most.
 _A_ROW, _HEAD = 56, 16_384
 States = Mapping[int, YearState]
@@ -87,7 +90,7 @@ class Sidecars:
         self.mode = mode
         self._has_room = has_room
         # Guards the order of the files held.
-        self._lock = threading.Lock()
+        self._lock, self._pid = threading.Lock(), os.getpid()
         self._held: OrderedDict[SeriesKey, ColumnarFile] = OrderedDict()
 
     @property
@@ -98,10 +101,6 @@ class Sidecars:
     def has(self, key: SeriesKey) -> bool:
         """Tell whether there is a columnar file of a series, however old."""
         return self.are_kept and (key in self._held or self._disk.stat(self.path(key)) is not None)
-
-    def after_fork(self) -> None:
-        """Start with a lock of our own; what is held may stay."""
-        self._lock = threading.Lock()
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -166,17 +165,22 @@ class Sidecars:
         return open_columns(self._disk, self.path(key), file_id(key, 0), may_map=may_map)
 
     def _hold(self, key: SeriesKey, file: ColumnarFile) -> None:
-        with self._lock:
+        with self._own_lock():
             self._held[key] = file
             self._held.move_to_end(key)
             while len(self._held) > 1 and self._is_too_much():
                 self._held.popitem(last=False)
 
+    def _own_lock(self) -> threading.Lock:
+        if os.getpid() != self._pid:  # a thread of the parent may have held it at the fork
+            self._pid, self._lock = os.getpid(), threading.Lock()
+        return self._lock
+
     def _is_too_much(self) -> bool:
         files = self._held.values()
         maps = sum(not file.bytes for file in files)
         return (
-            len(files) > _MOST_FILES or maps > _MOST_MAPS
+            len(files) > _MOST_FILES or maps > min(_MOST_MAPS, self._disk.most_open() // _SHARE)
             or sum(file.bytes for file in files) > _MOST_BYTES
         )  # fmt: skip
 
@@ -227,7 +231,10 @@ class Sidecars:
                     self._put_behind(key, now, parts)
         except LockTimeoutError:
             log.debug("%s: somebody else is at the columnar file", key)
-        except (StorageError, ValueError, DamagedColumnsError) as exc:
+        except DamagedColumnsError as damage:  # of years that were to be taken over
+            log.warning("%s: the columnar file is damaged (%s); it is made again", key, damage)
+            self.drop(key)
+        except (StorageError, ValueError) as exc:
             log.debug("%s: no columnar file was written: %s", key, exc)
 
     def _need(self, path: Path, parts: Mapping[int, Part]) -> int:
@@ -259,7 +266,7 @@ class Sidecars:
 
     def drop(self, key: SeriesKey) -> None:
         """Remove the columnar file of a series; frames mapped from it stay what they are."""
-        with self._lock:
+        with self._own_lock():
             self._held.pop(key, None)
         try:
             self._disk.remove(self.path(key))

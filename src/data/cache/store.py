@@ -280,7 +280,9 @@ class BarStore:
         """
         lane = self._lane(key)
         self._disk.make_folders(lane.paths.folder)
-        return clear_years(lane, years, self._old, self._lock_timeout_s)
+        found = clear_years(lane, years, self._old, self._lock_timeout_s)
+        self._sidecars.drop(key)
+        return found
 
     def _lane(self, key: SeriesKey) -> Lane:
         made = self._lanes.get(key)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
+# Where nothing tells how many files a process may have open.
+_MOST_OPEN = 1024
 
 
 class FileState(NamedTuple):
@@ -48,6 +50,15 @@ def space_of(folder: Path) -> Space:
 
     usage = shutil.disk_usage(folder)
     return Space(usage.free, usage.total)
+
+
+def most_open() -> int:
+    """Return how many files this process may have open."""
+    try:
+        most = os.sysconf("SC_OPEN_MAX")
+    except (AttributeError, OSError, ValueError):
+        return _MOST_OPEN  # Windows has no such setting
+    return most if most > 0 else _MOST_OPEN
 
 
 def make_folder(path: Path, mode: int) -> None:

@@ -91,6 +91,10 @@ class Disk:
         """Return the wall time by which file times are judged, in nanoseconds."""
         return time.time_ns()
 
+    def most_open(self) -> int:
+        """Return how many files this process may have open."""
+        return calls.most_open()
+
     def lock(self, path: Path, timeout_s: float) -> AbstractContextManager[None]:
         """Hold the lock file ``path`` against all threads and processes.
 
