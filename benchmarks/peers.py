@@ -110,7 +110,7 @@ class Arctic:
 
     def read(self, start: str, end: str) -> pd.DataFrame:
         """Return a stretch, both ends included."""
-        last = _behind(end)
+        last = _behind(end) - pd.Timedelta("1ns")  # there both ends are included
         found = self._library.read("bars", date_range=(pd.Timestamp(start), last))
         frame: pd.DataFrame = found.data
         return frame
