@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from . import hit, read, route, workload, write
+from . import batch, covered, hit, read, route, size, start, workload, write
+from .harness import Report
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+SCRIPTS: tuple[Callable[[], Report], ...] = (
+    hit.measure, route.measure, start.measure, covered.measure, read.measure, batch.measure,
+    write.measure, size.measure, size.measure_memory, workload.measure,
+)  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -26,9 +32,11 @@ def machine() -> str:
 
 def main() -> int:
     """Measure, print and write."""
-    reports = [str(script.measure()) for script in (hit, route, read, write, workload)]
-    text = "\n\n".join([machine(), *reports])
-    print(text)
+    parts = [machine()]
+    for measure in SCRIPTS:
+        parts.append(str(measure()))
+        print(parts[-1], end="\n\n", flush=True)
+    text = "\n\n".join(parts)
     before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
     _, found, after = rest.partition(END)
     if not found:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
+from itertools import islice, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 from unittest.mock import patch
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy as np
 from src.data.cache.store import BarStore, Commit, Piece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.disk.files import Disk, Step
 from src.data.model.bars import BarTable, Stamps
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso, year_start
 from src.data.model.kind import Basis, Kind
@@ -27,6 +30,11 @@ YEAR = Span(parse_iso("2023-01-01"), parse_iso("2024-01-01"))
 FETCHED = parse_iso("2024-06-03T12:00:00")
 COIN = Kind("24h", "clock", "binance", "USDT", "base")
 _SHARE = Kind("regular", "session", "consolidated", "USD", "shares")
+FIVE_YEARS = Span(year_start(2019), YEAR.end)
+# Timeframe, first year, milliseconds.
+_LONG = (("1m", 2019, MINUTE_MS), ("1h", 2014, HOUR_MS), ("1d", 2014, DAY_MS))
+MINUTES = (("1m", 2023, MINUTE_MS),)
+T = TypeVar("T")
 
 
 @contextmanager
@@ -39,19 +47,44 @@ def stage() -> Iterator[DataManager]:
 
 
 @contextmanager
-def long_stage() -> Iterator[DataManager]:
+def long_stage(series: Sequence[tuple[str, int, int]] = _LONG) -> Iterator[DataManager]:
     """Yield a manager on a cache of BTCUSDT: five years of 1m, ten of 1h and of 1d."""
     with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
         manager = DataManager(Path(folder) / "cache", clock=ManualClock(parse_iso("2024-07-01")))
-        for label, first, step in (
-            ("1m", 2019, MINUTE_MS),
-            ("1h", 2014, HOUR_MS),
-            ("1d", 2014, DAY_MS),
-        ):
+        for label, first, step in series:
             stamps = np.arange(year_start(first), YEAR.end, step, dtype=np.int64)
             span = Span(year_start(2014), YEAR.end)
             _commit(manager.cache.store, "BTCUSDT", label, stamps, COIN, Basis("raw"), span)
         yield manager
+
+
+@contextmanager
+def crowd_stage(count: int, every: int = 1) -> Iterator[tuple[DataManager, list[str]]]:
+    """Yield a manager on a cache of many shares, five years of 1d each, and their symbols.
+
+    ``every`` leaves bars out where it is the metadata that count.
+    """
+    symbols = ["".join(letters) for letters in islice(product("QWZXVJK", repeat=4), count)]
+    with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
+        manager = DataManager(Path(folder) / "cache", clock=ManualClock(parse_iso("2024-07-01")))
+        store = BarStore(manager.cache.store.root, _Unsynced())
+        calendar = calendar_for(manager.provider_selector.instrument(symbols[0]))
+        sessions = calendar.opens(Timeframe.parse("1d"), FIVE_YEARS)[::every]
+        for symbol in symbols:
+            known = Basis("split", date(2024, 5, 31))
+            _commit(store, symbol, "1d", sessions, _SHARE, known, FIVE_YEARS)
+            store.add_actions(symbol, [], Span(FIVE_YEARS.start, FETCHED), "yahoo", FETCHED)
+        yield manager, symbols
+
+
+class _Unsynced(Disk):
+    """Does not wait for the platter: nobody will miss what is made here."""
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        """Leave out what waits."""
+        if step.name in ("fsync", "fdatasync", "fsync_dir"):
+            return None  # type: ignore[return-value]
+        return call()
 
 
 def _fill(manager: DataManager) -> None:

@@ -12,7 +12,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -97,6 +97,8 @@ class LanePaths:
     """
 
     folder: Path
+    # Every answer from the cache looks at files of years; making paths takes longer than looking.
+    _made: dict[tuple[int, str], Path] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def series(self) -> Path:
@@ -125,11 +127,11 @@ class LanePaths:
 
     def data(self, year: int) -> Path:
         """The bars of ``year``."""
-        return self.folder / f"{year:04d}.csv.gz"
+        return self._of(year, ".csv.gz")
 
     def metadata(self, year: int) -> Path:
         """What is known about them."""
-        return self.folder / f"{year:04d}.metadata.json"
+        return self._of(year, ".metadata.json")
 
     def log(self, year: int) -> Path:
         """The commits of ``year``."""
@@ -138,6 +140,12 @@ class LanePaths:
     def rows(self, year: int) -> Path:
         """The bad rows of ``year``."""
         return self.quarantine / f"{year:04d}.rows.csv.gz"
+
+    def _of(self, year: int, ending: str) -> Path:
+        known = self._made.get((year, ending))
+        if known is None:
+            known = self._made[year, ending] = self.folder / f"{year:04d}{ending}"
+        return known
 
 
 class Layout:

@@ -97,9 +97,12 @@ def legacy_files(root: Path, key: SeriesKey, encoded: str) -> list[tuple[int, Pa
     """Return all of them, best first: of one year those too that another one hides."""
     if key.lane:
         return []
-    places = [folder / n for folder in _folders(root, key, encoded) for n in _names(folder)]
-    matches = [(YEAR_FILE.fullmatch(path.name), path) for path in dict.fromkeys(places)]
-    return [(int(match[1]), path) for match, path in matches if match is not None]
+    years = {
+        folder / name: int(match[1])
+        for folder in _folders(root, key, encoded)
+        for name in _names(folder) if (match := YEAR_FILE.fullmatch(name))
+    }  # fmt: skip
+    return [(year, path) for path, year in years.items()]
 
 
 def _folders(root: Path, key: SeriesKey, encoded: str) -> list[Path]:

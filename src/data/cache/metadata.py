@@ -16,6 +16,8 @@ from ..errors import CorruptEntryError
 
 FORMAT = 1
 _KEY = "sha256"
+# Where the text behind the digest begins.
+_SEALED = len(json.dumps({_KEY: hashlib.sha256().hexdigest()}))
 
 
 class DamagedError(CorruptEntryError):
@@ -26,7 +28,7 @@ def dump(document: Mapping[str, Any]) -> bytes:
     """Return the bytes of ``document`` with its digest."""
     plain = {k: v for k, v in document.items() if k != _KEY}
     text = _canonical(plain)
-    seal = json.dumps({_KEY: hashlib.sha256(text).hexdigest()})
+    seal = json.dumps({_KEY: _digest(text)})
     # The digest stands first, the rest is the very text it was made of.
     return seal[:-1].encode("ascii") + b"," + text[1:] + b"\n"
 
@@ -40,12 +42,21 @@ def load(data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data)
         seal = document.pop(_KEY)
-        text = _canonical(document)
+        is_whole = _is_as_written(data, seal) or seal == _digest(_canonical(document))
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as exc:
         raise DamagedError(f"no document of ours: {exc!r}"[:200]) from exc
-    if seal != hashlib.sha256(text).hexdigest():
+    if not is_whole:
         raise DamagedError("the digest does not match")
     return document if isinstance(document, dict) else {}
+
+
+def _is_as_written(data: bytes, seal: object) -> bool:
+    """Tell whether these are the very bytes of :func:`dump`; others may have laid them out anew."""
+    return seal == _digest(b"{" + data[_SEALED:].removesuffix(b"\n"))
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
 
 
 def _canonical(document: Any) -> bytes:

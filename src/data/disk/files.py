@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from mmap import ACCESS_COPY, ACCESS_READ, mmap
 from pathlib import Path
@@ -43,8 +42,7 @@ _ADVICE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One system call about to happen.
 
     Attributes:

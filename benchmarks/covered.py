@@ -1,0 +1,108 @@
+"""Whether bars are held already: told from the metadata, without looking at the bars."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeVar
+
+from src.data.cache.store import BarStore
+from src.data.disk.files import Disk, Step
+from src.data.model.series import SeriesKey
+from src.data.model.span import gaps
+from src.data.model.timeframe import Timeframe
+
+from .harness import Figure, Report, Row
+from .stage import FETCHED, FIVE_YEARS, crowd_stage
+
+_NOTE = (
+    "Milliseconds to tell which of so many symbols have all their bars of five years of 1d. *first "
+    "look*: by a store that knows nothing yet. *again*: by the same store. *sidecars*: how many "
+    "times as long it takes to read the same metadata with `json.loads` and believe them. *data "
+    "files*: how many files of bars were opened."
+)
+_GOAL = "first look: sidecars >= 0.83; again: sidecars >= 10; no data file"
+_ROUNDS = 5
+T = TypeVar("T")
+
+
+def measure() -> Report:
+    """Ask about one, a hundred and a thousand symbols."""
+    with crowd_stage(1000, every=50) as (manager, symbols):
+        root = manager.cache.store.root
+        rows = [_row(root, symbols[:count]) for count in (1, 100, 1000)]
+    return Report("Is it covered?", _NOTE, rows)
+
+
+def _row(root: Path, symbols: Sequence[str]) -> Row:
+    keys = [SeriesKey(symbol, Timeframe.parse("1d")) for symbol in symbols]
+    papers = [_metadata(root, key) for key in keys]
+    found: dict[str, list[float]] = {name: [] for name in ("first", "again", "json")}
+    disk = _Watched()
+    for _ in range(_ROUNDS if len(keys) > 1 else 100):
+        gc.collect()
+        store = BarStore(root, disk)
+        found["json"].append(_all(_believed, papers))
+        found["first"].append(_all(partial(_covered, store), keys))
+        found["again"].append(_all(partial(_covered, store), keys))
+    figures = {
+        "first look": Figure.of(found["first"]),
+        "sidecars, first": _times(found["json"], found["first"]),
+        "again": Figure.of(found["again"]),
+        "sidecars, again": _times(found["json"], found["again"]),
+        "data files": Figure.of([disk.data_files]),
+    }
+    return Row(f"{len(keys):,} symbol{'s' * (len(keys) > 1)}", figures, _GOAL)
+
+
+class _Watched(Disk):
+    """Counts the files of bars that are opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data_files = 0
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        """Make one system call."""
+        self.data_files += step.name == "open" and step.path.name.endswith(".csv.gz")
+        return call()
+
+
+def _covered(store: BarStore, key: SeriesKey) -> bool:
+    return not gaps(FIVE_YEARS, store.view(key).coverage.held(FETCHED))
+
+
+def _metadata(root: Path, key: SeriesKey) -> list[Path]:
+    return sorted(root.glob(f"ohlcv/{key.symbol}/*/*.json"))
+
+
+def _believed(paths: Sequence[Path]) -> bool:
+    """Read the metadata as a cache does that has no doubts."""
+    spans: list[list[int]] = []
+    for path in paths:
+        with path.open("rb") as file:
+            document = json.loads(file.read())
+        spans += [part["span"] for part in document.get("onetape", {}).get("coverage", ())]
+    return spans[0][0] <= FIVE_YEARS.start and FIVE_YEARS.end <= spans[-1][1]
+
+
+def _all(ask: Callable[[Any], bool], about: Sequence[Any]) -> float:
+    """Return the milliseconds of asking about each; all of them are covered."""
+    began = perf_counter()
+    answers = [ask(one) for one in about]
+    took = perf_counter() - began
+    if not all(answers):
+        raise RuntimeError("some symbols are not covered")
+    return took * 1e3
+
+
+def _times(others: Sequence[float], ours: Sequence[float]) -> Figure:
+    return Figure.of([other / own for other, own in zip(others, ours, strict=True)])
+
+
+if __name__ == "__main__":
+    print(measure())
