@@ -91,6 +91,8 @@ def test_raw_files_without_actions_say_that_raw_prices_can_be_had(
     rules.write_text(f"providers:\n  local: {{folder: '{folder}', adjustment: raw}}\n")
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     question = ("AAPL", "1d", "2024-05-06", "2024-05-08")
-    with pytest.raises(AllProvidersFailedError, match="held as traded: adjustment='raw' needs none"):
+    with pytest.raises(
+        AllProvidersFailedError, match="held as traded: adjustment='raw' needs none"
+    ):
         manager.get_ohlcv(*question, provider="local")
     assert len(manager.get_ohlcv(*question, provider="local", adjustment="raw")) == 3
