@@ -216,8 +216,8 @@ class Layout:
         return key in self._known
 
     def _check_inside(self, folder: Path) -> None:
-        home = os.path.realpath(self.ohlcv)
-        if os.path.realpath(folder) != os.path.join(home, *folder.relative_to(self.ohlcv).parts):
+        below = (folder, *folder.parents)
+        if any(map(os.path.islink, below[: below.index(self.ohlcv)])):
             raise StorageError(
                 f"the folder {folder.parent.name}/{folder.name} of the cache is a link to "
                 "somewhere else",

@@ -98,21 +98,27 @@ def legacy_files(root: Path, key: SeriesKey, encoded: str) -> list[tuple[int, Pa
     if key.lane:
         return []
     years = {
-        folder / name: int(match[1])
+        Path(folder, name): int(match[1])
         for folder in _folders(root, key, encoded)
         for name in _names(folder) if (match := YEAR_FILE.fullmatch(name))
     }  # fmt: skip
     return [(year, path) for path, year in years.items()]
 
 
-def _folders(root: Path, key: SeriesKey, encoded: str) -> list[Path]:
+def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
     """Return the timeframe folders to look into, best first."""
     symbols = dict.fromkeys((encoded, key.symbol, key.symbol.lower()))
     frames = dict.fromkeys((key.timeframe.folder, key.timeframe.label))
-    places = [base / name for base in (root / "ohlcv", root) for name in symbols if is_plain(name)]
-    folders = [place / frame for place in places for frame in frames]
+    # As text: every first look at a series comes by here, and nearly always in vain.
+    bases = (os.path.join(root, "ohlcv"), root)
+    places = [os.path.join(base, name) for base in bases for name in symbols if is_plain(name)]
     # `1m` and `1M` are one folder where case is folded: only the exact name counts there.
-    return [f for f in folders if key.timeframe.unit not in "mM" or f.name in _names(f.parent)]
+    folded = key.timeframe.unit in "mM"
+    return [
+        os.path.join(place, frame)
+        for place in places for frame in frames
+        if not folded or frame in _names(place)
+    ]  # fmt: skip
 
 
 def is_plain(name: str) -> bool:
@@ -125,7 +131,7 @@ def is_plain(name: str) -> bool:
     )
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: str | Path) -> list[str]:
     """Return the sorted names in ``folder``; none where it does not exist."""
     try:
         return sorted(os.listdir(folder))

@@ -41,6 +41,12 @@ def state_of(found: os.stat_result) -> FileState:
     return FileState(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
+def state_at(path: Path) -> FileState | None:
+    """Return the state of ``path``, or None where nothing has that name."""
+    found = or_none(os.stat, path)
+    return None if found is None else state_of(found)
+
+
 def space_of(folder: Path) -> Space:
     """Return what the disk of an existing folder has."""
     if hasattr(os, "statvfs"):

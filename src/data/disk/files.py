@@ -106,8 +106,13 @@ class Disk:
 
     def stat(self, path: Path) -> FileState | None:
         """Return the state of ``path``, or None where nothing has that name."""
-        found = self._run(Step("stat", path), partial(calls.or_none, os.stat, path))
-        return None if found is None else calls.state_of(found)
+        # Every answer from the cache looks at files: where nobody watches, nobody is told.
+        if getattr(self.perform, "__func__", None) is not _UNWATCHED:
+            return self._run(Step("stat", path), partial(calls.state_at, path))
+        try:
+            return calls.state_at(path)
+        except OSError as exc:
+            raise _refused("stat", path, exc) from exc
 
     def list(self, folder: Path) -> list[str]:
         """Return the sorted names in ``folder``; none where it does not exist."""
@@ -246,10 +251,17 @@ class Disk:
         try:
             return self.perform(step, call)
         except OSError as exc:
-            raise StorageError(
-                f"cannot {step.name} {short(step.path)}: {exc.strerror or exc}",
-                hint=_ADVICE.get(exc.errno or 0),
-            ) from exc
+            raise _refused(step.name, step.path, exc) from exc
+
+
+_UNWATCHED = Disk.perform
+
+
+def _refused(what: str, path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot {what} {short(path)}: {error.strerror or error}",
+        hint=_ADVICE.get(error.errno or 0),
+    )
 
 
 def short(path: Path) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Any, Literal
 
 from .kind import Basis, Kind
@@ -97,7 +98,7 @@ class Covered:
 
     def same_source(self, other: Covered) -> bool:
         """Tell whether the two may be one entry (all alike but span and fetch time)."""
-        return replace(self, span=other.span, fetched_at=other.fetched_at) == other
+        return _source(self) == _source(other)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping that is stored; defaults are left out."""
@@ -136,6 +137,9 @@ class Covered:
             expires=plain.get("expires"),
             splices=tuple(Splice.from_json(entry) for entry in plain.get("splices", ())),
         )
+
+
+_source = attrgetter(*(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at")))
 
 
 class Coverage(tuple[Covered, ...]):

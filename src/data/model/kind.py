@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import date
+from functools import lru_cache
 from typing import Any, Literal
 
 Adjustment = Literal["raw", "split", "all", "unknown"]
@@ -62,10 +63,17 @@ class Kind:
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> Kind:
         """Read a stored mapping; keys this version does not know are ignored."""
-        return cls(**{k: str(v) for k, v in mapping.items() if k in _NAMES})
+        return _kind_of(tuple(map(mapping.get, _NAMES)))
 
 
 _NAMES = tuple(f.name for f in fields(Kind))
+
+
+# The years of all series are of a few kinds and bases, told again and again.
+@lru_cache
+def _kind_of(values: tuple[Any, ...]) -> Kind:
+    pairs = zip(_NAMES, values, strict=True)
+    return Kind(**{name: str(value) for name, value in pairs if value is not None})
 
 
 @dataclass(frozen=True)
@@ -95,8 +103,11 @@ class Basis:
         Raises:
             ValueError: an adjustment this version does not know.
         """
-        adjustment = mapping.get("adjustment", "unknown")
-        if adjustment not in (*ADJUSTMENTS, "unknown"):
-            raise ValueError(f"unknown adjustment {adjustment!r}")
-        as_of = mapping.get("as_of")
-        return cls(adjustment, date.fromisoformat(as_of) if as_of else None)
+        return _basis_of(mapping.get("adjustment", "unknown"), mapping.get("as_of"))
+
+
+@lru_cache
+def _basis_of(adjustment: Any, as_of: Any) -> Basis:
+    if adjustment not in (*ADJUSTMENTS, "unknown"):
+        raise ValueError(f"unknown adjustment {adjustment!r}")
+    return Basis(adjustment, date.fromisoformat(as_of) if as_of else None)
