@@ -9,25 +9,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .alpaca_data_downloader import AlpacaDataDownloader
     from .base_data_downloader import BaseDataDownloader
     from .binance_data_downloader import BinanceDataDownloader
     from .data_downloader_factory import DataDownloaderFactory
     from .local_data_downloader import LocalDataDownloader
+    from .polygon_data_downloader import PolygonDataDownloader
+    from .tiingo_data_downloader import TiingoDataDownloader
     from .yahoo_data_downloader import YahooDataDownloader
 
 _HOMES = {
+    "AlpacaDataDownloader": "alpaca_data_downloader",
     "BaseDataDownloader": "base_data_downloader",
     "BinanceDataDownloader": "binance_data_downloader",
     "DataDownloaderFactory": "data_downloader_factory",
     "LocalDataDownloader": "local_data_downloader",
+    "PolygonDataDownloader": "polygon_data_downloader",
+    "TiingoDataDownloader": "tiingo_data_downloader",
     "YahooDataDownloader": "yahoo_data_downloader",
 }
 
 __all__ = (
+    "AlpacaDataDownloader",
     "BaseDataDownloader",
     "BinanceDataDownloader",
     "DataDownloaderFactory",
     "LocalDataDownloader",
+    "PolygonDataDownloader",
+    "TiingoDataDownloader",
     "YahooDataDownloader",
 )
 

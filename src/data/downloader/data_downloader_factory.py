@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from ..errors import DataError
+from ..errors import DataError, MissingCredentialsError
 from .base_data_downloader import BaseDataDownloader
 from .foreign import call_foreign
 from .registry import REGISTRY, aliases_of, canonical_name, downloader_class
@@ -48,7 +48,9 @@ class DataDownloaderFactory:
             cls = downloader_class(provider_code)
             return call_foreign(lambda: cls(**kwargs), cls.name)
         except DataError as exc:
-            _log.warning("no downloader for %r: %s", provider_code, exc)
+            # The packaged rules name vendors that most users have no key of.
+            level = logging.INFO if isinstance(exc, MissingCredentialsError) else logging.WARNING
+            _log.log(level, "no downloader for %r: %s", provider_code, exc)
             return None
 
     @staticmethod

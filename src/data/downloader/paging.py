@@ -22,7 +22,7 @@ from ..policy.windows import windows
 PAGE_CAP = 10_000
 _FIRST_PAGE: str | None = None
 # What reading an answer of another shape than expected can raise.
-_UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
+UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 class Vendor(Protocol):
@@ -143,7 +143,7 @@ def read_page(
         return page, BarTable.from_bars(page.bars)
     except DataError:
         raise
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         raise ResponseFormatError(
             f"{vendor.name} answered something else than bars ({type(exc).__name__}: "
             f"{str(exc)[:80]})"
@@ -160,7 +160,7 @@ def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:
         table=table,
         vendor=vendor.name,
         kind=replace(kind, unit=found.unit or kind.unit),
-        basis=Basis(caps.adjustment),
+        basis=Basis(query.adjustment or caps.adjustment),
         server_now_ms=found.server_now_ms,
         actions=tuple(found.actions),
         requests=found.requests,

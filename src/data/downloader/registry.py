@@ -13,8 +13,11 @@ from .base_data_downloader import BaseDataDownloader
 
 REGISTRY: Mapping[str, str] = MappingProxyType(
     {
+        "alpaca": "alpaca_data_downloader:AlpacaDataDownloader",
         "binance": "binance_data_downloader:BinanceDataDownloader",
         "local": "local_data_downloader:LocalDataDownloader",
+        "polygon": "polygon_data_downloader:PolygonDataDownloader",
+        "tiingo": "tiingo_data_downloader:TiingoDataDownloader",
         "yahoo": "yahoo_data_downloader:YahooDataDownloader",
     }
 )

@@ -17,7 +17,7 @@ VENDORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "fmp": ("financial_modeling_prep", "financialmodelingprep"),
         "alpaca": ("alp",),
         "tiingo": (),
-        "polygon": ("pg", "polygon_io"),
+        "polygon": ("pg", "polygon_io", "massive"),
         "twelvedata": ("td", "twelve_data"),
         "finnhub": ("fh",),
         "coingecko": ("cg", "coin_gecko"),

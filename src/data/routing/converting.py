@@ -89,8 +89,10 @@ class Conversion:
         """Return what a vendor can do by way of this: pages and depth are the source's."""
         parts = max(1, (self.target.step_ms or 1) // (self.source.step_ms or 1))
         made = {"session": self.kind.session, "anchor": self.kind.anchor}
+        kinds = {**caps.kinds, **caps.intraday_kinds}
         return replace(
-            caps, kinds={name: replace(kind, **made) for name, kind in caps.kinds.items()},
+            caps, kinds={name: replace(kind, **made) for name, kind in kinds.items()},
+            intraday_kinds={},
             page_bars=-(-caps.page_bars // parts), page_days=self._of_source(caps.page_days),
             depth_days=self._of_source(caps.depth_days),
         )  # fmt: skip
