@@ -136,13 +136,16 @@ def vendor_credentials(
     key_env: str | None = None,
     secret_env: str | None = None,
     environ: Mapping[str, str] | None = None,
+    *,
+    names: Sequence[str] = (),
 ) -> Credentials:
     """Return the keys of one vendor; ``key_env`` and ``secret_env`` are the rules' own variables.
 
     A variable that the rules name is the only one looked at, whatever name the vendor asks by.
+    ``names`` are those that a vendor of another package asks by.
     """
     said = (key_env, secret_env)
-    names = VENDOR_KEYS.get(vendor) or tuple(name for name in said if name)
+    names = VENDOR_KEYS.get(vendor) or tuple(names) or tuple(name for name in said if name)
     variables: dict[str, tuple[str, ...]] = {}
     for position, name in enumerate(names):
         group = _GROUP.get(name, (name,))
