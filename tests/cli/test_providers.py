@@ -56,4 +56,4 @@ def test_the_matrix_for_people_fits(
     monkeypatch.setenv("COLUMNS", columns)
     out = run("providers", "--matrix").out
     assert max(map(len, out.splitlines())) <= int(columns)
-    assert "1000 bars" in out or columns == "40"
+    assert "1000 bars" in out or columns != "200"

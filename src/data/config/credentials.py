@@ -32,6 +32,7 @@ VENDOR_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "tiingo": ("TIINGO_API_KEY",),
         "polygon": ("POLYGON_API_KEY",),
         "twelvedata": ("TWELVE_DATA_API_KEY",),
+        "coingecko": ("COINGECKO_DEMO_API_KEY", "COINGECKO_PRO_API_KEY"),
         "finnhub": ("FINNHUB_API_KEY",),
         "eodhd": ("EODHD_API_KEY",),
         "tradier": ("TRADIER_API_KEY",),

@@ -11,23 +11,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .base_data_downloader import BaseDataDownloader
     from .binance_data_downloader import BinanceDataDownloader
+    from .coingecko_data_downloader import CoinGeckoDataDownloader
     from .data_downloader_factory import DataDownloaderFactory
     from .local_data_downloader import LocalDataDownloader
+    from .twelvedata_data_downloader import TwelveDataDataDownloader
     from .yahoo_data_downloader import YahooDataDownloader
 
 _HOMES = {
     "BaseDataDownloader": "base_data_downloader",
     "BinanceDataDownloader": "binance_data_downloader",
+    "CoinGeckoDataDownloader": "coingecko_data_downloader",
     "DataDownloaderFactory": "data_downloader_factory",
     "LocalDataDownloader": "local_data_downloader",
+    "TwelveDataDataDownloader": "twelvedata_data_downloader",
     "YahooDataDownloader": "yahoo_data_downloader",
 }
 
 __all__ = (
     "BaseDataDownloader",
     "BinanceDataDownloader",
+    "CoinGeckoDataDownloader",
     "DataDownloaderFactory",
     "LocalDataDownloader",
+    "TwelveDataDataDownloader",
     "YahooDataDownloader",
 )
 

@@ -23,7 +23,9 @@ _log = logging.getLogger(__name__)
 REGISTRY: Mapping[str, str] = MappingProxyType(
     {
         "binance": "binance_data_downloader:BinanceDataDownloader",
+        "coingecko": "coingecko_data_downloader:CoinGeckoDataDownloader",
         "local": "local_data_downloader:LocalDataDownloader",
+        "twelvedata": "twelvedata_data_downloader:TwelveDataDataDownloader",
         "yahoo": "yahoo_data_downloader:YahooDataDownloader",
     }
 )
