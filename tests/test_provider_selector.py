@@ -296,7 +296,8 @@ class TestDownloaders:
 
     def test_the_real_factory_makes_the_packaged_vendors(self) -> None:
         selector = ProviderSelector(make_sender=lambda _: mock.Mock())
-        assert selector.get_provider_with_failover("BTCUSDT", "1d") == ["binance", "yahoo"]
+        order = ["binance", "coingecko", "yahoo"]
+        assert selector.get_provider_with_failover("BTCUSDT", "1d") == order
 
 
 class TestTickers:

@@ -314,7 +314,7 @@ class TestOverlay:
 class TestPackaged:
     def test_who_is_asked(self) -> None:
         rules = load_rules()
-        assert vendors(rules, "crypto", "5m") == ("binance", "yahoo")
+        assert vendors(rules, "crypto", "5m") == ("binance", "coingecko", "yahoo")
         every = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M")
         for asset_class in ("forex", "index", "future"):
             assert {vendors(rules, asset_class, t) for t in every} == {("yahoo",)}

@@ -34,6 +34,7 @@ VENDOR_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "tiingo": ("TIINGO_API_KEY",),
         "polygon": ("POLYGON_API_KEY",),
         "twelvedata": ("TWELVE_DATA_API_KEY",),
+        "coingecko": ("COINGECKO_DEMO_API_KEY", "COINGECKO_PRO_API_KEY"),
         "finnhub": ("FINNHUB_API_KEY",),
         "eodhd": ("EODHD_API_KEY",),
         "tradier": ("TRADIER_API_KEY",),
@@ -138,13 +139,16 @@ def vendor_credentials(
     key_env: str | None = None,
     secret_env: str | None = None,
     environ: Mapping[str, str] | None = None,
+    *,
+    names: Sequence[str] = (),
 ) -> Credentials:
     """Return the keys of one vendor; ``key_env`` and ``secret_env`` are the rules' own variables.
 
     A variable that the rules name is the only one looked at, whatever name the vendor asks by.
+    ``names`` are those that a vendor of another package asks by.
     """
     said = (key_env, secret_env)
-    names = VENDOR_KEYS.get(vendor) or tuple(name for name in said if name)
+    names = VENDOR_KEYS.get(vendor) or tuple(names) or tuple(name for name in said if name)
     variables: dict[str, tuple[str, ...]] = {}
     for position, name in enumerate(names):
         group = _GROUP.get(name, (name,))

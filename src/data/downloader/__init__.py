@@ -12,20 +12,24 @@ if TYPE_CHECKING:
     from .alpaca_data_downloader import AlpacaDataDownloader
     from .base_data_downloader import BaseDataDownloader
     from .binance_data_downloader import BinanceDataDownloader
+    from .coingecko_data_downloader import CoinGeckoDataDownloader
     from .data_downloader_factory import DataDownloaderFactory
     from .local_data_downloader import LocalDataDownloader
     from .polygon_data_downloader import PolygonDataDownloader
     from .tiingo_data_downloader import TiingoDataDownloader
+    from .twelvedata_data_downloader import TwelveDataDataDownloader
     from .yahoo_data_downloader import YahooDataDownloader
 
 _HOMES = {
     "AlpacaDataDownloader": "alpaca_data_downloader",
     "BaseDataDownloader": "base_data_downloader",
     "BinanceDataDownloader": "binance_data_downloader",
+    "CoinGeckoDataDownloader": "coingecko_data_downloader",
     "DataDownloaderFactory": "data_downloader_factory",
     "LocalDataDownloader": "local_data_downloader",
     "PolygonDataDownloader": "polygon_data_downloader",
     "TiingoDataDownloader": "tiingo_data_downloader",
+    "TwelveDataDataDownloader": "twelvedata_data_downloader",
     "YahooDataDownloader": "yahoo_data_downloader",
 }
 
@@ -33,10 +37,12 @@ __all__ = (
     "AlpacaDataDownloader",
     "BaseDataDownloader",
     "BinanceDataDownloader",
+    "CoinGeckoDataDownloader",
     "DataDownloaderFactory",
     "LocalDataDownloader",
     "PolygonDataDownloader",
     "TiingoDataDownloader",
+    "TwelveDataDataDownloader",
     "YahooDataDownloader",
 )
 

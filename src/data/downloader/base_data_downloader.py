@@ -119,9 +119,10 @@ class BaseDataDownloader:
     def secret(self, name: str) -> str:
         """Return the key that :attr:`secrets` declares under ``name``, its first spelling.
 
-        It stays the same while one :meth:`fetch` lasts, whatever is set meanwhile.
+        Empty where it is not needed and not set. It stays the same while one :meth:`fetch`
+        lasts, whatever is set meanwhile.
         """
-        return self._access.badge().keys[name]
+        return self._access.badge().keys.get(name, "")
 
     @property
     def lacking(self) -> tuple[str, ...]:

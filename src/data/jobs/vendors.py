@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from ..clock import SystemClock
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
 from ..config.rules_file import load_rules
-from ..downloader.base_data_downloader import is_ours
-from ..downloader.configured import constructor_arguments
+from ..downloader.base_data_downloader import BaseDataDownloader, is_ours
+from ..downloader.configured import constructor_arguments, own_names
 from ..downloader.foreign import call_foreign
-from ..downloader.registry import REGISTRY, downloader_class
+from ..downloader.registry import canonical_name, downloader_class, usable_class
 from ..errors import DataError, QueryError
 from ..model.query import BarsQuery
 from ..model.rules import Rule
@@ -62,7 +62,7 @@ def lack(selector: ProviderSelector, name: str) -> Lack:
 
 def _made(selector: ProviderSelector, name: str) -> tuple[Any | None, Lack]:
     """Return the downloader of a vendor, or None and why there is none."""
-    if name not in REGISTRY and name not in selector.downloaders:
+    if canonical_name(name) is None and name not in selector.downloaders:
         return None, Lack("this version does not serve it", "leave it out of the rules")
     try:
         made = selector._initialize_downloader(name)
@@ -84,13 +84,13 @@ def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
 
 
 def _description(selector: ProviderSelector, name: str) -> dict[str, Any]:
-    cls, (made, lacking) = downloader_class(name), _made(selector, name)
+    cls, (made, lacking) = usable_class(name) or BaseDataDownloader, _made(selector, name)
     caps = made.capabilities if made is not None and is_ours(made) else cls.capabilities
     said = selector.parsed_rules.provider(name)
     limit = said.rate_limits.get("requests_per_minute") or cls.limits.per_minute
     return {
         "name": name,
-        "title": cls.display_name,
+        "title": cls.display_name or name,
         "ready": made is not None,
         "why_not": lacking.reason,
         "advice": lacking.advice,
@@ -108,13 +108,14 @@ def _description(selector: ProviderSelector, name: str) -> dict[str, Any]:
 
 def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:
     """Return the variable of each key a vendor takes, to ``set``, ``placeholder`` or ``not set``."""
-    if name not in VENDOR_KEYS:
+    names = VENDOR_KEYS.get(name) or own_names(name)
+    if not names:
         return {}
     said = selector.parsed_rules.provider(name)
-    held = vendor_credentials(name, said.api_key_env, said.secret_key_env)
+    held = vendor_credentials(name, said.api_key_env, said.secret_key_env, names=names)
     own = (said.api_key_env, said.secret_key_env)
     found = {}
-    for place, usual in enumerate(VENDOR_KEYS[name]):
+    for place, usual in enumerate(names):
         variable = (own[place] if place < len(own) else None) or usual
         is_placeholder = usual in held.placeholders
         found[variable] = "set" if usual in held else "placeholder" if is_placeholder else "not set"

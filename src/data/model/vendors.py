@@ -1,7 +1,8 @@
 """The names of vendors: what rule files may call them.
 
 A rule file may name vendors that this version does not serve yet: it keeps loading, and they are
-simply never candidates.
+simply never candidates. The names stay reserved: bars are kept under them, so a name must always
+mean the same supplier. Vendors of other packages have names of their own (``config.offered``).
 """
 
 from __future__ import annotations

@@ -78,14 +78,14 @@ def why_not_made(selector: ProviderSelector, name: str) -> str:
     """Return why there is no downloader of a vendor; empty where there is one."""
     from ..downloader.configured import constructor_arguments
     from ..downloader.foreign import call_foreign
-    from ..downloader.registry import REGISTRY, downloader_class
+    from ..downloader.registry import canonical_name, downloader_class
 
     if selector._initialize_downloader(name) is not None:
         return ""
-    if name not in REGISTRY:
+    if canonical_name(name) is None:
         return "this version does not serve it"
-    cls: Any = downloader_class(name)
     try:
+        cls: Any = downloader_class(name)
         # The selector only logs why: it is made once more to hear it.
         arguments = constructor_arguments(selector.parsed_rules.provider(name))
         if selector.make_sender is not None:
