@@ -9,24 +9,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .alpha_vantage_data_downloader import AlphaVantageDataDownloader
     from .base_data_downloader import BaseDataDownloader
     from .binance_data_downloader import BinanceDataDownloader
     from .data_downloader_factory import DataDownloaderFactory
+    from .eodhd_data_downloader import EODHDDataDownloader
+    from .finnhub_data_downloader import FinnhubDataDownloader
+    from .fmp_data_downloader import FMPDataDownloader
     from .local_data_downloader import LocalDataDownloader
     from .yahoo_data_downloader import YahooDataDownloader
 
 _HOMES = {
+    "AlphaVantageDataDownloader": "alpha_vantage_data_downloader",
     "BaseDataDownloader": "base_data_downloader",
     "BinanceDataDownloader": "binance_data_downloader",
     "DataDownloaderFactory": "data_downloader_factory",
+    "EODHDDataDownloader": "eodhd_data_downloader",
+    "FMPDataDownloader": "fmp_data_downloader",
+    "FinnhubDataDownloader": "finnhub_data_downloader",
     "LocalDataDownloader": "local_data_downloader",
     "YahooDataDownloader": "yahoo_data_downloader",
 }
 
 __all__ = (
+    "AlphaVantageDataDownloader",
     "BaseDataDownloader",
     "BinanceDataDownloader",
     "DataDownloaderFactory",
+    "EODHDDataDownloader",
+    "FMPDataDownloader",
+    "FinnhubDataDownloader",
     "LocalDataDownloader",
     "YahooDataDownloader",
 )

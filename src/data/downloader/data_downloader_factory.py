@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from ..errors import DataError
+from ..errors import DataError, MissingCredentialsError
 from .base_data_downloader import BaseDataDownloader
 from .foreign import call_foreign
 from .registry import REGISTRY, aliases_of, canonical_name, downloader_class
@@ -47,6 +47,10 @@ class DataDownloaderFactory:
         try:
             cls = downloader_class(provider_code)
             return call_foreign(lambda: cls(**kwargs), cls.name)
+        except MissingCredentialsError as exc:
+            # The packaged rules name vendors that most users have no key for.
+            _log.info("no downloader for %r: %s", provider_code, exc)
+            return None
         except DataError as exc:
             _log.warning("no downloader for %r: %s", provider_code, exc)
             return None

@@ -13,7 +13,11 @@ from .base_data_downloader import BaseDataDownloader
 
 REGISTRY: Mapping[str, str] = MappingProxyType(
     {
+        "alpha_vantage": "alpha_vantage_data_downloader:AlphaVantageDataDownloader",
         "binance": "binance_data_downloader:BinanceDataDownloader",
+        "eodhd": "eodhd_data_downloader:EODHDDataDownloader",
+        "finnhub": "finnhub_data_downloader:FinnhubDataDownloader",
+        "fmp": "fmp_data_downloader:FMPDataDownloader",
         "local": "local_data_downloader:LocalDataDownloader",
         "yahoo": "yahoo_data_downloader:YahooDataDownloader",
     }
