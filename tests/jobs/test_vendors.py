@@ -29,12 +29,17 @@ def query(services: Services, symbol: str, timeframe: str, **wishes: str) -> Bar
     return services.asking.query(symbol, timeframe, bounds, Wishes(**wishes))  # type: ignore[arg-type]
 
 
+def unnamed(*vendors: str) -> list[Stop]:
+    return [Stop(name, "not asked", "the rules do not name it for this") for name in vendors]
+
+
 def test_a_pair_goes_to_its_venue_and_then_to_a_substitute(make) -> None:  # type: ignore[no-untyped-def]
     services = make()
     assert way_to(services.selector, query(services, "BTCUSDT", "1h")) == [
         Stop("binance", "asked"),
         Stop("yahoo", "substitute", "aggregate instead of binance"),
-        Stop("local", "not asked", "the rules do not name it for this"),
+        Stop("alpha_vantage", "not asked", "Alpha Vantage needs a key"),
+        *unnamed("eodhd", "finnhub", "fmp", "local"),
     ]
 
 
@@ -45,6 +50,7 @@ def test_a_vendor_that_cannot_be_asked_says_why(make) -> None:  # type: ignore[n
         Stop("binance", "not asked", "serves no stock"),
         Stop("tiingo", "not asked", "this version does not serve it"),
         Stop("local", "not asked", "no folder is set for `local`"),
+        *unnamed("alpha_vantage", "eodhd", "finnhub", "fmp"),
     ]
 
 
