@@ -196,9 +196,10 @@ def days_of_truth(request: HttpRequest) -> HttpResponse:
 
 
 @settings(max_examples=25, derandomize=True, deadline=None)
-@given(st.integers(min(TRUTH) - DAY_MS, max(TRUTH)), st.integers(4 * HOUR_MS, 30 * DAY_MS))
-def test_windows_join_into_the_truth(start: int, length: int) -> None:
-    end = start + length
+@given(st.integers(-1, 28), st.integers(4, 30 * 24))
+def test_windows_join_into_the_truth(day: int, hours: int) -> None:
+    start = min(TRUTH) + day * DAY_MS + hours * 60_000
+    end = start + hours * HOUR_MS
     expected = {at: p for at, p in TRUTH.items() if start <= at < end}
     vendor, _ = fmp(*[days_of_truth] * 6)
     try:
