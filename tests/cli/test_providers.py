@@ -16,12 +16,13 @@ def test_vendors_and_routes_for_machines(run: Run) -> None:
     assert vendors["local"]["why_not"] == "no folder is set for `local`"
     assert vendors["local"]["advice"] == "set providers.local.folder"
     routes = {r["rule"]: r for r in told["routes"]}
-    assert routes["crypto"]["vendors"] == routes["crypto"]["ready"] == ["binance", "yahoo"]
+    assert routes["crypto"]["vendors"] == ["binance", "alpha_vantage", "yahoo"]
+    assert routes["crypto"]["ready"] == ["binance", "yahoo"]
 
 
 def test_vendors_and_routes_for_people(run: Run, cache: Path) -> None:
     out = run("providers").out
-    assert "binance → yahoo" in out
+    assert "binance → (alpha_vantage) → yahoo" in out
     assert "no folder is set for `local`" in out
     assert "→ set providers.local.folder" in out
     assert not cache.exists(), "looking makes nothing"

@@ -195,8 +195,8 @@ class TestOverlay:
             "stock_daily: {primary: yahoo, timeframes: [1d, 1w, 1M]}\n"
             "stock_weekly_monthly: {primary: tiingo, timeframes: [1w, 1M]}\n",
         )
-        assert vendors(rules, "stock", "1w") == ("tiingo", "yahoo")
-        assert vendors(rules, "stock", "1d") [0] == "yahoo"
+        assert vendors(rules, "stock", "1w")[0] == "tiingo"
+        assert vendors(rules, "stock", "1d")[0] == "yahoo"
 
     def test_a_rule_without_timeframes_moves_none(self, user_file: Path) -> None:
         rules = load(user_file, "stock_daily: {primary: local}\n")
@@ -314,7 +314,7 @@ class TestOverlay:
 class TestPackaged:
     def test_who_is_asked(self) -> None:
         rules = load_rules()
-        assert vendors(rules, "crypto", "5m") == ("binance", "coingecko", "yahoo")
+        assert vendors(rules, "crypto", "5m") == ("binance", "coingecko", "alpha_vantage", "yahoo")
         every = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M")
         for asset_class in ("forex", "index", "future"):
             assert {vendors(rules, asset_class, t) for t in every} == {("yahoo",)}

@@ -60,6 +60,10 @@ class DataDownloaderFactory:
         try:
             cls = downloader_class(provider_code)
             return call_foreign(lambda: cls(**kwargs), cls.name)
+        except MissingCredentialsError as exc:
+            # The packaged rules name vendors that most users have no key for.
+            _log.info("no downloader for %r: %s", provider_code, exc)
+            return None
         except DataError as exc:
             # The packaged rules name vendors that most users have no key of.
             level = logging.INFO if isinstance(exc, MissingCredentialsError) else logging.WARNING

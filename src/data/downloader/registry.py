@@ -23,8 +23,12 @@ _log = logging.getLogger(__name__)
 REGISTRY: Mapping[str, str] = MappingProxyType(
     {
         "alpaca": "alpaca_data_downloader:AlpacaDataDownloader",
+        "alpha_vantage": "alpha_vantage_data_downloader:AlphaVantageDataDownloader",
         "binance": "binance_data_downloader:BinanceDataDownloader",
         "coingecko": "coingecko_data_downloader:CoinGeckoDataDownloader",
+        "eodhd": "eodhd_data_downloader:EODHDDataDownloader",
+        "finnhub": "finnhub_data_downloader:FinnhubDataDownloader",
+        "fmp": "fmp_data_downloader:FMPDataDownloader",
         "local": "local_data_downloader:LocalDataDownloader",
         "polygon": "polygon_data_downloader:PolygonDataDownloader",
         "tiingo": "tiingo_data_downloader:TiingoDataDownloader",

@@ -98,7 +98,7 @@ def _description(selector: ProviderSelector, name: str) -> dict[str, Any]:
         "timeframes": list(caps.timeframes),
         "adjustment": caps.adjustment,
         "depth_days": dict(caps.depth_days),
-        "actions": caps.actions,
+        "actions": caps.tells_actions,
         "requires_api_key": cls.requires_api_key,
         "keys": _keys(selector, name),
         "per_minute": int(limit) or None,

@@ -52,6 +52,8 @@ class Capabilities:
         dense: whether a bar without trades is sent all the same, so that a missing one is a hole.
         actions: whether its answers carry splits and dividends.
         has_forming: whether the running bar is in the answer.
+        actions_apart: whether it tells splits and dividends when asked for them alone.
+        only: the labels it serves of an asset class, where it does not serve all of them.
     """
 
     asset_classes: frozenset[AssetClass]
@@ -66,6 +68,20 @@ class Capabilities:
     dense: bool = True
     actions: bool = False
     has_forming: bool = True
+    actions_apart: bool = False
+    only: Mapping[AssetClass, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def tells_actions(self) -> bool:
+        """Whether splits and dividends are to be had from it one way or the other."""
+        return self.actions or self.actions_apart
+
+    def labels(self, asset_class: AssetClass) -> list[str]:
+        """Return our labels of the bars it serves of ``asset_class``."""
+        if asset_class not in self.asset_classes:
+            return []
+        only = self.only.get(asset_class, self.timeframes)
+        return [label for label in self.timeframes if label in only]
 
     def kind(self, instrument: Instrument, timeframe: Timeframe | None = None) -> Kind:
         """Return the kind of bars it serves for ``instrument``.

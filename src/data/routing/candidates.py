@@ -51,8 +51,8 @@ class Candidate:
             return ""
         if instrument.asset_class not in caps.asset_classes:
             return f"serves no {instrument.asset_class}"
-        if timeframe.label not in caps.timeframes:
-            return f"serves no {timeframe}, only {' '.join(caps.timeframes)}"
+        if timeframe.label not in (labels := caps.labels(instrument.asset_class)):
+            return f"serves no {timeframe}, only {' '.join(labels)}"
         return ""
 
     def servable(self, segment: Span, timeframe: Timeframe, now_ms: int) -> Span:
@@ -104,16 +104,17 @@ class Candidate:
     @property
     def tells_actions(self) -> bool:
         """Whether it tells splits and dividends."""
-        return self.capabilities is not None and self.capabilities.actions
+        return self.capabilities is not None and self.capabilities.tells_actions
 
     def leans_on_actions(self, query: BarsQuery) -> bool:
         """Tell whether its prices fit beside others only by actions that are known already.
 
-        A vendor of raw prices that tells the actions sends them along with its bars.
+        A vendor of raw prices that sends the actions along with its bars does not.
         """
         if query.provider is not None or query.instrument.asset_class != "stock":
             return False
-        return self.adjustment == "all" or (self.adjustment == "raw" and not self.tells_actions)
+        sends_them = self.capabilities is not None and self.capabilities.actions
+        return self.adjustment == "all" or (self.adjustment == "raw" and not sends_them)
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,9 @@ def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conver
     own = caps.kind(query.instrument, query.timeframe)
     if not query.timeframe.is_intraday or own.agrees(wanted):
         return None
+    served = map(Timeframe.parse, caps.labels(query.instrument.asset_class))
     found = sources_of_kind(
-        query.timeframe, map(Timeframe.parse, caps.timeframes), calendar_for(query.instrument),
+        query.timeframe, served, calendar_for(query.instrument),
         own=own, wanted=wanted, span=Span(query.span.end - _HOURS_SEEN_MS, query.span.end),
     )  # fmt: skip
     if not found:
