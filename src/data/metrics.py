@@ -85,11 +85,13 @@ class _Vendor:
         self.score: float | None = None
 
     def wait(self, why: str, seconds: float | None) -> None:
+        """Count a wait; none, or one of no length, is not counted."""
         if seconds:
             self.waits[why][0] += 1
             self.waits[why][1] += seconds
 
     def to_json(self) -> dict[str, Any]:
+        """Return the counters as plain values."""
         requests = self.outcomes.total()
         answered = sum(count for name, count in self.outcomes.items() if name in _ANSWERED)
         return {

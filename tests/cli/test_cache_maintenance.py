@@ -328,3 +328,10 @@ def test_doctor_finds_what_a_power_loss_hid(run: Run, cache: Path) -> None:
     assert len(told.json["bars"]) == 48
     checks = run("doctor", "--no-network", "--json").json["checks"]
     assert "commits" not in [c["topic"] for c in checks]
+
+
+def test_an_empty_cache_is_said_to_be_one(run: Run, tmp_path: Path) -> None:
+    ran = run("cache", "export", "--all", str(tmp_path / "out"))
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("no bars in ")
+    assert run("cache", "export", "--all", str(tmp_path / "out"), "--json").json == []

@@ -40,7 +40,7 @@ def test_numbers_of_a_column_have_the_same_decimals(values: list[float], texts: 
 
 def test_durations_sizes_counts_and_stamps() -> None:
     assert [milliseconds(s) for s in (0.0012, 0.25, 61)] == ["1.20 ms", "250 ms", "61,000 ms"]
-    assert [size(n) for n in (12, 43_900, 5e6, 2.5e9)] == ["12 B", "43.9 KB", "5.0 MB", "2.50 GB"]
+    assert [size(n) for n in (12, 43_900, 5e6, 2.5e9)] == ["12 B", "42.9 KB", "4.8 MB", "2.33 GB"]
     said = [
         counted(n, noun) for n, noun in ((1, "bar"), (2000, "bar"), (1, "series"), (2, "series"))
     ]

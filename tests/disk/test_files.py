@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from src.data.disk import atomic, calls
-from src.data.disk.files import Disk, Step, errno_of
+from src.data.disk.files import Disk, Step, errno_of, short
 from src.data.errors import StorageError
 
 T = TypeVar("T")
@@ -220,3 +220,10 @@ class TestAtomic:
         atomic.link_or_copy(disk, tmp_path / "a", tmp_path / "b")
         assert (tmp_path / "b").read_bytes() == b"1"
         assert (tmp_path / "b").stat().st_ino != (tmp_path / "a").stat().st_ino
+
+
+@pytest.mark.parametrize(
+    "path, said", [("/a/b/c/d", "b/c/d"), ("/proc/nowhere", "/proc/nowhere"), ("x", "x")]
+)
+def test_messages_name_the_end_of_a_path(path: str, said: str) -> None:
+    assert short(Path(path)) == said

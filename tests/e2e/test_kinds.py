@@ -8,7 +8,12 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataError, IncompleteDataWarning, UnknownProviderError
+from src.data.errors import (
+    AllProvidersFailedError,
+    IncompleteDataError,
+    IncompleteDataWarning,
+    UnknownProviderError,
+)
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true
@@ -74,3 +79,20 @@ def test_pence_are_not_pounds(
     frame = manager.get_ohlcv("VOD.L", "1d", "2024-06-03", "2024-06-07")
     assert frame.attrs["onetape"]["kind"]["unit"] == "GBp"
     assert_true(frame, vendors, clock, "VOD.L", "1d", "2024-06-03", "2024-06-08", "split")
+
+
+def test_raw_files_without_actions_say_that_raw_prices_can_be_had(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    folder, rules = tmp_path / "files", tmp_path / "own.yaml"
+    folder.mkdir()
+    days = "".join(f"2024-05-{day},10,11,9,10.5,100\n" for day in ("06", "07", "08"))
+    (folder / "AAPL_1d.csv").write_text("timestamp,open,high,low,close,volume\n" + days)
+    rules.write_text(f"providers:\n  local: {{folder: '{folder}', adjustment: raw}}\n")
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    question = ("AAPL", "1d", "2024-05-06", "2024-05-08")
+    with pytest.raises(
+        AllProvidersFailedError, match="held as traded: adjustment='raw' needs none"
+    ):
+        manager.get_ohlcv(*question, provider="local")
+    assert len(manager.get_ohlcv(*question, provider="local", adjustment="raw")) == 3

@@ -126,3 +126,16 @@ def test_small_words() -> None:
     assert waiting(0.2) == "no wait"
     assert as_text("x", []) == "x"
     assert as_html("<", [("&", "'")]).count("&") == 3
+
+
+@pytest.mark.parametrize(
+    "requests, wait_s, said",
+    [(3, 0.0, "3 requests, no wait"),
+     (3_623, 0.0, "3,623 requests, no wait, about 12 minutes in all"),
+     (300, 120.0, "300 requests, about 2 minutes of waiting, about 3 minutes in all")],
+)  # fmt: skip
+def test_a_long_plan_says_how_long_it_takes(requests: int, wait_s: float, said: str) -> None:
+    step = Step("yahoo", DAY, Span(0, 1), requests, wait_s=wait_s)
+    found = Plan("AAPL", DAY, "split", Span(0, 1), NOW, besides=(step,))
+    assert found.verdict == said
+    assert found.to_json()["takes_s"] == wait_s + requests / 5

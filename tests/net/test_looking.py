@@ -46,7 +46,7 @@ def test_what_is_foretold_is_what_acquiring_waits(
         except RateLimitedError:
             break
         waited, passed = waited + clock.monotonic() - began, passed + 1
-        clock.advance(looking._TAKES_S)
+        clock.advance(looking.REQUEST_S)
     assert (found.passed, found.wait_s) == (passed, pytest.approx(waited, abs=1e-6))
     assert (found.stuck_s > 0) == (passed < requests)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..disk.atomic import discard, temp_name
+from ..disk.atomic import or_discarded, stage_by
 from ..disk.files import Disk, Handle
 from ..model.bars import NAN, BarTable
 from .columnar import ADJ_CLOSE, BLOCK, INDEX, STAMPS, Head, Source, room_for
@@ -48,23 +48,18 @@ def write_new(
     rows = sum(source.rows for source in years.values())
     head = Head(identity, 1, room_for(rows), years)
     head.to_bytes()  # raises before anything is written
-    temp = temp_name(path)
-    handle = disk.create(temp)
-    try:
-        try:
-            disk.truncate(handle, head.size)
-            tails = {}
-            for name in head.columns:
-                values = _joined(name, years, old, parts)
-                tails[name] = _write_rows(disk, handle, head, name, 0, values, 0)
-            head = replace(head, tails=tails)
-            disk.write(handle, head.to_bytes(), head.slot_at)
-        finally:
-            disk.close(handle)
+
+    def fill(handle: Handle) -> None:
+        disk.truncate(handle, head.size)
+        tails = {}
+        for name in head.columns:
+            values = _joined(name, years, old, parts)
+            tails[name] = _write_rows(disk, handle, head, name, 0, values, 0)
+        disk.write(handle, replace(head, tails=tails).to_bytes(), head.slot_at)
+
+    temp = stage_by(disk, path, fill, durable=False)
+    with or_discarded(disk, temp):
         disk.replace(temp, path)
-    except BaseException:
-        discard(disk, temp)
-        raise
 
 
 def append_rows(disk: Disk, file: ColumnarFile, year: int, part: Part) -> bool:

@@ -50,6 +50,8 @@ class Compacted:
 
 @dataclass(frozen=True)
 class _Year:
+    """One year before and after: its members as they are, and joined."""
+
     meta: YearMeta
     file: YearFile
     members: list[Member]
@@ -57,6 +59,7 @@ class _Year:
 
     @property
     def is_worth_it(self) -> bool:
+        """Whether any members were joined."""
         return len(self.members) < len(self.file.members)
 
 

@@ -197,6 +197,7 @@ class _Look:
                 yield meta, part
 
     def holdings(self, judge: _Judge) -> Iterator[Holding]:
+        """Yield the years that have data, each with why it must stay, if it must."""
         disk, paths = self.lane.disk, self.lane.paths
         for year, meta in self.metas.items():
             data, document = disk.stat(paths.data(year)), disk.stat(paths.metadata(year))

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..disk.atomic import NO_LINKS, discard, stage
+from ..disk.atomic import NO_LINKS, or_discarded, stage
 from ..disk.files import errno_of
 from ..errors import StorageError
 from ..model.instant import DAY_MS, parse_iso
@@ -50,14 +50,11 @@ def rewrite(
     """
     data = lane.paths.data(year)
     temp = stage(lane.disk, data, b"".join(member.raw for member in members))
-    try:
+    with or_discarded(lane.disk, temp):
         if keep_version and meta.state.size:
             keep(lane, year, meta.state.generation)
         lane.write_meta(year, replace(meta, pending=state), durable=True)
         lane.disk.replace(temp, data)
-    except BaseException:
-        discard(lane.disk, temp)
-        raise
     lane.disk.sync_folder(lane.paths.folder)
     done = meta.settled(state)
     lane.write_meta(year, done, durable=True)

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..model.bars import BarTable, Stamps, concat, merge
+from ..model.bars import BarTable, among, concat, merge
 from ..model.coverage import Coverage, Covered
 from ..model.instant import date_of
 from ..model.span import Span, intersect, subtract
@@ -148,19 +147,10 @@ def _rows_in(segments: Iterable[Segment], spans: list[Span]) -> BarTable:
 
 
 def _change(old: BarTable, new: BarTable) -> Change:
-    kept, known = _among(old.stamps, new.stamps), _among(new.stamps, old.stamps)
+    kept, known = among(old.stamps, new.stamps), among(new.stamps, old.stamps)
     changed = _differences(old.take(kept), new.take(known))
     gone = old.take(~kept)
     return Change(int((~known).sum()), changed, len(gone), gone)
-
-
-def _among(stamps: Stamps, others: Stamps) -> NDArray[np.bool_]:
-    """Tell which of ``stamps`` are also among ``others``; both ascend."""
-    if not len(others):
-        return np.zeros(len(stamps), dtype=bool)
-    places = np.minimum(np.searchsorted(others, stamps), len(others) - 1)
-    found: NDArray[np.bool_] = others[places] == stamps
-    return found
 
 
 def _differences(one: BarTable, other: BarTable) -> int:

@@ -51,7 +51,9 @@ def _export(args: argparse.Namespace) -> int:
     else:
         key = _meant(house, args)
         done = [exporter.write(key, Path(args.out), _wanted(args))]
-    if args.json:
+    if not done and not args.json:
+        console().print(f"no bars in {house.cache.cache_dir}", soft_wrap=True)
+    elif args.json:
         print_json([file.to_json() for file in done])
     else:
         _show(done)

@@ -6,7 +6,6 @@ import argparse
 import sys
 import time
 import warnings
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from ..model.query import EXTRA_COLUMNS
 from . import FAILED, OK
 from .answers import Told, headline, show_attempts, show_bars, show_gaps
 from .arguments import add_output, add_places, add_question, listed, positive
-from .output import console, note, print_json
+from .output import busy, console, note, print_json
 from .tables import styled
 
 if TYPE_CHECKING:
@@ -46,7 +45,10 @@ def run(args: argparse.Namespace) -> int:
 
     manager = DataManager(args.cache_dir, args.config)
     started = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught, _waiting(args):
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        busy(args, "looking, and asking for what is missing"),
+    ):
         warnings.simplefilter("always")
         frame = manager.get_ohlcv(
             args.symbol, args.timeframe, args.start, args.end, args.refresh, bars=args.bars,
@@ -75,14 +77,6 @@ def _said(warning: warnings.WarningMessage) -> str:
     if issubclass(warning.category, IncompleteDataWarning):
         return f"incomplete: {warning.message}"
     return str(warning.message) if issubclass(warning.category, ReadOnlyCacheWarning) else ""
-
-
-def _waiting(args: argparse.Namespace) -> AbstractContextManager[Any]:
-    """Show on standard error that something is going on, where somebody looks."""
-    screen = console(stderr=True)
-    if args.json or not screen.is_terminal:
-        return nullcontext()
-    return screen.status(f"{args.symbol} {args.timeframe}: looking, and asking for what is missing")
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

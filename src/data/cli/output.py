@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import codecs
 import json
 import math
 import shutil
 import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,6 +55,14 @@ def _plain_sign(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     text = error.object[error.start : error.end]
     return "".join(_PLAIN.get(sign, "?") for sign in text), error.end
+
+
+def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
+    """Show on standard error what is being done for a series, where somebody looks."""
+    screen = console(stderr=True)
+    if args.json or not screen.is_terminal:
+        return nullcontext()
+    return screen.status(f"{args.symbol} {args.timeframe}: {doing}")
 
 
 def print_json(value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import FAILED, OK
 from .arguments import add_output, add_places, add_question
 from .facts import facts
-from .output import console, print_json
+from .output import busy, console, print_json
 from .tables import Grid
 
 if TYPE_CHECKING:
@@ -32,11 +32,12 @@ def run(args: argparse.Namespace) -> int:
     """Print the plan; 1 when something cannot be had."""
     from ..data_manager import DataManager
 
-    plan = DataManager(args.cache_dir, args.config).plan(
-        args.symbol, args.timeframe, args.start, args.end, args.refresh, bars=args.bars,
-        provider=args.provider, adjustment=args.adjustment, include_forming=args.forming,
-        offline=args.offline, closed_by=args.closed_by,
-    )  # fmt: skip
+    with busy(args, "planning, and asking nobody"):
+        plan = DataManager(args.cache_dir, args.config).plan(
+            args.symbol, args.timeframe, args.start, args.end, args.refresh, bars=args.bars,
+            provider=args.provider, adjustment=args.adjustment, include_forming=args.forming,
+            offline=args.offline, closed_by=args.closed_by,
+        )  # fmt: skip
     if args.json:
         print_json(plan.to_json())
     else:

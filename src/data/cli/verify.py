@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import FAILED, OK
 from .arguments import add_output, add_places
-from .output import console, print_json
+from .output import busy, console, print_json
 from .tables import Grid, aligned, counted, moment, styled
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Compare and show; 1 when something differs or could not be asked."""
     from ..jobs.verifying import verify
 
-    with _waiting(args):
+    with busy(args, "asking, and storing nothing"):
         found = verify(
             args.symbol, args.timeframe, args.start, args.end, provider=args.provider,
             against=args.against, whole=args.all, cache_dir=args.cache_dir,
@@ -53,14 +52,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(found)
     return OK if found.ok else FAILED
-
-
-def _waiting(args: argparse.Namespace) -> AbstractContextManager[Any]:
-    """Show on standard error that something is going on, where somebody looks."""
-    screen = console(stderr=True)
-    if args.json or not screen.is_terminal:
-        return nullcontext()
-    return screen.status(f"{args.symbol} {args.timeframe}: asking, and storing nothing")
 
 
 def _show(found: Verification) -> None:

@@ -6,10 +6,12 @@ import errno
 import itertools
 import os
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import StorageError
-from .files import Disk, errno_of
+from .files import Disk, Handle, errno_of
 
 _numbers = itertools.count()
 _SUFFIX = ".tmp"
@@ -26,19 +28,33 @@ def stage(disk: Disk, path: Path, data: bytes, *, durable: bool = True) -> Path:
         data: all of it.
         durable: whether the bytes must be on the platter before this returns.
     """
-    temp = temp_name(path)
+    return stage_by(disk, path, lambda handle: disk.write(handle, data, 0), durable=durable)
+
+
+def stage_by(
+    disk: Disk, path: Path, fill: Callable[[Handle], None], *, durable: bool = True
+) -> Path:
+    """Do what :func:`stage` does for a file that ``fill`` writes piece by piece."""
+    temp = _temp_name(path)
     handle = disk.create(temp)
-    try:
+    with or_discarded(disk, temp):
         try:
-            disk.write(handle, data, 0)
+            fill(handle)
             if durable:
                 disk.sync(handle)
         finally:
             disk.close(handle)
+    return temp
+
+
+@contextmanager
+def or_discarded(disk: Disk, temp: Path) -> Iterator[None]:
+    """Remove the temporary file if the block fails; the failure itself is what gets reported."""
+    try:
+        yield
     except BaseException:
         discard(disk, temp)
         raise
-    return temp
 
 
 def write_atomically(disk: Disk, path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -48,11 +64,8 @@ def write_atomically(disk: Disk, path: Path, data: bytes, *, durable: bool = Tru
     file system renames before it writes: for what can be rebuilt.
     """
     temp = stage(disk, path, data, durable=durable)
-    try:
+    with or_discarded(disk, temp):
         disk.replace(temp, path)
-    except BaseException:
-        discard(disk, temp)
-        raise
     if durable:
         disk.sync_folder(path.parent)
 
@@ -73,7 +86,7 @@ def link_or_copy(disk: Disk, source: Path, target: Path) -> None:
 
 
 def discard(disk: Disk, temp: Path) -> None:
-    """Remove a temporary file after a failure; the failure itself is what gets reported."""
+    """Remove a temporary file, if that is possible."""
     try:
         disk.remove(temp)
     except StorageError:
@@ -87,7 +100,6 @@ def sweep(disk: Disk, folder: Path) -> None:
             disk.remove(folder / name)
 
 
-def temp_name(path: Path) -> Path:
-    """Return a name beside ``path`` that nobody else uses and that is swept if it is left."""
+def _temp_name(path: Path) -> Path:
     number = next(_numbers)
     return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.{number}{_SUFFIX}")

@@ -254,7 +254,7 @@ class Disk:
 
 def short(path: Path) -> str:
     """Return the end of a path that names the series and the file, for messages."""
-    return "/".join(path.parts[-3:])
+    return Path(*path.parts[-3:]).as_posix()
 
 
 def errno_of(error: StorageError) -> int | None:

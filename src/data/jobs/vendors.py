@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..clock import SystemClock
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
 from ..config.rules_file import load_rules
 from ..downloader.base_data_downloader import BaseDataDownloader, is_ours
-from ..downloader.configured import constructor_arguments, own_names
-from ..downloader.foreign import call_foreign
-from ..downloader.registry import canonical_name, downloader_class, usable_class
-from ..errors import DataError, QueryError
+from ..downloader.configured import own_names
+from ..downloader.registry import canonical_name, usable_class
+from ..errors import DataError
 from ..model.query import BarsQuery
 from ..model.rules import Rule
 from ..model.settings import Settings
 from ..provider_selector import ProviderSelector
 from ..routing.candidates import Candidate, candidates_of, route
+from ..routing.unasked import SWITCHED_OFF, differences, named_for, not_made, not_named
 from ..wiring import Network
 
 
@@ -57,25 +56,12 @@ def selector_of(settings: Settings) -> ProviderSelector:
 
 def lack(selector: ProviderSelector, name: str) -> Lack:
     """Return why a vendor cannot be asked by the rules of ``selector``."""
-    return _made(selector, name)[1]
+    error = not_made(selector, name)
+    return Lack() if error is None else Lack(str(error.args[0]), error.hint or _advice(name))
 
 
-def _made(selector: ProviderSelector, name: str) -> tuple[Any | None, Lack]:
-    """Return the downloader of a vendor, or None and why there is none."""
-    if canonical_name(name) is None and name not in selector.downloaders:
-        return None, Lack("this version does not serve it", "leave it out of the rules")
-    try:
-        made = selector._initialize_downloader(name)
-        if made is None:
-            # The selector only logs why: build it once more to hear it.
-            cls = downloader_class(name)
-            arguments = constructor_arguments(selector.parsed_rules.provider(name))
-            if selector.make_sender is not None:
-                arguments["sender"] = selector.make_sender(name)
-            call_foreign(lambda: cls(**arguments), name)
-    except DataError as error:
-        return None, Lack(str(error.args[0]), error.hint or "")
-    return made, Lack() if made is not None else Lack("it could not be made", "see --verbose")
+def _advice(name: str) -> str:
+    return "leave it out of the rules" if canonical_name(name) is None else "see --verbose"
 
 
 def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
@@ -84,7 +70,8 @@ def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
 
 
 def _description(selector: ProviderSelector, name: str) -> dict[str, Any]:
-    cls, (made, lacking) = usable_class(name) or BaseDataDownloader, _made(selector, name)
+    cls, lacking = usable_class(name) or BaseDataDownloader, lack(selector, name)
+    made = selector._initialize_downloader(name)
     caps = made.capabilities if made is not None and is_ours(made) else cls.capabilities
     said = selector.parsed_rules.provider(name)
     limit = said.rate_limits.get("requests_per_minute") or cls.limits.per_minute
@@ -144,15 +131,15 @@ def way_to(selector: ProviderSelector, query: BarsQuery) -> list[Stop]:
     Asks nobody.
     """
     asked, rejected = _candidates(selector, query)
-    named = _named(selector, query)
+    named = named_for(selector, query)
     stops = [*asked, *(Stop(name, "not asked", why) for name, why in rejected.items())]
     seen = {stop.vendor for stop in stops}
-    others = dict.fromkeys((*named, *selector.provider_names()))
-    return stops + [
-        Stop(name, "not asked", _why_passed_over(selector, name, named, query))
-        for name in others
-        if name not in seen
-    ]
+    for name in dict.fromkeys((*named, *selector.provider_names())):
+        if name not in seen:
+            here = name in named
+            why = (lack(selector, name).reason or SWITCHED_OFF) if here else not_named(query)
+            stops.append(Stop(name, "not asked", why))
+    return stops
 
 
 def _candidates(selector: ProviderSelector, query: BarsQuery) -> tuple[list[Stop], dict[str, str]]:
@@ -165,27 +152,6 @@ def _candidates(selector: ProviderSelector, query: BarsQuery) -> tuple[list[Stop
         return [], {name: why for name, why in refused.items() if why}
     stops = [Stop(c.name, "asked") for c in way.lanes[0].candidates]
     for lane in way.lanes[1:]:
-        differs = way.lanes[0].kind.differences(lane.kind).values()
-        kind = ", ".join(f"{theirs} instead of {ours}" for ours, theirs in differs)
-        why = kind or f"{'@'.join(lane.parts)} prices"
+        why = differences(way.lanes[0], lane)
         stops += [Stop(c.name, "substitute", why) for c in lane.candidates]
     return stops, dict(way.rejected)
-
-
-def _named(selector: ProviderSelector, query: BarsQuery) -> Sequence[str]:
-    if query.provider is not None:
-        return (query.provider,)
-    try:
-        return selector.rule_for(query.instrument, query.timeframe).vendors
-    except QueryError:
-        return ()
-
-
-def _why_passed_over(
-    selector: ProviderSelector, name: str, named: Sequence[str], query: BarsQuery
-) -> str:
-    if name in named:
-        return lack(selector, name).reason or "the rules switch failover off"
-    if query.provider is not None:
-        return f"{query.provider} alone was asked for"
-    return "the rules do not name it for this"

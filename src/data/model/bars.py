@@ -114,6 +114,15 @@ class BarTable:
         return replace(self, adj_close=adj_close)
 
 
+def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
+    """Tell which of ``stamps``, in any order, are also among the ``ascending`` ones."""
+    if not len(ascending):
+        return np.zeros(len(stamps), dtype=bool)
+    places = np.minimum(np.searchsorted(ascending, stamps), len(ascending) - 1)
+    found: NDArray[np.bool_] = ascending[places] == stamps
+    return found
+
+
 def concat(tables: Iterable[BarTable]) -> BarTable:
     """Put tables one behind the other; ``adj_close`` is NaN where a part has none."""
     parts = [t for t in tables if len(t)]

@@ -8,6 +8,9 @@ from typing import Any
 from .instant import iso
 from .telling import duration, stamp
 
+# What a request takes where nothing is wrong. If it took no time at all, limits would be reached
+# that never are.
+REQUEST_S = 0.2
 _PER = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a month"}
 
 

@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .health import Health, waiting
+from .health import REQUEST_S, Health, waiting
 from .instant import iso
 from .segments import Lacking, Segment, Step, Stretch
 from .span import Span
-from .telling import Line, as_html, as_text, counted, listed
+from .telling import Line, as_html, as_text, counted, duration, listed
 from .timeframe import Timeframe
 
 _MOST_SHOWN = 12
+# A plan that takes less is simply carried out.
+_LONG_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,11 @@ class Plan:
         """Seconds of waiting for limits, all together; what the vendors take comes on top."""
         return sum(step.wait_s for step in self.steps)
 
+    @property
+    def takes_s(self) -> float:
+        """Seconds that it would take in all, if vendors answer as fast as they usually do."""
+        return self.wait_s + self.requests * REQUEST_S
+
     # --- words -----------------------------------------------------------------------------
 
     @property
@@ -101,6 +108,7 @@ class Plan:
             return "it cannot be had"
         count = len(self.lacking)
         takes = f"{counted(self.requests, 'request')}, {waiting(self.wait_s)}"
+        takes += f", about {duration(self.takes_s)} in all" if self.takes_s >= _LONG_S else ""
         asked = "a hit, nobody is asked" if self.is_hit else "nobody is asked"
         lost = f"{count} stretch{'es' if count > 1 else ''} cannot be had" if count else ""
         return "; ".join(filter(None, [takes if self.requests else asked, lost]))
@@ -146,7 +154,7 @@ class Plan:
             "end": iso(self.span.end), "now": iso(self.now_ms), "is_hit": self.is_hit,
             "is_possible": self.is_possible, "out_of": self.source and self.source.label,
             "share": round(self.share, 4), "requests": self.requests, "units": self.units,
-            "wait_s": round(self.wait_s, 1),
+            "wait_s": round(self.wait_s, 1), "takes_s": round(self.takes_s, 1),
             "held": [part.to_json() for part in self.held],
             "segments": [part.to_json() for part in self.segments],
             "besides": [step.to_json() for step in self.besides],

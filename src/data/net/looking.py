@@ -7,14 +7,11 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..model.health import Health, Quota
+from ..model.health import REQUEST_S, Health, Quota
 from ..policy.circuit import Circuit
 from ..policy.quota import Pause, Window
 
 _TO_PAUSE = "it asked us to pause"
-# What a request takes where nothing is wrong. If it took no time at all, limits would be reached
-# that never are.
-_TAKES_S = 0.2
 
 
 class Passing(NamedTuple):
@@ -74,7 +71,7 @@ class Look:
             self.spent_s += wait
             for window in self.windows:
                 window.spend(cost, self.now_s + self.spent_s)
-            self.spent_s += _TAKES_S
+            self.spent_s += REQUEST_S
         return Passing(requests, waited_s)
 
     def _wait(self, cost: int) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.actions import Action
-from ..model.bars import NAN, PRICES, Bar, BarTable, Floats, Stamps
+from ..model.bars import NAN, PRICES, Bar, BarTable, Floats, Stamps, among
 from ..model.difference import CAUSES, Cause, Compared, Difference
 from ..model.instant import date_of, day_ms
 from ..model.span import Span
@@ -226,8 +226,8 @@ def _missing(
     ours: BarTable, theirs: BarTable, common: Stamps, terms: Terms
 ) -> Iterator[Difference]:
     """Yield what only one side has."""
-    here = theirs.take(~np.isin(theirs.stamps, common, assume_unique=True))
-    there = ours.take(~np.isin(ours.stamps, common, assume_unique=True))
+    here = theirs.take(~among(theirs.stamps, common))
+    there = ours.take(~among(ours.stamps, common))
     for alone, cause in ((here, "missing here"), (there, "missing there")):
         late = _inside(alone.stamps, terms.unsettled)
         for rows, name in ((late, "stale"), (~late, cause)):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..model.bars import Stamps
+from ..model.bars import Stamps, among
 from ..model.coverage import Coverage
 from ..model.span import Span, coalesce, gaps, intersect, subtract
 from ..model.timeframe import Timeframe
@@ -106,10 +106,10 @@ def holes(answered: Span, present: Stamps, grid: Grid) -> list[Span]:
     came.
     """
     expected = grid.opens(answered)
-    absent = expected[~np.isin(expected, present, assume_unique=True)]
+    absent = expected[~among(expected, present)]
     if not len(absent):
         return []
-    extra = present[~np.isin(present, expected, assume_unique=True)]
+    extra = present[~among(present, expected)]
     marks = np.sort(np.concatenate([expected, extra]), kind="stable")
     places = np.searchsorted(marks, absent)
     # Neighbours on the grid make one stretch; thin markets have thousands of them.

@@ -9,13 +9,13 @@ merely suspicious values are not judged here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import QualityError
-from ..model.bars import NAN, Bar, BarTable, Stamps
+from ..model.bars import NAN, Bar, BarTable, Stamps, among
 from ..model.instant import DAY_MS, iso
 from ..model.span import Span
 from ..model.timeframe import Timeframe
@@ -255,12 +255,9 @@ def _when(ms: int) -> str:
     return iso(int(ms)) if int(ms) in _CALENDAR else f"{ms} ms"
 
 
-def _absent(wanted: Stamps, there: Stamps) -> Stamps:
-    """Return the stamps of ``wanted`` that are not in the ascending ``there``."""
-    if not len(there):
-        return wanted
-    at = np.minimum(np.searchsorted(there, wanted), len(there) - 1)
-    return cast("Stamps", wanted[there[at] != wanted])
+def _absent(wanted: Stamps, there: Stamps) -> int:
+    """Return how many of ``wanted`` are not in the ascending ``there``."""
+    return int(np.count_nonzero(~among(wanted, there)))
 
 
 def _score(
@@ -273,7 +270,7 @@ def _score(
     score = len(good) / stamps * (1 - len(odd) / stamps)
     if expected is None or not len(expected):
         return score
-    return score * (1 - len(_absent(expected, good.stamps)) / len(expected))
+    return score * (1 - _absent(expected, good.stamps) / len(expected))
 
 
 def _of_rows(outside: int, odd_adj: int, bad: tuple[BadRow, ...], odd: Stamps) -> list[str]:
@@ -292,8 +289,8 @@ def _of_stamps(good: BarTable, expected: Stamps | None, timeframe: Timeframe) ->
     if not timeframe.is_intraday and (off := int((good.stamps % DAY_MS != 0).sum())):
         said.append(f"{off} {timeframe} bars are not stamped with a session date at 00:00")
     if expected is not None and len(good):
-        if missing := len(_absent(expected, good.stamps)):
+        if missing := _absent(expected, good.stamps):
             said.append(f"{missing} of {len(expected)} expected bars are missing")
-        if extra := len(_absent(good.stamps, expected)):
+        if extra := _absent(good.stamps, expected):
             said.append(f"{extra} bars stand where the calendar expects none")
     return said

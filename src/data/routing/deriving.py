@@ -10,8 +10,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ..errors import (
     AllProvidersFailedError,
     Attempt,
@@ -24,7 +22,7 @@ from ..errors import (
     NoProviderError,
     QualityError,
 )
-from ..model.bars import BarTable
+from ..model.bars import BarTable, among
 from ..model.kind import Kind
 from ..model.query import BarsQuery
 from ..model.span import Span
@@ -270,7 +268,7 @@ class _Making:
         for part in below.coverage.within(span):
             if part.reason.startswith(DOUBTFUL):
                 expected = self._calendar.opens(self.source, part.span, anchor)
-                for stamp in expected[~np.isin(expected, below.table.stamps)].tolist():
+                for stamp in expected[~among(expected, below.table.stamps)].tolist():
                     yield Gap(Span(stamp, stamp + 1), part.reason)
 
     @property

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..model.bars import BarTable, Stamps
+from ..model.bars import BarTable, Stamps, among
 from ..model.capabilities import Fetched
 from ..model.instant import HOUR_MS, MINUTE_MS, date_of
 from ..model.span import Span, coalesce
@@ -87,7 +87,7 @@ def digest(
     # The running bar may look like anything; it is judged when it has closed.
     bad = tuple(row for row in checked.bad if row.bar.stamp_ms < end)
     stamps = [row.bar.stamp_ms for row in bad]
-    present = np.union1d(closed.stamps, np.array(stamps, dtype=np.int64))
+    present = np.union1d(closed.stamps, stamps) if stamps else closed.stamps
     unpublished = _unpublished(Span(segment.start, end), present, grid, fetched.settle_ms, now)
     answered = Span(segment.start, unpublished.start if unpublished else end)
     lacking, doubt = _lacking(answered, present, grid, density, least_share)
@@ -135,7 +135,7 @@ def _lacking(
         return absent, ""
     told = [span for span in absent if _holds_a_session(span, grid)][:MOST_HOLES]
     expected = _outside(grid.opens(answered), told)
-    missing = int(np.count_nonzero(~np.isin(expected, present, assume_unique=True)))
+    missing = int(np.count_nonzero(~among(expected, present)))
     enough = len(expected) - missing >= least_share * len(expected)
     if density == "sparse" and (enough or _need_not_trade(grid)):
         return told, ""

@@ -135,6 +135,7 @@ class _Enrolled:
         self._has_failed = False
 
     def tell(self, event: Event) -> None:
+        """Hand an event over; what the listener raises is logged once."""
         try:
             call_foreign(lambda: self._listener(event), "a listener")
         except DataError as error:

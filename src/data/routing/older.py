@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..model.bars import BarTable
+from ..model.bars import BarTable, among
 from ..model.coverage import Coverage, Covered
 from ..model.span import Span, coalesce
 from ..policy.gaps import Grid
@@ -54,10 +54,10 @@ def contradicted(
     """
     older = [part.span for part in held.coverage if is_older(part)]
     mine = _inside(held.rows, older)
-    common = np.isin(mine.stamps, rows.stamps)
+    common = among(mine.stamps, rows.stamps)
     if not common.any():
         return []
-    theirs = rows.take(np.isin(rows.stamps, mine.stamps))
+    theirs = rows.take(among(rows.stamps, mine.stamps))
     ratios = theirs.close / mine.take(common).close
     median = float(np.median(ratios))
     spread = float(np.median(np.abs(ratios - median)))

@@ -26,6 +26,7 @@ from ..policy.disputes import Event
 from .keeping import with_answers
 from .terms import CLOSED
 
+_RAW_IS_HELD = "these bars are held as traded: adjustment='raw' needs none"
 _OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
 
 
@@ -122,6 +123,7 @@ class Rebaser:
                 f"{self.query.adjustment} prices need",
                 lacking,
                 symbol=self.key.symbol,
+                hint=_RAW_IS_HELD if {b.adjustment for b in bases} == {"raw"} else None,
             )
         disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
         return Rebased(self._converted(table, parts, book, as_of), as_of, disputed)

@@ -107,7 +107,9 @@ class Revisions:
         What is new is not lost for that: the bars stored stay, and are compared another time.
         """
         again = Span(errand.stored.start, errand.span.start)
-        stored = self._store.read(work.key, again)[0].stamps if not again.is_empty else ()
+        if again.is_empty:
+            return errand
+        stored = self._store.read(work.key, again)[0].stamps
         lost = len(stored) - int(np.isin(stored, fetched.table.stamps).sum())
         if not are_many(lost, len(stored)):
             return errand

@@ -68,6 +68,7 @@ class _Before:
 
     @classmethod
     def of(cls, tries: Sequence[_Try], out: Mapping[str, DataError]) -> _Before:
+        """Put together what came of ``tries`` and who was ``out`` before them."""
         failed = [pair for tried in tries for pair in tried.out.items()]
         down = {name: error for name, error in failed if is_down(error)}
         return cls([a for tried in tries for a in tried.attempts], {**out, **down})

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..cache.store import Commit, Piece, Suspect
 from ..errors import QualityError
-from ..model.bars import Bar, BarTable
+from ..model.bars import Bar, BarTable, among
 from ..model.capabilities import Fetched
 from ..model.coverage import Covered
 from ..model.kind import Basis
@@ -43,6 +43,7 @@ class _Making:
     terms: Terms
 
     def commit(self) -> Commit:
+        """Return what is stored of the answer."""
         free = subtract([self.found.answered], (span for span, _ in self._kept))
         runs = [run for span in free for run in self._runs(span)]
         pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
@@ -72,7 +73,7 @@ class _Making:
     @cached_property
     def _lost(self) -> list[int]:
         stored, came = self.held.rows.stamps, self.found.closed.stamps
-        lost: list[int] = stored[~np.isin(stored, came)].tolist()
+        lost: list[int] = stored[~among(stored, came)].tolist()
         if are_many(len(lost), len(stored)):
             raise QualityError(
                 f"{self.fetched.vendor} now lacks {len(lost)} of {len(stored)} bars that are "
@@ -95,6 +96,8 @@ class _Making:
     @cached_property
     def _kept(self) -> list[tuple[Span, str]]:
         """The stretch of each stored bar that stays although the answer lacks it, and why."""
+        if not self._lost:
+            return []
         bad = [row.bar.stamp_ms for row in self.found.bad]
         ends = [self.found.answered.end]
         edges = np.unique(

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import DataError, MissingCredentialsError, QueryError
+from ..errors import (
+    ConfigError,
+    DataError,
+    MissingCredentialsError,
+    QueryError,
+    UnknownProviderError,
+)
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..provider_selector import ProviderSelector
 from .candidates import Lane, Route, candidates_of, route
 from .keeping import actions_known
 from .rehearsing import Theatre
+
+SWITCHED_OFF = "the rules switch failover off"
 
 
 def unasked(
@@ -60,39 +68,45 @@ def named_for(selector: ProviderSelector, query: BarsQuery) -> tuple[str, ...]:
         return ()
 
 
+def not_named(query: BarsQuery) -> str:
+    """Return why a vendor is not asked that neither the rules nor the request name."""
+    if query.provider is None:
+        return "the rules do not name it for this"
+    return f"{query.provider} alone was asked for"
+
+
 def _reason(selector: ProviderSelector, query: BarsQuery, name: str, named: tuple[str, ...]) -> str:
     if name not in named:
-        return "the rules do not name it for this" if query.provider is None else (
-            f"{query.provider} alone was asked for"
-        )  # fmt: skip
+        return not_named(query)
     try:
         asked = {c.name: c for c in candidates_of(selector, query)}
     except DataError:
         asked = {}
     if name in asked:
         return asked[name].refusal(query.instrument, query.timeframe)
-    return why_not_made(selector, name) or "the rules switch failover off"
+    error = not_made(selector, name)
+    if error is None:
+        return SWITCHED_OFF
+    return f"no key: {error.hint}" if isinstance(error, MissingCredentialsError) else str(error)
 
 
-def why_not_made(selector: ProviderSelector, name: str) -> str:
-    """Return why there is no downloader of a vendor; empty where there is one."""
+def not_made(selector: ProviderSelector, name: str) -> DataError | None:
+    """Return why there is no downloader of a vendor; None where there is one."""
     from ..downloader.configured import constructor_arguments
     from ..downloader.foreign import call_foreign
     from ..downloader.registry import canonical_name, downloader_class
 
-    if selector._initialize_downloader(name) is not None:
-        return ""
-    if canonical_name(name) is None:
-        return "this version does not serve it"
     try:
+        if selector._initialize_downloader(name) is not None:
+            return None
+        if canonical_name(name) is None:
+            return UnknownProviderError("this version does not serve it")
         cls: Any = downloader_class(name)
         # The selector only logs why: it is made once more to hear it.
         arguments = constructor_arguments(selector.parsed_rules.provider(name))
         if selector.make_sender is not None:
             arguments["sender"] = selector.make_sender(name)
         call_foreign(lambda: cls(**arguments), name)
-    except MissingCredentialsError as error:
-        return f"no key: {error.hint}"
     except DataError as error:
-        return str(error)
-    return "it could not be made"
+        return error
+    return ConfigError("it could not be made")
