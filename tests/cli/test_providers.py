@@ -16,13 +16,14 @@ def test_vendors_and_routes_for_machines(run: Run) -> None:
     assert vendors["local"]["why_not"] == "no folder is set for `local`"
     assert vendors["local"]["advice"] == "set providers.local.folder"
     routes = {r["rule"]: r for r in told["routes"]}
-    assert routes["crypto"]["vendors"] == ["binance", "alpha_vantage", "yahoo"]
     assert routes["crypto"]["ready"] == ["binance", "yahoo"]
+    assert routes["stock_weekly_monthly"]["vendors"] == ["tiingo", "yahoo", "fmp"]
+    assert routes["stock_weekly_monthly"]["ready"] == ["yahoo"]
 
 
 def test_vendors_and_routes_for_people(run: Run, cache: Path) -> None:
     out = run("providers").out
-    assert "binance → (alpha_vantage) → yahoo" in out
+    assert "(tiingo) → yahoo → (fmp)" in out
     assert "no folder is set for `local`" in out
     assert "→ set providers.local.folder" in out
     assert not cache.exists(), "looking makes nothing"

@@ -421,7 +421,8 @@ def test_an_explanation_tells_route_health_and_what_is_held(
     assert found.ways[1].spelling == "BTC-USD"
     assert set(found.unasked.values()) == {"the rules do not name it for this"}
     assert {"local", "alpaca"} <= set(found.unasked)
-    assert (found.rule, found.rule_from) == ("crypto", "the packaged rules")
+    assert (found.rule, Path(found.rule_from).name) == ("crypto", "rules.yaml")
+    assert manager.explain("AAPL", "1d").rule_from == "the packaged rules"
     (held,) = found.stored
     assert (held.lane, held.rows, held.vendors) == ("1h", 63, ("binance",))
     assert held.next_due == ms("2024-06-12T15:02:00")
