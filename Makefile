@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv)
 RUN := $(VENV)/bin
 
-.PHONY: help demo test test-full bench lint types clean
+.PHONY: help demo test test-full docs bench lint types clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -27,6 +27,9 @@ test: lint types  ## lint, types and all tests; needs no network but the package
 test-full: lint types  ## the coverage of branches, then everything again with the full counts (long)
 	$(RUN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-branch --cov-report=term
 	ONETAPE_FULL=1 $(RUN)/python -m pytest -n $(JOBS) --dist loadgroup --timeout 3000
+
+docs: $(VENV)/.installed-dev  ## write the pages that are made of the code
+	$(RUN)/python -m src.data.jobs.matrix > docs/providers.md
 
 bench: $(VENV)/.installed-dev  ## measure what is claimed of speed, into docs/benchmarks.md
 	$(RUN)/python -m benchmarks

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .config.offered import known_vendor
 from .config.rules_file import RELATIVE, load_rules, rules_of
 from .config.settings import load_settings
 from .errors import BadSymbolError, NoProviderError, QueryError
@@ -20,7 +21,6 @@ from .model.rules import Rule, Rules
 from .model.settings import Settings
 from .model.ticker import ProviderConfig, TickerInfo
 from .model.timeframe import Timeframe
-from .model.vendors import canonical_vendor
 from .net.forks import renew_after_fork
 from .policy import tickers
 from .policy.classify import Refusal, classify
@@ -188,7 +188,7 @@ class ProviderSelector:
         """Return the canonical name of a vendor or alias; a name in ``downloaders`` is one too."""
         if not isinstance(provider, str):
             return None
-        return canonical_vendor(provider) or (provider if provider in self.downloaders else None)
+        return known_vendor(provider) or (provider if provider in self.downloaders else None)
 
     def get_provider_with_failover(self, symbol: Any, timeframe: str) -> list[str]:
         """Return the vendors of the rule that can be built, in order; [] where no rule fits.

@@ -108,17 +108,18 @@ class Network:
 
     def limiter(self, vendor: str) -> Limiter:
         """Return the limiter that all senders to ``vendor`` share."""
-        from .downloader.registry import canonical_name, downloader_class
+        from .downloader.registry import usable_class
 
-        known = canonical_name(vendor)
-        declared = downloader_class(known).limits if known else None
+        known = usable_class(vendor)
+        declared = known.limits if known else None
         said = [layer[vendor] for layer in self._said if vendor in layer]
         return self.limiters.of(vendor, limits_of(declared, *said))
 
     def _new_limiter(self, vendor: str, limits: Limits) -> Limiter:
-        from .downloader.registry import canonical_name, downloader_class
+        from .downloader.registry import usable_class
 
-        is_asked = not canonical_name(vendor) or downloader_class(vendor).default_base_url
+        known = usable_class(vendor)
+        is_asked = known is None or known.default_base_url
         if self._state is None or not is_asked:  # files on this machine know no limits
             return VendorLimiter(vendor, limits, self._clock)
         return SharedLimiter(vendor, limits, self._state, on_circuit=self._on_circuit)

@@ -50,8 +50,11 @@ def rules(tmp_path: Path, vendors: VendorServer) -> Path:
     """Return a user's rules file that points both vendors at the local server."""
     path = tmp_path / "rules.yaml"
     path.write_text(
+        # Nobody else is there: the server speaks for these two.
+        "crypto: {backup: [yahoo]}\n"
         "providers:\n"
         f"  binance: {{base_url: '{vendors.base_url('binance')}', transport: http}}\n"
+        f"  coingecko: {{base_url: '{vendors.base_url('binance')}'}}\n"
         f"  yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}\n"
     )
     return path

@@ -17,8 +17,8 @@ def test_with_a_network_the_vendors_answer(bare: Run, rules: Path, vendors: Vend
     assert ran.err == ""
     assert "BTCUSDT 1h  735 bars · binance · 0% from cache" in ran.out
     assert "AAPL 1d  21 bars · yahoo · 0% from cache · split prices · USD" in ran.out
-    assert "yahoo    substitute: aggregate instead of binance" in ran.out
-    assert "local    not asked: the rules do not name it for this" in ran.out
+    assert "substitute: aggregate instead of binance" in ran.out
+    assert "not asked: the rules do not name it for this" in ran.out
     assert ran.out.count("times as fast") == 2
     bars = [entry for entry in vendors.log() if entry.path.startswith(("/api", "/v8"))]
     assert len(bars) == 2, "each was asked once, though every question was put twice"
@@ -36,7 +36,7 @@ def test_without_a_network_the_samples_answer_by_name(
     ran = bare("demo", "--config", str(path), "--json")
     assert ran.code == 0
     assert {name: door["ok"] for name, door in ran.json["network"].items()} == {
-        "binance": False, "yahoo": False,
+        "binance": False, "coingecko": False, "yahoo": False,
     }  # fmt: skip
     assert vendors.count() == 0
     (answer,) = ran.json["answers"]

@@ -16,12 +16,14 @@ def test_vendors_and_routes_for_machines(run: Run) -> None:
     assert vendors["local"]["why_not"] == "no folder is set for `local`"
     assert vendors["local"]["advice"] == "set providers.local.folder"
     routes = {r["rule"]: r for r in told["routes"]}
-    assert routes["crypto"]["vendors"] == routes["crypto"]["ready"] == ["binance", "yahoo"]
+    assert routes["crypto"]["ready"] == ["binance", "yahoo"]
+    assert routes["stock_weekly_monthly"]["vendors"] == ["tiingo", "yahoo", "fmp"]
+    assert routes["stock_weekly_monthly"]["ready"] == ["yahoo"]
 
 
 def test_vendors_and_routes_for_people(run: Run, cache: Path) -> None:
     out = run("providers").out
-    assert "binance → yahoo" in out
+    assert "(tiingo) → yahoo → (fmp)" in out
     assert "no folder is set for `local`" in out
     assert "→ set providers.local.folder" in out
     assert not cache.exists(), "looking makes nothing"
@@ -39,3 +41,21 @@ def test_a_vendor_that_cannot_be_asked_stands_in_brackets(bare: Run, tmp_path: P
 def test_it_fits(columns: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert max(map(len, run("providers").out.splitlines())) <= int(columns)
+
+
+def test_the_matrix_for_machines(run: Run) -> None:
+    told = run("providers", "--matrix", "--json").json["matrix"]
+    minute = next(e for e in told if (e["vendor"], e["timeframe"]) == ("yahoo", "1m"))
+    assert (minute["depth_days"], minute["page_days"], minute["adjustment"]) == (29, 7, "split")
+    assert minute["kinds"]["stock"]["anchor"] == "session"
+    assert minute["settles"]["stock"] == 2
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_the_matrix_for_people_fits(
+    columns: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    out = run("providers", "--matrix").out
+    assert max(map(len, out.splitlines())) <= int(columns)
+    assert "1000 bars" in out or columns != "200"

@@ -60,12 +60,12 @@ def test_a_rotated_key_counts_at_once() -> None:
 
 
 def test_only_what_is_set_is_in_it() -> None:
-    found = credentials_for(["ALPACA_API_KEY", "ALPACA_SECRET_KEY"], {"ALPACA_API_KEY": KEY})
-    assert dict(found) == {"ALPACA_API_KEY": KEY}
+    found = credentials_for(["FINRA_API_CLIENT", "FINRA_API_SECRET"], {"FINRA_API_CLIENT": KEY})
+    assert dict(found) == {"FINRA_API_CLIENT": KEY}
     assert len(found) == 1
-    assert found.missing == ("ALPACA_SECRET_KEY",)
+    assert found.missing == ("FINRA_API_SECRET",)
     with pytest.raises(KeyError):
-        found["ALPACA_SECRET_KEY"]
+        found["FINRA_API_SECRET"]
 
 
 def test_names_that_nobody_declared_are_not_looked_up() -> None:
@@ -105,9 +105,9 @@ class TestVendors:
     def test_the_usual_names(self) -> None:
         environ = {"ALPACA_API_KEY": "a", "ALPACA_SECRET_KEY": "b", "FMP_API_KEY": KEY}
         assert dict(vendor_credentials("alpaca", environ=environ)) == {
-            "ALPACA_API_KEY": "a",
-            "ALPACA_SECRET_KEY": "b",
-        }
+            "ALPACA_API_KEY": "a", "APCA_API_KEY_ID": "a",
+            "ALPACA_SECRET_KEY": "b", "APCA_API_SECRET_KEY": "b",
+        }  # fmt: skip
         assert dict(vendor_credentials("yahoo", environ=environ)) == {}
 
     def test_variables_of_the_rules_are_the_only_ones(self) -> None:

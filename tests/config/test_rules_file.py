@@ -195,13 +195,13 @@ class TestOverlay:
             "stock_daily: {primary: yahoo, timeframes: [1d, 1w, 1M]}\n"
             "stock_weekly_monthly: {primary: tiingo, timeframes: [1w, 1M]}\n",
         )
-        assert vendors(rules, "stock", "1w") == ("tiingo",)
-        assert vendors(rules, "stock", "1d") == ("yahoo",)
+        assert vendors(rules, "stock", "1w")[0] == "tiingo"
+        assert vendors(rules, "stock", "1d")[0] == "yahoo"
 
     def test_a_rule_without_timeframes_moves_none(self, user_file: Path) -> None:
         rules = load(user_file, "stock_daily: {primary: local}\n")
-        assert vendors(rules, "stock", "1d") == ("local",)
-        assert vendors(rules, "stock", "1w") == ("yahoo",)
+        assert vendors(rules, "stock", "1d")[0] == "local"
+        assert vendors(rules, "stock", "1w") == vendors(packaged_rules(), "stock", "1w")
 
     def test_aliases_are_vendors(self, user_file: Path) -> None:
         text = "stock_daily: {primary: yfinance, backup: [yf, AV]}\nproviders: {yf: {cost: mine}}\n"
@@ -314,10 +314,17 @@ class TestOverlay:
 class TestPackaged:
     def test_who_is_asked(self) -> None:
         rules = load_rules()
-        assert vendors(rules, "crypto", "5m") == ("binance", "yahoo")
-        for asset_class in ("stock", "forex", "index", "future"):
-            for timeframe in ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M"):
-                assert vendors(rules, asset_class, timeframe) == ("yahoo",)
+        assert vendors(rules, "crypto", "5m") == ("binance", "coingecko", "alpha_vantage", "yahoo")
+        every = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M")
+        for asset_class in ("forex", "index", "future"):
+            assert {vendors(rules, asset_class, t) for t in every} == {("yahoo",)}
+        usual = "fmp alpaca alpha_vantage polygon yahoo".split()
+        for timeframe in every[:6]:
+            found = vendors(rules, "stock", timeframe)
+            assert [v for v in usual if v in found] == list(found)
+        assert vendors(rules, "stock", "1d")[:3] == ("yahoo", "alpaca", "tiingo")
+        assert vendors(rules, "stock", "1w")[:2] == vendors(rules, "stock", "1M")[:2]
+        assert vendors(rules, "stock", "1w")[:2] == ("tiingo", "yahoo")
         assert vendors(rules, "stock", "7m") == ()
 
     @pytest.mark.parametrize(

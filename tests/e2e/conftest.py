@@ -19,8 +19,11 @@ def rules(tmp_path: Path, vendors: VendorServer) -> Path:
     # Waiting moves the test's clock for all threads at once: nobody is to wait for the pace here.
     fast = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
     path.write_text(
+        # Nobody else is there: the server speaks for these two.
+        "crypto: {backup: [yahoo]}\n"
         "providers:\n"
         f"  binance: {{base_url: '{vendors.base_url('binance')}', transport: http}}\n"
+        f"  coingecko: {{base_url: '{vendors.base_url('binance')}'}}\n"
         f"  yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http, rate_limits: {fast}}}\n"
     )
     return path

@@ -32,17 +32,17 @@ ROOT = Path(__file__).resolve().parents[2]
 DAY = ("2024-06-03", "2024-06-04")
 
 
-class TiingoLike(BinanceDataDownloader):
+class NewsApiLike(BinanceDataDownloader):
     """Serves Binance's bars to who has a key that is accepted."""
 
-    name = "tiingo"
-    display_name = "Tiingo"
-    secrets = ("TIINGO_API_KEY",)
+    name = "newsapi"
+    display_name = "NewsAPI"
+    secrets = ("NEWSAPI_API_KEY",)
     requires_api_key = True
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         plain = super().bars_request(query, cursor)
-        headers = {"X-Key": self.secret("TIINGO_API_KEY")}
+        headers = {"X-Key": self.secret("NEWSAPI_API_KEY")}
         return HttpRequest(plain.url, plain.params, secret_headers=headers)
 
 
@@ -63,9 +63,9 @@ class Desk:
 def rules(tmp_path: Path, vendors: VendorServer) -> Path:
     path = tmp_path / "rules.yaml"
     path.write_text(
-        "crypto: {primary: tiingo, backup: []}\n"
+        "crypto: {primary: newsapi, backup: []}\n"
         "providers:\n"
-        f"  tiingo: {{base_url: '{vendors.base_url('binance')}'}}\n"
+        f"  newsapi: {{base_url: '{vendors.base_url('binance')}'}}\n"
     )
     return path
 
@@ -83,17 +83,17 @@ def desk(
     class Factory(DataDownloaderFactory):
         @staticmethod
         def create_downloader(provider_code: str, **kwargs: Any) -> BaseDataDownloader | None:
-            if provider_code != "tiingo":
+            if provider_code != "newsapi":
                 return create(provider_code, **kwargs)
-            limiter = make()._services.network.limiter("tiingo")
+            limiter = make()._services.network.limiter("newsapi")
             try:
-                return TiingoLike(**kwargs, sender=Sender(desk, limiter, clock))
+                return NewsApiLike(**kwargs, sender=Sender(desk, limiter, clock))
             except ValueError as exc:
                 logging.getLogger("tests").warning("no downloader: %s", exc)
                 return None
 
     monkeypatch.setattr(provider_selector, "DataDownloaderFactory", Factory)
-    monkeypatch.delenv("TIINGO_API_KEY", raising=False)
+    monkeypatch.delenv("NEWSAPI_API_KEY", raising=False)
     return desk
 
 
@@ -109,24 +109,24 @@ def test_a_vendor_comes_with_its_key_and_goes_with_it(
         with pytest.raises(NoProviderError):
             manager.get_ohlcv("BTCUSDT", "1h", *DAY)
     assert len([r for r in caplog.records if "no downloader" in r.message]) == 1, "said once"
-    monkeypatch.setenv("TIINGO_API_KEY", "good")
-    assert names(manager) == ["tiingo"]
+    monkeypatch.setenv("NEWSAPI_API_KEY", "good")
+    assert names(manager) == ["newsapi"]
     assert len(manager.get_ohlcv("BTCUSDT", "1h", *DAY, strict=True)) == 48
-    monkeypatch.delenv("TIINGO_API_KEY")
+    monkeypatch.delenv("NEWSAPI_API_KEY")
     assert names(manager) == []
     assert len(manager.get_ohlcv("BTCUSDT", "1h", *DAY, strict=True)) == 48, "it is in the cache"
-    monkeypatch.setenv("TIINGO_API_KEY", "good")
-    assert names(manager) == ["tiingo"]
+    monkeypatch.setenv("NEWSAPI_API_KEY", "good")
+    assert names(manager) == ["newsapi"]
 
 
 def test_a_pinned_vendor_whose_key_has_gone_says_which(
     manager: DataManager, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TIINGO_API_KEY", "good")
-    assert names(manager) == ["tiingo"]
-    monkeypatch.delenv("TIINGO_API_KEY")
-    with pytest.raises(AllProvidersFailedError, match="set TIINGO_API_KEY"):
-        manager.get_ohlcv("BTCUSDT", "1h", *DAY, provider="tiingo")
+    monkeypatch.setenv("NEWSAPI_API_KEY", "good")
+    assert names(manager) == ["newsapi"]
+    monkeypatch.delenv("NEWSAPI_API_KEY")
+    with pytest.raises(AllProvidersFailedError, match="set NEWSAPI_API_KEY"):
+        manager.get_ohlcv("BTCUSDT", "1h", *DAY, provider="newsapi")
     assert desk.seen == []
 
 
@@ -134,16 +134,16 @@ def test_after_a_refused_key_the_next_one_works_at_once(
     manager: DataManager, make: Callable[[], DataManager], desk: Desk,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setenv("TIINGO_API_KEY", "revoked")
+    monkeypatch.setenv("NEWSAPI_API_KEY", "revoked")
     with pytest.raises(AllProvidersFailedError, match="401"):
         manager.get_ohlcv("BTCUSDT", "1h", *DAY)
     for one in (manager, make()):
         with pytest.raises(AllProvidersFailedError, match="is not asked for bars/1h"):
             one.get_ohlcv("BTCUSDT", "1h", *DAY)
     assert desk.seen == ["revoked"]
-    monkeypatch.setenv("TIINGO_API_KEY", "good")
+    monkeypatch.setenv("NEWSAPI_API_KEY", "good")
     frame = manager.get_ohlcv("BTCUSDT", "1h", *DAY, strict=True)
-    assert list(told(frame)["vendors"]) == ["tiingo"]
+    assert list(told(frame)["vendors"]) == ["newsapi"]
     assert set(desk.seen[1:]) == {"good"}
 
 
@@ -151,11 +151,11 @@ def test_a_double_of_a_users_test_needs_no_key(
     manager: DataManager, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     double = mock.Mock()
-    with mock.patch.dict(manager.provider_selector.downloaders, {"tiingo": double}):
-        assert names(manager) == ["tiingo"]
+    with mock.patch.dict(manager.provider_selector.downloaders, {"newsapi": double}):
+        assert names(manager) == ["newsapi"]
         assert manager.provider_selector.get_best_downloader("BTCUSDT", "1h") is double
-        monkeypatch.setenv("TIINGO_API_KEY", "good")
-        monkeypatch.delenv("TIINGO_API_KEY")
+        monkeypatch.setenv("NEWSAPI_API_KEY", "good")
+        monkeypatch.delenv("NEWSAPI_API_KEY")
         assert manager.provider_selector.get_best_downloader("BTCUSDT", "1h") is double
     assert names(manager) == []
 
@@ -163,13 +163,13 @@ def test_a_double_of_a_users_test_needs_no_key(
 def test_one_that_a_user_has_put_there_stays_whatever_the_environment_says(
     manager: DataManager, desk: Desk, clock: ManualClock
 ) -> None:
-    limiter = manager._services.network.limiter("tiingo")
-    own = TiingoLike(
-        credentials={"TIINGO_API_KEY": "good"}, sender=Sender(desk, limiter, clock),
+    limiter = manager._services.network.limiter("newsapi")
+    own = NewsApiLike(
+        credentials={"NEWSAPI_API_KEY": "good"}, sender=Sender(desk, limiter, clock),
         base_url="http://127.0.0.1:9",
     )  # fmt: skip
-    manager.provider_selector.downloaders["tiingo"] = own
-    assert names(manager) == ["tiingo"]
+    manager.provider_selector.downloaders["newsapi"] = own
+    assert names(manager) == ["newsapi"]
     manager.provider_selector.rules = dict(manager.provider_selector.rules)
     assert manager.provider_selector.get_best_downloader("BTCUSDT", "1h") is own
 
@@ -177,11 +177,11 @@ def test_one_that_a_user_has_put_there_stays_whatever_the_environment_says(
 def test_new_rules_are_followed_by_downloaders_that_were_made_before(
     manager: DataManager, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TIINGO_API_KEY", "good")
+    monkeypatch.setenv("NEWSAPI_API_KEY", "good")
     selector = manager.provider_selector
     before = selector.get_best_downloader("BTCUSDT", "1h")
     rules = dict(selector.rules)
-    rules["providers"] = {"tiingo": {"base_url": "https://mirror.example"}}
+    rules["providers"] = {"newsapi": {"base_url": "https://mirror.example"}}
     selector.rules = rules
     after = selector.get_best_downloader("BTCUSDT", "1h")
     assert after is not before
@@ -194,18 +194,18 @@ def test_a_route_is_remembered_also_where_a_vendor_is_lacking(
 ) -> None:
     tried = mock.Mock(wraps=provider_selector.DataDownloaderFactory.create_downloader)
     monkeypatch.setattr(provider_selector.DataDownloaderFactory, "create_downloader", tried)
-    for key, expected in (("", []), ("good", ["tiingo"]), ("", []), ("better", ["tiingo"])):
-        monkeypatch.setenv("TIINGO_API_KEY", key)
+    for key, expected in (("", []), ("good", ["newsapi"]), ("", []), ("better", ["newsapi"])):
+        monkeypatch.setenv("NEWSAPI_API_KEY", key)
         assert [names(manager) for _ in range(20)] == [expected] * 20
     assert tried.call_count == 2, "once in vain, once with a key; then it is there"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
 def test_an_exported_file_counts_and_one_that_lies_around_does_not(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("TIINGO_API_KEY=from-a-file\nPOLYGON_KEY='of two spellings'\n")
+    (tmp_path / ".env").write_text("NEWSAPI_API_KEY=from-a-file\nPOLYGON_KEY='of two spellings'\n")
     show = (
         "from src.data.config.credentials import all_credentials as c; "
-        "print(c().get('TIINGO_API_KEY'), c().get('POLYGON_API_KEY'))"
+        "print(c().get('NEWSAPI_API_KEY'), c().get('POLYGON_API_KEY'))"
     )
     script = (
         f'"{sys.executable}" -c "{show}"; set -a; . ./.env; set +a; "{sys.executable}" -c "{show}"'

@@ -14,12 +14,13 @@ from tests.vendor_server import VendorServer
 def rules(
     tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """Return the rules file that is in force: it points both vendors at the local server."""
+    """Return the rules file that is in force: who needs no key is looked for at the local server."""
     path = tmp_path / "rules.yaml"
     path.write_text(
         "providers:\n"
         f"  binance: {{base_url: '{vendors.base_url('binance')}', transport: http}}\n"
         f"  yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}\n"
+        f"  coingecko: {{base_url: '{vendors.base_url('yahoo')}'}}\n"
     )
     monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
     monkeypatch.setenv("ONETAPE_RULES", str(path))

@@ -31,19 +31,25 @@ def query(services: Services, symbol: str, timeframe: str, **wishes: str) -> Bar
 
 def test_a_pair_goes_to_its_venue_and_then_to_a_substitute(make) -> None:  # type: ignore[no-untyped-def]
     services = make()
-    assert way_to(services.selector, query(services, "BTCUSDT", "1h")) == [
+    way = way_to(services.selector, query(services, "BTCUSDT", "1h"))
+    assert way[:2] == [
         Stop("binance", "asked"),
         Stop("yahoo", "substitute", "aggregate instead of binance"),
-        Stop("local", "not asked", "the rules do not name it for this"),
     ]
+    assert Stop("local", "not asked", "the rules do not name it for this") in way
+    assert {stop.role for stop in way[2:]} == {"not asked"}
+    assert {stop.vendor: stop.why for stop in way[2:] if "do not name it" not in stop.why} == {
+        "coingecko": "serves no 1h, only 30m 4h", "alpha_vantage": "Alpha Vantage needs a key",
+    }  # fmt: skip
 
 
 def test_a_vendor_that_cannot_be_asked_says_why(make) -> None:  # type: ignore[no-untyped-def]
-    services = make("stock_daily: {primary: tiingo, backup: [local, binance, yahoo]}\n")
-    assert way_to(services.selector, query(services, "AAPL", "1d")) == [
+    services = make("stock_daily: {primary: newsapi, backup: [local, binance, yahoo]}\n")
+    way = way_to(services.selector, query(services, "AAPL", "1d"))
+    assert [stop for stop in way if stop.why != "the rules do not name it for this"] == [
         Stop("yahoo", "asked"),
         Stop("binance", "not asked", "serves no stock"),
-        Stop("tiingo", "not asked", "this version does not serve it"),
+        Stop("newsapi", "not asked", "this version does not serve it"),
         Stop("local", "not asked", "no folder is set for `local`"),
     ]
 
@@ -86,13 +92,13 @@ def test_keys_are_told_by_state_and_never_shown(make, monkeypatch: pytest.Monkey
 def test_what_a_vendor_lacks_comes_with_advice(make) -> None:  # type: ignore[no-untyped-def]
     services = make("providers: {local: {folder: x, timezone: Mars/Olympus}}\n")
     assert lack(services.selector, "binance") == Lack()
-    assert lack(services.selector, "tiingo").reason == "this version does not serve it"
+    assert lack(services.selector, "newsapi").reason == "this version does not serve it"
     reason, _ = lack(services.selector, "local")
     assert "Mars/Olympus" in reason
 
 
 def test_routes_name_the_ready_ones(make) -> None:  # type: ignore[no-untyped-def]
-    told = routes(make("stock_daily: {primary: tiingo, backup: [yahoo]}\n").selector)
+    told = routes(make("stock_daily: {primary: newsapi, backup: [yahoo]}\n").selector)
     (days,) = [way for way in told if way["rule"] == "stock_daily"]
-    assert days["vendors"] == ["tiingo", "yahoo"]
+    assert days["vendors"] == ["newsapi", "yahoo"]
     assert days["ready"] == ["yahoo"]

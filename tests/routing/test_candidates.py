@@ -11,6 +11,7 @@ import pytest
 from src.data.errors import NoProviderError, UnknownProviderError
 from src.data.model.capabilities import Capabilities
 from src.data.model.instant import DAY_MS
+from src.data.model.instrument import Instrument
 from src.data.model.kind import Kind
 from src.data.model.query import BarsQuery
 from src.data.model.span import Span
@@ -178,3 +179,27 @@ def test_a_pinned_vendor_is_the_only_candidate_and_must_exist() -> None:
     assert [c.name for c in candidates_of(selector, query(provider="two"))] == ["two"]
     with pytest.raises(UnknownProviderError, match="three"):
         candidates_of(selector, query(provider="three"))
+
+
+def test_a_class_may_be_served_in_part() -> None:
+    one = Candidate(
+        "a",
+        Mock(),
+        Capabilities(
+            frozenset({"stock", "crypto"}),
+            {"5m": "5m", "1d": "1d"},
+            only={"crypto": frozenset({"1d"})},
+        ),
+    )
+    five = Timeframe.parse("5m")
+    assert one.refusal(Instrument("AAPL", "stock"), five) == ""
+    assert one.refusal(Instrument("BTCUSDT", "crypto"), five) == "serves no 5m, only 1d"
+
+
+def test_actions_told_apart_do_not_come_with_bars() -> None:
+    asked = Mock(provider=None, instrument=Instrument("AAPL", "stock"))
+    for sent, apart, leans in ((True, False, False), (False, True, True), (False, False, True)):
+        caps = Capabilities(frozenset({"stock"}), {"1d": "1d"}, actions=sent, actions_apart=apart)
+        one = Candidate("a", Mock(), caps)
+        assert one.tells_actions is (sent or apart)
+        assert one.leans_on_actions(asked) is leans

@@ -217,7 +217,16 @@ def test_venues_units_and_other_sessions_are_not_converted(kind: Kind) -> None:
 
 
 def test_regular_hours_do_not_become_extended_ones() -> None:
-    assert _lanes("15m", LONG, OPEN)[0] == ((), ["one"])
+    lanes = _lanes("15m", OPEN, LONG, stored=LONG)
+    assert lanes == [((), ["two"]), (("regular", "session"), ["one"])]
+
+
+def test_a_series_begins_in_regular_hours_where_somebody_keeps_to_them() -> None:
+    both = ((), ["one", "two"])
+    assert _lanes("15m", LONG, OPEN) == [both, (("extended", "clock"), ["one"])]
+    assert _lanes("15m", LONG, LONG) == [both]
+    # Hours cannot be cut out of whole ones: then the first one decides.
+    assert _lanes("1h", LONG, OPEN, labels="1h")[0] == ((), ["one"])
 
 
 def test_days_are_not_made_of_minutes_whatever_their_session() -> None:
@@ -242,14 +251,17 @@ def test_a_pinned_vendor_keeps_its_own_kind_and_nothing_converted_comes_into_it(
     assert street.other.labels() == ["30m", "1h"]
 
 
-def _lanes(label: str, first: Kind, second: Kind) -> list[Any]:
+def _lanes(
+    label: str, first: Kind, second: Kind, stored: Kind | None = None,
+    labels: str = "15m 30m 1h 1d",
+) -> list[Any]:  # fmt: skip
     now = parse_iso(NOW)
     tape = Tape(NEW_YORK, "2024-07-08", "2024-07-08")
-    vendors = [TapeVendor(name, tape, NEW_YORK, kind, "15m 30m 1h 1d")
+    vendors = [TapeVendor(name, tape, NEW_YORK, kind, labels)
                for name, kind in (("one", first), ("two", second))]  # fmt: skip
     candidates = [Candidate(v.name, v, v.capabilities) for v in vendors]
     query = BarsQuery(NEW_YORK, Timeframe.parse(label), Span(now - 9 * DAY_MS, now), now)
-    found = route(query, candidates, None).lanes
+    found = route(query, candidates, stored).lanes
     return [(lane.parts, [c.name for c in lane.candidates]) for lane in found]
 
 

@@ -13,9 +13,16 @@ from .tables import Grid, findings, styled
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from ..provider_selector import ProviderSelector
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    parser.add_argument(
+        "--matrix",
+        action="store_true",
+        help="what each vendor serves, by timeframe: page, depth, settling, prices, kind",
+    )
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -27,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
     from ..jobs.vendors import describe_vendors, routes, selector_of
 
     selector = selector_of(load_settings(args.cache_dir, args.config))
+    if args.matrix:
+        return _print_matrix(selector, as_json=args.json)
     vendors, ways = describe_vendors(selector), routes(selector)
     if args.json:
         print_json({"providers": vendors, "routes": ways})
@@ -40,6 +49,23 @@ def run(args: argparse.Namespace) -> int:
     screen.print(Grid(["asked for", "in this order", "timeframes?"], [_order(w) for w in ways]))
     if any(set(w["vendors"]) - set(w["ready"]) for w in ways):
         screen.print(styled("a vendor in (brackets) cannot be asked here", "dim"))
+    return OK
+
+
+def _print_matrix(selector: ProviderSelector, *, as_json: bool) -> int:
+    from ..jobs.matrix import BOUNDS, KINDS, bounds_table, kinds_table, matrix, plain
+
+    entries = matrix(selector)
+    if as_json:
+        print_json({"matrix": plain(entries)})
+        return OK
+    # The leftmost columns stay longest where the terminal is narrow.
+    bounds = [*BOUNDS[:2], *(f"{name}?" for name in BOUNDS[2:])]
+    kinds = [*KINDS[:2], *(f"{name}?" for name in KINDS[2:])]
+    screen = console()
+    screen.print(Grid(bounds, bounds_table(entries)))
+    screen.print()
+    screen.print(Grid(kinds, kinds_table(entries)))
     return OK
 
 

@@ -16,7 +16,10 @@ from .donotshare import private_setting
 _SPELLINGS = (
     ("BINANCE_API_KEY", "BINANCE_KEY"),
     ("BINANCE_API_SECRET", "BINANCE_SECRET"),
-    ("POLYGON_API_KEY", "POLYGON_KEY"),
+    ("ALPACA_API_KEY", "APCA_API_KEY_ID"),
+    ("ALPACA_SECRET_KEY", "APCA_API_SECRET_KEY"),
+    ("POLYGON_API_KEY", "POLYGON_KEY", "MASSIVE_API_KEY"),
+    ("ALPHA_VANTAGE_API_KEY", "ALPHAVANTAGE_API_KEY"),
     ("TWELVE_DATA_API_KEY", "TWELVEDATA_API_KEY"),
     ("TRADIER_API_KEY", "TRADIER_API"),
 )
@@ -32,6 +35,7 @@ VENDOR_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "tiingo": ("TIINGO_API_KEY",),
         "polygon": ("POLYGON_API_KEY",),
         "twelvedata": ("TWELVE_DATA_API_KEY",),
+        "coingecko": ("COINGECKO_DEMO_API_KEY", "COINGECKO_PRO_API_KEY"),
         "finnhub": ("FINNHUB_API_KEY",),
         "eodhd": ("EODHD_API_KEY",),
         "tradier": ("TRADIER_API_KEY",),
@@ -136,13 +140,16 @@ def vendor_credentials(
     key_env: str | None = None,
     secret_env: str | None = None,
     environ: Mapping[str, str] | None = None,
+    *,
+    names: Sequence[str] = (),
 ) -> Credentials:
     """Return the keys of one vendor; ``key_env`` and ``secret_env`` are the rules' own variables.
 
     A variable that the rules name is the only one looked at, whatever name the vendor asks by.
+    ``names`` are those that a vendor of another package asks by.
     """
     said = (key_env, secret_env)
-    names = VENDOR_KEYS.get(vendor) or tuple(name for name in said if name)
+    names = VENDOR_KEYS.get(vendor) or tuple(names) or tuple(name for name in said if name)
     variables: dict[str, tuple[str, ...]] = {}
     for position, name in enumerate(names):
         group = _GROUP.get(name, (name,))

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from ..errors import BadTimeframeError
 from ..model.timeframe import Timeframe
-from ..model.vendors import canonical_vendor, vendor_names
 from ..policy.rules import as_switch
+from .offered import known_names, known_vendor
 
 Path = tuple[str | int, ...]
 
@@ -118,9 +118,9 @@ def timeframe(value: Any, path: Path) -> Iterator[Problem]:
 
 
 def vendor(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a vendor that exists, or one that other versions serve."""
-    if not isinstance(value, str) or canonical_vendor(value) is None:
-        near = nearest(str(value).lower(), vendor_names())
+    """Accept a vendor that exists, also of another package, or one that other versions serve."""
+    if not isinstance(value, str) or known_vendor(value) is None:
+        near = nearest(str(value).lower(), known_names())
         yield Problem(path, f"{_shown(value)}, which is no vendor", near)
 
 

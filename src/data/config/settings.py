@@ -16,9 +16,9 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..model.settings import Settings
-from ..model.vendors import canonical_vendor, vendor_names
 from .credentials import all_credentials
 from .donotshare import private_setting
+from .offered import known_names, known_vendor
 from .rules_file import RELATIVE, is_packaged, load_rules
 from .schema import nearest
 
@@ -156,7 +156,7 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
     limits: dict[str, dict[str, float]] = {}
     wrong: list[str] = []
     for name, values in plain.items():
-        vendor = canonical_vendor(name)
+        vendor = known_vendor(name)
         if vendor is None or not isinstance(values, dict):
             wrong.append(_wrong(name, vendor))
             continue
@@ -169,7 +169,7 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
 
 
 def _wrong(name: str, vendor: str | None) -> str:
-    near = nearest(name, vendor_names()) if vendor is None else ""
+    near = nearest(name, known_names()) if vendor is None else ""
     return f"{name} (did you mean {near}?)" if near else name
 
 

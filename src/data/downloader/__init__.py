@@ -9,25 +9,52 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .alpaca_data_downloader import AlpacaDataDownloader
+    from .alpha_vantage_data_downloader import AlphaVantageDataDownloader
     from .base_data_downloader import BaseDataDownloader
     from .binance_data_downloader import BinanceDataDownloader
+    from .coingecko_data_downloader import CoinGeckoDataDownloader
     from .data_downloader_factory import DataDownloaderFactory
+    from .eodhd_data_downloader import EODHDDataDownloader
+    from .finnhub_data_downloader import FinnhubDataDownloader
+    from .fmp_data_downloader import FMPDataDownloader
     from .local_data_downloader import LocalDataDownloader
+    from .polygon_data_downloader import PolygonDataDownloader
+    from .tiingo_data_downloader import TiingoDataDownloader
+    from .twelvedata_data_downloader import TwelveDataDataDownloader
     from .yahoo_data_downloader import YahooDataDownloader
 
 _HOMES = {
+    "AlpacaDataDownloader": "alpaca_data_downloader",
+    "AlphaVantageDataDownloader": "alpha_vantage_data_downloader",
     "BaseDataDownloader": "base_data_downloader",
     "BinanceDataDownloader": "binance_data_downloader",
+    "CoinGeckoDataDownloader": "coingecko_data_downloader",
     "DataDownloaderFactory": "data_downloader_factory",
+    "EODHDDataDownloader": "eodhd_data_downloader",
+    "FMPDataDownloader": "fmp_data_downloader",
+    "FinnhubDataDownloader": "finnhub_data_downloader",
     "LocalDataDownloader": "local_data_downloader",
+    "PolygonDataDownloader": "polygon_data_downloader",
+    "TiingoDataDownloader": "tiingo_data_downloader",
+    "TwelveDataDataDownloader": "twelvedata_data_downloader",
     "YahooDataDownloader": "yahoo_data_downloader",
 }
 
 __all__ = (
+    "AlpacaDataDownloader",
+    "AlphaVantageDataDownloader",
     "BaseDataDownloader",
     "BinanceDataDownloader",
+    "CoinGeckoDataDownloader",
     "DataDownloaderFactory",
+    "EODHDDataDownloader",
+    "FMPDataDownloader",
+    "FinnhubDataDownloader",
     "LocalDataDownloader",
+    "PolygonDataDownloader",
+    "TiingoDataDownloader",
+    "TwelveDataDataDownloader",
     "YahooDataDownloader",
 )
 

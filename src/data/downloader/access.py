@@ -6,12 +6,27 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from ..errors import MissingCredentialsError
+from ..net.http import Transport
 from ..net.sender import Sender
 
 Secret = str | tuple[str, ...]
+
+
+class WiredKeys(TypedDict, total=False):
+    """What the composition root hands to a downloader, but for its host."""
+
+    credentials: Mapping[str, str] | None
+    sender: Sender | None
+    carrier: Transport | None
+
+
+class Wired(WiredKeys, total=False):
+    """What the composition root hands to a downloader; users leave it out."""
+
+    base_url: str | None
 
 
 class Keys(dict[str, str]):

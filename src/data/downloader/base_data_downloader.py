@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from ..config.credentials import credentials_for
 from ..errors import CapabilityError, DataError, NoDataError
@@ -20,25 +20,18 @@ from ..net.http import Transport
 from ..net.limiter import UNKNOWN_VENDOR_LIMITS
 from ..net.sender import Sender
 from ..net.status import error_of
-from .access import Access
+from .access import Access, Wired
 from .foreign import call_foreign
-from .raw import RawShape, load_frame, raw_frame, raw_span, save_frame
+from .raw import RawShape, load_frame, raw_frame, raw_options, raw_span, save_frame
 from .visits import Visits
 
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ("BaseDataDownloader", "Wired", "is_ours")
+
 _log = logging.getLogger(__name__)
 _PERIOD_DAYS = {"1d": 1, "7d": 7, "1mo": 31, "3mo": 92, "6mo": 183, "1y": 366, "2y": 731}
-
-
-class Wired(TypedDict, total=False):
-    """What the composition root hands to a downloader; users leave it out."""
-
-    credentials: Mapping[str, str] | None
-    base_url: str | None
-    sender: Sender | None
-    carrier: Transport | None
 
 
 class BaseDataDownloader:
@@ -65,7 +58,7 @@ class BaseDataDownloader:
         limits: how often it may be asked.
         capabilities: what it serves.
         default_base_url: scheme and host.
-        raw_shape: whether :meth:`get_ohlcv` puts stamps into a column or the index.
+        raw_shape, raw_options: where :meth:`get_ohlcv` puts stamps; the options that it takes.
         sdk_carrier: ``module:Class`` in ``net.carriers`` that carries by the vendor's SDK.
         prefers_sdk: whether that is better than plain HTTP wherever it is installed.
     """
@@ -79,6 +72,7 @@ class BaseDataDownloader:
     capabilities: Capabilities = Capabilities(frozenset(), {})
     default_base_url: str = ""
     raw_shape: RawShape = "column"
+    raw_options: tuple[str, ...] = ()
     sdk_carrier: str = ""
     prefers_sdk: bool = False
 
@@ -125,9 +119,10 @@ class BaseDataDownloader:
     def secret(self, name: str) -> str:
         """Return the key that :attr:`secrets` declares under ``name``, its first spelling.
 
-        It stays the same while one :meth:`fetch` lasts, whatever is set meanwhile.
+        Empty where it is not needed and not set. It stays the same while one :meth:`fetch`
+        lasts, whatever is set meanwhile.
         """
-        return self._access.badge().keys[name]
+        return self._access.badge().keys.get(name, "")
 
     @property
     def lacking(self) -> tuple[str, ...]:
@@ -217,17 +212,17 @@ class BaseDataDownloader:
             QueryError: an argument cannot be understood.
             ProviderError: the vendor did not supply them.
         """
-        if kwargs:
-            raise TypeError(f"{self.get_provider_name()} knows no option {', '.join(kwargs)}")
+        said = raw_options(self.get_provider_name(), self.raw_options, kwargs)
         span, timeframe = raw_span(start_date, end_date), Timeframe.parse(interval)
         sender = self._access.badge().sender
         now_ms = sender.now_ms() if sender else span.end
-        asked = FetchQuery(self._direct(symbol), timeframe, span, now_ms, insist=True)
+        who, how = self._direct(symbol), said.adjustment
+        asked = FetchQuery(who, timeframe, span, now_ms, insist=True, adjustment=how)
         try:
             table = self.fetch(asked).table
         except NoDataError:
             table = BarTable.empty()
-        return raw_frame(table, span, self.raw_shape)
+        return raw_frame(table, span, self.raw_shape)[: said.limit]
 
     def get_ohlcv_batch(
         self, symbols: Sequence[str], interval: str, start_date: Any, end_date: Any

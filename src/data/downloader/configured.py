@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
-from ..errors import MissingExtraError
+from ..errors import MissingExtraError, UnknownProviderError
 from ..model.instant import MINUTE_MS
 from ..model.rules import ProviderRules, Rules
 from ..model.vendors import canonical_vendor
 from .base_data_downloader import BaseDataDownloader, is_ours
 from .data_downloader_factory import DataDownloaderFactory
+from .registry import usable_class
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Workshop:
         if self._make_sender is not None and code in factory.list_providers():
             try:
                 arguments["sender"] = self._make_sender(code)
-            except MissingExtraError as exc:
+            except (MissingExtraError, UnknownProviderError) as exc:
                 _log.warning("%s cannot be asked: %s", code, exc)
                 return None
         made = factory.create_downloader(code, **arguments)
@@ -106,10 +107,19 @@ def constructor_arguments(said: ProviderRules) -> dict[str, Any]:
     if said.base_url:
         found["base_url"] = said.base_url
     if said.name in VENDOR_KEYS or said.api_key_env:
-        found["credentials"] = vendor_credentials(said.name, said.api_key_env, said.secret_key_env)
+        found["credentials"] = vendor_credentials(
+            said.name, said.api_key_env, said.secret_key_env, names=own_names(said.name)
+        )
     if said.name == "local":
         found["files"] = dict(said.options)
     return found
+
+
+def own_names(vendor: str) -> tuple[str, ...]:
+    """Return the names by which another package's vendor asks for its keys."""
+    cls = None if vendor in VENDOR_KEYS else usable_class(vendor)
+    secrets = cls.secrets if cls is not None else ()
+    return tuple(entry if isinstance(entry, str) else entry[0] for entry in secrets)
 
 
 def apply_settling(downloader: Any, said: ProviderRules) -> None:

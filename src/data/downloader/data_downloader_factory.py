@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, ClassVar
 
-from ..errors import DataError
+from ..errors import DataError, MissingCredentialsError
 from .base_data_downloader import BaseDataDownloader
 from .foreign import call_foreign
-from .registry import REGISTRY, aliases_of, canonical_name, downloader_class
+from .registry import aliases_of, canonical_name, downloader_class, names, usable_class
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +26,22 @@ class ProviderSpec:
     requires_api_key: bool
 
 
+class _Codes(Mapping[str, str]):
+    """Every name and alias to its canonical name; what is installed is looked up when asked."""
+
+    def __getitem__(self, code: str) -> str:
+        return self._all()[code]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def _all(self) -> dict[str, str]:
+        return {code: name for name in names() for code in (name, *aliases_of(name))}
+
+
 class DataDownloaderFactory:
     """Downloaders by canonical name or alias; case does not matter. Thread-safe.
 
@@ -34,9 +49,7 @@ class DataDownloaderFactory:
         PROVIDER_MAP: every name and alias to its canonical name.
     """
 
-    PROVIDER_MAP: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {code: name for name in REGISTRY for code in (name, *aliases_of(name))}
-    )
+    PROVIDER_MAP: ClassVar[Mapping[str, str]] = _Codes()
 
     @staticmethod
     def create_downloader(provider_code: str, **kwargs: Any) -> BaseDataDownloader | None:
@@ -47,8 +60,14 @@ class DataDownloaderFactory:
         try:
             cls = downloader_class(provider_code)
             return call_foreign(lambda: cls(**kwargs), cls.name)
+        except MissingCredentialsError as exc:
+            # The packaged rules name vendors that most users have no key for.
+            _log.info("no downloader for %r: %s", provider_code, exc)
+            return None
         except DataError as exc:
-            _log.warning("no downloader for %r: %s", provider_code, exc)
+            # The packaged rules name vendors that most users have no key of.
+            level = logging.INFO if isinstance(exc, MissingCredentialsError) else logging.WARNING
+            _log.log(level, "no downloader for %r: %s", provider_code, exc)
             return None
 
     @staticmethod
@@ -64,12 +83,16 @@ class DataDownloaderFactory:
     @staticmethod
     def list_providers() -> list[str]:
         """Return the canonical names."""
-        return list(REGISTRY)
+        return list(names())
 
     @staticmethod
     def get_provider_info() -> dict[str, dict[str, Any]]:
-        """Return canonical name to ``codes``, ``name`` and ``requires_api_key``."""
-        specs = map(DataDownloaderFactory.get_spec, REGISTRY)
+        """Return canonical name to ``codes``, ``name`` and ``requires_api_key``.
+
+        A vendor of another package that cannot be used is left out.
+        """
+        usable = (name for name in names() if usable_class(name) is not None)
+        specs = map(DataDownloaderFactory.get_spec, usable)
         return {
             spec.canonical: {
                 "codes": [spec.canonical, *spec.aliases],
@@ -84,7 +107,7 @@ class DataDownloaderFactory:
         """Return what is declared about a vendor.
 
         Raises:
-            UnknownProviderError: there is no such vendor.
+            UnknownProviderError: there is no such vendor, or it cannot be used.
         """
         cls = downloader_class(provider_code)
         return ProviderSpec(

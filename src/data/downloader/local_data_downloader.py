@@ -46,6 +46,7 @@ class LocalDataDownloader(BaseDataDownloader):
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "index", "forex", "crypto", "future"}),
         timeframes={"1d": "1d"},
+        kinds=dict.fromkeys(("stock", "index", "forex", "crypto", "future"), _UNKNOWN),
         adjustment="unknown",
         settle_ms=0,
         dense=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -22,7 +23,7 @@ from ..policy.windows import windows
 PAGE_CAP = 10_000
 _FIRST_PAGE: str | None = None
 # What reading an answer of another shape than expected can raise.
-_UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
+UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 class Vendor(Protocol):
@@ -92,8 +93,8 @@ def check_capability(vendor: Vendor, query: FetchQuery) -> None:
     if who.asset_class not in caps.asset_classes:
         served = ", ".join(sorted(caps.asset_classes)) or "nothing"
         raise CapabilityError(f"{vendor.name} serves {served}, not {who.asset_class}")
-    if label not in caps.timeframes:
-        served = " ".join(caps.timeframes)
+    if label not in (labels := caps.labels(who.asset_class)):
+        served = " ".join(labels)
         raise CapabilityError(f"{vendor.name} serves the timeframes {served}, not {label}")
     depth = caps.depth_days.get(label)
     # A day of grace: the caller cut its span by a clock that has moved on since.
@@ -138,15 +139,25 @@ def read_page(
     Raises:
         DataError: the answer says no, or cannot be read.
     """
-    try:
+    with readable(vendor.name, "bars"):
         page = vendor.parse_bars(response, query)
         return page, BarTable.from_bars(page.bars)
+
+
+@contextmanager
+def readable(vendor: str, what: str) -> Iterator[None]:
+    """Turn what reading an answer of another shape raises into an error of ours.
+
+    Raises:
+        ResponseFormatError: the answer is no ``what``.
+    """
+    try:
+        yield
     except DataError:
         raise
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         raise ResponseFormatError(
-            f"{vendor.name} answered something else than bars ({type(exc).__name__}: "
-            f"{str(exc)[:80]})"
+            f"{vendor} answered something else than {what} ({type(exc).__name__}: {str(exc)[:80]})"
         ) from exc
 
 
@@ -160,7 +171,7 @@ def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:
         table=table,
         vendor=vendor.name,
         kind=replace(kind, unit=found.unit or kind.unit),
-        basis=Basis(caps.adjustment),
+        basis=Basis(query.adjustment or caps.adjustment),
         server_now_ms=found.server_now_ms,
         actions=tuple(found.actions),
         requests=found.requests,

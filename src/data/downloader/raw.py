@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,9 +13,10 @@ import numpy as np
 
 from ..disk.export import export_csv
 from ..disk.files import Disk
-from ..errors import BadRangeError
+from ..errors import BadRangeError, QueryError
 from ..model.bars import PRICES, BarTable, merge
 from ..model.instant import DAY_MS, day_ms, to_ms
+from ..model.kind import ADJUSTMENTS, Adjustment
 from ..model.span import Span
 
 if TYPE_CHECKING:
@@ -54,6 +57,36 @@ def _parsed(text: str, which: str) -> date:
         return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
     except ValueError as exc:
         raise BadRangeError(f"{which} {text!r} is not a date") from exc
+
+
+@dataclass(frozen=True)
+class RawOptions:
+    """What a direct caller may say beside the range.
+
+    Attributes:
+        adjustment: of prices; None means what the vendor declares.
+        limit: most bars, the oldest ones; None means all.
+    """
+
+    adjustment: Adjustment | None = None
+    limit: int | None = None
+
+
+def raw_options(vendor: str, known: Iterable[str], said: Mapping[str, Any]) -> RawOptions:
+    """Read the options of a direct call; ``known`` are those that ``vendor`` takes.
+
+    Raises:
+        TypeError: the vendor knows no such option.
+        QueryError: an option has a value that it cannot have.
+    """
+    if strange := said.keys() - set(known):
+        raise TypeError(f"{vendor} knows no option {', '.join(sorted(strange))}")
+    adjustment, limit = said.get("adjustment"), said.get("limit")
+    if adjustment not in (None, *ADJUSTMENTS):
+        raise QueryError(f"unknown adjustment {adjustment!r}", hint=f"one of {ADJUSTMENTS}")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise QueryError(f"limit {limit!r} is not a count of bars")
+    return RawOptions(adjustment, limit)
 
 
 def raw_frame(table: BarTable, span: Span, shape: RawShape) -> pd.DataFrame:

@@ -122,7 +122,12 @@ class Afresh:
         stamp = fetched.server_now_ms
         told = list(fetched.actions)
         caps, instrument = candidate.capabilities, self._query.instrument
-        if caps is not None and caps.actions and goal.as_of is not None and len(fetched.table):
+        if (
+            caps is not None
+            and caps.tells_actions
+            and goal.as_of is not None
+            and len(fetched.table)
+        ):
             first = day_ms(date_of(span.start))
             told += candidate.downloader.fetch_actions(
                 instrument, Span(first, stamp + DAY_MS), stamp

@@ -10,7 +10,7 @@ from typing import Any
 from ..cache.layout import Layout
 from ..cache.store import BarStore
 from ..clock import Clock
-from ..downloader.registry import canonical_name, downloader_class
+from ..downloader.registry import usable_class
 from ..errors import DataError
 from ..model.coverage import Coverage
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
@@ -133,8 +133,8 @@ class SeriesWatch:
 def _settle_ms(coverage: Coverage) -> int:
     """Return after what time the vendor that was asked last does not change its bars any more."""
     last = coverage[-1].vendor.partition(",")[0] if coverage else ""
-    known = canonical_name(last) if last else None
-    return downloader_class(known).capabilities.settle_ms if known else _USUAL_SETTLE_MS
+    known = usable_class(last) if last else None
+    return known.capabilities.settle_ms if known else _USUAL_SETTLE_MS
 
 
 def _summed(

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 from ..clock import SystemClock
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
 from ..config.rules_file import load_rules
-from ..downloader.base_data_downloader import is_ours
-from ..downloader.registry import REGISTRY, downloader_class
+from ..downloader.base_data_downloader import BaseDataDownloader, is_ours
+from ..downloader.configured import own_names
+from ..downloader.registry import canonical_name, usable_class
 from ..errors import DataError
 from ..model.query import BarsQuery
 from ..model.rules import Rule
@@ -60,7 +61,7 @@ def lack(selector: ProviderSelector, name: str) -> Lack:
 
 
 def _advice(name: str) -> str:
-    return "see --verbose" if name in REGISTRY else "leave it out of the rules"
+    return "leave it out of the rules" if canonical_name(name) is None else "see --verbose"
 
 
 def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
@@ -69,14 +70,14 @@ def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
 
 
 def _description(selector: ProviderSelector, name: str) -> dict[str, Any]:
-    cls, lacking = downloader_class(name), lack(selector, name)
+    cls, lacking = usable_class(name) or BaseDataDownloader, lack(selector, name)
     made = selector._initialize_downloader(name)
     caps = made.capabilities if made is not None and is_ours(made) else cls.capabilities
     said = selector.parsed_rules.provider(name)
     limit = said.rate_limits.get("requests_per_minute") or cls.limits.per_minute
     return {
         "name": name,
-        "title": cls.display_name,
+        "title": cls.display_name or name,
         "ready": made is not None,
         "why_not": lacking.reason,
         "advice": lacking.advice,
@@ -84,7 +85,7 @@ def _description(selector: ProviderSelector, name: str) -> dict[str, Any]:
         "timeframes": list(caps.timeframes),
         "adjustment": caps.adjustment,
         "depth_days": dict(caps.depth_days),
-        "actions": caps.actions,
+        "actions": caps.tells_actions,
         "requires_api_key": cls.requires_api_key,
         "keys": _keys(selector, name),
         "per_minute": int(limit) or None,
@@ -94,13 +95,14 @@ def _description(selector: ProviderSelector, name: str) -> dict[str, Any]:
 
 def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:
     """Return the variable of each key a vendor takes, to ``set``, ``placeholder`` or ``not set``."""
-    if name not in VENDOR_KEYS:
+    names = VENDOR_KEYS.get(name) or own_names(name)
+    if not names:
         return {}
     said = selector.parsed_rules.provider(name)
-    held = vendor_credentials(name, said.api_key_env, said.secret_key_env)
+    held = vendor_credentials(name, said.api_key_env, said.secret_key_env, names=names)
     own = (said.api_key_env, said.secret_key_env)
     found = {}
-    for place, usual in enumerate(VENDOR_KEYS[name]):
+    for place, usual in enumerate(names):
         variable = (own[place] if place < len(own) else None) or usual
         is_placeholder = usual in held.placeholders
         found[variable] = "set" if usual in held else "placeholder" if is_placeholder else "not set"

@@ -45,11 +45,15 @@ class Capabilities:
         depth_days: how far back it goes, by label; absent means as far as the listing.
         kinds: asset class to the kind of its bars; an empty ``unit`` is taken from the answer or
             the instrument.
+        intraday_kinds: the same for bars shorter than a day, for classes where those are of another
+            kind than its days: minutes of extended hours beside days of the official session.
         adjustment: what its prices are adjusted for.
         settle_ms: how long after its close an intraday bar may still change.
         dense: whether a bar without trades is sent all the same, so that a missing one is a hole.
         actions: whether its answers carry splits and dividends.
         has_forming: whether the running bar is in the answer.
+        actions_apart: whether it tells splits and dividends when asked for them alone.
+        only: the labels it serves of an asset class, where it does not serve all of them.
     """
 
     asset_classes: frozenset[AssetClass]
@@ -58,11 +62,26 @@ class Capabilities:
     page_days: Mapping[str, int] = field(default_factory=dict)
     depth_days: Mapping[str, int] = field(default_factory=dict)
     kinds: Mapping[AssetClass, Kind] = field(default_factory=dict)
+    intraday_kinds: Mapping[AssetClass, Kind] = field(default_factory=dict)
     adjustment: Adjustment = "raw"
     settle_ms: int = 2 * MINUTE_MS
     dense: bool = True
     actions: bool = False
     has_forming: bool = True
+    actions_apart: bool = False
+    only: Mapping[AssetClass, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def tells_actions(self) -> bool:
+        """Whether splits and dividends are to be had from it one way or the other."""
+        return self.actions or self.actions_apart
+
+    def labels(self, asset_class: AssetClass) -> list[str]:
+        """Return our labels of the bars it serves of ``asset_class``."""
+        if asset_class not in self.asset_classes:
+            return []
+        only = self.only.get(asset_class, self.timeframes)
+        return [label for label in self.timeframes if label in only]
 
     def kind(self, instrument: Instrument, timeframe: Timeframe | None = None) -> Kind:
         """Return the kind of bars it serves for ``instrument``.
@@ -71,6 +90,8 @@ class Capabilities:
         """
         declared = self.kinds.get(instrument.asset_class, _UNDECLARED)
         by_session = timeframe is not None and not timeframe.is_intraday
+        if timeframe is not None and timeframe.is_intraday:
+            declared = self.intraday_kinds.get(instrument.asset_class, declared)
         return _kind_of(declared, instrument.quote or "", by_session)
 
 
@@ -85,7 +106,8 @@ class FetchQuery:
     """What to fetch from one vendor: stamps ``[start, end)`` of one instrument.
 
     ``now_ms`` is the time of asking; vendors that want a range "up to now" use it. With ``insist``
-    the vendor is asked even for a symbol that it said lately it does not know.
+    the vendor is asked even for a symbol that it said lately it does not know. ``adjustment`` is
+    said by direct callers of a vendor that has a choice; None means what it declares.
     """
 
     instrument: Instrument
@@ -93,6 +115,7 @@ class FetchQuery:
     span: Span
     now_ms: int
     insist: bool = False
+    adjustment: Adjustment | None = None
 
 
 @dataclass(frozen=True)

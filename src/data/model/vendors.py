@@ -1,7 +1,8 @@
 """The names of vendors: what rule files may call them.
 
 A rule file may name vendors that this version does not serve yet: it keeps loading, and they are
-simply never candidates.
+simply never candidates. The names stay reserved: bars are kept under them, so a name must always
+mean the same supplier. Vendors of other packages have names of their own (``config.offered``).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ VENDORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "fmp": ("financial_modeling_prep", "financialmodelingprep"),
         "alpaca": ("alp",),
         "tiingo": (),
-        "polygon": ("pg", "polygon_io"),
+        "polygon": ("pg", "polygon_io", "massive"),
         "twelvedata": ("td", "twelve_data"),
         "finnhub": ("fh",),
         "coingecko": ("cg", "coin_gecko"),

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from ..model.classification import Classification, Exchange
 from ..model.instrument import Instrument
-from ..model.vendors import VENDORS
+from ..model.spellings import currency_names, index_names, pair_names, stock_names
 
 MAX_LENGTH = 64
 NEW_YORK = "America/New_York"
@@ -122,7 +122,8 @@ def _marked(text: str, tables: Classification) -> Verdict:
     """Read the marks ``^``, ``=X`` and ``=F``."""
     if text.startswith("^"):
         venue = tables.indices.get(text, _usa(tables))
-        return Instrument(text, "index", venue.calendar, venue.timezone)
+        names = index_names(text)
+        return Instrument(text, "index", venue.calendar, venue.timezone, spellings=names)
     if text.endswith("=X"):
         pair = text.removesuffix("=X")
         return _currencies(f"USD{pair}" if len(pair) == 3 else pair, tables)
@@ -248,7 +249,6 @@ def _stock(body: str, venue: Exchange, tables: Classification) -> Instrument:
     is_ticker = _PLAIN.fullmatch(plain) or _SHARE_CLASS.fullmatch(plain)
     is_clear = is_ticker and plain not in tables.assets and plain not in tables.symbols
     suffix = venue.suffix if not venue.bare else "" if is_clear else ".US"
-    spellings = dict.fromkeys(VENDORS, plain) if venue.bare and suffix else {}
     return Instrument(
         plain + suffix,
         "stock",
@@ -256,7 +256,7 @@ def _stock(body: str, venue: Exchange, tables: Classification) -> Instrument:
         venue.timezone,
         exchange=None if venue.suffix == ".US" else venue.code,
         quote=venue.quote,
-        spellings=spellings,
+        spellings=stock_names(plain, "" if venue.bare else suffix, suffix),
     )
 
 
@@ -264,13 +264,12 @@ def _crypto(base: str, quote: str, tables: Classification) -> Instrument:
     """Build a crypto pair; the joined spelling is canonical where it means the same alone."""
     joined = base + quote
     meaning = None if joined in tables.symbols else _clear_pair(_splits(joined, tables), tables)
-    dollars = "USD" if quote in tables.stablecoins else quote
     return Instrument(
         joined if meaning == (base, quote) else f"{base}-{quote}",
         "crypto",
         base=base,
         quote=quote,
-        spellings={"binance": joined, "yahoo": f"{base}-{dollars}"},
+        spellings=pair_names(base, quote, is_dollar=quote in tables.stablecoins),
     )
 
 
@@ -280,7 +279,7 @@ def _currencies(pair: str, tables: Classification) -> Instrument | Refusal:
         return Refusal("unknown", f"{pair!r} is not a pair of two currencies known here")
     return Instrument(
         f"{pair}=X", "forex", "FX", NEW_YORK, base=pair[:3], quote=pair[3:],
-        spellings={"yahoo": f"{pair}=X"},
+        spellings=currency_names(pair),
     )  # fmt: skip
 
 

@@ -88,7 +88,8 @@ def _canonical_keys(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _vendor(name: str) -> str:
-    return canonical_vendor(name) or name
+    # Names of other packages' vendors are checked before; they have no aliases.
+    return canonical_vendor(name) or name.strip().lower()
 
 
 def _labels(rule: Mapping[str, Any] | None) -> tuple[str, ...]:

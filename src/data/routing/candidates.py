@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -51,8 +51,8 @@ class Candidate:
             return ""
         if instrument.asset_class not in caps.asset_classes:
             return f"serves no {instrument.asset_class}"
-        if timeframe.label not in caps.timeframes:
-            return f"serves no {timeframe}, only {' '.join(caps.timeframes)}"
+        if timeframe.label not in (labels := caps.labels(instrument.asset_class)):
+            return f"serves no {timeframe}, only {' '.join(labels)}"
         return ""
 
     def servable(self, segment: Span, timeframe: Timeframe, now_ms: int) -> Span:
@@ -104,16 +104,17 @@ class Candidate:
     @property
     def tells_actions(self) -> bool:
         """Whether it tells splits and dividends."""
-        return self.capabilities is not None and self.capabilities.actions
+        return self.capabilities is not None and self.capabilities.tells_actions
 
     def leans_on_actions(self, query: BarsQuery) -> bool:
         """Tell whether its prices fit beside others only by actions that are known already.
 
-        A vendor of raw prices that tells the actions sends them along with its bars.
+        A vendor of raw prices that sends the actions along with its bars does not.
         """
         if query.provider is not None or query.instrument.asset_class != "stock":
             return False
-        return self.adjustment == "all" or (self.adjustment == "raw" and not self.tells_actions)
+        sends_them = self.capabilities is not None and self.capabilities.actions
+        return self.adjustment == "all" or (self.adjustment == "raw" and not sends_them)
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,8 @@ def route(
         stored: kind of the bars in the default lane, where there are any.
         told: whether the splits and dividends from the asked range on are known already.
 
-    The wanted kind is the stored one, else that of the first capable candidate. A pinned
+    The wanted kind is the stored one, else that of the first capable candidate. Where its bars
+    reach beyond the regular hours and another's keep to them, it is those hours. A pinned
     vendor's bars go into a lane of its own name. Who leans on actions that somebody tells stands in
     two lanes: beside the others, and in its own in case that nobody tells them after all. So does
     who has to be converted: where that does not reach, its own bars may still stand in for all.
@@ -217,7 +219,7 @@ def route(
         if reason:
             rejected[candidate.name] = reason
             continue
-        wanted = wanted or candidate.kind(query.instrument, query.timeframe)
+        wanted = wanted or _usual_kind(query, candidate, candidates)
         made = None if query.provider else candidate.converted(query, wanted)
         for one in (candidate,) if made is None else (made, candidate):
             kind = one.kind(query.instrument, query.timeframe)
@@ -232,6 +234,22 @@ def route(
         ),
         rejected,
     )
+
+
+def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
+    """Return the kind that a series begins with.
+
+    It is the same whether or not a key of a vendor of extended hours is set, where it can be.
+    """
+    who, timeframe = query.instrument, query.timeframe
+    own = first.kind(who, timeframe)
+    if own.session != "extended":
+        return own
+    kinds = [c.kind(who, timeframe) for c in candidates if not c.refusal(who, timeframe)]
+    for other in (kind for kind in kinds if kind.session == "regular"):
+        usual = replace(own, session=other.session, anchor=other.anchor)
+        return usual if first.converted(query, usual) else own
+    return own
 
 
 def _lanes_of(

@@ -44,8 +44,9 @@ def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conver
     own = caps.kind(query.instrument, query.timeframe)
     if not query.timeframe.is_intraday or own.agrees(wanted):
         return None
+    served = map(Timeframe.parse, caps.labels(query.instrument.asset_class))
     found = sources_of_kind(
-        query.timeframe, map(Timeframe.parse, caps.timeframes), calendar_for(query.instrument),
+        query.timeframe, served, calendar_for(query.instrument),
         own=own, wanted=wanted, span=Span(query.span.end - _HOURS_SEEN_MS, query.span.end),
     )  # fmt: skip
     if not found:
@@ -89,8 +90,10 @@ class Conversion:
         """Return what a vendor can do by way of this: pages and depth are the source's."""
         parts = max(1, (self.target.step_ms or 1) // (self.source.step_ms or 1))
         made = {"session": self.kind.session, "anchor": self.kind.anchor}
+        kinds = {**caps.kinds, **caps.intraday_kinds}
         return replace(
-            caps, kinds={name: replace(kind, **made) for name, kind in caps.kinds.items()},
+            caps, kinds={name: replace(kind, **made) for name, kind in kinds.items()},
+            intraday_kinds={},
             page_bars=-(-caps.page_bars // parts), page_days=self._of_source(caps.page_days),
             depth_days=self._of_source(caps.depth_days),
         )  # fmt: skip

@@ -112,8 +112,9 @@ class Parts:
         """Return all lengths of bars that any vendor for such instruments may serve."""
         asked = (replace(query, timeframe=timeframe) for timeframe in _USUAL)
         vendors = {c.name: c for q in asked for c in candidates_of(self._selector, q)}
-        said = (c.capabilities.timeframes for c in vendors.values() if c.capabilities)
-        labels = [label for timeframes in said for label in timeframes]
+        kind = query.instrument.asset_class
+        said = (c.capabilities.labels(kind) for c in vendors.values() if c.capabilities)
+        labels = [label for served in said for label in served]
         return list(dict.fromkeys([*_USUAL, *map(Timeframe.parse, labels)]))
 
     def _usable(self, query: BarsQuery, timeframe: Timeframe) -> list[Candidate]:

@@ -94,12 +94,12 @@ def not_made(selector: ProviderSelector, name: str) -> DataError | None:
     """Return why there is no downloader of a vendor; None where there is one."""
     from ..downloader.configured import constructor_arguments
     from ..downloader.foreign import call_foreign
-    from ..downloader.registry import REGISTRY, downloader_class
+    from ..downloader.registry import canonical_name, downloader_class
 
     try:
         if selector._initialize_downloader(name) is not None:
             return None
-        if name not in REGISTRY:
+        if canonical_name(name) is None:
             return UnknownProviderError("this version does not serve it")
         cls: Any = downloader_class(name)
         # The selector only logs why: it is made once more to hear it.

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from ..clock import Clock, SystemClock
-from ..downloader.registry import canonical_name, downloader_class
+from ..downloader.registry import canonical_name, usable_class
 from ..errors import RateLimitedError
 from ..model.capabilities import Limits
 from ..net.limiter import UNKNOWN_VENDOR_LIMITS, VendorLimiter
@@ -110,8 +110,8 @@ def get_provider_limiter(provider: str) -> RateLimiter:
     name = canonical_name(provider) or provider
     with _table_lock:
         if name not in _by_provider:
-            known = canonical_name(name) is not None
-            limits = downloader_class(name).limits if known else UNKNOWN_VENDOR_LIMITS
+            known = usable_class(name)
+            limits = known.limits if known else UNKNOWN_VENDOR_LIMITS
             _by_provider[name] = RateLimiter(limits.per_second, limits.per_minute, limits.burst)
         return _by_provider[name]
 

@@ -1,0 +1,150 @@
+"""Alpaca: American stocks by their consolidated tape, raw, and pairs of its own crypto venue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Unpack
+
+from ..errors import AuthenticationError, CapabilityError, DataError, SymbolNotFoundError
+from ..model.actions import Action
+from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ..model.http import HttpRequest, HttpResponse
+from ..model.instant import DAY_MS, MINUTE_MS, date_of, iso
+from ..model.instrument import Instrument
+from ..model.kind import Kind
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..net.status import error_of
+from .access import WiredKeys
+from .alpaca_answers import asked_of, read_actions, read_bar
+from .base_data_downloader import BaseDataDownloader
+from .usa import ask_actions, share
+
+_PAGE = 10_000
+_TYPES = "cash_dividend,forward_split,reverse_split,stock_dividend"
+# Actions are filed under the day they are processed: dividends under the day they are paid.
+_PAID_LATER_MS = 180 * DAY_MS
+_TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")
+# Hosts of the trading interface, which keys are often kept beside; they serve no bars.
+_TRADING = ("://paper-api.alpaca.markets", "://api.alpaca.markets")
+
+
+class AlpacaDataDownloader(BaseDataDownloader):
+    """Bars, splits and dividends of Alpaca's market data.
+
+    The newest 16 minutes of stocks are left out. ``get_ohlcv`` takes ``adjustment`` (``raw``, which
+    is the default, ``split`` or ``all``) and ``limit``; all pages are followed, whatever
+    ``enable_chunking`` says.
+
+    Args:
+        api_key, secret_key: the environment's when left out.
+        base_url: another host for market data; one of the trading interface is passed over.
+        **wired: see :class:`BaseDataDownloader`.
+    """
+
+    name = "alpaca"
+    display_name = "Alpaca"
+    aliases = ("alp",)
+    secrets = (("ALPACA_API_KEY", "APCA_API_KEY_ID"), ("ALPACA_SECRET_KEY", "APCA_API_SECRET_KEY"))
+    requires_api_key = True
+    limits = Limits(per_minute=200, burst=10)
+    default_base_url = "https://data.alpaca.markets"
+    raw_shape = "index"
+    raw_options = ("adjustment", "limit", "enable_chunking")
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "crypto"}),
+        timeframes={
+            "1m": "1Min", "5m": "5Min", "15m": "15Min", "30m": "30Min", "1h": "1Hour", "1d": "1Day",
+        },
+        page_bars=_PAGE,
+        kinds={"stock": _TAPE, "crypto": Kind("24h", "clock", "alpaca", volume="base")},
+        intraday_kinds={"stock": replace(_TAPE, session="extended", anchor="clock")},
+        adjustment="raw",
+        settle_ms=20 * MINUTE_MS,
+        actions=True,
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        secret_key: str | None = None,
+        base_url: str | None = None,
+        **wired: Unpack[WiredKeys],
+    ) -> None:
+        if api_key or secret_key:
+            given = {"ALPACA_API_KEY": api_key or "", "ALPACA_SECRET_KEY": secret_key or ""}
+            wired["credentials"] = given
+        is_trading = base_url is not None and any(host in base_url for host in _TRADING)
+        super().__init__(base_url=None if is_trading else base_url, **wired)
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Days are complete; minutes without a trade do not come."""
+        return not timeframe.is_intraday
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for one symbol; both ends filter the open and are inclusive."""
+        span = asked_of(query)
+        params: dict[str, str | int] = {
+            "symbols": self._symbol(query.instrument),
+            "timeframe": self.capabilities.timeframes[query.timeframe.label],
+            "start": iso(span.start), "end": iso(span.end - 1), "limit": _PAGE, "sort": "asc",
+        }  # fmt: skip
+        path = "v1beta3/crypto/us/bars"
+        if query.instrument.asset_class == "stock":
+            path = "v2/stocks/bars"
+            params |= {"adjustment": query.adjustment or "raw", "feed": "sip"}
+        return self._request(path, params, cursor)
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read rows by symbol; where there are none the symbol is absent."""
+        body, symbol = response.json(), self._symbol(query.instrument)
+        if body["bars"] and symbol not in body["bars"]:
+            raise ValueError(f"bars of {', '.join(body['bars'])[:40]}")
+        is_day = not query.timeframe.is_intraday
+        bars = [read_bar(row, is_day=is_day) for row in body["bars"].get(symbol) or ()]
+        return BarPage(bars, cursor=body.get("next_page_token"), unit=body.get("currency") or "")
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Read ``{"message"}``: what a plan lacks and a wrong key are both 403."""
+        error, said = error_of(response), response.text[:300].lower()
+        if response.status == 403 and "recent sip" in said:
+            return CapabilityError("the plan of this key has no stock bars of the last minutes")
+        if response.status == 403 and "forbidden" in said:
+            return AuthenticationError("Alpaca does not know this key", hint="check both parts")
+        if response.status in (400, 422) and "invalid symbol" in said:
+            return SymbolNotFoundError("Alpaca does not know this symbol")
+        return error
+
+    def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+        """Return splits, stock dividends and cash dividends with an ex-date in ``span``."""
+        params: dict[str, str | int] = {
+            "symbols": self._symbol(instrument), "types": _TYPES, "limit": 1000,
+            "start": str(date_of(span.start)), "end": str(date_of(span.end + _PAID_LATER_MS)),
+        }  # fmt: skip
+
+        def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
+            token = body["next_page_token"]
+            following = self._request("v1/corporate-actions", params, token) if token else None
+            return read_actions(body["corporate_actions"]), following
+
+        first = self._request("v1/corporate-actions", params, None)
+        return ask_actions(self, first, read, span, now_ms)
+
+    def _direct(self, symbol: str) -> Instrument:
+        return Instrument(symbol, "crypto" if "/" in symbol else "stock")
+
+    def _symbol(self, instrument: Instrument) -> str:
+        if instrument.asset_class == "stock":
+            return share(instrument, self.name, ".", ".PR")
+        spelled, base = instrument.spelling(self.name), instrument.base
+        is_ours = spelled == instrument.symbol and base is not None
+        return f"{base}/{instrument.quote}" if is_ours else spelled
+
+    def _request(self, path: str, params: dict[str, str | int], token: str | None) -> HttpRequest:
+        keys = {
+            "APCA-API-KEY-ID": self.secret("ALPACA_API_KEY"),
+            "APCA-API-SECRET-KEY": self.secret("ALPACA_SECRET_KEY"),
+        }
+        paged = {**params, "page_token": token} if token else params
+        return HttpRequest(f"{self.base_url}/{path}", paged, secret_headers=keys)

@@ -1,0 +1,140 @@
+"""CoinGecko: averages over the world's venues, in many currencies, without volume.
+
+Without a key of a paid plan it tells the last day by half hours and the last 30 days by four hours.
+What it sends for longer ranges (bars of four days, days counted back from now) is not asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, Unpack
+from urllib.parse import quote
+
+from ..errors import (
+    AuthenticationError,
+    CapabilityError,
+    DataError,
+    EntitlementError,
+    RateLimitedError,
+    ResponseFormatError,
+)
+from ..model.bars import NAN, Bar
+from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ..model.http import HttpRequest, HttpResponse
+from ..model.instant import MINUTE_MS
+from ..model.kind import Kind
+from ..net.status import error_of, retry_after_s
+from .base_data_downloader import BaseDataDownloader, Wired
+from .coingecko_coins import coin_id, currency
+from .coingecko_ranges import LENGTHS, bounds_of_closes, days_back, opens_of
+
+_DEMO, _PAID = "COINGECKO_DEMO_API_KEY", "COINGECKO_PRO_API_KEY"
+_PAID_URL = "https://pro-api.coingecko.com/api/v3"
+_BY_CODE: dict[int, type[DataError]] = {
+    429: RateLimitedError,
+    10002: AuthenticationError,
+    10005: EntitlementError,
+    10010: AuthenticationError,
+    10011: AuthenticationError,
+    10012: EntitlementError,  # with status 401: older than the plan reaches
+    10014: CapabilityError,
+}
+
+
+class CoinGeckoDataDownloader(BaseDataDownloader):
+    """Bars of CoinGecko's averages; needs no key.
+
+    Hours and days need the key of a paid plan: a downloader that is made without one does not
+    declare them. That key is sent to the address of paid plans.
+    """
+
+    name = "coingecko"
+    display_name = "CoinGecko"
+    aliases = ("cg", "coin_gecko")
+    secrets = (_DEMO, _PAID)
+    limits = Limits(per_minute=50)
+    default_base_url = "https://api.coingecko.com/api/v3"
+    capabilities = Capabilities(
+        asset_classes=frozenset({"crypto"}),
+        timeframes={"30m": "", "1h": "hourly", "4h": "", "1d": "daily"},
+        page_days={"1h": 31, "1d": 180},
+        depth_days={label: lengths[-1] for label, lengths in LENGTHS.items()},
+        kinds={"crypto": Kind(session="24h", anchor="clock", venue="aggregate", volume="none")},
+        adjustment="raw",
+        # Answers are up to 15 minutes old; a day is there 35 minutes after midnight (2024-05).
+        settle_ms=60 * MINUTE_MS,
+    )
+
+    def __init__(self, **wired: Unpack[Wired]) -> None:
+        super().__init__(**wired)
+        if not self.secret(_PAID):
+            free = dict.fromkeys(LENGTHS, "")
+            self.capabilities = replace(self.capabilities, timeframes=free)
+        elif self.base_url == self.default_base_url:
+            self.base_url = _PAID_URL
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for a range by the closes of its bars, or for the last days where that costs nothing."""
+        interval = self.capabilities.timeframes[query.timeframe.label]
+        params: dict[str, str | int] = {"vs_currency": currency(query.instrument).lower()}
+        if interval:
+            params |= {"interval": interval} | bounds_of_closes(query)
+        else:
+            params["days"] = days_back(query)
+        path = f"/coins/{quote(coin_id(query.instrument), safe='')}/ohlc"
+        return HttpRequest(
+            f"{self.base_url}{path}{'/range' if interval else ''}",
+            params=params,
+            secret_headers=self._key(),
+        )
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read ``[close ms, open, high, low, close]`` rows; there is no volume.
+
+        The length of the bars hangs on the range that was asked for: it is checked, not believed.
+        """
+        rows = response.json()
+        if not isinstance(rows, list):
+            raise ResponseFormatError(f"bars are a {type(rows).__name__}, not a list")
+        step = query.timeframe.step_ms or 0
+        stamps = opens_of([row[0] for row in rows], step)
+        lengths = {later - one for one, later in pairwise(stamps)}
+        if min(lengths, default=step) != step:
+            raise ResponseFormatError(f"bars of {min(lengths)} ms instead of {query.timeframe}")
+        bars = [
+            Bar(s, *(float(v) for v in (*row[1:5], NAN)))
+            for s, row in zip(stamps, rows, strict=True)
+        ]
+        inside = [bar for bar in bars if bar.stamp_ms in query.span]
+        return BarPage(inside, unit=currency(query.instrument))
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Read ``{"status": {"error_code"}}``, which may stand in an ``error``."""
+        code = _code(response)
+        if _BY_CODE.get(code) is RateLimitedError:
+            said = f"{self.display_name} counts too many requests"
+            return RateLimitedError(said, retry_after_s(response))
+        if kind := _BY_CODE.get(code):
+            return kind(f"{self.display_name} answered code {code}")
+        return error_of(response)
+
+    def _key(self) -> dict[str, str]:
+        if paid := self.secret(_PAID):
+            return {"x-cg-pro-api-key": paid}
+        demo = self.secret(_DEMO)
+        return {"x-cg-demo-api-key": demo} if demo else {}
+
+
+def _code(response: HttpResponse) -> int:
+    """Return the vendor's error code, 0 where there is none."""
+    if response.body[:1] != b"{":
+        return 0
+    try:
+        body: Any = response.json()
+    except ResponseFormatError:
+        return 0
+    inner = body.get("error") if isinstance(body.get("error"), dict) else body
+    status = inner.get("status")
+    code = status.get("error_code") if isinstance(status, dict) else None
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,138 @@
+"""Dates, wall times and numbers as vendors write them, in our terms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from ..model.actions import Action, ActionType
+from ..model.bars import NAN, Bar
+from ..model.capabilities import FetchQuery
+from ..model.instant import DAY_MS, SECOND_MS, date_of, day_ms, to_ms
+from ..model.instrument import Instrument
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..policy.localtime import local_date, local_to_utc
+
+NEW_YORK = "America/New_York"
+_NOTHING = frozenset({None, "", "-", "None", "NaN", "NA"})
+
+
+def number(value: Any) -> float:
+    """Return a number, also out of a text; NaN for what vendors write where they have none.
+
+    Raises:
+        ValueError, TypeError: it is something else.
+    """
+    if isinstance(value, bool):
+        raise TypeError("a truth value where a number belongs")
+    return NAN if value in _NOTHING else float(value)
+
+
+def day(text: str) -> int:
+    """Return the stamp of a date.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return day_ms(date.fromisoformat(text))
+
+
+def stamp_of(text: str, timeframe: Timeframe, zone: ZoneInfo) -> int:
+    """Return the stamp of a bar labelled with a wall time at ``zone``, or with a date.
+
+    Any day of a week or month names it: vendors take the first, the last, or the last that traded.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    moment = datetime.fromisoformat(text)
+    if timeframe.is_intraday:
+        return local_to_utc(zone, to_ms(moment.replace(tzinfo=None)))
+    named = moment.date()
+    if timeframe.unit == "w":
+        named -= timedelta(days=named.weekday())
+    return day_ms(named.replace(day=1) if timeframe.unit == "M" else named)
+
+
+def dates_of(query: FetchQuery) -> dict[str, str]:
+    """Return the first and the last date of a query as they count at the venue: from, to."""
+    first, last = _dates(query)
+    return {"from": first.isoformat(), "to": last.isoformat()}
+
+
+def dates_in(span: Span) -> dict[str, str]:
+    """Return the first and the last date in ``span``, stamps of session dates: from, to."""
+    return {"from": date_of(span.start).isoformat(), "to": date_of(span.end - 1).isoformat()}
+
+
+def seconds_of(span: Span) -> dict[str, int]:
+    """Return the first and the last second in ``span``: from, to."""
+    return {"from": -(-span.start // SECOND_MS), "to": (span.end - 1) // SECOND_MS}
+
+
+def without_margin(bars: Iterable[Bar], query: FetchQuery) -> list[Bar]:
+    """Drop what came only because whole dates were asked for.
+
+    Rows from other dates are handed on: they show that the answer is not what was asked.
+    """
+    first, last = map(day_ms, _dates(query))
+    asked = Span(first, last + DAY_MS)
+    if query.timeframe.is_intraday:
+        zone = zone_of(query.instrument)
+        asked = Span(local_to_utc(zone, asked.start), local_to_utc(zone, asked.end))
+    return [bar for bar in bars if bar.stamp_ms in query.span or bar.stamp_ms not in asked]
+
+
+def _dates(query: FetchQuery) -> tuple[date, date]:
+    ends = query.span.start, query.span.end - 1
+    if not query.timeframe.is_intraday:
+        return date_of(ends[0]), date_of(ends[1])
+    zone = zone_of(query.instrument)
+    return local_date(zone, ends[0]), local_date(zone, ends[1])
+
+
+def zone_of(who: Instrument) -> ZoneInfo:
+    """Return the zone of a share's wall times; New York's where nobody said what venue it is."""
+    return ZoneInfo(NEW_YORK if who.calendar == "24/7" else who.timezone)
+
+
+@dataclass(frozen=True)
+class ActionReader:
+    """Makes actions of what a vendor tells about one share.
+
+    Attributes:
+        who: the share.
+        source: the vendor.
+        now_ms: when it was asked.
+        as_paid: whether its dividends are per share as of their own ex-date.
+    """
+
+    who: Instrument
+    source: str
+    now_ms: int
+    as_paid: bool = True
+
+    def split(self, text: str, new: Any, old: Any) -> Action:
+        """Return a split of ``new`` shares for ``old`` ones; ``text`` is its ex-date."""
+        told = self._told(text, "split")
+        return replace(told, numerator=float(new), denominator=float(old))
+
+    def dividend(self, text: str, amount: Any) -> Action:
+        """Return a dividend; ``text`` is its ex-date."""
+        told = self._told(text, "dividend")
+        return replace(told, amount=float(amount), as_paid=self.as_paid)
+
+    def _told(self, text: str, kind: ActionType) -> Action:
+        ex_date = date.fromisoformat(text)
+        # Midnight at the venue: no session of a share begins before, and none is cut by it.
+        begins = local_to_utc(zone_of(self.who), day_ms(ex_date))
+        return Action(ex_date, kind, begins, source=self.source, fetched_at=self.now_ms)
+
+
+def within(actions: Iterable[Action], span: Span) -> list[Action]:
+    """Return the actions with an ex-date in ``span``, stamps of session dates."""
+    return [action for action in actions if day_ms(action.ex_date) in span]

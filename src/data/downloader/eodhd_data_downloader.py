@@ -1,0 +1,149 @@
+"""EODHD: days of some seventy venues as traded, and minutes hours after they were traded.
+
+What stands here was seen in its answers between 2019 and 2025.
+"""
+
+from __future__ import annotations
+
+import csv
+from typing import Any, Unpack
+from urllib.parse import quote
+
+from ..errors import DataError, RateLimitedError
+from ..model.actions import Action
+from ..model.bars import Bar
+from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ..model.http import HttpRequest, HttpResponse
+from ..model.instant import HOUR_MS, SECOND_MS
+from ..model.instrument import Instrument
+from ..model.kind import Kind
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..net.status import error_of
+from . import dated
+from .base_data_downloader import BaseDataDownloader, Wired
+from .dated import ActionReader, number
+from .paging import readable
+
+_PRICES = ("open", "high", "low", "close")
+# Minutes of shares hold the hours before and after the session, and their hours may begin with it
+# or with the clock; five minutes were seen from the open to the close.
+_SHARES = frozenset({"5m", "1d"})
+
+
+class EODHDDataDownloader(BaseDataDownloader):
+    """Bars, splits and dividends of EODHD; an adjusted close comes along with days.
+
+    Args:
+        api_key: goes before the environment's.
+        **wired: see :class:`BaseDataDownloader`.
+    """
+
+    name = "eodhd"
+    display_name = "EODHD"
+    aliases = ("eod",)
+    secrets = ("EODHD_API_KEY",)
+    requires_api_key = True
+    limits = Limits(per_minute=100, per_day=100_000)
+    default_base_url = "https://eodhd.com"
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "index", "forex", "crypto"}),
+        timeframes={"1m": "1m", "5m": "5m", "1h": "1h", "1d": "d"},
+        # Each a day less than the vendor allows: both ends are inclusive.
+        page_days={"1m": 119, "5m": 599, "1h": 7199},
+        kinds={
+            "stock": Kind("regular", "session", "consolidated", volume="shares"),
+            "index": Kind("regular", "session", ""),
+            "forex": Kind("24h", "clock", "aggregate", volume="none"),
+            "crypto": Kind("24h", "clock", "aggregate"),
+        },
+        adjustment="raw",
+        settle_ms=18 * HOUR_MS,  # a session comes two to three hours after its late trading
+        has_forming=False,
+        actions_apart=True,
+        only={"stock": _SHARES, "index": _SHARES},
+    )
+
+    def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:
+        if api_key:
+            wired["credentials"] = {"EODHD_API_KEY": api_key}
+        super().__init__(**wired)
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Days are complete; minutes without a trade may be missing."""
+        return not timeframe.is_intraday
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for dates, or for seconds in UTC; both ends are inclusive."""
+        theirs = self.capabilities.timeframes[query.timeframe.label]
+        if query.timeframe.is_intraday:
+            ends = dated.seconds_of(query.span)
+            return self._request("intraday", query.instrument, interval=theirs, **ends)
+        dates = dated.dates_of(query)
+        return self._request("eod", query.instrument, **dates, period=theirs, order="a")
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read rows with seconds in UTC, or with a date."""
+        frame, who, bars = query.timeframe, query.instrument, []
+        for row in _rows(response):
+            at = int(row["timestamp"]) * SECOND_MS if frame.is_intraday else dated.day(row["date"])
+            prices = [number(row[name]) for name in _PRICES]
+            rest = [number(row["volume"]), number(row.get("adjusted_close"))]
+            # The official close stands behind the last bar of a share, as a row without volume.
+            if rest[0] == rest[0] or not frame.is_intraday or who.asset_class != "stock":
+                bars.append(Bar(at, *prices, *rest))
+        return BarPage(dated.without_margin(bars, query), unit=_unit(who.spelling(self.name)))
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Tell a day's requests that are used up, status 402, from a plan that refuses, 403."""
+        if response.status == 402:
+            return RateLimitedError(f"{self.display_name} grants no more requests today", 3600.0)
+        return error_of(response)
+
+    def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
+        """Return splits and dividends with an ex-date in ``span``: two requests."""
+        ends = dated.dates_in(span)
+        told = [self.send(self._request(path, instrument, **ends)) for path in ("splits", "div")]
+        reader = ActionReader(instrument, self.name, now_ms, as_paid=False)
+        with readable(self.name, "actions"):
+            found = [reader.split(r["date"], *_ratio(r["split"])) for r in _rows(told[0])]
+            found += [reader.dividend(r["date"], r["value"]) for r in _rows(told[1])]
+        return dated.within(found, span)
+
+    def _request(self, path: str, who: Instrument, **params: str | int) -> HttpRequest:
+        name = quote(who.spelling(self.name))
+        return HttpRequest(
+            f"{self.base_url}/api/{path}/{name}",
+            params={**params, "fmt": "json"},
+            secret_params={"api_token": self.secret("EODHD_API_KEY")},
+            cost=5 if path == "intraday" else 1,
+        )
+
+
+def _rows(response: HttpResponse) -> list[dict[str, Any]]:
+    """Return the rows of JSON, or of the CSV that is this vendor's usual answer.
+
+    Its CSV ends in a line that is a number alone.
+    """
+    if response.body[:1] in (b"[", b"{"):
+        rows: list[dict[str, Any]] = response.json()
+        return rows
+    table = csv.reader(response.text.splitlines())
+    names = [_NAMES.get(name, name.lower()) for name in next(table, [""])]
+    if names[0] not in ("date", "timestamp"):
+        raise ValueError("neither JSON nor a table of dates")
+    return [dict(zip(names, row, strict=True)) for row in table if len(row) > 1]
+
+
+def _ratio(text: str) -> tuple[str, str]:
+    new, _, old = text.partition("/")
+    return new, old
+
+
+def _unit(name: str) -> str:
+    """Return the currency of a pair such as BTC-USD.CC: it is written for dollar coins too."""
+    pair, dot, venue = name.partition(".")
+    return pair.partition("-")[2] if dot and venue == "CC" else ""
+
+
+_NAMES = {"Stock Splits": "split", "Dividends": "value"}

@@ -1,0 +1,143 @@
+"""Polygon, called Massive since 2025: American stocks, raw, and averages of crypto and currencies.
+
+Splits and dividends come from addresses of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Unpack
+from urllib.parse import parse_qsl, quote
+
+from ..errors import CapabilityError, DataError, EntitlementError, ResponseFormatError
+from ..model.actions import Action
+from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ..model.http import HttpRequest, HttpResponse
+from ..model.instant import MINUTE_MS, date_of
+from ..model.instrument import AssetClass, Instrument
+from ..model.kind import Kind
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..net.status import error_of
+from .access import Wired
+from .base_data_downloader import BaseDataDownloader
+from .polygon_answers import adjusted_of, asked_of, cursor_of, read_action, read_bar
+from .usa import ask_actions, days_of, share
+
+_PAGE = 50_000
+_TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")
+_MARKS: dict[str, AssetClass] = {"X:": "crypto", "C:": "forex"}
+
+
+class PolygonDataDownloader(BaseDataDownloader):
+    """Bars, splits and dividends of Polygon; a plan without real time is fifteen minutes behind.
+
+    ``get_ohlcv`` takes ``adjustment`` (``raw`` or ``split``) and ``limit``.
+
+    Args:
+        api_key: the environment's when left out.
+        **wired: see :class:`BaseDataDownloader`.
+    """
+
+    name = "polygon"
+    display_name = "Polygon"
+    aliases = ("pg", "polygon_io", "massive")
+    secrets = (("POLYGON_API_KEY", "POLYGON_KEY", "MASSIVE_API_KEY"),)
+    requires_api_key = True
+    limits = Limits(per_minute=5, burst=5)  # the free plan
+    default_base_url = "https://api.polygon.io"
+    raw_options = ("adjustment", "limit")
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "crypto", "forex"}),
+        timeframes={
+            **{f"{n}m": f"{n}/minute" for n in (1, 5, 15, 30)}, "1h": "1/hour", "1d": "1/day",
+        },
+        # Of the minutes or days that longer bars are made of.
+        page_bars=_PAGE,
+        kinds={
+            "stock": _TAPE,
+            "crypto": Kind("24h", "clock", "aggregate", volume="base"),
+            "forex": Kind("24h", "clock", "aggregate", volume="ticks"),
+        },
+        intraday_kinds={"stock": replace(_TAPE, session="extended", anchor="clock")},
+        adjustment="raw",
+        settle_ms=20 * MINUTE_MS,
+        actions=True,
+    )  # fmt: skip
+
+    def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:
+        if api_key:
+            wired["credentials"] = {"POLYGON_API_KEY": api_key}
+        super().__init__(**wired)
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Days are complete; minutes without a trade do not come."""
+        return not timeframe.is_intraday
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask from the first to the last label, both inclusive: milliseconds, or dates of days."""
+        if cursor is not None:
+            return self._following(cursor)
+        ticker = quote(self._ticker(query.instrument), safe=":")
+        step, span = self.capabilities.timeframes[query.timeframe.label], asked_of(query)
+        adjusted = "true" if adjusted_of(query) else "false"
+        asked: dict[str, str | int] = {"adjusted": adjusted, "sort": "asc", "limit": _PAGE}
+        return self._request(f"/v2/aggs/ticker/{ticker}/range/{step}/{span}", asked)
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read rows; without any the list is absent. ``DELAYED`` is a success, too."""
+        body = response.json()
+        if body["status"] not in ("OK", "DELAYED"):
+            raise ResponseFormatError(f"Polygon answered the status {str(body['status'])[:40]!r}")
+        rows = body.get("results") or ()
+        is_stock = query.instrument.asset_class == "stock"
+        if rows and is_stock and body["adjusted"] is not adjusted_of(query):
+            raise ResponseFormatError("Polygon's prices are adjusted otherwise than asked")
+        is_local = is_stock and not query.timeframe.is_intraday
+        return BarPage([read_bar(r, is_local=is_local) for r in rows], cursor=cursor_of(body))
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Read ``{"status", "message"}``; how far back a plan reaches concerns the range alone."""
+        error = error_of(response)
+        if isinstance(error, EntitlementError) and "timeframe" in response.text[:600]:
+            return CapabilityError("the plan of this key does not reach over this range")
+        return error
+
+    def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+        """Return splits and cash dividends with an ex-date in ``span``."""
+        ticker, days = self._ticker(instrument), days_of(span)
+
+        def ask(what: str, day: str) -> Sequence[Action]:
+            asked: dict[str, str | int] = {
+                "ticker": ticker, f"{day}.gte": str(date_of(days.start)),
+                f"{day}.lte": str(date_of(days.end - 1)), "limit": 1000,
+            }  # fmt: skip
+            first = self._request(f"/v3/reference/{what}", asked)
+            return ask_actions(self, first, read, span, now_ms)
+
+        def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
+            cursor, rows = cursor_of(body), [r for r in body["results"] if r["ticker"] == ticker]
+            return map(read_action, rows), None if cursor is None else self._following(cursor)
+
+        return sorted([*ask("splits", "execution_date"), *ask("dividends", "ex_dividend_date")])
+
+    def _direct(self, symbol: str) -> Instrument:
+        return Instrument(symbol, _MARKS.get(symbol[:2], "stock"))
+
+    def _ticker(self, who: Instrument) -> str:
+        if who.asset_class == "stock":
+            return share(who, self.name, ".", "p")
+        spelled = who.spelling(self.name)
+        if spelled != who.symbol or who.base is None:
+            return spelled
+        return f"{'X' if who.asset_class == 'crypto' else 'C'}:{who.base}{who.quote}"
+
+    def _following(self, cursor: str) -> HttpRequest:
+        """Ask for the page that an answer names, at our host: the key goes nowhere else."""
+        path, _, said = cursor.partition("?")
+        return self._request(path, dict(parse_qsl(said)))
+
+    def _request(self, path: str, params: dict[str, str | int]) -> HttpRequest:
+        key = {"Authorization": f"Bearer {self.secret('POLYGON_API_KEY')}"}
+        return HttpRequest(f"{self.base_url}{path}", params, secret_headers=key)

@@ -1,0 +1,134 @@
+"""Tiingo: American stocks by the day since 1962, minutes of the exchange IEX, days of crypto."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+from urllib.parse import quote
+
+from ..errors import CapabilityError, DataError, RateLimitedError
+from ..model.actions import Action
+from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ..model.http import HttpRequest, HttpResponse
+from ..model.instant import HOUR_MS, MINUTE_MS, SECOND_MS
+from ..model.instrument import Instrument
+from ..model.kind import Kind
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..net.status import error_of
+from .access import Wired
+from .base_data_downloader import BaseDataDownloader
+from .tiingo_answers import asked_of, read_actions, read_bars
+from .usa import ask_actions, share
+
+_MINUTES = "open,high,low,close,volume"
+
+
+class TiingoDataDownloader(BaseDataDownloader):
+    """Bars, splits and dividends of Tiingo.
+
+    Days, weeks and months are of the consolidated tape; bars of minutes are the trades on IEX alone,
+    another venue. There are none of one minute: ``1m`` meant a month to older callers.
+
+    Args:
+        api_key: the environment's when left out.
+        rate_limit_delay: accepted for older callers; limits are kept for all users of a key.
+        **wired: see :class:`BaseDataDownloader`.
+    """
+
+    name = "tiingo"
+    display_name = "Tiingo"
+    secrets = ("TIINGO_API_KEY",)
+    requires_api_key = True
+    # Free: 50 an hour, which ten at once and 40 an hour never exceed.
+    limits = Limits(per_second=40 * SECOND_MS / HOUR_MS, burst=10, per_day=1000)
+    default_base_url = "https://api.tiingo.com"
+    raw_shape = "index"
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "crypto"}),
+        timeframes={
+            "5m": "5min", "15m": "15min", "30m": "30min",
+            "1d": "daily", "1w": "weekly", "1M": "monthly",
+        },
+        # A longer answer of minutes is cut to its newest 2000 rows, and nothing says so (2018).
+        page_days={"5m": 25, "15m": 75, "30m": 150},
+        kinds={
+            "stock": Kind("regular", "session", "consolidated", volume="shares", feed="sip"),
+            "crypto": Kind("24h", "clock", "aggregate", volume="base"),
+        },
+        intraday_kinds={"stock": Kind("regular", "session", "iex", volume="shares", feed="iex")},
+        adjustment="raw",
+        settle_ms=20 * MINUTE_MS,
+        actions=True,
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        rate_limit_delay: float = 0.1,
+        **wired: Unpack[Wired],
+    ) -> None:
+        if api_key:
+            wired["credentials"] = {"TIINGO_API_KEY": api_key}
+        super().__init__(**wired)
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Days are complete; minutes without a trade on IEX do not come."""
+        return not timeframe.is_intraday
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for the dates of the span, both inclusive; a week or month comes if its end does."""
+        who, label = query.instrument, query.timeframe.label
+        first, last = asked_of(query)
+        params = {
+            "startDate": first.isoformat(), "endDate": last.isoformat(),
+            "resampleFreq": self.capabilities.timeframes[label], "format": "json",
+        }  # fmt: skip
+        if who.asset_class == "crypto":
+            if label != "1d":
+                raise CapabilityError(f"Tiingo serves days of crypto, not {label}")
+            params |= {"tickers": self._symbol(who), "resampleFreq": "1day"}
+            return self._request("tiingo/crypto/prices", params)
+        ticker = quote(self._symbol(who), safe="")
+        if query.timeframe.is_intraday:
+            return self._request(f"iex/{ticker}/prices", params | {"columns": _MINUTES})
+        return self._request(f"tiingo/daily/{ticker}/prices", params)
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read a list of rows; those of crypto lie in one more list, by ticker."""
+        body, unit = response.json(), ""
+        if query.instrument.asset_class == "crypto":
+            found = [one for one in body if one["ticker"] == self._symbol(query.instrument)]
+            body = [row for one in found for row in one["priceData"]]
+            unit = found[0]["quoteCurrency"].upper() if found else ""
+        elif not isinstance(body, list):
+            raise TypeError(f"prices are a {type(body).__name__}, not a list")
+        return BarPage(read_bars(body, query), unit=unit)
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Read its status; what a free key may ask is told in plain text, with status 200."""
+        error, said = error_of(response), response.body[:200]
+        if error is None and b"You have run over" in said:
+            wait = 3600.0 if b"month" in said else None
+            return RateLimitedError("Tiingo counts too many requests of this key", wait)
+        return error
+
+    def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+        """Return splits and cash dividends with an ex-date in ``span``: they stand beside days."""
+        query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
+
+        def read(body: Any) -> tuple[Sequence[Action], HttpRequest | None]:
+            return read_actions(body), None
+
+        return ask_actions(self, self.bars_request(query, None), read, span, now_ms)
+
+    def _symbol(self, who: Instrument) -> str:
+        if who.asset_class == "stock":
+            return share(who, self.name, "-", "-P-")
+        spelled = who.spelling(self.name)
+        pair = f"{who.base}{who.quote}" if spelled == who.symbol and who.base else spelled
+        return pair.lower()
+
+    def _request(self, path: str, params: dict[str, str]) -> HttpRequest:
+        key = {"Authorization": f"Token {self.secret('TIINGO_API_KEY')}"}
+        return HttpRequest(f"{self.base_url}/{path}", params, secret_headers=key)

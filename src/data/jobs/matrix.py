@@ -1,0 +1,198 @@
+"""What each vendor serves, timeframe by timeframe: for commands, and for ``docs/providers.md``.
+
+``python -m src.data.jobs.matrix > docs/providers.md`` writes that page anew.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..downloader.base_data_downloader import is_ours
+from ..downloader.registry import REGISTRY, downloader_class, names, usable_class
+from ..model.capabilities import Capabilities, Limits
+from ..model.instant import MINUTE_MS
+from ..model.instrument import AssetClass, Instrument
+from ..model.kind import Kind
+from ..model.timeframe import Timeframe
+from ..provider_selector import ProviderSelector
+
+_HEAD = """# What each vendor serves
+
+Written by `make docs` from what the vendors' files declare: change those. What an installation makes
+of it, with its keys, its rules and the vendors of [other packages](adding-a-provider.md):
+`onetape providers --matrix`.
+
+A page is what one request brings at most. Depth is how far back bars reach. A closed bar that may
+still change is *provisional* until it has settled, and is asked for again then. The running bar is
+never stored, whether it is sent or not.
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What one vendor serves of one timeframe.
+
+    Attributes:
+        vendor: canonical name.
+        timeframe: in our spelling.
+        page_bars, page_days: the most of one answer; 0 means no such limit.
+        depth_days: how far back it goes; None as far as the listing.
+        settles: asset class to the minutes after its close for which a bar may change; None until
+            the next session opens.
+        kinds: asset class to the kind of its bars.
+        adjustment: what prices are adjusted for.
+        has_forming: whether the running bar is in the answer.
+    """
+
+    vendor: str
+    timeframe: str
+    page_bars: int
+    page_days: int
+    depth_days: int | None
+    settles: Mapping[AssetClass, float | None]
+    kinds: Mapping[AssetClass, Kind]
+    adjustment: str
+    has_forming: bool
+
+
+def matrix(selector: ProviderSelector) -> list[Served]:
+    """Return what every vendor serves here, by the rules and keys of ``selector``.
+
+    A vendor that cannot be asked here stands with what it declares.
+    """
+    found: list[Served] = []
+    for name in names():
+        made = selector._initialize_downloader(name)
+        cls = usable_class(name)
+        if made is not None and is_ours(made):
+            found += served(name, made.capabilities)
+        elif cls is not None:
+            found += served(name, cls.capabilities)
+    return found
+
+
+def served(vendor: str, caps: Capabilities) -> list[Served]:
+    """Return one entry for each timeframe, in the order declared."""
+    return [_served(vendor, caps, Timeframe.parse(label)) for label in caps.timeframes]
+
+
+def _served(vendor: str, caps: Capabilities, timeframe: Timeframe) -> Served:
+    classes, label = sorted(caps.asset_classes), timeframe.label
+    minutes = caps.settle_ms / MINUTE_MS
+    return Served(
+        vendor,
+        label,
+        caps.page_bars,
+        caps.page_days.get(label, 0),
+        caps.depth_days.get(label),
+        {c: minutes if timeframe.is_intraday or c == "crypto" else None for c in classes},
+        {c: caps.kind(Instrument("ANY", c), timeframe) for c in classes},
+        caps.adjustment,
+        caps.has_forming,
+    )
+
+
+def plain(entries: Iterable[Served]) -> list[dict[str, Any]]:
+    """Return the entries as plain values, for machines."""
+    return [asdict(entry) for entry in entries]
+
+
+def bounds_table(entries: Sequence[Served]) -> list[list[str]]:
+    """Return vendor, timeframes, page, depth, settling, prices and running bar, in words.
+
+    Timeframes of which the same is said share a line.
+    """
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for entry in entries:
+        said = (
+            entry.vendor,
+            _page(entry),
+            "all" if entry.depth_days is None else f"{entry.depth_days} days",
+            _settling(entry.settles),
+            entry.adjustment,
+            "sent" if entry.has_forming else "not sent",
+        )
+        lines.setdefault(said, []).append(entry.timeframe)
+    return [[said[0], " ".join(labels), *said[1:]] for said, labels in lines.items()]
+
+
+def kinds_table(entries: Sequence[Served]) -> list[list[str]]:
+    """Return vendor, asset class, session, where hours begin, venue and volume, in words."""
+    lines: dict[tuple[str, str], Kind] = {}
+    for entry in entries:
+        for asset_class, kind in entry.kinds.items():
+            # Days are counted by sessions wherever hours begin: a shorter bar tells more.
+            lines.setdefault((entry.vendor, asset_class), kind)
+    return [[*key, *_kind(kind)] for key, kind in lines.items()]
+
+
+def markdown() -> str:
+    """Return the page on the vendors of this package, as they declare themselves."""
+    classes = [downloader_class(name) for name in REGISTRY]
+    entries = [entry for cls in classes for entry in served(cls.name, cls.capabilities)]
+    vendors = [
+        [cls.name, cls.display_name, ", ".join(cls.aliases) or "-", _keys(cls), _limits(cls.limits)]
+        for cls in classes
+    ]
+    parts = [
+        _HEAD,
+        _table(BOUNDS, bounds_table(entries)),
+        "## Of which kind\n\nBars of two kinds are never mixed. `-` is not known before it is asked.\n",
+        _table(KINDS, kinds_table(entries)),
+        "## Names, keys and limits\n\nThe limits are those kept where the rules name no others.\n",
+        _table(("vendor", "title", "other names", "keys", "limits"), vendors),
+    ]
+    return "\n".join(parts)
+
+
+BOUNDS = ("vendor", "timeframes", "page", "depth", "settles after", "prices", "running bar")
+KINDS = ("vendor", "asset class", "session", "hours begin", "venue", "volume counts")
+_ANCHORS = {"session": "with the open", "clock": "on the clock"}
+
+
+def _page(entry: Served) -> str:
+    limits = [f"{entry.page_bars} bars"] if entry.page_bars else []
+    limits += [f"{entry.page_days} days"] if entry.page_days else []
+    return ", ".join(limits) or "any range"
+
+
+def _settling(settles: Mapping[AssetClass, float | None]) -> str:
+    by_text: dict[str, list[str]] = {}
+    for asset_class, minutes in settles.items():
+        text = "the next open" if minutes is None else f"{minutes:g} min" if minutes else "at once"
+        by_text.setdefault(text, []).append(asset_class)
+    if len(by_text) == 1:
+        return next(iter(by_text))
+    return "; ".join(f"{', '.join(classes)}: {text}" for text, classes in by_text.items())
+
+
+def _kind(kind: Kind) -> list[str]:
+    said = (kind.session, _ANCHORS.get(kind.anchor, ""), kind.venue, kind.volume)
+    return [text or "-" for text in said]
+
+
+def _keys(cls: Any) -> str:
+    keys = " ".join(f"`{s if isinstance(s, str) else s[0]}`" for s in cls.secrets)
+    return (keys if cls.requires_api_key else f"{keys} (optional)") if keys else "none"
+
+
+def _limits(limits: Limits) -> str:
+    told = {
+        "a second": limits.per_second,
+        "a minute": limits.per_minute,
+        "a day": limits.per_day,
+        "a month": limits.per_month,
+    }
+    return ", ".join(f"{count:g} {time}" for time, count in told.items() if count) or "none"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown())

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from src.data.config.settings import load_settings
+from src.data.downloader.registry import REGISTRY, downloader_class
+from src.data.jobs.matrix import (
+    bounds_table,
+    kinds_table,
+    markdown,
+    matrix,
+    plain,
+    served,
+)
+from src.data.jobs.vendors import selector_of
+from src.data.model.capabilities import Capabilities
+from src.data.model.kind import Kind
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "providers.md"
+CAPS = Capabilities(
+    asset_classes=frozenset({"crypto", "stock"}),
+    timeframes={"1m": "a", "5m": "b", "1h": "c", "1d": "d"},
+    page_bars=50,
+    page_days={"1m": 7},
+    depth_days={"1m": 30},
+    kinds={"crypto": Kind("24h", "clock", "acme", volume="base"), "stock": Kind(volume="shares")},
+    adjustment="split",
+    settle_ms=90_000,
+    has_forming=False,
+)
+
+
+def test_the_page_is_fresh() -> None:
+    assert PAGE.read_text("utf-8") == markdown(), "run `make docs`"
+
+
+def test_every_vendor_and_timeframe_stands_in_it() -> None:
+    entries = [e for n in REGISTRY for e in served(n, downloader_class(n).capabilities)]
+    rows = bounds_table(entries)
+    for name in REGISTRY:
+        said = [label for row in rows if row[0] == name for label in row[1].split()]
+        assert sorted(said) == sorted(downloader_class(name).capabilities.timeframes)
+
+
+def test_timeframes_of_which_the_same_is_said_share_a_line() -> None:
+    entries = served("acme", CAPS)
+    assert bounds_table(entries) == [
+        ["acme", "1m", "50 bars, 7 days", "30 days", "1.5 min", "split", "not sent"],
+        ["acme", "5m 1h", "50 bars", "all", "1.5 min", "split", "not sent"],
+        ["acme", "1d", "50 bars", "all", "crypto: 1.5 min; stock: the next open", "split",
+         "not sent"],
+    ]  # fmt: skip
+    assert kinds_table(entries) == [
+        ["acme", "crypto", "24h", "on the clock", "acme", "base"],
+        ["acme", "stock", "regular", "with the open", "-", "shares"],
+    ]
+
+
+def test_for_machines_everything_is_told() -> None:
+    day = plain(served("acme", CAPS))[-1]
+    assert day["settles"] == {"crypto": 1.5, "stock": None}
+    assert (day["depth_days"], day["page_days"], day["has_forming"]) == (None, 0, False)
+    assert day["kinds"]["crypto"]["anchor"] == "session", "days are counted by sessions"
+
+
+def test_an_installation_is_told_as_its_rules_want_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "providers:\n  binance: {settle_minutes: 9}\n"
+        "  local: {folder: bars, timeframes: {5m: five}, adjustment: all}\n"
+    )
+    entries = matrix(selector_of(load_settings(tmp_path / "cache", path)))
+    binance = next(e for e in entries if e.vendor == "binance")
+    assert set(binance.settles.values()) == {9.0}
+    local = [e for e in entries if e.vendor == "local"]
+    assert {e.adjustment for e in local} == {"all"}
+    assert "5m" in [e.timeframe for e in local]
