@@ -1,4 +1,4 @@
-"""Binance spot: every bar of every pair since its listing, free and without a key."""
+"""Binance: every spot bar of every pair since its listing, free and without a key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import MINUTE_MS, SECOND_MS
 from ..model.kind import Kind
 from ..net.status import error_of, retry_after_s, server_time_ms
-from .base_data_downloader import BaseDataDownloader, Wired
+from .access import Wired
+from .binance_derivatives import BinanceDerivatives
 
 _PAGE = 1000
 _SAME = "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M"
@@ -42,8 +43,8 @@ _MICROSECONDS = 10**14
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
 
 
-class BinanceDataDownloader(BaseDataDownloader):
-    """Bars of Binance's spot market.
+class BinanceDataDownloader(BinanceDerivatives):
+    """Bars of Binance's spot market, and figures of its perpetual futures.
 
     Args:
         api_key, api_secret: accepted for older callers; public market data needs no key, and
