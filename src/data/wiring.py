@@ -168,12 +168,9 @@ class _RateLimiters(Mapping[str, Limiter]):
 
 
 def build(
-    cache_dir: str | Path | None = None,
-    config_path: str | Path | None = None,
-    *,
-    clock: Clock | None = None,
-    retry: RetryPolicy | None = None,
-) -> Services:
+    cache_dir: str | Path | None = None, config_path: str | Path | None = None, *,
+    clock: Clock | None = None, retry: RetryPolicy | None = None,
+) -> Services:  # fmt: skip
     """Make everything for one cache folder and one set of rules.
 
     Raises:
@@ -193,7 +190,8 @@ def build(
     from .routing.supplying import Supply
     from .routing.terms import Expiry
 
-    settings, ticking = load_settings(cache_dir, config_path), clock or SystemClock()
+    settings = load_settings(cache_dir, config_path)
+    ticking = clock or SystemClock()
     rules = load_rules(settings.rules_path)
     observer = Observer(ticking, Gauge(settings.cache_dir, ticking))
     network = network_of(settings, rules, ticking, retry, observer)
