@@ -9,6 +9,7 @@ from ..errors import CapabilityError, ResponseFormatError
 from ..model.figures import FUNDING, LONG_SHORT, OPEN_INTEREST, Figure, FigureQuery, Served
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import MINUTE_MS, SECOND_MS
+from .binance_hosts import is_own
 from .figures import FiguresDownloader
 
 _PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")
@@ -18,8 +19,6 @@ _PATHS = {
     OPEN_INTEREST.name: "futures/data/openInterestHist",
     LONG_SHORT.name: "futures/data/globalLongShortAccountRatio",
 }
-# The vendor's own hosts of bars have none of this; any other host speaks for all of it.
-_OWN_HOSTS = re.compile(r"https://(data-api\.binance\.vision|api\d?(-gcp)?\.binance\.com)")
 _LINEAR, _INVERSE = "https://fapi.binance.com", "https://dapi.binance.com"
 # Out of our 1200 units a minute 100 requests for rates and 200 for statistics, as the vendor
 # grants an address (2024-03: 500 and 1000 in five minutes).
@@ -86,7 +85,7 @@ class BinanceDerivatives(FiguresDownloader):
         return found
 
     def _host(self, *, is_inverse: bool) -> str:
-        if _OWN_HOSTS.fullmatch(self.base_url):
+        if is_own(self.base_url):
             return _INVERSE if is_inverse else _LINEAR
         return self.base_url
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 from ..errors import CapabilityError, DataError, NoDataError, ResponseFormatError
 from ..model.actions import Action
@@ -17,7 +17,9 @@ from ..model.kind import Basis
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.status import server_time_ms
+from ..policy.archives import pieces
 from ..policy.windows import windows
+from .archives import Archive, fetch_month
 
 # A vendor that always has one more page would keep us for ever.
 PAGE_CAP = 10_000
@@ -54,6 +56,15 @@ class _Harvest:
     actions: dict[Action, None] = field(default_factory=dict)
     unit: str = ""
     requests: int = 0
+    months: int = 0
+    trouble: str = ""
+
+    @property
+    def way(self) -> str:
+        """How the bars were had where not page by page, and why not more of them so."""
+        had = f"months from its archive: {self.months}" if self.months else ""
+        why = f"not from its archive: {self.trouble}" if self.trouble else ""
+        return "; ".join(filter(None, (had, why)))
 
     def add(self, response: HttpResponse, page: BarPage, table: BarTable) -> None:
         """Take in one page."""
@@ -104,13 +115,37 @@ def check_capability(vendor: Vendor, query: FetchQuery) -> None:
 
 def _harvest(vendor: Vendor, query: FetchQuery) -> _Harvest:
     found = _Harvest(query.now_ms)
+    for piece in pieces(query.span, query.timeframe, vendor.capabilities, query.now_ms):
+        part = replace(query, span=piece.span)
+        if piece.is_archived and _is_had(vendor, part, found):
+            continue
+        if found.trouble:  # months that are not there come in a row: the rest is had in pages
+            _follow(vendor, replace(query, span=Span(piece.span.start, query.span.end)), found)
+            break
+        _follow(vendor, part, found)
+    return found
+
+
+def _is_had(vendor: Vendor, query: FetchQuery, found: _Harvest) -> bool:
+    """Take a whole month from the vendor's archive; whatever is wrong there, it has pages too."""
+    try:
+        table, requests = fetch_month(cast("Archive", vendor), query)
+    except DataError as exc:
+        found.trouble = str(exc.args[0])
+        return False
+    found.tables.append(table)
+    found.months, found.requests = found.months + 1, found.requests + requests
+    return True
+
+
+def _follow(vendor: Vendor, query: FetchQuery, found: _Harvest) -> None:
+    """Take in all pages of a stretch."""
     days = vendor.capabilities.page_days.get(query.timeframe.label, 0)
     for window in windows(query.span, query.timeframe, days=days):
         for response, page, table in _pages(vendor, replace(query, span=window)):
             found.add(response, page, table)
             if len(found.tables) > PAGE_CAP:
                 raise ResponseFormatError(f"{vendor.name} has more than {PAGE_CAP} pages for this")
-    return found
 
 
 def _pages(vendor: Vendor, query: FetchQuery) -> Iterator[tuple[HttpResponse, BarPage, BarTable]]:
@@ -177,4 +212,5 @@ def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:
         requests=found.requests,
         settle_ms=caps.settle_ms,
         dense=vendor.is_dense(query.timeframe),
+        way=found.way,
     )

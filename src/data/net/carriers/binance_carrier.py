@@ -14,8 +14,8 @@ from ..http import HttpTransport, Transport
 from ..redact import where
 from .session import CarrierSession
 
-# The client speaks to its futures on other hosts of its own: they are asked without it.
-_FUTURES = ("/fapi/", "/dapi/", "/futures/")
+# The client knows its futures at other hosts, and the archive not at all: they are asked without it.
+_WITHOUT_IT = ("/fapi/", "/dapi/", "/futures/", "/data/spot/")
 _READING_ERRORS = (AttributeError, KeyError, TypeError, ValueError)
 
 
@@ -47,7 +47,7 @@ class BinanceCarrier:
         Raises:
             DataError: there was no answer.
         """
-        if any(path in request.url for path in _FUTURES):
+        if any(path in request.url for path in _WITHOUT_IT):
             return self._transport.send(request)
         client = self._client()
         answers: list[HttpResponse] = client.session.answers
