@@ -141,8 +141,8 @@ def test_before_a_listing_few_files_are_looked_for(
     assert rows(frame) == expected(vendors, "2012-01-01", "2017-12-31")
     assert frame.index[0] == pd.Timestamp("2017-08-17T04:00")
     archive, api = counts(vendors)
-    assert archive <= 2 * 4 + 5
-    assert api < 60
+    assert archive == 2 * 4 + 4, "four months, and a look before each stretch of nothing"
+    assert api < 12, "the month of the listing, and the nothing before it"
 
 
 def test_without_an_archive_of_its_own_a_mirror_is_asked_in_pages(

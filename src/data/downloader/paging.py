@@ -7,7 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
-from ..errors import CapabilityError, DataError, NoDataError, ResponseFormatError
+from ..errors import (
+    CapabilityError,
+    DataError,
+    NoDataError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+)
 from ..model.actions import Action
 from ..model.bars import BarTable, concat
 from ..model.capabilities import BarPage, Capabilities, Fetched, FetchQuery
@@ -49,7 +55,10 @@ class Vendor(Protocol):
 
 @dataclass
 class _Harvest:
-    """What the pages of one query brought so far."""
+    """What the pages of one query brought so far, and the months from the vendor's archive.
+
+    ``is_out`` says that the archive is not looked into again.
+    """
 
     server_now_ms: int
     tables: list[BarTable] = field(default_factory=list)
@@ -58,6 +67,8 @@ class _Harvest:
     requests: int = 0
     months: int = 0
     trouble: str = ""
+    troubles: int = 0
+    is_out: bool = False
 
     @property
     def way(self) -> str:
@@ -114,15 +125,17 @@ def check_capability(vendor: Vendor, query: FetchQuery) -> None:
 
 
 def _harvest(vendor: Vendor, query: FetchQuery) -> _Harvest:
-    found = _Harvest(query.now_ms)
-    for piece in pieces(query.span, query.timeframe, vendor.capabilities, query.now_ms):
-        part = replace(query, span=piece.span)
-        if piece.is_archived and _is_had(vendor, part, found):
-            continue
-        if found.trouble:  # months that are not there come in a row: the rest is had in pages
-            _follow(vendor, replace(query, span=Span(piece.span.start, query.span.end)), found)
-            break
-        _follow(vendor, part, found)
+    found, start = _Harvest(query.now_ms), query.span.start
+    while start < query.span.end:
+        rest = replace(query, span=Span(start, query.span.end))
+        first = pieces(rest.span, query.timeframe, vendor.capabilities, query.now_ms)[0]
+        if not first.is_archived or found.is_out:
+            end = query.span.end if found.is_out else first.span.end
+            start = _follow(vendor, replace(query, span=Span(start, end)), found)
+        elif _is_had(vendor, replace(query, span=first.span), found):
+            start = first.span.end
+        else:
+            start = _follow(vendor, rest, found, until_rows=not found.is_out)
     return found
 
 
@@ -132,20 +145,26 @@ def _is_had(vendor: Vendor, query: FetchQuery, found: _Harvest) -> bool:
         table, requests = fetch_month(cast("Archive", vendor), query)
     except DataError as exc:
         found.trouble = str(exc.args[0])
+        found.troubles += 1
+        # Before a listing there are no files: it is worth another look behind it, and no more.
+        found.is_out = not isinstance(exc, SymbolNotFoundError) or found.troubles > 1
         return False
     found.tables.append(table)
     found.months, found.requests = found.months + 1, found.requests + requests
     return True
 
 
-def _follow(vendor: Vendor, query: FetchQuery, found: _Harvest) -> None:
-    """Take in all pages of a stretch."""
+def _follow(vendor: Vendor, query: FetchQuery, found: _Harvest, *, until_rows: bool = False) -> int:
+    """Take in the pages of a stretch, or those up to the first rows; return where they end."""
     days = vendor.capabilities.page_days.get(query.timeframe.label, 0)
     for window in windows(query.span, query.timeframe, days=days):
         for response, page, table in _pages(vendor, replace(query, span=window)):
             found.add(response, page, table)
             if len(found.tables) > PAGE_CAP:
                 raise ResponseFormatError(f"{vendor.name} has more than {PAGE_CAP} pages for this")
+            if until_rows and page.bars and page.next_ms is not None:
+                return page.next_ms
+    return query.span.end
 
 
 def _pages(vendor: Vendor, query: FetchQuery) -> Iterator[tuple[HttpResponse, BarPage, BarTable]]:
