@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .clock import Clock
+from .derivatives_manager import DerivativesManager
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
@@ -39,7 +40,7 @@ __all__ = [
 When = datetime | date | str | None
 
 
-class DataManager:
+class DataManager(DerivativesManager):
     """One door to market data: bars from vendors and from the cache.
 
     Args:

@@ -13,7 +13,7 @@ from .config.rules_file import load_rules
 from .config.settings import load_settings
 from .model.capabilities import Limits
 from .model.instant import HOUR_MS
-from .model.rules import Failover, Rules
+from .model.rules import Rules
 from .model.settings import Settings
 from .net.forks import renew_after_fork
 from .net.leases import Leases
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .provider_selector import ProviderSelector
     from .routing.asking import Asking
     from .routing.batch import BatchService
+    from .routing.figures import FiguresService
     from .routing.foretelling import Foreteller
     from .routing.observing import Observer
     from .routing.service import BarsService
@@ -139,6 +140,7 @@ class Services:
     batch: BatchService
     observer: Observer
     foreteller: Foreteller
+    figures: FiguresService
 
     @property
     def rate_limiters(self) -> Mapping[str, Limiter]:
@@ -166,12 +168,9 @@ class _RateLimiters(Mapping[str, Limiter]):
 
 
 def build(
-    cache_dir: str | Path | None = None,
-    config_path: str | Path | None = None,
-    *,
-    clock: Clock | None = None,
-    retry: RetryPolicy | None = None,
-) -> Services:
+    cache_dir: str | Path | None = None, config_path: str | Path | None = None, *,
+    clock: Clock | None = None, retry: RetryPolicy | None = None,
+) -> Services:  # fmt: skip
     """Make everything for one cache folder and one set of rules.
 
     Raises:
@@ -183,6 +182,7 @@ def build(
     from .provider_selector import ProviderSelector
     from .routing.asking import Asking
     from .routing.batch import BatchService
+    from .routing.figures import FiguresService
     from .routing.foretelling import Foreteller
     from .routing.observing import Observer
     from .routing.rehearsing import Theatre
@@ -207,10 +207,11 @@ def build(
     bars = BarsService(
         cache.store, selector, ticking, expiry, rules.validation, network.leases, observer
     )  # fmt: skip
-    batch = BatchService(asking, bars)
     theatre = Theatre(cache.store, selector, ticking, expiry, rules.validation)
+    figures = FiguresService(cache, selector, ticking, network.leases)
+    batch = BatchService(asking, bars)
     return Services(settings, ticking, network, cache, selector, asking, bars, batch, observer,
-                    Foreteller(theatre))  # fmt: skip
+                    Foreteller(theatre), figures)  # fmt: skip
 
 
 def network_of(
@@ -221,7 +222,7 @@ def network_of(
     said = {name: vendor.rate_limits for name, vendor in rules.providers.items()}
     modes = {name: vendor.transport for name, vendor in rules.providers.items()}
     return Network(
-        clock, (said, settings.rate_limits), retry or retry_of(rules.failover), modes,
+        clock, (said, settings.rate_limits), retry or RetryPolicy.of(rules.failover), modes,
         observer.attempted if observer else None, state_dir=settings.state_dir,
         on_circuit=observer.circuit_changed if observer else None,
     )  # fmt: skip
@@ -237,14 +238,6 @@ def facts_of(rules: Rules) -> dict[str, dict[str, Any]]:
         if limit := said.rate_limits.get("requests_per_minute"):
             told["rate_limit"] = f"{limit:g}/minute"
     return facts
-
-
-def retry_of(said: Failover) -> RetryPolicy:
-    """Turn what the rules say about asking again into a policy."""
-    return RetryPolicy(
-        attempts=max(1, said.max_retries), first_s=said.retry_delay,
-        doubling=said.exponential_backoff,
-    )  # fmt: skip
 
 
 def limits_of(declared: Limits | None, *said: Mapping[str, float]) -> Limits | None:

@@ -1,12 +1,13 @@
 """Every vendor once as the one that fails and once as the one that helps out, wholly and in part.
 
 The provenance names the vendor whose rows they are. The rows of one of the two are marked: its
-volumes end in a half.
+prices are a millionth too high. A vendor for which the vendor server has no face is played in
+process, with the capabilities that it declares, so that the routing decides as it does for the
+vendor itself; with a face, its name goes into ``FACES``.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.downloader.registry import REGISTRY, downloader_class
 from src.data.errors import (
     IncompleteDataWarning,
     QueryError,
@@ -23,6 +25,7 @@ from src.data.errors import (
     UnknownProviderError,
 )
 from src.data.model.bars import Bar
+from src.data.model.instant import DAY_MS, HOUR_MS
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import ms
@@ -33,7 +36,9 @@ COIN, SHARE = (
     ("AAPL", "1d", "2024-06-03", "2024-06-07"),
 )
 COIN_DAYS = ("BTCUSDT", "1d", "2024-06-03", "2024-06-07")
-MARK = 0.5
+MARK = 1 + 1e-6
+# Asked over sockets, or from a file; the others are played.
+FACES = ("binance", "yahoo", "local")
 HEADER = "timestamp,open,high,low,close,volume\n"
 
 
@@ -43,49 +48,58 @@ class Stage:
     def __init__(self, manager: DataManager, vendors: VendorServer, folder: Path) -> None:
         self.manager, self.vendors, self.folder = manager, vendors, folder
         selector = manager.provider_selector
-        self.twin = Twin(vendors)
-        self.twin.spoil = marked
-        self.by_name: dict[str, Any] = {"twin": self.twin} | {
-            name: selector._initialize_downloader(name) for name in ("binance", "yahoo", "local")
+        self.by_name: dict[str, Any] = {
+            name: selector._initialize_downloader(name)
+            if name in FACES
+            else Twin(vendors, downloader_class(name))
+            for name in REGISTRY
         }
+        self.spoil: dict[str, Callable[[list[Bar]], list[Bar]]] = {}
         self.write_file(lambda rows: rows)
 
-    def write_file(self, keep: Callable[[list[Bar]], list[Bar]]) -> None:
-        """Write the days of the share as the user's own file, marked."""
+    def spoiling(self, name: str, spoil: Callable[[list[Bar]], list[Bar]]) -> None:
+        """Change the rows of every answer of a vendor, after those changes that it has already."""
+        before = self.spoil.get(name, lambda rows: rows)
+        self.spoil[name] = lambda rows: spoil(before(rows))
+        if name == "local":
+            self.write_file(self.spoil[name])
+        else:
+            self.by_name[name].spoil = self.spoil[name]
+
+    def write_file(self, spoil: Callable[[list[Bar]], list[Bar]]) -> None:
+        """Write the days of the share as the user's own file."""
         rows = self.vendors.truth.expected(
             "AAPL", "1d", ms("2024-05-01"), ms("2024-06-12"), "split", self.vendors.clock.now_ms()
         )
-        bars = marked(keep([Bar(*row) for row in rows]))
         lines = (f"{pd.Timestamp(b.stamp_ms, unit='ms'):%Y-%m-%d},{','.join(map(repr, b[1:6]))}\n"
-                 for b in bars)  # fmt: skip
+                 for b in spoil([Bar(*row) for row in rows]))  # fmt: skip
         self.folder.mkdir(exist_ok=True)
         (self.folder / "AAPL_1d.csv").write_text(HEADER + "".join(lines))
 
     def fail(self, name: str) -> None:
         """Let a vendor fail for good."""
-        if name == "twin":
-            self.twin.errors = [UnavailableError("down")] * 9
-        elif name == "local":
+        if name == "local":
             (self.folder / "AAPL_1d.csv").write_text("something else\n")
-        else:
+        elif name in FACES:
             self.vendors.fault(name, Fault.status(503))
-
-    def halve(self, name: str) -> None:
-        """Let a vendor lack the second and third bar of what is asked."""
-        if name == "twin":
-            self.twin.spoil = lambda rows: marked([rows[0], *rows[3:]])
-        elif name == "local":
-            self.write_file(lambda rows: [r for r in rows if not ms("2024-06-04") <= r.stamp_ms
-                                          < ms("2024-06-06")])  # fmt: skip
-        elif name == "yahoo":
-            self.vendors.fault(name, Fault.nulls(1, 2))
         else:
+            self.by_name[name].errors = [UnavailableError("down")] * 9
+
+    def halve(self, name: str, request: tuple[str, str, str, str]) -> None:
+        """Let a vendor lack the second and third bar of what is asked."""
+        if name == "yahoo":
+            self.vendors.fault(name, Fault.nulls(1, 2))
+        elif name == "binance":
             self.vendors.fault(name, Fault.drop(1, 2))
+        else:
+            step = HOUR_MS if request[1] == "1h" else DAY_MS
+            lost = range(ms(request[2]) + step, ms(request[2]) + 3 * step)
+            self.spoiling(name, lambda rows: [r for r in rows if r.stamp_ms not in lost])
 
 
 def marked(rows: list[Bar]) -> list[Bar]:
-    """Return the rows with volumes that end in a half."""
-    return [row._replace(volume=math.floor(row.volume) + MARK) for row in rows]
+    """Return the rows with prices that tell whose they are."""
+    return [Bar(row.stamp_ms, *(price * MARK for price in row[1:5]), row.volume) for row in rows]
 
 
 @pytest.fixture
@@ -105,12 +119,26 @@ class Pair(NamedTuple):
     helping: str
     request: tuple[str, str, str, str]
 
+    @property
+    def marks(self) -> str:
+        """The one of the two whose rows are marked; those of a socket are as they are."""
+        return next(n for n in (self.failing, self.helping) if n == "local" or n not in FACES)
 
+
+# Each helps out the one before it: days of shares are of one kind with all of them.
+RING = ("yahoo", "alpaca", "polygon", "tiingo", "alpha_vantage", "fmp", "eodhd", "finnhub",
+        "twelvedata", "local")  # fmt: skip
 PAIRS = [
-    Pair("binance", "twin", COIN), Pair("twin", "binance", COIN),
-    Pair("yahoo", "local", SHARE), Pair("local", "yahoo", SHARE),
+    *(Pair(one, other, SHARE) for one, other in zip(RING, (*RING[1:], RING[0]), strict=True)),
+    # One venue's bars, told by two; averages over venues.
+    Pair("binance", "finnhub", COIN), Pair("finnhub", "binance", COIN),
+    Pair("coingecko", "polygon", COIN_DAYS), Pair("eodhd", "coingecko", COIN_DAYS),
 ]  # fmt: skip
 pairs = pytest.mark.parametrize("pair", PAIRS, ids=lambda p: f"{p.failing} helped by {p.helping}")
+
+
+def test_every_vendor_there_is_fails_once_and_helps_out_once() -> None:
+    assert {pair.failing for pair in PAIRS} == {pair.helping for pair in PAIRS} == set(REGISTRY)
 
 
 def vendor_by_row(frame: pd.DataFrame) -> list[str]:
@@ -120,14 +148,15 @@ def vendor_by_row(frame: pd.DataFrame) -> list[str]:
     return [next(v for v, start, end in spans if start <= at < end) for at in frame.index]
 
 
-def owner_by_row(frame: pd.DataFrame, pair: Pair) -> list[str]:
+def owner_by_row(stage: Stage, frame: pd.DataFrame, pair: Pair) -> list[str]:
     """Return whose rows they are by their marks."""
-    own, other = (
-        (pair.failing, pair.helping)
-        if pair.failing in ("twin", "local")
-        else (pair.helping, pair.failing)
-    )
-    return [own if volume % 1 == MARK else other for volume in frame["volume"]]
+    other = next(name for name in (pair.failing, pair.helping) if name != pair.marks)
+    symbol, label, now = pair.request[0], pair.request[1], stage.vendors.clock.now_ms()
+    first, last = (frame.index[i].value // 1_000_000 for i in (0, -1))
+    rows = stage.vendors.truth.expected(symbol, label, first, last + 1, "split", now)
+    truth = {row[0]: row[4] for row in rows}
+    shares = [close / truth[at.value // 1_000_000] for at, close in frame["close"].items()]
+    return [pair.marks if share > (1 + MARK) / 2 else other for share in shares]
 
 
 def ask(stage: Stage, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
@@ -140,11 +169,13 @@ def ask(stage: Stage, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> pd.DataFra
 def test_who_fails_wholly_is_named_nowhere(
     stage: Stage, pair: Pair, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
 ) -> None:
+    stage.spoiling(pair.marks, marked)
     stage.fail(pair.failing)
     frame = ask(stage, pair, monkeypatch)
     assert len(frame) == (24 if pair.request is COIN else 5)
     assert told(frame)["vendors"] == [pair.helping]
-    assert vendor_by_row(frame) == owner_by_row(frame, pair) == [pair.helping] * len(frame)
+    assert told(frame)["substitute"] is None
+    assert vendor_by_row(frame) == owner_by_row(stage, frame, pair) == [pair.helping] * len(frame)
     noted = [(a["provider"], a["outcome"] == "ok") for a in told(frame)["attempts"]]
     assert noted == [(pair.failing, False), (pair.helping, True)]
 
@@ -153,10 +184,11 @@ def test_who_fails_wholly_is_named_nowhere(
 def test_who_lacks_some_is_named_for_the_rest(
     stage: Stage, pair: Pair, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
 ) -> None:
-    stage.halve(pair.failing)
+    stage.spoiling(pair.marks, marked)
+    stage.halve(pair.failing, pair.request)
     frame = ask(stage, pair, monkeypatch)
     rest = (24 if pair.request is COIN else 5) - 3
-    assert vendor_by_row(frame) == owner_by_row(frame, pair) == [
+    assert vendor_by_row(frame) == owner_by_row(stage, frame, pair) == [
         pair.failing, pair.helping, pair.helping, *[pair.failing] * rest,
     ]  # fmt: skip
     assert told(frame)["vendors"] == sorted([pair.failing, pair.helping])
@@ -164,7 +196,10 @@ def test_who_lacks_some_is_named_for_the_rest(
     assert vendor_by_row(again) == vendor_by_row(frame), "from the cache as from the vendors"
 
 
-@pytest.mark.parametrize("failing, helping", [("binance", "yahoo"), ("yahoo", "binance")])
+@pytest.mark.parametrize("failing, helping", [
+    ("binance", "yahoo"), ("yahoo", "binance"), ("binance", "coingecko"), ("coingecko", "binance"),
+    ("alpha_vantage", "binance"), ("binance", "alpha_vantage"),
+])  # fmt: skip
 def test_a_vendor_of_another_kind_helps_out_wholly_and_is_named_so(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, failing: str, helping: str
 ) -> None:

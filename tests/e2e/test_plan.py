@@ -49,11 +49,11 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def asked_spans(vendors: VendorServer) -> list[tuple[str, str]]:
-    """Return what the server was asked for, in milliseconds, from its own log."""
+    """Return what the server was asked for, in milliseconds, from its own log; files apart."""
     return [
         (e.params.get("startTime") or f"{e.params['period1']}000",
          e.params.get("endTime") or f"{e.params['period2']}000")
-        for e in vendors.log()
+        for e in vendors.log() if not e.path.startswith("/data/")
     ]  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def agree(manager: DataManager, vendors: VendorServer, *request: Any, **wishes: 
     assert not plan.error
     begins = [start for start, _ in asked_spans(vendors)]
     for step in plan.steps:
-        if step.what == "bars" and step.vendor == "binance":
+        if step.what == "bars" and step.vendor == "binance" and not step.is_archive:
             assert str(step.span.start) in begins, f"{request} {wishes}\n{plan}"
     return plan
 

@@ -1,4 +1,4 @@
-"""A second vendor of the very kind that Binance serves, in process, for tests of failover."""
+"""A vendor in process, for tests of failover: of the kind that Binance serves, or any other one's."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ Spoil = Callable[[list[Bar]], list[Bar]]
 class Twin(BaseDataDownloader):
     """Serves the truth of the vendor server; errors and spoilt rows are scripted.
 
+    Args:
+        vendors: whose truth it is.
+        like: the vendor whose name and capabilities it bears; by default it is one more venue of
+            Binance's kind, of a name of its own.
+
     Attributes:
         asked: the spans asked for, in order.
         errors: raised one after another, before anything is answered.
@@ -31,8 +36,10 @@ class Twin(BaseDataDownloader):
     name = "twin"
     capabilities = BinanceDataDownloader.capabilities
 
-    def __init__(self, vendors: VendorServer) -> None:
+    def __init__(self, vendors: VendorServer, like: type[BaseDataDownloader] | None = None) -> None:
         super().__init__(sender=object())  # type: ignore[arg-type]
+        if like is not None:
+            self.name, self.capabilities = like.name, like.capabilities
         self.vendors = vendors
         self.asked: list[Span] = []
         self.errors: list[DataError | None] = []
@@ -45,12 +52,13 @@ class Twin(BaseDataDownloader):
         if error is not None:
             raise error
         now, label = self.vendors.clock.now_ms(), query.timeframe.label
-        rows = self.vendors.truth.expected(query.instrument.symbol, label, *query.span, "raw", now)
+        how = self.capabilities.adjustment
+        rows = self.vendors.truth.expected(query.instrument.symbol, label, *query.span, how, now)
         bars = self.spoil([Bar(*row) for row in rows])
         if not bars:
             raise NoDataError("nothing here", provider=self.name)
         kind = self.capabilities.kind(query.instrument, query.timeframe)
-        return Fetched(BarTable.from_bars(bars), self.name, kind, Basis("raw"), now)
+        return Fetched(BarTable.from_bars(bars), self.name, kind, Basis(how), now)
 
 
 def route_to(monkeypatch: Any, manager: Any, **downloaders: Any) -> None:

@@ -1,4 +1,4 @@
-"""Binance spot: ``GET /api/v3/klines`` and the two endpoints clients ping."""
+"""Binance: ``GET /api/v3/klines``, the two endpoints clients ping, its archive, and its futures' figures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar
 from src.data.model.instant import DAY_MS
 from src.data.model.timeframe import Timeframe
 
+from . import binance_archive, binance_futures
 from .face import STATUS, Context, Face, Page, Reason, Reply, Request
 from .ground_truth import Row
 from .listings import Listing
@@ -59,11 +60,15 @@ class Binance(Face):
         )
 
     def symbol_in(self, request: Request) -> str | None:
-        """Return the parameter ``symbol``."""
-        return request.params.get("symbol")
+        """Return the parameter ``symbol``, the pair of a future, or that of a file."""
+        if request.path.startswith(binance_archive.PREFIX):
+            return request.path.removeprefix(binance_archive.PREFIX).partition("/")[0]
+        return request.params.get("symbol", request.params.get("pair"))
 
     def weight(self, request: Request) -> int:
-        """Klines cost 2, the others 1."""
+        """Klines cost 2, the others 1; the archive is another host."""
+        if request.path.startswith(binance_archive.PREFIX):
+            return 0
         return 2 if request.path.endswith("/klines") else 1
 
     def refusal(self, reason: Reason, now_ms: int) -> Reply:
@@ -75,13 +80,22 @@ class Binance(Face):
         return Reply.json({"code": code, "msg": message.format(until=now_ms + 120_000)}, status)
 
     def answer(self, request: Request, context: Context) -> Reply:
-        """Answer klines, ping and time; everything else is 404."""
+        """Answer klines, files, ping, time and figures of futures; everything else is 404."""
+        if request.path.startswith(binance_archive.PREFIX):
+            return binance_archive.answer(
+                request, context, lambda name: self.find(name, context.truth), _kline
+            )
         used = str(context.used_weight)
         weight = {"X-MBX-USED-WEIGHT": used, "X-MBX-USED-WEIGHT-1M": used}
         if request.path == "/api/v3/ping":
             return Reply.json({}, 200, weight)
         if request.path == "/api/v3/time":
             return Reply.json({"serverTime": context.now_ms}, 200, weight)
+        figures = binance_futures.answer(
+            request, context, lambda name: self.find(name, context.truth) is not None
+        )
+        if figures is not None:
+            return figures
         if request.path != "/api/v3/klines":
             return Reply.text("<html><body><h2>404 Not found</h2></body></html>", 404, "text/html")
         try:

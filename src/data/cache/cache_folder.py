@@ -149,7 +149,7 @@ class CacheFolder:
         """Delete one series for good, in all its lanes."""
         key = SeriesKey(symbol, Timeframe.parse(timeframe))
         if data_type != BARS:
-            self._tables(data_type).clear(key=key)
+            self.tables(data_type).clear(key=key)
         else:
             self._catalogue.clear(symbol, [key.timeframe])
             self.store.changed = True
@@ -157,7 +157,7 @@ class CacheFolder:
     def clear_symbol(self, symbol: str, data_type: str = BARS) -> None:
         """Delete all bars of a symbol, and its splits and dividends."""
         if data_type != BARS:
-            self._tables(data_type).clear(symbol)
+            self.tables(data_type).clear(symbol)
         else:
             self._catalogue.clear(symbol)
             self.store.changed = True
@@ -166,7 +166,7 @@ class CacheFolder:
         """Delete all bars and tables, or those of one data type; the cache works on."""
         for name in self._catalogue.data_types() if data_type is None else [data_type]:
             if name != BARS:
-                self._tables(name).clear()
+                self.tables(name).clear()
         if data_type in (None, BARS):
             for symbol in self._catalogue.every_symbol():
                 self.clear_symbol(symbol)
@@ -194,6 +194,10 @@ class CacheFolder:
         """Return what of the folder could go, and why the rest must stay."""
         return self._steward.freeable()
 
+    def tables(self, data_type: str) -> TableStore:
+        """Return the dated tables of one data type, such as ``funding_rate``."""
+        return TableStore(self.cache_dir, data_type, self._disk, self._clock)
+
     def look_after(self) -> None:
         """Write down what was used when, keep the limit, tidy up; jobs do so at their end."""
         self._steward.look()
@@ -214,9 +218,6 @@ class CacheFolder:
 
     def _lane(self, symbol: str, timeframe: str) -> SeriesKey:
         return self._catalogue.lane_of(SeriesKey(symbol, Timeframe.parse(timeframe)))
-
-    def _tables(self, data_type: str) -> TableStore:
-        return TableStore(self.cache_dir, data_type, self._disk, self._clock)
 
     def _summarise(self, years: list[derived.YearInfo], stats: dict[str, Any]) -> bool:
         contents = derived.summaries(years, stats)

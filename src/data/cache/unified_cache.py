@@ -149,7 +149,7 @@ class UnifiedCache(CacheFolder):
         instrument, now = self._instrument_of(symbol), self._clock.now_ms()
         span = span_to_read(instrument, key.timeframe, start_date, end_date, now)
         if data_type != BARS:
-            return self._tables(data_type).read(key, span)
+            return self.tables(data_type).read(key, span)
         return stored_frame(self._catalogue, self._catalogue.lane_of(key), span, instrument)
 
     # --- private names that tools use ------------------------------------------------------
@@ -185,7 +185,7 @@ class UnifiedCache(CacheFolder):
 
     def _put_table(self, df: pd.DataFrame, key: SeriesKey, offer: Offer, data_type: str) -> bool:
         span = asked_span(offer, self._clock.now_ms())
-        return self._tables(data_type).put(key, df, span, offer.vendor) > 0
+        return self.tables(data_type).put(key, df, span, offer.vendor) > 0
 
     def _after_put(self) -> None:
         """Look at the limit now and then: measuring a folder takes longer than a put."""

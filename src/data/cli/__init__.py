@@ -16,6 +16,7 @@ from ..errors import ConfigError, DataError, QueryError
 # Command to what `onetape --help` says about it; the modules are loaded on use.
 COMMANDS = {
     "fetch": "show or export bars of one symbol",
+    "futures": "funding, open interest, long/short ratios of a perpetual future",
     "plan": "what a request would cost; nobody is asked",
     "explain": "who is asked for a series and why, who is not, what is held",
     "populate": "fill the cache for many symbols",

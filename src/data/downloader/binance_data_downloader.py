@@ -1,4 +1,4 @@
-"""Binance spot: every bar of every pair since its listing, free and without a key."""
+"""Binance: every spot bar of every pair since its listing, free and without a key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import MINUTE_MS, SECOND_MS
 from ..model.kind import Kind
 from ..net.status import error_of, retry_after_s, server_time_ms
-from .base_data_downloader import BaseDataDownloader, Wired
+from .access import Wired
+from .binance_archive import BinanceArchive
+from .binance_derivatives import BinanceDerivatives
+from .binance_hosts import milliseconds
 
 _PAGE = 1000
 _SAME = "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M"
@@ -37,13 +40,11 @@ _BY_CODE: dict[int, type[DataError]] = {
     -2014: AuthenticationError,
     -2015: AuthenticationError,
 }
-# Milliseconds have 13 digits until the year 2286; the archive's stamps have 16 since 2025-01-01.
-_MICROSECONDS = 10**14
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
 
 
-class BinanceDataDownloader(BaseDataDownloader):
-    """Bars of Binance's spot market.
+class BinanceDataDownloader(BinanceArchive, BinanceDerivatives):
+    """Bars of Binance's spot market, and figures of its perpetual futures.
 
     Args:
         api_key, api_secret: accepted for older callers; public market data needs no key, and
@@ -67,6 +68,8 @@ class BinanceDataDownloader(BaseDataDownloader):
         settle_ms=2 * MINUTE_MS,
         dense=True,
         has_forming=True,
+        # Months are put there in the first days of the next one.
+        archive_days=10,
     )
 
     def __init__(
@@ -98,7 +101,7 @@ class BinanceDataDownloader(BaseDataDownloader):
         rows = response.json()
         if not isinstance(rows, list):
             raise ResponseFormatError(f"klines are a {type(rows).__name__}, not a list")
-        bars = [Bar(_ms(r[0]), *(float(value) for value in r[1:6])) for r in rows]
+        bars = [Bar(milliseconds(r[0]), *(float(value) for value in r[1:6])) for r in rows]
         following = bars[-1].stamp_ms + (query.timeframe.step_ms or 1) if bars else 0
         return BarPage(bars, next_ms=following if len(bars) >= _PAGE else None)
 
@@ -130,7 +133,3 @@ def _ban_s(response: HttpResponse) -> float | None:
     """Return the seconds left of "IP banned until <ms>", by the vendor's own clock."""
     until, now = _BANNED_UNTIL.search(response.text), server_time_ms(response)
     return max(0.0, (int(until[1]) - now) / SECOND_MS) if until and now else None
-
-
-def _ms(stamp: int) -> int:
-    return stamp // 1000 if stamp >= _MICROSECONDS else stamp

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, cast
 
-from ..errors import CapabilityError, DataError, NoDataError, ResponseFormatError
+from ..errors import (
+    CapabilityError,
+    DataError,
+    NoDataError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+)
 from ..model.actions import Action
 from ..model.bars import BarTable, concat
 from ..model.capabilities import BarPage, Capabilities, Fetched, FetchQuery
@@ -17,7 +23,9 @@ from ..model.kind import Basis
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.status import server_time_ms
+from ..policy.archives import pieces
 from ..policy.windows import windows
+from .archives import Archive, fetch_month
 
 # A vendor that always has one more page would keep us for ever.
 PAGE_CAP = 10_000
@@ -47,13 +55,27 @@ class Vendor(Protocol):
 
 @dataclass
 class _Harvest:
-    """What the pages of one query brought so far."""
+    """What the pages of one query brought so far, and the months from the vendor's archive.
+
+    ``is_out`` says that the archive is not looked into again.
+    """
 
     server_now_ms: int
     tables: list[BarTable] = field(default_factory=list)
     actions: dict[Action, None] = field(default_factory=dict)
     unit: str = ""
     requests: int = 0
+    months: int = 0
+    trouble: str = ""
+    troubles: int = 0
+    is_out: bool = False
+
+    @property
+    def way(self) -> str:
+        """How the bars were had where not page by page, and why not more of them so."""
+        had = f"months from its archive: {self.months}" if self.months else ""
+        why = f"not from its archive: {self.trouble}" if self.trouble else ""
+        return "; ".join(filter(None, (had, why)))
 
     def add(self, response: HttpResponse, page: BarPage, table: BarTable) -> None:
         """Take in one page."""
@@ -103,14 +125,46 @@ def check_capability(vendor: Vendor, query: FetchQuery) -> None:
 
 
 def _harvest(vendor: Vendor, query: FetchQuery) -> _Harvest:
-    found = _Harvest(query.now_ms)
+    found, start = _Harvest(query.now_ms), query.span.start
+    while start < query.span.end:
+        rest = replace(query, span=Span(start, query.span.end))
+        first = pieces(rest.span, query.timeframe, vendor.capabilities, query.now_ms)[0]
+        if not first.is_archived or found.is_out:
+            end = query.span.end if found.is_out else first.span.end
+            start = _follow(vendor, replace(query, span=Span(start, end)), found)
+        elif _is_had(vendor, replace(query, span=first.span), found):
+            start = first.span.end
+        else:
+            start = _follow(vendor, rest, found, until_rows=not found.is_out)
+    return found
+
+
+def _is_had(vendor: Vendor, query: FetchQuery, found: _Harvest) -> bool:
+    """Take a whole month from the vendor's archive; whatever is wrong there, it has pages too."""
+    try:
+        table, requests = fetch_month(cast("Archive", vendor), query)
+    except DataError as exc:
+        found.trouble = str(exc.args[0])
+        found.troubles += 1
+        # Before a listing there are no files: it is worth another look behind it, and no more.
+        found.is_out = not isinstance(exc, SymbolNotFoundError) or found.troubles > 1
+        return False
+    found.tables.append(table)
+    found.months, found.requests = found.months + 1, found.requests + requests
+    return True
+
+
+def _follow(vendor: Vendor, query: FetchQuery, found: _Harvest, *, until_rows: bool = False) -> int:
+    """Take in the pages of a stretch, or those up to the first rows; return where they end."""
     days = vendor.capabilities.page_days.get(query.timeframe.label, 0)
     for window in windows(query.span, query.timeframe, days=days):
         for response, page, table in _pages(vendor, replace(query, span=window)):
             found.add(response, page, table)
             if len(found.tables) > PAGE_CAP:
                 raise ResponseFormatError(f"{vendor.name} has more than {PAGE_CAP} pages for this")
-    return found
+            if until_rows and page.bars and page.next_ms is not None:
+                return page.next_ms
+    return query.span.end
 
 
 def _pages(vendor: Vendor, query: FetchQuery) -> Iterator[tuple[HttpResponse, BarPage, BarTable]]:
@@ -177,4 +231,5 @@ def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:
         requests=found.requests,
         settle_ms=caps.settle_ms,
         dense=vendor.is_dense(query.timeframe),
+        way=found.way,
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 from ..model.capabilities import Fetched, FetchQuery
 from ..net.limiter import Visit
@@ -14,11 +16,28 @@ from .paging import Vendor, fetch_pages
 _MOST_KNOWN = 10_000
 
 
+@dataclass(frozen=True)
+class Knock:
+    """What a vendor is asked for, as far as it is remembered how that went.
+
+    Attributes:
+        symbol: in the vendor's spelling.
+        door: what of the vendor, such as ``bars/1d``.
+        url: where.
+        insist: ask even for a symbol that it said lately it does not know.
+    """
+
+    symbol: str
+    door: str
+    url: str
+    insist: bool = False
+
+
 class Visits:
     """The questions of one downloader. Thread-safe."""
 
     def __init__(self) -> None:
-        self._known: set[str] = set()
+        self._known: set[tuple[str, str]] = set()
         # What this thread's last question was and how to take its answer back.
         self._last = threading.local()
 
@@ -30,20 +49,35 @@ class Visits:
             CircuitOpenError: it failed lately.
             DataError: it refused, failed or answered something else.
         """
-        symbol, visit = query.instrument.spelling(vendor.name), None
         self._last.visit = None
+        symbol = query.instrument.spelling(vendor.name)
+        with self.asking(sender, Knock(symbol, _door(query), url, query.insist)) as visit:
+            found = fetch_pages(vendor, query)
+        self._last.visit = (_door(query), visit)
+        return found
+
+    @contextmanager
+    def asking(self, sender: Sender | None, knock: Knock) -> Iterator[Visit | None]:
+        """Let the block ask, unless that would be in vain; how it ends is remembered.
+
+        Raises:
+            SymbolNotFoundError: on entering, where the vendor said so lately.
+            CircuitOpenError: on entering, where it failed lately.
+        """
+        visit, known = None, (knock.url, knock.symbol)
         with ExitStack() as stack:
             if sender is not None:
                 # In this order: being unknown says nothing about a door that is just being tried.
-                if (symbols := sender.symbols(url)) is not None:
-                    is_known = symbol in self._known
+                if (symbols := sender.symbols(knock.url)) is not None:
+                    is_known = known in self._known
                     stack.enter_context(
-                        symbols.asking(symbol, anyway=query.insist, trusted=is_known)
+                        symbols.asking(knock.symbol, anyway=knock.insist, trusted=is_known)
                     )
-                visit = stack.enter_context(sender.guard(_door(query), url))
-            found = fetch_pages(vendor, query)
-        self._keep(symbol, query, visit)
-        return found
+                visit = stack.enter_context(sender.guard(knock.door, knock.url))
+            yield visit
+        if len(self._known) >= _MOST_KNOWN:
+            self._known = set()
+        self._known.add(known)
 
     def blame(self, query: FetchQuery, error: BaseException) -> None:
         """Count ``error`` against the door of this thread's last question, if ``query`` was it."""
@@ -51,12 +85,6 @@ class Visits:
         if door == _door(query) and visit is not None:
             self._last.visit = None
             visit.blame(error)
-
-    def _keep(self, symbol: str, query: FetchQuery, visit: Visit | None) -> None:
-        if len(self._known) >= _MOST_KNOWN:
-            self._known = set()
-        self._known.add(symbol)
-        self._last.visit = (_door(query), visit)
 
 
 def _door(query: FetchQuery) -> str:

@@ -53,6 +53,8 @@ class Capabilities:
         actions: whether its answers carry splits and dividends.
         has_forming: whether the running bar is in the answer.
         actions_apart: whether it tells splits and dividends when asked for them alone.
+        archive_days: days after its end until a month of bars, where every bar of it exists, lies as
+            a file in its archive; 0 where it has none.
         only: the labels it serves of an asset class, where it does not serve all of them.
     """
 
@@ -70,6 +72,7 @@ class Capabilities:
     has_forming: bool = True
     actions_apart: bool = False
     only: Mapping[AssetClass, frozenset[str]] = field(default_factory=dict)
+    archive_days: int = 0
 
     @property
     def tells_actions(self) -> bool:
@@ -149,6 +152,7 @@ class Fetched:
         server_now_ms: the earlier of our clock and the vendor's ``Date`` header.
         requests: HTTP requests it took.
         settle_ms, dense: as declared by the vendor.
+        way: how it was had where not page by page, or why it was not had so.
     """
 
     table: BarTable
@@ -160,3 +164,4 @@ class Fetched:
     requests: int = 1
     settle_ms: int = 2 * MINUTE_MS
     dense: bool = True
+    way: str = ""

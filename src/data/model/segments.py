@@ -51,6 +51,7 @@ class Step:
         wait_s: seconds that they would wait for these limits.
         trouble: why it would end without an answer; empty where the vendor may be asked.
         what: ``bars``, or ``splits and dividends``.
+        is_archive: whether the vendor's archive is asked, which has limits of its own.
     """
 
     vendor: str
@@ -61,6 +62,7 @@ class Step:
     wait_s: float = 0.0
     trouble: str = ""
     what: str = "bars"
+    is_archive: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; ``end`` is exclusive."""
@@ -68,7 +70,7 @@ class Step:
             "vendor": self.vendor, "what": self.what, "timeframe": self.timeframe.label,
             "start": iso(self.span.start), "end": iso(self.span.end), "requests": self.requests,
             "units": self.requests * self.cost, "wait_s": round(self.wait_s, 1),
-            "trouble": self.trouble,
+            "trouble": self.trouble, "archive": self.is_archive,
         }  # fmt: skip
 
 

@@ -91,6 +91,9 @@ class Limiter(Protocol):
     def acting_for(self, secrets: Iterable[str]) -> Limiter:
         """Return the limiter of the account that has these keys."""
 
+    def aside(self, name: str, limits: Limits) -> Limiter:
+        """Return the limiter of another host of the vendor's, which counts for itself."""
+
     def look(self, door: str) -> Look:
         """Return how the vendor stands for one thing that it serves; nothing is spent or made."""
 
@@ -119,6 +122,7 @@ class VendorLimiter:
         self._clock = clock
         self._windows = windows_of(limits)
         self._pause = Pause()
+        self._asides: dict[str, VendorLimiter] = {}
         # Guards windows and pause against the threads that send to this vendor. Nobody sleeps
         # while holding it.
         self._lock = threading.Lock()
@@ -184,6 +188,15 @@ class VendorLimiter:
     def acting_for(self, secrets: Iterable[str]) -> VendorLimiter:
         """Return this one: it is asked for one account only."""
         return self
+
+    def aside(self, name: str, limits: Limits) -> VendorLimiter:
+        """Return the limiter of another host of the vendor's, always the same one."""
+        with self._lock:
+            made = self._asides.get(name)
+            if made is None:
+                made = VendorLimiter(f"{self._vendor}-{name}", limits, self._clock)
+                self._asides[name] = made
+            return made
 
     def look(self, door: str) -> Look:
         """Return what was spent and any pause; broken circuits are not remembered here."""

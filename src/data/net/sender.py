@@ -13,6 +13,7 @@ from tenacity import RetryCallState, Retrying
 from ..clock import Clock
 from ..errors import DataError, RateLimitedError
 from ..logs import asking
+from ..model.capabilities import Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..policy.retry import RetryPolicy
 from .audit import note_use
@@ -107,6 +108,16 @@ class Sender:
         limiter = self._limiter.acting_for(keys.values()) if keys else self._limiter
         carrier = transport or self._transport
         return Sender(carrier, limiter, self._clock, self._retry, self._on_attempt)
+
+    def aside(self, name: str, limits: Limits) -> Sender:
+        """Return a sender with the same policy to another host of the vendor, at its own pace.
+
+        Args:
+            name: of that host, beside the vendor's.
+            limits: how often it may be asked.
+        """
+        limiter = self._limiter.aside(name, limits)
+        return Sender(self._transport, limiter, self._clock, self._retry, self._on_attempt)
 
     def guard(self, door: str, url: str) -> AbstractContextManager[Visit | None]:
         """Return a context for calls to one thing that a vendor serves; how it ends counts.

@@ -136,6 +136,11 @@ class SharedLimiter:
         account = Account(self._vendor, tuple(secrets))
         return SharedLimiter(self._vendor, self._limits, self._state, account, self._on_circuit)
 
+    def aside(self, name: str, limits: Limits) -> SharedLimiter:
+        """Return the limiter of another host of the vendor's, which counts for itself."""
+        vendor = f"{self._vendor}-{name}"
+        return SharedLimiter(vendor, limits, self._state, on_circuit=self._on_circuit)
+
     def look(self, door: str) -> Look:
         """Return how the vendor stands for one thing that it serves; nothing is spent or made."""
         if not self._state.exists:

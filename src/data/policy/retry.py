@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..model.rules import Failover
+
 
 @dataclass(frozen=True)
 class RetryPolicy:
@@ -22,6 +24,14 @@ class RetryPolicy:
     first_s: float = 0.5
     cap_s: float = 20.0
     doubling: bool = True
+
+    @classmethod
+    def of(cls, said: Failover) -> RetryPolicy:
+        """Return what the rules say about asking again."""
+        return cls(
+            attempts=max(1, said.max_retries), first_s=said.retry_delay,
+            doubling=said.exponential_backoff,
+        )  # fmt: skip
 
     def next_wait(
         self, error: BaseException, attempt: int, elapsed_s: float, jitter: float

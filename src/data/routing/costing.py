@@ -8,23 +8,37 @@ from ..errors import DataError
 from ..model.bars import Stamps
 from ..model.capabilities import Capabilities, FetchQuery
 from ..model.span import Span
+from ..policy.archives import REQUESTS_A_MONTH, pieces
 from ..policy.gaps import Grid
 from ..policy.windows import windows
 
 
-def requests_for(capabilities: Capabilities | None, span: Span, grid: Grid) -> int:
+def requests_for(
+    capabilities: Capabilities | None, span: Span, grid: Grid, now_ms: int | None = None
+) -> int:
     """Return the requests that ``span`` takes when every bar that the calendar expects exists.
 
-    What is not ours is asked once; how often it asks is its own affair.
+    What is not ours is asked once; how often it asks is its own affair. Months that lie in an
+    archive by ``now_ms`` are had from there.
     """
     if capabilities is None:
         return 1
+    if now_ms is not None and (archived := archive_requests(capabilities, span, grid, now_ms)):
+        rest = [p.span for p in pieces(span, grid.timeframe, capabilities, now_ms)
+                if not p.is_archived]  # fmt: skip
+        return archived + sum(requests_for(capabilities, part, grid) for part in rest)
     days = capabilities.page_days.get(grid.timeframe.label, 0)
     step = grid.timeframe.step_ms or 1
     return sum(
         _pages(grid.opens(window), window.end, capabilities.page_bars, step)
         for window in windows(span, grid.timeframe, days=days)
     )
+
+
+def archive_requests(capabilities: Capabilities | None, span: Span, grid: Grid, now_ms: int) -> int:
+    """Return how many requests of ``span`` go to the vendor's archive."""
+    found = pieces(span, grid.timeframe, capabilities, now_ms) if capabilities else ()
+    return REQUESTS_A_MONTH * sum(piece.is_archived for piece in found)
 
 
 def _pages(stamps: Stamps, end: int, most: int, step: int) -> int:

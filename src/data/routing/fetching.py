@@ -23,6 +23,7 @@ from ..model.instant import iso
 from ..model.kind import Basis
 from ..model.rules import ValidationRules
 from ..model.span import Span, subtract
+from ..policy.archives import chunk_end
 from ..policy.quality import check
 from .candidates import Candidate
 from .digesting import Digest
@@ -132,7 +133,16 @@ class Fetcher:
         seconds = self._clock.monotonic() - started
         rows = len(found.closed)
         work.attempts.append(
-            Attempt(candidate.name, "ok", "", seconds, span.start, span.end, rows, fetched.requests)
+            Attempt(
+                candidate.name,
+                "ok",
+                fetched.way,
+                seconds,
+                span.start,
+                span.end,
+                rows,
+                fetched.requests,
+            )
         )
         if before and rows:
             others = ", ".join(dict.fromkeys(e.provider or "another vendor" for e in before))
@@ -254,10 +264,13 @@ def _chunks(span: Span, candidate: Candidate, work: Work) -> Iterator[Span]:
     """
     caps, step = candidate.capabilities, work.grid.timeframe.step_ms
     size = caps.page_bars * _PAGES_A_COMMIT * step if caps and caps.page_bars and step else 0
-    cursor = span.start
+    cursor, usual = span.start, size
     while cursor < span.end:
         rows_before = work.rows
         end = min(cursor + size, span.end) if size else span.end
+        if caps and size and size == usual:
+            rest = Span(cursor, span.end)
+            end = chunk_end(rest, size, work.grid.timeframe, caps, work.query.now_ms)
         yield Span(cursor, end)
         cursor = end
         if work.rows == rows_before:

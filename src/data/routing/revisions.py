@@ -89,8 +89,9 @@ class Revisions:
         if any(part.state != "empty" and part.span.end > span.end for part in parts):
             return Errand(span, sides)  # this is not the end of the series
         own = _own_before(parts, candidate, span.start)
-        own = candidate.servable(own, work.grid.timeframe, self._clock.now_ms())
-        start = _reach(own, span, compared, caps, work.grid)
+        now = self._clock.now_ms()
+        own = candidate.servable(own, work.grid.timeframe, now)
+        start = _reach(own, span, compared, caps, work.grid, now)
         return Errand(span, sides, Span(start, span.end) if start < span.start else Span(0, 0))
 
     def _is_due(self, work: Work, compared: int | None) -> bool:
@@ -141,7 +142,10 @@ def _is_own(part: Covered, candidate: Candidate) -> bool:
     return is_his and not part.is_rescaled and not is_older(part)
 
 
-def _reach(own: Span, span: Span, compared: int | None, caps: Capabilities, grid: Grid) -> int:
+def _reach(
+    own: Span, span: Span, compared: int | None, caps: Capabilities, grid: Grid,
+    now_ms: int | None = None,
+) -> int:  # fmt: skip
     """Return where a request for ``span`` begins: no further back than its requests go anyway.
 
     The bars that came since the last comparison are wanted, and a few at least.
@@ -152,9 +156,9 @@ def _reach(own: Span, span: Span, compared: int | None, caps: Capabilities, grid
     if caps.page_bars:
         room = -len(grid.opens(span)) % caps.page_bars
         fitting = min(fitting, max(room - 1, 0))  # a full page does not tell that it is the last
-    requests = requests_for(caps, span, grid)
+    requests = requests_for(caps, span, grid, now_ms)
     for count in (fitting, min(fitting, FEW)):
         start = int(held[-count]) if count else span.start
-        if requests_for(caps, Span(start, span.end), grid) <= requests:
+        if requests_for(caps, Span(start, span.end), grid, now_ms) <= requests:
             return start
     return span.start

@@ -37,7 +37,7 @@ from ..model.timeframe import Timeframe
 from ..net.looking import Look
 from ..policy.calendar import calendar_for
 from ..policy.gaps import Grid
-from .costing import cost_of, requests_for
+from .costing import archive_requests, cost_of, requests_for
 from .rehearsing import DraftStore
 from .work import Work
 
@@ -121,8 +121,13 @@ class StandIn(BaseDataDownloader):
         check_capability(self, query)
         kind = self.capabilities.kind(query.instrument, query.timeframe)
         grid = Grid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
-        requests = requests_for(self.capabilities, query.span, grid)
-        self._ask(query, requests)
+        requests = requests_for(self.capabilities, query.span, grid, query.now_ms)
+        archived = archive_requests(self.capabilities, query.span, grid, query.now_ms)
+        self._ask(query, requests - archived)
+        if archived:  # its host has limits of its own, far above what a request takes
+            self._stage.steps.append(
+                Step(self._as, query.timeframe, query.span, archived, 0, is_archive=True)
+            )
         table = self._stage.bars(query.timeframe, query.span, grid, query.now_ms)
         if not len(table):
             raise NoDataError(f"{self._as} is expected to have no bars there")
@@ -146,7 +151,7 @@ class StandIn(BaseDataDownloader):
         if span.is_empty:
             return Offer(name, span, trouble=_too_deep(self, timeframe))
         query = FetchQuery(work.query.instrument, timeframe, span, work.query.now_ms)
-        requests = requests_for(self.capabilities, span, work.grid)
+        requests = requests_for(self.capabilities, span, work.grid, query.now_ms)
         cost, look = cost_of(self.real, query), look_at(self.real, timeframe)
         if error := unknown_to(self.real, query):
             return Offer(name, span, 0, cost, trouble=str(error.args[0]))
@@ -185,7 +190,8 @@ class StandIn(BaseDataDownloader):
                                          f"{duration(stuck_s)}")  # fmt: skip
         done = not isinstance(error, SymbolNotFoundError | CircuitOpenError)
         said = str(error.args[0]) if error is not None else ""
-        stage.steps.append(replace(step, requests=requests if done else 0, trouble=said))
+        if requests or said:  # else all of it lies in the archive
+            stage.steps.append(replace(step, requests=requests if done else 0, trouble=said))
         if error is not None:
             raise error
 

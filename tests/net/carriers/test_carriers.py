@@ -115,6 +115,11 @@ class TestBinance:
         with pytest.raises(ResponseFormatError, match="no address"):
             carrier.send(HttpRequest("http://127.0.0.1:9/klines"))
 
+    @pytest.mark.parametrize("path", ["/fapi/v1/fundingRate", "/futures/data/openInterestHist"])
+    def test_futures_are_asked_without_the_client(self, server: Recorder, path: str) -> None:
+        BinanceCarrier().send(HttpRequest(f"{server.base}{path}", {"symbol": "A"}))
+        assert paths(server) == [path]
+
     def test_one_connection_serves_all(self, server: Recorder) -> None:
         carrier = BinanceCarrier()
         for _ in range(3):

@@ -14,6 +14,8 @@ from ..http import HttpTransport, Transport
 from ..redact import where
 from .session import CarrierSession
 
+# The client knows its futures at other hosts, and the archive not at all: they are asked without it.
+_WITHOUT_IT = ("/fapi/", "/dapi/", "/futures/", "/data/spot/")
 _READING_ERRORS = (AttributeError, KeyError, TypeError, ValueError)
 
 
@@ -45,6 +47,8 @@ class BinanceCarrier:
         Raises:
             DataError: there was no answer.
         """
+        if any(path in request.url for path in _WITHOUT_IT):
+            return self._transport.send(request)
         client = self._client()
         answers: list[HttpResponse] = client.session.answers
         answers.clear()

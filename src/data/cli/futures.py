@@ -1,0 +1,86 @@
+"""``onetape futures``: funding rates, open interest, long/short ratios of a perpetual future."""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from . import FAILED, OK
+from .answers import bars_table, show_attempts
+from .arguments import add_output, add_places, positive
+from .fetch import records
+from .output import busy, console, note, print_json
+from .tables import counted, milliseconds, styled
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..data_manager import DataManager
+
+_WHAT = ("funding", "open-interest", "long-short")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("symbol", help="such as BTCUSDT, or BTCUSD_PERP (settled in the coin)")
+    parser.add_argument("timeframe", nargs="?", default="1h", metavar="PERIOD",
+                        help="between two rows, such as 5m, 1h (default), 1d; not of funding")  # fmt: skip
+    parser.add_argument("--what", choices=_WHAT, default=_WHAT[0], help="default: %(default)s")
+    parser.add_argument("--start", help="date or UTC time, included; default: 29 days ago")
+    parser.add_argument("--end", help="date or UTC time, included; default: now")
+    parser.add_argument("--refresh", action="store_true", help="ask for all of it again")
+    parser.add_argument("--rows", type=positive, default=10, help="rows to show (default 10)")
+    add_output(parser)
+    add_places(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fetch and show; 1 when something is lacking."""
+    from ..data_manager import DataManager
+    from ..errors import IncompleteDataWarning
+
+    manager, started = DataManager(args.cache_dir, args.config), time.perf_counter()
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        busy(args, "looking, and asking for what is missing"),
+    ):
+        warnings.simplefilter("always")
+        frame = _asked(manager, args)
+    told = frame.attrs["onetape"]
+    if args.json:
+        print_json({"provenance": told, "rows": records(frame)})
+    else:
+        _show(frame, told, args.rows, time.perf_counter() - started)
+    for said in caught:
+        if issubclass(said.category, IncompleteDataWarning):
+            note(f"incomplete: {said.message}")
+    return OK if told["complete"] else FAILED
+
+
+def _asked(manager: DataManager, args: argparse.Namespace) -> pd.DataFrame:
+    bounds = (args.start, args.end, args.refresh)
+    if args.what == "funding":
+        return manager.get_funding_rate(args.symbol, *bounds)
+    if args.what == "open-interest":
+        return manager.get_open_interest(args.symbol, args.timeframe, *bounds)
+    return manager.get_long_short_ratio(args.symbol, args.timeframe, *bounds)
+
+
+def _show(frame: pd.DataFrame, told: Any, rows: int, seconds: float) -> None:
+    from rich.text import Text
+
+    screen = console()
+    name = f"{told['symbol']} {told['measure'].replace('_', ' ')}"
+    facts = [counted(told["rows"], "row"), f"{told['from_cache']:.0%} from cache"]
+    line = " · ".join([*facts, milliseconds(seconds)])
+    screen.print(Text.assemble((name, "bold"), "  ", line))
+    screen.print()
+    if len(frame):
+        screen.print(bars_table(frame, rows))
+        screen.print()
+    else:
+        screen.print(styled("nothing in this range", "dim"))
+    show_attempts(screen, told)

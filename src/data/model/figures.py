@@ -1,0 +1,120 @@
+"""Figures of perpetual futures that are no bars: funding, open interest, long against short."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .instrument import Instrument
+from .span import Span
+from .timeframe import Timeframe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured.
+
+    Attributes:
+        name: its folder in the cache.
+        columns: of the frame, as the exchange names them.
+        title: for people.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    title: str
+
+    def __str__(self) -> str:
+        return self.title
+
+
+FUNDING = Measure("funding_rate", ("fundingRate",), "funding rates")
+OPEN_INTEREST = Measure(
+    "open_interest", ("sumOpenInterest", "sumOpenInterestValue"), "open interest"
+)
+LONG_SHORT = Measure(
+    "long_short_ratio", ("longShortRatio", "longAccount", "shortAccount"), "long/short ratios"
+)
+MEASURES = {measure.name: measure for measure in (FUNDING, OPEN_INTEREST, LONG_SHORT)}
+# Rates come when they come, every 8 hours mostly; this names where they are kept.
+FUNDING_PERIOD = "8h"
+
+
+class Figure(NamedTuple):
+    """One row: its stamp in UTC milliseconds, and the values of the measure's columns."""
+
+    stamp_ms: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class FigureQuery:
+    """What to fetch from one vendor: stamps ``[start, end)`` of one perpetual future.
+
+    Attributes:
+        measure: what.
+        instrument: the pair; quoted in ``USD`` it is the future that is settled in the coin.
+        period: time between two rows; of funding rates only a name.
+        span: stamps in UTC milliseconds.
+        now_ms: the time of asking.
+        insist: ask even for what the vendor said lately it does not know.
+    """
+
+    measure: Measure
+    instrument: Instrument
+    period: Timeframe
+    span: Span
+    now_ms: int
+    insist: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.measure} of {self.instrument.symbol} {self.period}"
+
+
+@dataclass(frozen=True)
+class Served:
+    """How a vendor serves one measure.
+
+    Attributes:
+        page_rows: most rows in one answer.
+        periods: the labels of ours that it serves; empty where rows come when they come.
+        depth_days: how far back it goes; 0 means to the listing.
+        settle_ms: how long a stamp must be past until its row is surely there, a period apart.
+    """
+
+    page_rows: int
+    periods: tuple[str, ...] = ()
+    depth_days: int = 0
+    settle_ms: int = 0
+
+
+@dataclass(frozen=True)
+class FetchedFigures:
+    """All that one vendor answered for one query, over all its pages.
+
+    Attributes:
+        rows: ascending and unique, within the span asked for.
+        server_now_ms: the earlier of our clock and the vendor's.
+        requests: HTTP requests it took.
+    """
+
+    rows: Sequence[Figure]
+    server_now_ms: int
+    requests: int
+
+
+def figures_frame(measure: Measure, rows: Sequence[Figure]) -> pd.DataFrame:
+    """Build the frame: float64 columns on a naive UTC ``timestamp`` index in ns."""
+    import pandas as pd
+
+    stamps = np.array([row.stamp_ms for row in rows], dtype="M8[ms]").astype("M8[ns]")
+    values = np.array([row.values for row in rows], dtype=np.float64)
+    index = pd.DatetimeIndex(stamps, name="timestamp")
+    shape = (len(rows), len(measure.columns))
+    return pd.DataFrame(values.reshape(shape), index=index, columns=list(measure.columns))

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.binance_futures import funding_rate
+
+
+def test_rates_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> None:
+    shown = run("futures", "BTCUSDT", "--start", "2024-06-01", "--end", "2024-06-02")
+    assert shown.code == 0
+    assert "BTCUSDT funding rate" in shown.out and "6 rows" in shown.out
+    assert "2024-06-01 08:00" in shown.out and "fundingRate" in shown.out
+    asked = vendors.count()
+    told = run("futures", "BTCUSDT", "--start", "2024-06-01", "--end", "2024-06-02", "--json").json
+    assert vendors.count() == asked
+    assert told["provenance"]["from_cache"] == 1.0
+    first = told["rows"][0]
+    assert first == {
+        "timestamp": "2024-06-01T00:00:00Z",
+        "fundingRate": funding_rate(1717200000000),
+    }
+
+
+@pytest.mark.parametrize(
+    "what, column", [("open-interest", "sumOpenInterest"), ("long-short", "longShortRatio")]
+)
+def test_statistics_of_the_last_month(run: Run, what: str, column: str) -> None:
+    told = run("futures", "ETHUSDT", "4h", "--what", what, "--json").json
+    assert 29 * 6 - 1 <= len(told["rows"]) <= 29 * 6 + 1
+    assert column in told["rows"][0]
+
+
+def test_what_could_not_be_had_is_said(run: Run, vendors: VendorServer) -> None:
+    lacking = run("futures", "BTCUSDT", "1h", "--what", "long-short", "--start", "2024-05-01")
+    assert lacking.code == 1
+    assert "last 30 days only" in lacking.err
+    vendors.fault("binance", Fault.status(503))
+    failed = run("futures", "BTCUSDT", "--start", "2024-01-01", "--end", "2024-01-02")
+    assert failed.code == 1 and "All providers failed" in failed.err
+    assert run("futures", "AAPL").code == 2

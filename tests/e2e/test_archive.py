@@ -1,0 +1,154 @@
+"""Long ranges of minutes come from Binance's archive where that saves requests, checked and whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.model.instant import DAY_MS, parse_iso
+from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.binance_archive import PREFIX
+
+from .oracle import ms
+from .twin import told
+
+# One month, and two days on each side of it.
+SPRING = ("BTCUSDT", "5m", "2024-02-28", "2024-04-02")
+
+
+def expected(vendors: VendorServer, start: str, end: str, symbol: str = "BTCUSDT") -> list[tuple]:  # type: ignore[type-arg]
+    return vendors.truth.raw(symbol, "5m", ms(start), ms(end) + DAY_MS)
+
+
+def rows(frame: pd.DataFrame) -> list[tuple]:  # type: ignore[type-arg]
+    stamps = [at.value // 1_000_000 for at in frame.index]
+    return list(zip(stamps, *(frame[name].tolist() for name in frame.columns), strict=True))
+
+
+def counts(vendors: VendorServer) -> tuple[int, int]:
+    """Return the requests to the archive and to the API."""
+    return vendors.count("binance", PREFIX), vendors.count("binance", "/api/v3/klines")
+
+
+def test_a_whole_month_comes_as_a_file_and_the_days_around_it_in_pages(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    frame = manager.get_ohlcv(*SPRING, strict=True)
+    assert rows(frame) == expected(vendors, *SPRING[2:])
+    assert counts(vendors) == (2, 2)
+    assert told(frame)["vendors"] == ["binance"]
+    said = [a["message"] for a in told(frame)["attempts"]]
+    assert said == ["", "months from its archive: 1", ""]
+    assert [a["requests"] for a in told(frame)["attempts"]] == [1, 2, 1]
+    again = manager.get_ohlcv(*SPRING, strict=True)
+    assert counts(vendors) == (2, 2)
+    pd.testing.assert_frame_equal(again, frame)
+
+
+def test_a_plan_foretells_it(manager: DataManager, vendors: VendorServer) -> None:
+    plan = manager.plan(*SPRING)
+    assert vendors.count() == 0
+    steps = [s for segment in plan.segments for s in segment.steps]
+    assert [(s.requests, s.is_archive, s.cost) for s in steps] == [
+        (1, False, 2), (2, True, 0), (1, False, 2),
+    ]  # fmt: skip
+    manager.get_ohlcv(*SPRING)
+    assert vendors.count() == plan.requests == 4
+    assert plan.to_json()["segments"][0]["path"][1]["archive"] is True
+
+
+def test_years_take_two_requests_a_month(manager: DataManager, vendors: VendorServer) -> None:
+    ask = ("BTCUSDT", "15m", "2023-01-01", "2023-12-31")
+    planned = manager.plan(*ask).requests
+    frame = manager.get_ohlcv(*ask, strict=True)
+    assert len(frame) == 365 * 96
+    assert counts(vendors) == (24, 0)
+    assert planned == 24
+    assert [a["message"] for a in told(frame)["attempts"]][:1] == ["months from its archive: 6"]
+
+
+@pytest.mark.parametrize("timeframe", ["30m", "1h", "1d"])
+def test_pages_are_asked_where_they_are_fewer(
+    manager: DataManager, vendors: VendorServer, timeframe: str
+) -> None:
+    manager.get_ohlcv("BTCUSDT", timeframe, "2024-02-28", "2024-04-02", strict=True)
+    assert counts(vendors)[0] == 0
+
+
+def test_the_last_month_is_not_there_yet(manager: DataManager, vendors: VendorServer) -> None:
+    frame = manager.get_ohlcv("BTCUSDT", "5m", "2024-05-01", "2024-06-11", strict=True)
+    assert [e.path.partition("-5m-")[2][:7] for e in vendors.log("binance", PREFIX)] == [
+        "2024-05", "2024-05",
+    ]  # fmt: skip
+    assert rows(frame) == expected(vendors, "2024-05-01", "2024-06-11")
+
+
+def test_microseconds_since_2025_and_a_line_of_names(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.advance((parse_iso("2025-03-12") - clock.now_ms()) / 1000)
+    frame = make().get_ohlcv("BTCUSDT", "5m", "2024-12-01", "2025-01-31", strict=True)
+    assert rows(frame) == expected(vendors, "2024-12-01", "2025-01-31")
+    assert counts(vendors) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    "fault, path, said",
+    [
+        (Fault.status(404), PREFIX, "HTTP 404"),
+        (Fault.status(503), PREFIX, "HTTP 503"),
+        (Fault.drop(7), ".zip", "holds 8,927 bars, not the 8,928"),
+        (Fault.drop(7), "CHECKSUM", "is not the file that its checksum is of"),
+        (
+            Fault.status(200, "no zip file at all"),
+            "03.zip",
+            "is not the file that its checksum is of",
+        ),
+    ],
+    ids=["not there", "down", "a bar short", "other bytes", "no zip"],
+)
+def test_any_trouble_there_ends_in_pages_and_is_told(
+    manager: DataManager, vendors: VendorServer, fault: Fault, path: str, said: str
+) -> None:
+    vendors.fault("binance", fault, path=path)
+    frame = manager.get_ohlcv(*SPRING, strict=True)
+    assert rows(frame) == expected(vendors, *SPRING[2:])
+    assert counts(vendors)[1] == 2 + 9
+    told_why = [a["message"] for a in told(frame)["attempts"]][1]
+    assert told_why.startswith("not from its archive: ") and said in told_why
+    assert [a["outcome"] for a in told(frame)["attempts"]] == ["ok"] * 3
+
+
+def test_the_archive_has_a_circuit_of_its_own(manager: DataManager, vendors: VendorServer) -> None:
+    vendors.fault("binance", Fault.status(503), path=PREFIX)
+    frame = manager.get_ohlcv("BTCUSDT", "15m", "2021-01-01", "2024-05-31", strict=True)
+    assert told(frame)["vendors"] == ["binance"]
+    asked = counts(vendors)[0]
+    manager.get_ohlcv("ETHBTC", "15m", "2023-01-01", "2023-06-30", strict=True)
+    assert counts(vendors)[0] == asked, "it is left alone for a while"
+    assert vendors.count("binance", "/api/v3/klines") > 0, "and the API is not"
+
+
+def test_before_a_listing_few_files_are_looked_for(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    frame = manager.get_ohlcv("BTCUSDT", "5m", "2012-01-01", "2017-12-31")
+    assert rows(frame) == expected(vendors, "2012-01-01", "2017-12-31")
+    assert frame.index[0] == pd.Timestamp("2017-08-17T04:00")
+    archive, api = counts(vendors)
+    assert archive == 2 * 4 + 4, "four months, and a look before each stretch of nothing"
+    assert api < 12, "the month of the listing, and the nothing before it"
+
+
+def test_without_an_archive_of_its_own_a_mirror_is_asked_in_pages(
+    manager: DataManager, vendors: VendorServer, tmp_path: Path
+) -> None:
+    vendors.fault("binance", Fault.status(404), path=PREFIX)
+    frame = manager.get_ohlcv(*SPRING, strict=True)
+    assert vendors.count("binance", PREFIX) == 1
+    assert rows(frame) == expected(vendors, *SPRING[2:])

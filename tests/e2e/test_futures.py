@@ -1,0 +1,171 @@
+"""Figures of perpetual futures over real sockets: asked once, kept, and honest about the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import (
+    AllProvidersFailedError,
+    IncompleteDataWarning,
+    NoProviderError,
+    QueryError,
+)
+from src.data.model.instant import DAY_MS, HOUR_MS
+from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.binance_futures import funding_rate, statistic
+
+from .twin import told
+
+
+def stamps(frame: pd.DataFrame) -> list[int]:
+    return [int(stamp.value) // 1_000_000 for stamp in frame.index]
+
+
+def test_rates_of_years_come_over_pages_and_then_from_the_cache(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    rates = manager.get_funding_rate("BTCUSDT", "2019-01-01", "2024-05-31")
+    assert stamps(rates)[:2] == [1568102400000, 1568131200000], "from the listing on"
+    assert set(rates.index.diff().dropna()) == {pd.Timedelta("8h")}
+    assert rates["fundingRate"].tolist() == [funding_rate(s) for s in stamps(rates)]
+    asked = vendors.count()
+    again = manager.get_funding_rate("BTCUSDT", "2019-01-01", "2024-05-31")
+    assert vendors.count() == asked, "what was answered is asked once"
+    pd.testing.assert_frame_equal(again, rates)
+    assert (told(again)["from_cache"], told(rates)["from_cache"]) == (1.0, 0.0)
+    manager.get_funding_rate("BTCUSDT", "2024-05-30", "2024-05-31", True)
+    assert vendors.count() == asked + 1, "but for a forced refresh"
+
+
+def test_only_what_is_missing_is_asked_for(manager: DataManager, vendors: VendorServer) -> None:
+    manager.get_funding_rate("BTCUSDT", "2024-01-02", "2024-01-03")
+    vendors.clear_log()
+    rates = manager.get_funding_rate("BTCUSDT", "2024-01-01", "2024-01-04")
+    assert len(rates) == 12
+    spans = [(int(e.params["startTime"]), int(e.params["endTime"])) for e in vendors.log()]
+    first = pd.Timestamp("2024-01-01").value // 1_000_000
+    assert spans == [
+        (first, first + DAY_MS - 1 + 999),
+        (first + 3 * DAY_MS, first + 4 * DAY_MS - 1 + 999),
+    ]
+
+
+def test_both_ends_are_inclusive_although_rates_come_late(manager: DataManager) -> None:
+    rates = manager.get_funding_rate("BTCUSDT", "2024-01-01T00:00:00", "2024-01-01T16:00:00")
+    assert [stamp.hour for stamp in rates.index] == [0, 8, 16]
+
+
+def test_the_future_settled_in_the_coin_is_another_series(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    # Four years are more than a page, and this one gives the newest rows first.
+    rates = manager.get_funding_rate("BTCUSD_PERP", "2020-01-01", "2023-12-31")
+    assert len(rates) == 1461 * 3
+    assert {e.path for e in vendors.log()} == {"/dapi/v1/fundingRate"}
+    assert {e.params["symbol"] for e in vendors.log()} == {"BTCUSD_PERP"}
+    asked = vendors.count()
+    pd.testing.assert_frame_equal(
+        manager.get_funding_rate("BTC/USD", "2020-01-01", "2023-12-31"), rates
+    )
+    assert vendors.count() == asked, "its pair means the same"
+
+
+@pytest.mark.parametrize("what", ["open_interest", "long_short_ratio"])
+def test_statistics_reach_back_a_month_and_stay_in_the_cache(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, what: str
+) -> None:
+    manager = make()
+    ask = getattr(manager, f"get_{what}")
+    found = ask("BTCUSDT", "1h", "2024-05-20", "2024-06-09")
+    assert len(found) == 21 * 24
+    for column in found.columns:
+        assert found[column].tolist() == [statistic(column, s) for s in stamps(found)]
+    clock.advance(40 * 86_400)
+    kept = ask("BTCUSDT", "1h", "2024-05-20", "2024-06-09")
+    pd.testing.assert_frame_equal(kept, found)
+    with pytest.warns(IncompleteDataWarning, match="last 30 days only"):
+        more = ask("BTCUSDT", "1h", "2024-06-01", "2024-07-20")
+    gap = told(more)["gaps"]
+    assert [g["start"] for g in gap] == ["2024-06-10T00:00:00Z"]
+    assert not told(more)["complete"]
+    assert len(more) > 9 * 24
+    with pytest.raises(AllProvidersFailedError, match="last 30 days only"):
+        ask("ETHUSDT", "1h", "2024-05-20", "2024-06-09")
+
+
+def test_the_newest_rows_are_asked_again_until_they_are_surely_there(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    def newest() -> int:
+        frame = manager.get_open_interest("BTCUSDT", "1h", "2024-06-12", "2024-06-13")
+        return max(stamps(frame))
+
+    before = newest()
+    assert before == clock.now_ms() // HOUR_MS * HOUR_MS - HOUR_MS, "that of 15:00 is not there yet"
+    clock.advance(300)
+    assert newest() == before + HOUR_MS
+    starts = [int(e.params["startTime"]) for e in vendors.log()]
+    assert starts[1] > starts[0] + 12 * HOUR_MS, "what is settled is not asked again"
+
+
+def test_what_fails_is_told_and_what_is_held_still_returned(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.status(503))
+    with pytest.raises(AllProvidersFailedError) as caught:
+        manager.get_funding_rate("BTCUSDT", "2024-01-01", "2024-01-02")
+    assert [a.provider for a in caught.value.attempts] == ["binance"]
+    vendors.heal()
+    manager.cache.clear()
+    held = manager.get_funding_rate("ETHUSDT", "2024-01-01", "2024-01-02")
+    vendors.fault("binance", Fault.status(403))
+    with pytest.warns(IncompleteDataWarning):
+        part = manager.get_funding_rate("ETHUSDT", "2024-01-01", "2024-01-04")
+    pd.testing.assert_frame_equal(part, held)
+    assert told(part)["gaps"][0]["start"] == "2024-01-03T00:00:00Z"
+
+
+def test_nothing_there_is_an_empty_frame(manager: DataManager) -> None:
+    none = manager.get_funding_rate("BTCUSDT", "2018-01-01", "2018-02-01")
+    assert none.empty and none.columns.tolist() == ["fundingRate"]
+    assert str(none.index.dtype) == "datetime64[ns]"
+
+
+@pytest.mark.parametrize(
+    "symbol, period, start, end, kind",
+    [
+        ("AAPL", "1h", "2024-06-10", "2024-06-11", QueryError),
+        ("no symbol!", "1h", "2024-06-10", "2024-06-11", QueryError),
+        ("BTCUSDT", "7x", "2024-06-10", "2024-06-11", QueryError),
+        ("BTCUSDT", "1h", "2024-06-11", "2024-06-10", QueryError),
+        ("BTCUSDT", "1h", "2024-07-10", None, QueryError),
+        ("BTCUSDT", "3m", "2024-06-10", "2024-06-11", AllProvidersFailedError),
+    ],
+)
+def test_wrong_questions_end_before_anybody_is_asked(
+    manager: DataManager, vendors: VendorServer, symbol: str, period: str, start: str, end: str,
+    kind: type[Exception],
+) -> None:  # fmt: skip
+    with pytest.raises(kind):
+        manager.get_open_interest(symbol, period, start, end)
+    assert vendors.count() == 0
+
+
+def test_an_unknown_future_is_named_so(manager: DataManager) -> None:
+    with pytest.raises(AllProvidersFailedError, match=r"^unknown symbol 'PEPEUSDT'"):
+        manager.get_funding_rate("PEPE/USDT", "2024-06-10", "2024-06-11")
+
+
+def test_rules_without_anybody_who_serves_it(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        manager.provider_selector, "get_provider_with_failover", lambda *_: ["yahoo"]
+    )
+    with pytest.raises(NoProviderError, match="No suitable provider found"):
+        manager.get_funding_rate("BTCUSDT", "2024-06-10", "2024-06-11")
