@@ -34,7 +34,6 @@ ABSENT: Mapping[str, str] = {
     "eodhd": "no face in the vendor server",
     "finnhub": "no face in the vendor server",
     "fmp": "no face in the vendor server",
-    "local": "no face in the vendor server",
     "twelvedata": "no face in the vendor server",
 }
 
@@ -119,6 +118,7 @@ class Sheet:
         paging: what a page is a number of; empty where one answer holds any range.
         paged: the series that is asked page by page, the first one when left out.
         volume: whether it tells volumes.
+        files: whether it is asked by opening files.
         excused: check to the reason why it cannot apply.
     """
 
@@ -135,6 +135,7 @@ class Sheet:
     paging: Literal["rows", "days", ""] = ""
     paged: Series | None = None
     volume: bool = True
+    files: bool = False
     excused: Mapping[str, str] = field(default_factory=dict)
 
     @property
