@@ -147,7 +147,7 @@ class Bench:
     def right_or_refused(
         self, wanted: Bars | None = None, *, why: str = "", series: Series | None = None
     ) -> DataError | None:
-        """Ask for a series, by default the main one; see the right bars (and return None), or return the error.
+        """Ask for the main series or another; return None for the right bars, or the error.
 
         An error that says that there is nothing is wrong, too.
         """

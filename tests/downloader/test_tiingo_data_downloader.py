@@ -27,9 +27,9 @@ from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.policy.quality import check
-from tests.downloader.acme import query, recorded, recordings
+from tests.downloader.acme import query, recorded
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
-from tests.reference import REFERENCE, needs_reference
+from tests.reference import needs_reference
 
 KEYS = {"TIINGO_API_KEY": "c4nary-key"}
 AAPL = Instrument("AAPL", "stock", "XNYS", "America/New_York", quote="USD")
@@ -56,10 +56,6 @@ ERRORS: dict[str, Any] = {
 }
 # Another format than the one that is asked for.
 UNREADABLE = {"daily-GOOGL-csv-2018-01"}
-ELSEWHERE = {
-    "crypto-metadata", "fundamentals-daily", "fundamentals-definitions",
-    "fundamentals-statements", "metadata-GOOGL",
-}  # fmt: skip
 
 
 def tiingo(*answers: Any) -> tuple[TiingoDataDownloader, ScriptedTransport]:
@@ -365,8 +361,3 @@ def test_recorded_answers_in_another_format(name: str) -> None:
 def test_recorded_errors(name: str) -> None:
     _, response = recorded("tiingo", name)
     assert type(tiingo()[0].classify(response)) is ERRORS[name]
-
-
-@pytest.mark.skipif(REFERENCE is None, reason="no reference data beside the repository")
-def test_no_recording_is_passed_over_in_silence() -> None:
-    assert set(recordings("tiingo")) == set(BARS) | set(ERRORS) | UNREADABLE | ELSEWHERE
