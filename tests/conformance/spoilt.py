@@ -73,7 +73,7 @@ def a_field_left_out_is_never_a_wrong_bar(bench: Bench) -> None:
             bench.fault(Fault(why, reply=lambda r, b=body: replace(r, body=b.encode())), times=1)
             _assert_no_wrong_bar(bench, why)
             tried += 1
-    assert tried >= 12
+    assert tried >= 5
 
 
 def _documents(body: Any) -> Iterator[tuple[str, str]]:
