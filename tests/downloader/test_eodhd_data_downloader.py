@@ -22,7 +22,7 @@ from src.data.model.instant import DAY_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.spellings import stock_names
-from tests.downloader.acme import query, recorded, recordings
+from tests.downloader.acme import query, recorded
 from tests.downloader.keyed import (
     AAPL,
     assert_fails_clearly,
@@ -45,11 +45,6 @@ BARS: dict[str, tuple[str, int, str, str]] = {
     "intraday-AAPL.US-5m-json": ("5m", 247, "2025-06-09T13:30:00", "2025-06-12T14:30:00"),
 }
 ERRORS: dict[str, Any] = {"error-401-eod-unauthenticated": AuthenticationError}
-ACTIONS = {"div-AAPL.US-csv", "splits-AAPL.US-csv"}
-ELSEWHERE = {
-    "exchanges-list", "fundamentals-AAPL.US-share-excerpt", "fundamentals-E6Z.BE-thin",
-    "fundamentals-VTI.US-etf",
-}  # fmt: skip
 
 
 def eodhd(*answers: Any) -> Any:
@@ -219,8 +214,3 @@ def test_venues_are_written_as_it_lists_them(suffix: str) -> None:
     codes = {entry["Code"] for entry in recording["body"]}
     spelled = {"eodhd": "X" + suffix} | dict(stock_names("X", suffix, suffix))
     assert spelled["eodhd"].partition(".")[2] in codes
-
-
-@needs_reference
-def test_no_recording_is_passed_over_in_silence() -> None:
-    assert set(recordings("eodhd")) == set(BARS) | set(ERRORS) | ACTIONS | ELSEWHERE

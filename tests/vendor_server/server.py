@@ -11,16 +11,25 @@ from types import TracebackType
 from src.data.clock import ManualClock
 from src.data.model.timeframe import Timeframe
 
+from .alpaca import Alpaca
 from .binance import Binance
 from .face import Context, Face, Page, Reply, Request, http_date
 from .faults import Fault
 from .ground_truth import Row, Truth
 from .limits import Meter
 from .listings import Listing
+from .polygon import Polygon
+from .tiingo import Tiingo
 from .wire import Listener, LogEntry
 from .yahoo import Yahoo
 
-FACES: tuple[type[Face], ...] = (Binance, Yahoo)
+FACES: tuple[type[Face], ...] = (
+    Binance,
+    Yahoo,
+    Alpaca,
+    Polygon,
+    Tiingo,
+)
 
 
 @dataclass
