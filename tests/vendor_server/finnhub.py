@@ -71,10 +71,10 @@ class Finnhub(Keyed):
 
 def _page(listing: Listing, params: Mapping[str, str], context: Context) -> Page:
     frame = Timeframe.parse(_RESOLUTIONS[params["resolution"]])
-    start, end = int(params["from"]) * SECOND_MS, int(params["to"]) * SECOND_MS + 1
+    start, last = int(params["from"]) * SECOND_MS, int(params["to"]) * SECOND_MS
     if frame.is_intraday:
-        start = max(start, end - _PAGE_DAYS * DAY_MS)
-    rows = context.rows(listing, frame, (start, end), "split", "clock")
+        start = max(start, last - _PAGE_DAYS * DAY_MS)
+    rows = context.rows(listing, frame, (start, last + 1), "split", "clock")
     return context.spoil(Page(tuple(r.stamp_ms for r in rows), tuple(rows), per_second=1))
 
 
