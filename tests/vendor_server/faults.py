@@ -91,7 +91,12 @@ class Fault:
     @classmethod
     def unknown_symbol(cls) -> Fault:
         """The vendor says it does not know the symbol."""
-        return cls("unknown symbol", instead=lambda f, _, now: f.refusal("unknown_symbol", now))
+        return cls.refuse("unknown_symbol")
+
+    @classmethod
+    def refuse(cls, reason: Reason) -> Fault:
+        """The vendor refuses, with its own words and its own status."""
+        return cls(f"refuse {reason}", instead=lambda face, _, now: face.refusal(reason, now))
 
     @classmethod
     def redirect(cls, location: str = "", code: int = 302) -> Fault:

@@ -64,9 +64,11 @@ def error_text(response: HttpResponse) -> str:
 
 
 def _bars(result: Any, stamps: list[int], query: FetchQuery) -> Sequence[Bar]:
-    if not stamps:
-        return ()
     indicators = result["indicators"]
+    if not stamps:
+        if any((indicators.get("quote") or [{}])[0].values()):
+            raise ValueError("prices without their times")
+        return ()
     columns = [indicators["quote"][0][name] for name in _COLUMNS]
     adjusted = (indicators.get("adjclose") or [{}])[0].get("adjclose")
     columns.append(adjusted or [None] * len(stamps))

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from ..errors import (
-    AuthenticationError,
     CapabilityError,
     DataError,
     NoDataError,
+    RefusedError,
     SymbolNotFoundError,
     TransientError,
 )
@@ -95,7 +95,7 @@ class YahooDataDownloader(BaseDataDownloader):
     def classify(self, response: HttpResponse) -> DataError | None:
         """Read ``chart.error``; range limits come as 422, an unknown symbol as 404."""
         error, said = error_of(response), error_text(response)
-        if not said or isinstance(error, AuthenticationError | TransientError):
+        if not said or isinstance(error, RefusedError | TransientError):
             return error
         kind: type[DataError] = CapabilityError
         if _NOTHING_THERE.search(said):

@@ -1,0 +1,1 @@
+"""The checks that every vendor passes alike; ``python -m tests.conformance`` prints who passes what."""

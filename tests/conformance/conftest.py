@@ -1,0 +1,30 @@
+"""The bench as a fixture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from tests.vendor_server import VendorServer
+
+from .bench import Bench
+from .sheet import sheet_of
+
+
+@pytest.fixture
+def bench_of(
+    vendors: VendorServer, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Bench]]:
+    """Yield what puts a vendor on the bench."""
+    made: list[Bench] = []
+
+    def make(vendor: str) -> Bench:
+        made.append(Bench(sheet_of(vendor), vendors, clock, tmp_path, monkeypatch))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.transport.close()

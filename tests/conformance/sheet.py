@@ -1,0 +1,166 @@
+"""What a vendor states so that the kit can examine it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import import_module
+from typing import Literal
+
+from src.data.config.rules_file import packaged_rules
+from src.data.downloader.registry import REGISTRY
+from src.data.errors import (
+    AuthenticationError,
+    DataError,
+    EntitlementError,
+    NoDataError,
+    RateLimitedError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+    UnavailableError,
+)
+from src.data.model.instant import parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.kind import Adjustment
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.policy.classify import classify
+
+# Vendors of the registry that have no face in the vendor server yet.
+ABSENT: Mapping[str, str] = {
+    "alpaca": "no face in the vendor server",
+    "alpha_vantage": "no face in the vendor server",
+    "coingecko": "no face in the vendor server",
+    "eodhd": "no face in the vendor server",
+    "finnhub": "no face in the vendor server",
+    "fmp": "no face in the vendor server",
+    "local": "no face in the vendor server",
+    "polygon": "no face in the vendor server",
+    "tiingo": "no face in the vendor server",
+    "twelvedata": "no face in the vendor server",
+}
+
+Situation = Literal[
+    "unauthorized", "forbidden", "restricted", "unknown_symbol", "throttled", "banned", "firewall",
+    "limit_in_200", "down", "before_listing", "after_delisting", "future", "html", "nothing",
+]  # fmt: skip
+USUAL: Mapping[Situation, type[DataError]] = {
+    "unauthorized": AuthenticationError,
+    "forbidden": EntitlementError,
+    "restricted": EntitlementError,
+    "unknown_symbol": SymbolNotFoundError,
+    "throttled": RateLimitedError,
+    "banned": RateLimitedError,
+    "firewall": EntitlementError,
+    "limit_in_200": RateLimitedError,
+    "down": UnavailableError,
+    "before_listing": NoDataError,
+    "after_delisting": NoDataError,
+    "future": NoDataError,
+    "html": ResponseFormatError,
+    "nothing": NoDataError,
+}
+KEYLESS = dict.fromkeys(("a_missing_key_is_said", "a_key_is_sent_and_never_shown"), "needs no key")
+
+
+@dataclass(frozen=True)
+class Series:
+    """Bars to ask a vendor for.
+
+    Attributes:
+        symbol: what users type, which is also its name in the ground truth.
+        timeframe: our label.
+        start, end: stamps ``[start, end)`` as ISO texts in UTC.
+        anchor: what hours of shares are counted from, ``session`` or ``clock``.
+        listing: its name in the ground truth, where that is another.
+    """
+
+    symbol: str
+    timeframe: str
+    start: str
+    end: str
+    anchor: str = "session"
+    listing: str = ""
+
+    @property
+    def span(self) -> Span:
+        """The stamps asked for."""
+        return Span(parse_iso(self.start), parse_iso(self.end))
+
+    @property
+    def frame(self) -> Timeframe:
+        """The length of its bars."""
+        return Timeframe.parse(self.timeframe)
+
+    @property
+    def instrument(self) -> Instrument:
+        """What the symbol means by the packaged rules."""
+        found = classify(self.symbol, packaged_rules().classification)
+        assert isinstance(found, Instrument), found
+        return found
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """All that is particular about one vendor.
+
+    Attributes:
+        vendor: canonical name.
+        series: what must come out as the truth has it; the first is of days, at least seven bars
+            in one page, and is what faults are tried on.
+        young: a series that begins before its listing; without it none is known here.
+        gone: a series that goes on after its delisting.
+        unknown: a symbol that no vendor has.
+        keys: environment name to a key that no other text of an answer holds.
+        adjustment: what its prices are adjusted for.
+        errors: situation to the error that it is for this vendor, where it is not the usual one.
+        empties: bodies that are this vendor's own way of saying that there is nothing.
+        paging: what a page is a number of; empty where one answer holds any range.
+        paged: the series that is asked page by page, the first one when left out.
+        volume: whether it tells volumes.
+        excused: check to the reason why it cannot apply.
+    """
+
+    vendor: str
+    series: tuple[Series, ...]
+    unknown: str
+    young: Series
+    gone: Series
+    keys: Mapping[str, str] = field(default_factory=dict)
+    adjustment: Adjustment = "raw"
+    errors: Mapping[Situation, type[DataError]] = field(default_factory=dict)
+    empties: frozenset[str] = frozenset()
+    paging: Literal["rows", "days", ""] = ""
+    paged: Series | None = None
+    volume: bool = True
+    excused: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def main(self) -> Series:
+        """The series that faults are tried on."""
+        return self.series[0]
+
+    def error(self, situation: Situation) -> type[DataError]:
+        """Return what a situation must come out as."""
+        return self.errors.get(situation, USUAL[situation])
+
+
+SHARES = {
+    "unknown": "ZZZZ",
+    "young": Series("YOUNG", "1d", "2024-04-15", "2024-05-04"),
+    "gone": Series("GONE", "1d", "2023-03-01", "2023-03-18"),
+}
+
+
+@lru_cache
+def sheet_of(vendor: str) -> Sheet:
+    """Return the sheet of a vendor."""
+    found = import_module(f"tests.conformance.sheets.{vendor}").SHEET
+    assert isinstance(found, Sheet) and found.vendor == vendor
+    return found
+
+
+def examined() -> list[str]:
+    """Return the vendors of the registry that the kit examines."""
+    return [name for name in REGISTRY if name not in ABSENT]

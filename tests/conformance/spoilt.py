@@ -1,0 +1,188 @@
+"""Checks of answers with something wrong in them: rows, fields, bytes."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from src.data.downloader.dated import zone_of
+from src.data.errors import DataError, IncompleteDataWarning, NoDataError
+from src.data.model.instant import DAY_MS, HOUR_MS, iso
+from src.data.policy.localtime import local_to_utc
+from tests.vendor_server import Fault
+from tests.vendor_server.face import Page, Reply
+
+from .bench import Bench, agree
+
+_JUNK = ("", "{}", "[]", "null", '"text"', "17", '{"x": [1]}', "[[]]", "[null]")
+Path = tuple[str, ...]
+
+
+def html_is_no_answer(bench: Bench) -> None:
+    """A page for people with HTTP 200 cannot be read."""
+    bench.fault(Fault.lie("html"))
+    bench.refuses("html")
+
+
+def half_an_answer_is_none(bench: Bench) -> None:
+    """A body that ends early is an error, whether its length was told right or wrong."""
+    for fault in (Fault.cut(0.5), Fault.cut(0.95), Fault.truncate()):
+        bench.fault(fault, times=1)
+        assert bench.right_or_refused() is not None, fault.name
+
+
+def junk_is_never_nothing(bench: Bench) -> None:
+    """Another document is an error; nothing is only what the vendor itself says so with."""
+    for body in _JUNK:
+        bench.fault(Fault.lie(body), times=1)
+        if body in bench.sheet.empties:
+            bench.refuses("nothing")
+        else:
+            assert bench.right_or_refused() is not None, body
+
+
+def a_field_left_out_is_never_a_wrong_bar(bench: Bench) -> None:
+    """Whatever field is absent or null: an error that can be read, or the bars all the same."""
+    bodies: list[Any] = []
+    bench.fault(Fault("look", reply=lambda r: bodies.append(json.loads(r.body)) or r), times=1)
+    bench.fetch(bench.sheet.main)
+    paths = sorted(set(_paths(bodies[0])))
+    assert len(paths) >= 6
+    for path in paths:
+        for how in ("absent", "null"):
+            if how == "null" or (path[-1] != "*" and not path[-1].isdigit()):
+                body = _without(bodies[0], path, how)
+                bench.fault(Fault("field", reply=lambda _, b=body: Reply.json(b)), times=1)
+                _assert_no_wrong_bar(bench, f"{how}: {'.'.join(path)}")
+
+
+def _assert_no_wrong_bar(bench: Bench, why: str) -> None:
+    """See that every bar of the main series is right, told as bad, or refused with the others."""
+    wanted = bench.truth(bench.sheet.main)
+    found = bench.outcome(bench.sheet.main)
+    assert not isinstance(found, NoDataError), f"taken for nothing there: {why}"
+    if isinstance(found, DataError):
+        return
+    got = bench.told(found.good)
+    true = {bar[0]: bar for bar in wanted}
+    assert agree(got, [true[bar[0]] for bar in got]), f"wrong bars: {why}"
+    assert len(got) + len(found.bad) + found.nulls == len(wanted), f"bars are lost: {why}"
+
+
+def rows_of_nulls_are_no_bars(bench: Bench) -> None:
+    """Rows without prices are missing, the others are there; or the answer is refused."""
+    bench.fault(Fault.nulls(1, -2))
+    wanted = bench.truth(bench.sheet.main)
+    bench.right_or_refused([bar for bar in wanted if bar not in (wanted[1], wanted[-2])])
+
+
+def rows_that_cannot_be_bars_are_told(bench: Bench) -> None:
+    """A high below the low is neither passed on as good nor dropped in silence."""
+    bench.fault(Fault.bad_ohlc(2))
+    wanted, found = bench.truth(bench.sheet.main), bench.checked(bench.sheet.main)
+    assert bench.told(found.good) == [*wanted[:2], *wanted[3:]]
+    assert [row.bar.stamp_ms for row in found.bad] == [wanted[2][0]]
+
+
+def rows_may_come_in_any_order(bench: Bench) -> None:
+    """Newest first, or in no order at all."""
+    for fault in (Fault.newest_first(), Fault.shuffle()):
+        bench.fault(fault)
+        assert bench.bars(bench.sheet.main) == bench.truth(bench.sheet.main), fault.name
+        bench.heal()
+
+
+def rows_may_come_twice(bench: Bench) -> None:
+    """One bar for each stamp."""
+    bench.fault(Fault.duplicate(0, 2, -1))
+    assert bench.bars(bench.sheet.main) == bench.truth(bench.sheet.main)
+
+
+def rows_may_lie_out_of_the_window(bench: Bench) -> None:
+    """What was not asked for is cut off."""
+    bench.fault(Fault.stray(2, 2))
+    assert bench.bars(bench.sheet.main) == bench.truth(bench.sheet.main)
+
+
+def stamps_in_another_unit_are_read_or_refused(bench: Bench) -> None:
+    """Seconds, milli-, micro- and nanoseconds: never bars of another time."""
+    for unit in ("s", "ms", "us", "ns"):
+        bench.fault(Fault.stamps_in(unit), times=1)
+        bench.right_or_refused(why=unit)
+
+
+def days_are_dated_by_whatever_hour_they_are_labelled_with(bench: Bench) -> None:
+    """The open, the close, 16:00 or midnight at the venue: the same session."""
+    zone = zone_of(bench.sheet.main.instrument)
+
+    def labelled(how: str, page: Page) -> Page:
+        labels = {
+            "open": [row.opens_ms for row in page.rows],
+            "close": [row.closes_ms for row in page.rows],
+            "16:00": [local_to_utc(zone, row.stamp_ms + 16 * HOUR_MS) for row in page.rows],
+            "midnight": [local_to_utc(zone, row.stamp_ms) for row in page.rows],
+        }
+        return replace(page, labels=tuple(labels[how]))
+
+    for how in ("open", "close", "16:00", "midnight"):
+        bench.fault(Fault.on_rows(how, lambda page, h=how: labelled(h, page)), times=1)
+        assert bench.bars(bench.sheet.main) == bench.truth(bench.sheet.main), how
+
+
+def a_page_cut_short_is_never_silent(bench: Bench) -> None:
+    """Rows that a page lacks at either end are had otherwise, or the user is warned."""
+    series = bench.sheet.main
+    wanted = bench.truth(series)
+    for fault in (Fault.cap(len(wanted) - 2), Fault.cap_newest(len(wanted) - 2)):
+        bench.fault(fault)
+        last = iso(series.span.end - DAY_MS)[:10]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            frame = bench.manager().get_ohlcv(series.symbol, "1d", series.start, last)
+        got = [int(at.value // 1_000_000) for at in frame.index]
+        assert set(got) <= {bar[0] for bar in wanted}
+        warned = any(issubclass(w.category, IncompleteDataWarning) for w in caught)
+        assert warned or len(got) == len(wanted), fault.name
+        bench.heal()
+
+
+def _paths(body: Any, at: Path = ()) -> Iterator[Path]:
+    """Yield where something stands; ``*`` is any place in a list, or any name in a dictionary."""
+    if isinstance(body, dict):
+        for key, value in body.items():
+            name = "*" if _is_map(body) else key
+            yield (*at, name)
+            yield from _paths(value, (*at, name))
+    elif isinstance(body, list) and body:
+        if isinstance(body[0], dict | list):
+            yield from _paths(body[0], (*at, "*"))
+        elif at[-1] == "*":  # a row: its columns stand beside each other
+            yield from ((*at, str(place)) for place in range(len(body)))
+        else:
+            yield (*at, "*")
+
+
+def _is_map(body: dict[str, Any]) -> bool:
+    """Tell whether a dictionary is a list by another name: dates to rows of the same fields."""
+    fields = [sorted(v) if isinstance(v, dict) else None for v in body.values()]
+    return len(fields) > 2 and fields[0] is not None and all(f == fields[0] for f in fields)
+
+
+def _without(body: Any, path: Path, how: str) -> Any:
+    """Return a copy in which what stands at ``path`` is absent or null."""
+    if not path:
+        return None
+    here, *rest = path
+    if isinstance(body, dict):
+        chosen = body if here == "*" else {here: None}
+        kept = {k: v for k, v in body.items() if k not in chosen or rest or how == "null"}
+        return {k: _without(v, tuple(rest), how) if k in chosen else v for k, v in kept.items()}
+    if isinstance(body, list):
+        return [
+            _without(value, tuple(rest), how) if here in ("*", str(place)) else value
+            for place, value in enumerate(body)
+        ]
+    return body

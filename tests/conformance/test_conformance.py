@@ -1,0 +1,32 @@
+"""Every vendor of the registry against every check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from src.data.downloader.registry import REGISTRY
+
+from .bench import Bench
+from .checks import CHECKS
+from .sheet import ABSENT, examined, sheet_of
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("vendor", examined())
+def test_vendor(vendor: str, check: str, bench_of: Callable[[str], Bench]) -> None:
+    if reason := sheet_of(vendor).excused.get(check):
+        pytest.skip(reason)
+    CHECKS[check](bench_of(vendor))
+
+
+def test_who_is_absent_is_named() -> None:
+    assert set(ABSENT) <= set(REGISTRY) and all(ABSENT.values())
+
+
+@pytest.mark.parametrize("vendor", examined())
+def test_excuses_are_of_checks_and_have_reasons(vendor: str) -> None:
+    excused = sheet_of(vendor).excused
+    assert set(excused) <= set(CHECKS)
+    assert all(len(reason) > 10 for reason in excused.values())

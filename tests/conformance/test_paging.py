@@ -1,0 +1,46 @@
+"""Random windows and page sizes: the pages together are the truth, no bar lost and none doubled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.model.span import Span
+
+from .bench import Bench
+from .sheet import examined, sheet_of
+
+PAGED = [vendor for vendor in examined() if sheet_of(vendor).paging]
+
+
+@pytest.mark.parametrize("vendor", PAGED)
+def test_pages_join(vendor: str, bench_of: Callable[[str], Bench]) -> None:
+    bench = bench_of(vendor)
+    series = bench.paged
+    whole = series.span
+
+    @settings(derandomize=True, deadline=None, max_examples=12, database=None)
+    @given(st.integers(0, 1000), st.integers(1, 1000), st.integers(1, 9))
+    def join(start: int, length: int, size: int) -> None:
+        begins = whole.start + (whole.end - whole.start) * start // 1001
+        ends = min(whole.end, begins + 1 + (whole.end - whole.start) * length // 1000)
+        span = Span(begins, ends)
+        wanted = bench.truth(series, span)
+        with pytest.MonkeyPatch.context() as bench.patch:
+            bench.turn_pages(size)
+            if not wanted:
+                bench.refuses("nothing", series, span)
+                return
+            found = bench.checked(series, span)
+        assert bench.told(found.good) == wanted
+        assert found.duplicates == 0, "a bar came twice"
+
+    join()
+
+
+def test_who_has_no_pages_says_why() -> None:
+    for vendor in set(examined()) - set(PAGED):
+        assert sheet_of(vendor).excused["pages_travel_over_one_connection"]
