@@ -30,15 +30,9 @@ from src.data.policy.classify import classify
 # Vendors of the registry that have no face in the vendor server yet.
 ABSENT: Mapping[str, str] = {
     "alpaca": "no face in the vendor server",
-    "alpha_vantage": "no face in the vendor server",
-    "coingecko": "no face in the vendor server",
-    "eodhd": "no face in the vendor server",
-    "finnhub": "no face in the vendor server",
-    "fmp": "no face in the vendor server",
     "local": "no face in the vendor server",
     "polygon": "no face in the vendor server",
     "tiingo": "no face in the vendor server",
-    "twelvedata": "no face in the vendor server",
 }
 
 Situation = Literal[
@@ -131,7 +125,7 @@ class Sheet:
     adjustment: Adjustment = "raw"
     errors: Mapping[Situation, type[DataError]] = field(default_factory=dict)
     empties: frozenset[str] = frozenset()
-    paging: Literal["rows", "days", ""] = ""
+    paging: Literal["rows", "days", "months", ""] = ""
     paged: Series | None = None
     volume: bool = True
     excused: Mapping[str, str] = field(default_factory=dict)

@@ -13,11 +13,13 @@ from src.data.model.timeframe import Timeframe
 from .face import Context, Page, Reason, Reply, Request
 from .keyed import (
     Keyed,
+    edge,
     fixed,
     instant_of,
     is_dollar_pair,
     last_days,
     listed_actions,
+    newest_first,
     pair_of,
     wall_texts,
     whole,
@@ -90,9 +92,9 @@ class AlphaVantage(Keyed):
         return request.params.get("apikey", "")
 
     def refusal(self, reason: Reason, now_ms: int) -> Reply:
-        """Return a sentence in place of data, with status 200; a breakdown is a 503 of the edge."""
+        """Return a sentence in place of data, with status 200; the rest is told by the edge."""
         if reason not in _WORDS:
-            return Reply.text("<html><body>Service Unavailable</body></html>", 503, "text/html")
+            return edge(reason)
         return Reply.json(_WORDS[reason])
 
     def serve(self, request: Request, context: Context) -> Reply:
@@ -140,13 +142,16 @@ def _page(
             return None  # as a symbol that it does not know
     adjusted: Adjustment = "raw" if params.get("adjusted") == "false" else "all"
     rows = context.rows(listing, frame, (start, end), adjusted if frame.is_intraday else "raw")
+    # A session is there when it is over; the running week and month are there up to its last one.
+    if frame.unit not in ("w", "M"):
+        rows = [row for row in rows if row.closes_ms <= context.now_ms]
     short = not _is_full(params) and frame.label not in ("1w", "1M") and "market" not in params
     rows = rows[-_COMPACT:] if short else rows
     if frame.unit in ("w", "M"):
         labels = last_days(rows, listing, context.now_ms)
     else:
         labels = [row.stamp_ms for row in rows]
-    return context.spoil(Page(tuple(labels[::-1]), tuple(rows[::-1])))
+    return newest_first(context.spoil(Page(tuple(labels), tuple(rows))))
 
 
 def _is_full(params: Mapping[str, str]) -> bool:

@@ -14,7 +14,10 @@ from .keyed import KEY, pair_of
 from .listings import Listing
 
 _PATH = re.compile(r"/coins/([^/]+)/ohlc(/range)?")
-_IDS = {"BTC": "bitcoin", "ETH": "ethereum", "SOL": "solana"}
+# Two ids are lent to coins of the truth that are made up: the young one and the one that is gone.
+_IDS = {
+    "BTC": "bitcoin", "ETH": "ethereum", "SOL": "solana", "NEW": "sui", "OLD": "eos",
+}  # fmt: skip
 _RANGES = {
     "1": "30m", "7": "4h", "14": "4h", "30": "4h", "90": "4d", "180": "4d", "365": "4d",
 }  # fmt: skip

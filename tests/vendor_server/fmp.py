@@ -9,7 +9,15 @@ from src.data.model.instant import DAY_MS
 from src.data.model.timeframe import Timeframe
 
 from .face import STATUS, Context, Page, Reason, Reply, Request
-from .keyed import Keyed, as_of_its_split, dates_window, listed_actions, wall_texts, whole
+from .keyed import (
+    Keyed,
+    as_of_its_split,
+    dates_window,
+    listed_actions,
+    newest_first,
+    wall_texts,
+    whole,
+)
 from .listings import Listing
 
 _EOD, _CHART = "/stable/historical-price-eod/full", "/stable/historical-chart/"
@@ -97,9 +105,9 @@ class FMP(Keyed):
         for at in [i for i, r in enumerate(rows) if self.closing_auction and _is_last(rows, i)]:
             rows.append(rows[at])
             labels.append(rows[at].closes_ms)
-        order = sorted(range(len(rows)), key=labels.__getitem__, reverse=True)
+        order = sorted(range(len(rows)), key=labels.__getitem__)
         page = Page(tuple(labels[i] for i in order), tuple(rows[i] for i in order))
-        return context.spoil(page)
+        return newest_first(context.spoil(page))
 
 
 def _is_last(rows: list[Any], at: int) -> bool:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from src.data.model.instant import DAY_MS, day_ms, to_ms
 from src.data.model.timeframe import Timeframe
 
-from .face import Context, Face, Reply, Request
+from .face import STATUS, Context, Face, Page, Reason, Reply, Request
 from .ground_truth import Row
 from .listings import Listing
 from .sessions import ALWAYS
@@ -42,6 +42,11 @@ class Keyed(Face):
         if self.key_in(request) != self.key:
             return self.refusal("unauthorized", context.now_ms)
         return self.serve(request, context)
+
+
+def edge(reason: Reason) -> Reply:
+    """Return what the servers before the vendor's own say: a page for people."""
+    return Reply.text(f"<html><body><h1>{reason}</h1></body></html>", STATUS[reason], "text/html")
 
 
 def is_dollar_pair(listing: Listing) -> bool:
@@ -98,6 +103,11 @@ def _last_day(row: Row, listing: Listing, now_ms: int) -> int:
         return instant // DAY_MS * DAY_MS
     local = datetime.fromtimestamp(instant / 1000, zone_of(listing)).date()
     return day_ms(local)
+
+
+def newest_first(page: Page) -> Page:
+    """Return a page the other way round; faults work on it before, with the oldest row first."""
+    return page.pick(list(range(len(page)))[::-1])
 
 
 def fixed(value: float | None, decimals: int) -> str | None:

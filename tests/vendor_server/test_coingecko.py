@@ -80,5 +80,5 @@ def test_ranges_are_for_who_pays_and_both_their_ends_are_closes(gecko: Client) -
 
 def test_what_it_does_not_have(gecko: Client) -> None:
     assert back(gecko, 1, "no-such-coin") == {"error": "coin not found"}
-    assert back(gecko, 7, "old") == []
+    assert back(gecko, 7, "eos") == []
     assert "error" in back(gecko, 3)

@@ -12,7 +12,7 @@ from src.data.model.kind import Adjustment
 from src.data.model.timeframe import Timeframe
 
 from .face import Context, Page, Reason, Reply, Request
-from .keyed import Keyed, fixed, pair_of, whole
+from .keyed import Keyed, edge, fixed, newest_first, pair_of, whole
 from .listings import Listing
 
 _FRAMES = {
@@ -80,9 +80,10 @@ class TwelveData(Keyed):
         return held or request.params.get("apikey", "")
 
     def refusal(self, reason: Reason, now_ms: int) -> Reply:
-        """Return code and message."""
-        code, message = _REFUSALS.get(reason, (500, reason))
-        return self._error(code, message)
+        """Return code and message; what is none of its own is told by the edge."""
+        if reason not in _REFUSALS:
+            return edge(reason)
+        return self._error(*_REFUSALS[reason])
 
     def _error(self, code: int, message: str) -> Reply:
         body = {"code": code, "message": message, "status": "error"}
@@ -121,9 +122,8 @@ def _page(listing: Listing, frame: Timeframe, params: Mapping[str, str], context
     bounded = "start_date" in params
     size = int(params.get("outputsize", _MOST if bounded else _DEFAULT_SIZE))
     rows = rows[-min(size, _MOST) :]
-    if params.get("order", "desc").lower() == "desc":
-        rows = rows[::-1]
-    return context.spoil(Page(tuple(r.stamp_ms for r in rows), tuple(rows)))
+    page = context.spoil(Page(tuple(r.stamp_ms for r in rows), tuple(rows)))
+    return page if params.get("order", "desc").lower() == "asc" else newest_first(page)
 
 
 def _bound(text: str | None, zone: ZoneInfo, otherwise: int) -> int:

@@ -74,13 +74,9 @@ def fetch_pages(vendor: Vendor, query: FetchQuery) -> Fetched:
         ResponseFormatError: an answer cannot be read, or its pages do not advance.
         DataError: it could not be asked; ``provider`` and ``symbol`` are set.
     """
-    try:
+    with named(vendor.name, query.instrument.symbol):
         check_capability(vendor, query)
         return _fetched(vendor, query, _harvest(vendor, query))
-    except DataError as exc:
-        exc.provider = exc.provider or vendor.name
-        exc.symbol = exc.symbol or query.instrument.symbol
-        raise
 
 
 def check_capability(vendor: Vendor, query: FetchQuery) -> None:
@@ -142,6 +138,17 @@ def read_page(
     with readable(vendor.name, "bars"):
         page = vendor.parse_bars(response, query)
         return page, BarTable.from_bars(page.bars)
+
+
+@contextmanager
+def named(vendor: str, symbol: str) -> Iterator[None]:
+    """Say in an error of ours who was asked for what, where it does not say so itself."""
+    try:
+        yield
+    except DataError as exc:
+        exc.provider = exc.provider or vendor
+        exc.symbol = exc.symbol or symbol
+        raise
 
 
 @contextmanager

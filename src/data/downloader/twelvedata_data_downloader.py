@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Unpack
 
 from ..errors import (
@@ -88,7 +89,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask for a window, oldest first; days with one more, should its end be exclusive."""
+        """Ask for a window, oldest first; the last date itself does not come, the last minute does."""
         start, end = query.span.start, query.span.end
         params: dict[str, str | int] = {
             **listing(query.instrument),
@@ -101,7 +102,8 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             params |= {name: str(from_ms(ms).replace(microsecond=0)) for name, ms in bounds.items()}
             params["timezone"] = "UTC"
         else:
-            params |= {"start_date": str(date_of(start)), "end_date": str(date_of(end))}
+            last = date_of(end - 1) + timedelta(days=1)
+            params |= {"start_date": str(date_of(start)), "end_date": str(last)}
         key = {"Authorization": f"apikey {self.secret(_KEY)}"}
         return HttpRequest(f"{self.base_url}/time_series", params=params, secret_headers=key)
 
