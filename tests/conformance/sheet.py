@@ -29,10 +29,7 @@ from src.data.policy.classify import classify
 
 # Vendors of the registry that have no face in the vendor server yet.
 ABSENT: Mapping[str, str] = {
-    "alpaca": "no face in the vendor server",
     "local": "no face in the vendor server",
-    "polygon": "no face in the vendor server",
-    "tiingo": "no face in the vendor server",
 }
 
 Situation = Literal[
@@ -56,6 +53,8 @@ USUAL: Mapping[Situation, type[DataError]] = {
     "nothing": NoDataError,
 }
 KEYLESS = dict.fromkeys(("a_missing_key_is_said", "a_key_is_sent_and_never_shown"), "needs no key")
+
+TEXT_LABELS = {"stamps_in_another_unit_are_read_or_refused": "its stamps are texts of a date"}
 
 
 @dataclass(frozen=True)
@@ -110,6 +109,7 @@ class Sheet:
         adjustment: what its prices are adjusted for.
         errors: situation to the error that it is for this vendor, where it is not the usual one.
         empties: bodies that are this vendor's own way of saying that there is nothing.
+        absences: fields without which an answer says that there is nothing, as dotted paths.
         paging: what a page is a number of; empty where one answer holds any range.
         paged: the series that is asked page by page, the first one when left out.
         volume: whether it tells volumes.
@@ -125,6 +125,7 @@ class Sheet:
     adjustment: Adjustment = "raw"
     errors: Mapping[Situation, type[DataError]] = field(default_factory=dict)
     empties: frozenset[str] = frozenset()
+    absences: frozenset[str] = frozenset()
     paging: Literal["rows", "days", "months", ""] = ""
     paged: Series | None = None
     volume: bool = True

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.model.span import Span
+from src.data.policy.windows import windows
 
 from .bench import Bench
 from .sheet import examined, sheet_of
@@ -21,6 +22,8 @@ def test_pages_join(vendor: str, bench_of: Callable[[str], Bench]) -> None:
     bench = bench_of(vendor)
     series = bench.paged
     whole = series.span
+    # Where both ends of a page are part of it, a bar on the border comes with either.
+    by_days = bench.sheet.paging == "days"
 
     @settings(derandomize=True, deadline=None, max_examples=12, database=None)
     @given(st.integers(0, 1000), st.integers(1, 1000), st.integers(1, 9))
@@ -36,7 +39,8 @@ def test_pages_join(vendor: str, bench_of: Callable[[str], Bench]) -> None:
                 return
             found = bench.checked(series, span)
         assert bench.told(found.good) == wanted
-        assert found.duplicates == 0, "a bar came twice"
+        borders = len(windows(span, series.frame, days=size)) - 1 if by_days else 0
+        assert found.duplicates <= borders, "a bar came twice"
 
     join()
 

@@ -10,12 +10,11 @@ from src.data.model.instant import DAY_MS, day_ms, from_ms
 from src.data.model.kind import Adjustment
 from src.data.model.timeframe import Timeframe
 
-from .face import Context, Page, Reason, Reply, Request
+from .face import Context, Page, Reason, Reply, Request, local_midnight
 from .keyed import (
     Keyed,
     edge,
     fixed,
-    instant_of,
     is_dollar_pair,
     last_days,
     listed_actions,
@@ -137,7 +136,7 @@ def _page(
             return None
         first = from_ms(day_ms(from_ms(0).date().fromisoformat(f"{month}-01")))
         after = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
-        start, end = (instant_of(listing, day_ms(at.date())) for at in (first, after))
+        start, end = (local_midnight(day_ms(at.date()), listing.timezone) for at in (first, after))
         if end <= listing.tape.listed_ms or start > context.now_ms:
             return None  # as a symbol that it does not know
     adjusted: Adjustment = "raw" if params.get("adjusted") == "false" else "all"

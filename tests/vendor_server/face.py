@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, ClassVar, Literal
+from zoneinfo import ZoneInfo
 
+from src.data.model.instant import to_ms
 from src.data.model.kind import Adjustment
 from src.data.model.timeframe import Timeframe
 
@@ -177,6 +179,18 @@ class Face(ABC):
             if listing.spellings.get(self.name, self.spelling(listing)) == spelled:
                 return listing
         return None
+
+
+def american(listing: Listing, separator: str) -> str | None:
+    """Return how a share of New York is written, its class behind ``separator``; None for others."""
+    is_american = listing.asset_class == "stock" and listing.calendar == "XNYS"
+    return listing.symbol.replace("-", separator) if is_american else None
+
+
+def local_midnight(day_ms: int, timezone: str) -> int:
+    """Return the UTC instant at which the date stamped ``day_ms`` begins in a zone."""
+    day = datetime.fromtimestamp(day_ms / 1000, UTC).replace(tzinfo=ZoneInfo(timezone))
+    return to_ms(day)
 
 
 def http_date(ms: int) -> str:

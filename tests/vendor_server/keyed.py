@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from src.data.model.instant import DAY_MS, day_ms, to_ms
+from src.data.model.instant import DAY_MS, day_ms
 from src.data.model.timeframe import Timeframe
 
-from .face import STATUS, Context, Face, Page, Reason, Reply, Request
+from .face import STATUS, Context, Face, Page, Reason, Reply, Request, local_midnight
 from .ground_truth import Row
 from .listings import Listing
 from .sessions import ALWAYS
@@ -64,12 +64,6 @@ def zone_of(listing: Listing) -> ZoneInfo:
     return ZoneInfo(listing.timezone)
 
 
-def instant_of(listing: Listing, wall_ms: int) -> int:
-    """Return the UTC instant of a wall time at the venue."""
-    wall = datetime.fromtimestamp(wall_ms / 1000, UTC).replace(tzinfo=zone_of(listing))
-    return to_ms(wall)
-
-
 def dates_window(
     listing: Listing, frame: Timeframe, first: str | None, last: str | None
 ) -> tuple[int, int]:
@@ -82,7 +76,7 @@ def dates_window(
     end = day_ms(date.fromisoformat(last) if last else date(2035, 1, 1)) + DAY_MS
     if not frame.is_intraday:
         return start, end
-    return instant_of(listing, start), instant_of(listing, end)
+    return local_midnight(start, listing.timezone), local_midnight(end, listing.timezone)
 
 
 def wall_texts(labels: Sequence[int], listing: Listing, frame: Timeframe) -> list[str]:

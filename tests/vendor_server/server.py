@@ -11,6 +11,7 @@ from types import TracebackType
 from src.data.clock import ManualClock
 from src.data.model.timeframe import Timeframe
 
+from .alpaca import Alpaca
 from .alpha_vantage import AlphaVantage
 from .binance import Binance
 from .coingecko import CoinGecko
@@ -22,12 +23,14 @@ from .fmp import FMP
 from .ground_truth import Row, Truth
 from .limits import Meter
 from .listings import Listing
+from .polygon import Polygon
+from .tiingo import Tiingo
 from .twelvedata import TwelveData
 from .wire import Listener, LogEntry
 from .yahoo import Yahoo
 
 FACES: tuple[type[Face], ...] = (
-    Binance, Yahoo,
+    Binance, Yahoo, Alpaca, Polygon, Tiingo,
     FMP, AlphaVantage, EODHD, Finnhub, TwelveData, CoinGecko,
 )  # fmt: skip
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from src.data.model.instant import DAY_MS, SECOND_MS, to_ms
 from src.data.model.timeframe import Timeframe
 
-from .face import STATUS, Context, Face, Page, Reason, Reply, Request
+from .face import STATUS, Context, Face, Page, Reason, Reply, Request, local_midnight
 from .ground_truth import Row
 from .listings import Listing
 from .yahoo_live import live
@@ -189,10 +189,7 @@ def _grid_label(ask: _Ask, row: Row) -> int:
     """Return the stamp of a settled row: session open for days, local midnight for longer ones."""
     if ask.frame.is_intraday or ask.frame.unit == "d":
         return row.opens_ms
-    midnight = datetime.fromtimestamp(row.stamp_ms / SECOND_MS, UTC).replace(
-        tzinfo=ZoneInfo(ask.listing.timezone)
-    )
-    return to_ms(midnight)
+    return local_midnight(row.stamp_ms, ask.listing.timezone)
 
 
 def _events(ask: _Ask, context: Context) -> dict[str, Any]:

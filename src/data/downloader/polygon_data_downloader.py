@@ -91,6 +91,8 @@ class PolygonDataDownloader(BaseDataDownloader):
         if body["status"] not in ("OK", "DELAYED"):
             raise ResponseFormatError(f"Polygon answered the status {str(body['status'])[:40]!r}")
         rows = body.get("results") or ()
+        if not rows and body.get("resultsCount"):
+            raise ResponseFormatError("Polygon counts results and sends none")
         is_stock = query.instrument.asset_class == "stock"
         if rows and is_stock and body["adjusted"] is not adjusted_of(query):
             raise ResponseFormatError("Polygon's prices are adjusted otherwise than asked")

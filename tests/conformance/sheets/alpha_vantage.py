@@ -1,6 +1,6 @@
 """Alpha Vantage: all days at once, minutes by the month, refusals as sentences with status 200."""
 
-from tests.conformance.sheet import SHARES, Series, Sheet
+from tests.conformance.sheet import SHARES, TEXT_LABELS, Series, Sheet
 from tests.vendor_server.keyed import KEY
 
 SHEET = Sheet(
@@ -19,7 +19,8 @@ SHEET = Sheet(
     keys={"ALPHA_VANTAGE_API_KEY": KEY},
     paging="months",
     paged=Series("AAPL", "30m", "2024-03-25", "2024-06-05"),
-    excused={
+    excused=TEXT_LABELS
+    | {
         "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",
     },
     **SHARES,

@@ -1,7 +1,7 @@
 """Financial Modeling Prep: dates at the venue, newest first; one and the same nothing for all."""
 
 from src.data.errors import NoDataError
-from tests.conformance.sheet import SHARES, Series, Sheet
+from tests.conformance.sheet import SHARES, TEXT_LABELS, Series, Sheet
 from tests.vendor_server.keyed import KEY
 
 SHEET = Sheet(
@@ -22,7 +22,8 @@ SHEET = Sheet(
     empties=frozenset({"[]", "{}"}),
     paging="days",
     paged=Series("AAPL", "5m", "2024-05-20", "2024-06-12"),
-    excused={
+    excused=TEXT_LABELS
+    | {
         "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",
     },
     **SHARES,

@@ -1,6 +1,6 @@
 """Twelve Data: texts in pages of days, errors told by a code in the body."""
 
-from tests.conformance.sheet import SHARES, Series, Sheet
+from tests.conformance.sheet import SHARES, TEXT_LABELS, Series, Sheet
 from tests.vendor_server.keyed import KEY
 
 SHEET = Sheet(
@@ -18,7 +18,8 @@ SHEET = Sheet(
     adjustment="split",
     paging="days",
     paged=Series("AAPL", "5m", "2024-05-20", "2024-06-12"),
-    excused={
+    excused=TEXT_LABELS
+    | {
         "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",
     },
     **SHARES,
