@@ -13,6 +13,7 @@ from src.data.errors import (
     CapabilityError,
     DataError,
     EntitlementError,
+    IncompleteDataWarning,
     NoDataError,
     QualityError,
     RateLimitedError,
@@ -97,6 +98,25 @@ def test_twelve_data_used_to_refuse_with_status_200(bench_of: BenchOf) -> None:
     bench.vendors.face("twelvedata").tells_by_status = False  # type: ignore[attr-defined]
     bench.refuses("unknown_symbol", Series("ZZZZ", "1d", "2024-06-03", "2024-06-05"))
     bench.refuses("future", bench.sheet.main, Span(bench.clock.now_ms() + DAY_MS, 1 << 41))
+
+
+def test_minutes_of_twelve_data_are_as_traded_and_its_days_are_not(bench_of: BenchOf) -> None:
+    bench = bench_of("twelvedata")
+    for label, basis in (("1h", "raw"), ("1d", "split")):
+        series = Series("NVDA", label, "2024-06-06", "2024-06-12")
+        found = bench.fetch(series)
+        wanted = bench.vendors.truth.expected(
+            "NVDA",
+            label,
+            *series.span,
+            basis,
+            bench.clock.now_ms(),  # type: ignore[arg-type]
+        )
+        assert found.basis.adjustment == basis
+        assert bench.told(found.table) == wanted
+    with pytest.warns(IncompleteDataWarning, match="raw prices"):
+        frame = bench.manager().get_ohlcv("NVDA", "1h", "2024-06-06", "2024-06-11")
+    assert frame.attrs["onetape"]["adjustment"] == "raw"
 
 
 def test_a_free_key_of_alpha_vantage_has_the_last_days_alone(bench_of: BenchOf) -> None:

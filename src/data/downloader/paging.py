@@ -172,7 +172,7 @@ def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:
     table = concat(found.tables)
     if not len(table):
         raise NoDataError(f"{vendor.name} has no {query.timeframe} bars in this range")
-    caps = vendor.capabilities
+    caps = vendor.capabilities.at(query.timeframe)
     kind = caps.kind(query.instrument, query.timeframe)
     return Fetched(
         table=table,

@@ -51,7 +51,7 @@ _MINUTE_S, _LONG_S = 60.0, 3600.0
 
 
 class TwelveDataDataDownloader(BaseDataDownloader):
-    """Bars of Twelve Data.
+    """Bars of Twelve Data; minutes and hours as traded, longer ones adjusted for splits.
 
     Args:
         api_key: in place of the variable.
@@ -77,6 +77,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             "crypto": Kind("24h", "clock", "twelvedata", volume="none"),
         },
         adjustment="split",
+        intraday_adjustment="raw",
     )
 
     def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:
