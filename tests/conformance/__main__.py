@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
+from tests.reference import REFERENCE
+
 from .checks import CHECKS
+from .recordings import all_known
 from .sheet import ABSENT, examined, sheet_of
 
 _CASE = re.compile(r"test_vendor\[(\w+)-(\w+)\]$")
@@ -32,12 +35,27 @@ class Tally:
 
 
 def table_of(tally: Tally) -> Table:
-    """Return vendors by checks, with a number where a check cannot apply."""
+    """Return vendors by checks: passed, failed, or not applicable."""
     table = Table("check", *examined(), title="Conformance")
     for check in CHECKS:
         cells = [tally.signs[vendor, check] for vendor in examined()]
         table.add_row(check.replace("_", " "), *cells)
     return table
+
+
+def excuses() -> dict[tuple[str, str], list[str]]:
+    """Return the checks that cannot apply, by vendor and reason."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for vendor in examined():
+        for check, reason in sheet_of(vendor).excused.items():
+            found[vendor, reason].append(check)
+    return found
+
+
+def recordings_counted() -> str:
+    """Return how many recorded answers are bars, errors and other products."""
+    counted = Counter(one.what for one in all_known())
+    return ", ".join(f"{count} {what}" for what, count in counted.most_common())
 
 
 def main() -> int:
@@ -46,11 +64,13 @@ def main() -> int:
     here = str(Path(__file__).parent / "test_conformance.py")
     code = pytest.main([here, "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider"], [tally])
     console.print(table_of(tally))
-    for vendor in examined():
-        for check, reason in sheet_of(vendor).excused.items():
-            console.print(f"- {vendor}, {check.replace('_', ' ')}: {reason}", highlight=False)
+    for (vendor, reason), checks in excuses().items():
+        said = "; ".join(check.replace("_", " ") for check in checks)
+        console.print(f"- {vendor} ({reason}): {said}", highlight=False)
     for vendor, reason in ABSENT.items():
         console.print(f"absent: {vendor}: {reason}", highlight=False)
+    if REFERENCE is not None:
+        console.print("recorded answers:", recordings_counted())
     return int(code)
 
 

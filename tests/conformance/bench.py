@@ -144,12 +144,14 @@ class Bench:
         assert type(caught.value) is wanted, f"{situation}: {caught.value!r}"
         return caught.value
 
-    def right_or_refused(self, wanted: Bars | None = None, *, why: str = "") -> DataError | None:
-        """Ask for the main series; see the right bars (and return None), or return the error.
+    def right_or_refused(
+        self, wanted: Bars | None = None, *, why: str = "", series: Series | None = None
+    ) -> DataError | None:
+        """Ask for the main series or another; return None for the right bars, or the error.
 
         An error that says that there is nothing is wrong, too.
         """
-        series = self.sheet.main
+        series = series or self.sheet.main
         wanted = self.truth(series) if wanted is None else wanted
         found = self.outcome(series)
         assert not isinstance(found, NoDataError), f"taken for nothing there: {why}"

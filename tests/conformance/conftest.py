@@ -11,6 +11,7 @@ from src.data.clock import ManualClock
 from tests.vendor_server import VendorServer
 
 from .bench import Bench
+from .files import FileBench
 from .sheet import sheet_of
 
 
@@ -22,7 +23,9 @@ def bench_of(
     made: list[Bench] = []
 
     def make(vendor: str) -> Bench:
-        made.append(Bench(sheet_of(vendor), vendors, clock, tmp_path, monkeypatch))
+        sheet = sheet_of(vendor)
+        kind = FileBench if sheet.files else Bench
+        made.append(kind(sheet, vendors, clock, tmp_path, monkeypatch))
         return made[-1]
 
     yield make

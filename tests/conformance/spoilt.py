@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from src.data.downloader.dated import zone_of
 from src.data.errors import DataError, IncompleteDataWarning, NoDataError
@@ -36,12 +39,26 @@ def half_an_answer_is_none(bench: Bench) -> None:
 
 def junk_is_never_nothing(bench: Bench) -> None:
     """Another document is an error; nothing is only what the vendor itself says so with."""
-    for body in _JUNK:
+    by_class = {series.instrument.asset_class: series for series in bench.sheet.series[::-1]}
+    for series, body in itertools.product(by_class.values(), _JUNK):
         bench.fault(Fault.lie(body), times=1)
         if body in bench.sheet.empties:
-            bench.refuses("nothing")
+            bench.refuses("nothing", series)
         else:
-            assert bench.right_or_refused() is not None, body
+            assert bench.right_or_refused(series=series) is not None, body
+
+
+def what_fails_is_never_no_splits(bench: Bench) -> None:
+    """Where splits cannot be had the answer is an error: without them prices are wrong."""
+    vendor, main = bench.downloader(), bench.sheet.main
+    nothing = {Fault.lie(body).name for body in bench.sheet.empties | bench.sheet.actionless}
+    for fault in (*map(Fault.lie, _JUNK), Fault.lie("html"), Fault.cut(), Fault.status(503)):
+        if fault.name in nothing:
+            continue
+        bench.heal()
+        bench.fault(fault)
+        with pytest.raises(DataError):
+            vendor.fetch_actions(main.instrument, main.span, bench.clock.now_ms())
 
 
 def a_field_left_out_is_never_a_wrong_bar(bench: Bench) -> None:
@@ -75,17 +92,31 @@ def _assert_no_wrong_bar(bench: Bench, why: str) -> None:
 
 def rows_of_nulls_are_no_bars(bench: Bench) -> None:
     """Rows without prices are missing, the others are there; or the answer is refused."""
-    bench.fault(Fault.nulls(1, -2))
     wanted = bench.truth(bench.sheet.main)
-    bench.right_or_refused([bar for bar in wanted if bar not in (wanted[1], wanted[-2])])
+    empty = (wanted[1], wanted[-2])
+    bench.fault(_of(Fault.nulls, *empty))
+    bench.right_or_refused([bar for bar in wanted if bar not in empty])
 
 
 def rows_that_cannot_be_bars_are_told(bench: Bench) -> None:
     """A high below the low is neither passed on as good nor dropped in silence."""
-    bench.fault(Fault.bad_ohlc(2))
-    wanted, found = bench.truth(bench.sheet.main), bench.checked(bench.sheet.main)
+    wanted = bench.truth(bench.sheet.main)
+    bench.fault(_of(Fault.bad_ohlc, wanted[2]))
+    found = bench.checked(bench.sheet.main)
     assert bench.told(found.good) == [*wanted[:2], *wanted[3:]]
     assert [row.bar.stamp_ms for row in found.bad] == [wanted[2][0]]
+
+
+def _of(make: Callable[..., Fault], *bars: tuple[float, ...]) -> Fault:
+    """Return a fault of the rows of these bars, wherever they stand in a page."""
+    stamps = {bar[0] for bar in bars}
+
+    def change(page: Page) -> Page:
+        places = [i for i, row in enumerate(page.rows) if row.stamp_ms in stamps]
+        fault = make(*places)
+        return fault.rows(page) if fault.rows else page
+
+    return Fault.on_rows("rows", change)
 
 
 def rows_may_come_in_any_order(bench: Bench) -> None:
@@ -137,7 +168,11 @@ def a_page_cut_short_is_never_silent(bench: Bench) -> None:
     """Rows that a page lacks at either end are had otherwise, or the user is warned."""
     series = bench.sheet.main
     wanted = bench.truth(series)
-    for fault in (Fault.cap(len(wanted) - 2), Fault.cap_newest(len(wanted) - 2)):
+    for fault in (
+        Fault.cap(len(wanted) - 2),
+        Fault.cap_newest(len(wanted) - 2),
+        _of(Fault.drop, wanted[2]),
+    ):
         bench.fault(fault)
         last = iso(series.span.end - DAY_MS)[:10]
         with warnings.catch_warnings(record=True) as caught:

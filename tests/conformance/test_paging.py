@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from src.data.model.span import Span
 from src.data.policy.windows import windows
+from tests.cache.counts import FULL, MANY
 
 from .bench import Bench
 from .sheet import examined, sheet_of
 
+EXAMPLES = MANY if FULL else 12
 PAGED = [vendor for vendor in examined() if sheet_of(vendor).paging]
 
 
@@ -25,7 +27,7 @@ def test_pages_join(vendor: str, bench_of: Callable[[str], Bench]) -> None:
     # Where both ends of a page are part of it, a bar on the border comes with either.
     by_days = bench.sheet.paging == "days"
 
-    @settings(derandomize=True, deadline=None, max_examples=12, database=None)
+    @settings(derandomize=True, deadline=None, max_examples=EXAMPLES, database=None)
     @given(st.integers(0, 1000), st.integers(1, 1000), st.integers(1, 9))
     def join(start: int, length: int, size: int) -> None:
         begins = whole.start + (whole.end - whole.start) * start // 1001

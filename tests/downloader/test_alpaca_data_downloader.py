@@ -29,9 +29,9 @@ from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis
 from src.data.model.span import Span
 from src.data.policy.quality import check
-from tests.downloader.acme import query, recorded, recordings
+from tests.downloader.acme import query, recorded
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
-from tests.reference import REFERENCE, needs_reference
+from tests.reference import needs_reference
 
 KEYS = {"ALPACA_API_KEY": "c4nary-id", "ALPACA_SECRET_KEY": "c4nary-secret"}
 AAPL = Instrument("AAPL", "stock", "XNYS", "America/New_York", quote="USD")
@@ -58,7 +58,6 @@ BARS: dict[str, tuple[str, Instrument, int, str, str]] = {
 ERRORS: dict[str, Any] = {"error-403-recent-sip": CapabilityError}
 # One bar in place of a list of them: the latest, not a range.
 UNREADABLE = {"crypto-bars-latest-BTCUSD", "stocks-bars-latest-AAPL-JPY"}
-ELSEWHERE = {"stocks-snapshots-AAPL", "stocks-trades-latest-AAPL-iex"}
 
 
 def alpaca(*answers: Any) -> tuple[AlpacaDataDownloader, ScriptedTransport]:
@@ -433,9 +432,3 @@ def test_recorded_latest_bars_are_no_range(name: str) -> None:
 def test_recorded_errors(name: str) -> None:
     _, response = recorded("alpaca", name)
     assert type(alpaca()[0].classify(response)) is ERRORS[name]
-
-
-@pytest.mark.skipif(REFERENCE is None, reason="no reference data beside the repository")
-def test_no_recording_is_passed_over_in_silence() -> None:
-    known = set(BARS) | set(ERRORS) | UNREADABLE | ELSEWHERE | {"stocks-bars-empty"}
-    assert set(recordings("alpaca")) == known

@@ -21,9 +21,9 @@ from src.data.model.bars import Bar
 from src.data.model.http import HttpResponse
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
 from src.data.model.instrument import Instrument
-from tests.downloader.acme import query, recorded, recordings
+from tests.downloader.acme import query, recorded
 from tests.net.scripted import ScriptedTransport, answer, sender_over
-from tests.reference import REFERENCE, needs_reference
+from tests.reference import needs_reference
 
 KLINES = {
     # recording: rows, first stamp, step
@@ -45,19 +45,6 @@ ERRORS: dict[str, Any] = {
     "error-cm-4088-interval-over-200-days": CapabilityError,
     "error-um-1121-invalid-symbol": SymbolNotFoundError,
 }
-# Other addresses of the vendor than the bars of its spot market, or bars of another shape.
-ELSEWHERE = {
-    "aggTrades-um-BTCUSDT-limit5", "basis-cm-BTCUSD-CURRENT_QUARTER-5m",
-    "continuousKlines-cm-BTCUSD-1M-limit5", "depth-um-BTCUSDT-limit5", "exchangeInfo-spot",
-    "exchangeInfo-um", "fundingInfo-um", "fundingRate-cm-BTCUSD_PERP-limit5",
-    "fundingRate-um-BTCUSDT-2020-01", "fundingRate-um-BTCUSDT-default-limit100",
-    "globalLongShortAccountRatio-cm-BTCUSD-5m", "globalLongShortAccountRatio-um-BTCUSDT-4h",
-    "globalLongShortAccountRatio-um-BTCUSDT-5m-limit3", "markPriceKlines-cm-BTCUSD_PERP-1M-limit5",
-    "markPriceKlines-um-BTCUSDT-1h-limit2-2026-07", "openInterest-um-BTCUSDT",
-    "openInterestHist-cm-BTCUSD-CURRENT_QUARTER-5m", "openInterestHist-um-LTCUSDT-1d-limit10",
-    "premiumIndex-um-BTCUSDT", "takerlongshortRatio-um-BTCUSDT-5m-limit10",
-    "ticker24hr-spot-BTCUSDT", "time-um", "topLongShortAccountRatio-um-BTCUSDT-5m-limit2",
-}  # fmt: skip
 
 
 def binance(*answers: Any) -> tuple[BinanceDataDownloader, ScriptedTransport]:
@@ -216,11 +203,6 @@ def test_two_recorded_pages_join_without_overlap() -> None:
     stamps = got.table.stamps[700:]
     assert transport.asked[1].params["startTime"] == pages[0][-1][0] + HOUR_MS
     assert set((stamps[1:] - stamps[:-1]).tolist()) == {HOUR_MS}
-
-
-@pytest.mark.skipif(REFERENCE is None, reason="no reference data beside the repository")
-def test_no_recording_is_passed_over_in_silence() -> None:
-    assert set(recordings("binance")) == set(KLINES) | set(ERRORS) | ELSEWHERE
 
 
 @pytest.mark.parametrize("start, end", [(-10, 5_000), (-9_000, -10)])

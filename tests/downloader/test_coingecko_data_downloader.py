@@ -22,7 +22,7 @@ from src.data.errors import (
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS
 from src.data.model.instrument import Instrument
-from tests.downloader.acme import query, recorded, recordings
+from tests.downloader.acme import query, recorded
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
 from tests.reference import needs_reference
 
@@ -231,8 +231,3 @@ def test_what_is_no_bars_is_never_read_as_bars(name: str) -> None:
     vendor, _ = gecko(recorded("coingecko", name)[1])
     with pytest.raises(ResponseFormatError):
         vendor.fetch(query("4h", NOW_MS - DAY_MS, NOW_MS, BTC))
-
-
-@needs_reference
-def test_no_recording_is_passed_over_in_silence() -> None:
-    assert set(recordings("coingecko")) == {"ohlc-4h"} | set(ERRORS) | ELSEWHERE

@@ -21,7 +21,7 @@ from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
-from tests.downloader.acme import query, recorded, recordings
+from tests.downloader.acme import query, recorded
 from tests.downloader.keyed import (
     AAPL,
     assert_fails_clearly,
@@ -41,10 +41,6 @@ ERRORS: dict[str, Any] = {
     "error-403-candle-AAPL-premium": EntitlementError,
     "error-429-limit": RateLimitedError,
 }
-ELSEWHERE = {
-    "calendar-earnings-AAPL", "metric-AAPL-all", "profile2-AAPL", "quote-AAPL",
-    "quote-unknown-symbol-zeros",
-}  # fmt: skip
 
 
 def finnhub(*answers: Any) -> Any:
@@ -207,9 +203,3 @@ def test_recorded_emptiness() -> None:
 def test_recorded_errors(name: str) -> None:
     _, response = recorded("finnhub", name)
     assert type(finnhub()[0].classify(response)) is ERRORS[name]
-
-
-@needs_reference
-def test_no_recording_is_passed_over_in_silence() -> None:
-    bars = {"candle-ok-shape-sample", "candle-no_data"}
-    assert set(recordings("finnhub")) == bars | set(ERRORS) | ELSEWHERE

@@ -25,7 +25,7 @@ from src.data.model.instant import DAY_MS, HOUR_MS, date_of, day_ms, from_ms, is
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.policy.localtime import local_date
-from tests.downloader.acme import query, recorded, recordings
+from tests.downloader.acme import query, recorded
 from tests.downloader.keyed import (
     AAPL,
     assert_fails_clearly,
@@ -48,11 +48,6 @@ ERRORS: dict[str, Any] = {
     "error-401-invalid-key": AuthenticationError,
     "error-429-limit-reach": RateLimitedError,
 }
-ACTIONS = {"doc-stock_split-AAPL", "calendar-dividend"}
-ELSEWHERE = {
-    "doc-key-metrics", "doc-quote", "doc-ratios", "income-statement-AAPL", "profile-AAPL",
-    "rating-AAPL",
-}  # fmt: skip
 
 
 def fmp(*answers: Any) -> Any:
@@ -252,8 +247,3 @@ def test_recorded_actions() -> None:
     assert (found[0].type, found[0].ratio) == ("split", 4)
     assert {a.type for a in found[1:]} == {"dividend"}
     assert len(found) == 121
-
-
-@needs_reference
-def test_no_recording_is_passed_over_in_silence() -> None:
-    assert set(recordings("fmp")) == set(BARS) | set(ERRORS) | ACTIONS | ELSEWHERE

@@ -30,9 +30,9 @@ from src.data.model.kind import Adjustment, Basis
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.policy.quality import check
-from tests.downloader.acme import query, recorded, recordings
+from tests.downloader.acme import query, recorded
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
-from tests.reference import REFERENCE, needs_reference
+from tests.reference import needs_reference
 
 KEYS = {"POLYGON_API_KEY": "c4nary-key"}
 AAPL = Instrument("AAPL", "stock", "XNYS", "America/New_York", quote="USD")
@@ -58,11 +58,6 @@ ERRORS: dict[str, Any] = {
     "error-403-plan-timeframe": CapabilityError,
     "error-429-max-requests-per-minute": RateLimitedError,
 }
-ACTIONS = {"reference-splits", "reference-dividends"}
-ELSEWHERE = {
-    "marketstatus-now", "reference-financials", "reference-ticker-details-AAPL",
-    "reference-tickers-page1-next_url", "reference-tickers-page2",
-}  # fmt: skip
 
 
 def polygon(*answers: Any) -> tuple[PolygonDataDownloader, ScriptedTransport]:
@@ -413,8 +408,3 @@ def test_recorded_actions() -> None:
 def test_recorded_errors(name: str) -> None:
     _, response = recorded("polygon", name)
     assert type(polygon()[0].classify(response)) is ERRORS[name]
-
-
-@pytest.mark.skipif(REFERENCE is None, reason="no reference data beside the repository")
-def test_no_recording_is_passed_over_in_silence() -> None:
-    assert set(recordings("polygon")) == set(BARS) | set(ERRORS) | ACTIONS | ELSEWHERE

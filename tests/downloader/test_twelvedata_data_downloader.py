@@ -22,7 +22,7 @@ from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.policy.windows import estimate_requests
-from tests.downloader.acme import query, recorded, recordings
+from tests.downloader.acme import query, recorded
 from tests.net.scripted import ScriptedTransport, answer, sender_over
 from tests.reference import needs_reference
 
@@ -251,8 +251,3 @@ def test_what_is_no_bars_is_never_read_as_bars(name: str) -> None:
     vendor, _ = twelve(recorded("twelvedata", name)[1])
     with pytest.raises(ResponseFormatError):
         vendor.fetch(query("1d", 0, DAY_MS, IBM))
-
-
-@needs_reference
-def test_no_recording_is_passed_over_in_silence() -> None:
-    assert set(recordings("twelvedata")) == BARS | set(ERRORS) | ELSEWHERE

@@ -25,9 +25,9 @@ from src.data.model.instrument import Instrument
 from src.data.model.kind import Kind
 from src.data.model.span import Span
 from src.data.policy.quality import check
-from tests.downloader.acme import query, recorded, recordings
+from tests.downloader.acme import query, recorded
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
-from tests.reference import REFERENCE, needs_reference
+from tests.reference import needs_reference
 
 AAPL = Instrument("AAPL", "stock", "XNYS", "America/New_York", quote="USD")
 OPEN = 1704205800  # 2024-01-02 09:30 in New York
@@ -64,14 +64,6 @@ ERRORS: dict[str, Any] = {
     "error-422-1m-range-over-30-days-old": CapabilityError,
     "error-429-too-many-requests": RateLimitedError,
 }
-ELSEWHERE = {
-    "fundamentalsTimeSeries-AAPL-financials-annual", "quote-AAPL", "quote-unknown-symbol-ADH",
-    "quoteSummary-404-no-fundamentals-fx", "quoteSummary-404-unknown-symbol-ADH",
-    "quoteSummary-AAPL-assetProfile", "quoteSummary-AAPL-calendarEvents",
-    "quoteSummary-AAPL-defaultKeyStatistics", "quoteSummary-AAPL-financialData",
-    "quoteSummary-AAPL-incomeStatementHistory", "quoteSummary-AAPL-price",
-    "quoteSummary-AAPL-summaryDetail", "quoteSummary-BTC-USD-summaryDetail",
-}  # fmt: skip
 
 
 def yahoo(*answers: Any) -> tuple[YahooDataDownloader, ScriptedTransport]:
@@ -444,9 +436,3 @@ def test_recorded_answers_without_prices(name: str) -> None:
 def test_recorded_errors(name: str) -> None:
     _, response = recorded("yahoo", name)
     assert type(yahoo()[0].classify(response)) is ERRORS[name]
-
-
-@pytest.mark.skipif(REFERENCE is None, reason="no reference data beside the repository")
-def test_no_recording_is_passed_over_in_silence() -> None:
-    known = set(CHARTS) | EMPTY | UNREADABLE | set(ERRORS) | ELSEWHERE
-    assert set(recordings("yahoo")) == known

@@ -32,6 +32,17 @@ def asked_of(query: FetchQuery) -> tuple[date, date]:
     return date_of(span.start), date_of(span.end - 1) + more
 
 
+def rows_of(body: Any) -> list[Any]:
+    """Return the rows of an answer.
+
+    Raises:
+        TypeError: it is no list; nothing else tells an empty document from no rows.
+    """
+    if not isinstance(body, list):
+        raise TypeError(f"prices are a {type(body).__name__}, not a list")
+    return body
+
+
 def read_bars(rows: Iterable[Mapping[str, Any]], query: FetchQuery) -> Sequence[Bar]:
     """Read rows; what came only because whole dates were asked for is left out.
 

@@ -18,7 +18,7 @@ from ..model.timeframe import Timeframe
 from ..net.status import error_of
 from .access import Wired
 from .base_data_downloader import BaseDataDownloader
-from .tiingo_answers import asked_of, read_actions, read_bars
+from .tiingo_answers import asked_of, read_actions, read_bars, rows_of
 from .usa import ask_actions, share
 
 _MINUTES = "open,high,low,close,volume"
@@ -96,13 +96,11 @@ class TiingoDataDownloader(BaseDataDownloader):
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Read a list of rows; those of crypto lie in one more list, by ticker."""
-        body, unit = response.json(), ""
+        body, unit = rows_of(response.json()), ""
         if query.instrument.asset_class == "crypto":
             found = [one for one in body if one["ticker"] == self._symbol(query.instrument)]
             body = [row for one in found for row in one["priceData"]]
             unit = found[0]["quoteCurrency"].upper() if found else ""
-        elif not isinstance(body, list):
-            raise TypeError(f"prices are a {type(body).__name__}, not a list")
         return BarPage(read_bars(body, query), unit=unit)
 
     def classify(self, response: HttpResponse) -> DataError | None:
@@ -118,7 +116,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
 
         def read(body: Any) -> tuple[Sequence[Action], HttpRequest | None]:
-            return read_actions(body), None
+            return read_actions(rows_of(body)), None
 
         return ask_actions(self, self.bars_request(query, None), read, span, now_ms)
 

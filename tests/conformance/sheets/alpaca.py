@@ -12,7 +12,7 @@ SHEET = Sheet(
         Series("SPY", "5m", "2024-03-08T18:00", "2024-03-11T15:00", "clock"),
         Series("BTC-USD", "1h", "2024-05-31T22:00", "2024-06-01T07:00"),
     ),
-    keys={"ALPACA_API_KEY": "canary-alpaca-id", "ALPACA_SECRET_KEY": "canary-alpaca-secret"},
+    keys={"ALPACA_API_KEY": "canary-alpaca", "ALPACA_SECRET_KEY": "canary-other-half"},
     errors={
         # The newest 16 minutes are left out, so that what is newer is not asked at all.
         "future": CapabilityError,

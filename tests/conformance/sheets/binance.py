@@ -28,6 +28,8 @@ SHEET = Sheet(
         "days_are_dated_by_whatever_hour_they_are_labelled_with": (
             "its days are labelled with their first instant in UTC; any other label is another day"
         ),
+        "splits_and_dividends_are_told": "coins have none",
+        "what_fails_is_never_no_splits": "coins have none",
         "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",
     },
 )

@@ -24,5 +24,7 @@ SHEET = Sheet(
         "days_are_dated_by_whatever_hour_they_are_labelled_with": (
             "its days are labelled with their end in UTC; any other label is another day"
         ),
+        "splits_and_dividends_are_told": "coins have none",
+        "what_fails_is_never_no_splits": "coins have none",
     },
 )

@@ -18,6 +18,7 @@ SHEET = Sheet(
     adjustment="split",
     # It says the same of an empty range and of a symbol that it does not know.
     errors={"unknown_symbol": NoDataError},
+    actionless=frozenset({"[]"}),
     paging="days",
     paged=Series("BTCUSDT", "1h", "2024-05-01", "2024-06-01"),
     excused={

@@ -1,0 +1,41 @@
+"""Local files: whole series in a folder, which refuse nobody."""
+
+from tests.conformance.sheet import KEYLESS, SHARES, Series, Sheet
+
+_NO_SERVER = "files on this machine are nobody's service: no keys, no plans, no limits"
+_ONE_FILE = "a file holds all there is, and is opened without a connection"
+
+SHEET = Sheet(
+    vendor="local",
+    files=True,
+    series=(
+        Series("AAPL", "1d", "2024-05-28", "2024-06-08"),
+        Series("NVDA", "1d", "2024-06-03", "2024-06-12"),
+        Series("BRK-B", "30m", "2024-06-06", "2024-06-08", "clock"),
+        Series("AAPL", "1w", "2024-04-29", "2024-06-03"),
+        Series("VOD.L", "1d", "2024-05-24", "2024-06-01"),
+    ),
+    excused=KEYLESS
+    | dict.fromkeys(
+        (
+            "a_wrong_key_is_said",
+            "a_plan_that_lacks_it_is_said",
+            "a_region_that_is_not_served_is_said",
+            "too_many_requests_are_waited_for",
+            "a_ban_is_waited_for",
+            "a_limit_told_with_status_200_is_no_answer",
+            "a_firewall_in_html_is_no_answer",
+            "servers_that_are_down_may_be_up_again",
+        ),
+        _NO_SERVER,
+    )
+    | dict.fromkeys(("pages_travel_over_one_connection", "answers_may_be_compressed"), _ONE_FILE)
+    | {
+        "half_an_answer_is_none": "a file that ends early is a shorter file; nobody told its length",
+        "a_field_left_out_is_never_a_wrong_bar": "its rows are lines of text, not documents",
+        "splits_and_dividends_are_told": "files of bars tell none",
+        "what_fails_is_never_no_splits": "files of bars tell none",
+        "a_range_deeper_than_declared_is_not_asked": _ONE_FILE,
+    },
+    **SHARES,
+)

@@ -1,0 +1,64 @@
+"""Every recorded answer is bars, an error or another product: none is passed over in silence."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from src.data.downloader.registry import REGISTRY
+from tests.downloader.acme import recordings
+from tests.reference import REFERENCE, needs_reference
+
+from .recordings import (
+    BARS,
+    EXCHANGES,
+    OTHER,
+    Recording,
+    all_known,
+    count_bars,
+    error_in,
+    folders,
+    known,
+)
+
+FOLDERS = folders() if REFERENCE else []
+KNOWN = list(all_known()) if REFERENCE else []
+
+
+def ids(one: Recording) -> str:
+    return f"{one.vendor}-{one.name}"
+
+
+@needs_reference
+@pytest.mark.parametrize("vendor", FOLDERS)
+def test_no_recording_is_passed_over_in_silence(vendor: str) -> None:
+    assert set(known(vendor)) == set(recordings(vendor))
+
+
+@needs_reference
+@pytest.mark.parametrize("one", [one for one in KNOWN if one.what == "bars"], ids=ids)
+def test_recorded_bars_are_bars(one: Recording) -> None:
+    good, bad = count_bars(one)
+    assert good and not bad
+
+
+@needs_reference
+@pytest.mark.parametrize("one", [one for one in KNOWN if one.what == "error"], ids=ids)
+def test_recorded_errors_are_errors(one: Recording) -> None:
+    assert type(error_in(one)) is one.told
+
+
+@needs_reference
+def test_what_there_is() -> None:
+    """The sum is the number of files: nothing is counted twice, and nothing not at all."""
+    counted = Counter(one.what for one in KNOWN)
+    assert counted == {"bars": 55, "error": 38, "other": 113}
+    assert sum(counted.values()) == sum(len(recordings(vendor)) for vendor in FOLDERS)
+    assert all(len(one.told) > 10 for one in KNOWN if one.what == "other")
+
+
+def test_folders_are_vendors_or_exchanges() -> None:
+    assert set(BARS) == set(OTHER) == set(REGISTRY) - {"local"}
+    assert not set(EXCHANGES) & set(REGISTRY)
+    assert set(FOLDERS) <= set(BARS) | set(EXCHANGES)
