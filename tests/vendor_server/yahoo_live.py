@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from src.data.model.instant import DAY_MS, SECOND_MS
+from src.data.model.instant import SECOND_MS
 from src.data.model.timeframe import Timeframe
 
 from .face import Context
@@ -47,7 +47,7 @@ def _intraday(now_ms: int, label: int, row: Row) -> list[Labelled]:
 
 def _longer(listing: Listing, context: Context, label: int, row: Row) -> list[Labelled]:
     day = Timeframe(1, "d")
-    days = context.rows(listing, day, (row.stamp_ms, context.now_ms + DAY_MS), "split")
+    days = context.rows(listing, day, (row.stamp_ms, row.closes_ms), "split")
     stamp = _last_trade(listing, context.now_ms, days[-1]) if days else None
     if stamp is None or listing.calendar == ALWAYS:
         return [(label, row)]

@@ -17,7 +17,7 @@ from ..errors import (
 )
 from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
-from ..model.instant import SECOND_MS, date_of, from_ms
+from ..model.instant import date_of, from_ms
 from ..model.kind import Kind
 from ..model.timeframe import Timeframe
 from ..net.status import error_of, retry_after_s
@@ -99,7 +99,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             "outputsize": _PAGE,
         }
         if query.timeframe.is_intraday:
-            bounds = {"start_date": start, "end_date": end - SECOND_MS}
+            bounds = {"start_date": start, "end_date": end - 1}
             params |= {name: str(from_ms(ms).replace(microsecond=0)) for name, ms in bounds.items()}
             params["timezone"] = "UTC"
         else:

@@ -32,7 +32,6 @@ SHEET = Sheet(
     | dict.fromkeys(("pages_travel_over_one_connection", "answers_may_be_compressed"), _ONE_FILE)
     | {
         "half_an_answer_is_none": "a file that ends early is a shorter file; nobody told its length",
-        "a_field_left_out_is_never_a_wrong_bar": "its rows are lines of text, not documents",
         "splits_and_dividends_are_told": "files of bars tell none",
         "what_fails_is_never_no_splits": "files of bars tell none",
         "a_range_deeper_than_declared_is_not_asked": _ONE_FILE,
