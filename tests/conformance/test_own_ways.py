@@ -93,6 +93,23 @@ def test_other_words_of_refusal(
     assert type(refused(bench_of(vendor), Reply.text(words, status))) is kind
 
 
+@pytest.mark.parametrize(
+    "vendor, series",
+    [
+        ("fmp", Series("AAPL", "5m", "2024-05-06", "2024-06-08")),
+        ("fmp", Series("AAPL", "1d", "2016-01-04", "2024-06-08")),
+        ("finnhub", Series("BTCUSDT", "1h", "2024-02-01", "2024-06-01")),
+        ("twelvedata", Series("AAPL", "1m", "2024-05-06", "2024-06-08")),
+    ],
+    ids=["fmp-5m", "fmp-1d", "finnhub-1h", "twelvedata-1m"],
+)
+def test_what_is_asked_at_once_is_no_more_than_comes_at_once(
+    bench_of: BenchOf, vendor: str, series: Series
+) -> None:
+    bench = bench_of(vendor)
+    assert bench.bars(series) == bench.truth(series)
+
+
 def test_twelve_data_used_to_refuse_with_status_200(bench_of: BenchOf) -> None:
     bench = bench_of("twelvedata")
     bench.vendors.face("twelvedata").tells_by_status = False  # type: ignore[attr-defined]
