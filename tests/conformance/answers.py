@@ -12,7 +12,7 @@ from src.data.model.instant import DAY_MS, day_ms, iso, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.policy.quality import check
+from src.data.policy.quality import Checked
 
 from .bench import Bench
 from .sheet import Series
@@ -55,7 +55,7 @@ def the_same_question_has_the_same_answer(bench: Bench) -> None:
 
 def the_running_bar_is_the_only_one_beyond_what_has_closed(bench: Bench) -> None:
     """Up to now there are the closed bars, and perhaps the one that forms."""
-    now_ms = bench.clock.now_ms()
+    now_ms, settle_ms = bench.clock.now_ms(), bench.downloader().capabilities.settle_ms
     forming = 0
     for series in bench.sheet.series:
         span = Span(now_ms - 9 * (series.frame.step_ms or 31 * DAY_MS), now_ms)
@@ -64,16 +64,13 @@ def the_running_bar_is_the_only_one_beyond_what_has_closed(bench: Bench) -> None
         forming += len(running)
         if not (closed := bench.truth(series, span)):
             continue
-        settle_ms = bench.downloader().capabilities.settle_ms
-        settled = now_ms - settle_ms if series.frame.is_intraday else now_ms
-        ripe = sum(row.closes_ms <= settled for row in rows)
-        try:
-            found = bench.fetch(series, span)
-        except NoDataError:  # from who is hours behind
-            assert not ripe, f"closed bars of {series} are not there"
-            continue
-        good = check(found.table, span, timeframe=series.frame, now_ms=now_ms).good
-        got = [bar for bar in bench.told(good) if bar[0] not in running]
+        found = bench.outcome(series, span)
+        # What has not settled may be late: nothing of it, or a part.
+        late = settle_ms if series.frame.is_intraday else 0
+        ripe = sum(row.closes_ms <= now_ms - late for row in rows)
+        assert isinstance(found, Checked) or (type(found), ripe) == (NoDataError, 0), series
+        told = bench.told(found.good) if isinstance(found, Checked) else []
+        got = [bar for bar in told if bar[0] not in running]
         assert got == closed[: len(got)], series
         assert len(got) >= ripe, f"closed bars of {series} are not there"
     assert forming, "no bar forms"

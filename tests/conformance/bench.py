@@ -42,7 +42,7 @@ class Bench:
     clock: ManualClock
     folder: Path
     patch: pytest.MonkeyPatch
-    transport: HttpTransport = field(default_factory=lambda: HttpTransport(timeout=(5.0, 5.0)))
+    transport: HttpTransport = field(default_factory=lambda: HttpTransport(timeout=(5.0, 30.0)))
 
     @property
     def name(self) -> str:
@@ -114,10 +114,10 @@ class Bench:
         found = self.downloader().fetch(asked)
         return check(found.table, asked.span, timeframe=series.frame, now_ms=asked.now_ms)
 
-    def outcome(self, series: Series) -> Checked | DataError:
+    def outcome(self, series: Series, span: Span | None = None) -> Checked | DataError:
         """Ask, and return the judged answer or the error."""
         try:
-            return self.checked(series)
+            return self.checked(series, span)
         except DataError as error:
             return error
 

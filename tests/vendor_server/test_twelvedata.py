@@ -87,7 +87,8 @@ def test_of_too_many_rows_the_newest_come(twelve: Client) -> None:
     ends = {"start_date": "2010-01-04", "end_date": "2024-06-01", "order": "ASC"}
     few = ask(twelve, outputsize=3, **ends)["values"]
     assert [v["datetime"] for v in few] == ["2024-05-29", "2024-05-30", "2024-05-31"]
-    assert len(ask(twelve, "BTC/USD", **ends)["values"]) <= 5000
+    ends = {"start_date": "2024-01-02 09:30:00", "end_date": "2024-06-11 16:00:00"}
+    assert len(ask(twelve, interval="5min", **ends)["values"]) == 5000
 
 
 def test_venues_and_coins(twelve: Client) -> None:

@@ -115,12 +115,13 @@ def _page(listing: Listing, frame: Timeframe, params: Mapping[str, str], context
     zone = ZoneInfo(params.get("timezone", listing.timezone) if frame.is_intraday else "UTC")
     # The last date itself is not there, as the vendor's own example has it; the last minute is.
     edge = 1 if frame.is_intraday else 0
-    start = _bound(params.get("start_date"), zone, 0)
+    size = int(params.get("outputsize", _MOST if "start_date" in params else _DEFAULT_SIZE))
     end = _bound(params.get("end_date"), zone, context.now_ms + DAY_MS) + edge
+    # Without a start as many rows as are wanted, nights and holidays between them included.
+    reach = max(size * 5 * (frame.step_ms or 31 * DAY_MS), 10 * DAY_MS)
+    start = _bound(params.get("start_date"), zone, end - reach)
     how: Adjustment = "raw" if frame.is_intraday else "split"
     rows = context.rows(listing, frame, (start, end), how)
-    bounded = "start_date" in params
-    size = int(params.get("outputsize", _MOST if bounded else _DEFAULT_SIZE))
     rows = rows[-min(size, _MOST) :]
     page = context.spoil(Page(tuple(r.stamp_ms for r in rows), tuple(rows)))
     return page if params.get("order", "desc").lower() == "asc" else newest_first(page)
