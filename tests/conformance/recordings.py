@@ -238,9 +238,9 @@ def known(vendor: str) -> dict[str, Recording]:
 
 
 def all_known() -> Iterator[Recording]:
-    """Yield what is said of all recordings of vendors that have any."""
+    """Yield what is said of all recordings of vendors that have any, in one and the same order."""
     for vendor in folders():
-        yield from known(vendor).values()
+        yield from (one for _, one in sorted(known(vendor).items()))
 
 
 def folders() -> list[str]:

@@ -28,14 +28,7 @@ from src.data.model.timeframe import Timeframe
 from src.data.policy.classify import classify
 
 # Vendors of the registry that have no face in the vendor server yet.
-ABSENT: Mapping[str, str] = {
-    "alpha_vantage": "no face in the vendor server",
-    "coingecko": "no face in the vendor server",
-    "eodhd": "no face in the vendor server",
-    "finnhub": "no face in the vendor server",
-    "fmp": "no face in the vendor server",
-    "twelvedata": "no face in the vendor server",
-}
+ABSENT: Mapping[str, str] = {}
 
 Situation = Literal[
     "unauthorized", "forbidden", "restricted", "unknown_symbol", "throttled", "banned", "firewall",
@@ -114,6 +107,7 @@ class Sheet:
         adjustment: what its prices are adjusted for.
         errors: situation to the error that it is for this vendor, where it is not the usual one.
         empties: bodies that are this vendor's own way of saying that there is nothing.
+        actionless: bodies with which it says that there are no splits or dividends, beside those.
         absences: fields without which an answer says that there is nothing, as dotted paths.
         paging: what a page is a number of; empty where one answer holds any range.
         paged: the series that is asked page by page, the first one when left out.
@@ -131,8 +125,9 @@ class Sheet:
     adjustment: Adjustment = "raw"
     errors: Mapping[Situation, type[DataError]] = field(default_factory=dict)
     empties: frozenset[str] = frozenset()
+    actionless: frozenset[str] = frozenset()
     absences: frozenset[str] = frozenset()
-    paging: Literal["rows", "days", ""] = ""
+    paging: Literal["rows", "days", "months", ""] = ""
     paged: Series | None = None
     volume: bool = True
     files: bool = False

@@ -51,8 +51,9 @@ def junk_is_never_nothing(bench: Bench) -> None:
 def what_fails_is_never_no_splits(bench: Bench) -> None:
     """Where splits cannot be had the answer is an error: without them prices are wrong."""
     vendor, main = bench.downloader(), bench.sheet.main
+    nothing = {Fault.lie(body).name for body in bench.sheet.empties | bench.sheet.actionless}
     for fault in (*map(Fault.lie, _JUNK), Fault.lie("html"), Fault.cut(), Fault.status(503)):
-        if fault.name in {Fault.lie(body).name for body in bench.sheet.empties}:
+        if fault.name in nothing:
             continue
         bench.heal()
         bench.fault(fault)

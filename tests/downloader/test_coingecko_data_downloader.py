@@ -77,8 +77,11 @@ def test_the_running_bar_is_put_on_its_grid_and_only_that() -> None:
     running = [*rows(NOW_MS, step, 2), [NOW_MS + step + 7, 1, 1, 1, 1]]
     page = vendor.parse_bars(answer(running), query("30m", NOW_MS - step, NOW_MS + 2 * step, BTC))
     assert [b.stamp_ms for b in page.bars] == [NOW_MS - step, NOW_MS, NOW_MS + step]
+    backwards = vendor.parse_bars(answer(running[::-1]), query("30m", 0, NOW_MS + 2 * step, BTC))
+    assert list(backwards.bars) == list(page.bars)[::-1]
+    twice = [*running, [NOW_MS + step + 9, 1, 1, 1, 1]]
     with pytest.raises(ResponseFormatError, match="beside the grid"):
-        vendor.parse_bars(answer(running[::-1]), query("30m", 0, NOW_MS, BTC))
+        vendor.parse_bars(answer(twice), query("30m", 0, NOW_MS, BTC))
 
 
 @pytest.mark.parametrize("sent", [4 * HOUR_MS, 4 * DAY_MS])

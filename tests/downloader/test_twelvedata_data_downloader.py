@@ -75,6 +75,24 @@ def test_minutes_are_asked_in_utc_and_days_with_one_more() -> None:
     assert KEY not in repr(days) + repr(vendor) + repr(vars(vendor))
 
 
+@pytest.mark.parametrize("end", ["2024-01-04T00:00:00.001Z", "2024-01-05T00:00:00Z"])
+def test_the_last_date_asked_for_is_behind_the_last_day(end: str) -> None:
+    asked = query("1d", "2024-01-03T00:00:00Z", end, IBM)
+    assert twelve()[0].bars_request(asked, None).params["end_date"] == "2024-01-05"
+
+
+@pytest.mark.parametrize(
+    "end, last",
+    [
+        ("2024-01-03T15:00:00Z", "2024-01-03 14:59:59"),
+        ("2024-01-03T15:00:00.001Z", "2024-01-03 15:00:00"),
+    ],
+)
+def test_the_last_second_asked_for_is_the_last_of_the_range(end: str, last: str) -> None:
+    asked = query("1m", "2024-01-03T14:30:00Z", end, IBM)
+    assert twelve()[0].bars_request(asked, None).params["end_date"] == last
+
+
 @pytest.mark.parametrize("label, name", TwelveDataDataDownloader.capabilities.timeframes.items())
 def test_every_timeframe_is_asked_in_its_own_words(label: str, name: str) -> None:
     vendor, transport = twelve(answer(body("2024-01-01")))

@@ -12,24 +12,27 @@ from src.data.clock import ManualClock
 from src.data.model.timeframe import Timeframe
 
 from .alpaca import Alpaca
+from .alpha_vantage import AlphaVantage
 from .binance import Binance
+from .coingecko import CoinGecko
+from .eodhd import EODHD
 from .face import Context, Face, Page, Reply, Request, http_date
 from .faults import Fault
+from .finnhub import Finnhub
+from .fmp import FMP
 from .ground_truth import Row, Truth
 from .limits import Meter
 from .listings import Listing
 from .polygon import Polygon
 from .tiingo import Tiingo
+from .twelvedata import TwelveData
 from .wire import Listener, LogEntry
 from .yahoo import Yahoo
 
 FACES: tuple[type[Face], ...] = (
-    Binance,
-    Yahoo,
-    Alpaca,
-    Polygon,
-    Tiingo,
-)
+    Binance, Yahoo, Alpaca, Polygon, Tiingo,
+    FMP, AlphaVantage, EODHD, Finnhub, TwelveData, CoinGecko,
+)  # fmt: skip
 
 
 @dataclass

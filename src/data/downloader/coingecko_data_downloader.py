@@ -99,7 +99,7 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
             raise ResponseFormatError(f"bars are a {type(rows).__name__}, not a list")
         step = query.timeframe.step_ms or 0
         stamps = opens_of([row[0] for row in rows], step)
-        lengths = {later - one for one, later in pairwise(stamps)}
+        lengths = {later - one for one, later in pairwise(sorted(set(stamps)))}
         if min(lengths, default=step) != step:
             raise ResponseFormatError(f"bars of {min(lengths)} ms instead of {query.timeframe}")
         bars = [

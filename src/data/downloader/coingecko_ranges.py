@@ -46,11 +46,12 @@ def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
 def opens_of(closes: Sequence[int], step: int) -> list[int]:
     """Return the opens of bars that are labelled with their close.
 
-    The running bar, which is the last, may be labelled with the time of asking.
+    The running bar, which is the latest, may be labelled with the time of asking.
 
     Raises:
         ResponseFormatError: another one is not on the grid of ``step``.
     """
-    if any(close % step for close in closes[:-1]):
+    latest = max(closes, default=0)
+    if any(close % step for close in closes if close != latest):
         raise ResponseFormatError("closes beside the grid of their timeframe")
     return [(close - 1) // step * step for close in closes]

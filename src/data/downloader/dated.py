@@ -134,5 +134,5 @@ class ActionReader:
 
 
 def within(actions: Iterable[Action], span: Span) -> list[Action]:
-    """Return the actions with an ex-date in ``span``, stamps of session dates."""
-    return [action for action in actions if day_ms(action.ex_date) in span]
+    """Return the actions with an ex-date in ``span``, stamps of session dates; oldest first."""
+    return sorted(action for action in actions if day_ms(action.ex_date) in span)

@@ -5,14 +5,14 @@ What stands here was seen in its answers between 2019 and 2025.
 
 from __future__ import annotations
 
-import csv
-from typing import Any, Unpack
+from dataclasses import replace
+from typing import Unpack
 from urllib.parse import quote
 
 from ..errors import DataError, RateLimitedError
 from ..model.actions import Action
 from ..model.bars import Bar
-from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ..model.capabilities import BarPage, Capabilities, Fetched, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import HOUR_MS, SECOND_MS
 from ..model.instrument import Instrument
@@ -23,7 +23,8 @@ from ..net.status import error_of
 from . import dated
 from .base_data_downloader import BaseDataDownloader, Wired
 from .dated import ActionReader, number
-from .paging import readable
+from .eodhd_rows import as_traded, is_restated, ratio_of, rows_of
+from .paging import named, readable
 
 _PRICES = ("open", "high", "low", "close")
 # Minutes of shares hold the hours before and after the session, and their hours may begin with it
@@ -73,6 +74,21 @@ class EODHDDataDownloader(BaseDataDownloader):
         """Days are complete; minutes without a trade may be missing."""
         return not timeframe.is_intraday
 
+    def fetch(self, query: FetchQuery) -> Fetched:
+        """Return all bars of ``query``, with the volumes of days in the shares of their own day.
+
+        Prices of days come as traded beside volumes in today's shares; one more request tells the
+        splits since then, where there can be any.
+        """
+        found, who = super().fetch(query), query.instrument
+        is_days = who.asset_class == "stock" and not query.timeframe.is_intraday
+        if not is_days or not is_restated(found.table):
+            return found
+        with named(self.name, who.symbol):
+            splits = self._splits(who, Span(query.span.start, query.now_ms), query.now_ms)
+        table = as_traded(found.table, splits)
+        return replace(found, table=table, requests=found.requests + 1)
+
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask for dates, or for seconds in UTC; both ends are inclusive."""
         theirs = self.capabilities.timeframes[query.timeframe.label]
@@ -85,7 +101,7 @@ class EODHDDataDownloader(BaseDataDownloader):
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Read rows with seconds in UTC, or with a date."""
         frame, who, bars = query.timeframe, query.instrument, []
-        for row in _rows(response):
+        for row in rows_of(response):
             at = int(row["timestamp"]) * SECOND_MS if frame.is_intraday else dated.day(row["date"])
             prices = [number(row[name]) for name in _PRICES]
             rest = [number(row["volume"]), number(row.get("adjusted_close"))]
@@ -102,13 +118,18 @@ class EODHDDataDownloader(BaseDataDownloader):
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
         """Return splits and dividends with an ex-date in ``span``: two requests."""
-        ends = dated.dates_in(span)
-        told = [self.send(self._request(path, instrument, **ends)) for path in ("splits", "div")]
+        found = self._splits(instrument, span, now_ms)
         reader = ActionReader(instrument, self.name, now_ms, as_paid=False)
+        told = self.send(self._request("div", instrument, **dated.dates_in(span)))
         with readable(self.name, "actions"):
-            found = [reader.split(r["date"], *_ratio(r["split"])) for r in _rows(told[0])]
-            found += [reader.dividend(r["date"], r["value"]) for r in _rows(told[1])]
+            found += [reader.dividend(r["date"], r["value"]) for r in rows_of(told)]
         return dated.within(found, span)
+
+    def _splits(self, who: Instrument, span: Span, now_ms: int) -> list[Action]:
+        told = self.send(self._request("splits", who, **dated.dates_in(span)))
+        reader = ActionReader(who, self.name, now_ms)
+        with readable(self.name, "actions"):
+            return [reader.split(r["date"], *ratio_of(r["split"])) for r in rows_of(told)]
 
     def _request(self, path: str, who: Instrument, **params: str | int) -> HttpRequest:
         name = quote(who.spelling(self.name))
@@ -120,30 +141,7 @@ class EODHDDataDownloader(BaseDataDownloader):
         )
 
 
-def _rows(response: HttpResponse) -> list[dict[str, Any]]:
-    """Return the rows of JSON, or of the CSV that is this vendor's usual answer.
-
-    Its CSV ends in a line that is a number alone.
-    """
-    if response.body[:1] in (b"[", b"{"):
-        rows: list[dict[str, Any]] = response.json()
-        return rows
-    table = csv.reader(response.text.splitlines())
-    names = [_NAMES.get(name, name.lower()) for name in next(table, [""])]
-    if names[0] not in ("date", "timestamp"):
-        raise ValueError("neither JSON nor a table of dates")
-    return [dict(zip(names, row, strict=True)) for row in table if len(row) > 1]
-
-
-def _ratio(text: str) -> tuple[str, str]:
-    new, _, old = text.partition("/")
-    return new, old
-
-
 def _unit(name: str) -> str:
     """Return the currency of a pair such as BTC-USD.CC: it is written for dollar coins too."""
     pair, dot, venue = name.partition(".")
     return pair.partition("-")[2] if dot and venue == "CC" else ""
-
-
-_NAMES = {"Stock Splits": "split", "Dividends": "value"}

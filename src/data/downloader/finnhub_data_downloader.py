@@ -7,7 +7,7 @@ days were adjusted for splits (2021). So they are not asked for.
 from __future__ import annotations
 
 import re
-from typing import Unpack
+from typing import Any, Unpack
 
 from ..errors import (
     AuthenticationError,
@@ -114,7 +114,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
         told = [self.send(self._request(path, instrument, **dates)) for path in paths]
         reader = ActionReader(instrument, self.name, now_ms)
         with readable(self.name, "actions"):
-            splits, dividends = (answer.json() for answer in told)
+            splits, dividends = (_rows(answer.json()) for answer in told)
             found = [reader.split(r["date"], r["toFactor"], r["fromFactor"]) for r in splits]
             found += [reader.dividend(r["date"], r["amount"]) for r in dividends]
         return within(found, span)
@@ -125,3 +125,9 @@ class FinnhubDataDownloader(BaseDataDownloader):
             params={"symbol": who.spelling(self.name), **params},
             secret_headers={"X-Finnhub-Token": self.secret("FINNHUB_API_KEY")},
         )
+
+
+def _rows(body: Any) -> list[Any]:
+    if not isinstance(body, list):
+        raise TypeError(f"a {type(body).__name__}, not a list of rows")
+    return body

@@ -96,13 +96,9 @@ def fetch_pages(vendor: Vendor, query: FetchQuery) -> Fetched:
         ResponseFormatError: an answer cannot be read, or its pages do not advance.
         DataError: it could not be asked; ``provider`` and ``symbol`` are set.
     """
-    try:
+    with named(vendor.name, query.instrument.symbol):
         check_capability(vendor, query)
         return _fetched(vendor, query, _harvest(vendor, query))
-    except DataError as exc:
-        exc.provider = exc.provider or vendor.name
-        exc.symbol = exc.symbol or query.instrument.symbol
-        raise
 
 
 def check_capability(vendor: Vendor, query: FetchQuery) -> None:
@@ -199,6 +195,17 @@ def read_page(
 
 
 @contextmanager
+def named(vendor: str, symbol: str) -> Iterator[None]:
+    """Say in an error of ours who was asked for what, where it does not say so itself."""
+    try:
+        yield
+    except DataError as exc:
+        exc.provider = exc.provider or vendor
+        exc.symbol = exc.symbol or symbol
+        raise
+
+
+@contextmanager
 def readable(vendor: str, what: str) -> Iterator[None]:
     """Turn what reading an answer of another shape raises into an error of ours.
 
@@ -219,7 +226,7 @@ def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:
     table = concat(found.tables)
     if not len(table):
         raise NoDataError(f"{vendor.name} has no {query.timeframe} bars in this range")
-    caps = vendor.capabilities
+    caps = vendor.capabilities.at(query.timeframe)
     kind = caps.kind(query.instrument, query.timeframe)
     return Fetched(
         table=table,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Unpack
 
 from ..errors import (
@@ -16,7 +17,7 @@ from ..errors import (
 )
 from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
-from ..model.instant import SECOND_MS, date_of, from_ms
+from ..model.instant import date_of, from_ms
 from ..model.kind import Kind
 from ..model.timeframe import Timeframe
 from ..net.status import error_of, retry_after_s
@@ -50,7 +51,7 @@ _MINUTE_S, _LONG_S = 60.0, 3600.0
 
 
 class TwelveDataDataDownloader(BaseDataDownloader):
-    """Bars of Twelve Data.
+    """Bars of Twelve Data; minutes and hours as traded, longer ones adjusted for splits.
 
     Args:
         api_key: in place of the variable.
@@ -76,6 +77,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             "crypto": Kind("24h", "clock", "twelvedata", volume="none"),
         },
         adjustment="split",
+        intraday_adjustment="raw",
     )
 
     def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:
@@ -88,7 +90,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask for a window, oldest first; days with one more, should its end be exclusive."""
+        """Ask for a window, oldest first; the last date itself does not come, the last minute does."""
         start, end = query.span.start, query.span.end
         params: dict[str, str | int] = {
             **listing(query.instrument),
@@ -97,11 +99,12 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             "outputsize": _PAGE,
         }
         if query.timeframe.is_intraday:
-            bounds = {"start_date": start, "end_date": end - SECOND_MS}
+            bounds = {"start_date": start, "end_date": end - 1}
             params |= {name: str(from_ms(ms).replace(microsecond=0)) for name, ms in bounds.items()}
             params["timezone"] = "UTC"
         else:
-            params |= {"start_date": str(date_of(start)), "end_date": str(date_of(end))}
+            last = date_of(end - 1) + timedelta(days=1)
+            params |= {"start_date": str(date_of(start)), "end_date": str(last)}
         key = {"Authorization": f"apikey {self.secret(_KEY)}"}
         return HttpRequest(f"{self.base_url}/time_series", params=params, secret_headers=key)
 

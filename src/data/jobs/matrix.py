@@ -90,7 +90,7 @@ def _served(vendor: str, caps: Capabilities, timeframe: Timeframe) -> Served:
         caps.depth_days.get(label),
         {c: minutes if timeframe.is_intraday or c == "crypto" else None for c in classes},
         {c: caps.kind(Instrument("ANY", c), timeframe) for c in classes},
-        caps.adjustment,
+        caps.at(timeframe).adjustment,
         caps.has_forming,
     )
 

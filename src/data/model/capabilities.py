@@ -48,6 +48,7 @@ class Capabilities:
         intraday_kinds: the same for bars shorter than a day, for classes where those are of another
             kind than its days: minutes of extended hours beside days of the official session.
         adjustment: what its prices are adjusted for.
+        intraday_adjustment: the same for bars shorter than a day, where those are of another.
         settle_ms: how long after its close an intraday bar may still change.
         dense: whether a bar without trades is sent all the same, so that a missing one is a hole.
         actions: whether its answers carry splits and dividends.
@@ -66,6 +67,7 @@ class Capabilities:
     kinds: Mapping[AssetClass, Kind] = field(default_factory=dict)
     intraday_kinds: Mapping[AssetClass, Kind] = field(default_factory=dict)
     adjustment: Adjustment = "raw"
+    intraday_adjustment: Adjustment | None = None
     settle_ms: int = 2 * MINUTE_MS
     dense: bool = True
     actions: bool = False
@@ -78,6 +80,11 @@ class Capabilities:
     def tells_actions(self) -> bool:
         """Whether splits and dividends are to be had from it one way or the other."""
         return self.actions or self.actions_apart
+
+    def at(self, timeframe: Timeframe) -> Capabilities:
+        """Return what holds of bars of ``timeframe``: its adjustment is theirs."""
+        own = self.intraday_adjustment if timeframe.is_intraday else None
+        return replace(self, adjustment=own) if own else self
 
     def labels(self, asset_class: AssetClass) -> list[str]:
         """Return our labels of the bars it serves of ``asset_class``."""

@@ -166,7 +166,7 @@ def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
         names = [query.provider]
     else:
         names = selector.get_provider_with_failover(symbol, timeframe)
-    found = [c for name in names if (c := _candidate(selector, name)) is not None]
+    found = [c for name in names if (c := _candidate(selector, name, query.timeframe)) is not None]
     if query.provider is not None and not found:
         raise UnknownProviderError(
             f"provider {query.provider!r} cannot be used for {query}",
@@ -177,7 +177,7 @@ def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
     return found
 
 
-def _candidate(selector: Selector, name: str) -> Candidate | None:
+def _candidate(selector: Selector, name: str, timeframe: Timeframe) -> Candidate | None:
     # Imported here: an answer from the cache needs no vendor and no HTTP library.
     from ..downloader.base_data_downloader import is_ours
 
@@ -187,7 +187,7 @@ def _candidate(selector: Selector, name: str) -> Candidate | None:
         downloader = build(name) if build is not None else None
     if downloader is None:
         return None
-    capabilities = downloader.capabilities if is_ours(downloader) else None
+    capabilities = downloader.capabilities.at(timeframe) if is_ours(downloader) else None
     return Candidate(name, downloader, capabilities)
 
 

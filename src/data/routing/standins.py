@@ -132,7 +132,7 @@ class StandIn(BaseDataDownloader):
         if not len(table):
             raise NoDataError(f"{self._as} is expected to have no bars there")
         return Fetched(
-            table, self.name, kind, Basis(self.capabilities.adjustment), query.now_ms,
+            table, self.name, kind, Basis(self.capabilities.at(query.timeframe).adjustment), query.now_ms,
             requests=requests, settle_ms=self.capabilities.settle_ms,
             dense=self.is_dense(query.timeframe),
         )  # fmt: skip

@@ -32,7 +32,7 @@ class Teller:
             try:
                 actions = candidate.downloader.fetch_actions(work.query.instrument, asked, now)
             except (ProviderError, ConfigError) as error:
-                work.untold.add(candidate.name)
+                work.untold[candidate.name] = error
                 work.problems.append(f"{candidate.name} did not tell the actions: {error}")
                 continue
             self._keeper.add_actions(work, actions, Asked(span, candidate.name, now))
@@ -56,9 +56,10 @@ class Teller:
         book = self._keeper.book(work)
         lacking = [needed for needed in spans if not book.covers(needed)]
         if lacking and not self.ask(work, Span(lacking[0].start, lacking[-1].end)):
+            why = "; ".join(f"{name}: {error}" for name, error in work.untold.items())
             raise CapabilityError(
                 f"{candidate.name} serves {candidate.adjustment} prices, which can only stand "
                 f"beside others when splits and dividends from {date_of(lacking[0].start)} on are "
                 "known, and nobody tells them",
-                provider=candidate.name, symbol=work.query.instrument.symbol,
+                provider=candidate.name, symbol=work.query.instrument.symbol, hint=why or None,
             )  # fmt: skip

@@ -64,7 +64,7 @@ class Work:
         problems: sentences for the provenance.
         scores: of the answers, 0 to 1.
         out: vendors not to be asked again by this request, with the reason.
-        untold: vendors that failed to tell splits and dividends.
+        untold: vendors that failed to tell splits and dividends, and why.
         still_here: tells the other processes that this request goes on fetching.
     """
 
@@ -82,7 +82,7 @@ class Work:
     problems: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     out: dict[str, DataError] = field(default_factory=dict)
-    untold: set[str] = field(default_factory=set)
+    untold: dict[str, DataError] = field(default_factory=dict)
     still_here: Callable[[], object] = bool
 
     @property

@@ -1,0 +1,30 @@
+"""CoinGecko: averages without volume, stamped with their close; the key of a paid plan here."""
+
+from tests.conformance.sheet import Series, Sheet
+from tests.vendor_server.keyed import KEY
+
+SHEET = Sheet(
+    vendor="coingecko",
+    series=(
+        Series("BTCUSDT", "1d", "2024-05-28", "2024-06-08"),
+        Series("BTCUSDT", "1h", "2024-05-31T22:00", "2024-06-01T07:00"),
+        Series("ETHUSDT", "4h", "2024-06-03", "2024-06-08"),
+        Series("BTCUSDT", "30m", "2024-06-12T02:00", "2024-06-12T09:00"),
+    ),
+    unknown="ADAUSDT",  # whose id is known here, but not to the vendor server
+    young=Series("SUIUSDT", "1d", "2024-05-25", "2024-06-10", listing="NEWUSDT"),
+    gone=Series("EOSUSDT", "1d", "2022-05-01", "2022-05-20", listing="OLDUSDT"),
+    keys={"COINGECKO_PRO_API_KEY": KEY},
+    empties=frozenset({"[]"}),
+    paging="days",
+    paged=Series("BTCUSDT", "1h", "2024-05-20", "2024-06-01"),
+    volume=False,
+    excused={
+        "a_missing_key_is_said": "without a key it serves the last days, in other lengths",
+        "days_are_dated_by_whatever_hour_they_are_labelled_with": (
+            "its days are labelled with their end in UTC; any other label is another day"
+        ),
+        "splits_and_dividends_are_told": "coins have none",
+        "what_fails_is_never_no_splits": "coins have none",
+    },
+)

@@ -1,0 +1,28 @@
+"""Finnhub: columns of UTC seconds, and one and the same ``no_data`` for all."""
+
+from src.data.errors import NoDataError
+from tests.conformance.sheet import SHARES, Series, Sheet
+from tests.vendor_server.keyed import KEY
+
+SHEET = Sheet(
+    vendor="finnhub",
+    series=(
+        Series("AAPL", "1d", "2024-05-28", "2024-06-08"),
+        Series("NVDA", "1d", "2024-06-03", "2024-06-12"),
+        Series("BRK-B", "1d", "2024-05-28", "2024-06-08"),
+        Series("BTCUSDT", "1d", "2024-05-28", "2024-06-08"),
+        Series("BTCUSDT", "1h", "2024-05-31T22:00", "2024-06-01T07:00"),
+        Series("ETHBTC", "1m", "2024-06-01T23:30", "2024-06-02T00:30"),
+    ),
+    keys={"FINNHUB_API_KEY": KEY},
+    adjustment="split",
+    # It says the same of an empty range and of a symbol that it does not know.
+    errors={"unknown_symbol": NoDataError},
+    actionless=frozenset({"[]"}),
+    paging="days",
+    paged=Series("BTCUSDT", "1h", "2024-05-01", "2024-06-01"),
+    excused={
+        "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",
+    },
+    **SHARES,
+)

@@ -1,0 +1,28 @@
+"""Twelve Data: texts in pages of days, errors told by a code in the body."""
+
+from tests.conformance.sheet import SHARES, TEXT_LABELS, Series, Sheet
+from tests.vendor_server.keyed import KEY
+
+SHEET = Sheet(
+    vendor="twelvedata",
+    series=(
+        Series("AAPL", "1d", "2024-05-28", "2024-06-08"),
+        Series("NVDA", "1d", "2024-06-03", "2024-06-12"),
+        Series("AAPL", "5m", "2024-06-06T18:00", "2024-06-07T15:00"),
+        Series("AAPL", "2h", "2024-06-06", "2024-06-08"),
+        Series("AAPL", "1w", "2024-04-29", "2024-06-03"),
+        Series("AAPL", "1M", "2024-01-01", "2024-06-01"),
+        Series("VOD.L", "1d", "2024-05-24", "2024-06-01"),
+    ),
+    keys={"TWELVE_DATA_API_KEY": KEY},
+    adjustment="split",
+    paging="days",
+    paged=Series("AAPL", "5m", "2024-05-20", "2024-06-12"),
+    excused=TEXT_LABELS
+    | {
+        "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",
+        "splits_and_dividends_are_told": "it is not asked for them: few plans have them",
+        "what_fails_is_never_no_splits": "it is not asked for them: few plans have them",
+    },
+    **SHARES,
+)
