@@ -65,11 +65,12 @@ def test_minutes_are_asked_in_utc_and_days_with_one_more() -> None:
     assert minutes.url == days.url == "https://api.twelvedata.com/time_series"
     shared = {"symbol": "IBM", "country": "United States", "order": "ASC", "outputsize": 5000}
     assert minutes.params == shared | {
-        "interval": "1min", "timezone": "UTC",
+        "interval": "1min", "timezone": "UTC", "adjust": "none",
         "start_date": "2024-01-03 14:30:00", "end_date": "2024-01-03 14:59:59",
     }  # fmt: skip
     assert days.params == shared | {
         "interval": "1day", "start_date": "2024-01-03", "end_date": "2024-01-05",
+        "adjust": "splits",
     }  # fmt: skip
     assert dict(days.secret_headers) == {"Authorization": f"apikey {KEY}"}
     assert KEY not in repr(days) + repr(vendor) + repr(vars(vendor))

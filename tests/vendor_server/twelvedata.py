@@ -120,7 +120,8 @@ def _page(listing: Listing, frame: Timeframe, params: Mapping[str, str], context
     # Without a start as many rows as are wanted, nights and holidays between them included.
     reach = max(size * 5 * (frame.step_ms or 31 * DAY_MS), 10 * DAY_MS)
     start = _bound(params.get("start_date"), zone, end - reach)
-    how: Adjustment = "raw" if frame.is_intraday else "split"
+    usual = "none" if frame.is_intraday else "splits"
+    how: Adjustment = "raw" if params.get("adjust", usual) == "none" else "split"
     rows = context.rows(listing, frame, (start, end), how)
     rows = rows[-min(size, _MOST) :]
     page = context.spoil(Page(tuple(r.stamp_ms for r in rows), tuple(rows)))

@@ -97,6 +97,8 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             "interval": self.capabilities.timeframes[query.timeframe.label],
             "order": "ASC",
             "outputsize": _PAGE,
+            # Told to: its own pages differ on what it does with minutes where nothing is said.
+            "adjust": "none" if query.timeframe.is_intraday else "splits",
         }
         if query.timeframe.is_intraday:
             bounds = {"start_date": start, "end_date": end - 1}
