@@ -54,6 +54,7 @@ class Capabilities:
         has_forming: whether the running bar is in the answer.
         actions_apart: whether it tells splits and dividends when asked for them alone.
         only: the labels it serves of an asset class, where it does not serve all of them.
+        made_up: whether its bars are no market's, and so never stand beside real ones.
     """
 
     asset_classes: frozenset[AssetClass]
@@ -70,6 +71,7 @@ class Capabilities:
     has_forming: bool = True
     actions_apart: bool = False
     only: Mapping[AssetClass, frozenset[str]] = field(default_factory=dict)
+    made_up: bool = False
 
     @property
     def tells_actions(self) -> bool:

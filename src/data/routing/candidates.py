@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from ..cache.legacy import SAMPLE_LANE
 from ..errors import Attempt, NoProviderError, UnknownProviderError
 from ..model.capabilities import Capabilities, Fetched, FetchQuery
 from ..model.instant import DAY_MS
@@ -187,8 +188,7 @@ def _candidate(selector: Selector, name: str) -> Candidate | None:
         downloader = build(name) if build is not None else None
     if downloader is None:
         return None
-    capabilities = downloader.capabilities if is_ours(downloader) else None
-    return Candidate(name, downloader, capabilities)
+    return Candidate(name, downloader, downloader.capabilities if is_ours(downloader) else None)
 
 
 def route(
@@ -215,9 +215,11 @@ def route(
     rejected: dict[str, str] = {}
     wanted, lanes = stored, dict[tuple[str, ...], list[Candidate]]()
     for candidate in candidates:
-        reason = candidate.refusal(query.instrument, query.timeframe)
-        if reason:
+        if reason := candidate.refusal(query.instrument, query.timeframe):
             rejected[candidate.name] = reason
+            continue
+        if (caps := candidate.capabilities) is not None and caps.made_up:
+            lanes.setdefault(SAMPLE_LANE, []).append(candidate)
             continue
         wanted = wanted or _usual_kind(query, candidate, candidates)
         made = None if query.provider else candidate.converted(query, wanted)
