@@ -1,4 +1,4 @@
-"""Binance spot: ``GET /api/v3/klines`` and the two endpoints clients ping."""
+"""Binance spot: ``GET /api/v3/klines``, the list of pairs and the two endpoints clients ping."""
 
 from __future__ import annotations
 
@@ -82,6 +82,9 @@ class Binance(Face):
             return Reply.json({}, 200, weight)
         if request.path == "/api/v3/time":
             return Reply.json({"serverTime": context.now_ms}, 200, weight)
+        if request.path == "/api/v3/exchangeInfo":
+            coins = [one for one in context.truth.listings() if self.spelling(one)]
+            return Reply.json({"symbols": [_pair(one) for one in coins]}, 200, weight)
         if request.path != "/api/v3/klines":
             return Reply.text("<html><body><h2>404 Not found</h2></body></html>", 404, "text/html")
         try:
@@ -109,6 +112,14 @@ class Binance(Face):
         return [
             _kline(s, r, page.per_second) for s, r in zip(page.stamps(), page.rows, strict=True)
         ]
+
+
+def _pair(listing: Listing) -> dict[str, object]:
+    base = listing.symbol.removesuffix(listing.currency)
+    return {
+        "symbol": listing.symbol, "status": "TRADING", "baseAsset": base,
+        "quoteAsset": listing.currency, "isSpotTradingAllowed": True, "filters": [],
+    }  # fmt: skip
 
 
 def _text(request: Request, name: str) -> str:

@@ -7,14 +7,15 @@ from typing import Any, Unpack, cast
 
 from ..errors import CapabilityError, ConfigError, DataError, KindMismatchError
 from ..model.bars import NAN, Bar
-from ..model.capabilities import BarPage, Capabilities, FetchQuery
+from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import DAY_MS, iso
 from ..model.instrument import Instrument
+from ..model.kind import Kind
 from ..net.carriers.ccxt_carrier import CcxtCarrier, facts_of
 from .base_data_downloader import BaseDataDownloader, Wired
 from .ccxt_errors import error_said
-from .ccxt_exchanges import capabilities_of, limits_of
+from .ccxt_exchanges import USUAL_PAGE, capabilities_of, limits_of
 
 
 class CCXTDataDownloader(BaseDataDownloader):
@@ -32,7 +33,15 @@ class CCXTDataDownloader(BaseDataDownloader):
 
     name = "ccxt"
     display_name = "Exchanges by ccxt"
-    capabilities = Capabilities(frozenset({"crypto"}), {})
+    # What exchanges usually serve; each one's own class says it exactly.
+    limits = Limits(per_second=1, burst=2)
+    capabilities = Capabilities(
+        asset_classes=frozenset({"crypto"}),
+        timeframes={label: label for label in "1m 5m 15m 30m 1h 1d".split()},
+        page_bars=USUAL_PAGE,
+        kinds={"crypto": Kind("24h", "clock", volume="base")},
+        dense=False,
+    )
     exchange: str = ""
 
     def __init__(self, **wired: Unpack[Wired]) -> None:

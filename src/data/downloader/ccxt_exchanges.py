@@ -10,7 +10,7 @@ from ..model.timeframe import Timeframe
 from ..net.carriers.ccxt_carrier import ExchangeFacts
 
 # Where ccxt knows no bound; every exchange answers so many.
-_USUAL_PAGE = 100
+USUAL_PAGE = 100
 # Exchanges that answer their newest bars whatever is asked for: how many.
 _NEWEST_ONLY = {"kraken": 720}
 # ccxt counts what a request costs in an exchange's own units; this is modest for all of them.
@@ -31,7 +31,7 @@ def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
     return Capabilities(
         asset_classes=frozenset({"crypto"}),
         timeframes={label: label for label in steps if depth.get(label, 1)},
-        page_bars=facts.page_bars or _USUAL_PAGE,
+        page_bars=facts.page_bars or USUAL_PAGE,
         depth_days={label: days for label, days in depth.items() if days},
         kinds={"crypto": Kind("24h", "clock", venue=exchange, volume="base")},
         dense=False,

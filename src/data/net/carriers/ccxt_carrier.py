@@ -136,12 +136,18 @@ class CcxtCarrier:
         rows: list[Any] = made.fetch_ohlcv(
             asked["symbol"], asked["timeframe"], asked["since"], asked["limit"]
         )
+        answers = made.session.answers
+        if not rows and answers and not _says_nothing(answers[-1].json()):
+            # ccxt reads a page of HTML, and an apology in JSON, as no bars at all.
+            raise ResponseFormatError(
+                f"{self._exchange} answered neither bars nor that it has none"
+            )
         return rows
 
     def _of(self, url: str) -> Any:
         """Return this thread's exchange at the host of ``url``."""
         held: dict[str, Any] = self._of_thread.__dict__
-        base = _base(url)
+        base = self._base(url)
         if base not in held:
             made = _new_exchange(self._exchange)
             made.session.close()
@@ -151,9 +157,13 @@ class CcxtCarrier:
             held[base] = made
         return held[base]
 
+    def _base(self, url: str) -> str:
+        """Return what stands before the exchange's name in the address of a request."""
+        return url.removesuffix(f"/{self._exchange}/bars")
+
     def _know_pairs(self, made: Any, url: str, symbol: str) -> None:
         """Have the pairs listed; the list is one for all threads."""
-        now, base = self._clock.monotonic(), _base(url)
+        now, base = self._clock.monotonic(), self._base(url)
         with self._lock:
             then, markets = self._markets.get(base, (now, None))
         is_old = now - then > _FRESH_S and symbol not in (markets or ())
@@ -204,21 +214,24 @@ def _new_exchange(name: str) -> Any:
     return made
 
 
+def _says_nothing(body: Any) -> bool:
+    """Tell whether an answer without bars holds the empty list, or null, where they would be."""
+    if isinstance(body, Mapping):
+        return any(_says_nothing(value) for value in body.values())
+    return body is None or body == []
+
+
 def _home(made: Any) -> str:
     """Return scheme and host of the first address that an exchange is asked at."""
     found: Any = made.urls["api"]
     while isinstance(found, Mapping):
         found = found.get("public") or next(iter(found.values()))
-    return _base(found.replace("{hostname}", getattr(made, "hostname", None) or ""))
+    parts = urlsplit(found.replace("{hostname}", getattr(made, "hostname", None) or ""))
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _moved(urls: Any, base: str) -> Any:
-    """Return addresses with another scheme and host."""
+    """Return addresses with ``base`` in place of scheme and host."""
     if isinstance(urls, Mapping):
         return {name: _moved(url, base) for name, url in urls.items()}
     return _HOST.sub(base, urls) if isinstance(urls, str) else urls
-
-
-def _base(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
