@@ -24,6 +24,8 @@ _EXCHANGES = {
     ".DE": "IBIS", ".PA": "SBF", ".AS": "AEB", ".MI": "BVME", ".MC": "BM", ".SW": "EBS",
     ".ST": "SFB", ".TO": "TSE", ".T": "TSEJ", ".HK": "SEHK", ".AX": "ASX",
 }  # fmt: skip
+# Longer durations are said in years.
+_MOST_DAYS = 365
 _PACING_S = 600.0
 _NOT_SUBSCRIBED = (354, 10089, 10090, 10168, 10186, 10187, 10197)
 _CODES: dict[int, type[DataError]] = {
@@ -82,6 +84,11 @@ def contract_of(who: Instrument, vendor: str) -> Contract:
     else:
         raise CapabilityError(f"{vendor} is not asked for stocks listed as {who.symbol}")
     return Contract("STK", body, "SMART", primary, currency, "TRADES", "regular")
+
+
+def duration(days: int) -> str:
+    """Return how long a range is in the vendor's words, rounded up."""
+    return f"{days} D" if days <= _MOST_DAYS else f"{-(-days // _MOST_DAYS)} Y"
 
 
 def error_said(response: HttpResponse) -> DataError | None:

@@ -20,10 +20,7 @@ from ..model.timeframe import Timeframe
 from ..net.carriers.ibkr_carrier import GatewayClient, IbkrCarrier
 from ..policy.localtime import local_date
 from .base_data_downloader import BaseDataDownloader, Wired
-from .ibkr_contracts import contract_of, error_said
-
-# Longer durations are said in years.
-_MOST_DAYS = 365
+from .ibkr_contracts import contract_of, duration, error_said
 
 
 class IBKRDataDownloader(BaseDataDownloader):
@@ -75,6 +72,8 @@ class IBKRDataDownloader(BaseDataDownloader):
         at = ibkr_gateway({"host": host, "port": port, "client_id": client_id})
         wired.setdefault("carrier", IbkrCarrier(at.client_id, ib_instance))
         wired.setdefault("base_url", f"ibkr://{at.host}:{at.port}")
+        # The same may not be asked again at once, and it hardly ever changes.
+        self._firsts: dict[str, int] = {}
         super().__init__(**wired)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
@@ -104,12 +103,15 @@ class IBKRDataDownloader(BaseDataDownloader):
         Raises:
             DataError: the gateway refused or failed.
         """
+        if (known := self._firsts.get(who.symbol)) is not None:
+            return known
         try:
             said = self.send(self._request(who, {})).json()
         except DataError as exc:
             exc.symbol = exc.symbol or who.symbol
             raise
-        return said if isinstance(said, int) else day_ms(date.fromisoformat(said))
+        first = said if isinstance(said, int) else day_ms(date.fromisoformat(said))
+        return self._firsts.setdefault(who.symbol, first)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask back from the end; the duration counts days of trading, so that more comes."""
@@ -117,7 +119,7 @@ class IBKRDataDownloader(BaseDataDownloader):
         days = max(1, -(-(end - query.span.start) // DAY_MS) + 1)
         return self._request(query.instrument, {
             "end": from_ms(end).strftime("%Y%m%d-%H:%M:%S"),
-            "duration": f"{days} D" if days <= _MOST_DAYS else f"{-(-days // _MOST_DAYS)} Y",
+            "duration": duration(days),
             "bar_size": self.capabilities.timeframes[query.timeframe.label],
         })  # fmt: skip
 
