@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from contextlib import ExitStack
 
-from ..model.capabilities import Fetched, FetchQuery
+from ..model.capabilities import Capabilities, Fetched, FetchQuery
+from ..model.instrument import AssetClass
+from ..model.timeframe import Timeframe
 from ..net.limiter import Visit
 from ..net.sender import Sender
 from .paging import Vendor, fetch_pages
@@ -40,15 +42,16 @@ class Visits:
                     stack.enter_context(
                         symbols.asking(symbol, anyway=query.insist, trusted=is_known)
                     )
-                visit = stack.enter_context(sender.guard(_door(query), url))
+                door = door_of(vendor.capabilities, query.instrument.asset_class, query.timeframe)
+                visit = stack.enter_context(sender.guard(door, url))
             found = fetch_pages(vendor, query)
         self._keep(symbol, query, visit)
         return found
 
     def blame(self, query: FetchQuery, error: BaseException) -> None:
         """Count ``error`` against the door of this thread's last question, if ``query`` was it."""
-        door, visit = getattr(self._last, "visit", None) or (None, None)
-        if door == _door(query) and visit is not None:
+        asked, visit = getattr(self._last, "visit", None) or (None, None)
+        if asked == _asked(query) and visit is not None:
             self._last.visit = None
             visit.blame(error)
 
@@ -56,8 +59,14 @@ class Visits:
         if len(self._known) >= _MOST_KNOWN:
             self._known = set()
         self._known.add(symbol)
-        self._last.visit = (_door(query), visit)
+        self._last.visit = (_asked(query), visit)
 
 
-def _door(query: FetchQuery) -> str:
-    return f"bars/{query.timeframe}"
+def door_of(capabilities: Capabilities, asset_class: AssetClass, timeframe: Timeframe) -> str:
+    """Return the name of the door to bars of a class: plans differ by class and by timeframe."""
+    is_one_of_many = len(capabilities.asset_classes) > 1
+    return f"bars/{asset_class}/{timeframe}" if is_one_of_many else f"bars/{timeframe}"
+
+
+def _asked(query: FetchQuery) -> tuple[str, Timeframe]:
+    return query.instrument.asset_class, query.timeframe
