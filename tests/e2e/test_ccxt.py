@@ -17,9 +17,11 @@ from tests.vendor_server import VendorServer
 from .oracle import assert_true, ms
 from .twin import told
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed"
-)
+# One worker of many imports ccxt, which takes its time.
+pytestmark = [
+    pytest.mark.xdist_group("ccxt"),
+    pytest.mark.skipif(importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed"),
+]
 NAME = "ccxt:binance"
 
 

@@ -17,9 +17,11 @@ from src.data.net.carriers.ccxt_carrier import ERROR_HEADER, CcxtCarrier
 from tests.net.carriers.test_carriers import BAR, paths
 from tests.net.scripted import NOW_MS, Recorder, reply, serving
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed"
-)
+# One worker of many imports ccxt, which takes its time.
+pytestmark = [
+    pytest.mark.xdist_group("ccxt"),
+    pytest.mark.skipif(importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed"),
+]
 PAIRS = "/api/v3/exchangeInfo"
 BARS = "/api/v3/klines"
 
