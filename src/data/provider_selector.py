@@ -181,8 +181,8 @@ class ProviderSelector:
         return verdict if isinstance(verdict, Instrument) else None
 
     def provider_names(self) -> list[str]:
-        """Return the canonical names of all vendors that exist here."""
-        return list(_HERE.DataDownloaderFactory.list_providers())
+        """Return the canonical names of all vendors that exist here, named members included."""
+        return [*_HERE.DataDownloaderFactory.list_providers(), *self._rules.members]
 
     def canonical(self, provider: Any) -> str | None:
         """Return the canonical name of a vendor or alias; a name in ``downloaders`` is one too."""

@@ -15,6 +15,7 @@ from .model.capabilities import Limits
 from .model.instant import HOUR_MS
 from .model.rules import Rules
 from .model.settings import Settings
+from .model.vendors import family_of
 from .net.forks import renew_after_fork
 from .net.leases import Leases
 from .net.limiter import Limiter, Limiters, VendorLimiter
@@ -111,9 +112,9 @@ class Network:
         """Return the limiter that all senders to ``vendor`` share."""
         from .downloader.registry import usable_class
 
-        known = usable_class(vendor)
-        declared = known.limits if known else None
-        said = [layer[vendor] for layer in self._said if vendor in layer]
+        declared = known.limits if (known := usable_class(vendor)) else None
+        both = dict.fromkeys((family_of(vendor), vendor))  # what is said of a family goes first
+        said = [layer[name] for layer in self._said for name in both if name in layer]
         return self.limiters.of(vendor, limits_of(declared, *said))
 
     def _new_limiter(self, vendor: str, limits: Limits) -> Limiter:

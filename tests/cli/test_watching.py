@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 
@@ -59,7 +60,9 @@ def test_where_nobody_looks_there_are_lines_round_for_round(run: Run, clock: Rou
     assert [head[:20] for head in heads] == [
         "2024-06-12T18:00:30Z", "2024-06-12T18:01:30Z", "2024-06-12T18:02:30Z",
     ]  # fmt: skip
-    assert "3 vendors ready, 0 left alone · 1 series: 1 behind · cache " in heads[0]
+    # How many, hangs on the extras that are installed.
+    told = re.sub(r"\d+ vendors", "N vendors", heads[0])
+    assert "N vendors ready, 0 left alone · 1 series: 1 behind · cache " in told
     assert "memory 47.7 MB" in heads[0]
     rows = [line for line in ran.out.splitlines() if line.startswith("  BTCUSDT 1h")]
     assert rows[0] == "  BTCUSDT 1h: 3 behind, newest 2024-06-12 13:00, market open 4 hours since"

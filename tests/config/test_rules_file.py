@@ -57,6 +57,21 @@ class TestMistakes:
             "1m 5m 15m 30m 1h 4h 1d 1w 1M) (line 6)",
         )
 
+    def test_a_family_is_no_vendor_and_its_members_are(self, user_file: Path) -> None:
+        assert mistakes(user_file, "crypto: {primary: ccxt, backup: [ccxt:a-b]}\n") == (
+            "crypto.primary: ccxt stands for many: one is needed: did you mean ccxt:kraken? (line 1)",
+            "crypto.backup[0]: it is 'ccxt:a-b', which is no vendor: did you mean ccxt? (line 1)",
+        )
+        rules = load(user_file, "crypto: {primary: ccxt:kraken}\nproviders:\n  ccxt:kraken: {}\n")
+        assert vendors(rules, "crypto", "1d")[0] == "ccxt:kraken"
+
+    def test_a_gateway_has_keys_of_its_own(self, user_file: Path) -> None:
+        rules = load(user_file, "providers:\n  ibkr: {host: 10.0.0.5, port: 4002, client_id: 3}\n")
+        said = {"host": "10.0.0.5", "port": 4002, "client_id": 3}
+        assert rules.provider("ibkr").options == said
+        (problem,) = mistakes(user_file, "providers:\n  yahoo: {port: 4002}\n")
+        assert problem.startswith("providers.yahoo.port: unknown key")
+
     def test_the_message_names_the_file_and_the_count(self, user_file: Path) -> None:
         with pytest.raises(RulesError, match=r"rules\.yaml has 2 mistakes:") as caught:
             load(user_file, "a: 1\nb: 2\n")

@@ -34,6 +34,8 @@ DEEP_PATHS = [
     ("downloader.yahoo_data_downloader", "YahooDataDownloader"),
     ("downloader.binance_data_downloader", "BinanceDataDownloader"),
     ("downloader", "BinanceDataDownloader"),
+    ("downloader.ibkr_downloader", "IBKRDownloader"),
+    ("downloader.mock_data_downloader", "MockDataDownloader"),
     ("data_downloader_factory", "DataDownloaderFactory"),
     ("ohlcv_contract", "REQUIRED_COLUMNS validate_normalized_ohlcv"),
 ]

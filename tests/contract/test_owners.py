@@ -19,6 +19,8 @@ OWNERS = {
     "yfinance": ("net.carriers.",),
     "binance": ("net.carriers.",),
     "alpaca": ("net.carriers.",),
+    "ccxt": ("net.carriers.",),
+    "ib_async": ("net.carriers.",),
     "websocket": ("net.socket",),
     "backtrader": ("feed.",),
     "yaml": ("config",),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from src.data.net.account import Account
+from src.data.net.audit import fingerprint
 
 SALT = b"s" * 32
 
@@ -11,6 +12,12 @@ def test_an_account_is_told_by_vendor_and_keys_whatever_their_order() -> None:
     others = [("acme", ("key",)), ("acme", ("key", "other")), ("emca", ("key", "secret"))]
     assert one not in [Account(*other).named(SALT) for other in others]
     assert Account("acme").named(SALT) == "acme:-"
+
+
+def test_a_member_of_a_family_has_a_colon_in_its_name() -> None:
+    name = Account("ccxt:okx", ("key",)).named(SALT)
+    assert name.startswith("ccxt:okx:")
+    assert fingerprint(name) == name.removeprefix("ccxt:okx:")[:8]
 
 
 def test_nothing_shows_the_keys() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from src.data.clock import ManualClock
-from src.data.errors import EntitlementError
+from src.data.errors import CircuitOpenError, EntitlementError
 from src.data.model.capabilities import Limits
 from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.standing import Standing, standing
@@ -30,3 +30,24 @@ def test_who_is_left_alone_and_for_how_long(tmp_path: Path) -> None:
     ]
     clock.advance(900)
     assert standing(state) == []
+
+
+def test_a_member_of_a_family_is_told_by_its_whole_name(tmp_path: Path) -> None:
+    state = State(tmp_path / "state", ManualClock(NOW_MS))
+    SharedLimiter("ccxt:okx", Limits(), state).pause(60)
+    assert [one.vendor for one in standing(state)] == ["ccxt:okx"]
+
+
+def test_a_shut_door_that_is_reopened_is_tried_once(tmp_path: Path) -> None:
+    acme = SharedLimiter("acme", Limits(), State(tmp_path / "state", ManualClock(NOW_MS)))
+    acme.reopen("bars/1d")
+    for refusals in range(2):
+        with pytest.raises(EntitlementError), acme.guard("bars/1d"):
+            raise EntitlementError(f"not in your plan, {refusals}")
+        with pytest.raises(CircuitOpenError), acme.guard("bars/1d"):
+            pytest.fail("the door is shut")
+        acme.reopen("bars/1d")
+    with acme.guard("bars/1d"):
+        pass
+    with acme.guard("bars/1d"):
+        pass

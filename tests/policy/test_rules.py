@@ -30,6 +30,26 @@ class TestRule:
         assert rule.vendors == ("yahoo", "binance", "fmp")
 
 
+class TestFamilies:
+    SAID = BASE | {
+        "crypto": {"primary": "CCXT:Kraken", "backup": ["ccxt:okx"], "timeframes": ["1d"]},
+        "providers": {"ccxt": {"settle_minutes": 7, "cost": "free"}, "ccxt:okx": {"cost": "paid"}},
+    }
+
+    def test_what_is_said_of_a_family_holds_for_its_members(self) -> None:
+        rules = parse(self.SAID)
+        assert rules.rules["crypto"].vendors == ("ccxt:kraken", "ccxt:okx")
+        kraken, okx = rules.provider("ccxt:kraken"), rules.provider("ccxt:okx")
+        assert (kraken.name, kraken.settle_minutes, kraken.facts) == (
+            "ccxt:kraken", 7, {"cost": "free"},
+        )  # fmt: skip
+        assert (okx.settle_minutes, okx.facts) == (7, {"cost": "paid"})
+
+    def test_the_members_that_are_named_are_known(self) -> None:
+        assert parse(self.SAID).members == ("ccxt:okx", "ccxt:kraken")
+        assert parse(BASE).members == ()
+
+
 class TestParse:
     def test_timeframes_in_our_spelling(self) -> None:
         assert parse(BASE).rules["stock_intraday"].timeframes == ("1m", "1h")

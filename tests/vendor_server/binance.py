@@ -1,4 +1,4 @@
-"""Binance: ``GET /api/v3/klines``, the two endpoints clients ping, its archive, and its futures' figures."""
+"""Binance: ``GET /api/v3/klines``, pairs and pings, its archive, and its futures' figures."""
 
 from __future__ import annotations
 
@@ -96,6 +96,9 @@ class Binance(Face):
         )
         if figures is not None:
             return figures
+        if request.path == "/api/v3/exchangeInfo":
+            coins = [one for one in context.truth.listings() if self.spelling(one)]
+            return Reply.json({"symbols": [_pair(one) for one in coins]}, 200, weight)
         if request.path != "/api/v3/klines":
             return Reply.text("<html><body><h2>404 Not found</h2></body></html>", 404, "text/html")
         try:
@@ -123,6 +126,14 @@ class Binance(Face):
         return [
             _kline(s, r, page.per_second) for s, r in zip(page.stamps(), page.rows, strict=True)
         ]
+
+
+def _pair(listing: Listing) -> dict[str, object]:
+    base = listing.symbol.removesuffix(listing.currency)
+    return {
+        "symbol": listing.symbol, "status": "TRADING", "baseAsset": base,
+        "quoteAsset": listing.currency, "isSpotTradingAllowed": True, "filters": [],
+    }  # fmt: skip
 
 
 def _text(request: Request, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from . import OK
+from . import FAILED, OK
 from .arguments import add_output, add_places
 from .output import console, print_json
 from .tables import Grid, findings, styled
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from ..provider_selector import ProviderSelector
 
+_VERDICTS = {"yes": ("✓", "green"), "no": ("✗", "bold red"), "unclear": ("·", "yellow")}
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -23,6 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="what each vendor serves, by timeframe: page, depth, settling, prices, kind",
     )
+    parser.add_argument("--probe", nargs="?", const="", metavar="VENDOR",
+                        help="ask one cheap question for each thing served, of all vendors that "
+                             "have a key or of one, and tell what the key may do")  # fmt: skip
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -30,6 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the vendors and the route of each rule."""
+    if args.probe is not None:
+        return _probe(args)
     from ..config.settings import load_settings
     from ..jobs.vendors import describe_vendors, routes, selector_of
 
@@ -50,6 +57,30 @@ def run(args: argparse.Namespace) -> int:
     if any(set(w["vendors"]) - set(w["ready"]) for w in ways):
         screen.print(styled("a vendor in (brackets) cannot be asked here", "dim"))
     return OK
+
+
+def _probe(args: argparse.Namespace) -> int:
+    """Print what each key may do, as it is learnt; 1 where none may do anything."""
+    from ..jobs.probing import probe, probed_vendors, prober_of
+
+    selector, clock = prober_of(args.cache_dir, args.config)
+    names, found = probed_vendors(selector, args.probe or None), []
+    screen = console()
+    width = max(map(len, names), default=0)
+    for name in names:
+        for finding in probe(selector, name, clock.now_ms()):
+            found.append(finding)
+            if not args.json:
+                mark, style = _VERDICTS[finding.verdict]
+                said = [finding.what, *([styled(finding.why, "dim")] if finding.why else [])]
+                screen.print(findings([(styled(mark, style), name, said)], width))
+    if args.json:
+        print_json({"probe": [finding.to_json() for finding in found]})
+    elif not names:
+        screen.print(
+            styled("no vendor has a key here; --probe VENDOR asks one all the same", "dim")
+        )
+    return OK if not found or any(one.verdict == "yes" for one in found) else FAILED
 
 
 def _print_matrix(selector: ProviderSelector, *, as_json: bool) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..model.classification import Classification
 from ..model.rules import RULES
-from ..model.vendors import canonical_vendor
+from ..model.vendors import FAMILIES, canonical_vendor
 from ..policy.classify import Refusal, classify, malformed
 from ..policy.rules import as_switch
 from .schema import (
@@ -57,10 +57,17 @@ def _suffix(value: Any, path: Path) -> Iterator[Problem]:
         yield Problem(path, "a suffix begins with a dot", f".{value}")
 
 
+def _asked(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept a vendor that can be asked: not a family, but a member of one."""
+    yield from vendor(value, path)
+    if isinstance(value, str) and canonical_vendor(value) in FAMILIES:
+        yield Problem(path, f"{value} stands for many: one is needed", f"{value}:kraken")
+
+
 _rule = record(
     {
-        "primary": vendor,
-        "backup": items(vendor),
+        "primary": _asked,
+        "backup": items(_asked),
         "timeframes": items(timeframe),
         "description": text(),
     }
@@ -102,6 +109,10 @@ _local: dict[str, Check] = {
     "time_format": _maybe,
     "timeframes": table(text(), timeframe),
     "dense": switch,
+}
+_own_keys: dict[str | None, dict[str, Check]] = {
+    "local": _local,
+    "ibkr": {"host": text(), "port": whole(1), "client_id": whole(0)},
 }
 _exchange = record(
     {
@@ -171,10 +182,10 @@ def _anything(value: Any, path: Path) -> Iterator[Problem]:
 
 
 def _providers(value: Any, path: Path) -> Iterator[Problem]:
-    """Check the vendors' settings; ``local`` has keys of its own."""
+    """Check the vendors' settings; some have keys of their own."""
     yield from table(_anything, vendor)(value, path)
     for name, settings in value.items() if isinstance(value, Mapping) else ():
-        keys = _provider | (_local if canonical_vendor(str(name)) == "local" else {})
+        keys = _provider | _own_keys.get(canonical_vendor(str(name)), {})
         yield from record(keys)(settings, (*path, name))
 
 

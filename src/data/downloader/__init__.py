@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from .alpha_vantage_data_downloader import AlphaVantageDataDownloader
     from .base_data_downloader import BaseDataDownloader
     from .binance_data_downloader import BinanceDataDownloader
+    from .ccxt_data_downloader import CCXTDataDownloader
     from .coingecko_data_downloader import CoinGeckoDataDownloader
     from .data_downloader_factory import DataDownloaderFactory
     from .eodhd_data_downloader import EODHDDataDownloader
     from .finnhub_data_downloader import FinnhubDataDownloader
     from .fmp_data_downloader import FMPDataDownloader
+    from .ibkr_data_downloader import IBKRDataDownloader
     from .local_data_downloader import LocalDataDownloader
+    from .mock_data_downloader import MockDataDownloader
     from .polygon_data_downloader import PolygonDataDownloader
     from .tiingo_data_downloader import TiingoDataDownloader
     from .twelvedata_data_downloader import TwelveDataDataDownloader
@@ -29,12 +32,15 @@ _HOMES = {
     "AlphaVantageDataDownloader": "alpha_vantage_data_downloader",
     "BaseDataDownloader": "base_data_downloader",
     "BinanceDataDownloader": "binance_data_downloader",
+    "CCXTDataDownloader": "ccxt_data_downloader",
     "CoinGeckoDataDownloader": "coingecko_data_downloader",
     "DataDownloaderFactory": "data_downloader_factory",
     "EODHDDataDownloader": "eodhd_data_downloader",
     "FMPDataDownloader": "fmp_data_downloader",
     "FinnhubDataDownloader": "finnhub_data_downloader",
+    "IBKRDataDownloader": "ibkr_data_downloader",
     "LocalDataDownloader": "local_data_downloader",
+    "MockDataDownloader": "mock_data_downloader",
     "PolygonDataDownloader": "polygon_data_downloader",
     "TiingoDataDownloader": "tiingo_data_downloader",
     "TwelveDataDataDownloader": "twelvedata_data_downloader",
@@ -46,12 +52,15 @@ __all__ = (
     "AlphaVantageDataDownloader",
     "BaseDataDownloader",
     "BinanceDataDownloader",
+    "CCXTDataDownloader",
     "CoinGeckoDataDownloader",
     "DataDownloaderFactory",
     "EODHDDataDownloader",
     "FMPDataDownloader",
     "FinnhubDataDownloader",
+    "IBKRDataDownloader",
     "LocalDataDownloader",
+    "MockDataDownloader",
     "PolygonDataDownloader",
     "TiingoDataDownloader",
     "TwelveDataDataDownloader",

@@ -11,7 +11,7 @@ from ..config.credentials import VENDOR_KEYS, vendor_credentials
 from ..errors import MissingExtraError, UnknownProviderError
 from ..model.instant import MINUTE_MS
 from ..model.rules import ProviderRules, Rules
-from ..model.vendors import canonical_vendor
+from ..model.vendors import canonical_vendor, family_of
 from .base_data_downloader import BaseDataDownloader, is_ours
 from .data_downloader_factory import DataDownloaderFactory
 from .registry import usable_class
@@ -90,7 +90,7 @@ class Workshop:
         self, code: str, factory: type[DataDownloaderFactory], arguments: dict[str, Any]
     ) -> Any | None:
         """Return a new downloader, or None where it cannot be made; why not is logged."""
-        if self._make_sender is not None and code in factory.list_providers():
+        if self._make_sender is not None and family_of(code) in factory.list_providers():
             try:
                 arguments["sender"] = self._make_sender(code)
             except (MissingExtraError, UnknownProviderError) as exc:
@@ -112,6 +112,8 @@ def constructor_arguments(said: ProviderRules) -> dict[str, Any]:
         )
     if said.name == "local":
         found["files"] = dict(said.options)
+    if said.name == "ibkr":
+        found |= said.options
     return found
 
 

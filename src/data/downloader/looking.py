@@ -1,4 +1,4 @@
-"""How a downloader of ours stands with its vendor just now; nothing is asked and nothing is made."""
+"""How a downloader of ours stands with its vendor just now; nobody is asked."""
 
 from __future__ import annotations
 
@@ -6,20 +6,36 @@ from typing import Any
 
 from ..errors import SymbolNotFoundError
 from ..model.capabilities import FetchQuery
+from ..model.instrument import AssetClass
 from ..model.timeframe import Timeframe
 from ..net.looking import Look
 from .base_data_downloader import BaseDataDownloader
+from .visits import door_of
 
 
-def look_at(downloader: BaseDataDownloader, timeframe: Timeframe) -> Look | None:
-    """Return how the vendor stands for bars of ``timeframe``; None where it has no limits of ours.
+def look_at(
+    downloader: BaseDataDownloader, asset_class: AssetClass, timeframe: Timeframe
+) -> Look | None:
+    """Return how the vendor stands for such bars; None where it has no limits of ours.
 
     Raises:
         MissingCredentialsError: its key is not set any more.
     """
     look = getattr(_sender(downloader), "look", None)  # users' own senders need not have one
-    found: Look | None = look(f"bars/{timeframe}", downloader.base_url) if look else None
+    door = door_of(downloader.capabilities, asset_class, timeframe)
+    found: Look | None = look(door, downloader.base_url) if look else None
     return found
+
+
+def reopen(downloader: BaseDataDownloader, asset_class: AssetClass, timeframe: Timeframe) -> None:
+    """Let the next call try a door that is shut; its end decides whether it stays so.
+
+    Raises:
+        MissingCredentialsError: its key is not set any more.
+    """
+    again = getattr(_sender(downloader), "reopen", None)
+    if again is not None:
+        again(door_of(downloader.capabilities, asset_class, timeframe), downloader.base_url)
 
 
 def unknown_to(downloader: BaseDataDownloader, query: FetchQuery) -> SymbolNotFoundError | None:

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from ..config.offered import described, known_vendor, offers
-from ..errors import DataError, UnknownProviderError
-from ..model.vendors import VENDORS
+from ..errors import DataError, MissingExtraError, UnknownProviderError
+from ..model.vendors import VENDORS, family_of
 from .base_data_downloader import BaseDataDownloader
 from .foreign import call_foreign
 
@@ -25,11 +25,14 @@ REGISTRY: Mapping[str, str] = MappingProxyType(
         "alpaca": "alpaca_data_downloader:AlpacaDataDownloader",
         "alpha_vantage": "alpha_vantage_data_downloader:AlphaVantageDataDownloader",
         "binance": "binance_data_downloader:BinanceDataDownloader",
+        "ccxt": "ccxt_data_downloader:CCXTDataDownloader",
         "coingecko": "coingecko_data_downloader:CoinGeckoDataDownloader",
         "eodhd": "eodhd_data_downloader:EODHDDataDownloader",
         "finnhub": "finnhub_data_downloader:FinnhubDataDownloader",
         "fmp": "fmp_data_downloader:FMPDataDownloader",
+        "ibkr": "ibkr_data_downloader:IBKRDataDownloader",
         "local": "local_data_downloader:LocalDataDownloader",
+        "mock": "mock_data_downloader:MockDataDownloader",
         "polygon": "polygon_data_downloader:PolygonDataDownloader",
         "tiingo": "tiingo_data_downloader:TiingoDataDownloader",
         "twelvedata": "twelvedata_data_downloader:TwelveDataDataDownloader",
@@ -60,24 +63,26 @@ def downloader_class(code: str) -> type[BaseDataDownloader]:
     Raises:
         UnknownProviderError: there is no such vendor, or another package brings it and it cannot
             be used.
+        MissingExtraError: it is a member of a family whose package is not installed.
     """
     name = canonical_name(code)
     if name is None:
         raise UnknownProviderError(
             f"there is no provider {code!r}", hint=f"there are {', '.join(names())}"
         )
-    if name not in REGISTRY:
+    family = family_of(name)
+    if family not in REGISTRY:
         return _offered_class(name)
-    module, _, cls = REGISTRY[name].partition(":")
-    found = getattr(import_module(f".{module}", __package__), cls)
-    return cast("type[BaseDataDownloader]", found)
+    module, _, cls = REGISTRY[family].partition(":")
+    found: Any = getattr(import_module(f".{module}", __package__), cls)
+    return cast("type[BaseDataDownloader]", found if name == family else found.member(name))
 
 
 def usable_class(code: str) -> type[BaseDataDownloader] | None:
     """Return the class of a vendor, or None where there is none that can be used."""
     try:
         return downloader_class(code)
-    except UnknownProviderError:
+    except (UnknownProviderError, MissingExtraError):
         return None
 
 

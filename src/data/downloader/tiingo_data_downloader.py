@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 from urllib.parse import quote
 
-from ..errors import CapabilityError, DataError, RateLimitedError
+from ..errors import DataError, RateLimitedError
 from ..model.actions import Action
 from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
@@ -60,6 +60,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         adjustment="raw",
         settle_ms=20 * MINUTE_MS,
         actions=True,
+        only={"crypto": frozenset({"1d"})},
     )  # fmt: skip
 
     def __init__(
@@ -85,8 +86,6 @@ class TiingoDataDownloader(BaseDataDownloader):
             "resampleFreq": self.capabilities.timeframes[label], "format": "json",
         }  # fmt: skip
         if who.asset_class == "crypto":
-            if label != "1d":
-                raise CapabilityError(f"Tiingo serves days of crypto, not {label}")
             params |= {"tickers": self._symbol(who), "resampleFreq": "1day"}
             return self._request("tiingo/crypto/prices", params)
         ticker = quote(self._symbol(who), safe="")

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from ..model.capabilities import Fetched, FetchQuery
+from ..model.capabilities import Capabilities, Fetched, FetchQuery
+from ..model.instrument import AssetClass
+from ..model.timeframe import Timeframe
 from ..net.limiter import Visit
 from ..net.sender import Sender
 from .paging import Vendor, fetch_pages
@@ -51,9 +53,10 @@ class Visits:
         """
         self._last.visit = None
         symbol = query.instrument.spelling(vendor.name)
-        with self.asking(sender, Knock(symbol, _door(query), url, query.insist)) as visit:
+        door = door_of(vendor.capabilities, query.instrument.asset_class, query.timeframe)
+        with self.asking(sender, Knock(symbol, door, url, query.insist)) as visit:
             found = fetch_pages(vendor, query)
-        self._last.visit = (_door(query), visit)
+        self._last.visit = (_asked(query), visit)
         return found
 
     @contextmanager
@@ -81,11 +84,17 @@ class Visits:
 
     def blame(self, query: FetchQuery, error: BaseException) -> None:
         """Count ``error`` against the door of this thread's last question, if ``query`` was it."""
-        door, visit = getattr(self._last, "visit", None) or (None, None)
-        if door == _door(query) and visit is not None:
+        asked, visit = getattr(self._last, "visit", None) or (None, None)
+        if asked == _asked(query) and visit is not None:
             self._last.visit = None
             visit.blame(error)
 
 
-def _door(query: FetchQuery) -> str:
-    return f"bars/{query.timeframe}"
+def door_of(capabilities: Capabilities, asset_class: AssetClass, timeframe: Timeframe) -> str:
+    """Return the name of the door to bars of a class: plans differ by class and by timeframe."""
+    is_one_of_many = len(capabilities.asset_classes) > 1
+    return f"bars/{asset_class}/{timeframe}" if is_one_of_many else f"bars/{timeframe}"
+
+
+def _asked(query: FetchQuery) -> tuple[str, Timeframe]:
+    return query.instrument.asset_class, query.timeframe

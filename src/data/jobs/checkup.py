@@ -32,6 +32,8 @@ __all__ = ["Check", "checkup"]
 EXTRAS = {
     "yahoo": ("yfinance", "carries Yahoo's requests as a browser would"),
     "binance": ("binance", "carries Binance's requests by python-binance"),
+    "ccxt": ("ccxt", "asks any of a hundred exchanges, as ccxt:kraken"),
+    "ibkr": ("ib_async", "asks a gateway of Interactive Brokers that you run"),
     "parquet": ("pyarrow", "reads and writes Parquet files"),
     "fast": ("isal", "compresses and inflates long files in a tenth of the time"),
     "metrics": ("prometheus_client", "serves the counters of a program to Prometheus"),

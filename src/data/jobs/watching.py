@@ -202,7 +202,7 @@ class Watch:
         if made is None or not is_ours(made):
             return ()
         try:
-            found = look_at(made, _ANY_DAYS)
+            found = look_at(made, min(made.capabilities.asset_classes), _ANY_DAYS)
         except DataError:
             return ()  # its key was taken away meanwhile: it is told as a lack next time
         return found.health(self.clock.now_ms()).quotas if found else ()

@@ -57,6 +57,7 @@ class Capabilities:
         archive_days: days after its end until a month of bars, where every bar of it exists, lies as
             a file in its archive; 0 where it has none.
         only: the labels it serves of an asset class, where it does not serve all of them.
+        made_up: whether its bars are no market's, and so never stand beside real ones.
     """
 
     asset_classes: frozenset[AssetClass]
@@ -75,6 +76,7 @@ class Capabilities:
     actions_apart: bool = False
     only: Mapping[AssetClass, frozenset[str]] = field(default_factory=dict)
     archive_days: int = 0
+    made_up: bool = False
 
     @property
     def tells_actions(self) -> bool:

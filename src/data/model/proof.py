@@ -81,6 +81,7 @@ class Description:
             ("answer", f"{told['rows']} bars, {told['first']} .. {told['last']}"),
             ("complete", "yes" if told["complete"] else "no"),
         ]
+        lines += [("made up", "these are no market's bars")] if told.get("made_up") else []
         lines += [("closed by", told["closed_by"])] if told.get("closed_by") else []
         lines += [("from", _span(span)) for span in told["spans"]]
         lines += [("lacking", f"{g['start']} .. {g['end']}: {g['reason']}") for g in told["gaps"]]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .classification import Classification
 from .retention import Retention
 from .timeframe import Timeframe
+from .vendors import family_of
 
 STOCK_RULES = ("stock_intraday", "stock_daily", "stock_weekly_monthly")
 RULES = ("crypto", *STOCK_RULES, "forex", "index", "future")
@@ -50,7 +51,7 @@ class ProviderRules:
         rate_limits: ``requests_per_minute``, ``requests_per_second``, ``requests_per_day``,
             ``requests_per_month`` and ``burst_size``, those that are set.
         api_key_env, secret_key_env: the variables that hold its keys, where not the usual ones.
-        options: what only ``local`` has: folder, pattern, columns and so on.
+        options: what only one vendor has: the folder and columns of ``local``, the host of ``ibkr``.
         facts: cost, data_quality, reliability, coverage, type: shown, and kept with the bars.
     """
 
@@ -138,8 +139,15 @@ class Rules:
         return next((rule for rule in rules if timeframe.label in rule.timeframes), None)
 
     def provider(self, name: str) -> ProviderRules:
-        """Return what is said about a vendor; nothing said is a value too."""
-        return self.providers.get(name, ProviderRules(name))
+        """Return what is said about a vendor, else about its family; nothing said is a value too."""
+        said = self.providers.get(name) or self.providers.get(family_of(name))
+        return replace(said, name=name) if said else ProviderRules(name)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The members of families that rules or settings name, such as ``ccxt:kraken``."""
+        named = [*self.providers, *(v for rule in self.rules.values() for v in rule.vendors)]
+        return tuple(dict.fromkeys(name for name in named if name != family_of(name)))
 
 
 def _usual_rule(asset_class: str, timeframe: Timeframe) -> str:

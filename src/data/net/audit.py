@@ -42,4 +42,4 @@ def note_use(request: HttpRequest, record: SendRecord, account: Callable[[], str
 
 def fingerprint(name: str) -> str:
     """Return the beginning of the digest in an account's name: enough to tell accounts apart."""
-    return name.partition(":")[2][:_SHOWN]
+    return name.rpartition(":")[2][:_SHOWN]

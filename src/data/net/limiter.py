@@ -82,6 +82,9 @@ class Limiter(Protocol):
             CircuitOpenError: on entering, where it failed lately.
         """
 
+    def reopen(self, door: str) -> None:
+        """Let the next call try a door that is shut; its end decides whether it stays so."""
+
     def symbols(self, at: str) -> Symbols | None:
         """Return what the vendor does not know at an address; None where nothing is remembered."""
 
@@ -177,6 +180,9 @@ class VendorLimiter:
     def guard(self, door: str) -> AbstractContextManager[None]:
         """Return a context that lets everything pass: broken circuits are not remembered here."""
         return nullcontext()
+
+    def reopen(self, door: str) -> None:
+        """Do nothing: no door is ever shut here."""
 
     def symbols(self, at: str) -> None:
         """Return None: unknown symbols are not remembered here."""

@@ -133,6 +133,10 @@ class Sender:
         """
         return self._limiter.guard(f"{door} at {place(url)}")
 
+    def reopen(self, door: str, url: str) -> None:
+        """Let the next call try what :meth:`guard` keeps shut; its end decides."""
+        self._limiter.reopen(f"{door} at {place(url)}")
+
     def look(self, door: str, url: str) -> Look:
         """Return how the vendor stands for what :meth:`guard` would guard; nothing is made."""
         found = self._limiter.look(f"{door} at {place(url)}")

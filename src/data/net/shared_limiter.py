@@ -123,6 +123,10 @@ class SharedLimiter:
         """
         return Circuits(self._state, on_change=self._on_circuit).guard(self._account, door)
 
+    def reopen(self, door: str) -> None:
+        """Let the next call try a door that is shut; its end decides whether it stays so."""
+        Circuits(self._state).reopen(self._account, door)
+
     def symbols(self, at: str) -> UnknownSymbols:
         """Return what the vendor does not know at ``at``, host and path of an address."""
         return UnknownSymbols(self._state, self._account, at)

@@ -32,7 +32,7 @@ def standing(state: State) -> list[Standing]:
     found = state.run(_read, write=False)
     now_ms = state.clock.now_ms()
     return [
-        Standing(who.partition(":")[0], door, now_ms + round(left_s * 1000), reason)
+        Standing(who.rpartition(":")[0], door, now_ms + round(left_s * 1000), reason)
         for who, door, left_s, reason in found
     ]
 
@@ -42,7 +42,7 @@ def unknown_symbols(state: State) -> dict[str, int]:
     found: dict[str, int] = {}
     if state.exists:
         for who, count in state.run(lambda book: book.count_unknown(), write=False):
-            vendor = who.partition(":")[0]
+            vendor = who.rpartition(":")[0]
             found[vendor] = found.get(vendor, 0) + count
     return found
 

@@ -24,7 +24,7 @@ from ..model.rules import (
     ValidationRules,
 )
 from ..model.timeframe import Timeframe
-from ..model.vendors import canonical_vendor
+from ..model.vendors import canonical_vendor, family_of
 
 _SWITCHES = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 
@@ -52,7 +52,7 @@ def parse(mapping: Mapping[str, Any]) -> Rules:
     plain = _canonical_keys(mapping)
     return Rules(
         rules={name: _rule(name, plain[name]) for name in RULES if plain.get(name)},
-        providers={n: _provider(n, p or {}) for n, p in (plain.get("providers") or {}).items()},
+        providers=_providers(plain.get("providers") or {}),
         classification=_classification(plain.get("symbol_classification") or {}),
         live_feeds={n: dict(f or {}) for n, f in (plain.get("live_feeds") or {}).items()},
         failover=_section(Failover, plain.get("failover")),
@@ -101,6 +101,14 @@ def _rule(name: str, plain: Mapping[str, Any]) -> Rule:
     backup = tuple(_vendor(vendor) for vendor in plain.get("backup", ()))
     primary = _vendor(plain["primary"])
     return Rule(name, primary, backup, _labels(plain), plain.get("description", ""))
+
+
+def _providers(plain: Mapping[str, Any]) -> dict[str, ProviderRules]:
+    """Return what is said of each vendor; what is said of a family holds for its members, too."""
+    return {
+        name: _provider(name, {**(plain.get(family_of(name)) or {}), **(said or {})})
+        for name, said in plain.items()
+    }
 
 
 def _provider(name: str, plain: Mapping[str, Any]) -> ProviderRules:

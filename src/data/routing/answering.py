@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..cache.legacy import SAMPLE_VENDORS
 from ..errors import IncompleteDataError, IncompleteDataWarning
 from ..model.bars import BarTable
 from ..model.coverage import Coverage, Covered
@@ -169,6 +170,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
     """Return what can be told about an answer, as plain JSON values."""
     table, query = answer.table, answer.query
     spans = _spans(answer)
+    vendors = sorted({v for s in spans for v in s["vendor"].split(",") if v})
     return {
         "symbol": query.instrument.symbol,
         "timeframe": query.timeframe.label,
@@ -178,7 +180,8 @@ def provenance(answer: Answer) -> dict[str, Any]:
         "rows": len(table),
         "first": iso(int(table.stamps[0])) if len(table) else None,
         "last": iso(int(table.stamps[-1])) if len(table) else None,
-        "vendors": sorted({v for s in spans for v in s["vendor"].split(",") if v}),
+        "vendors": vendors,
+        **({"made_up": True} if SAMPLE_VENDORS & set(vendors) else {}),
         "pinned": query.provider,
         "substitute": answer.substitute,
         "complete": not answer.trouble,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from ..cache.legacy import SAMPLE_LANE
 from ..errors import Attempt, NoProviderError, UnknownProviderError
 from ..model.capabilities import Capabilities, Fetched, FetchQuery
 from ..model.instant import DAY_MS
@@ -215,9 +216,11 @@ def route(
     rejected: dict[str, str] = {}
     wanted, lanes = stored, dict[tuple[str, ...], list[Candidate]]()
     for candidate in candidates:
-        reason = candidate.refusal(query.instrument, query.timeframe)
-        if reason:
+        if reason := candidate.refusal(query.instrument, query.timeframe):
             rejected[candidate.name] = reason
+            continue
+        if (caps := candidate.capabilities) is not None and caps.made_up:
+            lanes.setdefault(SAMPLE_LANE, []).append(candidate)
             continue
         wanted = wanted or _usual_kind(query, candidate, candidates)
         made = None if query.provider else candidate.converted(query, wanted)

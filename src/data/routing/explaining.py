@@ -69,7 +69,7 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
     if candidate.capabilities is not None:
         depth = candidate.capabilities.depth_days.get(query.timeframe.label)
     if is_ours(candidate.downloader):
-        look = look_at(candidate.downloader, query.timeframe)
+        look = look_at(candidate.downloader, query.instrument.asset_class, query.timeframe)
         health = look.health(query.now_ms) if look is not None else health
     return Way(
         candidate.name, health, query.instrument.spelling(candidate.name), candidate.adjustment,

@@ -67,7 +67,9 @@ class Stage:
     def look(self, name: str, real: BaseDataDownloader, timeframe: Timeframe) -> Look | None:
         """Return how a vendor stands after what was asked of it so far."""
         if (name, timeframe) not in self._looks:
-            self._looks[name, timeframe] = look_at(real, timeframe)
+            self._looks[name, timeframe] = look_at(
+                real, self.query.instrument.asset_class, timeframe
+            )
         return self._looks[name, timeframe]
 
     def bars(self, timeframe: Timeframe, span: Span, grid: Grid, now_ms: int) -> BarTable:
@@ -152,7 +154,8 @@ class StandIn(BaseDataDownloader):
             return Offer(name, span, trouble=_too_deep(self, timeframe))
         query = FetchQuery(work.query.instrument, timeframe, span, work.query.now_ms)
         requests = requests_for(self.capabilities, span, work.grid, query.now_ms)
-        cost, look = cost_of(self.real, query), look_at(self.real, timeframe)
+        cost = cost_of(self.real, query)
+        look = look_at(self.real, query.instrument.asset_class, timeframe)
         if error := unknown_to(self.real, query):
             return Offer(name, span, 0, cost, trouble=str(error.args[0]))
         if look is None:
@@ -165,7 +168,7 @@ class StandIn(BaseDataDownloader):
 
     def health(self, timeframe: Timeframe) -> Health:
         """Return how the vendor stands."""
-        look = look_at(self.real, timeframe)
+        look = look_at(self.real, self._stage.query.instrument.asset_class, timeframe)
         found = Health(self._as) if look is None else look.health(self._stage.query.now_ms)
         return replace(found, vendor=self._as)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.client import responses
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -55,6 +56,7 @@ def _as_library_response(
 ) -> requests.Response:
     response = requests.Response()
     response.status_code = answer.status
+    response.reason = responses.get(answer.status, "")  # a text: some packages put it into theirs
     response.headers = CaseInsensitiveDict(answer.headers)
     response._content = answer.body
     response.url = str(prepared.url)

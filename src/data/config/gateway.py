@@ -1,0 +1,56 @@
+"""Where a trading gateway on the user's own machine is reached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ..errors import ConfigError
+from .donotshare import private_setting
+
+
+class Gateway(NamedTuple):
+    """Host and port of a gateway, and the number by which it tells its clients apart."""
+
+    host: str = "127.0.0.1"
+    port: int = 7497
+    client_id: int = 1
+
+
+def ibkr_gateway(
+    said: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
+) -> Gateway:
+    """Return where the gateway of Interactive Brokers is: as said, else IBKR_HOST and its like.
+
+    Args:
+        said: ``host``, ``port`` and ``client_id``, those that are known.
+        environ: where to look; None is the process' environment, then the optional private module.
+
+    Raises:
+        ConfigError: a port or a client's number is none.
+    """
+    found: dict[str, object] = {}
+    for name in Gateway._fields:
+        variable = f"IBKR_{name.upper()}"
+        value = (said or {}).get(name)
+        source = name if value is not None else variable
+        found[name] = value = value if value is not None else _variable(variable, environ)
+        if value == "":
+            del found[name]
+        elif name != "host":
+            found[name] = _number(value, source, 65_535 if name == "port" else 2**31 - 1)
+    return Gateway(**found)  # type: ignore[arg-type]
+
+
+def _variable(name: str, environ: Mapping[str, str] | None) -> str:
+    if environ is not None:
+        return environ.get(name, "").strip()
+    return os.environ.get(name, "").strip() or private_setting(name).strip()
+
+
+def _number(value: object, source: str, most: int) -> int:
+    text = str(value)
+    if not (text.isascii() and text.isdigit()) or int(text) > most:
+        raise ConfigError(f"{source} {text[:20]!r} is no whole number up to {most}")
+    return int(text)

@@ -1,0 +1,185 @@
+"""What the keys of this machine may do: one cheap question for each thing that a vendor serves.
+
+What comes of it is remembered where every request looks: a plan's refusal shuts the door to that
+class and timeframe for this account, and no other; an answer opens it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..clock import Clock, SystemClock
+from ..config.rules_file import load_rules
+from ..config.settings import load_settings
+from ..downloader.base_data_downloader import BaseDataDownloader, is_ours
+from ..downloader.looking import reopen
+from ..errors import (
+    AuthenticationError,
+    CapabilityError,
+    DataError,
+    EntitlementError,
+    NoDataError,
+    RateLimitedError,
+    SymbolNotFoundError,
+    UnknownProviderError,
+)
+from ..model.capabilities import FetchQuery
+from ..model.instant import DAY_MS
+from ..model.instrument import AssetClass, Instrument
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..policy.calendar import calendar_for
+from ..policy.gaps import Grid
+from ..provider_selector import ProviderSelector
+from ..wiring import network_of
+from .vendors import lack
+
+Where = str | Path | None
+Verdict = Literal["yes", "no", "unclear"]
+# What everybody who serves the class has; the second is asked for where the first is not known.
+_EXAMPLES: dict[AssetClass, tuple[str, ...]] = {
+    "stock": ("AAPL",),
+    "crypto": ("BTC-USD", "BTCUSDT"),
+    "forex": ("EUR/USD",),
+    "index": ("^GSPC",),
+    "future": ("ES=F",),
+}
+# Free plans hold back what is newer, and it has settled by then.
+_AGE_MS = 2 * DAY_MS
+_ACTIONS_MS = 366 * DAY_MS
+_ACTIONS = "splits and dividends"
+# After these the vendor's other doors need not be knocked at.
+_FINAL = (AuthenticationError, RateLimitedError)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Whether a key may do one thing.
+
+    Attributes:
+        vendor: canonical name.
+        what: such as ``stock 1d``.
+        verdict: ``unclear`` where the vendor said neither yes nor no.
+        why: its refusal, in words.
+    """
+
+    vendor: str
+    what: str
+    verdict: Verdict
+    why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def prober_of(cache_dir: Where, config_path: Where) -> tuple[ProviderSelector, Clock]:
+    """Return a selector whose vendors remember what they say, and its clock; no cache is opened.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+    """
+    settings, clock = load_settings(cache_dir, config_path), SystemClock()
+    network = network_of(settings, load_rules(settings.rules_path), clock)
+    return ProviderSelector(settings=settings, make_sender=network.sender), clock
+
+
+def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
+    """Return the named vendor, else all that have a key here.
+
+    Raises:
+        UnknownProviderError: there is no such vendor, or it cannot be asked.
+    """
+    if vendor is None:
+        return [name for name in selector.provider_names() if _has_key(selector, name)]
+    name = selector.canonical(vendor)
+    lacking = lack(selector, name) if name else None
+    if name is None or lacking is None or lacking.reason:
+        why = f": {lacking.reason}" if lacking else ""
+        raise UnknownProviderError(
+            f"{vendor!r} cannot be probed{why}", provider=vendor,
+            hint=(lacking.advice if lacking else "") or "`onetape providers` lists the vendors",
+        )  # fmt: skip
+    return [name]
+
+
+def probe(selector: ProviderSelector, name: str, now_ms: int) -> Iterator[Finding]:
+    """Ask a vendor one thing after the other; yield each as it is known.
+
+    Where its key is refused, or it counts too many requests, the rest is not asked.
+    """
+    downloader = selector._initialize_downloader(name)
+    if downloader is None or not is_ours(downloader):
+        return
+    for who, timeframe in _questions(selector, downloader):
+        error = _ask(downloader, who, timeframe, now_ms)
+        yield _finding(name, f"{who[0].asset_class} {timeframe}", error)
+        if isinstance(error, _FINAL):
+            return
+    if downloader.capabilities.actions_apart and "stock" in downloader.capabilities.asset_classes:
+        yield _finding(name, _ACTIONS, _ask_actions(selector, downloader, now_ms))
+
+
+def _has_key(selector: ProviderSelector, name: str) -> bool:
+    made = selector._initialize_downloader(name)
+    return made is not None and is_ours(made) and bool(made._access.badge().keys)
+
+
+def _questions(
+    selector: ProviderSelector, downloader: BaseDataDownloader
+) -> Iterator[tuple[list[Instrument], Timeframe]]:
+    """Yield of each class the days and the shortest bars that are served."""
+    caps = downloader.capabilities
+    for asset_class in sorted(caps.asset_classes):
+        frames = [Timeframe.parse(label) for label in caps.labels(asset_class)]
+        short = sorted((f for f in frames if f.is_intraday), key=lambda f: f.step_ms or 0)
+        who = [selector.instrument(symbol) for symbol in _EXAMPLES[asset_class]]
+        for frame in [*(f for f in frames if f.label == "1d"), *short[:1]]:
+            yield who, frame
+
+
+def _ask(
+    downloader: BaseDataDownloader, who: Sequence[Instrument], timeframe: Timeframe, now_ms: int
+) -> DataError | None:
+    """Ask for one bar; return what the vendor said against it."""
+    error: DataError | None = None
+    for one in who:
+        reopen(downloader, one.asset_class, timeframe)
+        anchor = downloader.capabilities.kind(one, timeframe).anchor or "session"
+        grid = Grid(calendar_for(one), timeframe, anchor)
+        stamp = grid.back(now_ms - _AGE_MS, 1)
+        span = Span(stamp, stamp + (timeframe.step_ms or DAY_MS))
+        try:
+            downloader.fetch(FetchQuery(one, timeframe, span, now_ms, insist=True))
+        except NoDataError:
+            return None
+        except (SymbolNotFoundError, CapabilityError) as exc:
+            error = exc
+        except DataError as exc:
+            return exc
+        else:
+            return None
+    return error
+
+
+def _ask_actions(
+    selector: ProviderSelector, downloader: BaseDataDownloader, now_ms: int
+) -> DataError | None:
+    who = selector.instrument(_EXAMPLES["stock"][0])
+    try:
+        downloader.fetch_actions(who, Span(now_ms - _ACTIONS_MS, now_ms), now_ms)
+    except NoDataError:
+        return None
+    except DataError as exc:
+        return exc
+    return None
+
+
+def _finding(vendor: str, what: str, error: DataError | None) -> Finding:
+    if error is None:
+        return Finding(vendor, what, "yes")
+    is_no = isinstance(error, AuthenticationError | EntitlementError)
+    return Finding(vendor, what, "no" if is_no else "unclear", str(error))

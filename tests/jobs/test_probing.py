@@ -1,0 +1,143 @@
+"""What a key may do is asked once for each thing, and remembered door by door."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from src.data.cli import main
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError, UnknownProviderError
+from src.data.jobs.probing import Finding, probe, probed_vendors, prober_of
+from tests.net.scripted import Recorder, reply, serving
+
+KEY = "CANARY-0123456789"
+DAY = {"date": "2024-06-10T00:00:00.000Z", "open": 1, "high": 2, "low": 1, "close": 2, "volume": 3,
+       "divCash": 0.0, "splitFactor": 1.0}  # fmt: skip
+
+
+class Plan:
+    """Speaks as Tiingo does; the status of what the made-up plan lacks is scripted by path."""
+
+    def __init__(self) -> None:
+        self.lacks: dict[str, int] = {"/iex/": 403}
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        status = next((s for part, s in self.lacks.items() if part in handler.path), 200)
+        body = [DAY] if "daily" in handler.path else []
+        reply(handler, json.dumps(body).encode(), status)
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return Plan()
+
+
+@pytest.fixture
+def server(plan: Plan) -> Iterator[Recorder]:
+    with serving(plan) as running:
+        yield running
+
+
+@pytest.fixture
+def places(
+    tmp_path: Path, server: Recorder, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
+    """Return the cache folder and rules of a machine that has one key."""
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "stock_daily: {primary: tiingo, backup: []}\nstock_intraday: {primary: tiingo, backup: []}\n"
+        f"providers:\n  tiingo: {{base_url: '{server.base}'}}\n"
+    )
+    monkeypatch.setattr("src.data.jobs.probing.SystemClock", lambda: clock)
+    monkeypatch.chdir(tmp_path)
+    for name in ("ALPACA_API_KEY", "POLYGON_API_KEY", "FMP_API_KEY", "COINGECKO_DEMO_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TIINGO_API_KEY", KEY)
+    return tmp_path / "cache", rules
+
+
+def probed(places: tuple[Path, Path], vendor: str = "tiingo") -> list[Finding]:
+    selector, clock = prober_of(*places)
+    [name] = probed_vendors(selector, vendor)
+    return list(probe(selector, name, clock.now_ms()))
+
+
+def verdicts(found: list[Finding]) -> list[tuple[str, str]]:
+    return [(one.what, one.verdict) for one in found]
+
+
+def test_one_question_for_each_thing_served(places: tuple[Path, Path], server: Recorder) -> None:
+    found = probed(places)
+    assert verdicts(found) == [("crypto 1d", "yes"), ("stock 1d", "yes"), ("stock 5m", "no")]
+    assert "plan" in found[-1].why
+    assert KEY not in str(found)
+    asked = [path.partition("?")[0] for path, _ in server.requests]
+    assert asked == ["/tiingo/crypto/prices", "/tiingo/daily/AAPL/prices", "/iex/AAPL/prices"]
+
+
+def test_a_refusal_shuts_one_door_until_a_probe_finds_it_open(
+    places: tuple[Path, Path], server: Recorder, plan: Plan, clock: ManualClock
+) -> None:
+    probed(places)
+    manager = DataManager(*places, clock=clock)
+    asked = len(server.requests)
+    with pytest.raises(AllProvidersFailedError, match="is not asked for bars/stock/5m"):
+        manager.get_ohlcv("AAPL", "5m", "2024-06-10", "2024-06-11")
+    assert len(server.requests) == asked
+    assert len(manager.get_ohlcv("AAPL", "1d", "2024-06-10", "2024-06-11"))
+    plan.lacks.clear()
+    assert verdicts(probed(places))[-1] == ("stock 5m", "yes")
+    asked = len(server.requests)
+    manager.get_ohlcv("AAPL", "5m", "2024-06-10", "2024-06-11")
+    assert len(server.requests) > asked
+
+
+def test_what_one_class_is_refused_says_nothing_of_another(
+    places: tuple[Path, Path], plan: Plan
+) -> None:
+    plan.lacks = {"/crypto/": 403}
+    found = verdicts(probed(places))
+    assert found == [("crypto 1d", "no"), ("stock 1d", "yes"), ("stock 5m", "yes")]
+
+
+@pytest.mark.parametrize("status, verdict", [(401, "no"), (429, "unclear")])
+def test_after_a_refused_key_nothing_more_is_asked(
+    places: tuple[Path, Path], plan: Plan, server: Recorder, status: int, verdict: str
+) -> None:
+    plan.lacks = {"/": status}
+    assert verdicts(probed(places)) == [("crypto 1d", verdict)]
+    assert {path.partition("?")[0] for path, _ in server.requests} == {"/tiingo/crypto/prices"}
+
+
+def test_who_is_asked_without_a_name_has_a_key(places: tuple[Path, Path]) -> None:
+    selector, _ = prober_of(*places)
+    assert probed_vendors(selector, None) == ["tiingo"]
+    assert probed_vendors(selector, "bnc") == ["binance"]
+    with pytest.raises(UnknownProviderError, match=r"'polygon' cannot be probed.*POLYGON_API_KEY"):
+        probed_vendors(selector, "polygon")
+    with pytest.raises(UnknownProviderError, match="'nobody' cannot be probed"):
+        probed_vendors(selector, "nobody")
+
+
+def test_on_the_terminal(
+    places: tuple[Path, Path], plan: Plan, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    where = ["--cache-dir", str(places[0]), "--config", str(places[1])]
+    assert main(["providers", "--probe", *where]) == 0
+    out = capsys.readouterr().out
+    assert "✗ tiingo stock 5m" in " ".join(out.split())
+    assert main(["providers", "--probe", "tiingo", "--json", *where]) == 0
+    told = json.loads(capsys.readouterr().out)["probe"]
+    assert told[0] == {"vendor": "tiingo", "what": "crypto 1d", "verdict": "yes", "why": ""}
+    plan.lacks = {"/": 401}
+    assert main(["providers", "--probe", "tiingo", *where]) == 1
+    monkeypatch.delenv("TIINGO_API_KEY")
+    assert main(["providers", "--probe", *where]) == 0
+    assert "no vendor has a key here" in capsys.readouterr().out
