@@ -14,6 +14,7 @@ from .clock import Clock
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
+from .fundamentals.question import Wish
 from .provider_selector import ProviderSelector, get_provider_selector
 from .routing.asking import Wishes
 from .wiring import build
@@ -168,6 +169,19 @@ class DataManager:
                         closed_by, columns)  # fmt: skip
         return self._services.batch.get(symbols, timeframe, (start_date, end_date, bars), wishes)
 
+    def get_fundamentals(self, symbol: str, providers: Sequence[str] | None = None,
+                         force_refresh: bool = False, combination_strategy: str = "priority_based",
+                         data_type: str = "general", max_age_days: float | None = None, *,
+                         as_of: When = None) -> dict[str, Any]:  # fmt: skip
+        """Return what vendors tell of a company or coin, as one record; {} where nobody knows.
+
+        It never raises; why it is empty is logged. ``_metadata`` tells whose each field is.
+        ``providers`` are asked alone; ``as_of`` (a date; of an instant, the day before) wants what
+        was public by then. Fields, units and rules: ``docs/fundamentals.md``.
+        """
+        wish = Wish(providers, force_refresh, combination_strategy, data_type, max_age_days, as_of)
+        return self._services.fundamentals.get(symbol, wish)
+
     def plan(
         self,
         symbol: str,
@@ -186,8 +200,8 @@ class DataManager:
         """Return what :meth:`get_ohlcv` would do with these arguments; nobody is asked.
 
         What is held, what would be asked of whom, how many requests that takes, how long they would
-        wait for the vendors' limits as they stand now, and what could not be had. Nothing is written,
-        and a hit loads no vendor. It prints well, in notebooks too; ``to_json()`` gives plain values.
+        wait for the vendors' limits as they stand now, and what could not be had. Nothing is written;
+        a hit loads no vendor. It prints well, in notebooks too; ``to_json()`` gives plain values.
 
         Raises:
             QueryError: an argument cannot be understood (a ``ValueError``).

@@ -24,6 +24,7 @@ from .policy.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from .cache.unified_cache import UnifiedCache
+    from .fundamentals.service import FundamentalsService
     from .net.circuit import CircuitHook
     from .net.http import HttpTransport
     from .net.sender import Hook, Sender
@@ -139,6 +140,7 @@ class Services:
     batch: BatchService
     observer: Observer
     foreteller: Foreteller
+    fundamentals: FundamentalsService
 
     @property
     def rate_limiters(self) -> Mapping[str, Limiter]:
@@ -180,6 +182,7 @@ def build(
     """
     from .cache.gauge import Gauge
     from .cache.unified_cache import UnifiedCache
+    from .fundamentals.service import FundamentalsService
     from .provider_selector import ProviderSelector
     from .routing.asking import Asking
     from .routing.batch import BatchService
@@ -204,13 +207,12 @@ def build(
     )  # fmt: skip
     expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
     asking = Asking(selector, ticking)
-    bars = BarsService(
-        cache.store, selector, ticking, expiry, rules.validation, network.leases, observer
-    )  # fmt: skip
+    bars = BarsService(cache.store, selector, ticking, expiry, rules.validation, network.leases,
+                       observer)  # fmt: skip
     batch = BatchService(asking, bars)
     theatre = Theatre(cache.store, selector, ticking, expiry, rules.validation)
     return Services(settings, ticking, network, cache, selector, asking, bars, batch, observer,
-                    Foreteller(theatre))  # fmt: skip
+                    Foreteller(theatre), FundamentalsService(settings, selector, ticking))  # fmt: skip
 
 
 def network_of(
@@ -248,10 +250,7 @@ def retry_of(said: Failover) -> RetryPolicy:
 
 
 def limits_of(declared: Limits | None, *said: Mapping[str, float]) -> Limits | None:
-    """Lay limits as they are configured over what a vendor declares, key by key.
-
-    None when nothing is declared and nothing said.
-    """
+    """Lay limits as configured over what a vendor declares, key by key; None without any."""
     names = {
         "requests_per_minute": "per_minute", "requests_per_second": "per_second",
         "requests_per_day": "per_day", "requests_per_month": "per_month", "burst_size": "burst",

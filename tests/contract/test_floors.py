@@ -33,6 +33,7 @@ CONSTRUCTORS = {"__init__"}
 POLICY_FAMILIES = {
     "calendar": {"buckets", "continuous", "exchange", "forex", "localtime", "sessions"},
     "adjust": {"adjusting", "closes"},
+    "merge": {"identity", "plausible"},
 }
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from ..model.capabilities import Fetched, FetchQuery
 from ..net.limiter import Visit
 from ..net.sender import Sender
+from .access import Access
 from .paging import Vendor, fetch_pages
 
 # Symbols that a process has had answers for; it is no harm to forget them all.
@@ -44,6 +46,23 @@ class Visits:
             found = fetch_pages(vendor, query)
         self._keep(symbol, query, visit)
         return found
+
+    @contextmanager
+    def entered(self, access: Access, door: str, symbol: str, url: str) -> Iterator[None]:
+        """Keep one account while the block asks; how it ends counts for the door and the symbol.
+
+        What a vendor does not know behind one door it may know behind another.
+
+        Raises:
+            MissingCredentialsError, SymbolNotFoundError, CircuitOpenError: nothing was asked.
+        """
+        with ExitStack() as stack:
+            sender = stack.enter_context(access.held()).sender
+            if sender is not None:
+                if (symbols := sender.symbols(f"{url}/{door}")) is not None:
+                    stack.enter_context(symbols.asking(symbol))
+                stack.enter_context(sender.guard(door, url))
+            yield
 
     def blame(self, query: FetchQuery, error: BaseException) -> None:
         """Count ``error`` against the door of this thread's last question, if ``query`` was it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .table import SYMBOL, Answer, Ask, Key, Pick, VendorTable
 
 _OF = {"symbol": SYMBOL}
-_YEARLY = {"symbol": SYMBOL, "period": "annual", "limit": 5}
+_YEARLY: dict[str, str | int] = {"symbol": SYMBOL, "period": "annual", "limit": 5}
 
 _PROFILE = Answer(
     Ask("/stable/profile", _OF),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..model.http import HttpRequest
-from ..model.instrument import AssetClass
+from ..model.instrument import AssetClass, Instrument
 
 # Stands in paths and parameters for the vendor's own spelling of the symbol.
 SYMBOL = "{symbol}"
@@ -110,12 +110,32 @@ class VendorTable:
         asset_classes: whom it knows.
         types: data type to the answers that serve it.
         keys: the keys it takes; those that are set are sent.
+        markets: of shares, whom it knows: ``US``, ``UK``, ``EU`` and so on; empty: all.
+        spelling: how it writes an instrument, where not as for bars.
     """
 
     vendor: str
     asset_classes: frozenset[AssetClass]
     types: Mapping[str, Sequence[Answer]]
     keys: tuple[Key, ...] = ()
+    markets: frozenset[str] = frozenset()
+    spelling: Callable[[Instrument], str] | None = None
+
+    def spelled(self, instrument: Instrument) -> str:
+        """Return how the vendor writes ``instrument``."""
+        return self.spelling(instrument) if self.spelling else instrument.spelling(self.vendor)
+
+    def objection(self, instrument: Instrument, market: str, data_type: str) -> str:
+        """Return why it cannot be asked, or an empty text."""
+        if data_type not in self.types:
+            return f"it does not serve {data_type}"
+        if instrument.asset_class not in self.asset_classes:
+            return (
+                f"it serves {', '.join(sorted(self.asset_classes))}, not {instrument.asset_class}"
+            )
+        if instrument.asset_class == "stock" and self.markets and market not in self.markets:
+            return f"it serves the markets {', '.join(sorted(self.markets))}, not {market}"
+        return ""
 
     @property
     def tells_filings(self) -> bool:
