@@ -175,9 +175,8 @@ class DataManager:
                          as_of: When = None) -> dict[str, Any]:  # fmt: skip
         """Return what vendors tell of a company or coin, as one record; {} where nobody knows.
 
-        It never raises; why it is empty is logged. ``_metadata`` tells whose each field is.
-        ``providers`` are asked alone; ``as_of`` (a date; of an instant, the day before) wants what
-        was public by then. Fields, units and rules: ``docs/fundamentals.md``.
+        It never raises; why it is empty is logged. ``providers`` are asked alone; ``as_of`` (a date;
+        of an instant, the day before) wants what was public by then. See ``docs/fundamentals.md``.
         """
         wish = Wish(providers, force_refresh, combination_strategy, data_type, max_age_days, as_of)
         return self._services.fundamentals.get(symbol, wish)

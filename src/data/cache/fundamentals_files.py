@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,22 +80,34 @@ def file_name(vendor: str, stamp: datetime) -> str:
     return f"{vendor}_{stamp.strftime(_STAMP)}.json"
 
 
+@lru_cache(4096)
+def _named(name: str) -> tuple[str, int] | None:
+    """Return vendor and stamp of a file's name; None where it is not one of these.
+
+    Raises:
+        ValueError: its stamp is no time.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    vendor = canonical_vendor(match["vendor"]) or match["vendor"]
+    return vendor, to_ms(datetime.strptime(match["stamp"], _STAMP))
+
+
 def entries(disk: Disk, folder: Path, now_ms: int) -> Iterator[Entry]:
     """Yield the files of a folder; names with impossible stamps are skipped with a warning."""
     for name in disk.list(folder):
-        match = _NAME.fullmatch(name)
-        if match is None:
-            continue
         try:
-            stamp_ms = to_ms(datetime.strptime(match["stamp"], _STAMP))
+            named = _named(name)
         except ValueError:
             _warn_once(folder / name, "its name holds no time that there is")
             continue
-        if stamp_ms > now_ms + DAY_MS:
+        if named is None:
+            continue
+        if named[1] > now_ms + DAY_MS:
             _warn_once(folder / name, "its name holds a time to come")
             continue
-        vendor = canonical_vendor(match["vendor"]) or match["vendor"]
-        yield Entry(folder / name, vendor, stamp_ms)
+        yield Entry(folder / name, *named)
 
 
 def dump(vendor: str, symbol: str, data: Mapping[str, Any], stamp_ms: int, quality: float,

@@ -18,6 +18,7 @@ COMMANDS = {
     "fetch": "show or export bars of one symbol",
     "plan": "what a request would cost; nobody is asked",
     "explain": "who is asked for a series and why, who is not, what is held",
+    "fundamentals": "what vendors tell of a company, field by field",
     "populate": "fill the cache for many symbols",
     "cache": "what the cache holds; check, repair, export, delete it",
     "verify": "compare the cache with its vendors, or two vendors",

@@ -44,6 +44,11 @@ class Candidates:
         able = tuple(name for name in names if not self.objection(name, about))
         return able if self.rules.asks_others else able[:1]
 
+    def objections(self, about: Subject) -> dict[str, str]:
+        """Return why each vendor of the rules cannot be asked, for those that cannot."""
+        named = {name: self.objection(name, about) for name in self.rules.order(about.data_type)}
+        return {name: why for name, why in named.items() if why}
+
     def objection(self, vendor: str, about: Subject) -> str:
         """Return why a vendor cannot be asked, or an empty text."""
         downloader = self.selector.downloaders.get(vendor)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..model.fundamentals import FIELDS, Snapshot
-from ..model.fundamentals_plain import METADATA, meaning_of, plain_statement
+from ..model.fundamentals_plain import METADATA, copied, meaning_of, plain_statement
 from ..model.instant import from_ms, iso
 from ..policy.merge import Merged
 from ..policy.plausible import quality
@@ -46,9 +45,11 @@ def record_of(merged: Merged, snapshots: Iterable[Snapshot], story: Story) -> di
         return {}
     said = {snapshot.vendor: snapshot for snapshot in snapshots}
     newest = max(said[vendor].fetched_at_ms for vendor in merged.used)
+    ordered = dict.fromkeys((*(n for n in FIELDS if n in merged.fields), *merged.fields))
+    merged = replace(merged, fields={name: merged.fields[name] for name in ordered})
     values = {name: chosen.fact.value for name, chosen in merged.fields.items()}
-    record: dict[str, Any] = {name: values[name] for name in FIELDS if name in values} | values
-    record |= copy.deepcopy({n: b for n, b in merged.blocks.items() if n not in values})
+    record: dict[str, Any] = dict(values)
+    record |= {n: copied(b) for n, b in merged.blocks.items() if n not in values}
     if merged.statements:
         record["statements"] = [
             plain_statement(s) | {"vendor": merged.statements_from} for s in merged.statements

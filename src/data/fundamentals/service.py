@@ -14,10 +14,11 @@ from ..cache.fundamentals_cache import FundamentalsCache
 from ..clock import Clock
 from ..config.fundamentals_file import find_file, load_fundamentals_rules
 from ..config.offered import known_vendor
-from ..errors import DataError
+from ..errors import DataError, QueryError
 from ..logs import Subject as LogSubject
 from ..logs import running
 from ..model.fundamentals import Snapshot
+from ..model.fundamentals_plain import copied
 from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.settings import Settings
 from ..net.forks import renew_after_fork
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 # So long a vendor that failed is not asked again about the same symbol, while others answer.
 _QUIET_MS = 10 * MINUTE_MS
 _MOST_QUIET = 10_000
+_MOST_COMBINED = 1_000
+_KNOWN = ("stock", "crypto")
 # What screeners cannot do without: any copy of any vendor and type may tell it.
 _FILLED = ("market_cap", "avg_volume")
 
@@ -83,6 +86,8 @@ class FundamentalsService:
         self._locks: dict[tuple[str, str], threading.RLock] = {}
         # Vendor, symbol and type to when it failed last, and how; entries are replaced whole.
         self._quiet: dict[tuple[str, str, str], tuple[int, str]] = {}
+        # Symbol, type and strategy to what was merged last, and out of what.
+        self._combinations: dict[Any, tuple[Story, tuple[Snapshot, ...], dict[str, Any]]] = {}
         renew_after_fork(self)
 
     def after_fork(self) -> None:
@@ -135,6 +140,11 @@ class FundamentalsService:
         rules, now_ms = self.combiner.rules, self._clock.now_ms()
         text = symbol.strip().upper() if isinstance(symbol, str) else ""
         instrument = self._selector.instrument(rules.symbols.get(text, symbol))
+        if instrument.asset_class not in _KNOWN:
+            raise QueryError(
+                f"{instrument.symbol} is of class {instrument.asset_class}, which has no fundamentals",
+                symbol=instrument.symbol,
+            )
         kind, days = data_type_of(wish.data_type), age_of(wish.max_age_days)
         market = self._selector.classify_symbol_for_fundamentals(instrument.symbol)["market"]
         ttl_ms = rules.ttl_of(kind) if days is None else round(days * DAY_MS)
@@ -233,11 +243,24 @@ class FundamentalsService:
             lookup.as_of.isoformat() if lookup.as_of else "", withheld,
             self.combiner.rules.required_fields,
         )  # fmt: skip
-        record = self.combiner.record(said.values(), lookup.wish.strategy, story)
+        record = self._combined(said, lookup.wish.strategy, story)
         if not record:
-            log.warning("nobody tells fundamentals of %s (%s): %s", lookup.symbol,
-                        lookup.about.data_type, lookup.failed or "nobody could be asked")  # fmt: skip
+            why = lookup.failed or self._candidates.objections(lookup.about)
+            log.warning("nobody tells %s of %s: %s", lookup.about.data_type, lookup.symbol,
+                        "; ".join(f"{vendor}: {said}" for vendor, said in why.items()))  # fmt: skip
         return record
+
+    def _combined(self, said: dict[str, Snapshot], strategy: str, story: Story) -> dict[str, Any]:
+        """Return the record; the very same words make the very same one, and are merged once."""
+        words = tuple(said.values())
+        key = (story.symbol, story.data_type, strategy)
+        known = self._combinations.get(key)
+        if known is None or known[0] != replace(story, now_ms=0) or not _are_same(known[1], words):
+            if len(self._combinations) >= _MOST_COMBINED:
+                self._combinations = {}
+            record = self.combiner.record(words, strategy, story)
+            known = self._combinations[key] = replace(story, now_ms=0), words, record
+        return {name: copied(value) for name, value in known[2].items()}
 
     def _fill(self, said: dict[str, Snapshot], lookup: _Lookup) -> None:
         """Take from copies for other types what screeners need and nobody has told."""
@@ -254,3 +277,8 @@ class FundamentalsService:
         with self._guard:
             key = (lookup.symbol, lookup.about.data_type)
             return self._locks.setdefault(key, threading.RLock())
+
+
+def _are_same(ones: tuple[Snapshot, ...], others: tuple[Snapshot, ...]) -> bool:
+    """Tell whether these are the very same values; files that have not changed are read once."""
+    return len(ones) == len(others) and all(a is b for a, b in zip(ones, others, strict=True))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from .fundamentals import (
@@ -23,6 +22,8 @@ from .instant import iso
 
 METADATA = "_metadata"
 _STATEMENTS = "statements"
+_MEANING = ("unit", "currency", "period", "period_end", "filed_at")
+_HEADS = ("kind", "period", "period_end", "filed_at", "currency")
 # Fields that older payloads hold only inside their blocks, by the names they have there.
 _NESTED = {
     "company_name": ("companyName",), "current_price": ("price",), "beta": ("beta",),
@@ -91,24 +92,29 @@ def snapshot_of(
 
 def meaning_of(fact: Fact) -> dict[str, str]:
     """Return what a fact means beside its value; what is not told is left out."""
-    plain = asdict(fact)
-    return {name: str(text) for name, text in plain.items() if name != "value" and text}
+    texts = (fact.unit, fact.currency, fact.period, fact.period_end, fact.filed_at)
+    return {name: text for name, text in zip(_MEANING, texts, strict=True) if text}
 
 
 def plain_statement(statement: Statement) -> dict[str, Any]:
     """Return a statement as one flat row."""
-    plain = asdict(statement)
-    values = plain.pop("values")
-    return plain | dict(values)
+    said = (statement.kind, statement.period, statement.period_end, statement.filed_at)
+    return dict(zip(_HEADS, (*said, statement.currency), strict=True)) | dict(statement.values)
+
+
+def copied(value: Any) -> Any:
+    """Return a copy of JSON values that shares nothing that can be changed."""
+    if isinstance(value, dict):
+        return {name: copied(one) for name, one in value.items()}
+    return [copied(one) for one in value] if isinstance(value, list) else value
 
 
 def statement_of(row: Any) -> Statement | None:
     """Return the statement that a row of :func:`plain_statement` holds; None for anything else."""
     if not isinstance(row, Mapping) or not row.get("kind") or not row.get("period_end"):
         return None
-    heads = ("kind", "period", "period_end", "filed_at", "currency")
-    kind, period, period_end, filed_at, currency = (str(row.get(name) or "") for name in heads)
-    values = {n: float(v) for n, v in row.items() if n not in heads and _is_number(v)}
+    kind, period, period_end, filed_at, currency = (str(row.get(name) or "") for name in _HEADS)
+    values = {n: float(v) for n, v in row.items() if n not in _HEADS and _is_number(v)}
     return Statement(kind, period, period_end, filed_at, currency, values)
 
 
@@ -128,8 +134,7 @@ def _facts(data: Mapping[str, Any], meanings: Mapping[str, Any]) -> dict[str, Fa
 
 
 def _meant(value: Any, meaning: Mapping[str, Any]) -> Fact:
-    names = ("unit", "currency", "period", "period_end", "filed_at")
-    told = {name: str(meaning[name]) for name in names if meaning.get(name)}
+    told = {name: str(meaning[name]) for name in _MEANING if meaning.get(name)}
     return Fact(value, **told)  # type: ignore[arg-type]
 
 
