@@ -188,6 +188,14 @@ def test_a_shape_of_its_own_is_made_plain_first() -> None:
     assert said.facts["beta"].value == 1.5
 
 
+def test_blocks_are_as_sent_and_have_their_older_names_too() -> None:
+    sent = {"symbol": "AAPL", "priceToEarningsRatioTTM": 25.5, "odd": [1]}
+    block = fmp_answers({"ratios-ttm": [sent]}, "ratios").blocks["ratios"]
+    assert block == {**sent, "priceEarningsRatio": 25.5}
+    older = {"symbol": "AAPL", "priceEarningsRatio": 24.0}
+    assert fmp_answers({"ratios-ttm": [older]}, "ratios").blocks["ratios"] == older
+
+
 @pytest.mark.parametrize(
     "path, found",
     [

@@ -120,50 +120,58 @@ def _overlaid(base: Any, user: Any) -> Any:
 
 def _rules(plain: Mapping[str, Any]) -> FundamentalsRules:
     """Turn a checked mapping into rules."""
-
-    def section(name: str) -> Mapping[str, Any]:
-        return plain.get(name) or {}
-
     caching, checks, errors = (
-        section("cache_settings"), section("data_validation"), section("error_handling"),
-    )  # fmt: skip
-    consensus = section("combination_strategies").get("consensus") or {}
-    settings = {canonical_vendor(n) or n: s or {} for n, s in section("provider_settings").items()}
+        plain.get(name) or {} for name in ("cache_settings", "data_validation", "error_handling")
+    )
+    consensus = (plain.get("combination_strategies") or {}).get("consensus") or {}
+    lengths = plain.get("refresh_intervals") or {}
+    mappings = (plain.get("symbol_mapping") or {}).get("mappings") or {}
+    return FundamentalsRules(
+        **_orders(plain),
+        ttl_ms={name: length_ms(said) for name, said in lengths.items()},
+        default_ttl_ms=round(caching.get("default_ttl_days", 7) * DAY_MS),
+        tolerance=checks.get("tolerance_percentage", 10) / 100,
+        consensus_tolerance=consensus.get("tolerance_percentage", 10) / 100,
+        consensus_fallback=consensus.get("fallback_strategy", "priority_based"),
+        reports_conflicts=_is_on(checks, "cross_provider_validation"),
+        required_fields=tuple(checks.get("required_fields") or ()),
+        min_quality=float(checks.get("min_quality_score", 0.8)),
+        stale_ms=round(caching.get("max_cache_age_days", 30) * DAY_MS),
+        serves_stale=_is_on(errors, "graceful_degradation"),
+        asks_others=_is_on(errors, "fallback_to_lower_priority"),
+        budget_s=float(errors.get("time_budget_seconds", 20)),
+        cleans_up=_is_on(caching, "cleanup_enabled"),
+        copies=int(caching.get("backup_copies", 1)),
+        symbols={symbol.upper(): other for symbol, other in mappings.items()},
+    )
+
+
+def _orders(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return who is trusted more: for a type, for a field, and by grades."""
+    said = plain.get("provider_settings") or {}
+    settings = {canonical_vendor(name) or name: one or {} for name, one in said.items()}
     # A vendor that no sequence names goes behind it, by its own priority where it has one.
     ranked = sorted(
         (name for name in settings if "priority" in settings[name]),
         key=lambda name: settings[name]["priority"],
     )
-    groups = section("field_priorities").values()
-    return FundamentalsRules(
-        sequences={
+    groups = [group or {} for group in (plain.get("field_priorities") or {}).values()]
+    return {
+        "sequences": {
             name: _vendors([*(listed or ()), *ranked])
-            for name, listed in section("provider_sequences").items()
+            for name, listed in (plain.get("provider_sequences") or {}).items()
         },
-        ttl_ms={name: length_ms(said) for name, said in section("refresh_intervals").items()},
-        default_ttl_ms=round(caching.get("default_ttl_days", 7) * DAY_MS),
-        field_priorities={
+        "field_priorities": {
             canonical_field(name): _vendors(listed)
-            for group in groups
-            for name, listed in (group or {}).items()
+            for one in groups
+            for name, listed in one.items()
         },
-        grades={n: float(s["data_quality"]) for n, s in settings.items() if "data_quality" in s},
-        tolerance=checks.get("tolerance_percentage", 10) / 100,
-        consensus_tolerance=consensus.get("tolerance_percentage", 10) / 100,
-        consensus_fallback=consensus.get("fallback_strategy", "priority_based"),
-        reports_conflicts=as_switch(checks.get("cross_provider_validation", True)) is True,
-        required_fields=tuple(checks.get("required_fields") or ()),
-        min_quality=float(checks.get("min_quality_score", 0.8)),
-        stale_ms=round(caching.get("max_cache_age_days", 30) * DAY_MS),
-        serves_stale=as_switch(errors.get("graceful_degradation", True)) is True,
-        asks_others=as_switch(errors.get("fallback_to_lower_priority", True)) is True,
-        budget_s=float(errors.get("time_budget_seconds", 20)),
-        cleans_up=as_switch(caching.get("cleanup_enabled", True)) is True,
-        copies=int(caching.get("backup_copies", 1)),
-        symbols={
-            k.upper(): v for k, v in (section("symbol_mapping").get("mappings") or {}).items()
-        },
-    )
+        "grades": {n: float(s["data_quality"]) for n, s in settings.items() if "data_quality" in s},
+    }
+
+
+def _is_on(section: Mapping[str, Any], name: str) -> bool:
+    return as_switch(section.get(name, True)) is True
 
 
 def _vendors(listed: list[str] | None) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ _PROFILE = Answer(
     symbol="0.symbol",
     currency="currency",
     block="profile",
+    also={"mktCap": "marketCap", "volAvg": "averageVolume", "lastDiv": "lastDividend"},
 )
 _RATIOS = Answer(
     Ask("/stable/ratios-ttm", _OF),
@@ -58,6 +59,18 @@ _RATIOS = Answer(
     period="period|=TTM",
     period_end="date",
     block="ratios",
+    also={
+        "priceEarningsRatio": "priceToEarningsRatioTTM",
+        "priceToBookRatio": "priceToBookRatioTTM",
+        "priceToSalesRatio": "priceToSalesRatioTTM",
+        "priceEarningsToGrowthRatio": "priceToEarningsGrowthRatioTTM",
+        "debtEquityRatio": "debtToEquityRatioTTM",
+        "currentRatio": "currentRatioTTM",
+        "quickRatio": "quickRatioTTM",
+        "operatingProfitMargin": "operatingProfitMarginTTM",
+        "netProfitMargin": "netProfitMarginTTM",
+        "payoutRatio": "dividendPayoutRatioTTM",
+    },
     is_optional=True,
 )
 _METRICS = Answer(
@@ -74,6 +87,7 @@ _METRICS = Answer(
     period="period|=TTM",
     period_end="date",
     block="metrics",
+    also={"enterpriseValue": "enterpriseValueTTM", "enterpriseValueOverEBITDA": "evToEBITDATTM"},
     is_optional=True,
 )
 

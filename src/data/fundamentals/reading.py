@@ -80,7 +80,9 @@ class _Sheet:
             self.statements += [s for row in found if (s := self._statement(answer, row))]
             return
         if answer.block:
-            self.blocks[answer.block] = found
+            older = {name: at(found, path) for name, path in answer.also.items()}
+            known = {name: value for name, value in older.items() if value is not None}
+            self.blocks[answer.block] = {**known, **found} if known else found
         for name, where in answer.fields.items():
             if name not in self.facts and (fact := self._fact(answer, name, _pick(where), found)):
                 self.facts[name] = fact

@@ -66,6 +66,7 @@ class Answer:
         is_bare: whether that word lacks the exchange's suffix.
         currency, period, period_end, filed_at: paths in the row.
         block: name under which the row is kept as sent; empty: it is not.
+        also: names under which programs of old look for something in the block, to its path.
         statement: ``income``, ``balance`` or ``cash_flow``: the rows are such statements.
         is_optional: whether the others count where this one is refused or empty.
     """
@@ -81,6 +82,7 @@ class Answer:
     period_end: str = ""
     filed_at: str = ""
     block: str = ""
+    also: Mapping[str, str] = field(default_factory=dict)
     statement: str = ""
     is_optional: bool = False
 
