@@ -244,6 +244,7 @@ def test_a_file_that_is_just_being_written_stays(cache: FundamentalsCache, tmp_p
     path = put(tmp_path / "fundamentals" / "AAPL", "fmp_20240612_100000.json", b'{"meta')
     os.utime(path)
     assert cache.find_latest_json("AAPL") is None
+    assert path.exists()
     path.write_text(json.dumps(foreign()))
     assert cache.find_latest_json("AAPL") is not None
 

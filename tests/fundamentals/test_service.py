@@ -67,9 +67,10 @@ def test_a_fresh_copy_asks_nobody(make: Callable[[], DataManager], vendors: Vend
 
 
 def test_the_record_is_the_callers_own(manager: DataManager) -> None:
-    first = manager.get_fundamentals("AAPL")
-    first["profile"]["marketCap"] = first["market_cap"] = 0
-    first["statements"].clear()
+    for _ in range(3):  # fetched, read, and remembered
+        record = manager.get_fundamentals("AAPL")
+        record["profile"]["marketCap"] = record["market_cap"] = 0
+        record["statements"].clear()
     again = manager.get_fundamentals("AAPL")
     assert again["profile"]["marketCap"] == again["market_cap"] == 3.0e12
     assert len(again["statements"]) == 2
@@ -178,6 +179,13 @@ def test_a_wrong_file_is_empty_and_says_so(
     assert "has 2 mistakes" in caplog.text
 
 
+def test_arguments_of_odd_size_are_no_failure(manager: DataManager) -> None:
+    assert manager.get_fundamentals("AAPL", max_age_days=1e300)["market_cap"] == 3.0e12
+    assert manager.get_fundamentals("AAPL", combination_strategy=[])["market_cap"] == 3.0e12  # type: ignore[arg-type]
+    assert manager.get_fundamentals("AAPL", as_of=datetime.min) == {}
+    assert manager.get_fundamentals([]) == {}  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("symbol", ["BRK.B", "brk-b"])
 def test_share_classes(manager: DataManager, vendors: Vendors, symbol: str) -> None:
     vendors.bodies["/stable/profile"] = fmp_profile("BRK-B", companyName="Berkshire Hathaway")
@@ -242,6 +250,21 @@ def test_one_bad_vendor_does_not_spoil_the_rest(
     assert record["market_cap"] == 3.0e12
     assert told(record)["providers_failed"]["alpha_vantage"].startswith(f"{kind}: ")
     assert KEY not in json.dumps(record)
+
+
+def test_who_has_just_failed_is_left_alone_while_others_answer(
+    manager: DataManager, vendors: Vendors, clock: ManualClock
+) -> None:
+    vendors.bodies["OVERVIEW"] = b"<html>come back later</html>"
+    manager.get_fundamentals("AAPL")
+    record = manager.get_fundamentals("AAPL")
+    assert vendors.asked.count("OVERVIEW") == 1
+    assert "ResponseFormatError" in told(record)["providers_failed"]["alpha_vantage"]
+    clock.advance(601)
+    manager.get_fundamentals("AAPL")
+    assert vendors.asked.count("OVERVIEW") == 2
+    manager.get_fundamentals("AAPL", force_refresh=True)
+    assert vendors.asked.count("OVERVIEW") == 3
 
 
 def test_a_slow_vendor_costs_the_budget_and_no_more(

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 
 from src.data.downloader.registry import downloader_class
+from src.data.fundamentals import table as machinery
+from src.data.fundamentals.reading import Told, read
 from src.data.fundamentals.registry import VENDORS, table_of
 from src.data.fundamentals.table import SYMBOL, Ask, Key, Pick, VendorTable, request_of
-from src.data.model.fundamentals import DATA_TYPES, FIELDS
+from src.data.model.fundamentals import DATA_TYPES, FIELDS, Fact
 from src.data.model.instrument import Instrument
-from tests.contract.source import PACKAGE
+from tests.contract.source import PACKAGE, ROOT
 
 SECRET = "CANARY-0123456789"
 VOD = Instrument("VOD.L", "stock", spellings={"acme": "VOD.LON"})
@@ -65,8 +70,29 @@ def test_every_table_names_fields_and_keys_that_there_are(vendor: str) -> None:
 
 
 def test_registry_and_folder_agree() -> None:
-    machinery = {"__init__", "asking", "candidates", "combiner", "fetching", "question", "reading",
+    others = {"__init__", "asking", "candidates", "combiner", "fetching", "question", "reading",
                  "record", "registry", "service", "supply", "table"}  # fmt: skip
     files = {path.stem for path in (PACKAGE / "fundamentals").glob("*.py")}
-    assert files - machinery == set(VENDORS)
+    assert files - others == set(VENDORS)
     assert table_of("acme") is None
+
+
+def test_the_example_of_the_documentation() -> None:
+    page = (ROOT / "docs" / "fundamentals.md").read_text("utf-8")
+    code = next(
+        block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "TABLE" in block
+    )
+    names: dict[str, Any] = dict(vars(machinery))
+    exec(code, names)
+    asked = names["TABLE"].types["profile"][0].ask
+    row = {"name": "Acme", "cap": 2.5, "yield": "1.2", "pe": {"ttm": "N/A"}, "revenue": 7e6, "volume": 0,
+           "currency": "USD", "reporting_currency": "eur", "fiscal_end": "2023-12-31", "ticker": "VOD.LON"}  # fmt: skip
+    told = Told("VOD.L", "VOD.LON", "profile", 0, {asked: {"results": [row]}})
+    facts = read(names["TABLE"], told).facts
+    assert facts["market_cap"] == Fact(2_500_000, "money", "USD")
+    assert facts["dividend_yield"].value == pytest.approx(0.012)
+    assert facts["revenue"] == Fact(7e6, "money", "EUR", "FY", "2023-12-31")
+    assert "avg_volume" not in facts
+    built = request_of(names["TABLE"], asked, "VOD.LON", Account())
+    assert built.url == "https://acme.example/v1/company/VOD.LON"
+    assert dict(built.secret_headers) == {"Authorization": f"Token {SECRET}"}

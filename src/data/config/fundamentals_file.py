@@ -34,8 +34,11 @@ def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path |
     The packaged file itself is none of the user's.
     """
     places = [rules_path.parent / FILE_NAME] if rules_path else []
-    places.append((cwd or Path.cwd()) / RELATIVE)
-    return next((p for p in places if p.is_file() and p.resolve() != _TREE), None)
+    try:
+        places.append((cwd or Path.cwd()) / RELATIVE)
+        return next((p for p in places if p.is_file() and p.resolve() != _TREE), None)
+    except OSError:  # the working folder is gone, or closed to us
+        return None
 
 
 def load_fundamentals_rules(path: Path | None = None) -> FundamentalsRules:

@@ -16,6 +16,8 @@ from ..policy.known_then import last_day_of
 
 log = logging.getLogger(__name__)
 
+_OLDEST_DAYS = 100_000.0
+
 When = datetime | date | str | None
 
 
@@ -70,7 +72,7 @@ def age_of(said: Any) -> float | None:
         return None
     if isinstance(said, bool) or not isinstance(said, int | float) or not 0 <= said < math.inf:
         raise QueryError(f"max_age_days is {said!r:.40}, a number of days from 0 on is needed")
-    return float(said)
+    return min(float(said), _OLDEST_DAYS)
 
 
 def day_of(said: When) -> date | None:
@@ -83,13 +85,11 @@ def day_of(said: When) -> date | None:
         return None
     try:
         moment = _moment(said)
-    except ValueError as exc:
+        return last_day_of(to_ms(moment) if isinstance(moment, datetime) else moment)
+    except (ValueError, OverflowError) as exc:
         raise QueryError(
             f"as_of is {said!r:.40}, which is no date", hint="write it as 2024-06-30"
         ) from exc
-    if isinstance(moment, datetime):
-        return last_day_of(to_ms(moment))
-    return last_day_of(moment)
 
 
 def _moment(said: Any) -> date:

@@ -253,7 +253,7 @@ class FundamentalsService:
     def _combined(self, said: dict[str, Snapshot], strategy: str, story: Story) -> dict[str, Any]:
         """Return the record; the very same words make the very same one, and are merged once."""
         words = tuple(said.values())
-        key = (story.symbol, story.data_type, strategy)
+        key = (story.symbol, story.data_type, str(strategy))
         known = self._combinations.get(key)
         if known is None or known[0] != replace(story, now_ms=0) or not _are_same(known[1], words):
             if len(self._combinations) >= _MOST_COMBINED:

@@ -25,7 +25,7 @@ def strangers(snapshots: Sequence[Snapshot]) -> dict[str, str]:
     proven = [s for s in named if s.names_symbol] or named[:1]
     found = {}
     for one in named:
-        if one in proven or any(_words(_name(one)) & _words(_name(p)) for p in proven):
+        if any(_words(_name(one)) & _words(_name(p)) for p in proven):
             continue
         found[one.vendor] = (
             f"it answered about {_name(one)!r}, {proven[0].vendor} about {_name(proven[0])!r}"
