@@ -86,7 +86,8 @@ def test_the_example_of_the_documentation() -> None:
     exec(code, names)
     asked = names["TABLE"].types["profile"][0].ask
     row = {"name": "Acme", "cap": 2.5, "yield": "1.2", "pe": {"ttm": "N/A"}, "revenue": 7e6, "volume": 0,
-           "currency": "USD", "reporting_currency": "eur", "fiscal_end": "2023-12-31", "ticker": "VOD.LON"}  # fmt: skip
+           "currency": "USD", "reporting_currency": "eur", "fiscal_end": "2023-12-31",
+           "ticker": "VOD.LON"}  # fmt: skip
     told = Told("VOD.L", "VOD.LON", "profile", 0, {asked: {"results": [row]}})
     facts = read(names["TABLE"], told).facts
     assert facts["market_cap"] == Fact(2_500_000, "money", "USD")
