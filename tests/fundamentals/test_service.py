@@ -33,6 +33,18 @@ def told(record: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def test_keys_are_sent_and_kept_nowhere(
+    manager: DataManager, vendors: Vendors, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        record = manager.get_fundamentals("AAPL")
+    assert vendors.server is not None
+    assert all(KEY in path for path, _ in vendors.server.requests)
+    kept = [path.read_text("utf-8") for path in cache.rglob("*.json")]
+    assert len(kept) == 2
+    assert KEY not in json.dumps(record) + "".join(kept) + caplog.text
+
+
 def test_one_record_of_two_vendors(manager: DataManager, vendors: Vendors) -> None:
     record = manager.get_fundamentals("aapl")
     assert record["symbol"] == record["ticker"] == "AAPL"

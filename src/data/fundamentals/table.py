@@ -139,12 +139,6 @@ class VendorTable:
             return f"it serves the markets {', '.join(sorted(self.markets))}, not {market}"
         return ""
 
-    @property
-    def tells_filings(self) -> bool:
-        """Whether its statements say when they were filed."""
-        answers = (a for served in self.types.values() for a in served if a.statement)
-        return any(answer.filed_at for answer in answers)
-
 
 class Account(Protocol):
     """What is needed of a downloader to build a request."""
