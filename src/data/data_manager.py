@@ -10,8 +10,8 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .beyond_bars import BeyondBars
 from .clock import Clock
-from .derivatives_manager import DerivativesManager
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
@@ -40,7 +40,7 @@ __all__ = [
 When = datetime | date | str | None
 
 
-class DataManager(DerivativesManager):
+class DataManager(BeyondBars):
     """One door to market data: bars from vendors and from the cache.
 
     Args:
@@ -187,8 +187,8 @@ class DataManager(DerivativesManager):
         """Return what :meth:`get_ohlcv` would do with these arguments; nobody is asked.
 
         What is held, what would be asked of whom, how many requests that takes, how long they would
-        wait for the vendors' limits as they stand now, and what could not be had. Nothing is written,
-        and a hit loads no vendor. It prints well, in notebooks too; ``to_json()`` gives plain values.
+        wait for the vendors' limits as they stand now, and what could not be had. Nothing is written;
+        a hit loads no vendor. It prints well, in notebooks too; ``to_json()`` gives plain values.
 
         Raises:
             QueryError: an argument cannot be understood (a ``ValueError``).

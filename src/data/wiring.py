@@ -25,6 +25,7 @@ from .policy.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from .cache.unified_cache import UnifiedCache
+    from .fundamentals.service import FundamentalsService
     from .net.circuit import CircuitHook
     from .net.http import HttpTransport
     from .net.sender import Hook, Sender
@@ -142,6 +143,7 @@ class Services:
     observer: Observer
     foreteller: Foreteller
     figures: FiguresService
+    fundamentals: FundamentalsService
 
     @property
     def rate_limiters(self) -> Mapping[str, Limiter]:
@@ -180,6 +182,7 @@ def build(
     """
     from .cache.gauge import Gauge
     from .cache.unified_cache import UnifiedCache
+    from .fundamentals.service import FundamentalsService
     from .provider_selector import ProviderSelector
     from .routing.asking import Asking
     from .routing.batch import BatchService
@@ -212,7 +215,8 @@ def build(
     figures = FiguresService(cache, selector, ticking, network.leases)
     batch = BatchService(asking, bars)
     return Services(settings, ticking, network, cache, selector, asking, bars, batch, observer,
-                    Foreteller(theatre), figures)  # fmt: skip
+                    Foreteller(theatre), figures,
+                    FundamentalsService(settings, selector, ticking))  # fmt: skip
 
 
 def network_of(
@@ -242,10 +246,7 @@ def facts_of(rules: Rules) -> dict[str, dict[str, Any]]:
 
 
 def limits_of(declared: Limits | None, *said: Mapping[str, float]) -> Limits | None:
-    """Lay limits as they are configured over what a vendor declares, key by key.
-
-    None when nothing is declared and nothing said.
-    """
+    """Lay limits as configured over what a vendor declares, key by key; None without any."""
     names = {
         "requests_per_minute": "per_minute", "requests_per_second": "per_second",
         "requests_per_day": "per_day", "requests_per_month": "per_month", "burst_size": "burst",

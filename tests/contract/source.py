@@ -37,6 +37,9 @@ class Module:
     @property
     def vendor(self) -> str | None:
         """The vendor whose file this is, parts beside its downloader included."""
+        table = self.name.removeprefix("fundamentals.")
+        if table != self.name:
+            return table if table in vendors() else None
         leaf = self.name.removeprefix("downloader.")
         if leaf == self.name or leaf == f"base{REGISTRY_SUFFIX}":
             return None

@@ -18,7 +18,7 @@ FLOORS = {
     "provider_selector": 6, "routing": 6, "fundamentals": 6,
     "wiring": 7,
     "feed": 8, "jobs": 8, "db": 8, "utils": 8, "metrics_prometheus": 8,
-    "data_manager": 9, "derivatives_manager": 9,
+    "data_manager": 9, "beyond_bars": 9,
     "cli": 10,
     "__main__": 11,
 }  # fmt: skip
@@ -26,14 +26,16 @@ FLOORS = {
 # Older import paths: nothing but imports and a list of names, and nobody inside uses them.
 SHIMS = {m.name for m in modules()} & {
     "ohlcv_contract", "data_downloader_factory", "cache.populate_cache", "utils.populate_cache",
+    "cache.fundamentals_combiner",
 }  # fmt: skip
 SIBLINGS_ALLOWED = {("routing", "provider_selector"), ("logs", "config"),
-                    ("data_manager", "derivatives_manager")}  # fmt: skip
+                    ("data_manager", "beyond_bars")}  # fmt: skip
 CONSTRUCTORS = {"__init__"}
 # A decision that takes more than one file; to the others it is the file it is named after.
 POLICY_FAMILIES = {
     "calendar": {"buckets", "continuous", "exchange", "forex", "localtime", "sessions"},
     "adjust": {"adjusting", "closes"},
+    "merge": {"identity", "plausible"},
 }
 
 

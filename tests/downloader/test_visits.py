@@ -14,12 +14,14 @@ from src.data.clock import ManualClock
 from src.data.errors import (
     CapabilityError,
     CircuitOpenError,
+    EntitlementError,
     NoDataError,
     QualityError,
     ResponseFormatError,
     SymbolNotFoundError,
 )
 from src.data.model.capabilities import Limits
+from src.data.model.http import HttpRequest
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.net.sender import Sender
@@ -193,3 +195,33 @@ class TestBlame:
             vendor.fetch(DAYS)
             vendor.blame(DAYS, BAD)
         acme()[0].blame(DAYS, BAD)  # and nobody minds one that was never asked
+
+
+class TestOtherDoors:
+    """What is not bars goes through doors of its own."""
+
+    def ask(self, vendor: AcmeDataDownloader) -> None:
+        with vendor.visiting("fundamentals/profile", "X"):
+            vendor.send(HttpRequest("https://vendor.example/of"))
+
+    def test_an_unknown_symbol_is_asked_once_and_its_bars_still_are(self, script: Script) -> None:
+        vendor, transport = script(answer(status=404), answer(ROWS))
+        for _ in range(2):
+            with pytest.raises(SymbolNotFoundError):
+                self.ask(vendor)
+        assert len(transport.asked) == 1
+        assert len(vendor.fetch(DAYS).table) == 1
+
+    def test_failures_open_that_door_alone(self, script: Script) -> None:
+        refusals = [answer(status=403)] * 20
+        vendor, transport = script(*refusals)
+        while True:
+            try:
+                self.ask(vendor)
+            except CircuitOpenError:
+                break
+            except EntitlementError:
+                continue
+        assert len(transport.asked) < 20
+        transport.answers = [answer(ROWS)]
+        assert len(vendor.fetch(DAYS).table) == 1

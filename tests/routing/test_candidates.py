@@ -16,7 +16,8 @@ from src.data.model.kind import Kind
 from src.data.model.query import BarsQuery
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.routing.candidates import Candidate, candidates_of, lane_parts, route
+from src.data.routing.candidate import Candidate
+from src.data.routing.candidates import candidates_of, lane_parts, route
 
 from .answers import COIN, DAY, SHARE
 

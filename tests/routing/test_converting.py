@@ -27,7 +27,8 @@ from src.data.model.kind import Kind
 from src.data.model.query import BarsQuery
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.routing.candidates import Candidate, route
+from src.data.routing.candidate import Candidate
+from src.data.routing.candidates import route
 from src.data.routing.converting import conversion_for
 
 from .tape import LONDON, NEW_YORK, Street, Tape, TapeVendor, lacking, plain, rows, told

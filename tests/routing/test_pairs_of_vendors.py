@@ -24,7 +24,8 @@ from src.data.model.query import BarsQuery
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.provider_selector import ProviderSelector
-from src.data.routing.candidates import Candidate, route
+from src.data.routing.candidate import Candidate
+from src.data.routing.candidates import route
 from src.data.routing.volumes import left_out
 
 NOW_MS = parse_iso("2024-06-12T15:00:30")

@@ -17,7 +17,8 @@ from src.data.model.kind import Kind
 from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
 from src.data.routing.borders import at_borders, splice_problems, told_splices
-from src.data.routing.candidates import Candidate, Lane
+from src.data.routing.candidate import Candidate
+from src.data.routing.candidates import Lane
 from src.data.routing.keeping import Keeper
 from src.data.routing.neighbours import Neighbours, Side, widened
 from src.data.routing.splicing import Reply, Splicer, with_splices

@@ -19,6 +19,7 @@ COMMANDS = {
     "futures": "funding, open interest, long/short ratios of a perpetual future",
     "plan": "what a request would cost; nobody is asked",
     "explain": "who is asked for a series and why, who is not, what is held",
+    "fundamentals": "what vendors tell of a company, field by field",
     "populate": "fill the cache for many symbols",
     "cache": "what the cache holds; check, repair, export, delete it",
     "verify": "compare the cache with its vendors, or two vendors",

@@ -58,11 +58,12 @@ def _plain_sign(error: UnicodeError) -> tuple[str, int]:
 
 
 def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
-    """Show on standard error what is being done for a series, where somebody looks."""
+    """Show on standard error what is being done for a symbol or series, where somebody looks."""
     screen = console(stderr=True)
     if args.json or not screen.is_terminal:
         return nullcontext()
-    return screen.status(f"{args.symbol} {args.timeframe}: {doing}")
+    whose = " ".join(filter(None, (args.symbol, getattr(args, "timeframe", ""))))
+    return screen.status(f"{whose}: {doing}")
 
 
 def print_json(value: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +169,10 @@ class BaseDataDownloader:
         if sender is None:
             raise CapabilityError(f"{self.get_provider_name()} has nothing to send with")
         return sender.send(request, vendor=self.name, classify=self.classify)
+
+    def visiting(self, door: str, symbol: str) -> AbstractContextManager[None]:
+        """Return a context for asking by :meth:`send` for what :meth:`fetch` does not fetch."""
+        return self._visits.entered(self._access, door, symbol, self.base_url)
 
     # --- the older interface ---------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from ..model.instrument import AssetClass
 from ..model.timeframe import Timeframe
 from ..net.limiter import Visit
 from ..net.sender import Sender
+from .access import Access
 from .paging import Vendor, fetch_pages
 
 # Symbols that a process has had answers for; it is no harm to forget them all.
@@ -81,6 +82,21 @@ class Visits:
         if len(self._known) >= _MOST_KNOWN:
             self._known = set()
         self._known.add(known)
+
+    @contextmanager
+    def entered(self, access: Access, door: str, symbol: str, url: str) -> Iterator[None]:
+        """Keep one account while the block asks; how it ends counts for the door and the symbol.
+
+        What a vendor does not know behind one door it may know behind another.
+
+        Raises:
+            MissingCredentialsError, SymbolNotFoundError, CircuitOpenError: nothing was asked.
+        """
+        with (
+            access.held() as badge,
+            self.asking(badge.sender, Knock(symbol, door, f"{url}/{door}")),
+        ):
+            yield
 
     def blame(self, query: FetchQuery, error: BaseException) -> None:
         """Count ``error`` against the door of this thread's last question, if ``query`` was it."""

@@ -19,7 +19,8 @@ from ..policy.adjust import BasisPart, rebase
 from ..policy.finality import forming_stamp
 from ..policy.gaps import Grid
 from ..policy.quality import check
-from ..routing.candidates import Candidate, Selector, candidates_of
+from ..routing.candidate import Candidate
+from ..routing.candidates import Selector, candidates_of
 from ..routing.terms import basis_of
 
 _NEAR = timedelta(days=14)

@@ -15,7 +15,8 @@ from ..model.query import BarsQuery
 from ..model.rules import Rule
 from ..model.settings import Settings
 from ..provider_selector import ProviderSelector
-from ..routing.candidates import Candidate, candidates_of, route
+from ..routing.candidate import Candidate
+from ..routing.candidates import candidates_of, route
 from ..routing.unasked import SWITCHED_OFF, differences, named_for, not_made, not_named
 from ..wiring import Network
 

@@ -8,15 +8,13 @@ from typing import Any, Protocol
 
 from ..cache.legacy import SAMPLE_LANE
 from ..errors import Attempt, NoProviderError, UnknownProviderError
-from ..model.capabilities import Capabilities, Fetched, FetchQuery
-from ..model.instant import DAY_MS
-from ..model.instrument import Instrument
-from ..model.kind import Adjustment, Kind
+from ..model.kind import Kind
 from ..model.query import BarsQuery
 from ..model.series import lane_of
-from ..model.span import Span
 from ..model.timeframe import Timeframe
-from .converting import Conversion, conversion_for
+from .candidate import Candidate
+
+__all__ = ("Lane", "Route", "Selector", "candidates_of", "route")
 
 
 class Selector(Protocol):
@@ -26,96 +24,6 @@ class Selector(Protocol):
 
     def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
         """Return vendor names in the order to be asked."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One vendor that may be asked for one series.
-
-    Attributes:
-        name: as the rules spell it.
-        downloader: ours, or anything with a ``get_ohlcv``.
-        capabilities: what it declares; None for a downloader that is not ours.
-        conversion: how its bars are brought to the wanted kind, where they are of another; its
-            capabilities are then those it has by way of that.
-    """
-
-    name: str
-    downloader: Any = field(repr=False, compare=False)
-    capabilities: Capabilities | None = None
-    conversion: Conversion | None = None
-
-    def refusal(self, instrument: Instrument, timeframe: Timeframe) -> str:
-        """Return why it cannot serve this series at all, or an empty text."""
-        caps = self.capabilities
-        if caps is None:
-            return ""
-        if instrument.asset_class not in caps.asset_classes:
-            return f"serves no {instrument.asset_class}"
-        if timeframe.label not in (labels := caps.labels(instrument.asset_class)):
-            return f"serves no {timeframe}, only {' '.join(labels)}"
-        return ""
-
-    def servable(self, segment: Span, timeframe: Timeframe, now_ms: int) -> Span:
-        """Return the part of ``segment`` within its depth of history; it may be empty."""
-        depth = self.capabilities.depth_days.get(timeframe.label) if self.capabilities else None
-        if depth is None:
-            return segment
-        return segment.clip(Span(now_ms - depth * DAY_MS, segment.end))
-
-    def fetch(self, asked: FetchQuery) -> Fetched:
-        """Ask ours by its machinery, and anything else by its ``get_ohlcv``.
-
-        Raises:
-            ProviderError, ConfigError: it did not answer bars.
-        """
-        from ..downloader.legacy_fetch import fetch_legacy
-
-        if self.capabilities is None:
-            return fetch_legacy(self.downloader, asked, self.name)
-        if self.conversion is not None:
-            return self.conversion.fetch(asked, self.downloader.fetch)
-        fetched: Fetched = self.downloader.fetch(asked)
-        return fetched
-
-    def kind(self, instrument: Instrument, timeframe: Timeframe) -> Kind:
-        """Return the kind of its bars; unknown for a downloader that is not ours."""
-        if self.capabilities is None:
-            return Kind(session="", anchor="")
-        return self.capabilities.kind(instrument, timeframe)
-
-    def converted(self, query: BarsQuery, wanted: Kind) -> Candidate | None:
-        """Return the same vendor with bars brought to the wanted kind; None where none need be.
-
-        None too where they cannot be, or not exactly.
-        """
-        if self.capabilities is None:
-            return None
-        conversion = conversion_for(query, self.capabilities, wanted)
-        if conversion is None:
-            return None
-        made = conversion.capabilities(self.capabilities)
-        return replace(self, capabilities=made, conversion=conversion)
-
-    @property
-    def adjustment(self) -> Adjustment:
-        """What its prices are adjusted for."""
-        return self.capabilities.adjustment if self.capabilities else "unknown"
-
-    @property
-    def tells_actions(self) -> bool:
-        """Whether it tells splits and dividends."""
-        return self.capabilities is not None and self.capabilities.tells_actions
-
-    def leans_on_actions(self, query: BarsQuery) -> bool:
-        """Tell whether its prices fit beside others only by actions that are known already.
-
-        A vendor of raw prices that sends the actions along with its bars does not.
-        """
-        if query.provider is not None or query.instrument.asset_class != "stock":
-            return False
-        sends_them = self.capabilities is not None and self.capabilities.actions
-        return self.adjustment == "all" or (self.adjustment == "raw" and not sends_them)
 
 
 @dataclass(frozen=True)

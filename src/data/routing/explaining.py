@@ -14,7 +14,8 @@ from ..model.health import Health
 from ..model.query import BarsQuery
 from ..model.rules import Rule
 from ..model.series import SeriesKey
-from .candidates import Candidate, Route
+from .candidate import Candidate
+from .candidates import Route
 from .parts import Parts
 from .rehearsing import Theatre
 from .unasked import differences, unasked, way_of

@@ -25,7 +25,7 @@ from ..model.rules import ValidationRules
 from ..model.span import Span, subtract
 from ..policy.archives import chunk_end
 from ..policy.quality import check
-from .candidates import Candidate
+from .candidate import Candidate
 from .digesting import Digest
 from .keeping import Keeper
 from .neighbours import Neighbours, widened

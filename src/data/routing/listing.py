@@ -13,7 +13,7 @@ from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from .candidates import Candidate
+from .candidate import Candidate
 from .fetching import FAILED
 from .keeping import Keeper
 from .terms import BEFORE_FIRST, Expiry

@@ -15,7 +15,7 @@ from ..model.instant import DAY_MS
 from ..model.span import Span
 from ..policy.gaps import Grid
 from ..policy.splice import COMPARED
-from .candidates import Candidate
+from .candidate import Candidate
 from .keeping import Keeper, laid_over
 from .older import is_older
 from .work import Work

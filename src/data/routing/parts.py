@@ -16,7 +16,8 @@ from ..policy.conversions import has_known_hours, obstacle, sources_for
 from ..policy.finality import forming_stamp
 from ..policy.gaps import Grid, missing
 from ..policy.resample import source_span
-from .candidates import Candidate, Selector, candidates_of
+from .candidate import Candidate
+from .candidates import Selector, candidates_of
 
 _DAY = Timeframe(1, "d")
 # Looked for with every vendor; what a vendor says that it serves besides is looked for too.

@@ -21,7 +21,7 @@ from ..model.coverage import Coverage, Covered
 from ..model.instant import iso
 from ..model.span import Span
 from ..policy.gaps import Grid
-from .candidates import Candidate
+from .candidate import Candidate
 from .costing import requests_for
 from .keeping import Keeper
 from .neighbours import Side

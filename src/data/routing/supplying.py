@@ -12,7 +12,8 @@ from ..model.instant import DAY_MS
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.span import Span
-from .candidates import Candidate, Selector
+from .candidate import Candidate
+from .candidates import Selector
 
 # What goes today may be wanted in some weeks: a vendor's history must still reach back to it then.
 _WEEKS_MS = 28 * DAY_MS

@@ -20,7 +20,7 @@ from ..model.rules import ValidationRules
 from ..model.span import Span, subtract
 from ..policy.finality import forming_stamp, next_due
 from ..policy.quality import Checked, check
-from .candidates import Candidate
+from .candidate import Candidate
 from .digesting import Density, Digest, digest
 from .keeping import Keeper
 from .neighbours import Side

@@ -9,7 +9,7 @@ from ..model.instant import DAY_MS, date_of
 from ..model.kind import Basis
 from ..model.span import Span
 from ..policy.adjust import BasisPart, needed_actions
-from .candidates import Candidate
+from .candidate import Candidate
 from .keeping import Keeper
 from .work import Work
 

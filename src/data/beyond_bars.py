@@ -1,10 +1,12 @@
-"""The facade's other door: figures of perpetual futures that are no bars."""
+"""The facade's other door: what is told of an instrument beside its bars."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from .fundamentals.question import Wish
 from .model.figures import FUNDING, FUNDING_PERIOD, LONG_SHORT, OPEN_INTEREST
 
 if TYPE_CHECKING:
@@ -15,10 +17,10 @@ if TYPE_CHECKING:
 When = datetime | date | str | None
 
 
-class DerivativesManager:
-    """Funding rates, open interest and long/short ratios of perpetual futures. Thread-safe.
+class BeyondBars:
+    """Figures of perpetual futures, and fundamentals of companies and coins. Thread-safe.
 
-    All answers are frames on a naive UTC index (``timestamp``, ns), float64, ascending; a stretch
+    Funding rates, open interest and long/short ratios are frames on a naive UTC index (``timestamp``, ns), float64, ascending; a stretch
     that was answered once comes from the cache. ``BTCUSDT`` is the future settled in dollars,
     ``BTCUSD`` (or ``BTCUSD_PERP``) the one settled in the coin.
     """
@@ -78,3 +80,32 @@ class DerivativesManager:
         """
         bounds = (start_date, end_date)
         return self._services.figures.get(LONG_SHORT, symbol, period, bounds, force_refresh)
+
+    def get_fundamentals(
+        self,
+        symbol: str,
+        providers: Sequence[str] | None = None,
+        force_refresh: bool = False,
+        combination_strategy: str = "priority_based",
+        data_type: str = "general",
+        max_age_days: float | None = None,
+        *,
+        as_of: When = None,
+    ) -> dict[str, Any]:
+        """Return what vendors tell of a company or coin, as one record; {} where nobody knows.
+
+        It never raises; why it is empty is logged. ``_metadata`` tells for each field who said it
+        and when, what vendors disagree about, who was asked and who failed. ``docs/fundamentals.md``
+        lists the fields with their units.
+
+        Args:
+            symbol: such as ``AAPL``, ``BRK.B``, ``BTCUSDT``.
+            providers: ask and use these alone, in this order.
+            force_refresh: ask again though what is cached is fresh.
+            combination_strategy: ``priority_based``, ``quality_based`` or ``consensus``.
+            data_type: ``general``, ``profile``, ``ratios``, ``statements`` or one of their aliases.
+            max_age_days: how old what is cached may be; by default the type's own age.
+            as_of: only what was public by this date; of an instant, by the day before.
+        """
+        wish = Wish(providers, force_refresh, combination_strategy, data_type, max_age_days, as_of)
+        return self._services.fundamentals.get(symbol, wish)

@@ -1,0 +1,216 @@
+"""The cache of fundamentals: one JSON file an answer, fresh by its type, kept for bad days."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..config.settings import load_settings
+from ..disk.atomic import sweep, write_atomically
+from ..model.fundamentals import Snapshot, canonical_type
+from ..model.fundamentals_plain import plain_of, snapshot_of
+from ..model.instant import SECOND_MS, from_ms, to_ms
+from ..model.vendors import canonical_vendor
+from ..policy.plausible import quality
+from . import fundamentals_files as files
+from .fundamentals_files import Document
+from .fundamentals_folder import COMBINED, Ages, FundamentalsFolder, newest_first
+
+__all__ = ["CacheMetadata", "FundamentalsCache", "get_fundamentals_cache"]
+
+log = logging.getLogger(__name__)
+
+_LOCK_TIMEOUT_S = 10.0
+
+
+@dataclass
+class CacheMetadata:
+    """One file of the cache.
+
+    Attributes:
+        provider: canonical name of the vendor, or ``combined``.
+        timestamp: naive UTC.
+        symbol: whose.
+        data_quality_score: 0 to 1: how much of what matters it tells.
+        file_path: where it lies.
+        is_valid: whether it is fresh.
+    """
+
+    provider: str
+    timestamp: datetime
+    symbol: str
+    data_quality_score: float
+    file_path: str
+    is_valid: bool = True
+
+
+class FundamentalsCache(FundamentalsFolder):
+    """Vendors' words about companies, one file each. Thread-safe, and safe across processes.
+
+    Args:
+        cache_dir: root of the cache. Default: as of the data manager.
+        combiner: tells how long each type is fresh. Default: 7 days for all.
+        clock: another clock than the machine's.
+        disk: another file system, for tests.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+    """
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def find_latest_json(
+        self, symbol: str, provider: str | None = None, data_type: str = "general",
+        max_age_days: float | None = None,
+    ) -> CacheMetadata | None:  # fmt: skip
+        """Return the newest fresh file, or None.
+
+        Args:
+            symbol: whose.
+            provider: of this vendor only, by any of its names; of equal age ``combined`` wins.
+            data_type: files that were written for other types do not count.
+            max_age_days: how old it may be; default: as the type may be.
+
+        Raises:
+            BadSymbolError: the symbol cannot name a folder.
+        """
+        wanted = None if provider is None else canonical_vendor(provider) or provider
+        for entry in sorted(self._entries(symbol), key=newest_first):
+            if wanted is not None and entry.vendor != wanted:
+                continue
+            if not self._is_fresh(entry.stamp_ms, max_age_days, data_type):
+                continue
+            document = self._document(entry, symbol)
+            if document is not None and _serves(document, data_type):
+                moment = from_ms(entry.stamp_ms)
+                return CacheMetadata(
+                    entry.vendor, moment, symbol, document.quality, str(entry.path)
+                )
+        return None
+
+    def read_json(self, file_path: str | os.PathLike[str]) -> dict[str, Any] | None:
+        """Return the payload of a file; None where there is none that can be read."""
+        data = self._disk.read_if_exists(Path(file_path))
+        try:
+            inner = json.loads(data or b"")["fundamentals"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
+        return inner if isinstance(inner, dict) else None
+
+    def latest(self, symbol: str, data_type: str | None = None) -> dict[str, Snapshot]:
+        """Return the newest copy of each vendor that serves a type, or any, however old.
+
+        Raises:
+            BadSymbolError: the symbol cannot name a folder.
+        """
+        found: dict[str, Snapshot] = {}
+        for entry in sorted(self._entries(symbol), key=newest_first):
+            if entry.vendor in found or entry.vendor == COMBINED:
+                continue
+            document = self._document(entry, symbol)
+            if document is not None and (data_type is None or _serves(document, data_type)):
+                found[entry.vendor] = document.snapshot
+        return found
+
+    def is_cache_valid(
+        self, timestamp: datetime, max_age_days: float | None = None, data_type: str = "general"
+    ) -> bool:
+        """Tell whether an answer of that time (naive UTC, or aware) is still fresh."""
+        return self._is_fresh(to_ms(timestamp), max_age_days, data_type)
+
+    # --- writing ---------------------------------------------------------------------------
+
+    def write_json(
+        self, symbol: str, provider: str, data: Mapping[str, Any],
+        timestamp: datetime | None = None, *, data_type: str | None = None,
+    ) -> str:  # fmt: skip
+        """Keep an answer and return its path.
+
+        Args:
+            symbol, provider: whose, and who said it.
+            data: JSON values; what is none is kept as its text.
+            timestamp: when, naive UTC or aware; default: now.
+            data_type: what was asked; without it the file counts for every type.
+
+        Raises:
+            BadSymbolError: the symbol cannot name a folder.
+            CacheError: the file could not be written.
+        """
+        stamp_ms = self._clock.now_ms() if timestamp is None else to_ms(timestamp)
+        vendor = canonical_vendor(provider) or provider
+        types = (canonical_type(data_type) or data_type,) if data_type else ()
+        facts = snapshot_of(vendor, symbol, data).facts
+        return str(self._write(symbol, vendor, data, stamp_ms, quality(facts), types))
+
+    def keep(self, snapshot: Snapshot) -> Path:
+        """Keep a vendor's answer; raises as :meth:`write_json`."""
+        return self._write(
+            snapshot.symbol, snapshot.vendor, plain_of(snapshot), snapshot.fetched_at_ms,
+            quality(snapshot.facts), snapshot.data_types,
+        )  # fmt: skip
+
+    def _write(
+        self, symbol: str, vendor: str, data: Mapping[str, Any], stamp_ms: int, worth: float,
+        types: tuple[str, ...],
+    ) -> Path:  # fmt: skip
+        folder, _ = files.folders(self.cache_dir, symbol)
+        content = files.dump(vendor, symbol, data, stamp_ms, worth, types)
+        self._disk.make_folders(folder)
+        with self._disk.lock(folder / ".lock", _LOCK_TIMEOUT_S):
+            sweep(self._disk, folder)
+            path = folder / files.file_name(vendor, from_ms(stamp_ms))
+            while self._disk.stat(path) is not None and not self._replaces(path, types):
+                stamp_ms += SECOND_MS
+                path = folder / files.file_name(vendor, from_ms(stamp_ms))
+            write_atomically(self._disk, path, content)
+        return path
+
+    def _replaces(self, path: Path, types: tuple[str, ...]) -> bool:
+        """Tell whether what stands under a name was written for the same types."""
+        try:
+            head = json.loads(self._disk.read_if_exists(path) or b"{}")["metadata"]
+            return tuple(head.get("data_types") or ()) == types
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return False
+
+
+def _serves(document: Document, data_type: str) -> bool:
+    """Tell whether a file was written for a type; one that does not tell counts for all."""
+    wanted = canonical_type(data_type) or data_type
+    return not document.data_types or wanted in document.data_types
+
+
+# Guards the table below against threads that ask for the same folder first.
+_lock = threading.Lock()
+_caches: dict[Path, FundamentalsCache] = {}
+
+
+def get_fundamentals_cache(
+    cache_dir: str | os.PathLike[str] | None = None, combiner: Ages | None = None
+) -> FundamentalsCache:
+    """Return the one cache of this process on a folder; a combiner that is given counts from now."""
+    folder = Path(os.path.abspath(cache_dir or load_settings().cache_dir))
+    with _lock:
+        found = _caches.get(folder)
+        if found is None:
+            found = _caches[folder] = FundamentalsCache(folder, combiner)
+        if combiner is not None:
+            found.combiner = combiner
+        return found
+
+
+def _after_fork() -> None:
+    """Give a forked child a lock of its own: a thread of the parent may hold it."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,189 @@
+"""The folder of fundamentals: what lies in it, how old it is, and what goes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..clock import Clock, SystemClock
+from ..config.settings import load_settings
+from ..disk.files import Disk, FileState
+from ..errors import CorruptEntryError, StorageError
+from ..model.fundamentals import canonical_type
+from ..model.instant import DAY_MS, SECOND_MS, to_ms
+from ..model.vendors import canonical_vendor
+from . import fundamentals_files as files
+from .fundamentals_files import Document, Entry
+
+log = logging.getLogger(__name__)
+
+COMBINED = "combined"
+DEFAULT_TTL_DAYS = 7.0
+_REMEMBERED = 512
+
+
+class Ages(Protocol):
+    """What is needed of a combiner: how long an answer is fresh."""
+
+    def get_ttl_for_data_type(self, data_type: str) -> float:
+        """Return it in days."""
+
+
+class FundamentalsFolder:
+    """The files of all symbols. Thread-safe, and safe across processes.
+
+    Args:
+        cache_dir: root of the cache. Default: as of the data manager.
+        combiner: tells how long each type is fresh. Default: 7 days for all.
+        clock: another clock than the machine's.
+        disk: another file system, for tests.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+    """
+
+    def __init__(
+        self,
+        cache_dir: str | os.PathLike[str] | None = None,
+        combiner: Ages | None = None,
+        *,
+        clock: Clock | None = None,
+        disk: Disk | None = None,
+    ) -> None:
+        self.cache_dir = Path(cache_dir) if cache_dir else load_settings().cache_dir
+        self.combiner = combiner
+        self._clock = clock or SystemClock()
+        self._disk = disk or Disk()
+        # Files read, by what the file system says of them; entries are replaced whole.
+        self._read: dict[Path, tuple[FileState, Document | None]] = {}
+
+    # --- removing --------------------------------------------------------------------------
+
+    def cleanup_stale_data(
+        self, symbol: str, provider: str, new_timestamp: datetime
+    ) -> list[str]:  # fmt: skip
+        """Delete all files of a vendor that are strictly older; return their paths."""
+        vendor, limit = canonical_vendor(provider) or provider, _second(to_ms(new_timestamp))
+        older = [e for e in self._entries(symbol) if e.vendor == vendor and e.stamp_ms < limit]
+        return self._remove(older)
+
+    def tidy(self, symbol: str, copies: int = 1, min_quality: float = 0.8) -> list[str]:
+        """Delete copies that newer and good ones have replaced; return their paths.
+
+        Of each vendor and type the newest ``copies`` good ones stay, and what is newer than they
+        are. Good is what is worth ``min_quality`` of the best copy, and no less.
+        """
+        groups: dict[tuple[str, tuple[str, ...]], list[tuple[Entry, Document]]] = {}
+        for entry in sorted(self._entries(symbol), key=newest_first):
+            document = self._document(entry, symbol)
+            if document is not None:
+                groups.setdefault((entry.vendor, document.data_types), []).append((entry, document))
+        return self._remove(
+            [entry for group in groups.values() for entry in _replaced(group, copies, min_quality)]
+        )
+
+    def cleanup_expired_data(
+        self, max_age_days: float | None = None, data_type: str = "general"
+    ) -> dict[str, int]:
+        """Delete all files that are not fresh any more, the last ones too.
+
+        Returns:
+            ``removed_files``, and ``removed_symbols``: of how many nothing is left.
+        """
+        removed = emptied = 0
+        for symbol in files.symbols(self._disk, self.cache_dir):
+            held = list(self._entries(symbol))
+            old = [e for e in held if not self._is_fresh(e.stamp_ms, max_age_days, data_type)]
+            gone = len(self._remove(old))
+            removed += gone
+            emptied += bool(gone) and gone == len(held)
+        return {"removed_files": removed, "removed_symbols": emptied}
+
+    def get_cache_stats(self, symbol: str | None = None) -> dict[str, Any]:
+        """Return what is held of a symbol, or of all: counts, and bytes as ``total_size``."""
+        if symbol is not None:
+            held = list(self._entries(symbol))
+            vendors: dict[str, int] = {}
+            for entry in held:
+                vendors[entry.vendor] = vendors.get(entry.vendor, 0) + 1
+            return {"symbol": symbol, "files": len(held), "total_size": self._size(held),
+                    "providers": vendors}  # fmt: skip
+        known = files.symbols(self._disk, self.cache_dir)
+        each = {name: self.get_cache_stats(name) for name in known}
+        return {
+            "total_symbols": len(each),
+            "total_files": sum(stats["files"] for stats in each.values()),
+            "total_size": sum(stats["total_size"] for stats in each.values()),
+            "symbols": each,
+        }
+
+    # --- inside ----------------------------------------------------------------------------
+
+    def _entries(self, symbol: str) -> list[Entry]:
+        """Return the files of ``symbol`` in both layouts."""
+        now_ms = self._clock.now_ms()
+        places = files.folders(self.cache_dir, symbol)
+        return [e for folder in places for e in files.entries(self._disk, folder, now_ms)]
+
+    def _document(self, entry: Entry, symbol: str) -> Document | None:
+        """Return a file's content; one that cannot be believed is put aside."""
+        state = self._disk.stat(entry.path)
+        known = self._read.get(entry.path)
+        if known is not None and known[0] == state:
+            return known[1]
+        data = self._disk.read_if_exists(entry.path)
+        if data is None or state is None:
+            return None
+        document = None
+        try:
+            document = files.load(entry, data, symbol)
+        except CorruptEntryError as exc:
+            log.warning("%s is ignored: %s", entry.path.name, exc)
+            files.quarantine(self._disk, entry, data, state, str(exc))
+        if len(self._read) >= _REMEMBERED:
+            self._read = {}
+        self._read[entry.path] = state, document
+        return document
+
+    def _is_fresh(self, stamp_ms: int, max_age_days: float | None, data_type: str) -> bool:
+        days = max_age_days
+        if days is None:
+            name = canonical_type(data_type) or data_type
+            days = self.combiner.get_ttl_for_data_type(name) if self.combiner else DEFAULT_TTL_DAYS
+        return self._clock.now_ms() - stamp_ms <= days * DAY_MS
+
+    def _remove(self, entries: list[Entry]) -> list[str]:
+        removed = []
+        for entry in entries:
+            try:
+                self._disk.remove(entry.path)
+            except StorageError as exc:
+                log.warning("%s could not be removed: %s", entry.path.name, exc)
+                continue
+            self._read.pop(entry.path, None)
+            removed.append(str(entry.path))
+        return removed
+
+    def _size(self, entries: list[Entry]) -> int:
+        states = (self._disk.stat(entry.path) for entry in entries)
+        return sum(state.size for state in states if state is not None)
+
+
+def newest_first(entry: Entry) -> tuple[int, bool, str]:
+    """Sort files: newest first, of equal age those of several vendors first."""
+    return -entry.stamp_ms, entry.vendor != COMBINED, entry.vendor
+
+
+def _replaced(ranked: list[tuple[Entry, Document]], copies: int, min_quality: float) -> list[Entry]:
+    least = min_quality * max(document.quality for _, document in ranked)
+    good = [place for place, (_, doc) in enumerate(ranked) if doc.quality >= least]
+    last_kept = good[: max(1, copies)][-1]
+    return [entry for entry, _ in ranked[last_kept + 1 :]]
+
+
+def _second(ms: int) -> int:
+    """Return the full second, as file names have it."""
+    return ms // SECOND_MS * SECOND_MS

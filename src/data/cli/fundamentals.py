@@ -1,0 +1,142 @@
+"""``onetape fundamentals``: what vendors tell of a company, field by field, and who told it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from . import FAILED, OK
+from .arguments import add_output, add_places, listed
+from .output import busy, complain, console, print_json
+from .tables import Grid, styled
+
+_LOGGER = f"{__name__.rpartition('.cli.')[0]}.fundamentals"
+_SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
+_LONG = ("description", "website", "symbol")
+_DAY_S, _HOUR_S, _MINUTE_S = 86_400, 3_600, 60
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("symbol", help="such as AAPL, BRK.B, VOD.L, BTCUSDT")
+    parser.add_argument("--provider", type=listed, metavar="A,B", help="ask these vendors only")
+    parser.add_argument("--type", default="general", dest="data_type",
+                        help="general, ratios, statements, ...")  # fmt: skip
+    parser.add_argument("--strategy", default="priority_based",
+                        choices=("priority_based", "quality_based", "consensus"))  # fmt: skip
+    parser.add_argument("--as-of", metavar="DATE", help="only what was public by then")
+    parser.add_argument("--refresh", action="store_true", help="ask again though it is fresh")
+    add_output(parser)
+    add_places(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the record; 1 when nobody tells anything."""
+    from ..data_manager import DataManager
+
+    manager = DataManager(args.cache_dir, args.config)
+    with _reasons() as reasons, busy(args, "asking for fundamentals"):
+        record = manager.get_fundamentals(
+            args.symbol, args.provider, args.refresh, args.strategy, args.data_type,
+            as_of=args.as_of,
+        )  # fmt: skip
+    if args.json:
+        print_json(record)
+    elif record:
+        _show(record)
+    if not record:
+        complain(f"nobody tells anything about {args.symbol}", reasons)
+    return OK if record else FAILED
+
+
+def _show(record: Mapping[str, Any]) -> None:
+    told = record["_metadata"]
+    screen = console()
+    screen.print(styled(f"{record['symbol']}  {record.get('company_name', '')}", "bold"))
+    rows = [_row(name, record[name], about, told) for name, about in told["fields"].items()
+            if name not in _LONG]  # fmt: skip
+    if rows:
+        screen.print(Grid(["field", "value#", "unit", "source", "period?", "age#?"], rows))
+    for title, lines in _below(told):
+        screen.print()
+        screen.print(styled(title, "bold"))
+        for line in lines:
+            screen.print(f"  {line}")
+
+
+def _row(name: str, value: Any, about: Mapping[str, str], told: Mapping[str, Any]) -> list[Any]:
+    unit = about.get("currency") or about.get("unit", "").replace("text", "")
+    period = f"{about.get('period', '')} {about.get('period_end', '')}".strip()
+    age = _age(about["fetched_at"], told["combination_timestamp"])
+    is_percent = about.get("unit") == "fraction"
+    shown = f"{value:.2%}" if is_percent and not isinstance(value, str) else number(value)
+    return [name, shown, "" if is_percent else unit, about["source"], period, age]
+
+
+def _below(told: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Yield what stands below the table, by title."""
+    conflicts = [
+        f"{c['field']}: {c['vendor']} {number(c['value'])} {c['currency']}".rstrip()
+        + f", {c['chosen_vendor']} {number(c['chosen'])} {c['chosen_currency']}".rstrip()
+        + f" ({c['why']})"
+        for c in told["conflicts"]
+    ]
+    stale = [v for v, about in told["providers"].items() if about["is_stale"]]
+    withheld: dict[str, list[str]] = {}
+    for fields in told.get("withheld", {}).values():
+        for field, why in fields.items():
+            withheld.setdefault(why, []).append(field)
+    parts = {
+        "conflicts": conflicts,
+        "not believed": [f"{d['field']}: {d['vendor']}, {d['reason']}" for d in told["dropped"]],
+        f"not public by {told.get('as_of')}": [
+            f"{why}: {', '.join(fields)}" for why, fields in withheld.items()
+        ],
+        "told nothing": [f"{v}: {why}" for v, why in told["providers_failed"].items()],
+        "old copies that stand in": stale,
+        "lacking": told["missing"],
+    }
+    yield from ((title, lines) for title, lines in parts.items() if lines)
+
+
+def number(value: Any) -> str:
+    """Return a value for people: large numbers in T, B and M, texts as they are."""
+    if isinstance(value, str):
+        return value
+    for scale, letter in _SCALES:
+        if abs(value) >= scale:
+            return f"{value / scale:,.2f}{letter}"
+    return (
+        f"{value:,.0f}" if value == round(value) else f"{value:,.{2 if abs(value) >= 10 else 4}f}"
+    )
+
+
+def _age(fetched_at: str, now: str) -> str:
+    from ..model.instant import SECOND_MS, parse_iso
+
+    seconds = max(0, parse_iso(now) - parse_iso(fetched_at)) // SECOND_MS
+    for length, letter in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "m")):
+        if seconds >= length:
+            return f"{seconds // length}{letter}"
+    return "now"
+
+
+@contextmanager
+def _reasons() -> Iterator[list[str]]:
+    """Collect what the lookup logs about why it has nothing."""
+    told: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+
+    logger, handler = logging.getLogger(_LOGGER), Collector(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield told
+    finally:
+        logger.removeHandler(handler)

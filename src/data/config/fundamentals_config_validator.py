@@ -1,0 +1,43 @@
+"""Checks of a fundamentals file for programs that want a verdict and not an error."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, RulesError
+from .fundamentals_file import checked, find_file, read_file
+from .fundamentals_schema import check
+
+Verdict = tuple[bool, list[str]]
+
+
+class FundamentalsConfigValidator:
+    """Says whether a fundamentals configuration is right, and every mistake in it."""
+
+    def validate_config(self, config: Any) -> Verdict:
+        """Return whether a mapping is right, and its mistakes as texts."""
+        told = [str(problem) for problem in check(config)]
+        return not told, told
+
+    def validate_config_file(self, config_path: str | os.PathLike[str]) -> Verdict:
+        """Return whether a file is right, and its mistakes as texts with their lines."""
+        path = Path(config_path)
+        try:
+            checked(read_file(path), str(path))
+        except RulesError as exc:
+            return False, list(exc.problems)
+        except ConfigError as exc:
+            return False, [str(exc)]
+        return True, []
+
+
+def validate_fundamentals_config(config_path: str | os.PathLike[str] | None = None) -> Verdict:
+    """Return whether a file is right, and its mistakes.
+
+    Args:
+        config_path: default: ``./config/data/fundamentals.json``, where it exists.
+    """
+    path = config_path or find_file()
+    return FundamentalsConfigValidator().validate_config_file(path) if path else (True, [])

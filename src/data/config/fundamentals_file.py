@@ -1,0 +1,181 @@
+"""The fundamentals file: where it lies, how it is read, and the packaged one beneath it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, RulesError
+from ..model.fundamentals import canonical_field
+from ..model.fundamentals_rules import FundamentalsRules
+from ..model.instant import DAY_MS
+from ..model.vendors import canonical_vendor
+from ..policy.rules import as_switch
+from .fundamentals_schema import check, length_ms, unread
+from .schema import Problem
+from .yaml_text import MAX_BYTES, Document, read_yaml
+
+FILE_NAME = "fundamentals.json"
+RELATIVE = Path("config") / "data" / FILE_NAME
+
+_log = logging.getLogger(__name__)
+_PACKAGE = f"{__name__.rsplit('.', 2)[0]}.default_config"
+_TREE = Path(__file__).resolve().parents[3] / RELATIVE
+
+
+def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path | None:
+    """Return the user's file: beside the rules file, else in the usual place; else None.
+
+    The packaged file itself is none of the user's.
+    """
+    places = [rules_path.parent / FILE_NAME] if rules_path else []
+    try:
+        places.append((cwd or Path.cwd()) / RELATIVE)
+        return next((p for p in places if p.is_file() and p.resolve() != _TREE), None)
+    except OSError:  # the working folder is gone, or closed to us
+        return None
+
+
+def load_fundamentals_rules(path: Path | None = None) -> FundamentalsRules:
+    """Return the packaged rules, with the user's file laid over them where there is one.
+
+    Raises:
+        RulesError: a file has mistakes; all of them are listed with their lines.
+        ConfigError: the file cannot be read.
+    """
+    return _packaged() if path is None else _user(path, _read(path))
+
+
+@lru_cache(1)
+def _packaged() -> FundamentalsRules:
+    return _rules(_packaged_plain())
+
+
+@lru_cache(1)
+def _packaged_plain() -> Mapping[str, Any]:
+    return checked(_packaged_bytes(), "the packaged fundamentals file")
+
+
+@lru_cache(4)
+def _user(path: Path, data: bytes) -> FundamentalsRules:
+    plain = checked(data, str(path))
+    for what in unread(plain):
+        _log.warning("%s: %s", path, what)
+    return _rules(_overlaid(_packaged_plain(), plain))
+
+
+def checked(data: bytes, name: str) -> Mapping[str, Any]:
+    """Return the mapping in the bytes of a file.
+
+    Raises:
+        RulesError: it has mistakes; all of them are listed with their lines.
+    """
+    # JSON is read as the YAML it is: that tells lines, and keys that stand twice.
+    document = read_yaml(data.expandtabs(1))
+    problems = [*document.problems, *check(document.value)]
+    if problems:
+        told = [_told(problem, document) for problem in problems]
+        count = "1 mistake" if len(told) == 1 else f"{len(told)} mistakes"
+        raise RulesError(f"{name} has {count}:\n  " + "\n  ".join(told), problems=told)
+    return document.value
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file, raises as :func:`load_fundamentals_rules`."""
+    return _read(path)
+
+
+def _told(problem: Problem, document: Document) -> str:
+    line = document.line_of(problem.path)
+    return f"{problem} (line {line})" if line and problem.path else str(problem)
+
+
+def _packaged_bytes() -> bytes:
+    try:
+        # The package exists in a wheel only: there the folder `config/data` is mapped onto it.
+        importlib.import_module(_PACKAGE)
+        found = resources.files(_PACKAGE).joinpath(FILE_NAME)
+        if found.is_file():
+            return found.read_bytes()
+    except ModuleNotFoundError:
+        pass
+    return _read(_TREE)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as exc:
+        raise ConfigError(f"the fundamentals file {path} cannot be read: {exc.strerror}") from exc
+
+
+def _overlaid(base: Any, user: Any) -> Any:
+    if not isinstance(base, Mapping) or not isinstance(user, Mapping):
+        return base if user is None else user
+    return {**base, **{k: _overlaid(base.get(k), v) for k, v in user.items()}}
+
+
+def _rules(plain: Mapping[str, Any]) -> FundamentalsRules:
+    """Turn a checked mapping into rules."""
+    caching, checks, errors = (
+        plain.get(name) or {} for name in ("cache_settings", "data_validation", "error_handling")
+    )
+    consensus = (plain.get("combination_strategies") or {}).get("consensus") or {}
+    lengths = plain.get("refresh_intervals") or {}
+    mappings = (plain.get("symbol_mapping") or {}).get("mappings") or {}
+    return FundamentalsRules(
+        **_orders(plain),
+        ttl_ms={name: length_ms(said) for name, said in lengths.items()},
+        default_ttl_ms=round(caching.get("default_ttl_days", 7) * DAY_MS),
+        tolerance=checks.get("tolerance_percentage", 10) / 100,
+        consensus_tolerance=consensus.get("tolerance_percentage", 10) / 100,
+        consensus_fallback=consensus.get("fallback_strategy", "priority_based"),
+        reports_conflicts=_is_on(checks, "cross_provider_validation"),
+        required_fields=tuple(checks.get("required_fields") or ()),
+        min_quality=float(checks.get("min_quality_score", 0.8)),
+        stale_ms=round(caching.get("max_cache_age_days", 30) * DAY_MS),
+        serves_stale=_is_on(errors, "graceful_degradation"),
+        asks_others=_is_on(errors, "fallback_to_lower_priority"),
+        budget_s=float(errors.get("time_budget_seconds", 20)),
+        cleans_up=_is_on(caching, "cleanup_enabled"),
+        copies=int(caching.get("backup_copies", 1)),
+        symbols={symbol.upper(): other for symbol, other in mappings.items()},
+    )
+
+
+def _orders(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return who is trusted more: for a type, for a field, and by grades."""
+    said = plain.get("provider_settings") or {}
+    settings = {canonical_vendor(name) or name: one or {} for name, one in said.items()}
+    # A vendor that no sequence names goes behind it, by its own priority where it has one.
+    ranked = sorted(
+        (name for name in settings if "priority" in settings[name]),
+        key=lambda name: settings[name]["priority"],
+    )
+    groups = [group or {} for group in (plain.get("field_priorities") or {}).values()]
+    return {
+        "sequences": {
+            name: _vendors([*(listed or ()), *ranked])
+            for name, listed in (plain.get("provider_sequences") or {}).items()
+        },
+        "field_priorities": {
+            canonical_field(name): _vendors(listed)
+            for one in groups
+            for name, listed in one.items()
+        },
+        "grades": {n: float(s["data_quality"]) for n, s in settings.items() if "data_quality" in s},
+    }
+
+
+def _is_on(section: Mapping[str, Any], name: str) -> bool:
+    return as_switch(section.get(name, True)) is True
+
+
+def _vendors(listed: list[str] | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(canonical_vendor(name) or name for name in listed or ()))

@@ -1,0 +1,132 @@
+"""Combine what several vendors said, by the fundamentals file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from ..clock import Clock, SystemClock
+from ..config.fundamentals_file import find_file, load_fundamentals_rules
+from ..model.fundamentals import FIELD_ALIASES, Snapshot, canonical_type
+from ..model.fundamentals_plain import snapshot_of
+from ..model.fundamentals_rules import STRATEGIES, FundamentalsRules
+from ..model.instant import DAY_MS
+from ..model.vendors import canonical_vendor
+from ..net.forks import renew_after_fork
+from ..policy.merge import merge, with_reported
+from .record import Story, record_of
+
+__all__ = ["FundamentalsCombiner", "get_fundamentals_combiner"]
+
+log = logging.getLogger(__name__)
+
+
+class FundamentalsCombiner:
+    """Makes one record of several vendors' words. Thread-safe: it changes nothing of itself.
+
+    Args:
+        config_path: a fundamentals file laid over the packaged one; it must exist. Default:
+            ``./config/data/fundamentals.json`` where it exists.
+        rules: rules instead of a file.
+        clock: another clock than the machine's.
+
+    Raises:
+        RulesError: the file has mistakes; all of them are listed.
+        ConfigError: the file cannot be read.
+    """
+
+    def __init__(
+        self, config_path: str | os.PathLike[str] | None = None, *,
+        rules: FundamentalsRules | None = None, clock: Clock | None = None,
+    ) -> None:  # fmt: skip
+        path = Path(config_path) if config_path else find_file()
+        self.rules = rules or load_fundamentals_rules(path)
+        self._clock = clock or SystemClock()
+
+    def combine_snapshots(
+        self, provider_data: Mapping[str, Any], strategy: str = "priority_based",
+        data_type: str = "general",
+    ) -> dict[str, Any]:  # fmt: skip
+        """Return one record out of vendor to payload; empty where there is nothing.
+
+        Payloads are mappings (or dataclasses) of fields, as the cache keeps them or as any program
+        writes them; of values without a unit nothing is guessed. ``_metadata`` tells which field is
+        whose, what conflicts, and what was not believed.
+        """
+        now_ms = self._clock.now_ms()
+        payloads = {name: _mapping(payload) for name, payload in provider_data.items()}
+        snapshots = [
+            snapshot_of(canonical_vendor(name) or name, "", payload, now_ms)
+            for name, payload in payloads.items() if payload
+        ]  # fmt: skip
+        symbols = (s.facts["symbol"].value for s in snapshots if "symbol" in s.facts)
+        kind = canonical_type(data_type) or data_type
+        story = Story(str(next(symbols, "")), kind, now_ms, required=self.rules.required_fields)
+        record = self.record(snapshots, strategy, story)
+        # Under the names that the payloads have for them, too.
+        said = {name for payload in payloads.values() for name in payload}
+        return record | {
+            alias: record[name]
+            for alias, name in FIELD_ALIASES.items() if alias in said and name in record
+        }  # fmt: skip
+
+    def record(self, snapshots: Iterable[Snapshot], strategy: str, story: Story) -> dict[str, Any]:
+        """Return one record out of snapshots; a strategy there is not is the usual one, warned about."""
+        if strategy not in STRATEGIES:
+            log.warning("no strategy is called %r: priority_based is taken", strategy)
+            strategy = STRATEGIES[0]
+        whole = [with_reported(snapshot) for snapshot in snapshots]
+        return record_of(merge(whole, self.rules, story.data_type, strategy), whole, story)
+
+    def get_provider_sequence(self, data_type: str) -> list[str]:
+        """Return the vendors of a data type, the most trusted first."""
+        return list(self.rules.order(canonical_type(data_type) or data_type))
+
+    def get_field_provider_priority(self, field_path: str) -> list[str]:
+        """Return the vendors of a field (``pe_ratio`` or ``ttm_metrics.pe_ratio``), in order."""
+        return list(self.rules.order("profile", field_path.rpartition(".")[2]))
+
+    def get_ttl_for_data_type(self, data_type: str) -> float:
+        """Return for how many days an answer of a type is fresh."""
+        return self.rules.ttl_of(canonical_type(data_type) or data_type) / DAY_MS
+
+
+def _mapping(payload: Any) -> Mapping[str, Any]:
+    if is_dataclass(payload) and not isinstance(payload, type):
+        return asdict(payload)
+    return payload if isinstance(payload, Mapping) else {}
+
+
+class _Combiners:
+    """The combiners of this process, one a file."""
+
+    def __init__(self) -> None:
+        # Guards the table against threads that ask for the same file first.
+        self._lock = threading.Lock()
+        self._made: dict[str, FundamentalsCombiner] = {}
+        renew_after_fork(self)
+
+    def of(self, path: str) -> FundamentalsCombiner:
+        with self._lock:
+            if path not in self._made:
+                self._made[path] = FundamentalsCombiner(path or None)
+            return self._made[path]
+
+    def after_fork(self) -> None:
+        """Start with a lock of our own."""
+        self._lock = threading.Lock()
+
+
+_combiners = _Combiners()
+
+
+def get_fundamentals_combiner(
+    config_path: str | os.PathLike[str] | None = None,
+) -> FundamentalsCombiner:
+    """Return the one combiner of this process for a file; raises as the class does."""
+    return _combiners.of(os.path.abspath(config_path) if config_path else "")

@@ -1,0 +1,65 @@
+"""Asking vendors: loaded when somebody has to be asked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ..cache.fundamentals_cache import FundamentalsCache
+from ..errors import CacheError, MissingCredentialsError
+from ..model.fundamentals import Snapshot
+from ..model.fundamentals_rules import FundamentalsRules
+from .asking import Question, ask_by_table, ask_foreign, is_asked_by_table
+from .fetching import Job, Outcome, ask_all
+from .registry import table_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Supply:
+    """The vendors of one installation.
+
+    Args:
+        selector: makes downloaders; duck-typed, users patch its ``downloaders``.
+        cache: keeps what they say, late answers too.
+        rules: how long a lookup may take, and how many copies are kept.
+    """
+
+    selector: Any
+    cache: FundamentalsCache
+    rules: FundamentalsRules
+
+    def ask(self, vendors: Iterable[str], asked: Question) -> Mapping[str, Outcome]:
+        """Ask ``vendors`` at once; what each said, or the error that kept it from answering."""
+        jobs = {vendor: partial(self._asked_and_kept, vendor, asked) for vendor in vendors}
+        return ask_all(jobs, self.rules.budget_s)
+
+    def _asked_and_kept(self, vendor: str, asked: Question) -> Snapshot:
+        snapshot = self._job(vendor, asked)()
+        try:
+            self.cache.keep(snapshot)
+            if self.rules.cleans_up:
+                self.cache.tidy(snapshot.symbol, self.rules.copies, self.rules.min_quality)
+        except CacheError as exc:
+            log.warning("what %s says about %s is not kept: %s", vendor, asked.symbol, exc)
+        return snapshot
+
+    def _job(self, vendor: str, asked: Question) -> Job:
+        """Return what asks a vendor; downloaders are made when first needed.
+
+        Raises:
+            MissingCredentialsError: there is none, and none can be made.
+        """
+        downloader = self.selector.downloaders.get(vendor)
+        if downloader is None:
+            downloader = self.selector._initialize_downloader(vendor)
+        if downloader is None:
+            raise MissingCredentialsError(f"{vendor} cannot be used here", provider=vendor)
+        table = table_of(vendor)
+        if table is not None and is_asked_by_table(downloader):
+            return partial(ask_by_table, downloader, table, asked)
+        return partial(ask_foreign, downloader, vendor, asked)

@@ -1,0 +1,51 @@
+"""What was public on a day: nothing that was filed, or told, later."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+from ..model.fundamentals import Snapshot
+from ..model.instant import date_of
+
+_UNTOLD = "{} does not tell when it was filed"
+
+
+def as_known(snapshot: Snapshot, last_day: date) -> tuple[Snapshot, dict[str, str]]:
+    """Return what of ``snapshot`` was public by the end of ``last_day``, and why the rest was not.
+
+    A report was public from its filing date on; what has no period holds for the time of asking. Of
+    a filing only the day is known: to look from within a day, give the day before.
+    """
+    then = last_day.isoformat()
+    told_then = date_of(snapshot.fetched_at_ms) <= last_day
+    withheld: dict[str, str] = {}
+    for name, fact in snapshot.facts.items():
+        if fact.unit == "text" or told_then:
+            continue
+        if not fact.period:
+            withheld[name] = f"{snapshot.vendor} told it after {then}"
+        elif not fact.filed_at:
+            withheld[name] = _UNTOLD.format(snapshot.vendor)
+        elif fact.filed_at > then:
+            withheld[name] = f"filed on {fact.filed_at}"
+    kept = tuple(s for s in snapshot.statements if told_then or "" < s.filed_at <= then)
+    if len(kept) < len(snapshot.statements):
+        withheld["statements"] = _why(snapshot, then)
+    facts = {name: fact for name, fact in snapshot.facts.items() if name not in withheld}
+    blocks = snapshot.blocks if told_then else {}
+    return replace(snapshot, facts=facts, statements=kept, blocks=blocks), withheld
+
+
+def last_day_of(moment: date | int) -> date:
+    """Return the last day that was over, or is meant whole: of an instant, the day before it."""
+    return date_of(moment) - timedelta(days=1) if isinstance(moment, int) else moment
+
+
+def _why(snapshot: Snapshot, then: str) -> str:
+    untold = sum(1 for s in snapshot.statements if not s.filed_at)
+    if untold == len(snapshot.statements):
+        return _UNTOLD.format(snapshot.vendor)
+    later = len([s for s in snapshot.statements if s.filed_at > then])
+    parts = [f"{later} filed after {then}"] * bool(later) + [f"{untold} untold"] * bool(untold)
+    return ", ".join(parts)

@@ -1,0 +1,29 @@
+"""A lookup that the cache answers asks nobody, and loads nothing that would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.fundamentals_cache import FundamentalsCache
+from src.data.clock import SystemClock
+from src.data.model.fundamentals import Fact, Snapshot
+from tests.contract.test_exports import loaded_by
+
+
+def test_a_hit_loads_no_http_library_and_no_calendar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FMP_API_KEY", "CANARY-0123456789")
+    monkeypatch.delenv("ALPHA_VANTAGE_API_KEY", raising=False)
+    said = Snapshot("fmp", "AAPL", SystemClock().now_ms(), {"beta": Fact(1.5, "ratio")},
+                    data_types=("profile",))  # fmt: skip
+    FundamentalsCache(tmp_path).keep(said)
+    found = loaded_by(
+        "from src.data import DataManager\n"
+        f"record = DataManager({str(tmp_path)!r}).get_fundamentals('AAPL')\n"
+        "assert record['beta'] == 1.5 and not record['_metadata']['providers_failed']\n"
+        "assert not [m for m in sys.modules if m.endswith('_data_downloader')], sys.modules\n"
+    )
+    assert found & {"requests", "exchange_calendars", "sqlite3", "yfinance"} == set()

@@ -1,0 +1,502 @@
+"""Lookups over real sockets; what the vendors say is made up (see ``conftest``)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from tests.fundamentals.conftest import KEY, Vendors, av_overview, fmp_income, fmp_profile
+
+DAY_S = 86_400
+FMP = {
+    "/stable/profile",
+    "/stable/ratios-ttm",
+    "/stable/key-metrics-ttm",
+    "/stable/income-statement",
+}
+Say = Callable[[dict[str, Any]], None]
+
+
+def told(record: dict[str, Any]) -> dict[str, Any]:
+    found = record["_metadata"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_keys_are_sent_and_kept_nowhere(
+    manager: DataManager, vendors: Vendors, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        record = manager.get_fundamentals("AAPL")
+    assert vendors.server is not None
+    assert all(KEY in path for path, _ in vendors.server.requests)
+    kept = [path.read_text("utf-8") for path in cache.rglob("*.json")]
+    assert len(kept) == 2
+    assert KEY not in json.dumps(record) + "".join(kept) + caplog.text
+
+
+def test_one_record_of_two_vendors(manager: DataManager, vendors: Vendors) -> None:
+    record = manager.get_fundamentals("aapl")
+    assert record["symbol"] == record["ticker"] == "AAPL"
+    assert (record["market_cap"], record["pe_ratio"]) == (3.0e12, 31.5)
+    assert record["revenue"] == 380.0e9
+    assert record["profile"]["marketCap"] == 3.0e12
+    assert "beta" not in [d["field"] for d in told(record)["dropped"]]
+    assert "forward_pe" not in record
+    assert told(record)["field_sources"]["pe_ratio"] == "alpha_vantage"
+    field = told(record)["fields"]["revenue"]
+    assert field == {
+        "unit": "money", "currency": "USD", "period": "FY", "period_end": "2023-09-30",
+        "filed_at": "2023-11-03", "source": "fmp", "fetched_at": "2024-06-12T15:00:30Z",
+    }  # fmt: skip
+    assert told(record)["providers_used"] == ["fmp", "alpha_vantage"]
+    assert record["provider_info"] == {
+        "primary_source": "fmp", "combined_from": ["fmp", "alpha_vantage"],
+        "last_updated": "2024-06-12T15:00:30",
+    }  # fmt: skip
+    assert set(vendors.asked) == {*FMP, "OVERVIEW"}
+
+
+def test_a_fresh_copy_asks_nobody(make: Callable[[], DataManager], vendors: Vendors) -> None:
+    first = make().get_fundamentals("AAPL")
+    asked = len(vendors.asked)
+    again = make().get_fundamentals("AAPL")
+    assert len(vendors.asked) == asked
+    assert told(again)["providers"]["fmp"]["from_cache"]
+    assert {k: v for k, v in again.items() if k != "_metadata"} == {
+        k: v for k, v in first.items() if k != "_metadata"
+    }
+
+
+def test_the_record_is_the_callers_own(manager: DataManager) -> None:
+    for _ in range(3):  # fetched, read, and remembered
+        record = manager.get_fundamentals("AAPL")
+        record["profile"]["marketCap"] = record["market_cap"] = 0
+        record["statements"].clear()
+    again = manager.get_fundamentals("AAPL")
+    assert again["profile"]["marketCap"] == again["market_cap"] == 3.0e12
+    assert len(again["statements"]) == 2
+
+
+def test_each_type_ages_on_its_own(
+    manager: DataManager, vendors: Vendors, clock: ManualClock, say: Say
+) -> None:
+    say({"refresh_intervals": {"statements": "6h"}})
+    manager.get_fundamentals("AAPL")
+    before = len(vendors.asked)
+    manager.get_fundamentals("AAPL", data_type="income_statement")
+    assert "/stable/balance-sheet-statement" in vendors.asked[before:]  # a profile is no statement
+    before = len(vendors.asked)
+    clock.advance(7 * 3600)
+    manager.get_fundamentals("AAPL")
+    assert len(vendors.asked) == before
+    manager.get_fundamentals("AAPL", data_type="statements")
+    assert len(vendors.asked) > before
+
+
+def test_ages_that_callers_name(manager: DataManager, vendors: Vendors, clock: ManualClock) -> None:
+    manager.get_fundamentals("AAPL")
+    clock.advance(2 * DAY_S)
+    before = len(vendors.asked)
+    manager.get_fundamentals("AAPL", max_age_days=3)
+    assert len(vendors.asked) == before
+    manager.get_fundamentals("AAPL", max_age_days=1)
+    assert len(vendors.asked) > before
+    before = len(vendors.asked)
+    manager.get_fundamentals("AAPL", force_refresh=True)
+    assert len(vendors.asked) > before
+
+
+def test_only_named_vendors_are_asked_and_used(manager: DataManager, vendors: Vendors) -> None:
+    manager.get_fundamentals("AAPL")
+    before = len(vendors.asked)
+    record = manager.get_fundamentals("AAPL", providers=["av"], force_refresh=True)
+    assert vendors.asked[before:] == ["OVERVIEW"]
+    assert set(told(record)["field_sources"].values()) == {"alpha_vantage"}
+    assert record["market_cap"] == 3.05e12
+
+
+def test_named_vendors_that_fail_are_not_replaced(manager: DataManager, vendors: Vendors) -> None:
+    vendors.status["/stable/profile"] = 500
+    assert manager.get_fundamentals("AAPL", providers=["fmp"]) == {}
+    assert "OVERVIEW" not in vendors.asked
+
+
+@pytest.mark.parametrize("name", ["fpm", "binance", "yahoo"])
+def test_named_vendors_that_cannot_be_asked_are_told(
+    manager: DataManager, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert manager.get_fundamentals("AAPL", providers=[name]) == {}
+    assert f"{name}: " in caplog.text
+    record = manager.get_fundamentals("AAPL", providers=[name, "fmp"])
+    assert name in told(record)["providers_failed"]
+
+
+def test_a_vendor_without_its_key_is_not_asked(
+    manager: DataManager, vendors: Vendors, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.delenv("FMP_API_KEY")
+    assert told(manager.get_fundamentals("AAPL"))["providers_asked"] == ["alpha_vantage"]
+    assert vendors.asked == ["OVERVIEW"]
+    monkeypatch.delenv("ALPHA_VANTAGE_API_KEY")
+    with caplog.at_level(logging.WARNING):
+        assert manager.get_fundamentals("MSFT") == {}
+    assert "fmp: FMP_API_KEY is not set" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "symbol",
+    [None, "", "   ", 7, "../../x", "A" * 99, "EURUSD=X", "^VIX", "GC=F", "BTC", "NOTONETOFIND9"],
+)
+def test_what_is_no_company_is_empty(manager: DataManager, vendors: Vendors, symbol: Any) -> None:
+    assert manager.get_fundamentals(symbol) == {}
+    assert vendors.asked == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"providers": 7}, {"providers": [None]}, {"max_age_days": "x"}, {"max_age_days": -1},
+        {"max_age_days": float("nan")}, {"data_type": "nope"}, {"data_type": None},
+        {"as_of": "soon"}, {"as_of": 20240101}, {"as_of": "2024-13-01"},
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_empty_and_logged(
+    manager: DataManager, vendors: Vendors, wrong: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert manager.get_fundamentals("AAPL", **wrong) == {}
+    assert str(next(iter(wrong.values()))) in caplog.text
+    assert vendors.asked == []
+
+
+def test_a_wrong_file_is_empty_and_says_so(
+    manager: DataManager, say: Say, caplog: pytest.LogCaptureFixture
+) -> None:
+    say({"refresh_intervals": {"ratios": 3}, "nope": 1})
+    with caplog.at_level(logging.WARNING):
+        assert manager.get_fundamentals("AAPL") == {}
+    assert "has 2 mistakes" in caplog.text
+
+
+def test_arguments_of_odd_size_are_no_failure(manager: DataManager) -> None:
+    assert manager.get_fundamentals("AAPL", max_age_days=1e300)["market_cap"] == 3.0e12
+    assert manager.get_fundamentals("AAPL", combination_strategy=[])["market_cap"] == 3.0e12  # type: ignore[arg-type]
+    assert manager.get_fundamentals("AAPL", as_of=datetime.min) == {}
+    assert manager.get_fundamentals([]) == {}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("symbol", ["BRK.B", "brk-b"])
+def test_share_classes(manager: DataManager, vendors: Vendors, symbol: str) -> None:
+    vendors.bodies["/stable/profile"] = fmp_profile("BRK-B", companyName="Berkshire Hathaway")
+    vendors.bodies["OVERVIEW"] = av_overview("BRK-B", Name="Berkshire Hathaway")
+    vendors.bodies["/stable/income-statement"] = []
+    record = manager.get_fundamentals(symbol)
+    assert record["symbol"] == "BRK-B"
+    assert told(record)["providers_used"] == ["fmp", "alpha_vantage"]
+
+
+def test_a_coin_is_nothing_for_those_who_know_shares(
+    manager: DataManager, vendors: Vendors, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert manager.get_fundamentals("BTCUSDT") == {}
+    assert vendors.asked == []
+    assert "fmp: it serves stock, not crypto" in caplog.text
+
+
+def test_a_fund_that_only_one_vendor_knows(manager: DataManager, vendors: Vendors) -> None:
+    vendors.bodies = {"/stable/profile": fmp_profile("SPY", companyName="SPDR S&P 500 ETF Trust")}
+    record = manager.get_fundamentals("SPY")
+    assert record["company_name"] == "SPDR S&P 500 ETF Trust"
+    assert "revenue" not in record
+    assert "alpha_vantage" in told(record)["providers_failed"]
+    before = len(vendors.asked)
+    manager.get_fundamentals("SPY")
+    assert len(vendors.asked) == before  # who has just said that it knows nothing is left alone
+
+
+def test_a_symbol_that_nobody_knows(
+    manager: DataManager, vendors: Vendors, caplog: pytest.LogCaptureFixture, cache: Path
+) -> None:
+    vendors.bodies = {}
+    with caplog.at_level(logging.WARNING):
+        assert manager.get_fundamentals("ZZZZ") == {}
+    assert "nobody tells profile of ZZZZ" in caplog.text
+    assert not (cache / "fundamentals" / "ZZZZ").exists()
+
+
+@pytest.mark.parametrize(
+    "body, status, kind",
+    [
+        (b"<html>come back later</html>", 200, "ResponseFormatError"),
+        (b'{"Symbol": "AAPL", ', 200, "ResponseFormatError"),
+        (
+            {"Note": "Our standard API call frequency is 5 calls per minute"},
+            200,
+            "RateLimitedError",
+        ),
+        (b"slow down", 429, "RateLimitedError"),
+        (b"gone", 503, "UnavailableError"),
+        (av_overview("IBM"), 200, "ResponseFormatError"),
+    ],
+    ids=["html", "torn", "note", "throttled", "down", "wrong company"],
+)
+def test_one_bad_vendor_does_not_spoil_the_rest(
+    manager: DataManager, vendors: Vendors, body: Any, status: int, kind: str
+) -> None:
+    vendors.bodies["OVERVIEW"], vendors.status["OVERVIEW"] = body, status
+    record = manager.get_fundamentals("AAPL")
+    assert record["market_cap"] == 3.0e12
+    assert told(record)["providers_failed"]["alpha_vantage"].startswith(f"{kind}: ")
+    assert KEY not in json.dumps(record)
+
+
+def test_who_has_just_failed_is_left_alone_while_others_answer(
+    manager: DataManager, vendors: Vendors, clock: ManualClock
+) -> None:
+    vendors.bodies["OVERVIEW"] = b"<html>come back later</html>"
+    manager.get_fundamentals("AAPL")
+    record = manager.get_fundamentals("AAPL")
+    assert vendors.asked.count("OVERVIEW") == 1
+    assert "ResponseFormatError" in told(record)["providers_failed"]["alpha_vantage"]
+    clock.advance(601)
+    manager.get_fundamentals("AAPL")
+    assert vendors.asked.count("OVERVIEW") == 2
+    manager.get_fundamentals("AAPL", force_refresh=True)
+    assert vendors.asked.count("OVERVIEW") == 3
+
+
+def test_a_slow_vendor_costs_the_budget_and_no_more(
+    make: Callable[[], DataManager], vendors: Vendors, say: Say, cache: Path
+) -> None:
+    make().get_fundamentals("AAPL", providers=["fmp"])
+    say({"error_handling": {"time_budget_seconds": 0.3}})
+    vendors.slow.add("OVERVIEW")
+    begun = time.perf_counter()
+    record = make().get_fundamentals("AAPL")
+    assert time.perf_counter() - begun < 10
+    assert "within the 0.3 s" in told(record)["providers_failed"]["alpha_vantage"]
+    assert record["market_cap"] == 3.0e12
+    vendors.gate.set()
+    late = [t for t in threading.enumerate() if t.name == "onetape-fundamentals-alpha_vantage"]
+    for thread in late:
+        thread.join(10)
+    # What it said in the end is kept for the next one who asks.
+    assert list((cache / "fundamentals" / "AAPL").glob("alpha_vantage_*.json"))
+
+
+def test_vendors_are_asked_at_once(manager: DataManager, vendors: Vendors) -> None:
+    both = threading.Barrier(2, timeout=10)
+    original = vendors.handle
+
+    def together(handler: Any) -> None:
+        if "OVERVIEW" in handler.path or "/stable/profile" in handler.path:
+            both.wait()
+        original(handler)
+
+    vendors.handle = together  # type: ignore[method-assign]
+    assert vendors.server is not None
+    vendors.server.RequestHandlerClass.do_GET = lambda self: together(self)  # type: ignore[attr-defined]
+    assert told(manager.get_fundamentals("AAPL"))["providers_failed"] == {}
+
+
+def test_many_threads_ask_once(manager: DataManager, vendors: Vendors) -> None:
+    records: list[dict[str, Any]] = []
+    threads = [
+        threading.Thread(target=lambda: records.append(manager.get_fundamentals("AAPL")))
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(records) == 6
+    assert vendors.asked.count("OVERVIEW") == 1
+
+
+def test_an_old_copy_stands_in_for_a_vendor_that_failed(
+    manager: DataManager, vendors: Vendors, clock: ManualClock
+) -> None:
+    manager.get_fundamentals("AAPL")
+    clock.advance(8 * DAY_S)
+    vendors.status["/stable/profile"] = 500
+    record = manager.get_fundamentals("AAPL")
+    assert told(record)["is_stale"]
+    assert told(record)["providers"]["fmp"]["is_stale"]
+    assert not told(record)["providers"]["alpha_vantage"]["is_stale"]
+    assert told(record)["fields"]["current_price"]["fetched_at"] == "2024-06-12T15:00:30Z"
+    assert record["market_cap"] == 3.05e12  # who answered today goes before who did not
+    clock.advance(60 * DAY_S)
+    vendors.bodies = {}
+    vendors.status["OVERVIEW"] = 500
+    assert manager.get_fundamentals("AAPL") == {}
+
+
+def test_old_copies_may_be_switched_off(
+    manager: DataManager, vendors: Vendors, clock: ManualClock, say: Say
+) -> None:
+    say({"error_handling": {"graceful_degradation": False}})
+    manager.get_fundamentals("AAPL")
+    clock.advance(8 * DAY_S)
+    vendors.status |= {"/stable/profile": 500, "OVERVIEW": 500}
+    assert manager.get_fundamentals("AAPL") == {}
+
+
+def test_one_good_copy_a_vendor_stays(
+    manager: DataManager, vendors: Vendors, clock: ManualClock, cache: Path
+) -> None:
+    manager.get_fundamentals("AAPL")
+    clock.advance(8 * DAY_S)
+    vendors.bodies["OVERVIEW"] = {"Symbol": "AAPL", "Name": "Apple Inc"}  # hardly anything
+    manager.get_fundamentals("AAPL")
+    names = sorted(p.name for p in (cache / "fundamentals" / "AAPL").glob("*.json"))
+    assert names == [
+        "alpha_vantage_20240612_150030.json", "alpha_vantage_20240620_150030.json",
+        "fmp_20240620_150030.json",
+    ]  # fmt: skip
+
+
+def test_conflicts_are_told_and_not_averaged(manager: DataManager, vendors: Vendors) -> None:
+    vendors.bodies["OVERVIEW"] = av_overview(MarketCapitalization="2000000000000")
+    record = manager.get_fundamentals("AAPL", combination_strategy="consensus")
+    assert record["market_cap"] == 3.0e12
+    conflict = next(c for c in told(record)["conflicts"] if c["field"] == "market_cap")
+    assert (conflict["vendor"], conflict["value"], conflict["currency"]) == (
+        "alpha_vantage", 2.0e12, "USD",
+    )  # fmt: skip
+    assert conflict["why"] == "differs by 33%"
+
+
+def test_consensus_averages_what_is_near(manager: DataManager) -> None:
+    record = manager.get_fundamentals("AAPL", combination_strategy="consensus")
+    assert record["market_cap"] == pytest.approx(3.025e12)
+    assert told(record)["field_sources"]["market_cap"] == "fmp+alpha_vantage"
+
+
+def test_an_unknown_strategy_is_the_usual_one(
+    manager: DataManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = manager.get_fundamentals("AAPL", combination_strategy="best")
+    assert told(record)["combination_strategy"] == "priority_based"
+    assert "no strategy is called 'best'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "as_of, ends",
+    [
+        ("2023-11-03", ["2023-09-30", "2022-09-24"]),
+        (date(2023, 11, 2), ["2022-09-24"]),
+        (datetime(2023, 11, 3, 23, 59), ["2022-09-24"]),
+        ("2022-10-27", []),
+    ],
+)  # fmt: skip
+def test_what_was_public_then(manager: DataManager, as_of: Any, ends: list[str]) -> None:
+    record = manager.get_fundamentals("AAPL", data_type="statements", as_of=as_of)
+    assert [s["period_end"] for s in record.get("statements", [])] == ends
+    if ends:
+        assert told(record)["fields"]["revenue"]["period_end"] == ends[0]
+        assert told(record)["as_of"] <= str(as_of)[:10]
+    assert "market_cap" not in record
+
+
+def test_who_tells_no_filing_dates_says_so(manager: DataManager, vendors: Vendors) -> None:
+    vendors.bodies["INCOME_STATEMENT"] = {
+        "symbol": "AAPL",
+        "annualReports": [{"fiscalDateEnding": "2022-09-30", "totalRevenue": "394"}],
+    }
+    record = manager.get_fundamentals("AAPL", data_type="statements", as_of="2023-12-31")
+    assert told(record)["withheld"]["alpha_vantage"] == {
+        "statements": "alpha_vantage does not tell when it was filed"
+    }
+    record = manager.get_fundamentals("AAPL", as_of="2023-12-31")
+    assert "told it after 2023-12-31" in told(record)["withheld"]["fmp"]["market_cap"]
+    assert "profile" not in record  # the block is of today
+
+
+def test_today_everything_told_was_public(manager: DataManager) -> None:
+    record = manager.get_fundamentals("AAPL", as_of="2024-06-12")
+    assert record["market_cap"] == 3.0e12
+    assert told(record)["withheld"] == {}
+
+
+class Mock:
+    """Somebody's own downloader."""
+
+    def __init__(self, said: Any) -> None:
+        self.said = said
+
+    def get_fundamentals(self, symbol: str) -> Any:
+        if isinstance(self.said, Exception):
+            raise self.said
+        return self.said
+
+
+@pytest.mark.parametrize("name", ["fmp", "somebody"])
+def test_downloaders_of_others_are_asked_by_their_method(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    said = {"profile": {"marketCap": 7.0e9, "volAvg": 5, "beta": "None"}, "pe_ratio": 12.5}
+    monkeypatch.setitem(manager.provider_selector.downloaders, name, Mock(said))
+    record = manager.get_fundamentals("AAPL", providers=[name])
+    assert (record["market_cap"], record["avg_volume"], record["pe_ratio"]) == (7.0e9, 5, 12.5)
+    assert "beta" not in record
+    assert "unit" not in told(record)["fields"]["market_cap"]  # nothing is guessed
+    usual = manager.get_fundamentals("AAPL")
+    assert name in told(usual)["providers_used"]
+
+
+@pytest.mark.parametrize("said", [RuntimeError("x"), None, {}, "text", 7, object()])
+def test_what_others_downloaders_do_wrong_is_theirs(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch, said: Any
+) -> None:
+    monkeypatch.setitem(manager.provider_selector.downloaders, "fmp", Mock(said))
+    record = manager.get_fundamentals("AAPL")
+    assert told(record)["providers_used"] == ["alpha_vantage"]
+    assert "fmp" in told(record)["providers_failed"]
+
+
+def test_volume_is_filled_from_a_copy_of_another_type(
+    manager: DataManager, vendors: Vendors
+) -> None:
+    manager.get_fundamentals("AAPL", providers=["fmp"])
+    vendors.bodies = {"OVERVIEW": av_overview()}
+    ratios = manager.get_fundamentals("AAPL", data_type="ratios")
+    assert ratios["avg_volume"] == 50_000_000
+    assert told(ratios)["field_sources"]["avg_volume"] == "fmp"
+
+
+def test_symbols_may_be_asked_under_another_name(
+    manager: DataManager, vendors: Vendors, say: Say
+) -> None:
+    say({"symbol_mapping": {"mappings": {"APPLE": "AAPL"}}})
+    assert manager.get_fundamentals("apple")["symbol"] == "AAPL"
+
+
+def test_only_the_first_vendor_where_the_rules_say_so(
+    manager: DataManager, vendors: Vendors, say: Say
+) -> None:
+    say({"error_handling": {"fallback_to_lower_priority": False}})
+    assert told(manager.get_fundamentals("AAPL"))["providers_used"] == ["fmp"]
+    assert "OVERVIEW" not in vendors.asked
+
+
+def test_money_of_reports_keeps_its_own_currency(manager: DataManager, vendors: Vendors) -> None:
+    vendors.bodies["/stable/profile"] = fmp_profile("VOD.L", currency="GBp", price=71.5)
+    vendors.bodies["/stable/income-statement"] = fmp_income("VOD.L", "EUR")
+    record = manager.get_fundamentals("VOD.L", providers=["fmp"])
+    fields = told(record)["fields"]
+    assert (record["current_price"], fields["current_price"]["currency"]) == (0.715, "GBP")
+    assert (fields["revenue"]["currency"], fields["market_cap"]["currency"]) == ("EUR", "GBP")
