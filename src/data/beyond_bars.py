@@ -20,9 +20,10 @@ When = datetime | date | str | None
 class BeyondBars:
     """Figures of perpetual futures, and fundamentals of companies and coins. Thread-safe.
 
-    Funding rates, open interest and long/short ratios are frames on a naive UTC index (``timestamp``, ns), float64, ascending; a stretch
-    that was answered once comes from the cache. ``BTCUSDT`` is the future settled in dollars,
-    ``BTCUSD`` (or ``BTCUSD_PERP``) the one settled in the coin.
+    Funding rates, open interest and long/short ratios are frames on a naive UTC index
+    (``timestamp``, ns), float64, ascending; a stretch that was answered once comes from the cache.
+    ``BTCUSDT`` is the future settled in dollars, ``BTCUSD`` (or ``BTCUSD_PERP``) the one settled
+    in the coin.
     """
 
     _services: Services
