@@ -54,12 +54,14 @@ class _Harvest:
     actions: dict[Action, None] = field(default_factory=dict)
     unit: str = ""
     requests: int = 0
+    listed_ms: int | None = None
 
     def add(self, response: HttpResponse, page: BarPage, table: BarTable) -> None:
         """Take in one page."""
         self.tables.append(table)
         self.actions.update(dict.fromkeys(page.actions))
         self.unit = page.unit or self.unit
+        self.listed_ms = page.listed_ms if self.listed_ms is None else self.listed_ms
         self.requests += response.requests
         told = server_time_ms(response)
         self.server_now_ms = min(self.server_now_ms, told or self.server_now_ms)
@@ -177,4 +179,5 @@ def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:
         requests=found.requests,
         settle_ms=caps.settle_ms,
         dense=vendor.is_dense(query.timeframe),
+        listed_ms=found.listed_ms,
     )

@@ -128,6 +128,7 @@ class BarPage:
         cursor: where the next page starts, in the vendor's own words; None when this is the last.
         unit: currency or unit of prices where the answer says so.
         next_ms: stamp from which to ask on when the vendor pages by time; None when done.
+        listed_ms: instant of the first trade, in UTC milliseconds, where the vendor tells it.
     """
 
     bars: Sequence[Bar]
@@ -135,6 +136,7 @@ class BarPage:
     cursor: str | None = None
     unit: str = ""
     next_ms: int | None = None
+    listed_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ class Fetched:
         server_now_ms: the earlier of our clock and the vendor's ``Date`` header.
         requests: HTTP requests it took.
         settle_ms, dense: as declared by the vendor.
+        listed_ms: instant of the first trade, in UTC milliseconds, where the vendor tells it.
     """
 
     table: BarTable
@@ -160,3 +163,4 @@ class Fetched:
     requests: int = 1
     settle_ms: int = 2 * MINUTE_MS
     dense: bool = True
+    listed_ms: int | None = None

@@ -23,7 +23,7 @@ from ..model.query import BarsQuery
 from ..model.span import Span, coalesce, gaps
 from ..policy.calendar import calendar_for
 from .borders import told_splices
-from .terms import BEFORE_FIRST, CLOSED
+from .terms import AFTER_LAST, BEFORE_FIRST, CLOSED
 from .volumes import left_out
 from .work import Unfilled
 
@@ -97,31 +97,39 @@ class Answer:
 
 
 def lacking_spans(
-    wanted: Span, coverage: Coverage, unfilled: Iterable[Unfilled], now_ms: int, listed_ms: int = 0
+    wanted: Span, coverage: Coverage, unfilled: Iterable[Unfilled], now_ms: int, traded: Span
 ) -> list[Gap]:
     """Return the stretches of ``wanted`` that the answer has no bars for, with reasons.
 
-    Bars that are to be asked again are there all the same. What lies before ``listed_ms`` is known
-    not to exist.
+    Bars that are to be asked again are there all the same. What lies outside of ``traded`` is
+    known not to exist.
     """
     reasons = list(unfilled)
     answered = [c.span for c in coverage if c.state != "empty" or c.stands(now_ms)]
-    found = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons)]
+    found = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
     for part in coverage.within(wanted):
         if part.state == "empty" and part.reason != CLOSED and part.stands(now_ms):
-            early = part.span.end <= listed_ms
+            early = part.span.end <= traded.start
             found.append(Gap(part.span, BEFORE_FIRST if early else part.reason, early))
     return sorted(found, key=lambda g: g.span)
 
 
-def _unanswered(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
+def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
     """Cut a stretch by the reasons why nobody filled it."""
     found: list[Gap] = []
     for known in unfilled:
         left = gaps(known.span.clip(span), [g.span for g in found])
         found += [Gap(part, known.reason) for part in left]
-    rest = gaps(span, [g.span for g in found])
-    return found + [Gap(left, "closed, not published yet") for left in rest]
+    for rest in gaps(span, [g.span for g in found]):
+        early = Span(rest.start, min(rest.end, traded.start))
+        late = Span(max(rest.start, traded.end), rest.end)
+        found += [
+            gap for gap in (
+                Gap(early, BEFORE_FIRST, harmless=True), Gap(late, AFTER_LAST),
+                Gap(rest.clip(traded), "closed, not published yet"),
+            ) if not gap.span.is_empty
+        ]  # fmt: skip
+    return found
 
 
 def frame_of(answer: Answer) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from .answering import Answer, lacking_spans
 from .borders import at_borders, splice_problems
 from .divided import doubts_of, with_disputes
 from .keeping import laid_over
-from .listing import listed_from
+from .lifetimes import lifetime_of
 from .rebasing import Rebaser
 from .storing import suspects_table
 from .terms import DOUBTFUL
@@ -101,16 +101,17 @@ class Reader:
             self._store, query, key, view, outcome.unstored_actions, lenient, outcome.book
         )  # fmt: skip
         done = rebaser.rebased(table, coverage)
+        life = lifetime_of(view)
         facts = with_disputes(_facts(key, view, outcome, coverage, now), done.disputed)
         return Answer(
             query=query, table=done.table, coverage=coverage,
-            gaps=lacking_spans(span, coverage, outcome.unfilled, now, listed_from(view.coverage)),
+            gaps=lacking_spans(span, coverage, outcome.unfilled, now, life.told(now)),
             flagged=[(s.bar.stamp_ms, s.reason) for s in flagged],
             kind=kind, as_of=done.as_of,
             substitute=f"{done.instead} prices ({key})" if done.instead else None,
             doubts=[*_doubts(coverage), *doubts_of(done.disputed)],
             fetched=outcome.fetched, scores=outcome.scores,
-            facts=facts | ({"adjustment": done.instead} if done.instead else {}),
+            facts=facts | life.dates() | ({"adjustment": done.instead} if done.instead else {}),
         )  # fmt: skip
 
 

@@ -212,6 +212,7 @@ class DraftStore(BarStore):
             kind=draft.view.kind or commit.kind, next_due=commit.next_due or draft.view.next_due,
             last=max([int(t.stamps[-1]) for t in tables] + [draft.view.last or 0]) or None,
             compared_at=commit.compared_at or draft.view.compared_at,
+            lifetime=draft.view.lifetime.updated(commit.lifetime),
         )  # fmt: skip
         return draft.view
 

@@ -17,7 +17,7 @@ from ..model.kind import Basis
 from ..model.span import Span
 from ..policy.gaps import Grid
 
-BEFORE_FIRST = "before the first bar"
+BEFORE_FIRST, AFTER_LAST = "before the first bar", "after the last bar"
 NO_BAR = "the vendor has no bar"
 CLOSED = "market closed"
 LOST = "the vendor does not have this bar any more"
