@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,12 @@ from .net.leases import Leases
 from .net.limiter import Limiter, Limiters, VendorLimiter
 from .net.shared_limiter import SharedLimiter
 from .net.state import State
+from .policy.quota import limits_of
 from .policy.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from .cache.unified_cache import UnifiedCache
+    from .model.rules import ValidationRules
     from .net.circuit import CircuitHook
     from .net.http import HttpTransport
     from .net.sender import Hook, Sender
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from .routing.foretelling import Foreteller
     from .routing.observing import Observer
     from .routing.service import BarsService
+    from .routing.terms import Expiry
 
 __all__ = ["Network", "Services", "build", "default_sender"]
 
@@ -138,7 +141,17 @@ class Services:
     bars: BarsService
     batch: BatchService
     observer: Observer
-    foreteller: Foreteller
+    expiry: Expiry
+    checks: ValidationRules
+
+    @property
+    def foreteller(self) -> Foreteller:
+        """What says beforehand what requests would do."""
+        from .routing.foretelling import Foreteller
+        from .routing.rehearsing import Theatre
+
+        store = self.cache.store
+        return Foreteller(Theatre(store, self.selector, self.clock, self.expiry, self.checks))
 
     @property
     def rate_limiters(self) -> Mapping[str, Limiter]:
@@ -183,9 +196,7 @@ def build(
     from .provider_selector import ProviderSelector
     from .routing.asking import Asking
     from .routing.batch import BatchService
-    from .routing.foretelling import Foreteller
     from .routing.observing import Observer
-    from .routing.rehearsing import Theatre
     from .routing.service import BarsService
     from .routing.supplying import Supply
     from .routing.terms import Expiry
@@ -208,9 +219,8 @@ def build(
         cache.store, selector, ticking, expiry, rules.validation, network.leases, observer
     )  # fmt: skip
     batch = BatchService(asking, bars)
-    theatre = Theatre(cache.store, selector, ticking, expiry, rules.validation)
     return Services(settings, ticking, network, cache, selector, asking, bars, batch, observer,
-                    Foreteller(theatre))  # fmt: skip
+                    expiry, rules.validation)  # fmt: skip
 
 
 def network_of(
@@ -245,27 +255,6 @@ def retry_of(said: Failover) -> RetryPolicy:
         attempts=max(1, said.max_retries), first_s=said.retry_delay,
         doubling=said.exponential_backoff,
     )  # fmt: skip
-
-
-def limits_of(declared: Limits | None, *said: Mapping[str, float]) -> Limits | None:
-    """Lay limits as they are configured over what a vendor declares, key by key.
-
-    None when nothing is declared and nothing said.
-    """
-    names = {
-        "requests_per_minute": "per_minute", "requests_per_second": "per_second",
-        "requests_per_day": "per_day", "requests_per_month": "per_month", "burst_size": "burst",
-    }  # fmt: skip
-    known = {
-        names[key]: value
-        for layer in said
-        for key, value in layer.items()
-        if value is not None and key in names
-    }
-    whole = {k: v if k == "per_second" else int(v) for k, v in known.items()}
-    if not whole:
-        return declared
-    return replace(declared or Limits(), **whole)  # type: ignore[arg-type]
 
 
 class _Default:

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from src.data.cache.columnar import BLOCK, MAGIC, SLOT, START, Head, Source, read_head
+from src.data.cache.columnar import BLOCK, MAGIC, SLOT, START, Head, Part, Source, read_head
 from src.data.cache.columnar_file import ColumnarFile, open_columns
-from src.data.cache.columnar_writing import Part, append_rows, write_new
+from src.data.cache.columnar_writing import append_rows, write_new
 from src.data.cache.dropping import drop_derived
 from src.data.cache.members import file_id
 from src.data.cache.store import BarStore, Commit

@@ -30,8 +30,7 @@ class Hits:
         """Answer from the default (or the pinned vendor's) lane; None where more must be done."""
         if query.refresh or query.include_forming or query.bars is not None:
             return None
-        parts = (query.provider,) if query.provider else ()
-        key = SeriesKey(query.instrument.symbol, query.timeframe, parts)
+        key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
         view = self._store.view(key)
         if not view.exists or not self._is_hit(view, query.span):
             return None

@@ -90,7 +90,7 @@ class Theatre:
         draft = DraftStore(self.store)
         cast = _Cast(self.selector, draft, query, done.steps)
         service = BarsService(draft, cast, self.clock, self.expiry, self.checks)
-        service._runner.on_todo = lambda work, todo: done.plans.append((work, todo))
+        service.misses().runner.on_todo = lambda work, todo: done.plans.append((work, todo))
         token = _is_rehearsing.set(True)
         try:
             done.answer = service.answer(query, Call(Observer(self.clock), self.clock, query))
