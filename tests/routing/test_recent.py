@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from src.data.model.actions import Action
 from src.data.model.kind import Basis
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
+from src.data.routing.asking import Wishes
 from src.data.routing.reading import Reader
 from src.data.routing.recent import Recent
 from tests.cache.bars import DAILY, MINUTES, NOW, at, lane_folder, mark, minutes, piece, store_in
@@ -126,6 +128,9 @@ def test_what_somebody_else_commits_shows_at_once(manager: DataManager, tmp_path
     closes = asked(manager)["close"].to_numpy()
     assert closes[50] == pytest.approx(106.0)
     assert closes[49] == pytest.approx(104.9)
+
+
+def test_what_somebody_else_doubts_shows_at_once(manager: DataManager, tmp_path: Path) -> None:
     store_at(tmp_path).commit(MINUTES, Commit(marks=(mark(3, 4, "suspect", 60_000),)))
     assert asked(manager).attrs["onetape"]["spans"][1]["state"] == "suspect"
 
@@ -202,6 +207,24 @@ def test_what_may_change_is_not_held(manager: DataManager, tmp_path: Path, commi
     assert len(recent_of(manager)._held) == 0
 
 
+@pytest.mark.parametrize(
+    "commit",
+    [Commit((minutes(0, 40), minutes(50, BARS)),
+            marks=(mark(40, 50, "empty", 60_000, reason="no bar", expires=NOW + 60_000),)),
+     Commit((minutes(0, 60),), next_due=NOW + 60_000)],
+    ids=["a gap", "an end that is due later"],
+)  # fmt: skip
+def test_what_is_not_whole_is_not_held(
+    manager: DataManager, tmp_path: Path, commit: Commit
+) -> None:
+    store_at(tmp_path).commit(SeriesKey("ETHUSDT", MINUTES.timeframe), commit)
+    recent_of(manager)._held.clear()
+    settle(tmp_path)
+    for _ in range(3):
+        asked(manager, ("ETHUSDT", *ASKED[1:]))
+    assert len(recent_of(manager)._held) == 0
+
+
 def test_what_expires_is_held_until_then(
     manager: DataManager, tmp_path: Path, reads: Reads
 ) -> None:
@@ -219,10 +242,15 @@ def test_what_expires_is_held_until_then(
     assert reads != []
 
 
-def test_of_the_future_nothing_is_known(manager: DataManager, reads: Reads) -> None:
-    manager._services.clock.set(at(50, 60_000))  # type: ignore[attr-defined]
-    assert len(asked(manager)) == 51
-    assert len(reads) == 1
+def test_of_the_future_nothing_is_known(manager: DataManager) -> None:
+    query = manager._services.asking.query(ASKED[0], ASKED[1], (*ASKED[2:], None), Wishes())
+    assert recent_of(manager).find(query) is not None
+    assert recent_of(manager).find(replace(query, now_ms=at(50, 60_000))) is None
+
+
+def test_no_two_frames_share_their_values(manager: DataManager) -> None:
+    one, other = asked(manager), asked(manager)
+    assert not np.shares_memory(one["close"].to_numpy(), other["close"].to_numpy())
 
 
 def test_there_is_a_bound(tmp_path: Path, manager: DataManager) -> None:

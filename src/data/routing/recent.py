@@ -88,8 +88,7 @@ class Recent:
         until = min((c.expires for c in answer.coverage if c.expires is not None), default=_NEVER)
         told = dict(frame.attrs[ATTRS_KEY])
         # Memory of its own: rows may lie in a mapped file.
-        rows = answer.table.take(np.arange(len(answer.table)))
-        own = replace(answer, table=rows)
+        own = replace(answer, table=answer.table.take(np.arange(len(answer.table))))
         given = _Given(query.instrument, view, book, is_untouched, until, own, _own(frame), told)
         if self._lock.acquire(blocking=False):
             self._hold(_place(query), given)
