@@ -25,7 +25,7 @@ log = logging.getLogger("onetape.routing")
 # Nothing halts for longer than this and comes back; and this far back a vendor is asked for days.
 _LONGEST_HALT_MS = 45 * DAY_MS
 # The end of a series is asked about again after this part of the time that nothing came.
-_SHARE_OF_NOTHING = 10
+_SHARE_OF_NOTHING = 30
 
 
 class ListingProof:
