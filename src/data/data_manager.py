@@ -222,21 +222,12 @@ class DataManager:
     ) -> LiveFeed | None:
         """Return a feed of bars as they close, history first; None with a logged reason.
 
-        It is not started yet: iterate it, await it, give it a callback, or ``start`` it; see
-        :class:`~.feed.base.LiveFeed`. A hole in the stream is filled before anything newer is
-        given. All feeds of a vendor's account share one connection. Never raises.
-
-        Args:
-            symbol, timeframe: whose bars, as for :meth:`get_ohlcv`.
-            lookback_bars: closed bars of history that are given first.
-            kwargs: ``provider``, ``after_ms`` and ``on_new_bar``; see
-                :meth:`~.feed.finding.LiveFeeds.find`.
+        Not started yet: see :class:`~.feed.base.LiveFeed`; ``kwargs``: :meth:`.LiveFeeds.find`.
         """
         return self._feeds.find(symbol, timeframe, lookback_bars, **kwargs)
 
     @cached_property
     def _feeds(self) -> LiveFeeds:
-        # Made when the first is wanted: a process without feeds loads nothing of them.
         from .feed.finding import LiveFeeds
 
         return LiveFeeds(self, self._services)
@@ -248,9 +239,8 @@ class DataManager:
     def metrics(self) -> dict[str, Any]:
         """Return what was counted since this manager was made, as plain values (see the docs).
 
-        ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls`` (answers, hits, seconds,
-        rows), ``quality``, ``events``, ``cache`` (sizes as of the last minute), ``process``.
-        Counts are this process' own.
+        ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls``, ``quality``, ``events``,
+        ``cache`` (sizes as of the last minute), ``process``. Counts are this process' own.
         """
         return self._services.observer.snapshot()
 
@@ -258,10 +248,7 @@ class DataManager:
         """Have ``listener`` called with every :class:`~.model.events.Event`: retries, fallbacks, ...
 
         It runs in the thread of the call that it tells about, which waits for it. What it raises
-        is logged once and breaks nothing.
-
-        Returns:
-            A function that takes it out again.
+        is logged once and breaks nothing. Returns a function that takes it out again.
         """
         return self._services.observer.on_event(listener)
 
@@ -279,10 +266,9 @@ _made_for: tuple[Any, ...] = ()
 def get_data_manager(
     cache_dir: str | Path | None = None, config_path: str | Path | None = None
 ) -> DataManager:
-    """Return the one manager of this process, making it at the first call.
+    """Return the one manager of this process, making it at the first call; thread-safe.
 
-    Thread-safe; a forked child makes its own. Later arguments that differ are ignored, with a
-    warning.
+    A forked child makes its own. Later arguments that differ are ignored, with a warning.
     """
     global _manager, _made_for
     wanted = (cache_dir, config_path)
