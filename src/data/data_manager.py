@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,20 +23,16 @@ from .wiring import build
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .feed.base import LiveFeed
+    from .feed.finding import LiveFeeds
     from .model.events import Event
     from .model.explanation import Explanation
     from .model.plan import Plan
 
 __all__ = [
-    "DataManager",
-    "NetworkException",
-    "ProviderSelector",
-    "RateLimitException",
-    "TimeoutException",
-    "get_data_manager",
-    "get_provider_selector",
-    "reset_data_manager",
-]
+    "DataManager", "NetworkException", "ProviderSelector", "RateLimitException",
+    "TimeoutException", "get_data_manager", "get_provider_selector", "reset_data_manager",
+]  # fmt: skip
 
 When = datetime | date | str | None
 
@@ -215,6 +212,21 @@ class DataManager(BeyondBars):
         query = self._services.asking.query(symbol, timeframe, (None, None, None), wishes)
         return self._services.foreteller.explain(query)
 
+    def get_live_feed(
+        self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
+    ) -> LiveFeed | None:
+        """Return a feed of bars as they close, history first; None with a logged reason.
+
+        Not started yet: see :class:`~.feed.base.LiveFeed`; ``kwargs``: :meth:`.LiveFeeds.find`.
+        """
+        return self._feeds.find(symbol, timeframe, lookback_bars, **kwargs)
+
+    @cached_property
+    def _feeds(self) -> LiveFeeds:
+        from .feed.finding import LiveFeeds
+
+        return LiveFeeds(self, self._services)
+
     def get_cache_stats(self) -> dict[str, Any]:
         """Return what the cache holds: ``total_size_gb``, ``files_count``, ``last_updated``."""
         return self.cache.get_stats()
@@ -222,9 +234,8 @@ class DataManager(BeyondBars):
     def metrics(self) -> dict[str, Any]:
         """Return what was counted since this manager was made, as plain values (see the docs).
 
-        ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls`` (answers, hits, seconds,
-        rows), ``quality``, ``events``, ``cache`` (sizes as of the last minute), ``process``.
-        Counts are this process' own.
+        ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls``, ``quality``, ``events``,
+        ``cache`` (sizes as of the last minute), ``process``. Counts are this process' own.
         """
         return self._services.observer.snapshot()
 
@@ -232,10 +243,7 @@ class DataManager(BeyondBars):
         """Have ``listener`` called with every :class:`~.model.events.Event`: retries, fallbacks, ...
 
         It runs in the thread of the call that it tells about, which waits for it. What it raises
-        is logged once and breaks nothing.
-
-        Returns:
-            A function that takes it out again.
+        is logged once and breaks nothing. Returns a function that takes it out again.
         """
         return self._services.observer.on_event(listener)
 
@@ -253,10 +261,9 @@ _made_for: tuple[Any, ...] = ()
 def get_data_manager(
     cache_dir: str | Path | None = None, config_path: str | Path | None = None
 ) -> DataManager:
-    """Return the one manager of this process, making it at the first call.
+    """Return the one manager of this process, making it at the first call; thread-safe.
 
-    Thread-safe; a forked child makes its own. Later arguments that differ are ignored, with a
-    warning.
+    A forked child makes its own. Later arguments that differ are ignored, with a warning.
     """
     global _manager, _made_for
     wanted = (cache_dir, config_path)

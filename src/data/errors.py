@@ -1,7 +1,6 @@
 """Every error of the library, in one tree.
 
-Two class flags decide what happens next, so nobody needs a ladder of ``isinstance``:
-``retry`` (ask the same vendor again) and ``failover`` (ask the next vendor).
+Two class flags decide what happens next: ``retry`` (ask the same vendor again) and ``failover``.
 
 ::
 
@@ -23,6 +22,7 @@ Two class flags decide what happens next, so nobody needs a ladder of ``isinstan
     │   └── CircuitOpenError              we did not ask
     ├── AllProvidersFailedError (RuntimeError)
     ├── IncompleteDataError (RuntimeError)
+    ├── FeedLagError (RuntimeError)
     └── CacheError                        CorruptEntryError · FormatVersionError · LockTimeoutError
                                           · StorageError
 
@@ -246,10 +246,7 @@ class Attempt:
 
 
 class AllProvidersFailedError(DataError, RuntimeError):
-    """Bars were missing, nobody could supply them and nothing was cached.
-
-    ``attempts`` lists every vendor that was asked, in order.
-    """
+    """Bars were missing, none cached, nobody could supply them; ``attempts`` lists who was asked."""
 
     def __init__(
         self, message: str, *, attempts: Sequence[Attempt] = (), **context: str | None
@@ -266,6 +263,10 @@ class IncompleteDataError(DataError, RuntimeError):
     ) -> None:
         super().__init__(message, **context)
         self.frame = frame
+
+
+class FeedLagError(DataError, RuntimeError):
+    """A listener read too slowly and was cut off from its feed; it got all bars up to there."""
 
 
 class IncompleteDataWarning(UserWarning):

@@ -1,0 +1,1 @@
+"""Live bars: streams, polls and replays that continue history without a seam."""

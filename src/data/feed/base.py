@@ -1,0 +1,227 @@
+"""A feed as everybody uses it: iterate it, await it, have it call you, or look at it.
+
+::
+
+    feed = get_data_manager().get_live_feed("BTCUSDT", "1m")
+    for bar in feed:            # starts it; history first, then every closed bar, once, in order
+        ...
+
+No Backtrader is needed for it. How far a slow listener may fall behind: see :mod:`.mailbox`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
+from typing import TypedDict
+
+from ..clock import Clock, SystemClock
+from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
+from .board import Board, FeedSnapshot, Run
+from .calling import Caller
+from .mailbox import CAPACITY, Item, Mailbox
+from .source import Source
+
+__all__ = ["FeedSnapshot", "LiveFeed"]
+
+OnBar = Callable[[LiveBar], object]
+OnStatus = Callable[[StreamStatus], object]
+
+
+class _Wants(TypedDict, total=False):
+    forming: bool
+    revisions: bool
+
+
+class LiveFeed:
+    """Bars of one series as they close: history, then live, without a seam. Thread-safe.
+
+    Every listener gets every closed bar once and in order, from when it began to listen; listeners
+    wait for nobody. Running bars go to those alone who ask for them (``forming=True``).
+
+    Args:
+        symbol, timeframe: whose bars.
+        source: where they come from; see :class:`~.source.Source`.
+        keep: how many closed bars :meth:`snapshot` holds.
+        capacity: items that may wait for one listener.
+        clock: stamps the statuses that the feed itself gives.
+    """
+
+    def __init__(
+        self, symbol: str, timeframe: str, source: Source, *, keep: int = 1000,
+        capacity: int = CAPACITY, clock: Clock | None = None,
+    ) -> None:  # fmt: skip
+        self.symbol = symbol
+        self.timeframe = timeframe
+        self.source = source
+        self._capacity = capacity
+        self._board = Board(clock or SystemClock(), keep)
+        self._run: Run | None = None
+        # Caller to what it wants; each gets a box and a thread with every run.
+        self._callers: dict[Caller, _Wants] = {}
+        # Lets one thread at a time start, stop or register; no listener's code runs under it.
+        self._turning = threading.RLock()
+
+    # --- running ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin; does nothing when it runs. One that ended or was stopped starts afresh.
+
+        Raises:
+            DataError: the source cannot work as it is set up.
+        """
+        with self._turning:
+            if self.is_running:
+                return
+            self.stop()
+            run = self._run = Run(self._board)
+            self._board.clear()
+            for caller, wants in self._callers.items():
+                caller.listen(self.subscribe(**wants))
+            self._board.tell(StreamState.CONNECTING, "starting")
+            try:
+                self.source.start(run)
+            except BaseException:
+                run.retire("it could not be started")
+                raise
+
+    def stop(self) -> None:
+        """End within half a second; listeners get what waits for them. May be called twice."""
+        with self._turning:
+            run, self._run = self._run, None
+            if run is not None:
+                run.retire("stopped")
+                self.source.stop()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and has neither ended nor been stopped."""
+        run = self._run
+        return run is not None and not run.is_over
+
+    @property
+    def status(self) -> StreamStatus:
+        """How it stands."""
+        return self._board.current
+
+    def snapshot(self) -> FeedSnapshot:
+        """Return the last closed bars, the running one and the status, as of one moment."""
+        return self._board.snapshot(self.symbol, self.timeframe)
+
+    # --- listening -------------------------------------------------------------------------
+
+    def subscribe(
+        self, *, forming: bool = False, revisions: bool = False, capacity: int | None = None,
+        wake: Callable[[], object] | None = None,
+    ) -> Mailbox:  # fmt: skip
+        """Return a queue of bars and statuses in their order, from now on.
+
+        It is closed when the run ends; :meth:`unsubscribe` gives it back. Does not start the feed.
+
+        Args:
+            forming, revisions: whether running bars, and corrections of bars given before, are
+                wanted too.
+            capacity: items that may wait in it; default: the feed's.
+            wake: called whenever something was put in; it must not block or raise.
+        """
+        room = capacity or self._capacity
+        box = Mailbox(f"a listener of {self}", room, forming=forming, revisions=revisions,
+                      wake=wake)  # fmt: skip
+        self._board.add(box)
+        return box
+
+    def unsubscribe(self, box: Mailbox) -> None:
+        """Close a queue got from :meth:`subscribe`."""
+        self._board.remove(box)
+
+    def on_bar(self, callback: OnBar, *, forming: bool = False) -> None:
+        """Have ``callback`` called with every closed bar, in a thread of its own.
+
+        What it raises is logged, and the next bar is given all the same. Does not start the feed.
+        """
+
+        def take(item: Item) -> None:
+            if isinstance(item, LiveBar):
+                callback(item)
+
+        self._register(Caller(take, str(self)), {"forming": forming})
+
+    def on_status(self, callback: OnStatus) -> None:
+        """Have ``callback`` called with every status, as :meth:`on_bar` does with bars."""
+
+        def take(item: Item) -> None:
+            if isinstance(item, StreamStatus):
+                callback(item)
+
+        self._register(Caller(take, str(self)), {})
+
+    def on_revision(self, callback: OnBar) -> None:
+        """Have ``callback`` called with bars given before that are corrected now, likewise."""
+
+        def take(item: Item) -> None:
+            if isinstance(item, Revision):
+                callback(item.bar)
+
+        self._register(Caller(take, str(self)), {"revisions": True})
+
+    def __iter__(self) -> Iterator[LiveBar]:
+        """Start it if need be, and give closed bars until it ends.
+
+        Raises:
+            FeedLagError: this loop fell too far behind.
+            DataError: what ended the feed.
+        """
+        box = self.subscribe()
+        try:
+            self.start()
+            while not box.is_over:
+                item = box.get(timeout=None)
+                if isinstance(item, LiveBar):
+                    yield item
+        finally:
+            self.unsubscribe(box)
+
+    async def __aiter__(self) -> AsyncIterator[LiveBar]:
+        """Start it if need be, and give closed bars until it ends, without blocking the loop.
+
+        Raises as iterating does.
+        """
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+        box = self.subscribe(wake=lambda: _wake(loop, woken))
+        try:
+            await asyncio.to_thread(self.start)
+            while not box.is_over:
+                woken.clear()
+                while (item := box.get()) is not None:
+                    if isinstance(item, LiveBar):
+                        yield item
+                if not box.is_over:
+                    await woken.wait()
+        finally:
+            self.unsubscribe(box)
+
+    def __enter__(self) -> LiveFeed:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.stop()
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.timeframe}"
+
+    def _register(self, caller: Caller, wants: _Wants) -> None:
+        with self._turning:
+            self._callers[caller] = wants
+            if self.is_running:
+                caller.listen(self.subscribe(**wants))
+
+
+def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(woken.set)

@@ -1,0 +1,182 @@
+"""What comes out of a stream, as values: bars, trades, revisions, and how the stream stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+from .bars import Bar
+
+Origin = Literal["history", "backfill", "live"]
+
+
+class LiveBar(NamedTuple):
+    """One bar of a feed; stamps and values as those of :class:`~.model.bars.Bar`.
+
+    Attributes:
+        stamp_ms: the bar's open in UTC milliseconds; days and longer: 00:00 of the session date.
+        is_closed: False for the running bar, which is sent only to those who asked for it.
+        origin: ``history`` was there before the feed started; ``backfill`` was fetched because the
+            stream had a hole there; ``live`` came by the stream.
+    """
+
+    stamp_ms: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    is_closed: bool = True
+    origin: Origin = "live"
+
+    @property
+    def bar(self) -> Bar:
+        """The bar alone, as the store keeps it."""
+        return Bar(self.stamp_ms, self.open, self.high, self.low, self.close, self.volume)
+
+
+class Trade(NamedTuple):
+    """One trade: UTC milliseconds, price, and size (0 for a price without a trade)."""
+
+    stamp_ms: int
+    price: float
+    size: float
+
+
+class Revision(NamedTuple):
+    """A closed bar that was given before, as the vendor has it now: late trades were counted."""
+
+    bar: LiveBar
+
+
+class StreamState(StrEnum):
+    """How a feed stands; a strategy trades on ``LIVE`` alone.
+
+    ``CONNECTING``: not connected yet, or not again. ``BACKFILLING``: connected, and what was missed
+    is being fetched. ``LIVE``: every bar up to now was given, the next comes when it closes.
+    ``DELAYED``: bars are missing that nobody could supply yet; later ones are held back.
+    ``STALE``: the market is open and nothing has come for too long. ``CLOSED``: over, for good.
+    """
+
+    CONNECTING = "CONNECTING"
+    BACKFILLING = "BACKFILLING"
+    LIVE = "LIVE"
+    DELAYED = "DELAYED"
+    STALE = "STALE"
+    CLOSED = "CLOSED"
+
+
+class StreamStatus(NamedTuple):
+    """A state, why it is so, and since when (UTC milliseconds)."""
+
+    state: StreamState
+    reason: str = ""
+    at_ms: int = 0
+
+
+class Topic(NamedTuple):
+    """What is subscribed to: an instrument in the vendor's spelling, and our timeframe label."""
+
+    symbol: str
+    timeframe: str
+
+
+# --- what a vendor's protocol reads out of a frame ---------------------------------------------
+
+
+class BarSeen(NamedTuple):
+    """A bar of a topic, running or closed."""
+
+    topic: Topic
+    bar: LiveBar
+
+
+class BarRevised(NamedTuple):
+    """A closed bar that the vendor corrects: late trades were counted."""
+
+    topic: Topic
+    bar: LiveBar
+
+
+class TradeSeen(NamedTuple):
+    """A trade in the vendor's spelling of the instrument."""
+
+    symbol: str
+    trade: Trade
+
+
+class Ready(NamedTuple):
+    """The vendor lets us in: topics may be subscribed to."""
+
+
+class Subscribed(NamedTuple):
+    """The vendor says yes to the oldest text that subscribed and was not answered yet."""
+
+
+class Reply(NamedTuple):
+    """A frame that must be sent back. It may hold a key: never log it."""
+
+    frame: str
+
+    def __repr__(self) -> str:
+        return "Reply(***)"
+
+
+class Heard(NamedTuple):
+    """A frame that was understood and holds no market data: an answer, a beat, another stream."""
+
+    what: str
+
+
+class Leaving(NamedTuple):
+    """The vendor will close this connection soon: a new one is opened before that."""
+
+    reason: str
+
+
+class Refusal(NamedTuple):
+    """The vendor refuses.
+
+    Attributes:
+        reason: in its own words, without a key.
+        is_final: whether asking again cannot help (a wrong key, no such plan).
+        wait_s: how long to leave it alone before the next connection; 0: as usual.
+        topic: the one refused; None when the whole connection is.
+    """
+
+    reason: str
+    is_final: bool = False
+    wait_s: float = 0.0
+    topic: Topic | None = None
+
+
+class Unreadable(NamedTuple):
+    """A frame that could not be understood; it is counted and told, never passed over."""
+
+    why: str
+
+
+StreamEvent = (
+    BarSeen
+    | BarRevised
+    | TradeSeen
+    | Ready
+    | Subscribed
+    | Reply
+    | Heard
+    | Leaving
+    | Refusal
+    | Unreadable
+)
+
+
+@dataclass(frozen=True)
+class StreamAddress:
+    """Where to connect to. ``url`` may hold a key: only ``shown`` goes into texts."""
+
+    url: str
+    shown: str
+
+    def __repr__(self) -> str:
+        return f"StreamAddress({self.shown!r})"
