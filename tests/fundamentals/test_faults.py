@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from tests.fundamentals.conftest import KEY, Vendors, asking, yahoo_chart
 
@@ -32,6 +33,12 @@ THROTTLED: dict[str, tuple[Any, int]] = {
     "finnhub": ({"error": "API limit reached. Please try again later. Remaining Limit: 0"}, 200),
     "polygon": ({"status": "ERROR", "error": "You've exceeded the maximum requests"}, 429),
     "tiingo": (b"You have run over your 500 symbol look up for this month.", 200),
+}
+# What it is asked then, and may refuse.
+MORE = {
+    "yahoo": "/ws/fundamentals-timeseries/v1/finance/timeseries/AAPL",
+    "finnhub": "/api/v1/stock/metric",
+    "tiingo": "/tiingo/fundamentals/AAPL/daily",
 }
 # What is answered, its status, and what it is taken for.
 FAULTS: dict[str, Callable[[str], tuple[Any, int, str]]] = {
@@ -69,7 +76,20 @@ def test_what_is_right_is_taken(
     assert told["providers_used"] == ["fmp", name]
     assert told["providers_failed"] == {}
     assert vendors.server is not None
-    assert not [path for path, _ in vendors.server.requests if place in path and KEY in path]
+    asked = [entry for entry in vendors.server.requests if "/stable/" not in entry[0]]
+    assert not [path for path, _ in asked if KEY in path]
+    for _, headers in asked:
+        assert any(value.endswith(KEY) for value in headers.values()) is (name != "yahoo")
+
+
+def test_series_of_yahoo_are_asked_for_up_to_now(
+    ask: Callable[..., dict[str, Any]], vendors: Vendors, clock: ManualClock
+) -> None:
+    vendors.bodies |= yahoo_chart()
+    ask("yahoo")
+    assert vendors.server is not None
+    [series] = [path for path, _ in vendors.server.requests if "timeseries" in path]
+    assert f"period2={clock.now_ms() // 1000}" in series
 
 
 @pytest.mark.parametrize("name", FIRST)
@@ -83,6 +103,17 @@ def test_one_bad_vendor_does_not_spoil_the_other(
     assert record["market_cap"] == 3.0e12
     assert record["_metadata"]["providers_used"] == ["fmp"]
     assert record["_metadata"]["providers_failed"][name].startswith(f"{kind}: ")
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_what_a_plan_lacks_does_not_spoil_the_rest(
+    ask: Callable[..., dict[str, Any]], vendors: Vendors, name: str
+) -> None:
+    place, said = FIRST[name]
+    vendors.bodies[place], vendors.status[MORE[name]] = said("AAPL"), 403
+    told = ask(name)["_metadata"]
+    assert told["providers_used"] == ["fmp", name]
+    assert vendors.asked.count(MORE[name]) == 1
 
 
 @pytest.mark.parametrize("name", FIRST)

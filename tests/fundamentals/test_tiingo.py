@@ -51,6 +51,11 @@ def test_ratios_are_fractions_and_each_tells_its_period() -> None:
     assert facts["book_value"] == Fact(
         pytest.approx(203659e6 / 687286090), "price", "", "Q1", "2020-03-31"
     )
+    # The report of a year, of the same day as its last quarter's, tells no ratios.
+    older = answered(
+        TABLE, {"tiingo/daily/": META, "/statements": reports[:0:-1]}, "ratios", "GOOGL"
+    )
+    assert older.facts["gross_margin"].period == "Q4"
     # A return of a year, not of the quarter: a quarter's income would be a fifth of it.
     year = next(r for r in reports if r["quarter"] == 0)["statementData"]["incomeStatement"]
     income = next(one["value"] for one in year if one["dataCode"] == "netinc")

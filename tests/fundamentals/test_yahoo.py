@@ -111,9 +111,3 @@ def test_a_chart_is_enough() -> None:
     said = answered(TABLE, {"chart": chart, "timeseries": empty})
     assert said.facts["current_price"].value == 200.0
     assert "market_cap" not in said.facts
-
-
-def test_series_are_asked_for_up_to_now() -> None:
-    asked = {answer.ask for types in TABLE.types.values() for answer in types}
-    until = [ask.params["period2"] for ask in asked if "timeseries" in ask.path]
-    assert until == ["{now}", "{now}"]

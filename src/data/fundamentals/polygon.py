@@ -57,7 +57,7 @@ def _statements(kind: str, part: str, names: dict[str, str]) -> tuple[Answer, ..
 
 
 # Not all reports tell symbols (2022); all of them tell the name.
-_WHOSE = Answer(_ANNUAL, {"company_name": "company_name"}, row="results.0", symbol=_CLASSES)
+_WHOSE = Answer(_ANNUAL, {"company_name": "company_name"}, row="results.0")
 _INCOME = _statements(
     "income", "income_statement",
     {
