@@ -14,9 +14,15 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.fundamentals.reading import Told, read
+from src.data.fundamentals.table import VendorTable
+from src.data.model.fundamentals import Snapshot
 from tests.net.scripted import Recorder, reply, serving
 
 KEY = "CANARY-0123456789"
+# Those whom a test asks unless it says otherwise: others are asked without a key, too.
+USUAL = ("fmp", "alpha_vantage")
+TABLED = ("fmp", "yahoo", "alpha_vantage", "finnhub", "polygon", "tiingo")
 
 
 class Vendors:
@@ -53,11 +59,29 @@ class Vendors:
         return [place_of(path) for path, _ in self.server.requests]
 
 
+def answered(
+    table: VendorTable, bodies: dict[str, Any], data_type: str = "profile", symbol: str = "AAPL"
+) -> Snapshot:
+    """Read what a vendor answers; each body goes to the one request whose text holds its name."""
+    asks = list(dict.fromkeys(answer.ask for answer in table.types[data_type]))
+    told = {}
+    for name, body in bodies.items():
+        [ask] = [ask for ask in asks if name in repr(ask)]
+        told[ask] = body
+    return read(table, Told(symbol, symbol, data_type, 1_700_000_000_000, told))
+
+
 def place_of(path: str) -> str:
     """Return the path of a request, or the function where that is what tells."""
     parts = urlsplit(path)
     functions = parse_qs(parts.query).get("function")
     return functions[0] if functions else parts.path
+
+
+def asking(*names: str) -> dict[str, Any]:
+    """Return a fundamentals file by which ``names`` are asked."""
+    types = ("profile", "ratios", "statements")
+    return {"provider_sequences": {data_type: list(names) for data_type in types}}
 
 
 def fmp_profile(symbol: str = "AAPL", **changes: Any) -> list[dict[str, Any]]:
@@ -93,6 +117,30 @@ def av_overview(symbol: str = "AAPL", **changes: str) -> dict[str, str]:
     return row | changes
 
 
+def yahoo_chart(symbol: str = "AAPL", **changes: Any) -> dict[str, Any]:
+    """Make up a chart of Yahoo's by its address; only what it tells of the company."""
+    meta = {
+        "symbol": symbol, "currency": "USD", "longName": "Apple Inc.", "instrumentType": "EQUITY",
+        "fullExchangeName": "NasdaqGS", "regularMarketPrice": 200.0, "fiftyTwoWeekHigh": 220.0,
+    }  # fmt: skip
+    return {f"/v8/finance/chart/{symbol}": {"chart": {"result": [{"meta": meta | changes}]}}}
+
+
+def yahoo_series(
+    symbol: str, values: dict[str, float | None], day: str = "2024-03-31", currency: str = "USD"
+) -> dict[str, Any]:
+    """Make up a time series of Yahoo's by its address: of each type one point."""
+    result = [
+        {"meta": {"symbol": [symbol], "type": [name]}}
+        | ({} if value is None else {name: [
+            {"asOfDate": day, "currencyCode": currency, "reportedValue": {"raw": value}}
+        ]})
+        for name, value in values.items()
+    ]  # fmt: skip
+    path = f"/ws/fundamentals-timeseries/v1/finance/timeseries/{symbol}"
+    return {path: {"timeseries": {"result": result, "error": None}}}
+
+
 @pytest.fixture
 def vendors() -> Iterator[Vendors]:
     """Yield both vendors; they know Apple."""
@@ -109,16 +157,16 @@ def vendors() -> Iterator[Vendors]:
 
 @pytest.fixture
 def rules(tmp_path: Path, vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a rules file that points the two vendors at the server; others have no key."""
+    """Return a rules file that points vendors at the server; the usual two alone are asked."""
     assert vendors.server is not None
     for name in ("FMP_API_KEY", "ALPHA_VANTAGE_API_KEY"):
         monkeypatch.setenv(name, KEY)
+    (tmp_path / "fundamentals.json").write_text(json.dumps(asking(*USUAL)))
     limits = "rate_limits: {requests_per_minute: 60000, requests_per_day: 60000, burst_size: 1000}"
     path = tmp_path / "rules.yaml"
     path.write_text(
         "failover: {max_retries: 1}\nproviders:\n"
-        f"  fmp: {{base_url: '{vendors.server.base}', {limits}}}\n"
-        f"  alpha_vantage: {{base_url: '{vendors.server.base}', {limits}}}\n"
+        + "".join(f"  {name}: {{base_url: '{vendors.server.base}', {limits}}}\n" for name in TABLED)
     )
     return path
 
@@ -126,7 +174,8 @@ def rules(tmp_path: Path, vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def say(rules: Path) -> Callable[[dict[str, Any]], None]:
     """Return a writer of the user's fundamentals file, beside the rules."""
-    return lambda plain: (rules.parent / "fundamentals.json").write_text(json.dumps(plain)) and None
+    path = rules.parent / "fundamentals.json"
+    return lambda plain: path.write_text(json.dumps(asking(*USUAL) | plain)) and None
 
 
 @pytest.fixture

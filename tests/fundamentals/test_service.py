@@ -132,7 +132,7 @@ def test_named_vendors_that_fail_are_not_replaced(manager: DataManager, vendors:
     assert "OVERVIEW" not in vendors.asked
 
 
-@pytest.mark.parametrize("name", ["fpm", "binance", "yahoo"])
+@pytest.mark.parametrize("name", ["fpm", "binance", "alpaca"])
 def test_named_vendors_that_cannot_be_asked_are_told(
     manager: DataManager, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -81,7 +81,7 @@ def _bodies(
     needed = {a.ask for a in table.types[asked.data_type] if not a.is_optional}
     for ask in dict.fromkeys(answer.ask for answer in table.types[asked.data_type]):
         try:
-            answer = downloader.send(request_of(table, ask, spelled, downloader))
+            answer = downloader.send(request_of(table, ask, spelled, downloader, asked.now_ms))
             bodies[ask] = answer.json()
         except ProviderError as exc:
             if ask in needed or isinstance(exc, TransientError):

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from .table import VendorTable
 
-VENDORS = ("fmp", "alpha_vantage")
+VENDORS = ("fmp", "yahoo", "alpha_vantage", "finnhub", "polygon", "tiingo")
 
 
 @lru_cache(64)

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..model.http import HttpRequest
+from ..model.instant import SECOND_MS
 from ..model.instrument import AssetClass, Instrument
 
 # Stands in paths and parameters for the vendor's own spelling of the symbol.
 SYMBOL = "{symbol}"
+# Stands in parameters for the time of asking, in Unix seconds.
+NOW = "{now}"
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Ask:
 
     Attributes:
         path: behind the vendor's host; may contain :data:`SYMBOL`.
-        params: query parameters that may be logged; values may contain :data:`SYMBOL`.
+        params: query parameters that may be logged; values may contain :data:`SYMBOL`
+            and :data:`NOW`.
         cost: units of the vendor's limit that it takes.
     """
 
@@ -62,7 +66,8 @@ class Answer:
         fields: record field to path or :class:`Pick` in the row.
         row: path to the row in the body; to the list of rows for statements; empty: the body.
         shape: turns the row (or list) into plain mappings first, where the vendor's are not.
-        symbol: path in the body to the vendor's own word on whose answer it is; it is checked.
+        symbol: path in the body to the vendor's own word on whose answer it is; it is checked. Of a
+            list, such as the classes of a company's shares, one must be the one asked for.
         is_bare: whether that word lacks the exchange's suffix.
         currency, period, period_end, filed_at: paths in the row.
         block: name under which the row is kept as sent; empty: it is not.
@@ -149,10 +154,25 @@ class Account(Protocol):
         """Return a key, empty where it is not set."""
 
 
-def request_of(table: VendorTable, ask: Ask, spelled: str, account: Account) -> HttpRequest:
+def american(vendor: str, separator: str, preferred: str) -> Callable[[Instrument], str]:
+    """Return the spelling of a vendor of American shares; see ``downloader.usa.share``."""
+
+    def spelled(who: Instrument) -> str:
+        # Loaded when somebody is asked: what the cache answers needs none of it.
+        from ..downloader.usa import share
+
+        return share(who, vendor, separator, preferred)
+
+    return spelled
+
+
+def request_of(
+    table: VendorTable, ask: Ask, spelled: str, account: Account, now_ms: int
+) -> HttpRequest:
     """Build the request for ``ask`` about the symbol that the vendor spells ``spelled``."""
+    now = str(now_ms // SECOND_MS)
     params = {
-        name: value.replace(SYMBOL, spelled) if isinstance(value, str) else value
+        name: value.replace(SYMBOL, spelled).replace(NOW, now) if isinstance(value, str) else value
         for name, value in ask.params.items()
     }
     held = [(key, account.secret(key.secret)) for key in table.keys]
