@@ -7,7 +7,7 @@ live one that it is live (``notify_data``). Lines are written in Cerebro's own t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
@@ -54,7 +54,8 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
 
     Args:
         stream: the feed; it may be running already and have other listeners.
-        closing: opens to closes; by default a bar lasts as long as its timeframe.
+        closing: opens to closes (UTC milliseconds), such as :class:`~.closing.Closing`; by default
+            a bar lasts as long as its timeframe.
         backlog: closed bars that come before those of the stream.
 
     Attributes:
@@ -68,11 +69,13 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
     from going on; after that other datas go on without it).
     """
 
-    params = (("qcheck", 1.0), ("patience", 60.0))
+    params: tuple[tuple[str, Any], ...] = (("qcheck", 1.0), ("patience", 60.0))
+    _qcheck: float
 
     def __init__(
-        self, stream: LiveFeed, closing: Closing | None = None, backlog: Iterable[LiveBar] = ()
-    ) -> None:
+        self, stream: LiveFeed, closing: Callable[[int], int] | None = None,
+        backlog: Iterable[LiveBar] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
         self.stream = stream
         self.failure: DataError | None = None
@@ -82,7 +85,8 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         self.live_backlog = tuple(backlog)
         self.live_hub = WakeHub()
         self.live_box: Mailbox | None = None
-        self.live_wanted = True
+        self.live_was_up = False
+        self.live_wanted, self.live_is_stopped = True, False
         self._name_by(stream.symbol, timeframe)
 
     def _name_by(self, symbol: str, timeframe: Timeframe) -> None:
@@ -122,14 +126,18 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
             DataError: the stream can never work as it is set up.
         """
         super().start()
-        self.failure, self.dropped = None, 0
+        self.failure, self.dropped, self.live_is_stopped = None, 0, False
         self.live_seen_ms: int | None = None
-        self.live_is_over = False
+        self.live_is_over = self.live_was_up = False
         self.live_patience = self.p.patience
         self.live_hub = hub_of(self._env)
         self.live_box = self.stream.subscribe(wake=self.live_hub.notify)
         self.live_waiting: Iterator[LiveBar] = iter(self.live_backlog)
         self.put_notification(self.DELAYED)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start the stream, or join it where it runs already."""
         if self.stream.is_running:
             shown = self.stream.snapshot()
             self.live_waiting = iter((*self.live_backlog, *shown.bars))
@@ -139,6 +147,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
 
     def stop(self) -> None:
         """End the stream and give everything back; may be called twice, from any thread."""
+        self.live_is_stopped = True
         self.stream.stop()
         if self.live_box is not None:
             self.stream.unsubscribe(self.live_box)
@@ -147,8 +156,8 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
 
     @property
     def should_stop(self) -> bool:
-        """Whether it ends as soon as its history was given."""
-        return not self.live_wanted
+        """Whether it ends as soon as its history was given, or was stopped."""
+        return self.live_is_stopped or not self.live_wanted
 
     @should_stop.setter
     def should_stop(self, wanted: bool) -> None:
@@ -207,7 +216,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
     def live_is_due(self) -> bool:
         """Tell whether something can be had without waiting, be it the end."""
         box = self.live_box
-        return box is None or len(box) > 0 or box.is_over or self.should_stop
+        return box is None or len(box) > 0 or self.should_stop or not self.stream.is_running
 
     def _is_at_end(self) -> bool:
         assert self.live_box is not None
@@ -216,11 +225,10 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
 
     def _hear(self, status: StreamStatus) -> None:
         """Tell strategies how the stream stands; both texts go to ``notify_data`` as keywords."""
-        if status.state is StreamState.CONNECTING:
-            # Not before it was connected once: Backtrader calls this a broken connection.
-            told = (self.CONNBROKEN,) if self.live_patience <= 0 else ()
-        else:
-            told = _TOLD[status.state]
+        # Not before it was connected once: Backtrader calls this a broken connection.
+        broken = (self.CONNBROKEN,) if self.live_was_up else ()
+        told = _TOLD.get(status.state, broken)
+        self.live_was_up = self.live_was_up or status.state in _TOLD
         if status.state not in (StreamState.CONNECTING, StreamState.BACKFILLING):
             self.live_patience = 0.0
         for one in told:

@@ -106,13 +106,13 @@ def _stamps(said: Any, columns: CsvColumns, path: str | Path) -> pd.DatetimeInde
 
     try:
         if pd.api.types.is_numeric_dtype(said) and columns.datetime_format is None:
-            unit = "ms" if (said >= _MS_FROM).all() else "s"
-            return _index(pd.to_datetime(said, unit=unit, errors="raise"))
+            factor = 1 if (said >= _MS_FROM).all() else 1000
+            return _index(pd.to_datetime((said * factor).round().astype("int64"), unit="ms"))
         text = said.astype(str) if columns.datetime_format else said
+        if columns.timezone is None:
+            return _index(pd.to_datetime(text, format=columns.datetime_format, utc=True))
         times = pd.DatetimeIndex(pd.to_datetime(text, format=columns.datetime_format))
-        if times.tz is None and columns.timezone:
-            times = times.tz_localize(columns.timezone)
-        return _index(times)
+        return _index(times.tz_localize(columns.timezone) if times.tz is None else times)
     except (ValueError, TypeError, OverflowError, KeyError) as exc:
         raise ValueError(f"{path}: {said.name} does not hold times: {str(exc)[:200]}") from exc
 
@@ -129,15 +129,16 @@ def _index(times: Any) -> pd.DatetimeIndex:
 def _checked(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     import numpy as np
 
-    sound = frame.index.notna() & np.isfinite(frame[list(PRICES)]).all(axis=1).to_numpy()
+    prices = frame[list(PRICES)].to_numpy(np.float64)
+    sound = np.asarray(frame.index.notna()) & np.isfinite(prices).all(axis=1)
     if lacking := int((~sound).sum()):
         log.warning("%s: %d of %d rows are left out: a price is missing", path, lacking, len(frame))
-    kept = frame[sound].sort_index(kind="stable")
-    kept = kept[~kept.index.duplicated(keep="last")]
+    kept: pd.DataFrame = frame[sound].sort_index(kind="stable")
+    kept = kept.loc[~kept.index.duplicated(keep="last")]
     if kept.empty:
         raise ValueError(f"{path} holds no bar")
-    prices = kept[list(PRICES)]
-    odd = (kept["high"] < prices.max(axis=1)) | (kept["low"] > prices.min(axis=1))
+    ends = kept[list(PRICES)]
+    odd = (kept["high"] < ends.max(axis=1)) | (kept["low"] > ends.min(axis=1))
     if odd.any():
         log.warning("%s: high or low do not fit in %d rows, first %s", path, odd.sum(), odd.idxmax())
     return kept

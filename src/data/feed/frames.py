@@ -5,35 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..model.bars import Bar, BarTable
+from ..model.bars import Bar, BarTable, merge
+from ..model.frame import build_frame, table_of
 from ..model.stream import LiveBar, Origin
+from .history import bars_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def live_bars(frame: pd.DataFrame, origin: Origin = "history") -> list[LiveBar]:
-    """Return the rows of a frame, ascending and each stamp once: of equal ones the last.
+    """Return the rows of anybody's frame, ascending and each stamp once: of equal ones the last.
 
     Raises:
         ResponseFormatError: it is no frame of bars.
     """
-    from ..model.frame import table_of
-
-    table = _ordered(table_of(frame))
-    columns = [column.tolist() for column in table.values()[:5]]
-    rows = zip(table.stamps.tolist(), *columns, strict=True)
-    return [LiveBar(*row, True, origin) for row in rows]
+    return bars_of(build_frame(merge(BarTable.empty(), table_of(frame))), origin)
 
 
 def frame_of(bars: Iterable[LiveBar]) -> pd.DataFrame:
     """Return the canonical frame of closed bars, stamped by their opens."""
-    from ..model.frame import build_frame
-
     return build_frame(BarTable.from_bars([Bar(*bar[:6]) for bar in bars]))
-
-
-def _ordered(table: BarTable) -> BarTable:
-    from ..model.bars import merge
-
-    return merge(BarTable.empty(), table)
