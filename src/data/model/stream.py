@@ -110,6 +110,10 @@ class Ready(NamedTuple):
     """The vendor lets us in: topics may be subscribed to."""
 
 
+class Subscribed(NamedTuple):
+    """The vendor says yes to the oldest text that subscribed and was not answered yet."""
+
+
 class Reply(NamedTuple):
     """A frame that must be sent back. It may hold a key: never log it."""
 
@@ -154,7 +158,16 @@ class Unreadable(NamedTuple):
 
 
 StreamEvent = (
-    BarSeen | BarRevised | TradeSeen | Ready | Reply | Heard | Leaving | Refusal | Unreadable
+    BarSeen
+    | BarRevised
+    | TradeSeen
+    | Ready
+    | Subscribed
+    | Reply
+    | Heard
+    | Leaving
+    | Refusal
+    | Unreadable
 )
 
 

@@ -1,0 +1,225 @@
+"""One connection to one vendor, for all who listen to it: a thread, its watchdogs, its way back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..clock import Clock
+from ..errors import AuthenticationError, ConfigError, DataError, ForeignError
+from ..model.stream import Topic
+from ..net.limiter import Limiter
+from ..net.socket import Wire
+from ..policy.retry import RetryPolicy
+from .listening import Listener
+from .protocol import StreamProtocol
+from .session import Session
+
+log = logging.getLogger("onetape.feed")
+
+# Waits between attempts double from one second to half a minute, each up to twice as long.
+BACKOFF = RetryPolicy(first_s=1.0, cap_s=30.0)
+_JOIN_S = 0.3
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """Times of a connection in seconds; tests make them short.
+
+    Attributes:
+        tick: how long a read waits before the watchdogs look.
+        backoff: waits between attempts to connect.
+        scale: what the vendor's own times are multiplied by.
+    """
+
+    tick: float = 0.25
+    backoff: RetryPolicy = BACKOFF
+    scale: float = 1.0
+
+
+class Connection:
+    """Keeps one vendor's connection open while anybody listens. Thread-safe.
+
+    Attempts are paced by the limiter, which all processes share; waits between them grow until
+    market data have come: a connection that opens and says nothing is no success. When the vendor
+    announces its end, the next one is open before this one is closed.
+
+    Args:
+        protocol: what the vendor says and wants to be told; used by this connection alone.
+        dial: opens a socket.
+        limiter: paces attempts.
+        clock: measures durations.
+        pulse: times.
+    """
+
+    def __init__(
+        self, protocol: StreamProtocol, dial: Callable[[], Wire], limiter: Limiter,
+        clock: Clock, pulse: Pulse | None = None,
+    ) -> None:  # fmt: skip
+        self.protocol = protocol
+        self.clock = clock
+        self.pulse = pulse or Pulse()
+        self.attempts = 0
+        self._dial = dial
+        self._limiter = limiter
+        self._listeners: dict[Topic, tuple[Listener, ...]] = {}
+        self._new: list[tuple[Topic, Listener]] = []
+        self._wire: Wire | None = None
+        self._doubt: tuple[str, float] | None = None
+        self._error: DataError | None = None
+        # Guards all of the above but what the thread alone uses.
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, name=f"onetape stream {protocol.name}", daemon=True
+        )
+
+    # --- for listeners ---------------------------------------------------------------------
+
+    def add(self, topic: Topic, listener: Listener) -> None:
+        """Listen to ``topic``; the first listener starts the thread."""
+        with self._lock:
+            self._listeners[topic] = (*self._listeners.get(topic, ()), listener)
+            self._new.append((topic, listener))
+            is_first, error = self._thread.ident is None, self._error
+        if is_first:
+            self._thread.start()
+        if error is not None:  # it ended meanwhile, and told those alone who listened then
+            listener.end(error)
+
+    def remove(self, topic: Topic, listener: Listener) -> bool:
+        """Listen no more; return whether nobody listens to anything now."""
+        with self._lock:
+            left = tuple(x for x in self._listeners.get(topic, ()) if x is not listener)
+            if left:
+                self._listeners[topic] = left
+            else:
+                self._listeners.pop(topic, None)
+            return not self._listeners
+
+    def doubt(self, reason: str, silent_s: float) -> None:
+        """Say that it was silent for so long while there was something to say.
+
+        It is opened anew; where a bar without trades is not sent, only if nothing came for others
+        either.
+        """
+        self._doubt = (reason, silent_s)
+
+    def close(self) -> None:
+        """End within half a second."""
+        self._stopped.set()
+        with self._lock:
+            wire = self._wire
+        if wire is not None:
+            wire.abort()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join(_JOIN_S)
+
+    @property
+    def topics(self) -> set[Topic]:
+        """What is listened to."""
+        with self._lock:
+            return set(self._listeners)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was closed, or ended for good."""
+        return self._stopped.is_set() or self._error is not None
+
+    # --- for the session -------------------------------------------------------------------
+
+    def listeners(self, topic: Topic) -> tuple[Listener, ...]:
+        """Return who listens to ``topic``."""
+        return self._listeners.get(topic, ())
+
+    def all_listeners(self) -> list[Listener]:
+        """Return who listens to anything."""
+        with self._lock:
+            return [one for some in self._listeners.values() for one in some]
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the thread is to end."""
+        return self._stopped.is_set()
+
+    def taken_new(self) -> list[tuple[Topic, Listener]]:
+        """Return who has begun to listen since the last time."""
+        if not self._new:
+            return []
+        with self._lock:
+            new, self._new = self._new, []
+        return new
+
+    def taken_doubt(self) -> tuple[str, float] | None:
+        """Return what was said by :meth:`doubt` since the last time, if anything."""
+        said, self._doubt = self._doubt, None
+        return said
+
+    def open(self) -> Wire:
+        """Open a socket when the limits let us.
+
+        Raises:
+            DataError: it did not work out, or the connection was closed meanwhile.
+        """
+        while (wait := self._limiter.wait_s(1)) > 0:
+            if self._stopped.wait(min(wait, 60.0)):
+                break
+        self._limiter.settle(self._limiter.acquire(1, 0.0), None)
+        wire = self._dial()
+        with self._lock:
+            self._wire = wire
+        if self.is_stopped:  # closed while it was opened: nobody else would cut it
+            wire.abort()
+        return wire
+
+    # --- the thread ------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self.is_stopped:
+                self._live_once()
+        except DataError as error:
+            self._end(error)
+        except Exception as error:  # the top of a thread: nobody else can hear it
+            log.exception("the stream of %s ended", self.protocol.name)
+            self._end(ForeignError(f"a stream ended with {type(error).__name__}"))
+
+    def _live_once(self) -> None:
+        """Connect and serve until it breaks; wait before the next attempt."""
+        wait = 0.0
+        try:
+            Session(self, self.open()).serve()
+        except (ConfigError, AuthenticationError):
+            raise  # asking again cannot help
+        except DataError as error:
+            if self.is_stopped:
+                return
+            wait = getattr(error, "retry_after", None) or 0.0
+            self._tell_lost(str(error))
+        finally:
+            self._cut()
+        self.attempts += 1
+        wait = max(wait, self.pulse.backoff.backoff(self.attempts, self.clock.jitter()))
+        self._stopped.wait(wait)
+
+    def _cut(self) -> None:
+        with self._lock:
+            wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.abort()
+
+    def _tell_lost(self, reason: str) -> None:
+        log.info("%s: %s; it is opened again", self.protocol.display_name, reason)
+        for listener in self.all_listeners():
+            listener.lost(reason)
+
+    def _end(self, error: DataError) -> None:
+        """Tell everybody that nothing comes any more, and why."""
+        error.provider = error.provider or self.protocol.name
+        with self._lock:
+            self._error = error
+        log.error("the stream of %s has ended: %s", self.protocol.display_name, error)
+        for listener in self.all_listeners():
+            listener.end(error)

@@ -1,0 +1,200 @@
+"""From a symbol to a feed: by the stream of a vendor that is routed to and has one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
+
+from ..config.credentials import vendor_credentials
+from ..errors import DataError, MissingCredentialsError, NoProviderError
+from ..model.instrument import Instrument
+from ..model.stream import LiveBar, Topic
+from ..model.timeframe import Timeframe
+from ..net.socket import connect, library
+from ..policy.calendar import calendar_for
+from ..policy.gaps import Grid
+from ..policy.ticks import TradeBars
+from ..routing.streaming import Origin, StreamKeeper
+from .base import LiveFeed
+from .connection import Connection, Pulse
+from .continued import Continued, Patience, Start
+from .history import Manager, ManagerHistory
+from .hub import Hub, Subscription
+from .listening import BarListener, Listener, TradeListener
+from .protocol import StreamProtocol
+from .source import Sink
+
+if TYPE_CHECKING:
+    from ..wiring import Services
+
+log = logging.getLogger("onetape.feed")
+
+# Vendor to the class of its stream.
+STREAMS: Mapping[str, str] = MappingProxyType({"binance": "binance_live_data_feed:BinanceStream"})
+
+
+@dataclass(frozen=True)
+class Tempo:
+    """How patient feeds are; tests make them short."""
+
+    pulse: Pulse = Pulse()
+    patience: Patience = Patience()
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A stream that has the bars wanted."""
+
+    name: str
+    make: Callable[[], StreamProtocol]
+    protocol: StreamProtocol
+    topic: Topic
+
+
+class LiveFeeds:
+    """Makes feeds for one data manager; connections are shared among them. Thread-safe.
+
+    Args:
+        manager: history and holes are asked of it.
+        services: routing, limits and the store behind it.
+        tempo: how patient feeds are.
+    """
+
+    def __init__(self, manager: Manager, services: Services, tempo: Tempo | None = None) -> None:
+        self.hub = Hub()
+        self._manager = manager
+        self._services = services
+        self._tempo = tempo or Tempo()
+        self._keeper = StreamKeeper(services.cache.store, services.clock)
+
+    def find(
+        self, symbol: str, timeframe: str, lookback_bars: int = 1000, *,
+        provider: str | None = None, after_ms: int | None = None,
+        on_new_bar: Callable[[LiveBar], object] | None = None,
+    ) -> LiveFeed | None:  # fmt: skip
+        """Return a feed that is not started yet, or None with a logged reason.
+
+        Args:
+            symbol, timeframe: whose bars.
+            lookback_bars: closed bars of history that come first.
+            provider: the only vendor whose stream and history count.
+            after_ms: in place of ``lookback_bars``: stamp of the last bar known already.
+            on_new_bar: called with every closed bar.
+        """
+        try:
+            library()
+            feed = self._feed(symbol, timeframe, Start(lookback_bars, after_ms), provider)
+        except DataError as error:
+            log.warning("there is no live feed of %s %s: %s", symbol, timeframe, error)
+            return None
+        if on_new_bar is not None:
+            feed.on_bar(on_new_bar)
+        return feed
+
+    def _feed(self, symbol: str, timeframe: str, start: Start, provider: str | None) -> LiveFeed:
+        """Return the feed.
+
+        Raises:
+            DataError: nobody who is routed to streams such bars.
+        """
+        step = Timeframe.parse(timeframe)
+        instrument = self._services.selector.instrument(symbol)
+        way = self._way(instrument, step, provider)
+        kind = way.protocol.kind(instrument)
+        grid = Grid(calendar_for(instrument), step, kind.anchor or "session")
+        clock, traits = self._services.clock, way.protocol.traits
+        patience = self._patience(way)
+        history = ManagerHistory(
+            self._manager, symbol, grid, clock, pinned=provider,
+            patience_ms=120_000 if traits.dense else 30_000,
+        )  # fmt: skip
+        origin = Origin(way.name, kind, self._settle_ms(way.name))
+
+        def keep(bars: Sequence[LiveBar]) -> None:
+            if provider is None:  # bars of a pinned vendor lie in a lane of their own
+                self._keeper.keep(instrument, grid, origin, [bar.bar for bar in bars])
+
+        source = Continued(
+            self._subscription(way, grid), history, grid, clock, start=start, keep=keep,
+            patience=patience,
+        )  # fmt: skip
+        return LiveFeed(symbol, step.label, source, clock=clock, keep=max(1, start.lookback))
+
+    def _patience(self, way: _Way) -> Patience:
+        return replace(self._tempo.patience, dense=way.protocol.traits.dense)
+
+    def _settle_ms(self, name: str) -> int:
+        found = self._services.selector.downloaders.get(name)
+        return int(found.capabilities.settle_ms) if found is not None else 120_000
+
+    def _way(self, instrument: Instrument, step: Timeframe, provider: str | None) -> _Way:
+        """Return the first stream, in the order of the rules, that has such bars.
+
+        Raises:
+            NoProviderError: there is none.
+        """
+        selector = self._services.selector
+        routed = selector.get_provider_with_failover(instrument.symbol, step.label)
+        names = [provider] if provider else routed
+        reasons: list[str] = []
+        for name in names:
+            try:
+                found = self._stream(str(selector.canonical(name)), instrument, step)
+            except MissingCredentialsError as error:
+                reasons.append(str(error))
+                continue
+            if found is not None:
+                return found
+            reasons.append(f"{name} streams no such bars")
+        raise NoProviderError(
+            "; ".join(reasons) or "no vendor that can be asked is routed to",
+            symbol=instrument.symbol,
+        )
+
+    def _stream(self, name: str, instrument: Instrument, step: Timeframe) -> _Way | None:
+        if name not in STREAMS:
+            return None
+        module, _, cls = STREAMS[name].partition(":")
+        made = getattr(import_module(f".{module}", __package__), cls)
+        said = self._services.selector.parsed_rules.provider(name)
+        keys = vendor_credentials(name, said.api_key_env, said.secret_key_env)
+
+        def make() -> StreamProtocol:
+            return cast(StreamProtocol, made(said.ws_url, keys))
+
+        protocol = make()
+        topic = protocol.spelling(instrument, step)
+        return None if topic is None else _Way(name, make, protocol, topic)
+
+    def _subscription(self, way: _Way, grid: Grid) -> Subscription:
+        clock = self._services.clock
+
+        def listen(sink: Sink) -> Listener:
+            if way.topic.timeframe:
+                return BarListener(sink, clock)
+            return TradeListener(sink, clock, TradeBars(grid))
+
+        def make() -> Connection:
+            protocol = way.make()
+            limiter = self._services.network.limiters.of(
+                f"{way.name} stream", protocol.traits.connects
+            )
+            return Connection(
+                protocol, lambda: connect(protocol.address()), limiter, clock, self._tempo.pulse
+            )
+
+        account = f"{way.name} {hash(way.protocol.address().url)}"
+        return Subscription(self.hub, account, way.topic, make, listen)
+
+
+_feeds: WeakKeyDictionary[Any, LiveFeeds] = WeakKeyDictionary()
+
+
+def feeds_of(manager: Manager, services: Services) -> LiveFeeds:
+    """Return the maker of feeds of one data manager; always the same."""
+    return _feeds.setdefault(manager, LiveFeeds(manager, services))

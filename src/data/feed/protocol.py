@@ -1,0 +1,104 @@
+"""What a vendor's stream file declares: addresses, texts to send, and what frames mean.
+
+A protocol is pure: no socket, no clock, no thread. The runner sends what it says and hands it what
+comes in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from ..errors import ResponseFormatError
+from ..model.capabilities import Limits
+from ..model.instrument import Instrument
+from ..model.kind import Kind
+from ..model.stream import LiveBar, StreamAddress, StreamEvent, Topic
+from ..model.timeframe import Timeframe
+
+
+@dataclass(frozen=True)
+class StreamTraits:
+    """What is known of a vendor's stream.
+
+    Attributes:
+        timeframes: our label to its own spelling; those it streams bars of. Empty: it streams
+            trades, and any intraday bar is built of them.
+        asset_classes: that it streams.
+        connects: how often a connection may be opened, by all processes together.
+        topics: subscriptions that one connection carries at most.
+        batch: subscriptions that one text may name.
+        spacing_s: seconds between two texts sent.
+        beat_s: a healthy connection is never silent for longer, pings included.
+        quiet_s: a healthy subscription in an open market is never silent for longer, beyond three
+            of its bars; 0 where silence means nothing.
+        lifetime_s: the vendor cuts connections at this age; 0: it does not.
+        dense: whether a bar without trades is sent all the same.
+        answers: whether it answers subscriptions; else they count from when they were sent.
+    """
+
+    timeframes: Mapping[str, str]
+    asset_classes: frozenset[str]
+    connects: Limits
+    topics: int = 200
+    batch: int = 100
+    spacing_s: float = 0.3
+    beat_s: float = 60.0
+    quiet_s: float = 60.0
+    lifetime_s: float = 0.0
+    dense: bool = False
+    answers: bool = True
+
+
+class StreamProtocol(Protocol):
+    """One vendor's stream. An object serves one connection at a time; not thread-safe."""
+
+    name: ClassVar[str]
+    display_name: ClassVar[str]
+    secrets: ClassVar[tuple[str, ...]]
+    traits: ClassVar[StreamTraits]
+
+    def address(self) -> StreamAddress:
+        """Return where to connect to."""
+
+    def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
+        """Return how the vendor names such bars, or None where it does not stream them."""
+
+    def kind(self, instrument: Instrument) -> Kind:
+        """Return the kind of its bars."""
+
+    def opened(self) -> Sequence[StreamEvent]:
+        """Return what to do when a connection is open: ``Ready``, or what to send first."""
+
+    def subscribe(self, topics: Sequence[Topic]) -> str:
+        """Return the text that subscribes to ``topics``, at most ``traits.batch`` of them."""
+
+    def unsubscribe(self, topics: Sequence[Topic]) -> str:
+        """Return the text that ends subscriptions."""
+
+    def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
+        """Return what a frame says: at least one event, whatever it holds; never raises."""
+
+
+def loads(frame: str | bytes) -> Any:
+    """Read JSON.
+
+    Raises:
+        ResponseFormatError: it is none, or nested beyond reason.
+    """
+    try:
+        return json.loads(frame)
+    except (ValueError, RecursionError) as error:
+        raise ResponseFormatError(f"a frame is no JSON ({type(error).__name__})") from None
+
+
+def is_sound(bar: LiveBar) -> bool:
+    """Tell whether a row can be a bar: finite prices, the high on top, no negative volume."""
+    low, high, volume = bar.low, bar.high, bar.volume
+    # A comparison with NaN is false, so each of these refuses it.
+    return (
+        low <= bar.open <= high and low <= bar.close <= high and 0 <= volume < float("inf")
+        and float("-inf") < low and high < float("inf")
+    )  # fmt: skip

@@ -1,0 +1,237 @@
+"""A websocket, low level: the only place that knows the socket library.
+
+One thread reads; any may send or abort. The library's errors may hold the address, key included:
+they are worded anew here, outside the ``except`` block, so that nothing leads back to them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import ssl
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..clock import SystemClock
+from ..errors import (
+    ConfigError,
+    DataError,
+    MissingExtraError,
+    ProviderTimeoutError,
+    ResponseFormatError,
+    UnavailableError,
+)
+from ..model.http import HttpResponse
+from ..model.stream import StreamAddress
+from .faults import is_loopback
+from .redact import where
+from .status import error_of
+
+if TYPE_CHECKING:
+    import websocket
+
+log = logging.getLogger("onetape.net")
+
+MAX_MESSAGE = 4 * 1024 * 1024
+_CONNECT_S = 10.0
+# Of the machine itself, whatever a test says the time is: it bounds reads of a real socket.
+_CLOCK = SystemClock()
+_TEXT, _BINARY, _CLOSE = 1, 2, 8
+
+
+class Wire(Protocol):
+    """A connection that carries texts. One thread receives; the rest is thread-safe."""
+
+    def send(self, text: str) -> None:
+        """Send a text; raises :class:`~.errors.UnavailableError` when the connection is gone."""
+
+    def receive(self, timeout: float) -> str | bytes | None:
+        """Return the next message, ``""`` for a beat, None when none came in ``timeout`` seconds.
+
+        Raises:
+            UnavailableError: the connection is gone; the text says how.
+            ResponseFormatError: the other side does not keep to the protocol.
+        """
+
+    def ping(self) -> None:
+        """Ask for a sign of life; it comes as a beat."""
+
+    def abort(self) -> None:
+        """Cut it at once, also under a thread that receives. May be called twice."""
+
+
+def connect(address: StreamAddress, timeout: float = _CONNECT_S) -> Wire:
+    """Open a connection; TLS is verified, and no redirect is followed.
+
+    Raises:
+        ConfigError: the address is neither ``wss://`` nor on this machine.
+        MissingExtraError: the socket library is not installed.
+        DataError: it was refused, throttled (with ``retry_after``), or did not answer in time.
+    """
+    if not (address.url.startswith("wss://") or _is_local(address.url)):
+        raise ConfigError(
+            f"{where(address.url)} would not be reached over TLS",
+            hint="ws_url must begin with wss://; ws:// is for this machine only",
+        )
+    known = library()
+    found = _opened(known, address.url, timeout)
+    if isinstance(found, DataError):
+        raise found
+    return _Socket(found, known, address.shown)
+
+
+def _is_local(url: str) -> bool:
+    return url.startswith("ws://") and is_loopback(url)
+
+
+def library() -> Any:
+    """Return the socket library.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import websocket
+    except ModuleNotFoundError:
+        raise MissingExtraError(
+            "live streams need the package websocket-client",
+            hint="pip install 'onetape[live]'",
+        ) from None
+    # Its own records hold frames, keys included.
+    logging.getLogger("websocket").setLevel(logging.CRITICAL)
+    return websocket
+
+
+def _opened(library: Any, url: str, timeout: float) -> websocket.WebSocket | DataError:
+    """Return the library's socket, or our error; its own does not survive this frame."""
+    made = _capped(library)(enable_multithread=True, sslopt={"cert_reqs": ssl.CERT_REQUIRED})
+    made.due = _CLOCK.monotonic() + timeout
+    # Each read of the handshake has its own time limit; a server that drips needs one for all.
+    cut = threading.Timer(timeout, made.abort)
+    cut.daemon = True
+    cut.start()
+    try:
+        made.connect(url, timeout=timeout, redirect_limit=0, suppress_origin=True)
+    except library.WebSocketBadStatusException as error:
+        return _refused(error.status_code, error.resp_headers or {}, url)
+    except (library.WebSocketException, OSError, ValueError) as error:
+        return _worded(error, library, f"{where(url)} could not be reached")
+    finally:
+        cut.cancel()
+    return made  # type: ignore[no-any-return]
+
+
+def _refused(status: int, headers: Mapping[str, str], url: str) -> DataError:
+    """Return the error that a refused handshake stands for."""
+    known = {str(name).lower(): str(value) for name, value in headers.items()}
+    found = error_of(HttpResponse(status, known, url=url.partition("?")[0]))
+    return found or ResponseFormatError(f"{where(url)} answered no websocket (HTTP {status})")
+
+
+def _worded(error: Exception, library: Any, what: str) -> DataError:
+    """Return our error for one of the library's or the machine's; only its class is used."""
+    if isinstance(error, library.WebSocketTimeoutException | TimeoutError):
+        return ProviderTimeoutError(f"{what}: no answer in time")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return UnavailableError(f"{what}: its certificate could not be verified")
+    broken = library.WebSocketProtocolException | library.WebSocketPayloadException
+    if isinstance(error, broken | UnicodeDecodeError):
+        return ResponseFormatError(f"{what}: it does not keep to the protocol")
+    return UnavailableError(f"{what}: {type(error).__name__}")
+
+
+def _capped(library: Any) -> Any:
+    """Return the library's socket class, with limits: of a message's size, of a read's time.
+
+    The library itself takes messages of any size, and a server that sends a byte a second keeps it
+    in one read for ever. A read that runs out of time can be resumed: what came is kept.
+    """
+
+    class Buffer(library._abnf.frame_buffer):  # type: ignore[misc]
+        def recv_length(self) -> None:
+            super().recv_length()
+            if self.length > MAX_MESSAGE:
+                raise library.WebSocketPayloadException("too long")
+
+    class Capped(library.WebSocket):  # type: ignore[misc]
+        due = 0.0
+        size = 0
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.frame_buffer = Buffer(self._recv, False)
+
+        def _recv(self, bufsize: int) -> bytes:
+            if _CLOCK.monotonic() > self.due:
+                raise library.WebSocketTimeoutException("too slow")
+            return super()._recv(bufsize)  # type: ignore[no-any-return]
+
+        def recv_frame(self) -> Any:
+            frame = super().recv_frame()
+            if frame.opcode < _CLOSE:  # control frames may come between the parts of a message
+                self.size = 0 if frame.fin else self.size + len(frame.data)
+            if self.size > MAX_MESSAGE:
+                raise library.WebSocketPayloadException("too long")
+            return frame
+
+    return Capped
+
+
+class _Socket:
+    """The library's socket behind our words; see :class:`Wire`."""
+
+    def __init__(self, raw: Any, library: Any, shown: str) -> None:
+        self._raw = raw
+        self._library = library
+        self._shown = shown
+        self._timeout = 0.0
+
+    def send(self, text: str) -> None:
+        self._do(lambda: self._raw.send(text))
+
+    def ping(self) -> None:
+        self._do(self._raw.ping)
+
+    def receive(self, timeout: float) -> str | bytes | None:
+        outcome = self._received(timeout)
+        if isinstance(outcome, DataError):
+            raise outcome
+        return outcome
+
+    def abort(self) -> None:
+        with contextlib.suppress(self._library.WebSocketException, OSError, AttributeError):
+            self._raw.abort()
+        with contextlib.suppress(self._library.WebSocketException, OSError, AttributeError):
+            self._raw.shutdown()
+
+    def _received(self, timeout: float) -> str | bytes | DataError | None:
+        if timeout != self._timeout:
+            self._raw.settimeout(timeout)
+            self._timeout = timeout
+        self._raw.due = _CLOCK.monotonic() + timeout
+        try:
+            opcode, data = self._raw.recv_data(control_frame=True)
+            if opcode == _TEXT:
+                return data.decode("utf-8") if isinstance(data, bytes) else str(data)
+            if opcode == _BINARY:
+                return bytes(data)
+            return self._closed(data) if opcode == _CLOSE else ""
+        except self._library.WebSocketTimeoutException:
+            return None
+        except (self._library.WebSocketException, OSError, ValueError, AttributeError) as error:
+            return _worded(error, self._library, f"the connection to {self._shown} broke off")
+
+    def _closed(self, data: bytes) -> DataError:
+        """Return what a close frame means; its text is the vendor's and is not quoted."""
+        code = int.from_bytes(data[:2], "big") if len(data) >= 2 else 1005
+        return UnavailableError(f"{self._shown} closed the connection with code {code}")
+
+    def _do(self, act: Any) -> None:
+        error: DataError | None = None
+        try:
+            act()
+        except (self._library.WebSocketException, OSError, ValueError, AttributeError) as raised:
+            error = _worded(raised, self._library, f"the connection to {self._shown} broke off")
+        if error is not None:
+            raise error
