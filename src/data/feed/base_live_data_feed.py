@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..clock import Clock, SystemClock
 from ..errors import DataError
 from ..model.instant import from_ms
 from ..model.stream import LiveBar, StreamState
@@ -14,7 +13,7 @@ from ..model.timeframe import Timeframe
 from .backtrader_feed import BacktraderFeed
 from .base import FeedSnapshot, LiveFeed
 from .closing import Closing
-from .door import get_door, market_of
+from .door import clock_of, get_door, market_of
 from .frames import frame_of, live_bars
 from .hook_source import HookSource
 from .lookback import lookback_range
@@ -48,11 +47,10 @@ class BaseLiveDataFeed(BacktraderFeed):
         on_new_bar: called with symbol, the bar's open (naive UTC) and its values for every bar that
             closes from now on, in a thread of its own.
         data_manager: where history comes from; by default the installation's own.
-        clock: the data manager's, where it is not the machine's.
 
     Attributes:
         df: the frame of all bars so far, by their opens.
-        is_connected: whether its source answers; None of its own counts when it was set.
+        is_connected: whether its source answers.
         last_update: the close of the newest bar after the history (naive UTC), or None.
 
     Raises:
@@ -70,7 +68,6 @@ class BaseLiveDataFeed(BacktraderFeed):
     def __init__(
         self, symbol: str, interval: str, lookback_bars: int = 1000, retry_interval: float = 60,
         on_new_bar: OnNewBar | None = None, data_manager: Manager | None = None,
-        clock: Clock | None = None,
     ) -> None:  # fmt: skip
         lacking = [n for n in _HOOKS if getattr(type(self), n) is getattr(BaseLiveDataFeed, n)]
         if lacking:
@@ -79,7 +76,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         self.lookback_bars, self.retry_interval = lookback_bars, retry_interval
         self.on_new_bar = on_new_bar
         self.data_manager: Manager = get_door() if data_manager is None else data_manager
-        self.live_clock = clock or SystemClock()
+        self.live_clock = clock_of(self.data_manager)
         self.live_said: dict[str, Any] = {}
         self.live_timeframe = Timeframe.parse(interval)
         self.live_market = market_of(self.data_manager, symbol)

@@ -14,7 +14,7 @@ from .worker import log
 if TYPE_CHECKING:
     from .backtrader_feed import BacktraderFeed
 
-_SHARED = ("lookback_bars", "retry_interval", "on_new_bar", "data_manager", "clock")
+_SHARED = ("lookback_bars", "retry_interval", "on_new_bar", "data_manager")
 _FILE = (
     "interval", "datetime_col", "open_col", "high_col", "low_col", "close_col", "volume_col",
     "openinterest_col", "separator", "datetime_format", "timezone", "reverse", "fromdate",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..clock import Clock, SystemClock
 from ..errors import QueryError
 from ..policy.calendar import MarketCalendar, calendar_for
 from ..provider_selector import ProviderSelector
 from ..routing.asking import Wishes
+from ..wiring import Services
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,14 +20,19 @@ if TYPE_CHECKING:
 class Door:
     """Bars of one installation, as it is configured by files and environment. Thread-safe.
 
+    Args:
+        cache_dir, config_path: as for the data manager.
+
     Attributes:
         provider_selector: symbol to vendors.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, cache_dir: str | Path | None = None, config_path: str | Path | None = None
+    ) -> None:
         from ..wiring import build
 
-        self._services = build()
+        self._services = build(cache_dir, config_path)
         self.provider_selector = self._services.selector
 
     def get_ohlcv(
@@ -41,6 +49,18 @@ class Door:
 def get_door() -> Door:
     """Return the one door of this process, making it at the first call."""
     return Door()
+
+
+def services_of(door: Any) -> Services | None:
+    """Return what is behind a data manager of ours; None behind anybody else's."""
+    found = getattr(door, "_services", None)
+    return found if isinstance(found, Services) else None
+
+
+def clock_of(door: Any) -> Clock:
+    """Return the clock that a data manager goes by."""
+    found = services_of(door)
+    return SystemClock() if found is None else found.clock
 
 
 def is_manager(door: Any) -> bool:

@@ -1,40 +1,18 @@
-"""Live feeds of vendors without a stream, by asking; and what all feeds with a source share."""
+"""Live feeds of vendors without a stream, by asking."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ..model.instant import from_ms
 from ..model.instrument import Instrument
 from ..policy.calendar import calendar_for
 from ..policy.gaps import Grid
-from .base_live_data_feed import BaseLiveDataFeed
 from .door import is_manager
-from .frames import frame_of
 from .history import ManagerHistory
 from .poll_source import PollSource
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-class SourcedLiveDataFeed(BaseLiveDataFeed):
-    """A feed whose bars come from a source of ours; the three methods work on it from outside."""
-
-    def _connect_realtime(self) -> bool:
-        """Start the stream; return whether it runs."""
-        self.stream.start()
-        return self.stream.is_running
-
-    def _disconnect_realtime(self) -> None:
-        """Stop the stream."""
-        self.stream.stop()
-
-    def _get_latest_data(self) -> pd.DataFrame | None:
-        """Return the newest closed bar of the stream, or None."""
-        bars = self.stream.snapshot().bars
-        return frame_of(bars[-1:]) if bars else None
+from .sourced_live_data_feed import SourcedLiveDataFeed
 
 
 class PolledLiveDataFeed(SourcedLiveDataFeed):
@@ -44,7 +22,7 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
         symbol, interval: whose bars, and their timeframe.
         polling_interval: seconds after which what is lacking is asked for again, at the latest.
         provider: ask this vendor alone, such as ``yahoo`` or ``ccxt:kraken``; default: as routed.
-        **others: as :class:`BaseLiveDataFeed`.
+        **others: as :class:`~.base_live_data_feed.BaseLiveDataFeed`.
 
     Raises:
         ValueError: there is no history.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..clock import Clock
 from ..errors import NoDataError
 from ..model.stream import LiveBar
 from ..model.timeframe import Timeframe
 from .base import LiveFeed
 from .closing import Closing
-from .door import market_of
+from .door import clock_of, market_of
 from .history import Manager, bars_of
 from .mailbox import CAPACITY
 from .replay_source import ReplaySource, at_speed
@@ -20,7 +19,7 @@ __all__ = ["replay_feed"]
 
 def replay_feed(
     manager: Manager, symbol: str, timeframe: str, start_date: Any = None, end_date: Any = None,
-    *, speed: float = 1.0, history: int = 0, clock: Clock | None = None, **wishes: Any,
+    *, speed: float = 1.0, history: int = 0, **wishes: Any,
 ) -> LiveFeed:  # fmt: skip
     """Return a feed that plays closed bars of the past as if they closed now.
 
@@ -33,7 +32,6 @@ def replay_feed(
         speed: 1: as it happened; 60: an hour in a minute; 0: without waiting. Nights and weekends
             are skipped.
         history: how many bars are given at once before the first comes live.
-        clock: waits.
         **wishes: further keywords of ``get_ohlcv``, such as ``bars``, ``provider``, ``offline``.
 
     Raises:
@@ -48,8 +46,7 @@ def replay_feed(
     bars: list[LiveBar] = bars_of(frame, "live")
     if not bars:
         raise NoDataError(f"there is no bar of {symbol} {step} to replay", symbol=symbol)
-    source = ReplaySource(
-        f"{symbol} {step}", lambda: bars, pace, history=history, clock=clock
-    )  # fmt: skip
+    clock = clock_of(manager)
+    source = ReplaySource(f"{symbol} {step}", lambda: bars, pace, history=history, clock=clock)
     # Nobody may be cut off for being slower than a replay without waiting.
     return LiveFeed(symbol, step.label, source, capacity=len(bars) + CAPACITY, clock=clock)
