@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from .wiring import build
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .feed.base import LiveFeed
+    from .feed.finding import LiveFeeds
     from .model.events import Event
     from .model.explanation import Explanation
     from .model.plan import Plan
@@ -213,6 +216,30 @@ class DataManager:
         wishes = Wishes(provider, adjustment)
         query = self._services.asking.query(symbol, timeframe, (None, None, None), wishes)
         return self._services.foreteller.explain(query)
+
+    def get_live_feed(
+        self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
+    ) -> LiveFeed | None:
+        """Return a feed of bars as they close, history first; None with a logged reason.
+
+        It is not started yet: iterate it, await it, give it a callback, or ``start`` it; see
+        :class:`~.feed.base.LiveFeed`. A hole in the stream is filled before anything newer is
+        given. All feeds of a vendor's account share one connection. Never raises.
+
+        Args:
+            symbol, timeframe: whose bars, as for :meth:`get_ohlcv`.
+            lookback_bars: closed bars of history that are given first.
+            kwargs: ``provider``, ``after_ms`` and ``on_new_bar``; see
+                :meth:`~.feed.finding.LiveFeeds.find`.
+        """
+        return self._feeds.find(symbol, timeframe, lookback_bars, **kwargs)
+
+    @cached_property
+    def _feeds(self) -> LiveFeeds:
+        # Made when the first is wanted: a process without feeds loads nothing of them.
+        from .feed.finding import LiveFeeds
+
+        return LiveFeeds(self, self._services)
 
     def get_cache_stats(self) -> dict[str, Any]:
         """Return what the cache holds: ``total_size_gb``, ``files_count``, ``last_updated``."""

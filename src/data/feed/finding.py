@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakKeyDictionary
 
 from ..config.credentials import vendor_credentials
-from ..errors import DataError, MissingCredentialsError, NoProviderError
+from ..errors import ConfigError, DataError, MissingCredentialsError, NoProviderError
 from ..model.instrument import Instrument
 from ..model.stream import LiveBar, Topic
 from ..model.timeframe import Timeframe
@@ -75,7 +74,7 @@ class LiveFeeds:
     def find(
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, *,
         provider: str | None = None, after_ms: int | None = None,
-        on_new_bar: Callable[[LiveBar], object] | None = None,
+        on_new_bar: Callable[[LiveBar], object] | None = None, **unknown: object,
     ) -> LiveFeed | None:  # fmt: skip
         """Return a feed that is not started yet, or None with a logged reason.
 
@@ -85,8 +84,10 @@ class LiveFeeds:
             provider: the only vendor whose stream and history count.
             after_ms: in place of ``lookback_bars``: stamp of the last bar known already.
             on_new_bar: called with every closed bar.
+            unknown: there is no such option, and no feed with it.
         """
         try:
+            _refuse(unknown)
             library()
             feed = self._feed(symbol, timeframe, Start(lookback_bars, after_ms), provider)
         except DataError as error:
@@ -192,9 +193,14 @@ class LiveFeeds:
         return Subscription(self.hub, account, way.topic, make, listen)
 
 
-_feeds: WeakKeyDictionary[Any, LiveFeeds] = WeakKeyDictionary()
+def _refuse(unknown: Mapping[str, object]) -> None:
+    """Refuse options that nobody reads.
 
-
-def feeds_of(manager: Manager, services: Services) -> LiveFeeds:
-    """Return the maker of feeds of one data manager; always the same."""
-    return _feeds.setdefault(manager, LiveFeeds(manager, services))
+    Raises:
+        ConfigError: there are some.
+    """
+    if unknown:
+        raise ConfigError(
+            f"a live feed has no option {', '.join(sorted(unknown))}",
+            hint="there are provider, after_ms and on_new_bar",
+        )
