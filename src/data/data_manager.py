@@ -22,7 +22,7 @@ from .wiring import build
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .feed.base import LiveFeed
+    from .feed.choosing import AnyFeed
     from .feed.finding import LiveFeeds
     from .model.events import Event
     from .model.explanation import Explanation
@@ -188,9 +188,8 @@ class DataManager:
     ) -> Plan:
         """Return what :meth:`get_ohlcv` would do with these arguments; nobody is asked.
 
-        What is held, what would be asked of whom, how many requests that takes, how long they would
-        wait for the vendors' limits as they stand now, and what could not be had. Nothing is written,
-        and a hit loads no vendor. It prints well, in notebooks too; ``to_json()`` gives plain values.
+        What is held, what would be asked of whom, requests, waits for limits, what could not be had.
+        Nothing is written. It prints well, in notebooks too; ``to_json()`` gives plain values.
 
         Raises:
             QueryError: an argument cannot be understood (a ``ValueError``).
@@ -207,8 +206,7 @@ class DataManager:
     ) -> Explanation:  # fmt: skip
         """Return who is asked for a series and why, who is not, how they stand, what is held.
 
-        It answers also, and above all, for what nobody can be asked for. Nobody is asked, nothing
-        is written. It prints well, in notebooks too; ``to_json()`` gives plain values.
+        Nobody is asked, nothing is written. It prints well; ``to_json()`` gives plain values.
 
         Raises:
             QueryError: the symbol is unknown or ambiguous, the timeframe none (a ``ValueError``).
@@ -219,24 +217,17 @@ class DataManager:
 
     def get_live_feed(
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
-    ) -> LiveFeed | None:
-        """Return a feed of bars as they close, history first; None with a logged reason.
+    ) -> AnyFeed | None:
+        """Return a feed of bars as they close, history first, or None with a logged reason.
 
-        It is not started yet: iterate it, await it, give it a callback, or ``start`` it; see
-        :class:`~.feed.base.LiveFeed`. A hole in the stream is filled before anything newer is
-        given. All feeds of a vendor's account share one connection. Never raises.
-
-        Args:
-            symbol, timeframe: whose bars, as for :meth:`get_ohlcv`.
-            lookback_bars: closed bars of history that are given first.
-            kwargs: ``provider``, ``after_ms`` and ``on_new_bar``; see
-                :meth:`~.feed.finding.LiveFeeds.find`.
+        Iterating, awaiting or ``cerebro.adddata`` starts it; see :func:`~.feed.choosing.live_feed`.
         """
-        return self._feeds.find(symbol, timeframe, lookback_bars, **kwargs)
+        from .feed.choosing import live_feed
+
+        return live_feed(self, symbol, timeframe, lookback_bars, **kwargs)
 
     @cached_property
     def _feeds(self) -> LiveFeeds:
-        # Made when the first is wanted: a process without feeds loads nothing of them.
         from .feed.finding import LiveFeeds
 
         return LiveFeeds(self, self._services)
@@ -248,20 +239,15 @@ class DataManager:
     def metrics(self) -> dict[str, Any]:
         """Return what was counted since this manager was made, as plain values (see the docs).
 
-        ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls`` (answers, hits, seconds,
-        rows), ``quality``, ``events``, ``cache`` (sizes as of the last minute), ``process``.
-        Counts are this process' own.
+        ``vendors``, ``calls``, ``quality``, ``events``, ``cache`` (as of the last minute), ``process``.
         """
         return self._services.observer.snapshot()
 
     def on_event(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Have ``listener`` called with every :class:`~.model.events.Event`: retries, fallbacks, ...
 
-        It runs in the thread of the call that it tells about, which waits for it. What it raises
-        is logged once and breaks nothing.
-
-        Returns:
-            A function that takes it out again.
+        It runs in the thread of the call that it tells about; what it raises is logged and breaks
+        nothing. Returns a function that takes it out again.
         """
         return self._services.observer.on_event(listener)
 

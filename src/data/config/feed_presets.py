@@ -5,19 +5,16 @@ One of your own lies in ``./config/data`` and goes before a packaged one of that
 
 from __future__ import annotations
 
-import importlib
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, RulesError
+from .packaged import packaged_path
 from .rules_file import RELATIVE
 from .schema import Check, Problem, number, record, switch, text, timeframe, whole
 from .yaml_text import MAX_BYTES, read_yaml
 
 _FOLDER = RELATIVE.parent
-_PACKAGE = f"{__name__.rsplit('.', 2)[0]}.default_config"
-_TREE = Path(__file__).resolve().parents[3] / _FOLDER
 _PACKAGED = ("binance_btcusdt", "coingecko_ethusd", "ibkr_spy", "yahoo_aapl")
 _KEYS: dict[str, Check] = {
     "data_source": text(),
@@ -66,23 +63,11 @@ def _found(name: str | Path) -> tuple[Path, bytes]:
     if Path(name).name == str(name) and own.is_file():
         return own, _read(own)
     if str(name) in _PACKAGED:
-        return own, _packaged(own.name)
+        return own, _read(packaged_path(own.name))
     raise ConfigError(
         f"there is no feed preset {str(name)!r}, and no file {own}",
         hint=f"packaged ones: {', '.join(_PACKAGED)}",
     )
-
-
-def _packaged(file: str) -> bytes:
-    try:
-        # As with the rules: the package exists in a wheel only.
-        importlib.import_module(_PACKAGE)
-        found = resources.files(_PACKAGE).joinpath(file)
-        if found.is_file():
-            return found.read_bytes()
-    except ModuleNotFoundError:
-        pass
-    return _read(_TREE / file)
 
 
 def _read(path: Path) -> bytes:

@@ -120,11 +120,14 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return from_ms(self.live_seen_ms) - datetime.now(UTC).replace(tzinfo=None)
 
     def start(self) -> None:
-        """Begin, in Cerebro's thread: listen first, so that nothing is missed, then read what was.
+        """Begin, in Cerebro's thread: listen first, then start the stream. Without Cerebro: start it.
 
         Raises:
             DataError: the stream can never work as it is set up.
         """
+        if self._env is None:
+            self.stream.start()
+            return
         super().start()
         self.failure, self.dropped, self.live_is_stopped = None, 0, False
         self.live_seen_ms: int | None = None

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import DataError
 from ..model.instant import from_ms
-from ..model.stream import LiveBar, StreamState
+from ..model.stream import LiveBar, StreamState, StreamStatus
 from ..model.timeframe import Timeframe
 from .backtrader_feed import BacktraderFeed
-from .base import FeedSnapshot, LiveFeed
+from .base import FeedSnapshot, LiveFeed, OnBar, OnStatus
 from .closing import Closing
 from .door import clock_of, get_door, market_of
 from .frames import frame_of, live_bars
+from .history import Manager
 from .hook_source import HookSource
 from .lookback import lookback_range
-from .history import Manager
 from .source import Source
 
 if TYPE_CHECKING:
@@ -83,22 +83,24 @@ class BaseLiveDataFeed(BacktraderFeed):
         self.live_history = self._history()
         past = live_bars(self.live_history)
         self.live_last_ms = past[-1].stamp_ms
-        self.live_source = self._source()
-        stream = LiveFeed(
-            symbol, self.live_timeframe.label, self.live_source, clock=self.live_clock,
-            keep=max(lookback_bars, _LEAST_KEPT),
-        )  # fmt: skip
-        closing = Closing(self.live_timeframe, self.live_market)
-        super().__init__(stream, closing, past)
+        stream, backlog = self._stream(past)
+        super().__init__(stream, Closing(self.live_timeframe, self.live_market), backlog)
         if on_new_bar is not None:
             stream.on_bar(self._call_back)
             stream.start()
 
     # --- for subclasses --------------------------------------------------------------------
 
-    def _source(self) -> Source:
-        """Return where live bars come from; by default the three methods."""
-        return HookSource(f"{self.symbol} {self.interval}", self, self.live_clock)
+    def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
+        """Return where live bars come from, and the bars that it does not give again itself."""
+        source = HookSource(f"{self.symbol} {self.interval}", self, self.live_clock)
+        return self._feed_of(source), past
+
+    def _feed_of(self, source: Source) -> LiveFeed:
+        return LiveFeed(
+            self.symbol, self.live_timeframe.label, source, clock=self.live_clock,
+            keep=max(self.lookback_bars, _LEAST_KEPT),
+        )  # fmt: skip
 
     def _connect_realtime(self) -> bool:
         """Connect; return whether that worked."""
@@ -133,28 +135,52 @@ class BaseLiveDataFeed(BacktraderFeed):
         Raises:
             TypeError: this feed has a source of its own.
         """
-        if not isinstance(self.live_source, HookSource):
+        source = self.stream.source
+        if not isinstance(source, HookSource):
             raise TypeError(f"{type(self).__name__} takes bars from its source alone")
-        self.live_source.push(live_bars(new_data, "live"))
+        source.push(live_bars(new_data, "live"))
 
     # --- without Cerebro -------------------------------------------------------------------
-
-    def snapshot(self) -> FeedSnapshot:
-        """Return the last closed bars of the stream, the running one and the status."""
-        return self.stream.snapshot()
 
     def __iter__(self) -> Iterator[LiveBar]:
         """Start it if need be; give history, then closed bars until it ends."""
         yield from self.live_backlog
-        yield from (bar for bar in self.stream if bar.stamp_ms > self.live_last_ms)
+        yield from (bar for bar in self.stream if self._is_next(bar))
 
     async def __aiter__(self) -> AsyncIterator[LiveBar]:
         """Do the same without blocking the loop."""
         for bar in self.live_backlog:
             yield bar
         async for bar in self.stream:
-            if bar.stamp_ms > self.live_last_ms:
+            if self._is_next(bar):
                 yield bar
+
+    def __enter__(self) -> BaseLiveDataFeed:
+        self.stream.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.stop()
+
+    def snapshot(self) -> FeedSnapshot:
+        """Return the last closed bars, the running one and the status, as of one moment."""
+        return self.stream.snapshot()
+
+    @property
+    def status(self) -> StreamStatus:
+        """How the stream stands."""
+        return self.stream.status
+
+    def on_bar(self, callback: OnBar, *, forming: bool = False) -> None:
+        """Have ``callback`` called with every closed bar; see :meth:`~.base.LiveFeed.on_bar`."""
+        self.stream.on_bar(callback, forming=forming)
+
+    def on_status(self, callback: OnStatus) -> None:
+        """Have ``callback`` called with every status, likewise."""
+        self.stream.on_status(callback)
+
+    def _is_next(self, bar: LiveBar) -> bool:
+        return not self.live_backlog or bar.stamp_ms > self.live_last_ms
 
     @property
     def df(self) -> pd.DataFrame:
@@ -166,7 +192,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         if not new:
             return self.live_history
         grown = frame_of(new)
-        whole = len(shown.bars) == shown.given
+        whole = shown.bars[0].stamp_ms <= self.live_last_ms or len(shown.bars) == shown.given
         return pd.concat([self.live_history[list(_VALUES)], grown]) if whole else grown
 
     @property

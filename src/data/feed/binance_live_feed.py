@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..downloader.registry import downloader_class
-from .door import get_testnet_door
+from ..model.rules import Rules
+from .binance_live_data_feed import BinanceStream
+from .door import get_door, get_testnet_door, is_manager
 from .sourced_live_data_feed import StreamedLiveDataFeed
 from .worker import log
 
@@ -48,6 +50,12 @@ class BinanceLiveDataFeed(StreamedLiveDataFeed):
         """Return how it stands, with the stream's address."""
         status = super().get_status()
         return status | {
-            "ws_connected": status["is_connected"], "ws_url": self.ws_url,
+            "ws_connected": status["is_connected"], "ws_url": self._ws_url(),
             "binance_interval": self.binance_interval, "testnet": self.testnet,
         }  # fmt: skip
+
+    def _ws_url(self) -> str:
+        """Return where the stream is, by the rules of the data manager."""
+        manager: Any = self.data_manager if is_manager(self.data_manager) else get_door()
+        rules: Rules = manager.provider_selector.parsed_rules
+        return BinanceStream(rules.provider("binance").ws_url).address().shown

@@ -140,7 +140,9 @@ def _checked(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     ends = kept[list(PRICES)]
     odd = (kept["high"] < ends.max(axis=1)) | (kept["low"] > ends.min(axis=1))
     if odd.any():
-        log.warning("%s: high or low do not fit in %d rows, first %s", path, odd.sum(), odd.idxmax())
+        log.warning(
+            "%s: high or low do not fit in %d rows, first %s", path, odd.sum(), odd.idxmax()
+        )
     return kept
 
 

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock, SystemClock
+from ..config.packaged import testnet_rules
+from ..config.settings import load_settings
 from ..errors import QueryError
 from ..policy.calendar import MarketCalendar, calendar_for
 from ..provider_selector import ProviderSelector
 from ..routing.asking import Wishes
 from ..wiring import Services
+from .finding import LiveFeeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +36,7 @@ class Door:
         from ..wiring import build
 
         self._services = build(cache_dir, config_path)
+        self._feeds = LiveFeeds(self, self._services)
         self.provider_selector = self._services.selector
 
     def get_ohlcv(
@@ -51,10 +55,23 @@ def get_door() -> Door:
     return Door()
 
 
+@lru_cache(1)
+def get_testnet_door() -> Door:
+    """Return the one door to test networks, with a cache of its own: their prices are not real."""
+    usual = load_settings().cache_dir
+    return Door(usual.with_name(f"{usual.name}-testnet"), testnet_rules())
+
+
 def services_of(door: Any) -> Services | None:
     """Return what is behind a data manager of ours; None behind anybody else's."""
     found = getattr(door, "_services", None)
     return found if isinstance(found, Services) else None
+
+
+def feeds_of(door: Any) -> LiveFeeds:
+    """Return what makes the streams of a data manager; of anybody else's the process' own."""
+    found = getattr(door, "_feeds", None)
+    return found if isinstance(found, LiveFeeds) else get_door()._feeds
 
 
 def clock_of(door: Any) -> Clock:

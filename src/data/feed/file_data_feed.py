@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,7 @@ def _moment(said: Any) -> Any:
 
 def _usual_step(bars: list[LiveBar]) -> str:
     """Return the label of the shortest distance between two bars, ``1d`` where it has none."""
-    steps = [after.stamp_ms - bar.stamp_ms for bar, after in zip(bars, bars[1:], strict=False)]
+    steps = [after.stamp_ms - bar.stamp_ms for bar, after in pairwise(bars)]
     minutes = min(steps, default=DAY_MS) // MINUTE_MS
     return f"{minutes}m" if 0 < minutes < DAY_MS // MINUTE_MS else "1d"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from ..config.credentials import vendor_credentials
 from ..errors import ConfigError, DataError, MissingCredentialsError, NoProviderError
@@ -96,6 +96,20 @@ class LiveFeeds:
         if on_new_bar is not None:
             feed.on_bar(on_new_bar)
         return feed
+
+    def streamer(self, symbol: str, timeframe: str, provider: str | None = None) -> str | None:
+        """Return the vendor whose stream :meth:`find` would take; None: there is none.
+
+        Raises:
+            QueryError: symbol or timeframe cannot be understood.
+        """
+        step = Timeframe.parse(timeframe)
+        instrument = self._services.selector.instrument(symbol)
+        try:
+            library()
+            return self._way(instrument, step, provider).name
+        except (NoProviderError, ConfigError):
+            return None
 
     def _feed(self, symbol: str, timeframe: str, start: Start, provider: str | None) -> LiveFeed:
         """Return the feed.

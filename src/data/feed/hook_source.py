@@ -69,9 +69,9 @@ class HookSource(ThreadedSource):
                 try:
                     self._follow(sink, halt)
                     reason = "it could not be connected"
-                except Exception as error:  # users' code may raise anything; others go on
+                except Exception as error:  # users' code may raise anything
                     reason = f"{type(error).__name__}: {error}"
-                    log.error("the feed of %s failed", self.name, exc_info=error)
+                    log.error("the feed of %s failed", self.name, exc_info=True)
                 self._tell(sink, StreamState.CONNECTING, reason)
                 halt.wait(self._hooks.retry_interval)
         finally:

@@ -45,7 +45,6 @@ class PollSource(ThreadedSource):
         history: answers; its questions are paced by the vendors' limits.
         grid: which bars are to be expected.
         lookback: how many closed bars come first.
-        after_ms: in place of that: stamp of the last bar that is known already.
         interval_s: the longest time between two questions for what is lacking, and the time
             between two looks at the running bar.
         running: looks at the running bar; None where nobody wants it: each look is a question.
@@ -59,14 +58,13 @@ class PollSource(ThreadedSource):
 
     def __init__(
         self, name: str, history: History, grid: Grid, *, lookback: int = 1000,
-        after_ms: int | None = None, interval_s: float = 60.0, running: Callable[[], LiveBar | None] | None = None,
+        interval_s: float = 60.0, running: Callable[[], LiveBar | None] | None = None,
         on_ask: Callable[[], object] = lambda: None, clock: Clock | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name, clock)
         self.asked_ms: int | None = None
         self.has_answered = False
-        self._history, self._grid = history, grid
-        self._lookback, self._after_ms = lookback, after_ms
+        self._history, self._grid, self._lookback = history, grid, lookback
         self._interval_s, self._running, self._on_ask = interval_s, running, on_ask
 
     def run(self, sink: Sink, halt: Halt) -> None:
@@ -94,8 +92,6 @@ class PollSource(ThreadedSource):
             retry = min(retry * 2, max(self._interval_s, _FIRST_RETRY_S))
 
     def _begun(self, sink: Sink) -> _Poll:
-        if self._after_ms is not None:
-            return _Poll(self._grid, (), self._after_ms + 1)
         self._note()
         bars = self._history.last(self._lookback)
         for bar in bars:

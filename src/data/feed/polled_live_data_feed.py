@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from ..model.instant import from_ms
-from ..model.instrument import Instrument
-from ..policy.calendar import calendar_for
-from ..policy.gaps import Grid
-from .door import is_manager
-from .history import ManagerHistory
+from ..model.stream import LiveBar
+from .base import LiveFeed
 from .poll_source import PollSource
+from .polling import polled
 from .sourced_live_data_feed import SourcedLiveDataFeed
 
 
@@ -28,8 +26,6 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
         ValueError: there is no history.
     """
 
-    pinned: ClassVar[str | None] = None
-
     def __init__(
         self, symbol: str, interval: str, polling_interval: float = 60,
         provider: str | None = None, **others: Any,
@@ -38,17 +34,13 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
         self.provider = provider or self.pinned
         super().__init__(symbol, interval, **others)
 
-    def _source(self) -> PollSource:
-        # Of a symbol that nobody can place nothing is known but that it is asked for.
-        market = self.live_market or calendar_for(Instrument(self.symbol, "crypto"))
-        grid = Grid(market, self.live_timeframe)
-        history = ManagerHistory(
-            self.data_manager, self.symbol, grid, self.live_clock, pinned=self.provider
-        )
-        return PollSource(
-            f"{self.symbol} {self.interval}", history, grid, after_ms=self.live_last_ms,
-            interval_s=self.polling_interval, on_ask=self._count_question, clock=self.live_clock,
+    def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
+        source = polled(
+            self.data_manager, self.symbol, self.interval, lookback=self.lookback_bars,
+            provider=self._pin(), interval_s=self.polling_interval,
+            on_ask=self._count_question,
         )  # fmt: skip
+        return self._feed_of(source), []
 
     def _count_question(self) -> None:
         """Take notice of a question that is about to be asked."""
@@ -56,7 +48,8 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
     @property
     def last_poll_time(self) -> datetime | None:
         """When it asked last (naive UTC), or None."""
-        asked = self.live_source.asked_ms if isinstance(self.live_source, PollSource) else None
+        source = self.stream.source
+        asked = source.asked_ms if isinstance(source, PollSource) else None
         return None if asked is None else from_ms(asked)
 
     def get_status(self) -> dict[str, Any]:
@@ -64,8 +57,3 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
         known = {"polling_interval": self.polling_interval, "last_poll_time": self.last_poll_time}
         source = self.source_name or self.provider or "routed"
         return super().get_status() | known | {"data_source": source}
-
-    def _wishes(self) -> dict[str, Any]:
-        # Other people's data managers may know the four usual arguments alone.
-        pinned = self.provider is not None and is_manager(self.data_manager)
-        return {"provider": self.provider} if pinned else {}

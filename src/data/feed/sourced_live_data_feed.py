@@ -5,18 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import NoProviderError
+from ..model.stream import LiveBar
+from ..provider_selector import ProviderSelector
+from .base import LiveFeed
 from .base_live_data_feed import BaseLiveDataFeed
-from .door import get_door, services_of
-from .finding import feeds_of
+from .door import feeds_of, is_manager
 from .frames import frame_of
-from .source import Source
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class SourcedLiveDataFeed(BaseLiveDataFeed):
-    """A feed whose bars come from a source of ours; the three methods work on it from outside."""
+    """A feed whose bars come from a source of ours, history included.
+
+    The three methods of older programs work on it from outside.
+    """
+
+    pinned: ClassVar[str | None] = None
+    provider: str | None = None
 
     def _connect_realtime(self) -> bool:
         """Start the stream; return whether it runs."""
@@ -32,6 +39,22 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
         bars = self.stream.snapshot().bars
         return frame_of(bars[-1:]) if bars else None
 
+    def _pin(self) -> str | None:
+        """Return the vendor that alone may be asked.
+
+        None for the one that would be asked first anyway: its bars belong to the usual series.
+        """
+        if self.provider is None or not is_manager(self.data_manager):
+            return self.provider
+        selector: ProviderSelector = self.data_manager.provider_selector  # type: ignore[attr-defined]
+        first = selector.get_best_provider(self.symbol, self.interval)
+        return None if first == selector.canonical(self.provider) else self.provider
+
+    def _wishes(self) -> dict[str, Any]:
+        # Other people's data managers may know the four usual arguments alone.
+        pinned = self._pin() if is_manager(self.data_manager) else None
+        return {} if pinned is None else {"provider": pinned}
+
 
 class StreamedLiveDataFeed(SourcedLiveDataFeed):
     """Bars of any symbol that a vendor with a stream is routed to, as they close.
@@ -45,24 +68,16 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
         ValueError: there is no history, or nobody streams such bars.
     """
 
-    pinned: ClassVar[str | None] = None
-
     def __init__(
         self, symbol: str, interval: str, provider: str | None = None, **others: Any
     ) -> None:
         self.provider = provider or self.pinned
         super().__init__(symbol, interval, **others)
 
-    def _source(self) -> Source:
-        services = services_of(self.data_manager) or get_door().services
-        feeds = feeds_of(self.data_manager, services)
-        # Bars of a vendor that would be asked anyway belong to the series, and are stored.
-        first = services.selector.get_best_provider(self.symbol, self.interval)
-        pinned = None if first == self.provider else self.provider
-        found = feeds.find(
-            self.symbol, self.interval, self.lookback_bars, provider=pinned,
-            after_ms=self.live_last_ms,
-        )  # fmt: skip
+    def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
+        found = feeds_of(self.data_manager).find(
+            self.symbol, self.interval, self.lookback_bars, provider=self._pin()
+        )
         if found is None:
             raise NoProviderError(f"nobody streams {self.symbol} {self.interval}; the log says why")
-        return found.source
+        return found, []

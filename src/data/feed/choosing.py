@@ -1,0 +1,108 @@
+"""The feed of a symbol: by stream or by questions, for Backtrader where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Union
+
+from ..errors import DataError
+from ..model.instant import from_ms
+from ..model.stream import LiveBar
+from ..provider_selector import ProviderSelector
+from .base import LiveFeed
+from .door import clock_of, feeds_of
+from .history import Manager
+from .polling import polled
+from .worker import log
+
+if TYPE_CHECKING:
+    from .base_live_data_feed import BaseLiveDataFeed
+
+# With Backtrader it is a data of Backtrader that can be iterated too.
+AnyFeed = Union["BaseLiveDataFeed", LiveFeed]
+# Symbol, timeframe, and how many closed bars come first.
+Wanted = tuple[str, str, int]
+
+# Vendor to the class that adds what older programs read of it.
+_STREAMED = {"binance": "binance_live_feed:BinanceLiveDataFeed"}
+_POLLED = {
+    "yahoo": "yahoo_live_feed:YahooLiveDataFeed",
+    "coingecko": "coingecko_live_feed:CoinGeckoLiveDataFeed",
+    "ibkr": "ibkr_live_feed:IBKRLiveDataFeed",
+}
+
+
+def live_feed(
+    manager: Manager, symbol: str, timeframe: str, lookback_bars: int = 1000, **options: Any
+) -> AnyFeed | None:
+    """Return a feed of a data manager, or None with a logged reason; never raises.
+
+    The first vendor routed to that streams such bars is listened to; where there is none, bars are
+    asked for as they close. With Backtrader installed it is a data for Cerebro too.
+
+    Args:
+        manager: the data manager.
+        symbol, timeframe: whose bars.
+        lookback_bars: closed bars of history that come first.
+        options: ``provider`` (this vendor alone), ``on_new_bar``, ``retry_interval``,
+            ``polling_interval``.
+    """
+    try:
+        streamer = feeds_of(manager).streamer(symbol, timeframe, options.get("provider"))
+        made = _for_backtrader if find_spec("backtrader") else _plain
+        return made(manager, (symbol, timeframe, lookback_bars), streamer, options)
+    except (DataError, ValueError, TypeError) as error:
+        log.warning("there is no live feed of %s %s: %s", symbol, timeframe, error)
+        return None
+
+
+def _for_backtrader(
+    manager: Manager, wanted: Wanted, streamer: str | None, options: dict[str, Any]
+) -> BaseLiveDataFeed:
+    symbol, timeframe, lookback = wanted
+    selector: ProviderSelector = manager.provider_selector  # type: ignore[attr-defined]
+    if streamer is not None:
+        name, usual = streamer, "sourced_live_data_feed:StreamedLiveDataFeed"
+        path = _STREAMED.get(name, usual)
+    else:
+        asked = options.get("provider") or selector.get_best_provider(symbol, timeframe)
+        name, usual = selector.canonical(asked) or "", "polled_live_data_feed:PolledLiveDataFeed"
+        path = _POLLED.get(name, usual)
+    if path != usual:  # such a class has its vendor in itself
+        options.pop("provider", None)
+    module, _, cls = path.partition(":")
+    made = getattr(import_module(f".{module}", __package__), cls)
+    feed: BaseLiveDataFeed = made(
+        symbol, timeframe, lookback_bars=lookback, data_manager=manager, **options
+    )
+    return feed
+
+
+def _plain(
+    manager: Manager, wanted: Wanted, streamer: str | None, options: dict[str, Any]
+) -> LiveFeed | None:
+    symbol, timeframe, lookback = wanted
+    provider, on_new_bar = options.get("provider"), options.get("on_new_bar")
+    if streamer is not None:
+        feed = feeds_of(manager).find(symbol, timeframe, lookback, provider=provider)
+    else:
+        interval_s = options.get("polling_interval", 60.0)
+        source = polled(manager, symbol, timeframe, lookback=lookback, provider=provider,
+                        interval_s=interval_s)  # fmt: skip
+        feed = LiveFeed(symbol, timeframe, source, clock=clock_of(manager))
+    if feed is not None and on_new_bar is not None:
+        feed.on_bar(calling(symbol, on_new_bar))
+        feed.start()
+    return feed
+
+
+def calling(symbol: str, on_new_bar: Callable[..., object]) -> Callable[[LiveBar], None]:
+    """Return a listener that calls ``on_new_bar`` with symbol, open and values of new bars."""
+
+    def call(bar: LiveBar) -> None:
+        if bar.origin != "history":
+            on_new_bar(symbol, from_ms(bar.stamp_ms), bar._asdict())
+
+    return call
