@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
@@ -10,10 +11,13 @@ from ..clock import Clock
 from ..model.stream import LiveBar, StreamState, StreamStatus
 from .frames import live_bars
 from .source import Sink
-from .worker import Halt, ThreadedSource, log
+from .worker import Halt, ThreadedSource
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+log = logging.getLogger("onetape.feed")
 
 
 class Hooks(Protocol):
