@@ -6,25 +6,21 @@ import json
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ..errors import ResponseFormatError
 from ..model.capabilities import Limits
 from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..model.stream import (
-    BarSeen,
     Heard,
     Leaving,
-    LiveBar,
     Ready,
     Refusal,
     StreamAddress,
     StreamEvent,
     Subscribed,
     Topic,
-    Unreadable,
 )
 from ..model.timeframe import Timeframe
-from .protocol import StreamTraits, is_sound, loads
+from .protocol import StreamTraits, bar_of, seen, spelled, understood
 
 _SAME = "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 # Milliseconds have 13 digits until the year 2286; with `timeUnit=MICROSECOND` there are 16.
@@ -41,7 +37,6 @@ class BinanceStream:
 
     name: ClassVar[str] = "binance"
     display_name: ClassVar[str] = "Binance"
-    secrets: ClassVar[tuple[str, ...]] = ()
     default_url: ClassVar[str] = "wss://data-stream.binance.vision"
     traits: ClassVar[StreamTraits] = StreamTraits(
         timeframes={label: label for label in _SAME.split()},
@@ -63,10 +58,8 @@ class BinanceStream:
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
         """Return the pair's name and the timeframe; the venue writes both as we do."""
-        known = instrument.asset_class in self.traits.asset_classes
-        if not known or timeframe.label not in self.traits.timeframes:
-            return None
-        return Topic(instrument.spelling("binance").upper(), timeframe.label)
+        symbol = spelled("binance", self.traits, instrument, timeframe)
+        return None if symbol is None else Topic(symbol.upper(), timeframe.label)
 
     def kind(self, instrument: Instrument) -> Kind:
         """Return the kind: round the clock, volume in the base coin."""
@@ -86,16 +79,7 @@ class BinanceStream:
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
         """Read ``{"stream", "data": {...}}``, the bare ``data``, an answer, or an error."""
-        try:
-            message = loads(frame)
-            data = message.get("data", message)
-            if data.get("e") == "kline":
-                return [_kline(data["k"])]
-            return [_other(message, data)]
-        except ResponseFormatError as error:
-            return [Unreadable(str(error))]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            return [Unreadable(f"a message of another form ({type(error).__name__})")]
+        return understood(frame, _read)
 
     def _ask(self, method: str, topics: Sequence[Topic]) -> str:
         self._asked += 1
@@ -114,26 +98,31 @@ class BinanceFuturesStream(BinanceStream):
     default_url: ClassVar[str] = "wss://fstream.binance.com/market"
 
 
+def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
+    data = message.get("data", message)
+    if data.get("e") == "kline":
+        return [_kline(data["k"])]
+    return _other(message, data)
+
+
 def _kline(k: dict[str, Any]) -> StreamEvent:
     stamp = int(k["t"])
     if stamp >= _MICROSECONDS:
         stamp //= 1000
-    bar = LiveBar(stamp, float(k["o"]), float(k["h"]), float(k["l"]), float(k["c"]),
-                  float(k["v"]), k["x"] is True)  # fmt: skip
-    topic = Topic(str(k["s"]), str(k["i"]))
-    return BarSeen(topic, bar) if is_sound(bar) else Unreadable(f"{topic}: no bar can be so")
+    bar = bar_of(stamp, (k[name] for name in "ohlcv"), is_closed=k["x"] is True)
+    return seen(Topic(k["s"], k["i"]), bar)
 
 
-def _other(message: dict[str, Any], data: dict[str, Any]) -> StreamEvent:
+def _other(message: dict[str, Any], data: dict[str, Any]) -> Sequence[StreamEvent]:
     """Return what a message without a kline says."""
     if data.get("e") == "serverShutdown":
-        return Leaving("the venue closes this connection soon")
+        return [Leaving("the venue closes this connection soon")]
     if "error" in message:
         error = message["error"]
         said = error.get("msg", error) if isinstance(error, dict) else error
-        return Refusal(f"the venue refuses: {str(said)[:200]}")
+        return [Refusal(f"it refuses: {str(said)[:200]}")]
     if "result" in message:
-        return Subscribed()
+        return [Subscribed()]
     # A stream that nobody asked this connection for, or one without an event name.
     kind = data.get("e") or ("bookTicker" if "A" in data and "B" in data else "")
-    return Heard(str(kind)) if kind else Unreadable("a message that says nothing known")
+    return [Heard(str(kind))] if kind else []

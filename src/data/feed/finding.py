@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from ..config.credentials import vendor_credentials
 from ..errors import ConfigError, DataError, MissingCredentialsError, NoProviderError
 from ..model.instrument import Instrument
+from ..model.kind import Basis
 from ..model.stream import LiveBar, Topic
 from ..model.timeframe import Timeframe
 from ..net.socket import connect, library
@@ -34,7 +35,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("onetape.feed")
 
 # Vendor to the class of its stream.
-STREAMS: Mapping[str, str] = MappingProxyType({"binance": "binance_live_data_feed:BinanceStream"})
+STREAMS: Mapping[str, str] = MappingProxyType(
+    {
+        "alpaca": "alpaca_live_data_feed:AlpacaStream",
+        "binance": "binance_live_data_feed:BinanceStream",
+        "finnhub": "finnhub_live_data_feed:FinnhubStream",
+        "polygon": "polygon_live_data_feed:PolygonStream",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,9 @@ class LiveFeeds:
             self._manager, symbol, grid, clock, pinned=provider,
             patience_ms=120_000 if traits.dense else 30_000,
         )  # fmt: skip
-        origin = Origin(way.name, kind, self._settle_ms(way.name))
+        # What is traded now is adjusted for every split there was.
+        basis = Basis("split" if instrument.asset_class == "stock" else "raw")
+        origin = Origin(way.name, kind, self._settle_ms(way.name), basis)
 
         def keep(bars: Sequence[LiveBar]) -> None:
             if provider is None:  # bars of a pinned vendor lie in a lane of their own

@@ -7,15 +7,15 @@ comes in.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from ..errors import ResponseFormatError
+from ..errors import MissingCredentialsError
 from ..model.capabilities import Limits
 from ..model.instrument import Instrument
 from ..model.kind import Kind
-from ..model.stream import LiveBar, StreamAddress, StreamEvent, Topic
+from ..model.stream import BarSeen, LiveBar, StreamAddress, StreamEvent, Topic, Unreadable
 from ..model.timeframe import Timeframe
 
 
@@ -57,7 +57,6 @@ class StreamProtocol(Protocol):
 
     name: ClassVar[str]
     display_name: ClassVar[str]
-    secrets: ClassVar[tuple[str, ...]]
     traits: ClassVar[StreamTraits]
 
     def address(self) -> StreamAddress:
@@ -82,16 +81,52 @@ class StreamProtocol(Protocol):
         """Return what a frame says: at least one event, whatever it holds; never raises."""
 
 
-def loads(frame: str | bytes) -> Any:
-    """Read JSON.
+def understood(
+    frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]
+) -> Sequence[StreamEvent]:
+    """Return what ``read`` makes of a frame of JSON; what it stumbles over is ``Unreadable``."""
+    try:
+        message = json.loads(frame)
+    except (ValueError, RecursionError) as error:
+        return [Unreadable(f"a frame is no JSON ({type(error).__name__})")]
+    try:
+        return read(message) or [Unreadable("a message that says nothing known")]
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        return [Unreadable(f"a message of another form ({type(error).__name__})")]
+
+
+def spelled(vendor: str, traits: StreamTraits, who: Instrument, step: Timeframe) -> str | None:
+    """Return how ``vendor`` spells an instrument whose bars it streams, else None."""
+    if who.asset_class not in traits.asset_classes:
+        return None
+    if traits.timeframes and step.label not in traits.timeframes:
+        return None
+    spelling = who.spelling(vendor)
+    # Classes of shares stand behind a dot on every stream; among ourselves behind a dash.
+    return spelling.replace("-", ".") if who.asset_class == "stock" else spelling
+
+
+def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> LiveBar:
+    """Return a bar of open, high, low, close and volume, numbers or texts."""
+    o, h, low, c, volume = map(float, values)
+    return LiveBar(stamp_ms, o, h, low, c, volume, is_closed)
+
+
+def seen(topic: Topic, bar: LiveBar) -> StreamEvent:
+    """Return the event of a bar, which is unreadable where no bar can be so."""
+    return BarSeen(topic, bar) if is_sound(bar) else Unreadable(f"{topic}: no bar can be so")
+
+
+def key_of(credentials: Mapping[str, str] | None, name: str, title: str) -> str:
+    """Return a key that a stream cannot do without.
 
     Raises:
-        ResponseFormatError: it is none, or nested beyond reason.
+        MissingCredentialsError: it is not set.
     """
-    try:
-        return json.loads(frame)
-    except (ValueError, RecursionError) as error:
-        raise ResponseFormatError(f"a frame is no JSON ({type(error).__name__})") from None
+    found = (credentials or {}).get(name)
+    if not found:
+        raise MissingCredentialsError(f"{title}'s stream needs a key", hint=f"set {name}")
+    return found
 
 
 def is_sound(bar: LiveBar) -> bool:

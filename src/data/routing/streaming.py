@@ -30,11 +30,13 @@ class Origin:
         vendor: canonical name.
         kind: of its bars.
         settle_ms: how long after its close a bar may still change.
+        basis: of its prices.
     """
 
     vendor: str
     kind: Kind
     settle_ms: int
+    basis: Basis = Basis("raw")
 
 
 class StreamKeeper:
@@ -92,7 +94,7 @@ class StreamKeeper:
         span = Span(run[0].stamp_ms, grid.next_open(run[-1].stamp_ms + 1))
         return Piece(
             BarTable.from_bars(run), span, origin.vendor, self._clock.now_ms(), origin.kind,
-            Basis("raw"), "provisional",
+            origin.basis, "provisional",
         )  # fmt: skip
 
 
