@@ -17,6 +17,7 @@ from ..model.stream import LiveBar, StreamState, StreamStatus
 from ..model.timeframe import Timeframe
 from .base import LiveFeed
 from .closing import Closing
+from .facing import FeedFace
 from .mailbox import Item, Mailbox
 from .wakeup import WakeHub, hub_of
 from .zones import localizing
@@ -46,10 +47,11 @@ _TOLD = {
 }
 
 
-class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
+class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
     """A :class:`~.base.LiveFeed` as a Backtrader data.
 
-    It starts with Cerebro and stops with it. Days and longer stand by 23:59:59 of their last date.
+    It starts with Cerebro and stops with it; without Cerebro it is used as the feed itself. Days
+    and longer stand by 23:59:59 of their last date.
     ``tz`` may be a name, a ``ZoneInfo`` or a zone of pytz.
 
     Args:
@@ -166,6 +168,13 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
     def should_stop(self, wanted: bool) -> None:
         self.live_wanted = not wanted
         self.live_hub.notify()
+
+    def __enter__(self) -> BacktraderFeed:
+        self.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.stop()
 
     # --- bars ------------------------------------------------------------------------------
 

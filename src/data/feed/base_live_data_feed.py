@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import DataError
 from ..model.instant import from_ms
-from ..model.stream import LiveBar, StreamState, StreamStatus
+from ..model.stream import LiveBar, StreamState
 from ..model.timeframe import Timeframe
 from .backtrader_feed import BacktraderFeed
-from .base import FeedSnapshot, LiveFeed, OnBar, OnStatus
+from .base import LiveFeed
 from .closing import Closing
 from .door import clock_of, get_door, market_of
 from .frames import frame_of, live_bars
@@ -154,30 +154,6 @@ class BaseLiveDataFeed(BacktraderFeed):
         async for bar in self.stream:
             if self._is_next(bar):
                 yield bar
-
-    def __enter__(self) -> BaseLiveDataFeed:
-        self.stream.start()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.stop()
-
-    def snapshot(self) -> FeedSnapshot:
-        """Return the last closed bars, the running one and the status, as of one moment."""
-        return self.stream.snapshot()
-
-    @property
-    def status(self) -> StreamStatus:
-        """How the stream stands."""
-        return self.stream.status
-
-    def on_bar(self, callback: OnBar, *, forming: bool = False) -> None:
-        """Have ``callback`` called with every closed bar; see :meth:`~.base.LiveFeed.on_bar`."""
-        self.stream.on_bar(callback, forming=forming)
-
-    def on_status(self, callback: OnStatus) -> None:
-        """Have ``callback`` called with every status, likewise."""
-        self.stream.on_status(callback)
 
     def _is_next(self, bar: LiveBar) -> bool:
         return not self.live_backlog or bar.stamp_ms > self.live_last_ms
