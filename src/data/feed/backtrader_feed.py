@@ -248,8 +248,6 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
 
     def _write(self, bar: LiveBar) -> bool:
         """Write a closed bar that is newer than the last into the lines."""
-        if not bar.is_closed:
-            return False
         close_ms = self.live_closing(bar.stamp_ms)
         if self.live_seen_ms is not None and close_ms <= self.live_seen_ms:
             self.dropped += 1

@@ -82,23 +82,45 @@ def _for_backtrader(
 
 def _plain(
     manager: Manager, wanted: Wanted, streamer: str | None, options: dict[str, Any]
-) -> LiveFeed | None:
-    symbol, timeframe, lookback = wanted
-    provider, on_new_bar = options.get("provider"), options.get("on_new_bar")
-    if streamer is not None:
-        feed = feeds_of(manager).find(symbol, timeframe, lookback, provider=provider)
-    else:
-        interval_s = options.get("polling_interval", 60.0)
-        source = polled(manager, symbol, timeframe, lookback=lookback, provider=provider,
-                        interval_s=interval_s)  # fmt: skip
-        feed = LiveFeed(symbol, timeframe, source, clock=clock_of(manager))
-    if feed is not None and on_new_bar is not None:
-        feed.on_bar(calling(symbol, on_new_bar))
+) -> LiveFeed:
+    interval_s, on_new_bar = options.get("polling_interval", 60.0), options.get("on_new_bar")
+    feed = plain_feed(manager, wanted, provider=options.get("provider"), interval_s=interval_s)
+    if on_new_bar is not None:
+        feed.on_bar(_calling(wanted[0], on_new_bar))
         feed.start()
     return feed
 
 
-def calling(symbol: str, on_new_bar: Callable[..., object]) -> Callable[[LiveBar], None]:
+def plain_feed(
+    manager: Manager, wanted: Wanted, *, provider: str | None = None, interval_s: float = 60.0,
+    forming: bool = False,
+) -> LiveFeed:  # fmt: skip
+    """Return a feed that knows nothing of Backtrader, not started yet.
+
+    Args:
+        manager: the data manager.
+        wanted: symbol, timeframe, closed bars that come first.
+        provider: this vendor alone.
+        interval_s: how often a vendor without a stream is asked, between closes.
+        forming: whether such a vendor is asked for the running bar too; streams tell it anyway.
+
+    Raises:
+        QueryError: symbol or timeframe cannot be understood.
+    """
+    symbol, timeframe, lookback = wanted
+    feeds = feeds_of(manager)
+    if feeds.streamer(symbol, timeframe, provider) is not None:
+        found = feeds.find(symbol, timeframe, lookback, provider=provider)
+        if found is not None:
+            return found
+    source = polled(
+        manager, symbol, timeframe, lookback=lookback, provider=provider, interval_s=interval_s,
+        forming=forming,
+    )  # fmt: skip
+    return LiveFeed(symbol, timeframe, source, clock=clock_of(manager))
+
+
+def _calling(symbol: str, on_new_bar: Callable[..., object]) -> Callable[[LiveBar], None]:
     """Return a listener that calls ``on_new_bar`` with symbol, open and values of new bars."""
 
     def call(bar: LiveBar) -> None:
