@@ -170,5 +170,5 @@ def test_failing_history_says_why() -> None:
         def get_ohlcv(self, **_: Any) -> Any:
             raise UnavailableError("all vendors are down")
 
-    with pytest.raises(ValueError, match="no history of TEST 1h .*all vendors are down"):
+    with pytest.raises(ValueError, match=r"no history of TEST 1h .*all vendors are down"):
         Own("TEST", "1h", data_manager=Down(None))

@@ -25,6 +25,6 @@ def packaged_path(name: str) -> Path:
     return _TREE / name
 
 
-def testnet_rules() -> Path:
+def rules_of_testnets() -> Path:
     """Return the rules that lead to test networks."""
     return packaged_path("testnet_rules.yaml")

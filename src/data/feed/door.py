@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock, SystemClock
-from ..config.packaged import testnet_rules
+from ..config.packaged import rules_of_testnets
 from ..config.settings import load_settings
 from ..errors import QueryError
 from ..policy.calendar import MarketCalendar, calendar_for
@@ -59,7 +59,7 @@ def get_door() -> Door:
 def get_testnet_door() -> Door:
     """Return the one door to test networks, with a cache of its own: their prices are not real."""
     usual = load_settings().cache_dir
-    return Door(usual.with_name(f"{usual.name}-testnet"), testnet_rules())
+    return Door(usual.with_name(f"{usual.name}-testnet"), rules_of_testnets())
 
 
 def services_of(door: Any) -> Services | None:
