@@ -1,0 +1,266 @@
+"""Sick sockets: each is noticed, the feed comes back without a hole, and it always stops at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from src.data.errors import AuthenticationError
+from src.data.feed.connection import Pulse
+from src.data.feed.finding import Tempo
+from src.data.model.instant import MINUTE_MS
+from src.data.model.stream import StreamState
+from src.data.policy.retry import RetryPolicy
+from tests.vendor_server.streams import TEXT, Handshake, Peer, framed, hanging, refusing
+
+from .conftest import BITCOIN, FAST, PATIENCE, Stage, bars_in, emptied, wait_until
+
+NOT_JSON = framed(b"<html>")
+BAD_TEXT = framed(b"\xff\xfe\xfd")
+HUGE = bytes([0x80 | TEXT, 127]) + (1 << 40).to_bytes(8, "big")
+ENDLESS = framed(b"x" * 60_000, TEXT, fin=False) + framed(b"x" * 60_000, 0, fin=False) * 80
+RESERVED = bytes([0xF1, 2]) + b"{}"
+
+
+def kline_of(stage: Stage, **changed: object) -> bytes:
+    """Return the message about the last bar, spoilt."""
+    message = json.loads(stage.streams.text("binance", *BITCOIN, stage.closed_ms))
+    message["data"]["k"].update(changed)
+    return framed(json.dumps(message).encode())
+
+
+SPOILT: dict[str, Callable[[Stage], bytes]] = {
+    "no-json": lambda stage: NOT_JSON * 150,
+    "no-utf8": lambda stage: BAD_TEXT,
+    "huge-frame": lambda stage: HUGE,
+    "endless-message": lambda stage: ENDLESS,
+    "reserved-bits": lambda stage: RESERVED,
+    "nan-price": lambda stage: kline_of(stage, c="NaN"),
+    "high-below-low": lambda stage: kline_of(stage, h="0.1"),
+    "other-symbol": lambda stage: kline_of(stage, s="ETHUSDT"),
+    "beside-the-grid": lambda stage: kline_of(stage, t=stage.closed_ms + 7),
+    "half-a-frame": lambda stage: framed(b"x" * 200)[:50],
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_is_sent_spoilt_costs_no_bar(stage: Stage, name: str) -> None:
+    feed = stage.feed(lookback=5)
+    box = feed.subscribe()
+    with feed:
+        stage.live(feed)
+        peer = stage.peer
+        stage.minute(publish=False)
+        peer.send(SPOILT[name](stage))
+        if name == "half-a-frame":
+            peer.cut()
+        stage.clock.advance(PATIENCE.grace + 1)
+        stage.live(feed)
+        stage.minute()
+        stage.live(feed)
+        _stops_at_once(feed)
+    bars = bars_in(emptied(box))
+    assert [tuple(bar[:6]) for bar in bars] == stage.expected(bars[0])
+
+
+HANDSHAKES: dict[str, Handshake] = {
+    "429": refusing("429 Too Many Requests", "Retry-After: 0\r\n"),
+    "403": refusing("403 Forbidden"),
+    "500": refusing("500 Internal Server Error"),
+    "302": refusing("302 Found", "Location: ws://localhost:9/elsewhere\r\n"),
+    "garbage": refusing("abc"),
+    "gone": lambda raw: raw.close() is not None,
+}
+
+
+@pytest.mark.parametrize("name", HANDSHAKES)
+def test_a_handshake_that_fails_is_tried_again(stage: Stage, name: str) -> None:
+    stage.streams.handshakes.extend([HANDSHAKES[name]] * 2)
+    feed = stage.feed(lookback=3)
+    box = feed.subscribe()
+    with feed:
+        stage.live(feed)
+    assert stage.streams.attempts == 3
+    assert len(bars_in(emptied(box))) == 3
+
+
+def test_a_refused_key_ends_the_feed_with_the_reason(stage: Stage) -> None:
+    stage.streams.handshakes.append(refusing("401 Unauthorized"))
+    feed = stage.feed(lookback=3)
+    box = feed.subscribe()
+    feed.start()
+    wait_until(lambda: feed.status.state is StreamState.CLOSED)
+    assert "HTTP 401" in feed.status.reason
+    emptied_bars = bars_in(emptied(box))
+    assert len(emptied_bars) in (0, 3)
+    with pytest.raises(AuthenticationError):
+        box.get()
+    feed.stop()
+
+
+# Vendors' own times shortened: an answer is due in 0.1 s, a sign of life in 0.6 s.
+QUICK = Tempo(Pulse(tick=0.01, backoff=FAST, scale=0.01), PATIENCE)
+
+
+class RealTime:
+    """Makes the tests' clock go on with the machine's, for what is measured in seconds."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage, self._over = stage, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._over.wait(0.01):
+            self._stage.clock.advance(0.01)
+
+    def __enter__(self) -> RealTime:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def _deafened(stage: Stage) -> None:
+    """Let the first connection hear nothing: neither subscriptions nor pings are answered."""
+    first: list[Peer] = []
+
+    def deafen(peer: Peer) -> None:
+        peer.is_deaf = not first
+        first.append(peer)
+
+    stage.streams.on_peer = deafen
+
+
+def test_a_subscription_that_is_not_answered_is_tried_elsewhere(stage: Stage) -> None:
+    _deafened(stage)
+    feed = stage.feed(lookback=3, tempo=QUICK)
+    with feed, RealTime(stage):
+        wait_until(lambda: feed.status.state is StreamState.LIVE)
+        assert len(stage.streams.peers) >= 2
+
+
+def test_a_half_open_connection_is_noticed(stage: Stage) -> None:
+    feed = stage.feed(lookback=3, tempo=QUICK)
+    with feed, RealTime(stage):
+        wait_until(lambda: feed.status.state is StreamState.LIVE)
+        peer = stage.peer
+        began = time.monotonic()
+        peer.is_deaf = peer.is_mute = True
+        wait_until(lambda: len(stage.streams.peers) > 1)
+        assert time.monotonic() - began < 2 * 0.6 + 0.5
+        wait_until(lambda: feed.status.state is StreamState.LIVE)
+
+
+def test_pings_keep_a_quiet_connection(stage: Stage) -> None:
+    feed = stage.feed(lookback=3, tempo=QUICK)
+    with feed, RealTime(stage):
+        wait_until(lambda: feed.status.state is StreamState.LIVE)
+        stage.clock.advance(0.5)
+        threading.Event().wait(0.7)  # longer than it may be silent, but for pings
+        assert len(stage.streams.peers) == 1
+        assert feed.status.state is StreamState.LIVE
+
+
+def test_one_that_says_nothing_in_an_open_market_is_stale_and_replaced(stage: Stage) -> None:
+    feed = stage.feed(lookback=3)
+    box = feed.subscribe()
+    with feed:
+        stage.live(feed)
+        peer = stage.peer
+        peer.is_mute = True
+        for _ in range(4):
+            stage.minute()
+            wait_until(lambda: stage.has(feed, stage.closed_ms - MINUTE_MS))
+        wait_until(lambda: feed.status.state in (StreamState.STALE, StreamState.CONNECTING))
+        wait_until(lambda: len(stage.streams.peers) > 1)
+        stage.live(feed)
+    bars = bars_in(emptied(box))
+    assert [tuple(bar[:6]) for bar in bars] == stage.expected(bars[0])
+
+
+def test_a_vendor_that_leaves_is_followed_before_it_goes(stage: Stage) -> None:
+    feed = stage.feed(lookback=3)
+    box = feed.subscribe()
+    with feed:
+        stage.live(feed)
+        old = stage.peer
+        old.say(json.dumps({"e": "serverShutdown", "E": 1}))
+        wait_until(lambda: len(stage.streams.listening(BITCOIN)) == 1 and not old.is_open)
+        stage.minute()
+        stage.live(feed)
+    states = [item.state for item in emptied(box) if hasattr(item, "state")]
+    assert states[states.index(StreamState.LIVE) :].count(StreamState.CONNECTING) == 0
+
+
+STUCK: dict[str, Handshake | None] = {"handshake": hanging, "mute": None}
+
+
+@pytest.mark.parametrize("where", STUCK)
+def test_it_stops_at_once_wherever_it_is_stuck(stage: Stage, where: str) -> None:
+    if (handshake := STUCK[where]) is not None:
+        stage.streams.handshakes.append(handshake)
+    else:
+        _deafened(stage)
+    feed = stage.feed(lookback=3)
+    feed.start()
+    wait_until(lambda: stage.streams.attempts == 1)
+    _stops_at_once(feed)
+
+
+def test_it_stops_at_once_while_history_is_on_its_way(stage: Stage) -> None:
+    from tests.vendor_server.faults import Fault
+
+    stage.vendors.fault("binance", Fault.hold())
+    feed = stage.feed(lookback=3)
+    feed.start()
+    assert stage.vendors.wait_for("binance", 1)
+    _stops_at_once(feed)
+    stage.vendors.heal()
+
+
+def test_waits_between_attempts_grow_until_bars_have_come(stage: Stage) -> None:
+    waits: list[float] = []
+
+    class Noted(RetryPolicy):
+        def backoff(self, attempt: int, jitter: float) -> float:
+            waits.append(attempt)
+            return 0.001
+
+    slow = Tempo(Pulse(tick=0.005, backoff=Noted(), scale=1e6), PATIENCE)
+    feed = stage.feed(lookback=3, tempo=slow)
+    with feed:
+        stage.live(feed)
+        for number in range(3):  # it opens, subscribes, says nothing, and is lost
+            peers = len(stage.streams.peers)
+            stage.peer.reset()
+            wait_until(lambda n=peers: len(stage.streams.peers) > n)  # type: ignore[misc]
+            wait_until(lambda: stage.streams.listening(BITCOIN))
+            assert len(waits) == number + 1
+        stage.live(feed)
+        stage.minute()
+        stage.live(feed)
+        stage.peer.reset()
+        wait_until(lambda: len(waits) == 4)
+    assert waits == [1, 2, 3, 1]
+
+
+def test_no_text_of_ours_is_logged(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    feed = stage.feed(lookback=3)
+    with feed:
+        stage.live(feed)
+        stage.peer.reset()
+    assert not [r for r in caplog.records if "SUBSCRIBE" in r.getMessage()]
+
+
+def _stops_at_once(feed: object) -> None:
+    began = time.monotonic()
+    feed.stop()  # type: ignore[attr-defined]
+    assert time.monotonic() - began < 0.5 + 0.25  # two cores are shared with others
