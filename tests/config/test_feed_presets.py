@@ -39,7 +39,7 @@ def test_ones_own_goes_first_and_a_path_is_taken_as_it_is() -> None:
 
 
 def test_one_that_is_not_there_names_those_that_are() -> None:
-    with pytest.raises(ConfigError, match="no feed preset 'nothing'.*binance_btcusdt"):
+    with pytest.raises(ConfigError, match=r"no feed preset 'nothing'.*binance_btcusdt"):
         load_preset("nothing")
     with pytest.raises(ConfigError, match=r"nothing\.json cannot be read"):
         load_preset("nothing.json")

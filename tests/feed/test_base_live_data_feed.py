@@ -77,7 +77,7 @@ def test_without_history_there_is_no_feed(frame: pd.DataFrame | None) -> None:
 
 
 def test_the_base_is_abstract() -> None:
-    with pytest.raises(TypeError, match="abstract.*_connect_realtime, _disconnect"):
+    with pytest.raises(TypeError, match=r"abstract.*_connect_realtime, _disconnect"):
         BaseLiveDataFeed("AAPL", "1d")
 
 
