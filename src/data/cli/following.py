@@ -99,7 +99,7 @@ def whole(shown: FeedSnapshot, rows: int) -> Group:
 
 
 def _table(bars: Sequence[LiveBar]) -> Grid:
-    columns = [aligned([bar[place] for bar in bars]) for place in range(1, 6)]
+    columns = [aligned([getattr(bar, name) for bar in bars]) for name in _VALUES]
     states = ["closed" if bar.is_closed else styled("○ forming", "yellow") for bar in bars]
     stamps = [moment(iso(bar.stamp_ms)) for bar in bars]
     rows = list(zip(stamps, *columns, states, strict=True))

@@ -73,6 +73,7 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
 
     params: tuple[tuple[str, Any], ...] = (("qcheck", 1.0), ("patience", 60.0))
     _qcheck: float
+    _env: Any = None  # until Cerebro gets it
 
     def __init__(
         self, stream: LiveFeed, closing: Callable[[int], int] | None = None,
