@@ -239,15 +239,16 @@ class DataManager:
     def metrics(self) -> dict[str, Any]:
         """Return what was counted since this manager was made, as plain values (see the docs).
 
-        ``vendors``, ``calls``, ``quality``, ``events``, ``cache`` (as of the last minute), ``process``.
+        ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls``, ``quality``, ``events``,
+        ``cache`` (sizes as of the last minute), ``process``. Counts are this process' own.
         """
         return self._services.observer.snapshot()
 
     def on_event(self, listener: Callable[[Event], object]) -> Callable[[], None]:
         """Have ``listener`` called with every :class:`~.model.events.Event`: retries, fallbacks, ...
 
-        It runs in the thread of the call that it tells about; what it raises is logged and breaks
-        nothing. Returns a function that takes it out again.
+        It runs in the thread of the call that it tells about, which waits for it. What it raises
+        is logged once and breaks nothing. Returns a function that takes it out again.
         """
         return self._services.observer.on_event(listener)
 
@@ -265,10 +266,9 @@ _made_for: tuple[Any, ...] = ()
 def get_data_manager(
     cache_dir: str | Path | None = None, config_path: str | Path | None = None
 ) -> DataManager:
-    """Return the one manager of this process, making it at the first call.
+    """Return the one manager of this process, making it at the first call; thread-safe.
 
-    Thread-safe; a forked child makes its own. Later arguments that differ are ignored, with a
-    warning.
+    A forked child makes its own. Later arguments that differ are ignored, with a warning.
     """
     global _manager, _made_for
     wanted = (cache_dir, config_path)

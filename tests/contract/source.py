@@ -15,6 +15,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "data"
 REGISTRY_SUFFIX = "_data_downloader"
+STREAM_SUFFIX = "_live_data_feed"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,10 @@ class Module:
 
     @property
     def vendor(self) -> str | None:
-        """The vendor whose file this is, parts beside its downloader included."""
+        """The vendor whose file this is, its stream and parts beside its downloader included."""
+        stream = self.name.removeprefix("feed.").removesuffix(STREAM_SUFFIX)
+        if self.name == f"feed.{stream}{STREAM_SUFFIX}":
+            return stream if stream in vendors() else None
         leaf = self.name.removeprefix("downloader.")
         if leaf == self.name or leaf == f"base{REGISTRY_SUFFIX}":
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,7 +10,7 @@ from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, Origin
 from src.data.model.timeframe import Timeframe
-from src.data.policy.continuation import Continuation
+from src.data.policy.continuation import Continuation, slots_of
 from src.data.policy.gaps import Grid
 from tests.policy.market import ALWAYS, NEW_YORK
 
@@ -109,6 +110,14 @@ def test_a_late_bar_that_was_thought_absent_is_still_given_in_order() -> None:
     known.offer(bar(1))
     known.offer(bar(2))
     assert stamps(known.take()) == [1, 2]
+
+
+@pytest.mark.parametrize("label", ["1m", "5m", "1h", "4h", "7m", "1d", "1w"])
+@pytest.mark.parametrize("past", [0, 1, 59_999, 60_000, 12_345_678])
+def test_the_quick_slots_answer_what_the_calendar_answers(label: str, past: int) -> None:
+    grid = Grid(ALWAYS, Timeframe.parse(label), "clock")
+    quick = slots_of(grid, ALWAYS, grid.timeframe)
+    assert quick.next_open(BEGAN + past) == grid.next_open(BEGAN + past)
 
 
 def test_a_night_is_no_gap() -> None:

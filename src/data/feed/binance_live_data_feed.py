@@ -109,7 +109,8 @@ def _kline(k: dict[str, Any]) -> StreamEvent:
     stamp = int(k["t"])
     if stamp >= _MICROSECONDS:
         stamp //= 1000
-    bar = bar_of(stamp, (k[name] for name in "ohlcv"), is_closed=k["x"] is True)
+    values = k["o"], k["h"], k["l"], k["c"], k["v"]
+    bar = bar_of(stamp, values, is_closed=k["x"] is True)
     return seen(Topic(k["s"], k["i"]), bar)
 
 

@@ -143,7 +143,9 @@ class Run:
 
     def bar(self, bar: LiveBar) -> None:
         """See :class:`~.source.Sink`."""
-        self._push(lambda: self.board.bar(bar))
+        with self._lock:  # spelt out: this is the way of every bar
+            if not self.is_over:
+                self.board.bar(bar)
 
     def revised(self, bar: LiveBar) -> None:
         """See :class:`~.source.Sink`."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from ..clock import Clock
 from ..errors import AuthenticationError, ConfigError, DataError, ForeignError
@@ -39,6 +39,16 @@ class Pulse:
     scale: float = 1.0
 
 
+class Dial(Protocol):
+    """What opens sockets; see :class:`~.net.socket.Dialer`."""
+
+    def __call__(self) -> Wire:
+        """Open one."""
+
+    def abort(self) -> None:
+        """Give up what is being opened."""
+
+
 class Connection:
     """Keeps one vendor's connection open while anybody listens. Thread-safe.
 
@@ -55,7 +65,7 @@ class Connection:
     """
 
     def __init__(
-        self, protocol: StreamProtocol, dial: Callable[[], Wire], limiter: Limiter,
+        self, protocol: StreamProtocol, dial: Dial, limiter: Limiter,
         clock: Clock, pulse: Pulse | None = None,
     ) -> None:  # fmt: skip
         self.protocol = protocol
@@ -110,6 +120,7 @@ class Connection:
     def close(self) -> None:
         """End within half a second."""
         self._stopped.set()
+        self._dial.abort()
         with self._lock:
             wire = self._wire
         if wire is not None:
@@ -188,18 +199,18 @@ class Connection:
 
     def _live_once(self) -> None:
         """Connect and serve until it breaks; wait before the next attempt."""
-        wait = 0.0
+        wait, self._doubt = 0.0, None
         try:
             Session(self, self.open()).serve()
         except (ConfigError, AuthenticationError):
             raise  # asking again cannot help
         except DataError as error:
-            if self.is_stopped:
-                return
             wait = getattr(error, "retry_after", None) or 0.0
             self._tell_lost(str(error))
         finally:
             self._cut()
+        if self.is_stopped:
+            return
         self.attempts += 1
         wait = max(wait, self.pulse.backoff.backoff(self.attempts, self.clock.jitter()))
         self._stopped.wait(wait)
@@ -211,6 +222,8 @@ class Connection:
             wire.abort()
 
     def _tell_lost(self, reason: str) -> None:
+        if self.is_stopped:
+            return
         log.info("%s: %s; it is opened again", self.protocol.display_name, reason)
         for listener in self.all_listeners():
             listener.lost(reason)

@@ -15,7 +15,7 @@ from ..model.instrument import Instrument
 from ..model.kind import Basis
 from ..model.stream import LiveBar, Topic
 from ..model.timeframe import Timeframe
-from ..net.socket import connect, library
+from ..net.socket import Dialer, library
 from ..policy.calendar import calendar_for
 from ..policy.gaps import Grid
 from ..policy.ticks import TradeBars
@@ -209,9 +209,8 @@ class LiveFeeds:
             limiter = self._services.network.limiters.of(
                 f"{way.name} stream", protocol.traits.connects
             )
-            return Connection(
-                protocol, lambda: connect(protocol.address()), limiter, clock, self._tempo.pulse
-            )
+            dial = Dialer(protocol.address())
+            return Connection(protocol, dial, limiter, clock, self._tempo.pulse)
 
         account = f"{way.name} {hash(way.protocol.address().url)}"
         return Subscription(self.hub, account, way.topic, make, listen)

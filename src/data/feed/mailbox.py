@@ -47,7 +47,10 @@ class Mailbox:
 
     def put(self, item: Item) -> None:
         """Add an item; never blocks, and does nothing once the box is closed."""
-        if not self._is_wanted(item):
+        if isinstance(item, LiveBar):
+            if not (item.is_closed or self._forming):
+                return
+        elif isinstance(item, Revision) and not self._revisions:
             return
         with self._changed:
             if self._is_over:
@@ -94,11 +97,6 @@ class Mailbox:
 
     def __len__(self) -> int:
         return len(self._items)
-
-    def _is_wanted(self, item: Item) -> bool:
-        if isinstance(item, LiveBar):
-            return item.is_closed or self._forming
-        return self._revisions or not isinstance(item, Revision)
 
     def _add(self, item: Item) -> None:
         if self._items and _is_superseded(self._items[-1], item):

@@ -12,7 +12,7 @@ from ..model.instant import SECOND_MS
 from ..model.span import Span
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
 from ..policy.calendar import first_unclosed
-from ..policy.continuation import Continuation
+from ..policy.continuation import Continuation, slots_of
 from .mailbox import Mailbox
 from .parts import Parts
 from .quiet import Quiet
@@ -53,6 +53,7 @@ class Work:
         self._sink = sink
         self._is_stopped = False
         self._now = SteadyNow(parts.clock)
+        self._slots = slots_of(parts.grid, parts.grid.calendar, parts.grid.timeframe)
         self._known: Continuation | None = None
         self._early: list[LiveBar] = []
         self._given: deque[LiveBar] = deque(maxlen=_REMEMBERED)
@@ -125,7 +126,7 @@ class Work:
         """Tell whether a bar is one of the series: hours before and after the session are not."""
         if stamp_ms != self._looked_at:
             self._looked_at = stamp_ms
-            self._is_ours = self._parts.grid.next_open(stamp_ms) == stamp_ms
+            self._is_ours = self._slots.next_open(stamp_ms) == stamp_ms
         return self._is_ours
 
     def _revised(self, bar: LiveBar) -> None:
@@ -154,11 +155,11 @@ class Work:
 
     def _begin(self) -> None:
         """Load what was before, when it is time to."""
-        start, grid = self._parts.start, self._parts.grid
+        start = self._parts.start
         if start.after_ms is not None:
-            self._known = Continuation(grid, start.after_ms + 1)
+            self._known = Continuation(self._slots, start.after_ms + 1)
         elif start.lookback < 1:
-            self._known = Continuation(grid, self._first_unclosed(0.0))
+            self._known = Continuation(self._slots, self._first_unclosed(0.0))
         elif self._parts.clock.monotonic() >= self._next_ask:
             self._known = self._loaded(start.lookback)
         for bar in self._early if self._known else ():
@@ -183,7 +184,7 @@ class Work:
             self._hand(bar)
         self._asked, self._next_ask = 0, 0.0
         begin = bars[-1].stamp_ms + 1 if bars else self._first_unclosed(0.0)
-        return Continuation(self._parts.grid, begin)
+        return Continuation(self._slots, begin)
 
     def _hand(self, bar: LiveBar) -> None:
         if not self._is_stopped:

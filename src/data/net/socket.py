@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import ssl
 import threading
 from collections.abc import Mapping
@@ -61,28 +62,68 @@ class Wire(Protocol):
         """Cut it at once, also under a thread that receives. May be called twice."""
 
 
-def connect(address: StreamAddress, timeout: float = _CONNECT_S) -> Wire:
-    """Open a connection; TLS is verified, and no redirect is followed.
+class Dialer:
+    """Opens connections to one address; one thread calls, any may abort.
 
-    Raises:
-        ConfigError: the address is neither ``wss://`` nor on this machine.
-        MissingExtraError: the socket library is not installed.
-        DataError: it was refused, throttled (with ``retry_after``), or did not answer in time.
+    TLS is verified, and no redirect is followed.
+
+    Args:
+        address: ``wss://``, or ``ws://`` on this machine.
+        timeout: seconds that opening may take.
     """
-    if not (address.url.startswith("wss://") or _is_local(address.url)):
-        raise ConfigError(
-            f"{where(address.url)} would not be reached over TLS",
-            hint="ws_url must begin with wss://; ws:// is for this machine only",
-        )
-    known = library()
-    found = _opened(known, address.url, timeout)
-    if isinstance(found, DataError):
-        raise found
-    return _Socket(found, known, address.shown)
 
+    def __init__(self, address: StreamAddress, timeout: float = _CONNECT_S) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._opening: Any = None
 
-def _is_local(url: str) -> bool:
-    return url.startswith("ws://") and is_loopback(url)
+    def __call__(self) -> Wire:
+        """Open a connection.
+
+        Raises:
+            ConfigError: the address is neither ``wss://`` nor on this machine.
+            MissingExtraError: the socket library is not installed.
+            DataError: it was refused, throttled (with ``retry_after``), or did not answer in time.
+        """
+        url = self._address.url
+        if not (url.startswith("wss://") or (url.startswith("ws://") and is_loopback(url))):
+            raise ConfigError(
+                f"{where(url)} would not be reached over TLS",
+                hint="ws_url must begin with wss://; ws:// is for this machine only",
+            )
+        known = library()
+        found = self._opened(known, url)
+        if isinstance(found, DataError):
+            raise found
+        return _Socket(found, known, self._address.shown)
+
+    def abort(self) -> None:
+        """Give up what is being opened."""
+        opening = self._opening
+        if opening is not None:
+            with contextlib.suppress(OSError, AttributeError):
+                # The library's own way does nothing before the handshake is over.
+                opening.sock.shutdown(socket.SHUT_RDWR)
+
+    def _opened(self, known: Any, url: str) -> websocket.WebSocket | DataError:
+        """Return the library's socket, or our error; its own does not survive this frame."""
+        made = _capped(known)(enable_multithread=True, sslopt={"cert_reqs": ssl.CERT_REQUIRED})
+        made.due = _CLOCK.monotonic() + self._timeout
+        self._opening = made
+        # Each read of the handshake has its own time limit; a server that drips needs one for all.
+        cut = threading.Timer(2 * self._timeout, self.abort)
+        cut.daemon = True
+        cut.start()
+        try:
+            made.connect(url, timeout=self._timeout, redirect_limit=0, suppress_origin=True)
+        except known.WebSocketBadStatusException as error:
+            return _refused(error.status_code, error.resp_headers or {}, url)
+        except (known.WebSocketException, OSError, ValueError, AttributeError) as error:
+            return _worded(error, known, f"{where(url)} could not be reached")
+        finally:
+            cut.cancel()
+            self._opening = None
+        return made  # type: ignore[no-any-return]
 
 
 def library() -> Any:
@@ -101,25 +142,6 @@ def library() -> Any:
     # Its own records hold frames, keys included.
     logging.getLogger("websocket").setLevel(logging.CRITICAL)
     return websocket
-
-
-def _opened(library: Any, url: str, timeout: float) -> websocket.WebSocket | DataError:
-    """Return the library's socket, or our error; its own does not survive this frame."""
-    made = _capped(library)(enable_multithread=True, sslopt={"cert_reqs": ssl.CERT_REQUIRED})
-    made.due = _CLOCK.monotonic() + timeout
-    # Each read of the handshake has its own time limit; a server that drips needs one for all.
-    cut = threading.Timer(timeout, made.abort)
-    cut.daemon = True
-    cut.start()
-    try:
-        made.connect(url, timeout=timeout, redirect_limit=0, suppress_origin=True)
-    except library.WebSocketBadStatusException as error:
-        return _refused(error.status_code, error.resp_headers or {}, url)
-    except (library.WebSocketException, OSError, ValueError) as error:
-        return _worded(error, library, f"{where(url)} could not be reached")
-    finally:
-        cut.cancel()
-    return made  # type: ignore[no-any-return]
 
 
 def _refused(status: int, headers: Mapping[str, str], url: str) -> DataError:
@@ -206,11 +228,11 @@ class _Socket:
             self._raw.shutdown()
 
     def _received(self, timeout: float) -> str | bytes | DataError | None:
-        if timeout != self._timeout:
-            self._raw.settimeout(timeout)
-            self._timeout = timeout
-        self._raw.due = _CLOCK.monotonic() + timeout
         try:
+            if timeout != self._timeout:
+                self._raw.settimeout(timeout)
+                self._timeout = timeout
+            self._raw.due = _CLOCK.monotonic() + timeout
             opcode, data = self._raw.recv_data(control_frame=True)
             if opcode == _TEXT:
                 return data.decode("utf-8") if isinstance(data, bytes) else str(data)

@@ -11,19 +11,36 @@ from collections.abc import Iterable
 from heapq import heappop, heappush
 from typing import Protocol
 
-from ..model.bars import Stamps
+from ..model.instant import DAY_MS
 from ..model.span import Span
 from ..model.stream import LiveBar
+from ..model.timeframe import Timeframe
+from .calendar import ALWAYS_OPEN, MarketCalendar
 
 
 class Slots(Protocol):
     """Where bars are expected; see :class:`~.policy.gaps.Grid`."""
 
-    def opens(self, span: Span) -> Stamps:
-        """Return the stamps of all expected bars in ``span``."""
-
     def next_open(self, stamp_ms: int) -> int:
         """Return the first expected stamp at or after ``stamp_ms``."""
+
+
+class EvenSlots:
+    """Slots of a market that never closes, at every multiple of a step: the quick answer."""
+
+    def __init__(self, step_ms: int) -> None:
+        self._step_ms = step_ms
+
+    def next_open(self, stamp_ms: int) -> int:
+        """Return the first multiple of the step at or after ``stamp_ms``."""
+        return -(-stamp_ms // self._step_ms) * self._step_ms
+
+
+def slots_of(grid: Slots, calendar: MarketCalendar, timeframe: Timeframe) -> Slots:
+    """Return the quickest slots there are for a series; they answer what ``grid`` answers."""
+    step_ms = timeframe.step_ms or 0
+    even = calendar.name == ALWAYS_OPEN and timeframe.is_intraday and DAY_MS % step_ms == 0
+    return EvenSlots(step_ms) if even else grid
 
 
 class Continuation:

@@ -1,0 +1,235 @@
+"""The websocket: what it refuses, how its errors read, and that it can always be cut."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import sys
+import threading
+import time
+import traceback
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import (
+    AuthenticationError,
+    ConfigError,
+    DataError,
+    EntitlementError,
+    MissingExtraError,
+    ProviderTimeoutError,
+    RateLimitedError,
+    ResponseFormatError,
+    UnavailableError,
+)
+from src.data.model.stream import StreamAddress
+from src.data.net.socket import Dialer, Wire
+from tests.vendor_server.streams import CLOSE, PING, Peer, StreamServer, framed, hanging, refusing
+
+KEY = "canary0123456789"
+
+
+@pytest.fixture
+def server() -> Iterator[StreamServer]:
+    """Yield a server of sockets."""
+    with StreamServer(ManualClock(0)) as made:
+        yield made
+
+
+def dialer(server: StreamServer, timeout: float = 5.0) -> Dialer:
+    """Return a dialer to an address with a key in it."""
+    url = server.url("binance")
+    return Dialer(StreamAddress(f"{url}?token={KEY}", url), timeout)
+
+
+@pytest.fixture
+def joined(server: StreamServer) -> Iterator[tuple[Wire, Peer]]:
+    """Yield both ends of a new connection."""
+    wire = dialer(server)()
+    while not server.peers:
+        threading.Event().wait(0.005)
+    yield wire, server.peers[-1]
+    wire.abort()
+
+
+def test_texts_go_both_ways(joined: tuple[Wire, Peer]) -> None:
+    wire, peer = joined
+    wire.send('{"method": "SUBSCRIBE", "params": ["x@kline_1m"], "id": 7}')
+    assert wire.receive(5.0) == '{"result": null, "id": 7}'
+    peer.send(framed(b"ab", fin=False) + framed(b"cd", 0))
+    assert wire.receive(5.0) == "abcd"
+    assert wire.receive(0.01) is None
+    peer.send(framed(b"half")[:3])
+    assert wire.receive(0.01) is None
+    peer.send(framed(b"half")[3:])
+    assert wire.receive(5.0) == "half"
+
+
+def test_pings_are_beats_both_ways(joined: tuple[Wire, Peer]) -> None:
+    wire, peer = joined
+    peer.send(framed(b"x", PING))
+    assert wire.receive(5.0) == ""
+    wire.ping()
+    assert wire.receive(5.0) == ""
+
+
+@pytest.mark.parametrize("code", [1001, 4002])
+def test_a_close_frame_is_told_with_its_code(joined: tuple[Wire, Peer], code: int) -> None:
+    wire, peer = joined
+    peer.send(framed(code.to_bytes(2, "big") + b"secret words", CLOSE))
+    with pytest.raises(UnavailableError, match=f"closed the connection with code {code}$"):
+        wire.receive(5.0)
+
+
+@pytest.mark.parametrize("how", ["reset", "cut"])
+def test_a_cut_is_told(joined: tuple[Wire, Peer], how: str) -> None:
+    wire, peer = joined
+    getattr(peer, how)()
+    with pytest.raises(UnavailableError, match="broke off"):
+        wire.receive(5.0)
+
+
+@pytest.mark.parametrize("data", [
+    bytes([0x81, 127]) + (1 << 40).to_bytes(8, "big"),
+    framed(b"x" * 60_000, fin=False) + framed(b"x" * 60_000, 0, fin=False) * 80,
+    bytes([0xF1, 2]) + b"{}", framed(b"\xff\xff"),
+], ids=["huge", "endless", "reserved", "no-utf8"])  # fmt: skip
+def test_what_is_against_the_protocol_is_told_in_bounded_memory(
+    joined: tuple[Wire, Peer], data: bytes
+) -> None:
+    wire, peer = joined
+    threading.Thread(target=peer.send, args=(data,), daemon=True).start()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ResponseFormatError, match="does not keep to the protocol"):
+            wire.receive(5.0)
+        assert tracemalloc.get_traced_memory()[1] < 20 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_server_that_drips_keeps_nobody(joined: tuple[Wire, Peer]) -> None:
+    wire, peer = joined
+    over = threading.Event()
+
+    def drip() -> None:
+        for byte in framed(b"x" * 400):
+            peer.send(bytes([byte]))
+            if over.wait(0.02):
+                return
+
+    threading.Thread(target=drip, daemon=True).start()
+    began = time.monotonic()
+    assert wire.receive(0.1) is None
+    assert time.monotonic() - began < 1.0
+    over.set()
+
+
+def test_abort_wakes_a_reader_at_once(joined: tuple[Wire, Peer]) -> None:
+    wire, _ = joined
+    outcome: list[Any] = []
+
+    def read() -> None:
+        try:
+            wire.receive(30.0)
+        except DataError as error:
+            outcome.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    began = time.monotonic()
+    wire.abort()
+    wire.abort()
+    reader.join(5.0)
+    assert time.monotonic() - began < 1.0
+    assert isinstance(outcome[0], UnavailableError)
+    with pytest.raises(UnavailableError):
+        wire.send("x")
+
+
+@pytest.mark.parametrize("status, error", [
+    ("429 Too Many Requests", RateLimitedError), ("401 Unauthorized", AuthenticationError),
+    ("403 Forbidden", EntitlementError), ("500 Oops", UnavailableError),
+    ("302 Found", UnavailableError), ("nonsense", UnavailableError),
+], ids=["429", "401", "403", "500", "302", "nonsense"])  # fmt: skip
+def test_a_refused_handshake(server: StreamServer, status: str, error: type[DataError]) -> None:
+    extra = "Retry-After: 7\r\nLocation: ws://localhost:1/\r\n"
+    server.handshakes.append(refusing(status, extra))
+    with pytest.raises(error) as caught:
+        dialer(server)()
+    assert getattr(caught.value, "retry_after", 7) == 7
+    assert server.attempts == 1
+
+
+def test_a_silent_handshake_is_over_in_time_and_can_be_given_up(server: StreamServer) -> None:
+    server.handshakes.append(hanging)
+    with pytest.raises(ProviderTimeoutError):
+        dialer(server, timeout=0.1)()
+    server.handshakes.append(hanging)
+    dial = dialer(server, timeout=30.0)
+    failed: list[DataError] = []
+
+    def run() -> None:
+        try:
+            dial()
+        except DataError as error:
+            failed.append(error)
+
+    opening = threading.Thread(target=run)
+    opening.start()
+    while server.attempts < 2:
+        threading.Event().wait(0.005)
+    began = time.monotonic()
+    while opening.is_alive() and time.monotonic() - began < 5:
+        dial.abort()
+        opening.join(0.05)
+    assert failed
+    assert time.monotonic() - began < 1.0
+
+
+def test_keys_are_in_no_error(server: StreamServer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.handshakes.extend([refusing("401 Unauthorized"), refusing("nonsense")])
+    for _ in range(2):
+        with pytest.raises(DataError) as caught:
+            dialer(server)()
+        error = caught.value
+        told = "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))
+        assert KEY not in told
+        assert error.__context__ is None
+        assert error.__cause__ is None
+    assert KEY not in caplog.text
+    assert KEY not in repr(StreamAddress(f"wss://x.test?token={KEY}", "wss://x.test"))
+
+
+@pytest.mark.parametrize("url", ["ws://example.test/x", "http://127.0.0.1/x", "x"])
+def test_only_tls_leaves_this_machine(url: str) -> None:
+    with pytest.raises(ConfigError, match="over TLS"):
+        Dialer(StreamAddress(url, url))()
+
+
+def test_a_certificate_nobody_vouches_for_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        url = f"wss://127.0.0.1:{door.getsockname()[1]}/x"
+
+        def serve() -> None:
+            raw, _ = door.accept()
+            raw.recv(1024)
+            raw.sendall(b"\x15\x03\x03\x00\x02\x02\x28")  # an alert: no handshake
+            raw.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(UnavailableError):
+            Dialer(StreamAddress(url, url))()
+    assert ssl.create_default_context().verify_mode is ssl.CERT_REQUIRED
+
+
+def test_the_extra_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "websocket", None)
+    with pytest.raises(MissingExtraError, match=r"onetape\[live\]"):
+        Dialer(StreamAddress("wss://example.test", "x"))()
