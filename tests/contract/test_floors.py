@@ -26,6 +26,7 @@ FLOORS = {
 # Older import paths: nothing but imports and a list of names, and nobody inside uses them.
 SHIMS = {m.name for m in modules()} & {
     "ohlcv_contract", "data_downloader_factory", "cache.populate_cache", "utils.populate_cache",
+    "feed.binance_data_feed",
 }  # fmt: skip
 SIBLINGS_ALLOWED = {("routing", "provider_selector"), ("logs", "config")}
 CONSTRUCTORS = {"__init__"}

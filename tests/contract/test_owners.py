@@ -20,7 +20,7 @@ OWNERS = {
     "binance": ("net.carriers.",),
     "alpaca": ("net.carriers.",),
     "websocket": ("net.socket",),
-    "backtrader": ("feed.",),
+    "backtrader": ("feed.backtrader_feed",),
     "yaml": ("config",),
     "filelock": ("disk.",),
     "exchange_calendars": ("policy.exchange",),

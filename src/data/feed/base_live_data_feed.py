@@ -214,7 +214,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         if frame is None or frame.empty:
             raise ValueError(nothing)
         named = {theirs: ours for ours in _VALUES if (theirs := getattr(self.p, ours)) != ours}
-        return frame.rename(columns=named)
+        return frame.set_axis([named.get(column, column) for column in frame.columns], axis=1)
 
     def _call_back(self, bar: LiveBar) -> None:
         import pandas as pd

@@ -149,7 +149,9 @@ def _made_up(symbol: str, days: int, interval_minutes: int) -> pd.DataFrame:
 
     count = max(1, days * 24 * 60 // interval_minutes)
     dice = np.random.default_rng(list(symbol.encode()))
-    index = pd.date_range("2024-01-01", periods=count, freq=f"{interval_minutes}min")
+    index = pd.date_range(
+        "2024-01-01", periods=count, freq=f"{interval_minutes}min", name="datetime"
+    )
     closes = 100.0 * np.exp(np.cumsum(dice.normal(0.0, 0.002, count)))
     opens = np.concatenate([[100.0], closes[:-1]])
     reach = 1.0 + dice.uniform(0.0, 0.002, count)
@@ -158,4 +160,4 @@ def _made_up(symbol: str, days: int, interval_minutes: int) -> pd.DataFrame:
         "low": np.minimum(opens, closes) / reach, "close": closes,
         "volume": dice.integers(100, 10_000, count).astype(np.float64),
     }  # fmt: skip
-    return pd.DataFrame(columns, index=index.rename("datetime"))
+    return pd.DataFrame(columns, index=index)
