@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 
@@ -14,7 +15,7 @@ from src.data.model.timeframe import Timeframe
 from tests.cache.counts import FULL
 from tests.vendor_server.faults import Fault
 
-from .conftest import BITCOIN, PATIENCE, Stage, bars_in, check_states, emptied, wait_until
+from .conftest import BITCOIN, PATIENCE, Stage, bars_in, check_states, emptied, ours, wait_until
 
 DISCONNECTS = 500 if FULL else 25
 
@@ -193,6 +194,27 @@ def test_a_correction_is_told_and_stored_bars_are_asked_again(stage: Stage) -> N
         assert feed.snapshot().given == 6
 
 
+MINUTES = 1440 if FULL else 120
+
+
+@pytest.mark.timeout(600)
+def test_a_day_of_minutes_leaves_nothing_behind(stage: Stage) -> None:
+    feed = stage.feed(lookback=5)
+    box = feed.subscribe()
+    with feed:
+        stage.live(feed)
+        threads = len(ours())
+        for number in range(MINUTES):
+            stage.minute(publish=number % 50 != 49)  # now and then one is lost
+            if number % 50 == 49:
+                stage.clock.advance(PATIENCE.grace + 1)
+            stage.live(feed)
+        assert len(ours()) == threads
+        assert stage.streams.attempts == 1
+    bars = bars_in(emptied(box))
+    assert [tuple(bar[:6]) for bar in bars] == stage.expected(bars[0])
+
+
 @pytest.mark.parametrize("jump_s", [3600, -3600, 86_400])
 def test_a_clock_that_is_set_moves_no_bar(stage: Stage, jump_s: int) -> None:
     feed = stage.feed(lookback=5)
@@ -213,3 +235,17 @@ def test_a_clock_that_is_set_moves_no_bar(stage: Stage, jump_s: int) -> None:
 def stage_stamp(now_ms: int, number: int) -> int:
     """Return the stamp of the bar ``number`` bars after the last that closed before ``now_ms``."""
     return now_ms // MINUTE_MS * MINUTE_MS + (number - 1) * MINUTE_MS
+
+
+def test_a_forked_child_leaves_its_parents_connection_alone(stage: Stage) -> None:
+    feed = stage.feed(lookback=3)
+    with feed:
+        stage.live(feed)
+        child = os.fork()
+        if child == 0:  # pragma: no cover - another process
+            feed.source._parts.stream.stop()  # type: ignore[attr-defined]
+            os._exit(stage.manager._feeds.hub.connections)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        stage.minute()
+        stage.live(feed)
+        assert stage.streams.attempts == 1

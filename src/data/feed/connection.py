@@ -10,6 +10,7 @@ from typing import Protocol
 from ..clock import Clock
 from ..errors import AuthenticationError, ConfigError, DataError, ForeignError
 from ..model.stream import Topic
+from ..net.forks import renew_after_fork
 from ..net.limiter import Limiter
 from ..net.socket import Wire
 from ..policy.retry import RetryPolicy
@@ -85,6 +86,7 @@ class Connection:
         self._thread = threading.Thread(
             target=self._run, name=f"onetape stream {protocol.name}", daemon=True
         )
+        renew_after_fork(self)
 
     # --- for listeners ---------------------------------------------------------------------
 
@@ -127,6 +129,12 @@ class Connection:
             wire.abort()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(_JOIN_S)
+
+    def after_fork(self) -> None:
+        """Be over in a forked child: its thread is the parent's, and so is the socket."""
+        self._lock, self._stopped = threading.Lock(), threading.Event()
+        self._stopped.set()
+        self._wire = None
 
     @property
     def topics(self) -> set[Topic]:

@@ -151,7 +151,8 @@ class LiveFeeds:
         return LiveFeed(symbol, step.label, source, clock=clock, keep=max(1, start.lookback))
 
     def _patience(self, way: _Way) -> Patience:
-        return replace(self._tempo.patience, dense=way.protocol.traits.dense)
+        traits = way.protocol.traits
+        return replace(self._tempo.patience, dense=traits.dense, quiet=traits.quiet_s)
 
     def _settle_ms(self, name: str) -> int:
         found = self._services.selector.downloaders.get(name)

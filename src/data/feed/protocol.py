@@ -32,8 +32,8 @@ class StreamTraits:
         batch: subscriptions that one text may name.
         spacing_s: seconds between two texts sent.
         beat_s: a healthy connection is never silent for longer, pings included.
-        quiet_s: a healthy subscription in an open market is never silent for longer, beyond three
-            of its bars; 0 where silence means nothing.
+        quiet_s: a healthy subscription in an open market is never silent for longer, or for longer
+            than three of its bars.
         lifetime_s: the vendor cuts connections at this age; 0: it does not.
         dense: whether a bar without trades is sent all the same.
         answers: whether it answers subscriptions; else they count from when they were sent.

@@ -222,7 +222,7 @@ class Work:
             return
         self._note(filled.why)
         known.learn(filled.bars, filled.absent)
-        if self._quiet.is_long and not filled.why:
+        if self._is_connected and self._quiet.is_long and not filled.why:
             self._quiet.looked_into(found=bool(filled.bars))
 
     def _note(self, why: str) -> None:

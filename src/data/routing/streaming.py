@@ -46,7 +46,7 @@ class StreamKeeper:
     is stored stays: only stretches nobody has answered for are written. And only beside bars of
     the same vendor and kind, so that nothing is spliced without having been compared; where that
     is not so, the next request fetches them by the usual way. Trouble with the disk costs no bar
-    of the feed: it is logged once a minute of bars at most, and nothing is raised.
+    of the feed: it is logged, and nothing is raised.
 
     Args:
         store: where series are kept.
