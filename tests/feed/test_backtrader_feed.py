@@ -87,6 +87,37 @@ def test_memory_may_be_saved(exactbars: int) -> None:
     assert len(seen) == 20
 
 
+def test_orders_are_filled_as_in_a_backtest() -> None:
+    """Stops and limits look at the ticks of a bar, which we fill ourselves."""
+    bars = [minute(n) for n in range(40)]
+
+    def trade(strategy: Any) -> None:
+        if len(strategy.data) % 6 == 1:
+            strategy.buy(exectype=bt.Order.Limit, price=strategy.data.close[0] - 2.5)
+            strategy.sell(exectype=bt.Order.Stop, price=strategy.data.close[0] - 1.5)
+
+    def filled(data: Any) -> list[tuple[float, float]]:
+        found: list[tuple[float, float]] = []
+
+        class Trader(Witness):  # type: ignore[misc]
+            def notify_order(self, order: Any) -> None:
+                if order.status == order.Completed:
+                    found.append((order.executed.dt, order.executed.price))
+
+        cerebro = bt.Cerebro(stdstats=False)
+        cerebro.adddata(data)
+        cerebro.addstrategy(Trader, seen=[], told=[], act=trade)
+        run_live(cerebro, preload=False, runonce=False)
+        return found
+
+    plain = bt.feeds.PandasData(
+        dataname=frame(bars), timeframe=bt.TimeFrame.Minutes, compression=1, openinterest=None
+    )
+    ours = filled(feed_of(Hand([LIVE, *bars], ends=True)))
+    assert len(ours) > 5
+    assert ours == filled(plain)
+
+
 # --- time ----------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Self
 
 from ..model.stream import LiveBar, StreamStatus
 from .base import FeedSnapshot, LiveFeed, OnBar, OnStatus
@@ -61,6 +62,21 @@ class FeedFace:
     def on_revision(self, callback: OnBar) -> None:
         """Have ``callback`` called with bars given before that are corrected now, likewise."""
         self.stream.on_revision(callback)
+
+    def start(self) -> None:
+        """Start it."""
+        self.stream.start()
+
+    def stop(self) -> None:
+        """Stop it."""
+        self.stream.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.stop()
 
     def __iter__(self) -> Iterator[LiveBar]:
         """Start it if need be, and give closed bars until it ends."""

@@ -15,11 +15,14 @@ class WakeHub:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
+        self._waiting = 0
 
     def notify(self) -> None:
         """Wake who waits; called from any thread, never blocks for long."""
-        with self._changed:
-            self._changed.notify_all()
+        # Who is about to wait says so first and looks for work then: nobody is missed.
+        if self._waiting:
+            with self._changed:
+                self._changed.notify_all()
 
     def wait(self, seconds: float, is_due: Callable[[], bool]) -> float:
         """Wait until ``is_due`` or for ``seconds``; return how many of them were waited away.
@@ -28,11 +31,13 @@ class WakeHub:
         """
         waited = 0.0
         with self._changed:
+            self._waiting += 1
             while waited < seconds and not is_due():
                 part = min(_SLICE_S, seconds - waited)
                 # A wake-up for nothing counts as a whole part: nobody waits too long for it.
                 self._changed.wait(part)
                 waited += part
+            self._waiting -= 1
         return waited
 
 
