@@ -16,8 +16,6 @@ import pandas as pd
 from src.data.feed.backtrader_feed import BacktraderFeed, run_live
 from src.data.feed.base import LiveFeed
 from src.data.feed.binance_live_data_feed import BinanceStream
-from src.data.feed.mailbox import CAPACITY
-from src.data.feed.replay_source import ReplaySource, every
 from src.data.feed.source import Sink
 from src.data.model.instant import MINUTE_MS, from_ms, parse_iso
 from src.data.model.stream import BarSeen, LiveBar
@@ -144,9 +142,23 @@ class _BareQueue(bt.DataBase):  # type: ignore[misc]
         return True
 
 
+class _Ready:
+    """A source that has pushed all before anybody reads, as the bare queue is filled."""
+
+    def __init__(self, bars: Sequence[LiveBar]) -> None:
+        self._bars = bars
+
+    def start(self, sink: Sink) -> None:
+        for bar in self._bars:
+            sink.bar(bar)
+        sink.end()
+
+    def stop(self) -> None:
+        """Have nothing to stop."""
+
+
 def _ours(bars: Sequence[LiveBar]) -> BacktraderFeed:
-    source = ReplaySource("BTCUSDT 1m", lambda: bars, every(0.0))
-    return BacktraderFeed(LiveFeed("BTCUSDT", "1m", source, capacity=len(bars) + CAPACITY))
+    return BacktraderFeed(LiveFeed("BTCUSDT", "1m", _Ready(bars)))
 
 
 def _pandas(bars: Sequence[LiveBar]) -> Any:
