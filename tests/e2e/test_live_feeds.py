@@ -7,13 +7,19 @@ from typing import Any
 
 import pytest
 
+from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.feed.base import LiveFeed
 from src.data.feed.binance_live_feed import BinanceLiveDataFeed
-from src.data.feed.coingecko_live_feed import CoinGeckoLiveDataFeed
-from src.data.feed.polled_live_data_feed import PolledLiveDataFeed
+from src.data.feed.polling import polled
 from src.data.feed.replaying import replay_feed
+from src.data.feed.worker import Halt
 from src.data.feed.yahoo_live_feed import YahooLiveDataFeed
+from src.data.model.instant import MINUTE_MS
+from src.data.model.stream import StreamState
+from src.data.model.timeframe import Timeframe
+from tests.feed.test_poll_source import Notebook
+from tests.vendor_server import VendorServer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow
 
@@ -72,15 +78,44 @@ def test_without_backtrader_it_is_a_feed_all_the_same(
         assert type(feed) is LiveFeed
 
 
-def test_polled_feeds_of_a_coin_keep_their_pace(manager: DataManager) -> None:
-    feed = CoinGeckoLiveDataFeed.__new__(CoinGeckoLiveDataFeed)
-    assert feed.max_calls_per_minute == 50
-    assert issubclass(CoinGeckoLiveDataFeed, PolledLiveDataFeed)
-
-
 def test_any_series_of_a_manager(manager: DataManager) -> None:
     feed = replay_feed(manager, "BTCUSDT", "1h", "2024-06-10", "2024-06-10", speed=0, history=4)
     bars = list(feed)
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10", "2024-06-10", offline=True)
     assert [bar.close for bar in bars] == list(frame["close"])
     assert list(feed) == bars  # and again
+
+
+@pytest.mark.parametrize("symbol, timeframe, minutes", [("AAPL", "1m", 6), ("BTCUSDT", "5m", 21)])
+def test_polled_bars_are_those_of_the_vendor_once_and_stored(
+    manager: DataManager, clock: ManualClock, vendors: VendorServer, symbol: str, timeframe: str,
+    minutes: int,
+) -> None:  # fmt: skip
+    """In the test's own thread: waiting moves its clock."""
+    source = polled(manager, symbol, timeframe, lookback=12)
+    halt = Halt(clock)
+    notebook = Notebook(halt, clock, clock.now_ms() + minutes * MINUTE_MS)
+    asked = sum(vendors.count(name) for name in ("yahoo", "binance"))
+    source.run(notebook, halt)
+    first, now = notebook.bars[0].stamp_ms, clock.now_ms()
+    truth = vendors.truth.expected(symbol, timeframe, first, now, "split", now)
+    assert [tuple(bar[:5]) for bar in notebook.bars] == [tuple(row[:5]) for row in truth]
+    step = Timeframe.parse(timeframe).step_ms or 0
+    assert len(notebook.bars) >= 12 + minutes * MINUTE_MS // step
+    assert StreamState.DELAYED not in [status.state for status in notebook.states]
+    assert sum(vendors.count(name) for name in ("yahoo", "binance")) - asked <= 3 + 3 * minutes
+    held = manager.get_ohlcv(symbol, timeframe, bars=len(truth), offline=True)
+    assert list(held["close"]) == [row[4] for row in truth]
+
+
+def test_the_running_bar_of_a_vendor_without_a_stream(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    source = polled(manager, "AAPL", "5m", lookback=3, interval_s=30.0, forming=True)
+    halt = Halt(clock)
+    notebook = Notebook(halt, clock, clock.now_ms() + 3 * MINUTE_MS)
+    source.run(notebook, halt)
+    assert len(notebook.running) >= 4
+    assert {bar.stamp_ms for bar in notebook.running} == {
+        notebook.bars[-1].stamp_ms + 5 * MINUTE_MS
+    }

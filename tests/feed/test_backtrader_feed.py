@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from datetime import time as clock_time
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -139,6 +140,23 @@ def test_resampled_live_equals_the_backtest(how: str, missing: tuple[int, ...]) 
     expected = backtest(bars, 5)
     assert [row for row in seen if row[0] == 1] == [row for row in expected if row[0] == 1]
     assert [row for row in seen if row[0] == 0] == [row for row in expected if row[0] == 0]
+
+
+def test_days_of_a_market_that_never_closes_hold_their_last_minute() -> None:
+    volumes: list[float] = []
+
+    def act(strategy: Any) -> None:
+        if len(strategy.data1) > len(volumes):
+            volumes.append(strategy.data1.volume[0])
+
+    bars = [minute(n) for n in range(2 * 1440)]
+    feed = feed_of(Hand([LIVE, *bars], ends=True), sessionend=clock_time(0))
+    cerebro = bt.Cerebro(stdstats=False)
+    cerebro.adddata(feed)
+    cerebro.resampledata(feed, timeframe=bt.TimeFrame.Days)
+    cerebro.addstrategy(Witness, seen=[], told=[], act=act)
+    run_live(cerebro)
+    assert volumes == [sum(bar.volume for bar in bars[k : k + 1440]) for k in (0, 1440)]
 
 
 class Slow(ThreadedSource):

@@ -43,7 +43,8 @@ class BaseLiveDataFeed(BacktraderFeed):
     Args:
         symbol, interval: whose bars, and their timeframe.
         lookback_bars: how many closed bars come first.
-        retry_interval: seconds until a lost connection is tried again, at the latest.
+        retry_interval: seconds after which a feed of your own is connected again; streams and polls
+            have waits of their own.
         on_new_bar: called with symbol, the bar's open (naive UTC) and its values for every bar that
             closes from now on, in a thread of its own.
         data_manager: where history comes from; by default the installation's own.
