@@ -155,6 +155,17 @@ def test_one_connection_serves_all_feeds_and_goes_with_the_last(stage: Stage) ->
     assert feeds[0].status.state is StreamState.CLOSED
 
 
+def test_a_feed_that_comes_later_joins_what_is_subscribed_to(stage: Stage) -> None:
+    early, late = stage.feed(lookback=2), stage.feed(lookback=2)
+    with early:
+        stage.live(early)
+        with late:
+            stage.live(late)
+        stage.minute()
+        stage.live(early)
+    assert stage.streams.attempts == 1
+
+
 def test_a_stopped_feed_starts_again_where_history_ends(stage: Stage) -> None:
     feed = stage.feed(lookback=5)
     for _ in range(2):

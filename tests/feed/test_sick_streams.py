@@ -16,6 +16,7 @@ from src.data.feed.finding import Tempo
 from src.data.model.instant import MINUTE_MS
 from src.data.model.stream import StreamState
 from src.data.policy.retry import RetryPolicy
+from tests.vendor_server.faults import Fault
 from tests.vendor_server.streams import TEXT, Handshake, Peer, framed, hanging, refusing
 
 from .conftest import BITCOIN, FAST, PATIENCE, Stage, bars_in, emptied, wait_until
@@ -127,19 +128,19 @@ class RealTime:
         self._thread.join()
 
 
-def _deafened(stage: Stage) -> None:
-    """Let the first connection hear nothing: neither subscriptions nor pings are answered."""
+def _first_is_curt(stage: Stage) -> None:
+    """Let the first connection answer pings, and no subscription."""
     first: list[Peer] = []
 
-    def deafen(peer: Peer) -> None:
-        peer.is_deaf = not first
+    def turn(peer: Peer) -> None:
+        peer.is_curt = not first
         first.append(peer)
 
-    stage.streams.on_peer = deafen
+    stage.streams.on_peer = turn
 
 
 def test_a_subscription_that_is_not_answered_is_tried_elsewhere(stage: Stage) -> None:
-    _deafened(stage)
+    _first_is_curt(stage)
     feed = stage.feed(lookback=3, tempo=QUICK)
     with feed, RealTime(stage):
         wait_until(lambda: feed.status.state is StreamState.LIVE)
@@ -185,6 +186,18 @@ def test_one_that_says_nothing_in_an_open_market_is_stale_and_replaced(stage: St
     assert [tuple(bar[:6]) for bar in bars] == stage.expected(bars[0])
 
 
+def test_silence_is_noticed_also_where_history_cannot_be_asked(stage: Stage) -> None:
+    feed = stage.feed(lookback=3)
+    with feed:
+        stage.live(feed)
+        stage.peer.is_mute = True
+        stage.vendors.fault("binance", Fault.status(500))
+        for _ in range(4):
+            stage.minute()
+        wait_until(lambda: len(stage.streams.peers) > 1)
+        wait_until(lambda: feed.status.state is StreamState.STALE)
+
+
 def test_a_vendor_that_leaves_is_followed_before_it_goes(stage: Stage) -> None:
     feed = stage.feed(lookback=3)
     box = feed.subscribe()
@@ -207,7 +220,7 @@ def test_it_stops_at_once_wherever_it_is_stuck(stage: Stage, where: str) -> None
     if (handshake := STUCK[where]) is not None:
         stage.streams.handshakes.append(handshake)
     else:
-        _deafened(stage)
+        _first_is_curt(stage)
     feed = stage.feed(lookback=3)
     feed.start()
     wait_until(lambda: stage.streams.attempts == 1)
@@ -215,8 +228,6 @@ def test_it_stops_at_once_wherever_it_is_stuck(stage: Stage, where: str) -> None
 
 
 def test_it_stops_at_once_while_history_is_on_its_way(stage: Stage) -> None:
-    from tests.vendor_server.faults import Fault
-
     stage.vendors.fault("binance", Fault.hold())
     feed = stage.feed(lookback=3)
     feed.start()

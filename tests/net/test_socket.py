@@ -158,7 +158,7 @@ def test_abort_wakes_a_reader_at_once(joined: tuple[Wire, Peer]) -> None:
     ("302 Found", UnavailableError), ("nonsense", UnavailableError),
 ], ids=["429", "401", "403", "500", "302", "nonsense"])  # fmt: skip
 def test_a_refused_handshake(server: StreamServer, status: str, error: type[DataError]) -> None:
-    extra = "Retry-After: 7\r\nLocation: ws://localhost:1/\r\n"
+    extra = f"Retry-After: 7\r\nLocation: {server.url('binance')}\r\n"
     server.handshakes.append(refusing(status, extra))
     with pytest.raises(error) as caught:
         dialer(server)()

@@ -34,14 +34,20 @@ def framed(payload: bytes, opcode: int = TEXT, fin: bool = True) -> bytes:
 
 
 class Peer:
-    """One connection that was accepted. Thread-safe."""
+    """One connection that was accepted. Thread-safe.
+
+    Attributes:
+        heard: the texts that came.
+        is_mute, is_deaf, is_curt: it sends nothing; it takes no notice of anything; it answers pings
+            and nothing else.
+    """
 
     def __init__(self, raw: socket.socket, face: StreamFace) -> None:
         self.face = face
         self.topics: set[Topic] = set()
         self.heard: list[str] = []
         self.is_mute = False
-        self.is_deaf = False
+        self.is_deaf = self.is_curt = False
         self.is_open = True
         self._raw = raw
         self._lock = threading.Lock()
@@ -95,7 +101,7 @@ class Peer:
                 self.send(framed(payload, PONG))
             elif opcode == CLOSE:
                 return
-            elif opcode == TEXT:
+            elif opcode == TEXT and not self.is_curt:
                 self.heard.append(payload.decode())
                 for answer in self.face.answer(payload.decode(), self.topics):
                     self.say(answer)
