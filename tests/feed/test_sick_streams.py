@@ -90,6 +90,19 @@ def test_a_handshake_that_fails_is_tried_again(stage: Stage, name: str) -> None:
     assert len(bars_in(emptied(box))) == 3
 
 
+def test_a_vendor_that_says_for_how_long_is_left_alone_for_so_long(stage: Stage) -> None:
+    stage.streams.handshakes.append(refusing("429 Too Many", "Retry-After: 50\r\n"))
+    feed = stage.feed(lookback=3)
+    with feed:
+        wait_until(lambda: "429" in feed.status.reason)
+        stage.clock.advance(49)
+        threading.Event().wait(0.1)
+        assert stage.streams.attempts == 1
+        stage.clock.advance(2)
+        wait_until(lambda: feed.status.state is StreamState.LIVE)
+    assert stage.streams.attempts == 2
+
+
 def test_a_refused_key_ends_the_feed_with_the_reason(stage: Stage) -> None:
     stage.streams.handshakes.append(refusing("401 Unauthorized"))
     feed = stage.feed(lookback=3)

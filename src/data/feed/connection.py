@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..clock import Clock
-from ..errors import AuthenticationError, ConfigError, DataError, ForeignError
+from ..errors import (
+    AuthenticationError,
+    ConfigError,
+    DataError,
+    ForeignError,
+    RateLimitedError,
+    UnavailableError,
+)
 from ..model.stream import Topic
 from ..net.forks import renew_after_fork
 from ..net.limiter import Limiter
@@ -183,8 +190,8 @@ class Connection:
             DataError: it did not work out, or the connection was closed meanwhile.
         """
         while (wait := self._limiter.wait_s(1)) > 0:
-            if self._stopped.wait(min(wait, 60.0)):
-                break
+            if self._stopped.wait(min(wait, self.pulse.tick)):
+                raise UnavailableError("it was closed")
         self._limiter.settle(self._limiter.acquire(1, 0.0), None)
         wire = self._dial()
         with self._lock:
@@ -207,21 +214,21 @@ class Connection:
 
     def _live_once(self) -> None:
         """Connect and serve until it breaks; wait before the next attempt."""
-        wait, self._doubt = 0.0, None
+        self._doubt = None
         try:
             Session(self, self.open()).serve()
         except (ConfigError, AuthenticationError):
             raise  # asking again cannot help
         except DataError as error:
-            wait = getattr(error, "retry_after", None) or 0.0
+            if isinstance(error, RateLimitedError):
+                self._limiter.pause(error.retry_after)  # for all processes
             self._tell_lost(str(error))
         finally:
             self._cut()
         if self.is_stopped:
             return
         self.attempts += 1
-        wait = max(wait, self.pulse.backoff.backoff(self.attempts, self.clock.jitter()))
-        self._stopped.wait(wait)
+        self._stopped.wait(self.pulse.backoff.backoff(self.attempts, self.clock.jitter()))
 
     def _cut(self) -> None:
         with self._lock:

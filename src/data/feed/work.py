@@ -58,7 +58,9 @@ class Work:
         self._early: list[LiveBar] = []
         self._given: deque[LiveBar] = deque(maxlen=_REMEMBERED)
         self._state: StreamState | None = None
+        self._reason = ""
         self._is_connected = False
+        self._lost = "not connected yet"
         self._reach = 0  # bars expected before this closed before we listened
         self._quiet = Quiet(parts.grid, parts.patience.quiet, self._now)
         self._asked = 0
@@ -101,7 +103,8 @@ class Work:
         """Note that the stream was connected, or lost."""
         self._is_connected = status.state is StreamState.BACKFILLING
         if not self._is_connected:
-            self._tell(StreamState.CONNECTING, status.reason)
+            self._lost = status.reason
+            self._tell(StreamState.CONNECTING, self._lost)
             return
         self._now.set()
         self._quiet.again()
@@ -236,6 +239,7 @@ class Work:
 
     def _say(self, gap: Span | None) -> None:
         if not self._is_connected:
+            self._tell(StreamState.CONNECTING, self._lost)
             return
         if self._quiet.is_long and self._patience.dense:
             self._quiet.looked_into(found=True)
@@ -251,8 +255,8 @@ class Work:
             self._tell(StreamState.BACKFILLING, "bars are missing")
 
     def _tell(self, state: StreamState, reason: str) -> None:
-        if state is not self._state:
-            self._state = state
+        if (state, reason) != (self._state, self._reason):
+            self._state, self._reason = state, reason
             self._sink.status(StreamStatus(state, reason, self._parts.clock.now_ms()))
 
     def _first_unclosed(self, grace_s: float) -> int:
