@@ -13,6 +13,7 @@ from src.data.feed.base import LiveFeed
 from src.data.feed.binance_live_feed import BinanceLiveDataFeed
 from src.data.feed.polling import polled
 from src.data.feed.replaying import replay_feed
+from src.data.feed.sourced_live_data_feed import StreamedLiveDataFeed
 from src.data.feed.worker import Halt
 from src.data.feed.yahoo_live_feed import YahooLiveDataFeed
 from src.data.model.instant import MINUTE_MS
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtra
 
 
 def test_binance_streams(manager: DataManager) -> None:
-    feed = manager.get_live_feed("BTCUSDT", "1h", 50)
+    feed = manager.get_live_feed("BTCUSDT", "1h", 50, polling_interval=30, retry_interval=5)
     assert isinstance(feed, BinanceLiveDataFeed)
     assert feed.data_manager is manager
     assert len(feed.df) == 50
@@ -52,12 +53,21 @@ def test_a_named_vendor_is_listened_to_or_asked_alone(manager: DataManager) -> N
         feed._process_new_data(feed.df)
 
 
+def test_any_other_stream_says_whose_it_is(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.feed.choosing._STREAMED", {})
+    feed = manager.get_live_feed("BTCUSDT", "1h", 5)
+    assert isinstance(feed, StreamedLiveDataFeed)
+    assert feed.get_status()["data_source"] == "binance"
+
+
 @pytest.mark.parametrize(
     "asked, why",
     [
         (("NOSUCHTHING123", "1h"), "NOSUCHTHING123"),
         (("BTCUSDT", "7 minutes"), "unknown timeframe"),
-        (("AAPL", "1d", 10, "wrong=1"), "wrong"),
+        (("AAPL", "1d", 10, "wrong=1"), "a live feed has no option wrong"),
     ],
 )
 def test_none_with_the_reason_logged(
@@ -74,7 +84,7 @@ def test_without_backtrader_it_is_a_feed_all_the_same(
 ) -> None:
     monkeypatch.setattr("src.data.feed.choosing.find_spec", lambda name: None)
     for symbol in ("BTCUSDT", "AAPL"):
-        feed = manager.get_live_feed(symbol, "1h", 5)
+        feed = manager.get_live_feed(symbol, "1h", 5, retry_interval=5)
         assert type(feed) is LiveFeed
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Union
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..model.instant import from_ms
 from ..model.stream import LiveBar
 from ..provider_selector import ProviderSelector
@@ -33,6 +33,10 @@ _POLLED = {
     "ibkr": "ibkr_live_feed:IBKRLiveDataFeed",
 }
 
+# What may be wanted of any feed; what its vendor has no use for is no mistake.
+_OPTIONS = ("provider", "on_new_bar", "retry_interval", "polling_interval")
+_OWN = ("api_key", "api_secret", "testnet", "host", "port", "client_id")
+
 
 def live_feed(
     manager: Manager, symbol: str, timeframe: str, lookback_bars: int = 1000, **options: Any
@@ -47,9 +51,10 @@ def live_feed(
         symbol, timeframe: whose bars.
         lookback_bars: closed bars of history that come first.
         options: ``provider`` (this vendor alone), ``on_new_bar``, ``retry_interval``,
-            ``polling_interval``.
+            ``polling_interval``; then those that the vendor's own class takes, such as ``testnet``.
     """
     try:
+        _refuse(set(options) - {*_OPTIONS, *_OWN})
         streamer = feeds_of(manager).streamer(symbol, timeframe, options.get("provider"))
         made = _for_backtrader if find_spec("backtrader") else _plain
         return made(manager, (symbol, timeframe, lookback_bars), streamer, options)
@@ -72,12 +77,27 @@ def _for_backtrader(
         path = _POLLED.get(name, usual)
     if path != usual:  # such a class has its vendor in itself
         options.pop("provider", None)
+    if streamer is not None:
+        options.pop("polling_interval", None)
     module, _, cls = path.partition(":")
     made = getattr(import_module(f".{module}", __package__), cls)
     feed: BaseLiveDataFeed = made(
         symbol, timeframe, lookback_bars=lookback, data_manager=manager, **options
     )
     return feed
+
+
+def _refuse(unknown: set[str]) -> None:
+    """Refuse options that nobody reads.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    if unknown:
+        raise ConfigError(
+            f"a live feed has no option {', '.join(sorted(unknown))}",
+            hint=f"there are {', '.join(_OPTIONS)}",
+        )
 
 
 def _plain(

@@ -75,9 +75,13 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
         super().__init__(symbol, interval, **others)
 
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
-        found = feeds_of(self.data_manager).find(
-            self.symbol, self.interval, self.lookback_bars, provider=self._pin()
-        )
+        feeds, pinned = feeds_of(self.data_manager), self._pin()
+        self.live_vendor = feeds.streamer(self.symbol, self.interval, pinned)
+        found = feeds.find(self.symbol, self.interval, self.lookback_bars, provider=pinned)
         if found is None:
             raise NoProviderError(f"nobody streams {self.symbol} {self.interval}; the log says why")
         return found, []
+
+    def get_status(self) -> dict[str, Any]:
+        """Return how it stands; ``data_source`` is the vendor that is listened to."""
+        return super().get_status() | {"data_source": self.source_name or self.live_vendor}
