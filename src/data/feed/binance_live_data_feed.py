@@ -12,6 +12,7 @@ from ..model.kind import Kind
 from ..model.stream import (
     Heard,
     Leaving,
+    LiveBar,
     Ready,
     Refusal,
     StreamAddress,
@@ -20,7 +21,7 @@ from ..model.stream import (
     Topic,
 )
 from ..model.timeframe import Timeframe
-from .protocol import StreamTraits, bar_of, seen, spelled, understood
+from .protocol import StreamTraits, seen, spelled, understood
 
 _SAME = "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 # Milliseconds have 13 digits until the year 2286; with `timeUnit=MICROSECOND` there are 16.
@@ -109,8 +110,9 @@ def _kline(k: dict[str, Any]) -> StreamEvent:
     stamp = int(k["t"])
     if stamp >= _MICROSECONDS:
         stamp //= 1000
-    values = k["o"], k["h"], k["l"], k["c"], k["v"]
-    bar = bar_of(stamp, values, is_closed=k["x"] is True)
+    # Spelt out: this is the way of thousands of messages a second.
+    bar = LiveBar(stamp, float(k["o"]), float(k["h"]), float(k["l"]), float(k["c"]),
+                  float(k["v"]), k["x"] is True)  # fmt: skip
     return seen(Topic(k["s"], k["i"]), bar)
 
 

@@ -51,6 +51,7 @@ class Session:
         self._owner = owner
         self._wire = wire
         self._traits = owner.protocol.traits
+        self._read, self._monotonic = owner.protocol.read, owner.clock.monotonic
         self._opened = self._heard = self._traded = owner.clock.monotonic()
         self._asked: float | None = self._opened  # since when an answer is due
         self._sent = -1e9
@@ -84,20 +85,21 @@ class Session:
     def _take(self, frame: str | bytes | None) -> None:
         if frame is None:
             return
-        self._heard, self._is_pinged = self._owner.clock.monotonic(), False
+        self._heard, self._is_pinged = self._monotonic(), False
         if frame:
-            for event in self._owner.protocol.read(frame):
+            for event in self._read(frame):
                 self._handle(event)
 
     # --- what frames say -------------------------------------------------------------------
 
     def _handle(self, event: StreamEvent) -> None:
         if isinstance(event, BarSeen):
-            self._lively()
+            # Nothing but market data proves that a connection works.
+            self._traded, self._owner.attempts = self._heard, 0
             for listener in self._owner.listeners(event.topic):
                 listener.bar(event.bar)
         elif isinstance(event, TradeSeen):
-            self._lively()
+            self._traded, self._owner.attempts = self._heard, 0
             for listener in self._owner.listeners(Topic(event.symbol, "")):
                 listener.trade(event.trade)
         elif isinstance(event, BarRevised):
@@ -105,11 +107,6 @@ class Session:
                 listener.revised(event.bar)
         else:
             self._handle_other(event)
-
-    def _lively(self) -> None:
-        """Note that market data came: nothing else proves that a connection works."""
-        self._traded = self._heard
-        self._owner.attempts = 0
 
     def _handle_other(self, event: StreamEvent) -> None:
         if isinstance(event, Ready):
