@@ -16,9 +16,11 @@ from src.data.feed.replaying import replay_feed
 from src.data.feed.sourced_live_data_feed import StreamedLiveDataFeed
 from src.data.feed.worker import Halt
 from src.data.feed.yahoo_live_feed import YahooLiveDataFeed
-from src.data.model.instant import MINUTE_MS
+from src.data.model.instant import MINUTE_MS, from_ms
 from src.data.model.stream import StreamState
 from src.data.model.timeframe import Timeframe
+from tests.feed.conftest import wait_until
+from tests.feed.hands import LIVE, Hand, minute
 from tests.feed.test_poll_source import Notebook
 from tests.vendor_server import VendorServer
 
@@ -86,6 +88,22 @@ def test_without_backtrader_it_is_a_feed_all_the_same(
     for symbol in ("BTCUSDT", "AAPL"):
         feed = manager.get_live_feed(symbol, "1h", 5, retry_interval=5)
         assert type(feed) is LiveFeed
+
+
+def test_without_backtrader_callbacks_get_what_they_get_with_it(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[Any] = []
+    old, new = minute(0, origin="history"), minute(1)
+    source = Hand([old, LIVE, new], ends=True)
+    monkeypatch.setattr("src.data.feed.choosing.find_spec", lambda name: None)
+    monkeypatch.setattr("src.data.feed.choosing.polled", lambda *_, **__: source)
+    feed = manager.get_live_feed("AAPL", "1m", on_new_bar=lambda *said: got.append(said))
+    assert feed is not None and source.starts == 1
+    wait_until(lambda: got)
+    ((symbol, opened, values),) = got
+    assert (symbol, opened) == ("AAPL", from_ms(new.stamp_ms))
+    assert values == {"open": 101.0, "high": 103.0, "low": 99.0, "close": 102.0, "volume": 11.0}
 
 
 def test_any_series_of_a_manager(manager: DataManager) -> None:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Union
 
 from ..errors import ConfigError, DataError
+from ..model.bars import PRICES
 from ..model.instant import from_ms
 from ..model.stream import LiveBar
 from ..provider_selector import ProviderSelector
@@ -145,6 +146,7 @@ def _calling(symbol: str, on_new_bar: Callable[..., object]) -> Callable[[LiveBa
 
     def call(bar: LiveBar) -> None:
         if bar.origin != "history":
-            on_new_bar(symbol, from_ms(bar.stamp_ms), bar._asdict())
+            values = dict(zip((*PRICES, "volume"), bar[1:6], strict=True))
+            on_new_bar(symbol, from_ms(bar.stamp_ms), values)
 
     return call
