@@ -12,7 +12,7 @@ from src.data.errors import BadSymbolError, DataError, UnavailableError
 from src.data.feed.history import Filled
 from src.data.feed.poll_source import PollSource
 from src.data.feed.worker import Halt
-from src.data.model.instant import MINUTE_MS, SECOND_MS, parse_iso
+from src.data.model.instant import HOUR_MS, MINUTE_MS, SECOND_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, StreamState, StreamStatus
@@ -21,6 +21,7 @@ from src.data.policy.calendar import calendar_for
 from src.data.policy.gaps import Grid
 
 NOON = parse_iso("2024-06-12T16:00:00Z")
+SHUT = Span(parse_iso("2024-06-12T20:00:00Z"), parse_iso("2024-06-13T13:30:00Z"))
 STOCK = Instrument("AAPL", "stock", "XNYS", "America/New_York")
 
 
@@ -231,13 +232,13 @@ def test_nobody_is_asked_while_the_market_is_shut(
     poll: Polled, vendor: Vendor, clock: ManualClock
 ) -> None:
     clock.set(parse_iso("2024-06-12T19:58:05Z"))  # two minutes before New York closes
-    notebook = poll(17.6 * 60 + 3)
-    check_whole_but_the_night = [one.stamp_ms for one in notebook.bars]
+    looks: list[int] = []
+    notebook = poll(17.6 * 60 + 3, running=lambda: looks.append(clock.now_ms()))
     asked = [at for at, _ in vendor.asked]
-    night = [at for at in asked
-             if parse_iso("2024-06-12T20:01:00Z") < at < parse_iso("2024-06-13T13:30:00Z")]  # fmt: skip
+    night = [at for at in asked if SHUT.start + MINUTE_MS < at < SHUT.end]
     assert night == []
-    assert check_whole_but_the_night[-1] >= parse_iso("2024-06-13T13:30:00Z")
+    assert [at for at in looks if SHUT.start < at < SHUT.end] == []
+    assert notebook.bars[-1].stamp_ms >= SHUT.end
     assert StreamState.STALE not in [one.state for one in notebook.states]
 
 
@@ -267,3 +268,22 @@ def test_a_clock_that_jumps_moves_no_bar(poll: Polled, vendor: Vendor, clock: Ma
 
     clock.sleep = sleep  # type: ignore[method-assign]
     check_whole(poll(12))
+
+
+def test_a_clock_that_is_set_at_night_is_noticed_within_a_minute(
+    poll: Polled, vendor: Vendor, clock: ManualClock
+) -> None:
+    clock.set(SHUT.start + HOUR_MS)
+    slept = clock.sleep
+
+    def sleep(seconds: float) -> None:
+        slept(seconds)
+        if len(clock.slept) == 1000:
+            clock.set(SHUT.end + 5 * MINUTE_MS)
+
+    clock.sleep = sleep  # type: ignore[method-assign]
+    began = clock.monotonic()
+    poll(18 * 60)
+    noticed = next(at for at, span in vendor.asked if span is not None)
+    assert noticed < SHUT.end + 6.2 * MINUTE_MS
+    assert clock.monotonic() - began < HOUR_MS

@@ -9,6 +9,7 @@ from src.data.errors import QueryError
 from src.data.feed.base import LiveFeed
 from src.data.feed.closing import Closing
 from src.data.feed.replay_source import ReplaySource, at_speed, every
+from src.data.feed.worker import Halt
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
 from src.data.model.stream import LiveBar, StreamState, StreamStatus
 from src.data.model.timeframe import Timeframe
@@ -30,7 +31,7 @@ def played(source: ReplaySource) -> list[LiveBar | StreamStatus]:
 
 
 def replay(pace: object, clock: ManualClock, history: int = 0, count: int = 5) -> ReplaySource:
-    bars = [minute(n) for n in range(count)]
+    bars = [minute(n, origin="history") for n in range(count)]
     return ReplaySource("BTCUSDT 1m", lambda: bars, pace, history=history, clock=clock)  # type: ignore[arg-type]
 
 
@@ -63,13 +64,39 @@ def test_history_comes_first_and_live_is_said_between(clock: ManualClock) -> Non
     assert sum(clock.slept) == pytest.approx(2.0)
 
 
-def test_it_ends_with_its_bars_and_stops_in_between(clock: ManualClock) -> None:
+def test_it_ends_with_its_bars(clock: ManualClock) -> None:
     items = played(replay(every(0.0), clock))
     assert items[-1].state is StreamState.CLOSED  # type: ignore[union-attr]
-    feed = LiveFeed("BTCUSDT", "1m", replay(every(1e9), clock))
-    feed.start()
-    feed.stop()
-    assert feed.status.reason in ("stopped", "it has ended")
+
+
+class Taking:
+    """A sink that takes its time, and stops after so many bars."""
+
+    def __init__(self, clock: ManualClock, halt: Halt, most: int) -> None:
+        self.clock, self.halt, self.most = clock, halt, most
+        self.bars: list[LiveBar] = []
+
+    def bar(self, bar: LiveBar) -> None:
+        self.clock.advance(0.5)
+        self.bars.append(bar)
+        if len(self.bars) == self.most:
+            self.halt.set()
+
+    def status(self, status: StreamStatus) -> None:
+        """Take no notice."""
+
+
+def test_a_slow_listener_does_not_slow_the_replay(clock: ManualClock) -> None:
+    sink = Taking(clock, Halt(clock), 99)
+    before = clock.monotonic()
+    replay(every(1.0), clock).run(sink, sink.halt)  # type: ignore[arg-type]
+    assert clock.monotonic() - before == pytest.approx(4.5)
+
+
+def test_nothing_is_pushed_after_it_was_stopped(clock: ManualClock) -> None:
+    sink = Taking(clock, Halt(clock), 2)
+    replay(every(1.0), clock).run(sink, sink.halt)  # type: ignore[arg-type]
+    assert sink.bars == [minute(0), minute(1)]
 
 
 @pytest.mark.parametrize("speed", [-1.0, float("nan")])
