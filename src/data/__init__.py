@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         IncompleteDataWarning,
         QueryError,
     )
+    from .feed.data_feed_factory import DataFeedFactory
     from .logs import configure_logging
     from .model.frame import coerce_ohlcv_timestamp_column
     from .model.proof import describe, fingerprint
@@ -43,6 +44,7 @@ _HOMES = {
     "get_provider_selector": "provider_selector",
     "UnifiedCache": "cache.unified_cache",
     "coerce_ohlcv_timestamp_column": "model.frame",
+    "DataFeedFactory": "feed.data_feed_factory",
     "configure_logging": "logs",
     "describe": "model.proof",
     "fingerprint": "model.proof",
@@ -63,6 +65,7 @@ __all__ = (
     "get_provider_selector",
     "UnifiedCache",
     "coerce_ohlcv_timestamp_column",
+    "DataFeedFactory",
     "configure_logging",
     "describe",
     "fingerprint",

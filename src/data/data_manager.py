@@ -23,7 +23,7 @@ from .wiring import build
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .feed.base import LiveFeed
+    from .feed.choosing import AnyFeed
     from .feed.finding import LiveFeeds
     from .model.events import Event
     from .model.explanation import Explanation
@@ -202,8 +202,7 @@ class DataManager(BeyondBars):
     ) -> Explanation:  # fmt: skip
         """Return who is asked for a series and why, who is not, how they stand, what is held.
 
-        It answers also, and above all, for what nobody can be asked for. Nobody is asked, nothing
-        is written. It prints well, in notebooks too; ``to_json()`` gives plain values.
+        Nobody is asked, nothing is written. It prints well; ``to_json()`` gives plain values.
 
         Raises:
             QueryError: the symbol is unknown or ambiguous, the timeframe none (a ``ValueError``).
@@ -214,12 +213,14 @@ class DataManager(BeyondBars):
 
     def get_live_feed(
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
-    ) -> LiveFeed | None:
-        """Return a feed of bars as they close, history first; None with a logged reason.
+    ) -> AnyFeed | None:
+        """Return a feed of bars as they close, history first, or None with a logged reason.
 
-        Not started yet: see :class:`~.feed.base.LiveFeed`; ``kwargs``: :meth:`.LiveFeeds.find`.
+        Iterating, awaiting or ``cerebro.adddata`` starts it; see :func:`~.feed.choosing.live_feed`.
         """
-        return self._feeds.find(symbol, timeframe, lookback_bars, **kwargs)
+        from .feed.choosing import live_feed
+
+        return live_feed(self, symbol, timeframe, lookback_bars, **kwargs)
 
     @cached_property
     def _feeds(self) -> LiveFeeds:

@@ -43,6 +43,15 @@ DEEP_PATHS = [
     ("downloader.mock_data_downloader", "MockDataDownloader"),
     ("data_downloader_factory", "DataDownloaderFactory"),
     ("ohlcv_contract", "REQUIRED_COLUMNS validate_normalized_ohlcv"),
+    ("feed.base_live_data_feed", "BaseLiveDataFeed"),
+    ("feed.binance_live_feed", "BinanceLiveDataFeed"),
+    ("feed.binance_data_feed", "BinanceEnhancedFeed"),
+    ("feed.yahoo_live_feed", "YahooLiveDataFeed"),
+    ("feed.ibkr_live_feed", "IBKRLiveDataFeed"),
+    ("feed.coingecko_live_feed", "CoinGeckoLiveDataFeed"),
+    ("feed.file_data_feed", "FileDataFeed"),
+    ("feed.data_feed_factory", "DataFeedFactory"),
+    ("feed", "BaseLiveDataFeed"),
 ]
 
 

@@ -22,7 +22,7 @@ OWNERS = {
     "ccxt": ("net.carriers.",),
     "ib_async": ("net.carriers.",),
     "websocket": ("net.socket",),
-    "backtrader": ("feed.",),
+    "backtrader": ("feed.backtrader_feed",),
     "yaml": ("config",),
     "filelock": ("disk.",),
     "exchange_calendars": ("policy.exchange",),

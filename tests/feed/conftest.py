@@ -13,6 +13,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.feed.base import LiveFeed
 from src.data.feed.binance_live_data_feed import BinanceStream
+from src.data.feed.choosing import plain_feed
 from src.data.feed.connection import Pulse
 from src.data.feed.finding import Tempo
 from src.data.feed.mailbox import Mailbox
@@ -64,9 +65,7 @@ class Stage:
     def feed(self, lookback: int = 20, tempo: Tempo | None = None) -> LiveFeed:
         """Return a feed that is not started."""
         self.manager._feeds._tempo = tempo or Tempo(PULSE, PATIENCE)
-        feed = self.manager.get_live_feed("BTCUSDT", "1m", lookback)
-        assert feed is not None
-        return feed
+        return plain_feed(self.manager, ("BTCUSDT", "1m", lookback))
 
     def live(self, feed: LiveFeed) -> None:
         """Wait until a feed is live up to now."""

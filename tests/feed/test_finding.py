@@ -32,7 +32,7 @@ def manager(tmp_path: Path, clock: ManualClock) -> DataManager:
 
 
 def test_a_feed_is_made_and_nobody_is_asked_before_it_starts(stage: Stage) -> None:
-    feed = stage.manager.get_live_feed("BTC/USDT", "1m")
+    feed = stage.manager._feeds.find("BTC/USDT", "1m")
     assert feed is not None
     assert isinstance(feed.source, Continued)
     assert (feed.symbol, feed.timeframe, feed.is_running) == ("BTC/USDT", "1m", False)
@@ -49,7 +49,7 @@ def test_a_feed_is_made_and_nobody_is_asked_before_it_starts(stage: Stage) -> No
 def test_where_there_is_none_the_reason_is_logged(
     manager: DataManager, caplog: pytest.LogCaptureFixture, symbol: str, timeframe: str, said: str
 ) -> None:
-    assert manager.get_live_feed(symbol, timeframe, 10, provider="alpaca" if symbol == "AAPL"
+    assert manager._feeds.find(symbol, timeframe, 10, provider="alpaca" if symbol == "AAPL"
                                  else None) is None  # fmt: skip
     assert f"there is no live feed of {symbol} {timeframe}" in caplog.text
 
@@ -57,7 +57,7 @@ def test_where_there_is_none_the_reason_is_logged(
 def test_an_option_nobody_reads_is_refused(
     manager: DataManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert manager.get_live_feed("BTCUSDT", "1m", on_bars=print) is None
+    assert manager._feeds.find("BTCUSDT", "1m", on_bars=print) is None
     assert "no option on_bars" in caplog.text
 
 
@@ -65,14 +65,14 @@ def test_without_the_extra_there_is_none(
     manager: DataManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "websocket", None)
-    assert manager.get_live_feed("BTCUSDT", "1m") is None
+    assert manager._feeds.find("BTCUSDT", "1m") is None
     assert "onetape[live]" in caplog.text
 
 
 def test_a_callback_is_called(stage: Stage) -> None:
     seen: list[object] = []
     stage.manager._feeds._tempo = Tempo(PULSE, PATIENCE)
-    feed = stage.manager.get_live_feed("BTCUSDT", "1m", 5, on_new_bar=seen.append)
+    feed = stage.manager._feeds.find("BTCUSDT", "1m", 5, on_new_bar=seen.append)
     assert feed is not None
     with feed:
         wait_until(lambda: len(seen) == 5)
@@ -81,7 +81,7 @@ def test_a_callback_is_called(stage: Stage) -> None:
 def test_a_feed_goes_on_after_a_bar_that_is_known(stage: Stage) -> None:
     stage.manager._feeds._tempo = Tempo(PULSE, PATIENCE)
     known = stage.closed_ms - 4 * MINUTE_MS
-    feed = stage.manager.get_live_feed("BTCUSDT", "1m", after_ms=known)
+    feed = stage.manager._feeds.find("BTCUSDT", "1m", after_ms=known)
     assert feed is not None
     box = feed.subscribe()
     with feed:
@@ -121,7 +121,7 @@ def test_other_vendors_streams_speak_over_real_sockets(
         path.write_text(json.dumps({"providers": {vendor: {"ws_url": streams.url(vendor)}}}))
         manager = DataManager(tmp_path / "cache", path, clock=clock)
         manager._feeds._tempo = Tempo(PULSE, PATIENCE)
-        feed = manager.get_live_feed("AAPL", "1m", 0, provider=vendor)
+        feed = manager._feeds.find("AAPL", "1m", 0, provider=vendor)
         assert feed is not None
         box = feed.subscribe()
         began = clock.now_ms() // MINUTE_MS * MINUTE_MS

@@ -21,6 +21,8 @@ COMMANDS = {
     "explain": "who is asked for a series and why, who is not, what is held",
     "fundamentals": "what vendors tell of a company, field by field",
     "populate": "fill the cache for many symbols",
+    "stream": "bars of one symbol as they close",
+    "replay": "bars of the past as if they closed now",
     "cache": "what the cache holds; check, repair, export, delete it",
     "verify": "compare the cache with its vendors, or two vendors",
     "providers": "the vendors, what they serve and what they lack here",

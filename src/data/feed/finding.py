@@ -105,6 +105,20 @@ class LiveFeeds:
             feed.on_bar(on_new_bar)
         return feed
 
+    def streamer(self, symbol: str, timeframe: str, provider: str | None = None) -> str | None:
+        """Return the vendor whose stream :meth:`find` would take; None: there is none.
+
+        Raises:
+            QueryError: symbol or timeframe cannot be understood.
+        """
+        step = Timeframe.parse(timeframe)
+        instrument = self._services.selector.instrument(symbol)
+        try:
+            library()
+            return self._way(instrument, step, provider).name
+        except (NoProviderError, ConfigError):
+            return None
+
     def _feed(self, symbol: str, timeframe: str, start: Start, provider: str | None) -> LiveFeed:
         """Return the feed.
 

@@ -1,0 +1,36 @@
+"""A strategy that knows nothing of where its bars come from: see on_history, on_replay, on_live.
+
+It buys when the fast average crosses the slow one from below and sells on the way back. What a real
+one would add: size, costs, and a look at `self.is_live` before an order goes to a broker.
+"""
+
+from __future__ import annotations
+
+import backtrader as bt
+
+
+class Crossover(bt.Strategy):
+    """Two averages. `trades` tells when it acted, and at which close."""
+
+    params = (("fast", 3), ("slow", 8), ("most", None))
+
+    def __init__(self) -> None:
+        fast = bt.indicators.SMA(self.data.close, period=self.p.fast)
+        slow = bt.indicators.SMA(self.data.close, period=self.p.slow)
+        self.cross = bt.indicators.CrossOver(fast, slow)
+        self.trades: list[tuple[str, str, float]] = []
+        self.is_live = False
+
+    def notify_data(self, data, status, *args, **kwargs) -> None:
+        """Hear how the stream stands: only LIVE bars are those of now."""
+        self.is_live = status == data.LIVE
+
+    def next(self) -> None:
+        """Act on a closed bar; it stands by the time of its close, in UTC."""
+        if self.cross[0] and bool(self.position) != (self.cross[0] > 0):
+            side = "buy" if self.cross[0] > 0 else "sell"
+            self.buy() if side == "buy" else self.close()
+            self.trades.append((side, f"{self.data.datetime.datetime()}", self.data.close[0]))
+            print(*self.trades[-1])
+        if self.p.most and len(self) >= self.p.most:
+            self.env.runstop()

@@ -1,0 +1,31 @@
+"""The strategy of crossover.py on a replay: bar by bar, as if they closed now, an hour a second.
+
+python examples/on_replay.py BTCUSDT 1h 2024-06-10 2024-06-11
+"""
+
+from __future__ import annotations
+
+import sys
+
+import backtrader as bt
+from crossover import Crossover
+
+from src.data import DataManager, get_data_manager
+from src.data.feed.backtrader_feed import BacktraderFeed, run_live
+from src.data.feed.replaying import replay_feed
+
+
+def run(manager: DataManager, symbol: str, timeframe: str, start: str, end: str,
+        speed: float = 3600) -> list:  # fmt: skip
+    """Return the trades."""
+    cerebro = bt.Cerebro()
+    cerebro.broker.setcash(1_000_000)
+    cerebro.adddata(
+        BacktraderFeed(replay_feed(manager, symbol, timeframe, start, end, speed=speed))
+    )
+    cerebro.addstrategy(Crossover)
+    return run_live(cerebro)[0].trades
+
+
+if __name__ == "__main__":
+    run(get_data_manager(), *sys.argv[1:5])

@@ -1,0 +1,37 @@
+"""``onetape stream``: bars of one symbol as they close, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+
+from .arguments import add_output, add_places, positive, seconds
+from .following import follow
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
+    parser.add_argument("timeframe", help="such as 1m, 1h, 1d")
+    parser.add_argument("--provider", help="listen to this vendor only, or ask it only")
+    parser.add_argument("--rows", type=positive, default=10,
+                        help="bars of history to begin with, and to show (default 10)")  # fmt: skip
+    parser.add_argument("--count", type=positive, metavar="N", help="end after N new bars")
+    parser.add_argument("--every", type=seconds, default=60.0, metavar="SECONDS",
+                        help="how often a vendor without a stream is asked for the running bar "
+                        "(default 60)")  # fmt: skip
+    add_output(parser)
+    add_places(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show bars as they close; 0, also when interrupted: that is how it ends."""
+    from ..data_manager import DataManager
+    from ..feed.choosing import plain_feed
+
+    manager = DataManager(args.cache_dir, args.config)
+    feed = plain_feed(
+        manager, (args.symbol, args.timeframe, args.rows), provider=args.provider,
+        interval_s=args.every, forming=True,
+    )  # fmt: skip
+    return follow(feed, args)

@@ -1,0 +1,82 @@
+"""Presets of live feeds: small JSON files in ``config/data``, strictly checked.
+
+One of your own lies in ``./config/data`` and goes before a packaged one of that name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, RulesError
+from .packaged import packaged_path
+from .rules_file import RELATIVE
+from .schema import Check, Problem, number, record, switch, text, timeframe, whole
+from .yaml_text import MAX_BYTES, read_yaml
+
+_FOLDER = RELATIVE.parent
+_PACKAGED = ("binance_btcusdt", "coingecko_ethusd", "ibkr_spy", "yahoo_aapl")
+_KEYS: dict[str, Check] = {
+    "data_source": text(),
+    "symbol": text(),
+    "interval": timeframe,
+    "lookback_bars": whole(1),
+    "retry_interval": number(0.1, 86_400),
+    "testnet": switch,
+    "host": text(),
+    "port": whole(1),
+    "client_id": whole(0),
+}
+_check = record(_KEYS, "data_source", "symbol", "interval")
+
+
+def load_preset(name: str | Path) -> dict[str, Any]:
+    """Return a preset as the feeds' factory takes it.
+
+    Args:
+        name: such as ``binance_btcusdt``, or the path of a file (``.json``).
+
+    Raises:
+        ConfigError: there is no such preset, or it cannot be read; a :class:`RulesError` lists
+            every mistake in it with its line.
+    """
+    path, data = _found(name)
+    document = read_yaml(data)  # JSON is a part of YAML, and read as strictly
+    problems: list[Problem] = [*document.problems, *_check(document.value, ())]
+    if problems:
+        told = [_told(problem, document.line_of(problem.path)) for problem in problems]
+        listed = "\n  ".join(told)
+        raise RulesError(f"the feed preset {path} has mistakes:\n  {listed}", problems=told)
+    return document.value
+
+
+def preset_names() -> list[str]:
+    """Return the names of the packaged presets."""
+    return list(_PACKAGED)
+
+
+def _found(name: str | Path) -> tuple[Path, bytes]:
+    """Return where a preset lies, and its bytes."""
+    if str(name).endswith(".json"):
+        return Path(name), _read(Path(name))
+    own = _FOLDER / f"{name}.json"
+    if Path(name).name == str(name) and own.is_file():
+        return own, _read(own)
+    if str(name) in _PACKAGED:
+        return own, _read(packaged_path(own.name))
+    raise ConfigError(
+        f"there is no feed preset {str(name)!r}, and no file {own}",
+        hint=f"packaged ones: {', '.join(_PACKAGED)}",
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as exc:
+        raise ConfigError(f"the feed preset {path} cannot be read: {exc.strerror}") from exc
+
+
+def _told(problem: Problem, line: int | None) -> str:
+    return f"{problem} (line {line})" if line and problem.path else str(problem)

@@ -1,0 +1,30 @@
+"""Files that come with the library, installed or in the source tree."""
+
+from __future__ import annotations
+
+import importlib
+from importlib import resources
+from pathlib import Path
+
+from .rules_file import RELATIVE
+
+_PACKAGE = f"{__name__.rsplit('.', 2)[0]}.default_config"
+_TREE = Path(__file__).resolve().parents[3] / RELATIVE.parent
+
+
+def packaged_path(name: str) -> Path:
+    """Return the path of a packaged file of ``config/data``."""
+    try:
+        # As with the rules: the package exists in a wheel only.
+        importlib.import_module(_PACKAGE)
+        found = Path(str(resources.files(_PACKAGE).joinpath(name)))
+        if found.is_file():
+            return found
+    except ModuleNotFoundError:
+        pass
+    return _TREE / name
+
+
+def rules_of_testnets() -> Path:
+    """Return the rules that lead to test networks."""
+    return packaged_path("testnet_rules.yaml")

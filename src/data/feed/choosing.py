@@ -1,0 +1,152 @@
+"""The feed of a symbol: by stream or by questions, for Backtrader where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Union
+
+from ..errors import ConfigError, DataError
+from ..model.bars import PRICES
+from ..model.instant import from_ms
+from ..model.stream import LiveBar
+from ..provider_selector import ProviderSelector
+from .base import LiveFeed
+from .door import clock_of, feeds_of
+from .history import Manager
+from .polling import polled
+from .worker import log
+
+if TYPE_CHECKING:
+    from .base_live_data_feed import BaseLiveDataFeed
+
+# With Backtrader it is a data of Backtrader that can be iterated too.
+AnyFeed = Union["BaseLiveDataFeed", LiveFeed]
+# Symbol, timeframe, and how many closed bars come first.
+Wanted = tuple[str, str, int]
+
+# Vendor to the class that adds what older programs read of it.
+_STREAMED = {"binance": "binance_live_feed:BinanceLiveDataFeed"}
+_POLLED = {
+    "yahoo": "yahoo_live_feed:YahooLiveDataFeed",
+    "coingecko": "coingecko_live_feed:CoinGeckoLiveDataFeed",
+    "ibkr": "ibkr_live_feed:IBKRLiveDataFeed",
+}
+
+# What may be wanted of any feed; what its vendor has no use for is no mistake.
+_OPTIONS = ("provider", "on_new_bar", "retry_interval", "polling_interval")
+_OWN = ("api_key", "api_secret", "testnet", "host", "port", "client_id")
+
+
+def live_feed(
+    manager: Manager, symbol: str, timeframe: str, lookback_bars: int = 1000, **options: Any
+) -> AnyFeed | None:
+    """Return a feed of a data manager, or None with a logged reason; never raises.
+
+    The first vendor routed to that streams such bars is listened to; where there is none, bars are
+    asked for as they close. With Backtrader installed it is a data for Cerebro too.
+
+    Args:
+        manager: the data manager.
+        symbol, timeframe: whose bars.
+        lookback_bars: closed bars of history that come first.
+        options: ``provider`` (this vendor alone), ``on_new_bar``, ``retry_interval``,
+            ``polling_interval``; then those that the vendor's own class takes, such as ``testnet``.
+    """
+    try:
+        _refuse(set(options) - {*_OPTIONS, *_OWN})
+        streamer = feeds_of(manager).streamer(symbol, timeframe, options.get("provider"))
+        made = _for_backtrader if find_spec("backtrader") else _plain
+        return made(manager, (symbol, timeframe, lookback_bars), streamer, options)
+    except (DataError, ValueError, TypeError) as error:
+        log.warning("there is no live feed of %s %s: %s", symbol, timeframe, error)
+        return None
+
+
+def _for_backtrader(
+    manager: Manager, wanted: Wanted, streamer: str | None, options: dict[str, Any]
+) -> BaseLiveDataFeed:
+    symbol, timeframe, lookback = wanted
+    selector: ProviderSelector = manager.provider_selector  # type: ignore[attr-defined]
+    if streamer is not None:
+        name, usual = streamer, "sourced_live_data_feed:StreamedLiveDataFeed"
+        path = _STREAMED.get(name, usual)
+    else:
+        asked = options.get("provider") or selector.get_best_provider(symbol, timeframe)
+        name, usual = selector.canonical(asked) or "", "polled_live_data_feed:PolledLiveDataFeed"
+        path = _POLLED.get(name, usual)
+    if path != usual:  # such a class has its vendor in itself
+        options.pop("provider", None)
+    if streamer is not None:
+        options.pop("polling_interval", None)
+    module, _, cls = path.partition(":")
+    made = getattr(import_module(f".{module}", __package__), cls)
+    feed: BaseLiveDataFeed = made(
+        symbol, timeframe, lookback_bars=lookback, data_manager=manager, **options
+    )
+    return feed
+
+
+def _refuse(unknown: set[str]) -> None:
+    """Refuse options that nobody reads.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    if unknown:
+        raise ConfigError(
+            f"a live feed has no option {', '.join(sorted(unknown))}",
+            hint=f"there are {', '.join(_OPTIONS)}",
+        )
+
+
+def _plain(
+    manager: Manager, wanted: Wanted, streamer: str | None, options: dict[str, Any]
+) -> LiveFeed:
+    interval_s, on_new_bar = options.get("polling_interval", 60.0), options.get("on_new_bar")
+    feed = plain_feed(manager, wanted, provider=options.get("provider"), interval_s=interval_s)
+    if on_new_bar is not None:
+        feed.on_bar(_calling(wanted[0], on_new_bar))
+        feed.start()
+    return feed
+
+
+def plain_feed(
+    manager: Manager, wanted: Wanted, *, provider: str | None = None, interval_s: float = 60.0,
+    forming: bool = False,
+) -> LiveFeed:  # fmt: skip
+    """Return a feed that knows nothing of Backtrader, not started yet.
+
+    Args:
+        manager: the data manager.
+        wanted: symbol, timeframe, closed bars that come first.
+        provider: this vendor alone.
+        interval_s: how often a vendor without a stream is asked, between closes.
+        forming: whether such a vendor is asked for the running bar too; streams tell it anyway.
+
+    Raises:
+        QueryError: symbol or timeframe cannot be understood.
+    """
+    symbol, timeframe, lookback = wanted
+    feeds = feeds_of(manager)
+    if feeds.streamer(symbol, timeframe, provider) is not None:
+        found = feeds.find(symbol, timeframe, lookback, provider=provider)
+        if found is not None:
+            return found
+    source = polled(
+        manager, symbol, timeframe, lookback=lookback, provider=provider, interval_s=interval_s,
+        forming=forming,
+    )  # fmt: skip
+    return LiveFeed(symbol, timeframe, source, clock=clock_of(manager))
+
+
+def _calling(symbol: str, on_new_bar: Callable[..., object]) -> Callable[[LiveBar], None]:
+    """Return a listener that calls ``on_new_bar`` with symbol, open and values of new bars."""
+
+    def call(bar: LiveBar) -> None:
+        if bar.origin != "history":
+            values = dict(zip((*PRICES, "volume"), bar[1:6], strict=True))
+            on_new_bar(symbol, from_ms(bar.stamp_ms), values)
+
+    return call

@@ -1,0 +1,170 @@
+"""``onetape stream`` and ``onetape replay``: what the terminal, a file and a program get."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from src.data.cli.following import whole
+from src.data.clock import ManualClock
+from src.data.errors import UnavailableError
+from src.data.feed.base import FeedSnapshot
+from src.data.feed.binance_live_data_feed import BinanceStream
+from src.data.model.capabilities import Limits
+from src.data.model.instant import MINUTE_MS, parse_iso
+from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
+from tests.cli.conftest import Run
+from tests.vendor_server import VendorServer
+from tests.vendor_server.streams import StreamServer
+
+RANGE = ("--start", "2024-06-10", "--end", "2024-06-10")
+NOON = parse_iso("2024-06-12T12:00:00Z")
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_replay_prints_every_bar_and_how_it_stands(run: Run, vendors: VendorServer) -> None:
+    ran = run("replay", "BTCUSDT", "1h", *RANGE, "--speed", "0")
+    assert ran.code == 0 and ran.err == ""
+    said = ran.out.splitlines()
+    bars = [line for line in said if line.startswith("2024-06-10T")]
+    assert len(bars) == 24
+    assert said.index("LIVE: replayed") < said.index(bars[0])
+    assert said[-1] == "CLOSED: it has ended"
+
+
+def test_a_replay_waits_as_long_as_the_bars_took(run: Run, clock: ManualClock) -> None:
+    before = clock.monotonic()
+    assert run("replay", "BTCUSDT", "1h", *RANGE, "--speed", "3600").code == 0
+    assert clock.monotonic() - before == pytest.approx(23.0, abs=0.1)
+
+
+def test_json_is_one_document_a_line(run: Run, vendors: VendorServer) -> None:
+    ran = run("replay", "BTCUSDT", "1h", *RANGE, "--speed", "0", "--json")
+    told = lines(ran.out)
+    bars = [one["bar"] for one in told if "bar" in one]
+    start, end = parse_iso("2024-06-10"), parse_iso("2024-06-11")
+    truth = vendors.truth.expected("BTCUSDT", "1h", start, end, "raw", end)
+    assert [bar["close"] for bar in bars] == [row[4] for row in truth]
+    assert set(bars[0]) == {
+        "timestamp",
+        "open",
+        "high",
+        "low",
+        "close",
+        "volume",
+        "closed",
+        "origin",
+    }
+    assert told[-1]["status"]["state"] == "CLOSED"
+
+
+@pytest.mark.parametrize(
+    "words, code, why",
+    [
+        (("replay", "BTCUSDT", "1h", "--speed", "-1"), 2, "runs nowhere"),
+        (("replay", "BTCUSDT", "1h", *RANGE, "--offline"), 1, "BTCUSDT"),
+        (("replay", "BTCUSDT", "1x"), 2, "unknown timeframe '1x'"),
+        (("stream", "NOSUCHTHING123", "1h"), 2, "NOSUCHTHING123"),
+        (("stream", "BTCUSDT", "1x"), 2, "unknown timeframe '1x'"),
+    ],
+)
+def test_what_is_wrong_is_said(run: Run, words: tuple[str, ...], code: int, why: str) -> None:
+    ran = run(*words)
+    assert (ran.code, why in ran.err) == (code, True), ran.err
+
+
+@pytest.fixture
+def streams(
+    clock: ManualClock, vendors: VendorServer, rules: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[StreamServer]:
+    """Yield the server of sockets, in the rules besides the other one."""
+    free = replace(BinanceStream.traits, connects=Limits(), spacing_s=0.0)
+    monkeypatch.setattr(BinanceStream, "traits", free)
+    with StreamServer(clock, vendors.truth) as server:
+        text = rules.read_text()
+        rules.write_text(
+            text.replace("  binance: {", f"  binance: {{ws_url: '{server.url('binance')}', ")
+        )
+        yield server
+
+
+def test_a_stream_shows_history_then_bars_as_they_close(
+    run: Run, clock: ManualClock, streams: StreamServer
+) -> None:
+    bitcoin = Topic("BTCUSDT", "1m")
+
+    def publish() -> None:
+        while not streams.listening(bitcoin):
+            threading.Event().wait(0.005)
+        clock.advance(60)
+        streams.publish("binance", *bitcoin, clock.now_ms() // MINUTE_MS * MINUTE_MS - MINUTE_MS)
+
+    venue = threading.Thread(target=publish, daemon=True)
+    venue.start()
+    ran = run("stream", "BTCUSDT", "1m", "--rows", "5", "--count", "1", "--json")
+    venue.join()
+    assert ran.code == 0, ran.err
+    bars = [one["bar"] for one in lines(ran.out) if "bar" in one]
+    assert [bar["origin"] for bar in bars][:5] == ["history"] * 5
+    assert bars[-1]["timestamp"] == "2024-06-12T15:00:00Z"
+    stamps = [parse_iso(bar["timestamp"]) for bar in bars]
+    assert stamps == list(range(stamps[0], stamps[-1] + 1, MINUTE_MS))
+
+
+def test_what_ends_a_feed_ends_the_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def start(self, sink: Any) -> None:
+            sink.end(UnavailableError("the venue is gone"))
+
+        def stop(self) -> None:
+            """Have nothing to stop."""
+
+    monkeypatch.setattr("src.data.feed.replaying.ReplaySource", lambda *_, **__: Broken())
+    ran = run("replay", "BTCUSDT", "1h", *RANGE)
+    assert (ran.code, "the venue is gone" in ran.err) == (1, True)
+
+
+def test_ctrl_c_is_how_it_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("src.data.cli.following._print_line", interrupted)
+    ran = run("replay", "BTCUSDT", "1h", *RANGE)
+    assert (ran.code, ran.err) == (0, "")
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("onetape feed BTC")]
+
+
+def shown(**said: Any) -> str:
+    closed = [LiveBar(NOON + n * MINUTE_MS, 1.0, 2.0, 0.5, 1.5 + n, 10.0) for n in range(20)]
+    snapshot = FeedSnapshot(
+        "BTCUSDT", "1m", StreamStatus(StreamState.LIVE), tuple(closed), given=20
+    )
+    screen = Console(file=io.StringIO(), width=80, color_system=None)
+    screen.print(whole(replace(snapshot, **said), rows=3))
+    return str(screen.file.getvalue())  # type: ignore[attr-defined]
+
+
+def test_the_screen_shows_the_last_bars_and_marks_the_running_one() -> None:
+    running = LiveBar(NOON + 20 * MINUTE_MS, 1.0, 2.0, 0.5, 99.25, 1.0, False)
+    text = shown(forming=running)
+    assert "BTCUSDT 1m  LIVE  20 bars" in text
+    assert text.count("closed") == 3 and "12:16" not in text
+    (line,) = (line for line in text.splitlines() if "99.25" in line)
+    assert "12:20" in line and "○ forming" in line
+
+
+def test_the_screen_says_why_it_is_not_live() -> None:
+    status = StreamStatus(StreamState.STALE, "nothing comes")
+    text = shown(status=status, bars=(), given=0, revisions=2)
+    assert "STALE  0 bars, 2 corrections  nothing comes" in text

@@ -1,0 +1,149 @@
+"""From the data manager to a feed, over real sockets."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.feed.base import LiveFeed
+from src.data.feed.binance_live_feed import BinanceLiveDataFeed
+from src.data.feed.polling import polled
+from src.data.feed.replaying import replay_feed
+from src.data.feed.sourced_live_data_feed import StreamedLiveDataFeed
+from src.data.feed.worker import Halt
+from src.data.feed.yahoo_live_feed import YahooLiveDataFeed
+from src.data.model.instant import MINUTE_MS, from_ms
+from src.data.model.stream import StreamState
+from src.data.model.timeframe import Timeframe
+from tests.feed.conftest import wait_until
+from tests.feed.hands import LIVE, Hand, minute
+from tests.feed.test_poll_source import Notebook
+from tests.vendor_server import VendorServer
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow
+
+
+def test_binance_streams(manager: DataManager) -> None:
+    feed = manager.get_live_feed("BTCUSDT", "1h", 50, polling_interval=30, retry_interval=5)
+    assert isinstance(feed, BinanceLiveDataFeed)
+    assert feed.data_manager is manager
+    assert len(feed.df) == 50
+    status = feed.get_status()
+    assert status["data_source"] == "Binance"
+    assert status["binance_interval"] == feed.binance_interval == "1h"
+    assert status["ws_url"].startswith("wss://")
+    assert status["ws_connected"] is status["testnet"] is False
+
+
+def test_who_has_no_stream_is_asked(manager: DataManager) -> None:
+    feed = manager.get_live_feed("AAPL", "1d", 20, polling_interval=30)
+    assert isinstance(feed, YahooLiveDataFeed)
+    status = feed.get_status()
+    assert (status["data_source"], status["yahoo_interval"]) == ("Yahoo Finance", "1d")
+    assert (status["polling_interval"], status["last_poll_time"]) == (30, None)
+    assert status["ticker_valid"] and status["data_points"] == 20
+
+
+def test_a_named_vendor_is_listened_to_or_asked_alone(manager: DataManager) -> None:
+    feed = manager.get_live_feed("AAPL", "1h", 5, provider="yahoo")
+    assert isinstance(feed, YahooLiveDataFeed)
+    with pytest.raises(TypeError, match="from its source alone"):
+        feed._process_new_data(feed.df)
+
+
+def test_any_other_stream_says_whose_it_is(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.feed.choosing._STREAMED", {})
+    feed = manager.get_live_feed("BTCUSDT", "1h", 5)
+    assert isinstance(feed, StreamedLiveDataFeed)
+    assert feed.get_status()["data_source"] == "binance"
+
+
+@pytest.mark.parametrize(
+    "asked, why",
+    [
+        (("NOSUCHTHING123", "1h"), "NOSUCHTHING123"),
+        (("BTCUSDT", "7 minutes"), "unknown timeframe"),
+        (("AAPL", "1d", 10, "wrong=1"), "a live feed has no option wrong"),
+    ],
+)
+def test_none_with_the_reason_logged(
+    manager: DataManager, caplog: pytest.LogCaptureFixture, asked: tuple[Any, ...], why: str
+) -> None:
+    options = {"wrong": 1} if len(asked) > 3 else {}
+    with caplog.at_level(logging.WARNING):
+        assert manager.get_live_feed(*asked[:3], **options) is None
+    assert "there is no live feed of" in caplog.text and why in caplog.text
+
+
+def test_without_backtrader_it_is_a_feed_all_the_same(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.feed.choosing.find_spec", lambda name: None)
+    for symbol in ("BTCUSDT", "AAPL"):
+        feed = manager.get_live_feed(symbol, "1h", 5, retry_interval=5)
+        assert type(feed) is LiveFeed
+
+
+def test_without_backtrader_callbacks_get_what_they_get_with_it(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[Any] = []
+    old, new = minute(0, origin="history"), minute(1)
+    source = Hand([old, LIVE, new], ends=True)
+    monkeypatch.setattr("src.data.feed.choosing.find_spec", lambda name: None)
+    monkeypatch.setattr("src.data.feed.choosing.polled", lambda *_, **__: source)
+    feed = manager.get_live_feed("AAPL", "1m", on_new_bar=lambda *said: got.append(said))
+    assert feed is not None and source.starts == 1
+    wait_until(lambda: got)
+    ((symbol, opened, values),) = got
+    assert (symbol, opened) == ("AAPL", from_ms(new.stamp_ms))
+    assert values == {"open": 101.0, "high": 103.0, "low": 99.0, "close": 102.0, "volume": 11.0}
+
+
+def test_any_series_of_a_manager(manager: DataManager) -> None:
+    feed = replay_feed(manager, "BTCUSDT", "1h", "2024-06-10", "2024-06-10", speed=0, history=4)
+    bars = list(feed)
+    frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10", "2024-06-10", offline=True)
+    assert [bar.close for bar in bars] == list(frame["close"])
+    assert list(feed) == bars  # and again
+
+
+@pytest.mark.parametrize("symbol, timeframe, minutes", [("AAPL", "1m", 6), ("BTCUSDT", "5m", 21)])
+def test_polled_bars_are_those_of_the_vendor_once_and_stored(
+    manager: DataManager, clock: ManualClock, vendors: VendorServer, symbol: str, timeframe: str,
+    minutes: int,
+) -> None:  # fmt: skip
+    """In the test's own thread: waiting moves its clock."""
+    source = polled(manager, symbol, timeframe, lookback=12)
+    halt = Halt(clock)
+    notebook = Notebook(halt, clock, clock.now_ms() + minutes * MINUTE_MS)
+    asked = sum(vendors.count(name) for name in ("yahoo", "binance"))
+    source.run(notebook, halt)
+    first, now = notebook.bars[0].stamp_ms, clock.now_ms()
+    truth = vendors.truth.expected(symbol, timeframe, first, now, "split", now)
+    assert [tuple(bar[:5]) for bar in notebook.bars] == [tuple(row[:5]) for row in truth]
+    step = Timeframe.parse(timeframe).step_ms or 0
+    assert len(notebook.bars) >= 12 + minutes * MINUTE_MS // step
+    assert StreamState.DELAYED not in [status.state for status in notebook.states]
+    assert sum(vendors.count(name) for name in ("yahoo", "binance")) - asked <= 3 + 3 * minutes
+    held = manager.get_ohlcv(symbol, timeframe, bars=len(truth), offline=True)
+    assert list(held["close"]) == [row[4] for row in truth]
+
+
+def test_the_running_bar_of_a_vendor_without_a_stream(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    source = polled(manager, "AAPL", "5m", lookback=3, interval_s=30.0, forming=True)
+    halt = Halt(clock)
+    notebook = Notebook(halt, clock, clock.now_ms() + 3 * MINUTE_MS)
+    source.run(notebook, halt)
+    assert len(notebook.running) >= 4
+    assert {bar.stamp_ms for bar in notebook.running} == {
+        notebook.bars[-1].stamp_ms + 5 * MINUTE_MS
+    }

@@ -1,0 +1,174 @@
+"""Feeds by symbol, as older programs make, subclass and read them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.errors import UnavailableError
+from src.data.feed.base_live_data_feed import BaseLiveDataFeed
+from tests.feed.hands import witnessed
+from tests.feed.test_backtrader_feed import wait_until
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow
+
+
+def hours(count: int, start: str = "2026-01-01") -> pd.DataFrame:
+    """Return made-up bars, the index named as another library does."""
+    index = pd.date_range(start, periods=count, freq="h", name="datetime")
+    columns = {"open": 100.0, "high": 101.0, "low": 99.0, "volume": 1000.0}
+    closes = {"close": [100.5 + n for n in range(count)]}
+    return pd.DataFrame(columns | closes, index=index)
+
+
+class Stub:
+    """Somebody else's data manager: it knows the four usual keywords."""
+
+    def __init__(self, frame: pd.DataFrame | None) -> None:
+        self.frame = frame
+        self.asked: list[dict[str, Any]] = []
+
+    def get_ohlcv(self, *, symbol: str, timeframe: str, start_date: Any, end_date: Any) -> Any:
+        self.asked.append(
+            {"symbol": symbol, "timeframe": timeframe, "range": (start_date, end_date)}
+        )
+        return self.frame
+
+
+class Own(BaseLiveDataFeed):
+    """A feed of a user's: three methods."""
+
+    latest: pd.DataFrame | None = None
+    connects = True
+
+    def _connect_realtime(self) -> bool:
+        return self.connects
+
+    def _disconnect_realtime(self) -> None:
+        self.left = True
+
+    def _get_latest_data(self) -> pd.DataFrame | None:
+        return self.latest
+
+    def _get_update_interval(self) -> float:
+        return 0.01
+
+
+def own(count: int = 3, **wanted: Any) -> Own:
+    return Own("TEST", "1h", count, data_manager=Stub(hours(count)), **wanted)
+
+
+def test_history_is_asked_for_by_keywords() -> None:
+    feed = own(4)
+    (asked,) = feed.data_manager.asked  # type: ignore[attr-defined]
+    start, end = asked["range"]
+    assert (asked["symbol"], asked["timeframe"]) == ("TEST", "1h")
+    assert (end - start).total_seconds() == 4 * 3600
+    assert len(feed.df) == 4
+
+
+@pytest.mark.parametrize("frame", [None, hours(0)], ids=["None", "empty"])
+def test_without_history_there_is_no_feed(frame: pd.DataFrame | None) -> None:
+    with pytest.raises(ValueError, match="no history of TEST 1h"):
+        Own("TEST", "1h", data_manager=Stub(frame))
+
+
+def test_the_base_is_abstract() -> None:
+    with pytest.raises(TypeError, match=r"abstract.*_connect_realtime, _disconnect"):
+        BaseLiveDataFeed("AAPL", "1d")
+
+
+def test_all_history_and_then_what_is_handed_in() -> None:
+    feed = own(2)
+    seen: list[Any] = []
+    later = hours(3)
+
+    def act(strategy: Any) -> None:
+        seen.append(strategy.data.close[0])
+        if len(seen) == 2:
+            feed._process_new_data(later)  # the first two are known already
+        if len(seen) == 3:
+            feed.should_stop = True
+
+    witnessed(feed, act=act)
+    assert seen == [100.5, 101.5, 102.5]
+    assert list(feed.df["close"]) == [100.5, 101.5, 102.5]
+    assert feed.last_update == datetime(2026, 1, 1, 3)
+
+
+def test_its_own_questions_bring_bars() -> None:
+    feed = own(2)
+    feed.latest = hours(3)
+    seen, told = witnessed(feed, act=lambda s: len(s.data) == 3 and s.env.runstop())
+    assert [row[5] for row in seen] == [100.5, 101.5, 102.5]
+    assert told[:2] == ["DELAYED", "LIVE"]
+    assert feed.left
+
+
+def test_a_method_that_raises_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    feed = own(2, retry_interval=0.01)
+    tries: list[int] = []
+
+    def fail() -> bool:
+        tries.append(1)
+        if len(tries) == 1:
+            raise RuntimeError("no line")
+        return True
+
+    feed._connect_realtime = fail
+    feed.latest = hours(3)
+    witnessed(feed, act=lambda s: len(s.data) == 3 and s.env.runstop())
+    assert len(tries) == 2
+    assert "the feed of TEST 1h failed" in caplog.text
+
+
+def test_the_status_older_programs_read() -> None:
+    feed = own(3)
+    assert feed.get_status() == {
+        "symbol": "TEST", "interval": "1h", "is_connected": False, "last_update": None,
+        "data_points": 3, "should_stop": False, "data_source": "Own", "state": "CLOSED",
+        "reason": "not started",
+    }  # fmt: skip
+    feed.is_connected = True  # some subclasses say so themselves
+    assert feed.get_status()["is_connected"] is True
+
+
+def test_callbacks_get_new_bars_and_start_it_at_once() -> None:
+    got: list[Any] = []
+    feed = own(2, on_new_bar=lambda *said: got.append(said))
+    wait_until(lambda: feed.is_connected)
+    feed._process_new_data(hours(3))
+    wait_until(lambda: got)
+    feed.stop()
+    values = {"open": 100.0, "high": 101.0, "low": 99.0, "close": 102.5, "volume": 1000.0}
+    assert got == [("TEST", pd.Timestamp("2026-01-01 02:00"), values)]
+    assert feed.should_stop
+
+
+def test_it_can_be_iterated_without_cerebro() -> None:
+    feed = own(2)
+    feed.latest = hours(3)
+    given = []
+    for bar in feed:
+        given.append(bar.close)
+        if len(given) == 3:
+            feed.stop()
+    assert given == [100.5, 101.5, 102.5]
+
+
+def test_columns_may_have_other_names() -> None:
+    frame = hours(2).rename(columns={"close": "last"})
+    feed = Own("TEST", "1h", 2, data_manager=Stub(frame), close="last")
+    assert list(feed.df["close"]) == [100.5, 101.5]
+
+
+def test_failing_history_says_why() -> None:
+    class Down(Stub):
+        def get_ohlcv(self, **_: Any) -> Any:
+            raise UnavailableError("all vendors are down")
+
+    with pytest.raises(ValueError, match=r"no history of TEST 1h .*all vendors are down"):
+        Own("TEST", "1h", data_manager=Down(None))

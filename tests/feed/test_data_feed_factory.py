@@ -1,0 +1,122 @@
+"""Feeds by mappings: what is made, what is told, and that nothing is ever raised."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.config.feed_presets import load_preset, preset_names
+from src.data.feed.coingecko_live_feed import CoinGeckoLiveDataFeed
+from src.data.feed.data_feed_factory import DataFeedFactory
+from src.data.feed.file_data_feed import FileDataFeed
+from src.data.feed.ibkr_live_feed import IBKRLiveDataFeed
+from src.data.feed.yahoo_live_feed import YahooLiveDataFeed
+from tests.feed.test_base_live_data_feed import Stub, hours
+
+SOURCES = ["binance", "yahoo", "ibkr", "coingecko", "file"]
+INFO = {
+    "name", "description", "symbols", "intervals", "real_time", "requires_auth", "rate_limits", "cost",
+}  # fmt: skip
+
+
+def made(source: str, **said: Any) -> Any:
+    config = {"data_source": source, "symbol": "AAPL", "interval": "1h", "lookback_bars": 3}
+    return DataFeedFactory.create_data_feed(config | {"data_manager": Stub(hours(3))} | said)
+
+
+def test_sources_and_what_is_said_of_them() -> None:
+    assert DataFeedFactory.get_supported_sources() == SOURCES
+    info = DataFeedFactory.get_source_info()
+    assert list(info) == SOURCES
+    assert all(set(said) == INFO for said in info.values())
+    info["binance"]["intervals"].clear()
+    assert DataFeedFactory.get_source_info()["binance"]["intervals"]
+
+
+def test_yahoo() -> None:
+    feed = made("yahoo", polling_interval=30)
+    assert isinstance(feed, YahooLiveDataFeed)
+    status = feed.get_status()
+    assert (status["symbol"], status["interval"], status["polling_interval"]) == ("AAPL", "1h", 30)
+    assert (status["data_source"], status["yahoo_interval"]) == ("Yahoo Finance", "1h")
+
+
+def test_coingecko() -> None:
+    feed = made("coingecko", symbol="bitcoin", interval="1d")
+    assert isinstance(feed, CoinGeckoLiveDataFeed)
+    assert feed.get_status()["data_source"] == "CoinGecko"
+    assert feed.max_calls_per_minute == 50
+    assert feed.call_times == []
+
+
+def test_ibkr() -> None:
+    feed = made("IBKR", host="127.0.0.1", port=4002, client_id=7)
+    assert isinstance(feed, IBKRLiveDataFeed)
+    status = feed.get_status()
+    assert (status["data_source"], status["port"], status["client_id"]) == ("IBKR", 4002, 7)
+    assert {"ibkr_connected", "host", "ibkr_interval", "contract_valid", "data_subscribed"} <= set(
+        status
+    )
+
+
+def test_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    FileDataFeed.create_sample_csv(path, days=1)
+    config = {"data_source": "file", "symbol": "X", "file_path": path, "simulate_realtime": False}
+    feed = DataFeedFactory.create_data_feed(config)
+    assert isinstance(feed, FileDataFeed)
+    assert len(feed.df) == 24
+
+
+@pytest.mark.parametrize(
+    "said, why",
+    [
+        ({"data_source": "invalid"}, "'invalid' is none"),
+        ({"data_source": "yaho"}, "did you mean yahoo"),
+        ({}, "data_source '' is none"),
+        ({"data_source": "yahoo", "symbol": ""}, "needs symbol"),
+        ({"data_source": "yahoo", "interval": "1x"}, "unknown timeframe '1x'"),
+        ({"data_source": "yahoo", "data_manager": Stub(None)}, "no history of AAPL 1h"),
+        ({"data_source": "file", "file_path": "/nowhere/x.csv"}, "no CSV file"),
+        ({"data_source": "file"}, "needs file_path"),
+        ({"data_source": "yahoo", "polling_interval": 5, "lookback_bars": "many"}, "no feed could be made"),
+    ],
+)  # fmt: skip
+def test_none_and_the_reason_in_the_log(
+    caplog: pytest.LogCaptureFixture, said: dict[str, Any], why: str
+) -> None:
+    whole = {"symbol": "AAPL", "interval": "1h", "data_manager": Stub(hours(3))} | said
+    assert DataFeedFactory.create_data_feed(whole) is None
+    assert why in caplog.text
+
+
+def test_keys_that_nobody_reads_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert made("yahoo", lookback_bar=5) is not None
+    assert "'lookback_bar' is not read: did you mean lookback_bars?" in caplog.text
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_packaged_presets_are_whole_and_can_be_made(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    preset = load_preset(name)
+    assert set(preset) == {
+        "data_source", "symbol", "interval", "lookback_bars", "retry_interval", "testnet", "host",
+        "port", "client_id",
+    }  # fmt: skip
+    with caplog.at_level(logging.WARNING):
+        if preset["data_source"] != "binance":  # whose stream is looked for where it is routed
+            assert made(**{**preset, "source": preset["data_source"]}) is not None
+    assert "is not read" not in caplog.text
+
+
+def test_histories_of_others_may_be_put_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame(hours(10))
+    monkeypatch.setattr(CoinGeckoLiveDataFeed, "_load_historical_data", lambda self: frame)
+    feed = made("coingecko", symbol="bitcoin", interval="1d", data_manager=Stub(None))
+    assert len(feed.df) == 10

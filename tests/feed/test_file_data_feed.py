@@ -1,0 +1,169 @@
+"""CSV files of all kinds, and as a Backtrader data."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.feed.csv_files import CsvColumns, read_csv_bars
+from src.data.feed.file_data_feed import FileDataFeed
+from tests.feed.hands import witnessed
+from tests.feed.test_backtrader_feed import wait_until
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow
+ROW = "{at},1.0,2.0,0.5,1.5,10"
+HEAD = "{time},open,high,low,close,volume"
+
+
+def written(path: Path, stamps: list[Any], time: str = "datetime") -> Path:
+    lines = [HEAD.format(time=time), *(ROW.format(at=at) for at in stamps)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "bars.csv"
+
+
+NINE = pd.Timestamp("2024-01-02 09:00")
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    ["2024-01-02 09:00:00", "2024-01-02T09:00:00Z", "2024-01-02T10:00:00+01:00", 1704186000,
+     1704186000000],
+)  # fmt: skip
+def test_stamps_are_utc_however_they_are_written(file: Path, stamp: Any) -> None:
+    frame = read_csv_bars(written(file, [stamp]))
+    assert list(frame.index) == [NINE]
+    assert frame.index.tz is None
+
+
+@pytest.mark.parametrize("name", ["timestamp", "open_time", "close_time", "Date", "Time"])
+def test_usual_names_of_the_time_column_are_found(file: Path, name: str) -> None:
+    assert len(read_csv_bars(written(file, ["2024-01-02"], name))) == 1
+
+
+def test_a_zone_and_a_format_may_be_said(file: Path) -> None:
+    columns = CsvColumns(timezone="America/New_York", datetime_format="%d.%m.%Y %H:%M")
+    frame = read_csv_bars(written(file, ["02.01.2024 04:00", "02.07.2024 05:00"]), columns)
+    assert list(frame.index) == [NINE, pd.Timestamp("2024-07-02 09:00")]  # winter and summer
+
+
+def test_rows_ascend_and_of_doubles_the_newest_counts(file: Path) -> None:
+    rows = "2024-01-03,3,3,3,3,1\n2024-01-02,2,2,2,2,1\n2024-01-02,1,1,1,1,1\n"
+    file.write_text(HEAD.format(time="datetime") + "\n" + rows)
+    assert list(read_csv_bars(file)["close"]) == [1.0, 3.0]
+    newest_first = CsvColumns(reverse=True)
+    assert list(read_csv_bars(file, newest_first)["close"]) == [2.0, 3.0]
+
+
+def test_other_columns_separators_and_open_interest(file: Path) -> None:
+    file.write_text("when;o;h;l;c;v;oi\n2024-01-02;1;2;0.5;1.5;10;7\n")
+    columns = CsvColumns("when", "o", "h", "l", "c", "v", "oi", ";")
+    (row,) = read_csv_bars(file, columns).to_dict("records")
+    assert row == {"open": 1, "high": 2, "low": 0.5, "close": 1.5, "volume": 10, "openinterest": 7}
+    layout = dict(zip(("datetime_col", "open_col", "high_col", "low_col", "close_col", "volume_col",
+                       "openinterest_col", "separator"), ("when", *"ohlcv", "oi", ";"),
+                      strict=True))  # fmt: skip
+    interest: list[float] = []
+    feed = FileDataFeed(dataname=file, **layout)
+    witnessed(feed, act=lambda s: interest.append(s.data.openinterest[0]))
+    assert interest == [7.0]
+
+
+def test_rows_without_a_price_are_left_out_and_told(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.write_text(
+        HEAD.format(time="datetime") + "\n2024-01-02,1,2,0.5,,1\n2024-01-03,1,1,1,2,1\n"
+    )
+    with caplog.at_level(logging.WARNING):
+        assert list(read_csv_bars(file)["close"]) == [2.0]
+    assert "1 of 2 rows are left out" in caplog.text
+    assert "high or low do not fit in 1 rows" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("", "cannot be read as CSV"),
+        ("datetime,open,high,low,close\n2024-01-02,1,1,1,1\n", "lacks the columns volume"),
+        ("a,open,high,low,close,volume\n1,1,1,1,1,1\n", "lacks a column of times"),
+        ("datetime,open,high,low,close,volume\nsoon,1,1,1,1,1\n", "does not hold times"),
+        ("datetime,open,high,low,close,volume\n", "holds no bar"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(file: Path, text: str, why: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ValueError, match=why):
+        read_csv_bars(file)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nothing\.csv"):
+        FileDataFeed(dataname=tmp_path / "nothing.csv")
+
+
+# --- as a data -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    path = tmp_path / "sample.csv"
+    FileDataFeed.create_sample_csv(path, symbol="TEST", days=2, interval_minutes=60)
+    return path
+
+
+def test_a_sample_is_the_same_every_time(sample: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.csv"
+    FileDataFeed.create_sample_csv(again, days=2)
+    assert again.read_bytes() == sample.read_bytes()
+    assert len(read_csv_bars(sample)) == 48
+
+
+@pytest.mark.parametrize("realtime", [False, True])
+def test_every_row_by_the_files_stamp(sample: Path, realtime: bool) -> None:
+    feed = FileDataFeed(
+        dataname=str(sample), symbol="TEST", simulate_realtime=realtime, realtime_interval=0
+    )
+    seen, told = witnessed(feed)
+    assert [row[1] for row in seen] == list(feed.df.index.to_pydatetime())
+    assert [row[5] for row in seen] == list(feed.df["close"])
+    assert ("LIVE" in told) is realtime
+    assert feed.get_status() == {
+        "symbol": "TEST", "file_path": str(sample), "total_rows": 48, "current_index": 48,
+        "is_realtime": realtime, "last_delivered": datetime(2024, 1, 2, 23), "queue_size": 0,
+        "should_stop": True, "data_source": "CSV File",
+    }  # fmt: skip
+
+
+def test_with_a_timeframe_bars_stand_by_their_closes(sample: Path) -> None:
+    seen, _ = witnessed(FileDataFeed(dataname=sample, interval="1h"))
+    assert (seen[0][1], seen[-1][1]) == (datetime(2024, 1, 1, 1), datetime(2024, 1, 3))
+
+
+@pytest.mark.parametrize("moment", ["2024-01-02", "2024-01-02T00:00:00", datetime(2024, 1, 2)])
+def test_a_range_may_be_said(sample: Path, moment: Any) -> None:
+    seen, _ = witnessed(FileDataFeed(dataname=sample, fromdate=moment, todate="2024-01-02"))
+    assert (len(seen), seen[0][1], seen[-1][1]) == (
+        24, datetime(2024, 1, 2), datetime(2024, 1, 2, 23)
+    )  # fmt: skip
+
+
+def test_simulated_bars_are_called_back(sample: Path) -> None:
+    got: list[Any] = []
+    feed = FileDataFeed(
+        dataname=sample, symbol="TEST", simulate_realtime=True, realtime_interval=0,
+        on_new_bar=lambda *said: got.append(said),
+    )  # fmt: skip
+    witnessed(feed)
+    wait_until(lambda: len(got) == 48)
+    assert got[0][:2] == ("TEST", pd.Timestamp("2024-01-01"))
+    assert got[0][2]["close"] == feed.df["close"].iloc[0]
