@@ -109,7 +109,7 @@ def vendors() -> Iterator[Vendors]:
 
 @pytest.fixture
 def rules(tmp_path: Path, vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a rules file that points the two vendors at the server; others have no key."""
+    """Return a rules file that points these vendors at the server; others have no key."""
     assert vendors.server is not None
     for name in ("FMP_API_KEY", "ALPHA_VANTAGE_API_KEY"):
         monkeypatch.setenv(name, KEY)
@@ -119,6 +119,7 @@ def rules(tmp_path: Path, vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> 
         "failover: {max_retries: 1}\nproviders:\n"
         f"  fmp: {{base_url: '{vendors.server.base}', {limits}}}\n"
         f"  alpha_vantage: {{base_url: '{vendors.server.base}', {limits}}}\n"
+        f"  coingecko: {{base_url: '{vendors.server.base}', {limits}}}\n"
     )
     return path
 

@@ -78,10 +78,11 @@ def _bodies(
 ) -> dict[Ask, Any]:
     """Return the answers, one a request; of optional ones those that can be had."""
     bodies: dict[Ask, Any] = {}
+    named = table.naming(asked.instrument) if table.naming else {}
     needed = {a.ask for a in table.types[asked.data_type] if not a.is_optional}
     for ask in dict.fromkeys(answer.ask for answer in table.types[asked.data_type]):
         try:
-            answer = downloader.send(request_of(table, ask, spelled, downloader))
+            answer = downloader.send(request_of(table, ask, spelled, downloader, named))
             bodies[ask] = answer.json()
         except ProviderError as exc:
             if ask in needed or isinstance(exc, TransientError):
