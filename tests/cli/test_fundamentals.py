@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,16 @@ from src.data.clock import ManualClock
 from src.data.model.fundamentals import Fact, Snapshot
 from tests.cli.conftest import Run
 from tests.conftest import WEDNESDAY
+from tests.fundamentals.conftest import asking
 
 HOUR_MS = 3_600_000
 
 
 @pytest.fixture
-def held(cache: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what two vendors said about Apple three hours ago; nobody has a key."""
+def held(cache: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what two vendors said about Apple three hours ago; neither has a key."""
+    asked = json.dumps(asking("fmp", "alpha_vantage"))
+    (rules.parent / "fundamentals.json").write_text(asked)
     for name in ("FMP_API_KEY", "ALPHA_VANTAGE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     name = Fact("Apple Inc.", "text")

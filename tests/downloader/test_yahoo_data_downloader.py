@@ -19,7 +19,7 @@ from src.data.errors import (
 from src.data.model.actions import Action
 from src.data.model.bars import Bar
 from src.data.model.capabilities import FetchQuery
-from src.data.model.http import HttpResponse
+from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, HOUR_MS, day_ms, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Kind
@@ -95,7 +95,14 @@ def test_the_request_for_minutes_is_the_span() -> None:
         "interval": "5m", "period1": OPEN, "period2": OPEN + 601, "events": "div|split",
         "includePrePost": "false",
     }  # fmt: skip
-    assert "Mozilla" in asked.headers["User-Agent"]
+
+
+def test_whatever_is_asked_is_asked_under_a_browsers_name() -> None:
+    vendor, transport = yahoo(chart([]))
+    vendor.send(HttpRequest("https://query1.finance.yahoo.com/x", headers={"Accept": "text/html"}))
+    sent = transport.asked[0].headers
+    assert "Mozilla" in sent["User-Agent"]
+    assert sent["Accept"] == "text/html"
 
 
 @pytest.mark.parametrize(

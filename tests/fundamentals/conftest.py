@@ -14,9 +14,12 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.fundamentals.registry import VENDORS
 from tests.net.scripted import Recorder, reply, serving
 
 KEY = "CANARY-0123456789"
+# Those whom a test asks unless it says otherwise: others are asked without a key, too.
+USUAL = ("fmp", "alpha_vantage")
 
 
 class Vendors:
@@ -60,6 +63,12 @@ def place_of(path: str) -> str:
     return functions[0] if functions else parts.path
 
 
+def asking(*names: str) -> dict[str, Any]:
+    """Return a fundamentals file by which ``names`` are asked."""
+    types = ("profile", "ratios", "statements")
+    return {"provider_sequences": {data_type: list(names) for data_type in types}}
+
+
 def fmp_profile(symbol: str = "AAPL", **changes: Any) -> list[dict[str, Any]]:
     """Make up a profile as FMP sends it today."""
     row = {
@@ -93,6 +102,30 @@ def av_overview(symbol: str = "AAPL", **changes: str) -> dict[str, str]:
     return row | changes
 
 
+def yahoo_chart(symbol: str = "AAPL", **changes: Any) -> dict[str, Any]:
+    """Make up a chart of Yahoo's by its address; only what it tells of the company."""
+    meta = {
+        "symbol": symbol, "currency": "USD", "longName": "Apple Inc.", "instrumentType": "EQUITY",
+        "fullExchangeName": "NasdaqGS", "regularMarketPrice": 200.0, "fiftyTwoWeekHigh": 220.0,
+    }  # fmt: skip
+    return {f"/v8/finance/chart/{symbol}": {"chart": {"result": [{"meta": meta | changes}]}}}
+
+
+def yahoo_series(
+    symbol: str, values: dict[str, float | None], day: str = "2024-03-31", currency: str = "USD"
+) -> dict[str, Any]:
+    """Make up a time series of Yahoo's by its address: of each type one point."""
+    result = [
+        {"meta": {"symbol": [symbol], "type": [name]}}
+        | ({} if value is None else {name: [
+            {"asOfDate": day, "currencyCode": currency, "reportedValue": {"raw": value}}
+        ]})
+        for name, value in values.items()
+    ]  # fmt: skip
+    path = f"/ws/fundamentals-timeseries/v1/finance/timeseries/{symbol}"
+    return {path: {"timeseries": {"result": result, "error": None}}}
+
+
 @pytest.fixture
 def vendors() -> Iterator[Vendors]:
     """Yield both vendors; they know Apple."""
@@ -109,17 +142,18 @@ def vendors() -> Iterator[Vendors]:
 
 @pytest.fixture
 def rules(tmp_path: Path, vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a rules file that points these vendors at the server; others have no key."""
+    """Return a rules file that points vendors at the server; the usual two alone are asked."""
     assert vendors.server is not None
     for name in ("FMP_API_KEY", "ALPHA_VANTAGE_API_KEY"):
         monkeypatch.setenv(name, KEY)
+    (tmp_path / "fundamentals.json").write_text(json.dumps(asking(*USUAL)))
     limits = "rate_limits: {requests_per_minute: 60000, requests_per_day: 60000, burst_size: 1000}"
     path = tmp_path / "rules.yaml"
     path.write_text(
         "failover: {max_retries: 1}\nproviders:\n"
-        f"  fmp: {{base_url: '{vendors.server.base}', {limits}}}\n"
-        f"  alpha_vantage: {{base_url: '{vendors.server.base}', {limits}}}\n"
-        f"  coingecko: {{base_url: '{vendors.server.base}', {limits}}}\n"
+        + "".join(
+            f"  {name}: {{base_url: '{vendors.server.base}', {limits}}}\n" for name in VENDORS
+        )
     )
     return path
 
@@ -127,7 +161,8 @@ def rules(tmp_path: Path, vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def say(rules: Path) -> Callable[[dict[str, Any]], None]:
     """Return a writer of the user's fundamentals file, beside the rules."""
-    return lambda plain: (rules.parent / "fundamentals.json").write_text(json.dumps(plain)) and None
+    path = rules.parent / "fundamentals.json"
+    return lambda plain: path.write_text(json.dumps(asking(*USUAL) | plain)) and None
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ def test_a_hit_loads_no_http_library_and_no_calendar(
 ) -> None:
     monkeypatch.setenv("FMP_API_KEY", "CANARY-0123456789")
     monkeypatch.delenv("ALPHA_VANTAGE_API_KEY", raising=False)
-    said = Snapshot("fmp", "AAPL", SystemClock().now_ms(), {"beta": Fact(1.5, "ratio")},
-                    data_types=("profile",))  # fmt: skip
-    FundamentalsCache(tmp_path).keep(said)
+    for vendor in ("fmp", "yahoo"):  # who needs no key is asked, too
+        said = Snapshot(vendor, "AAPL", SystemClock().now_ms(), {"beta": Fact(1.5, "ratio")},
+                        data_types=("profile",))  # fmt: skip
+        FundamentalsCache(tmp_path).keep(said)
     found = loaded_by(
         "from src.data import DataManager\n"
         f"record = DataManager({str(tmp_path)!r}).get_fundamentals('AAPL')\n"

@@ -16,7 +16,7 @@ import pytest
 from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from tests.fundamentals.conftest import KEY, Vendors, av_overview, fmp_income, fmp_profile
+from tests.fundamentals.conftest import KEY, Vendors, asking, av_overview, fmp_income, fmp_profile
 
 DAY_S = 86_400
 FMP = {
@@ -133,7 +133,7 @@ def test_named_vendors_that_fail_are_not_replaced(manager: DataManager, vendors:
     assert "OVERVIEW" not in vendors.asked
 
 
-@pytest.mark.parametrize("name", ["fpm", "binance", "yahoo"])
+@pytest.mark.parametrize("name", ["fpm", "binance", "alpaca"])
 def test_named_vendors_that_cannot_be_asked_are_told(
     manager: DataManager, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -210,8 +210,9 @@ def test_share_classes(manager: DataManager, vendors: Vendors, symbol: str) -> N
 
 
 def test_a_coin_is_asked_of_those_who_know_coins(
-    manager: DataManager, vendors: Vendors, caplog: pytest.LogCaptureFixture
+    manager: DataManager, vendors: Vendors, say: Say, caplog: pytest.LogCaptureFixture
 ) -> None:
+    say(asking("fmp", "coingecko"))
     with caplog.at_level(logging.WARNING):
         assert manager.get_fundamentals("ETHUSDT") == {}
     assert vendors.asked == ["/coins/markets"]
@@ -226,9 +227,10 @@ def test_a_coin_is_asked_of_those_who_know_coins(
 
 
 def test_a_vendor_is_not_asked_for_markets_that_it_does_not_serve(
-    manager: DataManager, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+    manager: DataManager, vendors: Vendors, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWELVE_DATA_API_KEY", KEY)
+    say(asking("fmp", "alpha_vantage", "ibkr", "twelvedata"))
     vendors.bodies["/stable/profile"] = fmp_profile("VOD.L", currency="GBp", price=71.5)
     vendors.bodies["/stable/income-statement"] = []
     vendors.bodies["OVERVIEW"] = {}

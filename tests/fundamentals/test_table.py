@@ -9,7 +9,7 @@ from src.data.downloader.registry import downloader_class
 from src.data.fundamentals import table as machinery
 from src.data.fundamentals.reading import Told, read
 from src.data.fundamentals.registry import VENDORS, table_of
-from src.data.fundamentals.table import SYMBOL, Ask, Key, Pick, VendorTable, request_of
+from src.data.fundamentals.table import NOW, SYMBOL, Ask, Key, Pick, VendorTable, request_of
 from src.data.model.fundamentals import DATA_TYPES, FIELDS, Fact
 from src.data.model.instrument import Instrument
 from tests.contract.source import PACKAGE, ROOT
@@ -32,10 +32,10 @@ def table(**more: object) -> VendorTable:
 def test_a_request_names_the_symbol_and_hides_the_key() -> None:
     keys = (Key("ACME_API_KEY", param="key"), Key("ACME_API_KEY", header="X-Key", prefix="Token "),
             Key("OTHER", param="other"))  # fmt: skip
-    ask = Ask("/of/{symbol}", {"s": SYMBOL, "limit": 5}, cost=10)
-    built = request_of(table(keys=keys), ask, "VOD.LON", Account())
+    ask = Ask("/of/{symbol}", {"s": SYMBOL, "limit": 5, "until": NOW}, cost=10)
+    built = request_of(table(keys=keys), ask, "VOD.LON", Account(), 1_700_000_000_999)
     assert built.url == "https://acme.example/of/VOD.LON"
-    assert dict(built.params) == {"s": "VOD.LON", "limit": 5}
+    assert dict(built.params) == {"s": "VOD.LON", "limit": 5, "until": "1700000000"}
     assert dict(built.secret_params) == {"key": SECRET}
     assert dict(built.secret_headers) == {"X-Key": f"Token {SECRET}"}
     assert built.cost == 10
@@ -94,6 +94,6 @@ def test_the_example_of_the_documentation() -> None:
     assert facts["dividend_yield"].value == pytest.approx(0.012)
     assert facts["revenue"] == Fact(7e6, "money", "EUR", "FY", "2023-12-31")
     assert "avg_volume" not in facts
-    built = request_of(names["TABLE"], asked, "VOD.LON", Account())
+    built = request_of(names["TABLE"], asked, "VOD.LON", Account(), 0)
     assert built.url == "https://acme.example/v1/company/VOD.LON"
     assert dict(built.secret_headers) == {"Authorization": f"Token {SECRET}"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 from ..errors import (
@@ -73,6 +74,10 @@ class YahooDataDownloader(BaseDataDownloader):
         """Days are complete; minutes without a trade may be missing."""
         return not timeframe.is_intraday
 
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Carry ``request`` under a browser's name."""
+        return super().send(replace(request, headers={"User-Agent": _BROWSER, **request.headers}))
+
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask for the whole span; a bar labelled exactly ``period2`` may come too."""
         asked = asked_of(query)
@@ -85,7 +90,6 @@ class YahooDataDownloader(BaseDataDownloader):
                 "events": "div|split",
                 "includePrePost": "false",
             },
-            headers={"User-Agent": _BROWSER},
         )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any
 
 from ..downloader.base_data_downloader import BaseDataDownloader
@@ -82,7 +82,8 @@ def _bodies(
     needed = {a.ask for a in table.types[asked.data_type] if not a.is_optional}
     for ask in dict.fromkeys(answer.ask for answer in table.types[asked.data_type]):
         try:
-            answer = downloader.send(request_of(table, ask, spelled, downloader, named))
+            request = request_of(table, ask, spelled, downloader, asked.now_ms)
+            answer = downloader.send(replace(request, params={**named, **request.params}))
             bodies[ask] = answer.json()
         except ProviderError as exc:
             if ask in needed or isinstance(exc, TransientError):

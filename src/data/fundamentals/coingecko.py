@@ -5,7 +5,7 @@ Its volume is money, not coins, and is not taken.
 
 from __future__ import annotations
 
-from ..downloader.coingecko_coins import coin_id
+from ..model.instrument import Instrument
 from .table import SYMBOL, Answer, Ask, Key, Pick, VendorTable
 
 _COIN = Answer(
@@ -28,6 +28,14 @@ _COIN = Answer(
     block="coin",
 )
 
+
+def _id(who: Instrument) -> str:
+    # Loaded when somebody is asked: what the cache answers needs none of it.
+    from ..downloader.coingecko_coins import coin_id
+
+    return coin_id(who)
+
+
 TABLE = VendorTable(
     vendor="coingecko",
     asset_classes=frozenset({"crypto"}),
@@ -36,5 +44,5 @@ TABLE = VendorTable(
         Key("COINGECKO_PRO_API_KEY", header="x-cg-pro-api-key"),
         Key("COINGECKO_DEMO_API_KEY", header="x-cg-demo-api-key", unless="COINGECKO_PRO_API_KEY"),
     ),
-    spelling=coin_id,
+    spelling=_id,
 )

@@ -137,6 +137,8 @@ class _Sheet:
         picks = {name: _pick(where) for name, where in answer.fields.items()}
         numbers = {name: number_of(at(row, pick.at)) for name, pick in picks.items()}
         values = {n: v * picks[n].scale for n, v in numbers.items() if v is not None}
+        if not values:
+            return None
         period = text_of(at(row, answer.period)) or "FY"
         filed = day_of(at(row, answer.filed_at))
         return Statement(answer.statement, period, period_end, filed, currency, values)

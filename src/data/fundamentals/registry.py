@@ -10,12 +10,9 @@ from types import MappingProxyType
 from .table import VendorTable
 
 VENDORS = (
-    "fmp",
-    "alpha_vantage",
-    "twelvedata",
-    "eodhd",
-    "coingecko",
-)
+    "fmp", "yahoo", "alpha_vantage", "finnhub", "polygon", "tiingo",
+    "twelvedata", "eodhd", "coingecko",
+)  # fmt: skip
 # Vendors of bars of whom it is known why they have no table.
 NOT_ASKED: Mapping[str, str] = MappingProxyType(
     {

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Protocol
 
 from ..model.http import HttpRequest
+from ..model.instant import SECOND_MS
 from ..model.instrument import AssetClass, Instrument
 
 # Stands in paths and parameters for the vendor's own spelling of the symbol.
 SYMBOL = "{symbol}"
+# Stands in parameters for the time of asking, in Unix seconds.
+NOW = "{now}"
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Ask:
 
     Attributes:
         path: behind the vendor's host; may contain :data:`SYMBOL`.
-        params: query parameters that may be logged; values may contain :data:`SYMBOL`.
+        params: query parameters that may be logged; values may contain :data:`SYMBOL`
+            and :data:`NOW`.
         cost: units of the vendor's limit that it takes.
     """
 
@@ -154,16 +157,25 @@ class Account(Protocol):
         """Return a key, empty where it is not set."""
 
 
-def request_of(
-    table: VendorTable, ask: Ask, spelled: str, account: Account,
-    named: Mapping[str, str] = MappingProxyType({}),
-) -> HttpRequest:  # fmt: skip
-    """Build the request for ``ask`` about the symbol that the vendor spells ``spelled``.
+def american(vendor: str, separator: str, preferred: str) -> Callable[[Instrument], str]:
+    """Return the spelling of a vendor of American shares; see ``downloader.usa.share``."""
 
-    ``named`` are parameters that name it beside the spelling.
-    """
-    params = dict(named) | {
-        name: value.replace(SYMBOL, spelled) if isinstance(value, str) else value
+    def spelled(who: Instrument) -> str:
+        # Loaded when somebody is asked: what the cache answers needs none of it.
+        from ..downloader.usa import share
+
+        return share(who, vendor, separator, preferred)
+
+    return spelled
+
+
+def request_of(
+    table: VendorTable, ask: Ask, spelled: str, account: Account, now_ms: int
+) -> HttpRequest:
+    """Build the request for ``ask`` about the symbol that the vendor spells ``spelled``."""
+    now = str(now_ms // SECOND_MS)
+    params = {
+        name: value.replace(SYMBOL, spelled).replace(NOW, now) if isinstance(value, str) else value
         for name, value in ask.params.items()
     }
     held = [

@@ -10,10 +10,11 @@ Statements are not asked for: they tell no filing dates, at a hundred credits ea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..downloader.twelvedata_listings import listing
+from ..model.instrument import Instrument
 from .table import Answer, Ask, Key, Pick, VendorTable
 
 _TTM, _QUARTER = "=TTM", "=Q"
@@ -90,6 +91,14 @@ _STATISTICS = Answer(
     block="statistics",
 )
 
+
+def _listing(who: Instrument) -> Mapping[str, str]:
+    # Loaded when somebody is asked: what the cache answers needs none of it.
+    from ..downloader.twelvedata_listings import listing
+
+    return listing(who)
+
+
 TABLE = VendorTable(
     vendor="twelvedata",
     asset_classes=frozenset({"stock"}),
@@ -99,6 +108,6 @@ TABLE = VendorTable(
     },
     markets=frozenset({"US", "CANADA", "EU", "SWISS", "ASIA"}),
     keys=(Key("TWELVE_DATA_API_KEY", header="Authorization", prefix="apikey "),),
-    spelling=lambda who: listing(who)["symbol"],
-    naming=listing,
+    spelling=lambda who: _listing(who)["symbol"],
+    naming=_listing,
 )
