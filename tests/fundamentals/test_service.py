@@ -247,6 +247,23 @@ def test_a_vendor_is_not_asked_for_markets_that_it_does_not_serve(
     assert record["market"] == "UK"
 
 
+def test_a_listing_abroad_is_named_by_its_venue(
+    manager: DataManager, vendors: Vendors, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWELVE_DATA_API_KEY", KEY)
+    say(asking("twelvedata"))
+    vendors.bodies["/quote"] = {"symbol": "SIE", "name": "Siemens", "close": "170.5",
+                                "currency": "EUR"}  # fmt: skip
+    vendors.status["/statistics"] = 403  # a plan that has no statistics
+    record = manager.get_fundamentals("SIE.DE")
+    assert vendors.server is not None
+    assert {path.partition("?")[2] for path, _ in vendors.server.requests} == {
+        "symbol=SIE&mic_code=XETR"
+    }
+    assert (record["current_price"], record["market"]) == (170.5, "EU")
+    assert told(record)["providers_failed"] == {}
+
+
 def test_a_gateway_that_ended_fundamentals_gives_nothing_and_says_why(
     manager: DataManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
