@@ -26,7 +26,8 @@ FLOORS = {
 # Older import paths: nothing but imports and a list of names, and nobody inside uses them.
 SHIMS = {m.name for m in modules()} & {
     "ohlcv_contract", "data_downloader_factory", "cache.populate_cache", "utils.populate_cache",
-    "cache.fundamentals_combiner",
+    "cache.fundamentals_combiner", "utils.refresh_fundamentals_cache",
+    "utils.periodic_fundamentals_refresh",
 }  # fmt: skip
 SIBLINGS_ALLOWED = {("routing", "provider_selector"), ("logs", "config"),
                     ("data_manager", "beyond_bars")}  # fmt: skip
