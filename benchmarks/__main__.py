@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import batch, company, covered, hit, read, route, size, start, workload, write
+from . import batch, company, covered, hit, memory, read, route, size, start, workload, write
 from .harness import Report
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 SCRIPTS: tuple[Callable[[], Report], ...] = (
     hit.measure, route.measure, start.measure, covered.measure, read.measure, batch.measure,
-    write.measure, size.measure, size.measure_memory, workload.measure, company.measure,
+    write.measure, size.measure, memory.measure, workload.measure, company.measure,
 )  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 

@@ -1,16 +1,26 @@
-"""The same bars as others keep them: a plain gzip CSV, Arrow, Parquet, ArcticDB where installed."""
+"""The same bars as others keep them: a plain gzip CSV, Arrow, Parquet, ArcticDB where there is one."""
 
 from __future__ import annotations
 
 import gzip
+import json
+import os
 import shutil
-from importlib import import_module
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+# An interpreter that has ArcticDB, which needs an older pandas; without any it takes no part.
+ARCTIC_PYTHON = os.environ.get("ONETAPE_ARCTIC_PYTHON") or (
+    sys.executable if find_spec("arcticdb") else None
+)
 
 
 def _behind(end: str) -> pd.Timestamp:
@@ -98,27 +108,73 @@ class Parquet:
         return pd.read_parquet(self._path, filters=wanted)
 
 
+class Elsewhere(NamedTuple):
+    """What a peer in a process of its own measured there: the time, and the sum of all values."""
+
+    ms: float
+    total: float
+
+
 class Arctic:
-    """A library of ArcticDB on the same disk."""
+    """ArcticDB in a process of its own, on the same disk.
 
-    def __init__(self, folder: Path, frame: pd.DataFrame) -> None:
-        database = import_module("arcticdb").Arctic
-        self._library = database(f"lmdb://{folder / f'arctic-{len(frame)}'}").get_library(
-            "bars", create_if_missing=True
-        )
-        self._library.write("bars", frame)
+    Args:
+        folder: for its files.
+        frame: the bars; every symbol gets them.
+        symbols: whom they are stored for.
+    """
 
-    def read(self, start: str, end: str) -> pd.DataFrame:
-        """Return a stretch, both ends included."""
-        last = _behind(end) - pd.Timedelta("1ns")  # there both ends are included
-        found = self._library.read("bars", date_range=(pd.Timestamp(start), last))
-        frame: pd.DataFrame = found.data
-        return frame
+    def __init__(
+        self, folder: Path, frame: pd.DataFrame, symbols: Sequence[str] = ("bars",)
+    ) -> None:
+        self._symbols, self._folder = list(symbols), folder / f"arctic-{len(frame)}"
+        self._server = subprocess.Popen(
+            [ARCTIC_PYTHON or "", str(Path(__file__).with_name("arctic.py")), str(self._folder)],
+            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        bars = self._folder.with_suffix(".npz")
+        values: dict[str, Any] = {name: frame[name].to_numpy() for name in frame.columns}
+        np.savez(bars, timestamp=frame.index.to_numpy().view(np.int64), **values)
+        self._ask("write", str(bars), self._symbols)
+
+    def read(self, start: str, end: str) -> Elsewhere:
+        """Read a stretch of the first symbol, both ends included."""
+        first, last = (pd.Timestamp(start).value, _behind(end).value - 1)
+        return Elsewhere(*self._ask("read", self._symbols[0], first, last))
+
+    def read_all(self) -> Elsewhere:
+        """Read all bars of all symbols at once."""
+        return Elsewhere(*self._ask("read_all", self._symbols))
+
+    def close(self) -> None:
+        """End its process."""
+        self._server.communicate()
+
+    def _ask(self, *request: object) -> list[float]:
+        asks, answers = self._server.stdin, self._server.stdout
+        if asks is None or answers is None:
+            raise RuntimeError("ArcticDB's process has no pipes")
+        print(json.dumps(request), file=asks, flush=True)
+        answer = answers.readline()
+        if not answer:
+            raise RuntimeError("ArcticDB's process has ended; what it said is above")
+        found: list[float] = json.loads(answer)
+        return found
 
 
-def peers_of(folder: Path, frame: pd.DataFrame) -> dict[str, Any]:
-    """Return the peers that are installed, each with the bars of ``frame``."""
+@contextmanager
+def peers_of(folder: Path, frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the peers that there are, each with the bars of ``frame``."""
     found: dict[str, Any] = {"Arrow": Arrow(folder, frame), "Parquet": Parquet(folder, frame)}
-    if find_spec("arcticdb"):
-        found["ArcticDB"] = Arctic(folder, frame)
-    return found | {"naive": Naive(folder, frame)}
+    with ExitStack() as stack:
+        if ARCTIC_PYTHON:
+            found["ArcticDB"] = Arctic(folder, frame)
+            stack.callback(found["ArcticDB"].close)
+        yield found | {"naive": Naive(folder, frame)}
+
+
+def summed(found: pd.DataFrame | Elsewhere) -> float:
+    """Return the sum of all values of an answer."""
+    if isinstance(found, Elsewhere):
+        return found.total
+    return float(sum(found[name].to_numpy().sum() for name in found.columns))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from .fundamentals.question import Wish
 from .model.figures import FUNDING, FUNDING_PERIOD, LONG_SHORT, OPEN_INTEREST
 
 if TYPE_CHECKING:
@@ -108,5 +107,7 @@ class BeyondBars:
             max_age_days: how old what is cached may be; by default the type's own age.
             as_of: only what was public by this date; of an instant, by the day before.
         """
+        from .fundamentals.question import Wish
+
         wish = Wish(providers, force_refresh, combination_strategy, data_type, max_age_days, as_of)
         return self._services.fundamentals.get(symbol, wish)

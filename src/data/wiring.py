@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,13 @@ from .net.leases import Leases
 from .net.limiter import Limiter, Limiters, VendorLimiter
 from .net.shared_limiter import SharedLimiter
 from .net.state import State
+from .policy.quota import limits_of
 from .policy.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from .cache.unified_cache import UnifiedCache
     from .fundamentals.service import FundamentalsService
+    from .model.rules import ValidationRules
     from .net.circuit import CircuitHook
     from .net.http import HttpTransport
     from .net.sender import Hook, Sender
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from .routing.foretelling import Foreteller
     from .routing.observing import Observer
     from .routing.service import BarsService
+    from .routing.terms import Expiry
 
 __all__ = ["Network", "Services", "build", "default_sender"]
 
@@ -141,9 +145,32 @@ class Services:
     bars: BarsService
     batch: BatchService
     observer: Observer
-    foreteller: Foreteller
-    figures: FiguresService
-    fundamentals: FundamentalsService
+    expiry: Expiry
+    checks: ValidationRules
+
+    @property
+    def foreteller(self) -> Foreteller:
+        """What says beforehand what requests would do."""
+        from .routing.foretelling import Foreteller
+        from .routing.rehearsing import Theatre
+
+        store = self.cache.store
+        return Foreteller(Theatre(store, self.selector, self.clock, self.expiry, self.checks))
+
+    # Of the next two, threads that ask first at the same time may make two: no harm is done.
+    @cached_property
+    def figures(self) -> FiguresService:
+        """What tells funding rates, open interest and the like."""
+        from .routing.figures import FiguresService
+
+        return FiguresService(self.cache, self.selector, self.clock, self.network.leases)
+
+    @cached_property
+    def fundamentals(self) -> FundamentalsService:
+        """What tells of companies and coins."""
+        from .fundamentals.service import FundamentalsService
+
+        return FundamentalsService(self.settings, self.selector, self.clock)
 
     @property
     def rate_limiters(self) -> Mapping[str, Limiter]:
@@ -182,14 +209,10 @@ def build(
     """
     from .cache.gauge import Gauge
     from .cache.unified_cache import UnifiedCache
-    from .fundamentals.service import FundamentalsService
     from .provider_selector import ProviderSelector
     from .routing.asking import Asking
     from .routing.batch import BatchService
-    from .routing.figures import FiguresService
-    from .routing.foretelling import Foreteller
     from .routing.observing import Observer
-    from .routing.rehearsing import Theatre
     from .routing.service import BarsService
     from .routing.supplying import Supply
     from .routing.terms import Expiry
@@ -211,12 +234,8 @@ def build(
     bars = BarsService(
         cache.store, selector, ticking, expiry, rules.validation, network.leases, observer
     )  # fmt: skip
-    theatre = Theatre(cache.store, selector, ticking, expiry, rules.validation)
-    figures = FiguresService(cache, selector, ticking, network.leases)
-    batch = BatchService(asking, bars)
-    return Services(settings, ticking, network, cache, selector, asking, bars, batch, observer,
-                    Foreteller(theatre), figures,
-                    FundamentalsService(settings, selector, ticking))  # fmt: skip
+    return Services(settings, ticking, network, cache, selector, asking, bars,
+                    BatchService(asking, bars), observer, expiry, rules.validation)  # fmt: skip
 
 
 def network_of(
@@ -243,24 +262,6 @@ def facts_of(rules: Rules) -> dict[str, dict[str, Any]]:
         if limit := said.rate_limits.get("requests_per_minute"):
             told["rate_limit"] = f"{limit:g}/minute"
     return facts
-
-
-def limits_of(declared: Limits | None, *said: Mapping[str, float]) -> Limits | None:
-    """Lay limits as configured over what a vendor declares, key by key; None without any."""
-    names = {
-        "requests_per_minute": "per_minute", "requests_per_second": "per_second",
-        "requests_per_day": "per_day", "requests_per_month": "per_month", "burst_size": "burst",
-    }  # fmt: skip
-    known = {
-        names[key]: value
-        for layer in said
-        for key, value in layer.items()
-        if value is not None and key in names
-    }
-    whole = {k: v if k == "per_second" else int(v) for k, v in known.items()}
-    if not whole:
-        return declared
-    return replace(declared or Limits(), **whole)  # type: ignore[arg-type]
 
 
 class _Default:

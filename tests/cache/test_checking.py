@@ -296,9 +296,9 @@ def test_columns_that_say_other_than_the_bars_are_dropped(folder: Path, columns:
     liar = store_in(other, columnar="map")
     liar.commit(DAILY, Commit((piece(0, 6, shift=0.5),)))
     liar.read(DAILY, EVER)
-    from src.data.cache.columnar import Source
+    from src.data.cache.columnar import Part, Source
     from src.data.cache.columnar_file import open_columns
-    from src.data.cache.columnar_writing import Part, write_new
+    from src.data.cache.columnar_writing import write_new
     from src.data.cache.members import file_id
 
     true = open_columns(Disk(), columns, file_id(DAILY, 0), may_map=False)

@@ -18,11 +18,13 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from src.data.cache.columnar import BLOCK, MAGIC, SLOT, START, Head, Source, read_head
+from src.data.cache.columnar import BLOCK, MAGIC, SLOT, START, Head, Part, Source, read_head
 from src.data.cache.columnar_file import ColumnarFile, open_columns
-from src.data.cache.columnar_writing import Part, append_rows, write_new
+from src.data.cache.columnar_writing import append_rows, write_new
 from src.data.cache.dropping import drop_derived
 from src.data.cache.members import file_id
+from src.data.cache.reading import read_state
+from src.data.cache.sidecars import WholeYear
 from src.data.cache.store import BarStore, Commit
 from src.data.disk.files import Disk, Step
 from src.data.model.bars import BarTable
@@ -556,3 +558,20 @@ def test_values_are_those_of_the_files_to_the_last_bit(tmp_path: Path) -> None:
     plain = store_in(tmp_path).read(MINUTES, EVER)[0]
     for _ in range(2):
         assert same(store.read(MINUTES, EVER)[0], plain)
+
+
+def test_a_year_that_lacks_rows_is_not_kept(tmp_path: Path) -> None:
+    store = store_in(tmp_path, columnar="map")
+    store.commit(MINUTES, Commit((minutes(0, 50),)))
+    lane = store.workshop.lane(MINUTES)
+    state = read_state(lane, 2024, 1.0)
+    assert state is not None
+    file = lane.disk.stat(lane.paths.data(2024))
+    assert file is not None
+    short = WholeYear(state, table(range(49), size=MINUTE_MS), file)
+    store.workshop.sidecars.keep(lane, {2024: short})
+    assert not store.is_at_hand(MINUTES)
+    store.workshop.sidecars.keep(
+        lane, {2024: short._replace(table=table(range(50), size=MINUTE_MS))}
+    )
+    assert store.is_at_hand(MINUTES)

@@ -15,6 +15,7 @@ from src.data.errors import BadSymbolError, KindMismatchError
 from src.data.model.bars import NAN, Bar
 from src.data.model.instant import DAY_MS, MINUTE_MS, year_start
 from src.data.model.kind import Basis, Kind
+from src.data.model.lifetime import Bound, Lifetime
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -287,6 +288,32 @@ class TestMarks:
         assert store.commit(DAILY, Commit(next_due=9)).next_due == 9
         (lane_folder(tmp_path) / "2024.metadata.json").write_bytes(old)
         assert store_in(tmp_path).view(DAILY).next_due is None
+
+    def test_a_lifetime_is_kept_until_bars_disprove_it(
+        self, store: BarStore, tmp_path: Path
+    ) -> None:
+        listed, ended = (Bound(at(n), "acme", 1, 2) for n in (0, 10))
+        store.commit(DAILY, Commit((piece(0, 10),), lifetime=Lifetime(listed, ended)))
+        assert store_in(tmp_path).view(DAILY).lifetime == Lifetime(listed, ended)
+        store.commit(DAILY, Commit((piece(4, 5, shift=1.0),)))
+        assert store_in(tmp_path).view(DAILY).lifetime == Lifetime(listed, ended)
+        store.commit(DAILY, Commit((piece(10, 11),)))
+        assert store_in(tmp_path).view(DAILY).lifetime == Lifetime(listed)
+        store.commit(DAILY, Commit((piece(-400, -399),)))
+        assert store_in(tmp_path).view(DAILY).lifetime == Lifetime()
+        store.clear_years(DAILY, [2022])
+        assert store_in(tmp_path).view(DAILY).lifetime == Lifetime()
+
+    def test_a_lifetime_whose_document_is_older_than_the_bars_is_not_believed(
+        self, store: BarStore, tmp_path: Path
+    ) -> None:
+        old = Commit((piece(0, 10),), lifetime=Lifetime(Bound(at(0), "acme", 1, 2)))
+        store.commit(DAILY, old)
+        document = lane_folder(tmp_path) / "series.json"
+        before = document.read_bytes()
+        store.commit(DAILY, Commit((piece(-2, 0),)))
+        document.write_bytes(before)
+        assert store_in(tmp_path).view(DAILY).lifetime == Lifetime()
 
 
 class TestSuspects:

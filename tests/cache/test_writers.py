@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,10 +14,13 @@ import pytest
 from src.data.cache.store import Commit
 from src.data.disk.files import Step
 from src.data.errors import LockTimeoutError
+from src.data.model.instant import MINUTE_MS
 from tests.cache.bars import (
     DAILY,
     EVER,
+    MINUTES,
     lane_folder,
+    minutes,
     no_temps,
     numbers,
     piece,
@@ -32,7 +34,10 @@ from tests.cache.crash import Quick
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
-WRITERS, READERS, APPENDS = (8, 4, 40) if FULL else (4, 2, 6)
+WRITERS, THREADS, READERS, APPENDS = (8, 4, 4, 50) if FULL else (3, 2, 2, 3)
+MODES = ("off", "map", "read") if FULL else ("off", "map")
+# Bars that are there before; so many that their columns are mapped.
+HELD = 20_000
 
 
 def program(stack: ExitStack, *arguments: object) -> subprocess.Popen[str]:
@@ -53,32 +58,41 @@ def tell(process: subprocess.Popen[str], text: str) -> None:
     process.stdin.flush()
 
 
-def test_writers_and_readers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_writers_and_readers(tmp_path: Path, mode: str) -> None:
+    store_in(tmp_path, Quick()).commit(MINUTES, Commit((minutes(0, HELD),)))
+    crowd = WRITERS * THREADS
     with ExitStack() as stack:
-        writers = [program(stack, "append", tmp_path, n, WRITERS, APPENDS) for n in range(WRITERS)]
-        readers = [program(stack, "watch", tmp_path) for _ in range(READERS)]
+        writers = [
+            program(stack, "append", tmp_path, mode, APPENDS,
+                    *range(HELD + n, HELD + crowd, WRITERS), crowd)
+            for n in range(WRITERS)
+        ]  # fmt: skip
+        readers = [program(stack, "watch", tmp_path, mode) for _ in range(READERS)]
         for process in (*writers, *readers):
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
         for process in writers:
             tell(process, "go\n")
         for process in writers:
-            process.communicate()
+            assert process.communicate()[0] == ""
             assert process.returncode == 0
         for process in readers:
             told = process.communicate()[0].splitlines()
             assert len(told) == 1, told
             assert int(told[0].removeprefix("reads ")) > 0
-    count = WRITERS * APPENDS
-    rows, coverage = store_in(tmp_path).read(DAILY, EVER)
-    assert same(rows, table(range(count)))
+    count = crowd * APPENDS
+    store = store_in(tmp_path, columnar=mode)
+    rows, coverage = store.read(MINUTES, EVER)
+    assert same(rows, table(range(HELD + count), size=MINUTE_MS))
     assert len(coverage) == 1
-    view = store_in(tmp_path).view(DAILY)
-    assert (view.generation, view.rows) == (count, count)
-    lines = (lane_folder(tmp_path) / "2024.log").read_text().splitlines()
-    assert [json.loads(line)["generation"] for line in lines] == list(range(1, count + 1))
+    view = store.view(MINUTES)
+    assert (view.generation, view.rows) == (1 + count, HELD + count)
+    told_of = [entry["generation"] for entry in store.log(MINUTES)]
+    assert told_of == list(range(1, 2 + count))
+    assert list(tmp_path.rglob("*.bars")) == [] if mode == "off" else store.is_at_hand(MINUTES)
     assert no_temps(tmp_path)
-    assert not (lane_folder(tmp_path) / "_quarantine").exists()
+    assert not (lane_folder(tmp_path, MINUTES) / "_quarantine").exists()
 
 
 class Meanwhile(Quick):

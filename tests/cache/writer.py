@@ -10,14 +10,28 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from src.data.cache.store import BarStore, Commit
 from src.data.disk.files import Disk, Step
-from src.data.model.instant import DAY_MS
-from tests.cache.bars import DAILY, EVER, mark, numbers, piece, same, store_in, table
+from src.data.model.bars import BarTable
+from src.data.model.instant import MINUTE_MS
+from src.data.model.span import Span
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    MINUTES,
+    at,
+    mark,
+    minutes,
+    numbers,
+    piece,
+    same,
+    store_in,
+    table,
+)
 from tests.cache.disks import CHANGING
 
 T = TypeVar("T")
@@ -107,31 +121,51 @@ def killed(root: Path, calls: int, how: str) -> str:
 # --- many at once ---------------------------------------------------------------------------
 
 
-def append(root: Path, first: int, step: int, count: int) -> None:
-    """Commit ``count`` bars one by one, beginning with ``first``, every ``step``-th."""
-    store = store_in(root)
+def append(root: Path, mode: Any, places: Sequence[int], count: int) -> None:
+    """Commit ``count`` bars one by one, in a thread for each of the first ``places``.
+
+    Bars of one thread lie as far apart as the last of ``places`` says. A commit that cannot be
+    read back at once is printed.
+    """
+    *begins, step = places
+    store = store_in(root, columnar=mode)
     print("ready", flush=True)
     sys.stdin.readline()
-    for n in range(first, first + count * step, step):
-        store.commit(DAILY, Commit((piece(n, n + 1),)))
+
+    def work(first: int) -> None:
+        for n in range(first, first + count * step, step):
+            store.commit(MINUTES, Commit((minutes(n, n + 1),)))
+            span = Span(at(n, MINUTE_MS), at(n + 1, MINUTE_MS))
+            if not same(store.read(MINUTES, span)[0], table([n], size=MINUTE_MS)):
+                print(f"bar {n} is not there", flush=True)
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in begins]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
-def watch(root: Path) -> None:
+def watch(root: Path, mode: Any) -> None:
     """Read until the input ends; print every answer that is wrong, and how many were given."""
-    store = store_in(root)
+    store = store_in(root, columnar=mode)
     print("ready", flush=True)
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     reads = bars = generation = 0
+    first: BarTable | None = None
     while not ended.is_set():
-        rows, coverage = store.read(DAILY, EVER)
-        held = numbers(rows)
-        if not same(rows, table(held)):
+        rows, coverage = store.read(MINUTES, EVER)
+        held = numbers(rows, MINUTE_MS)
+        first = first or rows
+        if not same(rows, table(held, size=MINUTE_MS)):
             print("torn", flush=True)
-        covered = sum(c.span.end - c.span.start for c in coverage) // DAY_MS
+        if not same(first, table(numbers(first, MINUTE_MS), size=MINUTE_MS)):
+            print("what was answered first has changed", flush=True)
+        covered = sum(c.span.end - c.span.start for c in coverage) // MINUTE_MS
         if covered != len(held):
             print(f"{covered} covered, {len(held)} bars", flush=True)
-        view = store.view(DAILY)
+        view = store.view(MINUTES)
         if len(held) < bars or view.generation < generation or view.rows < len(held):
             print("time went back", flush=True)
         reads, bars, generation = reads + 1, len(held), view.generation
@@ -142,13 +176,14 @@ def main() -> None:
     """Do what the arguments say."""
     what, *rest = sys.argv[1:]
     if what == "append":
-        append(Path(rest[0]), *map(int, rest[1:]))
+        root, mode, count, *places = rest
+        append(Path(root), mode, [int(place) for place in places], int(count))
     elif what == "watch":
-        watch(Path(rest[0]))
+        watch(Path(rest[0]), rest[1])
     else:
         for line in sys.stdin:
-            root, calls = line.split()
-            print(killed(Path(root), int(calls), what), flush=True)
+            where, calls = line.split()
+            print(killed(Path(where), int(calls), what), flush=True)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,11 @@ def test_bars_are_shown_with_their_route(run: Run, vendors: VendorServer) -> Non
     assert vendors.count() == 1
 
 
+def test_made_up_bars_are_called_so(run: Run) -> None:
+    ran = run("fetch", "BTCUSDT", "1d", *DAYS, "--provider", "mock")
+    assert ran.out.startswith("BTCUSDT 1d  2 bars · mock (MADE UP) · ")
+
+
 def test_a_table_shows_first_and_last_rows(run: Run) -> None:
     out = run("fetch", "BTCUSDT", "1h", *DAYS, "--rows", "3").out.splitlines()
     (ellipsis,) = [n for n, line in enumerate(out) if line.startswith("…")]

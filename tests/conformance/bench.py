@@ -49,6 +49,11 @@ class Bench:
         """The vendor's name."""
         return self.sheet.vendor
 
+    @property
+    def face(self) -> str:
+        """Who plays it in the vendor server."""
+        return self.sheet.face or self.name
+
     # --- the vendor
 
     def downloader(self, keys: Any = None) -> BaseDataDownloader:
@@ -56,13 +61,13 @@ class Bench:
         limiter = VendorLimiter(self.name, Limits(), self.clock)
         return downloader_class(self.name)(
             credentials=self.sheet.keys if keys is None else keys,
-            base_url=self.vendors.base_url(self.name),
+            base_url=self.vendors.base_url(self.face),
             sender=Sender(self.transport, limiter, self.clock, _ONCE),
         )
 
     def url(self) -> str:
         """Return where it asks."""
-        return self.vendors.base_url(self.name)
+        return self.vendors.base_url(self.face)
 
     def manager(self) -> DataManager:
         """Return the whole library, with this vendor alone."""
@@ -73,8 +78,10 @@ class Bench:
     def turn_pages(self, size: int) -> None:
         """Let a page hold at most so many rows or days from now on."""
         cls = downloader_class(self.name)
-        if self.sheet.paging == "rows":
-            self.patch.setattr(sys.modules[cls.__module__], "_PAGE", size)
+        if self.sheet.paging == "rows" and cls.capabilities.page_bars:
+            smaller = replace(cls.capabilities, page_bars=size)
+            self.patch.setattr(cls, "capabilities", smaller)
+            self.patch.setattr(sys.modules[cls.__module__], "_PAGE", size, raising=False)
         if self.sheet.paging == "days":
             label = self.paged.timeframe
             days = {label: min(size, cls.capabilities.page_days[label])}
@@ -88,15 +95,15 @@ class Bench:
 
     def fault(self, fault: Fault, **when: Any) -> None:
         """Let something go wrong at the vendor."""
-        self.vendors.fault(self.name, fault, **when)
+        self.vendors.fault(self.face, fault, **when)
 
     def heal(self) -> None:
         """Take back all faults."""
-        self.vendors.heal(self.name)
+        self.vendors.heal(self.face)
 
     def asked(self) -> int:
         """Return how many requests the vendor got."""
-        return self.vendors.count(self.name)
+        return self.vendors.count(self.face)
 
     # --- its answers
 

@@ -28,7 +28,7 @@ def a_key_is_sent_and_never_shown(bench: Bench) -> None:
     request, found = vendor.bars_request(asked, None), vendor.fetch(asked)
     bench.fault(Fault.refuse("unauthorized"))
     error = bench.refuses("unauthorized")
-    sent = [(e.headers, e.params) for e in bench.vendors.log(bench.name)]
+    sent = [(e.headers, e.params) for e in bench.vendors.log(bench.face)]
     for key in bench.sheet.keys.values():
         assert all(key in repr(parts) for parts in sent), "it was not sent"
         shown = [request, request.url, request.params, request.headers, vendor, found, error]

@@ -39,6 +39,8 @@ COIN_DAYS = ("BTCUSDT", "1d", "2024-06-03", "2024-06-07")
 MARK = 1 + 1e-6
 # Asked over sockets, or from a file; the others are played.
 FACES = ("binance", "yahoo", "local")
+# Of a family, one member. What is made up never stands beside real bars.
+VENDORS = tuple({"ccxt": "ccxt:binance"}.get(name, name) for name in REGISTRY if name != "mock")
 HEADER = "timestamp,open,high,low,close,volume\n"
 
 
@@ -52,7 +54,7 @@ class Stage:
             name: selector._initialize_downloader(name)
             if name in FACES
             else Twin(vendors, downloader_class(name))
-            for name in REGISTRY
+            for name in VENDORS
         }
         self.spoil: dict[str, Callable[[list[Bar]], list[Bar]]] = {}
         self.write_file(lambda rows: rows)
@@ -127,18 +129,19 @@ class Pair(NamedTuple):
 
 # Each helps out the one before it: days of shares are of one kind with all of them.
 RING = ("yahoo", "alpaca", "polygon", "tiingo", "alpha_vantage", "fmp", "eodhd", "finnhub",
-        "twelvedata", "local")  # fmt: skip
+        "twelvedata", "ibkr", "local")  # fmt: skip
 PAIRS = [
     *(Pair(one, other, SHARE) for one, other in zip(RING, (*RING[1:], RING[0]), strict=True)),
     # One venue's bars, told by two; averages over venues.
     Pair("binance", "finnhub", COIN), Pair("finnhub", "binance", COIN),
+    Pair("binance", "ccxt:binance", COIN), Pair("ccxt:binance", "binance", COIN),
     Pair("coingecko", "polygon", COIN_DAYS), Pair("eodhd", "coingecko", COIN_DAYS),
 ]  # fmt: skip
 pairs = pytest.mark.parametrize("pair", PAIRS, ids=lambda p: f"{p.failing} helped by {p.helping}")
 
 
 def test_every_vendor_there_is_fails_once_and_helps_out_once() -> None:
-    assert {pair.failing for pair in PAIRS} == {pair.helping for pair in PAIRS} == set(REGISTRY)
+    assert {pair.failing for pair in PAIRS} == {pair.helping for pair in PAIRS} == set(VENDORS)
 
 
 def vendor_by_row(frame: pd.DataFrame) -> list[str]:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import HOUR_MS
+from src.data.model.lifetime import Lifetime
 from src.data.model.span import Span
 from src.data.routing.answering import Gap, lacking_spans
 from src.data.routing.lane import real_gaps
-from src.data.routing.listing import listed_from
-from src.data.routing.terms import BEFORE_FIRST, CLOSED, NO_BAR
+from src.data.routing.terms import AFTER_LAST, BEFORE_FIRST, CLOSED, NO_BAR
 from src.data.routing.work import Unfilled
 
 from .answers import HOURLY, LATER, final, hour, hours
+
+EVER = Lifetime().told(LATER)
 
 
 def empty(span: Span, reason: str, expires: int | None = None) -> Covered:
     return Covered(span, "empty", reason=reason, expires=expires)
 
 
-def told(*parts: Covered, unfilled: tuple[Unfilled, ...] = (), listed: int = 0) -> list[Gap]:
-    return lacking_spans(hours(0, 10), Coverage(parts), unfilled, LATER, listed)
+def told(*parts: Covered, unfilled: tuple[Unfilled, ...] = (), traded: Span = EVER) -> list[Gap]:
+    return lacking_spans(hours(0, 10), Coverage(parts), unfilled, LATER, traded)
 
 
 def test_a_covered_stretch_lacks_nothing() -> None:
@@ -52,11 +54,18 @@ def test_before_a_listing_nothing_is_missed() -> None:
         empty(hours(0, 2), NO_BAR), empty(hours(2, 5), BEFORE_FIRST), final(hours(5, 8)),
         empty(hours(8, 10), NO_BAR),
     )  # fmt: skip
-    listed = listed_from(Coverage(parts))
-    assert listed == hour(5)
-    assert told(*parts, listed=listed) == [
+    assert told(*parts, traded=Span(hour(5), EVER.end)) == [
         Gap(hours(0, 2), BEFORE_FIRST, harmless=True),
         Gap(hours(2, 5), BEFORE_FIRST, harmless=True), Gap(hours(8, 10), NO_BAR),
+    ]  # fmt: skip
+
+
+def test_outside_of_a_lifetime_nothing_is_to_come() -> None:
+    gaps = told(final(hours(4, 6)), unfilled=(Unfilled(hours(1, 3), "down"),), traded=hours(2, 8))
+    assert gaps == [
+        Gap(hours(0, 1), BEFORE_FIRST, harmless=True), Gap(hours(1, 3), "down"),
+        Gap(hours(3, 4), "closed, not published yet"),
+        Gap(hours(6, 8), "closed, not published yet"), Gap(hours(8, 10), AFTER_LAST),
     ]  # fmt: skip
 
 

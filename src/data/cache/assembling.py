@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from ..disk.files import Disk, FileState
 from ..model.bars import BarTable, concat
@@ -63,6 +63,19 @@ class Assembler:
         for part in states:
             coverage = coverage.overlaid(part)
         return table, coverage.within(span)
+
+    def seal(self, lane: Lane, span: Span, known: Known) -> Callable[[], bool] | None:
+        """Return what tells whether the files that bars in ``span`` were read from are untouched."""
+        years = {y: s for y, s in known.states.items() if year_span(y).overlaps(span)}
+        sources = self._sidecars.sources(lane, years)
+        if sources is None or known.has_old or known.has_quarantine:
+            return None
+
+        def are_untouched() -> bool:
+            lane.uses.read(span)
+            return all(self._sidecars.is_untouched(path, source) for path, source in sources)
+
+        return are_untouched
 
     def _ours(
         self, lane: Lane, span: Span, years: Iterable[int]

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock, SystemClock
 from ..config.settings import load_settings
@@ -21,13 +21,15 @@ from ..model.timeframe import Timeframe
 from . import derived, eviction
 from .catalogue import Catalogue
 from .columnar_mode import fitting
-from .maintenance import Maintenance
 from .meaning import configured_instrument
 from .sidecars import Columnar
 from .steward import House, Steward
 from .store import BarStore
-from .tables import TableStore
 from .trimming import Trimmed
+
+if TYPE_CHECKING:
+    from .maintenance import Maintenance
+    from .tables import TableStore
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ class CacheFolder:
     @property
     def maintenance(self) -> Maintenance:
         """What checks, repairs, compacts and takes over, and tells the past of series."""
+        from .maintenance import Maintenance
+
         return Maintenance(self.store.workshop, self._catalogue, self._instrument_of)
 
     def meaning_of(self, symbol: str) -> Instrument:
@@ -196,6 +200,8 @@ class CacheFolder:
 
     def tables(self, data_type: str) -> TableStore:
         """Return the dated tables of one data type, such as ``funding_rate``."""
+        from .tables import TableStore
+
         return TableStore(self.cache_dir, data_type, self._disk, self._clock)
 
     def look_after(self) -> None:

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
-from ..model.bars import PRICES
+from ..model.bars import PRICES, BarTable
 
 MAGIC = b"OTCOLS1\n"
 PAGE = 4096
@@ -62,6 +62,13 @@ class Source(NamedTuple):
     inode: int
     mtime_ns: int
     has_adj_close: bool
+
+
+class Part(NamedTuple):
+    """The rows of one year, new ones or all of them, and what the year then holds."""
+
+    source: Source
+    table: BarTable
 
 
 @dataclass(frozen=True)

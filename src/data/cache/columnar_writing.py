@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +14,11 @@ from numpy.typing import NDArray
 from ..disk.atomic import or_discarded, stage_by
 from ..disk.files import Disk, Handle
 from ..model.bars import NAN, BarTable
-from .columnar import ADJ_CLOSE, BLOCK, INDEX, STAMPS, Head, Source, room_for
+from .columnar import ADJ_CLOSE, BLOCK, INDEX, STAMPS, Head, Part, Source, room_for
 from .columnar_file import ColumnarFile
 
 _NS = 1_000_000
 Column = NDArray[Any]
-
-
-class Part(NamedTuple):
-    """The rows of one year, new ones or all of them, and what the year then holds."""
-
-    source: Source
-    table: BarTable
 
 
 def write_new(

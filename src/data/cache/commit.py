@@ -12,6 +12,7 @@ from ..model.bars import Bar, BarTable
 from ..model.coverage import Coverage, Covered, Splice
 from ..model.instant import SECOND_MS
 from ..model.kind import Basis, Kind
+from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
 from ..model.span import Span
 
@@ -90,6 +91,7 @@ class Commit:
             leaves what is known.
         compared_at: UTC milliseconds at which the newest final bars were compared again with what
             their vendor says; None leaves what is known.
+        lifetime: what was learned of when the series begins or ends; None leaves what is known.
         kind: of the series; None leaves what is known.
         quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of this answer.
     """
@@ -101,12 +103,13 @@ class Commit:
     kind: Kind | None = None
     quality: Mapping[str, Any] | None = None
     compared_at: int | None = None
+    lifetime: Lifetime | None = None
 
     @property
     def is_empty(self) -> bool:
         """Tell whether there is nothing to write at all."""
         parts = (self.pieces, self.marks, self.suspects)
-        said = (self.next_due, self.kind, self.compared_at)
+        said = (self.next_due, self.kind, self.compared_at, self.lifetime)
         return not any(parts) and all(one is None for one in said)
 
 
@@ -124,6 +127,7 @@ class SeriesView:
         first, last: their outermost stamps, or None.
         compared_at: UTC milliseconds at which the newest final bars were compared again with what
             their vendor says, or None.
+        lifetime: from when to when there can be bars, as far as it is known.
     """
 
     key: SeriesKey
@@ -135,6 +139,7 @@ class SeriesView:
     first: int | None = None
     last: int | None = None
     compared_at: int | None = None
+    lifetime: Lifetime = Lifetime()
 
     @property
     def exists(self) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import CorruptEntryError, FormatVersionError, KindMismatchError
 from ..model.coverage import Coverage, Covered
 from ..model.kind import Kind
+from ..model.lifetime import Lifetime
 from . import quarantine
 from .adopt import OldYears, remove_elsewhere, set_aside
 from .commit import Commit
@@ -182,11 +183,21 @@ class CommitRun:
             kind=kind,
             next_due=self.series.next_due if due is None else due,
             compared_at=self.series.compared_at if compared is None else compared,
+            lifetime=self._lifetime(),
             empties=after_marks(Coverage(known), empties, lambda _: False),
         )
-        if after.says_nothing or (after == self.series and after.next_due is None):
+        says_nothing = after.says_nothing and after.lifetime == self.series.lifetime
+        if says_nothing or (after == self.series and after.next_due is None):
             return
         newest = max((m.state.generation for m in self.metas.values() if m), default=0)
         if any(part.pieces or part.marks for part in self.parts.values()):
             newest = self.generation
         self.lane.write_series(replace(after, generation=self.generation, years_generation=newest))
+
+    def _lifetime(self) -> Lifetime:
+        """Return what is known of when the series begins and ends, and no bar disproves."""
+        known = self.series.lifetime.updated(self.commit.lifetime)
+        for piece in self.commit.pieces:
+            if len(piece.table):
+                known = known.beside(int(piece.table.stamps[0]), int(piece.table.stamps[-1]))
+        return known

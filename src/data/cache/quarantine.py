@@ -12,16 +12,19 @@ import hashlib
 import io
 import logging
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ..disk.atomic import link_or_copy, write_atomically
 from ..model.bars import NAN, Bar, BarTable
+from ..model.coverage import Coverage
 from ..model.instant import SECOND_MS, from_ms, iso, parse_iso
+from ..model.span import Span
 from . import metadata
 from .codec import ALL_COLUMNS
 from .commit import Suspect
 from .lane import Lane
+from .ledger import year_span
 
 log = logging.getLogger(__name__)
 
@@ -148,3 +151,19 @@ def _suspect(cells: Sequence[str]) -> Suspect:
     stamp, *values, reason = cells
     numbers = [float(v) if v else float("nan") for v in values]
     return Suspect(Bar(parse_iso(stamp), *numbers), reason)
+
+
+def standing_in(lane: Lane, span: Span, coverage: Callable[[], Coverage]) -> tuple[Suspect, ...]:
+    """Return the bad rows in ``span`` in whose place no good bar is stored; the last of a stamp.
+
+    ``coverage`` tells what is known of the series now; it is only asked where there are any.
+    """
+    years = [y for y in years_with_rows(lane) if year_span(y).overlaps(span)]
+    rows = rows_in(lane, years)
+    if not rows:
+        return ()
+    trusted = [c.span for c in coverage() if c.state in ("final", "provisional")]
+    latest = {row.bar.stamp_ms: row for row in rows if row.bar.stamp_ms in span}
+    return tuple(
+        row for stamp, row in sorted(latest.items()) if not any(stamp in t for t in trusted)
+    )

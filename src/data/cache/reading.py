@@ -13,7 +13,6 @@ from ..model.bars import BarTable
 from ..model.span import Span
 from .lane import Lane
 from .metadata import DamagedError
-from .recovery import recover
 from .year_meta import YearMeta, YearState
 from .years import MismatchError, open_year
 
@@ -81,6 +80,8 @@ def _patiently(lane: Lane, year: int, look: Callable[[], T], lock_timeout_s: flo
     log.debug("%s %s: %s; looking again under the lock", lane.key, year, problem)
     try:
         with lane.disk.lock(lane.paths.lock, lock_timeout_s):
+            from .recovery import recover  # what is sound needs none
+
             return look() if recover(lane, year) is not None else None
     except (MismatchError, DamagedError) as exc:
         raise _damaged(lane, year, exc) from exc

@@ -9,12 +9,13 @@ from typing import Any
 from ..errors import FormatVersionError
 from ..model.coverage import Coverage, Covered
 from ..model.kind import Kind
+from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
 from . import metadata
 
 _OURS = (
     "format", "symbol", "timeframe", "lane", "generation", "years_generation", "kind", "next_due",
-    "empties", "compared_at",
+    "empties", "compared_at", "listing", "delisting",
 )  # fmt: skip
 
 
@@ -31,7 +32,8 @@ class SeriesMeta:
         empties: stretches without bars in years that have no file.
         compared_at: UTC milliseconds at which the newest final bars were compared again with what
             their vendor says; the document has it only where they were.
-        extra: keys of other versions (listing, delisting), kept as they are.
+        lifetime: from when to when there can be bars; the document has it only where it is known.
+        extra: keys of other versions, kept as they are.
     """
 
     generation: int = 0
@@ -40,12 +42,14 @@ class SeriesMeta:
     next_due: int | None = None
     empties: Coverage = Coverage()
     compared_at: int | None = None
+    lifetime: Lifetime = Lifetime()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def says_nothing(self) -> bool:
         """Tell whether the document need not exist."""
-        return self.kind is None and self.next_due is None and not (self.empties or self.extra)
+        said = self.empties or self.extra or self.lifetime != Lifetime()
+        return self.kind is None and self.next_due is None and not said
 
 
 def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
@@ -57,6 +61,7 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
         "years_generation": series.years_generation,
         "next_due": series.next_due,
         "empties": [c.to_json() for c in series.empties],
+        **series.lifetime.to_json(),
     }
     if series.kind is not None:
         plain["kind"] = series.kind.to_json()
@@ -89,6 +94,7 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
             next_due=plain["next_due"],
             empties=Coverage(Covered.from_json(entry) for entry in plain["empties"]),
             compared_at=plain.get("compared_at"),
+            lifetime=Lifetime.from_json(plain),
             extra={k: v for k, v in plain.items() if k not in _OURS},
         )
     except (AttributeError, KeyError, TypeError, ValueError) as exc:

@@ -21,9 +21,8 @@ from ..errors import LockTimeoutError, StorageError
 from ..model.bars import BarTable, concat
 from ..model.series import SeriesKey
 from ..model.span import Span
-from .columnar import Source
+from .columnar import Part, Source
 from .columnar_file import ColumnarFile, DamagedColumnsError, open_columns
-from .columnar_writing import Part, append_rows, restamp, write_new
 from .lane import Lane
 from .layout import encode_lane, encode_symbol
 from .members import file_id
@@ -107,10 +106,7 @@ class Sidecars:
     def read(self, lane: Lane, span: Span, states: States) -> BarTable | None:
         """Return the bars of the years of ``states`` in ``span``, or None where they are not held.
 
-        Args:
-            lane: the series.
-            span: stamps wanted.
-            states: the committed states of the years that overlap it, ascending.
+        ``states`` are the committed ones of the years that overlap it, ascending.
         """
         wanted = {year: state for year, state in states.items() if state.rows}
         if not wanted:
@@ -150,15 +146,22 @@ class Sidecars:
         return fresh if fresh is not None and fresh.serves(identities) else None
 
     def _are_untouched(self, lane: Lane, file: ColumnarFile, years: States) -> bool:
-        """Tell whether the data files are those that were verified, or have only grown."""
-        for year in years:
-            source = file.head.years[year]
-            now = self._disk.stat(lane.paths.data(year))
-            if now is None or now.inode != source.inode or now.size < source.size:
-                return False
-            if now.size == source.size and now.mtime_ns != source.mtime_ns:
-                return False
-        return True
+        return all(self.is_untouched(lane.paths.data(y), file.head.years[y]) for y in years)
+
+    def is_untouched(self, path: Path, source: Source) -> bool:
+        """Tell whether a data file is the one that was verified, or has only grown."""
+        now = self._disk.stat(path)
+        if now is None or now.inode != source.inode or now.size < source.size:
+            return False
+        return now.size != source.size or now.mtime_ns == source.mtime_ns
+
+    def sources(self, lane: Lane, states: States) -> list[tuple[Path, Source]] | None:
+        """Return the data files of years and how they were verified; None where none are held."""
+        wanted = {year: state for year, state in states.items() if state.rows}
+        file = self._held.get(lane.key)
+        if file is None or not file.serves(_identities(wanted)):
+            return None
+        return [(lane.paths.data(year), file.head.years[year]) for year in wanted]
 
     def _open(self, key: SeriesKey) -> ColumnarFile | None:
         may_map = self.mode == "map"
@@ -245,6 +248,8 @@ class Sidecars:
 
     def _put(self, key: SeriesKey, now: ColumnarFile | None, parts: Mapping[int, Part]) -> None:
         """Bring whole years in: by a new header, behind the last one, or by a new file."""
+        from .columnar_writing import restamp, write_new  # what is held needs none
+
         lacking = dict(parts)
         if now is not None:
             lacking = {y: p for y, p in parts.items() if not now.serves({y: p.source[:3]})}
@@ -257,6 +262,8 @@ class Sidecars:
         write_new(self._disk, self.path(key), file_id(key, 0), now, lacking)
 
     def _put_behind(self, key: SeriesKey, now: ColumnarFile, parts: Mapping[int, Part]) -> None:
+        from .columnar_writing import append_rows, write_new
+
         ((year, part),) = parts.items()
         if append_rows(self._disk, now, year, part):
             return

@@ -7,7 +7,7 @@ survives a crash of the process or of the machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,10 @@ from .assembling import Assembler
 from .attending import Attendant
 from .clearing import clear_lane, clear_symbol, clear_years
 from .commit import Commit, Piece, SeriesView, Stretch, Suspect
-from .commit_run import CommitRun
-from .history import log_of, read_version
 from .lane import Lane
 from .layout import Layout, decode_lane
-from .ledger import year_span
 from .memory import Memory
 from .readonly import WriteGuard
-from .recovery import recover
 from .sidecars import Columnar, Sidecars
 from .viewing import Known, Viewer
 from .workshop import Workshop
@@ -126,10 +122,7 @@ class BarStore:
 
         Read again where somebody commits meanwhile, a few times at most. Raises as :meth:`view`.
 
-        Args:
-            key: the series.
-            span: stamps wanted.
-            since: a view got a moment ago, from which to start.
+        ``since`` is a view got a moment ago, from which to start.
         """
         lane = self._lane(key)
         lane.uses.read(span)
@@ -141,6 +134,15 @@ class BarStore:
             if known.view.generation == before.view.generation:
                 break
         return Stretch(known.view, table, coverage, suspects)
+
+    def seal(self, view: SeriesView, span: Span) -> Callable[[], bool] | None:
+        """Return what tells whether the files of the bars in ``span`` are still those of ``view``.
+
+        None where that cannot be told from outside. Telling counts as a read.
+        """
+        lane = self._lane(view.key)
+        known = self._viewer.known(lane, view)
+        return self._assembler.seal(lane, span, known) if known.view is view else None
 
     def is_at_hand(self, key: SeriesKey) -> bool:
         """Tell whether bars of a series are kept as columns, so that reading takes no time."""
@@ -157,16 +159,7 @@ class BarStore:
     def _suspects(self, lane: Lane, span: Span, known: Known) -> tuple[Suspect, ...]:
         if not known.has_quarantine:
             return ()
-        years = [y for y in quarantine.years_with_rows(lane) if year_span(y).overlaps(span)]
-        rows = quarantine.rows_in(lane, years)
-        if not rows:
-            return ()
-        coverage = self._viewer.known(lane).view.coverage
-        trusted = [c.span for c in coverage if c.state in ("final", "provisional")]
-        latest = {row.bar.stamp_ms: row for row in rows if row.bar.stamp_ms in span}
-        return tuple(
-            row for stamp, row in sorted(latest.items()) if not any(stamp in t for t in trusted)
-        )
+        return quarantine.standing_in(lane, span, lambda: self._viewer.known(lane).view.coverage)
 
     def commit(self, key: SeriesKey, commit: Commit) -> SeriesView:
         """Store new answers and what was learned, and return the view of the result.
@@ -181,6 +174,8 @@ class BarStore:
             FormatVersionError: a newer version of this library wrote it.
             StorageError: the disk refused; what was stored before is intact.
         """
+        from .commit_run import CommitRun  # who only reads can do without
+
         lane = self._lane(key)
         for piece in commit.pieces:
             piece.check()
@@ -195,6 +190,8 @@ class BarStore:
 
         Also brings to light what was committed just before a power loss. Raises as :meth:`commit`.
         """
+        from .recovery import recover
+
         lane = self._lane(key)
         if self._disk.stat(lane.paths.folder) is not None:
             with self._disk.lock(lane.paths.lock, self._lock_timeout_s):
@@ -209,6 +206,8 @@ class BarStore:
 
         The log is not made durable and may lack the commits before a power loss.
         """
+        from .history import log_of
+
         return log_of(self._lane(key))
 
     def read_version(
@@ -219,6 +218,8 @@ class BarStore:
         Raises:
             QueryError: that generation never was, or its bars are not kept any more.
         """
+        from .history import read_version
+
         return read_version(self._lane(key), span, generation)
 
     # --- actions ---------------------------------------------------------------------------

@@ -21,11 +21,13 @@ from .cache_folder import BARS, CacheFolder
 from .ledger import year_span
 from .legacy import SAMPLE_LANE, SAMPLE_VENDORS
 from .meaning import span_to_read
-from .offered import Offer, asked_span, to_commit
-from .showing import stored_frame
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ..model.instrument import Instrument
+    from ..model.span import Span
+    from .offered import Offer
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +102,8 @@ class UnifiedCache(CacheFolder):
         Raises:
             CacheError: the folder could not be written.
         """
+        from .offered import Offer
+
         if df is None or len(df) == 0:
             return False
         try:
@@ -150,7 +154,7 @@ class UnifiedCache(CacheFolder):
         span = span_to_read(instrument, key.timeframe, start_date, end_date, now)
         if data_type != BARS:
             return self.tables(data_type).read(key, span)
-        return stored_frame(self._catalogue, self._catalogue.lane_of(key), span, instrument)
+        return self._stored_frame(self._catalogue.lane_of(key), span, instrument)
 
     # --- private names that tools use ------------------------------------------------------
 
@@ -159,7 +163,7 @@ class UnifiedCache(CacheFolder):
 
     def _load_year_data(self, symbol: str, timeframe: str, year: int) -> pd.DataFrame | None:
         key = self._lane(symbol, timeframe)
-        return stored_frame(self._catalogue, key, year_span(int(year)), self._instrument_of(symbol))
+        return self._stored_frame(key, year_span(int(year)), self._instrument_of(symbol))
 
     def _save_compressed_csv(self, df: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
         """Write a plain gzip CSV; stored series change under their lock only, by :meth:`put`."""
@@ -174,7 +178,16 @@ class UnifiedCache(CacheFolder):
 
     # --- inside ----------------------------------------------------------------------------
 
+    def _stored_frame(
+        self, key: SeriesKey, span: Span, instrument: Instrument
+    ) -> pd.DataFrame | None:
+        from .showing import stored_frame
+
+        return stored_frame(self._catalogue, key, span, instrument)
+
     def _put_bars(self, df: pd.DataFrame, key: SeriesKey, offer: Offer) -> bool:
+        from .offered import to_commit
+
         commit = to_commit(df, offer, self._clock.now_ms())
         if commit is None:
             log.info("%s: no bar of the frame has closed yet", key)
@@ -184,6 +197,8 @@ class UnifiedCache(CacheFolder):
         return True
 
     def _put_table(self, df: pd.DataFrame, key: SeriesKey, offer: Offer, data_type: str) -> bool:
+        from .offered import asked_span
+
         span = asked_span(offer, self._clock.now_ms())
         return self.tables(data_type).put(key, df, span, offer.vendor) > 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..disk.files import FileState
 from ..model.coverage import Coverage
 from ..model.kind import Kind
+from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
 from .adopt import OldYears
 from .commit import SeriesView
@@ -123,6 +124,8 @@ def _view(
     coverage = _empties(series, own)
     for state in states:
         coverage = Coverage((*coverage, *state.coverage))
+    first = min((s.first for s in states if s.first is not None), default=None)
+    last = max((s.last for s in states if s.last is not None), default=None)
     return SeriesView(
         key=key,
         coverage=Coverage(sorted(coverage, key=lambda c: c.span)).overlaid(()),
@@ -130,10 +133,10 @@ def _view(
         next_due=_next_due(series, newest),
         generation=max(newest, series.generation if series else 0),
         rows=sum(state.rows for state in states),
-        first=min((s.first for s in states if s.first is not None), default=None),
-        last=max((s.last for s in states if s.last is not None), default=None),
+        first=first, last=last,
         compared_at=series.compared_at if series else None,
-    )
+        lifetime=series.lifetime.beside(first, last) if series else Lifetime(),
+    )  # fmt: skip
 
 
 def read_series(lane: Lane) -> SeriesMeta | None:

@@ -25,6 +25,7 @@ def headline(told: Told, seconds: float) -> Text:
     from rich.text import Text
 
     vendors = ", ".join(told["vendors"]) or "nobody"
+    vendors += " (MADE UP)" if told.get("made_up") else ""
     cached = f"{told['from_cache']:.0%} from cache" if told["rows"] else "nothing there"
     # Only what has splits and dividends has a day up to which they are in the prices.
     prices = f"{told['adjustment']} prices" if told["as_of"] else ""

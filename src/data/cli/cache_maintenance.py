@@ -229,11 +229,13 @@ def _log(args: argparse.Namespace) -> int:
     if args.json:
         print_json([
             {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label,
+             **manager.cache.store.view(key).lifetime.dates(),
              "commits": [_plain(entry) for entry in log]} for key, log in shown.items()
         ])  # fmt: skip
         return OK
     for key, log in shown.items():
-        _show_log(key, log, len(logs[key]))
+        ends = manager.cache.store.view(key).lifetime.ends(key.timeframe)
+        _show_log(key, log, ", ".join([counted(len(logs[key]), "commit"), *ends]))
     return OK
 
 
@@ -244,7 +246,7 @@ def _plain(entry: dict[str, Any]) -> dict[str, Any]:
     return {**entry, "span": span}
 
 
-def _show_log(key: SeriesKey, log: Sequence[dict[str, Any]], total: int) -> None:
+def _show_log(key: SeriesKey, log: Sequence[dict[str, Any]], summary: str) -> None:
     rows = [
         [str(e["generation"]), moment(e["time"]), e["vendor"] or ("recovery" if e["recovered"]
          else "-"), *(map(moment, e["span"] or ("", ""))), f"{e['added']:,}", f"{e['changed']:,}",
@@ -254,5 +256,5 @@ def _show_log(key: SeriesKey, log: Sequence[dict[str, Any]], total: int) -> None
     names = ["version#", "when", "vendor", "from?", "up to?", "added#", "changed#", "removed#",
              "size#?", "kept?"]  # fmt: skip
     screen = console()
-    screen.print(Grid(names, rows, f"{name_of(key)} · {counted(total, 'commit')}"))
+    screen.print(Grid(names, rows, f"{name_of(key)} · {summary}"))
     screen.print()

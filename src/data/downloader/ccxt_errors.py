@@ -12,6 +12,7 @@ from ..errors import (
     RateLimitedError,
     ResponseFormatError,
     SymbolNotFoundError,
+    TransientError,
     UnavailableError,
 )
 from ..model.http import HttpResponse
@@ -46,4 +47,6 @@ def error_said(response: HttpResponse, who: str) -> DataError | None:
     said = f"{who} refused, by ccxt's word {names[0]}"
     if kind is RateLimitedError:
         return RateLimitedError(said, retry_after_s(response))
-    return kind(said)
+    # ccxt calls whoever answers a status that it does not expect "not available".
+    by_status = error_of(response) if issubclass(kind, TransientError) else None
+    return by_status or kind(said)

@@ -69,6 +69,7 @@ class _Harvest:
     trouble: str = ""
     troubles: int = 0
     is_out: bool = False
+    listed_ms: int | None = None
 
     @property
     def way(self) -> str:
@@ -82,6 +83,7 @@ class _Harvest:
         self.tables.append(table)
         self.actions.update(dict.fromkeys(page.actions))
         self.unit = page.unit or self.unit
+        self.listed_ms = page.listed_ms if self.listed_ms is None else self.listed_ms
         self.requests += response.requests
         told = server_time_ms(response)
         self.server_now_ms = min(self.server_now_ms, told or self.server_now_ms)
@@ -239,4 +241,5 @@ def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:
         settle_ms=caps.settle_ms,
         dense=vendor.is_dense(query.timeframe),
         way=found.way,
+        listed_ms=found.listed_ms,
     )

@@ -95,11 +95,10 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         params: dict[str, str | int] = {
             **listing(query.instrument),
             "interval": self.capabilities.timeframes[query.timeframe.label],
-            "order": "ASC",
-            "outputsize": _PAGE,
+            "order": "ASC", "outputsize": _PAGE,
             # Told to: its own pages differ on what it does with minutes where nothing is said.
             "adjust": "none" if query.timeframe.is_intraday else "splits",
-        }
+        }  # fmt: skip
         if query.timeframe.is_intraday:
             bounds = {"start_date": start, "end_date": end - 1}
             params |= {name: str(from_ms(ms).replace(microsecond=0)) for name, ms in bounds.items()}

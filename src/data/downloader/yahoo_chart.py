@@ -49,7 +49,10 @@ def read_chart(payload: Any, query: FetchQuery) -> BarPage:
     zone = ZoneInfo(meta["exchangeTimezoneName"])
     bars = _bars(result, [_stamp(label, query.timeframe, zone) for label in labels], query)
     actions = _actions(result.get("events") or {}, zone, query.now_ms)
-    return BarPage(bars, actions, unit=meta.get("currency") or "")
+    # Of anything but a share it tells since when Yahoo has it.
+    first = meta.get("firstTradeDate") if query.instrument.asset_class == "stock" else None
+    listed_ms = None if first is None else int(first) * SECOND_MS
+    return BarPage(bars, actions, unit=meta.get("currency") or "", listed_ms=listed_ms)
 
 
 def error_text(response: HttpResponse) -> str:

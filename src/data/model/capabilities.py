@@ -140,6 +140,7 @@ class BarPage:
         cursor: where the next page starts, in the vendor's own words; None when this is the last.
         unit: currency or unit of prices where the answer says so.
         next_ms: stamp from which to ask on when the vendor pages by time; None when done.
+        listed_ms: instant of the first trade, in UTC milliseconds, where the vendor tells it.
     """
 
     bars: Sequence[Bar]
@@ -147,6 +148,7 @@ class BarPage:
     cursor: str | None = None
     unit: str = ""
     next_ms: int | None = None
+    listed_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,7 @@ class Fetched:
         requests: HTTP requests it took.
         settle_ms, dense: as declared by the vendor.
         way: how it was had where not page by page, or why it was not had so.
+        listed_ms: instant of the first trade, in UTC milliseconds, where the vendor tells it.
     """
 
     table: BarTable
@@ -174,3 +177,4 @@ class Fetched:
     settle_ms: int = 2 * MINUTE_MS
     dense: bool = True
     way: str = ""
+    listed_ms: int | None = None

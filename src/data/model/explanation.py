@@ -9,6 +9,7 @@ from typing import Any
 from .health import Health
 from .instant import iso
 from .instrument import Instrument
+from .lifetime import Lifetime
 from .telling import Line, as_html, as_text, counted, duration, listed, stamp
 from .timeframe import Timeframe
 
@@ -61,6 +62,7 @@ class Stored:
         generation: grows with every commit.
         next_due: from when asking again could bring more, in UTC milliseconds; None where nobody
             knows, so that every request that reaches further asks.
+        lifetime: from when to when there can be bars, as far as it is known.
     """
 
     lane: str
@@ -71,6 +73,7 @@ class Stored:
     vendors: tuple[str, ...]
     generation: int
     next_due: int | None
+    lifetime: Lifetime = Lifetime()
 
     def told(self, timeframe: Timeframe, now_ms: int) -> str:
         """Return it in words."""
@@ -80,7 +83,8 @@ class Stored:
             ends = f"{stamp(self.first, timeframe)} .. {stamp(self.last, timeframe)}"
             bars = f"{counted(self.rows, 'bar')}, {ends}, from {listed(self.vendors)}"
         states = ", ".join(f"{count} {state}" for state, count in self.states.items())
-        return f"{self.lane}: {bars}; stretches: {states}; {self._due(now_ms)}"
+        ends = "".join(f"{said}; " for said in self.lifetime.ends(timeframe))
+        return f"{self.lane}: {bars}; {ends}stretches: {states}; {self._due(now_ms)}"
 
     def _due(self, now_ms: int) -> str:
         if self.next_due is None:
@@ -96,6 +100,7 @@ class Stored:
             "lane": self.lane, "rows": self.rows, "first": _iso(self.first),
             "last": _iso(self.last), "states": dict(self.states), "vendors": list(self.vendors),
             "generation": self.generation, "next_due": _iso(self.next_due),
+            **self.lifetime.dates(),
         }  # fmt: skip
 
 

@@ -83,6 +83,7 @@ class Description:
         ]
         lines += [("made up", "these are no market's bars")] if told.get("made_up") else []
         lines += [("closed by", told["closed_by"])] if told.get("closed_by") else []
+        lines += [(name, told[name][:10]) for name in ("listed", "delisted") if name in told]
         lines += [("from", _span(span)) for span in told["spans"]]
         lines += [("lacking", f"{g['start']} .. {g['end']}: {g['reason']}") for g in told["gaps"]]
         lines += [("substitute", told["substitute"])] if told.get("substitute") else []

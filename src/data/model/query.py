@@ -12,6 +12,8 @@ from .timeframe import Timeframe
 # What can be told beside each bar, in columns of its own; no part of the bars themselves.
 EXTRA_COLUMNS = ("source", "state", "is_final", "fetched_at")
 
+_DAY = Timeframe(1, "d")
+
 
 @dataclass(frozen=True)
 class BarsQuery:
@@ -50,6 +52,17 @@ class BarsQuery:
     closed_by_ms: int | None = None
     columns: tuple[str, ...] = ()
     version: int | None = None
+
+    @property
+    def is_of_whole_weeks(self) -> bool:
+        """Tell whether bars of shares longer than a day are asked for."""
+        step = self.timeframe
+        return self.instrument.asset_class == "stock" and not step.is_intraday and step != _DAY
+
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        """What the lane is named by that answers it: the pinned vendor, or nothing."""
+        return (self.provider,) if self.provider else ()
 
     def __str__(self) -> str:
         return f"{self.instrument.symbol} {self.timeframe}"

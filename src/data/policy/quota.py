@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from ..model.capabilities import Limits
 
@@ -192,3 +192,24 @@ class Report:
         """Return the window that this is about: of its length, else the one of a minute."""
         length = self.length_s or _MINUTE_S
         return next((window for window in windows if window.length_s == length), None)
+
+
+def limits_of(declared: Limits | None, *said: Mapping[str, float]) -> Limits | None:
+    """Lay limits as they are configured over what a vendor declares, key by key.
+
+    None when nothing is declared and nothing said.
+    """
+    names = {
+        "requests_per_minute": "per_minute", "requests_per_second": "per_second",
+        "requests_per_day": "per_day", "requests_per_month": "per_month", "burst_size": "burst",
+    }  # fmt: skip
+    known = {
+        names[key]: value
+        for layer in said
+        for key, value in layer.items()
+        if value is not None and key in names
+    }
+    whole = {k: v if k == "per_second" else int(v) for k, v in known.items()}
+    if not whole:
+        return declared
+    return replace(declared or Limits(), **whole)  # type: ignore[arg-type]

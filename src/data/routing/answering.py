@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,15 +18,19 @@ from ..model.bars import BarTable
 from ..model.coverage import Coverage, Covered
 from ..model.frame import build_frame, warn_user
 from ..model.instant import DAY_MS, iso
-from ..model.kind import Kind
+from ..model.kind import Adjustment, Kind
 from ..model.provenance import ATTRS_KEY, Provenance, freeze
 from ..model.query import BarsQuery
 from ..model.span import Span, coalesce, gaps
-from ..policy.calendar import calendar_for
 from .borders import told_splices
-from .terms import BEFORE_FIRST, CLOSED
+from .terms import AFTER_LAST, BEFORE_FIRST, CLOSED
 from .volumes import left_out
-from .work import Unfilled
+
+if TYPE_CHECKING:
+    from ..cache.actions import ActionBook
+    from ..cache.store import SeriesView
+    from ..policy.disputes import Event
+    from .work import Unfilled
 
 log = logging.getLogger("onetape.routing")
 
@@ -47,6 +51,22 @@ class Gap:
     harmless: bool = False
 
 
+class Rebased(NamedTuple):
+    """Rows in the asked adjustment.
+
+    Attributes:
+        table: the rows.
+        as_of: the date of their basis; None for what has no actions.
+        disputed: the actions used, or left out, about which vendors are divided.
+        instead: the adjustment that the rows have in place of the one asked for, if any.
+    """
+
+    table: BarTable
+    as_of: date | None = None
+    disputed: Sequence[Event] = ()
+    instead: Adjustment | None = None
+
+
 @dataclass(frozen=True)
 class Answer:
     """Everything an answer is made of, before it becomes a frame.
@@ -60,6 +80,8 @@ class Answer:
         fetched: the stretches that a vendor answered for just now.
         scores: of those answers, 0 to 1.
         facts: further plain entries of the provenance.
+        rests_on: the view and the splits and dividends that it was read by, where it is all of the
+            store: while these are the same objects, and the files, so is the answer.
     """
 
     query: BarsQuery
@@ -74,6 +96,7 @@ class Answer:
     fetched: Sequence[Span] = ()
     scores: Sequence[float] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    rests_on: tuple[SeriesView, ActionBook | None] | None = None
 
     @property
     def trouble(self) -> list[str]:
@@ -98,31 +121,39 @@ class Answer:
 
 
 def lacking_spans(
-    wanted: Span, coverage: Coverage, unfilled: Iterable[Unfilled], now_ms: int, listed_ms: int = 0
+    wanted: Span, coverage: Coverage, unfilled: Iterable[Unfilled], now_ms: int, traded: Span
 ) -> list[Gap]:
     """Return the stretches of ``wanted`` that the answer has no bars for, with reasons.
 
-    Bars that are to be asked again are there all the same. What lies before ``listed_ms`` is known
-    not to exist.
+    Bars that are to be asked again are there all the same. What lies outside of ``traded`` is
+    known not to exist.
     """
     reasons = list(unfilled)
     answered = [c.span for c in coverage if c.state != "empty" or c.stands(now_ms)]
-    found = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons)]
+    found = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
     for part in coverage.within(wanted):
         if part.state == "empty" and part.reason != CLOSED and part.stands(now_ms):
-            early = part.span.end <= listed_ms
+            early = part.span.end <= traded.start
             found.append(Gap(part.span, BEFORE_FIRST if early else part.reason, early))
     return sorted(found, key=lambda g: g.span)
 
 
-def _unanswered(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
+def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
     """Cut a stretch by the reasons why nobody filled it."""
     found: list[Gap] = []
     for known in unfilled:
         left = gaps(known.span.clip(span), [g.span for g in found])
         found += [Gap(part, known.reason) for part in left]
-    rest = gaps(span, [g.span for g in found])
-    return found + [Gap(left, "closed, not published yet") for left in rest]
+    for rest in gaps(span, [g.span for g in found]):
+        early = Span(rest.start, min(rest.end, traded.start))
+        late = Span(max(rest.start, traded.end), rest.end)
+        found += [
+            gap for gap in (
+                Gap(early, BEFORE_FIRST, harmless=True), Gap(late, AFTER_LAST),
+                Gap(rest.clip(traded), "closed, not published yet"),
+            ) if not gap.span.is_empty
+        ]  # fmt: skip
+    return found
 
 
 def frame_of(answer: Answer) -> pd.DataFrame:
@@ -160,6 +191,8 @@ def _as_known(answer: Answer) -> Answer:
     longest = query.timeframe.step_ms or query.timeframe.count * 31 * DAY_MS
     reach = longest if query.timeframe.is_intraday else longest + DAY_MS
     near = stamps + reach > query.closed_by_ms
+    from ..policy.calendar import calendar_for
+
     # Without any, an exchange's calendar stays unread.
     calendar, anchor = calendar_for(query.instrument), answer.kind.anchor or "session"
     near[near] = calendar.closes(query.timeframe, stamps[near], anchor) > query.closed_by_ms

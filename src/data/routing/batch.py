@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -71,6 +70,8 @@ def _in_threads(
     """Return symbol to frame, a few at a time; no thread is started for none."""
     if not symbols:
         return {}
+    from concurrent.futures import ThreadPoolExecutor  # what is held needs no threads
+
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="onetape-batch") as pool:
         frames = pool.map(carried(get), symbols)
         return {s: frame for s, frame in zip(symbols, frames, strict=True) if frame is not None}

@@ -16,6 +16,7 @@ from ..model.rules import Rule
 from ..model.series import SeriesKey
 from .candidate import Candidate
 from .candidates import Route
+from .lifetimes import lifetime_of
 from .parts import Parts
 from .rehearsing import Theatre
 from .unasked import differences, unasked, way_of
@@ -91,7 +92,7 @@ def _stored(theatre: Theatre, query: BarsQuery, way: Route | None) -> Iterator[S
             yield Stored(
                 key.folder, view.rows, view.first, view.last,
                 Counter(part.state for part in view.coverage), tuple(sorted(names)),
-                view.generation, view.next_due,
+                view.generation, view.next_due, lifetime_of(view),
             )  # fmt: skip
 
 

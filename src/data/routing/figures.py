@@ -42,6 +42,8 @@ log = logging.getLogger("onetape.routing")
 _PERPETUAL = "_PERP"
 # As far as all measures reach back.
 _USUAL_DAYS = 29
+# A period is no length of bars: who is asked for hours is asked.
+_RULE_OF = "1h"
 # The vendor's clock and ours are not the same.
 _GRACE_MS = 10 * MINUTE_MS
 
@@ -174,9 +176,7 @@ class FiguresService:
 
     def _vendors(self, query: FigureQuery) -> Iterator[tuple[str, Any]]:
         """Yield who serves the measure, in the order of the rules."""
-        names = self._selector.get_provider_with_failover(
-            query.instrument.symbol, query.period.label
-        )
+        names = self._selector.get_provider_with_failover(query.instrument.symbol, _RULE_OF)
         for name in names:
             found = self._selector.downloaders.get(name)
             found = found or self._selector._initialize_downloader(name)

@@ -10,10 +10,12 @@ from ..errors import CorruptEntryError, KindMismatchError
 from ..model.coverage import Coverage
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
-from ..model.span import Span, gaps
+from ..model.span import Span, gaps, subtract
 from .answering import Answer
+from .lifetimes import lifetime_of
 from .reading import Outcome, Reader
 from .splits import may_concern
+from .terms import AFTER_LAST
 
 
 class Hits:
@@ -28,8 +30,7 @@ class Hits:
         """Answer from the default (or the pinned vendor's) lane; None where more must be done."""
         if query.refresh or query.include_forming or query.bars is not None:
             return None
-        parts = (query.provider,) if query.provider else ()
-        key = SeriesKey(query.instrument.symbol, query.timeframe, parts)
+        key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
         view = self._store.view(key)
         if not view.exists or not self._is_hit(view, query.span):
             return None
@@ -47,7 +48,8 @@ class Hits:
         if answer.facts["generation"] != view.generation:
             return None  # a year may just have been dropped to keep the cache within its limit
         end = _end(view.coverage)
-        return replace(answer, gaps=[g for g in answer.gaps if g.span.start < end])
+        told = [g for g in answer.gaps if g.span.start < end or g.reason == AFTER_LAST]
+        return replace(answer, gaps=told)
 
     def _is_hit(self, view: SeriesView, wanted: Span) -> bool:
         """Tell whether nothing need be asked."""
@@ -57,6 +59,8 @@ class Hits:
         if not fresh and any(c.state == "provisional" for c in known):
             return False
         lacking = gaps(Span(wanted.start, min(wanted.end, now + 1)), known.held(now))
+        if lacking:
+            lacking = subtract(lacking, lifetime_of(view).beyond(now))
         return not lacking or (fresh and lacking[0].start >= _end(view.coverage))
 
 

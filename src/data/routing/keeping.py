@@ -17,6 +17,7 @@ from ..model.actions import Action
 from ..model.bars import BarTable, merge
 from ..model.coverage import Coverage
 from ..model.instant import DAY_MS, date_of, day_ms
+from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
 from ..model.span import Span
 from .work import Work
@@ -60,6 +61,13 @@ class Keeper:
         for commit in work.unstored:
             coverage = laid_over(BarTable.empty(), coverage, commit)[1]
         return coverage
+
+    def lifetime(self, work: Work) -> Lifetime:
+        """Return when the series begins and ends, with what could not be stored."""
+        life = self._store.view(work.key).lifetime
+        for commit in work.unstored:
+            life = life.updated(commit.lifetime)
+        return life
 
     def book(self, work: Work) -> ActionBook:
         """Return the splits and dividends known of a stock; nothing where the book is damaged."""

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..model.series import SeriesKey
 from ..net.forks import renew_after_fork
-from ..net.leases import Leases
+
+if TYPE_CHECKING:
+    from ..net.leases import Leases
 
 
 class SeriesLocks:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..cache.actions import ActionBook
 from ..clock import Clock
-from ..downloader.foreign import call_foreign
 from ..errors import CacheError, DataError, IncompleteDataError
 from ..logs import context, current, next_number
 from ..metrics import Metrics
@@ -136,6 +135,8 @@ class _Enrolled:
 
     def tell(self, event: Event) -> None:
         """Hand an event over; what the listener raises is logged once."""
+        from ..downloader.foreign import call_foreign  # most programs have no listener
+
         try:
             call_foreign(lambda: self._listener(event), "a listener")
         except DataError as error:

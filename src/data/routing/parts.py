@@ -46,10 +46,9 @@ class Parts:
         Raises:
             UnknownProviderError: the pinned vendor does not exist.
         """
-        step = query.timeframe
-        if query.instrument.asset_class != "stock" or step.is_intraday or step == _DAY:
+        if not query.is_of_whole_weeks:
             return None
-        whole, days = (self._usable(query, timeframe) for timeframe in (step, _DAY))
+        whole, days = (self._usable(query, timeframe) for timeframe in (query.timeframe, _DAY))
         if not whole or not days or whole[0].capabilities is None:
             return None
         return _DAY if whole[0].name == days[0].name else None

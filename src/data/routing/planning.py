@@ -13,6 +13,7 @@ from ..model.span import Span, gaps
 from ..policy.finality import forming_stamp
 from ..policy.gaps import due_spans, missing
 from .keeping import Keeper
+from .lifetimes import lifetime_of
 from .older import with_overlap
 from .pinning import adopt
 from .splits import doubted, windows
@@ -94,7 +95,8 @@ class Planner:
         if reach.is_empty:
             return Todo(wanted, cap)
         coverage = _trusted(query, self._keeper.coverage(work), reach, now, work)
-        held = [] if query.refresh and not work.attempts else coverage.held(now)
+        is_afresh = query.refresh and not work.attempts
+        held = [] if is_afresh else [*coverage.held(now), *lifetime_of(view).beyond(now)]
         touched = Coverage(c for c in coverage if c.span.overlaps(reach))
         due = due_spans(touched, work.grid, work.settle_ms, now)
         lacking = missing(reach, held, due, work.grid)

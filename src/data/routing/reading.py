@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,16 +20,15 @@ from ..model.kind import Kind
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
-from .answering import Answer, lacking_spans
+from .answering import Answer, Rebased, lacking_spans
 from .borders import at_borders, splice_problems
 from .divided import doubts_of, with_disputes
-from .keeping import laid_over
-from .listing import listed_from
-from .rebasing import Rebaser
-from .storing import suspects_table
+from .lifetimes import lifetime_of
 from .terms import DOUBTFUL
 from .volumes import own_volume
-from .work import Forming, Unfilled, Work
+
+if TYPE_CHECKING:
+    from .work import Forming, Unfilled, Work
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS = 20, 50
 
@@ -53,6 +52,11 @@ class Outcome:
     attempts: Sequence[Attempt] = ()
     book: ActionBook | None = None
     view: SeriesView | None = None
+
+    @property
+    def rests_on(self) -> tuple[SeriesView, ActionBook | None] | None:
+        """What an answer rests on to which fetching added nothing."""
+        return None if self.view is None else (self.view, self.book)
 
     @classmethod
     def of(cls, work: Work) -> Outcome:
@@ -86,31 +90,36 @@ class Reader:
         now = self._clock.now_ms()
         span = Span(wanted.start, min(wanted.end, now + 1))
         view, table, coverage, suspects = self._store.stretch(key, span, outcome.view)
-        for commit in outcome.unstored:
-            table, coverage = laid_over(table, coverage, commit)
-            suspects = (*suspects, *commit.suspects)
+        if outcome.unstored:
+            table, coverage, suspects = _with_unstored(table, coverage, suspects, outcome.unstored)
         table, coverage = table.within(span), at_borders(coverage.within(span))
         flagged = _flagged(suspects, table, coverage)
         if flagged:
+            from .storing import suspects_table  # not where all is well
+
             # Of two rows for one stamp the stored one is a bar.
             table = merge(suspects_table(flagged), table)
         table, coverage = _with_forming(table, coverage, outcome, query, wanted, now)
         kind = view.kind or outcome.kind
         table = own_volume(table, coverage, kind)
-        rebaser = Rebaser(
-            self._store, query, key, view, outcome.unstored_actions, lenient, outcome.book
-        )  # fmt: skip
-        done = rebaser.rebased(table, coverage)
+        done = Rebased(table)
+        if query.instrument.asset_class == "stock":
+            from .rebasing import Rebaser  # what has no splits needs none of it
+
+            told = outcome.unstored_actions
+            rebaser = Rebaser(self._store, query, key, view, told, lenient, outcome.book)
+            done = rebaser.rebased(table, coverage)
+        life = lifetime_of(view)
         facts = with_disputes(_facts(key, view, outcome, coverage, now), done.disputed)
         return Answer(
             query=query, table=done.table, coverage=coverage,
-            gaps=lacking_spans(span, coverage, outcome.unfilled, now, listed_from(view.coverage)),
+            gaps=lacking_spans(span, coverage, outcome.unfilled, now, life.told(now)),
             flagged=[(s.bar.stamp_ms, s.reason) for s in flagged],
             kind=kind, as_of=done.as_of,
             substitute=f"{done.instead} prices ({key})" if done.instead else None,
             doubts=[*_doubts(coverage), *doubts_of(done.disputed)],
-            fetched=outcome.fetched, scores=outcome.scores,
-            facts=facts | ({"adjustment": done.instead} if done.instead else {}),
+            fetched=outcome.fetched, scores=outcome.scores, rests_on=outcome.rests_on,
+            facts=facts | life.dates() | ({"adjustment": done.instead} if done.instead else {}),
         )  # fmt: skip
 
 
@@ -140,6 +149,17 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
 def _doubts(coverage: Coverage) -> list[str]:
     """Return why whole answers among these are not to be trusted; each reason once."""
     return list(dict.fromkeys(c.reason for c in coverage if c.reason.startswith(DOUBTFUL)))
+
+
+def _with_unstored(
+    table: BarTable, coverage: Coverage, suspects: Sequence[Suspect], commits: Sequence[Commit]
+) -> tuple[BarTable, Coverage, Sequence[Suspect]]:
+    """Add what the disk refused."""
+    from .keeping import laid_over  # not on a hit
+
+    for commit in commits:
+        table, coverage = laid_over(table, coverage, commit)
+    return table, coverage, (*suspects, *(s for commit in commits for s in commit.suspects))
 
 
 def _with_forming(

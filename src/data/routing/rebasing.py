@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
 
 from ..cache.actions import ActionBook, Asked
 from ..cache.prior import LOOKBACK, PriorSessions, parts_of
@@ -15,7 +14,7 @@ from ..model.actions import Action
 from ..model.bars import BarTable
 from ..model.coverage import Coverage
 from ..model.instant import DAY_MS, date_of, day_ms
-from ..model.kind import ADJUSTMENTS, Adjustment, Basis
+from ..model.kind import ADJUSTMENTS, Basis
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
@@ -23,6 +22,7 @@ from ..model.timeframe import Timeframe
 from ..policy.adjust import BasisPart, needed_actions, rebase
 from ..policy.closes import ClosesBefore, LastSession
 from ..policy.disputes import Event
+from .answering import Rebased
 from .keeping import with_answers
 from .terms import CLOSED
 
@@ -44,22 +44,6 @@ class ClosesMissingError(KindMismatchError):
     def __init__(self, message: str, span: Span, **context: str | None) -> None:
         super().__init__(message, **context)
         self.span = span
-
-
-class Rebased(NamedTuple):
-    """Rows in the asked adjustment.
-
-    Attributes:
-        table: the rows.
-        as_of: the date of their basis; None for what has no actions.
-        disputed: the actions used, or left out, about which vendors are divided.
-        instead: the adjustment that the rows have in place of the one asked for, if any.
-    """
-
-    table: BarTable
-    as_of: date | None = None
-    disputed: Sequence[Event] = ()
-    instead: Adjustment | None = None
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Theatre:
         draft = DraftStore(self.store)
         cast = _Cast(self.selector, draft, query, done.steps)
         service = BarsService(draft, cast, self.clock, self.expiry, self.checks)
-        service._runner.on_todo = lambda work, todo: done.plans.append((work, todo))
+        service.misses().runner.on_todo = lambda work, todo: done.plans.append((work, todo))
         token = _is_rehearsing.set(True)
         try:
             done.answer = service.answer(query, Call(Observer(self.clock), self.clock, query))
@@ -212,6 +212,7 @@ class DraftStore(BarStore):
             kind=draft.view.kind or commit.kind, next_due=commit.next_due or draft.view.next_due,
             last=max([int(t.stamps[-1]) for t in tables] + [draft.view.last or 0]) or None,
             compared_at=commit.compared_at or draft.view.compared_at,
+            lifetime=draft.view.lifetime.updated(commit.lifetime),
         )  # fmt: skip
         return draft.view
 

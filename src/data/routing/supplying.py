@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import Clock
 from ..errors import DataError, QueryError
@@ -12,8 +12,16 @@ from ..model.instant import DAY_MS
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.span import Span
-from .candidate import Candidate
-from .candidates import Selector
+
+if TYPE_CHECKING:
+    from .candidates import Selector
+
+    class Sources(Selector, Protocol):
+        """What is needed of the provider selector."""
+
+        def instrument(self, symbol: Any) -> Instrument:
+            """Return what a symbol means; raises a ``QueryError``."""
+
 
 # What goes today may be wanted in some weeks: a vendor's history must still reach back to it then.
 _WEEKS_MS = 28 * DAY_MS
@@ -26,13 +34,6 @@ NOT_SERVED = "its vendor does not serve such bars any more"
 TOO_OLD = "its vendor's history does not reach back so far"
 OTHER_KIND = "its vendor serves bars of another kind"
 NOT_KNOWN = "its vendor says that it does not know the symbol"
-
-
-class Sources(Selector, Protocol):
-    """What is needed of the provider selector."""
-
-    def instrument(self, symbol: Any) -> Instrument:
-        """Return what a symbol means; raises a ``QueryError``."""
 
 
 class Supply:
@@ -75,6 +76,7 @@ class Supply:
     ) -> str:
         # Imported here: an answer from the cache needs no vendor and no HTTP library.
         from ..downloader.base_data_downloader import is_ours
+        from .candidate import Candidate
 
         if not is_ours(downloader):
             return FOREIGN

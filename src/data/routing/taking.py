@@ -16,6 +16,7 @@ from ..model.capabilities import Fetched
 from ..model.coverage import Covered
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.kind import Kind
+from ..model.lifetime import Bound, Lifetime
 from ..model.rules import ValidationRules
 from ..model.span import Span, subtract
 from ..policy.finality import forming_stamp, next_due
@@ -94,12 +95,27 @@ class Taker:
         commit = replace(
             commit, quality=_quality(checked, found), kind=self._kind(work, candidate, fetched),
             compared_at=self._revisions.compared_at(work, errand),
+            lifetime=self._lifetime(work, fetched),
         )  # fmt: skip
         self._keeper.commit(work, commit)
         work.fetched.append(found.answered.clip(errand.span))
         work.problems += (p for p in checked.problems if p not in work.problems)
         work.scores.append(checked.score)
         return found
+
+    def _lifetime(self, work: Work, fetched: Fetched) -> Lifetime | None:
+        """Return the listing as the vendor tells it, where that is news.
+
+        From the start of that day on: where the venue's date is another one, it is a day earlier.
+        """
+        if fetched.listed_ms is None:
+            return None
+        longest = 0 if work.grid.timeframe.unit not in "wM" else work.grid.timeframe.count * 31
+        at = fetched.listed_ms // DAY_MS * DAY_MS - longest * DAY_MS
+        now, known = self._clock.now_ms(), self._keeper.lifetime(work).listed
+        if known is not None and known.at == at and now < known.expires:
+            return None
+        return Lifetime(Bound(at, fetched.vendor, now, now + self._expiry.old_ms))
 
     def note_forming(self, work: Work, fetched: Fetched, rows: BarTable) -> None:
         """Keep bars that have not closed for this answer alone."""

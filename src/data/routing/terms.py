@@ -6,7 +6,7 @@ Values and small rules; nothing here reads or writes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.bars import BarTable
 from ..model.capabilities import Fetched
@@ -15,9 +15,11 @@ from ..model.instant import DAY_MS, HOUR_MS, date_of
 from ..model.instrument import Instrument
 from ..model.kind import Basis
 from ..model.span import Span
-from ..policy.gaps import Grid
 
-BEFORE_FIRST = "before the first bar"
+if TYPE_CHECKING:
+    from ..policy.gaps import Grid
+
+BEFORE_FIRST, AFTER_LAST = "before the first bar", "after the last bar"
 NO_BAR = "the vendor has no bar"
 CLOSED = "market closed"
 LOST = "the vendor does not have this bar any more"

@@ -10,6 +10,7 @@ from ..model.bars import BarTable
 from ..model.coverage import Coverage
 from ..model.instant import iso, parse_iso
 from ..model.kind import Kind
+from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
@@ -94,4 +95,5 @@ class Versions:
         grid = Grid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
         cap = forming_stamp(grid.calendar, grid.timeframe, committed, grid.anchor)
         lacking = [Unfilled(span, f"version {query.version} has no bars there")]
-        return real_gaps(lacking_spans(span, coverage, lacking, committed), cap, grid)
+        found = lacking_spans(span, coverage, lacking, committed, Lifetime().told(committed))
+        return real_gaps(found, cap, grid)

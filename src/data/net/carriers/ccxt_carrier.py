@@ -170,6 +170,9 @@ class CcxtCarrier:
         if markets is None or is_old:
             made.set_markets(made.fetch_markets())
             markets = made.markets
+            if not markets:
+                # ccxt reads a page of HTML as a list without pairs, and then calls them all unknown.
+                raise ResponseFormatError(f"{self._exchange} answered no list of its pairs")
             with self._lock:
                 self._markets[base] = now, markets
         elif made.markets is not markets:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
@@ -29,6 +30,7 @@ from ..forks import renew_after_fork
 
 # The header under which an answer tells the gateway's number for what went wrong.
 CODE_HEADER = "x-ibkr-code"
+_SILENT = logging.NullHandler()
 # The vendor counts a question that is asked again sooner as a violation of its pacing.
 _SAME_AGAIN_S = 15.0
 # ib_async takes this refusal for a warning and goes on waiting.
@@ -172,6 +174,8 @@ class IbkrCarrier:
 
     async def _connected(self, request: HttpRequest) -> GatewayClient:
         library: Any = import_module("ib_async")
+        # Errors are raised to us; nobody need read them on standard error, too.
+        logging.getLogger("ib_async").addHandler(_SILENT)
         client: GatewayClient = self._client or library.IB()
         self._client = client
         client.RaiseRequestErrors = True

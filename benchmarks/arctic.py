@@ -1,0 +1,68 @@
+"""ArcticDB in a process of its own, for it needs an older pandas than this library may have.
+
+Run by :class:`~benchmarks.peers.Arctic` with an interpreter that has it; it imports nothing of this
+project. One JSON request a line, one JSON answer a line. What is read is added up and timed here,
+so that the way between the two processes costs it nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+class Library:
+    """Bars of many symbols in one library of ArcticDB."""
+
+    def __init__(self, folder: str) -> None:
+        database = import_module("arcticdb").Arctic(f"lmdb://{folder}?map_size=4GB")
+        self._library = database.get_library("bars", create_if_missing=True)
+
+    def write(self, path: str, symbols: list[str]) -> list[float]:
+        """Store the bars of a file under every symbol."""
+        with np.load(Path(path)) as columns:
+            stamps = pd.DatetimeIndex(columns["timestamp"].view("M8[ns]"), name="timestamp")
+            values = {name: columns[name] for name in columns.files if name != "timestamp"}
+            frame = pd.DataFrame(values, index=stamps)
+        for symbol in symbols:
+            self._library.write(symbol, frame)
+        return []
+
+    def read(self, symbol: str, start: int, end: int) -> list[float]:
+        """Return the milliseconds for the bars of a stretch (nanoseconds, both ends included), and
+        their sum.
+        """
+        bounds = pd.Timestamp(start), pd.Timestamp(end)
+        began = perf_counter()
+        frame = self._library.read(symbol, date_range=bounds).data
+        total = _summed(frame)
+        return [(perf_counter() - began) * 1e3, total]
+
+    def read_all(self, symbols: list[str]) -> list[float]:
+        """Return the milliseconds for all bars of many symbols, and their sum."""
+        began = perf_counter()
+        total = sum(_summed(item.data) for item in self._library.read_batch(symbols))
+        return [(perf_counter() - began) * 1e3, total]
+
+
+def _summed(frame: Any) -> float:
+    return float(sum(frame[name].to_numpy().sum() for name in frame.columns))
+
+
+def main() -> None:
+    """Answer until the input ends."""
+    library = Library(sys.argv[1])
+    for line in sys.stdin:
+        what, *arguments = json.loads(line)
+        print(json.dumps(getattr(library, what)(*arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""What an answer takes in memory: a whole year, and slices of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from .harness import Figure, Report, Row
+from .stage import MINUTES, long_stage
+
+_NOTE = (
+    "Memory that answers add to a process of their own while they are read and added up, as a "
+    "multiple of the frames. *peak*: what is allocated at its highest, and what is resident of the "
+    "mapped file, of which some systems map 2 MB where a page is touched. *private*: the pages "
+    "that no other process can share, before and after, the answers still held. Small answers are "
+    "read many times, for one alone would drown in what an allocator takes at once."
+)
+_SHARED = "peak <= 1.2, private 0"
+# What is asked for: a name, the first and the last day, answers read before, answers held, a goal.
+_CASES = (
+    ("a year of minutes, read before", "2023-01-01", "2023-12-31", 2, 1, _SHARED),
+    ("the same, the first time", "2023-01-01", "2023-12-31", 0, 1, ""),
+    ("a month of them, read before", "2023-06-01", "2023-06-30", 2, 1, "private 0"),
+    ("300 times a day of them, read before", "2023-06-01", "2023-06-01", 2, 300, "private <= 1.2"),
+)
+_PROGRAM = """
+import gc, sys, tracemalloc
+from src.data import DataManager
+
+def pages(file, what, of=""):
+    found, is_meant = 0, not of
+    for line in open(file):
+        if of and not line[0].isupper():
+            is_meant = line.rstrip().endswith(of)
+        elif is_meant and line.startswith(what + ":"):
+            found += int(line.split()[1]) * 1024
+    return found
+
+def used(times):
+    frames = []
+    for _ in range(times):
+        frames.append(manager.get_ohlcv("BTCUSDT", "1m", *sys.argv[2:4], offline=True))
+        sum(frames[-1][name].to_numpy().sum() for name in frames[-1].columns)
+    return frames
+
+is_traced, warm, times = (int(argument) for argument in sys.argv[4:])
+manager = DataManager(sys.argv[1])
+manager.get_ohlcv("BTCUSDT", "1m", "2023-06-01", "2023-06-01", offline=True)
+used(warm)
+gc.collect()
+mapped = pages("/proc/self/smaps", "Rss", ".bars")
+private = pages("/proc/self/smaps_rollup", "Anonymous")
+if is_traced:
+    tracemalloc.start()
+frames = used(times)
+size = sum(int(frame.memory_usage().sum()) for frame in frames)
+if is_traced:
+    added = tracemalloc.get_traced_memory()[1] + pages("/proc/self/smaps", "Rss", ".bars") - mapped
+else:
+    gc.collect()
+    added = pages("/proc/self/smaps_rollup", "Anonymous") - private
+print(added / size)
+"""
+
+
+def measure() -> Report:
+    """Ask for each in processes of their own; Linux only."""
+    rows = []
+    if Path("/proc/self/smaps_rollup").exists():
+        with long_stage(MINUTES) as manager:
+            manager.get_ohlcv("BTCUSDT", "1m", "2023-06-01", "2023-06-01")  # the columns are there
+            root = str(manager.cache.store.root)
+            for name, start, end, warm, times, goal in _CASES:
+                found = {
+                    column: _taken(root, start, end, str(is_traced), str(warm), str(times))
+                    for column, is_traced in (("peak", 1), ("private", 0))
+                }
+                rows.append(Row(name, found, goal))
+    return Report("Memory", _NOTE, rows)
+
+
+def _taken(*arguments: str) -> Figure:
+    found = []
+    for _ in range(3):
+        ran = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, *arguments], cwd=Path(__file__).parents[1],
+            env=os.environ, check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        found.append(float(ran.stdout))
+    return Figure.of(found)
+
+
+if __name__ == "__main__":
+    print(measure())

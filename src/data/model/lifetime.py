@@ -1,0 +1,111 @@
+"""From when to when something trades, as far as anybody told or bars have proved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from .instant import iso
+from .span import Span
+from .telling import stamp
+from .timeframe import Timeframe
+
+# Beyond all stamps.
+_EVER = 1 << 62
+
+
+class Bound(NamedTuple):
+    """One end of a lifetime.
+
+    Attributes:
+        at: stamp in UTC milliseconds: of the first bar that can be, or of the first that cannot.
+        source: the vendors who told it, or whose answers prove it.
+        learned_at: UTC milliseconds.
+        expires: UTC milliseconds from which it is asked again.
+    """
+
+    at: int
+    source: str
+    learned_at: int
+    expires: int
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """When a series begins and ends.
+
+    Attributes:
+        listed: nothing traded before, or None where nobody knows.
+        delisted: nothing traded from here on, or None where nobody knows.
+    """
+
+    listed: Bound | None = None
+    delisted: Bound | None = None
+
+    def traded(self, now_ms: int) -> Span:
+        """Return the stamps in which there may be bars, by what has not expired."""
+        first, last = self.listed, self.delisted
+        return Span(
+            first.at if first is not None and now_ms < first.expires else -_EVER,
+            last.at if last is not None and now_ms < last.expires else _EVER,
+        )
+
+    def told(self, now_ms: int) -> Span:
+        """Return the same for telling why there are no bars: what was listed once stays so."""
+        listed = self.listed.at if self.listed is not None else -_EVER
+        return Span(listed, self.traded(now_ms).end)
+
+    def beyond(self, now_ms: int) -> list[Span]:
+        """Return the stamps that nobody need be asked for."""
+        traded = self.traded(now_ms)
+        around = (Span(-_EVER, traded.start), Span(traded.end, _EVER))
+        return [span for span in around if not span.is_empty]
+
+    def updated(self, learned: Lifetime | None) -> Lifetime:
+        """Return it with what was learned since."""
+        if learned is None:
+            return self
+        return Lifetime(learned.listed or self.listed, learned.delisted or self.delisted)
+
+    def beside(self, first: int | None, last: int | None) -> Lifetime:
+        """Return it without what bars at the stamps ``first`` and ``last`` disprove."""
+        kept = self
+        if first is not None and self.listed is not None and first < self.listed.at:
+            kept = replace(kept, listed=None)
+        if last is not None and self.delisted is not None and last >= self.delisted.at:
+            kept = replace(kept, delisted=None)
+        return kept
+
+    def dates(self) -> dict[str, str]:
+        """Return ``listed`` and ``delisted`` as ISO 8601 in UTC, each only where it is known."""
+        known = {"listed": self.listed, "delisted": self.delisted}
+        return {name: iso(bound.at) for name, bound in known.items() if bound is not None}
+
+    def ends(self, timeframe: Timeframe) -> Iterator[str]:
+        """Yield each end that is known, in words."""
+        for said, bound in (("listed", self.listed), ("no bars since", self.delisted)):
+            if bound is not None:
+                source = f" ({', '.join(bound.source.split(','))})" if bound.source else ""
+                yield f"{said} {stamp(bound.at, timeframe)}{source}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values: ``listing`` and ``delisting``, each only where it is known."""
+        known = {"listing": self.listed, "delisting": self.delisted}
+        return {name: bound._asdict() for name, bound in known.items() if bound is not None}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Lifetime:
+        """Read what :meth:`to_json` wrote, out of a document that holds more.
+
+        Raises:
+            TypeError, ValueError, KeyError: it is of another shape.
+        """
+        bounds = (plain.get(name) for name in ("listing", "delisting"))
+        return cls(*(None if bound is None else _bound(bound) for bound in bounds))
+
+
+def _bound(plain: Mapping[str, Any]) -> Bound:
+    times = (int(plain[name]) for name in ("at", "learned_at", "expires"))
+    at, learned_at, expires = times
+    return Bound(at, str(plain["source"]), learned_at, expires)

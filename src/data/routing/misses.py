@@ -1,0 +1,237 @@
+"""Answer what the store does not hold: from vendors, else as can be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..cache.store import BarStore
+from ..clock import Clock
+from ..errors import (
+    AllProvidersFailedError,
+    Attempt,
+    DataError,
+    KindMismatchError,
+    SymbolNotFoundError,
+)
+from ..model.query import BarsQuery
+from ..model.rules import ValidationRules
+from ..model.series import SeriesKey
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..policy.calendar import calendar_for
+from ..policy.finality import forming_stamp
+from ..policy.gaps import Grid
+from .answering import Answer
+from .candidates import Lane, Route, Selector, candidates_of, route
+from .deriving import NOBODY, Deriver, is_down
+from .hits import Hits
+from .keeping import actions_known
+from .lane import LaneRunner, real_gaps
+from .locks import SeriesLocks, Turns
+from .parts import Parts
+from .reading import Outcome, Reader, told
+from .rebasing import ClosesMissingError
+from .terms import Expiry
+from .work import Unfilled, Work
+
+log = logging.getLogger("onetape.routing")
+
+
+@dataclass(frozen=True)
+class _Try:
+    """What came of one lane; no answer when its bars cannot be brought to the asked basis."""
+
+    answer: Answer | None
+    attempts: Sequence[Attempt]
+    unfilled: Sequence[Unfilled] = ()
+    out: Mapping[str, DataError] = field(default_factory=dict)
+
+    @property
+    def is_truth(self) -> bool:
+        """Tell whether an empty answer is what the vendors positively say."""
+        return self.answer is not None and not self.unfilled
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What came of the lanes tried already: who was asked, and who is not to be asked again."""
+
+    attempts: Sequence[Attempt]
+    out: Mapping[str, DataError]
+
+    @classmethod
+    def of(cls, tries: Sequence[_Try], out: Mapping[str, DataError]) -> _Before:
+        """Put together what came of ``tries`` and who was ``out`` before them."""
+        failed = [pair for tried in tries for pair in tried.out.items()]
+        down = {name: error for name, error in failed if is_down(error)}
+        return cls([a for tried in tries for a in tried.attempts], {**out, **down})
+
+
+@dataclass(frozen=True)
+class House:
+    """What misses are answered with.
+
+    Attributes:
+        store: what is held.
+        selector: who is asked.
+        clock: the time.
+        expiry: how long a nothing stands.
+        checks: what answers are held against.
+        locks: of the series, in this process.
+        turns: of the series, among processes.
+    """
+
+    store: BarStore
+    selector: Selector
+    clock: Clock
+    expiry: Expiry
+    checks: ValidationRules
+    locks: SeriesLocks
+    turns: Turns
+
+
+class Misses:
+    """The long way of a request. Thread-safe; one series is fetched by one thread at a time.
+
+    Args:
+        house: what it works with.
+        reader, hits: of the short way.
+
+    Attributes:
+        runner: answers from single lanes.
+        parts: says which shorter bars an answer may be made of.
+    """
+
+    def __init__(self, house: House, reader: Reader, hits: Hits) -> None:
+        self._store, self._selector, self._clock = house.store, house.selector, house.clock
+        self._reader, self._hits, self._locks = reader, hits, house.locks
+        self.runner = LaneRunner(
+            house.store, house.clock, reader, house.expiry, house.checks, house.turns
+        )
+        self.parts = Parts(house.selector, house.store)
+        self._deriver = Deriver(self.parts, self._ask)
+
+    def answer(self, query: BarsQuery, days: Timeframe | None) -> Answer:
+        """Answer out of ``days`` where these are better, else from vendors, else as can be.
+
+        Raises:
+            NoProviderError, AllProvidersFailedError: as ``BarsService.get``.
+        """
+        if days is not None:
+            return self._deriver.of_days(query, days)
+        try:
+            return self._from_vendors(query, {})
+        except NOBODY as error:
+            return self._deriver.instead(query, error, self._from_store_alone)
+
+    def _ask(self, query: BarsQuery, out: Mapping[str, DataError]) -> Answer:
+        """Answer by bars of that very length; who is ``out`` is not asked for any."""
+        held = self._hits.answer(query)
+        if held is not None:
+            return held
+        try:
+            return self._from_vendors(query, out)
+        except NOBODY as error:
+            return self._from_store_alone(query, error)
+
+    def _from_vendors(self, query: BarsQuery, out: Mapping[str, DataError]) -> Answer:
+        """Answer from the asked kind's lane, or wholly from one substitute."""
+        way = self._route(query)
+        tries: list[_Try] = []
+        for lane in way.lanes:
+            tried = self._try(query, lane, way, _Before.of(tries, out))
+            tries.append(tried)
+            # No rows and no gaps: nothing trades then, and no substitute can change that.
+            if tried.answer is not None and (len(tried.answer.table) or not tried.answer.gaps):
+                return tried.answer
+        first = tries[0]
+        if first.answer is not None and first.is_truth:
+            return first.answer
+        attempts = [a for t in tries for a in t.attempts]
+        raise _failure(query, attempts, [u for t in tries for u in t.unfilled])
+
+    def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
+        """Answer with what is stored although nobody can supply the rest; else raise ``error``."""
+        key = self._key(query, (query.provider,) if query.provider else ())
+        missing = Outcome(unfilled=[Unfilled(query.span, str(error))])
+        try:
+            answer = self._reader.answer(query, key, query.span, missing, lenient=True)
+        except KindMismatchError as mismatch:
+            raise error from mismatch
+        if not len(answer.table):
+            raise error
+        anchor = answer.kind.anchor or "session"
+        grid = Grid(calendar_for(query.instrument), query.timeframe, anchor)
+        cap = forming_stamp(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
+        return replace(answer, gaps=real_gaps(answer.gaps, cap, grid))
+
+    def _route(self, query: BarsQuery) -> Route:
+        stored = None if query.provider else self._store.view(self._key(query, ())).kind
+        known = actions_known(self._store, query, self._clock.now_ms())
+        return route(query, candidates_of(self._selector, query), stored, told=known)
+
+    def _try(self, query: BarsQuery, lane: Lane, way: Route, before: _Before) -> _Try:
+        """Answer from one lane."""
+        key = self._key(query, lane.parts)
+        grid = Grid(calendar_for(query.instrument), query.timeframe, lane.kind.anchor or "session")
+        work = Work(query, key, lane, grid, out=dict(before.out))
+        name = lane.candidates[0].name
+        try:
+            answer = self._run(query, work)
+        except KindMismatchError as error:
+            outcome = type(error).__name__
+            failed = Attempt(name, outcome, str(error), error=error)
+            return _Try(None, [*work.attempts, failed], work.unfilled, work.out)
+        attempts = told([*before.attempts, *map(lane.named, work.attempts)])
+        facts = {"attempts": attempts, "rejected": dict(way.rejected)}
+        answer = replace(answer, facts=answer.facts | facts)
+        if lane is not way.lanes[0] and lane.parts != (query.adjustment,):
+            answer = replace(answer, substitute=f"{name} ({key})")
+        return _Try(answer, work.attempts, work.unfilled, work.out)
+
+    def _run(self, query: BarsQuery, work: Work) -> Answer:
+        """Run a lane; where dividends need daily closes that are not stored, fetch them first."""
+        try:
+            with self._locks.of(work.key):
+                return self.runner.answer(query, work)
+        except ClosesMissingError as needed:
+            if query.offline:
+                raise
+            self._fetch_days(query, needed.span)
+        with self._locks.of(work.key):
+            return self.runner.answer(query, work)
+
+    def _fetch_days(self, query: BarsQuery, days: Span) -> None:
+        """Have the daily bars of ``days`` stored; whoever needs them finds out whether they are."""
+        daily = replace(
+            query, timeframe=Timeframe.parse("1d"), span=days, bars=None, adjustment="split",
+            include_forming=False, strict=False, refresh=False,
+        )  # fmt: skip
+        try:
+            self._from_vendors(daily, {})
+        except DataError as error:
+            log.warning("no daily closes for %s: %s", query, error)
+
+    @staticmethod
+    def _key(query: BarsQuery, parts: tuple[str, ...]) -> SeriesKey:
+        return SeriesKey(query.instrument.symbol, query.timeframe, parts)
+
+
+def _failure(
+    query: BarsQuery, attempts: Sequence[Attempt], unfilled: Sequence[Unfilled]
+) -> AllProvidersFailedError:
+    failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
+    said = dict.fromkeys(f"{a.provider}: {a.message}" for a in failed)
+    said = said or dict.fromkeys(u.reason for u in unfilled)
+    unknown = bool(failed) and all(isinstance(a.error, SymbolNotFoundError) for a in failed)
+    prefix = f"unknown symbol {query.instrument.symbol!r}. " if unknown else ""
+    if query.offline and not failed:
+        said = {"nothing is cached, and offline=True forbids asking": None}
+    return AllProvidersFailedError(
+        f"{prefix}All providers failed for {query}: {'; '.join(said)}",
+        attempts=attempts,
+        symbol=query.instrument.symbol,
+        hint="`onetape doctor` says which vendors can be reached, with which keys",
+    )

@@ -1,0 +1,153 @@
+"""Answers given last, held ready in memory for as long as they would be the same."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ..cache.actions import ActionBook
+from ..cache.store import BarStore, SeriesView
+from ..errors import CacheError
+from ..model.instant import iso
+from ..model.instrument import Instrument
+from ..model.kind import Basis
+from ..model.provenance import ATTRS_KEY, Provenance
+from ..model.query import BarsQuery
+from ..model.series import SeriesKey
+from ..model.span import gaps
+from .answering import Answer
+
+_MOST_BYTES = 64 << 20
+# Of more rows than this the frame is mapped, which is faster than a copy.
+_MOST_ROWS = 10_000
+_NEVER = 1 << 62
+
+
+class _Given(NamedTuple):
+    """One answer, what it rests on, and until when (UTC ms) nothing of it is asked again.
+
+    View and book are one object each for as long as no document of them changes.
+    """
+
+    instrument: Instrument
+    view: SeriesView
+    book: ActionBook | None
+    is_untouched: Callable[[], bool]
+    until: int
+    answer: Answer
+    frame: pd.DataFrame
+    told: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes, about: the frame, and the rows that the answer holds."""
+        return 2 * int(self.frame.memory_usage().sum())
+
+
+class Recent:
+    """Answers by question: of the store alone, whole, and final. Thread-safe.
+
+    Nobody gets a frame that is held here, but a copy. Whether an answer still stands is asked of
+    the disk each time, as if it had to be read.
+    ``most_bytes`` is what all of them may take.
+    """
+
+    def __init__(self, store: BarStore, most_bytes: int = _MOST_BYTES) -> None:
+        self._store = store
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        # Guards the order and the sum. Nobody waits for it, least of all a forked child.
+        self._lock = threading.Lock()
+        self._held: OrderedDict[Hashable, _Given] = OrderedDict()
+
+    def find(self, query: BarsQuery) -> tuple[Answer, pd.DataFrame] | None:
+        """Return the answer to the same question with a frame of the caller's own, if it stands."""
+        given = self._held.get(_place(query))
+        if given is None or not self._stands(given, query):
+            return None
+        frame = given.frame.copy(deep=True)
+        frame.attrs[ATTRS_KEY] = Provenance(given.told | {"asked_at": iso(query.now_ms)})
+        return given.answer, frame
+
+    def keep(self, query: BarsQuery, answer: Answer, frame: pd.DataFrame) -> None:
+        """Hold an answer, where it is one of those that may be given again."""
+        if answer.rests_on is None or not (_is_plain(query) and _is_final(query, answer)):
+            return
+        view, book = answer.rests_on
+        key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
+        if view.key != key or answer.facts["generation"] != view.generation:
+            return
+        if (is_untouched := self._store.seal(view, query.span)) is None:
+            return
+        until = min((c.expires for c in answer.coverage if c.expires is not None), default=_NEVER)
+        told = dict(frame.attrs[ATTRS_KEY])
+        # Memory of its own: rows may lie in a mapped file.
+        own = replace(answer, table=answer.table.take(np.arange(len(answer.table))))
+        given = _Given(query.instrument, view, book, is_untouched, until, own, _own(frame), told)
+        if self._lock.acquire(blocking=False):
+            self._hold(_place(query), given)
+            self._lock.release()
+
+    def _stands(self, given: _Given, query: BarsQuery) -> bool:
+        is_asked = given.instrument is query.instrument and _is_plain(query)
+        if not is_asked or not query.span.end <= query.now_ms < given.until:
+            return False
+        key, book = given.view.key, None
+        try:
+            if self._store.view(key) is not given.view:
+                return False
+            if given.book is not None:
+                book = self._store.actions(key.symbol)
+        except CacheError:
+            return False
+        return book is given.book and given.is_untouched()
+
+    def _hold(self, place: Hashable, given: _Given) -> None:
+        before = self._held.pop(place, None)
+        self._bytes += given.size - (before.size if before is not None else 0)
+        self._held[place] = given
+        while self._bytes > self._most_bytes:
+            self._bytes -= self._held.popitem(last=False)[1].size
+
+
+def _place(query: BarsQuery) -> Hashable:
+    """Return what makes two questions the same; the rest of them must be plain."""
+    return id(query.instrument), query.timeframe, query.span, query.provider, query.adjustment
+
+
+def _is_plain(query: BarsQuery) -> bool:
+    """Tell whether nothing but the place of a question decides about its answer."""
+    is_more = query.refresh or query.include_forming or query.columns or query.is_of_whole_weeks
+    more = (query.bars, query.closed_by_ms, query.version)
+    # Fully adjusted prices rest on the closes of days, which are another series.
+    return not is_more and more == (None, None, None) and query.adjustment != "all"
+
+
+def _is_final(query: BarsQuery, answer: Answer) -> bool:
+    """Tell whether an answer is whole, and will be the same for as long as the store is."""
+    if answer.gaps or answer.flagged or answer.doubts or answer.substitute:
+        return False
+    known = answer.coverage
+    if not 0 < len(answer.table) <= _MOST_ROWS or gaps(query.span, [c.span for c in known]):
+        return False
+    bars = [part for part in known if part.state != "empty"]
+    # So do prices that were converted, where dividends matter.
+    goal = Basis(query.adjustment, answer.as_of)
+    is_as_stored = query.instrument.asset_class != "stock" or all(c.basis == goal for c in bars)
+    return is_as_stored and all(part.state == "final" for part in bars)
+
+
+def _own(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame of nobody else's memory; copies of it share an index that nobody can write to."""
+    stamps = pd.DatetimeIndex(frame.index).asi8.copy()
+    stamps.flags.writeable = False
+    own = frame.copy(deep=True)
+    own.index = pd.DatetimeIndex(stamps.view("M8[ns]"), name=frame.index.name, copy=False)
+    own.attrs = {}
+    return own

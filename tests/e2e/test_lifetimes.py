@@ -1,0 +1,166 @@
+"""Dates of listing and delisting: learned, kept, shown; outside of them nobody is asked."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.data.cli import main
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataWarning
+from src.data.model.proof import describe
+from tests.vendor_server import VendorServer
+
+from .oracle import assert_true
+from .twin import gaps, told
+
+DAY_S = 24 * 3600
+LISTED, ENDED = "2024-06-03T10:00:00Z", "2022-05-13T01:00:00Z"
+Make = Callable[[], DataManager]
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    warnings.simplefilter("ignore", IncompleteDataWarning)
+
+
+def look_at_both(manager: DataManager) -> None:
+    """Have the beginning of one coin and the end of another looked at."""
+    manager.get_ohlcv("NEWUSDT", "1h", "2024-06-01", "2024-06-04")
+    manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10", "2022-07-20")
+
+
+def test_before_a_listing_nobody_is_asked_again(
+    manager: DataManager, make: Make, vendors: VendorServer
+) -> None:
+    look_at_both(manager)
+    vendors.clear_log()
+    for one in (manager, make()):
+        frame = one.get_ohlcv("NEWUSDT", "1h", "2021-03-01", "2021-09-30", strict=True)
+        assert frame.empty
+        assert gaps(frame) == [
+            ("2021-03-01T00:00:00", "2021-10-01T00:00:00", "before the first bar")
+        ]
+        assert told(frame)["listed"] == LISTED
+        plan = one.plan("NEWUSDT", "1h", "2020-01-01", "2020-12-31")
+        assert plan.requests == 0
+    assert len(manager.get_ohlcv("NEWUSDT", "1h", "2015-01-01", "2024-06-04", strict=True)) == 38
+    assert vendors.count() == 0
+
+
+def test_after_the_end_nobody_is_asked_again(
+    manager: DataManager, make: Make, vendors: VendorServer, clock: ManualClock
+) -> None:
+    look_at_both(manager)
+    vendors.clear_log()
+    for one in (manager, make()):
+        frame = one.get_ohlcv("OLDUSDT", "1h", "2022-05-01T00:00:00", "2024-06-12")
+        assert vendors.count("binance") == 1, "what was not asked yet of the time before"
+        assert frame.index[-1].isoformat() == "2022-05-13T00:00:00"
+        assert gaps(frame)[-1][2] == "after the last bar"
+        assert not told(frame)["complete"], (
+            "whoever wants bars of then must know that there are none"
+        )
+        assert told(frame)["delisted"] == ENDED
+        clock.advance(3600)
+
+
+def test_the_end_is_asked_about_again_the_sooner_the_shorter_it_is(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    look_at_both(manager)  # 69 days of nothing
+    vendors.clear_log()
+    bounds = ("OLDUSDT", "1h", "2023-01-01", "2023-01-05")
+    for days, requests in [(6, 0), (1, 1)]:
+        clock.advance(days * DAY_S)
+        assert manager.get_ohlcv(*bounds).empty
+        assert vendors.count("binance") == requests
+
+
+def test_bars_that_come_all_the_same_are_had(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    look_at_both(manager)
+    vendors.truth.change("OLDUSDT", delisted="")
+    clock.advance(7 * DAY_S)
+    frame = manager.get_ohlcv("OLDUSDT", "1h", "2023-01-01", "2023-01-05")
+    assert_true(frame, vendors, clock, "OLDUSDT", "1h", "2023-01-01", "2023-01-06")
+    assert "delisted" not in told(frame)
+    later = manager.get_ohlcv("OLDUSDT", "1h", "2024-06-01", "2024-06-02")
+    assert_true(later, vendors, clock, "OLDUSDT", "1h", "2024-06-01", "2024-06-03")
+
+
+@pytest.mark.parametrize("symbol", ["NEWUSDT", "OLDUSDT"])
+def test_whoever_insists_is_obeyed(
+    manager: DataManager, vendors: VendorServer, symbol: str
+) -> None:
+    look_at_both(manager)
+    vendors.clear_log()
+    year = 2021 if symbol == "NEWUSDT" else 2023
+    manager.get_ohlcv(symbol, "1h", f"{year}-01-01", f"{year}-01-02", force_refresh=True)
+    assert vendors.count("binance") >= 1
+
+
+def test_a_short_nothing_is_no_end(manager: DataManager, vendors: VendorServer) -> None:
+    manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10", "2022-06-20")
+    vendors.clear_log()
+    manager.get_ohlcv("OLDUSDT", "1h", "2022-07-01", "2022-07-02")
+    assert vendors.count("binance") == 1
+
+
+def test_a_vendor_tells_when_a_share_was_listed(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    frame = manager.get_ohlcv("YOUNG", "1d", "2024-05-01", "2024-05-31", strict=True)
+    assert told(frame)["listed"] == "2024-04-24T00:00:00Z"
+    vendors.clear_log()
+    assert manager.get_ohlcv("YOUNG", "1d", "2023-01-01", "2023-12-31", strict=True).empty
+    assert vendors.count() == 0
+    frame = manager.get_ohlcv("YOUNG", "1d", "2023-01-01", "2024-05-31", strict=True)
+    assert_true(frame, vendors, clock, "YOUNG", "1d", "2024-04-24", "2024-06-01", "split")
+    assert vendors.count("yahoo") == 1, "the days before that were not asked yet, and no proof"
+
+
+def test_the_document_of_the_series_may_be_lost(
+    manager: DataManager, make: Make, tmp_path: Path, vendors: VendorServer
+) -> None:
+    look_at_both(manager)
+    for path in (tmp_path / "cache").rglob("series.json"):
+        path.unlink()
+    vendors.clear_log()
+    frame = make().get_ohlcv("NEWUSDT", "1h", "2021-03-01", "2021-09-30", strict=True)
+    assert gaps(frame)[0][2] == "before the first bar"
+    assert vendors.count() == 0
+
+
+def test_it_outlives_upkeep(manager: DataManager, make: Make, vendors: VendorServer) -> None:
+    look_at_both(manager)
+    upkeep = manager.cache.maintenance
+    upkeep.repair(upkeep.series())
+    upkeep.compact(upkeep.series())
+    vendors.clear_log()
+    one = make()
+    assert one.get_ohlcv("NEWUSDT", "1h", "2021-03-01", "2021-09-30").empty
+    assert one.get_ohlcv("OLDUSDT", "1h", "2023-01-01", "2023-01-05").empty
+    assert vendors.count() == 0
+
+
+def test_it_is_shown(
+    manager: DataManager, capsys: pytest.CaptureFixture[str], rules: Path, tmp_path: Path
+) -> None:
+    look_at_both(manager)
+    frame = manager.get_ohlcv("NEWUSDT", "1h", "2024-06-04", "2024-06-05")
+    assert ("listed", "2024-06-03") in describe(frame)._lines()
+    explained = manager.explain("OLDUSDT", "1h")
+    assert "no bars since 2022-05-13 01:00 (binance" in " ".join(str(explained).split())
+    assert explained.to_json()["stored"][0]["delisted"] == ENDED
+    places = ["--cache-dir", str(tmp_path / "cache"), "--config", str(rules)]
+    for options, said in (([], "listed 2024-06-03 10:00"), (["--json"], LISTED)):
+        assert main(["cache", "log", "NEWUSDT", "1h", *options, *places]) == 0
+        assert said in (out := " ".join(capsys.readouterr().out.split()))
+    assert json.loads(out)[0]["listed"] == LISTED

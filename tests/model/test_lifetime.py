@@ -1,0 +1,66 @@
+"""When a series begins and ends: what is believed of it, for how long, and what disproves it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from src.data.model.lifetime import Bound, Lifetime
+from src.data.model.span import Span, gaps
+from src.data.model.timeframe import Timeframe
+
+LISTED = Bound(1_700_006_400_000, "acme", 5, 100)
+ENDED = Bound(1_700_092_800_000, "acme,zenith", 6, 50)
+BOTH = Lifetime(LISTED, ENDED)
+WIDE = Span(LISTED.at - 1000, ENDED.at + 1000)
+
+
+@pytest.mark.parametrize(
+    ("now", "asked"),
+    [(49, [Span(LISTED.at, ENDED.at)]), (50, [Span(LISTED.at, WIDE.end)]), (100, [WIDE])],
+)
+def test_outside_nobody_is_asked_until_it_expires(now: int, asked: list[Span]) -> None:
+    assert gaps(WIDE, BOTH.beyond(now)) == asked
+
+
+def test_of_what_nobody_knows_everything_is_asked() -> None:
+    assert Lifetime().beyond(0) == []
+
+
+def test_what_was_listed_once_stays_so_when_a_gap_is_explained() -> None:
+    assert BOTH.told(1000).start == LISTED.at
+    assert BOTH.told(1000).end > ENDED.at
+    assert BOTH.told(10).end == ENDED.at
+
+
+def test_newer_knowledge_replaces_one_end_alone() -> None:
+    later = Bound(ENDED.at + 5, "acme", 7, 70)
+    assert BOTH.updated(Lifetime(delisted=later)) == Lifetime(LISTED, later)
+    assert BOTH.updated(None) is BOTH
+
+
+def test_bars_disprove_it() -> None:
+    assert BOTH.beside(LISTED.at, ENDED.at - 1) == BOTH
+    assert BOTH.beside(LISTED.at - 1, LISTED.at) == Lifetime(delisted=ENDED)
+    assert BOTH.beside(LISTED.at, ENDED.at) == Lifetime(listed=LISTED)
+    assert BOTH.beside(None, None) == BOTH
+
+
+@pytest.mark.parametrize("life", [Lifetime(), Lifetime(LISTED), Lifetime(delisted=ENDED), BOTH])
+def test_it_is_read_as_it_was_written(life: Lifetime) -> None:
+    assert Lifetime.from_json(json.loads(json.dumps(life.to_json()))) == life
+
+
+@pytest.mark.parametrize("listing", [{}, 7, [], {"at": "x"}, {**LISTED._asdict(), "at": None}])
+def test_another_shape_is_refused(listing: object) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
+        Lifetime.from_json({"listing": listing})
+
+
+def test_it_is_told_in_words() -> None:
+    assert list(BOTH.ends(Timeframe.parse("1d"))) == [
+        "listed 2023-11-15 (acme)", "no bars since 2023-11-16 (acme, zenith)",
+    ]  # fmt: skip
+    assert BOTH.dates() == {"listed": "2023-11-15T00:00:00Z", "delisted": "2023-11-16T00:00:00Z"}
+    assert Lifetime().dates() == {}

@@ -1,0 +1,293 @@
+"""Answers held in memory: given again as long as they stand, and never a moment longer."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.data.cache.store import BarStore, Commit
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.model.actions import Action
+from src.data.model.kind import Basis
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.routing.asking import Wishes
+from src.data.routing.reading import Reader
+from src.data.routing.recent import Recent
+from tests.cache.bars import DAILY, MINUTES, NOW, at, lane_folder, mark, minutes, piece, store_in
+from tests.cache.crash import Quick
+from tests.cache.test_columnar_processes import in_a_child
+
+ASKED = ("BTCUSDT", "1m", "2024-01-01T00:00:00", "2024-01-01T01:39:00")
+SHARE = ("AAPL", "1d", "2024-01-02", "2024-02-10")
+BARS = 200
+KNOWN = Basis("split", date(2024, 6, 3))
+Reads = list[str]
+
+
+def store_at(root: Path) -> BarStore:
+    """Return another program's store on the same folder."""
+    return store_in(root / "cache", Quick(), columnar="map")
+
+
+def settle(root: Path) -> None:
+    """Make all files old enough to be believed."""
+    for number, path in enumerate(sorted((root / "cache").rglob("*"))):
+        os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10 - number))
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
+    """Return the symbols of all answers that were read from the store."""
+    found: Reads = []
+    read = Reader.answer
+
+    def noted(self: Reader, query: object, key: object, *args: object, **more: object) -> object:
+        found.append(str(key))
+        return read(self, query, key, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Reader, "answer", noted)
+    return found
+
+
+@pytest.fixture
+def manager(tmp_path: Path, reads: Reads) -> DataManager:
+    """Return a manager that has answered both questions before."""
+    store = store_at(tmp_path)
+    store.commit(MINUTES, Commit((minutes(0, BARS),)))
+    store.commit(DAILY, Commit((piece(0, 60, basis=KNOWN),)))
+    store.add_actions("AAPL", [], Span(at(-400), at(400)), "acme", at(60))
+    made = DataManager(tmp_path / "cache", clock=ManualClock(NOW))
+    settle(tmp_path)
+    for _ in range(3):
+        asked(made)
+        asked(made, SHARE)
+    reads.clear()
+    return made
+
+
+def asked(manager: DataManager, question: tuple[str, ...] = ASKED, **more: object) -> pd.DataFrame:
+    return manager.get_ohlcv(*question, offline=True, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("question", [ASKED, SHARE], ids=["coin", "share"])
+def test_the_same_question_is_not_read_again(
+    manager: DataManager, reads: Reads, tmp_path: Path, question: tuple[str, ...]
+) -> None:
+    held, other = asked(manager, question), DataManager(tmp_path / "cache", clock=ManualClock(NOW))
+    assert reads == []
+    fresh = asked(other, question)
+    assert len(reads) == 1
+    pd.testing.assert_frame_equal(held, fresh)
+    assert held.attrs["onetape"] == fresh.attrs["onetape"]
+    batch = manager.get_ohlcv_batch([question[0]], *question[1:])
+    pd.testing.assert_frame_equal(batch[question[0]], fresh)
+    assert len(reads) == 1
+
+
+def test_the_time_of_asking_is_told(tmp_path: Path, manager: DataManager) -> None:
+    manager._services.clock.advance(60.0)  # type: ignore[attr-defined]
+    assert asked(manager).attrs["onetape"]["asked_at"] == "2025-01-01T00:01:00Z"
+
+
+def test_whatever_is_done_to_a_frame_the_next_one_is_as_it_was(
+    manager: DataManager, reads: Reads
+) -> None:
+    truth = asked(manager).copy(deep=True)
+    spoilt = asked(manager)
+    spoilt.iloc[:, :] = -1.0
+    spoilt.loc[:, "close"] = 7.0
+    spoilt.index.name = "mine"
+    spoilt.columns.name = "ours"
+    spoilt.attrs["onetape"] = {}
+    spoilt.attrs["more"] = 1
+    spoilt["extra"] = 0.0
+    stamps = asked(manager).index.to_numpy()
+    with pytest.raises(ValueError, match="read-only"):
+        np.asarray(stamps)[:] = np.datetime64(0, "ns")
+    with pytest.raises(ValueError, match=r"read-only|writ[e]?able"):
+        asked(manager).index.asi8[:] = 0
+    again = asked(manager)
+    pd.testing.assert_frame_equal(again, truth)
+    assert again.index.name == "timestamp"
+    assert again.columns.name is None
+    assert set(again.attrs) == {"onetape"}
+    assert reads == []
+
+
+def test_what_somebody_else_commits_shows_at_once(manager: DataManager, tmp_path: Path) -> None:
+    store_at(tmp_path).commit(MINUTES, Commit((minutes(50, 60, shift=1.0),)))
+    closes = asked(manager)["close"].to_numpy()
+    assert closes[50] == pytest.approx(106.0)
+    assert closes[49] == pytest.approx(104.9)
+
+
+def test_what_somebody_else_doubts_shows_at_once(manager: DataManager, tmp_path: Path) -> None:
+    store_at(tmp_path).commit(MINUTES, Commit(marks=(mark(3, 4, "suspect", 60_000),)))
+    assert asked(manager).attrs["onetape"]["spans"][1]["state"] == "suspect"
+
+
+def test_what_is_cleared_is_gone(manager: DataManager, tmp_path: Path, reads: Reads) -> None:
+    store_at(tmp_path).clear("BTCUSDT")
+    with pytest.raises(RuntimeError):
+        asked(manager)
+
+
+@pytest.mark.parametrize("how", ["touched", "other bytes", "shorter", "another file", "gone"])
+def test_a_data_file_that_was_tampered_with_is_read_again(
+    manager: DataManager, tmp_path: Path, reads: Reads, how: str
+) -> None:
+    path = lane_folder(tmp_path / "cache", MINUTES) / "2024.csv.gz"
+    folder, content = path.parent.stat(), bytearray(path.read_bytes())
+    if how == "another file":
+        path.with_suffix(".new").write_bytes(content)
+        os.replace(path.with_suffix(".new"), path)
+    elif how == "gone":
+        path.unlink()
+    elif how == "touched":
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    else:
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content if how == "other bytes" else content[:-20])
+    os.utime(path.parent, ns=(0, folder.st_mtime_ns))
+    try:
+        asked(manager)
+    except RuntimeError:
+        assert how in ("gone", "shorter", "other bytes")
+    assert len(reads) >= 1
+
+
+def test_a_split_learned_since_changes_the_prices(manager: DataManager, tmp_path: Path) -> None:
+    before = asked(manager, SHARE)["close"].iloc[0]
+    split = Action(date(2024, 6, 10), "split", at(161), 4.0, 1.0, source="acme", fetched_at=at(200))
+    store_at(tmp_path).add_actions("AAPL", [split], Span(at(100), at(400)), "acme", at(200))
+    assert asked(manager, SHARE)["close"].iloc[0] == pytest.approx(before / 4)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"columns": ("source",)}, {"closed_by": "2024-01-01T00:30:00"}, {"include_forming": True},
+     {"adjustment": "raw"}, {"adjustment": "all"}, {"version": 1}],
+    ids=lambda more: next(iter(more)) + str(next(iter(more.values()))),
+)  # fmt: skip
+def test_another_question_gets_its_own_answer(
+    manager: DataManager, tmp_path: Path, more: dict[str, object]
+) -> None:
+    other = asked(DataManager(tmp_path / "cache", clock=ManualClock(NOW)), **more)
+    mine = asked(manager, **more)
+    pd.testing.assert_frame_equal(mine, other)
+    assert mine.attrs["onetape"] == other.attrs["onetape"]
+
+
+def recent_of(manager: DataManager) -> Recent:
+    return manager._services.bars._recent
+
+
+@pytest.mark.parametrize(
+    "commit",
+    [Commit(marks=(mark(40, 50, "suspect", 60_000),)),
+     Commit(marks=(mark(40, 50, "provisional", 60_000),)),
+     Commit((minutes(40, 50, steps=()),), marks=(mark(40, 50, "empty", 60_000, reason="x"),))],
+    ids=["suspect", "provisional", "a hole"],
+)  # fmt: skip
+def test_what_may_change_is_not_held(manager: DataManager, tmp_path: Path, commit: Commit) -> None:
+    store_at(tmp_path).commit(MINUTES, commit)
+    recent_of(manager)._held.clear()
+    settle(tmp_path)
+    for _ in range(3):
+        asked(manager)
+    assert len(recent_of(manager)._held) == 0
+
+
+@pytest.mark.parametrize(
+    "commit",
+    [Commit((minutes(0, 40), minutes(50, BARS)),
+            marks=(mark(40, 50, "empty", 60_000, reason="no bar", expires=NOW + 60_000),)),
+     Commit((minutes(0, 60),), next_due=NOW + 60_000)],
+    ids=["a gap", "an end that is due later"],
+)  # fmt: skip
+def test_what_is_not_whole_is_not_held(
+    manager: DataManager, tmp_path: Path, commit: Commit
+) -> None:
+    store_at(tmp_path).commit(SeriesKey("ETHUSDT", MINUTES.timeframe), commit)
+    recent_of(manager)._held.clear()
+    settle(tmp_path)
+    for _ in range(3):
+        asked(manager, ("ETHUSDT", *ASKED[1:]))
+    assert len(recent_of(manager)._held) == 0
+
+
+def test_what_expires_is_held_until_then(
+    manager: DataManager, tmp_path: Path, reads: Reads
+) -> None:
+    closed = mark(40, 50, "empty", 60_000, reason="market closed", expires=NOW + 60_000)
+    key, question = SeriesKey("ETHUSDT", MINUTES.timeframe), ("ETHUSDT", *ASKED[1:])
+    store_at(tmp_path).commit(key, Commit((minutes(0, 40), minutes(50, BARS)), marks=(closed,)))
+    settle(tmp_path)
+    for _ in range(3):
+        asked(manager, question)
+    reads.clear()
+    asked(manager, question)
+    assert reads == []
+    manager._services.clock.advance(60.0)  # type: ignore[attr-defined]
+    asked(manager, question)
+    assert reads != []
+
+
+def test_of_the_future_nothing_is_known(manager: DataManager) -> None:
+    query = manager._services.asking.query(ASKED[0], ASKED[1], (*ASKED[2:], None), Wishes())
+    assert recent_of(manager).find(query) is not None
+    assert recent_of(manager).find(replace(query, now_ms=at(50, 60_000))) is None
+
+
+def test_no_two_frames_share_their_values(manager: DataManager) -> None:
+    one, other = asked(manager), asked(manager)
+    assert not np.shares_memory(one["close"].to_numpy(), other["close"].to_numpy())
+
+
+def test_there_is_a_bound(tmp_path: Path, manager: DataManager) -> None:
+    recent, size = recent_of(manager), asked(manager).memory_usage().sum()
+    recent._most_bytes = int(size) * 7
+    for minute in range(10, 99, 3):
+        asked(manager, (*ASKED[:3], f"2024-01-01T01:{minute % 60:02d}:00"))
+        assert recent._bytes == sum(given.size for given in recent._held.values())
+        assert recent._bytes <= recent._most_bytes
+    assert 0 < len(recent._held) <= 10
+
+
+def test_threads_and_a_fork_have_frames_of_their_own(manager: DataManager, reads: Reads) -> None:
+    truth, wrong = asked(manager).copy(deep=True), []
+
+    def work() -> None:
+        for _ in range(20):
+            frame = asked(manager)
+            if not frame.equals(truth):
+                wrong.append(frame)
+            frame.iloc[:, :] = 0.0
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    if not hasattr(os, "fork"):
+        return
+
+    def child() -> None:
+        work()
+        assert wrong == []
+        asked(manager, SHARE)
+
+    with recent_of(manager)._lock:  # as if another thread had it when the process forked
+        assert in_a_child(child) == 0
+    work()
+    assert wrong == []
