@@ -16,6 +16,7 @@ import pytest
 from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.errors import UnavailableError
 from tests.fundamentals.conftest import KEY, Vendors, asking, av_overview, fmp_income, fmp_profile
 
 DAY_S = 86_400
@@ -546,6 +547,25 @@ def test_when_it_was_to_report_is_no_knowledge_of_the_past(
     assert fresh["next_earnings"] == "2024-06-14"
     then = manager.get_fundamentals("AAPL", data_type="calendar", as_of="2024-01-01")
     assert "next_earnings" not in then
+
+
+def test_a_downloader_tells_by_itself_what_its_vendor_does(
+    manager: DataManager, vendors: Vendors
+) -> None:
+    fmp = manager.provider_selector._initialize_downloader("fmp")
+    assert fmp is not None
+    said = fmp.get_fundamentals("AAPL")
+    assert (said["symbol"], said["market_cap"]) == ("AAPL", 3.0e12)
+    assert said["profile"]["companyName"] == "Apple Inc."
+    assert said["_metadata"]["fields"]["market_cap"] == {"unit": "money", "currency": "USD"}
+    vendors.bodies = {}
+    assert fmp.get_fundamentals("ZZZZ") is None
+    vendors.status["/stable/profile"] = 500
+    with pytest.raises(UnavailableError):
+        fmp.get_fundamentals("MSFT")
+    bars_alone = manager.provider_selector._initialize_downloader("binance")
+    assert bars_alone is not None
+    assert bars_alone.get_fundamentals("BTCUSDT") is None
 
 
 class Mock:
