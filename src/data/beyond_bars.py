@@ -107,7 +107,14 @@ class BeyondBars:
             max_age_days: how old what is cached may be; by default the type's own age.
             as_of: only what was public by this date; of an instant, by the day before.
         """
-        from .fundamentals.question import Wish
+        from .fundamentals.question import Wish, normalized
 
         wish = Wish(providers, force_refresh, combination_strategy, data_type, max_age_days, as_of)
         return self._services.fundamentals.get(symbol, wish)
+
+    def _normalize_symbol(self, symbol: Any) -> str:
+        """Return how a company's symbol is written here (``BRK-B``), empty where it is none.
+
+        Older programs reach in for it.
+        """
+        return normalized(symbol)

@@ -549,6 +549,17 @@ def test_when_it_was_to_report_is_no_knowledge_of_the_past(
     assert "next_earnings" not in then
 
 
+@pytest.mark.parametrize(
+    "said, written",
+    [
+        (" aapl ", "AAPL"), ("BRK.B", "BRK-B"), ("brk.a", "BRK-A"), ("VOD.L", "VOD.L"),
+        ("BF-B", "BF-B"), ("", ""), (None, ""), (7, ""), ("A B", ""), ("../x", ""), ("A@B", ""),
+    ],
+)  # fmt: skip
+def test_how_symbols_are_written(manager: DataManager, said: Any, written: str) -> None:
+    assert manager._normalize_symbol(said) == written
+
+
 def test_a_downloader_tells_by_itself_what_its_vendor_does(
     manager: DataManager, vendors: Vendors
 ) -> None:
