@@ -14,7 +14,10 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.fundamentals.reading import Told, read
 from src.data.fundamentals.registry import VENDORS
+from src.data.fundamentals.table import VendorTable
+from src.data.model.fundamentals import Snapshot
 from tests.net.scripted import Recorder, reply, serving
 
 KEY = "CANARY-0123456789"
@@ -54,6 +57,18 @@ class Vendors:
         """The places asked so far, in order."""
         assert self.server is not None
         return [place_of(path) for path, _ in self.server.requests]
+
+
+def answered(
+    table: VendorTable, bodies: dict[str, Any], data_type: str = "profile", symbol: str = "AAPL"
+) -> Snapshot:
+    """Read what a vendor answers; each body goes to the one request whose text holds its name."""
+    asks = list(dict.fromkeys(answer.ask for answer in table.types[data_type]))
+    told = {}
+    for name, body in bodies.items():
+        [ask] = [ask for ask in asks if name in repr(ask)]
+        told[ask] = body
+    return read(table, Told(symbol, symbol, data_type, 1_700_000_000_000, told))
 
 
 def place_of(path: str) -> str:

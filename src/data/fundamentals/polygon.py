@@ -37,6 +37,7 @@ def _reports(timeframe: str, count: int) -> Ask:
     )
 
 
+_CLASSES = "results.0.tickers"
 _ANNUAL, _QUARTERLY = _reports("annual", 5), _reports("quarterly", 8)
 
 
@@ -46,19 +47,17 @@ def _statements(kind: str, part: str, names: dict[str, str]) -> tuple[Answer, ..
     money = [name for field, name in names.items() if not field.endswith("per_share")]
     return tuple(
         Answer(
-            ask, fields, row="results", currency="|".join(f"{at}{name}.unit" for name in money),
-            period="fiscal_period", period_end="end_date", filed_at="filing_date", statement=kind,
+            ask, fields, row="results", symbol=_CLASSES,
+            currency="|".join(f"{at}{name}.unit" for name in money), period="fiscal_period",
+            period_end="end_date", filed_at="filing_date", statement=kind,
             is_optional=ask is _QUARTERLY,
         )
         for ask in (_ANNUAL, _QUARTERLY)
     )  # fmt: skip
 
 
-# Reports name the company and not always its symbol.
-_WHOSE = tuple(
-    Answer(ask, {"company_name": "company_name"}, row="results.0", is_optional=ask is _QUARTERLY)
-    for ask in (_ANNUAL, _QUARTERLY)
-)
+# Not all reports tell symbols (2022); all of them tell the name.
+_WHOSE = Answer(_ANNUAL, {"company_name": "company_name"}, row="results.0")
 _INCOME = _statements(
     "income", "income_statement",
     {
@@ -87,7 +86,7 @@ _CASH_FLOW = _statements(
 TABLE = VendorTable(
     vendor="polygon",
     asset_classes=frozenset({"stock"}),
-    types={"profile": (_COMPANY,), "statements": (*_WHOSE, *_INCOME, *_BALANCE, *_CASH_FLOW)},
+    types={"profile": (_COMPANY,), "statements": (_WHOSE, *_INCOME, *_BALANCE, *_CASH_FLOW)},
     keys=(Key("POLYGON_API_KEY", header="Authorization", prefix="Bearer "),),
     markets=frozenset({"US"}),
     spelling=american("polygon", ".", "p"),

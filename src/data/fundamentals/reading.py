@@ -93,13 +93,15 @@ class _Sheet:
 
     def _check_whose(self, answer: Answer, body: Any, spelled: str) -> None:
         """Refuse what is about another symbol."""
-        said = text_of(at(body, answer.symbol)) if answer.symbol else None
-        if said is None:
+        told = at(body, answer.symbol) if answer.symbol else None
+        said = [s for one in (told if isinstance(told, list) else [told]) if (s := text_of(one))]
+        if not said:
             return
         wanted = spelled.rpartition(".")[0] or spelled if answer.is_bare else spelled
-        if _letters(said) != _letters(wanted):
+        if _letters(wanted) not in map(_letters, said):
             raise ResponseFormatError(
-                f"{self._vendor} answered about {said!r}, it was asked about {spelled}",
+                f"{self._vendor} answered about {', '.join(map(repr, said))[:80]}, it was asked "
+                f"about {spelled}",
                 provider=self._vendor, symbol=spelled,
             )  # fmt: skip
         self.names_symbol = True

@@ -66,7 +66,8 @@ class Answer:
         fields: record field to path or :class:`Pick` in the row.
         row: path to the row in the body; to the list of rows for statements; empty: the body.
         shape: turns the row (or list) into plain mappings first, where the vendor's are not.
-        symbol: path in the body to the vendor's own word on whose answer it is; it is checked.
+        symbol: path in the body to the vendor's own word on whose answer it is; it is checked. Of a
+            list, such as the classes of a company's shares, one must be the one asked for.
         is_bare: whether that word lacks the exchange's suffix.
         currency, period, period_end, filed_at: paths in the row.
         block: name under which the row is kept as sent; empty: it is not.

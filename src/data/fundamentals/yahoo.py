@@ -51,7 +51,7 @@ _CASH_FLOW = {
     "free_cash_flow": "FreeCashFlow",
 }
 _EARNED = _INCOME | _CASH_FLOW
-_SERIES, _WHOSE = "timeseries.result", "timeseries.result.0.meta.symbol.0"
+_SERIES, _WHOSE = "timeseries.result", "timeseries.result.0.meta.symbol"
 
 
 def _series(names: Mapping[str, str], *lengths: str) -> Ask:
