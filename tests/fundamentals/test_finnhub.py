@@ -9,6 +9,7 @@ import pytest
 from src.data.errors import SymbolNotFoundError
 from src.data.fundamentals.finnhub import TABLE
 from src.data.model.fundamentals import Fact, Snapshot
+from src.data.model.instrument import Instrument
 from tests.fundamentals.conftest import answered
 from tests.fundamentals.test_reading import recorded
 from tests.reference import needs_reference
@@ -61,6 +62,10 @@ def test_the_currency_of_a_company_from_abroad_is_not_guessed() -> None:
     assert profile().facts["market_cap"] == Fact(350_000.0e6, "money")
     assert profile(country="US").facts["market_cap"] == Fact(350_000.0e6, "money", "EUR")
     assert "market_cap" not in profile(marketCapitalization=0).facts
+
+
+def test_classes_of_shares_have_a_dot() -> None:
+    assert TABLE.spelled(Instrument("BRK-B", "stock")) == "BRK.B"
 
 
 def test_an_empty_profile_is_an_unknown_symbol() -> None:

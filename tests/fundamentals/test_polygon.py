@@ -68,6 +68,12 @@ def test_a_part_that_a_report_lacks_is_no_statement() -> None:
     assert [s.kind for s in reports(report()).statements] == ["income"]
 
 
+def test_a_company_that_owns_all_of_itself() -> None:
+    balance = {"equity": {"value": 5.0e9, "unit": "USD"}}
+    [only] = reports(report(financials={"balance_sheet": balance})).statements
+    assert (only.values, only.currency) == ({"total_equity": 5.0e9}, "USD")
+
+
 def test_a_report_that_was_never_filed_has_no_day() -> None:
     [only] = reports(report(filing_date=None, fiscal_period="Q4")).statements
     assert (only.period, only.filed_at) == ("Q4", "")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .table import SYMBOL, Answer, Ask, Key, Pick, VendorTable
+from .table import SYMBOL, Answer, Ask, Key, Pick, VendorTable, american
 
 _TTM, _QUARTER = "=TTM", "=Q"
 _MILLION, _PERCENT = 1e6, 0.01
@@ -47,6 +47,7 @@ _WORTH = Answer(
     symbol="ticker",
     currency="currency",
 )
+# Without a currency; the first word on a field counts.
 _WORTH_ABROAD = Answer(_PROFILE_ASK, _WORTH.fields, symbol="ticker")
 
 _METRICS = Answer(
@@ -93,4 +94,5 @@ TABLE = VendorTable(
     types={"profile": (_PROFILE, _WORTH, _WORTH_ABROAD, _MORE), "ratios": (_METRICS,)},
     keys=(Key("FINNHUB_API_KEY", header="X-Finnhub-Token"),),
     markets=frozenset({"US"}),
+    spelling=american("finnhub", ".", "-P"),
 )

@@ -41,14 +41,18 @@ _CLASSES = "results.0.tickers"
 _ANNUAL, _QUARTERLY = _reports("annual", 5), _reports("quarterly", 8)
 
 
+def _each(before: str, names: str, behind: str) -> str:
+    return "|".join(before + name + behind for name in names.split("|"))
+
+
 def _statements(kind: str, part: str, names: dict[str, str]) -> tuple[Answer, ...]:
     at = f"financials.{part}."
-    fields = {field: f"{at}{name}.value" for field, name in names.items()}
-    money = [name for field, name in names.items() if not field.endswith("per_share")]
+    fields = {field: _each(at, name, ".value") for field, name in names.items()}
+    money = "|".join(name for field, name in names.items() if not field.endswith("per_share"))
     return tuple(
         Answer(
             ask, fields, row="results", symbol=_CLASSES,
-            currency="|".join(f"{at}{name}.unit" for name in money), period="fiscal_period",
+            currency=_each(at, money, ".unit"), period="fiscal_period",
             period_end="end_date", filed_at="filing_date", statement=kind,
             is_optional=ask is _QUARTERLY,
         )
@@ -64,7 +68,7 @@ _INCOME = _statements(
         "revenue": "revenues",
         "gross_profit": "gross_profit",
         "operating_income": "operating_income_loss",
-        "net_income": "net_income_loss_attributable_to_parent",
+        "net_income": "net_income_loss_attributable_to_parent|net_income_loss",
         "earnings_per_share": "basic_earnings_per_share",
         "diluted_earnings_per_share": "diluted_earnings_per_share",
     },
@@ -74,7 +78,7 @@ _BALANCE = _statements(
     {
         "total_assets": "assets",
         "total_liabilities": "liabilities",
-        "total_equity": "equity_attributable_to_parent",
+        "total_equity": "equity_attributable_to_parent|equity",
     },
 )  # fmt: skip
 _CASH_FLOW = _statements(
