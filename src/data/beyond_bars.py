@@ -111,3 +111,12 @@ class BeyondBars:
 
         wish = Wish(providers, force_refresh, combination_strategy, data_type, max_age_days, as_of)
         return self._services.fundamentals.get(symbol, wish)
+
+    def _normalize_symbol(self, symbol: Any) -> str:
+        """Return how a company's symbol is written here (``BRK-B``), empty where it is none.
+
+        Older programs reach in for it.
+        """
+        from .fundamentals.question import normalized
+
+        return normalized(symbol)

@@ -264,6 +264,13 @@ def facts_of(rules: Rules) -> dict[str, dict[str, Any]]:
     return facts
 
 
+def told_by(downloader: Any, symbol: str, now_ms: int) -> dict[str, Any] | None:
+    """Return a vendor's fundamentals of a symbol; see ``fundamentals.asking.profile_by_table``."""
+    from .fundamentals.asking import profile_by_table
+
+    return profile_by_table(downloader, symbol, now_ms)
+
+
 class _Default:
     """What a downloader that somebody builds by hand works with: one network a process."""
 
@@ -276,10 +283,8 @@ class _Default:
     def network(self) -> Network:
         with self._lock:
             if self._network is None:
-                found = load_settings()
-                self._network = Network(
-                    SystemClock(), (found.rate_limits,), state_dir=found.state_dir
-                )
+                own = load_settings()
+                self._network = Network(SystemClock(), (own.rate_limits,), state_dir=own.state_dir)
             return self._network
 
     def after_fork(self) -> None:

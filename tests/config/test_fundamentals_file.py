@@ -27,7 +27,8 @@ def put(folder: Path, plain: Any) -> Path:
 
 def test_the_packaged_file_is_right() -> None:
     rules = load_fundamentals_rules()
-    assert rules.order("profile")[:3] == ("fmp", "yahoo", "alpha_vantage")
+    for data_type in ("profile", "ratios", "statements"):
+        assert rules.order(data_type)[:4] == ("fmp", "yahoo", "alpha_vantage", "ibkr")
     assert rules.ttl_of("profile") == 7 * DAY_MS
     assert rules.ttl_of("statements") == 90 * DAY_MS
     assert rules.ttl_of("anything else") == 7 * DAY_MS

@@ -28,6 +28,8 @@ SHIMS = {m.name for m in modules()} & {
     "ohlcv_contract", "data_downloader_factory", "cache.populate_cache", "utils.populate_cache",
     "cache.fundamentals_combiner",
     "feed.binance_data_feed",
+    "utils.refresh_fundamentals_cache",
+    "utils.periodic_fundamentals_refresh",
 }  # fmt: skip
 SIBLINGS_ALLOWED = {("routing", "provider_selector"), ("logs", "config"),
                     ("data_manager", "beyond_bars")}  # fmt: skip

@@ -15,6 +15,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.fundamentals.reading import Told, read
+from src.data.fundamentals.registry import VENDORS
 from src.data.fundamentals.table import VendorTable
 from src.data.model.fundamentals import Snapshot
 from tests.net.scripted import Recorder, reply, serving
@@ -22,7 +23,6 @@ from tests.net.scripted import Recorder, reply, serving
 KEY = "CANARY-0123456789"
 # Those whom a test asks unless it says otherwise: others are asked without a key, too.
 USUAL = ("fmp", "alpha_vantage")
-TABLED = ("fmp", "yahoo", "alpha_vantage", "finnhub", "polygon", "tiingo")
 
 
 class Vendors:
@@ -166,7 +166,9 @@ def rules(tmp_path: Path, vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> 
     path = tmp_path / "rules.yaml"
     path.write_text(
         "failover: {max_retries: 1}\nproviders:\n"
-        + "".join(f"  {name}: {{base_url: '{vendors.server.base}', {limits}}}\n" for name in TABLED)
+        + "".join(
+            f"  {name}: {{base_url: '{vendors.server.base}', {limits}}}\n" for name in VENDORS
+        )
     )
     return path
 

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from tests.fundamentals.conftest import KEY, Vendors, av_overview, fmp_income, fmp_profile
+from src.data.errors import UnavailableError
+from tests.fundamentals.conftest import KEY, Vendors, asking, av_overview, fmp_income, fmp_profile
 
 DAY_S = 86_400
 FMP = {
@@ -208,13 +210,69 @@ def test_share_classes(manager: DataManager, vendors: Vendors, symbol: str) -> N
     assert told(record)["providers_used"] == ["fmp", "alpha_vantage"]
 
 
-def test_a_coin_is_nothing_for_those_who_know_shares(
-    manager: DataManager, vendors: Vendors, caplog: pytest.LogCaptureFixture
+def test_a_coin_is_asked_of_those_who_know_coins(
+    manager: DataManager, vendors: Vendors, say: Say, caplog: pytest.LogCaptureFixture
+) -> None:
+    say(asking("fmp", "coingecko"))
+    with caplog.at_level(logging.WARNING):
+        assert manager.get_fundamentals("ETHUSDT") == {}
+    assert vendors.asked == ["/coins/markets"]
+    assert "fmp: it serves stock, not crypto" in caplog.text
+    vendors.bodies["/coins/markets"] = [{"id": "bitcoin", "name": "Bitcoin", "market_cap": 1.2e12}]
+    record = manager.get_fundamentals("BTCUSDT")
+    assert (record["market_cap"], record["company_name"]) == (1.2e12, "Bitcoin")
+    assert told(record)["fields"]["market_cap"]["currency"] == "USD"
+    assert told(record)["providers_not_asked"]["fmp"] == "it serves stock, not crypto"
+    assert told(record)["listing"]["market"] == "unknown"
+    assert "market" not in record
+
+
+def test_a_vendor_is_not_asked_for_markets_that_it_does_not_serve(
+    manager: DataManager, vendors: Vendors, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWELVE_DATA_API_KEY", KEY)
+    say(asking("fmp", "alpha_vantage", "ibkr", "twelvedata"))
+    vendors.bodies["/stable/profile"] = fmp_profile("VOD.L", currency="GBp", price=71.5)
+    vendors.bodies["/stable/income-statement"] = []
+    vendors.bodies["OVERVIEW"] = {}
+    record = manager.get_fundamentals("VOD.L")
+    assert "twelvedata" not in told(record)["providers_asked"]
+    assert told(record)["providers_not_asked"]["twelvedata"] == (
+        "it serves the markets ASIA, CANADA, EU, SWISS, US, not UK"
+    )
+    assert "ended" in told(record)["providers_not_asked"]["ibkr"]
+    assert told(record)["listing"] == {
+        "symbol_type": "stock", "market": "UK", "exchange": "LSE", "country": "GB",
+        "currency": "GBP", "international": True,
+    }  # fmt: skip
+    assert record["market"] == "UK"
+
+
+def test_a_listing_abroad_is_named_by_its_venue(
+    manager: DataManager, vendors: Vendors, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWELVE_DATA_API_KEY", KEY)
+    say(asking("twelvedata"))
+    vendors.bodies["/quote"] = {"symbol": "SIE", "name": "Siemens", "close": "170.5",
+                                "currency": "EUR"}  # fmt: skip
+    vendors.status["/statistics"] = 403  # a plan that has no statistics
+    record = manager.get_fundamentals("SIE.DE")
+    assert vendors.server is not None
+    assert {path.partition("?")[2] for path, _ in vendors.server.requests} == {
+        "symbol=SIE&mic_code=XETR"
+    }
+    assert (record["current_price"], record["market"]) == (170.5, "EU")
+    assert told(record)["providers_failed"] == {}
+
+
+def test_a_gateway_that_ended_fundamentals_gives_nothing_and_says_why(
+    manager: DataManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert manager.get_fundamentals("BTCUSDT") == {}
-    assert vendors.asked == []
-    assert "fmp: it serves stock, not crypto" in caplog.text
+        assert manager.get_fundamentals("AAPL", providers=["ibkr"]) == {}
+    assert "ibkr: Interactive Brokers has ended fundamentals for most accounts" in caplog.text
+    monkeypatch.setitem(manager.provider_selector.downloaders, "ibkr", Mock({"market_cap": 5.0}))
+    assert manager.get_fundamentals("AAPL", providers=["ibkr"])["market_cap"] == 5.0
 
 
 def test_a_fund_that_only_one_vendor_knows(manager: DataManager, vendors: Vendors) -> None:
@@ -430,6 +488,95 @@ def test_today_everything_told_was_public(manager: DataManager) -> None:
     record = manager.get_fundamentals("AAPL", as_of="2024-06-12")
     assert record["market_cap"] == 3.0e12
     assert told(record)["withheld"] == {}
+
+
+def report_of(
+    vendors: Vendors, manager: DataManager, day: str, data_type: str = "ratios"
+) -> Callable[[], int]:
+    """Keep what a vendor told of the next report; return a counter of requests since."""
+    vendors.bodies["/stable/ratios-ttm"] = [{"symbol": "AAPL", "priceToBookRatioTTM": 40.0}]
+    manager.get_fundamentals("AAPL", data_type=data_type)
+    folder = FundamentalsCache(manager.cache.cache_dir, clock=manager._services.clock)
+    folder.write_json("AAPL", "somebody", {"next_earnings": day}, data_type="calendar")
+    before = len(vendors.asked)
+    return lambda: len(vendors.asked) - before
+
+
+def test_what_was_said_before_a_report_is_old_after_it(
+    manager: DataManager, vendors: Vendors, clock: ManualClock, say: Say
+) -> None:
+    say({"refresh_intervals": {"ratios": "90d"}})
+    asked = report_of(vendors, manager, "2024-06-14")
+    clock.advance(2 * DAY_S)  # it is the day of the report
+    manager.get_fundamentals("AAPL", data_type="ratios")
+    assert asked() == 0
+    clock.advance(DAY_S)
+    first = told(manager.get_fundamentals("AAPL", data_type="ratios"))
+    once = asked()
+    assert once > 0
+    assert not first["is_stale"]
+    manager.get_fundamentals("AAPL", data_type="ratios")
+    assert asked() == once
+    clock.advance(3 * DAY_S)  # vendors take days to file it away
+    manager.get_fundamentals("AAPL", data_type="ratios")
+    assert asked() == 2 * once
+    clock.advance(30 * DAY_S)
+    manager.get_fundamentals("AAPL", data_type="ratios")
+    assert asked() == 2 * once
+
+
+def test_after_a_report_an_old_answer_stands_in_marked(
+    manager: DataManager, vendors: Vendors, clock: ManualClock, say: Say
+) -> None:
+    say({"refresh_intervals": {"ratios": "90d"}})
+    asked = report_of(vendors, manager, "2024-06-14")
+    clock.advance(3 * DAY_S)
+    manager.get_fundamentals("AAPL", data_type="ratios", max_age_days=30)
+    assert asked() == 0  # the age that was named counts alone
+    vendors.status["OVERVIEW"] = 500
+    record = manager.get_fundamentals("AAPL", data_type="ratios", providers=["alpha_vantage"])
+    assert record["pe_ratio"] == 31.5
+    assert told(record)["is_stale"]
+
+
+def test_when_it_was_to_report_is_no_knowledge_of_the_past(
+    manager: DataManager, vendors: Vendors
+) -> None:
+    report_of(vendors, manager, "2024-06-14", "calendar")
+    fresh = manager.get_fundamentals("AAPL", data_type="calendar")
+    assert fresh["next_earnings"] == "2024-06-14"
+    then = manager.get_fundamentals("AAPL", data_type="calendar", as_of="2024-01-01")
+    assert "next_earnings" not in then
+
+
+@pytest.mark.parametrize(
+    "said, written",
+    [
+        (" aapl ", "AAPL"), ("BRK.B", "BRK-B"), ("brk.a", "BRK-A"), ("VOD.L", "VOD.L"),
+        ("BF-B", "BF-B"), ("", ""), (None, ""), (7, ""), ("A B", ""), ("../x", ""), ("A@B", ""),
+    ],
+)  # fmt: skip
+def test_how_symbols_are_written(manager: DataManager, said: Any, written: str) -> None:
+    assert manager._normalize_symbol(said) == written
+
+
+def test_a_downloader_tells_by_itself_what_its_vendor_does(
+    manager: DataManager, vendors: Vendors
+) -> None:
+    fmp = manager.provider_selector._initialize_downloader("fmp")
+    assert fmp is not None
+    said = fmp.get_fundamentals("AAPL")
+    assert (said["symbol"], said["market_cap"]) == ("AAPL", 3.0e12)
+    assert said["profile"]["companyName"] == "Apple Inc."
+    assert said["_metadata"]["fields"]["market_cap"] == {"unit": "money", "currency": "USD"}
+    vendors.bodies = {}
+    assert fmp.get_fundamentals("ZZZZ") is None
+    vendors.status["/stable/profile"] = 500
+    with pytest.raises(UnavailableError):
+        fmp.get_fundamentals("MSFT")
+    bars_alone = manager.provider_selector._initialize_downloader("binance")
+    assert bars_alone is not None
+    assert bars_alone.get_fundamentals("BTCUSDT") is None
 
 
 class Mock:

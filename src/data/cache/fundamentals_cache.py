@@ -14,7 +14,7 @@ from typing import Any
 
 from ..config.settings import load_settings
 from ..disk.atomic import sweep, write_atomically
-from ..model.fundamentals import Snapshot, canonical_type
+from ..model.fundamentals import NEXT_REPORT, Snapshot, canonical_type
 from ..model.fundamentals_plain import plain_of, snapshot_of
 from ..model.instant import SECOND_MS, from_ms, to_ms
 from ..model.vendors import canonical_vendor
@@ -118,6 +118,16 @@ class FundamentalsCache(FundamentalsFolder):
             if document is not None and (data_type is None or _serves(document, data_type)):
                 found[entry.vendor] = document.snapshot
         return found
+
+    def announced(self, symbol: str) -> frozenset[str]:
+        """Return the days on which the company was to report, as any copy of any vendor told them.
+
+        Raises:
+            BadSymbolError: the symbol cannot name a folder.
+        """
+        held = (self._document(entry, symbol) for entry in self._entries(symbol))
+        told = (d.snapshot.facts.get(NEXT_REPORT) for d in held if d is not None)
+        return frozenset(str(fact.value) for fact in told if fact is not None)
 
     def is_cache_valid(
         self, timestamp: datetime, max_age_days: float | None = None, data_type: str = "general"

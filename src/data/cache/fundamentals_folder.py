@@ -70,20 +70,22 @@ class FundamentalsFolder:
         older = [e for e in self._entries(symbol) if e.vendor == vendor and e.stamp_ms < limit]
         return self._remove(older)
 
-    def tidy(self, symbol: str, copies: int = 1, min_quality: float = 0.8) -> list[str]:
+    def tidy(
+        self, symbol: str, copies: int = 1, min_quality: float = 0.8, *, dry_run: bool = False
+    ) -> list[str]:
         """Delete copies that newer and good ones have replaced; return their paths.
 
         Of each vendor and type the newest ``copies`` good ones stay, and what is newer than they
-        are. Good is what is worth ``min_quality`` of the best copy, and no less.
+        are. Good is what is worth ``min_quality`` of the best copy, and no less. A dry run tells
+        the paths and deletes nothing.
         """
         groups: dict[tuple[str, tuple[str, ...]], list[tuple[Entry, Document]]] = {}
         for entry in sorted(self._entries(symbol), key=newest_first):
             document = self._document(entry, symbol)
             if document is not None:
                 groups.setdefault((entry.vendor, document.data_types), []).append((entry, document))
-        return self._remove(
-            [entry for group in groups.values() for entry in _replaced(group, copies, min_quality)]
-        )
+        replaced = [e for group in groups.values() for e in _replaced(group, copies, min_quality)]
+        return [str(entry.path) for entry in replaced] if dry_run else self._remove(replaced)
 
     def cleanup_expired_data(
         self, max_age_days: float | None = None, data_type: str = "general"
@@ -94,7 +96,7 @@ class FundamentalsFolder:
             ``removed_files``, and ``removed_symbols``: of how many nothing is left.
         """
         removed = emptied = 0
-        for symbol in files.symbols(self._disk, self.cache_dir):
+        for symbol in self.symbols():
             held = list(self._entries(symbol))
             old = [e for e in held if not self._is_fresh(e.stamp_ms, max_age_days, data_type)]
             gone = len(self._remove(old))
@@ -111,7 +113,7 @@ class FundamentalsFolder:
                 vendors[entry.vendor] = vendors.get(entry.vendor, 0) + 1
             return {"symbol": symbol, "files": len(held), "total_size": self._size(held),
                     "providers": vendors}  # fmt: skip
-        known = files.symbols(self._disk, self.cache_dir)
+        known = self.symbols()
         each = {name: self.get_cache_stats(name) for name in known}
         return {
             "total_symbols": len(each),
@@ -119,6 +121,10 @@ class FundamentalsFolder:
             "total_size": sum(stats["total_size"] for stats in each.values()),
             "symbols": each,
         }
+
+    def symbols(self) -> list[str]:
+        """Return the symbols of which anything may be held, in alphabetical order."""
+        return files.symbols(self._disk, self.cache_dir)
 
     # --- inside ----------------------------------------------------------------------------
 

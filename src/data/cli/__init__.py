@@ -20,6 +20,7 @@ COMMANDS = {
     "plan": "what a request would cost; nobody is asked",
     "explain": "who is asked for a series and why, who is not, what is held",
     "fundamentals": "what vendors tell of a company, field by field",
+    "refresh": "ask again for fundamentals that have grown old",
     "populate": "fill the cache for many symbols",
     "stream": "bars of one symbol as they close",
     "replay": "bars of the past as if they closed now",

@@ -239,13 +239,9 @@ class BaseDataDownloader:
         return {symbol: frame for symbol, frame in found.items() if frame is not None}
 
     def download_multiple_symbols(
-        self,
-        symbols: Sequence[str],
-        download_func: Callable[[str, str, Any, Any], Any],
-        interval: str,
-        start_date: Any,
-        end_date: Any,
-    ) -> dict[str, Any]:
+        self, symbols: Sequence[str], download_func: Callable[[str, str, Any, Any], Any],
+        interval: str, start_date: Any, end_date: Any,
+    ) -> dict[str, Any]:  # fmt: skip
         """Return ``download_func(symbol, interval, start_date, end_date)`` by symbol.
 
         Symbols for which it raises are left out and logged.
@@ -262,8 +258,12 @@ class BaseDataDownloader:
         return found
 
     def get_fundamentals(self, symbol: str) -> Any:
-        """Return fundamentals of ``symbol``; None, for this one serves bars."""
-        return None
+        """Return what this vendor tells of ``symbol`` (its own spelling) as a dict; None for nothing.
+
+        Raises:
+            DataError: it refused or failed.
+        """
+        return self._access.fundamentals(self, symbol) if hasattr(self, "_access") else None
 
     def save_data(
         self, df: pd.DataFrame, symbol: str, interval: str, directory: str | Path = "data"

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any
 
 from ..downloader.base_data_downloader import BaseDataDownloader
 from ..downloader.foreign import call_foreign
 from ..downloader.paging import readable
-from ..errors import NoDataError, ProviderError, ResponseFormatError, TransientError
+from ..errors import (
+    NoDataError,
+    ProviderError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+    TransientError,
+)
 from ..model.fundamentals import Snapshot
-from ..model.fundamentals_plain import snapshot_of
+from ..model.fundamentals_plain import plain_of, snapshot_of
 from ..model.instrument import Instrument
 from .reading import Told, read
+from .registry import table_of
 from .table import Ask, VendorTable, request_of
 
 
@@ -51,6 +58,29 @@ def ask_by_table(downloader: BaseDataDownloader, table: VendorTable, asked: Ques
             return read(table, Told(asked.symbol, spelled, asked.data_type, asked.now_ms, bodies))
 
 
+def profile_by_table(
+    downloader: BaseDataDownloader, symbol: str, now_ms: int
+) -> dict[str, Any] | None:
+    """Return the profile that a vendor tells, flat, with what each value means under ``_metadata``.
+
+    Args:
+        downloader: of a vendor of ours; of any other nothing is known.
+        symbol: in the vendor's own spelling.
+        now_ms: the time of asking, UTC milliseconds.
+
+    Raises:
+        DataError: it refused or failed.
+    """
+    table = table_of(downloader.name)
+    if table is None:
+        return None
+    who = Instrument(symbol, max(table.asset_classes))
+    try:
+        return plain_of(ask_by_table(downloader, table, Question(who, "profile", now_ms)))
+    except (NoDataError, SymbolNotFoundError):
+        return None
+
+
 def ask_foreign(downloader: Any, vendor: str, asked: Question) -> Snapshot:
     """Return what ``downloader.get_fundamentals(symbol)`` says; a mapping or a dataclass.
 
@@ -78,10 +108,12 @@ def _bodies(
 ) -> dict[Ask, Any]:
     """Return the answers, one a request; of optional ones those that can be had."""
     bodies: dict[Ask, Any] = {}
+    named = table.naming(asked.instrument) if table.naming else {}
     needed = {a.ask for a in table.types[asked.data_type] if not a.is_optional}
     for ask in dict.fromkeys(answer.ask for answer in table.types[asked.data_type]):
         try:
-            answer = downloader.send(request_of(table, ask, spelled, downloader, asked.now_ms))
+            request = request_of(table, ask, spelled, downloader, asked.now_ms)
+            answer = downloader.send(replace(request, params={**named, **request.params}))
             bodies[ask] = answer.json()
         except ProviderError as exc:
             if ask in needed or isinstance(exc, TransientError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from ..config.credentials import VENDOR_KEYS, vendor_credentials
 from ..config.offered import known_vendor
 from ..model.fundamentals_rules import FundamentalsRules
 from ..model.instrument import Instrument
-from .registry import table_of
+from .registry import NOT_ASKED, table_of
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,17 @@ class Subject:
     """About whom and what is asked.
 
     Attributes:
-        market: the instrument's, such as ``US``; ``unknown`` for coins.
+        listing: market, exchange, country and currency of the instrument's listing.
     """
 
     instrument: Instrument
     data_type: str
-    market: str
+    listing: Mapping[str, Any]
+
+    @property
+    def market(self) -> str:
+        """Such as ``US``; ``unknown`` for coins."""
+        return str(self.listing["market"])
 
 
 @dataclass(frozen=True)
@@ -37,17 +43,17 @@ class Candidates:
     selector: Any
     rules: FundamentalsRules
 
-    def usual(self, about: Subject) -> tuple[str, ...]:
-        """Return the vendors of the rules that can be asked, and others' downloaders, in order."""
-        known = (*self.rules.order(about.data_type), *self.selector.downloaders)
-        names = dict.fromkeys(known_vendor(name) or name for name in known)
-        able = tuple(name for name in names if not self.objection(name, about))
-        return able if self.rules.asks_others else able[:1]
+    def usual(self, about: Subject) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Return the vendors of the rules that can be asked, and others' downloaders, in order.
 
-    def objections(self, about: Subject) -> dict[str, str]:
-        """Return why each vendor of the rules cannot be asked, for those that cannot."""
-        named = {name: self.objection(name, about) for name in self.rules.order(about.data_type)}
-        return {name: why for name, why in named.items() if why}
+        The second part tells why the rest of the rules' vendors cannot.
+        """
+        ours = self.rules.order(about.data_type)
+        names = dict.fromkeys(known_vendor(n) or n for n in (*ours, *self.selector.downloaders))
+        told = {name: self.objection(name, about) for name in names}
+        able = tuple(name for name, why in told.items() if not why)
+        unable = {name: why for name, why in told.items() if why and name in ours}
+        return (able if self.rules.asks_others else able[:1]), unable
 
     def objection(self, vendor: str, about: Subject) -> str:
         """Return why a vendor cannot be asked, or an empty text."""
@@ -56,8 +62,9 @@ class Candidates:
             return ""
         table = table_of(vendor)
         if table is None:
-            known = known_vendor(vendor) is not None
-            return "it serves no fundamentals here" if known else "there is no such provider"
+            if known_vendor(vendor) is None:
+                return "there is no such provider"
+            return NOT_ASKED.get(vendor, "it serves no fundamentals here")
         return table.objection(about.instrument, about.market, about.data_type) or (
             self._lacking(vendor)
         )

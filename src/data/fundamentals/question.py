@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -16,6 +17,9 @@ from ..policy.known_then import last_day_of
 
 log = logging.getLogger(__name__)
 
+_SYMBOL = re.compile(r"[A-Z0-9.-]+")
+# Share classes A and B; other letters behind a dot are venues.
+_CLASS = re.compile(r"\.([AB])$")
 _OLDEST_DAYS = 100_000.0
 
 When = datetime | date | str | None
@@ -31,6 +35,15 @@ class Wish:
     data_type: Any = "general"
     max_age_days: Any = None
     as_of: When = None
+
+
+def normalized(symbol: Any) -> str:
+    """Return a symbol upper case, its share class behind a dash; empty where it cannot be one.
+
+    Whether there is such a symbol is not asked.
+    """
+    text = symbol.strip().upper() if isinstance(symbol, str) else ""
+    return _CLASS.sub(r"-\1", text) if _SYMBOL.fullmatch(text) else ""
 
 
 def data_type_of(said: Any) -> str:

@@ -22,6 +22,8 @@ class Story:
         now_ms: when it was put together.
         asked: the vendors that were to say something, in order.
         failed: vendor to why it did not.
+        not_asked: vendors of the rules to why they cannot be asked about it here.
+        listing: market, exchange, country and currency of the listing, by its symbol.
         from_cache: vendors whose words were read from the cache.
         as_of: the day whose knowledge was wanted, ISO; empty for today's.
         withheld: field to why it was not public then, by vendor.
@@ -37,6 +39,8 @@ class Story:
     as_of: str = ""
     withheld: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     required: tuple[str, ...] = ()
+    not_asked: Mapping[str, str] = field(default_factory=dict)
+    listing: Mapping[str, Any] = field(default_factory=dict)
 
 
 def record_of(merged: Merged, snapshots: Iterable[Snapshot], story: Story) -> dict[str, Any]:
@@ -56,6 +60,8 @@ def record_of(merged: Merged, snapshots: Iterable[Snapshot], story: Story) -> di
         ]
     if story.symbol:
         record |= {"symbol": story.symbol, "ticker": story.symbol}
+    if story.listing.get("market", "unknown") != "unknown":
+        record["market"] = story.listing["market"]
     record["data_source"] = merged.used[0]
     record["last_updated"] = from_ms(newest).isoformat()
     record["provider_info"] = {
@@ -77,6 +83,7 @@ def _metadata(merged: Merged, said: Mapping[str, Snapshot], story: Story) -> dic
         "providers_asked": list(story.asked or said),
         "providers_used": list(merged.used),
         "providers_failed": {**story.failed, **merged.refused},
+        "providers_not_asked": dict(story.not_asked),
         "providers": {vendor: _vendor(said[vendor], story) for vendor in said},
         "field_sources": {name: "+".join(c.vendors) for name, c in merged.fields.items()},
         "fields": {
@@ -90,6 +97,8 @@ def _metadata(merged: Merged, said: Mapping[str, Snapshot], story: Story) -> dic
         "quality_score": quality(facts),
         "is_stale": any(said[vendor].is_stale for vendor in merged.used),
     }
+    if story.listing:
+        told["listing"] = dict(story.listing)
     if story.as_of:
         told |= {"as_of": story.as_of, "withheld": {v: dict(w) for v, w in story.withheld.items()}}
     return told

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
+from types import MappingProxyType
 
 from .table import VendorTable
 
-VENDORS = ("fmp", "yahoo", "alpha_vantage", "finnhub", "polygon", "tiingo")
+VENDORS = (
+    "fmp", "yahoo", "alpha_vantage", "finnhub", "polygon", "tiingo",
+    "twelvedata", "eodhd", "coingecko",
+)  # fmt: skip
+# Vendors of bars of whom it is known why they have no table.
+NOT_ASKED: Mapping[str, str] = MappingProxyType(
+    {
+        "ibkr": "Interactive Brokers has ended fundamentals for most accounts "
+        "(reqFundamentalData is refused with code 430), so its gateway is not asked for them",
+    }
+)
 
 
 @lru_cache(64)

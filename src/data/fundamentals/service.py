@@ -22,6 +22,7 @@ from ..model.fundamentals_plain import copied
 from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.settings import Settings
 from ..net.forks import renew_after_fork
+from ..policy.announced import last_turn_ms
 from ..policy.known_then import as_known
 from .candidates import Candidates, Subject
 from .combiner import FundamentalsCombiner
@@ -39,6 +40,7 @@ _QUIET_MS = 10 * MINUTE_MS
 _MOST_QUIET = 10_000
 _MOST_COMBINED = 1_000
 _KNOWN = ("stock", "crypto")
+_LISTING = ("symbol_type", "market", "exchange", "country", "currency", "international")
 # What screeners cannot do without: any copy of any vendor and type may tell it.
 _FILLED = ("market_cap", "avg_volume")
 
@@ -55,6 +57,8 @@ class _Lookup:
     named: tuple[str, ...] | None
     vendors: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
+    not_asked: dict[str, str] = field(default_factory=dict)
+    fresh_from_ms: int = 0
     held: Mapping[str, Snapshot] = field(default_factory=dict)
     said: dict[str, Snapshot] = field(default_factory=dict)
     fetched: frozenset[str] = frozenset()
@@ -146,12 +150,12 @@ class FundamentalsService:
                 symbol=instrument.symbol,
             )
         kind, days = data_type_of(wish.data_type), age_of(wish.max_age_days)
-        market = self._selector.classify_symbol_for_fundamentals(instrument.symbol)["market"]
+        listing = self._selector.classify_symbol_for_fundamentals(instrument.symbol)
         ttl_ms = rules.ttl_of(kind) if days is None else round(days * DAY_MS)
+        about = Subject(instrument, kind, {name: listing[name] for name in _LISTING})
         return _Lookup(
-            Subject(instrument, kind, market), wish, now_ms, now_ms - ttl_ms, day_of(wish.as_of),
-            vendors_of(wish.providers),
-        )  # fmt: skip
+            about, wish, now_ms, now_ms - ttl_ms, day_of(wish.as_of), vendors_of(wish.providers)
+        )
 
     def _answer(self, lookup: _Lookup) -> dict[str, Any]:
         self._look(lookup)
@@ -166,7 +170,12 @@ class FundamentalsService:
     def _look(self, lookup: _Lookup) -> None:
         """Take what the cache holds and is fresh enough; see who is to be asked for the rest."""
         lookup.held = self.cache.latest(lookup.symbol, lookup.about.data_type)
-        oldest = lookup.now_ms + 1 if lookup.wish.force_refresh else lookup.oldest_ms
+        lookup.fresh_from_ms = lookup.oldest_ms
+        # Who names an age takes what is that old, whatever has been reported since.
+        if lookup.held and lookup.wish.max_age_days is None:
+            turn_ms = last_turn_ms(self.cache.announced(lookup.symbol), lookup.now_ms)
+            lookup.fresh_from_ms = max(lookup.oldest_ms, turn_ms)
+        oldest = lookup.now_ms + 1 if lookup.wish.force_refresh else lookup.fresh_from_ms
         lookup.said = {v: s for v, s in lookup.held.items() if s.fetched_at_ms >= oldest}
         self._choose(lookup)
 
@@ -174,7 +183,7 @@ class FundamentalsService:
         """Decide who is to say something, and who cannot; nobody else's copies are used then."""
         about = lookup.about
         if lookup.named is None:
-            usual = self._candidates.usual(about)
+            usual, lookup.not_asked = self._candidates.usual(about)
             # Those who could not be asked any more have said what they have said.
             lookup.vendors = tuple(dict.fromkeys((*usual, *lookup.said)))
         else:
@@ -227,7 +236,9 @@ class FundamentalsService:
         for vendor in lookup.failed:
             copy = lookup.held.get(vendor)
             if copy is not None and lookup.now_ms - copy.fetched_at_ms <= longest:
-                lookup.said[vendor] = replace(copy, is_stale=copy.fetched_at_ms < lookup.oldest_ms)
+                lookup.said[vendor] = replace(
+                    copy, is_stale=copy.fetched_at_ms < lookup.fresh_from_ms
+                )
 
     def _told(self, lookup: _Lookup) -> dict[str, Any]:
         said, withheld = dict(lookup.said), {}
@@ -241,11 +252,11 @@ class FundamentalsService:
             lookup.symbol, lookup.about.data_type, lookup.now_ms, lookup.vendors, lookup.failed,
             frozenset(said) - lookup.fetched | frozenset(v for v in said if said[v].is_stale),
             lookup.as_of.isoformat() if lookup.as_of else "", withheld,
-            self.combiner.rules.required_fields,
+            self.combiner.rules.required_fields, lookup.not_asked, lookup.about.listing,
         )  # fmt: skip
         record = self._combined(said, lookup.wish.strategy, story)
         if not record:
-            why = lookup.failed or self._candidates.objections(lookup.about)
+            why = {**lookup.failed, **lookup.not_asked}
             log.warning("nobody tells %s of %s: %s", lookup.about.data_type, lookup.symbol,
                         "; ".join(f"{vendor}: {said}" for vendor, said in why.items()))  # fmt: skip
         return record

@@ -100,12 +100,14 @@ class Key:
         secret: its name in the downloader's ``secrets``, first spelling.
         param, header: the query parameter or the header that carries it.
         prefix: what stands before it in the header, such as ``Token ``.
+        unless: another of its secrets, in whose place this one goes: not sent where that is set.
     """
 
     secret: str
     param: str = ""
     header: str = ""
     prefix: str = ""
+    unless: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class VendorTable:
         keys: the keys it takes; those that are set are sent.
         markets: of shares, whom it knows: ``US``, ``UK``, ``EU`` and so on; empty: all.
         spelling: how it writes an instrument, where not as for bars.
+        naming: parameters of every request that name it, where one word does not.
     """
 
     vendor: str
@@ -127,6 +130,7 @@ class VendorTable:
     keys: tuple[Key, ...] = ()
     markets: frozenset[str] = frozenset()
     spelling: Callable[[Instrument], str] | None = None
+    naming: Callable[[Instrument], Mapping[str, str]] | None = None
 
     def spelled(self, instrument: Instrument) -> str:
         """Return how the vendor writes ``instrument``."""
@@ -175,7 +179,10 @@ def request_of(
         name: value.replace(SYMBOL, spelled).replace(NOW, now) if isinstance(value, str) else value
         for name, value in ask.params.items()
     }
-    held = [(key, account.secret(key.secret)) for key in table.keys]
+    held = [
+        (key, account.secret(key.secret)) for key in table.keys
+        if not (key.unless and account.secret(key.unless))
+    ]  # fmt: skip
     return HttpRequest(
         account.base_url + ask.path.replace(SYMBOL, spelled),
         params=params,

@@ -17,7 +17,7 @@ Value = float | str
 
 _UNITS: dict[Unit, str] = {
     "text": "symbol ticker company_name sector industry country exchange currency quote_type "
-    "description website",
+    "description website next_earnings",
     "money": "market_cap revenue net_income free_cash_flow operating_cashflow enterprise_value "
     "total_cash total_debt gross_profit operating_income ebitda fully_diluted_valuation "
     "total_assets total_liabilities total_equity capital_expenditure",
@@ -44,6 +44,8 @@ FIELD_ALIASES: Mapping[str, str] = MappingProxyType(
         "roa": "return_on_assets", "name": "company_name", "price": "current_price",
     }
 )  # fmt: skip
+# The ISO date of the report that was to come when it was told; answers from before it are old after it.
+NEXT_REPORT = "next_earnings"
 WITH_CURRENCY: frozenset[Unit] = frozenset({"money", "price"})
 
 DATA_TYPES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date, timedelta
 
-from ..model.fundamentals import Snapshot
+from ..model.fundamentals import NEXT_REPORT, Snapshot
 from ..model.instant import date_of
 
 _UNTOLD = "{} does not tell when it was filed"
@@ -21,7 +21,8 @@ def as_known(snapshot: Snapshot, last_day: date) -> tuple[Snapshot, dict[str, st
     told_then = date_of(snapshot.fetched_at_ms) <= last_day
     withheld: dict[str, str] = {}
     for name, fact in snapshot.facts.items():
-        if fact.unit == "text" or told_then:
+        # Names and sectors hardly change; when it is to report does.
+        if told_then or (fact.unit == "text" and name != NEXT_REPORT):
             continue
         if not fact.period:
             withheld[name] = f"{snapshot.vendor} told it after {then}"

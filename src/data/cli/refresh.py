@@ -1,0 +1,162 @@
+"""``onetape refresh``: ask again for fundamentals that have grown old, the oldest first."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import FAILED, OK, guarded
+from .arguments import add_output, add_places, listed
+from .output import console, note, print_json
+from .tables import Grid, counted, styled
+
+if TYPE_CHECKING:
+    from ..jobs.refresh_fundamentals import Refresh
+    from ..jobs.renewing import Choice
+
+_TYPES, _PERIODIC_TYPES, _PERIODIC_SYMBOLS = "ratios,profile,statements", "ratios,profile", 50
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    _add_whose(parser, _TYPES).add_argument("--symbols-file", metavar="FILE", help="one a line")
+    parser.add_argument("--force-refresh", action="store_true", help="ask though it is fresh")
+    parser.add_argument("--delay", type=float, default=1.0, metavar="SECONDS",
+                        help="between two symbols that are asked for; default: 1")  # fmt: skip
+    parser.add_argument("--max-symbols", type=int, default=0, metavar="N", help="0: all")
+    parser.add_argument("--shuffle", action="store_true", help="in no order")
+    parser.add_argument("--seed", type=int, help="makes that order repeatable")
+    parser.add_argument("--stale-min-days", type=float, metavar="DAYS",
+                        help="only what is at least that old")  # fmt: skip
+    parser.add_argument("--stale-fraction", type=float, metavar="PART",
+                        help="the same as a part of --stale-ttl-days")  # fmt: skip
+    parser.add_argument("--stale-ttl-days", type=float, default=14.0, metavar="DAYS",
+                        help="default: 14")  # fmt: skip
+    parser.add_argument("--chunk-fraction", type=float, metavar="PART",
+                        help="only the oldest part, such as 0.25; each run takes the next")  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done")
+    parser.set_defaults(run=run)
+
+
+def _configure_periodic(parser: argparse.ArgumentParser) -> None:
+    _add_whose(parser, _PERIODIC_TYPES)
+    parser.add_argument("--max-symbols", type=int, default=_PERIODIC_SYMBOLS, metavar="N",
+                        help="default: 50; 0: all")  # fmt: skip
+    parser.set_defaults(
+        run=run, symbols_file=None, force_refresh=False, delay=1.0, shuffle=False, seed=None,
+        stale_min_days=None, stale_fraction=None, stale_ttl_days=14.0, chunk_fraction=None,
+        dry_run=False,
+    )  # fmt: skip
+
+
+def _add_whose(parser: argparse.ArgumentParser, types: str) -> Any:
+    """Add whose and which; return the group of which one at most may be said."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--symbols", type=listed, metavar="A,B,C")
+    group.add_argument("--all-symbols", action="store_true", help="all that are cached (default)")
+    group.add_argument("--cleanup-only", action="store_true",
+                       help="delete copies that newer and good ones have replaced")  # fmt: skip
+    parser.add_argument("--data-types", type=listed, default=listed(types), metavar="A,B",
+                        help=f"default: {types}")  # fmt: skip
+    add_output(parser)
+    add_places(parser)
+    return group
+
+
+def run(args: argparse.Namespace) -> int:
+    """Refresh, or clean up, and print what came of it; 1 when of a symbol nothing new is told."""
+    return _cleaned(args) if args.cleanup_only else _refreshed(args)
+
+
+def _cleaned(args: argparse.Namespace) -> int:
+    from ..jobs.refresh_fundamentals import cleanup_fundamentals
+
+    told = cleanup_fundamentals(args.cache_dir, config_path=args.config, dry_run=args.dry_run)
+    if args.json:
+        print_json(told)
+    else:
+        would = "would go" if args.dry_run else "deleted"
+        console().print(f"{counted(told['total_removed_files'], 'replaced copy')} {would}")
+    return OK
+
+
+def _refreshed(args: argparse.Namespace) -> int:
+    from ..jobs.refresh_fundamentals import refresh_fundamentals
+
+    told = refresh_fundamentals(
+        _wanted(args), args.cache_dir, config_path=args.config,
+        listener=None if args.json else _progress,
+    )  # fmt: skip
+    if args.json:
+        print_json(told)
+    else:
+        _show(told)
+    if told["interrupted"]:
+        note("interrupted: what was told is kept; run it again to go on")
+    return FAILED if told["failed"] or told["interrupted"] else OK
+
+
+def _wanted(args: argparse.Namespace) -> Refresh:
+    from ..jobs.refresh_fundamentals import Refresh, load_symbols_from_file
+
+    symbols = args.symbols
+    if args.symbols_file:
+        symbols = load_symbols_from_file(args.symbols_file)
+    return Refresh(
+        symbols, args.data_types, _choice(args), args.force_refresh, args.delay, args.dry_run
+    )
+
+
+def _choice(args: argparse.Namespace) -> Choice:
+    from ..jobs.renewing import Choice
+
+    return Choice(
+        args.stale_min_days, args.stale_fraction, args.stale_ttl_days, args.chunk_fraction,
+        args.max_symbols, args.shuffle, args.seed,
+    )  # fmt: skip
+
+
+def _progress(result: dict[str, Any], done: int, total: int) -> None:
+    state = "ok" if result["success"] else "FAILED"
+    console(stderr=True).print(f"{done}/{total} {result['symbol']} {state}", soft_wrap=True)
+
+
+def _show(told: dict[str, Any]) -> None:
+    screen = console()
+    if told["dry_run"]:
+        rows = [[one["symbol"], _days(one["age_days"])] for one in told["selected"]]
+        screen.print(Grid(["would be asked for", "age#"], rows))
+        return
+    rows = [
+        [r["symbol"], _days(r["age_days"]),
+         ", ".join(f"{kind} {one['fields_count']}" for kind, one in r["data_types"].items()
+                   if one["success"]) or "-"]
+        for r in told["results"]
+    ]  # fmt: skip
+    screen.print(Grid(["symbol", "age before#", "fields"], rows))
+    for result in told["results"]:
+        for error in result["errors"]:
+            screen.print(styled(f"{result['symbol']} {error}", "yellow"))
+    good, failed = len(told["successful"]), len(told["failed"])
+    screen.print(styled(f"{good} of {counted(good + failed, 'symbol')} refreshed", "dim"))
+
+
+def _days(age: float | None) -> str:
+    return "none held" if age is None else f"{age:.1f}d"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run under an older module name, by the same options."""
+    return _older("refresh_fundamentals_cache", configure, argv)
+
+
+def main_periodic(argv: Sequence[str] | None = None) -> int:
+    """Run the periodic job under an older module name: 50 symbols, ratios and profiles."""
+    return _older("periodic_fundamentals_refresh", _configure_periodic, argv)
+
+
+def _older(name: str, add_options: Any, argv: Sequence[str] | None) -> int:
+    parser = argparse.ArgumentParser(prog=name, description="Refresh cached fundamentals.")
+    add_options(parser)
+    return guarded(parser.parse_args(argv))

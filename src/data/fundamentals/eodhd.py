@@ -1,0 +1,119 @@
+"""EODHD: one answer with everything, for ten calls; statements tell when they were filed.
+
+Numbers are texts, yields and margins fractions. Its country is that of the listing, not of the company,
+and its share held by institutions was a fraction once and is percent today: neither is taken.
+"""
+
+from __future__ import annotations
+
+from ..downloader.eodhd_company import parts_of, reports_of
+from .table import SYMBOL, Answer, Ask, Key, Pick, VendorTable
+
+_TTM = "=TTM"
+_ASK = Ask(f"/api/fundamentals/{SYMBOL}", {"fmt": "json"}, cost=10)
+
+_HEAD = Answer(
+    _ASK,
+    {
+        "symbol": "General.Code",
+        "company_name": "General.Name",
+        "sector": "General.Sector",
+        "industry": "General.Industry",
+        "exchange": "General.Exchange",
+        "currency": "General.CurrencyCode",
+        "quote_type": "General.Type",
+        "description": "General.Description",
+        "website": "General.WebURL",
+        "market_cap": "Highlights.MarketCapitalization",
+        "pe_ratio": Pick("Valuation.TrailingPE|Highlights.PERatio", period=_TTM),
+        "forward_pe": Pick("Valuation.ForwardPE", zero_is_unknown=True),
+        "peg_ratio": Pick("Highlights.PEGRatio", zero_is_unknown=True),
+        "price_to_book": "Valuation.PriceBookMRQ",
+        "price_to_sales": Pick("Valuation.PriceSalesTTM", period=_TTM),
+        "enterprise_value_to_ebitda": Pick("Valuation.EnterpriseValueEbitda", period=_TTM),
+        "enterprise_value_to_revenue": Pick("Valuation.EnterpriseValueRevenue", period=_TTM),
+        "book_value": "Highlights.BookValue",
+        "earnings_per_share": Pick("Highlights.EarningsShare", period=_TTM),
+        "diluted_earnings_per_share": Pick("Highlights.DilutedEpsTTM", period=_TTM),
+        # What the statements are made up in may be another currency than that of the listing.
+        "revenue": Pick("Highlights.RevenueTTM", period=_TTM, currency=""),
+        "gross_profit": Pick("Highlights.GrossProfitTTM", period=_TTM, currency=""),
+        "ebitda": Pick("Highlights.EBITDA", period=_TTM, currency=""),
+        "dividend_per_share": "Highlights.DividendShare",
+        "dividend_yield": Pick("Highlights.DividendYield|ETF_Data.Yield", zero_is_unknown=True),
+        "payout_ratio": Pick("SplitsDividends.PayoutRatio", period=_TTM),
+        "profit_margin": Pick("Highlights.ProfitMargin", period=_TTM),
+        "operating_margin": Pick("Highlights.OperatingMarginTTM", period=_TTM),
+        "return_on_assets": Pick("Highlights.ReturnOnAssetsTTM", period=_TTM),
+        "return_on_equity": Pick("Highlights.ReturnOnEquityTTM", period=_TTM),
+        "revenue_growth": Pick("Highlights.QuarterlyRevenueGrowthYOY", period="=Q"),
+        "net_income_growth": Pick("Highlights.QuarterlyEarningsGrowthYOY", period="=Q"),
+        "shares_outstanding": Pick("SharesStats.SharesOutstanding", zero_is_unknown=True),
+        "float_shares": Pick("SharesStats.SharesFloat", zero_is_unknown=True),
+        "short_ratio": "SharesStats.ShortRatio",
+        "short_pct_float": "SharesStats.ShortPercentFloat",
+        "beta": "Technicals.Beta",
+        "fifty_two_week_high": Pick("Technicals.52WeekHigh", zero_is_unknown=True),
+        "fifty_two_week_low": Pick("Technicals.52WeekLow", zero_is_unknown=True),
+        "target_price": Pick("Highlights.WallStreetTargetPrice", zero_is_unknown=True),
+        "next_earnings": "next_earnings",
+    },
+    shape=parts_of,
+    symbol="General.Code",
+    is_bare=True,
+    currency="General.CurrencyCode",
+    period_end="Highlights.MostRecentQuarter",
+    block="company",
+)
+
+
+def _statement(kind: str, name: str, fields: dict[str, str | Pick]) -> tuple[Answer, ...]:
+    return tuple(
+        Answer(
+            _ASK, fields, row=f"Financials.{name}.{rows}", shape=reports_of, symbol="General.Code",
+            is_bare=True, currency="currency_symbol", period=period, period_end="date",
+            filed_at="filing_date", statement=kind,
+        )
+        for rows, period in (("yearly", "=FY"), ("quarterly", "=Q"))
+    )  # fmt: skip
+
+
+_INCOME = _statement(
+    "income", "Income_Statement",
+    {
+        "revenue": "totalRevenue",
+        "gross_profit": "grossProfit",
+        "operating_income": "operatingIncome",
+        "ebitda": "ebitda",
+        "net_income": "netIncome",
+    },
+)  # fmt: skip
+_BALANCE = _statement(
+    "balance", "Balance_Sheet",
+    {
+        "total_assets": "totalAssets",
+        "total_liabilities": "totalLiab",
+        "total_equity": "totalStockholderEquity",
+        "total_debt": "shortLongTermDebtTotal",
+        "total_cash": "cashAndShortTermInvestments",
+    },
+)  # fmt: skip
+_CASH_FLOW = _statement(
+    "cash_flow", "Cash_Flow",
+    {
+        "operating_cashflow": "totalCashFromOperatingActivities",
+        "capital_expenditure": "capitalExpenditures",
+        "free_cash_flow": "freeCashFlow",
+    },
+)  # fmt: skip
+
+TABLE = VendorTable(
+    vendor="eodhd",
+    asset_classes=frozenset({"stock"}),
+    types={
+        "profile": (_HEAD,),
+        "ratios": (_HEAD,),
+        "statements": (*_INCOME, *_BALANCE, *_CASH_FLOW),
+    },
+    keys=(Key("EODHD_API_KEY", param="api_token"),),
+)

@@ -1,0 +1,12 @@
+"""An older path of a job; it lives in ``src.data.jobs.refresh_fundamentals``."""
+
+from ..jobs.refresh_fundamentals import (
+    periodic_refresh,
+)
+
+__all__ = ["periodic_refresh"]
+
+if __name__ == "__main__":
+    from ..cli.refresh import main_periodic
+
+    raise SystemExit(main_periodic())

@@ -1,0 +1,188 @@
+"""The job over real sockets; what the vendors say is made up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cache.fundamentals_cache import FundamentalsCache
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import QueryError
+from src.data.jobs.refresh_fundamentals import (
+    Refresh,
+    cleanup_fundamentals,
+    get_cached_symbols,
+    load_symbols_from_file,
+    periodic_refresh,
+    refresh_fundamentals,
+    refresh_symbol_fundamentals,
+)
+from src.data.jobs.renewing import Choice
+from src.data.model.fundamentals import Fact, Snapshot
+from src.data.model.instant import DAY_MS
+from tests.fundamentals import conftest as world
+
+Run = Callable[[Refresh], dict[str, Any]]
+
+vendors, rules = world.vendors, world.rules
+BOTH = ("ratios", "profile")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Return the cache folder."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def held(cache: Path, clock: ManualClock, rules: Path) -> FundamentalsCache:
+    """Hold what was told of three companies 20, 9 and 1 days ago."""
+    kept = FundamentalsCache(cache, clock=clock)
+    for symbol, days in (("MSFT", 9), ("AAPL", 20), ("KO", 1)):
+        keep(kept, symbol, clock.now_ms() - days * DAY_MS)
+    return kept
+
+
+def keep(kept: FundamentalsCache, symbol: str, at_ms: int) -> None:
+    """Keep both types as both vendors told them."""
+    for vendor in world.USUAL:
+        for kind in BOTH:
+            facts = {"beta": Fact(1.5, "ratio"), "company_name": Fact("Apple Inc.", "text")}
+            kept.keep(Snapshot(vendor, symbol, at_ms, facts, data_types=(kind,)))
+
+
+@pytest.fixture
+def run(cache: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return the job on that folder, on a clock that stands still but for its own waits."""
+    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    return lambda wanted: refresh_fundamentals(wanted, cache, config_path=rules)
+
+
+def names(told: dict[str, Any]) -> list[str]:
+    return [one["symbol"] for one in told["selected"]]
+
+
+@pytest.mark.usefixtures("held")
+def test_a_dry_run_tells_the_order_and_asks_nobody(run: Run, vendors: world.Vendors) -> None:
+    told = run(Refresh(data_types=BOTH, dry_run=True))
+    assert [(one["symbol"], round(one["age_days"])) for one in told["selected"]] == [
+        ("AAPL", 20), ("MSFT", 9), ("KO", 1),
+    ]  # fmt: skip
+    assert (told["results"], vendors.asked) == ([], [])
+
+
+def test_what_is_stale_is_asked_for_and_what_is_fresh_is_not(
+    run: Run, vendors: world.Vendors, held: FundamentalsCache, clock: ManualClock
+) -> None:
+    told = run(Refresh(["aapl", "KO"], BOTH, delay_s=0))
+    assert names(told) == ["AAPL", "KO"]
+    assert told["successful"] == ["AAPL", "KO"]
+    assert "/stable/profile" in vendors.asked
+    assert vendors.server is not None
+    assert not [path for path, _ in vendors.server.requests if "KO" in path]
+    assert held.latest("AAPL", "profile")["alpha_vantage"].fetched_at_ms == clock.now_ms()
+
+
+@pytest.mark.usefixtures("held")
+def test_the_age_that_a_run_names_goes_before_what_is_fresh(
+    run: Run, vendors: world.Vendors
+) -> None:
+    run(Refresh(["KO"], ("profile",), Choice(stale_min_days=2)))
+    assert vendors.asked == []
+    vendors.bodies["OVERVIEW"] = world.av_overview("KO", Name="Apple Inc.")
+    told = run(Refresh(["KO"], ("profile",), Choice(stale_min_days=0.5)))
+    assert "OVERVIEW" in vendors.asked
+    assert told["successful"] == ["KO"]
+
+
+@pytest.mark.usefixtures("held")
+def test_what_only_old_copies_tell_is_no_success(run: Run, vendors: world.Vendors) -> None:
+    vendors.bodies = {}
+    told = run(Refresh(["AAPL"], ("profile",), force=True))
+    assert told["failed"] == ["AAPL"]
+    assert "old copies stand in" in told["results"][0]["errors"][0]
+    nobody = run(Refresh(["ZZZZ", "../x"], ("profile",)))
+    assert nobody["failed"] == ["ZZZZ", "../x"]
+    assert "nobody tells anything" in nobody["results"][0]["errors"][0]
+
+
+def test_it_waits_between_symbols_only_where_somebody_was_asked(
+    run: Run, held: FundamentalsCache, clock: ManualClock
+) -> None:
+    keep(held, "PEP", clock.now_ms() - DAY_MS)
+    begun = clock.now_ms()
+    run(Refresh(["KO", "PEP"], ("profile",), delay_s=5.0))
+    assert clock.now_ms() == begun
+    run(Refresh(["PEP", "KO", "MSFT"], ("profile",), delay_s=5.0))  # MSFT is the oldest
+    assert clock.now_ms() == begun + 5_000
+
+
+def test_an_interrupted_run_tells_what_it_has(
+    cache: Path, rules: Path, held: FundamentalsCache, clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+
+    def stop(result: dict[str, Any], done: int, total: int) -> None:
+        assert (result["symbol"], done, total) == ("AAPL", 1, 3)
+        raise KeyboardInterrupt
+
+    wanted = Refresh(data_types=("profile",))
+    told = refresh_fundamentals(wanted, cache, config_path=rules, listener=stop)
+    assert (told["interrupted"], told["successful"]) == (True, ["AAPL"])
+
+
+@pytest.mark.usefixtures("held")
+def test_the_periodic_job_takes_ratios_and_profiles_of_the_oldest(
+    cache: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.refresh_fundamentals.PERIODIC_SYMBOLS", 2)
+    told = periodic_refresh(None, cache, config_path=rules)
+    assert names(told) == ["AAPL", "MSFT"]
+    assert set(told["results"][0]["data_types"]) == {"ratios", "profile"}
+
+
+def test_cleaning_up_keeps_the_newest_good_copy_of_each(
+    cache: Path, rules: Path, held: FundamentalsCache, clock: ManualClock
+) -> None:
+    keep(held, "AAPL", clock.now_ms() - 100 * DAY_MS)
+    tried = cleanup_fundamentals(cache, config_path=rules, dry_run=True)
+    assert (tried["total_removed_files"], len(held.latest("AAPL", "profile"))) == (4, 2)
+    done = cleanup_fundamentals(cache, config_path=rules)
+    assert done["removed"] == tried["removed"]
+    assert all("20240304" in path for path in done["removed"])
+    assert cleanup_fundamentals(cache, config_path=rules)["removed"] == []
+    assert get_cached_symbols(cache, config_path=rules) == ["AAPL", "KO", "MSFT"]
+
+
+@pytest.mark.usefixtures("held")
+def test_a_data_manager_of_ones_own_may_be_asked(
+    cache: Path, rules: Path, clock: ManualClock
+) -> None:
+    told = refresh_symbol_fundamentals(DataManager(cache, rules, clock=clock), "KO", ["profile"])
+    assert told == {"symbol": "KO", "success": True, "errors": [],
+                    "data_types": {"profile": {"success": True, "fields_count": 2}}}  # fmt: skip
+
+
+def test_a_list_of_symbols_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "symbols.txt"
+    path.write_text("# those I watch\naapl\n\nBRK.B  # Berkshire\n")
+    assert load_symbols_from_file(path) == ["AAPL", "BRK.B"]
+    with pytest.raises(QueryError, match=r"nowhere\.txt cannot be read"):
+        load_symbols_from_file(tmp_path / "nowhere.txt")
+
+
+@pytest.mark.parametrize("kinds", [(), ("nope",)])
+def test_types_that_there_are_not_are_refused_before_anybody_is_asked(
+    run: Run, vendors: world.Vendors, kinds: tuple[str, ...]
+) -> None:
+    with pytest.raises(QueryError, match="data type"):
+        run(Refresh(["AAPL"], kinds))
+    with pytest.raises(QueryError, match="the delay is -1 s"):
+        Refresh(delay_s=-1)
+    assert vendors.asked == []
