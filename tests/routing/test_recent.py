@@ -8,6 +8,7 @@ import weakref
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,12 +19,13 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import StorageError
 from src.data.model.actions import Action
+from src.data.model.coverage import Coverage
 from src.data.model.kind import Basis
 from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.routing.answering import Answer
+from src.data.routing.answering import Answer, Gap
 from src.data.routing.asking import Wishes
 from src.data.routing.hits import Hits
 from src.data.routing.reading import Reader
@@ -134,6 +136,11 @@ def test_what_somebody_else_commits_shows_at_once(manager: DataManager, tmp_path
     closes = asked(manager)["close"].to_numpy()
     assert closes[50] == pytest.approx(106.0)
     assert closes[49] == pytest.approx(104.9)
+    settle(tmp_path)
+    for _ in range(3):
+        asked(manager)
+    recent = recent_of(manager)
+    assert recent._bytes == sum(given.size for given in recent._held.values())
 
 
 def test_what_somebody_else_doubts_shows_at_once(manager: DataManager, tmp_path: Path) -> None:
@@ -400,6 +407,46 @@ def test_an_answer_that_does_not_rest_on_its_series_alone(
         assert store.view(MINUTES) is not view
     recent.keep(query, answer, frame)
     assert len(recent._held) == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"gaps": (Gap(Span(0, 1), "x"),)}, {"flagged": ((0, "x"),)}, {"doubts": ("x",)},
+     {"substitute": "x"}, {"coverage": Coverage()}],
+    ids=lambda more: next(iter(more)),
+)  # fmt: skip
+def test_an_answer_with_a_but_is_not_held(manager: DataManager, more: dict[str, Any]) -> None:
+    query, answer, frame = answered(manager)
+    recent_of(manager)._held.clear()
+    recent_of(manager).keep(query, replace(answer, **more), frame)
+    assert len(recent_of(manager)._held) == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"refresh": True}, {"include_forming": True}, {"bars": 5}, {"closed_by_ms": at(30, 60_000)},
+     {"columns": ("source",)}, {"version": 1}],
+    ids=lambda more: next(iter(more)),
+)  # fmt: skip
+def test_a_question_that_wants_more_neither_gives_nor_takes(
+    manager: DataManager, more: dict[str, Any]
+) -> None:
+    query, answer, frame = answered(manager)
+    recent = recent_of(manager)
+    assert recent.find(query) is not None
+    assert recent.find(replace(query, **more)) is None
+    recent._held.clear()
+    recent.keep(replace(query, **more), answer, frame)
+    assert len(recent._held) == 0
+
+
+def test_weeks_of_a_share_may_be_better_made_of_days_by_now(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    weeks = SeriesKey("AAPL", Timeframe(1, "w"))
+    known = piece(0, 40, steps=range(0, 40, 7), basis=KNOWN)
+    store_at(tmp_path).commit(weeks, Commit((known,)))
+    assert held_after(manager, tmp_path, "AAPL", "1w", "2024-01-01", "2024-02-02") == 0
 
 
 # --- how it is held -------------------------------------------------------------------------

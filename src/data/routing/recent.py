@@ -84,9 +84,8 @@ class Recent:
             return
         view, book = answer.rests_on
         key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
-        if view.key != key or answer.facts["generation"] != view.generation:
-            return
-        if (is_untouched := self._store.seal(view, query.span)) is None:
+        is_untouched = self._store.seal(view, query.span) if view.key == key else None
+        if is_untouched is None:
             return
         until = min((c.expires for c in answer.coverage if c.expires is not None), default=_NEVER)
         told = dict(frame.attrs[ATTRS_KEY])
