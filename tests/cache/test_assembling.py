@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from src.data.cache import assembling
 from src.data.cache.lane import Lane
-from src.data.cache.store import Commit
+from src.data.cache.store import BarStore, Commit
 from src.data.cache.year_meta import YearState
-from tests.cache.bars import DAILY, EVER, days, lane_folder, numbers, piece, states, store_in
+from tests.cache.bars import DAILY, EVER, days, lane_folder, numbers, piece, same, states, store_in
 from tests.cache.crash import Quick
 from tests.cache.disks import CountingDisk
 from tests.cache.test_adopt import leave
@@ -100,3 +102,37 @@ def test_a_seal_counts_as_a_read(tmp_path: Path) -> None:
     lane.uses.take(1)
     assert seal()
     assert lane.uses.take(1)[2024].reads == 1
+
+
+def halves(root: Path) -> BarStore:
+    """Return a store whose columns hold the first of two years as it is, and can hold no more."""
+    writer = store_in(root, Quick(), columnar="map")
+    writer.commit(DAILY, Commit((piece(-9, 9),)))
+    writer.read(DAILY, EVER)
+    writer.commit(DAILY, Commit((piece(4, 5, shift=1.0),)))
+    store = store_in(root, Quick(), columnar="map")
+    store.workshop.sidecars._has_room = lambda need: False
+    return store
+
+
+def test_where_only_some_years_are_held_the_others_are_not_left_out(tmp_path: Path) -> None:
+    store = halves(tmp_path)
+    truth, coverage = store_in(tmp_path).read(DAILY, EVER)
+    for _ in range(2):
+        found = store.read(DAILY, EVER)
+        assert same(found[0], truth)
+        assert found[1] == coverage
+
+
+def test_a_year_cleared_meanwhile_is_missing_from_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = assembling.read_year
+
+    def cleared(lane: Lane, year: int, *more: Any) -> Any:
+        return None if year == 2024 else read(lane, year, *more)
+
+    monkeypatch.setattr(assembling, "read_year", cleared)
+    rows, coverage = halves(tmp_path).read(DAILY, EVER)
+    assert numbers(rows) == [*range(-9, 0)]
+    assert [part.span for part in coverage] == [days(-9, 0)]
