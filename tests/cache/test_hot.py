@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -88,3 +89,21 @@ def test_what_is_held_cannot_be_written_to() -> None:
     hot.hold(DAILY, 2024, WholeYear(YearState(), rows, FILE))
     with pytest.raises(ValueError, match="read-only"):
         rows.close[0] = np.nan
+
+
+@pytest.mark.parametrize("fact", [{"size": 11}, {"head": "b"}], ids=["size", "head"])
+def test_a_year_read_before_its_metadata_were_written_is_another_one(fact: dict[str, Any]) -> None:
+    hot, state = HotYears(), YearState(size=10, head="a")
+    hot.hold(DAILY, 2024, WholeYear(state, table(range(9)), FILE))
+    assert hot.find(DAILY, 2024, replace(state, **fact), FILE) is None
+    later = replace(state, generation=7)
+    found = hot.find(DAILY, 2024, later, FILE)
+    assert found is not None
+    assert found.state is later
+
+
+def test_nobody_waits_for_a_lock_that_a_fork_may_have_left_taken() -> None:
+    hot = HotYears()
+    with hot._lock:
+        hot.hold(DAILY, 2024, WholeYear(YearState(), table(range(9)), FILE))
+    assert hot.find(DAILY, 2024, YearState(), FILE) is None

@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from src.data.cache.store import BarStore, Commit
 from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataWarning
+from src.data.errors import EntitlementError, IncompleteDataWarning, UnavailableError
+from src.data.model.instant import DAY_MS, parse_iso
+from src.data.model.lifetime import Bound, Lifetime
 from src.data.model.proof import describe
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true
-from .twin import gaps, told
+from .twin import Twin, gaps, route_to, told
 
 DAY_S = 24 * 3600
 LISTED, ENDED = "2024-06-03T10:00:00Z", "2022-05-13T01:00:00Z"
@@ -32,7 +37,7 @@ def _quiet() -> None:
 def look_at_both(manager: DataManager) -> None:
     """Have the beginning of one coin and the end of another looked at."""
     manager.get_ohlcv("NEWUSDT", "1h", "2024-06-01", "2024-06-04")
-    manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10", "2022-07-20")
+    manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10")
 
 
 def test_before_a_listing_nobody_is_asked_again(
@@ -73,10 +78,10 @@ def test_after_the_end_nobody_is_asked_again(
 def test_the_end_is_asked_about_again_the_sooner_the_shorter_it_is(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
-    look_at_both(manager)  # 69 days of nothing
+    look_at_both(manager)  # 761 days of nothing
     vendors.clear_log()
     bounds = ("OLDUSDT", "1h", "2023-01-01", "2023-01-05")
-    for days, requests in [(6, 0), (1, 1)]:
+    for days, requests in [(25, 0), (1, 1)]:
         clock.advance(days * DAY_S)
         assert manager.get_ohlcv(*bounds).empty
         assert vendors.count("binance") == requests
@@ -87,7 +92,7 @@ def test_bars_that_come_all_the_same_are_had(
 ) -> None:
     look_at_both(manager)
     vendors.truth.change("OLDUSDT", delisted="")
-    clock.advance(7 * DAY_S)
+    clock.advance(26 * DAY_S)
     frame = manager.get_ohlcv("OLDUSDT", "1h", "2023-01-01", "2023-01-05")
     assert_true(frame, vendors, clock, "OLDUSDT", "1h", "2023-01-01", "2023-01-06")
     assert "delisted" not in told(frame)
@@ -106,11 +111,83 @@ def test_whoever_insists_is_obeyed(
     assert vendors.count("binance") >= 1
 
 
-def test_a_short_nothing_is_no_end(manager: DataManager, vendors: VendorServer) -> None:
-    manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10", "2022-06-20")
+@pytest.mark.parametrize(
+    ("ended", "is_end"), [("2024-04-28T14:00", True), ("2024-04-28T15:00", False)]
+)
+def test_a_short_nothing_is_no_end(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, ended: str, is_end: bool
+) -> None:
+    vendors.truth.change("OLDUSDT", delisted=ended)
+    assert ("delisted" in told(manager.get_ohlcv("OLDUSDT", "1h", "2024-04-20"))) is is_end
     vendors.clear_log()
-    manager.get_ohlcv("OLDUSDT", "1h", "2022-07-01", "2022-07-02")
-    assert vendors.count("binance") == 1
+    clock.advance(DAY_S)
+    frame = manager.get_ohlcv("OLDUSDT", "1h", "2024-06-12T20:00:00", "2024-06-13T10:00:00")
+    assert frame.empty
+    assert vendors.count("binance") == (0 if is_end else 1)
+
+
+def test_a_quiet_time_longer_than_a_halt_is_no_end_for_ever(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.truth.change("OLDUSDT", delisted="", outages=(("2024-04-20", "2024-06-12T18:00"),))
+    assert "delisted" in told(manager.get_ohlcv("OLDUSDT", "1h", "2024-04-18"))
+    clock.advance(2 * DAY_S)  # more than a thirtieth of it
+    frame = manager.get_ohlcv("OLDUSDT", "1h", "2024-04-18")
+    assert_true(frame, vendors, clock, "OLDUSDT", "1h", "2024-04-18", "2024-06-15")
+    assert frame.index[-1].isoformat() == "2024-06-14T14:00:00"
+    assert "delisted" not in told(frame)
+
+
+def test_what_was_asked_for_up_to_long_ago_proves_no_end(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.truth.change("OLDUSDT", delisted="", outages=(("2022-05-13", "2022-08-01"),))
+    assert "delisted" not in told(manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10", "2022-07-20"))
+    frame = manager.get_ohlcv("OLDUSDT", "1h", "2024-06-01", "2024-06-02")
+    assert_true(frame, vendors, clock, "OLDUSDT", "1h", "2024-06-01", "2024-06-03")
+
+
+def test_a_vendor_that_failed_proves_no_end(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Twin(vendors), Twin(vendors)
+    route_to(monkeypatch, manager, one=one, other=other)
+    manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10")
+    clock.advance(26 * DAY_S)  # the end has expired
+    one.errors = [UnavailableError("made to fail")]
+    manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10", force_refresh=True)
+    clock.advance(2 * DAY_S)  # and what the other one said of single stretches
+    one.asked.clear()
+    assert manager.get_ohlcv("OLDUSDT", "1h", "2023-01-01", "2023-01-05").empty
+    assert one.asked != []
+
+
+def test_a_plan_that_ends_before_now_proves_no_end(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = Twin(vendors)
+    route_to(monkeypatch, manager, twin=twin)
+    manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10", "2024-06-10")
+    twin.errors = [EntitlementError("this plan is a day behind")]
+    frame = manager.get_ohlcv("OLDUSDT", "1h", "2022-05-10")
+    assert "delisted" not in told(frame)
+    assert gaps(frame)[-1][2] != "after the last bar"
+
+
+def test_an_end_that_is_wrong_hides_no_bar_that_is_stored(
+    manager: DataManager, make: Make, vendors: VendorServer, tmp_path: Path, clock: ManualClock
+) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-05")
+    store = BarStore(tmp_path / "cache")
+    key, middle = SeriesKey("BTCUSDT", Timeframe.parse("1h")), parse_iso("2024-06-03T00:00:00Z")
+    end = Bound(middle, "acme", clock.now_ms(), clock.now_ms() + 90 * DAY_MS)
+    store.commit(key, Commit(lifetime=Lifetime(delisted=end)))
+    vendors.clear_log()
+    for one in (manager, make()):
+        frame = one.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-05", strict=True)
+        assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-06")
+        assert "delisted" not in told(frame)
+        assert len(one.get_ohlcv("BTCUSDT", "1h", "2024-06-04", "2024-06-06", strict=True)) == 72
 
 
 def test_a_vendor_tells_when_a_share_was_listed(

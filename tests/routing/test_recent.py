@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,13 +17,19 @@ import pytest
 from src.data.cache.store import BarStore, Commit
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.errors import StorageError
 from src.data.model.actions import Action
+from src.data.model.coverage import Coverage
 from src.data.model.kind import Basis
+from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.routing.answering import Answer, Gap
 from src.data.routing.asking import Wishes
+from src.data.routing.hits import Hits
 from src.data.routing.reading import Reader
-from src.data.routing.recent import Recent
+from src.data.routing.recent import _EACH, _MOST_ROWS, Recent
 from tests.cache.bars import DAILY, MINUTES, NOW, at, lane_folder, mark, minutes, piece, store_in
 from tests.cache.crash import Quick
 from tests.cache.test_columnar_processes import in_a_child
@@ -128,6 +136,11 @@ def test_what_somebody_else_commits_shows_at_once(manager: DataManager, tmp_path
     closes = asked(manager)["close"].to_numpy()
     assert closes[50] == pytest.approx(106.0)
     assert closes[49] == pytest.approx(104.9)
+    settle(tmp_path)
+    for _ in range(3):
+        asked(manager)
+    recent = recent_of(manager)
+    assert recent._bytes == sum(given.size for given in recent._held.values())
 
 
 def test_what_somebody_else_doubts_shows_at_once(manager: DataManager, tmp_path: Path) -> None:
@@ -191,6 +204,19 @@ def recent_of(manager: DataManager) -> Recent:
     return manager._services.bars._recent
 
 
+def held_after(manager: DataManager, root: Path, *question: str, **more: object) -> int:
+    """Return how many answers are held once this was asked often enough, and nothing else."""
+    recent_of(manager)._held.clear()
+    settle(root)
+    for _ in range(3):
+        asked(manager, question or ASKED, **more)
+    return len(recent_of(manager)._held)
+
+
+def question_of(manager: DataManager) -> BarsQuery:
+    return manager._services.asking.query(ASKED[0], ASKED[1], (*ASKED[2:], None), Wishes())
+
+
 @pytest.mark.parametrize(
     "commit",
     [Commit(marks=(mark(40, 50, "suspect", 60_000),)),
@@ -200,11 +226,7 @@ def recent_of(manager: DataManager) -> Recent:
 )  # fmt: skip
 def test_what_may_change_is_not_held(manager: DataManager, tmp_path: Path, commit: Commit) -> None:
     store_at(tmp_path).commit(MINUTES, commit)
-    recent_of(manager)._held.clear()
-    settle(tmp_path)
-    for _ in range(3):
-        asked(manager)
-    assert len(recent_of(manager)._held) == 0
+    assert held_after(manager, tmp_path) == 0
 
 
 @pytest.mark.parametrize(
@@ -218,11 +240,7 @@ def test_what_is_not_whole_is_not_held(
     manager: DataManager, tmp_path: Path, commit: Commit
 ) -> None:
     store_at(tmp_path).commit(SeriesKey("ETHUSDT", MINUTES.timeframe), commit)
-    recent_of(manager)._held.clear()
-    settle(tmp_path)
-    for _ in range(3):
-        asked(manager, ("ETHUSDT", *ASKED[1:]))
-    assert len(recent_of(manager)._held) == 0
+    assert held_after(manager, tmp_path, "ETHUSDT", *ASKED[1:]) == 0
 
 
 def test_what_expires_is_held_until_then(
@@ -243,7 +261,7 @@ def test_what_expires_is_held_until_then(
 
 
 def test_of_the_future_nothing_is_known(manager: DataManager) -> None:
-    query = manager._services.asking.query(ASKED[0], ASKED[1], (*ASKED[2:], None), Wishes())
+    query = question_of(manager)
     assert recent_of(manager).find(query) is not None
     assert recent_of(manager).find(replace(query, now_ms=at(50, 60_000))) is None
 
@@ -255,12 +273,12 @@ def test_no_two_frames_share_their_values(manager: DataManager) -> None:
 
 def test_there_is_a_bound(tmp_path: Path, manager: DataManager) -> None:
     recent, size = recent_of(manager), asked(manager).memory_usage().sum()
-    recent._most_bytes = int(size) * 7
+    recent._most_bytes = int(size) * 7 + 10 * _EACH
     for minute in range(10, 99, 3):
         asked(manager, (*ASKED[:3], f"2024-01-01T01:{minute % 60:02d}:00"))
         assert recent._bytes == sum(given.size for given in recent._held.values())
         assert recent._bytes <= recent._most_bytes
-    assert 0 < len(recent._held) <= 10
+    assert 5 < len(recent._held) <= 20
 
 
 def test_threads_and_a_fork_have_frames_of_their_own(manager: DataManager, reads: Reads) -> None:
@@ -291,3 +309,240 @@ def test_threads_and_a_fork_have_frames_of_their_own(manager: DataManager, reads
         assert in_a_child(child) == 0
     work()
     assert wrong == []
+
+
+# --- what is never held ---------------------------------------------------------------------
+
+HOURS = SeriesKey("AAPL", Timeframe(1, "h"))
+HOURLY = ("AAPL", "1h", "2024-01-03T00:00:00", "2024-01-15T00:00:00")
+
+
+def test_prices_that_rest_on_the_closes_of_days_are_not_held(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    paid = Action(date(2024, 1, 10), "dividend", at(9), amount=50.0, source="acme",
+                  fetched_at=at(200))  # fmt: skip
+    writer = store_at(tmp_path)
+    writer.commit(HOURS, Commit((piece(0, 480, size=3_600_000, basis=KNOWN),)))
+    writer.add_actions("AAPL", [paid], Span(at(-400), at(400)), "acme", at(200))
+    assert held_after(manager, tmp_path, *HOURLY, adjustment="all") == 0
+    before = asked(manager, HOURLY, adjustment="all")["close"].iloc[0]
+    assert before < asked(manager, HOURLY)["close"].iloc[0]
+    writer.commit(DAILY, Commit((piece(8, 9, shift=100.0, basis=KNOWN),)))
+    assert asked(manager, HOURLY, adjustment="all")["close"].iloc[0] > before
+
+
+def test_prices_that_were_converted_are_not_held(manager: DataManager, tmp_path: Path) -> None:
+    assert held_after(manager, tmp_path, *SHARE) == 1
+    assert held_after(manager, tmp_path, *SHARE, adjustment="raw") == 0
+
+
+def test_a_coin_has_nothing_to_convert(manager: DataManager, tmp_path: Path) -> None:
+    assert held_after(manager, tmp_path, adjustment="all") == 1
+
+
+def test_where_rows_were_not_believed_nothing_is_held(manager: DataManager, tmp_path: Path) -> None:
+    store_at(tmp_path).commit(MINUTES, Commit((minutes(50, 60, shift=1.0),)))
+    assert held_after(manager, tmp_path) == 1
+    writer = store_at(tmp_path)
+    writer.commit(MINUTES, Commit((minutes(50, 60, steps=(50, 51)),)))
+    writer.commit(MINUTES, Commit((minutes(50, 60),)))
+    assert (lane_folder(tmp_path / "cache", MINUTES) / "_quarantine").exists()
+    assert held_after(manager, tmp_path) == 0
+
+
+def test_long_answers_are_not_held(manager: DataManager, tmp_path: Path) -> None:
+    store_at(tmp_path).commit(MINUTES, Commit((minutes(BARS, _MOST_ROWS + 1),)))
+    longest = str(pd.Timestamp(at(_MOST_ROWS - 1, 60_000), unit="ms"))
+    longer = str(pd.Timestamp(at(_MOST_ROWS, 60_000), unit="ms"))
+    assert held_after(manager, tmp_path, *ASKED[:3], longest) == 1
+    assert held_after(manager, tmp_path, *ASKED[:3], longer) == 0
+
+
+def test_a_commit_while_it_was_read(
+    manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recent_of(manager)._held.clear()
+    read = Reader.answer
+
+    def late(self: Reader, query: object, *args: object, **more: object) -> object:
+        monkeypatch.setattr(Reader, "answer", read)
+        store_at(tmp_path).commit(MINUTES, Commit((minutes(50, 60, shift=1.0),)))
+        return read(self, query, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Reader, "answer", late)
+    assert asked(manager)["close"].iloc[50] == pytest.approx(106.0)
+    assert len(recent_of(manager)._held) == 0
+    assert asked(manager)["close"].iloc[50] == pytest.approx(106.0)
+
+
+def answered(manager: DataManager) -> tuple[BarsQuery, Answer, pd.DataFrame]:
+    """Return a question, its answer of the store, and the frame made of it."""
+    query = question_of(manager)
+    bars = manager._services.bars
+    answer = Hits(bars._store, bars._reader, bars._clock).answer(query)
+    assert answer is not None
+    return query, answer, asked(manager)
+
+
+@pytest.mark.parametrize("what", ["another lane", "not the store alone", "a view of before"])
+def test_an_answer_that_does_not_rest_on_its_series_alone(
+    manager: DataManager, tmp_path: Path, what: str
+) -> None:
+    query, answer, frame = answered(manager)
+    recent = recent_of(manager)
+    recent._held.clear()
+    recent.keep(query, answer, frame)
+    assert len(recent._held) == 1
+    recent._held.clear()
+    store, (view, _) = manager._services.bars._store, answer.rests_on or ()
+    if what == "another lane":
+        query = replace(query, provider="binance")
+    elif what == "not the store alone":
+        answer = replace(answer, rests_on=None)
+    else:
+        store_at(tmp_path).commit(DAILY, Commit((piece(60, 61, basis=KNOWN),)))
+        store_at(tmp_path).commit(MINUTES, Commit((minutes(BARS, BARS + 1),)))
+        settle(tmp_path)
+        assert store.view(MINUTES) is not view
+    recent.keep(query, answer, frame)
+    assert len(recent._held) == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"gaps": (Gap(Span(0, 1), "x"),)}, {"flagged": ((0, "x"),)}, {"doubts": ("x",)},
+     {"substitute": "x"}, {"coverage": Coverage()}],
+    ids=lambda more: next(iter(more)),
+)  # fmt: skip
+def test_an_answer_with_a_but_is_not_held(manager: DataManager, more: dict[str, Any]) -> None:
+    query, answer, frame = answered(manager)
+    recent_of(manager)._held.clear()
+    recent_of(manager).keep(query, replace(answer, **more), frame)
+    assert len(recent_of(manager)._held) == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"refresh": True}, {"include_forming": True}, {"bars": 5}, {"closed_by_ms": at(30, 60_000)},
+     {"columns": ("source",)}, {"version": 1}],
+    ids=lambda more: next(iter(more)),
+)  # fmt: skip
+def test_a_question_that_wants_more_neither_gives_nor_takes(
+    manager: DataManager, more: dict[str, Any]
+) -> None:
+    query, answer, frame = answered(manager)
+    recent = recent_of(manager)
+    assert recent.find(query) is not None
+    assert recent.find(replace(query, **more)) is None
+    recent._held.clear()
+    recent.keep(replace(query, **more), answer, frame)
+    assert len(recent._held) == 0
+
+
+def test_weeks_of_a_share_may_be_better_made_of_days_by_now(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    weeks = SeriesKey("AAPL", Timeframe(1, "w"))
+    known = piece(0, 40, steps=range(0, 40, 7), basis=KNOWN)
+    store_at(tmp_path).commit(weeks, Commit((known,)))
+    assert held_after(manager, tmp_path, "AAPL", "1w", "2024-01-01", "2024-02-02") == 0
+
+
+# --- how it is held -------------------------------------------------------------------------
+
+
+def test_nothing_that_is_held_lies_in_a_file(manager: DataManager) -> None:
+    query, answer, frame = answered(manager)
+    recent_of(manager).keep(query, answer, frame)
+    (held,) = [g for g in recent_of(manager)._held.values() if g.instrument is query.instrument]
+    rows, theirs = held.answer.table, answer.table
+    for mine, read in zip((rows.stamps, *rows.values()), (theirs.stamps, *theirs.values()),
+                          strict=True):  # fmt: skip
+        assert np.array_equal(mine, read)
+        assert not np.shares_memory(mine, read)
+    for name in frame.columns:
+        assert not np.shares_memory(held.frame[name].to_numpy(), frame[name].to_numpy())
+    assert not np.shares_memory(held.frame.index.asi8, frame.index.asi8)
+
+
+def test_who_names_a_place_lives_as_long_as_it_does(manager: DataManager) -> None:
+    query, answer, frame = answered(manager)
+    recent, instrument = recent_of(manager), replace(query.instrument)
+    recent._held.clear()
+    recent.keep(replace(query, instrument=instrument), answer, frame)
+    assert recent.find(query) is None, "it may be understood otherwise now"
+    known = weakref.ref(instrument)
+    del instrument
+    assert known() is not None
+    recent._held.clear()
+    assert known() is None
+
+
+def test_an_answer_without_bars_is_held_until_it_is_asked_again(
+    manager: DataManager, tmp_path: Path, reads: Reads
+) -> None:
+    closed = mark(40, 50, "empty", 60_000, reason="market closed", expires=NOW + 60_000)
+    key = SeriesKey("ETHUSDT", MINUTES.timeframe)
+    store_at(tmp_path).commit(key, Commit((minutes(0, 40), minutes(50, BARS)), marks=(closed,)))
+    question = ("ETHUSDT", "1m", "2024-01-01T00:40:00", "2024-01-01T00:49:00")
+    assert held_after(manager, tmp_path, *question) == 1
+    fresh = asked(DataManager(tmp_path / "cache", clock=ManualClock(NOW)), question)
+    reads.clear()
+    pd.testing.assert_frame_equal(asked(manager, question), fresh)
+    assert reads == []
+    manager._services.clock.advance(60.0)  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="nothing is cached"):
+        asked(manager, question)
+
+
+def test_the_smallest_answers_count_as_well(manager: DataManager) -> None:
+    recent = recent_of(manager)
+    recent._most_bytes = 5 * _EACH
+    for minute in range(10, 40):
+        asked(manager, (*ASKED[:2], f"2024-01-01T00:{minute}:00", f"2024-01-01T00:{minute + 1}:00"))
+    assert 0 < len(recent._held) < 5
+
+
+def test_a_file_that_cannot_be_looked_at_is_read_as_ever(
+    manager: DataManager, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth, failed = asked(manager), []
+    disk = manager._services.bars._store._disk
+    stat = disk.stat
+
+    def refused(path: Path) -> object:
+        if path.name == "2024.csv.gz" and not failed:
+            failed.append(path)
+            raise StorageError("made to refuse")
+        return stat(path)
+
+    monkeypatch.setattr(disk, "stat", refused)
+    pd.testing.assert_frame_equal(asked(manager), truth)
+    assert failed != []
+    assert reads != []
+
+
+@pytest.mark.parametrize("of", ["view", "actions"])
+def test_documents_that_cannot_be_read_make_no_answer_stand(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    query = manager._services.asking.query(SHARE[0], SHARE[1], (*SHARE[2:], None), Wishes())
+    recent = recent_of(manager)
+    assert recent.find(query) is not None
+
+    def refused(self: BarStore, key: object) -> object:
+        raise StorageError("made to refuse")
+
+    monkeypatch.setattr(BarStore, of, refused)
+    assert recent.find(query) is None
+
+
+def test_nobody_waits_for_the_lock(manager: DataManager) -> None:
+    other = (*ASKED[:3], "2024-01-01T00:30:00")
+    waiting = threading.Thread(target=lambda: asked(manager, other), daemon=True)
+    with recent_of(manager)._lock:
+        waiting.start()
+        waiting.join(30.0)
+        assert not waiting.is_alive()
+    assert asked(manager, other).shape[0] == 31

@@ -47,7 +47,7 @@ class Assembler:
         ``known`` is what the metadata said a moment ago; they are looked at again where it does
         not lead to the bars.
         """
-        if known is not None and self._sidecars.are_kept and not known.has_old:
+        if known is not None and self._sidecars.are_kept:
             years = {y: s for y, s in known.states.items() if year_span(y).overlaps(span)}
             held = self._sidecars.read(lane, span, years)
             if held is not None:
@@ -68,7 +68,7 @@ class Assembler:
         """Return what tells whether the files that bars in ``span`` were read from are untouched."""
         years = {y: s for y, s in known.states.items() if year_span(y).overlaps(span)}
         sources = self._sidecars.sources(lane, years)
-        if sources is None or known.has_old or known.has_quarantine:
+        if sources is None or known.has_quarantine:
             return None
 
         def are_untouched() -> bool:

@@ -73,7 +73,7 @@ def append_rows(disk: Disk, file: ColumnarFile, year: int, part: Part) -> bool:
     before = file.head
     years = {**before.years, year: part.source}
     after = replace(before, seq=before.seq + 1, years=years)
-    if list(years)[-1] != year or after.columns != before.columns or after.rows > after.capacity:
+    if year != max(years) or after.columns != before.columns or after.rows > after.capacity:
         return False
     handle = disk.open_write(file.path)
     try:

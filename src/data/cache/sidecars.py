@@ -139,7 +139,7 @@ class Sidecars:
         if held is not None and held.serves(identities):
             return held
         fresh = self._open(lane.key)
-        if fresh is not None and not fresh.serves(identities):
+        if fresh is not None:
             fresh = self._extended(lane, fresh, wanted) or fresh
         if fresh is not None:
             self._hold(lane.key, fresh)

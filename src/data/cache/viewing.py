@@ -31,13 +31,11 @@ class Known:
     Attributes:
         view: the series as one.
         states: of each year, ascending.
-        has_old: whether some of them are files of older tools.
         has_quarantine: whether there can be rows that were not believed.
     """
 
     view: SeriesView
     states: Mapping[int, YearState]
-    has_old: bool
     has_quarantine: bool
 
 
@@ -81,7 +79,7 @@ class Viewer:
         states = self._states(lane, own, old)
         view = _view(lane.key, own, read_series(lane), list(states.values()))
         names = lane.memory.list(lane.paths.folder)
-        known = Known(view, states, bool(old), lane.paths.quarantine.name in names)
+        known = Known(view, states, lane.paths.quarantine.name in names)
         # Older tools write in place, which a folder does not show.
         if before is not None and not old:
             self._made[lane.key] = before, known

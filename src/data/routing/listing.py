@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..cache.store import Commit
 from ..clock import Clock
 from ..errors import NoDataError
@@ -35,8 +37,9 @@ class ListingProof:
     harmless on a guess. Either the vendor told the date, or nothing came for longer than any halt
     lasts, or one request for the days before says so.
 
-    The nothing behind the last bar is the end of a series where it is longer than any halt. Bars
-    may come all the same one day: it is asked again the sooner the shorter it is.
+    The nothing behind the last bar is the end of a series where it is longer than any halt and
+    reaches up to now: what lies behind an outage of long ago was merely not asked for yet. Bars may
+    come all the same one day: it is asked again the sooner the shorter it is.
     """
 
     def __init__(self, keeper: Keeper, clock: Clock, expiry: Expiry) -> None:
@@ -71,6 +74,8 @@ class ListingProof:
         if length < _LONGEST_HALT_MS or any(u.span.overlaps(nothing) for u in work.unfilled):
             return
         now = self._clock.now_ms()
+        if not _reaches(work, nothing.end, now):
+            return
         expires = now + min(length // _SHARE_OF_NOTHING, self._expiry.old_ms)
         end = Bound(nothing.start, _vendors(coverage, nothing), now, expires)
         self._keeper.commit(work, Commit(lifetime=Lifetime(delisted=end)))
@@ -115,6 +120,12 @@ def _behind_last_bar(coverage: Coverage) -> Span | None:
             break
         end = part.span.end
     return Span(start, end) if start < end else None
+
+
+def _reaches(work: Work, end: int, now_ms: int) -> bool:
+    """Tell whether no bar behind ``end`` has settled."""
+    following = np.array([work.grid.next_open(end)], dtype=np.int64)
+    return bool(work.grid.settles(following, work.settle_ms)[0] > now_ms)
 
 
 def _vendors(coverage: Coverage, nothing: Span) -> str:

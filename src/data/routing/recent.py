@@ -24,6 +24,8 @@ from ..model.span import gaps
 from .answering import Answer
 
 _MOST_BYTES = 64 << 20
+# What one answer takes beside its values, however few: the frame itself and the provenance.
+_EACH = 16 << 10
 # Of more rows than this the frame is mapped, which is faster than a copy.
 _MOST_ROWS = 10_000
 _NEVER = 1 << 62
@@ -32,7 +34,8 @@ _NEVER = 1 << 62
 class _Given(NamedTuple):
     """One answer, what it rests on, and until when (UTC ms) nothing of it is asked again.
 
-    View and book are one object each for as long as no document of them changes.
+    View and book are one object each for as long as no document of them changes. The instrument
+    is held because its place is named by its ``id``: no other one gets that.
     """
 
     instrument: Instrument
@@ -46,8 +49,8 @@ class _Given(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes, about: the frame, and the rows that the answer holds."""
-        return 2 * int(self.frame.memory_usage().sum())
+        """Bytes, about: the frame, the rows that the answer holds, and the objects around them."""
+        return _EACH + 2 * int(self.frame.memory_usage().sum())
 
 
 class Recent:
@@ -81,9 +84,8 @@ class Recent:
             return
         view, book = answer.rests_on
         key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
-        if view.key != key or answer.facts["generation"] != view.generation:
-            return
-        if (is_untouched := self._store.seal(view, query.span)) is None:
+        is_untouched = self._store.seal(view, query.span) if view.key == key else None
+        if is_untouched is None:
             return
         until = min((c.expires for c in answer.coverage if c.expires is not None), default=_NEVER)
         told = dict(frame.attrs[ATTRS_KEY])
@@ -95,8 +97,7 @@ class Recent:
             self._lock.release()
 
     def _stands(self, given: _Given, query: BarsQuery) -> bool:
-        is_asked = given.instrument is query.instrument and _is_plain(query)
-        if not is_asked or not query.span.end <= query.now_ms < given.until:
+        if not _is_plain(query) or not query.span.end <= query.now_ms < given.until:
             return False
         key, book = given.view.key, None
         try:
@@ -104,9 +105,9 @@ class Recent:
                 return False
             if given.book is not None:
                 book = self._store.actions(key.symbol)
+            return book is given.book and given.is_untouched()
         except CacheError:
             return False
-        return book is given.book and given.is_untouched()
 
     def _hold(self, place: Hashable, given: _Given) -> None:
         before = self._held.pop(place, None)
@@ -125,8 +126,7 @@ def _is_plain(query: BarsQuery) -> bool:
     """Tell whether nothing but the place of a question decides about its answer."""
     is_more = query.refresh or query.include_forming or query.columns or query.is_of_whole_weeks
     more = (query.bars, query.closed_by_ms, query.version)
-    # Fully adjusted prices rest on the closes of days, which are another series.
-    return not is_more and more == (None, None, None) and query.adjustment != "all"
+    return not is_more and more == (None, None, None)
 
 
 def _is_final(query: BarsQuery, answer: Answer) -> bool:
@@ -134,10 +134,10 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
     if answer.gaps or answer.flagged or answer.doubts or answer.substitute:
         return False
     known = answer.coverage
-    if not 0 < len(answer.table) <= _MOST_ROWS or gaps(query.span, [c.span for c in known]):
+    if len(answer.table) > _MOST_ROWS or gaps(query.span, [c.span for c in known]):
         return False
     bars = [part for part in known if part.state != "empty"]
-    # So do prices that were converted, where dividends matter.
+    # Prices that were converted may rest on the closes of days, which are another series.
     goal = Basis(query.adjustment, answer.as_of)
     is_as_stored = query.instrument.asset_class != "stock" or all(c.basis == goal for c in bars)
     return is_as_stored and all(part.state == "final" for part in bars)

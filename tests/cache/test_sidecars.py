@@ -1,0 +1,311 @@
+"""When a columnar file is believed, which are held ready, and what is brought into them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+
+from src.data.cache import sidecars as module
+from src.data.cache.columnar import Source
+from src.data.cache.lane import Lane
+from src.data.cache.sidecars import Sidecars, WholeYear
+from src.data.cache.store import BarStore, Commit
+from src.data.cache.year_meta import YearState
+from src.data.disk.files import FileState
+from src.data.errors import LockTimeoutError
+from src.data.model.bars import BarTable
+from src.data.model.series import SeriesKey
+from tests.cache.bars import DAILY, EVER, days, numbers, piece, same, store_in, table
+from tests.cache.crash import Quick
+from tests.cache.disks import CountingDisk
+
+NOTHING = WholeYear(YearState(), BarTable.empty(), FileState(1, 1, 1))
+
+
+class House(NamedTuple):
+    """A store of two years, with its columnar files."""
+
+    store: BarStore
+    lane: Lane
+    sidecars: Sidecars
+
+    @property
+    def states(self) -> dict[int, YearState]:
+        """What the metadata say."""
+        return dict(self.store._viewer.known(self.lane).states)
+
+    def bars(self) -> list[int] | None:
+        """Return which bars are read from the columns alone."""
+        found = self.sidecars.read(self.lane, EVER, self.states)
+        return None if found is None else numbers(found)
+
+
+def house_in(root: Path, mode: Any = "map", **other: Any) -> House:
+    store = store_in(root, other.pop("disk", None) or Quick(), columnar=mode)
+    return House(store, store.workshop.lane(DAILY), store.workshop.sidecars)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    made = house_in(tmp_path)
+    made.store.commit(DAILY, Commit((piece(-9, 9),)))
+    made.store.read(DAILY, EVER)
+    return made
+
+
+def seen(sidecars: Sidecars) -> list[str]:
+    """Return the symbols whose files are held ready, the next to go first."""
+    return [key.symbol for key in sidecars._held]
+
+
+# --- which are believed ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "is_believed"),
+    [
+        (lambda s: s, True),
+        (lambda s: s._replace(mtime_ns=s.mtime_ns + 1), False),
+        (lambda s: s._replace(size=s.size + 1, mtime_ns=s.mtime_ns + 1), True),
+        (lambda s: s._replace(size=s.size - 1), False),
+        (lambda s: s._replace(inode=s.inode + 1), False),
+        (lambda s: None, False),
+    ],
+    ids=["same", "touched", "grown", "cut", "another file", "gone"],
+)
+def test_a_data_file_may_only_have_grown(
+    house: House, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any], is_believed: bool
+) -> None:
+    path = house.lane.paths.data(2024)
+    state = house.lane.disk.stat(path)
+    assert state is not None
+    source = Source(9, state.size, "", state.inode, state.mtime_ns, False)
+    monkeypatch.setattr(house.lane.disk, "stat", lambda _: change(state))
+    assert house.sidecars.is_untouched(path, source) is is_believed
+
+
+@pytest.mark.parametrize("fact", ["rows", "size", "head"])
+def test_years_of_another_state_are_not_served(house: House, fact: str) -> None:
+    states = house.states
+    assert house.sidecars.sources(house.lane, states) is not None
+    other = {"rows": 8, "size": states[2023].size + 1, "head": "f" * 64}[fact]
+    changed = states | {2023: replace(states[2023], **{fact: other})}
+    assert house.sidecars.read(house.lane, EVER, changed) is None
+    assert house.sidecars.lacking(house.lane, changed) == [2023]
+    assert house.sidecars.sources(house.lane, changed) is None
+
+
+def test_years_without_bars_need_no_columns(house: House) -> None:
+    states = house.states | {2025: YearState(generation=3)}
+    found = house.sidecars.read(house.lane, EVER, states)
+    assert found is not None
+    assert numbers(found) == [*range(-9, 9)]
+    assert house.sidecars.lacking(house.lane, states) == []
+    paths = [path.name for path, _ in house.sidecars.sources(house.lane, states) or ()]
+    assert paths == ["2023.csv.gz", "2024.csv.gz"]
+
+
+def test_a_series_without_bars_has_an_answer_and_no_file(tmp_path: Path) -> None:
+    disk = CountingDisk()
+    empty = house_in(tmp_path, disk=disk)
+    found = empty.sidecars.read(empty.lane, EVER, {2024: YearState()})
+    assert found is not None
+    assert len(found) == 0
+    assert disk.steps == []
+    empty.sidecars.keep(empty.lane, {2024: NOTHING})
+    assert disk.steps == []
+
+
+def test_of_a_series_that_is_not_held_nothing_is_known(house: House, tmp_path: Path) -> None:
+    other = house_in(tmp_path)
+    assert other.sidecars.sources(other.lane, other.states) is None
+
+
+def test_a_year_without_bars_does_not_spoil_the_file(house: House, tmp_path: Path) -> None:
+    house.sidecars.drop(DAILY)
+    whole = {y: house.store._assembler._whole(house.lane, y, s) for y, s in house.states.items()}
+    assert whole[2023] is not None
+    assert whole[2024] is not None
+    house.sidecars.keep(house.lane, {2022: NOTHING, 2023: whole[2023], 2024: whole[2024]})
+    assert house_in(tmp_path).bars() == [*range(-9, 9)]
+
+
+def test_adjusted_closes_that_come_later_make_a_new_file(tmp_path: Path) -> None:
+    house = house_in(tmp_path)
+    house.store.commit(DAILY, Commit((piece(0, 9),)))
+    house.store.read(DAILY, EVER)
+    house.store.commit(DAILY, Commit((piece(9, 12, adj=True),)))
+    assert same(house.store.read(DAILY, EVER)[0], store_in(tmp_path).read(DAILY, EVER)[0])
+    assert same(house_in(tmp_path).store.read(DAILY, EVER)[0],
+                store_in(tmp_path).read(DAILY, EVER)[0])  # fmt: skip
+
+
+@pytest.mark.parametrize("then", [piece(-200, -199), piece(-400, -399), piece(4, 5, shift=1.0)],
+                         ids=["a year filled", "a year before", "a year rewritten"])  # fmt: skip
+def test_what_is_more_than_appended_is_read_from_the_files(house: House, then: Any) -> None:
+    house.store.commit(DAILY, Commit((piece(9, 12),)))
+    house.store.commit(DAILY, Commit((then,)))
+    assert house.sidecars.read(house.lane, EVER, house.states) is None
+    truth = store_in(house.store.root).read(DAILY, EVER)[0]
+    for _ in range(2):
+        assert same(house.store.read(DAILY, EVER)[0], truth)
+    assert house.bars() == numbers(truth)
+
+
+def test_what_is_merely_appended_is_brought_in_by_a_read(house: House) -> None:
+    house.store.commit(DAILY, Commit((piece(9, 12),)))
+    assert house.bars() == [*range(-9, 12)]
+
+
+def test_a_damaged_file_is_gone_at_once(house: House, tmp_path: Path) -> None:
+    path = house.sidecars.path(DAILY)
+    content = bytearray(path.read_bytes())
+    content[16_384] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+    other = house_in(tmp_path)
+    assert other.bars() is None
+    assert not path.exists()
+    assert not other.sidecars.has(DAILY)
+    assert same(other.store.read(DAILY, EVER)[0], table(range(-9, 9)))
+    assert other.bars() == [*range(-9, 9)]
+
+
+# --- whether there are any ------------------------------------------------------------------
+
+
+def test_switched_off_what_lies_there_does_not_count(house: House, tmp_path: Path) -> None:
+    assert house_in(tmp_path, "read").sidecars.has(DAILY)
+    assert not house_in(tmp_path, "off").sidecars.has(DAILY)
+
+
+def test_who_holds_a_file_needs_no_name_of_it(house: House) -> None:
+    house.sidecars.path(DAILY).unlink()
+    assert house.sidecars.has(DAILY)
+    assert house.bars() == [*range(-9, 9)]
+
+
+# --- which are held ready -------------------------------------------------------------------
+
+
+def held(sidecars: Sidecars, *files: tuple[str, int]) -> None:
+    """Hold files of so many bytes; 0 stands for a map."""
+    for symbol, size in files:
+        sidecars._hold(SeriesKey(symbol, DAILY.timeframe), SimpleNamespace(bytes=size))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sidecars:
+    """Return sidecars with room for three files, two maps, ten bytes."""
+    monkeypatch.setattr(module, "_MOST_FILES", 3)
+    monkeypatch.setattr(module, "_MOST_MAPS", 2)
+    monkeypatch.setattr(module, "_MOST_BYTES", 10)
+    return house_in(tmp_path).sidecars
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ([("A", 1), ("B", 1), ("C", 1)], "ABC"),
+        ([("A", 1), ("B", 1), ("C", 1), ("D", 1)], "BCD"),
+        ([("A", 1), ("B", 1), ("C", 1), ("A", 1), ("D", 1)], "CAD"),
+        ([("A", 0), ("B", 0)], "AB"),
+        ([("A", 0), ("B", 0), ("C", 0)], "BC"),
+        ([("A", 5), ("B", 5)], "AB"),
+        ([("A", 5), ("B", 6)], "B"),
+        ([("A", 11)], "A"),
+    ],
+)  # fmt: skip
+def test_no_more_are_held_than_there_is_room_for(
+    few: Sidecars, files: list[tuple[str, int]], left: str
+) -> None:
+    held(few, *files)
+    assert "".join(seen(few)) == left
+
+
+def test_where_few_files_may_be_open_fewer_are_mapped(
+    few: Sidecars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(few._disk, "most_open", lambda: 8)
+    held(few, ("A", 0), ("B", 0))
+    assert seen(few) == ["B"]
+
+
+def test_a_child_has_a_lock_of_its_own(few: Sidecars, monkeypatch: pytest.MonkeyPatch) -> None:
+    with few._own_lock():
+        pid = os.getpid()
+        monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+        assert few._own_lock().acquire(blocking=False)
+
+
+# --- writing --------------------------------------------------------------------------------
+
+
+def test_where_there_is_no_room_nothing_is_written(house: House, tmp_path: Path) -> None:
+    asked: list[int] = []
+    house.sidecars.drop(DAILY)
+
+    def none(need: int) -> bool:
+        asked.append(need)
+        return False
+
+    house.sidecars._has_room = none
+    assert same(house.store.read(DAILY, EVER)[0], table(range(-9, 9)))
+    assert not house.sidecars.path(DAILY).exists()
+    assert asked[0] == 16_384 + 18 * 56
+
+
+def test_what_is_there_counts_where_all_is_written_anew(house: House) -> None:
+    path = house.sidecars.path(DAILY)
+    assert house.sidecars._need(path, {}) == 16_384 + path.stat().st_size
+
+
+def test_nobody_waits_for_another_writer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def taken(path: Path, timeout_s: float) -> Any:
+        asked.append(timeout_s)
+        raise LockTimeoutError("somebody else has it")
+
+    house.sidecars.drop(DAILY)
+    states = house.states
+    monkeypatch.setattr(house.lane.disk, "lock", taken)
+    whole = house.store._assembler._read_whole(house.lane, states)
+    house.sidecars.keep(house.lane, whole)
+    assert asked == [0.0]
+    assert not house.sidecars.path(DAILY).exists()
+
+
+def test_what_a_dead_writer_left_is_swept(house: House) -> None:
+    left = house.sidecars.path(DAILY).parent / ".1d.bars.7.8.9.tmp"
+    left.write_bytes(b"x")
+    house.store.commit(DAILY, Commit((piece(9, 12),)))
+    house.store.read(DAILY, EVER)
+    assert not left.exists()
+
+
+def test_files_verified_again_cost_one_header(house: House) -> None:
+    path, whole = house.sidecars.path(DAILY), house.store._assembler._read_whole
+    before, states = path.stat(), house.states
+    house.sidecars.keep(house.lane, whole(house.lane, states))
+    assert path.stat().st_ino == before.st_ino
+    assert house.bars() == [*range(-9, 9)]
+
+
+def test_a_later_year_goes_behind_and_an_earlier_one_into_a_new_file(house: House) -> None:
+    path = house.sidecars.path(DAILY)
+    inodes = [path.stat().st_ino]
+    for first in (370, -500):
+        house.store.commit(DAILY, Commit((piece(first, first + 3),)))
+        assert same(house.store.read(DAILY, days(first, first + 3))[0],
+                    table(range(first, first + 3)))  # fmt: skip
+        house.store.read(DAILY, EVER)
+        inodes.append(path.stat().st_ino)
+    assert inodes[0] == inodes[1] != inodes[2]
+    assert house.bars() == [*range(-500, -497), *range(-9, 9), *range(370, 373)]
