@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from ..model.capabilities import Limits
@@ -101,19 +102,22 @@ class BinanceFuturesStream(BinanceStream):
 
 def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
     data = message.get("data", message)
-    if data.get("e") == "kline":
-        return [_kline(data["k"])]
-    return _other(message, data)
-
-
-def _kline(k: dict[str, Any]) -> StreamEvent:
+    if data.get("e") != "kline":
+        return _other(message, data)
+    # Spelt out, from here to the bar: this is the way of thousands of messages a second.
+    k = data["k"]
     stamp = int(k["t"])
     if stamp >= _MICROSECONDS:
         stamp //= 1000
-    # Spelt out: this is the way of thousands of messages a second.
     bar = LiveBar(stamp, float(k["o"]), float(k["h"]), float(k["l"]), float(k["c"]),
                   float(k["v"]), k["x"] is True)  # fmt: skip
-    return seen(Topic(k["s"], k["i"]), bar)
+    return (seen(_topic(k["s"], k["i"]), bar),)
+
+
+@lru_cache(1024)
+def _topic(symbol: str, label: str) -> Topic:
+    """Return the one object for a topic: few are subscribed to, and every message names one."""
+    return Topic(symbol, label)
 
 
 def _other(message: dict[str, Any], data: dict[str, Any]) -> Sequence[StreamEvent]:
