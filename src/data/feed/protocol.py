@@ -19,7 +19,7 @@ from ..model.stream import BarSeen, LiveBar, StreamAddress, StreamEvent, Topic, 
 from ..model.timeframe import Timeframe
 
 # What `json.loads` comes to in the end, without what it does before and after: a third of its time.
-_scan = json.JSONDecoder().scan_once
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _INF = float("inf")
 
 
