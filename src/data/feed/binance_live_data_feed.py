@@ -90,12 +90,13 @@ class BinanceStream:
 
 
 class BinanceFuturesStream(BinanceStream):
-    """Klines of perpetual and dated futures margined in dollars.
+    """Klines of perpetual futures margined in dollars; their history comes by ccxt.
 
+    Their bars are of another venue than those of the spot market, so the two never share a series.
     Klines come on this path alone since 2026-04-23: the older address still opens, and is silent.
     """
 
-    name: ClassVar[str] = "binance_futures"
+    name: ClassVar[str] = "binanceusdm"
     display_name: ClassVar[str] = "Binance Futures"
     default_url: ClassVar[str] = "wss://fstream.binance.com/market"
 
