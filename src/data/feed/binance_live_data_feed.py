@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -99,6 +100,10 @@ class BinanceFuturesStream(BinanceStream):
     name: ClassVar[str] = "binanceusdm"
     display_name: ClassVar[str] = "Binance Futures"
     default_url: ClassVar[str] = "wss://fstream.binance.com/market"
+    # Longer bars are made of days where history comes from.
+    traits: ClassVar[StreamTraits] = replace(
+        BinanceStream.traits, timeframes={label: label for label in _SAME.split()[:-3]}
+    )
 
 
 def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
