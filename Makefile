@@ -3,16 +3,18 @@
 #   VENV=...     another place for it
 #   PYTHON=...   another interpreter (3.11 or newer) to build it from
 #   JOBS=...     test processes (default 2)
+#   MINUTES=...  how long the soak lasts (default 60)
 
 VENV ?= .venv
 JOBS ?= 2
+MINUTES ?= 60
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 # A shim of uv may exist and still refuse to run: ask it, do not look for it.
 UV ?= $(shell uv --version >/dev/null 2>&1 && echo uv)
 RUN := $(VENV)/bin
 
-.PHONY: help demo test test-full docs bench lint types clean
+.PHONY: help demo test test-full docs bench soak lint types clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -33,6 +35,9 @@ docs: $(VENV)/.installed-dev  ## write the pages that are made of the code
 
 bench: $(VENV)/.installed-dev  ## measure what is claimed of speed, into docs/benchmarks.md
 	$(RUN)/python -m benchmarks
+
+soak: $(VENV)/.installed-dev  ## live feeds on breaking connections for an hour: nothing may grow
+	ONETAPE_SOAK_MINUTES=$(MINUTES) $(RUN)/python -m pytest tests/feed/test_soak.py -s
 
 lint: $(VENV)/.installed-dev  ## style and format
 	$(RUN)/ruff check .

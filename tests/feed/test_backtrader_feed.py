@@ -14,12 +14,15 @@ from zoneinfo import ZoneInfo
 import backtrader as bt
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from src.data.errors import ConfigError, FeedLagError, UnavailableError
 from src.data.feed.backtrader_feed import BacktraderFeed, run_live
 from src.data.feed.base import LiveFeed
 from src.data.feed.source import Sink
 from src.data.feed.worker import Halt, ThreadedSource
+from src.data.feed.zones import day_number
 from src.data.model.instant import MINUTE_MS, from_ms
 from src.data.model.stream import LiveBar, StreamState, StreamStatus
 from tests.feed.hands import LIVE, MONDAY, Hand, Witness, feed_of, minute, witnessed
@@ -170,6 +173,12 @@ class Slow(ThreadedSource):
         for item in self.items:
             sink.bar(item) if isinstance(item, LiveBar) else sink.status(item)
             time.sleep(0.003)  # lets Cerebro find nothing now and then
+
+
+@settings(derandomize=True, max_examples=200)
+@given(st.integers(-2_000_000_000_000, 8_000_000_000_000))
+def test_moments_are_numbered_to_the_last_bit_as_backtrader_does(at_ms: int) -> None:
+    assert day_number(at_ms) == bt.date2num(from_ms(at_ms))
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", ZoneInfo("America/New_York")])

@@ -10,6 +10,7 @@ import pytest
 
 from src.data.errors import DataError, FeedLagError, RefusedError
 from src.data.feed.base import LiveFeed
+from src.data.feed.mailbox import Mailbox
 from src.data.feed.source import Sink
 from src.data.model.instant import MINUTE_MS
 from src.data.model.stream import LiveBar, Revision, StreamState, StreamStatus
@@ -159,6 +160,41 @@ def test_a_listener_far_behind_is_cut_off_without_a_hole() -> None:
     assert bars == [bar(n) for n in range(len(bars))]
     assert len(bars) < 50
     assert sum(isinstance(patient.get(), LiveBar) for _ in range(len(patient))) == 50
+
+
+def test_several_are_taken_at_once_in_order_and_then_what_ended_it() -> None:
+    box = Mailbox()
+    for number in range(5):
+        box.put(bar(number))
+    assert box.take(3) == [bar(0), bar(1), bar(2)]
+    box.close(RefusedError("refused"))
+    assert box.take(3, timeout=None) == [bar(3), bar(4)]
+    assert not box.is_over, "nobody was told yet"
+    with pytest.raises(RefusedError):
+        box.take(3, timeout=None)
+    assert box.is_over
+    assert Mailbox().take(3) == []
+
+
+def test_readers_of_one_mailbox_are_all_woken_however_often_they_wait() -> None:
+    box, seen = Mailbox(), []
+
+    def read() -> None:
+        while not box.is_over:
+            seen.extend(box.take(2, timeout=SOON_S))
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for number in range(300):
+        box.put(bar(number))
+        if number % 3 == 0:  # so that they wait again and again
+            wait_until(lambda: not len(box))
+    box.close()
+    for reader in readers:
+        reader.join(SOON_S)
+    assert not any(reader.is_alive() for reader in readers)
+    assert sorted(item.stamp_ms for item in seen) == [bar(n).stamp_ms for n in range(300)]
 
 
 def test_running_bars_are_for_those_who_ask_and_only_the_newest_waits() -> None:

@@ -99,7 +99,10 @@ class Binance(Face):
         if request.path == "/api/v3/exchangeInfo":
             coins = [one for one in context.truth.listings() if self.spelling(one)]
             return Reply.json({"symbols": [_pair(one) for one in coins]}, 200, weight)
-        if request.path != "/api/v3/klines":
+        if request.path == "/fapi/v1/exchangeInfo":
+            coins = [one for one in context.truth.listings() if self.spelling(one)]
+            return Reply.json({"symbols": [_pair(one) | _FUTURE for one in coins]}, 200, weight)
+        if request.path not in ("/api/v3/klines", "/fapi/v1/klines"):
             return Reply.text("<html><body><h2>404 Not found</h2></body></html>", 404, "text/html")
         try:
             return Reply.json(self._klines(request, context), 200, weight)
@@ -126,6 +129,11 @@ class Binance(Face):
         return [
             _kline(s, r, page.per_second) for s, r in zip(page.stamps(), page.rows, strict=True)
         ]
+
+
+# What a pair has more where it is a perpetual future margined in dollars.
+_FUTURE = {"contractType": "PERPETUAL", "marginAsset": "USDT", "deliveryDate": 4133404800000,
+           "onboardDate": 1569398400000}  # fmt: skip
 
 
 def _pair(listing: Listing) -> dict[str, object]:

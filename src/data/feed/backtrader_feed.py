@@ -20,7 +20,7 @@ from .closing import Closing
 from .facing import FeedFace
 from .mailbox import Item, Mailbox
 from .wakeup import WakeHub, hub_of
-from .zones import localizing
+from .zones import day_number, localizing
 
 try:
     import backtrader as bt
@@ -37,6 +37,7 @@ _UNITS = {
     "m": (bt.TimeFrame.Minutes, 1), "h": (bt.TimeFrame.Minutes, 60), "d": (bt.TimeFrame.Days, 1),
     "w": (bt.TimeFrame.Weeks, 1), "M": (bt.TimeFrame.Months, 1),
 }  # fmt: skip
+_LINES = ("datetime", "open", "high", "low", "close", "volume", "openinterest")
 # What strategies are told of each state; they trade on LIVE alone.
 _TOLD = {
     StreamState.BACKFILLING: (bt.DataBase.CONNECTED, bt.DataBase.DELAYED),
@@ -73,6 +74,7 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
     params: tuple[tuple[str, Any], ...] = (("qcheck", 1.0), ("patience", 60.0))
     _qcheck: float
     _env: Any = None  # until Cerebro gets it
+    live_lines: tuple[Any, ...]  # found once: by name they cost more than what is written
 
     def __init__(
         self, stream: LiveFeed, closing: Callable[[int], int] | None = None,
@@ -89,6 +91,7 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
         self.live_box: Mailbox | None = None
         self.live_was_up = False
         self.live_wanted, self.live_is_stopped = True, False
+        self.live_lines = tuple(getattr(self.lines, name) for name in _LINES)
         self._name_by(stream.symbol, timeframe)
 
     def _name_by(self, symbol: str, timeframe: Timeframe) -> None:
@@ -247,23 +250,19 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
             return False
         if bar.origin == "live":
             self.live_patience = 0.0
-        self.live_seen_ms, lines = close_ms, self.lines
-        lines.datetime[0] = bt.date2num(from_ms(close_ms))
-        lines.open[0], lines.high[0], lines.low[0] = bar.open, bar.high, bar.low
-        lines.close[0], lines.volume[0], lines.openinterest[0] = bar.close, bar.volume, 0.0
+        self.live_seen_ms = close_ms
+        values = (day_number(close_ms), *bar[1:6], 0.0)
+        for line, value in zip(self.live_lines, values, strict=True):
+            line[0] = value
         return True
 
     def _tick_fill(self, force: bool = False) -> None:
         # Backtrader's own finds every line by name: a sixth of all that a bar costs.
         if force or getattr(self, "tick_close", None) is None:
-            lines = self.lines
-            self.tick_open, self.tick_high, self.tick_low = (
-                lines.open[0],
-                lines.high[0],
-                lines.low[0],
-            )
-            self.tick_close = self.tick_last = lines.close[0]
-            self.tick_volume, self.tick_openinterest = lines.volume[0], lines.openinterest[0]
+            _, first, high, low, close, volume, interest = self.live_lines
+            self.tick_open, self.tick_high, self.tick_low = first[0], high[0], low[0]
+            self.tick_close = self.tick_last = close[0]
+            self.tick_volume, self.tick_openinterest = volume[0], interest[0]
 
 
 class _Clone(bt.feed.DataClone):  # type: ignore[misc]

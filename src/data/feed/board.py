@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..clock import Clock
@@ -143,17 +142,21 @@ class Run:
 
     def bar(self, bar: LiveBar) -> None:
         """See :class:`~.source.Sink`."""
-        with self._lock:  # spelt out: this is the way of every bar
+        with self._lock:
             if not self.is_over:
                 self.board.bar(bar)
 
     def revised(self, bar: LiveBar) -> None:
         """See :class:`~.source.Sink`."""
-        self._push(lambda: self.board.revised(bar))
+        with self._lock:
+            if not self.is_over:
+                self.board.revised(bar)
 
     def status(self, status: StreamStatus) -> None:
         """See :class:`~.source.Sink`."""
-        self._push(lambda: self.board.status(status))
+        with self._lock:
+            if not self.is_over:
+                self.board.status(status)
 
     def end(self, error: DataError | None = None) -> None:
         """See :class:`~.source.Sink`."""
@@ -168,8 +171,3 @@ class Run:
             if not self.is_over:
                 self.is_over = True
                 self.board.close(reason)
-
-    def _push(self, act: Callable[[], None]) -> None:
-        with self._lock:
-            if not self.is_over:
-                act()

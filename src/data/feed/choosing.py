@@ -26,6 +26,9 @@ AnyFeed = Union["BaseLiveDataFeed", LiveFeed]
 # Symbol, timeframe, and how many closed bars come first.
 Wanted = tuple[str, str, int]
 
+# Binance's futures margined in dollars: a vendor of their own, as their bars are another market's.
+FUTURES = "ccxt:binanceusdm"
+
 # Vendor to the class that adds what older programs read of it.
 _STREAMED = {"binance": "binance_live_feed:BinanceLiveDataFeed"}
 _POLLED = {
@@ -35,7 +38,7 @@ _POLLED = {
 }
 
 # What may be wanted of any feed; what its vendor has no use for is no mistake.
-_OPTIONS = ("provider", "on_new_bar", "retry_interval", "polling_interval")
+_OPTIONS = ("provider", "market", "on_new_bar", "retry_interval", "polling_interval")
 _OWN = ("api_key", "api_secret", "testnet", "host", "port", "client_id")
 
 
@@ -51,11 +54,13 @@ def live_feed(
         manager: the data manager.
         symbol, timeframe: whose bars.
         lookback_bars: closed bars of history that come first.
-        options: ``provider`` (this vendor alone), ``on_new_bar``, ``retry_interval``,
-            ``polling_interval``; then those that the vendor's own class takes, such as ``testnet``.
+        options: ``provider`` (this vendor alone), ``market`` (``"futures"``: Binance's perpetual
+            ones margined in dollars), ``on_new_bar``, ``retry_interval``, ``polling_interval``; then
+            those that the vendor's own class takes, such as ``testnet``.
     """
     try:
         _refuse(set(options) - {*_OPTIONS, *_OWN})
+        options = placed(options)
         streamer = feeds_of(manager).streamer(symbol, timeframe, options.get("provider"))
         made = _for_backtrader if find_spec("backtrader") else _plain
         return made(manager, (symbol, timeframe, lookback_bars), streamer, options)
@@ -86,6 +91,25 @@ def _for_backtrader(
         symbol, timeframe, lookback_bars=lookback, data_manager=manager, **options
     )
     return feed
+
+
+def placed(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with the vendor of a market in place of its name.
+
+    Raises:
+        ConfigError: there is no such market, or not of this vendor.
+    """
+    market, others = options.get("market"), {k: v for k, v in options.items() if k != "market"}
+    if market in (None, "spot"):
+        return others
+    provider = others.get("provider")
+    if market != "futures" or provider not in (None, "binance", FUTURES):
+        whose = "" if provider is None else f" of {provider}"
+        raise ConfigError(
+            f"there is no live market {market!r}{whose}",
+            hint="there are spot, and futures of Binance",
+        )
+    return others | {"provider": FUTURES}
 
 
 def _refuse(unknown: set[str]) -> None:

@@ -7,7 +7,8 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
+from .choosing import placed
 from .sources import SOURCES, SourceInfo
 from .worker import log
 
@@ -22,7 +23,7 @@ _FILE = (
 )  # fmt: skip
 # Keys that only one source reads, but whose mention with another is no mistake: presets carry all.
 _OWN = {
-    "binance": ("api_key", "api_secret", "testnet"),
+    "binance": ("api_key", "api_secret", "testnet", "market"),
     "yahoo": ("polling_interval",),
     "coingecko": ("polling_interval",),
     "ibkr": ("host", "port", "client_id"),
@@ -40,8 +41,9 @@ class DataFeedFactory:
 
         Keys: ``data_source`` (see :meth:`get_supported_sources`), ``symbol``, ``interval``,
         ``lookback_bars``, ``retry_interval``, ``on_new_bar``, ``data_manager``; then those of the
-        source: Binance ``api_key api_secret testnet``; Yahoo and CoinGecko ``polling_interval``;
-        IBKR ``host port client_id``; file ``file_path`` and the parameters of ``FileDataFeed``.
+        source: Binance ``api_key api_secret testnet market`` (``"futures"``: the perpetual ones
+        margined in dollars, without a testnet); Yahoo and CoinGecko ``polling_interval``; IBKR
+        ``host port client_id``; file ``file_path`` and the parameters of ``FileDataFeed``.
         """
         try:
             return _made(config)
@@ -76,7 +78,28 @@ def _made(config: Mapping[str, Any]) -> BacktraderFeed:
     if lacking:
         raise ValueError(f"a feed of {source} needs {' and '.join(lacking)}")
     wanted = {key: config[key] for key in (*_SHARED, *_OWN[source]) if key in config}
+    market = wanted.pop("market", "spot")
+    if market != "spot":
+        return _feed_of_market(source, market, config)
     return _feed_class(source)(config["symbol"], config["interval"], **wanted)
+
+
+def _feed_of_market(source: str, market: str, config: Mapping[str, Any]) -> BacktraderFeed:
+    """Return the feed of another market than the usual one of a source.
+
+    Raises:
+        ConfigError: there is none, or it has no test network.
+    """
+    from .sourced_live_data_feed import StreamedLiveDataFeed
+
+    found = placed({"provider": source, "market": market})
+    if config.get("testnet"):
+        raise ConfigError(
+            f"{source}'s {market} have no testnet here",
+            hint="leave testnet out, or point base_url and ws_url elsewhere",
+        )
+    shared = {key: config[key] for key in _SHARED if key in config}
+    return StreamedLiveDataFeed(config["symbol"], config["interval"], **found, **shared)
 
 
 def _file_feed(config: Mapping[str, Any]) -> BacktraderFeed:

@@ -39,6 +39,7 @@ STREAMS: Mapping[str, str] = MappingProxyType(
     {
         "alpaca": "alpaca_live_data_feed:AlpacaStream",
         "binance": "binance_live_data_feed:BinanceStream",
+        "ccxt:binanceusdm": "binance_live_data_feed:BinanceFuturesStream",
         "finnhub": "finnhub_live_data_feed:FinnhubStream",
         "polygon": "polygon_live_data_feed:PolygonStream",
     }

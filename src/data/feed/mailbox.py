@@ -41,9 +41,11 @@ class Mailbox:
         self._items: deque[Item] = deque()
         self._is_over = self._is_told = False
         self._error: DataError | None = None
-        # Guards all of the above, and wakes the one thread that reads.
-        self._changed = threading.Condition(threading.Lock())
-        self._readers = 0
+        # Guards all of the above; taken by itself where nobody waits: that is the way of every bar.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        # Whether somebody waits who was not woken yet: he is woken once, however much comes then.
+        self._is_awaited = False
 
     def put(self, item: Item) -> None:
         """Add an item; never blocks, and does nothing once the box is closed."""
@@ -52,18 +54,19 @@ class Mailbox:
                 return
         elif isinstance(item, Revision) and not self._revisions:
             return
-        with self._changed:
+        with self._lock:
             if self._is_over:
                 return
             self._add(item)
-            if self._readers:
+            if self._is_awaited:
+                self._is_awaited = False
                 self._changed.notify_all()
         if self._wake is not None:
             self._wake()
 
     def close(self, error: DataError | None = None) -> None:
         """Let nothing in any more; what waits can still be read."""
-        with self._changed:
+        with self._lock:
             if not self._is_over:
                 self._is_over, self._error = True, error
             self._changed.notify_all()
@@ -77,32 +80,53 @@ class Mailbox:
             FeedLagError: this listener fell behind and was cut off; all before was given.
             DataError: what ended the feed, once all before was given.
         """
-        with self._changed:
-            if not self._items and not self._is_over and timeout != 0:
-                self._readers += 1
-                self._changed.wait_for(lambda: self._items or self._is_over, timeout)
-                self._readers -= 1
+        with self._lock:
+            self._await(timeout)
             if self._items:
                 return self._items.popleft()
-            if self._error is not None:
-                self._is_told = True
-                raise self._error
+            self._raise()
             return None
+
+    def take(self, most: int, timeout: float | None = 0.0) -> list[Item]:
+        """Return what waits, in order, ``most`` items at most; empty where :meth:`get` gives None.
+
+        Raises as :meth:`get` does.
+        """
+        with self._lock:
+            self._await(timeout)
+            if not self._items:
+                self._raise()
+            return [self._items.popleft() for _ in range(min(most, len(self._items)))]
 
     @property
     def is_over(self) -> bool:
         """Whether nothing waits, nothing will come, and what ended it was raised."""
-        with self._changed:
+        with self._lock:
             return self._is_over and not self._items and (self._is_told or self._error is None)
 
     def __len__(self) -> int:
         return len(self._items)
 
+    def _await(self, timeout: float | None) -> None:
+        if timeout != 0 and not (self._items or self._is_over):
+            self._changed.wait_for(self._is_due, timeout)
+
+    def _is_due(self) -> bool:
+        self._is_awaited = not (self._items or self._is_over)
+        return not self._is_awaited
+
+    def _raise(self) -> None:
+        """Raise what ended the feed, if something did."""
+        if self._error is not None:
+            self._is_told = True
+            raise self._error
+
     def _add(self, item: Item) -> None:
-        if self._items and _is_superseded(self._items[-1], item):
-            self._items[-1] = item
-        elif len(self._items) < self._capacity:
-            self._items.append(item)
+        items = self._items
+        if items and _is_superseded(items[-1], item):
+            items[-1] = item
+        elif len(items) < self._capacity:
+            items.append(item)
         else:
             self._is_over = True
             self._error = FeedLagError(
@@ -113,8 +137,10 @@ class Mailbox:
 
 def _is_superseded(waiting: Item, item: Item) -> bool:
     """Tell whether ``item`` says all that ``waiting`` says, and more."""
-    if isinstance(waiting, StreamStatus):
-        return isinstance(item, StreamStatus) and waiting.state == item.state
-    if isinstance(waiting, Revision) or waiting.is_closed:
+    if isinstance(waiting, LiveBar):
+        if waiting.is_closed:
+            return False
+        return isinstance(item, LiveBar) and item.stamp_ms >= waiting.stamp_ms
+    if isinstance(waiting, Revision):
         return False
-    return isinstance(item, LiveBar) and item.stamp_ms >= waiting.stamp_ms
+    return isinstance(item, StreamStatus) and waiting.state == item.state

@@ -18,6 +18,10 @@ from ..model.kind import Kind
 from ..model.stream import BarSeen, LiveBar, StreamAddress, StreamEvent, Topic, Unreadable
 from ..model.timeframe import Timeframe
 
+# What `json.loads` comes to in the end, without what it does before and after.
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+_INF = float("inf")
+
 
 @dataclass(frozen=True)
 class StreamTraits:
@@ -86,13 +90,30 @@ def understood(
 ) -> Sequence[StreamEvent]:
     """Return what ``read`` makes of a frame of JSON; what it stumbles over is ``Unreadable``."""
     try:
-        message = json.loads(frame)
+        message = _parsed(frame)
     except (ValueError, RecursionError) as error:
         return [Unreadable(f"a frame is no JSON ({type(error).__name__})")]
     try:
         return read(message) or [Unreadable("a message that says nothing known")]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         return [Unreadable(f"a message of another form ({type(error).__name__})")]
+
+
+def _parsed(frame: str | bytes) -> Any:
+    """Return what a frame of JSON holds, read once.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    if isinstance(frame, str):
+        try:
+            message, end = _scan(frame, 0)
+        except StopIteration:
+            end = -1
+        if end == len(frame):
+            return message
+    # With blanks around it, in bytes, or no JSON at all: the long way knows.
+    return json.loads(frame)
 
 
 def spelled(vendor: str, traits: StreamTraits, who: Instrument, step: Timeframe) -> str | None:
@@ -131,9 +152,9 @@ def key_of(credentials: Mapping[str, str] | None, name: str, title: str) -> str:
 
 def is_sound(bar: LiveBar) -> bool:
     """Tell whether a row can be a bar: finite prices, the high on top, no negative volume."""
-    low, high, volume = bar.low, bar.high, bar.volume
+    _, first, high, low, last, volume, _, _ = bar
     # A comparison with NaN is false, so each of these refuses it.
     return (
-        low <= bar.open <= high and low <= bar.close <= high and 0 <= volume < float("inf")
-        and float("-inf") < low and high < float("inf")
+        low <= first <= high and low <= last <= high and 0 <= volume < _INF
+        and low > -_INF and high < _INF
     )  # fmt: skip

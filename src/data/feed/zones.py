@@ -1,12 +1,16 @@
-"""Time zones as Backtrader wants them: with a method ``localize``."""
+"""Times as Backtrader wants them: zones with a method ``localize``, moments as numbers of days."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, tzinfo
+import math
+from datetime import date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ..errors import ConfigError
+from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
 class LocalizingZone(tzinfo):
@@ -57,3 +61,13 @@ def localizing(zone: str | tzinfo | None) -> tzinfo | None:
         raise ConfigError(
             f"there is no time zone {zone!r}", hint="such as UTC or America/New_York"
         ) from exc
+
+
+def day_number(at_ms: int) -> float:
+    """Return a moment (UTC milliseconds) as a number of days, to the last bit as ``date2num``."""
+    days, left = divmod(at_ms, DAY_MS)
+    hours, left = divmod(left, HOUR_MS)
+    minutes, left = divmod(left, MINUTE_MS)
+    seconds, left = divmod(left, SECOND_MS)
+    parts = (_EPOCH + days, hours / 24, minutes / 1440, seconds / 86_400, left * 1000 / 86_400e6)
+    return math.fsum(parts)

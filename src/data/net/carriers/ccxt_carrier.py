@@ -199,7 +199,10 @@ def _library() -> ModuleType:
 
 
 def _new_exchange(name: str) -> Any:
-    """Return an exchange object that neither waits nor retries nor looks for anything but spot."""
+    """Return an exchange object that neither waits nor retries.
+
+    Where there is a spot market it looks for nothing else; one of futures alone lists those.
+    """
     library: Any = _library()
     if name not in library.exchanges:
         near = get_close_matches(name, library.exchanges, n=1)
@@ -208,6 +211,8 @@ def _new_exchange(name: str) -> Any:
             hint=f"did you mean ccxt:{near[0]}?" if near else "ccxt.exchanges lists them",
         )  # fmt: skip
     made: Any = getattr(library, name)({"enableRateLimit": False, "maxRetriesOnFailure": 0})
+    if made.has.get("spot") is False:
+        return made
     wanted = made.options.get("fetchMarkets")
     kinds = wanted.get("types") if isinstance(wanted, dict) else None
     if isinstance(kinds, dict):

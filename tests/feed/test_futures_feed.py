@@ -1,0 +1,94 @@
+"""Binance's futures margined in dollars: a market of its own, history by ccxt, bars by its stream."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.feed.choosing import FUTURES, live_feed
+from src.data.feed.data_feed_factory import DataFeedFactory
+from src.data.feed.finding import Tempo
+from src.data.feed.sourced_live_data_feed import StreamedLiveDataFeed
+from src.data.model.instant import MINUTE_MS
+from src.data.model.stream import StreamState
+from tests.vendor_server import VendorServer
+from tests.vendor_server.streams import StreamServer
+
+from .conftest import BITCOIN, PATIENCE, PULSE, wait_until
+
+pytestmark = [
+    pytest.mark.xdist_group("ccxt"),
+    pytest.mark.skipif(importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed"),
+]
+
+
+@pytest.fixture
+def manager(
+    tmp_path: Path, clock: ManualClock, vendors: VendorServer, streams: StreamServer
+) -> DataManager:
+    path, at = tmp_path / "rules.yaml", vendors.base_url("binance")
+    fast = {"requests_per_second": 1000, "burst_size": 1000}
+    spot = {"base_url": at, "transport": "http", "ws_url": streams.url("binance") + "/spot"}
+    futures = {"base_url": at, "rate_limits": fast, "ws_url": streams.url("binance")}
+    rules = {"crypto": {"backup": []}, "providers": {"binance": spot, FUTURES: futures}}
+    path.write_text(json.dumps(rules))
+    made = DataManager(tmp_path / "cache", path, clock=clock)
+    made._feeds._tempo = Tempo(PULSE, PATIENCE)
+    return made
+
+
+def test_they_are_streamed_and_never_mixed_with_the_spot_market(
+    tmp_path: Path, manager: DataManager, clock: ManualClock, vendors: VendorServer,
+    streams: StreamServer,
+) -> None:  # fmt: skip
+    manager.get_ohlcv("BTCUSDT", "1m", bars=3)
+    asked = vendors.count("binance")
+    feed = live_feed(manager, "BTCUSDT", "1m", 3, market="futures")
+    assert isinstance(feed, StreamedLiveDataFeed)
+    assert feed.get_status()["data_source"] == FUTURES
+    paths = [entry.path for entry in vendors.log()][asked:]
+    assert set(paths) == {"/fapi/v1/exchangeInfo", "/fapi/v1/klines"}
+    opened = clock.now_ms() // MINUTE_MS * MINUTE_MS
+    try:
+        feed.stream.start()
+        wait_until(lambda: feed.stream.status.state is StreamState.LIVE, "LIVE")
+        clock.advance(60)
+        assert streams.publish("binance", *BITCOIN, opened) == 1
+        wait_until(lambda: feed.stream.snapshot().given == 4, "a bar of the stream")
+    finally:
+        feed.stream.stop()
+    bars = feed.stream.snapshot().bars  # as many as were looked back to
+    assert [bar.stamp_ms - opened for bar in bars] == [MINUTE_MS * n for n in range(-2, 1)]
+    assert [bar.origin for bar in bars] == ["history"] * 2 + ["live"]
+    lanes = sorted(path.name for path in (tmp_path / "cache" / "ohlcv" / "BTCUSDT").iterdir())
+    assert lanes == ["1m", "1m@ccxt%3Abinanceusdm"]
+    assert manager.get_ohlcv("BTCUSDT", "1m", bars=3, offline=True).attrs["onetape"]["vendors"] == [
+        "binance"
+    ]
+
+
+def test_a_mapping_says_it_too(manager: DataManager) -> None:
+    config = {"data_source": "binance", "symbol": "BTCUSDT", "interval": "1m", "market": "futures",
+              "lookback_bars": 3, "data_manager": manager}  # fmt: skip
+    feed = DataFeedFactory.create_data_feed(config)
+    assert isinstance(feed, StreamedLiveDataFeed)
+    assert feed.provider == FUTURES
+
+
+@pytest.mark.parametrize("said, why", [
+    ({"market": "options"}, "no live market 'options'"),
+    ({"market": "futures", "provider": "yahoo"}, "'futures' of yahoo"),
+])  # fmt: skip
+def test_markets_there_are_not(
+    manager: DataManager, caplog: pytest.LogCaptureFixture, said: dict[str, str], why: str
+) -> None:
+    assert live_feed(manager, "BTCUSDT", "1m", 3, **said) is None
+    assert why in caplog.text
+    config = {"data_source": "binance", "symbol": "BTCUSDT", "interval": "1m", "testnet": True}
+    assert DataFeedFactory.create_data_feed({**config, "market": "futures"}) is None
+    assert "binance's futures have no testnet here" in caplog.text

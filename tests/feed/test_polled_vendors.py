@@ -1,0 +1,94 @@
+"""Vendors without a stream of ours, by the factory: history first, then a bar at its close."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.feed.choosing import live_feed
+from src.data.feed.data_feed_factory import DataFeedFactory
+from src.data.feed.ibkr_live_feed import IBKRLiveDataFeed
+from src.data.feed.polled_live_data_feed import PolledLiveDataFeed
+from src.data.model.instant import MINUTE_MS, parse_iso
+from src.data.model.stream import LiveBar
+from tests.net.gateway import Script, gateway
+from tests.vendor_server import VendorServer
+
+from .conftest import wait_until
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("ib_async") is None, reason="ib_async is not installed"
+)
+def test_a_gateway_is_asked_when_a_bar_closes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "ib_async")
+    clock, rules = ManualClock(parse_iso("2024-06-12T19:59:30Z")), tmp_path / "rules.yaml"
+    days = ["2024-06-07", "2024-06-10", "2024-06-11", "2024-06-12"]
+    script = Script(bars=[row(day) for day in days[:3]])
+    with gateway(script) as port:
+        rules.write_text(
+            "stock_daily: {primary: ibkr, backup: []}\n"
+            f"providers:\n  ibkr: {{port: {port}, client_id: 7}}\n"
+        )
+        manager = DataManager(tmp_path / "cache", rules, clock=clock)
+        feed = DataFeedFactory.create_data_feed({
+            "data_source": "ibkr", "symbol": "AAPL", "interval": "1d", "lookback_bars": 3,
+            "port": port, "data_manager": manager,
+        })  # fmt: skip
+        assert isinstance(feed, IBKRLiveDataFeed)
+        script.bars.append(row(days[3]))
+        check_poll(feed, [parse_iso(day) for day in days])
+        assert {asked["symbol"] for asked in script.asked} == {"AAPL"}
+
+
+def row(day: str) -> tuple[str, float, float, float, float, float]:
+    """Return a made-up day as the gateway answers it."""
+    return (day.replace("-", ""), 187.0, 188.0, 186.0, 187.0 + int(day[-2:]) / 100, 100.0)
+
+
+@pytest.mark.xdist_group("ccxt")
+@pytest.mark.skipif(importlib.util.find_spec("ccxt") is None, reason="ccxt is not installed")
+def test_an_exchange_by_ccxt_is_asked_when_a_bar_closes(
+    tmp_path: Path, clock: ManualClock, vendors: VendorServer
+) -> None:
+    rules, at = tmp_path / "rules.yaml", vendors.base_url("binance")
+    fast = "{requests_per_second: 1000, burst_size: 1000}"
+    rules.write_text(f"providers:\n  ccxt:binance: {{base_url: '{at}', rate_limits: {fast}}}\n")
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    feed = live_feed(manager, "BTCUSDT", "1m", 3, provider="ccxt:binance")
+    assert isinstance(feed, PolledLiveDataFeed)
+    assert feed.get_status()["data_source"] == "ccxt:binance"
+    now = clock.now_ms() // MINUTE_MS * MINUTE_MS
+    stamps = [now + number * MINUTE_MS for number in range(-3, 1)]
+    check_poll(feed, stamps)
+    truth = vendors.truth.expected(
+        "BTCUSDT", "1m", stamps[0], stamps[-1] + 1, "raw", clock.now_ms()
+    )
+    bars = feed.stream.snapshot().bars
+    assert [bar[:6] for bar in bars[: len(stamps)]] == [row[:6] for row in truth]
+
+
+def check_poll(feed: PolledLiveDataFeed, stamps: list[int]) -> None:
+    """Check that all but the last of ``stamps`` are history, and that one a bar that was polled.
+
+    Nobody moves the clock but the feed itself: its waits do.
+    """
+
+    def bars() -> tuple[LiveBar, ...]:
+        return feed.stream.snapshot().bars[: len(stamps)]
+
+    feed.start()
+    try:
+        wait_until(lambda: len(bars()) == len(stamps), "a poll")
+    finally:
+        feed.stream.stop()
+    assert [bar.stamp_ms for bar in bars()] == stamps
+    assert [bar.origin for bar in bars()] == ["history"] * (len(stamps) - 1) + ["live"]
+    assert feed.last_poll_time is not None
