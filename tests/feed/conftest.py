@@ -135,13 +135,14 @@ def stage(
         f"  binance: {{base_url: '{vendors.base_url('binance')}', transport: http,\n"
         f"    ws_url: '{streams.url('binance')}', rate_limits: {fast}}}\n"
     )
+    others = set(ours())
     yield Stage(clock, vendors, streams, DataManager(tmp_path / "cache", path, clock=clock))
-    wait_until(lambda: not ours(), "the end of all threads")
+    wait_until(lambda: not set(ours()) - others, "the end of all threads")
 
 
-def ours() -> list[str]:
-    """Return the names of the threads that feeds and streams have."""
-    return [t.name for t in threading.enumerate() if t.name.startswith("onetape")]
+def ours() -> list[threading.Thread]:
+    """Return the threads of this library: those of feeds and streams, and what other tests left."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("onetape")]
 
 
 def check_states(items: list[object], grace_s: float) -> None:

@@ -114,7 +114,9 @@ def check_flat(samples: list[Sample]) -> None:
     grown = statistics.median(s.memory for s in after) - statistics.median(s.memory for s in before)
     assert grown < _MOST_GROWTH, f"memory grew by {grown / 2**20:.1f} MiB: {samples}"
     assert {s.threads for s in after} == {s.threads for s in before}, samples
-    assert max(s.descriptors for s in after) <= max(s.descriptors for s in before), samples
+    # A connection that is just breaking has two for a moment.
+    held = [statistics.median(s.descriptors for s in part) for part in (before, after)]
+    assert held[1] <= held[0] + 1, samples
 
 
 @pytest.mark.parametrize("leak", ["memory", "threads", "descriptors"])

@@ -75,6 +75,7 @@ TABLE = {
     # The answer itself.
     "AllProvidersFailedError": (_NO,  _NO,  "says nothing",    0,  _CALLER),
     "IncompleteDataError":     (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    "FeedLagError":            (_NO,  _NO,  "says nothing",    0,  _CALLER),
     # The store.
     "CacheError":              (_NO,  _NO,  "says nothing",    0,  _CALLER),
     "CorruptEntryError":       (_NO,  _NO,  "says nothing",    0,  _KEEPER),
