@@ -215,7 +215,7 @@ class Model:
 
     def mark(self) -> None:
         begin = self.dice.randrange(-400, 400)
-        self.store.commit(DAILY, Commit(marks=(mark(begin, begin + 9, "missing"),)))
+        self.store.commit(DAILY, Commit(marks=(mark(begin, begin + 9, "empty"),)))
 
     def clear_year(self) -> None:
         year = self.dice.choice([2022, 2023, 2024, 2025])

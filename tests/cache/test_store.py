@@ -225,6 +225,13 @@ class TestPieces:
             store.commit(DAILY, Commit((bad,)))  # type: ignore[arg-type]
         assert list(tmp_path.iterdir()) == []
 
+    def test_a_mark_that_could_not_be_read_again_is_refused(
+        self, store: BarStore, tmp_path: Path
+    ) -> None:
+        with pytest.raises(ValueError, match="'missing' is none of final, provisional"):
+            store.commit(DAILY, Commit((piece(0, 3),), marks=(mark(0, 3, "missing"),)))
+        assert list(tmp_path.iterdir()) == []
+
     def test_another_kind_is_refused(self, store: BarStore) -> None:
         store.commit(DAILY, Commit((piece(0, 3),)))
         with pytest.raises(KindMismatchError, match="GBp"):

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ..model.bars import Bar, BarTable
-from ..model.coverage import Coverage, Covered, Splice
+from ..model.coverage import STATES, Coverage, Covered, Splice
 from ..model.instant import SECOND_MS
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
@@ -104,6 +104,19 @@ class Commit:
     quality: Mapping[str, Any] | None = None
     compared_at: int | None = None
     lifetime: Lifetime | None = None
+
+    def check(self) -> None:
+        """Check what pieces and marks promise.
+
+        Raises:
+            ValueError: something could not be read again as it is: the caller's mistake.
+        """
+        for piece in self.pieces:
+            piece.check()
+        for mark in self.marks:
+            if mark.state not in STATES:
+                known = ", ".join(STATES)
+                raise ValueError(f"mark of {list(mark.span)}: {mark.state!r} is none of {known}")
 
     @property
     def is_empty(self) -> bool:

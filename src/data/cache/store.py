@@ -168,7 +168,7 @@ class BarStore:
         within a piece's span the piece is the truth, and stored bars it lacks go to quarantine.
 
         Raises:
-            ValueError: a piece breaks its promises; nothing was written.
+            ValueError: a piece or a mark breaks its promises; nothing was written.
             KindMismatchError: a piece is of another kind than the series; nothing was written.
             LockTimeoutError: another writer holds the series for too long.
             FormatVersionError: a newer version of this library wrote it.
@@ -177,8 +177,7 @@ class BarStore:
         from .commit_run import CommitRun  # who only reads can do without
 
         lane = self._lane(key)
-        for piece in commit.pieces:
-            piece.check()
+        commit.check()
         if not commit.is_empty:
             with self._guard.writing(lane.paths.folder), self.steward.committing(lane, commit):
                 self.changed = True
