@@ -496,6 +496,24 @@ def test_an_answer_without_bars_is_held_until_it_is_asked_again(
         asked(manager, question)
 
 
+def test_questions_that_go_round_do_not_push_each_other_out(manager: DataManager) -> None:
+    recent = recent_of(manager)
+    recent._most_bytes = 16 * _EACH
+    round_of_them = [
+        (*ASKED[:2], f"2024-01-01T00:{m}:00", f"2024-01-01T00:{m + 1}:00") for m in range(10, 30)
+    ]
+    for question in round_of_them * 2:
+        asked(manager, question)
+    held = set(recent._held)
+    for question in round_of_them:
+        asked(manager, question)
+    assert len(held & set(recent._held)) >= len(held) - 3
+    others = [(*q[:2], f"{q[2][:-2]}30", q[3]) for q in round_of_them]
+    for question in others * 3:
+        asked(manager, question)
+    assert len(held & set(recent._held)) < len(held) // 2, "what is not asked for any more goes"
+
+
 def test_the_smallest_answers_count_as_well(manager: DataManager) -> None:
     recent = recent_of(manager)
     recent._most_bytes = 5 * _EACH

@@ -23,7 +23,7 @@ from ..model.series import SeriesKey
 from ..model.span import gaps
 from .answering import Answer
 
-_MOST_BYTES = 64 << 20
+_MOST_BYTES = 128 << 20
 # What one answer takes beside its values, however few: the frame itself and the provenance.
 _EACH = 16 << 10
 # Of more rows than this the frame is mapped, which is faster than a copy.
@@ -50,7 +50,8 @@ class _Given(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes, about: the frame, the rows that the answer holds, and the objects around them."""
-        return _EACH + 2 * int(self.frame.memory_usage().sum())
+        rows, columns = self.frame.shape  # of eight bytes each, and the index
+        return _EACH + 2 * 8 * rows * (columns + 1)
 
 
 class Recent:
@@ -68,12 +69,16 @@ class Recent:
         # Guards the order and the sum. Nobody waits for it, least of all a forked child.
         self._lock = threading.Lock()
         self._held: OrderedDict[Hashable, _Given] = OrderedDict()
+        # Whose answer was given, or came, since somebody last looked for room.
+        self._used: set[Hashable] = set()
 
     def find(self, query: BarsQuery) -> tuple[Answer, pd.DataFrame] | None:
         """Return the answer to the same question with a frame of the caller's own, if it stands."""
-        given = self._held.get(_place(query))
+        place = _place(query)
+        given = self._held.get(place)
         if given is None or not self._stands(given, query):
             return None
+        self._used.add(place)
         frame = given.frame.copy(deep=True)
         frame.attrs[ATTRS_KEY] = Provenance(given.told | {"asked_at": iso(query.now_ms)})
         return given.answer, frame
@@ -110,11 +115,24 @@ class Recent:
             return False
 
     def _hold(self, place: Hashable, given: _Given) -> None:
-        before = self._held.pop(place, None)
-        self._bytes += given.size - (before.size if before is not None else 0)
-        self._held[place] = given
-        while self._bytes > self._most_bytes:
-            self._bytes -= self._held.popitem(last=False)[1].size
+        self._let_go(place)
+        while self._held and self._bytes + given.size > self._most_bytes:
+            oldest = next(iter(self._held))
+            if oldest in self._used:
+                # Questions that go round and round would push each other out before their turn.
+                self._used.discard(oldest)
+                self._held.move_to_end(oldest)
+                return
+            self._let_go(oldest)
+        if given.size <= self._most_bytes:
+            self._held[place] = given
+            self._bytes += given.size
+            self._used.add(place)
+
+    def _let_go(self, place: Hashable) -> None:
+        gone = self._held.pop(place, None)
+        self._used.discard(place)
+        self._bytes -= gone.size if gone is not None else 0
 
 
 def _place(query: BarsQuery) -> Hashable:
