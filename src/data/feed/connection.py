@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..clock import Clock
+from ..downloader.foreign import call_foreign
 from ..errors import (
     AuthenticationError,
     ConfigError,
@@ -204,13 +205,14 @@ class Connection:
 
     def _run(self) -> None:
         try:
-            while not self.is_stopped:
-                self._live_once()
+            # The top of a thread: what is not ours either is heard by nobody else.
+            call_foreign(self._live, self.protocol.name)
         except DataError as error:
             self._end(error)
-        except Exception as error:  # the top of a thread: nobody else can hear it
-            log.exception("the stream of %s ended", self.protocol.name)
-            self._end(ForeignError(f"a stream ended with {type(error).__name__}"))
+
+    def _live(self) -> None:
+        while not self.is_stopped:
+            self._live_once()
 
     def _live_once(self) -> None:
         """Connect and serve until it breaks; wait before the next attempt."""
@@ -248,6 +250,8 @@ class Connection:
         error.provider = error.provider or self.protocol.name
         with self._lock:
             self._error = error
-        log.error("the stream of %s has ended: %s", self.protocol.display_name, error)
+        is_fault = isinstance(error, ForeignError)
+        log.error("the stream of %s has ended: %s", self.protocol.display_name, error,
+                  exc_info=error if is_fault else None)  # fmt: skip
         for listener in self.all_listeners():
             listener.end(error)

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from ..clock import Clock
+from ..downloader.foreign import call_foreign
+from ..errors import DataError
 from ..model.stream import LiveBar, StreamState, StreamStatus
 from .frames import live_bars
 from .source import Sink
@@ -71,10 +73,10 @@ class HookSource(ThreadedSource):
         try:
             while not halt.is_set:
                 try:
-                    self._follow(sink, halt)
+                    call_foreign(lambda: self._follow(sink, halt), f"the feed of {self.name}")
                     reason = "it could not be connected"
-                except Exception as error:  # users' code may raise anything
-                    reason = f"{type(error).__name__}: {error}"
+                except DataError as error:
+                    reason = str(error)
                     log.error("the feed of %s failed", self.name, exc_info=True)
                 self._tell(sink, StreamState.CONNECTING, reason)
                 halt.wait(self._hooks.retry_interval)
