@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from src.data.jobs.checkup import Check, checkup
 from src.data.net.reach import Reached
 from src.data.resources import Memory
 from src.data.wiring import Network
+from tests.contract.source import ROOT
 from tests.vendor_server import VendorServer
 
 SECTIONS = ["installation", "places", "health", "configuration", "keys", "vendors"]
@@ -106,6 +108,12 @@ def test_without_a_home_there_is_one_finding(
     checks = checkup(network=False)
     assert checks[-1].ok is False
     assert "no home folder" in checks[-1].said
+
+
+def test_every_extra_there_is_has_its_line() -> None:
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert set(module.EXTRAS) == set(setup["options.extras_require"]) - {"all", "dev"}
 
 
 def test_keys_are_one_line_a_vendor(

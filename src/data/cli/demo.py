@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..model.telling import by_reason
 from . import FAILED, OK
 from .answers import headline, show_attempts, show_bars, show_gaps
 from .arguments import add_output, add_places
 from .output import complain, console, print_json
-from .tables import Grid, counted, findings, milliseconds, moment, styled
+from .tables import Cell, Grid, counted, findings, milliseconds, moment, styled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..jobs.showcase import Showcase, Shown
+    from ..jobs.vendors import Stop
     from ..net.reach import Reached
 
 _ROWS = 6
@@ -53,6 +55,25 @@ def run(args: argparse.Namespace) -> int:
             tell.answer(shown[-1])
         tell.closing(shown)
     return OK if any(one.frame is not None for one in shown) else FAILED
+
+
+def _way(stops: Sequence[Stop]) -> Iterator[tuple[Cell, str, Sequence[Cell]]]:
+    """Yield a line for each vendor; of those passed over for one and the same reason, one for all."""
+    others = {stop.vendor: stop.why for stop in stops if stop.role == "not asked"}
+    for stop in stops:
+        if stop.vendor not in others:
+            mark, style = _MARKS[stop.role]
+            said = stop.role + (f": {stop.why}" if stop.why else "")
+            yield styled(mark, style), stop.vendor, [styled(said, style)]
+    mark, style = _MARKS["not asked"]
+    for told in by_reason(others):
+        names, _, why = told.partition(": ")
+        texts = [styled(f"not asked: {why}", style)]
+        several = names.count(", ") + 1
+        if several > 1:
+            yield styled(mark, style), f"{several} vendors", [*texts, styled(names, style)]
+        else:
+            yield styled(mark, style), names, texts
 
 
 def _any_open(doors: dict[str, Reached]) -> bool:
@@ -121,12 +142,7 @@ class _Teller:
         """Show one question: the route, the attempts, the bars, the second call."""
         question = shown.question
         self._title(f"{question.symbol} {question.timeframe}  {question.start} → {question.end}")
-        rows = []
-        for stop in shown.way:
-            mark, style = _MARKS[stop.role]
-            said = stop.role + (f": {stop.why}" if stop.why else "")
-            rows.append((styled(mark, style), stop.vendor, [styled(said, style)]))
-        self._screen.print(findings(rows))
+        self._screen.print(findings([*_way(shown.way)]))
         self._screen.print()
         if shown.frame is None:
             self._failure(shown)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import FAILED, OK
 from .arguments import add_output, add_places
 from .output import console, print_json
-from .tables import Grid, findings, styled
+from .tables import Grid, counted, findings, styled
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -115,7 +115,7 @@ def _serves(vendor: dict[str, Any]) -> list[Text | str]:
     by_days: dict[int, list[str]] = {}
     for label, days in vendor["depth_days"].items():
         by_days.setdefault(days, []).append(label)
-    depths = [f"{' '.join(labels)} {days} days back" for days, labels in by_days.items()]
+    depths = [f"{' '.join(labels)} {counted(days, 'day')} back" for days, labels in by_days.items()]
     if depths:
         said.append(styled(f"only {', '.join(depths)}", "dim"))
     if not vendor["ready"] and vendor["advice"]:

@@ -34,6 +34,8 @@ EXTRAS = {
     "binance": ("binance", "carries Binance's requests by python-binance"),
     "ccxt": ("ccxt", "asks any of a hundred exchanges, as ccxt:kraken"),
     "ibkr": ("ib_async", "asks a gateway of Interactive Brokers that you run"),
+    "live": ("websocket", "listens to the streams of vendors"),
+    "backtrader": ("backtrader", "makes live feeds datas of Backtrader"),
     "parquet": ("pyarrow", "reads and writes Parquet files"),
     "fast": ("isal", "compresses and inflates long files in a tenth of the time"),
     "metrics": ("prometheus_client", "serves the counters of a program to Prometheus"),

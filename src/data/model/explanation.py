@@ -10,7 +10,7 @@ from .health import Health
 from .instant import iso
 from .instrument import Instrument
 from .lifetime import Lifetime
-from .telling import Line, as_html, as_text, counted, duration, listed, stamp
+from .telling import Line, as_html, as_text, by_reason, counted, duration, listed, stamp
 from .timeframe import Timeframe
 
 
@@ -38,7 +38,11 @@ class Way:
     @property
     def serves(self) -> str:
         """What it has, in words."""
-        depth = "its whole history" if self.depth_days is None else f"{self.depth_days} days back"
+        depth = (
+            "its whole history"
+            if self.depth_days is None
+            else f"{counted(self.depth_days, 'day')} back"
+        )
         return f"{self.adjustment} prices, {depth}"
 
     def to_json(self) -> dict[str, Any]:
@@ -159,8 +163,8 @@ class Explanation:
         if self.source:
             series = f"{self.instrument.symbol} {self.source}"
             yield "made of", f"{self.source} bars: `onetape explain {series}` says who is asked"
-        for name, why in self.unasked.items():
-            yield "not asked", f"{name}: {why}"
+        for told in by_reason(self.unasked):
+            yield "not asked", told
         if self.why_not and not self.is_served:
             yield "why", self.why_not
         for held in self.stored:

@@ -10,7 +10,7 @@ from .health import REQUEST_S, Health, waiting
 from .instant import iso
 from .segments import Lacking, Segment, Step, Stretch
 from .span import Span
-from .telling import Line, as_html, as_text, counted, duration, listed
+from .telling import Line, as_html, as_text, by_reason, counted, duration, listed
 from .timeframe import Timeframe
 
 _MOST_SHOWN = 12
@@ -133,8 +133,8 @@ class Plan:
             yield "vendor", f"{found.vendor}: {found}{takes}"
         for name, why in self.substitutes.items():
             yield "substitute", f"{name}: {why}"
-        for name, why in self.rejected.items():
-            yield "not asked", f"{name}: {why}"
+        for told in by_reason(self.rejected):
+            yield "not asked", told
         for gap in self.lacking[:_MOST_SHOWN]:
             yield "lacking", f"{gap.told(self.timeframe)}: {gap.reason}"
         if self.error:

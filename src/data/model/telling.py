@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .instant import SECOND_MS, iso
 from .timeframe import Timeframe
 
 WIDTH = 100
+# So many names with the same reason have a line each.
+_APART = 2
 _UNITS = ((86_400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 Line = tuple[str, str]
 
@@ -35,6 +37,16 @@ def stamp(ms: int, timeframe: Timeframe | None = None) -> str:
 def counted(count: float, noun: str) -> str:
     """Return a count with its noun: ``1 bar``, ``2,000 bars``."""
     return f"{count:,.0f} {noun}{'' if count == 1 else 's'}"
+
+
+def by_reason(reasons: Mapping[str, str]) -> Iterator[str]:
+    """Yield ``name: reason`` for each name; of more than two with one reason, one text for all."""
+    alike: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        alike.setdefault(reason, []).append(name)
+    for reason, names in alike.items():
+        together = [", ".join(names)] if len(names) > _APART else names
+        yield from (f"{named}: {reason}" for named in together)
 
 
 def as_text(title: str, lines: Iterable[Line]) -> str:
