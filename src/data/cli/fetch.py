@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from ..model.query import EXTRA_COLUMNS
 from . import FAILED, OK
 from .answers import Told, headline, show_attempts, show_bars, show_gaps
 from .arguments import add_output, add_places, add_question, listed, positive
-from .output import busy, console, note, print_json
+from .output import asking, console, note, print_json
 from .tables import styled
 
 if TYPE_CHECKING:
@@ -45,11 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     manager = DataManager(args.cache_dir, args.config)
     started = time.perf_counter()
-    with (
-        warnings.catch_warnings(record=True) as caught,
-        busy(args, "looking, and asking for what is missing"),
-    ):
-        warnings.simplefilter("always")
+    with asking(args) as notes:
         frame = manager.get_ohlcv(
             args.symbol, args.timeframe, args.start, args.end, args.refresh, bars=args.bars,
             provider=args.provider, adjustment=args.adjustment, include_forming=args.forming,
@@ -65,18 +60,9 @@ def run(args: argparse.Namespace) -> int:
         _show(frame, told, args.rows, seconds)
         for path in written:
             console().print(f"written: {path}", soft_wrap=True)
-    for said in dict.fromkeys(told_of for w in caught if (told_of := _said(w))):
+    for said in notes:
         note(said)
     return OK if told["complete"] else FAILED
-
-
-def _said(warning: warnings.WarningMessage) -> str:
-    """Return what a warning of ours says, nothing for those of others."""
-    from ..errors import IncompleteDataWarning, ReadOnlyCacheWarning
-
-    if issubclass(warning.category, IncompleteDataWarning):
-        return f"incomplete: {warning.message}"
-    return str(warning.message) if issubclass(warning.category, ReadOnlyCacheWarning) else ""
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import time
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK
 from .answers import bars_table, show_attempts
 from .arguments import add_output, add_places, positive
 from .fetch import records
-from .output import busy, console, note, print_json
+from .output import asking, console, note, print_json
 from .tables import counted, milliseconds, styled
 
 if TYPE_CHECKING:
@@ -40,23 +39,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fetch and show; 1 when something is lacking."""
     from ..data_manager import DataManager
-    from ..errors import IncompleteDataWarning
 
     manager, started = DataManager(args.cache_dir, args.config), time.perf_counter()
-    with (
-        warnings.catch_warnings(record=True) as caught,
-        busy(args, "looking, and asking for what is missing"),
-    ):
-        warnings.simplefilter("always")
+    with asking(args) as notes:
         frame = _asked(manager, args)
     told = frame.attrs["onetape"]
     if args.json:
         print_json({"provenance": told, "rows": records(frame)})
     else:
         _show(frame, told, args.rows, time.perf_counter() - started)
-    for said in caught:
-        if issubclass(said.category, IncompleteDataWarning):
-            note(f"incomplete: {said.message}")
+    for said in notes:
+        note(said)
     return OK if told["complete"] else FAILED
 
 

@@ -8,8 +8,9 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -64,6 +65,24 @@ def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
         return nullcontext()
     whose = " ".join(filter(None, (args.symbol, getattr(args, "timeframe", ""))))
     return screen.status(f"{whose}: {doing}")
+
+
+@contextmanager
+def asking(args: argparse.Namespace) -> Iterator[list[str]]:
+    """Show that bars are asked for; afterwards the list has what is to be noted, each once."""
+    from ..errors import IncompleteDataWarning, ReadOnlyCacheWarning
+
+    said: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with busy(args, "looking, and asking for what is missing"):
+            yield said
+    for warning in caught:
+        if issubclass(warning.category, IncompleteDataWarning):
+            said.append(f"incomplete: {warning.message}")
+        elif issubclass(warning.category, ReadOnlyCacheWarning):
+            said.append(str(warning.message))
+    said[:] = dict.fromkeys(said)
 
 
 def print_json(value: Any) -> None:
