@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.config import rules_file
+from src.data.config import packaged
 from src.data.config.settings import load_settings
 from src.data.errors import ConfigError
 
@@ -124,7 +124,7 @@ class TestRulesFile:
     def test_the_packaged_file_is_not_laid_over_itself(
         self, home: dict[str, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(rules_file, "_TREE", ROOT / "config" / "data" / "provider_rules.yaml")
+        monkeypatch.setattr(packaged, "_TREE", ROOT / "config" / "data")
         assert load_settings(environ=home, cwd=ROOT).rules_path is None
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +14,16 @@ from ..model.fundamentals_rules import FundamentalsRules
 from ..model.instant import DAY_MS
 from ..model.vendors import canonical_vendor
 from ..policy.rules import as_switch
+from . import packaged
 from .fundamentals_schema import check, length_ms, unread
+from .packaged import is_packaged, packaged_path
 from .schema import Problem
 from .yaml_text import MAX_BYTES, Document, read_yaml
 
 FILE_NAME = "fundamentals.json"
-RELATIVE = Path("config") / "data" / FILE_NAME
+RELATIVE = packaged.RELATIVE / FILE_NAME
 
 _log = logging.getLogger(__name__)
-_PACKAGE = f"{__name__.rsplit('.', 2)[0]}.default_config"
-_TREE = Path(__file__).resolve().parents[3] / RELATIVE
 
 
 def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path | None:
@@ -36,7 +34,7 @@ def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path |
     places = [rules_path.parent / FILE_NAME] if rules_path else []
     try:
         places.append((cwd or Path.cwd()) / RELATIVE)
-        return next((p for p in places if p.is_file() and p.resolve() != _TREE), None)
+        return next((p for p in places if p.is_file() and not is_packaged(p, FILE_NAME)), None)
     except OSError:  # the working folder is gone, or closed to us
         return None
 
@@ -58,7 +56,7 @@ def _packaged() -> FundamentalsRules:
 
 @lru_cache(1)
 def _packaged_plain() -> Mapping[str, Any]:
-    return checked(_packaged_bytes(), "the packaged fundamentals file")
+    return checked(_read(packaged_path(FILE_NAME)), "the packaged fundamentals file")
 
 
 @lru_cache(4)
@@ -93,18 +91,6 @@ def read_file(path: Path) -> bytes:
 def _told(problem: Problem, document: Document) -> str:
     line = document.line_of(problem.path)
     return f"{problem} (line {line})" if line and problem.path else str(problem)
-
-
-def _packaged_bytes() -> bytes:
-    try:
-        # The package exists in a wheel only: there the folder `config/data` is mapped onto it.
-        importlib.import_module(_PACKAGE)
-        found = resources.files(_PACKAGE).joinpath(FILE_NAME)
-        if found.is_file():
-            return found.read_bytes()
-    except ModuleNotFoundError:
-        pass
-    return _read(_TREE)
 
 
 def _read(path: Path) -> bytes:

@@ -6,16 +6,16 @@ import importlib
 from importlib import resources
 from pathlib import Path
 
-from .rules_file import RELATIVE
+RELATIVE = Path("config") / "data"
 
 _PACKAGE = f"{__name__.rsplit('.', 2)[0]}.default_config"
-_TREE = Path(__file__).resolve().parents[3] / RELATIVE.parent
+_TREE = Path(__file__).resolve().parents[3] / RELATIVE
 
 
 def packaged_path(name: str) -> Path:
     """Return the path of a packaged file of ``config/data``."""
     try:
-        # As with the rules: the package exists in a wheel only.
+        # The package exists in a wheel only: there the folder `config/data` is mapped onto it.
         importlib.import_module(_PACKAGE)
         found = Path(str(resources.files(_PACKAGE).joinpath(name)))
         if found.is_file():
@@ -23,6 +23,11 @@ def packaged_path(name: str) -> Path:
     except ModuleNotFoundError:
         pass
     return _TREE / name
+
+
+def is_packaged(path: Path, name: str) -> bool:
+    """Tell whether ``path`` is the packaged file of that name itself, as in the source tree."""
+    return path.resolve() == _TREE / name
 
 
 def rules_of_testnets() -> Path:

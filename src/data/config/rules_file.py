@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, RulesError
 from ..model.rules import Rules
 from ..policy.rules import overlay, parse
+from . import packaged
+from .packaged import packaged_path
 from .rules_schema import check, check_symbols, check_whole
 from .schema import Problem
 from .yaml_text import MAX_BYTES, Document, read_yaml
 
 FILE_NAME = "provider_rules.yaml"
-RELATIVE = Path("config") / "data" / FILE_NAME
+RELATIVE = packaged.RELATIVE / FILE_NAME
 
-_PACKAGE = f"{__name__.rsplit('.', 2)[0]}.default_config"
-_TREE = Path(__file__).resolve().parents[3] / RELATIVE
 _PACKAGED = "the packaged rules"
 
 
@@ -65,20 +63,7 @@ def packaged_rules() -> Rules:
 
 def packaged_bytes() -> bytes:
     """Return the packaged file: from the installed package, else from the source tree."""
-    try:
-        # The package exists in a wheel only: there the folder `config/data` is mapped onto it.
-        importlib.import_module(_PACKAGE)
-        found = resources.files(_PACKAGE).joinpath(FILE_NAME)
-        if found.is_file():
-            return found.read_bytes()
-    except ModuleNotFoundError:
-        pass
-    return _read(_TREE)
-
-
-def is_packaged(path: Path) -> bool:
-    """Tell whether ``path`` is the packaged file itself, as in the source tree."""
-    return path.resolve() == _TREE
+    return _read(packaged_path(FILE_NAME))
 
 
 def _read(path: Path) -> bytes:

@@ -19,7 +19,8 @@ from ..model.settings import Settings
 from .credentials import all_credentials
 from .donotshare import private_setting
 from .offered import known_names, known_vendor
-from .rules_file import RELATIVE, is_packaged, load_rules
+from .packaged import is_packaged
+from .rules_file import FILE_NAME, RELATIVE, load_rules
 from .schema import nearest
 
 _WHOLE = ("requests_per_minute", "requests_per_day", "requests_per_month", "burst_size")
@@ -76,13 +77,13 @@ def find_rules(
             continue
         path = cwd / Path(value).expanduser()
         if path.is_file():
-            return None if is_packaged(path) else path
+            return None if is_packaged(path, FILE_NAME) else path
         if Path(value) == RELATIVE:  # older programs pass the default's own name
             return None
         hint = "give the path of an existing rules file, or nothing for the packaged rules"
         raise ConfigError(f"the rules file {path} ({source}) does not exist", hint=hint)
     usual = cwd / RELATIVE
-    return usual if usual.is_file() and not is_packaged(usual) else None
+    return usual if usual.is_file() and not is_packaged(usual, FILE_NAME) else None
 
 
 def _cache_dir(

@@ -131,3 +131,15 @@ def apply_settling(downloader: Any, said: ProviderRules) -> None:
     assert isinstance(downloader, BaseDataDownloader)
     settle_ms = round(said.settle_minutes * MINUTE_MS)
     downloader.capabilities = replace(downloader.capabilities, settle_ms=settle_ms)
+
+
+def supplied(selector: Any, name: str) -> Any | None:
+    """Return the downloader that a selector has for a vendor, or makes; None where there is none.
+
+    Args:
+        selector: ours, or a user's double of it, which need not be able to make any.
+        name: of the vendor.
+    """
+    found = selector.downloaders.get(name)
+    make = getattr(selector, "_initialize_downloader", None)
+    return make(name) if found is None and make is not None else found

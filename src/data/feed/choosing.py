@@ -14,6 +14,7 @@ from ..model.stream import LiveBar
 from ..provider_selector import ProviderSelector
 from .base import LiveFeed
 from .door import clock_of, feeds_of
+from .finding import refuse
 from .history import Manager
 from .polling import polled
 from .worker import log
@@ -59,7 +60,7 @@ def live_feed(
             those that the vendor's own class takes, such as ``testnet``.
     """
     try:
-        _refuse(set(options) - {*_OPTIONS, *_OWN})
+        refuse(set(options) - {*_OPTIONS, *_OWN}, _OPTIONS)
         options = placed(options)
         streamer = feeds_of(manager).streamer(symbol, timeframe, options.get("provider"))
         made = _for_backtrader if find_spec("backtrader") else _plain
@@ -110,19 +111,6 @@ def placed(options: dict[str, Any]) -> dict[str, Any]:
             hint="there are spot, and futures of Binance",
         )
     return others | {"provider": FUTURES}
-
-
-def _refuse(unknown: set[str]) -> None:
-    """Refuse options that nobody reads.
-
-    Raises:
-        ConfigError: there are some.
-    """
-    if unknown:
-        raise ConfigError(
-            f"a live feed has no option {', '.join(sorted(unknown))}",
-            hint=f"there are {', '.join(_OPTIONS)}",
-        )
 
 
 def _plain(

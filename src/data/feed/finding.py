@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from types import MappingProxyType
@@ -96,7 +96,7 @@ class LiveFeeds:
             unknown: there is no such option, and no feed with it.
         """
         try:
-            _refuse(unknown)
+            refuse(unknown, ("provider", "after_ms", "on_new_bar"))
             library()
             feed = self._feed(symbol, timeframe, Start(lookback_bars, after_ms), provider)
         except DataError as error:
@@ -218,7 +218,7 @@ class LiveFeeds:
         return Subscription(self.hub, account, way.topic, make, listen)
 
 
-def _refuse(unknown: Mapping[str, object]) -> None:
+def refuse(unknown: Collection[str], known: Iterable[str]) -> None:
     """Refuse options that nobody reads.
 
     Raises:
@@ -227,5 +227,5 @@ def _refuse(unknown: Mapping[str, object]) -> None:
     if unknown:
         raise ConfigError(
             f"a live feed has no option {', '.join(sorted(unknown))}",
-            hint="there are provider, after_ms and on_new_bar",
+            hint=f"there are {', '.join(known)}",
         )

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..cache.fundamentals_cache import FundamentalsCache
+from ..downloader.configured import supplied
 from ..errors import CacheError, MissingCredentialsError
 from ..model.fundamentals import Snapshot
 from ..model.fundamentals_rules import FundamentalsRules
@@ -54,9 +55,7 @@ class Supply:
         Raises:
             MissingCredentialsError: there is none, and none can be made.
         """
-        downloader = self.selector.downloaders.get(vendor)
-        if downloader is None:
-            downloader = self.selector._initialize_downloader(vendor)
+        downloader = supplied(self.selector, vendor)
         if downloader is None:
             raise MissingCredentialsError(f"{vendor} cannot be used here", provider=vendor)
         table = table_of(vendor)

@@ -89,11 +89,9 @@ def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
 def _candidate(selector: Selector, name: str, timeframe: Timeframe) -> Candidate | None:
     # Imported here: an answer from the cache needs no vendor and no HTTP library.
     from ..downloader.base_data_downloader import is_ours
+    from ..downloader.configured import supplied
 
-    downloader = selector.downloaders.get(name)
-    if downloader is None:
-        build = getattr(selector, "_initialize_downloader", None)
-        downloader = build(name) if build is not None else None
+    downloader = supplied(selector, name)
     if downloader is None:
         return None
     capabilities = downloader.capabilities.at(timeframe) if is_ours(downloader) else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..cache.tables import TableStore
 from ..clock import Clock
+from ..downloader.configured import supplied
 from ..errors import (
     AllProvidersFailedError,
     Attempt,
@@ -58,9 +59,6 @@ class Selector(Protocol):
 
     def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
         """Return vendor names in the order to be asked."""
-
-    def _initialize_downloader(self, name: str) -> Any | None:
-        """Return the downloader of a vendor, made when first needed."""
 
 
 class Cache(Protocol):
@@ -178,8 +176,7 @@ class FiguresService:
         """Yield who serves the measure, in the order of the rules."""
         names = self._selector.get_provider_with_failover(query.instrument.symbol, _RULE_OF)
         for name in names:
-            found = self._selector.downloaders.get(name)
-            found = found or self._selector._initialize_downloader(name)
+            found = supplied(self._selector, name)
             if query.measure.name in getattr(found, "figures", ()):
                 yield name, found
 

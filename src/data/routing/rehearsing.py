@@ -136,8 +136,9 @@ class _Cast:
         """Return the stand-in of a vendor; None where the vendor cannot be made."""
         self.is_consulted = True
         if name not in self.downloaders:
-            build = getattr(self._selector, "_initialize_downloader", lambda _: None)
-            real = self._selector.downloaders.get(name) or build(name)
+            from ..downloader.configured import supplied
+
+            real = supplied(self._selector, name)
             if real is None:
                 return None
             self.downloaders[name] = self._stand_in(name, real)
