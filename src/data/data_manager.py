@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import warnings
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from functools import cached_property
@@ -18,6 +15,7 @@ from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
 from .provider_selector import ProviderSelector, get_provider_selector
 from .routing.asking import Wishes
+from .singleton import Singleton
 from .wiring import build
 
 if TYPE_CHECKING:
@@ -253,10 +251,7 @@ class DataManager(BeyondBars):
         self.cache.clear(symbol, timeframe)
 
 
-# Guards the singleton below against threads that ask for it at the same time.
-_lock = threading.RLock()
-_manager: DataManager | None = None
-_made_for: tuple[Any, ...] = ()
+_manager: Singleton[DataManager] = Singleton("data manager")
 
 
 def get_data_manager(
@@ -266,31 +261,9 @@ def get_data_manager(
 
     A forked child makes its own. Later arguments that differ are ignored, with a warning.
     """
-    global _manager, _made_for
-    wanted = (cache_dir, config_path)
-    with _lock:
-        if _manager is None:
-            _manager, _made_for = DataManager(cache_dir, config_path), wanted
-        elif any(wanted) and wanted != _made_for:
-            warnings.warn(
-                f"the data manager of this process was made with {_made_for}; {wanted} is ignored",
-                stacklevel=2,
-            )
-        return _manager
+    return _manager.get(DataManager, cache_dir, config_path)
 
 
 def reset_data_manager() -> None:
     """Forget the manager of this process; the next call makes a new one. For tests."""
-    global _manager
-    with _lock:
-        _manager = None
-
-
-def _after_fork() -> None:
-    """Give a forked child its own lock and manager: the parent's may be held or in use."""
-    global _lock, _manager
-    _lock, _manager = threading.RLock(), None
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_after_fork)
+    _manager.forget()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import os
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +22,7 @@ from .model.timeframe import Timeframe
 from .net.forks import renew_after_fork
 from .policy import tickers
 from .policy.classify import Refusal, classify
+from .singleton import Singleton
 
 if TYPE_CHECKING:
     from .downloader.configured import Workshop
@@ -255,10 +254,7 @@ def __getattr__(name: str) -> Any:
     return globals().setdefault(name, DataDownloaderFactory)
 
 
-# Guards the singleton below against threads that ask for it at the same time.
-_lock = threading.RLock()
-_selector: ProviderSelector | None = None
-_made_for: tuple[Any, ...] = ()
+_selector: Singleton[ProviderSelector] = Singleton("selector")
 
 
 def get_provider_selector(
@@ -269,31 +265,9 @@ def get_provider_selector(
     Thread-safe; a forked child makes its own. Later arguments that differ are ignored, with a
     warning.
     """
-    global _selector, _made_for
-    wanted = (config_path, cache_dir)
-    with _lock:
-        if _selector is None:
-            _selector, _made_for = ProviderSelector(config_path, cache_dir), wanted
-        elif any(wanted) and wanted != _made_for:
-            warnings.warn(
-                f"the selector of this process was made with {_made_for}; {wanted} is ignored",
-                stacklevel=2,
-            )
-        return _selector
+    return _selector.get(ProviderSelector, config_path, cache_dir)
 
 
 def reset_provider_selector() -> None:
     """Forget the selector of this process; the next call makes a new one. For tests."""
-    global _selector
-    with _lock:
-        _selector = None
-
-
-def _after_fork() -> None:
-    """Give a forked child its own lock and selector: the parent's may be held or in use."""
-    global _lock, _selector
-    _lock, _selector = threading.RLock(), None
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_after_fork)
+    _selector.forget()

@@ -12,7 +12,7 @@ FLOORS = {
     "_version": 0, "errors": 0,
     "model": 1,
     "policy": 2,
-    "clock": 3, "disk": 3, "config": 3, "logs": 3, "metrics": 3, "resources": 3,
+    "clock": 3, "disk": 3, "config": 3, "logs": 3, "metrics": 3, "resources": 3, "singleton": 3,
     "net": 4, "cache": 4,
     "downloader": 5,
     "provider_selector": 6, "routing": 6, "fundamentals": 6,

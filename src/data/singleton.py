@@ -1,0 +1,55 @@
+"""The one thing of its kind in a process, made when it is first asked for."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Singleton(Generic[T]):
+    """The one thing of its kind. Thread-safe; a forked child makes its own.
+
+    Lives as long as the process: it is a module's own, made when the module is loaded.
+
+    Args:
+        name: what it is, for the warning.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._thing: T | None = None
+        self._made_of: tuple[Any, ...] = ()
+        # Guards the thing against threads that ask for it at the same time.
+        self._lock = threading.RLock()
+        if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+            os.register_at_fork(after_in_child=self._start_anew)
+
+    def get(self, make: Callable[..., T], *arguments: Any) -> T:
+        """Return the thing, making it of ``arguments`` at the first call.
+
+        Later arguments that differ are ignored, with a warning at the place that called our caller.
+        """
+        with self._lock:
+            if self._thing is None:
+                self._thing, self._made_of = make(*arguments), arguments
+            elif any(arguments) and arguments != self._made_of:
+                warnings.warn(
+                    f"the {self._name} of this process was made with {self._made_of}; "
+                    f"{arguments} is ignored",
+                    stacklevel=3,
+                )
+            return self._thing
+
+    def forget(self) -> None:
+        """Forget the thing; the next call makes a new one."""
+        with self._lock:
+            self._thing = None
+
+    def _start_anew(self) -> None:
+        """Have a lock of our own and no thing: those of the parent may be held or in use."""
+        self._lock, self._thing = threading.RLock(), None
