@@ -5,8 +5,6 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from src.data.downloader.data_downloader_factory import DataDownloaderFactory
 from src.data.downloader.polygon_data_downloader import PolygonDataDownloader
@@ -23,7 +21,7 @@ from src.data.errors import (
     UnavailableError,
 )
 from src.data.model.capabilities import FetchQuery
-from src.data.model.http import HttpRequest, HttpResponse
+from src.data.model.http import HttpResponse
 from src.data.model.instant import DAY_MS, MINUTE_MS, day_ms, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Adjustment, Basis
@@ -312,44 +310,6 @@ def test_no_secret_is_told_by_any_text() -> None:
     request = transport.asked[0]
     told = f"{vendor!r}{vars(vendor)!r}{request!r}{request.params}{request.url}{caught.value!r}"
     assert "c4nary" not in told
-
-
-# --- pages -------------------------------------------------------------------------------------
-
-
-class Tape:
-    """Serves the minutes of a truth, a few rows a page, by addresses that name the next row."""
-
-    def __init__(self, stamps: list[int], page: int) -> None:
-        self.stamps, self.page = stamps, page
-
-    def send(self, request: HttpRequest) -> HttpResponse:
-        low, high = map(int, request.url.rsplit("/", 2)[1:])
-        inside = [at for at in self.stamps if low <= at <= high]
-        first = int(str(request.params.get("cursor", 0)))
-        rows = [{**ROW, "t": at, "v": at} for at in inside[first : first + self.page]]
-        path = request.url.partition(".io")[2]
-        more = {"next_url": f"https://api.massive.com{path}?cursor={first + self.page}"}
-        return aggs(*rows, **(more if first + self.page < len(inside) else {}))
-
-
-@settings(derandomize=True, max_examples=40, deadline=None)
-@given(
-    minutes=st.sets(st.integers(0, 300), max_size=60), page=st.integers(1, 7),
-    start=st.integers(0, 300 * MINUTE_MS), length=st.integers(1, 300 * MINUTE_MS),
-)  # fmt: skip
-def test_pages_add_up_to_the_truth(minutes: set[int], page: int, start: int, length: int) -> None:
-    truth = sorted(MINUTE + n * MINUTE_MS for n in minutes)
-    span = Span(MINUTE + start, MINUTE + start + length)
-    expected = [at for at in truth if at in span]
-    vendor = PolygonDataDownloader(credentials=KEYS, sender=sender_over(Tape(truth, page)))
-    try:
-        table = vendor.fetch(query("1m", span.start, span.end, AAPL)).table
-    except NoDataError:
-        assert expected == []
-        return
-    assert table.stamps.tolist() == expected
-    assert table.volume.tolist() == expected
 
 
 # --- recorded answers --------------------------------------------------------------------------

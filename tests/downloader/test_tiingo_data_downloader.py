@@ -5,8 +5,6 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from src.data.downloader.tiingo_data_downloader import TiingoDataDownloader
 from src.data.errors import (
@@ -21,8 +19,7 @@ from src.data.errors import (
     SymbolNotFoundError,
     UnavailableError,
 )
-from src.data.model.http import HttpRequest, HttpResponse
-from src.data.model.instant import DAY_MS, MINUTE_MS, day_ms, iso, parse_iso
+from src.data.model.instant import DAY_MS, day_ms, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -278,40 +275,6 @@ def test_no_secret_is_told_by_any_text() -> None:
     request = transport.asked[0]
     told = f"{vendor!r}{vars(vendor)!r}{request!r}{request.params}{request.url}{caught.value!r}"
     assert "c4nary" not in told
-
-
-# --- windows -----------------------------------------------------------------------------------
-
-
-class Exchange:
-    """Serves the minutes of a truth by whole dates, the newest 2000 of them at most."""
-
-    def __init__(self, stamps: list[int]) -> None:
-        self.stamps = stamps
-
-    def send(self, request: HttpRequest) -> HttpResponse:
-        low, high = (parse_iso(str(request.params[key])) for key in ("startDate", "endDate"))
-        inside = [at for at in self.stamps if low <= at < high + DAY_MS]
-        rows = [{**ROW, "date": iso(at), "volume": at} for at in inside[-2000:]]
-        return answer(rows)
-
-
-@settings(derandomize=True, max_examples=25, deadline=None)
-@given(start=st.integers(0, 80 * 24 * 60), length=st.integers(1, 80 * 24 * 60))
-def test_windows_add_up_to_the_truth(start: int, length: int) -> None:
-    base = parse_iso("2024-01-02T14:30:00")
-    days = [base + d * DAY_MS for d in range(80) if d % 7 < 5]
-    truth = [day + n * 5 * MINUTE_MS for day in days for n in range(78)]
-    span = Span(base + start * MINUTE_MS, base + (start + length) * MINUTE_MS)
-    expected = [at for at in truth if at in span]
-    vendor = TiingoDataDownloader(credentials=KEYS, sender=sender_over(Exchange(truth)))
-    try:
-        table = vendor.fetch(query("5m", span.start, span.end, AAPL)).table
-    except NoDataError:
-        assert expected == []
-        return
-    assert table.stamps.tolist() == expected
-    assert table.volume.tolist() == expected
 
 
 # --- recorded answers --------------------------------------------------------------------------
