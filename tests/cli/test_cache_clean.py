@@ -30,6 +30,10 @@ def test_within_the_limit_nothing_goes(filled: Run) -> None:
     assert (ran.json["years_dropped"], ran.json["bytes_freed"]) == (0, 0)
 
 
+def test_an_empty_cache_frees_nothing_and_not_less(run: Run) -> None:
+    assert run("cache", "clean", "--json").json["bytes_freed"] == 0
+
+
 def test_a_dry_run_tells_and_drops_nothing(
     filled: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,8 @@ LONG = "A" * 65
         (["AAPL", "1d", "--start", "2024-06-03", "--bars", "5"], ["bars 5", "exclude"]),
         (["AAPL", "1d", "--provider", "yahooo"], ["'yahooo'", "'yahoo'"]),
         (["AAPL", "1d", "--provider", "binance"], ["serves no stock", "No suitable provider"]),
+        (["AAPL", "1d", "--provider", "alpaca"], ["'alpaca'", "needs a key", "ALPACA_API_KEY"]),
+        (["AAPL", "1d", "--provider", "local"], ["no folder is set", "providers.local.folder"]),
         (["日本", "1d"], ["日本"]),
     ],
 )  # fmt: skip

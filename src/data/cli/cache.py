@@ -50,7 +50,7 @@ def _stats(args: argparse.Namespace) -> int:
     rows = [
         ["folder", told["cache_dir"]],
         ["size", size(told["total_size_gb"] * _BYTES_IN_GB)],
-        ["limit", f"{limit:g} GB" if limit else "none"],
+        ["limit", size(limit * _BYTES_IN_GB) if limit else "none"],
         ["symbols", f"{told['symbols_count']:,}"],
         ["series", f"{told['series_count']:,}"],
         ["bars", f"{told['bars_count']:,}"],

@@ -33,7 +33,9 @@ def _clean(args: argparse.Namespace) -> int:
     after = before if args.dry_run else cache.freeable()
     told = {
         "dry_run": args.dry_run, "limit_bytes": round(cache.max_size_gb * _BYTES_IN_GB) or None,
-        "years_dropped": years, "bytes_freed": before.bytes - after.bytes,
+        "years_dropped": years,
+        # The cache's own notes, or another process's bars, may have come meanwhile.
+        "bytes_freed": max(0, before.bytes - after.bytes),
         "quarantine": {"files": tidied.files, "bytes": tidied.file_bytes}, **after.to_json(),
     }  # fmt: skip
     if args.json:

@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
-from ..errors import MissingExtraError, UnknownProviderError
+from ..errors import ConfigError, DataError, MissingExtraError, UnknownProviderError
 from ..model.instant import MINUTE_MS
 from ..model.rules import ProviderRules, Rules
 from ..model.vendors import canonical_vendor, family_of
 from .base_data_downloader import BaseDataDownloader, is_ours
 from .data_downloader_factory import DataDownloaderFactory
-from .registry import usable_class
+from .foreign import call_foreign
+from .registry import canonical_name, downloader_class, usable_class
 
 _log = logging.getLogger(__name__)
 
@@ -143,3 +144,26 @@ def supplied(selector: Any, name: str) -> Any | None:
     found = selector.downloaders.get(name)
     make = getattr(selector, "_initialize_downloader", None)
     return make(name) if found is None and make is not None else found
+
+
+def not_made(selector: Any, name: str) -> DataError | None:
+    """Return why a selector has no downloader of a vendor; None where it has one, or cannot tell.
+
+    Args:
+        selector: ours, or a user's double of it.
+        name: of the vendor.
+    """
+    try:
+        if not hasattr(selector, "make_sender") or supplied(selector, name) is not None:
+            return None
+        if canonical_name(name) is None:
+            return UnknownProviderError("this version does not serve it")
+        cls: Any = downloader_class(name)
+        # The selector only logs why: it is made once more to hear it.
+        arguments = constructor_arguments(selector.parsed_rules.provider(name))
+        if selector.make_sender is not None:
+            arguments["sender"] = selector.make_sender(name)
+        call_foreign(lambda: cls(**arguments), name)
+    except DataError as error:
+        return error
+    return ConfigError("it could not be made")

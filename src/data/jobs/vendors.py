@@ -8,7 +8,7 @@ from ..clock import SystemClock
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
 from ..config.rules_file import load_rules
 from ..downloader.base_data_downloader import BaseDataDownloader, is_ours
-from ..downloader.configured import own_names
+from ..downloader.configured import not_made, own_names
 from ..downloader.registry import canonical_name, usable_class
 from ..errors import DataError
 from ..model.query import BarsQuery
@@ -17,7 +17,7 @@ from ..model.settings import Settings
 from ..provider_selector import ProviderSelector
 from ..routing.candidate import Candidate
 from ..routing.candidates import candidates_of, route
-from ..routing.unasked import SWITCHED_OFF, differences, named_for, not_made, not_named
+from ..routing.unasked import SWITCHED_OFF, differences, named_for, not_named
 from ..wiring import Network
 
 

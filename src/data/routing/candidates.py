@@ -16,6 +16,8 @@ from .candidate import Candidate
 
 __all__ = ("Lane", "Route", "Selector", "candidates_of", "route")
 
+_LOOK = "`onetape providers` lists the vendors and what each one lacks"
+
 
 class Selector(Protocol):
     """What the router needs of the provider selector; users' tests replace these two."""
@@ -77,13 +79,20 @@ def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
         names = selector.get_provider_with_failover(symbol, timeframe)
     found = [c for name in names if (c := _candidate(selector, name, query.timeframe)) is not None]
     if query.provider is not None and not found:
-        raise UnknownProviderError(
-            f"provider {query.provider!r} cannot be used for {query}",
-            provider=query.provider,
-            symbol=symbol,
-            hint="`onetape providers` lists the vendors and what each one lacks",
-        )
+        raise _unusable(selector, query.provider, query)
     return found
+
+
+def _unusable(selector: Selector, name: str, query: BarsQuery) -> UnknownProviderError:
+    from ..downloader.configured import not_made
+
+    error = not_made(selector, name)
+    return UnknownProviderError(
+        f"provider {name!r} cannot be used for {query}" + (f": {error.args[0]}" if error else ""),
+        provider=name,
+        symbol=query.instrument.symbol,
+        hint=error.hint if error and error.hint else _LOOK,
+    )
 
 
 def _candidate(selector: Selector, name: str, timeframe: Timeframe) -> Candidate | None:

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..errors import (
-    ConfigError,
-    DataError,
-    MissingCredentialsError,
-    QueryError,
-    UnknownProviderError,
-)
+from ..errors import DataError, MissingCredentialsError, QueryError
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..provider_selector import ProviderSelector
@@ -84,29 +76,9 @@ def _reason(selector: ProviderSelector, query: BarsQuery, name: str, named: tupl
         asked = {}
     if name in asked:
         return asked[name].refusal(query.instrument, query.timeframe)
+    from ..downloader.configured import not_made
+
     error = not_made(selector, name)
     if error is None:
         return SWITCHED_OFF
     return f"no key: {error.hint}" if isinstance(error, MissingCredentialsError) else str(error)
-
-
-def not_made(selector: ProviderSelector, name: str) -> DataError | None:
-    """Return why there is no downloader of a vendor; None where there is one."""
-    from ..downloader.configured import constructor_arguments
-    from ..downloader.foreign import call_foreign
-    from ..downloader.registry import canonical_name, downloader_class
-
-    try:
-        if selector._initialize_downloader(name) is not None:
-            return None
-        if canonical_name(name) is None:
-            return UnknownProviderError("this version does not serve it")
-        cls: Any = downloader_class(name)
-        # The selector only logs why: it is made once more to hear it.
-        arguments = constructor_arguments(selector.parsed_rules.provider(name))
-        if selector.make_sender is not None:
-            arguments["sender"] = selector.make_sender(name)
-        call_foreign(lambda: cls(**arguments), name)
-    except DataError as error:
-        return error
-    return ConfigError("it could not be made")
