@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from src.data.clock import ManualClock
 from tests.cli.conftest import Run
 
 MAY = ("--start", "2024-05-01", "--end", "2024-05-31")
@@ -34,6 +35,16 @@ def test_every_series_is_listed_with_its_range(filled: Run) -> None:
     assert (hours["first"], hours["last"]) == ("2024-05-01T00:00:00Z", "2024-05-31T23:00:00Z")
     rows = [line.split() for line in filled("cache", "list").out.splitlines()]
     assert ["BTCUSDT", "1h", "-", "744", "binance"] in [row[:5] for row in rows]
+
+
+def test_a_series_of_one_lane_alone_is_one_series(run: Run, clock: ManualClock) -> None:
+    assert run("fetch", "AAPL", "1d", *MAY, "--provider", "mock").code == 0
+    assert [e["lane"] for e in run("cache", "list", "--json").json] == ["mock"]
+    assert run("cache", "verify").out.startswith("1 series read")
+    clock.advance(3600)  # what is in use stays
+    told = run("cache", "stats", "--json").json["freeable"]
+    assert told["replaceable_bytes"] > 0, "what is made up can be made up again"
+    assert told["kept"] == []
 
 
 def test_stats_count_what_there_is(filled: Run, cache: Path) -> None:

@@ -233,7 +233,8 @@ class Catalogue:
     def stored_keys(self) -> list[SeriesKey]:
         """Return every series in every lane, older tools' among them."""
         listed = [SeriesKey(s, frame) for s in self.symbols() for frame in self.timeframes(s)]
-        return list(dict.fromkeys([*self.store.keys(), *listed]))
+        older = [key for key in listed if self.older_files(key)]
+        return list(dict.fromkeys([*self.store.keys(), *older]))
 
     def unchanged_since(self, oldest_ms: int) -> Iterator[tuple[SeriesKey, list[int]]]:
         """Yield the years that were last updated before ``oldest_ms``, by series."""

@@ -80,9 +80,9 @@ class Supply:
 
         if not is_ours(downloader):
             return FOREIGN
-        if not downloader.default_base_url:
-            return FILES
         caps, now = downloader.capabilities, self._clock.now_ms()
+        if not downloader.default_base_url and not caps.made_up:
+            return FILES
         candidate = Candidate(part.vendor, downloader, caps)
         if candidate.refusal(instrument, key.timeframe):
             return NOT_SERVED
