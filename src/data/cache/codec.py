@@ -91,10 +91,13 @@ def decode_rows(text: bytes, columns: Sequence[str], rows: int) -> BarTable:
     """
     if rows == 0 and not text:
         return BarTable.empty()
+    if rows >= _ROWS_WORTH_AN_IMPORT and find_spec("pyarrow"):
+        table = _by_arrow(text, columns)
+        if len(table) != rows or not text.endswith(b"\n"):
+            raise ValueError(f"the text does not hold {rows} lines")
+        return table
     if not text.isascii() or text.count(b"\n") != rows or not text.endswith(b"\n"):
         raise ValueError(f"the text does not hold {rows} lines")
-    if rows >= _ROWS_WORTH_AN_IMPORT and find_spec("pyarrow"):
-        return _by_arrow(text, columns)
     return concat(_block(part, columns) for part in _blocks(text, rows))
 
 
@@ -138,6 +141,7 @@ def _by_arrow(text: bytes, columns: Sequence[str]) -> BarTable:
         read = csv.read_csv(
             pa.BufferReader(text),
             read_options=csv.ReadOptions(column_names=names),
+            parse_options=csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
             convert_options=csv.ConvertOptions(
                 column_types=types | {"timestamp": pa.timestamp("s")}, null_values=[""]
             ),
@@ -149,7 +153,8 @@ def _by_arrow(text: bytes, columns: Sequence[str]) -> BarTable:
 
 
 def _filled(values: Floats) -> Floats:
-    return np.array(values, dtype=np.float64)
+    """Return values that are ours to keep: one chunk alone comes as a view of Arrow's memory."""
+    return values if values.flags.writeable else values.copy()
 
 
 def table_of_columns(stamps: Stamps, values: dict[str, Floats]) -> BarTable:

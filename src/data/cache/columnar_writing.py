@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..disk.files import Disk, Handle
 from ..model.bars import NAN, BarTable
 from .columnar import ADJ_CLOSE, BLOCK, INDEX, STAMPS, Head, Part, Source, room_for
 from .columnar_file import ColumnarFile
+from .deflate import summing
 
 _NS = 1_000_000
 Column = NDArray[Any]
@@ -124,9 +124,10 @@ def _write_rows(
     """
     disk.write(handle, values.view(np.uint8).data, head.at(name, row))
     first_block, sums, start = row // BLOCK, [], 0
+    crc32 = summing(values.nbytes)
     while start < len(values):
         end = min(len(values), (row + start) // BLOCK * BLOCK + BLOCK - row)
-        check = zlib.crc32(values[start:end].data, check)
+        check = crc32(values[start:end].data, check)
         if (row + end) % BLOCK == 0:
             sums.append(check)
             check = 0

@@ -7,6 +7,7 @@ is a tenth larger, which is worth it for long ones only.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -42,7 +43,17 @@ def inflated(stream: bytes, most: int) -> tuple[bytes, bool]:
 
 def checksum(text: bytes) -> int:
     """Return the CRC-32 of a text."""
-    return int((_fast() if _is_worth_it(len(text)) else zlib).crc32(text))
+    return summing(len(text))(text)
+
+
+def summing(size: int) -> Callable[..., int]:
+    """Return what computes the CRC-32 of something, and goes on from another one, best.
+
+    Args:
+        size: bytes to be summed by it, in however many calls.
+    """
+    summed: Callable[..., int] = (_fast() if _is_worth_it(size) else zlib).crc32
+    return summed
 
 
 def _is_worth_it(size: int) -> bool:
