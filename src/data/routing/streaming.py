@@ -1,4 +1,4 @@
-"""Bars of a stream into the store, where they may stand beside what is stored already."""
+"""Bars of a stream: of which kind the series is, and into the store where they may stand there."""
 
 from __future__ import annotations
 
@@ -14,12 +14,39 @@ from ..model.bars import Bar, BarTable
 from ..model.coverage import Coverage
 from ..model.instrument import Instrument
 from ..model.kind import Basis, Kind
+from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
+from ..model.timeframe import Timeframe
 from ..policy.finality import next_due
 from ..policy.gaps import Grid
+from .candidates import Selector, candidates_of, route
 
 log = logging.getLogger("onetape.routing")
+
+
+def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kind:
+    """Return the kind of the bars that answer ``query``; nobody is asked.
+
+    Raises:
+        NoProviderError, UnknownProviderError: nobody serves them.
+    """
+    key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
+    stored = store.view(key).kind
+    return stored or route(query, candidates_of(selector, query), None).lanes[0].kind
+
+
+def declared_kind(
+    selector: Selector, vendor: str, instrument: Instrument, step: Timeframe
+) -> Kind | None:
+    """Return the kind of the ``step`` bars that a vendor of ours serves; None: it serves none."""
+    from ..downloader.configured import supplied
+
+    caps = getattr(supplied(selector, vendor), "capabilities", None)
+    if caps is None or step.label not in caps.labels(instrument.asset_class):
+        return None
+    found: Kind = caps.kind(instrument, step)
+    return found
 
 
 @dataclass(frozen=True)
