@@ -26,9 +26,10 @@ class MinuteBars:
     A bar is closed by its last minute, by the first minute after it, or by the clock once
     ``late_ms`` have passed since its close; where the stream is behind, as much later. A minute in
     which nobody traded is not sent. A bar is never called closed, and is to be had from history,
-    where its first minute was not listened to, or where no minute came for longer than ``quiet_ms``:
-    nobody can tell then whether nobody traded. A minute that comes again, or late, replaces what is
-    known of it; where its bar was closed already, that bar is returned once more.
+    where its first minute was not listened to, or where nothing came in it for longer than
+    ``quiet_ms``: nobody can tell then whether nobody traded. A minute that comes again, or late,
+    takes the place of what is known of it; where its bar was closed already, that bar is returned
+    once more.
 
     Args:
         grid: where the longer bars stand; full minutes divide them.
@@ -43,7 +44,8 @@ class MinuteBars:
     def __init__(self, grid: TradeGrid, quiet_ms: int, late_ms: int = 4_000) -> None:
         self.owed_ms: int | None = None
         self._grid = grid
-        self._quiet_ms, self._late_ms = quiet_ms, late_ms
+        # From one minute sent to the next one a minute passes at least.
+        self._silence_ms, self._late_ms = quiet_ms - MINUTE_MS, late_ms
         self._since_ms = 0
         self._newest_ms = self._lag_ms = 0
         self._span: Span | None = None  # of the running bar, or of the next one
@@ -122,7 +124,7 @@ class MinuteBars:
         for stamp in sorted(self._minutes):
             heard += (stamp, stamp + MINUTE_MS)
         silences = zip(heard[::2], [*heard[1::2], until_ms], strict=True)
-        return all(end - start <= self._quiet_ms for start, end in silences)
+        return all(end - start <= self._silence_ms for start, end in silences)
 
     def _from(self, ms: int) -> Span:
         """Return the first bar that begins at ``ms`` or later."""
