@@ -46,8 +46,8 @@ class TradeBars:
     """Bars of intraday timeframes, built of trades. Not thread-safe.
 
     A bar is closed by the first trade after it, or by the clock once ``late_ms`` have passed since
-    its close, for trades are late. A bar whose beginning was not listened to is running for ever: it
-    is never called closed, and its bar is to be had from history. A price without a size (0) moves
+    its close, for trades are late. A bar whose beginning was not listened to is never called closed:
+    it is to be had from history once it is over. A price without a size (0) moves
     the running bar and opens none. Trades that come after their bar was closed, or beside the
     calendar, change nothing.
 
@@ -76,7 +76,7 @@ class TradeBars:
         self._since_ms = now_ms + self._late_ms
         self._span, self._bar = Span(0, 0), None
         running = bar_span(self._grid, self._since_ms - 1)
-        self._unheard_ms = running and running.end + self._late_ms
+        self._unheard_ms = running and running.end
 
     def pause(self) -> None:
         """Listen no more: what is running may lack a trade, and is forgotten."""
@@ -99,8 +99,8 @@ class TradeBars:
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
         """Return the running bar as closed if its time is over."""
-        if self._unheard_ms is not None and now_ms >= self._unheard_ms:
-            self._unheard_ms, self.owed_ms = None, self._unheard_ms - self._late_ms
+        if self._unheard_ms is not None and now_ms >= self._unheard_ms + self._late_ms:
+            self.owed_ms, self._unheard_ms = self._unheard_ms, None
         if self._bar is None or now_ms < self._span.end + self._late_ms:
             return []
         closed = self._finished()
