@@ -259,7 +259,7 @@ def test_they_are_stored_beside_the_vendors_own(exchange: Exchange, clock: Manua
     (("alpaca", "/iex", "5m", None), "its minutes are of iex, its 5m bars of sip"),
     (("alpaca", "/sip", "1d", None), "they lack the auctions"),
     (("alpaca", "/sip", "2m", None), "it serves no 2m bars"),
-    (("alpaca", "/sip", "5m", "alpaca"), "the 5m bars of the series are of extended"),
+    (("alpaca", "/sip", "5m", "alpaca"), "of regular, the series has 5m bars of extended"),
     (("polygon", "", "90m", None), "it serves no 90m bars"),
 ], ids=lambda wanted: "-".join(map(str, wanted)) if isinstance(wanted, tuple) else None)  # fmt: skip
 def test_bars_that_would_be_others_than_the_caches_are_asked_for(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from src.data.clock import ManualClock
 from src.data.feed.base import LiveFeed
 from src.data.feed.continued import Continued, Start
@@ -35,11 +37,11 @@ class Later:
 class Told:
     """A feed of minutes from a Monday's midnight on, its stream and its history."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, dense: bool = True) -> None:
         self.stream, self.history, self.clock = HandStream(), Later(), ManualClock(MONDAY)
         grid = Grid(ALWAYS, Timeframe.parse("1m"))
         source = Continued(
-            self.stream, self.history, grid, self.clock, patience=PATIENCE,
+            self.stream, self.history, grid, self.clock, patience=replace(PATIENCE, dense=dense),
             start=Start(after_ms=MONDAY - MINUTE_MS),
         )  # fmt: skip
         self.feed = LiveFeed("BTCUSDT", "1m", source, clock=self.clock)
@@ -62,7 +64,7 @@ def test_a_bar_that_is_corrected_while_it_waits_is_given_corrected() -> None:
 
 
 def test_what_a_stream_cannot_tell_is_asked_for_and_nothing_newer() -> None:
-    told = Told()
+    told = Told(dense=False)
     with told.feed:
         wait_until(lambda: told.feed.status.state is StreamState.LIVE, "LIVE")
         told.clock.advance(62)

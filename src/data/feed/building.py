@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..model.timeframe import Timeframe
 from ..policy.calendar import calendar_for
 from ..policy.conversions import obstacle
 from ..routing.asking import Wishes
-from ..routing.streaming import declared_kind, kind_of_series
+from ..routing.streaming import declared_kind, differences, kind_of_series
 from ..wiring import Services
 
 MINUTE = Timeframe(1, "m")
@@ -38,13 +40,14 @@ def hindrance(
     own = declared_kind(services.selector, vendor, instrument, step)
     if own is None:
         return f"it serves no {step} bars that minutes could go on from"
-    tapes = (own.feed, kind.feed), (own.volume, kind.volume)
-    for theirs, streamed in tapes:
-        if theirs and streamed and theirs != streamed:
-            return f"its minutes are of {streamed}, its {step} bars of {theirs}"
     query = services.asking.query(
         instrument.symbol, step.label, (None, None, 1), Wishes(provider=pinned)
     )
     series = kind_of_series(services.selector, services.cache.store, query)
-    differing = [f"{theirs} and not {ours}" for ours, theirs in kind.differences(series).values()]
-    return f"the {step} bars of the series are of {', '.join(differing)}" if differing else ""
+    # Hours and their anchor are brought to those of the series wherever that is exact.
+    as_held = replace(own, session=kind.session, anchor=kind.anchor)
+    for other, whose in ((as_held, "its"), (series, "the series has")):
+        if differing := differences(kind, other):
+            told = ", ".join(f"of {ours}, {whose} {step} bars of {at}" for ours, at in differing)
+            return f"its minutes are {told}"
+    return ""

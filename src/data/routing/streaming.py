@@ -36,6 +36,12 @@ def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kin
     return stored or route(query, candidates_of(selector, query), None).lanes[0].kind
 
 
+def differences(one: Kind, other: Kind) -> list[tuple[str, str]]:
+    """Return in what two kinds differ, hard or soft, where both tell it."""
+    pairs = zip(one.to_json().values(), other.to_json().values(), strict=True)
+    return [(mine, theirs) for mine, theirs in pairs if mine and theirs and mine != theirs]
+
+
 def declared_kind(
     selector: Selector, vendor: str, instrument: Instrument, step: Timeframe
 ) -> Kind | None:
@@ -97,7 +103,7 @@ class StreamKeeper:
 
     def _keep(self, key: SeriesKey, grid: Grid, origin: Origin, bars: Sequence[Bar]) -> int:
         view = self._store.view(key)
-        if view.kind is not None and not _is_same(view.kind, origin.kind):
+        if view.kind is not None and differences(view.kind, origin.kind):
             log.debug("%s: bars of %s are of another kind than those stored", key, origin.vendor)
             return 0
         if not _fits(view.coverage, origin.vendor, bars[0].stamp_ms):
@@ -123,12 +129,6 @@ class StreamKeeper:
             BarTable.from_bars(run), span, origin.vendor, self._clock.now_ms(), origin.kind,
             origin.basis, "provisional",
         )  # fmt: skip
-
-
-def _is_same(one: Kind, other: Kind) -> bool:
-    """Tell whether two kinds differ in nothing that both tell, be it hard or soft."""
-    pairs = zip(one.to_json().values(), other.to_json().values(), strict=True)
-    return all(mine == theirs for mine, theirs in pairs if mine and theirs)
 
 
 def _fits(coverage: Coverage, vendor: str, stamp_ms: int) -> bool:
