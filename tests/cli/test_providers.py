@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,16 @@ def test_a_vendor_that_cannot_be_asked_stands_in_brackets(bare: Run, tmp_path: P
     out = bare("providers", "--config", str(path), "--cache-dir", str(tmp_path / "c")).out
     assert "(tiingo) → (local) → yahoo" in out
     assert "brackets" in out
+
+
+@pytest.mark.skipif(find_spec("ib_async") is None, reason="ib_async is not installed")
+def test_a_gateway_is_no_more_than_needed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IBKR_HOST", "127.0.0.1")
+    monkeypatch.setenv("IBKR_PORT", "4002")
+    told = {v["name"]: v["gateway"] for v in run("providers", "--json").json["providers"]}
+    assert {name: at for name, at in told.items() if at} == {"ibkr": "127.0.0.1:4002"}
+    [line] = [line for line in run("providers").out.splitlines() if line.startswith("ibkr")]
+    assert "needs a gateway at 127.0.0.1:4002" in line and "ready" not in line
 
 
 @pytest.mark.parametrize("columns", ["40", "80"])

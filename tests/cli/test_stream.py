@@ -43,6 +43,16 @@ def test_a_replay_prints_every_bar_and_how_it_stands(run: Run, vendors: VendorSe
     assert said[-1] == "CLOSED: it has ended"
 
 
+def test_a_replay_gives_a_bar_a_second_of_any_length(run: Run, clock: ManualClock) -> None:
+    run("replay", "AAPL", "1d", "--start", "2024-05-01", "--end", "2024-05-10", "--speed", "0")
+    for name in ("1d", "1h"):
+        began = clock.now_ms()
+        said = run("replay", "AAPL", name, "--start", "2024-05-01", "--end", "2024-05-10").out
+        bars = len([line for line in said.splitlines() if line.startswith("2024-05")])
+        assert bars > 7
+        assert clock.now_ms() - began == pytest.approx((bars - 1) * 1000, abs=3000)
+
+
 def test_a_replay_waits_as_long_as_the_bars_took(run: Run, clock: ManualClock) -> None:
     before = clock.monotonic()
     assert run("replay", "BTCUSDT", "1h", *RANGE, "--speed", "3600").code == 0

@@ -42,9 +42,17 @@ def test_durations_sizes_counts_and_stamps() -> None:
     assert [milliseconds(s) for s in (0.0012, 0.25, 61)] == ["1.20 ms", "250 ms", "61,000 ms"]
     assert [size(n) for n in (12, 43_900, 5e6, 2.5e9)] == ["12 B", "42.9 KB", "4.8 MB", "2.33 GB"]
     said = [
-        counted(n, noun) for n, noun in ((1, "bar"), (2000, "bar"), (1, "series"), (2, "series"))
+        counted(n, noun)
+        for n, noun in (
+            (1, "bar"),
+            (2000, "bar"),
+            (1, "series"),
+            (2, "series"),
+            (2, "day"),
+            (2, "entry"),
+        )
     ]
-    assert said == ["1 bar", "2,000 bars", "1 series", "2 series"]
+    assert said == ["1 bar", "2,000 bars", "1 series", "2 series", "2 days", "2 entries"]
     stamps = ("2024-06-01T00:00:00Z", "2024-06-01T13:30:00Z", "2024-06-01T13:30:07Z", None, "")
     assert [moment(s) for s in stamps] == [
         "2024-06-01", "2024-06-01 13:30", "2024-06-01 13:30:07", "-", "-",

@@ -57,6 +57,9 @@ def test_one_that_is_not_there_names_those_that_are() -> None:
         ({"testnet": "maybe"}, "testnet"),
         ({"port": -1}, "port"),
         ({"symbol": None}, "symbol"),
+        ({"market": "future"}, "market.*did you mean futures"),
+        ({"market": "futures"}, "market: yahoo has no futures here, only binance has"),
+        ({"data_source": "binance", "market": "futures", "testnet": True}, "testnet: binance's"),
     ],
 )
 def test_every_mistake_is_told(change: dict[str, object], told: str) -> None:
@@ -65,9 +68,17 @@ def test_every_mistake_is_told(change: dict[str, object], told: str) -> None:
         load_preset(path)
 
 
+def test_a_market_is_told() -> None:
+    futures = GOOD | {"data_source": "Binance", "market": "futures", "testnet": False}
+    assert load_preset(own("f.json", json.dumps(futures))) == futures
+    assert load_preset(own("s.json", json.dumps(GOOD | {"market": "spot"})))["market"] == "spot"
+
+
 def test_what_lacks_and_what_stands_twice_is_told() -> None:
     with pytest.raises(RulesError, match="interval"):
         load_preset(own("a.json", '{"data_source": "yahoo", "symbol": "A"}'))
+    with pytest.raises(RulesError, match="data_source is missing"):
+        load_preset(own("empty.json", ""))
     with pytest.raises(RulesError):
         load_preset(own("b.json", '{"data_source": "yahoo", "data_source": "file"}'))
     with pytest.raises(RulesError):

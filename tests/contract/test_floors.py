@@ -39,6 +39,7 @@ POLICY_FAMILIES = {
     "calendar": {"buckets", "continuous", "exchange", "forex", "localtime", "sessions"},
     "adjust": {"adjusting", "closes"},
     "merge": {"identity", "plausible"},
+    "ticks": {"minutes"},
 }
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib.util
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError
-from tests.net.gateway import Script, gateway
+from src.data.model.instant import parse_iso
+from tests.net.gateway import Bars, Script, gateway
 
 from .twin import told
 
@@ -25,10 +27,12 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "ib_async")
 
 
-def manager_at(tmp_path: Path, clock: ManualClock, port: int) -> DataManager:
+def manager_at(
+    tmp_path: Path, clock: ManualClock, port: int, rule: str = "stock_daily"
+) -> DataManager:
     path = tmp_path / "rules.yaml"
     path.write_text(
-        "stock_daily: {primary: ibkr, backup: []}\n"
+        f"{rule}: {{primary: ibkr, backup: []}}\n"
         f"providers:\n  ibkr: {{host: 127.0.0.1, port: {port}, client_id: 7}}\n"
     )
     return DataManager(tmp_path / "cache", path, clock=clock)
@@ -57,3 +61,51 @@ def test_without_a_gateway_the_answer_says_what_to_do(tmp_path: Path, clock: Man
         AllProvidersFailedError, match=rf"no gateway answers at 127\.0\.0\.1:{port}"
     ):
         manager_at(tmp_path, clock, port).get_ohlcv("AAPL", "1d", "2024-01-02", "2024-01-04")
+
+
+def minutes(day: str, price: float) -> Bars:
+    """Return made-up bars of five minutes of a session in summer."""
+    opened = parse_iso(f"{day}T13:30:00Z") // 1000
+    return [(str(opened + 300 * n), price, price, price, price, 100.0) for n in range(78)]
+
+
+def test_minutes_across_a_split_that_nobody_tells(tmp_path: Path, clock: ManualClock) -> None:
+    """The prices are made up; four new shares were given for one on 2020-08-31."""
+    clock.set(parse_iso("2020-08-28T20:30:00Z"))
+    script = Script(bars=minutes("2020-08-28", 400.0))
+    with gateway(script) as port:
+        manager = manager_at(tmp_path, clock, port, "stock_intraday")
+
+        def closes(first: str, last: str, **wishes: Any) -> set[float]:
+            return set(manager.get_ohlcv("AAPL", "5m", first, last, **wishes)["close"])
+
+        # Of one session nothing has to be known: its own bars were traded after its splits.
+        assert closes("2020-08-28", "2020-08-28") == {400.0}
+        assert closes("2020-08-28", "2020-08-28", adjustment="raw") == {400.0}
+        clock.set(parse_iso("2020-08-31T20:30:00Z"))
+        script.bars = minutes("2020-08-28", 100.0) + minutes("2020-08-31", 101.0)
+        assert closes("2020-08-31", "2020-08-31") == {101.0}
+        with pytest.raises(AllProvidersFailedError, match="splits and dividends of AAPL are not"):
+            closes("2020-08-28", "2020-08-31", offline=True)
+        # All of it is asked for anew, in one basis; what was traded nobody can tell.
+        assert closes("2020-08-28", "2020-08-31") == {100.0, 101.0}
+        assert closes("2020-08-28", "2020-08-31", offline=True) == {100.0, 101.0}
+        with pytest.raises(AllProvidersFailedError, match="which raw prices need"):
+            closes("2020-08-28", "2020-08-31", adjustment="raw")
+
+
+def test_bars_of_today_go_on_without_anybody_who_tells_splits(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    clock.set(parse_iso("2020-08-31T14:00:30Z"))
+    script = Script(bars=minutes("2020-08-28", 100.0) + minutes("2020-08-31", 101.0)[:6])
+    with gateway(script) as port:
+        manager = manager_at(tmp_path, clock, port, "stock_intraday")
+        assert len(manager.get_ohlcv("AAPL", "5m", bars=20)) == 20
+        asked = len(script.asked)
+        clock.advance(600)
+        script.bars = minutes("2020-08-28", 100.0) + minutes("2020-08-31", 101.0)[:8]
+        frame = manager.get_ohlcv("AAPL", "5m", bars=20)
+    assert frame["close"].tolist() == [100.0] * 12 + [101.0] * 8
+    assert len(script.asked) == asked + 1
+    assert told(frame)["as_of"] == "2020-08-31"

@@ -58,6 +58,16 @@ class Hand:
                 self.sink.status(item)
 
 
+class HandStream(Hand):
+    """A stream that the test speaks for."""
+
+    def __init__(self) -> None:
+        super().__init__([StreamStatus(StreamState.BACKFILLING)])
+
+    def doubt(self, reason: str, silent_s: float) -> None:
+        """Take no notice."""
+
+
 class Witness(bt.Strategy):  # type: ignore[misc]
     """Writes down every bar of every data when it is new, and every notification."""
 

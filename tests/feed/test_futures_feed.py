@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.data.clock import ManualClock
+from src.data.config.feed_presets import load_preset
 from src.data.data_manager import DataManager
 from src.data.feed.choosing import FUTURES, live_feed
 from src.data.feed.data_feed_factory import DataFeedFactory
@@ -72,10 +73,12 @@ def test_they_are_streamed_and_never_mixed_with_the_spot_market(
     ]
 
 
-def test_a_mapping_says_it_too(manager: DataManager) -> None:
-    config = {"data_source": "binance", "symbol": "BTCUSDT", "interval": "1m", "market": "futures",
-              "lookback_bars": 3, "data_manager": manager}  # fmt: skip
-    feed = DataFeedFactory.create_data_feed(config)
+def test_a_preset_says_it_too(tmp_path: Path, manager: DataManager) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"data_source": "binance", "symbol": "BTCUSDT", "interval": "1m",
+                                "market": "futures", "lookback_bars": 3}))  # fmt: skip
+    config = load_preset(path)
+    feed = DataFeedFactory.create_data_feed({**config, "data_manager": manager})
     assert isinstance(feed, StreamedLiveDataFeed)
     assert feed.provider == FUTURES
 

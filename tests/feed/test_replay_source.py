@@ -47,6 +47,16 @@ def test_without_waiting(clock: ManualClock) -> None:
     assert clock.slept == []
 
 
+@pytest.mark.parametrize("speed, said", [
+    (60.0, "replayed"), (1.0, "replayed, a bar in 60 s"), (0.1, "replayed, a bar in 10 min"),
+    (0.001, "replayed, a bar in 16.7 h"),
+])  # fmt: skip
+def test_long_waits_are_told_beforehand(clock: ManualClock, speed: float, said: str) -> None:
+    items = played(replay(at_speed(CLOSING, speed, MINUTE_MS), clock, count=2))
+    assert said in [item.reason for item in items if isinstance(item, StreamStatus)]
+    assert played(replay(at_speed(CLOSING, speed, MINUTE_MS), clock, count=1))
+
+
 def test_nights_are_skipped() -> None:
     pace = at_speed(Closing(Timeframe.parse("1h")), 2.0, HOUR_MS)
     assert pace(0, HOUR_MS) == 1800.0

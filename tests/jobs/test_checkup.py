@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import socket
 from configparser import ConfigParser
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,25 @@ def test_a_region_that_is_refused_is_named(
     check = found(checkup(tmp_path / "cache", rules), "binance", "vendors")
     assert (check.ok, check.said) == (False, refused.refusal)
     assert "providers.binance.base_url" in check.advice
+
+
+@pytest.mark.skipif(find_spec("ib_async") is None, reason="ib_async is not installed")
+def test_a_gateway_answers_or_does_not(
+    rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ibkr() -> Check:
+        return found(checkup(tmp_path / "cache", rules), "ibkr", "vendors")
+
+    monkeypatch.setenv("IBKR_HOST", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+        monkeypatch.setenv("IBKR_PORT", str(port))
+        assert ibkr().ok and ibkr().said.startswith("reached in")
+    check = ibkr()
+    assert (check.ok, check.said.split(": ")[0]) == (None, f"nothing answers at 127.0.0.1:{port}")
+    assert "start the gateway" in check.advice
+    rules.write_text(rules.read_text() + "forex: {primary: ibkr}\n")
+    assert ibkr().ok is False, "who routes to it wants it"
 
 
 def test_extras_that_are_missing_come_with_the_command(

@@ -36,6 +36,13 @@ def test_a_closed_door(vendors: VendorServer) -> None:
     assert found.refusal.startswith("no connection to 127.0.0.1")
 
 
+def test_a_gateway_is_connected_to() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        at = f"127.0.0.1:{door.getsockname()[1]}"
+        assert reach(f"ibkr://{at}").ok
+    assert reach(f"ibkr://{at}").refusal.startswith(f"nothing answers at {at}: ")
+
+
 def test_a_name_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")

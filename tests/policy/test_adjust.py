@@ -472,6 +472,14 @@ class TestNeededActions:
         needed = needed_actions(span, [part("raw")], "split", TODAY, intraday=True)
         assert needed == [days(TODAY, TODAY)]
 
+    def test_bars_of_a_known_session_need_nothing_of_their_own_day(self) -> None:
+        span = Span(day_ms(TODAY) + 14 * HOUR_MS, day_ms(TODAY) + 15 * HOUR_MS)
+        for basis in ("raw", "split"):
+            needed = needed_actions(
+                span, [part(basis)], "split", TODAY, intraday=True, session_of=date_of
+            )
+            assert needed == []
+
 
 # --- properties ----------------------------------------------------------------------------
 

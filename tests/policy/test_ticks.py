@@ -62,6 +62,26 @@ def test_a_bar_that_begins_just_when_we_connect_is_not_trusted() -> None:
     assert closed(made.take(at(60))) == []
 
 
+def test_a_bar_that_began_unheard_is_owed_once_it_is_over() -> None:
+    made = bars()
+    made.restart(NOON + 30_000)
+    made.closed_by(NOON + 61_999)
+    assert made.owed_ms is None
+    made.closed_by(NOON + 62_000)
+    assert made.owed_ms == NOON + 60_000
+    made.owed_ms = None
+    made.closed_by(NOON + 125_000)
+    assert made.owed_ms is None
+
+
+def test_a_lost_connection_closes_no_bar() -> None:
+    made = bars()
+    made.take(at(1))
+    made.pause()
+    assert made.closed_by(NOON + 99_000) == closed(made.take(at(61))) == []
+    assert closed(made.take(at(121))) == []
+
+
 def test_a_price_without_a_trade_opens_no_bar() -> None:
     made = bars()
     assert made.take(at(1, 5.0, 0.0)) == []

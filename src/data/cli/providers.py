@@ -101,8 +101,11 @@ def _print_matrix(selector: ProviderSelector, *, as_json: bool) -> int:
 
 
 def _row(vendor: dict[str, Any]) -> list[Any]:
-    ready = vendor["ready"]
-    state = styled("ready", "green") if ready else styled(vendor["why_not"], "yellow")
+    state = styled("ready", "green")
+    if not vendor["ready"]:
+        state = styled(vendor["why_not"], "yellow")
+    elif vendor["gateway"]:  # whether it answers costs a knock: `onetape doctor` does that
+        state = styled(f"needs a gateway at {vendor['gateway']}", "yellow")
     needed = "needed" if vendor["requires_api_key"] else "optional" if vendor["keys"] else "none"
     return [vendor["name"], state, vendor["adjustment"], vendor["per_minute"] or "-", needed]
 

@@ -15,8 +15,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", help="date (whole session) or UTC time, included")
     parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
     parser.add_argument("--bars", type=positive, help="the last so many closed bars")
-    parser.add_argument("--speed", type=float, default=60.0, help="times as fast as it was; 60: an "
-                        "hour in a minute (default); 0: without waiting")  # fmt: skip
+    parser.add_argument("--speed", type=float, help="times as fast as it was; 60: an hour in a "
+                        "minute; 0: without waiting; default: a bar a second")  # fmt: skip
     parser.add_argument("--provider", help="bars of this vendor only")
     parser.add_argument("--offline", action="store_true", help="use the cache alone")
     parser.add_argument("--rows", type=positive, default=10, help="bars to show (default 10)")

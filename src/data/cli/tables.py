@@ -139,7 +139,9 @@ def size(count: float) -> str:
 
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun: ``1 bar``, ``2,000 bars``."""
-    plural = noun if noun == "series" else f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    plural = noun if noun == "series" else f"{noun}s"
+    if noun.endswith("y") and noun[-2:-1] not in "aeou":
+        plural = f"{noun[:-1]}ies"
     return f"{count:,} {noun if count == 1 else plural}"
 
 

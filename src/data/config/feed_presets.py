@@ -5,6 +5,7 @@ One of your own lies in ``./config/data`` and goes before a packaged one of that
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ _KEYS: dict[str, Check] = {
     "host": text(),
     "port": whole(1),
     "client_id": whole(0),
+    "market": text("spot", "futures"),
 }
 _check = record(_KEYS, "data_source", "symbol", "interval")
 
@@ -42,12 +44,25 @@ def load_preset(name: str | Path) -> dict[str, Any]:
     """
     path, data = _found(name)
     document = read_yaml(data)  # JSON is a part of YAML, and read as strictly
-    problems: list[Problem] = [*document.problems, *_check(document.value, ())]
+    value = {} if document.value is None else document.value
+    problems: list[Problem] = [*document.problems, *_check(value, ())]
+    problems += () if problems else _market(value)
     if problems:
         told = [_told(problem, document.line_of(problem.path)) for problem in problems]
         listed = "\n  ".join(told)
         raise RulesError(f"the feed preset {path} has mistakes:\n  {listed}", problems=told)
-    return document.value
+    return dict(value)
+
+
+def _market(preset: dict[str, Any]) -> Iterator[Problem]:
+    """Yield what stands against another market than the usual one of a source."""
+    if preset.get("market", "spot") == "spot":
+        return
+    source = preset["data_source"]
+    if source.lower() != "binance":
+        yield Problem(("market",), f"{source} has no {preset['market']} here, only binance has")
+    elif preset.get("testnet"):
+        yield Problem(("testnet",), f"binance's {preset['market']} have no testnet here")
 
 
 def preset_names() -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..config.credentials import vendor_credentials
 from ..errors import ConfigError, DataError, MissingCredentialsError, NoProviderError
+from ..model.instant import SECOND_MS
 from ..model.instrument import Instrument
 from ..model.kind import Basis
 from ..model.stream import LiveBar, Topic
@@ -18,14 +19,16 @@ from ..model.timeframe import Timeframe
 from ..net.socket import Dialer, library
 from ..policy.calendar import calendar_for
 from ..policy.gaps import Grid
+from ..policy.minutes import MinuteBars
 from ..policy.ticks import TradeBars
 from ..routing.streaming import Origin, StreamKeeper
 from .base import LiveFeed
+from .building import MINUTE, hindrance
 from .connection import Connection, Pulse
 from .continued import Continued, Patience, Start
 from .history import Manager, ManagerHistory
 from .hub import Hub, Subscription
-from .listening import BarListener, Listener, TradeListener
+from .listening import BarListener, Listener, MinuteListener, TradeListener
 from .protocol import StreamProtocol
 from .source import Sink
 
@@ -56,12 +59,13 @@ class Tempo:
 
 @dataclass(frozen=True)
 class _Way:
-    """A stream that has the bars wanted."""
+    """A stream that has the bars wanted, or the minutes that they are built of."""
 
     name: str
     make: Callable[[], StreamProtocol]
     protocol: StreamProtocol
     topic: Topic
+    sent: Timeframe | None = None
 
 
 class LiveFeeds:
@@ -153,7 +157,9 @@ class LiveFeeds:
 
     def _patience(self, way: _Way) -> Patience:
         traits = way.protocol.traits
-        return replace(self._tempo.patience, dense=traits.dense, quiet=traits.quiet_s)
+        return replace(
+            self._tempo.patience, dense=traits.dense, quiet=traits.quiet_s, sent=way.sent
+        )
 
     def _settle_ms(self, name: str) -> int:
         found = self._services.selector.downloaders.get(name)
@@ -171,21 +177,23 @@ class LiveFeeds:
         reasons: list[str] = []
         for name in names:
             try:
-                found = self._stream(str(selector.canonical(name)), instrument, step)
+                found = self._stream(str(selector.canonical(name)), (instrument, step, provider))
             except MissingCredentialsError as error:
                 reasons.append(str(error))
                 continue
-            if found is not None:
+            if isinstance(found, _Way):
                 return found
-            reasons.append(f"{name} streams no such bars")
+            reasons.append(f"{name} streams no such bars{found}")
         raise NoProviderError(
             "; ".join(reasons) or "no vendor that can be asked is routed to",
             symbol=instrument.symbol,
         )
 
-    def _stream(self, name: str, instrument: Instrument, step: Timeframe) -> _Way | None:
+    def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
+        """Return a vendor's stream of such bars, or why there is more to say than that it has none."""
+        instrument, step, _ = wanted
         if name not in STREAMS:
-            return None
+            return ""
         module, _, cls = STREAMS[name].partition(":")
         made = getattr(import_module(f".{module}", __package__), cls)
         said = self._services.selector.parsed_rules.provider(name)
@@ -196,12 +204,22 @@ class LiveFeeds:
 
         protocol = make()
         topic = protocol.spelling(instrument, step)
-        return None if topic is None else _Way(name, make, protocol, topic)
+        if topic is not None:
+            return _Way(name, make, protocol, topic)
+        topic = protocol.spelling(instrument, MINUTE)
+        if topic is None:
+            return ""
+        if why := hindrance(self._services, name, protocol.kind(instrument), wanted):
+            return f": {why}"
+        return _Way(name, make, protocol, topic, MINUTE)
 
     def _subscription(self, way: _Way, grid: Grid) -> Subscription:
         clock = self._services.clock
 
         def listen(sink: Sink) -> Listener:
+            if way.sent is not None:
+                quiet_ms = round(way.protocol.traits.quiet_s * SECOND_MS)
+                return MinuteListener(sink, clock, MinuteBars(grid, quiet_ms))
             if way.topic.timeframe:
                 return BarListener(sink, clock)
             return TradeListener(sink, clock, TradeBars(grid))

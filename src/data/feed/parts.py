@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ..clock import Clock
 from ..model.stream import LiveBar
+from ..model.timeframe import Timeframe
 from ..policy.gaps import Grid
 from ..policy.retry import RetryPolicy
 from .history import History
@@ -17,7 +18,9 @@ from .source import Source
 class Stream(Source, Protocol):
     """A source that may lose, double and reorder bars, and says when it is connected.
 
-    Its statuses are ``CONNECTING`` (nothing comes) and ``BACKFILLING`` (from now on all comes).
+    Its statuses are ``CONNECTING`` (nothing comes) and ``BACKFILLING`` (from now on all comes);
+    while it is connected, ``DELAYED`` (only history can tell bars that closed by its instant) and
+    ``LIVE`` (it speaks, though no bar comes of it).
     """
 
     def doubt(self, reason: str, silent_s: float) -> None:
@@ -35,6 +38,7 @@ class Patience:
         retry: waits between questions for the same hole.
         delayed_after: questions for the same hole after which the feed counts as delayed.
         dense: whether the stream sends a bar where nobody traded; else silence is looked into.
+        sent: length of the bars that the stream sends, where those given are built of them.
     """
 
     tick: float = 0.25
@@ -43,6 +47,7 @@ class Patience:
     retry: RetryPolicy = field(default_factory=lambda: RetryPolicy(first_s=1.0, cap_s=60.0))
     delayed_after: int = 3
     dense: bool = True
+    sent: Timeframe | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ class Quiet:
     """Silence of one subscription. For one thread.
 
     Args:
-        grid: of the series; silence must last for three bars.
+        grid: of the bars that the stream sends; silence must last for three of them.
         floor_s: and for so many seconds.
         now: the time.
 
@@ -29,12 +29,14 @@ class Quiet:
         step_ms = grid.timeframe.step_ms or 0
         self._limit_ms = max(_BARS * step_ms, round(floor_s * SECOND_MS))
         self._now = now
-        self._since_ms = now.ms()
+        self._half_ms = step_ms // 2
+        self._since_ms = self._heard_ms = now.ms()
         self._found = 0.0
 
     def heard(self) -> None:
         """Note that market data have come."""
-        self._since_ms, self.is_stale = self._now.ms(), False
+        self._since_ms = self._heard_ms = self._now.ms()
+        self.is_stale = False
 
     def again(self) -> None:
         """Begin to count anew: it was connected again, which proves nothing."""
@@ -47,6 +49,10 @@ class Quiet:
         if span.end - span.start <= self._limit_ms:
             return False
         return open_ms(self._calendar, span) > self._limit_ms
+
+    def is_after(self, stamp_ms: int) -> bool:
+        """Tell whether a bar began after market data came last: not a word of it was heard."""
+        return stamp_ms >= self._heard_ms - self._half_ms
 
     def looked_into(self, *, found: bool) -> None:
         """Note what came of looking: whether there was something to say."""

@@ -12,6 +12,9 @@ from .closing import Closing
 from .source import Sink
 from .worker import Halt, ThreadedSource
 
+# A wait that is to be told beforehand.
+_LONG_S = 5.0
+
 Load = Callable[[], Sequence[LiveBar]]
 # Seconds from when one bar is given until the next is, out of their opens.
 Pace = Callable[[int, int], float]
@@ -67,15 +70,27 @@ class ReplaySource(ThreadedSource):
         past, coming = bars[: self._history], bars[self._history :]
         for bar in past:
             sink.bar(bar._replace(origin="history"))
-        sink.status(self._status(StreamState.LIVE, "replayed"))
-        due = self.clock.monotonic()
         # Whatever is waited for belongs to the bar behind it, the first one included.
         before = past[-1:] or coming[:1]
+        sink.status(self._status(StreamState.LIVE, f"replayed{self._told(bars)}"))
+        due = self.clock.monotonic()
         for earlier, bar in pairwise([*before, *coming]):
             due += self._pace(earlier.stamp_ms, bar.stamp_ms) if earlier is not bar else 0.0
             if not halt.until(due):
                 return
             sink.bar(bar._replace(origin="live"))
 
+    def _told(self, bars: Sequence[LiveBar]) -> str:
+        """Return how long one bar lets wait for the next, where that is long."""
+        wait = self._pace(bars[0].stamp_ms, bars[1].stamp_ms) if len(bars) > 1 else 0.0
+        return f", a bar in {_in_words(wait)}" if wait >= _LONG_S else ""
+
     def _status(self, state: StreamState, reason: str) -> StreamStatus:
         return StreamStatus(state, reason, self.clock.now_ms())
+
+
+def _in_words(seconds: float) -> str:
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} s"

@@ -12,14 +12,14 @@ from .closing import Closing
 from .door import clock_of, market_of
 from .history import Manager, bars_of
 from .mailbox import CAPACITY
-from .replay_source import ReplaySource, at_speed
+from .replay_source import ReplaySource, at_speed, every
 
 __all__ = ["replay_feed"]
 
 
 def replay_feed(
     manager: Manager, symbol: str, timeframe: str, start_date: Any = None, end_date: Any = None,
-    *, speed: float = 1.0, history: int = 0, **wishes: Any,
+    *, speed: float | None = 1.0, history: int = 0, **wishes: Any,
 ) -> LiveFeed:  # fmt: skip
     """Return a feed that plays closed bars of the past as if they closed now.
 
@@ -30,7 +30,7 @@ def replay_feed(
         manager: the data manager.
         symbol, timeframe, start_date, end_date: as for its ``get_ohlcv``.
         speed: 1: as it happened; 60: an hour in a minute; 0: without waiting. Nights and weekends
-            are skipped.
+            are skipped. None: a bar a second, however long it is.
         history: how many bars are given at once before the first comes live.
         **wishes: further keywords of ``get_ohlcv``, such as ``bars``, ``provider``, ``offline``.
 
@@ -41,7 +41,7 @@ def replay_feed(
     """
     step = Timeframe.parse(timeframe)
     closing = Closing(step, market_of(manager, symbol))
-    pace = at_speed(closing, speed, step.step_ms)
+    pace = every(1.0) if speed is None else at_speed(closing, speed, step.step_ms)
     frame = manager.get_ohlcv(symbol, step.label, start_date, end_date, **wishes)
     bars: list[LiveBar] = bars_of(frame, "live")
     if not bars:

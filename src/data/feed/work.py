@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..errors import DataError, ForeignError, QueryError
 from ..model.instant import SECOND_MS
@@ -61,8 +62,9 @@ class Work:
         self._reason = ""
         self._is_connected = False
         self._lost = "not connected yet"
-        self._reach = 0  # bars expected before this closed before we listened
-        self._quiet = Quiet(parts.grid, parts.patience.quiet, self._now)
+        self._reach = 0  # bars expected before this are history's
+        sent = replace(parts.grid, timeframe=parts.patience.sent or parts.grid.timeframe)
+        self._quiet = Quiet(sent, parts.patience.quiet, self._now)
         self._asked = 0
         self._next_ask = 0.0
         self._why = ""
@@ -93,14 +95,18 @@ class Work:
         while item is not None and not self._is_stopped:
             if isinstance(item, StreamStatus):
                 self._turned(item)
-            elif isinstance(item, Revision):
-                self._revised(item.bar)
             else:
-                self._came(item)
+                self._came(item.bar if isinstance(item, Revision) else item)
             item = self.inbox.get()
 
     def _turned(self, status: StreamStatus) -> None:
-        """Note that the stream was connected, or lost."""
+        """Note that the stream was connected, or lost, or what else it says of itself."""
+        if status.state is StreamState.LIVE:
+            self._quiet.heard()
+            return
+        if status.state is StreamState.DELAYED:
+            self._reach_to(status.at_ms)
+            return
         self._is_connected = status.state is StreamState.BACKFILLING
         if not self._is_connected:
             self._lost = status.reason
@@ -108,7 +114,14 @@ class Work:
             return
         self._now.set()
         self._quiet.again()
-        self._reach = self._first_unclosed(0.0)
+        self._reach = 0  # the clock may have been set back meanwhile
+        self._reach_to(self._now.ms())
+
+    def _reach_to(self, closed_ms: int) -> None:
+        """Leave all bars that closed by an instant to history, unless they were given."""
+        grid = self._parts.grid
+        until = first_unclosed(grid.calendar, grid.timeframe, closed_ms, grid.anchor)
+        self._reach = max(self._reach, until)
         self._asked, self._next_ask = 0, 0.0
 
     def _came(self, bar: LiveBar) -> None:
@@ -226,7 +239,8 @@ class Work:
         self._note(filled.why)
         known.learn(filled.bars, filled.absent)
         if self._is_connected and self._quiet.is_long and not filled.why:
-            self._quiet.looked_into(found=bool(filled.bars))
+            was_mute = any(self._quiet.is_after(bar.stamp_ms) for bar in filled.bars)
+            self._quiet.looked_into(found=was_mute)
 
     def _note(self, why: str) -> None:
         """Note a question, and when the next one may follow."""

@@ -222,16 +222,22 @@ def _vendors(selector: ProviderSelector, *, network: bool) -> Iterable[Check]:
     vendors = describe_vendors(selector)
     doors = {v["name"]: v["base_url"] for v in vendors if v["ready"] and _is_remote(v)}
     reached = reach_all(doors) if network else {}
-    return [_vendor(v, reached.get(v["name"])) for v in vendors]
+    routed = {name for way in selector.parsed_rules.rules.values() for name in way.vendors}
+    return [_vendor(v, reached.get(v["name"]), is_routed=v["name"] in routed) for v in vendors]
 
 
-def _vendor(vendor: dict[str, Any], reached: Reached | None) -> Check:
+def _vendor(vendor: dict[str, Any], reached: Reached | None, *, is_routed: bool) -> Check:
     name = vendor["name"]
     if not vendor["ready"]:
         return Check("vendors", name, None, f"not usable: {vendor['why_not']}", vendor["advice"])
     if reached is None:
         said = "usable, the network was not tried" if _is_remote(vendor) else "usable"
         return Check("vendors", name, True, said)
+    if not reached.ok and vendor["gateway"]:
+        # Its package comes with others: who does not route to it need not run one.
+        return Check("vendors", name, False if is_routed else None, reached.refusal,
+                     "start the gateway and log in, if you want its bars; "
+                     f"host and port of providers.{name} in the rules say where it is")  # fmt: skip
     if not reached.ok:
         advice = f"check the network and its proxy, or set providers.{name}.base_url in the rules"
         return Check("vendors", name, False, reached.refusal, advice)
@@ -239,4 +245,4 @@ def _vendor(vendor: dict[str, Any], reached: Reached | None) -> Check:
 
 
 def _is_remote(vendor: dict[str, Any]) -> bool:
-    return str(vendor["base_url"]).startswith("http")
+    return bool(vendor["gateway"]) or str(vendor["base_url"]).startswith("http")

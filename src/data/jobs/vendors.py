@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from ..clock import SystemClock
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
@@ -76,6 +77,7 @@ def _description(selector: ProviderSelector, name: str) -> dict[str, Any]:
     caps = made.capabilities if made is not None and is_ours(made) else cls.capabilities
     said = selector.parsed_rules.provider(name)
     limit = said.rate_limits.get("requests_per_minute") or cls.limits.per_minute
+    address = getattr(made, "base_url", cls.default_base_url)
     return {
         "name": name,
         "title": cls.display_name or name,
@@ -90,8 +92,15 @@ def _description(selector: ProviderSelector, name: str) -> dict[str, Any]:
         "requires_api_key": cls.requires_api_key,
         "keys": _keys(selector, name),
         "per_minute": int(limit) or None,
-        "base_url": getattr(made, "base_url", cls.default_base_url),
+        "base_url": address,
+        "gateway": gateway_in(address),
     }
+
+
+def gateway_in(address: str) -> str:
+    """Return host and port of a gateway that the user has to run; empty for any other address."""
+    parts = urlsplit(address)
+    return "" if parts.scheme in ("", "http", "https") else parts.netloc
 
 
 def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:

@@ -38,8 +38,11 @@ class Reached:
 def reach(url: str, timeout_s: float = 3.0) -> Reached:
     """Send one small request to the host of ``url``, by the same way as all others.
 
-    Proxies and certificates count as they do later; whatever the status, it was reached.
+    Proxies and certificates count as they do later; whatever the status, it was reached. Where the
+    address is no web address, as that of a gateway, a connection is opened and closed again.
     """
+    if not url.startswith("http"):
+        return _connected(url, timeout_s)
     transport = HttpTransport((timeout_s, timeout_s), 4 * MEBIBYTE, total_s=2 * timeout_s)
     started = time.perf_counter()
     refusal = ""
@@ -55,6 +58,17 @@ def reach(url: str, timeout_s: float = 3.0) -> Reached:
         refusal = str(error)
     finally:
         transport.close()
+    return Reached(time.perf_counter() - started, refusal)
+
+
+def _connected(url: str, timeout_s: float) -> Reached:
+    """Open a connection to the host and port of ``url``."""
+    parts, started = urlsplit(url), time.perf_counter()
+    refusal = ""
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 0), timeout_s).close()
+    except OSError as error:
+        refusal = f"nothing answers at {parts.netloc}: {error.strerror or error}"
     return Reached(time.perf_counter() - started, refusal)
 
 

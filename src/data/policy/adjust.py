@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -27,13 +28,15 @@ from ..model.kind import Adjustment, Basis
 from ..model.scaling import scaled
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
-from .adjusting import CloseBefore, Conversion, Group, needed
+from .adjusting import CloseBefore, Conversion, Group, earliest_session, needed
 
 _UNKNOWN = Basis("unknown")
 _ONE = Fraction(1)
 
 # What counts for the bars of a vendor, where that is not the same for all.
 OwnActions = Callable[[str], Sequence[Action]]
+# The session date of a bar, by its stamp.
+SessionOf = Callable[[int], date]
 
 
 @dataclass(frozen=True)
@@ -122,16 +125,20 @@ def needed_actions(
     as_of: date | None,
     *,
     intraday: bool = False,
+    session_of: SessionOf | None = None,
 ) -> list[Span]:
     """Return the ex-dates, as stamps, for which actions must have been asked; empty: none needed.
 
     It asks for the splits and dividends of every bar of ``table_span`` that a part holds.
+    ``session_of`` tells the session date of an intraday bar of regular hours: those of one day need
+    nothing then. Bars before the open do, for they are traded as the day before.
     """
     goal = Basis(target, as_of or common_as_of(parts))
     inside = [part for part in parts if part.span.overlaps(table_span)]
     starts = [max(part.span.start, table_span.start) for part in inside]
+    first = session_of or partial(earliest_session, intraday=intraday)
     pairs = zip(starts, inside, strict=True)
-    return coalesce(needed(start, part.basis, goal, intraday) for start, part in pairs)
+    return coalesce(needed(first(start), part.basis, goal) for start, part in pairs)
 
 
 class _Job(NamedTuple):

@@ -45,11 +45,17 @@ class Piece(NamedTuple):
     splits: Fraction
 
 
-def needed(first_ms: int, source: Basis, goal: Basis, intraday: bool) -> Span:
-    """Return the ex-dates that decide how bars from ``first_ms`` on get from basis to basis."""
-    # A split of the first bar's own date is in that bar; the session of an intraday bar may be
-    # that of the day before in UTC.
-    first = date_of(first_ms) - timedelta(days=int(intraday))
+def earliest_session(stamp_ms: int, intraday: bool) -> date:
+    """Return a date that the session of a bar is not before, without asking its market."""
+    # The session of an intraday bar may be that of the day before in UTC.
+    return date_of(stamp_ms) - timedelta(days=int(intraday))
+
+
+def needed(first: date, source: Basis, goal: Basis) -> Span:
+    """Return the ex-dates that decide how bars of session ``first`` on get from basis to basis.
+
+    A split of the first bar's own session is in that bar.
+    """
     had = (source.as_of or first) if source.adjustment != "raw" else first
     # What is of unknown basis must not have been touched at all.
     untouched = goal.adjustment == "raw" and source.adjustment != "unknown"
@@ -92,7 +98,8 @@ class Conversion:
     def _check_asked(self, first_ms: int, source: Basis) -> None:
         if self.known is None:
             return
-        missing = subtract([needed(first_ms, source, self.goal, self.intraday)], self.known)
+        first = earliest_session(first_ms, self.intraday)
+        missing = subtract([needed(first, source, self.goal)], self.known)
         if missing:
             days = f"{date_of(missing[0].start)} to {date_of(missing[-1].end - 1)}"
             way = f"{source.adjustment} prices to {self.goal.adjustment}"

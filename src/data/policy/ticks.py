@@ -11,6 +11,8 @@ from ..model.span import Span
 from ..model.stream import LiveBar, Trade
 from ..model.timeframe import Timeframe
 
+_NEVER = 1 << 62
+
 
 class TradeGrid(Protocol):
     """Where bars stand and when they close; see :class:`~.policy.gaps.Grid`."""
@@ -25,13 +27,27 @@ class TradeGrid(Protocol):
     def closes(self, stamps: Stamps) -> Stamps:
         """Return the instant at which each bar closes."""
 
+    def next_open(self, stamp_ms: int) -> int:
+        """Return the first expected stamp at or after ``stamp_ms``."""
+
+
+def bar_span(grid: TradeGrid, ms: int) -> Span | None:
+    """Return from when to when the bar lasts in which ``ms`` lies; None: no bar is expected then."""
+    step = grid.timeframe.step_ms or 0
+    opens = grid.opens(Span(ms - step + 1, ms + 1))
+    if not len(opens):
+        return None
+    stamp = int(opens[-1])
+    end = int(grid.closes(np.array([stamp], dtype=np.int64))[0])
+    return Span(stamp, end) if ms < end else None
+
 
 class TradeBars:
     """Bars of intraday timeframes, built of trades. Not thread-safe.
 
     A bar is closed by the first trade after it, or by the clock once ``late_ms`` have passed since
-    its close, for trades are late. A bar whose beginning was not listened to is running for ever: it
-    is never called closed, and its bar is to be had from history. A price without a size (0) moves
+    its close, for trades are late. A bar whose beginning was not listened to is never called closed:
+    it is to be had from history once it is over. A price without a size (0) moves
     the running bar and opens none. Trades that come after their bar was closed, or beside the
     calendar, change nothing.
 
@@ -41,13 +57,17 @@ class TradeBars:
 
     Attributes:
         late: trades that came after their bar was closed.
+        owed_ms: the end of the last bar that is over and can be told by history alone; whoever has
+            seen to that sets it to None.
     """
 
     def __init__(self, grid: TradeGrid, late_ms: int = 2_000) -> None:
         self.late = 0
+        self.owed_ms: int | None = None
         self._grid = grid
         self._late_ms = late_ms
-        self._since_ms = 0
+        self._since_ms = _NEVER
+        self._unheard_ms: int | None = None
         self._span = Span(0, 0)
         self._bar: LiveBar | None = None
 
@@ -55,6 +75,13 @@ class TradeBars:
         """Begin to listen: what was running is forgotten."""
         self._since_ms = now_ms + self._late_ms
         self._span, self._bar = Span(0, 0), None
+        running = bar_span(self._grid, self._since_ms - 1)
+        self._unheard_ms = running and running.end
+
+    def pause(self) -> None:
+        """Listen no more: what is running may lack a trade, and is forgotten."""
+        self._span, self._bar = Span(0, 0), None
+        self._since_ms, self._unheard_ms = _NEVER, None
 
     def take(self, trade: Trade) -> list[LiveBar]:
         """Return the bar that ``trade`` closes, if any, and the running one."""
@@ -64,7 +91,7 @@ class TradeBars:
         if trade.stamp_ms in self._span:
             return self._moved(trade)
         closed = self._finished()
-        span = self._bar_of(trade.stamp_ms)
+        span = bar_span(self._grid, trade.stamp_ms)
         if span is None:
             return closed
         self._span = span
@@ -72,6 +99,8 @@ class TradeBars:
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
         """Return the running bar as closed if its time is over."""
+        if self._unheard_ms is not None and now_ms >= self._unheard_ms + self._late_ms:
+            self.owed_ms, self._unheard_ms = self._unheard_ms, None
         if self._bar is None or now_ms < self._span.end + self._late_ms:
             return []
         closed = self._finished()
@@ -95,13 +124,3 @@ class TradeBars:
         if bar is None or self._span.start < self._since_ms:
             return []
         return [bar._replace(is_closed=True)]
-
-    def _bar_of(self, ms: int) -> Span | None:
-        """Return from when to when the bar lasts in which ``ms`` lies."""
-        step = self._grid.timeframe.step_ms or 0
-        opens = self._grid.opens(Span(ms - step + 1, ms + 1))
-        if not len(opens):
-            return None
-        stamp = int(opens[-1])
-        end = int(self._grid.closes(np.array([stamp], dtype=np.int64))[0])
-        return Span(stamp, end) if ms < end else None

@@ -19,7 +19,8 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..policy.adjust import BasisPart, needed_actions, rebase
+from ..policy.adjust import BasisPart, SessionOf, needed_actions, rebase
+from ..policy.calendar import session_date
 from ..policy.closes import ClosesBefore, LastSession
 from ..policy.disputes import Event
 from .answering import Rebased
@@ -137,8 +138,16 @@ class Rebaser:
         """Return the ex-dates that the conversion needs actions of."""
         reach = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
         return needed_actions(
-            reach, parts, self.query.adjustment, as_of, intraday=self._is_intraday
-        )
+            reach, parts, self.query.adjustment, as_of, intraday=self._is_intraday,
+            session_of=self._session_of(),
+        )  # fmt: skip
+
+    def _session_of(self) -> SessionOf | None:
+        """Return what dates the sessions of these bars; None where hours beside them are held."""
+        kind = self.view.kind
+        if not self._is_intraday or kind is None or kind.session != "regular":
+            return None
+        return lambda stamp_ms: session_date(self.query.instrument, stamp_ms)
 
     def _converted(
         self, table: BarTable, parts: Sequence[BasisPart], book: ActionBook, as_of: date

@@ -1,4 +1,4 @@
-"""Bars of a stream into the store, where they may stand beside what is stored already."""
+"""Bars of a stream: of which kind the series is, and into the store where they may stand there."""
 
 from __future__ import annotations
 
@@ -14,12 +14,45 @@ from ..model.bars import Bar, BarTable
 from ..model.coverage import Coverage
 from ..model.instrument import Instrument
 from ..model.kind import Basis, Kind
+from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
+from ..model.timeframe import Timeframe
 from ..policy.finality import next_due
 from ..policy.gaps import Grid
+from .candidates import Selector, candidates_of, route
 
 log = logging.getLogger("onetape.routing")
+
+
+def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kind:
+    """Return the kind of the bars that answer ``query``; nobody is asked.
+
+    Raises:
+        NoProviderError, UnknownProviderError: nobody serves them.
+    """
+    key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
+    stored = store.view(key).kind
+    return stored or route(query, candidates_of(selector, query), None).lanes[0].kind
+
+
+def differences(one: Kind, other: Kind) -> list[tuple[str, str]]:
+    """Return in what two kinds differ, hard or soft, where both tell it."""
+    pairs = zip(one.to_json().values(), other.to_json().values(), strict=True)
+    return [(mine, theirs) for mine, theirs in pairs if mine and theirs and mine != theirs]
+
+
+def declared_kind(
+    selector: Selector, vendor: str, instrument: Instrument, step: Timeframe
+) -> Kind | None:
+    """Return the kind of the ``step`` bars that a vendor of ours serves; None: it serves none."""
+    from ..downloader.configured import supplied
+
+    caps = getattr(supplied(selector, vendor), "capabilities", None)
+    if caps is None or step.label not in caps.labels(instrument.asset_class):
+        return None
+    found: Kind = caps.kind(instrument, step)
+    return found
 
 
 @dataclass(frozen=True)
@@ -70,7 +103,7 @@ class StreamKeeper:
 
     def _keep(self, key: SeriesKey, grid: Grid, origin: Origin, bars: Sequence[Bar]) -> int:
         view = self._store.view(key)
-        if view.kind is not None and not _is_same(view.kind, origin.kind):
+        if view.kind is not None and differences(view.kind, origin.kind):
             log.debug("%s: bars of %s are of another kind than those stored", key, origin.vendor)
             return 0
         if not _fits(view.coverage, origin.vendor, bars[0].stamp_ms):
@@ -96,12 +129,6 @@ class StreamKeeper:
             BarTable.from_bars(run), span, origin.vendor, self._clock.now_ms(), origin.kind,
             origin.basis, "provisional",
         )  # fmt: skip
-
-
-def _is_same(one: Kind, other: Kind) -> bool:
-    """Tell whether two kinds differ in nothing that both tell, be it hard or soft."""
-    pairs = zip(one.to_json().values(), other.to_json().values(), strict=True)
-    return all(mine == theirs for mine, theirs in pairs if mine and theirs)
 
 
 def _fits(coverage: Coverage, vendor: str, stamp_ms: int) -> bool:

@@ -1,0 +1,287 @@
+"""Longer bars of shares out of the minutes that a vendor streams, over real sockets."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.feed.base import LiveFeed
+from src.data.feed.choosing import live_feed, plain_feed
+from src.data.feed.finding import Tempo
+from src.data.feed.sourced_live_data_feed import StreamedLiveDataFeed
+from src.data.model.instant import MINUTE_MS, parse_iso
+from src.data.model.stream import LiveBar, Revision, StreamState, Topic
+from tests.vendor_server import VendorServer
+from tests.vendor_server.streams import StreamServer
+
+from .conftest import PATIENCE, PULSE, bars_in, emptied, ours, wait_until
+from .test_finding import KEYS
+
+APPLE = Topic("AAPL", "1m")
+FIVE = 5 * MINUTE_MS
+NOON = parse_iso("2024-07-10T14:00:00Z")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Return a clock two minutes and a second after a bar of five minutes has begun."""
+    return ManualClock(NOON + 2 * MINUTE_MS + 1_000)
+
+
+class Exchange:
+    """A manager of AAPL's bars, whose stream the test speaks for."""
+
+    def __init__(
+        self, folder: Path, clock: ManualClock, vendors: VendorServer, streams: StreamServer,
+        vendor: str = "polygon", tape: str = "", backup: Sequence[str] = ("yahoo",),
+    ) -> None:  # fmt: skip
+        self.clock, self.vendors, self.streams, self.vendor = clock, vendors, streams, vendor
+        fast = {"requests_per_minute": 60_000, "requests_per_second": 1000, "burst_size": 1000}
+        at = {name: {"base_url": vendors.base_url(name), "rate_limits": fast}
+              for name in (vendor, "yahoo")}  # fmt: skip
+        at["yahoo"]["transport"] = "http"
+        at[vendor]["ws_url"] = streams.url(vendor) + tape
+        rules = {"stock_intraday": {"primary": vendor, "backup": backup}, "providers": at}
+        path = folder / "rules.yaml"
+        path.write_text(json.dumps(rules))
+        self.manager = DataManager(folder / "cache", path, clock=clock)
+        self.manager._feeds._tempo = Tempo(PULSE, PATIENCE)
+
+    def feed(self, timeframe: str = "5m", lookback: int = 3) -> LiveFeed:
+        return plain_feed(self.manager, ("AAPL", timeframe, lookback))
+
+    def minutes(
+        self, count: int, *, by: LiveFeed | None = None, without: tuple[int, ...] = ()
+    ) -> None:
+        """Let minutes pass; the vendor sends each a second after its close, but for some.
+
+        ``by``: a feed that hears each of them before the next one.
+        """
+        for number in range(count):
+            self.clock.advance(61 - self.clock.now_ms() % MINUTE_MS / 1000)
+            stamp = self.clock.now_ms() // MINUTE_MS * MINUTE_MS - MINUTE_MS
+            if number not in without:
+                assert self.streams.publish(self.vendor, *APPLE, stamp) == 1
+                if by is not None:
+                    self.heard(by, stamp)
+
+    def heard(self, feed: LiveFeed, stamp_ms: int) -> None:
+        """Wait until a minute has gone into the running bar, or has closed it."""
+        close = self.vendors.truth.raw(*APPLE, stamp_ms, stamp_ms + 1)[0][4]
+
+        def is_heard() -> bool:
+            shown = feed.snapshot()
+            newest = shown.forming or shown.bars[-1]
+            return newest.stamp_ms == stamp_ms // FIVE * FIVE and newest.close == close
+
+        wait_until(is_heard, "a running bar")
+
+    def minute(self, stamp_ms: int) -> dict[str, Any]:
+        """Return the vendor's message about a minute."""
+        [message] = json.loads(self.streams.text(self.vendor, *APPLE, stamp_ms))
+        return dict(message)
+
+    def truth(self, start_ms: int, timeframe: str = "5m") -> list[tuple[object, ...]]:
+        now = self.clock.now_ms()
+        return list(self.vendors.truth.expected("AAPL", timeframe, start_ms, now, "raw", now))
+
+
+@pytest.fixture
+def others(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Set made-up keys; see that no thread is left."""
+    for name, key in KEYS.items():
+        monkeypatch.setenv(name, key)
+    before = set(ours())
+    yield
+    wait_until(lambda: not set(ours()) - before, "the end of all threads")
+
+
+@pytest.fixture
+def exchange(
+    tmp_path: Path, clock: ManualClock, vendors: VendorServer, streams: StreamServer, others: None
+) -> Exchange:
+    """Return an exchange whose vendor is Polygon."""
+    return Exchange(tmp_path, clock, vendors, streams)
+
+
+def live(feed: LiveFeed, exchange: Exchange) -> None:
+    wait_until(lambda: feed.status.state is StreamState.LIVE, "LIVE")
+    wait_until(lambda: exchange.streams.listening(APPLE), "a subscription")
+
+
+def given(feed: LiveFeed, stamp_ms: int) -> None:
+    wait_until(lambda: stamp_ms in [bar.stamp_ms for bar in feed.snapshot().bars], "the bar")
+
+
+@pytest.mark.parametrize("vendor, tape", [("polygon", ""), ("alpaca", "/sip")])
+def test_bars_of_five_minutes_are_streamed(
+    vendor: str, tape: str, tmp_path: Path, clock: ManualClock, vendors: VendorServer,
+    streams: StreamServer, others: None,
+) -> None:  # fmt: skip
+    exchange = Exchange(tmp_path, clock, vendors, streams, vendor, tape)
+    feed = exchange.feed()
+    box = feed.subscribe()
+    with feed:
+        live(feed, exchange)
+        exchange.minutes(3)
+        clock.advance(4)  # what began before we listened is asked for once it is over
+        given(feed, NOON)
+        live(feed, exchange)
+        exchange.minutes(1, by=feed)
+        assert feed.snapshot().forming == LiveBar(*exchange.truth(NOON + FIVE, "1m")[0], False)
+        exchange.minutes(9, by=feed)
+        given(feed, NOON + 2 * FIVE)
+    bars = bars_in(emptied(box))
+    assert [bar.origin for bar in bars] == ["history"] * 3 + ["backfill"] + ["live"] * 2
+    assert [bar[:5] for bar in bars] == [row[:5] for row in exchange.truth(bars[0].stamp_ms)]
+    assert [bar[5] for bar in bars[-2:]] == [row[5] for row in exchange.truth(NOON + FIVE)]
+
+
+def test_hours_are_counted_from_the_open(exchange: Exchange, clock: ManualClock) -> None:
+    clock.advance(27 * 60 + 30)
+    feed = exchange.feed("1h", 2)
+    with feed:
+        live(feed, exchange)
+        exchange.minutes(61)
+        opened = NOON + 30 * MINUTE_MS
+        given(feed, opened)
+        first, second = feed.snapshot().bars[-2:]
+    assert (first.stamp_ms, second.origin) == (opened - 60 * MINUTE_MS, "live")
+    assert [tuple(second[:6])] == exchange.truth(opened, "1h")
+
+
+def test_a_correction_of_a_minute_revises_its_bar(exchange: Exchange, clock: ManualClock) -> None:
+    feed = exchange.feed()
+    box = feed.subscribe(revisions=True)
+    with feed:
+        live(feed, exchange)
+        exchange.minutes(3)
+        clock.advance(4)
+        given(feed, NOON)
+        exchange.minutes(5, by=feed)
+        message = exchange.minute(NOON + FIVE + MINUTE_MS)
+        high = message["h"] = message["h"] + 100
+        exchange.streams.listening(APPLE)[0].say(json.dumps([message]))
+        wait_until(lambda: feed.snapshot().revisions == 1, "the revision")
+        assert feed.snapshot().bars[-1].high == high
+    [revision] = [item.bar for item in emptied(box) if isinstance(item, Revision)]
+    [truth] = exchange.truth(NOON + FIVE)
+    assert tuple(revision[:6]) == (*truth[:2], high, *truth[3:])
+
+
+def test_a_minute_without_trades_and_a_long_silence(
+    exchange: Exchange, clock: ManualClock, vendors: VendorServer
+) -> None:
+    feed = exchange.feed()
+    with feed:
+        live(feed, exchange)
+        exchange.minutes(3)
+        clock.advance(4)
+        given(feed, NOON)
+        asked = vendors.count()
+        exchange.minutes(5, by=feed, without=(1, 4))
+        clock.advance(5)
+        given(feed, NOON + FIVE)
+        assert (vendors.count(), feed.snapshot().bars[-1].origin) == (asked, "live")
+        exchange.minutes(5, by=feed, without=(1, 2, 3, 4))
+        clock.advance(5)
+        given(feed, NOON + 2 * FIVE)
+        # Nobody can tell from here whether there was silence or nothing was sent.
+        assert feed.snapshot().bars[-1].origin == "backfill"
+        assert feed.status.state is not StreamState.STALE
+        assert len(exchange.streams.peers) == 1
+    bars = feed.snapshot().bars
+    assert bars[-1][:5] == exchange.truth(NOON + 2 * FIVE)[0][:5]
+
+
+def test_a_stream_that_says_nothing_is_stale_and_replaced(
+    exchange: Exchange, clock: ManualClock
+) -> None:
+    feed = exchange.feed()
+    with feed:
+        live(feed, exchange)
+        exchange.minutes(5)
+        exchange.heard(feed, NOON + 6 * MINUTE_MS)
+        exchange.streams.listening(APPLE)[0].is_mute = True
+        for ended in (NOON + FIVE, NOON + 2 * FIVE):
+            exchange.minutes(5)
+            clock.advance(6)
+            given(feed, ended)
+        wait_until(lambda: len(exchange.streams.peers) == 2, "another connection")
+        bars = feed.snapshot().bars
+    assert {bar.origin for bar in bars[-3:]} == {"backfill"}
+    assert [bar[:5] for bar in bars] == [row[:5] for row in exchange.truth(bars[0].stamp_ms)]
+
+
+def test_a_connection_lost_within_a_bar_makes_it_historys(
+    exchange: Exchange, clock: ManualClock
+) -> None:
+    feed = exchange.feed()
+    with feed:
+        live(feed, exchange)
+        exchange.minutes(5)
+        exchange.streams.listening(APPLE)[0].reset()
+        clock.advance(60)
+        wait_until(lambda: len(exchange.streams.peers) == 2, "another connection")
+        live(feed, exchange)
+        exchange.minutes(3)
+        clock.advance(4)
+        given(feed, NOON + FIVE)
+        bars = feed.snapshot().bars
+    assert [bar.origin for bar in bars[-2:]] == ["backfill"] * 2
+    assert [bar[:5] for bar in bars] == [row[:5] for row in exchange.truth(bars[0].stamp_ms)]
+
+
+def test_they_are_stored_beside_the_vendors_own(exchange: Exchange, clock: ManualClock) -> None:
+    feed = exchange.feed()
+    with feed:
+        live(feed, exchange)
+        exchange.minutes(3)
+        clock.advance(4)
+        given(feed, NOON)
+        exchange.minutes(5, by=feed)
+    frame = exchange.manager.get_ohlcv(
+        "AAPL", "5m", bars=2, offline=True, columns=("source", "state")
+    )
+    assert frame["source"].tolist() == ["polygon", "polygon"]
+    assert frame["state"].tolist()[-1] == "provisional"
+    assert tuple(frame.iloc[-1][:5]) == exchange.truth(NOON + FIVE)[0][1:]
+
+
+@pytest.mark.parametrize("wanted, why", [
+    (("alpaca", "/iex", "5m", None), "its minutes are of iex, its 5m bars of sip"),
+    (("alpaca", "/sip", "1d", None), "they lack the auctions"),
+    (("alpaca", "/sip", "2m", None), "it serves no 2m bars"),
+    (("alpaca", "/sip", "5m", "alpaca"), "of regular, the series has 5m bars of extended"),
+    (("polygon", "", "90m", None), "it serves no 90m bars"),
+], ids=lambda wanted: "-".join(map(str, wanted)) if isinstance(wanted, tuple) else None)  # fmt: skip
+def test_bars_that_would_be_others_than_the_caches_are_asked_for(
+    wanted: tuple[str, str, str, str | None], why: str, tmp_path: Path, clock: ManualClock,
+    vendors: VendorServer, streams: StreamServer, others: None, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    vendor, tape, timeframe, pinned = wanted
+    exchange = Exchange(tmp_path, clock, vendors, streams, vendor, tape)
+    with caplog.at_level(logging.WARNING):
+        assert exchange.manager._feeds.find("AAPL", timeframe, provider=pinned) is None
+    assert f"{vendor} streams no such bars: " in caplog.text and why in caplog.text
+
+
+def test_a_series_of_other_hours_goes_on_by_questions(
+    tmp_path: Path, clock: ManualClock, vendors: VendorServer, streams: StreamServer, others: None
+) -> None:
+    alone = Exchange(tmp_path, clock, vendors, streams, backup=())
+    assert alone.manager._feeds.streamer("AAPL", "1h") is None
+    assert alone.manager._feeds.streamer("AAPL", "1m") == "polygon"
+
+
+def test_backtraders_feeds_are_streamed_too(exchange: Exchange) -> None:
+    feed = live_feed(exchange.manager, "AAPL", "15m", 3)
+    assert isinstance(feed, StreamedLiveDataFeed)
+    assert feed.get_status()["data_source"] == "polygon"
