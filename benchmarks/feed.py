@@ -28,15 +28,17 @@ from src.data.net.limiter import VendorLimiter
 from src.data.net.socket import Dialer
 from tests.vendor_server.streams import StreamServer
 
+from .feed_waits import delays, stops
 from .harness import Figure, Report, Row, race
 
 _NOTE = (
     "Thousands in a second. Frames are those of Binance, read, checked and handed to one callback in a "
     "thread of its own; bars go through Backtrader with a strategy that does nothing. *parse only*: "
     "`json.loads` and nothing else. *bare queue*: the shortest data that fills lines from a queue. The "
-    "second line is in processor time, of all threads: a busy machine does not change it. The last is "
+    "second line is in processor time, of all threads: a busy machine does not change it. The fourth is "
     "microseconds over a socket on this machine, from before a frame is sent until the callback has its "
-    "bar, one frame at a time."
+    "bar, one frame at a time. The last two are milliseconds: until a feed has stopped, however it "
+    "stands, and from a bar's coming to the strategy, with five feeds in one Cerebro."
 )
 _START = parse_iso("2024-06-10")
 _FRAMES, _BARS, _SENT, _ROUNDS = 20_000, 5_000, 1_000, 5
@@ -58,6 +60,8 @@ def measure() -> Report:
         Row("of the rate of parse only", {"ours": _share(frames)}, ">= 0.5"),
         Row("bars through Backtrader", _rates(datas, _BARS), ">= 2 PandasData, 0.8 bare queue"),
         Row("socket to callback: p50, p99", _latencies()),
+        Row(f"stop, longest of {_ROUNDS} in ms", _stops(), "<= 500"),
+        Row("a busy feed beside 4 idle ones, delay in ms: p50, longest", _delays(), "<= 50"),
     ])  # fmt: skip
 
 
@@ -233,6 +237,23 @@ def _over_a_socket(count: int) -> list[float]:
                 peer.say(frame)
                 found.append((heard.get() - began) * 1e6)
     return sorted(found)
+
+
+# --- waits ---------------------------------------------------------------------------------------
+
+
+def _stops() -> dict[str, Figure]:
+    """Return the longest stop of all, and of each way in which a feed can stand."""
+    found = stops(_ROUNDS)
+    return {way: Figure.of([max(values)]) for way, values in found.items()}
+
+
+def _delays() -> dict[str, Figure]:
+    rounds = [sorted(delays()) for _ in range(_ROUNDS)]
+    return {
+        "p50": Figure.of([waits[len(waits) // 2] for waits in rounds]),
+        "longest": Figure.of([waits[-1] for waits in rounds]),
+    }
 
 
 if __name__ == "__main__":

@@ -115,7 +115,8 @@ ROW = b"2024-01-01 00:00:00,1.0,1.0,1.0,1.0,1.0\n"
     "text, rows",
     [(ROW, 2), (ROW * 2, 1), (ROW[:-1], 1), (b"", 1), (ROW.replace(b",1.0", b"", 1), 1),
      (ROW.replace(b"1.0", b"1.x", 1), 1), (ROW.replace(b"2024-01", b"2024-13"), 1),
-     (ROW.replace(b"1.0", b"\xc2\xb9", 1), 1), (ROW + b"\n", 1), (ROW.replace(b"1.0", b'"1.0"', 1), 1), (ROW.replace(b"\n", b",2.0\n"), 1)],
+     (ROW.replace(b"1.0", b"\xc2\xb9", 1), 1), (ROW + b"\n", 1),
+     (ROW.replace(b"1.0", b'"1.0"', 1), 1), (ROW.replace(b"\n", b",2.0\n"), 1)],
 )  # fmt: skip
 @pytest.mark.parametrize("way", ["by hand", "pyarrow"])
 def test_text_that_is_not_ours(

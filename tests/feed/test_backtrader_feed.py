@@ -262,14 +262,15 @@ def test_reasons_reach_the_strategy() -> None:
 # --- waiting and ending --------------------------------------------------------------------------
 
 
-def test_a_busy_data_does_not_wait_for_an_idle_one() -> None:
-    """Were each to wait by itself, 30 bars beside a silent data would take half a minute each."""
-    idle, busy = Hand([LIVE]), Hand([LIVE])
-    feeds = [feed_of(idle, "IDLE", qcheck=30.0), feed_of(busy, "BUSY", qcheck=30.0)]
+def test_a_busy_data_does_not_wait_for_idle_ones() -> None:
+    """Were each to wait by itself, 30 bars beside silent datas would take two minutes each."""
+    busy = Hand([LIVE])
+    feeds = [feed_of(Hand([LIVE]), f"IDLE{n}", qcheck=30.0) for n in range(4)]
+    feeds.append(feed_of(busy, "BUSY", qcheck=30.0))
     counted: list[int] = []
 
     def act(strategy: Any) -> None:
-        counted.append(len(strategy.datas[1]))
+        counted.append(len(strategy.datas[4]))
         if counted[-1] == 30:
             strategy.env.runstop()
         else:
@@ -279,7 +280,7 @@ def test_a_busy_data_does_not_wait_for_an_idle_one() -> None:
     starter.start()
     began = time.monotonic()
     seen, _ = witnessed(*feeds, act=act)
-    assert len(closes(seen, 1)) == 30
+    assert len(closes(seen, 4)) == 30
     assert time.monotonic() - began < SOON_S
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import ssl
@@ -190,6 +191,32 @@ def test_a_silent_handshake_is_over_in_time_and_can_be_given_up(server: StreamSe
         opening.join(0.05)
     assert failed
     assert time.monotonic() - began < 1.0
+
+
+def test_a_tls_handshake_that_drips_is_over_in_time() -> None:
+    """It comes before anything of ours that could be cut."""
+    over = threading.Event()
+
+    def drip(door: socket.socket) -> None:
+        raw, _ = door.accept()
+        raw.recv(1024)
+        with contextlib.suppress(OSError):
+            for byte in b"\x16\x03\x03\x40\x00" + b"\x02" * 10_000:
+                raw.sendall(bytes([byte]))
+                if over.wait(0.05):
+                    break
+        raw.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        url = f"wss://127.0.0.1:{door.getsockname()[1]}/x"
+        server = threading.Thread(target=drip, args=(door,), daemon=True)
+        server.start()
+        began = time.monotonic()
+        with pytest.raises(ProviderTimeoutError):
+            Dialer(StreamAddress(url, url), timeout=0.3)()
+        assert time.monotonic() - began < 5.0
+        over.set()
+        server.join(5.0)
 
 
 def test_keys_are_in_no_error(server: StreamServer, caplog: pytest.LogCaptureFixture) -> None:

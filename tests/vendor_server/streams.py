@@ -38,6 +38,7 @@ class Peer:
 
     Attributes:
         heard: the texts that came.
+        pings: how many of them were answered.
         is_mute, is_deaf, is_curt: it sends nothing; it takes no notice of anything; it answers pings
             and nothing else.
     """
@@ -46,6 +47,7 @@ class Peer:
         self.face = face
         self.topics: set[Topic] = set()
         self.heard: list[str] = []
+        self.pings = 0
         self.is_mute = False
         self.is_deaf = self.is_curt = False
         self.is_open = True
@@ -99,6 +101,7 @@ class Peer:
                 continue
             if opcode == PING:
                 self.send(framed(payload, PONG))
+                self.pings += 1
             elif opcode == CLOSE:
                 return
             elif opcode == TEXT and not self.is_curt:

@@ -12,19 +12,25 @@ No Backtrader is needed for it. How far a slow listener may fall behind: see :mo
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import TypedDict
 
 from ..clock import Clock, SystemClock
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
+from ..net.forks import renew_after_fork
 from .board import Board, FeedSnapshot, Run
 from .calling import Caller
 from .mailbox import CAPACITY, Item, Mailbox
 from .source import Source
 
 __all__ = ["FeedSnapshot", "LiveFeed"]
+
+log = logging.getLogger("onetape.feed")
 
 OnBar = Callable[[LiveBar], object]
 OnStatus = Callable[[StreamStatus], object]
@@ -39,7 +45,8 @@ class LiveFeed:
     """Bars of one series as they close: history, then live, without a seam. Thread-safe.
 
     Every listener gets every closed bar once and in order, from when it began to listen; listeners
-    wait for nobody. Running bars go to those alone who ask for them (``forming=True``).
+    wait for nobody. Running bars go to those alone who ask for them (``forming=True``). One that
+    nobody holds and nobody listens to any more ends by itself; in a forked child it does not run.
 
     Args:
         symbol, timeframe: whose bars.
@@ -59,10 +66,12 @@ class LiveFeed:
         self._capacity = capacity
         self._board = Board(clock or SystemClock(), keep)
         self._run: Run | None = None
+        self._dropped: weakref.finalize[..., LiveFeed] | None = None
         # Caller to what it wants; each gets a box and a thread with every run.
         self._callers: dict[Caller, _Wants] = {}
         # Lets one thread at a time start, stop or register; no listener's code runs under it.
         self._turning = threading.RLock()
+        renew_after_fork(self)
 
     # --- running ---------------------------------------------------------------------------
 
@@ -86,14 +95,25 @@ class LiveFeed:
             except BaseException:
                 run.retire("it could not be started")
                 raise
+            self._dropped = weakref.finalize(self, _end_unheard, str(self), self.source, run)
+            self._dropped.atexit = False
 
     def stop(self) -> None:
         """End within half a second; listeners get what waits for them. May be called twice."""
         with self._turning:
             run, self._run = self._run, None
+            if self._dropped is not None:
+                self._dropped.detach()
             if run is not None:
                 run.retire("stopped")
                 self.source.stop()
+
+    def after_fork(self) -> None:
+        """Be stopped in a forked child, which has none of the threads; it may be started afresh."""
+        self._turning, self._run = threading.RLock(), None
+        if self._dropped is not None:
+            self._dropped.detach()
+        self._board.after_fork()
 
     @property
     def is_running(self) -> bool:
@@ -223,5 +243,20 @@ class LiveFeed:
 
 
 def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:
-    if not loop.is_closed():
+    # A loop may be closed at any moment, and whoever puts has nothing to do with it.
+    with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(woken.set)
+
+
+def _end_unheard(name: str, source: Source, run: Run) -> None:
+    """End a run that nobody can stop any more, unless somebody listens to it."""
+    if run.is_over or run.board.is_heard:
+        return
+    log.warning("%s was dropped without being stopped; it is stopped now", name)
+
+    def end() -> None:
+        run.retire("dropped")
+        source.stop()
+
+    # Feeds are dropped in any thread, whatever locks it holds: another one waits for them.
+    threading.Thread(target=end, name=f"onetape feed {name} ends", daemon=True).start()

@@ -17,7 +17,7 @@ from .door import clock_of, get_door, market_of
 from .frames import frame_of, live_bars
 from .history import Manager
 from .hook_source import HookSource
-from .lookback import lookback_range
+from .lookback import check_lookback, lookback_range
 from .source import Source
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     Raises:
         TypeError: the class lacks its three methods.
-        ValueError: there is no history.
+        ValueError: there is no history, or ``lookback_bars`` is no count of bars.
     """
 
     # Older programs name columns as they do with frames.
@@ -73,6 +73,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         lacking = [n for n in _HOOKS if getattr(type(self), n) is getattr(BaseLiveDataFeed, n)]
         if lacking:
             raise TypeError(f"{type(self).__name__} is abstract: it lacks {', '.join(lacking)}")
+        check_lookback(lookback_bars)
         self.symbol, self.interval = symbol, interval
         self.lookback_bars, self.retry_interval = lookback_bars, retry_interval
         self.on_new_bar = on_new_bar

@@ -60,6 +60,19 @@ class Board:
         # Guards all of the above. Listeners' code does not run under it.
         self._lock = threading.Lock()
 
+    def after_fork(self) -> None:
+        """Have no listeners in a forked child, and locks that nobody holds."""
+        self._lock = threading.Lock()
+        boxes, self._boxes = self._boxes, ()
+        for box in boxes:
+            box.after_fork()
+        self.tell(StreamState.CLOSED, "it runs in the parent process")
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._boxes)
+
     def clear(self) -> None:
         """Forget what was shown; listeners stay."""
         with self._lock:

@@ -50,7 +50,7 @@ class Caller:
         """Call once; what is raised is logged and counted."""
         try:
             self._callback(item)
-        except Exception as error:  # the top of a thread: nobody else can hear it
+        except (Exception, SystemExit) as error:  # the top of a thread: nobody else can hear it
             self.failures += 1
             log.error("a callback of %s raised %s: %s", self._name, type(error).__name__, error,
                       exc_info=self.failures == 1)  # fmt: skip

@@ -16,6 +16,7 @@ from .base import LiveFeed
 from .door import clock_of, feeds_of
 from .finding import refuse
 from .history import Manager
+from .lookback import check_lookback
 from .polling import polled
 from .worker import log
 
@@ -61,6 +62,7 @@ def live_feed(
     """
     try:
         refuse(set(options) - {*_OPTIONS, *_OWN}, _OPTIONS)
+        check_lookback(lookback_bars)
         options = placed(options)
         streamer = feeds_of(manager).streamer(symbol, timeframe, options.get("provider"))
         made = _for_backtrader if find_spec("backtrader") else _plain

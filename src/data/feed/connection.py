@@ -31,6 +31,7 @@ log = logging.getLogger("onetape.feed")
 # Waits between attempts double from one second to half a minute, each up to twice as long.
 BACKOFF = RetryPolicy(first_s=1.0, cap_s=30.0)
 _JOIN_S = 0.3
+_CUTS = 6
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,16 @@ class Connection:
     def close(self) -> None:
         """End within half a second."""
         self._stopped.set()
-        self._dial.abort()
         with self._lock:
             wire = self._wire
         if wire is not None:
             wire.abort()
-        if self._thread.ident is not None and self._thread is not threading.current_thread():
-            self._thread.join(_JOIN_S)
+        is_other = self._thread.ident not in (None, threading.get_ident())
+        for _ in range(_CUTS):
+            # There may be no socket to cut just yet: that moment passes.
+            self._dial.abort()
+            if is_other:
+                self._thread.join(_JOIN_S / _CUTS)
 
     def after_fork(self) -> None:
         """Be over in a forked child: its thread is the parent's, and so is the socket."""

@@ -29,6 +29,7 @@ from .continued import Continued, Patience, Start
 from .history import Manager, ManagerHistory
 from .hub import Hub, Subscription
 from .listening import BarListener, Listener, MinuteListener, TradeListener
+from .mailbox import CAPACITY
 from .protocol import StreamProtocol
 from .source import Sink
 
@@ -153,7 +154,11 @@ class LiveFeeds:
             self._subscription(way, grid), history, grid, clock, start=start, keep=keep,
             patience=patience,
         )  # fmt: skip
-        return LiveFeed(symbol, step.label, source, clock=clock, keep=max(1, start.lookback))
+        # History comes at once: who takes his time with all of it has not fallen behind.
+        capacity = CAPACITY + start.lookback
+        return LiveFeed(
+            symbol, step.label, source, clock=clock, keep=max(1, start.lookback), capacity=capacity
+        )
 
     def _patience(self, way: _Way) -> Patience:
         traits = way.protocol.traits

@@ -5,12 +5,25 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
-from ..errors import BadRangeError
+from ..errors import BadRangeError, ConfigError
 from ..model.instant import DAY_MS, date_of, from_ms
 from ..model.timeframe import Timeframe
 from ..policy.calendar import MarketCalendar, first_unclosed
 
 _MONTH_MS = 31 * DAY_MS
+_MOST = 10_000_000
+
+
+def check_lookback(count: object) -> None:
+    """Refuse what is no count of bars to begin with.
+
+    Raises:
+        ConfigError: it is no whole number, or none that history can be asked for.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST:
+        raise ConfigError(
+            f"lookback_bars is {count!r}", hint=f"a whole number from 1 to {_MOST:,} is wanted"
+        )
 
 
 def lookback_range(
@@ -31,7 +44,8 @@ def _stamps(
     if market is not None:
         try:
             coming = first_unclosed(market, timeframe, now_ms)
-            return market.back(timeframe, coming, count), market.back(timeframe, coming, 1)
+            start, end = market.back(timeframe, coming, count), market.back(timeframe, coming, 1)
+            return start, max(end, start + 1)  # one bar is a range too, and none may be empty
         except BadRangeError:
             pass  # before all calendars: there is not so much of anything
     step = timeframe.step_ms or _MONTH_MS * timeframe.count

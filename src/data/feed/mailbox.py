@@ -73,6 +73,12 @@ class Mailbox:
         if self._wake is not None:
             self._wake()
 
+    def after_fork(self) -> None:
+        """Be over in a forked child, with a lock that nobody holds."""
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._is_over = True
+
     def get(self, timeout: float | None = 0.0) -> Item | None:
         """Return the next item; None when none came within ``timeout`` seconds, or it is over.
 

@@ -223,7 +223,7 @@ class Work:
     def _gap(self, known: Continuation) -> Span | None:
         """Return what should be there by now and is not."""
         until = self._reach
-        if self._patience.dense or not self._is_connected or self._quiet.is_long:
+        if self._patience.dense or not self._is_connected or self._is_silent():
             until = max(until, self._first_unclosed(self._patience.grace))
         return known.gap(until)
 
@@ -238,7 +238,7 @@ class Work:
             return
         self._note(filled.why)
         known.learn(filled.bars, filled.absent)
-        if self._is_connected and self._quiet.is_long and not filled.why:
+        if self._is_connected and self._is_silent() and not filled.why:
             was_mute = any(self._quiet.is_after(bar.stamp_ms) for bar in filled.bars)
             self._quiet.looked_into(found=was_mute)
 
@@ -255,7 +255,7 @@ class Work:
         if not self._is_connected:
             self._tell(StreamState.CONNECTING, self._lost)
             return
-        if self._quiet.is_long and self._patience.dense:
+        if self._patience.dense and self._is_silent():
             self._quiet.looked_into(found=True)
         if silent_s := self._quiet.taken():
             self._parts.stream.doubt(f"connected, and silent for {silent_s:.1f} s", silent_s)
@@ -267,6 +267,10 @@ class Work:
             self._tell(StreamState.DELAYED, self._why or "bars are missing")
         else:
             self._tell(StreamState.BACKFILLING, "bars are missing")
+
+    def _is_silent(self) -> bool:
+        """Tell whether nothing has come for too long; what waits in the inbox has come."""
+        return not self.inbox and self._quiet.is_long
 
     def _tell(self, state: StreamState, reason: str) -> None:
         if (state, reason) != (self._state, self._reason):

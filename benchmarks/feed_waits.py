@@ -1,0 +1,215 @@
+"""How long live feeds keep who uses them: until they have stopped, and beside others that are idle."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from time import perf_counter, sleep
+from typing import Any
+
+import backtrader as bt
+
+from src.data.clock import ManualClock
+from src.data.errors import UnavailableError
+from src.data.feed.backtrader_feed import BacktraderFeed, run_live
+from src.data.feed.base import LiveFeed
+from src.data.feed.binance_live_data_feed import BinanceStream
+from src.data.feed.connection import Connection, Dial
+from src.data.feed.continued import Continued, Patience, Start
+from src.data.feed.history import Filled
+from src.data.feed.hub import Hub, Subscription
+from src.data.feed.listening import BarListener
+from src.data.feed.source import Sink
+from src.data.model.capabilities import Limits
+from src.data.model.instant import MINUTE_MS, parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.span import Span
+from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
+from src.data.model.timeframe import Timeframe
+from src.data.net.limiter import VendorLimiter
+from src.data.net.socket import Dialer, Wire
+from src.data.policy.calendar import calendar_for
+from src.data.policy.gaps import Grid
+from tests.vendor_server.streams import StreamServer, hanging
+
+_START = parse_iso("2024-06-10T12:00:01Z")
+_IDLE, _SENT, _PAUSE_S = 4, 100, 0.005
+_LONGEST_S = 10.0
+
+
+class _Past:
+    """History that has nothing; it keeps who asks until it is let go."""
+
+    def __init__(self, *, keeps: bool) -> None:
+        self.go, self.is_asked = threading.Event(), threading.Event()
+        if not keeps:
+            self.go.set()
+
+    def last(self, count: int) -> list[LiveBar]:
+        self.is_asked.set()
+        self.go.wait(_LONGEST_S)
+        return []
+
+    def between(self, span: Span, *, again: bool = False) -> Filled:
+        return Filled(self.last(0), [], "there is nothing")
+
+
+class _DeafDial:
+    """Connects to nobody, and takes no notice of who gives up."""
+
+    def __init__(self) -> None:
+        self.go, self.is_asked = threading.Event(), threading.Event()
+
+    def __call__(self) -> Wire:
+        self.is_asked.set()
+        self.go.wait(_LONGEST_S)
+        raise UnavailableError("let go")
+
+    def abort(self) -> None:
+        """Do nothing."""
+
+
+class _Stand:
+    """A feed over a server of sockets, and what it takes to have it stand in each way."""
+
+    def __init__(self, server: StreamServer, *, keeps: bool = False, deaf: bool = False) -> None:
+        self.server, self.clock, self.topic = server, server.clock, Topic("BTCUSDT", "1m")
+        self.past, self.deaf = _Past(keeps=keeps), _DeafDial()
+        protocol = BinanceStream(server.url("binance"))
+        dial: Dial = self.deaf if deaf else Dialer(protocol.address())
+
+        def make() -> Connection:
+            return Connection(
+                protocol, dial, VendorLimiter("binance", Limits(), self.clock), self.clock
+            )
+
+        stream = Subscription(
+            Hub(), "one", self.topic, make, lambda sink: BarListener(sink, self.clock)
+        )
+        grid = Grid(calendar_for(Instrument("BTCUSDT", "crypto")), Timeframe.parse("1m"))
+        source = Continued(stream, self.past, grid, self.clock, start=Start(1), patience=Patience())
+        self.feed = LiveFeed(*self.topic, source, clock=self.clock)
+
+    def until(self, done: Callable[[], object]) -> None:
+        """Wait for threads to get so far."""
+        began = perf_counter()
+        while not done():
+            if perf_counter() - began > _LONGEST_S:
+                raise TimeoutError(f"the feed is {self.feed.status}")
+            sleep(0.005)
+
+    def stands(self, state: StreamState) -> None:
+        self.until(lambda: self.feed.status.state is state)
+
+    def live(self) -> None:
+        """Have it live."""
+        self.until(lambda: self.server.listening(self.topic))
+        self.stands(StreamState.LIVE)
+
+
+def _connecting(stand: _Stand) -> None:
+    stand.until(stand.deaf.is_asked.is_set)
+
+
+def _shaking(stand: _Stand) -> None:
+    stand.until(lambda: stand.server.attempts)
+
+
+def _filling(stand: _Stand) -> None:
+    stand.until(stand.past.is_asked.is_set)
+
+
+def _stale(stand: _Stand) -> None:
+    stand.live()
+    stand.clock.advance(400)
+    stand.stands(StreamState.STALE)
+
+
+def _called(stand: _Stand) -> None:
+    stand.live()
+    (peer,) = stand.server.listening(stand.topic)
+    peer.say(stand.server.text("binance", *stand.topic, _START // MINUTE_MS * MINUTE_MS))
+    stand.until(lambda: stand.feed.snapshot().given)
+
+
+_WAYS: dict[str, tuple[Callable[[_Stand], None], dict[str, bool]]] = {
+    "connecting": (_connecting, {"deaf": True}), "handshake": (_shaking, {}),
+    "backfilling": (_filling, {"keeps": True}), "live": (_Stand.live, {}), "stale": (_stale, {}),
+    "callback": (_called, {}),
+}  # fmt: skip
+
+
+def stops(rounds: int) -> dict[str, list[float]]:
+    """Return, for each way in which a feed can stand, the milliseconds that it took to stop."""
+    return {way: [_stopped(way) for _ in range(rounds)] for way in _WAYS}
+
+
+def _stopped(way: str) -> float:
+    reach, wanted = _WAYS[way]
+    with ExitStack() as stack:
+        server = stack.enter_context(StreamServer(ManualClock(_START)))
+        if way == "handshake":
+            server.handshakes.append(hanging)
+        stand = _Stand(server, **wanted)
+        stack.callback(stand.past.go.set)
+        stack.callback(stand.deaf.go.set)
+        if way == "callback":
+            stand.feed.on_bar(lambda bar: stand.deaf.go.wait(_LONGEST_S))
+        stand.feed.start()
+        reach(stand)
+        began = perf_counter()
+        stand.feed.stop()
+        return (perf_counter() - began) * 1e3
+
+
+# --- beside idle ones ----------------------------------------------------------------------------
+
+
+class _Pushed:
+    """A source that pushes when it is told to."""
+
+    sink: Sink
+
+    def start(self, sink: Sink) -> None:
+        self.sink = sink
+        sink.status(StreamStatus(StreamState.LIVE))
+
+    def stop(self) -> None:
+        """Have nothing to stop."""
+
+
+class _Noting(bt.Strategy):  # type: ignore[misc]
+    """Notes when each bar of the last data came, and ends with the last one."""
+
+    params = (("came", None),)
+
+    def prenext(self) -> None:
+        self.p.came.append(perf_counter())
+        if len(self.p.came) == _SENT:
+            self.env.runstop()
+
+
+def delays() -> list[float]:
+    """Return the milliseconds from each push of a busy feed to its bar in a strategy."""
+    sources = [_Pushed() for _ in range(_IDLE + 1)]
+    cerebro = bt.Cerebro(stdstats=False)
+    for number, source in enumerate(sources):
+        cerebro.adddata(BacktraderFeed(LiveFeed(f"MADE{number}", "1m", source)))
+    sent: list[float] = []
+    came: list[float] = []
+    cerebro.addstrategy(_Noting, came=came)
+    pusher = threading.Thread(target=_push, args=(sources, sent), daemon=True)
+    pusher.start()
+    run_live(cerebro)
+    pusher.join()
+    return [(there - here) * 1e3 for here, there in zip(sent, came, strict=True)]
+
+
+def _push(sources: Sequence[Any], sent: list[float]) -> None:
+    while not all(hasattr(source, "sink") for source in sources):
+        sleep(_PAUSE_S)
+    for number in range(_SENT):
+        sleep(_PAUSE_S)
+        sent.append(perf_counter())
+        sources[-1].sink.bar(LiveBar(_START + number * MINUTE_MS, 1.0, 1.0, 1.0, 1.0, 1.0))

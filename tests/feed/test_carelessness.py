@@ -1,0 +1,241 @@
+"""What users do without thinking: leave loops, drop feeds, fork, exit in callbacks, ask for nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from typing import Any
+
+import pytest
+
+from src.data.disk.files import Disk
+from src.data.errors import FeedLagError
+from src.data.feed import finding
+from src.data.feed.base import LiveFeed, _wake
+from src.data.feed.mailbox import Mailbox
+from src.data.model.stream import LiveBar, StreamState
+from tests.cache.test_readonly import RefusingDisk
+from tests.vendor_server.faults import Fault
+
+from .conftest import PATIENCE, Stage, bars_in, emptied, ours, wait_until
+from .test_base import Scripted, feed_of
+
+# --- left and dropped ----------------------------------------------------------------------------
+
+
+def test_a_feed_dropped_in_a_loop_that_was_left_ends(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = set(ours())
+    for _ in stage.feed(lookback=2):
+        break
+    gc.collect()
+    wait_until(lambda: not set(ours()) - before, "the end of its threads")
+    assert stage.manager._feeds.hub.connections == 0
+    assert "was dropped without being stopped" in caplog.text
+
+
+def test_a_feed_that_is_dropped_goes_on_for_its_listeners() -> None:
+    source, seen = Scripted(0, endless=True), []
+    feed = feed_of(source)
+    feed.on_bar(seen.append)
+    feed.start()
+    sink = source.sink
+    assert sink is not None
+    del feed
+    gc.collect()
+    sink.bar(LiveBar(0, 1.0, 1.0, 1.0, 1.0, 1.0))
+    wait_until(lambda: seen)
+    sink.end()
+    source.stop()
+
+
+def test_stopping_properly_is_not_complained_about(caplog: pytest.LogCaptureFixture) -> None:
+    with feed_of(Scripted(3, endless=True)):
+        pass
+    assert list(feed_of(Scripted(3)))
+    gc.collect()
+    assert caplog.text == ""
+
+
+# --- loops and callbacks -------------------------------------------------------------------------
+
+
+def test_a_loop_that_is_closed_under_a_listener_costs_others_nothing() -> None:
+    """It may be closed between any two lines of ours."""
+    loop = asyncio.new_event_loop()
+    box = Mailbox(wake=lambda: _wake(loop, asyncio.Event()))
+    loop.close()
+    box.put(LiveBar(0, 1.0, 1.0, 1.0, 1.0, 1.0))
+    assert len(box) == 1
+
+
+@pytest.mark.parametrize("leaving", ["break", "cancel"])
+def test_an_async_loop_that_is_left_leaves_no_listener(stage: Stage, leaving: str) -> None:
+    async def follow(feed: LiveFeed) -> None:
+        async for _ in feed:
+            if leaving == "break":
+                break
+
+    async def leave(feed: LiveFeed) -> None:
+        task = asyncio.create_task(follow(feed))
+        while feed.snapshot().given < 2:
+            await asyncio.sleep(0.005)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    feed = stage.feed(lookback=2)
+    asyncio.run(leave(feed))
+    assert not feed._board.is_heard
+    assert feed.is_running
+    feed.stop()
+
+
+def test_a_callback_that_exits_is_told_of_and_called_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    feed, calls = feed_of(Scripted(3)), []
+
+    def call(bar: LiveBar) -> None:
+        calls.append(bar)
+        sys.exit(1)
+
+    feed.on_bar(call)
+    feed.start()
+    wait_until(lambda: len(calls) == 3)
+    assert "raised SystemExit" in caplog.text
+
+
+@pytest.mark.parametrize("told", ["on_bar", "on_status"])
+def test_a_callback_may_stop_its_feed(stage: Stage, told: str) -> None:
+    feed, calls = stage.feed(lookback=2), []
+
+    def call(item: object) -> None:
+        calls.append(item)
+        feed.stop()
+
+    getattr(feed, told)(call)
+    feed.start()
+    wait_until(lambda: calls and not feed.is_running)
+    assert stage.manager._feeds.hub.connections == 0
+
+
+def test_a_callback_may_ask_for_history(stage: Stage) -> None:
+    feed, lengths = stage.feed(lookback=2), []
+    feed.on_bar(lambda bar: lengths.append(len(stage.manager.get_ohlcv("BTCUSDT", "1m", bars=5))))
+    with feed:
+        stage.live(feed)
+        stage.minute()
+        stage.live(feed)
+        wait_until(lambda: lengths == [5, 5, 5])
+
+
+# --- forks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_child_waits_for_no_lock_of_a_feed_and_may_start_it_afresh() -> None:
+    feed = feed_of(Scripted(3, endless=True))
+    box = feed.subscribe()
+    with feed:
+        wait_until(lambda: feed.snapshot().given == 3)
+        # As if other threads held them just now.
+        with feed._turning, feed._board._lock, box._lock:
+            child = os.fork()
+            if child == 0:  # pragma: no cover - another process
+                signal.alarm(20)
+                os._exit(_as_a_child(feed, box))
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert feed.is_running
+
+
+def _as_a_child(feed: LiveFeed, box: Mailbox) -> int:
+    """Use a feed of the parent's; return 0 if all is as it should be."""
+    is_over = not feed.is_running and feed.status.state is StreamState.CLOSED
+    feed.stop()
+    waiting = len(emptied(box))
+    is_over = is_over and box.is_over and waiting > 0
+    feed.start()
+    for _ in range(1000):
+        if feed.snapshot().given == 3:
+            return 0 if is_over else 2
+        signal.sigtimedwait([], 0.005)
+    return 3
+
+
+# --- counts --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, -5, 10**15, "7", 2.5, None, True])
+def test_what_is_no_count_of_bars_is_refused(
+    stage: Stage, count: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert stage.manager.get_live_feed("BTCUSDT", "1m", lookback_bars=count) is None
+    assert f"lookback_bars is {count!r} (a whole number from 1 to 10,000,000" in caplog.text
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "1d"])
+def test_one_bar_is_enough_to_begin_with(stage: Stage, timeframe: str) -> None:
+    feed: Any = stage.manager.get_live_feed("BTCUSDT", timeframe, lookback_bars=1)
+    assert len(feed.df) == 1
+
+
+def test_history_longer_than_a_listener_may_lag_is_no_lag(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "CAPACITY", 10)
+    feed = stage.feed(lookback=100)
+    box, short = feed.subscribe(), feed.subscribe(capacity=10)
+    with feed:
+        stage.live(feed)
+    assert len(bars_in(emptied(box))) == 100
+    emptied(short)
+    with pytest.raises(FeedLagError):
+        short.get()
+
+
+# --- the machine ---------------------------------------------------------------------------------
+
+
+def test_bars_that_wait_for_a_slow_vendor_of_history_are_no_silence(stage: Stage) -> None:
+    feed = stage.feed(lookback=3)
+    box = feed.subscribe()
+    with feed:
+        stage.live(feed)
+        asked = stage.vendors.count("binance")
+        stage.vendors.fault("binance", Fault.hold(), times=1)
+        stage.minute(publish=False)
+        stage.clock.advance(PATIENCE.grace + 1)
+        assert stage.vendors.wait_for("binance", asked + 1)
+        for _ in range(6):  # minutes, of which three may be silent
+            stage.minute()
+        stage.vendors.heal()
+        stage.live(feed)
+        stage.minute()
+        stage.live(feed)
+        assert stage.streams.attempts == 1
+    items = emptied(box)
+    assert StreamState.STALE not in [getattr(item, "state", None) for item in items]
+    bars = bars_in(items)
+    assert [tuple(bar[:6]) for bar in bars] == stage.expected(bars[0])
+
+
+def test_a_cache_that_can_only_be_read_costs_no_bar(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = stage.feed(lookback=3)
+    monkeypatch.setattr(Disk, "perform", RefusingDisk().perform)
+    box = feed.subscribe()
+    with feed:
+        stage.live(feed)
+        for _ in range(3):
+            stage.minute()
+            stage.live(feed)
+    bars = bars_in(emptied(box))
+    assert [bar.origin for bar in bars[-3:]] == ["live"] * 3
+    assert [tuple(bar[:6]) for bar in bars] == stage.expected(bars[0])
