@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from email.utils import formatdate
 from typing import Any
 
 import pytest
 
+from src.data.clock import ManualClock
 from src.data.downloader import paging
 from src.data.errors import (
     CapabilityError,
@@ -11,11 +13,12 @@ from src.data.errors import (
     ResponseFormatError,
     UnavailableError,
 )
+from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, MINUTE_MS
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis, Kind
-from tests.downloader.acme import acme, query
-from tests.net.scripted import NOW_MS, answer
+from tests.downloader.acme import AcmeDataDownloader, acme, query
+from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
 
 
 def rows(*stamps: int) -> list[list[float]]:
@@ -121,6 +124,19 @@ def test_the_earlier_of_the_two_clocks_counts() -> None:
     for date, expected in ((late, NOW_MS), (early, NOW_MS - 7000), ("?", NOW_MS)):
         vendor, _ = acme(answer({"rows": rows(day(0))}, date=date))
         assert vendor.fetch(query("1d", day(0), day(3))).server_now_ms == expected
+
+
+def test_rows_are_as_old_as_the_request_when_an_answer_takes_long() -> None:
+    """A bar that ran when we asked is not closed by the head of an answer that came after its end."""
+    clock = ManualClock(NOW_MS + 60_000)  # a minute fast
+
+    def slowly(_: HttpRequest) -> HttpResponse:
+        clock.advance(8)
+        return answer({"rows": rows(day(0))}, date=formatdate(NOW_MS / 1000, usegmt=True))
+
+    vendor = AcmeDataDownloader(sender=sender_over(ScriptedTransport(slowly), clock=clock))
+    asked = query("1d", day(0), day(3), now_ms=NOW_MS + 60_000)
+    assert vendor.fetch(asked).server_now_ms == NOW_MS - 8_000
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,9 @@ class _Harvest:
         self.listed_ms = page.listed_ms if self.listed_ms is None else self.listed_ms
         self.requests += response.requests
         told = server_time_ms(response)
-        self.server_now_ms = min(self.server_now_ms, told or self.server_now_ms)
+        # The rows may be as old as the request; only the head of the answer is of that time.
+        asked_ms = self.server_now_ms if told is None else told - response.took_ms
+        self.server_now_ms = min(self.server_now_ms, asked_ms)
 
 
 def fetch_pages(vendor: Vendor, query: FetchQuery) -> Fetched:

@@ -160,7 +160,8 @@ class Fetched:
         vendor: who answered.
         kind, basis: what the rows are.
         actions: splits and dividends in the answers.
-        server_now_ms: the earlier of our clock and the vendor's ``Date`` header.
+        server_now_ms: when it was asked, by our clock or the vendor's, whichever is earlier; that of
+            the vendor is its ``Date`` header less the time that the answer took.
         requests: HTTP requests it took.
         settle_ms, dense: as declared by the vendor.
         way: how it was had where not page by page, or why it was not had so.

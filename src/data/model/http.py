@@ -41,6 +41,7 @@ class HttpResponse:
         body: the decoded bytes (content encoding undone).
         url: what was asked, without its query.
         requests: how many HTTP requests it took, retries and an SDK's hidden ones included.
+        took_ms: milliseconds from sending until it was here, whole.
     """
 
     status: int
@@ -48,6 +49,7 @@ class HttpResponse:
     body: bytes = field(default=b"", repr=False)
     url: str = ""
     requests: int = 1
+    took_ms: int = 0
 
     @property
     def text(self) -> str:

@@ -202,8 +202,9 @@ class Sender:
         response = None
         try:
             self._count(call, 1)
-            call.is_sent = True
+            call.is_sent, sent = True, self._clock.monotonic()
             response = redacted(self._transport.send(call.request), call.request)
+            response = replace(response, took_ms=round(1000 * (self._clock.monotonic() - sent)))
         finally:
             self._limiter.settle(ticket, response)
         if hidden := response.requests - 1:
