@@ -278,7 +278,7 @@ class Model:
         return BarTable(plain.stamps, price, price + 1, price - 1, price, plain.volume, None)
 
 
-@pytest.mark.parametrize("seed", range(40 if FULL else 2))
+@pytest.mark.parametrize("seed", range(150 if FULL else 2))
 @MODES
 def test_whatever_is_done_the_answer_is_that_of_a_dict(
     tmp_path: Path, mode: str, seed: int
