@@ -25,8 +25,12 @@ from tests.cache.bars import (
     states,
     store_in,
 )  # fmt: skip
+from tests.cache.counts import FULL
 from tests.cache.disks import CountingDisk, DyingDisk, FailingDisk, Killed
 
+CODES = (
+    errno.EIO, errno.ENOSPC, errno.EACCES, errno.EMFILE, errno.EINTR, errno.EROFS, errno.EDQUOT,
+)  # fmt: skip
 BAD = Suspect(Bar(at(1), 1.0, 0.5, 2.0, 1.0, 1.0), "high < low")
 
 # name -> what is stored before, the commit
@@ -90,22 +94,27 @@ def failure(store: BarStore, commit: Commit) -> StorageError | None:
     return None
 
 
+@pytest.mark.filterwarnings("ignore::src.data.errors.ReadOnlyCacheWarning")
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("for_ever", [False, True])
 def test_a_failing_call(tmp_path: Path, name: str, for_ever: bool) -> None:
     legal, calls = outcomes(tmp_path, name)
-    for n in range(1, calls + 1):
-        root = tmp_path / str(n)
+    codes = [CODES if FULL else (CODES[n % len(CODES)],) for n in range(calls)]
+    for n, code in ((n, code) for n, some in enumerate(codes, 1) for code in some):
+        root = tmp_path / f"{n}-{code}"
         commit = prepared(root, name)
-        disk = FailingDisk(n, errno.EIO if n % 2 else errno.ENOSPC, for_ever=for_ever)
+        disk = FailingDisk(n, code, for_ever=for_ever)
         store = store_in(root, disk)
         error = failure(store, commit)
         assert disk.failed is not None
-        assert error is None or "made to fail" in str(error)
+        is_refused = code in (errno.EACCES, errno.EROFS)
+        assert error is None or ("can only be read" if is_refused else "made to fail") in str(error)
         found = seen(root)
         assert found in legal, (n, disk.failed)
         assert error is not None or found == legal[1], (n, disk.failed)
         disk.left, disk.for_ever = 10**9, False
+        if is_refused:  # a store would leave such a folder in peace for a while
+            store = store_in(root, disk)
         store.commit(DAILY, commit)
         assert seen(root) == legal[1], (n, disk.failed)
         assert no_temps(root), (n, disk.failed)
