@@ -36,7 +36,7 @@ from tests.cache.bars import (
 )
 from tests.cache.counts import FULL
 from tests.cache.crash import Platter, Quick, Recorder, states
-from tests.cache.disks import DyingDisk, FailingDisk, Killed
+from tests.cache.disks import DyingDisk, FailingDisk, HoldingDisk, Killed
 
 MODES = pytest.mark.parametrize("mode", ["map", "read"])
 MOST = 60 if FULL else 4  # states of one instant
@@ -161,6 +161,7 @@ def test_every_call_may_fail(tmp_path: Path, name: str, for_ever: bool) -> None:
         for _ in range(2):
             assert same(store.read(MINUTES, EVER)[0], truth)
         check(root)
+        assert disk.held == {}, disk.failed
         if disk.failed is None:
             break
     assert 6 < n < 39
@@ -182,6 +183,10 @@ def test_every_call_may_be_the_last(tmp_path: Path, name: str) -> None:
 # --- the model ------------------------------------------------------------------------------
 
 
+class Watched(HoldingDisk, Quick):
+    """A disk that knows which files are open, and does not wait for the platter."""
+
+
 class Model:
     """A store that keeps columns, and beside it what it must hold: stamp to shift."""
 
@@ -189,10 +194,11 @@ class Model:
         self.root, self.mode, self.dice = root, mode, random.Random(seed)
         self.bars: dict[int, float] = {}
         self.frames: list[tuple[BarTable, BarTable]] = []
+        self.disk = Watched()
         self.stores = [self.opened(), self.opened()]
 
     def opened(self) -> BarStore:
-        return store_in(self.root, Quick(), columnar=self.mode)
+        return store_in(self.root, self.disk, columnar=self.mode)
 
     @property
     def store(self) -> BarStore:
@@ -266,6 +272,7 @@ class Model:
             self.frames.append((rows, wanted))
         for rows, wanted in self.frames[-12:]:
             assert same(rows, wanted), "a frame in use was changed"
+        assert self.disk.held == {}, "a file stays open"
 
     def somewhere(self) -> Span:
         begin = self.dice.randrange(-400, 500)

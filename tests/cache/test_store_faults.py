@@ -26,7 +26,7 @@ from tests.cache.bars import (
     store_in,
 )  # fmt: skip
 from tests.cache.counts import FULL
-from tests.cache.disks import CountingDisk, DyingDisk, FailingDisk, Killed
+from tests.cache.disks import CountingDisk, DyingDisk, FailingDisk, HoldingDisk, Killed
 
 CODES = (
     errno.EIO, errno.ENOSPC, errno.EACCES, errno.EMFILE, errno.EINTR, errno.EROFS, errno.EDQUOT,
@@ -118,6 +118,7 @@ def test_a_failing_call(tmp_path: Path, name: str, for_ever: bool) -> None:
         store.commit(DAILY, commit)
         assert seen(root) == legal[1], (n, disk.failed)
         assert no_temps(root), (n, disk.failed)
+        assert disk.held == {}, (n, disk.failed)
         shutil.rmtree(root)
 
 
@@ -130,12 +131,14 @@ def test_death_at_every_call(tmp_path: Path, name: str) -> None:
         with pytest.raises(Killed):
             store_in(root, DyingDisk(n)).commit(DAILY, commit)
         assert seen(root) in legal, n
-        repaired = store_in(root).repair(DAILY)
+        disk = HoldingDisk()
+        repaired = store_in(root, disk).repair(DAILY)
         assert repaired == store_in(root).view(DAILY)
         assert seen(root) in legal, n
         store_in(root).commit(DAILY, commit)
         assert seen(root) == legal[1], n
         assert no_temps(root), n
+        assert disk.held == {}, n
         shutil.rmtree(root)
 
 
@@ -163,6 +166,25 @@ def test_a_failed_append_is_followed_by_a_rewrite(tmp_path: Path) -> None:
     store.commit(DAILY, Commit((piece(6, 7),)))
     assert (lane_folder(tmp_path) / "2024.csv.gz").stat().st_ino != inode
     assert states(store) == [(0, 7, "final")]
+
+
+def test_an_append_that_cannot_be_taken_back_tells_what_failed_first(tmp_path: Path) -> None:
+    disk = CountingDisk()
+    store = store_in(tmp_path, disk)
+    store.commit(DAILY, Commit((piece(0, 5),)))
+    perform: Callable[..., object] = disk.perform
+
+    def failing(step: object, call: Callable[[], object]) -> object:
+        if getattr(step, "name", "") in ("fdatasync", "truncate"):
+            raise OSError(errno.EIO, "made to fail")
+        return perform(step, call)
+
+    disk.perform = failing  # type: ignore[assignment]
+    with pytest.raises(StorageError, match="cannot fdatasync"):
+        store.commit(DAILY, Commit((piece(5, 6),)))
+    disk.perform = perform  # type: ignore[assignment]
+    store.commit(DAILY, Commit((piece(5, 6),)))
+    assert states(store) == [(0, 6, "final")]
 
 
 def test_what_an_append_costs(tmp_path: Path) -> None:
