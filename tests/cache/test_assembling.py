@@ -76,8 +76,8 @@ def test_where_columns_are_off_none_are_looked_at(tmp_path: Path) -> None:
 def test_an_older_tools_year_is_left_alone_where_another_is_asked_for(
     tmp_path: Path, mode: str
 ) -> None:
-    leave(lane_folder(tmp_path))
     store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(400, 402),)))
+    leave(tmp_path / "AAPL" / "1d")
     disk = CountingDisk()
     store = store_in(tmp_path, disk, columnar=mode)
     lane = store.workshop.lane(DAILY)
@@ -96,12 +96,16 @@ def test_only_the_years_asked_for_are_read(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["map", "read", "off"])
 @pytest.mark.parametrize("where", ["ohlcv/AAPL/1d", "AAPL/1d"])
+@pytest.mark.parametrize("is_taken_over", [True, False])
 def test_years_of_ours_and_of_older_tools_side_by_side(
-    tmp_path: Path, mode: str, where: str
+    tmp_path: Path, mode: str, where: str, is_taken_over: bool
 ) -> None:
-    leave(tmp_path / where)
+    if is_taken_over:
+        leave(tmp_path / where)
     writer = store_in(tmp_path, Quick())
     writer.commit(DAILY, Commit((piece(-9, 0), piece(400, 402))))
+    if not is_taken_over:
+        leave(tmp_path / where)
     for _ in range(2):
         store = store_in(tmp_path, Quick(), columnar=mode)
         for _ in range(2):
