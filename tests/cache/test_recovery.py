@@ -117,6 +117,11 @@ class TestMetadataLost:
         assert documents(folder) == ([] if loss is None else [loss])
         assert generation(folder) == 5  # the log knows of four
 
+    def test_a_commit_finds_out_before_a_reader_does(self, folder: Path) -> None:
+        (folder / META).unlink()
+        fresh(folder).commit(DAILY, Commit((piece(6, 7),)))
+        assert bars(folder) == [0, 1, 2, 3, 4, 5, 6]
+
     def test_a_lost_log_too(self, folder: Path) -> None:
         (folder / META).unlink()
         (folder / LOG).unlink()
@@ -159,6 +164,18 @@ class TestMetadataLost:
         assert recover(store_in(tmp_path).workshop.lane(DAILY), 2024) is None
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
+    def test_older_tools_files_that_come_later_are_theirs_too(self, folder: Path) -> None:
+        (folder / DATA).unlink()
+        assert bars(folder) == []
+        ours = (folder / META).read_bytes()  # knows of a nothing, and of no file
+        leave(folder)
+        left = (folder / DATA).read_bytes()
+        (folder / META).write_bytes(ours)
+        assert recover(fresh(folder).workshop.lane(DAILY), 2024) is None
+        assert (folder / DATA).read_bytes() == left
+        assert not (folder / META).exists()
+        assert quarantined(folder) == []
+
 
 class TestDataDamaged:
     def test_a_missing_tail_is_missing(self, folder: Path) -> None:
@@ -197,6 +214,15 @@ class TestDataDamaged:
         assert no_temps(folder)
         fresh(folder).commit(DAILY, Commit((piece(0, 6),)))
         assert bars(folder) == [0, 1, 2, 3, 4, 5]
+
+    def test_nothing_is_appended_to_a_member_that_is_not_the_recorded_one(
+        self, folder: Path
+    ) -> None:
+        at, _ = members(folder)[-1]
+        change(folder / DATA, lambda data: flipped(data, at + 25))  # in its digest
+        fresh(folder).commit(DAILY, Commit((piece(8, 9),)))
+        assert len(quarantined(folder)) == 1
+        assert bars(folder) == [0, 1, 2, 3, 4, 8]
 
     def test_the_name_of_the_data_is_never_absent(self, folder: Path) -> None:
         change(folder / DATA, lambda data: flipped(data, 60))

@@ -26,6 +26,7 @@ from tests.cache.bars import (
     store_in,
 )  # fmt: skip
 from tests.cache.counts import FULL
+from tests.cache.crash import Quick
 from tests.cache.disks import CountingDisk, DyingDisk, FailingDisk, HoldingDisk, Killed
 
 CODES = (
@@ -52,7 +53,7 @@ CASES: dict[str, tuple[tuple[Commit, ...], Commit]] = {
 def prepared(root: Path, name: str) -> Commit:
     before, commit = CASES[name]
     for earlier in before:
-        store_in(root).commit(DAILY, earlier)
+        store_in(root, Quick()).commit(DAILY, earlier)
     return commit
 
 
