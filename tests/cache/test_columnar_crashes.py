@@ -26,9 +26,11 @@ from tests.cache.bars import (
     EVER,
     MINUTES,
     at,
+    lane_folder,
     mark,
     minutes,
     no_temps,
+    numbers,
     piece,
     same,
     store_in,
@@ -219,6 +221,38 @@ class Model:
         self.bars = {n: s for n, s in self.bars.items() if not begin <= n < end}
         self.bars |= dict.fromkeys(days, shift)
 
+    def crash(self) -> None:
+        """Die during a commit to one year: all of it has happened, or nothing."""
+        begin, shift = self.dice.randrange(0, 300), float(self.dice.randrange(50))
+        end = begin + self.dice.choice([1, 3, 60])
+        disk = DyingDisk(self.dice.randrange(1, 30))
+        before, after = self.bars, self.bars | dict.fromkeys(range(begin, end), shift)
+        try:
+            store_in(self.root, disk, columnar=self.mode).commit(
+                DAILY, Commit((piece(begin, end, shift=shift),))
+            )
+            self.bars = after
+        except Killed:
+            self.store.repair(DAILY)  # bars that were synced and not acknowledged count from now on
+            rows, _ = self.store.read(DAILY, EVER)
+            self.bars = after
+            if not same(rows, self.truth(EVER)):
+                self.bars = before
+
+    def damage(self) -> None:
+        """Flip a bit of a year: bars may be missing then, none is wrong."""
+        paths = sorted(lane_folder(self.root).glob("*.csv.gz"))
+        if not paths:
+            return
+        path = self.dice.choice(paths)
+        content = bytearray(path.read_bytes())
+        content[self.dice.randrange(len(content))] ^= 1 << self.dice.randrange(8)
+        path.unlink()
+        path.write_bytes(content)
+        held = numbers(self.store.read(DAILY, EVER)[0])
+        assert set(held) <= set(self.bars), "bars out of nowhere"
+        self.bars = {n: self.bars[n] for n in held}
+
     def mark(self) -> None:
         begin = self.dice.randrange(-400, 400)
         self.store.commit(DAILY, Commit(marks=(mark(begin, begin + 9, "empty"),)))
@@ -264,6 +298,7 @@ class Model:
     def step(self) -> None:
         often = [self.append] * 6 + [self.revise] * 3 + [self.reopen] * 2
         seldom = [self.mark, self.clear_year, self.evict, self.compact, self.drop, self.rot]
+        seldom += [self.crash, self.damage]
         self.dice.choice([*often, *seldom, *seldom, self.clear])()
         for span in (EVER, self.somewhere()):
             rows, _ = self.store.read(DAILY, span)
