@@ -121,6 +121,23 @@ def test_the_longest_unused_goes_first_and_no_more_than_need_be() -> None:
     assert [one.year for one in choose(held, 10**9)] == [2021, 2023, 2020]
 
 
+def test_links_are_measured_once_and_what_vanishes_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in (("one", 10), ("other", 7), ("outside", 1000)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "2024.csv.gz").write_bytes(bytes(size))
+    root = tmp_path / "one"
+    (root / "2023.csv.gz").hardlink_to(root / "2024.csv.gz")
+    (root / "2022.csv.gz").hardlink_to(tmp_path / "other" / "2024.csv.gz")
+    (root / "2021.csv.gz").symlink_to(tmp_path / "outside" / "2024.csv.gz")
+    assert eviction.measure(root) == eviction.Size(17, 2)
+    found = list(eviction.walk(root))
+    (root / "2022.csv.gz").unlink()
+    monkeypatch.setattr(eviction, "walk", lambda root: found)
+    assert eviction.measure(root) == eviction.Size(10, 1)
+
+
 def test_what_was_read_stays_longer_than_what_was_not(cache: Cache) -> None:
     cache.commit(days_of(LAST_YEAR, THIS_YEAR)).commit(days_of(LAST_YEAR, THIS_YEAR), OTHER)
     cache.store.read(DAILY, Span(at(400), at(500)))  # of 2025 alone
