@@ -31,7 +31,7 @@ from tests.cache.bars import (
     table,
 )
 from tests.cache.crash import Quick
-from tests.cache.damage import change, flipped
+from tests.cache.damage import change, flipped, three_members
 from tests.cache.disks import DyingDisk, Killed
 from tests.cache.test_adopt import leave
 
@@ -140,6 +140,12 @@ def test_older_tools_files_are_left_alone(tmp_path: Path) -> None:
     assert {
         path.name: path.read_bytes() for path in folder.iterdir() if path.name in before
     } == before
+
+
+def test_a_year_without_bars_has_nothing_to_compact(tmp_path: Path) -> None:
+    (three_members(tmp_path) / DATA).unlink()
+    assert len(store_in(tmp_path).read(DAILY, EVER)[0]) == 0
+    assert compacted(tmp_path) == Compacted(DAILY)
 
 
 def test_stale_columns_go(tmp_path: Path) -> None:

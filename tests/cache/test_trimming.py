@@ -55,15 +55,15 @@ def test_many_become_one_that_says_for_whom_it_stands() -> None:
     }  # fmt: skip
 
 
-def test_what_an_entry_does_not_tell_is_not_made_up() -> None:
+@pytest.mark.parametrize("what", ["added", "changed", "removed"])
+def test_what_an_entry_does_not_tell_is_not_made_up(what: str) -> None:
     assert folded([entry(1)], []) == [entry(1)]
     (one,) = folded([
         entry(1, span=None, vendor=None, added=0, touched=0),
-        entry(2, added=0, changed=1, touched=7),
-        entry(3, added=0, removed=1, touched=5),
+        entry(2, touched=7, **{"added": 0} | {what: 1}),
         entry(4, touched=None),
     ], [])  # fmt: skip
-    assert (one["vendor"], one["span"], one["touched"]) == ("acme", [2, 5], 5)
+    assert (one["vendor"], one["span"], one["touched"]) == ("acme", [2, 5], 7)
     (none,) = folded([entry(1, span=None, added=0), entry(2, span=None, added=0)], [])
     assert (none["span"], none["touched"]) == (None, None)
 
