@@ -26,9 +26,12 @@ demo: $(VENV)/.installed-demo  ## install with real sample bars and show what th
 test: lint types  ## lint, types and all tests; needs no network but the package index, no key
 	$(RUN)/python -m pytest -n $(JOBS) --dist loadgroup
 
-test-full: lint types  ## the coverage of branches, then everything again with the full counts (long)
+# The tests that do more when ONETAPE_FULL is set. All others would only do the same again.
+COUNTED = $(shell grep -rlE 'ONETAPE_FULL|tests\.cache\.counts' --include='test_*.py' tests)
+
+test-full: lint types  ## the coverage of branches, then the fault tests with the full counts (long)
 	$(RUN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-branch --cov-report=term
-	ONETAPE_FULL=1 $(RUN)/python -m pytest -n $(JOBS) --dist loadgroup --timeout 3000
+	ONETAPE_FULL=1 $(RUN)/python -m pytest -n $(JOBS) --dist loadgroup --timeout 3000 $(COUNTED)
 
 docs: $(VENV)/.installed-dev  ## write the pages that are made of the code
 	$(RUN)/python -m src.data.jobs.matrix > docs/providers.md

@@ -19,6 +19,22 @@ class Killed(BaseException):
     """The process is gone: nothing of it runs any more."""
 
 
+class HoldingDisk(Disk):
+    """A disk that knows which files are open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: dict[int, Step] = {}
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        result = super().perform(step, call)
+        if step.name in ("open", "create") and isinstance(result, int):
+            self.held[result] = step
+        elif step.name == "close":
+            del self.held[call.args[0]]  # type: ignore[attr-defined]
+        return result
+
+
 class CountingDisk(Disk):
     """A disk that remembers what was done."""
 
@@ -34,7 +50,7 @@ class CountingDisk(Disk):
         return [step.name for step in self.steps if step.name in CHANGING]
 
 
-class FailingDisk(Disk):
+class FailingDisk(HoldingDisk):
     """A disk whose n-th changing call fails, once or from then on."""
 
     def __init__(self, fails_at: int, code: int = errno.ENOSPC, *, for_ever: bool = False) -> None:
@@ -46,14 +62,14 @@ class FailingDisk(Disk):
 
     def perform(self, step: Step, call: Callable[[], T]) -> T:
         if step.name not in CHANGING:
-            return call()
+            return super().perform(step, call)
         self.left -= 1
         if self.left == 0 or (self.left < 0 and self.for_ever):
             self.failed = self.failed or step
             if step.name == "write" and step.data is not None and len(step.data) > 1:
                 _half_written(step, call)
             raise OSError(self.code, "made to fail")
-        return call()
+        return super().perform(step, call)
 
 
 def _half_written(step: Step, call: Callable[[], T]) -> None:

@@ -34,7 +34,7 @@ ABOUT = {"symbol": "AAPL", "timeframe": "1d", "year": 2024, "data_source": "tool
 
 def leave(folder: Path, text: str = OLD, about: dict[str, object] = ABOUT) -> None:
     """Write what an older tool would have left."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "2024.csv.gz").write_bytes(gzip.compress(text.encode()))
     (folder / "2024.metadata.json").write_text(json.dumps(about))
 

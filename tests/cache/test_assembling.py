@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,48 @@ def test_what_is_known_already_is_not_looked_at_again(
     assert coverage[0].span == days(2, 4)
 
 
+def test_what_is_known_is_looked_up_for_the_years_asked_for_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_in(tmp_path, Quick(), columnar="map")
+    store.commit(DAILY, Commit((piece(-9, 9),)))
+    lane, assembler = store.workshop.lane(DAILY), store._assembler
+    known = store._viewer.known(lane)
+    assert assembler.seal(lane, days(2, 4), known) is None  # no columns yet
+    store.read(DAILY, days(2, 4))
+    assert assembler.seal(lane, days(2, 4), known) is not None
+    assert assembler.seal(lane, days(2, 4), replace(known, has_quarantine=True)) is None
+    assert assembler.seal(lane, EVER, known) is None
+    monkeypatch.setattr(Lane, "years", None)
+    assert numbers(assembler.read(lane, days(2, 4), known)[0]) == [2, 3]
+
+
+def test_where_columns_are_off_none_are_looked_at(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick(), columnar="map")
+    store.commit(DAILY, Commit((piece(0, 9),)))
+    store.read(DAILY, EVER)
+    assert store.is_at_hand(DAILY)
+    disk = CountingDisk()
+    store = store_in(tmp_path, disk, columnar="off")
+    lane = store.workshop.lane(DAILY)
+    assert len(store._assembler.read(lane, EVER, store._viewer.known(lane))[0]) == 9
+    assert not store.is_at_hand(DAILY)
+    assert not [step for step in disk.steps if "_columnar" in step.path.parts]
+
+
+@pytest.mark.parametrize("mode", ["map", "off"])
+def test_an_older_tools_year_is_left_alone_where_another_is_asked_for(
+    tmp_path: Path, mode: str
+) -> None:
+    store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(400, 402),)))
+    leave(tmp_path / "AAPL" / "1d")
+    disk = CountingDisk()
+    store = store_in(tmp_path, disk, columnar=mode)
+    lane = store.workshop.lane(DAILY)
+    assert numbers(store._assembler.read(lane, days(399, 500))[0]) == [400, 401]
+    assert opened(disk) == ["2025.csv.gz"]
+
+
 @pytest.mark.parametrize("mode", ["map", "off"])
 def test_only_the_years_asked_for_are_read(tmp_path: Path, mode: str) -> None:
     store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(-9, 9),)))
@@ -53,12 +96,16 @@ def test_only_the_years_asked_for_are_read(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["map", "read", "off"])
 @pytest.mark.parametrize("where", ["ohlcv/AAPL/1d", "AAPL/1d"])
+@pytest.mark.parametrize("is_taken_over", [True, False])
 def test_years_of_ours_and_of_older_tools_side_by_side(
-    tmp_path: Path, mode: str, where: str
+    tmp_path: Path, mode: str, where: str, is_taken_over: bool
 ) -> None:
-    leave(tmp_path / where)
+    if is_taken_over:
+        leave(tmp_path / where)
     writer = store_in(tmp_path, Quick())
     writer.commit(DAILY, Commit((piece(-9, 0), piece(400, 402))))
+    if not is_taken_over:
+        leave(tmp_path / where)
     for _ in range(2):
         store = store_in(tmp_path, Quick(), columnar=mode)
         for _ in range(2):
@@ -88,6 +135,15 @@ def test_a_year_that_vanishes_while_it_is_read(tmp_path: Path) -> None:
     assert store._assembler._whole(lane, 2020, YearState()) is None
     whole = store._assembler._read_whole(lane, {**found, 2020: YearState()})
     assert list(whole) == [2023, 2024]
+
+
+def test_a_year_that_vanishes_before_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_in(tmp_path, Quick(), columnar="map")
+    store.commit(DAILY, Commit((piece(0, 9),)))
+    monkeypatch.setattr(Lane, "years", lambda self: [2023, 2024])
+    assert numbers(store._assembler.read(store.workshop.lane(DAILY), EVER)[0]) == [*range(9)]
 
 
 def test_a_seal_counts_as_a_read(tmp_path: Path) -> None:

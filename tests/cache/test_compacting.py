@@ -12,6 +12,7 @@ from src.data.cache.members import file_id, walk
 from src.data.cache.store import Commit
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
+from src.data.errors import LockTimeoutError
 from src.data.model.instant import DAY_MS, HOUR_MS
 from src.data.model.retention import Retention
 from src.data.model.series import SeriesKey
@@ -29,8 +30,10 @@ from tests.cache.bars import (
     store_in,
     table,
 )
-from tests.cache.damage import change, flipped
+from tests.cache.crash import Quick
+from tests.cache.damage import change, flipped, three_members
 from tests.cache.disks import DyingDisk, Killed
+from tests.cache.test_adopt import leave
 
 HOURLY = SeriesKey("BTCUSDT", Timeframe(1, "h"))
 DATA = "2024.csv.gz"
@@ -108,6 +111,41 @@ def test_damage_is_left_to_repair(tmp_path: Path) -> None:
     done = compacted(tmp_path, HOURLY)
     assert (done.damaged, done.years) == ((2024,), ())
     assert path.read_bytes() == damaged
+
+
+def test_it_waits_for_writers_and_sweeps_behind_the_dead(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick(), lock_timeout_s=0)
+    assert compact_series(store.workshop, DAILY, dry_run=False) == Compacted(DAILY)
+    assert not (tmp_path / "ohlcv").exists()
+    for n in range(3):
+        store.commit(DAILY, Commit((piece(n, n + 1),)))
+    left = lane_folder(tmp_path) / ".2024.csv.gz.1.2.3.tmp"
+    left.write_bytes(b"")
+    with (
+        Quick().lock(lane_folder(tmp_path) / ".lock", 0),
+        pytest.raises(LockTimeoutError),
+    ):
+        compact_series(store.workshop, DAILY, dry_run=False)
+    assert left.exists()
+    assert compact_series(store.workshop, DAILY, dry_run=False).members == (3, 1)
+    assert no_temps(tmp_path)
+
+
+def test_older_tools_files_are_left_alone(tmp_path: Path) -> None:
+    folder = lane_folder(tmp_path)
+    leave(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    found = compact_series(store_in(tmp_path, Quick()).workshop, DAILY, dry_run=False)
+    assert found == Compacted(DAILY)
+    assert {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.name in before
+    } == before
+
+
+def test_a_year_without_bars_has_nothing_to_compact(tmp_path: Path) -> None:
+    (three_members(tmp_path) / DATA).unlink()
+    assert len(store_in(tmp_path).read(DAILY, EVER)[0]) == 0
+    assert compacted(tmp_path) == Compacted(DAILY)
 
 
 def test_stale_columns_go(tmp_path: Path) -> None:

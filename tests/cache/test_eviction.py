@@ -18,10 +18,11 @@ from src.data.cache.eviction import Holding, choose, keep_all
 from src.data.cache.steward import House, Steward
 from src.data.cache.store import BarStore, Commit, Piece
 from src.data.cache.usage import Usage
+from src.data.cache.year_meta import YearMeta
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
 from src.data.errors import ProviderError, StorageError
-from src.data.model.coverage import Covered, Splice
+from src.data.model.coverage import Coverage, Covered, Splice
 from src.data.model.instant import DAY_MS, year_start
 from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
@@ -121,6 +122,31 @@ def test_the_longest_unused_goes_first_and_no_more_than_need_be() -> None:
     assert [one.year for one in choose(held, 10**9)] == [2021, 2023, 2020]
 
 
+def test_links_are_measured_once_and_what_vanishes_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in (("one", 10), ("other", 7), ("outside", 1000)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "2024.csv.gz").write_bytes(bytes(size))
+    root = tmp_path / "one"
+    (root / "2023.csv.gz").hardlink_to(root / "2024.csv.gz")
+    (root / "2022.csv.gz").hardlink_to(tmp_path / "other" / "2024.csv.gz")
+    (root / "2021.csv.gz").symlink_to(tmp_path / "outside" / "2024.csv.gz")
+    (root / "all").symlink_to(tmp_path / "outside")
+    assert eviction.measure(root) == eviction.Size(17, 2)
+    found = list(eviction.walk(root))
+    (root / "2022.csv.gz").unlink()
+    monkeypatch.setattr(eviction, "walk", lambda root: found)
+    assert eviction.measure(root) == eviction.Size(10, 1)
+
+
+def test_only_year_files_that_count_are_counted(tmp_path: Path) -> None:
+    for name in ("1d/2024.csv.gz", "1d/2024.log", "1d/_versions/2024.csv.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"12345")
+    assert eviction.measure(tmp_path) == eviction.Size(15, 1)
+
+
 def test_what_was_read_stays_longer_than_what_was_not(cache: Cache) -> None:
     cache.commit(days_of(LAST_YEAR, THIS_YEAR)).commit(days_of(LAST_YEAR, THIS_YEAR), OTHER)
     cache.store.read(DAILY, Span(at(400), at(500)))  # of 2025 alone
@@ -203,9 +229,13 @@ SPLICE = Splice(at(800), "other", "constant", 2.0, 9, "a split of 2 for 1")
         (days_of(THIS_YEAR, splices=(replace(SPLICE, verdict="equal"),)), ""),
         (days_of(range(731, 853)), eviction.MAYBE_DELISTED),
         (days_of(range(731, 856)), ""),
+        (Commit((piece(731, 884, range(731, 853)),)), eviction.MAYBE_DELISTED),
+        (Commit((piece(731, 880), piece(880, 884, [], vendor="rare"))), eviction.MAYBE_DELISTED),
+        (replace(days_of(THIS_YEAR), marks=(mark(884, 890, "empty", vendor="rare"),)), ""),
     ],
     ids=["final", "provisional", "suspect", "unknown basis", "put", "fitted", "checked",
-         "no new bars", "new bars"],
+         "no new bars", "new bars", "answered without bars", "another's word",
+         "nothing there"],
 )  # fmt: skip
 def test_what_cannot_be_had_again_stays(cache: Cache, answer: Commit, why: str) -> None:
     cache.commit(answer)
@@ -218,6 +248,41 @@ def test_what_cannot_be_had_again_stays(cache: Cache, answer: Commit, why: str) 
     assert cache.shrink(10**9) == (0 if why else 1)
     if why:
         assert same(cache.store.read(DAILY, EVER)[0], before)
+
+
+def test_months_vouch_for_themselves(cache: Cache) -> None:
+    months = SeriesKey("AAPL", Timeframe(1, "M"))
+    cache.commit(Commit((piece(731, 884, [731, 762, 790, 821, 851]),)), months)
+    assert cache.kept() == {}
+
+
+def test_an_answer_without_a_bar_vouches_for_nothing(cache: Cache) -> None:
+    cache.commit(days_of(LAST_YEAR)).commit(Commit((piece(731, 884, []),)))
+    assert list(cache.kept()) == [eviction.MAYBE_DELISTED]
+
+
+def test_the_reasons_to_stay(cache: Cache) -> None:
+    meta = cache.commit(days_of(THIS_YEAR)).store.workshop.lane(DAILY).meta(2026)
+    assert meta is not None
+
+    def why(told: str, newest: int, meta: YearMeta | None = meta) -> str:
+        judge = eviction._Judge(lambda *_: told, {"acme": newest}, NOW)
+        return judge.kept(DAILY, meta, 0)
+
+    just = NOW - eviction.ALIVE_MS
+    assert (why("", just), why("", just - 1)) == ("", eviction.MAYBE_DELISTED)
+    assert why("gone out of business", just - 1) == "gone out of business"
+    assert why("", just, replace(meta, pending=meta.state)) == eviction.UNREADABLE
+    bare = replace(meta, state=replace(meta.state, coverage=Coverage()))
+    assert why("", just, bare) == eviction.NOBODY_SAYS
+
+
+def test_a_year_whose_bars_somebody_took_away_is_nothing_to_evict(cache: Cache) -> None:
+    cache.commit(days_of(LAST_YEAR, THIS_YEAR))
+    held = cache.steward.freeable().bars
+    (lane_folder(cache.store.root) / "2025.csv.gz").unlink()
+    left = cache.steward.freeable()
+    assert (0 < left.bars < held, left.kept) == (True, {})
 
 
 def test_the_word_of_the_vendors_is_taken(tmp_path: Path) -> None:

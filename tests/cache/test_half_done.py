@@ -11,6 +11,7 @@ import pytest
 
 from src.data.cache.members import Header, build
 from src.data.cache.metadata import dump, load
+from src.data.cache.recovery import sound_meta
 from src.data.cache.store import Commit
 from src.data.errors import FormatVersionError
 from tests.cache.bars import DAILY, EVER, numbers, piece, store_in, table
@@ -127,6 +128,14 @@ class TestPending:
         assert quarantined(folder) == []
         rows, _ = fresh(folder).read(DAILY, EVER)
         assert rows.close[1] == table([1], 1.0 if replaced else 0.0).close[0]
+
+    @pytest.mark.parametrize("replaced", [False, True])
+    def test_nothing_is_appended_before_they_have(self, folder: Path, replaced: bool) -> None:
+        self.pending(folder, replaced=replaced)
+        lane = fresh(folder).workshop.lane(DAILY)
+        found = sound_meta(lane, 2024)
+        assert found is not None and found == lane.meta(2024)
+        assert found.pending is None
 
     def test_neither(self, folder: Path) -> None:
         self.pending(folder, replaced=True)

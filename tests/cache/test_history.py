@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.data.cache import history
 from src.data.cache.compacting import compact_series
 from src.data.cache.history import commits_of
 from src.data.cache.store import Commit
@@ -158,6 +159,41 @@ def test_a_version_is_what_was_read_then_or_is_refused(
         assert told[generation]
         assert same(found, rows)
     assert told[max(told)], "the newest can always be read"
+
+
+def test_only_the_years_asked_for_need_be_kept(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick(), retention=Retention(0))
+    store.commit(DAILY, Commit((piece(-3, 3),)))
+    store.commit(DAILY, Commit((piece(-2, -1, shift=1.0),)))
+    assert numbers(store.read_version(DAILY, days(0, 9), 1)[0]) == [0, 1, 2]
+    with pytest.raises(QueryError, match="2023 as of version 1 are not kept"):
+        store.read_version(DAILY, EVER, 1)
+
+
+def test_what_the_log_does_not_know_yet_is_not_of_an_older_version(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick())
+    store.commit(DAILY, Commit((piece(0, 3),)))
+    log = lane_folder(tmp_path) / "2024.log"
+    before = log.read_bytes()
+    store.commit(DAILY, Commit((piece(3, 5),)))
+    log.write_bytes(before)
+    store = store_in(tmp_path, Quick())
+    assert numbers(store.read_version(DAILY, EVER, 1)[0]) == [0, 1, 2]
+
+
+def test_an_answer_without_bars_and_a_file_that_is_gone(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick())
+    store.commit(DAILY, Commit((piece(0, 3, []),)))
+    store.commit(DAILY, Commit((piece(3, 5),)))
+    assert len(store.read_version(DAILY, EVER, 1)[0]) == 0
+    assert numbers(store.read_version(DAILY, EVER, 2)[0]) == [3, 4]
+    (lane_folder(tmp_path) / "2024.csv.gz").unlink()
+    with pytest.raises(QueryError, match="not kept any more"):
+        store_in(tmp_path, Quick()).read_version(DAILY, EVER, 2)
+
+
+def test_numbers_in_words() -> None:
+    assert history._ranges([1, 2, 3, 7, 9, 10]) == "1 to 3, 7, 9 to 10"
 
 
 def test_commits_to_two_years_are_one(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def hostile() -> list[str]:
     pieces = ["..", "/", "\\", "CON", "nul", "com1", ".", "%", "%2E", "~", "$HOME", "A", "a", "É",
               "é", "ß", "ẞ", "İ", "ı", "K", "Å", "½", ":", "*", "?", "|", "<", '"', "'", " ", "=",
               "\u0301", "\t", "\x7f", "\u200f", "日本", "😀", "-", "_", "^", "@", "#", "&"]  # fmt: skip
-    made = ["".join(chance.choices(pieces, k=chance.randint(1, 8))) for _ in range(4000)]
+    made = ["".join(chance.choices(pieces, k=chance.randint(1, 8))) for _ in range(10_000)]
     letters = [chr(n) for n in range(1, 0x250)]
     return made + letters + [a + "." + a for a in RESERVED] + [a.lower() for a in RESERVED]
 

@@ -12,6 +12,7 @@ import pytest
 
 from src.data.cache.members import Header, build, find, verify
 from src.data.cache.metadata import load
+from src.data.cache.recovery import recover
 from src.data.cache.store import Commit
 from src.data.model.coverage import Covered
 from tests.cache.bars import (
@@ -41,6 +42,7 @@ from tests.cache.damage import (
     three_members,
 )
 from tests.cache.disks import CountingDisk
+from tests.cache.test_adopt import leave
 
 
 @pytest.fixture
@@ -50,6 +52,11 @@ def folder(tmp_path: Path) -> Path:
 
 def generation(folder: Path) -> int:
     return int(json.loads((folder / META).read_bytes())["onetape"]["generation"])
+
+
+def documents(folder: Path) -> list[bytes]:
+    """Return the damaged metadata that were kept aside."""
+    return [path.read_bytes() for path in folder.glob("_quarantine/*.metadata.json")]
 
 
 class TestLongerThanRecorded:
@@ -75,8 +82,8 @@ class TestLongerThanRecorded:
         why = load(kept.with_name(kept.name + ".json").read_bytes())
         assert why["reason"] == "torn tail of an append"
         # What is served is made durable first; the tail is safe before it is cut.
-        done = [s.name for s in disk.steps if s.name in ("fsync", "fsync_dir", "truncate")]
-        assert done[:2] == ["fsync", "fsync_dir"]
+        done = [name for name in disk.names() if name != "write"]
+        assert done[:3] == ["fsync", "fsync_dir", "mkdir"]
         assert done.index("truncate") > done.index("fsync", 2)
         assert done[done.index("truncate") + 1] == "fsync"
 
@@ -107,8 +114,13 @@ class TestMetadataLost:
             (0, 4, "final"), (4, 5, "final"), (5, 6, "provisional"),
         ]  # fmt: skip
         assert (folder / DATA).read_bytes() == data
-        assert [p.name for p in quarantined(folder) if DATA in p.name] == []
+        assert documents(folder) == ([] if loss is None else [loss])
         assert generation(folder) == 5  # the log knows of four
+
+    def test_a_commit_finds_out_before_a_reader_does(self, folder: Path) -> None:
+        (folder / META).unlink()
+        fresh(folder).commit(DAILY, Commit((piece(6, 7),)))
+        assert bars(folder) == [0, 1, 2, 3, 4, 5, 6]
 
     def test_a_lost_log_too(self, folder: Path) -> None:
         (folder / META).unlink()
@@ -141,7 +153,28 @@ class TestMetadataLost:
         (folder / DATA).unlink()
         (folder / META).write_bytes(b"{}")
         assert bars(folder) == []
+        assert documents(folder) == [b"{}"]
+        assert not (folder / META).exists()
         assert not fresh(folder).view(DAILY).coverage
+
+    def test_those_of_older_tools_are_theirs(self, tmp_path: Path) -> None:
+        folder = lane_folder(tmp_path)
+        leave(folder)
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert recover(store_in(tmp_path).workshop.lane(DAILY), 2024) is None
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+    def test_older_tools_files_that_come_later_are_theirs_too(self, folder: Path) -> None:
+        (folder / DATA).unlink()
+        assert bars(folder) == []
+        ours = (folder / META).read_bytes()  # knows of a nothing, and of no file
+        leave(folder)
+        left = (folder / DATA).read_bytes()
+        (folder / META).write_bytes(ours)
+        assert recover(fresh(folder).workshop.lane(DAILY), 2024) is None
+        assert (folder / DATA).read_bytes() == left
+        assert not (folder / META).exists()
+        assert quarantined(folder) == []
 
 
 class TestDataDamaged:
@@ -181,6 +214,15 @@ class TestDataDamaged:
         assert no_temps(folder)
         fresh(folder).commit(DAILY, Commit((piece(0, 6),)))
         assert bars(folder) == [0, 1, 2, 3, 4, 5]
+
+    def test_nothing_is_appended_to_a_member_that_is_not_the_recorded_one(
+        self, folder: Path
+    ) -> None:
+        at, _ = members(folder)[-1]
+        change(folder / DATA, lambda data: flipped(data, at + 25))  # in its digest
+        fresh(folder).commit(DAILY, Commit((piece(8, 9),)))
+        assert len(quarantined(folder)) == 1
+        assert bars(folder) == [0, 1, 2, 3, 4, 8]
 
     def test_the_name_of_the_data_is_never_absent(self, folder: Path) -> None:
         change(folder / DATA, lambda data: flipped(data, 60))

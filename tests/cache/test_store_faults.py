@@ -25,8 +25,13 @@ from tests.cache.bars import (
     states,
     store_in,
 )  # fmt: skip
-from tests.cache.disks import CountingDisk, DyingDisk, FailingDisk, Killed
+from tests.cache.counts import FULL
+from tests.cache.crash import Quick
+from tests.cache.disks import CountingDisk, DyingDisk, FailingDisk, HoldingDisk, Killed
 
+CODES = (
+    errno.EIO, errno.ENOSPC, errno.EACCES, errno.EMFILE, errno.EINTR, errno.EROFS, errno.EDQUOT,
+)  # fmt: skip
 BAD = Suspect(Bar(at(1), 1.0, 0.5, 2.0, 1.0, 1.0), "high < low")
 
 # name -> what is stored before, the commit
@@ -48,7 +53,7 @@ CASES: dict[str, tuple[tuple[Commit, ...], Commit]] = {
 def prepared(root: Path, name: str) -> Commit:
     before, commit = CASES[name]
     for earlier in before:
-        store_in(root).commit(DAILY, earlier)
+        store_in(root, Quick()).commit(DAILY, earlier)
     return commit
 
 
@@ -90,25 +95,31 @@ def failure(store: BarStore, commit: Commit) -> StorageError | None:
     return None
 
 
+@pytest.mark.filterwarnings("ignore::src.data.errors.ReadOnlyCacheWarning")
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("for_ever", [False, True])
 def test_a_failing_call(tmp_path: Path, name: str, for_ever: bool) -> None:
     legal, calls = outcomes(tmp_path, name)
-    for n in range(1, calls + 1):
-        root = tmp_path / str(n)
+    codes = [CODES if FULL else (CODES[n % len(CODES)],) for n in range(calls)]
+    for n, code in ((n, code) for n, some in enumerate(codes, 1) for code in some):
+        root = tmp_path / f"{n}-{code}"
         commit = prepared(root, name)
-        disk = FailingDisk(n, errno.EIO if n % 2 else errno.ENOSPC, for_ever=for_ever)
+        disk = FailingDisk(n, code, for_ever=for_ever)
         store = store_in(root, disk)
         error = failure(store, commit)
         assert disk.failed is not None
-        assert error is None or "made to fail" in str(error)
+        is_refused = code in (errno.EACCES, errno.EROFS)
+        assert error is None or ("can only be read" if is_refused else "made to fail") in str(error)
         found = seen(root)
         assert found in legal, (n, disk.failed)
         assert error is not None or found == legal[1], (n, disk.failed)
         disk.left, disk.for_ever = 10**9, False
+        if is_refused:  # a store would leave such a folder in peace for a while
+            store = store_in(root, disk)
         store.commit(DAILY, commit)
         assert seen(root) == legal[1], (n, disk.failed)
         assert no_temps(root), (n, disk.failed)
+        assert disk.held == {}, (n, disk.failed)
         shutil.rmtree(root)
 
 
@@ -121,12 +132,14 @@ def test_death_at_every_call(tmp_path: Path, name: str) -> None:
         with pytest.raises(Killed):
             store_in(root, DyingDisk(n)).commit(DAILY, commit)
         assert seen(root) in legal, n
-        repaired = store_in(root).repair(DAILY)
+        disk = HoldingDisk()
+        repaired = store_in(root, disk).repair(DAILY)
         assert repaired == store_in(root).view(DAILY)
         assert seen(root) in legal, n
         store_in(root).commit(DAILY, commit)
         assert seen(root) == legal[1], n
         assert no_temps(root), n
+        assert disk.held == {}, n
         shutil.rmtree(root)
 
 
@@ -154,6 +167,25 @@ def test_a_failed_append_is_followed_by_a_rewrite(tmp_path: Path) -> None:
     store.commit(DAILY, Commit((piece(6, 7),)))
     assert (lane_folder(tmp_path) / "2024.csv.gz").stat().st_ino != inode
     assert states(store) == [(0, 7, "final")]
+
+
+def test_an_append_that_cannot_be_taken_back_tells_what_failed_first(tmp_path: Path) -> None:
+    disk = CountingDisk()
+    store = store_in(tmp_path, disk)
+    store.commit(DAILY, Commit((piece(0, 5),)))
+    perform: Callable[..., object] = disk.perform
+
+    def failing(step: object, call: Callable[[], object]) -> object:
+        if getattr(step, "name", "") in ("fdatasync", "truncate"):
+            raise OSError(errno.EIO, "made to fail")
+        return perform(step, call)
+
+    disk.perform = failing  # type: ignore[assignment]
+    with pytest.raises(StorageError, match="cannot fdatasync"):
+        store.commit(DAILY, Commit((piece(5, 6),)))
+    disk.perform = perform  # type: ignore[assignment]
+    store.commit(DAILY, Commit((piece(5, 6),)))
+    assert states(store) == [(0, 6, "final")]
 
 
 def test_what_an_append_costs(tmp_path: Path) -> None:

@@ -55,6 +55,19 @@ def test_many_become_one_that_says_for_whom_it_stands() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("what", ["added", "changed", "removed"])
+def test_what_an_entry_does_not_tell_is_not_made_up(what: str) -> None:
+    assert folded([entry(1)], []) == [entry(1)]
+    (one,) = folded([
+        entry(1, span=None, vendor=None, added=0, touched=0),
+        entry(2, touched=7, **{"added": 0} | {what: 1}),
+        entry(4, touched=None),
+    ], [])  # fmt: skip
+    assert (one["vendor"], one["span"], one["touched"]) == ("acme", [2, 5], 7)
+    (none,) = folded([entry(1, span=None, added=0), entry(2, span=None, added=0)], [])
+    assert (none["span"], none["touched"]) == (None, None)
+
+
 def test_what_leads_up_to_a_kept_version_stays_by_itself() -> None:
     found = folded([entry(n) for n in range(1, 9)], [3, 6])
     assert [(e.get("since"), e["generation"]) for e in found] == [(1, 3), (4, 6), (7, 8)]
@@ -94,11 +107,15 @@ def test_a_long_log_is_made_short_and_versions_are_what_they_were(
     assert lane().logged_generation(2024) == 22
 
 
-def test_short_logs_are_left_alone(store: BarStore, lane: Callable[[], Lane]) -> None:
-    store.commit(DAILY, Commit((piece(0, 1),)))
-    before = (lane().paths.log(2024)).read_bytes()
+def test_short_logs_are_left_alone(
+    store: BarStore, lane: Callable[[], Lane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trimming, "LATEST_ENTRIES", 1)
     assert trimming.trim_log(lane(), 2024, []) == 0
-    assert lane().paths.log(2024).read_bytes() == before
+    store.commit(DAILY, Commit((piece(0, 1),)))
+    before = lane().paths.log(2024).stat()
+    assert trimming.trim_log(lane(), 2024, []) == 0
+    assert lane().paths.log(2024).stat() == before
 
 
 # --- quarantine ----------------------------------------------------------------------------------
@@ -137,6 +154,46 @@ def test_the_oldest_go_first_and_no_more_than_need_be(
     assert trim_quarantine(lane()) == would
     assert would.files == 2
     assert kept(tmp_path) == [newest, f"{newest}.json"]
+    assert trim_quarantine(lane()) == Trimmed()
+
+
+def test_what_is_just_old_enough_goes_and_what_just_fits_stays(
+    store: BarStore, lane: Callable[[], Lane], clock: ManualClock, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    known_whole(store)
+    for n in range(2):
+        keep_bytes(lane(), "2024.csv.gz", OLD + b"%d" % n, "torn")
+    clock.advance(trimming.FRESH_MS / 1000)
+    files = [path.stat().st_size for path in (lane_folder(tmp_path) / "_quarantine").iterdir()]
+    monkeypatch.setattr(trimming, "MOST_QUARANTINED", sum(files) // 2)
+    assert trim_quarantine(lane()) == Trimmed(0, 1, sum(files) // 2)
+
+
+@pytest.mark.usefixtures("little")
+@pytest.mark.parametrize("note", [None, b"null", b"{", b"{}", b'{"time": 5}', b'{"time": "once"}'])
+def test_what_nobody_knows_the_time_of_stays(
+    store: BarStore, lane: Callable[[], Lane], clock: ManualClock, tmp_path: Path,
+    note: bytes | None,
+) -> None:  # fmt: skip
+    known_whole(store)
+    keep_bytes(lane(), "2024.csv.gz", OLD * 2, "torn")
+    (path,) = (lane_folder(tmp_path) / "_quarantine").glob("*.json")
+    path.unlink()
+    if note is not None:
+        path.write_bytes(note)
+    clock.advance(3650 * DAY_MS / 1000)
+    assert trim_quarantine(lane()) == Trimmed()
+
+
+@pytest.mark.usefixtures("little")
+def test_where_the_metadata_are_damaged_bars_stay(
+    store: BarStore, lane: Callable[[], Lane], clock: ManualClock
+) -> None:
+    known_whole(store)
+    keep_bytes(lane(), "2024.csv.gz", OLD * 2, "torn")
+    clock.advance(3650 * DAY_MS / 1000)
+    lane().paths.metadata(2024).write_bytes(b"{")
     assert trim_quarantine(lane()) == Trimmed()
 
 

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -128,7 +129,8 @@ def append(root: Path, mode: Any, places: Sequence[int], count: int) -> None:
     read back at once is printed.
     """
     *begins, step = places
-    store = store_in(root, columnar=mode)
+    # Nobody is to give up, however busy the machine: what waiting too long does is told elsewhere.
+    store = store_in(root, columnar=mode, lock_timeout_s=3000)
     print("ready", flush=True)
     sys.stdin.readline()
 
@@ -139,11 +141,8 @@ def append(root: Path, mode: Any, places: Sequence[int], count: int) -> None:
             if not same(store.read(MINUTES, span)[0], table([n], size=MINUTE_MS)):
                 print(f"bar {n} is not there", flush=True)
 
-    threads = [threading.Thread(target=work, args=(first,)) for first in begins]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(begins)) as threads:
+        list(threads.map(work, begins))  # what one of them raises ends the program
 
 
 def watch(root: Path, mode: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -25,11 +24,12 @@ from src.data.feed.worker import Halt, ThreadedSource
 from src.data.feed.zones import day_number
 from src.data.model.instant import MINUTE_MS, from_ms
 from src.data.model.stream import LiveBar, StreamState, StreamStatus
+from tests.cache.counts import FULL
 from tests.feed.hands import LIVE, MONDAY, Hand, Witness, feed_of, minute, witnessed
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow
 SOON_S = 10.0
-CYCLES = 200 if os.environ.get("ONETAPE_FULL") else 20
+CYCLES = 200 if FULL else 20
 
 
 def status(state: str, reason: str = "") -> StreamStatus:
