@@ -49,14 +49,11 @@ class Memory:
     def _read(self, path: Path, parse: Callable[[bytes], T]) -> T | None:
         # Taken before the file is opened: what changes behind our back must look younger.
         now_ns = self._disk.now_ns()
-        handle = self._disk.open_read(path)
-        if handle is None:
+        found = self._disk.read_with_state(path)
+        if found is None:
             return None
-        try:
-            state = self._disk.fstat(handle)
-            value = parse(self._disk.read_at(handle, 0, state.size))
-        finally:
-            self._disk.close(handle)
+        content, state = found
+        value = parse(content)
         if now_ns - state.mtime_ns < _YOUNG_NS:
             self._held.pop(path, None)
         else:
@@ -80,7 +77,7 @@ class Memory:
             self._keep(folder, state, names)
         return names
 
-    def settled_state(self, path: Path) -> FileState | None:
+    def settled_state(self, path: Path | str) -> FileState | None:
         """Return the state of ``path`` if a later change is sure to show in it, else None."""
         state = self._disk.stat(path)
         if state is None or self._disk.now_ns() - state.mtime_ns < _YOUNG_NS:

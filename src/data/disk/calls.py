@@ -41,10 +41,29 @@ def state_of(found: os.stat_result) -> FileState:
     return FileState(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def state_at(path: Path) -> FileState | None:
+def state_at(path: Path | str) -> FileState | None:
     """Return the state of ``path``, or None where nothing has that name."""
     found = or_none(os.stat, path)
     return None if found is None else state_of(found)
+
+
+def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
+    """Return the whole file and its state, or None where nothing has that name."""
+    try:
+        fd = os.open(path, flags)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        state = state_of(os.fstat(fd))
+        content = pread(fd, state.size, 0)
+        while content and len(content) < state.size:  # some systems give less than is there
+            more = pread(fd, state.size - len(content), len(content))
+            if not more:
+                break
+            content += more
+        return content, state
+    finally:
+        os.close(fd)
 
 
 def space_of(folder: Path) -> Space:
