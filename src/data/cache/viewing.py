@@ -16,6 +16,7 @@ from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
 from .adopt import OldYears
 from .commit import SeriesView
+from .holding import Held
 from .lane import Lane
 from .layout import QUARANTINE, years_in
 from .ledger import without, year_span
@@ -23,10 +24,13 @@ from .looking import Looked, look
 from .metadata import DamagedError
 from .reading import read_state
 from .series_meta import SeriesMeta
-from .year_meta import Glance, YearState
+from .year_meta import Glance, YearState, state_of
 
 log = logging.getLogger(__name__)
 _SPAN = attrgetter("span")
+# What is known of a series takes about so many bytes: each, a year, a stretch of the coverage.
+_EACH, _A_YEAR, _A_PART = 3072, 1408, 512
+_MOST_BYTES = 96 << 20
 
 
 class Known:
@@ -34,12 +38,12 @@ class Known:
 
     Args:
         view: the series as one.
-        states: of each year, ascending.
+        states: of each year, ascending, or what is ours of its document, as text.
         has_quarantine: whether there can be rows that were not believed.
     """
 
     def __init__(
-        self, view: SeriesView, states: Mapping[int, YearState | Glance], *, has_quarantine: bool
+        self, view: SeriesView, states: Mapping[int, YearState | str], *, has_quarantine: bool
     ) -> None:
         self.view = view
         self.has_quarantine = has_quarantine
@@ -47,10 +51,18 @@ class Known:
 
     @property
     def states(self) -> Mapping[int, YearState]:
-        """The state of each year, ascending; who asks for the first time has them read out."""
-        whole = {y: s if isinstance(s, YearState) else s.state() for y, s in self._states.items()}
-        self._states = whole
-        return whole
+        """The state of each year, ascending; they are read out for who first asks."""
+        states = {
+            year: state_of(told) if isinstance(told, str) else told
+            for year, told in self._states.items()
+        }
+        self._states = states
+        return states
+
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        return _EACH + (_A_YEAR * len(self._states)) + _A_PART * len(self.view.coverage)
 
 
 class Viewer:
@@ -64,9 +76,8 @@ class Viewer:
     def __init__(self, old: OldYears, lock_timeout_s: float) -> None:
         self._old = old
         self._lock_timeout_s = lock_timeout_s
-        # What is known by series, with the state of the folder it was made from. Thread-safe:
-        # entries are replaced whole.
-        self._made: dict[SeriesKey, tuple[FileState, Known]] = {}
+        # What is known by series, with the state of the folder it was made from.
+        self._made: Held[SeriesKey, tuple[FileState, Known]] = Held(_MOST_BYTES)
 
     def view(self, lane: Lane) -> SeriesView:
         """Return the view of a series."""
@@ -82,7 +93,7 @@ class Viewer:
             lane: the series.
             since: a view got just before: what belongs to it, without looking again.
         """
-        made = self._made.get(lane.key)
+        made = self._made.find(lane.key)
         if made is not None and made[1].view is since:
             return made[1]
         before = lane.memory.settled_state(lane.paths.text)
@@ -99,7 +110,7 @@ class Viewer:
             known = self._of_any(lane, own, old)
         # Older tools write in place, which a folder does not show.
         if before is not None and not old:
-            self._made[lane.key] = before, known
+            self._made.hold(lane.key, (before, known), known.size)
         return known
 
     def _of_any(self, lane: Lane, own: list[int], old: dict[int, Path]) -> Known:
@@ -149,7 +160,8 @@ def _of_ordinary(lane: Lane, looked: Looked, *, has_quarantine: bool) -> Known |
     if series is not None and series.empties:
         coverage = Coverage(sorted((*_empties(series, list(looked.years)), *coverage), key=_SPAN))
     view = _view(lane.key, series, told, Coverage.joined(coverage))
-    return Known(view, looked.years, has_quarantine=has_quarantine)
+    texts = {year: glance.ours for year, glance in looked.years.items()}
+    return Known(view, texts, has_quarantine=has_quarantine)
 
 
 def _view(

@@ -209,7 +209,7 @@ class Glance(NamedTuple):
     Attributes:
         generation, rows, first, last: of the committed state.
         coverage: of it, as it is stored.
-        ours: all that is ours, as text.
+        ours: all that is ours, as text; :func:`state_of` reads it.
     """
 
     generation: int
@@ -218,10 +218,6 @@ class Glance(NamedTuple):
     last: int | None
     coverage: list[dict[str, Any]]
     ours: str
-
-    def state(self) -> YearState:
-        """Return all of the committed state."""
-        return YearState.from_json(json.loads(self.ours))
 
 
 def glance(data: bytes, identity: str) -> Glance | None:
@@ -248,6 +244,11 @@ def glance(data: bytes, identity: str) -> Glance | None:
         return Glance(generation, rows, first, last, ours["coverage"], part) if generation else None
     except (AttributeError, TypeError, ValueError, RecursionError):
         return None
+
+
+def state_of(ours: str) -> YearState:
+    """Return the committed state that :attr:`Glance.ours` tells."""
+    return YearState.from_json(json.loads(ours))
 
 
 _facts = itemgetter(

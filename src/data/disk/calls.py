@@ -11,6 +11,10 @@ from typing import NamedTuple, TypeVar
 T = TypeVar("T")
 # Where nothing tells how many files a process may have open.
 _MOST_OPEN = 1024
+# Where nothing tells how much memory there is.
+_MEMORY = 2 << 30
+# What a container may take.
+_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class FileState(NamedTuple):
@@ -84,6 +88,18 @@ def most_open() -> int:
     except (AttributeError, OSError, ValueError):
         return _MOST_OPEN  # Windows has no such setting
     return most if most > 0 else _MOST_OPEN
+
+
+def all_memory(limit: Path = _LIMIT) -> int:
+    """Return the bytes of memory that this machine has, or that this container may take."""
+    try:
+        has = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        has = _MEMORY  # Windows has no such setting
+    try:
+        return min(has, int(limit.read_text("ascii")))
+    except (OSError, ValueError):
+        return has  # no container, or one that may take all
 
 
 def make_folder(path: Path, mode: int) -> None:
