@@ -89,7 +89,7 @@ class Sidecars:
         self._has_room = has_room
         self._small: Held[SeriesKey, ColumnarFile] = Held(_MOST_BYTES)
         self._maps: Held[SeriesKey, ColumnarFile] = Held(
-            min(_MOST_MAPS, disk.most_open() // _SHARE)
+            max(1, min(_MOST_MAPS, disk.most_open() // _SHARE))
         )
 
     @property
