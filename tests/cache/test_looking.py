@@ -66,12 +66,12 @@ def test_what_is_ordinary_is_seen_as_with_care(
     filled(tmp_path, what)
     quick = store_in(tmp_path, Quick())
     seen, bars = quick.view(DAILY), quick.stretch(DAILY, EVER)
-    states = quick._viewer.known(quick._lane(DAILY)).states
+    states = quick._viewer.known(quick._lane(DAILY)).states(EVER)
     monkeypatch.setattr(year_meta, "glance", lambda data, identity: None)
     monkeypatch.setattr(series_meta, "glance", lambda data, key: None)
     careful = store_in(tmp_path, Quick())
     assert careful.view(DAILY) == seen != SeriesView(DAILY)
-    assert dict(careful._viewer.known(careful._lane(DAILY)).states) == dict(states)
+    assert careful._viewer.known(careful._lane(DAILY)).states(EVER) == states
     assert careful.stretch(DAILY, EVER).coverage == bars.coverage
 
 

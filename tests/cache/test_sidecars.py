@@ -37,7 +37,7 @@ class House(NamedTuple):
     @property
     def states(self) -> dict[int, YearState]:
         """What the metadata say."""
-        return dict(self.store._viewer.known(self.lane).states)
+        return self.store._viewer.known(self.lane).states(EVER)
 
     def bars(self) -> list[int] | None:
         """Return which bars are read from the columns alone."""

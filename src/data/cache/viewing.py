@@ -14,6 +14,7 @@ from ..model.filling import filled
 from ..model.kind import Kind
 from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
+from ..model.span import Span
 from .adopt import OldYears
 from .commit import SeriesView
 from .holding import Held
@@ -47,17 +48,17 @@ class Known:
     ) -> None:
         self.view = view
         self.has_quarantine = has_quarantine
-        self._states = states
+        self._states = dict(states)
 
-    @property
-    def states(self) -> Mapping[int, YearState]:
-        """The state of each year, ascending; they are read out for who first asks."""
-        states = {
-            year: state_of(told) if isinstance(told, str) else told
-            for year, told in self._states.items()
-        }
-        self._states = states
-        return states
+    def states(self, span: Span) -> dict[int, YearState]:
+        """Return the state of each year that overlaps ``span``, ascending."""
+        return {year: self._state(year) for year in self._states if year_span(year).overlaps(span)}
+
+    def _state(self, year: int) -> YearState:
+        told = self._states[year]
+        if isinstance(told, str):  # read out for who first asks
+            told = self._states[year] = state_of(told)
+        return told
 
     @property
     def size(self) -> int:
