@@ -592,3 +592,16 @@ def test_nobody_waits_for_the_lock(manager: DataManager) -> None:
         waiting.join(30.0)
         assert not waiting.is_alive()
     assert asked(manager, other).shape[0] == 31
+
+
+def test_bars_with_adjusted_closes_are_held_whole(tmp_path: Path) -> None:
+    store_at(tmp_path).commit(MINUTES, Commit((minutes(0, BARS, adj=True),)))
+    made = DataManager(tmp_path / "cache", clock=ManualClock(NOW))
+    settle(tmp_path)
+    first = asked(made)
+    for _ in range(3):
+        pd.testing.assert_frame_equal(asked(made), first)
+    (given,) = givens(recent_of(made))
+    assert list(first.columns) == list(given.answer.table.columns)
+    assert first.columns[-1] == "adj_close"
+    assert np.array_equal(given.answer.table.adj_close, first["adj_close"])

@@ -147,6 +147,4 @@ def _own(frame: pd.DataFrame) -> pd.DataFrame:
 def _rows_of(own: pd.DataFrame, table: BarTable) -> BarTable:
     """Return the same rows as they lie in a frame."""
     values = own.to_numpy()
-    return BarTable.of_columns(
-        table.stamps.copy(), [values[:, place] for place in range(len(table.columns))]
-    )
+    return BarTable(table.stamps.copy(), *(values[:, place] for place in range(len(table.columns))))
