@@ -131,7 +131,7 @@ def test_a_year_that_vanishes_while_it_is_read(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(-9, 9),)))
     lane = store.workshop.lane(DAILY)
-    found = store._viewer.known(lane).states
+    found = store._viewer.known(lane).states(EVER)
     assert store._assembler._whole(lane, 2020, YearState()) is None
     whole = store._assembler._read_whole(lane, {**found, 2020: YearState()})
     assert list(whole) == [2023, 2024]

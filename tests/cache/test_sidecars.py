@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +37,7 @@ class House(NamedTuple):
     @property
     def states(self) -> dict[int, YearState]:
         """What the metadata say."""
-        return dict(self.store._viewer.known(self.lane).states)
+        return self.store._viewer.known(self.lane).states(EVER)
 
     def bars(self) -> list[int] | None:
         """Return which bars are read from the columns alone."""
@@ -57,11 +56,6 @@ def house(tmp_path: Path) -> House:
     made.store.commit(DAILY, Commit((piece(-9, 9),)))
     made.store.read(DAILY, EVER)
     return made
-
-
-def seen(sidecars: Sidecars) -> list[str]:
-    """Return the symbols whose files are held ready, the next to go first."""
-    return [key.symbol for key in sidecars._held]
 
 
 # --- which are believed ---------------------------------------------------------------------
@@ -122,8 +116,13 @@ def test_a_series_without_bars_has_an_answer_and_no_file(tmp_path: Path) -> None
     assert disk.steps == []
 
 
-def test_of_a_series_that_is_not_held_nothing_is_known(house: House, tmp_path: Path) -> None:
+def test_sources_are_told_of_a_file_that_is_not_held_too(house: House, tmp_path: Path) -> None:
     other = house_in(tmp_path)
+    told = other.sidecars.sources(other.lane, other.states)
+    assert told == house.sidecars.sources(house.lane, house.states)
+    assert told is not None
+    assert [path.name for path, _ in told] == ["2023.csv.gz", "2024.csv.gz"]
+    other.sidecars.path(DAILY).unlink()
     assert other.sidecars.sources(other.lane, other.states) is None
 
 
@@ -194,18 +193,21 @@ def test_who_holds_a_file_needs_no_name_of_it(house: House) -> None:
 # --- which are held ready -------------------------------------------------------------------
 
 
-def held(sidecars: Sidecars, *files: tuple[str, int]) -> None:
-    """Hold files of so many bytes; 0 stands for a map."""
+def held(sidecars: Sidecars, *files: tuple[str, int]) -> str:
+    """Hold files of so many bytes, 0 stands for a map; return whose files are held then."""
     for symbol, size in files:
-        sidecars._hold(SeriesKey(symbol, DAILY.timeframe), SimpleNamespace(bytes=size))  # type: ignore[arg-type]
+        key = SeriesKey(symbol, DAILY.timeframe)
+        sidecars._hold(key, SimpleNamespace(bytes=size))  # type: ignore[arg-type]
+    keys = [SeriesKey(symbol, DAILY.timeframe) for symbol in "ABCD"]
+    return "".join(key.symbol for key in keys if sidecars._held(key) is not None)
 
 
-@pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sidecars:
-    """Return sidecars with room for three files, two maps, ten bytes."""
-    monkeypatch.setattr(module, "_MOST_FILES", 3)
+def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, most_open: int = 1000) -> Sidecars:
+    """Return sidecars with room for two maps, and for ten bytes where a file takes one more."""
     monkeypatch.setattr(module, "_MOST_MAPS", 2)
     monkeypatch.setattr(module, "_MOST_BYTES", 10)
+    monkeypatch.setattr(module, "_EACH", 1)
+    monkeypatch.setattr(Quick, "most_open", lambda self: most_open)
     return house_in(tmp_path).sidecars
 
 
@@ -213,35 +215,47 @@ def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sidecars:
     ("files", "left"),
     [
         ([("A", 1), ("B", 1), ("C", 1)], "ABC"),
-        ([("A", 1), ("B", 1), ("C", 1), ("D", 1)], "BCD"),
-        ([("A", 1), ("B", 1), ("C", 1), ("A", 1), ("D", 1)], "CAD"),
+        ([("A", 1), ("B", 1), ("C", 6)], "AB"),
+        ([("A", 1), ("B", 1), ("C", 4)], "ABC"),
         ([("A", 0), ("B", 0)], "AB"),
-        ([("A", 0), ("B", 0), ("C", 0)], "BC"),
-        ([("A", 5), ("B", 5)], "AB"),
-        ([("A", 5), ("B", 6)], "B"),
-        ([("A", 11)], "A"),
+        ([("A", 0), ("B", 0), ("C", 0), ("D", 4)], "ABD"),
+        ([("A", 9)], "A"),
+        ([("A", 10)], ""),
+        ([("A", 0), ("B", 0), ("A", 5), ("C", 0)], "ABC"),
     ],
 )  # fmt: skip
 def test_no_more_are_held_than_there_is_room_for(
-    few: Sidecars, files: list[tuple[str, int]], left: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[tuple[str, int]], left: str
 ) -> None:
-    held(few, *files)
-    assert "".join(seen(few)) == left
+    assert held(few(monkeypatch, tmp_path), *files) == left
 
 
+@pytest.mark.parametrize(("most_open", "left"), [(16, "AB"), (8, "A"), (4, "A")])
 def test_where_few_files_may_be_open_fewer_are_mapped(
-    few: Sidecars, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_open: int, left: str
 ) -> None:
-    monkeypatch.setattr(few._disk, "most_open", lambda: 8)
-    held(few, ("A", 0), ("B", 0))
-    assert seen(few) == ["B"]
+    assert held(few(monkeypatch, tmp_path, most_open), ("A", 0), ("B", 0)) == left
 
 
-def test_a_child_has_a_lock_of_its_own(few: Sidecars, monkeypatch: pytest.MonkeyPatch) -> None:
-    with few._own_lock():
-        pid = os.getpid()
-        monkeypatch.setattr(os, "getpid", lambda: pid + 1)
-        assert few._own_lock().acquire(blocking=False)
+def test_many_series_that_go_round_are_not_all_opened_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [SeriesKey(f"S{n}", DAILY.timeframe) for n in range(12)]
+    writer = store_in(tmp_path, Quick(), columnar="map")
+    for key in keys:
+        writer.commit(key, Commit((piece(0, 9),)))
+        writer.read(key, EVER)
+    size = writer._sidecars._small.size // len(keys)
+    monkeypatch.setattr(module, "_MOST_BYTES", 6 * size)
+    store = store_in(tmp_path, disk := CountingDisk(), columnar="map")
+    opened = []
+    for _ in range(6):
+        before = len(disk.steps)
+        for key in keys:
+            assert numbers(store.read(key, EVER)[0]) == [*range(9)]
+        steps = disk.steps[before:]
+        opened.append(sum(s.name == "open" and s.path.suffix == ".bars" for s in steps))
+    assert opened == [12, 6, 6, 6, 6, 6]
 
 
 # --- writing --------------------------------------------------------------------------------

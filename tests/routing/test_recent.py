@@ -25,6 +25,7 @@ from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.routing import recent as recent_module
 from src.data.routing.answering import Answer, Gap
 from src.data.routing.asking import Wishes
 from src.data.routing.hits import Hits
@@ -140,7 +141,7 @@ def test_what_somebody_else_commits_shows_at_once(manager: DataManager, tmp_path
     for _ in range(3):
         asked(manager)
     recent = recent_of(manager)
-    assert recent._bytes == sum(given.size for given in recent._held.values())
+    assert recent._held.size == sum(given.size for given in givens(recent))
 
 
 def test_what_somebody_else_doubts_shows_at_once(manager: DataManager, tmp_path: Path) -> None:
@@ -202,6 +203,17 @@ def test_another_question_gets_its_own_answer(
 
 def recent_of(manager: DataManager) -> Recent:
     return manager._services.bars._recent
+
+
+def small(manager: DataManager, most_bytes: int) -> Recent:
+    """Have no more held than so many bytes."""
+    bars = manager._services.bars
+    bars._recent = Recent(bars._store, most_bytes)
+    return bars._recent
+
+
+def givens(recent: Recent) -> list[Any]:
+    return [held.value for held in recent._held._held.values()]
 
 
 def held_after(manager: DataManager, root: Path, *question: str, **more: object) -> int:
@@ -272,13 +284,29 @@ def test_no_two_frames_share_their_values(manager: DataManager) -> None:
 
 
 def test_there_is_a_bound(tmp_path: Path, manager: DataManager) -> None:
-    recent, size = recent_of(manager), asked(manager).memory_usage().sum()
-    recent._most_bytes = int(size) * 7 + 10 * _EACH
+    size = asked(manager).memory_usage().sum()
+    most = int(size) * 7 + 10 * _EACH
+    recent = small(manager, most)
     for minute in range(10, 99, 3):
         asked(manager, (*ASKED[:3], f"2024-01-01T01:{minute % 60:02d}:00"))
-        assert recent._bytes == sum(given.size for given in recent._held.values())
-        assert recent._bytes <= recent._most_bytes
+        assert recent._held.size == sum(given.size for given in givens(recent)) <= most
     assert 5 < len(recent._held) <= 20
+
+
+def test_its_rows_are_held_once(manager: DataManager) -> None:
+    for given in givens(recent_of(manager)):
+        frame, rows = given.frame, given.answer.table
+        assert np.array_equal(frame["close"].to_numpy(), rows.close)
+        assert all(np.shares_memory(frame.to_numpy(), values) for values in rows.values())
+
+
+def test_of_a_small_machine_less_is_taken(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recent_module, "all_memory", lambda: 16 * 3 * _EACH)
+    recent = Recent(manager._services.bars._store)
+    assert all(recent._held.hold(n, None, _EACH) for n in range(3))  # type: ignore[arg-type]
+    assert not recent._held.hold(3, None, _EACH)  # type: ignore[arg-type]
 
 
 def test_threads_and_a_fork_have_frames_of_their_own(manager: DataManager, reads: Reads) -> None:
@@ -305,7 +333,7 @@ def test_threads_and_a_fork_have_frames_of_their_own(manager: DataManager, reads
         assert wrong == []
         asked(manager, SHARE)
 
-    with recent_of(manager)._lock:  # as if another thread had it when the process forked
+    with recent_of(manager)._held._lock:  # as if another thread had it when the process forked
         assert in_a_child(child) == 0
     work()
     assert wrong == []
@@ -455,7 +483,7 @@ def test_weeks_of_a_share_may_be_better_made_of_days_by_now(
 def test_nothing_that_is_held_lies_in_a_file(manager: DataManager) -> None:
     query, answer, frame = answered(manager)
     recent_of(manager).keep(query, answer, frame)
-    (held,) = [g for g in recent_of(manager)._held.values() if g.instrument is query.instrument]
+    (held,) = [g for g in givens(recent_of(manager)) if g.instrument is query.instrument]
     rows, theirs = held.answer.table, answer.table
     for mine, read in zip((rows.stamps, *rows.values()), (theirs.stamps, *theirs.values()),
                           strict=True):  # fmt: skip
@@ -497,26 +525,26 @@ def test_an_answer_without_bars_is_held_until_it_is_asked_again(
 
 
 def test_questions_that_go_round_do_not_push_each_other_out(manager: DataManager) -> None:
-    recent = recent_of(manager)
-    recent._most_bytes = 16 * _EACH
+    recent = small(manager, 16 * _EACH)
     round_of_them = [
         (*ASKED[:2], f"2024-01-01T00:{m}:00", f"2024-01-01T00:{m + 1}:00") for m in range(10, 30)
     ]
     for question in round_of_them * 2:
         asked(manager, question)
-    held = set(recent._held)
+    held = set(recent._held._held)
     for question in round_of_them:
         asked(manager, question)
-    assert len(held & set(recent._held)) >= len(held) - 3
+    assert held == set(recent._held._held) != set()
     others = [(*q[:2], f"{q[2][:-2]}30", q[3]) for q in round_of_them]
-    for question in others * 3:
+    for question in others * 8:
         asked(manager, question)
-    assert len(held & set(recent._held)) < len(held) // 2, "what is not asked for any more goes"
+    assert len(held & set(recent._held._held)) < len(held) // 2, (
+        "what is not asked for any more goes"
+    )
 
 
 def test_the_smallest_answers_count_as_well(manager: DataManager) -> None:
-    recent = recent_of(manager)
-    recent._most_bytes = 5 * _EACH
+    recent = small(manager, 5 * _EACH)
     for minute in range(10, 40):
         asked(manager, (*ASKED[:2], f"2024-01-01T00:{minute}:00", f"2024-01-01T00:{minute + 1}:00"))
     assert 0 < len(recent._held) < 5
@@ -530,7 +558,7 @@ def test_a_file_that_cannot_be_looked_at_is_read_as_ever(
     stat = disk.stat
 
     def refused(path: Path) -> object:
-        if path.name == "2024.csv.gz" and not failed:
+        if Path(path).name == "2024.csv.gz" and not failed:
             failed.append(path)
             raise StorageError("made to refuse")
         return stat(path)
@@ -559,8 +587,21 @@ def test_documents_that_cannot_be_read_make_no_answer_stand(
 def test_nobody_waits_for_the_lock(manager: DataManager) -> None:
     other = (*ASKED[:3], "2024-01-01T00:30:00")
     waiting = threading.Thread(target=lambda: asked(manager, other), daemon=True)
-    with recent_of(manager)._lock:
+    with recent_of(manager)._held._lock:
         waiting.start()
         waiting.join(30.0)
         assert not waiting.is_alive()
     assert asked(manager, other).shape[0] == 31
+
+
+def test_bars_with_adjusted_closes_are_held_whole(tmp_path: Path) -> None:
+    store_at(tmp_path).commit(MINUTES, Commit((minutes(0, BARS, adj=True),)))
+    made = DataManager(tmp_path / "cache", clock=ManualClock(NOW))
+    settle(tmp_path)
+    first = asked(made)
+    for _ in range(3):
+        pd.testing.assert_frame_equal(asked(made), first)
+    (given,) = givens(recent_of(made))
+    assert list(first.columns) == list(given.answer.table.columns)
+    assert first.columns[-1] == "adj_close"
+    assert np.array_equal(given.answer.table.adj_close, first["adj_close"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Container
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,7 +19,7 @@ from ..model.span import Span, gaps
 from .commit import Piece
 from .lane import Lane
 from .layout import Layout, encode_symbol
-from .legacy import describe_legacy, legacy_coverage, legacy_years, read_legacy
+from .legacy import describe_legacy, legacy_coverage, legacy_files, read_legacy
 from .members import is_ours
 from .memory import Memory
 from .metadata import DamagedError
@@ -111,12 +112,19 @@ class OldYears:
 
     def _found_elsewhere(self, lane: Lane) -> dict[int, Path]:
         key = lane.key
-        if key not in self._elsewhere:
-            found = legacy_years(self._layout.root, key, encode_symbol(key.symbol))
-            self._elsewhere[key] = {
-                year: path for year, path in found.items() if path.parent != lane.paths.folder
-            }
-        return self._elsewhere[key]
+        known = self._elsewhere.get(key)
+        if known is None:
+            known = self._elsewhere[key] = self._look_elsewhere(lane)
+        return known
+
+    def _look_elsewhere(self, lane: Lane) -> dict[int, Path]:
+        root, key, encoded = self._layout.root, lane.key, encode_symbol(lane.key.symbol)
+        if key.timeframe.folder == key.timeframe.label and not _are_others(root, key, encoded):
+            return {}
+        found: dict[int, Path] = {}
+        for year, path in legacy_files(root, key, encoded, beside=lane.paths.text):
+            found.setdefault(year, path)
+        return found
 
     def forget(self, key: SeriesKey) -> None:
         """Look again next time."""
@@ -135,6 +143,14 @@ class OldYears:
             return OldYear(path, damage=str(exc))
         coverage = legacy_coverage(table, key.timeframe, about)
         return OldYear(path, concat(table.within(c.span) for c in coverage), coverage)
+
+
+def _are_others(root: Path, key: SeriesKey, encoded: str) -> bool:
+    """Tell whether there are folders of the symbol beside its own; nearly never there are."""
+    symbol, top = key.symbol, f"{root}{os.sep}"
+    ours, low = f"{top}ohlcv{os.sep}", symbol.lower()
+    places = {ours + symbol, ours + low, top + encoded, top + symbol, top + low} - {ours + encoded}
+    return any(os.access(place, os.F_OK) for place in places)
 
 
 def set_aside(lane: Lane, year: int, path: Path, *, make_room: bool) -> None:

@@ -25,6 +25,7 @@ import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -94,7 +95,7 @@ class Head:
         """Rows committed."""
         return sum(source.rows for source in self.years.values())
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns, in their order."""
         has_adj_close = any(source.has_adj_close for source in self.years.values())

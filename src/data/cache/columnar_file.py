@@ -55,14 +55,16 @@ class ColumnarFile:
         self._map: mmap | None = None
         if may_map and head.size > _SMALL:
             self._map = disk.map(handle, head.size, private=False)
-        self._columns = _columns(self._map, head) if self._map else _read(disk, handle, head)
+        # A small file at one stroke: its columns lie apart, with room between them.
+        whole = b"" if self._map else disk.read_at(handle, 0, head.size)
+        self._columns = _columns(self._map, head) if self._map else _read(whole, head)
         self.bytes = 0 if self._map else sum(c.nbytes for c in self._columns.values())
         # Full blocks found sound so far, and rows of the last one. Setting what another thread
         # sets too does no harm.
         self._sound = np.zeros(head.rows // BLOCK, dtype=bool)
         self._sound_tail = head.rows % BLOCK == 0
         self._is_sound = False
-        self._checksums = _checksums(disk, handle, head)
+        self._checksums = _checksums(self._map or whole, head)
 
     def serves(self, sources: Mapping[int, tuple[int, int, str]]) -> bool:
         """Tell whether it holds the years as they are: rows, size and head of each."""
@@ -200,18 +202,18 @@ def _columns(memory: mmap, head: Head) -> dict[str, Column]:
     }
 
 
-def _read(disk: Disk, handle: Handle, head: Head) -> dict[str, Column]:
+def _read(whole: bytes, head: Head) -> dict[str, Column]:
+    parts = {name: (head.at(name, 0), head.at(name, head.rows)) for name in head.columns}
     return {
-        name: np.frombuffer(
-            disk.read_at(handle, head.at(name, 0), head.rows * 8), _type(name), head.rows
-        )
-        for name in head.columns
+        name: np.frombuffer(whole[begin:end], _type(name), head.rows)
+        for name, (begin, end) in parts.items()
     }
 
 
-def _checksums(disk: Disk, handle: Handle, head: Head) -> dict[str, list[int]]:
+def _checksums(whole: bytes | mmap, head: Head) -> dict[str, list[int]]:
     full = head.rows // BLOCK
-    found = {
-        name: disk.read_at(handle, head.checksum_at(name, 0), full * 4) for name in head.columns
+    places = {name: head.checksum_at(name, 0) for name in head.columns}
+    return {
+        name: np.frombuffer(whole[at : at + full * 4], np.uint32, full).tolist()
+        for name, at in places.items()
     }
-    return {name: np.frombuffer(data, np.uint32, full).tolist() for name, data in found.items()}

@@ -15,7 +15,7 @@ from ..errors import FormatVersionError, StorageError
 from ..model.instant import DAY_MS, iso
 from ..model.retention import Retention
 from ..model.series import SeriesKey
-from .layout import LanePaths, year_of_name
+from .layout import LanePaths, years_in
 from .members import file_id
 from .memory import Memory
 from .series_meta import SeriesMeta, dump_series, load_series
@@ -53,8 +53,7 @@ class Lane:
 
     def years(self) -> list[int]:
         """Return the years that have data or metadata, ascending."""
-        names = self.memory.list(self.paths.folder)
-        return sorted({year for name in names if (year := year_of_name(name)) is not None})
+        return years_in(self.memory.list(self.paths.folder))
 
     def logged_years(self) -> list[int]:
         """Return the years that have anything, be it the log of bars that are gone, ascending."""

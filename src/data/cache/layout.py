@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -20,6 +20,7 @@ from ..errors import BadSymbolError, BadTimeframeError, QueryError, StorageError
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 
+QUARANTINE = "_quarantine"
 _MOST_CHARACTERS = 64
 # A file name may have 255 bytes nearly everywhere.
 _MOST_BYTES = 240
@@ -29,7 +30,7 @@ _RESERVED = re.compile(
     r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]|CONIN\$|CONOUT\$)(\..*)?", re.IGNORECASE
 )
 _FRAME = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo)")
-_YEAR = re.compile(r"([0-9]{4})\.(csv\.gz|metadata\.json)")
+_OF_YEARS = (".csv.gz", ".metadata.json")
 
 
 def encode_symbol(symbol: str) -> str:
@@ -38,8 +39,10 @@ def encode_symbol(symbol: str) -> str:
     Raises:
         BadSymbolError: it is empty, too long, or contains what no symbol contains.
     """
-    _check_text(symbol, "symbol")
-    name = _escape(symbol, _KEPT, keep_inner_dots=True)
+    name = symbol
+    if not _is_kept(symbol):
+        _check_text(symbol, "symbol")
+        name = _escape(symbol, _KEPT, keep_inner_dots=True)
     if name[0] == "_" or _RESERVED.fullmatch(name):
         name = f"%{ord(name[0]):02X}{name[1:]}"
     if len(name) > _MOST_BYTES:
@@ -88,17 +91,22 @@ def decode_lane(symbol: str, name: str) -> SeriesKey | None:
         return None
 
 
-@dataclass(frozen=True)
 class LanePaths:
     """Every path of one series.
 
     Attributes:
-        folder: the lane folder.
+        text: the lane folder. Who looks at many series does without paths, which take longer to
+            make than files to look at.
     """
 
-    folder: Path
-    # Every answer from the cache looks at files of years; making paths takes longer than looking.
-    _made: dict[tuple[int, str], Path] = field(default_factory=dict, compare=False, repr=False)
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._made: dict[tuple[int, str], Path] = {}
+
+    @cached_property
+    def folder(self) -> Path:
+        """The lane folder."""
+        return Path(self.text)
 
     @property
     def series(self) -> Path:
@@ -113,7 +121,7 @@ class LanePaths:
     @property
     def quarantine(self) -> Path:
         """Where bad files, tails and rows are kept."""
-        return self.folder / "_quarantine"
+        return self.folder / QUARANTINE
 
     @property
     def versions(self) -> Path:
@@ -158,6 +166,7 @@ class Layout:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.ohlcv = root / "ohlcv"
+        self._text = os.fspath(self.ohlcv)
         # Whose folder exists and was found inside; checking costs more than a cached answer.
         self._known: dict[SeriesKey, LanePaths] = {}
         self._actions: dict[str, Path] = {}
@@ -169,9 +178,7 @@ class Layout:
             BadSymbolError: the symbol cannot name a folder.
             StorageError: the folder is a link that leads out of the cache.
         """
-        folder = self.ohlcv / encode_symbol(symbol)
-        self._check_inside(folder)
-        return folder
+        return Path(self._checked(encode_symbol(symbol)))
 
     def actions(self, symbol: str) -> Path:
         """Return the file of the symbol's splits and dividends; raises as :meth:`symbol`."""
@@ -189,10 +196,9 @@ class Layout:
         known = self._known.get(key)
         if known is not None:
             return known
-        folder = self.ohlcv / encode_symbol(key.symbol) / encode_lane(key)
-        self._check_inside(folder)
-        paths = LanePaths(folder)
-        if folder.is_dir():
+        text = self._checked(encode_symbol(key.symbol), encode_lane(key))
+        paths = LanePaths(text)
+        if os.path.isdir(text):
             self._known[key] = paths
         return paths
 
@@ -215,14 +221,18 @@ class Layout:
         """Tell whether the folder of a series was found, and found inside."""
         return key in self._known
 
-    def _check_inside(self, folder: Path) -> None:
-        below = (folder, *folder.parents)
-        if any(map(os.path.islink, below[: below.index(self.ohlcv)])):
-            raise StorageError(
-                f"the folder {folder.parent.name}/{folder.name} of the cache is a link to "
-                "somewhere else",
-                hint="put the folder itself there, or link the whole cache folder",
-            )
+    def _checked(self, *names: str) -> str:
+        """Return the path of what lies below the folder of bars, found to be no way out of it."""
+        below = self._text
+        for name in names:
+            below = f"{below}{os.sep}{name}"
+            if os.path.islink(below):
+                raise StorageError(
+                    f"the folder {'/'.join((self.ohlcv.name, *names)[-2:])} of the cache is a link "
+                    "to somewhere else",
+                    hint="put the folder itself there, or link the whole cache folder",
+                )
+        return below
 
 
 def _is_stored(name: str) -> bool:
@@ -231,8 +241,18 @@ def _is_stored(name: str) -> bool:
 
 def year_of_name(name: str) -> int | None:
     """Return the year whose data or metadata a file of this name holds, or None."""
-    match = _YEAR.fullmatch(name)
-    return int(match[1]) if match and int(match[1]) else None
+    return next(iter(years_in((name,))), None)
+
+
+def years_in(names: Iterable[str]) -> list[int]:
+    """Return the years whose data or metadata files of these names hold, ascending."""
+    stems = {name[:4] for name in names if name[4:] in _OF_YEARS}
+    return sorted(int(s) for s in stems if s.isascii() and s.isdigit() and int(s))
+
+
+def _is_kept(text: object) -> bool:
+    """Tell whether a symbol is a folder name as it stands, as nearly all are."""
+    return isinstance(text, str) and 0 < len(text) <= _MOST_CHARACTERS and _KEPT.issuperset(text)
 
 
 def _check_text(text: str, what: str) -> None:

@@ -44,6 +44,7 @@ SAMPLE_LANE = ("mock",)
 _FRAME_FOLDER = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo|M)")
 # A year of minutes is 31 MiB of text; nothing honest inflates to ten times that.
 _MOST_TEXT = 320 * 1024 * 1024
+_NO_SEPARATOR = frozenset("/\\:\0")
 _ANY_KIND = Kind(session="", anchor="")
 _UNKNOWN = Basis("unknown")
 
@@ -93,13 +94,18 @@ def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
     return found
 
 
-def legacy_files(root: Path, key: SeriesKey, encoded: str) -> list[tuple[int, Path]]:
-    """Return all of them, best first: of one year those too that another one hides."""
+def legacy_files(
+    root: Path, key: SeriesKey, encoded: str, *, beside: str = ""
+) -> list[tuple[int, Path]]:
+    """Return all of them, best first: of one year those too that another one hides.
+
+    ``beside`` is a folder to leave out.
+    """
     if key.lane:
         return []
     years = {
         Path(folder, name): int(match[1])
-        for folder in _folders(root, key, encoded)
+        for folder in _folders(root, key, encoded) if folder != beside
         for name in _names(folder) if (match := YEAR_FILE.fullmatch(name))
     }  # fmt: skip
     return [(year, path) for path, year in years.items()]
@@ -110,12 +116,13 @@ def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
     symbols = dict.fromkeys((encoded, key.symbol, key.symbol.lower()))
     frames = dict.fromkeys((key.timeframe.folder, key.timeframe.label))
     # As text: every first look at a series comes by here, and nearly always in vain.
-    bases = (os.path.join(root, "ohlcv"), root)
-    places = [os.path.join(base, name) for base in bases for name in symbols if is_plain(name)]
+    names, top = [name for name in symbols if is_plain(name)], os.fspath(root)
+    bases = (f"{top}{os.sep}ohlcv", top)
+    places = [f"{base}{os.sep}{name}" for base in bases for name in names]
     # `1m` and `1M` are one folder where case is folded: only the exact name counts there.
     folded = key.timeframe.unit in "mM"
     return [
-        os.path.join(place, frame)
+        f"{place}{os.sep}{frame}"
         for place in places for frame in frames
         if not folded or frame in _names(place)
     ]  # fmt: skip
@@ -126,13 +133,15 @@ def is_plain(name: str) -> bool:
     return (
         bool(name)
         and name[0] not in "._"
-        and not set(name) & set("/\\:\0")
+        and _NO_SEPARATOR.isdisjoint(name)
         and name == name.strip()
     )
 
 
 def _names(folder: str | Path) -> list[str]:
     """Return the sorted names in ``folder``; none where it does not exist."""
+    if not os.access(folder, os.F_OK):  # which takes a fraction of a failure
+        return []
     try:
         return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):

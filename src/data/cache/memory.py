@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ..disk.files import Disk, FileState
+from .holding import Held
 
 T = TypeVar("T")
 
 # File times move in steps of up to 10 ms: two changes within one step look like none.
 _YOUNG_NS = 20_000_000
-_MOST_ENTRIES = 8192
+_MOST_ENTRIES = 16_384
 
 
-class _Held(NamedTuple):
+class _Read(NamedTuple):
     state: FileState
     value: Any
 
@@ -27,9 +28,9 @@ class Memory:
     merely read it twice.
     """
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, most: int = _MOST_ENTRIES) -> None:
         self._disk = disk
-        self._held: dict[Path, _Held] = {}
+        self._held: Held[Path, _Read] = Held(most)
 
     def load(self, path: Path, parse: Callable[[bytes], T]) -> T | None:
         """Return what ``parse`` makes of the file, or None where it does not exist.
@@ -38,9 +39,9 @@ class Memory:
         """
         state = self._disk.stat(path)
         if state is None:
-            self._held.pop(path, None)
+            self._held.drop(path)
             return None
-        held = self._held.get(path)
+        held = self._held.find(path)
         if held is not None and held.state == state:
             value: T = held.value
             return value
@@ -49,38 +50,30 @@ class Memory:
     def _read(self, path: Path, parse: Callable[[bytes], T]) -> T | None:
         # Taken before the file is opened: what changes behind our back must look younger.
         now_ns = self._disk.now_ns()
-        handle = self._disk.open_read(path)
-        if handle is None:
+        found = self._disk.read_with_state(path)
+        if found is None:
             return None
-        try:
-            state = self._disk.fstat(handle)
-            value = parse(self._disk.read_at(handle, 0, state.size))
-        finally:
-            self._disk.close(handle)
+        content, state = found
+        value = parse(content)
         if now_ns - state.mtime_ns < _YOUNG_NS:
-            self._held.pop(path, None)
+            self._held.drop(path)
         else:
-            self._keep(path, state, value)
+            self._held.hold(path, _Read(state, value), 1)
         return value
-
-    def _keep(self, path: Path, state: FileState, value: Any) -> None:
-        if len(self._held) >= _MOST_ENTRIES:
-            self._held.clear()
-        self._held[path] = _Held(state, value)
 
     def list(self, folder: Path) -> tuple[str, ...]:
         """Return the names in ``folder``, for as long as the folder has not changed."""
         state = self.settled_state(folder)
-        held = self._held.get(folder)
+        held = self._held.find(folder)
         if held is not None and held.state == state:
             known: tuple[str, ...] = held.value
             return known
         names = tuple(self._disk.list(folder))
         if state is not None:
-            self._keep(folder, state, names)
+            self._held.hold(folder, _Read(state, names), 1)
         return names
 
-    def settled_state(self, path: Path) -> FileState | None:
+    def settled_state(self, path: Path | str) -> FileState | None:
         """Return the state of ``path`` if a later change is sure to show in it, else None."""
         state = self._disk.stat(path)
         if state is None or self._disk.now_ns() - state.mtime_ns < _YOUNG_NS:
@@ -89,4 +82,4 @@ class Memory:
 
     def forget(self, path: Path) -> None:
         """Read the file anew next time."""
-        self._held.pop(path, None)
+        self._held.drop(path)

@@ -16,8 +16,10 @@ from ..errors import CorruptEntryError
 
 FORMAT = 1
 _KEY = "sha256"
-# Where the text behind the digest begins.
+# What stands before the digest, and where the text behind it begins.
+_OPENING = json.dumps({_KEY: ""})[:-2].encode("ascii")
 _SEALED = len(json.dumps({_KEY: hashlib.sha256().hexdigest()}))
+_read_at = json.JSONDecoder().raw_decode
 
 
 class DamagedError(CorruptEntryError):
@@ -48,6 +50,37 @@ def load(data: bytes) -> dict[str, Any]:
     if not is_whole:
         raise DamagedError("the digest does not match")
     return document if isinstance(document, dict) else {}
+
+
+def sealed(data: bytes) -> str | None:
+    """Return a document as text if it is whole and laid out as :func:`dump` does, else None.
+
+    None is no verdict: :func:`load` finds out.
+    """
+    seal = hashlib.sha256(b"{" + data[_SEALED:].removesuffix(b"\n")).hexdigest().encode("ascii")
+    whole = data.startswith(_OPENING + seal + b'",') and data.isascii()
+    return data.decode("ascii") if whole else None
+
+
+def outer(text: str, key: str) -> tuple[Any, str]:
+    """Return the value of one outer key of a :func:`sealed` text, and its own text; read no more.
+
+    Raises:
+        ValueError: it has none, or that cannot be told without reading the whole.
+        RecursionError: the value is nested too deeply.
+    """
+    # Inside a text a quotation mark is escaped: only a key looks so.
+    mark = f',"{key}":'
+    at = text.index(mark)
+    if text.find(mark, at + 1) >= 0 or text.count("{", 0, at) != text.count("}", 0, at) + 1:
+        raise ValueError(f"{key} stands there twice, or further inside")
+    value, end = _read_at(text, at + len(mark))
+    return value, text[at + len(mark) : end]
+
+
+def inner(text: str) -> Any:
+    """Return all of a :func:`sealed` text, its digest among it; raises as :func:`outer`."""
+    return _read_at(text)[0]
 
 
 def _is_as_written(data: bytes, seal: object) -> bool:

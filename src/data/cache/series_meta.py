@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import FormatVersionError
+from ..errors import CacheError, FormatVersionError
 from ..model.coverage import Coverage, Covered
+from ..model.filling import filled
 from ..model.kind import Kind
 from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
 from . import metadata
 
-_OURS = (
-    "format", "symbol", "timeframe", "lane", "generation", "years_generation", "kind", "next_due",
+_OURS = frozenset((
+    "sha256", "format", "symbol", "timeframe", "lane", "generation", "years_generation", "kind", "next_due",
     "empties", "compared_at", "listing", "delisting",
-)  # fmt: skip
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,21 +82,34 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
         DamagedError: it is not whole, or of another series.
         FormatVersionError: a newer version of this library wrote it.
     """
-    plain = metadata.load(data)
+    return _told(metadata.load(data), key)
+
+
+def glance(data: bytes, key: SeriesKey) -> SeriesMeta | None:
+    """Return what an ordinary, whole document of ours tells; None is no verdict."""
+    text = metadata.sealed(data)
+    try:
+        return None if text is None else _told(metadata.inner(text), key)
+    except (ValueError, TypeError, AttributeError, RecursionError, CacheError):
+        return None
+
+
+def _told(plain: dict[str, Any], key: SeriesKey) -> SeriesMeta:
     if plain.get("format") != metadata.FORMAT or plain.get("need"):
         raise FormatVersionError(f"series.json has the unknown format {plain.get('format')!r}")
-    if _about(key) | plain != plain | _about(key):
+    if any(plain.get(name, value) != value for name, value in _about(key).items()):
         raise metadata.DamagedError("it is about another series")
     try:
-        return SeriesMeta(
+        return filled(
+            SeriesMeta,
             generation=int(plain["generation"]),
             years_generation=int(plain["years_generation"]),
             kind=Kind.from_json(plain["kind"]) if "kind" in plain else None,
             next_due=plain["next_due"],
-            empties=Coverage(Covered.from_json(entry) for entry in plain["empties"]),
+            empties=Coverage(map(Covered.from_json, plain["empties"])),
             compared_at=plain.get("compared_at"),
             lifetime=Lifetime.from_json(plain),
-            extra={k: v for k, v in plain.items() if k not in _OURS},
+            extra={k: plain[k] for k in plain.keys() - _OURS},
         )
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise metadata.DamagedError(f"it lacks what it must hold: {exc!r}") from exc

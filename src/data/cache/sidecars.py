@@ -8,9 +8,6 @@ the year is read and verified as ever, and what was read is kept here for the ne
 from __future__ import annotations
 
 import logging
-import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -23,6 +20,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from .columnar import Part, Source
 from .columnar_file import ColumnarFile, DamagedColumnsError, open_columns
+from .holding import Held
 from .lane import Lane
 from .layout import encode_lane, encode_symbol
 from .members import file_id
@@ -34,10 +32,11 @@ log = logging.getLogger(__name__)
 Columnar = Literal["map", "read", "off"]
 FOLDER = "_columnar"
 _SUFFIX = ".bars"
-# Series held ready. A map costs a file descriptor, a small file its own memory.
-_MOST_FILES = 1024
+# Series held ready. A map costs a file descriptor, a small file its own memory and the objects
+# around it.
 _MOST_MAPS = 64
 _MOST_BYTES = 64 << 20
+_EACH = 8 << 10
 # Of the file descriptors that a process may have, one in so many goes to maps held ready.
 _SHARE = 8
 # What a row takes, and the head with its table of years at most.
@@ -88,9 +87,10 @@ class Sidecars:
         self._disk = disk
         self.mode = mode
         self._has_room = has_room
-        # Guards the order of the files held.
-        self._lock, self._pid = threading.Lock(), os.getpid()
-        self._held: OrderedDict[SeriesKey, ColumnarFile] = OrderedDict()
+        self._small: Held[SeriesKey, ColumnarFile] = Held(_MOST_BYTES)
+        self._maps: Held[SeriesKey, ColumnarFile] = Held(
+            max(1, min(_MOST_MAPS, disk.most_open() // _SHARE))
+        )
 
     @property
     def are_kept(self) -> bool:
@@ -99,7 +99,9 @@ class Sidecars:
 
     def has(self, key: SeriesKey) -> bool:
         """Tell whether there is a columnar file of a series, however old."""
-        return self.are_kept and (key in self._held or self._disk.stat(self.path(key)) is not None)
+        return self.are_kept and (
+            self._held(key) is not None or self._disk.stat(self.path(key)) is not None
+        )
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -123,7 +125,7 @@ class Sidecars:
 
     def lacking(self, lane: Lane, states: States) -> list[int]:
         """Return the years that a file does not hold as they are, and those touched since."""
-        file = self._held.get(lane.key) or self._open(lane.key)
+        file = self._held(lane.key) or self._open(lane.key)
         return [
             year for year, state in states.items()
             if state.rows and (
@@ -135,7 +137,7 @@ class Sidecars:
     def _serving(self, lane: Lane, wanted: States) -> ColumnarFile | None:
         """Return a file that holds the years as they are: the one held, or the one on the disk."""
         identities = _identities(wanted)
-        held = self._held.get(lane.key)
+        held = self._small.find(lane.key) or self._maps.find(lane.key)
         if held is not None and held.serves(identities):
             return held
         fresh = self._open(lane.key)
@@ -158,7 +160,7 @@ class Sidecars:
     def sources(self, lane: Lane, states: States) -> list[tuple[Path, Source]] | None:
         """Return the data files of years and how they were verified; None where none are held."""
         wanted = {year: state for year, state in states.items() if state.rows}
-        file = self._held.get(lane.key)
+        file = self._held(lane.key) or self._open(lane.key)
         if file is None or not file.serves(_identities(wanted)):
             return None
         return [(lane.paths.data(year), file.head.years[year]) for year in wanted]
@@ -168,24 +170,15 @@ class Sidecars:
         return open_columns(self._disk, self.path(key), file_id(key, 0), may_map=may_map)
 
     def _hold(self, key: SeriesKey, file: ColumnarFile) -> None:
-        with self._own_lock():
-            self._held[key] = file
-            self._held.move_to_end(key)
-            while len(self._held) > 1 and self._is_too_much():
-                self._held.popitem(last=False)
+        if file.bytes:
+            self._maps.drop(key)
+            self._small.hold(key, file, _EACH + file.bytes)
+        else:
+            self._small.drop(key)
+            self._maps.hold(key, file, 1)
 
-    def _own_lock(self) -> threading.Lock:
-        if os.getpid() != self._pid:  # a thread of the parent may have held it at the fork
-            self._pid, self._lock = os.getpid(), threading.Lock()
-        return self._lock
-
-    def _is_too_much(self) -> bool:
-        files = self._held.values()
-        maps = sum(not file.bytes for file in files)
-        return (
-            len(files) > _MOST_FILES or maps > min(_MOST_MAPS, self._disk.most_open() // _SHARE)
-            or sum(file.bytes for file in files) > _MOST_BYTES
-        )  # fmt: skip
+    def _held(self, key: SeriesKey) -> ColumnarFile | None:
+        return self._small.peek(key) or self._maps.peek(key)
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -273,8 +266,8 @@ class Sidecars:
 
     def drop(self, key: SeriesKey) -> None:
         """Remove the columnar file of a series; frames mapped from it stay what they are."""
-        with self._own_lock():
-            self._held.pop(key, None)
+        self._small.drop(key)
+        self._maps.drop(key)
         try:
             self._disk.remove(self.path(key))
         except StorageError as exc:

@@ -3,40 +3,67 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import attrgetter
 from pathlib import Path
 
 from ..disk.files import FileState
 from ..model.coverage import Coverage
+from ..model.filling import filled
 from ..model.kind import Kind
 from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
+from ..model.span import Span
 from .adopt import OldYears
 from .commit import SeriesView
+from .holding import Held
 from .lane import Lane
+from .layout import QUARANTINE, years_in
 from .ledger import without, year_span
+from .looking import Looked, look
 from .metadata import DamagedError
 from .reading import read_state
 from .series_meta import SeriesMeta
-from .year_meta import YearState
+from .year_meta import Glance, YearState, state_of
 
 log = logging.getLogger(__name__)
+_SPAN = attrgetter("span")
+# What is known of a series takes about so many bytes: each, a year, a stretch of the coverage.
+_EACH, _A_YEAR, _A_PART = 3072, 1408, 512
+_MOST_BYTES = 96 << 20
 
 
-@dataclass(frozen=True)
 class Known:
     """What the metadata of a series say, all of one moment.
 
-    Attributes:
+    Args:
         view: the series as one.
-        states: of each year, ascending.
+        states: of each year, ascending, or what is ours of its document, as text.
         has_quarantine: whether there can be rows that were not believed.
     """
 
-    view: SeriesView
-    states: Mapping[int, YearState]
-    has_quarantine: bool
+    def __init__(
+        self, view: SeriesView, states: Mapping[int, YearState | str], *, has_quarantine: bool
+    ) -> None:
+        self.view = view
+        self.has_quarantine = has_quarantine
+        self._states = dict(states)
+
+    def states(self, span: Span) -> dict[int, YearState]:
+        """Return the state of each year that overlaps ``span``, ascending."""
+        return {year: self._state(year) for year in self._states if year_span(year).overlaps(span)}
+
+    def _state(self, year: int) -> YearState:
+        told = self._states[year]
+        if isinstance(told, str):  # read out for who first asks
+            told = self._states[year] = state_of(told)
+        return told
+
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        return _EACH + (_A_YEAR * len(self._states)) + _A_PART * len(self.view.coverage)
 
 
 class Viewer:
@@ -50,9 +77,8 @@ class Viewer:
     def __init__(self, old: OldYears, lock_timeout_s: float) -> None:
         self._old = old
         self._lock_timeout_s = lock_timeout_s
-        # What is known by series, with the state of the folder it was made from. Thread-safe:
-        # entries are replaced whole.
-        self._made: dict[SeriesKey, tuple[FileState, Known]] = {}
+        # What is known by series, with the state of the folder it was made from.
+        self._made: Held[SeriesKey, tuple[FileState, Known]] = Held(_MOST_BYTES)
 
     def view(self, lane: Lane) -> SeriesView:
         """Return the view of a series."""
@@ -68,22 +94,34 @@ class Viewer:
             lane: the series.
             since: a view got just before: what belongs to it, without looking again.
         """
-        made = self._made.get(lane.key)
+        made = self._made.find(lane.key)
         if made is not None and made[1].view is since:
             return made[1]
         before = lane.memory.settled_state(lane.paths.folder)
         if made is not None and made[0] == before:
             return made[1]
-        own = lane.years()
-        old = self._old.of(lane, own)
-        states = self._states(lane, own, old)
-        view = _view(lane.key, own, read_series(lane), list(states.values()))
-        names = lane.memory.list(lane.paths.folder)
-        known = Known(view, states, lane.paths.quarantine.name in names)
+        names = lane.disk.list(lane.paths.text)
+        own = years_in(names)
+        looked = look(lane, own, names)
+        old = self._old.of(lane, own, looked.years)
+        known = None
+        if len(looked.years) == len(own) and not old:
+            known = _of_ordinary(lane, looked, has_quarantine=QUARANTINE in names)
+        if known is None:
+            known = self._of_any(lane, own, old)
         # Older tools write in place, which a folder does not show.
         if before is not None and not old:
-            self._made[lane.key] = before, known
+            self._made.hold(lane.key, (before, known), known.size)
         return known
+
+    def _of_any(self, lane: Lane, own: list[int], old: dict[int, Path]) -> Known:
+        """Return what is known of a series of which something is not ordinary; repair it."""
+        states = self._states(lane, own, old)
+        series, told = read_series(lane), list(states.values())
+        parts = [*_empties(series, own), *(part for state in told for part in state.coverage)]
+        coverage = Coverage.joined(sorted(parts, key=_SPAN))
+        has_quarantine = QUARANTINE in lane.memory.list(lane.paths.folder)
+        return Known(_view(lane.key, series, told, coverage), states, has_quarantine=has_quarantine)
 
     def _states(self, lane: Lane, own: list[int], old: dict[int, Path]) -> dict[int, YearState]:
         """Return the state of each year, years ascending; older tools' files as if they were ours."""
@@ -113,24 +151,35 @@ class Viewer:
         return _empties(read_series(lane), own)
 
 
+def _of_ordinary(lane: Lane, looked: Looked, *, has_quarantine: bool) -> Known | None:
+    """Return what is known of a series without a doubt; None where there is one."""
+    series, told = looked.series or read_series(lane), list(looked.years.values())
+    try:
+        coverage = Coverage.from_json(entry for year in told for entry in year.coverage)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    if series is not None and series.empties:
+        coverage = Coverage(sorted((*_empties(series, list(looked.years)), *coverage), key=_SPAN))
+    view = _view(lane.key, series, told, Coverage.joined(coverage))
+    texts = {year: glance.ours for year, glance in looked.years.items()}
+    return Known(view, texts, has_quarantine=has_quarantine)
+
+
 def _view(
-    key: SeriesKey, own: list[int], series: SeriesMeta | None, states: list[YearState]
-) -> SeriesView:
-    if not states and series is None:
+    key: SeriesKey, series: SeriesMeta | None, told: Sequence[YearState | Glance],
+    coverage: Coverage,
+) -> SeriesView:  # fmt: skip
+    if not told and series is None:
         return SeriesView(key)
-    newest = max((s.generation for s in states), default=0)
-    coverage = _empties(series, own)
-    for state in states:
-        coverage = Coverage((*coverage, *state.coverage))
-    first = min((s.first for s in states if s.first is not None), default=None)
-    last = max((s.last for s in states if s.last is not None), default=None)
-    return SeriesView(
-        key=key,
-        coverage=Coverage(sorted(coverage, key=lambda c: c.span)).overlaid(()),
-        kind=_kind(series, states),
+    newest = max((year.generation for year in told), default=0)
+    first = min((year.first for year in told if year.first is not None), default=None)
+    last = max((year.last for year in told if year.last is not None), default=None)
+    return filled(
+        SeriesView,
+        key=key, coverage=coverage, kind=_kind(series, coverage),
         next_due=_next_due(series, newest),
         generation=max(newest, series.generation if series else 0),
-        rows=sum(state.rows for state in states),
+        rows=sum(year.rows for year in told),
         first=first, last=last,
         compared_at=series.compared_at if series else None,
         lifetime=series.lifetime.beside(first, last) if series else Lifetime(),
@@ -147,19 +196,16 @@ def read_series(lane: Lane) -> SeriesMeta | None:
 
 
 def _empties(series: SeriesMeta | None, own: list[int]) -> Coverage:
-    if series is None:
+    if series is None or not series.empties:
         return Coverage()
     return without(series.empties, [year_span(year) for year in own])
 
 
-def _kind(series: SeriesMeta | None, states: list[YearState]) -> Kind | None:
+def _kind(series: SeriesMeta | None, coverage: Coverage) -> Kind | None:
     if series is not None and series.kind is not None:
         return series.kind
-    known = [c.kind for s in states for c in s.coverage if c.state in ("final", "provisional")]
-    kind = known[0] if known else None
-    for other in known[1:]:
-        kind = kind.filled_from(other) if kind is not None else other
-    return kind
+    known = [part.kind for part in coverage if part.state in ("final", "provisional")]
+    return reduce(Kind.filled_from, known) if known else None
 
 
 def _next_due(series: SeriesMeta | None, newest: int) -> int | None:

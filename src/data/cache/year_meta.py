@@ -6,12 +6,15 @@ the store itself goes by stands under ``onetape``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from ..errors import FormatVersionError
 from ..model.coverage import STATES, Coverage, Covered
+from ..model.filling import filled
 from ..model.instant import from_ms
 from ..model.kind import ADJUSTMENTS
 from ..model.series import SeriesKey
@@ -19,6 +22,7 @@ from . import metadata
 from .codec import BASE_COLUMNS
 from .members import file_id
 
+_ADJUSTMENTS = (*ADJUSTMENTS, "unknown")
 _NO_QUALITY: Mapping[str, Any] = {
     "score": 1.0, "validation_errors": [], "gaps": 0, "duplicates": 0,
 }  # fmt: skip
@@ -69,16 +73,17 @@ class YearState:
             KeyError, TypeError, ValueError: it is no state of a year.
         """
         for entry in plain["coverage"]:
-            adjustment = entry.get("basis", {}).get("adjustment", "raw")
-            if entry["state"] not in STATES or adjustment not in (*ADJUSTMENTS, "unknown"):
+            adjustment = entry["basis"].get("adjustment", "raw") if "basis" in entry else "raw"
+            if entry["state"] not in STATES or adjustment not in _ADJUSTMENTS:
                 known = f"{entry['state']!r}, {adjustment!r}"
                 raise FormatVersionError(f"coverage was written by a newer version ({known})")
-        return cls(
+        return filled(
+            cls,
             generation=int(plain["generation"]), size=int(plain["size"]), rows=int(plain["rows"]),
             first=plain["first"], last=plain["last"], head=plain["head"],
             head_at=int(plain["head_at"]), members=int(plain["members"]),
             open=int(plain.get("open", 0)), columns=tuple(map(str, plain["columns"])),
-            coverage=Coverage(Covered.from_json(entry) for entry in plain["coverage"]),
+            coverage=Coverage(map(Covered.from_json, plain["coverage"])),
         )  # fmt: skip
 
 
@@ -108,10 +113,11 @@ class YearMeta:
         return replace(self, state=state, pending=None)
 
 
-_OURS = (
+_OURS = frozenset((
     "format", "id", "generation", "size", "rows", "first", "last", "head", "head_at", "members", "open",
     "columns", "coverage", "quality", "pending", "created_at", "updated_at",
-)  # fmt: skip
+))  # fmt: skip
+_USUAL = _OURS - {"pending"}
 
 
 def dump_meta(
@@ -195,6 +201,60 @@ def load_meta(data: bytes, identity: str) -> YearMeta:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise metadata.DamagedError(f"it lacks what it must hold: {exc!r}") from exc
+
+
+class Glance(NamedTuple):
+    """What an ordinary document says of its year, as far as everybody needs it.
+
+    Attributes:
+        generation, rows, first, last: of the committed state.
+        coverage: of it, as it is stored.
+        ours: all that is ours, as text; :func:`state_of` reads it.
+    """
+
+    generation: int
+    rows: int
+    first: int | None
+    last: int | None
+    coverage: list[dict[str, Any]]
+    ours: str
+
+
+def glance(data: bytes, identity: str) -> Glance | None:
+    """Return what an ordinary, whole document of ours says.
+
+    None is no verdict: :func:`load_meta` finds out what there is to say of any other one. The
+    digest vouches for the rest of the document, which is not read.
+
+    Args:
+        data: the bytes.
+        identity: the id of the year file it must be about.
+    """
+    text = metadata.sealed(data)
+    if text is None or ',"data_source":"' not in text:
+        return None
+    try:
+        ours, part = metadata.outer(text, "onetape")
+        if ours.keys() != _USUAL or ours["id"] != identity or ours["format"] != metadata.FORMAT:
+            return None
+        generation, rows, first, last, columns, quality, *numbers = _facts(ours)
+        # Numbers have a sum, and nothing else.
+        if sum(numbers, generation) <= 0 or type(columns) is not list or type(quality) is not dict:
+            return None
+        return Glance(generation, rows, first, last, ours["coverage"], part) if generation else None
+    except (AttributeError, TypeError, ValueError, RecursionError):
+        return None
+
+
+def state_of(ours: str) -> YearState:
+    """Return the committed state that :attr:`Glance.ours` tells."""
+    return YearState.from_json(json.loads(ours))
+
+
+_facts = itemgetter(
+    "generation", "rows", "first", "last", "columns", "quality",
+    "rows", "size", "head_at", "members", "open", "created_at", "updated_at",
+)  # fmt: skip
 
 
 def _naive(ms: int | None) -> str | None:

@@ -11,6 +11,10 @@ from typing import NamedTuple, TypeVar
 T = TypeVar("T")
 # Where nothing tells how many files a process may have open.
 _MOST_OPEN = 1024
+# Where nothing tells how much memory there is.
+_MEMORY = 2 << 30
+# What a container may take.
+_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class FileState(NamedTuple):
@@ -41,10 +45,29 @@ def state_of(found: os.stat_result) -> FileState:
     return FileState(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def state_at(path: Path) -> FileState | None:
+def state_at(path: Path | str) -> FileState | None:
     """Return the state of ``path``, or None where nothing has that name."""
     found = or_none(os.stat, path)
     return None if found is None else state_of(found)
+
+
+def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
+    """Return the whole file and its state, or None where nothing has that name."""
+    try:
+        fd = os.open(path, flags)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        state = state_of(os.fstat(fd))
+        content = pread(fd, state.size, 0)
+        while content and len(content) < state.size:  # some systems give less than is there
+            more = pread(fd, state.size - len(content), len(content))
+            if not more:
+                break
+            content += more
+        return content, state
+    finally:
+        os.close(fd)
 
 
 def space_of(folder: Path) -> Space:
@@ -65,6 +88,18 @@ def most_open() -> int:
     except (AttributeError, OSError, ValueError):
         return _MOST_OPEN  # Windows has no such setting
     return most if most > 0 else _MOST_OPEN
+
+
+def all_memory(limit: Path = _LIMIT) -> int:
+    """Return the bytes of memory that this machine has, or that this container may take."""
+    try:
+        has = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        has = _MEMORY  # Windows has no such setting
+    try:
+        return min(has, int(limit.read_text("ascii")))
+    except (OSError, ValueError):
+        return has  # no container, or one that may take all
 
 
 def make_folder(path: Path, mode: int) -> None:

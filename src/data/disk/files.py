@@ -85,6 +85,11 @@ class Disk:
         """Make one system call; what tests override."""
         return call()
 
+    @property
+    def _is_watched(self) -> bool:
+        # Every answer from the cache looks at files: where nobody watches, nobody is told.
+        return getattr(self.perform, "__func__", None) is not _UNWATCHED
+
     def now_ns(self) -> int:
         """Return the wall time by which file times are judged, in nanoseconds."""
         return time.time_ns()
@@ -104,21 +109,25 @@ class Disk:
 
     # --- reading ---------------------------------------------------------------------------
 
-    def stat(self, path: Path) -> FileState | None:
+    def stat(self, path: Path | str) -> FileState | None:
         """Return the state of ``path``, or None where nothing has that name."""
-        # Every answer from the cache looks at files: where nobody watches, nobody is told.
-        if getattr(self.perform, "__func__", None) is not _UNWATCHED:
-            return self._run(Step("stat", path), partial(calls.state_at, path))
+        if self._is_watched:
+            place = path if isinstance(path, Path) else Path(path)
+            return self._run(Step("stat", place), partial(calls.state_at, path))
         try:
             return calls.state_at(path)
         except OSError as exc:
-            raise _refused("stat", path, exc) from exc
+            raise _refused("stat", Path(path), exc) from exc
 
-    def list(self, folder: Path) -> list[str]:
+    def list(self, folder: Path | str) -> list[str]:
         """Return the sorted names in ``folder``; none where it does not exist."""
-        return sorted(
-            self._run(Step("list", folder), partial(calls.or_none, os.listdir, folder)) or ()
-        )
+        call = partial(calls.or_none, os.listdir, folder)
+        if self._is_watched:
+            return sorted(self._run(Step("list", Path(folder)), call) or ())
+        try:
+            return sorted(call() or ())
+        except OSError as exc:
+            raise _refused("list", Path(folder), exc) from exc
 
     def space(self, folder: Path) -> Space | None:
         """Return what the disk of ``folder`` has; None where the folder does not exist."""
@@ -146,6 +155,22 @@ class Disk:
             offset, count = offset + len(part), count - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def read_with_state(self, path: Path | str) -> tuple[bytes, FileState] | None:
+        """Return the whole file and its state when it was opened; None where it does not exist."""
+        if not self._is_watched:
+            try:
+                return calls.content_of(path, _READ)
+            except OSError as exc:
+                raise _refused("read", Path(path), exc) from exc
+        handle = self.open_read(Path(path))
+        if handle is None:
+            return None
+        try:
+            state = self.fstat(handle)
+            return self.read_at(handle, 0, state.size), state
+        finally:
+            self.close(handle)
+
     def read(self, path: Path) -> bytes:
         """Return the whole file.
 
@@ -159,13 +184,8 @@ class Disk:
 
     def read_if_exists(self, path: Path) -> bytes | None:
         """Return the whole file, or None where it does not exist."""
-        handle = self.open_read(path)
-        if handle is None:
-            return None
-        try:
-            return self.read_at(handle, 0, self.fstat(handle).size)
-        finally:
-            self.close(handle)
+        found = self.read_with_state(path)
+        return None if found is None else found[0]
 
     def map(self, handle: Handle, size: int, *, private: bool) -> mmap:
         """Map the first ``size`` bytes into memory; they stay when the file is gone.

@@ -5,13 +5,15 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Literal
 
+from .filling import filled
 from .kind import Basis, Kind
 from .span import Span, coalesce
 
 State = Literal["final", "provisional", "empty", "suspect"]
+_NO_KIND, _NO_BASIS = Kind(), Basis()
 STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
 
 
@@ -124,22 +126,23 @@ class Covered:
         Raises:
             ValueError: a state or adjustment this version does not know.
         """
-        if plain["state"] not in STATES:
-            raise ValueError(f"unknown state {plain['state']!r}")
-        return cls(
-            span=Span(*map(int, plain["span"])),
-            state=plain["state"],
-            vendor=plain.get("vendor", ""),
-            kind=Kind.from_json(plain.get("kind", {})),
-            basis=Basis.from_json(plain["basis"]) if "basis" in plain else Basis(),
-            fetched_at=plain.get("fetched_at", 0),
-            reason=plain.get("reason", ""),
-            expires=plain.get("expires"),
-            splices=tuple(Splice.from_json(entry) for entry in plain.get("splices", ())),
-        )
+        state, told = plain["state"], plain.get
+        if state not in STATES:
+            raise ValueError(f"unknown state {state!r}")
+        start, end = plain["span"]
+        return filled(
+            cls, span=Span(int(start), int(end)), state=state, vendor=told("vendor", ""),
+            kind=Kind.from_json(plain["kind"]) if "kind" in plain else _NO_KIND,
+            basis=Basis.from_json(plain["basis"]) if "basis" in plain else _NO_BASIS,
+            fetched_at=told("fetched_at", 0), reason=told("reason", ""), expires=told("expires"),
+            splices=tuple(map(Splice.from_json, plain["splices"])) if "splices" in plain else (),
+        )  # fmt: skip
 
 
 _source = attrgetter(*(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at")))
+
+
+_PLAIN_SPAN = itemgetter("span")
 
 
 class Coverage(tuple[Covered, ...]):
@@ -151,6 +154,26 @@ class Coverage(tuple[Covered, ...]):
     def joined(cls, ascending: Iterable[Covered]) -> Coverage:
         """Return ascending, disjoint stretches with adjoining ones of one source made one."""
         return cls(_joined(ascending))
+
+    @classmethod
+    def from_json(cls, plain: Iterable[Mapping[str, Any]]) -> Coverage:
+        """Read stored mappings, which are disjoint; adjoining ones of one source are made one.
+
+        Raises:
+            KeyError, TypeError, ValueError: one of them cannot be read.
+        """
+        runs: list[dict[str, Any]] = []
+        last: dict[str, Any] | None = None
+        for entry in sorted(plain, key=_PLAIN_SPAN):
+            source = {**entry, "span": None, "fetched_at": 0}
+            if source == last and runs[-1]["span"][1] == entry["span"][0]:
+                run, at = runs[-1], entry.get("fetched_at", 0)
+                run["span"] = (run["span"][0], entry["span"][1])
+                run["fetched_at"] = max(run.get("fetched_at", 0), at)
+            else:
+                runs.append(dict(entry))
+                last = source
+        return cls(map(Covered.from_json, runs))
 
     def held(self, now_ms: int) -> list[Span]:
         """Return the stamps that need not be asked for at ``now_ms``, coalesced.
@@ -206,17 +229,18 @@ def _outside(old: Covered, span: Span) -> list[Covered]:
 
 def _joined(ascending: Iterable[Covered]) -> Iterable[Covered]:
     """Join neighbours that adjoin and come from the same source; the later fetch time stays."""
-    last: Covered | None = None
+    run: list[Covered] = []
     for item in ascending:
-        if last is not None and last.span.end == item.span.start and last.same_source(item):
-            last = replace(
-                last,
-                span=Span(last.span.start, item.span.end),
-                fetched_at=max(last.fetched_at, item.fetched_at),
-            )
-            continue
-        if last is not None:
-            yield last
-        last = item
-    if last is not None:
-        yield last
+        if run and not (run[-1].span.end == item.span.start and run[-1].same_source(item)):
+            yield _as_one(run)
+            run = []
+        run.append(item)
+    if run:
+        yield _as_one(run)
+
+
+def _as_one(run: list[Covered]) -> Covered:
+    if len(run) == 1:
+        return run[0]
+    span = Span(run[0].span.start, run[-1].span.end)
+    return replace(run[0], span=span, fetched_at=max(part.fetched_at for part in run))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from ..cache.actions import ActionBook
+from ..cache.holding import Held
 from ..cache.store import BarStore, SeriesView
+from ..disk.calls import all_memory
 from ..errors import CacheError
+from ..model.bars import BarTable
 from ..model.instant import iso
 from ..model.instrument import Instrument
 from ..model.kind import Basis
@@ -23,9 +23,10 @@ from ..model.series import SeriesKey
 from ..model.span import gaps
 from .answering import Answer
 
-_MOST_BYTES = 128 << 20
+# Together, and of what this machine has, one byte in so many.
+_MOST_BYTES, _SHARE = 384 << 20, 16
 # What one answer takes beside its values, however few: the frame itself and the provenance.
-_EACH = 16 << 10
+_EACH = 8 << 10
 # Of more rows than this the frame is mapped, which is faster than a copy.
 _MOST_ROWS = 10_000
 _NEVER = 1 << 62
@@ -49,9 +50,9 @@ class _Given(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes, about: the frame, the rows that the answer holds, and the objects around them."""
-        rows, columns = self.frame.shape  # of eight bytes each, and the index
-        return _EACH + 2 * 8 * rows * (columns + 1)
+        """Bytes, about: the frame, which the answer's rows lie in, and the objects around it."""
+        rows, columns = self.frame.shape  # of eight bytes each, and the index, and the stamps
+        return _EACH + 8 * rows * (columns + 2)
 
 
 class Recent:
@@ -59,26 +60,19 @@ class Recent:
 
     Nobody gets a frame that is held here, but a copy. Whether an answer still stands is asked of
     the disk each time, as if it had to be read.
-    ``most_bytes`` is what all of them may take.
+    ``most_bytes`` is what all of them may take; by default a share of this machine's memory.
     """
 
-    def __init__(self, store: BarStore, most_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, store: BarStore, most_bytes: int | None = None) -> None:
         self._store = store
-        self._most_bytes = most_bytes
-        self._bytes = 0
-        # Guards the order and the sum. Nobody waits for it, least of all a forked child.
-        self._lock = threading.Lock()
-        self._held: OrderedDict[Hashable, _Given] = OrderedDict()
-        # Whose answer was given, or came, since somebody last looked for room.
-        self._used: set[Hashable] = set()
+        most = min(_MOST_BYTES, all_memory() // _SHARE) if most_bytes is None else most_bytes
+        self._held: Held[Hashable, _Given] = Held(most)
 
     def find(self, query: BarsQuery) -> tuple[Answer, pd.DataFrame] | None:
         """Return the answer to the same question with a frame of the caller's own, if it stands."""
-        place = _place(query)
-        given = self._held.get(place)
+        given = self._held.find(_place(query))
         if given is None or not self._stands(given, query):
             return None
-        self._used.add(place)
         frame = given.frame.copy(deep=True)
         frame.attrs[ATTRS_KEY] = Provenance(given.told | {"asked_at": iso(query.now_ms)})
         return given.answer, frame
@@ -94,12 +88,11 @@ class Recent:
             return
         until = min((c.expires for c in answer.coverage if c.expires is not None), default=_NEVER)
         told = dict(frame.attrs[ATTRS_KEY])
-        # Memory of its own: rows may lie in a mapped file.
-        own = replace(answer, table=answer.table.take(np.arange(len(answer.table))))
-        given = _Given(query.instrument, view, book, is_untouched, until, own, _own(frame), told)
-        if self._lock.acquire(blocking=False):
-            self._hold(_place(query), given)
-            self._lock.release()
+        # Memory of its own, and once only: rows may lie in a mapped file.
+        own = _own(frame)
+        answer = replace(answer, table=_rows_of(own, answer.table))
+        given = _Given(query.instrument, view, book, is_untouched, until, answer, own, told)
+        self._held.hold(_place(query), given, given.size)
 
     def _stands(self, given: _Given, query: BarsQuery) -> bool:
         if not _is_plain(query) or not query.span.end <= query.now_ms < given.until:
@@ -113,26 +106,6 @@ class Recent:
             return book is given.book and given.is_untouched()
         except CacheError:
             return False
-
-    def _hold(self, place: Hashable, given: _Given) -> None:
-        self._let_go(place)
-        while self._held and self._bytes + given.size > self._most_bytes:
-            oldest = next(iter(self._held))
-            if oldest in self._used:
-                # Questions that go round and round would push each other out before their turn.
-                self._used.discard(oldest)
-                self._held.move_to_end(oldest)
-                return
-            self._let_go(oldest)
-        if given.size <= self._most_bytes:
-            self._held[place] = given
-            self._bytes += given.size
-            self._used.add(place)
-
-    def _let_go(self, place: Hashable) -> None:
-        gone = self._held.pop(place, None)
-        self._used.discard(place)
-        self._bytes -= gone.size if gone is not None else 0
 
 
 def _place(query: BarsQuery) -> Hashable:
@@ -169,3 +142,9 @@ def _own(frame: pd.DataFrame) -> pd.DataFrame:
     own.index = pd.DatetimeIndex(stamps.view("M8[ns]"), name=frame.index.name, copy=False)
     own.attrs = {}
     return own
+
+
+def _rows_of(own: pd.DataFrame, table: BarTable) -> BarTable:
+    """Return the same rows as they lie in a frame."""
+    values = own.to_numpy()
+    return BarTable(table.stamps.copy(), *(values[:, place] for place in range(len(table.columns))))

@@ -1,0 +1,17 @@
+"""Frozen values made of stored ones, where thousands are read at once."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def filled(kind: type[T], /, **values: Any) -> T:
+    """Return a frozen dataclass with all its fields given; neither defaults nor checks are applied.
+
+    Its own constructor sets field by field through a guard, which takes three times as long.
+    """
+    made = object.__new__(kind)
+    made.__dict__.update(values)
+    return made

@@ -1,0 +1,197 @@
+"""A first look at a series: its documents, read once each, and believed only where they are ordinary."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cache import metadata, series_meta, year_meta
+from src.data.cache.members import file_id
+from src.data.cache.store import BarStore, Commit, SeriesView
+from src.data.errors import FormatVersionError
+from src.data.model.coverage import Coverage
+from src.data.model.series import SeriesKey
+from tests.cache.bars import DAILY, EVER, NOW, at, lane_folder, mark, numbers, piece, store_in
+from tests.cache.crash import Quick
+from tests.cache.disks import CountingDisk
+
+META = "2024.metadata.json"
+COMMITS: dict[str, Callable[[], list[Commit]]] = {
+    "one answer": lambda: [Commit((piece(0, 9),))],
+    "three years of one vendor": lambda: [Commit((piece(-500, 400),))],
+    "two vendors side by side": lambda: [
+        Commit((piece(0, 5),)), Commit((piece(5, 9, vendor="other"),)),
+    ],
+    "a hole": lambda: [Commit((piece(0, 5),)), Commit((piece(7, 9),))],
+    "nothing in a year of its own": lambda: [
+        Commit((piece(0, 9),), marks=(mark(-900, -800, "empty", reason="x", expires=NOW),)),
+    ],
+    "doubts and what is due": lambda: [
+        Commit((piece(0, 9),), marks=(mark(3, 4, "suspect"), mark(8, 9, "provisional")),
+               next_due=NOW),
+    ],
+    "nothing but what is empty": lambda: [Commit(marks=(mark(0, 9, "empty", reason="x"),))],
+}  # fmt: skip
+
+
+def filled(root: Path, what: str) -> BarStore:
+    store = store_in(root, Quick())
+    for commit in COMMITS[what]():
+        store.commit(DAILY, commit)
+    return store
+
+
+def opened(disk: CountingDisk) -> list[str]:
+    return [step.path.name for step in disk.steps if step.name == "open"]
+
+
+def ours(root: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((lane_folder(root) / META).read_bytes())
+    return document
+
+
+def written(root: Path, document: dict[str, Any], name: str = META) -> None:
+    (lane_folder(root) / name).write_bytes(metadata.dump(document))
+
+
+@pytest.mark.parametrize("what", COMMITS)
+def test_what_is_ordinary_is_seen_as_with_care(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    filled(tmp_path, what)
+    quick = store_in(tmp_path, Quick())
+    seen, bars = quick.view(DAILY), quick.stretch(DAILY, EVER)
+    states = quick._viewer.known(quick._lane(DAILY)).states(EVER)
+    monkeypatch.setattr(year_meta, "glance", lambda data, identity: None)
+    monkeypatch.setattr(series_meta, "glance", lambda data, key: None)
+    careful = store_in(tmp_path, Quick())
+    assert careful.view(DAILY) == seen != SeriesView(DAILY)
+    assert careful._viewer.known(careful._lane(DAILY)).states(EVER) == states
+    assert careful.stretch(DAILY, EVER).coverage == bars.coverage
+
+
+def test_each_document_is_read_once_and_no_bars_are(tmp_path: Path) -> None:
+    filled(tmp_path, "three years of one vendor")
+    store = store_in(tmp_path, disk := CountingDisk())
+    store.view(DAILY)
+    assert sorted(opened(disk)) == [
+        "2022.metadata.json", "2023.metadata.json", META, "2025.metadata.json", "series.json",
+    ]  # fmt: skip
+    assert sum(step.name == "list" for step in disk.steps) == 1
+    for path in (lane_folder(tmp_path), *lane_folder(tmp_path).iterdir()):
+        os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10))
+    store.view(DAILY)
+    disk.steps.clear()
+    assert store.view(DAILY).rows == 900
+    assert [step.name for step in disk.steps] == ["stat"]
+
+
+ODD: dict[str, Callable[[dict[str, Any]], object]] = {
+    "of another year": lambda d: d["onetape"].update(id=file_id(DAILY, 2023)),
+    "of another series": lambda d: d["onetape"].update(
+        id=file_id(SeriesKey("MSFT", DAILY.timeframe), 2024)
+    ),
+    "without its vendor": lambda d: d.pop("data_source"),
+    "not ours": lambda d: d.pop("onetape"),
+    "without its size": lambda d: d["onetape"].pop("size"),
+    "with a size that is none": lambda d: d["onetape"].update(size="x"),
+    "with columns that are none": lambda d: d["onetape"].update(columns=None),
+    "with quality that is none": lambda d: d["onetape"].update(quality=7),
+    "with a stretch that is none": lambda d: d["onetape"]["coverage"][0].update(span=[1]),
+    "with a stretch of nothing": lambda d: d["onetape"].update(coverage=[{}]),
+    "ours further inside": lambda d: d.update(data_quality={"a": 1, "onetape": d.pop("onetape")}),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_is_damaged_is_found_and_repaired(tmp_path: Path, what: str) -> None:
+    filled(tmp_path, "one answer")
+    document = ours(tmp_path)
+    ODD[what](document)
+    written(tmp_path, document)
+    store = store_in(tmp_path, Quick())
+    assert store.view(DAILY).rows == 9
+    data = (lane_folder(tmp_path) / META).read_bytes()
+    assert year_meta.load_meta(data, file_id(DAILY, 2024)).state.rows == 9, "repaired by the look"
+    assert numbers(store.read(DAILY, EVER)[0]) == [*range(9)]
+
+
+NEWER: dict[str, Callable[[dict[str, Any]], object]] = {
+    "format": lambda d: d["onetape"].update(format=2),
+    "need": lambda d: d["onetape"].update(need=["x"]),
+    "state": lambda d: d["onetape"]["coverage"][0].update(state="hallowed"),
+    "adjustment": lambda d: d["onetape"]["coverage"][0]["basis"].update(adjustment="odd"),
+    "format, and no vendor": lambda d: (d["onetape"].update(format=2), d.pop("data_source")),
+}
+
+
+@pytest.mark.parametrize("what", NEWER)
+def test_what_a_newer_version_wrote_is_left_alone(tmp_path: Path, what: str) -> None:
+    filled(tmp_path, "one answer")
+    document = ours(tmp_path)
+    NEWER[what](document)
+    written(tmp_path, document)
+    before = (lane_folder(tmp_path) / META).read_bytes()
+    with pytest.raises(FormatVersionError):
+        store_in(tmp_path, Quick()).view(DAILY)
+    assert (lane_folder(tmp_path) / META).read_bytes() == before
+
+
+def test_every_flipped_bit_is_no_ordinary_document(tmp_path: Path) -> None:
+    filled(tmp_path, "one answer")
+    data, identity = (lane_folder(tmp_path) / META).read_bytes(), file_id(DAILY, 2024)
+    true = year_meta.glance(data, identity)
+    assert true is not None
+    series = (lane_folder(tmp_path) / "series.json").read_bytes()
+    meta = series_meta.glance(series, DAILY)
+    assert meta is not None
+    for position in range(len(data) - 1):
+        flipped = bytearray(data)
+        flipped[position] ^= 1 << position % 8
+        assert year_meta.glance(bytes(flipped), identity) is None, position
+        assert year_meta.glance(data[:position], identity) is None, position
+    for position in range(len(series) - 1):
+        flipped = bytearray(series)
+        flipped[position] ^= 1 << position % 8
+        assert series_meta.glance(bytes(flipped), DAILY) is None, position
+
+
+def test_one_that_was_laid_out_anew_is_read_as_ever(tmp_path: Path) -> None:
+    filled(tmp_path, "one answer")
+    path = lane_folder(tmp_path) / META
+    path.write_text(json.dumps(json.loads(path.read_bytes()), indent=2), "ascii")
+    assert year_meta.glance(path.read_bytes(), file_id(DAILY, 2024)) is None
+    assert store_in(tmp_path, Quick()).view(DAILY).rows == 9
+    assert path.read_bytes().startswith(b"{\n"), "it was sound and nobody touched it"
+
+
+def test_a_text_that_looks_like_a_key_leads_nobody_astray(tmp_path: Path) -> None:
+    filled(tmp_path, "one answer")
+    document = ours(tmp_path)
+    document["data_source"] = ',"onetape":{"rows":7},'
+    document["end_date"] = "{"
+    written(tmp_path, document)
+    assert store_in(tmp_path, Quick()).view(DAILY).rows == 9
+
+
+def test_documents_of_a_moment_ago_are_not_believed_twice(tmp_path: Path) -> None:
+    store = filled(tmp_path, "one answer")
+    writer = store_in(tmp_path, Quick())
+    for day in range(9, 14):
+        writer.commit(DAILY, Commit((piece(day, day + 1),)))
+        assert store.view(DAILY).rows == day + 1
+
+
+def test_stored_stretches_of_several_years_become_one(tmp_path: Path) -> None:
+    part = mark(0, 5, "final")
+    plain = [part.to_json(), mark(5, 9, "final").to_json() | {"fetched_at": part.fetched_at + 7}]
+    (one,) = Coverage.from_json(reversed(plain))
+    assert (one.span.start, one.span.end) == (at(0), at(9))
+    assert one.fetched_at == part.fetched_at + 7
+    for other in ({"vendor": "other"}, {"reason": "x"}, {"span": [at(6), at(9)]}):
+        assert len(Coverage.from_json([plain[0], plain[1] | other])) == 2
