@@ -144,6 +144,29 @@ def test_what_somebody_else_commits_shows_at_once(manager: DataManager, tmp_path
     assert recent._held.size == sum(given.size for given in givens(recent))
 
 
+def test_what_no_longer_stands_after_a_commit_takes_no_memory(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    """A live series is committed to every minute, and its holes are asked for once each."""
+    recent, (of_share,) = recent_of(manager), asked_of(manager, "AAPL")
+    for number in range(5):
+        store_at(tmp_path).commit(MINUTES, Commit((minutes(BARS + number, BARS + number + 1),)))
+        settle(tmp_path)
+        for minute in range(10, 16):
+            asked(manager, (*ASKED[:2], ASKED[2], f"2024-01-01T00:{minute}:00"))
+        assert len(asked_of(manager, "BTCUSDT")) == 6
+    assert asked_of(manager, "AAPL") == [of_share]
+    assert recent._held.size == sum(given.size for given in givens(recent))
+    assert len(recent._standing) == 2
+    recent._held.clear()
+    assert recent._standing == {}
+
+
+def asked_of(manager: DataManager, symbol: str) -> list[object]:
+    """Return the answers that are held of a symbol."""
+    return [given for given in givens(recent_of(manager)) if given.instrument.symbol == symbol]
+
+
 def test_what_somebody_else_doubts_shows_at_once(manager: DataManager, tmp_path: Path) -> None:
     store_at(tmp_path).commit(MINUTES, Commit(marks=(mark(3, 4, "suspect", 60_000),)))
     assert asked(manager).attrs["onetape"]["spans"][1]["state"] == "suspect"

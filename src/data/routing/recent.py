@@ -24,7 +24,7 @@ from ..model.span import gaps
 from .answering import Answer
 
 # Together, and of what this machine has, one byte in so many.
-_MOST_BYTES, _SHARE = 384 << 20, 16
+_MOST_BYTES, _SHARE = 128 << 20, 16
 # What one answer takes beside its values, however few: the frame itself and the provenance.
 _EACH = 8 << 10
 # Of more rows than this the frame is mapped, which is faster than a copy.
@@ -66,7 +66,9 @@ class Recent:
     def __init__(self, store: BarStore, most_bytes: int | None = None) -> None:
         self._store = store
         most = min(_MOST_BYTES, all_memory() // _SHARE) if most_bytes is None else most_bytes
-        self._held: Held[Hashable, _Given] = Held(most)
+        self._held: Held[Hashable, _Given] = Held(most, self._gone)
+        # Whose answers are held, by series; all of one view, for after a commit none stands again.
+        self._standing: dict[SeriesKey, tuple[SeriesView, set[Hashable]]] = {}
 
     def find(self, query: BarsQuery) -> tuple[Answer, pd.DataFrame] | None:
         """Return the answer to the same question with a frame of the caller's own, if it stands."""
@@ -92,7 +94,24 @@ class Recent:
         own = _own(frame)
         answer = replace(answer, table=_rows_of(own, answer.table))
         given = _Given(query.instrument, view, book, is_untouched, until, answer, own, told)
-        self._held.hold(_place(query), given, given.size)
+        self._hold(_place(query), given)
+
+    def _hold(self, place: Hashable, given: _Given) -> None:
+        view, places = self._standing.get(given.view.key, (given.view, set()))
+        if view is not given.view:
+            for outdated in tuple(places):
+                self._held.drop(outdated)
+            places = set()
+        if self._held.hold(place, given, given.size):
+            places.add(place)
+            self._standing[given.view.key] = given.view, places
+
+    def _gone(self, place: Hashable, given: _Given) -> None:
+        """Note that an answer is held no longer."""
+        _, places = self._standing.get(given.view.key, (None, set()))
+        places.discard(place)
+        if not places:
+            self._standing.pop(given.view.key, None)
 
     def _stands(self, given: _Given, query: BarsQuery) -> bool:
         if not _is_plain(query) or not query.span.end <= query.now_ms < given.until:
