@@ -15,6 +15,7 @@ from src.data.disk.files import Disk
 from src.data.errors import FeedLagError
 from src.data.feed import finding
 from src.data.feed.base import LiveFeed, _wake
+from src.data.feed.continued import Continued
 from src.data.feed.mailbox import Mailbox
 from src.data.model.stream import LiveBar, StreamState
 from tests.cache.test_readonly import RefusingDisk
@@ -214,6 +215,10 @@ def test_bars_that_wait_for_a_slow_vendor_of_history_are_no_silence(stage: Stage
         assert stage.vendors.wait_for("binance", asked + 1)
         for _ in range(6):  # minutes, of which three may be silent
             stage.minute()
+        assert isinstance(feed.source, Continued)
+        work = feed.source._work
+        assert work is not None
+        wait_until(lambda: len(work.inbox) == 6, "all of them waiting")
         stage.vendors.heal()
         stage.live(feed)
         stage.minute()
