@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +87,24 @@ def test_what_is_stored_stays(store: BarStore, keeper: StreamKeeper) -> None:
     assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(3)) == 0
     assert stored(store) == [0, 1, 2, 3]
     assert store.view(KEY).coverage.within(Span(NOON, NOON + 3 * MINUTE_MS))
+
+
+def test_a_bar_that_several_feeds_bring_is_committed_once(
+    store: BarStore, keeper: StreamKeeper
+) -> None:
+    together, kept = threading.Barrier(4), []
+
+    def keep() -> None:
+        together.wait(timeout=5)
+        kept.append(keeper.keep(BITCOIN, GRID, ORIGIN, bars(0)))
+
+    feeds = [threading.Thread(target=keep) for _ in range(4)]
+    for feed in feeds:
+        feed.start()
+    for feed in feeds:
+        feed.join(timeout=5)
+    assert sorted(kept) == [0, 0, 0, 1]
+    assert store.view(KEY).generation == 1
 
 
 def test_nothing_is_said_about_a_bar_in_between(store: BarStore, keeper: StreamKeeper) -> None:

@@ -21,6 +21,7 @@ from ..model.timeframe import Timeframe
 from ..policy.finality import next_due
 from ..policy.gaps import Grid
 from .candidates import Selector, candidates_of, route
+from .locks import SeriesLocks
 
 log = logging.getLogger("onetape.routing")
 
@@ -89,6 +90,8 @@ class StreamKeeper:
     def __init__(self, store: BarStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        # All feeds of a series bring the same bar at once: one commit is enough.
+        self._locks = SeriesLocks()
 
     def keep(
         self, instrument: Instrument, grid: Grid, origin: Origin, bars: Sequence[Bar]
@@ -96,7 +99,8 @@ class StreamKeeper:
         """Store closed bars, ascending; return how many were stored."""
         key = SeriesKey(instrument.symbol, grid.timeframe)
         try:
-            return self._keep(key, grid, origin, bars)
+            with self._locks.of(key):
+                return self._keep(key, grid, origin, bars)
         except (CacheError, DataError, ValueError) as error:
             log.warning("%s: streamed bars were not stored: %s", key, error)
             return 0
