@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from src.data.cache import assembling
 from src.data.cache.lane import Lane
 from src.data.cache.store import BarStore, Commit
+from src.data.cache.viewing import Known
 from src.data.cache.year_meta import YearState
 from tests.cache.bars import DAILY, EVER, days, lane_folder, numbers, piece, same, states, store_in
 from tests.cache.crash import Quick
@@ -53,7 +53,8 @@ def test_what_is_known_is_looked_up_for_the_years_asked_for_alone(
     assert assembler.seal(lane, days(2, 4), known) is None  # no columns yet
     store.read(DAILY, days(2, 4))
     assert assembler.seal(lane, days(2, 4), known) is not None
-    assert assembler.seal(lane, days(2, 4), replace(known, has_quarantine=True)) is None
+    doubted = Known(known.view, known.states(EVER), has_quarantine=True)
+    assert assembler.seal(lane, days(2, 4), doubted) is None
     assert assembler.seal(lane, EVER, known) is None
     monkeypatch.setattr(Lane, "years", None)
     assert numbers(assembler.read(lane, days(2, 4), known)[0]) == [2, 3]

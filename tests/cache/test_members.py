@@ -10,14 +10,14 @@ import struct
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from src.data.cache import metadata
 from src.data.cache.members import Header, build, file_id, is_ours, verify, walk
 from src.data.cache.store import Commit
-from src.data.errors import CorruptEntryError
+from src.data.errors import CorruptEntryError, FormatVersionError
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -60,6 +60,38 @@ def test_every_bit_counts() -> None:
             assert verify(raw[:at] + bytes([raw[at] ^ (1 << bit)]) + raw[at + 1 :]) is None
     for size in range(len(raw)):
         assert verify(raw[:size]) is None
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"rows": 0, "last": None}, {"rows": 0, "first": None}, {"first": -1}, {"last": 9000},
+     {"first": None}, {"rows": "2"}, {"rows": 1 << 48}, {"rows": -(1 << 48)},
+     {"fetched_at": 1 << 48}, {"fetched_at": 7.5}],
+    ids=str,
+)  # fmt: skip
+def test_what_no_bars_can_be_is_no_member(facts: dict[str, Any]) -> None:
+    assert verify(build(replace(HEADER, **facts), TEXT).raw) is None
+
+
+@pytest.mark.parametrize(
+    "facts", [{"rows": 0, "first": None, "last": None}, {"fetched_at": (1 << 48) - 1}], ids=str
+)
+def test_what_bars_can_be_just_so_is_a_member(facts: dict[str, Any]) -> None:
+    member = verify(build(header := replace(HEADER, **facts), TEXT).raw)
+    assert member is not None
+    assert member.header == header
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [({"v": 2}, "format 2"), ({"need": ["wings"]}, "wings"), ({"state": "hallowed"}, "hallowed"),
+     ({"basis": {"adjustment": "odd"}}, "odd")],
+    ids=str,
+)  # fmt: skip
+def test_what_a_newer_version_wrote_is_no_damage(facts: dict[str, Any], said: str) -> None:
+    raw = build(replace(HEADER, extra=facts), TEXT).raw
+    with pytest.raises(FormatVersionError, match=said):
+        verify(raw)
 
 
 def test_the_identity_of_a_file() -> None:
