@@ -179,3 +179,24 @@ class TestDocuments:
     def test_what_is_none(self, data: bytes) -> None:
         with pytest.raises(CorruptEntryError):
             metadata.load(data)
+
+    def test_letters_that_are_not_plain_are_left_to_those_who_look_with_care(self) -> None:
+        text = json.dumps({"a": "é"}, separators=(",", ":"), ensure_ascii=False).encode()
+        seal = hashlib.sha256(text).hexdigest()
+        data = b'{"sha256": "' + seal.encode("ascii") + b'",' + text[1:] + b"\n"
+        assert metadata.load(data) == {"a": "é"}
+        assert metadata.sealed(data) is None
+        assert metadata.sealed(metadata.dump({"a": "é"})) is not None
+
+    @pytest.mark.parametrize(
+        "text",
+        ['{"a":1,"b":{"x":1},"b":{"x":2}}', '{"a":{"z":0,"b":1}}', '{"a":1}', '{"a":1,"b":}'],
+        ids=["twice", "further inside", "not there", "without a value"],
+    )
+    def test_an_outer_key_that_cannot_be_told_is_not_guessed(self, text: str) -> None:
+        with pytest.raises(ValueError, match="stands there twice|not found|Expecting"):
+            metadata.outer(text, "b")
+
+    def test_an_outer_key_is_told_with_its_own_text(self) -> None:
+        found = metadata.outer('{"a":{"z":0},"b":{"x":[1]},"c":2}', "b")
+        assert found == ({"x": [1]}, '{"x":[1]}')
