@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -104,6 +105,8 @@ ODD: dict[str, Callable[[dict[str, Any]], object]] = {
     "with quality that is none": lambda d: d["onetape"].update(quality=7),
     "with a stretch that is none": lambda d: d["onetape"]["coverage"][0].update(span=[1]),
     "with a stretch of nothing": lambda d: d["onetape"].update(coverage=[{}]),
+    "with a basis that is none": lambda d: d["onetape"]["coverage"][0].update(basis=[]),
+    "ours that is none": lambda d: d.update(onetape=[1]),
     "ours further inside": lambda d: d.update(data_quality={"a": 1, "onetape": d.pop("onetape")}),
 }
 
@@ -114,6 +117,8 @@ def test_what_is_damaged_is_found_and_repaired(tmp_path: Path, what: str) -> Non
     document = ours(tmp_path)
     ODD[what](document)
     written(tmp_path, document)
+    with pytest.raises(metadata.DamagedError):
+        year_meta.load_meta((lane_folder(tmp_path) / META).read_bytes(), file_id(DAILY, 2024))
     store = store_in(tmp_path, Quick())
     assert store.view(DAILY).rows == 9
     data = (lane_folder(tmp_path) / META).read_bytes()
@@ -168,6 +173,17 @@ def test_one_that_was_laid_out_anew_is_read_as_ever(tmp_path: Path) -> None:
     assert year_meta.glance(path.read_bytes(), file_id(DAILY, 2024)) is None
     assert store_in(tmp_path, Quick()).view(DAILY).rows == 9
     assert path.read_bytes().startswith(b"{\n"), "it was sound and nobody touched it"
+
+
+def test_one_that_goes_too_deep_is_damaged(tmp_path: Path) -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    for key in ("onetape", "kind"):
+        text = b'{"data_source":"acme","%s":%s}' % (key.encode("ascii"), deep)
+        seal = hashlib.sha256(text).hexdigest().encode("ascii")
+        data = b'{"sha256": "' + seal + b'",' + text[1:] + b"\n"
+        assert metadata.sealed(data) is not None
+        assert year_meta.glance(data, "x") is None
+        assert series_meta.glance(data, DAILY) is None
 
 
 def test_a_text_that_looks_like_a_key_leads_nobody_astray(tmp_path: Path) -> None:
