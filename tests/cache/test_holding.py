@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from src.data.cache.holding import _COUNTED, _LEAST, Held
+from src.data.cache.holding import _COUNTED, _LEAST, _MOST_USES, Held
 from tests.cache.test_columnar_processes import in_a_child
 
 
@@ -94,6 +94,13 @@ def test_counts_of_what_was_asked_for_once_do_not_pile_up() -> None:
     held: Held[int, str] = Held(10)
     gone_round(held, range(20 * _LEAST), 1)
     assert len(held._uses) <= max(_LEAST, _COUNTED * 10) + 1
+
+
+def test_what_was_asked_for_all_day_counts_no_more_than_so_often() -> None:
+    held: Held[str, str] = Held(3)
+    for _ in range(3 * _MOST_USES):
+        held.find("a")
+    assert held._uses == {"a": _MOST_USES}
 
 
 def test_nobody_waits_for_another_thread() -> None:
