@@ -387,14 +387,25 @@ def test_what_is_damaged_is_not_taken_over(path: Path, disk: Disk) -> None:
 
 
 def test_what_is_damaged_and_replaced_is_not_in_the_way(path: Path, disk: Disk) -> None:
-    head = years(disk, path).head
+    parts = {2023: part_of(-BLOCK, 0, size=MINUTE_MS), 2024: part_of(0, BLOCK, size=MINUTE_MS)}
+    write_new(disk, path, NAME, None, parts)
     broken = bytearray(path.read_bytes())
-    broken[head.at("low", 40)] ^= 1  # of 2023
+    broken[opened(disk, path).head.at("low", 40)] ^= 1  # of 2023
     path.write_bytes(broken)
-    write_new(disk, path, NAME, opened(disk, path), {2023: part_of(-30, 0)})
-    assert numbers(opened(disk, path).table(EVER, [2022, 2023, 2024])) == [
-        *range(-375, -365), *range(-30, ROWS),
-    ]  # fmt: skip
+    write_new(disk, path, NAME, opened(disk, path), {2023: parts[2023]})
+    found = opened(disk, path).table(EVER, [2023, 2024])
+    assert same(found, table(range(-BLOCK, BLOCK), size=MINUTE_MS))
+
+
+def test_a_name_that_is_refused_leaves_the_old_file_and_no_other(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = years(disk, path)
+    monkeypatch.setattr(disk, "replace", refuse)
+    with pytest.raises(StorageError):
+        write_new(disk, path, NAME, old, {2024: part_of(0, 5)})
+    assert list(path.parent.iterdir()) == [path]
+    assert opened(disk, path).head == old.head
 
 
 def test_nobody_waits_for_the_platter(path: Path) -> None:
