@@ -91,6 +91,19 @@ def test_what_is_dropped_or_cleared_is_gone() -> None:
     assert (held.find("b"), held.size, len(held)) == (None, 0, 0)
 
 
+def test_who_wants_to_know_is_told_once_what_is_held_no_longer() -> None:
+    gone: list[tuple[str, str]] = []
+    held: Held[str, str] = Held(2, lambda key, value: gone.append((key, value)))
+    for name in "abc":
+        held.hold(name, name, 1)
+    assert (gone, held.peek("c")) == ([], None), "it was never held"
+    held.hold("a", "new", 1)
+    held.drop("b")
+    held.drop("b")
+    held.clear()
+    assert gone == [("a", "a"), ("b", "b"), ("a", "new")]
+
+
 def test_counts_of_what_was_asked_for_once_do_not_pile_up() -> None:
     held: Held[int, str] = Held(10)
     gone_round(held, range(20 * _LEAST), 1)

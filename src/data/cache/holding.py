@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -35,10 +35,12 @@ class Held(Generic[K, V]):
 
     Args:
         most: what the sizes of all of them may come to, in whatever unit they are given.
+        on_gone: told of each thing that is held no longer; it must not ask this for anything.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, on_gone: Callable[[K, V], None] | None = None) -> None:
         self._most = most
+        self._on_gone = on_gone
         self._sum = 0
         # Guards the order and the sum. Nobody waits for it: a thing may as well not be held, and
         # what a forked child inherits taken is made anew.
@@ -122,8 +124,11 @@ class Held(Generic[K, V]):
 
     def _let_go(self, key: K) -> None:
         gone = self._held.pop(key, None)
-        if gone is not None:
-            self._sum -= gone.size
+        if gone is None:
+            return
+        self._sum -= gone.size
+        if self._on_gone is not None:
+            self._on_gone(key, gone.value)
 
     def _own_lock(self) -> threading.Lock:
         if os.getpid() != self._pid:  # a thread of the parent may have held it at the fork
