@@ -188,6 +188,8 @@ def test_who_holds_a_file_needs_no_name_of_it(house: House) -> None:
     house.sidecars.path(DAILY).unlink()
     assert house.sidecars.has(DAILY)
     assert house.bars() == [*range(-9, 9)]
+    assert house.sidecars.lacking(house.lane, house.states) == []
+    assert house.sidecars.sources(house.lane, house.states) is not None
 
 
 # --- which are held ready -------------------------------------------------------------------
@@ -222,6 +224,7 @@ def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, most_open: int = 1000) 
         ([("A", 9)], "A"),
         ([("A", 10)], ""),
         ([("A", 0), ("B", 0), ("A", 5), ("C", 0)], "ABC"),
+        ([("A", 5), ("A", 0), ("B", 4)], "AB"),
     ],
 )  # fmt: skip
 def test_no_more_are_held_than_there_is_room_for(
