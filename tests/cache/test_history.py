@@ -292,6 +292,38 @@ def test_what_recovery_found_may_be_joined_with_what_came_later(tmp_path: Path) 
     rows, coverage = store.read_version(DAILY, EVER, then)
     assert numbers(rows) == [*range(6)]
     assert coverage[-1].span.end == at(6), "not up to the bar that came later"
+    rows, coverage = store.read_version(DAILY, EVER, then - 1)
+    assert numbers(rows) == [*range(4)]
+    assert coverage[-1].span.end == at(3) + 1, "what it was asked for nobody knows"
+
+
+def test_commits_that_only_mark_hide_no_older_version(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick())
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    store.commit(DAILY, Commit((piece(2, 4),)))
+    store.commit(DAILY, Commit(marks=(mark(4, 5, "empty"),)))
+    compact_series(store.workshop, DAILY, dry_run=False)
+    assert numbers(store.read_version(DAILY, EVER, 1)[0]) == [0, 1]
+
+
+def test_a_last_bar_that_was_revised_since_is_not_taken_for_the_one_of_then(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick(), retention=Retention(0))
+    store.commit(DAILY, Commit((piece(0, 3),)))
+    store.commit(DAILY, Commit((piece(2, 5, shift=1.0),)))
+    compact_series(store.workshop, DAILY, dry_run=False)
+    with pytest.raises(QueryError, match="not kept any more"):
+        store.read_version(DAILY, EVER, 1)
+
+
+def test_what_one_entry_stands_for_is_of_no_version_between(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick())
+    for part in (piece(0, 2), piece(-3, 0), piece(2, 4)):
+        store.commit(DAILY, Commit((part,)))
+    path = lane_folder(tmp_path) / "2024.log"
+    entries = [json.loads(line) for line in path.read_bytes().splitlines()]
+    path.write_text(json.dumps(entries[-1] | {"since": 1, "added": 4, "touched": at(0)}) + "\n")
+    lane = store_in(tmp_path, Quick()).workshop.lane(DAILY)
+    assert {e["generation"]: e["kept"] for e in commits_of(lane)} == {2: False, 3: True}
 
 
 def test_a_commit_that_only_marks_a_year_names_nobody_twice(tmp_path: Path) -> None:
