@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import pytest
 
 from src.data.cache import metadata
-from src.data.cache.members import Header, build, file_id, is_ours, verify, walk
+from src.data.cache.members import MOST_ROW_BYTES, Header, build, file_id, is_ours, verify, walk
 from src.data.cache.store import Commit
 from src.data.errors import CorruptEntryError, FormatVersionError
 from src.data.model.series import SeriesKey
@@ -92,6 +92,14 @@ def test_what_a_newer_version_wrote_is_no_damage(facts: dict[str, Any], said: st
     raw = build(replace(HEADER, extra=facts), TEXT).raw
     with pytest.raises(FormatVersionError, match=said):
         verify(raw)
+
+
+def test_a_text_takes_no_more_room_than_its_rows_may() -> None:
+    header = replace(HEADER, rows=0, first=None, last=None)
+    most = b"x" * MOST_ROW_BYTES
+    assert build(header, most).text() == most
+    with pytest.raises(ValueError, match="inflate to more than 512 bytes"):
+        build(header, most + b"x").text()
 
 
 def test_the_identity_of_a_file() -> None:
