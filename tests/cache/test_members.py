@@ -102,6 +102,14 @@ def test_a_text_takes_no_more_room_than_its_rows_may() -> None:
         build(header, most + b"x").text()
 
 
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_text_that_is_not_as_long_as_it_claims_is_none(more: int) -> None:
+    member = build(HEADER, TEXT)
+    claims = struct.pack("<I", len(TEXT) + more)
+    with pytest.raises(ValueError, match="do not inflate to"):
+        replace(member, raw=member.raw[:-4] + claims).text()
+
+
 def test_the_identity_of_a_file() -> None:
     key = SeriesKey("BTCUSDT", Timeframe(1, "M"), ("raw", "x"))
     assert file_id(key, 2024) == hashlib.sha256(b"BTCUSDT|1M|raw@x|2024").hexdigest()[:16]
