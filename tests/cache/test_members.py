@@ -110,6 +110,12 @@ def test_a_text_that_is_not_as_long_as_it_claims_is_none(more: int) -> None:
         replace(member, raw=member.raw[:-4] + claims).text()
 
 
+def test_a_text_whose_end_is_cut_off_is_none() -> None:
+    member = build(HEADER, TEXT)
+    with pytest.raises(ValueError, match="do not inflate to"):
+        replace(member, raw=member.raw[:-9] + member.raw[-8:]).text()
+
+
 def test_the_identity_of_a_file() -> None:
     key = SeriesKey("BTCUSDT", Timeframe(1, "M"), ("raw", "x"))
     assert file_id(key, 2024) == hashlib.sha256(b"BTCUSDT|1M|raw@x|2024").hexdigest()[:16]
