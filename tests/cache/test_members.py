@@ -10,12 +10,22 @@ import struct
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 
 from src.data.cache import metadata
-from src.data.cache.members import MOST_ROW_BYTES, Header, build, file_id, is_ours, verify, walk
+from src.data.cache.members import (
+    MOST_JSON,
+    MOST_ROW_BYTES,
+    Header,
+    build,
+    file_id,
+    is_ours,
+    verify,
+    walk,
+)
 from src.data.cache.store import Commit
 from src.data.errors import CorruptEntryError, FormatVersionError
 from src.data.model.series import SeriesKey
@@ -124,6 +134,22 @@ def test_the_identity_of_a_file() -> None:
 def test_a_header_that_is_too_long() -> None:
     with pytest.raises(ValueError, match="4096 are allowed"):
         build(replace(HEADER, vendor="v" * 5000), TEXT)
+
+
+def test_a_header_that_just_fits() -> None:
+    longest = "v" * (MOST_JSON - len(json.dumps(replace(HEADER, vendor="").to_json(),
+                                                separators=(",", ":"))))  # fmt: skip
+    member = build(replace(HEADER, vendor=longest), TEXT)
+    assert verify(member.raw) == member
+    with pytest.raises(ValueError, match="4097 bytes"):
+        build(replace(HEADER, vendor=longest + "v"), TEXT)
+
+
+@pytest.mark.parametrize("plain", [{}, {"v": 1, "state": "final"}, [], 7], ids=str)
+def test_a_sound_header_that_lacks_what_it_must_hold_is_none(plain: object) -> None:
+    member = build(HEADER, TEXT)
+    lying: Any = SimpleNamespace(to_json=lambda: plain)
+    assert verify(member.with_header(lying).raw) is None
 
 
 def test_walking_stops_where_the_chain_does() -> None:

@@ -85,12 +85,13 @@ def test_threads_exclude_each_other(tmp_path: Path, shared: bool) -> None:
     assert seen == [1] * 80
 
 
-def test_a_thread_that_waits_too_long(tmp_path: Path) -> None:
+@pytest.mark.parametrize("timeout_s", [0.01, 0.0, -0.5])
+def test_a_thread_that_waits_too_long(tmp_path: Path, timeout_s: float) -> None:
     locks = Locks()
     with (
         locks.hold(tmp_path / ".lock", 1),
         pytest.raises(LockTimeoutError, match=str(os.getpid())),
-        locks.hold(tmp_path / ".lock", 0.01),
+        locks.hold(tmp_path / ".lock", timeout_s),
     ):
         pass
     with locks.hold(tmp_path / ".lock", 0.01):
