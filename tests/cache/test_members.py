@@ -152,6 +152,15 @@ def test_a_sound_header_that_lacks_what_it_must_hold_is_none(plain: object) -> N
     assert verify(member.with_header(lying).raw) is None
 
 
+@pytest.mark.parametrize("at", [0, 3, 12, None])
+def test_a_digest_alone_makes_no_member(at: int | None) -> None:
+    raw = bytearray(build(HEADER, TEXT).raw)
+    if at is not None:
+        raw[at] ^= 1
+    raw[20:52] = hashlib.sha256(bytes(raw[:20]) + bytes(32) + bytes(raw[52:])).digest()
+    assert (verify(bytes(raw)) is None) is (at is not None)
+
+
 def test_walking_stops_where_the_chain_does() -> None:
     first = build(replace(HEADER, prev=None), TEXT)
     second = build(replace(HEADER, prev=first.digest[:16]), TEXT)
