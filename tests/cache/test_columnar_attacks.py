@@ -183,11 +183,16 @@ def entry(rows: Any) -> list[Any]:
     return [rows, 1, "00", 1, 1, False]
 
 
+PLAIN: dict[str, Any] = {
+    "id": IDENTITY, "order": sys.byteorder, "capacity": BLOCK, "years": {"2024": entry(5)},
+    "tails": {},
+}  # fmt: skip
 LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "rows beyond all memory": lambda p: p | {"years": {"2024": entry(1 << 60)}},
     "negative rows": lambda p: p | {"years": {"2023": entry(-5), **p["years"]}},
     "rows that are text": lambda p: p | {"years": {"2024": entry("many")}},
     "rows that are none": lambda p: p | {"years": {"2024": entry(None)}},
+    "nothing of what it must hold": lambda p: {},
     "a year with too few facts": lambda p: p | {"years": {"2024": [1]}},
     "no years": lambda p: p | {"years": {}},
     "years that are a list": lambda p: p | {"years": [1]},
@@ -231,11 +236,46 @@ def test_a_header_that_lies_is_not_believed(tmp_path: Path, mode: str, name: str
 
 @pytest.mark.parametrize("name", ["another series", "another machine's byte order"])
 def test_a_sound_header_of_somebody_else_is_none(tmp_path: Path, name: str) -> None:
-    plain = {"id": IDENTITY, "order": sys.byteorder, "capacity": BLOCK, "years": {"2024": entry(5)},
-             "tails": {}}  # fmt: skip
     for lie, is_one in ((dict, True), (LIES[name], False)):
-        start = forged(lie(plain)).ljust(START, b"\0")
+        start = forged(lie(PLAIN)).ljust(START, b"\0")
         assert (read_head(start, IDENTITY) is not None) is is_one
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(LIES.keys() - {"no checksums", "endless room"}),
+)
+def test_the_header_before_one_that_lies_counts(name: str) -> None:
+    start = forged(PLAIN, 8).ljust(SLOT, b"\0") + forged(LIES[name](PLAIN), 9).ljust(SLOT, b"\0")
+    found = read_head(start, IDENTITY)
+    assert found is not None
+    assert found.seq == 8
+
+
+@pytest.mark.parametrize(
+    ("rows", "capacity", "is_one"),
+    [(5, BLOCK, True), (0, BLOCK, False), (BLOCK, BLOCK, True), (BLOCK + 1, BLOCK, False),
+     (5, BLOCK + 1, False), (366 * 86_400, 1 << 30, True), (366 * 86_400 + 1, 1 << 30, False),
+     (True, BLOCK, False)],
+)  # fmt: skip
+def test_as_many_rows_as_there_can_be(rows: int, capacity: int, is_one: bool) -> None:
+    plain = PLAIN | {"years": {"2024": entry(rows)}, "capacity": capacity}
+    start = forged(plain).ljust(START, b"\0")
+    assert (read_head(start, IDENTITY) is not None) is is_one
+
+
+@pytest.mark.parametrize(("seq", "is_one"), [(1 << 62, True), ((1 << 62) + 1, False)])
+def test_a_number_that_leaves_no_room_for_the_next_is_none(seq: int, is_one: bool) -> None:
+    start = forged(PLAIN, seq).ljust(START, b"\0")
+    assert (read_head(start, IDENTITY) is not None) is is_one
+
+
+def test_a_header_that_just_fits() -> None:
+    head = Head("", 1, BLOCK, {2024: Source(5, 1, "00", 1, 1, False)})
+    longest = replace(head, id="x" * (SLOT - len(head.to_bytes())))
+    assert read_head(longest.to_bytes().ljust(START, b"\0"), longest.id) == longest
+    with pytest.raises(ValueError, match="does not fit"):
+        replace(longest, id=longest.id + "x").to_bytes()
 
 
 def test_the_last_number_of_all_does_not_stop_the_next_bars(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from src.data.errors import StorageError
 from src.data.model.instant import DAY_MS, MINUTE_MS
 from src.data.model.span import Span
 from tests.cache.bars import EVER, at, numbers, same, table
-from tests.cache.crash import Quick
+from tests.cache.crash import SYNCS, Quick
+from tests.cache.disks import CountingDisk, HoldingDisk
 
 NAME = "a series"
 ROWS = 366
@@ -197,6 +198,22 @@ def test_a_short_stretch_is_no_map_of_its_own(
     assert longer.close.flags.writeable
 
 
+def test_who_may_not_map_maps_no_stretch_either(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    years(disk, path)
+    file = opened(disk, path, may_map=False)
+    monkeypatch.setattr(disk, "map", None)
+    assert same(file.table(EVER, [2023, 2024]), table(range(-365, ROWS)))
+
+
+def test_what_is_lent_leaves_no_file_open(path: Path, disk: Disk) -> None:
+    years(disk, path)
+    file = opened(holding := HoldingDisk(), path)
+    assert file.table(EVER, [2023, 2024]).index is not None
+    assert holding.held == {}
+
+
 def test_the_bound_counts_maps_that_are_in_use(
     path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,7 +261,10 @@ def test_what_was_found_sound_is_not_checked_again(
         module.zlib, "crc32", lambda data, *more: (checked.append(1), crc32(data, *more))[1]
     )
     columns = len(file.head.columns)
-    for first, end, times in [(5, 9, 1), (7, 90, 0), (0, BLOCK + 1, 1), (5, 3000, 1), (0, 3000, 0)]:
+    tail = 2 * BLOCK + 2
+    for first, end, times in [
+        (5, 9, 1), (7, 90, 0), (tail, 3000, 1), (tail, 3000, 0), (0, BLOCK + 1, 1), (0, 3000, 0),
+    ]:  # fmt: skip
         checked.clear()
         file.table(Span(at(first, MINUTE_MS), at(end, MINUTE_MS)), [2024])
         assert len(checked) == times * columns, (first, end)
@@ -256,10 +276,31 @@ def test_a_damaged_block_that_nobody_asks_for_is_not_looked_at(path: Path, disk:
     broken[head.at("close", BLOCK + 5)] ^= 1
     path.write_bytes(broken)
     file = opened(disk, path)
-    assert len(file.table(Span(at(0), at(100, MINUTE_MS)), [2024])) == 100
+    for first in (0, 2 * BLOCK + 1):
+        asked = Span(at(first, MINUTE_MS), at(first + 100, MINUTE_MS))
+        assert len(file.table(asked, [2024])) == 100
     for _ in range(2):
         with pytest.raises(DamagedColumnsError):
             file.table(Span(at(0), at(BLOCK + 1, MINUTE_MS)), [2024])
+
+
+@pytest.mark.parametrize(
+    ("row", "first", "end"),
+    [(BLOCK, -BLOCK, 0), (BLOCK - 1, 0, BLOCK), (2 * BLOCK + 2, 0, BLOCK - 1)],
+    ids=["of the next year", "of the year before", "behind the block asked for"],
+)
+def test_damage_beside_what_is_asked_for_does_not_matter(
+    path: Path, disk: Disk, row: int, first: int, end: int
+) -> None:
+    parts = {2023: part_of(-BLOCK, 0, size=MINUTE_MS), 2024: part_of(0, BLOCK + 5, size=MINUTE_MS)}
+    write_new(disk, path, NAME, None, parts)
+    broken = bytearray(path.read_bytes())
+    broken[opened(disk, path).head.at("close", row)] ^= 1
+    path.write_bytes(broken)
+    asked = Span(at(first, MINUTE_MS), at(end, MINUTE_MS))
+    year = 2023 if first < 0 else 2024
+    found = opened(disk, path).table(asked, [year])
+    assert same(found, table(range(first, end), size=MINUTE_MS))
 
 
 # --- writing --------------------------------------------------------------------------------
@@ -343,6 +384,33 @@ def test_what_is_damaged_is_not_taken_over(path: Path, disk: Disk) -> None:
     with pytest.raises(DamagedColumnsError):
         write_new(disk, path, NAME, opened(disk, path), {2023: part_of(-30, 0)})
     assert path.read_bytes() == broken
+
+
+def test_what_is_damaged_and_replaced_is_not_in_the_way(path: Path, disk: Disk) -> None:
+    parts = {2023: part_of(-BLOCK, 0, size=MINUTE_MS), 2024: part_of(0, BLOCK, size=MINUTE_MS)}
+    write_new(disk, path, NAME, None, parts)
+    broken = bytearray(path.read_bytes())
+    broken[opened(disk, path).head.at("low", 40)] ^= 1  # of 2023
+    path.write_bytes(broken)
+    write_new(disk, path, NAME, opened(disk, path), {2023: parts[2023]})
+    found = opened(disk, path).table(EVER, [2023, 2024])
+    assert same(found, table(range(-BLOCK, BLOCK), size=MINUTE_MS))
+
+
+def test_a_name_that_is_refused_leaves_the_old_file_and_no_other(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = years(disk, path)
+    monkeypatch.setattr(disk, "replace", refuse)
+    with pytest.raises(StorageError):
+        write_new(disk, path, NAME, old, {2024: part_of(0, 5)})
+    assert list(path.parent.iterdir()) == [path]
+    assert opened(disk, path).head == old.head
+
+
+def test_nobody_waits_for_the_platter(path: Path) -> None:
+    write_new(disk := CountingDisk(), path, NAME, None, {2024: part_of(0, 5)})
+    assert SYNCS.isdisjoint(disk.names())
 
 
 def test_more_years_than_a_header_has_room_for(path: Path, disk: Disk) -> None:

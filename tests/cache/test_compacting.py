@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,7 @@ def test_days_of_hours_become_one_member(tmp_path: Path) -> None:
     assert before[1] == after[1]
     assert fresh.view(HOURLY) == view, "generation, next_due and coverage are those of before"
     assert no_temps(tmp_path)
+    assert not (lane_folder(tmp_path, HOURLY) / "_versions").exists(), "they hold the same bars"
     assert compacted(tmp_path, HOURLY).years == (), "there is nothing left to do"
 
 
@@ -111,6 +113,15 @@ def test_damage_is_left_to_repair(tmp_path: Path) -> None:
     done = compacted(tmp_path, HOURLY)
     assert (done.damaged, done.years) == ((2024,), ())
     assert path.read_bytes() == damaged
+
+
+def test_a_damaged_year_hides_no_other(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    for first in (-2, -1, 0, 1, 366, 367):
+        store.commit(DAILY, Commit((piece(first, first + 1),)))
+    change(lane_folder(tmp_path) / "2024.metadata.json", lambda data: flipped(data, 200))
+    found = compacted(tmp_path, dry_run=True)
+    assert (found.damaged, found.years, found.members) == ((2024,), (2023, 2025), (4, 2))
 
 
 def test_it_waits_for_writers_and_sweeps_behind_the_dead(tmp_path: Path) -> None:
@@ -161,6 +172,52 @@ def test_stale_columns_go(tmp_path: Path) -> None:
     made = open_columns(Disk(), columns, file_id(HOURLY, 0), may_map=False)
     assert made is not None, "and are made anew by the next reader"
     assert compacted(tmp_path, HOURLY).stale == 0, "true ones stay"
+
+
+def columns_of(root: Path) -> Path:
+    """Store bars of two years that leave nothing to join, and return their columnar file."""
+    store = store_in(root, Quick(), columnar="map")
+    store.commit(DAILY, Commit((piece(-5, 5),)))
+    store.read(DAILY, EVER)
+    return store.workshop.sidecars.path(DAILY)
+
+
+def _revised(root: Path, _: Path) -> None:
+    store_in(root, Quick()).commit(DAILY, Commit((piece(0, 5, shift=1.0),)))
+
+
+def _gone(root: Path, _: Path) -> None:
+    for path in lane_folder(root).glob("2023.*"):
+        path.unlink()
+
+
+def _garbage(_: Path, columns: Path) -> None:
+    columns.write_bytes(b"garbage")
+
+
+@pytest.mark.parametrize("deed", [_revised, _gone, _garbage])
+def test_columns_that_are_those_of_no_year_now_go(
+    tmp_path: Path, deed: Callable[[Path, Path], None]
+) -> None:
+    columns = columns_of(tmp_path)
+    assert compacted(tmp_path).stale == 0
+    deed(tmp_path, columns)
+    size = columns.stat().st_size
+    found = compacted(tmp_path)
+    assert (found.stale, found.years) == (size, ())
+    assert not columns.exists()
+
+
+def test_columns_of_a_year_that_must_be_repaired_first_stay(tmp_path: Path) -> None:
+    columns = columns_of(tmp_path)
+    change(lane_folder(tmp_path) / "2024.metadata.json", lambda data: flipped(data, 200))
+    assert compacted(tmp_path, dry_run=True).stale == 0
+    assert columns.exists()
+
+
+def test_where_there_are_no_columns_none_are_stale(tmp_path: Path) -> None:
+    columns_of(tmp_path).unlink()
+    assert compacted(tmp_path).stale == 0
 
 
 # --- older versions ------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from src.data.cache import history
 from src.data.cache.compacting import compact_series
 from src.data.cache.history import commits_of
+from src.data.cache.members import build, file_id, walk
 from src.data.cache.store import Commit
 from src.data.errors import QueryError
 from src.data.model.retention import Retention
@@ -246,3 +248,115 @@ def test_recovery_is_logged_too(tmp_path: Path, log_lost: bool) -> None:
     assert told == (3, 3 if log_lost else 0, True)
     assert len(store_in(tmp_path).read_version(DAILY, EVER, 3)[0]) == 5
     assert len(store_in(tmp_path).read_version(DAILY, EVER, 1)[0]) == 2
+
+
+def forgotten(root: Path, *names: str) -> Callable[[], None]:
+    """Return what brings the files of 2024 back as they are now: later commits are forgotten."""
+    before = {name: (lane_folder(root) / f"2024.{name}").read_bytes() for name in names}
+
+    def forget() -> None:
+        for name, content in before.items():
+            (lane_folder(root) / f"2024.{name}").write_bytes(content)
+
+    return forget
+
+
+def test_a_commit_that_recovery_found_has_its_bars_and_no_more_facts(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick())
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    forget = forgotten(tmp_path, "metadata.json", "log")
+    store.commit(DAILY, Commit((piece(2, 9, [2, 3]),)))
+    forget()
+    store = store_in(tmp_path, Quick())
+    store.repair(DAILY)
+    recovered = store.view(DAILY).generation
+    told = commits_of(store.workshop.lane(DAILY))
+    assert [(e["span"], e["vendor"], e["added"]) for e in told] == [
+        (list(days(0, 2)), "acme", 2), (None, "", 2),
+    ]  # fmt: skip
+    rows, coverage = store.read_version(DAILY, EVER, recovered)
+    assert numbers(rows) == [0, 1, 2, 3]
+    assert coverage[-1].span.end == at(9)
+
+
+def test_what_recovery_found_may_be_joined_with_what_came_later(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick())
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    forget = forgotten(tmp_path, "metadata.json", "log")
+    store.commit(DAILY, Commit((piece(2, 4),)))
+    forget()
+    store = store_in(tmp_path, Quick())
+    then = store.commit(DAILY, Commit((piece(4, 6),))).generation
+    store.commit(DAILY, Commit((piece(6, 9, [8]),)))
+    compact_series(store.workshop, DAILY, dry_run=False)
+    rows, coverage = store.read_version(DAILY, EVER, then)
+    assert numbers(rows) == [*range(6)]
+    assert coverage[-1].span.end == at(6), "not up to the bar that came later"
+    rows, coverage = store.read_version(DAILY, EVER, then - 1)
+    assert numbers(rows) == [*range(4)]
+    assert coverage[-1].span.end == at(3) + 1, "what it was asked for nobody knows"
+
+
+def test_commits_that_only_mark_hide_no_older_version(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick())
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    store.commit(DAILY, Commit((piece(2, 4),)))
+    store.commit(DAILY, Commit(marks=(mark(4, 5, "empty"),)))
+    compact_series(store.workshop, DAILY, dry_run=False)
+    assert numbers(store.read_version(DAILY, EVER, 1)[0]) == [0, 1]
+
+
+def test_a_last_bar_that_was_revised_since_is_not_taken_for_the_one_of_then(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick(), retention=Retention(0))
+    store.commit(DAILY, Commit((piece(0, 3),)))
+    store.commit(DAILY, Commit((piece(2, 5, shift=1.0),)))
+    compact_series(store.workshop, DAILY, dry_run=False)
+    with pytest.raises(QueryError, match="not kept any more"):
+        store.read_version(DAILY, EVER, 1)
+
+
+def test_what_one_entry_stands_for_is_of_no_version_between(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick())
+    for part in (piece(0, 2), piece(-3, 0), piece(2, 4)):
+        store.commit(DAILY, Commit((part,)))
+    path = lane_folder(tmp_path) / "2024.log"
+    entries = [json.loads(line) for line in path.read_bytes().splitlines()]
+    path.write_text(json.dumps(entries[-1] | {"since": 1, "added": 4, "touched": at(0)}) + "\n")
+    lane = store_in(tmp_path, Quick()).workshop.lane(DAILY)
+    assert {e["generation"]: e["kept"] for e in commits_of(lane)} == {2: False, 3: True}
+
+
+def test_a_commit_that_only_marks_a_year_names_nobody_twice(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick())
+    store.commit(DAILY, Commit((piece(0, 3),)))
+    store.commit(DAILY, Commit((piece(-3, 0),), marks=(mark(3, 4, "empty"),)))
+    told = commits_of(store.workshop.lane(DAILY))
+    assert [(e["years"], e["vendor"]) for e in told] == [([2024], "acme"), ([2023, 2024], "acme")]
+
+
+def test_what_the_log_does_not_know_yet_hides_no_older_version(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick())
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    store.commit(DAILY, Commit((piece(2, 4),)))
+    compact_series(store.workshop, DAILY, dry_run=False)
+    forget = forgotten(tmp_path, "log")
+    store.commit(DAILY, Commit((piece(4, 6),)))
+    forget()
+    lane = store_in(tmp_path, Quick()).workshop.lane(DAILY)
+    assert [e["kept"] for e in commits_of(lane)] == [True, True]
+    assert numbers(history.read_version(lane, EVER, 1)[0]) == [0, 1]
+
+
+def test_a_file_whose_bars_are_not_what_it_says_is_none_of_any_version(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick())
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    store.commit(DAILY, Commit((piece(2, 4),)))
+    compact_series(store.workshop, DAILY, dry_run=False)
+    path = lane_folder(tmp_path) / "2024.csv.gz"
+    ((_, member),) = walk(path.read_bytes(), file_id(DAILY, 2024))
+    path.write_bytes(build(member.header, member.text()[:-20]).raw)
+    lane = store_in(tmp_path, Quick()).workshop.lane(DAILY)
+    assert not next(iter(commits_of(lane)))["kept"]
+    for version in (1, 2):
+        with pytest.raises(QueryError, match="not kept any more"):
+            history.read_version(lane, EVER, version)

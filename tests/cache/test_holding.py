@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from src.data.cache.holding import _COUNTED, _LEAST, Held
+from src.data.cache.holding import _COUNTED, _LEAST, _MOST_USES, Held
 from tests.cache.test_columnar_processes import in_a_child
 
 
@@ -87,13 +87,86 @@ def test_what_is_dropped_or_cleared_is_gone() -> None:
     held.drop("unknown")
     assert (held.find("a"), held.size) == (None, 2)
     held.clear()
+    assert held._uses == {}
     assert (held.find("b"), held.size, len(held)) == (None, 0, 0)
+
+
+def test_who_wants_to_know_is_told_once_what_is_held_no_longer() -> None:
+    gone: list[tuple[str, str]] = []
+    held: Held[str, str] = Held(2, lambda key, value: gone.append((key, value)))
+    for name in "abc":
+        held.hold(name, name, 1)
+    assert (gone, held.peek("c")) == ([], None), "it was never held"
+    held.hold("a", "new", 1)
+    held.drop("b")
+    held.drop("b")
+    held.clear()
+    assert gone == [("a", "a"), ("b", "b"), ("a", "new")]
 
 
 def test_counts_of_what_was_asked_for_once_do_not_pile_up() -> None:
     held: Held[int, str] = Held(10)
     gone_round(held, range(20 * _LEAST), 1)
     assert len(held._uses) <= max(_LEAST, _COUNTED * 10) + 1
+
+
+def test_what_was_asked_for_all_day_counts_no_more_than_so_often() -> None:
+    held: Held[str, str] = Held(3)
+    for _ in range(3 * _MOST_USES):
+        held.find("a")
+    assert held._uses == {"a": _MOST_USES}
+
+
+@pytest.mark.parametrize(("things", "asked"), [(1, _LEAST), (101, _COUNTED * 100)])
+def test_counts_are_kept_while_they_are_few_for_what_is_held(things: int, asked: int) -> None:
+    held: Held[int, str] = Held(things)
+    for thing in range(asked):
+        held.find(thing)
+        if thing < things:
+            held.hold(thing, "x", 1)
+    held.hold(0, "y", 1)
+    assert len(held._uses) == asked
+    held.find(asked)
+    held.hold(0, "z", 1)
+    assert len(held._uses) < asked
+
+
+def test_counts_are_halved_once_in_a_while() -> None:
+    held: Held[str, str] = Held(3)
+    for _ in range(_LEAST):
+        held.find("a")
+    held.hold("a", "a", 1)
+    assert held._uses == {"a": _MOST_USES}
+    held.find("a")
+    held.hold("a", "a", 1)
+    assert held._uses == {"a": _MOST_USES // 2}
+    held.hold("a", "a", 1)
+    assert held._uses == {"a": _MOST_USES // 2}, "and not again at once"
+
+
+def test_a_newcomer_that_is_refused_is_compared_with_another_one_next_time() -> None:
+    held: Held[str, str] = Held(2)
+    for name, uses in (("a", 7), ("b", 1)):
+        for _ in range(uses):
+            held.find(name)
+        held.hold(name, name, 1)
+    for _ in range(3):
+        held.find("c")
+    assert not held.hold("c", "c", 1)
+    assert held.hold("c", "c", 1)
+    assert (held.peek("a"), held.peek("b")) == ("a", None)
+
+
+def test_whoever_takes_out_waits_for_who_puts_in() -> None:
+    held: Held[str, str] = Held(3)
+    held.hold("a", "a", 1)
+    for take_out in (lambda: held.drop("a"), held.clear):
+        with held._lock:
+            thread = threading.Thread(target=take_out)
+            thread.start()
+            thread.join(0.02)
+            assert thread.is_alive()
+        thread.join()
 
 
 def test_nobody_waits_for_another_thread() -> None:

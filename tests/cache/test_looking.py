@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -15,12 +17,14 @@ from src.data.cache.members import file_id
 from src.data.cache.store import BarStore, Commit, SeriesView
 from src.data.errors import FormatVersionError
 from src.data.model.coverage import Coverage
+from src.data.model.kind import Kind
 from src.data.model.series import SeriesKey
-from tests.cache.bars import DAILY, EVER, NOW, at, lane_folder, mark, numbers, piece, store_in
+from tests.cache.bars import DAILY, EVER, KIND, NOW, at, lane_folder, mark, numbers, piece, store_in
 from tests.cache.crash import Quick
 from tests.cache.disks import CountingDisk
+from tests.cache.test_adopt import OLD, leave
 
-META = "2024.metadata.json"
+META, DATA = "2024.metadata.json", "2024.csv.gz"
 COMMITS: dict[str, Callable[[], list[Commit]]] = {
     "one answer": lambda: [Commit((piece(0, 9),))],
     "three years of one vendor": lambda: [Commit((piece(-500, 400),))],
@@ -59,6 +63,12 @@ def written(root: Path, document: dict[str, Any], name: str = META) -> None:
     (lane_folder(root) / name).write_bytes(metadata.dump(document))
 
 
+def aged(folder: Path) -> None:
+    """Let a folder and what is in it be as it is for some time."""
+    for path in (*folder.iterdir(), folder):
+        os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10))
+
+
 @pytest.mark.parametrize("what", COMMITS)
 def test_what_is_ordinary_is_seen_as_with_care(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
@@ -83,8 +93,7 @@ def test_each_document_is_read_once_and_no_bars_are(tmp_path: Path) -> None:
         "2022.metadata.json", "2023.metadata.json", META, "2025.metadata.json", "series.json",
     ]  # fmt: skip
     assert sum(step.name == "list" for step in disk.steps) == 1
-    for path in (lane_folder(tmp_path), *lane_folder(tmp_path).iterdir()):
-        os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10))
+    aged(lane_folder(tmp_path))
     store.view(DAILY)
     disk.steps.clear()
     assert store.view(DAILY).rows == 900
@@ -103,7 +112,10 @@ ODD: dict[str, Callable[[dict[str, Any]], object]] = {
     "with columns that are none": lambda d: d["onetape"].update(columns=None),
     "with quality that is none": lambda d: d["onetape"].update(quality=7),
     "with a stretch that is none": lambda d: d["onetape"]["coverage"][0].update(span=[1]),
+    "with a stretch that is a number": lambda d: d["onetape"].update(coverage=[7]),
     "with a stretch of nothing": lambda d: d["onetape"].update(coverage=[{}]),
+    "with a basis that is none": lambda d: d["onetape"]["coverage"][0].update(basis=[]),
+    "ours that is none": lambda d: d.update(onetape=[1]),
     "ours further inside": lambda d: d.update(data_quality={"a": 1, "onetape": d.pop("onetape")}),
 }
 
@@ -114,6 +126,8 @@ def test_what_is_damaged_is_found_and_repaired(tmp_path: Path, what: str) -> Non
     document = ours(tmp_path)
     ODD[what](document)
     written(tmp_path, document)
+    with pytest.raises(metadata.DamagedError):
+        year_meta.load_meta((lane_folder(tmp_path) / META).read_bytes(), file_id(DAILY, 2024))
     store = store_in(tmp_path, Quick())
     assert store.view(DAILY).rows == 9
     data = (lane_folder(tmp_path) / META).read_bytes()
@@ -170,6 +184,18 @@ def test_one_that_was_laid_out_anew_is_read_as_ever(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"{\n"), "it was sound and nobody touched it"
 
 
+@pytest.mark.parametrize(
+    "value", [b"[" * 100_000 + b"]" * 100_000, b"nothing"], ids=["deep", "no JSON"]
+)
+def test_what_is_sealed_and_cannot_be_read_is_none(value: bytes) -> None:
+    text = b'{"data_source":"acme","onetape":%s}' % value
+    seal = hashlib.sha256(text).hexdigest().encode("ascii")
+    data = b'{"sha256": "' + seal + b'",' + text[1:] + b"\n"
+    assert metadata.sealed(data) is not None
+    assert year_meta.glance(data, "x") is None
+    assert series_meta.glance(data, DAILY) is None
+
+
 def test_a_text_that_looks_like_a_key_leads_nobody_astray(tmp_path: Path) -> None:
     filled(tmp_path, "one answer")
     document = ours(tmp_path)
@@ -195,3 +221,33 @@ def test_stored_stretches_of_several_years_become_one(tmp_path: Path) -> None:
     assert one.fetched_at == part.fetched_at + 7
     for other in ({"vendor": "other"}, {"reason": "x"}, {"span": [at(6), at(9)]}):
         assert len(Coverage.from_json([plain[0], plain[1] | other])) == 2
+
+
+def test_what_an_older_tool_writes_in_place_is_seen(tmp_path: Path) -> None:
+    folder = lane_folder(tmp_path)
+    leave(folder)
+    aged(folder)
+    store = store_in(tmp_path, Quick())
+    assert store.view(DAILY).rows == 5
+    lines = OLD.splitlines(keepends=True)
+    (folder / DATA).write_bytes(gzip.compress("".join(lines[:-1]).encode()))
+    assert store.view(DAILY).rows == 4
+
+
+def test_the_kind_of_a_series_without_bars_is_that_of_its_document(tmp_path: Path) -> None:
+    filled(tmp_path, "nothing but what is empty").commit(DAILY, Commit(kind=KIND))
+    assert store_in(tmp_path, Quick()).view(DAILY).kind == KIND
+
+
+def test_the_kind_of_a_series_whose_document_is_gone_is_that_of_its_bars(tmp_path: Path) -> None:
+    kind = Kind(session="extended", venue="consolidated")
+    store = store_in(tmp_path, Quick())
+    store.commit(DAILY, Commit((piece(3, 9, kind=kind),), marks=(mark(0, 3, "empty"),)))
+    assert store.view(DAILY).kind == kind
+    path = lane_folder(tmp_path) / "series.json"
+    document = json.loads(path.read_bytes())
+    del document["kind"]
+    written(tmp_path, document, path.name)
+    assert store_in(tmp_path, Quick()).view(DAILY).kind == kind
+    path.unlink()
+    assert store_in(tmp_path, Quick()).view(DAILY).kind == kind

@@ -10,14 +10,24 @@ import struct
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 
 from src.data.cache import metadata
-from src.data.cache.members import Header, build, file_id, is_ours, verify, walk
+from src.data.cache.members import (
+    MOST_JSON,
+    MOST_ROW_BYTES,
+    Header,
+    build,
+    file_id,
+    is_ours,
+    verify,
+    walk,
+)
 from src.data.cache.store import Commit
-from src.data.errors import CorruptEntryError
+from src.data.errors import CorruptEntryError, FormatVersionError
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -62,6 +72,60 @@ def test_every_bit_counts() -> None:
         assert verify(raw[:size]) is None
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [{"rows": 0, "last": None}, {"rows": 0, "first": None}, {"first": -1}, {"last": 9000},
+     {"first": None}, {"rows": "2"}, {"rows": 1 << 48}, {"rows": -(1 << 48)},
+     {"fetched_at": 1 << 48}, {"fetched_at": 7.5}],
+    ids=str,
+)  # fmt: skip
+def test_what_no_bars_can_be_is_no_member(facts: dict[str, Any]) -> None:
+    assert verify(build(replace(HEADER, **facts), TEXT).raw) is None
+
+
+@pytest.mark.parametrize(
+    "facts", [{"rows": 0, "first": None, "last": None}, {"fetched_at": (1 << 48) - 1}], ids=str
+)
+def test_what_bars_can_be_just_so_is_a_member(facts: dict[str, Any]) -> None:
+    member = verify(build(header := replace(HEADER, **facts), TEXT).raw)
+    assert member is not None
+    assert member.header == header
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [({"v": 2}, "format 2"), ({"need": ["wings"]}, "wings"), ({"state": "hallowed"}, "hallowed"),
+     ({"basis": {"adjustment": "odd"}}, "odd")],
+    ids=str,
+)  # fmt: skip
+def test_what_a_newer_version_wrote_is_no_damage(facts: dict[str, Any], said: str) -> None:
+    raw = build(replace(HEADER, extra=facts), TEXT).raw
+    with pytest.raises(FormatVersionError, match=said):
+        verify(raw)
+
+
+def test_a_text_takes_no_more_room_than_its_rows_may() -> None:
+    header = replace(HEADER, rows=0, first=None, last=None)
+    most = b"x" * MOST_ROW_BYTES
+    assert build(header, most).text() == most
+    with pytest.raises(ValueError, match="inflate to more than 512 bytes"):
+        build(header, most + b"x").text()
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_text_that_is_not_as_long_as_it_claims_is_none(more: int) -> None:
+    member = build(HEADER, TEXT)
+    claims = struct.pack("<I", len(TEXT) + more)
+    with pytest.raises(ValueError, match="do not inflate to"):
+        replace(member, raw=member.raw[:-4] + claims).text()
+
+
+def test_a_text_whose_end_is_cut_off_is_none() -> None:
+    member = build(HEADER, TEXT)
+    with pytest.raises(ValueError, match="do not inflate to"):
+        replace(member, raw=member.raw[:-9] + member.raw[-8:]).text()
+
+
 def test_the_identity_of_a_file() -> None:
     key = SeriesKey("BTCUSDT", Timeframe(1, "M"), ("raw", "x"))
     assert file_id(key, 2024) == hashlib.sha256(b"BTCUSDT|1M|raw@x|2024").hexdigest()[:16]
@@ -70,6 +134,31 @@ def test_the_identity_of_a_file() -> None:
 def test_a_header_that_is_too_long() -> None:
     with pytest.raises(ValueError, match="4096 are allowed"):
         build(replace(HEADER, vendor="v" * 5000), TEXT)
+
+
+def test_a_header_that_just_fits() -> None:
+    longest = "v" * (MOST_JSON - len(json.dumps(replace(HEADER, vendor="").to_json(),
+                                                separators=(",", ":"))))  # fmt: skip
+    member = build(replace(HEADER, vendor=longest), TEXT)
+    assert verify(member.raw) == member
+    with pytest.raises(ValueError, match="4097 bytes"):
+        build(replace(HEADER, vendor=longest + "v"), TEXT)
+
+
+@pytest.mark.parametrize("plain", [{}, {"v": 1, "state": "final"}, [], 7], ids=str)
+def test_a_sound_header_that_lacks_what_it_must_hold_is_none(plain: object) -> None:
+    member = build(HEADER, TEXT)
+    lying: Any = SimpleNamespace(to_json=lambda: plain)
+    assert verify(member.with_header(lying).raw) is None
+
+
+@pytest.mark.parametrize("at", [0, 3, 12, None])
+def test_a_digest_alone_makes_no_member(at: int | None) -> None:
+    raw = bytearray(build(HEADER, TEXT).raw)
+    if at is not None:
+        raw[at] ^= 1
+    raw[20:52] = hashlib.sha256(bytes(raw[:20]) + bytes(32) + bytes(raw[52:])).digest()
+    assert (verify(bytes(raw)) is None) is (at is not None)
 
 
 def test_walking_stops_where_the_chain_does() -> None:
@@ -147,3 +236,28 @@ class TestDocuments:
     def test_what_is_none(self, data: bytes) -> None:
         with pytest.raises(CorruptEntryError):
             metadata.load(data)
+
+    def test_what_json_has_no_word_for_is_not_written(self) -> None:
+        with pytest.raises(ValueError, match="JSON compliant"):
+            metadata.dump({"a": float("nan")})
+
+    def test_letters_that_are_not_plain_are_left_to_those_who_look_with_care(self) -> None:
+        text = json.dumps({"a": "é"}, separators=(",", ":"), ensure_ascii=False).encode()
+        seal = hashlib.sha256(text).hexdigest()
+        data = b'{"sha256": "' + seal.encode("ascii") + b'",' + text[1:] + b"\n"
+        assert metadata.load(data) == {"a": "é"}
+        assert metadata.sealed(data) is None
+        assert metadata.sealed(metadata.dump({"a": "é"})) is not None
+
+    @pytest.mark.parametrize(
+        "text",
+        ['{"a":1,"b":{"x":1},"b":{"x":2}}', '{"a":{"z":0,"b":1}}', '{"a":1}', '{"a":1,"b":}'],
+        ids=["twice", "further inside", "not there", "without a value"],
+    )
+    def test_an_outer_key_that_cannot_be_told_is_not_guessed(self, text: str) -> None:
+        with pytest.raises(ValueError, match=r"stands there twice|not found|Expecting"):
+            metadata.outer(text, "b")
+
+    def test_an_outer_key_is_told_with_its_own_text(self) -> None:
+        found = metadata.outer('{"a":{"z":0},"b":{"x":[1]},"c":2}', "b")
+        assert found == ({"x": [1]}, '{"x":[1]}')

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from src.data.cache import sidecars as module
-from src.data.cache.columnar import Source
+from src.data.cache.columnar import Part, Source
 from src.data.cache.lane import Lane
 from src.data.cache.sidecars import Sidecars, WholeYear
 from src.data.cache.store import BarStore, Commit
@@ -188,6 +188,8 @@ def test_who_holds_a_file_needs_no_name_of_it(house: House) -> None:
     house.sidecars.path(DAILY).unlink()
     assert house.sidecars.has(DAILY)
     assert house.bars() == [*range(-9, 9)]
+    assert house.sidecars.lacking(house.lane, house.states) == []
+    assert house.sidecars.sources(house.lane, house.states) is not None
 
 
 # --- which are held ready -------------------------------------------------------------------
@@ -222,6 +224,7 @@ def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, most_open: int = 1000) 
         ([("A", 9)], "A"),
         ([("A", 10)], ""),
         ([("A", 0), ("B", 0), ("A", 5), ("C", 0)], "ABC"),
+        ([("A", 5), ("A", 0), ("B", 4)], "AB"),
     ],
 )  # fmt: skip
 def test_no_more_are_held_than_there_is_room_for(
@@ -294,6 +297,33 @@ def test_nobody_waits_for_another_writer(house: House, monkeypatch: pytest.Monke
     house.sidecars.keep(house.lane, whole)
     assert asked == [0.0]
     assert not house.sidecars.path(DAILY).exists()
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "gone", "another file", "another head"])
+def test_rows_go_behind_the_very_file_they_were_read_for(house: House, meanwhile: str) -> None:
+    path, behind = house.sidecars.path(DAILY), house.sidecars._open(DAILY)
+    assert behind is not None
+    content = path.read_bytes()
+    if meanwhile == "another head":
+        house.store.commit(DAILY, Commit((piece(9, 10),)))
+        house.store.read(DAILY, EVER)
+    elif meanwhile != "nothing":
+        path.rename(path.with_suffix(".old"))
+    if meanwhile == "another file":
+        path.write_bytes(content)
+    before = path.read_bytes() if path.exists() else None
+    source = behind.head.years[2024]._replace(rows=12, size=1, head="00")
+    house.sidecars._write(DAILY, {2024: Part(source, table(range(9, 12)))}, behind)
+    after = path.read_bytes() if path.exists() else None
+    assert (after == before) is (meanwhile != "nothing")
+
+
+def test_its_folders_are_made_as_all_folders_are(tmp_path: Path) -> None:
+    house = house_in(tmp_path, disk=(disk := CountingDisk()))
+    house.store.commit(DAILY, Commit((piece(0, 9),)))
+    house.store.read(DAILY, EVER)
+    made = [step.path for step in disk.steps if step.name == "mkdir"]
+    assert house.sidecars.path(DAILY).parent in made
 
 
 def test_what_a_dead_writer_left_is_swept(house: House) -> None:

@@ -221,6 +221,39 @@ class TestAtomic:
         assert (tmp_path / "b").read_bytes() == b"1"
         assert (tmp_path / "b").stat().st_ino != (tmp_path / "a").stat().st_ino
 
+    @pytest.mark.parametrize("target", [b"old", None], ids=["taken", "free"])
+    def test_a_name_that_is_taken_is_given_anew(
+        self, disk: Scripted, tmp_path: Path, target: bytes | None
+    ) -> None:
+        (tmp_path / "a").write_bytes(b"1")
+        if target is not None:
+            (tmp_path / "b").write_bytes(target)
+        atomic.link_or_copy(disk, tmp_path / "a", tmp_path / "b")
+        assert (tmp_path / "b").read_bytes() == b"1"
+        assert disk.names().count("unlink") == (target is not None)
+
+    def test_a_link_that_fails_for_another_reason_is_no_copy(
+        self, disk: Scripted, tmp_path: Path
+    ) -> None:
+        def refuse(_: object) -> object:
+            raise OSError(errno.EIO, "made to fail")
+
+        (tmp_path / "a").write_bytes(b"1")
+        disk.instead["link"] = refuse
+        with pytest.raises(StorageError, match="made to fail"):
+            atomic.link_or_copy(disk, tmp_path / "a", tmp_path / "b")
+        assert os.listdir(tmp_path) == ["a"]
+
+    def test_what_cannot_be_discarded_hides_no_failure(
+        self, disk: Scripted, tmp_path: Path
+    ) -> None:
+        def fail(_: object) -> object:
+            raise OSError(errno.EIO, "made to fail")
+
+        disk.instead |= {"write": fail, "unlink": fail}
+        with pytest.raises(StorageError, match="cannot write"):
+            atomic.write_atomically(disk, tmp_path / "a", b"new")
+
 
 @pytest.mark.parametrize(
     "path, said", [("/a/b/c/d", "b/c/d"), ("/proc/nowhere", "/proc/nowhere"), ("x", "x")]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
+from src.data.disk import lock as module
 from src.data.disk.lock import Locks, holder_of
 from src.data.errors import LockTimeoutError, StorageError
 
@@ -81,12 +85,13 @@ def test_threads_exclude_each_other(tmp_path: Path, shared: bool) -> None:
     assert seen == [1] * 80
 
 
-def test_a_thread_that_waits_too_long(tmp_path: Path) -> None:
+@pytest.mark.parametrize("timeout_s", [0.01, 0.0, -0.5])
+def test_a_thread_that_waits_too_long(tmp_path: Path, timeout_s: float) -> None:
     locks = Locks()
     with (
         locks.hold(tmp_path / ".lock", 1),
         pytest.raises(LockTimeoutError, match=str(os.getpid())),
-        locks.hold(tmp_path / ".lock", 0.01),
+        locks.hold(tmp_path / ".lock", timeout_s),
     ):
         pass
     with locks.hold(tmp_path / ".lock", 0.01):
@@ -149,7 +154,19 @@ def test_a_child_forked_while_a_thread_held_it_may_have_it_later(tmp_path: Path)
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StorageError, match="lock"), Locks().hold(tmp_path / "file" / ".lock", 1):
+    said = r"cannot lock [^:]*/file/\.lock: [\w ]+$"
+    with pytest.raises(StorageError, match=said), Locks().hold(tmp_path / "file" / ".lock", 1):
+        pass
+
+
+def test_a_failure_without_a_number_is_told_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("made to fail")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(StorageError, match="made to fail"), Locks().hold(tmp_path / ".lock", 1):
         pass
 
 
@@ -157,3 +174,49 @@ def test_a_note_that_tells_nothing(tmp_path: Path) -> None:
     assert holder_of(tmp_path / "none") is None
     (tmp_path / "odd").write_bytes(b"\xff\xfe")
     assert holder_of(tmp_path / "odd") is None
+    (tmp_path / "empty").write_bytes(b"")
+    assert holder_of(tmp_path / "empty") is None
+
+
+@pytest.mark.parametrize("call", ["open", "write", "nothing"])
+def test_the_lock_holds_without_its_note_and_nothing_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path, opened, plain_open = tmp_path / ".lock", [], os.open
+
+    def opening(name: Any, flags: int, *other: Any) -> int:
+        if flags == os.O_WRONLY and call == "open":
+            raise OSError(errno.EMFILE, "made to fail")
+        opened.append(plain_open(name, flags, *other))
+        return opened[-1]
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "made to fail")
+
+    monkeypatch.setattr(os, "open", opening)
+    if call == "write":
+        monkeypatch.setattr(os, "write", refuse)
+    locks = Locks()
+    with locks.hold(path, 1), pytest.raises(LockTimeoutError), Locks().hold(path, 0.0):
+        pass
+    assert (holder_of(path) == os.getpid()) is (call == "nothing")
+    assert opened
+    for fd in set(opened):
+        with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+            os.fstat(fd)
+
+
+def test_it_is_let_go_of_when_the_block_ends_whoever_still_knows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Any] = []
+    take = module._acquire
+
+    def taking(*args: Any) -> Any:
+        taken.append(take(*args))
+        return taken[-1]
+
+    monkeypatch.setattr(module, "_acquire", taking)
+    with Locks().hold(tmp_path / ".lock", 1):
+        assert taken[0].is_locked
+    assert not taken[0].is_locked

@@ -162,7 +162,7 @@ def read_head(start: bytes, identity: str) -> Head | None:
 def _read_slot(slot: bytes, identity: str) -> Head | None:
     magic, seq, length, check = _FIXED.unpack_from(slot)
     text = slot[_FIXED.size : _FIXED.size + length]
-    if magic != MAGIC or len(text) != length or _check(seq, text) != check or seq > _MOST_SEQ:
+    if magic != MAGIC or _check(seq, text) != check or seq > _MOST_SEQ:
         return None
     try:
         plain = json.loads(text)

@@ -153,7 +153,7 @@ class ColumnarFile:
         if self._is_sound:
             return
         full = self.head.rows // BLOCK
-        begin, end = first // BLOCK, min((last - 1) // BLOCK + 1, full)
+        begin, end = first // BLOCK, (last - 1) // BLOCK + 1  # the tail is none of them
         unknown = np.flatnonzero(~self._sound[begin:end]) + begin
         crc32 = summing(8 * BLOCK * len(unknown) * len(self._columns))
         for name, values in self._columns.items():

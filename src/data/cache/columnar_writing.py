@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..disk.atomic import or_discarded, stage_by
 from ..disk.files import Disk, Handle
 from ..model.bars import NAN, BarTable
-from .columnar import ADJ_CLOSE, BLOCK, INDEX, STAMPS, Head, Part, Source, room_for
+from .columnar import ADJ_CLOSE, BLOCK, INDEX, Head, Part, Source, room_for
 from .columnar_file import ColumnarFile
 from .deflate import summing
 
@@ -40,7 +40,6 @@ def write_new(
     years = dict(sorted((kept | {year: part.source for year, part in parts.items()}).items()))
     rows = sum(source.rows for source in years.values())
     head = Head(identity, 1, room_for(rows), years)
-    head.to_bytes()  # raises before anything is written
 
     def fill(handle: Handle) -> None:
         disk.truncate(handle, head.size)
@@ -154,8 +153,6 @@ def _joined(
 
 
 def _column(table: BarTable, name: str) -> Column:
-    if name == STAMPS:
-        return np.ascontiguousarray(table.stamps)
     if name == INDEX:
         return table.stamps * _NS
     if name == ADJ_CLOSE and table.adj_close is None:

@@ -113,14 +113,14 @@ def _compacted(shop: Workshop, lane: Lane, *, dry_run: bool) -> Compacted:
 
 
 def _planned(lane: Lane, year: int, *, dry_run: bool) -> _Year | None:
-    """Return a year with the members it would have; None where it has no bars.
+    """Return a year with the members it would have; None where nothing is stored.
 
     Raises:
         MismatchError, DamagedError: it must be repaired first.
     """
     meta = lane.meta(year) if dry_run else sound_meta(lane, year)
     file = open_year(lane, year, meta)
-    if meta is None or file is None or not file.members:
+    if meta is None or file is None:
         return None
     state, key = file.state, lane.key
     segments = settled(of_file(file), state.coverage)
@@ -145,10 +145,8 @@ def _stale(shop: Workshop, lane: Lane, *, is_rewritten: bool) -> dict[Path, int]
 
 
 def _are_stale(shop: Workshop, lane: Lane, path: Path) -> bool:
-    if shop.disk.stat(path) is None:
-        return False
     file = open_columns(shop.disk, path, file_id(lane.key, 0), may_map=False)
-    if file is None:
+    if file is None:  # nor can anybody else read it, if there is one
         return True
     try:
         metas = {year: lane.meta(year) for year in file.head.years}

@@ -51,7 +51,7 @@ def rewrite(
     data = lane.paths.data(year)
     temp = stage(lane.disk, data, b"".join(member.raw for member in members))
     with or_discarded(lane.disk, temp):
-        if keep_version and meta.state.size:
+        if keep_version:
             keep(lane, year, meta.state.generation)
         lane.write_meta(year, replace(meta, pending=state), durable=True)
         lane.disk.replace(temp, data)

@@ -90,7 +90,7 @@ def glance(data: bytes, key: SeriesKey) -> SeriesMeta | None:
     text = metadata.sealed(data)
     try:
         return None if text is None else _told(metadata.inner(text), key)
-    except (ValueError, TypeError, AttributeError, RecursionError, CacheError):
+    except (ValueError, RecursionError, CacheError):
         return None
 
 

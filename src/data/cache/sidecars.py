@@ -203,11 +203,10 @@ class Sidecars:
         source, state = file.head.years[last], wanted[last]
         before = self._disk.stat(lane.paths.data(last))
         rows = rows_behind(lane, last, state, size=source.size, head=source.head)
-        if before is None or rows is None or source.has_adj_close != _has_adj_close(state):
+        if before is None or rows is None:
             return None
         self._write(lane.key, {last: Part(_source(state, before), rows)}, file)
-        fresh = self._open(lane.key)
-        return fresh if fresh is not None and fresh.serves(_identities(wanted)) else None
+        return self._open(lane.key)
 
     def _write(
         self, key: SeriesKey, parts: Mapping[int, Part], behind: ColumnarFile | None = None

@@ -169,8 +169,6 @@ def _view(
     key: SeriesKey, series: SeriesMeta | None, told: Sequence[YearState | Glance],
     coverage: Coverage,
 ) -> SeriesView:  # fmt: skip
-    if not told and series is None:
-        return SeriesView(key)
     newest = max((year.generation for year in told), default=0)
     first = min((year.first for year in told if year.first is not None), default=None)
     last = max((year.last for year in told if year.last is not None), default=None)
