@@ -97,6 +97,7 @@ def test_a_long_log_is_made_short_and_versions_are_what_they_were(
 
     before = dict(readable())
     monkeypatch.setattr(lane_module, "MOST_LOG_BYTES", 100)
+    (lane().paths.versions / "2024").write_bytes(b"somebody's own")
     store.commit(DAILY, Commit((piece(20, 21),)))
     kept = [e["generation"] for e in lane().log_entries(2024)]
     assert kept == [12, 18, 19, 20, 21, 22]

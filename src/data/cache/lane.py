@@ -125,7 +125,8 @@ class Lane:
     def _versions_kept(self, year: int) -> list[int]:
         """Return the generations of which older files of ``year`` are kept."""
         names = (name.split(".") for name in self.disk.list(self.paths.versions))
-        return [int(n[1]) for n in names if n[0] == f"{year:04d}" and n[1].isdecimal()]
+        ours = (n[1] for n in names if n[0] == f"{year:04d}" and len(n) > 1)
+        return [int(generation) for generation in ours if generation.isdecimal()]
 
     def _append_line(self, year: int, line: bytes) -> int:
         """Append a line and return the size of the log."""
