@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 from . import series_meta, year_meta
 from .lane import Lane
-from .members import file_id
+from .members import file_ids
 from .series_meta import SeriesMeta
 from .year_meta import Glance
 
 _SERIES = "series.json"
+# More has no ordinary document; of a longer one the digest does not fit what is read.
+_MOST = 1 << 16
 
 
 class Looked(NamedTuple):
@@ -40,12 +42,12 @@ def look(lane: Lane, years: list[int], names: Collection[str]) -> Looked:
         names: what lies in its folder.
     """
     # As text: every first look at a series comes by here, and making paths takes longer.
-    start, key, read = lane.paths.text + os.sep, lane.key, lane.disk.read_with_state
+    start, key, glimpse = lane.paths.text + os.sep, lane.key, lane.disk.glimpse
     found: dict[int, Glance] = {}
-    for year in years:
-        document = read(f"{start}{year:04d}.metadata.json")
-        told = year_meta.glance(document[0], file_id(key, year)) if document else None
+    for year, identity in zip(years, file_ids(key, years), strict=True):
+        document = glimpse(f"{start}{year:04d}.metadata.json", _MOST)
+        told = year_meta.glance(document, identity) if document else None
         if told is not None:
             found[year] = told
-    document = read(start + _SERIES) if _SERIES in names else None
-    return Looked(found, series_meta.glance(document[0], key) if document else None)
+    document = glimpse(start + _SERIES, _MOST) if _SERIES in names else None
+    return Looked(found, series_meta.glance(document, key) if document else None)

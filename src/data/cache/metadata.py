@@ -17,7 +17,7 @@ from ..errors import CorruptEntryError
 FORMAT = 1
 _KEY = "sha256"
 # What stands before the digest, and where the text behind it begins.
-_OPENING = json.dumps({_KEY: ""})[:-2].encode("ascii")
+_OPENING = json.dumps({_KEY: ""})[:-2]
 _SEALED = len(json.dumps({_KEY: hashlib.sha256().hexdigest()}))
 _read_at = json.JSONDecoder().raw_decode
 
@@ -57,29 +57,33 @@ def sealed(data: bytes) -> str | None:
 
     None is no verdict: :func:`load` finds out.
     """
-    seal = hashlib.sha256(b"{" + data[_SEALED:].removesuffix(b"\n")).hexdigest().encode("ascii")
-    whole = data.startswith(_OPENING + seal + b'",') and data.isascii()
-    return data.decode("ascii") if whole else None
+    seal = hashlib.sha256(b"{" + data[_SEALED:-1]).hexdigest()
+    if not data.endswith(b"\n") or not data.isascii():
+        return None
+    text = data.decode("ascii")
+    return text if text.startswith(f'{_OPENING}{seal}",') else None
 
 
-def outer(text: str, key: str) -> tuple[Any, str]:
-    """Return the value of one outer key of a :func:`sealed` text, and its own text; read no more.
+def place_of(text: str, key: str) -> int | None:
+    """Return where the value of one outer key of a :func:`sealed` text begins; read no more.
 
-    Raises:
-        ValueError: it has none, or that cannot be told without reading the whole.
-        RecursionError: the value is nested too deeply.
+    None where it has none, or that cannot be told without reading the whole.
     """
     # Inside a text a quotation mark is escaped: only a key looks so.
     mark = f',"{key}":'
-    at = text.index(mark)
-    if text.find(mark, at + 1) >= 0 or text.count("{", 0, at) != text.count("}", 0, at) + 1:
-        raise ValueError(f"{key} stands there twice, or further inside")
-    value, end = _read_at(text, at + len(mark))
-    return value, text[at + len(mark) : end]
+    at = text.find(mark)
+    if at < 0 or text.rfind(mark) != at:
+        return None
+    return at + len(mark) if text.count("{", 0, at) == text.count("}", 0, at) + 1 else None
 
 
 def inner(text: str) -> Any:
-    """Return all of a :func:`sealed` text, its digest among it; raises as :func:`outer`."""
+    """Return all of a :func:`sealed` text, its digest among it.
+
+    Raises:
+        ValueError: it cannot be read.
+        RecursionError: it is nested too deeply.
+    """
     return _read_at(text)[0]
 
 

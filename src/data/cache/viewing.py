@@ -15,6 +15,7 @@ from ..model.kind import Kind
 from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
 from ..model.span import Span
+from . import stretches
 from .adopt import OldYears
 from .commit import SeriesView
 from .holding import Held
@@ -97,7 +98,7 @@ class Viewer:
         made = self._made.find(lane.key)
         if made is not None and made[1].view is since:
             return made[1]
-        before = lane.memory.settled_state(lane.paths.folder)
+        before = lane.memory.settled_state(lane.paths.text)
         if made is not None and made[0] == before:
             return made[1]
         names = lane.disk.list(lane.paths.text)
@@ -155,12 +156,13 @@ def _of_ordinary(lane: Lane, looked: Looked, *, has_quarantine: bool) -> Known |
     """Return what is known of a series without a doubt; None where there is one."""
     series, told = looked.series or read_series(lane), list(looked.years.values())
     try:
-        coverage = Coverage.from_json(entry for year in told for entry in year.coverage)
-    except (AttributeError, KeyError, TypeError, ValueError):
+        coverage = stretches.told(year.coverage for year in told)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         return None
     if series is not None and series.empties:
-        coverage = Coverage(sorted((*_empties(series, list(looked.years)), *coverage), key=_SPAN))
-    view = _view(lane.key, series, told, Coverage.joined(coverage))
+        empties = _empties(series, list(looked.years))
+        coverage = Coverage.joined(sorted((*empties, *coverage), key=_SPAN))
+    view = _view(lane.key, series, told, coverage)
     texts = {year: glance.ours for year, glance in looked.years.items()}
     return Known(view, texts, has_quarantine=has_quarantine)
 

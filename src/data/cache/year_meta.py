@@ -7,9 +7,9 @@ the store itself goes by stands under ``onetape``.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ..errors import FormatVersionError
@@ -117,7 +117,6 @@ _OURS = frozenset((
     "format", "id", "generation", "size", "rows", "first", "last", "head", "head_at", "members", "open",
     "columns", "coverage", "quality", "pending", "created_at", "updated_at",
 ))  # fmt: skip
-_USUAL = _OURS - {"pending"}
 
 
 def dump_meta(
@@ -208,7 +207,7 @@ class Glance(NamedTuple):
 
     Attributes:
         generation, rows, first, last: of the committed state.
-        coverage: of it, as it is stored.
+        coverage: of it, as text: a list without its brackets.
         ours: all that is ours, as text; :func:`state_of` reads it.
     """
 
@@ -216,7 +215,7 @@ class Glance(NamedTuple):
     rows: int
     first: int | None
     last: int | None
-    coverage: list[dict[str, Any]]
+    coverage: str
     ours: str
 
 
@@ -233,28 +232,39 @@ def glance(data: bytes, identity: str) -> Glance | None:
     text = metadata.sealed(data)
     if text is None or ',"data_source":"' not in text:
         return None
-    try:
-        ours, part = metadata.outer(text, "onetape")
-        if ours.keys() != _USUAL or ours["id"] != identity or ours["format"] != metadata.FORMAT:
-            return None
-        generation, rows, first, last, columns, quality, *numbers = _facts(ours)
-        # Numbers have a sum, and nothing else.
-        if sum(numbers, generation) <= 0 or type(columns) is not list or type(quality) is not dict:
-            return None
-        return Glance(generation, rows, first, last, ours["coverage"], part) if generation else None
-    except (AttributeError, TypeError, ValueError, RecursionError):
+    at = metadata.place_of(text, "onetape")
+    opening = _OPENING.match(text, at) if at is not None else None
+    if at is None or opening is None:
         return None
+    # Inside a text a quotation mark is escaped: nothing but this key looks so.
+    end = text.find(_BEHIND_COVERAGE, opening.end())
+    rest = _REST.match(text, end) if end >= 0 else None
+    if rest is None:
+        return None
+    first, generation, found, last, rows = rest.groups()
+    if found != identity:
+        return None
+    coverage, ours = text[opening.end() : end], text[at : rest.end()]
+    return Glance(int(generation), int(rows), _number(first), _number(last), coverage, ours)
+
+
+# What the first look goes by is read by its shape, in a third of the time.
+_BEHIND_COVERAGE = '],"created_at":'
+_OPENING = re.compile(r'\{"columns":\[[^][]*\],"coverage":\[')
+_REST = re.compile(
+    rf'\],"created_at":\d+,"first":(-?\d+|null),"format":{metadata.FORMAT},"generation":([1-9]\d*),'
+    r'"head":(?:"[^"\\]*"|null),"head_at":\d+,"id":"([^"\\]*)","last":(-?\d+|null),'
+    r'"members":\d+,"open":\d+,"quality":\{[^{}]*\},"rows":(\d+),"size":\d+,"updated_at":\d+\}'
+)
+
+
+def _number(text: str) -> int | None:
+    return None if text == "null" else int(text)
 
 
 def state_of(ours: str) -> YearState:
     """Return the committed state that :attr:`Glance.ours` tells."""
     return YearState.from_json(json.loads(ours))
-
-
-_facts = itemgetter(
-    "generation", "rows", "first", "last", "columns", "quality",
-    "rows", "size", "head_at", "members", "open", "created_at", "updated_at",
-)  # fmt: skip
 
 
 def _naive(ms: int | None) -> str | None:

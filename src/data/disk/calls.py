@@ -70,6 +70,18 @@ def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
         os.close(fd)
 
 
+def glimpse_of(path: Path | str, flags: int, most: int) -> bytes | None:
+    """Return what one read from the start of a file gives, or None where nothing has that name."""
+    try:
+        fd = os.open(path, flags)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return os.read(fd, most)
+    finally:
+        os.close(fd)
+
+
 def space_of(folder: Path) -> Space:
     """Return what the disk of an existing folder has."""
     if hasattr(os, "statvfs"):

@@ -146,14 +146,39 @@ class Disk:
         """Return ``count`` bytes from ``offset``, fewer only at the end of the file."""
         parts: list[bytes] = []
         while count > 0:
-            part = self._run(
-                Step("read", handle.path, at=offset), partial(calls.pread, handle.fd, count, offset)
-            )
+            part = self._part(handle, offset, count)
             if not part:
                 break
             parts.append(part)
             offset, count = offset + len(part), count - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _part(self, handle: Handle, offset: int, count: int) -> bytes:
+        if self._is_watched:
+            call = partial(calls.pread, handle.fd, count, offset)
+            return self._run(Step("read", handle.path, at=offset), call)
+        try:
+            return calls.pread(handle.fd, count, offset)
+        except OSError as exc:
+            raise _refused("read", handle.path, exc) from exc
+
+    def glimpse(self, path: Path | str, most: int) -> bytes | None:
+        """Return what one read from the start of a file gives; None where it does not exist.
+
+        It may be less than ``most`` and than there is: for those who can tell, and nobody else.
+        """
+        if not self._is_watched:
+            try:
+                return calls.glimpse_of(path, _READ, most)
+            except OSError as exc:
+                raise _refused("read", Path(path), exc) from exc
+        handle = self.open_read(Path(path))
+        if handle is None:
+            return None
+        try:
+            return self._part(handle, 0, most)
+        finally:
+            self.close(handle)
 
     def read_with_state(self, path: Path | str) -> tuple[bytes, FileState] | None:
         """Return the whole file and its state when it was opened; None where it does not exist."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, Literal
 
 from .filling import filled
@@ -142,9 +142,6 @@ class Covered:
 _source = attrgetter(*(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at")))
 
 
-_PLAIN_SPAN = itemgetter("span")
-
-
 class Coverage(tuple[Covered, ...]):
     """Ascending, disjoint stretches; what no stretch holds is missing."""
 
@@ -154,26 +151,6 @@ class Coverage(tuple[Covered, ...]):
     def joined(cls, ascending: Iterable[Covered]) -> Coverage:
         """Return ascending, disjoint stretches with adjoining ones of one source made one."""
         return cls(_joined(ascending))
-
-    @classmethod
-    def from_json(cls, plain: Iterable[Mapping[str, Any]]) -> Coverage:
-        """Read stored mappings, which are disjoint; adjoining ones of one source are made one.
-
-        Raises:
-            KeyError, TypeError, ValueError: one of them cannot be read.
-        """
-        runs: list[dict[str, Any]] = []
-        last: dict[str, Any] | None = None
-        for entry in sorted(plain, key=_PLAIN_SPAN):
-            source = {**entry, "span": None, "fetched_at": 0}
-            if source == last and runs[-1]["span"][1] == entry["span"][0]:
-                run, at = runs[-1], entry.get("fetched_at", 0)
-                run["span"] = (run["span"][0], entry["span"][1])
-                run["fetched_at"] = max(run.get("fetched_at", 0), at)
-            else:
-                runs.append(dict(entry))
-                last = source
-        return cls(map(Covered.from_json, runs))
 
     def held(self, now_ms: int) -> list[Span]:
         """Return the stamps that need not be asked for at ``now_ms``, coalesced.
