@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def test_a_file_that_is_too_short_is_none(path: Path, disk: Disk, may_map: bool,
 def test_a_small_file_is_no_map(path: Path) -> None:
     disk = Quick()
     found = years(disk, path)
-    assert found.bytes == found.head.rows * 8 * len(found.head.columns)
+    assert found.bytes == found.head.rows * 8 * (len(found.head.columns) - 1), "all but the index"
 
 
 @MODES
@@ -239,9 +240,8 @@ def test_what_was_found_sound_is_not_checked_again(
     long_file(disk, path, 2 * BLOCK + 5)
     file = opened(disk, path)
     checked: list[int] = []
-    crc32 = module.zlib.crc32
     monkeypatch.setattr(
-        module.zlib, "crc32", lambda data, *more: (checked.append(1), crc32(data, *more))[1]
+        module, "summing", lambda size: lambda data: (checked.append(1), zlib.crc32(data))[1]
     )
     columns = len(file.head.columns)
     for first, end, times in [(5, 9, 1), (7, 90, 0), (0, BLOCK + 1, 1), (5, 3000, 1), (0, 3000, 0)]:

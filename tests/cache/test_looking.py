@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from src.data.cache import metadata, series_meta, year_meta
+from src.data.cache import metadata, series_meta, stretches, year_glance, year_meta
 from src.data.cache.members import file_id
 from src.data.cache.store import BarStore, Commit, SeriesView
 from src.data.errors import FormatVersionError
-from src.data.model.coverage import Coverage
 from src.data.model.series import SeriesKey
 from tests.cache.bars import DAILY, EVER, NOW, at, lane_folder, mark, numbers, piece, store_in
 from tests.cache.crash import Quick
@@ -67,7 +66,7 @@ def test_what_is_ordinary_is_seen_as_with_care(
     quick = store_in(tmp_path, Quick())
     seen, bars = quick.view(DAILY), quick.stretch(DAILY, EVER)
     states = quick._viewer.known(quick._lane(DAILY)).states(EVER)
-    monkeypatch.setattr(year_meta, "glance", lambda data, identity: None)
+    monkeypatch.setattr(year_glance, "glance", lambda data, identity: None)
     monkeypatch.setattr(series_meta, "glance", lambda data, key: None)
     careful = store_in(tmp_path, Quick())
     assert careful.view(DAILY) == seen != SeriesView(DAILY)
@@ -145,7 +144,7 @@ def test_what_a_newer_version_wrote_is_left_alone(tmp_path: Path, what: str) -> 
 def test_every_flipped_bit_is_no_ordinary_document(tmp_path: Path) -> None:
     filled(tmp_path, "one answer")
     data, identity = (lane_folder(tmp_path) / META).read_bytes(), file_id(DAILY, 2024)
-    true = year_meta.glance(data, identity)
+    true = year_glance.glance(data, identity)
     assert true is not None
     series = (lane_folder(tmp_path) / "series.json").read_bytes()
     meta = series_meta.glance(series, DAILY)
@@ -153,8 +152,8 @@ def test_every_flipped_bit_is_no_ordinary_document(tmp_path: Path) -> None:
     for position in range(len(data) - 1):
         flipped = bytearray(data)
         flipped[position] ^= 1 << position % 8
-        assert year_meta.glance(bytes(flipped), identity) is None, position
-        assert year_meta.glance(data[:position], identity) is None, position
+        assert year_glance.glance(bytes(flipped), identity) is None, position
+        assert year_glance.glance(data[:position], identity) is None, position
     for position in range(len(series) - 1):
         flipped = bytearray(series)
         flipped[position] ^= 1 << position % 8
@@ -165,7 +164,7 @@ def test_one_that_was_laid_out_anew_is_read_as_ever(tmp_path: Path) -> None:
     filled(tmp_path, "one answer")
     path = lane_folder(tmp_path) / META
     path.write_text(json.dumps(json.loads(path.read_bytes()), indent=2), "ascii")
-    assert year_meta.glance(path.read_bytes(), file_id(DAILY, 2024)) is None
+    assert year_glance.glance(path.read_bytes(), file_id(DAILY, 2024)) is None
     assert store_in(tmp_path, Quick()).view(DAILY).rows == 9
     assert path.read_bytes().startswith(b"{\n"), "it was sound and nobody touched it"
 
@@ -190,8 +189,12 @@ def test_documents_of_a_moment_ago_are_not_believed_twice(tmp_path: Path) -> Non
 def test_stored_stretches_of_several_years_become_one(tmp_path: Path) -> None:
     part = mark(0, 5, "final")
     plain = [part.to_json(), mark(5, 9, "final").to_json() | {"fetched_at": part.fetched_at + 7}]
-    (one,) = Coverage.from_json(reversed(plain))
+    (one,) = stretches.told(map(_text, reversed(plain)))
     assert (one.span.start, one.span.end) == (at(0), at(9))
     assert one.fetched_at == part.fetched_at + 7
     for other in ({"vendor": "other"}, {"reason": "x"}, {"span": [at(6), at(9)]}):
-        assert len(Coverage.from_json([plain[0], plain[1] | other])) == 2
+        assert len(stretches.told(map(_text, (plain[0], plain[1] | other)))) == 2
+
+
+def _text(plain: dict[str, Any]) -> str:
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"))

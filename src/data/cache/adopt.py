@@ -89,8 +89,7 @@ class OldYears:
         there = self._found_elsewhere(lane)
         if not there:
             return here
-        if there:
-            own = [year for year in own if year in ours or self._is_taken(lane, year)]
+        own = [year for year in own if year in ours or self._is_taken(lane, year)]
         return {year: path for year, path in there.items() if year not in own} | here
 
     def _is_foreign(self, lane: Lane, year: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from mmap import mmap
@@ -173,8 +172,9 @@ class ColumnarFile:
         self._is_sound = self._sound_tail and bool(self._sound.all())
 
     def _verify_tail(self, first: int) -> None:
+        crc32 = summing(8 * (self.head.rows - first) * len(self._columns))
         for name, values in self._columns.items():
-            if zlib.crc32(values[first:].data) != self.head.tails.get(name):
+            if crc32(values[first:].data) != self.head.tails.get(name):
                 raise DamagedColumnsError(f"the end of {name}")
         self._sound_tail = True
 

@@ -137,6 +137,10 @@ class LanePaths:
         """The bars of ``year``."""
         return self._of(year, ".csv.gz")
 
+    def data_text(self, year: int) -> str:
+        """The same as text, for who only looks at the file."""
+        return f"{self.text}{os.sep}{year:04d}.csv.gz"
+
     def metadata(self, year: int) -> Path:
         """What is known about them."""
         return self._of(year, ".metadata.json")

@@ -10,11 +10,11 @@ import os
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from . import series_meta, year_meta
+from . import series_meta, year_glance
 from .lane import Lane
 from .members import file_ids
 from .series_meta import SeriesMeta
-from .year_meta import Glance
+from .year_glance import Glance
 
 _SERIES = "series.json"
 # More has no ordinary document; of a longer one the digest does not fit what is read.
@@ -46,7 +46,7 @@ def look(lane: Lane, years: list[int], names: Collection[str]) -> Looked:
     found: dict[int, Glance] = {}
     for year, identity in zip(years, file_ids(key, years), strict=True):
         document = glimpse(f"{start}{year:04d}.metadata.json", _MOST)
-        told = year_meta.glance(document, identity) if document else None
+        told = year_glance.glance(document, identity) if document else None
         if told is not None:
             found[year] = told
     document = glimpse(start + _SERIES, _MOST) if _SERIES in names else None

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable
 from functools import lru_cache
 from operator import attrgetter
-from typing import NamedTuple
 
 from ..model.coverage import Coverage, Covered
 from ..model.filling import filled
@@ -20,20 +19,6 @@ _by_span = attrgetter("span")
 _Way = tuple[str, str, str]
 
 
-class _Run(NamedTuple):
-    """A stretch, or several that adjoin and are told alike."""
-
-    way: _Way
-    start: int
-    end: int
-    fetched_at: int
-
-    def covered(self) -> Covered:
-        """Return it as a value."""
-        when = {"span": Span(self.start, self.end), "fetched_at": self.fetched_at}
-        return filled(Covered, **(vars(_timeless(*self.way)) | when))
-
-
 def told(texts: Iterable[str]) -> Coverage:
     """Return what lists of stored stretches say, each as text without its brackets.
 
@@ -43,33 +28,40 @@ def told(texts: Iterable[str]) -> Coverage:
         AttributeError, KeyError, RecursionError, TypeError, ValueError: one cannot be read.
     """
     parts: list[Covered] = []
-    run: _Run | None = None
+    last: _Way | None = None
+    start = end = fetched_at = 0
     for text in texts:
-        one = _only(text, run)
-        if one is None:
+        before, between, behind, bounds, fetched = _taken_apart(text)
+        way = before, between, behind
+        # Of many stretches the way is one: it is looked into for the first.
+        if way != last and (not behind or _SPAN in behind or _timeless(*way) is None):
             parts += map(Covered.from_json, json.loads(f"[{text}]"))
-        elif run is not None and run.way == one.way and run.end == one.start:
-            run = _Run(run.way, run.start, one.end, max(run.fetched_at, one.fetched_at))
-        else:
-            parts += [run.covered()] if run is not None else []
-            run = one
-    parts += [run.covered()] if run is not None else []
+            continue
+        begin, _, until = bounds.partition(",")
+        if way == last and int(begin) == end:
+            end, fetched_at = int(until), max(fetched_at, int(fetched))
+            continue
+        parts += _covered(last, start, end, fetched_at)
+        last, start, end, fetched_at = way, int(begin), int(until), int(fetched)
+    parts += _covered(last, start, end, fetched_at)
     return Coverage.joined(sorted(parts, key=_by_span))
 
 
-def _only(text: str, like: _Run | None) -> _Run | None:
-    """Return the stretch that is alone in a list; None where it is not, or cannot be told so."""
+def _taken_apart(text: str) -> tuple[str, str, str, str, str]:
+    """Return what stands before the times of a stretch, between and behind them; span; time."""
     before, _, rest = text.partition(_FETCHED)
     fetched, _, rest = rest.partition(",")
     between, _, rest = rest.partition(_SPAN)
     bounds, _, behind = rest.partition("]")
-    if not behind or _SPAN in behind:
-        return None
-    way = before, between, behind
-    if (like is None or way != like.way) and _timeless(*way) is None:
-        return None
-    start, _, end = bounds.partition(",")
-    return _Run(way, int(start), int(end), int(fetched))
+    return before, between, behind, bounds, fetched
+
+
+def _covered(way: _Way | None, start: int, end: int, fetched_at: int) -> list[Covered]:
+    timeless = None if way is None else _timeless(*way)
+    if timeless is None:
+        return []
+    when = {"span": Span(start, end), "fetched_at": fetched_at}
+    return [filled(Covered, **(vars(timeless) | when))]
 
 
 @lru_cache(_REMEMBERED)

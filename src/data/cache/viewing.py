@@ -26,7 +26,8 @@ from .looking import Looked, look
 from .metadata import DamagedError
 from .reading import read_state
 from .series_meta import SeriesMeta
-from .year_meta import Glance, YearState, state_of
+from .year_glance import Glance, state_of
+from .year_meta import YearState
 
 log = logging.getLogger(__name__)
 _SPAN = attrgetter("span")

@@ -6,11 +6,9 @@ the store itself goes by stands under ``onetape``.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import FormatVersionError
 from ..model.coverage import STATES, Coverage, Covered
@@ -200,71 +198,6 @@ def load_meta(data: bytes, identity: str) -> YearMeta:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise metadata.DamagedError(f"it lacks what it must hold: {exc!r}") from exc
-
-
-class Glance(NamedTuple):
-    """What an ordinary document says of its year, as far as everybody needs it.
-
-    Attributes:
-        generation, rows, first, last: of the committed state.
-        coverage: of it, as text: a list without its brackets.
-        ours: all that is ours, as text; :func:`state_of` reads it.
-    """
-
-    generation: int
-    rows: int
-    first: int | None
-    last: int | None
-    coverage: str
-    ours: str
-
-
-def glance(data: bytes, identity: str) -> Glance | None:
-    """Return what an ordinary, whole document of ours says.
-
-    None is no verdict: :func:`load_meta` finds out what there is to say of any other one. The
-    digest vouches for the rest of the document, which is not read.
-
-    Args:
-        data: the bytes.
-        identity: the id of the year file it must be about.
-    """
-    text = metadata.sealed(data)
-    if text is None or ',"data_source":"' not in text:
-        return None
-    at = metadata.place_of(text, "onetape")
-    opening = _OPENING.match(text, at) if at is not None else None
-    if at is None or opening is None:
-        return None
-    # Inside a text a quotation mark is escaped: nothing but this key looks so.
-    end = text.find(_BEHIND_COVERAGE, opening.end())
-    rest = _REST.match(text, end) if end >= 0 else None
-    if rest is None:
-        return None
-    first, generation, found, last, rows = rest.groups()
-    if found != identity:
-        return None
-    coverage, ours = text[opening.end() : end], text[at : rest.end()]
-    return Glance(int(generation), int(rows), _number(first), _number(last), coverage, ours)
-
-
-# What the first look goes by is read by its shape, in a third of the time.
-_BEHIND_COVERAGE = '],"created_at":'
-_OPENING = re.compile(r'\{"columns":\[[^][]*\],"coverage":\[')
-_REST = re.compile(
-    rf'\],"created_at":\d+,"first":(-?\d+|null),"format":{metadata.FORMAT},"generation":([1-9]\d*),'
-    r'"head":(?:"[^"\\]*"|null),"head_at":\d+,"id":"([^"\\]*)","last":(-?\d+|null),'
-    r'"members":\d+,"open":\d+,"quality":\{[^{}]*\},"rows":(\d+),"size":\d+,"updated_at":\d+\}'
-)
-
-
-def _number(text: str) -> int | None:
-    return None if text == "null" else int(text)
-
-
-def state_of(ours: str) -> YearState:
-    """Return the committed state that :attr:`Glance.ours` tells."""
-    return YearState.from_json(json.loads(ours))
 
 
 def _naive(ms: int | None) -> str | None:

@@ -121,11 +121,11 @@ class Disk:
 
     def list(self, folder: Path | str) -> list[str]:
         """Return the sorted names in ``folder``; none where it does not exist."""
-        call = partial(calls.or_none, os.listdir, folder)
         if self._is_watched:
+            call = partial(calls.or_none, os.listdir, folder)
             return sorted(self._run(Step("list", Path(folder)), call) or ())
         try:
-            return sorted(call() or ())
+            return sorted(calls.or_none(os.listdir, folder) or ())
         except OSError as exc:
             raise _refused("list", Path(folder), exc) from exc
 

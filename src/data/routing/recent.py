@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from ..cache.store import BarStore, SeriesView
 from ..disk.calls import all_memory
 from ..errors import CacheError
 from ..model.bars import BarTable, Floats
+from ..model.filling import filled
 from ..model.frame import NS_IN_MS, frame_on
 from ..model.instant import iso
 from ..model.instrument import Instrument
@@ -65,8 +66,8 @@ class _Given:
     @property
     def size(self) -> int:
         """Bytes, about: the rows, with the index of their frame, and the objects around them."""
-        columns, rows = self.values.shape  # of eight bytes each, and the stamps, and the index
-        return _EACH + 8 * rows * (columns + 2)
+        table = self.answer.table  # of eight bytes each, and the stamps, and the index
+        return _EACH + 8 * len(table) * (len(table.columns) + 2)
 
 
 class Recent:
@@ -106,7 +107,8 @@ class Recent:
         told = dict(frame.attrs[ATTRS_KEY])
         # Memory of its own, and once only: rows may lie in a mapped file.
         values = np.array(answer.table.values(), dtype=np.float64)
-        answer = replace(answer, table=BarTable(answer.table.stamps.copy(), *values))
+        table = BarTable(answer.table.stamps.copy(), *values)
+        answer = filled(Answer, **(vars(answer) | {"table": table}))
         given = _Given(query.instrument, view, book, is_untouched, until, answer, values, told)
         self._hold(_place(query), given)
 
