@@ -106,6 +106,20 @@ def test_a_small_file_is_no_map(path: Path) -> None:
     assert found.bytes == found.head.rows * 8 * (len(found.head.columns) - 1), "all but the index"
 
 
+def test_the_index_of_a_small_file_is_made_and_not_read(path: Path) -> None:
+    disk = Quick()
+    head = years(disk, path).head
+    broken = bytearray(path.read_bytes())
+    broken[head.at("index", 5)] ^= 1
+    path.write_bytes(broken)
+    file = opened(disk, path)
+    assert len(file.table(EVER, [2022, 2023, 2024])) == head.rows
+    assert np.array_equal(file.column("index"), file.column("stamps") * 1_000_000)
+    write_new(disk, path, NAME, file, {2025: part_of(366, 400)})
+    # Who checks a file, or has no maps, reads all of it: a new one is sound again.
+    assert len(opened(disk, path, may_map=False).table(EVER, [2022, 2023, 2024, 2025])) == 775
+
+
 @MODES
 def test_what_is_mapped_takes_no_memory(path: Path, disk: Disk, may_map: bool) -> None:
     years(disk, path)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from src.data.cache import metadata, series_meta, stretches, year_glance, year_meta
+from src.data.cache import looking, metadata, series_meta, stretches, year_glance, year_meta
 from src.data.cache.members import file_id
 from src.data.cache.store import BarStore, Commit, SeriesView
 from src.data.errors import FormatVersionError
@@ -198,3 +198,14 @@ def test_stored_stretches_of_several_years_become_one(tmp_path: Path) -> None:
 
 def _text(plain: dict[str, Any]) -> str:
     return json.dumps(plain, sort_keys=True, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("usual", [1, 900])
+def test_a_document_longer_than_a_glimpse_is_read_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, usual: int
+) -> None:
+    filled(tmp_path, "two vendors side by side")
+    monkeypatch.setattr(looking, "_USUAL", usual)
+    store = store_in(tmp_path, disk := CountingDisk())
+    assert store.view(DAILY).rows == 9
+    assert opened(disk).count(META) == 2, "once more, and not a third time with care"

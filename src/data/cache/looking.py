@@ -10,15 +10,16 @@ import os
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from ..disk.files import Disk
 from . import series_meta, year_glance
 from .lane import Lane
-from .members import file_ids
+from .members import file_id
 from .series_meta import SeriesMeta
 from .year_glance import Glance
 
 _SERIES = "series.json"
-# More has no ordinary document; of a longer one the digest does not fit what is read.
-_MOST = 1 << 16
+# Nearly every document has less: one read tells all of it, and no look at its size is needed.
+_USUAL = 1 << 14
 
 
 class Looked(NamedTuple):
@@ -42,12 +43,21 @@ def look(lane: Lane, years: list[int], names: Collection[str]) -> Looked:
         names: what lies in its folder.
     """
     # As text: every first look at a series comes by here, and making paths takes longer.
-    start, key, glimpse = lane.paths.text + os.sep, lane.key, lane.disk.glimpse
+    start, key, disk = lane.paths.text + os.sep, lane.key, lane.disk
     found: dict[int, Glance] = {}
-    for year, identity in zip(years, file_ids(key, years), strict=True):
-        document = glimpse(f"{start}{year:04d}.metadata.json", _MOST)
-        told = year_glance.glance(document, identity) if document else None
+    for year in years:
+        document = _document(disk, f"{start}{year:04d}.metadata.json")
+        told = year_glance.glance(document, file_id(key, year)) if document else None
         if told is not None:
             found[year] = told
-    document = glimpse(start + _SERIES, _MOST) if _SERIES in names else None
+    document = _document(disk, start + _SERIES) if _SERIES in names else None
     return Looked(found, series_meta.glance(document, key) if document else None)
+
+
+def _document(disk: Disk, path: str) -> bytes | None:
+    """Return a document; where it is cut short, its digest tells."""
+    data = disk.glimpse(path, _USUAL)
+    if data is None or len(data) < _USUAL:
+        return data
+    whole = disk.read_with_state(path)
+    return whole[0] if whole is not None else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,14 +43,8 @@ _SPELLED = ("symbol", "timeframe", "lane", "year", "columns")
 
 def file_id(key: SeriesKey, year: int) -> str:
     """Return what every member of this year file carries."""
-    return next(file_ids(key, (year,)))
-
-
-def file_ids(key: SeriesKey, years: Iterable[int]) -> Iterator[str]:
-    """Yield what every member of each of these year files carries."""
-    series = f"{key.symbol}|{key.timeframe.label}|{key.lane_label}|"
-    for year in years:
-        yield hashlib.sha256(f"{series}{year}".encode()).hexdigest()[:16]
+    text = f"{key.symbol}|{key.timeframe.label}|{key.lane_label}|{year}"
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

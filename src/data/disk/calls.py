@@ -51,6 +51,14 @@ def state_at(path: Path | str) -> FileState | None:
     return None if found is None else state_of(found)
 
 
+def mode_of(path: str) -> int:
+    """Return the mode of ``path``, a link's own; 0 where nothing can be seen there."""
+    try:
+        return os.lstat(path).st_mode
+    except (OSError, ValueError):  # ValueError: nothing can have that name
+        return 0
+
+
 def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
     """Return the whole file and its state, or None where nothing has that name."""
     try:

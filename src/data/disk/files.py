@@ -8,7 +8,6 @@ subclass that overrides it sees every call with its arguments before it happens,
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from ..errors import StorageError
 from . import calls
 from .calls import FileState, Space
 from .lock import Locks
+from .refusals import errno_of, refused, short
 
 __all__ = ["Disk", "FileState", "Handle", "Space", "Step", "errno_of", "short"]
 
@@ -31,15 +31,6 @@ _BINARY = getattr(os, "O_BINARY", 0)
 _READ = os.O_RDONLY | _BINARY
 _WRITE = os.O_RDWR | _BINARY
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY
-_ADVICE = {
-    errno.ENOSPC: "free some space on that disk",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EACCES: "check the permissions of the cache folder",
-    errno.EPERM: "check the permissions of the cache folder",
-    errno.EROFS: "the cache lies on a read-only file system",
-    errno.EMFILE: "too many files are open in this process; raise `ulimit -n`",
-    errno.EIO: "the disk reports errors; look at the system log",
-}
 
 
 class Step(NamedTuple):
@@ -117,7 +108,7 @@ class Disk:
         try:
             return calls.state_at(path)
         except OSError as exc:
-            raise _refused("stat", Path(path), exc) from exc
+            raise refused("stat", Path(path), exc) from exc
 
     def list(self, folder: Path | str) -> list[str]:
         """Return the sorted names in ``folder``; none where it does not exist."""
@@ -127,7 +118,7 @@ class Disk:
         try:
             return sorted(calls.or_none(os.listdir, folder) or ())
         except OSError as exc:
-            raise _refused("list", Path(folder), exc) from exc
+            raise refused("list", Path(folder), exc) from exc
 
     def space(self, folder: Path) -> Space | None:
         """Return what the disk of ``folder`` has; None where the folder does not exist."""
@@ -160,7 +151,7 @@ class Disk:
         try:
             return calls.pread(handle.fd, count, offset)
         except OSError as exc:
-            raise _refused("read", handle.path, exc) from exc
+            raise refused("read", handle.path, exc) from exc
 
     def glimpse(self, path: Path | str, most: int) -> bytes | None:
         """Return what one read from the start of a file gives; None where it does not exist.
@@ -171,7 +162,7 @@ class Disk:
             try:
                 return calls.glimpse_of(path, _READ, most)
             except OSError as exc:
-                raise _refused("read", Path(path), exc) from exc
+                raise refused("read", Path(path), exc) from exc
         handle = self.open_read(Path(path))
         if handle is None:
             return None
@@ -186,7 +177,7 @@ class Disk:
             try:
                 return calls.content_of(path, _READ)
             except OSError as exc:
-                raise _refused("read", Path(path), exc) from exc
+                raise refused("read", Path(path), exc) from exc
         handle = self.open_read(Path(path))
         if handle is None:
             return None
@@ -296,24 +287,7 @@ class Disk:
         try:
             return self.perform(step, call)
         except OSError as exc:
-            raise _refused(step.name, step.path, exc) from exc
+            raise refused(step.name, step.path, exc) from exc
 
 
 _UNWATCHED = Disk.perform
-
-
-def _refused(what: str, path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"cannot {what} {short(path)}: {error.strerror or error}",
-        hint=_ADVICE.get(error.errno or 0),
-    )
-
-
-def short(path: Path) -> str:
-    """Return the end of a path that names the series and the file, for messages."""
-    return Path(*path.parts[-3:]).as_posix()
-
-
-def errno_of(error: StorageError) -> int | None:
-    """Return the system's error number behind ``error``."""
-    return error.__cause__.errno if isinstance(error.__cause__, OSError) else None
