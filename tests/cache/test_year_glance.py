@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -78,9 +79,18 @@ def test_one_of_another_year_is_not_believed() -> None:
     assert glance(changed(lambda d: None), file_id(DAILY, 2023)) is None
 
 
-@pytest.mark.parametrize("end", [b"", b"\n\n", b" \n", b"\r\n"], ids=repr)
+@pytest.mark.parametrize("end", [b"", b" ", b"x", b"\n\n", b" \n", b"\r\n"], ids=repr)
 def test_what_does_not_end_as_written_is_not_ordinary(end: bytes) -> None:
     assert glance(changed(lambda d: None)[:-1] + end, ID) is None
+
+
+def test_where_a_key_stands_twice_neither_is_believed() -> None:
+    data = changed(lambda d: None)
+    text = data[data.index(b",") + 1 : -2] + b',"onetape":{}}'
+    seal = hashlib.sha256(b"{" + text).hexdigest().encode("ascii")
+    twice = b'{"sha256": "' + seal + b'",' + text + b"\n"
+    assert metadata.sealed(twice) is not None
+    assert glance(twice, ID) is None
 
 
 def test_text_that_is_not_ours_has_no_state() -> None:
