@@ -152,6 +152,19 @@ def test_a_link_out_of_the_cache_is_refused(tmp_path: Path) -> None:
     assert Layout(tmp_path / "link").symbol("MSFT").name == "MSFT"
 
 
+def test_what_was_asked_for_before_it_was_there_is_looked_at_again(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    layout, key = Layout(tmp_path), SeriesKey("AAPL", DAY)
+    for _ in range(2):
+        assert (layout.lane(key).folder, layout.knows(key)) == (layout.ohlcv / "AAPL" / "1d", False)
+        assert layout.actions("AAPL") == layout.ohlcv / "AAPL" / "actions.json"
+    layout.ohlcv.mkdir()
+    (layout.ohlcv / "AAPL").symlink_to(tmp_path / "elsewhere")
+    for ask in (lambda: layout.lane(key).folder, lambda: layout.actions("AAPL")):
+        with pytest.raises(StorageError, match="somewhere else"):
+            ask()
+
+
 @pytest.mark.parametrize(
     "name, year",
     [("2024.csv.gz", 2024), ("2024.metadata.json", 2024), ("0000.csv.gz", None), ("2024.log", None),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from src.data.cache import metadata, series_meta, year_meta
+from src.data.cache import looking, metadata, series_meta, year_meta
 from src.data.cache.members import file_id
 from src.data.cache.store import BarStore, Commit, SeriesView
 from src.data.errors import FormatVersionError
@@ -251,3 +251,14 @@ def test_the_kind_of_a_series_whose_document_is_gone_is_that_of_its_bars(tmp_pat
     assert store_in(tmp_path, Quick()).view(DAILY).kind == kind
     path.unlink()
     assert store_in(tmp_path, Quick()).view(DAILY).kind == kind
+
+
+@pytest.mark.parametrize("usual", [1, 900])
+def test_a_document_longer_than_a_glimpse_is_read_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, usual: int
+) -> None:
+    filled(tmp_path, "two vendors side by side")
+    monkeypatch.setattr(looking, "_USUAL", usual)
+    store = store_in(tmp_path, disk := CountingDisk())
+    assert store.view(DAILY).rows == 9
+    assert opened(disk).count(META) == 2, "once more, and not a third time with care"

@@ -76,7 +76,7 @@ def house(tmp_path: Path) -> House:
 def test_a_data_file_may_only_have_grown(
     house: House, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any], is_believed: bool
 ) -> None:
-    path = house.lane.paths.data(2024)
+    path = house.lane.paths.data_text(2024)
     state = house.lane.disk.stat(path)
     assert state is not None
     source = Source(9, state.size, "", state.inode, state.mtime_ns, False)
@@ -101,7 +101,7 @@ def test_years_without_bars_need_no_columns(house: House) -> None:
     assert found is not None
     assert numbers(found) == [*range(-9, 9)]
     assert house.sidecars.lacking(house.lane, states) == []
-    paths = [path.name for path, _ in house.sidecars.sources(house.lane, states) or ()]
+    paths = [Path(path).name for path, _ in house.sidecars.sources(house.lane, states) or ()]
     assert paths == ["2023.csv.gz", "2024.csv.gz"]
 
 
@@ -121,7 +121,7 @@ def test_sources_are_told_of_a_file_that_is_not_held_too(house: House, tmp_path:
     told = other.sidecars.sources(other.lane, other.states)
     assert told == house.sidecars.sources(house.lane, house.states)
     assert told is not None
-    assert [path.name for path, _ in told] == ["2023.csv.gz", "2024.csv.gz"]
+    assert [Path(path).name for path, _ in told] == ["2023.csv.gz", "2024.csv.gz"]
     other.sidecars.path(DAILY).unlink()
     assert other.sidecars.sources(other.lane, other.states) is None
 

@@ -74,6 +74,16 @@ def test_what_does_not_exist(disk: Scripted, tmp_path: Path) -> None:
         disk.open_write(path)
 
 
+@pytest.mark.parametrize("made", [Scripted, Disk], ids=["watched", "alone"])
+def test_a_glimpse_is_one_read(made: type[Disk], tmp_path: Path) -> None:
+    disk, path = made(), tmp_path / "a"
+    path.write_bytes(b"hello world")
+    assert (disk.glimpse(path, 99), disk.glimpse(path, 5)) == (b"hello world", b"hello")
+    assert disk.glimpse(tmp_path / "b", 5) is disk.glimpse(path / "b", 5) is None
+    with pytest.raises(StorageError, match="cannot read"):
+        disk.glimpse(tmp_path, 5)
+
+
 def test_short_writes_and_reads_are_continued(
     disk: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,11 +84,12 @@ class OldYears:
         """
         if lane.key.lane:
             return {}
-        unknown = (year for year in own if year not in ours)
+        unknown = [year for year in own if year not in ours]
         here = {year: lane.paths.data(year) for year in unknown if self._is_foreign(lane, year)}
         there = self._found_elsewhere(lane)
-        if there:
-            own = [year for year in own if year in ours or self._is_taken(lane, year)]
+        if not there:
+            return here
+        own = [year for year in own if year in ours or self._is_taken(lane, year)]
         return {year: path for year, path in there.items() if year not in own} | here
 
     def _is_foreign(self, lane: Lane, year: int) -> bool:

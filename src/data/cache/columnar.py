@@ -41,6 +41,7 @@ STAMPS, INDEX, ADJ_CLOSE = "stamps", "index", "adj_close"
 _COLUMNS = (STAMPS, INDEX, *PRICES, "volume")
 _FIXED = struct.Struct("<8sQII")
 _ITEM = 8
+NS_IN_MS = 1_000_000
 # A header that claims more is none of ours: bars of a year by the second, and numbers that leave
 # room for the next one.
 _MOST_ROWS = 366 * 86_400
@@ -90,7 +91,7 @@ class Head:
     years: Mapping[int, Source]
     tails: Mapping[str, int] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Rows committed."""
         return sum(source.rows for source in self.years.values())
@@ -155,13 +156,14 @@ def read_head(start: bytes, identity: str) -> Head | None:
         start: the first ``START`` bytes of the file.
         identity: of the series.
     """
-    found = [_read_slot(start[at : at + SLOT], identity) for at in (0, SLOT)]
-    return max((head for head in found if head), key=lambda head: head.seq, default=None)
+    newest_first = sorted((0, SLOT), key=lambda at: -_FIXED.unpack_from(start, at)[1])
+    found = (_read_slot(start, at, identity) for at in newest_first)
+    return next((head for head in found if head is not None), None)
 
 
-def _read_slot(slot: bytes, identity: str) -> Head | None:
-    magic, seq, length, check = _FIXED.unpack_from(slot)
-    text = slot[_FIXED.size : _FIXED.size + length]
+def _read_slot(start: bytes, at: int, identity: str) -> Head | None:
+    magic, seq, length, check = _FIXED.unpack_from(start, at)
+    text = start[at + _FIXED.size : at + min(SLOT, _FIXED.size + length)]
     if magic != MAGIC or _check(seq, text) != check or seq > _MOST_SEQ:
         return None
     try:

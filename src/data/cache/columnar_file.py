@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from mmap import mmap
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ..disk.files import Disk, Handle
 from ..errors import CorruptEntryError, StorageError
 from ..model.bars import BarTable, concat
 from ..model.span import Span
-from .columnar import ADJ_CLOSE, BLOCK, INDEX, STAMPS, START, Head, read_head
+from .columnar import ADJ_CLOSE, BLOCK, INDEX, NS_IN_MS, STAMPS, START, Head, read_head
 from .deflate import summing
 from .ledger import year_span
 
@@ -29,6 +29,8 @@ _COPIED = 1 << 19
 _SHARE = 4
 _lent: WeakSet[mmap] = WeakSet()
 Column = NDArray[Any]
+# Offset and count of bytes.
+Read = Callable[[int, int], bytes]
 
 
 class DamagedColumnsError(CorruptEntryError):
@@ -55,16 +57,17 @@ class ColumnarFile:
         self._map: mmap | None = None
         if may_map and head.size > _SMALL:
             self._map = disk.map(handle, head.size, private=False)
-        # A small file at one stroke: its columns lie apart, with room between them.
-        whole = b"" if self._map else disk.read_at(handle, 0, head.size)
-        self._columns = _columns(self._map, head) if self._map else _read(whole, head)
+        # Who gets copies has his index made for him: of a small file it is not even read.
+        names = head.columns if not may_map else tuple(n for n in head.columns if n != INDEX)
+        read = partial(disk.read_at, handle)
+        self._columns = _columns(self._map, head) if self._map else _read(read, head, names)
         self.bytes = 0 if self._map else sum(c.nbytes for c in self._columns.values())
         # Full blocks found sound so far, and rows of the last one. Setting what another thread
         # sets too does no harm.
         self._sound = np.zeros(head.rows // BLOCK, dtype=bool)
         self._sound_tail = head.rows % BLOCK == 0
         self._is_sound = False
-        self._checksums = _checksums(self._map or whole, head)
+        self._checksums = _checksums(read, head)
 
     def serves(self, sources: Mapping[int, tuple[int, int, str]]) -> bool:
         """Tell whether it holds the years as they are: rows, size and head of each."""
@@ -111,6 +114,8 @@ class ColumnarFile:
 
     def column(self, name: str) -> Column:
         """Return all committed values of a column; not to be written to nor handed out."""
+        if name == INDEX and name not in self._columns:
+            return self._columns[STAMPS] * NS_IN_MS
         return self._columns[name]
 
     def _table(self, first: int, last: int, *, has_adj_close: bool) -> BarTable:
@@ -167,8 +172,9 @@ class ColumnarFile:
         self._is_sound = self._sound_tail and bool(self._sound.all())
 
     def _verify_tail(self, first: int) -> None:
+        crc32 = summing(8 * (self.head.rows - first) * len(self._columns))
         for name, values in self._columns.items():
-            if zlib.crc32(values[first:].data) != self.head.tails.get(name):
+            if crc32(values[first:].data) != self.head.tails.get(name):
                 raise DamagedColumnsError(f"the end of {name}")
         self._sound_tail = True
 
@@ -202,18 +208,19 @@ def _columns(memory: mmap, head: Head) -> dict[str, Column]:
     }
 
 
-def _read(whole: bytes, head: Head) -> dict[str, Column]:
-    parts = {name: (head.at(name, 0), head.at(name, head.rows)) for name in head.columns}
+def _read(read: Read, head: Head, names: tuple[str, ...]) -> dict[str, Column]:
+    """Read the rows alone: columns lie apart, with room between them."""
+    size = head.at(STAMPS, head.rows) - head.at(STAMPS, 0)
     return {
-        name: np.frombuffer(whole[begin:end], _type(name), head.rows)
-        for name, (begin, end) in parts.items()
+        name: np.frombuffer(read(head.at(name, 0), size), _type(name), head.rows) for name in names
     }
 
 
-def _checksums(whole: bytes | mmap, head: Head) -> dict[str, list[int]]:
+def _checksums(read: Read, head: Head) -> dict[str, list[int]]:
+    """Return the checksums of the full blocks of each column."""
     full = head.rows // BLOCK
-    places = {name: head.checksum_at(name, 0) for name in head.columns}
-    return {
-        name: np.frombuffer(whole[at : at + full * 4], np.uint32, full).tolist()
-        for name, at in places.items()
-    }
+    if not full:
+        return {}
+    first, end = head.checksum_at(head.columns[0], 0), head.size
+    sums = np.frombuffer(read(first, end - first), np.uint32).reshape(len(head.columns), -1)
+    return dict(zip(head.columns, sums[:, :full].tolist(), strict=True))

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from ..disk.atomic import or_discarded, stage_by
 from ..disk.files import Disk, Handle
 from ..model.bars import NAN, BarTable
-from .columnar import ADJ_CLOSE, BLOCK, INDEX, Head, Part, Source, room_for
+from .columnar import ADJ_CLOSE, BLOCK, INDEX, NS_IN_MS, Head, Part, Source, room_for
 from .columnar_file import ColumnarFile
 from .deflate import summing
 
-_NS = 1_000_000
 Column = NDArray[Any]
 
 
@@ -154,7 +153,7 @@ def _joined(
 
 def _column(table: BarTable, name: str) -> Column:
     if name == INDEX:
-        return table.stamps * _NS
+        return table.stamps * NS_IN_MS
     if name == ADJ_CLOSE and table.adj_close is None:
         return np.full(len(table), NAN)
     values: Column = np.ascontiguousarray(getattr(table, name))

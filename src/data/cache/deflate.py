@@ -6,6 +6,7 @@ is a tenth larger, which is worth it for long ones only.
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Callable
 from importlib import import_module
@@ -16,6 +17,7 @@ from types import ModuleType
 LEVEL = 6
 _LONG = 1 << 20
 _FAST_LEVEL = 1
+_NAME = "isal.isal_zlib"
 
 
 def deflated(text: bytes) -> bytes:
@@ -52,7 +54,9 @@ def summing(size: int) -> Callable[..., int]:
     Args:
         size: bytes to be summed by it, in however many calls.
     """
-    summed: Callable[..., int] = (_fast() if _is_worth_it(size) else zlib).crc32
+    # Once it is loaded it is faster for little, too.
+    is_better = _NAME in sys.modules or _is_worth_it(size)
+    summed: Callable[..., int] = (_fast() if is_better else zlib).crc32
     return summed
 
 
@@ -61,4 +65,4 @@ def _is_worth_it(size: int) -> bool:
 
 
 def _fast() -> ModuleType:
-    return import_module("isal.isal_zlib")
+    return import_module(_NAME)

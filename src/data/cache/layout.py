@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import unicodedata
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+from ..disk.calls import mode_of
 from ..errors import BadSymbolError, BadTimeframeError, QueryError, StorageError
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
@@ -137,6 +139,10 @@ class LanePaths:
         """The bars of ``year``."""
         return self._of(year, ".csv.gz")
 
+    def data_text(self, year: int) -> str:
+        """The same as text, for who only looks at the file."""
+        return f"{self.text}{os.sep}{year:04d}.csv.gz"
+
     def metadata(self, year: int) -> Path:
         """What is known about them."""
         return self._of(year, ".metadata.json")
@@ -178,16 +184,16 @@ class Layout:
             BadSymbolError: the symbol cannot name a folder.
             StorageError: the folder is a link that leads out of the cache.
         """
-        return Path(self._checked(encode_symbol(symbol)))
+        return Path(self._checked(encode_symbol(symbol))[0])
 
     def actions(self, symbol: str) -> Path:
         """Return the file of the symbol's splits and dividends; raises as :meth:`symbol`."""
         known = self._actions.get(symbol)
         if known is not None:
             return known
-        folder = self.symbol(symbol)
-        file = folder / "actions.json"
-        if folder.is_dir():
+        folder, is_there = self._checked(encode_symbol(symbol))
+        file = Path(f"{folder}{os.sep}actions.json")
+        if is_there:
             self._actions[symbol] = file
         return file
 
@@ -196,9 +202,9 @@ class Layout:
         known = self._known.get(key)
         if known is not None:
             return known
-        text = self._checked(encode_symbol(key.symbol), encode_lane(key))
+        text, is_there = self._checked(encode_symbol(key.symbol), encode_lane(key))
         paths = LanePaths(text)
-        if os.path.isdir(text):
+        if is_there:
             self._known[key] = paths
         return paths
 
@@ -221,18 +227,19 @@ class Layout:
         """Tell whether the folder of a series was found, and found inside."""
         return key in self._known
 
-    def _checked(self, *names: str) -> str:
-        """Return the path of what lies below the folder of bars, found to be no way out of it."""
-        below = self._text
+    def _checked(self, *names: str) -> tuple[str, bool]:
+        """Return the path of what lies below the folder of bars, no way out; is it a folder?"""
+        below, mode = self._text, 0
         for name in names:
             below = f"{below}{os.sep}{name}"
-            if os.path.islink(below):
+            mode = mode_of(below)
+            if stat.S_ISLNK(mode):
                 raise StorageError(
                     f"the folder {'/'.join((self.ohlcv.name, *names)[-2:])} of the cache is a link "
                     "to somewhere else",
                     hint="put the folder itself there, or link the whole cache folder",
                 )
-        return below
+        return below, stat.S_ISDIR(mode)
 
 
 def _is_stored(name: str) -> bool:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from ..disk.files import Disk
 from . import series_meta, year_meta
 from .lane import Lane
 from .members import file_id
@@ -17,6 +18,8 @@ from .series_meta import SeriesMeta
 from .year_meta import Glance
 
 _SERIES = "series.json"
+# Nearly every document has less: one read tells all of it, and no look at its size is needed.
+_USUAL = 1 << 14
 
 
 class Looked(NamedTuple):
@@ -40,12 +43,21 @@ def look(lane: Lane, years: list[int], names: Collection[str]) -> Looked:
         names: what lies in its folder.
     """
     # As text: every first look at a series comes by here, and making paths takes longer.
-    start, key, read = lane.paths.text + os.sep, lane.key, lane.disk.read_with_state
+    start, key, disk = lane.paths.text + os.sep, lane.key, lane.disk
     found: dict[int, Glance] = {}
     for year in years:
-        document = read(f"{start}{year:04d}.metadata.json")
-        told = year_meta.glance(document[0], file_id(key, year)) if document else None
+        document = _document(disk, f"{start}{year:04d}.metadata.json")
+        told = year_meta.glance(document, file_id(key, year)) if document else None
         if told is not None:
             found[year] = told
-    document = read(start + _SERIES) if _SERIES in names else None
-    return Looked(found, series_meta.glance(document[0], key) if document else None)
+    document = _document(disk, start + _SERIES) if _SERIES in names else None
+    return Looked(found, series_meta.glance(document, key) if document else None)
+
+
+def _document(disk: Disk, path: str) -> bytes | None:
+    """Return a document; where it is cut short, its digest tells."""
+    data = disk.glimpse(path, _USUAL)
+    if data is None or len(data) < _USUAL:
+        return data
+    whole = disk.read_with_state(path)
+    return whole[0] if whole is not None else None

@@ -8,6 +8,7 @@ the year is read and verified as ever, and what was read is kept here for the ne
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -83,7 +84,7 @@ class Sidecars:
         self, root: Path, disk: Disk, mode: Columnar = "map",
         has_room: Callable[[int], bool] = lambda need: True,
     ) -> None:  # fmt: skip
-        self._folder = root / FOLDER
+        self._folder = os.fspath(root / FOLDER)
         self._disk = disk
         self.mode = mode
         self._has_room = has_room
@@ -148,22 +149,22 @@ class Sidecars:
         return fresh if fresh is not None and fresh.serves(identities) else None
 
     def _are_untouched(self, lane: Lane, file: ColumnarFile, years: States) -> bool:
-        return all(self.is_untouched(lane.paths.data(y), file.head.years[y]) for y in years)
+        return all(self.is_untouched(lane.paths.data_text(y), file.head.years[y]) for y in years)
 
-    def is_untouched(self, path: Path, source: Source) -> bool:
+    def is_untouched(self, path: str, source: Source) -> bool:
         """Tell whether a data file is the one that was verified, or has only grown."""
         now = self._disk.stat(path)
         if now is None or now.inode != source.inode or now.size < source.size:
             return False
         return now.size != source.size or now.mtime_ns == source.mtime_ns
 
-    def sources(self, lane: Lane, states: States) -> list[tuple[Path, Source]] | None:
+    def sources(self, lane: Lane, states: States) -> list[tuple[str, Source]] | None:
         """Return the data files of years and how they were verified; None where none are held."""
         wanted = {year: state for year, state in states.items() if state.rows}
         file = self._held(lane.key) or self._open(lane.key)
         if file is None or not file.serves(_identities(wanted)):
             return None
-        return [(lane.paths.data(year), file.head.years[year]) for year in wanted]
+        return [(lane.paths.data_text(year), file.head.years[year]) for year in wanted]
 
     def _open(self, key: SeriesKey) -> ColumnarFile | None:
         may_map = self.mode == "map"
@@ -274,7 +275,8 @@ class Sidecars:
 
     def path(self, key: SeriesKey) -> Path:
         """Return where the columnar file of a series lies, whether it exists or not."""
-        return self._folder / encode_symbol(key.symbol) / (encode_lane(key) + _SUFFIX)
+        names = self._folder, encode_symbol(key.symbol), encode_lane(key) + _SUFFIX
+        return Path(os.sep.join(names))
 
 
 def _identities(states: States) -> dict[int, tuple[int, int, str]]:

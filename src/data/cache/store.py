@@ -16,6 +16,7 @@ from ..disk.files import Disk
 from ..model.actions import Action
 from ..model.bars import BarTable
 from ..model.coverage import Coverage
+from ..model.filling import filled
 from ..model.retention import Retention
 from ..model.series import SeriesKey
 from ..model.span import Span
@@ -289,8 +290,8 @@ class BarStore:
         if made is not None:
             return made
         paths = self._layout.lane(key)
-        made = Lane(
-            key=key, paths=paths, disk=self._disk, memory=self._memory,
+        made = filled(
+            Lane, key=key, paths=paths, disk=self._disk, memory=self._memory,
             clock=self._clock, vendor_facts=self._vendor_facts, tainted=self._tainted,
             retention=self._retention, uses=self.steward.tally(key),
         )  # fmt: skip

@@ -97,7 +97,7 @@ class Viewer:
         made = self._made.find(lane.key)
         if made is not None and made[1].view is since:
             return made[1]
-        before = lane.memory.settled_state(lane.paths.folder)
+        before = lane.memory.settled_state(lane.paths.text)
         if made is not None and made[0] == before:
             return made[1]
         names = lane.disk.list(lane.paths.text)

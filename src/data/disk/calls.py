@@ -51,6 +51,14 @@ def state_at(path: Path | str) -> FileState | None:
     return None if found is None else state_of(found)
 
 
+def mode_of(path: str) -> int:
+    """Return the mode of ``path``, a link's own; 0 where nothing can be seen there."""
+    try:
+        return os.lstat(path).st_mode
+    except (OSError, ValueError):  # ValueError: nothing can have that name
+        return 0
+
+
 def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
     """Return the whole file and its state, or None where nothing has that name."""
     try:
@@ -66,6 +74,18 @@ def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
                 break
             content += more
         return content, state
+    finally:
+        os.close(fd)
+
+
+def glimpse_of(path: Path | str, flags: int, most: int) -> bytes | None:
+    """Return what one read from the start of a file gives, or None where nothing has that name."""
+    try:
+        fd = os.open(path, flags)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return os.read(fd, most)
     finally:
         os.close(fd)
 

@@ -8,7 +8,6 @@ subclass that overrides it sees every call with its arguments before it happens,
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from ..errors import StorageError
 from . import calls
 from .calls import FileState, Space
 from .lock import Locks
+from .refusals import errno_of, refused, short
 
 __all__ = ["Disk", "FileState", "Handle", "Space", "Step", "errno_of", "short"]
 
@@ -31,15 +31,6 @@ _BINARY = getattr(os, "O_BINARY", 0)
 _READ = os.O_RDONLY | _BINARY
 _WRITE = os.O_RDWR | _BINARY
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY
-_ADVICE = {
-    errno.ENOSPC: "free some space on that disk",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EACCES: "check the permissions of the cache folder",
-    errno.EPERM: "check the permissions of the cache folder",
-    errno.EROFS: "the cache lies on a read-only file system",
-    errno.EMFILE: "too many files are open in this process; raise `ulimit -n`",
-    errno.EIO: "the disk reports errors; look at the system log",
-}
 
 
 class Step(NamedTuple):
@@ -117,17 +108,17 @@ class Disk:
         try:
             return calls.state_at(path)
         except OSError as exc:
-            raise _refused("stat", Path(path), exc) from exc
+            raise refused("stat", Path(path), exc) from exc
 
     def list(self, folder: Path | str) -> list[str]:
         """Return the sorted names in ``folder``; none where it does not exist."""
-        call = partial(calls.or_none, os.listdir, folder)
         if self._is_watched:
+            call = partial(calls.or_none, os.listdir, folder)
             return sorted(self._run(Step("list", Path(folder)), call) or ())
         try:
-            return sorted(call() or ())
+            return sorted(calls.or_none(os.listdir, folder) or ())
         except OSError as exc:
-            raise _refused("list", Path(folder), exc) from exc
+            raise refused("list", Path(folder), exc) from exc
 
     def space(self, folder: Path) -> Space | None:
         """Return what the disk of ``folder`` has; None where the folder does not exist."""
@@ -146,14 +137,39 @@ class Disk:
         """Return ``count`` bytes from ``offset``, fewer only at the end of the file."""
         parts: list[bytes] = []
         while count > 0:
-            part = self._run(
-                Step("read", handle.path, at=offset), partial(calls.pread, handle.fd, count, offset)
-            )
+            part = self._part(handle, offset, count)
             if not part:
                 break
             parts.append(part)
             offset, count = offset + len(part), count - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _part(self, handle: Handle, offset: int, count: int) -> bytes:
+        if self._is_watched:
+            call = partial(calls.pread, handle.fd, count, offset)
+            return self._run(Step("read", handle.path, at=offset), call)
+        try:
+            return calls.pread(handle.fd, count, offset)
+        except OSError as exc:
+            raise refused("read", handle.path, exc) from exc
+
+    def glimpse(self, path: Path | str, most: int) -> bytes | None:
+        """Return what one read from the start of a file gives; None where it does not exist.
+
+        It may be less than ``most`` and than there is: for those who can tell, and nobody else.
+        """
+        if not self._is_watched:
+            try:
+                return calls.glimpse_of(path, _READ, most)
+            except OSError as exc:
+                raise refused("read", Path(path), exc) from exc
+        handle = self.open_read(Path(path))
+        if handle is None:
+            return None
+        try:
+            return self._part(handle, 0, most)
+        finally:
+            self.close(handle)
 
     def read_with_state(self, path: Path | str) -> tuple[bytes, FileState] | None:
         """Return the whole file and its state when it was opened; None where it does not exist."""
@@ -161,7 +177,7 @@ class Disk:
             try:
                 return calls.content_of(path, _READ)
             except OSError as exc:
-                raise _refused("read", Path(path), exc) from exc
+                raise refused("read", Path(path), exc) from exc
         handle = self.open_read(Path(path))
         if handle is None:
             return None
@@ -271,24 +287,7 @@ class Disk:
         try:
             return self.perform(step, call)
         except OSError as exc:
-            raise _refused(step.name, step.path, exc) from exc
+            raise refused(step.name, step.path, exc) from exc
 
 
 _UNWATCHED = Disk.perform
-
-
-def _refused(what: str, path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"cannot {what} {short(path)}: {error.strerror or error}",
-        hint=_ADVICE.get(error.errno or 0),
-    )
-
-
-def short(path: Path) -> str:
-    """Return the end of a path that names the series and the file, for messages."""
-    return Path(*path.parts[-3:]).as_posix()
-
-
-def errno_of(error: StorageError) -> int | None:
-    """Return the system's error number behind ``error``."""
-    return error.__cause__.errno if isinstance(error.__cause__, OSError) else None

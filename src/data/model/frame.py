@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ..errors import ResponseFormatError
-from .bars import NAN, PRICES, BarTable
+from .bars import NAN, PRICES, BarTable, Stamps
 from .coverage import Covered
 from .span import Span
 
@@ -22,7 +23,7 @@ _TIME_COLUMNS = ("timestamp", "datetime", "date", "time", "open_time")
 # What is said of a row that no stretch vouches for.
 _NOBODY = Covered(Span(0, 0), "suspect")
 _FORMING = "forming"
-_NS_IN_MS = 1_000_000
+NS_IN_MS = 1_000_000
 # From here on copying columns takes longer than making a frame of many.
 _LONG = 10_000
 
@@ -38,22 +39,30 @@ def build_frame(
     ``fetched_at`` (naive UTC in ns; NaT where nobody knows). The frame owns its memory: the caller
     may write into it.
     """
-    stamps = table.index if table.index is not None else table.stamps * _NS_IN_MS
-    # The index would be copied without a word.
-    index = pd.DatetimeIndex(stamps.view("M8[ns]"), name="timestamp", copy=False)
+    stamps = table.index if table.index is not None else table.stamps * NS_IN_MS
     if table.index is not None and len(table) > _LONG:
         # These columns are nobody else's: they become the caller's as they are.
         columns = dict(zip(table.columns, table.values(), strict=True))
-        frame = pd.DataFrame(columns, index=index, copy=False)
+        frame = pd.DataFrame(columns, index=_index(stamps), copy=False)
     else:
-        block = np.array(table.values(), dtype=np.float64)
-        frame = pd.DataFrame(block.T, index=index, columns=_names(table.columns).view(), copy=False)
+        frame = frame_on(np.array(table.values(), dtype=np.float64), stamps, table.columns)
     if extra:
         parts = [*coverage, _NOBODY]
         owners = _owners(table, coverage)
         for name in extra:
             frame[name] = _told(name, parts).take(owners).array
     return frame
+
+
+def frame_on(values: NDArray[np.float64], stamps: Stamps, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Return the frame that lies in ``values``, a row for each of ``columns``, and ``stamps`` (ns)."""
+    names = _names(columns).view()
+    return pd.DataFrame(values.T, index=_index(stamps), columns=names, copy=False)
+
+
+def _index(stamps: Stamps) -> pd.DatetimeIndex:
+    # It would be copied without a word.
+    return pd.DatetimeIndex(stamps.view("M8[ns]"), name="timestamp", copy=False)
 
 
 # Taken as views: whoever names his columns axis must not name everybody's.

@@ -101,8 +101,14 @@ class Lifetime:
         Raises:
             TypeError, ValueError, KeyError: it is of another shape.
         """
+        if "listing" not in plain and "delisting" not in plain:
+            return _UNKNOWN
         bounds = (plain.get(name) for name in ("listing", "delisting"))
         return cls(*(None if bound is None else _bound(bound) for bound in bounds))
+
+
+# Of nearly every series nothing is known.
+_UNKNOWN = Lifetime()
 
 
 def _bound(plain: Mapping[str, Any]) -> Bound:

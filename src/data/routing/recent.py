@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+import numpy as np
 
 from ..cache.actions import ActionBook
 from ..cache.holding import Held
 from ..cache.store import BarStore, SeriesView
 from ..disk.calls import all_memory
 from ..errors import CacheError
-from ..model.bars import BarTable
+from ..model.bars import BarTable, Floats
+from ..model.filling import filled
+from ..model.frame import NS_IN_MS, frame_on
 from ..model.instant import iso
 from ..model.instrument import Instrument
 from ..model.kind import Basis
@@ -22,6 +25,9 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import gaps
 from .answering import Answer
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Together, and of what this machine has, one byte in so many.
 _MOST_BYTES, _SHARE = 128 << 20, 16
@@ -32,7 +38,8 @@ _MOST_ROWS = 10_000
 _NEVER = 1 << 62
 
 
-class _Given(NamedTuple):
+@dataclass(frozen=True)
+class _Given:
     """One answer, what it rests on, and until when (UTC ms) nothing of it is asked again.
 
     View and book are one object each for as long as no document of them changes. The instrument
@@ -45,14 +52,22 @@ class _Given(NamedTuple):
     is_untouched: Callable[[], bool]
     until: int
     answer: Answer
-    frame: pd.DataFrame
+    values: Floats
     told: dict[str, Any]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The rows as a frame; most questions are never asked again, and then nobody makes it."""
+        table = self.answer.table
+        stamps = table.stamps * NS_IN_MS
+        stamps.flags.writeable = False  # every copy has this very index
+        return frame_on(self.values, stamps, table.columns)
 
     @property
     def size(self) -> int:
-        """Bytes, about: the frame, which the answer's rows lie in, and the objects around it."""
-        rows, columns = self.frame.shape  # of eight bytes each, and the index, and the stamps
-        return _EACH + 8 * rows * (columns + 2)
+        """Bytes, about: the rows, with the index of their frame, and the objects around them."""
+        table = self.answer.table  # of eight bytes each, and the stamps, and the index
+        return _EACH + 8 * len(table) * (len(table.columns) + 2)
 
 
 class Recent:
@@ -91,9 +106,10 @@ class Recent:
         until = min((c.expires for c in answer.coverage if c.expires is not None), default=_NEVER)
         told = dict(frame.attrs[ATTRS_KEY])
         # Memory of its own, and once only: rows may lie in a mapped file.
-        own = _own(frame)
-        answer = replace(answer, table=_rows_of(own, answer.table))
-        given = _Given(query.instrument, view, book, is_untouched, until, answer, own, told)
+        values = np.array(answer.table.values(), dtype=np.float64)
+        table = BarTable(answer.table.stamps.copy(), *values)
+        answer = filled(Answer, **(vars(answer) | {"table": table}))
+        given = _Given(query.instrument, view, book, is_untouched, until, answer, values, told)
         self._hold(_place(query), given)
 
     def _hold(self, place: Hashable, given: _Given) -> None:
@@ -151,19 +167,3 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
     goal = Basis(query.adjustment, answer.as_of)
     is_as_stored = query.instrument.asset_class != "stock" or all(c.basis == goal for c in bars)
     return is_as_stored and all(part.state == "final" for part in bars)
-
-
-def _own(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame of nobody else's memory; copies of it share an index that nobody can write to."""
-    stamps = pd.DatetimeIndex(frame.index).asi8.copy()
-    stamps.flags.writeable = False
-    own = frame.copy(deep=True)
-    own.index = pd.DatetimeIndex(stamps.view("M8[ns]"), name=frame.index.name, copy=False)
-    own.attrs = {}
-    return own
-
-
-def _rows_of(own: pd.DataFrame, table: BarTable) -> BarTable:
-    """Return the same rows as they lie in a frame."""
-    values = own.to_numpy()
-    return BarTable(table.stamps.copy(), *(values[:, place] for place in range(len(table.columns))))
