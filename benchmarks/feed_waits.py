@@ -15,7 +15,7 @@ from src.data.errors import UnavailableError
 from src.data.feed.backtrader_feed import BacktraderFeed, run_live
 from src.data.feed.base import LiveFeed
 from src.data.feed.binance_live_data_feed import BinanceStream
-from src.data.feed.connection import Connection, Dial
+from src.data.feed.connection import Connection, Dial, Pulse
 from src.data.feed.continued import Continued, Patience, Start
 from src.data.feed.history import Filled
 from src.data.feed.hub import Hub, Subscription
@@ -36,6 +36,8 @@ from tests.vendor_server.streams import StreamServer, hanging
 _START = parse_iso("2024-06-10T12:00:01Z")
 _IDLE, _SENT, _PAUSE_S = 4, 100, 0.005
 _LONGEST_S = 10.0
+# The clock jumps: the connection is not to miss the vendor's signs of life meanwhile.
+_PULSE = Pulse(scale=1e6)
 
 
 class _Past:
@@ -81,7 +83,7 @@ class _Stand:
 
         def make() -> Connection:
             return Connection(
-                protocol, dial, VendorLimiter("binance", Limits(), self.clock), self.clock
+                protocol, dial, VendorLimiter("binance", Limits(), self.clock), self.clock, _PULSE
             )
 
         stream = Subscription(

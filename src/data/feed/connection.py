@@ -30,7 +30,7 @@ log = logging.getLogger("onetape.feed")
 
 # Waits between attempts double from one second to half a minute, each up to twice as long.
 BACKOFF = RetryPolicy(first_s=1.0, cap_s=30.0)
-_JOIN_S = 0.3
+_JOIN_S = 0.2
 _CUTS = 6
 
 

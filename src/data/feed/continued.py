@@ -20,7 +20,7 @@ from .work import Work
 
 __all__ = ["Continued", "Patience", "Start", "Stream"]
 
-_JOIN_S = 0.3
+_JOIN_S = 0.2
 
 
 class Continued:
