@@ -25,7 +25,7 @@ from src.data.policy.retry import RetryPolicy
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import Peer, StreamServer
 
-SOON_S = 5.0
+SOON_S = 20.0
 FAST = RetryPolicy(first_s=0.002, cap_s=0.005)
 # The vendors' own times are of hours of the tests' clock, which jumps; those of the feed are real.
 PULSE = Pulse(tick=0.005, backoff=FAST, scale=1e6)
