@@ -64,6 +64,11 @@ class Mailbox:
         if self._wake is not None:
             self._wake()
 
+    def waiting(self) -> tuple[Item, ...]:
+        """Return what waits, in its order; it goes on waiting."""
+        with self._lock:
+            return tuple(self._items)
+
     def close(self, error: DataError | None = None) -> None:
         """Let nothing in any more; what waits can still be read."""
         with self._lock:

@@ -14,7 +14,7 @@ from ..model.span import Span
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
 from ..policy.calendar import first_unclosed
 from ..policy.continuation import Continuation, slots_of
-from .mailbox import Mailbox
+from .mailbox import Item, Mailbox
 from .parts import Parts
 from .quiet import Quiet
 from .source import Sink
@@ -270,7 +270,7 @@ class Work:
 
     def _is_silent(self) -> bool:
         """Tell whether nothing has come for too long; what waits in the inbox has come."""
-        return not self.inbox and self._quiet.is_long
+        return self._quiet.is_long and not any(map(_is_heard, self.inbox.waiting()))
 
     def _tell(self, state: StreamState, reason: str) -> None:
         if (state, reason) != (self._state, self._reason):
@@ -282,3 +282,8 @@ class Work:
         grid = self._parts.grid
         now = self._now.ms() - round(grace_s * SECOND_MS)
         return first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
+
+
+def _is_heard(item: Item) -> bool:
+    """Tell whether an item is a sign of the market, and not of the connection alone."""
+    return not isinstance(item, StreamStatus) or item.state is StreamState.LIVE
