@@ -36,7 +36,7 @@ def state_dir(_states: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = _states / f"{next(_numbers)}"
     monkeypatch.setenv("ONETAPE_STATE_DIR", str(folder))
     if wiring := sys.modules.get("src.data.wiring"):  # else there is nothing of older tests in it
-        monkeypatch.setattr(wiring, "_default", wiring._Default())
+        monkeypatch.setattr(wiring, "_default", wiring._Networks(wiring._own_network))
     return folder
 
 

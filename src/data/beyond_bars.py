@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from .model.figures import FUNDING, FUNDING_PERIOD, LONG_SHORT, OPEN_INTEREST
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -49,6 +47,8 @@ class BeyondBars:
         Warns:
             IncompleteDataWarning: part of it could not be had; ``attrs["onetape"]`` says which.
         """
+        from .model.figures import FUNDING, FUNDING_PERIOD
+
         bounds = (start_date, end_date)
         return self._services.figures.get(FUNDING, symbol, FUNDING_PERIOD, bounds, force_refresh)
 
@@ -67,6 +67,8 @@ class BeyondBars:
         Raises:
             QueryError, AllProvidersFailedError: as :meth:`get_funding_rate`.
         """
+        from .model.figures import OPEN_INTEREST
+
         bounds = (start_date, end_date)
         return self._services.figures.get(OPEN_INTEREST, symbol, period, bounds, force_refresh)
 
@@ -78,6 +80,8 @@ class BeyondBars:
 
         Arguments, depth and errors as for :meth:`get_open_interest`.
         """
+        from .model.figures import LONG_SHORT
+
         bounds = (start_date, end_date)
         return self._services.figures.get(LONG_SHORT, symbol, period, bounds, force_refresh)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,27 +12,20 @@ from typing import TYPE_CHECKING, Any
 from .clock import Clock, SystemClock
 from .config.rules_file import load_rules
 from .config.settings import load_settings
-from .model.capabilities import Limits
 from .model.instant import HOUR_MS
 from .model.rules import Rules
 from .model.settings import Settings
-from .model.vendors import family_of
 from .net.forks import renew_after_fork
-from .net.leases import Leases
-from .net.limiter import Limiter, Limiters, VendorLimiter
-from .net.shared_limiter import SharedLimiter
-from .net.state import State
-from .policy.quota import limits_of
-from .policy.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from .cache.unified_cache import UnifiedCache
     from .fundamentals.service import FundamentalsService
     from .model.rules import ValidationRules
-    from .net.circuit import CircuitHook
-    from .net.http import HttpTransport
-    from .net.sender import Hook, Sender
-    from .net.standing import Standing
+    from .net.leases import Leases
+    from .net.limiter import Limiter
+    from .net.sender import Sender
+    from .network import Network
+    from .policy.retry import RetryPolicy
     from .provider_selector import ProviderSelector
     from .routing.asking import Asking
     from .routing.batch import BatchService
@@ -42,94 +35,43 @@ if TYPE_CHECKING:
     from .routing.service import BarsService
     from .routing.terms import Expiry
 
-__all__ = ["Network", "Services", "build", "default_sender"]
+__all__ = ["Services", "build", "default_sender", "network_of"]
 
 
-class Network:
-    """The connections and limits of one installation. Thread-safe and fork-aware.
+class _Networks:
+    """The network of an installation, made by whoever needs it first. Thread-safe, fork-aware.
+
+    An answer from the cache needs none, and a short program most of its time for imports.
 
     Args:
-        clock: waits and measures for all senders.
-        said: limits as they are configured, vendor to keys; a later layer rules.
-        retry: how often and how long a vendor is asked again.
-        modes: vendor to ``http``, ``sdk`` or ``auto``: what carries its requests.
-        on_attempt: told of every HTTP attempt.
-        on_circuit: told of every circuit that a call of this process opens or closes.
-        state_dir: where limits, circuits and leases lie that hold for all processes; made by the
-            first request. Without it this process keeps limits by itself, and no circuits.
+        make: makes it; called once.
     """
 
-    def __init__(
-        self, clock: Clock, said: Sequence[Mapping[str, Mapping[str, float]]] = (),
-        retry: RetryPolicy | None = None, modes: Mapping[str, str] | None = None,
-        on_attempt: Hook | None = None, *, state_dir: Path | None = None,
-        on_circuit: CircuitHook | None = None,
-    ) -> None:  # fmt: skip
-        self._clock = clock
-        self._retry = retry
-        self._modes = modes or {}
-        self._on_attempt = on_attempt
-        self._on_circuit = on_circuit
-        # Made with the first sender: an answer from the cache needs no HTTP library.
-        self._transport: HttpTransport | None = None
-        self._said = tuple(said)
-        self._state = State(state_dir, clock) if state_dir else None
-        self.limiters = Limiters(clock, make=self._new_limiter)
+    def __init__(self, make: Callable[[], Network]) -> None:
+        self._make = make
+        # Guards the network against threads that ask for it first at once.
+        self._lock = threading.Lock()
+        self._network: Network | None = None
+        renew_after_fork(self)
+
+    def get(self) -> Network:
+        """Return the network, always the same."""
+        with self._lock:
+            if self._network is None:
+                self._network = self._make()
+            return self._network
 
     def sender(self, vendor: str) -> Sender:
-        """Return a sender at the pace of ``vendor``; all senders share the connections.
+        """Return a sender to ``vendor``; see :meth:`.Network.sender`."""
+        return self.get().sender(vendor)
 
-        Raises:
-            MissingExtraError: the rules want the vendor's own package, which is not installed.
-        """
-        from .downloader.registry import downloader_class
-        from .net.carriers import choose_transport
-        from .net.http import HttpTransport
-        from .net.sender import Sender
-
-        self._transport = self._transport or HttpTransport()
-        declared = downloader_class(vendor)
-        transport = choose_transport(
-            self._modes.get(vendor, "auto"), declared.sdk_carrier,
-            preferred=declared.prefers_sdk, plain=self._transport,
-        )  # fmt: skip
-        limiter = self.limiter(vendor)
-        return Sender(transport, limiter, self._clock, self._retry, self._on_attempt)
-
-    @property
     def leases(self) -> Leases | None:
-        """Leases that hold for all processes, or None where there is no folder for them."""
-        return Leases(self._state) if self._state else None
+        """Return what lets processes fetch one after another; see :attr:`.Network.leases`."""
+        return self.get().leases
 
-    def standing(self) -> list[Standing]:
-        """Return which vendors are left alone just now, and why."""
-        from .net.standing import standing
-
-        return standing(self._state) if self._state else []
-
-    def unknown_symbols(self) -> dict[str, int]:
-        """Return for how many symbols each vendor is not asked, because it said it knows none."""
-        from .net.standing import unknown_symbols
-
-        return unknown_symbols(self._state) if self._state else {}
-
-    def limiter(self, vendor: str) -> Limiter:
-        """Return the limiter that all senders to ``vendor`` share."""
-        from .downloader.registry import usable_class
-
-        declared = known.limits if (known := usable_class(vendor)) else None
-        both = dict.fromkeys((family_of(vendor), vendor))  # what is said of a family goes first
-        said = [layer[name] for layer in self._said for name in both if name in layer]
-        return self.limiters.of(vendor, limits_of(declared, *said))
-
-    def _new_limiter(self, vendor: str, limits: Limits) -> Limiter:
-        from .downloader.registry import usable_class
-
-        known = usable_class(vendor)
-        is_asked = known is None or known.default_base_url
-        if self._state is None or not is_asked:  # files on this machine know no limits
-            return VendorLimiter(vendor, limits, self._clock)
-        return SharedLimiter(vendor, limits, self._state, on_circuit=self._on_circuit)
+    def after_fork(self) -> None:
+        """Start with a lock of our own."""
+        self._lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -138,7 +80,7 @@ class Services:
 
     settings: Settings
     clock: Clock
-    network: Network
+    networks: _Networks
     cache: UnifiedCache
     selector: ProviderSelector
     asking: Asking
@@ -147,6 +89,11 @@ class Services:
     observer: Observer
     expiry: Expiry
     checks: ValidationRules
+
+    @property
+    def network(self) -> Network:
+        """The connections and limits that all of them share."""
+        return self.networks.get()
 
     @property
     def foreteller(self) -> Foreteller:
@@ -163,7 +110,7 @@ class Services:
         """What tells funding rates, open interest and the like."""
         from .routing.figures import FiguresService
 
-        return FiguresService(self.cache, self.selector, self.clock, self.network.leases)
+        return FiguresService(self.cache, self.selector, self.clock, self.networks.leases)
 
     @cached_property
     def fundamentals(self) -> FundamentalsService:
@@ -175,20 +122,20 @@ class Services:
     @property
     def rate_limiters(self) -> Mapping[str, Limiter]:
         """Vendor name to its limiter, for all vendors there are; each made when it is named."""
-        return _RateLimiters(self.network, self.selector)
+        return _RateLimiters(self.networks, self.selector)
 
 
-class _RateLimiters(Mapping[str, Limiter]):
+class _RateLimiters(Mapping[str, "Limiter"]):
     """The limiters by vendor. Looking one up loads the vendor's module, holding this does not."""
 
-    def __init__(self, network: Network, selector: ProviderSelector) -> None:
-        self._network = network
+    def __init__(self, networks: _Networks, selector: ProviderSelector) -> None:
+        self._networks = networks
         self._selector = selector
 
     def __getitem__(self, name: str) -> Limiter:
         if name not in self._selector.provider_names():
             raise KeyError(name)
-        return self._network.limiter(name)
+        return self._networks.get().limiter(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._selector.provider_names())
@@ -221,8 +168,8 @@ def build(
     ticking = clock or SystemClock()
     rules = load_rules(settings.rules_path)
     observer = Observer(ticking, Gauge(settings.cache_dir, ticking))
-    network = network_of(settings, rules, ticking, retry, observer)
-    selector = ProviderSelector(settings=settings, make_sender=network.sender)
+    networks = _Networks(lambda: network_of(settings, rules, ticking, retry, observer))
+    selector = ProviderSelector(settings=settings, make_sender=networks.sender)
     cache = UnifiedCache(
         settings.cache_dir, settings.max_size_gb, clock=ticking,
         instrument_of=selector.instrument, vendor_facts=facts_of(rules),
@@ -232,9 +179,9 @@ def build(
     expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
     asking = Asking(selector, ticking)
     bars = BarsService(
-        cache.store, selector, ticking, expiry, rules.validation, network.leases, observer
+        cache.store, selector, ticking, expiry, rules.validation, networks.leases, observer
     )  # fmt: skip
-    return Services(settings, ticking, network, cache, selector, asking, bars,
+    return Services(settings, ticking, networks, cache, selector, asking, bars,
                     BatchService(asking, bars), observer, expiry, rules.validation)  # fmt: skip
 
 
@@ -243,6 +190,9 @@ def network_of(
     observer: Observer | None = None,
 ) -> Network:  # fmt: skip
     """Return the connections and limits as settings and rules want them; nothing is made."""
+    from .network import Network
+    from .policy.retry import RetryPolicy
+
     said = {name: vendor.rate_limits for name, vendor in rules.providers.items()}
     modes = {name: vendor.transport for name, vendor in rules.providers.items()}
     return Network(
@@ -271,30 +221,17 @@ def told_by(downloader: Any, symbol: str, now_ms: int) -> dict[str, Any] | None:
     return profile_by_table(downloader, symbol, now_ms)
 
 
-class _Default:
-    """What a downloader that somebody builds by hand works with: one network a process."""
+def _own_network() -> Network:
+    from .network import Network
 
-    def __init__(self) -> None:
-        # Guards the network against threads that build their first downloader at once.
-        self._lock = threading.Lock()
-        self._network: Network | None = None
-        renew_after_fork(self)
-
-    def network(self) -> Network:
-        with self._lock:
-            if self._network is None:
-                own = load_settings()
-                self._network = Network(SystemClock(), (own.rate_limits,), state_dir=own.state_dir)
-            return self._network
-
-    def after_fork(self) -> None:
-        """Start with a lock of our own."""
-        self._lock = threading.Lock()
+    own = load_settings()
+    return Network(SystemClock(), (own.rate_limits,), state_dir=own.state_dir)
 
 
-_default = _Default()
+# What a downloader that somebody builds by hand works with: one network a process.
+_default = _Networks(_own_network)
 
 
 def default_sender(vendor: str) -> Sender:
     """Return a sender to ``vendor`` on the process's own network."""
-    return _default.network().sender(vendor)
+    return _default.sender(vendor)

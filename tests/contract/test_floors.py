@@ -15,7 +15,7 @@ FLOORS = {
     "clock": 3, "disk": 3, "config": 3, "logs": 3, "metrics": 3, "resources": 3, "singleton": 3,
     "net": 4, "cache": 4,
     "downloader": 5,
-    "provider_selector": 6, "routing": 6, "fundamentals": 6,
+    "network": 6, "provider_selector": 6, "routing": 6, "fundamentals": 6,
     "wiring": 7,
     "feed": 8, "jobs": 8, "db": 8, "utils": 8, "metrics_prometheus": 8,
     "data_manager": 9, "beyond_bars": 9,

@@ -14,8 +14,8 @@ from src.data.jobs import checkup as module
 from src.data.jobs import health as daily
 from src.data.jobs.checkup import Check, checkup
 from src.data.net.reach import Reached
+from src.data.network import Network
 from src.data.resources import Memory
-from src.data.wiring import Network
 from tests.contract.source import ROOT
 from tests.vendor_server import VendorServer
 

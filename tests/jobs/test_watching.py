@@ -13,8 +13,8 @@ from src.data.data_manager import DataManager
 from src.data.jobs.watching import Snapshot, VendorState, Watch
 from src.data.model.instant import parse_iso
 from src.data.net.reach import Reached
+from src.data.network import Network
 from src.data.resources import Memory
-from src.data.wiring import Network
 from tests.vendor_server import VendorServer
 
 

@@ -20,8 +20,8 @@ from ..errors import ConfigError, RulesError
 from ..model.instant import MINUTE_MS
 from ..model.settings import Settings
 from ..net.reach import Reached, reach_all
+from ..network import Network
 from ..provider_selector import ProviderSelector
-from ..wiring import Network
 from .health import Check, health
 from .housekeeping import freeable_of, in_words
 from .vendors import describe_vendors, lack, selector_of

@@ -15,11 +15,11 @@ from ..errors import DataError
 from ..model.query import BarsQuery
 from ..model.rules import Rule
 from ..model.settings import Settings
+from ..network import Network
 from ..provider_selector import ProviderSelector
 from ..routing.candidate import Candidate
 from ..routing.candidates import candidates_of, route
 from ..routing.unasked import SWITCHED_OFF, differences, named_for, not_named
-from ..wiring import Network
 
 
 class Lack(NamedTuple):

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from .instant import iso
 from .span import Span
-from .telling import stamp
 from .timeframe import Timeframe
 
 # Beyond all stamps.
@@ -84,6 +83,8 @@ class Lifetime:
 
     def ends(self, timeframe: Timeframe) -> Iterator[str]:
         """Yield each end that is known, in words."""
+        from .telling import stamp  # an answer that is whole needs no words
+
         for said, bound in (("listed", self.listed), ("no bars since", self.delisted)):
             if bound is not None:
                 source = f" ({', '.join(bound.source.split(','))})" if bound.source else ""

@@ -30,9 +30,8 @@ from ..model.provenance import ATTRS_KEY, freeze
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from ..model.timeframe import Timeframe
-from ..net.leases import Leases
 from ..policy.ranges import resolve_range
-from .locks import SeriesLocks, Turns
+from .locks import FindLeases, SeriesLocks, Turns
 from .reading import told
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class FiguresService:
     """
 
     def __init__(
-        self, cache: Cache, selector: Selector, clock: Clock, leases: Leases | None = None
+        self, cache: Cache, selector: Selector, clock: Clock, leases: FindLeases | None = None
     ) -> None:
         self._cache = cache
         self._selector = selector

@@ -15,6 +15,8 @@ from ..net.forks import renew_after_fork
 if TYPE_CHECKING:
     from ..net.leases import Leases
 
+FindLeases = Callable[[], "Leases | None"]
+
 
 class SeriesLocks:
     """Hands out one lock for each series. Thread-safe and fork-aware."""
@@ -44,20 +46,21 @@ class Turns:
 
     Args:
         root: the cache folder.
-        leases: where the processes find each other; None lets everybody go on at once.
+        leases: gives where the processes find each other, when it is needed; None lets everybody
+            go on at once.
     """
 
-    def __init__(self, root: Path, leases: Leases | None) -> None:
+    def __init__(self, root: Path, leases: FindLeases | None) -> None:
         self._root = root.absolute()
-        self._leases = leases
+        self._leases = leases or (lambda: None)
 
     @contextmanager
     def take(self, key: SeriesKey) -> Iterator[tuple[bool, Callable[[], object]]]:
         """Wait for our turn; tell whether we waited, and what says that we are still at it."""
-        if self._leases is None:
+        leases = self._leases()
+        if leases is None:
             yield False, _nothing
             return
-        leases = self._leases
         name = sha256(f"{self._root}|{key.symbol}|{key.folder}".encode()).hexdigest()[:32]
         with leases.hold(f"bars {name}") as lease:
             yield lease.has_waited, lambda: lease.is_held and leases.renew(lease)

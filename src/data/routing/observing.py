@@ -12,25 +12,15 @@ from ..errors import CacheError, DataError, IncompleteDataError
 from ..logs import context, current, next_number
 from ..metrics import Metrics
 from ..model.actions import Action
-from ..model.events import (
-    AnswerIncomplete,
-    AttemptFailed,
-    CallFailed,
-    CircuitClosed,
-    CircuitOpened,
-    Event,
-    FellBack,
-    SplitFound,
-    VendorPaused,
-)
 from ..model.query import BarsQuery
 from ..net.forks import renew_after_fork
-from ..resources import memory
 
+# The events are imported where they are told: most short programs meet none.
 if TYPE_CHECKING:
     from types import TracebackType
 
     from ..cache.gauge import Gauge
+    from ..model.events import Event
     from ..net.circuit import CircuitChange
     from ..net.sender import SendRecord
     from .answering import Answer
@@ -39,7 +29,7 @@ __all__ = ["Call", "Listener", "Observer"]
 
 log = logging.getLogger("onetape.events")
 
-Listener = Callable[[Event], object]
+Listener = Callable[["Event"], object]
 Books = Callable[[str], ActionBook]
 
 
@@ -66,6 +56,8 @@ class Observer:
 
     def snapshot(self) -> dict[str, Any]:
         """Return what was counted, and what the cache and this process take, as plain values."""
+        from ..resources import memory
+
         cache = self._gauge.read().to_json() if self._gauge else {}
         return self.metrics.snapshot() | {"cache": cache, "process": memory().to_json()}
 
@@ -98,6 +90,8 @@ class Observer:
         )  # fmt: skip
         if record.outcome == "ok":
             return
+        from ..model.events import AttemptFailed, VendorPaused
+
         self.tell(
             AttemptFailed, vendor=record.vendor, address=record.address, attempt=record.attempt,
             outcome=record.outcome, status=record.status, seconds=record.seconds,
@@ -108,6 +102,8 @@ class Observer:
 
     def circuit_changed(self, change: CircuitChange) -> None:
         """Tell that a circuit was opened or closed."""
+        from ..model.events import CircuitClosed, CircuitOpened
+
         if change.is_open:
             self.tell(CircuitOpened, vendor=change.vendor, door=change.door,
                       seconds=change.seconds, reason=change.reason)  # fmt: skip
@@ -210,10 +206,14 @@ class Call:
         if error is not None:
             observer.metrics.failed(type(error).__name__)
             if isinstance(error, DataError) and not isinstance(error, IncompleteDataError):
+                from ..model.events import CallFailed
+
                 observer.tell(CallFailed, error=type(error).__name__, message=str(error))
 
     def _tell_about(self, answer: Answer, attempts: Sequence[Mapping[str, Any]]) -> None:
         """Tell who supplied what was fetched now, how good it was, and which splits are new."""
+        from ..model.events import FellBack, SplitFound
+
         for vendor, score in _scores(attempts, answer.scores):
             self._observer.metrics.scored(vendor, score)
         for vendor, (others, rows) in _fallbacks(attempts).items():
@@ -228,6 +228,8 @@ class Call:
 
 
 def _tell_trouble(observer: Observer, answer: Answer) -> None:
+    from ..model.events import AnswerIncomplete
+
     if trouble := answer.trouble:
         lacking = sum(1 for gap in answer.gaps if not gap.harmless)
         observer.metrics.troubled(lacking, len(answer.flagged))

@@ -11,7 +11,7 @@ from ..model.rules import ValidationRules
 from ..model.series import SeriesKey
 from .answering import Answer, frame_of
 from .hits import Hits
-from .locks import SeriesLocks, Turns
+from .locks import FindLeases, SeriesLocks, Turns
 from .observing import Call, Observer
 from .reading import Reader
 from .recent import Recent
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..model.timeframe import Timeframe
-    from ..net.leases import Leases
     from .candidates import Selector
     from .misses import Misses
 
@@ -48,7 +47,7 @@ class BarsService:
         clock: Clock,
         expiry: Expiry | None = None,
         checks: ValidationRules | None = None,
-        leases: Leases | None = None,
+        leases: FindLeases | None = None,
         watcher: Observer | None = None,
     ) -> None:
         self._store, self._selector, self._clock = store, selector, clock

@@ -1,0 +1,43 @@
+"""The network is made by whoever needs it first, and by nobody else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from src.data.wiring import build
+from tests.contract.source import ROOT
+
+
+def test_a_manager_alone_loads_no_network(tmp_path: Path) -> None:
+    """A short program would pay for limits, circuits and leases that it never asks for."""
+    program = (
+        "import sys\n"
+        "from src.data import DataManager\n"
+        f"manager = DataManager({str(tmp_path / 'cache')!r})\n"
+        "loaded = {name for name in sys.modules if name.startswith('src.data.net')}\n"
+        "print(sorted(loaded - {'src.data.net.forks'}))\n"
+        "print(manager.rate_limiters['binance'].limits.per_minute > 0)\n"
+    )  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert ran.stdout.splitlines() == ["['src.data.net']", "True"]
+
+
+def test_threads_that_ask_at_once_get_the_same(tmp_path: Path) -> None:
+    services = build(tmp_path / "cache")
+    gate, found = threading.Barrier(8), []
+
+    def ask() -> None:
+        gate.wait()
+        found.append(services.network)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8 and len(set(map(id, found))) == 1
