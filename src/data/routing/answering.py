@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ..cache.legacy import SAMPLE_VENDORS
 from ..errors import IncompleteDataError, IncompleteDataWarning
@@ -246,9 +247,16 @@ def _quality(answer: Answer) -> dict[str, Any]:
     """Return the worst score of what was fetched now, and counts."""
     return {
         "score": round(min(answer.scores), 4) if answer.scores else None,
-        "nan_volume": int(np.count_nonzero(np.isnan(answer.table.volume))),
+        "nan_volume": _nans(answer.table.volume),
         "gaps": len([g for g in answer.gaps if not g.harmless]),
     }
+
+
+def _nans(values: NDArray[np.float64]) -> int:
+    """Count what is no number; where there is none, as nearly always, without an array for it."""
+    if len(values) and not np.isnan(values.min()):  # the minimum of anything and NaN is NaN
+        return 0
+    return int(np.count_nonzero(np.isnan(values)))
 
 
 def _spans(answer: Answer) -> list[dict[str, Any]]:
