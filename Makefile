@@ -33,8 +33,9 @@ test-full: lint types  ## the coverage of branches, then the fault tests with th
 	$(RUN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-branch --cov-report=term
 	ONETAPE_FULL=1 $(RUN)/python -m pytest -n $(JOBS) --dist loadgroup --timeout 3000 $(COUNTED)
 
-docs: $(VENV)/.installed-dev  ## write the pages that are made of the code
+docs: $(VENV)/.installed-dev  ## write what is made of the code and of the packaged rules
 	$(RUN)/python -m src.data.jobs.matrix > docs/providers.md
+	$(RUN)/python -m src.data.jobs.packing > src/data/config/packaged_rules.json
 
 bench: $(VENV)/.installed-dev  ## measure what is claimed of speed, into docs/benchmarks.md
 	$(RUN)/python -m benchmarks

@@ -1,15 +1,26 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from src.data.config.rules_file import load_rules, packaged_bytes, packaged_rules, rules_of
+from src.data.config import rules_file as module
+from src.data.config.rules_file import (
+    load_rules,
+    packaged_bytes,
+    packaged_rules,
+    rules_of,
+    written_as_read,
+)
+from src.data.config.rules_reading import read_rules
 from src.data.errors import ConfigError, RulesError
 from src.data.model.rules import Rules
 from src.data.model.timeframe import Timeframe
+from tests.contract.source import ROOT
 
 TREE = Path(__file__).resolve().parents[2] / "config" / "data" / "provider_rules.yaml"
 
@@ -409,3 +420,43 @@ class TestMappings:
         rules = rules_of({})
         assert rules.failover.max_retries == 3
         assert rules.rule_for("crypto", Timeframe.parse("1d")) is None
+
+
+class TestAsRead:
+    """The packaged rules come as YAML and, for those in a hurry, as they read."""
+
+    def test_both_say_the_same(self) -> None:
+        data = packaged_bytes()
+        assert module.AS_READ.read_text("utf-8") == written_as_read(data), "run `make docs`"
+        assert packaged_rules() == read_rules(data, "the packaged rules")
+
+    def test_yaml_is_not_even_loaded(self) -> None:
+        program = (
+            "import sys\n"
+            "from src.data.config.rules_file import load_rules\n"
+            "load_rules()\n"
+            "print('yaml' in sys.modules)\n"
+        )
+        ran = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+        )
+        assert ran.stdout == "False\n"
+
+    def test_the_yaml_counts_where_they_differ(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        changed = packaged_bytes().replace(b"max_retries: 3", b"max_retries: 4")
+        assert changed != packaged_bytes()
+        (tmp_path / module.FILE_NAME).write_bytes(changed)
+        monkeypatch.setattr(module, "packaged_path", tmp_path.joinpath)
+        assert packaged_rules.__wrapped__().failover.max_retries == 4
+
+    @pytest.mark.parametrize("damaged", [b"", b"{}", b"[]", b'{"sha256": 1, "rules": {}}', b"\xff"])
+    def test_it_may_be_missing_or_damaged(
+        self, damaged: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = packaged_rules()
+        monkeypatch.setattr(module, "AS_READ", tmp_path / "packaged_rules.json")
+        assert packaged_rules.__wrapped__() == whole
+        module.AS_READ.write_bytes(damaged)
+        assert packaged_rules.__wrapped__() == whole

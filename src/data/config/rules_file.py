@@ -1,25 +1,30 @@
-"""The rules file: where it lies, how it is read, and the packaged one beneath it."""
+"""The rules file: where it lies, and the packaged one beneath it.
+
+To read and check a file of YAML takes longer than most short programs do, so the packaged one also
+comes as it reads, in JSON, with the digest of the file it was made of: `make docs` writes it. Where
+the two do not fit, as after a change by hand, the YAML counts.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, RulesError
+from ..errors import ConfigError
 from ..model.rules import Rules
-from ..policy.rules import overlay, parse
+from ..policy.rules import parse
 from . import packaged
 from .packaged import packaged_path
-from .rules_schema import check, check_symbols, check_whole
-from .schema import Problem
-from .yaml_text import MAX_BYTES, Document, read_yaml
 
 FILE_NAME = "provider_rules.yaml"
 RELATIVE = packaged.RELATIVE / FILE_NAME
 
 _PACKAGED = "the packaged rules"
+AS_READ = Path(__file__).with_name("packaged_rules.json")
 
 
 def load_rules(path: Path | None = None) -> Rules:
@@ -31,7 +36,9 @@ def load_rules(path: Path | None = None) -> Rules:
     """
     if path is None:
         return packaged_rules()
-    return _user_rules(path, _read(path))
+    from .yaml_text import MAX_BYTES
+
+    return _user_rules(path, _read(path, MAX_BYTES + 1))
 
 
 def rules_of(mapping: Mapping[str, Any], name: str = "the mapping") -> Rules:
@@ -40,25 +47,29 @@ def rules_of(mapping: Mapping[str, Any], name: str = "the mapping") -> Rules:
     Raises:
         RulesError: it has mistakes; all of them are listed.
     """
-    _raise_for(check(mapping), Document(), name)
-    return _whole(mapping, Document(), name)
+    from .rules_reading import checked_rules
+
+    return checked_rules(mapping, name)
 
 
 @lru_cache(maxsize=4)
 def _user_rules(path: Path, data: bytes) -> Rules:
     """Read a user's file; settings, selector and wiring all ask for the same one."""
-    document = read_yaml(data)
-    _raise_for([*document.problems, *check(document.value)], document, str(path))
-    whole = overlay(packaged_rules().plain, document.value)
-    return _whole(whole, document, str(path))
+    from .rules_reading import read_rules
+
+    return read_rules(data, str(path), packaged_rules().plain)
 
 
 @lru_cache(maxsize=1)
 def packaged_rules() -> Rules:
     """Return the rules that come with the library, read once per process."""
-    document = read_yaml(packaged_bytes())
-    _raise_for([*document.problems, *check(document.value)], document, _PACKAGED)
-    return _whole(document.value, document, _PACKAGED)
+    data = packaged_bytes()
+    plain = _as_read(data)
+    if plain is not None:
+        return parse(plain)
+    from .rules_reading import read_rules
+
+    return read_rules(data, _PACKAGED)
 
 
 def packaged_bytes() -> bytes:
@@ -66,31 +77,32 @@ def packaged_bytes() -> bytes:
     return _read(packaged_path(FILE_NAME))
 
 
-def _read(path: Path) -> bytes:
+def written_as_read(data: bytes) -> str:
+    """Return the JSON that stands for the packaged file ``data``.
+
+    Raises:
+        RulesError: it has mistakes.
+    """
+    from .rules_reading import read_rules
+
+    rules = read_rules(data, _PACKAGED)
+    told = {"sha256": sha256(data).hexdigest(), "rules": rules.plain}
+    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+
+
+def _as_read(data: bytes) -> dict[str, Any] | None:
+    """Return what the packaged file ``data`` says, where it was written down of just this one."""
+    try:
+        told = json.loads(AS_READ.read_bytes())
+        fits = told["sha256"] == sha256(data).hexdigest()
+        return dict(told["rules"]) if fits else None
+    except (OSError, ValueError, TypeError, KeyError):  # the YAML is read, and all is well
+        return None
+
+
+def _read(path: Path, most: int = -1) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            return file.read(most)
     except OSError as exc:
         raise ConfigError(f"the rules file {path} cannot be read: {exc.strerror}") from exc
-
-
-def _whole(mapping: Mapping[str, Any], document: Document, name: str) -> Rules:
-    """Turn a checked mapping into rules, with a look at what only the whole can tell."""
-    _raise_for(check_whole(mapping), document, name)
-    rules = parse(mapping)
-    _raise_for(check_symbols(rules.classification), document, name)
-    return rules
-
-
-def _raise_for(problems: list[Problem], document: Document, name: str) -> None:
-    if not problems:
-        return
-    lines = {problem: document.line_of(problem.path) for problem in problems}
-    ordered = sorted(lines, key=lambda problem: lines[problem] or 0)
-    told = [_told(problem, lines[problem]) for problem in ordered]
-    count = "1 mistake" if len(told) == 1 else f"{len(told)} mistakes"
-    raise RulesError(f"{name} has {count}:\n  " + "\n  ".join(told), problems=told)
-
-
-def _told(problem: Problem, line: int | None) -> str:
-    return f"{problem} (line {line})" if line and problem.path else str(problem)

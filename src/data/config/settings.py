@@ -21,7 +21,6 @@ from .donotshare import private_setting
 from .offered import known_names, known_vendor
 from .packaged import is_packaged
 from .rules_file import FILE_NAME, RELATIVE, load_rules
-from .schema import nearest
 
 _WHOLE = ("requests_per_minute", "requests_per_day", "requests_per_month", "burst_size")
 _LIMITS = (*_WHOLE, "requests_per_second")
@@ -170,6 +169,8 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
 
 
 def _wrong(name: str, vendor: str | None) -> str:
+    from .schema import nearest
+
     near = nearest(name, known_names()) if vendor is None else ""
     return f"{name} (did you mean {near}?)" if near else name
 

@@ -1,0 +1,62 @@
+"""The text of a rules file checked and turned into rules, every mistake with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import RulesError
+from ..model.rules import Rules
+from ..policy.rules import overlay, parse
+from .rules_schema import check, check_symbols, check_whole
+from .schema import Problem
+from .yaml_text import Document, read_yaml
+
+
+def read_rules(data: bytes, name: str, beneath: Mapping[str, Any] | None = None) -> Rules:
+    """Read a rules file.
+
+    Args:
+        data: its bytes.
+        name: of the file, for messages.
+        beneath: a checked mapping that it is laid over.
+
+    Raises:
+        RulesError: it has mistakes; all of them are listed with their lines.
+    """
+    document = read_yaml(data)
+    _raise_for([*document.problems, *check(document.value)], document, name)
+    whole = document.value if beneath is None else overlay(beneath, document.value)
+    return _whole(whole, document, name)
+
+
+def checked_rules(mapping: Mapping[str, Any], name: str) -> Rules:
+    """Check a whole mapping and turn it into rules.
+
+    Raises:
+        RulesError: it has mistakes; all of them are listed.
+    """
+    _raise_for(check(mapping), Document(), name)
+    return _whole(mapping, Document(), name)
+
+
+def _whole(mapping: Mapping[str, Any], document: Document, name: str) -> Rules:
+    """Turn a checked mapping into rules, with a look at what only the whole can tell."""
+    _raise_for(check_whole(mapping), document, name)
+    rules = parse(mapping)
+    _raise_for(check_symbols(rules.classification), document, name)
+    return rules
+
+
+def _raise_for(problems: list[Problem], document: Document, name: str) -> None:
+    if not problems:
+        return
+    lines = {problem: document.line_of(problem.path) for problem in problems}
+    ordered = sorted(lines, key=lambda problem: lines[problem] or 0)
+    told = [_told(problem, lines[problem]) for problem in ordered]
+    count = "1 mistake" if len(told) == 1 else f"{len(told)} mistakes"
+    raise RulesError(f"{name} has {count}:\n  " + "\n  ".join(told), problems=told)
+
+
+def _told(problem: Problem, line: int | None) -> str:
+    return f"{problem} (line {line})" if line and problem.path else str(problem)

@@ -1,0 +1,23 @@
+"""The packaged rules as they read, for those in a hurry; ``make docs`` writes them beside the code.
+
+``python -m src.data.jobs.packing > src/data/config/packaged_rules.json``
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ..config.rules_file import packaged_bytes, written_as_read
+
+
+def main() -> None:
+    """Print them.
+
+    Raises:
+        RulesError: the packaged rules have mistakes.
+    """
+    sys.stdout.write(written_as_read(packaged_bytes()))
+
+
+if __name__ == "__main__":
+    main()
