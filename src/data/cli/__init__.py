@@ -80,7 +80,15 @@ def guarded(args: argparse.Namespace) -> int:
 def _run(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"exchange_calendars")
+        warnings.showwarning = _note
         return int(command(args))
+
+
+def _note(message: Warning | str, *_: object, **__: object) -> None:
+    """Say what a warning says, without the place in a file that it came from."""
+    from .output import note
+
+    note(str(message))
 
 
 def _drop_output() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK
+from .arguments import add_adjustment
 from .cached import chosen, name_of
 from .output import console, print_json
 from .tables import Grid, counted, moment, styled
@@ -30,7 +31,7 @@ def configure(actions: Any) -> None:
     export.add_argument("--lane", metavar="KIND", help="such as raw, extended or a vendor; default: "
                         "the series itself")  # fmt: skip
     prices = export.add_mutually_exclusive_group()
-    prices.add_argument("--adjustment", choices=("raw", "split", "all"), default="split")
+    add_adjustment(prices)
     prices.add_argument("--raw", action="store_true", help="the very numbers that are stored, "
                         "whatever they were adjusted for")  # fmt: skip
     export.set_defaults(run=_export)
