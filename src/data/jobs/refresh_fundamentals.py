@@ -17,13 +17,10 @@ from ..errors import DataError, QueryError
 from ..fundamentals.question import Wish, data_type_of
 from ..model.instant import DAY_MS
 from ..wiring import Services, build
-from .renewing import Choice
+from .renewing import DEFAULT_DELAY_S, PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
 
 log = logging.getLogger("onetape.refresh")
 
-REFRESHED_TYPES = ("ratios", "profile", "statements")
-PERIODIC_TYPES = ("ratios", "profile")
-PERIODIC_SYMBOLS = 50
 _NOTHING = "nobody tells anything; the log says why"
 _OLD = "all vendors failed, and old copies stand in; the log says why"
 
@@ -59,7 +56,7 @@ class Refresh:
     data_types: Sequence[str] = REFRESHED_TYPES
     choice: Choice = field(default_factory=Choice)
     force: bool = False
-    delay_s: float = 1.0
+    delay_s: float = DEFAULT_DELAY_S
     dry_run: bool = False
 
     def __post_init__(self) -> None:
