@@ -40,9 +40,10 @@ def add_adjustment(parser: argparse._ActionsContainer) -> None:
 
 
 def add_freshness(parser: argparse.ArgumentParser) -> None:
-    """Add whether what is held counts."""
-    parser.add_argument("--offline", action="store_true", help="use the cache alone")
-    parser.add_argument("--refresh", action="store_true", help="ask for all of it again")
+    """Add whether what is held counts, or alone counts."""
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--offline", action="store_true", help="use the cache alone")
+    either.add_argument("--refresh", action="store_true", help="ask for all of it again")
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:

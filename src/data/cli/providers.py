@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _VERDICTS = {"yes": ("✓", "green"), "no": ("✗", "bold red"), "unclear": ("·", "yellow")}
 
+# No vendor has such a name.
+_ALL = "*"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -25,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="what each vendor serves, by timeframe: page, depth, settling, prices, kind",
     )
-    parser.add_argument("--probe", nargs="?", const="", metavar="VENDOR",
+    parser.add_argument("--probe", nargs="?", const=_ALL, metavar="VENDOR",
                         help="ask one cheap question for each thing served, of all vendors that "
                              "have a key or of one, and tell what the key may do")  # fmt: skip
     add_output(parser)
@@ -64,7 +67,7 @@ def _probe(args: argparse.Namespace) -> int:
     from ..jobs.probing import probe, probed_vendors, prober_of
 
     selector, clock = prober_of(args.cache_dir, args.config)
-    names, found = probed_vendors(selector, args.probe or None), []
+    names, found = probed_vendors(selector, None if args.probe == _ALL else args.probe), []
     screen = console()
     width = max(map(len, names), default=0)
     for name in names:
