@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,10 @@ def test_replaced_copies_are_cleaned_up(run: Run, cache: Path) -> None:
     [
         (["--chunk-fraction", "1.5"], "chunk_fraction is 1.5"),
         (["--data-types", "nope"], "there is no data type 'nope'"),
-        (["--symbols-file", "nowhere.txt"], "nowhere.txt cannot be read"),
+        (["--symbols-file", "nowhere.txt"], "nowhere.txt cannot be read: No such file"),
+        (["--symbols-file", "/"], "/ cannot be read: Is a directory"),
+        (["--symbols-file", "/dev/zero"], "/dev/zero cannot be read: it is longer"),
+        (["--symbols-file", sys.executable], "cannot be read: it is no text"),
     ],
 )
 def test_a_wrong_question_is_refused(run: Run, words: list[str], said: str) -> None:

@@ -134,6 +134,14 @@ def test_what_a_hint_advises_a_stream_can_do(
     assert shown[-1].close == 10.5
 
 
+def test_a_range_without_bars_is_named(bare: Run, held: Path) -> None:
+    ran = bare("replay", "AAPL", "1d", "--start", "2024-06-01", "--end", "2024-06-02", "--speed",
+               "0", "--provider", "local", "--adjustment", "raw", "--config", str(held))  # fmt: skip
+    assert ran.code == 1
+    said = "there is no bar of AAPL 1d to replay from 2024-06-01 up to 2024-06-02\n"
+    assert said in ran.err
+
+
 def test_what_a_replay_lacks_is_one_line(bare: Run, held: Path) -> None:
     ran = bare("replay", "AAPL", "1d", "--start", "2024-06-10", "--end", "2024-06-11", "--speed",
                "0", "--provider", "local", "--adjustment", "raw", "--config", str(held))  # fmt: skip

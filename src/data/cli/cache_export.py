@@ -80,7 +80,8 @@ def _meant(house: Any, args: argparse.Namespace) -> SeriesKey:
     if found is None:
         lanes = ", ".join(key.lane_label or "(none)" for key in keys)
         raise CacheError(
-            f"{args.symbol} {args.timeframe} has no bars of the kind {args.lane or '(none)'!r}",
+            f"{args.symbol} {args.timeframe} has no bars of "
+            + (f"the kind {args.lane!r}" if args.lane else "its usual kind"),
             symbol=args.symbol, hint=f"--lane may be: {lanes}",
         )  # fmt: skip
     return found

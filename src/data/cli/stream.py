@@ -30,6 +30,11 @@ def run(args: argparse.Namespace) -> int:
     from ..feed.choosing import plain_feed
 
     manager = DataManager(args.cache_dir, args.config)
+    # A feed cannot ask back: what is wrong with the question is said before it starts.
+    manager.plan(
+        args.symbol, args.timeframe, bars=args.rows, provider=args.provider,
+        adjustment=args.adjustment,
+    )  # fmt: skip
     feed = plain_feed(
         manager, (args.symbol, args.timeframe, args.rows), provider=args.provider,
         interval_s=args.every, forming=True, adjustment=args.adjustment,
