@@ -45,6 +45,9 @@ def _export(args: argparse.Namespace) -> int:
     one = bool(args.symbol and args.timeframe and args.out)
     if one == bool(args.all) or (args.all and (args.symbol or args.out or args.lane)):
         raise QueryError("say SYMBOL TIMEFRAME --out FILE, or --all DIR, and not both")
+    if "-" in (args.out, args.all):
+        raise QueryError("an export is a file, not the screen",
+                         hint="`onetape fetch SYMBOL TIMEFRAME --offline --csv -` is")  # fmt: skip
     house = build(args.cache_dir, args.config)
     exporter = Exporter.of(house)
     if args.all:

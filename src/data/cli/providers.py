@@ -23,12 +23,13 @@ _ALL = "*"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
         "--matrix",
         action="store_true",
         help="what each vendor serves, by timeframe: page, depth, settling, prices, kind",
     )
-    parser.add_argument("--probe", nargs="?", const=_ALL, metavar="VENDOR",
+    either.add_argument("--probe", nargs="?", const=_ALL, metavar="VENDOR",
                         help="ask one cheap question for each thing served, of all vendors that "
                              "have a key or of one, and tell what the key may do")  # fmt: skip
     add_output(parser)
