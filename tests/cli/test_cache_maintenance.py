@@ -92,9 +92,9 @@ def test_what_cannot_be_repaired_is_left_and_said(filled: Run, cache: Path) -> N
     assert filled("cache", "verify").code == 0
 
 
-def test_a_cache_that_can_only_be_read_is_one_note(
-    filled: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def read_only(filled: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a runner on a cache that holds something and can only be read."""
     perform = Disk.perform
 
     def refusing(self: Disk, step: Step, call: Any) -> Any:
@@ -104,12 +104,23 @@ def test_a_cache_that_can_only_be_read_is_one_note(
         return perform(self, step, call)
 
     monkeypatch.setattr(Disk, "perform", refusing)
-    june = ("--start", "2024-06-01", "--end", "2024-06-02")
-    ran = filled("fetch", "BTCUSDT", "1h", *june, "--json")
+    return filled
+
+
+JUNE = ("--start", "2024-06-01", "--end", "2024-06-02")
+
+
+def test_a_cache_that_can_only_be_read_is_not_filled(read_only: Run) -> None:
+    ran = read_only("populate", "--symbols", "BTCUSDT", "--timeframes", "1h", *JUNE)
+    assert (ran.code, ran.err.count("can only be read")) == (1, 1)
+
+
+def test_a_cache_that_can_only_be_read_is_one_note(read_only: Run) -> None:
+    ran = read_only("fetch", "BTCUSDT", "1h", *JUNE, "--json")
     assert (ran.code, len(ran.json["bars"])) == (0, 48)
     assert ran.err.count("can only be read") == 1
-    assert filled("cache", "verify").code == 0
-    ran = filled("cache", "clear", "AAPL")
+    assert read_only("cache", "verify").code == 0
+    ran = read_only("cache", "clear", "AAPL")
     assert (ran.code, "read-only file system" in ran.err) == (1, True)
 
 

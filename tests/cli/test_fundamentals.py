@@ -68,7 +68,8 @@ def test_nobody_tells_anything(run: Run) -> None:
     assert ran.code == 1
     assert "nobody tells anything about MSFT" in ran.err
     assert "FMP_API_KEY is not set" in ran.err
-    assert run("fundamentals", "EURUSD=X").code == 1
+    wrong = run("fundamentals", "EURUSD=X")
+    assert (wrong.code, "has no fundamentals" in wrong.err) == (2, True)
     empty = run("fundamentals", "MSFT", "--json")
     assert (empty.code, empty.json) == (1, {})
 

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,12 @@ HEAVY = (
 )
 
 
-def typed(*words: str, **options: object) -> subprocess.Popen[str]:
+def typed(*words: str, before: Sequence[str] = (), **options: object) -> subprocess.Popen[str]:
     """Start the command in a process of its own."""
     # Buffered, as it is by default: what is left in the buffer is what fails at the exit.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
     return subprocess.Popen(
-        [sys.executable, *words], env=environment, text=True, stderr=subprocess.PIPE,
+        [*before, sys.executable, *words], env=environment, text=True, stderr=subprocess.PIPE,
         stdout=subprocess.PIPE, **options,  # type: ignore[call-overload]
     )  # fmt: skip
 
@@ -142,7 +143,47 @@ def test_a_full_disk_behind_the_screen_is_one_line(rules: Path, cache: Path) -> 
             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
         )  # fmt: skip
     assert process.returncode == 1
-    assert process.stderr == "onetape: No space left on device\n"
+    assert process.stderr == "onetape: the output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    "words, closed, code",
+    [
+        (["cache", "list"], ">&-", 0), (["cache", "list", "--json"], ">&-", 0),
+        (["cache", "list"], "2>&-", 0), (["fetch", "AAPL", "1x"], "2>&-", 2),
+        (["fetch", "AAPL", "1x"], "2>/dev/full", 2), (["cache", "info", "A", "1d"], ">&- 2>&-", 1),
+    ],
+)  # fmt: skip
+def test_outputs_that_were_closed_change_no_exit_code(
+    words: list[str], closed: str, code: int, cache: Path
+) -> None:
+    line = f'exec "$0" -m src.data "$@" {closed}'
+    process = typed(*words, "--cache-dir", str(cache), before=["sh", "-c", line])
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "Traceback" not in out + err
+
+
+def test_an_interrupt_while_a_command_is_loaded_is_no_traceback(
+    bare: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("src.data.cli.import_module", interrupted)
+    ran = bare("fetch", "AAPL", "1d")
+    assert (ran.code, ran.err) == (1, "onetape: interrupted; what was committed is kept\n")
+
+
+def test_a_folder_that_is_gone_is_said(
+    bare: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    ran = bare("cache", "list")
+    assert (ran.code, ran.err) == (1, "onetape: the folder that this was started in is gone\n")
 
 
 def test_a_terminal_without_unicode_gets_ascii(

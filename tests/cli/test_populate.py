@@ -36,6 +36,21 @@ def test_every_series_is_filled_and_told(run: Run, vendors: VendorServer) -> Non
     assert vendors.count() == asked, "the second run has nothing to ask"
 
 
+def test_why_a_series_is_not_complete_is_said(bare: Run, tmp_path: Path) -> None:
+    (tmp_path / "AAPL_1d.csv").write_text(
+        "timestamp,open,high,low,close,volume\n2024-05-01,10,11,9,10.5,1000\n"
+    )
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"stock_daily: {{primary: local, backup: []}}\n"
+        f"providers: {{local: {{folder: '{tmp_path}', adjustment: raw}}}}\n"
+    )
+    ran = bare("populate", "--symbols", "AAPL", "--timeframes", "1d", "--start", "2024-05-01",
+               "--end", "2024-05-01", "--config", str(path))  # fmt: skip
+    assert ran.code == 1
+    assert "AAPL 1d: answered by a substitute of another kind: raw prices" in ran.out
+
+
 def test_older_flags_mean_the_same(run: Run) -> None:
     ran = run("populate", "--tickers", "BTCUSDT", "--intervals", "1d", *MAY, "--json")
     assert ran.code == 0

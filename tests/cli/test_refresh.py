@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from src.data.cache.fundamentals_cache import FundamentalsCache
+from src.data.cli import refresh
 from src.data.cli.refresh import main, main_periodic
 from src.data.clock import ManualClock
+from src.data.jobs.refresh_fundamentals import Refresh
+from src.data.jobs.renewing import Choice
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instant import DAY_MS
 from tests.cli.conftest import Run
@@ -63,13 +68,25 @@ def test_replaced_copies_are_cleaned_up(run: Run, cache: Path) -> None:
     [
         (["--chunk-fraction", "1.5"], "chunk_fraction is 1.5"),
         (["--data-types", "nope"], "there is no data type 'nope'"),
-        (["--symbols-file", "nowhere.txt"], "nowhere.txt cannot be read"),
+        (["--symbols-file", "nowhere.txt"], "nowhere.txt cannot be read: No such file"),
+        (["--symbols-file", "/"], "/ cannot be read: Is a directory"),
+        (["--symbols-file", "/dev/zero"], "/dev/zero cannot be read: it is longer"),
+        (["--symbols-file", sys.executable], "cannot be read: it is no text"),
     ],
 )
 def test_a_wrong_question_is_refused(run: Run, words: list[str], said: str) -> None:
     ran = run("refresh", *words)
     assert ran.code == 2
     assert said in ran.err
+
+
+def test_what_is_left_out_is_as_the_job_has_it() -> None:
+    usual, periodic = argparse.ArgumentParser(), argparse.ArgumentParser()
+    refresh.configure(usual)
+    refresh._configure_periodic(periodic)
+    assert refresh._wanted(usual.parse_args([])) == Refresh(data_types=[*Refresh().data_types])
+    fewer = refresh._wanted(periodic.parse_args([]))
+    assert fewer == Refresh(data_types=["ratios", "profile"], choice=Choice(max_symbols=50))
 
 
 def test_older_names_take_the_same_options(

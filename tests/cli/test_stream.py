@@ -95,6 +95,61 @@ def test_what_is_wrong_is_said(run: Run, words: tuple[str, ...], code: int, why:
 
 
 @pytest.fixture
+def held(tmp_path: Path) -> Path:
+    """Return rules by which files of the user have six days as traded, not yesterday."""
+    days = [f"2024-06-{day:02}" for day in (3, 4, 5, 6, 7, 10)]
+    folder = tmp_path / "files"
+    folder.mkdir()
+    rows = [f"{day},10,11,9,10.5,1000" for day in days]
+    (folder / "AAPL_1d.csv").write_text("\n".join(["timestamp,open,high,low,close,volume", *rows]))
+    path = tmp_path / "held.yaml"
+    path.write_text(f"providers: {{local: {{folder: '{folder}', adjustment: raw}}}}\n")
+    return path
+
+
+def test_what_a_hint_advises_a_replay_can_do(bare: Run, held: Path) -> None:
+    words = ("replay", "AAPL", "1d", "--start", "2024-06-03", "--end", "2024-06-10", "--speed", "0",
+             "--provider", "local", "--config", str(held))  # fmt: skip
+    refused = bare(*words)
+    assert (refused.code, "adjustment='raw' needs none" in refused.err) == (1, True)
+    shown = bare(*words, "--adjustment", "raw")
+    assert (shown.code, shown.out.count("close 10.5")) == (0, 6)
+
+
+def test_what_a_hint_advises_a_stream_can_do(
+    bare: Run, held: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Any] = []
+
+    def show(_: object, item: Any) -> None:
+        shown.append(item)
+        if isinstance(item, LiveBar) or "adjustment='raw' needs none" in item.reason:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("src.data.cli.following._print_line", show)
+    words = ("stream", "AAPL", "1d", "--rows", "3", "--provider", "local", "--config", str(held))
+    bare(*words)
+    assert "adjustment='raw' needs none" in shown[-1].reason
+    bare(*words, "--adjustment", "raw")
+    assert shown[-1].close == 10.5
+
+
+def test_a_range_without_bars_is_named(bare: Run, held: Path) -> None:
+    ran = bare("replay", "AAPL", "1d", "--start", "2024-06-01", "--end", "2024-06-02", "--speed",
+               "0", "--provider", "local", "--adjustment", "raw", "--config", str(held))  # fmt: skip
+    assert ran.code == 1
+    said = "there is no bar of AAPL 1d to replay from 2024-06-01 up to 2024-06-02\n"
+    assert said in ran.err
+
+
+def test_what_a_replay_lacks_is_one_line(bare: Run, held: Path) -> None:
+    ran = bare("replay", "AAPL", "1d", "--start", "2024-06-10", "--end", "2024-06-11", "--speed",
+               "0", "--provider", "local", "--adjustment", "raw", "--config", str(held))  # fmt: skip
+    (said,) = ran.err.splitlines()
+    assert said.startswith("incomplete: AAPL 1d: 1 stretch without bars")
+
+
+@pytest.fixture
 def streams(
     clock: ManualClock, vendors: VendorServer, rules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[StreamServer]:

@@ -43,6 +43,41 @@ def test_a_wrong_question_is_exit_2(
     assert vendors.count() == 0
 
 
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["cache", "clear", "AAPL", ""], "the timeframe is empty"),
+        (["cache", "clear", "", "--all"], "the symbol is empty"),
+        (["cache", "repair", " "], "the symbol is empty"),
+        (["cache", "list", "--cache-dir", ""], "the cache-dir is empty"),
+        (["fetch", "AAPL", "1d", "--config", ""], "the config is empty"),
+        (["fetch", "AAPL", "1d", "--csv", ""], "the csv is empty"),
+        (["providers", "--probe", ""], "the probe is empty"),
+        (["fundamentals", ""], "the symbol is empty"),
+        (["fundamentals", "../x"], "'../x' does not have the form"),
+        (["fundamentals", "AAPL", "--type", "nope"], "there is no data type 'nope'"),
+        (["fundamentals", "AAPL", "--as-of", "soon"], "'soon', which is no date"),
+        (["fetch", "AAPL", "1d", "--offline", "--refresh"], "not allowed with"),
+        (["replay", "AAPL", "1d", "--offline", "--refresh"], "not allowed with"),
+        (["fetch", "AAPL", "1d", "--parquet", "-"], "Parquet is nothing for the screen"),
+        (["fetch", "AAPL", "1d", "--csv", "-", "--json"], "both want the standard output"),
+        (["fetch", "AAPL", "1d", "--csv", "a", "--parquet", "./a"], "both name a"),
+        (["doctor", "--every", "1"], "--every is of --watch alone"),
+        (["providers", "--matrix", "--probe"], "not allowed with"),
+        (["cache", "export", "AAPL", "1d", "--out", "-"], "an export is a file"),
+        (["stream", "AAPL", "1d", "--provider", "yahooo"], "no provider is called 'yahooo'"),
+        (["stream", "AAPL", "1d", "--rows", "999999999"], "reach beyond 1900"),
+    ],
+)
+def test_what_is_empty_or_excludes_each_other_is_not_guessed(
+    words: list[str], said: str, bare: Run, vendors: VendorServer
+) -> None:
+    ran = bare(*words)
+    assert (ran.code, "--json" in words or not ran.out) == (2, True)
+    assert said in ran.err
+    assert vendors.count() == 0
+
+
 def test_all_mistakes_of_a_rules_file_are_named(bare: Run, tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("crypto:\n  primry: binance\n  backup: [yahooo]\nversion: 1\nversion: 1\n")

@@ -137,9 +137,8 @@ def backtest(bars: list[LiveBar], compression: int) -> list[Any]:
 def test_resampled_live_equals_the_backtest(how: str, missing: tuple[int, ...]) -> None:
     """Bars of long ago are resampled by their own clock, beside the original and its clone."""
     bars = [minute(n) for n in range(60) if n not in missing]
-    source = Hand([LIVE, *bars], ends=True) if how == "at once" else Slow([LIVE, *bars])
-    # Cerebro turns empty in between, and asks what time it is.
-    seen, _ = witnessed(feed_of(source, qcheck=0.0005), resample=5)
+    feed = feed_of(Hand([LIVE, *bars], ends=True)) if how == "at once" else starving([LIVE, *bars])
+    seen, _ = witnessed(feed, resample=5)
     expected = backtest(bars, 5)
     assert [row for row in seen if row[0] == 1] == [row for row in expected if row[0] == 1]
     assert [row for row in seen if row[0] == 0] == [row for row in expected if row[0] == 0]
@@ -163,16 +162,34 @@ def test_days_of_a_market_that_never_closes_hold_their_last_minute() -> None:
 
 
 class Slow(ThreadedSource):
-    """Pushes one item after another, each when the last one was taken."""
+    """Pushes one item after another, each when nothing was found after the last one."""
 
     def __init__(self, items: list[Any]) -> None:
         super().__init__("slow")
-        self.items = items
+        self.items, self.hungry = items, threading.Event()
+        self.hungry.set()
 
     def run(self, sink: Sink, halt: Halt) -> None:
         for item in self.items:
+            assert self.hungry.wait(SOON_S)
+            self.hungry.clear()
             sink.bar(item) if isinstance(item, LiveBar) else sink.status(item)
-            time.sleep(0.003)  # lets Cerebro find nothing now and then
+
+
+def starving(items: list[Any]) -> BacktraderFeed:
+    """Return a data in which Cerebro finds nothing between two items, and asks what time it is."""
+    source = Slow(items)
+    feed = feed_of(source, qcheck=0.0005)
+    load = feed._load
+
+    def told() -> bool | None:
+        found = load()
+        if found is None:
+            source.hungry.set()
+        return found
+
+    feed._load = told
+    return feed
 
 
 @settings(derandomize=True, max_examples=200)
@@ -384,18 +401,17 @@ def test_a_strategy_that_is_too_slow_sees_no_hole() -> None:
 
 
 class Endless(ThreadedSource):
-    """Pushes bars as fast as they are taken, from a thread."""
+    """Pushes more bars than anybody takes, from a thread, and ends when it is stopped."""
 
     def __init__(self) -> None:
         super().__init__("endless")
 
     def run(self, sink: Sink, halt: Halt) -> None:
         sink.status(LIVE)
-        number = 0
-        while not halt.is_set:
+        for number in range(200):
             sink.bar(minute(number))
-            number += 1
-            time.sleep(0.0005)  # a source that never rests would fill the memory
+        while halt.wait(SOON_S):
+            pass
 
 
 class UserError(Exception):

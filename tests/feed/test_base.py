@@ -120,6 +120,19 @@ def test_nothing_is_pushed_after_it_was_stopped() -> None:
     assert feed.status.state is StreamState.CLOSED
 
 
+def test_what_is_told_again_is_not_news() -> None:
+    source = Scripted(0, endless=True)
+    with feed_of(source) as feed:
+        wait_until(lambda: feed.status.state is StreamState.LIVE)
+        box = feed.subscribe()
+        assert source.sink is not None
+        for at_ms in (7, 8):
+            source.sink.status(StreamStatus(StreamState.CONNECTING, "nobody answers", at_ms))
+            told = box.get()
+            assert told is None or told.at_ms == 7  # type: ignore[union-attr]
+        assert feed.status.at_ms == 7
+
+
 def test_a_slow_and_a_raising_callback_hold_up_nobody(caplog: pytest.LogCaptureFixture) -> None:
     feed, quick, wall = feed_of(Scripted(2000)), [], threading.Event()
     raised: list[LiveBar] = []

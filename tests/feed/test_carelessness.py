@@ -21,7 +21,7 @@ from src.data.model.stream import LiveBar, StreamState
 from tests.cache.test_readonly import RefusingDisk
 from tests.vendor_server.faults import Fault
 
-from .conftest import PATIENCE, Stage, bars_in, emptied, ours, wait_until
+from .conftest import PATIENCE, SOON_S, Stage, bars_in, emptied, ours, wait_until
 from .test_base import Scripted, feed_of
 
 # --- left and dropped ----------------------------------------------------------------------------
@@ -78,17 +78,17 @@ def test_a_loop_that_is_closed_under_a_listener_costs_others_nothing() -> None:
 def test_an_async_loop_that_is_left_leaves_no_listener(stage: Stage, leaving: str) -> None:
     async def follow(feed: LiveFeed) -> None:
         async for _ in feed:
+            came.set()
             if leaving == "break":
                 break
 
     async def leave(feed: LiveFeed) -> None:
         task = asyncio.create_task(follow(feed))
-        while feed.snapshot().given < 2:
-            await asyncio.sleep(0.005)
+        await asyncio.wait_for(came.wait(), SOON_S)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    feed = stage.feed(lookback=2)
+    feed, came = stage.feed(lookback=2), asyncio.Event()
     asyncio.run(leave(feed))
     assert not feed._board.is_heard
     assert feed.is_running

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import socket
 import ssl
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import websocket
 
 from src.data.clock import ManualClock
 from src.data.errors import (
@@ -232,6 +234,43 @@ def test_keys_are_in_no_error(server: StreamServer, caplog: pytest.LogCaptureFix
         assert error.__cause__ is None
     assert KEY not in caplog.text
     assert KEY not in repr(StreamAddress(f"wss://x.test?token={KEY}", "wss://x.test"))
+
+
+SAID = f"wss://x.test/?token={KEY}"
+
+
+@pytest.mark.parametrize("error, words", [
+    (socket.gaierror(socket.EAI_AGAIN, SAID), "its address was not found"),
+    (websocket.WebSocketAddressException(SAID), "its address was not found"),
+    (websocket.WebSocketProxyException(SAID), "the proxy did not let it through"),
+    (websocket.WebSocketConnectionClosedException(SAID), "it was closed without a word"),
+    (websocket.WebSocketException(SAID), "its answer is no websocket's"),
+    (ConnectionRefusedError(errno.ECONNREFUSED, SAID), "connection refused"),
+    (OSError(errno.ENETUNREACH, SAID, SAID), "network is unreachable"),
+    (OSError(SAID), "the network failed"),
+    (TimeoutError(errno.ETIMEDOUT, SAID), "no answer in time"),
+    (ssl.SSLError(1, SAID), "TLS failed"),
+    (ValueError(SAID), "its address cannot be read"),
+], ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value)  # fmt: skip
+def test_what_happened_is_said_in_words_without_the_key(
+    server: StreamServer, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("websocket.WebSocket.connect", fail)
+    with pytest.raises(DataError) as caught:
+        dialer(server)()
+    assert str(caught.value).endswith(f"could not be reached: {words}")
+    told = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
+    assert KEY not in told and "x.test" not in told
+
+
+def test_a_door_that_is_shut_is_said_in_words() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        url = f"ws://127.0.0.1:{door.getsockname()[1]}/x"
+    with pytest.raises(UnavailableError, match=r"could not be reached: connection refused$"):
+        Dialer(StreamAddress(f"{url}?token={KEY}", url))()
 
 
 @pytest.mark.parametrize("url", ["ws://example.test/x", "http://127.0.0.1/x", "x"])

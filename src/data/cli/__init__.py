@@ -43,8 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: from the parser, for ``--help`` (0) and for options it does not know (2).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser(arguments)
-    args = parser.parse_args(arguments)
+    try:
+        parser = _parser(arguments)
+        args = parser.parse_args(arguments)
+    except KeyboardInterrupt:  # the command was being imported
+        return _interrupted()
     if args.command is None:
         parser.print_help()
         return OK
@@ -57,6 +60,7 @@ def guarded(args: argparse.Namespace) -> int:
 
     speak_plainly()
     try:
+        _refuse_empty(args)
         with _logging(getattr(args, "log", None), verbose=getattr(args, "verbose", False)):
             code = _run(args.run, args)
             # A reader that went away is noticed here, and not by the interpreter at its exit.
@@ -66,21 +70,57 @@ def guarded(args: argparse.Namespace) -> int:
         complain_about(error, as_json=getattr(args, "json", False))
         return USAGE if isinstance(error, QueryError | ConfigError) else FAILED
     except KeyboardInterrupt:
-        complain("interrupted; what was committed is kept")
-        return FAILED
+        return _interrupted()
     except BrokenPipeError:
         _drop_output()
         return OK
     except OSError as error:
-        complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        complain(_of_the_system(error))
         _drop_output()
         return FAILED
+
+
+def _interrupted() -> int:
+    from .output import complain
+
+    complain("interrupted; what was committed is kept")
+    return FAILED
+
+
+def _of_the_system(error: OSError) -> str:
+    """Return what an error says that none of ours stands for."""
+    said = error.strerror or str(error)
+    if error.filename:
+        return f"{said}: {error.filename}"
+    if isinstance(error, FileNotFoundError):
+        return "the folder that this was started in is gone"
+    return f"the output cannot be written: {said}"
+
+
+def _refuse_empty(args: argparse.Namespace) -> None:
+    """Refuse empty words: a shell variable that is not set means nothing, least of all everything.
+
+    Raises:
+        QueryError: there is one.
+    """
+    for name, value in vars(args).items():
+        if isinstance(value, str) and not value.strip():
+            said = name.replace("_", "-")
+            raise QueryError(f"the {said} is empty", hint="give it a value, or leave it out")
 
 
 def _run(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"exchange_calendars")
+        warnings.showwarning = _note
         return int(command(args))
+
+
+def _note(message: Warning | str, *_: object, **__: object) -> None:
+    """Say what a warning says, without the place in a file that it came from."""
+    from .output import note
+
+    note(str(message))
 
 
 def _drop_output() -> None:

@@ -4,21 +4,46 @@ from __future__ import annotations
 
 import argparse
 
+from ..model.kind import ADJUSTMENTS
+
 
 def add_question(parser: argparse.ArgumentParser) -> None:
     """Add which bars are asked for, and how."""
-    parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
-    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M")
-    parser.add_argument("--start", help="date (whole session) or UTC time, included")
-    parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
-    parser.add_argument("--bars", type=positive, help="the last so many closed bars")
+    add_series(parser)
+    add_range(parser)
     parser.add_argument("--provider", help="ask this vendor only")
-    parser.add_argument("--adjustment", choices=("raw", "split", "all"), default="split")
+    add_adjustment(parser)
     parser.add_argument("--closed-by", metavar="TIME", help="only bars closed by this UTC time or "
                         "date: what could be known then")  # fmt: skip
     parser.add_argument("--forming", action="store_true", help="add the bar not closed yet")
-    parser.add_argument("--offline", action="store_true", help="use the cache alone")
-    parser.add_argument("--refresh", action="store_true", help="ask for all of it again")
+    add_freshness(parser)
+
+
+def add_series(parser: argparse.ArgumentParser) -> None:
+    """Add of what bars are asked for."""
+    parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
+    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M")
+
+
+def add_range(parser: argparse.ArgumentParser) -> None:
+    """Add between which bounds bars are asked for, or how many."""
+    parser.add_argument("--start", help="date (whole session) or UTC time, included")
+    parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
+    parser.add_argument("--bars", type=positive, help="the last so many closed bars")
+
+
+def add_adjustment(parser: argparse._ActionsContainer) -> None:
+    """Add what prices are corrected for."""
+    parser.add_argument("--adjustment", choices=ADJUSTMENTS, default="split", help="prices as "
+                        "traded (raw), after splits (split, default), or after splits and "
+                        "dividends (all)")  # fmt: skip
+
+
+def add_freshness(parser: argparse.ArgumentParser) -> None:
+    """Add whether what is held counts, or alone counts."""
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--offline", action="store_true", help="use the cache alone")
+    either.add_argument("--refresh", action="store_true", help="ask for all of it again")
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:

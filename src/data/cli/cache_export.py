@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK
+from .arguments import add_adjustment
 from .cached import chosen, name_of
 from .output import console, print_json
 from .tables import Grid, counted, moment, styled
@@ -30,7 +31,7 @@ def configure(actions: Any) -> None:
     export.add_argument("--lane", metavar="KIND", help="such as raw, extended or a vendor; default: "
                         "the series itself")  # fmt: skip
     prices = export.add_mutually_exclusive_group()
-    prices.add_argument("--adjustment", choices=("raw", "split", "all"), default="split")
+    add_adjustment(prices)
     prices.add_argument("--raw", action="store_true", help="the very numbers that are stored, "
                         "whatever they were adjusted for")  # fmt: skip
     export.set_defaults(run=_export)
@@ -44,6 +45,9 @@ def _export(args: argparse.Namespace) -> int:
     one = bool(args.symbol and args.timeframe and args.out)
     if one == bool(args.all) or (args.all and (args.symbol or args.out or args.lane)):
         raise QueryError("say SYMBOL TIMEFRAME --out FILE, or --all DIR, and not both")
+    if "-" in (args.out, args.all):
+        raise QueryError("an export is a file, not the screen",
+                         hint="`onetape fetch SYMBOL TIMEFRAME --offline --csv -` is")  # fmt: skip
     house = build(args.cache_dir, args.config)
     exporter = Exporter.of(house)
     if args.all:
@@ -79,7 +83,8 @@ def _meant(house: Any, args: argparse.Namespace) -> SeriesKey:
     if found is None:
         lanes = ", ".join(key.lane_label or "(none)" for key in keys)
         raise CacheError(
-            f"{args.symbol} {args.timeframe} has no bars of the kind {args.lane or '(none)'!r}",
+            f"{args.symbol} {args.timeframe} has no bars of "
+            + (f"the kind {args.lane!r}" if args.lane else "its usual kind"),
             symbol=args.symbol, hint=f"--lane may be: {lanes}",
         )  # fmt: skip
     return found

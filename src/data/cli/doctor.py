@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ..errors import QueryError
 from . import FAILED, OK
 from .arguments import add_output, add_places, seconds
 from .output import console, print_json
@@ -20,15 +21,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--no-network", action="store_true", help="do not knock at the vendors")
     parser.add_argument("--watch", action="store_true", help="go on looking until Ctrl-C")
-    parser.add_argument("--every", type=seconds, metavar="SECONDS", default=5.0,
-                        help="how often to look (default: 5)")  # fmt: skip
+    parser.add_argument("--every", type=seconds, metavar="SECONDS",
+                        help="how often --watch looks (default: 5)")  # fmt: skip
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what was found, section by section; 1 when something does not work."""
+    """Print what was found, section by section; 1 when something does not work.
+
+    Raises:
+        QueryError: it is to look every so often, and only once.
+    """
+    if args.every and not args.watch:
+        raise QueryError("--every is of --watch alone", hint="add --watch, or leave it out")
     if args.watch:
         from .watching import run_watch
 

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from . import FAILED, OK
-from .arguments import add_output, add_places
+from .arguments import add_adjustment, add_output, add_places, add_series
 from .facts import facts
 from .output import console, print_json
 
@@ -18,10 +18,9 @@ _STYLES = {"not asked": "dim", "why": "yellow"}
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
-    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M")
+    add_series(parser)
     parser.add_argument("--provider", help="as if this vendor alone were asked")
-    parser.add_argument("--adjustment", choices=("raw", "split", "all"), default="split")
+    add_adjustment(parser)
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)

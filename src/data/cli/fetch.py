@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import QueryError
 from ..model.query import EXTRA_COLUMNS
 from . import FAILED, OK
 from .answers import Told, headline, show_attempts, show_bars, show_gaps
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Fetch, export and show; 1 when something is lacking."""
     from ..data_manager import DataManager
 
+    _check(args)
     manager = DataManager(args.cache_dir, args.config)
     started = time.perf_counter()
     with asking(args) as notes:
@@ -63,6 +65,21 @@ def run(args: argparse.Namespace) -> int:
     for said in notes:
         note(said)
     return OK if told["complete"] else FAILED
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse outputs that would hurt each other, before anybody is asked.
+
+    Raises:
+        QueryError: there are some.
+    """
+    if args.parquet == _SCREEN:
+        raise QueryError("Parquet is nothing for the screen", hint="name a file: --parquet FILE")
+    if args.csv == _SCREEN and args.json:
+        raise QueryError("--csv - and --json both want the standard output", hint="take one")
+    files = [Path(name).resolve() for name in (args.csv, args.parquet) if name]
+    if len(files) > len(set(files)):
+        raise QueryError(f"--csv and --parquet both name {args.csv}", hint="name two files")
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from ..errors import ConfigError, DataError, QueryError
 from . import FAILED, OK
 from .arguments import add_output, add_places, listed
 from .output import busy, complain, console, print_json
@@ -35,15 +36,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the record; 1 when nobody tells anything."""
+    """Print the record; 1 when nobody tells anything.
+
+    Raises:
+        QueryError, ConfigError: the question cannot be understood, or the configuration.
+    """
     from ..data_manager import DataManager
 
     manager = DataManager(args.cache_dir, args.config)
-    with _reasons() as reasons, busy(args, "asking for fundamentals"):
+    with _reasons() as (reasons, mistakes), busy(args, "asking for fundamentals"):
         record = manager.get_fundamentals(
             args.symbol, args.provider, args.refresh, args.strategy, args.data_type,
             as_of=args.as_of,
         )  # fmt: skip
+    if mistakes:
+        raise mistakes[0]
     if args.json:
         print_json(record)
     elif record:
@@ -126,17 +133,20 @@ def _age(fetched_at: str, now: str) -> str:
 
 
 @contextmanager
-def _reasons() -> Iterator[list[str]]:
-    """Collect what the lookup logs about why it has nothing."""
+def _reasons() -> Iterator[tuple[list[str], list[DataError]]]:
+    """Collect what the lookup logs about why it has nothing, and whose mistake that is if any."""
     told: list[str] = []
+    mistakes: list[DataError] = []
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             told.append(record.getMessage())
+            values = record.args if isinstance(record.args, tuple) else ()
+            mistakes.extend(v for v in values if isinstance(v, QueryError | ConfigError))
 
     logger, handler = logging.getLogger(_LOGGER), Collector(logging.WARNING)
     logger.addHandler(handler)
     try:
-        yield told
+        yield told, mistakes
     finally:
         logger.removeHandler(handler)

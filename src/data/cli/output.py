@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import io
 import json
 import math
 import shutil
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from ..errors import DataError
 
@@ -44,9 +46,17 @@ def console(*, stderr: bool = False) -> Console:
     return Screen(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
 
 
+class _Nowhere(io.TextIOBase):
+    """What is written where the caller has closed standard output or error."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 def speak_plainly() -> None:
-    """Let terminals without Unicode show ASCII signs instead of failing."""
+    """Let terminals without Unicode show ASCII signs, and closed outputs nothing, and not fail."""
     codecs.register_error(_PLAIN_ERRORS, _plain_sign)
+    sys.stdout, sys.stderr = sys.stdout or _Nowhere(), sys.stderr or _Nowhere()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=_PLAIN_ERRORS)
@@ -108,20 +118,25 @@ def complain(message: str, hints: Iterable[str] = ()) -> None:
     """Say on standard error what went wrong, and below it what can be done."""
     from rich.text import Text
 
-    screen = console(stderr=True)
-    screen.print(
-        Text.assemble(("onetape: ", "bold red"), message), soft_wrap=not screen.is_terminal
-    )
-    for hint in hints:
-        screen.print(Text(f"  {hint}", style="dim"), soft_wrap=not screen.is_terminal)
+    said = [Text.assemble(("onetape: ", "bold red"), message)]
+    _mutter(*said, *(Text(f"  {hint}", style="dim") for hint in hints))
 
 
 def note(message: str) -> None:
     """Say something on standard error that is no failure."""
     from rich.text import Text
 
+    _mutter(Text(message, style="yellow"))
+
+
+def _mutter(*lines: Text) -> None:
+    """Print lines on standard error; where nobody can hear them, the exit code says enough."""
     screen = console(stderr=True)
-    screen.print(Text(message, style="yellow"), soft_wrap=not screen.is_terminal)
+    try:
+        for line in lines:
+            screen.print(line, soft_wrap=not screen.is_terminal)
+    except OSError:
+        sys.stderr = _Nowhere()  # else the interpreter tries again at its exit
 
 
 def complain_about(error: DataError, *, as_json: bool = False) -> None:

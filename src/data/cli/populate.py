@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -36,9 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fill, and print the report; 1 when anything is lacking."""
+    """Fill, and print the report; 1 when anything is lacking, or nothing could be stored."""
     told = _told(args)
-    whole = all(result["complete"] for result in told["results"])
+    whole = told["stored"] and all(result["complete"] for result in told["results"])
     return OK if whole and not told["failed"] and not told["interrupted"] else FAILED
 
 
@@ -50,11 +51,19 @@ def _run_as_before(args: argparse.Namespace) -> int:
 
 def _told(args: argparse.Namespace) -> dict[str, Any]:
     """Fetch what is missing, showing progress, and print what came of it."""
-    told = _populated(args)
+    from ..errors import ReadOnlyCacheWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ReadOnlyCacheWarning)
+        told = _populated(args)
+    unstored = [str(w.message) for w in caught if issubclass(w.category, ReadOnlyCacheWarning)]
+    told["stored"] = not unstored
     if args.json:
         print_json(told)
     else:
         _show(told)
+    for said in dict.fromkeys(unstored):
+        note(said)
     if told["interrupted"]:
         note("interrupted: what was committed is kept; run it again to go on")
     return told

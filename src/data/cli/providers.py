@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 
 _VERDICTS = {"yes": ("✓", "green"), "no": ("✗", "bold red"), "unclear": ("·", "yellow")}
 
+# No vendor has such a name.
+_ALL = "*"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
         "--matrix",
         action="store_true",
         help="what each vendor serves, by timeframe: page, depth, settling, prices, kind",
     )
-    parser.add_argument("--probe", nargs="?", const="", metavar="VENDOR",
+    either.add_argument("--probe", nargs="?", const=_ALL, metavar="VENDOR",
                         help="ask one cheap question for each thing served, of all vendors that "
                              "have a key or of one, and tell what the key may do")  # fmt: skip
     add_output(parser)
@@ -64,7 +68,7 @@ def _probe(args: argparse.Namespace) -> int:
     from ..jobs.probing import probe, probed_vendors, prober_of
 
     selector, clock = prober_of(args.cache_dir, args.config)
-    names, found = probed_vendors(selector, args.probe or None), []
+    names, found = probed_vendors(selector, None if args.probe == _ALL else args.probe), []
     screen = console()
     width = max(map(len, names), default=0)
     for name in names:

@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from ..jobs.refresh_fundamentals import Refresh
     from ..jobs.renewing import Choice
 
-_TYPES, _PERIODIC_TYPES, _PERIODIC_SYMBOLS = "ratios,profile,statements", "ratios,profile", 50
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    _add_whose(parser, _TYPES).add_argument("--symbols-file", metavar="FILE", help="one a line")
+    from ..jobs import renewing
+
+    _add_whose(parser, renewing.REFRESHED_TYPES).add_argument(
+        "--symbols-file", metavar="FILE", help="one a line"
+    )
     parser.add_argument("--force-refresh", action="store_true", help="ask though it is fresh")
-    parser.add_argument("--delay", type=float, default=1.0, metavar="SECONDS",
-                        help="between two symbols that are asked for; default: 1")  # fmt: skip
+    parser.add_argument("--delay", type=float, default=renewing.DEFAULT_DELAY_S, metavar="SECONDS",
+                        help="between two symbols that are asked for; default: "
+                        "%(default)g")  # fmt: skip
     parser.add_argument("--max-symbols", type=int, default=0, metavar="N", help="0: all")
     parser.add_argument("--shuffle", action="store_true", help="in no order")
     parser.add_argument("--seed", type=int, help="makes that order repeatable")
@@ -31,8 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="only what is at least that old")  # fmt: skip
     parser.add_argument("--stale-fraction", type=float, metavar="PART",
                         help="the same as a part of --stale-ttl-days")  # fmt: skip
-    parser.add_argument("--stale-ttl-days", type=float, default=14.0, metavar="DAYS",
-                        help="default: 14")  # fmt: skip
+    parser.add_argument("--stale-ttl-days", type=float, default=renewing.DEFAULT_TTL_DAYS,
+                        metavar="DAYS", help="default: %(default)g")  # fmt: skip
     parser.add_argument("--chunk-fraction", type=float, metavar="PART",
                         help="only the oldest part, such as 0.25; each run takes the next")  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
@@ -40,25 +43,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_periodic(parser: argparse.ArgumentParser) -> None:
-    _add_whose(parser, _PERIODIC_TYPES)
-    parser.add_argument("--max-symbols", type=int, default=_PERIODIC_SYMBOLS, metavar="N",
-                        help="default: 50; 0: all")  # fmt: skip
-    parser.set_defaults(
-        run=run, symbols_file=None, force_refresh=False, delay=1.0, shuffle=False, seed=None,
-        stale_min_days=None, stale_fraction=None, stale_ttl_days=14.0, chunk_fraction=None,
-        dry_run=False,
-    )  # fmt: skip
+    """Add the few options of the periodic job; the others are as the command leaves them."""
+    from ..jobs import renewing
+
+    whole = argparse.ArgumentParser(add_help=False)
+    configure(whole)
+    parser.set_defaults(**vars(whole.parse_args([])))
+    _add_whose(parser, renewing.PERIODIC_TYPES)
+    parser.add_argument("--max-symbols", type=int, default=renewing.PERIODIC_SYMBOLS, metavar="N",
+                        help="default: %(default)d; 0: all")  # fmt: skip
 
 
-def _add_whose(parser: argparse.ArgumentParser, types: str) -> Any:
+def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
     """Add whose and which; return the group of which one at most may be said."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--symbols", type=listed, metavar="A,B,C")
     group.add_argument("--all-symbols", action="store_true", help="all that are cached (default)")
     group.add_argument("--cleanup-only", action="store_true",
                        help="delete copies that newer and good ones have replaced")  # fmt: skip
-    parser.add_argument("--data-types", type=listed, default=listed(types), metavar="A,B",
-                        help=f"default: {types}")  # fmt: skip
+    parser.add_argument("--data-types", type=listed, default=list(types), metavar="A,B",
+                        help=f"default: {','.join(types)}")  # fmt: skip
     add_output(parser)
     add_places(parser)
     return group

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import add_output, add_places, positive
+from .arguments import (
+    add_adjustment,
+    add_freshness,
+    add_output,
+    add_places,
+    add_range,
+    add_series,
+    positive,
+)
 from .following import follow
+from .output import asking, note
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
-    parser.add_argument("timeframe", help="such as 1m, 1h, 1d")
-    parser.add_argument("--start", help="date (whole session) or UTC time, included")
-    parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
-    parser.add_argument("--bars", type=positive, help="the last so many closed bars")
+    add_series(parser)
+    add_range(parser)
     parser.add_argument("--speed", type=float, help="times as fast as it was; 60: an hour in a "
                         "minute; 0: without waiting; default: a bar a second")  # fmt: skip
     parser.add_argument("--provider", help="bars of this vendor only")
-    parser.add_argument("--offline", action="store_true", help="use the cache alone")
+    add_adjustment(parser)
+    add_freshness(parser)
     parser.add_argument("--rows", type=positive, default=10, help="bars to show (default 10)")
     add_output(parser)
     add_places(parser)
@@ -31,8 +38,12 @@ def run(args: argparse.Namespace) -> int:
     from ..feed.replaying import replay_feed
 
     manager = DataManager(args.cache_dir, args.config)
-    feed = replay_feed(
-        manager, args.symbol, args.timeframe, args.start, args.end, speed=args.speed,
-        bars=args.bars, provider=args.provider, offline=args.offline,
-    )  # fmt: skip
+    with asking(args) as notes:
+        feed = replay_feed(
+            manager, args.symbol, args.timeframe, args.start, args.end, speed=args.speed,
+            bars=args.bars, provider=args.provider, adjustment=args.adjustment,
+            offline=args.offline, force_refresh=args.refresh,
+        )  # fmt: skip
+    for said in notes:
+        note(said)
     return follow(feed, args)

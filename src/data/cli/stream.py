@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import add_output, add_places, positive, seconds
+from .arguments import add_adjustment, add_output, add_places, add_series, positive, seconds
 from .following import follow
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
-    parser.add_argument("timeframe", help="such as 1m, 1h, 1d")
+    add_series(parser)
     parser.add_argument("--provider", help="listen to this vendor only, or ask it only")
+    add_adjustment(parser)
     parser.add_argument("--rows", type=positive, default=10,
                         help="bars of history to begin with, and to show (default 10)")  # fmt: skip
     parser.add_argument("--count", type=positive, metavar="N", help="end after N new bars")
@@ -30,8 +30,13 @@ def run(args: argparse.Namespace) -> int:
     from ..feed.choosing import plain_feed
 
     manager = DataManager(args.cache_dir, args.config)
+    # A feed cannot ask back: what is wrong with the question is said before it starts.
+    manager.plan(
+        args.symbol, args.timeframe, bars=args.rows, provider=args.provider,
+        adjustment=args.adjustment,
+    )  # fmt: skip
     feed = plain_feed(
         manager, (args.symbol, args.timeframe, args.rows), provider=args.provider,
-        interval_s=args.every, forming=True,
+        interval_s=args.every, forming=True, adjustment=args.adjustment,
     )  # fmt: skip
     return follow(feed, args)

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from . import FAILED, OK
-from .arguments import add_output, add_places
+from .arguments import add_output, add_places, add_series
 from .output import busy, console, print_json
 from .tables import Grid, aligned, counted, moment, styled
 
@@ -23,8 +23,7 @@ _GRAVE = ("conflict", "unit x100", "split")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("symbol", help="such as BTCUSDT, AAPL, BRK.B, VOD.L, ^VIX")
-    parser.add_argument("timeframe", help="such as 1m, 1h, 1d, 1w, 1M")
+    add_series(parser)
     parser.add_argument("--start", help="date (whole session) or UTC time, included; default: the "
                         "last 500 bars")  # fmt: skip
     parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..jobs.freshness import SeriesHealth, StaleSeries
     from ..jobs.watching import Snapshot, VendorState, Watch
 
+# How often it looks unless it is told, in seconds.
+_EVERY_S = 5.0
+
 
 def run_watch(args: argparse.Namespace) -> int:
     """Show how everything stands every so many seconds until Ctrl-C; with ``--json`` once.
@@ -35,7 +38,7 @@ def run_watch(args: argparse.Namespace) -> int:
         print_json(watch.look().to_json())
         return OK
     try:
-        _forever(watch, args.every)
+        _forever(watch, args.every or _EVERY_S)
     except KeyboardInterrupt:
         pass  # the usual end
     return OK

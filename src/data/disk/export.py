@@ -62,7 +62,7 @@ def _put(path: Path, data: bytes) -> Path:
         raise StorageError(f"{path} cannot be written: it is a folder", hint="name a file in it")
     if target.exists() and not target.is_file():
         # Renaming a file over it would replace the device itself.
-        raise StorageError(f"{path} cannot be written: it is a device", hint="- means the screen")
+        raise StorageError(f"{path} cannot be written: it is a device", hint="name a file")
     if not target.parent.is_dir():
         raise StorageError(
             f"{path} cannot be written: the folder {target.parent} does not exist",

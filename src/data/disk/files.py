@@ -163,13 +163,7 @@ class Disk:
                 return calls.glimpse_of(path, _READ, most)
             except OSError as exc:
                 raise refused("read", Path(path), exc) from exc
-        handle = self.open_read(Path(path))
-        if handle is None:
-            return None
-        try:
-            return self._part(handle, 0, most)
-        finally:
-            self.close(handle)
+        return self._watched(path, lambda handle: self._part(handle, 0, most))
 
     def read_with_state(self, path: Path | str) -> tuple[bytes, FileState] | None:
         """Return the whole file and its state when it was opened; None where it does not exist."""
@@ -178,12 +172,20 @@ class Disk:
                 return calls.content_of(path, _READ)
             except OSError as exc:
                 raise refused("read", Path(path), exc) from exc
+
+        def whole(handle: Handle) -> tuple[bytes, FileState]:
+            state = self.fstat(handle)
+            return self.read_at(handle, 0, state.size), state
+
+        return self._watched(path, whole)
+
+    def _watched(self, path: Path | str, look: Callable[[Handle], T]) -> T | None:
+        """Return what is read of a file step by step; None where it does not exist."""
         handle = self.open_read(Path(path))
         if handle is None:
             return None
         try:
-            state = self.fstat(handle)
-            return self.read_at(handle, 0, state.size), state
+            return look(handle)
         finally:
             self.close(handle)
 

@@ -89,7 +89,7 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
         self.live_backlog = tuple(backlog)
         self.live_hub = WakeHub()
         self.live_box: Mailbox | None = None
-        self.live_was_up = False
+        self.live_is_up = False
         self.live_wanted, self.live_is_stopped = True, False
         self.live_lines = tuple(getattr(self.lines, name) for name in _LINES)
         self._name_by(stream.symbol, timeframe)
@@ -136,7 +136,7 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
         super().start()
         self.failure, self.dropped, self.live_is_stopped = None, 0, False
         self.live_seen_ms: int | None = None
-        self.live_is_over = self.live_was_up = False
+        self.live_is_over = self.live_is_up = False
         self.live_patience = self.p.patience
         self.live_hub = hub_of(self._env)
         self.live_box = self.stream.subscribe(wake=self.live_hub.notify)
@@ -234,9 +234,10 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
     def _hear(self, status: StreamStatus) -> None:
         """Tell strategies how the stream stands; both texts go to ``notify_data`` as keywords."""
         # Not before it was connected once: Backtrader calls this a broken connection.
-        broken = (self.CONNBROKEN,) if self.live_was_up else ()
-        told = _TOLD.get(status.state, broken)
-        self.live_was_up = self.live_was_up or status.state in _TOLD
+        told = _TOLD.get(status.state, (self.CONNBROKEN,) if self.live_is_up else ())
+        if self.live_is_up and self.CONNECTED in told:
+            told = (self.DELAYED,)  # a hole, and no new connection
+        self.live_is_up = status.state in _TOLD
         if status.state not in (StreamState.CONNECTING, StreamState.BACKFILLING):
             self.live_patience = 0.0
         for one in told:

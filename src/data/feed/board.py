@@ -124,8 +124,10 @@ class Board:
             box.put(Revision(bar))
 
     def status(self, status: StreamStatus) -> None:
-        """Show a status, and hand it to all."""
+        """Show a status, and hand it to all; one that says nothing new is left out."""
         with self._lock:
+            if (status.state, status.reason) == (self.current.state, self.current.reason):
+                return
             self.current = status
             boxes = self._boxes
         for box in boxes:

@@ -128,7 +128,7 @@ def _plain(
 
 def plain_feed(
     manager: Manager, wanted: Wanted, *, provider: str | None = None, interval_s: float = 60.0,
-    forming: bool = False,
+    forming: bool = False, adjustment: str = "split",
 ) -> LiveFeed:  # fmt: skip
     """Return a feed that knows nothing of Backtrader, not started yet.
 
@@ -138,6 +138,7 @@ def plain_feed(
         provider: this vendor alone.
         interval_s: how often a vendor without a stream is asked, between closes.
         forming: whether such a vendor is asked for the running bar too; streams tell it anyway.
+        adjustment: what prices of the past are corrected for; those of now are as they are traded.
 
     Raises:
         QueryError: symbol or timeframe cannot be understood.
@@ -145,12 +146,12 @@ def plain_feed(
     symbol, timeframe, lookback = wanted
     feeds = feeds_of(manager)
     if feeds.streamer(symbol, timeframe, provider) is not None:
-        found = feeds.find(symbol, timeframe, lookback, provider=provider)
+        found = feeds.find(symbol, timeframe, lookback, provider=provider, adjustment=adjustment)
         if found is not None:
             return found
     source = polled(
         manager, symbol, timeframe, lookback=lookback, provider=provider, interval_s=interval_s,
-        forming=forming,
+        forming=forming, adjustment=adjustment,
     )  # fmt: skip
     return LiveFeed(symbol, timeframe, source, clock=clock_of(manager))
 

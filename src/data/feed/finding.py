@@ -87,7 +87,7 @@ class LiveFeeds:
 
     def find(
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, *,
-        provider: str | None = None, after_ms: int | None = None,
+        provider: str | None = None, after_ms: int | None = None, adjustment: str = "split",
         on_new_bar: Callable[[LiveBar], object] | None = None, **unknown: object,
     ) -> LiveFeed | None:  # fmt: skip
         """Return a feed that is not started yet, or None with a logged reason.
@@ -97,13 +97,15 @@ class LiveFeeds:
             lookback_bars: closed bars of history that come first.
             provider: the only vendor whose stream and history count.
             after_ms: in place of ``lookback_bars``: stamp of the last bar known already.
+            adjustment: what prices of the past are corrected for.
             on_new_bar: called with every closed bar.
             unknown: there is no such option, and no feed with it.
         """
         try:
-            refuse(unknown, ("provider", "after_ms", "on_new_bar"))
+            refuse(unknown, ("provider", "after_ms", "adjustment", "on_new_bar"))
             library()
-            feed = self._feed(symbol, timeframe, Start(lookback_bars, after_ms), provider)
+            start = Start(lookback_bars, after_ms)
+            feed = self._feed(symbol, timeframe, start, provider, adjustment)
         except DataError as error:
             log.warning("there is no live feed of %s %s: %s", symbol, timeframe, error)
             return None
@@ -125,7 +127,9 @@ class LiveFeeds:
         except (NoProviderError, ConfigError):
             return None
 
-    def _feed(self, symbol: str, timeframe: str, start: Start, provider: str | None) -> LiveFeed:
+    def _feed(
+        self, symbol: str, timeframe: str, start: Start, provider: str | None, adjustment: str
+    ) -> LiveFeed:
         """Return the feed.
 
         Raises:
@@ -139,7 +143,7 @@ class LiveFeeds:
         clock, traits = self._services.clock, way.protocol.traits
         patience = self._patience(way)
         history = ManagerHistory(
-            self._manager, symbol, grid, clock, pinned=provider,
+            self._manager, symbol, grid, clock, pinned=provider, adjustment=adjustment,
             patience_ms=120_000 if traits.dense else 30_000,
         )  # fmt: skip
         # What is traded now is adjusted for every split there was.

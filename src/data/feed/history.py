@@ -61,18 +61,19 @@ class ManagerHistory:
         patience_ms: that a vendor has no bar is believed so long after the bar's close; before
             that the bar may only be late.
         pinned: the only vendor whose bars count, if any.
+        adjustment: what prices are corrected for.
     """
 
     def __init__(
         self, manager: Manager, symbol: str, grid: Grid, clock: Clock, *,
-        patience_ms: int = 120_000, pinned: str | None = None,
+        patience_ms: int = 120_000, pinned: str | None = None, adjustment: str = "split",
     ) -> None:  # fmt: skip
         self._manager = manager
         self._symbol = symbol
         self._grid = grid
         self._clock = clock
         self._patience_ms = patience_ms
-        self._options: dict[str, Any] = {"strict": True}
+        self._options: dict[str, Any] = {"strict": True, "adjustment": adjustment}
         if pinned is not None:
             self._options["provider"] = pinned
 

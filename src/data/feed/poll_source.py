@@ -63,7 +63,7 @@ class PollSource(ThreadedSource):
     ) -> None:  # fmt: skip
         super().__init__(name, clock)
         self.asked_ms: int | None = None
-        self.has_answered = False
+        self.has_answered = self._is_up = False
         self._history, self._grid, self._lookback = history, grid, lookback
         self._interval_s, self._running, self._on_ask = interval_s, running, on_ask
 
@@ -74,8 +74,7 @@ class PollSource(ThreadedSource):
             QueryError: the series does not exist, or nobody serves it.
             ConfigError: nobody can be asked as it is set up.
         """
-        self.has_answered = False
-        self._tell(sink, StreamState.BACKFILLING, "asking for history")
+        self.has_answered = self._is_up = False
         poll: _Poll | None = None
         retry = _FIRST_RETRY_S
         while not halt.is_set:
@@ -87,6 +86,7 @@ class PollSource(ThreadedSource):
                     continue
             except _PASSING as error:
                 log.warning("%s could not be asked for: %s", self.name, error)
+                self._is_up = False
                 self._tell(sink, StreamState.CONNECTING, str(error))
             halt.wait(retry * (1 + self.clock.jitter() / 4))
             retry = min(retry * 2, max(self._interval_s, _FIRST_RETRY_S))
@@ -94,6 +94,7 @@ class PollSource(ThreadedSource):
     def _begun(self, sink: Sink) -> _Poll:
         self._note()
         bars = self._history.last(self._lookback)
+        self._answered(sink)
         for bar in bars:
             sink.bar(bar)
         start = bars[-1].stamp_ms + 1 if bars else self._coming(self.clock.now_ms())
@@ -107,12 +108,19 @@ class PollSource(ThreadedSource):
         if span is not None:
             self._note()
             filled = self._history.between(span, again=again)
+            self._answered(sink)
             for bar in poll.revised(filled.bars):
                 sink.revised(bar)
             for bar in poll.take(filled, self._grid.back(coming, 1)):
                 sink.bar(bar)
         self.has_answered = True
         return self._judge(poll, coming, filled.why, sink)
+
+    def _answered(self, sink: Sink) -> None:
+        """Say that it is connected, as far as vendors without a connection can be."""
+        if not self._is_up:
+            self._is_up = True
+            self._tell(sink, StreamState.BACKFILLING, "it answers")
 
     def _judge(self, poll: _Poll, coming: int, why: str, sink: Sink) -> bool:
         lacking = poll.line.gap(coming)
@@ -123,7 +131,11 @@ class PollSource(ThreadedSource):
         if poll.line.waiting:
             self._tell(sink, StreamState.DELAYED, why or "a bar is lacking; later ones wait")
         elif late > _LATE_MS:
-            self._tell(sink, StreamState.STALE, why or f"a bar is {late // 1000} s late")
+            self._tell(
+                sink,
+                StreamState.STALE,
+                why or f"a bar is more than {_LATE_MS // 60_000} minutes late",
+            )
         return False
 
     def _look_until_due(self, poll: _Poll, sink: Sink, halt: Halt) -> None:

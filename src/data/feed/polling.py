@@ -19,7 +19,7 @@ from .poll_source import PollSource
 def polled(
     manager: Manager, symbol: str, timeframe: str, *, lookback: int = 1000,
     provider: str | None = None, interval_s: float = 60.0, forming: bool = False,
-    on_ask: Callable[[], object] = lambda: None,
+    adjustment: str = "split", on_ask: Callable[[], object] = lambda: None,
 ) -> PollSource:  # fmt: skip
     """Return a source that asks ``manager`` whenever a bar closes.
 
@@ -29,20 +29,21 @@ def polled(
         provider: the only vendor whose bars count.
         interval_s: see :class:`~.poll_source.PollSource`.
         forming: whether the running bar is looked at every ``interval_s``.
+        adjustment: what prices are corrected for.
         on_ask: called before every question.
     """
     step, clock = Timeframe.parse(timeframe), clock_of(manager)
     # Of a symbol that nobody can place nothing is known but that it is asked for.
     market = market_of(manager, symbol) or calendar_for(Instrument(symbol, "crypto"))
     grid = Grid(market, step)
-    history = ManagerHistory(manager, symbol, grid, clock, pinned=provider)
+    history = ManagerHistory(manager, symbol, grid, clock, pinned=provider, adjustment=adjustment)
 
     def running() -> LiveBar | None:
         pinned: dict[str, Any] = {} if provider is None else {"provider": provider}
         start = from_ms(grid.back(clock.now_ms() + 1, 1))
         frame = manager.get_ohlcv(
             symbol, step.label, start if step.is_intraday else start.date(),
-            include_forming=True, columns=("state",), **pinned,
+            include_forming=True, columns=("state",), adjustment=adjustment, **pinned,
         )  # fmt: skip
         forms = frame[frame["state"] == "forming"]
         return bars_of(forms, "live")[-1] if len(forms) else None

@@ -45,7 +45,12 @@ def replay_feed(
     frame = manager.get_ohlcv(symbol, step.label, start_date, end_date, **wishes)
     bars: list[LiveBar] = bars_of(frame, "live")
     if not bars:
-        raise NoDataError(f"there is no bar of {symbol} {step} to replay", symbol=symbol)
+        raise NoDataError(
+            f"there is no bar of {symbol} {step} to replay"
+            + ("" if start_date is None else f" from {start_date}")
+            + ("" if end_date is None else f" up to {end_date}"),
+            symbol=symbol, hint="another range may have some: start, end",
+        )  # fmt: skip
     clock = clock_of(manager)
     source = ReplaySource(f"{symbol} {step}", lambda: bars, pace, history=history, clock=clock)
     # Nobody may be cut off for being slower than a replay without waiting.

@@ -58,10 +58,10 @@ class Work:
         self._known: Continuation | None = None
         self._early: list[LiveBar] = []
         self._given: deque[LiveBar] = deque(maxlen=_REMEMBERED)
-        self._state: StreamState | None = None
-        self._reason = ""
         self._is_connected = False
         self._lost = "not connected yet"
+        # Whoever starts a feed has told that it is connecting.
+        self._state, self._reason = StreamState.CONNECTING, self._lost
         self._reach = 0  # bars expected before this are history's
         sent = replace(parts.grid, timeframe=parts.patience.sent or parts.grid.timeframe)
         self._quiet = Quiet(sent, parts.patience.quiet, self._now)
@@ -107,11 +107,14 @@ class Work:
         if status.state is StreamState.DELAYED:
             self._reach_to(status.at_ms)
             return
+        is_news = not self._is_connected  # else it follows another connection without a gap
         self._is_connected = status.state is StreamState.BACKFILLING
         if not self._is_connected:
             self._lost = status.reason
             self._tell(StreamState.CONNECTING, self._lost)
             return
+        if is_news:
+            self._tell(StreamState.BACKFILLING, status.reason)
         self._now.set()
         self._quiet.again()
         self._reach = 0  # the clock may have been set back meanwhile
@@ -160,6 +163,7 @@ class Work:
         if self._known is None:
             self._begin()
         if self._known is None:
+            self._tell(StreamState.DELAYED, self._why)
             return
         self._give(self._known)
         gap = self._gap(self._known)
@@ -187,14 +191,15 @@ class Work:
         Raises:
             QueryError: nobody will ever have such bars.
         """
-        self._tell(StreamState.BACKFILLING, "history is being loaded")
+        if not self._asked:
+            self._tell(StreamState.BACKFILLING, "history is being loaded")
         try:
             bars = self._parts.history.last(count)
         except QueryError:
             raise
         except DataError as error:
+            log.info("there is no history yet: %s", error)
             self._note(str(error))
-            self._tell(StreamState.DELAYED, self._why)
             return None
         for bar in bars:
             self._hand(bar)
@@ -229,7 +234,7 @@ class Work:
 
     def _ask(self, known: Continuation, gap: Span) -> None:
         """Ask history for a hole."""
-        if self._is_connected and self._asked < self._patience.delayed_after:
+        if self._asked < self._patience.delayed_after:
             self._tell(StreamState.BACKFILLING, "bars are missing")
         try:
             filled = self._parts.history.between(gap, again=self._asked > 0)
@@ -273,6 +278,9 @@ class Work:
         return self._quiet.is_long and not any(map(_is_heard, self.inbox.waiting()))
 
     def _tell(self, state: StreamState, reason: str) -> None:
+        """Tell how a connected feed stands; of one that is not, this comes before all else."""
+        if not self._is_connected:
+            state, reason = StreamState.CONNECTING, self._lost
         if (state, reason) != (self._state, self._reason):
             self._state, self._reason = state, reason
             self._sink.status(StreamStatus(state, reason, self._parts.clock.now_ms()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -148,7 +148,7 @@ class SeriesResult:
     def plus(self, frame: pd.DataFrame) -> SeriesResult:
         """Return the result with the answer to one more part."""
         told = frame.attrs.get(ATTRS_KEY, {})
-        rows, gaps = len(frame), told.get("gaps") or ()
+        rows = len(frame)
         score = told.get("quality", {}).get("score")
         return replace(
             self,
@@ -157,9 +157,18 @@ class SeriesResult:
             complete=self.complete and bool(told.get("complete", True)),
             vendors=tuple(sorted({*self.vendors, *told.get("vendors", ())})),
             gaps=self.gaps + int(told.get("gaps_total", 0)),
-            lacking=self.lacking or (str(gaps[0]["reason"]) if gaps else ""),
+            lacking=self.lacking or _lacking(told),
             score=min((s for s in (self.score, score) if s is not None), default=None),
         )
+
+
+def _lacking(told: Mapping[str, Any]) -> str:
+    """Return why an answer is not complete: its first gap, or that other bars stand in."""
+    if gaps := told.get("gaps"):
+        return str(gaps[0]["reason"])
+    if instead := told.get("substitute"):
+        return f"answered by a substitute of another kind: {instead}"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,11 @@ from ..errors import DataError, QueryError
 from ..fundamentals.question import Wish, data_type_of
 from ..model.instant import DAY_MS
 from ..wiring import Services, build
-from .renewing import Choice
+from .renewing import DEFAULT_DELAY_S, PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
 
 log = logging.getLogger("onetape.refresh")
 
-REFRESHED_TYPES = ("ratios", "profile", "statements")
-PERIODIC_TYPES = ("ratios", "profile")
-PERIODIC_SYMBOLS = 50
+_LONGEST_LIST = 10_000_000
 _NOTHING = "nobody tells anything; the log says why"
 _OLD = "all vendors failed, and old copies stand in; the log says why"
 
@@ -59,7 +57,7 @@ class Refresh:
     data_types: Sequence[str] = REFRESHED_TYPES
     choice: Choice = field(default_factory=Choice)
     force: bool = False
-    delay_s: float = 1.0
+    delay_s: float = DEFAULT_DELAY_S
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -117,10 +115,17 @@ def load_symbols_from_file(file_path: str | Path) -> list[str]:
     Raises:
         QueryError: the file cannot be read as text.
     """
+    said = f"the list of symbols {file_path} cannot be read"
     try:
-        lines = Path(file_path).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise QueryError(f"the list of symbols {file_path} cannot be read: {exc}") from exc
+        with Path(file_path).open(encoding="utf-8") as file:
+            text = file.read(_LONGEST_LIST + 1)  # of a device there is no end
+    except UnicodeDecodeError as exc:
+        raise QueryError(f"{said}: it is no text") from exc
+    except OSError as exc:
+        raise QueryError(f"{said}: {exc.strerror}") from exc
+    if len(text) > _LONGEST_LIST:
+        raise QueryError(f"{said}: it is longer than {_LONGEST_LIST:,} characters")
+    lines = text.splitlines()
     return [symbol.upper() for line in lines if (symbol := line.partition("#")[0].strip())]
 
 

@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from ..errors import QueryError
 
 DEFAULT_TTL_DAYS = 14.0
+# What a run renews unless it is told; the periodic one renews less, of fewer symbols.
+REFRESHED_TYPES = ("ratios", "profile", "statements")
+PERIODIC_TYPES = ("ratios", "profile")
+PERIODIC_SYMBOLS = 50
+DEFAULT_DELAY_S = 1.0
 
 
 @dataclass(frozen=True)

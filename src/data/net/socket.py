@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import ssl
 import threading
@@ -152,7 +153,7 @@ def _refused(status: int, headers: Mapping[str, str], url: str) -> DataError:
 
 
 def _worded(error: Exception, library: Any, what: str) -> DataError:
-    """Return our error for one of the library's or the machine's; only its class is used."""
+    """Return our error for one of the library's or the machine's, whose text is never used."""
     if isinstance(error, library.WebSocketTimeoutException | TimeoutError):
         return ProviderTimeoutError(f"{what}: no answer in time")
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -160,7 +161,24 @@ def _worded(error: Exception, library: Any, what: str) -> DataError:
     broken = library.WebSocketProtocolException | library.WebSocketPayloadException
     if isinstance(error, broken | UnicodeDecodeError):
         return ResponseFormatError(f"{what}: it does not keep to the protocol")
-    return UnavailableError(f"{what}: {type(error).__name__}")
+    return UnavailableError(f"{what}: {_how(error, library)}")
+
+
+def _how(error: Exception, library: Any) -> str:
+    """Return what happened, in our words or in the system's for its number."""
+    if isinstance(error, library.WebSocketAddressException | socket.gaierror):
+        return "its address was not found"
+    if isinstance(error, library.WebSocketProxyException):
+        return "the proxy did not let it through"
+    if isinstance(error, library.WebSocketConnectionClosedException | AttributeError):
+        return "it was closed without a word"
+    if isinstance(error, ssl.SSLError):  # its numbers are not the system's
+        return "TLS failed"
+    if isinstance(error, OSError):
+        return os.strerror(error.errno).lower() if error.errno else "the network failed"
+    if isinstance(error, ValueError):
+        return "its address cannot be read"
+    return "its answer is no websocket's"
 
 
 def _capped(library: Any) -> Any:
