@@ -1,11 +1,11 @@
-"""Run every script and write what was measured into ``docs/benchmarks.md``, between its markers."""
+"""Run every script and write what was measured into ``docs/benchmarks.md``, or run some and print."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +28,12 @@ from . import (
 from .harness import Report
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-SCRIPTS: tuple[Callable[[], Report], ...] = (
-    hit.measure, route.measure, start.measure, covered.measure, read.measure, batch.measure,
-    write.measure, size.measure, memory.measure, workload.measure, company.measure, feed.measure,
-)  # fmt: skip
+SCRIPTS: dict[str, Callable[[], Report]] = {
+    module.__name__.rpartition(".")[2]: module.measure
+    for module in (
+        hit, route, start, covered, read, batch, write, size, memory, workload, company, feed,
+    )
+}  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -43,12 +45,21 @@ def machine() -> str:
     )
 
 
-def main() -> int:
-    """Measure, print and write."""
+def main(names: Sequence[str] = ()) -> int:
+    """Measure and print; what was measured whole is also written.
+
+    Args:
+        names: scripts to run, such as ``read``; none: all of them, into the page.
+    """
+    if unknown := [name for name in names if name not in SCRIPTS]:
+        print(f"{unknown[0]} is none of {', '.join(SCRIPTS)}", file=sys.stderr)
+        return 2
     parts = [machine()]
-    for measure in SCRIPTS:
-        parts.append(str(measure()))
+    for name in names or SCRIPTS:
+        parts.append(str(SCRIPTS[name]()))
         print(parts[-1], end="\n\n", flush=True)
+    if names:
+        return 0
     text = "\n\n".join(parts)
     before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
     _, found, after = rest.partition(END)
@@ -60,4 +71,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
