@@ -62,8 +62,10 @@ def rules(tmp_path: Path, vendors: VendorServer) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """Return the cache folder that commands work on."""
-    return tmp_path / "cache"
+    """Return the cache folder that commands work on, made and empty."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture

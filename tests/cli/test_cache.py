@@ -26,6 +26,23 @@ def test_an_empty_cache_says_so(run: Run, cache: Path) -> None:
     assert run("cache", "stats", "--json").json["bars_count"] == 0
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("list",), ("stats",), ("verify",), ("clear", "--all"), ("clean",), ("log", "AAPL", "1d"),
+     ("export", "--all", "out")],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_a_folder_that_is_not_there_is_not_made(
+    bare: Run, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """A mistyped folder has no series; to say so would be worse than to say why."""
+    nowhere = tmp_path / "cahce"
+    ran = bare("cache", *words, "--cache-dir", str(nowhere))
+    assert ran.code == 2
+    assert f"there is no cache folder {nowhere}" in ran.err.replace("\n", "")
+    assert not nowhere.exists()
+
+
 def test_every_series_is_listed_with_its_range(filled: Run) -> None:
     entries = filled("cache", "list", "--json").json
     told = {(e["symbol"], e["timeframe"], e["lane"]): e for e in entries}

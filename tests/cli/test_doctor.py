@@ -14,6 +14,7 @@ def about(ran: Ran, topic: str) -> list[dict[str, Any]]:
 
 
 def test_a_machine_on_which_all_works(run: Run, cache: Path) -> None:
+    cache.rmdir()
     ran = run("doctor", "--json")
     assert ran.code == 0
     assert ran.json["ok"] is True

@@ -23,6 +23,7 @@ def test_vendors_and_routes_for_machines(run: Run) -> None:
 
 
 def test_vendors_and_routes_for_people(run: Run, cache: Path) -> None:
+    cache.rmdir()
     out = run("providers").out
     assert "(tiingo) → yahoo → (fmp)" in out
     assert "no folder is set for `local`" in out

@@ -114,6 +114,8 @@ class TestRulesFile:
             load_settings(None, "./my-provider-rules.yaml", home, tmp_path)
         with pytest.raises(ConfigError, match=r"gone\.yaml \(ONETAPE_RULES\) does not exist"):
             load_settings(environ=home | {"ONETAPE_RULES": "gone.yaml"}, cwd=tmp_path)
+        with pytest.raises(ConfigError, match=r"\(config_path\) is a folder"):
+            load_settings(None, ".", home, tmp_path)
 
     def test_the_defaults_own_name_may_be_passed(
         self, tmp_path: Path, home: dict[str, str]

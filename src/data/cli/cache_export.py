@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK
 from .arguments import add_adjustment
-from .cached import chosen, name_of
+from .cached import check_folder, chosen, name_of
 from .output import console, print_json
 from .tables import Grid, counted, moment, styled
 
@@ -48,6 +48,7 @@ def _export(args: argparse.Namespace) -> int:
     if "-" in (args.out, args.all):
         raise QueryError("an export is a file, not the screen",
                          hint="`onetape fetch SYMBOL TIMEFRAME --offline --csv -` is")  # fmt: skip
+    check_folder(args)
     house = build(args.cache_dir, args.config)
     exporter = Exporter.of(house)
     if args.all:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..errors import QueryError
 from .output import console
 from .tables import styled
 
@@ -29,10 +31,24 @@ class Holds(Protocol):
 
 
 def manager_of(args: argparse.Namespace) -> DataManager:
-    """Return the manager on the folder and the rules that were named."""
+    """Return the manager on the folder and the rules that were named.
+
+    Raises:
+        QueryError: the folder does not exist; who only looks makes none.
+    """
     from ..data_manager import DataManager
 
+    check_folder(args)
     return DataManager(args.cache_dir, args.config)
+
+
+def check_folder(args: argparse.Namespace) -> None:
+    """Refuse a cache folder that was named and does not exist; raises ``QueryError``."""
+    if args.cache_dir and not Path(args.cache_dir).expanduser().exists():
+        raise QueryError(
+            f"there is no cache folder {args.cache_dir}",
+            hint="name one that exists, or none for the usual one: `onetape doctor` shows it",
+        )
 
 
 def chosen(manager: Holds, symbol: str | None, label: str | None = None) -> list[SeriesKey]:

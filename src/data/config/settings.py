@@ -80,7 +80,8 @@ def find_rules(
         if Path(value) == RELATIVE:  # older programs pass the default's own name
             return None
         hint = "give the path of an existing rules file, or nothing for the packaged rules"
-        raise ConfigError(f"the rules file {path} ({source}) does not exist", hint=hint)
+        lack = "is a folder" if path.is_dir() else "does not exist"
+        raise ConfigError(f"the rules file {path} ({source}) {lack}", hint=hint)
     usual = cwd / RELATIVE
     return usual if usual.is_file() and not is_packaged(usual, FILE_NAME) else None
 
