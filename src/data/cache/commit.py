@@ -61,13 +61,13 @@ class Piece:
         stamps = self.table.stamps
         if not len(stamps):
             return
-        if not (np.diff(stamps) > 0).all():
+        if not (stamps[1:] > stamps[:-1]).all():
             raise ValueError(f"{where}: stamps must be ascending and unique")
         if stamps[0] < self.span.start or stamps[-1] >= self.span.end:
             raise ValueError(f"{where}: rows lie outside of the span")
-        if (stamps % SECOND_MS).any():
+        if np.count_nonzero(stamps % SECOND_MS):
             raise ValueError(f"{where}: a stamp is no full second")
-        if any(np.isinf(values).any() for values in self.table.values()):
+        if self.table.has_infinity():
             raise ValueError(f"{where}: an infinite value cannot be stored")
 
 

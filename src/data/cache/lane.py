@@ -15,7 +15,7 @@ from ..errors import FormatVersionError, StorageError
 from ..model.instant import DAY_MS, iso
 from ..model.retention import Retention
 from ..model.series import SeriesKey
-from .layout import LanePaths, years_in
+from .layout import LEGACY, QUARANTINE, LanePaths, years_in
 from .members import file_id
 from .memory import Memory
 from .series_meta import SeriesMeta, dump_series, load_series
@@ -24,6 +24,7 @@ from .usage import Tally
 from .year_meta import YearMeta, dump_meta, load_meta
 
 log = logging.getLogger(__name__)
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,17 @@ class Lane:
         """Return how many bars a year of this timeframe can have at most."""
         return 366 * DAY_MS // (self.key.timeframe.step_ms or DAY_MS) + 1
 
-    def sweep(self) -> None:
-        """Remove temporary files of writers that died; under the lane's lock only."""
-        for folder in (self.paths.folder, self.paths.quarantine, self.paths.legacy):
-            sweep(self.disk, folder)
+    def sweep(self) -> list[str]:
+        """Remove temporary files of writers that died; under the lane's lock only.
+
+        Returns:
+            The other names in the folder, sorted.
+        """
+        names = sweep(self.disk, self.paths.folder)
+        for name in (QUARANTINE, LEGACY):
+            if name in names:
+                sweep(self.disk, self.paths.folder / name)
+        return names
 
     # --- documents -------------------------------------------------------------------------
 
@@ -114,7 +122,7 @@ class Lane:
 
     def append_log(self, year: int, entry: Mapping[str, Any]) -> None:
         """Add a line to the year's log; a failure is reported, not raised: the bars are safe."""
-        line = json.dumps({"time": iso(self.clock.now_ms()), **entry}, separators=(",", ":"))
+        line = _compact({"time": iso(self.clock.now_ms()), **entry})
         try:
             size = self._append_line(year, line.encode("ascii") + b"\n")
             if size > MOST_LOG_BYTES:

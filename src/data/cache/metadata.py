@@ -20,6 +20,7 @@ _KEY = "sha256"
 _OPENING = json.dumps({_KEY: ""})[:-2].encode("ascii")
 _SEALED = len(json.dumps({_KEY: hashlib.sha256().hexdigest()}))
 _read_at = json.JSONDecoder().raw_decode
+_in_order = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 class DamagedError(CorruptEntryError):
@@ -30,9 +31,8 @@ def dump(document: Mapping[str, Any]) -> bytes:
     """Return the bytes of ``document`` with its digest."""
     plain = {k: v for k, v in document.items() if k != _KEY}
     text = _canonical(plain)
-    seal = json.dumps({_KEY: _digest(text)})
     # The digest stands first, the rest is the very text it was made of.
-    return seal[:-1].encode("ascii") + b"," + text[1:] + b"\n"
+    return b"".join((_OPENING, _digest(text).encode("ascii"), b'",', text[1:], b"\n"))
 
 
 def load(data: bytes) -> dict[str, Any]:
@@ -93,5 +93,4 @@ def _digest(text: bytes) -> str:
 
 
 def _canonical(document: Any) -> bytes:
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return text.encode("ascii")
+    return _in_order(document).encode("ascii")

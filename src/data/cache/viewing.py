@@ -20,7 +20,7 @@ from .commit import SeriesView
 from .holding import Held
 from .lane import Lane
 from .layout import QUARANTINE, years_in
-from .ledger import without, year_span
+from .ledger import year_span
 from .looking import Looked, look
 from .metadata import DamagedError
 from .reading import read_state
@@ -196,7 +196,7 @@ def read_series(lane: Lane) -> SeriesMeta | None:
 def _empties(series: SeriesMeta | None, own: list[int]) -> Coverage:
     if series is None or not series.empties:
         return Coverage()
-    return without(series.empties, [year_span(year) for year in own])
+    return series.empties.without(year_span(year) for year in own)
 
 
 def _kind(series: SeriesMeta | None, coverage: Coverage) -> Kind | None:
