@@ -106,7 +106,7 @@ class Lane:
         """Replace the document of ``year``."""
         data = dump_meta(meta, self.key, year, self.vendor_facts.get(meta.vendor))
         write_atomically(self.disk, self.paths.metadata(year), data, durable=durable)
-        self.memory.forget(self.paths.metadata(year))
+        self.memory.wrote(self.paths.metadata(year), data, meta)
 
     def series(self) -> SeriesMeta | None:
         """Return ``series.json``, or None where there is none; raises as :meth:`meta`."""
@@ -116,7 +116,7 @@ class Lane:
         """Replace ``series.json``, as a rule without waiting for the platter."""
         data = dump_series(series, self.key)
         write_atomically(self.disk, self.paths.series, data, durable=durable)
-        self.memory.forget(self.paths.series)
+        self.memory.wrote(self.paths.series, data, series)
 
     # --- the log of commits ----------------------------------------------------------------
 

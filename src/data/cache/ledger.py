@@ -10,7 +10,7 @@ from operator import attrgetter
 
 from ..model.coverage import Coverage, Covered, State
 from ..model.instant import year_of, year_start
-from ..model.kind import Basis
+from ..model.kind import Basis, Kind
 from ..model.span import Span, gaps, subtract
 from .commit import Commit, Piece, Suspect
 from .members import MOST_HOLES, Header
@@ -155,7 +155,9 @@ def _emptied(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]
         for item in coverage.within(mark.span)
         if item.state in _WITH_BARS and has_bars(item.span)
     ]
-    return [replace(mark, span=span) for span in gaps(mark.span, holding)]
+    # As it is stored: nothing is of no kind.
+    bare = replace(mark, kind=Kind(), basis=Basis())
+    return [replace(bare, span=span) for span in gaps(mark.span, holding)]
 
 
 def _renewed(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) -> list[Covered]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from ..model.bars import BarTable
+from ..model.canonical import canonical
 from ..model.coverage import Coverage
 from ..model.instant import date_of
 from ..model.span import Span
@@ -212,7 +216,7 @@ class YearCommit:
             vendor=vendors[-1] if vendors else self.meta.vendor,
             created_ms=self.meta.created_ms or now,
             updated_ms=now,
-            quality=dict(self.meta.quality) | dict(self.commit.quality or {}),
+            quality=dict(self.meta.quality) | _plain(self.commit.quality or {}),
         )
 
     def _touched(self, change: Change) -> int | None:
@@ -233,3 +237,9 @@ class YearCommit:
             "size": state.size,
         }
         self.lane.append_log(self.year, entry)
+
+
+def _plain(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a caller said as it will be read again, and as nobody else can change it."""
+    plain: dict[str, Any] = json.loads(canonical(dict(told)))
+    return plain

@@ -5,9 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from operator import attrgetter, itemgetter
 from typing import Any, Literal
 
+from .canonical import canonical
 from .filling import filled
 from .kind import Basis, Kind
 from .span import Span, coalesce
@@ -119,6 +121,11 @@ class Covered:
             plain["splices"] = [splice.to_json() for splice in self.splices]
         return plain
 
+    @cached_property
+    def text(self) -> str:
+        """The same as text: a commit tells again what all the commits before it have told."""
+        return canonical(self.to_json())
+
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Covered:
         """Read a stored mapping.
@@ -154,6 +161,21 @@ class Coverage(tuple[Covered, ...]):
     def joined(cls, ascending: Iterable[Covered]) -> Coverage:
         """Return ascending, disjoint stretches with adjoining ones of one source made one."""
         return cls(_joined(ascending))
+
+    @classmethod
+    def chained(cls, parts: Iterable[Coverage]) -> Coverage:
+        """Return coverages that follow one another as one, joined where they meet."""
+        chain: list[Covered] = []
+        for part in parts:
+            seam = len(chain)
+            chain += part
+            chain[max(0, seam - 1) : seam + 1] = _joined(chain[max(0, seam - 1) : seam + 1])
+        return cls(chain)
+
+    @property
+    def text(self) -> str:
+        """Canonical JSON of the stored mappings."""
+        return "[" + ",".join([part.text for part in self]) + "]"
 
     @classmethod
     def from_json(cls, plain: Iterable[Mapping[str, Any]]) -> Coverage:
