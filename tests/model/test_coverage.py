@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 from datetime import date
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.data.model.canonical import canonical
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.kind import Basis, Kind
 from src.data.model.span import Span
@@ -61,6 +63,17 @@ def test_what_lies_further_off_is_not_touched() -> None:
     assert [one is other for one, other in zip(after, coverage, strict=True)] == [
         n != 4 for n in range(9)
     ]
+
+
+@settings(max_examples=200, derandomize=True)
+@given(st.lists(entries, max_size=6), st.lists(st.integers(0, 30), max_size=3))
+def test_what_was_cut_is_put_together_again(answer: list[Covered], cuts: list[int]) -> None:
+    whole = Coverage().overlaid(answer)
+    edges = [0, *sorted(cuts), 30]
+    parts = [whole.within(Span(a, b)) for a, b in itertools.pairwise(edges)]
+    assert Coverage.chained(parts) == whole
+    assert json.loads(whole.text) == [part.to_json() for part in whole]
+    assert whole.text == canonical([part.to_json() for part in whole])
 
 
 def test_neighbours_of_one_source_are_one_entry_with_the_later_fetch_time() -> None:
