@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from ..clock import Clock
 from ..disk.atomic import sweep, write_atomically
-from ..disk.files import Disk
+from ..disk.files import Disk, errno_of
 from ..errors import FormatVersionError, StorageError
 from ..model.instant import DAY_MS, iso
 from ..model.retention import Retention
@@ -139,10 +140,14 @@ class Lane:
     def _append_line(self, year: int, line: bytes) -> int:
         """Append a line and return the size of the log."""
         path = self.paths.log(year)
-        known = self.disk.stat(path)
-        handle = self.disk.create(path) if known is None else self.disk.open_write(path)
         try:
-            size = 0 if known is None else known.size
+            handle = self.disk.open_write(path)
+        except StorageError as exc:
+            if errno_of(exc) != errno.ENOENT:
+                raise
+            handle = self.disk.create(path)
+        try:
+            size = self.disk.fstat(handle).size
             if size and self.disk.read_at(handle, size - 1, 1) != b"\n":
                 line = b"\n" + line  # the line before was torn; do not join it
             self.disk.write(handle, line, size)

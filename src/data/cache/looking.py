@@ -50,8 +50,13 @@ def look(lane: Lane, years: list[int], names: Collection[str]) -> Looked:
         told = _known(lane, path) or _glance(disk, path, file_id(key, year))
         if told is not None:
             found[year] = told
-    document = _document(disk, start + _SERIES) if _SERIES in names else None
-    return Looked(found, series_meta.glance(document, key) if document else None)
+    return Looked(found, _series(lane, start + _SERIES) if _SERIES in names else None)
+
+
+def _series(lane: Lane, path: str) -> SeriesMeta | None:
+    known: SeriesMeta | None = lane.memory.known(path)
+    document = _document(lane.disk, path) if known is None else None
+    return series_meta.glance(document, lane.key) if document else known
 
 
 def _known(lane: Lane, path: str) -> YearState | None:

@@ -13,7 +13,6 @@ import json
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from ..errors import FormatVersionError
@@ -43,7 +42,6 @@ _KNOWN = (
 _SPELLED = ("symbol", "timeframe", "lane", "year", "columns")
 
 
-@lru_cache(maxsize=4096)
 def file_id(key: SeriesKey, year: int) -> str:
     """Return what every member of this year file carries."""
     text = f"{key.symbol}|{key.timeframe.label}|{key.lane_label}|{year}"
