@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from src.data.cache.series_meta import load_series
 from src.data.cache.store import BarStore, Commit
 from src.data.cache.year_meta import load_meta
 from src.data.disk.files import Disk
+from src.data.model.coverage import Covered
 from src.data.model.series import SeriesKey
-from tests.cache.bars import DAILY, lane_folder, mark, piece, store_in
+from tests.cache.bars import DAILY, KIND, MINUTES, lane_folder, mark, minutes, piece, store_in
 from tests.cache.crash import Quick
+from tests.cache.disks import CountingDisk
 
 
 def parse(content: bytes) -> list[bytes]:
@@ -155,3 +158,39 @@ def test_who_appends_again_and_again_parses_nothing(
         store.commit(DAILY, Commit((piece(n, n + 1),), next_due=n))
         assert store.view(DAILY).rows == n + 1
     assert (lane_folder(tmp_path) / "2024.metadata.json").exists()
+
+
+def test_what_was_told_before_is_not_spelled_out_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_in(tmp_path, Quick())
+    nights = tuple(mark(2 * n + 1, 2 * n + 2, "empty", reason="closed") for n in range(50))
+    bars = tuple(piece(2 * n, 2 * n + 1) for n in range(50))
+    store.commit(DAILY, Commit(bars, nights, kind=KIND))
+    spelled: list[Covered] = []
+    spell = Covered.to_json
+
+    def spelling(part: Covered) -> dict[str, object]:
+        spelled.append(part)
+        return spell(part)
+
+    monkeypatch.setattr(Covered, "to_json", spelling)
+    for n in range(100, 103):
+        spelled.clear()
+        store.commit(DAILY, Commit((piece(n, n + 1),)))
+        assert len(spelled) == 1
+    assert len(store.view(DAILY).coverage) == 101
+    check_memory(store, DAILY)
+
+
+def test_an_append_looks_at_each_thing_once(tmp_path: Path) -> None:
+    store_in(tmp_path).commit(MINUTES, Commit((minutes(0, 3),), kind=KIND))
+    disk = CountingDisk()
+    store = store_in(tmp_path, disk)
+    for n in range(3, 6):
+        disk.steps.clear()
+        store.commit(MINUTES, Commit((minutes(n, n + 1),)))
+        looks = Counter((s.name, s.path.name) for s in disk.steps if s.name in ("list", "stat"))
+        assert set(looks.values()) == {1}
+        assert sum(s.name in ("fsync", "fdatasync", "fsync_dir") for s in disk.steps) == 1
+        assert sum(s.name in ("open", "create") for s in disk.steps) <= 6
