@@ -766,7 +766,7 @@ def test_another_order_breaks_a_rewrite(
 
 
 @pytest.mark.parametrize("owner, name, worse, scenario", [
-    (Lane, "sweep", lambda self: None, "hole"),
+    (Lane, "sweep", lambda self: self.disk.list(self.paths.folder), "hole"),
     (recovery, "_cut", lambda lane, year, size: None, "append"),
     (viewing, "_next_due", lambda series, newest: series and series.next_due, "nothings"),
     (year_commit, "takes_trust", lambda before, after: False, "suspect"),

@@ -373,7 +373,9 @@ def test_whatever_goes_wrong_here_costs_no_commit(
 
 def test_one_evicts_and_the_others_go_on(cache: Cache, tmp_path: Path) -> None:
     cache.commit(days_of(THIS_YEAR))
-    with Disk().lock(tmp_path / "ohlcv/_metadata/.eviction.lock", 1.0):
+    lock = tmp_path / "ohlcv/_metadata/.eviction.lock"
+    lock.parent.mkdir()
+    with Disk().lock(lock, 1.0):
         assert cache.shrink(10**9) == 0
     assert cache.shrink(10**9) == 1
 

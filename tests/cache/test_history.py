@@ -146,8 +146,8 @@ def test_a_version_is_what_was_read_then_or_is_refused(
     store = store_in(root, Quick(), retention=Retention(kept))
     seen = {}
     for n, (first, count, shift) in enumerate(steps):
-        view = store.commit(DAILY, Commit((piece(first, first + count, shift=shift),)))
-        seen[view.generation] = store.read(DAILY, EVER)[0]
+        store.commit(DAILY, Commit((piece(first, first + count, shift=shift),)))
+        seen[store.view(DAILY).generation] = store.read(DAILY, EVER)[0]
         if n == compact_at:
             compact_series(store.workshop, DAILY, dry_run=False)
     told = {e["generation"]: e["kept"] for e in commits_of(store.workshop.lane(DAILY))}
@@ -286,7 +286,8 @@ def test_what_recovery_found_may_be_joined_with_what_came_later(tmp_path: Path) 
     store.commit(DAILY, Commit((piece(2, 4),)))
     forget()
     store = store_in(tmp_path, Quick())
-    then = store.commit(DAILY, Commit((piece(4, 6),))).generation
+    store.commit(DAILY, Commit((piece(4, 6),)))
+    then = store.view(DAILY).generation
     store.commit(DAILY, Commit((piece(6, 9, [8]),)))
     compact_series(store.workshop, DAILY, dry_run=False)
     rows, coverage = store.read_version(DAILY, EVER, then)

@@ -13,7 +13,7 @@ import pytest
 
 from src.data.cache.memory import Memory
 from src.data.cache.store import Commit
-from src.data.disk.files import Disk, FileState, Step
+from src.data.disk.files import Disk, Step
 from src.data.errors import CorruptEntryError, StorageError
 from tests.cache.bars import (
     DAILY,
@@ -151,19 +151,15 @@ def test_two_stores_on_one_folder_see_each_other(tmp_path: Path) -> None:
 
 class TestMemory:
     class Timed(Disk):
-        """A disk whose files were changed ``age_ns`` ago."""
+        """A disk on which a file was changed ``age_ns`` ago."""
 
-        age_ns = 10**9
+        def __init__(self, path: Path, age_ns: int = 10**9) -> None:
+            super().__init__()
+            self.path, self.age_ns = path, age_ns
 
         def now_ns(self) -> int:
-            return self.changed + self.age_ns
-
-        changed = 0
-
-        def stat(self, path: Path) -> FileState | None:
-            state = super().stat(path)
-            self.changed = state.mtime_ns if state else 0
-            return state
+            state = self.stat(self.path)
+            return (state.mtime_ns if state else 0) + self.age_ns
 
     def load(self, memory: Memory, path: Path) -> bytes | None:
         return memory.load(path, lambda data: data)
@@ -171,7 +167,7 @@ class TestMemory:
     def test_an_unchanged_file_is_read_once(self, tmp_path: Path) -> None:
         path = tmp_path / "a"
         path.write_bytes(b"1")
-        memory = Memory(self.Timed())
+        memory = Memory(self.Timed(path))
         first = self.load(memory, path)
         assert self.load(memory, path) is first
 
@@ -180,9 +176,7 @@ class TestMemory:
         path = tmp_path / "a"
         path.write_bytes(b"1")
         state = os.stat(path)
-        disk = self.Timed()
-        disk.age_ns = age_ms * 1_000_000
-        memory = Memory(disk)
+        memory = Memory(self.Timed(path, age_ms * 1_000_000))
         assert self.load(memory, path) == b"1"
         path.write_bytes(b"2")  # within one tick of the file system's clock
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
@@ -192,7 +186,7 @@ class TestMemory:
         path, other = tmp_path / "a", tmp_path / "b"
         path.write_bytes(b"1")
         state = os.stat(path)
-        memory = Memory(self.Timed())
+        memory = Memory(self.Timed(path))
         assert self.load(memory, path) == b"1"
         path.write_bytes(b"22")
         os.utime(path, ns=(0, state.st_mtime_ns))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
+from src.data.disk import flock
 from src.data.disk import lock as module
 from src.data.disk.lock import Locks, holder_of
 from src.data.errors import LockTimeoutError, StorageError
@@ -165,7 +165,7 @@ def test_a_failure_without_a_number_is_told_in_its_own_words(
     def refuse(*_: object, **__: object) -> None:
         raise OSError("made to fail")
 
-    monkeypatch.setattr(FileLock, "acquire", refuse)
+    monkeypatch.setattr(flock, "take", refuse)
     with pytest.raises(StorageError, match="made to fail"), Locks().hold(tmp_path / ".lock", 1):
         pass
 

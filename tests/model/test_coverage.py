@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 from datetime import date
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.data.model.canonical import canonical
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.kind import Basis, Kind
 from src.data.model.span import Span
@@ -38,6 +40,40 @@ def test_the_later_answer_counts_at_every_stamp(answers: list[list[Covered]]) ->
     told = {p: (c.state, c.vendor) for c in coverage for p in range(*c.span)}
     assert told == truth
     assert all(a.span.end <= b.span.start for a, b in itertools.pairwise(coverage))
+    assert coverage == Coverage.joined(coverage)
+
+
+@settings(max_examples=300, derandomize=True)
+@given(st.lists(entries, max_size=6), st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30))))
+def test_what_is_taken_out_is_not_known_and_the_rest_is_as_it_was(
+    answer: list[Covered], pairs: list[tuple[int, int]]
+) -> None:
+    coverage = Coverage().overlaid(answer)
+    left = coverage.without(Span(*pair) for pair in pairs)
+    gone = {stamp for pair in pairs for stamp in range(*pair)}
+    told = {p: (c.state, c.vendor) for c in left for p in range(*c.span)}
+    whole = {p: (c.state, c.vendor) for c in coverage for p in range(*c.span)}
+    assert told == {stamp: said for stamp, said in whole.items() if stamp not in gone}
+    assert not any(part.span.is_empty for part in left)
+
+
+def test_what_lies_further_off_is_not_touched() -> None:
+    coverage = Coverage([covered(n, n + 1, vendor="ab"[n % 2]) for n in range(9)])
+    after = coverage.without([Span(4, 5)]).overlaid([covered(4, 5, "empty")])
+    assert [one is other for one, other in zip(after, coverage, strict=True)] == [
+        n != 4 for n in range(9)
+    ]
+
+
+@settings(max_examples=200, derandomize=True)
+@given(st.lists(entries, max_size=6), st.lists(st.integers(0, 30), max_size=3))
+def test_what_was_cut_is_put_together_again(answer: list[Covered], cuts: list[int]) -> None:
+    whole = Coverage().overlaid(answer)
+    edges = [0, *sorted(cuts), 30]
+    parts = [whole.within(Span(a, b)) for a, b in itertools.pairwise(edges)]
+    assert Coverage.chained(parts) == whole
+    assert json.loads(whole.text) == [part.to_json() for part in whole]
+    assert whole.text == canonical([part.to_json() for part in whole])
 
 
 def test_neighbours_of_one_source_are_one_entry_with_the_later_fetch_time() -> None:

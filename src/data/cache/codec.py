@@ -47,7 +47,7 @@ def encode_rows(table: BarTable, columns: Sequence[str]) -> bytes:
         return b""
     if not _FIRST_MS <= table.stamps[0] <= table.stamps[-1] < _END_MS:
         raise ValueError("stamps before the year 1000 or after 9999 have no plain text form")
-    if any(np.isinf(values).any() for values in table.values()):
+    if table.has_infinity():
         raise ValueError("an infinite value cannot be stored")
     if len(table) < _ROWS_WORTH_A_BLOCK:
         return _lines(table, columns)
@@ -77,10 +77,8 @@ def _lines(table: BarTable, columns: Sequence[str]) -> bytes:
 def _texts(values: Floats | None, rows: int) -> list[str]:
     if values is None:
         return [""] * rows
-    texts = list(map(repr, values.tolist()))
-    for place in np.flatnonzero(np.isnan(values)).tolist():
-        texts[place] = ""
-    return texts
+    # What is not equal to itself is missing.
+    return [repr(value) if value == value else "" for value in values.tolist()]
 
 
 def decode_rows(text: bytes, columns: Sequence[str], rows: int) -> BarTable:

@@ -53,22 +53,25 @@ class Piece:
         Raises:
             ValueError: the rows cannot be stored as they are: the caller's mistake.
         """
-        where = f"piece of {self.vendor} {list(self.span)}"
-        if self.state not in ("final", "provisional"):
-            raise ValueError(f"{where}: bars are final or provisional, not {self.state!r}")
-        if self.span.is_empty:
-            raise ValueError(f"{where}: the span is empty")
+        wrong = self._wrong()
+        if wrong:
+            raise ValueError(f"piece of {self.vendor} {list(self.span)}: {wrong}")
+
+    def _wrong(self) -> str:
         stamps = self.table.stamps
+        if self.state not in ("final", "provisional"):
+            return f"bars are final or provisional, not {self.state!r}"
+        if self.span.is_empty:
+            return "the span is empty"
         if not len(stamps):
-            return
-        if not (np.diff(stamps) > 0).all():
-            raise ValueError(f"{where}: stamps must be ascending and unique")
+            return ""
+        if not (stamps[1:] > stamps[:-1]).all():
+            return "stamps must be ascending and unique"
         if stamps[0] < self.span.start or stamps[-1] >= self.span.end:
-            raise ValueError(f"{where}: rows lie outside of the span")
-        if (stamps % SECOND_MS).any():
-            raise ValueError(f"{where}: a stamp is no full second")
-        if any(np.isinf(values).any() for values in self.table.values()):
-            raise ValueError(f"{where}: an infinite value cannot be stored")
+            return "rows lie outside of the span"
+        if np.count_nonzero(stamps % SECOND_MS):
+            return "a stamp is no full second"
+        return "an infinite value cannot be stored" if self.table.has_infinity() else ""
 
 
 class Suspect(NamedTuple):

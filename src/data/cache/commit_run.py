@@ -6,14 +6,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import CorruptEntryError, FormatVersionError, KindMismatchError
-from ..model.coverage import Coverage, Covered
+from ..model.coverage import Covered
 from ..model.kind import Kind
 from ..model.lifetime import Lifetime
 from . import quarantine
 from .adopt import OldYears, remove_elsewhere, set_aside
 from .commit import Commit
 from .lane import Lane
-from .ledger import YearPart, after_marks, by_year, without, year_span
+from .layout import years_in
+from .ledger import YearPart, after_marks, by_year, year_span
 from .metadata import DamagedError
 from .recovery import recover, sound_meta
 from .series_meta import SeriesMeta
@@ -52,8 +53,7 @@ class CommitRun:
         disk, paths = self.lane.disk, self.lane.paths
         disk.make_folders(paths.folder)
         with disk.lock(paths.lock, lock_timeout_s):
-            self.lane.sweep()
-            self._look()
+            self._look(years_in(self.lane.sweep()))
             kind = self._checked_kind()
             if not self.metas:
                 self._make_folders_durable()
@@ -67,18 +67,24 @@ class CommitRun:
 
     # --- before ----------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        """Find out what is there, and make sound what the commit concerns."""
+    def _look(self, own: list[int]) -> None:
+        """Find out what is there, and make sound what the commit concerns.
+
+        Args:
+            own: the years that have data or metadata in the lane folder.
+        """
         self.series = read_series(self.lane) or SeriesMeta()
         self.parts = by_year(self.commit)
-        for year in self.lane.years():
+        for year in own:
             try:
                 self.metas[year] = self._sound(year)
             except FormatVersionError:
                 if year in self.parts:
                     raise
         ours = {year for year, meta in self.metas.items() if meta}
-        self.taken = self.old.of(self.lane, self.lane.years(), ours)
+        if len(ours) < len(own):  # a repair may have taken away what was not one
+            own = self.lane.years()
+        self.taken = self.old.of(self.lane, own, ours)
         for year, path in self.taken.items():
             pieces = self.old.read(self.lane.key, path).pieces()
             before = by_year(Commit(pieces=pieces)).get(year, YearPart())
@@ -104,10 +110,10 @@ class CommitRun:
             KindMismatchError: a piece is of another kind.
         """
         metas = [meta for meta in self.metas.values() if meta]
-        known = [
+        known = (
             c.kind for m in metas for c in m.state.coverage if c.state in ("final", "provisional")
-        ]
-        kind = self.series.kind or (known[0] if known else None)
+        )
+        kind = self.series.kind or next(known, None)
         for piece in self.commit.pieces:
             if kind is not None and not kind.agrees(piece.kind):
                 raise KindMismatchError(
@@ -175,8 +181,9 @@ class CommitRun:
 
     def _write_series(self, kind: Kind | None, empties: list[Covered]) -> None:
         """Write what has no year, where there is something new to say."""
-        years = self.lane.years()
-        known = without(self.series.empties, [year_span(year) for year in years])
+        known = self.series.empties
+        if known:
+            known = known.without(year_span(year) for year in self.lane.years())
         due, compared = self.commit.next_due, self.commit.compared_at
         after = replace(
             self.series,
@@ -184,7 +191,7 @@ class CommitRun:
             next_due=self.series.next_due if due is None else due,
             compared_at=self.series.compared_at if compared is None else compared,
             lifetime=self._lifetime(),
-            empties=after_marks(Coverage(known), empties, lambda _: False),
+            empties=after_marks(known, empties, lambda _: False),
         )
         says_nothing = after.says_nothing and after.lifetime == self.series.lifetime
         if says_nothing or (after == self.series and after.next_due is None):

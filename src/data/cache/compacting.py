@@ -127,7 +127,7 @@ def _planned(lane: Lane, year: int, *, dry_run: bool) -> _Year | None:
     segments = compacted(segments, state.coverage, by_day=False, most_rows=MOST_ROWS)
     target = Target(key, year, state.columns, state.generation)
     members = compose(segments, file.members, target)
-    fresh = state_of(members, 0, YearState(coverage=state.coverage), target)
+    fresh = state_of(members, 0, YearState(), target, state.coverage)
     return _Year(meta, file, members, fresh)
 
 

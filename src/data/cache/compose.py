@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from ..model.coverage import Coverage
 from ..model.kind import Basis, Kind
 from ..model.series import SeriesKey
 from ..model.span import Span
@@ -120,12 +121,14 @@ def appended(pieces: Iterable[Piece], state: YearState, target: Target) -> list[
     return members
 
 
-def state_of(members: Sequence[Member], at: int, before: YearState, target: Target) -> YearState:
+def state_of(
+    members: Sequence[Member], at: int, before: YearState, target: Target, coverage: Coverage
+) -> YearState:
     """Return what the metadata say once ``members`` stand in the file from offset ``at``.
 
-    The coverage stays that of ``before``. From offset 0 the members are the whole file.
+    From offset 0 the members are the whole file, whatever was there before.
     """
-    base = before if at else YearState(coverage=before.coverage)
+    base = before if at else YearState()
     with_bars = [m.header for m in members if m.header.rows]
     first = base.first if base.first is not None else with_bars[0].first if with_bars else None
     end = at + sum(len(m.raw) for m in members)
@@ -141,4 +144,5 @@ def state_of(members: Sequence[Member], at: int, before: YearState, target: Targ
         members=base.members + len(members),
         open=base.open + len(members) if at else 0,
         columns=target.columns,
+        coverage=coverage,
     )

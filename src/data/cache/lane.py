@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import Mapping
@@ -10,12 +11,12 @@ from typing import Any
 
 from ..clock import Clock
 from ..disk.atomic import sweep, write_atomically
-from ..disk.files import Disk
+from ..disk.files import Disk, errno_of
 from ..errors import FormatVersionError, StorageError
 from ..model.instant import DAY_MS, iso
 from ..model.retention import Retention
 from ..model.series import SeriesKey
-from .layout import LanePaths, years_in
+from .layout import LEGACY, QUARANTINE, LanePaths, years_in
 from .members import file_id
 from .memory import Memory
 from .series_meta import SeriesMeta, dump_series, load_series
@@ -24,6 +25,7 @@ from .usage import Tally
 from .year_meta import YearMeta, dump_meta, load_meta
 
 log = logging.getLogger(__name__)
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,17 @@ class Lane:
         """Return how many bars a year of this timeframe can have at most."""
         return 366 * DAY_MS // (self.key.timeframe.step_ms or DAY_MS) + 1
 
-    def sweep(self) -> None:
-        """Remove temporary files of writers that died; under the lane's lock only."""
-        for folder in (self.paths.folder, self.paths.quarantine, self.paths.legacy):
-            sweep(self.disk, folder)
+    def sweep(self) -> list[str]:
+        """Remove temporary files of writers that died; under the lane's lock only.
+
+        Returns:
+            The other names in the folder, sorted.
+        """
+        names = sweep(self.disk, self.paths.folder)
+        for name in (QUARANTINE, LEGACY):
+            if name in names:
+                sweep(self.disk, self.paths.folder / name)
+        return names
 
     # --- documents -------------------------------------------------------------------------
 
@@ -98,7 +107,7 @@ class Lane:
         """Replace the document of ``year``."""
         data = dump_meta(meta, self.key, year, self.vendor_facts.get(meta.vendor))
         write_atomically(self.disk, self.paths.metadata(year), data, durable=durable)
-        self.memory.forget(self.paths.metadata(year))
+        self.memory.wrote(self.paths.metadata(year), data, meta)
 
     def series(self) -> SeriesMeta | None:
         """Return ``series.json``, or None where there is none; raises as :meth:`meta`."""
@@ -108,13 +117,13 @@ class Lane:
         """Replace ``series.json``, as a rule without waiting for the platter."""
         data = dump_series(series, self.key)
         write_atomically(self.disk, self.paths.series, data, durable=durable)
-        self.memory.forget(self.paths.series)
+        self.memory.wrote(self.paths.series, data, series)
 
     # --- the log of commits ----------------------------------------------------------------
 
     def append_log(self, year: int, entry: Mapping[str, Any]) -> None:
         """Add a line to the year's log; a failure is reported, not raised: the bars are safe."""
-        line = json.dumps({"time": iso(self.clock.now_ms()), **entry}, separators=(",", ":"))
+        line = _compact({"time": iso(self.clock.now_ms()), **entry})
         try:
             size = self._append_line(year, line.encode("ascii") + b"\n")
             if size > MOST_LOG_BYTES:
@@ -131,10 +140,14 @@ class Lane:
     def _append_line(self, year: int, line: bytes) -> int:
         """Append a line and return the size of the log."""
         path = self.paths.log(year)
-        known = self.disk.stat(path)
-        handle = self.disk.create(path) if known is None else self.disk.open_write(path)
         try:
-            size = 0 if known is None else known.size
+            handle = self.disk.open_write(path)
+        except StorageError as exc:
+            if errno_of(exc) != errno.ENOENT:
+                raise
+            handle = self.disk.create(path)
+        try:
+            size = self.disk.fstat(handle).size
             if size and self.disk.read_at(handle, size - 1, 1) != b"\n":
                 line = b"\n" + line  # the line before was torn; do not join it
             self.disk.write(handle, line, size)

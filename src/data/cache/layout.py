@@ -22,7 +22,7 @@ from ..errors import BadSymbolError, BadTimeframeError, QueryError, StorageError
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 
-QUARANTINE = "_quarantine"
+QUARANTINE, LEGACY = "_quarantine", "_legacy"
 _MOST_CHARACTERS = 64
 # A file name may have 255 bytes nearly everywhere.
 _MOST_BYTES = 240
@@ -110,12 +110,12 @@ class LanePaths:
         """The lane folder."""
         return Path(self.text)
 
-    @property
+    @cached_property
     def series(self) -> Path:
         """What has no year."""
         return self.folder / "series.json"
 
-    @property
+    @cached_property
     def lock(self) -> Path:
         """The lock of the lane."""
         return self.folder / ".lock"
@@ -133,7 +133,7 @@ class LanePaths:
     @property
     def legacy(self) -> Path:
         """Where files of older tools lie after their bars were taken over."""
-        return self.folder / "_legacy"
+        return self.folder / LEGACY
 
     def data(self, year: int) -> Path:
         """The bars of ``year``."""
@@ -149,7 +149,7 @@ class LanePaths:
 
     def log(self, year: int) -> Path:
         """The commits of ``year``."""
-        return self.folder / f"{year:04d}.log"
+        return self._of(year, ".log")
 
     def rows(self, year: int) -> Path:
         """The bad rows of ``year``."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
+from operator import attrgetter
 
 from ..model.coverage import Coverage, Covered, State
 from ..model.instant import year_of, year_start
-from ..model.kind import Basis
+from ..model.kind import Basis, Kind
 from ..model.span import Span, gaps, subtract
 from .commit import Commit, Piece, Suspect
 from .members import MOST_HOLES, Header
 
 _WITH_BARS = ("final", "provisional", "suspect")
+_STATE = attrgetter("state")
 
 
 @dataclass
@@ -57,6 +59,8 @@ def year_span(year: int) -> Span:
 
 
 def _clipped(piece: Piece, span: Span) -> Piece:
+    if not piece.holes and piece.span.clip(span) == piece.span:
+        return piece
     holes = (hole.clip(span) for hole in piece.holes)
     return replace(
         piece,
@@ -86,14 +90,6 @@ def around(piece: Piece, stamps: Iterable[int]) -> list[Piece]:
 # --- coverage ------------------------------------------------------------------------------
 
 
-def without(coverage: Coverage, spans: Iterable[Span]) -> Coverage:
-    """Return the coverage with nothing known about ``spans``."""
-    removed = list(spans)
-    return Coverage(
-        replace(item, span=span) for item in coverage for span in subtract([item.span], removed)
-    )
-
-
 def covered_by(piece: Piece) -> list[Covered]:
     """Return what a piece answers for: its span but for the holes."""
     return [
@@ -113,7 +109,7 @@ def covered_by(piece: Piece) -> list[Covered]:
 def after_pieces(coverage: Coverage, pieces: Iterable[Piece]) -> Coverage:
     """Return the coverage after new answers; their holes become missing."""
     for piece in pieces:
-        coverage = without(coverage, [piece.span]).overlaid(covered_by(piece))
+        coverage = coverage.without([piece.span]).overlaid(covered_by(piece))
     return coverage
 
 
@@ -125,7 +121,7 @@ def after_members(coverage: Coverage, headers: Iterable[Header]) -> Coverage:
             Covered(span, state, header.vendor, header.kind, header.basis, header.fetched_at)
             for span in gaps(header.span, header.holes)
         ]
-        coverage = without(coverage, [header.span]).overlaid(added)
+        coverage = coverage.without([header.span]).overlaid(added)
     return coverage
 
 
@@ -159,7 +155,9 @@ def _emptied(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]
         for item in coverage.within(mark.span)
         if item.state in _WITH_BARS and has_bars(item.span)
     ]
-    return [replace(mark, span=span) for span in gaps(mark.span, holding)]
+    # As it is stored: nothing is of no kind.
+    bare = replace(mark, kind=Kind(), basis=Basis())
+    return [replace(bare, span=span) for span in gaps(mark.span, holding)]
 
 
 def _renewed(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) -> list[Covered]:
@@ -222,8 +220,11 @@ def takes_trust(before: Coverage, after: Coverage) -> bool:
 
     Such a document must not be lost: the members alone would say too much.
     """
-    if any(item.state == "suspect" for item in (*before, *after)):
+    if "suspect" in map(_STATE, chain(before, after)):
         return True
-    final = [item.span for item in before if item.state == "final"]
-    still = [item.span for item in after if item.state == "final"]
-    return bool(subtract(final, still))
+    same = set(map(id, after))  # nearly all of it, as a rule
+    changed = [item.span for item in before if item.state == "final" and id(item) not in same]
+    return any(
+        subtract([span], (item.span for item in after.touching(span) if item.state == "final"))
+        for span in changed
+    )

@@ -15,7 +15,7 @@ from . import series_meta, year_meta
 from .lane import Lane
 from .members import file_id
 from .series_meta import SeriesMeta
-from .year_meta import Glance
+from .year_meta import Glance, YearMeta, YearState
 
 _SERIES = "series.json"
 # Nearly every document has less: one read tells all of it, and no look at its size is needed.
@@ -26,11 +26,11 @@ class Looked(NamedTuple):
     """The ordinary documents of a series.
 
     Attributes:
-        years: by year, ascending.
+        years: by year, ascending; its state where that is known.
         series: what has no year; None where there is none, or none that is ordinary.
     """
 
-    years: Mapping[int, Glance]
+    years: Mapping[int, Glance | YearState]
     series: SeriesMeta | None
 
 
@@ -44,14 +44,31 @@ def look(lane: Lane, years: list[int], names: Collection[str]) -> Looked:
     """
     # As text: every first look at a series comes by here, and making paths takes longer.
     start, key, disk = lane.paths.text + os.sep, lane.key, lane.disk
-    found: dict[int, Glance] = {}
+    found: dict[int, Glance | YearState] = {}
     for year in years:
-        document = _document(disk, f"{start}{year:04d}.metadata.json")
-        told = year_meta.glance(document, file_id(key, year)) if document else None
+        path = f"{start}{year:04d}.metadata.json"
+        told = _known(lane, path) or _glance(disk, path, file_id(key, year))
         if told is not None:
             found[year] = told
-    document = _document(disk, start + _SERIES) if _SERIES in names else None
-    return Looked(found, series_meta.glance(document, key) if document else None)
+    return Looked(found, _series(lane, start + _SERIES) if _SERIES in names else None)
+
+
+def _series(lane: Lane, path: str) -> SeriesMeta | None:
+    known: SeriesMeta | None = lane.memory.known(path)
+    document = _document(lane.disk, path) if known is None else None
+    return series_meta.glance(document, lane.key) if document else known
+
+
+def _known(lane: Lane, path: str) -> YearState | None:
+    """Return what is known already of an ordinary year: who commits to it has read it all."""
+    meta: YearMeta | None = lane.memory.known(path)
+    is_ordinary = meta is not None and meta.pending is None and meta.state.generation
+    return meta.state if meta is not None and is_ordinary else None
+
+
+def _glance(disk: Disk, path: str, identity: str) -> Glance | None:
+    document = _document(disk, path)
+    return year_meta.glance(document, identity) if document else None
 
 
 def _document(disk: Disk, path: str) -> bytes | None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import CorruptEntryError
+from ..model.canonical import canonical
 
 FORMAT = 1
 _KEY = "sha256"
@@ -28,11 +29,14 @@ class DamagedError(CorruptEntryError):
 
 def dump(document: Mapping[str, Any]) -> bytes:
     """Return the bytes of ``document`` with its digest."""
-    plain = {k: v for k, v in document.items() if k != _KEY}
-    text = _canonical(plain)
-    seal = json.dumps({_KEY: _digest(text)})
+    return seal(canonical({k: v for k, v in document.items() if k != _KEY}))
+
+
+def seal(document: str) -> bytes:
+    """Return the bytes of a document, which is canonical JSON without a digest, with its digest."""
+    text = document.encode("ascii")
     # The digest stands first, the rest is the very text it was made of.
-    return seal[:-1].encode("ascii") + b"," + text[1:] + b"\n"
+    return b"".join((_OPENING, _digest(text).encode("ascii"), b'",', text[1:], b"\n"))
 
 
 def load(data: bytes) -> dict[str, Any]:
@@ -43,8 +47,8 @@ def load(data: bytes) -> dict[str, Any]:
     """
     try:
         document = json.loads(data)
-        seal = document.pop(_KEY)
-        is_whole = _is_as_written(data, seal) or seal == _digest(_canonical(document))
+        claim = document.pop(_KEY)
+        is_whole = _is_as_written(data, claim) or claim == _digest(canonical(document).encode())
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as exc:
         raise DamagedError(f"no document of ours: {exc!r}"[:200]) from exc
     if not is_whole:
@@ -83,15 +87,10 @@ def inner(text: str) -> Any:
     return _read_at(text)[0]
 
 
-def _is_as_written(data: bytes, seal: object) -> bool:
+def _is_as_written(data: bytes, claim: object) -> bool:
     """Tell whether these are the very bytes of :func:`dump`; others may have laid them out anew."""
-    return seal == _digest(b"{" + data[_SEALED:].removesuffix(b"\n"))
+    return claim == _digest(b"{" + data[_SEALED:].removesuffix(b"\n"))
 
 
 def _digest(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
-
-
-def _canonical(document: Any) -> bytes:
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return text.encode("ascii")

@@ -204,7 +204,7 @@ def _rolled(
         generation = _next_generation(lane, year, meta, fresh)
         target = Target(lane.key, year, state.columns, generation)
         coverage = after_members(state.coverage, (m.header for m in fresh))
-        state = replace(state_of(fresh, state.size, state, target), coverage=coverage)
+        state = state_of(fresh, state.size, state, target, coverage)
     if seen.tail:
         keep_bytes(lane, lane.paths.data(year).name, seen.tail, "torn tail of an append")
         _cut(lane, year, seen.end)
@@ -237,13 +237,12 @@ def _rebuilt(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMe
     members = seen.members
     generation = _next_generation(lane, year, meta, members)
     target = Target(lane.key, year, members[0].columns or BASE_COLUMNS, generation)
-    state = state_of(members, 0, YearState(), target)
     coverage = carried(
         meta.state.coverage if meta else None,
         after_members(Coverage(), (m.header for m in members)),
     )
     # How many were appended is not known; counting all of them brings compaction forward.
-    state = replace(state, coverage=coverage, open=len(members))
+    state = replace(state_of(members, 0, YearState(), target, coverage), open=len(members))
     return _saved(lane, year, _facts(lane, meta, members).settled(state))
 
 
@@ -256,10 +255,8 @@ def _replaced(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearM
     target = Target(lane.key, year, columns_for(segments), generation)
     members = compose(segments, seen.members, target)
     headers = [member.header for member in members if member.header.rows]
-    state = replace(
-        state_of(members, 0, YearState(), target),
-        coverage=carried(meta.state.coverage if meta else None, after_members(Coverage(), headers)),
-    )
+    coverage = carried(meta.state.coverage if meta else None, after_members(Coverage(), headers))
+    state = state_of(members, 0, YearState(), target, coverage)
     log.warning("%s %s: damaged; %s bars could be kept", lane.key, year, state.rows)
     facts = _facts(lane, meta, members)
     done = rewrite(lane, year, meta=facts, members=members, state=state, keep_version=False)

@@ -116,7 +116,7 @@ class Room:
 def need_of(lane: Lane, commit: Commit) -> int:
     """Return how many bytes a commit may write at most: a year that changes is written anew."""
     years = {year for span in _spans(commit) for year in years_of(span)}
-    sizes = (lane.disk.stat(lane.paths.data(year)) for year in years & set(lane.years()))
+    sizes = (lane.disk.stat(lane.paths.data_text(year)) for year in years)
     rows = sum(len(piece.table) for piece in commit.pieces) + len(commit.suspects)
     return _A_COMMIT + rows * _A_BAR + sum(size.size for size in sizes if size)
 

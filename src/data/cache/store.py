@@ -162,8 +162,8 @@ class BarStore:
             return ()
         return quarantine.standing_in(lane, span, lambda: self._viewer.known(lane).view.coverage)
 
-    def commit(self, key: SeriesKey, commit: Commit) -> SeriesView:
-        """Store new answers and what was learned, and return the view of the result.
+    def commit(self, key: SeriesKey, commit: Commit) -> None:
+        """Store new answers and what was learned.
 
         When it returns, the bars are on the platter. Each year is changed wholly or not at all;
         within a piece's span the piece is the truth, and stored bars it lacks go to quarantine.
@@ -183,7 +183,6 @@ class BarStore:
             with self._guard.writing(lane.paths.folder), self.steward.committing(lane, commit):
                 self.changed = True
                 CommitRun(lane, commit, self._old).run(self._lock_timeout_s)
-        return self._viewer.view(lane)
 
     def repair(self, key: SeriesKey) -> SeriesView:
         """Check every year of a series under its lock, repair what needs it, and view it.

@@ -20,7 +20,7 @@ from .commit import SeriesView
 from .holding import Held
 from .lane import Lane
 from .layout import QUARANTINE, years_in
-from .ledger import without, year_span
+from .ledger import year_span
 from .looking import Looked, look
 from .metadata import DamagedError
 from .reading import read_state
@@ -155,14 +155,29 @@ def _of_ordinary(lane: Lane, looked: Looked, *, has_quarantine: bool) -> Known |
     """Return what is known of a series without a doubt; None where there is one."""
     series, told = looked.series or read_series(lane), list(looked.years.values())
     try:
-        coverage = Coverage.from_json(entry for year in told for entry in year.coverage)
+        coverage = _coverage(told)
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
     if series is not None and series.empties:
-        coverage = Coverage(sorted((*_empties(series, list(looked.years)), *coverage), key=_SPAN))
-    view = _view(lane.key, series, told, Coverage.joined(coverage))
-    texts = {year: glance.ours for year, glance in looked.years.items()}
-    return Known(view, texts, has_quarantine=has_quarantine)
+        parts = sorted((*_empties(series, list(looked.years)), *coverage), key=_SPAN)
+        coverage = Coverage.joined(parts)
+    states = {
+        year: told if isinstance(told, YearState) else told.ours
+        for year, told in looked.years.items()
+    }
+    return Known(_view(lane.key, series, told, coverage), states, has_quarantine=has_quarantine)
+
+
+def _coverage(told: Sequence[YearState | Glance]) -> Coverage:
+    """Return the coverage of years; raises as :meth:`Coverage.from_json`."""
+    glances = [year for year in told if isinstance(year, Glance)]
+    if len(glances) == len(told):
+        entries = (entry for year in glances for entry in year.coverage)
+        return Coverage.joined(Coverage.from_json(entries))
+    return Coverage.chained(
+        year.coverage if isinstance(year, YearState) else Coverage.from_json(year.coverage)
+        for year in told
+    )
 
 
 def _view(
@@ -196,7 +211,7 @@ def read_series(lane: Lane) -> SeriesMeta | None:
 def _empties(series: SeriesMeta | None, own: list[int]) -> Coverage:
     if series is None or not series.empties:
         return Coverage()
-    return without(series.empties, [year_span(year) for year in own])
+    return series.empties.without(year_span(year) for year in own)
 
 
 def _kind(series: SeriesMeta | None, coverage: Coverage) -> Kind | None:

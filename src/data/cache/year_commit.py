@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from ..model.bars import BarTable
+from ..model.canonical import canonical
 from ..model.coverage import Coverage
 from ..model.instant import date_of
 from ..model.span import Span
@@ -165,7 +169,7 @@ class YearCommit:
         before = self.meta.state
         target = Target(self.lane.key, self.year, before.columns, self.generation)
         members = appended(self._with_bars, before, target)
-        state = replace(state_of(members, before.size, before, target), coverage=coverage)
+        state = state_of(members, before.size, before, target, coverage)
         append(
             self.lane, self.year, before=before, meta=self._facts().settled(state),
             members=members, durable_meta=takes_trust(before.coverage, coverage),
@@ -180,7 +184,7 @@ class YearCommit:
         segments = compacted(segments, coverage, by_day=key.timeframe.is_intraday)
         target = Target(key, self.year, columns_for(segments), self.generation)
         members = compose(segments, file.members, target)
-        state = replace(state_of(members, 0, YearState(), target), coverage=coverage)
+        state = state_of(members, 0, YearState(), target, coverage)
         self._keep_withdrawn(change.withdrawn)
         rewrite(
             self.lane, self.year, meta=self._facts(), members=members, state=state,
@@ -212,7 +216,7 @@ class YearCommit:
             vendor=vendors[-1] if vendors else self.meta.vendor,
             created_ms=self.meta.created_ms or now,
             updated_ms=now,
-            quality=dict(self.meta.quality) | dict(self.commit.quality or {}),
+            quality={**self.meta.quality, **_plain(self.commit.quality)},
         )
 
     def _touched(self, change: Change) -> int | None:
@@ -233,3 +237,9 @@ class YearCommit:
             "size": state.size,
         }
         self.lane.append_log(self.year, entry)
+
+
+def _plain(told: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a caller said as it will be read again, and as nobody else can change it."""
+    plain: dict[str, Any] = json.loads(canonical(dict(told))) if told else {}
+    return plain

@@ -13,6 +13,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ..errors import FormatVersionError
+from ..model.canonical import canonical_with
 from ..model.coverage import STATES, Coverage, Covered
 from ..model.filling import filled
 from ..model.instant import from_ms
@@ -57,11 +58,14 @@ class YearState:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping that is stored."""
+        return {**self.facts(), "coverage": [c.to_json() for c in self.coverage]}
+
+    def facts(self) -> dict[str, Any]:
+        """Return the same without the coverage."""
         return {
             "generation": self.generation, "size": self.size, "rows": self.rows,
             "first": self.first, "last": self.last, "head": self.head, "head_at": self.head_at,
             "members": self.members, "open": self.open, "columns": list(self.columns),
-            "coverage": [c.to_json() for c in self.coverage],
         }  # fmt: skip
 
     @classmethod
@@ -131,7 +135,7 @@ def dump_meta(
         vendor_facts: ``reliability`` and ``rate_limit`` of the vendor, for the outer keys.
     """
     state = meta.state
-    ours: dict[str, Any] = dict(meta.extra) | state.to_json()
+    ours: dict[str, Any] = dict(meta.extra) | state.facts()
     ours |= {
         "format": metadata.FORMAT, "id": file_id(key, year),
         "quality": dict(meta.quality), "created_at": meta.created_ms, "updated_at": meta.updated_ms,
@@ -139,7 +143,9 @@ def dump_meta(
     if meta.pending is not None:
         old = {"size": state.size, "rows": state.rows, "head": state.head}
         ours["pending"] = meta.pending.to_json() | {"committed": old if state.size else None}
-    return metadata.dump(_outer(meta, key, year, vendor_facts or {}) | {"onetape": ours})
+    text = canonical_with(ours, "coverage", state.coverage.text)
+    outer = _outer(meta, key, year, vendor_facts or {})
+    return metadata.seal(canonical_with(outer, "onetape", text))
 
 
 def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) -> dict[str, Any]:

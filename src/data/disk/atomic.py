@@ -93,11 +93,17 @@ def discard(disk: Disk, temp: Path) -> None:
         pass  # swept by the next writer
 
 
-def sweep(disk: Disk, folder: Path) -> None:
-    """Remove the temporary files of writers that died; only under the folder's lock."""
-    for name in disk.list(folder):
-        if name.startswith(".") and name.endswith(_SUFFIX):
-            disk.remove(folder / name)
+def sweep(disk: Disk, folder: Path) -> list[str]:
+    """Remove the temporary files of writers that died; only under the folder's lock.
+
+    Returns:
+        The other names in it, sorted.
+    """
+    names = disk.list(folder)
+    temps = [name for name in names if name.startswith(".") and name.endswith(_SUFFIX)]
+    for name in temps:
+        disk.remove(folder / name)
+    return [name for name in names if name not in temps] if temps else names
 
 
 def _temp_name(path: Path) -> Path:

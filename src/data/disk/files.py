@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from mmap import ACCESS_COPY, ACCESS_READ, mmap
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ..errors import StorageError
 from . import calls
@@ -102,36 +102,24 @@ class Disk:
 
     def stat(self, path: Path | str) -> FileState | None:
         """Return the state of ``path``, or None where nothing has that name."""
-        if self._is_watched:
-            place = path if isinstance(path, Path) else Path(path)
-            return self._run(Step("stat", place), partial(calls.state_at, path))
-        try:
-            return calls.state_at(path)
-        except OSError as exc:
-            raise refused("stat", Path(path), exc) from exc
+        return self._run("stat", path, calls.state_at, path)
 
     def list(self, folder: Path | str) -> list[str]:
         """Return the sorted names in ``folder``; none where it does not exist."""
-        if self._is_watched:
-            call = partial(calls.or_none, os.listdir, folder)
-            return sorted(self._run(Step("list", Path(folder)), call) or ())
-        try:
-            return sorted(calls.or_none(os.listdir, folder) or ())
-        except OSError as exc:
-            raise refused("list", Path(folder), exc) from exc
+        return sorted(self._run("list", folder, calls.or_none, os.listdir, folder) or ())
 
     def space(self, folder: Path) -> Space | None:
         """Return what the disk of ``folder`` has; None where the folder does not exist."""
-        return self._run(Step("space", folder), partial(calls.or_none, calls.space_of, folder))
+        return self._run("space", folder, calls.or_none, calls.space_of, folder)
 
     def open_read(self, path: Path) -> Handle | None:
         """Open ``path`` for reading, or return None where it does not exist."""
-        fd = self._run(Step("open", path), partial(calls.or_none, os.open, path, _READ))
+        fd = self._run("open", path, calls.or_none, os.open, path, _READ)
         return None if fd is None else Handle(fd, path)
 
     def fstat(self, handle: Handle) -> FileState:
         """Return the state of an open file."""
-        return calls.state_of(self._run(Step("fstat", handle.path), partial(os.fstat, handle.fd)))
+        return calls.state_of(self._run("fstat", handle.path, os.fstat, handle.fd))
 
     def read_at(self, handle: Handle, offset: int, count: int) -> bytes:
         """Return ``count`` bytes from ``offset``, fewer only at the end of the file."""
@@ -145,13 +133,7 @@ class Disk:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _part(self, handle: Handle, offset: int, count: int) -> bytes:
-        if self._is_watched:
-            call = partial(calls.pread, handle.fd, count, offset)
-            return self._run(Step("read", handle.path, at=offset), call)
-        try:
-            return calls.pread(handle.fd, count, offset)
-        except OSError as exc:
-            raise refused("read", handle.path, exc) from exc
+        return self._run("read", handle.path, calls.pread, handle.fd, count, offset, at=offset)
 
     def glimpse(self, path: Path | str, most: int) -> bytes | None:
         """Return what one read from the start of a file gives; None where it does not exist.
@@ -214,66 +196,63 @@ class Disk:
             private: whether it may be written to; then nobody else sees what is written.
         """
         access = ACCESS_COPY if private else ACCESS_READ
-        return self._run(
-            Step("map", handle.path), partial(mmap, handle.fd, size, access=access)
-        )  # fmt: skip
+        return self._run("map", handle.path, partial(mmap, handle.fd, size, access=access))
 
     # --- writing one file ------------------------------------------------------------------
 
     def create(self, path: Path) -> Handle:
         """Create ``path``, which must not exist, and open it."""
-        return Handle(
-            self._run(Step("create", path), partial(os.open, path, _CREATE, self._file_mode)), path
-        )
+        return Handle(self._run("create", path, os.open, path, _CREATE, self._file_mode), path)
 
     def open_write(self, path: Path) -> Handle:
         """Open ``path``, which must exist, for writing."""
-        return Handle(self._run(Step("open", path), partial(os.open, path, _WRITE)), path)
+        return Handle(self._run("open", path, os.open, path, _WRITE), path)
 
     def write(self, handle: Handle, data: bytes | memoryview, offset: int) -> None:
         """Write all of ``data`` at ``offset``."""
         left = memoryview(data)
         while len(left):
-            step = Step("write", handle.path, data=left, at=offset)
-            written = self._run(step, partial(calls.pwrite, handle.fd, left, offset))
+            written = self._run(
+                "write", handle.path, calls.pwrite, handle.fd, left, offset, data=left, at=offset
+            )
             if written <= 0:
                 raise StorageError(f"cannot write {short(handle.path)}: nothing was taken")
             left, offset = left[written:], offset + written
 
     def truncate(self, handle: Handle, size: int) -> None:
         """Cut the file to ``size`` bytes."""
-        self._run(Step("truncate", handle.path, at=size), partial(os.ftruncate, handle.fd, size))
+        self._run("truncate", handle.path, os.ftruncate, handle.fd, size, at=size)
 
     def sync(self, handle: Handle) -> None:
         """Make the file's bytes and properties durable."""
-        self._run(Step("fsync", handle.path), partial(calls.full_sync, handle.fd, os.fsync))
+        self._run("fsync", handle.path, calls.full_sync, handle.fd, os.fsync)
 
     def sync_data(self, handle: Handle) -> None:
         """Make the file's bytes and size durable."""
         sync = getattr(os, "fdatasync", os.fsync)
-        self._run(Step("fdatasync", handle.path), partial(calls.full_sync, handle.fd, sync))
+        self._run("fdatasync", handle.path, calls.full_sync, handle.fd, sync)
 
     def close(self, handle: Handle) -> None:
         """Close the file."""
-        self._run(Step("close", handle.path), partial(os.close, handle.fd))
+        self._run("close", handle.path, os.close, handle.fd)
 
     # --- names -----------------------------------------------------------------------------
 
     def replace(self, source: Path, target: Path) -> None:
         """Give ``source`` the name ``target`` at one stroke; what had that name is gone."""
-        self._run(Step("replace", source, target=target), partial(os.replace, source, target))
+        self._run("replace", source, os.replace, source, target, target=target)
 
     def link(self, source: Path, target: Path) -> None:
         """Give the file ``source`` the additional name ``target``, which must be free."""
-        self._run(Step("link", source, target=target), partial(os.link, source, target))
+        self._run("link", source, os.link, source, target, target=target)
 
     def remove(self, path: Path) -> None:
         """Remove the name ``path``; nothing happens where it does not exist."""
-        self._run(Step("unlink", path), partial(calls.or_none, os.unlink, path))
+        self._run("unlink", path, calls.or_none, os.unlink, path)
 
     def sync_folder(self, folder: Path) -> None:
         """Make the names in ``folder`` durable."""
-        self._run(Step("fsync_dir", folder), partial(calls.sync_folder, folder))
+        self._run("fsync_dir", folder, calls.sync_folder, folder)
 
     def make_folders(self, folder: Path) -> None:
         """Create ``folder`` and what is missing above it, each made durable in its parent."""
@@ -282,14 +261,20 @@ class Disk:
             missing.append(folder)
             folder = folder.parent
         for path in reversed(missing):
-            self._run(Step("mkdir", path), partial(calls.make_folder, path, self._folder_mode))
+            self._run("mkdir", path, calls.make_folder, path, self._folder_mode)
             self.sync_folder(path.parent)
 
-    def _run(self, step: Step, call: Callable[[], T]) -> T:
+    def _run(
+        self, name: str, path: Path | str, call: Callable[..., T], *args: Any,
+        target: Path | None = None, data: memoryview | None = None, at: int | None = None,
+    ) -> T:  # fmt: skip
+        """Make the system call ``call``; what it is called and is about is for :class:`Step`."""
         try:
-            return self.perform(step, call)
+            if not self._is_watched:
+                return call(*args)
+            return self.perform(Step(name, Path(path), target, data, at), partial(call, *args))
         except OSError as exc:
-            raise refused(step.name, step.path, exc) from exc
+            raise refused(name, Path(path), exc) from exc
 
 
 _UNWATCHED = Disk.perform

@@ -8,12 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..errors import LockTimeoutError, StorageError
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
+from . import flock
 
 _POLL_S = 0.005
 _NOTE_BYTES = 24
@@ -62,9 +60,32 @@ class Locks:
             return self._threads.setdefault(path, threading.Lock())
 
 
-def _acquire(path: Path, left_s: float, timeout_s: float) -> BaseFileLock:
+class _Held(Protocol):
+    """A file lock that was taken."""
+
+    def release(self) -> None:
+        """Let go of it."""
+
+
+def _acquire(path: Path, left_s: float, timeout_s: float) -> _Held:
     """Take the file lock; a new object each time, for one inherited by a fork is useless."""
-    # Only writers lock, and only they pay for the import.
+    deadline, name = time.monotonic() + left_s, os.fspath(path)
+    try:
+        while (held := flock.take(name)) is None:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise _too_long(path, timeout_s)
+            time.sleep(min(_POLL_S, left_s))
+    except OSError as exc:
+        if exc.errno not in flock.NOT_THERE:
+            raise StorageError(f"cannot lock {_name(path)}: {exc.strerror or exc}") from exc
+    else:
+        return held
+    return _acquire_by_library(path, left_s, timeout_s)
+
+
+def _acquire_by_library(path: Path, left_s: float, timeout_s: float) -> _Held:
+    """Do the same where there is no flock, on Windows and on odd file systems."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path)

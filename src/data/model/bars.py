@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
+from math import isinf
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +17,8 @@ Floats = NDArray[np.float64]
 Stamps = NDArray[np.int64]
 PRICES = ("open", "high", "low", "close")
 NAN = float("nan")
+# So many values are looked at one by one in the time that it takes to look at them all at once.
+_FEW = 32
 
 
 class Bar(NamedTuple):
@@ -92,6 +96,12 @@ class BarTable:
         """Return the value columns in the order of :attr:`columns`."""
         held = [self.open, self.high, self.low, self.close, self.volume]
         return held if self.adj_close is None else [*held, self.adj_close]
+
+    def has_infinity(self) -> bool:
+        """Tell whether a value is infinite; a missing one is not."""
+        if len(self) < _FEW:
+            return any(map(isinf, chain.from_iterable(column.tolist() for column in self.values())))
+        return any(bool(np.isinf(column).any()) for column in self.values())
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> BarTable:
         """Return the rows that a mask, an array of positions or a slice selects."""

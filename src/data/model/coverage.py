@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from operator import attrgetter, itemgetter
 from typing import Any, Literal
 
+from .canonical import canonical
 from .filling import filled
 from .kind import Basis, Kind
 from .span import Span, coalesce
@@ -119,6 +121,11 @@ class Covered:
             plain["splices"] = [splice.to_json() for splice in self.splices]
         return plain
 
+    @cached_property
+    def text(self) -> str:
+        """The same as text: a commit tells again what all the commits before it have told."""
+        return canonical(self.to_json())
+
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Covered:
         """Read a stored mapping.
@@ -142,7 +149,7 @@ class Covered:
 _source = attrgetter(*(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at")))
 
 
-_PLAIN_SPAN = itemgetter("span")
+_SPAN, _PLAIN_SPAN = attrgetter("span"), itemgetter("span")
 
 
 class Coverage(tuple[Covered, ...]):
@@ -154,6 +161,21 @@ class Coverage(tuple[Covered, ...]):
     def joined(cls, ascending: Iterable[Covered]) -> Coverage:
         """Return ascending, disjoint stretches with adjoining ones of one source made one."""
         return cls(_joined(ascending))
+
+    @classmethod
+    def chained(cls, parts: Iterable[Coverage]) -> Coverage:
+        """Return coverages that follow one another as one, joined where they meet."""
+        chain: list[Covered] = []
+        for part in parts:
+            seam = len(chain)
+            chain += part
+            chain[max(0, seam - 1) : seam + 1] = _joined(chain[max(0, seam - 1) : seam + 1])
+        return cls(chain)
+
+    @property
+    def text(self) -> str:
+        """Canonical JSON of the stored mappings."""
+        return "[" + ",".join([part.text for part in self]) + "]"
 
     @classmethod
     def from_json(cls, plain: Iterable[Mapping[str, Any]]) -> Coverage:
@@ -195,21 +217,38 @@ class Coverage(tuple[Covered, ...]):
         """Return the stretches that share a stamp with ``span``, whole."""
         if span.is_empty:
             return Coverage()
-        first = bisect_right(self, span.start, key=_end)
-        last = bisect_left(self, span.end, lo=first, key=_start)
+        first, last = _touched(self, span)
         return self if last - first == len(self) else Coverage(self[first:last])
 
     def overlaid(self, newer: Iterable[Covered]) -> Coverage:
         """Return the coverage after ``newer`` answers: where both speak the later one counts."""
+        held, spoken = list(self), [fresh for fresh in newer if not fresh.span.is_empty]
+        if not spoken:
+            return self
+        for fresh in spoken:
+            first, last = _touched(held, fresh.span)
+            beside = [part for old in held[first:last] for part in _outside(old, fresh.span)]
+            held[first:last] = sorted([*beside, fresh], key=_SPAN)
+        # What lies further off has no new neighbours.
+        start, end = min(c.span.start for c in spoken), max(c.span.end for c in spoken)
+        first, last = _touched(held, Span(start - 1, end + 1))
+        held[first:last] = _joined(held[first:last])
+        return Coverage(held)
+
+    def without(self, spans: Iterable[Span]) -> Coverage:
+        """Return the coverage with nothing known about ``spans``."""
         held = list(self)
-        for fresh in newer:
-            if fresh.span.is_empty:
-                continue
-            kept: list[Covered] = []
-            for old in held:
-                kept += _outside(old, fresh.span)
-            held = [*kept, fresh]
-        return Coverage(_joined(sorted(held, key=lambda c: c.span)))
+        for span in spans:
+            if not span.is_empty:
+                first, last = _touched(held, span)
+                held[first:last] = [part for c in held[first:last] for part in _outside(c, span)]
+        return Coverage(held)
+
+
+def _touched(ascending: Sequence[Covered], span: Span) -> tuple[int, int]:
+    """Return from where to where stretches share a stamp with ``span``, which is not empty."""
+    first = bisect_right(ascending, span.start, key=_end)
+    return first, bisect_left(ascending, span.end, lo=first, key=_start)
 
 
 def _start(part: Covered) -> int:

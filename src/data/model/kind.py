@@ -52,6 +52,8 @@ class Kind:
 
     def filled_from(self, other: Kind) -> Kind:
         """Return this kind with its unknown attributes taken from ``other``."""
+        if self == other:
+            return self
         mine, theirs = self.to_json(), other.to_json()
         return Kind(**{name: value or theirs[name] for name, value in mine.items()})
 

@@ -201,7 +201,7 @@ class DraftStore(BarStore):
         """Return the stored rows that cannot be bars."""
         return self._base.suspects(key, span)
 
-    def commit(self, key: SeriesKey, commit: Commit) -> SeriesView:
+    def commit(self, key: SeriesKey, commit: Commit) -> None:
         """Keep bars and marks for this rehearsal."""
         draft = self._drafts.setdefault(key, _Draft(self._base.view(key)))
         tables = [piece.table for piece in commit.pieces if len(piece.table)]
@@ -215,7 +215,6 @@ class DraftStore(BarStore):
             compared_at=commit.compared_at or draft.view.compared_at,
             lifetime=draft.view.lifetime.updated(commit.lifetime),
         )  # fmt: skip
-        return draft.view
 
     def actions(self, symbol: str) -> ActionBook:
         """Return splits and dividends, drafts included."""

@@ -137,17 +137,19 @@ class StreamKeeper:
 
 def _fits(coverage: Coverage, vendor: str, stamp_ms: int) -> bool:
     """Tell whether the bars stored last before ``stamp_ms`` are this vendor's own, as it sent them."""
-    before = [part for part in coverage if part.span.start < stamp_ms and part.state != "empty"]
-    return not before or (before[-1].vendor == vendor and not before[-1].is_rescaled)
+    before = (part for part in reversed(coverage) if part.span.start < stamp_ms)
+    last = next((part for part in before if part.state != "empty"), None)
+    return last is None or (last.vendor == vendor and not last.is_rescaled)
 
 
 def _is_known(coverage: Coverage, stamp_ms: int) -> bool:
-    return any(stamp_ms in part.span and part.state != "empty" for part in coverage)
+    here = coverage.touching(Span(stamp_ms, stamp_ms + 1))
+    return any(part.state != "empty" for part in here)
 
 
 def _first_provisional(coverage: Coverage, stamp_ms: int) -> int:
-    starts = [part.span.start for part in coverage if part.state == "provisional"]
-    return min([stamp_ms, *starts])
+    starts = (part.span.start for part in coverage if part.state == "provisional")
+    return min(stamp_ms, next(starts, stamp_ms))
 
 
 def _runs(bars: Sequence[Bar], grid: Grid) -> list[list[Bar]]:
