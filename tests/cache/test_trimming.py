@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,6 +107,39 @@ def test_a_long_log_is_made_short_and_versions_are_what_they_were(
     assert all(rows == before.get(generation, rows) for generation, rows in after.items())
     assert 5 not in after  # and it is not taken for an empty one
     assert lane().logged_generation(2024) == 22
+
+
+def test_torn_lines_fold_into_nothing_and_the_saving_is_told(
+    store: BarStore, lane: Callable[[], Lane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trimming, "LATEST_ENTRIES", 2)
+    store.commit(DAILY, Commit((piece(0, 1),)))
+    path = lane().paths.log(2024)
+    written = [entry(n) for n in (1, 2, 3, 4)]
+    lines = [json.dumps(e, separators=(",", ":")).encode() for e in written]
+    path.write_bytes(b"\n".join([lines[0], b'{"generation": ', b"[]", b"{}", *lines[1:]]) + b"\n")
+    before = path.stat().st_size
+    assert trimming.trim_log(lane(), 2024, []) == before - path.stat().st_size > 0
+    assert path.read_bytes().endswith(lines[2] + b"\n" + lines[3] + b"\n")
+    found = [(e.get("since"), e["generation"], e["added"]) for e in lane().log_entries(2024)]
+    assert found == [(1, 2, 2), (None, 3, 1), (None, 4, 1)]
+
+
+def test_a_long_log_is_made_short_in_little_memory(
+    store: BarStore, lane: Callable[[], Lane]
+) -> None:
+    """A feed that runs for weeks does it in its own process, which never gives memory back."""
+    store.commit(DAILY, Commit((piece(0, 1),)))
+    path = lane().paths.log(2024)
+    path.write_text("".join(json.dumps(entry(n)) + "\n" for n in range(12_000)))
+    tracemalloc.start()
+    try:
+        trimming.trim_log(lane(), 2024, [])
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(lane().log_entries(2024)) == trimming.LATEST_ENTRIES + 1
+    assert most < 6 << 20, "what it read, and its lines: the entries would be 15 MB more"
 
 
 def test_short_logs_are_left_alone(

@@ -20,7 +20,7 @@ from .layout import LEGACY, QUARANTINE, LanePaths, years_in
 from .members import file_id
 from .memory import Memory
 from .series_meta import SeriesMeta, dump_series, load_series
-from .trimming import MOST_LOG_BYTES, trim_log
+from .trimming import MOST_LOG_BYTES, entries_of, trim_log
 from .usage import Tally
 from .year_meta import YearMeta, dump_meta, load_meta
 
@@ -157,16 +157,13 @@ class Lane:
 
     def log_entries(self, year: int) -> list[dict[str, Any]]:
         """Return the logged commits of ``year``, oldest first; unreadable lines are left out."""
-        entries = []
-        for line in (self.disk.read_if_exists(self.paths.log(year)) or b"").splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(entry, dict) and isinstance(entry.get("generation"), int):
-                entries.append(entry)
-        return entries
+        return list(entries_of(self.log_lines(year)))
+
+    def log_lines(self, year: int) -> list[bytes]:
+        """Return the lines of the log of ``year``, as they were written."""
+        return (self.disk.read_if_exists(self.paths.log(year)) or b"").splitlines()
 
     def logged_generation(self, year: int) -> int:
         """Return the highest generation in the log, or 0."""
-        return max((entry["generation"] for entry in self.log_entries(year)), default=0)
+        entries = entries_of(self.log_lines(year))
+        return max((entry["generation"] for entry in entries), default=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,32 +55,41 @@ def trim_log(lane: Lane, year: int, versions: Sequence[int]) -> int:
         lane, year: whose log.
         versions: generations of older year files that are kept: each keeps an entry of its own.
     """
-    path = lane.paths.log(year)
-    before = lane.disk.stat(path)
-    entries = lane.log_entries(year)
-    if before is None or len(entries) <= LATEST_ENTRIES:
+    # As lines: the entries of so long a log would take ten times the memory all at once.
+    lines = lane.log_lines(year)
+    if len(lines) <= LATEST_ENTRIES:
         return 0
-    short = [*folded(entries[:-LATEST_ENTRIES], sorted(versions)), *entries[-LATEST_ENTRIES:]]
-    lines = (json.dumps(entry, separators=(",", ":")) for entry in short)
-    text = "".join(f"{line}\n" for line in lines).encode("ascii")
-    write_atomically(lane.disk, path, text, durable=False)
-    return before.size - len(text)
+    old = folded(entries_of(lines[:-LATEST_ENTRIES]), sorted(versions))
+    shown = [json.dumps(entry, separators=(",", ":")).encode("ascii") for entry in old]
+    short = b"".join(line + b"\n" for line in (*shown, *lines[-LATEST_ENTRIES:]))
+    write_atomically(lane.disk, lane.paths.log(year), short, durable=False)
+    return sum(map(len, lines)) + len(lines) - len(short)
 
 
-def folded(entries: Sequence[Entry], versions: Sequence[int]) -> list[dict[str, Any]]:
+def entries_of(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the commits that lines of a log tell; lines that cannot be read are left out."""
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("generation"), int):
+            yield entry
+
+
+def folded(entries: Iterable[Entry], versions: Sequence[int]) -> list[dict[str, Any]]:
     """Return one entry for all that lead up to a kept version, and one for those behind the last.
 
     Each tells with ``since`` from which generation on it stands for all up to its own.
     """
-    groups: dict[int, list[Entry]] = {}
+    groups: dict[int, Entry] = {}
     for entry in entries:
-        groups.setdefault(bisect_left(versions, entry["generation"]), []).append(entry)
-    return [_as_one(group) for _, group in sorted(groups.items())]
+        place = bisect_left(versions, entry["generation"])
+        groups[place] = _as_one((groups[place], entry)) if place in groups else entry
+    return [dict(group) for _, group in sorted(groups.items())]
 
 
 def _as_one(group: Sequence[Entry]) -> dict[str, Any]:
-    if len(group) == 1:
-        return dict(group[0])
     spans = [entry["span"] for entry in group if entry.get("span")]
     touched = [e.get("touched", 0) for e in group if e["added"] or e["removed"] or e["changed"]]
     vendors = ",".join(str(entry.get("vendor") or "") for entry in group).split(",")
