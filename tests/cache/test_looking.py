@@ -76,12 +76,12 @@ def test_what_is_ordinary_is_seen_as_with_care(
     filled(tmp_path, what)
     quick = store_in(tmp_path, Quick())
     seen, bars = quick.view(DAILY), quick.stretch(DAILY, EVER)
-    states = quick._viewer.known(quick._lane(DAILY)).states(EVER)
+    states = quick._viewer.known(quick._lane(DAILY)).extents(EVER)
     monkeypatch.setattr(year_meta, "glance", lambda data, identity: None)
     monkeypatch.setattr(series_meta, "glance", lambda data, key: None)
     careful = store_in(tmp_path, Quick())
     assert careful.view(DAILY) == seen != SeriesView(DAILY)
-    assert careful._viewer.known(careful._lane(DAILY)).states(EVER) == states
+    assert careful._viewer.known(careful._lane(DAILY)).extents(EVER) == states
     assert careful.stretch(DAILY, EVER).coverage == bars.coverage
 
 

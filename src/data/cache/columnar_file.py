@@ -50,10 +50,11 @@ class ColumnarFile:
         bytes: what it holds in memory of its own; 0 where it is mapped.
     """
 
-    def __init__(self, disk: Disk, handle: Handle, head: Head, *, may_map: bool) -> None:
+    def __init__(
+        self, disk: Disk, handle: Handle, head: Head, inode: int, *, may_map: bool
+    ) -> None:
         self._disk = disk
-        self.path, self.head = handle.path, head
-        self.inode = disk.fstat(handle).inode
+        self.path, self.head, self.inode = handle.path, head, inode
         self._map: mmap | None = None
         if may_map and head.size > _SMALL:
             self._map = disk.map(handle, head.size, private=False)
@@ -188,9 +189,12 @@ def open_columns(disk: Disk, path: Path, identity: str, *, may_map: bool) -> Col
         try:
             start = disk.read_at(handle, 0, START)
             head = read_head(start, identity) if len(start) == START else None
-            if head is None or disk.fstat(handle).size < head.size:
+            if head is None:
                 return None
-            return ColumnarFile(disk, handle, head, may_map=may_map)
+            inode, size, _ = disk.fstat(handle)
+            if size < head.size:
+                return None
+            return ColumnarFile(disk, handle, head, inode, may_map=may_map)
         finally:
             disk.close(handle)
     except (StorageError, ValueError):  # ValueError: shorter than a map of it

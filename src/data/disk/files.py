@@ -126,8 +126,15 @@ class Disk:
 
     def open_read(self, path: Path) -> Handle | None:
         """Open ``path`` for reading, or return None where it does not exist."""
-        fd = self._run(Step("open", path), partial(calls.or_none, os.open, path, _READ))
-        return None if fd is None else Handle(fd, path)
+        if self._is_watched:
+            fd = self._run(Step("open", path), partial(calls.or_none, os.open, path, _READ))
+            return None if fd is None else Handle(fd, path)
+        try:
+            return Handle(os.open(path, _READ), path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as exc:
+            raise refused("open", path, exc) from exc
 
     def fstat(self, handle: Handle) -> FileState:
         """Return the state of an open file."""
@@ -138,11 +145,13 @@ class Disk:
         parts: list[bytes] = []
         while count > 0:
             part = self._part(handle, offset, count)
+            if len(part) == count and not parts:
+                return part
             if not part:
                 break
             parts.append(part)
             offset, count = offset + len(part), count - len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)
 
     def _part(self, handle: Handle, offset: int, count: int) -> bytes:
         if self._is_watched:
