@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..disk.files import Disk
 from . import series_meta, year_meta
 from .lane import Lane
-from .members import file_id
+from .members import file_ids
 from .series_meta import SeriesMeta
 from .year_meta import Glance
 
@@ -43,21 +43,25 @@ def look(lane: Lane, years: list[int], names: Collection[str]) -> Looked:
         names: what lies in its folder.
     """
     # As text: every first look at a series comes by here, and making paths takes longer.
-    start, key, disk = lane.paths.text + os.sep, lane.key, lane.disk
+    start, key = lane.paths.text + os.sep, lane.key
+    paths = [f"{start}{year:04d}.metadata.json" for year in years]
+    if _SERIES in names:
+        paths.append(start + _SERIES)
+    documents = _documents(lane.disk, paths)
+    series = documents.pop() if _SERIES in names else None
     found: dict[int, Glance] = {}
-    for year in years:
-        document = _document(disk, f"{start}{year:04d}.metadata.json")
-        told = year_meta.glance(document, file_id(key, year)) if document else None
+    for year, identity, document in zip(years, file_ids(key, years), documents, strict=True):
+        told = year_meta.glance(document, identity) if document else None
         if told is not None:
             found[year] = told
-    document = _document(disk, start + _SERIES) if _SERIES in names else None
-    return Looked(found, series_meta.glance(document, key) if document else None)
+    return Looked(found, series_meta.glance(series, key) if series else None)
 
 
-def _document(disk: Disk, path: str) -> bytes | None:
-    """Return a document; where it is cut short, its digest tells."""
-    data = disk.glimpse(path, _USUAL)
-    if data is None or len(data) < _USUAL:
-        return data
-    whole = disk.read_with_state(path)
-    return whole[0] if whole is not None else None
+def _documents(disk: Disk, paths: list[str]) -> list[bytes | None]:
+    """Return documents; where one is cut short, its digest tells."""
+    found = disk.glimpses(paths, _USUAL)
+    for place, data in enumerate(found):
+        if data is not None and len(data) >= _USUAL:
+            whole = disk.read_with_state(paths[place])
+            found[place] = whole[0] if whole is not None else None
+    return found

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,8 +43,14 @@ _SPELLED = ("symbol", "timeframe", "lane", "year", "columns")
 
 def file_id(key: SeriesKey, year: int) -> str:
     """Return what every member of this year file carries."""
-    text = f"{key.symbol}|{key.timeframe.label}|{key.lane_label}|{year}"
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+    return file_ids(key, (year,))[0]
+
+
+def file_ids(key: SeriesKey, years: Iterable[int]) -> list[str]:
+    """Return the same for each of several years."""
+    series = f"{key.symbol}|{key.timeframe.label}|{key.lane_label}|"
+    texts = (f"{series}{year}".encode() for year in years)
+    return [hashlib.sha256(text).hexdigest()[:16] for text in texts]
 
 
 @dataclass(frozen=True)

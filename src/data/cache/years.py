@@ -158,9 +158,7 @@ def check_members(found: list[tuple[int, Member]], state: YearState, *, most_row
         raise MismatchError(f"it claims {rows} bars")
 
 
-def rows_behind(
-    lane: Lane, year: int, state: Stored, *, size: int, head: str
-) -> BarTable | None:
+def rows_behind(lane: Lane, year: int, state: Stored, *, size: int, head: str) -> BarTable | None:
     """Return the bars of the members that were appended since the file had ``size`` bytes.
 
     Args:

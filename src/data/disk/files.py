@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from mmap import ACCESS_COPY, ACCESS_READ, mmap
@@ -162,17 +162,23 @@ class Disk:
         except OSError as exc:
             raise refused("read", handle.path, exc) from exc
 
-    def glimpse(self, path: Path | str, most: int) -> bytes | None:
-        """Return what one read from the start of a file gives; None where it does not exist.
+    def glimpses(self, paths: Iterable[str], most: int) -> list[bytes | None]:
+        """Return what one read from the start of each file gives; None where it does not exist.
 
         It may be less than ``most`` and than there is: for those who can tell, and nobody else.
         """
-        if not self._is_watched:
-            try:
-                return calls.glimpse_of(path, _READ, most)
-            except OSError as exc:
-                raise refused("read", Path(path), exc) from exc
-        handle = self.open_read(Path(path))
+        if self._is_watched:
+            return [self._glimpse(Path(path), most) for path in paths]
+        found, path = [], ""
+        try:
+            for path in paths:
+                found.append(calls.glimpse_of(path, _READ, most))
+        except OSError as exc:
+            raise refused("read", Path(path), exc) from exc
+        return found
+
+    def _glimpse(self, path: Path, most: int) -> bytes | None:
+        handle = self.open_read(path)
         if handle is None:
             return None
         try:
