@@ -59,7 +59,7 @@ def look(lane: Lane, years: list[int], names: Collection[str]) -> Looked:
 
 def _documents(disk: Disk, paths: list[str]) -> list[bytes | None]:
     """Return documents; where one is cut short, its digest tells."""
-    found = disk.glimpses(paths, _USUAL)
+    found = list(disk.glimpses(paths, _USUAL))
     for place, data in enumerate(found):
         if data is not None and len(data) >= _USUAL:
             whole = disk.read_with_state(paths[place])

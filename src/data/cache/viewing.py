@@ -171,16 +171,19 @@ def _view(
     key: SeriesKey, series: SeriesMeta | None, told: Sequence[YearState | Glance],
     coverage: Coverage,
 ) -> SeriesView:  # fmt: skip
-    newest = max((year.generation for year in told), default=0)
-    first = min((year.first for year in told if year.first is not None), default=None)
-    last = max((year.last for year in told if year.last is not None), default=None)
+    newest, rows = 0, 0
+    stamps: list[int] = []
+    for year in told:
+        newest, rows = max(newest, year.generation), rows + year.rows
+        if year.first is not None and year.last is not None:
+            stamps += year.first, year.last
+    first, last = (min(stamps), max(stamps)) if stamps else (None, None)
     return filled(
         SeriesView,
         key=key, coverage=coverage, kind=_kind(series, coverage),
         next_due=_next_due(series, newest),
         generation=max(newest, series.generation if series else 0),
-        rows=sum(year.rows for year in told),
-        first=first, last=last,
+        rows=rows, first=first, last=last,
         compared_at=series.compared_at if series else None,
         lifetime=series.lifetime.beside(first, last) if series else Lifetime(),
     )  # fmt: skip

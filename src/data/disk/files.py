@@ -126,15 +126,8 @@ class Disk:
 
     def open_read(self, path: Path) -> Handle | None:
         """Open ``path`` for reading, or return None where it does not exist."""
-        if self._is_watched:
-            fd = self._run(Step("open", path), partial(calls.or_none, os.open, path, _READ))
-            return None if fd is None else Handle(fd, path)
-        try:
-            return Handle(os.open(path, _READ), path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as exc:
-            raise refused("open", path, exc) from exc
+        fd = self._run(Step("open", path), partial(calls.or_none, os.open, path, _READ))
+        return None if fd is None else Handle(fd, path)
 
     def fstat(self, handle: Handle) -> FileState:
         """Return the state of an open file."""
@@ -145,13 +138,11 @@ class Disk:
         parts: list[bytes] = []
         while count > 0:
             part = self._part(handle, offset, count)
-            if len(part) == count and not parts:
-                return part
             if not part:
                 break
             parts.append(part)
             offset, count = offset + len(part), count - len(part)
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _part(self, handle: Handle, offset: int, count: int) -> bytes:
         if self._is_watched:
@@ -162,20 +153,20 @@ class Disk:
         except OSError as exc:
             raise refused("read", handle.path, exc) from exc
 
-    def glimpses(self, paths: Iterable[str], most: int) -> list[bytes | None]:
+    def glimpses(self, paths: Iterable[str], most: int) -> tuple[bytes | None, ...]:
         """Return what one read from the start of each file gives; None where it does not exist.
 
         It may be less than ``most`` and than there is: for those who can tell, and nobody else.
         """
         if self._is_watched:
-            return [self._glimpse(Path(path), most) for path in paths]
+            return tuple(self._glimpse(Path(path), most) for path in paths)
         found, path = [], ""
         try:
             for path in paths:
                 found.append(calls.glimpse_of(path, _READ, most))
         except OSError as exc:
             raise refused("read", Path(path), exc) from exc
-        return found
+        return tuple(found)
 
     def _glimpse(self, path: Path, most: int) -> bytes | None:
         handle = self.open_read(path)
