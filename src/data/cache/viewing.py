@@ -30,7 +30,7 @@ from .year_meta import Extent, Glance, YearState
 log = logging.getLogger(__name__)
 _SPAN = attrgetter("span")
 # What is known of a series takes about so many bytes: each, a year, a stretch of the coverage.
-_EACH, _A_YEAR, _A_PART = 3072, 1408, 512
+_EACH, _A_YEAR, _A_PART = 3072, 512, 512
 _MOST_BYTES = 96 << 20
 
 
