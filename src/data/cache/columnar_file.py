@@ -158,8 +158,15 @@ class ColumnarFile:
         """Check the blocks that hold these rows, each once a process."""
         if self._is_sound:
             return
-        full = self.head.rows // BLOCK
-        begin, end = first // BLOCK, (last - 1) // BLOCK + 1  # the tail is none of them
+        tail_at = self.head.rows // BLOCK * BLOCK
+        if first < tail_at:
+            self._verify_blocks(first // BLOCK, (last - 1) // BLOCK + 1)
+        if last > tail_at and not self._sound_tail:
+            self._verify_tail(tail_at)
+        self._is_sound = self._sound_tail and bool(self._sound.all())
+
+    def _verify_blocks(self, begin: int, end: int) -> None:
+        """Check full blocks; what lies behind the last one is none."""
         unknown = np.flatnonzero(~self._sound[begin:end]) + begin
         crc32 = summing(8 * BLOCK * len(unknown) * len(self._columns))
         for name, values in self._columns.items():
@@ -168,9 +175,6 @@ class ColumnarFile:
                 if found != self._checksums[name][block]:
                     raise DamagedColumnsError(f"block {block} of {name}")
         self._sound[unknown] = True
-        if last > full * BLOCK and not self._sound_tail:
-            self._verify_tail(full * BLOCK)
-        self._is_sound = self._sound_tail and bool(self._sound.all())
 
     def _verify_tail(self, first: int) -> None:
         crc32 = summing(8 * (self.head.rows - first) * len(self._columns))
