@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..disk.files import Disk
 from . import series_meta, year_meta
 from .lane import Lane
-from .members import file_ids
+from .members import file_id
 from .series_meta import SeriesMeta
 from .year_meta import Glance
 
@@ -50,8 +50,8 @@ def look(lane: Lane, years: list[int], names: Collection[str]) -> Looked:
     documents = _documents(lane.disk, paths)
     series = documents.pop() if _SERIES in names else None
     found: dict[int, Glance] = {}
-    for year, identity, document in zip(years, file_ids(key, years), documents, strict=True):
-        told = year_meta.glance(document, identity) if document else None
+    for year, document in zip(years, documents, strict=True):
+        told = year_meta.glance(document, file_id(key, year)) if document else None
         if told is not None:
             found[year] = told
     return Looked(found, series_meta.glance(series, key) if series else None)

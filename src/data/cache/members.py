@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,7 @@ _SIZE_AT = 16
 _DIGEST_AT = 20
 _JSON_AT = 52
 _ZERO = bytes(32)
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 _KNOWN = (
     "v", "id", "seq", "prev", "rows", "first", "last", "span", "vendor", "fetched_at", "kind",
     "basis", "state", "holes",
@@ -43,14 +44,8 @@ _SPELLED = ("symbol", "timeframe", "lane", "year", "columns")
 
 def file_id(key: SeriesKey, year: int) -> str:
     """Return what every member of this year file carries."""
-    return file_ids(key, (year,))[0]
-
-
-def file_ids(key: SeriesKey, years: Iterable[int]) -> list[str]:
-    """Return the same for each of several years."""
-    series = f"{key.symbol}|{key.timeframe.label}|{key.lane_label}|"
-    texts = (f"{series}{year}".encode() for year in years)
-    return [hashlib.sha256(text).hexdigest()[:16] for text in texts]
+    text = f"{key.symbol}|{key.timeframe.label}|{key.lane_label}|{year}"
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -202,7 +197,7 @@ def build(header: Header, text: bytes) -> Member:
 
 
 def _assemble(header: Header, body: bytes) -> Member:
-    plain = json.dumps(header.to_json(), separators=(",", ":")).encode("ascii")
+    plain = _compact(header.to_json()).encode("ascii")
     if len(plain) > MOST_JSON:
         raise ValueError(
             f"the header of a member takes {len(plain)} bytes, {MOST_JSON} are allowed"
