@@ -34,7 +34,6 @@ _SIZE_AT = 16
 _DIGEST_AT = 20
 _JSON_AT = 52
 _ZERO = bytes(32)
-_compact = json.JSONEncoder(separators=(",", ":")).encode
 _KNOWN = (
     "v", "id", "seq", "prev", "rows", "first", "last", "span", "vendor", "fetched_at", "kind",
     "basis", "state", "holes",
@@ -197,7 +196,7 @@ def build(header: Header, text: bytes) -> Member:
 
 
 def _assemble(header: Header, body: bytes) -> Member:
-    plain = _compact(header.to_json()).encode("ascii")
+    plain = json.dumps(header.to_json(), separators=(",", ":")).encode("ascii")
     if len(plain) > MOST_JSON:
         raise ValueError(
             f"the header of a member takes {len(plain)} bytes, {MOST_JSON} are allowed"
