@@ -19,6 +19,7 @@ from src.data.errors import FormatVersionError
 from src.data.model.coverage import Coverage
 from src.data.model.kind import Kind
 from src.data.model.series import SeriesKey
+from src.data.model.span import Span
 from tests.cache.bars import DAILY, EVER, KIND, NOW, at, lane_folder, mark, numbers, piece, store_in
 from tests.cache.crash import Quick
 from tests.cache.disks import CountingDisk
@@ -39,6 +40,7 @@ COMMITS: dict[str, Callable[[], list[Commit]]] = {
         Commit((piece(0, 9),), marks=(mark(3, 4, "suspect"), mark(8, 9, "provisional")),
                next_due=NOW),
     ],
+    "adjusted closes": lambda: [Commit((piece(0, 9, adj=True),))],
     "nothing but what is empty": lambda: [Commit(marks=(mark(0, 9, "empty", reason="x"),))],
 }  # fmt: skip
 
@@ -76,13 +78,27 @@ def test_what_is_ordinary_is_seen_as_with_care(
     filled(tmp_path, what)
     quick = store_in(tmp_path, Quick())
     seen, bars = quick.view(DAILY), quick.stretch(DAILY, EVER)
-    states = quick._viewer.known(quick._lane(DAILY)).states(EVER)
+    states = quick._viewer.known(quick._lane(DAILY)).extents(EVER)
     monkeypatch.setattr(year_meta, "glance", lambda data, identity: None)
     monkeypatch.setattr(series_meta, "glance", lambda data, key: None)
     careful = store_in(tmp_path, Quick())
     assert careful.view(DAILY) == seen != SeriesView(DAILY)
-    assert careful._viewer.known(careful._lane(DAILY)).states(EVER) == states
+    assert careful._viewer.known(careful._lane(DAILY)).extents(EVER) == states
     assert careful.stretch(DAILY, EVER).coverage == bars.coverage
+
+
+def test_a_view_is_of_all_years(tmp_path: Path) -> None:
+    store = filled(tmp_path, "three years of one vendor")
+    store.commit(DAILY, Commit(marks=(mark(800, 900, "suspect"),)))  # a year without bars
+    view = store_in(tmp_path, Quick()).view(DAILY)
+    assert (view.first, view.last, view.rows, view.generation) == (at(-500), at(399), 900, 2)
+
+
+def test_no_year_is_of_a_stretch_of_nothing(tmp_path: Path) -> None:
+    store = filled(tmp_path, "three years of one vendor")
+    known = store._viewer.known(store._lane(DAILY))
+    assert [*known.extents(Span(at(3), at(3) + 1))] == [2024]
+    assert known.extents(Span(at(3), at(3))) == known.extents(Span(at(9), at(3))) == {}
 
 
 def test_each_document_is_read_once_and_no_bars_are(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from src.data.cache.columnar import Part, Source
 from src.data.cache.lane import Lane
 from src.data.cache.sidecars import Sidecars, WholeYear
 from src.data.cache.store import BarStore, Commit
-from src.data.cache.year_meta import YearState
+from src.data.cache.year_meta import Extent, YearState
 from src.data.disk.files import FileState
 from src.data.errors import LockTimeoutError
 from src.data.model.bars import BarTable
@@ -35,9 +34,9 @@ class House(NamedTuple):
     sidecars: Sidecars
 
     @property
-    def states(self) -> dict[int, YearState]:
+    def states(self) -> dict[int, Extent]:
         """What the metadata say."""
-        return self.store._viewer.known(self.lane).states(EVER)
+        return self.store._viewer.known(self.lane).extents(EVER)
 
     def bars(self) -> list[int] | None:
         """Return which bars are read from the columns alone."""
@@ -89,14 +88,14 @@ def test_years_of_another_state_are_not_served(house: House, fact: str) -> None:
     states = house.states
     assert house.sidecars.sources(house.lane, states) is not None
     other = {"rows": 8, "size": states[2023].size + 1, "head": "f" * 64}[fact]
-    changed = states | {2023: replace(states[2023], **{fact: other})}
+    changed = states | {2023: states[2023]._replace(**{fact: other})}
     assert house.sidecars.read(house.lane, EVER, changed) is None
     assert house.sidecars.lacking(house.lane, changed) == [2023]
     assert house.sidecars.sources(house.lane, changed) is None
 
 
 def test_years_without_bars_need_no_columns(house: House) -> None:
-    states = house.states | {2025: YearState(generation=3)}
+    states = house.states | {2025: YearState(generation=3).extent}
     found = house.sidecars.read(house.lane, EVER, states)
     assert found is not None
     assert numbers(found) == [*range(-9, 9)]

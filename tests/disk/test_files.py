@@ -78,10 +78,10 @@ def test_what_does_not_exist(disk: Scripted, tmp_path: Path) -> None:
 def test_a_glimpse_is_one_read(made: type[Disk], tmp_path: Path) -> None:
     disk, path = made(), tmp_path / "a"
     path.write_bytes(b"hello world")
-    assert (disk.glimpse(path, 99), disk.glimpse(path, 5)) == (b"hello world", b"hello")
-    assert disk.glimpse(tmp_path / "b", 5) is disk.glimpse(path / "b", 5) is None
-    with pytest.raises(StorageError, match="cannot read"):
-        disk.glimpse(tmp_path, 5)
+    assert disk.glimpses([str(path)], 99) == (b"hello world",)
+    assert disk.glimpses(map(str, (path, tmp_path / "b", path / "b")), 5) == (b"hello", None, None)
+    with pytest.raises(StorageError, match=f"cannot read .*{tmp_path.name}: "):
+        disk.glimpses([str(path), str(tmp_path)], 5)
 
 
 def test_short_writes_and_reads_are_continued(

@@ -30,7 +30,7 @@ from src.data.routing.answering import Answer, Gap
 from src.data.routing.asking import Wishes
 from src.data.routing.hits import Hits
 from src.data.routing.reading import Reader
-from src.data.routing.recent import _EACH, _MOST_ROWS, Recent
+from src.data.routing.recent import _AGAIN, _EACH, _MOST_ROWS, Recent
 from tests.cache.bars import DAILY, MINUTES, NOW, at, lane_folder, mark, minutes, piece, store_in
 from tests.cache.crash import Quick
 from tests.cache.test_columnar_processes import in_a_child
@@ -102,6 +102,18 @@ def test_the_same_question_is_not_read_again(
     assert len(reads) == 1
 
 
+def test_what_is_asked_for_once_is_not_held(manager: DataManager, reads: Reads) -> None:
+    other, recent = (*ASKED[:3], "2024-01-01T00:30:00"), recent_of(manager)
+    before = len(recent._held)
+    asked(manager, other)
+    assert len(recent._held) == before
+    asked(manager, other)
+    assert len(recent._held) == before + 1
+    assert len(reads) == 2
+    asked(manager, other)
+    assert len(reads) == 2
+
+
 def test_the_time_of_asking_is_told(tmp_path: Path, manager: DataManager) -> None:
     manager._services.clock.advance(60.0)  # type: ignore[attr-defined]
     assert asked(manager).attrs["onetape"]["asked_at"] == "2025-01-01T00:01:00Z"
@@ -152,7 +164,7 @@ def test_what_no_longer_stands_after_a_commit_takes_no_memory(
     for number in range(5):
         store_at(tmp_path).commit(MINUTES, Commit((minutes(BARS + number, BARS + number + 1),)))
         settle(tmp_path)
-        for minute in range(10, 16):
+        for minute in (*range(10, 16), *range(10, 16)):
             asked(manager, (*ASKED[:2], ASKED[2], f"2024-01-01T00:{minute}:00"))
         assert len(asked_of(manager, "BTCUSDT")) == 6
     assert asked_of(manager, "AAPL") == [of_share]
@@ -252,6 +264,15 @@ def question_of(manager: DataManager) -> BarsQuery:
     return manager._services.asking.query(ASKED[0], ASKED[1], (*ASKED[2:], None), Wishes())
 
 
+def wanted_again(manager: DataManager, query: BarsQuery) -> Recent:
+    """Return what holds nothing, and was asked this often enough to hold the answer."""
+    recent = recent_of(manager)
+    recent._held.clear()
+    for _ in range(_AGAIN):
+        assert recent.find(query) is None
+    return recent
+
+
 @pytest.mark.parametrize(
     "commit",
     [Commit(marks=(mark(40, 50, "suspect", 60_000),)),
@@ -310,7 +331,7 @@ def test_there_is_a_bound(tmp_path: Path, manager: DataManager) -> None:
     size = asked(manager).memory_usage().sum()
     most = int(size) * 7 + 10 * _EACH
     recent = small(manager, most)
-    for minute in range(10, 99, 3):
+    for minute in (*range(10, 99, 3), *range(10, 99, 3)):
         asked(manager, (*ASKED[:3], f"2024-01-01T01:{minute % 60:02d}:00"))
         assert recent._held.size == sum(given.size for given in givens(recent)) <= most
     assert 5 < len(recent._held) <= 20
@@ -413,7 +434,7 @@ def test_long_answers_are_not_held(manager: DataManager, tmp_path: Path) -> None
 def test_a_commit_while_it_was_read(
     manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recent_of(manager)._held.clear()
+    wanted_again(manager, question_of(manager))
     read = Reader.answer
 
     def late(self: Reader, query: object, *args: object, **more: object) -> object:
@@ -441,11 +462,9 @@ def test_an_answer_that_does_not_rest_on_its_series_alone(
     manager: DataManager, tmp_path: Path, what: str
 ) -> None:
     query, answer, frame = answered(manager)
-    recent = recent_of(manager)
-    recent._held.clear()
+    recent = wanted_again(manager, query)
     recent.keep(query, answer, frame)
     assert len(recent._held) == 1
-    recent._held.clear()
     store, (view, _) = manager._services.bars._store, answer.rests_on or ()
     if what == "another lane":
         query = replace(query, provider="binance")
@@ -456,6 +475,7 @@ def test_an_answer_that_does_not_rest_on_its_series_alone(
         store_at(tmp_path).commit(MINUTES, Commit((minutes(BARS, BARS + 1),)))
         settle(tmp_path)
         assert store.view(MINUTES) is not view
+    wanted_again(manager, query)
     recent.keep(query, answer, frame)
     assert len(recent._held) == 0
 
@@ -468,9 +488,9 @@ def test_an_answer_that_does_not_rest_on_its_series_alone(
 )  # fmt: skip
 def test_an_answer_with_a_but_is_not_held(manager: DataManager, more: dict[str, Any]) -> None:
     query, answer, frame = answered(manager)
-    recent_of(manager)._held.clear()
-    recent_of(manager).keep(query, replace(answer, **more), frame)
-    assert len(recent_of(manager)._held) == 0
+    recent = wanted_again(manager, query)
+    recent.keep(query, replace(answer, **more), frame)
+    assert len(recent._held) == 0
 
 
 @pytest.mark.parametrize(
@@ -486,7 +506,7 @@ def test_a_question_that_wants_more_neither_gives_nor_takes(
     recent = recent_of(manager)
     assert recent.find(query) is not None
     assert recent.find(replace(query, **more)) is None
-    recent._held.clear()
+    wanted_again(manager, query)
     recent.keep(replace(query, **more), answer, frame)
     assert len(recent._held) == 0
 
@@ -519,8 +539,8 @@ def test_nothing_that_is_held_lies_in_a_file(manager: DataManager) -> None:
 
 def test_who_names_a_place_lives_as_long_as_it_does(manager: DataManager) -> None:
     query, answer, frame = answered(manager)
-    recent, instrument = recent_of(manager), replace(query.instrument)
-    recent._held.clear()
+    instrument = replace(query.instrument)
+    recent = wanted_again(manager, replace(query, instrument=instrument))
     recent.keep(replace(query, instrument=instrument), answer, frame)
     assert recent.find(query) is None, "it may be understood otherwise now"
     known = weakref.ref(instrument)
@@ -568,7 +588,7 @@ def test_questions_that_go_round_do_not_push_each_other_out(manager: DataManager
 
 def test_the_smallest_answers_count_as_well(manager: DataManager) -> None:
     recent = small(manager, 5 * _EACH)
-    for minute in range(10, 40):
+    for minute in (*range(10, 40), *range(10, 40)):
         asked(manager, (*ASKED[:2], f"2024-01-01T00:{minute}:00", f"2024-01-01T00:{minute + 1}:00"))
     assert 0 < len(recent._held) < 5
 
@@ -609,6 +629,7 @@ def test_documents_that_cannot_be_read_make_no_answer_stand(
 
 def test_nobody_waits_for_the_lock(manager: DataManager) -> None:
     other = (*ASKED[:3], "2024-01-01T00:30:00")
+    asked(manager, other)
     waiting = threading.Thread(target=lambda: asked(manager, other), daemon=True)
     with recent_of(manager)._held._lock:
         waiting.start()

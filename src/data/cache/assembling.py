@@ -48,7 +48,7 @@ class Assembler:
         not lead to the bars.
         """
         if known is not None and self._sidecars.are_kept:
-            years = known.states(span)
+            years = known.extents(span)
             held = self._sidecars.read(lane, span, years)
             if held is not None:
                 return held, known.view.coverage.within(span)
@@ -66,7 +66,7 @@ class Assembler:
 
     def seal(self, lane: Lane, span: Span, known: Known) -> Callable[[], bool] | None:
         """Return what tells whether the files that bars in ``span`` were read from are untouched."""
-        years = known.states(span)
+        years = known.extents(span)
         sources = self._sidecars.sources(lane, years)
         if sources is None or known.has_quarantine:
             return None

@@ -30,6 +30,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from ..model.bars import PRICES, BarTable
+from ..model.filling import filled
 
 MAGIC = b"OTCOLS1\n"
 PAGE = 4096
@@ -102,7 +103,7 @@ class Head:
         has_adj_close = any(source.has_adj_close for source in self.years.values())
         return (*_COLUMNS, ADJ_CLOSE) if has_adj_close else _COLUMNS
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes of the whole file."""
         return self.checksum_at(self.columns[-1], self.capacity // BLOCK)
@@ -156,9 +157,9 @@ def read_head(start: bytes, identity: str) -> Head | None:
         start: the first ``START`` bytes of the file.
         identity: of the series.
     """
-    newest_first = sorted((0, SLOT), key=lambda at: -_FIXED.unpack_from(start, at)[1])
-    found = (_read_slot(start, at, identity) for at in newest_first)
-    return next((head for head in found if head is not None), None)
+    one, other = (_FIXED.unpack_from(start, at)[1] for at in (0, SLOT))
+    newer, older = (0, SLOT) if one >= other else (SLOT, 0)
+    return _read_slot(start, newer, identity) or _read_slot(start, older, identity)
 
 
 def _read_slot(start: bytes, at: int, identity: str) -> Head | None:
@@ -167,11 +168,14 @@ def _read_slot(start: bytes, at: int, identity: str) -> Head | None:
     if magic != MAGIC or _check(seq, text) != check or seq > _MOST_SEQ:
         return None
     try:
-        plain = json.loads(text)
+        plain = json.loads(text.decode("ascii"))
         if plain["id"] != identity or plain["order"] != sys.byteorder:
             return None
         years = {int(year): Source(*entry) for year, entry in plain["years"].items()}
-        head = Head(identity, seq, plain["capacity"], years, dict(plain["tails"]))
+        head = filled(
+            Head, id=identity, seq=seq, capacity=plain["capacity"], years=years,
+            tails=dict(plain["tails"]),
+        )  # fmt: skip
         return head if _fits(head) else None
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         return None
@@ -187,7 +191,7 @@ def _fits(head: Head) -> bool:
     years, rows = list(head.years), [source.rows for source in head.years.values()]
     return (
         bool(years) and years == sorted(years)
-        and all(type(n) is int for n in (head.capacity, *rows))
-        and all(0 < n <= _MOST_ROWS for n in rows)
+        and {type(head.capacity), *map(type, rows)} == {int}
+        and min(rows) > 0 and max(rows) <= _MOST_ROWS
         and sum(rows) <= head.capacity and head.capacity % BLOCK == 0
     )  # fmt: skip

@@ -50,10 +50,11 @@ class ColumnarFile:
         bytes: what it holds in memory of its own; 0 where it is mapped.
     """
 
-    def __init__(self, disk: Disk, handle: Handle, head: Head, *, may_map: bool) -> None:
+    def __init__(
+        self, disk: Disk, handle: Handle, head: Head, inode: int, *, may_map: bool
+    ) -> None:
         self._disk = disk
-        self.path, self.head = handle.path, head
-        self.inode = disk.fstat(handle).inode
+        self.path, self.head, self.inode = handle.path, head, inode
         self._map: mmap | None = None
         if may_map and head.size > _SMALL:
             self._map = disk.map(handle, head.size, private=False)
@@ -157,8 +158,15 @@ class ColumnarFile:
         """Check the blocks that hold these rows, each once a process."""
         if self._is_sound:
             return
-        full = self.head.rows // BLOCK
-        begin, end = first // BLOCK, (last - 1) // BLOCK + 1  # the tail is none of them
+        tail_at = self.head.rows // BLOCK * BLOCK
+        if first < tail_at:
+            self._verify_blocks(first // BLOCK, (last - 1) // BLOCK + 1)
+        if last > tail_at and not self._sound_tail:
+            self._verify_tail(tail_at)
+        self._is_sound = self._sound_tail and bool(self._sound.all())
+
+    def _verify_blocks(self, begin: int, end: int) -> None:
+        """Check full blocks; what lies behind the last one is none."""
         unknown = np.flatnonzero(~self._sound[begin:end]) + begin
         crc32 = summing(8 * BLOCK * len(unknown) * len(self._columns))
         for name, values in self._columns.items():
@@ -167,9 +175,6 @@ class ColumnarFile:
                 if found != self._checksums[name][block]:
                     raise DamagedColumnsError(f"block {block} of {name}")
         self._sound[unknown] = True
-        if last > full * BLOCK and not self._sound_tail:
-            self._verify_tail(full * BLOCK)
-        self._is_sound = self._sound_tail and bool(self._sound.all())
 
     def _verify_tail(self, first: int) -> None:
         crc32 = summing(8 * (self.head.rows - first) * len(self._columns))
@@ -188,9 +193,12 @@ def open_columns(disk: Disk, path: Path, identity: str, *, may_map: bool) -> Col
         try:
             start = disk.read_at(handle, 0, START)
             head = read_head(start, identity) if len(start) == START else None
-            if head is None or disk.fstat(handle).size < head.size:
+            if head is None:
                 return None
-            return ColumnarFile(disk, handle, head, may_map=may_map)
+            inode, size, _ = disk.fstat(handle)
+            if size < head.size:
+                return None
+            return ColumnarFile(disk, handle, head, inode, may_map=may_map)
         finally:
             disk.close(handle)
     except (StorageError, ValueError):  # ValueError: shorter than a map of it

@@ -72,6 +72,10 @@ class Held(Generic[K, V]):
         held = self._held.get(key)
         return held.value if held is not None else None
 
+    def uses(self, key: K) -> int:
+        """Return how often a thing was asked for lately, held or not."""
+        return self._uses.get(key, 0)
+
     def hold(self, key: K, value: V, size: int) -> bool:
         """Hold a thing if there is room, or can be made; tell whether it is held now.
 

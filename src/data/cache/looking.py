@@ -43,20 +43,21 @@ def look(lane: Lane, years: list[int], names: Collection[str]) -> Looked:
         names: what lies in its folder.
     """
     # As text: every first look at a series comes by here, and making paths takes longer.
-    start, key, disk = lane.paths.text + os.sep, lane.key, lane.disk
+    start, key = lane.paths.text + os.sep, lane.key
+    paths = [f"{start}{year:04d}.metadata.json" for year in years]
+    states = [_known(lane, path) for path in paths]
+    unread = [path for path, state in zip(paths, states, strict=True) if state is None]
+    series: SeriesMeta | None = lane.memory.known(start + _SERIES) if _SERIES in names else None
+    if _SERIES in names and series is None:
+        unread.append(start + _SERIES)
+    documents = iter(_documents(lane.disk, unread))
     found: dict[int, Glance | YearState] = {}
-    for year in years:
-        path = f"{start}{year:04d}.metadata.json"
-        told = _known(lane, path) or _glance(disk, path, file_id(key, year))
+    for year, state in zip(years, states, strict=True):
+        told = state or _glance(next(documents), file_id(key, year))
         if told is not None:
             found[year] = told
-    return Looked(found, _series(lane, start + _SERIES) if _SERIES in names else None)
-
-
-def _series(lane: Lane, path: str) -> SeriesMeta | None:
-    known: SeriesMeta | None = lane.memory.known(path)
-    document = _document(lane.disk, path) if known is None else None
-    return series_meta.glance(document, lane.key) if document else known
+    document = next(documents, None)
+    return Looked(found, series_meta.glance(document, key) if document else series)
 
 
 def _known(lane: Lane, path: str) -> YearState | None:
@@ -66,15 +67,15 @@ def _known(lane: Lane, path: str) -> YearState | None:
     return meta.state if meta is not None and is_ordinary else None
 
 
-def _glance(disk: Disk, path: str, identity: str) -> Glance | None:
-    document = _document(disk, path)
+def _glance(document: bytes | None, identity: str) -> Glance | None:
     return year_meta.glance(document, identity) if document else None
 
 
-def _document(disk: Disk, path: str) -> bytes | None:
-    """Return a document; where it is cut short, its digest tells."""
-    data = disk.glimpse(path, _USUAL)
-    if data is None or len(data) < _USUAL:
-        return data
-    whole = disk.read_with_state(path)
-    return whole[0] if whole is not None else None
+def _documents(disk: Disk, paths: list[str]) -> list[bytes | None]:
+    """Return documents; where one is cut short, its digest tells."""
+    found = list(disk.glimpses(paths, _USUAL))
+    for place, data in enumerate(found):
+        if data is not None and len(data) >= _USUAL:
+            whole = disk.read_with_state(paths[place])
+            found[place] = whole[0] if whole is not None else None
+    return found

@@ -66,8 +66,8 @@ def sealed(data: bytes) -> str | None:
     return data.decode("ascii") if whole else None
 
 
-def outer(text: str, key: str) -> tuple[Any, str]:
-    """Return the value of one outer key of a :func:`sealed` text, and its own text; read no more.
+def outer(text: str, key: str) -> Any:
+    """Return the value of one outer key of a :func:`sealed` text; read no more.
 
     Raises:
         ValueError: it has none, or that cannot be told without reading the whole.
@@ -78,8 +78,7 @@ def outer(text: str, key: str) -> tuple[Any, str]:
     at = text.index(mark)
     if text.find(mark, at + 1) >= 0 or text.count("{", 0, at) != text.count("}", 0, at) + 1:
         raise ValueError(f"{key} stands there twice, or further inside")
-    value, end = _read_at(text, at + len(mark))
-    return value, text[at + len(mark) : end]
+    return _read_at(text, at + len(mark))[0]
 
 
 def inner(text: str) -> Any:

@@ -25,7 +25,7 @@ from .holding import Held
 from .lane import Lane
 from .layout import encode_lane, encode_symbol
 from .members import file_id
-from .year_meta import YearState
+from .year_meta import Stored, YearState
 from .years import rows_behind
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ _EACH = 8 << 10
 _SHARE = 8
 # What a row takes, and the head with its table of years at most.
 _A_ROW, _HEAD = 56, 16_384
-States = Mapping[int, YearState]
+States = Mapping[int, Stored]
 
 
 class WholeYear(NamedTuple):
@@ -283,12 +283,12 @@ def _identities(states: States) -> dict[int, tuple[int, int, str]]:
     return {year: (s.rows, s.size, str(s.head or "")[:16]) for year, s in states.items()}
 
 
-def _source(state: YearState, file: FileState) -> Source:
+def _source(state: Stored, file: FileState) -> Source:
     return Source(
         state.rows, state.size, str(state.head or "")[:16], file.inode, file.mtime_ns,
         _has_adj_close(state),
     )  # fmt: skip
 
 
-def _has_adj_close(state: YearState) -> bool:
+def _has_adj_close(state: Stored) -> bool:
     return "adj_close" in state.columns

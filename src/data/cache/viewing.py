@@ -25,12 +25,12 @@ from .looking import Looked, look
 from .metadata import DamagedError
 from .reading import read_state
 from .series_meta import SeriesMeta
-from .year_meta import Glance, YearState, state_of
+from .year_meta import Extent, Glance, YearState
 
 log = logging.getLogger(__name__)
 _SPAN = attrgetter("span")
 # What is known of a series takes about so many bytes: each, a year, a stretch of the coverage.
-_EACH, _A_YEAR, _A_PART = 3072, 1408, 512
+_EACH, _A_YEAR, _A_PART = 3072, 512, 512
 _MOST_BYTES = 96 << 20
 
 
@@ -39,31 +39,31 @@ class Known:
 
     Args:
         view: the series as one.
-        states: of each year, ascending, or what is ours of its document, as text.
+        extents: of the file of each year, ascending.
         has_quarantine: whether there can be rows that were not believed.
     """
 
     def __init__(
-        self, view: SeriesView, states: Mapping[int, YearState | str], *, has_quarantine: bool
+        self, view: SeriesView, extents: Mapping[int, Extent], *, has_quarantine: bool
     ) -> None:
         self.view = view
         self.has_quarantine = has_quarantine
-        self._states = dict(states)
+        self._extents = extents
 
-    def states(self, span: Span) -> dict[int, YearState]:
-        """Return the state of each year that overlaps ``span``, ascending."""
-        return {year: self._state(year) for year in self._states if year_span(year).overlaps(span)}
-
-    def _state(self, year: int) -> YearState:
-        told = self._states[year]
-        if isinstance(told, str):  # read out for who first asks
-            told = self._states[year] = state_of(told)
-        return told
+    def extents(self, span: Span) -> dict[int, Extent]:
+        """Return what the file of each year must be that overlaps ``span``, ascending."""
+        start, end = span
+        if end <= start:
+            return {}
+        return {
+            year: extent for year, extent in self._extents.items()
+            if (own := year_span(year))[0] < end and start < own[1]
+        }  # fmt: skip
 
     @property
     def size(self) -> int:
         """Bytes, about."""
-        return _EACH + (_A_YEAR * len(self._states)) + _A_PART * len(self.view.coverage)
+        return _EACH + (_A_YEAR * len(self._extents)) + _A_PART * len(self.view.coverage)
 
 
 class Viewer:
@@ -121,7 +121,9 @@ class Viewer:
         parts = [*_empties(series, own), *(part for state in told for part in state.coverage)]
         coverage = Coverage.joined(sorted(parts, key=_SPAN))
         has_quarantine = QUARANTINE in lane.memory.list(lane.paths.folder)
-        return Known(_view(lane.key, series, told, coverage), states, has_quarantine=has_quarantine)
+        view = _view(lane.key, series, told, coverage)
+        extents = {year: state.extent for year, state in states.items()}
+        return Known(view, extents, has_quarantine=has_quarantine)
 
     def _states(self, lane: Lane, own: list[int], old: dict[int, Path]) -> dict[int, YearState]:
         """Return the state of each year, years ascending; older tools' files as if they were ours."""
@@ -161,11 +163,8 @@ def _of_ordinary(lane: Lane, looked: Looked, *, has_quarantine: bool) -> Known |
     if series is not None and series.empties:
         parts = sorted((*_empties(series, list(looked.years)), *coverage), key=_SPAN)
         coverage = Coverage.joined(parts)
-    states = {
-        year: told if isinstance(told, YearState) else told.ours
-        for year, told in looked.years.items()
-    }
-    return Known(_view(lane.key, series, told, coverage), states, has_quarantine=has_quarantine)
+    extents = {year: document.extent for year, document in looked.years.items()}
+    return Known(_view(lane.key, series, told, coverage), extents, has_quarantine=has_quarantine)
 
 
 def _coverage(told: Sequence[YearState | Glance]) -> Coverage:
@@ -184,16 +183,19 @@ def _view(
     key: SeriesKey, series: SeriesMeta | None, told: Sequence[YearState | Glance],
     coverage: Coverage,
 ) -> SeriesView:  # fmt: skip
-    newest = max((year.generation for year in told), default=0)
-    first = min((year.first for year in told if year.first is not None), default=None)
-    last = max((year.last for year in told if year.last is not None), default=None)
+    newest, rows = 0, 0
+    stamps: list[int] = []
+    for year in told:
+        newest, rows = max(newest, year.generation), rows + year.rows
+        if year.first is not None and year.last is not None:
+            stamps += year.first, year.last
+    first, last = (min(stamps), max(stamps)) if stamps else (None, None)
     return filled(
         SeriesView,
         key=key, coverage=coverage, kind=_kind(series, coverage),
         next_due=_next_due(series, newest),
         generation=max(newest, series.generation if series else 0),
-        rows=sum(year.rows for year in told),
-        first=first, last=last,
+        rows=rows, first=first, last=last,
         compared_at=series.compared_at if series else None,
         lifetime=series.lifetime.beside(first, last) if series else Lifetime(),
     )  # fmt: skip

@@ -6,11 +6,10 @@ the store itself goes by stands under ``onetape``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ..errors import FormatVersionError
 from ..model.canonical import canonical_with
@@ -27,6 +26,35 @@ _ADJUSTMENTS = (*ADJUSTMENTS, "unknown")
 _NO_QUALITY: Mapping[str, Any] = {
     "score": 1.0, "validation_errors": [], "gaps": 0, "duplicates": 0,
 }  # fmt: skip
+
+
+class Stored(Protocol):
+    """What a year file must be, for whoever reads its bars out of something else."""
+
+    @property
+    def rows(self) -> int:
+        """How many bars it has."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+    @property
+    def head(self) -> str | None:
+        """The digest of its last member."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Its value columns."""
+
+
+class Extent(NamedTuple):
+    """What a year file must be: of the committed state what tells it from any other one."""
+
+    rows: int
+    size: int
+    head: str | None
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -55,6 +83,11 @@ class YearState:
     open: int = 0
     columns: tuple[str, ...] = BASE_COLUMNS
     coverage: Coverage = Coverage()
+
+    @property
+    def extent(self) -> Extent:
+        """What the data file must be."""
+        return Extent(self.rows, self.size, self.head, self.columns)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping that is stored."""
@@ -121,7 +154,13 @@ _OURS = frozenset((
     "format", "id", "generation", "size", "rows", "first", "last", "head", "head_at", "members", "open",
     "columns", "coverage", "quality", "pending", "created_at", "updated_at",
 ))  # fmt: skip
-_USUAL = _OURS - {"pending"}
+_facts = itemgetter(
+    "columns", "coverage", "created_at", "first", "format", "generation", "head", "head_at", "id",
+    "last", "members", "open", "quality", "rows", "size", "updated_at",
+)  # fmt: skip
+# All of ours but what is pending.
+_USUAL = 16
+_BASE = list(BASE_COLUMNS)
 
 
 def dump_meta(
@@ -210,12 +249,12 @@ def load_meta(data: bytes, identity: str) -> YearMeta:
 
 
 class Glance(NamedTuple):
-    """What an ordinary document says of its year, as far as everybody needs it.
+    """What an ordinary document says of its year, as far as readers need it.
 
     Attributes:
         generation, rows, first, last: of the committed state.
         coverage: of it, as it is stored.
-        ours: all that is ours, as text; :func:`state_of` reads it.
+        extent: of the file.
     """
 
     generation: int
@@ -223,7 +262,7 @@ class Glance(NamedTuple):
     first: int | None
     last: int | None
     coverage: list[dict[str, Any]]
-    ours: str
+    extent: Extent
 
 
 def glance(data: bytes, identity: str) -> Glance | None:
@@ -240,27 +279,19 @@ def glance(data: bytes, identity: str) -> Glance | None:
     if text is None or ',"data_source":"' not in text:
         return None
     try:
-        ours, part = metadata.outer(text, "onetape")
-        if ours.keys() != _USUAL or ours["id"] != identity or ours["format"] != metadata.FORMAT:
+        ours = metadata.outer(text, "onetape")
+        (columns, coverage, created, first, version, generation, head, head_at, about, last,
+         members, opened, quality, rows, size, updated) = _facts(ours)  # fmt: skip
+        if len(ours) != _USUAL or about != identity or version != metadata.FORMAT:
             return None
-        generation, rows, first, last, columns, quality, *numbers = _facts(ours)
         # Numbers have a sum, and nothing else.
-        if sum(numbers, generation) <= 0 or type(columns) is not list or type(quality) is not dict:
+        numbers = generation + rows + size + head_at + members + opened + created + updated
+        if numbers <= 0 or not generation or type(columns) is not list or type(quality) is not dict:
             return None
-        return Glance(generation, rows, first, last, ours["coverage"], part) if generation else None
-    except (AttributeError, TypeError, ValueError, RecursionError):
+        extent = Extent(rows, size, head, BASE_COLUMNS if columns == _BASE else tuple(columns))
+        return Glance(generation, rows, first, last, coverage, extent)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
-
-
-def state_of(ours: str) -> YearState:
-    """Return the committed state that :attr:`Glance.ours` tells."""
-    return YearState.from_json(json.loads(ours))
-
-
-_facts = itemgetter(
-    "generation", "rows", "first", "last", "columns", "quality",
-    "rows", "size", "head_at", "members", "open", "created_at", "updated_at",
-)  # fmt: skip
 
 
 def _naive(ms: int | None) -> str | None:

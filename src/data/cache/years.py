@@ -11,7 +11,7 @@ from ..model.span import Span
 from .codec import decode_rows, header_line
 from .lane import Lane
 from .members import PEEK_BYTES, Member, file_id, peek_digest, walk
-from .year_meta import YearMeta, YearState
+from .year_meta import Stored, YearMeta, YearState
 
 
 class MismatchError(CorruptEntryError):
@@ -158,9 +158,7 @@ def check_members(found: list[tuple[int, Member]], state: YearState, *, most_row
         raise MismatchError(f"it claims {rows} bars")
 
 
-def rows_behind(
-    lane: Lane, year: int, state: YearState, *, size: int, head: str
-) -> BarTable | None:
+def rows_behind(lane: Lane, year: int, state: Stored, *, size: int, head: str) -> BarTable | None:
     """Return the bars of the members that were appended since the file had ``size`` bytes.
 
     Args:

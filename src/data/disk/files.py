@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from mmap import ACCESS_COPY, ACCESS_READ, mmap
@@ -135,17 +135,20 @@ class Disk:
     def _part(self, handle: Handle, offset: int, count: int) -> bytes:
         return self._run("read", handle.path, calls.pread, handle.fd, count, offset, at=offset)
 
-    def glimpse(self, path: Path | str, most: int) -> bytes | None:
-        """Return what one read from the start of a file gives; None where it does not exist.
+    def glimpses(self, paths: Iterable[str], most: int) -> tuple[bytes | None, ...]:
+        """Return what one read from the start of each file gives; None where it does not exist.
 
         It may be less than ``most`` and than there is: for those who can tell, and nobody else.
         """
-        if not self._is_watched:
-            try:
-                return calls.glimpse_of(path, _READ, most)
-            except OSError as exc:
-                raise refused("read", Path(path), exc) from exc
-        return self._watched(path, lambda handle: self._part(handle, 0, most))
+        if self._is_watched:
+            return tuple(self._watched(path, lambda h: self._part(h, 0, most)) for path in paths)
+        found, path = [], ""
+        try:
+            for path in paths:
+                found.append(calls.glimpse_of(path, _READ, most))
+        except OSError as exc:
+            raise refused("read", Path(path), exc) from exc
+        return tuple(found)
 
     def read_with_state(self, path: Path | str) -> tuple[bytes, FileState] | None:
         """Return the whole file and its state when it was opened; None where it does not exist."""

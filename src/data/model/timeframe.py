@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..errors import BadTimeframeError
@@ -36,13 +37,12 @@ class Timeframe:
         """
         if isinstance(text, Timeframe):
             return text
-        match = _SHAPE.fullmatch(_ALIASES.get(text, text)) if isinstance(text, str) else None
-        if match is None:
+        known = _read(text) if isinstance(text, str) else None
+        if known is None:
             near = difflib.get_close_matches(str(text), _USUAL.split(), n=1, cutoff=0.3)
             hint = (f"did you mean {near[0]!r}? " if near else "") + f"usual ones: {_USUAL}"
             raise BadTimeframeError(f"unknown timeframe {text!r}", hint=hint)
-        timeframe = cls(int(match[1]), match[2])
-        return _NORMAL.get((timeframe.count, timeframe.unit), timeframe)
+        return known
 
     @property
     def label(self) -> str:
@@ -76,3 +76,13 @@ _NORMAL = {
     (24, "h"): Timeframe(1, "d"),
     (7, "d"): Timeframe(1, "w"),
 }
+
+
+# The same few are asked for with every question.
+@lru_cache
+def _read(text: str) -> Timeframe | None:
+    match = _SHAPE.fullmatch(_ALIASES.get(text, text))
+    if match is None:
+        return None
+    count, unit = int(match[1]), match[2]
+    return _NORMAL.get((count, unit)) or Timeframe(count, unit)

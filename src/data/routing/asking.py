@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ..clock import Clock
 from ..errors import QueryError, UnknownProviderError
 from ..model.bars import PRICES
+from ..model.filling import filled
 from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS
 from ..model.query import EXTRA_COLUMNS, BarsQuery
@@ -80,9 +81,10 @@ class Asking:
         closed_by = closing_time(instrument, wishes.closed_by, now)
         span, count = resolve_range(instrument, step, start, end, now, bars, closed_by)
         _check(wishes, instrument.symbol)
-        return BarsQuery(
+        return filled(
+            BarsQuery,
             instrument=instrument, timeframe=step, span=span, now_ms=now, bars=count,
-            provider=self._pinned(wishes.provider), adjustment=wishes.adjustment,  # type: ignore[arg-type]
+            provider=self._pinned(wishes.provider), adjustment=wishes.adjustment,
             include_forming=wishes.include_forming, offline=wishes.offline,
             strict=wishes.strict, refresh=wishes.refresh, closed_by_ms=closed_by,
             columns=tuple(wishes.columns), version=wishes.version,

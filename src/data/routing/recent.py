@@ -36,6 +36,8 @@ _EACH = 8 << 10
 # Of more rows than this the frame is mapped, which is faster than a copy.
 _MOST_ROWS = 10_000
 _NEVER = 1 << 62
+# Held is what was asked for so often.
+_AGAIN = 2
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class _Given:
 class Recent:
     """Answers by question: of the store alone, whole, and final. Thread-safe.
 
+    What is asked for once is not held: most questions are never asked again.
+
     Nobody gets a frame that is held here, but a copy. Whether an answer still stands is asked of
     the disk each time, as if it had to be read.
     ``most_bytes`` is what all of them may take; by default a share of this machine's memory.
@@ -96,7 +100,10 @@ class Recent:
 
     def keep(self, query: BarsQuery, answer: Answer, frame: pd.DataFrame) -> None:
         """Hold an answer, where it is one of those that may be given again."""
-        if answer.rests_on is None or not (_is_plain(query) and _is_final(query, answer)):
+        place = _place(query)
+        if answer.rests_on is None or self._held.uses(place) < _AGAIN:
+            return
+        if not (_is_plain(query) and _is_final(query, answer)):
             return
         view, book = answer.rests_on
         key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
@@ -110,7 +117,7 @@ class Recent:
         table = BarTable(answer.table.stamps.copy(), *values)
         answer = filled(Answer, **(vars(answer) | {"table": table}))
         given = _Given(query.instrument, view, book, is_untouched, until, answer, values, told)
-        self._hold(_place(query), given)
+        self._hold(place, given)
 
     def _hold(self, place: Hashable, given: _Given) -> None:
         view, places = self._standing.get(given.view.key, (given.view, set()))
