@@ -103,8 +103,7 @@ class Disk:
     def stat(self, path: Path | str) -> FileState | None:
         """Return the state of ``path``, or None where nothing has that name."""
         if self._is_watched:
-            place = path if isinstance(path, Path) else Path(path)
-            return self._run(Step("stat", place), partial(calls.state_at, path))
+            return self._run(Step("stat", Path(path)), partial(calls.state_at, path))
         try:
             return calls.state_at(path)
         except OSError as exc:
