@@ -85,6 +85,13 @@ def test_a_damaged_file_of_rows_is_kept_and_begun_anew(lane: Lane, content: byte
     assert quarantine.years_with_rows(lane) == [2024]
 
 
+def test_withdrawn_bars_are_no_rows_that_a_vendor_sent(tmp_path: Path, lane: Lane) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 1, [], holes=(days(0, 1),)),)))
+    assert [row.reason for row in quarantine.rows_kept(lane, 2024)] == ["withdrawn by acme"]
+    assert store.suspects(DAILY, days(0, 9)) == ()
+
+
 def test_only_rows_of_the_years_asked_for_are_read(tmp_path: Path, lane: Lane) -> None:
     old = Suspect(Bar(at(-9), 1.0, 0.5, 2.0, NAN, 1.0, NAN), "old")
     quarantine.keep_rows(lane, 2023, [old])
