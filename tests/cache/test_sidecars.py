@@ -381,3 +381,9 @@ def test_a_file_that_cannot_be_removed_costs_no_answer(
     monkeypatch.setattr(house.lane.disk, "remove", refuse)
     house.sidecars.drop(DAILY)
     assert same(house.store.read(DAILY, EVER)[0], table(range(-9, 9)))
+
+
+def test_a_later_year_with_another_column_is_brought_in(house: House) -> None:
+    house.store.commit(DAILY, Commit((piece(370, 373, adj=True),)))
+    house.store.read(DAILY, EVER)
+    assert house.bars() == [*range(-9, 9), *range(370, 373)]
