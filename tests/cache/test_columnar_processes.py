@@ -182,13 +182,13 @@ def test_a_fork_while_another_thread_is_at_the_files(store: BarStore) -> None:
     sidecars = store.workshop.sidecars
 
     def hold() -> None:
-        with sidecars._own_lock():
+        with sidecars._small._own_lock(), sidecars._maps._own_lock():
             held.set()
             done.wait(20)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    held.wait(20)
+    assert held.wait(20)
 
     def child() -> None:
         sidecars.drop(MINUTES)

@@ -694,14 +694,15 @@ def test_what_recovery_serves_is_synced_first(tmp_path: Path) -> None:
 def test_folders_that_a_killed_writer_made_are_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commit_run.CommitRun, "_make_folders_durable", lambda self: None)
-
-    def all_of_them() -> None:
+    def all_of_them(root: Path) -> None:
+        root.mkdir()
         for dies_in in range(12):
-            after_a_kill(tmp_path, "first file", dies_in, commits_again)
+            after_a_kill(root, "first file", dies_in, commits_again, most=MOST)
 
+    all_of_them(tmp_path / "with")
+    monkeypatch.setattr(commit_run.CommitRun, "_make_folders_durable", lambda self: None)
     with pytest.raises(Violation):
-        all_of_them()
+        all_of_them(tmp_path / "without")
 
 
 @pytest.mark.parametrize("what, text", [

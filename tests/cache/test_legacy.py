@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import logging
@@ -25,7 +26,7 @@ from src.data.cache.store import BarStore, Commit, Piece
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
-from src.data.errors import CorruptEntryError
+from src.data.errors import CorruptEntryError, StorageError
 from src.data.model.bars import BarTable
 from src.data.model.frame import build_frame, table_of
 from src.data.model.instant import HOUR_MS, to_ms
@@ -260,6 +261,49 @@ class TestReading:
         with pytest.raises(CorruptEntryError, match="larger"):
             read_legacy(Disk(), path, HOURS)
 
+    def test_a_bomb_behind_all_that_is_allowed_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("src.data.cache.legacy._MOST_TEXT", 10_000)
+        path = tmp_path / "2025.csv.gz"
+        path.write_bytes(gzip.compress(b"0" * 10_000) + gzip.compress(b"0" * 1_000_000))
+        with pytest.raises(CorruptEntryError, match="larger"):
+            read_legacy(Disk(), path, HOURS)
+
+    def test_all_members_of_a_file_are_read(self, tmp_path: Path) -> None:
+        path = older_file(tmp_path / "1h", bars("2025-01-01", 10), 2025)
+        text = gzip.decompress(path.read_bytes())
+        path.write_bytes(gzip.compress(text[:100]) + gzip.compress(text[100:]))
+        assert len(read_legacy(Disk(), path, HOURS)) == 10
+
+    @pytest.mark.parametrize(("count", "frame"), [(3, "1M"), (4, "1M"), (4, "1m"), (4, "1h")])
+    def test_bars_of_another_timeframe_are_refused(
+        self, tmp_path: Path, count: int, frame: str
+    ) -> None:
+        """Minutes in a folder of days, months in one of minutes: no bar of them is one of its own."""
+        freq = {"1M": "MS", "1m": "min", "1h": "h"}[frame]
+        path = older_file(tmp_path / "x", bars("2025-01-01", count, freq), 2025)
+        other = Timeframe.parse("1m") if frame == "1M" else DAYS
+        with pytest.raises(CorruptEntryError, match="are not"):
+            read_legacy(Disk(), path, other)
+
+    def test_times_of_two_offsets_are_of_one_clock(self, tmp_path: Path) -> None:
+        path = tmp_path / "2025.csv.gz"
+        rows = [
+            "timestamp,open,high,low,close,volume",
+            "2025-03-09T01:00:00-05:00,1,1,1,1,1",
+            "2025-03-09T03:00:00-04:00,1,1,1,1,1",
+        ]
+        path.write_bytes(gzip.compress("\n".join(rows).encode()))
+        first = to_ms(datetime(2025, 3, 9, 6))
+        assert read_legacy(Disk(), path, HOURS).stamps.tolist() == [first, first + HOUR_MS]
+
+    def test_whole_numbers_that_look_like_days_are_none(self, tmp_path: Path) -> None:
+        path = tmp_path / "2025.csv.gz"
+        path.write_bytes(gzip.compress(b"date,open,high,low,close,volume\n20250102,1,1,1,1,1\n"))
+        with pytest.raises(CorruptEntryError, match="numbers, not times"):
+            read_legacy(Disk(), path, DAYS)
+
     def test_every_cut_of_a_file_is_noticed(self, tmp_path: Path) -> None:
         path = older_file(tmp_path / "1h", bars("2025-01-01", 10), 2025)
         content = path.read_bytes()
@@ -267,6 +311,35 @@ class TestReading:
             path.write_bytes(content[:size])
             with pytest.raises(CorruptEntryError):
                 read_legacy(Disk(), path, HOURS)
+
+
+class TestWhereTheyAreLookedFor:
+    @pytest.mark.parametrize("symbol", ["A/../SECRET", "A/B", " AAPL", ".A", "_A"])
+    def test_a_symbol_leads_to_no_folder_but_its_own(self, tmp_path: Path, symbol: str) -> None:
+        (tmp_path / "A").mkdir()
+        older_file(tmp_path / symbol / "1d", bars("2025-01-01", 3), 2025)
+        assert legacy_years(tmp_path, SeriesKey(symbol, DAYS), "QUOTED") == {}
+
+    def test_a_file_in_the_place_of_a_folder_holds_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "BTCUSDT").mkdir()
+        (tmp_path / "BTCUSDT" / "1h").write_bytes(b"")
+        assert legacy_years(tmp_path, BTC, "BTCUSDT") == {}
+
+    def test_a_folder_that_cannot_be_listed_is_not_taken_for_empty(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(folder: object) -> list[str]:
+            raise OSError(errno.EIO, "made to fail")
+
+        older_file(tmp_path / LAYOUTS[0], bars("2025-01-01", 3), 2025)
+        monkeypatch.setattr(os, "listdir", fail)
+        with pytest.raises(StorageError, match="made to fail"):
+            legacy_years(tmp_path, BTC, "BTCUSDT")
+
+    def test_a_folder_of_another_spelling_is_no_timeframe(self, tmp_path: Path) -> None:
+        for name in ("60m", "1mo", "7x"):
+            older_file(tmp_path / name, bars("2025-01-01", 3), 2025)
+        assert {frame.label for frame in folder_timeframes(tmp_path)} == {"1M"}
 
 
 class TestWhatIsSaid:
@@ -278,13 +351,19 @@ class TestWhatIsSaid:
         about = describe_legacy(Disk(), tmp_path / "2025.csv.gz")
         assert about == LegacyYear("fmp", to_ms(datetime(2025, 1, 15, 10, 30)))
 
-    @pytest.mark.parametrize("text", ["", "[]", "{", '{"data_source": 5, "last_updated": "x"}'])
+    @pytest.mark.parametrize("text", [
+        "", "[]", "{", '{"data_source": 5, "last_updated": "x"}', '{"last_updated": 5}',
+        '{"data_source": "", "last_updated": null}',
+    ])  # fmt: skip
     def test_an_odd_document_counts_as_absent(self, tmp_path: Path, text: str) -> None:
         path = older_file(tmp_path / "1h", bars("2025-01-01", 3), 2025)
         (path.parent / "2025.metadata.json").write_text(text)
         about = describe_legacy(Disk(), path)
         assert about.vendor == "unknown"
         assert about.fetched_at == path.stat().st_mtime_ns // 1_000_000
+
+    def test_of_a_file_that_is_gone_meanwhile_nothing_is_known(self, tmp_path: Path) -> None:
+        assert describe_legacy(Disk(), tmp_path / "2025.csv.gz") == LegacyYear()
 
     def test_sample_data_answer_nothing(self, store: BarStore, tmp_path: Path) -> None:
         older_file(tmp_path / LAYOUTS[0], bars("2025-01-01", 24), 2025, data_source="mock")

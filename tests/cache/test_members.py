@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from src.data.cache import members as module
 from src.data.cache import metadata
 from src.data.cache.members import (
     MOST_JSON,
@@ -22,6 +23,7 @@ from src.data.cache.members import (
     Header,
     build,
     file_id,
+    find,
     is_ours,
     verify,
     walk,
@@ -152,13 +154,39 @@ def test_a_sound_header_that_lacks_what_it_must_hold_is_none(plain: object) -> N
     assert verify(member.with_header(lying).raw) is None
 
 
-@pytest.mark.parametrize("at", [0, 3, 12, None])
+@pytest.mark.parametrize("at", [0, 3, 10, 12, None])
 def test_a_digest_alone_makes_no_member(at: int | None) -> None:
     raw = bytearray(build(HEADER, TEXT).raw)
     if at is not None:
         raw[at] ^= 1
     raw[20:52] = hashlib.sha256(bytes(raw[:20]) + bytes(32) + bytes(raw[52:])).digest()
     assert (verify(bytes(raw)) is None) is (at is not None)
+
+
+def test_a_header_longer_than_any_of_ours_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_JSON", MOST_JSON + 1)
+    bare = len(json.dumps(replace(HEADER, vendor="").to_json(), separators=(",", ":")))
+    longer = build(replace(HEADER, vendor="v" * (MOST_JSON + 1 - bare)), TEXT)
+    assert verify(longer.raw) == longer
+    monkeypatch.undo()
+    assert verify(longer.raw) is None
+
+
+def test_a_size_that_cannot_be_costs_no_member_behind_it() -> None:
+    first, second = build(HEADER, TEXT), build(replace(HEADER, seq=4), TEXT)
+    data = first.raw[:16] + b"\xff" * 4 + first.raw[20:] + second.raw
+    assert find(data, 0) == (len(first.raw), second)
+
+
+@pytest.mark.parametrize(("lures", "is_found"), [(3, True), (40, False)])
+def test_a_file_made_to_be_slow_is_given_up(lures: int, is_found: bool) -> None:
+    member = build(HEADER, TEXT)
+    head, size = member.raw[:16], lures * 60 + len(member.raw)
+    # Each claims all that is left of the file.
+    data = b"".join(
+        head + struct.pack("<I", size - n * 60) + bytes(40) for n in range(lures)
+    ) + member.raw  # fmt: skip
+    assert find(data, 0) == ((lures * 60, member) if is_found else None)
 
 
 def test_walking_stops_where_the_chain_does() -> None:
@@ -176,9 +204,11 @@ def test_whose_file_it_is() -> None:
     assert is_ours(raw)
     assert is_ours(b"garbage" + raw[:20])
     assert is_ours(raw[:30] + b"\x00" + raw[31:])
+    assert is_ours(b"OT" + raw)
     assert not is_ours(gzip.compress(b"timestamp,open\n" * 50))
     assert not is_ours(b"")
     assert not is_ours(b"OT" * 100)
+    assert not is_ours(b"12345OT" + bytes(9) + raw[:2] + bytes(5))
 
 
 def test_a_year_file_is_one_plain_csv_for_everybody(tmp_path: Path) -> None:

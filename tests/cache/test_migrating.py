@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -12,6 +15,7 @@ from src.data.cache import migrating
 from src.data.cache.migrating import OldFile, migrate_series
 from src.data.cache.pruning import Pruned, prune_series
 from src.data.cache.store import BarStore, Commit
+from src.data.disk.files import Step
 from src.data.errors import CorruptEntryError
 from src.data.model.kind import Basis
 from tests.cache.bars import (
@@ -27,7 +31,9 @@ from tests.cache.bars import (
 )
 from tests.cache.crash import Quick
 from tests.cache.damage import quarantined
-from tests.cache.disks import DyingDisk, Killed
+from tests.cache.disks import CHANGING, CountingDisk, DyingDisk, Killed
+
+T = TypeVar("T")
 
 LINES = [
     f"2024-01-{n + 1:02d} 00:00:00,{100 + n * 0.1!r},{101 + n * 0.1!r},{99 + n * 0.1!r},"
@@ -251,3 +257,77 @@ def test_whoever_dies_while_deleting_loses_nothing(tmp_path: Path) -> None:
         assert dies_at > 2
         return
     raise AssertionError("it never came to its end")
+
+
+def test_where_nothing_is_left_nothing_is_made(tmp_path: Path) -> None:
+    assert migrated(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_left_since_the_series_was_looked_at_is_found(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    assert not store.view(DAILY).exists
+    leave(tmp_path / PLACES[1])
+    (done,) = migrated(tmp_path, store)
+    assert done.taken == 5
+    assert store.view(DAILY).rows == 5
+
+
+def test_what_was_set_aside_is_not_looked_for_again(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 5),)))
+    leave(tmp_path / PLACES[1])
+    (done,) = migrated(tmp_path, store)
+    assert "other bars of that year" in done.said
+    assert store.workshop.old.of(store.workshop.lane(DAILY), []) == {}
+
+
+class Locked(CountingDisk):
+    """A disk that remembers which files were changed by somebody who did not hold the lock."""
+
+    is_held = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.careless: list[Step] = []
+
+    @contextmanager
+    def lock(self, path: Path, timeout_s: float) -> Iterator[None]:  # type: ignore[override]
+        with super().lock(path, timeout_s):
+            self.is_held = True
+            yield
+        self.is_held = False
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        folders = ("mkdir", "fsync_dir")
+        if step.name in CHANGING and step.name not in folders and not self.is_held:
+            self.careless.append(step)
+        return super().perform(step, call)
+
+
+def test_nothing_is_moved_without_the_lock(tmp_path: Path) -> None:
+    leave(tmp_path / PLACES[0])
+    leave(tmp_path / PLACES[1], LINES[:3])
+    assert len(migrated(tmp_path, store_in(tmp_path, disk := Locked()))) == 2
+    assert disk.careless == []
+
+
+def test_what_a_dead_writer_left_is_mended_under_the_lock(tmp_path: Path) -> None:
+    for n in range(1, 60):
+        root = tmp_path / str(n)
+        leave(root / PLACES[1])
+        try:
+            migrated(root, store_in(root, DyingDisk(n)))
+        except Killed:
+            migrated(root, store_in(root, disk := Locked()))
+            assert disk.careless == [], n
+        else:
+            return
+    raise AssertionError("it never ended")
+
+
+def test_its_folders_are_made_as_all_folders_are(tmp_path: Path) -> None:
+    leave(tmp_path / PLACES[1])
+    migrated(tmp_path, store_in(tmp_path, disk := CountingDisk()))
+    made = [step.path for step in disk.steps if step.name == "mkdir"]
+    assert lane_folder(tmp_path) in made

@@ -12,8 +12,9 @@ from typing import TypeVar
 import pytest
 
 from src.data.cache.memory import Memory
+from src.data.cache.reading import read_state, read_year
 from src.data.cache.store import Commit
-from src.data.disk.files import Disk, Step
+from src.data.disk.files import Disk, FileState, Step
 from src.data.errors import CorruptEntryError, StorageError
 from tests.cache.bars import (
     DAILY,
@@ -27,7 +28,8 @@ from tests.cache.bars import (
     store_in,
     table,
 )  # fmt: skip
-from tests.cache.disks import CountingDisk
+from tests.cache.damage import three_members
+from tests.cache.disks import CountingDisk, DyingDisk, Killed
 
 T = TypeVar("T")
 DATA, META = "2024.csv.gz", "2024.metadata.json"
@@ -127,6 +129,97 @@ def test_a_read_only_cache_that_needs_repair_is_a_typed_error(tmp_path: Path, na
     with pytest.raises(CorruptEntryError, match="AAPL 1d 2024") as caught:
         store_in(tmp_path, ReadOnly()).read(DAILY, EVER)
     assert "repaired" in str(caught.value)
+
+
+class Sick(Disk):
+    """A disk that gives wrong bytes of one file; of the data not to who has just synced them."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.is_synced = False
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        result = call()
+        if step.path.name == self.name and step.name in ("fsync", "read"):
+            if step.name == "read" and step.at == 0 and not self.is_synced:
+                return bytes(result)[:-9] + b"x" * 9  # type: ignore[call-overload, return-value, no-any-return]
+            self.is_synced = step.name == "fsync"
+        return result
+
+
+@pytest.mark.parametrize("name", [DATA, META])
+def test_what_repair_does_not_help_is_never_read_as_nothing(tmp_path: Path, name: str) -> None:
+    three_members(tmp_path)
+    with pytest.raises(CorruptEntryError, match="AAPL 1d 2024 cannot be read"):
+        store_in(tmp_path, Sick(name)).read(DAILY, EVER)
+    assert numbers(store_in(tmp_path).read(DAILY, EVER)[0]) == [0, 1, 2, 3, 4, 5]
+
+
+class Unsound(Disk):
+    """A disk that fails where a reader needs the lock."""
+
+    def lock(self, path: Path, timeout_s: float) -> object:  # type: ignore[override]
+        try:
+            raise OSError(errno.EIO, "made to fail")
+        except OSError as exc:
+            raise StorageError("cannot lock it") from exc
+
+
+def test_a_disk_that_fails_is_neither_damage_nor_nothing(tmp_path: Path) -> None:
+    store_in(tmp_path).commit(DAILY, Commit((piece(0, 5),)))
+    (lane_folder(tmp_path) / META).unlink()
+    with pytest.raises(StorageError, match="cannot lock it"):
+        store_in(tmp_path, Unsound()).read(DAILY, EVER)
+
+
+def test_a_year_of_which_there_is_nothing_needs_no_lock(tmp_path: Path) -> None:
+    lane = store_in(tmp_path, Unlockable()).workshop.lane(DAILY)
+    assert read_state(lane, 2024, 0.0) is None
+
+
+def test_a_year_cleared_while_its_rewrite_is_pending_is_gone(tmp_path: Path) -> None:
+    store_in(tmp_path).commit(DAILY, Commit((piece(0, 5),)))
+    folder = lane_folder(tmp_path)
+    for n in range(1, 99):
+        with pytest.raises(Killed):
+            store_in(tmp_path, DyingDisk(n)).commit(DAILY, Commit((piece(1, 2, shift=1.0),)))
+        if b'"pending"' in (folder / META).read_bytes():
+            break
+
+    def clear() -> None:
+        for name in (DATA, META):
+            (folder / name).unlink()
+
+    lane = store_in(tmp_path, Meanwhile(DATA, [clear])).workshop.lane(DAILY)
+    assert read_state(lane, 2024, 0.0) is None
+
+
+class Coarse(Unlockable):
+    """A disk on which metadata look the same after a change; none is too young to be held."""
+
+    seen: FileState | None = None
+
+    def stat(self, path: Path | str) -> FileState | None:
+        state = super().stat(path)
+        if not str(path).endswith(META):
+            return state
+        self.seen = self.seen or state
+        return self.seen
+
+    def now_ns(self) -> int:
+        return super().now_ns() + 10**12
+
+
+def test_metadata_that_do_not_fit_are_read_again_whatever_they_look_like(tmp_path: Path) -> None:
+    writer = store_in(tmp_path)
+    writer.commit(DAILY, Commit((piece(0, 5),)))
+    lane = store_in(tmp_path, Coarse()).workshop.lane(DAILY)
+    assert read_year(lane, 2024, EVER, 0.0) is not None
+    writer.commit(DAILY, Commit((piece(1, 2, shift=1.0),)))
+    found = read_year(lane, 2024, EVER, 0.0)
+    assert found is not None
+    assert found[0].close[1] == table([1], 1.0).close[0]
 
 
 def test_a_lost_series_document_costs_no_bars(tmp_path: Path) -> None:

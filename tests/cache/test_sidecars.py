@@ -16,7 +16,7 @@ from src.data.cache.sidecars import Sidecars, WholeYear
 from src.data.cache.store import BarStore, Commit
 from src.data.cache.year_meta import Extent, YearState
 from src.data.disk.files import FileState
-from src.data.errors import LockTimeoutError
+from src.data.errors import LockTimeoutError, StorageError
 from src.data.model.bars import BarTable
 from src.data.model.series import SeriesKey
 from tests.cache.bars import DAILY, EVER, days, numbers, piece, same, store_in, table
@@ -352,3 +352,37 @@ def test_a_later_year_goes_behind_and_an_earlier_one_into_a_new_file(house: Hous
         inodes.append(path.stat().st_ino)
     assert inodes[0] == inodes[1] != inodes[2]
     assert house.bars() == [*range(-500, -497), *range(-9, 9), *range(370, 373)]
+
+
+def test_two_later_years_at_once_are_brought_in(house: House) -> None:
+    house.store.commit(DAILY, Commit((piece(370, 373), piece(740, 743))))
+    house.store.read(DAILY, EVER)
+    assert house.bars() == [*range(-9, 9), *range(370, 373), *range(740, 743)]
+
+
+def test_a_file_that_was_dropped_is_held_no_longer(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for held in (0, 9):  # a map, and what is read into memory
+        file = SimpleNamespace(bytes=held)
+        house.sidecars._hold(DAILY, file)  # type: ignore[arg-type]
+        assert house.sidecars.has(DAILY)
+        house.sidecars.drop(DAILY)
+        assert not house.sidecars.has(DAILY)
+
+
+def test_a_file_that_cannot_be_removed_costs_no_answer(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise StorageError("made to fail")
+
+    monkeypatch.setattr(house.lane.disk, "remove", refuse)
+    house.sidecars.drop(DAILY)
+    assert same(house.store.read(DAILY, EVER)[0], table(range(-9, 9)))
+
+
+def test_a_later_year_with_another_column_is_brought_in(house: House) -> None:
+    house.store.commit(DAILY, Commit((piece(370, 373, adj=True),)))
+    house.store.read(DAILY, EVER)
+    assert house.bars() == [*range(-9, 9), *range(370, 373)]

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from src.data.disk import atomic, calls
-from src.data.disk.files import Disk, Step, errno_of, short
+from src.data.disk.files import Disk, Handle, Step, errno_of, short
 from src.data.errors import StorageError
 
 T = TypeVar("T")
@@ -82,6 +82,44 @@ def test_a_glimpse_is_one_read(made: type[Disk], tmp_path: Path) -> None:
     assert disk.glimpses(map(str, (path, tmp_path / "b", path / "b")), 5) == (b"hello", None, None)
     with pytest.raises(StorageError, match=f"cannot read .*{tmp_path.name}: "):
         disk.glimpses([str(path), str(tmp_path)], 5)
+
+
+@pytest.mark.parametrize("made", [Scripted, Disk], ids=["watched", "alone"])
+def test_what_cannot_be_looked_at_is_not_taken_for_absent(made: type[Disk], tmp_path: Path) -> None:
+    disk, path = made(), tmp_path / ("n" * 300)
+    looks: list[Callable[[Path], object]] = [
+        disk.stat, disk.list, disk.read_if_exists, lambda path: disk.glimpses([str(path)], 9),
+    ]  # fmt: skip
+    for look in looks:
+        with pytest.raises(StorageError, match="cannot"):
+            look(path)
+    with pytest.raises(StorageError, match="cannot read"):
+        disk.read_at(Handle(-1, path), 0, 1)
+
+
+def test_who_watches_is_told_of_every_call(disk: Scripted, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"hello world")
+    assert disk.stat(path) is not None
+    assert disk.list(tmp_path) == ["a"]
+    assert disk.glimpses([str(path)], 5) == (b"hello",)
+    assert disk.read(path) == b"hello world"
+    assert disk.names() == [
+        "stat", "list", "open", "read", "close", "open", "fstat", "read", "close",
+    ]  # fmt: skip
+
+
+def test_a_file_is_closed_after_a_read_that_failed(disk: Scripted, tmp_path: Path) -> None:
+    def fail(_: object) -> object:
+        raise OSError(errno.EIO, "made to fail")
+
+    path = tmp_path / "a"
+    path.write_bytes(b"hello world")
+    disk.instead["read"] = fail
+    for read in (disk.read, lambda path: disk.glimpses([str(path)], 5)):
+        with pytest.raises(StorageError, match="made to fail"):
+            read(path)
+        assert disk.names()[-1] == "close"
 
 
 def test_short_writes_and_reads_are_continued(

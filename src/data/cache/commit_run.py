@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import CorruptEntryError, FormatVersionError, KindMismatchError
+from ..errors import CorruptEntryError, KindMismatchError
 from ..model.coverage import Covered
 from ..model.kind import Kind
 from ..model.lifetime import Lifetime
@@ -18,7 +18,7 @@ from .ledger import YearPart, after_marks, by_year, year_span
 from .metadata import DamagedError
 from .recovery import recover, sound_meta
 from .series_meta import SeriesMeta
-from .viewing import read_series
+from .viewing import kind_of, read_series
 from .year_commit import YearCommit
 from .year_meta import YearMeta, YearState
 from .years import MismatchError
@@ -76,11 +76,7 @@ class CommitRun:
         self.series = read_series(self.lane) or SeriesMeta()
         self.parts = by_year(self.commit)
         for year in own:
-            try:
-                self.metas[year] = self._sound(year)
-            except FormatVersionError:
-                if year in self.parts:
-                    raise
+            self.metas[year] = self._sound(year)
         ours = {year for year, meta in self.metas.items() if meta}
         if len(ours) < len(own):  # a repair may have taken away what was not one
             own = self.lane.years()
@@ -110,10 +106,7 @@ class CommitRun:
             KindMismatchError: a piece is of another kind.
         """
         metas = [meta for meta in self.metas.values() if meta]
-        known = (
-            c.kind for m in metas for c in m.state.coverage if c.state in ("final", "provisional")
-        )
-        kind = self.series.kind or next(known, None)
+        kind = kind_of(self.series, (part for meta in metas for part in meta.state.coverage))
         for piece in self.commit.pieces:
             if kind is not None and not kind.agrees(piece.kind):
                 raise KindMismatchError(
@@ -138,7 +131,7 @@ class CommitRun:
             doubts = [mark for mark in part.marks if mark.state == "suspect"]
             # A year with doubts gets a document of its own, and keeps its nothings there.
             if year not in self.metas and not part.pieces and not doubts:
-                taken += [mark for mark in part.marks if mark.state == "empty"]
+                taken += part.marks
                 part.marks = []
         return taken
 

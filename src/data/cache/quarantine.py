@@ -44,7 +44,6 @@ def keep_file(lane: Lane, source: Path, content: bytes, reason: str) -> None:
     target = _place(lane, source.name, content)
     if lane.disk.read_if_exists(target) != content:
         link_or_copy(lane.disk, source, target)
-    lane.disk.sync_folder(target.parent)
     _say_why(lane, target, reason)
 
 
@@ -63,6 +62,7 @@ def _place(lane: Lane, name: str, content: bytes) -> Path:
 
 
 def _say_why(lane: Lane, target: Path, reason: str) -> None:
+    """Write the reason beside it; that also makes durable what is new in the folder."""
     log.warning("%s: kept %s in quarantine: %s", lane.key, target.name, reason)
     note = {"file": target.name, "reason": reason, "time": iso(lane.clock.now_ms())}
     write_atomically(lane.disk, target.with_name(f"{target.name}.json"), metadata.dump(note))
@@ -128,7 +128,7 @@ def _parse(content: bytes | None) -> list[Suspect] | None:
 def years_with_rows(lane: Lane) -> list[int]:
     """Return the years of which bad rows are kept, ascending."""
     names = lane.disk.list(lane.paths.quarantine)
-    years = (name.partition(".rows.")[0] for name in names if ".rows." in name)
+    years = (name.partition(".rows.")[0] for name in names)
     return [int(year) for year in years if year.isdecimal()]
 
 

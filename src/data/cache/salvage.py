@@ -105,12 +105,12 @@ def salvage(seen: Scan, identity: str) -> list[Segment]:
 def _segment(member: Member) -> Segment | None:
     """Return the member as a segment, None when its text is not what its header says."""
     try:
-        at_start = bool(member.header.spelled)
-        lines = member.text().split(b"\n", 2)
-        width = lines[1 if at_start else 0].count(b",")
+        # The header line has as many commas as a row.
+        width = member.text().partition(b"\n")[0].count(b",")
         columns = ALL_COLUMNS if width == len(ALL_COLUMNS) else BASE_COLUMNS
+        at_start = bool(member.header.spelled)
         segment = Segment(member.header, member, at_start=at_start, columns=columns)
         segment.table()
-    except (MismatchError, ValueError, IndexError):
+    except (MismatchError, ValueError):
         return None
     return segment

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import attrgetter
 from pathlib import Path
 
 from ..disk.files import FileState
-from ..model.coverage import Coverage
+from ..model.coverage import Coverage, Covered
 from ..model.filling import filled
 from ..model.kind import Kind
 from ..model.lifetime import Lifetime
@@ -192,7 +192,7 @@ def _view(
     first, last = (min(stamps), max(stamps)) if stamps else (None, None)
     return filled(
         SeriesView,
-        key=key, coverage=coverage, kind=_kind(series, coverage),
+        key=key, coverage=coverage, kind=kind_of(series, coverage),
         next_due=_next_due(series, newest),
         generation=max(newest, series.generation if series else 0),
         rows=rows, first=first, last=last,
@@ -216,7 +216,8 @@ def _empties(series: SeriesMeta | None, own: list[int]) -> Coverage:
     return series.empties.without(year_span(year) for year in own)
 
 
-def _kind(series: SeriesMeta | None, coverage: Coverage) -> Kind | None:
+def kind_of(series: SeriesMeta | None, coverage: Iterable[Covered]) -> Kind | None:
+    """Return the kind of a series; where its document is lost, what all of its bars tell."""
     if series is not None and series.kind is not None:
         return series.kind
     known = [part.kind for part in coverage if part.state in ("final", "provisional")]

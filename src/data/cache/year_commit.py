@@ -116,7 +116,7 @@ class YearCommit:
     def _disturbs(self, piece: Piece) -> bool:
         """Tell whether a piece changes something at or before the last stored bar."""
         state = self.meta.state
-        if state.first is None or state.last is None or piece.span.start > state.last:
+        if state.last is None or piece.span.start > state.last:
             return False
         if len(piece.table):
             return True
@@ -139,7 +139,7 @@ class YearCommit:
         """Tell whether a bar will be stored in ``span``."""
         if any(len(piece.table.within(span)) for piece in self._with_bars):
             return True
-        if not self._has_stored(span):
+        if not self._has_stored(span):  # then the file need not be opened
             return False
         stamps = self._file.table(span).stamps
         kept = np.ones(len(stamps), dtype=bool)
@@ -203,17 +203,17 @@ class YearCommit:
         """Put stored bars that the new answer lacks into quarantine, with who withdrew them."""
         for piece in self.pieces:
             rows = quarantine.withdrawn(gone.within(piece.span), piece.vendor)
-            if rows:
-                quarantine.keep_rows(self.lane, self.year, rows)
+            quarantine.keep_rows(self.lane, self.year, rows)
 
     def _facts(self) -> YearMeta:
         """Return the document with what this commit says beside bars and coverage."""
-        vendors = [piece.vendor for piece in self.pieces]
-        vendors += [mark.vendor for mark in self.part.marks if mark.vendor and not self.meta.vendor]
+        # Who sent bars counts before who knew of none, and the last before the others.
+        vendors = [mark.vendor for mark in self.part.marks]
+        vendors += [self.meta.vendor, *(piece.vendor for piece in self.pieces)]
         now = self.lane.clock.now_ms()
         return replace(
             self.meta,
-            vendor=vendors[-1] if vendors else self.meta.vendor,
+            vendor=next(filter(None, reversed(vendors)), ""),
             created_ms=self.meta.created_ms or now,
             updated_ms=now,
             quality={**self.meta.quality, **_plain(self.commit.quality)},

@@ -1,0 +1,175 @@
+"""A commit from beginning to end: what is refused, what is looked at, and what is left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from src.data.cache.metadata import dump, load
+from src.data.cache.store import BarStore, Commit
+from src.data.disk.files import Disk, Step
+from src.data.errors import CorruptEntryError, FormatVersionError, KindMismatchError
+from src.data.model.kind import Kind
+from src.data.model.series import SeriesKey
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    lane_folder,
+    mark,
+    numbers,
+    piece,
+    states,
+    store_in,
+)  # fmt: skip
+from tests.cache.damage import DATA, bars, change, flipped, members, quarantined, three_members
+from tests.cache.disks import CountingDisk
+from tests.cache.test_adopt import leave
+
+T = TypeVar("T")
+PENCE = Kind(unit="GBp")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BarStore:
+    return store_in(tmp_path)
+
+
+# --- the kind -------------------------------------------------------------------------------
+
+
+def test_a_kind_told_before_any_bar_counts(store: BarStore) -> None:
+    store.commit(DAILY, Commit(marks=(mark(0, 1, "empty"),), kind=Kind(unit="USD")))
+    with pytest.raises(KindMismatchError, match="GBp"):
+        store.commit(DAILY, Commit((piece(1, 2, kind=PENCE),)))
+
+
+def test_an_answer_that_tells_less_does_not_blur_the_kind(store: BarStore) -> None:
+    for n, kind in enumerate((Kind(unit="USD"), Kind(venue="XNAS"))):
+        store.commit(DAILY, Commit((piece(n, n + 1, kind=kind),)))
+    assert store.view(DAILY).kind == Kind(unit="USD", venue="XNAS")
+    with pytest.raises(KindMismatchError, match="GBp"):
+        store.commit(DAILY, Commit((piece(2, 3, kind=PENCE),)))
+
+
+def test_pieces_of_one_commit_are_of_one_kind(store: BarStore) -> None:
+    both = (piece(0, 1, kind=Kind(unit="USD")), piece(1, 2, kind=PENCE))
+    with pytest.raises(KindMismatchError, match="GBp"):
+        store.commit(DAILY, Commit(both))
+    assert not store.view(DAILY).exists
+
+
+def test_where_the_document_of_the_series_is_lost_its_bars_tell_the_kind(
+    store: BarStore, tmp_path: Path
+) -> None:
+    for n, kind in enumerate((Kind(venue="XNAS"), Kind(unit="USD"))):
+        store.commit(DAILY, Commit((piece(n, n + 1, kind=kind),)))
+    (lane_folder(tmp_path) / "series.json").write_bytes(b"")
+    with pytest.raises(KindMismatchError, match="GBp"):
+        store_in(tmp_path).commit(DAILY, Commit((piece(2, 3, kind=PENCE),)))
+    assert numbers(store_in(tmp_path).read(DAILY, EVER)[0]) == [0, 1]
+
+
+def test_nothings_tell_no_kind(store: BarStore, tmp_path: Path) -> None:
+    store.commit(DAILY, Commit((piece(3, 4, []),), (mark(0, 3, "empty", kind=PENCE),)))
+    (lane_folder(tmp_path) / "series.json").unlink()
+    store_in(tmp_path).commit(DAILY, Commit((piece(3, 5),)))
+    assert numbers(store_in(tmp_path).read(DAILY, EVER)[0]) == [3, 4]
+
+
+# --- generations and marks -------------------------------------------------------------------
+
+
+def test_a_commit_that_changed_no_year_has_a_generation_of_its_own(store: BarStore) -> None:
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    store.commit(DAILY, Commit(next_due=3))
+    assert store.view(DAILY).generation == 2
+    store.commit(DAILY, Commit((piece(2, 3),)))
+    assert store.view(DAILY).generation == 3
+
+
+def test_nothings_are_kept_with_the_first_bars_of_their_year(store: BarStore) -> None:
+    store.commit(DAILY, Commit((piece(0, 2),), (mark(2, 4, "empty"),)))
+    assert states(store) == [(0, 2, "final"), (2, 4, "empty")]
+
+
+def test_of_years_that_hold_nothing_only_nothings_are_learned(store: BarStore) -> None:
+    marks = (mark(-5, -3, "empty"), mark(-4, -1, "final"), mark(-4, -1, "provisional"))
+    store.commit(DAILY, Commit((piece(0, 2),), marks))
+    assert states(store) == [(-5, -3, "empty"), (0, 2, "final")]
+
+
+# --- other years ----------------------------------------------------------------------------
+
+
+def test_an_append_opens_no_other_years_bars(store: BarStore, tmp_path: Path) -> None:
+    store.commit(DAILY, Commit((piece(-3, 3),)))
+    store_in(tmp_path, disk := CountingDisk()).commit(DAILY, Commit((piece(3, 4),)))
+    opened = {step.path.name for step in disk.steps if step.name == "open"}
+    assert {name for name in opened if name.endswith(".csv.gz")} == {"2024.csv.gz"}
+
+
+@pytest.mark.parametrize("key", [DAILY, SeriesKey("AAPL", DAILY.timeframe, ("raw",))], ids=str)
+def test_beside_a_year_of_a_newer_version_nothing_is_stored(
+    store: BarStore, tmp_path: Path, key: SeriesKey
+) -> None:
+    store.commit(key, Commit((piece(-3, 3),)))
+    folder = next(tmp_path.glob("ohlcv/AAPL/1d*"))
+    document = folder / "2023.metadata.json"
+    plain = load(document.read_bytes())
+    plain["onetape"]["format"] = 2
+    document.write_bytes(dump(plain))
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(FormatVersionError, match="2023"):
+        store_in(tmp_path).commit(key, Commit((piece(3, 4),)))
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+# --- damage and older files -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("elsewhere", [0, 3], ids=["alone", "beside a newer year"])
+def test_bars_that_are_saved_from_a_damaged_file_are_in_the_new_one(
+    tmp_path: Path, elsewhere: int
+) -> None:
+    folder = three_members(tmp_path)
+    for n in range(elsewhere):
+        store_in(tmp_path).commit(DAILY, Commit((piece(n - 9, n - 8),)))
+    first = members(folder)[0][1]
+    change(folder / DATA, lambda data: flipped(data, len(first.raw) - 20))
+    store_in(tmp_path).commit(DAILY, Commit((piece(3, 4),)))
+    view = store_in(tmp_path).view(DAILY)
+    assert bars(folder) == [*range(-9, -9 + elsewhere), 3, 4, 5]
+    # Four commits, and the repair; or three in another year. And this one.
+    assert view.generation == max(4 + 1, 4 + elsewhere) + 1
+    assert len(quarantined(folder)) == 1
+
+
+class Fickle(Disk):
+    """A disk that gives wrong bytes every other time."""
+
+    reads = 0
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        result = call()
+        if step.name != "read" or step.path.name != DATA or step.at != 0:
+            return result
+        self.reads += 1
+        return flipped(result, 60) if self.reads % 2 else result  # type: ignore[arg-type, return-value]
+
+
+def test_what_cannot_be_repaired_is_not_said_to_be_stored(tmp_path: Path) -> None:
+    folder = three_members(tmp_path)
+    with pytest.raises(CorruptEntryError, match="AAPL 1d 2024 cannot be repaired"):
+        store_in(tmp_path, Fickle()).commit(DAILY, Commit((piece(3, 4, shift=1.0),)))
+    assert bars(folder) == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_was_taken_over_is_not_looked_for_again(store: BarStore, tmp_path: Path) -> None:
+    leave(tmp_path / "AAPL/1d")
+    store.commit(DAILY, Commit((piece(5, 7),)))
+    assert not (lane_folder(tmp_path) / "_quarantine").exists()
+    store_in(tmp_path).clear_years(DAILY, [2024])  # as another process does
+    assert store.workshop.old.of(store.workshop.lane(DAILY), []) == {}

@@ -1,0 +1,103 @@
+"""What could not be believed is kept, once, and told in full."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from src.data.cache import quarantine
+from src.data.cache.lane import Lane
+from src.data.cache.store import Commit, Suspect
+from src.data.model.bars import NAN, Bar
+from tests.cache.bars import DAILY, at, days, piece, store_in
+from tests.cache.disks import CountingDisk
+
+BAD = Suspect(Bar(at(1), 1.0, 0.5, 2.0, NAN, 1.0, NAN), "high < low")
+LATER = Suspect(Bar(at(2) + 5, 1.0, 0.5, 2.0, 1.0, 1.0, NAN), "odd")
+
+
+@pytest.fixture
+def lane(tmp_path: Path) -> Lane:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 1),)))
+    return store.workshop.lane(DAILY)
+
+
+def test_the_same_bytes_are_kept_once(lane: Lane) -> None:
+    for _ in range(2):
+        quarantine.keep_bytes(lane, "2024.tail", b"torn", "a torn tail")
+    source, copy = lane.paths.data(2024), lane.paths.folder / "copy" / "2024.csv.gz"
+    copy.parent.mkdir()
+    copy.write_bytes(source.read_bytes())
+    for path in (source, copy):
+        quarantine.keep_file(lane, path, source.read_bytes(), "damaged")
+    names = [n for n in lane.disk.list(lane.paths.quarantine) if not n.endswith(".json")]
+    kept = lane.paths.quarantine / next(name for name in names if name.endswith(".csv.gz"))
+    assert len(names) == 2
+    assert kept.stat().st_ino == source.stat().st_ino
+
+
+def test_what_is_there_already_is_not_written_again(tmp_path: Path, lane: Lane) -> None:
+    quarantine.keep_rows(lane, 2024, [BAD])
+    quarantine.keep_bytes(lane, "2024.tail", b"torn", "a torn tail")
+    again = store_in(tmp_path, disk := CountingDisk()).workshop.lane(DAILY)
+    quarantine.keep_rows(again, 2024, [BAD, BAD])
+    quarantine.keep_bytes(again, "2024.tail", b"torn", "a torn tail")
+    written = [step.target.name for step in disk.steps if step.target is not None]
+    assert [name for name in written if not name.endswith(".json")] == []
+
+
+def test_rows_come_back_as_they_came(lane: Lane) -> None:
+    quarantine.keep_rows(lane, 2024, [BAD, LATER])
+    assert repr(quarantine.rows_kept(lane, 2024)) == repr([BAD, LATER])
+    text = gzip.decompress(lane.paths.rows(2024).read_bytes()).decode()
+    assert text.splitlines()[1:] == [
+        "2024-01-02 00:00:00,1.0,0.5,2.0,,1.0,,high < low",
+        "2024-01-03 00:00:00.005,1.0,0.5,2.0,1.0,1.0,,odd",
+    ]
+
+
+LONG = b"timestamp\n" + b"x" * 200_000 + b"\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"garbage",
+        gzip.compress(b"timestamp\n")[:-9],
+        gzip.compress(b"")[:10] + b"\xff" * 20,
+        gzip.compress(b"timestamp\n\xff\n"),
+        gzip.compress(b""),
+        gzip.compress(LONG),
+    ],
+    ids=["no gzip", "cut", "no deflate", "no text", "empty", "a giant field"],
+)
+def test_a_damaged_file_of_rows_is_kept_and_begun_anew(lane: Lane, content: bytes) -> None:
+    quarantine.keep_rows(lane, 2024, [BAD])
+    path = lane.paths.rows(2024)
+    path.write_bytes(content)
+    assert quarantine.rows_kept(lane, 2024) == []
+    quarantine.keep_rows(lane, 2024, [LATER])
+    assert repr(quarantine.rows_kept(lane, 2024)) == repr([LATER])
+    assert content in [p.read_bytes() for p in path.parent.iterdir()]
+    assert quarantine.years_with_rows(lane) == [2024]
+
+
+def test_withdrawn_bars_are_no_rows_that_a_vendor_sent(tmp_path: Path, lane: Lane) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 1, [], holes=(days(0, 1),)),)))
+    assert [row.reason for row in quarantine.rows_kept(lane, 2024)] == ["withdrawn by acme"]
+    assert store.suspects(DAILY, days(0, 9)) == ()
+
+
+def test_only_rows_of_the_years_asked_for_are_read(tmp_path: Path, lane: Lane) -> None:
+    old = Suspect(Bar(at(-9), 1.0, 0.5, 2.0, NAN, 1.0, NAN), "old")
+    quarantine.keep_rows(lane, 2023, [old])
+    quarantine.keep_rows(lane, 2024, [BAD])
+    disk = CountingDisk()
+    found = store_in(tmp_path, disk).suspects(DAILY, days(0, 9))
+    assert [row.reason for row in found] == ["high < low"]
+    opened = {step.path.name for step in disk.steps if step.name == "open"}
+    assert "2023.rows.csv.gz" not in opened

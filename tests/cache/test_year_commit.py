@@ -1,0 +1,221 @@
+"""What of a commit is appended, what is written anew, and what changes the document alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.store import BarStore, Commit, Piece
+from src.data.clock import ManualClock
+from src.data.model.bars import concat
+from src.data.model.instant import DAY_MS, MINUTE_MS
+from src.data.model.series import SeriesKey
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    MINUTES,
+    NOW,
+    lane_folder,
+    mark,
+    minutes,
+    numbers,
+    piece,
+    same,
+    states,
+    store_in,
+    table,
+)  # fmt: skip
+from tests.cache.disks import CountingDisk
+
+A_DAY = DAY_MS // MINUTE_MS
+DATA = "2024.csv.gz"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BarStore:
+    return store_in(tmp_path)
+
+
+def deeds(root: Path, commit: Commit, key: SeriesKey = DAILY) -> list[str]:
+    """Commit as a new process does; return what it did to the year file under its name."""
+    disk = CountingDisk()
+    store_in(root, disk).commit(key, commit)
+    return [step.name for step in disk.steps if (step.target or step.path).name == DATA]
+
+
+# An append looks at the last member, and writes behind it.
+LOOK = ["open", "fstat", "read", "close"]
+APPEND = [*LOOK, "open", "write", "fdatasync", "close"]
+
+
+# --- no bar is doubled or lost --------------------------------------------------------------
+
+
+def test_the_last_bar_again_takes_its_place(store: BarStore) -> None:
+    store.commit(DAILY, Commit((piece(0, 5),)))
+    store.commit(DAILY, Commit((piece(4, 6, shift=1.0),)))
+    rows, _ = store.read(DAILY, EVER)
+    assert same(rows, concat([table(range(4)), table([4, 5], 1.0)]))
+
+
+def test_pieces_behind_the_last_bar_may_come_in_any_order(store: BarStore) -> None:
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    store.commit(DAILY, Commit((piece(4, 6), piece(2, 4))))
+    assert same(store.read(DAILY, EVER)[0], table(range(6)))
+
+
+def test_pieces_that_overlap_behind_the_last_bar_are_stored_once(store: BarStore) -> None:
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    store.commit(DAILY, Commit((piece(2, 6), piece(4, 8, shift=1.0))))
+    rows, _ = store.read(DAILY, EVER)
+    assert same(rows, concat([table(range(4)), table(range(4, 8), 1.0)]))
+
+
+def test_of_pieces_that_overlap_the_later_counts_wherever_it_begins(store: BarStore) -> None:
+    store.commit(DAILY, Commit((piece(2, 4, shift=1.0), piece(0, 6))))
+    assert same(store.read(DAILY, EVER)[0], table(range(6)))
+
+
+def test_a_piece_that_keeps_replaces_its_own_bars_alone(store: BarStore, tmp_path: Path) -> None:
+    store.commit(DAILY, Commit((piece(0, 10, vendor="other"),)))
+    store.commit(DAILY, Commit((piece(2, 6, [3, 5], shift=1.0, keeps=True),)))
+    rows, coverage = store.read(DAILY, EVER)
+    assert numbers(rows) == [*range(10)]
+    assert [n for n in range(10) if rows.close[n] != table([n]).close[0]] == [3, 5]
+    assert {c.vendor for c in coverage} == {"acme", "other"}
+    assert not (lane_folder(tmp_path) / "_quarantine").exists()
+
+
+def test_a_piece_that_keeps_spares_bars_of_the_same_commit(store: BarStore) -> None:
+    store.commit(DAILY, Commit((piece(0, 4), piece(1, 6, [2, 5], shift=1.0, keeps=True))))
+    rows, _ = store.read(DAILY, EVER)
+    assert numbers(rows) == [0, 1, 2, 3, 5]
+    assert [n for n in rows.close.tolist() if n not in table(range(6)).close] == table(
+        [2, 5], 1.0
+    ).close.tolist()
+
+
+def test_a_hole_in_a_covered_stretch_is_written_into_the_file(
+    store: BarStore, tmp_path: Path
+) -> None:
+    store.commit(DAILY, Commit((piece(0, 8, [0, 1, 2, 3, 6, 7]),)))
+    store.commit(DAILY, Commit((piece(4, 6, [], holes=(piece(4, 5).span,)),)))
+    assert states(store) == [(0, 4, "final"), (5, 8, "final")]
+    (lane_folder(tmp_path) / "2024.metadata.json").unlink()
+    assert (4, 5) not in [(n, n + 1) for a, b, _ in states(store_in(tmp_path)) for n in range(a, b)]
+
+
+# --- nothings beside bars -------------------------------------------------------------------
+
+
+def test_a_nothing_covers_no_bar_of_its_own_commit(store: BarStore) -> None:
+    store.commit(DAILY, Commit((piece(0, 3),), (mark(1, 5, "empty"),)))
+    assert states(store) == [(0, 3, "final"), (3, 5, "empty")]
+
+
+def test_a_nothing_takes_the_place_of_an_answer_without_bars(store: BarStore) -> None:
+    store.commit(DAILY, Commit((piece(0, 3, []), piece(5, 6))))
+    store.commit(DAILY, Commit(marks=(mark(0, 3, "empty"),)))
+    assert states(store) == [(0, 3, "empty"), (5, 6, "final")]
+
+
+def test_a_nothing_takes_the_place_of_bars_that_its_commit_withdraws(store: BarStore) -> None:
+    store.commit(DAILY, Commit((piece(0, 5),)))
+    store.commit(DAILY, Commit((piece(1, 3, []),), (mark(1, 3, "empty"),)))
+    assert states(store) == [(0, 1, "final"), (1, 3, "empty"), (3, 5, "final")]
+    assert numbers(store.read(DAILY, EVER)[0]) == [0, 3, 4]
+
+
+def test_a_bar_right_behind_those_withdrawn_is_covered_by_no_nothing(store: BarStore) -> None:
+    store.commit(DAILY, Commit((piece(0, 5, fetched_at=0),)))
+    store.commit(DAILY, Commit((piece(1, 3, [], fetched_at=0),), (mark(1, 4, "empty"),)))
+    assert numbers(store.read(DAILY, EVER)[0]) == [0, 3, 4]
+    assert all(state == "final" for first, end, state in states(store) if first <= 3 < end)
+
+
+# --- what it costs --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_new_bars_are_appended_without_reading_the_old_ones(
+    store: BarStore, tmp_path: Path, keeps: bool
+) -> None:
+    store.commit(DAILY, Commit((piece(0, 5, adj=True),)))
+    for n in (5, 6):
+        assert deeds(tmp_path, Commit((piece(n, n + 1, adj=True, keeps=keeps),))) == APPEND
+
+
+def test_what_is_learned_without_bars_does_not_touch_the_file(
+    store: BarStore, tmp_path: Path
+) -> None:
+    store.commit(DAILY, Commit((piece(0, 3), piece(6, 9)), (mark(4, 6, "empty"),)))
+    assert deeds(tmp_path, Commit((piece(3, 4, []),)))[:4] == LOOK
+    assert "replace" not in deeds(tmp_path, Commit((piece(3, 4, []),)))
+    assert "replace" not in deeds(tmp_path, Commit((piece(4, 6, [], holes=(piece(4, 5).span,)),)))
+    assert deeds(tmp_path, Commit((piece(9, 12, []),), (mark(12, 14, "empty"),))) == LOOK
+
+
+def test_members_that_cannot_be_joined_are_not_tried_again_with_every_bar(tmp_path: Path) -> None:
+    commits = [Commit((piece(n, n + 1, vendor=f"v{n % 2}"),)) for n in range(17)]
+    tried = [n for n, commit in enumerate(commits, 1) if "replace" in deeds(tmp_path, commit)]
+    assert tried == [1, 8, 12, 16]
+
+
+def test_a_new_day_costs_no_rewrite_where_nothing_is_to_be_joined(
+    store: BarStore, tmp_path: Path
+) -> None:
+    store.commit(MINUTES, Commit((minutes(0, A_DAY),)))
+    assert deeds(tmp_path, Commit((minutes(A_DAY, A_DAY + 1),)), MINUTES) == APPEND
+    late = Commit((minutes(2 * A_DAY, 2 * A_DAY + 1),))
+    assert "replace" in deeds(tmp_path, late, MINUTES)
+
+
+# --- what stays reachable, and what is told beside the bars ---------------------------------
+
+
+@pytest.mark.parametrize(
+    "again, is_kept",
+    [
+        (piece(1, 2, shift=1.0), True),
+        (piece(0, 2, [0]), True),
+        (piece(3, 5), True),
+        (piece(7, 10), False),
+        (piece(5, 8), False),
+    ],
+    ids=["another value", "withdrawn", "put between", "the last again, and more", "the same"],
+)
+def test_the_old_file_is_kept_where_history_changes(
+    store: BarStore, tmp_path: Path, again: Piece, is_kept: bool
+) -> None:
+    store.commit(DAILY, Commit((piece(0, 3), piece(5, 8))))
+    store.commit(DAILY, Commit((again,)))
+    assert (lane_folder(tmp_path) / "_versions").exists() is is_kept
+
+
+def told(root: Path, name: str) -> object:
+    return json.loads((lane_folder(root) / "2024.metadata.json").read_bytes())[name]
+
+
+def test_a_year_is_said_to_be_of_who_sent_its_newest_bars(store: BarStore, tmp_path: Path) -> None:
+    doubt = mark(0, 1, "suspect", vendor="first")
+    store.commit(DAILY, Commit(marks=(doubt,)))
+    assert told(tmp_path, "data_source") == "first"
+    nothing = mark(5, 6, "empty", vendor="knew of none")
+    store.commit(DAILY, Commit((piece(1, 3, vendor="second"),), (nothing,)))
+    assert told(tmp_path, "data_source") == "second"
+    store.commit(DAILY, Commit(marks=(nothing, mark(6, 7, "empty", vendor=""))))
+    assert told(tmp_path, "data_source") == "second"
+    store.commit(DAILY, Commit((piece(3, 5, vendor="third"),)))
+    assert told(tmp_path, "data_source") == "third"
+
+
+def test_a_year_tells_when_it_was_made_and_when_it_was_changed(tmp_path: Path) -> None:
+    clock = ManualClock(NOW)
+    store = BarStore(tmp_path, None, clock)
+    store.commit(DAILY, Commit((piece(0, 3),)))
+    clock.advance(DAY_MS / 1000)
+    store.commit(DAILY, Commit((piece(3, 4),)))
+    assert told(tmp_path, "created_at") == "2025-01-01T00:00:00"
+    assert told(tmp_path, "last_updated") == "2025-01-02T00:00:00"
