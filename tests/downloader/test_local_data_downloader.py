@@ -167,6 +167,11 @@ def test_no_file_and_no_way_out_of_the_folder(tmp_path: Path, symbol: str) -> No
         fetch(local(folder, pattern="../{symbol}_{timeframe}"), symbol="secret")
 
 
+def test_the_file_that_is_lacking_is_named_as_it_would_be_called(tmp_path: Path) -> None:
+    with pytest.raises(SymbolNotFoundError, match=r"there is no file my MSFT in its folder"):
+        fetch(local(tmp_path, pattern="my {symbol}"), symbol="MSFT")
+
+
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     folder = tmp_path / "bars"
     folder.mkdir()

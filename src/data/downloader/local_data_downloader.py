@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Unpack
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from ..errors import DataError, ResponseFormatError, SymbolNotFoundError
 from ..model.bars import NAN, Bar
@@ -81,7 +81,7 @@ class LocalDataDownloader(BaseDataDownloader):
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Read the rows of the span; a file holds all there is."""
-        name = where(response.url).removeprefix("file/")
+        name = _name(response)
         rows = csv.reader(response.text.lstrip("\ufeff").splitlines())
         places = self._places(next(rows, []), name)
         bars = []
@@ -99,7 +99,7 @@ class LocalDataDownloader(BaseDataDownloader):
     def classify(self, response: HttpResponse) -> DataError | None:
         """Say that there is no file for the symbol."""
         if response.status == 404:
-            return SymbolNotFoundError(f"there is no file {where(response.url)} in its folder")
+            return SymbolNotFoundError(f"there is no file {_name(response)} in its folder")
         return error_of(response)
 
     def _places(self, header: Sequence[str], name: str) -> dict[str, int]:
@@ -140,3 +140,8 @@ def _number(row: Sequence[str], places: Mapping[str, int], name: str) -> float:
         return float(text) if text else NAN
     except ValueError:
         raise ValueError(f"column {name!r} holds {text[:40]!r}") from None
+
+
+def _name(response: HttpResponse) -> str:
+    """Return the name of the file as it is written in the rules, below its folder."""
+    return unquote(where(response.url).removeprefix("file/"))
