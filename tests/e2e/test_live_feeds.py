@@ -22,7 +22,7 @@ from src.data.model.timeframe import Timeframe
 from tests.feed.conftest import wait_until
 from tests.feed.hands import LIVE, Hand, minute
 from tests.feed.test_poll_source import Notebook
-from tests.vendor_server import VendorServer
+from tests.vendor_server import VendorServer, split
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow
 
@@ -53,6 +53,38 @@ def test_a_named_vendor_is_listened_to_or_asked_alone(manager: DataManager) -> N
     assert isinstance(feed, YahooLiveDataFeed)
     with pytest.raises(TypeError, match="from its source alone"):
         feed._process_new_data(feed.df)
+
+
+@pytest.mark.parametrize("backtrader", [True, False], ids=["backtrader", "plain"])
+def test_the_past_is_adjusted_as_it_is_wanted(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch, backtrader: bool
+) -> None:
+    vendors.truth.act("AAPL", split("2024-06-05", 4))
+    if not backtrader:
+        monkeypatch.setattr("src.data.feed.choosing.find_spec", lambda name: None)
+
+    def first_close(**options: str) -> float:
+        feed = manager.get_live_feed("AAPL", "1d", 20, **options)
+        if isinstance(feed, YahooLiveDataFeed):
+            return float(feed.df["close"].iloc[0])
+        assert feed is not None
+        with feed:
+            return next(iter(feed)).close
+
+    usual = first_close()
+    assert first_close(adjustment="split") == usual
+    assert first_close(adjustment="raw") == pytest.approx(4 * usual)
+
+
+@pytest.mark.parametrize("backtrader", [True, False], ids=["backtrader", "plain"])
+def test_an_adjustment_that_there_is_not_is_refused(
+    manager: DataManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+    backtrader: bool,
+) -> None:  # fmt: skip
+    if not backtrader:
+        monkeypatch.setattr("src.data.feed.choosing.find_spec", lambda name: None)
+    assert manager.get_live_feed("AAPL", "1d", 20, adjustment="none") is None
+    assert "there is no adjustment 'none'" in caplog.text
 
 
 def test_any_other_stream_says_whose_it_is(

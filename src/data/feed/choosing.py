@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Union
 from ..errors import ConfigError, DataError
 from ..model.bars import PRICES
 from ..model.instant import from_ms
+from ..model.kind import ADJUSTMENTS
 from ..model.stream import LiveBar
 from ..provider_selector import ProviderSelector
 from .base import LiveFeed
@@ -40,7 +41,9 @@ _POLLED = {
 }
 
 # What may be wanted of any feed; what its vendor has no use for is no mistake.
-_OPTIONS = ("provider", "market", "on_new_bar", "retry_interval", "polling_interval")
+_OPTIONS = (
+    "provider", "market", "adjustment", "on_new_bar", "retry_interval", "polling_interval",
+)  # fmt: skip
 _OWN = ("api_key", "api_secret", "testnet", "host", "port", "client_id")
 
 
@@ -57,12 +60,14 @@ def live_feed(
         symbol, timeframe: whose bars.
         lookback_bars: closed bars of history that come first.
         options: ``provider`` (this vendor alone), ``market`` (``"futures"``: Binance's perpetual
-            ones margined in dollars), ``on_new_bar``, ``retry_interval``, ``polling_interval``; then
-            those that the vendor's own class takes, such as ``testnet``.
+            ones margined in dollars), ``adjustment`` (of the past: ``raw``, ``split``, ``all``),
+            ``on_new_bar``, ``retry_interval``, ``polling_interval``; then those that the vendor's
+            own class takes, such as ``testnet``.
     """
     try:
         refuse(set(options) - {*_OPTIONS, *_OWN}, _OPTIONS)
         check_lookback(lookback_bars)
+        _check_adjustment(options.get("adjustment", "split"))
         options = placed(options)
         streamer = feeds_of(manager).streamer(symbol, timeframe, options.get("provider"))
         made = _for_backtrader if find_spec("backtrader") else _plain
@@ -115,11 +120,21 @@ def placed(options: dict[str, Any]) -> dict[str, Any]:
     return others | {"provider": FUTURES}
 
 
+def _check_adjustment(adjustment: object) -> None:
+    if adjustment not in ADJUSTMENTS:
+        known = ", ".join(ADJUSTMENTS)
+        raise ConfigError(f"there is no adjustment {adjustment!r}", hint=f"there are {known}")
+
+
 def _plain(
     manager: Manager, wanted: Wanted, streamer: str | None, options: dict[str, Any]
 ) -> LiveFeed:
-    interval_s, on_new_bar = options.get("polling_interval", 60.0), options.get("on_new_bar")
-    feed = plain_feed(manager, wanted, provider=options.get("provider"), interval_s=interval_s)
+    on_new_bar = options.get("on_new_bar")
+    feed = plain_feed(
+        manager, wanted, provider=options.get("provider"),
+        interval_s=options.get("polling_interval", 60.0),
+        adjustment=options.get("adjustment", "split"),
+    )  # fmt: skip
     if on_new_bar is not None:
         feed.on_bar(_calling(wanted[0], on_new_bar))
         feed.start()

@@ -20,6 +20,7 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
         symbol, interval: whose bars, and their timeframe.
         polling_interval: seconds after which what is lacking is asked for again, at the latest.
         provider: ask this vendor alone, such as ``yahoo`` or ``ccxt:kraken``; default: as routed.
+        adjustment: what prices of the past are corrected for: ``raw``, ``split`` or ``all``.
         **others: as :class:`~.base_live_data_feed.BaseLiveDataFeed`.
 
     Raises:
@@ -28,16 +29,16 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
 
     def __init__(
         self, symbol: str, interval: str, polling_interval: float = 60,
-        provider: str | None = None, **others: Any,
+        provider: str | None = None, adjustment: str = "split", **others: Any,
     ) -> None:  # fmt: skip
         self.polling_interval = polling_interval
-        self.provider = provider or self.pinned
+        self.provider, self.adjustment = provider or self.pinned, adjustment
         super().__init__(symbol, interval, **others)
 
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
         source = polled(
             self.data_manager, self.symbol, self.interval, lookback=self.lookback_bars,
-            provider=self._pin(), interval_s=self.polling_interval,
+            provider=self._pin(), interval_s=self.polling_interval, adjustment=self.adjustment,
             on_ask=self._count_question,
         )  # fmt: skip
         return self._feed_of(source), []

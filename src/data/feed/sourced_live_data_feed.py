@@ -24,6 +24,7 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
 
     pinned: ClassVar[str | None] = None
     provider: str | None = None
+    adjustment = "split"
 
     def _connect_realtime(self) -> bool:
         """Start the stream; return whether it runs."""
@@ -51,9 +52,10 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
         return None if first == selector.canonical(self.provider) else self.provider
 
     def _wishes(self) -> dict[str, Any]:
-        # Other people's data managers may know the four usual arguments alone.
-        pinned = self._pin() if is_manager(self.data_manager) else None
-        return {} if pinned is None else {"provider": pinned}
+        if not is_manager(self.data_manager):  # it may know the four usual arguments alone
+            return {}
+        pinned = self._pin()
+        return {"adjustment": self.adjustment} | ({} if pinned is None else {"provider": pinned})
 
 
 class StreamedLiveDataFeed(SourcedLiveDataFeed):
@@ -62,6 +64,7 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
     Args:
         symbol, interval: whose bars, and their timeframe.
         provider: this vendor alone; default: the first one routed to that streams such bars.
+        adjustment: what prices of the past are corrected for: ``raw``, ``split`` or ``all``.
         **others: as :class:`~.base_live_data_feed.BaseLiveDataFeed`.
 
     Raises:
@@ -69,15 +72,19 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
     """
 
     def __init__(
-        self, symbol: str, interval: str, provider: str | None = None, **others: Any
-    ) -> None:
-        self.provider = provider or self.pinned
+        self, symbol: str, interval: str, provider: str | None = None,
+        adjustment: str = "split", **others: Any,
+    ) -> None:  # fmt: skip
+        self.provider, self.adjustment = provider or self.pinned, adjustment
         super().__init__(symbol, interval, **others)
 
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
         feeds, pinned = feeds_of(self.data_manager), self._pin()
         self.live_vendor = feeds.streamer(self.symbol, self.interval, pinned)
-        found = feeds.find(self.symbol, self.interval, self.lookback_bars, provider=pinned)
+        found = feeds.find(
+            self.symbol, self.interval, self.lookback_bars, provider=pinned,
+            adjustment=self.adjustment,
+        )  # fmt: skip
         if found is None:
             raise NoProviderError(f"nobody streams {self.symbol} {self.interval}; the log says why")
         return found, []
