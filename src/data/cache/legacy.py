@@ -32,7 +32,6 @@ from ..model.instant import DAY_MS, parse_iso
 from ..model.kind import Basis, Kind
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
-from ..policy.quality import ordered
 from .plain_csv import read_csv
 from .stamps import runs, session_stamps
 
@@ -252,6 +251,7 @@ def _parse(text: bytes) -> BarTable:
     import pandas as pd
 
     from ..model.frame import table_of
+    from ..policy.quality import ordered
 
     frame = read_csv(text)
     names = {str(c).strip().lower(): c for c in frame.columns}

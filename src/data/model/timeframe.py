@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,6 +38,8 @@ class Timeframe:
             return text
         known = _read(text) if isinstance(text, str) else None
         if known is None:
+            import difflib  # a right one needs no help
+
             near = difflib.get_close_matches(str(text), _USUAL.split(), n=1, cutoff=0.3)
             hint = (f"did you mean {near[0]!r}? " if near else "") + f"usual ones: {_USUAL}"
             raise BadTimeframeError(f"unknown timeframe {text!r}", hint=hint)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..model.capabilities import Capabilities
 from ..model.classification import Classification, Exchange
 from ..model.instrument import Instrument
 from ..model.rules import ProviderRules
@@ -75,6 +74,8 @@ def provider_config(
 
 def vendor_summary(said: ProviderRules, downloader: Any | None) -> dict[str, Any]:
     """Return what the rules and a vendor's own downloader, where there is one, say about it."""
+    from ..model.capabilities import Capabilities  # of use only to who has loaded vendors
+
     declared = getattr(downloader, "capabilities", None)
     if not isinstance(declared, Capabilities):  # a downloader that is not ours declares nothing
         declared = Capabilities(frozenset(), {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -111,11 +110,10 @@ class Asking:
         if name is not None:
             return name
         known = self._classifier.provider_names()
-        near = difflib.get_close_matches(str(provider), known, n=1)
         raise UnknownProviderError(
             f"no provider is called {provider!r}",
             provider=str(provider),
-            hint=(f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}",
+            hint=f"{_meant(provider, known)}known: {', '.join(known)}",
         )
 
 
@@ -175,8 +173,15 @@ def _check_columns(columns: Any, symbol: str) -> None:
                 f"{name!r} is no extra column of {symbol}: it is in the frame {where}",
                 symbol=symbol, hint=f"extra ones: {known}",
             )  # fmt: skip
-        near = difflib.get_close_matches(str(name), EXTRA_COLUMNS, n=1)
         raise QueryError(
             f"there is no extra column {name!r} for {symbol}", symbol=symbol,
-            hint=(f"did you mean {near[0]!r}? " if near else "") + f"there are: {known}",
+            hint=f"{_meant(name, EXTRA_COLUMNS)}there are: {known}",
         )  # fmt: skip
+
+
+def _meant(name: object, known: Sequence[str]) -> str:
+    """Return the question whether the nearest known name was meant; empty where none is near."""
+    import difflib  # a right name needs no help
+
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f"did you mean {near[0]!r}? " if near else ""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import Clock
 from ..errors import DataError, QueryError
-from ..model.capabilities import FetchQuery
 from ..model.coverage import Covered
 from ..model.instant import DAY_MS
 from ..model.instrument import Instrument
@@ -96,6 +95,7 @@ class Supply:
         self, downloader: Any, instrument: Instrument, key: SeriesKey, span: Span
     ) -> bool:
         from ..downloader.looking import unknown_to
+        from ..model.capabilities import FetchQuery
 
         asked = FetchQuery(instrument, key.timeframe, span, self._clock.now_ms())
         try:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.bars import BarTable
-from ..model.capabilities import Fetched
 from ..model.coverage import Coverage
 from ..model.instant import DAY_MS, HOUR_MS, date_of
 from ..model.instrument import Instrument
@@ -17,6 +16,7 @@ from ..model.kind import Basis
 from ..model.span import Span
 
 if TYPE_CHECKING:
+    from ..model.capabilities import Fetched
     from ..policy.gaps import Grid
 
 BEFORE_FIRST, AFTER_LAST = "before the first bar", "after the last bar"
