@@ -111,7 +111,7 @@ else:
         fcntl.flock(fd, fcntl.LOCK_UN)
 
     def _drop_inherited() -> None:
-        for lock in list(_held):
+        for lock in _held:
             lock.drop_inherited()
         _guard.release()
 
