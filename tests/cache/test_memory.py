@@ -41,6 +41,84 @@ class Later(Disk):
         return super().now_ns() + 10**9
 
 
+class Young(Disk):
+    """A disk on which everything was done just now."""
+
+    def now_ns(self) -> int:
+        return 0
+
+
+def rewritten(path: Path, content: bytes) -> None:
+    """Change a file in place, so that nothing but its bytes shows it."""
+    state = os.stat(path)
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+class TestFiles:
+    def test_what_has_settled_is_parsed_once_and_again_when_it_has_changed(
+        self, tmp_path: Path
+    ) -> None:
+        path, memory = tmp_path / "a", Memory(Later())
+        path.write_bytes(b"1")
+        value = memory.load(path, parse)
+        assert memory.load(path, unparsed) is value is memory.known(os.fspath(path))
+        path.write_bytes(b"22")
+        assert memory.known(os.fspath(path)) is None
+        assert memory.load(path, parse) == [b"22"]
+
+    def test_two_changes_within_one_step_of_the_clock_are_both_seen(self, tmp_path: Path) -> None:
+        path, memory = tmp_path / "a", Memory(Young())
+        path.write_bytes(b"1")
+        assert memory.load(path, parse) == [b"1"]
+        rewritten(path, b"2")
+        assert memory.load(path, parse) == [b"2"]
+
+    def test_what_was_looked_at_without_parsing_is_there_nevertheless(self, tmp_path: Path) -> None:
+        path, memory = tmp_path / "a", Memory(Later())
+        memory.wrote(path, b"1", [b"1"])
+        path.write_bytes(b"2")
+        assert memory.known(os.fspath(path)) is None
+        assert memory.load(path, parse) == [b"2"]
+
+    def test_what_is_forgotten_is_read_anew(self, tmp_path: Path) -> None:
+        path, memory = tmp_path / "a", Memory(Later())
+        path.write_bytes(b"1")
+        memory.load(path, parse)
+        rewritten(path, b"2")
+        memory.forget(path)
+        assert memory.load(path, parse) == [b"2"]
+
+
+class TestNames:
+    def test_a_folder_that_has_settled_is_listed_once_and_again_when_it_has_changed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk = CountingDisk()
+        monkeypatch.setattr(disk, "now_ns", Later().now_ns)
+        memory = Memory(disk)
+        (tmp_path / "a").touch()
+        assert memory.list(tmp_path) == memory.list(tmp_path) == ("a",)
+        assert [step.name for step in disk.steps].count("list") == 1
+        (tmp_path / "b").touch()
+        os.utime(tmp_path, ns=(0, 0))
+        assert memory.list(tmp_path) == ("a", "b")
+
+    def test_names_that_came_within_one_step_of_the_clock_are_seen(self, tmp_path: Path) -> None:
+        memory, state = Memory(Young()), os.stat(tmp_path)
+        assert memory.list(tmp_path) == ()
+        (tmp_path / "a").touch()
+        os.utime(tmp_path, ns=(state.st_atime_ns, state.st_mtime_ns))
+        assert memory.list(tmp_path) == ("a",)
+
+    def test_a_folder_that_is_not_there_has_none(self, tmp_path: Path) -> None:
+        memory = Memory(Later())
+        assert memory.list(tmp_path / "a") == ()
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "b").touch()
+        assert memory.list(tmp_path / "a") == ("b",)
+
+
 class TestWhatWasWritten:
     def test_the_same_bytes_say_the_same_however_young_they_are(self, tmp_path: Path) -> None:
         path, memory, value = tmp_path / "a", Memory(Disk()), [b"1"]
@@ -54,10 +132,8 @@ class TestWhatWasWritten:
     ) -> None:
         path, memory = tmp_path / "a", Memory(Quick())
         path.write_bytes(b"1")
-        state = os.stat(path)
         memory.wrote(path, b"1", [b"1"])
-        path.write_bytes(b"2")
-        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+        rewritten(path, b"2")
         assert memory.known(os.fspath(path)) is None
         assert memory.load(path, parse) == [b"2"]
         path.unlink()
@@ -69,9 +145,7 @@ class TestWhatWasWritten:
         path.write_bytes(b"1")
         memory.wrote(path, b"1", value)
         assert memory.load(path, unparsed) is value
-        state = os.stat(path)
-        path.write_bytes(b"2")  # as nobody does who changes its time as well
-        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+        rewritten(path, b"2")  # as nobody does who changes its time as well
         assert memory.load(path, unparsed) is value
 
     def test_nothing_is_known_of_a_file_that_nobody_asked_for(self, tmp_path: Path) -> None:

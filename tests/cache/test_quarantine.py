@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from src.data.cache import quarantine
 from src.data.cache.lane import Lane
 from src.data.cache.store import Commit, Suspect
 from src.data.model.bars import NAN, Bar
-from tests.cache.bars import DAILY, at, days, piece, store_in
+from src.data.model.instant import iso
+from tests.cache.bars import DAILY, NOW, at, days, piece, store_in
 from tests.cache.disks import CountingDisk
 
 BAD = Suspect(Bar(at(1), 1.0, 0.5, 2.0, NAN, 1.0, NAN), "high < low")
@@ -37,6 +39,33 @@ def test_the_same_bytes_are_kept_once(lane: Lane) -> None:
     kept = lane.paths.quarantine / next(name for name in names if name.endswith(".csv.gz"))
     assert len(names) == 2
     assert kept.stat().st_ino == source.stat().st_ino
+
+
+def test_beside_all_that_is_kept_stands_why_and_since_when(lane: Lane) -> None:
+    source = lane.paths.data(2024)
+    quarantine.keep_bytes(lane, "2024.tail", b"torn", "a torn tail")
+    quarantine.keep_file(lane, source, source.read_bytes(), "damaged")
+    said = {}
+    for path in lane.paths.quarantine.glob("*.json"):
+        note = json.loads(path.read_bytes())
+        assert path.name == f"{note['file']}.json"
+        assert note["time"] == iso(NOW)
+        said[note["reason"]] = path.with_name(note["file"]).read_bytes()
+    assert said == {"a torn tail": b"torn", "damaged": source.read_bytes()}
+
+
+def test_a_row_is_safe_in_a_folder_of_which_a_killed_writer_told_nobody(
+    tmp_path: Path, lane: Lane
+) -> None:
+    lane.paths.quarantine.mkdir()  # and killed before its name was safe
+    again = store_in(tmp_path, disk := CountingDisk()).workshop.lane(DAILY)
+    quarantine.keep_rows(again, 2024, [BAD])
+    synced = [step.path for step in disk.steps if step.name == "fsync_dir"]
+    assert synced == [lane.paths.folder, lane.paths.quarantine]
+    for _ in range(2):  # kept now, and kept by somebody who may not have come to its end
+        disk.steps.clear()
+        quarantine.keep_rows(again, 2024, [LATER])
+        assert [s.path for s in disk.steps if s.name == "fsync_dir"] == [lane.paths.quarantine]
 
 
 def test_what_is_there_already_is_not_written_again(tmp_path: Path, lane: Lane) -> None:

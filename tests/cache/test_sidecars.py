@@ -360,6 +360,14 @@ def test_two_later_years_at_once_are_brought_in(house: House) -> None:
     assert house.bars() == [*range(-9, 9), *range(370, 373), *range(740, 743)]
 
 
+def test_more_years_than_a_head_has_room_for_are_read_from_their_files(tmp_path: Path) -> None:
+    house, first = house_in(tmp_path), [-365 * n for n in range(160, -1, -1)]
+    house.store.commit(DAILY, Commit(tuple(piece(n, n + 1) for n in first)))
+    for _ in range(2):
+        assert numbers(house.store.read(DAILY, days(first[0], 1))[0]) == first
+    assert not house.sidecars.path(DAILY).exists()
+
+
 def test_a_file_that_was_dropped_is_held_no_longer(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock as OfLibrary
@@ -107,6 +110,88 @@ def test_a_child_holds_nothing_and_lets_go_of_nothing(path: str) -> None:
     os.close(write)
 
 
+def in_child(work: Callable[[], bool]) -> bool:
+    """Return what ``work`` tells in a child."""
+    child = os.fork()
+    if child == 0:
+        told = False
+        try:
+            told = work()
+        finally:
+            os._exit(int(told))
+    return os.waitpid(child, 0)[1] != 0
+
+
+@forks
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_threads_of_a_child_have_locks_of_their_own(path: str) -> None:
+    past, held = take(path + "1"), take(path)
+    assert past is not None
+    assert held is not None
+    past.release()
+
+    def work() -> bool:
+        said: list[bool] = []
+        thread = threading.Thread(target=lambda: said.append(take(path + "1") is not None))
+        thread.daemon = True
+        thread.start()
+        thread.join(5)
+        return said == [True] and not held.is_locked
+
+    assert in_child(work)
+    assert take(path) is None
+    held.release()
+
+
+@forks
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("when", ["_opened", "_unlock"])
+def test_a_child_keeps_no_file_that_another_thread_was_busy_with(
+    path: str, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    children: list[threading.Thread] = []
+    kept: list[bool] = []
+
+    def is_open(fd: int) -> bool:
+        try:
+            os.fstat(fd)
+        except OSError:
+            return False
+        return True
+
+    def forking(what: Any) -> Any:
+        fd = done(what)
+        mine = what if fd is None else fd
+        thread = threading.Thread(target=lambda: kept.append(in_child(lambda: is_open(mine))))
+        children.append(thread)
+        thread.start()
+        thread.join(0.05)  # it may not fork before we are done
+        return fd
+
+    done = getattr(flock, when)
+    with monkeypatch.context() as patch:
+        patch.setattr(flock, when, forking)
+        held = take(path)
+        assert held is not None
+        if when == "_opened":
+            children[0].join()
+        held.release()
+    children[0].join()
+    assert kept == [False]
+
+
+def test_who_lets_go_does_so_for_a_child_on_its_way_to_another_program(path: str) -> None:
+    held = take(path)
+    assert held is not None
+    assert held._fd is not None
+    inherited = os.dup(held._fd)  # as a child has it until its own program runs
+    held.release()
+    again = take(path)
+    assert again is not None
+    again.release()
+    os.close(inherited)
+
+
 def test_a_file_that_lost_its_name_guards_nothing(path: str) -> None:
     opened = FileLock(path)
     os.unlink(path)
@@ -119,6 +204,82 @@ def test_a_file_that_lost_its_name_guards_nothing(path: str) -> None:
 
 def test_who_is_interrupted_before_he_has_it_keeps_nothing(path: str) -> None:
     assert take(path) is not None  # nobody has it now
+    held = take(path)
+    assert held is not None
+    held.release()
+
+
+def test_an_interruption_that_is_remembered_keeps_nothing_locked(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", interrupt)
+        with pytest.raises(KeyboardInterrupt) as remembered:  # as an interactive Python does
+            take(path)
+    held = take(path)
+    assert held is not None
+    held.release()
+    del remembered
+
+
+def test_what_is_cleared_away_while_another_is_taken_is_let_go_of(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, opened = [take(path + "1")], flock._opened
+
+    def clearing(name: str) -> int:
+        left.clear()
+        return opened(name)
+
+    taken: list[bool] = []
+    monkeypatch.setattr(flock, "_opened", clearing)
+    thread = threading.Thread(target=lambda: taken.append(take(path) is not None), daemon=True)
+    thread.start()
+    thread.join(5)
+    assert taken == [True]
+
+
+def test_no_file_elsewhere_is_taken_for_it(tmp_path: Path) -> None:
+    path, other = tmp_path / ".lock", tmp_path / "other"
+    other.write_bytes(b"not yours")
+    try:
+        path.symlink_to(other)
+    except OSError:
+        pytest.skip("no symbolic links here")
+    with pytest.raises(StorageError, match="cannot lock"), Locks().hold(path, 1):
+        pass
+    assert other.read_bytes() == b"not yours"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no umask here")
+def test_the_umask_tells_who_else_may_take_it(path: str) -> None:
+    before = os.umask(0o002)
+    try:
+        held = take(path)
+    finally:
+        os.umask(before)
+    assert held is not None
+    held.release()
+    assert os.stat(path).st_mode & 0o777 == 0o664
+
+
+def test_a_lease_holds_nobody_up(path: str) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    Path(path).touch()
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    fd = os.open(path, os.O_RDWR)
+    try:
+        try:
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except (AttributeError, OSError):
+            pytest.skip("no leases here")
+        assert take(path) is None
+    finally:
+        os.close(fd)
+        signal.signal(signal.SIGIO, before)
     held = take(path)
     assert held is not None
     held.release()
@@ -137,18 +298,32 @@ def test_a_lease_is_waited_for(path: str, monkeypatch: pytest.MonkeyPatch, where
     assert take(path) is None
 
 
+def test_a_file_system_may_answer_that_it_is_not_permitted(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(_: int, how: int) -> None:
+        if how & fcntl.LOCK_NB:
+            raise PermissionError(errno.EACCES, "made to fail")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert take(path) is None
+
+
 def test_what_cannot_be_opened_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         take(str(tmp_path / "none" / ".lock"))
 
 
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP])
 def test_where_there_is_none_the_library_takes_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     path = tmp_path / ".lock"
 
     def none(_: int) -> bool:
-        raise OSError(errno.ENOSYS, "made to fail")
+        raise OSError(number, "made to fail")
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError("made to fail")

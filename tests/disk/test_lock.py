@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,77 @@ def test_a_thread_that_waits_too_long(tmp_path: Path, timeout_s: float) -> None:
         pass
     with locks.hold(tmp_path / ".lock", 0.01):
         pass
+
+
+def test_a_thread_waits_for_another(tmp_path: Path) -> None:
+    locks, path, had = Locks(), tmp_path / ".lock", threading.Event()
+
+    def work() -> None:
+        with locks.hold(path, 10):
+            had.set()
+
+    thread = threading.Thread(target=work)
+    with locks.hold(path, 1):
+        thread.start()
+        assert not had.wait(0.05)
+    thread.join()
+    assert had.is_set()
+
+
+def test_threads_that_wait_do_not_ask_the_system_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    take = flock.take
+    monkeypatch.setattr(flock, "take", lambda name: (asked.append(name), take(name))[1])
+    locks, path = Locks(), tmp_path / ".lock"
+    with locks.hold(path, 1), pytest.raises(LockTimeoutError), locks.hold(path, 0.02):
+        pass
+    assert asked == [str(path)]
+
+
+class Slept:
+    """A time of its own, for the module alone; whoever has to go on is asked at each sleep."""
+
+    def __init__(self, go_on: Callable[[], object] = lambda: None, first: float = 0.0) -> None:
+        self.now, self._go_on, self._first = first, go_on, iter([0.0])
+        self.naps: list[float] = []
+
+    def monotonic(self) -> float:
+        """Return the time; at first it is nought."""
+        return next(self._first, self.now)
+
+    def sleep(self, nap: float) -> None:
+        """Let time pass."""
+        self.naps.append(nap)
+        self.now += nap
+        self._go_on()
+
+
+def test_who_waits_has_it_as_soon_as_another_process_lets_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = flock.take(str(tmp_path / ".lock"))
+    assert other is not None
+    monkeypatch.setattr(module, "time", time := Slept(other.release))
+    with Locks().hold(tmp_path / ".lock", 10):
+        assert time.naps == [0.005]
+
+
+@pytest.mark.parametrize(("waited", "left"), [(0.0, 0.012), (0.008, 0.004), (0.02, 0.0)])
+def test_no_more_is_waited_than_was_asked_for_threads_and_processes_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waited: float, left: float
+) -> None:
+    other = flock.take(str(tmp_path / ".lock"))
+    assert other is not None
+    monkeypatch.setattr(module, "time", time := Slept(first=waited))
+    with (
+        pytest.raises(LockTimeoutError, match=r"by another process for more than 0\.012 s"),
+        Locks().hold(tmp_path / ".lock", 0.012),
+    ):
+        pass
+    assert sum(time.naps) == pytest.approx(left)
+    other.release()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.model.canonical import canonical
-from src.data.model.coverage import Coverage, Covered
+from src.data.model.coverage import Coverage, Covered, Splice
 from src.data.model.kind import Basis, Kind
 from src.data.model.span import Span
 
@@ -55,6 +55,7 @@ def test_what_is_taken_out_is_not_known_and_the_rest_is_as_it_was(
     whole = {p: (c.state, c.vendor) for c in coverage for p in range(*c.span)}
     assert told == {stamp: said for stamp, said in whole.items() if stamp not in gone}
     assert not any(part.span.is_empty for part in left)
+    assert left == Coverage.joined(left)
 
 
 def test_what_lies_further_off_is_not_touched() -> None:
@@ -91,8 +92,35 @@ def test_everything_survives_the_way_through_json() -> None:
     entry = Covered(
         Span(1, 9), "suspect", "yahoo", Kind(unit="USD"), Basis("split", date(2024, 1, 2)), 77,
         "high below low", 99,
+        (Splice(5, "other", "constant", 2.0, 9, "a split"), Splice(7, "other", "unchecked")),
     )  # fmt: skip
     assert Covered.from_json(entry.to_json()) == entry
+    assert [set(splice) for splice in entry.to_json()["splices"]] == [
+        {"at", "with", "verdict", "ratio", "common", "because"},
+        {"at", "with", "verdict", "ratio", "common"},
+    ]
+
+
+def test_what_there_is_nothing_to_say_of_is_left_out() -> None:
+    nothing = covered(1, 9, "empty", "")
+    assert nothing.to_json() == {"span": [1, 9], "state": "empty"}
+    assert Covered.from_json(nothing.to_json()) == nothing
+    assert set(covered(1, 9).to_json()) == {"span", "state", "kind", "basis", "vendor"}
+
+
+@pytest.mark.parametrize("times", [(3, 7), (7, 3)])
+def test_what_was_stored_in_pieces_is_read_as_one_with_the_later_fetch_time(
+    times: tuple[int, int],
+) -> None:
+    parts = [covered(n, n + 4, fetched_at=at) for n, at in zip((0, 4), times, strict=True)]
+    other = covered(9, 12)
+    plain = [part.to_json() for part in (other, *parts)]
+    assert Coverage.from_json(plain) == (covered(0, 8, fetched_at=7), other)
+
+
+def test_a_part_elsewhere_is_none() -> None:
+    assert covered(0, 5).clip(Span(3, 9)) == covered(3, 5)
+    assert covered(0, 5).clip(Span(7, 9)) is None
 
 
 @pytest.mark.parametrize("change", [{"state": "certain"}, {"basis": {"adjustment": "magic"}}])

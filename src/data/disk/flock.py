@@ -49,7 +49,6 @@ class FileLock:
         """Let go of it; nothing happens in a child that inherited it."""
         with _guard:
             fd, self._fd = self._fd, None
-            _held.discard(self)
             if fd is not None:
                 try:
                     _unlock(fd)
@@ -112,9 +111,8 @@ else:
         fcntl.flock(fd, fcntl.LOCK_UN)
 
     def _drop_inherited() -> None:
-        for lock in list(_held):
+        for lock in _held:
             lock.drop_inherited()
-        _held.clear()
         _guard.release()
 
     os.register_at_fork(

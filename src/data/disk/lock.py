@@ -27,8 +27,6 @@ class Locks:
 
     def __init__(self) -> None:
         self._pid = os.getpid()
-        # Guards the table below against two threads that ask for the same path first.
-        self._guard = threading.Lock()
         self._threads: dict[Path, threading.Lock] = {}
 
     @contextmanager
@@ -55,9 +53,9 @@ class Locks:
 
     def _thread_lock(self, path: Path) -> threading.Lock:
         if os.getpid() != self._pid:
-            self._pid, self._guard, self._threads = os.getpid(), threading.Lock(), {}
-        with self._guard:
-            return self._threads.setdefault(path, threading.Lock())
+            self._pid, self._threads = os.getpid(), {}
+        # At one stroke; and two of them would still meet at the file.
+        return self._threads.setdefault(path, threading.Lock())
 
 
 class _Held(Protocol):
@@ -78,7 +76,7 @@ def _acquire(path: Path, left_s: float, timeout_s: float) -> _Held:
             time.sleep(min(_POLL_S, left_s))
     except OSError as exc:
         if exc.errno not in flock.NOT_THERE:
-            raise StorageError(f"cannot lock {_name(path)}: {exc.strerror or exc}") from exc
+            raise _refused(path, exc) from exc
     else:
         return held
     return _acquire_by_library(path, left_s, timeout_s)
@@ -94,7 +92,7 @@ def _acquire_by_library(path: Path, left_s: float, timeout_s: float) -> _Held:
     except Timeout as exc:
         raise _too_long(path, timeout_s) from exc
     except OSError as exc:
-        raise StorageError(f"cannot lock {_name(path)}: {exc.strerror or exc}") from exc
+        raise _refused(path, exc) from exc
     return lock
 
 
@@ -105,6 +103,10 @@ def _too_long(path: Path, timeout_s: float) -> LockTimeoutError:
         f"{_name(path)} is locked by {who} for more than {timeout_s:g} s",
         hint="wait for that process, or stop it if it hangs; the lock goes with it",
     )
+
+
+def _refused(path: Path, exc: OSError) -> StorageError:
+    return StorageError(f"cannot lock {_name(path)}: {exc.strerror or exc}")
 
 
 def _name(path: Path) -> str:

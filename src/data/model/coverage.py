@@ -260,9 +260,8 @@ def _end(part: Covered) -> int:
 
 
 def _outside(old: Covered, span: Span) -> list[Covered]:
-    """Return what is left of ``old`` beside ``span``."""
-    parts = (Span(old.span.start, min(old.span.end, span.start)),
-             Span(max(old.span.start, span.end), old.span.end))  # fmt: skip
+    """Return what is left of ``old`` beside ``span``, with which it shares a stamp."""
+    parts = Span(old.span.start, span.start), Span(span.end, old.span.end)
     return [replace(old, span=part) for part in parts if not part.is_empty]
 
 
