@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -15,14 +16,26 @@ import pytest
 from src.data.cache import looking, metadata, series_meta, year_meta
 from src.data.cache.members import file_id
 from src.data.cache.store import BarStore, Commit, SeriesView
-from src.data.errors import FormatVersionError
+from src.data.errors import FormatVersionError, StorageError
 from src.data.model.coverage import Coverage
 from src.data.model.kind import Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
-from tests.cache.bars import DAILY, EVER, KIND, NOW, at, lane_folder, mark, numbers, piece, store_in
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    KIND,
+    NOW,
+    at,
+    lane_folder,
+    mark,
+    numbers,
+    piece,
+    same,
+    store_in,
+)
 from tests.cache.crash import Quick
-from tests.cache.disks import CountingDisk
+from tests.cache.disks import CountingDisk, FailingDisk
 from tests.cache.test_adopt import OLD, leave
 
 META, DATA = "2024.metadata.json", "2024.csv.gz"
@@ -278,3 +291,20 @@ def test_a_document_longer_than_a_glimpse_is_read_on(
     store = store_in(tmp_path, disk := CountingDisk())
     assert store.view(DAILY).rows == 9
     assert opened(disk).count(META) == 2, "once more, and not a third time with care"
+
+
+@pytest.mark.parametrize("fails_at", range(1, 25))
+def test_what_a_commit_that_failed_has_left_is_seen_as_by_everybody_else(
+    tmp_path: Path, fails_at: int
+) -> None:
+    """Its writer knows what it wrote; a year on its way from one file to the next is not known."""
+    disk = FailingDisk(0)
+    store = store_in(tmp_path, disk)
+    store.commit(DAILY, Commit((piece(0, 9),)))
+    disk.left = fails_at
+    with contextlib.suppress(StorageError):
+        store.commit(DAILY, Commit((piece(3, 4, shift=1.0),)))
+    own = store.view(DAILY)
+    other = store_in(tmp_path)
+    assert own == other.view(DAILY)
+    assert same(store.read(DAILY, EVER)[0], other.read(DAILY, EVER)[0])
