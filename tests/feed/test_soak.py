@@ -30,6 +30,8 @@ _SHORT = 120  # minutes of the market
 _PACE_S = 0.1
 _SAMPLES = 12
 _MOST_GROWTH = 5 * 2**20
+# Bars that are stored beforehand: of so many the columns are mapped, and memory has its final shape.
+_STORED = 20_000
 
 
 class Sample(NamedTuple):
@@ -85,6 +87,7 @@ def sample() -> Sample:
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 @pytest.mark.timeout(0)
 def test_memory_threads_and_descriptors_stay_flat(stage: Stage) -> None:
+    assert len(stage.manager.get_ohlcv("BTCUSDT", "1m", bars=_STORED)) == _STORED
     feeds = [stage.feed(lookback=50) for _ in range(FEEDS)]
     followers = [Follower() for _ in feeds]
     samples: list[Sample] = []
