@@ -81,19 +81,26 @@ def _texts(values: Floats | None, rows: int) -> list[str]:
     return [repr(value) if value == value else "" for value in values.tolist()]
 
 
-def decode_rows(text: bytes, columns: Sequence[str], rows: int) -> BarTable:
+def decode_rows(text: bytes, columns: Sequence[str], rows: int, start: int = 0) -> BarTable:
     """Read text written by :func:`encode_rows`.
+
+    Args:
+        text: it, behind ``start`` bytes of something else.
+        columns: of the rows.
+        rows: how many.
+        start: where they begin; to cut a year's text would take as long as a third of inflating it.
 
     Raises:
         ValueError: it does not hold exactly ``rows`` rows of these columns.
     """
-    if rows == 0 and not text:
+    if rows == 0 and len(text) == start:
         return BarTable.empty()
     if rows >= _ROWS_WORTH_AN_IMPORT and find_spec("pyarrow"):
-        table = _by_arrow(text, columns)
+        table = _by_arrow(text, columns, start)
         if len(table) != rows or not text.endswith(b"\n"):
             raise ValueError(f"the text does not hold {rows} lines")
         return table
+    text = text[start:]
     if not text.isascii() or text.count(b"\n") != rows or not text.endswith(b"\n"):
         raise ValueError(f"the text does not hold {rows} lines")
     return concat(_block(part, columns) for part in _blocks(text, rows))
@@ -129,7 +136,7 @@ def _floats(cells: list[bytes]) -> Floats:
     return np.array(list(map(float, cells)), dtype=np.float64)
 
 
-def _by_arrow(text: bytes, columns: Sequence[str]) -> BarTable:
+def _by_arrow(text: bytes, columns: Sequence[str], start: int) -> BarTable:
     import pyarrow as pa
     from pyarrow import csv
 
@@ -137,7 +144,7 @@ def _by_arrow(text: bytes, columns: Sequence[str]) -> BarTable:
     types: dict[str, Any] = {name: pa.float64() for name in columns}
     try:
         read = csv.read_csv(
-            pa.BufferReader(text),
+            pa.BufferReader(pa.py_buffer(text).slice(start)),
             read_options=csv.ReadOptions(column_names=names),
             parse_options=csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
             convert_options=csv.ConvertOptions(

@@ -28,7 +28,7 @@ def deflated(text: bytes) -> bytes:
     return stream
 
 
-def inflated(stream: bytes, most: int) -> tuple[bytes, bool]:
+def inflated(stream: bytes | memoryview, most: int) -> tuple[bytes, bool]:
     """Return at most ``most`` bytes of what a raw deflate stream holds, and whether that is all.
 
     Raises:

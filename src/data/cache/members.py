@@ -176,7 +176,7 @@ class Member:
         if told > most:
             raise ValueError(f"{self.header.rows} bars inflate to more than {most} bytes")
         # With room for a byte more than it claims to be: a longer one shows itself at once.
-        text, is_all = inflated(self.raw[self.body_at : -8], told + 1)
+        text, is_all = inflated(memoryview(self.raw)[self.body_at : -8], told + 1)
         if not is_all or len(text) != told:
             raise ValueError(f"{self.header.rows} bars do not inflate to the {told} bytes claimed")
         return text
