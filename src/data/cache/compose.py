@@ -95,7 +95,8 @@ def _written(segment: Segment, before: list[Member], target: Target) -> Member:
     body = segment.member if segment.rows is None else None
     if body is not None and segment.at_start == (not before) and segment.columns == target.columns:
         return body.with_header(header)
-    text = encode_rows(segment.table(), target.columns)
+    text = segment.lines if segment.columns == target.columns else None
+    text = text or encode_rows(segment.table(), target.columns)
     return build(header, text if before else header_line(target.columns) + text)
 
 

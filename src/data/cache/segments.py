@@ -16,9 +16,13 @@ from ..model.bars import BarTable, among, concat, merge
 from ..model.coverage import Coverage, Covered
 from ..model.instant import date_of
 from ..model.span import Span, intersect, subtract
+from .codec import header_line
 from .commit import Piece
 from .members import MOST_HOLES, Header, Member
 from .years import YearFile, rows_of
+
+# Of fewer bars the text is written anew before it is inflated.
+_WORTH_FINDING = 10_000
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Segment:
         rows: the bars, or None while only the body holds them.
         at_start: whether that body stood first in its file and so begins with the CSV header.
         columns: of that file.
+        lines: the bars as text, as they are stored; None where there is none at hand.
     """
 
     header: Header
@@ -38,6 +43,7 @@ class Segment:
     rows: BarTable | None = None
     at_start: bool = False
     columns: tuple[str, ...] = ()
+    lines: bytes | None = None
 
     def table(self) -> BarTable:
         """Return the bars."""
@@ -49,10 +55,34 @@ class Segment:
 
     def part(self, span: Span) -> Segment | None:
         """Return the part inside ``span`` as rows to be written; None without bars."""
-        table = self.table().within(span)
+        whole = self.table()
+        table = whole.within(span)
         if not len(table):
             return None
-        return Segment(_header_of(self.header, table, self.header.span.clip(span)), rows=table)
+        header = _header_of(self.header, table, self.header.span.clip(span))
+        return Segment(header, rows=table, columns=self.columns, lines=self._lines(whole, table))
+
+    def _lines(self, whole: BarTable, table: BarTable) -> bytes | None:
+        """Return the text of ``table``, some of the bars, where finding it beats writing it anew."""
+        if len(table) < _WORTH_FINDING or (self.member is None and self.lines is None):
+            return None
+        text, at = self.lines, 0
+        if text is None and self.member is not None:
+            text = self.member.text()
+            at = len(header_line(self.columns)) if self.at_start else 0
+        assert text is not None
+        first = int(np.searchsorted(whole.stamps, table.stamps[0]))
+        start = _line_of(text, whole, first) if first else at
+        lines = text[start : _line_of(text, whole, first + len(table))]
+        return lines if lines.count(b"\n") == len(table) else None
+
+
+def _line_of(text: bytes, whole: BarTable, row: int) -> int:
+    """Return where the line of a row begins, which is not the first; of none: the end."""
+    if row == len(whole):
+        return len(text)
+    stamp = np.datetime_as_string(whole.stamps[row].astype("M8[ms]"), unit="s")
+    return text.find(f"\n{stamp}".replace("T", " ").encode("ascii")) + 1
 
 
 def _header_of(header: Header, table: BarTable, span: Span) -> Header:

@@ -1,0 +1,86 @@
+"""A year written anew keeps the text of the bars that stay, to the letter."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.data.cache import compose, segments
+from src.data.cache.codec import encode_rows
+from src.data.cache.store import Commit
+from src.data.model.bars import BarTable
+from tests.cache.bars import DAILY, EVER, MINUTES, lane_folder, minutes, piece, same, store_in
+
+FIRST, MIDDLE, LAST = (0, 1), (100, 103), (199, 200)
+
+
+def written(root: Path, commits: Sequence[Commit]) -> tuple[bytes, BarTable]:
+    for commit in commits:
+        store_in(root).commit(DAILY, commit)
+    text = gzip.decompress((lane_folder(root) / "2024.csv.gz").read_bytes())
+    return text, store_in(root).read(DAILY, EVER)[0]
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["", "adjusted"])
+@pytest.mark.parametrize(
+    "changes",
+    [[FIRST], [MIDDLE], [LAST], [FIRST, LAST], [MIDDLE, (150, 151)], [MIDDLE, (90, 101)]],
+    ids=str,
+)
+def test_corrected_years_are_the_same_as_written_number_by_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[tuple[int, int]], wide: bool
+) -> None:
+    commits = [Commit((piece(0, 120, adj=wide),)), Commit((piece(120, 200, adj=wide),))]
+    commits += [Commit((piece(a, b, shift=1.0, adj=wide),)) for a, b in changes]
+    at_once = Commit(tuple(piece(a, b, shift=2.0, adj=wide) for a, b in changes))
+    text, rows = written(tmp_path / "anew", [*commits, at_once])
+    monkeypatch.setattr(segments, "_WORTH_FINDING", 1)
+    found, held = written(tmp_path / "kept", [*commits, at_once])
+    assert found == text
+    assert same(held, rows)
+
+
+def test_only_what_is_new_is_written_number_by_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anew: list[int] = []
+
+    def counted(table: BarTable, columns: Sequence[str]) -> bytes:
+        anew.append(len(table))
+        return encode_rows(table, columns)
+
+    monkeypatch.setattr(segments, "_WORTH_FINDING", 1)
+    monkeypatch.setattr(compose, "encode_rows", counted)
+    store = store_in(tmp_path)
+    store.commit(MINUTES, Commit((minutes(0, 4000),)))
+    for n in (2000, 2001):
+        store.commit(MINUTES, Commit((minutes(n, n + 1, shift=1.0),)))
+    assert anew == [4000, 1, 2], "the two are of one day, and stand together"
+
+
+def test_a_column_more_is_written_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "_WORTH_FINDING", 1)
+    store = store_in(tmp_path)
+    for part in (minutes(0, 4000), minutes(2000, 2001, adj=True)):
+        store.commit(MINUTES, Commit((part,)))
+    text = gzip.decompress((lane_folder(tmp_path, MINUTES) / "2024.csv.gz").read_bytes())
+    assert {line.count(b",") for line in text.splitlines()} == {6}
+    rows, _ = store_in(tmp_path).read(MINUTES, EVER)
+    assert rows.adj_close is not None and np.isnan(rows.adj_close).sum() == 3999
+
+
+def test_text_that_is_not_what_it_should_be_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should a line not be found, the numbers are written."""
+    monkeypatch.setattr(segments, "_WORTH_FINDING", 1)
+    monkeypatch.setattr(segments, "_line_of", lambda text, whole, row: len(text) // 2)
+    store = store_in(tmp_path)
+    for part in (minutes(0, 4000), minutes(2000, 2001, shift=1.0)):
+        store.commit(MINUTES, Commit((part,)))
+    rows, _ = store_in(tmp_path).read(MINUTES, EVER)
+    assert len(rows) == 4000
