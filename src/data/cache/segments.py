@@ -64,13 +64,14 @@ class Segment:
 
     def _lines(self, whole: BarTable, table: BarTable) -> bytes | None:
         """Return the text of ``table``, some of the bars, where finding it beats writing it anew."""
-        if len(table) < _WORTH_FINDING or (self.member is None and self.lines is None):
+        if len(table) < _WORTH_FINDING:
             return None
-        text, at = self.lines, 0
-        if text is None and self.member is not None:
-            text = self.member.text()
-            at = len(header_line(self.columns)) if self.at_start else 0
-        assert text is not None
+        if self.lines is not None:
+            text, at = self.lines, 0
+        elif self.member is not None:
+            text, at = self.member.text(), len(header_line(self.columns)) if self.at_start else 0
+        else:
+            return None
         first = int(np.searchsorted(whole.stamps, table.stamps[0]))
         start = _line_of(text, whole, first) if first else at
         lines = text[start : _line_of(text, whole, first + len(table))]
