@@ -152,17 +152,16 @@ def test_a_child_keeps_no_file_that_another_thread_was_busy_with(
     children: list[threading.Thread] = []
     kept: list[bool] = []
 
-    def is_open(fd: int) -> bool:
-        try:
-            os.fstat(fd)
+    def is_kept(fd: int) -> bool:
+        try:  # the number alone may be another file's by then
+            return os.path.samestat(os.fstat(fd), os.stat(path))
         except OSError:
             return False
-        return True
 
     def forking(what: Any) -> Any:
         fd = done(what)
         mine = what if fd is None else fd
-        thread = threading.Thread(target=lambda: kept.append(in_child(lambda: is_open(mine))))
+        thread = threading.Thread(target=lambda: kept.append(in_child(lambda: is_kept(mine))))
         children.append(thread)
         thread.start()
         thread.join(0.05)  # it may not fork before we are done
