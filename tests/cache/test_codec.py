@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.cache import codec
+from src.data.cache import codec, deflate
+from src.data.cache.deflate import Inflating
 from src.data.model.bars import BarTable
 from src.data.model.instant import SECOND_MS, year_start
 from tests.cache.bars import same
@@ -32,9 +33,14 @@ def table_of(values: list[float], *, adj: bool) -> BarTable:
     return BarTable(stamps, *column[:5], column[5] if adj else None)
 
 
+def deflated(text: bytes) -> Inflating:
+    """Return the text as it lies in a member."""
+    return Inflating(memoryview(deflate.deflated(text)), len(text))
+
+
 def round_trip(table: BarTable) -> BarTable:
     text = codec.encode_rows(table, table.columns)
-    return codec.decode_rows(text, table.columns, len(table))
+    return codec.decode_rows(deflated(text), table.columns, len(table))
 
 
 @pytest.mark.parametrize("adj", [False, True])
@@ -70,7 +76,7 @@ def test_a_column_that_bars_lack_is_empty() -> None:
     table = table_of([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], adj=False)
     text = codec.encode_rows(table, codec.ALL_COLUMNS)
     assert all(line.endswith(b",") for line in text.splitlines())
-    adj = codec.decode_rows(text, codec.ALL_COLUMNS, 6).adj_close
+    adj = codec.decode_rows(deflated(text), codec.ALL_COLUMNS, 6).adj_close
     assert adj is not None
     assert np.isnan(adj).all()
 
@@ -96,7 +102,7 @@ def test_long_tables(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_rows() -> None:
     assert codec.encode_rows(BarTable.empty(), codec.BASE_COLUMNS) == b""
-    assert len(codec.decode_rows(b"", codec.BASE_COLUMNS, 0)) == 0
+    assert len(codec.decode_rows(deflated(b""), codec.BASE_COLUMNS, 0)) == 0
 
 
 def test_what_cannot_be_written() -> None:
@@ -126,7 +132,7 @@ def test_text_that_is_not_ours(
         pytest.importorskip("pyarrow")
         monkeypatch.setattr(codec, "_ROWS_WORTH_AN_IMPORT", 0)
     with pytest.raises(ValueError):
-        codec.decode_rows(text, codec.BASE_COLUMNS, rows)
+        codec.decode_rows(deflated(text), codec.BASE_COLUMNS, rows)
 
 
 def test_any_csv_reader_reads_it() -> None:
@@ -186,5 +192,5 @@ def test_blocks_of_market_numbers_are_written_as_each_by_itself(seed: int) -> No
     rows = of_columns([*map(np.ndarray.tolist, prices), volumes.tolist()])
     text = codec.encode_rows(rows, codec.BASE_COLUMNS)
     assert text == plainly(rows)
-    back = codec.decode_rows(text, codec.BASE_COLUMNS, 400)
+    back = codec.decode_rows(deflated(text), codec.BASE_COLUMNS, 400)
     assert [c.tobytes() for c in back.values()[:1]] == [c.tobytes() for c in rows.values()[:1]]

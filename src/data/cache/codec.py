@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..model.bars import NAN, BarTable, Floats, Stamps, concat
+from .deflate import Inflating
 from .text import block_text
 
 BASE_COLUMNS = ("open", "high", "low", "close", "volume")
@@ -22,6 +23,8 @@ _STAMP_BYTES = 19
 # Importing pyarrow costs as much as parsing this many rows by hand.
 _ROWS_WORTH_AN_IMPORT = 200_000
 _BLOCK_ROWS = 50_000
+# Bytes that a thread of pyarrow's parses while the next ones are inflated.
+_PARSED = 1 << 21
 # Written so many at a time, the numbers of a block stay in the processor's cache.
 _ROWS_A_BLOCK = 16_384
 _ROWS_WORTH_A_BLOCK = 64
@@ -81,26 +84,25 @@ def _texts(values: Floats | None, rows: int) -> list[str]:
     return [repr(value) if value == value else "" for value in values.tolist()]
 
 
-def decode_rows(text: bytes, columns: Sequence[str], rows: int, start: int = 0) -> BarTable:
+def decode_rows(source: Inflating, columns: Sequence[str], rows: int) -> BarTable:
     """Read text written by :func:`encode_rows`.
 
     Args:
-        text: it, behind ``start`` bytes of something else.
+        source: it, from where the rows begin; a long one is parsed while it is still inflated.
         columns: of the rows.
         rows: how many.
-        start: where they begin; to cut a year's text would take as long as a third of inflating it.
 
     Raises:
         ValueError: it does not hold exactly ``rows`` rows of these columns.
     """
-    if rows == 0 and len(text) == start:
-        return BarTable.empty()
     if rows >= _ROWS_WORTH_AN_IMPORT and find_spec("pyarrow"):
-        table = _by_arrow(text, columns, start)
-        if len(table) != rows or not text.endswith(b"\n"):
+        table = _by_arrow(source, columns)
+        if len(table) != rows or source.last != b"\n":
             raise ValueError(f"the text does not hold {rows} lines")
         return table
-    text = text[start:]
+    text = source.read()
+    if not rows and not text:
+        return BarTable.empty()
     if not text.isascii() or text.count(b"\n") != rows or not text.endswith(b"\n"):
         raise ValueError(f"the text does not hold {rows} lines")
     return concat(_block(part, columns) for part in _blocks(text, rows))
@@ -136,7 +138,7 @@ def _floats(cells: list[bytes]) -> Floats:
     return np.array(list(map(float, cells)), dtype=np.float64)
 
 
-def _by_arrow(text: bytes, columns: Sequence[str], start: int) -> BarTable:
+def _by_arrow(source: Inflating, columns: Sequence[str]) -> BarTable:
     import pyarrow as pa
     from pyarrow import csv
 
@@ -144,8 +146,8 @@ def _by_arrow(text: bytes, columns: Sequence[str], start: int) -> BarTable:
     types: dict[str, Any] = {name: pa.float64() for name in columns}
     try:
         read = csv.read_csv(
-            pa.BufferReader(pa.py_buffer(text).slice(start)),
-            read_options=csv.ReadOptions(column_names=names),
+            source,
+            read_options=csv.ReadOptions(column_names=names, block_size=_PARSED),
             parse_options=csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
             convert_options=csv.ConvertOptions(
                 column_types=types | {"timestamp": pa.timestamp("s")}, null_values=[""]

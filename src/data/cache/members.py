@@ -20,7 +20,7 @@ from ..model.bars import BarTable
 from ..model.kind import Basis, Kind
 from ..model.series import SeriesKey
 from ..model.span import Span
-from .deflate import checksum, deflated, inflated
+from .deflate import Inflating, checksum, deflated
 
 VERSION = 1
 MOST_JSON = 4096
@@ -166,20 +166,20 @@ class Member:
         return tuple(self.header.spelled.get("columns", ()))
 
     def text(self) -> bytes:
-        """Return the text inside, bounded by what its rows may take.
+        """Return the text inside; raises as :meth:`opened`, and where it is damaged in spite of all."""
+        return self.opened().read()
+
+    def opened(self) -> Inflating:
+        """Return the text inside to be read, bounded by what its rows may take.
 
         Raises:
-            ValueError: it inflates to more, or is damaged in spite of its digest.
+            ValueError: it inflates to more.
         """
         most = (self.header.rows + 1) * MOST_ROW_BYTES
         (told,) = struct.unpack("<I", self.raw[-4:])
         if told > most:
             raise ValueError(f"{self.header.rows} bars inflate to more than {most} bytes")
-        # With room for a byte more than it claims to be: a longer one shows itself at once.
-        text, is_all = inflated(memoryview(self.raw)[self.body_at : -8], told + 1)
-        if not is_all or len(text) != told:
-            raise ValueError(f"{self.header.rows} bars do not inflate to the {told} bytes claimed")
-        return text
+        return Inflating(memoryview(self.raw)[self.body_at : -8], told)
 
     def with_header(self, header: Header) -> Member:
         """Return the same bars under another header."""
