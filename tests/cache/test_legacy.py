@@ -7,6 +7,7 @@ import gzip
 import json
 import logging
 import os
+import zlib
 from datetime import date, datetime
 from pathlib import Path
 
@@ -253,6 +254,7 @@ class TestReading:
             gzip.compress(b"timestamp,open,high,low,close,volume\n1735689600,1,1,1,1,1\n", mtime=0),
             gzip.compress(b"\x00\xff\xfe" * 40, mtime=0),
             gzip.compress(b"timestamp,open,high,low,close,volume\n" * 9, mtime=0)[:-4],
+            zlib.compress(b"timestamp,open,high,low,close,volume\n2025-01-01,1,1,1,1,1\n"),
         ],
         ids=[
             "empty",
@@ -264,6 +266,7 @@ class TestReading:
             "epoch",
             "binary",
             "cut off",
+            "no gzip",
         ],
     )
     def test_what_is_no_year_file_is_an_error(self, tmp_path: Path, content: bytes) -> None:
