@@ -139,6 +139,14 @@ def test_nothings_go_with_the_year_that_got_bars_since(store: BarStore, tmp_path
     assert states(store_in(tmp_path)) == [(0, 3, "final")]
 
 
+def test_nothings_go_with_the_year_that_got_doubts_since(store: BarStore, tmp_path: Path) -> None:
+    store.commit(DAILY, Commit(marks=(mark(-9, -5, "empty"),)))
+    store.commit(DAILY, Commit(marks=(mark(-5, -3, "suspect"),)))
+    assert states(store) == [(-9, -5, "empty"), (-5, -3, "suspect")]
+    store.clear_years(DAILY, [2023])
+    assert states(store_in(tmp_path)) == []
+
+
 # --- when to ask again ------------------------------------------------------------------------
 
 
@@ -148,6 +156,22 @@ def test_the_next_question_is_believed_beside_years_of_several_generations(
     store.commit(DAILY, Commit((piece(0, 2),)))
     store.commit(DAILY, Commit((piece(-5, -3),)))
     store.commit(DAILY, Commit(next_due=NOW))
+    assert store_in(tmp_path).view(DAILY).next_due == NOW
+
+
+@pytest.mark.parametrize(
+    ("before", "commit"),
+    [
+        (None, Commit(marks=(mark(0, 2, "empty"),), next_due=NOW)),
+        (piece(0, 2, state="provisional"), Commit(marks=(mark(0, 2, "final"),), next_due=NOW)),
+    ],
+    ids=["of nothing stored", "of bars found equal"],
+)
+def test_the_next_question_is_believed_without_new_bars(
+    store: BarStore, tmp_path: Path, before: Piece | None, commit: Commit
+) -> None:
+    store.commit(DAILY, Commit((before,) if before else ()))
+    store.commit(DAILY, commit)
     assert store_in(tmp_path).view(DAILY).next_due == NOW
 
 
@@ -171,16 +195,23 @@ def test_when_bars_were_compared_is_known_until_they_are_again(
     assert store_in(tmp_path).view(DAILY).compared_at == 9
 
 
-def test_when_it_was_listed_is_known_until_a_bar_disproves_it(
-    store: BarStore, tmp_path: Path
+@pytest.mark.parametrize(
+    ("end", "disproves"),
+    [
+        (Lifetime(listed=Bound(at(0), "acme", NOW, NOW)), piece(-3, 1)),
+        (Lifetime(delisted=Bound(at(4), "acme", NOW, NOW)), piece(3, 5)),
+    ],
+    ids=["listing", "delisting"],
+)
+def test_an_end_of_a_series_is_known_until_a_bar_disproves_it(
+    store: BarStore, tmp_path: Path, end: Lifetime, disproves: Piece
 ) -> None:
-    listed = Lifetime(listed=Bound(at(0), "acme", NOW, NOW))
-    store.commit(DAILY, Commit(lifetime=listed))
+    store.commit(DAILY, Commit(lifetime=end))
     store.commit(DAILY, Commit((piece(0, 2), piece(-5, -3, []))))
-    assert store_in(tmp_path).view(DAILY).lifetime == listed
-    store.commit(DAILY, Commit((piece(-3, -1),)))
+    assert store_in(tmp_path).view(DAILY).lifetime == end
+    store.commit(DAILY, Commit((disproves,)))
     document = load((lane_folder(tmp_path) / "series.json").read_bytes())
-    assert "listing" not in document, "not even where those bars are cleared again"
+    assert not {"listing", "delisting"} & document.keys(), "not even once those bars are cleared"
 
 
 def test_what_says_nothing_is_not_written(store: BarStore, tmp_path: Path) -> None:

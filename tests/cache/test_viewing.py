@@ -81,6 +81,12 @@ def test_rows_that_were_not_believed_are_told_beside_an_older_file(
     assert store_in(tmp_path).suspects(DAILY, EVER) == before
 
 
+def test_an_older_file_tells_its_outermost_bars(tmp_path: Path) -> None:
+    leave(lane_folder(tmp_path))
+    view = store_in(tmp_path).view(DAILY)
+    assert (view.rows, view.first, view.last, view.generation) == (5, at(0), at(4), 0)
+
+
 # --- what there is ----------------------------------------------------------------------------
 
 

@@ -183,7 +183,7 @@ class CommitRun:
             lifetime=self._lifetime(),
             empties=after_marks(known, empties, lambda _: False),
         )
-        if after.says_nothing or (after == self.series and after.next_due is None):
+        if after == self.series and after.next_due is None:
             return
         newest = max((m.state.generation for m in self.metas.values() if m), default=0)
         if any(part.pieces or part.marks for part in self.parts.values()):
