@@ -130,23 +130,6 @@ def test_nothings_make_no_document_of_their_year(store: BarStore, tmp_path: Path
     assert not (lane_folder(tmp_path) / "2023.metadata.json").exists()
 
 
-def test_nothings_go_with_the_year_that_got_bars_since(store: BarStore, tmp_path: Path) -> None:
-    store.commit(DAILY, Commit((piece(0, 2),), (mark(-9, -5, "empty"),)))
-    store.commit(DAILY, Commit((piece(-5, -3),)))
-    store.commit(DAILY, Commit((piece(2, 3),)))
-    assert states(store)[0] == (-9, -5, "empty")
-    store.clear_years(DAILY, [2023])
-    assert states(store_in(tmp_path)) == [(0, 3, "final")]
-
-
-def test_nothings_go_with_the_year_that_got_doubts_since(store: BarStore, tmp_path: Path) -> None:
-    store.commit(DAILY, Commit(marks=(mark(-9, -5, "empty"),)))
-    store.commit(DAILY, Commit(marks=(mark(-5, -3, "suspect"),)))
-    assert states(store) == [(-9, -5, "empty"), (-5, -3, "suspect")]
-    store.clear_years(DAILY, [2023])
-    assert states(store_in(tmp_path)) == []
-
-
 # --- when to ask again ------------------------------------------------------------------------
 
 
