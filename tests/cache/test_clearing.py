@@ -56,3 +56,17 @@ def test_whoever_dies_while_clearing_leaves_no_bars_for_up_to_date(tmp_path: Pat
         assert dies_at > 4
         return
     raise AssertionError("it never came to its end")
+
+
+def test_years_that_had_bars_are_counted_and_nothing_of_them_stays(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(-5, 2),)))
+    assert store.clear_years(DAILY, [2022, 2023]) == 1
+    names = [path.name for path in lane_folder(tmp_path).iterdir()]
+    assert [name for name in names if name.startswith("2023")] == []
+    assert sum(name.startswith("2024") for name in names) == 3
+
+
+def test_of_a_series_of_nothing_nothing_is_written(tmp_path: Path) -> None:
+    assert store_in(tmp_path).clear_years(DAILY, [2023]) == 0
+    assert [path.name for path in lane_folder(tmp_path).iterdir()] == [".lock"]
