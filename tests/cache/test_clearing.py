@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from src.data.cache.clearing import evict_year
 from src.data.cache.metadata import load
 from src.data.cache.store import Commit
 from tests.cache.bars import DAILY, NOW, lane_folder, mark, piece, states, store_in
@@ -30,6 +31,15 @@ def test_what_was_known_to_be_empty_goes_with_its_year(tmp_path: Path, what: str
     store.clear_years(DAILY, iter([2023]))
     assert states(store) == states(store_in(tmp_path)) == others
     assert store.view(DAILY).next_due is None
+
+
+@pytest.mark.parametrize("what", ["doubts since", "bars since"])
+def test_what_was_known_to_be_empty_goes_with_an_evicted_year(tmp_path: Path, what: str) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 2),), (NOTHING,)))
+    store.commit(DAILY, AFTER[what])
+    assert evict_year(store._lane(DAILY), 2023, 2)
+    assert states(store) == states(store_in(tmp_path)) == [(0, 2, "final")]
 
 
 def test_doubts_about_a_year_take_its_nothings_into_its_document(tmp_path: Path) -> None:
