@@ -19,6 +19,7 @@ import os
 import re
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -178,7 +179,7 @@ def describe_legacy(disk: Reads, path: Path) -> LegacyYear:
     for name in (f"{year}.metadata.json", "metadata.json"):
         try:
             plain = json.loads(disk.read(path.with_name(name)))
-        except (OSError, StorageError, ValueError):
+        except (StorageError, ValueError, RecursionError):
             continue
         if isinstance(plain, dict):
             return LegacyYear(_vendor(plain), _updated(plain) or _file_time(path))
@@ -194,10 +195,8 @@ def _vendor(plain: Mapping[str, Any]) -> str:
 
 def _updated(plain: Mapping[str, Any]) -> int:
     for name in ("last_updated", "created_at"):
-        try:
+        with suppress(KeyError, TypeError, ValueError, OverflowError):
             return parse_iso(plain[name])
-        except (KeyError, TypeError, ValueError):
-            continue
     return 0
 
 
