@@ -257,9 +257,10 @@ def _parse(text: bytes) -> BarTable:
     times = frame.pop(names.get("timestamp", names.get("datetime", frame.columns[0])))
     if pd.api.types.is_numeric_dtype(times) and len(times):
         raise ValueError("its first column holds numbers, not times")
-    frame.index = pd.DatetimeIndex(pd.to_datetime(times, utc=True, format="ISO8601"))
-    table = table_of(frame)
-    return merge(BarTable.empty(), table.take(ordered(table) & ~np.isinf(table.volume)))
+    stamps = pd.DatetimeIndex(pd.to_datetime(times, utc=True, format="ISO8601"))
+    table = table_of(frame[stamps.notna()].set_axis(stamps.dropna()))
+    impossible = np.isinf(table.volume) | (table.volume < 0)
+    return merge(BarTable.empty(), table.take(ordered(table) & ~impossible))
 
 
 def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
