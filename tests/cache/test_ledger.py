@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from src.data.cache.commit import Commit
-from src.data.cache.ledger import after_marks, by_year, takes_trust, years_of
+from src.data.cache.ledger import after_marks, by_year, carried, takes_trust, years_of
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.kind import Basis
 from src.data.model.span import Span
@@ -87,6 +87,27 @@ def test_bars_found_equal_are_as_good_as_fetched_then(
     before = known(mark(0, 9, "final", basis=old))
     (found,) = after_marks(before, [mark(0, 9, state, basis=said)], lambda _: True)
     assert (found.basis, found.state) == (then, state)
+
+
+def told(coverage: Coverage) -> list[tuple[Span, str]]:
+    return [(part.span, part.state) for part in coverage]
+
+
+def test_of_lost_metadata_nothings_and_doubts_are_carried_on() -> None:
+    lost = known(mark(0, 2, "empty"), mark(2, 5, "suspect"), mark(9, 12, "empty"))
+    rebuilt = known(mark(1, 4, "final"), mark(4, 8, "provisional"))
+    assert told(carried(lost, rebuilt)) == [
+        (days(0, 1), "empty"), (days(1, 2), "final"), (days(2, 5), "suspect"),
+        (days(5, 8), "provisional"), (days(9, 12), "empty"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["final", "provisional"])
+def test_of_lost_metadata_no_trust_and_no_bars_are_carried_on(state: str) -> None:
+    """What the members do not say themselves may have been said before they were damaged."""
+    rebuilt = known(mark(0, 3, "final"), mark(3, 5, "provisional"))
+    assert carried(known(mark(0, 9, state)), rebuilt) == rebuilt
+    assert carried(None, rebuilt) is rebuilt
 
 
 def test_a_hole_is_told_in_its_own_year_only() -> None:

@@ -7,6 +7,7 @@ import gzip
 import json
 import logging
 import os
+import zlib
 from datetime import date, datetime
 from pathlib import Path
 
@@ -204,17 +205,26 @@ class TestReading:
         frame.iloc[3, 0] = "oops"
         frame.iloc[5, 3] = -1.0
         frame.iloc[7] = np.nan
+        frame.iloc[9, 4] = np.inf
+        frame.iloc[11, 4] = -5.0
+        frame.index = frame.index.where(frame.index.hour != 13)
         table = read_legacy(Disk(), older_file(tmp_path / "1h", frame, 2025), HOURS)
-        assert len(table) == 21
+        assert len(table) == 18
         spans = [c.span for c in legacy_coverage(table, HOURS, LegacyYear("x"))]
         start = to_ms(datetime(2025, 1, 1))
-        edges = [(0, 3), (4, 5), (6, 7), (8, 23)]
+        edges = [(0, 3), (4, 5), (6, 7), (8, 9), (10, 11), (12, 13), (14, 23)]
         assert spans == [Span(start + a * HOUR_MS, start + b * HOUR_MS) for a, b in edges]
 
     def test_bars_of_another_year_are_left_out(self, tmp_path: Path) -> None:
         frame = bars("2024-12-31 20:00", 24)
         path = older_file(tmp_path / "1h", frame, 2025)
         same(build_frame(read_legacy(Disk(), path, HOURS)), frame.loc["2025"])
+
+    def test_the_year_may_be_told_where_the_name_begins_otherwise(self, tmp_path: Path) -> None:
+        frame = bars("2024-12-31 20:00", 24)
+        path = older_file(tmp_path / "1h", frame, 2025)
+        other = path.rename(path.with_name(f"2024ab0123456789.{path.name}"))
+        same(build_frame(read_legacy(Disk(), other, HOURS, 2025)), frame.loc["2025"])
 
     @pytest.mark.parametrize(
         ("timeframe", "stamps", "meant"),
@@ -241,12 +251,25 @@ class TestReading:
             b"timestamp,open,high,low,close,volume\n",
             gzip.compress(b"", mtime=0),
             gzip.compress(b"a,b\n1,2\n", mtime=0),
+            gzip.compress(b"date,close\n2025-01-01,2\n", mtime=0),
             gzip.compress(b"timestamp,open,high,low,close,volume\nsoon,1,1,1,1,1\n", mtime=0),
             gzip.compress(b"timestamp,open,high,low,close,volume\n1735689600,1,1,1,1,1\n", mtime=0),
             gzip.compress(b"\x00\xff\xfe" * 40, mtime=0),
             gzip.compress(b"timestamp,open,high,low,close,volume\n" * 9, mtime=0)[:-4],
+            zlib.compress(b"timestamp,open,high,low,close,volume\n2025-01-01,1,1,1,1,1\n"),
         ],
-        ids=["empty", "plain", "nothing", "no bars", "no time", "epoch", "binary", "cut off"],
+        ids=[
+            "empty",
+            "plain",
+            "nothing",
+            "no bars",
+            "no prices",
+            "no time",
+            "epoch",
+            "binary",
+            "cut off",
+            "no gzip",
+        ],
     )
     def test_what_is_no_year_file_is_an_error(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "2025.csv.gz"
@@ -270,11 +293,33 @@ class TestReading:
         with pytest.raises(CorruptEntryError, match="larger"):
             read_legacy(Disk(), path, HOURS)
 
+    def test_a_bomb_in_many_pieces_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("src.data.cache.legacy._MOST_TEXT", 10_000)
+        path = tmp_path / "2025.csv.gz"
+        path.write_bytes(b"".join(gzip.compress(b"0" * size) for size in (100, 6_000, 6_000)))
+        with pytest.raises(CorruptEntryError, match="larger"):
+            read_legacy(Disk(), path, HOURS)
+
     def test_all_members_of_a_file_are_read(self, tmp_path: Path) -> None:
         path = older_file(tmp_path / "1h", bars("2025-01-01", 10), 2025)
         text = gzip.decompress(path.read_bytes())
-        path.write_bytes(gzip.compress(text[:100]) + gzip.compress(text[100:]))
+        parts = (text[:100], b"", text[100:])
+        path.write_bytes(b"".join(map(gzip.compress, parts)))
         assert len(read_legacy(Disk(), path, HOURS)) == 10
+
+    def test_a_year_without_a_row_is_no_damage(self, tmp_path: Path) -> None:
+        path = tmp_path / "2025.csv.gz"
+        path.write_bytes(gzip.compress(b"timestamp,open,high,low,close,volume\n"))
+        assert len(read_legacy(Disk(), path, HOURS)) == 0
+
+    @pytest.mark.parametrize("content", [b"", gzip.compress(b"")], ids=["no byte", "no text"])
+    def test_a_file_of_nothing_is_said_to_be_empty(self, tmp_path: Path, content: bytes) -> None:
+        path = tmp_path / "2025.csv.gz"
+        path.write_bytes(content)
+        with pytest.raises(CorruptEntryError, match="it is empty"):
+            read_legacy(Disk(), path, HOURS)
 
     @pytest.mark.parametrize(("count", "frame"), [(3, "1M"), (4, "1M"), (4, "1m"), (4, "1h")])
     def test_bars_of_another_timeframe_are_refused(
@@ -353,7 +398,8 @@ class TestWhatIsSaid:
 
     @pytest.mark.parametrize("text", [
         "", "[]", "{", '{"data_source": 5, "last_updated": "x"}', '{"last_updated": 5}',
-        '{"data_source": "", "last_updated": null}',
+        '{"data_source": "", "last_updated": null}', "[" * 100_000,
+        '{"last_updated": "0001-01-01T00:00:00+14:00", "created_at": "soon"}',
     ])  # fmt: skip
     def test_an_odd_document_counts_as_absent(self, tmp_path: Path, text: str) -> None:
         path = older_file(tmp_path / "1h", bars("2025-01-01", 3), 2025)

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from src.data.cache import looking, metadata, series_meta, year_meta
+from src.data.cache import lane, looking, metadata, series_meta, year_meta
 from src.data.cache.members import file_id
 from src.data.cache.store import BarStore, Commit, SeriesView
+from src.data.disk.files import FileState
 from src.data.errors import FormatVersionError, StorageError
 from src.data.model.coverage import Coverage
 from src.data.model.kind import Kind
@@ -127,6 +128,65 @@ def test_each_document_is_read_once_and_no_bars_are(tmp_path: Path) -> None:
     disk.steps.clear()
     assert store.view(DAILY).rows == 900
     assert [step.name for step in disk.steps] == ["stat"]
+
+
+def told(*_: object) -> None:
+    raise AssertionError("that is known already, or known without such care")
+
+
+def test_who_commits_reads_no_document_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = filled(tmp_path, "doubts and what is due")
+    monkeypatch.setattr(year_meta, "glance", told)
+    monkeypatch.setattr(series_meta, "glance", told)
+    assert (store.view(DAILY).rows, store.view(DAILY).next_due) == (9, NOW)
+
+
+@pytest.mark.parametrize("what", ["doubts and what is due", "nothing in a year of its own"])
+def test_what_is_ordinary_needs_no_care(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    expected = filled(tmp_path, what).view(DAILY)
+    monkeypatch.setattr(lane, "load_meta", told)
+    monkeypatch.setattr(lane, "load_series", told)
+    assert store_in(tmp_path, Quick()).view(DAILY) == expected
+
+
+class Young(Quick):
+    """A disk on which every file has been changed just now."""
+
+    def now_ns(self) -> int:
+        return 0
+
+
+def test_own_years_and_those_of_others_need_no_care_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(-5, 0),)))
+    store = store_in(tmp_path, Young())
+    store.commit(DAILY, Commit((piece(0, 9),)))
+    monkeypatch.setattr(lane, "load_meta", told)
+    view = store.view(DAILY)
+    assert (view.rows, [part.span for part in view.coverage]) == (14, [Span(at(-5), at(9))])
+
+
+class Vanishing(Quick):
+    """A disk on which another process clears a year just before its document is read whole."""
+
+    def read_with_state(self, path: Path | str) -> tuple[bytes, FileState] | None:
+        if Path(path).name == META:
+            for name in (META, DATA):
+                Path(path).with_name(name).unlink(missing_ok=True)
+        return super().read_with_state(path)
+
+
+def test_a_document_that_goes_while_it_is_read_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path, "one answer")
+    monkeypatch.setattr(looking, "_USUAL", 1)
+    assert store_in(tmp_path, Vanishing()).view(DAILY).rows == 0
 
 
 ODD: dict[str, Callable[[dict[str, Any]], object]] = {

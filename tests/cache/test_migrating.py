@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from src.data.cache import migrating
 from src.data.cache.migrating import OldFile, migrate_series
 from src.data.cache.pruning import Pruned, prune_series
 from src.data.cache.store import BarStore, Commit
-from src.data.disk.files import Step
+from src.data.disk.files import Disk, Step
 from src.data.errors import CorruptEntryError
 from src.data.model.kind import Basis
 from tests.cache.bars import (
@@ -99,19 +99,44 @@ def test_what_another_file_hides_is_kept_aside(tmp_path: Path) -> None:
     assert "other bars of that year" in other.said
     kept = {p.read_bytes() for p in (lane_folder(tmp_path) / "_legacy").glob("*.csv.gz")}
     assert kept == {better, hidden}
+    assert quarantined(lane_folder(tmp_path)) == [], "nothing is wrong with it"
     assert list((tmp_path / PLACES[1]).iterdir()) == []
 
 
-def test_what_cannot_be_read_is_set_aside_and_told(tmp_path: Path) -> None:
-    leave(tmp_path / PLACES[1])
-    (tmp_path / PLACES[1] / DATA).write_bytes(b"no gzip at all")
+@pytest.mark.parametrize("place", PLACES)
+def test_what_cannot_be_read_is_set_aside_and_told(tmp_path: Path, place: str) -> None:
+    leave(tmp_path / place)
+    (tmp_path / place / DATA).write_bytes(b"no gzip at all")
     (done,) = migrated(tmp_path)
     assert (done.taken, "not a readable year file" in done.problem) == (0, True)
+    assert done.said == "set aside, and a copy kept in quarantine"
+    assert migrated(tmp_path) == []
     assert (lane_folder(tmp_path) / "_legacy" / DATA).read_bytes() == b"no gzip at all"
     assert [p.read_bytes() for p in quarantined(lane_folder(tmp_path))] == [b"no gzip at all"]
     (left,) = pruned(tmp_path)
     assert left.problem == "it cannot be read"
     assert (lane_folder(tmp_path) / "_legacy" / DATA).exists()
+
+
+def test_a_bar_that_may_not_have_closed_is_set_aside_and_told(tmp_path: Path) -> None:
+    leave(tmp_path / PLACES[0], LINES[:1])
+    (done,) = migrated(tmp_path)
+    assert (done.rows, done.taken, done.problem) == (1, 0, "")
+    assert done.said == "set aside: no bar of it is known to be closed"
+    assert done.to_json() == {
+        "symbol": "AAPL", "timeframe": "1d", "year": 2024, "path": f"{PLACES[0]}/{DATA}",
+        "rows": 1, "taken": 0, "said": done.said, "problem": "",
+    }  # fmt: skip
+    assert migrated(tmp_path) == []
+    assert not store_in(tmp_path).view(DAILY).rows
+
+
+def test_files_are_told_in_the_order_of_their_years(tmp_path: Path) -> None:
+    leave(tmp_path / PLACES[1])
+    leave(tmp_path / PLACES[0], [line.replace("2024", "2023", 1) for line in LINES])
+    for path in [*(tmp_path / PLACES[0]).iterdir()]:
+        path.rename(path.with_name(path.name.replace("2024", "2023")))
+    assert [(file.year, file.taken) for file in migrated(tmp_path)] == [(2023, 5), (2024, 5)]
 
 
 def test_sample_data_never_become_an_answer(tmp_path: Path) -> None:
@@ -139,22 +164,79 @@ def test_bars_that_would_not_come_back_move_nothing(
     assert contents(tmp_path) == before
 
 
-def test_bars_that_did_not_come_back_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = leave(tmp_path / PLACES[1])
+def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen between the commit and the last look."""
     run = migrating.CommitRun.run
 
-    def and_lose(self: migrating.CommitRun, timeout: float) -> None:
+    def and_more(self: migrating.CommitRun, timeout: float) -> None:
         run(self, timeout)
-        fewer = piece(0, 5, [0, 1, 2], vendor="tool", basis=Basis("unknown"))
         monkeypatch.setattr(migrating.CommitRun, "run", run)
-        store_in(tmp_path).commit(DAILY, Commit((fewer,)))
+        happens()
 
-    monkeypatch.setattr(migrating.CommitRun, "run", and_lose)
+    monkeypatch.setattr(migrating.CommitRun, "run", and_more)
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        lambda store: store.commit(
+            DAILY, Commit((piece(0, 5, [0, 1, 2], vendor="tool", basis=Basis("unknown")),))
+        ),
+        lambda store: store.clear_years(DAILY, [2024]),
+    ],
+    ids=["some", "all"],
+)
+def test_bars_that_did_not_come_back_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lose: Callable[[BarStore], object]
+) -> None:
+    original = leave(tmp_path / PLACES[1])
+    meanwhile(monkeypatch, lambda: lose(store_in(tmp_path)))
     with pytest.raises(CorruptEntryError, match="_legacy"):
         migrated(tmp_path)
     assert (lane_folder(tmp_path) / "_legacy" / DATA).read_bytes() == original
+
+
+def test_what_a_vendor_tells_otherwise_meanwhile_is_no_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(tmp_path / PLACES[1])
+    revised = Commit((piece(0, 5, shift=1.0),))
+    meanwhile(monkeypatch, lambda: store_in(tmp_path).commit(DAILY, revised))
+    (done,) = migrated(tmp_path)
+    assert (done.said, done.problem) == ("taken over", "")
+    assert same(store_in(tmp_path).read(DAILY, EVER)[0], table(range(5), 1.0))
+
+
+class Overtaken(Disk):
+    """A disk of a process that gets the lock only when another one has done it all."""
+
+    def __init__(self, other: Callable[[], object]) -> None:
+        super().__init__()
+        self._others = [other]
+
+    def lock(self, path: Path, timeout_s: float) -> AbstractContextManager[None]:
+        if self._others:
+            self._others.pop()()
+        return super().lock(path, timeout_s)
+
+
+@pytest.mark.parametrize("damaged", [0, 1], ids=["the better one", "the hidden one"])
+def test_two_at_once_set_aside_what_is_damaged_once(tmp_path: Path, damaged: int) -> None:
+    for place in PLACES:
+        leave(tmp_path / place)
+    (tmp_path / PLACES[damaged] / DATA).write_bytes(b"no gzip at all")
+    kept: list[list[Path]] = []
+
+    def aside() -> list[Path]:
+        return sorted(lane_folder(tmp_path).glob("_*/*"))
+
+    def other() -> None:
+        migrated(tmp_path)
+        kept.append(aside())
+
+    migrated(tmp_path, store_in(tmp_path, Overtaken(other)))
+    assert kept == [aside()]
+    assert b"no gzip at all" in {path.read_bytes() for path in aside()}
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -10,6 +10,7 @@ from typing import Any
 from ..disk.files import Disk
 from .adopt import OldYears
 from .lane import Lane
+from .ledger import year_span
 from .series_meta import SeriesMeta
 from .viewing import read_series
 from .year_meta import YearState
@@ -45,14 +46,16 @@ def clear_years(
 
     What a year answers for goes with it, and so does the instant of the next question.
     """
-    disk, found = lane.disk, 0
+    disk, found, gone = lane.disk, 0, list(years)
     with disk.lock(lane.paths.lock, lock_timeout_s):
         foreign = old.of(lane, lane.years())
-        series = read_series(lane)
-        if series is not None and series.next_due is not None:
+        series = read_series(lane) or SeriesMeta()
+        empties = series.empties.without(map(year_span, gone))
+        after = replace(series, next_due=None, empties=empties)
+        if after != series:
             # First: whoever reads on after a crash must not take what is gone for up to date.
-            lane.write_series(replace(series, next_due=None), durable=True)
-        for year in years:
+            lane.write_series(after, durable=True)
+        for year in gone:
             data = foreign.get(year, lane.paths.data(year))
             found += disk.stat(data) is not None
             disk.remove(data.with_name(f"{year:04d}.metadata.json"))

@@ -78,15 +78,12 @@ class CommitRun:
         for year in own:
             self.metas[year] = self._sound(year)
         ours = {year for year, meta in self.metas.items() if meta}
-        if len(ours) < len(own):  # a repair may have taken away what was not one
-            own = self.lane.years()
         self.taken = self.old.of(self.lane, own, ours)
         for year, path in self.taken.items():
             pieces = self.old.read(self.lane.key, path).pieces()
             before = by_year(Commit(pieces=pieces)).get(year, YearPart())
             part = self.parts.setdefault(year, YearPart())
             part.pieces = before.pieces + part.pieces
-        self.parts = dict(sorted(self.parts.items()))
         generations = [meta.state.generation for meta in self.metas.values() if meta]
         self.generation = 1 + max(generations, default=0)
         self.generation = max(self.generation, self.series.generation + 1)
@@ -186,8 +183,7 @@ class CommitRun:
             lifetime=self._lifetime(),
             empties=after_marks(known, empties, lambda _: False),
         )
-        says_nothing = after.says_nothing and after.lifetime == self.series.lifetime
-        if says_nothing or (after == self.series and after.next_due is None):
+        if after == self.series and after.next_due is None:
             return
         newest = max((m.state.generation for m in self.metas.values() if m), default=0)
         if any(part.pieces or part.marks for part in self.parts.values()):

@@ -19,6 +19,7 @@ import os
 import re
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -178,7 +179,7 @@ def describe_legacy(disk: Reads, path: Path) -> LegacyYear:
     for name in (f"{year}.metadata.json", "metadata.json"):
         try:
             plain = json.loads(disk.read(path.with_name(name)))
-        except (OSError, StorageError, ValueError):
+        except (StorageError, ValueError, RecursionError):
             continue
         if isinstance(plain, dict):
             return LegacyYear(_vendor(plain), _updated(plain) or _file_time(path))
@@ -194,10 +195,8 @@ def _vendor(plain: Mapping[str, Any]) -> str:
 
 def _updated(plain: Mapping[str, Any]) -> int:
     for name in ("last_updated", "created_at"):
-        try:
+        with suppress(KeyError, TypeError, ValueError, OverflowError):
             return parse_iso(plain[name])
-        except (KeyError, TypeError, ValueError):
-            continue
     return 0
 
 
@@ -258,9 +257,10 @@ def _parse(text: bytes) -> BarTable:
     times = frame.pop(names.get("timestamp", names.get("datetime", frame.columns[0])))
     if pd.api.types.is_numeric_dtype(times) and len(times):
         raise ValueError("its first column holds numbers, not times")
-    frame.index = pd.DatetimeIndex(pd.to_datetime(times, utc=True, format="ISO8601"))
-    table = table_of(frame)
-    return merge(BarTable.empty(), table.take(ordered(table) & ~np.isinf(table.volume)))
+    stamps = pd.DatetimeIndex(pd.to_datetime(times, utc=True, format="ISO8601"))
+    table = table_of(frame[stamps.notna()].set_axis(stamps.dropna()))
+    impossible = np.isinf(table.volume) | (table.volume < 0)
+    return merge(BarTable.empty(), table.take(ordered(table) & ~impossible))
 
 
 def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:

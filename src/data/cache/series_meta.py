@@ -46,12 +46,6 @@ class SeriesMeta:
     lifetime: Lifetime = Lifetime()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def says_nothing(self) -> bool:
-        """Tell whether the document need not exist."""
-        said = self.empties or self.extra or self.lifetime != Lifetime()
-        return self.kind is None and self.next_due is None and not said
-
 
 def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
     """Return the bytes of the document of the series ``key``."""

@@ -88,10 +88,12 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
         self.live_closing = closing or Closing(timeframe)
         self.live_backlog = tuple(backlog)
         self.live_hub = WakeHub()
-        self.live_box: Mailbox | None = None
+        self.live_box = Mailbox()
         self.live_is_up = False
         self.live_wanted, self.live_is_stopped = True, False
         self.live_lines = tuple(getattr(self.lines, name) for name in _LINES)
+        # Backtrader wants both at every bar, and would look for them here in vain each time.
+        self.datetime, self.buflen = self.lines.datetime, self.lines.buflen
         self._name_by(stream.symbol, timeframe)
 
     def _name_by(self, symbol: str, timeframe: Timeframe) -> None:
@@ -103,13 +105,17 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
 
     # --- what Backtrader asks --------------------------------------------------------------
 
+    def __len__(self) -> int:
+        # Backtrader asks six times a bar, and its own way to this number is three calls long.
+        return self.datetime.lencount  # type: ignore[no-any-return]
+
     def islive(self) -> bool:
         """Return True: bars are given one at a time."""
         return True
 
     def haslivedata(self) -> bool:
-        """Tell whether a bar or a status is there now."""
-        return self.live_is_due()
+        """Tell whether something can be had without waiting, be it the end."""
+        return len(self.live_box) > 0 or self.should_stop or not self.stream.is_running
 
     def clone(self, **kwargs: Any) -> Any:
         """Return a clone that goes by this feed's clock, for resampling beside it."""
@@ -157,8 +163,7 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
         """End the stream and give everything back; may be called twice, from any thread."""
         self.live_is_stopped = True
         self.stream.stop()
-        if self.live_box is not None:
-            self.stream.unsubscribe(self.live_box)
+        self.stream.unsubscribe(self.live_box)
         self.live_hub.notify()
         super().stop()
 
@@ -193,7 +198,6 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
 
     def _next(self) -> Item | None:
         """Return what comes next, waiting for it where that is due."""
-        assert self.live_box is not None  # made by start()
         try:
             item = self.live_box.get()
             if item is None and self._wait():
@@ -212,22 +216,16 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
             self.live_patience -= self.live_hub.wait(self.live_patience, self._is_disturbed)
         else:
             self.live_hub.wait(wait, self._is_any_due)
-        return self.live_is_due()
+        return self.haslivedata()
 
     def _is_disturbed(self) -> bool:
-        return self.live_is_due() or self.should_stop or self._env._event_stop
+        return self.haslivedata() or self.should_stop or self._env._event_stop
 
     def _is_any_due(self) -> bool:
         feeds = (data for data in self._env.datas if isinstance(data, BacktraderFeed))
-        return self._env._event_stop or any(feed.live_is_due() for feed in feeds)
-
-    def live_is_due(self) -> bool:
-        """Tell whether something can be had without waiting, be it the end."""
-        box = self.live_box
-        return box is None or len(box) > 0 or self.should_stop or not self.stream.is_running
+        return self._env._event_stop or any(feed.haslivedata() for feed in feeds)
 
     def _is_at_end(self) -> bool:
-        assert self.live_box is not None
         self.live_is_over = self.live_is_over or self.live_box.is_over
         return self.live_is_over or self.should_stop
 
@@ -252,9 +250,9 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
         if bar.origin == "live":
             self.live_patience = 0.0
         self.live_seen_ms = close_ms
-        values = (day_number(close_ms), *bar[1:6], 0.0)
-        for line, value in zip(self.live_lines, values, strict=True):
-            line[0] = value
+        stamp, first, high, low, close, volume, interest = self.live_lines
+        stamp[0], first[0], high[0], low[0] = day_number(close_ms), bar.open, bar.high, bar.low
+        close[0], volume[0], interest[0] = bar.close, bar.volume, 0.0
         return True
 
     def _tick_fill(self, force: bool = False) -> None:

@@ -100,7 +100,7 @@ class FileDataFeed(BacktraderFeed):
         return {
             "symbol": self.symbol, "file_path": str(self.p.dataname), "total_rows": len(self.df),
             "current_index": self.live_given, "is_realtime": self.is_realtime,
-            "last_delivered": last, "queue_size": len(self.live_box or ()),
+            "last_delivered": last, "queue_size": len(self.live_box),
             "should_stop": self.should_stop, "data_source": "CSV File",
         }  # fmt: skip
 
