@@ -44,7 +44,7 @@ def _row(root: Path, symbols: Sequence[str]) -> Row:
     found: dict[str, list[float]] = {name: [] for name in ("first", "again", "json")}
     for _ in range(_ROUNDS if len(keys) > 1 else 100):
         gc.collect()
-        store = BarStore(root)
+        store = BarStore(root, columnar="map")
         found["json"].append(_all(_believed, papers))
         found["first"].append(_all(partial(_covered, store), keys))
         found["again"].append(_all(partial(_covered, store), keys))
@@ -61,7 +61,7 @@ def _row(root: Path, symbols: Sequence[str]) -> Row:
 def _data_files(root: Path, keys: Sequence[SeriesKey]) -> int:
     """Return how many files of bars a first look opens; being watched costs time, so apart."""
     disk = _Watched()
-    _all(partial(_covered, BarStore(root, disk)), keys)
+    _all(partial(_covered, BarStore(root, disk, columnar="map")), keys)
     return disk.data_files
 
 
