@@ -134,8 +134,9 @@ class Viewer:
             gist = _gist(lane, looked, has_quarantine=QUARANTINE in names)
         if gist is None:
             return self._of_any(lane, own, old)
-        if looked.read >= _WORTH:
-            documents = [name for name in names if name.endswith(".json")]
+        documents = [name for name in names if name.endswith(".json")]
+        is_whole = len(looked.years) + (looked.series is not None) == len(documents)
+        if is_whole and looked.read >= _WORTH:
             self._gists.keep(lane, folder, documents, gist)
         return _of_gist(lane, gist)
 
