@@ -16,6 +16,7 @@ from src.data.cache.quarantine import keep_bytes, keep_rows
 from src.data.cache.store import BarStore, Commit, Suspect
 from src.data.cache.trimming import Trimmed, folded, trim_quarantine
 from src.data.clock import ManualClock
+from src.data.disk.files import Disk
 from src.data.errors import QueryError
 from src.data.model.bars import Bar
 from src.data.model.instant import DAY_MS
@@ -148,9 +149,9 @@ def test_short_logs_are_left_alone(
     monkeypatch.setattr(trimming, "LATEST_ENTRIES", 1)
     assert trimming.trim_log(lane(), 2024, []) == 0
     store.commit(DAILY, Commit((piece(0, 1),)))
-    before = lane().paths.log(2024).stat()
+    before = Disk().stat(lane().paths.log(2024))
     assert trimming.trim_log(lane(), 2024, []) == 0
-    assert lane().paths.log(2024).stat() == before
+    assert Disk().stat(lane().paths.log(2024)) == before
 
 
 # --- quarantine ----------------------------------------------------------------------------------

@@ -9,10 +9,8 @@ from typing import NamedTuple
 
 from ..errors import CacheError
 from ..model.instant import DAY_MS
-from ..model.series import SeriesKey
+from .beside import COLUMNS, FOLDER, series_of
 from .eviction import walk
-from .layout import decode_lane, decode_symbol
-from .sidecars import FOLDER
 from .usage import Uses
 from .workshop import Workshop
 
@@ -60,8 +58,8 @@ def derived_bytes(shop: Workshop) -> int:
 
 
 def _drop(shop: Workshop, path: Path) -> None:
-    key = _series_of(shop, path)
-    if key is not None:
+    key = series_of(shop.layout.root, path)
+    if key is not None and path.suffix == COLUMNS:
         shop.sidecars.drop(key)
     shop.disk.remove(path)
 
@@ -93,11 +91,3 @@ def _facts(entry: os.DirEntry[str]) -> os.stat_result | None:
         return entry.stat(follow_symlinks=False)
     except OSError:
         return None  # it vanished meanwhile
-
-
-def _series_of(shop: Workshop, path: Path) -> SeriesKey | None:
-    """Return whose columnar file this is, or None."""
-    if path.parent.parent != shop.layout.root / FOLDER or path.suffix != ".bars":
-        return None
-    symbol = decode_symbol(path.parent.name)
-    return decode_lane(symbol, path.stem) if symbol else None

@@ -28,10 +28,12 @@ class Looked(NamedTuple):
     Attributes:
         years: by year, ascending; its state where that is known.
         series: what has no year; None where there is none, or none that is ordinary.
+        read: how many documents were read for it.
     """
 
     years: Mapping[int, Glance | YearState]
     series: SeriesMeta | None
+    read: int
 
 
 def look(lane: Lane, years: list[int], names: Collection[str]) -> Looked:
@@ -57,7 +59,9 @@ def look(lane: Lane, years: list[int], names: Collection[str]) -> Looked:
         if told is not None:
             found[year] = told
     document = next(documents, None)
-    return Looked(found, series_meta.glance(document, key) if document else series)
+    if document:
+        series = series_meta.glance(document, key)
+    return Looked(found, series, len(unread))
 
 
 def _known(lane: Lane, path: str) -> YearState | None:

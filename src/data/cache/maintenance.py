@@ -15,15 +15,14 @@ from ..errors import DataError, QueryError
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
+from .beside import FOLDER, series_of
 from .catalogue import Catalogue
 from .checking import Finding, check_actions, check_series, waiting
 from .compacting import Compacted, compact_series
 from .history import commits_of
-from .layout import decode_lane, decode_symbol
 from .mending import repair_series
 from .migrating import OldFile, migrate_series
 from .pruning import Pruned, prune_series
-from .sidecars import FOLDER
 from .workshop import Workshop
 
 T = TypeVar("T")
@@ -103,24 +102,25 @@ class Maintenance:
         return _each(keys, lambda key: compact_series(self._shop, key, dry_run=dry_run))
 
     def drop_orphans(self, *, dry_run: bool = False) -> int:
-        """Remove columnar files of series that are gone; return their bytes."""
+        """Remove what is derived of series that are gone; return its bytes."""
         disk, freed = self._shop.disk, 0
-        for path, key in list(self._columnar()):
+        for path, key in list(self._derived()):
             if not self._shop.lane(key).years() and (found := disk.stat(path)) is not None:
                 freed += found.size
                 if not dry_run:
                     self._shop.sidecars.drop(key)
+                    disk.remove(path)
         return freed
 
-    def _columnar(self) -> Iterator[tuple[Path, SeriesKey]]:
-        """Yield the columnar files, each with its series."""
-        disk, folder = self._shop.disk, self._shop.layout.root / FOLDER
-        for name in disk.list(folder):
-            symbol = decode_symbol(name)
-            for file in disk.list(folder / name) if symbol is not None else ():
-                key = decode_lane(symbol or "", file.rpartition(".")[0])
-                if key is not None and self._shop.sidecars.path(key) == folder / name / file:
-                    yield folder / name / file, key
+    def _derived(self) -> Iterator[tuple[Path, SeriesKey]]:
+        """Yield the files that are derived of series, each with its series."""
+        disk, root = self._shop.disk, self._shop.layout.root
+        for name in disk.list(root / FOLDER):
+            for file in disk.list(root / FOLDER / name):
+                path = root / FOLDER / name / file
+                key = series_of(root, path)
+                if key is not None:
+                    yield path, key
 
     # --- older tools -----------------------------------------------------------------------
 

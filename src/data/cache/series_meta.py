@@ -49,6 +49,11 @@ class SeriesMeta:
 
 def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
     """Return the bytes of the document of the series ``key``."""
+    return metadata.dump(plain(series, key))
+
+
+def plain(series: SeriesMeta, key: SeriesKey) -> dict[str, Any]:
+    """Return what the document of the series ``key`` says, without its digest."""
     plain: dict[str, Any] = dict(series.extra) | _about(key)
     plain |= {
         "format": metadata.FORMAT,
@@ -62,7 +67,7 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
         plain["kind"] = series.kind.to_json()
     if series.compared_at is not None:
         plain["compared_at"] = series.compared_at
-    return metadata.dump(plain)
+    return plain
 
 
 def _about(key: SeriesKey) -> dict[str, Any]:
@@ -76,19 +81,20 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
         DamagedError: it is not whole, or of another series.
         FormatVersionError: a newer version of this library wrote it.
     """
-    return _told(metadata.load(data), key)
+    return told(metadata.load(data), key)
 
 
 def glance(data: bytes, key: SeriesKey) -> SeriesMeta | None:
     """Return what an ordinary, whole document of ours tells; None is no verdict."""
     text = metadata.sealed(data)
     try:
-        return None if text is None else _told(metadata.inner(text), key)
+        return None if text is None else told(metadata.inner(text), key)
     except (ValueError, RecursionError, CacheError):
         return None
 
 
-def _told(plain: dict[str, Any], key: SeriesKey) -> SeriesMeta:
+def told(plain: Mapping[str, Any], key: SeriesKey) -> SeriesMeta:
+    """Read what the document of the series ``key`` says; raises as :func:`load_series`."""
     if plain.get("format") != metadata.FORMAT or plain.get("need"):
         raise FormatVersionError(f"series.json has the unknown format {plain.get('format')!r}")
     if any(plain.get(name, value) != value for name, value in _about(key).items()):

@@ -13,17 +13,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ..disk.atomic import sweep
 from ..disk.files import Disk, FileState
 from ..errors import LockTimeoutError, StorageError
 from ..model.bars import BarTable, concat
 from ..model.series import SeriesKey
 from ..model.span import Span
+from .beside import COLUMNS, path_of, writing
 from .columnar import Part, Source
 from .columnar_file import ColumnarFile, DamagedColumnsError, open_columns
 from .holding import Held
 from .lane import Lane
-from .layout import encode_lane, encode_symbol
 from .members import file_id
 from .year_meta import Stored, YearState
 from .years import rows_behind
@@ -31,8 +30,6 @@ from .years import rows_behind
 log = logging.getLogger(__name__)
 
 Columnar = Literal["map", "read", "off"]
-FOLDER = "_columnar"
-_SUFFIX = ".bars"
 # Series held ready. A map costs a file descriptor, a small file its own memory and the objects
 # around it.
 _MOST_MAPS = 64
@@ -84,7 +81,7 @@ class Sidecars:
         self, root: Path, disk: Disk, mode: Columnar = "map",
         has_room: Callable[[int], bool] = lambda need: True,
     ) -> None:  # fmt: skip
-        self._folder = os.fspath(root / FOLDER)
+        self._root = os.fspath(root)
         self._disk = disk
         self.mode = mode
         self._has_room = has_room
@@ -217,9 +214,7 @@ class Sidecars:
         if not self._has_room(self._need(path, parts)):
             return
         try:
-            self._disk.make_folders(path.parent)
-            with self._disk.lock(path.parent / ".lock", 0.0):
-                sweep(self._disk, path.parent)
+            with writing(self._disk, path.parent):
                 now = self._open(key)
                 if behind is None:
                     self._put(key, now, parts)
@@ -275,8 +270,7 @@ class Sidecars:
 
     def path(self, key: SeriesKey) -> Path:
         """Return where the columnar file of a series lies, whether it exists or not."""
-        names = self._folder, encode_symbol(key.symbol), encode_lane(key) + _SUFFIX
-        return Path(os.sep.join(names))
+        return Path(path_of(self._root, key, COLUMNS))
 
 
 def _identities(states: States) -> dict[int, tuple[int, int, str]]:

@@ -28,6 +28,7 @@ from .assembling import Assembler
 from .attending import Attendant
 from .clearing import clear_lane, clear_symbol, clear_years
 from .commit import Commit, Piece, SeriesView, Stretch, Suspect
+from .gist import Gists
 from .lane import Lane
 from .layout import Layout, decode_lane
 from .memory import Memory
@@ -70,30 +71,23 @@ class BarStore:
     ) -> None:  # fmt: skip
         self.root = Path(root)
         self.changed = False
-        self._disk = disk or Disk()
+        self._disk = disk = disk or Disk()
         self._clock = clock or SystemClock()
         self._lock_timeout_s = lock_timeout_s
         self._vendor_facts, self._retention = vendor_facts or {}, retention or Retention()
-        self._layout = Layout(self.root)
-        self._memory = Memory(self._disk)
+        self._layout = layout = Layout(self.root)
+        self._memory = Memory(disk)
         self._tainted: set[tuple[SeriesKey, int]] = set()
         self._lanes: dict[SeriesKey, Lane] = {}
-        self._old = OldYears(self._layout, self._disk, self._memory)
-        self._viewer = Viewer(self._old, lock_timeout_s)
-        self._sidecars = Sidecars(
-            self.root, self._disk, columnar, lambda n: self.steward.has_room(n)
-        )
-        self._assembler = Assembler(
-            self._disk, self._old, self._viewer, self._sidecars, lock_timeout_s
-        )
-        self._actions = ActionStore(
-            self._layout, self._disk, self._memory, lock_timeout_s=lock_timeout_s
-        )
+        self._old = old = OldYears(layout, disk, self._memory)
+        self._sidecars = Sidecars(self.root, disk, columnar, self._has_room)
+        self._gists = Gists(self.root, disk, self._has_room, are_kept=columnar != "off")
+        self._viewer = Viewer(old, self._gists, lock_timeout_s)
+        self._assembler = Assembler(disk, old, self._viewer, self._sidecars, lock_timeout_s)
+        self._actions = ActionStore(layout, disk, self._memory, lock_timeout_s=lock_timeout_s)
         self._guard = WriteGuard(self.root, self._clock)
         self.steward = Attendant()
-        self.workshop = Workshop(
-            self._layout, self._disk, self._lane, self._old, self._sidecars, lock_timeout_s
-        )
+        self.workshop = Workshop(layout, disk, self._lane, old, self._sidecars, lock_timeout_s)
 
     # --- bars ------------------------------------------------------------------------------
 
@@ -269,6 +263,7 @@ class BarStore:
                 if key is not None and timeframe in (None, key.timeframe):
                     clear_lane(self._lane(key), self._old, self._lock_timeout_s)
                     self._sidecars.drop(key)
+                    self._gists.drop(key)
             if timeframe is None:
                 clear_symbol(self._disk, folder, self._lock_timeout_s)
 
@@ -283,6 +278,9 @@ class BarStore:
         found = clear_years(lane, years, self._old, self._lock_timeout_s)
         self._sidecars.drop(key)
         return found
+
+    def _has_room(self, need: int) -> bool:
+        return self.steward.has_room(need)
 
     def _lane(self, key: SeriesKey) -> Lane:
         made = self._lanes.get(key)

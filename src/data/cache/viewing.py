@@ -17,6 +17,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from .adopt import OldYears
 from .commit import SeriesView
+from .gist import Gist, Gists
 from .holding import Held
 from .lane import Lane
 from .layout import QUARANTINE, years_in
@@ -32,6 +33,8 @@ _SPAN = attrgetter("span")
 # What is known of a series takes about so many bytes: each, a year, a stretch of the coverage.
 _EACH, _A_YEAR, _A_PART = 3072, 512, 512
 _MOST_BYTES = 96 << 20
+# Fewer documents are read as soon as their gist.
+_WORTH = 4
 
 
 class Known:
@@ -41,13 +44,17 @@ class Known:
         view: the series as one.
         extents: of the file of each year, ascending.
         has_quarantine: whether there can be rows that were not believed.
+        is_ours: whether none of it is of an older tool, which writes in place: a folder does not
+            show that.
     """
 
     def __init__(
-        self, view: SeriesView, extents: Mapping[int, Extent], *, has_quarantine: bool
-    ) -> None:
+        self, view: SeriesView, extents: Mapping[int, Extent], *, has_quarantine: bool,
+        is_ours: bool = True,
+    ) -> None:  # fmt: skip
         self.view = view
         self.has_quarantine = has_quarantine
+        self.is_ours = is_ours
         self._extents = extents
 
     def extents(self, span: Span) -> dict[int, Extent]:
@@ -71,11 +78,13 @@ class Viewer:
 
     Args:
         old: finds files of older tools.
+        gists: what documents say together, where that is kept.
         lock_timeout_s: how long to wait where a year needs repair.
     """
 
-    def __init__(self, old: OldYears, lock_timeout_s: float) -> None:
+    def __init__(self, old: OldYears, gists: Gists, lock_timeout_s: float) -> None:
         self._old = old
+        self._gists = gists
         self._lock_timeout_s = lock_timeout_s
         # What is known by series, with the state of the folder it was made from.
         self._made: Held[SeriesKey, tuple[FileState, Known]] = Held(_MOST_BYTES)
@@ -100,19 +109,36 @@ class Viewer:
         before = lane.memory.settled_state(lane.paths.text)
         if made is not None and made[0] == before:
             return made[1]
+        # Who has looked before has most of the documents in memory.
+        recalled = self._recalled(lane, before) if made is None and before is not None else None
+        known = recalled or self._looked(lane, before)
+        if before is not None and known.is_ours:
+            self._made.hold(lane.key, (before, known), known.size)
+        return known
+
+    def _recalled(self, lane: Lane, folder: FileState) -> Known | None:
+        """Return what is known by the gist of the documents, where there is a true one."""
+        gist = self._gists.of(lane, folder)
+        if gist is None or self._old.of(lane, list(gist.years), gist.years):
+            return None
+        return _of_gist(lane, gist)
+
+    def _looked(self, lane: Lane, folder: FileState | None) -> Known:
+        """Return what is known by looking at each document."""
         names = lane.disk.list(lane.paths.text)
         own = years_in(names)
         looked = look(lane, own, names)
         old = self._old.of(lane, own, looked.years)
-        known = None
+        gist = None
         if len(looked.years) == len(own) and not old:
-            known = _of_ordinary(lane, looked, has_quarantine=QUARANTINE in names)
-        if known is None:
-            known = self._of_any(lane, own, old)
-        # Older tools write in place, which a folder does not show.
-        if before is not None and not old:
-            self._made.hold(lane.key, (before, known), known.size)
-        return known
+            gist = _gist(lane, looked, has_quarantine=QUARANTINE in names)
+        if gist is None:
+            return self._of_any(lane, own, old)
+        documents = [name for name in names if name.endswith(".json")]
+        is_whole = len(looked.years) + (looked.series is not None) == len(documents)
+        if is_whole and looked.read >= _WORTH:
+            self._gists.keep(lane, folder, documents, gist)
+        return _of_gist(lane, gist)
 
     def _of_any(self, lane: Lane, own: list[int], old: dict[int, Path]) -> Known:
         """Return what is known of a series of which something is not ordinary; repair it."""
@@ -123,7 +149,7 @@ class Viewer:
         has_quarantine = QUARANTINE in lane.memory.list(lane.paths.folder)
         view = _view(lane.key, series, told, coverage)
         extents = {year: state.extent for year, state in states.items()}
-        return Known(view, extents, has_quarantine=has_quarantine)
+        return Known(view, extents, has_quarantine=has_quarantine, is_ours=not old)
 
     def _states(self, lane: Lane, own: list[int], old: dict[int, Path]) -> dict[int, YearState]:
         """Return the state of each year, years ascending; older tools' files as if they were ours."""
@@ -153,8 +179,8 @@ class Viewer:
         return _empties(read_series(lane), own)
 
 
-def _of_ordinary(lane: Lane, looked: Looked, *, has_quarantine: bool) -> Known | None:
-    """Return what is known of a series without a doubt; None where there is one."""
+def _gist(lane: Lane, looked: Looked, *, has_quarantine: bool) -> Gist | None:
+    """Return what documents say together, where there is no doubt about it."""
     series, told = looked.series or read_series(lane), list(looked.years.values())
     try:
         coverage = _coverage(told)
@@ -163,8 +189,14 @@ def _of_ordinary(lane: Lane, looked: Looked, *, has_quarantine: bool) -> Known |
     if series is not None and series.empties:
         parts = sorted((*_empties(series, list(looked.years)), *coverage), key=_SPAN)
         coverage = Coverage.joined(parts)
-    extents = {year: document.extent for year, document in looked.years.items()}
-    return Known(_view(lane.key, series, told, coverage), extents, has_quarantine=has_quarantine)
+    return Gist(looked.years, series, coverage, has_quarantine)
+
+
+def _of_gist(lane: Lane, gist: Gist) -> Known:
+    years, series, coverage, has_quarantine = gist
+    extents = {year: document.extent for year, document in years.items()}
+    view = _view(lane.key, series, list(years.values()), coverage)
+    return Known(view, extents, has_quarantine=has_quarantine)
 
 
 def _coverage(told: Sequence[YearState | Glance]) -> Coverage:

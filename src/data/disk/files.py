@@ -257,7 +257,7 @@ class Disk:
         """Make the names in ``folder`` durable."""
         self._run("fsync_dir", folder, calls.sync_folder, folder)
 
-    def make_folders(self, folder: Path) -> None:
+    def make_folders(self, folder: Path, *, durable: bool = True) -> None:
         """Create ``folder`` and what is missing above it, each made durable in its parent."""
         missing: list[Path] = []
         while self.stat(folder) is None:
@@ -265,7 +265,8 @@ class Disk:
             folder = folder.parent
         for path in reversed(missing):
             self._run("mkdir", path, calls.make_folder, path, self._folder_mode)
-            self.sync_folder(path.parent)
+            if durable:
+                self.sync_folder(path.parent)
 
     def _run(
         self, name: str, path: Path | str, call: Callable[..., T], *args: Any,
