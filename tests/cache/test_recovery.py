@@ -14,7 +14,7 @@ import pytest
 
 from src.data.cache.members import Header, build, find, verify
 from src.data.cache.metadata import dump, load
-from src.data.cache.recovery import recover
+from src.data.cache.recovery import recover, sound_meta
 from src.data.cache.store import Commit
 from src.data.model.coverage import Covered
 from tests.cache.bars import (
@@ -412,6 +412,24 @@ class TestGenerations:
         change(folder / "series.json", edit)
         (folder / META).unlink()
         assert self.rebuilt(folder) == 5
+
+
+def test_a_writer_makes_a_lost_document_anew_too(folder: Path) -> None:
+    change(folder / META, lambda _: b"{}")
+    found = sound_meta(fresh(folder).workshop.lane(DAILY), 2024)
+    assert found is not None
+    assert (found.state.rows, found.pending) == (6, None)
+    assert len(documents(folder)) == 1
+
+
+def test_what_recovery_found_out_is_safe_before_it_is_told(folder: Path) -> None:
+    """Doubts stand in the document alone: it must not be lost with the one that took its place."""
+    old = (folder / META).read_bytes()
+    fresh(folder).commit(DAILY, Commit((piece(8, 10),)))
+    (folder / META).write_bytes(old)
+    disk = CountingDisk()
+    fresh(folder, disk).repair(DAILY)
+    assert disk.names()[-4:] == ["write", "fsync", "replace", "fsync_dir"]
 
 
 def test_adjusted_closes_are_found_without_metadata(tmp_path: Path) -> None:
