@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -219,6 +220,52 @@ def test_a_newer_format_is_left_alone(folder: Path) -> None:
     assert contents(folder) == before
 
 
+def _of_format_two(data: bytes) -> bytes:
+    from src.data.cache import metadata
+
+    return metadata.dump(metadata.load(data) | {"format": 2})
+
+
+def test_a_newer_document_of_the_series_is_told_and_left_alone(folder: Path) -> None:
+    store_of(folder).commit(DAILY, Commit(next_due=7))
+    change(folder / "series.json", _of_format_two)
+    before = contents(folder)
+    (one,), left = repaired(folder)
+    assert (one.where, one.cure, left) == ("series.json", "none", [one])
+    assert one.remedy == "update this library"
+    assert one.to_json()["symbol"] == "AAPL"
+    assert one.to_json()["repairable"] is False
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [(DATA, None), (META, None), (META, lambda _: b"{}"),
+     (META, lambda data: _resealed(data, need=["more"]))],
+    ids=["no data", "no metadata", "damaged", "newer"],
+)  # fmt: skip
+def test_only_what_is_sure_to_wait_is_said_to(
+    folder: Path, name: str, edit: Callable[[bytes], bytes] | None
+) -> None:
+    assert waiting(store_of(folder).workshop, [DAILY]) == []
+    if edit is None:
+        (folder / name).unlink()
+    else:
+        change(folder / name, edit)
+    assert waiting(store_of(aged(folder)).workshop, [DAILY]) == []
+
+
+def test_the_longer_one_of_two_files_waits_for_nobody(folder: Path) -> None:
+    lane = store_of(folder).workshop.lane(DAILY)
+    meta = lane.meta(2024)
+    assert meta is not None
+    shorter = replace(meta.state, size=100)
+    lane.write_meta(2024, replace(meta, state=shorter, pending=meta.state), durable=True)
+    assert waiting(store_of(aged(folder)).workshop, [DAILY]) == []
+    lane.write_meta(2024, replace(meta, state=replace(shorter, size=0)), durable=True)
+    assert waiting(store_of(aged(folder)).workshop, [DAILY]) == []
+
+
 def _resealed(data: bytes, **more: object) -> bytes:
     from src.data.cache import metadata
 
@@ -255,6 +302,15 @@ def test_damaged_actions_are_told_with_what_to_do(folder: Path) -> None:
     assert "onetape fetch AAPL 1d --refresh" in one.remedy
 
 
+def test_actions_that_are_none_or_newer_are_no_damage(folder: Path) -> None:
+    store = store_of(folder)
+    assert check_actions(store.workshop, "AAPL") == []
+    store.add_actions("AAPL", [], EVER, "acme", 1)
+    change(folder.parent / "actions.json", _of_format_two)
+    (one,) = check_actions(store_of(folder).workshop, "AAPL")
+    assert (one.where, one.remedy, one.cure) == ("actions.json", "update this library", "none")
+
+
 # --- the columnar file ---------------------------------------------------------------------
 
 
@@ -273,6 +329,26 @@ def test_columns_that_are_true_are_no_finding(folder: Path, columns: Path) -> No
 
 def test_columns_of_an_older_state_are_no_finding(folder: Path, columns: Path) -> None:
     store_of(folder).commit(DAILY, Commit((piece(1, 2, shift=1.0),)))
+    assert found(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [(DATA, lambda data: flipped(data, 700)), (META, lambda _: b"{}"),
+     (META, lambda data: _resealed(data, need=["more"]))],
+    ids=["data", "metadata", "newer"],
+)  # fmt: skip
+def test_columns_are_not_blamed_for_what_is_wrong_with_a_year(
+    folder: Path, columns: Path, name: str, edit: Callable[[bytes], bytes]
+) -> None:
+    change(folder / name, edit)
+    assert [one.where for one in found(aged(folder))] == ["2024"]
+
+
+def test_columns_of_a_year_that_is_gone_are_no_finding(folder: Path, columns: Path) -> None:
+    for name in (DATA, META):
+        (folder / name).unlink()
+    assert columns.exists()
     assert found(folder) == []
 
 
@@ -315,6 +391,13 @@ def test_same_bits_knows_signs_and_what_is_missing() -> None:
     one = table(range(3))
     assert same_bits(one, table(range(3)))
     assert not same_bits(one, table(range(1, 4)))
+    assert not same_bits(one, table(range(4)))
+    assert not same_bits(one, replace(one, stamps=one.stamps + 1))
+    unknown = replace(one, volume=one.volume * math.nan)
+    negative = replace(one, volume=-unknown.volume)
+    assert not same_bits(one, unknown)
+    assert not same_bits(unknown, one)
+    assert same_bits(unknown, negative), "nothing is nothing, whatever its sign"
     assert not same_bits(one, table(range(3), adj=True))
     zero, minus = one.volume * 0, one.volume * -0.0
     assert not same_bits(replace(one, volume=zero), replace(one, volume=minus))

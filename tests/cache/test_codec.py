@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -109,9 +110,20 @@ def test_what_cannot_be_written() -> None:
     for bad in (math.inf, -math.inf):
         with pytest.raises(ValueError, match="infinite"):
             codec.encode_rows(table_of([bad] * 6, adj=False), codec.BASE_COLUMNS)
-    table = BarTable(np.array([year_start(9999) * 2]), *(np.ones(1) for _ in range(5)))
-    with pytest.raises(ValueError, match="no plain text form"):
-        codec.encode_rows(table, codec.BASE_COLUMNS)
+
+
+def at_seconds(*seconds: np.datetime64) -> BarTable:
+    stamps = np.array([moment.astype("M8[ms]").astype(np.int64) for moment in seconds])
+    return BarTable(stamps, *(np.ones(len(stamps)) for _ in range(5)))
+
+
+def test_years_of_four_digits_can_be_written_and_no_others() -> None:
+    first, last = np.datetime64("1000-01-01T00:00:00"), np.datetime64("9999-12-31T23:59:59")
+    bars = at_seconds(first, last)
+    assert round_trip(bars).stamps.tolist() == bars.stamps.tolist()
+    for bad in (at_seconds(first - 1, last), at_seconds(first, last + 1)):
+        with pytest.raises(ValueError, match="no plain text form"):
+            codec.encode_rows(bad, codec.BASE_COLUMNS)
 
 
 ROW = b"2024-01-01 00:00:00,1.0,1.0,1.0,1.0,1.0\n"
@@ -122,7 +134,8 @@ ROW = b"2024-01-01 00:00:00,1.0,1.0,1.0,1.0,1.0\n"
     [(ROW, 2), (ROW * 2, 1), (ROW[:-1], 1), (b"", 1), (ROW.replace(b",1.0", b"", 1), 1),
      (ROW.replace(b"1.0", b"1.x", 1), 1), (ROW.replace(b"2024-01", b"2024-13"), 1),
      (ROW.replace(b"1.0", b"\xc2\xb9", 1), 1), (ROW + b"\n", 1),
-     (ROW.replace(b"1.0", b'"1.0"', 1), 1), (ROW.replace(b"\n", b",2.0\n"), 1)],
+     (ROW.replace(b"1.0", b'"1.0"', 1), 1), (ROW.replace(b"\n", b",2.0\n"), 1), (ROW, 0),
+     (ROW.replace(b",1.0\n", b"\n1.0x"), 1), (ROW + ROW.replace(b"2024-01-01 00:00:00", b""), 2)],
 )  # fmt: skip
 @pytest.mark.parametrize("way", ["by hand", "pyarrow"])
 def test_text_that_is_not_ours(
@@ -133,6 +146,21 @@ def test_text_that_is_not_ours(
         monkeypatch.setattr(codec, "_ROWS_WORTH_AN_IMPORT", 0)
     with pytest.raises(ValueError):
         codec.decode_rows(deflated(text), codec.BASE_COLUMNS, rows)
+
+
+def test_without_pyarrow_long_tables_are_read_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "_ROWS_WORTH_AN_IMPORT", 0)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert same(round_trip(table_of(HARD, adj=True)), table_of(HARD, adj=True))
+
+
+@pytest.mark.parametrize("way", ["by hand", "pyarrow"])
+def test_who_gets_bars_may_write_to_them(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "pyarrow":
+        pytest.importorskip("pyarrow")
+        monkeypatch.setattr(codec, "_ROWS_WORTH_AN_IMPORT", 0)
+    bars = round_trip(table_of([1.0] * 6, adj=True))
+    assert all(column.flags.writeable for column in (bars.stamps, *bars.values()))
 
 
 def test_any_csv_reader_reads_it() -> None:

@@ -264,6 +264,12 @@ def test_as_many_rows_as_there_can_be(rows: int, capacity: int, is_one: bool) ->
     assert (read_head(start, IDENTITY) is not None) is is_one
 
 
+def test_each_year_has_no_more_rows_than_there_can_be() -> None:
+    years = {"2024": entry(5), "2025": entry(366 * 86_400 + 1)}
+    start = forged(PLAIN | {"years": years, "capacity": 1 << 30}).ljust(START, b"\0")
+    assert read_head(start, IDENTITY) is None
+
+
 @pytest.mark.parametrize(("seq", "is_one"), [(1 << 62, True), ((1 << 62) + 1, False)])
 def test_a_number_that_leaves_no_room_for_the_next_is_none(seq: int, is_one: bool) -> None:
     start = forged(PLAIN, seq).ljust(START, b"\0")

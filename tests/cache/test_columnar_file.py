@@ -317,6 +317,39 @@ def test_damage_beside_what_is_asked_for_does_not_matter(
     assert same(found, table(range(first, end), size=MINUTE_MS))
 
 
+@pytest.mark.parametrize("shift", [-MINUTE_MS * BLOCK, MINUTE_MS * BLOCK], ids=["less", "more"])
+@pytest.mark.parametrize(
+    ("first", "end"), [(0, BLOCK), (0, BLOCK + 1), (BLOCK - 1, 2 * BLOCK), (BLOCK, 2 * BLOCK)]
+)
+def test_a_stamp_that_leads_astray_is_found_out(
+    path: Path, disk: Disk, shift: int, first: int, end: int
+) -> None:
+    """The bars on either side of a block's edge are wrong in turn; none of them is left out."""
+    head = long_file(disk, path, 2 * BLOCK).head
+    sound, asked = path.read_bytes(), Span(at(first, MINUTE_MS), at(end, MINUTE_MS))
+    for row in (BLOCK - 1, BLOCK):
+        place, broken = head.at("stamps", row), bytearray(sound)
+        wrong = int.from_bytes(sound[place : place + 8], "little") + shift
+        broken[place : place + 8] = wrong.to_bytes(8, "little")
+        path.write_bytes(broken)
+        try:
+            found = opened(disk, path).table(asked, [2024])
+        except DamagedColumnsError:
+            continue
+        assert same(found, table(range(first, end), size=MINUTE_MS))
+
+
+def test_the_end_is_checked_also_where_all_before_it_was(path: Path, disk: Disk) -> None:
+    head = long_file(disk, path, BLOCK + 5).head
+    broken = bytearray(path.read_bytes())
+    broken[head.at("close", BLOCK + 2)] ^= 1
+    path.write_bytes(broken)
+    file = opened(disk, path)
+    assert len(file.table(Span(at(0), at(BLOCK - 1, MINUTE_MS)), [2024])) == BLOCK - 1
+    with pytest.raises(DamagedColumnsError, match="the end of close"):
+        file.table(EVER, [2024])
+
+
 # --- writing --------------------------------------------------------------------------------
 
 
@@ -420,6 +453,16 @@ def test_a_name_that_is_refused_leaves_the_old_file_and_no_other(
         write_new(disk, path, NAME, old, {2024: part_of(0, 5)})
     assert list(path.parent.iterdir()) == [path]
     assert opened(disk, path).head == old.head
+
+
+def test_what_was_written_is_closed(path: Path) -> None:
+    disk = HoldingDisk()
+    write_new(disk, path, NAME, None, {2024: part_of(0, 5)})
+    file = opened(disk, path)
+    assert append_rows(disk, file, 2024, part_of(5, 7, rows=7))
+    file = opened(disk, path)
+    restamp(disk, file, {2024: file.head.years[2024]._replace(inode=9)})
+    assert not disk.held
 
 
 def test_nobody_waits_for_the_platter(path: Path) -> None:

@@ -255,6 +255,28 @@ def test_versions_go_by_their_age_too(tmp_path: Path) -> None:
     assert names == ["2024.3.csv.gz"], "replaced two days ago, and not before"
 
 
+def test_bars_that_the_metadata_do_not_know_yet_are_kept(tmp_path: Path) -> None:
+    days_of_hours(tmp_path, 3)
+    document = lane_folder(tmp_path, HOURLY) / "2024.metadata.json"
+    before = document.read_bytes()
+    store_in(tmp_path).commit(HOURLY, Commit((piece(72, 96, size=HOUR_MS),)))
+    document.write_bytes(before)  # as after a power loss right behind the commit
+    compacted(tmp_path, HOURLY)
+    assert same(store_in(tmp_path).read(HOURLY, EVER)[0], table(range(96), size=HOUR_MS))
+
+
+def test_a_first_write_that_was_never_finished_is_nothing_to_compact(tmp_path: Path) -> None:
+    folder = lane_folder(tmp_path)
+    for dies_at in range(1, 40):
+        with pytest.raises(Killed):
+            store_in(tmp_path, DyingDisk(dies_at)).commit(DAILY, Commit((piece(0, 3),)))
+        if (folder / "2024.metadata.json").exists():
+            break
+    assert not (folder / DATA).exists()
+    assert compacted(tmp_path) == Compacted(DAILY)
+    assert not (folder / "2024.metadata.json").exists()
+
+
 def test_whoever_dies_while_compacting_loses_nothing(tmp_path: Path) -> None:
     for dies_at in range(1, 40):
         root = tmp_path / str(dies_at)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from src.data.cache import history
 from src.data.cache.compacting import compact_series
-from src.data.cache.history import commits_of
+from src.data.cache.history import Past, commits_of
 from src.data.cache.members import build, file_id, walk
 from src.data.cache.store import Commit
 from src.data.errors import QueryError
@@ -206,6 +206,59 @@ def test_commits_to_two_years_are_one(tmp_path: Path) -> None:
     assert (one["generation"], one["years"], one["added"]) == (1, [2023, 2024], 4)
     assert one["span"] == list(days(-2, 2))
     assert (other["changed"], other["vendor"], other["kept"]) == (1, "acme", True)
+
+
+def test_a_commit_before_a_year_was_begun_is_kept_too(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    store.commit(DAILY, Commit((piece(-2, 0),)))
+    assert [commit["kept"] for commit in commits_of(store.workshop.lane(DAILY))] == [True, True]
+    assert numbers(store.read_version(DAILY, EVER, 1)[0]) == [0, 1]
+
+
+def test_a_commit_that_recovery_found_in_one_year_is_one_it_found(tmp_path: Path) -> None:
+    lane = store_in(tmp_path).workshop.lane(DAILY)
+    store_in(tmp_path).commit(DAILY, Commit((piece(-2, 2),)))
+    entry = {"added": 0, "changed": 0, "removed": 0, "size": 0}
+    lane.append_log(2023, entry | {"generation": 2})
+    lane.append_log(2024, entry | {"generation": 2, "recovered": True})
+    assert [commit["recovered"] for commit in commits_of(lane)] == [False, True]
+
+
+def test_without_any_file_no_version_is_promised(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    (lane_folder(tmp_path) / "2024.csv.gz").unlink()
+    with pytest.raises(QueryError) as caught:
+        store.read_version(DAILY, EVER, 1)
+    assert "cache.keep_versions" in str(caught.value.hint)
+
+
+def test_numbers_of_commits_ascend_whichever_are_left(tmp_path: Path) -> None:
+    lane = store_in(tmp_path).workshop.lane(DAILY)
+    store_in(tmp_path).commit(DAILY, Commit((piece(0, 2),)))
+    entry = {"added": 0, "changed": 0, "removed": 0, "size": 0}
+    for generation in (8, 1000, 4096):
+        lane.append_log(2024, entry | {"generation": generation})
+    assert Past(lane).generations == [1, 8, 1000, 4096]
+
+
+def test_where_the_log_tells_no_span_the_last_bar_is_the_end(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    for n in range(10):
+        store.commit(DAILY, Commit((piece(n, n + 1),)))
+    compact_series(store.workshop, DAILY, dry_run=False)
+    path = lane_folder(tmp_path) / "2024.log"
+    entries = [json.loads(line) for line in path.read_bytes().splitlines()]
+    path.write_text("".join(f"{json.dumps(entry | {'span': None})}\n" for entry in entries))
+    rows, (covered,) = store.read_version(DAILY, EVER, 3)
+    assert numbers(rows) == [0, 1, 2]
+    assert (covered.span.start, covered.span.end) == (at(0), at(2) + 1)
+
+
+def test_where_nothing_is_stored_there_is_no_first_version(tmp_path: Path) -> None:
+    with pytest.raises(QueryError, match="no version 1"):
+        store_in(tmp_path).read_version(DAILY, EVER, 1)
 
 
 @pytest.mark.parametrize("generation", [-1, 0, 3])

@@ -60,14 +60,15 @@ def test_no_more_is_held_than_there_is_room_for(sizes: list[int], kept: list[int
     assert (len(held), held.size) == (len(kept), sum(sizes[n] for n in kept))
 
 
-def test_a_large_newcomer_takes_the_room_of_several() -> None:
+@pytest.mark.parametrize(("size", "left"), [(2, 2), (3, 1)])
+def test_a_large_newcomer_takes_the_room_of_several(size: int, left: int) -> None:
     held: Held[str, str] = Held(3)
     for name in "abc":
         held.hold(name, name, 1)
     for _ in range(2):
         held.find("large")
-    assert held.hold("large", "large", 2)
-    assert (len(held), held.size) == (2, 3)
+    assert held.hold("large", "large", size)
+    assert (len(held), held.size) == (left, 3)
 
 
 def test_the_same_thing_anew_takes_the_place_of_the_old_one() -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from src.data.cache.members import Header, build, find, verify
-from src.data.cache.metadata import load
-from src.data.cache.recovery import recover
+from src.data.cache.metadata import dump, load
+from src.data.cache.recovery import recover, sound_meta
 from src.data.cache.store import Commit
 from src.data.model.coverage import Covered
 from tests.cache.bars import (
@@ -20,11 +22,14 @@ from tests.cache.bars import (
     DAILY,
     EVER,
     KIND,
+    NOW,
+    at,
     lane_folder,
     mark,
     no_temps,
     numbers,
     piece,
+    same,
     states,
     store_in,
     table,
@@ -41,7 +46,7 @@ from tests.cache.damage import (
     quarantined,
     three_members,
 )
-from tests.cache.disks import CountingDisk
+from tests.cache.disks import CountingDisk, DyingDisk, HoldingDisk, Killed
 from tests.cache.test_adopt import leave
 
 
@@ -315,3 +320,143 @@ def test_a_stored_suspect_bar_is_written_provisional(tmp_path: Path) -> None:
     store.commit(DAILY, Commit((piece(0, 4),), (doubt,)))
     written = [(m.header.rows, m.header.state) for _, m in members(lane_folder(tmp_path))]
     assert written == [(2, "final"), (1, "provisional"), (1, "final")]
+
+
+class TestRewritePending:
+    """The data equal the committed state or the pending one, and roll accordingly."""
+
+    def pending(self, folder: Path, *, first_is_pending: bool, **facts: Any) -> None:
+        """Let one of the two states be that of the data as they were, and change the other."""
+        lane = fresh(folder).workshop.lane(DAILY)
+        meta = lane.meta(2024)
+        assert meta is not None
+        true = meta.state
+        other = replace(true, **facts)
+        later, now = (true, other) if first_is_pending else (other, true)
+        later = replace(later, generation=true.generation + 1)
+        lane.write_meta(2024, replace(meta, state=now, pending=later), durable=True)
+
+    def rolled(self, folder: Path) -> tuple[int, int]:
+        """Return generation and bars of the only state there is after recovery."""
+        found = recover(fresh(folder).workshop.lane(DAILY), 2024)
+        assert found is not None
+        assert found.pending is None
+        assert quarantined(folder) == []
+        return found.state.generation, len(bars(folder))
+
+    @pytest.mark.parametrize("first_is_pending", [False, True])
+    def test_another_file_of_the_same_size(self, folder: Path, first_is_pending: bool) -> None:
+        self.pending(folder, first_is_pending=first_is_pending, head="0" * 64)
+        assert self.rolled(folder) == (4 + first_is_pending, 6)
+
+    @pytest.mark.parametrize("first_is_pending", [False, True])
+    def test_a_file_that_begins_alike(self, folder: Path, first_is_pending: bool) -> None:
+        (_, one), (at_two, two), (end, _) = members(folder)
+        shorter = {"size": end, "head": two.digest, "head_at": at_two, "last": two.header.last,
+                   "rows": one.header.rows + two.header.rows, "members": 2}  # fmt: skip
+        self.pending(folder, first_is_pending=first_is_pending, **shorter)
+        assert self.rolled(folder) == (4 + first_is_pending, 6)
+        self.pending(folder, first_is_pending=first_is_pending, **shorter)
+        change(folder / DATA, lambda data: data[:end])
+        assert self.rolled(folder) == (5, 5)
+
+    def test_what_was_known_before_a_first_file_stays_known(self, folder: Path) -> None:
+        (folder / DATA).unlink()
+        assert self.rolled(folder) == (5, 0)
+        for dies_at in range(1, 40):
+            with pytest.raises(Killed):
+                fresh(folder, DyingDisk(dies_at)).commit(DAILY, Commit((piece(0, 2),)))
+            if b'"pending":{' in (folder / META).read_bytes():
+                break
+        assert not (folder / DATA).exists()
+        assert self.rolled(folder) == (5, 0)
+        assert states(fresh(folder)) == [(6, 8, "empty")]
+
+
+class TestGenerations:
+    """What was made of lost commits is not taken for what is made of the next ones."""
+
+    def rebuilt(self, folder: Path) -> int:
+        found = recover(fresh(folder).workshop.lane(DAILY), 2024)
+        assert found is not None
+        return found.state.generation
+
+    def test_the_document_alone_knows_it(self, folder: Path) -> None:
+        for name in (LOG, "series.json"):
+            (folder / name).unlink(missing_ok=True)
+        (folder / DATA).unlink()
+        assert self.rebuilt(folder) == 5
+
+    def test_a_pending_rewrite_alone_knows_it(self, folder: Path) -> None:
+        lane = fresh(folder).workshop.lane(DAILY)
+        meta = lane.meta(2024)
+        assert meta is not None
+        later = replace(meta.state, generation=9, size=1)
+        lane.write_meta(2024, replace(meta, pending=later), durable=True)
+        change(folder / DATA, lambda data: flipped(data, len(data) - 20))
+        assert self.rebuilt(folder) == 10
+
+    def test_the_document_of_the_series_alone_knows_it(self, folder: Path) -> None:
+        fresh(folder).commit(DAILY, Commit(marks=(mark(8, 9, "empty"),), next_due=7))
+        for name in (LOG, META):
+            (folder / name).unlink()
+        assert self.rebuilt(folder) == 6
+
+    @pytest.mark.parametrize(
+        "edit", [lambda _: b"{}", lambda data: dump(load(data) | {"format": 2})]
+    )
+    def test_a_document_of_the_series_that_cannot_be_read_costs_no_bars(
+        self, folder: Path, edit: Callable[[bytes], bytes]
+    ) -> None:
+        fresh(folder).commit(DAILY, Commit(next_due=7))
+        change(folder / "series.json", edit)
+        (folder / META).unlink()
+        assert self.rebuilt(folder) == 5
+
+
+def test_a_writer_makes_a_lost_document_anew_too(folder: Path) -> None:
+    change(folder / META, lambda _: b"{}")
+    found = sound_meta(fresh(folder).workshop.lane(DAILY), 2024)
+    assert found is not None
+    assert (found.state.rows, found.pending) == (6, None)
+    assert len(documents(folder)) == 1
+
+
+def test_what_recovery_found_out_is_safe_before_it_is_told(folder: Path) -> None:
+    """Doubts stand in the document alone: it must not be lost with the one that took its place."""
+    old = (folder / META).read_bytes()
+    fresh(folder).commit(DAILY, Commit((piece(8, 10),)))
+    (folder / META).write_bytes(old)
+    disk = CountingDisk()
+    fresh(folder, disk).repair(DAILY)
+    assert disk.names()[-4:] == ["write", "fsync", "replace", "fsync_dir"]
+
+
+def test_adjusted_closes_are_found_without_metadata(tmp_path: Path) -> None:
+    store_in(tmp_path).commit(DAILY, Commit((piece(0, 3, adj=True),)))
+    (lane_folder(tmp_path) / META).unlink()
+    assert same(store_in(tmp_path).read(DAILY, EVER)[0], table(range(3), adj=True))
+
+
+def test_a_document_made_anew_says_since_when_there_are_bars(folder: Path) -> None:
+    (folder / META).unlink()
+    found = recover(fresh(folder).workshop.lane(DAILY), 2024)
+    assert found is not None
+    assert (found.created_ms, found.updated_ms) == (at(4), NOW)
+
+
+def test_a_damaged_file_is_no_older_version(folder: Path) -> None:
+    change(folder / DATA, lambda data: flipped(data, 700))
+    fresh(folder).repair(DAILY)
+    assert len(quarantined(folder)) == 1
+    assert not (folder / "_versions").exists()
+
+
+def test_who_repairs_leaves_no_file_open(folder: Path) -> None:
+    change(folder / DATA, lambda data: data + b"torn")
+    disk = HoldingDisk()
+    store = fresh(folder, disk)
+    store.repair(DAILY)
+    store.commit(DAILY, Commit((piece(8, 9),)))
+    assert not disk.held
+    assert bars(folder) == [0, 1, 2, 3, 4, 5, 8]

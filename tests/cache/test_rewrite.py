@@ -131,6 +131,14 @@ def test_other_names_are_no_versions(store: BarStore) -> None:
     assert versions(store.workshop.lane(DAILY), 2024) == [(1, folder / OLD)]
 
 
+def test_the_oldest_versions_go_first_however_many_digits_they_have(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick(), retention=Retention(3))
+    for n in range(12):
+        store.commit(DAILY, Commit((piece(0, 3, shift=float(n)),)))
+    found = versions(store.workshop.lane(DAILY), 2024)
+    assert [generation for generation, _ in found] == [9, 10, 11]
+
+
 @pytest.mark.parametrize("time", ["the day before", None, 7])
 def test_where_nothing_tells_its_age_a_version_stays(tmp_path: Path, time: object) -> None:
     store = store_in(tmp_path, Quick(), retention=Retention(8, days=0.0))

@@ -190,8 +190,8 @@ def _fits(head: Head) -> bool:
     """Tell whether a file may be so: years in order, each with bars, and room for all of them."""
     years, rows = list(head.years), [source.rows for source in head.years.values()]
     return (
-        bool(years) and years == sorted(years)
+        years == sorted(years)
         and {type(head.capacity), *map(type, rows)} == {int}
-        and min(rows) > 0 and max(rows) <= _MOST_ROWS
+        and min(rows, default=0) > 0 and max(rows) <= _MOST_ROWS
         and sum(rows) <= head.capacity and head.capacity % BLOCK == 0
     )  # fmt: skip

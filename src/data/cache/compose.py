@@ -92,7 +92,7 @@ def _written(segment: Segment, before: list[Member], target: Target) -> Member:
         prev=before[-1].digest[:16] if before else None,
         spelled={} if before else target.spelled,
     )
-    body = segment.member if segment.rows is None else None
+    body = segment.member
     if body is not None and segment.at_start == (not before) and segment.columns == target.columns:
         return body.with_header(header)
     text = segment.lines if segment.columns == target.columns else None
@@ -127,23 +127,22 @@ def state_of(
 ) -> YearState:
     """Return what the metadata say once ``members`` stand in the file from offset ``at``.
 
-    From offset 0 the members are the whole file, whatever was there before.
+    From offset 0 the members are the whole file, and ``before`` is a state without any.
     """
-    base = before if at else YearState()
     with_bars = [m.header for m in members if m.header.rows]
-    first = base.first if base.first is not None else with_bars[0].first if with_bars else None
+    first = before.first if before.first is not None else with_bars[0].first if with_bars else None
     end = at + sum(len(m.raw) for m in members)
     return replace(
-        base,
+        before,
         generation=target.generation,
         size=end,
-        rows=base.rows + sum(h.rows for h in with_bars),
+        rows=before.rows + sum(h.rows for h in with_bars),
         first=first,
-        last=with_bars[-1].last if with_bars else base.last,
+        last=with_bars[-1].last if with_bars else before.last,
         head=members[-1].digest,
         head_at=end - len(members[-1].raw),
-        members=base.members + len(members),
-        open=base.open + len(members) if at else 0,
+        members=before.members + len(members),
+        open=before.open + len(members) if at else 0,
         columns=target.columns,
         coverage=coverage,
     )

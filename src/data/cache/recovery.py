@@ -161,7 +161,7 @@ def _rolled_back(lane: Lane, year: int, meta: YearMeta) -> YearMeta | None:
 def _repaired(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMeta:
     recorded = recorded_state(lane, meta, seen) if meta is not None else None
     if meta is not None and recorded is not None:
-        if not seen.tail or not seen.goes_on():
+        if not seen.goes_on():
             return _rolled(lane, year, meta, recorded, seen)
     elif seen.is_whole:
         log.warning("%s %s: metadata are rebuilt from the bars", lane.key, year)

@@ -113,7 +113,7 @@ def _matching(lane: Lane, year: int, meta: YearMeta, handle: Handle) -> YearFile
     size = lane.disk.fstat(handle).size
     problem = "the data file is not empty as recorded"
     for state in filter(None, (meta.pending, meta.state)):
-        if not state.size or state.head is None:
+        if not state.size:
             continue
         # Nothing is appended while a rewrite is pending, and the one file may begin like the other.
         if size < state.size or (meta.pending and size != state.size):

@@ -1,0 +1,93 @@
+"""A new file says what is known by now of the bars that stay, member by member."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.data.cache.compacting import compact_series
+from src.data.cache.store import Commit, Piece
+from src.data.model.bars import BarTable
+from tests.cache.bars import DAILY, EVER, at, lane_folder, mark, piece, states, store_in
+from tests.cache.damage import META, bars, members, quarantined
+
+
+def test_a_member_that_stays_is_told_what_was_settled_since(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 2, vendor="other", state="provisional"),)))
+    for day in (2, 3):
+        store.commit(DAILY, Commit((piece(day, day + 1),)))
+    store.commit(DAILY, Commit(marks=(mark(0, 2, "final", vendor="other"),)))
+    compact_series(store.workshop, DAILY, dry_run=False)
+    folder = lane_folder(tmp_path)
+    told = [(m.header.rows, m.header.vendor, m.header.state) for _, m in members(folder)]
+    assert told == [(2, "other", "final"), (2, "acme", "final")]
+    (folder / META).unlink()
+    assert states(store_in(tmp_path))[0] == (0, 2, "final")
+
+
+def test_members_that_do_not_change_stay_byte_for_byte(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    for day, vendor in enumerate(("one", "two", "three", "three")):
+        store.commit(DAILY, Commit((piece(day, day + 1, vendor=vendor),)))
+    folder = lane_folder(tmp_path)
+    before = [member.raw for _, member in members(folder)]
+    compact_series(store.workshop, DAILY, dry_run=False)
+    after = [member.raw for _, member in members(folder)]
+    assert after[:2] == before[:2]
+    assert len(after) == 3
+
+
+def test_bars_appended_where_all_had_been_withdrawn_are_found_without_metadata(
+    tmp_path: Path,
+) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 3),)))
+    store.commit(DAILY, Commit((piece(0, 3, []),)))
+    store.commit(DAILY, Commit((piece(3, 5),)))
+    folder = lane_folder(tmp_path)
+    assert [member.header.rows for _, member in members(folder)] == [0, 2]
+    (folder / META).unlink()
+    assert bars(folder) == [3, 4]
+    view = store_in(tmp_path).view(DAILY)
+    assert (view.first, view.last) == (at(3), at(4))
+
+
+def by_stamp(rows: BarTable) -> dict[int, list[float]]:
+    """Return the five values of each bar."""
+    return dict(zip(rows.stamps.tolist(), np.array(rows.values()[:5]).T.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [piece(5, 8), piece(0, 3)],
+        [piece(9, 12), piece(5, 8), piece(0, 3)],
+        [piece(-3, -1), piece(0, 3), piece(5, 8), piece(0, 3, [], vendor="other")],
+        [piece(0, 3), piece(5, 8), piece(0, 3, [], vendor="other")],
+        [piece(0, 3), piece(5, 8), piece(10, 12, adj=True)],
+        [piece(0, 3), piece(5, 8, adj=True), piece(0, 2, shift=1.0)],
+    ],
+    ids=["earlier", "ever earlier", "in between", "the first goes", "a new column", "corrected"],
+)
+def test_stretches_that_do_not_adjoin_are_what_they_were(
+    tmp_path: Path, pieces: list[Piece]
+) -> None:
+    wanted: dict[int, list[float]] = {}
+    for part in pieces:
+        store_in(tmp_path).commit(DAILY, Commit((part,)))
+        kept = {stamp: row for stamp, row in wanted.items() if stamp not in part.span}
+        wanted = kept | by_stamp(part.table)
+        assert by_stamp(store_in(tmp_path).read(DAILY, EVER)[0]) == wanted
+    assert [path for path in quarantined(lane_folder(tmp_path)) if "rows" not in path.name] == []
+
+
+def test_answers_appended_at_once_are_one_chain(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 3),)))
+    store.commit(DAILY, Commit((piece(3, 4, vendor="one"), piece(4, 5, vendor="two"))))
+    folder = lane_folder(tmp_path)
+    assert [member.header.vendor for _, member in members(folder)] == ["acme", "one", "two"]
+    assert bars(folder) == [0, 1, 2, 3, 4]
