@@ -225,7 +225,7 @@ class Past:
         Compaction joins members for good; the log tells then where each commit began.
         """
         stamps, held = file.stamps(), count
-        for entry in self._log[year]:
+        for entry in sorted(self._log[year], key=lambda e: int(e["generation"])):
             if not own < entry["generation"] <= file.generation:
                 continue
             # Recovery does not know what the commits that it found touched; nor do old logs tell.
