@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from tests.cache.bars import (
     EVER,
     KIND,
     NOW,
+    aged,
     at,
     lane_folder,
     mark,
@@ -77,12 +77,6 @@ def ours(root: Path) -> dict[str, Any]:
 
 def written(root: Path, document: dict[str, Any], name: str = META) -> None:
     (lane_folder(root) / name).write_bytes(metadata.dump(document))
-
-
-def aged(folder: Path) -> None:
-    """Let a folder and what is in it be as it is for some time."""
-    for path in (*folder.iterdir(), folder):
-        os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10))
 
 
 @pytest.mark.parametrize("what", COMMITS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from tests.cache.bars import (
     DAILY,
     EVER,
     NOW,
+    aged,
     at,
     lane_folder,
     mark,
@@ -29,12 +29,6 @@ from tests.cache.test_adopt import leave
 
 def known(store: BarStore) -> Known:
     return store._viewer.known(store._lane(DAILY))
-
-
-def aged(folder: Path) -> None:
-    """Let a folder and what is in it be as it is for some time."""
-    for path in (*folder.iterdir(), folder):
-        os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10))
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def drop_derived(shop: Workshop, uses: Uses, excess: int) -> int:
         if freed >= excess:
             break
         try:
-            _drop(shop, found.path)
+            drop_file(shop, found.path)
         except CacheError:
             continue
         freed += found.bytes
@@ -57,7 +57,12 @@ def derived_bytes(shop: Workshop) -> int:
     return sum(found.bytes for found in (*_columns(shop, {}), *_versions(shop)))
 
 
-def _drop(shop: Workshop, path: Path) -> None:
+def drop_file(shop: Workshop, path: Path) -> None:
+    """Remove one derived file, and what of it is held in memory.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
     key = series_of(shop.layout.root, path)
     if key is not None and path.suffix == COLUMNS:
         shop.sidecars.drop(key)

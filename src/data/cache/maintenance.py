@@ -19,6 +19,7 @@ from .beside import FOLDER, series_of
 from .catalogue import Catalogue
 from .checking import Finding, check_actions, check_series, waiting
 from .compacting import Compacted, compact_series
+from .dropping import drop_file
 from .history import commits_of
 from .mending import repair_series
 from .migrating import OldFile, migrate_series
@@ -108,8 +109,7 @@ class Maintenance:
             if not self._shop.lane(key).years() and (found := disk.stat(path)) is not None:
                 freed += found.size
                 if not dry_run:
-                    self._shop.sidecars.drop(key)
-                    disk.remove(path)
+                    drop_file(self._shop, path)
         return freed
 
     def _derived(self) -> Iterator[tuple[Path, SeriesKey]]:

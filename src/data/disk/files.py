@@ -258,7 +258,7 @@ class Disk:
         self._run("fsync_dir", folder, calls.sync_folder, folder)
 
     def make_folders(self, folder: Path, *, durable: bool = True) -> None:
-        """Create ``folder`` and what is missing above it, each made durable in its parent."""
+        """Create ``folder`` and what is missing above it, if ``durable`` to survive a power loss."""
         missing: list[Path] = []
         while self.stat(folder) is None:
             missing.append(folder)
