@@ -35,8 +35,8 @@ def state_dir(_states: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """
     folder = _states / f"{next(_numbers)}"
     monkeypatch.setenv("ONETAPE_STATE_DIR", str(folder))
-    if wiring := sys.modules.get("src.data.wiring"):  # else there is nothing of older tests in it
-        monkeypatch.setattr(wiring, "_default", wiring._Networks(wiring._own_network))
+    if senders := sys.modules.get("src.data.net.senders"):  # else nothing of older tests is in it
+        monkeypatch.setattr(senders, "_process", senders.ProcessSenders())
     return folder
 
 

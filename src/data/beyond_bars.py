@@ -53,9 +53,13 @@ class BeyondBars:
         return self._services.figures.get(FUNDING, symbol, FUNDING_PERIOD, bounds, force_refresh)
 
     def get_open_interest(
-        self, symbol: str, period: str, start_date: When = None, end_date: When = None,
+        self,
+        symbol: str,
+        period: str,
+        start_date: When = None,
+        end_date: When = None,
         force_refresh: bool = False,
-    ) -> pd.DataFrame:  # fmt: skip
+    ) -> pd.DataFrame:
         """Return open contracts: columns ``sumOpenInterest``, ``sumOpenInterestValue``.
 
         The exchange keeps the last 30 days; what was fetched stays in the cache.
@@ -73,9 +77,13 @@ class BeyondBars:
         return self._services.figures.get(OPEN_INTEREST, symbol, period, bounds, force_refresh)
 
     def get_long_short_ratio(
-        self, symbol: str, period: str, start_date: When = None, end_date: When = None,
+        self,
+        symbol: str,
+        period: str,
+        start_date: When = None,
+        end_date: When = None,
         force_refresh: bool = False,
-    ) -> pd.DataFrame:  # fmt: skip
+    ) -> pd.DataFrame:
         """Return accounts: columns ``longShortRatio``, ``longAccount``, ``shortAccount``.
 
         Arguments, depth and errors as for :meth:`get_open_interest`.

@@ -28,9 +28,15 @@ if TYPE_CHECKING:
     from .model.plan import Plan
 
 __all__ = [
-    "DataManager", "NetworkException", "ProviderSelector", "RateLimitException",
-    "TimeoutException", "get_data_manager", "get_provider_selector", "reset_data_manager",
-]  # fmt: skip
+    "DataManager",
+    "NetworkException",
+    "ProviderSelector",
+    "RateLimitException",
+    "TimeoutException",
+    "get_data_manager",
+    "get_provider_selector",
+    "reset_data_manager",
+]
 
 When = datetime | date | str | None
 
@@ -129,8 +135,17 @@ class DataManager(BeyondBars):
         Warns:
             IncompleteDataWarning: the same, without ``strict``; once a call.
         """
-        wishes = Wishes(provider, adjustment, include_forming, offline, strict, force_refresh,
-                        closed_by, columns, version)  # fmt: skip
+        wishes = Wishes(
+            provider,
+            adjustment,
+            include_forming,
+            offline,
+            strict,
+            force_refresh,
+            closed_by,
+            columns,
+            version,
+        )
         bounds = (start_date, end_date, bars)
         query = self._services.asking.query(symbol, timeframe, bounds, wishes)
         return self._services.bars.get(query)
@@ -160,8 +175,16 @@ class DataManager(BeyondBars):
         Raises:
             QueryError: an argument that all symbols share is wrong.
         """
-        wishes = Wishes(provider, adjustment, include_forming, offline, strict, force_refresh,
-                        closed_by, columns)  # fmt: skip
+        wishes = Wishes(
+            provider,
+            adjustment,
+            include_forming,
+            offline,
+            strict,
+            force_refresh,
+            closed_by,
+            columns,
+        )
         return self._services.batch.get(symbols, timeframe, (start_date, end_date, bars), wishes)
 
     def plan(
@@ -188,16 +211,21 @@ class DataManager(BeyondBars):
         Raises:
             QueryError: an argument cannot be understood (a ``ValueError``).
         """
-        wishes = Wishes(provider, adjustment, include_forming, offline, False, force_refresh,
-                        closed_by)  # fmt: skip
+        wishes = Wishes(
+            provider, adjustment, include_forming, offline, False, force_refresh, closed_by
+        )
         bounds = (start_date, end_date, bars)
         query = self._services.asking.query(symbol, timeframe, bounds, wishes)
         return self._services.foreteller.plan(query)
 
     def explain(
-        self, symbol: str, timeframe: str, *, provider: str | None = None,
+        self,
+        symbol: str,
+        timeframe: str,
+        *,
+        provider: str | None = None,
         adjustment: str = "split",
-    ) -> Explanation:  # fmt: skip
+    ) -> Explanation:
         """Return who is asked for a series and why, who is not, how they stand, what is held.
 
         Nobody is asked, nothing is written. It prints well; ``to_json()`` gives plain values.

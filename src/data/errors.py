@@ -61,9 +61,13 @@ class DataError(Exception):
     failover: ClassVar[bool] = False
 
     def __init__(
-        self, message: str, *, provider: str | None = None, symbol: str | None = None,
+        self,
+        message: str,
+        *,
+        provider: str | None = None,
+        symbol: str | None = None,
         hint: str | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(message)
         self.provider, self.symbol, self.hint = provider, symbol, hint
 

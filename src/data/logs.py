@@ -22,9 +22,20 @@ from urllib.parse import quote, quote_plus
 from .errors import ConfigError
 
 __all__ = [
-    "LOGGERS", "ContextFilter", "JsonFormatter", "Named", "Subject", "TextFormatter", "asking",
-    "attach", "carried", "configure_logging", "current", "next_number", "running",
-]  # fmt: skip
+    "LOGGERS",
+    "ContextFilter",
+    "JsonFormatter",
+    "Named",
+    "Subject",
+    "TextFormatter",
+    "asking",
+    "attach",
+    "carried",
+    "configure_logging",
+    "current",
+    "next_number",
+    "running",
+]
 
 # What of ours logs; other libraries are not made to talk.
 LOGGERS = ("onetape", __name__.rpartition(".")[0])
@@ -177,11 +188,16 @@ class JsonFormatter(_Masking):
         moment = datetime.fromtimestamp(record.created, UTC)
         plain: dict[str, Any] = {
             "ts": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "level": record.levelname, "logger": record.name, "message": record.getMessage(),
-        }  # fmt: skip
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
         plain |= {name: told for name in CONTEXT if (told := getattr(record, name, ""))}
-        plain |= {k: v for k, v in vars(record).items() if k not in _USUAL and k not in plain
-                  and k not in CONTEXT}  # fmt: skip
+        plain |= {
+            k: v
+            for k, v in vars(record).items()
+            if k not in _USUAL and k not in plain and k not in CONTEXT
+        }
         if record.exc_info:
             plain["exception"] = self.formatException(record.exc_info)
         return json.dumps(self._clean(plain), ensure_ascii=False, default=str)

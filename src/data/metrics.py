@@ -67,10 +67,13 @@ class Timings:
         below = list(accumulate(self._classes))
         octaves = range(0, len(EDGES), _QUARTERS)
         return {
-            "count": below[-1], "total": self._total, "p50": self.quantile(0.5),
-            "p95": self.quantile(0.95), "max": self._longest if below[-1] else None,
+            "count": below[-1],
+            "total": self._total,
+            "p50": self.quantile(0.5),
+            "p95": self.quantile(0.95),
+            "max": self._longest if below[-1] else None,
             "buckets": [[EDGES[place], below[place]] for place in octaves],
-        }  # fmt: skip
+        }
 
 
 class _Vendor:
@@ -135,9 +138,16 @@ class Metrics:
         self._told: Counter[str] = Counter()
 
     def attempted(
-        self, vendor: str, outcome: str, seconds: float, size: int, *,
-        limit_wait_s: float = 0.0, retry_wait_s: float | None = None, is_pause: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        vendor: str,
+        outcome: str,
+        seconds: float,
+        size: int,
+        *,
+        limit_wait_s: float = 0.0,
+        retry_wait_s: float | None = None,
+        is_pause: bool = False,
+    ) -> None:
         """Count one attempt at one request.
 
         Args:

@@ -95,9 +95,10 @@ class MetricsCollector:
         self, quality: Mapping[str, Any], events: Mapping[str, int]
     ) -> Iterator[Metric]:
         score = self._core.GaugeMetricFamily(
-            f"{_PREFIX}_quality_score", "Quality of a vendor's last answer, 0 to 1",
+            f"{_PREFIX}_quality_score",
+            "Quality of a vendor's last answer, 0 to 1",
             labels=["vendor"],
-        )  # fmt: skip
+        )
         for name, value in quality["scores"].items():
             score.add_metric([name], value)
         troubles = self._counter("troubles", "Incomplete answers, their gaps, bad rows", "kind")
@@ -123,9 +124,7 @@ class MetricsCollector:
         return self._core.HistogramMetricFamily(f"{_PREFIX}_{name}", what, labels=labels)
 
 
-def start_exporter(
-    manager: HasMetrics, port: int, host: str = "127.0.0.1"
-) -> Callable[[], None]:  # fmt: skip
+def start_exporter(manager: HasMetrics, port: int, host: str = "127.0.0.1") -> Callable[[], None]:
     """Serve the counters of ``manager`` at ``http://host:port/metrics`` from a thread.
 
     Whoever can reach the address can read them: vendors' names and numbers, no symbol, no key.

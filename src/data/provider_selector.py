@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from .downloader.configured import Workshop
 
 __all__ = [
-    "ProviderConfig", "ProviderSelector", "TickerInfo", "get_provider_selector",
+    "ProviderConfig",
+    "ProviderSelector",
+    "TickerInfo",
+    "get_provider_selector",
     "reset_provider_selector",
-]  # fmt: skip
+]
 
 _NOBODY = "No suitable provider found"
 _HERE = sys.modules[__name__]  # where the factory is found, or what tests put in its place
@@ -61,9 +64,12 @@ class ProviderSelector:
 
     def __init__(
         self,
-        config_path: str | Path | None = None, cache_dir: str | Path | None = None, *,
-        settings: Settings | None = None, make_sender: Callable[[str], Any] | None = None,
-    ) -> None:  # fmt: skip
+        config_path: str | Path | None = None,
+        cache_dir: str | Path | None = None,
+        *,
+        settings: Settings | None = None,
+        make_sender: Callable[[str], Any] | None = None,
+    ) -> None:
         found = load_settings(cache_dir, config_path) if settings is None else settings
         self.config_path = str(found.rules_path or RELATIVE)
         self.cache_dir = str(found.cache_dir)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .routing.service import BarsService
     from .routing.terms import Expiry
 
-__all__ = ["Services", "build", "default_sender", "network_of"]
+__all__ = ["Services", "build", "network_of"]
 
 
 class _Networks:
@@ -145,9 +145,12 @@ class _RateLimiters(Mapping[str, "Limiter"]):
 
 
 def build(
-    cache_dir: str | Path | None = None, config_path: str | Path | None = None, *,
-    clock: Clock | None = None, retry: RetryPolicy | None = None,
-) -> Services:  # fmt: skip
+    cache_dir: str | Path | None = None,
+    config_path: str | Path | None = None,
+    *,
+    clock: Clock | None = None,
+    retry: RetryPolicy | None = None,
+) -> Services:
     """Make everything for one cache folder and one set of rules.
 
     Raises:
@@ -171,24 +174,43 @@ def build(
     networks = _Networks(lambda: network_of(settings, rules, ticking, retry, observer))
     selector = ProviderSelector(settings=settings, make_sender=networks.sender)
     cache = UnifiedCache(
-        settings.cache_dir, settings.max_size_gb, clock=ticking,
-        instrument_of=selector.instrument, vendor_facts=facts_of(rules),
-        columnar=rules.cache.columnar, min_free_mb=rules.cache.min_free_mb,
-        must_keep=Supply(selector, ticking), retention=rules.cache.retention,
-    )  # fmt: skip
+        settings.cache_dir,
+        settings.max_size_gb,
+        clock=ticking,
+        instrument_of=selector.instrument,
+        vendor_facts=facts_of(rules),
+        columnar=rules.cache.columnar,
+        min_free_mb=rules.cache.min_free_mb,
+        must_keep=Supply(selector, ticking),
+        retention=rules.cache.retention,
+    )
     expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
     asking = Asking(selector, ticking)
     bars = BarsService(
         cache.store, selector, ticking, expiry, rules.validation, networks.leases, observer
-    )  # fmt: skip
-    return Services(settings, ticking, networks, cache, selector, asking, bars,
-                    BatchService(asking, bars), observer, expiry, rules.validation)  # fmt: skip
+    )
+    return Services(
+        settings,
+        ticking,
+        networks,
+        cache,
+        selector,
+        asking,
+        bars,
+        BatchService(asking, bars),
+        observer,
+        expiry,
+        rules.validation,
+    )
 
 
 def network_of(
-    settings: Settings, rules: Rules, clock: Clock, retry: RetryPolicy | None = None,
+    settings: Settings,
+    rules: Rules,
+    clock: Clock,
+    retry: RetryPolicy | None = None,
     observer: Observer | None = None,
-) -> Network:  # fmt: skip
+) -> Network:
     """Return the connections and limits as settings and rules want them; nothing is made."""
     from .network import Network
     from .policy.retry import RetryPolicy
@@ -196,10 +218,14 @@ def network_of(
     said = {name: vendor.rate_limits for name, vendor in rules.providers.items()}
     modes = {name: vendor.transport for name, vendor in rules.providers.items()}
     return Network(
-        clock, (said, settings.rate_limits), retry or RetryPolicy.of(rules.failover), modes,
-        observer.attempted if observer else None, state_dir=settings.state_dir,
+        clock,
+        (said, settings.rate_limits),
+        retry or RetryPolicy.of(rules.failover),
+        modes,
+        observer.attempted if observer else None,
+        state_dir=settings.state_dir,
         on_circuit=observer.circuit_changed if observer else None,
-    )  # fmt: skip
+    )
 
 
 def facts_of(rules: Rules) -> dict[str, dict[str, Any]]:
@@ -212,26 +238,3 @@ def facts_of(rules: Rules) -> dict[str, dict[str, Any]]:
         if limit := said.rate_limits.get("requests_per_minute"):
             told["rate_limit"] = f"{limit:g}/minute"
     return facts
-
-
-def told_by(downloader: Any, symbol: str, now_ms: int) -> dict[str, Any] | None:
-    """Return a vendor's fundamentals of a symbol; see ``fundamentals.asking.profile_by_table``."""
-    from .fundamentals.asking import profile_by_table
-
-    return profile_by_table(downloader, symbol, now_ms)
-
-
-def _own_network() -> Network:
-    from .network import Network
-
-    own = load_settings()
-    return Network(SystemClock(), (own.rate_limits,), state_dir=own.state_dir)
-
-
-# What a downloader that somebody builds by hand works with: one network a process.
-_default = _Networks(_own_network)
-
-
-def default_sender(vendor: str) -> Sender:
-    """Return a sender to ``vendor`` on the process's own network."""
-    return _default.sender(vendor)

@@ -38,7 +38,7 @@ class Module:
     @property
     def vendor(self) -> str | None:
         """The vendor whose file this is, its stream, table and parts beside its downloader included."""
-        table = self.name.removeprefix("fundamentals.")
+        table = self.name.removeprefix("downloader.tables.")
         if table != self.name:
             return table if table in vendors() else None
         stream = self.name.removeprefix("feed.").removesuffix(STREAM_SUFFIX)

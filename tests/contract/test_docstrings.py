@@ -1,4 +1,8 @@
-"""Everything public says what it does and which types it takes and gives."""
+"""What users import says what it does; everything that is not private says its types.
+
+The names that a module lists in ``__all__`` are what users import; those of the package root are
+judged where they are defined.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from src.data import _HOMES
 from tests.contract.source import Module, expect_none, modules
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -35,12 +40,24 @@ def public(source: Module) -> Iterator[tuple[str, Definition]]:
         yield from walk(source.tree.body, source.name)
 
 
+def _listed(source: Module) -> set[str]:
+    """Return the names that users import from ``source``."""
+    names = {name for name, home in _HOMES.items() if home == source.name}
+    for node in source.tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            names |= set(ast.literal_eval(node.value))
+    return names
+
+
 def docstring_violations(source: Module) -> list[str]:
-    """Return public things without a docstring, or with one that says nothing."""
+    """Return what users import without a docstring, or with one that says nothing."""
     found = []
     if not ast.get_docstring(source.tree):
         found.append(f"{source.name or 'the package root'} has no docstring")
+    listed = _listed(source)
     for name, node in public(source):
+        if name.removeprefix(f"{source.name}.").split(".")[0] not in listed:
+            continue
         text = ast.get_docstring(node) or ""
         first = text.split("\n", 1)[0]
         if any("setter" in ast.unparse(d) for d in node.decorator_list):
@@ -88,11 +105,11 @@ def test_everything_public_is_typed() -> None:
     "code",
     [
         "x = 1",
-        '"""Doc it."""\ndef f(): ...',
-        '"""Doc it."""\nclass C: ...',
-        '"""Doc it."""\nclass C:\n """Hold things."""\n def m(self): ...',
-        '"""Doc it."""\nclass C:\n """Initialize the class."""',
-        '"""Doc it."""\nif True:\n def f(): ...',
+        '"""Doc it."""\n__all__ = ["f"]\ndef f(): ...',
+        '"""Doc it."""\n__all__ = ("C",)\nclass C: ...',
+        '"""Doc it."""\n__all__ = ["C"]\nclass C:\n """Hold things."""\n def m(self): ...',
+        '"""Doc it."""\n__all__ = ["C"]\nclass C:\n """Initialize the class."""',
+        '"""Doc it."""\n__all__ = ["f"]\nif True:\n def f(): ...',
     ],
 )
 def test_silence_is_refused(code: str) -> None:
@@ -115,5 +132,5 @@ def test_missing_types_are_refused(code: str) -> None:
 
 
 def test_private_things_may_be_silent() -> None:
-    code = '"""Doc it."""\ndef _f(a): ...\nclass _C:\n def m(self): ...'
+    code = '"""Doc it."""\n__all__ = ["f"]\ndef _f(a): ...\nclass _C:\n def m(self): ...'
     assert docstring_violations(Module("m", code)) == hint_violations(Module("m", code)) == []

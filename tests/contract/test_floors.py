@@ -33,14 +33,6 @@ SHIMS = {m.name for m in modules()} & {
 }  # fmt: skip
 SIBLINGS_ALLOWED = {("routing", "provider_selector"), ("logs", "config"),
                     ("data_manager", "beyond_bars")}  # fmt: skip
-CONSTRUCTORS = {"__init__"}
-# A decision that takes more than one file; to the others it is the file it is named after.
-POLICY_FAMILIES = {
-    "calendar": {"buckets", "continuous", "exchange", "forex", "localtime", "sessions"},
-    "adjust": {"adjusting", "closes"},
-    "merge": {"identity", "plausible"},
-    "ticks": {"minutes"},
-}
 
 
 def floor_violations(source: Module) -> list[str]:
@@ -54,35 +46,26 @@ def floor_violations(source: Module) -> list[str]:
         where = f"{source.name}:{item.line} imports {target or 'the package root'}"
         if target in SHIMS:
             found.append(f"{where}, an older path kept for users only")
-        elif not _is_allowed(source, target, item.names, item.function):
+        elif not _is_allowed(source, target, item.names):
             found.append(where)
     return found
 
 
-def _is_allowed(source: Module, target: str, names: tuple[str, ...], function: str | None) -> bool:
+def _is_allowed(source: Module, target: str, names: tuple[str, ...]) -> bool:
     if not target:  # `from . import __version__`
         return set(names) <= {"__version__"}
     top = target.split(".")[0]
     if top == source.top:
         return _is_allowed_inside(source, target)
-    if top == "wiring" and function in CONSTRUCTORS:
-        return True
     here, there = FLOORS[source.top], FLOORS.get(top, 99)
     return there < here or (there == here and (source.top, top) in SIBLINGS_ALLOWED)
 
 
 def _is_allowed_inside(source: Module, target: str) -> bool:
-    """Inside one package modules may use each other, but policies and vendors stand alone."""
-    if source.top == "policy" and not source.is_package:
-        return target == "policy.calendar" or _family(source.name) == _family(target)
+    """Inside one package modules may use each other, but vendors stand alone."""
     if source.is_vendor:
         return Module(target, "").vendor in (None, source.vendor)
     return True
-
-
-def _family(name: str) -> str:
-    leaf = name.removeprefix("policy.").split(".")[0]
-    return next((head for head, parts in POLICY_FAMILIES.items() if leaf in parts), leaf)
 
 
 def shim_violations(source: Module) -> list[str]:
@@ -128,9 +111,7 @@ def test_there_is_no_module_without_a_floor() -> None:
         ("net.http", "from ..downloader import base_data_downloader"),
         ("cache.store", "def read():\n    from ..wiring import build"),
         ("cache.store", "from ..wiring import build"),
-        ("policy.windows", "from .gaps import find"),
-        ("policy.gaps", "from .forex import SESSIONS"),
-        ("policy.windows", "from . import gaps"),
+        ("cache.unified_cache", "def __init__(self):\n    from ..wiring import build"),
         ("policy.windows", "if TYPE_CHECKING:\n    from ..config import rules"),
         ("downloader.a_data_downloader", "from .b_data_downloader import B"),
         ("provider_selector", "from .routing import plan"),
@@ -151,7 +132,7 @@ def test_the_gate_refuses(name: str, code: str) -> None:
         ("policy.gaps", "from ..model.span import Span\nfrom .calendar import sessions"),
         ("policy.calendar", "from .forex import SESSIONS"),
         ("routing.plan", "from ..provider_selector import ProviderSelector"),
-        ("cache.unified_cache", "def __init__(self):\n    from ..wiring import build"),
+        ("policy.windows", "from .gaps import find"),
         ("downloader.a_data_downloader", "from .base_data_downloader import BaseDataDownloader"),
         ("net.http", "from .limits import Limiter\nimport requests"),
         ("cli.fetch", "from ..data_manager import DataManager\nfrom .. import __version__"),

@@ -14,9 +14,9 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.fundamentals.reading import Told, read
-from src.data.fundamentals.registry import VENDORS
-from src.data.fundamentals.table import VendorTable
+from src.data.downloader.tables.reading import Told, read
+from src.data.downloader.tables.registry import VENDORS
+from src.data.downloader.tables.table import VendorTable
 from src.data.model.fundamentals import Snapshot
 from tests.net.scripted import Recorder, reply, serving
 

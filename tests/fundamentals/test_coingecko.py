@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from src.data.downloader.tables.coingecko import TABLE
+from src.data.downloader.tables.reading import Told, read
+from src.data.downloader.tables.table import request_of
 from src.data.errors import CapabilityError, ResponseFormatError
-from src.data.fundamentals.coingecko import TABLE
-from src.data.fundamentals.reading import Told, read
-from src.data.fundamentals.table import request_of
 from src.data.model.fundamentals import Fact
 from src.data.model.instrument import Instrument
 from tests.fundamentals.test_reading import NOW, recorded

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from src.data.downloader.tables.eodhd import TABLE
+from src.data.downloader.tables.reading import Told, read
 from src.data.errors import SymbolNotFoundError
-from src.data.fundamentals.eodhd import TABLE
-from src.data.fundamentals.reading import Told, read
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instrument import Instrument
 from src.data.policy.known_then import as_known

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from src.data.downloader.tables.polygon import TABLE
 from src.data.errors import ResponseFormatError
-from src.data.fundamentals.polygon import TABLE
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instrument import Instrument
 from tests.fundamentals.conftest import answered

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from src.data.downloader.tables import alpha_vantage, fmp
+from src.data.downloader.tables.reading import Told, at, day_of, major, number_of, read, text_of
+from src.data.downloader.tables.table import SYMBOL, Answer, Ask, Pick, VendorTable
 from src.data.errors import ResponseFormatError, SymbolNotFoundError
-from src.data.fundamentals import alpha_vantage, fmp
-from src.data.fundamentals.reading import Told, at, day_of, major, number_of, read, text_of
-from src.data.fundamentals.table import SYMBOL, Answer, Ask, Pick, VendorTable
 from src.data.model.fundamentals import Fact, Snapshot
 from tests.fundamentals.conftest import av_overview, fmp_income, fmp_profile
 from tests.reference import needs_reference, reference

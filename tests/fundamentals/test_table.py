@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from src.data.downloader.registry import downloader_class
-from src.data.fundamentals import table as machinery
-from src.data.fundamentals.reading import Told, read
-from src.data.fundamentals.registry import VENDORS, table_of
-from src.data.fundamentals.table import NOW, SYMBOL, Ask, Key, Pick, VendorTable, request_of
+from src.data.downloader.tables import table as machinery
+from src.data.downloader.tables.reading import Told, read
+from src.data.downloader.tables.registry import VENDORS, table_of
+from src.data.downloader.tables.table import NOW, SYMBOL, Ask, Key, Pick, VendorTable, request_of
 from src.data.model.fundamentals import DATA_TYPES, FIELDS, Fact
 from src.data.model.instrument import Instrument
 from tests.contract.source import PACKAGE, ROOT
@@ -70,9 +70,8 @@ def test_every_table_names_fields_and_keys_that_there_are(vendor: str) -> None:
 
 
 def test_registry_and_folder_agree() -> None:
-    others = {"__init__", "asking", "candidates", "combiner", "fetching", "question", "reading",
-                 "record", "registry", "service", "supply", "table"}  # fmt: skip
-    files = {path.stem for path in (PACKAGE / "fundamentals").glob("*.py")}
+    others = {"__init__", "asking", "reading", "registry", "table"}
+    files = {path.stem for path in (PACKAGE / "downloader" / "tables").glob("*.py")}
     assert files - others == set(VENDORS)
     assert table_of("acme") is None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.fundamentals.tiingo import TABLE
+from src.data.downloader.tables.tiingo import TABLE
 from src.data.model.fundamentals import Fact
 from src.data.model.instrument import Instrument
 from tests.fundamentals.conftest import answered

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from src.data.downloader.tables.reading import Told, read
+from src.data.downloader.tables.twelvedata import TABLE
 from src.data.errors import CapabilityError, ResponseFormatError
-from src.data.fundamentals.reading import Told, read
-from src.data.fundamentals.twelvedata import TABLE
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instrument import Instrument
 from tests.fundamentals.test_reading import NOW, recorded

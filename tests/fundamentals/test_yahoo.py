@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from src.data.downloader.tables.yahoo import TABLE
 from src.data.errors import ResponseFormatError
-from src.data.fundamentals.yahoo import TABLE
 from src.data.model.fundamentals import Fact, Snapshot
 from tests.fundamentals.conftest import answered, yahoo_chart, yahoo_series
 from tests.fundamentals.test_reading import recorded

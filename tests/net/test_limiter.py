@@ -95,9 +95,8 @@ def test_many_threads_never_spend_more_than_there_is() -> None:
     assert len(passed) == 50
 
 
-def test_one_limiter_a_vendor_and_the_users_word_rules() -> None:
-    table = Limiters(ManualClock(NOW_MS), {"yahoo": Limits(per_minute=7)})
-    assert table.of("yahoo", Limits(per_minute=60)).limits.per_minute == 7
+def test_one_limiter_a_vendor() -> None:
+    table = Limiters(ManualClock(NOW_MS))
     assert table.of("binance", Limits(per_minute=1200)).limits.per_minute == 1200
     assert table.of("binance") is table.of("binance")
     assert table.of("somebody").limits == UNKNOWN_VENDOR_LIMITS == Limits(per_minute=10)

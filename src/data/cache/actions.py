@@ -129,9 +129,10 @@ class ActionBook:
         """Return who was asked for ``day`` and the days around it, late enough to know."""
         around = Span(day_ms(day) - _MARGIN_MS, day_ms(day) + DAY_MS + _MARGIN_MS)
         return {
-            source for source in {a.source for a in self.asked}
+            source
+            for source in {a.source for a in self.asked}
             if not gaps(around, [a.settled for a in self.asked if a.source == source])
-        }  # fmt: skip
+        }
 
 
 def _with_asked(held: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:

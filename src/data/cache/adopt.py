@@ -54,9 +54,10 @@ class OldYear:
         whole = Span(one.span.start, self.coverage[-1].span.end)
         holes = tuple(gaps(whole, [c.span for c in self.coverage]))
         return (
-            Piece(self.table, whole, one.vendor, one.fetched_at, one.kind, one.basis, "final",
-                  holes),
-        )  # fmt: skip
+            Piece(
+                self.table, whole, one.vendor, one.fetched_at, one.kind, one.basis, "final", holes
+            ),
+        )
 
 
 class OldYears:

@@ -18,9 +18,14 @@ log = logging.getLogger(__name__)
 
 
 def append(
-    lane: Lane, year: int, *, before: YearState, meta: YearMeta, members: Sequence[Member],
+    lane: Lane,
+    year: int,
+    *,
+    before: YearState,
+    meta: YearMeta,
+    members: Sequence[Member],
     durable_meta: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Add ``members`` to the file of ``year``; under the lane's lock only.
 
     Args:

@@ -68,8 +68,14 @@ class CacheFolder:
             raise StorageError(
                 f"the cache folder {self.cache_dir} is a file", hint="name another folder"
             )
-        self.store = BarStore(self.cache_dir, self._disk, self._clock, vendor_facts=vendor_facts,
-                              columnar=fitting(columnar, self.cache_dir), retention=retention)  # fmt: skip
+        self.store = BarStore(
+            self.cache_dir,
+            self._disk,
+            self._clock,
+            vendor_facts=vendor_facts,
+            columnar=fitting(columnar, self.cache_dir),
+            retention=retention,
+        )
         house = House(self._limit, min_free_mb, must_keep)
         self.store.steward = self._steward = Steward(self.store, self._clock, house)
         self._catalogue = Catalogue(self.cache_dir, self.store, self._disk)

@@ -134,16 +134,23 @@ class Catalogue:
         told = self._json(path.with_name(f"{year}.metadata.json")) or {}
         ends = [from_ms(int(table.stamps[i])).isoformat() for i in (0, -1)]
         said: dict[str, Any] = {
-            "symbol": key.symbol, "timeframe": key.timeframe.label, "year": year,
-            "data_source": about.vendor, "created_at": None,
+            "symbol": key.symbol,
+            "timeframe": key.timeframe.label,
+            "year": year,
+            "data_source": about.vendor,
+            "created_at": None,
             "last_updated": from_ms(about.fetched_at).isoformat(timespec="seconds"),
-            "start_date": ends[0], "end_date": ends[1], "data_quality": {},
+            "start_date": ends[0],
+            "end_date": ends[1],
+            "data_quality": {},
             "provider_info": {"name": about.vendor},
-        } | told  # fmt: skip
+        } | told
         facts = {
-            "format": "csv.gz", "size_bytes": size.size if size else 0, "rows": len(table),
+            "format": "csv.gz",
+            "size_bytes": size.size if size else 0,
+            "rows": len(table),
             "columns": list(table.columns),
-        }  # fmt: skip
+        }
         return said | {"file_info": facts}
 
     def unproven(self, key: SeriesKey, span: Span) -> BarTable:
@@ -189,8 +196,11 @@ class Catalogue:
     def stats(self, years: list[YearInfo], max_size_gb: float) -> dict[str, Any]:
         """Return the statistics of the whole folder, all lanes counted."""
         size, beside = measure(self._root), self._beside()
-        updates = [str(info.document["last_updated"]) for info in years
-                   if info.document.get("last_updated")]  # fmt: skip
+        updates = [
+            str(info.document["last_updated"])
+            for info in years
+            if info.document.get("last_updated")
+        ]
         return {
             "total_size_gb": size.bytes / BYTES_IN_GB,
             "files_count": size.data_files,
@@ -200,7 +210,7 @@ class Catalogue:
             "series_count": len({info[:2] for info in years}) + len(beside),
             "bars_count": sum(int(info.document["file_info"]["rows"]) for info in years)
             + sum(view.rows for view in beside),
-        }  # fmt: skip
+        }
 
     def _beside(self) -> list[SeriesView]:
         """Return what is held in other lanes than those that answer when none is named."""

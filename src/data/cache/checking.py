@@ -96,10 +96,14 @@ def _older(shop: Workshop, lane: Lane, years: list[int]) -> Iterator[tuple[str, 
     for year, path in files:
         damage = shop.old.read(lane.key, path).damage
         if damage:
-            yield str(year), Ailment(
-                f"another tool's file cannot be read: {damage}",
-                "`onetape cache migrate` sets it aside; its bars are asked for again", "none",
-            )  # fmt: skip
+            yield (
+                str(year),
+                Ailment(
+                    f"another tool's file cannot be read: {damage}",
+                    "`onetape cache migrate` sets it aside; its bars are asked for again",
+                    "none",
+                ),
+            )
 
 
 # --- the columnar file ---------------------------------------------------------------------
@@ -151,8 +155,9 @@ def same_bits(one: BarTable, other: BarTable) -> bool:
     if not np.array_equal(one.stamps, other.stamps):
         return False
     pairs = list(zip(one.values()[:5], other.values()[:5], strict=True))
-    adj = [t.adj_close if t.adj_close is not None else np.full(len(t), np.nan)
-           for t in (one, other)]  # fmt: skip
+    adj = [
+        t.adj_close if t.adj_close is not None else np.full(len(t), np.nan) for t in (one, other)
+    ]
     return all(_same_column(a, b) for a, b in [*pairs, (adj[0], adj[1])])
 
 

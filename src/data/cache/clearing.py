@@ -39,9 +39,7 @@ def clear_lane(lane: Lane, old: OldYears, lock_timeout_s: float) -> None:
     old.forget(lane.key)
 
 
-def clear_years(
-    lane: Lane, years: Iterable[int], old: OldYears, lock_timeout_s: float
-) -> int:  # fmt: skip
+def clear_years(lane: Lane, years: Iterable[int], old: OldYears, lock_timeout_s: float) -> int:
     """Remove single years of a series; return how many of them had bars.
 
     What a year answers for goes with it, and so does the instant of the next question.
@@ -104,17 +102,27 @@ def _without(lane: Lane, states: Sequence[YearState]) -> SeriesMeta:
     known = (c.kind for s in states for c in s.coverage if c.state in ("final", "provisional"))
     newest = max(state.generation for state in states)
     return replace(
-        series, next_due=None, kind=series.kind or next(known, None),
-        generation=max(newest, series.generation) + 1, years_generation=0,
-    )  # fmt: skip
+        series,
+        next_due=None,
+        kind=series.kind or next(known, None),
+        generation=max(newest, series.generation) + 1,
+        years_generation=0,
+    )
 
 
 def _eviction(state: YearState, generation: int) -> dict[str, Any]:
     span = [state.coverage[0].span.start, state.coverage[-1].span.end] if state.coverage else None
     return {
-        "generation": generation, "vendor": "", "span": span, "added": 0, "changed": 0,
-        "removed": state.rows, "touched": state.first, "size": 0, "evicted": True,
-    }  # fmt: skip
+        "generation": generation,
+        "vendor": "",
+        "span": span,
+        "added": 0,
+        "changed": 0,
+        "removed": state.rows,
+        "touched": state.first,
+        "size": 0,
+        "evicted": True,
+    }
 
 
 def clear_symbol(disk: Disk, folder: Path, lock_timeout_s: float) -> None:

@@ -61,9 +61,10 @@ def encode_rows(table: BarTable, columns: Sequence[str]) -> bytes:
 def _encoded(block: BarTable, columns: Sequence[str]) -> bytes:
     held = dict(zip(block.columns, block.values(), strict=True))
     text = block_text(
-        block.stamps, [held.get(name) for name in columns],
+        block.stamps,
+        [held.get(name) for name in columns],
         lambda odd: _lines(block.take(odd), columns),
-    )  # fmt: skip
+    )
     return _lines(block, columns) if text is None else text
 
 
@@ -166,6 +167,11 @@ def _filled(values: Floats) -> Floats:
 def table_of_columns(stamps: Stamps, values: dict[str, Floats]) -> BarTable:
     """Build a table from columns by name."""
     return BarTable(
-        stamps, values["open"], values["high"], values["low"], values["close"], values["volume"],
+        stamps,
+        values["open"],
+        values["high"],
+        values["low"],
+        values["close"],
+        values["volume"],
         values.get("adj_close"),
-    )  # fmt: skip
+    )

@@ -135,10 +135,12 @@ class Head:
             ValueError: it holds more years than there is room for.
         """
         plain = {
-            "id": self.id, "capacity": self.capacity, "order": sys.byteorder,
+            "id": self.id,
+            "capacity": self.capacity,
+            "order": sys.byteorder,
             "years": {str(year): list(source) for year, source in self.years.items()},
             "tails": dict(self.tails),
-        }  # fmt: skip
+        }
         text = json.dumps(plain, separators=(",", ":")).encode("ascii")
         if _FIXED.size + len(text) > SLOT:
             raise ValueError(f"the header of {len(self.years)} years does not fit")
@@ -173,9 +175,13 @@ def _read_slot(start: bytes, at: int, identity: str) -> Head | None:
             return None
         years = {int(year): Source(*entry) for year, entry in plain["years"].items()}
         head = filled(
-            Head, id=identity, seq=seq, capacity=plain["capacity"], years=years,
+            Head,
+            id=identity,
+            seq=seq,
+            capacity=plain["capacity"],
+            years=years,
             tails=dict(plain["tails"]),
-        )  # fmt: skip
+        )
         return head if _fits(head) else None
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         return None
@@ -192,6 +198,8 @@ def _fits(head: Head) -> bool:
     return (
         years == sorted(years)
         and {type(head.capacity), *map(type, rows)} == {int}
-        and min(rows, default=0) > 0 and max(rows) <= _MOST_ROWS
-        and sum(rows) <= head.capacity and head.capacity % BLOCK == 0
-    )  # fmt: skip
+        and min(rows, default=0) > 0
+        and max(rows) <= _MOST_ROWS
+        and sum(rows) <= head.capacity
+        and head.capacity % BLOCK == 0
+    )

@@ -128,10 +128,15 @@ class ColumnarFile:
         if is_own and own is None:
             parts = {name: values.copy() for name, values in parts.items()}
         return BarTable(
-            parts[STAMPS], parts["open"], parts["high"], parts["low"], parts["close"],
-            parts["volume"], parts[ADJ_CLOSE] if has_adj_close else None,
+            parts[STAMPS],
+            parts["open"],
+            parts["high"],
+            parts["low"],
+            parts["close"],
+            parts["volume"],
+            parts[ADJ_CLOSE] if has_adj_close else None,
             index=parts[INDEX] if is_own else None,
-        )  # fmt: skip
+        )
 
     def _private(self) -> dict[str, Column] | None:
         """Map the file once more, for one caller alone; None where that cannot be had."""

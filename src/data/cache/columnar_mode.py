@@ -25,7 +25,10 @@ def fitting(wanted: Columnar, folder: Path) -> Columnar:
         return wanted
     if not _said.is_set():
         _said.set()
-        log.warning("%s lies on a network file system (%s): columns are read and not mapped into "
-                    "memory; cache.columnar: read in the rules says the same without this warning",
-                    folder, kind)  # fmt: skip
+        log.warning(
+            "%s lies on a network file system (%s): columns are read and not mapped into "
+            "memory; cache.columnar: read in the rules says the same without this warning",
+            folder,
+            kind,
+        )
     return "read"

@@ -101,15 +101,25 @@ def _compacted(shop: Workshop, lane: Lane, *, dry_run: bool) -> Compacted:
         if planned.is_worth_it:
             written.append(year)
             if not dry_run:
-                rewrite(lane, year, meta=planned.meta, members=planned.members,
-                        state=planned.state, keep_version=False)  # fmt: skip
+                rewrite(
+                    lane,
+                    year,
+                    meta=planned.meta,
+                    members=planned.members,
+                    state=planned.state,
+                    keep_version=False,
+                )
     stale = _stale(shop, lane, is_rewritten=bool(written))
     for path in () if dry_run else stale:
         shop.disk.remove(path)
     return Compacted(
-        lane.key, (before[0], after[0]), (before[1], after[1]), sum(stale.values()),
-        tuple(written), tuple(damaged),
-    )  # fmt: skip
+        lane.key,
+        (before[0], after[0]),
+        (before[1], after[1]),
+        sum(stale.values()),
+        tuple(written),
+        tuple(damaged),
+    )
 
 
 def _planned(lane: Lane, year: int, *, dry_run: bool) -> _Year | None:

@@ -103,10 +103,19 @@ def _written(segment: Segment, before: list[Member], target: Target) -> Member:
 def _without_bars(target: Target) -> Member:
     start = year_span(target.year).start
     header = Header(
-        id=file_id(target.key, target.year), seq=target.generation, rows=0, first=None, last=None,
-        span=Span(start, start), vendor="", fetched_at=0, kind=Kind(), basis=Basis(),
-        state="final", spelled=target.spelled,
-    )  # fmt: skip
+        id=file_id(target.key, target.year),
+        seq=target.generation,
+        rows=0,
+        first=None,
+        last=None,
+        span=Span(start, start),
+        vendor="",
+        fetched_at=0,
+        kind=Kind(),
+        basis=Basis(),
+        state="final",
+        spelled=target.spelled,
+    )
     return build(header, header_line(target.columns))
 
 

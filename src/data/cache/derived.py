@@ -69,9 +69,7 @@ def _entry(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _add_provider(
-    providers: dict[str, Any], info: YearInfo, entry: Mapping[str, Any]
-) -> None:  # fmt: skip
+def _add_provider(providers: dict[str, Any], info: YearInfo, entry: Mapping[str, Any]) -> None:
     name = str(entry["provider"] or "unknown")
     known = providers.setdefault(
         name, {"symbols": [], "files": 0, "rows": 0, "last_updated": None, "rate_limit": None}

@@ -76,8 +76,10 @@ def _diagnosed(lane: Lane, year: int) -> Ailment | None:
     except DamagedError as exc:
         damage = str(exc)
         if content is None:
-            return Ailment(f"the metadata are damaged ({exc}), and there are no bars",
-                           "the metadata are kept in quarantine")  # fmt: skip
+            return Ailment(
+                f"the metadata are damaged ({exc}), and there are no bars",
+                "the metadata are kept in quarantine",
+            )
         if not is_ours(content):
             return None  # other tools seal nothing
         seen = scan(content, file_id(lane.key, year))
@@ -100,8 +102,11 @@ def _without_data(meta: YearMeta | None) -> Ailment | None:
 def _of_another_tool(meta: YearMeta | None) -> Ailment | None:
     if meta is None:
         return None
-    return Ailment("another tool's file was not taken over to the end",
-                   "it is given back its own metadata", in_flight=True)  # fmt: skip
+    return Ailment(
+        "another tool's file was not taken over to the end",
+        "it is given back its own metadata",
+        in_flight=True,
+    )
 
 
 def _of_ours(
@@ -114,8 +119,9 @@ def _of_ours(
     elif seen.is_whole:
         what = "the metadata are not those of the data" if meta else "there are no metadata"
         what = f"the metadata are damaged ({damage})" if damage else what
-        return Ailment(what, f"they are made anew from the {_bars(_rows(seen))}",
-                       in_flight=not damage)  # fmt: skip
+        return Ailment(
+            what, f"they are made anew from the {_bars(_rows(seen))}", in_flight=not damage
+        )
     return _damaged_inside(lane, year, meta, seen)
 
 
@@ -123,11 +129,17 @@ def _as_recorded(meta: YearMeta, recorded: tuple[YearState, int], seen: Scan) ->
     """Say what stands behind the recorded state, or that a rewrite was not finished."""
     rows = sum(member.header.rows for member in seen.members[recorded[1] :])
     if rows:
-        return Ailment(f"not in the metadata, and so not read: {_bars(rows)} that were committed",
-                       "they are taken in", in_flight=True)  # fmt: skip
+        return Ailment(
+            f"not in the metadata, and so not read: {_bars(rows)} that were committed",
+            "they are taken in",
+            in_flight=True,
+        )
     if seen.tail:
-        return Ailment(f"{len(seen.tail):,} bytes of a torn append stand behind the bars",
-                       "they are kept in quarantine, and cut off", in_flight=True)  # fmt: skip
+        return Ailment(
+            f"{len(seen.tail):,} bytes of a torn append stand behind the bars",
+            "they are kept in quarantine, and cut off",
+            in_flight=True,
+        )
     if meta.pending is not None:
         is_new = recorded[0] is meta.pending
         said = "the new file is there and counts" if is_new else "the old file stays"
@@ -164,8 +176,11 @@ def _inside(lane: Lane, year: int, meta: YearMeta, seen: Scan) -> Ailment | None
         outside += len(table) - sum(len(table.within(span)) for span in known)
         last = int(table.stamps[-1]) if len(table) else last
     if outside:
-        return Ailment(f"the metadata know nothing of {_bars(outside)} in the file",
-                       "the metadata are made anew from the bars", "rebuild")  # fmt: skip
+        return Ailment(
+            f"the metadata know nothing of {_bars(outside)} in the file",
+            "the metadata are made anew from the bars",
+            "rebuild",
+        )
     return None
 
 
@@ -184,8 +199,9 @@ def _misplaced(table: BarTable, span: Span, year: Span, last: int | None) -> str
 def _beyond_repair(what: str) -> Ailment:
     return Ailment(
         f"sound bytes say what cannot be: {what}",
-        "this cannot be repaired; `onetape cache clear` and fetch it again", "none",
-    )  # fmt: skip
+        "this cannot be repaired; `onetape cache clear` and fetch it again",
+        "none",
+    )
 
 
 def _rows(seen: Scan) -> int:

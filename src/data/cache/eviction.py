@@ -96,9 +96,11 @@ class Freeable:
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping."""
         return {
-            "bytes": self.bytes, "derived_bytes": self.derived, "replaceable_bytes": self.bars,
+            "bytes": self.bytes,
+            "derived_bytes": self.derived,
+            "replaceable_bytes": self.bars,
             "kept": [{"reason": why, "bytes": size} for why, size in self.kept.items()],
-        }  # fmt: skip
+        }
 
 
 # --- measuring -----------------------------------------------------------------------------

@@ -67,9 +67,12 @@ class FundamentalsCache(FundamentalsFolder):
     # --- reading ---------------------------------------------------------------------------
 
     def find_latest_json(
-        self, symbol: str, provider: str | None = None, data_type: str = "general",
+        self,
+        symbol: str,
+        provider: str | None = None,
+        data_type: str = "general",
         max_age_days: float | None = None,
-    ) -> CacheMetadata | None:  # fmt: skip
+    ) -> CacheMetadata | None:
         """Return the newest fresh file, or None.
 
         Args:
@@ -138,9 +141,14 @@ class FundamentalsCache(FundamentalsFolder):
     # --- writing ---------------------------------------------------------------------------
 
     def write_json(
-        self, symbol: str, provider: str, data: Mapping[str, Any],
-        timestamp: datetime | None = None, *, data_type: str | None = None,
-    ) -> str:  # fmt: skip
+        self,
+        symbol: str,
+        provider: str,
+        data: Mapping[str, Any],
+        timestamp: datetime | None = None,
+        *,
+        data_type: str | None = None,
+    ) -> str:
         """Keep an answer and return its path.
 
         Args:
@@ -162,14 +170,23 @@ class FundamentalsCache(FundamentalsFolder):
     def keep(self, snapshot: Snapshot) -> Path:
         """Keep a vendor's answer; raises as :meth:`write_json`."""
         return self._write(
-            snapshot.symbol, snapshot.vendor, plain_of(snapshot), snapshot.fetched_at_ms,
-            quality(snapshot.facts), snapshot.data_types,
-        )  # fmt: skip
+            snapshot.symbol,
+            snapshot.vendor,
+            plain_of(snapshot),
+            snapshot.fetched_at_ms,
+            quality(snapshot.facts),
+            snapshot.data_types,
+        )
 
     def _write(
-        self, symbol: str, vendor: str, data: Mapping[str, Any], stamp_ms: int, worth: float,
+        self,
+        symbol: str,
+        vendor: str,
+        data: Mapping[str, Any],
+        stamp_ms: int,
+        worth: float,
         types: tuple[str, ...],
-    ) -> Path:  # fmt: skip
+    ) -> Path:
         folder, _ = files.folders(self.cache_dir, symbol)
         content = files.dump(vendor, symbol, data, stamp_ms, worth, types)
         self._disk.make_folders(folder)

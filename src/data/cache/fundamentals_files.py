@@ -110,13 +110,23 @@ def entries(disk: Disk, folder: Path, now_ms: int) -> Iterator[Entry]:
         yield Entry(folder / name, *named)
 
 
-def dump(vendor: str, symbol: str, data: Mapping[str, Any], stamp_ms: int, quality: float,
-         data_types: tuple[str, ...]) -> bytes:  # fmt: skip
+def dump(
+    vendor: str,
+    symbol: str,
+    data: Mapping[str, Any],
+    stamp_ms: int,
+    quality: float,
+    data_types: tuple[str, ...],
+) -> bytes:
     """Return the bytes of a file; they know whether they are whole."""
     head = {
-        "provider": vendor, "symbol": symbol, "timestamp": _naive(stamp_ms),
-        "cache_version": VERSION, "data_quality_score": quality, "data_types": list(data_types),
-    }  # fmt: skip
+        "provider": vendor,
+        "symbol": symbol,
+        "timestamp": _naive(stamp_ms),
+        "cache_version": VERSION,
+        "data_quality_score": quality,
+        "data_types": list(data_types),
+    }
     return metadata.dump({"metadata": head, "fundamentals": _json(data)})
 
 

@@ -62,9 +62,7 @@ class FundamentalsFolder:
 
     # --- removing --------------------------------------------------------------------------
 
-    def cleanup_stale_data(
-        self, symbol: str, provider: str, new_timestamp: datetime
-    ) -> list[str]:  # fmt: skip
+    def cleanup_stale_data(self, symbol: str, provider: str, new_timestamp: datetime) -> list[str]:
         """Delete all files of a vendor that are strictly older; return their paths."""
         vendor, limit = canonical_vendor(provider) or provider, _second(to_ms(new_timestamp))
         older = [e for e in self._entries(symbol) if e.vendor == vendor and e.stamp_ms < limit]
@@ -111,8 +109,12 @@ class FundamentalsFolder:
             vendors: dict[str, int] = {}
             for entry in held:
                 vendors[entry.vendor] = vendors.get(entry.vendor, 0) + 1
-            return {"symbol": symbol, "files": len(held), "total_size": self._size(held),
-                    "providers": vendors}  # fmt: skip
+            return {
+                "symbol": symbol,
+                "files": len(held),
+                "total_size": self._size(held),
+                "providers": vendors,
+            }
         known = self.symbols()
         each = {name: self.get_cache_stats(name) for name in known}
         return {

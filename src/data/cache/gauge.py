@@ -120,8 +120,15 @@ class Gauge:
                 self._inside[path] = _measured(path, facts, known)
         packed = sum(one.packed for one in self._inside.values())
         plain = sum(one.plain for one in self._inside.values())
-        return Fill(count.bytes, count.files, count.data_files, count.quarantined,
-                    count.without_metadata, packed, plain)  # fmt: skip
+        return Fill(
+            count.bytes,
+            count.files,
+            count.data_files,
+            count.quarantined,
+            count.without_metadata,
+            packed,
+            plain,
+        )
 
 
 def _folders(root: Path) -> Iterator[tuple[str, frozenset[str]]]:
@@ -130,9 +137,7 @@ def _folders(root: Path) -> Iterator[tuple[str, frozenset[str]]]:
         yield folder, frozenset(names)
 
 
-def _count(
-    count: _Count, folder: str, names: frozenset[str], path: str
-) -> os.stat_result | None:  # fmt: skip
+def _count(count: _Count, folder: str, names: frozenset[str], path: str) -> os.stat_result | None:
     """Count one file; return its facts where it is a file of data."""
     try:
         facts = os.stat(path, follow_symlinks=False)

@@ -124,11 +124,13 @@ def _plain(lane: Lane, gist: Gist) -> dict[str, Any]:
         for year, told in gist.years.items()
     ]
     return {
-        "format": _FORMAT, "id": file_id(lane.key, 0), "years": years,
+        "format": _FORMAT,
+        "id": file_id(lane.key, 0),
+        "years": years,
         "series": None if gist.series is None else series_meta.plain(gist.series, lane.key),
         "coverage": [part.to_json() for part in gist.coverage],
         "has_quarantine": gist.has_quarantine,
-    }  # fmt: skip
+    }
 
 
 def _read(told: Mapping[str, Any], lane: Lane) -> Gist:

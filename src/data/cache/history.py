@@ -91,9 +91,10 @@ def _not_kept(past: Past, year: int, generation: int) -> QueryError:
     return QueryError(
         f"the bars of {key} {year} as of version {generation} are not kept any more",
         symbol=key.symbol,
-        hint=f"versions of {key} that are: {_ranges(kept)}" if kept else
-        "bars that were revised since are kept for as long as cache.keep_versions says",
-    )  # fmt: skip
+        hint=f"versions of {key} that are: {_ranges(kept)}"
+        if kept
+        else "bars that were revised since are kept for as long as cache.keep_versions says",
+    )
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -189,8 +190,9 @@ class Past:
 
     def _is_folded(self, year: int, generation: int) -> bool:
         """Tell whether the log has but one entry for that commit and later ones."""
-        return any(e.get("since", e["generation"]) <= generation < e["generation"]
-                   for e in self._log[year])  # fmt: skip
+        return any(
+            e.get("since", e["generation"]) <= generation < e["generation"] for e in self._log[year]
+        )
 
     def _is_kept(self, year: int, generation: int) -> bool:
         if self._is_folded(year, generation):

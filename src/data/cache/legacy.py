@@ -105,9 +105,11 @@ def legacy_files(
         return []
     years = {
         Path(folder, name): int(match[1])
-        for folder in _folders(root, key, encoded) if folder != beside
-        for name in _names(folder) if (match := YEAR_FILE.fullmatch(name))
-    }  # fmt: skip
+        for folder in _folders(root, key, encoded)
+        if folder != beside
+        for name in _names(folder)
+        if (match := YEAR_FILE.fullmatch(name))
+    }
     return [(year, path) for path, year in years.items()]
 
 
@@ -123,9 +125,10 @@ def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
     folded = key.timeframe.unit in "mM"
     return [
         f"{place}{os.sep}{frame}"
-        for place in places for frame in frames
+        for place in places
+        for frame in frames
         if not folded or frame in _names(place)
-    ]  # fmt: skip
+    ]
 
 
 def is_plain(name: str) -> bool:

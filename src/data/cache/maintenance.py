@@ -66,9 +66,10 @@ class Maintenance:
     ) -> list[SeriesKey]:
         """Return the stored series in all their lanes, older tools' among them; all by default."""
         return [
-            key for key in self._catalogue.stored_keys()
+            key
+            for key in self._catalogue.stored_keys()
             if symbol in (None, key.symbol) and timeframe in (None, key.timeframe)
-        ]  # fmt: skip
+        ]
 
     # --- sound or not ----------------------------------------------------------------------
 

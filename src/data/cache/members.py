@@ -36,9 +36,21 @@ _JSON_AT = 52
 _ZERO = bytes(32)
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 _KNOWN = (
-    "v", "id", "seq", "prev", "rows", "first", "last", "span", "vendor", "fetched_at", "kind",
-    "basis", "state", "holes",
-)  # fmt: skip
+    "v",
+    "id",
+    "seq",
+    "prev",
+    "rows",
+    "first",
+    "last",
+    "span",
+    "vendor",
+    "fetched_at",
+    "kind",
+    "basis",
+    "state",
+    "holes",
+)
 _SPELLED = ("symbol", "timeframe", "lane", "year", "columns")
 
 
@@ -97,11 +109,20 @@ class Header:
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping that is stored."""
         plain: dict[str, Any] = {
-            "v": VERSION, "id": self.id, "seq": self.seq, "prev": self.prev, "rows": self.rows,
-            "first": self.first, "last": self.last, "span": list(self.span),
-            "vendor": self.vendor, "fetched_at": self.fetched_at, "kind": self.kind.to_json(),
-            "basis": self.basis.to_json(), "state": self.state,
-        }  # fmt: skip
+            "v": VERSION,
+            "id": self.id,
+            "seq": self.seq,
+            "prev": self.prev,
+            "rows": self.rows,
+            "first": self.first,
+            "last": self.last,
+            "span": list(self.span),
+            "vendor": self.vendor,
+            "fetched_at": self.fetched_at,
+            "kind": self.kind.to_json(),
+            "basis": self.basis.to_json(),
+            "state": self.state,
+        }
         if self.holes:
             plain["holes"] = [list(hole) for hole in self.holes]
         return plain | dict(self.spelled) | dict(self.extra)
@@ -124,15 +145,22 @@ class Header:
         except ValueError as exc:
             raise FormatVersionError(f"bars have an {exc}") from exc
         return cls(
-            id=str(plain["id"]), seq=int(plain["seq"]), prev=plain["prev"],
-            rows=_number(plain["rows"]), first=plain["first"], last=plain["last"],
-            span=Span(*map(_number, plain["span"])), vendor=str(plain["vendor"]),
-            fetched_at=_number(plain["fetched_at"]), kind=Kind.from_json(plain["kind"]),
-            basis=basis, state=plain["state"],
+            id=str(plain["id"]),
+            seq=int(plain["seq"]),
+            prev=plain["prev"],
+            rows=_number(plain["rows"]),
+            first=plain["first"],
+            last=plain["last"],
+            span=Span(*map(_number, plain["span"])),
+            vendor=str(plain["vendor"]),
+            fetched_at=_number(plain["fetched_at"]),
+            kind=Kind.from_json(plain["kind"]),
+            basis=basis,
+            state=plain["state"],
             holes=tuple(Span(*map(_number, hole)) for hole in plain.get("holes", ())),
             spelled={k: plain[k] for k in _SPELLED if k in plain},
             extra={k: v for k, v in plain.items() if k not in (*_KNOWN, *_SPELLED)},
-        )  # fmt: skip
+        )
 
 
 def _number(value: Any) -> int:

@@ -115,9 +115,10 @@ def _hidden(shop: Workshop, lane: Lane, taken: Mapping[int, Path]) -> list[tuple
     """Return older files of years that the series, or a better layout, has bars of."""
     encoded = encode_symbol(lane.key.symbol)
     return [
-        (year, path) for year, path in legacy_files(shop.layout.root, lane.key, encoded)
+        (year, path)
+        for year, path in legacy_files(shop.layout.root, lane.key, encoded)
         if path not in taken.values() and path.parent != lane.paths.folder
-    ]  # fmt: skip
+    ]
 
 
 def _as_hidden(file: OldFile) -> OldFile:

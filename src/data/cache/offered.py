@@ -106,9 +106,15 @@ def _closed(table: BarTable, offer: Offer, now_ms: int) -> BarTable:
 
 def _commit(checked: Checked, offer: Offer, extent: Span, now_ms: int) -> Commit:
     piece = Piece(
-        checked.good, extent, offer.vendor, now_ms, _ANY_KIND, _basis(offer, extent, now_ms),
-        "final", keeps=True,
-    )  # fmt: skip
+        checked.good,
+        extent,
+        offer.vendor,
+        now_ms,
+        _ANY_KIND,
+        _basis(offer, extent, now_ms),
+        "final",
+        keeps=True,
+    )
     bad = [row.bar.stamp_ms for row in checked.bad]
     doubted = [Span(stamp, stamp + 1) for stamp in bad]
     parts = [_part(piece, span) for span in subtract([extent], doubted)]
@@ -116,13 +122,27 @@ def _commit(checked: Checked, offer: Offer, extent: Span, now_ms: int) -> Commit
     empties = subtract([asked] if asked else [], [extent])
     expires = now_ms + _EMPTY_FOR_MS
     marks = [
-        Covered(span, "empty", offer.vendor, fetched_at=now_ms, expires=expires,
-                reason="not among the bars handed in") for span in empties
+        Covered(
+            span,
+            "empty",
+            offer.vendor,
+            fetched_at=now_ms,
+            expires=expires,
+            reason="not among the bars handed in",
+        )
+        for span in empties
     ] + [
-        Covered(span, "suspect", offer.vendor, basis=piece.basis, fetched_at=now_ms,
-                expires=expires, reason=row.reason)
+        Covered(
+            span,
+            "suspect",
+            offer.vendor,
+            basis=piece.basis,
+            fetched_at=now_ms,
+            expires=expires,
+            reason=row.reason,
+        )
         for span, row in zip(doubted, checked.bad, strict=True)
-    ]  # fmt: skip
+    ]
     quality = {
         "score": round(checked.score, 6),
         "validation_errors": list(checked.problems),

@@ -129,8 +129,9 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
     if lacking:
         bars = "a bar of it is" if len(lacking) == 1 else f"{len(lacking):,} bars of it are"
         problem = f"{bars} held nowhere else, first {iso(lacking[0])}: fetch that stretch first"
-    return Pruned(one.key, one.path, one.bytes, one.rows, int(held.sum()), superseded,
-                  tuple(lacking), problem)  # fmt: skip
+    return Pruned(
+        one.key, one.path, one.bytes, one.rows, int(held.sum()), superseded, tuple(lacking), problem
+    )
 
 
 def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:

@@ -104,8 +104,10 @@ class _Writing(AbstractContextManager[None]):
         self._guard.check(self._folder)
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         _: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if isinstance(error, StorageError):
             self._guard.note(self._folder, error)

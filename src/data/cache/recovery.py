@@ -129,8 +129,12 @@ def _without_data(lane: Lane, year: int, meta: YearMeta | None) -> YearMeta | No
         return meta
     if not meta.state.size:
         return _rolled_back(lane, year, meta)
-    log.error("%s %s: the data file is gone; %s bars will be asked for again",
-              lane.key, year, meta.state.rows)  # fmt: skip
+    log.error(
+        "%s %s: the data file is gone; %s bars will be asked for again",
+        lane.key,
+        year,
+        meta.state.rows,
+    )
     generation = _next_generation(lane, year, meta, ())
     coverage = Coverage(c for c in meta.state.coverage if c.state == "empty")
     return _saved(lane, year, meta.settled(YearState(generation, coverage=coverage)))
@@ -175,9 +179,11 @@ def recorded_state(lane: Lane, meta: YearMeta, seen: Scan) -> tuple[YearState, i
     While a rewrite is pending the data must equal one of the two states to the last byte: the new
     file may begin like the old one, or the other way round.
     """
-    states = [meta.state] if meta.pending is None else [
-        state for state in (meta.pending, meta.state) if state.size == len(seen.content)
-    ]  # fmt: skip
+    states = (
+        [meta.state]
+        if meta.pending is None
+        else [state for state in (meta.pending, meta.state) if state.size == len(seen.content)]
+    )
     for state in states:
         count = next(
             (n for n, (at, m) in enumerate(seen.chain, 1) if at + len(m.raw) == state.size), None

@@ -30,9 +30,14 @@ log = logging.getLogger(__name__)
 
 
 def rewrite(
-    lane: Lane, year: int, *, meta: YearMeta, members: Sequence[Member], state: YearState,
+    lane: Lane,
+    year: int,
+    *,
+    meta: YearMeta,
+    members: Sequence[Member],
+    state: YearState,
     keep_version: bool,
-) -> YearMeta:  # fmt: skip
+) -> YearMeta:
     """Replace the data of ``year`` by ``members``; under the lane's lock only.
 
     Args:

@@ -46,7 +46,7 @@ class Room:
 
     def __init__(
         self, root: Path, disk: Disk, min_free_mb: float | None, make_room: Makes, clock: Clock
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._root = root
         self._disk = disk
         self._clock = clock

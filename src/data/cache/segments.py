@@ -110,10 +110,19 @@ def of_file(file: YearFile) -> list[Segment]:
 def of_piece(piece: Piece, identity: str, generation: int) -> Segment:
     """Return the segment of a piece with bars."""
     blank = Header(
-        id=identity, seq=generation, rows=0, first=None, last=None, span=piece.span,
-        vendor=piece.vendor, fetched_at=piece.fetched_at, kind=piece.kind, basis=piece.basis,
-        state=piece.state, holes=piece.holes,
-    )  # fmt: skip
+        id=identity,
+        seq=generation,
+        rows=0,
+        first=None,
+        last=None,
+        span=piece.span,
+        vendor=piece.vendor,
+        fetched_at=piece.fetched_at,
+        kind=piece.kind,
+        basis=piece.basis,
+        state=piece.state,
+        holes=piece.holes,
+    )
     return Segment(_header_of(blank, piece.table, piece.span), rows=piece.table)
 
 
@@ -235,9 +244,11 @@ def compacted(
     """
     joined: list[list[Segment]] = []
     for segment in segments:
-        is_full = most_rows is not None and bool(joined) and (
-            sum(s.header.rows for s in (*joined[-1], segment)) > most_rows
-        )  # fmt: skip
+        is_full = (
+            most_rows is not None
+            and bool(joined)
+            and (sum(s.header.rows for s in (*joined[-1], segment)) > most_rows)
+        )
         if joined and not is_full and _may_join(joined[-1], segment, coverage, by_day=by_day):
             joined[-1].append(segment)
         else:

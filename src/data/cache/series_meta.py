@@ -14,10 +14,23 @@ from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
 from . import metadata
 
-_OURS = frozenset((
-    "sha256", "format", "symbol", "timeframe", "lane", "generation", "years_generation", "kind", "next_due",
-    "empties", "compared_at", "listing", "delisting",
-))  # fmt: skip
+_OURS = frozenset(
+    (
+        "sha256",
+        "format",
+        "symbol",
+        "timeframe",
+        "lane",
+        "generation",
+        "years_generation",
+        "kind",
+        "next_due",
+        "empties",
+        "compared_at",
+        "listing",
+        "delisting",
+    )
+)
 
 
 @dataclass(frozen=True)

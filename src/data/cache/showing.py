@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 def stored_frame(
     catalogue: Catalogue, key: SeriesKey, span: Span, instrument: Instrument
-) -> pd.DataFrame | None:  # fmt: skip
+) -> pd.DataFrame | None:
     """Return the rows stored in ``span`` as a canonical frame, or None when there are none.
 
     Prices of stocks are brought to one basis, adjusted for splits, where the stored actions make
@@ -61,10 +61,16 @@ def _on_one_basis(
     own = book.of if book.disputed else None
     try:
         return rebase(
-            table, parts, book.actions, "split", as_of=as_of, own=own,
-            intraday=key.timeframe.is_intraday, timeframe=key.timeframe,
+            table,
+            parts,
+            book.actions,
+            "split",
+            as_of=as_of,
+            own=own,
+            intraday=key.timeframe.is_intraday,
+            timeframe=key.timeframe,
             close_before=ClosesBefore(book.actions, as_of, prior.before, own),
-        )  # fmt: skip
+        )
     except KindMismatchError as exc:
         log.warning("%s: prices are given as they were stored: %s", key, exc)
         return table

@@ -78,9 +78,12 @@ class Sidecars:
     """
 
     def __init__(
-        self, root: Path, disk: Disk, mode: Columnar = "map",
+        self,
+        root: Path,
+        disk: Disk,
+        mode: Columnar = "map",
         has_room: Callable[[int], bool] = lambda need: True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._root = os.fspath(root)
         self._disk = disk
         self.mode = mode
@@ -125,12 +128,15 @@ class Sidecars:
         """Return the years that a file does not hold as they are, and those touched since."""
         file = self._held(lane.key) or self._open(lane.key)
         return [
-            year for year, state in states.items()
-            if state.rows and (
-                file is None or not file.serves(_identities({year: state}))
+            year
+            for year, state in states.items()
+            if state.rows
+            and (
+                file is None
+                or not file.serves(_identities({year: state}))
                 or not self._are_untouched(lane, file, {year: state})
             )
-        ]  # fmt: skip
+        ]
 
     def _serving(self, lane: Lane, wanted: States) -> ColumnarFile | None:
         """Return a file that holds the years as they are: the one held, or the one on the disk."""
@@ -186,9 +192,10 @@ class Sidecars:
         Nothing is raised: who cannot keep them reads them again next time.
         """
         parts = {
-            year: whole.part for year, whole in sorted(years.items())
+            year: whole.part
+            for year, whole in sorted(years.items())
             if whole.state.rows and whole.state.rows == len(whole.table)
-        }  # fmt: skip
+        }
         if parts:
             self._write(lane.key, parts)
 
@@ -279,9 +286,13 @@ def _identities(states: States) -> dict[int, tuple[int, int, str]]:
 
 def _source(state: Stored, file: FileState) -> Source:
     return Source(
-        state.rows, state.size, str(state.head or "")[:16], file.inode, file.mtime_ns,
+        state.rows,
+        state.size,
+        str(state.head or "")[:16],
+        file.inode,
+        file.mtime_ns,
         _has_adj_close(state),
-    )  # fmt: skip
+    )
 
 
 def _has_adj_close(state: Stored) -> bool:

@@ -137,9 +137,11 @@ class Steward(Attendant):
         known = self._usage.write(self._years, grown=grown)
         limit, now = self._house.limit(), self._clock.now_ms()
         if limit and (
-            known is None or known.bytes is None or known.bytes > limit
+            known is None
+            or known.bytes is None
+            or known.bytes > limit
             or now - known.measured_ms >= _MEASURED_FOR_MS
-        ):  # fmt: skip
+        ):
             self.enforce()
 
     def tidy(self, *, dry_run: bool = False) -> Trimmed:

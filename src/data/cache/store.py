@@ -64,11 +64,16 @@ class BarStore:
     """
 
     def __init__(
-        self, root: Path, disk: Disk | None = None, clock: Clock | None = None, *,
+        self,
+        root: Path,
+        disk: Disk | None = None,
+        clock: Clock | None = None,
+        *,
         lock_timeout_s: float = 30.0,
         vendor_facts: Mapping[str, Mapping[str, Any]] | None = None,
-        columnar: Columnar = "off", retention: Retention | None = None,
-    ) -> None:  # fmt: skip
+        columnar: Columnar = "off",
+        retention: Retention | None = None,
+    ) -> None:
         self.root = Path(root)
         self.changed = False
         self._disk = disk = disk or Disk()
@@ -288,10 +293,17 @@ class BarStore:
             return made
         paths = self._layout.lane(key)
         made = filled(
-            Lane, key=key, paths=paths, disk=self._disk, memory=self._memory,
-            clock=self._clock, vendor_facts=self._vendor_facts, tainted=self._tainted,
-            retention=self._retention, uses=self.steward.tally(key),
-        )  # fmt: skip
+            Lane,
+            key=key,
+            paths=paths,
+            disk=self._disk,
+            memory=self._memory,
+            clock=self._clock,
+            vendor_facts=self._vendor_facts,
+            tainted=self._tainted,
+            retention=self._retention,
+            uses=self.steward.tally(key),
+        )
         if self._layout.knows(key):
             self._lanes[key] = made
         return made

@@ -58,9 +58,14 @@ class TableStore:
     """
 
     def __init__(
-        self, root: Path, data_type: str, disk: Disk | None = None, clock: Clock | None = None,
-        *, lock_timeout_s: float = 30.0,
-    ) -> None:  # fmt: skip
+        self,
+        root: Path,
+        data_type: str,
+        disk: Disk | None = None,
+        clock: Clock | None = None,
+        *,
+        lock_timeout_s: float = 30.0,
+    ) -> None:
         if not _DATA_TYPE.fullmatch(str(data_type)) or data_type in _TAKEN:
             raise QueryError(f"{data_type!r} is no data type of tables")
         self.data_type = data_type
@@ -208,16 +213,23 @@ class TableStore:
         ends = [rows.index[i].isoformat() if len(rows) else None for i in (0, -1)]
         size = self._disk.stat(self._files(key, year).data)
         return {
-            "symbol": key.symbol, "timeframe": key.timeframe.label, "year": year,
-            "data_source": vendor, "created_at": before.get("created_at", now),
-            "last_updated": now, "start_date": ends[0], "end_date": ends[1],
+            "symbol": key.symbol,
+            "timeframe": key.timeframe.label,
+            "year": year,
+            "data_source": vendor,
+            "created_at": before.get("created_at", now),
+            "last_updated": now,
+            "start_date": ends[0],
+            "end_date": ends[1],
             "file_info": {
-                "format": "csv.gz", "size_bytes": size.size if size else 0, "rows": len(rows),
+                "format": "csv.gz",
+                "size_bytes": size.size if size else 0,
+                "rows": len(rows),
                 "columns": [str(c) for c in rows.columns],
             },
             "provider_info": {"name": vendor},
             "onetape": {"format": metadata.FORMAT, "answered": [list(s) for s in answered]},
-        }  # fmt: skip
+        }
 
     def _clear_lane(self, lane: Path) -> None:
         names = [n for n in self._disk.list(lane) if year_of_name(n) is not None]

@@ -40,9 +40,10 @@ class Trimmed:
     def plus(self, other: Trimmed) -> Trimmed:
         """Return both together."""
         return Trimmed(
-            self.log_bytes + other.log_bytes, self.files + other.files,
+            self.log_bytes + other.log_bytes,
+            self.files + other.files,
             self.file_bytes + other.file_bytes,
-        )  # fmt: skip
+        )
 
 
 # --- logs ----------------------------------------------------------------------------------
@@ -94,12 +95,16 @@ def _as_one(group: Sequence[Entry]) -> dict[str, Any]:
     touched = [e.get("touched", 0) for e in group if e["added"] or e["removed"] or e["changed"]]
     vendors = ",".join(str(entry.get("vendor") or "") for entry in group).split(",")
     counts = {name: sum(entry[name] for entry in group) for name in ("added", "changed", "removed")}
-    return dict(group[-1]) | counts | {
-        "since": min(entry.get("since", entry["generation"]) for entry in group),
-        "vendor": ",".join(dict.fromkeys(filter(None, vendors))),
-        "span": [min(s[0] for s in spans), max(s[1] for s in spans)] if spans else None,
-        "touched": min((t for t in touched if t is not None), default=None),
-    }  # fmt: skip
+    return (
+        dict(group[-1])
+        | counts
+        | {
+            "since": min(entry.get("since", entry["generation"]) for entry in group),
+            "vendor": ",".join(dict.fromkeys(filter(None, vendors))),
+            "span": [min(s[0] for s in spans), max(s[1] for s in spans)] if spans else None,
+            "touched": min((t for t in touched if t is not None), default=None),
+        }
+    )
 
 
 # --- quarantine ----------------------------------------------------------------------------

@@ -185,9 +185,12 @@ class Usage:
             return self._read().with_uses(self._fresh)
 
     def write(
-        self, years_of: Callable[[SeriesKey], Collection[int]], *, grown: int = 0,
+        self,
+        years_of: Callable[[SeriesKey], Collection[int]],
+        *,
+        grown: int = 0,
         measured: int | None = None,
-    ) -> Known | None:  # fmt: skip
+    ) -> Known | None:
         """Add our uses to the file and return what it says now, or None where it cannot be written.
 
         Nothing is lost then: the next time tries again.

@@ -49,9 +49,13 @@ class Known:
     """
 
     def __init__(
-        self, view: SeriesView, extents: Mapping[int, Extent], *, has_quarantine: bool,
+        self,
+        view: SeriesView,
+        extents: Mapping[int, Extent],
+        *,
+        has_quarantine: bool,
         is_ours: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.view = view
         self.has_quarantine = has_quarantine
         self.is_ours = is_ours
@@ -63,9 +67,10 @@ class Known:
         if end <= start:
             return {}
         return {
-            year: extent for year, extent in self._extents.items()
+            year: extent
+            for year, extent in self._extents.items()
             if (own := year_span(year))[0] < end and start < own[1]
-        }  # fmt: skip
+        }
 
     @property
     def size(self) -> int:
@@ -158,10 +163,11 @@ class Viewer:
             found = self._old.read(lane.key, path)
             stamps = found.table.stamps
             states[year] = YearState(
-                rows=len(stamps), coverage=found.coverage,
+                rows=len(stamps),
+                coverage=found.coverage,
                 first=int(stamps[0]) if len(stamps) else None,
                 last=int(stamps[-1]) if len(stamps) else None,
-            )  # fmt: skip
+            )
         for year in own:
             state = read_state(lane, year, self._lock_timeout_s) if year not in old else None
             if state is not None:
@@ -212,9 +218,11 @@ def _coverage(told: Sequence[YearState | Glance]) -> Coverage:
 
 
 def _view(
-    key: SeriesKey, series: SeriesMeta | None, told: Sequence[YearState | Glance],
+    key: SeriesKey,
+    series: SeriesMeta | None,
+    told: Sequence[YearState | Glance],
     coverage: Coverage,
-) -> SeriesView:  # fmt: skip
+) -> SeriesView:
     newest, rows = 0, 0
     stamps: list[int] = []
     for year in told:
@@ -224,13 +232,17 @@ def _view(
     first, last = (min(stamps), max(stamps)) if stamps else (None, None)
     return filled(
         SeriesView,
-        key=key, coverage=coverage, kind=kind_of(series, coverage),
+        key=key,
+        coverage=coverage,
+        kind=kind_of(series, coverage),
         next_due=_next_due(series, newest),
         generation=max(newest, series.generation if series else 0),
-        rows=rows, first=first, last=last,
+        rows=rows,
+        first=first,
+        last=last,
         compared_at=series.compared_at if series else None,
         lifetime=series.lifetime.beside(first, last) if series else Lifetime(),
-    )  # fmt: skip
+    )
 
 
 def read_series(lane: Lane) -> SeriesMeta | None:

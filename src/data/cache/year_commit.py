@@ -171,9 +171,13 @@ class YearCommit:
         members = appended(self._with_bars, before, target)
         state = state_of(members, before.size, before, target, coverage)
         append(
-            self.lane, self.year, before=before, meta=self._facts().settled(state),
-            members=members, durable_meta=takes_trust(before.coverage, coverage),
-        )  # fmt: skip
+            self.lane,
+            self.year,
+            before=before,
+            meta=self._facts().settled(state),
+            members=members,
+            durable_meta=takes_trust(before.coverage, coverage),
+        )
         self._log(Change(added=state.rows - before.rows), state)
 
     def _rewrite(self, coverage: Coverage) -> None:
@@ -187,9 +191,13 @@ class YearCommit:
         state = state_of(members, 0, YearState(), target, coverage)
         self._keep_withdrawn(change.withdrawn)
         rewrite(
-            self.lane, self.year, meta=self._facts(), members=members, state=state,
+            self.lane,
+            self.year,
+            meta=self._facts(),
+            members=members,
+            state=state,
             keep_version=self._rewrites_history(change),
-        )  # fmt: skip
+        )
         self._log(change, state)
 
     def _rewrites_history(self, change: Change) -> bool:

@@ -24,8 +24,11 @@ from .members import file_id
 
 _ADJUSTMENTS = (*ADJUSTMENTS, "unknown")
 _NO_QUALITY: Mapping[str, Any] = {
-    "score": 1.0, "validation_errors": [], "gaps": 0, "duplicates": 0,
-}  # fmt: skip
+    "score": 1.0,
+    "validation_errors": [],
+    "gaps": 0,
+    "duplicates": 0,
+}
 
 
 class Stored(Protocol):
@@ -96,10 +99,17 @@ class YearState:
     def facts(self) -> dict[str, Any]:
         """Return the same without the coverage."""
         return {
-            "generation": self.generation, "size": self.size, "rows": self.rows,
-            "first": self.first, "last": self.last, "head": self.head, "head_at": self.head_at,
-            "members": self.members, "open": self.open, "columns": list(self.columns),
-        }  # fmt: skip
+            "generation": self.generation,
+            "size": self.size,
+            "rows": self.rows,
+            "first": self.first,
+            "last": self.last,
+            "head": self.head,
+            "head_at": self.head_at,
+            "members": self.members,
+            "open": self.open,
+            "columns": list(self.columns),
+        }
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> YearState:
@@ -116,12 +126,18 @@ class YearState:
                 raise FormatVersionError(f"coverage was written by a newer version ({known})")
         return filled(
             cls,
-            generation=int(plain["generation"]), size=int(plain["size"]), rows=int(plain["rows"]),
-            first=plain["first"], last=plain["last"], head=plain["head"],
-            head_at=int(plain["head_at"]), members=int(plain["members"]),
-            open=int(plain.get("open", 0)), columns=tuple(map(str, plain["columns"])),
+            generation=int(plain["generation"]),
+            size=int(plain["size"]),
+            rows=int(plain["rows"]),
+            first=plain["first"],
+            last=plain["last"],
+            head=plain["head"],
+            head_at=int(plain["head_at"]),
+            members=int(plain["members"]),
+            open=int(plain.get("open", 0)),
+            columns=tuple(map(str, plain["columns"])),
             coverage=Coverage(map(Covered.from_json, plain["coverage"])),
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -150,14 +166,45 @@ class YearMeta:
         return replace(self, state=state, pending=None)
 
 
-_OURS = frozenset((
-    "format", "id", "generation", "size", "rows", "first", "last", "head", "head_at", "members", "open",
-    "columns", "coverage", "quality", "pending", "created_at", "updated_at",
-))  # fmt: skip
+_OURS = frozenset(
+    (
+        "format",
+        "id",
+        "generation",
+        "size",
+        "rows",
+        "first",
+        "last",
+        "head",
+        "head_at",
+        "members",
+        "open",
+        "columns",
+        "coverage",
+        "quality",
+        "pending",
+        "created_at",
+        "updated_at",
+    )
+)
 _facts = itemgetter(
-    "columns", "coverage", "created_at", "first", "format", "generation", "head", "head_at", "id",
-    "last", "members", "open", "quality", "rows", "size", "updated_at",
-)  # fmt: skip
+    "columns",
+    "coverage",
+    "created_at",
+    "first",
+    "format",
+    "generation",
+    "head",
+    "head_at",
+    "id",
+    "last",
+    "members",
+    "open",
+    "quality",
+    "rows",
+    "size",
+    "updated_at",
+)
 # All of ours but what is pending.
 _USUAL = 16
 _BASE = list(BASE_COLUMNS)
@@ -176,9 +223,12 @@ def dump_meta(
     state = meta.state
     ours: dict[str, Any] = dict(meta.extra) | state.facts()
     ours |= {
-        "format": metadata.FORMAT, "id": file_id(key, year),
-        "quality": dict(meta.quality), "created_at": meta.created_ms, "updated_at": meta.updated_ms,
-    }  # fmt: skip
+        "format": metadata.FORMAT,
+        "id": file_id(key, year),
+        "quality": dict(meta.quality),
+        "created_at": meta.created_ms,
+        "updated_at": meta.updated_ms,
+    }
     if meta.pending is not None:
         old = {"size": state.size, "rows": state.rows, "head": state.head}
         ours["pending"] = meta.pending.to_json() | {"committed": old if state.size else None}
@@ -280,8 +330,24 @@ def glance(data: bytes, identity: str) -> Glance | None:
         return None
     try:
         ours = metadata.outer(text, "onetape")
-        (columns, coverage, created, first, version, generation, head, head_at, about, last,
-         members, opened, quality, rows, size, updated) = _facts(ours)  # fmt: skip
+        (
+            columns,
+            coverage,
+            created,
+            first,
+            version,
+            generation,
+            head,
+            head_at,
+            about,
+            last,
+            members,
+            opened,
+            quality,
+            rows,
+            size,
+            updated,
+        ) = _facts(ours)
         if len(ours) != _USUAL or about != identity or version != metadata.FORMAT:
             return None
         # Numbers have a sum, and nothing else.

@@ -144,8 +144,12 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"onetape {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what is logged")
-    parser.add_argument("--log", choices=("text", "json"), metavar="FORMAT",
-                        help="log to standard error as text or json; -v for all of it")  # fmt: skip
+    parser.add_argument(
+        "--log",
+        choices=("text", "json"),
+        metavar="FORMAT",
+        help="log to standard error as text or json; -v for all of it",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     used = next((a for a in arguments if a in COMMANDS), None)
     for name, summary in COMMANDS.items():

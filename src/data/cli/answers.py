@@ -29,8 +29,14 @@ def headline(told: Told, seconds: float) -> Text:
     cached = f"{told['from_cache']:.0%} from cache" if told["rows"] else "nothing there"
     # Only what has splits and dividends has a day up to which they are in the prices.
     prices = f"{told['adjustment']} prices" if told["as_of"] else ""
-    facts = [counted(told["rows"], "bar"), vendors, cached, prices, told["kind"].get("unit", ""),
-             milliseconds(seconds)]  # fmt: skip
+    facts = [
+        counted(told["rows"], "bar"),
+        vendors,
+        cached,
+        prices,
+        told["kind"].get("unit", ""),
+        milliseconds(seconds),
+    ]
     name = f"{told['symbol']} {told['timeframe']}"
     line = Text.assemble((name, "bold"), "  ", " · ".join(filter(None, facts)))
     if told["substitute"]:
@@ -91,12 +97,16 @@ def attempts_table(told: Told) -> Grid:
     """Return who was asked in this call, and how it ended."""
     rows = [
         [
-            a["provider"], styled(a["outcome"], "green" if a["outcome"] == "ok" else "yellow"),
-            f"{a['rows']:,}", a["requests"] or "-", milliseconds(a["seconds"]),
-            moment(a["start"]), moment(a["end"]),
+            a["provider"],
+            styled(a["outcome"], "green" if a["outcome"] == "ok" else "yellow"),
+            f"{a['rows']:,}",
+            a["requests"] or "-",
+            milliseconds(a["seconds"]),
+            moment(a["start"]),
+            moment(a["end"]),
         ]
         for a in told["attempts"]
-    ]  # fmt: skip
+    ]
     columns = ["asked", "outcome", "bars#", "requests#?", "time#", "from?", "up to?"]
     return Grid(columns, rows)
 

@@ -13,8 +13,11 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     add_range(parser)
     parser.add_argument("--provider", help="ask this vendor only")
     add_adjustment(parser)
-    parser.add_argument("--closed-by", metavar="TIME", help="only bars closed by this UTC time or "
-                        "date: what could be known then")  # fmt: skip
+    parser.add_argument(
+        "--closed-by",
+        metavar="TIME",
+        help="only bars closed by this UTC time or date: what could be known then",
+    )
     parser.add_argument("--forming", action="store_true", help="add the bar not closed yet")
     add_freshness(parser)
 
@@ -34,9 +37,14 @@ def add_range(parser: argparse.ArgumentParser) -> None:
 
 def add_adjustment(parser: argparse._ActionsContainer) -> None:
     """Add what prices are corrected for."""
-    parser.add_argument("--adjustment", choices=ADJUSTMENTS, default="split", help="prices as "
-                        "traded (raw), after splits (split, default), or after splits and "
-                        "dividends (all)")  # fmt: skip
+    parser.add_argument(
+        "--adjustment",
+        choices=ADJUSTMENTS,
+        default="split",
+        help="prices as "
+        "traded (raw), after splits (split, default), or after splits and "
+        "dividends (all)",
+    )
 
 
 def add_freshness(parser: argparse.ArgumentParser) -> None:
@@ -56,10 +64,20 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """Add how it is told."""
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     # Also behind the command; left out there, what stands before it counts.
-    parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS,
-                        help="show what is logged")  # fmt: skip
-    parser.add_argument("--log", choices=("text", "json"), metavar="FORMAT",
-                        default=argparse.SUPPRESS, help="log as text or json")  # fmt: skip
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="show what is logged",
+    )
+    parser.add_argument(
+        "--log",
+        choices=("text", "json"),
+        metavar="FORMAT",
+        default=argparse.SUPPRESS,
+        help="log as text or json",
+    )
 
 
 def listed(text: str) -> list[str]:

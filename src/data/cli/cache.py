@@ -41,8 +41,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _stats(args: argparse.Namespace) -> int:
     cache = manager_of(args).cache
-    told = {"cache_dir": str(cache.cache_dir), **cache.get_stats(),
-            "freeable": cache_clean.freeable(cache)}  # fmt: skip
+    told = {
+        "cache_dir": str(cache.cache_dir),
+        **cache.get_stats(),
+        "freeable": cache_clean.freeable(cache),
+    }
     if args.json:
         print_json(told)
         return OK
@@ -75,11 +78,19 @@ def _list(args: argparse.Namespace) -> int:
         console().print(f"no bars in {manager.cache.cache_dir}", soft_wrap=True)
         return OK
     rows = [
-        [e["symbol"], e["timeframe"], e["lane"] or "-", f"{e['rows']:,}",
-         ", ".join(e["vendors"]) or "-", moment(e["first"]), moment(e["last"]),
-         moment(e["updated"]), e["problem"]]
+        [
+            e["symbol"],
+            e["timeframe"],
+            e["lane"] or "-",
+            f"{e['rows']:,}",
+            ", ".join(e["vendors"]) or "-",
+            moment(e["first"]),
+            moment(e["last"]),
+            moment(e["updated"]),
+            e["problem"],
+        ]
         for e in told
-    ]  # fmt: skip
+    ]
     names = ["symbol", "timeframe", "kind?", "bars#", "from?", "first?", "last", "updated?"]
     has_problems = any(e["problem"] for e in told)
     names += ["problem"] if has_problems else []
@@ -98,8 +109,10 @@ def _info(args: argparse.Namespace) -> int:
         {**entry, "spans": [_span(part) for part in manager.cache.store.view(key).coverage]}
         for key, entry in zip(keys, entries(manager, keys), strict=True)
     ]
-    years = {y: manager.cache.get_data_info(symbol, frame, y)
-             for y in manager.cache.list_years(symbol, frame)}  # fmt: skip
+    years = {
+        y: manager.cache.get_data_info(symbol, frame, y)
+        for y in manager.cache.list_years(symbol, frame)
+    }
     if args.json:
         print_json({"series": told, "years": years})
         return OK
@@ -112,22 +125,32 @@ def _span(part: Covered) -> dict[str, Any]:
     from ..model.instant import iso
 
     return {
-        "start": iso(part.span.start), "end": iso(part.span.end), "state": part.state,
-        "vendor": part.vendor, "reason": part.reason, "basis": part.basis.to_json(),
+        "start": iso(part.span.start),
+        "end": iso(part.span.end),
+        "state": part.state,
+        "vendor": part.vendor,
+        "reason": part.reason,
+        "basis": part.basis.to_json(),
         "fetched_at": iso(part.fetched_at // 1000 * 1000) if part.fetched_at else None,
         "expires": iso(part.expires) if part.expires else None,
-    }  # fmt: skip
+    }
 
 
 def _show_series(entry: dict[str, Any]) -> None:
     lane = f" {entry['lane']}" if entry["lane"] else ""
     title = f"{entry['symbol']} {entry['timeframe']}{lane} · {counted(entry['rows'], 'bar')}"
     rows = [
-        [moment(s["start"]), moment(s["end"]), s["state"], s["vendor"] or "-",
-         "-" if s["state"] == "empty" else s["basis"]["adjustment"], moment(s["fetched_at"]),
-         s["reason"]]
+        [
+            moment(s["start"]),
+            moment(s["end"]),
+            s["state"],
+            s["vendor"] or "-",
+            "-" if s["state"] == "empty" else s["basis"]["adjustment"],
+            moment(s["fetched_at"]),
+            s["reason"],
+        ]
         for s in entry["spans"]
-    ]  # fmt: skip
+    ]
     names = ["from", "up to", "state", "vendor", "prices?", "fetched?", "why?"]
     screen = console()
     screen.print(Grid(names, rows, title))

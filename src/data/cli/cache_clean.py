@@ -18,10 +18,14 @@ _BYTES_IN_GB = 1024**3
 
 def configure(actions: Any) -> None:
     """Add the sub-command."""
-    clean = actions.add_parser("clean", help="drop what can be had again until the cache is "
-                               "within its limit, and old files out of quarantine")  # fmt: skip
-    clean.add_argument("--dry-run", action="store_true", help="say what could go, and what must "
-                       "stay")  # fmt: skip
+    clean = actions.add_parser(
+        "clean",
+        help="drop what can be had again until the cache is "
+        "within its limit, and old files out of quarantine",
+    )
+    clean.add_argument(
+        "--dry-run", action="store_true", help="say what could go, and what must stay"
+    )
     clean.set_defaults(run=_clean)
 
 
@@ -32,12 +36,14 @@ def _clean(args: argparse.Namespace) -> int:
     years = 0 if args.dry_run else cache.enforce_limit()
     after = before if args.dry_run else cache.freeable()
     told = {
-        "dry_run": args.dry_run, "limit_bytes": round(cache.max_size_gb * _BYTES_IN_GB) or None,
+        "dry_run": args.dry_run,
+        "limit_bytes": round(cache.max_size_gb * _BYTES_IN_GB) or None,
         "years_dropped": years,
         # The cache's own notes, or another process's bars, may have come meanwhile.
         "bytes_freed": max(0, before.bytes - after.bytes),
-        "quarantine": {"files": tidied.files, "bytes": tidied.file_bytes}, **after.to_json(),
-    }  # fmt: skip
+        "quarantine": {"files": tidied.files, "bytes": tidied.file_bytes},
+        **after.to_json(),
+    }
     if args.json:
         print_json(told)
     else:
@@ -65,6 +71,8 @@ def freeable(cache: UnifiedCache) -> dict[str, Any]:
 
 def freeable_rows(told: dict[str, Any]) -> list[list[str]]:
     """Return the same as rows of a table."""
-    rows = [["can be made again", size(told["derived_bytes"])],
-            ["can be had again", size(told["replaceable_bytes"])]]  # fmt: skip
+    rows = [
+        ["can be made again", size(told["derived_bytes"])],
+        ["can be had again", size(told["replaceable_bytes"])],
+    ]
     return rows + [["must stay", f"{size(k['bytes'])}: {k['reason']}"] for k in told["kept"]]

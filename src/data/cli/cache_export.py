@@ -24,16 +24,23 @@ def configure(actions: Any) -> None:
     export.add_argument("timeframe", nargs="?")
     export.add_argument("--out", metavar="FILE", help="the file (.gz: compressed CSV)")
     export.add_argument("--all", metavar="DIR", help="every series, a file each, in this folder")
-    export.add_argument("--format", choices=("csv", "parquet"), help="default: by the name of the "
-                        "file, else csv")  # fmt: skip
+    export.add_argument(
+        "--format", choices=("csv", "parquet"), help="default: by the name of the file, else csv"
+    )
     export.add_argument("--start", help="date (whole session) or UTC time, included")
     export.add_argument("--end", help="date (whole session) or UTC time, included")
-    export.add_argument("--lane", metavar="KIND", help="such as raw, extended or a vendor; default: "
-                        "the series itself")  # fmt: skip
+    export.add_argument(
+        "--lane",
+        metavar="KIND",
+        help="such as raw, extended or a vendor; default: the series itself",
+    )
     prices = export.add_mutually_exclusive_group()
     add_adjustment(prices)
-    prices.add_argument("--raw", action="store_true", help="the very numbers that are stored, "
-                        "whatever they were adjusted for")  # fmt: skip
+    prices.add_argument(
+        "--raw",
+        action="store_true",
+        help="the very numbers that are stored, whatever they were adjusted for",
+    )
     export.set_defaults(run=_export)
 
 
@@ -46,8 +53,10 @@ def _export(args: argparse.Namespace) -> int:
     if one == bool(args.all) or (args.all and (args.symbol or args.out or args.lane)):
         raise QueryError("say SYMBOL TIMEFRAME --out FILE, or --all DIR, and not both")
     if "-" in (args.out, args.all):
-        raise QueryError("an export is a file, not the screen",
-                         hint="`onetape fetch SYMBOL TIMEFRAME --offline --csv -` is")  # fmt: skip
+        raise QueryError(
+            "an export is a file, not the screen",
+            hint="`onetape fetch SYMBOL TIMEFRAME --offline --csv -` is",
+        )
     check_folder(args)
     house = build(args.cache_dir, args.config)
     exporter = Exporter.of(house)
@@ -70,9 +79,11 @@ def _wanted(args: argparse.Namespace) -> Wanted:
 
     is_parquet = Path(args.out or "").suffix == ".parquet"
     return Wanted(
-        args.start, args.end, None if args.raw else args.adjustment,
+        args.start,
+        args.end,
+        None if args.raw else args.adjustment,
         args.format or ("parquet" if is_parquet else "csv"),
-    )  # fmt: skip
+    )
 
 
 def _meant(house: Any, args: argparse.Namespace) -> SeriesKey:
@@ -86,18 +97,24 @@ def _meant(house: Any, args: argparse.Namespace) -> SeriesKey:
         raise CacheError(
             f"{args.symbol} {args.timeframe} has no bars of "
             + (f"the kind {args.lane!r}" if args.lane else "its usual kind"),
-            symbol=args.symbol, hint=f"--lane may be: {lanes}",
-        )  # fmt: skip
+            symbol=args.symbol,
+            hint=f"--lane may be: {lanes}",
+        )
     return found
 
 
 def _show(done: list[Exported]) -> None:
     screen = console()
     rows = [
-        [name_of(file.key), f"{file.rows:,}", moment(file.first), moment(file.last),
-         styled(file.problem, "red") if file.problem else file.path]
+        [
+            name_of(file.key),
+            f"{file.rows:,}",
+            moment(file.first),
+            moment(file.last),
+            styled(file.problem, "red") if file.problem else file.path,
+        ]
         for file in done
-    ]  # fmt: skip
+    ]
     screen.print(Grid(["series", "bars#", "first?", "last?", "file"], rows))
     good = [file for file in done if not file.problem]
     said = f"written: {counted(len(good), 'file')}, {counted(sum(f.rows for f in good), 'bar')}"

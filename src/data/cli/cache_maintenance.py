@@ -24,22 +24,29 @@ _LACKING_SHOWN = 3
 
 def configure(actions: Any) -> None:
     """Add the sub-commands."""
-    verify = actions.add_parser("verify", help="read all of it and say what is damaged; changes "
-                                "nothing")  # fmt: skip
-    repair = actions.add_parser("repair", help="repair what verify finds, keeping every bar that "
-                                "can be kept")  # fmt: skip
+    verify = actions.add_parser(
+        "verify", help="read all of it and say what is damaged; changes nothing"
+    )
+    repair = actions.add_parser(
+        "repair", help="repair what verify finds, keeping every bar that can be kept"
+    )
     compact = actions.add_parser("compact", help="make files smaller: join what was appended")
     migrate = actions.add_parser("migrate", help="take over the files of older tools now")
     log = actions.add_parser("log", help="the commits to one series")
-    for action, work in ((verify, _verify), (repair, _repair), (compact, _compact),
-                         (migrate, _migrate)):  # fmt: skip
+    for action, work in (
+        (verify, _verify),
+        (repair, _repair),
+        (compact, _compact),
+        (migrate, _migrate),
+    ):
         action.add_argument("symbol", nargs="?", help="default: all of them")
         action.add_argument("timeframe", nargs="?")
         action.set_defaults(run=work)
     for action in (repair, compact, migrate):
         action.add_argument("--dry-run", action="store_true", help="say what would be done")
-    migrate.add_argument("--prune", action="store_true", help="then delete the originals all of "
-                         "whose bars are held")  # fmt: skip
+    migrate.add_argument(
+        "--prune", action="store_true", help="then delete the originals all of whose bars are held"
+    )
     log.add_argument("symbol")
     log.add_argument("timeframe")
     log.add_argument("--limit", type=positive, metavar="N", help="the last so many commits")
@@ -60,8 +67,12 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         _show_findings(found, "would do")
         show_problems(problems)
-        _conclude(is_sound, f"{counted(len(keys), 'series')} read: ", _count(found, problems),
-                  "`onetape cache repair` does it" if found else "")  # fmt: skip
+        _conclude(
+            is_sound,
+            f"{counted(len(keys), 'series')} read: ",
+            _count(found, problems),
+            "`onetape cache repair` does it" if found else "",
+        )
     return OK if is_sound else FAILED
 
 
@@ -73,8 +84,12 @@ def _repair(args: argparse.Namespace) -> int:
     done = manager.cache.maintenance.repair(keys)
     is_sound = not done.left and not done.problems
     if args.json:
-        told = {"series": len(keys), "sound": is_sound, "found": [f.to_json() for f in done.found],
-                "left": [f.to_json() for f in done.left]}  # fmt: skip
+        told = {
+            "series": len(keys),
+            "sound": is_sound,
+            "found": [f.to_json() for f in done.found],
+            "left": [f.to_json() for f in done.left],
+        }
         print_json(told | {"problems": problems_json(done.problems)})
     else:
         _show_findings([f for f in done.found if f not in done.left], "done")
@@ -115,21 +130,34 @@ def _compact(args: argparse.Namespace) -> int:
     upkeep, keys = manager.cache.maintenance, chosen(manager, args.symbol, args.timeframe)
     done, problems = upkeep.compact(keys, dry_run=args.dry_run)
     orphans = 0 if args.symbol else upkeep.drop_orphans(dry_run=args.dry_run)
-    problems += [(one.key, f"{', '.join(map(str, one.damaged))}: damaged, `onetape cache repair` "
-                 "first") for one in done if one.damaged]  # fmt: skip
+    problems += [
+        (one.key, f"{', '.join(map(str, one.damaged))}: damaged, `onetape cache repair` first")
+        for one in done
+        if one.damaged
+    ]
     before = sum(one.bytes[0] for one in done)
     after = sum(one.bytes[1] for one in done)
     stale = orphans + sum(one.stale for one in done)
     if args.json:
-        print_json({"dry_run": args.dry_run, "bytes_before": before, "bytes_after": after,
-                    "stale_bytes": stale, "series": [_compacted(one) for one in done],
-                    "problems": problems_json(problems)})  # fmt: skip
+        print_json(
+            {
+                "dry_run": args.dry_run,
+                "bytes_before": before,
+                "bytes_after": after,
+                "stale_bytes": stale,
+                "series": [_compacted(one) for one in done],
+                "problems": problems_json(problems),
+            }
+        )
     else:
         _show_compacted([one for one in done if one.years or one.stale])
         show_problems(problems)
         would = "would be " if args.dry_run else ""
-        said = f"bars: {size(before)} {would}{size(after)}" if args.dry_run else (
-            f"bars: {size(before)} before, {size(after)} after")  # fmt: skip
+        said = (
+            f"bars: {size(before)} {would}{size(after)}"
+            if args.dry_run
+            else (f"bars: {size(before)} before, {size(after)} after")
+        )
         said += f"; {size(stale)} of stale files {'would go' if args.dry_run else 'removed'}"
         console().print(styled(said, "bold"))
     return FAILED if problems else OK
@@ -137,22 +165,32 @@ def _compact(args: argparse.Namespace) -> int:
 
 def _compacted(one: Compacted) -> dict[str, Any]:
     return {
-        "symbol": one.key.symbol, "timeframe": one.key.timeframe.label,
-        "lane": one.key.lane_label, "years": list(one.years), "members_before": one.members[0],
-        "members_after": one.members[1], "bytes_before": one.bytes[0],
-        "bytes_after": one.bytes[1], "stale_bytes": one.stale,
-    }  # fmt: skip
+        "symbol": one.key.symbol,
+        "timeframe": one.key.timeframe.label,
+        "lane": one.key.lane_label,
+        "years": list(one.years),
+        "members_before": one.members[0],
+        "members_after": one.members[1],
+        "bytes_before": one.bytes[0],
+        "bytes_after": one.bytes[1],
+        "stale_bytes": one.stale,
+    }
 
 
 def _show_compacted(done: Sequence[Compacted]) -> None:
     if not done:
         return
     rows = [
-        [name_of(one.key), ", ".join(map(str, one.years)) or "-",
-         f"{one.members[0]:,} → {one.members[1]:,}", size(one.bytes[0]), size(one.bytes[1]),
-         size(one.stale)]
+        [
+            name_of(one.key),
+            ", ".join(map(str, one.years)) or "-",
+            f"{one.members[0]:,} → {one.members[1]:,}",
+            size(one.bytes[0]),
+            size(one.bytes[1]),
+            size(one.stale),
+        ]
         for one in done
-    ]  # fmt: skip
+    ]
     names = ["series", "years?", "members?", "before#", "after#", "stale#?"]
     console().print(Grid(names, rows))
     console().print()
@@ -171,9 +209,14 @@ def _migrate(args: argparse.Namespace) -> int:
         pruned, more = upkeep.prune(keys, dry_run=args.dry_run)
         problems += more
     if args.json:
-        print_json({"dry_run": args.dry_run, "files": [f.to_json() for f in files],
-                    "pruned": [p.to_json() for p in pruned],
-                    "problems": problems_json(problems)})  # fmt: skip
+        print_json(
+            {
+                "dry_run": args.dry_run,
+                "files": [f.to_json() for f in files],
+                "pruned": [p.to_json() for p in pruned],
+                "problems": problems_json(problems),
+            }
+        )
     else:
         _show_migrated(files, dry_run=args.dry_run)
         _show_pruned(pruned, dry_run=args.dry_run)
@@ -192,10 +235,15 @@ def _show_migrated(files: Sequence[OldFile], *, dry_run: bool) -> None:
         screen.print(styled("no files of older tools", "dim"))
         return
     rows = [
-        [name_of(f.key), f.path, f"{f.rows:,}", f"{f.taken:,}",
-         styled(f.problem or f.said, "yellow" if f.problem else "")]
+        [
+            name_of(f.key),
+            f.path,
+            f"{f.rows:,}",
+            f"{f.taken:,}",
+            styled(f.problem or f.said, "yellow" if f.problem else ""),
+        ]
         for f in files
-    ]  # fmt: skip
+    ]
     screen.print(Grid(["series", "file?", "bars#", "taken#", "what"], rows))
     verb = "would be" if dry_run else "were"
     said = f"{counted(len(files), 'file')}: {counted(sum(f.taken for f in files), 'bar')} {verb} "
@@ -210,8 +258,7 @@ def _show_pruned(pruned: Sequence[Pruned], *, dry_run: bool) -> None:
         facts = ", ".join([f"{one.held:,} of {counted(one.rows, 'bar')} held", *others])
         gone = "would be deleted" if dry_run else "deleted"
         said = f"stays: {one.problem}" if one.problem else f"{gone} ({facts})"
-        screen.print(styled(f"{one.path}: {said}", "yellow" if one.problem else ""),
-                     soft_wrap=True)  # fmt: skip
+        screen.print(styled(f"{one.path}: {said}", "yellow" if one.problem else ""), soft_wrap=True)
     gone_bytes = sum(one.bytes for one in pruned if not one.problem)
     if gone_bytes:
         verb = "would be freed" if dry_run else "freed"
@@ -227,11 +274,18 @@ def _log(args: argparse.Namespace) -> int:
     logs = {key: manager.cache.maintenance.log(key) for key in keys}
     shown = {key: log[-args.limit :] if args.limit else log for key, log in logs.items()}
     if args.json:
-        print_json([
-            {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label,
-             **manager.cache.store.view(key).lifetime.dates(),
-             "commits": [_plain(entry) for entry in log]} for key, log in shown.items()
-        ])  # fmt: skip
+        print_json(
+            [
+                {
+                    "symbol": key.symbol,
+                    "timeframe": key.timeframe.label,
+                    "lane": key.lane_label,
+                    **manager.cache.store.view(key).lifetime.dates(),
+                    "commits": [_plain(entry) for entry in log],
+                }
+                for key, log in shown.items()
+            ]
+        )
         return OK
     for key, log in shown.items():
         ends = manager.cache.store.view(key).lifetime.ends(key.timeframe)
@@ -248,13 +302,31 @@ def _plain(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _show_log(key: SeriesKey, log: Sequence[dict[str, Any]], summary: str) -> None:
     rows = [
-        [str(e["generation"]), moment(e["time"]), e["vendor"] or ("recovery" if e["recovered"]
-         else "-"), *(map(moment, e["span"] or ("", ""))), f"{e['added']:,}", f"{e['changed']:,}",
-         f"{e['removed']:,}", size(e["size"]), "yes" if e["kept"] else "no"]
+        [
+            str(e["generation"]),
+            moment(e["time"]),
+            e["vendor"] or ("recovery" if e["recovered"] else "-"),
+            *(map(moment, e["span"] or ("", ""))),
+            f"{e['added']:,}",
+            f"{e['changed']:,}",
+            f"{e['removed']:,}",
+            size(e["size"]),
+            "yes" if e["kept"] else "no",
+        ]
         for e in map(_plain, log)
-    ]  # fmt: skip
-    names = ["version#", "when", "vendor", "from?", "up to?", "added#", "changed#", "removed#",
-             "size#?", "kept?"]  # fmt: skip
+    ]
+    names = [
+        "version#",
+        "when",
+        "vendor",
+        "from?",
+        "up to?",
+        "added#",
+        "changed#",
+        "removed#",
+        "size#?",
+        "kept?",
+    ]
     screen = console()
     screen.print(Grid(names, rows, f"{name_of(key)} · {summary}"))
     screen.print()

@@ -114,9 +114,16 @@ def entries(manager: Holds, keys: Sequence[SeriesKey]) -> list[dict[str, Any]]:
     found = []
     for key in keys:
         entry = {
-            "symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label,
-            "rows": 0, "first": None, "last": None, "vendors": [], "updated": None, "problem": "",
-        }  # fmt: skip
+            "symbol": key.symbol,
+            "timeframe": key.timeframe.label,
+            "lane": key.lane_label,
+            "rows": 0,
+            "first": None,
+            "last": None,
+            "vendors": [],
+            "updated": None,
+            "problem": "",
+        }
         try:
             entry |= _facts(manager.cache.store.view(key))
         except DataError as error:
@@ -142,9 +149,14 @@ def _facts(view: SeriesView) -> dict[str, Any]:
 def problems_json(problems: Sequence[tuple[SeriesKey, str]]) -> list[dict[str, str]]:
     """Return series that could not be done, as plain values."""
     return [
-        {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label,
-         "problem": said} for key, said in problems
-    ]  # fmt: skip
+        {
+            "symbol": key.symbol,
+            "timeframe": key.timeframe.label,
+            "lane": key.lane_label,
+            "problem": said,
+        }
+        for key, said in problems
+    ]
 
 
 def show_problems(problems: Sequence[tuple[SeriesKey, str]]) -> None:

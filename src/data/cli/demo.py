@@ -192,11 +192,17 @@ def _spans(told: dict[str, Any], *, is_sample: bool) -> Grid:
     what = ": sample bars" if is_sample else ""
     rows = [
         [
-            s["vendor"] + what, moment(s["start"]), moment(s["end"]), f"{s['rows']:,}", s["state"],
-            s["basis"]["adjustment"], told["lane"], moment(s["fetched_at"]),
+            s["vendor"] + what,
+            moment(s["start"]),
+            moment(s["end"]),
+            f"{s['rows']:,}",
+            s["state"],
+            s["basis"]["adjustment"],
+            told["lane"],
+            moment(s["fetched_at"]),
         ]
         for s in told["spans"]
-    ]  # fmt: skip
+    ]
     names = ["provenance", "from", "up to", "bars#", "state", "stored as?", "lane?", "fetched?"]
     return Grid(names, rows)
 

@@ -21,8 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--no-network", action="store_true", help="do not knock at the vendors")
     parser.add_argument("--watch", action="store_true", help="go on looking until Ctrl-C")
-    parser.add_argument("--every", type=seconds, metavar="SECONDS",
-                        help="how often --watch looks (default: 5)")  # fmt: skip
+    parser.add_argument(
+        "--every", type=seconds, metavar="SECONDS", help="how often --watch looks (default: 5)"
+    )
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)

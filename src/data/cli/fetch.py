@@ -26,13 +26,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_question(parser)
     parser.add_argument("--strict", action="store_true", help="fail if anything is lacking")
-    parser.add_argument("--version", type=positive, metavar="N", help="as the series stood after "
-                        "this commit to it (`onetape cache log`)")  # fmt: skip
-    parser.add_argument("--columns", type=listed, metavar="A,B", default=(), help="tell beside each "
-                        f"bar: {', '.join(EXTRA_COLUMNS)}")  # fmt: skip
+    parser.add_argument(
+        "--version",
+        type=positive,
+        metavar="N",
+        help="as the series stood after this commit to it (`onetape cache log`)",
+    )
+    parser.add_argument(
+        "--columns",
+        type=listed,
+        metavar="A,B",
+        default=(),
+        help=f"tell beside each bar: {', '.join(EXTRA_COLUMNS)}",
+    )
     parser.add_argument("--rows", type=positive, default=10, help="rows to show (default 10)")
-    parser.add_argument("--csv", metavar="FILE", help="write the bars as CSV (.gz: compressed; "
-                        "-: to standard output, and nothing else)")  # fmt: skip
+    parser.add_argument(
+        "--csv",
+        metavar="FILE",
+        help="write the bars as CSV (.gz: compressed; -: to standard output, and nothing else)",
+    )
     parser.add_argument("--parquet", metavar="FILE", help="write the bars as Parquet")
     add_output(parser)
     add_places(parser)
@@ -48,11 +60,21 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     with asking(args) as notes:
         frame = manager.get_ohlcv(
-            args.symbol, args.timeframe, args.start, args.end, args.refresh, bars=args.bars,
-            provider=args.provider, adjustment=args.adjustment, include_forming=args.forming,
-            offline=args.offline, strict=args.strict, closed_by=args.closed_by,
-            columns=args.columns, version=args.version,
-        )  # fmt: skip
+            args.symbol,
+            args.timeframe,
+            args.start,
+            args.end,
+            args.refresh,
+            bars=args.bars,
+            provider=args.provider,
+            adjustment=args.adjustment,
+            include_forming=args.forming,
+            offline=args.offline,
+            strict=args.strict,
+            closed_by=args.closed_by,
+            columns=args.columns,
+            version=args.version,
+        )
     seconds = time.perf_counter() - started
     told: Told = frame.attrs["onetape"]
     written = _export(frame, args)

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 # How often a silent screen looks whether it is over, in seconds.
 _GLANCE_S = 0.5
 _STYLES = {
-    StreamState.LIVE: "bold green", StreamState.STALE: "bold red", StreamState.CLOSED: "dim",
-}  # fmt: skip
+    StreamState.LIVE: "bold green",
+    StreamState.STALE: "bold red",
+    StreamState.CLOSED: "dim",
+}
 _VALUES = ("open", "high", "low", "close", "volume")
 
 
@@ -87,12 +89,13 @@ def whole(shown: FeedSnapshot, rows: int) -> Group:
 
     status = shown.status
     head = Text.assemble(
-        (f"{shown.symbol} {shown.timeframe}", "bold"), "  ",
+        (f"{shown.symbol} {shown.timeframe}", "bold"),
+        "  ",
         (str(status.state), _STYLES.get(status.state, "bold yellow")),
         f"  {counted(shown.given, 'bar')}",
         f", {counted(shown.revisions, 'correction')}" if shown.revisions else "",
         (f"  {status.reason}" if status.reason else "", "dim"),
-    )  # fmt: skip
+    )
     bars = [*shown.bars[-rows:], *([shown.forming] if shown.forming else [])]
     body = [_table(bars)] if bars else []
     return Group(head, *body, styled("Ctrl-C ends this", "dim"))

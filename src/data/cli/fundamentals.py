@@ -24,10 +24,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("symbol", help="such as AAPL, BRK.B, VOD.L, BTCUSDT")
     parser.add_argument("--provider", type=listed, metavar="A,B", help="ask these vendors only")
-    parser.add_argument("--type", default="general", dest="data_type",
-                        help="general, ratios, statements, ...")  # fmt: skip
-    parser.add_argument("--strategy", default="priority_based",
-                        choices=("priority_based", "quality_based", "consensus"))  # fmt: skip
+    parser.add_argument(
+        "--type", default="general", dest="data_type", help="general, ratios, statements, ..."
+    )
+    parser.add_argument(
+        "--strategy",
+        default="priority_based",
+        choices=("priority_based", "quality_based", "consensus"),
+    )
     parser.add_argument("--as-of", metavar="DATE", help="only what was public by then")
     parser.add_argument("--refresh", action="store_true", help="ask again though it is fresh")
     add_output(parser)
@@ -46,9 +50,13 @@ def run(args: argparse.Namespace) -> int:
     manager = DataManager(args.cache_dir, args.config)
     with _reasons() as (reasons, mistakes), busy(args, "asking for fundamentals"):
         record = manager.get_fundamentals(
-            args.symbol, args.provider, args.refresh, args.strategy, args.data_type,
+            args.symbol,
+            args.provider,
+            args.refresh,
+            args.strategy,
+            args.data_type,
             as_of=args.as_of,
-        )  # fmt: skip
+        )
     if mistakes:
         raise mistakes[0]
     if args.json:
@@ -64,8 +72,11 @@ def _show(record: Mapping[str, Any]) -> None:
     told = record["_metadata"]
     screen = console()
     screen.print(styled(f"{record['symbol']}  {record.get('company_name', '')}", "bold"))
-    rows = [_row(name, record[name], about, told) for name, about in told["fields"].items()
-            if name not in _LONG]  # fmt: skip
+    rows = [
+        _row(name, record[name], about, told)
+        for name, about in told["fields"].items()
+        if name not in _LONG
+    ]
     if rows:
         screen.print(Grid(["field", "value#", "unit", "source", "period?", "age#?"], rows))
     for title, lines in _below(told):

@@ -24,8 +24,13 @@ _WHAT = ("funding", "open-interest", "long-short")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("symbol", help="such as BTCUSDT, or BTCUSD_PERP (settled in the coin)")
-    parser.add_argument("timeframe", nargs="?", default="1h", metavar="PERIOD",
-                        help="between two rows, such as 5m, 1h (default), 1d; not of funding")  # fmt: skip
+    parser.add_argument(
+        "timeframe",
+        nargs="?",
+        default="1h",
+        metavar="PERIOD",
+        help="between two rows, such as 5m, 1h (default), 1d; not of funding",
+    )
     parser.add_argument("--what", choices=_WHAT, default=_WHAT[0], help="default: %(default)s")
     parser.add_argument("--start", help="date or UTC time, included; default: 29 days ago")
     parser.add_argument("--end", help="date or UTC time, included; default: now")

@@ -34,10 +34,18 @@ def run(args: argparse.Namespace) -> int:
 
     with busy(args, "planning, and asking nobody"):
         plan = DataManager(args.cache_dir, args.config).plan(
-            args.symbol, args.timeframe, args.start, args.end, args.refresh, bars=args.bars,
-            provider=args.provider, adjustment=args.adjustment, include_forming=args.forming,
-            offline=args.offline, closed_by=args.closed_by,
-        )  # fmt: skip
+            args.symbol,
+            args.timeframe,
+            args.start,
+            args.end,
+            args.refresh,
+            bars=args.bars,
+            provider=args.provider,
+            adjustment=args.adjustment,
+            include_forming=args.forming,
+            offline=args.offline,
+            closed_by=args.closed_by,
+        )
     if args.json:
         print_json(plan.to_json())
     else:

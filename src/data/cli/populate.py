@@ -23,14 +23,24 @@ _LONGEST_REASON = 300
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--symbols", "--tickers", type=listed, metavar="A,B,C",
-                        help="default: every symbol in the cache")  # fmt: skip
-    parser.add_argument("--timeframes", "--intervals", type=listed, metavar="1h,1d",
-                        help="default: 5m,15m,30m,1h,4h,1d")  # fmt: skip
-    parser.add_argument("--start-date", "--start", metavar="DATE",
-                        help="first session; default: 2020-01-01")  # fmt: skip
-    parser.add_argument("--end-date", "--end", metavar="DATE",
-                        help="last session; default: today")  # fmt: skip
+    parser.add_argument(
+        "--symbols",
+        "--tickers",
+        type=listed,
+        metavar="A,B,C",
+        help="default: every symbol in the cache",
+    )
+    parser.add_argument(
+        "--timeframes",
+        "--intervals",
+        type=listed,
+        metavar="1h,1d",
+        help="default: 5m,15m,30m,1h,4h,1d",
+    )
+    parser.add_argument(
+        "--start-date", "--start", metavar="DATE", help="first session; default: 2020-01-01"
+    )
+    parser.add_argument("--end-date", "--end", metavar="DATE", help="last session; default: today")
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -75,12 +85,19 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
 
     with _progress(args) as listener:
         told = populate_cache(
-            args.symbols, args.timeframes, args.start_date, args.end_date, args.cache_dir,
-            config_path=args.config, progress=listener,
-        )  # fmt: skip
+            args.symbols,
+            args.timeframes,
+            args.start_date,
+            args.end_date,
+            args.cache_dir,
+            config_path=args.config,
+            progress=listener,
+        )
     if not told["results"]:
-        raise QueryError("there is nothing to fill: the cache holds no symbol yet",
-                         hint="name some: --symbols AAPL,BTCUSDT")  # fmt: skip
+        raise QueryError(
+            "there is nothing to fill: the cache holds no symbol yet",
+            hint="name some: --symbols AAPL,BTCUSDT",
+        )
     return told
 
 
@@ -92,9 +109,11 @@ def _progress(args: argparse.Namespace) -> Iterator[Listener]:
     screen = console(stderr=True)
     shown = screen.is_terminal and not args.json
     columns = (
-        rich.TextColumn("{task.description}", markup=False), rich.BarColumn(bar_width=None),
-        rich.MofNCompleteColumn(), rich.TimeElapsedColumn(),
-    )  # fmt: skip
+        rich.TextColumn("{task.description}", markup=False),
+        rich.BarColumn(bar_width=None),
+        rich.MofNCompleteColumn(),
+        rich.TimeElapsedColumn(),
+    )
     bar = rich.Progress(*columns, console=screen, disable=not shown, transient=True)
     # Older versions of rich end even a bar that is not shown with an empty line.
     with bar if shown else nullcontext():
@@ -113,11 +132,16 @@ def _progress(args: argparse.Namespace) -> Iterator[Listener]:
 def _show(told: dict[str, Any]) -> None:
     rows = [
         [
-            r["symbol"], r["timeframe"], f"{r['rows']:,}", f"{r['fetched']:,}",
-            ", ".join(r["vendors"]) or "-", r["gaps"] or "-", _state(r),
+            r["symbol"],
+            r["timeframe"],
+            f"{r['rows']:,}",
+            f"{r['fetched']:,}",
+            ", ".join(r["vendors"]) or "-",
+            r["gaps"] or "-",
+            _state(r),
         ]
         for r in told["results"]
-    ]  # fmt: skip
+    ]
     screen = console()
     names = ["symbol", "timeframe", "bars#", "new#?", "from?", "gaps#?", "state"]
     screen.print(Grid(names, rows))

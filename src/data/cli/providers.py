@@ -29,9 +29,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="what each vendor serves, by timeframe: page, depth, settling, prices, kind",
     )
-    either.add_argument("--probe", nargs="?", const=_ALL, metavar="VENDOR",
-                        help="ask one cheap question for each thing served, of all vendors that "
-                             "have a key or of one, and tell what the key may do")  # fmt: skip
+    either.add_argument(
+        "--probe",
+        nargs="?",
+        const=_ALL,
+        metavar="VENDOR",
+        help="ask one cheap question for each thing served, of all vendors that "
+        "have a key or of one, and tell what the key may do",
+    )
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -52,8 +57,9 @@ def run(args: argparse.Namespace) -> int:
         print_json({"providers": vendors, "routes": ways})
         return OK
     screen = console()
-    screen.print(Grid(["vendor", "state", "prices?", "a minute#?", "key?"],
-                      [_row(v) for v in vendors]))  # fmt: skip
+    screen.print(
+        Grid(["vendor", "state", "prices?", "a minute#?", "key?"], [_row(v) for v in vendors])
+    )
     screen.print()
     screen.print(findings([("", v["name"], _serves(v)) for v in vendors]))
     screen.print()

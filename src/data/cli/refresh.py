@@ -24,20 +24,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--symbols-file", metavar="FILE", help="one a line"
     )
     parser.add_argument("--force-refresh", action="store_true", help="ask though it is fresh")
-    parser.add_argument("--delay", type=float, default=renewing.DEFAULT_DELAY_S, metavar="SECONDS",
-                        help="between two symbols that are asked for; default: "
-                        "%(default)g")  # fmt: skip
+    parser.add_argument(
+        "--delay",
+        type=float,
+        default=renewing.DEFAULT_DELAY_S,
+        metavar="SECONDS",
+        help="between two symbols that are asked for; default: %(default)g",
+    )
     parser.add_argument("--max-symbols", type=int, default=0, metavar="N", help="0: all")
     parser.add_argument("--shuffle", action="store_true", help="in no order")
     parser.add_argument("--seed", type=int, help="makes that order repeatable")
-    parser.add_argument("--stale-min-days", type=float, metavar="DAYS",
-                        help="only what is at least that old")  # fmt: skip
-    parser.add_argument("--stale-fraction", type=float, metavar="PART",
-                        help="the same as a part of --stale-ttl-days")  # fmt: skip
-    parser.add_argument("--stale-ttl-days", type=float, default=renewing.DEFAULT_TTL_DAYS,
-                        metavar="DAYS", help="default: %(default)g")  # fmt: skip
-    parser.add_argument("--chunk-fraction", type=float, metavar="PART",
-                        help="only the oldest part, such as 0.25; each run takes the next")  # fmt: skip
+    parser.add_argument(
+        "--stale-min-days", type=float, metavar="DAYS", help="only what is at least that old"
+    )
+    parser.add_argument(
+        "--stale-fraction",
+        type=float,
+        metavar="PART",
+        help="the same as a part of --stale-ttl-days",
+    )
+    parser.add_argument(
+        "--stale-ttl-days",
+        type=float,
+        default=renewing.DEFAULT_TTL_DAYS,
+        metavar="DAYS",
+        help="default: %(default)g",
+    )
+    parser.add_argument(
+        "--chunk-fraction",
+        type=float,
+        metavar="PART",
+        help="only the oldest part, such as 0.25; each run takes the next",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
     parser.set_defaults(run=run)
 
@@ -50,8 +68,13 @@ def _configure_periodic(parser: argparse.ArgumentParser) -> None:
     configure(whole)
     parser.set_defaults(**vars(whole.parse_args([])))
     _add_whose(parser, renewing.PERIODIC_TYPES)
-    parser.add_argument("--max-symbols", type=int, default=renewing.PERIODIC_SYMBOLS, metavar="N",
-                        help="default: %(default)d; 0: all")  # fmt: skip
+    parser.add_argument(
+        "--max-symbols",
+        type=int,
+        default=renewing.PERIODIC_SYMBOLS,
+        metavar="N",
+        help="default: %(default)d; 0: all",
+    )
 
 
 def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
@@ -59,10 +82,18 @@ def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--symbols", type=listed, metavar="A,B,C")
     group.add_argument("--all-symbols", action="store_true", help="all that are cached (default)")
-    group.add_argument("--cleanup-only", action="store_true",
-                       help="delete copies that newer and good ones have replaced")  # fmt: skip
-    parser.add_argument("--data-types", type=listed, default=list(types), metavar="A,B",
-                        help=f"default: {','.join(types)}")  # fmt: skip
+    group.add_argument(
+        "--cleanup-only",
+        action="store_true",
+        help="delete copies that newer and good ones have replaced",
+    )
+    parser.add_argument(
+        "--data-types",
+        type=listed,
+        default=list(types),
+        metavar="A,B",
+        help=f"default: {','.join(types)}",
+    )
     add_output(parser)
     add_places(parser)
     return group
@@ -89,9 +120,11 @@ def _refreshed(args: argparse.Namespace) -> int:
     from ..jobs.refresh_fundamentals import refresh_fundamentals
 
     told = refresh_fundamentals(
-        _wanted(args), args.cache_dir, config_path=args.config,
+        _wanted(args),
+        args.cache_dir,
+        config_path=args.config,
         listener=None if args.json else _progress,
-    )  # fmt: skip
+    )
     if args.json:
         print_json(told)
     else:
@@ -116,9 +149,14 @@ def _choice(args: argparse.Namespace) -> Choice:
     from ..jobs.renewing import Choice
 
     return Choice(
-        args.stale_min_days, args.stale_fraction, args.stale_ttl_days, args.chunk_fraction,
-        args.max_symbols, args.shuffle, args.seed,
-    )  # fmt: skip
+        args.stale_min_days,
+        args.stale_fraction,
+        args.stale_ttl_days,
+        args.chunk_fraction,
+        args.max_symbols,
+        args.shuffle,
+        args.seed,
+    )
 
 
 def _progress(result: dict[str, Any], done: int, total: int) -> None:
@@ -133,11 +171,18 @@ def _show(told: dict[str, Any]) -> None:
         screen.print(Grid(["would be asked for", "age#"], rows))
         return
     rows = [
-        [r["symbol"], _days(r["age_days"]),
-         ", ".join(f"{kind} {one['fields_count']}" for kind, one in r["data_types"].items()
-                   if one["success"]) or "-"]
+        [
+            r["symbol"],
+            _days(r["age_days"]),
+            ", ".join(
+                f"{kind} {one['fields_count']}"
+                for kind, one in r["data_types"].items()
+                if one["success"]
+            )
+            or "-",
+        ]
         for r in told["results"]
-    ]  # fmt: skip
+    ]
     screen.print(Grid(["symbol", "age before#", "fields"], rows))
     for result in told["results"]:
         for error in result["errors"]:

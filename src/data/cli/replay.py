@@ -21,8 +21,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_series(parser)
     add_range(parser)
-    parser.add_argument("--speed", type=float, help="times as fast as it was; 60: an hour in a "
-                        "minute; 0: without waiting; default: a bar a second")  # fmt: skip
+    parser.add_argument(
+        "--speed",
+        type=float,
+        help="times as fast as it was; 60: an hour in a "
+        "minute; 0: without waiting; default: a bar a second",
+    )
     parser.add_argument("--provider", help="bars of this vendor only")
     add_adjustment(parser)
     add_freshness(parser)
@@ -40,10 +44,18 @@ def run(args: argparse.Namespace) -> int:
     manager = DataManager(args.cache_dir, args.config)
     with asking(args) as notes:
         feed = replay_feed(
-            manager, args.symbol, args.timeframe, args.start, args.end, speed=args.speed,
-            bars=args.bars, provider=args.provider, adjustment=args.adjustment,
-            offline=args.offline, force_refresh=args.refresh,
-        )  # fmt: skip
+            manager,
+            args.symbol,
+            args.timeframe,
+            args.start,
+            args.end,
+            speed=args.speed,
+            bars=args.bars,
+            provider=args.provider,
+            adjustment=args.adjustment,
+            offline=args.offline,
+            force_refresh=args.refresh,
+        )
     for said in notes:
         note(said)
     return follow(feed, args)

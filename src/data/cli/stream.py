@@ -13,12 +13,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_series(parser)
     parser.add_argument("--provider", help="listen to this vendor only, or ask it only")
     add_adjustment(parser)
-    parser.add_argument("--rows", type=positive, default=10,
-                        help="bars of history to begin with, and to show (default 10)")  # fmt: skip
+    parser.add_argument(
+        "--rows",
+        type=positive,
+        default=10,
+        help="bars of history to begin with, and to show (default 10)",
+    )
     parser.add_argument("--count", type=positive, metavar="N", help="end after N new bars")
-    parser.add_argument("--every", type=seconds, default=60.0, metavar="SECONDS",
-                        help="how often a vendor without a stream is asked for the running bar "
-                        "(default 60)")  # fmt: skip
+    parser.add_argument(
+        "--every",
+        type=seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="how often a vendor without a stream is asked for the running bar (default 60)",
+    )
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -32,11 +40,18 @@ def run(args: argparse.Namespace) -> int:
     manager = DataManager(args.cache_dir, args.config)
     # A feed cannot ask back: what is wrong with the question is said before it starts.
     manager.plan(
-        args.symbol, args.timeframe, bars=args.rows, provider=args.provider,
+        args.symbol,
+        args.timeframe,
+        bars=args.rows,
+        provider=args.provider,
         adjustment=args.adjustment,
-    )  # fmt: skip
+    )
     feed = plain_feed(
-        manager, (args.symbol, args.timeframe, args.rows), provider=args.provider,
-        interval_s=args.every, forming=True, adjustment=args.adjustment,
-    )  # fmt: skip
+        manager,
+        (args.symbol, args.timeframe, args.rows),
+        provider=args.provider,
+        interval_s=args.every,
+        forming=True,
+        adjustment=args.adjustment,
+    )
     return follow(feed, args)

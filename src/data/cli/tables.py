@@ -73,9 +73,13 @@ class Grid:
 
         made = Table(
             # The box puts one more blank between two columns.
-            box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0),
-            header_style="dim", border_style="dim",
-        )  # fmt: skip
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            padding=(0, _GAP - 1, 0, 0),
+            header_style="dim",
+            border_style="dim",
+        )
         for place in kept:
             side: Any = "right" if self._is_number[place] else "left"
             made.add_column(self._names[place], justify=side, overflow="fold")

@@ -24,13 +24,17 @@ _GRAVE = ("conflict", "unit x100", "split")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_series(parser)
-    parser.add_argument("--start", help="date (whole session) or UTC time, included; default: the "
-                        "last 500 bars")  # fmt: skip
+    parser.add_argument(
+        "--start", help="date (whole session) or UTC time, included; default: the last 500 bars"
+    )
     parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
     parser.add_argument("--provider", metavar="A", help="of the cache only what A supplied")
     parser.add_argument("--against", metavar="B", help="compare A with B, and leave the cache out")
-    parser.add_argument("--all", action="store_true", help="everything that is cached, however "
-                        "many requests that takes")  # fmt: skip
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="everything that is cached, however many requests that takes",
+    )
     add_output(parser)
     add_places(parser)
     parser.set_defaults(run=run)
@@ -42,10 +46,16 @@ def run(args: argparse.Namespace) -> int:
 
     with busy(args, "asking, and storing nothing"):
         found = verify(
-            args.symbol, args.timeframe, args.start, args.end, provider=args.provider,
-            against=args.against, whole=args.all, cache_dir=args.cache_dir,
+            args.symbol,
+            args.timeframe,
+            args.start,
+            args.end,
+            provider=args.provider,
+            against=args.against,
+            whole=args.all,
+            cache_dir=args.cache_dir,
             config_path=args.config,
-        )  # fmt: skip
+        )
     if args.json:
         print_json(found.to_json())
     else:

@@ -71,11 +71,16 @@ def whole(snapshot: Snapshot) -> Group:
     verdict = worries or [styled("✓ nothing to worry about", "bold green")]
     return Group(
         styled(f"onetape at {moment(iso(snapshot.at_ms // 1000 * 1000))} UTC", "bold"),
-        *verdict, "",
+        *verdict,
+        "",
         Grid(["vendor", "state", "left of its limits?"], [_vendor(v) for v in snapshot.vendors]),
-        "", *_machine(snapshot), "", *_series(snapshot.series), "",
+        "",
+        *_machine(snapshot),
+        "",
+        *_series(snapshot.series),
+        "",
         styled("Ctrl-C ends this", "dim"),
-    )  # fmt: skip
+    )
 
 
 def _vendor(vendor: VendorState) -> list[Any]:
@@ -114,9 +119,11 @@ def _stale(one: StaleSeries) -> list[Any]:
 def summary(health: SeriesHealth) -> str:
     """Return the counts in one line."""
     parts = [
-        (health.fresh, "fresh"), (health.stale, "behind"), (health.at_rest, "at rest"),
+        (health.fresh, "fresh"),
+        (health.stale, "behind"),
+        (health.at_rest, "at rest"),
         (health.unread, "not looked at"),
-    ]  # fmt: skip
+    ]
     said = ", ".join(f"{count:,} {what}" for count, what in parts if count)
     return f"{counted(health.total, 'series')}{': ' if said else ''}{said}"
 
@@ -153,11 +160,13 @@ def _print_lines(screen: Console, snapshot: Snapshot) -> None:
     alone = sum(bool(vendor.alone) for vendor in snapshot.vendors)
     free, used = snapshot.places.free, snapshot.memory.used
     parts = [
-        iso(snapshot.at_ms), f"{counted(ready, 'vendor')} ready, {alone} left alone",
-        summary(snapshot.series), f"cache {size(snapshot.places.fill.bytes)}",
+        iso(snapshot.at_ms),
+        f"{counted(ready, 'vendor')} ready, {alone} left alone",
+        summary(snapshot.series),
+        f"cache {size(snapshot.places.fill.bytes)}",
         f"{size(free)} free" if free is not None else "",
         f"memory {size(used)}" if used is not None else "",
-    ]  # fmt: skip
+    ]
     screen.print(" · ".join(filter(None, parts)), soft_wrap=True)
     for one in snapshot.series.stalest:
         name, newest, behind, age = _stale(one)

@@ -45,10 +45,22 @@ VENDOR_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 # What documents print where a key belongs.
-_PLACEHOLDERS = frozenset({
-    "your_api_key", "your_secret_key", "your_key", "your-api-key", "your_api_key_here",
-    "your_secret_key_here", "changeme", "replace_me", "todo", "xxx", "<your_api_key>", "...",
-})  # fmt: skip
+_PLACEHOLDERS = frozenset(
+    {
+        "your_api_key",
+        "your_secret_key",
+        "your_key",
+        "your-api-key",
+        "your_api_key_here",
+        "your_secret_key_here",
+        "changeme",
+        "replace_me",
+        "todo",
+        "xxx",
+        "<your_api_key>",
+        "...",
+    }
+)
 
 
 class Credentials(Mapping[str, str]):

@@ -25,9 +25,13 @@ from .schema import (
 )
 
 PRIORITY_GROUPS = (
-    "raw_statements", "ttm_metrics", "company_profile", "share_data", "calendar_events",
+    "raw_statements",
+    "ttm_metrics",
+    "company_profile",
+    "share_data",
+    "calendar_events",
     "dividends",
-)  # fmt: skip
+)
 # What older files hold and another place decides: read by nobody, and told so.
 ELSEWHERE = {
     ("error_handling", "max_retries"): "failover.max_retries in provider_rules.yaml",

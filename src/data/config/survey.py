@@ -76,9 +76,12 @@ def _has_usable_rules(path: Path, errors: list[ConfigError]) -> bool:
 
 
 def _settings(
-    cache_dir: Where, rules_path: Path | None, environ: Mapping[str, str] | None, here: Path,
+    cache_dir: Where,
+    rules_path: Path | None,
+    environ: Mapping[str, str] | None,
+    here: Path,
     errors: list[ConfigError],
-) -> Settings:  # fmt: skip
+) -> Settings:
     """Return the settings with a limit of the cache from wherever one can be read."""
     folder, source = reading._cache_dir(cache_dir, environ, here)
     try:

@@ -269,9 +269,15 @@ class Disk:
                 self.sync_folder(path.parent)
 
     def _run(
-        self, name: str, path: Path | str, call: Callable[..., T], *args: Any,
-        target: Path | None = None, data: memoryview | None = None, at: int | None = None,
-    ) -> T:  # fmt: skip
+        self,
+        name: str,
+        path: Path | str,
+        call: Callable[..., T],
+        *args: Any,
+        target: Path | None = None,
+        data: memoryview | None = None,
+        at: int | None = None,
+    ) -> T:
         """Make the system call ``call``; what it is called and is about is for :class:`Step`."""
         try:
             if not self._is_watched:

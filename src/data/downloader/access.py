@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypedDict
+from typing import Protocol, TypedDict
 
 from ..errors import MissingCredentialsError
 from ..net.http import Transport
@@ -71,10 +71,6 @@ class Access:
     def __init__(
         self, vendor: Vendor, credentials: Mapping[str, str], sender: Sender | None
     ) -> None:
-        from ..wiring import told_by
-
-        # What a vendor tells beside bars is read above: asked for it, a downloader asks there.
-        self._told_by = told_by
         self._name, self._title = vendor.name, vendor.display_name or vendor.name
         self._secrets = [(s,) if isinstance(s, str) else s for s in vendor.secrets]
         self._is_required = vendor.requires_api_key
@@ -84,15 +80,6 @@ class Access:
         self._last = Badge(Keys(), sender)
         # The badge of the question that this thread is asking.
         self._held = threading.local()
-
-    def fundamentals(self, vendor: Any, symbol: str) -> dict[str, Any] | None:
-        """Return what a vendor tells of a symbol as it spells it; None for nothing.
-
-        Raises:
-            DataError: it refused or failed.
-        """
-        sender = self.badge().sender
-        return None if sender is None else self._told_by(vendor, symbol, sender.now_ms())
 
     @property
     def lacking(self) -> tuple[str, ...]:

@@ -55,7 +55,12 @@ class AlpacaDataDownloader(BaseDataDownloader):
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "crypto"}),
         timeframes={
-            "1m": "1Min", "5m": "5Min", "15m": "15Min", "30m": "30Min", "1h": "1Hour", "1d": "1Day",
+            "1m": "1Min",
+            "5m": "5Min",
+            "15m": "15Min",
+            "30m": "30Min",
+            "1h": "1Hour",
+            "1d": "1Day",
         },
         page_bars=_PAGE,
         kinds={"stock": _TAPE, "crypto": Kind("24h", "clock", "alpaca", volume="base")},
@@ -63,7 +68,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         adjustment="raw",
         settle_ms=20 * MINUTE_MS,
         actions=True,
-    )  # fmt: skip
+    )
 
     def __init__(
         self,
@@ -88,8 +93,11 @@ class AlpacaDataDownloader(BaseDataDownloader):
         params: dict[str, str | int] = {
             "symbols": self._symbol(query.instrument),
             "timeframe": self.capabilities.timeframes[query.timeframe.label],
-            "start": iso(span.start), "end": iso(span.end - 1), "limit": _PAGE, "sort": "asc",
-        }  # fmt: skip
+            "start": iso(span.start),
+            "end": iso(span.end - 1),
+            "limit": _PAGE,
+            "sort": "asc",
+        }
         path = "v1beta3/crypto/us/bars"
         if query.instrument.asset_class == "stock":
             path = "v2/stocks/bars"
@@ -119,9 +127,12 @@ class AlpacaDataDownloader(BaseDataDownloader):
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits, stock dividends and cash dividends with an ex-date in ``span``."""
         params: dict[str, str | int] = {
-            "symbols": self._symbol(instrument), "types": _TYPES, "limit": 1000,
-            "start": str(date_of(span.start)), "end": str(date_of(span.end + _PAID_LATER_MS)),
-        }  # fmt: skip
+            "symbols": self._symbol(instrument),
+            "types": _TYPES,
+            "limit": 1000,
+            "start": str(date_of(span.start)),
+            "end": str(date_of(span.end + _PAID_LATER_MS)),
+        }
 
         def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
             token = body["next_page_token"]

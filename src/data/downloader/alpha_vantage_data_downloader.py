@@ -72,10 +72,13 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         params |= self._named(who)
         if frame.is_intraday:
             params |= {
-                "function": "TIME_SERIES_INTRADAY", "interval": theirs,
-                "month": month_of(query.span.start), "outputsize": "full",
-                "adjusted": "false", "extended_hours": "false",
-            }  # fmt: skip
+                "function": "TIME_SERIES_INTRADAY",
+                "interval": theirs,
+                "month": month_of(query.span.start),
+                "outputsize": "full",
+                "adjusted": "false",
+                "extended_hours": "false",
+            }
         elif frame.label == "1d" and who.asset_class != "crypto":
             is_recent = query.span.start > query.now_ms - _COMPACT_MS
             params["outputsize"] = "compact" if is_recent else "full"

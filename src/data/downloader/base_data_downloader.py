@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..config.credentials import credentials_for
 from ..errors import CapabilityError, DataError, NoDataError
@@ -20,6 +20,7 @@ from ..model.timeframe import Timeframe
 from ..net.http import Transport
 from ..net.limiter import UNKNOWN_VENDOR_LIMITS
 from ..net.sender import Sender
+from ..net.senders import process_sender
 from ..net.status import error_of
 from .access import Access, Wired
 from .foreign import call_foreign
@@ -69,13 +70,13 @@ class BaseDataDownloader:
     aliases: tuple[str, ...] = ()
     secrets: tuple[str | tuple[str, ...], ...] = ()
     requires_api_key: bool = False
-    limits: Limits = UNKNOWN_VENDOR_LIMITS
+    limits: ClassVar[Limits] = UNKNOWN_VENDOR_LIMITS
     capabilities: Capabilities = Capabilities(frozenset(), {})
-    default_base_url: str = ""
+    default_base_url: ClassVar[str] = ""
     raw_shape: RawShape = "column"
     raw_options: tuple[str, ...] = ()
-    sdk_carrier: str = ""
-    prefers_sdk: bool = False
+    sdk_carrier: ClassVar[str] = ""
+    prefers_sdk: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -89,9 +90,7 @@ class BaseDataDownloader:
         if credentials is None:
             credentials = credentials_for(self.secrets)
         if sender is None and self.name and is_ours(self):
-            from ..wiring import default_sender
-
-            sender = default_sender(self.name)
+            sender = process_sender(self.name, type(self))
         sender = sender.over(carrier) if sender and carrier else sender
         self._visits, self._access = Visits(), Access(self, credentials, sender)
         self._access.badge()  # raises where a key is needed and not there
@@ -239,9 +238,13 @@ class BaseDataDownloader:
         return {symbol: frame for symbol, frame in found.items() if frame is not None}
 
     def download_multiple_symbols(
-        self, symbols: Sequence[str], download_func: Callable[[str, str, Any, Any], Any],
-        interval: str, start_date: Any, end_date: Any,
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        symbols: Sequence[str],
+        download_func: Callable[[str, str, Any, Any], Any],
+        interval: str,
+        start_date: Any,
+        end_date: Any,
+    ) -> dict[str, Any]:
         """Return ``download_func(symbol, interval, start_date, end_date)`` by symbol.
 
         Symbols for which it raises are left out and logged.
@@ -263,7 +266,10 @@ class BaseDataDownloader:
         Raises:
             DataError: it refused or failed.
         """
-        return self._access.fundamentals(self, symbol) if hasattr(self, "_access") else None
+        from .tables.asking import profile_by_table
+
+        sender = self._access.badge().sender if hasattr(self, "_access") else None
+        return profile_by_table(self, symbol, sender.now_ms()) if sender else None
 
     def save_data(
         self, df: pd.DataFrame, symbol: str, interval: str, directory: str | Path = "data"

@@ -64,9 +64,10 @@ class BinanceDerivatives(FiguresDownloader):
         else:
             params["period"], path = query.period.label, _PATHS[query.measure.name]
         return HttpRequest(
-            f"{self._host(is_inverse=is_inverse)}/{path}", params=params,
+            f"{self._host(is_inverse=is_inverse)}/{path}",
+            params=params,
             cost=_FUNDING_COST if is_funding else _STATISTICS_COST,
-        )  # fmt: skip
+        )
 
     def parse_figures(self, response: HttpResponse, query: FigureQuery) -> list[Figure]:
         """Read rows of texts with a stamp each; rates are stamped with their full second."""

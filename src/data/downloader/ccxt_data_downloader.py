@@ -47,9 +47,10 @@ class CCXTDataDownloader(BaseDataDownloader):
     def __init__(self, **wired: Unpack[Wired]) -> None:
         if not self.exchange:
             raise ConfigError(
-                "ccxt stands for many exchanges; one is needed", provider=self.name,
+                "ccxt stands for many exchanges; one is needed",
+                provider=self.name,
                 hint="name it behind a colon, such as ccxt:kraken",
-            )  # fmt: skip
+            )
         wired.setdefault("carrier", CcxtCarrier(self.exchange))
         super().__init__(**wired)
 

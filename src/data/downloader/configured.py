@@ -33,9 +33,11 @@ class Workshop:
     """
 
     def __init__(
-        self, rules: Rules, factory: Callable[[], type[DataDownloaderFactory]],
+        self,
+        rules: Rules,
+        factory: Callable[[], type[DataDownloaderFactory]],
         make_sender: Callable[[str], Any] | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._rules = rules
         self._factory = factory
         self._make_sender = make_sender

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_PARTS = ("General", "Highlights", "Valuation", "SharesStats", "Technicals", "SplitsDividends",
-          "ETF_Data")  # fmt: skip
+_PARTS = (
+    "General",
+    "Highlights",
+    "Valuation",
+    "SharesStats",
+    "Technicals",
+    "SplitsDividends",
+    "ETF_Data",
+)
 # What it writes where there is nothing.
 _EMPTY = ("Other", "NA", "0000-00-00")
 _NO_TEXT = "There is no Profile data"
 # Of shares that are quoted in hundredths it is not told whether these are in hundredths as well.
 _IN_HUNDREDTHS = ("GBX", "GBp", "ZAC", "ZAc", "ILA")
-_IN_DOUBT = ("MarketCapitalization", "BookValue", "DividendShare", "EarningsShare",
-             "DilutedEpsTTM")  # fmt: skip
+_IN_DOUBT = ("MarketCapitalization", "BookValue", "DividendShare", "EarningsShare", "DilutedEpsTTM")
 # Ten years of quarters; it goes back to 1985.
 _MOST_REPORTS = 40
 
@@ -21,10 +27,16 @@ _MOST_REPORTS = 40
 def parts_of(body: Any) -> dict[str, Any]:
     """Return what the answer says in single values, without what says nothing."""
     parts = {
-        name: {k: v for k, v in part.items() if not isinstance(v, dict | list) and v not in _EMPTY
-               and not str(v).startswith(_NO_TEXT)}
-        for name in _PARTS if isinstance(part := body.get(name), dict)
-    }  # fmt: skip
+        name: {
+            k: v
+            for k, v in part.items()
+            if not isinstance(v, dict | list)
+            and v not in _EMPTY
+            and not str(v).startswith(_NO_TEXT)
+        }
+        for name in _PARTS
+        if isinstance(part := body.get(name), dict)
+    }
     code, told = parts.get("General", {}).get("CurrencyCode"), parts.get("Highlights", {})
     for name in _IN_DOUBT if code in _IN_HUNDREDTHS else ():
         if told.get(name) is not None:

@@ -21,9 +21,18 @@ from .usa import NEW_YORK, share
 
 # Our suffix to the primary exchange. London is left out: it is not told whether prices are pence.
 _EXCHANGES = {
-    ".DE": "IBIS", ".PA": "SBF", ".AS": "AEB", ".MI": "BVME", ".MC": "BM", ".SW": "EBS",
-    ".ST": "SFB", ".TO": "TSE", ".T": "TSEJ", ".HK": "SEHK", ".AX": "ASX",
-}  # fmt: skip
+    ".DE": "IBIS",
+    ".PA": "SBF",
+    ".AS": "AEB",
+    ".MI": "BVME",
+    ".MC": "BM",
+    ".SW": "EBS",
+    ".ST": "SFB",
+    ".TO": "TSE",
+    ".T": "TSEJ",
+    ".HK": "SEHK",
+    ".AX": "ASX",
+}
 # Longer durations are said in years.
 _MOST_DAYS = 365
 _PACING_S = 600.0

@@ -49,8 +49,13 @@ class IBKRDataDownloader(BaseDataDownloader):
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "forex"}),
         timeframes={
-            "1m": "1 min", "2m": "2 mins", "5m": "5 mins", "15m": "15 mins", "30m": "30 mins",
-            "1h": "1 hour", "1d": "1 day",
+            "1m": "1 min",
+            "2m": "2 mins",
+            "5m": "5 mins",
+            "15m": "15 mins",
+            "30m": "30 mins",
+            "1h": "1 hour",
+            "1d": "1 day",
         },
         only={
             "stock": frozenset("1m 2m 5m 15m 30m 1d".split()),
@@ -63,12 +68,17 @@ class IBKRDataDownloader(BaseDataDownloader):
             "forex": Kind("24h", "clock", "idealpro", volume="none"),
         },
         adjustment="split",
-    )  # fmt: skip
+    )
 
     def __init__(
-        self, ib_instance: GatewayClient | None = None, *, host: str | None = None,
-        port: int | None = None, client_id: int | None = None, **wired: Unpack[Wired],
-    ) -> None:  # fmt: skip
+        self,
+        ib_instance: GatewayClient | None = None,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        client_id: int | None = None,
+        **wired: Unpack[Wired],
+    ) -> None:
         at = ibkr_gateway({"host": host, "port": port, "client_id": client_id})
         wired.setdefault("carrier", IbkrCarrier(at.client_id, ib_instance))
         wired.setdefault("base_url", f"ibkr://{at.host}:{at.port}")
@@ -91,9 +101,10 @@ class IBKRDataDownloader(BaseDataDownloader):
             first = max(query.span.start, self.first_ms(query.instrument) - DAY_MS)
             if first >= query.span.end:
                 raise NoDataError(
-                    f"{self.name} has nothing before it began", provider=self.name,
+                    f"{self.name} has nothing before it began",
+                    provider=self.name,
                     symbol=query.instrument.symbol,
-                )  # fmt: skip
+                )
             query = replace(query, span=Span(first, query.span.end))
         return super().fetch(query)
 
@@ -117,11 +128,14 @@ class IBKRDataDownloader(BaseDataDownloader):
         """Ask back from the end; the duration counts days of trading, so that more comes."""
         end = min(query.span.end, query.now_ms + HOUR_MS)
         days = max(1, -(-(end - query.span.start) // DAY_MS) + 1)
-        return self._request(query.instrument, {
-            "end": from_ms(end).strftime("%Y%m%d-%H:%M:%S"),
-            "duration": duration(days),
-            "bar_size": self.capabilities.timeframes[query.timeframe.label],
-        })  # fmt: skip
+        return self._request(
+            query.instrument,
+            {
+                "end": from_ms(end).strftime("%Y%m%d-%H:%M:%S"),
+                "duration": duration(days),
+                "bar_size": self.capabilities.timeframes[query.timeframe.label],
+            },
+        )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Read ``[stamp, open, high, low, close, volume]`` rows; those before the start are dropped."""

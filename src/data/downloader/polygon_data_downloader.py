@@ -51,7 +51,9 @@ class PolygonDataDownloader(BaseDataDownloader):
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "crypto", "forex"}),
         timeframes={
-            **{f"{n}m": f"{n}/minute" for n in (1, 5, 15, 30)}, "1h": "1/hour", "1d": "1/day",
+            **{f"{n}m": f"{n}/minute" for n in (1, 5, 15, 30)},
+            "1h": "1/hour",
+            "1d": "1/day",
         },
         # Of the minutes or days that longer bars are made of.
         page_bars=_PAGE,
@@ -64,7 +66,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         adjustment="raw",
         settle_ms=20 * MINUTE_MS,
         actions=True,
-    )  # fmt: skip
+    )
 
     def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:
         if api_key:
@@ -112,9 +114,11 @@ class PolygonDataDownloader(BaseDataDownloader):
 
         def ask(what: str, day: str) -> Sequence[Action]:
             asked: dict[str, str | int] = {
-                "ticker": ticker, f"{day}.gte": str(date_of(days.start)),
-                f"{day}.lte": str(date_of(days.end - 1)), "limit": 1000,
-            }  # fmt: skip
+                "ticker": ticker,
+                f"{day}.gte": str(date_of(days.start)),
+                f"{day}.lte": str(date_of(days.end - 1)),
+                "limit": 1000,
+            }
             first = self._request(f"/v3/reference/{what}", asked)
             return ask_actions(self, first, read, span, now_ms)
 

@@ -47,8 +47,12 @@ class TiingoDataDownloader(BaseDataDownloader):
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "crypto"}),
         timeframes={
-            "5m": "5min", "15m": "15min", "30m": "30min",
-            "1d": "daily", "1w": "weekly", "1M": "monthly",
+            "5m": "5min",
+            "15m": "15min",
+            "30m": "30min",
+            "1d": "daily",
+            "1w": "weekly",
+            "1M": "monthly",
         },
         # A longer answer of minutes is cut to its newest 2000 rows, and nothing says so (2018).
         page_days={"5m": 25, "15m": 75, "30m": 150},
@@ -61,7 +65,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         settle_ms=20 * MINUTE_MS,
         actions=True,
         only={"crypto": frozenset({"1d"})},
-    )  # fmt: skip
+    )
 
     def __init__(
         self,
@@ -82,9 +86,11 @@ class TiingoDataDownloader(BaseDataDownloader):
         who, label = query.instrument, query.timeframe.label
         first, last = asked_of(query)
         params = {
-            "startDate": first.isoformat(), "endDate": last.isoformat(),
-            "resampleFreq": self.capabilities.timeframes[label], "format": "json",
-        }  # fmt: skip
+            "startDate": first.isoformat(),
+            "endDate": last.isoformat(),
+            "resampleFreq": self.capabilities.timeframes[label],
+            "format": "json",
+        }
         if who.asset_class == "crypto":
             params |= {"tickers": self._symbol(who), "resampleFreq": "1day"}
             return self._request("tiingo/crypto/prices", params)

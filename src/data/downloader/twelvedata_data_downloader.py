@@ -30,13 +30,28 @@ _KEY = "TWELVE_DATA_API_KEY"
 # are short enough that there never are.
 _PAGE = 5000
 _INTRADAY = {
-    "1m": "1min", "5m": "5min", "15m": "15min", "30m": "30min", "45m": "45min",
-    "1h": "1h", "2h": "2h", "4h": "4h", "8h": "8h",
-}  # fmt: skip
+    "1m": "1min",
+    "5m": "5min",
+    "15m": "15min",
+    "30m": "30min",
+    "45m": "45min",
+    "1h": "1h",
+    "2h": "2h",
+    "4h": "4h",
+    "8h": "8h",
+}
 _WINDOW_DAYS = {
-    "1m": 3, "5m": 17, "15m": 52, "30m": 104, "45m": 156, "1h": 208, "2h": 416, "4h": 833,
-    "8h": 1666, "1d": 4990,
-}  # fmt: skip
+    "1m": 3,
+    "5m": 17,
+    "15m": 52,
+    "30m": 104,
+    "45m": 156,
+    "1h": 208,
+    "2h": 416,
+    "4h": 833,
+    "8h": 1666,
+    "1d": 4990,
+}
 _EMPTY = "no data is available"
 _BY_CODE: dict[int, type[DataError]] = {
     400: CapabilityError,
@@ -95,10 +110,11 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         params: dict[str, str | int] = {
             **listing(query.instrument),
             "interval": self.capabilities.timeframes[query.timeframe.label],
-            "order": "ASC", "outputsize": _PAGE,
+            "order": "ASC",
+            "outputsize": _PAGE,
             # Told to: its own pages differ on what it does with minutes where nothing is said.
             "adjust": "none" if query.timeframe.is_intraday else "splits",
-        }  # fmt: skip
+        }
         if query.timeframe.is_intraday:
             bounds = {"start_date": start, "end_date": end - 1}
             params |= {name: str(from_ms(ms).replace(microsecond=0)) for name, ms in bounds.items()}

@@ -7,10 +7,27 @@ from ..model.instrument import Instrument
 
 # Our suffixes to its exchanges; the others are not served, for a wrong listing is a wrong price.
 VENUES = {
-    "L": "XLON", "DE": "XETR", "F": "XFRA", "PA": "XPAR", "AS": "XAMS", "BR": "XBRU", "LS": "XLIS",
-    "MI": "XMIL", "MC": "XMAD", "SW": "XSWX", "CO": "XCSE", "ST": "XSTO", "HE": "XHEL",
-    "OL": "XOSL", "TO": "XTSE", "V": "XTSX", "T": "XTKS", "HK": "XHKG", "SS": "XSHG", "SZ": "XSHE",
-}  # fmt: skip
+    "L": "XLON",
+    "DE": "XETR",
+    "F": "XFRA",
+    "PA": "XPAR",
+    "AS": "XAMS",
+    "BR": "XBRU",
+    "LS": "XLIS",
+    "MI": "XMIL",
+    "MC": "XMAD",
+    "SW": "XSWX",
+    "CO": "XCSE",
+    "ST": "XSTO",
+    "HE": "XHEL",
+    "OL": "XOSL",
+    "TO": "XTSE",
+    "V": "XTSX",
+    "T": "XTKS",
+    "HK": "XHKG",
+    "SS": "XSHG",
+    "SZ": "XSHE",
+}
 
 
 def listing(instrument: Instrument) -> dict[str, str]:

@@ -90,9 +90,11 @@ def _joined(rest: Bar, live: Bar) -> Bar:
     if math.isnan(rest.close) or math.isnan(live.close):
         return live if math.isnan(rest.close) else rest
     return live._replace(
-        open=rest.open, high=max(rest.high, live.high), low=min(rest.low, live.low),
+        open=rest.open,
+        high=max(rest.high, live.high),
+        low=min(rest.low, live.low),
         volume=rest.volume + live.volume,
-    )  # fmt: skip
+    )
 
 
 def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:

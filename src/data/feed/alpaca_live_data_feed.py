@@ -49,11 +49,15 @@ class AlpacaStream:
     display_name: ClassVar[str] = "Alpaca"
     default_url: ClassVar[str] = "wss://stream.data.alpaca.markets/v2/iex"
     traits: ClassVar[StreamTraits] = StreamTraits(
-        timeframes={"1m": "bars"}, asset_classes=frozenset({"stock"}),
+        timeframes={"1m": "bars"},
+        asset_classes=frozenset({"stock"}),
         # One connection at a time is allowed; who hammers is answered 429.
-        connects=Limits(per_minute=10, burst=2), topics=30_000, batch=500,
-        beat_s=60.0, quiet_s=180.0,
-    )  # fmt: skip
+        connects=Limits(per_minute=10, burst=2),
+        topics=30_000,
+        batch=500,
+        beat_s=60.0,
+        quiet_s=180.0,
+    )
 
     def __init__(
         self, url: str | None = None, credentials: Mapping[str, str] | None = None

@@ -32,9 +32,14 @@ class BacktestFeed(BacktraderFeed):
     """
 
     def __init__(
-        self, manager: Manager, symbol: str, timeframe: str, start_date: Any = None,
-        end_date: Any = None, **wishes: Any,
-    ) -> None:  # fmt: skip
+        self,
+        manager: Manager,
+        symbol: str,
+        timeframe: str,
+        start_date: Any = None,
+        end_date: Any = None,
+        **wishes: Any,
+    ) -> None:
         step = Timeframe.parse(timeframe)
         bars: list[LiveBar] = bars_of(
             manager.get_ohlcv(symbol, step.label, start_date, end_date, **wishes), "history"

@@ -34,9 +34,12 @@ __all__ = ["BacktraderFeed", "run_live"]
 log = logging.getLogger("onetape.feed")
 
 _UNITS = {
-    "m": (bt.TimeFrame.Minutes, 1), "h": (bt.TimeFrame.Minutes, 60), "d": (bt.TimeFrame.Days, 1),
-    "w": (bt.TimeFrame.Weeks, 1), "M": (bt.TimeFrame.Months, 1),
-}  # fmt: skip
+    "m": (bt.TimeFrame.Minutes, 1),
+    "h": (bt.TimeFrame.Minutes, 60),
+    "d": (bt.TimeFrame.Days, 1),
+    "w": (bt.TimeFrame.Weeks, 1),
+    "M": (bt.TimeFrame.Months, 1),
+}
 _LINES = ("datetime", "open", "high", "low", "close", "volume", "openinterest")
 # What strategies are told of each state; they trade on LIVE alone.
 _TOLD = {
@@ -77,9 +80,11 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
     live_lines: tuple[Any, ...]  # found once: by name they cost more than what is written
 
     def __init__(
-        self, stream: LiveFeed, closing: Callable[[int], int] | None = None,
+        self,
+        stream: LiveFeed,
+        closing: Callable[[int], int] | None = None,
         backlog: Iterable[LiveBar] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.stream = stream
         self.failure: DataError | None = None

@@ -57,9 +57,15 @@ class LiveFeed:
     """
 
     def __init__(
-        self, symbol: str, timeframe: str, source: Source, *, keep: int = 1000,
-        capacity: int = CAPACITY, clock: Clock | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        symbol: str,
+        timeframe: str,
+        source: Source,
+        *,
+        keep: int = 1000,
+        capacity: int = CAPACITY,
+        clock: Clock | None = None,
+    ) -> None:
         self.symbol = symbol
         self.timeframe = timeframe
         self.source = source
@@ -133,9 +139,13 @@ class LiveFeed:
     # --- listening -------------------------------------------------------------------------
 
     def subscribe(
-        self, *, forming: bool = False, revisions: bool = False, capacity: int | None = None,
+        self,
+        *,
+        forming: bool = False,
+        revisions: bool = False,
+        capacity: int | None = None,
         wake: Callable[[], object] | None = None,
-    ) -> Mailbox:  # fmt: skip
+    ) -> Mailbox:
         """Return a queue of bars and statuses in their order, from now on.
 
         It is closed when the run ends; :meth:`unsubscribe` gives it back. Does not start the feed.
@@ -147,8 +157,9 @@ class LiveFeed:
             wake: called whenever something was put in; it must not block or raise.
         """
         room = capacity or self._capacity
-        box = Mailbox(f"a listener of {self}", room, forming=forming, revisions=revisions,
-                      wake=wake)  # fmt: skip
+        box = Mailbox(
+            f"a listener of {self}", room, forming=forming, revisions=revisions, wake=wake
+        )
         self._board.add(box)
         return box
 
@@ -227,9 +238,11 @@ class LiveFeed:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.stop()
 
     def __str__(self) -> str:

@@ -61,15 +61,25 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     # Older programs name columns as they do with frames.
     params = (
-        ("datetime", None), ("open", "open"), ("high", "high"), ("low", "low"), ("close", "close"),
-        ("volume", "volume"), ("openinterest", None),
-    )  # fmt: skip
+        ("datetime", None),
+        ("open", "open"),
+        ("high", "high"),
+        ("low", "low"),
+        ("close", "close"),
+        ("volume", "volume"),
+        ("openinterest", None),
+    )
     source_name: ClassVar[str] = ""
 
     def __init__(
-        self, symbol: str, interval: str, lookback_bars: int = 1000, retry_interval: float = 60,
-        on_new_bar: OnNewBar | None = None, data_manager: Manager | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        symbol: str,
+        interval: str,
+        lookback_bars: int = 1000,
+        retry_interval: float = 60,
+        on_new_bar: OnNewBar | None = None,
+        data_manager: Manager | None = None,
+    ) -> None:
         lacking = [n for n in _HOOKS if getattr(type(self), n) is getattr(BaseLiveDataFeed, n)]
         if lacking:
             raise TypeError(f"{type(self).__name__} is abstract: it lacks {', '.join(lacking)}")
@@ -100,9 +110,12 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     def _feed_of(self, source: Source) -> LiveFeed:
         return LiveFeed(
-            self.symbol, self.live_timeframe.label, source, clock=self.live_clock,
+            self.symbol,
+            self.live_timeframe.label,
+            source,
+            clock=self.live_clock,
             keep=max(self.lookback_bars, _LEAST_KEPT),
-        )  # fmt: skip
+        )
 
     def _connect_realtime(self) -> bool:
         """Connect; return whether that worked."""
@@ -199,11 +212,16 @@ class BaseLiveDataFeed(BacktraderFeed):
         """Return how it stands, as plain values; subclasses add keys of their own."""
         status = self.stream.status
         return {
-            "symbol": self.symbol, "interval": self.interval, "is_connected": self.is_connected,
-            "last_update": self.last_update, "data_points": len(self.df),
-            "should_stop": self.should_stop, "data_source": self.source_name or type(self).__name__,
-            "state": str(status.state), "reason": status.reason,
-        }  # fmt: skip
+            "symbol": self.symbol,
+            "interval": self.interval,
+            "is_connected": self.is_connected,
+            "last_update": self.last_update,
+            "data_points": len(self.df),
+            "should_stop": self.should_stop,
+            "data_source": self.source_name or type(self).__name__,
+            "state": str(status.state),
+            "reason": status.reason,
+        }
 
     # --- inside ----------------------------------------------------------------------------
 

@@ -46,10 +46,15 @@ class BinanceStream:
         asset_classes=frozenset({"crypto"}),
         # It grants 300 in five minutes to an address; more than 5 texts a second end in code 1008.
         connects=Limits(per_minute=30, per_second=1.0),
-        topics=200, batch=50, spacing_s=0.3,
+        topics=200,
+        batch=50,
+        spacing_s=0.3,
         # It pings every 20 s; a minute without one means that nobody is there.
-        beat_s=60.0, quiet_s=60.0, lifetime_s=86_400.0, dense=True,
-    )  # fmt: skip
+        beat_s=60.0,
+        quiet_s=60.0,
+        lifetime_s=86_400.0,
+        dense=True,
+    )
 
     def __init__(self, url: str | None = None, credentials: object = None) -> None:
         self._url = (url or self.default_url).rstrip("/")
@@ -116,10 +121,19 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
     if stamp >= _MICROSECONDS:
         stamp //= 1000
     # What `LiveBar(...)` comes to, at a third of its price.
-    bar = tuple.__new__(LiveBar, (
-        stamp, float(k["o"]), float(k["h"]), float(k["l"]), float(k["c"]), float(k["v"]),
-        k["x"] is True, "live",
-    ))  # fmt: skip
+    bar = tuple.__new__(
+        LiveBar,
+        (
+            stamp,
+            float(k["o"]),
+            float(k["h"]),
+            float(k["l"]),
+            float(k["c"]),
+            float(k["v"]),
+            k["x"] is True,
+            "live",
+        ),
+    )
     return (seen(_topic(k["s"], k["i"]), bar),)
 
 

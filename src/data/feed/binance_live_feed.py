@@ -30,15 +30,23 @@ class BinanceLiveDataFeed(StreamedLiveDataFeed):
     pinned = "binance"
 
     def __init__(
-        self, symbol: str, interval: str, api_key: str | None = None,
-        api_secret: str | None = None, testnet: bool = False, **others: Any,
-    ) -> None:  # fmt: skip
+        self,
+        symbol: str,
+        interval: str,
+        api_key: str | None = None,
+        api_secret: str | None = None,
+        testnet: bool = False,
+        **others: Any,
+    ) -> None:
         self.testnet = testnet
         if testnet and others.get("data_manager") is None:
             others["data_manager"] = get_testnet_door()
         elif testnet:
-            log.warning("%s: testnet says nothing beside a data_manager: its rules say whom to ask "
-                        "(providers.binance.base_url and ws_url)", symbol)  # fmt: skip
+            log.warning(
+                "%s: testnet says nothing beside a data_manager: its rules say whom to ask "
+                "(providers.binance.base_url and ws_url)",
+                symbol,
+            )
         super().__init__(symbol, interval, **others)
 
     @property
@@ -50,9 +58,11 @@ class BinanceLiveDataFeed(StreamedLiveDataFeed):
         """Return how it stands, with the stream's address."""
         status = super().get_status()
         return status | {
-            "ws_connected": status["is_connected"], "ws_url": self._ws_url(),
-            "binance_interval": self.binance_interval, "testnet": self.testnet,
-        }  # fmt: skip
+            "ws_connected": status["is_connected"],
+            "ws_url": self._ws_url(),
+            "binance_interval": self.binance_interval,
+            "testnet": self.testnet,
+        }
 
     def _ws_url(self) -> str:
         """Return where the stream is, by the rules of the data manager."""

@@ -93,8 +93,15 @@ class Board:
         """Return what is shown, as of one moment."""
         with self._lock:
             shown = self._shown
-            return FeedSnapshot(symbol, timeframe, self.current, tuple(shown.bars), shown.forming,
-                                shown.given, shown.revisions)  # fmt: skip
+            return FeedSnapshot(
+                symbol,
+                timeframe,
+                self.current,
+                tuple(shown.bars),
+                shown.forming,
+                shown.given,
+                shown.revisions,
+            )
 
     # --- what a run pushes -----------------------------------------------------------------
 

@@ -52,8 +52,13 @@ class Caller:
             self._callback(item)
         except (Exception, SystemExit) as error:  # the top of a thread: nobody else can hear it
             self.failures += 1
-            log.error("a callback of %s raised %s: %s", self._name, type(error).__name__, error,
-                      exc_info=self.failures == 1)  # fmt: skip
+            log.error(
+                "a callback of %s raised %s: %s",
+                self._name,
+                type(error).__name__,
+                error,
+                exc_info=self.failures == 1,
+            )
 
     def _run(self, box: Mailbox) -> None:
         while not box.is_over:

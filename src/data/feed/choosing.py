@@ -42,8 +42,13 @@ _POLLED = {
 
 # What may be wanted of any feed; what its vendor has no use for is no mistake.
 _OPTIONS = (
-    "provider", "market", "adjustment", "on_new_bar", "retry_interval", "polling_interval",
-)  # fmt: skip
+    "provider",
+    "market",
+    "adjustment",
+    "on_new_bar",
+    "retry_interval",
+    "polling_interval",
+)
 _OWN = ("api_key", "api_secret", "testnet", "host", "port", "client_id")
 
 
@@ -131,10 +136,12 @@ def _plain(
 ) -> LiveFeed:
     on_new_bar = options.get("on_new_bar")
     feed = plain_feed(
-        manager, wanted, provider=options.get("provider"),
+        manager,
+        wanted,
+        provider=options.get("provider"),
         interval_s=options.get("polling_interval", 60.0),
         adjustment=options.get("adjustment", "split"),
-    )  # fmt: skip
+    )
     if on_new_bar is not None:
         feed.on_bar(_calling(wanted[0], on_new_bar))
         feed.start()
@@ -142,9 +149,14 @@ def _plain(
 
 
 def plain_feed(
-    manager: Manager, wanted: Wanted, *, provider: str | None = None, interval_s: float = 60.0,
-    forming: bool = False, adjustment: str = "split",
-) -> LiveFeed:  # fmt: skip
+    manager: Manager,
+    wanted: Wanted,
+    *,
+    provider: str | None = None,
+    interval_s: float = 60.0,
+    forming: bool = False,
+    adjustment: str = "split",
+) -> LiveFeed:
     """Return a feed that knows nothing of Backtrader, not started yet.
 
     Args:
@@ -165,9 +177,15 @@ def plain_feed(
         if found is not None:
             return found
     source = polled(
-        manager, symbol, timeframe, lookback=lookback, provider=provider, interval_s=interval_s,
-        forming=forming, adjustment=adjustment,
-    )  # fmt: skip
+        manager,
+        symbol,
+        timeframe,
+        lookback=lookback,
+        provider=provider,
+        interval_s=interval_s,
+        forming=forming,
+        adjustment=adjustment,
+    )
     return LiveFeed(symbol, timeframe, source, clock=clock_of(manager))
 
 

@@ -75,9 +75,13 @@ class Connection:
     """
 
     def __init__(
-        self, protocol: StreamProtocol, dial: Dial, limiter: Limiter,
-        clock: Clock, pulse: Pulse | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        protocol: StreamProtocol,
+        dial: Dial,
+        limiter: Limiter,
+        clock: Clock,
+        pulse: Pulse | None = None,
+    ) -> None:
         self.protocol = protocol
         self.clock = clock
         self.pulse = pulse or Pulse()
@@ -255,7 +259,11 @@ class Connection:
         with self._lock:
             self._error = error
         is_fault = isinstance(error, ForeignError)
-        log.error("the stream of %s has ended: %s", self.protocol.display_name, error,
-                  exc_info=error if is_fault else None)  # fmt: skip
+        log.error(
+            "the stream of %s has ended: %s",
+            self.protocol.display_name,
+            error,
+            exc_info=error if is_fault else None,
+        )
         for listener in self.all_listeners():
             listener.end(error)

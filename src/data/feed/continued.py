@@ -37,10 +37,16 @@ class Continued:
     """
 
     def __init__(
-        self, stream: Stream, history: History, grid: Grid, clock: Clock, *,
-        start: Start | None = None, keep: Callable[[Sequence[LiveBar]], object] | None = None,
+        self,
+        stream: Stream,
+        history: History,
+        grid: Grid,
+        clock: Clock,
+        *,
+        start: Start | None = None,
+        keep: Callable[[Sequence[LiveBar]], object] | None = None,
         patience: Patience | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._parts = Parts(
             stream, history, grid, clock, start or Start(), keep, patience or Patience()
         )

@@ -17,10 +17,24 @@ if TYPE_CHECKING:
 
 _SHARED = ("lookback_bars", "retry_interval", "on_new_bar", "data_manager")
 _FILE = (
-    "interval", "datetime_col", "open_col", "high_col", "low_col", "close_col", "volume_col",
-    "openinterest_col", "separator", "datetime_format", "timezone", "reverse", "fromdate",
-    "todate", "simulate_realtime", "realtime_interval", "on_new_bar",
-)  # fmt: skip
+    "interval",
+    "datetime_col",
+    "open_col",
+    "high_col",
+    "low_col",
+    "close_col",
+    "volume_col",
+    "openinterest_col",
+    "separator",
+    "datetime_format",
+    "timezone",
+    "reverse",
+    "fromdate",
+    "todate",
+    "simulate_realtime",
+    "realtime_interval",
+    "on_new_bar",
+)
 # Keys that only one source reads, but whose mention with another is no mistake: presets carry all.
 _OWN = {
     "binance": ("api_key", "api_secret", "testnet", "market"),
@@ -70,8 +84,9 @@ def _made(config: Mapping[str, Any]) -> BacktraderFeed:
         raise ValueError(f"data_source {source!r} is none: {hint}")
     for key in sorted(set(config) - _KNOWN):
         near = difflib.get_close_matches(key, _KNOWN, n=1)
-        log.warning("the feed's key %r is not read%s", key,
-                    f": did you mean {near[0]}?" if near else "")  # fmt: skip
+        log.warning(
+            "the feed's key %r is not read%s", key, f": did you mean {near[0]}?" if near else ""
+        )
     if source == "file":
         return _file_feed(config)
     lacking = [key for key in ("symbol", "interval") if not config.get(key)]

@@ -40,9 +40,14 @@ class Door:
         self.provider_selector = self._services.selector
 
     def get_ohlcv(
-        self, symbol: str, timeframe: str, start_date: Any = None, end_date: Any = None,
-        bars: int | None = None, **wishes: Any,
-    ) -> pd.DataFrame:  # fmt: skip
+        self,
+        symbol: str,
+        timeframe: str,
+        start_date: Any = None,
+        end_date: Any = None,
+        bars: int | None = None,
+        **wishes: Any,
+    ) -> pd.DataFrame:
         """Return bars; see ``DataManager.get_ohlcv``."""
         bounds = (start_date, end_date, bars)
         query = self._services.asking.query(symbol, timeframe, bounds, Wishes(**wishes))

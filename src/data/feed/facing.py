@@ -39,9 +39,13 @@ class FeedFace:
         return self.stream.snapshot()
 
     def subscribe(
-        self, *, forming: bool = False, revisions: bool = False, capacity: int | None = None,
+        self,
+        *,
+        forming: bool = False,
+        revisions: bool = False,
+        capacity: int | None = None,
         wake: Callable[[], object] | None = None,
-    ) -> Mailbox:  # fmt: skip
+    ) -> Mailbox:
         """Return a queue; see :meth:`~.base.LiveFeed.subscribe`."""
         return self.stream.subscribe(
             forming=forming, revisions=revisions, capacity=capacity, wake=wake

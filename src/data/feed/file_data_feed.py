@@ -24,9 +24,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _COLUMNS = (
-    "datetime_col", "open_col", "high_col", "low_col", "close_col", "volume_col",
-    "openinterest_col", "separator", "datetime_format", "timezone", "reverse",
-)  # fmt: skip
+    "datetime_col",
+    "open_col",
+    "high_col",
+    "low_col",
+    "close_col",
+    "volume_col",
+    "openinterest_col",
+    "separator",
+    "datetime_format",
+    "timezone",
+    "reverse",
+)
 _VALUES = ("open", "high", "low", "close", "volume")
 
 
@@ -50,12 +59,23 @@ class FileDataFeed(BacktraderFeed):
     """
 
     params = (
-        ("symbol", None), ("interval", None), ("datetime_col", "datetime"), ("open_col", "open"),
-        ("high_col", "high"), ("low_col", "low"), ("close_col", "close"), ("volume_col", "volume"),
-        ("openinterest_col", None), ("separator", ","), ("datetime_format", None),
-        ("timezone", None), ("reverse", False), ("simulate_realtime", False),
-        ("realtime_interval", 60), ("on_new_bar", None),
-    )  # fmt: skip
+        ("symbol", None),
+        ("interval", None),
+        ("datetime_col", "datetime"),
+        ("open_col", "open"),
+        ("high_col", "high"),
+        ("low_col", "low"),
+        ("close_col", "close"),
+        ("volume_col", "volume"),
+        ("openinterest_col", None),
+        ("separator", ","),
+        ("datetime_format", None),
+        ("timezone", None),
+        ("reverse", False),
+        ("simulate_realtime", False),
+        ("realtime_interval", 60),
+        ("on_new_bar", None),
+    )
 
     def __init__(self) -> None:
         self.symbol = self.p.symbol or "file_data"
@@ -98,11 +118,16 @@ class FileDataFeed(BacktraderFeed):
         """Return how far it is, as plain values."""
         last = from_ms(self.live_last_ms) if self.live_given else None
         return {
-            "symbol": self.symbol, "file_path": str(self.p.dataname), "total_rows": len(self.df),
-            "current_index": self.live_given, "is_realtime": self.is_realtime,
-            "last_delivered": last, "queue_size": len(self.live_box),
-            "should_stop": self.should_stop, "data_source": "CSV File",
-        }  # fmt: skip
+            "symbol": self.symbol,
+            "file_path": str(self.p.dataname),
+            "total_rows": len(self.df),
+            "current_index": self.live_given,
+            "is_realtime": self.is_realtime,
+            "last_delivered": last,
+            "queue_size": len(self.live_box),
+            "should_stop": self.should_stop,
+            "data_source": "CSV File",
+        }
 
     @classmethod
     def create_sample_csv(
@@ -156,8 +181,10 @@ def _made_up(symbol: str, days: int, interval_minutes: int) -> pd.DataFrame:
     opens = np.concatenate([[100.0], closes[:-1]])
     reach = 1.0 + dice.uniform(0.0, 0.002, count)
     columns = {
-        "open": opens, "high": np.maximum(opens, closes) * reach,
-        "low": np.minimum(opens, closes) / reach, "close": closes,
+        "open": opens,
+        "high": np.maximum(opens, closes) * reach,
+        "low": np.minimum(opens, closes) / reach,
+        "close": closes,
         "volume": dice.integers(100, 10_000, count).astype(np.float64),
-    }  # fmt: skip
+    }
     return pd.DataFrame(columns, index=index)

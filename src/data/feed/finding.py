@@ -86,10 +86,17 @@ class LiveFeeds:
         self._keeper = StreamKeeper(services.cache.store, services.clock)
 
     def find(
-        self, symbol: str, timeframe: str, lookback_bars: int = 1000, *,
-        provider: str | None = None, after_ms: int | None = None, adjustment: str = "split",
-        on_new_bar: Callable[[LiveBar], object] | None = None, **unknown: object,
-    ) -> LiveFeed | None:  # fmt: skip
+        self,
+        symbol: str,
+        timeframe: str,
+        lookback_bars: int = 1000,
+        *,
+        provider: str | None = None,
+        after_ms: int | None = None,
+        adjustment: str = "split",
+        on_new_bar: Callable[[LiveBar], object] | None = None,
+        **unknown: object,
+    ) -> LiveFeed | None:
         """Return a feed that is not started yet, or None with a logged reason.
 
         Args:
@@ -143,9 +150,14 @@ class LiveFeeds:
         clock, traits = self._services.clock, way.protocol.traits
         patience = self._patience(way)
         history = ManagerHistory(
-            self._manager, symbol, grid, clock, pinned=provider, adjustment=adjustment,
+            self._manager,
+            symbol,
+            grid,
+            clock,
+            pinned=provider,
+            adjustment=adjustment,
             patience_ms=120_000 if traits.dense else 30_000,
-        )  # fmt: skip
+        )
         # What is traded now is adjusted for every split there was.
         basis = Basis("split" if instrument.asset_class == "stock" else "raw")
         origin = Origin(way.name, kind, self._settle_ms(way.name), basis)
@@ -155,9 +167,14 @@ class LiveFeeds:
                 self._keeper.keep(instrument, grid, origin, [bar.bar for bar in bars])
 
         source = Continued(
-            self._subscription(way, grid), history, grid, clock, start=start, keep=keep,
+            self._subscription(way, grid),
+            history,
+            grid,
+            clock,
+            start=start,
+            keep=keep,
             patience=patience,
-        )  # fmt: skip
+        )
         # History comes at once: who takes his time with all of it has not fallen behind.
         capacity = CAPACITY + start.lookback
         return LiveFeed(

@@ -41,11 +41,17 @@ class FinnhubStream:
     display_name: ClassVar[str] = "Finnhub"
     default_url: ClassVar[str] = "wss://ws.finnhub.io"
     traits: ClassVar[StreamTraits] = StreamTraits(
-        timeframes={}, asset_classes=frozenset({"stock", "crypto"}),
+        timeframes={},
+        asset_classes=frozenset({"stock", "crypto"}),
         # One connection a key, and some fifty symbols without a plan.
-        connects=Limits(per_minute=10, burst=2), topics=10_000, batch=1, spacing_s=0.05,
-        beat_s=90.0, quiet_s=180.0, answers=False,
-    )  # fmt: skip
+        connects=Limits(per_minute=10, burst=2),
+        topics=10_000,
+        batch=1,
+        spacing_s=0.05,
+        beat_s=90.0,
+        quiet_s=180.0,
+        answers=False,
+    )
 
     def __init__(
         self, url: str | None = None, credentials: Mapping[str, str] | None = None

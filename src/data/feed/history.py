@@ -65,9 +65,16 @@ class ManagerHistory:
     """
 
     def __init__(
-        self, manager: Manager, symbol: str, grid: Grid, clock: Clock, *,
-        patience_ms: int = 120_000, pinned: str | None = None, adjustment: str = "split",
-    ) -> None:  # fmt: skip
+        self,
+        manager: Manager,
+        symbol: str,
+        grid: Grid,
+        clock: Clock,
+        *,
+        patience_ms: int = 120_000,
+        pinned: str | None = None,
+        adjustment: str = "split",
+    ) -> None:
         self._manager = manager
         self._symbol = symbol
         self._grid = grid
@@ -105,9 +112,10 @@ class ManagerHistory:
         old = self._grid.closes(np.array(missing, dtype=np.int64)) + self._patience_ms
         now = self._clock.now_ms()
         absent = [
-            stamp for stamp, sure in zip(missing, old.tolist(), strict=True)
+            stamp
+            for stamp, sure in zip(missing, old.tolist(), strict=True)
             if sure <= now and any(stamp in part for part in nothing)
-        ]  # fmt: skip
+        ]
         if len(absent) == len(missing):
             return Filled(bars, absent)
         return Filled(bars, absent, why or "not published yet")

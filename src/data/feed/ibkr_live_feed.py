@@ -21,9 +21,14 @@ class IBKRLiveDataFeed(PolledLiveDataFeed):
     pinned = "ibkr"
 
     def __init__(
-        self, symbol: str, interval: str, host: str = "127.0.0.1", port: int = 7497,
-        client_id: int = 1, **others: Any,
-    ) -> None:  # fmt: skip
+        self,
+        symbol: str,
+        interval: str,
+        host: str = "127.0.0.1",
+        port: int = 7497,
+        client_id: int = 1,
+        **others: Any,
+    ) -> None:
         self.host, self.port, self.client_id = host, port, client_id
         super().__init__(symbol, interval, **others)
 
@@ -31,7 +36,11 @@ class IBKRLiveDataFeed(PolledLiveDataFeed):
         """Return how it stands, with the gateway's address."""
         status = super().get_status()
         return status | {
-            "ibkr_connected": status["is_connected"], "host": self.host, "port": self.port,
-            "client_id": self.client_id, "ibkr_interval": self.live_timeframe.label,
-            "contract_valid": not self.df.empty, "data_subscribed": self.stream.is_running,
-        }  # fmt: skip
+            "ibkr_connected": status["is_connected"],
+            "host": self.host,
+            "port": self.port,
+            "client_id": self.client_id,
+            "ibkr_interval": self.live_timeframe.label,
+            "contract_valid": not self.df.empty,
+            "data_subscribed": self.stream.is_running,
+        }

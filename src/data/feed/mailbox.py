@@ -31,9 +31,14 @@ class Mailbox:
     """
 
     def __init__(
-        self, owner: str = "", capacity: int = CAPACITY, *, forming: bool = False,
-        revisions: bool = False, wake: Callable[[], object] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        owner: str = "",
+        capacity: int = CAPACITY,
+        *,
+        forming: bool = False,
+        revisions: bool = False,
+        wake: Callable[[], object] | None = None,
+    ) -> None:
         self._forming, self._revisions = forming, revisions
         self._owner = owner
         self._capacity = capacity

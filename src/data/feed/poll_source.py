@@ -57,10 +57,17 @@ class PollSource(ThreadedSource):
     """
 
     def __init__(
-        self, name: str, history: History, grid: Grid, *, lookback: int = 1000,
-        interval_s: float = 60.0, running: Callable[[], LiveBar | None] | None = None,
-        on_ask: Callable[[], object] = lambda: None, clock: Clock | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        history: History,
+        grid: Grid,
+        *,
+        lookback: int = 1000,
+        interval_s: float = 60.0,
+        running: Callable[[], LiveBar | None] | None = None,
+        on_ask: Callable[[], object] = lambda: None,
+        clock: Clock | None = None,
+    ) -> None:
         super().__init__(name, clock)
         self.asked_ms: int | None = None
         self.has_answered = self._is_up = False
@@ -191,9 +198,10 @@ class _Poll:
     def revised(self, bars: Sequence[LiveBar]) -> list[LiveBar]:
         """Return the bars that were given before with other values."""
         found = [
-            bar for bar in bars
+            bar
+            for bar in bars
             if bar.stamp_ms in self._recent and bar[:6] != self._recent[bar.stamp_ms][:6]
-        ]  # fmt: skip
+        ]
         self._recent |= {bar.stamp_ms: bar for bar in found}
         return found
 

@@ -28,19 +28,29 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
     """
 
     def __init__(
-        self, symbol: str, interval: str, polling_interval: float = 60,
-        provider: str | None = None, adjustment: str = "split", **others: Any,
-    ) -> None:  # fmt: skip
+        self,
+        symbol: str,
+        interval: str,
+        polling_interval: float = 60,
+        provider: str | None = None,
+        adjustment: str = "split",
+        **others: Any,
+    ) -> None:
         self.polling_interval = polling_interval
         self.provider, self.adjustment = provider or self.pinned, adjustment
         super().__init__(symbol, interval, **others)
 
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
         source = polled(
-            self.data_manager, self.symbol, self.interval, lookback=self.lookback_bars,
-            provider=self._pin(), interval_s=self.polling_interval, adjustment=self.adjustment,
+            self.data_manager,
+            self.symbol,
+            self.interval,
+            lookback=self.lookback_bars,
+            provider=self._pin(),
+            interval_s=self.polling_interval,
+            adjustment=self.adjustment,
             on_ask=self._count_question,
-        )  # fmt: skip
+        )
         return self._feed_of(source), []
 
     def _count_question(self) -> None:

@@ -17,10 +17,17 @@ from .poll_source import PollSource
 
 
 def polled(
-    manager: Manager, symbol: str, timeframe: str, *, lookback: int = 1000,
-    provider: str | None = None, interval_s: float = 60.0, forming: bool = False,
-    adjustment: str = "split", on_ask: Callable[[], object] = lambda: None,
-) -> PollSource:  # fmt: skip
+    manager: Manager,
+    symbol: str,
+    timeframe: str,
+    *,
+    lookback: int = 1000,
+    provider: str | None = None,
+    interval_s: float = 60.0,
+    forming: bool = False,
+    adjustment: str = "split",
+    on_ask: Callable[[], object] = lambda: None,
+) -> PollSource:
     """Return a source that asks ``manager`` whenever a bar closes.
 
     Args:
@@ -42,13 +49,24 @@ def polled(
         pinned: dict[str, Any] = {} if provider is None else {"provider": provider}
         start = from_ms(grid.back(clock.now_ms() + 1, 1))
         frame = manager.get_ohlcv(
-            symbol, step.label, start if step.is_intraday else start.date(),
-            include_forming=True, columns=("state",), adjustment=adjustment, **pinned,
-        )  # fmt: skip
+            symbol,
+            step.label,
+            start if step.is_intraday else start.date(),
+            include_forming=True,
+            columns=("state",),
+            adjustment=adjustment,
+            **pinned,
+        )
         forms = frame[frame["state"] == "forming"]
         return bars_of(forms, "live")[-1] if len(forms) else None
 
     return PollSource(
-        f"{symbol} {step}", history, grid, lookback=lookback, interval_s=interval_s,
-        running=running if forming else None, on_ask=on_ask, clock=clock,
-    )  # fmt: skip
+        f"{symbol} {step}",
+        history,
+        grid,
+        lookback=lookback,
+        interval_s=interval_s,
+        running=running if forming else None,
+        on_ask=on_ask,
+        clock=clock,
+    )

@@ -44,11 +44,16 @@ class PolygonStream:
     display_name: ClassVar[str] = "Polygon"
     default_url: ClassVar[str] = "wss://socket.massive.com/stocks"
     traits: ClassVar[StreamTraits] = StreamTraits(
-        timeframes={"1m": "AM"}, asset_classes=frozenset({"stock"}),
+        timeframes={"1m": "AM"},
+        asset_classes=frozenset({"stock"}),
         # One connection a cluster. Each name in a text is answered by itself: one a text.
-        connects=Limits(per_minute=10, burst=2), topics=10_000, batch=1, spacing_s=0.05,
-        beat_s=60.0, quiet_s=180.0,
-    )  # fmt: skip
+        connects=Limits(per_minute=10, burst=2),
+        topics=10_000,
+        batch=1,
+        spacing_s=0.05,
+        beat_s=60.0,
+        quiet_s=180.0,
+    )
 
     def __init__(
         self, url: str | None = None, credentials: Mapping[str, str] | None = None

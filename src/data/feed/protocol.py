@@ -155,6 +155,9 @@ def is_sound(bar: LiveBar) -> bool:
     _, first, high, low, last, volume, _, _ = bar
     # A comparison with NaN is false, so each of these refuses it.
     return (
-        low <= first <= high and low <= last <= high and 0 <= volume < _INF
-        and low > -_INF and high < _INF
-    )  # fmt: skip
+        low <= first <= high
+        and low <= last <= high
+        and 0 <= volume < _INF
+        and low > -_INF
+        and high < _INF
+    )

@@ -18,9 +18,16 @@ __all__ = ["replay_feed"]
 
 
 def replay_feed(
-    manager: Manager, symbol: str, timeframe: str, start_date: Any = None, end_date: Any = None,
-    *, speed: float | None = 1.0, history: int = 0, **wishes: Any,
-) -> LiveFeed:  # fmt: skip
+    manager: Manager,
+    symbol: str,
+    timeframe: str,
+    start_date: Any = None,
+    end_date: Any = None,
+    *,
+    speed: float | None = 1.0,
+    history: int = 0,
+    **wishes: Any,
+) -> LiveFeed:
     """Return a feed that plays closed bars of the past as if they closed now.
 
     The bars are asked for here, once: held ones cost nothing, missing ones are fetched unless
@@ -49,8 +56,9 @@ def replay_feed(
             f"there is no bar of {symbol} {step} to replay"
             + ("" if start_date is None else f" from {start_date}")
             + ("" if end_date is None else f" up to {end_date}"),
-            symbol=symbol, hint="another range may have some: start, end",
-        )  # fmt: skip
+            symbol=symbol,
+            hint="another range may have some: start, end",
+        )
     clock = clock_of(manager)
     source = ReplaySource(f"{symbol} {step}", lambda: bars, pace, history=history, clock=clock)
     # Nobody may be cut off for being slower than a replay without waiting.

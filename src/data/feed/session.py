@@ -134,8 +134,9 @@ class Session:
     def _puzzled(self, event: Unreadable) -> None:
         self._unreadable += 1
         level = logging.WARNING if self._unreadable == 1 else logging.DEBUG
-        log.log(level, "%s sent what cannot be read: %s", self._owner.protocol.display_name,
-                event.why)  # fmt: skip
+        log.log(
+            level, "%s sent what cannot be read: %s", self._owner.protocol.display_name, event.why
+        )
         if self._unreadable >= _MOST_UNREADABLE:
             raise UnavailableError("too many frames that cannot be read")
 

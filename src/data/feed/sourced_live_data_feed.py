@@ -72,9 +72,13 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
     """
 
     def __init__(
-        self, symbol: str, interval: str, provider: str | None = None,
-        adjustment: str = "split", **others: Any,
-    ) -> None:  # fmt: skip
+        self,
+        symbol: str,
+        interval: str,
+        provider: str | None = None,
+        adjustment: str = "split",
+        **others: Any,
+    ) -> None:
         self.provider, self.adjustment = provider or self.pinned, adjustment
         super().__init__(symbol, interval, **others)
 
@@ -82,9 +86,12 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
         feeds, pinned = feeds_of(self.data_manager), self._pin()
         self.live_vendor = feeds.streamer(self.symbol, self.interval, pinned)
         found = feeds.find(
-            self.symbol, self.interval, self.lookback_bars, provider=pinned,
+            self.symbol,
+            self.interval,
+            self.lookback_bars,
+            provider=pinned,
             adjustment=self.adjustment,
-        )  # fmt: skip
+        )
         if found is None:
             raise NoProviderError(f"nobody streams {self.symbol} {self.interval}; the log says why")
         return found, []

@@ -41,17 +41,22 @@ class FundamentalsCombiner:
     """
 
     def __init__(
-        self, config_path: str | os.PathLike[str] | None = None, *,
-        rules: FundamentalsRules | None = None, clock: Clock | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        config_path: str | os.PathLike[str] | None = None,
+        *,
+        rules: FundamentalsRules | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         path = Path(config_path) if config_path else find_file()
         self.rules = rules or load_fundamentals_rules(path)
         self._clock = clock or SystemClock()
 
     def combine_snapshots(
-        self, provider_data: Mapping[str, Any], strategy: str = "priority_based",
+        self,
+        provider_data: Mapping[str, Any],
+        strategy: str = "priority_based",
         data_type: str = "general",
-    ) -> dict[str, Any]:  # fmt: skip
+    ) -> dict[str, Any]:
         """Return one record out of vendor to payload; empty where there is nothing.
 
         Payloads are mappings (or dataclasses) of fields, as the cache keeps them or as any program
@@ -62,8 +67,9 @@ class FundamentalsCombiner:
         payloads = {name: _mapping(payload) for name, payload in provider_data.items()}
         snapshots = [
             snapshot_of(canonical_vendor(name) or name, "", payload, now_ms)
-            for name, payload in payloads.items() if payload
-        ]  # fmt: skip
+            for name, payload in payloads.items()
+            if payload
+        ]
         symbols = (s.facts["symbol"].value for s in snapshots if "symbol" in s.facts)
         kind = canonical_type(data_type) or data_type
         story = Story(str(next(symbols, "")), kind, now_ms, required=self.rules.required_fields)
@@ -72,8 +78,9 @@ class FundamentalsCombiner:
         said = {name for payload in payloads.values() for name in payload}
         return record | {
             alias: record[name]
-            for alias, name in FIELD_ALIASES.items() if alias in said and name in record
-        }  # fmt: skip
+            for alias, name in FIELD_ALIASES.items()
+            if alias in said and name in record
+        }
 
     def record(self, snapshots: Iterable[Snapshot], strategy: str, story: Story) -> dict[str, Any]:
         """Return one record out of snapshots; a strategy there is not is the usual one, warned about."""

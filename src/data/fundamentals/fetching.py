@@ -44,6 +44,7 @@ def ask_all(jobs: Mapping[str, Job], budget_s: float) -> dict[str, Outcome]:
 
 def _late(vendor: str, budget_s: float) -> ProviderTimeoutError:
     return ProviderTimeoutError(
-        f"{vendor} did not answer within the {budget_s:g} s of a lookup", provider=vendor,
+        f"{vendor} did not answer within the {budget_s:g} s of a lookup",
+        provider=vendor,
         hint="error_handling.time_budget_seconds in fundamentals.json is the bound",
-    )  # fmt: skip
+    )

@@ -197,7 +197,7 @@ class FundamentalsService:
             }
 
     def _fetch(self, lookup: _Lookup) -> None:
-        from .asking import Question
+        from ..downloader.tables.asking import Question
 
         asked = Question(lookup.about.instrument, lookup.about.data_type, lookup.now_ms)
         heard = self._supply.ask(lookup.unanswered, asked)
@@ -249,16 +249,27 @@ class FundamentalsService:
         elif lookup.named is None:
             self._fill(said, lookup)
         story = Story(
-            lookup.symbol, lookup.about.data_type, lookup.now_ms, lookup.vendors, lookup.failed,
+            lookup.symbol,
+            lookup.about.data_type,
+            lookup.now_ms,
+            lookup.vendors,
+            lookup.failed,
             frozenset(said) - lookup.fetched | frozenset(v for v in said if said[v].is_stale),
-            lookup.as_of.isoformat() if lookup.as_of else "", withheld,
-            self.combiner.rules.required_fields, lookup.not_asked, lookup.about.listing,
-        )  # fmt: skip
+            lookup.as_of.isoformat() if lookup.as_of else "",
+            withheld,
+            self.combiner.rules.required_fields,
+            lookup.not_asked,
+            lookup.about.listing,
+        )
         record = self._combined(said, lookup.wish.strategy, story)
         if not record:
             why = {**lookup.failed, **lookup.not_asked}
-            log.warning("nobody tells %s of %s: %s", lookup.about.data_type, lookup.symbol,
-                        "; ".join(f"{vendor}: {said}" for vendor, said in why.items()))  # fmt: skip
+            log.warning(
+                "nobody tells %s of %s: %s",
+                lookup.about.data_type,
+                lookup.symbol,
+                "; ".join(f"{vendor}: {said}" for vendor, said in why.items()),
+            )
         return record
 
     def _combined(self, said: dict[str, Snapshot], strategy: str, story: Story) -> dict[str, Any]:

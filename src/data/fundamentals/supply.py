@@ -10,12 +10,13 @@ from typing import Any
 
 from ..cache.fundamentals_cache import FundamentalsCache
 from ..downloader.configured import supplied
+from ..downloader.tables.asking import Question, ask_by_table
+from ..downloader.tables.registry import table_of
 from ..errors import CacheError, MissingCredentialsError
 from ..model.fundamentals import Snapshot
 from ..model.fundamentals_rules import FundamentalsRules
-from .asking import Question, ask_by_table, ask_foreign, is_asked_by_table
+from .asking import ask_foreign, is_asked_by_table
 from .fetching import Job, Outcome, ask_all
-from .registry import table_of
 
 log = logging.getLogger(__name__)
 

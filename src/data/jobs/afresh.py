@@ -145,8 +145,15 @@ class Afresh:
         basis = basis_of(fetched, int(stamps[0]), self._query.instrument, opened)
         whole = BasisPart(Span(int(stamps[0]), int(stamps[-1]) + 1), basis)
         frame, adjustment = self._query.timeframe, _wanted(goal)
-        return rebase(table, [whole], actions, adjustment, as_of=goal.as_of,
-                      intraday=frame.is_intraday, timeframe=frame)  # fmt: skip
+        return rebase(
+            table,
+            [whole],
+            actions,
+            adjustment,
+            as_of=goal.as_of,
+            intraday=frame.is_intraday,
+            timeframe=frame,
+        )
 
     def _opened(self, at: int) -> int | None:
         if self._query.instrument.asset_class != "stock":

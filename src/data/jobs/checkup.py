@@ -86,13 +86,23 @@ def _left_alone(found: Survey) -> Iterator[Check]:
     network = Network(clock, state_dir=found.settings.state_dir)
     for vendor, count in network.unknown_symbols().items():
         symbols = "a symbol" if count == 1 else f"{count} symbols"
-        yield Check("vendors", vendor, None, f"{symbols} not asked for: it does not know them",
-                    "each is asked for again within 6 h; a forced refresh asks at once")  # fmt: skip
+        yield Check(
+            "vendors",
+            vendor,
+            None,
+            f"{symbols} not asked for: it does not know them",
+            "each is asked for again within 6 h; a forced refresh asks at once",
+        )
     for one in network.standing():
         minutes = max(1, round((one.until_ms - clock.now_ms()) / MINUTE_MS))
         what = f"{one.door} " if one.door else ""
-        yield Check("vendors", one.vendor, False, f"{what}not asked: {one.reason}",
-                    f"it is asked again in {minutes} min")  # fmt: skip
+        yield Check(
+            "vendors",
+            one.vendor,
+            False,
+            f"{what}not asked: {one.reason}",
+            f"it is asked again in {minutes} min",
+        )
 
 
 def _installation() -> Iterator[Check]:
@@ -235,9 +245,14 @@ def _vendor(vendor: dict[str, Any], reached: Reached | None, *, is_routed: bool)
         return Check("vendors", name, True, said)
     if not reached.ok and vendor["gateway"]:
         # Its package comes with others: who does not route to it need not run one.
-        return Check("vendors", name, False if is_routed else None, reached.refusal,
-                     "start the gateway and log in, if you want its bars; "
-                     f"host and port of providers.{name} in the rules say where it is")  # fmt: skip
+        return Check(
+            "vendors",
+            name,
+            False if is_routed else None,
+            reached.refusal,
+            "start the gateway and log in, if you want its bars; "
+            f"host and port of providers.{name} in the rules say where it is",
+        )
     if not reached.ok:
         advice = f"check the network and its proxy, or set providers.{name}.base_url in the rules"
         return Check("vendors", name, False, reached.refusal, advice)

@@ -91,9 +91,14 @@ class Exported:
 
 
 def export_series(
-    symbol: str, timeframe: str, path: str | Path, wanted: Wanted | None = None, *,
-    cache_dir: str | Path | None = None, config_path: str | Path | None = None,
-) -> Exported:  # fmt: skip
+    symbol: str,
+    timeframe: str,
+    path: str | Path,
+    wanted: Wanted | None = None,
+    *,
+    cache_dir: str | Path | None = None,
+    config_path: str | Path | None = None,
+) -> Exported:
     """Write the default lane of one series to ``path``, whole or not at all.
 
     Args:
@@ -141,9 +146,7 @@ class Exporter:
         """Return one that works with these services."""
         return cls(house.cache.store, house.selector, house.clock)
 
-    def write_all(
-        self, keys: Iterable[SeriesKey], folder: Path, wanted: Wanted
-    ) -> list[Exported]:  # fmt: skip
+    def write_all(self, keys: Iterable[SeriesKey], folder: Path, wanted: Wanted) -> list[Exported]:
         """Write each series to a file of its own in ``folder``, which is made if need be.
 
         A series that cannot be written is told with its reason, and the others go on.
@@ -172,9 +175,10 @@ class Exporter:
         answer = self._answer(key, wanted)
         if not len(answer.table):
             raise QueryError(
-                f"nothing is cached of {key} in that range", symbol=key.symbol,
+                f"nothing is cached of {key} in that range",
+                symbol=key.symbol,
                 hint="`onetape cache list` shows what is",
-            )  # fmt: skip
+            )
         frame = build_frame(answer.table, answer.coverage, ())
         frame.attrs[ATTRS_KEY] = freeze(provenance(answer))
         written = (export_parquet if wanted.format == "parquet" else export_csv)(frame, path)
@@ -185,8 +189,14 @@ class Exporter:
         instrument, now = self._instrument(key, wanted), self._clock.now_ms()
         start = _EVER if wanted.start is None else wanted.start
         span, _ = resolve_range(instrument, key.timeframe, start, wanted.end, now)
-        query = BarsQuery(instrument, key.timeframe, span, now, offline=True,
-                          adjustment=wanted.adjustment or "split")  # fmt: skip
+        query = BarsQuery(
+            instrument,
+            key.timeframe,
+            span,
+            now,
+            offline=True,
+            adjustment=wanted.adjustment or "split",
+        )
         if wanted.adjustment is None:
             return self._as_stored(key, query, span)
         try:
@@ -200,8 +210,12 @@ class Exporter:
 
     def _as_stored(self, key: SeriesKey, query: BarsQuery, span: Span) -> Answer:
         view, table, coverage, _ = self._store.stretch(key, span)
-        facts = {"lane": key.folder, "generation": view.generation, "adjustment": "as stored",
-                 "asked_at": iso(query.now_ms)}  # fmt: skip
+        facts = {
+            "lane": key.folder,
+            "generation": view.generation,
+            "adjustment": "as stored",
+            "asked_at": iso(query.now_ms),
+        }
         return Answer(query, table, coverage, kind=view.kind or Kind(), facts=facts)
 
     def _instrument(self, key: SeriesKey, wanted: Wanted) -> Instrument:

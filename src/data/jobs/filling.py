@@ -61,9 +61,12 @@ class Job:
 
     @classmethod
     def of(
-        cls, symbols: Sequence[str], timeframes: Sequence[str], bounds: tuple[When, When],
+        cls,
+        symbols: Sequence[str],
+        timeframes: Sequence[str],
+        bounds: tuple[When, When],
         now_ms: int,
-    ) -> Job:  # fmt: skip
+    ) -> Job:
         """Return the job for every symbol in every timeframe.
 
         Raises:

@@ -99,8 +99,9 @@ class SeriesWatch:
     def look(self) -> SeriesHealth:
         """Return how fresh they are now; what cannot be read is counted, not raised."""
         now = self._clock.now_ms()
-        changed = sorted(((self._changed_ms(key), str(key), key) for key in self._store.keys()),
-                         reverse=True)  # fmt: skip
+        changed = sorted(
+            ((self._changed_ms(key), str(key), key) for key in self._store.keys()), reverse=True
+        )
         followed = [key for at, _, key in changed if at >= now - REST_DAYS * DAY_MS]
         paces: dict[tuple[str, ...], Pace] = {}
         found = [(key, self._freshness(key, now, paces)) for key in followed[: self._most]]

@@ -88,9 +88,7 @@ class Held:
     def _of_lane(self, key: SeriesKey) -> Iterator[Comparison]:
         view = self._store.view(key)
         kind = view.kind or Kind()
-        grid = Grid(
-            calendar_for(self._query.instrument), key.timeframe, kind.anchor or "session"
-        )  # fmt: skip
+        grid = Grid(calendar_for(self._query.instrument), key.timeframe, kind.anchor or "session")
         known = [c for c in view.coverage.within(self._query.span) if c.reason != CLOSED]
         held = [c for c in known if c.state != "empty"]
         if self._query.provider is not None:
@@ -137,9 +135,13 @@ class Held:
         return Span(end, max(end, min(self._query.span.end, end + _MOST_NEWER * step)))
 
     def _compared(
-        self, key: SeriesKey, grid: Grid, whose: tuple[str, Span], mine: Sequence[Covered],
+        self,
+        key: SeriesKey,
+        grid: Grid,
+        whose: tuple[str, Span],
+        mine: Sequence[Covered],
         newer: Span,
-    ) -> Comparison:  # fmt: skip
+    ) -> Comparison:
         vendor, span = whose
         adjustment = _common(key, mine)
         query = replace(self._query, span=span, adjustment=adjustment, provider=None)
@@ -153,15 +155,23 @@ class Held:
         now = self._house.clock.now_ms()
         late = [c.span for c in mine if c.state in _UNSETTLED or not c.stands(now)]
         terms = Terms(
-            _REBASED if goal.as_of else 0.0, unsettled=[*late, newer],
+            _REBASED if goal.as_of else 0.0,
+            unsettled=[*late, newer],
             actions=[*known, *said.actions],
-        )  # fmt: skip
+        )
         found = compare(_cut(answer.table, spans), _cut(said.table, spans), terms)
         remarks = (*said.remarks, *differing(answer.kind, said.kind, CACHE, vendor))
         return Comparison(
-            CACHE, vendor, key.folder, Span(spans[0].start, spans[-1].end), found, goal, "",
-            remarks, said.requests,
-        )  # fmt: skip
+            CACHE,
+            vendor,
+            key.folder,
+            Span(spans[0].start, spans[-1].end),
+            found,
+            goal,
+            "",
+            remarks,
+            said.requests,
+        )
 
     def _known_actions(self) -> Sequence[Action]:
         """Return the splits and dividends that are stored; none where they are damaged."""
@@ -183,10 +193,11 @@ def _common(key: SeriesKey, parts: Iterable[Covered]) -> Adjustment:
 def _parts_of(coverage: Coverage, vendor: str) -> list[Covered]:
     """Return what a vendor answered for, be it that it has nothing there."""
     return [
-        c for c in coverage
+        c
+        for c in coverage
         if c.vendor == vendor or (c.state == "empty" and vendor in c.vendor.split(","))
         if c.reason != CLOSED
-    ]  # fmt: skip
+    ]
 
 
 def _cut(table: BarTable, spans: Iterable[Span]) -> BarTable:

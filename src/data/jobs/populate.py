@@ -57,9 +57,12 @@ class Door:
         return self._services.bars.get(self.query(symbol, timeframe, start, end))
 
     def job(
-        self, symbols: Iterable[str] | None, timeframes: Iterable[str] | None, start: When | None,
+        self,
+        symbols: Iterable[str] | None,
+        timeframes: Iterable[str] | None,
+        start: When | None,
         end: When | None,
-    ) -> Job:  # fmt: skip
+    ) -> Job:
         """Return the checked job.
 
         What is left out means every cached symbol, the usual timeframes, 2020-01-01 and today.
@@ -149,9 +152,12 @@ class CachePopulator:
         return bool(rows) and info.get("data_source") not in _SAMPLE_VENDORS
 
     def analyze_missing_data(
-        self, ticker: str, intervals: Sequence[str] | None = None, start_date: Any = None,
+        self,
+        ticker: str,
+        intervals: Sequence[str] | None = None,
+        start_date: Any = None,
         end_date: Any = None,
-    ) -> dict[str, list[int]]:  # fmt: skip
+    ) -> dict[str, list[int]]:
         """Return timeframe to the years of which something would have to be asked; asks nobody."""
         job = self._door.job([ticker], intervals, start_date, end_date)
         return {
@@ -160,9 +166,12 @@ class CachePopulator:
         }
 
     def populate_missing_data(
-        self, ticker: str, missing: Mapping[str, Sequence[int]], start_date: Any = None,
+        self,
+        ticker: str,
+        missing: Mapping[str, Sequence[int]],
+        start_date: Any = None,
         end_date: Any = None,
-    ) -> dict[str, bool]:  # fmt: skip
+    ) -> dict[str, bool]:
         """Fetch what :meth:`analyze_missing_data` found; return timeframe to success.
 
         Without dates the years are meant whole, up to now.
@@ -177,16 +186,22 @@ class CachePopulator:
         return done
 
     def populate_ticker(
-        self, ticker: str, intervals: Sequence[str] | None = None, start_date: Any = None,
+        self,
+        ticker: str,
+        intervals: Sequence[str] | None = None,
+        start_date: Any = None,
         end_date: Any = None,
-    ) -> dict[str, bool]:  # fmt: skip
+    ) -> dict[str, bool]:
         """Fetch what is missing of one symbol; return timeframe to success."""
         return self.populate_cache([ticker], intervals, start_date, end_date).get(ticker, {})
 
     def populate_cache(
-        self, tickers: Sequence[str] | None = None, intervals: Sequence[str] | None = None,
-        start_date: Any = None, end_date: Any = None,
-    ) -> dict[str, dict[str, bool]]:  # fmt: skip
+        self,
+        tickers: Sequence[str] | None = None,
+        intervals: Sequence[str] | None = None,
+        start_date: Any = None,
+        end_date: Any = None,
+    ) -> dict[str, dict[str, bool]]:
         """Fetch what is missing of many symbols; return symbol to timeframe to success.
 
         Raises:

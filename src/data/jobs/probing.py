@@ -100,9 +100,10 @@ def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
     if name is None or lacking is None or lacking.reason:
         why = f": {lacking.reason}" if lacking else ""
         raise UnknownProviderError(
-            f"{vendor!r} cannot be probed{why}", provider=vendor,
+            f"{vendor!r} cannot be probed{why}",
+            provider=vendor,
             hint=(lacking.advice if lacking else "") or "`onetape providers` lists the vendors",
-        )  # fmt: skip
+        )
     return [name]
 
 

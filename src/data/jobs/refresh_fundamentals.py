@@ -66,9 +66,12 @@ class Refresh:
 
 
 def refresh_fundamentals(
-    wanted: Refresh | None = None, cache_dir: str | Path | None = None, *,
-    config_path: str | Path | None = None, listener: Listener | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    wanted: Refresh | None = None,
+    cache_dir: str | Path | None = None,
+    *,
+    config_path: str | Path | None = None,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
     """Renew fundamentals and return what came of it.
 
     Args:
@@ -89,9 +92,11 @@ def refresh_fundamentals(
 
 
 def periodic_refresh(
-    symbols: Sequence[str] | None = None, cache_dir: str | Path | None = None, *,
+    symbols: Sequence[str] | None = None,
+    cache_dir: str | Path | None = None,
+    *,
     config_path: str | Path | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Renew ratios and profiles of the 50 symbols that have waited longest; for a scheduler.
 
     Returns and raises as :func:`refresh_fundamentals`.
@@ -137,9 +142,11 @@ def get_cached_symbols(
 
 
 def cleanup_fundamentals(
-    cache_dir: str | Path | None = None, *, config_path: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    *,
+    config_path: str | Path | None = None,
     dry_run: bool = False,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Delete copies that newer and good ones have replaced, of all symbols.
 
     Of each vendor and type the newest good copy stays, however old it is: it stands in when the
@@ -151,9 +158,10 @@ def cleanup_fundamentals(
     service = build(cache_dir, config_path).fundamentals
     rules = service.combiner.rules
     removed = [
-        path for symbol in service.cache.symbols()
+        path
+        for symbol in service.cache.symbols()
         for path in service.cache.tidy(symbol, rules.copies, rules.min_quality, dry_run=dry_run)
-    ]  # fmt: skip
+    ]
     return {"removed": removed, "total_removed_files": len(removed), "dry_run": dry_run}
 
 
@@ -178,10 +186,14 @@ def _result(symbol: str, done: Sequence[_Done]) -> dict[str, Any]:
         d.kind: {"success": not d.error, "fields_count": d.fields}
         | ({"error": d.error} if d.error else {})
         for d in done
-    }  # fmt: skip
+    }
     errors = [f"{d.kind}: {d.error}" for d in done if d.error]
-    return {"symbol": symbol, "success": any(not d.error for d in done), "data_types": told,
-            "errors": errors}  # fmt: skip
+    return {
+        "symbol": symbol,
+        "success": any(not d.error for d in done),
+        "data_types": told,
+        "errors": errors,
+    }
 
 
 class _Run:

@@ -84,9 +84,10 @@ def verify_with(house: Installation, asked: Question) -> Verification:
     if not found:
         whose = f" from {query.provider}" if query.provider else ""
         raise QueryError(
-            f"nothing of {query}{whose} is cached in that range", symbol=query.instrument.symbol,
+            f"nothing of {query}{whose} is cached in that range",
+            symbol=query.instrument.symbol,
             hint="fetch it first, or name two vendors: provider and against",
-        )  # fmt: skip
+        )
     return Verification(Subject(query.instrument, query.timeframe), found)
 
 
@@ -128,12 +129,14 @@ def _between(one: tuple[str, Said], other: tuple[str, Said], goal: Basis) -> Com
     kinds = ours.kind, theirs.kind
     counted = [(k.volume, k.feed, k.venue) for k in kinds]
     terms = Terms(
-        _TWO_VENDORS, volume=counted[0] == counted[1] and bool(kinds[0].volume),
+        _TWO_VENDORS,
+        volume=counted[0] == counted[1] and bool(kinds[0].volume),
         actions=[*ours.actions, *theirs.actions],
-    )  # fmt: skip
+    )
     found = compare(ours.table.within(span), theirs.table.within(span), terms)
     remarks = [*ours.remarks, *theirs.remarks, *differing(*kinds, name, rival)]
     if not terms.volume:
         remarks.append("volumes are not compared: they count different trades")
-    return Comparison(name, rival, "", span, found, goal, "", tuple(remarks),
-                      ours.requests + theirs.requests)  # fmt: skip
+    return Comparison(
+        name, rival, "", span, found, goal, "", tuple(remarks), ours.requests + theirs.requests
+    )

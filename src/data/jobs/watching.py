@@ -66,12 +66,13 @@ class VendorState:
             "name": self.name,
             "ready": not self.lack,
             "lack": self.lack,
-            "alone": [{"door": a.door, "until": iso(a.until_ms), "reason": a.reason}
-                      for a in self.alone],
+            "alone": [
+                {"door": a.door, "until": iso(a.until_ms), "reason": a.reason} for a in self.alone
+            ],
             "quotas": [quota.to_json() for quota in self.quotas],
             "reached": self.reached.ok if self.reached else None,
             "refusal": self.reached.refusal if self.reached else "",
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,14 @@ class Places:
         """Return the plain mapping."""
         limit = round(self.limit_gb * BYTES_IN_GB) or None
         return {
-            "cache": {"folder": str(self.cache_dir), "limit_bytes": limit,
-                      "free_bytes": self.free, **self.fill.to_json()},
+            "cache": {
+                "folder": str(self.cache_dir),
+                "limit_bytes": limit,
+                "free_bytes": self.free,
+                **self.fill.to_json(),
+            },
             "state": {"file": str(self.state_file), "bytes": self.state_bytes},
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -154,17 +159,19 @@ class Watch:
     """
 
     def __init__(
-        self, cache_dir: Where = None, config_path: Where = None, *, clock: Clock | None = None,
+        self,
+        cache_dir: Where = None,
+        config_path: Where = None,
+        *,
+        clock: Clock | None = None,
         knock: Knock | None = reach_all,
-    ) -> None:  # fmt: skip
+    ) -> None:
         # Mistakes of the configuration are the check-up's to tell.
         self._settings = survey(cache_dir, config_path).settings
         self.clock = clock or SystemClock()
         rules = load_rules(self._settings.rules_path)
         self._network = network_of(self._settings, rules, self.clock)
-        self._selector = ProviderSelector(
-            settings=self._settings, make_sender=self._network.sender
-        )  # fmt: skip
+        self._selector = ProviderSelector(settings=self._settings, make_sender=self._network.sender)
         self._series = SeriesWatch(self._settings.cache_dir, self._selector, self.clock)
         self._gauge = Gauge(self._settings.cache_dir, self.clock)
         self._knock = knock
@@ -174,21 +181,31 @@ class Watch:
     def look(self) -> Snapshot:
         """Return how everything stands now. Doors are knocked at every five minutes only."""
         return Snapshot(
-            self.clock.now_ms(), tuple(self._vendors()), self._series.look(), self._places(),
+            self.clock.now_ms(),
+            tuple(self._vendors()),
+            self._series.look(),
+            self._places(),
             memory(),
-        )  # fmt: skip
+        )
 
     def _vendors(self) -> Iterator[VendorState]:
         described, alone = describe_vendors(self._selector), self._network.standing()
-        self._knock_at({v["name"]: v["base_url"] for v in described
-                        if v["ready"] and str(v["base_url"]).startswith("http")})  # fmt: skip
+        self._knock_at(
+            {
+                v["name"]: v["base_url"]
+                for v in described
+                if v["ready"] and str(v["base_url"]).startswith("http")
+            }
+        )
         for vendor in described:
             name = vendor["name"]
             yield VendorState(
-                name, "" if vendor["ready"] else vendor["why_not"],
-                tuple(one for one in alone if one.vendor == name), self._quotas(name),
+                name,
+                "" if vendor["ready"] else vendor["why_not"],
+                tuple(one for one in alone if one.vendor == name),
+                self._quotas(name),
                 self._reached.get(name),
-            )  # fmt: skip
+            )
 
     def _knock_at(self, doors: Mapping[str, str]) -> None:
         now = self.clock.monotonic()
@@ -210,9 +227,12 @@ class Watch:
     def _places(self) -> Places:
         settings = self._settings
         return Places(
-            settings.cache_dir, self._gauge.read(), settings.max_size_gb,
-            free_bytes(settings.cache_dir), *_state_file(settings.state_dir),
-        )  # fmt: skip
+            settings.cache_dir,
+            self._gauge.read(),
+            settings.max_size_gb,
+            free_bytes(settings.cache_dir),
+            *_state_file(settings.state_dir),
+        )
 
 
 def _state_file(folder: Path) -> tuple[Path, int | None]:

@@ -66,9 +66,12 @@ class Action:
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping that is stored."""
         plain: dict[str, Any] = {
-            "type": self.type, "ex_date": self.ex_date.isoformat(), "ex_at": self.ex_at,
-            "source": self.source, "fetched_at": self.fetched_at,
-        }  # fmt: skip
+            "type": self.type,
+            "ex_date": self.ex_date.isoformat(),
+            "ex_at": self.ex_at,
+            "source": self.source,
+            "fetched_at": self.fetched_at,
+        }
         if self.type == "split":
             return plain | {"numerator": self.numerator, "denominator": self.denominator}
         plain["amount"] = self.amount

@@ -108,9 +108,15 @@ class BarTable:
         adj = None if self.adj_close is None else self.adj_close[rows]
         index = None if self.index is None else self.index[rows]
         return BarTable(
-            self.stamps[rows], self.open[rows], self.high[rows], self.low[rows],
-            self.close[rows], self.volume[rows], adj, index,
-        )  # fmt: skip
+            self.stamps[rows],
+            self.open[rows],
+            self.high[rows],
+            self.low[rows],
+            self.close[rows],
+            self.volume[rows],
+            adj,
+            index,
+        )
 
     def within(self, span: Span) -> BarTable:
         """Return the rows whose stamps lie in ``span``; the table must be ascending."""

@@ -43,19 +43,25 @@ class Splice:
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping that is stored."""
         plain = {
-            "at": self.at, "with": self.other, "verdict": self.verdict, "ratio": self.ratio,
+            "at": self.at,
+            "with": self.other,
+            "verdict": self.verdict,
+            "ratio": self.ratio,
             "common": self.common,
-        }  # fmt: skip
+        }
         return plain | ({"because": self.because} if self.because else {})
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Splice:
         """Read a stored mapping; unknown keys are ignored."""
         return cls(
-            at=int(plain["at"]), other=str(plain["with"]), verdict=str(plain["verdict"]),
-            ratio=float(plain.get("ratio", 1.0)), common=int(plain.get("common", 0)),
+            at=int(plain["at"]),
+            other=str(plain["with"]),
+            verdict=str(plain["verdict"]),
+            ratio=float(plain.get("ratio", 1.0)),
+            common=int(plain.get("common", 0)),
             because=str(plain.get("because", "")),
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -138,12 +144,17 @@ class Covered:
             raise ValueError(f"unknown state {state!r}")
         start, end = plain["span"]
         return filled(
-            cls, span=Span(int(start), int(end)), state=state, vendor=told("vendor", ""),
+            cls,
+            span=Span(int(start), int(end)),
+            state=state,
+            vendor=told("vendor", ""),
             kind=Kind.from_json(plain["kind"]) if "kind" in plain else _NO_KIND,
             basis=Basis.from_json(plain["basis"]) if "basis" in plain else _NO_BASIS,
-            fetched_at=told("fetched_at", 0), reason=told("reason", ""), expires=told("expires"),
+            fetched_at=told("fetched_at", 0),
+            reason=told("reason", ""),
+            expires=told("expires"),
             splices=tuple(map(Splice.from_json, plain["splices"])) if "splices" in plain else (),
-        )  # fmt: skip
+        )
 
 
 _source = attrgetter(*(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at")))

@@ -9,14 +9,26 @@ from .bars import Bar
 from .instant import iso
 
 Cause = Literal[
-    "conflict", "unit x100", "split", "dividend adjustment", "revision", "missing here",
-    "missing there", "stale",
-]  # fmt: skip
+    "conflict",
+    "unit x100",
+    "split",
+    "dividend adjustment",
+    "revision",
+    "missing here",
+    "missing there",
+    "stale",
+]
 # The gravest first.
 CAUSES: tuple[Cause, ...] = (
-    "conflict", "unit x100", "split", "dividend adjustment", "revision", "missing here",
-    "missing there", "stale",
-)  # fmt: skip
+    "conflict",
+    "unit x100",
+    "split",
+    "dividend adjustment",
+    "revision",
+    "missing here",
+    "missing there",
+    "stale",
+)
 
 
 @dataclass(frozen=True)

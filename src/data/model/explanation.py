@@ -48,10 +48,13 @@ class Way:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
-            "vendor": self.vendor, "spelling": self.spelling, "adjustment": self.adjustment,
-            "depth_days": self.depth_days, "substitute": self.substitute or None,
+            "vendor": self.vendor,
+            "spelling": self.spelling,
+            "adjustment": self.adjustment,
+            "depth_days": self.depth_days,
+            "substitute": self.substitute or None,
             "health": self.health.to_json(),
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -101,11 +104,16 @@ class Stored:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
-            "lane": self.lane, "rows": self.rows, "first": _iso(self.first),
-            "last": _iso(self.last), "states": dict(self.states), "vendors": list(self.vendors),
-            "generation": self.generation, "next_due": _iso(self.next_due),
+            "lane": self.lane,
+            "rows": self.rows,
+            "first": _iso(self.first),
+            "last": _iso(self.last),
+            "states": dict(self.states),
+            "vendors": list(self.vendors),
+            "generation": self.generation,
+            "next_due": _iso(self.next_due),
             **self.lifetime.dates(),
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -188,19 +196,28 @@ class Explanation:
         """Return plain values; times are ISO 8601 in UTC."""
         what = self.instrument
         return {
-            "symbol": what.symbol, "timeframe": self.timeframe.label, "now": iso(self.now_ms),
+            "symbol": what.symbol,
+            "timeframe": self.timeframe.label,
+            "now": iso(self.now_ms),
             "is_served": self.is_served,
             "instrument": {
-                "asset_class": what.asset_class, "exchange": what.exchange, "quote": what.quote,
-                "base": what.base, "calendar": what.calendar, "timezone": what.timezone,
+                "asset_class": what.asset_class,
+                "exchange": what.exchange,
+                "quote": what.quote,
+                "base": what.base,
+                "calendar": what.calendar,
+                "timezone": what.timezone,
                 "spellings": dict(what.spellings),
             },
             "rule": {"name": self.rule, "from": self.rule_from, "vendors": list(self.named)}
-            if self.rule else None,
-            "route": [way.to_json() for way in self.ways], "unasked": dict(self.unasked),
-            "stored": [held.to_json() for held in self.stored], "out_of": self.source or None,
+            if self.rule
+            else None,
+            "route": [way.to_json() for way in self.ways],
+            "unasked": dict(self.unasked),
+            "stored": [held.to_json() for held in self.stored],
+            "out_of": self.source or None,
             "why_not": self.why_not or None,
-        }  # fmt: skip
+        }
 
 
 def _iso(ms: int | None) -> str | None:

@@ -39,27 +39,47 @@ FIELDS: Mapping[str, Unit] = MappingProxyType(
 # Other names of the same fields in programs and files of old.
 FIELD_ALIASES: Mapping[str, str] = MappingProxyType(
     {
-        "pb_ratio": "price_to_book", "cash": "total_cash", "average_volume": "avg_volume",
-        "eps": "earnings_per_share", "ps_ratio": "price_to_sales", "roe": "return_on_equity",
-        "roa": "return_on_assets", "name": "company_name", "price": "current_price",
+        "pb_ratio": "price_to_book",
+        "cash": "total_cash",
+        "average_volume": "avg_volume",
+        "eps": "earnings_per_share",
+        "ps_ratio": "price_to_sales",
+        "roe": "return_on_equity",
+        "roa": "return_on_assets",
+        "name": "company_name",
+        "price": "current_price",
     }
-)  # fmt: skip
+)
 # The ISO date of the report that was to come when it was told; answers from before it are old after it.
 NEXT_REPORT = "next_earnings"
 WITH_CURRENCY: frozenset[Unit] = frozenset({"money", "price"})
 
 DATA_TYPES = (
-    "profile", "ratios", "statements", "calendar", "dividends", "splits", "insider_trading",
+    "profile",
+    "ratios",
+    "statements",
+    "calendar",
+    "dividends",
+    "splits",
+    "insider_trading",
     "analyst_estimates",
-)  # fmt: skip
+)
 _TYPE_ALIASES = {
-    "general": "profile", "company": "profile", "overview": "profile",
-    "financial_statements": "statements", "income_statement": "statements",
-    "balance_sheet": "statements", "cash_flow": "statements", "ttm_metrics": "ratios",
-    "earnings": "calendar", "earnings_calendar": "calendar", "stock_splits": "splits",
-    "insider_transactions": "insider_trading", "analyst_recommendations": "analyst_estimates",
+    "general": "profile",
+    "company": "profile",
+    "overview": "profile",
+    "financial_statements": "statements",
+    "income_statement": "statements",
+    "balance_sheet": "statements",
+    "cash_flow": "statements",
+    "ttm_metrics": "ratios",
+    "earnings": "calendar",
+    "earnings_calendar": "calendar",
+    "stock_splits": "splits",
+    "insider_transactions": "insider_trading",
+    "analyst_recommendations": "analyst_estimates",
     "price_targets": "analyst_estimates",
-}  # fmt: skip
+}
 
 
 def canonical_type(data_type: str) -> str | None:

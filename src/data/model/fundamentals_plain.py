@@ -26,19 +26,31 @@ _MEANING = ("unit", "currency", "period", "period_end", "filed_at")
 _HEADS = ("kind", "period", "period_end", "filed_at", "currency")
 # Fields that older payloads hold only inside their blocks, by the names they have there.
 _NESTED = {
-    "company_name": ("companyName",), "current_price": ("price",), "beta": ("beta",),
+    "company_name": ("companyName",),
+    "current_price": ("price",),
+    "beta": ("beta",),
     "market_cap": ("marketCap", "mktCap", "market_cap"),
     "avg_volume": ("averageVolume", "volAvg", "avgVolume"),
-    "shares_outstanding": ("sharesOutstanding",), "sector": ("sector",),
-    "industry": ("industry",), "country": ("country",), "exchange": ("exchange",),
-    "currency": ("currency",), "revenue": ("revenue",), "net_income": ("netIncome",),
-    "free_cash_flow": ("freeCashFlow",), "enterprise_value": ("enterpriseValue",),
-    "pe_ratio": ("priceEarningsRatio", "peRatio"), "price_to_book": ("priceToBookRatio",),
-    "price_to_sales": ("priceToSalesRatio",), "debt_to_equity": ("debtEquityRatio",),
-    "current_ratio": ("currentRatio",), "quick_ratio": ("quickRatio",),
-    "return_on_equity": ("returnOnEquity",), "return_on_assets": ("returnOnAssets",),
+    "shares_outstanding": ("sharesOutstanding",),
+    "sector": ("sector",),
+    "industry": ("industry",),
+    "country": ("country",),
+    "exchange": ("exchange",),
+    "currency": ("currency",),
+    "revenue": ("revenue",),
+    "net_income": ("netIncome",),
+    "free_cash_flow": ("freeCashFlow",),
+    "enterprise_value": ("enterpriseValue",),
+    "pe_ratio": ("priceEarningsRatio", "peRatio"),
+    "price_to_book": ("priceToBookRatio",),
+    "price_to_sales": ("priceToSalesRatio",),
+    "debt_to_equity": ("debtEquityRatio",),
+    "current_ratio": ("currentRatio",),
+    "quick_ratio": ("quickRatio",),
+    "return_on_equity": ("returnOnEquity",),
+    "return_on_assets": ("returnOnAssets",),
     "dividend_yield": ("dividendYield",),
-}  # fmt: skip
+}
 
 
 def plain_of(snapshot: Snapshot) -> dict[str, Any]:
@@ -76,18 +88,24 @@ def snapshot_of(
     blocks = {
         name: value
         for name, value in data.items()
-        if isinstance(value, dict | list) and name != METADATA
+        if isinstance(value, dict | list)
+        and name != METADATA
         and not (name == _STATEMENTS and reported)
-    }  # fmt: skip
+    }
     facts = _facts(data, meanings)
     if not meanings:
         facts = _nested(blocks) | facts
     return Snapshot(
-        vendor=vendor, symbol=symbol, fetched_at_ms=fetched_at_ms, facts=facts,
-        statements=reported, blocks=blocks, dropped=_texts(said.get("dropped")),
+        vendor=vendor,
+        symbol=symbol,
+        fetched_at_ms=fetched_at_ms,
+        facts=facts,
+        statements=reported,
+        blocks=blocks,
+        dropped=_texts(said.get("dropped")),
         data_types=tuple(map(str, said.get("data_types") or ())),
         names_symbol=said.get("names_symbol") is True,
-    )  # fmt: skip
+    )
 
 
 def meaning_of(fact: Fact) -> dict[str, str]:
@@ -168,6 +186,4 @@ def _texts(found: Any) -> dict[str, str]:
 
 
 def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    )  # fmt: skip
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -149,19 +149,29 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Return plain values; times are ISO 8601 in UTC, ends are exclusive."""
         return {
-            "symbol": self.symbol, "timeframe": self.timeframe.label,
-            "adjustment": self.adjustment, "start": iso(self.span.start),
-            "end": iso(self.span.end), "now": iso(self.now_ms), "is_hit": self.is_hit,
-            "is_possible": self.is_possible, "out_of": self.source and self.source.label,
-            "share": round(self.share, 4), "requests": self.requests, "units": self.units,
-            "wait_s": round(self.wait_s, 1), "takes_s": round(self.takes_s, 1),
+            "symbol": self.symbol,
+            "timeframe": self.timeframe.label,
+            "adjustment": self.adjustment,
+            "start": iso(self.span.start),
+            "end": iso(self.span.end),
+            "now": iso(self.now_ms),
+            "is_hit": self.is_hit,
+            "is_possible": self.is_possible,
+            "out_of": self.source and self.source.label,
+            "share": round(self.share, 4),
+            "requests": self.requests,
+            "units": self.units,
+            "wait_s": round(self.wait_s, 1),
+            "takes_s": round(self.takes_s, 1),
             "held": [part.to_json() for part in self.held],
             "segments": [part.to_json() for part in self.segments],
             "besides": [step.to_json() for step in self.besides],
             "lacking": [part.to_json() for part in self.lacking],
-            "rejected": dict(self.rejected), "substitutes": dict(self.substitutes),
-            "vendors": [found.to_json() for found in self.health], "error": self.error or None,
-        }  # fmt: skip
+            "rejected": dict(self.rejected),
+            "substitutes": dict(self.substitutes),
+            "vendors": [found.to_json() for found in self.health],
+            "error": self.error or None,
+        }
 
 
 def _of(step: Step, timeframe: Timeframe) -> str:

@@ -67,11 +67,17 @@ class Step:
     def to_json(self) -> dict[str, Any]:
         """Return plain values; ``end`` is exclusive."""
         return {
-            "vendor": self.vendor, "what": self.what, "timeframe": self.timeframe.label,
-            "start": iso(self.span.start), "end": iso(self.span.end), "requests": self.requests,
-            "units": self.requests * self.cost, "wait_s": round(self.wait_s, 1),
-            "trouble": self.trouble, "archive": self.is_archive,
-        }  # fmt: skip
+            "vendor": self.vendor,
+            "what": self.what,
+            "timeframe": self.timeframe.label,
+            "start": iso(self.span.start),
+            "end": iso(self.span.end),
+            "requests": self.requests,
+            "units": self.requests * self.cost,
+            "wait_s": round(self.wait_s, 1),
+            "trouble": self.trouble,
+            "archive": self.is_archive,
+        }
 
 
 @dataclass(frozen=True)
@@ -100,10 +106,14 @@ class Offer:
     def to_json(self) -> dict[str, Any]:
         """Return plain values; ``end`` is exclusive."""
         return {
-            "vendor": self.vendor, "start": iso(self.span.start), "end": iso(self.span.end),
-            "requests": self.requests, "units": self.requests * self.cost,
-            "wait_s": round(self.wait_s, 1), "trouble": self.trouble,
-        }  # fmt: skip
+            "vendor": self.vendor,
+            "start": iso(self.span.start),
+            "end": iso(self.span.end),
+            "requests": self.requests,
+            "units": self.requests * self.cost,
+            "wait_s": round(self.wait_s, 1),
+            "trouble": self.trouble,
+        }
 
 
 @dataclass(frozen=True)

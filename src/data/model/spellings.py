@@ -11,14 +11,30 @@ from .vendors import VENDORS
 
 # Our suffix to theirs, where it is another. EODHD names every venue, the USA too.
 _ALPHA_VANTAGE = {
-    ".L": ".LON", ".TO": ".TRT", ".V": ".TRV", ".DE": ".DEX", ".BO": ".BSE", ".SS": ".SHH",
+    ".L": ".LON",
+    ".TO": ".TRT",
+    ".V": ".TRV",
+    ".DE": ".DEX",
+    ".BO": ".BSE",
+    ".SS": ".SHH",
     ".SZ": ".SHZ",
-}  # fmt: skip
+}
 _EODHD = {
-    "": ".US", ".L": ".LSE", ".DE": ".XETRA", ".SG": ".STU", ".AX": ".AU", ".SS": ".SHG",
-    ".SZ": ".SHE", ".KS": ".KO", ".NS": ".NSE", ".BO": ".BSE", ".KL": ".KLSE", ".WA": ".WAR",
-    ".BD": ".BUD", ".JO": ".JSE",
-}  # fmt: skip
+    "": ".US",
+    ".L": ".LSE",
+    ".DE": ".XETRA",
+    ".SG": ".STU",
+    ".AX": ".AU",
+    ".SS": ".SHG",
+    ".SZ": ".SHE",
+    ".KS": ".KO",
+    ".NS": ".NSE",
+    ".BO": ".BSE",
+    ".KL": ".KLSE",
+    ".WA": ".WAR",
+    ".BD": ".BUD",
+    ".JO": ".JSE",
+}
 
 
 def stock_names(plain: str, suffix: str, ours: str) -> Mapping[str, str]:

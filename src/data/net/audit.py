@@ -36,8 +36,12 @@ def note_use(request: HttpRequest, record: SendRecord, account: Callable[[], str
         "outcome": record.outcome,
         "status": record.status,
     }
-    _log.info("%(vendor)s account %(account)s: %(method)s %(address)s, attempt %(attempt)d: "
-              "%(outcome)s (HTTP %(status)d)", facts, extra=facts)  # fmt: skip
+    _log.info(
+        "%(vendor)s account %(account)s: %(method)s %(address)s, attempt %(attempt)d: "
+        "%(outcome)s (HTTP %(status)d)",
+        facts,
+        extra=facts,
+    )
 
 
 def fingerprint(name: str) -> str:

@@ -242,9 +242,11 @@ def read_anchor(rows: Rows) -> Anchor | None:
         return None
     try:
         reading = Reading(
-            float(facts["anchor_wall_s"]), float(facts["anchor_mono_s"]),
-            facts["anchor_owner"], facts["anchor_boot"],
-        )  # fmt: skip
+            float(facts["anchor_wall_s"]),
+            float(facts["anchor_mono_s"]),
+            facts["anchor_owner"],
+            facts["anchor_boot"],
+        )
         return Anchor(reading, float(facts["anchor_steady_s"]))
     except (KeyError, TypeError, ValueError) as exc:
         raise CorruptEntryError("the state file does not tell its own time") from exc

@@ -163,8 +163,13 @@ class Circuits:
 
     def _tell(self, change: CircuitChange) -> None:
         if change.is_open:
-            _log.warning("%s is not asked for %s for %.0f s: %s", change.vendor, change.door,
-                         change.seconds, change.reason)  # fmt: skip
+            _log.warning(
+                "%s is not asked for %s for %.0f s: %s",
+                change.vendor,
+                change.door,
+                change.seconds,
+                change.reason,
+            )
         else:
             _log.info("%s answers for %s again", change.vendor, change.door)
         if self._on_change is not None:

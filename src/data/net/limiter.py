@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -258,29 +258,33 @@ class Limiters:
 
     Args:
         clock: shared by all of them.
-        overrides: limits that the user set, by vendor; they rule over the declared ones.
-        make: makes the limiter of a vendor; by default one that knows this process alone.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        overrides: Mapping[str, Limits] | None = None,
-        make: Callable[[str, Limits], Limiter] | None = None,
-    ) -> None:
-        self._make = make or (lambda vendor, limits: VendorLimiter(vendor, limits, clock))
-        self._overrides = dict(overrides or {})
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._by_vendor: dict[str, Limiter] = {}
         # Guards the table against threads that ask for a new vendor at the same moment.
         self._lock = threading.Lock()
         renew_after_fork(self)
 
-    def of(self, vendor: str, declared: Limits | None = None) -> Limiter:
-        """Return the limiter of ``vendor``; a vendor that declares nothing gets 10 a minute."""
+    def of(
+        self,
+        vendor: str,
+        declared: Limits | None = None,
+        make: Callable[[], Limiter] | None = None,
+    ) -> Limiter:
+        """Return the limiter of ``vendor``; a vendor that declares nothing gets 10 a minute.
+
+        Args:
+            vendor: canonical name.
+            declared: its limits.
+            make: makes a limiter at the first call; by default one of this process alone.
+        """
         with self._lock:
             if vendor not in self._by_vendor:
-                limits = self._overrides.get(vendor) or declared or UNKNOWN_VENDOR_LIMITS
-                self._by_vendor[vendor] = self._make(vendor, limits)
+                limits = declared or UNKNOWN_VENDOR_LIMITS
+                made = make() if make else VendorLimiter(vendor, limits, self._clock)
+                self._by_vendor[vendor] = made
             return self._by_vendor[vendor]
 
     def after_fork(self) -> None:

@@ -218,8 +218,9 @@ class Sender:
         if told is None:
             told = retry_after_s(response, self._clock.now_ms())
         error.retry_after = paused_s = self._limiter.pause(told)
-        _log.info("%s asked us to slow down: it is left alone for %.1f s",
-                  self._limiter.vendor, paused_s)  # fmt: skip
+        _log.info(
+            "%s asked us to slow down: it is left alone for %.1f s", self._limiter.vendor, paused_s
+        )
         return paused_s
 
     def _blame(self, error: DataError, call: _Call) -> None:
@@ -240,9 +241,17 @@ class Sender:
     def _record(self, call: _Call, outcome: str, wait_s: float | None) -> None:
         seconds = self._clock.monotonic() - call.begun
         record = SendRecord(
-            call.vendor, where(call.request.url), call.attempt, outcome, seconds,
-            call.status, call.size, wait_s, call.waited_s, call.pause_s,
-        )  # fmt: skip
+            call.vendor,
+            where(call.request.url),
+            call.attempt,
+            outcome,
+            seconds,
+            call.status,
+            call.size,
+            wait_s,
+            call.waited_s,
+            call.pause_s,
+        )
         _log.debug("%s %s", record.vendor, record, extra=asdict(record))
         if call.is_sent:
             note_use(call.request, record, self._limiter.account)

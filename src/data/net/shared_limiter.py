@@ -41,9 +41,13 @@ class SharedLimiter:
     """
 
     def __init__(
-        self, vendor: str, limits: Limits, state: State, account: Account | None = None,
+        self,
+        vendor: str,
+        limits: Limits,
+        state: State,
+        account: Account | None = None,
         on_circuit: CircuitHook | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._vendor = vendor
         self._limits = limits
         self._state = state

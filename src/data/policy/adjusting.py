@@ -119,8 +119,9 @@ class Conversion:
             if source.adjustment == "unknown":
                 raise KindMismatchError(
                     f"nobody knows whether prices from {date_of(first_ms)} are adjusted for the "
-                    f"{action}", hint="fetch them again",
-                )  # fmt: skip
+                    f"{action}",
+                    hint="fetch them again",
+                )
             # A bar behind the ex-date has it in its price, whatever date the target names.
             until = action.ex_date if self._before(action) <= last_ms else self.goal.as_of
             wanted = action.is_in(self.goal.adjustment, until)

@@ -229,8 +229,13 @@ def _patterned(text: str, tables: Classification) -> Verdict:
 
 
 _STEPS: tuple[Callable[[str, Classification], Verdict], ...] = (
-    _marked, _suffixed, _separated, _joined, _bare, _patterned,
-)  # fmt: skip
+    _marked,
+    _suffixed,
+    _separated,
+    _joined,
+    _bare,
+    _patterned,
+)
 
 
 # --- instruments ---------------------------------------------------------------------------
@@ -278,9 +283,14 @@ def _currencies(pair: str, tables: Classification) -> Instrument | Refusal:
     if not _are_currencies(pair, tables) or pair[:3] == pair[3:]:
         return Refusal("unknown", f"{pair!r} is not a pair of two currencies known here")
     return Instrument(
-        f"{pair}=X", "forex", "FX", NEW_YORK, base=pair[:3], quote=pair[3:],
+        f"{pair}=X",
+        "forex",
+        "FX",
+        NEW_YORK,
+        base=pair[:3],
+        quote=pair[3:],
         spellings=currency_names(pair),
-    )  # fmt: skip
+    )
 
 
 def _are_currencies(text: str, tables: Classification) -> bool:

@@ -58,9 +58,13 @@ class Pace:
 
     @classmethod
     def at(
-        cls, calendar: MarketCalendar, timeframe: Timeframe, now_ms: int, settle_ms: int,
+        cls,
+        calendar: MarketCalendar,
+        timeframe: Timeframe,
+        now_ms: int,
+        settle_ms: int,
         anchor: str = "session",
-    ) -> Pace:  # fmt: skip
+    ) -> Pace:
         """Return the pace at ``now_ms``; bars are final ``settle_ms`` after their close or later."""
         cursor = first_unclosed(calendar, timeframe, now_ms, anchor)
         for _ in range(_LONGEST_UNSETTLED):
@@ -85,9 +89,10 @@ class Pace:
             return Freshness(newest, None, 0, self._age(newest))
         first = newest + 1 if newest is not None else self._first(coverage)
         known = [
-            c.span for c in coverage
+            c.span
+            for c in coverage
             if c.span.end > first and c.state != "provisional" and c.stands(self.now_ms)
-        ]  # fmt: skip
+        ]
         lacking = subtract([Span(first, self.due + 1)], known) if first <= self.due else []
         behind = sum(len(self.calendar.opens(self.timeframe, s, self.anchor)) for s in lacking)
         return Freshness(newest, self.due, behind, self._age(newest))

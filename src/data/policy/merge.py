@@ -13,8 +13,11 @@ from .identity import strangers
 from .plausible import objection, quality
 
 # Factors by which vendors differ who mean the same and write it in other units.
-_SCALES = {100.0: "percent against a fraction, or hundredths of a currency?",
-           1e3: "thousands against units?", 1e6: "millions against units?"}  # fmt: skip
+_SCALES = {
+    100.0: "percent against a fraction, or hundredths of a currency?",
+    1e3: "thousands against units?",
+    1e6: "millions against units?",
+}
 _BY_WORTH = "quality_based"
 
 
@@ -79,10 +82,16 @@ def merge(
             conflicts += _conflicts(name, told, fields[name], rules.tolerance)
     reporter = next((s for s in believed if s.statements), None)
     return Merged(
-        fields, reporter.statements if reporter else (), reporter.vendor if reporter else "",
-        _blocks(believed), tuple(conflicts), tuple(dropped), refused,
-        tuple(s.vendor for s in believed if s.facts or s.statements), strategy,
-    )  # fmt: skip
+        fields,
+        reporter.statements if reporter else (),
+        reporter.vendor if reporter else "",
+        _blocks(believed),
+        tuple(conflicts),
+        tuple(dropped),
+        refused,
+        tuple(s.vendor for s in believed if s.facts or s.statements),
+        strategy,
+    )
 
 
 def with_reported(snapshot: Snapshot) -> Snapshot:
@@ -92,8 +101,14 @@ def with_reported(snapshot: Snapshot) -> Snapshot:
     for report in sorted(newest, key=lambda s: s.period != "FY"):
         for name, value in report.values.items():
             unit = FIELDS.get(name, "")
-            fact = Fact(value, unit, report.currency if unit in WITH_CURRENCY else "",
-                        report.period, report.period_end, report.filed_at)  # fmt: skip
+            fact = Fact(
+                value,
+                unit,
+                report.currency if unit in WITH_CURRENCY else "",
+                report.period,
+                report.period_end,
+                report.filed_at,
+            )
             from_reports.setdefault(name, fact)
     return replace(snapshot, facts=from_reports | dict(snapshot.facts))
 
@@ -173,11 +188,16 @@ def _conflicts(
         why = _difference(base, fact, base.value, fact.value, tolerance)
         if why:
             yield {
-                "field": name, "vendor": snapshot.vendor, "value": fact.value,
-                "currency": fact.currency, "unit": fact.unit, "why": why,
-                "chosen": base.value, "chosen_vendor": "+".join(chosen.vendors),
+                "field": name,
+                "vendor": snapshot.vendor,
+                "value": fact.value,
+                "currency": fact.currency,
+                "unit": fact.unit,
+                "why": why,
+                "chosen": base.value,
+                "chosen_vendor": "+".join(chosen.vendors),
                 "chosen_currency": base.currency,
-            }  # fmt: skip
+            }
 
 
 def _difference(base: Fact, fact: Fact, here: float, there: float, tolerance: float) -> str:

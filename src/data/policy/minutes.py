@@ -140,9 +140,14 @@ def _folded(span: Span, minutes: dict[int, LiveBar], *, is_closed: bool = True) 
     """Make one bar of minutes."""
     parts = [minutes[stamp] for stamp in sorted(minutes)]
     return LiveBar(
-        span.start, parts[0].open, max(p.high for p in parts), min(p.low for p in parts),
-        parts[-1].close, _sum(p.volume for p in parts), is_closed,
-    )  # fmt: skip
+        span.start,
+        parts[0].open,
+        max(p.high for p in parts),
+        min(p.low for p in parts),
+        parts[-1].close,
+        _sum(p.volume for p in parts),
+        is_closed,
+    )
 
 
 def _sum(volumes: Iterable[float]) -> float:

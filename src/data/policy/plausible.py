@@ -11,18 +11,36 @@ _POSITIVE = frozenset(
 )
 # A company may well have no debt, and none of these can be less than nothing.
 _NOT_NEGATIVE = frozenset(
-    {"total_debt", "total_cash", "current_price", "avg_volume", "volume", "float_shares",
-     "circulating_supply", "total_supply", "max_supply", "fifty_two_week_high",
-     "fifty_two_week_low", "dividend_per_share"}
-)  # fmt: skip
+    {
+        "total_debt",
+        "total_cash",
+        "current_price",
+        "avg_volume",
+        "volume",
+        "float_shares",
+        "circulating_supply",
+        "total_supply",
+        "max_supply",
+        "fifty_two_week_high",
+        "fifty_two_week_low",
+        "dividend_per_share",
+    }
+)
 _BETWEEN = {"pe_ratio": (-1000.0, 1000.0), "forward_pe": (-1000.0, 1000.0)}
 # Paying out more than the price in a year is no dividend; other programs keep percent here.
 _MOST_YIELD = {"fraction": 1.0, "": 100.0}
 _WEIGHTS = {
-    "market_cap": 0.15, "pe_ratio": 0.12, "price_to_book": 0.12, "dividend_yield": 0.08,
-    "revenue": 0.10, "net_income": 0.10, "total_debt": 0.08, "total_cash": 0.08,
-    "shares_outstanding": 0.08, "book_value": 0.09,
-}  # fmt: skip
+    "market_cap": 0.15,
+    "pe_ratio": 0.12,
+    "price_to_book": 0.12,
+    "dividend_yield": 0.08,
+    "revenue": 0.10,
+    "net_income": 0.10,
+    "total_debt": 0.08,
+    "total_cash": 0.08,
+    "shares_outstanding": 0.08,
+    "book_value": 0.09,
+}
 
 
 def objection(name: str, fact: Fact) -> str:

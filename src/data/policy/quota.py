@@ -117,8 +117,10 @@ def windows_of(limits: Limits) -> list[Window]:
         burst = max(1, limits.burst)
         windows.append(Window(burst / limits.per_second, burst))
     longer = (
-        (_MINUTE_S, limits.per_minute), (_DAY_S, limits.per_day), (_MONTH_S, limits.per_month)
-    )  # fmt: skip
+        (_MINUTE_S, limits.per_minute),
+        (_DAY_S, limits.per_day),
+        (_MONTH_S, limits.per_month),
+    )
     return windows + [Window(length, capacity) for length, capacity in longer if capacity > 0]
 
 
@@ -200,9 +202,12 @@ def limits_of(declared: Limits | None, *said: Mapping[str, float]) -> Limits | N
     None when nothing is declared and nothing said.
     """
     names = {
-        "requests_per_minute": "per_minute", "requests_per_second": "per_second",
-        "requests_per_day": "per_day", "requests_per_month": "per_month", "burst_size": "burst",
-    }  # fmt: skip
+        "requests_per_minute": "per_minute",
+        "requests_per_second": "per_second",
+        "requests_per_day": "per_day",
+        "requests_per_month": "per_month",
+        "burst_size": "burst",
+    }
     known = {
         names[key]: value
         for layer in said

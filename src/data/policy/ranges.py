@@ -76,8 +76,11 @@ def resolve_range(
         span = _last_bars(instrument, timeframe, high, (now_ms, known_ms), count)
         return _closed_by(instrument, timeframe, span, (now_ms, known_ms)), count
     if bars is not None:
-        raise _refused(instrument, f"{low.text} and bars {bars!r} exclude each other",
-                       hint="give start and end, or bars and end")  # fmt: skip
+        raise _refused(
+            instrument,
+            f"{low.text} and bars {bars!r} exclude each other",
+            hint="give start and end, or bars and end",
+        )
     span = _between(instrument, timeframe, low, high, now_ms)
     return _closed_by(instrument, timeframe, span, (now_ms, known_ms)), None
 
@@ -142,8 +145,11 @@ def _between(
     behind = None if high is None else high.stamp_behind(timeframe)
     if high is not None and behind is not None:
         if low.day is None and low[1:] == high[1:]:
-            raise _refused(instrument, f"{high.text} equals {low.text}",
-                           hint="an end is a later instant; equal dates are one session")  # fmt: skip
+            raise _refused(
+                instrument,
+                f"{high.text} equals {low.text}",
+                hint="an end is a later instant; equal dates are one session",
+            )
         if behind <= first:
             raise _refused(instrument, f"{high.text} lies before {low.text}")
         if behind <= now_ms:
@@ -153,9 +159,12 @@ def _between(
 
 
 def _last_bars(
-    instrument: Instrument, timeframe: Timeframe, high: _Bound | None, times: tuple[int, int],
+    instrument: Instrument,
+    timeframe: Timeframe,
+    high: _Bound | None,
+    times: tuple[int, int],
     count: int,
-) -> Span:  # fmt: skip
+) -> Span:
     """Return the stamps of the last ``count`` bars closed by ``high``; ``times``: now, known by."""
     now_ms, closed_by = times
     if high is not None:

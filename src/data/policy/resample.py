@@ -219,9 +219,16 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
     bars = slice(first, owners[high - 1] + 1)
     own = slice(*np.searchsorted(owners, (bars.start, bars.stop)))
     straddled = crossed | np.append(False, crossed[:-1])
-    return _Bins(stamps[bars], closes[bars], ends[bars], straddled[bars],
-                 parts[own], part_closes[own], owners[own] - bars.start,
-                 not source.is_intraday)  # fmt: skip
+    return _Bins(
+        stamps[bars],
+        closes[bars],
+        ends[bars],
+        straddled[bars],
+        parts[own],
+        part_closes[own],
+        owners[own] - bars.start,
+        not source.is_intraday,
+    )
 
 
 def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
@@ -283,9 +290,14 @@ def _folded(rows: BarTable, owners: Positions, stamps: Stamps) -> tuple[BarTable
     volume, in_part = _summed(rows.volume, firsts, lasts)
     adj = None if rows.adj_close is None else rows.adj_close[lasts]
     bars = BarTable(
-        stamps[held], rows.open[firsts], np.maximum.reduceat(rows.high, firsts),
-        np.minimum.reduceat(rows.low, firsts), rows.close[lasts], volume, adj,
-    )  # fmt: skip
+        stamps[held],
+        rows.open[firsts],
+        np.maximum.reduceat(rows.high, firsts),
+        np.minimum.reduceat(rows.low, firsts),
+        rows.close[lasts],
+        volume,
+        adj,
+    )
     return bars, held, in_part
 
 

@@ -29,9 +29,10 @@ class RetryPolicy:
     def of(cls, said: Failover) -> RetryPolicy:
         """Return what the rules say about asking again."""
         return cls(
-            attempts=max(1, said.max_retries), first_s=said.retry_delay,
+            attempts=max(1, said.max_retries),
+            first_s=said.retry_delay,
             doubling=said.exponential_backoff,
-        )  # fmt: skip
+        )
 
     def next_wait(
         self, error: BaseException, attempt: int, elapsed_s: float, jitter: float

@@ -59,8 +59,10 @@ _CONSTANT, _STEADY, _NEAR = 50e-4, 10e-4, 10e-4
 
 _UNIT = 100
 _USUAL_SPLITS = [Fraction(n) for n in (2, 3, 4, 5, 7, 10, 20, 50)] + [
-    Fraction(3, 2), Fraction(4, 3), Fraction(5, 4),
-]  # fmt: skip
+    Fraction(3, 2),
+    Fraction(4, 3),
+    Fraction(5, 4),
+]
 _EVER = 2**62
 
 
@@ -171,9 +173,11 @@ def settle(
 
 
 def judge(
-    held: BarTable, came: BarTable, fixes: Sequence[Fix] | None = (),
+    held: BarTable,
+    came: BarTable,
+    fixes: Sequence[Fix] | None = (),
     tolerance: Tolerance = ONE_MARKET,
-) -> Verdict:  # fmt: skip
+) -> Verdict:
     """Compare the closes of the stamps that two ascending tables have in common.
 
     Args:
@@ -236,9 +240,13 @@ def _unexplained(verdict: Verdict) -> Verdict:
 
 
 def known_fixes(
-    actions: Iterable[Action], closes: BarTable, adjustment: Adjustment, as_of: date | None, *,
+    actions: Iterable[Action],
+    closes: BarTable,
+    adjustment: Adjustment,
+    as_of: date | None,
+    *,
     intraday: bool,
-) -> list[Fix]:  # fmt: skip
+) -> list[Fix]:
     """Return what vendors may have missed, or made twice, of the actions known.
 
     That is each of them alone, and all splits together. Dividends count where the close before them

@@ -112,8 +112,12 @@ class TradeBars:
         price, size = trade.price, trade.size
         old = self._bar
         if old is not None:
-            self._bar = old._replace(high=max(old.high, price), low=min(old.low, price),
-                                     close=price, volume=old.volume + size)  # fmt: skip
+            self._bar = old._replace(
+                high=max(old.high, price),
+                low=min(old.low, price),
+                close=price,
+                volume=old.volume + size,
+            )
         elif size > 0:
             stamp = self._span.start
             self._bar = LiveBar(stamp, price, price, price, price, size, is_closed=False)

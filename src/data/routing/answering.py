@@ -149,11 +149,14 @@ def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[
         early = Span(rest.start, min(rest.end, traded.start))
         late = Span(max(rest.start, traded.end), rest.end)
         found += [
-            gap for gap in (
-                Gap(early, BEFORE_FIRST, harmless=True), Gap(late, AFTER_LAST),
+            gap
+            for gap in (
+                Gap(early, BEFORE_FIRST, harmless=True),
+                Gap(late, AFTER_LAST),
                 Gap(rest.clip(traded), "closed, not published yet"),
-            ) if not gap.span.is_empty
-        ]  # fmt: skip
+            )
+            if not gap.span.is_empty
+        ]
     return found
 
 
@@ -172,9 +175,11 @@ def frame_of(answer: Answer) -> pd.DataFrame:
     message = f"{answer.query}: {'; '.join(trouble)}"
     if answer.query.strict:
         raise IncompleteDataError(
-            message, frame=frame, symbol=answer.query.instrument.symbol,
+            message,
+            frame=frame,
+            symbol=answer.query.instrument.symbol,
             hint="without strict=True the bars that could be had are returned",
-        )  # fmt: skip
+        )
     log.warning("incomplete answer for %s", message)
     warn_user(message, IncompleteDataWarning)
     return frame
@@ -289,10 +294,14 @@ def _kind_entry(kind: Kind) -> Provenance:
 def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
     # Frozen, and so everybody's: the same stretches are told with every answer from the cache.
     entry: dict[str, Any] = {
-        "start": iso(part.span.start), "end": iso(part.span.end), "rows": rows,
-        "vendor": part.vendor, "state": part.state, "fetched_at": iso(part.fetched_at),
+        "start": iso(part.span.start),
+        "end": iso(part.span.end),
+        "rows": rows,
+        "vendor": part.vendor,
+        "state": part.state,
+        "fetched_at": iso(part.fetched_at),
         "basis": part.basis.to_json(),
-    }  # fmt: skip
+    }
     entry |= {"reason": part.reason} if part.reason else {}
     entry |= {"volume": why} if (why := left_out(part, own)) else {}
     told: Provenance = freeze(entry | told_splices(part))

@@ -82,12 +82,21 @@ class Asking:
         _check(wishes, instrument.symbol)
         return filled(
             BarsQuery,
-            instrument=instrument, timeframe=step, span=span, now_ms=now, bars=count,
-            provider=self._pinned(wishes.provider), adjustment=wishes.adjustment,
-            include_forming=wishes.include_forming, offline=wishes.offline,
-            strict=wishes.strict, refresh=wishes.refresh, closed_by_ms=closed_by,
-            columns=tuple(wishes.columns), version=wishes.version,
-        )  # fmt: skip
+            instrument=instrument,
+            timeframe=step,
+            span=span,
+            now_ms=now,
+            bars=count,
+            provider=self._pinned(wishes.provider),
+            adjustment=wishes.adjustment,
+            include_forming=wishes.include_forming,
+            offline=wishes.offline,
+            strict=wishes.strict,
+            refresh=wishes.refresh,
+            closed_by_ms=closed_by,
+            columns=tuple(wishes.columns),
+            version=wishes.version,
+        )
 
     def check_shared(self, timeframe: Any, bounds: tuple[Any, Any, Any], wishes: Wishes) -> None:
         """Check what the symbols of a batch share, without any symbol.
@@ -131,8 +140,10 @@ def _check(wishes: Wishes, symbol: str) -> None:
     if wishes.include_forming and wishes.closed_by is not None:
         raise QueryError(
             f"include_forming and closed_by for {symbol} exclude each other: a forming bar has "
-            "not closed", symbol=symbol, hint="leave one of them out",
-        )  # fmt: skip
+            "not closed",
+            symbol=symbol,
+            hint="leave one of them out",
+        )
     _check_columns(wishes.columns, symbol)
     if wishes.version is not None:
         _check_version(wishes, symbol)
@@ -144,24 +155,27 @@ def _check_version(wishes: Wishes, symbol: str) -> None:
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise QueryError(
             f"version {number!r} for {symbol} is no commit's number: a whole one from 1 on",
-            symbol=symbol, hint=f"`onetape cache log {symbol} TIMEFRAME` lists them",
-        )  # fmt: skip
+            symbol=symbol,
+            hint=f"`onetape cache log {symbol} TIMEFRAME` lists them",
+        )
     for name in ("refresh", "include_forming"):
         if getattr(wishes, name):
             raise QueryError(
                 f"version and {'force_refresh' if name == 'refresh' else name} for {symbol} "
                 "exclude each other: a version is read as it stood, and nobody is asked",
-                symbol=symbol, hint="leave one of them out",
-            )  # fmt: skip
+                symbol=symbol,
+                hint="leave one of them out",
+            )
 
 
 def _check_columns(columns: Any, symbol: str) -> None:
     known = ", ".join(EXTRA_COLUMNS)
     if isinstance(columns, str) or not isinstance(columns, Sequence):
         raise QueryError(
-            f"columns for {symbol} are a list of names, not {columns!r}", symbol=symbol,
+            f"columns for {symbol} are a list of names, not {columns!r}",
+            symbol=symbol,
             hint=f'such as columns=("source",); there are: {known}',
-        )  # fmt: skip
+        )
     for place, name in enumerate(columns):
         if name in columns[:place]:
             raise QueryError(f"columns for {symbol} name {name!r} twice", symbol=symbol)
@@ -171,12 +185,14 @@ def _check_columns(columns: Any, symbol: str) -> None:
             where = "wherever the vendor tells it" if name == "adj_close" else "always"
             raise QueryError(
                 f"{name!r} is no extra column of {symbol}: it is in the frame {where}",
-                symbol=symbol, hint=f"extra ones: {known}",
-            )  # fmt: skip
+                symbol=symbol,
+                hint=f"extra ones: {known}",
+            )
         raise QueryError(
-            f"there is no extra column {name!r} for {symbol}", symbol=symbol,
+            f"there is no extra column {name!r} for {symbol}",
+            symbol=symbol,
             hint=f"{_meant(name, EXTRA_COLUMNS)}there are: {known}",
-        )  # fmt: skip
+        )
 
 
 def _meant(name: object, known: Sequence[str]) -> str:

@@ -53,8 +53,9 @@ class BatchService:
             try:
                 return get(self._asking.query(symbol, timeframe, bounds, wishes))
             except DataError as error:
-                log.warning("no bars for %s in a batch: %s", symbol, error,
-                            extra={"symbol": str(symbol)})  # fmt: skip
+                log.warning(
+                    "no bars for %s in a batch: %s", symbol, error, extra={"symbol": str(symbol)}
+                )
                 return _failed(symbol, error, wishes.columns)
 
         with running(Subject()):
@@ -80,7 +81,11 @@ def _in_threads(
 def _failed(symbol: str, error: DataError, columns: Sequence[str]) -> pd.DataFrame:
     frame = empty_frame(columns)
     frame.attrs[ATTRS_KEY] = freeze(
-        {"symbol": str(symbol), "rows": 0, "complete": False,
-         "error": {"type": type(error).__name__, "message": str(error)}}
-    )  # fmt: skip
+        {
+            "symbol": str(symbol),
+            "rows": 0,
+            "complete": False,
+            "error": {"type": type(error).__name__, "message": str(error)},
+        }
+    )
     return frame

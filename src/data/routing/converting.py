@@ -46,9 +46,13 @@ def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conver
         return None
     served = map(Timeframe.parse, caps.labels(query.instrument.asset_class))
     found = sources_of_kind(
-        query.timeframe, served, calendar_for(query.instrument),
-        own=own, wanted=wanted, span=Span(query.span.end - _HOURS_SEEN_MS, query.span.end),
-    )  # fmt: skip
+        query.timeframe,
+        served,
+        calendar_for(query.instrument),
+        own=own,
+        wanted=wanted,
+        span=Span(query.span.end - _HOURS_SEEN_MS, query.span.end),
+    )
     if not found:
         return None
     days = -(-(query.now_ms - query.span.start) // DAY_MS)
@@ -92,11 +96,13 @@ class Conversion:
         made = {"session": self.kind.session, "anchor": self.kind.anchor}
         kinds = {**caps.kinds, **caps.intraday_kinds}
         return replace(
-            caps, kinds={name: replace(kind, **made) for name, kind in kinds.items()},
+            caps,
+            kinds={name: replace(kind, **made) for name, kind in kinds.items()},
             intraday_kinds={},
-            page_bars=-(-caps.page_bars // parts), page_days=self._of_source(caps.page_days),
+            page_bars=-(-caps.page_bars // parts),
+            page_days=self._of_source(caps.page_days),
             depth_days=self._of_source(caps.depth_days),
-        )  # fmt: skip
+        )
 
     def _of_source(self, days: Mapping[str, int]) -> dict[str, int]:
         others = {label: count for label, count in days.items() if label != self.target.label}
@@ -160,22 +166,32 @@ class _Made:
             raise NoDataError(
                 f"{self.fetched.vendor} has no {self.way.source} bars that make up a whole one of "
                 f"{self.way.target}",
-                provider=self.fetched.vendor, symbol=self.asked.instrument.symbol,
-            )  # fmt: skip
+                provider=self.fetched.vendor,
+                symbol=self.asked.instrument.symbol,
+            )
         made = self.way.kind
         return replace(
-            self.fetched, table=table, dense=self.fetched.dense or self._is_short(found),
+            self.fetched,
+            table=table,
+            dense=self.fetched.dense or self._is_short(found),
             kind=replace(self.fetched.kind, session=made.session, anchor=made.anchor),
-        )  # fmt: skip
+        )
 
     def _bars(self, needed: Span) -> Resampled:
         own, anchor = self.way.anchors
         return resample(
-            self.rows, self.way.source, self.way.target, calendar_for(self.asked.instrument),
-            anchor=anchor, source_anchor=own, span=needed, now_ms=self.fetched.server_now_ms,
+            self.rows,
+            self.way.source,
+            self.way.target,
+            calendar_for(self.asked.instrument),
+            anchor=anchor,
+            source_anchor=own,
+            span=needed,
+            now_ms=self.fetched.server_now_ms,
             # Of an answer that lacks much nobody knows where there was no trade.
-            dense=bool(self.said.doubt), unanswered=self.said.lacking,
-        )  # fmt: skip
+            dense=bool(self.said.doubt),
+            unanswered=self.said.lacking,
+        )
 
     def _running(self, found: Resampled) -> BarTable:
         """Return the bar that has not closed, if all that there has been of it is known."""

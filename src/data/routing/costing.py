@@ -24,8 +24,9 @@ def requests_for(
     if capabilities is None:
         return 1
     if now_ms is not None and (archived := archive_requests(capabilities, span, grid, now_ms)):
-        rest = [p.span for p in pieces(span, grid.timeframe, capabilities, now_ms)
-                if not p.is_archived]  # fmt: skip
+        rest = [
+            p.span for p in pieces(span, grid.timeframe, capabilities, now_ms) if not p.is_archived
+        ]
         return archived + sum(requests_for(capabilities, part, grid) for part in rest)
     days = capabilities.page_days.get(grid.timeframe.label, 0)
     step = grid.timeframe.step_ms or 1

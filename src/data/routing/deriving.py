@@ -198,9 +198,7 @@ class _Making:
     def answer(self, factor: int) -> Answer:
         """Return the answer; a count reaches ``factor`` times as far back."""
         wanted = self._wanted(factor)
-        needed = source_span(
-            wanted, self.query.timeframe, self._calendar, anchor=self._grid.anchor
-        )  # fmt: skip
+        needed = source_span(wanted, self.query.timeframe, self._calendar, anchor=self._grid.anchor)
         # Where no bar is expected they are asked for all the same: who knows whether it exists.
         span = wanted if needed.is_empty else needed
         below = self.ask(
@@ -228,19 +226,31 @@ class _Making:
         holes = sorted([*_holes(below), *self._doubted(below, span)], key=lambda gap: gap.span)
         rows = self._rows(below)
         found = resample(
-            rows, self.source, self.query.timeframe, self._calendar,
-            anchor=self._grid.anchor, source_anchor=below.kind.anchor or self.anchor,
-            span=span, now_ms=self.query.now_ms,
+            rows,
+            self.source,
+            self.query.timeframe,
+            self._calendar,
+            anchor=self._grid.anchor,
+            source_anchor=below.kind.anchor or self.anchor,
+            span=span,
+            now_ms=self.query.now_ms,
             # Whoever took the answer knows what is a hole in it: all others had no trade.
-            dense=False, unanswered=[hole.span for hole in holes],
-        )  # fmt: skip
+            dense=False,
+            unanswered=[hole.span for hole in holes],
+        )
         fold = Fold(self.query, self.source, below, found, holes)
         table, coverage = fold.with_running()
         return replace(
-            below, query=self.query, table=table, coverage=coverage, gaps=fold.gaps(), flagged=(),
+            below,
+            query=self.query,
+            table=table,
+            coverage=coverage,
+            gaps=fold.gaps(),
+            flagged=(),
             kind=self._kind(below),
-            fetched=fold.fetched(), facts=fold.facts(),
-        )  # fmt: skip
+            fetched=fold.fetched(),
+            facts=fold.facts(),
+        )
 
     def _rows(self, below: Answer) -> BarTable:
         """Return the rows that bars are made of: those in hours that the calendar knows."""

@@ -61,9 +61,14 @@ class Digest:
 
 
 def digest(
-    fetched: Fetched, checked: Checked, segment: Span, grid: Grid, now_ms: int,
-    density: Density | None = None, least_share: float = 0.0,
-) -> Digest:  # fmt: skip
+    fetched: Fetched,
+    checked: Checked,
+    segment: Span,
+    grid: Grid,
+    now_ms: int,
+    density: Density | None = None,
+    least_share: float = 0.0,
+) -> Digest:
     """Sort a checked answer by finality and find what it lacks.
 
     A closed bar that has not come and has not settled either is *unpublished*: nothing is

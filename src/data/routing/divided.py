@@ -45,10 +45,14 @@ def _what(event: Event) -> str:
 def _entry(event: Event) -> dict[str, Any]:
     action = event.action()
     return {
-        "action": str(action), "type": action.type, "ex_date": action.ex_date.isoformat(),
-        "source": action.source, "used": event.counts, "settled": event.is_settled,
+        "action": str(action),
+        "type": action.type,
+        "ex_date": action.ex_date.isoformat(),
+        "source": action.source,
+        "used": event.counts,
+        "settled": event.is_settled,
         "others": _others(event),
-    }  # fmt: skip
+    }
 
 
 def _others(event: Event) -> dict[str, str]:

@@ -35,14 +35,18 @@ def explain(theatre: Theatre, query: BarsQuery) -> Explanation:
     except DataError as error:
         why_not = str(error)
     return Explanation(
-        query.instrument, query.timeframe, query.now_ms,
-        rule=rule.name if rule else "", rule_from=_home(theatre, rule) if rule else "",
+        query.instrument,
+        query.timeframe,
+        query.now_ms,
+        rule=rule.name if rule else "",
+        rule_from=_home(theatre, rule) if rule else "",
         named=rule.vendors if rule else (),
         ways=tuple(_ways(way, query)) if way else (),
         unasked=unasked(theatre.selector, query, all_there=True),
-        stored=tuple(_stored(theatre, query, way)), source=_source(theatre, query, way),
+        stored=tuple(_stored(theatre, query, way)),
+        source=_source(theatre, query, way),
         why_not=why_not,
-    )  # fmt: skip
+    )
 
 
 def _rule(theatre: Theatre, query: BarsQuery) -> tuple[Rule | None, str]:
@@ -74,9 +78,13 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
         look = look_at(candidate.downloader, query.instrument.asset_class, query.timeframe)
         health = look.health(query.now_ms) if look is not None else health
     return Way(
-        candidate.name, health, query.instrument.spelling(candidate.name), candidate.adjustment,
-        depth, substitute,
-    )  # fmt: skip
+        candidate.name,
+        health,
+        query.instrument.spelling(candidate.name),
+        candidate.adjustment,
+        depth,
+        substitute,
+    )
 
 
 def _stored(theatre: Theatre, query: BarsQuery, way: Route | None) -> Iterator[Stored]:
@@ -90,10 +98,16 @@ def _stored(theatre: Theatre, query: BarsQuery, way: Route | None) -> Iterator[S
         if view.exists:
             names = {name for part in view.coverage for name in part.vendor.split(",") if name}
             yield Stored(
-                key.folder, view.rows, view.first, view.last,
-                Counter(part.state for part in view.coverage), tuple(sorted(names)),
-                view.generation, view.next_due, lifetime_of(view),
-            )  # fmt: skip
+                key.folder,
+                view.rows,
+                view.first,
+                view.last,
+                Counter(part.state for part in view.coverage),
+                tuple(sorted(names)),
+                view.generation,
+                view.next_due,
+                lifetime_of(view),
+            )
 
 
 def _source(theatre: Theatre, query: BarsQuery, way: Route | None) -> str:

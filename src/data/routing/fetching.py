@@ -71,8 +71,9 @@ class Fetcher:
                 asked = self._question(work, candidate, Errand(span, sides))
                 fetched = self._fetch(work, candidate, asked)
                 fetched = self._taker.fitted(work, fetched, span, sides)
-                checked = check(fetched.table, span, timeframe=work.grid.timeframe,
-                                now_ms=self._clock.now_ms())  # fmt: skip
+                checked = check(
+                    fetched.table, span, timeframe=work.grid.timeframe, now_ms=self._clock.now_ms()
+                )
             except FAILED as error:
                 self._note(work, candidate, span, error, 0.0)
                 continue
@@ -146,8 +147,14 @@ class Fetcher:
         )
         if before and rows:
             others = ", ".join(dict.fromkeys(e.provider or "another vendor" for e in before))
-            log.warning("fallback: %s bars of %s from %s come from %s, %s could not supply them",
-                        rows, work.query, iso(span.start), candidate.name, others)  # fmt: skip
+            log.warning(
+                "fallback: %s bars of %s from %s come from %s, %s could not supply them",
+                rows,
+                work.query,
+                iso(span.start),
+                candidate.name,
+                others,
+            )
         return None, found.lacking
 
     def _taken(self, work: Work, candidate: Candidate, span: Span) -> tuple[Fetched, Digest]:
@@ -180,9 +187,10 @@ class Fetcher:
         vendor = ",".join(sorted({e.provider or "" for e in outcomes} - {""}))
         trusted = [c.span for c in known if c.stands(now) and c.state != "provisional"]
         marks = tuple(
-            mark for span in subtract([answered], trusted)
+            mark
+            for span in subtract([answered], trusted)
             for mark in self._nothing(work, span, known.within(span), vendor)
-        )  # fmt: skip
+        )
         if marks:
             self._keeper.commit(work, Commit(marks=marks))
 
@@ -192,8 +200,9 @@ class Fetcher:
         known = self._keeper.coverage(work).within(segment) if said else ()
         marks = tuple(
             replace(part, reason="; ".join([NO_BAR, *dict.fromkeys(said)]))
-            for part in known if part.state == "empty" and part.reason.startswith(NO_BAR)
-        )  # fmt: skip
+            for part in known
+            if part.state == "empty" and part.reason.startswith(NO_BAR)
+        )
         if marks:
             self._keeper.commit(work, Commit(marks=marks))
 
@@ -210,9 +219,13 @@ class Fetcher:
             expected = len(work.grid.opens(empty))
             settled = terms.expires(empty, work.settle_ms, known)
             yield Covered(
-                empty, "empty", vendor, fetched_at=now, reason=NO_BAR if expected else CLOSED,
+                empty,
+                "empty",
+                vendor,
+                fetched_at=now,
+                reason=NO_BAR if expected else CLOSED,
                 expires=settled if expected else now + self._expiry.old_ms,
-            )  # fmt: skip
+            )
 
     def _settled_until(self, work: Work, segment: Span, now_ms: int) -> int:
         """Return the end of what an empty answer may be believed for: nothing unsettled."""
@@ -237,8 +250,9 @@ class Fetcher:
         days = depth.get(work.grid.timeframe.label)
         error = CapabilityError(
             f"{candidate.name} serves {work.grid.timeframe} bars only {days} days back",
-            provider=candidate.name, symbol=work.query.instrument.symbol,
-        )  # fmt: skip
+            provider=candidate.name,
+            symbol=work.query.instrument.symbol,
+        )
         if not any(a.error and a.error.args == error.args for a in work.attempts):
             self._note(work, candidate, span, error, 0.0)
         return error

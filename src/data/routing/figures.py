@@ -133,9 +133,10 @@ class FiguresService:
         who, step, now = self._selector.instrument(text), Timeframe.parse(period), self._now()
         if who.asset_class != "crypto":
             raise QueryError(
-                f"there are no {measure} of {who.symbol}, a {who.asset_class}", symbol=who.symbol,
+                f"there are no {measure} of {who.symbol}, a {who.asset_class}",
+                symbol=who.symbol,
                 hint="only perpetual futures on crypto pairs have them, such as BTCUSDT",
-            )  # fmt: skip
+            )
         start, end = bounds
         usual = from_ms(now - _USUAL_DAYS * DAY_MS)
         span, _ = resolve_range(who, Timeframe(1, "m"), usual if start is None else start, end, now)
@@ -152,9 +153,10 @@ class FiguresService:
         vendors = list(self._vendors(query))
         if not vendors:
             raise NoProviderError(
-                f"No suitable provider found for {query}", symbol=key.symbol,
+                f"No suitable provider found for {query}",
+                symbol=key.symbol,
                 hint="binance serves it; name it in the rule for crypto",
-            )  # fmt: skip
+            )
         reasons: list[str] = []
         for name, vendor in vendors:
             days = vendor.figures[query.measure.name].depth_days
@@ -195,17 +197,29 @@ class FiguresService:
             error = exc
             log.warning("%s could not supply %s: %s", name, query, exc)
         outcome = "ok" if error is None else type(error).__name__
-        done.attempts.append(Attempt(
-            name, outcome, str(error or ""), self._clock.monotonic() - started, query.span.start,
-            query.span.end, len(fetched.rows) if fetched else 0,
-            fetched.requests if fetched else 0, error,
-        ))  # fmt: skip
+        done.attempts.append(
+            Attempt(
+                name,
+                outcome,
+                str(error or ""),
+                self._clock.monotonic() - started,
+                query.span.start,
+                query.span.end,
+                len(fetched.rows) if fetched else 0,
+                fetched.requests if fetched else 0,
+                error,
+            )
+        )
         return error or fetched  # type: ignore[return-value]
 
     def _keep(
-        self, query: FigureQuery, reach: Span, said: tuple[str, Any, FetchedFigures],
-        place: tuple[TableStore, SeriesKey], done: _Done,
-    ) -> None:  # fmt: skip
+        self,
+        query: FigureQuery,
+        reach: Span,
+        said: tuple[str, Any, FetchedFigures],
+        place: tuple[TableStore, SeriesKey],
+        done: _Done,
+    ) -> None:
         """Store the rows, and how far they are settled; where nothing came, nothing is claimed."""
         name, vendor, fetched = said
         if not fetched.rows:
@@ -219,8 +233,9 @@ class FiguresService:
         try:
             table.put(key, frame, Span(reach.start, until), name)
         except CacheError as error:
-            log.warning("%s of %s are returned and could not be kept: %s",
-                        query.measure, key.symbol, error)  # fmt: skip
+            log.warning(
+                "%s of %s are returned and could not be kept: %s", query.measure, key.symbol, error
+            )
 
 
 def _answer(query: FigureQuery, held: pd.DataFrame | None, done: _Done) -> pd.DataFrame:
@@ -251,13 +266,17 @@ def _provenance(query: FigureQuery, frame: pd.DataFrame, done: _Done) -> dict[st
     """Return what is told about an answer."""
     fetched = {stamp for part in done.frames for stamp in part.index}
     return {
-        "symbol": query.instrument.symbol, "measure": query.measure.name,
-        "timeframe": query.period.label, "rows": len(frame),
-        "from_cache": 1 - sum(t in fetched for t in frame.index) / len(frame) if len(frame) else 1.0,
+        "symbol": query.instrument.symbol,
+        "measure": query.measure.name,
+        "timeframe": query.period.label,
+        "rows": len(frame),
+        "from_cache": 1 - sum(t in fetched for t in frame.index) / len(frame)
+        if len(frame)
+        else 1.0,
         "complete": not done.gaps,
         "gaps": [{"start": iso(s.start), "end": iso(s.end), "reason": why} for s, why in done.gaps],
         "attempts": told(done.attempts),
-    }  # fmt: skip
+    }
 
 
 def _failure(query: FigureQuery, done: _Done) -> AllProvidersFailedError:
@@ -267,6 +286,7 @@ def _failure(query: FigureQuery, done: _Done) -> AllProvidersFailedError:
     said = dict.fromkeys(f"{a.provider}: {a.message}" for a in failed)
     return AllProvidersFailedError(
         f"{prefix}All providers failed for {query}: {'; '.join(said)}",
-        attempts=done.attempts, symbol=query.instrument.symbol,
+        attempts=done.attempts,
+        symbol=query.instrument.symbol,
         hint="`onetape doctor` says which vendors can be reached",
-    )  # fmt: skip
+    )

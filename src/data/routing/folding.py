@@ -53,9 +53,14 @@ class Fold:
             return self.table, coverage
         parts = self._parts(bar.span.start, bar.span.end)
         mark = Covered(
-            bar.span, "provisional", _vendors(parts), self.below.kind, parts[-1].basis,
-            self.query.now_ms, FORMING,
-        )  # fmt: skip
+            bar.span,
+            "provisional",
+            _vendors(parts),
+            self.below.kind,
+            parts[-1].basis,
+            self.query.now_ms,
+            FORMING,
+        )
         rows = self.found.partial.within(Span(bar.span.start, bar.span.start + 1))
         return merge(self.table, rows), coverage.overlaid([mark])
 
@@ -103,9 +108,14 @@ class Fold:
     def _entry(self, span: Span, parts: Sequence[Covered]) -> Covered:
         worst = max(parts, key=lambda part: _WORSE.index(part.state))
         return replace(
-            parts[-1], span=span, vendor=_vendors(parts), state=worst.state, reason=worst.reason,
-            expires=worst.expires, fetched_at=max(part.fetched_at for part in parts),
-        )  # fmt: skip
+            parts[-1],
+            span=span,
+            vendor=_vendors(parts),
+            state=worst.state,
+            reason=worst.reason,
+            expires=worst.expires,
+            fetched_at=max(part.fetched_at for part in parts),
+        )
 
     def fetched(self) -> list[Span]:
         """Return the stretches of bars that hold anything a vendor sent just now."""
@@ -115,8 +125,9 @@ class Fold:
         highs = np.searchsorted(stamps, spans[:, 1])
         return [
             Span(int(stamps[low]), int(stamps[high - 1]) + 1)
-            for low, high in _rows(lows, highs) if low < high
-        ]  # fmt: skip
+            for low, high in _rows(lows, highs)
+            if low < high
+        ]
 
     # --- what is lacking -------------------------------------------------------------------
 
@@ -165,8 +176,11 @@ class Fold:
         if self.found.part_volume:
             bars = len(self.found.part_volume)
             problems.append(f"the volume of {bars} bars is not known, as that of some parts is not")
-        made_of = {"timeframe": source.label, "lane": told.get("lane"),
-                   "rows": len(self.below.table)}  # fmt: skip
+        made_of = {
+            "timeframe": source.label,
+            "lane": told.get("lane"),
+            "rows": len(self.below.table),
+        }
         return {**told, "problems": problems, "lane": None, "derived_from": made_of}
 
 

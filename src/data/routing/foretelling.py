@@ -66,9 +66,17 @@ def _hit(query: BarsQuery, done: Rehearsal) -> Plan:
     lacking = tuple(Lacking(g.span, 0, reason=g.reason) for g in answer.gaps if not g.harmless)
     span = Span(query.span.start, min(query.span.end, query.now_ms + 1))
     return Plan(
-        query.instrument.symbol, query.timeframe, query.adjustment, span, query.now_ms,
-        held=_held(answer, ()), lacking=lacking, is_hit=True, share=1.0, source=_source(answer),
-    )  # fmt: skip
+        query.instrument.symbol,
+        query.timeframe,
+        query.adjustment,
+        span,
+        query.now_ms,
+        held=_held(answer, ()),
+        lacking=lacking,
+        is_hit=True,
+        share=1.0,
+        source=_source(answer),
+    )
 
 
 def _held(answer: Answer, asked: Sequence[Span]) -> tuple[Stretch, ...]:
@@ -107,14 +115,23 @@ class _Telling:
         bars = sum(part.bars for part in held)
         total = (len(answer.table) if answer else 0) + sum(part.bars for part in lacking)
         return Plan(
-            query.instrument.symbol, query.timeframe, query.adjustment, self._span(found),
-            query.now_ms, held, segments, besides, lacking,
+            query.instrument.symbol,
+            query.timeframe,
+            query.adjustment,
+            self._span(found),
+            query.now_ms,
+            held,
+            segments,
+            besides,
+            lacking,
             rejected=unasked(self.theatre.selector, query),
             substitutes=_substitutes(self.theatre, query),
-            health=self._health(found), source=source, is_hit=self.done.is_hit,
+            health=self._health(found),
+            source=source,
+            is_hit=self.done.is_hit,
             share=bars / total if total else 0.0,
             error=type(self.done.error).__name__ if self.done.error else "",
-        )  # fmt: skip
+        )
 
     def _plans(self, timeframe: Timeframe) -> list[tuple[Work, Todo]]:
         """Return what the lane that answers found to do; the first one's where none does."""
@@ -141,9 +158,10 @@ class _Telling:
         for work, todo in found:
             for span in todo.segments:
                 mine = [
-                    s for s in left
+                    s
+                    for s in left
                     if s.what == "bars" and s.timeframe == timeframe and s.span.overlaps(span)
-                ]  # fmt: skip
+                ]
                 left = [step for step in left if step not in mine]
                 segments.append(self._segment(work, span, todo.cap, mine))
         return tuple(segments), tuple(left)
@@ -152,10 +170,14 @@ class _Telling:
         part = _stretch(Span(span.start, min(span.end, cap)), work.grid)
         coverage = self.theatre.store.view(work.key).coverage
         return Segment(
-            span, part.bars, part.first, part.last,
-            reasons=tuple(_reasons(span, cap, coverage, work)), offers=self._offers(work, span),
+            span,
+            part.bars,
+            part.first,
+            part.last,
+            reasons=tuple(_reasons(span, cap, coverage, work)),
+            offers=self._offers(work, span),
             steps=tuple(_joined(steps)),
-        )  # fmt: skip
+        )
 
     def _offers(self, work: Work, span: Span) -> tuple[Offer, ...]:
         """Return what each candidate could do, each as if it were asked alone."""
@@ -183,8 +205,9 @@ class _Telling:
         if self.done.answer is not None:
             return tuple(
                 _lack(gap.span, grid, gap.reason)
-                for gap in self.done.answer.gaps if not gap.harmless
-            )  # fmt: skip
+                for gap in self.done.answer.gaps
+                if not gap.harmless
+            )
         reason = _words(self.query, self.done.error)
         spans = [Span(s.span.start, s.span.end) for s in segments] or [self.query.span]
         return tuple(_lack(span, grid, reason) for span in spans)
@@ -198,8 +221,9 @@ def _substitutes(theatre: Theatre, query: BarsQuery) -> dict[str, str]:
         return {}
     return {
         candidate.name: differences(way.lanes[0], lane)
-        for lane in way.lanes[1:] for candidate in lane.candidates
-    }  # fmt: skip
+        for lane in way.lanes[1:]
+        for candidate in lane.candidates
+    }
 
 
 def _words(query: BarsQuery, error: DataError | None) -> str:
@@ -220,9 +244,11 @@ def _joined(steps: Sequence[Step]) -> Iterator[Step]:
         )
         if last is not None and step == same and last.span.end == step.span.start:
             last = replace(
-                last, span=Span(last.span.start, step.span.end),
-                requests=last.requests + step.requests, wait_s=last.wait_s + step.wait_s,
-            )  # fmt: skip
+                last,
+                span=Span(last.span.start, step.span.end),
+                requests=last.requests + step.requests,
+                wait_s=last.wait_s + step.wait_s,
+            )
             continue
         if last is not None:
             yield last

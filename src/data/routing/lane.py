@@ -38,9 +38,14 @@ class LaneRunner:
     """
 
     def __init__(
-        self, store: BarStore, clock: Clock, reader: Reader, expiry: Expiry,
-        checks: ValidationRules, turns: Turns,
-    ) -> None:  # fmt: skip
+        self,
+        store: BarStore,
+        clock: Clock,
+        reader: Reader,
+        expiry: Expiry,
+        checks: ValidationRules,
+        turns: Turns,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._reader = reader

@@ -64,8 +64,9 @@ class ListingProof:
             return
         now = self._clock.now_ms()
         expires, vendors = now + self._expiry.old_ms, _vendors(coverage, nothing)
-        mark = Covered(nothing, "empty", vendors, fetched_at=now, reason=BEFORE_FIRST,
-                       expires=expires)  # fmt: skip
+        mark = Covered(
+            nothing, "empty", vendors, fetched_at=now, reason=BEFORE_FIRST, expires=expires
+        )
         life = Lifetime(listed=Bound(nothing.end, vendors, now, expires))
         self._keeper.commit(work, Commit(marks=(mark,), lifetime=life))
 
@@ -84,9 +85,11 @@ class ListingProof:
         """Ask a vendor for the days before; tell whether it says that there are none."""
         first = day_ms(date_of(nothing.start))
         days = FetchQuery(
-            work.query.instrument, Timeframe.parse("1d"), Span(first - _LONGEST_HALT_MS, first),
+            work.query.instrument,
+            Timeframe.parse("1d"),
+            Span(first - _LONGEST_HALT_MS, first),
             self._clock.now_ms(),
-        )  # fmt: skip
+        )
         for candidate in work.lane.candidates:
             if candidate.name not in work.out and _can_tell(candidate, days):
                 try:
@@ -94,8 +97,12 @@ class ListingProof:
                 except NoDataError:
                     return True
                 except FAILED as error:
-                    log.info("%s did not tell whether %s was listed: %s", candidate.name,
-                             work.query, error)  # fmt: skip
+                    log.info(
+                        "%s did not tell whether %s was listed: %s",
+                        candidate.name,
+                        work.query,
+                        error,
+                    )
                 return False
         return False
 

@@ -206,9 +206,15 @@ class Misses:
     def _fetch_days(self, query: BarsQuery, days: Span) -> None:
         """Have the daily bars of ``days`` stored; whoever needs them finds out whether they are."""
         daily = replace(
-            query, timeframe=Timeframe.parse("1d"), span=days, bars=None, adjustment="split",
-            include_forming=False, strict=False, refresh=False,
-        )  # fmt: skip
+            query,
+            timeframe=Timeframe.parse("1d"),
+            span=days,
+            bars=None,
+            adjustment="split",
+            include_forming=False,
+            strict=False,
+            refresh=False,
+        )
         try:
             self._from_vendors(daily, {})
         except DataError as error:

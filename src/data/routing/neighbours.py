@@ -87,8 +87,10 @@ class Neighbours:
 
 def widened(span: Span, sides: Sequence[Side]) -> Span:
     """Return ``span`` with the bars beside it that are to be compared."""
-    return Span(min([span.start, *(s.span.start for s in sides)]),
-                max([span.end, *(s.span.end for s in sides)]))  # fmt: skip
+    return Span(
+        min([span.start, *(s.span.start for s in sides)]),
+        max([span.end, *(s.span.end for s in sides)]),
+    )
 
 
 def _is_foreign(part: Covered, candidate: Candidate) -> bool:

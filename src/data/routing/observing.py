@@ -84,19 +84,28 @@ class Observer:
     def attempted(self, record: SendRecord) -> None:
         """Count an attempt of a sender, and tell how it failed."""
         self.metrics.attempted(
-            record.vendor, record.outcome, record.seconds - record.waited_s, record.size,
-            limit_wait_s=record.waited_s, retry_wait_s=record.wait_s,
+            record.vendor,
+            record.outcome,
+            record.seconds - record.waited_s,
+            record.size,
+            limit_wait_s=record.waited_s,
+            retry_wait_s=record.wait_s,
             is_pause=record.pause_s is not None,
-        )  # fmt: skip
+        )
         if record.outcome == "ok":
             return
         from ..model.events import AttemptFailed, VendorPaused
 
         self.tell(
-            AttemptFailed, vendor=record.vendor, address=record.address, attempt=record.attempt,
-            outcome=record.outcome, status=record.status, seconds=record.seconds,
+            AttemptFailed,
+            vendor=record.vendor,
+            address=record.address,
+            attempt=record.attempt,
+            outcome=record.outcome,
+            status=record.status,
+            seconds=record.seconds,
             wait_s=record.wait_s,
-        )  # fmt: skip
+        )
         if record.pause_s is not None:
             self.tell(VendorPaused, vendor=record.vendor, seconds=record.pause_s)
 
@@ -105,8 +114,13 @@ class Observer:
         from ..model.events import CircuitClosed, CircuitOpened
 
         if change.is_open:
-            self.tell(CircuitOpened, vendor=change.vendor, door=change.door,
-                      seconds=change.seconds, reason=change.reason)  # fmt: skip
+            self.tell(
+                CircuitOpened,
+                vendor=change.vendor,
+                door=change.door,
+                seconds=change.seconds,
+                reason=change.reason,
+            )
         else:
             self.tell(CircuitClosed, vendor=change.vendor, door=change.door)
 
@@ -147,8 +161,18 @@ class Call:
     Used by one thread. A call inside a call belongs to the outer one and is not counted.
     """
 
-    __slots__ = ("_answer", "_before", "_books", "_clock", "_observer", "_outer", "_query",
-                 "_started", "_token", "number")  # fmt: skip
+    __slots__ = (
+        "_answer",
+        "_before",
+        "_books",
+        "_clock",
+        "_observer",
+        "_outer",
+        "_query",
+        "_started",
+        "_token",
+        "number",
+    )
 
     def __init__(self, observer: Observer, clock: Clock, query: BarsQuery) -> None:
         self._observer = observer
@@ -185,9 +209,11 @@ class Call:
         return answer
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         _: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if not isinstance(self._outer, Call):
             self._end(error)
         current.reset(self._token)
@@ -263,10 +289,12 @@ def _fallbacks(
         if came["outcome"] != "ok" or not came["rows"]:
             continue
         before = [
-            a["provider"] for a in attempts[:place]
+            a["provider"]
+            for a in attempts[:place]
             if a["provider"] != came["provider"]
-            and a["start"] < came["end"] and came["start"] < a["end"]
-        ]  # fmt: skip
+            and a["start"] < came["end"]
+            and came["start"] < a["end"]
+        ]
         if before:
             others, rows = found.get(came["provider"], ([], 0))
             found[came["provider"]] = (list(dict.fromkeys([*others, *before])), rows + came["rows"])

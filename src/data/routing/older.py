@@ -65,10 +65,19 @@ def contradicted(
         return []
     reason = f"{DOUBTFUL}kept by another tool, and {vendor} says something else"
     return [
-        Covered(part.span, "suspect", part.vendor, part.kind, part.basis, part.fetched_at,
-                reason, expires=now_ms)
-        for part in coverage if is_older(part)
-    ]  # fmt: skip
+        Covered(
+            part.span,
+            "suspect",
+            part.vendor,
+            part.kind,
+            part.basis,
+            part.fetched_at,
+            reason,
+            expires=now_ms,
+        )
+        for part in coverage
+        if is_older(part)
+    ]
 
 
 def is_older(part: Covered) -> bool:

@@ -76,22 +76,27 @@ class Parts:
         """Return what the bars can be made of exactly, longest first."""
         seen = Span(query.span.end - _HOURS_SEEN_MS, query.span.end)
         fit = [
-            source for source in self._served_or_stored(query, calendar)
+            source
+            for source in self._served_or_stored(query, calendar)
             if self._has_known_hours(query, source, calendar)
             and (anchor := self.anchor(query, source))
-            and sources_for(query.timeframe, [source], calendar, anchor=anchor,
-                            source_anchor=anchor, span=seen)
-        ]  # fmt: skip
+            and sources_for(
+                query.timeframe, [source], calendar, anchor=anchor, source_anchor=anchor, span=seen
+            )
+        ]
         return sorted(fit, key=_length_ms, reverse=True)
 
     def _served_or_stored(self, query: BarsQuery, calendar: MarketCalendar) -> list[Timeframe]:
         return [
-            source for source in self._known(query)
+            source
+            for source in self._known(query)
             if not obstacle(source, query.timeframe, calendar)
             and (query.offline or _count(source, query.timeframe) <= _MOST_PARTS)
-            and (any(c.capabilities for c in self._usable(query, source))
-                 or self._store.view(self._key(query, source)).exists)
-        ]  # fmt: skip
+            and (
+                any(c.capabilities for c in self._usable(query, source))
+                or self._store.view(self._key(query, source)).exists
+            )
+        ]
 
     def _has_known_hours(
         self, query: BarsQuery, source: Timeframe, calendar: MarketCalendar

@@ -24,11 +24,14 @@ def adopt(store: BarStore, keeper: Keeper, work: Work, wanted: Span) -> None:
     if not lacking or default == work.key:
         return
     theirs = [
-        part for part in store.view(default).coverage.within(wanted)
-        if part.state == "final" and part.vendor == work.query.provider and not part.is_rescaled
+        part
+        for part in store.view(default).coverage.within(wanted)
+        if part.state == "final"
+        and part.vendor == work.query.provider
+        and not part.is_rescaled
         # What was converted for the default lane is none of the vendor's own.
         and part.kind.agrees(work.lane.kind)
-    ]  # fmt: skip
+    ]
     spans = intersect(lacking, [part.span for part in theirs])
     if not spans:
         return

@@ -62,9 +62,16 @@ class Outcome:
     def of(cls, work: Work) -> Outcome:
         """Take what a walk through a lane left behind."""
         return cls(
-            work.unfilled, work.unstored, work.unstored_actions, work.forming, work.lane.kind,
-            work.fetched, work.problems, work.scores, work.attempts,
-        )  # fmt: skip
+            work.unfilled,
+            work.unstored,
+            work.unstored_actions,
+            work.forming,
+            work.lane.kind,
+            work.fetched,
+            work.problems,
+            work.scores,
+            work.attempts,
+        )
 
 
 class Reader:
@@ -75,9 +82,14 @@ class Reader:
         self._clock = clock
 
     def answer(
-        self, query: BarsQuery, key: SeriesKey, wanted: Span, outcome: Outcome, *,
+        self,
+        query: BarsQuery,
+        key: SeriesKey,
+        wanted: Span,
+        outcome: Outcome,
+        *,
         lenient: bool = False,
-    ) -> Answer:  # fmt: skip
+    ) -> Answer:
         """Read ``wanted`` from the store, with what could not be stored, in the asked basis.
 
         ``lenient`` takes an older basis where the newest one cannot be reached.
@@ -112,15 +124,20 @@ class Reader:
         life = lifetime_of(view)
         facts = with_disputes(_facts(key, view, outcome, coverage, now), done.disputed)
         return Answer(
-            query=query, table=done.table, coverage=coverage,
+            query=query,
+            table=done.table,
+            coverage=coverage,
             gaps=lacking_spans(span, coverage, outcome.unfilled, now, life.told(now)),
             flagged=[(s.bar.stamp_ms, s.reason) for s in flagged],
-            kind=kind, as_of=done.as_of,
+            kind=kind,
+            as_of=done.as_of,
             substitute=f"{done.instead} prices ({key})" if done.instead else None,
             doubts=[*_doubts(coverage), *doubts_of(done.disputed)],
-            fetched=outcome.fetched, scores=outcome.scores, rests_on=outcome.rests_on,
+            fetched=outcome.fetched,
+            scores=outcome.scores,
+            rests_on=outcome.rests_on,
             facts=facts | life.dates() | ({"adjustment": done.instead} if done.instead else {}),
-        )  # fmt: skip
+        )
 
 
 def _facts(
@@ -140,10 +157,11 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
     """Return the bad rows in whose place there is no bar and no later answer."""
     doubted = [c.span for c in coverage if c.state == "suspect"]
     return [
-        s for s in suspects
+        s
+        for s in suspects
         if any(s.bar.stamp_ms in span for span in doubted)
         and not np.isin(s.bar.stamp_ms, table.stamps)
-    ]  # fmt: skip
+    ]
 
 
 def _doubts(coverage: Coverage) -> list[str]:
@@ -173,9 +191,14 @@ def _with_forming(
         return table, coverage
     first = int(rows.stamps[0])
     running = Covered(
-        Span(first, max(wanted.end, int(rows.stamps[-1]) + 1)), "provisional",
-        outcome.forming.vendor, outcome.forming.kind, outcome.forming.basis, now, "forming",
-    )  # fmt: skip
+        Span(first, max(wanted.end, int(rows.stamps[-1]) + 1)),
+        "provisional",
+        outcome.forming.vendor,
+        outcome.forming.kind,
+        outcome.forming.basis,
+        now,
+        "forming",
+    )
     kept = table.take(table.stamps < first)
     return merge(kept, rows), coverage.overlaid([running])
 
@@ -184,9 +207,14 @@ def told(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
     """Return attempts as plain JSON values."""
     return [
         {
-            "provider": a.provider, "outcome": a.outcome, "message": a.message,
-            "seconds": round(a.seconds, 4), "start": iso(a.start_ms), "end": iso(a.end_ms),
-            "rows": a.rows, "requests": a.requests,
+            "provider": a.provider,
+            "outcome": a.outcome,
+            "message": a.message,
+            "seconds": round(a.seconds, 4),
+            "start": iso(a.start_ms),
+            "end": iso(a.end_ms),
+            "rows": a.rows,
+            "requests": a.requests,
         }
         for a in attempts[:_MOST_ATTEMPTS]
-    ]  # fmt: skip
+    ]

@@ -138,9 +138,13 @@ class Rebaser:
         """Return the ex-dates that the conversion needs actions of."""
         reach = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
         return needed_actions(
-            reach, parts, self.query.adjustment, as_of, intraday=self._is_intraday,
+            reach,
+            parts,
+            self.query.adjustment,
+            as_of,
+            intraday=self._is_intraday,
             session_of=self._session_of(),
-        )  # fmt: skip
+        )
 
     def _session_of(self) -> SessionOf | None:
         """Return what dates the sessions of these bars; None where hours beside them are held."""
@@ -156,9 +160,16 @@ class Rebaser:
         last_session = self._last_sessions(date_of(int(table.stamps[0])), parts, book, as_of)
         closes = ClosesBefore(book.actions, as_of, last_session, own)
         return rebase(
-            table, parts, book.actions, self.query.adjustment, as_of=as_of, own=own,
-            intraday=self._is_intraday, timeframe=self.query.timeframe, close_before=closes,
-        )  # fmt: skip
+            table,
+            parts,
+            book.actions,
+            self.query.adjustment,
+            as_of=as_of,
+            own=own,
+            intraday=self._is_intraday,
+            timeframe=self.query.timeframe,
+            close_before=closes,
+        )
 
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
         """Tell whether dividends are put into prices or taken out of them."""
@@ -210,10 +221,11 @@ class Rebaser:
 def used(disputed: Iterable[Event], needed: Sequence[Span], *, dividends: bool) -> list[Event]:
     """Return those of an ex-date that a conversion needs, as any vendor tells it."""
     return [
-        event for event in disputed
+        event
+        for event in disputed
         if (dividends or event.type == "split")
         and any(day_ms(said.ex_date) in span for said in event.said for span in needed)
-    ]  # fmt: skip
+    ]
 
 
 def _lacking(book: ActionBook, needed: Iterable[Span]) -> Span | None:

@@ -209,12 +209,15 @@ class DraftStore(BarStore):
         coverage = after_pieces(draft.view.coverage, commit.pieces)
         coverage = after_marks(coverage, commit.marks, lambda s: bool(len(self.read(key, s)[0])))
         draft.view = replace(
-            draft.view, coverage=coverage, generation=draft.view.generation + 1,
-            kind=draft.view.kind or commit.kind, next_due=commit.next_due or draft.view.next_due,
+            draft.view,
+            coverage=coverage,
+            generation=draft.view.generation + 1,
+            kind=draft.view.kind or commit.kind,
+            next_due=commit.next_due or draft.view.next_due,
             last=max([int(t.stamps[-1]) for t in tables] + [draft.view.last or 0]) or None,
             compared_at=commit.compared_at or draft.view.compared_at,
             lifetime=draft.view.lifetime.updated(commit.lifetime),
-        )  # fmt: skip
+        )
 
     def actions(self, symbol: str) -> ActionBook:
         """Return splits and dividends, drafts included."""

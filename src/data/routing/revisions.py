@@ -67,8 +67,9 @@ class Errand(NamedTuple):
             raise NoDataError(
                 f"{fetched.vendor} has nothing for {work.query} from {iso(self.span.start)} to "
                 f"{iso(self.span.end)}",
-                provider=fetched.vendor, symbol=work.query.instrument.symbol,
-            )  # fmt: skip
+                provider=fetched.vendor,
+                symbol=work.query.instrument.symbol,
+            )
 
 
 class Revisions:
@@ -114,8 +115,14 @@ class Revisions:
         lost = len(stored) - int(np.isin(stored, fetched.table.stamps).sum())
         if not are_many(lost, len(stored)):
             return errand
-        log.warning("%s does not send %d of the last %d bars of %s again that it has supplied; "
-                    "they are kept", fetched.vendor, lost, len(stored), work.query)  # fmt: skip
+        log.warning(
+            "%s does not send %d of the last %d bars of %s again that it has supplied; "
+            "they are kept",
+            fetched.vendor,
+            lost,
+            len(stored),
+            work.query,
+        )
         return Errand(errand.span, errand.sides)
 
     def compared_at(self, work: Work, errand: Errand) -> int | None:
@@ -143,9 +150,13 @@ def _is_own(part: Covered, candidate: Candidate) -> bool:
 
 
 def _reach(
-    own: Span, span: Span, compared: int | None, caps: Capabilities, grid: Grid,
+    own: Span,
+    span: Span,
+    compared: int | None,
+    caps: Capabilities,
+    grid: Grid,
     now_ms: int | None = None,
-) -> int:  # fmt: skip
+) -> int:
     """Return where a request for ``span`` begins: no further back than its requests go anyway.
 
     The bars that came since the last comparison are wanted, and a few at least.

@@ -126,9 +126,14 @@ class BarsService:
             from .misses import House, Misses
 
             house = House(
-                self._store, self._selector, self._clock, self._expiry, self._checks, self._locks,
+                self._store,
+                self._selector,
+                self._clock,
+                self._expiry,
+                self._checks,
+                self._locks,
                 self._turns,
-            )  # fmt: skip
+            )
             # Two threads may make one each: what there must be one of are the locks and turns.
             self._misses = Misses(house, self._reader, self._hits)
         return self._misses

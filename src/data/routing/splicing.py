@@ -89,11 +89,15 @@ class CommonBasis:
         if self.opened is None or not len(rows):
             return rows
         return rebase(
-            rows, [BasisPart(c.span, c.basis, c.vendor) for c in parts if c.state != "empty"],
-            self.book.actions, self.target, as_of=date_of(self.opened), intraday=self.intraday,
+            rows,
+            [BasisPart(c.span, c.basis, c.vendor) for c in parts if c.state != "empty"],
+            self.book.actions,
+            self.target,
+            as_of=date_of(self.opened),
+            intraday=self.intraday,
             known=[asked.span for asked in self.book.asked] if surely else None,
             own=self.book.of if self.book.disputed else None,
-        )  # fmt: skip
+        )
 
 
 class Splicer:
@@ -119,8 +123,9 @@ class Splicer:
             raise NoDataError(
                 f"{reply.fetched.vendor} has nothing for {work.query} from "
                 f"{iso(reply.span.start)} to {iso(reply.span.end)}",
-                provider=reply.fetched.vendor, symbol=work.query.instrument.symbol,
-            )  # fmt: skip
+                provider=reply.fetched.vendor,
+                symbol=work.query.instrument.symbol,
+            )
         verdicts, fix = self._verdicts(work, reply, _usable(came.take(beside)))
         judged = list(zip(reply.sides, verdicts, strict=True))
         _refuse_conflicts(work, reply, judged)
@@ -222,10 +227,11 @@ def _refuse_conflicts(work: Work, reply: Reply, judged: Sequence[tuple[Side, Ver
             raise SpliceConflictError(
                 f"prices of {vendor} for {work.query} do not fit those of {side.vendor} {place}: "
                 f"{verdict.said}",
-                provider=vendor, symbol=work.query.instrument.symbol,
+                provider=vendor,
+                symbol=work.query.instrument.symbol,
                 hint="pin one vendor with provider=, or have one supply the whole range anew with "
                 "force_refresh=True",
-            )  # fmt: skip
+            )
 
 
 def _usable(table: BarTable) -> BarTable:

@@ -134,10 +134,15 @@ class StandIn(BaseDataDownloader):
         if not len(table):
             raise NoDataError(f"{self._as} is expected to have no bars there")
         return Fetched(
-            table, self.name, kind, Basis(self.capabilities.at(query.timeframe).adjustment), query.now_ms,
-            requests=requests, settle_ms=self.capabilities.settle_ms,
+            table,
+            self.name,
+            kind,
+            Basis(self.capabilities.at(query.timeframe).adjustment),
+            query.now_ms,
+            requests=requests,
+            settle_ms=self.capabilities.settle_ms,
             dense=self.is_dense(query.timeframe),
-        )  # fmt: skip
+        )
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Tell no action; it takes one request."""
@@ -189,8 +194,9 @@ class StandIn(BaseDataDownloader):
             requests, wait_s, stuck_s = look.send(requests, cost)
             step = replace(step, wait_s=wait_s)
             if stuck_s:
-                error = RateLimitedError(f"the limit of {self._as} is used up for "
-                                         f"{duration(stuck_s)}")  # fmt: skip
+                error = RateLimitedError(
+                    f"the limit of {self._as} is used up for {duration(stuck_s)}"
+                )
         done = not isinstance(error, SymbolNotFoundError | CircuitOpenError)
         said = str(error.args[0]) if error is not None else ""
         if requests or said:  # else all of it lies in the archive

@@ -14,7 +14,7 @@ from ..cache.store import Commit, Piece, Suspect
 from ..errors import QualityError
 from ..model.bars import Bar, BarTable, among
 from ..model.capabilities import Fetched
-from ..model.coverage import Covered
+from ..model.coverage import Covered, State
 from ..model.kind import Basis
 from ..model.span import Span, subtract
 from .digesting import Digest
@@ -52,12 +52,15 @@ class _Making:
         return Commit(
             pieces=tuple(pieces),
             marks=(
-                *self._nothings(free, spoken), *self._bad_marks(), *equals,
-                *self._doubts(pieces), *self._kept_marks(),
+                *self._nothings(free, spoken),
+                *self._bad_marks(),
+                *equals,
+                *self._doubts(pieces),
+                *self._kept_marks(),
             ),
             suspects=tuple(Suspect(r.bar, r.reason) for r in self.found.bad if self._is_new(r.bar)),
             kind=self.fetched.kind,
-        )  # fmt: skip
+        )
 
     def _is_new(self, bar: Bar) -> bool:
         return bar.stamp_ms not in self.held.rows.stamps
@@ -89,9 +92,10 @@ class _Making:
         last = int(self.found.closed.stamps[-1]) if len(self.found.closed) else 0
         bad = {row.bar.stamp_ms for row in self.found.bad}
         return {
-            stamp for stamp in self._lost
+            stamp
+            for stamp in self._lost
             if stamp < last and stamp not in bad and self.held.state_at(stamp) == "provisional"
-        }  # fmt: skip
+        }
 
     @cached_property
     def _kept(self) -> list[tuple[Span, str]]:
@@ -104,10 +108,13 @@ class _Making:
             np.concatenate([self.held.rows.stamps, self.found.closed.stamps, bad, ends])
         ).astype(np.int64)
         return [
-            (Span(stamp, int(edges[np.searchsorted(edges, stamp, side="right")])),
-             SPOILT if stamp in bad else LOST)
-            for stamp in self._lost if stamp not in self._withdrawn
-        ]  # fmt: skip
+            (
+                Span(stamp, int(edges[np.searchsorted(edges, stamp, side="right")])),
+                SPOILT if stamp in bad else LOST,
+            )
+            for stamp in self._lost
+            if stamp not in self._withdrawn
+        ]
 
     def _kept_marks(self) -> Iterator[Covered]:
         for span, reason in self._kept:
@@ -153,10 +160,15 @@ class _Making:
             rows = self.found.closed.within(part)
             if len(rows):
                 yield Piece(
-                    rows, part, self.fetched.vendor, self.fetched.server_now_ms, self.fetched.kind,
-                    self.terms.basis, "final" if final and not self._doubt else "provisional",
+                    rows,
+                    part,
+                    self.fetched.vendor,
+                    self.fetched.server_now_ms,
+                    self.fetched.kind,
+                    self.terms.basis,
+                    "final" if final and not self._doubt else "provisional",
                     tuple(h for hole in self.found.holes if not (h := hole.clip(part)).is_empty),
-                )  # fmt: skip
+                )
 
     def _settled(self, span: Span) -> Iterator[Covered]:
         """Yield marks that renew trust in stored bars found equal; their source stays."""
@@ -171,11 +183,14 @@ class _Making:
 
     def _renewed(self, old: Covered, reason: str, expires: int | None) -> Covered:
         fetched_at = max(old.fetched_at, self.fetched.server_now_ms)
-        state = "suspect" if reason else "final"
         return replace(
-            old, state=state, fetched_at=fetched_at, reason=reason, expires=expires,  # type: ignore[arg-type]
+            old,
+            state="suspect" if reason else "final",
+            fetched_at=fetched_at,
+            reason=reason,
+            expires=expires,
             basis=self._later_basis(old.basis),
-        )  # fmt: skip
+        )
 
     def _later_basis(self, old: Basis) -> Basis:
         """Return the answer's basis where bars stored in an earlier one of its kind came the same.
@@ -216,19 +231,28 @@ class _Making:
             expected = len(self.terms.grid.opens(span))
             expires = self.terms.now_ms + self.terms.expiry.old_ms
             yield Covered(
-                span, "empty", vendor=self.fetched.vendor, fetched_at=self.fetched.server_now_ms,
+                span,
+                "empty",
+                vendor=self.fetched.vendor,
+                fetched_at=self.fetched.server_now_ms,
                 reason=NO_BAR if expected else CLOSED,
                 expires=self._expires(span) if expected else expires,
-            )  # fmt: skip
+            )
 
     def _expires(self, span: Span) -> int:
         return self.terms.expires(span, self.fetched.settle_ms, self.held.coverage)
 
-    def _mark(self, span: Span, state: str, reason: str, expires: int | None) -> Covered:
+    def _mark(self, span: Span, state: State, reason: str, expires: int | None) -> Covered:
         return Covered(
-            span, state, self.fetched.vendor, self.fetched.kind, self.terms.basis,  # type: ignore[arg-type]
-            self.fetched.server_now_ms, reason, expires,
-        )  # fmt: skip
+            span,
+            state,
+            self.fetched.vendor,
+            self.fetched.kind,
+            self.terms.basis,
+            self.fetched.server_now_ms,
+            reason,
+            expires,
+        )
 
 
 def are_many(lost: int, stored: int) -> bool:

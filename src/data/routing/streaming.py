@@ -93,9 +93,7 @@ class StreamKeeper:
         # All feeds of a series bring the same bar at once: one commit is enough.
         self._locks = SeriesLocks()
 
-    def keep(
-        self, instrument: Instrument, grid: Grid, origin: Origin, bars: Sequence[Bar]
-    ) -> int:  # fmt: skip
+    def keep(self, instrument: Instrument, grid: Grid, origin: Origin, bars: Sequence[Bar]) -> int:
         """Store closed bars, ascending; return how many were stored."""
         key = SeriesKey(instrument.symbol, grid.timeframe)
         try:
@@ -118,11 +116,14 @@ class StreamKeeper:
             return 0
         pieces = [self._piece(run, grid, origin) for run in _runs(free, grid)]
         due = next_due(
-            grid.calendar, grid.timeframe, now_ms=self._clock.now_ms(),
-            settle_ms=origin.settle_ms, last_stamp=free[-1].stamp_ms,
+            grid.calendar,
+            grid.timeframe,
+            now_ms=self._clock.now_ms(),
+            settle_ms=origin.settle_ms,
+            last_stamp=free[-1].stamp_ms,
             provisional_from=_first_provisional(view.coverage, free[0].stamp_ms),
             anchor=grid.anchor,
-        )  # fmt: skip
+        )
         kind = origin.kind if view.kind is None else None
         self._store.commit(key, Commit(pieces=tuple(pieces), next_due=due, kind=kind))
         return len(free)
@@ -130,9 +131,14 @@ class StreamKeeper:
     def _piece(self, run: Sequence[Bar], grid: Grid, origin: Origin) -> Piece:
         span = Span(run[0].stamp_ms, grid.next_open(run[-1].stamp_ms + 1))
         return Piece(
-            BarTable.from_bars(run), span, origin.vendor, self._clock.now_ms(), origin.kind,
-            origin.basis, "provisional",
-        )  # fmt: skip
+            BarTable.from_bars(run),
+            span,
+            origin.vendor,
+            self._clock.now_ms(),
+            origin.kind,
+            origin.basis,
+            "provisional",
+        )
 
 
 def _fits(coverage: Coverage, vendor: str, stamp_ms: int) -> bool:

@@ -82,21 +82,33 @@ class Taker:
         reply = Reply(fetched, span, errand.sides, near.opened, told)
         fetched, splices = self._splicer.fitted(work, reply)
         now = self._clock.now_ms()
-        checked = check(fetched.table, span, timeframe=work.grid.timeframe, now_ms=now,
-                        expected=work.grid.opens(span))  # fmt: skip
+        checked = check(
+            fetched.table,
+            span,
+            timeframe=work.grid.timeframe,
+            now_ms=now,
+            expected=work.grid.opens(span),
+        )
         found = digest(
-            fetched, checked, span, work.grid, now, self._density(candidate, fetched),
+            fetched,
+            checked,
+            span,
+            work.grid,
+            now,
+            self._density(candidate, fetched),
             self._checks.min_quality_score,
-        )  # fmt: skip
+        )
         self.note_forming(work, fetched, found.forming)
         if told is not None:
             self._keeper.add_actions(work, fetched.actions, told)
         commit = with_splices(self._commit(work, fetched, found, near), splices, span)
         commit = replace(
-            commit, quality=_quality(checked, found), kind=self._kind(work, candidate, fetched),
+            commit,
+            quality=_quality(checked, found),
+            kind=self._kind(work, candidate, fetched),
             compared_at=self._revisions.compared_at(work, errand),
             lifetime=self._lifetime(work, fetched),
-        )  # fmt: skip
+        )
         self._keeper.commit(work, commit)
         work.fetched.append(found.answered.clip(errand.span))
         work.problems += (p for p in checked.problems if p not in work.problems)
@@ -165,8 +177,9 @@ class Taker:
         # Bars fetched earlier lose their trust before this answer can be joined to them.
         outside = [
             replace(mark, span=part)
-            for mark in others for part in subtract([mark.span], [found.answered])
-        ]  # fmt: skip
+            for mark in others
+            for part in subtract([mark.span], [found.answered])
+        ]
         work.overdue += [mark.span for mark in outside if not mark.stands(terms.now_ms)]
         commit = replace(commit, marks=(*outside, *commit.marks))
         return self._with_due(work, fetched, found, commit)
@@ -233,11 +246,16 @@ class Taker:
             return commit
         first = min(self._provisional(work, found, commit), default=None)
         due = next_due(
-            grid.calendar, grid.timeframe, now_ms=now, settle_ms=fetched.settle_ms,
+            grid.calendar,
+            grid.timeframe,
+            now_ms=now,
+            settle_ms=fetched.settle_ms,
             # The last bar that could have come, not the last that did: one without trades is no
             # delay.
-            last_stamp=grid.back(cap, 1), provisional_from=first, anchor=grid.anchor,
-        )  # fmt: skip
+            last_stamp=grid.back(cap, 1),
+            provisional_from=first,
+            anchor=grid.anchor,
+        )
         return replace(commit, next_due=due if up_to_now or known is None else min(known, due))
 
     def _provisional(self, work: Work, found: Digest, commit: Commit) -> list[int]:
@@ -265,8 +283,9 @@ def check_kind(store: BarStore, work: Work, fetched: Fetched) -> None:
     text = ", ".join(f"{name} {theirs!r} (stored {mine!r})" for name, (mine, theirs) in pairs)
     raise KindMismatchError(
         f"{fetched.vendor} answered bars of another kind for {work.query}: {text}",
-        provider=fetched.vendor, symbol=work.query.instrument.symbol,
-    )  # fmt: skip
+        provider=fetched.vendor,
+        symbol=work.query.instrument.symbol,
+    )
 
 
 def _told(
@@ -286,6 +305,8 @@ def _told(
 
 def _quality(checked: Checked, found: Digest) -> dict[str, object]:
     return {
-        "score": checked.score, "validation_errors": list(checked.problems),
-        "gaps": len(found.holes), "duplicates": checked.duplicates,
-    }  # fmt: skip
+        "score": checked.score,
+        "validation_errors": list(checked.problems),
+        "gaps": len(found.holes),
+        "duplicates": checked.duplicates,
+    }

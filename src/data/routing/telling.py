@@ -61,5 +61,7 @@ class Teller:
                 f"{candidate.name} serves {candidate.adjustment} prices, which can only stand "
                 f"beside others when splits and dividends from {date_of(lacking[0].start)} on are "
                 "known, and nobody tells them",
-                provider=candidate.name, symbol=work.query.instrument.symbol, hint=why or None,
-            )  # fmt: skip
+                provider=candidate.name,
+                symbol=work.query.instrument.symbol,
+                hint=why or None,
+            )

@@ -68,17 +68,27 @@ class Versions:
         done = rebaser.rebased(table, coverage)
         committed = self._committed_ms(view.key, query.version or 0)
         facts: dict[str, Any] = {
-            "lane": view.key.folder, "generation": query.version, "version": query.version,
-            "committed_at": iso(committed), "problems": [], "attempts": [], "rejected": {},
+            "lane": view.key.folder,
+            "generation": query.version,
+            "version": query.version,
+            "committed_at": iso(committed),
+            "problems": [],
+            "attempts": [],
+            "rejected": {},
             "asked_at": iso(self._clock.now_ms()),
-        }  # fmt: skip
+        }
         facts |= {"adjustment": done.instead} if done.instead else {}
         return Answer(
-            query=query, table=done.table, coverage=coverage, kind=kind, as_of=done.as_of,
+            query=query,
+            table=done.table,
+            coverage=coverage,
+            kind=kind,
+            as_of=done.as_of,
             gaps=self._gaps(query, span, coverage, kind, committed),
             substitute=f"{done.instead} prices ({view.key})" if done.instead else None,
-            doubts=doubts_of(done.disputed), facts=with_disputes(facts, done.disputed),
-        )  # fmt: skip
+            doubts=doubts_of(done.disputed),
+            facts=with_disputes(facts, done.disputed),
+        )
 
     def _committed_ms(self, key: SeriesKey, version: int) -> int:
         """Return when the version was made; now where nothing tells."""

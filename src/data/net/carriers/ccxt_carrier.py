@@ -207,9 +207,10 @@ def _new_exchange(name: str) -> Any:
     if name not in library.exchanges:
         near = get_close_matches(name, library.exchanges, n=1)
         raise UnknownProviderError(
-            f"ccxt knows no exchange {name!r}", provider=f"ccxt:{name}",
+            f"ccxt knows no exchange {name!r}",
+            provider=f"ccxt:{name}",
             hint=f"did you mean ccxt:{near[0]}?" if near else "ccxt.exchanges lists them",
-        )  # fmt: skip
+        )
     made: Any = getattr(library, name)({"enableRateLimit": False, "maxRetriesOnFailure": 0})
     if made.has.get("spot") is False:
         return made

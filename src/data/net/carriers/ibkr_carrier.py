@@ -80,9 +80,14 @@ class IbkrCarrier:
     """
 
     def __init__(
-        self, client_id: int, client: GatewayClient | None = None, *, timeout_s: float = 60.0,
-        connect_s: float = 5.0, clock: Clock | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        client_id: int,
+        client: GatewayClient | None = None,
+        *,
+        timeout_s: float = 60.0,
+        connect_s: float = 5.0,
+        clock: Clock | None = None,
+    ) -> None:
         if find_spec("ib_async") is None:
             raise MissingExtraError(
                 "asking a gateway needs ib_async", hint='pip install "onetape[ibkr]"'
@@ -135,17 +140,27 @@ class IbkrCarrier:
         client, said = await self._connected(request), request.params
         self._check_pace(request)
         contract = import_module("ib_async").Contract(
-            secType=said["sec_type"], symbol=said["symbol"], exchange=said["exchange"],
-            primaryExchange=said["primary"], currency=said["currency"],
-        )  # fmt: skip
+            secType=said["sec_type"],
+            symbol=said["symbol"],
+            exchange=said["exchange"],
+            primaryExchange=said["primary"],
+            currency=said["currency"],
+        )
         rth = said["hours"] == "regular"
         if "duration" not in said:
             head = client.reqHeadTimeStampAsync(contract, said["what"], rth, 2)
             return _stamp(await self._watched(client, head))
         bars = client.reqHistoricalDataAsync(
-            contract, said["end"], said["duration"], said["bar_size"], said["what"], rth,
-            formatDate=2, keepUpToDate=False, timeout=0,
-        )  # fmt: skip
+            contract,
+            said["end"],
+            said["duration"],
+            said["bar_size"],
+            said["what"],
+            rth,
+            formatDate=2,
+            keepUpToDate=False,
+            timeout=0,
+        )
         return [
             [_stamp(b.date), b.open, b.high, b.low, b.close, float(b.volume)]
             for b in await self._watched(client, bars)
@@ -185,9 +200,13 @@ class IbkrCarrier:
             client.errorEvent += listen
             try:
                 await client.connectAsync(
-                    str(parts.hostname), int(parts.port or 0), clientId=self._client_id,
-                    timeout=self._connect_s, readonly=True, fetchFields=library.StartupFetch(0),
-                )  # fmt: skip
+                    str(parts.hostname),
+                    int(parts.port or 0),
+                    clientId=self._client_id,
+                    timeout=self._connect_s,
+                    readonly=True,
+                    fetchFields=library.StartupFetch(0),
+                )
             except (OSError, TimeoutError) as exc:
                 self._hang_up()
                 told = f" ({heard[-1][:100]})" if heard else ""

@@ -10,9 +10,16 @@ from types import MappingProxyType
 from .table import VendorTable
 
 VENDORS = (
-    "fmp", "yahoo", "alpha_vantage", "finnhub", "polygon", "tiingo",
-    "twelvedata", "eodhd", "coingecko",
-)  # fmt: skip
+    "fmp",
+    "yahoo",
+    "alpha_vantage",
+    "finnhub",
+    "polygon",
+    "tiingo",
+    "twelvedata",
+    "eodhd",
+    "coingecko",
+)
 # Vendors of bars of whom it is known why they have no table.
 NOT_ASKED: Mapping[str, str] = MappingProxyType(
     {

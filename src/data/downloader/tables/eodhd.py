@@ -6,7 +6,7 @@ and its share held by institutions was a fraction once and is percent today: nei
 
 from __future__ import annotations
 
-from ..downloader.eodhd_company import parts_of, reports_of
+from ..eodhd_company import parts_of, reports_of
 from .table import SYMBOL, Answer, Ask, Key, Pick, VendorTable
 
 _TTM = "=TTM"
@@ -70,16 +70,25 @@ _HEAD = Answer(
 def _statement(kind: str, name: str, fields: dict[str, str | Pick]) -> tuple[Answer, ...]:
     return tuple(
         Answer(
-            _ASK, fields, row=f"Financials.{name}.{rows}", shape=reports_of, symbol="General.Code",
-            is_bare=True, currency="currency_symbol", period=period, period_end="date",
-            filed_at="filing_date", statement=kind,
+            _ASK,
+            fields,
+            row=f"Financials.{name}.{rows}",
+            shape=reports_of,
+            symbol="General.Code",
+            is_bare=True,
+            currency="currency_symbol",
+            period=period,
+            period_end="date",
+            filed_at="filing_date",
+            statement=kind,
         )
         for rows, period in (("yearly", "=FY"), ("quarterly", "=Q"))
-    )  # fmt: skip
+    )
 
 
 _INCOME = _statement(
-    "income", "Income_Statement",
+    "income",
+    "Income_Statement",
     {
         "revenue": "totalRevenue",
         "gross_profit": "grossProfit",
@@ -87,9 +96,10 @@ _INCOME = _statement(
         "ebitda": "ebitda",
         "net_income": "netIncome",
     },
-)  # fmt: skip
+)
 _BALANCE = _statement(
-    "balance", "Balance_Sheet",
+    "balance",
+    "Balance_Sheet",
     {
         "total_assets": "totalAssets",
         "total_liabilities": "totalLiab",
@@ -97,15 +107,16 @@ _BALANCE = _statement(
         "total_debt": "shortLongTermDebtTotal",
         "total_cash": "cashAndShortTermInvestments",
     },
-)  # fmt: skip
+)
 _CASH_FLOW = _statement(
-    "cash_flow", "Cash_Flow",
+    "cash_flow",
+    "Cash_Flow",
     {
         "operating_cashflow": "totalCashFromOperatingActivities",
         "capital_expenditure": "capitalExpenditures",
         "free_cash_flow": "freeCashFlow",
     },
-)  # fmt: skip
+)
 
 TABLE = VendorTable(
     vendor="eodhd",

@@ -51,19 +51,26 @@ def _statements(kind: str, part: str, names: dict[str, str]) -> tuple[Answer, ..
     money = "|".join(name for field, name in names.items() if not field.endswith("per_share"))
     return tuple(
         Answer(
-            ask, fields, row="results", symbol=_CLASSES,
-            currency=_each(at, money, ".unit"), period="fiscal_period",
-            period_end="end_date", filed_at="filing_date", statement=kind,
+            ask,
+            fields,
+            row="results",
+            symbol=_CLASSES,
+            currency=_each(at, money, ".unit"),
+            period="fiscal_period",
+            period_end="end_date",
+            filed_at="filing_date",
+            statement=kind,
             is_optional=ask is _QUARTERLY,
         )
         for ask in (_ANNUAL, _QUARTERLY)
-    )  # fmt: skip
+    )
 
 
 # Not all reports tell symbols (2022); all of them tell the name.
 _WHOSE = Answer(_ANNUAL, {"company_name": "company_name"}, row="results.0")
 _INCOME = _statements(
-    "income", "income_statement",
+    "income",
+    "income_statement",
     {
         "revenue": "revenues",
         "gross_profit": "gross_profit",
@@ -72,19 +79,21 @@ _INCOME = _statements(
         "earnings_per_share": "basic_earnings_per_share",
         "diluted_earnings_per_share": "diluted_earnings_per_share",
     },
-)  # fmt: skip
+)
 _BALANCE = _statements(
-    "balance", "balance_sheet",
+    "balance",
+    "balance_sheet",
     {
         "total_assets": "assets",
         "total_liabilities": "liabilities",
         "total_equity": "equity_attributable_to_parent|equity",
     },
-)  # fmt: skip
+)
 _CASH_FLOW = _statements(
-    "cash_flow", "cash_flow_statement",
+    "cash_flow",
+    "cash_flow_statement",
     {"operating_cashflow": "net_cash_flow_from_operating_activities"},
-)  # fmt: skip
+)
 
 
 TABLE = VendorTable(

@@ -96,28 +96,37 @@ def _statement(kind: str, fields: dict[str, str | Pick]) -> Answer:
 
 
 _STATEMENTS = (
-    _statement("income", {
-        "revenue": "revenue",
-        "gross_profit": "grossProfit",
-        "operating_income": "opinc",
-        "ebitda": "ebitda",
-        "net_income": "netinc",
-        "earnings_per_share": "eps",
-        "diluted_earnings_per_share": "epsDil",
-    }),
-    _statement("balance", {
-        "total_assets": "totalAssets",
-        "total_liabilities": "totalLiabilities",
-        "total_equity": "equity",
-        "total_debt": "debt",
-        "shares_outstanding": "sharesBasic",
-    }),
-    _statement("cash_flow", {
-        "operating_cashflow": "ncfo",
-        "capital_expenditure": "capex",
-        "free_cash_flow": "freeCashFlow",
-    }),
-)  # fmt: skip
+    _statement(
+        "income",
+        {
+            "revenue": "revenue",
+            "gross_profit": "grossProfit",
+            "operating_income": "opinc",
+            "ebitda": "ebitda",
+            "net_income": "netinc",
+            "earnings_per_share": "eps",
+            "diluted_earnings_per_share": "epsDil",
+        },
+    ),
+    _statement(
+        "balance",
+        {
+            "total_assets": "totalAssets",
+            "total_liabilities": "totalLiabilities",
+            "total_equity": "equity",
+            "total_debt": "debt",
+            "shares_outstanding": "sharesBasic",
+        },
+    ),
+    _statement(
+        "cash_flow",
+        {
+            "operating_cashflow": "ncfo",
+            "capital_expenditure": "capex",
+            "free_cash_flow": "freeCashFlow",
+        },
+    ),
+)
 
 
 TABLE = VendorTable(

@@ -94,14 +94,21 @@ _METRICS = Answer(
 
 def _statement(kind: str, path: str, fields: dict[str, str | Pick]) -> Answer:
     return Answer(
-        Ask(f"/stable/{path}", _YEARLY), fields, symbol="0.symbol", currency="reportedCurrency",
-        period="period", period_end="date", filed_at="filingDate|fillingDate", statement=kind,
+        Ask(f"/stable/{path}", _YEARLY),
+        fields,
+        symbol="0.symbol",
+        currency="reportedCurrency",
+        period="period",
+        period_end="date",
+        filed_at="filingDate|fillingDate",
+        statement=kind,
         is_optional=kind != "income",
-    )  # fmt: skip
+    )
 
 
 _INCOME = _statement(
-    "income", "income-statement",
+    "income",
+    "income-statement",
     {
         "revenue": "revenue",
         "gross_profit": "grossProfit",
@@ -111,9 +118,10 @@ _INCOME = _statement(
         "earnings_per_share": "eps",
         "diluted_earnings_per_share": "epsDiluted|epsdiluted",
     },
-)  # fmt: skip
+)
 _BALANCE = _statement(
-    "balance", "balance-sheet-statement",
+    "balance",
+    "balance-sheet-statement",
     {
         "total_assets": "totalAssets",
         "total_liabilities": "totalLiabilities",
@@ -121,15 +129,16 @@ _BALANCE = _statement(
         "total_debt": "totalDebt",
         "total_cash": "cashAndShortTermInvestments",
     },
-)  # fmt: skip
+)
 _CASH_FLOW = _statement(
-    "cash_flow", "cash-flow-statement",
+    "cash_flow",
+    "cash-flow-statement",
     {
         "operating_cashflow": "netCashProvidedByOperatingActivities|operatingCashFlow",
         "capital_expenditure": "capitalExpenditure",
         "free_cash_flow": "freeCashFlow",
     },
-)  # fmt: skip
+)
 
 TABLE = VendorTable(
     vendor="fmp",

@@ -5,7 +5,7 @@ Its volume is money, not coins, and is not taken.
 
 from __future__ import annotations
 
-from ..model.instrument import Instrument
+from ...model.instrument import Instrument
 from .table import SYMBOL, Answer, Ask, Key, Pick, VendorTable
 
 _COIN = Answer(
@@ -31,7 +31,7 @@ _COIN = Answer(
 
 def _id(who: Instrument) -> str:
     # Loaded when somebody is asked: what the cache answers needs none of it.
-    from ..downloader.coingecko_coins import coin_id
+    from ..coingecko_coins import coin_id
 
     return coin_id(who)
 

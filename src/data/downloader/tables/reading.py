@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..errors import ResponseFormatError, SymbolNotFoundError
-from ..model.fundamentals import FIELDS, WITH_CURRENCY, Fact, Snapshot, Statement, Unit
+from ...errors import ResponseFormatError, SymbolNotFoundError
+from ...model.fundamentals import FIELDS, WITH_CURRENCY, Fact, Snapshot, Statement, Unit
 from .table import Answer, Ask, Pick, VendorTable
 
 # What vendors write where there is nothing.
@@ -48,13 +48,20 @@ def read(table: VendorTable, told: Told) -> Snapshot:
     if not sheet.facts and not sheet.statements:
         raise SymbolNotFoundError(
             f"{table.vendor} has no {told.data_type} of {told.symbol}",
-            provider=table.vendor, symbol=told.symbol,
-        )  # fmt: skip
+            provider=table.vendor,
+            symbol=told.symbol,
+        )
     return Snapshot(
-        vendor=table.vendor, symbol=told.symbol, fetched_at_ms=told.fetched_at_ms,
-        facts=sheet.facts, statements=tuple(sheet.newest_first()), blocks=sheet.blocks,
-        dropped=sheet.dropped, data_types=(told.data_type,), names_symbol=sheet.names_symbol,
-    )  # fmt: skip
+        vendor=table.vendor,
+        symbol=told.symbol,
+        fetched_at_ms=told.fetched_at_ms,
+        facts=sheet.facts,
+        statements=tuple(sheet.newest_first()),
+        blocks=sheet.blocks,
+        dropped=sheet.dropped,
+        data_types=(told.data_type,),
+        names_symbol=sheet.names_symbol,
+    )
 
 
 class _Sheet:
@@ -102,8 +109,9 @@ class _Sheet:
             raise ResponseFormatError(
                 f"{self._vendor} answered about {', '.join(map(repr, said))[:80]}, it was asked "
                 f"about {spelled}",
-                provider=self._vendor, symbol=spelled,
-            )  # fmt: skip
+                provider=self._vendor,
+                symbol=spelled,
+            )
         self.names_symbol = True
 
     def _fact(self, answer: Answer, name: str, pick: Pick, row: Any) -> Fact | None:

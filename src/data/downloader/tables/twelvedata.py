@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..model.instrument import Instrument
+from ...model.instrument import Instrument
 from .table import Answer, Ask, Key, Pick, VendorTable
 
 _TTM, _QUARTER = "=TTM", "=Q"
@@ -94,7 +94,7 @@ _STATISTICS = Answer(
 
 def _listing(who: Instrument) -> Mapping[str, str]:
     # Loaded when somebody is asked: what the cache answers needs none of it.
-    from ..downloader.twelvedata_listings import listing
+    from ..twelvedata_listings import listing
 
     return listing(who)
 

@@ -92,20 +92,30 @@ def _trailing(block: str, now: Mapping[str, str], year: Mapping[str, str]) -> An
     return Answer(
         _TRAILING,
         {**now, **{name: Pick(at, period="=TTM") for name, at in year.items()}},
-        row=_SERIES, symbol=_WHOSE, currency="currency", period_end="" if now else "date",
-        shape=partial(_newest, wanted=[*now.values(), *year.values()]), block=block,
-    )  # fmt: skip
+        row=_SERIES,
+        symbol=_WHOSE,
+        currency="currency",
+        period_end="" if now else "date",
+        shape=partial(_newest, wanted=[*now.values(), *year.values()]),
+        block=block,
+    )
 
 
 def _reports(kind: str, names: Mapping[str, str]) -> tuple[Answer, ...]:
     return tuple(
         Answer(
-            _REPORTED, names, row=_SERIES, symbol=_WHOSE, currency="currency", period_end="date",
-            shape=partial(_rows, prefix=prefix, wanted=names.values()), period=period,
+            _REPORTED,
+            names,
+            row=_SERIES,
+            symbol=_WHOSE,
+            currency="currency",
+            period_end="date",
+            shape=partial(_rows, prefix=prefix, wanted=names.values()),
+            period=period,
             statement=kind,
         )
         for prefix, period in (("annual", "=FY"), ("quarterly", "=Q"))
-    )  # fmt: skip
+    )
 
 
 _TRAILING = _series(_TODAY | _BY_YEAR | _EARNED, "trailing")

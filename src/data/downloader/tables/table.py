@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..model.http import HttpRequest
-from ..model.instant import SECOND_MS
-from ..model.instrument import AssetClass, Instrument
+from ...model.http import HttpRequest
+from ...model.instant import SECOND_MS
+from ...model.instrument import AssetClass, Instrument
 
 # Stands in paths and parameters for the vendor's own spelling of the symbol.
 SYMBOL = "{symbol}"
@@ -163,7 +163,7 @@ def american(vendor: str, separator: str, preferred: str) -> Callable[[Instrumen
 
     def spelled(who: Instrument) -> str:
         # Loaded when somebody is asked: what the cache answers needs none of it.
-        from ..downloader.usa import share
+        from ..usa import share
 
         return share(who, vendor, separator, preferred)
 
@@ -180,9 +180,10 @@ def request_of(
         for name, value in ask.params.items()
     }
     held = [
-        (key, account.secret(key.secret)) for key in table.keys
+        (key, account.secret(key.secret))
+        for key in table.keys
         if not (key.unless and account.secret(key.unless))
-    ]  # fmt: skip
+    ]
     return HttpRequest(
         account.base_url + ask.path.replace(SYMBOL, spelled),
         params=params,

@@ -67,15 +67,23 @@ def _statement(kind: str, function: str, fields: dict[str, str | Pick]) -> tuple
     ask = Ask("/query", {"function": function, "symbol": SYMBOL})
     return tuple(
         Answer(
-            ask, fields, row=rows, symbol="symbol", currency="reportedCurrency", period=period,
-            period_end="fiscalDateEnding", statement=kind, is_optional=kind != "income",
+            ask,
+            fields,
+            row=rows,
+            symbol="symbol",
+            currency="reportedCurrency",
+            period=period,
+            period_end="fiscalDateEnding",
+            statement=kind,
+            is_optional=kind != "income",
         )
         for rows, period in (("annualReports", "=FY"), ("quarterlyReports", "=Q"))
-    )  # fmt: skip
+    )
 
 
 _INCOME = _statement(
-    "income", "INCOME_STATEMENT",
+    "income",
+    "INCOME_STATEMENT",
     {
         "revenue": "totalRevenue",
         "gross_profit": "grossProfit",
@@ -83,9 +91,10 @@ _INCOME = _statement(
         "ebitda": "ebitda",
         "net_income": "netIncome",
     },
-)  # fmt: skip
+)
 _BALANCE = _statement(
-    "balance", "BALANCE_SHEET",
+    "balance",
+    "BALANCE_SHEET",
     {
         "total_assets": "totalAssets",
         "total_liabilities": "totalLiabilities",
@@ -93,14 +102,15 @@ _BALANCE = _statement(
         "total_debt": "shortLongTermDebtTotal",
         "total_cash": "cashAndShortTermInvestments",
     },
-)  # fmt: skip
+)
 _CASH_FLOW = _statement(
-    "cash_flow", "CASH_FLOW",
+    "cash_flow",
+    "CASH_FLOW",
     {
         "operating_cashflow": "operatingCashflow",
         "capital_expenditure": "capitalExpenditures",
     },
-)  # fmt: skip
+)
 
 TABLE = VendorTable(
     vendor="alpha_vantage",

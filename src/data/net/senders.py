@@ -1,0 +1,155 @@
+"""Senders and rate limiters of one installation: one connection pool, one limiter a vendor."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from ..clock import Clock, SystemClock
+from ..config.settings import load_settings
+from ..model.capabilities import Limits
+from ..model.vendors import family_of
+from ..policy.quota import limits_of
+from ..policy.retry import RetryPolicy
+from .forks import renew_after_fork
+from .leases import Leases
+from .limiter import UNKNOWN_VENDOR_LIMITS, Limiter, Limiters, VendorLimiter
+from .shared_limiter import SharedLimiter
+from .state import State
+
+if TYPE_CHECKING:
+    from .circuit import CircuitHook
+    from .http import HttpTransport
+    from .sender import Hook, Sender
+
+
+class Declared(Protocol):
+    """The part of a vendor's class that sending to it needs.
+
+    Attributes:
+        limits: how often the vendor may be asked.
+        default_base_url: scheme and host; empty for files on this machine.
+        sdk_carrier, prefers_sdk: see :class:`.BaseDataDownloader`.
+    """
+
+    limits: ClassVar[Limits]
+    default_base_url: ClassVar[str]
+    sdk_carrier: ClassVar[str]
+    prefers_sdk: ClassVar[bool]
+
+
+class Senders:
+    """Makes senders that share connections, limits and state. Thread-safe and fork-aware.
+
+    Args:
+        clock: waits and measures for all senders.
+        configured: limits by vendor and key; a later layer overrides an earlier one.
+        retry: how often and how long a vendor is asked again.
+        modes: vendor to ``http``, ``sdk`` or ``auto``: what carries its requests.
+        on_attempt: told of every HTTP attempt.
+        on_circuit: told of every circuit that a call of this process opens or closes.
+        state_dir: where limits, circuits and leases lie that hold for all processes; made by the
+            first request. Without it this process keeps limits by itself, and no circuits.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        configured: Sequence[Mapping[str, Mapping[str, float]]] = (),
+        retry: RetryPolicy | None = None,
+        modes: Mapping[str, str] | None = None,
+        on_attempt: Hook | None = None,
+        *,
+        state_dir: Path | None = None,
+        on_circuit: CircuitHook | None = None,
+    ) -> None:
+        self._clock = clock
+        self._retry = retry
+        self._modes = modes or {}
+        self._on_attempt = on_attempt
+        self._on_circuit = on_circuit
+        # Made with the first sender: an answer from the cache needs no HTTP library.
+        self._transport: HttpTransport | None = None
+        self._configured = tuple(configured)
+        self.state = State(state_dir, clock) if state_dir else None
+        self.limiters = Limiters(clock)
+
+    def sender(self, vendor: str, declared: type[Declared]) -> Sender:
+        """Return a sender at the pace of ``vendor``; all senders share the connections.
+
+        Raises:
+            MissingExtraError: the rules want the vendor's own package, which is not installed.
+        """
+        from .carriers import choose_transport
+        from .http import HttpTransport
+        from .sender import Sender
+
+        self._transport = self._transport or HttpTransport()
+        transport = choose_transport(
+            self._modes.get(vendor, "auto"),
+            declared.sdk_carrier,
+            preferred=declared.prefers_sdk,
+            plain=self._transport,
+        )
+        limiter = self.limiter(vendor, declared)
+        return Sender(transport, limiter, self._clock, self._retry, self._on_attempt)
+
+    def limiter(self, vendor: str, declared: type[Declared] | None) -> Limiter:
+        """Return the limiter that all senders to ``vendor`` share.
+
+        Args:
+            vendor: canonical name.
+            declared: the vendor's class; None for a vendor without one.
+        """
+        # The entry of a family counts for its members; the member's own overrides it.
+        both = dict.fromkeys((family_of(vendor), vendor))
+        layers = [layer[name] for layer in self._configured for name in both if name in layer]
+        limits = limits_of(declared.limits if declared else None, *layers) or UNKNOWN_VENDOR_LIMITS
+        is_remote = declared is None or bool(declared.default_base_url)
+        return self.limiters.of(
+            vendor, limits, lambda: self._new_limiter(vendor, limits, is_remote)
+        )
+
+    @property
+    def leases(self) -> Leases | None:
+        """Leases that hold for all processes, or None where there is no folder for them."""
+        return Leases(self.state) if self.state else None
+
+    def _new_limiter(self, vendor: str, limits: Limits, is_remote: bool) -> Limiter:
+        if self.state is None or not is_remote:
+            return VendorLimiter(vendor, limits, self._clock)
+        return SharedLimiter(vendor, limits, self.state, on_circuit=self._on_circuit)
+
+
+class ProcessSenders:
+    """The senders of downloaders that a program builds by hand. Thread-safe and fork-aware."""
+
+    def __init__(self) -> None:
+        # Guards the senders against threads that ask for them first at once.
+        self._lock = threading.Lock()
+        self._senders: Senders | None = None
+        renew_after_fork(self)
+
+    def get(self) -> Senders:
+        """Return the senders, always the same, by the settings at the first call."""
+        with self._lock:
+            if self._senders is None:
+                settings = load_settings()
+                self._senders = Senders(
+                    SystemClock(), (settings.rate_limits,), state_dir=settings.state_dir
+                )
+            return self._senders
+
+    def after_fork(self) -> None:
+        """Start with a lock of our own."""
+        self._lock = threading.Lock()
+
+
+_process = ProcessSenders()
+
+
+def process_sender(vendor: str, declared: type[Declared]) -> Sender:
+    """Return a sender of the process's own to ``vendor``; see :meth:`Senders.sender`."""
+    return _process.get().sender(vendor, declared)
