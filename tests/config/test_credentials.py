@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import pickle
-import sys
 import traceback
-from types import ModuleType
 
 import pytest
 
-from src.data.config import donotshare
 from src.data.config.credentials import (
     VENDOR_KEYS,
     Credentials,
@@ -131,50 +128,6 @@ class TestVendors:
     def test_all_of_them(self) -> None:
         environ = {name: "x" for names in VENDOR_KEYS.values() for name in names}
         assert set(environ) <= set(all_credentials(environ))
-
-
-class TestPrivateModule:
-    @pytest.fixture
-    def private(self, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-        module = ModuleType("config.donotshare.donotshare")
-        for name in ("config", "config.donotshare"):
-            package = ModuleType(name)
-            package.__path__ = []
-            monkeypatch.setitem(sys.modules, name, package)
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(donotshare, "_module", lambda: module)
-        return module
-
-    def test_it_comes_behind_the_environment(
-        self, private: ModuleType, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        private.FMP_API_KEY = "from the module"  # type: ignore[attr-defined]
-        monkeypatch.delenv("FMP_API_KEY", raising=False)
-        credentials = credentials_for(["FMP_API_KEY"])
-        assert credentials["FMP_API_KEY"] == "from the module"
-        monkeypatch.setenv("FMP_API_KEY", KEY)
-        assert credentials["FMP_API_KEY"] == KEY
-
-    def test_an_environment_that_is_handed_in_is_the_only_place(self, private: ModuleType) -> None:
-        private.FMP_API_KEY = "from the module"  # type: ignore[attr-defined]
-        assert "FMP_API_KEY" not in credentials_for(["FMP_API_KEY"], {})
-
-    def test_absent_is_silent(self, caplog: pytest.LogCaptureFixture) -> None:
-        donotshare._module.cache_clear()
-        assert donotshare.private_setting("FMP_API_KEY") == ""
-        assert caplog.records == []
-
-    def test_present_but_broken_is_told(
-        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        def broken(name: str) -> ModuleType:
-            raise ModuleNotFoundError("no dotenv", name="dotenv")
-
-        donotshare._module.cache_clear()
-        monkeypatch.setattr("importlib.import_module", broken)
-        assert donotshare.private_setting("FMP_API_KEY") == ""
-        assert "cannot be imported: no module dotenv" in caplog.text
-        donotshare._module.cache_clear()
 
 
 def test_it_is_a_mapping() -> None:

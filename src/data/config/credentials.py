@@ -124,6 +124,11 @@ class Credentials(Mapping[str, str]):
                 yield value
 
 
+def spellings_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Return every usual name of the keys with these first spellings."""
+    return tuple(dict.fromkeys(s for name in names for s in _GROUP.get(name, (name,))))
+
+
 def is_placeholder(value: str) -> bool:
     """Tell whether a value is what documents print in place of a key."""
     return value.strip().strip("\"'").lower() in _PLACEHOLDERS

@@ -1,33 +1,146 @@
-"""The optional module ``config.donotshare.donotshare`` of older installations.
+"""The optional file ``config/donotshare/donotshare.py`` of older installations.
 
-It is imported only where it exists, and only names that this library knows are read from it. The
-environment comes first.
+It is read as text and never executed: the file merely lies where a program was started. Top-level
+assignments of a literal, of ``os.getenv("NAME")`` (also with a literal default), of
+``os.environ["NAME"]`` or ``os.environ.get("NAME")`` count; any other value is left out, with one
+warning that names its line. Only names that this library knows are looked up, and the environment
+comes first.
 """
 
 from __future__ import annotations
 
-import importlib
+import ast
 import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from types import ModuleType
+from pathlib import Path
 
-_MODULE = "config.donotshare.donotshare"
+_RELATIVE = Path("config", "donotshare", "donotshare.py")
+_LOOKUPS = ("os.getenv", "os.environ.get", "getenv", "environ.get")
+_MAX_BYTES = 1 << 20
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Value:
+    """What stands behind a name: a literal, or a variable of the environment with its default."""
+
+    literal: object = None
+    variable: str = ""
+
+    def text(self) -> str:
+        """Return the value as it stands now; empty where there is none."""
+        set_now = os.environ.get(self.variable) if self.variable else None
+        value = self.literal if set_now is None else set_now
+        return "" if value is None else str(value)
+
+
 def private_setting(name: str) -> str:
-    """Return what the module holds under ``name`` as text; empty where there is nothing."""
-    module = _module()
-    value = getattr(module, name, None) if module is not None else None
-    return "" if value is None else str(value)
+    """Return what the file holds under ``name`` as text; empty where there is nothing."""
+    path = _path()
+    if path is None:
+        return ""
+    values, unreadable = _content(path)
+    if name in unreadable:
+        _warn_once(path, name, unreadable[name])
+    value = values.get(name)
+    return value.text() if value is not None else ""
 
 
-@lru_cache(maxsize=1)
-def _module() -> ModuleType | None:
+def is_set(name: str, environ: Mapping[str, str] | None) -> bool:
+    """Tell whether the environment itself holds a variable, not the private file."""
+    return bool((os.environ if environ is None else environ).get(name, "").strip())
+
+
+def _path() -> Path | None:
+    """Return the file below the first entry of the import path that has one, else None."""
+    for entry in dict.fromkeys(["", *sys.path]):
+        path = Path(entry) / _RELATIVE
+        try:
+            if path.is_file():
+                return path.absolute()
+        except (OSError, ValueError):  # a folder that is gone or closed to us, an odd entry
+            continue
+    return None
+
+
+@lru_cache(maxsize=4)
+def _content(path: Path) -> tuple[Mapping[str, _Value], Mapping[str, int]]:
+    """Return the values of a file by name, and the lines of names whose value is not readable."""
+    values: dict[str, _Value] = {}
+    unreadable: dict[str, int] = {}
+    for name, node in _assignments(path):
+        value = _value(node)
+        values.pop(name, None)
+        unreadable.pop(name, None)
+        if value is None:
+            unreadable[name] = node.lineno
+        else:
+            values[name] = value
+    return values, unreadable
+
+
+def _assignments(path: Path) -> Iterator[tuple[str, ast.expr]]:
     try:
-        return importlib.import_module(_MODULE)
-    except ImportError as exc:
-        # Absent is the usual case; present but broken must not pass for absent.
-        if not _MODULE.startswith(exc.name or "?"):
-            _log.warning("%s exists but cannot be imported: no module %s", _MODULE, exc.name)
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise ValueError(f"larger than {_MAX_BYTES >> 20} MiB")
+        tree = ast.parse(data)
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as exc:
+        line = f", line {exc.lineno}" if isinstance(exc, SyntaxError) else ""
+        _log.warning("%s is not read: %s%s", path, type(exc).__name__, line)
+        return
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets: list[ast.expr] = [node.target]
+        elif isinstance(node, ast.Assign):
+            targets = node.targets
+        else:
+            continue
+        assert node.value is not None
+        yield from ((t.id, node.value) for t in targets if isinstance(t, ast.Name))
+
+
+def _value(node: ast.expr) -> _Value | None:
+    """Return the value of an expression, or None where it would have to be executed."""
+    if isinstance(node, ast.Constant):
+        return _Value(node.value)
+    if isinstance(node, ast.Subscript) and _dotted(node.value) in ("os.environ", "environ"):
+        return _looked_up([node.slice])
+    if isinstance(node, ast.Call) and not node.keywords and _dotted(node.func) in _LOOKUPS:
+        return _looked_up(node.args)
+    return None
+
+
+def _looked_up(arguments: Sequence[ast.expr]) -> _Value | None:
+    """Return a variable by its literal name, with its literal default where one is given."""
+    literals = [a.value for a in arguments if isinstance(a, ast.Constant)]
+    if len(literals) != len(arguments) or len(literals) not in (1, 2):
         return None
+    name, default = literals[0], literals[1] if len(literals) == 2 else None
+    return _Value(default, name) if isinstance(name, str) else None
+
+
+def _dotted(node: ast.expr) -> str:
+    """Return a dotted name as text; empty for any other expression."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        owner = _dotted(node.value)
+        return f"{owner}.{node.attr}" if owner else ""
+    return ""
+
+
+@lru_cache(maxsize=256)
+def _warn_once(path: Path, name: str, line: int) -> None:
+    _log.warning(
+        "%s, line %d: %s is left out: only literals, os.getenv(...) and os.environ[...] are read, "
+        "nothing is executed",
+        path,
+        line,
+        name,
+    )

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import ConfigError, RulesError
 from .packaged import packaged_path
 from .rules_file import RELATIVE
-from .schema import Check, Problem, number, record, switch, text, timeframe, whole
+from .schema import LOOPBACK, Check, Problem, number, record, switch, text, timeframe, whole
 from .yaml_text import MAX_BYTES, read_yaml
 
 _FOLDER = RELATIVE.parent
@@ -42,11 +42,15 @@ def load_preset(name: str | Path) -> dict[str, Any]:
         ConfigError: there is no such preset, or it cannot be read; a :class:`RulesError` lists
             every mistake in it with its line.
     """
-    path, data = _found(name)
+    path, data, is_named = _found(name)
     document = read_yaml(data)  # JSON is a part of YAML, and read as strictly
     value = {} if document.value is None else document.value
     problems: list[Problem] = [*document.problems, *_check(value, ())]
     problems += () if problems else _market(value)
+    if not is_named and not problems and value.get("host", "localhost") not in LOOPBACK:
+        problems.append(
+            Problem(("host",), "not this machine: name the file by its path to allow it")
+        )
     if problems:
         told = [_told(problem, document.line_of(problem.path)) for problem in problems]
         listed = "\n  ".join(told)
@@ -70,15 +74,15 @@ def preset_names() -> list[str]:
     return list(_PACKAGED)
 
 
-def _found(name: str | Path) -> tuple[Path, bytes]:
-    """Return where a preset lies, and its bytes."""
+def _found(name: str | Path) -> tuple[Path, bytes, bool]:
+    """Return where a preset lies, its bytes, and whether the user named the file itself."""
     if str(name).endswith(".json"):
-        return Path(name), _read(Path(name))
+        return Path(name), _read(Path(name)), True
     own = _FOLDER / f"{name}.json"
     if Path(name).name == str(name) and own.is_file():
-        return own, _read(own)
+        return own, _read(own), False
     if str(name) in _PACKAGED:
-        return own, _read(packaged_path(own.name))
+        return own, _read(packaged_path(own.name)), True
     raise ConfigError(
         f"there is no feed preset {str(name)!r}, and no file {own}",
         hint=f"packaged ones: {', '.join(_PACKAGED)}",

@@ -39,5 +39,8 @@ def validate_fundamentals_config(config_path: str | os.PathLike[str] | None = No
     Args:
         config_path: default: ``./config/data/fundamentals.json``, where it exists.
     """
-    path = config_path or find_file()
+    try:
+        path = config_path or find_file()
+    except RulesError as exc:
+        return False, list(exc.problems)
     return FundamentalsConfigValidator().validate_config_file(path) if path else (True, [])

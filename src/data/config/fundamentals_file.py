@@ -15,8 +15,10 @@ from ..model.instant import DAY_MS
 from ..model.vendors import canonical_vendor
 from ..policy.rules import as_switch
 from . import packaged
+from .found_files import variable_problems
 from .fundamentals_schema import check, length_ms, unread
 from .packaged import is_packaged, packaged_path
+from .rules_reading import found_error
 from .schema import Problem
 from .yaml_text import MAX_BYTES, Document, read_yaml
 
@@ -30,13 +32,37 @@ def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path |
     """Return the user's file: beside the rules file, else in the usual place; else None.
 
     The packaged file itself is none of the user's.
+
+    Raises:
+        RulesError: the file in the usual place has mistakes, or names variables of other keys.
+        ConfigError: it cannot be read.
     """
     places = [rules_path.parent / FILE_NAME] if rules_path else []
     try:
         places.append((cwd or Path.cwd()) / RELATIVE)
-        return next((p for p in places if p.is_file() and not is_packaged(p, FILE_NAME)), None)
+        path = next((p for p in places if p.is_file() and not is_packaged(p, FILE_NAME)), None)
     except OSError:  # the working folder is gone, or closed to us
         return None
+    if path is not None and path == places[-1]:
+        _check_found(path)
+    return path
+
+
+def _check_found(path: Path) -> None:
+    """Refuse a file that was only found and names variables that are no keys of the vendor."""
+    data = _read(path)
+    settings = checked(data, str(path)).get("provider_settings") or {}
+    problems = [
+        problem
+        for name, entry in settings.items()
+        for problem in variable_problems(
+            canonical_vendor(name) or name,
+            (entry or {}).get("api_key_env"),
+            ("provider_settings", name, "api_key_env"),
+        )
+    ]
+    if problems:
+        raise found_error(path, data, problems)
 
 
 def load_fundamentals_rules(path: Path | None = None) -> FundamentalsRules:

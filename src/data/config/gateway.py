@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..errors import ConfigError
-from .donotshare import private_setting
+from .donotshare import is_set, private_setting
+from .schema import LOOPBACK
 
 
 class Gateway(NamedTuple):
@@ -38,6 +39,12 @@ def ibkr_gateway(
         found[name] = value = value if value is not None else _variable(variable, environ)
         if value == "":
             del found[name]
+        elif source == "IBKR_HOST" and value not in LOOPBACK and not is_set(source, environ):
+            raise ConfigError(
+                "the file config/donotshare/donotshare.py was only found, so its IBKR_HOST must "
+                "be this machine",
+                hint="set IBKR_HOST in the environment, or providers.ibkr.host in a named file",
+            )
         elif name != "host":
             found[name] = _number(value, source, 65_535 if name == "port" else 2**31 - 1)
     return Gateway(**found)  # type: ignore[arg-type]

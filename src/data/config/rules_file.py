@@ -18,6 +18,7 @@ from ..errors import ConfigError
 from ..model.rules import Rules
 from ..policy.rules import parse
 from . import packaged
+from .found_files import provider_problems
 from .packaged import packaged_path
 
 FILE_NAME = "provider_rules.yaml"
@@ -39,6 +40,27 @@ def load_rules(path: Path | None = None) -> Rules:
     from .yaml_text import MAX_BYTES
 
     return _user_rules(path, _read(path, MAX_BYTES + 1))
+
+
+def check_found_rules(path: Path) -> None:
+    """Refuse a rules file that was only found and names foreign hosts or variables.
+
+    Raises:
+        RulesError: it has mistakes, or names what only a file that the user named may name.
+        ConfigError: the file cannot be read.
+    """
+    rules = load_rules(path)
+    packaged_providers = packaged_rules().providers
+    problems = [
+        problem
+        for name, entry in rules.providers.items()
+        if entry != packaged_providers.get(name)
+        for problem in provider_problems(name, entry)
+    ]
+    if problems:
+        from .rules_reading import found_error
+
+        raise found_error(path, _read(path), problems)
 
 
 def rules_of(mapping: Mapping[str, Any], name: str = "the mapping") -> Rules:

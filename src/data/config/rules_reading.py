@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..errors import RulesError
 from ..model.rules import Rules
 from ..policy.rules import overlay, parse
+from .found_files import HINT
 from .rules_schema import check, check_symbols, check_whole
 from .schema import Problem
 from .yaml_text import Document, read_yaml
@@ -38,6 +40,18 @@ def checked_rules(mapping: Mapping[str, Any], name: str) -> Rules:
     """
     _raise_for(check(mapping), Document(), name)
     return _whole(mapping, Document(), name)
+
+
+def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesError:
+    """Return the error for what a file that was only found must not name, with its lines."""
+    document = read_yaml(data)
+    listed = [_told(problem, document.line_of(problem.path)) for problem in problems]
+    return RulesError(
+        f"{path} was only found, not named, so it may not lead elsewhere:\n  "
+        + "\n  ".join(listed),
+        problems=listed,
+        hint=HINT,
+    )
 
 
 def _whole(mapping: Mapping[str, Any], document: Document, name: str) -> Rules:

@@ -22,7 +22,7 @@ from .offered import known_names, known_vendor
 
 Path = tuple[str | int, ...]
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def url(scheme: str) -> Check:
             yield Problem(path, "an address must not carry a user, a key or a query")
         elif not host or parts.scheme not in (scheme, f"{scheme}s"):
             yield Problem(path, f"an address {scheme}s://... is needed")
-        elif parts.scheme == scheme and host not in _LOOPBACK:
+        elif parts.scheme == scheme and host not in LOOPBACK:
             yield Problem(path, f"{scheme}:// is for this machine only", f"{scheme}s://{host}")
 
     return check

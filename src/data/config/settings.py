@@ -17,10 +17,10 @@ from typing import Any
 from ..errors import ConfigError
 from ..model.settings import Settings
 from .credentials import all_credentials
-from .donotshare import private_setting
+from .donotshare import is_set, private_setting
 from .offered import known_names, known_vendor
 from .packaged import is_packaged
-from .rules_file import FILE_NAME, RELATIVE, load_rules
+from .rules_file import FILE_NAME, RELATIVE, check_found_rules, load_rules
 
 _WHOLE = ("requests_per_minute", "requests_per_day", "requests_per_month", "burst_size")
 _LIMITS = (*_WHOLE, "requests_per_second")
@@ -69,6 +69,7 @@ def find_rules(
 
     Raises:
         ConfigError: a file that was named does not exist.
+        RulesError: a file that was only found has mistakes, or leads to foreign hosts or keys.
     """
     named = [(config_path, "config_path"), (_variable("ONETAPE_RULES", environ), "ONETAPE_RULES")]
     for value, source in named:
@@ -76,14 +77,21 @@ def find_rules(
             continue
         path = cwd / Path(value).expanduser()
         if path.is_file():
-            return None if is_packaged(path, FILE_NAME) else path
+            if is_packaged(path, FILE_NAME):
+                return None
+            if source == "ONETAPE_RULES" and not is_set(source, environ):
+                check_found_rules(path)  # the private file that names it was only found itself
+            return path
         if Path(value) == RELATIVE:  # older programs pass the default's own name
             return None
         hint = "give the path of an existing rules file, or nothing for the packaged rules"
         lack = "is a folder" if path.is_dir() else "does not exist"
         raise ConfigError(f"the rules file {path} ({source}) {lack}", hint=hint)
     usual = cwd / RELATIVE
-    return usual if usual.is_file() and not is_packaged(usual, FILE_NAME) else None
+    if not usual.is_file() or is_packaged(usual, FILE_NAME):
+        return None
+    check_found_rules(usual)
+    return usual
 
 
 def _cache_dir(

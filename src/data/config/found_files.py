@@ -1,0 +1,78 @@
+"""What a configuration file may name that was only found in the working directory.
+
+A file that the user named (argument or variable) is trusted. One that merely lies where a program
+was started may have come with an archive or a cloned repository: it must not send a key of the
+environment anywhere but to the vendor that the key is for, nor a request to a host of its choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..model.rules import ProviderRules
+from .credentials import VENDOR_KEYS, spellings_of
+from .schema import LOOPBACK, Problem
+
+# The domains of each vendor, its documented mirrors and test networks included; any host below
+# one of them is the vendor's own.
+VENDOR_DOMAINS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "alpaca": ("alpaca.markets",),
+        "alpha_vantage": ("alphavantage.co",),
+        "binance": ("binance.com", "binance.vision", "binancefuture.com"),
+        "ccxt:binanceusdm": ("binance.com",),
+        "coingecko": ("coingecko.com",),
+        "eodhd": ("eodhd.com", "eodhistoricaldata.com"),
+        "finnhub": ("finnhub.io",),
+        "fmp": ("financialmodelingprep.com",),
+        "polygon": ("polygon.io", "massive.com"),
+        "tiingo": ("tiingo.com",),
+        "tradier": ("tradier.com",),
+        "twelvedata": ("twelvedata.com",),
+        "yahoo": ("finance.yahoo.com",),
+    }
+)
+HINT = "to allow it, name the file: the argument config_path, or the variable ONETAPE_RULES"
+_ADDRESSES = ("base_url", "ws_url")
+_VARIABLES = ("api_key_env", "secret_key_env")
+
+
+def provider_problems(vendor: str, entry: ProviderRules) -> Iterator[Problem]:
+    """Yield what the entry of a vendor in a found rules file must not name."""
+    for key in _ADDRESSES:
+        address = getattr(entry, key)
+        if address and not is_own_host(vendor, host_of(address)):
+            yield Problem(("providers", vendor, key), f"not a host of {vendor}, nor this machine")
+    for key in _VARIABLES:
+        yield from variable_problems(vendor, getattr(entry, key), ("providers", vendor, key))
+    host = entry.options.get("host")
+    if host and host not in LOOPBACK:
+        yield Problem(("providers", vendor, "host"), "not this machine")
+    for key, value in entry.options.items():
+        if isinstance(value, str) and "${" in value:
+            yield Problem(("providers", vendor, key), "${...} is not expanded")
+
+
+def variable_problems(vendor: str, name: Any, path: tuple[str, ...]) -> Iterator[Problem]:
+    """Yield a problem where ``name`` is no variable of the vendor's own keys."""
+    own = spellings_of(VENDOR_KEYS.get(vendor, ()))
+    if name and name not in own:
+        listed = f"its own are {', '.join(own)}" if own else "it takes no key of a known name"
+        yield Problem(path, f"not a variable of {vendor}; {listed}")
+
+
+def host_of(address: str) -> str:
+    """Return the host of an address in lower case; empty where there is none."""
+    try:
+        return (urlsplit(address).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def is_own_host(vendor: str, host: str) -> bool:
+    """Tell whether ``host`` is this machine or one of the vendor's own hosts."""
+    domains = VENDOR_DOMAINS.get(vendor, ())
+    return host in LOOPBACK or any(host == d or host.endswith(f".{d}") for d in domains)
