@@ -212,12 +212,13 @@ def test_nothing_given_is_500_bars() -> None:
 @pytest.mark.parametrize(
     "end, first, behind",
     [
-        # A bar counts when it has closed by the end, which is inclusive.
-        (datetime(2024, 7, 2, 16, 30), "2024-07-02T14:30:00Z", "2024-07-02T16:30:00Z"),
+        # A bar counts when it has closed by the end, which is inclusive. That of a vendor who
+        # counts on the clock, from 16:00, has not; nor has one off the calendar behind the end.
+        (datetime(2024, 7, 2, 16, 30), "2024-07-02T14:30:00Z", "2024-07-02T16:00:00Z"),
         (datetime(2024, 7, 2, 16, 29, 59), "2024-07-02T13:30:00Z", "2024-07-02T15:30:00Z"),
-        ("2024-07-03", "2024-07-03T15:30:00Z", "2024-07-05T13:30:00Z"),  # closed at 17:00
-        (date(2024, 7, 4), "2024-07-03T15:30:00Z", "2024-07-05T13:30:00Z"),
-        (pd.Timestamp("2024-07-03 16:59"), "2024-07-03T14:30:00Z", "2024-07-03T16:30:00Z"),
+        ("2024-07-03", "2024-07-03T15:30:00Z", "2024-07-04T04:00:00Z"),  # closed at 17:00
+        (date(2024, 7, 4), "2024-07-03T15:30:00Z", "2024-07-05T04:00:00Z"),
+        (pd.Timestamp("2024-07-03 16:59"), "2024-07-03T14:30:00Z", "2024-07-03T16:00:00Z"),
     ],
 )
 def test_the_last_two_hours_by_an_end(end: Any, first: str, behind: str) -> None:

@@ -20,7 +20,15 @@ from ..model.instant import DAY_MS, day_ms, iso, to_ms
 from ..model.instrument import Instrument
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from .calendar import FIRST_YEAR, LAST_YEAR, calendar_for, day_span, first_unclosed, session_date
+from .calendar import (
+    FIRST_YEAR,
+    LAST_YEAR,
+    MarketCalendar,
+    calendar_for,
+    day_span,
+    first_unclosed,
+    session_date,
+)
 
 DEFAULT_BARS = 500
 # Of bars so long that 500 would reach beyond the calendars, as many as fit into a century.
@@ -61,8 +69,8 @@ def resolve_range(
 
     Returns:
         The half-open span of stamps, and the count or None. With a count the span begins with the
-        first bar that the calendar expects under the session anchor; its end is the first bar not
-        closed by ``end``, or now.
+        first bar that the calendar expects under the session anchor; it ends before the first
+        stamp whose bar has not closed by ``end``, by whichever anchor, or now.
 
     Raises:
         BadRangeError: a bound that is no time, or lies outside the years 1900 to 2261; a start in
@@ -176,8 +184,9 @@ def _last_bars(
     except BadRangeError as error:
         bound = high.text if high else f"now {iso(now_ms)}"
         raise _refused(instrument, f"bars {count} of {timeframe} up to {bound}: {error}") from error
-    up_to_now = closed_by == now_ms
-    return Span(start, _end_of_now(instrument, timeframe, now_ms) if up_to_now else unclosed)
+    if closed_by == now_ms:
+        return Span(start, _end_of_now(instrument, timeframe, now_ms))
+    return Span(start, _first_unknown(calendar, timeframe, closed_by))
 
 
 def _closed_by(
@@ -194,10 +203,19 @@ def _closed_by(
     reach = longest if timeframe.is_intraday else longest + DAY_MS
     if known_ms == now_ms or span.end - 1 + reach <= known_ms:
         return span  # what has not closed now is never answered; and this needs no calendar
-    calendar = calendar_for(instrument)
+    unknown = _first_unknown(calendar_for(instrument), timeframe, known_ms)
+    return Span(span.start, max(span.start, min(span.end, unknown)))
+
+
+def _first_unknown(calendar: MarketCalendar, timeframe: Timeframe, known_ms: int) -> int:
+    """Return the first stamp whose bar may not have closed at ``known_ms``.
+
+    Before it every expected bar has closed, whatever the anchor of its vendor. While the market is
+    shut the next expected bar lies far ahead; a bar off the calendar may stand before that.
+    """
     anchors = _ANCHORS if timeframe.is_intraday else _ANCHORS[:1]
-    unclosed = min(first_unclosed(calendar, timeframe, known_ms, a) for a in anchors)
-    return Span(span.start, max(span.start, min(span.end, unclosed)))
+    unclosed = (first_unclosed(calendar, timeframe, known_ms, anchor) for anchor in anchors)
+    return min(known_ms, *unclosed)
 
 
 def _end_of_now(instrument: Instrument, timeframe: Timeframe, now_ms: int) -> int:

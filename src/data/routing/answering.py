@@ -166,7 +166,7 @@ def frame_of(answer: Answer) -> pd.DataFrame:
     Raises:
         IncompleteDataError: ``strict`` was asked and something is lacking.
     """
-    answer = _as_known(answer)
+    answer = as_known(answer)
     frame = build_frame(answer.table, answer.coverage, answer.query.columns)
     frame.attrs[ATTRS_KEY] = freeze(provenance(answer))
     trouble = answer.trouble
@@ -185,7 +185,7 @@ def frame_of(answer: Answer) -> pd.DataFrame:
     return frame
 
 
-def _as_known(answer: Answer) -> Answer:
+def as_known(answer: Answer) -> Answer:
     """Leave out bars that close after what may be known, wherever their vendor puts them.
 
     The query's span ends with the last bar of the calendar's grid that has closed; this is for

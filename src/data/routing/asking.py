@@ -79,6 +79,11 @@ class Asking:
         start, end, bars = bounds
         closed_by = closing_time(instrument, wishes.closed_by, now)
         span, count = resolve_range(instrument, step, start, end, now, bars, closed_by)
+        if count is not None:
+            # A bar beside the calendar's grid, too, has closed by the end or is none of them.
+            ended = closing_time(instrument, end, now)
+            if ended is not None and ended < now:
+                closed_by = ended if closed_by is None else min(closed_by, ended)
         _check(wishes, instrument.symbol)
         return filled(
             BarsQuery,

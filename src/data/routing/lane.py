@@ -14,7 +14,7 @@ from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
 from ..model.span import Span, coalesce, intersect
 from ..policy.gaps import Grid
-from .answering import Answer, Gap
+from .answering import Answer, Gap, as_known
 from .fetching import Fetcher
 from .keeping import Keeper
 from .listing import ListingProof
@@ -86,7 +86,7 @@ class LaneRunner:
                 plan = self._fill(query, plan, work)
             self._ask_forming(query, plan, work)
             self._remember_closed(plan, work)
-        answer = self._read(query, wanted, work)
+        answer = as_known(self._read(query, wanted, work))
         doubts = [*answer.doubts, *_unrefreshed(query, work)]
         return replace(answer, gaps=real_gaps(answer.gaps, plan.cap, work.grid), doubts=doubts)
 

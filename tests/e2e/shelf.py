@@ -1,0 +1,129 @@
+"""A lonely vendor in process, which has exactly the bars that a test lays on its shelf."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.downloader.base_data_downloader import BaseDataDownloader
+from src.data.downloader.registry import downloader_class, names
+from src.data.errors import DataError, NoDataError
+from src.data.model.bars import Bar, BarTable
+from src.data.model.capabilities import Capabilities, Fetched, FetchQuery
+from src.data.model.instant import HOUR_MS, parse_iso
+from src.data.model.kind import Basis
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+
+from .twin import route_to
+
+OURS = [name for name in names() if name not in ("ccxt", "local", "mock")]
+
+
+def serving(asset_class: str, timeframe: str = "1h") -> list[str]:
+    """Return the names of the packaged vendors that serve such bars."""
+    return [n for n in OURS if timeframe in downloader_class(n).capabilities.labels(asset_class)]  # type: ignore[arg-type]
+
+
+class Shelf(BaseDataDownloader):
+    """Has the bars given to it and no others; what begins after now has not been traded yet.
+
+    Args:
+        clock: the time of its answers.
+        stamps: where its bars stand; each one's price tells its place in time.
+        like: the vendor whose name and capabilities it bears.
+        **more: capabilities that differ.
+
+    Attributes:
+        stamps: as given; they may be changed.
+        asked: the spans asked for, in order.
+        errors: raised one after another, before anything is answered.
+        spoil: changes the rows of every answer.
+        listed_ms: the listing, where it tells one.
+    """
+
+    def __init__(
+        self, clock: ManualClock, stamps: Iterable[int], like: str = "yahoo", **more: Any
+    ) -> None:
+        super().__init__(sender=object())  # type: ignore[arg-type]
+        declared: Capabilities = downloader_class(like).capabilities
+        self.name, self.capabilities = like, replace(declared, depth_days={}, **more)
+        self.clock, self.stamps = clock, sorted(stamps)
+        self.asked: list[Span] = []
+        self.errors: list[DataError | None] = []
+        self.spoil: Callable[[list[Bar]], list[Bar]] = lambda rows: rows
+        self.listed_ms: int | None = None
+
+    def bar(self, stamp: int) -> Bar:
+        """Return the one bar of a stamp."""
+        price = 1.0 + stamp / HOUR_MS % 1000 / 1000
+        return Bar(stamp, price, price + 0.5, price - 0.5, price + 0.25, 7.0)
+
+    def fetch(self, query: FetchQuery) -> Fetched:
+        """Answer the bars of the span that have begun."""
+        self.asked.append(query.span)
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
+        now, step = self.clock.now_ms(), query.timeframe
+        begun = [s for s in self.stamps if s in query.span and s <= now]
+        rows = self.spoil([self.bar(s) for s in begun])
+        if not rows:
+            raise NoDataError("nothing here", provider=self.name)
+        caps = self.capabilities.at(step)
+        return Fetched(
+            BarTable.from_bars(rows),
+            self.name,
+            self.capabilities.kind(query.instrument, step),
+            Basis(caps.adjustment),
+            now,
+            settle_ms=caps.settle_ms,
+            dense=caps.dense,
+            listed_ms=self.listed_ms,
+        )
+
+    def fetch_actions(self, *_: Any, **__: Any) -> Any:
+        """Nothing happened."""
+        return []
+
+
+class Market:
+    """One cache folder; managers on it ask the vendors given, alone."""
+
+    def __init__(self, folder: Path, clock: ManualClock, patch: pytest.MonkeyPatch) -> None:
+        self.folder, self.clock, self.patch = folder, clock, patch
+
+    def manager(self, *vendors: BaseDataDownloader, folder: str = "cache") -> DataManager:
+        """Return a new manager that asks these vendors, in this order."""
+        manager = DataManager(self.folder / folder, clock=self.clock)
+        route_to(self.patch, manager, **{vendor.name: vendor for vendor in vendors})
+        return manager
+
+
+def at(text: str) -> int:
+    """Return the UTC milliseconds of a text."""
+    return parse_iso(text)
+
+
+def every(step: str, first: str, last: str) -> list[int]:
+    """Return the stamps from ``first`` to ``last``, both inclusive, one each step."""
+    length = Timeframe.parse(step).step_ms or 0
+    return list(range(at(first), at(last) + 1, length))
+
+
+def days(first: str, last: str) -> list[date]:
+    """Return the weekdays from ``first`` to ``last``."""
+    return [day.date() for day in pd.bdate_range(first, last)]
+
+
+def shown(frame: pd.DataFrame) -> list[str]:
+    """Return the stamps of a frame as short texts."""
+    return [stamp.isoformat()[:16] for stamp in frame.index]

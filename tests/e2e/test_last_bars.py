@@ -1,0 +1,100 @@
+"""``bars=N`` up to an end: the last bars that had closed by it, of every vendor, and no later one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.model.instant import HOUR_MS, MINUTE_MS
+from tests.vendor_server import VendorServer
+
+from .shelf import Market, Shelf, at, days, every, serving, shown
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    return Market(tmp_path, clock, monkeypatch)
+
+
+def share_hours(vendor: str, clock: ManualClock) -> Shelf:
+    """Return a vendor with the hours of June 2017, where it counts them from."""
+    shelf = Shelf(clock, [], vendor)
+    from src.data.model.instrument import Instrument
+    from src.data.model.timeframe import Timeframe
+
+    kind = shelf.capabilities.kind(
+        Instrument("AAPL", "stock", "XNYS", "America/New_York"), Timeframe.parse("1h")
+    )
+    # New York trades from 13:30 to 20:00 UTC in June; on the clock the first hour is that of 13:00.
+    first, last = ("13:30", "19:30") if kind.anchor == "session" else ("13:00", "19:00")
+    early = "08:00" if kind.session == "extended" else first
+    shelf.stamps = [
+        stamp
+        for day in days("2017-06-05", "2017-06-20")
+        for stamp in every("1h", f"{day}T{early}", f"{day}T{last}")
+    ]
+    return shelf
+
+
+@pytest.mark.parametrize("vendor", serving("stock"))
+@pytest.mark.parametrize(
+    "end, closed_by",
+    [
+        ("2017-06-14T20:00", "2017-06-14T20:00"),
+        ("2017-06-14T15:00", "2017-06-14T15:00"),
+        ("2017-06-14T21:17", "2017-06-14T21:17"),
+        ("2017-06-14", "2017-06-15T04:00"),
+        ("2017-06-16", "2017-06-17T04:00"),
+        ("2017-06-18T12:00", "2017-06-18T12:00"),
+    ],
+)
+def test_no_bar_of_a_share_lies_ahead_of_the_end(
+    market: Market, clock: ManualClock, vendor: str, end: str, closed_by: str
+) -> None:
+    shelf = share_hours(vendor, clock)
+    frame = market.manager(shelf).get_ohlcv("AAPL", "1h", end_date=end, bars=5)
+    close = 20 * HOUR_MS  # the last hour ends with the session
+    closed = [
+        stamp
+        for stamp in shelf.stamps
+        if min(stamp + HOUR_MS, stamp // (24 * HOUR_MS) * 24 * HOUR_MS + close) <= at(closed_by)
+        and stamp % (24 * HOUR_MS) >= 13 * HOUR_MS
+    ]
+    stamps = [at(text) for text in shown(frame) if int(text[11:13]) >= 13]
+    assert len(frame) == 5
+    assert stamps == closed[-len(stamps) :]
+
+
+@pytest.mark.parametrize("vendor", serving("forex"))
+@pytest.mark.parametrize(
+    "end", ["2024-06-07", "2024-06-07T21:30", "2024-06-08", "2024-06-09T17:30"]
+)
+def test_a_friday_end_returns_no_bar_of_sunday(
+    market: Market, clock: ManualClock, vendor: str, end: str
+) -> None:
+    # The currency opens at 21:00 UTC on Sunday; this vendor has three hours before that.
+    week = every("1h", "2024-06-05T00:00", "2024-06-07T20:00")
+    shelf = Shelf(clock, [*week, *every("1h", "2024-06-09T18:00", "2024-06-11T20:00")], vendor)
+    frame = market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", end_date=end, bars=3)
+    assert shown(frame) == ["2024-06-07T18:00", "2024-06-07T19:00", "2024-06-07T20:00"]
+
+
+def test_a_bar_beside_the_grid_counts_once_it_has_closed_and_the_number_is_kept(
+    market: Market, clock: ManualClock
+) -> None:
+    late = [stamp + 50 * MINUTE_MS for stamp in every("1h", "2024-06-07T00:00", "2024-06-09T00:00")]
+    shelf = Shelf(clock, late, "yahoo")
+    frame = market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", end_date="2024-06-08T03:00", bars=3)
+    assert all(at(text) + HOUR_MS <= at("2024-06-08T03:00") for text in shown(frame))
+
+
+@pytest.mark.parametrize("end", ["2024-06-07T20:00", "2024-06-07", "2024-06-10T15:00"])
+def test_the_last_bars_are_the_end_of_what_could_be_known(
+    manager: object, vendors: VendorServer, end: str
+) -> None:
+    ask = manager.get_ohlcv  # type: ignore[attr-defined]
+    frame = ask("AAPL", "1h", end_date=end, bars=5)
+    known = ask("AAPL", "1h", "2024-06-03", closed_by=end)
+    assert shown(frame) == shown(known)[-5:]
