@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .model.frame import coerce_ohlcv_timestamp_column
     from .model.proof import describe, fingerprint
     from .provider_selector import ProviderSelector, get_provider_selector
+    from .utils.rate_limiting import RateLimiter
     from .utils.validation import get_data_quality_score, validate_ohlcv_data
 
 # Where each public name lives. A submodule must not be called like one of them: importing it
@@ -48,6 +49,7 @@ _HOMES = {
     "configure_logging": "logs",
     "describe": "model.proof",
     "fingerprint": "model.proof",
+    "RateLimiter": "utils.rate_limiting",
     "validate_ohlcv_data": "utils.validation",
     "get_data_quality_score": "utils.validation",
     "DataError": "errors",
@@ -69,6 +71,7 @@ __all__ = (
     "configure_logging",
     "describe",
     "fingerprint",
+    "RateLimiter",
     "validate_ohlcv_data",
     "get_data_quality_score",
     "DataError",
@@ -83,6 +86,10 @@ __all__ = (
 def __getattr__(name: str) -> Any:
     """Resolve a public name at its home; nothing is kept here, so a patch at home is seen."""
     if name not in _HOMES:
+        from .compat.removed import NAMES, refuse_name
+
+        if name in NAMES:
+            refuse_name(name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)
 

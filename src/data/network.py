@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .clock import Clock
 from .net.leases import Leases
 from .net.limiter import Limiter, Limiters
 from .net.senders import Senders
-from .policy.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from .net.circuit import CircuitHook
-    from .net.sender import Hook, Sender
+    from .net.sender import Sender
     from .net.standing import Standing
 
 __all__ = ["Network"]
@@ -24,24 +19,11 @@ class Network:
     """The connections and limits of one installation, by vendors' names. Thread-safe, fork-aware.
 
     Args:
-        clock, configured, retry, modes, on_attempt, state_dir, on_circuit: see
-            :class:`.Senders`.
+        senders: what sends, and keeps the limits.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        configured: Sequence[Mapping[str, Mapping[str, float]]] = (),
-        retry: RetryPolicy | None = None,
-        modes: Mapping[str, str] | None = None,
-        on_attempt: Hook | None = None,
-        *,
-        state_dir: Path | None = None,
-        on_circuit: CircuitHook | None = None,
-    ) -> None:
-        self._senders = Senders(
-            clock, configured, retry, modes, on_attempt, state_dir=state_dir, on_circuit=on_circuit
-        )
+    def __init__(self, senders: Senders) -> None:
+        self._senders = senders
 
     def sender(self, vendor: str) -> Sender:
         """Return a sender at the pace of ``vendor``; all senders share the connections.

@@ -212,20 +212,11 @@ def network_of(
     observer: Observer | None = None,
 ) -> Network:
     """Return the connections and limits as settings and rules want them; nothing is made."""
+    from .net.senders import senders_of
     from .network import Network
-    from .policy.retry import RetryPolicy
 
-    said = {name: vendor.rate_limits for name, vendor in rules.providers.items()}
-    modes = {name: vendor.transport for name, vendor in rules.providers.items()}
-    return Network(
-        clock,
-        (said, settings.rate_limits),
-        retry or RetryPolicy.of(rules.failover),
-        modes,
-        observer.attempted if observer else None,
-        state_dir=settings.state_dir,
-        on_circuit=observer.circuit_changed if observer else None,
-    )
+    hooks = (observer.attempted, observer.circuit_changed) if observer else ()
+    return Network(senders_of(settings, rules, clock, retry, *hooks))
 
 
 def facts_of(rules: Rules) -> dict[str, dict[str, Any]]:

@@ -16,8 +16,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-u
     """Return a function that writes the file into the working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FMP_API_KEY", raising=False)
-    donotshare._content.cache_clear()
-    donotshare._warn_once.cache_clear()
+    _forget()
 
     def _write(text: str | bytes) -> None:
         path = tmp_path / "config" / "donotshare" / "donotshare.py"
@@ -25,7 +24,12 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-u
         path.write_bytes(text.encode() if isinstance(text, str) else text)
 
     yield _write
-    donotshare._content.cache_clear()
+    _forget()
+
+
+def _forget() -> None:
+    for remembered in (donotshare._path, donotshare._content, donotshare._warn_once):
+        remembered.cache_clear()
 
 
 def test_it_comes_behind_the_environment(write, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
@@ -136,7 +140,9 @@ def test_without_a_file_there_is_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    _forget()
     assert private_setting("FMP_API_KEY") == ""
+    _forget()
     (tmp_path / "config" / "donotshare" / "donotshare.py").mkdir(parents=True)
     assert private_setting("FMP_API_KEY") == ""
     assert caplog.records == []

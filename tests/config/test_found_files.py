@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.data import DataManager
+from src.data.config import donotshare
 from src.data.config.credentials import VENDOR_KEYS
 from src.data.config.feed_presets import load_preset
 from src.data.config.found_files import VENDOR_DOMAINS, host_of, is_own_host
@@ -153,6 +154,7 @@ def test_a_private_file_leads_no_further_than_what_it_names(
     (tmp_path / "mine.yaml").write_text(rules("fmp", "base_url", FOREIGN))
     private = tmp_path / "config" / "donotshare" / "donotshare.py"
     private.parent.mkdir()
+    monkeypatch.setattr(donotshare, "_path", lambda: private)
     private.write_text("ONETAPE_RULES = 'mine.yaml'\nIBKR_HOST = '203.0.113.9'\n")
     with pytest.raises(RulesError, match="base_url"):
         load_settings()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 import typing
+from pathlib import Path
 
 import pytest
 
 import src.data
+from src.data.compat.removed import MODULES, NAMES
 from tests.contract.source import PACKAGE, ROOT, modules
 
 HEAVY = ("pandas", "numpy", "requests", "yfinance", "binance", "yaml", "tenacity", "rich",
@@ -36,6 +39,10 @@ DEEP_PATHS = [
     ("utils.refresh_fundamentals_cache", "refresh_symbol_fundamentals get_cached_symbols"),
     ("utils.refresh_fundamentals_cache", "load_symbols_from_file"),
     ("utils.periodic_fundamentals_refresh", "periodic_refresh"),
+    ("utils.rate_limiting", "RateLimiter ProviderRateLimiter AdaptiveRateLimiter"),
+    ("utils.rate_limiting", "get_provider_limiter configure_provider_limits"),
+    ("downloader.fmp_data_downloader", "FMPDataDownloader create_fmp_downloader"),
+    ("downloader.mock_data_downloader", "MockDataSource"),
     ("utils.validation", "validate_ohlcv_data get_data_quality_score"),
     ("downloader.base_data_downloader", "BaseDataDownloader"),
     ("downloader.data_downloader_factory", "DataDownloaderFactory"),
@@ -106,10 +113,36 @@ def test_older_import_paths_work(path: str, names: str) -> None:
     assert [name for name in names.split() if not hasattr(home, name)] == []
 
 
-@pytest.mark.parametrize("name", [m.name for m in modules() if m.name != "__main__"])
+@pytest.mark.parametrize("name", sorted({m.name for m in modules()} - {"__main__", *MODULES}))
 def test_every_module_keeps_its_own_list(name: str) -> None:
     home = importlib.import_module(f"src.data.{name}" if name else "src.data")
     assert [n for n in getattr(home, "__all__", ()) if not hasattr(home, n)] == []
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_that_is_not_served_names_its_successor(name: str) -> None:
+    with pytest.raises(
+        ImportError, match=re.escape(f"src.data.{name} is not served: {MODULES[name]}")
+    ):
+        importlib.import_module(f"src.data.{name}")
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_a_name_that_is_not_served_names_its_successor(name: str) -> None:
+    with pytest.raises(
+        ImportError, match=re.escape(f"src.data.{name} is not served: {NAMES[name]}")
+    ):
+        exec(f"from src.data import {name}")
+
+
+def test_nothing_is_both_served_and_refused() -> None:
+    assert set(NAMES) & set(src.data.__all__) == set()
+    assert set(MODULES) == {f"utils.{p.stem}" for p in refusing_files()}
+
+
+def refusing_files() -> list[Path]:
+    files = (PACKAGE / "utils").glob("*.py")
+    return [path for path in files if "refuse_module(" in path.read_text("utf-8")]
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -6,6 +6,7 @@ import ast
 
 import pytest
 
+from src.data.compat.removed import MODULES
 from tests.contract.source import Module, expect_none, imports, module, modules, targets
 
 FLOORS = {
@@ -20,11 +21,13 @@ FLOORS = {
     "feed": 8, "jobs": 8, "db": 8, "utils": 8, "metrics_prometheus": 8,
     "data_manager": 9, "beyond_bars": 9,
     "cli": 10,
+    "compat": 0,
     "__main__": 11,
 }  # fmt: skip
 
 # Older import paths: nothing but imports and a list of names, and nobody inside uses them.
 SHIMS = {m.name for m in modules()} & {
+    *MODULES,
     "ohlcv_contract", "data_downloader_factory", "cache.populate_cache", "utils.populate_cache",
     "cache.fundamentals_combiner",
     "feed.binance_data_feed",
@@ -69,13 +72,15 @@ def _is_allowed_inside(source: Module, target: str) -> bool:
 
 
 def shim_violations(source: Module) -> list[str]:
-    """Return what a shim holds besides a docstring, imports, ``__all__`` and a main guard."""
+    """Return what a shim holds besides a docstring, imports, ``__all__``, main guard, refusal."""
     found = []
     for node in source.tree.body:
         is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         is_all = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
         is_main = isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
-        if not (is_docstring or is_all or is_main or isinstance(node, ast.Import | ast.ImportFrom)):
+        is_refusal = isinstance(node, ast.Expr) and ast.unparse(node) == "refuse_module(__name__)"
+        is_other = is_docstring or is_all or is_main or is_refusal
+        if not (is_other or isinstance(node, ast.Import | ast.ImportFrom)):
             found.append(f"{source.name}:{node.lineno} is more than a shim")
     return found
 

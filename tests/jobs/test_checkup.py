@@ -14,6 +14,7 @@ from src.data.jobs import checkup as module
 from src.data.jobs import health as daily
 from src.data.jobs.checkup import Check, checkup
 from src.data.net.reach import Reached
+from src.data.net.senders import Senders
 from src.data.network import Network
 from src.data.resources import Memory
 from tests.contract.source import ROOT
@@ -154,7 +155,9 @@ def test_keys_are_one_line_a_vendor(
 
 def test_a_vendor_that_is_left_alone_is_a_finding(tmp_path: Path) -> None:
     assert [c for c in checkup(tmp_path, network=False) if "not asked" in c.said] == []
-    Network(SystemClock(), state_dir=load_settings().state_dir).limiter("binance").pause(600)
+    Network(Senders(SystemClock(), state_dir=load_settings().state_dir)).limiter("binance").pause(
+        600
+    )
     (check,) = [c for c in checkup(tmp_path, network=False) if "not asked" in c.said]
     assert (check.topic, check.ok) == ("binance", False)
     assert check.advice == "it is asked again in 10 min"

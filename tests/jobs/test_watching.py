@@ -13,6 +13,7 @@ from src.data.data_manager import DataManager
 from src.data.jobs.watching import Snapshot, VendorState, Watch
 from src.data.model.instant import parse_iso
 from src.data.net.reach import Reached
+from src.data.net.senders import Senders
 from src.data.network import Network
 from src.data.resources import Memory
 from tests.vendor_server import VendorServer
@@ -80,7 +81,7 @@ def test_what_a_manager_does_is_seen_in_the_next_round(
 
 
 def test_who_is_left_alone_is_a_worry(watch: Watch, clock: ManualClock) -> None:
-    network = Network(clock, state_dir=load_settings().state_dir)
+    network = Network(Senders(clock, state_dir=load_settings().state_dir))
     network.limiter("binance").pause(600)
     found = watch.look()
     assert not vendor(found, "binance").is_well

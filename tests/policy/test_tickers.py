@@ -38,6 +38,21 @@ class TestTickerInfo:
         assert again.symbol == "AAPL"
 
 
+def test_provider_config_takes_its_documented_fields() -> None:
+    fields = {
+        "symbol": "BTCUSDT", "interval": "1d", "original_provider": "binance",
+        "best_provider": "yahoo", "reason": "r", "exchange": "Binance", "base_asset": "BTC",
+        "quote_asset": "USDT",
+    }  # fmt: skip
+    for config in (ProviderConfig(**fields), ProviderConfig(*fields.values())):
+        assert {name: getattr(config, name) for name in fields} == fields
+        assert config["ticker"] == "BTCUSDT"
+        assert {name: config[name] for name in fields if name != "symbol"} == {
+            name: value for name, value in fields.items() if name != "symbol"
+        }
+        assert copy.deepcopy(config) == pickle.loads(pickle.dumps(config)) == config
+
+
 def test_provider_config_is_both_too() -> None:
     config = ProviderConfig(ticker="AAPL", interval="1d", best_provider="yahoo", reason="r")
     assert (config.symbol, config.interval, config.best_provider) == ("AAPL", "1d", "yahoo")

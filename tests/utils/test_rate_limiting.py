@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from src.data.clock import ManualClock
 from src.data.errors import RateLimitedError
 from src.data.utils import rate_limiting
 from src.data.utils.rate_limiting import (
+    ProviderRateLimiter,
     RateLimiter,
     configure_provider_limits,
     get_all_provider_stats,
     get_provider_limiter,
 )
+from src.data.wiring import build
 from tests.net.scripted import NOW_MS
 
 
@@ -67,3 +71,35 @@ def test_vendors_have_one_limiter_each() -> None:
     configure_provider_limits("yahoo", 2, 30, burst_size=3)
     assert get_provider_limiter("yf").limits.burst == 3
     assert set(get_all_provider_stats()) == {"yahoo", "nobody"}
+
+
+def test_a_vendors_limiter_and_the_library_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHA_VANTAGE_API_KEY", "k1234567")
+    limiter = get_provider_limiter("alpha_vantage")
+    sent = build().network.limiter("alpha_vantage").acting_for(["k1234567"])
+    for _ in range(2):
+        assert limiter.acquire(0)
+    assert sent.used()["60s"] == 2
+    for _ in range(3):
+        sent.settle(sent.acquire(1, 0), None)
+    assert not limiter.acquire(0)  # five a minute, whichever way they go
+
+
+def test_a_vendors_limits_are_those_in_force(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("providers: {twelvedata: {rate_limits: {requests_per_minute: 8}}}")
+    monkeypatch.setenv("ONETAPE_RULES", str(rules))
+    monkeypatch.setenv("PROVIDER_RATE_LIMITS", '{"binance": {"requests_per_minute": 7}}')
+    assert get_provider_limiter("twelvedata").limits.per_minute == 8
+    assert get_provider_limiter("binance").limits.per_minute == 7
+
+
+def test_a_rotated_key_counts_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHA_VANTAGE_API_KEY", "old12345")
+    limiter = ProviderRateLimiter("av", 0, 1)
+    assert limiter.acquire(0)
+    assert not limiter.acquire(0)
+    monkeypatch.setenv("ALPHA_VANTAGE_API_KEY", "new12345")
+    assert limiter.acquire(0)

@@ -55,8 +55,12 @@ def is_set(name: str, environ: Mapping[str, str] | None) -> bool:
     return bool((os.environ if environ is None else environ).get(name, "").strip())
 
 
+@lru_cache(maxsize=1)
 def _path() -> Path | None:
-    """Return the file below the first entry of the import path that has one, else None."""
+    """Return the file below the first entry of the import path that has one, else None.
+
+    Looked for once in a process: keys are looked up at every question.
+    """
     for entry in dict.fromkeys(["", *sys.path]):
         path = Path(entry) / _RELATIVE
         try:

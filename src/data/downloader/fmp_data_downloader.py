@@ -135,3 +135,8 @@ class FMPDataDownloader(BaseDataDownloader):
 def _rows(body: Any) -> Any:
     """Return the rows; an older address wraps them, and an unknown symbol is an empty mapping."""
     return body["historical"] if isinstance(body, dict) and body else body
+
+
+def create_fmp_downloader(api_key: str | None = None, **options: Any) -> FMPDataDownloader:
+    """Return a downloader of Financial Modeling Prep; arguments as of :class:`FMPDataDownloader`."""
+    return FMPDataDownloader(api_key, **options)

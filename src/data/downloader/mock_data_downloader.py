@@ -65,3 +65,7 @@ class MockDataDownloader(BaseDataDownloader):
         """Return what a symbol means: its calendar says where bars stand."""
         meant = classify(symbol, load_rules().classification)
         return meant if isinstance(meant, Instrument) else super()._direct(symbol)
+
+
+# Its name in the documents of older interfaces.
+MockDataSource = MockDataDownloader

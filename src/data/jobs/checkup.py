@@ -20,6 +20,7 @@ from ..errors import ConfigError, RulesError
 from ..model.instant import MINUTE_MS
 from ..model.settings import Settings
 from ..net.reach import Reached, reach_all
+from ..net.senders import Senders
 from ..network import Network
 from ..provider_selector import ProviderSelector
 from .health import Check, health
@@ -83,7 +84,7 @@ def _words(error: ConfigError) -> tuple[str, str]:
 def _left_alone(found: Survey) -> Iterator[Check]:
     """Say who is not asked just now: limits and bans hold for all processes, and over restarts."""
     clock = SystemClock()
-    network = Network(clock, state_dir=found.settings.state_dir)
+    network = Network(Senders(clock, state_dir=found.settings.state_dir))
     for vendor, count in network.unknown_symbols().items():
         symbols = "a symbol" if count == 1 else f"{count} symbols"
         yield Check(

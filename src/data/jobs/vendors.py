@@ -15,6 +15,7 @@ from ..errors import DataError
 from ..model.query import BarsQuery
 from ..model.rules import Rule
 from ..model.settings import Settings
+from ..net.senders import Senders
 from ..network import Network
 from ..provider_selector import ProviderSelector
 from ..routing.candidate import Candidate
@@ -52,7 +53,7 @@ def selector_of(settings: Settings) -> ProviderSelector:
     """
     providers = load_rules(settings.rules_path).providers.items()
     modes = {name: vendor.transport for name, vendor in providers}
-    network = Network(SystemClock(), modes=modes)
+    network = Network(Senders(SystemClock(), modes=modes))
     return ProviderSelector(settings=settings, make_sender=network.sender)
 
 

@@ -51,12 +51,42 @@ class TickerInfo(dict[str, Any]):
 
 
 class ProviderConfig(dict[str, Any]):
-    """Who is asked for a ticker, and with which arguments; all entries are given by name.
+    """Which vendor is asked for a ticker, and with which arguments.
 
-    Entries: ``ticker``, ``provider``, ``formatted_ticker`` (the vendor's spelling),
-    ``best_provider``, ``symbol_type``, ``exchange``, ``base_asset``, ``quote_asset``,
-    ``interval``, ``reason``, ``original_provider``, and what one vendor needs beside them.
+    Args:
+        symbol: the text that was asked about; the entry is called ``ticker``.
+        interval: the timeframe.
+        original_provider: the vendor that the rules name first.
+        best_provider: the first vendor that can be asked, or None.
+        reason: why it is this vendor.
+        exchange, base_asset, quote_asset: the venue's usual name; the assets of a pair.
+        **entries: further entries, such as ``formatted_ticker`` (the vendor's spelling),
+            ``provider``, ``symbol_type``, and what one vendor needs beside them.
     """
+
+    def __init__(
+        self,
+        symbol: str = "",
+        interval: str | None = None,
+        original_provider: str | None = None,
+        best_provider: str | None = None,
+        reason: str | None = None,
+        exchange: str | None = None,
+        base_asset: str | None = None,
+        quote_asset: str | None = None,
+        **entries: Any,
+    ) -> None:
+        documented = {
+            "ticker": symbol,
+            "interval": interval,
+            "original_provider": original_provider,
+            "best_provider": best_provider,
+            "reason": reason,
+            "exchange": exchange,
+            "base_asset": base_asset,
+            "quote_asset": quote_asset,
+        }
+        super().__init__(documented | entries)
 
     symbol = _entry("ticker", "The text that was asked about.")
     interval = _entry("interval", "The timeframe.")

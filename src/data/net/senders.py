@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from ..clock import Clock, SystemClock
+from ..config.rules_file import load_rules
 from ..config.settings import load_settings
 from ..model.capabilities import Limits
+from ..model.rules import Rules
+from ..model.settings import Settings
 from ..model.vendors import family_of
 from ..policy.quota import limits_of
 from ..policy.retry import RetryPolicy
@@ -96,18 +99,24 @@ class Senders:
         limiter = self.limiter(vendor, declared)
         return Sender(transport, limiter, self._clock, self._retry, self._on_attempt)
 
-    def limiter(self, vendor: str, declared: type[Declared] | None) -> Limiter:
+    def limiter(
+        self, vendor: str, declared: type[Declared] | None, own_limits: Limits | None = None
+    ) -> Limiter:
         """Return the limiter that all senders to ``vendor`` share.
 
         Args:
             vendor: canonical name.
             declared: the vendor's class; None for a vendor without one.
+            own_limits: limits in place of the vendor's and the configured ones; requests are
+                counted together with those of all other limiters of the account.
         """
+        is_remote = declared is None or bool(declared.default_base_url)
+        if own_limits is not None:
+            return self._new_limiter(vendor, own_limits, is_remote)
         # The entry of a family counts for its members; the member's own overrides it.
         both = dict.fromkeys((family_of(vendor), vendor))
         layers = [layer[name] for layer in self._configured for name in both if name in layer]
         limits = limits_of(declared.limits if declared else None, *layers) or UNKNOWN_VENDOR_LIMITS
-        is_remote = declared is None or bool(declared.default_base_url)
         return self.limiters.of(
             vendor, limits, lambda: self._new_limiter(vendor, limits, is_remote)
         )
@@ -121,6 +130,27 @@ class Senders:
         if self.state is None or not is_remote:
             return VendorLimiter(vendor, limits, self._clock)
         return SharedLimiter(vendor, limits, self.state, on_circuit=self._on_circuit)
+
+
+def senders_of(
+    settings: Settings,
+    rules: Rules,
+    clock: Clock,
+    retry: RetryPolicy | None = None,
+    on_attempt: Hook | None = None,
+    on_circuit: CircuitHook | None = None,
+) -> Senders:
+    """Return the senders of an installation, by its settings and rules; nothing is made on disk."""
+    limits = {name: entry.rate_limits for name, entry in rules.providers.items()}
+    return Senders(
+        clock,
+        (limits, settings.rate_limits),
+        retry or RetryPolicy.of(rules.failover),
+        {name: entry.transport for name, entry in rules.providers.items()},
+        on_attempt,
+        state_dir=settings.state_dir,
+        on_circuit=on_circuit,
+    )
 
 
 class ProcessSenders:
@@ -137,9 +167,8 @@ class ProcessSenders:
         with self._lock:
             if self._senders is None:
                 settings = load_settings()
-                self._senders = Senders(
-                    SystemClock(), (settings.rate_limits,), state_dir=settings.state_dir
-                )
+                rules = load_rules(settings.rules_path)
+                self._senders = senders_of(settings, rules, SystemClock())
             return self._senders
 
     def after_fork(self) -> None:
@@ -148,6 +177,13 @@ class ProcessSenders:
 
 
 _process = ProcessSenders()
+
+
+def process_limiter(
+    vendor: str, declared: type[Declared] | None, own_limits: Limits | None = None
+) -> Limiter:
+    """Return the process's limiter of ``vendor``; see :meth:`Senders.limiter`."""
+    return _process.get().limiter(vendor, declared, own_limits)
 
 
 def process_sender(vendor: str, declared: type[Declared]) -> Sender:

@@ -61,12 +61,12 @@ def provider_config(
     """Return who is asked for a ticker; ``best`` is the first vendor that can be."""
     shared = ("symbol_type", "exchange", "base_asset", "quote_asset", "original_provider")
     return ProviderConfig(
-        {key: info[key] for key in shared},
-        ticker=info["original_ticker"],
+        info["original_ticker"],
+        timeframe,
+        **{key: info[key] for key in shared},
         provider=best,
         formatted_ticker=instrument.spelling(best or "") if instrument else info.symbol,
         best_provider=best,
-        interval=timeframe,
         reason=_reason(info["original_provider"], best),
         **_EXTRAS.get(best or "", {}),
     )

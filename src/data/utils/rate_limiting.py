@@ -7,12 +7,16 @@ import threading
 from typing import Any
 
 from ..clock import Clock, SystemClock
+from ..config.credentials import credentials_for
 from ..downloader.registry import canonical_name, usable_class
 from ..errors import RateLimitedError
 from ..model.capabilities import Limits
-from ..net.limiter import UNKNOWN_VENDOR_LIMITS, VendorLimiter
+from ..net.limiter import Limiter, VendorLimiter
+from ..net.senders import process_limiter
 
 __all__ = (
+    "AdaptiveRateLimiter",
+    "ProviderRateLimiter",
     "RateLimiter",
     "configure_provider_limits",
     "get_all_provider_stats",
@@ -43,20 +47,27 @@ class RateLimiter:
         *,
         clock: Clock | None = None,
     ) -> None:
-        self.limits = Limits(requests_per_minute, requests_per_second, burst=burst_size)
+        limits = Limits(requests_per_minute, requests_per_second, burst=burst_size)
+        limiter = VendorLimiter("this limiter", limits, clock or SystemClock())
+        self._start(limiter, backoff_factor, max_backoff)
+
+    def _start(self, limiter: Limiter, backoff_factor: float, max_backoff: float) -> None:
+        self.limits = limiter.limits
         self._backoff = (backoff_factor, max_backoff)
-        self._limiter = VendorLimiter("this limiter", self.limits, clock or SystemClock())
+        self._own = limiter
         # Guards the counts against threads that call at the same time.
         self._lock = threading.Lock()
         self.reset_stats()
 
     def acquire(self, timeout: float | None = None) -> bool:
         """Wait for a turn and take it; False when that would take longer than ``timeout`` s."""
+        limiter = self._limiter
         try:
-            self._limiter.acquire(1, math.inf if timeout is None else timeout)
+            ticket = limiter.acquire(1, math.inf if timeout is None else timeout)
         except RateLimitedError:
             self._count("refused")
             return False
+        limiter.settle(ticket, None)
         self._count("requests")
         return True
 
@@ -95,9 +106,57 @@ class RateLimiter:
         with self._lock:
             self._stats = {"requests": 0, "refused": 0, "failures": 0, "consecutive_failures": 0}
 
+    @property
+    def _limiter(self) -> Limiter:
+        """What counts, now."""
+        return self._own
+
     def _count(self, name: str) -> None:
         with self._lock:
             self._stats[name] += 1
+
+
+# A pause that grows with failures is all that "adaptive" ever meant.
+AdaptiveRateLimiter = RateLimiter
+
+
+class ProviderRateLimiter(RateLimiter):
+    """The limiter of one vendor, for a program's own requests to it. Thread-safe.
+
+    Its requests are counted together with those that the library sends for the account whose keys
+    are set now, in all processes.
+
+    Args:
+        provider: name or alias; an unknown one may be asked 10 times a minute.
+        requests_per_second, requests_per_minute, burst_size: in place of the vendor's limits in
+            force (rules, ``PROVIDER_RATE_LIMITS``); None for both rates leaves them.
+        backoff_factor, max_backoff: see :class:`RateLimiter`.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        requests_per_second: float | None = None,
+        requests_per_minute: int | None = None,
+        burst_size: int = 5,
+        backoff_factor: float = 2.0,
+        max_backoff: float = 60.0,
+    ) -> None:
+        name = canonical_name(provider) or provider
+        declared = usable_class(name)
+        self._credentials = credentials_for(declared.secrets if declared else ())
+        self._names = (
+            [s if isinstance(s, str) else s[0] for s in declared.secrets] if declared else []
+        )
+        own = None
+        if requests_per_second is not None or requests_per_minute is not None:
+            own = Limits(requests_per_minute or 0, requests_per_second or 0, burst=burst_size)
+        self._start(process_limiter(name, declared, own), backoff_factor, max_backoff)
+
+    @property
+    def _limiter(self) -> Limiter:
+        keys = [key for name in self._names if (key := self._credentials.get(name))]
+        return self._own.acting_for(keys) if keys else self._own
 
 
 _by_provider: dict[str, RateLimiter] = {}
@@ -106,13 +165,11 @@ _table_lock = threading.Lock()
 
 
 def get_provider_limiter(provider: str) -> RateLimiter:
-    """Return the process's limiter for a vendor, by name or alias; unknown ones get 10 a minute."""
+    """Return the process's limiter for a vendor; see :class:`ProviderRateLimiter`."""
     name = canonical_name(provider) or provider
     with _table_lock:
         if name not in _by_provider:
-            known = usable_class(name)
-            limits = known.limits if known else UNKNOWN_VENDOR_LIMITS
-            _by_provider[name] = RateLimiter(limits.per_second, limits.per_minute, limits.burst)
+            _by_provider[name] = ProviderRateLimiter(name)
         return _by_provider[name]
 
 
@@ -121,8 +178,9 @@ def configure_provider_limits(
 ) -> None:
     """Replace a vendor's limiter; ``options`` are further ones of :class:`RateLimiter`."""
     with _table_lock:
-        _by_provider[canonical_name(provider) or provider] = RateLimiter(
-            requests_per_second, requests_per_minute, **options
+        name = canonical_name(provider) or provider
+        _by_provider[name] = ProviderRateLimiter(
+            name, requests_per_second, requests_per_minute, **options
         )
 
 

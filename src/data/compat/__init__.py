@@ -1,0 +1,1 @@
+"""Older interfaces: what is served under its old name, and what is not, with its successor."""

@@ -1,0 +1,75 @@
+"""Names of older interfaces that are deliberately not served, each with its successor.
+
+A second cache or a second router beside the first is what this library exists to end: two of them
+disagree, and a program cannot tell which one answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NoReturn
+
+_CACHE = "bars are kept by one cache: use src.data.UnifiedCache"
+_MANAGER = "one manager asks all vendors: use src.data.get_data_manager()"
+_FAST = "frames are read from memory-mapped columns as they are; nothing replaces it"
+_BARS = "use get_ohlcv() of src.data.get_data_manager(), and validate_ohlcv_data()"
+_EXPIRY = "how long an answer stands is decided bar by bar, by cache.default_ttl_hours in the rules"
+
+# Names of the package root.
+NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "BaseDataSource": "subclass src.data.downloader.BaseDataDownloader",
+        "DataSourceFactory": "use src.data.downloader.DataDownloaderFactory",
+        "DataAggregator": _MANAGER,
+        "get_data_source_factory": "use src.data.downloader.DataDownloaderFactory",
+        "register_data_source": "use DataDownloaderFactory.register_downloader()",
+        "create_data_source": "use DataDownloaderFactory.create_downloader()",
+        "get_data_source": _MANAGER,
+        "get_data_handler": _BARS,
+        "DataHandler": _BARS,
+        "DataCache": _CACHE,
+        "get_advanced_cache": _CACHE,
+        "configure_advanced_cache": _CACHE,
+        "LazyDataLoader": _FAST,
+        "ParallelProcessor": "use get_ohlcv_batch() of src.data.get_data_manager()",
+        "MemoryOptimizer": _FAST,
+        "PerformanceMonitor": "use metrics() of src.data.get_data_manager()",
+        "get_performance_monitor": "use metrics() of src.data.get_data_manager()",
+        "get_memory_optimizer": _FAST,
+        "get_data_compressor": _FAST,
+        "optimize_dataframe_performance": _FAST,
+        "compress_dataframe_efficiently": _FAST,
+        "TimeBasedInvalidation": _EXPIRY,
+        "VersionBasedInvalidation": _EXPIRY,
+    }
+)
+# Modules below the package root; each exists as a file that refuses to be imported.
+MODULES: Mapping[str, str] = MappingProxyType(
+    {
+        "utils.advanced_caching": _CACHE,
+        "utils.caching": _CACHE,
+        "utils.data_handler": _BARS,
+        "utils.file_based_cache": _CACHE,
+        "utils.performance_optimization": _FAST,
+    }
+)
+
+
+def refuse_module(name: str) -> NoReturn:
+    """Refuse the import of a module by its whole name (``src.data.utils.caching``).
+
+    Raises:
+        ImportError: always; the message names the successor.
+    """
+    below = name.split(".", 2)[-1]
+    raise ImportError(f"{name} is not served: {MODULES[below]}", name=name)
+
+
+def refuse_name(name: str) -> NoReturn:
+    """Refuse a name of the package root.
+
+    Raises:
+        ImportError: always; the message names the successor.
+    """
+    raise ImportError(f"src.data.{name} is not served: {NAMES[name]}", name=name)
