@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
 from src.data.config.credentials import VENDOR_KEYS
+from src.data.config.rules_file import packaged_rules
 from src.data.downloader.base_data_downloader import BaseDataDownloader
 from src.data.downloader.registry import downloader_class
 from src.data.errors import DataError, NoDataError, ResponseFormatError
 from src.data.model.bars import BarTable
 from src.data.model.capabilities import FetchQuery
 from src.data.model.instant import parse_iso
+from src.data.model.instrument import Instrument
 from src.data.model.kind import Adjustment
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.policy.classify import classify
 from src.data.policy.quality import check
 from tests.downloader.acme import recorded, recordings
 from tests.net.scripted import ScriptedTransport, sender_over
@@ -100,18 +104,18 @@ BARS: Mapping[str, Mapping[str, str]] = {
     },
     "twelvedata": {"time_series-IBM-1day": "1d IBM"},
     "yahoo": {
-        "chart-0P0000XTS7-1d-fund-2024-09": "1d AAPL",
+        "chart-0P0000XTS7-1d-fund-2024-09": "1d 0P0000XTS7",
         "chart-AAPL-1d-2020-08-31-split-4for1-dividend": "1d AAPL",
         "chart-AAPL-1d-no-range": "1d AAPL",
         "chart-ALL.AX-1d-last-row-forming-off-grid": "1d ALL.AX",
         "chart-BTC-USD-1d-2020-01": "1d BTC-USD",
         "chart-GC=F-1d-2020-01": "1d GC=F",
         "chart-GOOG-1d-2020-01": "1d GOOG",
-        "chart-HYDR.ME-5m-1d-null-row-and-off-grid-last-row": "5m AAPL",
+        "chart-HYDR.ME-5m-1d-null-row-and-off-grid-last-row": "5m HYDR.ME",
         "chart-MSFT-1d-2021-02-to-2022-01-dividends": "1d MSFT",
         "chart-OCDO.L-1d-2020-01-pence": "1d OCDO.L",
         "chart-TSLA-1d-dividends-none": "1d TSLA",
-        "chart-WSKT.JK-1d-2020-01": "1d AAPL",
+        "chart-WSKT.JK-1d-2020-01": "1d WSKT.JK",
         "chart-WSU.DE-1d-2023-08": "1d WSU.DE",
     },
 }
@@ -285,5 +289,7 @@ def error_in(one: Recording) -> DataError | None:
 
 
 def _query(label: str, symbol: str, adjustment: Adjustment | None = None) -> FetchQuery:
-    who = Series(symbol, label, "", "").instrument
+    who = classify(symbol, packaged_rules().classification)
+    if not isinstance(who, Instrument):  # a fund, or a venue that the rules do not list
+        who = replace(Series("AAPL", label, "", "").instrument, symbol=symbol)
     return FetchQuery(who, Timeframe.parse(label), _EVER, _EVER.end, adjustment=adjustment)

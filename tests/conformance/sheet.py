@@ -55,6 +55,9 @@ USUAL: Mapping[Situation, type[DataError]] = {
 }
 KEYLESS = dict.fromkeys(("a_missing_key_is_said", "a_key_is_sent_and_never_shown"), "needs no key")
 
+NAMELESS = {"another_symbol_is_never_the_one_asked_for": "its bars name no symbol"}
+NAMELESS_SPLITS = {"splits_of_another_symbol_are_refused": "its splits name no symbol"}
+
 TEXT_LABELS = {"stamps_in_another_unit_are_read_or_refused": "its stamps are texts of a date"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,9 +17,10 @@ from src.data.errors import DataError, IncompleteDataWarning, NoDataError
 from src.data.model.instant import DAY_MS, HOUR_MS, iso
 from src.data.policy.localtime import local_to_utc
 from tests.vendor_server import Fault
-from tests.vendor_server.face import Page
+from tests.vendor_server.face import Page, Reply
 
 from .bench import Bench, agree
+from .sheet import Series
 
 _JUNK = ("", "{}", "[]", "null", '"text"', "17", '{"x": [1]}', "[[]]", "[null]")
 Path = tuple[str, ...]
@@ -201,6 +203,56 @@ def a_page_cut_short_is_never_silent(bench: Bench) -> None:
         warned = any(issubclass(w.category, IncompleteDataWarning) for w in caught)
         assert warned or len(got) == len(wanted), fault.name
         bench.heal()
+
+
+def another_symbol_is_never_the_one_asked_for(bench: Bench) -> None:
+    """An answer that names another symbol is an error: the same bars may be another asset's."""
+    by_class = {series.instrument.asset_class: series for series in bench.sheet.series[::-1]}
+    named = 0
+    for series in by_class.values():
+        names = _names_of(series)
+
+        def renamed(reply: Reply, names: tuple[str, ...] = names) -> Reply:
+            nonlocal named
+            body = reply.body.decode()
+            for name in names:
+                body = re.sub(f'"{re.escape(name)}"', '"WRNG"', body, flags=re.IGNORECASE)
+            named += body != reply.body.decode()
+            return replace(reply, body=body.encode())
+
+        before = named
+        bench.fault(Fault("another symbol", reply=renamed), times=1)
+        if bench.right_or_refused(series=series) is None:
+            assert named == before, f"bars of WRNG are taken for those of {series.symbol}"
+    assert named, "it names no symbol: excuse it"
+
+
+def splits_of_another_symbol_are_refused(bench: Bench) -> None:
+    """An answer about the splits and dividends of another symbol is an error."""
+    vendor, named = bench.downloader(), []
+    assert vendor.capabilities.tells_actions, "it tells none: excuse it"
+
+    def renamed(reply: Reply) -> Reply:
+        body = reply.body.replace(b'"AAPL"', b'"WRNG"')
+        named.append(body != reply.body)
+        return replace(reply, body=body)
+
+    bench.fault(Fault("another symbol", reply=renamed))
+    who = Series("AAPL", "1d", "2023-08-01", "2024-06-01")
+    with pytest.raises(DataError, match="WRNG"):
+        vendor.fetch_actions(who.instrument, who.span, bench.clock.now_ms())
+    assert any(named), "it names no symbol: excuse it"
+
+
+def _names_of(series: Series) -> tuple[str, ...]:
+    """Return what an answer may call a series, whoever answers."""
+    who = series.instrument
+    plain = {who.symbol, *who.spellings.values()}
+    plain |= {name.partition(".")[0] for name in plain}
+    if who.base and who.quote:
+        plain |= {who.base, *(f"{who.base}{mark}{who.quote}" for mark in ("", "/", "-"))}
+        plain |= {f"{mark}:{who.base}{who.quote}" for mark in "XC"}
+    return tuple(sorted(plain, key=len, reverse=True))
 
 
 def _paths(body: Any, at: Path = ()) -> Iterator[Path]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, date
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -158,8 +159,11 @@ def test_currencies_have_no_volume_and_pairs_tell_their_unit() -> None:
            enumerate(("open", "high", "low", "close"), 1)} | {"5. volume": "3"}  # fmt: skip
     body = {"Meta Data": {"4. Market Code": "CNY", "7. Time Zone": "UTC"},
             "Time Series (Digital Currency Daily)": {"2024-12-02": old}}  # fmt: skip
-    page = av()[0].parse_bars(answer(body), query("1d", "2024-12-02", "2024-12-03", BTC))
+    yuan = Instrument("BTC-CNY", "crypto", quote="CNY")
+    page = av()[0].parse_bars(answer(body), query("1d", "2024-12-02", "2024-12-03", yuan))
     assert (page.bars[0][1:6], page.unit) == ((7.0, 7.0, 7.0, 7.0, 3.0), "CNY")
+    with pytest.raises(ResponseFormatError, match="answered about 'CNY', not 'USD'"):
+        av()[0].parse_bars(answer(body), query("1d", "2024-12-02", "2024-12-03", BTC))
 
 
 def test_prices_that_are_not_there_are_nan() -> None:
@@ -200,10 +204,10 @@ def test_what_cannot_be_read() -> None:
 
 
 def test_splits_and_dividends() -> None:
-    splits = {"symbol": "X", "data": [
+    splits = {"symbol": "AAPL", "data": [
         {"effective_date": "2020-08-31", "split_factor": "4.0000"},
         {"effective_date": "2014-06-09", "split_factor": "7.0000"}]}  # fmt: skip
-    paid = {"symbol": "X", "data": [{"ex_dividend_date": "2020-11-06", "amount": "0.205"}]}
+    paid = {"symbol": "AAPL", "data": [{"ex_dividend_date": "2020-11-06", "amount": "0.205"}]}
     vendor, transport = av(answer(splits), answer(paid))
     span = Span(parse_iso("2020-01-01"), parse_iso("2021-01-01"))
     split, dividend = vendor.fetch_actions(AAPL, span, NOW_MS)
@@ -214,7 +218,7 @@ def test_splits_and_dividends() -> None:
         f"{BASE}{function}&symbol=AAPL" for function in ("SPLITS", "DIVIDENDS")
     ]
     with pytest.raises(ResponseFormatError, match="actions"):
-        av(answer({"symbol": "X"}))[0].fetch_actions(AAPL, span, NOW_MS)
+        av(answer({"symbol": "AAPL"}))[0].fetch_actions(AAPL, span, NOW_MS)
 
 
 TRUTH = {
@@ -262,13 +266,18 @@ def test_what_it_declares() -> None:
 # --- recorded answers --------------------------------------------------------------------------
 
 
+def _meant(recording: str) -> Instrument:
+    """Return the share that a recording is of."""
+    return replace(AAPL, symbol="MSFT") if "MSFT" in recording else AAPL
+
+
 @needs_reference
 @pytest.mark.parametrize("name", BARS)
 def test_recorded_bars(name: str) -> None:
     timeframe, count, first, last = BARS[name]
     recording, response = recorded("alpha_vantage", name)
     start, end = parse_iso(first), parse_iso(last) + DAY_MS
-    asked = query(timeframe, start, end, AAPL)
+    asked = query(timeframe, start, end, _meant(name))
     vendor, _ = av(response, *[answer(series({}, **{"Time Zone": "UTC"}))] * 2)
     assert vendor.classify(response) is None
     good = checked(vendor.fetch(asked), asked)
@@ -280,7 +289,7 @@ def test_recorded_bars(name: str) -> None:
 @needs_reference
 def test_recorded_days_by_hand() -> None:
     _, response = recorded("alpha_vantage", "daily-adjusted-MSFT-2018-05")
-    asked = query("1d", "2018-05-24", "2018-05-25", AAPL)
+    asked = query("1d", "2018-05-24", "2018-05-25", _meant("MSFT"))
     (bar,) = av()[0].parse_bars(response, asked).bars
     stamp = parse_iso("2018-05-24")
     assert bar == (stamp, 98.725, 98.94, 96.81, 98.31, 26649287.0, 98.31)

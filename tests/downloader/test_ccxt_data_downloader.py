@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -258,3 +259,34 @@ def test_what_was_really_answered_is_read(
     found = [tuple(row) for row in response.json()]
     assert found == expected
     assert response.requests == len(wire.asked) >= 2
+
+
+@needs_ccxt
+@needs_reference
+@pytest.mark.parametrize("case", [RECORDED[0], RECORDED[4]], ids=["kraken", "bybit"])
+def test_bars_of_another_pair_are_refused(case: tuple[Any, ...]) -> None:
+    """Kraken names the pair as a key, Bybit as a value; ccxt passes over both."""
+    exchange, file, who, label, word, listing, *_ = case
+    _, recording = recorded(*file.split("/"))
+    ours, other = ("XXBTZUSD", "XETHZUSD") if exchange == "kraken" else ("BTCUSDT", "ETHUSDT")
+    listed = json.dumps(listing)
+    if exchange == "kraken":
+        pairs = listing["result"]
+        eth = {**pairs[ours], "altname": "ETHUSD", "wsname": "ETH/USD", "base": "XETH"}
+        listed = json.dumps({**listing, "result": {**pairs, other: eth}})
+    else:
+        (pair,) = listing["result"]["list"]
+        eth = {**pair, "symbol": other, "baseCoin": "ETH"}
+        listed = json.dumps({**listing, "result": {**listing["result"], "list": [pair, eth]}})
+    body = recording.body.replace(ours.encode(), other.encode())
+
+    class Exchange:
+        def send(self, request: HttpRequest) -> HttpResponse:
+            return HttpResponse(200, {}, body if word in request.url else listed.encode())
+
+    carrier = CcxtCarrier(exchange, Exchange())
+    vendor = CCXTDataDownloader.member(f"ccxt:{exchange}")(
+        carrier=carrier, sender=sender_over(carrier)
+    )
+    with pytest.raises(ResponseFormatError, match=f"answered about '{other}'"):
+        vendor.send(vendor.bars_request(query(who, label, 0, DAY), None))

@@ -105,7 +105,7 @@ def test_four_hours_are_not_asked_for() -> None:
 )
 def test_stamps(who: Instrument, timeframe: str, label: str, stamp: str) -> None:
     asked = query(timeframe, "2024-03-01", "2024-05-01", who)
-    (bar,) = fmp()[0].parse_bars(answer([row(label)]), asked).bars
+    (bar,) = fmp()[0].parse_bars(answer([{**row(label), "symbol": who.symbol}]), asked).bars
     assert (iso(bar.stamp_ms), bar[1:6]) == (stamp, (10.0, 11.0, 9.0, 10.0, 7.0))
 
 
@@ -241,8 +241,14 @@ def test_recorded_errors(name: str) -> None:
 
 @needs_reference
 def test_recorded_actions() -> None:
-    answers = [recorded("fmp", name)[1] for name in ("doc-stock_split-AAPL", "calendar-dividend")]
-    vendor, _ = fmp(*answers)
+    splits, calendar = (
+        recorded("fmp", name)[1] for name in ("doc-stock_split-AAPL", "calendar-dividend")
+    )
+    # The calendar is of many shares: of one alone it would look so.
+    of_one = [{**row, "symbol": "AAPL"} for row in calendar.json()]
+    with pytest.raises(ResponseFormatError, match=r"answered about 'EL4N\.DE', not 'AAPL'"):
+        fmp(splits, calendar)[0].fetch_actions(AAPL, Span(0, NOW_MS), NOW_MS)
+    vendor, _ = fmp(splits, answer(of_one))
     found = vendor.fetch_actions(AAPL, Span(0, NOW_MS), NOW_MS)
     assert (found[0].type, found[0].ratio) == ("split", 4)
     assert {a.type for a in found[1:]} == {"dividend"}

@@ -355,9 +355,12 @@ def test_recorded_actions() -> None:
     _, paid = recorded("polygon", "reference-dividends")
     googl = Instrument("GOOGL", "stock")
     everything = Span(0, parse_iso("2030-01-01"))
-    (only,) = polygon(splits, paid)[0].fetch_actions(googl, everything, NOW_MS)
+    none = answer({"results": []})
+    (only,) = polygon(splits, none)[0].fetch_actions(googl, everything, NOW_MS)
     assert (only.ex_date, only.ratio) == (date(2022, 7, 18), 20)
-    found = polygon(splits, paid)[0].fetch_actions(Instrument("AIRTP", "stock"), everything, NOW_MS)
+    with pytest.raises(ResponseFormatError, match="answered about 'CSSEN', not 'GOOGL'"):
+        polygon(splits, paid)[0].fetch_actions(googl, everything, NOW_MS)
+    found = polygon(none, paid)[0].fetch_actions(Instrument("AIRTP", "stock"), everything, NOW_MS)
     assert [(a.ex_date.isoformat(), a.amount) for a in found] == [
         ("2023-08-11", 0.5), ("2023-11-13", 0.5),
     ]  # fmt: skip

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -346,8 +347,16 @@ def test_the_batch_maps_columns_by_name() -> None:
 # --- recorded answers --------------------------------------------------------------------------
 
 
-def whole(timeframe: str) -> FetchQuery:
-    return query(timeframe, "2000-01-01", "2030-01-01", AAPL, now_ms=parse_iso("2030-01-01"))
+def whole(timeframe: str, response: HttpResponse) -> FetchQuery:
+    return query(
+        timeframe, "2000-01-01", "2030-01-01", meant(response), now_ms=parse_iso("2030-01-01")
+    )
+
+
+def meant(response: HttpResponse) -> Instrument:
+    """Return the symbol that a recorded chart is of, as a share: it is only read here."""
+    (chart,) = response.json()["chart"]["result"]
+    return replace(AAPL, symbol=chart["meta"]["symbol"])
 
 
 @needs_reference
@@ -355,7 +364,7 @@ def whole(timeframe: str) -> FetchQuery:
 def test_recorded_charts(name: str) -> None:
     recording, response = recorded("yahoo", name)
     timeframe, count, first, last, unit = CHARTS[name]
-    page = yahoo()[0].parse_bars(response, whole(timeframe))
+    page = yahoo()[0].parse_bars(response, whole(timeframe, response))
     raw = recording["body"]["chart"]["result"][0]["indicators"]
     assert len(page.bars) == count
     assert page.unit == unit
@@ -374,10 +383,10 @@ def test_recorded_charts_pass_the_check_of_bars(name: str) -> None:
     _, response = recorded("yahoo", name)
     vendor, _ = yahoo(response)
     timeframe, count, _, _, unit = CHARTS[name]
-    asked = whole(timeframe)
+    asked = whole(timeframe, response)
     if timeframe != "1d":
         day = parse_iso("2020-07-13")
-        asked = query(timeframe, day, day + DAY_MS, AAPL, now_ms=day + DAY_MS)
+        asked = query(timeframe, day, day + DAY_MS, meant(response), now_ms=day + DAY_MS)
     got = vendor.fetch(asked)
     checked = check(got.table, asked.span, timeframe=asked.timeframe, now_ms=asked.now_ms)
     assert (len(checked.good) + checked.nulls, checked.bad) == (count, ())
@@ -387,7 +396,7 @@ def test_recorded_charts_pass_the_check_of_bars(name: str) -> None:
 @needs_reference
 def test_the_recorded_split_and_dividend() -> None:
     _, response = recorded("yahoo", "chart-AAPL-1d-2020-08-31-split-4for1-dividend")
-    split, dividend = yahoo()[0].parse_bars(response, whole("1d")).actions
+    split, dividend = yahoo()[0].parse_bars(response, whole("1d", response)).actions
     assert (split.type, split.ex_date, split.ratio) == ("split", date(2020, 8, 31), 4)
     assert split.ex_at == parse_iso("2020-08-31T13:30:00Z")
     assert (dividend.type, dividend.ex_date, dividend.amount) == (
@@ -400,19 +409,19 @@ def test_the_recorded_split_and_dividend() -> None:
 @needs_reference
 def test_recorded_dividends() -> None:
     _, response = recorded("yahoo", "chart-MSFT-1d-2021-02-to-2022-01-dividends")
-    page = yahoo()[0].parse_bars(response, whole("1d"))
+    page = yahoo()[0].parse_bars(response, whole("1d", response))
     assert [(a.ex_date.isoformat(), a.amount) for a in page.actions] == [
         ("2021-02-17", 0.56), ("2021-05-19", 0.56), ("2021-08-18", 0.56), ("2021-11-17", 0.62),
     ]  # fmt: skip
     _, never = recorded("yahoo", "chart-TSLA-1d-dividends-none")
-    assert yahoo()[0].parse_bars(never, whole("1d")).actions == []
+    assert yahoo()[0].parse_bars(never, whole("1d", never)).actions == []
 
 
 @needs_reference
 def test_the_recorded_running_bar() -> None:
     _, response = recorded("yahoo", "chart-HYDR.ME-5m-1d-null-row-and-off-grid-last-row")
     day = parse_iso("2020-07-13")
-    bars = yahoo()[0].parse_bars(response, query("5m", day, day + DAY_MS, AAPL)).bars
+    bars = yahoo()[0].parse_bars(response, query("5m", day, day + DAY_MS, meant(response))).bars
     assert bars[-1].stamp_ms == bars[-2].stamp_ms == parse_iso("2020-07-13T15:30:00Z")
     running = [b for b in bars[-2:] if not math.isnan(b.close)]
     price = 0.7638999819755554
@@ -435,7 +444,7 @@ def test_recorded_answers_without_prices(name: str) -> None:
     _, response = recorded("yahoo", name)
     vendor, _ = yahoo(response)
     with pytest.raises(ResponseFormatError, match="open"):
-        vendor.fetch(whole("1d"))
+        vendor.fetch(whole("1d", response))
 
 
 @needs_reference
@@ -443,3 +452,15 @@ def test_recorded_answers_without_prices(name: str) -> None:
 def test_recorded_errors(name: str) -> None:
     _, response = recorded("yahoo", name)
     assert type(yahoo()[0].classify(response)) is ERRORS[name]
+
+
+@pytest.mark.parametrize("named, is_ours", [("JPY=X", True), ("USDJPY=X", True), ("EUR=X", False)])
+def test_dollars_against_a_currency_have_a_short_name(named: str, is_ours: bool) -> None:
+    pair = Instrument("USDJPY=X", "forex", "FX", "UTC", spellings={"yahoo": "USDJPY=X"})
+    vendor, _ = yahoo(chart([1717430400], {**NY, "symbol": named}))
+    asked = query("1d", "2024-06-03", "2024-06-04", pair)
+    if is_ours:
+        assert len(vendor.fetch(asked).table) == 1
+    else:
+        with pytest.raises(ResponseFormatError, match="answered about 'EUR=X', not 'USDJPY=X'"):
+            vendor.fetch(asked)

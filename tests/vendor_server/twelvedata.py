@@ -156,6 +156,8 @@ def _meta(listing: Listing, interval: str) -> dict[str, Any]:
         base, quote = pair_of(listing)
         return {"symbol": f"{base}/{quote}", "interval": interval, "currency_base": base,
                 "currency_quote": quote, "exchange": "Binance", "type": "Digital Currency"}  # fmt: skip
-    return {"symbol": listing.symbol, "interval": interval, "currency": listing.currency,
-            "exchange_timezone": listing.timezone, "exchange": listing.exchange,
+    plain, dot, venue = listing.symbol.partition(".")
+    at = {"mic_code": _MICS[dot + venue]} if dot else {}
+    return {"symbol": plain.replace("-", "."), "interval": interval, **at,
+            "currency": listing.currency, "exchange_timezone": listing.timezone, "exchange": listing.exchange,
             "type": "Common Stock"}  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Unpack
 
 from ..errors import AuthenticationError, CapabilityError, DataError, SymbolNotFoundError
@@ -19,6 +20,7 @@ from ..net.status import error_of
 from .access import WiredKeys
 from .alpaca_answers import asked_of, read_actions, read_bar
 from .base_data_downloader import BaseDataDownloader
+from .paging import check_symbol
 from .usa import ask_actions, share
 
 _PAGE = 10_000
@@ -126,8 +128,9 @@ class AlpacaDataDownloader(BaseDataDownloader):
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits, stock dividends and cash dividends with an ex-date in ``span``."""
+        symbol = self._symbol(instrument)
         params: dict[str, str | int] = {
-            "symbols": self._symbol(instrument),
+            "symbols": symbol,
             "types": _TYPES,
             "limit": 1000,
             "start": str(date_of(span.start)),
@@ -136,6 +139,8 @@ class AlpacaDataDownloader(BaseDataDownloader):
 
         def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
             token = body["next_page_token"]
+            for row in chain.from_iterable(body["corporate_actions"].values()):
+                check_symbol(self.name, symbol, row.get("symbol"))
             following = self._request("v1/corporate-actions", params, token) if token else None
             return read_actions(body["corporate_actions"]), following
 

@@ -20,7 +20,7 @@ from ..net.status import error_of
 from .alpha_vantage_rows import meaning_of, month_after, month_of, read_actions, read_series
 from .base_data_downloader import BaseDataDownloader, Wired
 from .dated import within
-from .paging import readable
+from .paging import check_symbol, readable
 
 _DAYS = {"1d": "DAILY", "1w": "WEEKLY", "1M": "MONTHLY"}
 _FUNCTIONS = {"stock": "TIME_SERIES", "forex": "FX", "crypto": "DIGITAL_CURRENCY"}
@@ -114,7 +114,9 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
             asked = self._request({"function": function, **self._named(instrument)})
             answer = self.send(asked)
             with readable(self.name, "actions"):
-                found += read_actions(answer.json()["data"], instrument, now_ms)
+                body = answer.json()
+                check_symbol(self.name, instrument.spelling(self.name), body.get("symbol"))
+                found += read_actions(body["data"], instrument, now_ms)
         return within(found, span)
 
     def _named(self, who: Instrument) -> dict[str, str]:

@@ -26,6 +26,7 @@ from ..model.instant import day_ms
 from ..model.instrument import Instrument
 from ..policy.localtime import local_date, local_to_utc
 from .dated import NEW_YORK, ActionReader, number, stamp_of
+from .paging import check_symbol
 
 _PRICES = ("open", "high", "low", "close")
 _NEW_YORK = ZoneInfo(NEW_YORK)
@@ -52,11 +53,26 @@ def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar
         return [_bar(label, row, query, _NEW_YORK) for label, row in labelled], ""
     body = response.json()
     said = {_plain(name): text for name, text in body.get("Meta Data", {}).items()}
+    _check_symbol(said, query.instrument)
     zone = said.get("Time Zone", NEW_YORK)
     series = body[max(name for name in body if "Time Series" in name)]
     rows = [(label, _named(row)) for label, row in series.items()]
     bars = [_bar(label, row, query, ZoneInfo(_ZONES.get(zone, zone))) for label, row in rows]
     return bars, said.get("Market Code", "")
+
+
+def _check_symbol(said: Mapping[str, Any], who: Instrument) -> None:
+    """Refuse a series of another share or pair than ``who``."""
+    asked = who.spelling("alpha_vantage")
+    base, _, quote = asked.partition("-")
+    if who.asset_class == "stock":
+        named = {"Symbol": asked}
+    elif who.asset_class == "forex":
+        named = {"From Symbol": base, "To Symbol": quote}
+    else:
+        named = {"Digital Currency Code": base, "Market Code": quote}
+    for name, symbol in named.items():
+        check_symbol("alpha_vantage", symbol, said.get(name))
 
 
 def read_actions(rows: Iterable[Row], who: Instrument, now_ms: int) -> list[Action]:

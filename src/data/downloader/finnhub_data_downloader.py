@@ -27,7 +27,7 @@ from ..model.span import Span
 from ..net.status import error_of
 from .base_data_downloader import BaseDataDownloader, Wired
 from .dated import ActionReader, dates_in, number, seconds_of, within
-from .paging import readable
+from .paging import check_symbol, readable
 
 _COLUMNS = "tohlcv"
 _SAID: tuple[tuple[re.Pattern[str], type[DataError]], ...] = (
@@ -115,6 +115,8 @@ class FinnhubDataDownloader(BaseDataDownloader):
         reader = ActionReader(instrument, self.name, now_ms)
         with readable(self.name, "actions"):
             splits, dividends = (_rows(answer.json()) for answer in told)
+            for row in (*splits, *dividends):
+                check_symbol(self.name, instrument.spelling(self.name), row.get("symbol"))
             found = [reader.split(r["date"], r["toFactor"], r["fromFactor"]) for r in splits]
             found += [reader.dividend(r["date"], r["amount"]) for r in dividends]
         return within(found, span)

@@ -29,7 +29,7 @@ from ..model.timeframe import Timeframe
 from ..net.status import error_of
 from .base_data_downloader import BaseDataDownloader, Wired
 from .dated import ActionReader, dates_of, number, stamp_of, within, without_margin, zone_of
-from .paging import readable
+from .paging import check_symbol, readable
 
 _MINUTES = {"1m": "1min", "5m": "5min", "15m": "15min", "30m": "30min", "1h": "1hour"}
 _PRICES = ("open", "high", "low", "close")
@@ -98,7 +98,7 @@ class FMPDataDownloader(BaseDataDownloader):
         """Read rows with a wall time of the venue, or a date; newest first."""
         zone, frame = zone_of(query.instrument), query.timeframe
         bars = []
-        for row in _rows(response.json()):
+        for row in _rows(response.json(), query.instrument):
             values = [number(row[name]) for name in _PRICES]
             values += [number(row.get("volume")), number(row.get("adjClose"))]
             bars.append(Bar(stamp_of(row["date"], frame, zone), *values))
@@ -121,7 +121,7 @@ class FMPDataDownloader(BaseDataDownloader):
         told = [self.send(self._request(p, instrument)) for p in ("splits", "dividends")]
         reader = ActionReader(instrument, self.name, now_ms)
         with readable(self.name, "actions"):
-            splits, dividends = (_rows(answer.json()) for answer in told)
+            splits, dividends = (_rows(answer.json(), instrument) for answer in told)
             found = [reader.split(r["date"], r["numerator"], r["denominator"]) for r in splits]
             found += [reader.dividend(r["date"], r["dividend"]) for r in dividends]
         return within(found, span)
@@ -132,9 +132,16 @@ class FMPDataDownloader(BaseDataDownloader):
         return HttpRequest(f"{self.base_url}/stable/{path}", params=params, secret_params=secret)
 
 
-def _rows(body: Any) -> Any:
-    """Return the rows; an older address wraps them, and an unknown symbol is an empty mapping."""
-    return body["historical"] if isinstance(body, dict) and body else body
+def _rows(body: Any, who: Instrument) -> Any:
+    """Return the rows; an older address wraps them, and an unknown symbol is an empty mapping.
+
+    Raises:
+        ResponseFormatError: they are another symbol's.
+    """
+    rows = body["historical"] if isinstance(body, dict) and body else body
+    for named in (body, *rows) if rows is not body else rows:
+        check_symbol("fmp", who.spelling("fmp"), named.get("symbol"))
+    return rows
 
 
 def create_fmp_downloader(api_key: str | None = None, **options: Any) -> FMPDataDownloader:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from ..errors import (
     CapabilityError,
@@ -224,6 +224,33 @@ def readable(vendor: str, what: str) -> Iterator[None]:
         raise ResponseFormatError(
             f"{vendor} answered something else than {what} ({type(exc).__name__}: {str(exc)[:80]})"
         ) from exc
+
+
+def check_symbol(vendor: str, asked: str, named: object) -> None:
+    """Refuse an answer about another symbol; one that names none passes. Case does not matter.
+
+    Args:
+        vendor: canonical name.
+        asked: the symbol asked for, in the vendor's spelling.
+        named: the symbol that the answer names; None or empty where it names none.
+
+    Raises:
+        ResponseFormatError: the two differ.
+    """
+    if named and str(named).upper() != asked.upper():
+        raise ResponseFormatError(f"{vendor} answered about {str(named)[:40]!r}, not {asked!r}")
+
+
+def about(vendor: str, asked: str, rows: Sequence[Any], name: str) -> list[Any]:
+    """Return the rows that name ``asked`` under ``name``; those of other symbols are left out.
+
+    Raises:
+        ResponseFormatError: there are rows, and none of them is of that symbol.
+    """
+    found = [row for row in rows if row[name] == asked]
+    if rows and not found:
+        check_symbol(vendor, asked, rows[0][name])
+    return found
 
 
 def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:

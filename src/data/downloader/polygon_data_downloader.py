@@ -22,6 +22,7 @@ from ..model.timeframe import Timeframe
 from ..net.status import error_of
 from .access import Wired
 from .base_data_downloader import BaseDataDownloader
+from .paging import about, check_symbol
 from .polygon_answers import adjusted_of, asked_of, cursor_of, read_action, read_bar
 from .usa import ask_actions, days_of, share
 
@@ -95,6 +96,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         rows = body.get("results") or ()
         if not rows and body.get("resultsCount"):
             raise ResponseFormatError("Polygon counts results and sends none")
+        check_symbol(self.name, self._ticker(query.instrument), body.get("ticker"))
         is_stock = query.instrument.asset_class == "stock"
         if rows and is_stock and body["adjusted"] is not adjusted_of(query):
             raise ResponseFormatError("Polygon's prices are adjusted otherwise than asked")
@@ -123,7 +125,7 @@ class PolygonDataDownloader(BaseDataDownloader):
             return ask_actions(self, first, read, span, now_ms)
 
         def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
-            cursor, rows = cursor_of(body), [r for r in body["results"] if r["ticker"] == ticker]
+            cursor, rows = cursor_of(body), about(self.name, ticker, body["results"], "ticker")
             return map(read_action, rows), None if cursor is None else self._following(cursor)
 
         return sorted([*ask("splits", "execution_date"), *ask("dividends", "ex_dividend_date")])

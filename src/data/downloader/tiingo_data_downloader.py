@@ -18,6 +18,7 @@ from ..model.timeframe import Timeframe
 from ..net.status import error_of
 from .access import Wired
 from .base_data_downloader import BaseDataDownloader
+from .paging import about
 from .tiingo_answers import asked_of, read_actions, read_bars, rows_of
 from .usa import ask_actions, share
 
@@ -103,9 +104,9 @@ class TiingoDataDownloader(BaseDataDownloader):
         """Read a list of rows; those of crypto lie in one more list, by ticker."""
         body, unit = rows_of(response.json()), ""
         if query.instrument.asset_class == "crypto":
-            found = [one for one in body if one["ticker"] == self._symbol(query.instrument)]
-            body = [row for one in found for row in one["priceData"]]
+            found = about(self.name, self._symbol(query.instrument), body, "ticker")
             unit = found[0]["quoteCurrency"].upper() if found else ""
+            body = [row for one in found for row in one["priceData"]]
         return BarPage(read_bars(body, query), unit=unit)
 
     def classify(self, response: HttpResponse) -> DataError | None:

@@ -19,6 +19,7 @@ from ..model.instant import DAY_MS, HOUR_MS, SECOND_MS, day_ms
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..policy.localtime import local_date
+from .paging import check_symbol
 
 _COLUMNS = ("open", "high", "low", "close", "volume")
 _NO_RESULT = re.compile(rb'"result"\s*:\s*null')
@@ -46,6 +47,7 @@ def read_chart(payload: Any, query: FetchQuery) -> BarPage:
     """
     result = payload["chart"]["result"][0]
     meta, labels = result["meta"], result.get("timestamp") or []
+    _check_symbol(query.instrument.spelling("yahoo"), meta.get("symbol"))
     zone = ZoneInfo(meta["exchangeTimezoneName"])
     bars = _bars(result, [_stamp(label, query.timeframe, zone) for label in labels], query)
     actions = _actions(result.get("events") or {}, zone, query.now_ms)
@@ -53,6 +55,13 @@ def read_chart(payload: Any, query: FetchQuery) -> BarPage:
     first = meta.get("firstTradeDate") if query.instrument.asset_class == "stock" else None
     listed_ms = None if first is None else int(first) * SECOND_MS
     return BarPage(bars, actions, unit=meta.get("currency") or "", listed_ms=listed_ms)
+
+
+def _check_symbol(asked: str, named: Any) -> None:
+    """Refuse a chart of another symbol; ``JPY=X`` is Yahoo's short name of ``USDJPY=X``."""
+    if asked.endswith("=X") and named == asked.removeprefix("USD"):
+        return
+    check_symbol("yahoo", asked, named)
 
 
 def error_text(response: HttpResponse) -> str:

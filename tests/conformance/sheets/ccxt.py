@@ -25,6 +25,7 @@ SHEET = Sheet(
         ),
         "splits_and_dividends_are_told": "coins have none",
         "what_fails_is_never_no_splits": "coins have none",
+        "splits_of_another_symbol_are_refused": "coins have none",
         "a_range_deeper_than_declared_is_not_asked": "this exchange serves everything since the listing",
     },
 )

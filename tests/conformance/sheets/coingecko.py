@@ -1,6 +1,6 @@
 """CoinGecko: averages without volume, stamped with their close; the key of a paid plan here."""
 
-from tests.conformance.sheet import Series, Sheet
+from tests.conformance.sheet import NAMELESS, Series, Sheet
 from tests.vendor_server.keyed import KEY
 
 SHEET = Sheet(
@@ -19,12 +19,14 @@ SHEET = Sheet(
     paging="days",
     paged=Series("BTCUSDT", "1h", "2024-05-20", "2024-06-01"),
     volume=False,
-    excused={
+    excused=NAMELESS
+    | {
         "a_missing_key_is_said": "without a key it serves the last days, in other lengths",
         "days_are_dated_by_whatever_hour_they_are_labelled_with": (
             "its days are labelled with their end in UTC; any other label is another day"
         ),
         "splits_and_dividends_are_told": "coins have none",
         "what_fails_is_never_no_splits": "coins have none",
+        "splits_of_another_symbol_are_refused": "coins have none",
     },
 )

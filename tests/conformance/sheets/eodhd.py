@@ -1,7 +1,7 @@
 """EODHD: raw days with volumes in today's shares, minutes in UTC seconds, bare words for errors."""
 
 from src.data.errors import ResponseFormatError
-from tests.conformance.sheet import SHARES, TEXT_LABELS, Series, Sheet
+from tests.conformance.sheet import NAMELESS, NAMELESS_SPLITS, SHARES, TEXT_LABELS, Series, Sheet
 from tests.vendor_server.keyed import KEY
 
 SHEET = Sheet(
@@ -21,7 +21,9 @@ SHEET = Sheet(
     errors={"limit_in_200": ResponseFormatError},
     paging="days",
     paged=Series("AAPL", "5m", "2024-05-20", "2024-06-11"),
-    excused=TEXT_LABELS
+    excused=NAMELESS
+    | NAMELESS_SPLITS
+    | TEXT_LABELS
     | {
         "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",
     },

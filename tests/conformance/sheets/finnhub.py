@@ -1,7 +1,7 @@
 """Finnhub: columns of UTC seconds, and one and the same ``no_data`` for all."""
 
 from src.data.errors import NoDataError
-from tests.conformance.sheet import SHARES, Series, Sheet
+from tests.conformance.sheet import NAMELESS, SHARES, Series, Sheet
 from tests.vendor_server.keyed import KEY
 
 SHEET = Sheet(
@@ -21,7 +21,8 @@ SHEET = Sheet(
     actionless=frozenset({"[]"}),
     paging="days",
     paged=Series("BTCUSDT", "1h", "2024-05-01", "2024-06-01"),
-    excused={
+    excused=NAMELESS
+    | {
         "a_range_deeper_than_declared_is_not_asked": "it serves everything since the listing",
     },
     **SHARES,

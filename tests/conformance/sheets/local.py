@@ -1,6 +1,6 @@
 """Local files: whole series in a folder, which refuse nobody."""
 
-from tests.conformance.sheet import KEYLESS, SHARES, Series, Sheet
+from tests.conformance.sheet import KEYLESS, NAMELESS, SHARES, Series, Sheet
 
 _NO_SERVER = "files on this machine are nobody's service: no keys, no plans, no limits"
 _ONE_FILE = "a file holds all there is, and is opened without a connection"
@@ -15,7 +15,8 @@ SHEET = Sheet(
         Series("AAPL", "1w", "2024-04-29", "2024-06-03"),
         Series("VOD.L", "1d", "2024-05-24", "2024-06-01"),
     ),
-    excused=KEYLESS
+    excused=NAMELESS
+    | KEYLESS
     | dict.fromkeys(
         (
             "a_wrong_key_is_said",
@@ -34,6 +35,7 @@ SHEET = Sheet(
         "half_an_answer_is_none": "a file that ends early is a shorter file; nobody told its length",
         "splits_and_dividends_are_told": "files of bars tell none",
         "what_fails_is_never_no_splits": "files of bars tell none",
+        "splits_of_another_symbol_are_refused": "files of bars tell none",
         "a_range_deeper_than_declared_is_not_asked": _ONE_FILE,
     },
     **SHARES,

@@ -1,6 +1,6 @@
 """Tiingo: shares by the day in one answer, minutes in pages of days."""
 
-from tests.conformance.sheet import SHARES, TEXT_LABELS, Series, Sheet
+from tests.conformance.sheet import NAMELESS_SPLITS, SHARES, TEXT_LABELS, Series, Sheet
 
 SHEET = Sheet(
     vendor="tiingo",
@@ -16,7 +16,8 @@ SHEET = Sheet(
     empties=frozenset({"[]"}),
     paging="days",
     paged=Series("AAPL", "15m", "2024-05-28", "2024-06-11"),
-    excused=TEXT_LABELS
+    excused=NAMELESS_SPLITS
+    | TEXT_LABELS
     | {"a_range_deeper_than_declared_is_not_asked": "it serves everything since 1962"},
     **SHARES,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -137,6 +137,8 @@ class CcxtCarrier:
             asked["symbol"], asked["timeframe"], asked["since"], asked["limit"]
         )
         answers = made.session.answers
+        if answers and (other := _other_pair(made, str(asked["symbol"]), answers[-1].json())):
+            raise ResponseFormatError(f"{self._exchange} answered about {other!r}")
         if not rows and answers and not _says_nothing(answers[-1].json()):
             # ccxt reads a page of HTML, and an apology in JSON, as no bars at all.
             raise ResponseFormatError(
@@ -221,6 +223,31 @@ def _new_exchange(name: str) -> Any:
     elif kinds:
         wanted["types"] = ["spot"]
     return made
+
+
+def _other_pair(made: Any, symbol: str, body: Any) -> str:
+    """Return the pair that an answer names in place of ``symbol``; empty where it names none.
+
+    ccxt passes over the names in answers. A text counts as one where the exchange lists a pair
+    under it; the key of a mapping counts too.
+    """
+    listed: Mapping[str, Any] = made.markets_by_id or {}
+    names = [name for name in _texts(body) if name in listed]
+    if any(market["symbol"] == symbol for name in names for market in listed[name]):
+        return ""
+    return names[0] if names else ""
+
+
+def _texts(body: Any) -> Iterator[str]:
+    """Yield the keys and texts of an answer, of lists those of the first mapping alone."""
+    if isinstance(body, str):
+        yield body
+    elif isinstance(body, Mapping):
+        for key, value in body.items():
+            yield key
+            yield from _texts(value)
+    elif isinstance(body, list) and body and isinstance(body[0], Mapping):
+        yield from _texts(body[0])
 
 
 def _says_nothing(body: Any) -> bool:
