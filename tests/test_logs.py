@@ -225,3 +225,24 @@ def test_a_forked_child_names_its_requests_anew() -> None:
     os.close(write)
     assert told != before
     assert told.endswith("-1")
+
+
+@pytest.mark.parametrize("how", ["text", "json"])
+def test_control_characters_are_written_out(how: str) -> None:
+    stream = io.StringIO()
+    configure_logging(how, "debug", stream)
+    with logs.running(asked := Asked()), logs.asking("yahoo"):
+        asked.symbol = "AA\x9bPL"  # type: ignore[misc]
+        log.warning("no \x1b]0;x\x07\u202e%s", "\x1b[2J", extra={"deep": ["\x9b1m"]})
+    written = stream.getvalue()
+    assert [c for c in written if c != "\n" and not c.isprintable()] == []
+    assert "x1b]0;x" in written
+
+
+def test_a_line_of_a_message_does_not_pass_for_a_record() -> None:
+    stream = io.StringIO()
+    configure_logging("text", "debug", stream)
+    log.warning("no\nERROR onetape: %s", "made up\nERROR onetape: too")
+    first, *others = stream.getvalue().splitlines()
+    assert first == "WARNING onetape.test: no"
+    assert [line for line in others if not line.startswith("    ")] == []

@@ -20,6 +20,7 @@ from typing import IO, Any, Protocol, TypeVar
 from urllib.parse import quote, quote_plus
 
 from .errors import ConfigError
+from .model.printable import printable
 
 __all__ = [
     "LOGGERS",
@@ -149,6 +150,8 @@ class ContextFilter(logging.Filter):
 class _Masking(logging.Formatter):
     """Cuts keys out of the finished text: a third line, should the first two have failed.
 
+    Control characters, as a vendor's text or a symbol may hold them, are written out.
+
     Args:
         secrets: tells the keys that are set now.
     """
@@ -172,9 +175,12 @@ class TextFormatter(_Masking):
         """Return the line; a traceback follows it."""
         line, _, rest = super().format(record).partition("\n")
         told = " ".join(filter(None, (str(getattr(record, name, "")) for name in CONTEXT)))
-        return self._masked(f"{line} [{told}]" if told else line) + (
-            f"\n{self._masked(rest)}" if rest else ""
-        )
+        first = f"{line} [{told}]" if told else line
+        return printable(self._masked(f"{first}\n{rest}" if rest else first))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's
+        """Return the message; its further lines are indented, so that none passes for a record."""
+        return super().formatMessage(record).replace("\n", "\n    ")
 
 
 class JsonFormatter(_Masking):
@@ -212,7 +218,7 @@ class JsonFormatter(_Masking):
             return None
         if value is None or isinstance(value, bool | int | float):
             return value
-        return self._masked(str(value))
+        return printable(self._masked(str(value)))
 
 
 # --- setting it up -----------------------------------------------------------------------------

@@ -9,9 +9,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from typing import NoReturn
 
 from .._version import __version__
 from ..errors import ConfigError, DataError, QueryError
+from ..model.printable import printable
 
 # Command to what `onetape --help` says about it; the modules are loaded on use.
 COMMANDS = {
@@ -134,9 +136,17 @@ def _drop_output() -> None:
             pass  # closed all the same
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages quote arguments as a terminal can show them."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and leave with 2."""
+        super().error(printable(message))
+
+
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Build the parser; only the command that is used is imported and gets its options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="onetape",
         description="One door to market data.",
         epilog="`onetape COMMAND --help` explains a command. "

@@ -14,8 +14,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from ..model.printable import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.segment import Segment
     from rich.text import Text
 
     from ..errors import DataError
@@ -33,11 +36,17 @@ def console(*, stderr: bool = False) -> Console:
     Neither brackets nor colons in a message mean anything. ``NO_COLOR`` and ``COLUMNS`` count.
     """
     from rich.console import Console
+    from rich.segment import Segment
 
     class Screen(Console):
         def on_broken_pipe(self) -> None:
             """Leave it to the caller: a reader that went away is no failure."""
             raise BrokenPipeError
+
+        def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+            """Render with the control characters of texts written out: vendors write some too."""
+            for text, style, control in super().render(renderable, options):
+                yield Segment(text if control else printable(text), style, control)
 
     stream = sys.stderr if stderr else sys.stdout
     width = None

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from . import FAILED, OK, guarded
+from . import FAILED, OK, Parser, guarded
 from .arguments import add_output, add_places, listed
 from .output import console, note, print_json
 from .tables import Grid, counted, styled
@@ -163,7 +163,7 @@ def _state(result: dict[str, Any]) -> Text:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run under an older module name: 0 when every series could be had, 1 otherwise."""
-    parser = argparse.ArgumentParser(prog="populate_cache", description="Fill the cache.")
+    parser = Parser(prog="populate_cache", description="Fill the cache.")
     configure(parser)
     args = parser.parse_args(argv)
     args.run = _run_as_before

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import FAILED, OK, guarded
+from . import FAILED, OK, Parser, guarded
 from .arguments import add_output, add_places, listed
 from .output import console, note, print_json
 from .tables import Grid, counted, styled
@@ -206,6 +206,6 @@ def main_periodic(argv: Sequence[str] | None = None) -> int:
 
 
 def _older(name: str, add_options: Any, argv: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(prog=name, description="Refresh cached fundamentals.")
+    parser = Parser(prog=name, description="Refresh cached fundamentals.")
     add_options(parser)
     return guarded(parser.parse_args(argv))

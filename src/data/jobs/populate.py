@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..model.instant import date_of, year_of, year_start
+from ..model.printable import printable
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
 from ..routing.asking import Wishes
@@ -225,4 +226,4 @@ class CachePopulator:
         for symbol, steps in told.items():
             said = ", ".join(f"{step} {'ok' if ok else 'FAILED'}" for step, ok in steps.items())
             lines.append(f"  {symbol}: {said}")
-        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.write(printable("\n".join(lines)) + "\n")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import ResponseFormatError
 from .bars import NAN, PRICES, BarTable, Stamps
 from .coverage import Covered
+from .printable import printable
 from .span import Span
 
 REQUIRED_COLUMNS = ("open", "high", "low", "close", "volume")
@@ -176,7 +177,7 @@ def validate_normalized_ohlcv(frame: pd.DataFrame | None) -> None:
 
 def warn_user(message: str, category: type[Warning]) -> None:
     """Warn at the caller's line, whatever the depth of ours."""
-    warnings.warn(message, category, stacklevel=_depth_of_caller())
+    warnings.warn(printable(message), category, stacklevel=_depth_of_caller())
 
 
 def _depth_of_caller() -> int:
