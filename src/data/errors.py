@@ -198,7 +198,13 @@ class CapabilityError(UnsupportedError):
 
 
 class NoDataError(ProviderError):
-    """The vendor answered, and says positively that there is nothing."""
+    """The vendor answered, and says positively that there is nothing.
+
+    Attributes:
+        server_now_ms: the vendor's time at its answer, in UTC milliseconds; None where it said none.
+    """
+
+    server_now_ms: int | None = None
 
 
 class ResponseFormatError(ProviderError):

@@ -181,7 +181,7 @@ def build(
         vendor_facts=facts_of(rules),
         columnar=rules.cache.columnar,
         min_free_mb=rules.cache.min_free_mb,
-        must_keep=Supply(selector, ticking),
+        must_keep=Supply(selector),
         retention=rules.cache.retention,
     )
     expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))

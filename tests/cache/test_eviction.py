@@ -53,7 +53,7 @@ OTHER = SeriesKey("MSFT", Timeframe(1, "d"))
 MOST = 400 if FULL else 4
 
 
-def anything_goes(key: SeriesKey, part: Covered) -> str:
+def anything_goes(key: SeriesKey, part: Covered, now_ms: int) -> str:
     return ""
 
 
@@ -266,7 +266,7 @@ def test_the_reasons_to_stay(cache: Cache) -> None:
     assert meta is not None
 
     def why(told: str, newest: int, meta: YearMeta | None = meta) -> str:
-        judge = eviction._Judge(lambda *_: told, {"acme": newest}, NOW)
+        judge = eviction._Judge(lambda *_: told, {"acme": newest}, NOW, NOW)
         return judge.kept(DAILY, meta, 0)
 
     just = NOW - eviction.ALIVE_MS
@@ -288,7 +288,7 @@ def test_a_year_whose_bars_somebody_took_away_is_nothing_to_evict(cache: Cache) 
 def test_the_word_of_the_vendors_is_taken(tmp_path: Path) -> None:
     asked: list[tuple[SeriesKey, str, Span]] = []
 
-    def must_keep(key: SeriesKey, part: Covered) -> str:
+    def must_keep(key: SeriesKey, part: Covered, now_ms: int) -> str:
         asked.append((key, part.vendor, part.span))
         return "" if part.vendor == "acme" else "gone out of business"
 
@@ -316,6 +316,15 @@ def test_new_bars_of_one_series_vouch_for_the_others_of_the_symbol_and_vendor(ca
     cache.commit(Commit((piece(883, 884),)))
     assert cache.shrink(10**9) == 2
     assert (cache.years(hours), cache.years(OTHER)) == ([], [2025])
+
+
+def test_a_clock_behind_the_newest_commit_makes_no_delisted_symbol_alive(cache: Cache) -> None:
+    delisted = SeriesKey("GONE", Timeframe(1, "d"))
+    cache.commit(days_of(LAST_YEAR), delisted).commit(days_of(THIS_YEAR))
+    assert list(cache.kept()) == [eviction.MAYBE_DELISTED]
+    cache.clock.set(at(LAST_YEAR[-1] + 2))  # a day after its last bar
+    assert cache.shrink(10**9) == 0
+    assert cache.years(delisted) == [2025]
 
 
 def test_what_is_in_use_stays_for_now_and_nobody_complains(
@@ -352,7 +361,7 @@ def test_above_the_limit_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureF
 def test_whatever_goes_wrong_here_costs_no_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
-    def word_of_nobody(key: SeriesKey, part: Covered) -> str:
+    def word_of_nobody(key: SeriesKey, part: Covered, now_ms: int) -> str:
         raise ProviderError("it lacks a key")
 
     cache = Cache(tmp_path, word_of_nobody).commit(days_of(LAST_YEAR))

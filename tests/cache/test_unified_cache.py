@@ -511,7 +511,7 @@ class TestFaultsOfOld:
         assert list(path.parent.glob("_quarantine/2025*"))
 
     def test_the_limit_is_kept(self, tmp_path: Path, clock: ManualClock) -> None:
-        def must_keep(key: SeriesKey, part: Covered) -> str:
+        def must_keep(key: SeriesKey, part: Covered, now_ms: int) -> str:
             return "" if part.vendor == "binance" else "nobody else has it"
 
         cache = UnifiedCache(tmp_path, 0, clock=clock, must_keep=must_keep)

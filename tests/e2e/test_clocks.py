@@ -30,7 +30,7 @@ def test_a_vendors_clock_ahead_or_absent_closes_no_bar_early(
     vendors.skew_date(skew)
     frame = manager.get_ohlcv("BTCUSDT", "1h", TODAY, strict=True)
     assert str(frame.index[-1]) == "2024-06-12 14:00:00"
-    assert states(frame)["2024-06-12T14:00:00Z"] == "provisional"
+    assert told(frame)["spans"][-1]["state"] == "provisional"
 
 
 def test_what_a_vendor_behind_calls_running_is_not_stored(

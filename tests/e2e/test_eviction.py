@@ -220,6 +220,18 @@ def test_bars_of_a_vendor_whose_history_is_short_stay(
     assert why(manager) == [supplying.TOO_OLD]
 
 
+def test_a_clock_behind_makes_no_short_history_longer(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    manager.get_ohlcv("AAPL", "5m", "2024-05-01", "2024-05-03")
+    clock.advance(30 * 24 * 3600)
+    manager.get_ohlcv("AAPL", "5m", "2024-07-08", "2024-07-10")
+    rest(manager, clock)
+    clock.advance(-45 * 24 * 3600)
+    assert squeeze(manager, clock) == 0
+    assert why(manager) == [supplying.TOO_OLD]
+
+
 def test_bars_of_a_vendor_that_is_not_asked_any_more_stay(
     tmp_path: Path, rules: Path, manager: DataManager, clock: ManualClock
 ) -> None:

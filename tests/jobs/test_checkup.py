@@ -31,6 +31,7 @@ def found(checks: list[Check], topic: str, section: str = "") -> Check:
 def test_every_section_is_looked_at_and_nothing_is_asked_for(
     rules: Path, tmp_path: Path, vendors: VendorServer
 ) -> None:
+    vendors.skew_date((SystemClock().now_ms() - vendors.clock.now_ms()) / 1000)
     checks = checkup(tmp_path / "cache", rules)
     assert list(dict.fromkeys(check.section for check in checks)) == SECTIONS
     assert [c for c in checks if c.ok is False] == []
@@ -55,6 +56,25 @@ def test_a_region_that_is_refused_is_named(
     check = found(checkup(tmp_path / "cache", rules), "binance", "vendors")
     assert (check.ok, check.said) == (False, refused.refusal)
     assert "providers.binance.base_url" in check.advice
+
+
+@pytest.mark.parametrize(
+    ("off", "ok", "said"),
+    [
+        (20, True, "as the vendors' clocks"),
+        (-7200, False, "ahead of the vendors' clocks"),
+        (7200, False, "behind the vendors' clocks"),
+        (None, None, "nothing vouches for this machine's clock"),
+    ],
+)
+def test_the_clock_is_compared_with_the_vendors_dates(
+    rules: Path, tmp_path: Path, vendors: VendorServer, off: int | None, ok: bool | None, said: str
+) -> None:
+    now_s = (SystemClock().now_ms() - vendors.clock.now_ms()) / 1000
+    vendors.skew_date(None if off is None else now_s + off)
+    check = found(checkup(tmp_path / "cache", rules), "clock")
+    assert check.ok is ok
+    assert said in check.said
 
 
 @pytest.mark.skipif(find_spec("ib_async") is None, reason="ib_async is not installed")

@@ -34,6 +34,7 @@ from src.data.net.state import State
 from src.data.policy.circuit import CircuitPolicy
 from src.data.routing.service import BarsService
 from tests.net.scripted import answer
+from tests.vendor_server.face import http_date
 
 from .answers import COIN, LATER, hour, hours
 
@@ -47,15 +48,21 @@ Deed = Callable[["Wire", int, int], HttpResponse]
 
 
 class Wire:
-    """What carries the requests to one vendor; ``log`` has each one's vendor and hours, in order."""
+    """What carries the requests to one vendor; ``log`` has each one's vendor and hours, in order.
 
-    def __init__(self, name: str, deed: Deed, log: Log) -> None:
-        self.name, self.deed, self.log = name, deed, log
+    Each answer says what time it is.
+    """
+
+    def __init__(self, name: str, deed: Deed, log: Log, clock: ManualClock) -> None:
+        self.name, self.deed, self.log, self.clock = name, deed, log, clock
 
     def send(self, request: HttpRequest) -> HttpResponse:
         first, end = (int(request.params[bound]) for bound in ("first", "end"))
         self.log.append((self.name, first, end))
-        return self.deed(self, first, end)
+        response = self.deed(self, first, end)
+        return replace(
+            response, headers={"date": http_date(self.clock.now_ms()), **response.headers}
+        )
 
     def rows(self, first: int, end: int) -> list[list[float]]:
         """Return the true bars of some hours."""
@@ -105,7 +112,7 @@ class House:
         self.state = State(folder / "state", self.clock)
         self.store = BarStore(folder / "cache", clock=self.clock)
         self.log: Log = []
-        self.wires = {name: Wire(name, serve, self.log) for name in NAMES}
+        self.wires = {name: Wire(name, serve, self.log, self.clock) for name in NAMES}
         self.downloaders: dict[str, Any] = {
             name: HouseVendor(wire, self.state) for name, wire in self.wires.items()
         }

@@ -41,11 +41,14 @@ NOBODY_SAYS = "nobody says who could supply it again"
 class Keeps(Protocol):
     """Tells why stored bars must be kept."""
 
-    def __call__(self, key: SeriesKey, part: Covered) -> str:
-        """Return why nobody could supply ``part`` again; empty where a configured vendor can."""
+    def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
+        """Return why nobody could supply ``part`` again; empty where a configured vendor can.
+
+        ``now_ms`` is the latest time that anything vouches for.
+        """
 
 
-def keep_all(key: SeriesKey, part: Covered) -> str:
+def keep_all(key: SeriesKey, part: Covered, now_ms: int) -> str:
     """Keep everything: where nobody tells what vendors could supply."""
     return NOBODY_SAYS
 
@@ -161,16 +164,18 @@ def holdings_of(
         lanes: of all series of the cache.
         last_used: when a year was used last; 0 where nothing tells, then its commits do.
         must_keep: tells what vendors could supply.
-        now_ms: the time.
+        now_ms: the time by our clock; it is no earlier than the newest commit to any series, which
+            tells on a machine whose clock is behind.
     """
     by_symbol: dict[str, list[Lane]] = {}
     for lane in lanes:
         by_symbol.setdefault(lane.key.symbol, []).append(lane)
+    groups = [[_Look(lane, last_used) for lane in group] for group in by_symbol.values()]
+    commits = (_asked(meta) for group in groups for look in group for meta in look.metas.values())
+    latest_ms = max(commits, default=now_ms)
     found: list[Holding] = []
-    for group in by_symbol.values():
-        looks = [_Look(lane, last_used) for lane in group]
-        newest = _newest(looks)
-        judge = _Judge(must_keep, newest, now_ms)
+    for looks in groups:
+        judge = _Judge(must_keep, _newest(looks), now_ms, max(now_ms, latest_ms))
         found += [holding for look in looks for holding in look.holdings(judge)]
     return found
 
@@ -236,10 +241,13 @@ def _newest(looks: Iterable[_Look]) -> dict[str, int]:
 class _Judge:
     """Tells why a year of one symbol must stay."""
 
-    def __init__(self, must_keep: Keeps, newest: Mapping[str, int], now_ms: int) -> None:
+    def __init__(
+        self, must_keep: Keeps, newest: Mapping[str, int], now_ms: int, latest_ms: int
+    ) -> None:
         self._must_keep = must_keep
         self._newest = newest
         self._now_ms = now_ms
+        self._latest_ms = latest_ms
 
     def kept(self, key: SeriesKey, meta: YearMeta | None, latest_ms: int) -> str:
         """Return the reason, or an empty text; ``latest_ms`` is the series' own last use."""
@@ -261,8 +269,8 @@ class _Judge:
             return HANDED_IN
         if part.is_rescaled:
             return FITTED
-        why = self._must_keep(key, part)
-        if not why and self._newest.get(part.vendor, 0) < self._now_ms - ALIVE_MS:
+        why = self._must_keep(key, part, self._latest_ms)
+        if not why and self._newest.get(part.vendor, 0) < self._latest_ms - ALIVE_MS:
             why = MAYBE_DELISTED
         return why
 

@@ -170,7 +170,7 @@ def _renewed(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]
         replace(
             item,
             state=mark.state,
-            fetched_at=max(item.fetched_at, mark.fetched_at),
+            fetched_at=_fetched_at(item, mark),
             reason=mark.reason,
             expires=mark.expires,
             basis=_basis_after(item, mark),
@@ -181,6 +181,12 @@ def _renewed(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]
         others = gaps(mark.span, [item.span for item in known])
         fresh += [replace(mark, span=span) for span in others]
     return fresh
+
+
+def _fetched_at(item: Covered, mark: Covered) -> int:
+    """Return the later time; who takes trust away may do so for the very time of the fetch."""
+    is_doubt = mark.state == "suspect" and mark.fetched_at
+    return mark.fetched_at if is_doubt else max(item.fetched_at, mark.fetched_at)
 
 
 def _basis_after(item: Covered, mark: Covered) -> Basis:

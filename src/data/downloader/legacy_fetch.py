@@ -45,6 +45,7 @@ def fetch_legacy(downloader: Any, query: FetchQuery, name: str) -> Fetched:
         basis=Basis("unknown"),
         server_now_ms=query.now_ms,
         dense=False,
+        dated=False,
     )
 
 

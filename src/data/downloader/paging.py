@@ -57,7 +57,8 @@ class Vendor(Protocol):
 class _Harvest:
     """What the pages of one query brought so far, and the months from the vendor's archive.
 
-    ``is_out`` says that the archive is not looked into again.
+    ``is_out`` says that the archive is not looked into again, ``dated`` that every page came with
+    the vendor's time; whole months need none.
     """
 
     server_now_ms: int
@@ -70,6 +71,7 @@ class _Harvest:
     troubles: int = 0
     is_out: bool = False
     listed_ms: int | None = None
+    dated: bool = True
 
     @property
     def way(self) -> str:
@@ -86,6 +88,7 @@ class _Harvest:
         self.listed_ms = page.listed_ms if self.listed_ms is None else self.listed_ms
         self.requests += response.requests
         told = server_time_ms(response)
+        self.dated = self.dated and told is not None
         # The rows may be as old as the request; only the head of the answer is of that time.
         asked_ms = self.server_now_ms if told is None else told - response.took_ms
         self.server_now_ms = min(self.server_now_ms, asked_ms)
@@ -256,7 +259,9 @@ def about(vendor: str, asked: str, rows: Sequence[Any], name: str) -> list[Any]:
 def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:
     table = concat(found.tables)
     if not len(table):
-        raise NoDataError(f"{vendor.name} has no {query.timeframe} bars in this range")
+        error = NoDataError(f"{vendor.name} has no {query.timeframe} bars in this range")
+        error.server_now_ms = found.server_now_ms if found.dated else None
+        raise error
     caps = vendor.capabilities.at(query.timeframe)
     kind = caps.kind(query.instrument, query.timeframe)
     return Fetched(
@@ -271,4 +276,5 @@ def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:
         dense=vendor.is_dense(query.timeframe),
         way=found.way,
         listed_ms=found.listed_ms,
+        dated=found.dated,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..disk.scratch import free_bytes, refusal_to_write
 from ..errors import ConfigError, RulesError
 from ..model.instant import MINUTE_MS
 from ..model.settings import Settings
+from ..model.telling import duration
 from ..net.reach import Reached, reach_all
 from ..net.senders import Senders
 from ..network import Network
@@ -43,6 +44,8 @@ EXTRAS = {
     "demo": ("bokeh_sampledata", "real daily bars of 2000 to 2013, without a network"),
 }
 LITTLE_SPACE = 1e9
+# Dates of HTTP are full seconds, and answers take their time.
+_CLOCK_OFF_MS = MINUTE_MS
 _SOURCES = {"argument": "the argument", "user cache folder": "the user's cache folder"}
 
 
@@ -234,7 +237,23 @@ def _vendors(selector: ProviderSelector, *, network: bool) -> Iterable[Check]:
     doors = {v["name"]: v["base_url"] for v in vendors if v["ready"] and _is_remote(v)}
     reached = reach_all(doors) if network else {}
     routed = {name for way in selector.parsed_rules.rules.values() for name in way.vendors}
-    return [_vendor(v, reached.get(v["name"]), is_routed=v["name"] in routed) for v in vendors]
+    checks = [_vendor(v, reached.get(v["name"]), is_routed=v["name"] in routed) for v in vendors]
+    return [*checks, _clock(reached)]
+
+
+def _clock(reached: Mapping[str, Reached]) -> Check:
+    """Compare our clock with the vendors' dates; the one that it is nearest to counts."""
+    offsets = [one.ahead_ms for one in reached.values() if one.ahead_ms is not None]
+    if not offsets:
+        said = "no vendor was asked what time it is: nothing vouches for this machine's clock"
+        advice = "bars of the last day stay provisional until a vendor that sends a date is asked"
+        return Check("vendors", "clock", None, said, advice)
+    ahead = min(offsets, key=abs)
+    if abs(ahead) <= _CLOCK_OFF_MS:
+        return Check("vendors", "clock", True, "as the vendors' clocks")
+    side = "ahead of" if ahead > 0 else "behind"
+    said = f"this machine's clock is {duration(abs(ahead) / 1000)} {side} the vendors' clocks"
+    return Check("vendors", "clock", False, said, "set it, by NTP for instance")
 
 
 def _vendor(vendor: dict[str, Any], reached: Reached | None, *, is_routed: bool) -> Check:

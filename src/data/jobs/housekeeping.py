@@ -23,7 +23,7 @@ def freeable_of(folder: Path, selector: ProviderSelector, clock: Clock) -> Freea
         clock: the time.
     """
     store = BarStore(folder, clock=clock)
-    house = House(limit=lambda: 0, must_keep=Supply(selector, clock))
+    house = House(limit=lambda: 0, must_keep=Supply(selector))
     return Steward(store, clock, house).freeable()
 
 

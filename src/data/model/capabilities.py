@@ -166,6 +166,8 @@ class Fetched:
         settle_ms, dense: as declared by the vendor.
         way: how it was had where not page by page, or why it was not had so.
         listed_ms: instant of the first trade, in UTC milliseconds, where the vendor tells it.
+        dated: whether the vendor said what time it was. Where it did not, nothing but our own clock
+            says which bars have closed.
     """
 
     table: BarTable
@@ -179,3 +181,4 @@ class Fetched:
     dense: bool = True
     way: str = ""
     listed_ms: int | None = None
+    dated: bool = True

@@ -75,7 +75,8 @@ class Covered:
             again before ``expires``).
         vendor, kind, basis, fetched_at: where the answer came from.
         reason: why a stretch is empty or suspect.
-        expires: UTC milliseconds from when an empty or suspect stretch is asked again; None never.
+        expires: UTC milliseconds from when a stretch is asked again: an empty or a suspect one, or
+            one that is provisional because nothing vouched for the clock; None never.
         splices: where these bars were fitted to those of other vendors; a part of a stretch keeps
             those of the whole.
     """

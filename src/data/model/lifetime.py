@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from .instant import iso
+from .instant import MINUTE_MS, iso
 from .span import Span
 from .timeframe import Timeframe
 
@@ -29,6 +29,10 @@ class Bound(NamedTuple):
     learned_at: int
     expires: int
 
+    def stands(self, now_ms: int) -> bool:
+        """Tell whether it need not be asked again; one learned in the future is of a wrong clock."""
+        return self.learned_at - MINUTE_MS <= now_ms < self.expires
+
 
 @dataclass(frozen=True)
 class Lifetime:
@@ -46,8 +50,8 @@ class Lifetime:
         """Return the stamps in which there may be bars, by what has not expired."""
         first, last = self.listed, self.delisted
         return Span(
-            first.at if first is not None and now_ms < first.expires else -_EVER,
-            last.at if last is not None and now_ms < last.expires else _EVER,
+            first.at if first is not None and first.stands(now_ms) else -_EVER,
+            last.at if last is not None and last.stands(now_ms) else _EVER,
         )
 
     def told(self, now_ms: int) -> Span:

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from ..clock import SystemClock
 from ..errors import DataError, ResponseFormatError, UnavailableError
 from ..model.http import HttpRequest
 from .http import MEBIBYTE, HttpTransport
+from .status import server_time_ms
 
 # The status that says "not for your region" and nothing else.
 _UNAVAILABLE_FOR_LEGAL_REASONS = 451
@@ -24,10 +26,12 @@ class Reached:
     Attributes:
         seconds: until the answer, or until the knock was given up.
         refusal: why the vendor cannot be asked from here; empty when it answered.
+        ahead_ms: how far our clock is ahead of the vendor's ``Date``; None where it sent none.
     """
 
     seconds: float
     refusal: str = ""
+    ahead_ms: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -45,9 +49,11 @@ def reach(url: str, timeout_s: float = 3.0) -> Reached:
         return _connected(url, timeout_s)
     transport = HttpTransport((timeout_s, timeout_s), 4 * MEBIBYTE, total_s=2 * timeout_s)
     started = time.perf_counter()
-    refusal = ""
+    refusal, ahead_ms = "", None
     try:
         response = transport.send(HttpRequest(url.rstrip("/") + "/"))
+        if (date_ms := server_time_ms(response)) is not None:
+            ahead_ms = SystemClock().now_ms() - date_ms
         if response.status == _UNAVAILABLE_FOR_LEGAL_REASONS:
             refusal = "it refuses this region (HTTP 451)"
     except ResponseFormatError:
@@ -58,7 +64,7 @@ def reach(url: str, timeout_s: float = 3.0) -> Reached:
         refusal = str(error)
     finally:
         transport.close()
-    return Reached(time.perf_counter() - started, refusal)
+    return Reached(time.perf_counter() - started, refusal, ahead_ms)
 
 
 def _connected(url: str, timeout_s: float) -> Reached:

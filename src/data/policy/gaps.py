@@ -82,10 +82,13 @@ def missing(wanted: Span, held: Sequence[Span], due: Sequence[Span], grid: Grid)
 
 
 def due_spans(coverage: Coverage, grid: Grid, settle_ms: int, now_ms: int) -> list[Span]:
-    """Return the provisional stretches that have settled by ``now_ms`` and are asked again."""
+    """Return the provisional stretches that have settled by ``now_ms`` and are asked again.
+
+    Those with an expiry wait for that.
+    """
     due: list[Span] = []
     for part in coverage:
-        if part.state != "provisional":
+        if part.state != "provisional" or part.expires is not None:
             continue
         stamps = grid.opens(part.span)
         if not len(stamps):

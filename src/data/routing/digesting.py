@@ -11,7 +11,7 @@ import numpy as np
 
 from ..model.bars import BarTable, Stamps, among
 from ..model.capabilities import Fetched
-from ..model.instant import HOUR_MS, MINUTE_MS, date_of
+from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of
 from ..model.span import Span, coalesce
 from ..policy.finality import forming_stamp
 from ..policy.gaps import Grid, holes
@@ -36,6 +36,7 @@ class Digest:
         closed: its closed bars, ascending, checked.
         forming: rows of bars that had not closed.
         settled_before: bars stamped before this are final, later ones provisional.
+        vouched_before: what is stamped from here on is known to have closed by our own clock alone.
         holes: stretches with an expected bar that did not come.
         bad: closed rows that cannot be bars.
         bad_spans: the stretch of each of them, up to the next expected bar.
@@ -47,6 +48,7 @@ class Digest:
     closed: BarTable
     forming: BarTable
     settled_before: int
+    vouched_before: int
     holes: tuple[Span, ...] = ()
     bad: tuple[BadRow, ...] = ()
     bad_spans: tuple[Span, ...] = ()
@@ -101,6 +103,7 @@ def digest(
         closed=closed,
         forming=checked.good.within(Span(max(segment.start, end), segment.end)),
         settled_before=_settled_before(answered, closed, grid, fetched.settle_ms, now),
+        vouched_before=answered.end if fetched.dated else _vouched_before(answered, closed),
         holes=tuple(lacking),
         bad=bad,
         bad_spans=tuple(Span(b, max(grid.next_open(b + 1), b + 1)) for b in stamps),
@@ -127,6 +130,14 @@ def _settled_before(
         return answered.end
     final = int(np.count_nonzero(grid.settles(closed.stamps, settle_ms) <= now_ms))
     return answered.end if final == len(closed) else int(closed.stamps[final])
+
+
+def _vouched_before(answered: Span, closed: BarTable) -> int:
+    """Return up to where bars have surely closed and settled: newer ones lie a day behind them."""
+    if not len(closed):
+        return answered.start
+    last_day = np.searchsorted(closed.stamps, closed.stamps[-1] - DAY_MS, side="right")
+    return int(closed.stamps[last_day])
 
 
 def _lacking(

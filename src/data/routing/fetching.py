@@ -19,7 +19,7 @@ from ..errors import (
 )
 from ..model.capabilities import Fetched, FetchQuery
 from ..model.coverage import Coverage, Covered
-from ..model.instant import iso
+from ..model.instant import DAY_MS, iso
 from ..model.kind import Basis
 from ..model.rules import ValidationRules
 from ..model.span import Span, subtract
@@ -32,7 +32,7 @@ from .neighbours import Neighbours, widened
 from .revisions import Errand, Revisions
 from .taking import Taker
 from .telling import Teller
-from .terms import CLOSED, LOST, NO_BAR, Expiry, Terms
+from .terms import CLOSED, LOST, NO_BAR, UNVOUCHED_MS, Expiry, Terms
 from .work import Unfilled, Work
 
 log = logging.getLogger("onetape.routing")
@@ -113,8 +113,8 @@ class Fetcher:
             self._ask(work, rest, position + 1, (*outcomes, why))
         for chunk in _chunks(servable, candidate, work):
             work.still_here()
-            error, lacking = self._try(work, candidate, chunk, outcomes)
-            said = (*outcomes, error or NoDataError(NO_BAR, provider=candidate.name))
+            outcome, lacking = self._try(work, candidate, chunk, outcomes)
+            said = (*outcomes, outcome)
             if candidate.name in work.out:
                 self._ask(work, Span(chunk.start, servable.end), position + 1, said)
                 return
@@ -123,8 +123,8 @@ class Fetcher:
 
     def _try(
         self, work: Work, candidate: Candidate, span: Span, before: Sequence[DataError]
-    ) -> tuple[DataError | None, list[Span]]:
-        """Ask one candidate for one chunk; return its error, and what is still lacking."""
+    ) -> tuple[DataError, list[Span]]:
+        """Ask one candidate for one chunk; return why it lacks anything, and what is lacking."""
         started = self._clock.monotonic()
         try:
             fetched, found = self._taken(work, candidate, span)
@@ -155,7 +155,9 @@ class Fetcher:
                 candidate.name,
                 others,
             )
-        return None, found.lacking
+        nothing = NoDataError(NO_BAR, provider=candidate.name)
+        nothing.server_now_ms = fetched.server_now_ms if fetched.dated else None
+        return nothing, found.lacking
 
     def _taken(self, work: Work, candidate: Candidate, span: Span) -> tuple[Fetched, Digest]:
         """Ask one candidate for one chunk, and store what is good of its answer.
@@ -181,7 +183,9 @@ class Fetcher:
             work.unfilled.append(Unfilled(segment, "; ".join(told)))
             self._note_refused(work, segment, failures)
             return
-        now = self._clock.now_ms()
+        times = [e.server_now_ms for e in outcomes if isinstance(e, NoDataError)]
+        dates = [at for at in times if at is not None]
+        now = min([self._clock.now_ms(), *dates])
         answered = Span(segment.start, self._settled_until(work, segment, now))
         known = self._keeper.coverage(work).within(answered)
         vendor = ",".join(sorted({e.provider or "" for e in outcomes} - {""}))
@@ -189,8 +193,10 @@ class Fetcher:
         marks = tuple(
             mark
             for span in subtract([answered], trusted)
-            for mark in self._nothing(work, span, known.within(span), vendor)
+            for mark in self._nothing(work, span, known.within(span), vendor, now)
         )
+        if not dates:
+            marks = tuple(_unvouched(mark, now) for mark in marks)
         if marks:
             self._keeper.commit(work, Commit(marks=marks))
 
@@ -206,9 +212,10 @@ class Fetcher:
         if marks:
             self._keeper.commit(work, Commit(marks=marks))
 
-    def _nothing(self, work: Work, span: Span, known: Coverage, vendor: str) -> Iterator[Covered]:
+    def _nothing(
+        self, work: Work, span: Span, known: Coverage, vendor: str, now: int
+    ) -> Iterator[Covered]:
         """Yield what a "nothing there" means: stored bars stay and are doubted, the rest is empty."""
-        now = self._clock.now_ms()
         terms = Terms(work.grid, Basis(), now, self._expiry)
         rows, _ = self._store.read(work.key, span)
         stored = [c.span for c in known if len(rows.within(c.span))]
@@ -256,6 +263,13 @@ class Fetcher:
         if not any(a.error and a.error.args == error.args for a in work.attempts):
             self._note(work, candidate, span, error, 0.0)
         return error
+
+
+def _unvouched(mark: Covered, now_ms: int) -> Covered:
+    """Return a nothing of the last day with a short life: our own clock alone says it is past."""
+    if mark.expires is None or mark.span.end <= now_ms - DAY_MS:
+        return mark
+    return replace(mark, expires=min(mark.expires, now_ms + UNVOUCHED_MS))
 
 
 def _blame(candidate: Candidate, asked: FetchQuery, error: DataError) -> None:

@@ -15,7 +15,7 @@ from .answering import Answer
 from .lifetimes import lifetime_of
 from .reading import Outcome, Reader
 from .splits import may_concern
-from .terms import AFTER_LAST
+from .terms import AFTER_LAST, fetched_ahead
 
 
 class Hits:
@@ -56,7 +56,9 @@ class Hits:
         now = self._clock.now_ms()
         fresh = view.next_due is not None and now < view.next_due
         known = view.coverage.touching(wanted)
-        if not fresh and any(c.state == "provisional" for c in known):
+        if not fresh and any(c.state == "provisional" and c.expires is None for c in known):
+            return False
+        if fetched_ahead(view, now):
             return False
         lacking = gaps(Span(wanted.start, min(wanted.end, now + 1)), known.held(now))
         if lacking:

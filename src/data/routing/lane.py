@@ -86,7 +86,7 @@ class LaneRunner:
                 plan = self._fill(query, plan, work)
             self._ask_forming(query, plan, work)
             self._remember_closed(plan, work)
-        answer = as_known(self._read(query, wanted, work))
+        answer = as_known(self._read(query, wanted, work, plan.cap))
         doubts = [*answer.doubts, *_unrefreshed(query, work)]
         return replace(answer, gaps=real_gaps(answer.gaps, plan.cap, work.grid), doubts=doubts)
 
@@ -132,11 +132,11 @@ class LaneRunner:
             )
             self._keeper.commit(work, Commit(marks=marks))
 
-    def _read(self, query: BarsQuery, wanted: Span, work: Work) -> Answer:
+    def _read(self, query: BarsQuery, wanted: Span, work: Work, cap: int) -> Answer:
         """Read the answer; ask for the actions that it needs, or do with an older basis."""
         for _ in range(2):
             try:
-                return self._reader.answer(query, work.key, wanted, Outcome.of(work))
+                return self._reader.answer(query, work.key, wanted, Outcome.of(work, cap))
             except ActionsMissingError as needed:
                 if query.offline:
                     break
@@ -145,7 +145,7 @@ class LaneRunner:
                     self._fill_overdue(wanted, work)
                 elif not self._ask_anew(query, wanted, work):
                     break
-        return self._reader.answer(query, work.key, wanted, Outcome.of(work), lenient=True)
+        return self._reader.answer(query, work.key, wanted, Outcome.of(work, cap), lenient=True)
 
     def _ask_anew(self, query: BarsQuery, wanted: Span, work: Work) -> bool:
         """Ask for all bars in one basis where nobody tells what happened between two of them.

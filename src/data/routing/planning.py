@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..cache.store import BarStore, Commit
 from ..clock import Clock
@@ -17,6 +17,7 @@ from .lifetimes import lifetime_of
 from .older import with_overlap
 from .pinning import adopt
 from .splits import doubted, windows
+from .terms import AHEAD, fetched_ahead
 from .work import Work
 
 # More segments than this are joined where one page holds several.
@@ -72,9 +73,22 @@ class Planner:
         """Look at what is held as if for the first time, and say what to do."""
         if query.provider is not None and not query.refresh:
             adopt(self._store, self._keeper, work, wanted)
+        self._doubt_ahead(work)
         self.doubt_near_splits(work)
         work.overdue.clear()  # what the doubt concerns is in the plan
         return self.lacking(query, wanted, work)
+
+    def _doubt_ahead(self, work: Work) -> None:
+        """Take trust from what was learned at a time that has not come yet."""
+        now = self._clock.now_ms()
+        marks = [
+            replace(part, fetched_at=now, expires=now)
+            if part.state == "empty"
+            else replace(part, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
+            for part in fetched_ahead(self._store.view(work.key), now)
+        ]
+        if marks:
+            self._keeper.commit(work, Commit(marks=tuple(marks), next_due=now))
 
     def doubt_near_splits(self, work: Work) -> None:
         """Take trust from bars that were fetched close to a split, also one learned since."""

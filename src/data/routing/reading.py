@@ -38,7 +38,8 @@ class Outcome:
     """What fetching added to an answer beside what the store holds; nearly empty on a hit.
 
     ``book`` is the symbol's splits and dividends, and ``view`` that of the series, where somebody
-    has read them already.
+    has read them already. Bars stamped ``closed_before`` or later were closed by a clock that was
+    wrong.
     """
 
     unfilled: Sequence[Unfilled] = ()
@@ -52,6 +53,7 @@ class Outcome:
     attempts: Sequence[Attempt] = ()
     book: ActionBook | None = None
     view: SeriesView | None = None
+    closed_before: int | None = None
 
     @property
     def rests_on(self) -> tuple[SeriesView, ActionBook | None] | None:
@@ -59,8 +61,8 @@ class Outcome:
         return None if self.view is None else (self.view, self.book)
 
     @classmethod
-    def of(cls, work: Work) -> Outcome:
-        """Take what a walk through a lane left behind."""
+    def of(cls, work: Work, cap: int) -> Outcome:
+        """Take what a walk through a lane left behind; no bar stamped ``cap`` or later has closed."""
         return cls(
             work.unfilled,
             work.unstored,
@@ -71,6 +73,7 @@ class Outcome:
             work.problems,
             work.scores,
             work.attempts,
+            closed_before=cap,
         )
 
 
@@ -111,6 +114,8 @@ class Reader:
 
             # Of two rows for one stamp the stored one is a bar.
             table = merge(suspects_table(flagged), table)
+        if outcome.closed_before is not None:
+            table = table.take(table.stamps < outcome.closed_before)
         table, coverage = _with_forming(table, coverage, outcome, query, wanted, now)
         kind = view.kind or outcome.kind
         table = own_volume(table, coverage, kind)

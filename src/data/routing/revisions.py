@@ -98,7 +98,7 @@ class Revisions:
     def _is_due(self, work: Work, compared: int | None) -> bool:
         """Tell whether it is time to compare; near a split no vendor is to be compared with."""
         now = self._clock.now_ms()
-        if compared is not None and now - compared < self._expiry.recent_ms:
+        if compared is not None and abs(now - compared) < self._expiry.recent_ms:
             return False
         splits = self._keeper.book(work).splits
         return doubt_at(windows(splits, work.grid.calendar, [now]), now) is None

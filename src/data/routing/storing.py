@@ -15,10 +15,22 @@ from ..errors import QualityError
 from ..model.bars import Bar, BarTable, among
 from ..model.capabilities import Fetched
 from ..model.coverage import Covered, State
+from ..model.instant import DAY_MS
 from ..model.kind import Basis
 from ..model.span import Span, subtract
 from .digesting import Digest
-from .terms import CLOSED, DOUBTFUL, LOST, NO_BAR, SPOILT, Doubt, Held, Terms
+from .terms import (
+    CLOSED,
+    DOUBTFUL,
+    LOST,
+    NO_BAR,
+    SPOILT,
+    UNVOUCHED,
+    UNVOUCHED_MS,
+    Doubt,
+    Held,
+    Terms,
+)
 
 
 def build_commit(fetched: Fetched, found: Digest, held: Held, terms: Terms) -> Commit:
@@ -55,6 +67,7 @@ class _Making:
                 *self._nothings(free, spoken),
                 *self._bad_marks(),
                 *equals,
+                *self._unvouched(pieces),
                 *self._doubts(pieces),
                 *self._kept_marks(),
             ),
@@ -153,7 +166,7 @@ class _Making:
 
     def _pieces(self, span: Span) -> Iterator[Piece]:
         """Yield the rows of ``span`` as a final piece and a provisional one."""
-        middle = min(max(span.start, self.found.settled_before), span.end)
+        middle = self._final_before(span)
         if not len(self.found.closed.within(Span(span.start, middle))):
             middle = span.start
         for part, final in ((Span(span.start, middle), True), (Span(middle, span.end), False)):
@@ -172,14 +185,53 @@ class _Making:
 
     def _settled(self, span: Span) -> Iterator[Covered]:
         """Yield marks that renew trust in stored bars found equal; their source stays."""
-        middle = min(max(span.start, self.found.settled_before), span.end)
+        middle = self._final_before(span)
+        settled = max(middle, min(self.found.settled_before, span.end))
         for part in subtract([span], self._absent):
-            for old in self.held.coverage.within(part.clip(Span(span.start, middle))):
-                if old.state != "empty":
-                    yield self._renewed(old, *(self._doubt or ("", None)))
-            for old in self.held.coverage.within(part.clip(Span(middle, span.end))):
-                if old.state != "empty":
-                    yield replace(self._renewed(old, "", None), state="provisional")
+            for old in self._bars_held(part, Span(span.start, middle)):
+                yield self._renewed(old, *(self._doubt or ("", None)))
+            for old in self._bars_held(part, Span(middle, settled)):
+                yield self._still_unvouched(old)
+            for old in self._bars_held(part, Span(settled, span.end)):
+                yield replace(self._renewed(old, "", None), state="provisional")
+
+    def _bars_held(self, part: Span, within: Span) -> list[Covered]:
+        known = self.held.coverage.within(part.clip(within))
+        return [old for old in known if old.state != "empty"]
+
+    def _final_before(self, span: Span) -> int:
+        """Return the stamp before which the bars of ``span`` are final."""
+        final = min(self.found.settled_before, self.found.vouched_before)
+        return min(max(span.start, final), span.end)
+
+    # --- bars that have closed by our own clock alone ---------------------------------------
+
+    def _unvouched(self, pieces: Sequence[Piece]) -> Iterator[Covered]:
+        """Yield a mark for the new bars that are closed by our own clock alone."""
+        alone = Span(self.found.vouched_before, self.found.answered.end)
+        for piece in () if alone.is_empty else pieces:
+            for span in subtract([piece.span.clip(alone)], self._absent):
+                yield self._mark(span, "provisional", UNVOUCHED, self._unvouched_until)
+
+    def _still_unvouched(self, old: Covered) -> Covered:
+        """Return what equal bars are that no newer ones vouch for: final when a day has passed."""
+        if self._doubt or old.state == "final":
+            return self._renewed(old, *(self._doubt or ("", None)))
+        if old.reason != UNVOUCHED:
+            renewed = self._renewed(old, UNVOUCHED, self._unvouched_until)
+            return replace(renewed, state="provisional")
+        if self.terms.now_ms - old.fetched_at >= max(DAY_MS, self._longest_bar):
+            return self._renewed(old, "", None)
+        return replace(old, expires=self._unvouched_until)
+
+    @property
+    def _unvouched_until(self) -> int:
+        return self.terms.now_ms + UNVOUCHED_MS
+
+    @property
+    def _longest_bar(self) -> int:
+        timeframe = self.terms.grid.timeframe
+        return timeframe.step_ms or timeframe.count * 31 * DAY_MS
 
     def _renewed(self, old: Covered, reason: str, expires: int | None) -> Covered:
         fetched_at = max(old.fetched_at, self.fetched.server_now_ms)
@@ -240,7 +292,9 @@ class _Making:
             )
 
     def _expires(self, span: Span) -> int:
-        return self.terms.expires(span, self.fetched.settle_ms, self.held.coverage)
+        expires = self.terms.expires(span, self.fetched.settle_ms, self.held.coverage)
+        is_vouched = span.end <= self.found.vouched_before
+        return expires if is_vouched else min(expires, self._unvouched_until)
 
     def _mark(self, span: Span, state: State, reason: str, expires: int | None) -> Covered:
         return Covered(

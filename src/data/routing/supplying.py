@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..clock import Clock
 from ..errors import DataError, QueryError
 from ..model.coverage import Covered
 from ..model.instant import DAY_MS
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
-from ..model.span import Span
 
 if TYPE_CHECKING:
+    from ..model.capabilities import FetchQuery
     from .candidates import Selector
 
     class Sources(Selector, Protocol):
@@ -44,14 +43,12 @@ class Supply:
 
     Args:
         selector: who is asked for what.
-        clock: the time.
     """
 
-    def __init__(self, selector: Sources, clock: Clock) -> None:
+    def __init__(self, selector: Sources) -> None:
         self._selector = selector
-        self._clock = clock
 
-    def __call__(self, key: SeriesKey, part: Covered) -> str:
+    def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
         """Return why nobody could supply ``part`` of a series again; empty where its vendor can."""
         try:
             instrument = self._selector.instrument(key.symbol)
@@ -60,7 +57,7 @@ class Supply:
         if not self._is_asked(key, part.vendor):
             return NOT_ASKED
         downloader = self._selector.downloaders.get(part.vendor)
-        return self._refusal(instrument, key, part, downloader)
+        return self._refusal(instrument, key, part, downloader, now_ms)
 
     def _is_asked(self, key: SeriesKey, vendor: str) -> bool:
         """Tell whether an ordinary request for the series asks ``vendor``, and it can be asked."""
@@ -71,15 +68,16 @@ class Supply:
         return key.lane == (vendor,) and build is not None and build(vendor) is not None
 
     def _refusal(
-        self, instrument: Instrument, key: SeriesKey, part: Covered, downloader: Any
+        self, instrument: Instrument, key: SeriesKey, part: Covered, downloader: Any, now_ms: int
     ) -> str:
         # Imported here: an answer from the cache needs no vendor and no HTTP library.
         from ..downloader.base_data_downloader import is_ours
+        from ..model.capabilities import FetchQuery
         from .candidate import Candidate
 
         if not is_ours(downloader):
             return FOREIGN
-        caps, now = downloader.capabilities, self._clock.now_ms()
+        caps = downloader.capabilities
         if not downloader.default_base_url and not caps.made_up:
             return FILES
         candidate = Candidate(part.vendor, downloader, caps)
@@ -87,18 +85,16 @@ class Supply:
             return NOT_SERVED
         if not caps.kind(instrument, key.timeframe).agrees(part.kind):
             return OTHER_KIND
-        if candidate.servable(part.span, key.timeframe, now + _WEEKS_MS) != part.span:
+        if candidate.servable(part.span, key.timeframe, now_ms + _WEEKS_MS) != part.span:
             return TOO_OLD
-        return NOT_KNOWN if self._is_unknown(downloader, instrument, key, part.span) else ""
+        asked = FetchQuery(instrument, key.timeframe, part.span, now_ms)
+        return NOT_KNOWN if _is_unknown(downloader, asked) else ""
 
-    def _is_unknown(
-        self, downloader: Any, instrument: Instrument, key: SeriesKey, span: Span
-    ) -> bool:
-        from ..downloader.looking import unknown_to
-        from ..model.capabilities import FetchQuery
 
-        asked = FetchQuery(instrument, key.timeframe, span, self._clock.now_ms())
-        try:
-            return unknown_to(downloader, asked) is not None
-        except DataError:  # its key is gone, or the book cannot be read
-            return True
+def _is_unknown(downloader: Any, asked: FetchQuery) -> bool:
+    from ..downloader.looking import unknown_to
+
+    try:
+        return unknown_to(downloader, asked) is not None
+    except DataError:  # its key is gone, or the book cannot be read
+        return True

@@ -115,6 +115,10 @@ class Taker:
         work.scores.append(checked.score)
         return found
 
+    def _now_ms(self, fetched: Fetched) -> int:
+        """Return the time at an answer: by our clock or the vendor's, whichever is earlier."""
+        return min(self._clock.now_ms(), fetched.server_now_ms)
+
     def _lifetime(self, work: Work, fetched: Fetched) -> Lifetime | None:
         """Return the listing as the vendor tells it, where that is news.
 
@@ -124,7 +128,7 @@ class Taker:
             return None
         longest = 0 if work.grid.timeframe.unit not in "wM" else work.grid.timeframe.count * 31
         at = fetched.listed_ms // DAY_MS * DAY_MS - longest * DAY_MS
-        now, known = self._clock.now_ms(), self._keeper.lifetime(work).listed
+        now, known = self._now_ms(fetched), self._keeper.lifetime(work).listed
         if known is not None and known.at == at and now < known.expires:
             return None
         return Lifetime(Bound(at, fetched.vendor, now, now + self._expiry.old_ms))
@@ -170,7 +174,7 @@ class Taker:
         first = int(found.closed.stamps[0]) if len(found.closed) else found.answered.start
         basis = basis_of(fetched, first, work.query.instrument, near.opened)
         others, doubt = self._split_doubts(work, fetched)
-        terms = Terms(work.grid, basis, self._clock.now_ms(), self._expiry, doubt)
+        terms = Terms(work.grid, basis, self._now_ms(fetched), self._expiry, doubt)
         held = self._held(work, fetched, found, near)
         others += self._older_marks(work, fetched, found, held)
         commit = build_commit(fetched, found, held, terms)
@@ -238,7 +242,7 @@ class Taker:
         be taken for settled because a later one reached up to now.
         """
         grid = work.grid
-        now = min(self._clock.now_ms(), fetched.server_now_ms)
+        now = self._now_ms(fetched)
         cap = forming_stamp(grid.calendar, grid.timeframe, now, grid.anchor)
         known = self._store.view(work.key).next_due
         up_to_now = found.answered.end >= cap and found.unpublished is None
@@ -260,11 +264,12 @@ class Taker:
 
     def _provisional(self, work: Work, found: Digest, commit: Commit) -> list[int]:
         """Return where provisional bars begin once ``commit`` is stored."""
-        doubts = [mark.span for mark in commit.marks if mark.state == "suspect"]
+        # What has an expiry of its own waits for that.
+        doubts = [m.span for m in commit.marks if m.state == "suspect" or m.expires is not None]
         spans = [p.span for p in commit.pieces if p.state == "provisional"]
         spans += [m.span for m in commit.marks if m.state == "provisional"]
         for part in self._keeper.coverage(work):
-            if part.state == "provisional":
+            if part.state == "provisional" and part.expires is None:
                 spans += subtract([part.span], [found.answered])
         begins = (left.start for span in spans for left in subtract([span], doubts))
         return [work.grid.next_open(begin) for begin in begins]

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.bars import BarTable
-from ..model.coverage import Coverage
-from ..model.instant import DAY_MS, HOUR_MS, date_of
+from ..model.coverage import Coverage, Covered
+from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of
 from ..model.instrument import Instrument
 from ..model.kind import Basis
 from ..model.span import Span
 
 if TYPE_CHECKING:
+    from ..cache.store import SeriesView
     from ..model.capabilities import Fetched
     from ..policy.gaps import Grid
 
@@ -24,8 +25,33 @@ NO_BAR = "the vendor has no bar"
 CLOSED = "market closed"
 LOST = "the vendor does not have this bar any more"
 SPOILT = "the vendor now sends something here that cannot be a bar"
+UNVOUCHED = "by our own clock alone, which nothing vouches for"
+AHEAD = "fetched at a time that has not come yet: the clock was wrong then, or is now"
+# So long is left alone what only our own clock says.
+UNVOUCHED_MS = HOUR_MS
+# Clocks of machines that share a folder differ by this much without being wrong.
+_SKEW_MS = MINUTE_MS
 # Begins the reason of a stretch whose bars the user is warned of.
 DOUBTFUL = "doubtful: "
+
+
+def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
+    """Return what a series learned at a time that has not come yet; that is asked again.
+
+    Of final bars only the last day: those before it had closed whatever the clock said, for their
+    vendor had newer ones. Of bars of older tools nothing: theirs is the time of a file.
+    """
+    latest = now_ms + _SKEW_MS
+    ahead = [p for p in view.coverage if p.fetched_at > latest and not _is_of_a_file(p)]
+    if not ahead or view.last is None:
+        return ahead
+    last_day = Span(view.last - DAY_MS + 1, view.last + 1)
+    recent = (part.clip(last_day) if part.state == "final" else part for part in ahead)
+    return [part for part in recent if part is not None]
+
+
+def _is_of_a_file(part: Covered) -> bool:
+    return part.state in ("final", "suspect") and part.basis.adjustment == "unknown"
 
 
 @dataclass(frozen=True)

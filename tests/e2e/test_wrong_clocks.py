@@ -1,0 +1,183 @@
+"""A clock that is wrong for a while: what was learned under it is asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from unittest.mock import patch
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, to_ms
+from tests.vendor_server import Fault, VendorServer
+
+from .oracle import assert_true, ms
+from .twin import gaps, told
+
+TODAY = "2024-06-12"
+AHEAD = {"hours": 3 * HOUR_MS, "days": 3 * DAY_MS, "years": 5 * 366 * DAY_MS}
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+
+
+class Own:
+    """A downloader of the user's own, which says no time; its running bar is served too."""
+
+    def __init__(self, vendors: VendorServer) -> None:
+        self.vendors, self.asked = vendors, 0
+
+    def get_ohlcv(
+        self, symbol: str, interval: str, start: datetime, end: datetime
+    ) -> pd.DataFrame | None:
+        self.asked += 1
+        now = self.vendors.clock.now_ms()
+        span = to_ms(start), min(to_ms(end) + 1, now + 1)
+        rows = self.vendors.truth.rows(symbol, interval, *span, "raw", now)
+        if not rows:
+            return None
+        values = [(r.open, r.high, r.low, r.close, r.volume) for r in rows]
+        index = pd.to_datetime([r.stamp_ms for r in rows], unit="ms")
+        return pd.DataFrame(values, index, ["open", "high", "low", "close", "volume"])
+
+
+@pytest.fixture
+def ours(clock: ManualClock) -> ManualClock:
+    """Return the clock of this machine; the vendors' own is always right."""
+    return ManualClock(clock.now_ms())
+
+
+@pytest.fixture
+def make(tmp_path: Path, rules: Path, ours: ManualClock) -> Callable[[], DataManager]:
+    return lambda: DataManager(tmp_path / "cache", rules, clock=ours)
+
+
+def at(moment: str, ours: ManualClock, clock: ManualClock, ahead: int = 0) -> None:
+    """Set the true time, and ours to it or ahead of it."""
+    clock.set(ms(moment))
+    ours.set(ms(moment) + ahead)
+
+
+@pytest.fixture
+def own(vendors: VendorServer) -> Own:
+    return Own(vendors)
+
+
+def ask(manager: DataManager, own: Own | None, *request: str) -> pd.DataFrame:
+    """Ask the user's downloader alone, or Binance."""
+    if own is None:
+        return manager.get_ohlcv(*request, strict=False)
+    selector = manager.provider_selector
+    with (
+        patch.object(selector, "get_provider_with_failover", return_value=["own"]),
+        patch.dict(selector.downloaders, {"own": own}),
+    ):
+        return manager.get_ohlcv(*request)
+
+
+@pytest.mark.parametrize("dated", [True, False], ids=["Date", "no Date"])
+@pytest.mark.parametrize("ahead", AHEAD.values(), ids=AHEAD)
+@pytest.mark.parametrize("timeframe", ["1h", "1d"])
+def test_a_clock_ahead_during_one_fetch_costs_no_bar(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, ours: ManualClock,
+    own: Own, ahead: int, dated: bool, timeframe: str,
+) -> None:  # fmt: skip
+    vendor = None if dated else own
+    request = ("BTCUSDT", timeframe, "2024-06-10")
+    at("2024-06-12T15:20:00", ours, clock, ahead)
+    first = ask(make(), vendor, *request)
+    final = [s for s in told(first)["spans"] if s["state"] == "final"]
+    running = {"1h": ms("2024-06-12T15:00:00"), "1d": ms(TODAY)}[timeframe]
+    assert all(ms(s["end"]) <= running for s in final)
+    for moment, end in (
+        ("2024-06-12T15:25:00", "2024-06-12T15:00:00"),
+        ("2024-06-12T18:35:00", "2024-06-12T18:00:00"),
+        ("2024-06-16T01:05:00", "2024-06-16T01:00:00"),
+    ):
+        at(moment, ours, clock)
+        frame = ask(make(), vendor, *request)
+        assert_true(frame, vendors, clock, *request, end)
+        assert not gaps(frame)
+
+
+def test_a_clock_ahead_that_is_right_again_before_the_next_question_is_stale_for_an_hour_at_most(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, ours: ManualClock,
+    own: Own,
+) -> None:  # fmt: skip
+    at("2024-06-12T15:20:00", ours, clock, 3 * HOUR_MS)
+    ask(make(), own, "BTCUSDT", "1h", TODAY)
+    at("2024-06-12T19:21:00", ours, clock)
+    frame = ask(make(), own, "BTCUSDT", "1h", TODAY)
+    assert_true(frame, vendors, clock, "BTCUSDT", "1h", TODAY, "2024-06-12T19:00:00")
+
+
+@pytest.mark.parametrize("dated", [True, False], ids=["Date", "no Date"])
+def test_a_running_bar_is_never_final_under_a_clock_that_stays_ahead(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, ours: ManualClock,
+    own: Own, dated: bool,
+) -> None:  # fmt: skip
+    vendor = None if dated else own
+    for minutes in range(0, 60 * 30, 25):
+        clock.set(ms("2024-06-12T15:20:00") + minutes * MINUTE_MS)
+        ours.set(clock.now_ms() + 3 * HOUR_MS)
+        frame = ask(make(), vendor, "BTCUSDT", "1h", TODAY)
+        for span in told(frame)["spans"]:
+            assert (
+                span["state"] != "final" or ms(span["end"]) <= clock.now_ms() // HOUR_MS * HOUR_MS
+            )
+
+
+@pytest.mark.parametrize("how", ["hole", "nothing"])
+def test_nothings_learned_years_ahead_are_asked_again(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, ours: ManualClock,
+    how: str,
+) -> None:  # fmt: skip
+    at("2024-06-12T15:20:00", ours, clock, AHEAD["years"])
+    request = ("BTCUSDT", "1h", "2024-06-10T00:00:00", "2024-06-10T09:00:00")
+    vendors.fault("binance", Fault.drop(3, 4) if how == "hole" else Fault.empty())
+    make().get_ohlcv(*request)
+    vendors.heal()
+    at("2024-06-13T16:00:00", ours, clock)  # a day is the life of a young nothing
+    frame = make().get_ohlcv(*request, strict=True)
+    assert_true(frame, vendors, clock, *request[:3], "2024-06-10T10:00:00")
+
+
+def test_without_a_vendors_date_the_last_day_counted_from_its_newest_bar_is_provisional(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, ours: ManualClock,
+    own: Own,
+) -> None:  # fmt: skip
+    request = ("BTCUSDT", "1h", "2024-06-01", "2024-06-07")
+    frame = ask(make(), own, *request)
+    assert [(s["state"], s["start"]) for s in told(frame)["spans"]] == [
+        ("final", "2024-06-01T00:00:00Z"), ("provisional", "2024-06-07T00:00:00Z")
+    ]  # fmt: skip
+    ask(make(), own, *request)
+    assert own.asked == 1, "not asked at once again"
+    at("2024-06-12T16:30:00", ours, clock)
+    ask(make(), own, *request)
+    assert own.asked == 2
+    at("2024-06-13T16:00:00", ours, clock)
+    frame = ask(make(), own, *request)
+    assert {s["state"] for s in told(frame)["spans"]} == {"final"}
+    at("2024-06-20T16:00:00", ours, clock)
+    ask(make(), own, *request)
+    assert own.asked == 3, "believed for good"
+
+
+def test_a_clock_behind_asks_for_a_day_again_and_loses_nothing(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock, ours: ManualClock
+) -> None:
+    request = ("BTCUSDT", "1h", "2024-06-01", "2024-06-07")
+    first = make().get_ohlcv(*request, strict=True)
+    ours.set(ms("2024-06-07T12:00:00"))
+    vendors.fault("binance", Fault.empty())
+    pd.testing.assert_frame_equal(make().get_ohlcv(*request), first[first.index < "2024-06-07T12"])
+    vendors.heal()
+    ours.set(clock.now_ms())
+    before = vendors.count()
+    frame = make().get_ohlcv(*request, strict=True)
+    pd.testing.assert_frame_equal(frame, first)
+    assert {s["state"] for s in told(frame)["spans"]} == {"final"}
+    assert vendors.count() <= before + 1
