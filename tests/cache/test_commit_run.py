@@ -13,7 +13,7 @@ from src.data.cache.store import BarStore, Commit, Piece
 from src.data.disk.files import Disk, Step
 from src.data.errors import CorruptEntryError, FormatVersionError, KindMismatchError
 from src.data.model.kind import Kind
-from src.data.model.lifetime import Bound, Lifetime
+from src.data.model.lifetime import FIELD, Bound, Lifetime
 from src.data.model.series import SeriesKey
 from tests.cache.bars import (
     DAILY,
@@ -181,7 +181,7 @@ def test_when_bars_were_compared_is_known_until_they_are_again(
 @pytest.mark.parametrize(
     ("end", "disproves"),
     [
-        (Lifetime(listed=Bound(at(0), "acme", NOW, NOW)), piece(-3, 1)),
+        (Lifetime(listed=Bound(at(0), "acme", NOW, NOW, FIELD)), piece(-3, 1)),
         (Lifetime(delisted=Bound(at(4), "acme", NOW, NOW)), piece(3, 5)),
     ],
     ids=["listing", "delisting"],

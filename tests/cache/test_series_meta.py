@@ -12,7 +12,7 @@ from src.data.cache.series_meta import SeriesMeta, dump_series, glance, load_ser
 from src.data.errors import FormatVersionError
 from src.data.model.coverage import Coverage
 from src.data.model.kind import Basis, Kind
-from src.data.model.lifetime import Bound, Lifetime
+from src.data.model.lifetime import FIELD, Bound, Lifetime
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from tests.cache.bars import DAILY, KIND, NOW, mark
@@ -21,7 +21,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "kind": {"kind": KIND},
     "next_due": {"next_due": NOW},
     "empties": {"empties": Coverage((mark(0, 3, "empty", kind=Kind(), basis=Basis()),))},
-    "lifetime": {"lifetime": Lifetime(listed=Bound(NOW, "acme", NOW, NOW))},
+    "lifetime": {"lifetime": Lifetime(listed=Bound(NOW, "acme", NOW, NOW, FIELD))},
     "extra": {"extra": {"x": 1}},
 }
 

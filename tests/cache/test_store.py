@@ -15,7 +15,7 @@ from src.data.errors import BadSymbolError, KindMismatchError
 from src.data.model.bars import NAN, Bar
 from src.data.model.instant import DAY_MS, MINUTE_MS, year_start
 from src.data.model.kind import Basis, Kind
-from src.data.model.lifetime import Bound, Lifetime
+from src.data.model.lifetime import FIELD, Bound, Lifetime
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -305,7 +305,7 @@ class TestMarks:
     def test_a_lifetime_is_kept_until_bars_disprove_it(
         self, store: BarStore, tmp_path: Path
     ) -> None:
-        listed, ended = (Bound(at(n), "acme", 1, 2) for n in (0, 10))
+        listed, ended = (Bound(at(n), "acme", 1, 2, FIELD) for n in (0, 10))
         store.commit(DAILY, Commit((piece(0, 10),), lifetime=Lifetime(listed, ended)))
         assert store_in(tmp_path).view(DAILY).lifetime == Lifetime(listed, ended)
         store.commit(DAILY, Commit((piece(4, 5, shift=1.0),)))
@@ -320,7 +320,7 @@ class TestMarks:
     def test_a_lifetime_whose_document_is_older_than_the_bars_is_not_believed(
         self, store: BarStore, tmp_path: Path
     ) -> None:
-        old = Commit((piece(0, 10),), lifetime=Lifetime(Bound(at(0), "acme", 1, 2)))
+        old = Commit((piece(0, 10),), lifetime=Lifetime(Bound(at(0), "acme", 1, 2, FIELD)))
         store.commit(DAILY, old)
         document = lane_folder(tmp_path) / "series.json"
         before = document.read_bytes()

@@ -77,7 +77,9 @@ class Shelf(BaseDataDownloader):
         begun = [s for s in self.stamps if s in query.span and s <= now]
         rows = self.spoil([self.bar(s) for s in begun])
         if not rows:
-            raise NoDataError("nothing here", provider=self.name)
+            nothing = NoDataError("nothing here", provider=self.name)
+            nothing.server_now_ms = now
+            raise nothing
         caps = self.capabilities.at(step)
         return Fetched(
             BarTable.from_bars(rows),
@@ -87,6 +89,7 @@ class Shelf(BaseDataDownloader):
             now,
             settle_ms=caps.settle_ms,
             dense=caps.dense,
+            dated=True,
             listed_ms=self.listed_ms,
         )
 

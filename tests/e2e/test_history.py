@@ -15,6 +15,7 @@ from src.data.errors import AllProvidersFailedError, IncompleteDataError, Incomp
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms
+from .twin import Twin, beside
 
 DAY = (datetime(2024, 6, 1), datetime(2024, 6, 1, 23))
 
@@ -113,8 +114,9 @@ def test_a_window_wholly_outside_sessions_is_asked_once_if_the_series_is_new(
 
 
 def test_before_a_listing_nothing_is_asked_twice(
-    manager: DataManager, vendors: VendorServer, clock: ManualClock
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    beside(monkeypatch, manager, Twin(vendors))  # the word of one vendor proves no listing
     frame = manager.get_ohlcv("NEWUSDT", "1h", "2024-06-01", "2024-06-04")
     assert_true(frame, vendors, clock, "NEWUSDT", "1h", "2024-06-01", "2024-06-05")
     vendors.clear_log()

@@ -22,7 +22,7 @@ from src.data.model.timeframe import Timeframe
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true
-from .twin import Twin, gaps, route_to, told
+from .twin import Twin, beside, gaps, route_to, told
 
 DAY_S = 24 * 3600
 LISTED, ENDED = "2024-06-03T10:00:00Z", "2022-05-13T01:00:00Z"
@@ -32,6 +32,24 @@ Make = Callable[[], DataManager]
 @pytest.fixture(autouse=True)
 def _quiet() -> None:
     warnings.simplefilter("ignore", IncompleteDataWarning)
+
+
+@pytest.fixture
+def make(
+    tmp_path: Path,
+    rules: Path,
+    clock: ManualClock,
+    vendors: VendorServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Make:
+    """Return a maker of managers with a second venue, for the word of one proves no listing."""
+
+    def made() -> DataManager:
+        manager = DataManager(tmp_path / "cache", rules, clock=clock)
+        beside(monkeypatch, manager, Twin(vendors))
+        return manager
+
+    return made
 
 
 def look_at_both(manager: DataManager) -> None:

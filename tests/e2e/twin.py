@@ -69,6 +69,16 @@ def route_to(monkeypatch: Any, manager: Any, **downloaders: Any) -> None:
         monkeypatch.setitem(selector.downloaders, name, downloader)
 
 
+def beside(monkeypatch: Any, manager: Any, second: BaseDataDownloader) -> None:
+    """Let a manager ask one more vendor, behind those of the rules."""
+    selector = manager.provider_selector
+    rules = selector.get_provider_with_failover
+    monkeypatch.setattr(
+        selector, "get_provider_with_failover", lambda *asked: [*rules(*asked), second.name]
+    )
+    monkeypatch.setitem(selector.downloaders, second.name, second)
+
+
 def told(frame: pd.DataFrame) -> Any:
     """Return the provenance."""
     return frame.attrs["onetape"]

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from src.data.model.lifetime import Bound, Lifetime
+from src.data.model.lifetime import FIELD, Bound, Lifetime
 from src.data.model.span import Span, gaps
 from src.data.model.timeframe import Timeframe
 
-LISTED = Bound(1_700_006_400_000, "acme", 5, 100)
+LISTED = Bound(1_700_006_400_000, "acme", 5, 100, FIELD)
 ENDED = Bound(1_700_092_800_000, "acme,zenith", 6, 50)
 BOTH = Lifetime(LISTED, ENDED)
 WIDE = Span(LISTED.at - 1000, ENDED.at + 1000)
@@ -50,6 +50,12 @@ def test_bars_disprove_it() -> None:
 @pytest.mark.parametrize("life", [Lifetime(), Lifetime(LISTED), Lifetime(delisted=ENDED), BOTH])
 def test_it_is_read_as_it_was_written(life: Lifetime) -> None:
     assert Lifetime.from_json(json.loads(json.dumps(life.to_json()))) == life
+
+
+def test_a_listing_without_its_proof_is_not_believed() -> None:
+    document = BOTH.to_json()
+    del document["listing"]["proof"]  # as earlier versions wrote what one vendor's silence meant
+    assert Lifetime.from_json(document) == Lifetime(delisted=ENDED)
 
 
 @pytest.mark.parametrize("listing", [{}, 7, [], {"at": "x"}, {**LISTED._asdict(), "at": None}])

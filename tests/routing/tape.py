@@ -175,6 +175,7 @@ class TapeVendor(BaseDataDownloader):
         errors: raised by label, until it is taken out.
         spoil: changes the rows of every answer, by label.
         is_sparse: whether bars without a trade do not come.
+        listed_ms: the listing, where it tells one.
     """
 
     def __init__(
@@ -193,6 +194,7 @@ class TapeVendor(BaseDataDownloader):
         self.errors: dict[str, DataError] = {}
         self.spoil: dict[str, Callable[[list[Bar]], list[Bar]]] = {}
         self.is_sparse = False
+        self.listed_ms: int | None = None
 
     def fetch(self, query: FetchQuery) -> Fetched:
         """Answer what the tape says, or what the script wants."""
@@ -210,6 +212,7 @@ class TapeVendor(BaseDataDownloader):
         return Fetched(
             BarTable.from_bars(inside), self.name, kind, Basis(self.capabilities.adjustment),
             query.now_ms, settle_ms=self.capabilities.settle_ms, dense=not self.is_sparse,
+            listed_ms=self.listed_ms,
         )  # fmt: skip
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> tuple[()]:

@@ -406,7 +406,8 @@ def test_stored_weeks_answer_where_days_are_not_stored(street: Street, vendor: T
 
 def test_the_first_week_of_a_listing_is_whole_and_nothing_lacks_before_it(tmp_path: Path) -> None:
     tape = Tape(NEW_YORK, "2024-05-15", "2024-06-12")
-    street = Street(tmp_path, NEW_YORK, NOW, yahoo(tape))
+    street = Street(tmp_path, NEW_YORK, NOW, vendor := yahoo(tape))
+    vendor.listed_ms = parse_iso("2024-05-15T13:30")
     frame = street.ask("1w", "2023-12-04", "2024-06-10", strict=True)
     assert rows(frame) == plain(tape.closed("1w", parse_iso(NOW)))
     (gap,) = told(frame)["gaps"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from src.data.cache.store import Commit, SeriesView
 from src.data.clock import ManualClock
 from src.data.errors import NoDataError, UnavailableError
+from src.data.model.bars import Bar, BarTable
 from src.data.model.capabilities import FetchQuery
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, iso
-from src.data.model.lifetime import Bound, Lifetime
+from src.data.model.lifetime import PAGES, Bound, Lifetime
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.routing.lifetimes import lifetime_of
@@ -44,7 +46,8 @@ class Vendor:
         self.asked.append(asked)
         if self.error is not None:
             raise self.error
-        return object()
+        bar = Bar(asked.span.end - HOUR_MS, 1.0, 1.0, 1.0, 1.0, 1.0)
+        return SimpleNamespace(table=BarTable.from_bars([bar]))
 
 
 class Case:
@@ -76,45 +79,78 @@ class Case:
         return self.commits[0].lifetime if self.commits else None
 
 
-def empty(first: int, end: int, reason: str = NO_BAR, vendor: str = "acme") -> Covered:
+BOTH = "acme,zenith"
+
+
+def empty(first: int, end: int, reason: str = NO_BAR, vendor: str = BOTH) -> Covered:
     return Covered(hours(first, end), "empty", vendor, fetched_at=DAY, reason=reason)
 
 
 # --- where it begins ------------------------------------------------------------------------
 
 
-def test_nothing_for_longer_than_a_halt_proves_a_listing() -> None:
+def test_nothing_for_longer_than_a_halt_by_two_vendors_proves_a_listing() -> None:
     case = Case(
-        empty(-HALT, -9, vendor="acme,zenith"), empty(-9, 0, CLOSED, ""), final(hours(0, 9))
+        empty(-HALT, -9, vendor="acme,other,zenith"), empty(-9, 0, CLOSED, ""), final(hours(0, 9))
     )
     expires = LATER + EXPIRY.old_ms
-    assert case.sought() == Lifetime(Bound(hour(0), "acme,zenith", LATER, expires))
+    source = "acme,other,zenith"
+    assert case.sought() == Lifetime(Bound(hour(0), source, LATER, expires, PAGES))
     (mark,) = case.commits[0].marks
     assert (mark.span, mark.reason, mark.expires) == (hours(-HALT, 0), BEFORE_FIRST, expires)
 
 
-def test_of_a_shorter_one_a_vendor_is_asked_for_the_days_before() -> None:
-    vendor = Vendor("acme", NoDataError("none"))
-    case = Case(empty(-HALT + 1, 0), final(hours(0, 9)), vendors=(vendor,))
+@pytest.mark.parametrize(
+    "known",
+    [
+        [empty(-2 * HALT, 0, vendor="acme")],
+        [empty(-2 * HALT, -HALT, vendor="acme"), empty(-HALT, 0, vendor="zenith")],
+        [empty(-2 * HALT, -1), empty(-1, 0, vendor="acme")],
+        [empty(-2 * HALT, 0, vendor="")],
+    ],
+    ids=["one alone", "each of a part", "one bar by one alone", "nobody"],
+)
+def test_the_silence_of_one_vendor_proves_nothing_however_long(known: list[Covered]) -> None:
+    vendors = Vendor("acme", NoDataError("none")), Vendor("zenith", NoDataError("none"))
+    case = Case(*known, final(hours(0, 9)), vendors=vendors)
+    assert case.sought() is None
+    assert [len(vendor.asked) for vendor in vendors] == [0, 0]
+
+
+def test_of_a_shorter_one_both_vendors_are_asked_for_what_lies_before() -> None:
+    vendors = Vendor("acme", NoDataError("none")), Vendor("zenith", NoDataError("none"))
+    case = Case(empty(-20, 0), final(hours(0, 9)), vendors=vendors)
     assert case.sought() is not None
-    (asked,) = vendor.asked
-    assert (asked.timeframe.label, iso(asked.span.end)) == ("1d", "2024-04-19T00:00:00Z")
-    assert asked.span.end - asked.span.start == 45 * DAY_MS
+    for vendor in vendors:
+        own, days = vendor.asked
+        assert own.timeframe.label == "1h"
+        # The nothing begins at 04:00: a bar of the same day is none of the days before.
+        assert (iso(own.span.start), iso(own.span.end)) == (
+            "2024-06-01T00:00:00Z",
+            "2024-06-02T04:00:00Z",
+        )
+        assert (days.timeframe.label, iso(days.span.end)) == ("1d", "2024-06-01T00:00:00Z")
+        assert days.span.end - days.span.start == 45 * DAY_MS
 
 
+@pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("error", [None, UnavailableError("down")], ids=["has bars", "fails"])
-def test_a_vendor_that_has_bars_or_fails_proves_nothing(error: Exception | None) -> None:
-    vendors = Vendor("acme", error), Vendor("zenith", NoDataError("none"))
+def test_a_vendor_that_has_bars_or_fails_proves_nothing(
+    error: Exception | None, place: int
+) -> None:
+    none = NoDataError("none")
+    errors = [error, none] if place == 0 else [none, error]
+    vendors = Vendor("acme", errors[0]), Vendor("zenith", errors[1])
     case = Case(empty(-9, 0), final(hours(0, 9)), vendors=vendors)
     assert case.sought() is None
-    assert len(vendors[0].asked) == 1
-    assert vendors[1].asked == []
 
 
 @pytest.mark.parametrize("why", ["out", "no days", "not ours"])
 def test_who_cannot_tell_is_not_asked(why: str) -> None:
-    first, second = Vendor("acme"), Vendor("zenith", NoDataError("none"))
-    case = Case(empty(-9, 0), final(hours(0, 9)), vendors=(first, second))
+    none = NoDataError("none")
+    first, second, third = Vendor("acme", none), Vendor("zenith", none), Vendor("other", none)
+    known = empty(-9, 0, vendor="acme,other,zenith")
+    case = Case(known, final(hours(0, 9)), vendors=(first, second, third))
     if why == "out":
         case.work.out["acme"] = UnavailableError("down")
     elif why == "no days":
@@ -122,7 +158,7 @@ def test_who_cannot_tell_is_not_asked(why: str) -> None:
     else:
         first.capabilities = None
     assert case.sought() is not None
-    assert (len(first.asked), len(second.asked)) == (0, 1)
+    assert [len(vendor.asked) for vendor in (first, second, third)] == [0, 2, 2]
 
 
 @pytest.mark.parametrize(("at", "is_news"), [(-1, True), (0, False), (1, False)])
@@ -150,7 +186,7 @@ def test_only_what_adjoins_the_bars_counts() -> None:
     vendor = Vendor("acme")
     case = Case(empty(-2 * HALT, -20), empty(-9, 0), final(hours(0, 9)), vendors=(vendor,))
     assert case.sought() is None
-    assert len(vendor.asked) == 1
+    assert len(vendor.asked) == 1, "what it has of the day before"
     case = Case(empty(-2 * HALT, -9), empty(-9, 0), final(hours(0, 9)), vendors=(vendor,))
     assert case.sought() is not None
 
@@ -167,8 +203,8 @@ def test_what_was_not_asked_just_now_is_left_alone(segment: Span) -> None:
 def ended(length: int, **other: Any) -> Case:
     """Return a case of bars, and of as many hours of nothing up to now."""
     first = LAST - length
-    return Case(final(hours(first - 9, first)), empty(first, LAST - 5), empty(LAST - 5, LAST),
-                **other)  # fmt: skip
+    return Case(final(hours(first - 9, first)), empty(first, LAST - 5, vendor="acme"),
+                empty(LAST - 5, LAST, vendor="acme"), **other)  # fmt: skip
 
 
 @pytest.mark.parametrize(("length", "is_end"), [(HALT - 1, False), (HALT, True), (HALT + 1, True)])
@@ -229,15 +265,17 @@ def test_an_end_that_was_not_asked_for_just_now_is_left_alone() -> None:
 
 
 def test_a_listing_that_was_proved_is_read_off_the_coverage() -> None:
-    proved = Covered(hours(-9, 0), "empty", "acme", fetched_at=DAY, reason=BEFORE_FIRST, expires=7)
-    older = Covered(hours(-19, -9), "empty", "old", fetched_at=1, reason=BEFORE_FIRST)
+    proved = Covered(hours(-9, 0), "empty", BOTH, fetched_at=DAY, reason=BEFORE_FIRST, expires=7)
+    older = Covered(hours(-19, -9), "empty", "old,oldest", fetched_at=1, reason=BEFORE_FIRST)
     end = Bound(hour(50), "zenith", 1, 2)
     key = SeriesKey(COIN.symbol, HOURLY.timeframe)
     view = SeriesView(key, Coverage([older, proved, final(hours(0, 9))]),
                       lifetime=Lifetime(delisted=end))  # fmt: skip
-    assert lifetime_of(view) == Lifetime(Bound(hour(0), "acme", DAY, 7), end)
+    assert lifetime_of(view) == Lifetime(Bound(hour(0), BOTH, DAY, 7, PAGES), end)
     told = Lifetime(Bound(hour(-1), "told", 1, 2), end)
     assert lifetime_of(SeriesView(key, view.coverage, lifetime=told)) == told
     for_ever = SeriesView(key, Coverage([older]))
-    assert lifetime_of(for_ever).listed == Bound(hour(-9), "old", 1, 0)
+    assert lifetime_of(for_ever).listed == Bound(hour(-9), "old,oldest", 1, 0, PAGES)
+    alone = replace(proved, vendor="acme")
+    assert lifetime_of(SeriesView(key, Coverage([alone]))) == Lifetime(), "of an earlier version"
     assert lifetime_of(SeriesView(key, Coverage([empty(-9, 0)]))) == Lifetime()

@@ -12,6 +12,7 @@ from .timeframe import Timeframe
 
 # Beyond all stamps.
 _EVER = 1 << 62
+FIELD, PAGES = "field", "pages"
 
 
 class Bound(NamedTuple):
@@ -22,12 +23,15 @@ class Bound(NamedTuple):
         source: the vendors who told it, or whose answers prove it.
         learned_at: UTC milliseconds.
         expires: UTC milliseconds from which it is asked again.
+        proof: of a listing what proves it: ``field``, a date that its vendor tells, or ``pages``,
+            the empty pages of two vendors.
     """
 
     at: int
     source: str
     learned_at: int
     expires: int
+    proof: str = ""
 
     def stands(self, now_ms: int) -> bool:
         """Tell whether it need not be asked again; one learned in the future is of a wrong clock."""
@@ -97,11 +101,14 @@ class Lifetime:
     def to_json(self) -> dict[str, Any]:
         """Return plain values: ``listing`` and ``delisting``, each only where it is known."""
         known = {"listing": self.listed, "delisting": self.delisted}
-        return {name: bound._asdict() for name, bound in known.items() if bound is not None}
+        return {name: _plain(bound) for name, bound in known.items() if bound is not None}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Lifetime:
         """Read what :meth:`to_json` wrote, out of a document that holds more.
+
+        A listing without its proof was concluded by an earlier version from the silence of one
+        vendor, which proves nothing: it is left out, and asked about again.
 
         Raises:
             TypeError, ValueError, KeyError: it is of another shape.
@@ -109,7 +116,8 @@ class Lifetime:
         if "listing" not in plain and "delisting" not in plain:
             return _UNKNOWN
         bounds = (plain.get(name) for name in ("listing", "delisting"))
-        return cls(*(None if bound is None else _bound(bound) for bound in bounds))
+        listed, delisted = (None if bound is None else _bound(bound) for bound in bounds)
+        return cls(listed if listed is not None and listed.proof else None, delisted)
 
 
 # Of nearly every series nothing is known.
@@ -119,4 +127,9 @@ _UNKNOWN = Lifetime()
 def _bound(plain: Mapping[str, Any]) -> Bound:
     times = (int(plain[name]) for name in ("at", "learned_at", "expires"))
     at, learned_at, expires = times
-    return Bound(at, str(plain["source"]), learned_at, expires)
+    return Bound(at, str(plain["source"]), learned_at, expires, str(plain.get("proof", "")))
+
+
+def _plain(bound: Bound) -> dict[str, Any]:
+    plain = bound._asdict()
+    return plain if bound.proof else {name: plain[name] for name in plain if name != "proof"}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..model.capabilities import Capabilities, Fetched, FetchQuery
+from ..model.coverage import Covered
 from ..model.instant import DAY_MS
 from ..model.instrument import Instrument
 from ..model.kind import Adjustment, Kind
@@ -42,6 +43,11 @@ class Candidate:
         if timeframe.label not in (labels := caps.labels(instrument.asset_class)):
             return f"serves no {timeframe}, only {' '.join(labels)}"
         return ""
+
+    def has_answered(self, nothing: Covered) -> bool:
+        """Tell whether it is one of the vendors that said that there is ``nothing``."""
+        own = getattr(self.downloader, "name", None)
+        return bool({self.name, own} & set(nothing.vendor.split(",")))
 
     def servable(self, segment: Span, timeframe: Timeframe, now_ms: int) -> Span:
         """Return the part of ``segment`` within its depth of history; it may be empty."""

@@ -28,11 +28,12 @@ from ..policy.quality import check
 from .candidate import Candidate
 from .digesting import Digest
 from .keeping import Keeper
+from .lifetimes import is_proof
 from .neighbours import Neighbours, widened
 from .revisions import Errand, Revisions
 from .taking import Taker
 from .telling import Teller
-from .terms import CLOSED, LOST, NO_BAR, UNVOUCHED_MS, Expiry, Terms
+from .terms import BEFORE_FIRST, CLOSED, LOST, NO_BAR, UNVOUCHED_MS, Expiry, Terms
 from .work import Unfilled, Work
 
 log = logging.getLogger("onetape.routing")
@@ -107,6 +108,10 @@ class Fetcher:
         if candidate.name in work.out:
             self._ask(work, segment, position + 1, (*outcomes, work.out[candidate.name]))
             return
+        if self._has_none(work, candidate, segment):
+            nothing = NoDataError(NO_BAR, provider=candidate.name)
+            self._ask(work, segment, position + 1, (*outcomes, nothing))
+            return
         servable = candidate.servable(segment, work.grid.timeframe, self._clock.now_ms())
         for rest in subtract([segment], [servable]):
             why = self._too_deep(work, candidate, rest)
@@ -120,6 +125,24 @@ class Fetcher:
                 return
             for span in lacking:
                 self._ask(work, span, position + 1, said)
+
+    def _has_none(self, work: Work, candidate: Candidate, segment: Span) -> bool:
+        """Tell whether a candidate's word that there is nothing in ``segment`` still stands.
+
+        It is asked for then because another vendor has not been.
+        """
+        if work.query.refresh:
+            return False
+        now, known = self._clock.now_ms(), self._keeper.coverage(work).within(segment)
+        said = [
+            part.span
+            for part in known
+            if part.state == "empty"
+            and part.stands(now)
+            and (part.reason == CLOSED or candidate.has_answered(part))
+            and (part.reason != BEFORE_FIRST or is_proof(part))
+        ]
+        return not subtract([segment], said) and any(part.reason != CLOSED for part in known)
 
     def _try(
         self, work: Work, candidate: Candidate, span: Span, before: Sequence[DataError]
@@ -188,11 +211,17 @@ class Fetcher:
         now = min([self._clock.now_ms(), *dates])
         answered = Span(segment.start, self._settled_until(work, segment, now))
         known = self._keeper.coverage(work).within(answered)
-        vendor = ",".join(sorted({e.provider or "" for e in outcomes} - {""}))
-        trusted = [c.span for c in known if c.stands(now) and c.state != "provisional"]
+        names = {e.provider or "" for e in outcomes} - {""}
+        vendor = ",".join(sorted(names))
+        standing = [c for c in known if c.stands(now) and c.state != "provisional"]
+        # What one of them said a moment ago is said by all of them now.
         marks = tuple(
+            replace(part, vendor=vendor)
+            for part in standing
+            if part.reason.startswith(NO_BAR) and set(part.vendor.split(",")) < names
+        ) + tuple(
             mark
-            for span in subtract([answered], trusted)
+            for span in subtract([answered], (part.span for part in standing))
             for mark in self._nothing(work, span, known.within(span), vendor, now)
         )
         if not dates:

@@ -49,6 +49,8 @@ class Hits:
             return None  # a year may just have been dropped to keep the cache within its limit
         end = _end(view.coverage)
         told = [g for g in answer.gaps if g.span.start < end or g.reason == AFTER_LAST]
+        if any(not gap.harmless for gap in told):
+            return None  # a vendor that is new may have what others lack
         return replace(answer, gaps=told)
 
     def _is_hit(self, view: SeriesView, wanted: Span) -> bool:

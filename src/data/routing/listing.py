@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 
@@ -13,13 +13,14 @@ from ..errors import NoDataError
 from ..model.capabilities import FetchQuery
 from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, date_of, day_ms
-from ..model.lifetime import Bound, Lifetime
+from ..model.lifetime import PAGES, Bound, Lifetime
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .candidate import Candidate
 from .fetching import FAILED
 from .keeping import Keeper
-from .terms import BEFORE_FIRST, Expiry
+from .lifetimes import PROVING
+from .terms import BEFORE_FIRST, CLOSED, Expiry
 from .work import Work
 
 log = logging.getLogger("onetape.routing")
@@ -33,9 +34,10 @@ _SHARE_OF_NOTHING = 30
 class ListingProof:
     """Proves that the nothing before the first bar is the time before a listing. Thread-safe.
 
-    Without proof it might be an outage at the start of what was asked, and a hole is never called
-    harmless on a guess. Either the vendor told the date, or nothing came for longer than any halt
-    lasts, or one request for the days before says so.
+    Without proof it might be an outage at the start of what was asked, or a history that its vendor
+    has cut, and a hole is never called harmless on a guess. Proof is a listing date that a vendor
+    tells, or the empty pages of two vendors: for longer than any halt lasts, or for what was asked
+    and for the days before it. One vendor's "nothing there" alone proves nothing.
 
     The nothing behind the last bar is the end of a series where it is longer than any halt and
     reaches up to now: what lies behind an outage of long ago was merely not asked for yet. Bars may
@@ -60,14 +62,17 @@ class ListingProof:
         told = self._keeper.lifetime(work).listed
         if told is not None and nothing.end <= told.at:
             return
-        if nothing.end - nothing.start < _LONGEST_HALT_MS and not self._asked(work, nothing):
+        agreeing = _agreeing(work, coverage, nothing)
+        if nothing.end - nothing.start < _LONGEST_HALT_MS and len(agreeing) >= PROVING:
+            agreeing &= self._without_bars_before(work, nothing, agreeing)
+        if len(agreeing) < PROVING:
             return
-        now = self._clock.now_ms()
-        expires, vendors = now + self._expiry.old_ms, _vendors(coverage, nothing)
+        now, vendors = self._clock.now_ms(), ",".join(sorted(agreeing))
+        expires = now + self._expiry.old_ms
         mark = Covered(
             nothing, "empty", vendors, fetched_at=now, reason=BEFORE_FIRST, expires=expires
         )
-        life = Lifetime(listed=Bound(nothing.end, vendors, now, expires))
+        life = Lifetime(listed=Bound(nothing.end, vendors, now, expires, PAGES))
         self._keeper.commit(work, Commit(marks=(mark,), lifetime=life))
 
     def _seek_end(self, work: Work, nothing: Span, coverage: Coverage) -> None:
@@ -81,30 +86,41 @@ class ListingProof:
         end = Bound(nothing.start, _vendors(coverage, nothing), now, expires)
         self._keeper.commit(work, Commit(lifetime=Lifetime(delisted=end)))
 
-    def _asked(self, work: Work, nothing: Span) -> bool:
-        """Ask a vendor for the days before; tell whether it says that there are none."""
-        first = day_ms(date_of(nothing.start))
-        days = FetchQuery(
-            work.query.instrument,
-            Timeframe.parse("1d"),
-            Span(first - _LONGEST_HALT_MS, first),
-            self._clock.now_ms(),
-        )
+    def _without_bars_before(self, work: Work, nothing: Span, names: Set[str]) -> set[str]:
+        """Return which of the vendors ``names`` say that there is no bar before ``nothing``.
+
+        None of them counts where one has bars.
+        """
+        agreeing: set[str] = set()
+        pages = self._pages_before(work, nothing)
         for candidate in work.lane.candidates:
-            if candidate.name not in work.out and _can_tell(candidate, days):
-                try:
-                    candidate.fetch(days)
-                except NoDataError:
-                    return True
-                except FAILED as error:
-                    log.info(
-                        "%s did not tell whether %s was listed: %s",
-                        candidate.name,
-                        work.query,
-                        error,
-                    )
-                return False
-        return False
+            if candidate.name not in names or candidate.name in work.out:
+                continue
+            if any(not _can_tell(candidate, page) for page in pages):
+                continue
+            try:
+                if not all(_is_empty(candidate, page) for page in pages):
+                    return set()
+            except FAILED as error:
+                log.info(
+                    "%s did not tell whether %s was listed: %s", candidate.name, work.query, error
+                )
+            else:
+                agreeing.add(candidate.name)
+        return agreeing
+
+    def _pages_before(self, work: Work, nothing: Span) -> list[FetchQuery]:
+        """Return what to ask: the bars themselves of the day before, and days before that.
+
+        A bar earlier on the very day is in no page of days before it.
+        """
+        first = day_ms(date_of(nothing.start)) - DAY_MS
+        spans = {
+            work.grid.timeframe: Span(first, nothing.start),
+            Timeframe.parse("1d"): Span(first - _LONGEST_HALT_MS, first),
+        }
+        now, instrument = self._clock.now_ms(), work.query.instrument
+        return [FetchQuery(instrument, step, span, now) for step, span in spans.items()]
 
 
 def _before_first_bar(coverage: Coverage) -> Span | None:
@@ -136,12 +152,31 @@ def _reaches(work: Work, end: int, now_ms: int) -> bool:
 
 
 def _vendors(coverage: Coverage, nothing: Span) -> str:
-    """Return who said that there is nothing."""
+    """Return the vendors that said that there is nothing."""
     said = (part.vendor.split(",") for part in coverage.within(nothing))
     return ",".join(sorted({name for names in said for name in names if name}))
 
 
-def _can_tell(candidate: Candidate, days: FetchQuery) -> bool:
+def _agreeing(work: Work, coverage: Coverage, nothing: Span) -> set[str]:
+    """Return the vendors that said of every expected bar of ``nothing`` that it is not there."""
+    expected = (part for part in coverage.within(nothing) if part.reason != CLOSED)
+    said = [set(part.vendor.split(",")) - {""} for part in expected]
+    return set.intersection(*said) if said else set()
+
+
+def _is_empty(candidate: Candidate, page: FetchQuery) -> bool:
+    """Tell whether a vendor positively has no bar.
+
+    Raises:
+        ProviderError, ConfigError: it did not answer.
+    """
+    try:
+        return not len(candidate.fetch(page).table.within(page.span))
+    except NoDataError:
+        return True
+
+
+def _can_tell(candidate: Candidate, page: FetchQuery) -> bool:
     return candidate.capabilities is not None and not candidate.refusal(
-        days.instrument, days.timeframe
+        page.instrument, page.timeframe
     )

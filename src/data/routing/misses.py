@@ -146,6 +146,9 @@ class Misses:
             # No rows and no gaps: nothing trades then, and no substitute can change that.
             if tried.answer is not None and (len(tried.answer.table) or not tried.answer.gaps):
                 return tried.answer
+            # Known to be nothing, without a question: substitutes were asked when it was learned.
+            if tried.answer is not None and tried.is_truth and not tried.attempts:
+                return tried.answer
         first = tries[0]
         if first.answer is not None and first.is_truth:
             return first.answer

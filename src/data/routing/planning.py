@@ -6,18 +6,19 @@ from dataclasses import dataclass, replace
 
 from ..cache.store import BarStore, Commit
 from ..clock import Clock
-from ..model.coverage import Coverage
+from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, MINUTE_MS
+from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
 from ..model.span import Span, gaps
 from ..policy.finality import forming_stamp
 from ..policy.gaps import due_spans, missing
 from .keeping import Keeper
-from .lifetimes import lifetime_of
+from .lifetimes import is_proof, lifetime_of
 from .older import with_overlap
 from .pinning import adopt
 from .splits import doubted, windows
-from .terms import AHEAD, fetched_ahead
+from .terms import AHEAD, BEFORE_FIRST, CLOSED, fetched_ahead
 from .work import Work
 
 # More segments than this are joined where one page holds several.
@@ -110,7 +111,8 @@ class Planner:
             return Todo(wanted, cap)
         coverage = _trusted(query, self._keeper.coverage(work), reach, now, work)
         is_afresh = query.refresh and not work.attempts
-        held = [] if is_afresh else [*coverage.held(now), *lifetime_of(view).beyond(now)]
+        believed = Coverage(c for c in coverage if not _is_open(c, work, now))
+        held = [] if is_afresh else [*believed.held(now), *_beyond(lifetime_of(view), work, now)]
         touched = Coverage(c for c in coverage if c.span.overlaps(reach))
         due = due_spans(touched, work.grid, work.settle_ms, now)
         lacking = missing(reach, held, due, work.grid)
@@ -125,6 +127,34 @@ class Planner:
             # The running bar comes along with the closed ones before it.
             segments[-1] = Span(segments[-1].start, max(wanted.end, cap + MINUTE_MS))
         return Todo(wanted, cap, tuple(segments), tuple(lacking.closed))
+
+
+def _is_open(part: Covered, work: Work, now_ms: int) -> bool:
+    """Tell whether a vendor of the lane has not been asked yet for bars that others do not have.
+
+    What two vendors prove to lie before a listing is not; what one vendor's silence was taken to
+    prove once is.
+    """
+    if part.state != "empty" or part.reason == CLOSED or is_proof(part):
+        return False
+    return part.reason == BEFORE_FIRST or any(
+        not candidate.has_answered(part)
+        for candidate in work.lane.candidates
+        if candidate.name not in work.out
+        and not candidate.servable(part.span, work.grid.timeframe, now_ms).is_empty
+    )
+
+
+def _beyond(life: Lifetime, work: Work, now_ms: int) -> list[Span]:
+    """Return the stamps beyond a listing or an end; no end that one of the lane did not see."""
+    end = life.delisted
+    if end is not None and not all(
+        candidate.has_answered(Covered(Span(end.at, end.at + 1), "empty", end.source))
+        for candidate in work.lane.candidates
+        if candidate.name not in work.out
+    ):
+        life = replace(life, delisted=None)
+    return life.beyond(now_ms)
 
 
 def _few(segments: list[Span], work: Work) -> list[Span]:

@@ -16,7 +16,7 @@ from ..model.capabilities import Fetched
 from ..model.coverage import Covered
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.kind import Kind
-from ..model.lifetime import Bound, Lifetime
+from ..model.lifetime import FIELD, Bound, Lifetime
 from ..model.rules import ValidationRules
 from ..model.span import Span, subtract
 from ..policy.finality import forming_stamp, next_due
@@ -131,7 +131,7 @@ class Taker:
         now, known = self._now_ms(fetched), self._keeper.lifetime(work).listed
         if known is not None and known.at == at and now < known.expires:
             return None
-        return Lifetime(Bound(at, fetched.vendor, now, now + self._expiry.old_ms))
+        return Lifetime(Bound(at, fetched.vendor, now, now + self._expiry.old_ms, FIELD))
 
     def note_forming(self, work: Work, fetched: Fetched, rows: BarTable) -> None:
         """Keep bars that have not closed for this answer alone."""

@@ -1,0 +1,143 @@
+"""What proves that a series begins: two vendors' empty pages, or a date that bars do not contradict."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.metadata import dump, load
+from src.data.clock import ManualClock
+from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from src.data.model.instant import DAY_MS
+
+from .shelf import Market, Shelf, at, days, every, serving, shown
+from .twin import gaps, told
+
+LISTED = "2021-06-01"
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    warnings.simplefilter("ignore", IncompleteDataWarning)
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    return Market(tmp_path, clock, monkeypatch)
+
+
+def sessions(first: str, last: str) -> list[int]:
+    """Return the weekdays but the holidays of New York in those months."""
+    return [at(f"{day}") for day in days(first, last) if str(day) not in CLOSED]
+
+
+CLOSED = {"2021-01-01", "2021-01-18", "2021-02-15", "2021-04-02", "2021-05-31", "2021-07-05"}
+WHOLE = ("AAPL", "1d", "2021-01-04", "2021-08-31")
+
+
+@pytest.mark.parametrize("vendor", serving("stock", "1d"))
+def test_history_that_its_only_vendor_has_cut_is_never_whole(
+    market: Market, clock: ManualClock, vendor: str
+) -> None:
+    shelf = Shelf(clock, sessions(LISTED, "2021-08-31"), vendor)
+    for _ in range(2):
+        frame = market.manager(shelf).get_ohlcv(*WHOLE)
+        assert len(frame) == 65
+        assert not told(frame)["complete"]
+        assert gaps(frame)[0][2] == "the vendor has no bar"
+        with pytest.raises(IncompleteDataError):
+            market.manager(shelf).get_ohlcv(*WHOLE, strict=True)
+
+
+@pytest.mark.parametrize("vendor", serving("stock", "1d"))
+def test_a_vendor_added_later_is_asked_for_what_another_cut(
+    market: Market, clock: ManualClock, vendor: str
+) -> None:
+    cut = Shelf(clock, sessions(LISTED, "2021-08-31"), vendor)
+    market.manager(cut).get_ohlcv(*WHOLE)
+    clock.advance(26 * 3600)
+    market.manager(cut).get_ohlcv(*WHOLE)  # said twice now
+    other = Shelf(clock, sessions("2021-01-04", "2021-08-31"), vendor)
+    other.name = "added"
+    cut.asked.clear()
+    frame = market.manager(cut, other).get_ohlcv(*WHOLE, strict=True)
+    assert len(frame) == 167
+    assert told(frame)["complete"]
+    # Where no vendor tells splits, all bars are asked for anew, in one basis.
+    assert cut.asked == [] or not cut.capabilities.tells_actions, "what it said still stands"
+    other.asked.clear()
+    assert len(market.manager(cut, other).get_ohlcv(*WHOLE, strict=True)) == 167
+    assert other.asked == []
+
+
+def test_two_vendors_that_have_nothing_prove_it(market: Market, clock: ManualClock) -> None:
+    bars = sessions(LISTED, "2021-08-31")
+    one, two = Shelf(clock, bars, "tiingo"), Shelf(clock, bars, "tiingo")
+    two.name = "second"
+    frame = market.manager(one, two).get_ohlcv(*WHOLE, strict=True)
+    assert len(frame) == 65
+    assert {reason for *_, reason in gaps(frame)} == {"before the first bar"}
+    again = market.manager(one, two).get_ohlcv(
+        "AAPL", "1d", "2020-01-02", "2020-02-28", strict=True
+    )
+    assert again.empty
+
+
+@pytest.mark.parametrize("listed, whole", [(LISTED, True), ("2021-01-04", False)])
+def test_one_vendors_date_proves_it_as_far_as_it_goes(
+    market: Market, clock: ManualClock, listed: str, whole: bool
+) -> None:
+    shelf = Shelf(clock, sessions(LISTED, "2021-08-31"), "yahoo")
+    shelf.listed_ms = at(listed) + DAY_MS // 2
+    assert told(market.manager(shelf).get_ohlcv(*WHOLE))["complete"] is whole
+
+
+def test_a_date_that_the_vendors_own_bars_contradict_proves_nothing(
+    market: Market, clock: ManualClock
+) -> None:
+    bars = sessions("2021-01-04", "2021-02-26") + sessions(LISTED, "2021-08-31")
+    shelf = Shelf(clock, bars, "yahoo")
+    shelf.listed_ms = at(LISTED)
+    for _ in range(2):
+        frame = market.manager(shelf).get_ohlcv(*WHOLE)
+        assert len(frame) == len(bars)
+        assert not told(frame)["complete"]
+
+
+FOURS = every("4h", "2024-06-03T00:00", "2024-06-10T20:00")
+
+
+@pytest.mark.parametrize("vendor", serving("crypto", "4h"))
+@pytest.mark.parametrize("both", [False, True], ids=["alone", "two vendors"])
+def test_a_bar_before_a_hole_of_the_first_day_is_no_time_before_a_listing(
+    market: Market, clock: ManualClock, vendor: str, both: bool
+) -> None:
+    # The first day has a bar at 00:00, none at 04:00 and 08:00, and then all of them.
+    bars = [stamp for stamp in FOURS if stamp not in FOURS[1:3]]
+    shelves = [Shelf(clock, bars, vendor) for _ in range(1 + both)]
+    for number, shelf in enumerate(shelves):
+        shelf.name = f"venue{number}"
+    first = market.manager(*shelves).get_ohlcv("BTC-USD", "4h", "2024-06-03T04:00", "2024-06-05")
+    assert shown(first)[0] == "2024-06-03T12:00"
+    whole = market.manager(*shelves).get_ohlcv("BTC-USD", "4h", "2024-06-03T00:00", "2024-06-05")
+    assert shown(whole)[:2] == ["2024-06-03T00:00", "2024-06-03T12:00"]
+    assert not told(whole)["complete"]
+
+
+def test_what_an_earlier_version_took_for_proof_is_asked_again(
+    market: Market, clock: ManualClock, tmp_path: Path
+) -> None:
+    cut = Shelf(clock, sessions(LISTED, "2021-08-31"), "tiingo")
+    market.manager(cut).get_ohlcv(*WHOLE)
+    (path,) = (tmp_path / "cache").rglob("2021.metadata.json")
+    document = load(path.read_bytes())
+    for part in document["onetape"]["coverage"]:
+        if part["state"] == "empty" and part["reason"] == "the vendor has no bar":
+            part |= {"reason": "before the first bar", "expires": part["expires"] + 90 * DAY_MS}
+    document.pop("sha256", None)
+    path.write_bytes(dump(document))
+    healed = Shelf(clock, sessions("2021-01-04", "2021-08-31"), "tiingo")
+    frame = market.manager(healed).get_ohlcv(*WHOLE, strict=True)
+    assert len(frame) == 167
