@@ -34,6 +34,8 @@ class Hand:
         ends: whether that is all; an error: what makes an end of it.
     """
 
+    history = None
+
     def __init__(self, items: Sequence[LiveBar | StreamStatus] = (),
                  ends: bool | DataError = False) -> None:  # fmt: skip
         self.items, self.ends = items, ends

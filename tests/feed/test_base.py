@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
 from src.data.errors import DataError, FeedLagError, RefusedError
 from src.data.feed.base import LiveFeed
-from src.data.feed.mailbox import Mailbox
+from src.data.feed.history import Filled
+from src.data.feed.mailbox import Item, Mailbox
 from src.data.feed.source import Sink
 from src.data.model.instant import MINUTE_MS
+from src.data.model.span import Span
 from src.data.model.stream import LiveBar, Revision, StreamState, StreamStatus
 
 SOON_S = 5.0
@@ -125,6 +128,7 @@ def test_what_is_told_again_is_not_news() -> None:
     with feed_of(source) as feed:
         wait_until(lambda: feed.status.state is StreamState.LIVE)
         box = feed.subscribe()
+        assert [box.get(), box.get()][-1] == StreamStatus(StreamState.LIVE)
         assert source.sink is not None
         for at_ms in (7, 8):
             source.sink.status(StreamStatus(StreamState.CONNECTING, "nobody answers", at_ms))
@@ -280,3 +284,176 @@ def wait_until(done: Callable[[], bool]) -> None:
             return
         pause.wait(0.005)
     assert done(), "it did not happen in time"
+
+
+class Pushed:
+    """A source whose bars a test pushes by hand."""
+
+    def start(self, sink: Sink) -> None:
+        self.sink = sink
+        sink.status(StreamStatus(StreamState.LIVE))
+
+    def stop(self) -> None:
+        pass
+
+    def push(self, *numbers: int) -> None:
+        for number in numbers:
+            self.sink.bar(bar(number))
+
+
+class Stored:
+    """History that has every bar but those that a test takes away, and counts questions."""
+
+    def __init__(self, why: str = "", error: DataError | None = None) -> None:
+        self.why, self.error = why, error
+        self.spans: list[Span] = []
+
+    def last(self, count: int) -> list[LiveBar]:
+        return []
+
+    def between(self, span: Span, *, again: bool = False) -> Filled:
+        self.spans.append(span)
+        if self.error:
+            raise self.error
+        first, last = span.start // MINUTE_MS, (span.end - 1) // MINUTE_MS
+        return Filled([bar(n) for n in range(first, last + 1)], [], self.why)
+
+
+def pushed(capacity: int = 100, history: Stored | None = None) -> tuple[LiveFeed, Pushed]:
+    source = Pushed()
+    feed = LiveFeed("BTCUSDT", "1m", source, capacity=capacity, history=history)
+    feed.start()
+    return feed, source
+
+
+def numbers(items: Iterable[Item]) -> list[int]:
+    return [i.stamp_ms // MINUTE_MS for i in items if isinstance(i, LiveBar)]
+
+
+def collected(feed: LiveFeed, how: str, count: int) -> list[int]:
+    """Return the first bars that a consumer of the running feed gets."""
+    seen: list[LiveBar] = []
+    if how == "loop":
+        seen = list(itertools.islice(iter(feed), count))
+    elif how == "queue":
+        box = feed.subscribe()
+        while len(seen) < count and (item := box.get(timeout=SOON_S)) is not None:
+            seen += [item] if isinstance(item, LiveBar) else []
+    elif how == "callback":
+        done = threading.Event()
+
+        def take(item: LiveBar) -> None:
+            seen.append(item)
+            if len(seen) == count:
+                done.set()
+
+        feed.on_bar(take)
+        assert done.wait(SOON_S)
+    else:
+
+        async def collect() -> None:
+            async for item in feed:
+                seen.append(item)
+                if len(seen) == count:
+                    return
+
+        asyncio.run(collect())
+    return numbers(seen)
+
+
+@pytest.mark.parametrize("how", ["loop", "async", "queue", "callback"])
+def test_the_first_consumer_of_a_running_feed_gets_it_from_its_first_bar(how: str) -> None:
+    feed, source = pushed()
+    feed.on_status(lambda status: None)  # it takes no bars, so it is no consumer
+    feed.on_revision(lambda revised: None)
+    source.push(*range(20))
+    assert collected(feed, how, 20) == list(range(20))
+    feed.stop()
+
+
+def test_a_second_consumer_begins_with_the_next_bar() -> None:
+    feed, source = pushed()
+    source.push(0, 1)
+    first = feed.subscribe()
+    second = feed.subscribe()
+    source.push(2)
+    assert (numbers(first.take(9)), numbers(second.take(9))) == ([0, 1, 2], [2])
+    feed.unsubscribe(first)
+    feed.unsubscribe(second)
+    source.push(3)
+    assert numbers(feed.subscribe().take(9)) == []
+    feed.stop()
+
+
+def test_a_consumer_from_before_the_start_is_the_first() -> None:
+    feed = LiveFeed("BTCUSDT", "1m", source := Pushed())
+    box = feed.subscribe()
+    feed.start()
+    source.push(0)
+    assert numbers(feed.subscribe().take(9)) == []
+    assert numbers(box.take(9)) == [0]
+    feed.stop()
+
+
+def test_each_run_has_a_first_consumer() -> None:
+    feed, source = pushed()
+    source.push(0)
+    feed.stop()
+    feed.start()
+    source.push(1)
+    assert numbers(feed.subscribe().take(9)) == [1]
+    feed.stop()
+
+
+def test_beyond_the_bound_the_store_fills_in() -> None:
+    history = Stored()
+    feed, source = pushed(10, history)
+    source.push(*range(500))
+    box = feed.subscribe()
+    source.push(500)
+    assert numbers(box.take(1000)) == list(range(501))
+    assert history.spans == [Span(0, 489 * MINUTE_MS + 1)]
+    feed.stop()
+
+
+def test_bars_that_come_while_the_store_is_asked_are_not_lost() -> None:
+    history = Stored()
+    feed, source = pushed(10, history)
+    source.push(*range(100))
+    answer = history.between
+
+    def slowly(span: Span, *, again: bool = False) -> Filled:
+        if len(history.spans) < 2:
+            source.push(*range(100 + 30 * len(history.spans), 130 + 30 * len(history.spans)))
+        return answer(span, again=again)
+
+    history.between = slowly  # type: ignore[method-assign]
+    assert numbers(feed.subscribe().take(1000)) == list(range(160))
+    feed.stop()
+
+
+@pytest.mark.parametrize(
+    "history, error",
+    [
+        (None, FeedLagError),
+        (Stored(why="HTTP 503"), FeedLagError),
+        (Stored(error=RefusedError("refused")), RefusedError),
+    ],
+)
+def test_what_cannot_be_had_again_is_no_silent_hole(
+    history: Stored | None, error: type[DataError]
+) -> None:
+    feed, source = pushed(10, history)
+    source.push(*range(100))
+    with pytest.raises(error):
+        next(iter(feed))
+    feed.stop()
+
+
+def test_corrections_wait_with_the_bars() -> None:
+    feed, source = pushed()
+    source.push(0)
+    source.sink.revised(bar(0, close=1.5))
+    items = feed.subscribe(revisions=True).take(9)
+    assert Revision(bar(0, close=1.5)) in items
+    feed.stop()

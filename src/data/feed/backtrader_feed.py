@@ -159,7 +159,11 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
         """Start the stream, or join it where it runs already."""
         if self.stream.is_running:
             shown = self.stream.snapshot()
-            self.live_waiting = iter((*self.live_backlog, *shown.bars))
+            # As the stream's first consumer it has all bars of the run waiting.
+            waiting = (i for i in self.live_box.waiting() if isinstance(i, LiveBar))
+            first = next(waiting, None)
+            older = (b for b in shown.bars if first is None or b.stamp_ms < first.stamp_ms)
+            self.live_waiting = iter((*self.live_backlog, *older))
             self._hear(shown.status)
         elif not self.should_stop:
             self.stream.start()

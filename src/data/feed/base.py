@@ -18,15 +18,20 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from ..clock import Clock, SystemClock
+from ..errors import DataError, FeedLagError
+from ..model.span import Span
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
 from ..net.forks import renew_after_fork
 from .board import Board, FeedSnapshot, Run
 from .calling import Caller
 from .mailbox import CAPACITY, Item, Mailbox
 from .source import Source
+
+if TYPE_CHECKING:
+    from .history import History
 
 __all__ = ["FeedSnapshot", "LiveFeed"]
 
@@ -39,13 +44,17 @@ OnStatus = Callable[[StreamStatus], object]
 class _Wants(TypedDict, total=False):
     forming: bool
     revisions: bool
+    consumes: bool
 
 
 class LiveFeed:
     """Bars of one series as they close: history, then live, without a seam. Thread-safe.
 
-    Every listener gets every closed bar once and in order, from when it began to listen; listeners
-    wait for nobody. Running bars go to those alone who ask for them (``forming=True``). One that
+    Every consumer of bars (an iteration, a queue of :meth:`subscribe`, a callback of :meth:`on_bar`)
+    gets every closed bar once and in order; the feed waits for none of them. The first consumer of a
+    run gets the run from its first bar, however late it comes: what is given before waits for it, up
+    to ``capacity`` items; what was before these is read from ``history`` again. Any further one
+    begins with the next bar. Running bars go to those alone who ask for them (``forming=True``). One that
     nobody holds and nobody listens to any more ends by itself; in a forked child it does not run.
 
     Args:
@@ -54,6 +63,8 @@ class LiveFeed:
         keep: how many closed bars :meth:`snapshot` holds.
         capacity: items that may wait for one listener.
         clock: stamps the statuses that the feed itself gives.
+        history: gives bars again that wait no more; without it a first consumer that comes so late
+            is cut off with :class:`~.errors.FeedLagError`.
     """
 
     def __init__(
@@ -65,7 +76,9 @@ class LiveFeed:
         keep: int = 1000,
         capacity: int = CAPACITY,
         clock: Clock | None = None,
+        history: History | None = None,
     ) -> None:
+        self._history = history
         self.symbol = symbol
         self.timeframe = timeframe
         self.source = source
@@ -92,9 +105,9 @@ class LiveFeed:
                 return
             self.stop()
             run = self._run = Run(self._board)
-            self._board.clear()
+            self._board.clear(self._capacity)
             for caller, wants in self._callers.items():
-                caller.listen(self.subscribe(**wants))
+                self._listen(caller, wants)
             self._board.tell(StreamState.CONNECTING, "starting")
             try:
                 self.source.start(run)
@@ -146,9 +159,10 @@ class LiveFeed:
         capacity: int | None = None,
         wake: Callable[[], object] | None = None,
     ) -> Mailbox:
-        """Return a queue of bars and statuses in their order, from now on.
+        """Return a queue of bars and statuses in their order.
 
-        It is closed when the run ends; :meth:`unsubscribe` gives it back. Does not start the feed.
+        The first one of a run begins with the run, any other now. It is closed when the run ends;
+        :meth:`unsubscribe` gives it back. Does not start the feed.
 
         Args:
             forming, revisions: whether running bars, and corrections of bars given before, are
@@ -160,8 +174,39 @@ class LiveFeed:
         box = Mailbox(
             f"a listener of {self}", room, forming=forming, revisions=revisions, wake=wake
         )
-        self._board.add(box)
+        self._add_consumer(box)
         return box
+
+    def _add_consumer(self, box: Mailbox) -> None:
+        """Hand everything that the run gives to ``box``, from its first bar if it is the first."""
+        older: list[LiveBar] = []
+        lost: Span | None = None
+        while not self._board.add_consumer(box, older, lost):
+            older, lost = [], self._board.lost()
+            if lost is None:  # another run has begun
+                continue
+            try:
+                older = self._again(lost)
+            except DataError as error:
+                box.close(error)
+                return
+
+    def _again(self, lost: Span) -> list[LiveBar]:
+        """Return bars of this run that wait no more.
+
+        Raises:
+            FeedLagError: they cannot be had.
+            DataError: what asking for them ended with.
+        """
+        filled = self._history.between(lost) if self._history else None
+        if filled is None or filled.why:
+            why = f" ({filled.why})" if filled else ""
+            raise FeedLagError(
+                f"{self} gave {self._capacity:,} items before anything consumed them, and the "
+                f"first of them cannot be had again{why}",
+                hint="iterate or subscribe before starting it",
+            )
+        return filled.bars
 
     def unsubscribe(self, box: Mailbox) -> None:
         """Close a queue got from :meth:`subscribe`."""
@@ -186,7 +231,7 @@ class LiveFeed:
             if isinstance(item, StreamStatus):
                 callback(item)
 
-        self._register(Caller(take, str(self)), {})
+        self._register(Caller(take, str(self)), {"consumes": False})
 
     def on_revision(self, callback: OnBar) -> None:
         """Have ``callback`` called with bars given before that are corrected now, likewise."""
@@ -195,7 +240,7 @@ class LiveFeed:
             if isinstance(item, Revision):
                 callback(item.bar)
 
-        self._register(Caller(take, str(self)), {"revisions": True})
+        self._register(Caller(take, str(self)), {"revisions": True, "consumes": False})
 
     def __iter__(self) -> Iterator[LiveBar]:
         """Start it if need be, and give closed bars until it ends.
@@ -220,7 +265,7 @@ class LiveFeed:
         Raises as iterating does.
         """
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
-        box = self.subscribe(wake=lambda: _wake(loop, woken))
+        box = await asyncio.to_thread(self.subscribe, wake=lambda: _wake(loop, woken))
         try:
             await asyncio.to_thread(self.start)
             while not box.is_over:
@@ -252,7 +297,21 @@ class LiveFeed:
         with self._turning:
             self._callers[caller] = wants
             if self.is_running:
-                caller.listen(self.subscribe(**wants))
+                self._listen(caller, wants)
+
+    def _listen(self, caller: Caller, wants: _Wants) -> None:
+        """Give a caller its queue; one that takes no bars is no consumer."""
+        box = Mailbox(
+            f"a listener of {self}",
+            self._capacity,
+            forming=wants.get("forming", False),
+            revisions=wants.get("revisions", False),
+        )
+        if wants.get("consumes", True):
+            self._add_consumer(box)
+        else:
+            self._board.add(box)
+        caller.listen(box)
 
 
 def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..clock import Clock
 from ..errors import DataError
+from ..model.span import Span
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
-from .mailbox import Mailbox
+from .mailbox import Item, Mailbox, is_superseded
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,33 @@ class FeedSnapshot:
 
 
 @dataclass
+class Unread:
+    """What a run has given while nothing consumed its bars; bounded.
+
+    Attributes:
+        items: bars, statuses and corrections in their order, the newest of them.
+        lost: from the first to the last closed bar that found no room any more, if any.
+    """
+
+    capacity: int
+    items: deque[Item] = field(default_factory=deque)
+    lost: Span | None = None
+
+    def add(self, item: Item) -> None:
+        """Add an item; the oldest goes where there is no room."""
+        if self.items and is_superseded(self.items[-1], item):
+            self.items.pop()
+        elif len(self.items) >= self.capacity:
+            self._lose(self.items.popleft())
+        self.items.append(item)
+
+    def _lose(self, item: Item) -> None:
+        if isinstance(item, LiveBar):
+            start = self.lost.start if self.lost else item.stamp_ms
+            self.lost = Span(start, item.stamp_ms + 1)
+
+
+@dataclass
 class _Shown:
     """What a snapshot is made of."""
 
@@ -57,6 +86,9 @@ class Board:
         self._shown = _Shown(deque(maxlen=keep))
         self.current = StreamStatus(StreamState.CLOSED, "not started", clock.now_ms())
         self._boxes: tuple[Mailbox, ...] = ()
+        # The boxes whose owners consume bars; where there is none, what is given waits unread.
+        self._consumers: tuple[Mailbox, ...] = ()
+        self._unread: Unread | None = None
         # Guards all of the above. Listeners' code does not run under it.
         self._lock = threading.Lock()
 
@@ -64,6 +96,7 @@ class Board:
         """Have no listeners in a forked child, and locks that nobody holds."""
         self._lock = threading.Lock()
         boxes, self._boxes = self._boxes, ()
+        self._consumers, self._unread = (), None
         for box in boxes:
             box.after_fork()
         self.tell(StreamState.CLOSED, "it runs in the parent process")
@@ -73,20 +106,53 @@ class Board:
         """Whether anybody listens."""
         return bool(self._boxes)
 
-    def clear(self) -> None:
-        """Forget what was shown; listeners stay."""
+    def clear(self, capacity: int) -> None:
+        """Begin a run: forget what was shown; listeners stay.
+
+        Args:
+            capacity: items that wait for the first consumer of bars, where there is none yet.
+        """
         with self._lock:
             self._shown = _Shown(deque(maxlen=self._shown.bars.maxlen))
+            self._unread = None if self._consumers else Unread(capacity)
 
     def add(self, box: Mailbox) -> None:
         """Hand everything from now on to ``box`` too."""
         with self._lock:
             self._boxes = (*self._boxes, box)
 
+    def lost(self) -> Span | None:
+        """Return where bars stood that wait for the first consumer no more; None: all wait."""
+        with self._lock:
+            return self._unread.lost if self._unread else None
+
+    def add_consumer(self, box: Mailbox, older: Sequence[LiveBar], lost: Span | None) -> bool:
+        """Hand to ``box`` what waits unread, then everything from now on.
+
+        Args:
+            box: of a consumer of bars.
+            older: the bars of ``lost``.
+            lost: what :meth:`lost` said.
+
+        Returns:
+            Whether it was done; False where other bars are lost by now.
+        """
+        with self._lock:
+            unread = self._unread
+            if (unread.lost if unread else None) != lost:
+                return False
+            if unread is not None:
+                box.preload([*older, *unread.items])
+            self._unread = None
+            self._consumers = (*self._consumers, box)
+            self._boxes = (*self._boxes, box)
+            return True
+
     def remove(self, box: Mailbox) -> None:
         """Close a box, and hand nothing more to it."""
         with self._lock:
             self._boxes = tuple(other for other in self._boxes if other is not box)
+            self._consumers = tuple(other for other in self._consumers if other is not box)
         box.close()
 
     def snapshot(self, symbol: str, timeframe: str) -> FeedSnapshot:
@@ -115,6 +181,8 @@ class Board:
                 shown.forming = None
             else:
                 shown.forming = bar
+            if self._unread is not None and bar.is_closed:
+                self._unread.add(bar)
             boxes = self._boxes
         for box in boxes:
             box.put(bar)
@@ -126,6 +194,8 @@ class Board:
             for place, held in enumerate(self._shown.bars):
                 if held.stamp_ms == bar.stamp_ms:
                     self._shown.bars[place] = bar
+            if self._unread is not None:
+                self._unread.add(Revision(bar))
             boxes = self._boxes
         for box in boxes:
             box.put(Revision(bar))
@@ -136,6 +206,8 @@ class Board:
             if (status.state, status.reason) == (self.current.state, self.current.reason):
                 return
             self.current = status
+            if self._unread is not None:
+                self._unread.add(status)
             boxes = self._boxes
         for box in boxes:
             box.put(status)
@@ -149,6 +221,7 @@ class Board:
         self.tell(StreamState.CLOSED, reason)
         with self._lock:
             boxes, self._boxes = self._boxes, ()
+            self._consumers, self._unread = (), None
         for box in boxes:
             box.close(error)
 

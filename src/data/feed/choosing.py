@@ -186,7 +186,7 @@ def plain_feed(
         forming=forming,
         adjustment=adjustment,
     )
-    return LiveFeed(symbol, timeframe, source, clock=clock_of(manager))
+    return LiveFeed(symbol, timeframe, source, clock=clock_of(manager), history=source.history)
 
 
 def _calling(symbol: str, on_new_bar: Callable[..., object]) -> Callable[[LiveBar], None]:

@@ -178,7 +178,13 @@ class LiveFeeds:
         # History comes at once: who takes his time with all of it has not fallen behind.
         capacity = CAPACITY + start.lookback
         return LiveFeed(
-            symbol, step.label, source, clock=clock, keep=max(1, start.lookback), capacity=capacity
+            symbol,
+            step.label,
+            source,
+            clock=clock,
+            keep=max(1, start.lookback),
+            capacity=capacity,
+            history=history,
         )
 
     def _patience(self, way: _Way) -> Patience:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..errors import DataError, FeedLagError
 from ..model.stream import LiveBar, Revision, StreamStatus
@@ -67,6 +67,16 @@ class Mailbox:
                 self._is_awaited = False
                 self._changed.notify_all()
         if self._wake is not None:
+            self._wake()
+
+    def preload(self, items: Iterable[Item]) -> None:
+        """Let ``items`` wait in front of what comes; they do not count against the capacity."""
+        with self._lock:
+            wanted = [i for i in items if self._revisions or not isinstance(i, Revision)]
+            self._items.extendleft(reversed(wanted))
+            self._capacity += len(wanted)
+            self._changed.notify_all()
+        if self._wake is not None and wanted:
             self._wake()
 
     def waiting(self) -> tuple[Item, ...]:
@@ -139,7 +149,7 @@ class Mailbox:
 
     def _add(self, item: Item) -> None:
         items = self._items
-        if items and _is_superseded(items[-1], item):
+        if items and is_superseded(items[-1], item):
             items[-1] = item
         elif len(items) < self._capacity:
             items.append(item)
@@ -151,7 +161,7 @@ class Mailbox:
             )
 
 
-def _is_superseded(waiting: Item, item: Item) -> bool:
+def is_superseded(waiting: Item, item: Item) -> bool:
     """Tell whether ``item`` says all that ``waiting`` says, and more."""
     if isinstance(waiting, LiveBar):
         if waiting.is_closed:

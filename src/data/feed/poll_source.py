@@ -53,6 +53,7 @@ class PollSource(ThreadedSource):
 
     Attributes:
         asked_ms: when it asked last (UTC milliseconds), or None.
+        history: answers; see above.
         has_answered: whether there was an answer since it was started.
     """
 
@@ -71,7 +72,7 @@ class PollSource(ThreadedSource):
         super().__init__(name, clock)
         self.asked_ms: int | None = None
         self.has_answered = self._is_up = False
-        self._history, self._grid, self._lookback = history, grid, lookback
+        self.history, self._grid, self._lookback = history, grid, lookback
         self._interval_s, self._running, self._on_ask = interval_s, running, on_ask
 
     def run(self, sink: Sink, halt: Halt) -> None:
@@ -100,7 +101,7 @@ class PollSource(ThreadedSource):
 
     def _begun(self, sink: Sink) -> _Poll:
         self._note()
-        bars = self._history.last(self._lookback)
+        bars = self.history.last(self._lookback)
         self._answered(sink)
         for bar in bars:
             sink.bar(bar)
@@ -114,7 +115,7 @@ class PollSource(ThreadedSource):
         filled = Filled([], [])
         if span is not None:
             self._note()
-            filled = self._history.between(span, again=again)
+            filled = self.history.between(span, again=again)
             self._answered(sink)
             for bar in poll.revised(filled.bars):
                 sink.revised(bar)
