@@ -115,6 +115,22 @@ def test_the_next_page_is_asked_at_our_host_and_without_a_key_in_its_url() -> No
     assert "c4nary" not in f"{second!r}{second.url}{second.params}"
 
 
+@pytest.mark.parametrize(
+    "following",
+    ["x:@evil.example/steal?cursor=a", "@evil.example/x", "https:\\\\evil.example\\x", "ftp://a/b"],
+)
+def test_a_next_page_that_is_no_address_is_not_asked(following: str) -> None:
+    """``https://api.polygon.io@evil.example`` is another host, and would get the key."""
+    vendor, transport = polygon(
+        aggs(ROW, next_url=following), answer({**SPLITS, "next_url": following})
+    )
+    with pytest.raises(ResponseFormatError, match="names an address"):
+        vendor.fetch(query("1m", MINUTE, MINUTE + DAY_MS, AAPL))
+    with pytest.raises(ResponseFormatError, match="names an address"):
+        vendor.fetch_actions(AAPL, Span(MINUTE, MINUTE + DAY_MS), NOW_MS)
+    assert len(transport.asked) == 2
+
+
 def test_a_page_that_names_itself_is_not_followed_for_ever() -> None:
     vendor, _ = polygon(*[aggs(ROW, next_url=NEXT)] * 3)
     with pytest.raises(ResponseFormatError, match="circles"):

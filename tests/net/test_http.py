@@ -7,6 +7,7 @@ import io
 import os
 import socket
 import threading
+import tracemalloc
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -116,6 +117,49 @@ def test_a_bomb_is_stopped_at_the_cap() -> None:
         transport = quick(max_bytes=1_000_000)
         with pytest.raises(ResponseFormatError, match=r"127.0.0.1.* is larger than 1000000 bytes"):
             transport.send(HttpRequest(server.base))
+
+
+def test_a_bomb_in_a_redirect_is_stopped_at_the_cap() -> None:
+    bomb = gzip.compress(b"0" * 20_000_000)
+
+    def handle(h: BaseHTTPRequestHandler) -> None:
+        reply(h, bomb, 302, Content_Encoding="gzip", Location="/again")
+
+    with serving(handle) as server:
+        tracemalloc.start()
+        with pytest.raises(ResponseFormatError, match="is larger than 1000000 bytes"):
+            quick(max_bytes=1_000_000).send(HttpRequest(server.base))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip"])
+def test_an_encoding_that_was_not_asked_for_is_refused(coding: str) -> None:
+    with (
+        serving(lambda h: reply(h, gzip.compress(b"[]"), Content_Encoding=coding)) as server,
+        pytest.raises(ResponseFormatError, match="not asked for"),
+    ):
+        quick().send(HttpRequest(server.base))
+
+
+def test_compressed_data_that_ends_early_is_no_answer() -> None:
+    """The length is right, and what is there inflates: without its end it may lack lines."""
+    cut = gzip.compress(b"1,2,3\n" * 10_000)[:-20]
+    with (
+        serving(lambda h: reply(h, cut, Content_Encoding="gzip")) as server,
+        pytest.raises(UnavailableError, match="broke off"),
+    ):
+        quick().send(HttpRequest(server.base))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://vendor.example@127.0.0.1/x", "http://a:b@127.0.0.1/x", "https://a\\@127.0.0.1/"],
+)
+def test_an_address_with_a_user_is_not_asked(url: str) -> None:
+    with pytest.raises(ConfigError, match="name of a user"):
+        quick().send(HttpRequest(url))
 
 
 def test_a_body_of_exactly_the_cap_is_fine() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from ..errors import CapabilityError
 from ..model.actions import Action
 from ..model.bars import Bar
 from ..model.capabilities import FetchQuery
+from ..model.http import path_and_query
 from ..model.instant import date_of
 from .usa import days_of, dividend, number, session_ms, split
 
@@ -61,9 +62,13 @@ def read_action(row: Mapping[str, Any]) -> Action:
 
 
 def cursor_of(body: Mapping[str, Any]) -> str | None:
-    """Return path and query of the page that follows; never a host, never a key."""
+    """Return path and query of the page that follows; never a host, never a key.
+
+    Raises:
+        ResponseFormatError: what the answer names is no address.
+    """
     if not body.get("next_url"):
         return None
-    parts = urlsplit(body["next_url"])
-    query = [(name, v) for name, v in parse_qsl(parts.query) if name.lower() != "apikey"]
-    return f"{parts.path}?{urlencode(query)}"
+    path, _, said = path_and_query(body["next_url"]).partition("?")
+    query = [(name, v) for name, v in parse_qsl(said) if name.lower() != "apikey"]
+    return f"{path}?{urlencode(query)}"

@@ -29,11 +29,17 @@ _TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
 
 
 def check_address(url: str) -> None:
-    """Refuse plain HTTP to any machine but this one.
+    """Refuse plain HTTP to any machine but this one, and addresses with a user before the host.
 
     Raises:
-        ConfigError: the address is neither ``https://`` nor on this machine.
+        ConfigError: the address is neither ``https://`` nor on this machine, or names a user.
     """
+    authority = url.partition("://")[2].partition("/")[0].partition("?")[0]
+    if "@" in authority or "\\" in authority:
+        raise ConfigError(
+            f"{where(url)} is asked in the name of a user, or not to be read",
+            hint="base_url holds a host and a path; keys are set in the environment",
+        )
     if url.startswith("https://") or (url.startswith("http://") and is_loopback(url)):
         return
     raise ConfigError(

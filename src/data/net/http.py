@@ -7,26 +7,33 @@ attributes. They are turned into ours here, worded from the request value, and r
 
 from __future__ import annotations
 
+import io
 import threading
+import zlib
+from functools import lru_cache
+from http.client import HTTPResponse as PlainResponse
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
-from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 
-from ..clock import Clock, SystemClock
+from ..clock import SystemClock
 from ..errors import DataError, ProviderTimeoutError, ResponseFormatError
-from ..model.http import HttpRequest, HttpResponse
+from ..model.http import HttpRequest, HttpResponse, address_on
+from .content_coding import ACCEPTED, decoder_of
+from .deadline import left_s, within
 from .faults import LIBRARY_ERRORS, check_address, is_loopback, worded
 from .forks import renew_after_fork
 from .redact import guard_library_logs, sending, where
 
 MEBIBYTE = 1024 * 1024
+TOTAL_S = 60.0
 _CHUNK = 64 * 1024
-_MAX_REDIRECTS = 3
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-HEADERS = {"Accept-Encoding": "gzip, deflate", "User-Agent": "onetape"}
+_CLOCK = SystemClock()
+MAX_REDIRECTS = 3
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+HEADERS = {"Accept-Encoding": ACCEPTED, "User-Agent": "onetape"}
 
 
 class Transport(Protocol):
@@ -49,22 +56,19 @@ class HttpTransport:
 
     Args:
         timeout: seconds to connect and between two reads.
-        max_bytes: largest decoded body accepted.
-        total_s: seconds for one answer as a whole; a server that drips is cut off there.
-        clock: measures the whole; tests hand in another.
+        max_bytes: largest body accepted, as sent and as decoded.
+        total_s: seconds for one answer as a whole, redirects included, whatever the server does.
     """
 
     def __init__(
         self,
         timeout: tuple[float, float] = (5.0, 20.0),
         max_bytes: int = 64 * MEBIBYTE,
-        total_s: float = 120.0,
-        clock: Clock | None = None,
+        total_s: float = TOTAL_S,
     ) -> None:
         self._timeout = timeout
         self._total_s = total_s
         self._max_bytes = max_bytes
-        self._clock = clock or SystemClock()
         # Guards the idle sessions against the threads that send. A session is never used by two
         # threads at once: it is taken out while it works, so there are as many as ever sent
         # at the same moment, and the next request finds its connection still open.
@@ -79,7 +83,8 @@ class HttpTransport:
         Raises:
             ProviderTimeoutError: no answer in time.
             UnavailableError: no connection, or it broke off.
-            ResponseFormatError: the body is too large, or we were sent to another host.
+            ResponseFormatError: the body is too large or encoded as was not asked for, or the
+                answer names another host.
             AuthenticationError: a key cannot be part of a request.
             ConfigError: the address itself is unusable, or plain HTTP to another machine.
         """
@@ -104,20 +109,29 @@ class HttpTransport:
     def _try(self, request: HttpRequest) -> HttpResponse | DataError:
         """Return the answer or our error; nothing of the library's errors survives this frame."""
         session = self._take()
-        token = sending.set(True)
+        token, started = sending.set(True), _CLOCK.monotonic()
         try:
-            response = self._exchange(session, request)
+            with within(self._total_s):
+                response = self._exchange(session, request)
         except DataError as exc:
             session.close()
             return exc.with_traceback(None)
-        except LIBRARY_ERRORS as exc:
+        except (*LIBRARY_ERRORS, zlib.error) as exc:
             session.close()
-            return worded(exc, request.url)
+            return self._worded(exc, request.url, started)
         finally:
             sending.reset(token)
         with self._lock:
             self._idle.append(session)
         return response
+
+    def _worded(self, exc: Exception, url: str, started: float) -> DataError:
+        error = worded(exc, url)
+        is_late = _CLOCK.monotonic() - started >= self._total_s
+        if is_late and isinstance(error, ProviderTimeoutError):
+            said = f"{where(url)} took more than {self._total_s:g} s to answer"
+            return ProviderTimeoutError(said)
+        return error
 
     def _take(self) -> requests.Session:
         with self._lock:
@@ -127,15 +141,14 @@ class HttpTransport:
 
     def _exchange(self, session: requests.Session, request: HttpRequest) -> HttpResponse:
         """Send, follow redirects on the same host, read the body."""
-        deadline = self._clock.monotonic() + self._total_s
         prepared = _prepare(session, request)
-        for _ in range(_MAX_REDIRECTS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             answer = session.send(prepared, **self._options(session, prepared))
             try:
-                if answer.status_code not in _REDIRECTS or "location" not in answer.headers:
-                    return _value(answer, self._body(answer, deadline), request)
-                # Read to its end, so that the connection can be used again.
-                self._body(answer, deadline)
+                # Read to its end in any case, so that the connection can be used again.
+                body = self._body(answer)
+                if answer.status_code not in REDIRECTS or "location" not in answer.headers:
+                    return _value(answer, body, request)
                 prepared = _redirected(prepared, answer.headers["location"])
             finally:
                 answer.close()
@@ -147,38 +160,109 @@ class HttpTransport:
         # A proxy must not see what is meant for this machine.
         proxies = {"http": "", "https": ""} if is_loopback(url) else {}
         options = session.merge_environment_settings(url, proxies, True, None, None)
-        return options | {"stream": True, "timeout": self._timeout, "allow_redirects": False}
+        left = left_s()
+        timeout = (min(self._timeout[0], left), min(self._timeout[1], left))
+        return options | {"stream": True, "timeout": timeout, "allow_redirects": False}
 
-    def _body(self, answer: requests.Response, deadline: float) -> bytes:
-        """Read the decoded body, not beyond the cap and not beyond the deadline."""
+    def _body(self, answer: requests.Response) -> bytes:
+        """Read the decoded body, not beyond the cap."""
+        place, coding = where(str(answer.url)), answer.headers.get("content-encoding", "")
+        decode = decoder_of(coding)
+        if decode is None:
+            raise ResponseFormatError(
+                f"{place} encodes its answer as {coding[:40]!r}, which was not asked for"
+            )
         parts: list[bytes] = []
-        size = 0
-        # `read1` returns what has arrived; `read` would wait for a whole chunk of a dripping one.
-        while chunk := answer.raw.read1(_CHUNK, decode_content=True):
-            size += len(chunk)
-            parts.append(chunk)
-            if size > self._max_bytes:
-                raise ResponseFormatError(
-                    f"the answer of {where(str(answer.url))} is larger than "
-                    f"{self._max_bytes // MEBIBYTE or self._max_bytes} "
-                    f"{'MiB' if self._max_bytes >= MEBIBYTE else 'bytes'}"
-                )
-            if self._clock.monotonic() > deadline:
-                raise ProviderTimeoutError(
-                    f"{where(str(answer.url))} took more than {self._total_s:g} s to answer"
-                )
+        size = received = 0
+        # `read1` returns what has arrived; `read` would wait for a whole chunk.
+        while piece := answer.raw.read1(_CHUNK, decode_content=False):
+            left_s()  # of a server that is faster than we are, no read has to wait
+            received += len(piece)
+            parts.append(decode(piece, self._max_bytes - size + 1))
+            size += len(parts[-1])
+            if max(size, received) > self._max_bytes:
+                raise too_large(place, self._max_bytes)
+        decode(b"", 0)
         return b"".join(parts)
+
+
+def too_large(place: str, max_bytes: int) -> ResponseFormatError:
+    """Return the error for a body beyond the cap."""
+    is_whole = max_bytes >= MEBIBYTE
+    cap = f"{max_bytes // MEBIBYTE} MiB" if is_whole else f"{max_bytes} bytes"
+    return ResponseFormatError(f"the answer of {place} is larger than {cap}")
+
+
+class _TimedReader(io.RawIOBase):
+    """The bytes of a socket; each read has what is left of the request's time, and no more.
+
+    The library's own timeout is one of each read: a byte now and then would prolong it for ever,
+    inside a status line, headers or the end of a chunked body, where only the library reads.
+    """
+
+    def __init__(self, raw: Any, sock: Any) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._longest_s = sock.gettimeout()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = left_s()
+        self._sock.settimeout(left if self._longest_s is None else min(left, self._longest_s))
+        return self._raw.readinto(buffer)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(PlainResponse):
+    """An answer that is read through :class:`_TimedReader`, that of a proxy included."""
+
+    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp: Any = io.BufferedReader(_TimedReader(self.fp.detach(), sock))
+
+
+@lru_cache(16)
+def _timed(connection: type) -> type:
+    return type(connection.__name__, (connection,), {"response_class": _TimedResponse})
+
+
+class _TimedAdapter(HTTPAdapter):
+    """Gives every connection a deadline, those through proxies included."""
+
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        return self._with_deadline(super().get_connection_with_tls_context(*args, **options))
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:
+        """Return a pool of connections; up to 2.31 the library asks for it by this name."""
+        return self._with_deadline(super().get_connection(*args, **options))
+
+    def _with_deadline(self, pool: Any) -> Any:
+        if "ConnectionCls" not in vars(pool):
+            pool.ConnectionCls = _timed(pool.ConnectionCls)
+        return pool
 
 
 def new_session() -> requests.Session:
     """Return a session with one kept-alive connection per host, no cookies and no retries."""
-    session = requests.Session()
+    session = _Session()
     session.headers.update(HEADERS)
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.auth = _no_auth  # else the library reads keys out of ~/.netrc
     for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=1, max_retries=0))
+        session.mount(scheme, _TimedAdapter(pool_connections=4, pool_maxsize=1, max_retries=0))
     return session
+
+
+class _Session(requests.Session):
+    """Leaves redirects to us: to look at one the library would read its body, without any cap."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
 
 
 def _no_auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -198,24 +282,13 @@ def _prepare(session: requests.Session, request: HttpRequest) -> requests.Prepar
 
 
 def _redirected(prepared: requests.PreparedRequest, location: str) -> requests.PreparedRequest:
-    """Return the request for where we were sent, on the same host only.
+    """Return the request for where the answer sends us, on the same host only.
 
     Key headers of vendors would travel along to any other host.
     """
-    here = str(prepared.url)
-    there = urljoin(here, location)
-    if _origin(there) != _origin(here):
-        raise ResponseFormatError(
-            f"{where(here)} redirects to another host ({urlsplit(there).hostname}); not followed"
-        )
     following = prepared.copy()
-    following.url = there
+    following.url = address_on(str(prepared.url), location)
     return following
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port
 
 
 def _value(answer: requests.Response, body: bytes, request: HttpRequest) -> HttpResponse:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import json
+import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -180,9 +182,57 @@ class TestYahoo:
         with pytest.raises(UnavailableError, match=r"no answer from 127\.0\.0\.1/x"):
             YFinanceCarrier(through_sdk=False).send(HttpRequest("http://127.0.0.1:9/x"))
 
+    @pytest.mark.parametrize("through_sdk", [False, True])
+    @pytest.mark.parametrize(
+        "to", ["http://localhost:{port}/x", "//127.0.0.1:1/x", "https://127.0.0.1:{port}/x"]
+    )
+    def test_a_redirect_is_followed_on_the_same_host_alone(
+        self, through_sdk: bool, to: str
+    ) -> None:
+        def handle(h: BaseHTTPRequestHandler) -> None:
+            if "chart" in h.path:
+                reply(h, b"", 302, Location=to.format(port=server.server_port))
+            else:
+                reply(h, b"crumb")
+
+        with serving(handle) as server:
+            carrier = YFinanceCarrier(through_sdk=through_sdk)
+            with pytest.raises(ResponseFormatError, match="another host"):
+                carrier.send(HttpRequest(f"{server.base}/v8/finance/chart/AAPL"))
+            hosts = {headers["host"] for _, headers in server.requests}
+        assert hosts == {f"127.0.0.1:{server.server_port}"}
+        assert "/x" not in paths(server)
+
+    def test_what_moved_on_the_same_host_is_found(self) -> None:
+        def handle(h: BaseHTTPRequestHandler) -> None:
+            if h.path.startswith("/old"):
+                reply(h, b"", 301, Location="/new?a=b")
+            else:
+                reply(h, b"[1]")
+
+        with serving(handle) as server:
+            found = YFinanceCarrier(through_sdk=False).send(
+                HttpRequest(f"{server.base}/old", {"c": 1})
+            )
+        assert (found.json(), found.requests) == ([1], 2)
+        assert [path for path, _ in server.requests] == ["/old?c=1", "/new?a=b"]
+
+    @pytest.mark.parametrize("status", [200, 302, 500])
+    def test_a_bomb_is_stopped_at_the_cap(self, status: int) -> None:
+        """Twenty megabytes of zeros; what is kept of them is not more than the cap."""
+        bomb = gzip.compress(b"0" * 20_000_000)
+        send = YFinanceCarrier(through_sdk=False, max_bytes=1_000_000).send
+        with serving(lambda h: reply(h, bomb, status, Content_Encoding="gzip")) as server:
+            tracemalloc.start()
+            with pytest.raises(ResponseFormatError, match="larger than 1000000 bytes"):
+                send(HttpRequest(f"{server.base}/x"))
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        assert peak < 10_000_000
+
     def test_large_answers_are_refused(self, server: Recorder) -> None:
         carrier = YFinanceCarrier(through_sdk=False, max_bytes=10)
-        with pytest.raises(ResponseFormatError, match="too large"):
+        with pytest.raises(ResponseFormatError, match="larger than 10 bytes"):
             carrier.send(HttpRequest(f"{server.base}/v8/finance/chart/AAPL"))
 
 

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from ...errors import ResponseFormatError, UnavailableError
 from ...model.http import HttpRequest, HttpResponse
-from ..http import HttpTransport, Transport
+from ..deadline import within
+from ..http import TOTAL_S, HttpTransport, Transport
 from ..redact import where
 from .session import CarrierSession
 
@@ -50,12 +51,13 @@ class BinanceCarrier:
         if any(path in request.url for path in _WITHOUT_IT):
             return self._transport.send(request)
         client = self._client()
-        answers: list[HttpResponse] = client.session.answers
-        answers.clear()
-        self._call(client, request)
-        if not answers:
+        session: CarrierSession = client.session
+        session.begin()
+        with within(TOTAL_S):
+            self._call(client, request)
+        if session.last is None:
             raise UnavailableError(f"python-binance did not ask {where(request.url)}")
-        return replace(answers[-1], url=request.url, requests=len(answers))
+        return replace(session.last, url=request.url, requests=session.requests)
 
     def _client(self) -> Any:
         """Return this thread's client; making one takes longer than many requests."""
@@ -76,7 +78,7 @@ class BinanceCarrier:
         try:
             client._request_api("get", path, version=version, data=dict(request.params))
         except unread:
-            if not client.session.answers:
+            if client.session.last is None:
                 raise
 
 

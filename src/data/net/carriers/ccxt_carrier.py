@@ -23,8 +23,9 @@ from ...errors import (
     UnknownProviderError,
 )
 from ...model.http import HttpRequest, HttpResponse
+from ..deadline import within
 from ..forks import renew_after_fork
-from ..http import HttpTransport, Transport
+from ..http import TOTAL_S, HttpTransport, Transport
 from .session import CarrierSession
 
 # The header under which an answer tells the names of ccxt's error, the narrowest first.
@@ -84,11 +85,17 @@ class CcxtCarrier:
         exchange: its name in ccxt.
         transport: carries what ccxt sends.
         clock: tells how old the list of pairs is.
+        total_s: seconds for one answer as a whole, all that ccxt asks by itself included.
     """
 
     def __init__(
-        self, exchange: str, transport: Transport | None = None, clock: Clock | None = None
+        self,
+        exchange: str,
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+        total_s: float = TOTAL_S,
     ) -> None:
+        self._total_s = total_s
         self._exchange = exchange
         self._transport = transport or HttpTransport()
         self._clock = clock or SystemClock()
@@ -106,10 +113,11 @@ class CcxtCarrier:
         """
         errors: Any = import_module("ccxt.base.errors")
         made = self._of(request.url)
-        answers: list[HttpResponse] = made.session.answers
-        answers.clear()
+        session: CarrierSession = made.session
+        session.begin()
         try:
-            rows, said = self._rows(made, request), ""
+            with within(self._total_s):
+                rows, said = self._rows(made, request), ""
         except DataError:
             raise
         except errors.BaseError as exc:
@@ -119,11 +127,11 @@ class CcxtCarrier:
             raise ResponseFormatError(
                 f"ccxt cannot read what {self._exchange} answered ({type(exc).__name__})"
             ) from exc
-        last = answers[-1] if answers else HttpResponse(200)
+        last = session.last or HttpResponse(200)
         headers = {**last.headers, ERROR_HEADER: said} if said else last.headers
         status = last.status if said else 200
         return HttpResponse(
-            status, headers, json.dumps(rows).encode(), request.url, max(1, len(answers))
+            status, headers, json.dumps(rows).encode(), request.url, max(1, session.requests)
         )
 
     def after_fork(self) -> None:
@@ -136,10 +144,11 @@ class CcxtCarrier:
         rows: list[Any] = made.fetch_ohlcv(
             asked["symbol"], asked["timeframe"], asked["since"], asked["limit"]
         )
-        answers = made.session.answers
-        if answers and (other := _other_pair(made, str(asked["symbol"]), answers[-1].json())):
+        last: HttpResponse | None = made.session.last
+        told = last.json() if last is not None else None
+        if last is not None and (other := _other_pair(made, str(asked["symbol"]), told)):
             raise ResponseFormatError(f"{self._exchange} answered about {other!r}")
-        if not rows and answers and not _says_nothing(answers[-1].json()):
+        if not rows and last is not None and not _says_nothing(told):
             # ccxt reads a page of HTML, and an apology in JSON, as no bars at all.
             raise ResponseFormatError(
                 f"{self._exchange} answered neither bars nor that it has none"

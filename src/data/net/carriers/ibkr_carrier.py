@@ -31,6 +31,8 @@ from ..forks import renew_after_fork
 # The header under which an answer tells the gateway's number for what went wrong.
 CODE_HEADER = "x-ibkr-code"
 _SILENT = logging.NullHandler()
+# By so much the caller's patience is longer than the connection's, which words its error itself.
+_GRACE_S = 0.5
 # The vendor counts a question that is asked again sooner as a violation of its pacing.
 _SAME_AGAIN_S = 15.0
 # ib_async takes this refusal for a warning and goes on waiting.
@@ -66,8 +68,8 @@ class GatewayClient(Protocol):
 class IbkrCarrier:
     """Keeps one connection to one gateway, in a thread of its own. Thread-safe and fork-aware.
 
-    Questions go one after the other. Each one ends after ``timeout_s`` at the latest, and a gateway
-    that does not answer at all after ``connect_s``.
+    Questions go one after the other. Each one ends after ``connect_s`` and ``timeout_s`` at the
+    latest, whatever the gateway does and however many wait before it.
 
     Args:
         client_id: the number by which the gateway tells its clients apart.
@@ -95,6 +97,7 @@ class IbkrCarrier:
         self._client_id = client_id
         self._given = client
         self._timeout_s, self._connect_s = timeout_s, connect_s
+        self._total_s = timeout_s + connect_s
         self._clock = clock or SystemClock()
         self._asked: dict[tuple[tuple[str, str | int], ...], float] = {}
         self.after_fork()
@@ -115,13 +118,22 @@ class IbkrCarrier:
             ProviderTimeoutError: it took too long.
             RateLimitedError: the same was asked less than 15 s ago.
         """
-        return self._worker.submit(self._run, request).result()
+        waiting = self._worker.submit(self._run, request)
+        try:
+            return waiting.result(self._total_s + _GRACE_S)
+        except TimeoutError as exc:
+            waiting.cancel()  # others were before it, and it is not to be asked later
+            raise ProviderTimeoutError(
+                f"the gateway at {_at(request)} was not done with other questions within "
+                f"{self._total_s:g} s"
+            ) from exc
 
     def _run(self, request: HttpRequest) -> HttpResponse:
         self._loop = self._loop or asyncio.new_event_loop()
         errors: Any = import_module("ib_async.wrapper")
         try:
-            found = self._loop.run_until_complete(self._ask(request))
+            within = asyncio.wait_for(self._ask(request), self._total_s)
+            found = self._loop.run_until_complete(within)
         except errors.RequestError as exc:
             return _refused(request, exc.code, exc.message)
         except _WarnedError as exc:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from ...model.http import HttpRequest, HttpResponse
+from ...model.http import HttpRequest, HttpResponse, check_parsed_size
 from ..http import Transport
 
 
@@ -20,13 +20,19 @@ class CarrierSession(requests.Session):
     its own ideas of timeouts, redirects and retries come to nothing. For one thread only.
 
     Attributes:
-        answers: everything received, in order.
+        last: the newest answer, None before the first.
+        requests: how many answers there were.
     """
 
     def __init__(self, transport: Transport) -> None:
         super().__init__()
         self._transport = transport
-        self.answers: list[HttpResponse] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was answered to the request before."""
+        self.last: HttpResponse | None = None
+        self.requests = 0
 
     def request(
         self, method: str | bytes, url: str | bytes, *args: Any, **options: Any
@@ -47,7 +53,8 @@ class CarrierSession(requests.Session):
                 method=str(prepared.method),
             )
         )
-        self.answers.append(answer)
+        check_parsed_size(answer.body)  # packages parse by themselves
+        self.last, self.requests = answer, self.requests + 1
         return _as_library_response(answer, prepared)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
-from ...errors import ResponseFormatError, UnavailableError
-from ...model.http import HttpRequest, HttpResponse
+from ...errors import DataError, ResponseFormatError, UnavailableError
+from ...model.http import HttpRequest, HttpResponse, address_on
+from ..deadline import left_s, within
 from ..faults import check_address, worded_by_name
 from ..forks import renew_after_fork
-from ..http import MEBIBYTE, Transport
+from ..http import MAX_REDIRECTS, MEBIBYTE, REDIRECTS, Transport, too_large
 from ..redact import where
 
 _VENDOR_HOSTS = ".yahoo.com"
@@ -24,9 +26,12 @@ class YFinanceCarrier:
     Through yfinance it sends its own requests too, for a cookie and a crumb; they are counted,
     and what it would ask again after a refusal is not sent: that is our policy's decision.
 
+    Nothing is sent to another host than the one asked, but what yfinance sends by itself: that
+    goes to other hosts of the vendor.
+
     Args:
         through_sdk: whether yfinance itself sends; else its browser-like session alone does.
-        timeout_s: seconds for one request.
+        timeout_s: seconds for one answer as a whole, all that it takes included.
         max_bytes: largest decoded body accepted.
     """
 
@@ -57,21 +62,23 @@ class YFinanceCarrier:
         """Return the answer, whatever its status; its ``requests`` counts all that was sent.
 
         Raises:
-            DataError: there was no answer.
+            DataError: there was no answer, or it names another host.
         """
         check_address(request.url)
         session = self._ready()
         carry = session.begin(request)
-        error = None
+        error: DataError | None = None
         try:
-            self._ask(session, request)
+            with within(self._timeout_s):
+                self._ask(session, request)
         except _Answered:
             pass
         except session.library_errors as exc:
             error = worded_by_name(exc, request.url)
         if carry.answer is None:
-            raise error or UnavailableError(f"yfinance did not ask {where(request.url)}")
-        return self._value(carry.answer, request, carry.requests)
+            reason = carry.refusal or error
+            raise reason or UnavailableError(f"yfinance did not ask {where(request.url)}")
+        return _value(carry.answer, request, carry.requests)
 
     def after_fork(self) -> None:
         """Forget the parent's session and its connections."""
@@ -90,15 +97,15 @@ class YFinanceCarrier:
     def _ready(self) -> Any:
         with self._lock:
             if self._session is None:
-                self._session = _browser_session(self._timeout_s)
+                self._session = _browser_session(self._max_bytes)
             return self._session
 
-    def _value(self, answer: Any, request: HttpRequest, requests: int) -> HttpResponse:
-        body = bytes(answer.content)
-        if len(body) > self._max_bytes:
-            raise ResponseFormatError(f"the answer of {where(request.url)} is too large")
-        headers = {str(k).lower(): str(v) for k, v in answer.headers.items()}
-        return HttpResponse(answer.status_code, headers, body, request.url, requests=requests)
+
+def _value(answer: Any, request: HttpRequest, requests: int) -> HttpResponse:
+    headers = {str(k).lower(): str(v) for k, v in answer.headers.items()}
+    return HttpResponse(
+        answer.status_code, headers, bytes(answer.content), request.url, requests=requests
+    )
 
 
 class _Answered(Exception):  # noqa: N818 - no error: the answer is there, nothing more is to be sent
@@ -111,12 +118,64 @@ class _Carry(threading.local):
     target = ""
     requests = 0
     answer: Any = None
+    refusal: DataError | None = None
+
+    def exchange(self, url: str, send: Callable[..., Any]) -> Any:
+        """Send to ``url`` and keep the answer if that is what was asked for.
+
+        Raises:
+            _Answered: the answer is there already.
+            ResponseFormatError: it would lead to another host; also kept, for the package may
+                take it for an error of its own.
+        """
+        if self.answer is not None:
+            raise _Answered
+        self.refusal = None
+        try:
+            answer = _followed(_at(url, self.target), self.target, send)
+        except DataError as error:
+            self.refusal = error
+            raise
+        if url.partition("?")[0] == self.target:
+            self.answer = answer
+        return answer
 
 
-def _browser_session(timeout_s: float) -> Any:
-    """Return a session of yfinance's HTTP library that keeps count and obeys our timeout."""
+def _followed(url: str, target: str, send: Callable[..., Any]) -> Any:
+    """Send to ``url`` and to where its answer redirects to on the same host."""
+    _check_host(url, target)
+    answer = send(url)
+    for _ in range(MAX_REDIRECTS):
+        if answer.status_code not in REDIRECTS or "location" not in answer.headers:
+            return answer
+        url = address_on(url, str(answer.headers["location"]))
+        answer = send(url, params=None)  # they are part of the address by now
+    raise ResponseFormatError(f"{where(url)} redirects in circles")
+
+
+class _Body:
+    """Collects the decoded body of one answer, and stops where it is too large."""
+
+    def __init__(self, max_bytes: int, stop: int) -> None:
+        self._max_bytes = max_bytes
+        self._stop = stop
+        self.pieces: list[bytes] = []
+        self.size = 0
+
+    def take(self, piece: bytes) -> int:
+        """Return how much was taken, or what tells the library to give up."""
+        self.size += len(piece)
+        if self.size > self._max_bytes:
+            return self._stop
+        self.pieces.append(piece)
+        return len(piece)
+
+
+def _browser_session(max_bytes: int) -> Any:
+    """Return a session of yfinance's HTTP library that keeps count, time and to the vendor."""
     library: Any = import_module("curl_cffi.requests")
     exceptions: Any = import_module("curl_cffi.requests.exceptions")
+    stop: int = import_module("curl_cffi.curl").CURL_WRITEFUNC_ERROR
     yahoo_errors: tuple[type[Exception], ...] = ()
     if find_spec("yfinance"):
         yahoo_errors = (import_module("yfinance.exceptions").YFException,)
@@ -124,7 +183,14 @@ def _browser_session(timeout_s: float) -> Any:
     class BrowserSession(library.Session):  # type: ignore[misc]
         """Counts every request, and sends the vendor's other hosts where the request goes."""
 
-        library_errors = (exceptions.RequestException, OSError, ValueError, *yahoo_errors)
+        # Ours among them: the package takes some of them for its own and goes on.
+        library_errors = (
+            exceptions.RequestException,
+            OSError,
+            ValueError,
+            DataError,
+            *yahoo_errors,
+        )
 
         def __init__(self) -> None:
             super().__init__(impersonate="chrome")
@@ -133,22 +199,48 @@ def _browser_session(timeout_s: float) -> Any:
         def begin(self, request: HttpRequest) -> _Carry:
             """Start the count of this thread's request."""
             self._carry.target, self._carry.requests = request.url, 0
-            self._carry.answer = None
+            self._carry.answer = self._carry.refusal = None
             return self._carry
 
         def request(self, method: Any, url: Any, *args: Any, **options: Any) -> Any:
-            """Send one request with our timeout."""
-            carry = self._carry
-            if carry.answer is not None:
-                raise _Answered
-            carry.requests += 1
-            options["timeout"] = timeout_s
-            answer = super().request(method, _at(str(url), carry.target), *args, **options)
-            if str(url).partition("?")[0] == carry.target:
-                carry.answer = answer
+            """Send one request, and what it is redirected to on the same host."""
+            options.pop("allow_redirects", None)
+
+            def send(there: str, **changed: Any) -> Any:
+                return self._sent(method, there, *args, **{**options, **changed})
+
+            return self._carry.exchange(str(url), send)
+
+        def _sent(self, method: Any, url: str, *args: Any, **options: Any) -> Any:
+            """Send one request within the time that is left, and read no more than is allowed."""
+            body = _Body(max_bytes, stop)
+            self._carry.requests += 1
+            # Less than a millisecond would be no limit at all.
+            options |= {"timeout": max(left_s(), 0.001), "content_callback": body.take}
+            answer = None
+            try:
+                answer = super().request(method, url, *args, **options, allow_redirects=False)
+            except exceptions.RequestException:
+                if body.size <= max_bytes:
+                    raise
+            if answer is None:
+                raise too_large(where(url), max_bytes)
+            answer.content = b"".join(body.pieces)
             return answer
 
     return BrowserSession()
+
+
+def _check_host(url: str, target: str) -> None:
+    """Refuse to send to anything but the host asked and, over TLS, the vendor's other hosts.
+
+    Raises:
+        ResponseFormatError: it is another host.
+    """
+    there, asked = urlsplit(url), urlsplit(target)
+    is_vendors = there.scheme == "https" and f".{there.hostname}".endswith(_VENDOR_HOSTS)
+    if (there.scheme, there.netloc) != (asked.scheme, asked.netloc) and not is_vendors:
+        raise ResponseFormatError(f"{where(target)} leads to another host ({there.hostname})")
 
 
 def _at(url: str, target: str) -> str:

@@ -1,0 +1,78 @@
+"""Undo the compression of a body piece by piece, never beyond what is wanted of it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Final
+
+ACCEPTED: Final = "gzip, deflate"
+_GZIP, _ZLIB, _BARE = 31, 15, -15
+_WINDOW: Final = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
+# The first bytes of a deflated body say whether it is wrapped as the standard wants it.
+_HEAD_BYTES = 2
+
+
+def decoder_of(coding: str) -> Callable[[bytes, int], bytes] | None:
+    """Return what decodes the pieces of a body; None for a coding that was not asked for.
+
+    It takes a piece and the most bytes wanted of it, of which it returns no more; an empty piece
+    is the end. It raises ``zlib.error`` where the body is damaged or ends early.
+
+    Args:
+        coding: the header ``Content-Encoding``, empty where there is none.
+    """
+    name = coding.strip().lower()
+    if name in ("", "identity"):
+        return lambda piece, most: piece[:most]
+    window = _WINDOW.get(name)
+    return _Inflater(window) if window is not None else None
+
+
+class _Inflater:
+    """Inflates one body: members one after the other, each to its end."""
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._head = b""
+        self._stream: zlib._Decompress | None = None
+        self._members = 0
+        self._is_over = False
+
+    def __call__(self, piece: bytes, most: int) -> bytes:
+        if not piece:
+            self._check_end()
+            return b""
+        found, size = [], 0
+        piece, self._head = self._head + piece, b""
+        while piece and size < most and not self._is_over:
+            if self._stream is None and len(piece) < _HEAD_BYTES:
+                self._head = piece
+                break
+            made, piece = self._inflated(piece, most - size)
+            found.append(made)
+            size += len(made)
+        return b"".join(found)
+
+    def _inflated(self, piece: bytes, most: int) -> tuple[bytes, bytes]:
+        """Return what ``piece`` holds of this member, and what stands behind that."""
+        stream = self._stream or zlib.decompressobj(self._window_of(piece))
+        try:
+            made = stream.decompress(piece, most)
+        except zlib.error:
+            if self._stream is not None or not self._members:
+                raise
+            self._is_over = True  # what stands behind the last member is padding
+            return b"", b""
+        self._stream = None if stream.eof else stream
+        self._members += stream.eof
+        return made, stream.unused_data if stream.eof else stream.unconsumed_tail
+
+    def _window_of(self, piece: bytes) -> int:
+        """Tell apart the two forms that servers call deflate."""
+        is_wrapped = piece[0] & 0x0F == 8 and int.from_bytes(piece[:2], "big") % 31 == 0
+        return _BARE if self._window == _ZLIB and not is_wrapped else self._window
+
+    def _check_end(self) -> None:
+        if self._stream is not None or (self._head and not self._members):
+            raise zlib.error("the body ends early")

@@ -1,0 +1,75 @@
+"""Bodies are decoded piece by piece, whole or not at all, and never beyond what is wanted."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.net.content_coding import decoder_of
+
+BODY = b"open,high,low,close\n" + b"".join(b"%d,2,3,4\n" % n for n in range(500))
+
+
+def bare(body: bytes) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return packer.compress(body) + packer.flush()
+
+
+PACKED = {
+    "gzip": ("gzip", gzip.compress(BODY)),
+    "members": ("x-gzip", gzip.compress(BODY[:700]) + gzip.compress(BODY[700:])),
+    "padded": ("gzip", gzip.compress(BODY) + b"\0" * 40),
+    "wrapped deflate": ("deflate", zlib.compress(BODY)),
+    "bare deflate": ("Deflate ", bare(BODY)),
+    "nothing": ("", BODY),
+    "identity": ("identity", BODY),
+}
+
+
+def decoded(coding: str, pieces: list[bytes], most: int = 10**9) -> bytes:
+    decode = decoder_of(coding)
+    assert decode is not None
+    return b"".join([decode(piece, most) for piece in pieces if piece] + [decode(b"", most)])
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_pieces_of_any_size_make_the_body(name: str) -> None:
+    coding, packed = PACKED[name]
+
+    @settings(derandomize=True, max_examples=30, database=None, deadline=None)
+    @given(st.integers(1, 40), st.integers(1, 900))
+    def cut(first: int, size: int) -> None:
+        rest = packed[first:]
+        pieces = [packed[:first], *(rest[i : i + size] for i in range(0, len(rest), size))]
+        assert decoded(coding, pieces) == BODY
+
+    cut()
+    assert decoded(coding, [bytes([byte]) for byte in packed]) == BODY
+
+
+@pytest.mark.parametrize("name", ["gzip", "members", "wrapped deflate", "bare deflate"])
+@pytest.mark.parametrize("share", [0.3, 0.99])
+def test_what_ends_early_is_no_body(name: str, share: float) -> None:
+    coding, packed = PACKED[name]
+    with pytest.raises(zlib.error):
+        decoded(coding, [packed[: int(len(packed) * share)]])
+
+
+def test_no_more_is_made_than_is_wanted() -> None:
+    bomb = gzip.compress(b"0" * 50_000_000)
+    decode = decoder_of("gzip")
+    assert decode is not None
+    assert len(decode(bomb, 1001)) == 1001
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip", "compress", "x" * 1000])
+def test_what_was_not_asked_for_is_not_decoded(coding: str) -> None:
+    assert decoder_of(coding) is None
+
+
+def test_an_empty_body_needs_no_end() -> None:
+    assert decoded("gzip", []) == b""

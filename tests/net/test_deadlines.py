@@ -1,0 +1,206 @@
+"""A request ends by its own deadline, whatever the server does, on every transport."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from src.data.errors import DataError, ProviderTimeoutError, ResponseFormatError, UnavailableError
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.net.carriers.binance_carrier import BinanceCarrier
+from src.data.net.carriers.ccxt_carrier import CcxtCarrier
+from src.data.net.carriers.ibkr_carrier import IbkrCarrier
+from src.data.net.carriers.yfinance_carrier import YFinanceCarrier
+from src.data.net.deadline import within
+from src.data.net.http import HttpTransport, Transport
+from tests.net.gateway import Script, gateway
+from tests.net.misbehaving import BEHAVIOURS, certificate, endless
+from tests.net.scripted import reply, serving
+
+DEADLINE_S = 0.15
+# A busy machine may be late; each of these servers goes on for ever.
+SLACK_S = 2.0
+# No read alone takes so long: only the deadline of the whole can end it.
+READ_S = 30.0
+
+
+def plain() -> HttpTransport:
+    return HttpTransport(timeout=(READ_S, READ_S), total_s=DEADLINE_S)
+
+
+def slow() -> HttpTransport:
+    return HttpTransport(timeout=(READ_S, READ_S))
+
+
+TRANSPORTS: dict[str, tuple[str, str, Callable[[], Transport]]] = {
+    "plain": ("", "/x", plain),
+    "curl": ("curl_cffi", "/x", lambda: YFinanceCarrier(through_sdk=False, timeout_s=DEADLINE_S)),
+    "yfinance": ("yfinance", "/x", lambda: YFinanceCarrier(timeout_s=DEADLINE_S)),
+    "binance": ("binance", "/api/v3/klines", lambda: BinanceCarrier(plain())),
+    "ccxt": ("ccxt", "/binance/bars", lambda: CcxtCarrier("binance", slow(), total_s=DEADLINE_S)),
+}
+PARAMS: dict[str, str | int] = {"symbol": "BTC/USDT", "timeframe": "1d", "since": 0, "limit": 9}
+
+
+@pytest.fixture(autouse=True)
+def _no_cookies_of_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """yfinance keeps cookies in the user's cache folder, and one object per process."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    if importlib.util.find_spec("yfinance"):
+        import yfinance
+
+        yfinance.set_tz_cache_location(str(tmp_path))
+        from yfinance.data import SingletonMeta
+
+        monkeypatch.setattr(SingletonMeta, "_instances", {})
+
+
+def ends_in_time(send: Callable[[], HttpResponse]) -> DataError:
+    begun = time.monotonic()
+    with pytest.raises(DataError) as caught:
+        send()
+    assert time.monotonic() - begun < DEADLINE_S + SLACK_S
+    return caught.value
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.xdist_group("ccxt")
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_every_server_is_left_at_the_deadline(transport: str, behaviour: str) -> None:
+    package, path, make = TRANSPORTS[transport]
+    if package:
+        pytest.importorskip(package)
+    carrier = make()
+    with endless(behaviour) as port:
+        request = HttpRequest(f"http://127.0.0.1:{port}{path}", PARAMS)
+        error = ends_in_time(lambda: carrier.send(request))
+    # A library may see that such an answer is none before the time is over.
+    assert isinstance(error, ProviderTimeoutError | ResponseFormatError | UnavailableError)
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    public, private = certificate(tmp_path_factory.mktemp("tls"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    return public, context
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("behaviour", ["silence", "status line", "headers", "body", "trailers"])
+def test_so_it_is_over_tls(
+    behaviour: str, tls: tuple[Path, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls[0]))
+    with endless(behaviour, tls[1]) as port:
+        request = HttpRequest(f"https://127.0.0.1:{port}/x")
+        error = ends_in_time(lambda: plain().send(request))
+    assert isinstance(error, ProviderTimeoutError)
+
+
+@pytest.fixture
+def dripping_handshake() -> Iterator[int]:
+    """Accept, and send the head of a TLS record of 16 KiB, then a byte of it now and then."""
+    over = threading.Event()
+
+    def serve(door: socket.socket) -> None:
+        connection, _ = door.accept()
+        with connection:
+            connection.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc")
+            while not over.wait(0.02):
+                try:
+                    connection.sendall(b"\x00")
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        thread = threading.Thread(target=serve, args=(door,), daemon=True)
+        thread.start()
+        yield door.getsockname()[1]
+        over.set()
+        thread.join(2)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("transport", ["plain", "curl"])
+def test_a_handshake_that_drips_is_left_too(transport: str, dripping_handshake: int) -> None:
+    package, path, make = TRANSPORTS[transport]
+    if package:
+        pytest.importorskip(package)
+    request = HttpRequest(f"https://127.0.0.1:{dripping_handshake}{path}")
+    ends_in_time(lambda: make().send(request))
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("behaviour", ["silence", "status line", "headers"])
+def test_a_proxy_that_drips_is_left_too(behaviour: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with endless(behaviour) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        ends_in_time(lambda: plain().send(HttpRequest("https://vendor.example/x")))
+
+
+def test_time_runs_over_all_redirects() -> None:
+    """Each hop alone is quick enough."""
+
+    def handle(h: object) -> None:
+        time.sleep(0.07)
+        reply(h, b"", 302, Location="/again")  # type: ignore[arg-type]
+
+    with serving(handle) as server:
+        error = ends_in_time(lambda: plain().send(HttpRequest(server.base)))
+    assert isinstance(error, ProviderTimeoutError)
+
+
+def test_a_carrier_has_one_deadline_for_all_that_it_sends() -> None:
+    with endless("silence") as port, within(DEADLINE_S):
+        request = HttpRequest(f"http://127.0.0.1:{port}/x")
+        for _ in range(3):
+            ends_in_time(lambda: slow().send(request))
+
+
+def test_a_kept_connection_has_its_full_time_again() -> None:
+    with serving(reply) as server:
+        transport = HttpTransport(timeout=(5.0, 5.0), total_s=5.0)
+        transport.send(HttpRequest(server.base))
+        time.sleep(0.01)
+        assert transport.send(HttpRequest(server.base)).status == 200
+        assert server.connections == 1
+        transport.close()
+
+
+@pytest.mark.timeout(30)
+def test_a_gateway_that_is_busy_with_others_is_not_waited_for() -> None:
+    """Two questions at once; the gateway answers neither, and asks go one after the other."""
+    pytest.importorskip("ib_async")
+    carrier = IbkrCarrier(1, timeout_s=0.3, connect_s=0.3)
+    asked: dict[str, str | int] = {
+        "sec_type": "STK", "symbol": "A", "exchange": "SMART", "primary": "", "currency": "USD",
+        "hours": "regular", "what": "TRADES", "end": "", "bar_size": "1 day", "duration": "1 D",
+    }  # fmt: skip
+    with gateway(Script(is_mute=True)) as port:
+        url, took = f"tws://127.0.0.1:{port}/", list[float]()
+
+        def ask(symbol: str) -> None:
+            begun = time.monotonic()
+            with pytest.raises(ProviderTimeoutError):
+                carrier.send(HttpRequest(url, {**asked, "symbol": symbol}))
+            took.append(time.monotonic() - begun)
+
+        threads = [threading.Thread(target=ask, args=(name,)) for name in "ABCDEF"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(took) == len(threads)
+    assert max(took) < 0.6 + 0.5 + 0.7
