@@ -65,6 +65,18 @@ class TestPutAndGet:
         )
         same(cache.get("BTCUSDT", "1h", frame.index[0], frame.index[-1]), frame)
 
+    def test_a_row_off_the_full_minute_is_kept_aside(self, cache: UnifiedCache) -> None:
+        frame = bars("2018-02-09", 12)
+        late = frame.set_axis(
+            [at + pd.Timedelta("28min 14.789s") * int(at.hour >= 9) for at in frame.index]
+        )
+        assert cache.put(late, "BTCUSDT", "1h", frame.index[0], frame.index[-1])
+        same(cache.get("BTCUSDT", "1h", frame.index[0], frame.index[-1]), frame[:9])
+        (kept,) = cache.cache_dir.rglob("2018.rows.csv.gz")
+        assert gzip.decompress(kept.read_bytes()).decode().count("28:14.789Z") == 3
+        assert cache.put(late[9:], "ETHUSDT", "1h", frame.index[0], frame.index[-1])
+        assert cache.get("ETHUSDT", "1h", frame.index[0], frame.index[-1]) is None
+
     def test_both_ends_are_inclusive(self, cache: UnifiedCache) -> None:
         frame = bars("2025-03-01", 48)
         cache.put(frame, "BTCUSDT", "1h", frame.index[0], frame.index[-1])

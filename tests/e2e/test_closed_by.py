@@ -16,9 +16,10 @@ import pytest
 from src.data import describe, fingerprint
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.downloader.yahoo_data_downloader import YahooDataDownloader
 from src.data.errors import QueryError
 from src.data.model.bars import Bar
-from src.data.model.instant import MINUTE_MS
+from src.data.model.instant import DAY_MS
 from tests.vendor_server import VendorServer
 
 from .oracle import ms
@@ -124,20 +125,21 @@ def test_holes_count_up_to_it_and_no_further(manager: DataManager) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
-def test_a_bar_beside_the_grid_counts_by_its_own_length(
+def test_a_bar_beside_the_calendar_counts_by_its_own_length(
     manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    twin = Twin(vendors)
+    twin = Twin(vendors, YahooDataDownloader)
 
-    def shift(rows: list[Bar]) -> list[Bar]:
-        return [row._replace(stamp_ms=row.stamp_ms + 10 * MINUTE_MS) for row in rows]
+    def later(rows: list[Bar]) -> list[Bar]:
+        """Return the hours of a Friday, and as many of the Saturday."""
+        return [*rows, *(row._replace(stamp_ms=row.stamp_ms + DAY_MS) for row in rows)]
 
-    twin.spoil = shift
-    route_to(monkeypatch, manager, twin=twin)
-    ask: tuple[str, ...] = ("BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T12:00")
-    manager.get_ohlcv(*ask, provider="twin")
-    frame = manager.get_ohlcv(*ask, provider="twin", closed_by="2024-06-12T05:00")
-    assert stamps(frame)[-1] == "2024-06-12T03:10", "04:10 closes at 05:10"
+    twin.spoil = later
+    route_to(monkeypatch, manager, yahoo=twin)
+    ask: tuple[str, ...] = ("AAPL", "1h", "2024-06-07", "2024-06-08")
+    assert stamps(manager.get_ohlcv(*ask))[-1] == "2024-06-08T19:30"
+    frame = manager.get_ohlcv(*ask, closed_by="2024-06-08T15:00")
+    assert stamps(frame)[-1] == "2024-06-08T13:30", "14:30 closes at 15:30"
 
 
 def test_a_batch_knows_it_too(manager: DataManager) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from typing import Any
@@ -16,8 +17,11 @@ from hypothesis import strategies as st
 from src.data.errors import QualityError
 from src.data.model.bars import NAN, Bar, BarTable
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, day_ms, parse_iso
+from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.policy.calendar import calendar_for
+from src.data.policy.gaps import Grid
 from src.data.policy.quality import MAX_PROBLEMS, PRICE_TOLERANCE, Checked, check
 from tests.effort import calls_of
 from tests.reference import needs_reference, reference
@@ -36,6 +40,79 @@ def bar(hour: int = 0, /, **cells: Any) -> Bar:
 def judged(*bars: Bar, span: Span = SPAN, timeframe: Timeframe = HOURLY, **more: Any) -> Checked:
     table = BarTable.from_bars(bars)
     return check(table, span, timeframe=timeframe, now_ms=NOW, **more)
+
+
+def grid(label: str, symbol: str = "AAPL", anchor: str = "session") -> Grid:
+    share = Instrument("AAPL", "stock", calendar="XNYS", timezone="America/New_York")
+    who = {
+        "AAPL": share,
+        "7203.T": replace(share, calendar="XTKS", timezone="Asia/Tokyo"),
+        "EURUSD": Instrument("EURUSD", "forex", calendar="FX", timezone="America/New_York"),
+        "BTCUSDT": Instrument("BTCUSDT", "crypto"),
+    }[symbol]
+    return Grid(calendar_for(who), Timeframe.parse(label), anchor)
+
+
+@pytest.mark.parametrize(
+    "where, on, off",
+    [
+        # A coin: the UTC grid. Binance, 2018: hours after a halt.
+        (grid("1h", "BTCUSDT"), "2018-02-09T09:00 2024-02-29T23:00", "2018-02-09T09:28:14.789"),
+        (grid("4h", "BTCUSDT"), "2024-03-10T08:00", "2024-03-10T07:00 2024-03-10T08:00:01"),
+        (grid("1d", "BTCUSDT"), "2024-03-10", "2024-03-10T05:00"),
+        (grid("1w", "BTCUSDT"), "2024-03-11", "2024-03-10 2024-03-13"),
+        (grid("1M", "BTCUSDT"), "2024-03-01", "2024-03-31"),
+        # From the open in New York: 14:30 UTC in winter, 13:30 in summer; on a Saturday too.
+        (grid("1h"), "2024-03-08T14:30 2024-03-09T14:30 2024-03-11T13:30",
+         "2024-03-08T14:00 2024-03-09T15:00 2024-03-11T14:00 2024-03-11T13:31"),
+        (grid("4h"), "2024-03-08T14:30 2024-03-08T18:30 2024-03-11T13:30 2024-03-10T13:30",
+         "2024-03-08T16:30 2024-03-11T14:30 2024-03-08T13:30"),
+        (grid("1h", anchor="clock"), "2024-03-08T14:00 2024-03-09T15:00", "2024-03-08T14:30"),
+        (grid("1d"), "2024-03-08 2024-03-09", "2024-03-08T05:00 2024-03-08T21:00"),
+        # Two stretches a day: hours begin anew after the break (11:30 to 12:30 in Tokyo).
+        (grid("1h", "7203.T"), "2024-03-08T00:00 2024-03-08T03:30 2024-03-08T08:00",
+         "2024-03-08T00:30 2024-03-08T04:00"),
+        # Currencies count from midnight in New York, whatever the season.
+        (grid("4h", "EURUSD"), "2024-03-08T05:00 2024-03-11T04:00 2024-03-09T05:00",
+         "2024-03-08T04:00 2024-03-11T05:00"),
+    ],
+)  # fmt: skip
+def test_where_a_bar_can_open(where: Grid, on: str, off: str) -> None:
+    for texts, wanted in ((on, True), (off, False)):
+        stamps = np.array([parse_iso(text) for text in texts.split()])
+        assert where.aligned(stamps).tolist() == [wanted] * len(stamps), (texts, wanted)
+
+
+def test_every_expected_stamp_is_one_at_which_a_bar_can_open() -> None:
+    year = Span(parse_iso("2024-01-01"), parse_iso("2025-01-01"))
+    for label in "1m 5m 30m 1h 90m 4h 7h 1d 3d 1w 2w 1M".split():
+        for symbol in ("AAPL", "7203.T", "EURUSD", "BTCUSDT"):
+            for anchor in ("session", "clock"):
+                where = grid(label, symbol, anchor)
+                span = Span(year.start, year.start + 30 * DAY_MS) if label == "1m" else year
+                assert where.aligned(where.opens(span)).all(), (label, symbol, anchor)
+
+
+class TestWithAGrid:
+    def test_rows_off_the_grid_are_told_apart(self) -> None:
+        rows = [bar(0), bar(1, stamp_ms=START + HOUR_MS + 789), bar(2, high=1.0), bar(3)]
+        result = judged(*rows, span=Span(START, START + 4 * HOUR_MS), grid=grid("1h", "BTCUSDT"))
+        assert result.good.stamps.tolist() == [START, START + 3 * HOUR_MS]
+        assert [row.bar.stamp_ms for row in result.bad] == [START + 2 * HOUR_MS]
+        (off,) = result.off_grid
+        assert off == (rows[1], "off_grid: no 1h bar opens at 2024-01-01T01:00:00.789Z")
+        assert result.score == pytest.approx(2 / 4 * 2 / 4)
+
+    def test_good_rows_where_none_is_expected_are_told(self) -> None:
+        saturday = parse_iso("2024-01-06")
+        rows = [bar(stamp_ms=saturday - DAY_MS), bar(stamp_ms=saturday)]
+        result = judged(*rows, timeframe=DAILY, grid=grid("1d"))
+        assert result.unexpected.tolist() == [saturday]
+        assert len(result.good) == 2
+
+    def test_stamps_of_rows_that_contradict_each_other_are_told(self) -> None:
+        result = judged(bar(0), bar(0, close=10.5), bar(1), bar(1))
+        assert result.contradicted.tolist() == [START]
 
 
 class TestGoodRows:

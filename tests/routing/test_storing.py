@@ -13,7 +13,18 @@ from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS
 from src.data.model.kind import Basis
 from src.data.model.span import Span
 from src.data.routing.storing import build_commit, suspects_table
-from src.data.routing.terms import CLOSED, LOST, NO_BAR, SPOILT, Doubt, Expiry, Held, basis_of
+from src.data.routing.terms import (
+    CLOSED,
+    DOUBTFUL,
+    LOST,
+    NO_BAR,
+    SPOILT,
+    UNEXPECTED,
+    Doubt,
+    Expiry,
+    Held,
+    basis_of,
+)
 
 from .answers import (
     COIN,
@@ -229,10 +240,17 @@ def test_a_basis_has_no_date_where_it_is_not_after_the_first_bar() -> None:
     assert basis_of(foreign, DAY, COIN, None) == RAW
 
 
-def test_what_is_held_tells_its_state() -> None:
-    stored = Held(NOTHING.rows, NOTHING.rows, held([], final(hours(0, 2))).coverage)
-    assert stored.state_at(hour(1)) == "final"
-    assert stored.state_at(hour(2)) == ""
+def test_what_is_held_tells_what_may_go_and_what_was_doubted_from_the_start() -> None:
+    doubts = [
+        replace(final(hours(0, 2)), reason=""),
+        replace(final(hours(2, 3)), state="provisional"),
+        replace(final(hours(3, 4)), state="suspect", reason=UNEXPECTED),
+        replace(final(hours(4, 5)), state="suspect", reason=f"{DOUBTFUL}of acme all of it"),
+        replace(final(hours(5, 6)), state="suspect", reason=LOST),
+    ]
+    stored = Held(NOTHING.rows, NOTHING.rows, held([], *doubts).coverage)
+    assert [n for n in range(7) if stored.may_go(hour(n))] == [2, 3]
+    assert [n for n in range(7) if stored.is_doubted(hour(n))] == [3, 4]
 
 
 def test_a_closed_stretch_without_bars_is_no_lack() -> None:

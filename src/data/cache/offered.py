@@ -18,7 +18,7 @@ from ..model.kind import ADJUSTMENTS, Basis, Kind
 from ..model.span import Span, subtract
 from ..model.timeframe import Timeframe
 from ..policy.calendar import calendar_for
-from ..policy.quality import Checked, check
+from ..policy.quality import Checked, check, off_grid_rows
 from ..policy.ranges import resolve_range
 from .commit import Commit, Piece, Suspect
 from .stamps import next_stamps, obvious_gaps, session_stamps
@@ -57,7 +57,8 @@ class Offer:
 def to_commit(frame: pd.DataFrame, offer: Offer, now_ms: int) -> Commit | None:
     """Return what to store of ``frame``: closed bars, bad rows apart; None when it has neither.
 
-    Closed bars count as final. The range asked for beyond them is remembered as empty for a day.
+    Closed bars count as final. Intraday rows off the full minute are kept aside under the stamp
+    that they came with. The range asked for beyond them is remembered as empty for a day.
 
     Raises:
         QueryError: the adjustment is none of ours.
@@ -68,12 +69,16 @@ def to_commit(frame: pd.DataFrame, offer: Offer, now_ms: int) -> Commit | None:
     basis_text = offer.adjustment
     if basis_text not in (*ADJUSTMENTS, "unknown"):
         raise QueryError(f"unknown adjustment {basis_text!r}", hint=f"one of {ADJUSTMENTS}")
-    table = _closed(_stamped(frame, offer.timeframe), offer, now_ms)
+    rows = _closed(_stamped(frame, offer.timeframe), offer, now_ms)
+    _, even = session_stamps(rows.stamps, offer.timeframe)
+    table, stray = rows.take(even), off_grid_rows(rows.take(~even), offer.timeframe)
+    aside = tuple(Suspect(row.bar, row.reason) for row in stray)
     if not len(table):
-        return None
+        return Commit(suspects=aside) if aside else None
     extent = Span(int(table.stamps.min()), int(next_stamps(table.stamps, offer.timeframe).max()))
     checked = check(table, extent, timeframe=offer.timeframe, now_ms=now_ms)
-    return _commit(checked, offer, extent, now_ms)
+    commit = _commit(checked, offer, extent, now_ms)
+    return replace(commit, suspects=(*commit.suspects, *aside))
 
 
 def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
@@ -85,7 +90,7 @@ def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
         frame = frame.set_axis(times.tz_localize(None).normalize(), axis=0)
     table = table_of(frame)
     stamps, told = session_stamps(table.stamps, timeframe)
-    if not told.all():
+    if not (told.all() or timeframe.is_intraday):
         odd = table.stamps[~told][0]
         raise ValueError(
             f"{timeframe} bars must be stamped 00:00 of their date: {np.datetime64(int(odd), 'ms')}"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..disk.atomic import link_or_copy, write_atomically
 from ..model.bars import NAN, Bar, BarTable
-from ..model.coverage import Coverage
+from ..model.coverage import OFF_GRID, Coverage
 from ..model.instant import SECOND_MS, from_ms, iso, parse_iso
 from ..model.span import Span
 from . import metadata
@@ -163,6 +163,8 @@ def standing_in(lane: Lane, span: Span, coverage: Callable[[], Coverage]) -> tup
     if not rows:
         return ()
     trusted = [c.span for c in coverage() if c.state in ("final", "provisional")]
+    # What stands where no bar can open stands in for none.
+    rows = [row for row in rows if not row.reason.startswith(OFF_GRID)]
     latest = {row.bar.stamp_ms: row for row in rows if row.bar.stamp_ms in span}
     return tuple(
         row for stamp, row in sorted(latest.items()) if not any(stamp in t for t in trusted)

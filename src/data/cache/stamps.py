@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.bars import Stamps
-from ..model.instant import DAY_MS, WEEK_MS
+from ..model.instant import DAY_MS, MINUTE_MS, WEEK_MS
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 
@@ -49,12 +49,13 @@ def obvious_gaps(stamps: Stamps, timeframe: Timeframe) -> int:
 def session_stamps(stamps: Stamps, timeframe: Timeframe) -> tuple[Stamps, NDArray[np.bool_]]:
     """Bring other tools' stamps to ours, and tell which of them can be told for certain.
 
-    Intraday stamps stay. Days: the time is cut off up to noon, for a midnight west of Greenwich is
-    on the same date in UTC; later it may be the day before, which is not told. Weeks: any working
-    day means the Monday of its week, a weekend day could mean either. Months: the 1st.
+    Intraday stamps stay, and are told where they are a full minute. Days: the time is cut off up to
+    noon, for a midnight west of Greenwich is on the same date in UTC; later it may be the day
+    before, which is not told. Weeks: any working day means the Monday of its week, a weekend day
+    could mean either. Months: the 1st.
     """
     if timeframe.is_intraday:
-        return stamps, np.ones(len(stamps), dtype=bool)
+        return stamps, stamps % MINUTE_MS == 0
     told = stamps % DAY_MS <= DAY_MS // 2
     days = stamps - stamps % DAY_MS
     if timeframe.unit == "w":

@@ -16,6 +16,9 @@ from .span import Span, coalesce
 
 State = Literal["final", "provisional", "empty", "suspect"]
 _NO_KIND, _NO_BASIS = Kind(), Basis()
+# Begins the reason of what was sent under a stamp at which no bar of its timeframe can open: of the
+# rows in the quarantine, and of the stretch that lacks a bar for it.
+OFF_GRID = "off_grid"
 STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
 
 

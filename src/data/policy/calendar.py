@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ConfigError
 from ..model.bars import Stamps
@@ -84,6 +85,17 @@ class MarketCalendar(Protocol):
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the stamps of all expected bars in ``[start, end)``, ascending."""
+
+    def aligned(
+        self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"
+    ) -> NDArray[np.bool_]:
+        """Tell which stamps stand where a bar can open, were the market open then.
+
+        Days and longer: the first date of their bucket. Intraday: whole steps from midnight under
+        the ``clock`` anchor; else whole steps from the open of the stretch of trading that holds
+        the stamp, outside of trading from that of the one before or behind it. Steps are counted
+        in the venue's local time.
+        """
 
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
         """Return the UTC instant at which each bar closes.

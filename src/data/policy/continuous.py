@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import BadRangeError
 from ..model.bars import Stamps
@@ -33,6 +34,12 @@ class ContinuousCalendar:
         first = first_bucket_from(timeframe, known.start)
         last = first_bucket_from(timeframe, known.end)
         return start_of(timeframe, np.arange(first, max(first, last), dtype=np.int64))
+
+    def aligned(
+        self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"
+    ) -> NDArray[np.bool_]:
+        """Tell which stamps stand on the UTC grid."""
+        return np.asarray(start_of(timeframe, bucket_of(timeframe, stamps)) == stamps, dtype=bool)
 
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
         """Return the UTC instant at which each bar closes; off the grid, stamp + step."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..model.bars import Stamps, among
 from ..model.coverage import Coverage
@@ -26,6 +27,10 @@ class Grid:
     def opens(self, span: Span) -> Stamps:
         """Return the stamps of all expected bars in ``span``."""
         return self.calendar.opens(self.timeframe, span, self.anchor)
+
+    def aligned(self, stamps: Stamps) -> NDArray[np.bool_]:
+        """Tell which stamps stand where a bar can open, were the market open then."""
+        return self.calendar.aligned(self.timeframe, stamps, self.anchor)
 
     def closes(self, stamps: Stamps) -> Stamps:
         """Return the instant at which each bar closes."""

@@ -8,7 +8,7 @@ merely suspicious values are not judged here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from ..errors import QualityError
 from ..model.bars import NAN, Bar, BarTable, Stamps, among
+from ..model.coverage import OFF_GRID
 from ..model.instant import DAY_MS, iso
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from .gaps import Grid
 
 # How far a high may lie below, or a low above, the open or close and still be rounding noise,
 # relative to that price. In forty real series (203,309 rows) no row breaks the order by less than
@@ -40,6 +42,11 @@ _ROWS_FOR_SPACING = 5
 Mask = NDArray[np.bool_]
 
 
+def no_stamps() -> Stamps:
+    """Return no stamp."""
+    return np.empty(0, dtype=np.int64)
+
+
 class BadRow(NamedTuple):
     """A row that cannot be a bar, as it came, and a short stable text that says why."""
 
@@ -55,6 +62,11 @@ class Checked:
         good: the bars: ascending, unique, inside the span.
         bad: rows inside the span that cannot be bars, ascending, one for each stamp that has no
             good row.
+        off_grid: rows inside the span whose stamp no bar of this timeframe can open at, ascending,
+            with that stamp as text in the reason; they are neither good nor bad.
+        unexpected: stamps of good rows at which the calendar expects none: on the grid, but at a
+            time when the market is closed.
+        contradicted: stamps that had rows which differ; one of these is good or bad.
         nulls: rows inside the span without any price: the vendor says nothing; neither bars nor
             bad.
         duplicates: rows inside the span beyond the first of their stamp, identical or not. The
@@ -62,10 +74,10 @@ class Checked:
         outside: rows cut off because they lie outside the span.
         unsorted: whether the rows came in another order than ascending.
         problems: sentences for people, at most ``MAX_PROBLEMS``.
-        score: 0 to 1, the product of three shares: good rows among good and bad ones; expected
-            bars that are there (1 when nothing was expected); stamps without contradicting
-            duplicates. Rows outside, nulls, exact duplicates and the order cost nothing. Without
-            a good row it is 0, but 1 where nothing came and nothing was expected.
+        score: 0 to 1, the product of three shares: good rows among good, bad and off-grid ones;
+            expected bars that are there (1 when nothing was expected); stamps without
+            contradicting duplicates. Rows outside, nulls, exact duplicates and the order cost
+            nothing. Without a good row it is 0, but 1 where nothing came and nothing was expected.
     """
 
     good: BarTable
@@ -76,6 +88,9 @@ class Checked:
     unsorted: bool
     problems: tuple[str, ...]
     score: float
+    off_grid: tuple[BadRow, ...] = ()
+    unexpected: Stamps = field(default_factory=no_stamps)
+    contradicted: Stamps = field(default_factory=no_stamps)
 
 
 def check(
@@ -85,11 +100,12 @@ def check(
     timeframe: Timeframe,
     now_ms: int,
     expected: Stamps | None = None,
+    grid: Grid | None = None,
 ) -> Checked:
     """Judge the rows that one vendor answered for ``span``.
 
-    Bars need not stand on the timeframe's grid (session-anchored ones do not). Where every row
-    breaks the order of its prices all are returned as bad: they may still be the best there is.
+    Where every row breaks the order of its prices all are returned as bad: they may still be the
+    best there is.
 
     Args:
         table: the rows as received, in any order.
@@ -97,7 +113,8 @@ def check(
         timeframe: the length of the bars asked for.
         now_ms: the time of the answer.
         expected: ascending stamps at which the calendar expects bars; None when it cannot tell
-            (sparse series).
+            (sparse series), or where ``grid`` tells.
+        grid: where bars can stand; without it no row is off the grid, and none unexpected.
 
     Raises:
         QualityError: rows came and none can be used: all lie outside the span or in the future,
@@ -114,16 +131,37 @@ def check(
         rows, ok = rows.take(said), ok[said]
     total = len(rows)
     rows, ok, contradicting = _unique(rows, ok)
+    duplicates = total - len(rows)
+    stray, unexpected = rows.take(slice(0)), no_stamps()
+    if grid is not None:
+        expected = grid.opens(span) if expected is None else expected
+        if (off := _off_grid(rows.stamps, expected, grid)).any():
+            stray, rows, ok = rows.take(off), rows.take(~off), ok[~off]
+            contradicting = contradicting[~among(contradicting, stray.stamps)]
+        unexpected = rows.stamps[ok & ~among(rows.stamps, expected)]
     bad = _bad_rows(rows.take(~ok), latest)
     good = rows if ok.all() else rows.take(ok)
     _refuse_worthless(good, bad)
     good, odd_adj = _without_odd_adj_close(good)
+    off_grid = off_grid_rows(stray, timeframe)
     problems = _of_stamps(good, expected, timeframe)
     problems += _of_rows(outside, odd_adj, bad, contradicting)
+    problems += _of_off_grid(off_grid, timeframe)
     unsorted = bool((np.diff(table.stamps) < 0).any())
-    score = _score(good, bad, contradicting, expected, len(table))
-    told = tuple(problems[:MAX_PROBLEMS])
-    return Checked(good, bad, nulls, total - len(rows), outside, unsorted, told, score)
+    score = _score(good, len(bad) + len(stray), contradicting, expected, len(table))
+    return Checked(
+        good,
+        bad,
+        nulls,
+        duplicates,
+        outside,
+        unsorted,
+        tuple(problems[:MAX_PROBLEMS]),
+        score,
+        off_grid,
+        unexpected,
+        contradicting,
+    )
 
 
 def ordered(table: BarTable) -> Mask:
@@ -151,7 +189,7 @@ def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
 
     The third value holds the stamps whose rows contradict each other.
     """
-    none = np.empty(0, dtype=np.int64)
+    none = no_stamps()
     # Most answers are sorted one way or the other.
     for order in (slice(None), slice(None, None, -1)):
         if (np.diff(rows.stamps[order]) > 0).all():
@@ -165,6 +203,22 @@ def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
         differs |= (one != other) & ~(np.isnan(one) & np.isnan(other))
     last = np.append(~twin, True)
     return rows.take(last), ok[last], np.unique(rows.stamps[1:][twin & differs])
+
+
+def _off_grid(stamps: Stamps, expected: Stamps, grid: Grid) -> Mask:
+    """Tell which stamps are none that a bar can open at."""
+    off = ~among(stamps, expected)
+    if off.any():
+        off[off] = ~grid.aligned(stamps[off])
+    return off
+
+
+def off_grid_rows(rows: BarTable, timeframe: Timeframe) -> tuple[BadRow, ...]:
+    """Return rows that stand where no bar opens, with their stamp as it came in the reason."""
+    columns = [rows.stamps.tolist(), *(c.tolist() for c in rows.values())]
+    bars = [Bar(*cells) for cells in zip(*columns, strict=True)]
+    said = f"no {timeframe} bar opens at"
+    return tuple(BadRow(bar, f"{OFF_GRID}: {said} {_when(bar.stamp_ms)}") for bar in bars)
 
 
 def _bad_rows(rows: BarTable, latest: int) -> tuple[BadRow, ...]:
@@ -260,13 +314,11 @@ def _absent(wanted: Stamps, there: Stamps) -> int:
     return int(np.count_nonzero(~among(wanted, there)))
 
 
-def _score(
-    good: BarTable, bad: tuple[BadRow, ...], odd: Stamps, expected: Stamps | None, came: int
-) -> float:
+def _score(good: BarTable, unfit: int, odd: Stamps, expected: Stamps | None, came: int) -> float:
     """Return the score that :class:`Checked` documents."""
     if not len(good):
         return 0.0 if came or (expected is not None and len(expected)) else 1.0
-    stamps = len(good) + len(bad)
+    stamps = len(good) + unfit
     score = len(good) / stamps * (1 - len(odd) / stamps)
     if expected is None or not len(expected):
         return score
@@ -282,6 +334,13 @@ def _of_rows(outside: int, odd_adj: int, bad: tuple[BadRow, ...], odd: Stamps) -
     some, first = odd[:MAX_PROBLEMS], bad[:MAX_PROBLEMS]
     said += [f"{_when(stamp)}: rows of this stamp contradict each other" for stamp in some]
     return said + [f"{_when(row.bar.stamp_ms)}: {row.reason}" for row in first]
+
+
+def _of_off_grid(rows: tuple[BadRow, ...], timeframe: Timeframe) -> list[str]:
+    if not rows:
+        return []
+    first = _when(rows[0].bar.stamp_ms)
+    return [f"{len(rows)} rows are stamped where no {timeframe} bar opens, first {first}"]
 
 
 def _of_stamps(good: BarTable, expected: Stamps | None, timeframe: Timeframe) -> list[str]:

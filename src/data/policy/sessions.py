@@ -8,6 +8,7 @@ from datetime import date
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import BadRangeError
 from ..model.bars import Stamps
@@ -129,6 +130,21 @@ class SessionCalendar:
         first, last = np.searchsorted(stamps, [known.start, known.end])
         return stamps[first:last]
 
+    def aligned(
+        self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"
+    ) -> NDArray[np.bool_]:
+        """Tell which stamps stand where a bar can open, were the market open then."""
+        stamps = np.asarray(stamps, dtype=np.int64)
+        step = timeframe.step_ms
+        if not timeframe.is_intraday or step is None:
+            return np.asarray(
+                start_of(timeframe, bucket_of(timeframe, stamps)) == stamps, dtype=bool
+            )
+        local = stamps + self._offsets(stamps)
+        if self._on_clock(step, anchor) or not len(stamps):
+            return np.asarray(local % step == 0, dtype=bool)
+        return self._from_opens(stamps, local, step)
+
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
         """Return when each bar closes: with its step, or with its session where that is earlier."""
         stamps = np.asarray(stamps, dtype=np.int64)
@@ -233,6 +249,19 @@ class SessionCalendar:
         last = start_at(timeframe, bucket_at(timeframe, span.end) + 1)
         days = self._table(span.start, last).days
         return start_of(timeframe, np.unique(bucket_of(timeframe, days)))
+
+    def _from_opens(self, stamps: Stamps, local: Stamps, step: int) -> NDArray[np.bool_]:
+        """Tell which stamps lie whole steps from the open of their stretch, or of one beside it."""
+        begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()) + 1)).stretches()
+        if not len(begins):
+            return np.asarray(local % step == 0, dtype=bool)
+        opened = begins + self._offsets(begins)
+        after = np.searchsorted(begins, stamps, side="right")
+        before, behind = np.maximum(after - 1, 0), np.minimum(after, len(begins) - 1)
+        inside = (after > 0) & (stamps < ends[before])
+        fits = (local - opened[before]) % step == 0
+        fits |= ~inside & ((local - opened[behind]) % step == 0)
+        return np.asarray(fits, dtype=bool)
 
     def _intraday_closes(self, stamps: Stamps, step: int, anchor: str) -> Stamps:
         begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()))).stretches()

@@ -24,7 +24,7 @@ from ..model.provenance import ATTRS_KEY, Provenance, freeze
 from ..model.query import BarsQuery
 from ..model.span import Span, coalesce, gaps
 from .borders import told_splices
-from .terms import AFTER_LAST, BEFORE_FIRST, CLOSED
+from .terms import AFTER_LAST, BEFORE_FIRST, CLOSED, UNEXPECTED
 from .volumes import left_out
 
 if TYPE_CHECKING:
@@ -231,11 +231,22 @@ def provenance(answer: Answer) -> dict[str, Any]:
             for g in answer.gaps[:_MOST_GAPS]
         ],
         "gaps_total": len(answer.gaps),
-        "flagged": [{"stamp": iso(s), "reason": r} for s, r in answer.flagged[:_MOST_GAPS]],
+        "flagged": [{"stamp": iso(s), "reason": r} for s, r in _flagged(answer)],
         "quality": _quality(answer),
         **({} if query.closed_by_ms is None else {"closed_by": iso(query.closed_by_ms)}),
         **answer.facts,
     }
+
+
+def _flagged(answer: Answer) -> list[tuple[int, str]]:
+    """Return stamp and reason of rows that cannot be bars, and of bars outside the calendar."""
+    beside = [
+        (stamp, part.reason)
+        for part in answer.coverage
+        if part.reason == UNEXPECTED
+        for stamp in answer.table.within(part.span).stamps.tolist()
+    ]
+    return sorted([*answer.flagged, *beside])[:_MOST_GAPS]
 
 
 def _from_cache(answer: Answer) -> float:

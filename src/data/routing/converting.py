@@ -152,7 +152,7 @@ class _Made:
         calendar = calendar_for(asked.instrument)
         grid = Grid(calendar, way.source, way.anchors[0])
         now = fetched.server_now_ms
-        checked = check(fetched.table, asked.span, timeframe=way.source, now_ms=now)
+        checked = check(fetched.table, asked.span, timeframe=way.source, now_ms=now, grid=grid)
         if way.own.session != way.kind.session:
             checked = replace(checked, good=regular_hours(checked.good, way.source, calendar))
         said = digest(fetched, checked, asked.span, grid, now, least_share=_LEAST_SHARE)

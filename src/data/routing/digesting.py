@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
 import numpy as np
 
-from ..model.bars import BarTable, Stamps, among
+from ..model.bars import BarTable, Stamps, among, merge
 from ..model.capabilities import Fetched
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of
 from ..model.span import Span, coalesce
 from ..policy.finality import forming_stamp
 from ..policy.gaps import Grid, holes
-from ..policy.quality import BadRow, Checked
+from ..policy.quality import BadRow, Checked, no_stamps
 
 Density = Literal["dense", "sparse", "unknown"]
 
@@ -40,8 +40,13 @@ class Digest:
         holes: stretches with an expected bar that did not come.
         bad: closed rows that cannot be bars.
         bad_spans: the stretch of each of them, up to the next expected bar.
+        off_grid: closed rows under a stamp at which no bar can open.
+        off_slots: the stretches whose own bar did not come, but such rows in its place.
+        unexpected: stamps of closed bars at which the calendar expects none.
+        contradicted: stamps of settled bars that came in several, differing rows.
         unpublished: closed bars at the end that the vendor does not have yet, or None.
         doubt: why the answer as a whole is not to be trusted, or an empty text.
+        is_believed: whether another vendor need not be asked for all of it.
     """
 
     answered: Span
@@ -52,14 +57,21 @@ class Digest:
     holes: tuple[Span, ...] = ()
     bad: tuple[BadRow, ...] = ()
     bad_spans: tuple[Span, ...] = ()
+    off_grid: tuple[BadRow, ...] = ()
+    off_slots: tuple[Span, ...] = ()
+    unexpected: Stamps = field(default_factory=no_stamps)
+    contradicted: tuple[Span, ...] = ()
     unpublished: Span | None = None
     doubt: str = ""
+    is_believed: bool = True
 
     @property
     def lacking(self) -> list[Span]:
         """What another vendor may still be asked for."""
         late = [self.unpublished] if self.unpublished else []
-        return coalesce([*self.holes, *self.bad_spans, *late])
+        if not self.is_believed:
+            return coalesce([self.answered, *late])
+        return coalesce([*self.holes, *self.bad_spans, *self.off_slots, *self.contradicted, *late])
 
 
 def digest(
@@ -85,31 +97,100 @@ def digest(
         density: ``dense`` where every absent bar is a hole; ``sparse`` where bars without trades
             do not come, so that only a stretch with a whole session in it is one; ``unknown``
             where nothing can be said. By default as the answer declares.
-        least_share: of the expected bars so many must have come, holes apart.
+        least_share: of the expected bars so many must have come, holes apart; and of the bars so
+            many without another row that contradicts them. 0 believes anything.
     """
     density = density or ("dense" if fetched.dense else "sparse")
     now = min(now_ms, fetched.server_now_ms)
     end = min(segment.end, forming_stamp(grid.calendar, grid.timeframe, now, grid.anchor))
-    closed = checked.good.within(Span(segment.start, end))
+    closed, running = _by_close(checked, Span(segment.start, end), grid, now)
     # The running bar may look like anything; it is judged when it has closed.
     bad = tuple(row for row in checked.bad if row.bar.stamp_ms < end)
     stamps = [row.bar.stamp_ms for row in bad]
     present = np.union1d(closed.stamps, stamps) if stamps else closed.stamps
+    off_grid = tuple(row for row in checked.off_grid if row.bar.stamp_ms < end)
+    slots = _slots(Span(segment.start, end), off_grid, present, grid)
+    present = np.union1d(present, slots) if len(slots) else present
     unpublished = _unpublished(Span(segment.start, end), present, grid, fetched.settle_ms, now)
     answered = Span(segment.start, unpublished.start if unpublished else end)
     lacking, doubt = _lacking(answered, present, grid, density, least_share)
+    settled_before = _settled_before(answered, closed, grid, fetched.settle_ms, now)
+    odd = checked.contradicted[checked.contradicted < min(settled_before, end)]
+    disbelief = _disbelief(closed, len(bad), len(odd), least_share)
+    unexpected = checked.unexpected[among(checked.unexpected, closed.stamps)]
+    if fetched.kind.session == "extended":
+        unexpected = no_stamps()  # the calendar knows regular hours alone
+    elif 0 < len(closed) == len(unexpected) and least_share > 0 and len(grid.opens(answered)):
+        disbelief = f"all {len(closed)} bars stand where the calendar expects none"
+    later = checked.good.within(Span(max(segment.start, end), segment.end))
     return Digest(
         answered=answered,
         closed=closed,
-        forming=checked.good.within(Span(max(segment.start, end), segment.end)),
-        settled_before=_settled_before(answered, closed, grid, fetched.settle_ms, now),
+        forming=merge(running, later) if len(running) else later,
+        settled_before=settled_before,
         vouched_before=answered.end if fetched.dated else _vouched_before(answered, closed),
         holes=tuple(lacking),
         bad=bad,
-        bad_spans=tuple(Span(b, max(grid.next_open(b + 1), b + 1)) for b in stamps),
+        bad_spans=_stretches(stamps, grid),
+        off_grid=off_grid,
+        off_slots=tuple(coalesce(_stretches(slots.tolist(), grid))),
+        unexpected=unexpected,
+        contradicted=tuple(coalesce(_stretches(odd.tolist(), grid))),
         unpublished=unpublished,
-        doubt=doubt,
+        doubt=disbelief or doubt,
+        is_believed=not disbelief,
     )
+
+
+def _by_close(checked: Checked, span: Span, grid: Grid, now_ms: int) -> tuple[BarTable, BarTable]:
+    """Return the good rows in ``span`` that have closed, and those that have not.
+
+    Every expected bar in it has closed; a bar that the calendar does not expect may still run.
+    """
+    rows = checked.good.within(span)
+    beside = checked.unexpected[among(checked.unexpected, rows.stamps)]
+    runs = beside[grid.closes(beside) > now_ms] if len(beside) else beside
+    is_running = among(rows.stamps, runs)
+    return (rows.take(~is_running) if len(runs) else rows), rows.take(is_running)
+
+
+def _stretches(stamps: Sequence[int], grid: Grid) -> tuple[Span, ...]:
+    """Return the stretch of each stamp, up to the next expected bar."""
+    if not stamps:
+        return ()
+    last = max(stamps)
+    opens = np.append(grid.opens(Span(min(stamps), last + 1)), grid.next_open(last + 1))
+    ends = opens[np.searchsorted(opens, stamps, side="right")]
+    return tuple(Span(stamp, int(end)) for stamp, end in zip(stamps, ends, strict=True))
+
+
+def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: Grid) -> Stamps:
+    """Return the expected stamps without a bar in whose time a row off the grid was sent."""
+    if not rows:
+        return no_stamps()
+    opens = grid.opens(span)
+    stamps = np.array([row.bar.stamp_ms for row in rows], dtype=np.int64)
+    at = np.searchsorted(opens, stamps, side="right") - 1
+    at, stamps = at[at >= 0], stamps[at >= 0]
+    slots = opens[at]
+    if len(slots):
+        slots = slots[stamps < grid.closes(slots)]
+    return np.unique(slots[~among(slots, present)])
+
+
+def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
+    """Return why the rows as a whole cannot be believed, or an empty text.
+
+    Rows that cannot be bars are asked of another vendor one by one; more of them than of bars
+    cast a doubt on the bars. Where all are bad there is nothing to doubt.
+    """
+    rows = len(closed) + bad
+    said = []
+    if bad > len(closed) > 0 and least_share > 0:
+        said.append(f"{bad} of {rows} rows cannot be bars")
+    if rows and 1 - odd / rows < least_share:
+        said.append(f"{odd} of {rows} bars came in rows that contradict each other")
+    return " and ".join(said) if len(closed) else ""
 
 
 def _unpublished(

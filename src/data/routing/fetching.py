@@ -31,7 +31,7 @@ from .keeping import Keeper
 from .lifetimes import is_proof
 from .neighbours import Neighbours, widened
 from .revisions import Errand, Revisions
-from .taking import Taker
+from .taking import Taker, grid_of
 from .telling import Teller
 from .terms import BEFORE_FIRST, CLOSED, LOST, NO_BAR, UNVOUCHED_MS, Expiry, Terms
 from .work import Unfilled, Work
@@ -73,7 +73,11 @@ class Fetcher:
                 fetched = self._fetch(work, candidate, asked)
                 fetched = self._taker.fitted(work, fetched, span, sides)
                 checked = check(
-                    fetched.table, span, timeframe=work.grid.timeframe, now_ms=self._clock.now_ms()
+                    fetched.table,
+                    span,
+                    timeframe=work.grid.timeframe,
+                    now_ms=self._clock.now_ms(),
+                    grid=grid_of(work, fetched),
                 )
             except FAILED as error:
                 self._note(work, candidate, span, error, 0.0)

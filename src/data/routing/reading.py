@@ -14,7 +14,7 @@ from ..clock import Clock
 from ..errors import Attempt
 from ..model.actions import Action
 from ..model.bars import BarTable, merge
-from ..model.coverage import Coverage, Covered
+from ..model.coverage import OFF_GRID, Coverage, Covered
 from ..model.instant import iso
 from ..model.kind import Kind
 from ..model.query import BarsQuery
@@ -164,7 +164,8 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
     return [
         s
         for s in suspects
-        if any(s.bar.stamp_ms in span for span in doubted)
+        if not s.reason.startswith(OFF_GRID)
+        and any(s.bar.stamp_ms in span for span in doubted)
         and not np.isin(s.bar.stamp_ms, table.stamps)
     ]
 

@@ -14,10 +14,10 @@ from ..cache.store import Commit, Piece, Suspect
 from ..errors import QualityError
 from ..model.bars import Bar, BarTable, among
 from ..model.capabilities import Fetched
-from ..model.coverage import Covered, State
+from ..model.coverage import OFF_GRID, Covered, State
 from ..model.instant import DAY_MS
 from ..model.kind import Basis
-from ..model.span import Span, subtract
+from ..model.span import Span, coalesce, subtract
 from .digesting import Digest
 from .terms import (
     CLOSED,
@@ -25,6 +25,7 @@ from .terms import (
     LOST,
     NO_BAR,
     SPOILT,
+    UNEXPECTED,
     UNVOUCHED,
     UNVOUCHED_MS,
     Doubt,
@@ -37,7 +38,8 @@ def build_commit(fetched: Fetched, found: Digest, held: Held, terms: Terms) -> C
     """Say what to store: new bars as pieces, equal ones as settled marks, nothings as empty.
 
     A stored bar that is missing from the answer, or spoilt in it, stays and is doubted. Only a
-    provisional one is withdrawn, and only where the answer holds later bars.
+    provisional one, or one that the calendar does not expect, is withdrawn, and only where the
+    answer holds later bars.
 
     Raises:
         QualityError: the answer lacks many bars that are stored; it is not believed.
@@ -68,10 +70,17 @@ class _Making:
                 *self._bad_marks(),
                 *equals,
                 *self._unvouched(pieces),
+                *self._believed_marks(pieces),
+                *self._unexpected_marks(),
+                *self._contradicted_marks(),
                 *self._doubts(pieces),
                 *self._kept_marks(),
             ),
-            suspects=tuple(Suspect(r.bar, r.reason) for r in self.found.bad if self._is_new(r.bar)),
+            suspects=tuple(
+                Suspect(row.bar, row.reason)
+                for row in (*self.found.bad, *self.found.off_grid)
+                if self._is_new(row.bar)
+            ),
             kind=self.fetched.kind,
         )
 
@@ -82,7 +91,7 @@ class _Making:
     def _absent(self) -> list[Span]:
         """The stretches in which there is no bar, neither in the answer nor stored."""
         kept = [span for span, _ in self._kept]
-        return subtract([*self.found.holes, *self.found.bad_spans], kept)
+        return subtract([*self.found.holes, *self.found.bad_spans, *self.found.off_slots], kept)
 
     # --- stored bars that did not come back ------------------------------------------------
 
@@ -90,9 +99,10 @@ class _Making:
     def _lost(self) -> list[int]:
         stored, came = self.held.rows.stamps, self.found.closed.stamps
         lost: list[int] = stored[~among(stored, came)].tolist()
-        if are_many(len(lost), len(stored)):
+        missed = [stamp for stamp in lost if not self.held.is_doubted(stamp)]
+        if are_many(len(missed), len(stored)):
             raise QualityError(
-                f"{self.fetched.vendor} now lacks {len(lost)} of {len(stored)} bars that are "
+                f"{self.fetched.vendor} now lacks {len(missed)} of {len(stored)} bars that are "
                 "stored",
                 provider=self.fetched.vendor,
                 hint="the stored bars were kept",
@@ -101,13 +111,13 @@ class _Making:
 
     @cached_property
     def _withdrawn(self) -> set[int]:
-        """Stamps of provisional bars that the vendor took back."""
+        """Stamps of provisional bars, and of unexpected ones, that the vendor took back."""
         last = int(self.found.closed.stamps[-1]) if len(self.found.closed) else 0
         bad = {row.bar.stamp_ms for row in self.found.bad}
         return {
             stamp
             for stamp in self._lost
-            if stamp < last and stamp not in bad and self.held.state_at(stamp) == "provisional"
+            if stamp < last and stamp not in bad and self.held.may_go(stamp)
         }
 
     @cached_property
@@ -165,7 +175,12 @@ class _Making:
         return equal
 
     def _pieces(self, span: Span) -> Iterator[Piece]:
-        """Yield the rows of ``span`` as a final piece and a provisional one."""
+        """Yield the rows of ``span`` as a final piece and a provisional one.
+
+        The final one is written as provisional where some of its bars are not to be trusted; what
+        is good of it becomes final by a mark (:meth:`_believed_marks`).
+        """
+        missing = [*self.found.holes, *self.found.off_slots]
         middle = self._final_before(span)
         if not len(self.found.closed.within(Span(span.start, middle))):
             middle = span.start
@@ -179,9 +194,28 @@ class _Making:
                     self.fetched.server_now_ms,
                     self.fetched.kind,
                     self.terms.basis,
-                    "final" if final and not self._doubt else "provisional",
-                    tuple(h for hole in self.found.holes if not (h := hole.clip(part)).is_empty),
+                    "provisional" if not final or self._is_doubted(part) else "final",
+                    tuple(h for hole in missing if not (h := hole.clip(part)).is_empty),
                 )
+
+    def _is_doubted(self, span: Span) -> bool:
+        return bool(self._doubt) or any(odd.overlaps(span) for odd in self._untrusted)
+
+    @cached_property
+    def _untrusted(self) -> list[Span]:
+        """The stretches of single bars that are stored and not to be trusted."""
+        unexpected = self.found.unexpected.tolist()
+        own = (Span(stamp, self._end_of(stamp)) for stamp in unexpected)
+        return coalesce([*own, *self.found.contradicted])
+
+    def _believed_marks(self, pieces: Sequence[Piece]) -> Iterator[Covered]:
+        """Yield a mark for the settled and trusted parts of pieces with bars that are not."""
+        for piece in pieces if self._untrusted and not self._doubt else ():
+            if piece.state == "provisional":
+                settled = Span(piece.span.start, self._final_before(piece.span))
+                left = subtract([settled], [*self._untrusted, *self._absent])
+                for span in left:
+                    yield self._mark(span, "final", "", None)
 
     def _settled(self, span: Span) -> Iterator[Covered]:
         """Yield marks that renew trust in stored bars found equal; their source stays."""
@@ -276,20 +310,53 @@ class _Making:
             if self._is_new(row.bar):
                 yield self._mark(span, "suspect", row.reason, self._expires(span))
 
+    def _unexpected_marks(self) -> Iterator[Covered]:
+        """Yield a mark for bars at which the calendar expects none: stored, and never final.
+
+        For ever: no question would be asked for them alone.
+        """
+        spans = (Span(stamp, self._end_of(stamp)) for stamp in self.found.unexpected.tolist())
+        for span in coalesce(spans):
+            yield self._mark(span, "suspect", UNEXPECTED, None)
+
+    def _end_of(self, stamp: int) -> int:
+        """Return where the stretch of one of these bars ends: at the next bar of any sort."""
+        stamps = self.found.closed.stamps
+        at = int(np.searchsorted(stamps, stamp, side="right"))
+        following = int(stamps[at]) if at < len(stamps) else self.found.answered.end
+        return max(min(following, self.terms.grid.next_open(stamp + 1)), stamp + 1)
+
+    def _contradicted_marks(self) -> Iterator[Covered]:
+        reason = f"{DOUBTFUL}{self.fetched.vendor} sent rows that contradict each other"
+        for span in self.found.contradicted:
+            yield self._mark(span, "suspect", reason, self._expires(span))
+
     def _nothings(self, free: Sequence[Span], spoken: Sequence[Span]) -> Iterator[Covered]:
         """Yield marks for stretches that the vendor positively has no bar for."""
-        silent = subtract(free, [*spoken, *self.found.holes, *self.found.bad_spans])
-        for span in [*subtract(self.found.holes, (s for s, _ in self._kept)), *silent]:
-            expected = len(self.terms.grid.opens(span))
-            expires = self.terms.now_ms + self.terms.expiry.old_ms
-            yield Covered(
-                span,
-                "empty",
-                vendor=self.fetched.vendor,
-                fetched_at=self.fetched.server_now_ms,
-                reason=NO_BAR if expected else CLOSED,
-                expires=self._expires(span) if expected else expires,
-            )
+        found, kept = self.found, [span for span, _ in self._kept]
+        slots = subtract(found.off_slots, kept)
+        silent = subtract(free, [*spoken, *found.holes, *found.bad_spans, *found.off_slots])
+        for span in [*subtract(found.holes, kept), *silent]:
+            if len(self.terms.grid.opens(span)):
+                known = self.held.coverage.within(span)
+                before = [c.span for c in known if c.state == "empty" and c.reason == OFF_GRID]
+                slots += before
+                for part in subtract([span], before):
+                    yield self._empty(part, NO_BAR, self._expires(part))
+            else:
+                yield self._empty(span, CLOSED, self.terms.now_ms + self.terms.expiry.old_ms)
+        for span in slots:
+            yield self._empty(span, OFF_GRID, self._expires(span))
+
+    def _empty(self, span: Span, reason: str, expires: int) -> Covered:
+        return Covered(
+            span,
+            "empty",
+            vendor=self.fetched.vendor,
+            fetched_at=self.fetched.server_now_ms,
+            reason=reason,
+            expires=expires,
+        )
 
     def _expires(self, span: Span) -> int:
         expires = self.terms.expires(span, self.fetched.settle_ms, self.held.coverage)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..cache.actions import Asked
 from ..cache.store import BarStore, Commit
 from ..clock import Clock
-from ..errors import KindMismatchError
+from ..errors import KindMismatchError, QualityError
 from ..model.bars import BarTable
 from ..model.capabilities import Fetched
 from ..model.coverage import Covered
@@ -20,6 +20,7 @@ from ..model.lifetime import FIELD, Bound, Lifetime
 from ..model.rules import ValidationRules
 from ..model.span import Span, subtract
 from ..policy.finality import forming_stamp, next_due
+from ..policy.gaps import Grid
 from ..policy.quality import Checked, check
 from .candidate import Candidate
 from .digesting import Density, Digest, digest
@@ -82,22 +83,12 @@ class Taker:
         reply = Reply(fetched, span, errand.sides, near.opened, told)
         fetched, splices = self._splicer.fitted(work, reply)
         now = self._clock.now_ms()
-        checked = check(
-            fetched.table,
-            span,
-            timeframe=work.grid.timeframe,
-            now_ms=now,
-            expected=work.grid.opens(span),
-        )
-        found = digest(
-            fetched,
-            checked,
-            span,
-            work.grid,
-            now,
-            self._density(candidate, fetched),
-            self._checks.min_quality_score,
-        )
+        grid = grid_of(work, fetched)
+        checked = check(fetched.table, span, timeframe=grid.timeframe, now_ms=now, grid=grid)
+        density = self._density(candidate, fetched)
+        least = self._checks.min_quality_score
+        found = digest(fetched, checked, span, grid, now, density, least)
+        self._refuse_unbelieved(work, fetched, errand, found)
         self.note_forming(work, fetched, found.forming)
         if told is not None:
             self._keeper.add_actions(work, fetched.actions, told)
@@ -118,6 +109,23 @@ class Taker:
     def _now_ms(self, fetched: Fetched) -> int:
         """Return the time at an answer: by our clock or the vendor's, whichever is earlier."""
         return min(self._clock.now_ms(), fetched.server_now_ms)
+
+    def _refuse_unbelieved(
+        self, work: Work, fetched: Fetched, errand: Errand, found: Digest
+    ) -> None:
+        """Raise where bars are stored already in place of those that are not believed.
+
+        Raises:
+            QualityError: with why they are not.
+        """
+        if found.is_believed or not len(self._store.read(work.key, errand.span)[0]):
+            return
+        raise QualityError(
+            f"{fetched.vendor} is not believed for {work.query}: {found.doubt}",
+            provider=fetched.vendor,
+            symbol=work.query.instrument.symbol,
+            hint="the stored bars were kept; validation.min_quality_score sets the limit",
+        )
 
     def _lifetime(self, work: Work, fetched: Fetched) -> Lifetime | None:
         """Return the listing as the vendor tells it, where that is news.
@@ -265,7 +273,11 @@ class Taker:
     def _provisional(self, work: Work, found: Digest, commit: Commit) -> list[int]:
         """Return where provisional bars begin once ``commit`` is stored."""
         # What has an expiry of its own waits for that.
-        doubts = [m.span for m in commit.marks if m.state == "suspect" or m.expires is not None]
+        doubts = [
+            mark.span
+            for mark in commit.marks
+            if mark.state in ("suspect", "final") or mark.expires is not None
+        ]
         spans = [p.span for p in commit.pieces if p.state == "provisional"]
         spans += [m.span for m in commit.marks if m.state == "provisional"]
         for part in self._keeper.coverage(work):
@@ -291,6 +303,20 @@ def check_kind(store: BarStore, work: Work, fetched: Fetched) -> None:
         provider=fetched.vendor,
         symbol=work.query.instrument.symbol,
     )
+
+
+def grid_of(work: Work, fetched: Fetched) -> Grid:
+    """Return where the bars of an answer can stand.
+
+    Where neither the lane nor the vendor tells from where hours are counted, that is the way that
+    fits most of the rows.
+    """
+    if work.lane.kind.anchor or not work.grid.timeframe.is_intraday or not len(fetched.table):
+        return work.grid
+    if fetched.kind.anchor:
+        return replace(work.grid, anchor=fetched.kind.anchor)
+    ways = [replace(work.grid, anchor=anchor) for anchor in ("session", "clock")]
+    return max(ways, key=lambda grid: int(grid.aligned(fetched.table.stamps).sum()))
 
 
 def _told(

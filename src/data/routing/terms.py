@@ -25,6 +25,7 @@ NO_BAR = "the vendor has no bar"
 CLOSED = "market closed"
 LOST = "the vendor does not have this bar any more"
 SPOILT = "the vendor now sends something here that cannot be a bar"
+UNEXPECTED = "outside the sessions of the market's calendar"
 UNVOUCHED = "by our own clock alone, which nothing vouches for"
 AHEAD = "fetched at a time that has not come yet: the clock was wrong then, or is now"
 # So long is left alone what only our own clock says.
@@ -111,9 +112,18 @@ class Held:
     coverage: Coverage
     tolerance: float = 0.0
 
-    def state_at(self, stamp: int) -> str:
-        """Return the state of what is held there; empty where nothing is."""
-        return next((c.state for c in self.coverage if stamp in c.span), "")
+    def may_go(self, stamp: int) -> bool:
+        """Tell whether a bar held there goes when a vendor does not send it again."""
+        part = self._at(stamp)
+        return part is not None and (part.state == "provisional" or part.reason == UNEXPECTED)
+
+    def is_doubted(self, stamp: int) -> bool:
+        """Tell whether a bar held there was doubted from the start: nothing is lost with it."""
+        part = self._at(stamp)
+        return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL))
+
+    def _at(self, stamp: int) -> Covered | None:
+        return next((part for part in self.coverage if stamp in part.span), None)
 
 
 @dataclass(frozen=True)
