@@ -430,7 +430,9 @@ def test_nothing_is_made_good_where_a_split_may_be_one_that_nobody_was_asked_for
     one.errors = [UnavailableError("down")]
     with pytest.warns(IncompleteDataWarning, match=r"median ratio 0.25.*common bars \(pin"):
         frame = manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-05-17")
-    assert {v for v, _ in spans(frame)} == {"one"}
+    # What the first vendor told before the split is had anew, in the prices of today.
+    assert_true(frame, vendors, clock, "AAPL", "1d", "2024-05-06", "2024-05-18", "split")
+    assert {v for v, _ in spans(frame)} == {"two"}
 
 
 def test_a_pinned_vendor_is_not_given_what_was_made_good_for_its_own(

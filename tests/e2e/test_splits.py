@@ -10,7 +10,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError
+from src.data.errors import AllProvidersFailedError, IncompleteDataError, IncompleteDataWarning
 from tests.vendor_server import Fault, VendorServer, split
 
 from .oracle import assert_true, ms
@@ -61,10 +61,10 @@ def test_doubted_bars_are_asked_again_after_the_fourth_open_and_believed_without
     past = ("AAPL", "1d", "2024-05-01", "2024-06-10")
     clock.set(ms("2024-06-18T13:29:59"))
     manager.get_ohlcv(*past)
-    assert vendors.count() == 0
+    assert vendors.count() == 1, "the splits since then, and no bar"
     clock.set(ms(FOURTH_OPEN))
     frame = manager.get_ohlcv(*past, strict=True)
-    assert vendors.count() == 1
+    assert vendors.count() == 3, "the bars, and the splits of the session that has opened"
     assert set(states(frame).values()) == {"final"}
     assert_true(frame, vendors, clock, "AAPL", "1d", "2024-05-01", "2024-06-11", "split")
     assert (tmp_path / YEAR_FILE).read_bytes() == stored
@@ -116,9 +116,12 @@ def test_doubted_bars_stay_while_the_vendor_is_down(
     first = manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-10")
     clock.set(ms("2024-06-20T22:00:00"))
     vendors.fault("yahoo", Fault.status(503))
-    frame = manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-10", strict=True)
+    with pytest.warns(IncompleteDataWarning, match="splits and dividends from 2024-06-13 on"):
+        frame = manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-10")
     pd.testing.assert_frame_equal(first, frame)
     assert reasons(frame)
+    with pytest.raises(IncompleteDataError, match="splits and dividends from 2024-06-13 on"):
+        manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-06-10", strict=True)
 
 
 def test_what_is_fetched_right_after_a_split_is_doubted_from_the_start(
@@ -165,9 +168,8 @@ def test_a_split_between_two_fetches_that_neither_of_them_told_is_asked_for(
     vendors.truth.act("AAPL", split("2024-03-15", 4))
     january = ("AAPL", "1d", "2024-01-02", "2024-01-31")
     clock.set(ms("2024-02-10T12:00:00"))
-    first = manager.get_ohlcv(*january)
+    manager.get_ohlcv(*january)
     clock.set(ms("2024-06-12T15:00:30"))
-    pd.testing.assert_frame_equal(first, manager.get_ohlcv(*january))  # nothing newer is known
     manager.get_ohlcv("AAPL", "1d", "2024-06-03")
     frame = manager.get_ohlcv(*january, strict=True)
     assert_true(frame, vendors, clock, "AAPL", "1d", "2024-01-02", "2024-02-01", "split")
@@ -175,6 +177,76 @@ def test_a_split_between_two_fetches_that_neither_of_them_told_is_asked_for(
     vendors.fault("yahoo", Fault.status(503))
     manager.get_ohlcv(*january, strict=True)
     assert vendors.count("yahoo") == 3
+
+
+def test_the_splits_of_a_share_are_asked_for_once_a_session_and_for_all_its_timeframes(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
+) -> None:
+    days, hours = (
+        ("AAPL", "1d", "2024-01-02", "2024-01-31"),
+        ("AAPL", "1h", "2024-01-02", "2024-01-05"),
+    )
+    clock.set(ms("2024-06-06T22:00:00"))
+    for question in (days, hours):
+        make().get_ohlcv(*question, strict=True)
+    # Thursday night, Friday before and after the open, Sunday, Monday before and after the open.
+    moments = [
+        ("2024-06-07T03:00:00", 0), ("2024-06-07T13:29:59", 0), ("2024-06-07T13:30:00", 1),
+        ("2024-06-09T12:00:00", 0), ("2024-06-10T13:00:00", 0), ("2024-06-10T14:00:00", 1),
+    ]  # fmt: skip
+    for at, requests in moments:
+        clock.set(ms(at))
+        vendors.clear_log()
+        for manager in (make(), make()):
+            for question in (days, hours, hours, days):
+                manager.get_ohlcv(*question, strict=True)
+        assert vendors.count() == requests, at
+
+
+def test_an_answer_given_again_from_memory_knows_of_a_split_since(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.truth.act("AAPL", split(EX_DATE, 4))
+    january = ("AAPL", "1d", "2024-01-02", "2024-01-31")
+    clock.set(ms("2024-05-10T22:00:00"))
+    for _ in range(4):
+        first = manager.get_ohlcv(*january, strict=True)
+    clock.set(ms("2024-06-12T13:30:00"))
+    frame = manager.get_ohlcv(*january, strict=True)
+    assert frame["close"].iloc[0] == pytest.approx(first["close"].iloc[0] / 4)
+    assert_true(frame, vendors, clock, "AAPL", "1d", "2024-01-02", "2024-02-01", "split")
+
+
+def test_a_split_that_is_told_days_late_is_learned(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    january = ("AAPL", "1d", "2024-01-02", "2024-01-31")
+    clock.set(ms("2024-05-10T22:00:00"))
+    manager.get_ohlcv(*january, strict=True)
+    clock.set(ms("2024-06-13T22:00:00"))
+    manager.get_ohlcv(*january, strict=True)
+    vendors.truth.act("AAPL", split(EX_DATE, 4))  # it was yesterday, and is told only now
+    clock.set(ms("2024-06-17T22:00:00"))
+    frame = manager.get_ohlcv(*january, strict=True)
+    assert_true(frame, vendors, clock, "AAPL", "1d", "2024-01-02", "2024-02-01", "split")
+
+
+def test_offline_prices_of_an_earlier_day_say_so_and_are_refused_under_strict(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    january = ("AAPL", "1d", "2024-01-02", "2024-01-31")
+    clock.set(ms("2024-05-10T22:00:00"))
+    manager.get_ohlcv(*january, strict=True)
+    manager.get_ohlcv(*january, strict=True, offline=True)
+    clock.set(ms("2024-06-12T22:00:00"))
+    said = "prices are as of 2024-05-10: splits and dividends from 2024-05-11 on are not known"
+    with pytest.warns(IncompleteDataWarning, match=said):
+        frame = manager.get_ohlcv(*january, offline=True)
+    assert (told(frame)["complete"], list(told(frame)["problems"])) == (False, [said])
+    with pytest.raises(IncompleteDataError, match=said):
+        manager.get_ohlcv(*january, offline=True, strict=True)
+    manager.get_ohlcv(*january, adjustment="split", strict=True)
+    manager.get_ohlcv(*january, offline=True, strict=True)
 
 
 def test_actions_of_a_session_that_has_not_opened_are_not_taken_for_known(

@@ -18,7 +18,7 @@ from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
 from ..errors import CorruptEntryError, FormatVersionError
 from ..model.actions import Action, current
-from ..model.instant import DAY_MS, day_ms
+from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.span import Span, coalesce, gaps
 from ..policy.disputes import Event, events_of, is_correction, says_the_same
 from . import metadata
@@ -103,6 +103,14 @@ class ActionBook:
     def covers(self, span: Span) -> bool:
         """Tell whether every ex-date in ``span`` was asked for, by whomever."""
         return not gaps(span, [asked.span for asked in self.asked])
+
+    def known_until(self, day: date) -> date:
+        """Return the last ex-date up to which, behind ``day``, every one was asked for."""
+        edge = day_ms(day) + DAY_MS
+        for asked in sorted(a.span for a in self.asked):
+            if asked.start <= edge < asked.end:
+                edge = asked.end
+        return date_of(edge - 1)
 
     def with_answer(self, actions: Sequence[Action], asked: Asked) -> ActionBook:
         """Return the book after an answer.

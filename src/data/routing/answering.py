@@ -60,12 +60,15 @@ class Rebased(NamedTuple):
         as_of: the date of their basis; None for what has no actions.
         disputed: the actions used, or left out, about which vendors are divided.
         instead: the adjustment that the rows have in place of the one asked for, if any.
+        unknown_since: the first ex-date that today's basis takes and that was not asked for; None
+            where all are known.
     """
 
     table: BarTable
     as_of: date | None = None
     disputed: Sequence[Event] = ()
     instead: Adjustment | None = None
+    unknown_since: date | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
 from ..model.span import Span
+from .trading_days import TradingDays
 from .work import Work
 
 log = logging.getLogger("onetape.routing")
@@ -102,7 +103,7 @@ def laid_over(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarT
     return table, after_marks(after_pieces(coverage, commit.pieces), commit.marks, has_bars)
 
 
-def actions_known(store: BarStore, query: BarsQuery, now_ms: int) -> bool:
+def actions_known(store: BarStore, query: BarsQuery, days: TradingDays) -> bool:
     """Tell whether the splits and dividends of a share are known from the asked range up to now."""
     if query.instrument.asset_class != "stock" or query.provider is not None:
         return False
@@ -110,8 +111,8 @@ def actions_known(store: BarStore, query: BarsQuery, now_ms: int) -> bool:
         book = store.actions(query.instrument.symbol)
     except CorruptEntryError:
         return False
-    days = [day_ms(date_of(ms)) + DAY_MS for ms in (query.span.start, now_ms)]
-    return book.covers(Span(*days))
+    first = day_ms(date_of(query.span.start)) + DAY_MS
+    return book.covers(Span(first, max(first, day_ms(days.current(query.instrument).day) + DAY_MS)))
 
 
 def with_answers(book: ActionBook, answers: Sequence[tuple[Sequence[Action], Asked]]) -> ActionBook:

@@ -172,7 +172,7 @@ class Misses:
 
     def _route(self, query: BarsQuery) -> Route:
         stored = None if query.provider else self._store.view(self._key(query, ())).kind
-        known = actions_known(self._store, query, self._clock.now_ms())
+        known = actions_known(self._store, query, self._reader.days)
         return route(query, candidates_of(self._selector, query), stored, told=known)
 
     def _try(self, query: BarsQuery, lane: Lane, way: Route, before: _Before) -> _Try:

@@ -25,6 +25,7 @@ from .borders import at_borders, splice_problems
 from .divided import doubts_of, with_disputes
 from .lifetimes import lifetime_of
 from .terms import DOUBTFUL
+from .trading_days import TradingDays
 from .volumes import own_volume
 
 if TYPE_CHECKING:
@@ -78,11 +79,16 @@ class Outcome:
 
 
 class Reader:
-    """Turns what is stored of a series into an answer. Thread-safe; takes no lock."""
+    """Turns what is stored of a series into an answer. Thread-safe; takes no lock.
+
+    Attributes:
+        days: the trading days whose basis answers are in.
+    """
 
     def __init__(self, store: BarStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self.days = TradingDays(clock)
 
     def answer(
         self,
@@ -124,10 +130,15 @@ class Reader:
             from .rebasing import Rebaser  # what has no splits needs none of it
 
             told = outcome.unstored_actions
-            rebaser = Rebaser(self._store, query, key, view, told, lenient, outcome.book)
+            # On a hit no calendar is read.
+            days = self.days.latest if outcome.view is not None else self.days.current
+            today = days(query.instrument)
+            rebaser = Rebaser(self._store, query, key, view, told, lenient, outcome.book, today)
             done = rebaser.rebased(table, coverage)
         life = lifetime_of(view)
         facts = with_disputes(_facts(key, view, outcome, coverage, now), done.disputed)
+        outdated = _outdated(done)
+        facts |= {"problems": [*outdated, *facts["problems"]]}
         return Answer(
             query=query,
             table=done.table,
@@ -137,7 +148,7 @@ class Reader:
             kind=kind,
             as_of=done.as_of,
             substitute=f"{done.instead} prices ({key})" if done.instead else None,
-            doubts=[*_doubts(coverage), *doubts_of(done.disputed)],
+            doubts=[*_doubts(coverage), *doubts_of(done.disputed), *outdated],
             fetched=outcome.fetched,
             scores=outcome.scores,
             rests_on=outcome.rests_on,
@@ -173,6 +184,16 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
 def _doubts(coverage: Coverage) -> list[str]:
     """Return why whole answers among these are not to be trusted; each reason once."""
     return list(dict.fromkeys(c.reason for c in coverage if c.reason.startswith(DOUBTFUL)))
+
+
+def _outdated(done: Rebased) -> list[str]:
+    """Say that prices are not those of today, where a split since then is not ruled out."""
+    if done.unknown_since is None:
+        return []
+    return [
+        f"prices are as of {done.as_of}: splits and dividends from {done.unknown_since} on are "
+        "not known"
+    ]
 
 
 def _with_unstored(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from ..cache.actions import ActionBook, Asked
 from ..cache.prior import LOOKBACK, PriorSessions, parts_of
@@ -26,7 +26,9 @@ from ..policy.disputes import Event
 from .answering import Rebased
 from .keeping import with_answers
 from .terms import CLOSED
+from .trading_days import TradingDay
 
+_A_DAY = timedelta(days=1)
 _RAW_IS_HELD = "these bars are held as traded: adjustment='raw' needs none"
 _OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
 
@@ -51,8 +53,8 @@ class ClosesMissingError(KindMismatchError):
 class Rebaser:
     """Brings the rows of one answer to one basis.
 
-    The basis is the newest that the lane and the known actions give, so that two answers about
-    one series fit together whenever each of them was fetched.
+    The basis is that of the last session that has opened: whenever the rows were fetched, the
+    actions since then are needed. So two answers about one symbol fit together.
 
     Attributes:
         store: where actions and daily closes are.
@@ -60,6 +62,7 @@ class Rebaser:
         unstored: actions that the disk refused.
         lenient: take the rows' own basis where actions up to the newest one are not known.
         read: the stored actions, where somebody has read them already.
+        today: the day whose basis is asked for; None for the newest one that is known.
     """
 
     store: BarStore
@@ -69,6 +72,7 @@ class Rebaser:
     unstored: Sequence[tuple[Sequence[Action], Asked]] = ()
     lenient: bool = False
     read: ActionBook | None = None
+    today: TradingDay | None = None
 
     def rebased(self, table: BarTable, coverage: Coverage) -> Rebased:
         """Return the rows in the asked adjustment; what has no actions needs nothing.
@@ -90,28 +94,46 @@ class Rebaser:
         book = self._book(table, own)
         as_of = self._target(book, own)
         goal = Basis(self.query.adjustment, as_of)
-        if not self.lenient and all(p.basis == goal for p in parts):
+        since = self._unknown_since(book, as_of)
+        if not self.lenient and since is None and all(p.basis == goal for p in parts):
             return Rebased(table, as_of)  # nearly every answer from the cache
         needed = self._needed(table, parts, as_of)
         if self.lenient and as_of != own and _lacking(book, needed):
             as_of, needed = own, self._needed(table, parts, own)
-        if all(p.basis == Basis(self.query.adjustment, as_of) for p in parts):
-            return Rebased(table, as_of)
+            since = self._unknown_since(book, own)
         lacking = _lacking(book, needed)
-        if lacking is not None:
+        if lacking is not None or (since is not None and not self.lenient):
             bases = {part.basis for part in parts}
             if self.lenient and self.key.lane[-1:] in _OWN_LANES and len(bases) == 1:
-                return Rebased(table, own, instead=parts[0].basis.adjustment)
-            raise ActionsMissingError(
-                f"splits and dividends of {self.key.symbol} are not known for all of "
-                f"{date_of(lacking.start)}..{date_of(lacking.end - 1)}, which "
-                f"{self.query.adjustment} prices need",
-                lacking,
-                symbol=self.key.symbol,
-                hint=_RAW_IS_HELD if {b.adjustment for b in bases} == {"raw"} else None,
-            )
+                instead = parts[0].basis.adjustment
+                return Rebased(table, own, instead=instead, unknown_since=since)
+            raise self._actions_missing(lacking, since, bases)
+        if all(p.basis == Basis(self.query.adjustment, as_of) for p in parts):
+            return Rebased(table, as_of, unknown_since=since)
         disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
-        return Rebased(self._converted(table, parts, book, as_of), as_of, disputed)
+        done = self._converted(table, parts, book, as_of)
+        return Rebased(done, as_of, disputed, unknown_since=since)
+
+    def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
+        """Return the first ex-date behind a basis that counts today and was not asked for."""
+        if self.today is None or self.query.adjustment == "raw" or self.today.day <= as_of:
+            return None
+        known = book.known_until(as_of)
+        return known + _A_DAY if known < self.today.day else None
+
+    def _actions_missing(
+        self, lacking: Span | None, since: date | None, bases: Iterable[Basis]
+    ) -> ActionsMissingError:
+        """Say which actions are not known, with all ex-dates up to today as the span to ask for."""
+        start = lacking.start if lacking is not None else day_ms(since or date.max)
+        end = max(lacking.end if lacking is not None else 0, self.today.end if self.today else 0)
+        return ActionsMissingError(
+            f"splits and dividends of {self.key.symbol} are not known for all of "
+            f"{date_of(start)}..{date_of(end - 1)}, which {self.query.adjustment} prices need",
+            Span(start, end),
+            symbol=self.key.symbol,
+            hint=_RAW_IS_HELD if {b.adjustment for b in bases} == {"raw"} else None,
+        )
 
     def _book(self, table: BarTable, own: date) -> ActionBook:
         if self.read is not None:
@@ -130,7 +152,7 @@ class Rebaser:
         """Return the newest date up to which anything is known of this series."""
         last = self.view.last if self.view.last is not None else day_ms(own)
         newest = max(own, _newest(parts_of(self.view.coverage), last))
-        known = _known_until(book, newest)
+        known = book.known_until(newest)
         later = [a.ex_date for a in book.actions if newest < a.ex_date <= known]
         return max(later, default=newest)
 
@@ -236,12 +258,3 @@ def _lacking(book: ActionBook, needed: Iterable[Span]) -> Span | None:
 def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:
     """Return the newest date that the prices of these parts know of."""
     return max([date_of(last_stamp), *(p.basis.as_of for p in parts if p.basis.as_of)])
-
-
-def _known_until(book: ActionBook, day: date) -> date:
-    """Return the last date up to which actions are known without a gap after ``day``."""
-    edge = day_ms(day) + DAY_MS
-    for asked in sorted(a.span for a in book.asked):
-        if asked.start <= edge < asked.end:
-            edge = asked.end
-    return date_of(edge - 1)

@@ -24,6 +24,7 @@ from ..model.provenance import ATTRS_KEY, Provenance
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import gaps
+from ..policy.calendar import day_span
 from .answering import Answer
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class Recent:
         if is_untouched is None:
             return
         until = min((c.expires for c in answer.coverage if c.expires is not None), default=_NEVER)
+        until = min(until, _actions_due(query, answer, book))
         told = dict(frame.attrs[ATTRS_KEY])
         # Memory of its own, and once only: rows may lie in a mapped file.
         values = np.array(answer.table.values(), dtype=np.float64)
@@ -148,6 +150,13 @@ class Recent:
             return book is given.book and given.is_untouched()
         except CacheError:
             return False
+
+
+def _actions_due(query: BarsQuery, answer: Answer, book: ActionBook | None) -> int:
+    """Return when a session may begin whose splits and dividends are not known."""
+    if book is None or answer.as_of is None or query.adjustment == "raw":
+        return _NEVER
+    return day_span(query.instrument, book.known_until(answer.as_of)).end
 
 
 def _place(query: BarsQuery) -> Hashable:

@@ -9,6 +9,7 @@ from ..provider_selector import ProviderSelector
 from .candidates import Lane, Route, candidates_of, route
 from .keeping import actions_known
 from .rehearsing import Theatre
+from .trading_days import TradingDays
 
 SWITCHED_OFF = "the rules switch failover off"
 
@@ -39,7 +40,7 @@ def way_of(theatre: Theatre, query: BarsQuery) -> Route:
     """
     key = SeriesKey(query.instrument.symbol, query.timeframe)
     stored = None if query.provider else theatre.store.view(key).kind
-    told = actions_known(theatre.store, query, theatre.clock.now_ms())
+    told = actions_known(theatre.store, query, TradingDays(theatre.clock))
     return route(query, candidates_of(theatre.selector, query), stored, told=told)
 
 
