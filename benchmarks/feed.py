@@ -222,7 +222,7 @@ def _over_a_socket(count: int) -> list[float]:
 
         def make() -> Connection:
             limiter = VendorLimiter("binance", Limits(), clock)
-            return Connection(protocol, Dialer(protocol.address()), limiter, clock)
+            return Connection(protocol, Dialer(protocol.address), limiter, clock)
 
         source = Subscription(Hub(), "one", topic, make, lambda sink: BarListener(sink, clock))
         feed = LiveFeed(*topic, source)

@@ -79,7 +79,7 @@ class _Stand:
         self.server, self.clock, self.topic = server, server.clock, Topic("BTCUSDT", "1m")
         self.past, self.deaf = _Past(keeps=keeps), _DeafDial()
         protocol = BinanceStream(server.url("binance"))
-        dial: Dial = self.deaf if deaf else Dialer(protocol.address())
+        dial: Dial = self.deaf if deaf else Dialer(protocol.address)
 
         def make() -> Connection:
             return Connection(

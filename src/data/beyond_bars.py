@@ -112,7 +112,8 @@ class BeyondBars:
 
         Args:
             symbol: such as ``AAPL``, ``BRK.B``, ``BTCUSDT``.
-            providers: ask and use these alone, in this order.
+            providers: ask and use these alone; where they differ, an earlier one is believed before
+                a later one, whatever the rules' order.
             force_refresh: ask again though what is cached is fresh.
             combination_strategy: ``priority_based``, ``quality_based`` or ``consensus``.
             data_type: ``general``, ``profile``, ``ratios``, ``statements`` or one of their aliases.

@@ -250,3 +250,26 @@ def test_a_frame_nested_beyond_reason_is_told() -> None:
     for stream in STREAMS.values():
         [event] = stream.read("[" * 100_000)
         assert isinstance(event, Unreadable)
+
+
+@pytest.mark.parametrize(
+    "made, greeting",
+    [
+        (AlpacaStream, [{"T": "success", "msg": "connected"}]),
+        (PolygonStream, [{"ev": "status", "status": "connected"}]),
+        (FinnhubStream, None),
+    ],
+)
+def test_each_connection_logs_in_with_the_keys_of_its_moment(made: Any, greeting: Any) -> None:
+    keys = dict(KEYS)
+    stream = made(credentials=keys)
+    for number in range(2):
+        keys |= {name: f"{key}-{number}" for name, key in KEYS.items()}
+        address = stream.address()
+        stream.opened()
+        login = address.url if greeting is None else stream.read(json.dumps(greeting))[0].frame
+        own = [key for name, key in keys.items() if stream.name.upper() in name]
+        assert [key for key in own if key not in login] == []
+    keys.clear()
+    with pytest.raises(MissingCredentialsError):
+        (stream.address if greeting is None else stream.opened)()

@@ -69,6 +69,22 @@ def test_one_record_of_two_vendors(manager: DataManager, vendors: Vendors) -> No
     assert set(vendors.asked) == {*FMP, "OVERVIEW"}
 
 
+@pytest.mark.parametrize("order", [["fmp", "alpha_vantage"], ["alpha_vantage", "fmp"]])
+def test_the_order_that_the_caller_names_decides(manager: DataManager, order: list[str]) -> None:
+    for _ in range(2):  # fetched, and read again
+        record = manager.get_fundamentals("AAPL", providers=order)
+        alone = {name: manager.get_fundamentals("AAPL", providers=[name]) for name in order}
+        both = {
+            n for n in alone["fmp"] if n in alone["alpha_vantage"] and n in told(record)["fields"]
+        }
+        differing = {n for n in both if alone["fmp"][n] != alone["alpha_vantage"][n]}
+        assert differing
+        assert {n: record[n] for n in differing} == {n: alone[order[0]][n] for n in differing}
+        assert record["provider_info"]["primary_source"] == order[0]
+    usual = manager.get_fundamentals("AAPL")
+    assert usual["provider_info"]["primary_source"] == "fmp"
+
+
 def test_a_fresh_copy_asks_nobody(make: Callable[[], DataManager], vendors: Vendors) -> None:
     first = make().get_fundamentals("AAPL")
     asked = len(vendors.asked)

@@ -49,7 +49,7 @@ def server() -> Iterator[StreamServer]:
 def dialer(server: StreamServer, timeout: float = 5.0) -> Dialer:
     """Return a dialer to an address with a key in it."""
     url = server.url("binance")
-    return Dialer(StreamAddress(f"{url}?token={KEY}", url), timeout)
+    return Dialer(lambda: StreamAddress(f"{url}?token={KEY}", url), timeout)
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_a_tls_handshake_that_drips_is_over_in_time() -> None:
         server.start()
         began = time.monotonic()
         with pytest.raises(ProviderTimeoutError):
-            Dialer(StreamAddress(url, url), timeout=0.3)()
+            Dialer(lambda: StreamAddress(url, url), timeout=0.3)()
         assert time.monotonic() - began < SOON_S
         over.set()
         server.join(5.0)
@@ -271,13 +271,13 @@ def test_a_door_that_is_shut_is_said_in_words() -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         url = f"ws://127.0.0.1:{door.getsockname()[1]}/x"
     with pytest.raises(UnavailableError, match=r"could not be reached: connection refused$"):
-        Dialer(StreamAddress(f"{url}?token={KEY}", url))()
+        Dialer(lambda: StreamAddress(f"{url}?token={KEY}", url))()
 
 
 @pytest.mark.parametrize("url", ["ws://example.test/x", "http://127.0.0.1/x", "x"])
 def test_only_tls_leaves_this_machine(url: str) -> None:
     with pytest.raises(ConfigError, match="over TLS"):
-        Dialer(StreamAddress(url, url))()
+        Dialer(lambda: StreamAddress(url, url))()
 
 
 def test_a_certificate_nobody_vouches_for_is_refused() -> None:
@@ -292,11 +292,11 @@ def test_a_certificate_nobody_vouches_for_is_refused() -> None:
 
         threading.Thread(target=serve, daemon=True).start()
         with pytest.raises(UnavailableError):
-            Dialer(StreamAddress(url, url))()
+            Dialer(lambda: StreamAddress(url, url))()
     assert ssl.create_default_context().verify_mode is ssl.CERT_REQUIRED
 
 
 def test_the_extra_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "websocket", None)
     with pytest.raises(MissingExtraError, match=r"onetape\[live\]"):
-        Dialer(StreamAddress("wss://example.test", "x"))()
+        Dialer(lambda: StreamAddress("wss://example.test", "x"))()

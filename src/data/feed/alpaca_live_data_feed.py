@@ -63,8 +63,12 @@ class AlpacaStream:
         self, url: str | None = None, credentials: Mapping[str, str] | None = None
     ) -> None:
         self._url = (url or self.default_url).rstrip("/")
-        self._key = key_of(credentials, "ALPACA_API_KEY", self.display_name)
-        self._secret = key_of(credentials, "ALPACA_SECRET_KEY", self.display_name)
+        self._credentials = credentials
+        self._look_up_keys()
+
+    def _look_up_keys(self) -> None:
+        self._key = key_of(self._credentials, "ALPACA_API_KEY", self.display_name)
+        self._secret = key_of(self._credentials, "ALPACA_SECRET_KEY", self.display_name)
 
     def address(self) -> StreamAddress:
         """Return the address; the keys are sent over the connection."""
@@ -81,7 +85,8 @@ class AlpacaStream:
         return Kind("regular", "session", "consolidated", instrument.quote or "", "shares", tape)
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Wait to be greeted."""
+        """Wait to be greeted; the keys that are set now will log in."""
+        self._look_up_keys()
         return [Heard("open")]
 
     def subscribe(self, topics: Sequence[Topic]) -> str:

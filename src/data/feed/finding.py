@@ -261,7 +261,7 @@ class LiveFeeds:
             limiter = self._services.network.limiters.of(
                 f"{way.name} stream", protocol.traits.connects
             )
-            dial = Dialer(protocol.address())
+            dial = Dialer(protocol.address)
             return Connection(protocol, dial, limiter, clock, self._tempo.pulse)
 
         account = f"{way.name} {hash(way.protocol.address().url)}"

@@ -57,10 +57,12 @@ class FinnhubStream:
         self, url: str | None = None, credentials: Mapping[str, str] | None = None
     ) -> None:
         self._url = (url or self.default_url).rstrip("/")
+        self._credentials = credentials
         self._key = key_of(credentials, "FINNHUB_API_KEY", self.display_name)
 
     def address(self) -> StreamAddress:
-        """Return the address, which holds the key."""
+        """Return the address, which holds the key that is set now."""
+        self._key = key_of(self._credentials, "FINNHUB_API_KEY", self.display_name)
         return StreamAddress(f"{self._url}?token={self._key}", self._url)
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:

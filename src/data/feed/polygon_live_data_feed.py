@@ -59,7 +59,11 @@ class PolygonStream:
         self, url: str | None = None, credentials: Mapping[str, str] | None = None
     ) -> None:
         self._url = (url or self.default_url).rstrip("/")
-        self._key = key_of(credentials, "POLYGON_API_KEY", self.display_name)
+        self._credentials = credentials
+        self._look_up_key()
+
+    def _look_up_key(self) -> None:
+        self._key = key_of(self._credentials, "POLYGON_API_KEY", self.display_name)
 
     def address(self) -> StreamAddress:
         """Return the address; the key is sent over the connection."""
@@ -75,7 +79,8 @@ class PolygonStream:
         return Kind("regular", "session", "consolidated", instrument.quote or "", "shares", "sip")
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Wait to be greeted."""
+        """Wait to be greeted; the key that is set now will log in."""
+        self._look_up_key()
         return [Heard("open")]
 
     def subscribe(self, topics: Sequence[Topic]) -> str:

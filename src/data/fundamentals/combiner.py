@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -82,13 +82,25 @@ class FundamentalsCombiner:
             if alias in said and name in record
         }
 
-    def record(self, snapshots: Iterable[Snapshot], strategy: str, story: Story) -> dict[str, Any]:
-        """Return one record out of snapshots; a strategy there is not is the usual one, warned about."""
+    def record(
+        self,
+        snapshots: Iterable[Snapshot],
+        strategy: str,
+        story: Story,
+        order: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Return one record out of snapshots; an unknown strategy is the usual one, with a warning.
+
+        Args:
+            snapshots, strategy, order: see :func:`.policy.merge.merge`.
+            story: what is told beside the fields.
+        """
         if strategy not in STRATEGIES:
             log.warning("no strategy is called %r: priority_based is taken", strategy)
             strategy = STRATEGIES[0]
         whole = [with_reported(snapshot) for snapshot in snapshots]
-        return record_of(merge(whole, self.rules, story.data_type, strategy), whole, story)
+        merged = merge(whole, self.rules, story.data_type, strategy, order)
+        return record_of(merged, whole, story)
 
     def get_provider_sequence(self, data_type: str) -> list[str]:
         """Return the vendors of a data type, the most trusted first."""

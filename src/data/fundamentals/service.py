@@ -261,7 +261,8 @@ class FundamentalsService:
             lookup.not_asked,
             lookup.about.listing,
         )
-        record = self._combined(said, lookup.wish.strategy, story)
+        order = lookup.vendors if lookup.named is not None else ()
+        record = self._combined(said, lookup.wish.strategy, story, order)
         if not record:
             why = {**lookup.failed, **lookup.not_asked}
             log.warning(
@@ -272,15 +273,17 @@ class FundamentalsService:
             )
         return record
 
-    def _combined(self, said: dict[str, Snapshot], strategy: str, story: Story) -> dict[str, Any]:
+    def _combined(
+        self, said: dict[str, Snapshot], strategy: str, story: Story, order: tuple[str, ...]
+    ) -> dict[str, Any]:
         """Return the record; the very same words make the very same one, and are merged once."""
         words = tuple(said.values())
-        key = (story.symbol, story.data_type, str(strategy))
+        key = (story.symbol, story.data_type, str(strategy), order)
         known = self._combinations.get(key)
         if known is None or known[0] != replace(story, now_ms=0) or not _are_same(known[1], words):
             if len(self._combinations) >= _MOST_COMBINED:
                 self._combinations = {}
-            record = self.combiner.record(words, strategy, story)
+            record = self.combiner.record(words, strategy, story, order)
             known = self._combinations[key] = replace(story, now_ms=0), words, record
         return {name: copied(value) for name, value in known[2].items()}
 

@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import SystemClock
@@ -64,16 +64,16 @@ class Wire(Protocol):
 
 
 class Dialer:
-    """Opens connections to one address; one thread calls, any may abort.
+    """Opens connections to one vendor; one thread calls, any may abort.
 
     TLS is verified, and no redirect is followed.
 
     Args:
-        address: ``wss://``, or ``ws://`` on this machine.
+        address: tells where to, at each call: ``wss://``, or ``ws://`` on this machine.
         timeout: seconds that opening may take.
     """
 
-    def __init__(self, address: StreamAddress, timeout: float = _CONNECT_S) -> None:
+    def __init__(self, address: Callable[[], StreamAddress], timeout: float = _CONNECT_S) -> None:
         self._address = address
         self._timeout = timeout
         self._opening: Any = None
@@ -86,7 +86,8 @@ class Dialer:
             MissingExtraError: the socket library is not installed.
             DataError: it was refused, throttled (with ``retry_after``), or did not answer in time.
         """
-        url = self._address.url
+        address = self._address()
+        url = address.url
         if not (url.startswith("wss://") or (url.startswith("ws://") and is_loopback(url))):
             raise ConfigError(
                 f"{where(url)} would not be reached over TLS",
@@ -96,7 +97,7 @@ class Dialer:
         found = self._opened(known, url)
         if isinstance(found, DataError):
             raise found
-        return _Socket(found, known, self._address.shown)
+        return _Socket(found, known, address.shown)
 
     def abort(self) -> None:
         """Give up what is being opened."""

@@ -56,7 +56,11 @@ class Merged:
 
 
 def merge(
-    snapshots: Sequence[Snapshot], rules: FundamentalsRules, data_type: str, strategy: str
+    snapshots: Sequence[Snapshot],
+    rules: FundamentalsRules,
+    data_type: str,
+    strategy: str,
+    order: Sequence[str] = (),
 ) -> Merged:
     """Return one record out of several answers; the order of ``snapshots`` does not matter.
 
@@ -67,16 +71,18 @@ def merge(
         strategy: ``priority_based`` takes the first vendor that tells a field, ``quality_based``
             the one that tells most of what matters, ``consensus`` averages what is near together
             and comparable.
+        order: the vendors as the caller named them, the most trusted first; it goes before every
+            order of the rules.
     """
-    order = _ranks(snapshots, rules.order(data_type))
-    ranked = sorted(snapshots, key=lambda s: (s.is_stale, order[s.vendor], s.vendor))
+    ranks = _ranks(snapshots, order or rules.order(data_type))
+    ranked = sorted(snapshots, key=lambda s: (s.is_stale, ranks[s.vendor], s.vendor))
     refused = strangers(ranked)
     believed, dropped = _believed(s for s in ranked if s.vendor not in refused)
     how = strategy if strategy != "consensus" else rules.consensus_fallback
     fields: dict[str, Chosen] = {}
     conflicts: list[dict[str, Any]] = []
     for name in dict.fromkeys(name for s in believed for name in s.facts):
-        told = _in_order(name, believed, rules, data_type, how)
+        told = _in_order(name, believed, rules, order or rules.order(data_type, name), how)
         fields[name] = _chosen(told, rules) if strategy == "consensus" else _first(told)
         if rules.reports_conflicts:
             conflicts += _conflicts(name, told, fields[name], rules.tolerance)
@@ -131,18 +137,22 @@ def _believed(snapshots: Iterable[Snapshot]) -> tuple[list[Snapshot], list[dict[
 
 
 def _in_order(
-    name: str, snapshots: Sequence[Snapshot], rules: FundamentalsRules, data_type: str, how: str
+    name: str,
+    snapshots: Sequence[Snapshot],
+    rules: FundamentalsRules,
+    order: Sequence[str],
+    how: str,
 ) -> list[tuple[Snapshot, Fact]]:
     """Return who tells a field and what, the most trusted first; stale answers come last."""
     told = [(s, s.facts[name]) for s in snapshots if name in s.facts]
     if len(told) < 2:
         return told
-    order = _ranks((s for s, _ in told), rules.order(data_type, name))
+    ranks = _ranks((s for s, _ in told), order)
 
     def rank(entry: tuple[Snapshot, Fact]) -> tuple[bool, float, int]:
         one = entry[0]
         worth = quality(one.facts) * rules.grades.get(one.vendor, 3.0) if how == _BY_WORTH else 0.0
-        return one.is_stale, -worth, order[one.vendor]
+        return one.is_stale, -worth, ranks[one.vendor]
 
     return sorted(told, key=rank)
 
