@@ -44,16 +44,19 @@ class ExchangeCalendar(SessionCalendar):
 
 
 def trading_hours(name: str, day: date) -> Span:
-    """Return open and close of the session dated ``day``; the usual ones where there is none.
+    """Return open and close of the session dated ``day``, at the latest the usual close.
+
+    The hours behind an early close are still of that date: what is traded by the calendar of its
+    exchange need not close as early. Where there is no session they are the usual ones.
 
     Raises:
         ConfigError: the library does not know the code.
     """
     stamp = day_ms(day)
+    _, opened, closed, _, _ = _usual(name).session(stamp)
     table = _load(name, stamp, stamp)
     if len(table.days):
-        return Span(int(table.opens[0]), int(table.closes[0]))
-    _, opened, closed, _, _ = _usual(name).session(stamp)
+        return Span(int(table.opens[0]), max(int(table.closes[0]), closed))
     return Span(opened, closed)
 
 

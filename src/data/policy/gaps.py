@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..model.bars import Stamps, among
 from ..model.coverage import Coverage
+from ..model.instant import DAY_MS
 from ..model.span import Span, coalesce, gaps, intersect, subtract
 from ..model.timeframe import Timeframe
 from .calendar import MarketCalendar
@@ -47,6 +48,22 @@ class Grid:
     def back(self, end_ms: int, count: int) -> int:
         """Return the stamp of the ``count``-th expected bar before ``end_ms``."""
         return self.calendar.back(self.timeframe, end_ms, count, self.anchor)
+
+    def first_open(self, cap: int, now_ms: int) -> int:
+        """Return the first stamp whose bar may not have closed, whether it is expected or not.
+
+        ``cap`` is that of the first expected one. While the market is closed a bar off its calendar
+        may stand before that, and be still to come.
+        """
+        step = self.timeframe.step_ms
+        if cap <= now_ms or step is None or step > DAY_MS:
+            return cap
+        last = np.array([self.back(cap, 1)], dtype=np.int64)
+        if self.timeframe.is_intraday:
+            return min(cap, max(int(self.closes(last)[0]), now_ms - step + 1))
+        days = np.arange(int(last[0]) + DAY_MS, cap, DAY_MS, dtype=np.int64)
+        unclosed = days[self.closes(days) > now_ms] if len(days) else days
+        return int(unclosed[0]) if len(unclosed) else cap
 
 
 class Missing(NamedTuple):

@@ -12,7 +12,7 @@ from ..model.coverage import Covered
 from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
-from ..model.span import Span, coalesce, intersect
+from ..model.span import Span, coalesce, intersect, subtract
 from ..policy.gaps import Grid
 from .answering import Answer, Gap, as_known
 from .fetching import Fetcher
@@ -122,10 +122,13 @@ class LaneRunner:
         Not beside bars of older tools: their files are taken over by the first write, and reading
         is none.
         """
+        view, now = self._store.view(work.key), self._clock.now_ms()
         closed = [s for s in plan.closed if s not in plan.segments]
-        view = self._store.view(work.key)
+        closed = subtract(closed, (c.span for c in view.coverage if c.stands(now)))
+        if view.next_due is not None and now < view.next_due and view.coverage:
+            # Behind all that is known nothing is due yet: that is a hit already.
+            closed = [s for s in closed if s.start < view.coverage[-1].span.end]
         if closed and view.exists and not any(map(is_older, view.coverage)):
-            now = self._clock.now_ms()
             # Not for ever: calendars are corrected.
             expires = now + self._expiry.old_ms
             marks = tuple(

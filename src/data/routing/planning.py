@@ -111,18 +111,22 @@ class Planner:
             return Todo(wanted, cap)
         coverage = _trusted(query, self._keeper.coverage(work), reach, now, work)
         is_afresh = query.refresh and not work.attempts
-        believed = Coverage(c for c in coverage if not _is_open(c, work, now))
+        # A closed market is not asked for its own sake. Beside what is asked it is covered, too: bars
+        # may stand there that the calendar does not expect.
+        believed = Coverage(c for c in coverage if not (_is_open(c, work, now) or _is_unasked(c)))
         held = [] if is_afresh else [*believed.held(now), *_beyond(lifetime_of(view), work, now)]
         touched = Coverage(c for c in coverage if c.span.overlaps(reach))
         due = due_spans(touched, work.grid, work.settle_ms, now)
         lacking = missing(reach, held, due, work.grid)
-        segments = [Span(s.start, min(s.end, cap)) for s in lacking.segments]
+        past = Span(reach.start, work.grid.first_open(cap, now))
+        segments = [s.clip(past) for s in lacking.segments]
         if work.lane.candidates[0].adjustment != "unknown":
             segments = with_overlap(segments, coverage, work.grid, cap)
         segments = _few(segments, work)
         if not view.exists and not segments and not work.attempts:
             # Nothing is expected there, but nothing is known of the series either: ask once.
-            return Todo(wanted, cap, tuple(lacking.closed))
+            closed = (s.clip(past) for s in lacking.closed)
+            return Todo(wanted, cap, tuple(s for s in closed if not s.is_empty))
         if query.include_forming and segments and segments[-1].end == cap:
             # The running bar comes along with the closed ones before it.
             segments[-1] = Span(segments[-1].start, max(wanted.end, cap + MINUTE_MS))
@@ -143,6 +147,11 @@ def _is_open(part: Covered, work: Work, now_ms: int) -> bool:
         if candidate.name not in work.out
         and not candidate.servable(part.span, work.grid.timeframe, now_ms).is_empty
     )
+
+
+def _is_unasked(part: Covered) -> bool:
+    """Tell whether a stretch is empty by the calendar alone: no vendor was asked for it."""
+    return part.state == "empty" and part.reason == CLOSED and not part.vendor
 
 
 def _beyond(life: Lifetime, work: Work, now_ms: int) -> list[Span]:

@@ -253,7 +253,9 @@ class Taker:
         now = self._now_ms(fetched)
         cap = forming_stamp(grid.calendar, grid.timeframe, now, grid.anchor)
         known = self._store.view(work.key).next_due
-        up_to_now = found.answered.end >= cap and found.unpublished is None
+        # Behind the last bar that has closed there may be hours in which the market is shut.
+        reaches = found.answered.end >= cap or grid.next_open(found.answered.end) >= cap
+        up_to_now = reaches and found.unpublished is None
         if not up_to_now and known is None:
             return commit
         first = min(self._provisional(work, found, commit), default=None)

@@ -1,0 +1,140 @@
+"""Bars off the calendar: what a fetch covers is answered, in whatever order questions were asked."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import IncompleteDataWarning
+
+from .shelf import Market, Shelf, at, every, serving, shown
+
+# Currencies trade from Sunday 21:00 to Friday 21:00 UTC in June; this market opens three hours early.
+WEEKS = [
+    *every("1h", "2024-06-02T21:00", "2024-06-07T20:00"),
+    *every("1h", "2024-06-09T18:00", "2024-06-14T20:00"),
+    *every("1h", "2024-06-16T18:00", "2024-06-19T20:00"),
+]
+EARLY = ["2024-06-09T18:00", "2024-06-09T19:00", "2024-06-09T20:00"]
+FOREX = serving("forex")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    warnings.simplefilter("ignore", IncompleteDataWarning)
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    return Market(tmp_path, clock, monkeypatch)
+
+
+def move(clock: ManualClock, to: str) -> None:
+    """Let time pass."""
+    clock.advance((at(to) - clock.now_ms()) / 1000)
+
+
+@pytest.mark.parametrize("vendor", FOREX)
+@pytest.mark.parametrize(
+    "asked_at",
+    ["2024-06-15T00:30", "2024-06-16T17:30", "2024-06-16T19:30", "2024-06-16T20:30"],
+)
+def test_a_question_while_the_market_is_closed_hides_nothing_of_the_week_after(
+    market: Market, clock: ManualClock, vendor: str, asked_at: str
+) -> None:
+    shelf = Shelf(clock, WEEKS, vendor)
+    move(clock, asked_at)
+    market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-12")
+    for now in ("2024-06-16T23:30", "2024-06-17T12:30"):
+        move(clock, now)
+        market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-16T12:00")
+    later = market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-12")
+    fresh = market.manager(shelf, folder="other").get_ohlcv("NZDUSD=X", "1h", "2024-06-12")
+    assert "2024-06-16T18:00" in shown(fresh)
+    assert shown(later) == shown(fresh)
+
+
+QUESTIONS = [
+    ("2024-06-05", "2024-06-07"),
+    ("2024-06-08T04:00", "2024-06-09T20:30"),
+    ("2024-06-08T04:00", "2024-06-11"),
+    ("2024-06-10", "2024-06-12"),
+]
+
+
+@pytest.mark.parametrize("vendor", FOREX)
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_the_order_of_questions_decides_nothing(
+    market: Market, clock: ManualClock, vendor: str, order: tuple[int, ...]
+) -> None:
+    shelf = Shelf(clock, WEEKS, vendor)
+    move(clock, "2024-06-18T12:30")
+    for number in order:
+        market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", *QUESTIONS[number])
+    frame = market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-05", "2024-06-12")
+    assert [text for text in shown(frame) if text in EARLY] == EARLY
+    shelf.asked.clear()
+    again = market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-05", "2024-06-12")
+    assert shown(again) == shown(frame)
+    assert shelf.asked == []
+
+
+def test_a_closed_market_alone_is_not_asked(market: Market, clock: ManualClock) -> None:
+    shelf = Shelf(clock, WEEKS)
+    move(clock, "2024-06-18T12:30")
+    market.manager(shelf).get_ohlcv("NZDUSD=X", "1h", "2024-06-10", "2024-06-11")
+    shelf.asked.clear()
+    for _ in range(2):
+        manager = market.manager(shelf)
+        manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-08T00:00", "2024-06-09T12:00", strict=True)
+        manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-08T00:00", "2024-06-11", strict=True)
+    assert len(shelf.asked) <= 1
+
+
+def test_a_closed_stretch_is_written_down_once(market: Market, clock: ManualClock) -> None:
+    shelf = Shelf(clock, WEEKS)
+    move(clock, "2024-06-15T12:30")
+    manager = market.manager(shelf)
+    manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-12", "2024-06-13")
+    generations = []
+    for _ in range(3):
+        frame = manager.get_ohlcv("NZDUSD=X", "1h", bars=5)
+        generations.append(frame.attrs["onetape"]["generation"])
+        clock.advance(60)
+    assert len(set(generations[1:])) == 1
+
+
+# --- futures -----------------------------------------------------------------------------------
+
+# In winter a session of these futures runs from 23:00 to 22:00 UTC. On Thanksgiving and the day after
+# the calendar closes it early; this vendor has bars up to the usual hour all the same.
+EURO = [
+    *every("1h", "2023-11-19T23:00", "2023-11-20T21:00"),
+    *every("1h", "2023-11-20T23:00", "2023-11-21T21:00"),
+    *every("1h", "2023-11-21T23:00", "2023-11-22T21:00"),
+    *every("1h", "2023-11-22T23:00", "2023-11-23T21:00"),
+    *every("1h", "2023-11-23T23:00", "2023-11-24T21:00"),
+    *every("1h", "2023-11-26T23:00", "2023-11-27T21:00"),
+]
+DAYS = ["2023-11-20", "2023-11-21", "2023-11-22", "2023-11-23", "2023-11-24", "2023-11-27"]
+
+
+@pytest.mark.parametrize("vendor", serving("future"))
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_hours_behind_an_early_close_belong_to_their_date(
+    market: Market, clock: ManualClock, vendor: str, backwards: bool
+) -> None:
+    shelf = Shelf(clock, EURO, vendor)
+    manager = market.manager(shelf)
+    found = [
+        text
+        for day in (reversed(DAYS) if backwards else DAYS)
+        for text in shown(manager.get_ohlcv("6E=F", "1h", day, day))
+    ]
+    assert [at(text) for text in sorted(found)] == EURO
+    whole = manager.get_ohlcv("6E=F", "1h", DAYS[0], DAYS[-1])
+    assert [at(text) for text in shown(whole)] == EURO
