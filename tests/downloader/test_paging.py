@@ -99,6 +99,44 @@ def test_there_is_a_last_page(monkeypatch: pytest.MonkeyPatch) -> None:
         vendor.fetch(query("1d", day(0), day(3)))
 
 
+@pytest.mark.parametrize("brought", [[], [day(0)], [day(-9)], [day(3)]])
+def test_pages_without_a_new_bar_of_the_range_end(brought: list[int]) -> None:
+    """Each page names another one: 3,001 of them were followed."""
+    vendor, transport = acme(
+        answer({"rows": rows(day(0)), "cursor": "first"}),
+        *(answer({"rows": rows(*brought), "cursor": f"{i}"}) for i in range(50)),
+    )
+    with pytest.raises(ResponseFormatError, match="no bar that is new"):
+        vendor.fetch(query("1d", day(0), day(3)))
+    assert len(transport.asked) <= 2 + paging.IDLE_PAGES
+
+
+def test_a_few_pages_may_be_empty_in_between() -> None:
+    vendor, _ = acme(
+        answer({"rows": rows(day(0)), "cursor": "a"}),
+        answer({"rows": [], "cursor": "b"}),
+        answer({"rows": [], "cursor": "c"}),
+        answer({"rows": rows(day(1))}),
+    )
+    assert len(vendor.fetch(query("1d", day(0), day(3))).table) == 2
+
+
+@pytest.mark.parametrize("turns", ["cursor", "next"])
+def test_far_more_rows_than_places_end(turns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page has news, a few milliseconds later than the last."""
+    monkeypatch.setattr(paging, "_ROWS_BEYOND", 20)
+
+    def page(number: int) -> HttpResponse:
+        first = day(0) + 5 * number
+        following = {"cursor": str(number)} if turns == "cursor" else {"next": first + 5}
+        return answer({"rows": rows(*range(first, first + 5)), **following})
+
+    vendor, transport = acme(*map(page, range(50)))
+    with pytest.raises(ResponseFormatError, match="far more rows"):
+        vendor.fetch(query("1d", day(0), day(3)))
+    assert len(transport.asked) == 6
+
+
 def test_a_long_span_is_cut_into_windows_the_vendor_answers() -> None:
     start = NOW_MS - 20 * DAY_MS
     vendor, transport = acme(*(answer({"rows": rows(start)}) for _ in range(3)))

@@ -21,7 +21,7 @@ from src.data.model.timeframe import Timeframe
 from .ground_truth import Row, Truth
 from .listings import Listing
 
-Way = Literal["", "reset", "hang", "hold", "stall", "truncate", "trickle", "vanish"]
+Way = Literal["", "reset", "hang", "hold", "stall", "truncate", "trickle", "drip", "vanish"]
 
 
 @dataclass(frozen=True)

@@ -249,6 +249,12 @@ class Fault:
         return cls("trickle", reply=lambda r: replace(r, delivery=way))
 
     @classmethod
+    def drip(cls, pause_s: float = 0.02) -> Fault:
+        """Even the status line comes a byte at a time; ``heal`` or ``stop`` end it."""
+        way = Delivery("drip", chunk=1, pause_s=pause_s)
+        return cls("drip", reply=lambda r: replace(r, delivery=way))
+
+    @classmethod
     def vanish(cls) -> Fault:
         """A good answer, then the kept connection is closed without a word."""
         return cls("vanish", reply=lambda r: replace(r, delivery=Delivery("vanish")))

@@ -154,20 +154,21 @@ class _Handler(BaseHTTPRequestHandler):
             )
             if way == "stall":
                 release.wait(_PATIENCE_S)
-        elif way == "trickle":
-            self._trickle(reply, release)
+        elif way in ("trickle", "drip"):
+            self._trickle(reply, release, head=b"" if way == "trickle" else self._head(reply))
         else:
             self.close_connection = self.close_connection or way == "vanish"
             self._send(self._head(reply) + (b"" if self.command == "HEAD" else reply.body))
 
-    def _trickle(self, reply: Reply, release: threading.Event) -> None:
-        self._send(self._head(reply))
-        size = reply.delivery.chunk
-        for start in range(0, len(reply.body), size):
+    def _trickle(self, reply: Reply, release: threading.Event, head: bytes) -> None:
+        if not head:
+            self._send(self._head(reply))
+        size, told = reply.delivery.chunk, head + reply.body
+        for start in range(0, len(told), size):
             if release.wait(reply.delivery.pause_s):
                 self.close_connection = True
                 return
-            self._send(reply.body[start : start + size])
+            self._send(told[start : start + size])
 
     def _head(self, reply: Reply) -> bytes:
         """Return status line and headers; one write with the body, or Nagle makes it wait."""

@@ -186,7 +186,8 @@ class _Collection:
             _check(told, vendor.name, query.measure)
         rows = sorted({row.stamp_ms: row for row in told if row.stamp_ms in span}.values())
         is_full = len(told) >= self._page_rows
-        if self._pages > PAGE_CAP or (is_full and not rows):
+        is_elsewhere = 2 * len(rows) < len({row.stamp_ms for row in told})
+        if self._pages > PAGE_CAP or (is_full and (not rows or is_elsewhere)):
             raise ResponseFormatError(f"{vendor.name} sends us round in circles")
         return rows, is_full
 

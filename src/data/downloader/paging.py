@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
+import numpy as np
+
 from ..errors import (
     CapabilityError,
     DataError,
@@ -29,6 +31,10 @@ from .archives import Archive, fetch_month
 
 # A vendor that always has one more page would keep us for ever.
 PAGE_CAP = 10_000
+# Pages in a row that may bring no bar that is new; some vendors filter what stands on a page.
+IDLE_PAGES = 3
+# Rows that an answer may have beyond two for each place in the range: some send all they have.
+_ROWS_BEYOND = 100_000
 _FIRST_PAGE: str | None = None
 # What reading an answer of another shape than expected can raise.
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
@@ -173,12 +179,14 @@ def _follow(vendor: Vendor, query: FetchQuery, found: _Harvest, *, until_rows: b
 def _pages(vendor: Vendor, query: FetchQuery) -> Iterator[tuple[HttpResponse, BarPage, BarTable]]:
     """Follow cursors and stamps until the vendor says that this was the last page."""
     asked: set[tuple[int, str | None]] = set()
+    progress = _Progress(vendor.name, query)
     start, cursor = query.span.start, _FIRST_PAGE
     while start < query.span.end:
         asked.add((start, cursor))
         part = replace(query, span=Span(start, query.span.end))
         response = vendor.send(vendor.bars_request(part, cursor))
         page, table = read_page(vendor, response, part)
+        progress.check(page, table)
         yield response, page, table
         if page.cursor is None and page.next_ms is None:
             return
@@ -186,6 +194,39 @@ def _pages(vendor: Vendor, query: FetchQuery) -> Iterator[tuple[HttpResponse, Ba
         if (following, page.cursor) in asked or following < start:
             raise ResponseFormatError(f"{vendor.name} sends us round in circles")
         start, cursor = following, page.cursor
+
+
+class _Progress:
+    """Sees to it that pages go on only while they bring bars of the range that are new."""
+
+    def __init__(self, vendor: str, query: FetchQuery) -> None:
+        self._vendor = vendor
+        self._span = query.span
+        step_ms = query.timeframe.step_ms or DAY_MS
+        self._rows_left = 2 * (query.span.end - query.span.start) // step_ms + _ROWS_BEYOND
+        self._seen = np.empty(0, dtype=np.int64)
+        self._idle = 0
+
+    def check(self, page: BarPage, table: BarTable) -> None:
+        """Refuse a page that has no end.
+
+        Raises:
+            ResponseFormatError: there are far more rows than places for bars, or the last pages
+                had nothing new while the vendor has always one more.
+        """
+        self._rows_left -= len(table)
+        if self._rows_left < 0:
+            raise ResponseFormatError(f"{self._vendor} sends far more rows than the range has bars")
+        if page.cursor is None:  # stamps have to go on by themselves
+            return
+        stamps = table.stamps[(table.stamps >= self._span.start) & (table.stamps < self._span.end)]
+        known = len(self._seen)
+        self._seen = np.union1d(self._seen, stamps)
+        self._idle = 0 if len(self._seen) > known else self._idle + 1
+        if self._idle > IDLE_PAGES:
+            raise ResponseFormatError(
+                f"{self._vendor} sends page after page with no bar that is new"
+            )
 
 
 def read_page(

@@ -16,13 +16,14 @@ from ..model.instant import DAY_MS, day_ms
 from ..model.instrument import Instrument
 from ..model.span import Span
 from ..policy.localtime import local_date, local_to_utc
-from .paging import UNREADABLE
+from .paging import IDLE_PAGES, UNREADABLE
 
 NEW_YORK = "America/New_York"
 _ZONE = ZoneInfo(NEW_YORK)
 _CLASS = re.compile(r"([A-Z]+)[-.](P?)([A-Z]{1,2})")
 # More pages of actions than any company has: a vendor that always has one more is stopped.
 _PAGE_CAP = 100
+_MOST_ACTIONS = 10_000
 
 ActionReader = Callable[[Any], tuple[Iterable[Action], HttpRequest | None]]
 
@@ -115,12 +116,17 @@ def ask_actions(
     """
     found: dict[Action, None] = {}
     request: HttpRequest | None = first
+    idle = 0
     for _ in range(_PAGE_CAP):
         if request is None:
             stamped = (replace(a, source=vendor.name, fetched_at=now_ms) for a in found)
             return sorted(action for action in stamped if day_ms(action.ex_date) in span)
+        known = len(found)
         told, request = _read(vendor, request, read)
         found.update(dict.fromkeys(told))
+        idle = 0 if len(found) > known else idle + 1
+        if request is not None and (idle > IDLE_PAGES or len(found) > _MOST_ACTIONS):
+            raise ResponseFormatError(f"{vendor.name} has no end of splits and dividends")
     raise ResponseFormatError(f"{vendor.name} has more than {_PAGE_CAP} pages of actions")
 
 

@@ -30,7 +30,15 @@ SHEET = Sheet(
         ),
         _NO_SERVER,
     )
-    | dict.fromkeys(("pages_travel_over_one_connection", "answers_may_be_compressed"), _ONE_FILE)
+    | dict.fromkeys(
+        (
+            "pages_travel_over_one_connection",
+            "answers_may_be_compressed",
+            "a_drip_is_left_at_the_deadline",
+            "pages_that_repeat_come_to_an_end",
+        ),
+        _ONE_FILE,
+    )
     | {
         "half_an_answer_is_none": "a file that ends early is a shorter file; nobody told its length",
         "splits_and_dividends_are_told": "files of bars tell none",
