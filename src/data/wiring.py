@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .clock import Clock, SystemClock
 from .config.rules_file import load_rules
 from .config.settings import load_settings
+from .disk.scratch import process_folder
 from .model.instant import HOUR_MS
 from .model.rules import Rules
 from .model.settings import Settings
@@ -170,6 +171,12 @@ def build(
     settings = load_settings(cache_dir, config_path)
     ticking = clock or SystemClock()
     rules = load_rules(settings.rules_path)
+    if not rules.cache.enabled:
+        settings = replace(
+            settings,
+            cache_dir=process_folder("onetape-cache-"),
+            cache_dir_from="cache.enabled: false in the rules",
+        )
     observer = Observer(ticking, Gauge(settings.cache_dir, ticking))
     networks = _Networks(lambda: network_of(settings, rules, ticking, retry, observer))
     selector = ProviderSelector(settings=settings, make_sender=networks.sender)

@@ -106,9 +106,8 @@ class TestMistakes:
             ),
             ("cache: {max_size_gb: ten}", "it is 'ten', a number"),
             ("cache: {max_size_gb: true}", "it is True, a number"),
-            ("cache: {compression: gzipp}", "did you mean gzip?"),
-            ("cache: {enabled: false}", "cannot be switched off"),
-            ("validation: {check_duplicates: no}", "cannot be switched off"),
+            ("cache: {compression: 1}", "cache.compression: it is 1, a text is needed"),
+            ("validation: {check_duplicates: maybe}", "true or false is needed"),
             ("cache: {enabled: 1}", "cache.enabled: it is 1, true or false is needed"),
             ("failover: {max_retries: 99}", "a number from 0 to 20 is needed"),
             ("validation: {min_quality_score: 1.5}", "a number from 0 to 1 is needed"),
@@ -460,3 +459,50 @@ class TestAsRead:
         assert packaged_rules.__wrapped__() == whole
         module.AS_READ.write_bytes(damaged)
         assert packaged_rules.__wrapped__() == whole
+
+
+class TestOlderFiles:
+    def test_what_cannot_be_obeyed_is_told_once_a_file(
+        self, user_file: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        text = (
+            "description: of an older tool\n"
+            "cache: {compression: none}\n"
+            "validation:\n"
+            "  enabled: false\n"
+            "  check_duplicates: no\n"
+        )
+        for _ in range(2):
+            load(user_file, text)
+        (said,) = [r.getMessage() for r in caplog.records]
+        assert str(user_file) in said
+        assert "validation.enabled: answers are always checked (line 4)" in said
+        assert (
+            "validation.check_duplicates: of two rows of one stamp one is always kept (line 5)"
+            in said
+        )
+        assert "cache.compression: files are always gzip (line 2)" in said
+
+    def test_what_is_obeyed_anyway_is_not_told(
+        self, user_file: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        load(user_file, "cache: {compression: gzip}\nvalidation: {enabled: yes}\n")
+        assert caplog.records == []
+
+    def test_without_a_cache_bars_lie_in_a_folder_of_the_process(self, tmp_path: Path) -> None:
+        (tmp_path / "rules.yaml").write_text("cache: {enabled: false}")
+        program = (
+            "import pathlib\n"
+            "from src.data import DataManager\n"
+            f"manager = DataManager({str(tmp_path / 'cache')!r}, {str(tmp_path / 'rules.yaml')!r})\n"
+            "folder = pathlib.Path(manager.cache.cache_dir)\n"
+            "(folder / 'x').write_text('x')\n"
+            "print(folder)\n"
+        )
+        ran = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+        )
+        folder = Path(ran.stdout.strip())
+        assert folder.name.startswith("onetape-cache-")
+        assert not folder.exists()
+        assert not (tmp_path / "cache").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from ..errors import RulesError
 from ..model.rules import Rules
 from ..policy.rules import overlay, parse
 from .found_files import HINT
-from .rules_schema import check, check_symbols, check_whole
+from .rules_schema import check, check_symbols, check_whole, not_obeyed
 from .schema import Problem
 from .yaml_text import Document, read_yaml
+
+_log = logging.getLogger(__name__)
 
 
 def read_rules(data: bytes, name: str, beneath: Mapping[str, Any] | None = None) -> Rules:
@@ -28,6 +31,9 @@ def read_rules(data: bytes, name: str, beneath: Mapping[str, Any] | None = None)
     """
     document = read_yaml(data)
     _raise_for([*document.problems, *check(document.value)], document, name)
+    if ignored := not_obeyed(document.value):
+        listed = "; ".join(_told(problem, document.line_of(problem.path)) for problem in ignored)
+        _log.warning("%s: not obeyed: %s", name, listed)
     whole = document.value if beneath is None else overlay(beneath, document.value)
     return _whole(whole, document, name)
 

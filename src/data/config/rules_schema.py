@@ -44,13 +44,6 @@ def _symbol_text(value: Any, path: Path) -> Iterator[Problem]:
         yield Problem(path, refusal.message)
 
 
-def _always_on(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept true alone: what keeps wrong bars out of the store has no switch."""
-    yield from switch(value, path)
-    if as_switch(value) is False:
-        yield Problem(path, "this cannot be switched off")
-
-
 def _suffix(value: Any, path: Path) -> Iterator[Problem]:
     """Accept the suffix of an exchange."""
     if not str(value).startswith("."):
@@ -193,6 +186,7 @@ _file = record(
     dict.fromkeys(RULES, _rule)
     | {
         "version": number(1, 1),
+        "description": text(),
         "providers": _providers,
         "live_feeds": table(_live_feed, vendor),
         "failover": record(
@@ -205,10 +199,10 @@ _file = record(
         ),
         "cache": record(
             {
-                "enabled": _always_on,
+                "enabled": switch,
                 "default_ttl_hours": number(0),
                 "max_size_gb": number(0),
-                "compression": text("gzip"),
+                "compression": text(),
                 "columnar": text("map", "read", "off"),
                 "keep_versions": whole(0),
                 "keep_versions_days": number(0, nullable=True),
@@ -217,10 +211,10 @@ _file = record(
         ),
         "validation": record(
             {
-                "enabled": _always_on,
+                "enabled": switch,
                 "min_quality_score": number(0, 1),
                 "check_gaps": switch,
-                "check_duplicates": _always_on,
+                "check_duplicates": switch,
             }
         ),
         "symbol_classification": _classification,
@@ -231,6 +225,24 @@ _file = record(
 def check(mapping: Any) -> list[Problem]:
     """Return every mistake in a rules mapping; absent keys are none."""
     return list(_file(mapping, ()))
+
+
+def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
+    """Return what a correct mapping asks for and what holds instead.
+
+    Older files switch off what keeps wrong bars out of the store: they go on working, these keys
+    do not.
+    """
+    cache, validation = (mapping.get(name) or {} for name in ("cache", "validation"))
+    found = []
+    if as_switch(validation.get("enabled")) is False:
+        found.append(Problem(("validation", "enabled"), "answers are always checked"))
+    if as_switch(validation.get("check_duplicates")) is False:
+        path = ("validation", "check_duplicates")
+        found.append(Problem(path, "of two rows of one stamp one is always kept"))
+    if cache.get("compression", "gzip") != "gzip":
+        found.append(Problem(("cache", "compression"), "files are always gzip"))
+    return found
 
 
 def check_whole(plain: Mapping[str, Any]) -> list[Problem]:

@@ -89,6 +89,8 @@ def _settings(
     except ConfigError as error:
         errors.append(error)
         limit = load_rules(rules_path).cache.max_size_gb
+    if not load_rules(rules_path).cache.enabled:
+        source = "not used: cache.enabled is false in the rules"
     return Settings(
         cache_dir=folder,
         cache_dir_from=source,

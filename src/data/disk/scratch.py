@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..errors import StorageError
@@ -32,6 +33,19 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def process_folder(prefix: str) -> Path:
+    """Return a new empty folder that is gone, with all that is in it, when this process exits.
+
+    Raises:
+        StorageError: the system has no place for temporary files.
+    """
+    lasting = ExitStack()
+    folder = lasting.enter_context(scratch_folder(prefix))
+    owner = os.getpid()
+    atexit.register(lambda: lasting.close() if os.getpid() == owner else None)
+    return folder
 
 
 def refusal_to_write(folder: Path) -> str:

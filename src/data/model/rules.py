@@ -83,6 +83,8 @@ class Failover:
 class CacheRules:
     """What is kept, and how; ``max_size_gb`` 0 means no limit.
 
+    Without ``enabled`` the cache is a temporary folder of the process, gone at its exit.
+
     ``keep_versions`` year files stay when bars are revised, for ``keep_versions_days`` at most.
     ``min_free_mb`` MiB stay free on the disk; None: one hundredth of it, 64 to 1,024 MiB.
     """
