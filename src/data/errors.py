@@ -21,6 +21,7 @@ Two class flags decide what happens next: ``retry`` (ask the same vendor again) 
     │   │   └── SpliceConflictError       (of the same kind, and yet they do not fit beside those)
     │   └── CircuitOpenError              we did not ask
     ├── AllProvidersFailedError (RuntimeError)
+    │   └── UnknownSymbolError            (a SymbolNotFoundError, too)
     ├── IncompleteDataError (RuntimeError)
     ├── FeedLagError (RuntimeError)
     └── CacheError                        CorruptEntryError · FormatVersionError · LockTimeoutError
@@ -263,6 +264,10 @@ class AllProvidersFailedError(DataError, RuntimeError):
     ) -> None:
         super().__init__(message, **context)
         self.attempts = tuple(attempts)
+
+
+class UnknownSymbolError(AllProvidersFailedError, SymbolNotFoundError):
+    """The symbol is unknown where it is listed, and no other vendor is proved to mean the same."""
 
 
 class IncompleteDataError(DataError, RuntimeError):

@@ -13,11 +13,22 @@ from typing import Any
 import pytest
 
 from src.data.downloader.dated import zone_of
-from src.data.errors import DataError, IncompleteDataWarning, NoDataError
+from src.data.errors import (
+    AllProvidersFailedError,
+    DataError,
+    IncompleteDataWarning,
+    NoDataError,
+    SymbolNotFoundError,
+    UnavailableError,
+)
 from src.data.model.instant import DAY_MS, HOUR_MS, iso
+from src.data.model.kind import Kind
+from src.data.policy.assets import named_at
 from src.data.policy.localtime import local_to_utc
+from tests.e2e.twin import Twin, route_to
 from tests.vendor_server import Fault
 from tests.vendor_server.face import Page, Reply
+from tests.vendor_server.listings import Listing
 
 from .bench import Bench, agree
 from .sheet import Series
@@ -242,6 +253,57 @@ def splits_of_another_symbol_are_refused(bench: Bench) -> None:
     with pytest.raises(DataError, match="WRNG"):
         vendor.fetch_actions(who.instrument, who.span, bench.clock.now_ms())
     assert any(named), "it names no symbol: excuse it"
+
+
+def the_same_letters_elsewhere_are_another_thing(bench: Bench) -> None:
+    """A symbol that is unknown or down at its own venue is not served by a namesake's bars."""
+    served = bench.downloader().capabilities.asset_classes
+    tried = [kind for kind in ("crypto", "stock") if kind in served]
+    assert tried, "it serves neither coins nor shares: excuse it"
+    if "crypto" in served:
+        _assert_no_other_coin(bench)
+    if "stock" in served:
+        _assert_no_other_share(bench)
+
+
+def _assert_no_other_coin(bench: Bench) -> None:
+    """Ask for a pair of an exchange, which this vendor has under the same letters, behind it."""
+    for symbol, unit in (("META-USD", "USD"), ("METAUSDT", "USDT")):
+        bench.vendors.truth.add(Listing(symbol, "crypto", 0.02, decimals=6, currency=unit))
+    for error in (SymbolNotFoundError("unknown"), UnavailableError("down")):
+        exchange, manager = Twin(bench.vendors), bench.manager()
+        exchange.name = "exchange"
+        exchange.capabilities = replace(
+            exchange.capabilities, kinds={"crypto": Kind("24h", "clock", "exchange")}
+        )
+        exchange.errors = [error] * 20
+        route_to(bench.patch, manager, exchange=exchange, **{bench.name: bench.downloader()})
+        with pytest.raises(
+            AllProvidersFailedError, match=f"{bench.name}(:| is not asked)"
+        ) as caught:
+            manager.get_ohlcv("METAUSDT", "1d", "2024-06-01", "2024-06-05")
+        is_unknown = isinstance(error, SymbolNotFoundError)
+        assert isinstance(caught.value, SymbolNotFoundError) is is_unknown
+    assert bench.asked() == 0
+    # Alone, and asked by its own name, it is the thing itself.
+    pinned = {"provider": bench.name}
+    restated = named_at(Series("METAUSDT", "1d", "", "").instrument, bench.name) != "METAUSDT"
+    if restated:
+        with pytest.raises(SymbolNotFoundError, match="META-USD with provider="):
+            bench.manager().get_ohlcv("METAUSDT", "1d", "2024-06-01", "2024-06-05", **pinned)
+        assert bench.asked() == 0
+
+
+def _assert_no_other_share(bench: Bench) -> None:
+    """Ask for a share of London; one of the same name is listed in New York."""
+    share = Series("VODX.L", "1d", "2024-05-28", "2024-06-05")
+    bench.vendors.truth.add(
+        Listing(
+            "VODX", "stock", 500.0, calendar="XNYS", timezone="America/New_York", exchange="NMS"
+        )
+    )
+    found = bench.outcome(share)
+    assert isinstance(found, DataError), "a share of New York is taken for one of London"
 
 
 def _names_of(series: Series) -> tuple[str, ...]:

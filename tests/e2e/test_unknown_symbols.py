@@ -80,13 +80,12 @@ def test_a_vendor_that_denies_what_it_has_just_served_is_asked_again(
     assert len(later) == 48
 
 
-def test_one_vendors_word_does_not_keep_the_next_from_being_asked(
+def test_a_pair_in_money_names_no_exchange_and_the_next_vendor_is_asked(
     manager: DataManager, vendors: VendorServer
 ) -> None:
-    vendors.fault("binance", Fault.unknown_symbol())
     for _ in range(2):
         with pytest.warns(IncompleteDataWarning, match="substitute"):
-            manager.get_ohlcv(*BINANCE)
+            manager.get_ohlcv("BTC-USD", *BINANCE[1:])
     assert (vendors.count("binance"), vendors.count("yahoo")) == (1, 1)
 
 

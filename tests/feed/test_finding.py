@@ -54,6 +54,19 @@ def test_where_there_is_none_the_reason_is_logged(
     assert f"there is no live feed of {symbol} {timeframe}" in caplog.text
 
 
+def test_a_stream_of_another_thing_is_not_listened_to(
+    manager: DataManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """History of METAUSDT would be Binance's, and its stream that of Polygon's coin."""
+    monkeypatch.setenv("POLYGON_API_KEY", "p-key")
+    others = {name: path for name, path in STREAMS.items() if name != "binance"}
+    monkeypatch.setattr(finding, "STREAMS", others)
+    selector = manager.provider_selector
+    monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: ["binance", "polygon"])
+    assert manager._feeds.find("METAUSDT", "1m") is None
+    assert "polygon is not listened to: nothing proves that its METAUSDT" in caplog.text
+
+
 def test_an_option_nobody_reads_is_refused(
     manager: DataManager, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,8 +19,10 @@ from src.data.model.timeframe import Timeframe
 from src.data.routing.candidate import Candidate
 from src.data.routing.candidates import candidates_of, lane_parts, route
 
-from .answers import COIN, DAY, SHARE
+from .answers import COIN as PAIR
+from .answers import DAY, SHARE
 
+COIN = replace(PAIR, base="BTC", quote="USDT")
 VENUE = Kind("24h", "clock", "binance", "USDT", "base")
 AGGREGATE = replace(VENUE, venue="aggregate")
 TAPE = Kind("regular", "session", "consolidated", "USD", "shares")

@@ -47,9 +47,16 @@ class _BadRequest(Exception):
 
 
 class Binance(Face):
-    """Strings for numbers, milliseconds, both ends inclusive on the open, running bar last."""
+    """Strings for numbers, milliseconds, both ends inclusive on the open, running bar last.
+
+    Attributes:
+        perpetuals: names that are there as futures alone, such as shares; all move as BTCUSDT does.
+    """
 
     name: ClassVar[str] = "binance"
+
+    def __init__(self) -> None:
+        self.perpetuals: set[str] = set()
 
     def spelling(self, listing: Listing) -> str | None:
         """Coins are written without a dash; a dash is another vendor's."""
@@ -114,7 +121,8 @@ class Binance(Face):
         if not _SYMBOL.fullmatch(symbol):
             raise _illegal("symbol", "^[A-Z0-9-_.]{1,20}$")
         interval = _text(request, "interval")
-        listing = self.find(symbol, context.truth)
+        is_future = request.path.startswith("/fapi") and symbol in self.perpetuals
+        listing = self.find("BTCUSDT" if is_future else symbol, context.truth)
         if listing is None:
             raise _BadRequest(*_WORDS["unknown_symbol"])
         if interval not in _INTERVALS:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Unpack
 
-from ..errors import CapabilityError, ResponseFormatError
+from ..errors import CapabilityError, ResponseFormatError, SymbolNotFoundError
+from ..model.capabilities import Derivative
 from ..model.figures import FUNDING, LONG_SHORT, OPEN_INTEREST, Figure, FigureQuery, Served
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import MINUTE_MS, SECOND_MS
+from ..model.instrument import Instrument
+from .access import Wired
 from .binance_hosts import is_own
 from .figures import FiguresDownloader
 
@@ -32,11 +36,46 @@ class BinanceDerivatives(FiguresDownloader):
     The latter are written ``BTCUSD_PERP``; a pair quoted in ``USD`` means them.
     """
 
+    def __init__(self, **wired: Unpack[Wired]) -> None:
+        super().__init__(**wired)
+        # Those that it was found to have; one that ends is no loss here.
+        self._perpetuals: set[str] = set()
+
     figures: Mapping[str, Served] = {
         FUNDING.name: Served(page_rows=1000, settle_ms=_LATE_MS),
         OPEN_INTEREST.name: _STATISTICS,
         LONG_SHORT.name: _STATISTICS,
     }
+
+    def derivative(self, who: Instrument, now_ms: int) -> Derivative:
+        """Return whether ``who`` is there as a perpetual future, and how to ask for that.
+
+        Raises:
+            DataError: the vendor refused or failed.
+        """
+        name = perpetual(who)
+        if _DATED.search(name):
+            return Derivative()
+        is_inverse = name.endswith("USD_PERP")
+        host = self._host(is_inverse=is_inverse)
+        requests = 0
+        if name not in self._perpetuals:
+            path = f"{'dapi' if is_inverse else 'fapi'}/v1/klines"
+            params: dict[str, str | int] = {"symbol": name, "interval": "1d", "limit": 1}
+            try:
+                with self.visiting(path, name):
+                    requests = self.send(HttpRequest(f"{host}/{path}", params)).requests
+            except SymbolNotFoundError:
+                return Derivative("", requests)
+            self._perpetuals.add(name)
+        vendor = "ccxt:binancecoinm" if is_inverse else "ccxt:binanceusdm"
+        live = "" if is_inverse else f"get_live_feed({who.symbol!r}, ..., market='futures'), "
+        return Derivative(
+            f"{self.display_name} has {name} as a perpetual future alone: {live}"
+            f"get_funding_rate({who.symbol!r}) and get_ohlcv({who.symbol!r}, ..., "
+            f"provider={vendor!r}), with the extra ccxt, ask for it",
+            requests,
+        )
 
     def figures_request(self, query: FigureQuery) -> HttpRequest:
         """Ask for a page; both ends are inclusive, and both are always sent.
@@ -91,13 +130,19 @@ class BinanceDerivatives(FiguresDownloader):
         return self.base_url
 
 
+def perpetual(who: Instrument) -> str:
+    """Return the vendor's name of a perpetual future; that of a dated one is left as it is."""
+    name = who.spelling("binance").upper()
+    return f"{name}_PERP" if who.quote == "USD" and "_" not in name else name
+
+
 def _contract(query: FigureQuery) -> str:
     """Return the vendor's name of a perpetual future.
 
     Raises:
         CapabilityError: it has an end.
     """
-    name = query.instrument.spelling("binance").upper()
+    name = perpetual(query.instrument)
     if _DATED.search(name):
         raise CapabilityError(f"{query.measure} are served of perpetual futures, not of {name}")
-    return f"{name}_PERP" if query.instrument.quote == "USD" and "_" not in name else name
+    return name

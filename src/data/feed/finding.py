@@ -21,7 +21,8 @@ from ..policy.calendar import calendar_for
 from ..policy.gaps import Grid
 from ..policy.minutes import MinuteBars
 from ..policy.ticks import TradeBars
-from ..routing.streaming import Origin, StreamKeeper
+from ..routing.asking import Wishes
+from ..routing.streaming import Origin, StreamKeeper, namesakes_of
 from .base import LiveFeed
 from .building import MINUTE, hindrance
 from .connection import Connection, Pulse
@@ -202,12 +203,20 @@ class LiveFeeds:
 
         Raises:
             NoProviderError: there is none.
+            UnknownSymbolError: all vendors may mean another thing.
         """
         selector = self._services.selector
         routed = selector.get_provider_with_failover(instrument.symbol, step.label)
         names = [provider] if provider else routed
         reasons: list[str] = []
+        wanted = self._services.asking.query(
+            instrument.symbol, step.label, (None, None, 1), Wishes(provider=provider)
+        )
+        namesakes = namesakes_of(selector, wanted)
         for name in names:
+            if name in namesakes:
+                reasons.append(f"{name} is not listened to: {namesakes[name]}")
+                continue
             try:
                 found = self._stream(str(selector.canonical(name)), (instrument, step, provider))
             except MissingCredentialsError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from .actions import Action
 from .bars import Bar, BarTable
@@ -128,6 +129,18 @@ class FetchQuery:
     now_ms: int
     insist: bool = False
     adjustment: Adjustment | None = None
+
+
+class Derivative(NamedTuple):
+    """What a vendor lists under a symbol beside its spot market.
+
+    Attributes:
+        told: what it is, and how to ask for it; empty where there is nothing.
+        requests: HTTP requests that it took to learn this.
+    """
+
+    told: str = ""
+    requests: int = 0
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ class Instrument:
         exchange: the venue's usual name where known (``NASDAQ``, ``LSE``).
         base, quote: of a pair; ``quote`` is the currency of prices where it is known.
         spellings: vendor name to the vendor's own spelling, where it is not the canonical one.
+        own_spellings: the vendors whose spelling the user's rules give.
     """
 
     symbol: str
@@ -31,6 +32,7 @@ class Instrument:
     base: str | None = None
     quote: str | None = None
     spellings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    own_spellings: frozenset[str] = frozenset()
 
     def spelling(self, vendor: str) -> str:
         """Return how ``vendor`` writes this instrument."""

@@ -99,7 +99,8 @@ def _decided(text: str, tables: Classification) -> Instrument | Refusal:
         return malformed(meaning) or _understood(meaning.strip(" ").upper(), tables)
     venues = (v.timezone for v in tables.exchanges.values() if v.calendar == meaning["calendar"])
     usual = NEW_YORK if meaning["calendar"] == "FX" else next(venues, "UTC")
-    return Instrument(**{"symbol": text, "timezone": usual, **meaning})
+    own = frozenset(meaning.get("spellings", ()))
+    return Instrument(**{"symbol": text, "timezone": usual, **meaning}, own_spellings=own)
 
 
 def _understood(text: str, tables: Classification) -> Instrument | Refusal:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from ..cache.legacy import SAMPLE_LANE
-from ..errors import Attempt, NoProviderError, UnknownProviderError
+from ..errors import Attempt, NoProviderError, UnknownProviderError, UnknownSymbolError
 from ..model.kind import Kind
 from ..model.query import BarsQuery
 from ..model.series import lane_of
 from ..model.timeframe import Timeframe
+from ..policy.assets import Listed, is_proved, named_at, names_an_exchange
 from .candidate import Candidate
 
 __all__ = ("Lane", "Route", "Selector", "candidates_of", "route")
@@ -59,10 +60,16 @@ class Route:
     Attributes:
         lanes: the first is what was asked for; the others are substitutes.
         rejected: vendor to the reason it is not asked.
+        owner: whose listing the symbol is: what others list must be proved to be the same.
+        namesakes: vendor to why what it lists under these letters is not served; also in ``rejected``.
+        is_final: whether the owner's word that it does not know the symbol ends the search.
     """
 
     lanes: tuple[Lane, ...]
     rejected: Mapping[str, str] = field(default_factory=dict)
+    owner: str = ""
+    namesakes: Mapping[str, str] = field(default_factory=dict)
+    is_final: bool = False
 
 
 def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
@@ -108,7 +115,12 @@ def _candidate(selector: Selector, name: str, timeframe: Timeframe) -> Candidate
 
 
 def route(
-    query: BarsQuery, candidates: Sequence[Candidate], stored: Kind | None, *, told: bool = False
+    query: BarsQuery,
+    candidates: Sequence[Candidate],
+    stored: Kind | None,
+    *,
+    told: bool = False,
+    proved: Container[str] = (),
 ) -> Route:
     """Sort candidates into lanes.
 
@@ -117,6 +129,7 @@ def route(
         candidates: in rule order.
         stored: kind of the bars in the default lane, where there are any.
         told: whether the splits and dividends from the asked range on are known already.
+        proved: vendors whose bars show that they are of the thing asked for.
 
     The wanted kind is the stored one, else that of the first capable candidate. Where its bars
     reach beyond the regular hours and another's keep to them, it is those hours. A pinned
@@ -126,13 +139,19 @@ def route(
 
     Raises:
         NoProviderError: nobody is left.
+        UnknownSymbolError: only vendors that may mean another thing are left.
     """
     tellers = tuple(c for c in candidates if c.tells_actions)
     rejected: dict[str, str] = {}
+    owner = _owner(query, candidates, stored)
+    namesakes = _namesakes(query, candidates, owner, proved)
     wanted, lanes = stored, dict[tuple[str, ...], list[Candidate]]()
     for candidate in candidates:
         if reason := candidate.refusal(query.instrument, query.timeframe):
             rejected[candidate.name] = reason
+            continue
+        if candidate.name in namesakes:
+            rejected[candidate.name] = namesakes[candidate.name]
             continue
         if (caps := candidate.capabilities) is not None and caps.made_up:
             lanes.setdefault(SAMPLE_LANE, []).append(candidate)
@@ -143,6 +162,8 @@ def route(
             kind = one.kind(query.instrument, query.timeframe)
             for parts in _lanes_of(query, one, kind, wanted, told=told or bool(tellers)):
                 lanes.setdefault(parts, []).append(one)
+    if not lanes and namesakes:
+        raise unknown_symbol(query, (), namesakes)
     if not lanes:
         raise _nobody(query, rejected)
     return Route(
@@ -151,6 +172,99 @@ def route(
             for p, c in _ordered(lanes, query)
         ),
         rejected,
+        owner.name if owner else "",
+        namesakes,
+        owner is not None and _is_exchange(query, owner),
+    )
+
+
+def _owner(
+    query: BarsQuery, candidates: Sequence[Candidate], stored: Kind | None
+) -> Candidate | None:
+    """Return whose listing the symbol names; None where no vendor can be asked.
+
+    That is, for a coin quoted in a coin, the first exchange; else the first vendor whose bars may
+    stand beside the stored ones.
+    """
+    who, timeframe = query.instrument, query.timeframe
+    usable = [
+        c
+        for c in candidates
+        if not (c.refusal(who, timeframe) or _is_made_up(c) or _is_users_own(query, c))
+    ]
+    alike = [c for c in usable if stored is None or c.kind(who, timeframe).agrees(stored)]
+    exchanges = [c for c in usable if _is_exchange(query, c)]
+    return next(iter((*exchanges, *alike, *usable)), None)
+
+
+def _is_exchange(query: BarsQuery, candidate: Candidate) -> bool:
+    """Tell whether the symbol is a pair of this vendor's own list."""
+    return names_an_exchange(query.instrument) and _listed(query, candidate).is_exchange
+
+
+def _listed(query: BarsQuery, candidate: Candidate) -> Listed:
+    return Listed(candidate.name, candidate.kind(query.instrument, query.timeframe))
+
+
+def _is_made_up(candidate: Candidate) -> bool:
+    return candidate.capabilities is not None and candidate.capabilities.made_up
+
+
+def _is_users_own(query: BarsQuery, candidate: Candidate) -> bool:
+    """Tell whether it is a program of the user's own, or reads files: those tell no kind."""
+    kind = candidate.kind(query.instrument, query.timeframe)
+    is_file = not getattr(candidate.downloader, "default_base_url", "")
+    return candidate.capabilities is None or (is_file and not (kind.session or kind.venue))
+
+
+def _namesakes(
+    query: BarsQuery,
+    candidates: Sequence[Candidate],
+    owner: Candidate | None,
+    proved: Container[str],
+) -> dict[str, str]:
+    """Return the vendors that may list another thing under the same letters, and why they may.
+
+    Of programs and files of the user's own the user knows what they are of.
+    """
+    who, found = query.instrument, {}
+    for candidate in candidates:
+        if owner is None or _is_users_own(query, candidate) or _is_made_up(candidate):
+            continue
+        if candidate.refusal(who, query.timeframe) or candidate.name in proved:
+            continue
+        if is_proved(who, _listed(query, candidate), _listed(query, owner)):
+            continue
+        name = named_at(who, candidate.name)
+        whose = f" of {owner.name}" if owner is not candidate else ""
+        found[candidate.name] = (
+            f"nothing proves that its {name} is the {who.symbol}{whose}; "
+            f"{name} with provider={candidate.name!r} asks for it"
+        )
+    return found
+
+
+def unknown_symbol(
+    query: BarsQuery, attempts: Sequence[Attempt], namesakes: Mapping[str, str], hint: str = ""
+) -> UnknownSymbolError:
+    """Return the error for a symbol that is unknown where it is listed.
+
+    Args:
+        query: what was asked for.
+        attempts: who was asked.
+        namesakes: as of :class:`Route`.
+        hint: what else there is under these letters, and how to ask for it.
+    """
+    failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
+    said = [f"{a.provider}: {a.message}" for a in failed]
+    said += [f"{name} is not asked: {why}" for name, why in namesakes.items()]
+    symbol = query.instrument.symbol
+    return UnknownSymbolError(
+        f"unknown symbol {symbol!r}. All providers failed for {query}: "
+        f"{'; '.join(dict.fromkeys(said))}",
+        attempts=attempts,
+        symbol=symbol,
+        hint=hint or "`onetape doctor` says which vendors can be reached, with which keys",
     )
 
 

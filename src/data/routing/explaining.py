@@ -42,7 +42,10 @@ def explain(theatre: Theatre, query: BarsQuery) -> Explanation:
         rule_from=_home(theatre, rule) if rule else "",
         named=rule.vendors if rule else (),
         ways=tuple(_ways(way, query)) if way else (),
-        unasked=unasked(theatre.selector, query, all_there=True),
+        unasked={
+            **unasked(theatre.selector, query, all_there=True),
+            **(way.namesakes if way else {}),
+        },
         stored=tuple(_stored(theatre, query, way)),
         source=_source(theatre, query, way),
         why_not=why_not,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..cache.store import BarStore
@@ -24,12 +24,13 @@ from ..policy.calendar import calendar_for
 from ..policy.finality import forming_stamp
 from ..policy.gaps import Grid
 from .answering import Answer
-from .candidates import Lane, Route, Selector, candidates_of, route
+from .candidates import Lane, Route, Selector, candidates_of, route, unknown_symbol
 from .deriving import NOBODY, Deriver, is_down
 from .hits import Hits
 from .keeping import actions_known
 from .lane import LaneRunner, real_gaps
 from .locks import SeriesLocks, Turns
+from .namesakes import Namesakes, derivative
 from .parts import Parts
 from .reading import Outcome, Reader, told
 from .rebasing import ClosesMissingError
@@ -111,6 +112,7 @@ class Misses:
             house.store, house.clock, reader, house.expiry, house.checks, house.turns
         )
         self.parts = Parts(house.selector, house.store)
+        self._namesakes = Namesakes(house.store, house.clock)
         self._deriver = Deriver(self.parts, self._ask)
 
     def answer(self, query: BarsQuery, days: Timeframe | None) -> Answer:
@@ -140,20 +142,65 @@ class Misses:
         """Answer from the asked kind's lane, or wholly from one substitute."""
         way = self._route(query)
         tries: list[_Try] = []
-        for lane in way.lanes:
+        answer = self._through(query, way, way.lanes, (tries, out))
+        if answer is not None:
+            return answer
+        first = tries[0]
+        if first.answer is not None and first.is_truth:
+            return first.answer
+        if not self._is_unknown(way, tries):
+            answer = self._by_proof(query, way, (tries, out))
+            if answer is not None:
+                return answer
+        attempts = [a for t in tries for a in t.attempts]
+        if self._is_unknown(way, tries) or _are_unknown(attempts):
+            others = _others(query, way, attempts)
+            hint, asked = derivative(query, way, self._clock)
+            raise unknown_symbol(query, [*attempts, *asked], others, hint)
+        raise _failure(query, attempts, [u for t in tries for u in t.unfilled], way.namesakes)
+
+    def _by_proof(
+        self, query: BarsQuery, way: Route, done: tuple[list[_Try], Mapping[str, DataError]]
+    ) -> Answer | None:
+        """Answer from vendors whose bars agree with those that are stored; None: there are none."""
+        if not way.namesakes:
+            return None
+        candidates = candidates_of(self._selector, query)
+        proved, attempts = self._namesakes.proved(query, way, candidates)
+        done[0].append(_Try(None, attempts))
+        if not proved:
+            return None
+        wider = self._route(query, proved)
+        lanes = [ln for ln in wider.lanes if any(c.name in proved for c in ln.candidates)]
+        return self._through(query, wider, lanes, done)
+
+    def _through(
+        self,
+        query: BarsQuery,
+        way: Route,
+        lanes: Sequence[Lane],
+        done: tuple[list[_Try], Mapping[str, DataError]],
+    ) -> Answer | None:
+        """Return the first answer with rows, or to which no rows belong; note what was tried."""
+        tries, out = done
+        for lane in lanes:
             tried = self._try(query, lane, way, _Before.of(tries, out))
             tries.append(tried)
             # No rows and no gaps: nothing trades then, and no substitute can change that.
             if tried.answer is not None and (len(tried.answer.table) or not tried.answer.gaps):
-                return tried.answer
+                return _naming(tried.answer, tried.unfilled, way.namesakes)
             # Known to be nothing, without a question: substitutes were asked when it was learned.
             if tried.answer is not None and tried.is_truth and not tried.attempts:
                 return tried.answer
-        first = tries[0]
-        if first.answer is not None and first.is_truth:
-            return first.answer
-        attempts = [a for t in tries for a in t.attempts]
-        raise _failure(query, attempts, [u for t in tries for u in t.unfilled])
+            if self._is_unknown(way, tries):
+                return None
+        return None
+
+    @staticmethod
+    def _is_unknown(way: Route, tries: Sequence[_Try]) -> bool:
+        """Tell whether the exchange whose pair it is does not know the symbol: it is no pair."""
+        said = (tried.out.get(way.owner) for tried in tries)
+        return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in said)
 
     def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
         """Answer with what is stored although nobody can supply the rest; else raise ``error``."""
@@ -170,10 +217,11 @@ class Misses:
         cap = forming_stamp(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
         return replace(answer, gaps=real_gaps(answer.gaps, cap, grid))
 
-    def _route(self, query: BarsQuery) -> Route:
+    def _route(self, query: BarsQuery, proved: Container[str] = ()) -> Route:
         stored = None if query.provider else self._store.view(self._key(query, ())).kind
         known = actions_known(self._store, query, self._reader.days)
-        return route(query, candidates_of(self._selector, query), stored, told=known)
+        candidates = candidates_of(self._selector, query)
+        return route(query, candidates, stored, told=known, proved=proved)
 
     def _try(self, query: BarsQuery, lane: Lane, way: Route, before: _Before) -> _Try:
         """Answer from one lane."""
@@ -228,18 +276,50 @@ class Misses:
         return SeriesKey(query.instrument.symbol, query.timeframe, parts)
 
 
+def _are_unknown(attempts: Sequence[Attempt]) -> bool:
+    """Tell whether all that went wrong is that nobody knows the symbol."""
+    failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
+    return bool(failed) and all(isinstance(a.error, SymbolNotFoundError) for a in failed)
+
+
+def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
+    """Return the vendors that were not asked, with how to ask each."""
+    asked, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
+    left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in asked]
+    said = f"{way.owner}, whose pair this is, does not know it"
+    return {
+        **way.namesakes,
+        **{name: f"{said}; {symbol} with provider={name!r} asks for it" for name in left},
+    }
+
+
+def _naming(answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str, str]) -> Answer:
+    """Name the vendors that could have filled a gap if it were proved that they mean the same."""
+    reasons = {part.reason for part in unfilled}
+    if not namesakes or not reasons:
+        return answer
+    said = "; ".join(f"{name} is not asked: {why}" for name, why in namesakes.items())
+    gaps = [
+        replace(gap, reason=f"{gap.reason}; {said}") if gap.reason in reasons else gap
+        for gap in answer.gaps
+    ]
+    return replace(answer, gaps=gaps)
+
+
 def _failure(
-    query: BarsQuery, attempts: Sequence[Attempt], unfilled: Sequence[Unfilled]
+    query: BarsQuery,
+    attempts: Sequence[Attempt],
+    unfilled: Sequence[Unfilled],
+    namesakes: Mapping[str, str],
 ) -> AllProvidersFailedError:
     failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
     said = dict.fromkeys(f"{a.provider}: {a.message}" for a in failed)
     said = said or dict.fromkeys(u.reason for u in unfilled)
-    unknown = bool(failed) and all(isinstance(a.error, SymbolNotFoundError) for a in failed)
-    prefix = f"unknown symbol {query.instrument.symbol!r}. " if unknown else ""
+    said |= dict.fromkeys(f"{name} is not asked: {why}" for name, why in namesakes.items())
     if query.offline and not failed:
         said = {"nothing is cached, and offline=True forbids asking": None}
     return AllProvidersFailedError(
-        f"{prefix}All providers failed for {query}: {'; '.join(said)}",
+        f"All providers failed for {query}: {'; '.join(said)}",
         attempts=attempts,
         symbol=query.instrument.symbol,
         hint="`onetape doctor` says which vendors can be reached, with which keys",

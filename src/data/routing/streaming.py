@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from ..cache.store import BarStore, Commit, Piece
 from ..clock import Clock
-from ..errors import CacheError, DataError
+from ..errors import CacheError, DataError, NoProviderError, UnknownProviderError
 from ..model.bars import Bar, BarTable
 from ..model.coverage import Coverage
 from ..model.instrument import Instrument
@@ -35,6 +35,18 @@ def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kin
     key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
     stored = store.view(key).kind
     return stored or route(query, candidates_of(selector, query), None).lanes[0].kind
+
+
+def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
+    """Return vendor to why it may list another thing under the symbol; nobody is asked.
+
+    Raises:
+        UnknownSymbolError: there are no others.
+    """
+    try:
+        return route(query, candidates_of(selector, query), None).namesakes
+    except (NoProviderError, UnknownProviderError):
+        return {}
 
 
 def differences(one: Kind, other: Kind) -> list[tuple[str, str]]:

@@ -44,6 +44,7 @@ SHEET = Sheet(
         "splits_and_dividends_are_told": "files of bars tell none",
         "what_fails_is_never_no_splits": "files of bars tell none",
         "splits_of_another_symbol_are_refused": "files of bars tell none",
+        "the_same_letters_elsewhere_are_another_thing": "whose the files are the user knows",
         "a_range_deeper_than_declared_is_not_asked": _ONE_FILE,
     },
     **SHARES,

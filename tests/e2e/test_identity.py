@@ -1,0 +1,213 @@
+"""What others list under the same letters is another thing, unless something proves it the same."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import (
+    AllProvidersFailedError,
+    IncompleteDataWarning,
+    SymbolNotFoundError,
+    UnknownSymbolError,
+)
+from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.listings import Listing
+
+from .twin import gaps, told
+
+RANGE = ("1d", "2024-06-01", "2024-06-10")
+# Shares, metals and oil that exchanges list as perpetuals; Yahoo has coins of these names.
+NAMESAKES = ("META", "NVDA", "CL", "XAU", "TSLA")
+
+
+def test_the_coin_metadium_is_no_perpetual_on_a_share(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    for letters in NAMESAKES:
+        vendors.truth.add(Listing(f"{letters}-USD", "crypto", 0.02, decimals=6))
+        vendors.face("binance").perpetuals.add(f"{letters}USDT")  # type: ignore[attr-defined]
+        with pytest.raises(SymbolNotFoundError) as caught:
+            manager.get_ohlcv(f"{letters}USDT", *RANGE)
+        error = caught.value
+        assert isinstance(error, UnknownSymbolError)
+        assert isinstance(error, RuntimeError)
+        said = str(error)
+        assert said.startswith(f"unknown symbol '{letters}USDT'")
+        assert f"its {letters}-USD is the {letters}USDT of binance" in said
+        assert f"{letters}-USD with provider='yahoo' asks for it" in said
+        assert f"{letters}USDT as a perpetual future alone" in said
+        assert f"get_live_feed('{letters}USDT', ..., market='futures')" in said
+        assert "provider='ccxt:binanceusdm'" in said
+        asked = [(a.provider, a.outcome) for a in error.attempts]
+        assert asked == [("binance", "SymbolNotFoundError"), ("binance", "ok")]
+        assert sum(a.requests for a in error.attempts) == 1, "the other one was refused"
+    assert vendors.count("yahoo") == 0
+
+
+def test_the_second_question_has_the_same_answer_and_asks_nobody(
+    make: Callable[[], DataManager], vendors: VendorServer
+) -> None:
+    vendors.truth.add(Listing("META-USD", "crypto", 0.02, decimals=6))
+    vendors.face("binance").perpetuals.add("METAUSDT")  # type: ignore[attr-defined]
+    manager = make()
+    with pytest.raises(UnknownSymbolError) as first:
+        manager.get_ohlcv("METAUSDT", *RANGE)
+    before = vendors.count("binance")
+    with pytest.raises(UnknownSymbolError) as second:
+        manager.get_ohlcv("METAUSDT", *RANGE)
+    assert vendors.count("binance") == before == 2
+    assert second.value.hint == first.value.hint
+    with pytest.raises(UnknownSymbolError) as third:
+        make().get_ohlcv("METAUSDT", *RANGE)
+    assert third.value.hint == first.value.hint
+
+
+def test_where_there_is_no_future_either_none_is_named(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    with pytest.raises(UnknownSymbolError) as caught:
+        manager.get_ohlcv("NOPEUSDT", *RANGE)
+    assert "perpetual" not in str(caught.value)
+    before = vendors.count("binance")
+    with pytest.raises(UnknownSymbolError):
+        manager.get_ohlcv("NOPEUSDT", *RANGE)
+    assert vendors.count("binance") == before
+
+
+@pytest.mark.parametrize("timeframe", ["1d", "1h", "45m", "1w"])
+def test_while_the_exchange_is_down_no_namesake_stands_in(
+    manager: DataManager, vendors: VendorServer, timeframe: str
+) -> None:
+    vendors.truth.add(Listing("META-USD", "crypto", 0.02, decimals=6))
+    vendors.fault("binance", Fault.status(503))
+    with pytest.raises(AllProvidersFailedError, match="yahoo is not asked: nothing proves") as one:
+        manager.get_ohlcv("METAUSDT", timeframe, *RANGE[1:])
+    assert not isinstance(one.value, SymbolNotFoundError), "nobody knows that"
+    assert vendors.count("yahoo") == 0
+
+
+def test_a_gap_names_who_could_fill_it(manager: DataManager, vendors: VendorServer) -> None:
+    vendors.truth.add(Listing("METAUSDT", "crypto", 480.0, currency="USDT"))
+    vendors.truth.add(Listing("META-USD", "crypto", 0.02, decimals=6))
+    manager.get_ohlcv("METAUSDT", "1d", "2024-06-01", "2024-06-05", strict=True)
+    vendors.fault("binance", Fault.status(503))
+    with pytest.warns(IncompleteDataWarning, match="its META-USD is the METAUSDT of binance"):
+        frame = manager.get_ohlcv("METAUSDT", *RANGE)
+    assert told(frame)["vendors"] == ["binance"]
+    (gap,) = gaps(frame)
+    assert "yahoo is not asked" in gap[2]
+    assert "yahoo" in told(frame)["rejected"]
+
+
+def test_a_pair_that_the_exchange_does_not_list_is_unknown_whatever_its_coin(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.unknown_symbol())
+    with pytest.raises(UnknownSymbolError, match="BTCUSDT with provider='yahoo' asks for it"):
+        manager.get_ohlcv("BTCUSDT", *RANGE)
+    assert vendors.count("yahoo") == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frame = manager.get_ohlcv("BTCUSDT", *RANGE, provider="yahoo")
+    assert told(frame)["vendors"] == ["yahoo"]
+
+
+def test_a_coin_of_one_meaning_has_substitutes_while_the_exchange_is_down(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.status(503))
+    with pytest.warns(IncompleteDataWarning, match="substitute"):
+        frame = manager.get_ohlcv("BTCUSDT", *RANGE)
+    assert told(frame)["vendors"] == ["yahoo"]
+
+
+def test_a_pinned_vendor_is_asked_for_dollars_by_their_name_alone(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.truth.add(Listing("META-USD", "crypto", 0.02, decimals=6))
+    with pytest.raises(UnknownSymbolError, match="META-USD with provider='yahoo' asks for it"):
+        manager.get_ohlcv("METAUSDT", *RANGE, provider="yahoo")
+    assert vendors.count("yahoo") == 0
+    frame = manager.get_ohlcv("META-USD", *RANGE, provider="yahoo", strict=True)
+    assert told(frame)["vendors"] == ["yahoo"]
+
+
+def test_in_a_batch_the_others_are_served(manager: DataManager, vendors: VendorServer) -> None:
+    vendors.truth.add(Listing("META-USD", "crypto", 0.02, decimals=6))
+    frames = manager.get_ohlcv_batch(["METAUSDT", "BTCUSDT"], *RANGE)
+    assert (len(frames["METAUSDT"]), len(frames["BTCUSDT"])) == (0, 10)
+    assert "unknown symbol 'METAUSDT'" in str(told(frames["METAUSDT"])["error"])
+
+
+def test_what_the_user_names_is_believed(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, rules: Path
+) -> None:
+    vendors.truth.add(Listing("META-USD", "crypto", 0.02, decimals=6))
+    vendors.fault("binance", Fault.status(503))
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        rules.read_text()
+        + "symbol_classification:\n  symbols:\n    METAUSDT: {asset_class: crypto,"
+        " calendar: 24/7, base: META, quote: USDT, spellings: {yahoo: META-USD}}\n"
+    )
+    manager = DataManager(tmp_path / "cache", own, clock=clock)
+    with pytest.warns(IncompleteDataWarning, match="substitute"):
+        assert told(manager.get_ohlcv("METAUSDT", *RANGE))["vendors"] == ["yahoo"]
+
+
+# --- proof by bars -------------------------------------------------------------------------
+
+
+def _listed_at_both(vendors: VendorServer, *, as_one: bool) -> None:
+    """Let Binance and Yahoo have WIF, the same coin or two."""
+    vendors.truth.add(Listing("WIFUSDT", "crypto", 2.5, decimals=4, currency="USDT"))
+    if as_one:
+        vendors.truth.change("WIFUSDT", spellings={"yahoo": "WIF-USD"})
+    else:
+        vendors.truth.add(Listing("WIF-USD", "crypto", 2.5, decimals=4))
+
+
+@pytest.mark.parametrize("days, as_one, is_served", [
+    (25, True, True), (25, False, False), (15, True, False),
+])  # fmt: skip
+def test_twenty_common_bars_that_agree_are_a_proof(
+    manager: DataManager, vendors: VendorServer, days: int, as_one: bool, is_served: bool
+) -> None:
+    _listed_at_both(vendors, as_one=as_one)
+    manager.get_ohlcv("WIFUSDT", "1d", "2024-04-01", f"2024-04-{days}", strict=True)
+    vendors.fault("binance", Fault.status(503))
+    asked = ("WIFUSDT", "1d", "2024-06-01", "2024-06-10")
+    if is_served:
+        with pytest.warns(IncompleteDataWarning, match="substitute"):
+            frame = manager.get_ohlcv(*asked)
+        assert told(frame)["vendors"] == ["yahoo"]
+        assert len(frame) == 10
+        said = [a["message"] for a in told(frame)["attempts"] if a["provider"] == "yahoo"]
+        assert "by its bars it is what binance lists" in said
+    else:
+        with pytest.raises(AllProvidersFailedError, match="nothing proves") as caught:
+            manager.get_ohlcv(*asked)
+        assert vendors.count("yahoo") == len([a for a in caught.value.attempts
+                                              if a.provider == "yahoo"])  # fmt: skip
+
+
+def test_offline_no_proof_is_looked_for(manager: DataManager, vendors: VendorServer) -> None:
+    _listed_at_both(vendors, as_one=True)
+    manager.get_ohlcv("WIFUSDT", "1d", "2024-04-01", "2024-04-25", strict=True)
+    with pytest.raises(AllProvidersFailedError, match="offline"):
+        manager.get_ohlcv("WIFUSDT", "1d", "2024-06-01", "2024-06-10", offline=True)
+    assert vendors.count("yahoo") == 0
+
+
+def test_who_is_no_proven_substitute_is_told_before(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    said = manager.explain("METAUSDT", "1d")
+    assert "nothing proves" in said.unasked["yahoo"]
+    assert [way.vendor for way in said.ways] == ["binance"]
