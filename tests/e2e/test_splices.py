@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -371,21 +372,20 @@ def test_a_split_that_the_second_vendor_missed_is_made_good_exactly(
     assert told(make().get_ohlcv(*SHARE))["spans"] == told(frame)["spans"]
 
 
-def test_what_was_made_good_is_compared_again_when_more_of_it_comes(
+def test_nothing_is_made_good_beside_bars_on_one_side_alone(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
-    shares: tuple[ShareVendor, ...], monkeypatch: pytest.MonkeyPatch,
+    shares: tuple[ShareVendor, ...],
 ) -> None:  # fmt: skip
     one, two, _ = shares
     two.misses = vendors.truth.actions("AAPL")
     one.only = Span(ms("2024-05-01"), 2**62)
     one.spoil = lambda rows: [r for r in rows if r.stamp_ms in one.only]
-    manager.get_ohlcv("AAPL", "1d", "2024-04-22", "2024-06-11", strict=True)
     frame = manager.get_ohlcv(*SHARE, strict=True)
     assert_share(frame, vendors, clock)
-    assert {v for v, _ in spans(frame)} == {"one", "two"}
+    assert {v for v, _ in spans(frame)} == {"one", "three"}
 
 
-def test_a_split_in_the_middle_of_a_stretch_concerns_the_bars_before_it_alone(
+def test_nothing_is_made_good_where_the_split_lies_in_the_middle_of_a_stretch(
     manager: DataManager, vendors: VendorServer, clock: ManualClock,
     shares: tuple[ShareVendor, ...],
 ) -> None:  # fmt: skip
@@ -395,7 +395,27 @@ def test_a_split_in_the_middle_of_a_stretch_concerns_the_bars_before_it_alone(
     two.misses = vendors.truth.actions("AAPL")
     frame = manager.get_ohlcv(*SHARE, strict=True)
     assert_share(frame, vendors, clock)
-    assert [s[3:5] for s in splices(frame)] == [("constant", 4.0), ("constant", 1.0)]
+    assert {v for v, _ in spans(frame)} == {"one", "three"}
+
+
+@pytest.mark.parametrize("lacks_until", ["2024-04-13", "2024-04-22", "2024-05-20"])
+def test_right_bars_beside_those_of_a_vendor_that_applied_a_split_in_part_stay_as_they_came(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock,
+    shares: tuple[ShareVendor, ...], lacks_until: str,
+) -> None:  # fmt: skip
+    one, _, _ = shares
+    raw_until = ms(lacks_until)
+    one.spoil = lambda rows: [
+        scaled(r, 4.0, 0.25) if r.stamp_ms < raw_until else r
+        for r in rows if r.stamp_ms not in HOLE
+    ]  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        frame = manager.get_ohlcv(*SHARE)
+    true = {r[0]: r[4] for r in vendors.truth.expected("AAPL", "1d", HOLE.start, HOLE.end, "split")}
+    came = {at.value // 1_000_000: close for at, close in frame["close"].items()}
+    assert {stamp: came.get(stamp, close) for stamp, close in true.items()} == true
+    assert not any("were not as it sent them" in problem for problem in problems(frame))
 
 
 def test_a_split_that_is_not_known_is_not_made_good_in_front_of_new_bars(

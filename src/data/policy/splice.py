@@ -1,14 +1,16 @@
 """Whether bars of two vendors fit together where they meet, and what one of them had missed.
 
 Closes of common bars are compared, both sides in one basis. *Equal* ones may stand side by side. A
-*constant* factor is a split or dividend that one side lacks, or has twice: where it is known which
-bars it concerns it is made good, exactly. Everything else is a *conflict*: both cannot be right.
-With fewer than ``COMMON`` common bars nothing is concluded, but for three or four that are wide of
-each other: accident does not do that.
+*constant* factor is a split or dividend that one side lacks, or has twice. It is made good, exactly,
+where the bars on both sides of the new ones prove it; on one side alone it may as well be the held
+bars that are wrong. Everything else is a *conflict*: both cannot be right. With fewer than
+``COMMON`` common bars nothing is concluded, but for three or four that are wide of each other:
+accident does not do that.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -81,13 +83,10 @@ class Fix:
     Attributes:
         steps: what is done to which bars.
         because: what had been missed, in words.
-        is_dated: whether it is known which bars it concerns; else it is all that were compared, and
-            those before them.
     """
 
     steps: tuple[Step, ...]
     because: str
-    is_dated: bool = True
 
     def applied(self, table: BarTable) -> BarTable:
         """Return ascending bars with prices and volume made good, each value rounded once.
@@ -146,8 +145,8 @@ def settle(
 ) -> tuple[list[Verdict], Fix | None]:
     """Judge all sides of one stretch together.
 
-    What explains one side must make all of them fit. A split of which nobody knows the date is only
-    believed of bars before the compared ones: behind them it might lie in between.
+    Something is made good where it is proven on both sides: new bars beside one neighbour, or
+    between one that they fit and one that they do not, may be right.
 
     Args:
         meetings: the sides, both tables in one basis.
@@ -160,16 +159,37 @@ def settle(
         conflict.
     """
     first = [judge(m.held, m.came, fixes, tolerance) for m in meetings]
-    if "conflict" in (v.kind for v in first) or all(v.fix is None for v in first):
+    proposed = [v.fix for v in first if v.fix is not None]
+    if "conflict" in (v.kind for v in first) or not proposed:
         return first, None
-    for verdict, meeting in zip(first, meetings, strict=True):
-        fix = verdict.fix
-        if fix is None or not (fix.is_dated or meeting.is_later):
-            continue
-        again = [judge(m.held, fix.applied(m.came), fixes, tolerance) for m in meetings]
-        if all(v.kind in ("equal", "unchecked") for v in again):
-            return first, fix
-    return [_unexplained(v) if v.fix else v for v in first], None
+    if len({m.is_later for m in meetings}) == 2:
+        for fix in proposed:
+            if all(_proves(meeting, fix, tolerance) for meeting in meetings):
+                return first, fix
+    return [_unproven(v) if v.fix else v for v in first], None
+
+
+def _proves(meeting: Meeting, fix: Fix, tolerance: Tolerance) -> bool:
+    """Tell whether the held bars of one side prove that the new ones need ``fix``.
+
+    With it they are equal, some bars fit better than without it and none fits worse, and the held
+    bars have no jump of their own where they would have one without that split.
+    """
+    held, fixed = meeting.held, fix.applied(meeting.came)
+    if judge(held, fixed, None, tolerance).kind != "equal":
+        return False
+    before, after = (np.abs(np.log(_ratios(held, came))) for came in (meeting.came, fixed))
+    is_better = int(np.count_nonzero(after < before)) >= COMMON
+    return is_better and not (after > before).any() and not any(_jumps(held, s) for s in fix.steps)
+
+
+def _jumps(held: BarTable, step: Step) -> bool:
+    """Tell whether closes jump by a split's ratio, one way or the other, on its day."""
+    place = int(np.searchsorted(held.stamps, step.before_ms))
+    if not step.is_split or not 0 < place < len(held):
+        return False
+    jump = float(held.close[place] / held.close[place - 1])
+    return abs(math.log(jump)) > abs(math.log(step.factor)) / 2
 
 
 def judge(
@@ -226,13 +246,13 @@ def _explained(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | None) -> 
     for split in (*_USUAL_SPLITS, *(1 / s for s in _USUAL_SPLITS)) if fixes is not None else ():
         if abs(verdict.ratio / float(split) - 1) <= _NEAR:
             because = f"a factor of {split}, as a split that one of the two does not know"
-            fix = Fix((Step(_EVER, 1 / split),), because, is_dated=False)
+            fix = Fix((Step(_EVER, 1 / split),), because)
             return replace(verdict, kind="constant", said=f"{verdict.said}: {because}", fix=fix)
     return verdict
 
 
-def _unexplained(verdict: Verdict) -> Verdict:
-    said = f"{verdict.said}; it is not known which bars that concerns"
+def _unproven(verdict: Verdict) -> Verdict:
+    said = f"{verdict.said}; not made good: the bars on both sides do not prove it"
     return replace(verdict, kind="conflict", said=said, fix=None)
 
 
