@@ -80,7 +80,7 @@ def test_a_glimpse_is_one_read(made: type[Disk], tmp_path: Path) -> None:
     path.write_bytes(b"hello world")
     assert disk.glimpses([str(path)], 99) == (b"hello world",)
     assert disk.glimpses(map(str, (path, tmp_path / "b", path / "b")), 5) == (b"hello", None, None)
-    with pytest.raises(StorageError, match=f"cannot read .*{tmp_path.name}: "):
+    with pytest.raises(StorageError, match=f"cannot (read|open) .*{tmp_path.name}: "):
         disk.glimpses([str(path), str(tmp_path)], 5)
 
 

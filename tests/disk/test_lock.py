@@ -257,7 +257,7 @@ def test_the_lock_holds_without_its_note_and_nothing_stays_open(
     path, opened, plain_open = tmp_path / ".lock", [], os.open
 
     def opening(name: Any, flags: int, *other: Any) -> int:
-        if flags == os.O_WRONLY and call == "open":
+        if flags & os.O_WRONLY and call == "open":
             raise OSError(errno.EMFILE, "made to fail")
         opened.append(plain_open(name, flags, *other))
         return opened[-1]

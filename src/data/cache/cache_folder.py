@@ -59,7 +59,7 @@ class CacheFolder:
         self.cache_dir, self.max_size_gb = _places(cache_dir, max_size_gb)
         self.ohlcv_dir = self.cache_dir / BARS
         self.metadata_dir = self.ohlcv_dir / derived.FOLDER
-        self._disk = Disk()
+        self._disk = Disk(root=self.cache_dir)
         self._clock = clock or SystemClock()
         self._instrument_of = instrument_of or configured_instrument
         self._puts = itertools.count(1)

@@ -20,6 +20,8 @@ _LONG = 1 << 20
 # Of a stream that is read bit by bit so much at a time: what is not used yet of it is copied.
 _PIECE = 1 << 17
 _FAST_LEVEL = 1
+# A year of minutes is 31 MiB of text; nothing honest inflates to ten times that.
+_MOST_TEXT = 320 * 1024 * 1024
 _NAME = "isal.isal_zlib"
 
 
@@ -29,6 +31,27 @@ def deflated(text: bytes) -> bytes:
     deflater = library.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
     stream: bytes = deflater.compress(text) + deflater.flush()
     return stream
+
+
+def inflated(packed: bytes) -> bytes:
+    """Return the text of all gzip members, one behind the other.
+
+    Raises:
+        ValueError: it is empty, cut, padded, or longer than any year of bars.
+        zlib.error: it is no gzip.
+    """
+    parts: list[bytes] = []
+    most = _MOST_TEXT
+    while packed:
+        member = zlib.decompressobj(wbits=31)
+        parts.append(member.decompress(packed, most))
+        if not member.eof:
+            raise ValueError("truncated, or larger than any year of bars")
+        most = max(1, most - len(parts[-1]))
+        packed = member.unused_data
+    if not any(parts):
+        raise ValueError("it is empty")
+    return b"".join(parts)
 
 
 class Inflating(io.RawIOBase):

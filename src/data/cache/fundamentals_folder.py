@@ -56,7 +56,7 @@ class FundamentalsFolder:
         self.cache_dir = Path(cache_dir) if cache_dir else load_settings().cache_dir
         self.combiner = combiner
         self._clock = clock or SystemClock()
-        self._disk = disk or Disk()
+        self._disk = disk or Disk(root=self.cache_dir)
         # Files read, by what the file system says of them; entries are replaced whole.
         self._read: dict[Path, tuple[FileState, Document | None]] = {}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..clock import Clock
+from ..disk.calls import open_file
 from .members import PEEK_BYTES, is_ours
 
 _DATA, _METADATA, _QUARANTINE = ".csv.gz", ".metadata.json", "_quarantine"
@@ -166,7 +167,7 @@ def _measured(path: str, facts: os.stat_result, known: _Measured | None) -> _Mea
         found = _Measured(facts.st_ino, 0, 0)
     if facts.st_size > found.packed:
         try:
-            with open(path, "rb") as file:
+            with open(open_file(path, os.O_RDONLY), "rb") as file:
                 _hop(file, facts.st_size, found)
         except (OSError, struct.error):
             pass  # gone, or its end is torn: the next look will tell

@@ -164,6 +164,10 @@ class Lane:
         return (self.disk.read_if_exists(self.paths.log(year)) or b"").splitlines()
 
     def logged_generation(self, year: int) -> int:
-        """Return the highest generation in the log, or 0."""
-        entries = entries_of(self.log_lines(year))
+        """Return the highest generation in the log, or 0; bars do not depend on it."""
+        try:
+            entries = entries_of(self.log_lines(year))
+        except StorageError as exc:
+            log.warning("%s %s: the log cannot be read: %s", self.key, year, exc)
+            return 0
         return max((entry["generation"] for entry in entries), default=0)

@@ -33,6 +33,7 @@ from ..model.instant import DAY_MS, parse_iso
 from ..model.kind import Basis, Kind
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
+from .deflate import inflated
 from .plain_csv import read_csv
 from .stamps import runs, session_stamps
 
@@ -42,8 +43,6 @@ YEAR_FILE = re.compile(r"([12][0-9]{3})\.csv\.gz")
 SAMPLE_VENDORS = frozenset({"mock", "sample"})
 SAMPLE_LANE = ("mock",)
 _FRAME_FOLDER = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo|M)")
-# A year of minutes is 31 MiB of text; nothing honest inflates to ten times that.
-_MOST_TEXT = 320 * 1024 * 1024
 _NO_SEPARATOR = frozenset("/\\:\0")
 _ANY_KIND = Kind(session="", anchor="")
 _UNKNOWN = Basis("unknown")
@@ -223,28 +222,12 @@ def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None 
     """
     raw = disk.read(path)
     try:
-        table = _parse(_inflate(raw))
+        table = _parse(inflated(raw))
     except (ResponseFormatError, ValueError, zlib.error) as exc:
         raise CorruptEntryError(f"{path}: not a readable year file: {exc}") from exc
     if not _plausible(table.stamps, timeframe):
         raise CorruptEntryError(f"{path}: its bars are not {timeframe} bars")
     return _own_stamps(table, timeframe, int(path.name[:4]) if year is None else year)
-
-
-def _inflate(raw: bytes) -> bytes:
-    """Return the text of all gzip members; a cut or padded file is an error."""
-    parts: list[bytes] = []
-    budget = _MOST_TEXT
-    while raw:
-        member = zlib.decompressobj(wbits=31)
-        parts.append(member.decompress(raw, budget))
-        if not member.eof:
-            raise ValueError("truncated, or larger than any year of bars")
-        budget = max(1, budget - len(parts[-1]))
-        raw = member.unused_data
-    if not any(parts):
-        raise ValueError("it is empty")
-    return b"".join(parts)
 
 
 def _parse(text: bytes) -> BarTable:

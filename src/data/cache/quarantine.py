@@ -23,6 +23,7 @@ from ..model.span import Span
 from . import metadata
 from .codec import ALL_COLUMNS
 from .commit import Suspect
+from .deflate import inflated
 from .lane import Lane
 from .ledger import year_span
 
@@ -116,7 +117,7 @@ def _parse(content: bytes | None) -> list[Suspect] | None:
     if content is None:
         return []
     try:
-        text = gzip.decompress(content).decode("utf-8")
+        text = inflated(content).decode("utf-8")
         table = csv.reader(io.StringIO(text, newline=""))
         next(table)
         return [_suspect(cells) for cells in table]

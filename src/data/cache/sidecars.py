@@ -101,7 +101,7 @@ class Sidecars:
     def has(self, key: SeriesKey) -> bool:
         """Tell whether there is a columnar file of a series, however old."""
         return self.are_kept and (
-            self._held(key) is not None or self._disk.stat(self.path(key)) is not None
+            self._held(key) is not None or self._size(self.path(key)) is not None
         )
 
     # --- reading ---------------------------------------------------------------------------
@@ -237,9 +237,16 @@ class Sidecars:
 
     def _need(self, path: Path, parts: Mapping[int, Part]) -> int:
         """Return how many bytes are written at most: all that there is, anew."""
-        there = self._disk.stat(path)
         rows = sum(len(part.table) for part in parts.values())
-        return _HEAD + rows * _A_ROW + (there.size if there else 0)
+        return _HEAD + rows * _A_ROW + (self._size(path) or 0)
+
+    def _size(self, path: Path) -> int | None:
+        """Return the size of a columnar file; None where there is none that can be looked at."""
+        try:
+            state = self._disk.stat(path)
+        except StorageError:
+            return None
+        return state.size if state else None
 
     def _put(self, key: SeriesKey, now: ColumnarFile | None, parts: Mapping[int, Part]) -> None:
         """Bring whole years in: by a new header, behind the last one, or by a new file."""

@@ -76,7 +76,7 @@ class BarStore:
     ) -> None:
         self.root = Path(root)
         self.changed = False
-        self._disk = disk = disk or Disk()
+        self._disk = disk = disk or Disk(root=self.root)
         self._clock = clock or SystemClock()
         self._lock_timeout_s = lock_timeout_s
         self._vendor_facts, self._retention = vendor_facts or {}, retention or Retention()

@@ -24,6 +24,7 @@ from ..model.instant import from_ms, year_of
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
 from . import metadata
+from .deflate import inflated
 from .layout import decode_symbol, encode_lane, encode_symbol, year_of_name
 from .plain_csv import csv_text, read_csv
 
@@ -70,7 +71,7 @@ class TableStore:
             raise QueryError(f"{data_type!r} is no data type of tables")
         self.data_type = data_type
         self._folder = root / data_type
-        self._disk = disk or Disk()
+        self._disk = disk or Disk(root=root)
         self._clock = clock or SystemClock()
         self._lock_timeout_s = lock_timeout_s
 
@@ -264,7 +265,7 @@ def _on_utc(frame: pd.DataFrame) -> pd.DataFrame:
 def _parsed(content: bytes) -> pd.DataFrame:
     import pandas as pd
 
-    frame = read_csv(gzip.decompress(content))
+    frame = read_csv(inflated(content))
     times = frame.pop(frame.columns[0])
     frame.index = pd.DatetimeIndex(pd.to_datetime(times, utc=True, format="ISO8601"))
     return _on_utc(frame)

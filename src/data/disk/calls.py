@@ -1,8 +1,14 @@
-"""System calls as this library makes them, whatever the system."""
+"""System calls as this library makes them, whatever the system.
+
+A file is opened in one way only, by :func:`open_file`: at once, whatever lies there, and never
+where a link leads.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +19,11 @@ T = TypeVar("T")
 _MOST_OPEN = 1024
 # Where nothing tells how much memory there is.
 _MEMORY = 2 << 30
+# No file of ours is longer; a longer one is not read into memory.
+MOST_BYTES = 1 << 28
+# Opening waits for nobody (a pipe would), and a link in the place of the file is an error.
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 # What a container may take.
 _LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -59,14 +70,55 @@ def mode_of(path: str) -> int:
         return 0
 
 
+def open_file(path: Path | str, flags: int, mode: int = 0o666, *, follow: bool = False) -> int:
+    """Open an ordinary file; nothing is waited for.
+
+    Args:
+        path: the file.
+        flags: ``O_RDONLY`` or ``O_RDWR``, with ``O_CREAT`` and ``O_EXCL`` for a new one.
+        mode: permissions of a new file.
+        follow: whether ``path`` may be a link: for files that the user has named.
+
+    Raises:
+        OSError: there is none, it is a link, or a folder, a pipe or a device.
+    """
+    try:
+        fd = os.open(path, flags | _AT_ONCE | (0 if follow else _NO_LINK), mode)
+    except OSError as exc:
+        if exc.errno == errno.ENXIO:  # a pipe or a socket
+            raise OSError(errno.ENXIO, "it is no ordinary file") from exc
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.ENXIO, "it is no ordinary file")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def check_folders(path: str, root: str) -> None:
+    """Refuse a path below ``root`` on which a folder is a link: it would lead out.
+
+    Raises:
+        OSError: there is one.
+    """
+    place = path.find(os.sep, len(root) + 1)
+    while place != -1:
+        if stat.S_ISLNK(mode_of(path[:place])):
+            raise OSError(errno.ELOOP, f"the folder {os.path.basename(path[:place])} is a link")
+        place = path.find(os.sep, place + 1)
+
+
 def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
     """Return the whole file and its state, or None where nothing has that name."""
     try:
-        fd = os.open(path, flags)
+        fd = open_file(path, flags)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         state = state_of(os.fstat(fd))
+        check_size(state.size)
         content = pread(fd, state.size, 0)
         while content and len(content) < state.size:  # some systems give less than is there
             more = pread(fd, state.size - len(content), len(content))
@@ -78,10 +130,20 @@ def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
         os.close(fd)
 
 
+def check_size(size: int) -> None:
+    """Refuse a file that is longer than any of ours; a sparse one takes no room on the disk.
+
+    Raises:
+        OSError: it is.
+    """
+    if size > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than any file of this library")
+
+
 def glimpse_of(path: Path | str, flags: int, most: int) -> bytes | None:
     """Return what one read from the start of a file gives, or None where nothing has that name."""
     try:
-        fd = os.open(path, flags)
+        fd = open_file(path, flags)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
@@ -146,7 +208,7 @@ def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     if os.name == "nt":  # folders cannot be opened there, and names need no sync
         return
-    fd = os.open(folder, os.O_RDONLY)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
     try:
         full_sync(fd, os.fsync)
     finally:

@@ -27,10 +27,11 @@ __all__ = ["Disk", "FileState", "Handle", "Space", "Step", "errno_of", "short"]
 
 T = TypeVar("T")
 
-_BINARY = getattr(os, "O_BINARY", 0)
-_READ = os.O_RDONLY | _BINARY
-_WRITE = os.O_RDWR | _BINARY
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY
+_READ = os.O_RDONLY
+_WRITE = os.O_RDWR
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
+# Steps on a name; the others are on a file that is open, or only look at the name.
+_ON_NAMES = frozenset({"open", "create", "replace", "link", "unlink", "mkdir", "list"})
 
 
 class Step(NamedTuple):
@@ -63,11 +64,18 @@ class Handle(NamedTuple):
 class Disk:
     """The file system as the store sees it. Thread-safe: it holds nothing but settings and locks.
 
+    Whatever lies in the place of a file (a pipe, a device, a link, something huge) is an error and
+    nothing is waited for.
+
     Args:
         file_mode, folder_mode: permissions of new files and folders, before the umask.
+        root: nothing below this folder may lead out of it; the folder itself may be a link.
     """
 
-    def __init__(self, *, file_mode: int = 0o666, folder_mode: int = 0o777) -> None:
+    def __init__(
+        self, *, file_mode: int = 0o666, folder_mode: int = 0o777, root: Path | None = None
+    ) -> None:
+        self._root = None if root is None else os.fspath(root)
         self._file_mode = file_mode
         self._folder_mode = folder_mode
         self._locks = Locks()
@@ -114,7 +122,7 @@ class Disk:
 
     def open_read(self, path: Path) -> Handle | None:
         """Open ``path`` for reading, or return None where it does not exist."""
-        fd = self._run("open", path, calls.or_none, os.open, path, _READ)
+        fd = self._run("open", path, calls.or_none, calls.open_file, path, _READ)
         return None if fd is None else Handle(fd, path)
 
     def fstat(self, handle: Handle) -> FileState:
@@ -123,6 +131,10 @@ class Disk:
 
     def read_at(self, handle: Handle, offset: int, count: int) -> bytes:
         """Return ``count`` bytes from ``offset``, fewer only at the end of the file."""
+        try:
+            calls.check_size(count)
+        except OSError as exc:
+            raise refused("read", handle.path, exc) from exc
         parts: list[bytes] = []
         while count > 0:
             part = self._part(handle, offset, count)
@@ -145,6 +157,7 @@ class Disk:
         found, path = [], ""
         try:
             for path in paths:
+                self._check(path)
                 found.append(calls.glimpse_of(path, _READ, most))
         except OSError as exc:
             raise refused("read", Path(path), exc) from exc
@@ -154,6 +167,7 @@ class Disk:
         """Return the whole file and its state when it was opened; None where it does not exist."""
         if not self._is_watched:
             try:
+                self._check(path)
                 return calls.content_of(path, _READ)
             except OSError as exc:
                 raise refused("read", Path(path), exc) from exc
@@ -205,11 +219,13 @@ class Disk:
 
     def create(self, path: Path) -> Handle:
         """Create ``path``, which must not exist, and open it."""
-        return Handle(self._run("create", path, os.open, path, _CREATE, self._file_mode), path)
+        return Handle(
+            self._run("create", path, calls.open_file, path, _CREATE, self._file_mode), path
+        )
 
     def open_write(self, path: Path) -> Handle:
         """Open ``path``, which must exist, for writing."""
-        return Handle(self._run("open", path, os.open, path, _WRITE), path)
+        return Handle(self._run("open", path, calls.open_file, path, _WRITE), path)
 
     def write(self, handle: Handle, data: bytes | memoryview, offset: int) -> None:
         """Write all of ``data`` at ``offset``."""
@@ -280,11 +296,21 @@ class Disk:
     ) -> T:
         """Make the system call ``call``; what it is called and is about is for :class:`Step`."""
         try:
+            if self._root is not None and name in _ON_NAMES:
+                self._check(path, is_folder=name == "list")
+                if target is not None:
+                    self._check(target)
             if not self._is_watched:
                 return call(*args)
             return self.perform(Step(name, Path(path), target, data, at), partial(call, *args))
         except OSError as exc:
             raise refused(name, Path(path), exc) from exc
+
+    def _check(self, path: Path | str, *, is_folder: bool = False) -> None:
+        """Refuse a path that leads out of the root by a link; raises ``OSError``."""
+        root, text = self._root, os.fspath(path)
+        if root is not None and text.startswith(root + os.sep):
+            calls.check_folders(text + os.sep if is_folder else text, root)
 
 
 _UNWATCHED = Disk.perform

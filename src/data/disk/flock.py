@@ -13,7 +13,8 @@ import sys
 import threading
 from weakref import WeakSet
 
-_FLAGS = os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+from .calls import open_file
+
 # What is answered where the file system, or the system, knows no such locks.
 NOT_THERE = (errno.ENOSYS, errno.ENOTSUP)
 _held: WeakSet[FileLock] = WeakSet()
@@ -83,9 +84,9 @@ def take(path: str) -> FileLock | None:
 
 def _opened(path: str) -> int:
     try:
-        return os.open(path, _FLAGS)
+        return open_file(path, os.O_RDWR)
     except FileNotFoundError:
-        return os.open(path, _FLAGS | os.O_CREAT, 0o666)
+        return open_file(path, os.O_RDWR | os.O_CREAT)
 
 
 if sys.platform == "win32":

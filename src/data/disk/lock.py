@@ -12,6 +12,8 @@ from typing import Protocol
 
 from ..errors import LockTimeoutError, StorageError
 from . import flock
+from .calls import open_file
+from .refusals import refused, short
 
 _POLL_S = 0.005
 _NOTE_BYTES = 24
@@ -100,31 +102,33 @@ def _too_long(path: Path, timeout_s: float) -> LockTimeoutError:
     holder = holder_of(path)
     who = f"process {holder}" if holder else "another process"
     return LockTimeoutError(
-        f"{_name(path)} is locked by {who} for more than {timeout_s:g} s",
+        f"{short(path)} is locked by {who} for more than {timeout_s:g} s",
         hint="wait for that process, or stop it if it hangs; the lock goes with it",
     )
 
 
 def _refused(path: Path, exc: OSError) -> StorageError:
-    return StorageError(f"cannot lock {_name(path)}: {exc.strerror or exc}")
-
-
-def _name(path: Path) -> str:
-    return "/".join(path.parts[-3:])
+    return refused("lock", path, exc)
 
 
 def holder_of(path: Path) -> int | None:
     """Return the process that took the lock last, or None when nothing tells."""
     try:
-        return int(path.read_text("ascii").split()[0])
+        fd = open_file(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        return int(os.read(fd, _NOTE_BYTES).decode("ascii").split()[0])
     except (OSError, ValueError, IndexError):
         return None
+    finally:
+        os.close(fd)
 
 
 def _leave_note(path: Path) -> None:
     """Write our process id into the lock file, for the messages of those who wait."""
     try:
-        fd = os.open(path, os.O_WRONLY)
+        fd = open_file(path, os.O_WRONLY)
     except OSError:
         return  # the note helps people; the lock holds without it
     try:

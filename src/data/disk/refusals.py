@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 from ..errors import StorageError
@@ -14,6 +15,10 @@ _ADVICE = {
     errno.EPERM: "check the permissions of the cache folder",
     errno.EROFS: "the cache lies on a read-only file system",
     errno.EMFILE: "too many files are open in this process; raise `ulimit -n`",
+    errno.ELOOP: "put the file or folder itself there: nothing in the cache may lead out of it",
+    errno.ENXIO: "remove what lies there: it is a folder, a pipe or a device",
+    errno.EISDIR: "remove the folder that lies there",
+    errno.EFBIG: "remove it: it is none of ours, or its file system is damaged",
     errno.EIO: "the disk reports errors; look at the system log",
 }
 
@@ -21,9 +26,15 @@ _ADVICE = {
 def refused(what: str, path: Path, error: OSError) -> StorageError:
     """Return the error that says what failed on which file, and what to do."""
     return StorageError(
-        f"cannot {what} {short(path)}: {error.strerror or error}",
+        f"cannot {what} {short(path)}: {_words(error)}",
         hint=_ADVICE.get(error.errno or 0),
     )
+
+
+def _words(error: OSError) -> str:
+    if error.errno == errno.ELOOP and error.strerror == os.strerror(errno.ELOOP):
+        return "it is a link"
+    return error.strerror or str(error)
 
 
 def short(path: Path) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..clock import Clock, SystemClock
 from ..disk.atomic import write_atomically
+from ..disk.calls import mode_of
 from ..disk.files import Disk
-from ..errors import CorruptEntryError, DataError, FormatVersionError
+from ..errors import CorruptEntryError, DataError, FormatVersionError, StorageError
 from ..policy.steady import Anchor, Reading
 from .book import LATER, TABLES, VERSION, Book, keep_anchor, keep_fact, read_anchor, read_fact
 from .forks import close_before_fork
@@ -169,12 +171,26 @@ class State:
             sqlite3.Error, DataError: it cannot be used.
         """
         self._disk.make_folders(self._path.parent)
+        self._check_places()
         self._inode = self._inode_now()
         self._db = _connect(str(self._path))
         self._set_up(self._db)
         _make_tables(self._db, LATER)
         self._salt = self._disk.read(self._path.with_name(SALT))
         self._inode = self._inode_now()
+
+    def _check_places(self) -> None:
+        """Refuse what is no ordinary file in the place of one: SQLite would wait for it, or follow.
+
+        They are not opened: closing one would drop the locks of this process's other connections.
+        """
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            mode = mode_of(f"{self._path}{suffix}")
+            if mode and not stat.S_ISREG(mode):
+                raise StorageError(
+                    f"{FILE}{suffix} in {self._path.parent} is no ordinary file",
+                    hint="remove what lies there",
+                )
 
     def _is_set_up(self, db: sqlite3.Connection) -> bool:
         version = _version(db)

@@ -242,9 +242,12 @@ class _Making:
 
     def _unvouched(self, pieces: Sequence[Piece]) -> Iterator[Covered]:
         """Yield a mark for the new bars that are closed by our own clock alone."""
-        alone = Span(self.found.vouched_before, self.found.answered.end)
-        for piece in () if alone.is_empty else pieces:
-            for span in subtract([piece.span.clip(alone)], self._absent):
+        first = self.found.vouched_before
+        for piece in pieces if first < self.found.answered.end else ():
+            # Where there is no bar before the first of them, nothing is vouched for either.
+            is_alone = len(piece.table) and int(piece.table.stamps[0]) >= first
+            alone = piece.span if is_alone else Span(max(piece.span.start, first), piece.span.end)
+            for span in subtract([alone], self._absent):
                 yield self._mark(span, "provisional", UNVOUCHED, self._unvouched_until)
 
     def _still_unvouched(self, old: Covered) -> Covered:
