@@ -7,8 +7,7 @@ from contextlib import suppress
 import pytest
 
 from src.data.errors import CapabilityError, NoDataError
-from src.data.model.actions import Action
-from src.data.model.instant import DAY_MS, day_ms, iso, parse_iso
+from src.data.model.instant import DAY_MS, iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -18,12 +17,6 @@ from .bench import Bench
 from .sheet import Series
 
 _SHORT = {"1m": ("2024-06-10T14:00", "2024-06-10T14:40"), "1M": ("2024-02-01", "2024-05-01")}
-_ACTIVE = (
-    ("NVDA", "2024-06-01", "2024-06-12"),
-    ("AAPL", "2023-08-01", "2024-06-01"),
-    ("REVS", "2024-04-01", "2024-05-01"),
-    ("MSFT", "2024-03-01", "2024-05-01"),
-)
 _UNHEARD_OF = Timeframe.parse("7m")
 
 
@@ -156,21 +149,3 @@ def the_future_is_not_there(bench: Bench) -> None:
     """A range that has not begun is an error with a name."""
     start = bench.clock.now_ms() // DAY_MS * DAY_MS + 10 * DAY_MS
     bench.refuses("future", bench.sheet.main, Span(start, start + 7 * DAY_MS))
-
-
-def splits_and_dividends_are_told(bench: Bench) -> None:
-    """Those whose ex-date lies in a range, with ratios and amounts; a range without any has none."""
-    vendor, now_ms = bench.downloader(), bench.clock.now_ms()
-    assert vendor.capabilities.tells_actions, "it tells none: excuse it"
-    for symbol, start, end in _ACTIVE:
-        span = Span(parse_iso(start), parse_iso(end))
-        who = Series(symbol, "1d", start, end).instrument
-        known = bench.vendors.truth.actions(symbol, now_ms)
-        wanted = [_told(a) for a in known if day_ms(a.ex_date) in span]
-        assert [_told(a) for a in vendor.fetch_actions(who, span, now_ms)] == wanted, symbol
-
-
-def _told(action: Action) -> tuple[object, ...]:
-    """Return what an action says; of a split the ratio, for 10:1 and 1:0.1 are the same."""
-    what = float(action.ratio) if action.type == "split" else action.amount
-    return action.ex_date, action.type, what

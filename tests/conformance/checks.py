@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from . import answers, endless, refusals, spoilt, wire
+from . import actions, answers, endless, refusals, spoilt, wire
 from .bench import Bench
 
 Check = Callable[[Bench], None]
 CHECKS: Mapping[str, Check] = MappingProxyType(
     {
         check.__name__: check
-        for module in (answers, endless, refusals, spoilt, wire)
+        for module in (actions, answers, endless, refusals, spoilt, wire)
         for check in vars(module).values()
         if getattr(check, "__module__", "") == module.__name__
         and callable(check) and not check.__name__.startswith("_")

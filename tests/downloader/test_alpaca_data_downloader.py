@@ -184,7 +184,7 @@ def test_kinds_of_days_and_minutes() -> None:
         "regular", "session", "consolidated", "sip",
     )  # fmt: skip
     assert (minute.session, minute.anchor, minute.volume) == ("extended", "clock", "shares")
-    assert (caps.adjustment, caps.actions) == ("raw", True)
+    assert (caps.adjustment, caps.actions, caps.tells_actions) == ("raw", False, True)
     vendor, _ = alpaca()
     assert [vendor.is_dense(query(t, 0, 1).timeframe) for t in ("1d", "1m")] == [True, False]
 

@@ -214,7 +214,7 @@ def test_kinds_of_days_and_minutes() -> None:
     assert (caps.kind(AAPL, day).session, caps.kind(AAPL, day).anchor) == ("regular", "session")
     assert (caps.kind(AAPL, minute).session, caps.kind(AAPL, minute).feed) == ("extended", "sip")
     assert caps.kind(BTC, minute).venue == caps.kind(EURUSD, minute).venue == "aggregate"
-    assert (caps.adjustment, caps.actions) == ("raw", True)
+    assert (caps.adjustment, caps.actions, caps.tells_actions) == ("raw", False, True)
     assert [polygon()[0].is_dense(t) for t in (day, minute)] == [True, False]
 
 

@@ -58,7 +58,7 @@ class Twin(BaseDataDownloader):
         if not bars:
             raise NoDataError("nothing here", provider=self.name)
         kind = self.capabilities.kind(query.instrument, query.timeframe)
-        return Fetched(BarTable.from_bars(bars), self.name, kind, Basis(how), now)
+        return Fetched(BarTable.from_bars(bars), self.name, kind, Basis(how), now, ())
 
 
 def route_to(monkeypatch: Any, manager: Any, **downloaders: Any) -> None:

@@ -25,6 +25,10 @@ from . import metadata
 from .layout import Layout
 from .memory import Memory
 
+# Up to version 0.1.0 it was written down that these were asked and told none when only their bars
+# had been asked for, which come without. Those entries lack the key below.
+_NOT_BELIEVED = frozenset({"alpaca", "polygon", "tiingo"})
+_TOLD = "told"
 _OURS = ("format", "symbol", "actions", "asked", "disagreements", "confirmed")
 # Until then a vendor may tell an action late; what it does not tell means nothing.
 _SETTLED_MS = 7 * DAY_MS
@@ -266,7 +270,7 @@ def dump_book(symbol: str, book: ActionBook) -> bytes:
             "symbol": symbol,
             "actions": [action.to_json() for action in book.actions],
             "asked": [
-                {"span": list(a.span), "source": a.source, "fetched_at": a.fetched_at}
+                {"span": list(a.span), "source": a.source, "fetched_at": a.fetched_at, _TOLD: True}
                 for a in book.asked
             ],
             "disagreements": [action.to_json() for action in book.disagreements],
@@ -292,7 +296,9 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
         return ActionBook(
             told=tuple(sorted(Action.from_json(a) for a in told)),
             asked=tuple(
-                Asked(Span(*a["span"]), a["source"], a["fetched_at"]) for a in plain["asked"]
+                Asked(Span(*a["span"]), a["source"], a["fetched_at"])
+                for a in plain["asked"]
+                if a.get(_TOLD) or a["source"] not in _NOT_BELIEVED
             ),
             extra={k: v for k, v in plain.items() if k not in _OURS},
         )

@@ -69,7 +69,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         intraday_kinds={"stock": replace(_TAPE, session="extended", anchor="clock")},
         adjustment="raw",
         settle_ms=20 * MINUTE_MS,
-        actions=True,
+        actions_apart=True,
     )
 
     def __init__(
@@ -126,7 +126,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
             return SymbolNotFoundError("Alpaca does not know this symbol")
         return error
 
-    def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits, stock dividends and cash dividends with an ex-date in ``span``."""
         symbol = self._symbol(instrument)
         params: dict[str, str | int] = {

@@ -107,7 +107,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         said = next((text for text in texts if isinstance(text, str)), None)
         return None if said is None else meaning_of(said, "Error Message" in body)
 
-    def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
         """Return splits and dividends with an ex-date in ``span``: two requests."""
         found: list[Action] = []
         for function in ("SPLITS", "DIVIDENDS"):

@@ -24,8 +24,9 @@ from ..net.senders import process_sender
 from ..net.status import error_of
 from .access import Access, Wired
 from .foreign import call_foreign
+from .paging import named
 from .raw import RawShape, load_frame, raw_frame, raw_options, raw_span, save_frame
-from .visits import Visits
+from .visits import ACTIONS_DOOR, Visits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,6 +113,14 @@ class BaseDataDownloader:
         """Return the error that an answer stands for, if any; by default its status decides."""
         return error_of(response)
 
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+        """Ask by :meth:`send` for splits and dividends with an ex-date in ``span``.
+
+        For vendors that declare ``capabilities.actions`` or ``actions_apart``; callers use
+        :meth:`fetch_actions`.
+        """
+        return ()
+
     def is_dense(self, timeframe: Timeframe) -> bool:
         """Tell whether bars without trades are sent too, so that a missing one is a hole."""
         return self.capabilities.dense
@@ -154,9 +163,30 @@ class BaseDataDownloader:
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span`` (stamps of session dates).
 
-        Only vendors that declare ``capabilities.actions`` know any.
+        Asked like bars: in the name of one account, and not where this failed lately. A vendor
+        that does not say how to ask for them has none.
+
+        Raises:
+            MissingCredentialsError: its key is not set any more; nothing was asked.
+            CircuitOpenError: it failed or refused lately; nothing was asked.
+            DataError: it refused, failed or answered something else.
         """
-        return ()
+        if type(self).actions_of is BaseDataDownloader.actions_of:
+            return ()
+        with (
+            named(self.name, instrument.symbol),
+            self._visits.guarded(self._access, ACTIONS_DOOR, self.base_url),
+        ):
+            return self.actions_of(instrument, span, now_ms)
+
+    def is_shut(self, door: str) -> bool:
+        """Tell whether it failed or refused lately behind ``door``, so that it is not asked now.
+
+        Raises:
+            MissingCredentialsError: its key is not set any more.
+        """
+        look = getattr(self._access.badge().sender, "look", None)  # users' senders need have none
+        return look is not None and look(door, self.base_url).shut_s > 0
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """Carry ``request`` to this vendor within its limits, again where that may help.

@@ -116,7 +116,7 @@ class EODHDDataDownloader(BaseDataDownloader):
             return RateLimitedError(f"{self.display_name} grants no more requests today", 3600.0)
         return error_of(response)
 
-    def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
         """Return splits and dividends with an ex-date in ``span``: two requests."""
         found = self._splits(instrument, span, now_ms)
         reader = ActionReader(instrument, self.name, now_ms, as_paid=False)

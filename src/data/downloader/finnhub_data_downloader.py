@@ -108,7 +108,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
                 return kind(f"{self.display_name} refused", hint=_HINTS.get(kind))
         return ResponseFormatError(f"{self.display_name} answered a text in place of data")
 
-    def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
         """Return splits and dividends with an ex-date in ``span``: two requests."""
         paths, dates = ("stock/split", "stock/dividend"), dates_in(span)
         told = [self.send(self._request(path, instrument, **dates)) for path in paths]

@@ -116,7 +116,7 @@ class FMPDataDownloader(BaseDataDownloader):
             return ResponseFormatError(f"{self.display_name} answered a text in place of data")
         return error
 
-    def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
         """Return splits and dividends with an ex-date in ``span``: two requests."""
         told = [self.send(self._request(p, instrument)) for p in ("splits", "dividends")]
         reader = ActionReader(instrument, self.name, now_ms)

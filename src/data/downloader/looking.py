@@ -27,15 +27,19 @@ def look_at(
     return found
 
 
-def reopen(downloader: BaseDataDownloader, asset_class: AssetClass, timeframe: Timeframe) -> None:
+def reopen(downloader: BaseDataDownloader, door: str) -> None:
     """Let the next call try a door that is shut; its end decides whether it stays so.
+
+    Args:
+        downloader: of the vendor.
+        door: as :func:`.visits.door_of` names it, or ``ACTIONS_DOOR``.
 
     Raises:
         MissingCredentialsError: its key is not set any more.
     """
     again = getattr(_sender(downloader), "reopen", None)
     if again is not None:
-        again(door_of(downloader.capabilities, asset_class, timeframe), downloader.base_url)
+        again(door, downloader.base_url)
 
 
 def unknown_to(downloader: BaseDataDownloader, query: FetchQuery) -> SymbolNotFoundError | None:

@@ -69,7 +69,7 @@ class _Harvest:
 
     server_now_ms: int
     tables: list[BarTable] = field(default_factory=list)
-    actions: dict[Action, None] = field(default_factory=dict)
+    actions: dict[Action, None] | None = field(default_factory=dict)
     unit: str = ""
     requests: int = 0
     months: int = 0
@@ -86,10 +86,16 @@ class _Harvest:
         why = f"not from its archive: {self.trouble}" if self.trouble else ""
         return "; ".join(filter(None, (had, why)))
 
+    def _with_actions(self, page: BarPage) -> dict[Action, None] | None:
+        """Return the actions so far; None once a page has told nothing about them."""
+        if self.actions is None or page.actions is None:
+            return None
+        return self.actions | dict.fromkeys(page.actions)
+
     def add(self, response: HttpResponse, page: BarPage, table: BarTable) -> None:
         """Take in one page."""
         self.tables.append(table)
-        self.actions.update(dict.fromkeys(page.actions))
+        self.actions = self._with_actions(page)
         self.unit = page.unit or self.unit
         self.listed_ms = page.listed_ms if self.listed_ms is None else self.listed_ms
         self.requests += response.requests
@@ -159,6 +165,7 @@ def _is_had(vendor: Vendor, query: FetchQuery, found: _Harvest) -> bool:
         found.is_out = not isinstance(exc, SymbolNotFoundError) or found.troubles > 1
         return False
     found.tables.append(table)
+    found.actions = None
     found.months, found.requests = found.months + 1, found.requests + requests
     return True
 
@@ -311,7 +318,7 @@ def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:
         kind=replace(kind, unit=found.unit or kind.unit),
         basis=Basis(query.adjustment or caps.adjustment),
         server_now_ms=found.server_now_ms,
-        actions=tuple(found.actions),
+        actions=None if found.actions is None else tuple(found.actions),
         requests=found.requests,
         settle_ms=caps.settle_ms,
         dense=vendor.is_dense(query.timeframe),

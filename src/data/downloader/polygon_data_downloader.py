@@ -66,7 +66,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         intraday_kinds={"stock": replace(_TAPE, session="extended", anchor="clock")},
         adjustment="raw",
         settle_ms=20 * MINUTE_MS,
-        actions=True,
+        actions_apart=True,
     )
 
     def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:
@@ -110,7 +110,7 @@ class PolygonDataDownloader(BaseDataDownloader):
             return CapabilityError("the plan of this key does not reach over this range")
         return error
 
-    def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and cash dividends with an ex-date in ``span``."""
         ticker, days = self._ticker(instrument), days_of(span)
 

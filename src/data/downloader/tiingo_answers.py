@@ -55,6 +55,11 @@ def read_bars(rows: Iterable[Mapping[str, Any]], query: FetchQuery) -> Sequence[
     return [b for b in bars if b.stamp_ms in query.span or b.stamp_ms not in margin]
 
 
+def tells(rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether every one of these days says what happened on it."""
+    return all(row.get(name) is not None for row in rows for name in ("splitFactor", "divCash"))
+
+
 def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
     """Read the splits and cash dividends of days; they stand on their ex-date."""
     found = []

@@ -19,8 +19,8 @@ from ..net.status import error_of
 from .access import Wired
 from .base_data_downloader import BaseDataDownloader
 from .paging import about
-from .tiingo_answers import asked_of, read_actions, read_bars, rows_of
-from .usa import ask_actions, share
+from .tiingo_answers import asked_of, read_actions, read_bars, rows_of, tells
+from .usa import ask_actions, share, stamped
 
 _MINUTES = "open,high,low,close,volume"
 
@@ -65,6 +65,8 @@ class TiingoDataDownloader(BaseDataDownloader):
         adjustment="raw",
         settle_ms=20 * MINUTE_MS,
         actions=True,
+        actions_only=frozenset({"1d"}),
+        actions_apart=True,
         only={"crypto": frozenset({"1d"})},
     )
 
@@ -103,6 +105,10 @@ class TiingoDataDownloader(BaseDataDownloader):
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Read a list of rows; those of crypto lie in one more list, by ticker."""
         body, unit = rows_of(response.json()), ""
+        if query.instrument.asset_class == "stock" and query.timeframe.unit == "d":
+            # Weeks and months hold no ex-date, and minutes are of another address.
+            told = stamped(read_actions(body), self.name, query.now_ms) if tells(body) else None
+            return BarPage(read_bars(body, query), told)
         if query.instrument.asset_class == "crypto":
             found = about(self.name, self._symbol(query.instrument), body, "ticker")
             unit = found[0]["quoteCurrency"].upper() if found else ""
@@ -117,7 +123,7 @@ class TiingoDataDownloader(BaseDataDownloader):
             return RateLimitedError("Tiingo counts too many requests of this key", wait)
         return error
 
-    def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and cash dividends with an ex-date in ``span``: they stand beside days."""
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
 

@@ -98,6 +98,11 @@ def dividend(day: str, amount: Any) -> Action:
     return Action(date.fromisoformat(day), "dividend", _ex_at(day), amount=paid, as_paid=True)
 
 
+def stamped(actions: Iterable[Action], vendor: str, now_ms: int) -> list[Action]:
+    """Return the actions with their source and the time of asking."""
+    return [replace(action, source=vendor, fetched_at=now_ms) for action in actions]
+
+
 def ask_actions(
     vendor: Asking, first: HttpRequest, read: ActionReader, span: Span, now_ms: int
 ) -> Sequence[Action]:
@@ -119,8 +124,8 @@ def ask_actions(
     idle = 0
     for _ in range(_PAGE_CAP):
         if request is None:
-            stamped = (replace(a, source=vendor.name, fetched_at=now_ms) for a in found)
-            return sorted(action for action in stamped if day_ms(action.ex_date) in span)
+            named = stamped(found, vendor.name, now_ms)
+            return sorted(action for action in named if day_ms(action.ex_date) in span)
         known = len(found)
         told, request = _read(vendor, request, read)
         found.update(dict.fromkeys(told))

@@ -17,6 +17,8 @@ from .paging import Vendor, fetch_pages
 
 # Symbols that a process has had answers for; it is no harm to forget them all.
 _MOST_KNOWN = 10_000
+# Of splits and dividends, whatever the bars that need them.
+ACTIONS_DOOR = "actions"
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,18 @@ class Visits:
             access.held() as badge,
             self.asking(badge.sender, Knock(symbol, door, f"{url}/{door}")),
         ):
+            yield
+
+    @contextmanager
+    def guarded(self, access: Access, door: str, url: str) -> Iterator[None]:
+        """Keep one account while the block asks; how it ends counts for the door alone.
+
+        Raises:
+            MissingCredentialsError, CircuitOpenError: nothing was asked.
+        """
+        with access.held() as badge, ExitStack() as stack:
+            if badge.sender is not None:
+                stack.enter_context(badge.sender.guard(door, url))
             yield
 
     def blame(self, query: FetchQuery, error: BaseException) -> None:

@@ -108,8 +108,8 @@ class YahooDataDownloader(BaseDataDownloader):
             kind = SymbolNotFoundError
         return kind(f"{self.display_name}: {said[:160]}")
 
-    def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span``: one chart of days."""
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         page, _ = read_page(self, self.send(self.bars_request(query, None)), query)
-        return [action for action in page.actions if day_ms(action.ex_date) in span]
+        return [action for action in page.actions or () if day_ms(action.ex_date) in span]

@@ -121,7 +121,7 @@ class Afresh:
     ) -> tuple[Action, ...]:
         """Return what the vendor tells of splits and dividends, up to now where that matters."""
         stamp = fetched.server_now_ms
-        told = list(fetched.actions)
+        told = list(fetched.actions or ())
         caps, instrument = candidate.capabilities, self._query.instrument
         if (
             caps is not None

@@ -16,6 +16,7 @@ from ..config.rules_file import load_rules
 from ..config.settings import load_settings
 from ..downloader.base_data_downloader import BaseDataDownloader, is_ours
 from ..downloader.looking import reopen
+from ..downloader.visits import ACTIONS_DOOR, door_of
 from ..errors import (
     AuthenticationError,
     CapabilityError,
@@ -120,7 +121,9 @@ def probe(selector: ProviderSelector, name: str, now_ms: int) -> Iterator[Findin
         yield _finding(name, f"{who[0].asset_class} {timeframe}", error)
         if isinstance(error, _FINAL):
             return
-    if downloader.capabilities.actions_apart and "stock" in downloader.capabilities.asset_classes:
+    caps = downloader.capabilities
+    # What comes with the bars is of their door.
+    if caps.actions_apart and not caps.actions and "stock" in caps.asset_classes:
         yield _finding(name, _ACTIONS, _ask_actions(selector, downloader, now_ms))
 
 
@@ -148,7 +151,7 @@ def _ask(
     """Ask for one bar; return what the vendor said against it."""
     error: DataError | None = None
     for one in who:
-        reopen(downloader, one.asset_class, timeframe)
+        reopen(downloader, door_of(downloader.capabilities, one.asset_class, timeframe))
         anchor = downloader.capabilities.kind(one, timeframe).anchor or "session"
         grid = Grid(calendar_for(one), timeframe, anchor)
         stamp = grid.back(now_ms - _AGE_MS, 1)
@@ -170,6 +173,7 @@ def _ask_actions(
     selector: ProviderSelector, downloader: BaseDataDownloader, now_ms: int
 ) -> DataError | None:
     who = selector.instrument(_EXAMPLES["stock"][0])
+    reopen(downloader, ACTIONS_DOOR)
     try:
         downloader.fetch_actions(who, Span(now_ms - _ACTIONS_MS, now_ms), now_ms)
     except NoDataError:

@@ -52,7 +52,8 @@ class Capabilities:
         intraday_adjustment: the same for bars shorter than a day, where those are of another.
         settle_ms: how long after its close an intraday bar may still change.
         dense: whether a bar without trades is sent all the same, so that a missing one is a hole.
-        actions: whether its answers carry splits and dividends.
+        actions: whether its bars come with the splits and dividends of their days.
+        actions_only: the labels of the bars that they come with, where not all of them do.
         has_forming: whether the running bar is in the answer.
         actions_apart: whether it tells splits and dividends when asked for them alone.
         archive_days: days after its end until a month of bars, where every bar of it exists, lies as
@@ -73,6 +74,7 @@ class Capabilities:
     settle_ms: int = 2 * MINUTE_MS
     dense: bool = True
     actions: bool = False
+    actions_only: frozenset[str] = frozenset()
     has_forming: bool = True
     actions_apart: bool = False
     only: Mapping[AssetClass, frozenset[str]] = field(default_factory=dict)
@@ -85,9 +87,12 @@ class Capabilities:
         return self.actions or self.actions_apart
 
     def at(self, timeframe: Timeframe) -> Capabilities:
-        """Return what holds of bars of ``timeframe``: its adjustment is theirs."""
+        """Return what holds of bars of ``timeframe``: their adjustment, what comes with them."""
         own = self.intraday_adjustment if timeframe.is_intraday else None
-        return replace(self, adjustment=own) if own else self
+        sent = self.actions and (not self.actions_only or timeframe.label in self.actions_only)
+        if sent == self.actions and own is None:
+            return self
+        return replace(self, adjustment=own or self.adjustment, actions=sent)
 
     def labels(self, asset_class: AssetClass) -> list[str]:
         """Return our labels of the bars it serves of ``asset_class``."""
@@ -149,7 +154,8 @@ class BarPage:
 
     Attributes:
         bars: in any order, exactly as sent, stamps in our terms; nothing dropped.
-        actions: splits and dividends that came with them.
+        actions: splits and dividends of the days of this page; None where it tells nothing about
+            them, which is not the same as none.
         cursor: where the next page starts, in the vendor's own words; None when this is the last.
         unit: currency or unit of prices where the answer says so.
         next_ms: stamp from which to ask on when the vendor pages by time; None when done.
@@ -157,7 +163,7 @@ class BarPage:
     """
 
     bars: Sequence[Bar]
-    actions: Sequence[Action] = ()
+    actions: Sequence[Action] | None = None
     cursor: str | None = None
     unit: str = ""
     next_ms: int | None = None
@@ -172,7 +178,8 @@ class Fetched:
         table: the rows as received, in the order received; unchecked.
         vendor: who answered.
         kind, basis: what the rows are.
-        actions: splits and dividends in the answers.
+        actions: splits and dividends of the days of the query; None where not every page tells
+            them.
         server_now_ms: when it was asked, by our clock or the vendor's, whichever is earlier; that of
             the vendor is its ``Date`` header less the time that the answer took.
         requests: HTTP requests it took.
@@ -188,7 +195,7 @@ class Fetched:
     kind: Kind
     basis: Basis
     server_now_ms: int
-    actions: Sequence[Action] = ()
+    actions: Sequence[Action] | None = None
     requests: int = 1
     settle_ms: int = 2 * MINUTE_MS
     dense: bool = True

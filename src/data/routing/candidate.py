@@ -71,6 +71,20 @@ class Candidate:
         fetched: Fetched = self.downloader.fetch(asked)
         return fetched
 
+    def is_shut(self, instrument: Instrument, timeframe: Timeframe) -> bool:
+        """Tell whether it is not asked for such bars now because it failed or refused lately.
+
+        Raises:
+            ConfigError: its key is not set any more.
+        """
+        from ..downloader.visits import door_of
+
+        if self.capabilities is None:
+            return False
+        frame = self.conversion.source if self.conversion else timeframe
+        door = door_of(self.downloader.capabilities, instrument.asset_class, frame)
+        return bool(self.downloader.is_shut(door))
+
     def kind(self, instrument: Instrument, timeframe: Timeframe) -> Kind:
         """Return the kind of its bars; unknown for a downloader that is not ours."""
         if self.capabilities is None:

@@ -104,7 +104,9 @@ class Rebaser:
         lacking = _lacking(book, needed)
         if lacking is not None or (since is not None and not self.lenient):
             bases = {part.basis for part in parts}
-            if self.lenient and self.key.lane[-1:] in _OWN_LANES and len(bases) == 1:
+            # Of bars as they were traded it does not matter when they were fetched.
+            is_one = len(bases) == 1 or {basis.adjustment for basis in bases} == {"raw"}
+            if self.lenient and self.key.lane[-1:] in _OWN_LANES and is_one:
                 instead = parts[0].basis.adjustment
                 return Rebased(table, own, instead=instead, unknown_since=since)
             raise self._actions_missing(lacking, since, bases)

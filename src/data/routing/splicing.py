@@ -160,7 +160,7 @@ class Splicer:
         """Return the basis of an answer; one that says nothing of its own counts as ``split``."""
         book = self._keeper.book(work)
         if told is not None:
-            book = with_answers(book, [(fetched.actions, told)])
+            book = with_answers(book, [(fetched.actions or (), told)])
         adjustment = fetched.basis.adjustment
         target = "split" if adjustment == "unknown" else adjustment
         return CommonBasis(target, opened, book, work.grid.timeframe.is_intraday)

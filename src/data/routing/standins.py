@@ -15,6 +15,7 @@ import numpy as np
 from ..downloader.base_data_downloader import BaseDataDownloader, is_ours
 from ..downloader.looking import look_at, unknown_to
 from ..downloader.paging import check_capability
+from ..downloader.visits import ACTIONS_DOOR
 from ..errors import (
     CircuitOpenError,
     DataError,
@@ -142,10 +143,21 @@ class StandIn(BaseDataDownloader):
             requests=requests,
             settle_ms=self.capabilities.settle_ms,
             dense=self.is_dense(query.timeframe),
+            actions=() if self.capabilities.at(query.timeframe).actions else None,
         )
 
+    def is_shut(self, door: str) -> bool:
+        """Tell what holds of the vendor."""
+        return self.real.is_shut(door)
+
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Tell no action; it takes one request."""
+        """Tell no action; it takes one request.
+
+        Raises:
+            CircuitOpenError: the vendor is not asked for them now.
+        """
+        if self.is_shut(ACTIONS_DOOR):
+            raise CircuitOpenError(f"{self._as} is not asked for {_ACTIONS} now")
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         self._stage.steps.append(
             Step(self._as, query.timeframe, span, 1, cost_of(self.real, query), what=_ACTIONS)

@@ -91,7 +91,7 @@ class Taker:
         self._refuse_unbelieved(work, fetched, errand, found)
         self.note_forming(work, fetched, found.forming)
         if told is not None:
-            self._keeper.add_actions(work, fetched.actions, told)
+            self._keeper.add_actions(work, fetched.actions or (), told)
         commit = with_splices(self._commit(work, fetched, found, near), splices, span)
         commit = replace(
             commit,
@@ -326,13 +326,22 @@ def _told(
 ) -> Asked | None:
     """Return which ex-dates an answer tells the splits and dividends of, if it tells any.
 
-    Of a session that has not opened nobody knows them yet.
+    A declaration is not enough: an answer that says nothing about them has not told that there are
+    none. Of a session that has not opened nothing is known yet, and bars of minutes come with what
+    happens at an open only where that open is among them.
     """
     caps = candidate.capabilities
-    if caps is None or not caps.actions or work.query.instrument.asset_class != "stock":
+    if caps is None or not caps.actions or fetched.actions is None:
         return None
-    end = min(day_ms(date_of(asked.end - 1)) + DAY_MS, near.coming)
-    days = Span(day_ms(date_of(asked.start)), end)
+    if work.query.instrument.asset_class != "stock":
+        return None
+    days = Span(day_ms(date_of(asked.start)), day_ms(date_of(asked.end - 1)) + DAY_MS)
+    if work.grid.timeframe.is_intraday:
+        around = work.grid.calendar.sessions(date_of(days.start), date_of(days.end))
+        before = [day_ms(s.day) + DAY_MS for s in around if s.open_ms < asked.start]
+        after = [day_ms(s.day) for s in around if s.open_ms >= asked.end]
+        days = Span(max([days.start, *before]), min([days.end, *after]))
+    days = days.clip(Span(days.start, near.coming))
     return None if days.is_empty else Asked(days, fetched.vendor, fetched.server_now_ms)
 
 

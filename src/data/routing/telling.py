@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..cache.actions import Asked
 from ..clock import Clock
-from ..errors import CapabilityError, ConfigError, ProviderError
+from ..errors import AuthenticationError, CapabilityError, ConfigError, ProviderError
 from ..model.instant import DAY_MS, date_of
 from ..model.kind import Basis
 from ..model.span import Span
@@ -24,11 +24,15 @@ class Teller:
     def ask(self, work: Work, span: Span) -> bool:
         """Have those with an ex-date in ``span`` told and kept; False where nobody tells them.
 
-        A vendor that failed to is not asked again by the same request.
+        A vendor that failed to is not asked again by the same request, nor is one that has just
+        refused the account.
         """
         now = self._clock.now_ms()
         asked = Span(span.start, min(span.end, now + DAY_MS))
-        for candidate in (c for c in work.lane.tellers if c.name not in work.untold):
+        for candidate in work.lane.tellers:
+            is_shut_out = isinstance(work.out.get(candidate.name), AuthenticationError)
+            if candidate.name in work.untold or is_shut_out:
+                continue
             try:
                 actions = candidate.downloader.fetch_actions(work.query.instrument, asked, now)
             except (ProviderError, ConfigError) as error:
@@ -51,6 +55,8 @@ class Teller:
         """
         if not candidate.leans_on_actions(work.query) or candidate.adjustment in work.lane.parts:
             return
+        if candidate.is_shut(work.query.instrument, work.grid.timeframe):
+            return  # no bars will come that would need them
         today = Basis(candidate.adjustment, date_of(self._clock.now_ms()))
         spans = needed_actions(span, [BasisPart(span, today)], "split", today.as_of)
         book = self._keeper.book(work)

@@ -1,0 +1,209 @@
+"""Splits and dividends of vendors that have no other beside them: locks, and what is on disk."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.cache import metadata
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import DataError, IncompleteDataError
+from src.data.jobs.probing import probe
+from src.data.model.instant import DAY_MS, day_ms
+from tests.conformance.sheet import sheet_of
+from tests.vendor_server import Fault, VendorServer
+
+from .oracle import ms
+from .twin import told
+
+# Vendor to the part of the path behind which it tells splits; empty where that is the bars' own.
+TELLERS = {
+    "alpaca": "corporate-actions", "alpha_vantage": "", "eodhd": "/splits", "finnhub": "/split",
+    "fmp": "/splits", "polygon": "/v3/reference", "tiingo": "", "yahoo": "",
+}  # fmt: skip
+# Up to version 0.1.0 these told none with their bars, and it was written down that there are none.
+WRONGLY_NONE = ("alpaca", "polygon", "tiingo")
+SYMBOLS = ("NVDA", "AAPL", "MSFT", "REVS", "YOUNG")
+START, EX = "2024-05-20", date(2024, 6, 10)
+
+Make = Callable[..., DataManager]
+
+
+@pytest.fixture
+def alone(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> Make:
+    """Return a maker of managers whose rules know these vendors only, over one cache."""
+
+    def make(*names: str) -> DataManager:
+        lines = [f"stock_daily: {{primary: {names[0]}, backup: [{', '.join(names[1:])}]}}"]
+        lines.append("providers:")
+        for name in names:
+            for key, value in sheet_of(name).keys.items():
+                monkeypatch.setenv(key, value)
+            fast = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
+            where = f"base_url: '{vendors.base_url(name)}', rate_limits: {fast}"
+            lines.append(f"  {name}: {{{where}{', transport: http' * (name == 'yahoo')}}}")
+        rules = tmp_path / f"{'-'.join(names)}.yaml"
+        rules.write_text("\n".join(lines) + "\n")
+        return DataManager(tmp_path / "cache", rules, clock=clock)
+
+    clock.set(ms("2024-06-13T22:30:00"))
+    return make
+
+
+def asked(manager: DataManager, symbol: str = "NVDA", **more: Any) -> pd.DataFrame:
+    return manager.get_ohlcv(symbol, "1d", START, "2024-06-11", **more)
+
+
+def jump(frame: pd.DataFrame) -> float:
+    """Return the close of the ex-date over that of the day before."""
+    before = frame["close"][frame.index < pd.Timestamp(EX)].iloc[-1]
+    return float(frame["close"][frame.index >= pd.Timestamp(EX)].iloc[0] / before)
+
+
+def as_version_0_1_0_wrote_it(tmp_path: Path, vendor: str, *others: dict[str, Any]) -> Path:
+    """Replace what is known of the actions by "asked, and there are none"."""
+    (path,) = tmp_path.rglob("actions.json")
+    known = json.loads(path.read_bytes())
+    span = [day_ms(date(2024, 5, 1)), day_ms(date(2024, 6, 13)) + DAY_MS]
+    entry = {"span": span, "source": vendor, "fetched_at": ms("2024-06-25T00:00:00")}
+    known |= {"actions": list(others), "asked": [entry]}
+    known["asked"] += [entry | {"source": other["source"]} for other in others]
+    path.write_bytes(metadata.dump(known))
+    return path
+
+
+# --- what is on disk -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vendor", WRONGLY_NONE)
+def test_none_that_an_older_version_wrote_down_is_asked_again(
+    alone: Make, vendors: VendorServer, tmp_path: Path, vendor: str
+) -> None:
+    asked(alone(vendor))
+    as_version_0_1_0_wrote_it(tmp_path, vendor)
+    bars = {p: p.read_bytes() for p in tmp_path.rglob("*.csv.gz")}
+    vendors.clear_log()
+    frame = asked(alone(vendor), strict=True)
+    assert 0.5 < jump(frame) < 2
+    assert told(frame)["adjustment"] == "split"
+    assert vendors.count() > 0
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*.csv.gz")} == bars
+    vendors.clear_log()
+    pd.testing.assert_frame_equal(asked(alone(vendor), strict=True), frame)
+    assert vendors.count() == 0, "what has been asked is asked once"
+
+
+@pytest.mark.parametrize("vendor", WRONGLY_NONE)
+def test_offline_none_of_an_older_version_is_no_answer(
+    alone: Make, tmp_path: Path, vendor: str
+) -> None:
+    asked(alone(vendor))
+    as_version_0_1_0_wrote_it(tmp_path, vendor)
+    with pytest.raises(DataError, match="splits and dividends of NVDA are not known"):
+        asked(alone(vendor), offline=True)
+
+
+@pytest.mark.parametrize("vendor", WRONGLY_NONE)
+def test_none_of_an_older_version_denies_no_split(
+    alone: Make, tmp_path: Path, clock: ManualClock, vendor: str
+) -> None:
+    asked(alone("yahoo"))
+    (path,) = tmp_path.rglob("actions.json")
+    (split,) = [a for a in json.loads(path.read_bytes())["actions"] if a["type"] == "split"]
+    as_version_0_1_0_wrote_it(tmp_path, vendor, split)
+    clock.set(ms("2024-07-01T22:30:00"))
+    frame = asked(alone("yahoo", vendor), strict=True)
+    assert "actions_disputed" not in told(frame)
+    assert 0.5 < jump(frame) < 2
+
+
+@pytest.mark.parametrize("vendor", sorted(set(TELLERS) - {"yahoo"}))
+def test_a_vendor_that_tells_the_same_does_not_deny_it(
+    alone: Make, clock: ManualClock, vendor: str
+) -> None:
+    clock.set(ms("2024-07-01T22:30:00"))
+    asked(alone("yahoo"))
+    for adjustment in ("split", "raw", "all"):
+        asked(alone(vendor), provider=vendor, adjustment=adjustment)
+    for adjustment in ("split", "all"):
+        frame = asked(alone("yahoo", vendor), adjustment=adjustment, strict=True)
+        assert "actions_disputed" not in told(frame)
+        assert 0.5 < jump(frame) < 2
+
+
+def test_the_packaged_order_without_its_first_vendor(alone: Make, vendors: VendorServer) -> None:
+    vendors.fault("yahoo", Fault.status(503))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frame = asked(alone("yahoo", "alpaca", "tiingo"))
+    assert 0.5 < jump(frame) < 2
+    assert (told(frame)["vendors"], told(frame)["complete"]) == (["alpaca"], True)
+
+
+# --- locks ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [401, 403, 451])
+@pytest.mark.parametrize("vendor", [name for name, path in TELLERS.items() if path])
+def test_actions_that_were_refused_are_not_asked_for_with_every_symbol(
+    alone: Make, vendors: VendorServer, vendor: str, status: int
+) -> None:
+    vendors.fault(vendor, Fault.status(status), path=TELLERS[vendor])
+    _ask_all(alone, vendor)
+    assert vendors.count(vendor, TELLERS[vendor]) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 451])
+@pytest.mark.parametrize("vendor", TELLERS)
+def test_a_vendor_that_refuses_everything_is_asked_for_bars_and_for_actions_once(
+    alone: Make, vendors: VendorServer, vendor: str, status: int
+) -> None:
+    vendors.fault(vendor, Fault.status(status))
+    _ask_all(alone, vendor)
+    assert vendors.count(vendor) <= 2
+
+
+def test_when_its_time_is_over_actions_are_asked_for_again(
+    alone: Make, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.fault("eodhd", Fault.status(403), path=TELLERS["eodhd"])
+    _ask_all(alone, "eodhd")
+    vendors.heal()
+    clock.advance(86_400)
+    assert 0.5 < jump(asked(alone("eodhd"), strict=True)) < 2
+
+
+def test_a_probe_opens_what_was_shut(
+    alone: Make, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.fault("eodhd", Fault.status(403), path=TELLERS["eodhd"])
+    _ask_all(alone, "eodhd")
+    vendors.heal()
+    manager = alone("eodhd")
+    found = list(probe(manager.provider_selector, "eodhd", clock.now_ms()))
+    assert (found[-1].what, found[-1].verdict) == ("splits and dividends", "yes")
+    assert 0.5 < jump(asked(alone("eodhd"), strict=True)) < 2
+
+
+def _ask_all(alone: Make, vendor: str) -> None:
+    """Ask for several shares, in a process of its own each."""
+    for symbol in SYMBOLS:
+        for adjustment in ("split", "raw"):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    frame = asked(alone(vendor), symbol, adjustment=adjustment)
+            except (DataError, IncompleteDataError):
+                continue
+            said = told(frame)
+            assert said["adjustment"] == adjustment or said["substitute"], said
