@@ -373,6 +373,27 @@ class TestTickers:
     def test_candidates_are_the_suggestions(self, selector: ProviderSelector) -> None:
         assert selector.validate_ticker("SOL")["suggestions"] == ["SOLUSDT", "SOL-USD", "SOL.US"]
 
+    def test_capabilities_of_vendors_without_a_key(
+        self, selector: ProviderSelector, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("FMP_API_KEY", "TIINGO_API_KEY"):
+            monkeypatch.delenv(name, raising=False)
+        found = selector._get_provider_capabilities()
+        assert found["fmp"]["available"] is found["tiingo"]["available"] is False
+        assert found["fmp"]["asset_classes"] == ["index", "stock"]
+        assert {"5m", "1d"} <= set(found["fmp"]["timeframes"])
+        assert "1d" in found["tiingo"]["timeframes"]
+
+    def test_the_vendor_of_bars_that_are_made_of_shorter_ones(
+        self, selector: ProviderSelector
+    ) -> None:
+        assert selector.get_provider_with_failover("BTCUSDT", "45m") == []
+        assert selector.get_best_provider("BTCUSDT", "45m") == "binance"
+        assert selector.get_best_provider("AAPL", "2w") == selector.get_best_provider("AAPL", "1d")
+        assert selector.get_best_provider("AAPL", "2w") is not None
+        assert selector.get_best_provider("BTCUSDT", "nonsense") is None
+        assert selector.get_best_provider("NO SUCH", "45m") is None
+
     def test_capabilities(self, selector: ProviderSelector) -> None:
         found = selector._get_provider_capabilities()
         assert set(found) >= {"binance", "yahoo", "local"}

@@ -208,8 +208,30 @@ class ProviderSelector:
         return [name for name in named if self._initialize_downloader(name) is not None]
 
     def get_best_provider(self, symbol: Any, timeframe: str) -> str | None:
-        """Return the first vendor that can be asked, or None."""
-        return next(iter(self.get_provider_with_failover(symbol, timeframe)), None)
+        """Return the first vendor that can be asked, or None.
+
+        Where no rule lists the timeframe, this is the vendor of the bars that it is made of.
+        """
+        named = self.get_provider_with_failover(symbol, timeframe)
+        instrument = self._known(symbol)
+        if named or instrument is None or self._named_first(instrument, timeframe):
+            return next(iter(named), None)
+        for source in self._sources(instrument, timeframe):
+            if named := self.get_provider_with_failover(symbol, source.label):
+                return named[0]
+        return None
+
+    def _sources(self, instrument: Instrument, timeframe: str) -> list[Timeframe]:
+        """Return the timeframes of the rules out of which another is made, the coarsest first."""
+        from .policy.calendar import calendar_for
+        from .policy.conversions import sources_for
+
+        listed = {label for rule in self._rules.rules.values() for label in rule.timeframes}
+        available = [Timeframe.parse(label) for label in sorted(listed)]
+        try:
+            return sources_for(Timeframe.parse(timeframe), available, calendar_for(instrument))
+        except QueryError:
+            return []
 
     def get_best_downloader(self, symbol: Any, timeframe: str) -> Any | None:
         """Return the downloader of :meth:`get_best_provider`, or None."""
@@ -244,8 +266,12 @@ class ProviderSelector:
 
     def _get_provider_capabilities(self) -> dict[str, dict[str, Any]]:
         """Return for each vendor of the rules whether it can be asked, and what it serves."""
+        from .downloader.registry import usable_class
+
         return {
-            name: tickers.vendor_summary(said, self._initialize_downloader(name))
+            name: tickers.vendor_summary(
+                said, self._initialize_downloader(name), usable_class(name)
+            )
             for name, said in self._rules.providers.items()
         }
 

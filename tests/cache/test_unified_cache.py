@@ -22,7 +22,13 @@ from src.data.cache.unified_cache import (
     get_unified_cache,
 )
 from src.data.clock import ManualClock
-from src.data.errors import BadRangeError, BadSymbolError, BadTimeframeError, StorageError
+from src.data.errors import (
+    BadRangeError,
+    BadSymbolError,
+    BadTimeframeError,
+    ConfigError,
+    StorageError,
+)
 from src.data.model.coverage import Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, to_ms
 from src.data.model.instrument import Instrument
@@ -686,3 +692,12 @@ def test_metadata_are_plain_json(cache: UnifiedCache) -> None:
     text = (cache.ohlcv_dir / "BTCUSDT/1h/2025.metadata.json").read_text()
     moment = datetime.fromisoformat(json.loads(text)["last_updated"])
     assert moment.tzinfo is None
+
+
+@pytest.mark.parametrize("size", [-1, -0.5, float("nan"), float("inf")])
+def test_a_limit_that_is_none_is_refused(tmp_path: Path, size: float) -> None:
+    with pytest.raises(ConfigError, match=f"max_size_gb is {size}"):
+        UnifiedCache(tmp_path / "cache", size)
+    with pytest.raises(ConfigError):
+        configure_unified_cache(tmp_path / "cache", size)
+    assert not (tmp_path / "cache").exists()

@@ -464,3 +464,7 @@ def wait_until(done: Callable[[], object]) -> None:
             return
         pause.wait(0.002)
     assert done()
+
+
+def test_a_feed_is_true() -> None:
+    assert bool(BacktraderFeed(LiveFeed("BTCUSDT", "1m", Hand())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..clock import Clock, SystemClock
 from ..config.settings import load_settings
 from ..disk.files import Disk
-from ..errors import CacheError, StorageError
+from ..errors import CacheError, ConfigError, StorageError
 from ..model.instant import DAY_MS
 from ..model.instrument import Instrument
 from ..model.retention import Retention
@@ -243,6 +244,10 @@ def _places(
     cache_dir: str | os.PathLike[str] | None, max_size_gb: float | None
 ) -> tuple[Path, float]:
     """Return folder and limit; the configuration is only read for what was not given."""
+    if max_size_gb is not None and not 0 <= max_size_gb < math.inf:
+        raise ConfigError(
+            f"max_size_gb is {max_size_gb!r}, a number of gigabytes is needed", hint="0: no limit"
+        )
     if cache_dir and max_size_gb is not None:
         return Path(os.path.abspath(Path(cache_dir).expanduser())), float(max_size_gb)
     settings = load_settings(cache_dir)

@@ -114,6 +114,10 @@ class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
         # Backtrader asks six times a bar, and its own way to this number is three calls long.
         return self.datetime.lencount  # type: ignore[no-any-return]
 
+    def __bool__(self) -> bool:
+        # `if feed:` asks whether there is a feed; Backtrader would compare the first line.
+        return True
+
     def islive(self) -> bool:
         """Return True: bars are given one at a time."""
         return True

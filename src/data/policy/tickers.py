@@ -72,11 +72,13 @@ def provider_config(
     )
 
 
-def vendor_summary(said: ProviderRules, downloader: Any | None) -> dict[str, Any]:
-    """Return what the rules and a vendor's own downloader, where there is one, say about it."""
+def vendor_summary(
+    said: ProviderRules, downloader: Any | None, vendor_class: Any | None = None
+) -> dict[str, Any]:
+    """Return what the rules and a vendor's own downloader, else its class, declare."""
     from ..model.capabilities import Capabilities  # of use only to who has loaded vendors
 
-    declared = getattr(downloader, "capabilities", None)
+    declared = getattr(vendor_class if downloader is None else downloader, "capabilities", None)
     if not isinstance(declared, Capabilities):  # a downloader that is not ours declares nothing
         declared = Capabilities(frozenset(), {})
     return {
