@@ -198,6 +198,48 @@ def test_a_vendor_of_fully_adjusted_prices_alone_never_passes_for_another(
         ask({"s": share["s"]}, "raw")
 
 
+@pytest.mark.parametrize("adjustment", ["raw", "all"])
+def test_a_pinned_vendor_that_tells_no_actions_answers_as_a_marked_substitute(
+    ask: Ask, truth: Truth, clock: ManualClock, adjustment: Adjustment
+) -> None:
+    """As it does where the rules name it alone; in pieces, and after a restart."""
+    alone = {"x": ShareVendor("x", adjustment, truth, clock)}
+    bounds = {"end_date": date(2020, 6, 30), "provider": "x"}
+    for wishes in (bounds, {"provider": "x"}, {"provider": "x", "offline": True}):
+        with pytest.warns(IncompleteDataWarning, match=rf"another kind: {adjustment} prices"):
+            frame = ask(alone, "split", **wishes)
+        said = told(frame)
+        assert (said["adjustment"], said["complete"]) == (adjustment, False)
+        assert said["substitute"] == f"{adjustment} prices (AAPL 1d@x)"
+        if adjustment == "raw":
+            clock.advance(86_400)
+    assert off(frame, truth, clock, adjustment) < ROUNDING
+    with pytest.raises(IncompleteDataError, match="substitute"):
+        ask(alone, "split", provider="x", strict=True)
+    as_asked = ask(alone, adjustment, provider="x", strict=True)
+    assert told(as_asked)["substitute"] is None
+
+
+def test_raw_prices_fetched_on_two_days_are_one_substitute(
+    ask: Ask, truth: Truth, clock: ManualClock
+) -> None:
+    alone = {"x": ShareVendor("x", "raw", truth, clock)}
+    with pytest.warns(IncompleteDataWarning):
+        ask(alone, "split", end_date=date(2020, 6, 30))
+    clock.advance(3 * 86_400)
+    with pytest.warns(IncompleteDataWarning, match="raw prices"):
+        frame = ask(alone, "split")
+    assert off(frame, truth, clock, "raw") < ROUNDING
+
+
+def test_a_pinned_vendor_whose_actions_cannot_be_had_is_an_error(
+    share: dict[str, ShareVendor], ask: Ask
+) -> None:
+    share["r"].script = Script(mute=True)
+    with pytest.raises(AllProvidersFailedError, match="splits and dividends of AAPL"):
+        ask({"r": share["r"]}, "split", provider="r")
+
+
 def test_actions_that_are_known_do_without_their_teller(
     share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
 ) -> None:

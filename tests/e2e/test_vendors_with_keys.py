@@ -12,7 +12,12 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, AuthenticationError, NoProviderError
+from src.data.errors import (
+    AllProvidersFailedError,
+    AuthenticationError,
+    IncompleteDataWarning,
+    NoProviderError,
+)
 from src.data.model.instant import DAY_MS
 from tests.vendor_server import VendorServer
 from tests.vendor_server.keyed import KEY
@@ -182,3 +187,16 @@ def test_without_a_key_coingecko_still_tells_the_last_days(
     frame = case.ask(manager, strict=True)
     shown = without_volume(frame, vendors, case)
     assert_true(shown, vendors, clock, "ETHUSDT", "4h", "2024-06-03", "2024-06-09")
+
+
+def test_minutes_as_traded_of_a_pinned_vendor_are_a_marked_substitute(
+    managers: Callable[..., DataManager],
+) -> None:
+    asked = ("NVDA", "5m", "2024-06-06", "2024-06-07")
+    with pytest.warns(IncompleteDataWarning, match="raw prices"):
+        unpinned = managers("twelvedata").get_ohlcv(*asked)
+    for _ in range(2):
+        with pytest.warns(IncompleteDataWarning, match="raw prices"):
+            frame = managers("twelvedata").get_ohlcv(*asked, provider="twelvedata")
+        assert told(frame)["adjustment"] == told(unpinned)["adjustment"] == "raw"
+        pd.testing.assert_frame_equal(frame, unpinned)

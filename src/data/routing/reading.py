@@ -40,7 +40,7 @@ class Outcome:
 
     ``book`` is the symbol's splits and dividends, and ``view`` that of the series, where somebody
     has read them already. Bars stamped ``closed_before`` or later were closed by a clock that was
-    wrong.
+    wrong. ``is_alone`` says that a vendor was pinned which tells no splits and dividends.
     """
 
     unfilled: Sequence[Unfilled] = ()
@@ -55,6 +55,7 @@ class Outcome:
     book: ActionBook | None = None
     view: SeriesView | None = None
     closed_before: int | None = None
+    is_alone: bool = False
 
     @property
     def rests_on(self) -> tuple[SeriesView, ActionBook | None] | None:
@@ -75,6 +76,7 @@ class Outcome:
             work.scores,
             work.attempts,
             closed_before=cap,
+            is_alone=work.query.provider is not None and not work.lane.tellers,
         )
 
 
@@ -133,7 +135,17 @@ class Reader:
             # On a hit no calendar is read.
             days = self.days.latest if outcome.view is not None else self.days.current
             today = days(query.instrument)
-            rebaser = Rebaser(self._store, query, key, view, told, lenient, outcome.book, today)
+            rebaser = Rebaser(
+                self._store,
+                query,
+                key,
+                view,
+                told,
+                lenient,
+                outcome.book,
+                today,
+                is_alone=outcome.is_alone,
+            )
             done = rebaser.rebased(table, coverage)
         life = lifetime_of(view)
         facts = with_disputes(_facts(key, view, outcome, coverage, now), done.disputed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -63,6 +63,7 @@ class Rebaser:
         lenient: take the rows' own basis where actions up to the newest one are not known.
         read: the stored actions, where somebody has read them already.
         today: the day whose basis is asked for; None for the newest one that is known.
+        is_alone: whether the bars are a pinned vendor's that cannot tell any actions.
     """
 
     store: BarStore
@@ -73,12 +74,14 @@ class Rebaser:
     lenient: bool = False
     read: ActionBook | None = None
     today: TradingDay | None = None
+    is_alone: bool = False
 
     def rebased(self, table: BarTable, coverage: Coverage) -> Rebased:
         """Return the rows in the asked adjustment; what has no actions needs nothing.
 
-        A lane named after its adjustment holds what cannot be converted. Where it is read for want
-        of anything better its rows are returned as they are, if they are of one basis.
+        A lane named after its adjustment holds what cannot be converted, and so may that of a pinned
+        vendor. Where it is read for want of anything better its rows are returned as they are, if
+        they are of one basis.
 
         Raises:
             ActionsMissingError: actions are needed that were never asked for.
@@ -104,9 +107,7 @@ class Rebaser:
         lacking = _lacking(book, needed)
         if lacking is not None or (since is not None and not self.lenient):
             bases = {part.basis for part in parts}
-            # Of bars as they were traded it does not matter when they were fetched.
-            is_one = len(bases) == 1 or {basis.adjustment for basis in bases} == {"raw"}
-            if self.lenient and self.key.lane[-1:] in _OWN_LANES and is_one:
+            if self.lenient and self._is_substitute(bases):
                 instead = parts[0].basis.adjustment
                 return Rebased(table, own, instead=instead, unknown_since=since)
             raise self._actions_missing(lacking, since, bases)
@@ -115,6 +116,16 @@ class Rebaser:
         disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
         done = self._converted(table, parts, book, as_of)
         return Rebased(done, as_of, disputed, unknown_since=since)
+
+    def _is_substitute(self, bases: Collection[Basis]) -> bool:
+        """Tell whether rows that cannot be converted stand in as they are, being of one basis.
+
+        What is as traded is so whenever it was fetched.
+        """
+        adjustments = {basis.adjustment for basis in bases}
+        is_one = len(bases) == 1 or adjustments == {"raw"}
+        is_alone = self.is_alone and adjustments <= {"raw", "all"}
+        return is_one and (is_alone or self.key.lane[-1:] in _OWN_LANES)
 
     def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
         """Return the first ex-date behind a basis that counts today and was not asked for."""
