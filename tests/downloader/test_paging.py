@@ -17,6 +17,7 @@ from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, MINUTE_MS
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis, Kind
+from src.data.model.span import Span
 from tests.downloader.acme import AcmeDataDownloader, acme, query
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
 
@@ -53,6 +54,16 @@ def test_rows_stay_as_received_in_the_order_of_the_pages() -> None:
     got = vendor.fetch(query("1d", day(0), day(4)))
     assert got.table.stamps.tolist() == [day(3), day(2), day(2), day(9)]
     assert got.requests == 2
+
+
+def test_what_lies_between_two_pages_is_told() -> None:
+    vendor, _ = acme(
+        answer({"rows": rows(day(5), day(4)), "cursor": "b"}),
+        answer({"rows": [], "cursor": "c"}),
+        answer({"rows": rows(day(1), day(0))}),
+    )
+    got = vendor.fetch(query("1d", day(0), day(6)))
+    assert got.seams == (Span(day(1) + 1, day(4)),)
 
 
 def test_cursors_are_followed_within_the_same_span() -> None:

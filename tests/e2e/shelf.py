@@ -48,6 +48,7 @@ class Shelf(BaseDataDownloader):
         errors: raised one after another, before anything is answered.
         spoil: changes the rows of every answer.
         listed_ms: the listing, where it tells one.
+        page: stamps at which a new page of its answer begins.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Shelf(BaseDataDownloader):
         self.errors: list[DataError | None] = []
         self.spoil: Callable[[list[Bar]], list[Bar]] = lambda rows: rows
         self.listed_ms: int | None = None
+        self.page: list[int] = []
 
     def bar(self, stamp: int) -> Bar:
         """Return the one bar of a stamp."""
@@ -91,6 +93,14 @@ class Shelf(BaseDataDownloader):
             dense=caps.dense,
             dated=True,
             listed_ms=self.listed_ms,
+            seams=tuple(self._seam(rows, begin) for begin in self.page if begin in query.span),
+        )
+
+    @staticmethod
+    def _seam(rows: list[Bar], begin: int) -> Span:
+        before = max((r.stamp_ms for r in rows if r.stamp_ms < begin), default=begin)
+        return Span(
+            before + 1, min((r.stamp_ms for r in rows if r.stamp_ms >= begin), default=begin)
         )
 
     def fetch_actions(self, *_: Any, **__: Any) -> Any:

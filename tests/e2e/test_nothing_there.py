@@ -127,12 +127,12 @@ def test_a_delisted_share_is_no_error_for_old_ranges(
     assert not told(later)["complete"]
 
 
-def test_a_nothing_is_asked_again_after_a_day_and_then_seldom(
+def test_a_nothing_is_asked_again_after_hours_and_then_seldom(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:
     bounds = ("HALTUSDT", "1h", "2024-03-04", "2024-03-06")
     manager.get_ohlcv(*bounds)
-    for hours, requests in [(20, 0), (5, 1), (25, 0), (24 * 80, 0), (24 * 10, 1)]:
+    for hours, requests in [(5, 0), (2, 1), (25, 0), (24 * 80, 0), (24 * 10, 1)]:
         vendors.clear_log()
         clock.advance(hours * 3600)
         manager.get_ohlcv(*bounds)

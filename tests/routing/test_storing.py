@@ -169,7 +169,7 @@ def test_holes_are_empty_and_listed_in_the_piece() -> None:
     assert piece.holes == (hours(1, 3),)
     (empty,) = commit.marks
     assert (empty.span, empty.state, empty.reason) == (hours(1, 3), "empty", NO_BAR)
-    assert empty.expires == LATER + Expiry().recent_ms
+    assert empty.expires == LATER + 6 * HOUR_MS, "seen once it is no proof"
 
 
 def test_an_unsettled_hole_is_asked_again_as_soon_as_it_has_settled() -> None:

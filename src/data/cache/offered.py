@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadRangeError, QueryError
-from ..model.bars import BarTable
+from ..model.bars import BarTable, Stamps, among
 from ..model.coverage import Covered
 from ..model.frame import table_of
 from ..model.instant import DAY_MS, HOUR_MS, date_of
 from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS, Basis, Kind
-from ..model.span import Span, subtract
+from ..model.span import Span, intersect, subtract
 from ..model.timeframe import Timeframe
 from ..policy.calendar import calendar_for
+from ..policy.gaps import Grid, holes
 from ..policy.quality import Checked, check, off_grid_rows
 from ..policy.ranges import resolve_range
 from .commit import Commit, Piece, Suspect
@@ -26,6 +27,8 @@ from .stamps import next_stamps, obvious_gaps, session_stamps
 if TYPE_CHECKING:
     import pandas as pd
 
+# More holes than these are a thin market's; there only those far beyond its habit are lacking.
+_MOST_HOLES, _FAR_BEYOND = 64, 10
 # Nobody else says so but the caller: for so long a stretch without bars is not asked for again.
 _EMPTY_FOR_MS = 24 * HOUR_MS
 _ANY_KIND = Kind(session="", anchor="")
@@ -122,9 +125,12 @@ def _commit(checked: Checked, offer: Offer, extent: Span, now_ms: int) -> Commit
     )
     bad = [row.bar.stamp_ms for row in checked.bad]
     doubted = [Span(stamp, stamp + 1) for stamp in bad]
-    parts = [_part(piece, span) for span in subtract([extent], doubted)]
+    lacking = _holes(np.union1d(checked.good.stamps, np.array(bad, dtype=np.int64)), offer, extent)
+    parts = [_part(piece, span) for span in subtract([extent], [*doubted, *lacking])]
     asked = asked_span(offer, now_ms)
-    empties = subtract([asked] if asked else [], [extent])
+    empties = subtract([asked] if asked else [], [extent]) + intersect(
+        [asked] if asked else [], lacking
+    )
     expires = now_ms + _EMPTY_FOR_MS
     marks = [
         Covered(
@@ -156,6 +162,29 @@ def _commit(checked: Checked, offer: Offer, extent: Span, now_ms: int) -> Commit
     }
     suspects = tuple(Suspect(row.bar, row.reason) for row in checked.bad)
     return Commit(tuple(parts), tuple(marks), suspects, quality=quality)
+
+
+def _holes(present: Stamps, offer: Offer, extent: Span) -> list[Span]:
+    """Return the stretches of ``extent`` without a bar where the calendar expects one.
+
+    They are no part of what is covered: that they are lacking here says nothing of a vendor. Of
+    bars that stand on no grid of ours nothing is expected.
+    """
+    calendar, step = calendar_for(offer.instrument), offer.timeframe
+    anchors = ("session", "clock") if step.is_intraday else ("session",)
+    grids = [Grid(calendar, step, anchor) for anchor in anchors]
+    fits = [int(np.count_nonzero(among(present, grid.opens(extent)))) for grid in grids]
+    best = max(range(len(grids)), key=fits.__getitem__)
+    if 2 * fits[best] < len(present):
+        return []
+    found = holes(extent, present, grids[best])
+    if len(found) <= _MOST_HOLES:
+        return found
+    # A thin market: what counts is a stretch far longer than the usual distance of its bars.
+    opens = grids[best].opens(extent)
+    usual = float(np.median(np.diff(np.flatnonzero(among(opens, present)))))
+    lengths = (len(opens[(opens >= hole.start) & (opens < hole.end)]) for hole in found)
+    return [hole for hole, bars in zip(found, lengths, strict=True) if bars >= _FAR_BEYOND * usual]
 
 
 def _part(piece: Piece, span: Span) -> Piece:

@@ -88,7 +88,7 @@ class UnifiedCache(CacheFolder):
             df: bars, or for another ``data_type`` any dated table.
             symbol, timeframe: whose.
             start_date, end_date: what was asked of the vendor, both inclusive; by this a stretch
-                without bars is told from one never asked.
+                without bars, before, between or behind them, is told from one never asked.
             provider: who supplied it. Sample data (``mock``) are kept apart and never answer a
                 question put to the data manager.
             data_type: ``ohlcv``, or the name of another folder such as ``funding_rate``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -324,5 +325,13 @@ def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:
         dense=vendor.is_dense(query.timeframe),
         way=found.way,
         listed_ms=found.listed_ms,
+        seams=_seams(found.tables),
         dated=found.dated,
     )
+
+
+def _seams(tables: Sequence[BarTable]) -> tuple[Span, ...]:
+    """Return what lies between neighbouring pages, whatever their order."""
+    ends = sorted((int(t.stamps.min()), int(t.stamps.max())) for t in tables if len(t))
+    between = (Span(last + 1, first) for (_, last), (first, _) in pairwise(ends))
+    return tuple(span for span in between if not span.is_empty)

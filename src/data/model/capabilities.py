@@ -186,6 +186,7 @@ class Fetched:
         settle_ms, dense: as declared by the vendor.
         way: how it was had where not page by page, or why it was not had so.
         listed_ms: instant of the first trade, in UTC milliseconds, where the vendor tells it.
+        seams: what lies between the last bar of one page and the first of the next.
         dated: whether the vendor said what time it was. Where it did not, nothing but our own clock
             says which bars have closed.
     """
@@ -202,3 +203,4 @@ class Fetched:
     way: str = ""
     listed_ms: int | None = None
     dated: bool = True
+    seams: tuple[Span, ...] = ()

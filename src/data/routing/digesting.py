@@ -21,6 +21,8 @@ Density = Literal["dense", "sparse", "unknown"]
 
 # What one answer may lack piece by piece; beyond that it is doubted as a whole.
 MOST_HOLES = 64
+# Where bars without trades do not come, so many times their usual distance without one is a hole.
+_FAR_BEYOND, _FEWEST_FOR_HABIT = 10, 10
 # No session of any exchange is shorter; a shorter stretch need not be looked at.
 _SHORTEST_SESSION_MS = HOUR_MS
 # Bars as long as these nearly always trade, whatever the share; shorter ones need not.
@@ -95,14 +97,16 @@ def digest(
         grid: where bars are expected.
         now_ms: our time; the earlier of it and the vendor's own time counts.
         density: ``dense`` where every absent bar is a hole; ``sparse`` where bars without trades
-            do not come, so that only a stretch with a whole session in it is one; ``unknown``
-            where nothing can be said. By default as the answer declares.
+            do not come, so that only a stretch is one that is far longer than the usual distance of
+            its bars, or holds a whole session; ``unknown`` where nothing can be said. By default as
+            the answer declares.
         least_share: of the expected bars so many must have come, holes apart; and of the bars so
             many without another row that contradicts them. 0 believes anything.
     """
     density = density or ("dense" if fetched.dense else "sparse")
     now = min(now_ms, fetched.server_now_ms)
-    end = min(segment.end, forming_stamp(grid.calendar, grid.timeframe, now, grid.anchor))
+    cap = forming_stamp(grid.calendar, grid.timeframe, now, grid.anchor)
+    end = min(segment.end, grid.first_open(cap, now))
     closed, running = _by_close(checked, Span(segment.start, end), grid, now)
     # The running bar may look like anything; it is judged when it has closed.
     bad = tuple(row for row in checked.bad if row.bar.stamp_ms < end)
@@ -230,13 +234,29 @@ def _lacking(
     absent = holes(answered, present, grid)
     if density == "dense" and len(absent) <= MOST_HOLES:
         return absent, ""
-    told = [span for span in absent if _holds_a_session(span, grid)][:MOST_HOLES]
-    expected = _outside(grid.opens(answered), told)
+    opens = grid.opens(answered)
+    usual = _usual_distance(opens, present) if density == "sparse" else np.inf
+    told = [
+        span
+        for span in absent
+        if _holds_a_session(span, grid) or _bars_in(span, opens) >= _FAR_BEYOND * usual
+    ][:MOST_HOLES]
+    expected = _outside(opens, told)
     missing = int(np.count_nonzero(~among(expected, present)))
     enough = len(expected) - missing >= least_share * len(expected)
     if density == "sparse" and (enough or _need_not_trade(grid)):
         return told, ""
     return told, f"{missing} of {len(expected)} expected bars did not come"
+
+
+def _usual_distance(opens: Stamps, present: Stamps) -> float:
+    """Return how far apart bars usually stand, in expected ones; infinite where too few tell."""
+    places = np.flatnonzero(among(opens, present))
+    return float(np.median(np.diff(places))) if len(places) > _FEWEST_FOR_HABIT else np.inf
+
+
+def _bars_in(span: Span, opens: Stamps) -> int:
+    return int(np.searchsorted(opens, span.end) - np.searchsorted(opens, span.start))
 
 
 def _outside(stamps: Stamps, spans: Sequence[Span]) -> Stamps:

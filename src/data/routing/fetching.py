@@ -122,8 +122,10 @@ class Fetcher:
             self._ask(work, rest, position + 1, (*outcomes, why))
         for chunk in _chunks(servable, candidate, work):
             work.still_here()
-            outcome, lacking = self._try(work, candidate, chunk, outcomes)
+            outcome, lacking, between = self._try(work, candidate, chunk, outcomes)
             said = (*outcomes, outcome)
+            for hole in between:
+                self._ask(work, hole, position, outcomes)
             if candidate.name in work.out:
                 self._ask(work, Span(chunk.start, servable.end), position + 1, said)
                 return
@@ -150,14 +152,19 @@ class Fetcher:
 
     def _try(
         self, work: Work, candidate: Candidate, span: Span, before: Sequence[DataError]
-    ) -> tuple[DataError, list[Span]]:
-        """Ask one candidate for one chunk; return why it lacks anything, and what is lacking."""
+    ) -> tuple[DataError, list[Span], list[Span]]:
+        """Ask one candidate for one chunk.
+
+        Returns:
+            Why it lacks anything; what is lacking; and what lay between two pages of its answer, for
+            which it is asked again alone.
+        """
         started = self._clock.monotonic()
         try:
             fetched, found = self._taken(work, candidate, span)
         except FAILED as error:
             self._note(work, candidate, span, error, self._clock.monotonic() - started)
-            return error, [span]
+            return error, [span], []
         seconds = self._clock.monotonic() - started
         rows = len(found.closed)
         work.attempts.append(
@@ -184,7 +191,12 @@ class Fetcher:
             )
         nothing = NoDataError(NO_BAR, provider=candidate.name)
         nothing.server_now_ms = fetched.server_now_ms if fetched.dated else None
-        return nothing, found.lacking
+        between = [
+            hole
+            for hole in found.holes
+            if hole != span and any(hole.overlaps(seam) for seam in fetched.seams)
+        ]
+        return nothing, subtract(found.lacking, between), between
 
     def _taken(self, work: Work, candidate: Candidate, span: Span) -> tuple[Fetched, Digest]:
         """Ask one candidate for one chunk, and store what is good of its answer.
@@ -256,16 +268,13 @@ class Fetcher:
             expires = terms.expires(kept, work.settle_ms, known)
             yield Covered(kept, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
         for empty in subtract([span], stored):
-            expected = len(work.grid.opens(empty))
-            settled = terms.expires(empty, work.settle_ms, known)
-            yield Covered(
-                empty,
-                "empty",
-                vendor,
-                fetched_at=now,
-                reason=NO_BAR if expected else CLOSED,
-                expires=settled if expected else now + self._expiry.old_ms,
-            )
+            if len(work.grid.opens(empty)):
+                parts = terms.nothings(empty, work.settle_ms, known)
+                marks = [(part, NO_BAR, expires) for part, expires in parts]
+            else:
+                marks = [(empty, CLOSED, now + self._expiry.old_ms)]
+            for part, reason, expires in marks:
+                yield Covered(part, "empty", vendor, fetched_at=now, reason=reason, expires=expires)
 
     def _settled_until(self, work: Work, segment: Span, now_ms: int) -> int:
         """Return the end of what an empty answer may be believed for: nothing unsettled."""

@@ -127,9 +127,9 @@ class Planner:
             # Nothing is expected there, but nothing is known of the series either: ask once.
             closed = (s.clip(past) for s in lacking.closed)
             return Todo(wanted, cap, tuple(s for s in closed if not s.is_empty))
-        if query.include_forming and segments and segments[-1].end == cap:
+        if query.include_forming and segments and segments[-1].end == past.end:
             # The running bar comes along with the closed ones before it.
-            segments[-1] = Span(segments[-1].start, max(wanted.end, cap + MINUTE_MS))
+            segments[-1] = Span(segments[-1].start, max(wanted.end, past.end + MINUTE_MS))
         return Todo(wanted, cap, tuple(segments), tuple(lacking.closed))
 
 

@@ -344,12 +344,18 @@ class _Making:
                 known = self.held.coverage.within(span)
                 before = [c.span for c in known if c.state == "empty" and c.reason == OFF_GRID]
                 slots += before
-                for part in subtract([span], before):
-                    yield self._empty(part, NO_BAR, self._expires(part))
+                for hole in subtract([span], before):
+                    if not any(hole.overlaps(seam) for seam in self.fetched.seams):
+                        yield from self._holes(hole, NO_BAR)
             else:
                 yield self._empty(span, CLOSED, self.terms.now_ms + self.terms.expiry.old_ms)
         for span in slots:
-            yield self._empty(span, OFF_GRID, self._expires(span))
+            yield from self._holes(span, OFF_GRID)
+
+    def _holes(self, hole: Span, reason: str) -> Iterator[Covered]:
+        known, settle_ms = self.held.coverage, self.fetched.settle_ms
+        for part, expires in self.terms.nothings(hole, settle_ms, known):
+            yield self._empty(part, reason, self._vouched(part, expires))
 
     def _empty(self, span: Span, reason: str, expires: int) -> Covered:
         return Covered(
@@ -362,7 +368,10 @@ class _Making:
         )
 
     def _expires(self, span: Span) -> int:
-        expires = self.terms.expires(span, self.fetched.settle_ms, self.held.coverage)
+        known, settle_ms = self.held.coverage, self.fetched.settle_ms
+        return self._vouched(span, self.terms.expires(span, settle_ms, known))
+
+    def _vouched(self, span: Span, expires: int) -> int:
         is_vouched = span.end <= self.found.vouched_before
         return expires if is_vouched else min(expires, self._unvouched_until)
 

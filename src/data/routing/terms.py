@@ -5,6 +5,7 @@ Values and small rules; nothing here reads or writes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +14,7 @@ from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of
 from ..model.instrument import Instrument
 from ..model.kind import Basis
-from ..model.span import Span
+from ..model.span import Span, coalesce, subtract
 
 if TYPE_CHECKING:
     from ..cache.store import SeriesView
@@ -32,6 +33,8 @@ AHEAD = "fetched at a time that has not come yet: the clock was wrong then, or i
 UNVOUCHED_MS = HOUR_MS
 # Clocks of machines that share a folder differ by this much without being wrong.
 _SKEW_MS = MINUTE_MS
+# A hole that was seen once is asked again after so long: one of the last day, and an older one.
+_YOUNG_HOLE_MS, _OLD_HOLE_MS = 15 * MINUTE_MS, 6 * HOUR_MS
 # Begins the reason of a stretch whose bars the user is warned of.
 DOUBTFUL = "doubtful: "
 
@@ -60,9 +63,9 @@ class Expiry:
     """How long a "nothing there" stands, and how long bars are left alone that are not trusted.
 
     Attributes:
-        recent_ms: for what was said once, or lies within the last month. As often the newest final
-            bars are compared again, where their vendor is asked for newer ones anyway.
-        old_ms: for what was said again after that, and for what the calendar or a listing proves.
+        recent_ms: for what was said again, and lies within the last month. As often the newest
+            final bars are compared again, where their vendor is asked for newer ones anyway.
+        old_ms: for what was said again of older bars, and for what the calendar or a listing proves.
     """
 
     recent_ms: int = 24 * HOUR_MS
@@ -72,6 +75,13 @@ class Expiry:
         """Return when ``span`` is asked again; ``again`` means it had been said before."""
         old = again and now_ms - span.end >= 30 * DAY_MS
         return now_ms + (self.old_ms if old else self.recent_ms)
+
+    def of_hole(self, span: Span, now_ms: int, *, again: bool) -> int:
+        """Return when a hole is asked again; what was seen once is no proof, and soon is."""
+        if again:
+            return self.of(span, now_ms, again=True)
+        soon = _YOUNG_HOLE_MS if now_ms - span.end < DAY_MS else _OLD_HOLE_MS
+        return now_ms + min(soon, self.recent_ms)
 
 
 class Doubt(NamedTuple):
@@ -145,11 +155,31 @@ class Terms:
     doubt: Doubt | None = None
 
     def expires(self, span: Span, settle_ms: int, known: Coverage) -> int:
-        """Return when a nothing in ``span`` is asked again: once settled, later less and less."""
-        stamps = self.grid.opens(span)
-        if len(stamps):
-            settled = int(self.grid.settles(stamps[-1:], settle_ms)[0])
-            if settled > self.now_ms:
-                return settled
+        """Return when doubted bars in ``span`` are asked again: once settled, later less and less."""
         again = any(not c.stands(self.now_ms) for c in known.within(span))
-        return self.expiry.of(span, self.now_ms, again=again)
+        return self._settling(span, settle_ms) or self.expiry.of(span, self.now_ms, again=again)
+
+    def nothings(self, hole: Span, settle_ms: int, known: Coverage) -> Iterator[tuple[Span, int]]:
+        """Cut a hole where it was seen before and where not; tell when each part is asked again.
+
+        What was seen of one part proves nothing about the minutes of another.
+        """
+        expired = (c.span for c in known.within(hole) if is_hole(c) and not c.stands(self.now_ms))
+        seen = coalesce(expired)
+        for part in sorted([*subtract([hole], seen), *seen]):
+            again = part in seen or not len(self.grid.opens(part))
+            expires = self._settling(part, settle_ms)
+            yield part, expires or self.expiry.of_hole(part, self.now_ms, again=again)
+
+    def _settling(self, span: Span, settle_ms: int) -> int:
+        """Return when the last bar expected in ``span`` settles, or 0 where all have."""
+        stamps = self.grid.opens(span)
+        if not len(stamps):
+            return 0
+        settled = int(self.grid.settles(stamps[-1:], settle_ms)[0])
+        return settled if settled > self.now_ms else 0
+
+
+def is_hole(part: Covered) -> bool:
+    """Tell whether bars are expected in a stretch and vendors have none."""
+    return part.state == "empty" and part.reason != CLOSED

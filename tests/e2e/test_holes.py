@@ -1,0 +1,210 @@
+"""When a hole is believed: seen once it is no proof, whatever its vendor is."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import IncompleteDataError, IncompleteDataWarning, UnavailableError
+from src.data.model.bars import Bar, BarTable
+from src.data.model.coverage import Coverage
+from src.data.model.frame import build_frame
+from src.data.model.instant import HOUR_MS
+
+from .shelf import Market, Shelf, days, every, serving, shown
+from .twin import gaps, told
+
+DAY = every("1h", "2024-06-03T00:00", "2024-06-03T23:00")
+ASK = ("BTC-USD", "1h", "2024-06-03", "2024-06-03")
+COINS = serving("crypto")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    warnings.simplefilter("ignore", IncompleteDataWarning)
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    return Market(tmp_path, clock, monkeypatch)
+
+
+def without(stamps: list[int], *hours: int) -> list[int]:
+    return [stamp for stamp in stamps if (stamp - stamps[0]) // HOUR_MS not in hours]
+
+
+@pytest.mark.parametrize("vendor", COINS)
+def test_a_hole_seen_once_is_asked_again_within_hours_and_seen_twice_seldom(
+    market: Market, clock: ManualClock, vendor: str
+) -> None:
+    shelf = Shelf(clock, without(DAY, 5, 6), vendor, dense=True)
+    for hours, asked in [(0, 1), (5, 0), (2, 1), (23, 0), (2, 1), (23, 0)]:
+        clock.advance(hours * 3600)
+        shelf.asked.clear()
+        for _ in range(2):
+            frame = market.manager(shelf).get_ohlcv(*ASK)
+            assert not told(frame)["complete"]
+            assert [gap[:2] for gap in gaps(frame)] == [
+                ("2024-06-03T05:00:00", "2024-06-03T07:00:00")
+            ]
+        assert len(shelf.asked) == asked, hours
+
+
+def test_a_young_hole_is_asked_again_within_minutes(market: Market, clock: ManualClock) -> None:
+    today = every("1h", "2024-06-12T00:00", "2024-06-12T14:00")
+    shelf = Shelf(clock, without(today, 9), "binance")
+    ask = ("BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T12:00")
+    market.manager(shelf).get_ohlcv(*ask)
+    shelf.stamps = today
+    clock.advance(16 * 60)
+    assert len(market.manager(shelf).get_ohlcv(*ask, strict=True)) == 13
+
+
+def test_what_was_seen_twice_proves_nothing_of_other_minutes(
+    market: Market, clock: ManualClock
+) -> None:
+    spring = every("1h", "2024-03-04T00:00", "2024-03-04T23:00")
+    shelf = Shelf(clock, without(spring, 5), "binance")
+    ask = ("BTCUSDT", "1h", "2024-03-04", "2024-03-04")
+    for hours in (0, 7):
+        clock.advance(hours * 3600)
+        market.manager(shelf).get_ohlcv(*ask)
+    market.manager(shelf).get_ohlcv("BTCUSDT", "1h", "2024-03-04", "2024-03-05")
+    # Now the hour behind it is lacking as well, once.
+    shelf.stamps = without(spring, 5, 6)
+    market.manager(shelf, folder="other").get_ohlcv(*ask)
+    clock.advance(7 * 3600)
+    shelf.stamps = without(spring, 5, 6, 7)
+    market.manager(shelf, folder="other").get_ohlcv("BTCUSDT", "1h", "2024-03-04", "2024-03-04",
+                                                   force_refresh=True)  # fmt: skip
+    shelf.stamps = spring
+    clock.advance(7 * 3600)
+    frame = market.manager(shelf, folder="other").get_ohlcv(*ask)
+    assert "2024-03-04T07:00" in shown(frame)
+
+
+@pytest.mark.parametrize("vendor", COINS)
+def test_the_next_vendor_is_asked_for_a_hole_at_once(
+    market: Market, clock: ManualClock, vendor: str
+) -> None:
+    one, two = (Shelf(clock, without(DAY, *lost), vendor, dense=True) for lost in ((5,), (9,)))
+    two.name = "second"
+    frame = market.manager(one, two).get_ohlcv(*ASK, strict=True)
+    assert len(frame) == 24
+
+
+def test_a_vendor_that_was_down_is_asked_for_the_hole_as_soon_as_it_is_up(
+    market: Market, clock: ManualClock
+) -> None:
+    one, two = (Shelf(clock, without(DAY, *lost), "binance") for lost in ((5,), (9,)))
+    two.name = "second"
+    two.errors = [UnavailableError("down")]
+    ask = ("BTCUSDT", *ASK[1:])
+    assert not told(market.manager(one, two).get_ohlcv(*ask))["complete"]
+    assert len(market.manager(one, two).get_ohlcv(*ask, strict=True)) == 24
+    assert len(one.asked) == 1
+
+
+# --- sparse vendors ----------------------------------------------------------------------------
+
+HOURS = [
+    stamp
+    for day in days("2024-04-01", "2024-05-17")
+    for stamp in every("1h", f"{day}T13:30", f"{day}T19:30")
+]
+SHARE = ("AAPL", "1h", "2024-04-01", "2024-05-17")
+SPARSE = [name for name in serving("stock") if name != "twelvedata"]
+
+
+def of_a_share(clock: ManualClock, vendor: str, lost: slice) -> Shelf:
+    """Return a vendor of bars counted from the open that lacks some of them."""
+    shelf = Shelf(clock, HOURS, "tiingo", dense=False, timeframes={"1h": "1h"})
+    shelf.name = vendor
+    gone = set(HOURS[lost])
+    shelf.stamps = [stamp for stamp in HOURS if stamp not in gone]
+    return shelf
+
+
+@pytest.mark.parametrize("lost", [slice(99, 112), slice(101, 112), slice(101, 200)])
+def test_a_run_far_beyond_the_habit_of_a_sparse_vendor_is_a_hole(
+    market: Market, clock: ManualClock, lost: slice
+) -> None:
+    shelf = of_a_share(clock, "one", lost)
+    for _ in range(2):
+        frame = market.manager(shelf).get_ohlcv(*SHARE)
+        assert not told(frame)["complete"]
+        with pytest.raises(IncompleteDataError):
+            market.manager(shelf).get_ohlcv(*SHARE, strict=True)
+    second = of_a_share(clock, "two", slice(0, 0))
+    whole = market.manager(shelf, second).get_ohlcv(*SHARE, strict=True)
+    assert len(whole) == len(HOURS)
+
+
+def test_few_hours_without_a_trade_are_no_hole_of_a_sparse_vendor(
+    market: Market, clock: ManualClock
+) -> None:
+    shelf = of_a_share(clock, "one", slice(100, 230, 13))
+    assert told(market.manager(shelf).get_ohlcv(*SHARE, strict=True))["complete"]
+
+
+# --- between two pages -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vendor", COINS)
+@pytest.mark.parametrize("lost", [(12,), (12, 13, 14), (10, 11, 12)])
+def test_a_hole_between_two_pages_is_asked_again_and_not_written_down(
+    market: Market, clock: ManualClock, vendor: str, lost: tuple[int, ...]
+) -> None:
+    shelf = Shelf(clock, DAY, vendor, dense=True)
+    shelf.page = [DAY[12]]
+    answers = iter([without(DAY, *lost), DAY])
+
+    def spoil(rows: list[Bar]) -> list[Bar]:
+        there = set(next(answers, DAY))
+        return [row for row in rows if row.stamp_ms in there]
+
+    shelf.spoil = spoil
+    frame = market.manager(shelf).get_ohlcv(*ASK, strict=True)
+    assert len(frame) == 24
+    assert len(shelf.asked) == 2
+
+
+def test_a_hole_between_two_pages_that_is_there_again_is_told(
+    market: Market, clock: ManualClock
+) -> None:
+    shelf = Shelf(clock, without(DAY, 12, 13), "binance")
+    shelf.page = [DAY[12]]
+    for _ in range(2):
+        frame = market.manager(shelf).get_ohlcv("BTCUSDT", *ASK[1:])
+        assert gaps(frame) == [
+            ("2024-06-03T12:00:00", "2024-06-03T14:00:00", "the vendor has no bar")
+        ]
+    assert len(shelf.asked) == 2
+
+
+# --- bars that a program hands in ----------------------------------------------------------------
+
+TEN_DAYS = every("1h", "2024-05-01T00:00", "2024-05-10T23:00")
+TEN = ("BTCUSDT", "1h", "2024-05-01", "2024-05-10")
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+@pytest.mark.parametrize("lost", [(50,), tuple(range(100, 170)), (3, 7, *range(100, 168))])
+def test_a_hole_of_bars_put_into_the_cache_is_not_covered(
+    market: Market, clock: ManualClock, lost: tuple[int, ...], is_asked: bool
+) -> None:
+    shelf = Shelf(clock, TEN_DAYS, "binance")
+    manager = market.manager(shelf)
+    whole = BarTable.from_bars([shelf.bar(stamp) for stamp in without(TEN_DAYS, *lost)])
+    bounds = ("2024-05-01", "2024-05-10") if is_asked else (None, None)
+    frame = build_frame(whole, Coverage())
+    assert manager.cache.put(frame, "BTCUSDT", "1h", *bounds, provider="mine")
+    offline = market.manager(shelf).get_ohlcv(*TEN, offline=True)
+    assert len(offline) == 240 - len(lost)
+    assert not told(offline)["complete"]
+    found = market.manager(shelf).get_ohlcv(*TEN, strict=True)
+    assert len(found) == 240
+    assert sum(span.end - span.start for span in shelf.asked) < 110 * HOUR_MS
