@@ -82,9 +82,9 @@ class Held(Generic[K, V]):
         What was held under its key is not held any more.
         """
         lock = self._own_lock()
-        if not lock.acquire(blocking=False):
+        if lock.locked():
             return False
-        try:
+        with lock:  # taken by hand it could stay so where an interrupt comes in between
             self._let_go(key)
             self._age()
             if not self._has_room(size, self._uses.get(key, 0)):
@@ -92,8 +92,6 @@ class Held(Generic[K, V]):
             self._held[key] = _Held(value, size)
             self._sum += size
             return True
-        finally:
-            lock.release()
 
     def drop(self, key: K) -> None:
         """Hold a thing no longer."""
@@ -127,10 +125,14 @@ class Held(Generic[K, V]):
         self._uses = {key: uses // 2 for key, uses in list(self._uses.items()) if uses > 1}
 
     def _let_go(self, key: K) -> None:
-        gone = self._held.pop(key, None)
-        if gone is None:
-            return
-        self._sum -= gone.size
+        try:
+            gone = self._held.pop(key, None)
+            if gone is None:
+                return
+            self._sum -= gone.size
+        except KeyboardInterrupt:
+            self._sum = sum(held.size for held in self._held.values())
+            raise
         if self._on_gone is not None:
             self._on_gone(key, gone.value)
 

@@ -122,14 +122,13 @@ class Steward(Attendant):
         """
         if os.getpid() != self._pid:  # a thread of the parent may have held it at the fork
             self._pid, self._looking = os.getpid(), threading.Lock()
-        if not self._looking.acquire(blocking=False):
+        if self._looking.locked():
             return
-        try:
-            self._look()
-        except CacheError as exc:
-            log.debug("the folder was not looked at: %s", exc)
-        finally:
-            self._looking.release()
+        with self._looking:
+            try:
+                self._look()
+            except CacheError as exc:
+                log.debug("the folder was not looked at: %s", exc)
 
     def _look(self) -> None:
         grown, self._grown = self._grown, 0

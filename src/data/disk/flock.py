@@ -25,8 +25,9 @@ _guard = threading.RLock()
 class FileLock:
     """A lock file that is open; :func:`take` returns it locked."""
 
+    _fd: int | None = None
+
     def __init__(self, path: str) -> None:
-        self._fd: int | None = None
         with _guard:
             self._fd = _opened(path)
             _held.add(self)

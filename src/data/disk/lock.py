@@ -40,18 +40,25 @@ class Locks:
             StorageError: the lock file cannot be made or opened.
         """
         deadline = time.monotonic() + timeout_s
-        mine = self._thread_lock(path)
-        if not mine.acquire(timeout=max(0.0, timeout_s)):
-            raise _too_long(path, timeout_s)
+        mine, taken, held = self._thread_lock(path), list[bool](), None
         try:
+            # In one step: an interrupt finds in the list whether the lock was taken.
+            taken.extend(map(mine.acquire, (True,), (max(0.0, timeout_s),)))
+            if not taken[0]:
+                raise _too_long(path, timeout_s)
             held = _acquire(path, max(0.0, deadline - time.monotonic()), timeout_s)
-            try:
-                _leave_note(path)
-                yield
-            finally:
-                held.release()
+            _leave_note(path)
+            yield
         finally:
-            mine.release()
+            try:
+                if held is not None:
+                    held.release()
+            except KeyboardInterrupt:
+                held.release()  # type: ignore[union-attr]
+                raise
+            finally:
+                if True in taken:
+                    mine.release()
 
     def _thread_lock(self, path: Path) -> threading.Lock:
         if os.getpid() != self._pid:

@@ -85,7 +85,11 @@ class Circuits:
         Raises:
             CircuitOpenError: it failed lately, or somebody is just trying it; nothing was asked.
         """
-        visit = self._enter(account, door)
+        try:
+            visit = self._enter(account, door)
+        except KeyboardInterrupt as exc:
+            self._leave(account, door, exc, trial=True)
+            raise
         try:
             yield visit
         except BaseException as exc:

@@ -15,6 +15,9 @@ from .state import State
 _FIRST_POLL_S = 0.02
 _LONGEST_POLL_S = 0.5
 _GROWTH = 1.5
+# The leases of blocks that run in this process. An interrupt may come before the book is told that
+# a block is over: what stands there in the name of this process and not here is over.
+_running: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -59,19 +62,29 @@ class Leases:
             ttl_s: seconds after which others may overtake us, unless we :meth:`renew`.
             budget_s: seconds to wait at most; then the block runs without the lease.
         """
-        lease, pid = self._acquire(name, ttl_s, budget_s), os.getpid()
+        holder, pid = os.urandom(8).hex(), os.getpid()
         try:
-            yield lease
+            _running.add(holder)
+            yield self._acquire(name, holder, ttl_s, budget_s)
         finally:
-            if lease.is_held and os.getpid() == pid:  # a forked child has not got it
-                self._state.run(lambda book: book.give_back(name, lease.holder))
+            try:
+                _running.discard(holder)
+                self._give_back(name, holder, pid)
+            except KeyboardInterrupt:
+                self._give_back(name, holder, pid)
+                raise
+
+    def _give_back(self, name: str, holder: str, pid: int) -> None:
+        """End the lease, whether it was taken or only about to be."""
+        if os.getpid() == pid:  # a forked child has not got it
+            self._state.run(lambda book: book.give_back(name, holder))
 
     def renew(self, lease: Lease, ttl_s: float = 60.0) -> bool:
         """Prolong ``lease`` to ``ttl_s`` seconds from now; False when somebody has overtaken us."""
         return self._state.run(partial(self._renew, lease=lease, ttl_s=ttl_s))
 
-    def _acquire(self, name: str, ttl_s: float, budget_s: float) -> Lease:
-        clock, holder = self._state.clock, os.urandom(8).hex()
+    def _acquire(self, name: str, holder: str, ttl_s: float, budget_s: float) -> Lease:
+        clock = self._state.clock
         deadline, poll, has_waited = clock.monotonic() + budget_s, _FIRST_POLL_S, False
         take = partial(self._take, name=name, holder=holder, ttl_s=ttl_s)
         while not self._state.run(take):
@@ -101,5 +114,7 @@ class Leases:
 
 
 def _is_dead(lease: LeaseRow) -> bool:
-    """Tell whether the holder's process is known to be dead."""
-    return lease.machine == process_space() and is_gone(lease.pid)
+    """Tell whether the holder is known to be gone: its process, or its block in this one."""
+    if lease.machine != process_space():
+        return False
+    return lease.holder not in _running if lease.pid == os.getpid() else is_gone(lease.pid)

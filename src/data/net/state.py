@@ -122,8 +122,8 @@ class State:
         return self._transact(self._ready(), work, write)
 
     def _transact(self, db: sqlite3.Connection, work: Callable[[Book], T], write: bool) -> T:
-        db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
         try:
+            db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             now_s = self._now_s(db, write)
             result = work(Book(db, self._salt, now_s, read_fact(db, "lost_s")))
             db.execute("COMMIT")
@@ -172,12 +172,16 @@ class State:
         """
         self._disk.make_folders(self._path.parent)
         self._check_places()
-        self._inode = self._inode_now()
-        self._db = _connect(str(self._path))
-        self._set_up(self._db)
-        _make_tables(self._db, LATER)
-        self._salt = self._disk.read(self._path.with_name(SALT))
-        self._inode = self._inode_now()
+        try:
+            self._inode = self._inode_now()
+            self._db = _connect(str(self._path))
+            self._set_up(self._db)
+            _make_tables(self._db, LATER)
+            self._salt = self._disk.read(self._path.with_name(SALT))
+            self._inode = self._inode_now()
+        except KeyboardInterrupt:  # half of it would be taken for all of it
+            self._close_quietly()
+            raise
 
     def _check_places(self) -> None:
         """Refuse what is no ordinary file in the place of one: SQLite would wait for it, or follow.

@@ -1,0 +1,152 @@
+"""Ctrl-C leaves no lease and no lock behind, wherever it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from src.data.cache import holding
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.disk import flock, lock
+from src.data.net import book, leases, state
+from src.data.net.leases import Leases
+from src.data.net.state import State
+from tests.cache.counts import FULL
+from tests.interrupts import interrupted
+from tests.vendor_server import VendorServer
+
+LEASES = {str(m.__file__) for m in (leases, state, book, contextlib)}
+LOCKS = {str(m.__file__) for m in (lock, flock, contextlib)}
+HELD = {str(holding.__file__)}
+NAME = "BTCUSDT/1h"
+
+
+def places() -> Iterator[int]:
+    return itertools.count(1)
+
+
+def in_time(action: Callable[[], object]) -> None:
+    """Run ``action`` in another thread, where locks of this one count; it may take a second."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            action()
+        except BaseException as error:  # noqa: BLE001 - told to the test
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(2)
+    assert not thread.is_alive(), "it waits for a lock"
+    assert not failed
+
+
+def test_a_lease_is_given_back(tmp_path: Path, clock: ManualClock) -> None:
+    mine, others = State(tmp_path, clock), State(tmp_path, clock)
+    others.run(lambda b: None)
+
+    def hold() -> None:
+        with Leases(mine).hold(NAME):
+            pass
+
+    for place in places():
+        if not interrupted(place, hold, LEASES):
+            break
+        assert others.run(lambda b: b.lease(NAME)) is None, f"left behind at place {place}"
+        assert others.run(lambda b: b.lost_s) is None, f"the book was given up at place {place}"
+    assert place > 60
+    assert clock.slept == []
+
+
+def test_what_the_book_was_not_told_is_over_all_the_same(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    """Two interrupts, one while the first is being cleaned up after: the process itself knows."""
+    mine = State(tmp_path, clock)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def fail(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(Leases, "_give_back", fail)
+        with pytest.raises(KeyboardInterrupt), Leases(mine).hold(NAME):
+            pass
+    assert mine.run(lambda b: b.lease(NAME)) is not None
+    with Leases(State(tmp_path, clock)).hold(NAME) as lease:
+        assert lease.is_held
+        assert not lease.has_waited
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_lock_is_released(tmp_path: Path) -> None:
+    mine, path = lock.Locks(), tmp_path / ".lock"
+
+    def hold() -> None:
+        with mine.hold(path, 1.0):
+            pass
+
+    def again() -> None:
+        with mine.hold(path, 0.0), pytest.raises(lock.LockTimeoutError), lock.Locks().hold(path, 0):
+            pass
+
+    for place in places():
+        if not interrupted(place, hold, LOCKS):
+            break
+        in_time(again)
+    assert place > 30
+
+
+def _use(memory: holding.Held[int, str]) -> None:
+    for number in range(4):
+        memory.find(number)
+        memory.hold(number, "value", 10)
+    memory.drop(3)
+
+
+def test_what_is_kept_in_memory_can_be_used_again() -> None:
+    for place in places():
+        memory = holding.Held[int, str](25)
+        was_interrupted = interrupted(place, partial(_use, memory), HELD)
+        in_time(partial(memory.drop, 0))
+        assert memory.size == 10 * len(memory)
+        if not was_interrupted:
+            break
+    assert place > 20
+
+
+@pytest.fixture
+def make(vendors: VendorServer, clock: ManualClock, tmp_path: Path) -> Callable[[], DataManager]:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(f"providers: {{binance: {{base_url: '{vendors.base_url('binance')}'}}}}\n")
+    return lambda: DataManager(tmp_path / "cache", rules, clock=clock)
+
+
+def test_the_next_call_waits_for_nothing(
+    make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock
+) -> None:
+    """The whole library, interrupted while it fetches; then the same question by another object."""
+    root = Path(leases.__file__).parents[1]
+    files = {str(path) for path in root.rglob("*.py")} | {str(contextlib.__file__)}
+    manager = make()
+
+    def ask(day: int, manager: DataManager) -> int:
+        start = f"2024-01-{day:02d}"
+        frame = manager.get_ohlcv("BTCUSDT", "1h", start, start, provider="binance")
+        return len(frame)
+
+    assert ask(1, manager) == 24
+    for number, place in enumerate(range(50, 30_000, 150 if FULL else 1501)):
+        slept, begun, day = sum(clock.slept), time.monotonic(), 2 + number % 27
+        interrupted(place, partial(ask, day, manager), files)
+        assert ask(day, make()) == 24
+        assert sum(clock.slept) - slept < 5, f"waited at place {place}"
+        assert time.monotonic() - begun < 5
