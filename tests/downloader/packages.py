@@ -27,7 +27,7 @@ class Shelf:
         info = self.folder / f"{package.replace('-', '_')}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-        lines = [f"[{offered.GROUP}]", *(f"{name} = {value}" for name, value in offers.items())]
+        lines = ["[onetape.providers]", *(f"{name} = {value}" for name, value in offers.items())]
         (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
         self.modules.append(module)
         forget()

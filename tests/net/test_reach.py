@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -73,3 +74,13 @@ def test_who_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(found) == ["a", "b"]
     assert found["a"].refusal == "no answer within 0.1 s"
     assert found["b"].ok
+
+
+@pytest.mark.parametrize("scheme", ["http", "ibkr"])
+def test_how_long_the_answer_took_is_measured(
+    scheme: str, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter([100.0, 100.25])
+    stopwatch = SimpleNamespace(perf_counter=lambda: next(ticks))
+    monkeypatch.setattr(module, "time", stopwatch)
+    assert reach(vendors.base_url("binance").replace("http", scheme, 1)).seconds == 0.25

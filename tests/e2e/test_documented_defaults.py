@@ -1,0 +1,149 @@
+"""What the documents promise without a test of its own elsewhere: each dies with what it names."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from src.data import DataManager, get_data_manager, reset_data_manager
+from src.data.clock import ManualClock
+from src.data.downloader.registry import downloader_class
+from src.data.errors import UnavailableError
+from src.data.feed.coingecko_live_feed import CoinGeckoLiveDataFeed
+from src.data.jobs.checkup import _vendor
+from src.data.model.http import HttpRequest
+from src.data.net.limiter import VendorLimiter
+from src.data.net.sender import Sender
+from src.data.policy.retry import RetryPolicy
+from tests.vendor_server import Fault, VendorServer
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """Leave no manager of the process behind."""
+    reset_data_manager()
+    yield
+    reset_data_manager()
+
+
+@pytest.mark.usefixtures("alone")
+def test_there_is_one_manager_a_process(tmp_path: Path) -> None:
+    first = get_data_manager(str(tmp_path))
+    seen: list[DataManager] = []
+    threads = [threading.Thread(target=lambda: seen.append(get_data_manager())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [one is first for one in seen] == [True] * 4
+    assert get_data_manager().provider_selector is first.provider_selector
+    reset_data_manager()
+    assert get_data_manager(str(tmp_path)) is not first
+
+
+def test_a_live_feed_begins_with_a_thousand_bars(manager: DataManager) -> None:
+    feed = manager.get_live_feed("BTCUSDT", "1m")
+    assert feed is not None
+    assert len(feed.df) == 1000
+
+
+def test_the_feed_of_coingecko_asks_coingecko(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "crypto: {primary: binance, backup: [yahoo, coingecko]}\n"
+        "providers:\n"
+        + "".join(
+            f"  {name}: {{base_url: '{vendors.base_url(name)}', transport: http}}\n"
+            for name in ("binance", "yahoo", "coingecko")
+        )
+    )
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    feed = CoinGeckoLiveDataFeed("ETHUSDT", "4h", lookback_bars=5, data_manager=manager)
+    assert len(feed.df) == 5
+    assert vendors.count("coingecko") > 0
+    assert vendors.count("binance") == vendors.count("yahoo") == 0
+
+
+def test_symbols_of_a_batch_are_fetched_at_once(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.hold())
+    answers: dict[str, object] = {}
+    symbols = ["BTCUSDT", "ETHUSDT", "XRPUSDT"]
+
+    def ask() -> None:
+        answers.update(manager.get_ohlcv_batch(symbols, "1d", "2024-05-01", "2024-05-03"))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert vendors.wait_for("binance", len(symbols))  # while none of them is answered
+    vendors.heal()
+    thread.join(20)
+    assert sorted(answers) == sorted(symbols)
+
+
+@pytest.mark.parametrize(
+    "vendor, a_minute, a_day",
+    [
+        ("fmp", 3000, 0), ("alpha_vantage", 5, 25), ("alpaca", 200, 0), ("binance", 1200, 0),
+        ("yahoo", 60, 0), ("polygon", 5, 0), ("coingecko", 50, 0), ("finnhub", 60, 0),
+    ],
+)  # fmt: skip
+def test_limits_are_those_that_are_stated(vendor: str, a_minute: int, a_day: int) -> None:
+    limits = downloader_class(vendor).limits
+    assert (limits.per_minute, limits.per_day) == (a_minute, a_day)
+
+
+def test_the_quality_of_an_answer_is_scored(manager: DataManager, vendors: VendorServer) -> None:
+    vendors.fault("binance", Fault.drop(3, 4, 5))
+    vendors.fault("yahoo", Fault.status(503))
+    with pytest.warns(match="2024-05-01"):
+        frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-01")
+    assert len(frame) == 21
+    scored = frame.attrs["onetape"]["quality"]["score"]
+    assert scored == pytest.approx(21 / 24)
+    assert manager.metrics()["vendors"]["binance"]["quality_score"] == pytest.approx(scored)
+
+
+def test_sizes_of_the_cache_are_gigabytes(manager: DataManager, tmp_path: Path) -> None:
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
+    held = list((tmp_path / "cache" / "ohlcv").rglob("*.csv.gz"))
+    told = manager.get_cache_stats()["total_size_gb"]
+    assert sum(p.stat().st_size for p in held) / 2**30 <= told < 10 * 2**20 / 2**30
+
+
+def test_waits_between_attempts_are_spread(clock: ManualClock) -> None:
+    spread = SimpleNamespace(
+        now_ms=clock.now_ms, monotonic=clock.monotonic, sleep=clock.sleep, jitter=lambda: 0.5
+    )
+
+    class Down:
+        def send(self, request: HttpRequest) -> object:
+            raise UnavailableError("down")
+
+    limits = downloader_class("binance").limits
+    policy = RetryPolicy(attempts=3, first_s=2.0, cap_s=60.0, budget_s=60.0)
+    sender = Sender(Down(), VendorLimiter("x", limits, clock), spread, policy)  # type: ignore[arg-type]
+    with pytest.raises(UnavailableError):
+        sender.send(HttpRequest("https://x.test/"), vendor="x")
+    assert clock.slept == [3.0, 6.0]  # half as long again
+
+
+@pytest.mark.parametrize("seconds", [0.012, 1.5])
+def test_a_check_of_vendors_tells_how_long_the_answer_took(seconds: float) -> None:
+    vendor = {"name": "binance", "ready": True, "gateway": "", "base_url": "https://x.test"}
+    reached = SimpleNamespace(ok=True, seconds=seconds, refusal="")
+    check = _vendor(vendor, reached, is_routed=True)  # type: ignore[arg-type]
+    assert check.said == f"reached in {seconds * 1000:.0f} ms"
+
+
+def test_metrics_tell_memory(make: Callable[[], DataManager]) -> None:
+    process = make().metrics()["process"]
+    assert {"memory_used_bytes", "memory_peak_bytes", "memory_free_bytes"} <= set(process)
+    assert process["memory_peak_bytes"] > 10 * 2**20
