@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..cache.store import BarStore, Commit
 from ..clock import Clock
 from ..errors import BadRangeError
-from ..model.coverage import Covered
+from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
@@ -80,18 +80,34 @@ class LaneRunner:
         self._store.steward.used(work.key, wanted)
         plan = self._planner.todo(query, wanted, work)
         self.on_todo(work, plan)
-        if query.offline:
-            work.unfilled += [Unfilled(s, "not cached, and offline") for s in plan.segments]
-        else:
-            if plan.segments:
-                plan = self._fill(query, plan, work)
-            self._ask_forming(query, plan, work)
-            self._remember_closed(plan, work)
+        held = self._keeper.coverage(work)
+        plan = self._done(query, plan, work)
         answer = as_known(self._read(query, wanted, work, plan.cap))
+        if lost := self._lost(held, plan, work):
+            self._done(query, replace(plan, segments=tuple(lost), closed=()), work)
+            answer = as_known(self._read(query, wanted, work, plan.cap))
         doubts = [*answer.doubts, *_unrefreshed(query, work)]
         return replace(answer, gaps=real_gaps(answer.gaps, plan.cap, work.grid), doubts=doubts)
 
+    def _lost(self, held: Coverage, plan: Todo, work: Work) -> list[Span]:
+        """Return what was stored when it was planned and is not now: a repair could not keep it."""
+        reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
+        now_held = [part.span for part in self._keeper.coverage(work)]
+        spans = [part.span for part in held.within(reach) if part.state != "empty"]
+        return coalesce(lost for span in spans for lost in subtract([span], now_held))
+
     # --- doing -----------------------------------------------------------------------------
+
+    def _done(self, query: BarsQuery, plan: Todo, work: Work) -> Todo:
+        """Ask for what the plan says, or say that it is not asked for; return the plan as done."""
+        if query.offline:
+            work.unfilled += [Unfilled(s, "not cached, and offline") for s in plan.segments]
+            return plan
+        if plan.segments:
+            plan = self._fill(query, plan, work)
+        self._ask_forming(query, plan, work)
+        self._remember_closed(plan, work)
+        return plan
 
     def _fill(self, query: BarsQuery, plan: Todo, work: Work) -> Todo:
         """Fetch what the plan says, when no other process is at it; return the plan as done."""
