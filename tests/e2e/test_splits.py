@@ -217,6 +217,19 @@ def test_an_answer_given_again_from_memory_knows_of_a_split_since(
     assert_true(frame, vendors, clock, "AAPL", "1d", "2024-01-02", "2024-02-01", "split")
 
 
+def test_bars_read_from_the_cache_alone_are_adjusted_for_a_split_learned_since(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.truth.act("AAPL", split(EX_DATE, 4))
+    january = ("AAPL", "1d", "2024-01-02", "2024-01-31")
+    clock.set(ms("2024-05-10T22:00:00"))
+    manager.get_ohlcv(*january, strict=True)
+    clock.set(ms("2024-06-12T22:00:00"))
+    manager.get_ohlcv("AAPL", "1h", "2024-05-06", "2024-06-12")
+    frame = manager.cache.get(*january)
+    assert_true(frame, vendors, clock, "AAPL", "1d", "2024-01-02", "2024-02-01", "split")
+
+
 def test_a_split_that_is_told_days_late_is_learned(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:

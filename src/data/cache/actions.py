@@ -104,13 +104,6 @@ class ActionBook:
             return self.actions
         return tuple(sorted(e.action(vendor) for e in self.events if e.counts))
 
-    def only(self, vendor: str) -> ActionBook:
-        """Return what ``vendor`` told, and was asked for, as if there were no other."""
-        if {*(a.source for a in self.told), *(a.source for a in self.asked)} <= {vendor}:
-            return self
-        told = tuple(action for action in self.told if action.source == vendor)
-        return ActionBook(told, tuple(a for a in self.asked if a.source == vendor))
-
     def covers(self, span: Span) -> bool:
         """Tell whether every ex-date in ``span`` was asked for, by whomever."""
         return not gaps(span, [asked.span for asked in self.asked])
@@ -122,6 +115,11 @@ class ActionBook:
             if asked.start <= edge < asked.end:
                 edge = asked.end
         return date_of(edge - 1)
+
+    def newest(self, day: date) -> date:
+        """Return the last ex-date behind ``day`` that has none before it that is not known."""
+        known = self.known_until(day)
+        return max((a.ex_date for a in self.actions if day < a.ex_date <= known), default=day)
 
     def with_answer(self, actions: Sequence[Action], asked: Asked) -> ActionBook:
         """Return the book after an answer.

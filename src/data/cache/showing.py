@@ -31,8 +31,8 @@ def stored_frame(
 ) -> pd.DataFrame | None:
     """Return the rows stored in ``span`` as a canonical frame, or None when there are none.
 
-    Prices of stocks are brought to one basis, adjusted for splits, where the stored actions make
-    that exact; otherwise they are as they were handed in. Rows that cannot be bars are among
+    Prices of stocks are brought to one basis, adjusted for all splits known, where the stored actions
+    make that exact; otherwise they are as they were handed in. Rows that cannot be bars are among
     them where nothing better is stored, and so is the last bar of an older tool's file.
     """
     store = catalogue.store
@@ -54,7 +54,7 @@ def _on_one_basis(
     parts, book = parts_of(coverage), store.actions(key.symbol)
     if len({part.basis for part in parts}) <= 1 and not book.actions:
         return table
-    as_of = max(date_of(int(table.stamps[-1])), common_as_of(parts) or date.min)
+    as_of = book.newest(max(date_of(int(table.stamps[-1])), common_as_of(parts) or date.min))
     first = date_of(int(table.stamps[0]))
     ex_dates = [a.ex_date for a in book.told if a.type == "dividend" and a.ex_date >= first]
     prior = PriorSessions(store, key, instrument, ex_dates)

@@ -16,7 +16,6 @@ from ..model.instant import DAY_MS, day_ms
 from ..model.instrument import Instrument
 from ..model.span import Span
 from ..policy.localtime import local_date, local_to_utc
-from .dated import amount
 from .paging import IDLE_PAGES, UNREADABLE
 
 NEW_YORK = "America/New_York"
@@ -83,14 +82,19 @@ def days_of(span: Span) -> Span:
     return days
 
 
+def number(value: Any) -> float:
+    """Return a number as sent; nothing is NaN."""
+    return float("nan") if value is None else float(value)
+
+
 def split(day: str, new: Any, old: Any) -> Action:
     """Return ``new`` shares for ``old`` ones from the ISO date ``day`` on."""
-    return Action(date.fromisoformat(day), "split", _ex_at(day), amount(new), amount(old))
+    return Action(date.fromisoformat(day), "split", _ex_at(day), float(new), float(old))
 
 
-def dividend(day: str, cash: Any) -> Action:
+def dividend(day: str, amount: Any) -> Action:
     """Return cash per share as shares were on the ex-date, the ISO date ``day``."""
-    paid = amount(cash)
+    paid = float(amount)
     return Action(date.fromisoformat(day), "dividend", _ex_at(day), amount=paid, as_paid=True)
 
 

@@ -341,7 +341,9 @@ def _told(
         before = [day_ms(s.day) + DAY_MS for s in around if s.open_ms < asked.start]
         after = [day_ms(s.day) for s in around if s.open_ms >= asked.end]
         days = Span(max([days.start, *before]), min([days.end, *after]))
-    days = days.clip(Span(days.start, near.coming))
+    # No ex-date lies between the last session that has opened and the next one.
+    is_latest = near.opened is not None and days.end > near.opened
+    days = Span(days.start, max(days.start, near.coming if is_latest else days.end))
     return None if days.is_empty else Asked(days, fetched.vendor, fetched.server_now_ms)
 
 
