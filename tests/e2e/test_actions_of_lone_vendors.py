@@ -207,3 +207,56 @@ def _ask_all(alone: Make, vendor: str) -> None:
                 continue
             said = told(frame)
             assert said["adjustment"] == adjustment or said["substitute"], said
+
+
+# --- the column of adjusted closes ---------------------------------------------------------
+
+
+def test_a_refresh_brings_the_adjusted_closes_of_today(
+    alone: Make, vendors: VendorServer, clock: ManualClock
+) -> None:
+    """Prices that come the same do not keep an adjusted close from before a dividend."""
+    clock.set(ms("2024-05-08T22:30:00"))
+    early = ("AAPL", "1d", "2024-04-22", "2024-05-07")
+    stale = alone("yahoo").get_ohlcv(*early)
+    clock.set(ms("2024-06-13T22:30:00"))
+    fresh = alone("yahoo").get_ohlcv(*early, force_refresh=True)
+    pd.testing.assert_frame_equal(stale.drop(columns="adj_close"), fresh.drop(columns="adj_close"))
+    for frame in (fresh, alone("yahoo").get_ohlcv(*early)):
+        assert_adjusted(frame, vendors, clock)
+        assert told(frame)["as_of"] == "2024-06-13"
+
+
+def test_an_adjusted_close_that_its_vendor_corrects_comes_with_a_refresh(
+    alone: Make, vendors: VendorServer, clock: ManualClock
+) -> None:
+    """A dividend is taken back: nothing but the adjusted closes changes."""
+    early = ("AAPL", "1d", "2024-04-22", "2024-05-07")
+    alone("yahoo").get_ohlcv(*early)
+    known = vendors.truth.listing("AAPL").actions
+    vendors.truth.change("AAPL", actions=tuple(a for a in known if a.ex_date < date(2024, 1, 1)))
+    clock.advance(3600)
+    assert_adjusted(alone("yahoo").get_ohlcv(*early, force_refresh=True), vendors, clock)
+    assert_adjusted(alone("yahoo").get_ohlcv(*early), vendors, clock)
+
+
+def test_bars_that_are_compared_again_keep_the_basis_of_their_adjusted_closes(
+    alone: Make, vendors: VendorServer, clock: ManualClock
+) -> None:
+    """Bars fetched before a dividend and found the same after it: it still lies between."""
+    clock.set(ms("2024-05-09T22:30:00"))
+    alone("yahoo").get_ohlcv("AAPL", "1d", "2024-04-22", "2024-05-09")
+    for day in (10, 13, 14, 15, 17):
+        clock.set(ms(f"2024-05-{day:02}T22:30:00"))
+        frame = alone("yahoo").get_ohlcv("AAPL", "1d", "2024-04-22", None)
+        assert_adjusted(frame, vendors, clock)
+
+
+def assert_adjusted(frame: pd.DataFrame, vendors: VendorServer, clock: ManualClock) -> None:
+    """See that every adjusted close is that of today."""
+    span = (ms("2024-04-22"), clock.now_ms())
+    rows = vendors.truth.rows("AAPL", "1d", *span, "split", clock.now_ms())
+    true = {pd.Timestamp(row.stamp_ms, unit="ms"): row.adj_close for row in rows}
+    assert len(frame) >= 12
+    for stamp, adjusted in frame["adj_close"].items():
+        assert adjusted == pytest.approx(true[stamp], rel=1e-5), stamp

@@ -33,6 +33,9 @@ from .terms import (
     Terms,
 )
 
+# Vendors compute adjusted closes anew for each answer, many in single precision.
+_SAME_ADJUSTED = 1e-6
+
 
 def build_commit(fetched: Fetched, found: Digest, held: Held, terms: Terms) -> Commit:
     """Say what to store: new bars as pieces, equal ones as settled marks, nothings as empty.
@@ -172,7 +175,26 @@ class _Making:
                 if part.basis.adjustment == "unknown" and part.state != "empty":
                     first, last = np.searchsorted(rows.stamps, part.span)
                     equal[first:last] = False
+        if self.terms.is_refresh:
+            equal &= ~among(rows.stamps, self._readjusted)
         return equal
+
+    @cached_property
+    def _readjusted(self) -> NDArray[np.int64]:
+        """The stamps of stored bars whose adjusted close is another one in the answer.
+
+        A dividend since their fetch made it so, and bridges it on reading: only a refresh writes
+        such bars anew.
+        """
+        rows, came = self.held.rows, self.found.closed
+        both = np.intersect1d(rows.stamps, came.stamps, assume_unique=True, return_indices=True)
+        stamps, here, there = both
+        if came.adj_close is None:
+            return stamps[:0]
+        new = came.adj_close[there]
+        old = np.full(len(stamps), np.nan) if rows.adj_close is None else rows.adj_close[here]
+        same = np.isclose(old, new, rtol=_SAME_ADJUSTED, atol=0.0)
+        return stamps[~same & ~np.isnan(new)]
 
     def _pieces(self, span: Span) -> Iterator[Piece]:
         """Yield the rows of ``span`` as a final piece and a provisional one.
@@ -278,15 +300,19 @@ class _Making:
             fetched_at=fetched_at,
             reason=reason,
             expires=expires,
-            basis=self._later_basis(old.basis),
+            basis=self._later_basis(old),
         )
 
-    def _later_basis(self, old: Basis) -> Basis:
+    def _later_basis(self, part: Covered) -> Basis:
         """Return the answer's basis where bars stored in an earlier one of its kind came the same.
 
         Nothing lies between the two then, whoever was or was not asked for splits and dividends.
+        Where the adjusted closes are others a dividend does, which their own basis bridges.
         """
-        new = self.terms.basis
+        old, new = part.basis, self.terms.basis
+        first, last = np.searchsorted(self._readjusted, part.span)
+        if first < last:
+            return old
         as_stored = self.held.rebased is self.held.rows
         later = new.as_of is not None and (old.as_of is None or old.as_of < new.as_of)
         return new if as_stored and later and old.adjustment == new.adjustment else old

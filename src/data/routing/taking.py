@@ -182,7 +182,8 @@ class Taker:
         first = int(found.closed.stamps[0]) if len(found.closed) else found.answered.start
         basis = basis_of(fetched, first, work.query.instrument, near.opened)
         others, doubt = self._split_doubts(work, fetched)
-        terms = Terms(work.grid, basis, self._now_ms(fetched), self._expiry, doubt)
+        now, refresh = self._now_ms(fetched), work.query.refresh
+        terms = Terms(work.grid, basis, now, self._expiry, doubt, refresh)
         held = self._held(work, fetched, found, near)
         others += self._older_marks(work, fetched, found, held)
         commit = build_commit(fetched, found, held, terms)

@@ -146,6 +146,7 @@ class Terms:
         now_ms: the time of the commit.
         expiry: how long nothings stand.
         doubt: what makes all that was fetched just now doubtful, such as a split nearby.
+        is_refresh: whether what is stored was to be fetched again.
     """
 
     grid: Grid
@@ -153,6 +154,7 @@ class Terms:
     now_ms: int
     expiry: Expiry
     doubt: Doubt | None = None
+    is_refresh: bool = False
 
     def expires(self, span: Span, settle_ms: int, known: Coverage) -> int:
         """Return when doubted bars in ``span`` are asked again: once settled, later less and less."""
