@@ -165,13 +165,23 @@ class ForeignError(UnavailableError):
 
 
 class RateLimitedError(TransientError):
-    """The vendor asked us to slow down; ``retry_after`` is in seconds where it said so."""
+    """The vendor asked us to slow down.
+
+    Attributes:
+        retry_after: for so many seconds, where it said so.
+        until_ms: until this instant in UTC milliseconds, where it said so by its clock.
+    """
 
     def __init__(
-        self, message: str, retry_after: float | None = None, **context: str | None
+        self,
+        message: str,
+        retry_after: float | None = None,
+        until_ms: int | None = None,
+        **context: str | None,
     ) -> None:
         super().__init__(message, **context)
         self.retry_after = retry_after
+        self.until_ms = until_ms
 
 
 class RefusedError(ProviderError):

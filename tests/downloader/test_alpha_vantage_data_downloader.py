@@ -193,9 +193,21 @@ def test_sentences_in_place_of_data(key: str, text: str, kind: Any, wait: float 
     assert getattr(error, "retry_after", None) == wait
 
 
-@pytest.mark.parametrize("body", [{}, {"Global Quote": {}}])
-def test_nothing_at_all_is_an_unknown_symbol(body: Any) -> None:
-    assert type(av()[0].classify(answer(body))) is SymbolNotFoundError
+def test_a_quote_of_nothing_is_an_unknown_symbol() -> None:
+    assert type(av()[0].classify(answer({"Global Quote": {}}))) is SymbolNotFoundError
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {}, {"Meta Data": {}}, {"Time Series (Daily)": {}},
+        {"Meta Data": {}, "Time Series (Daily)": {}}, {"Meta Data": None, "Time Series (Daily)": {}},
+    ],
+)  # fmt: skip
+def test_an_answer_of_empty_values_says_nothing_of_a_symbol(body: Any) -> None:
+    vendor, _ = av(answer(body))
+    with pytest.raises(ResponseFormatError):
+        vendor.fetch(query("1d", "2024-12-02", "2024-12-03", AAPL))
 
 
 def test_what_cannot_be_read() -> None:
@@ -300,3 +312,12 @@ def test_recorded_days_by_hand() -> None:
 def test_recorded_errors(name: str) -> None:
     _, response = recorded("alpha_vantage", name)
     assert type(av()[0].classify(response)) is ERRORS[name]
+
+
+@pytest.mark.parametrize("zone", ["Europe", "../../etc/passwd", "Nowhere/Land", "", 5, True, []])
+def test_a_time_zone_that_does_not_exist_is_no_answer(zone: Any) -> None:
+    body = series({"2024-12-02": 10.0})
+    body["Meta Data"]["5. Time Zone"] = zone
+    vendor, _ = av(answer(body))
+    with pytest.raises(ResponseFormatError):
+        vendor.fetch(query("1d", "2024-12-02", "2024-12-03", AAPL))

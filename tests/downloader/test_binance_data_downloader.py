@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from src.data.clock import ManualClock
 from src.data.downloader.binance_data_downloader import BinanceDataDownloader
 from src.data.errors import (
     AuthenticationError,
@@ -18,9 +19,13 @@ from src.data.errors import (
     UnavailableError,
 )
 from src.data.model.bars import Bar
+from src.data.model.capabilities import Limits
 from src.data.model.http import HttpResponse
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
 from src.data.model.instrument import Instrument
+from src.data.net.limiter import VendorLimiter
+from src.data.net.sender import Sender
+from src.data.policy.retry import RetryPolicy
 from tests.downloader.acme import query, recorded
 from tests.net.scripted import ScriptedTransport, answer, sender_over
 from tests.reference import needs_reference
@@ -137,9 +142,32 @@ def test_how_long_a_ban_lasts() -> None:
     by_text = vendor.classify(answer(banned, 418, date="Sun, 17 Jun 2018 17:20:00 GMT"))
     unknown = vendor.classify(answer(banned, 418))
     waits = [
-        e.retry_after for e in (by_header, by_text, unknown) if isinstance(e, RateLimitedError)
+        (e.retry_after, e.until_ms)
+        for e in (by_header, by_text, unknown)
+        if isinstance(e, RateLimitedError)
     ]
-    assert waits == [120, pytest.approx(50.872), None]
+    assert waits == [(120, 1529256050872), (None, 1529256050872), (None, 1529256050872)]
+
+
+@pytest.mark.parametrize(
+    "ahead_ms, headers, wait_s",
+    [
+        (90_500, {}, 90.5),  # by our clock, where the vendor sends no date
+        (90_500, {"date": "Sun, 17 Jun 2018 17:20:00 GMT"}, 50.872),
+        (90_500, {"retry_after": "120"}, 120.0),
+        (-5_000, {}, 0.0),
+    ],
+)
+def test_a_ban_is_waited_for(ahead_ms: int, headers: dict[str, str], wait_s: float) -> None:
+    until = 1529256050872
+    clock = ManualClock(until - ahead_ms)
+    said = answer({"code": -1003, "msg": f"IP banned until {until}."}, 418, **headers)
+    limiter = VendorLimiter("binance", Limits(), clock)
+    sender = Sender(ScriptedTransport(said), limiter, clock, RetryPolicy(attempts=1))
+    vendor = BinanceDataDownloader(sender=sender)
+    with pytest.raises(RateLimitedError) as caught:
+        vendor.fetch(query("1h", 0, 3_600_000))
+    assert caught.value.retry_after == pytest.approx(wait_s, abs=0.01)
 
 
 def test_what_it_declares() -> None:
@@ -210,3 +238,17 @@ def test_no_time_before_1970_is_sent(start: int, end: int) -> None:
     vendor, _ = binance()
     params = vendor.bars_request(query("1h", start, end), None).params
     assert (params["startTime"], params["endTime"]) == (0, max(0, end - 1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: row[:11], lambda row: [*row, "0"], lambda row: row[:6],
+        lambda row: [row[0], True, *row[2:]], lambda row: [True, *row[1:]],
+    ],
+)  # fmt: skip
+def test_a_row_of_another_shape_is_no_bar(change: Any) -> None:
+    row = [1704067200000, "1", "2", "0.5", "1.5", "10", 1704153599999, "15", 3, "4", "6", "0"]
+    vendor, _ = binance(answer([row, change(row)]))
+    with pytest.raises(ResponseFormatError):
+        vendor.fetch(query("1d", "2024-01-01", "2024-01-03"))

@@ -144,6 +144,10 @@ class TestAsking:
 
     def test_bars_on_another_clock_are_refused(self) -> None:
         """Days of Singapore begin at 16:00 UTC."""
+        late = 90 * HOUR + 1_694_789
+        rows = [[at, 1, 2, 0.5, 1.5, 3] for at in (89 * HOUR, late)]
+        hours = made("okx", answer(rows))[0].fetch(query(BTC, "1h", 89 * HOUR, 91 * HOUR))
+        assert hours.table.stamps.tolist() == [89 * HOUR, late], "a halt begins no other day"
         okx, _ = made("okx", answer([[16 * HOUR, 1, 2, 0.5, 1.5, 3]]))
         with pytest.raises(KindMismatchError, match="1970-01-01T16:00"):
             okx.fetch(query(BTC, "1d", 0, 3 * DAY))
@@ -162,7 +166,7 @@ class TestAsking:
             ("ExchangeNotAvailable NetworkError OperationFailed", UnavailableError),
             ("OnMaintenance ExchangeNotAvailable NetworkError", UnavailableError),
             ("PermissionDenied AuthenticationError ExchangeError", EntitlementError),
-            ("NullResponse BadResponse ExchangeError", NoDataError),
+            ("NullResponse BadResponse ExchangeError", ResponseFormatError),
             ("BadResponse ExchangeError", ResponseFormatError),
             ("SomethingNew", CapabilityError),
         ],
@@ -290,3 +294,43 @@ def test_bars_of_another_pair_are_refused(case: tuple[Any, ...]) -> None:
     )
     with pytest.raises(ResponseFormatError, match=f"answered about '{other}'"):
         vendor.send(vendor.bars_request(query(who, label, 0, DAY), None))
+
+
+@needs_ccxt
+@pytest.mark.parametrize("case", RECORDED, ids=[r[0] for r in RECORDED])
+def test_an_answer_without_bars_is_nothing_only_where_the_list_of_bars_is_empty(
+    case: tuple[Any, ...],
+) -> None:
+    exchange, _, who, label, word, listing, *_ = case
+    nothing, foreign = {
+        "kraken": (
+            {"error": [], "result": {"XXBTZUSD": [], "last": 1}},
+            [{"error": []}, {"error": [], "result": {}}, {"error": [], "result": None}],
+        ),
+        "kucoin": (
+            {"code": "200000", "data": []},
+            [{"code": "200000", "data": None}, {"code": "200000"}, {"code": "200000", "data": ""}],
+        ),
+        "okx": (
+            {"code": "0", "msg": "", "data": []},
+            [{"code": "0", "msg": "", "data": None}, {"code": "0", "msg": "", "data": {}}],
+        ),
+        "coinbaseexchange": ([], [None, {}, ""]),
+        "bybit": (
+            {"retCode": 0, "result": {"category": "spot", "symbol": "BTCUSDT", "list": []}},
+            [{"retCode": 0, "result": {"list": None}}, {"retCode": 0, "result": None}],
+        ),
+    }[exchange]
+
+    for body in (nothing, *foreign):
+
+        class Exchange:
+            def send(self, request: HttpRequest, said: Any = body) -> HttpResponse:
+                return answer(said if word in request.url else listing)
+
+        carrier = CcxtCarrier(exchange, Exchange())
+        vendor = CCXTDataDownloader.member(f"ccxt:{exchange}")(
+            carrier=carrier, sender=sender_over(carrier)
+        )
+        with pytest.raises(NoDataError if body is nothing else ResponseFormatError):
+            vendor.fetch(query(who, label, 0, DAY))

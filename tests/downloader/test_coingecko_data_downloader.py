@@ -80,8 +80,11 @@ def test_the_running_bar_is_put_on_its_grid_and_only_that() -> None:
     backwards = vendor.parse_bars(answer(running[::-1]), query("30m", 0, NOW_MS + 2 * step, BTC))
     assert list(backwards.bars) == list(page.bars)[::-1]
     twice = [*running, [NOW_MS + step + 9, 1, 1, 1, 1]]
+    beside = vendor.parse_bars(answer(twice), query("30m", 0, NOW_MS + 2 * step, BTC)).bars
+    assert [b.stamp_ms - NOW_MS for b in beside] == [-step, 0, 7, step], "as it was sent"
+    odd = [[stamp + 7, *prices] for stamp, *prices in rows(NOW_MS - 3 * step, step, 3)]
     with pytest.raises(ResponseFormatError, match="beside the grid"):
-        vendor.parse_bars(answer(twice), query("30m", 0, NOW_MS, BTC))
+        vendor.parse_bars(answer(odd), query("30m", 0, NOW_MS, BTC))
 
 
 @pytest.mark.parametrize("sent", [4 * HOUR_MS, 4 * DAY_MS])

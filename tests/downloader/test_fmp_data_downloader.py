@@ -253,3 +253,10 @@ def test_recorded_actions() -> None:
     assert (found[0].type, found[0].ratio) == ("split", 4)
     assert {a.type for a in found[1:]} == {"dividend"}
     assert len(found) == 121
+
+
+@pytest.mark.parametrize("body", ["", "x", None, {"historical": ""}, {"symbol": "AAPL"}, 0, True])
+def test_what_is_no_list_of_rows_is_no_answer(body: Any) -> None:
+    vendor, _ = fmp(answer(body))
+    with pytest.raises(ResponseFormatError):
+        vendor.fetch(query("1d", "2024-06-03", "2024-06-05", AAPL))

@@ -387,3 +387,38 @@ def test_recorded_actions() -> None:
 def test_recorded_errors(name: str) -> None:
     _, response = recorded("polygon", name)
     assert type(polygon()[0].classify(response)) is ERRORS[name]
+
+
+@pytest.mark.parametrize(
+    "message, kind",
+    [
+        ("Attempted to request today's data before end of day. Please upgrade your plan.", CapabilityError),
+        ("Your plan doesn't include this data timeframe.", CapabilityError),
+        ("You are not entitled to this data.", EntitlementError),
+    ],
+)  # fmt: skip
+def test_what_a_plan_lacks_for_some_days_shuts_nothing(message: str, kind: Any) -> None:
+    body = {"status": "NOT_AUTHORIZED", "request_id": "1", "message": message}
+    assert type(polygon()[0].classify(answer(body, 403))) is kind
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"status": "OK"}, {"status": "OK", "results": None}, {"status": "OK", "results": {}},
+        {"status": "OK", "results": [], "resultsCount": 3}, {"status": "OK", "resultsCount": True},
+        {"status": "OK", "resultsCount": 0, "results": "x"},
+    ],
+)  # fmt: skip
+def test_a_success_without_rows_and_without_a_count_is_no_answer(body: Any) -> None:
+    vendor, _ = polygon(answer({"adjusted": False, **body}))
+    with pytest.raises(ResponseFormatError):
+        vendor.fetch(query("1d", "2024-06-03", "2024-06-05", AAPL))
+
+
+def test_a_page_token_that_is_no_text_is_no_answer() -> None:
+    for url in ([], ["https://api.polygon.io/x"], {}, 7, True):
+        vendor, _ = polygon(aggs(ROW, next_url=url))
+        if url:
+            with pytest.raises(ResponseFormatError):
+                vendor.fetch(query("1m", MINUTE, NOW_MS, AAPL))

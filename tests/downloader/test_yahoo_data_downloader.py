@@ -464,3 +464,13 @@ def test_dollars_against_a_currency_have_a_short_name(named: str, is_ours: bool)
     else:
         with pytest.raises(ResponseFormatError, match="answered about 'EUR=X', not 'USDJPY=X'"):
             vendor.fetch(asked)
+
+
+@pytest.mark.parametrize(
+    "zone",
+    ["Europe", "../../etc/passwd", "Nowhere/Land", "x" * 5000, "", 5, None, True, "a\0b", []],
+)
+def test_a_time_zone_that_does_not_exist_is_no_answer(zone: Any) -> None:
+    vendor, _ = yahoo(chart([OPEN], NY | {"exchangeTimezoneName": zone}))
+    with pytest.raises(ResponseFormatError):
+        vendor.fetch(query("1h", OPEN * 1000, OPEN * 1000 + HOUR_MS, AAPL))

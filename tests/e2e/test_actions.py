@@ -385,6 +385,55 @@ def test_another_amount_is_told_where_dividends_count(
     assert "actions_disputed" not in told(ask(three, "split", strict=True))
 
 
+def test_a_pinned_vendor_is_adjusted_by_its_own_dividends(
+    three: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
+) -> None:
+    paid = [SPLIT, dividend(date(2020, 5, 8), 0.28), *DIVIDENDS[2:], DIVIDENDS[0]]
+    mistaken = Truth()
+    mistaken.actions = paid
+    three["two"].tells = paid
+    ask({"one": three["one"]}, "all")
+    for _ in range(2):
+        frame = ask(three, "all", provider="two", strict=True)
+        assert off(frame, mistaken, clock, "all") < 1e-12
+        assert off(frame, truth, clock, "all") > 1e-5
+        assert "actions_disputed" not in told(frame)
+    assert told(frame)["problems"] == []
+    assert three["two"].asked_actions or three["two"].asked
+
+
+def test_a_pinned_vendor_that_tells_none_is_adjusted_by_others_and_that_is_told(
+    share: dict[str, ShareVendor], ask: Ask, truth: Truth, clock: ManualClock
+) -> None:
+    raw = {"r": share["r"], "two": ShareVendor("two", "raw", truth, clock)}
+    ask({"r": raw["r"]}, "split")
+    for _ in range(2):
+        frame = ask(raw, "split", provider="two")
+        assert off(frame, truth, clock, "split") < ROUNDING
+        assert "the splits and dividends are those of r" in told(frame)["problems"]
+
+
+def test_what_was_used_of_two_words_is_what_is_told(
+    truth: Truth, clock: ManualClock, ask: Ask
+) -> None:
+    """Where neither has more vendors the bars of each are adjusted by its own word."""
+    late = [SPLIT, dividend(date(2020, 5, 8), 0.28), *DIVIDENDS[2:], DIVIDENDS[0]]
+    one = ShareVendor("one", "raw", truth, clock, actions=True)
+    two = ShareVendor("two", "raw", truth, clock, actions=True)
+    two.tells = late
+    heard(ask, {"one": one, "two": two})
+    one.script = Script(down=[EVER])
+    mistaken = Truth()
+    mistaken.actions = late
+    frame = ask({"one": one, "two": two}, "all")
+    assert told(frame)["vendors"] == ["two"]
+    assert off(frame, mistaken, clock, "all") < 1e-12
+    (entry,) = told(frame)["actions_disputed"]
+    assert (entry["source"], entry["action"]) == ("two", "dividend of 0.28 on 2020-05-08")
+    assert list(entry["others"]) == ["one"]
+    assert "dividend of 0.28 on 2020-05-08 of two was used" in " ".join(told(frame)["problems"])
+
+
 def test_who_applied_what_it_tells_is_undone_by_its_own_word(
     truth: Truth, clock: ManualClock, ask: Ask
 ) -> None:

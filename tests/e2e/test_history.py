@@ -221,7 +221,7 @@ def test_a_batch_has_every_symbol_and_fails_per_symbol(
     frames = manager.get_ohlcv_batch(symbols, "1d", "2024-06-03", "2024-06-05")
     assert list(frames) == ["BTCUSDT", "AAPL", "ZZZZQ", "not a symbol"]
     assert [len(f) for f in frames.values()] == [3, 3, 0, 0]
-    assert frames["ZZZZQ"].attrs["onetape"]["error"]["type"] == "AllProvidersFailedError"
+    assert frames["ZZZZQ"].attrs["onetape"]["error"]["type"] == "UnknownSymbolError"
     assert frames["not a symbol"].attrs["onetape"]["error"]["type"] == "BadSymbolError"
     with pytest.raises(ValueError, match="timeframe"):
         manager.get_ohlcv_batch(symbols, "1x", "2024-06-03", "2024-06-05")

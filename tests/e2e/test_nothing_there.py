@@ -8,6 +8,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.downloader.yahoo_data_downloader import YahooDataDownloader
 from src.data.errors import (
     AllProvidersFailedError,
     IncompleteDataError,
@@ -253,3 +254,53 @@ def test_an_offline_request_for_a_known_nothing_is_empty_and_not_an_error(
     vendors.fault("yahoo", Fault.empty())
     manager.get_ohlcv("NEWUSDT", "1h", "2024-01-01", "2024-01-02")
     assert manager.get_ohlcv("NEWUSDT", "1h", "2024-01-01", "2024-01-02", offline=True).empty
+
+
+@pytest.fixture
+def five(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Twin]:
+    """Return five vendors of shares of one kind, in the order in which they are asked."""
+    found = {}
+    for name in ("one", "two", "three", "four", "five"):
+        found[name] = Twin(vendors, like=YahooDataDownloader)
+        found[name].name = name
+    route_to(monkeypatch, manager, **found)
+    return found
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("1d", "2024-06-08", "2024-06-09"),
+        ("1h", "2024-06-07T21:00", "2024-06-10T12:00"),
+        ("1d", "2024-03-29", "2024-03-31"),
+    ],
+    ids=["weekend", "night", "good friday"],
+)
+def test_a_closed_window_is_asked_of_one_vendor(
+    manager: DataManager, five: dict[str, Twin], asked: tuple[str, str, str]
+) -> None:
+    for expected in (1, 1):
+        frame = manager.get_ohlcv("AAPL", *asked, strict=True)
+        assert (len(frame), gaps(frame)) == (0, [])
+        assert sum(len(vendor.asked) for vendor in five.values()) == expected
+    assert [a["outcome"] for a in told(frame)["attempts"]] == []
+
+
+def test_of_a_closed_window_the_next_vendor_is_asked_where_one_fails(
+    manager: DataManager, five: dict[str, Twin]
+) -> None:
+    five["one"].errors = [UnavailableError("down")]
+    for _ in range(2):
+        frame = manager.get_ohlcv("AAPL", "1d", "2024-06-08", "2024-06-09", strict=True)
+        assert len(frame) == 0
+        assert [len(vendor.asked) for vendor in five.values()] == [1, 1, 0, 0, 0]
+
+
+def test_an_open_window_is_asked_of_all(manager: DataManager, five: dict[str, Twin]) -> None:
+    for vendor in five.values():
+        vendor.spoil = lambda rows: []
+    with pytest.raises(IncompleteDataError, match="has no bar"):
+        manager.get_ohlcv("AAPL", "1d", "2024-06-06", "2024-06-07", strict=True)
+    assert [len(vendor.asked) for vendor in five.values()] == [1] * 5

@@ -80,8 +80,7 @@ class AlphaVantage(Keyed):
             return listing.symbol
         if listing.asset_class != "stock":
             return None
-        plain, dot, venue = listing.symbol.partition(".")
-        return plain + _SUFFIXES.get(dot + venue, dot + venue)
+        return _share(listing)
 
     def symbol_in(self, request: Request) -> str | None:
         """Return the parameter ``symbol``, with ``market`` for a coin."""
@@ -179,6 +178,11 @@ def _told(page: Page, listing: Listing, frame: Timeframe, context: Context) -> d
     }
 
 
+def _share(listing: Listing) -> str:
+    plain, dot, venue = listing.symbol.partition(".")
+    return plain + _SUFFIXES.get(dot + venue, dot + venue)
+
+
 def _meta(listing: Listing, frame: Timeframe, newest: str, coin: bool) -> dict[str, str]:
     if coin:
         code, market = pair_of(listing)
@@ -188,7 +192,7 @@ def _meta(listing: Listing, frame: Timeframe, newest: str, coin: bool) -> dict[s
     else:
         zone = "US/Eastern" if listing.timezone == "America/New_York" else listing.timezone
         said = {"Information": "Daily Prices (open, high, low, close) and Volumes",
-                "Symbol": listing.symbol, "Last Refreshed": newest}  # fmt: skip
+                "Symbol": _share(listing), "Last Refreshed": newest}  # fmt: skip
         if frame.is_intraday:
             said |= {"Interval": frame.label.replace("m", "min")}
         if frame.label not in ("1w", "1M"):

@@ -104,6 +104,13 @@ class ActionBook:
             return self.actions
         return tuple(sorted(e.action(vendor) for e in self.events if e.counts))
 
+    def only(self, vendor: str) -> ActionBook:
+        """Return what ``vendor`` told, and was asked for, as if there were no other."""
+        if {*(a.source for a in self.told), *(a.source for a in self.asked)} <= {vendor}:
+            return self
+        told = tuple(action for action in self.told if action.source == vendor)
+        return ActionBook(told, tuple(a for a in self.asked if a.source == vendor))
+
     def covers(self, span: Span) -> bool:
         """Tell whether every ex-date in ``span`` was asked for, by whomever."""
         return not gaps(span, [asked.span for asked in self.asked])

@@ -11,7 +11,8 @@ from ..model.bars import Bar
 from ..model.capabilities import FetchQuery
 from ..model.instant import MINUTE_MS, parse_iso
 from ..model.span import Span
-from .usa import days_of, dividend, midnight_ms, number, session_ms, split
+from .dated import amount, number
+from .usa import days_of, dividend, midnight_ms, session_ms, split
 
 # The free plan serves the consolidated tape of what is older than a quarter of an hour; a request
 # for a newer minute is refused as a whole (2025-12).
@@ -50,6 +51,6 @@ def read_actions(told: Mapping[str, Any]) -> Iterator[Action]:
     for row in (*told.get("forward_splits", ()), *told.get("reverse_splits", ())):
         yield split(row["ex_date"], row["new_rate"], row["old_rate"])
     for row in told.get("stock_dividends", ()):
-        yield split(row["ex_date"], round(1 + float(row["rate"]), 10), 1)
+        yield split(row["ex_date"], round(1 + amount(row["rate"]), 10), 1)
     for row in told.get("cash_dividends", ()):
         yield dividend(row["ex_date"], row["rate"])

@@ -20,6 +20,7 @@ from ..net.status import error_of
 from .access import WiredKeys
 from .alpaca_answers import asked_of, read_actions, read_bar
 from .base_data_downloader import BaseDataDownloader
+from .dated import list_of
 from .paging import check_symbol
 from .usa import ask_actions, share
 
@@ -112,7 +113,8 @@ class AlpacaDataDownloader(BaseDataDownloader):
         if body["bars"] and symbol not in body["bars"]:
             raise ValueError(f"bars of {', '.join(body['bars'])[:40]}")
         is_day = not query.timeframe.is_intraday
-        bars = [read_bar(row, is_day=is_day) for row in body["bars"].get(symbol) or ()]
+        rows = list_of(body["bars"].get(symbol, []))
+        bars = [read_bar(row, is_day=is_day) for row in rows]
         return BarPage(bars, cursor=body.get("next_page_token"), unit=body.get("currency") or "")
 
     def classify(self, response: HttpResponse) -> DataError | None:

@@ -6,7 +6,7 @@ its answers between 2017 and 2026.
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Any, Unpack
 
 from ..errors import CapabilityError, DataError, SymbolNotFoundError
 from ..model.actions import Action
@@ -24,6 +24,8 @@ from .paging import check_symbol, readable
 
 _DAYS = {"1d": "DAILY", "1w": "WEEKLY", "1M": "MONTHLY"}
 _FUNCTIONS = {"stock": "TIME_SERIES", "forex": "FX", "crypto": "DIGITAL_CURRENCY"}
+# A quote of a symbol that it does not know.
+_NO_QUOTE: dict[str, Any] = {"Global Quote": {}}
 # "compact" holds the last 100 bars; those of currencies have six in a week.
 _COMPACT_MS = 110 * DAY_MS
 
@@ -101,7 +103,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         ):  # CSV, or HTML that is told as such later
             return error
         body = response.json()
-        if not any(body.values()):
+        if body == _NO_QUOTE:
             return SymbolNotFoundError(f"{self.display_name} has nothing under this symbol")
         texts = [body.get(key) for key in ("Error Message", "Information", "Note")]
         said = next((text for text in texts if isinstance(text, str)), None)

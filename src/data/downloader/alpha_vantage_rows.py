@@ -25,7 +25,7 @@ from ..model.http import HttpResponse
 from ..model.instant import day_ms
 from ..model.instrument import Instrument
 from ..policy.localtime import local_date, local_to_utc
-from .dated import NEW_YORK, ActionReader, number, stamp_of
+from .dated import NEW_YORK, ActionReader, number, stamp_of, zone_named
 from .paging import check_symbol
 
 _PRICES = ("open", "high", "low", "close")
@@ -57,7 +57,10 @@ def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar
     zone = said.get("Time Zone", NEW_YORK)
     series = body[max(name for name in body if "Time Series" in name)]
     rows = [(label, _named(row)) for label, row in series.items()]
-    bars = [_bar(label, row, query, ZoneInfo(_ZONES.get(zone, zone))) for label, row in rows]
+    if not rows and not said:
+        raise ValueError("a series of nothing, without a word on what it is of")
+    at = zone_named(_ZONES.get(zone, zone))
+    bars = [_bar(label, row, query, at) for label, row in rows]
     return bars, said.get("Market Code", "")
 
 

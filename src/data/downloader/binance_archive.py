@@ -10,6 +10,7 @@ from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import date_of
 from .base_data_downloader import BaseDataDownloader
 from .binance_hosts import is_own, milliseconds
+from .dated import number
 from .paging import readable
 
 _HOST = "https://data.binance.vision"
@@ -37,7 +38,7 @@ class BinanceArchive(BaseDataDownloader):
         """
         with readable(self.name, "bars"):
             rows = (line.split(",") for line in lines if line and not line.startswith("open_time"))
-            bars = [Bar(milliseconds(int(r[0])), *(float(text) for text in r[1:6])) for r in rows]
+            bars = [Bar(milliseconds(int(r[0])), *map(number, r[1:6])) for r in rows]
             return BarTable.from_bars(bars)
 
     def send_aside(self, requests: Iterable[HttpRequest]) -> list[HttpResponse]:

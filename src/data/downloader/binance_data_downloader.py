@@ -17,15 +17,17 @@ from ..errors import (
 from ..model.bars import Bar
 from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
-from ..model.instant import MINUTE_MS, SECOND_MS
+from ..model.instant import MINUTE_MS
 from ..model.kind import Kind
-from ..net.status import error_of, retry_after_s, server_time_ms
+from ..net.status import error_of, retry_after_s
 from .access import Wired
 from .binance_archive import BinanceArchive
 from .binance_derivatives import BinanceDerivatives
 from .binance_hosts import milliseconds
+from .dated import label, number
 
 _PAGE = 1000
+_COLUMNS = 12
 _SAME = "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 # 2025: "way too much" weight is answered with 429, then 418; -1003 stands in the body of both.
 _BY_CODE: dict[int, type[DataError]] = {
@@ -101,7 +103,9 @@ class BinanceDataDownloader(BinanceArchive, BinanceDerivatives):
         rows = response.json()
         if not isinstance(rows, list):
             raise ResponseFormatError(f"klines are a {type(rows).__name__}, not a list")
-        bars = [Bar(milliseconds(r[0]), *(float(value) for value in r[1:6])) for r in rows]
+        if odd := next((r for r in rows if len(r) != _COLUMNS), None):
+            raise ResponseFormatError(f"klines have {len(odd)} columns, not {_COLUMNS}")
+        bars = [Bar(milliseconds(label(r[0])), *map(number, r[1:6])) for r in rows]
         following = bars[-1].stamp_ms + (query.timeframe.step_ms or 1) if bars else 0
         return BarPage(bars, next_ms=following if len(bars) >= _PAGE else None)
 
@@ -111,9 +115,13 @@ class BinanceDataDownloader(BinanceArchive, BinanceDerivatives):
         if error is None:
             return None
         code = _code(response)
-        if code == -1003 or response.status == 403:  # 403: the firewall, after too much
-            wait = retry_after_s(response) or _ban_s(response)
-            return RateLimitedError(f"{self.display_name} counts too many requests", wait)
+        limited = isinstance(error, RateLimitedError) or code == -1003
+        if limited or response.status == 403:  # 403: the firewall, after too much
+            said = f"{self.display_name} counts too many requests"
+            until = _BANNED_UNTIL.search(response.text)
+            return RateLimitedError(
+                said, retry_after_s(response), until_ms=int(until[1]) if until else None
+            )
         if kind := _BY_CODE.get(code):
             return kind(f"{self.display_name} answered code {code}")
         return error
@@ -127,9 +135,3 @@ def _code(response: HttpResponse) -> int:
         return 0
     code = body.get("code") if isinstance(body, dict) else None
     return code if isinstance(code, int) else 0
-
-
-def _ban_s(response: HttpResponse) -> float | None:
-    """Return the seconds left of "IP banned until <ms>", by the vendor's own clock."""
-    until, now = _BANNED_UNTIL.search(response.text), server_time_ms(response)
-    return max(0.0, (int(until[1]) - now) / SECOND_MS) if until and now else None

@@ -6,16 +6,17 @@ from functools import lru_cache
 from typing import Any, Unpack, cast
 
 from ..errors import CapabilityError, ConfigError, DataError, KindMismatchError
-from ..model.bars import NAN, Bar
+from ..model.bars import Bar
 from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
-from ..model.instant import DAY_MS, iso
+from ..model.instant import DAY_MS, MINUTE_MS, iso
 from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..net.carriers.ccxt_carrier import CcxtCarrier, facts_of
 from .base_data_downloader import BaseDataDownloader, Wired
 from .ccxt_errors import error_said
 from .ccxt_exchanges import USUAL_PAGE, capabilities_of, limits_of
+from .dated import label, list_of, number
 
 
 class CCXTDataDownloader(BaseDataDownloader):
@@ -77,9 +78,10 @@ class CCXTDataDownloader(BaseDataDownloader):
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Read ``[open ms, open, high, low, close, volume]`` rows; no rows are not yet the end."""
         rows, step = response.json(), query.timeframe.step_ms or DAY_MS
-        bars = [Bar(int(r[0]), *(NAN if x is None else float(x) for x in r[1:6])) for r in rows]
-        odd = next((bar.stamp_ms for bar in bars if bar.stamp_ms % step), None)
-        if odd is not None:
+        bars = [Bar(label(r[0]), *map(number, r[1:6])) for r in list_of(rows)]
+        odd = bars[0].stamp_ms if bars else 0
+        # Days from another hour on are another kind; single stamps in between are off the grid.
+        if all(bar.stamp_ms % step and not bar.stamp_ms % MINUTE_MS for bar in bars) and bars:
             raise KindMismatchError(
                 f"{self.name} begins its {query.timeframe} bars at another time than UTC's: "
                 f"{iso(odd)}"

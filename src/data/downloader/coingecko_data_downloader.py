@@ -28,6 +28,7 @@ from ..net.status import error_of, retry_after_s
 from .base_data_downloader import BaseDataDownloader, Wired
 from .coingecko_coins import coin_id, currency
 from .coingecko_ranges import LENGTHS, bounds_of_closes, days_back, opens_of
+from .dated import amount, label, list_of
 
 _DEMO, _PAID = "COINGECKO_DEMO_API_KEY", "COINGECKO_PRO_API_KEY"
 _PAID_URL = "https://pro-api.coingecko.com/api/v3"
@@ -94,18 +95,18 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
 
         The length of the bars hangs on the range that was asked for: it is checked, not believed.
         """
-        rows = response.json()
-        if not isinstance(rows, list):
-            raise ResponseFormatError(f"bars are a {type(rows).__name__}, not a list")
+        rows = list_of(response.json())
         step = query.timeframe.step_ms or 0
-        stamps = opens_of([row[0] for row in rows], step)
-        lengths = {later - one for one, later in pairwise(sorted(set(stamps)))}
+        stamps = opens_of([label(row[0]) for row in rows], step)
+        lengths = {
+            later - one for one, later in pairwise(sorted({s for s in stamps if not s % step}))
+        }
         if min(lengths, default=step) != step:
             raise ResponseFormatError(f"bars of {min(lengths)} ms instead of {query.timeframe}")
-        bars = [
-            Bar(s, *(float(v) for v in (*row[1:5], NAN)))
-            for s, row in zip(stamps, rows, strict=True)
-        ]
+        bars = []
+        for stamp, (_, *prices) in zip(stamps, rows, strict=True):
+            opened, high, low, close = map(amount, prices)
+            bars.append(Bar(stamp, opened, high, low, close, NAN))
         inside = [bar for bar in bars if bar.stamp_ms in query.span]
         return BarPage(inside, unit=currency(query.instrument))
 

@@ -46,12 +46,14 @@ def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
 def opens_of(closes: Sequence[int], step: int) -> list[int]:
     """Return the opens of bars that are labelled with their close.
 
-    The running bar, which is the latest, may be labelled with the time of asking.
+    The running bar, which is the latest, may be labelled with the time of asking. Of others beside
+    the grid the open is beside it, too.
 
     Raises:
-        ResponseFormatError: another one is not on the grid of ``step``.
+        ResponseFormatError: most of them are not on the grid of ``step``: they are other bars.
     """
     latest = max(closes, default=0)
-    if any(close % step for close in closes if close != latest):
+    beside = {close for close in closes if close % step and close != latest}
+    if 2 * len(beside) > len(closes):
         raise ResponseFormatError("closes beside the grid of their timeframe")
-    return [(close - 1) // step * step for close in closes]
+    return [close - step if close in beside else (close - 1) // step * step for close in closes]

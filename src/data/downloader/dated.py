@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ..model.actions import Action, ActionType
 from ..model.bars import NAN, Bar
@@ -27,9 +27,52 @@ def number(value: Any) -> float:
     Raises:
         ValueError, TypeError: it is something else.
     """
+    return NAN if not isinstance(value, bool) and value in _NOTHING else amount(value)
+
+
+def amount(value: Any) -> float:
+    """Return a number, also out of a text, where there must be one.
+
+    Raises:
+        ValueError, TypeError: it is something else.
+    """
     if isinstance(value, bool):
         raise TypeError("a truth value where a number belongs")
-    return NAN if value in _NOTHING else float(value)
+    return float(value)
+
+
+def label(value: Any) -> int:
+    """Return the whole number that a bar is labelled with, also out of a text.
+
+    Raises:
+        ValueError, TypeError: it is something else.
+    """
+    if isinstance(value, bool):
+        raise TypeError("a truth value where a time belongs")
+    return int(value)
+
+
+def list_of(value: Any) -> list[Any]:
+    """Return a list of rows as it came.
+
+    Raises:
+        TypeError: it is no list; an empty text or mapping is not the same as no rows.
+    """
+    if not isinstance(value, list):
+        raise TypeError(f"a {type(value).__name__}, not a list of rows")
+    return value
+
+
+def zone_named(name: Any) -> ZoneInfo:
+    """Return the time zone that an answer names.
+
+    Raises:
+        ValueError, TypeError: there is none of that name.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, OSError) as exc:  # a folder, or longer than a name may be
+        raise ValueError(f"there is no time zone {str(name)[:40]!r}") from exc
 
 
 def day(text: str) -> int:
@@ -119,12 +162,12 @@ class ActionReader:
     def split(self, text: str, new: Any, old: Any) -> Action:
         """Return a split of ``new`` shares for ``old`` ones; ``text`` is its ex-date."""
         told = self._told(text, "split")
-        return replace(told, numerator=float(new), denominator=float(old))
+        return replace(told, numerator=amount(new), denominator=amount(old))
 
-    def dividend(self, text: str, amount: Any) -> Action:
+    def dividend(self, text: str, paid: Any) -> Action:
         """Return a dividend; ``text`` is its ex-date."""
         told = self._told(text, "dividend")
-        return replace(told, amount=float(amount), as_paid=self.as_paid)
+        return replace(told, amount=amount(paid), as_paid=self.as_paid)
 
     def _told(self, text: str, kind: ActionType) -> Action:
         ex_date = date.fromisoformat(text)

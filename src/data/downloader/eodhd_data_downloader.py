@@ -102,7 +102,11 @@ class EODHDDataDownloader(BaseDataDownloader):
         """Read rows with seconds in UTC, or with a date."""
         frame, who, bars = query.timeframe, query.instrument, []
         for row in rows_of(response):
-            at = int(row["timestamp"]) * SECOND_MS if frame.is_intraday else dated.day(row["date"])
+            at = (
+                dated.label(row["timestamp"]) * SECOND_MS
+                if frame.is_intraday
+                else dated.day(row["date"])
+            )
             prices = [number(row[name]) for name in _PRICES]
             rest = [number(row["volume"]), number(row.get("adjusted_close"))]
             # The official close stands behind the last bar of a share, as a row without volume.

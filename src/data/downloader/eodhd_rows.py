@@ -13,6 +13,7 @@ from ..model.actions import Action
 from ..model.bars import BarTable
 from ..model.http import HttpResponse
 from ..model.instant import day_ms
+from .dated import list_of
 
 _NAMES = {"Stock Splits": "split", "Dividends": "value"}
 _ROUNDING = 1e-4  # of adjusted closes; a smaller split than this has never been
@@ -27,10 +28,7 @@ def rows_of(response: HttpResponse) -> list[dict[str, Any]]:
         ValueError: it is neither.
     """
     if response.body[:1] in (b"[", b"{"):
-        rows: list[dict[str, Any]] = response.json()
-        if not isinstance(rows, list):
-            raise ValueError("no list of rows")
-        return rows
+        return list_of(response.json())
     table = csv.reader(response.text.splitlines())
     names = [_NAMES.get(name, name.lower()) for name in next(table, [""])]
     if names[0] not in ("date", "timestamp"):

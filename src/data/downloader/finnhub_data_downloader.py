@@ -7,7 +7,7 @@ days were adjusted for splits (2021). So they are not asked for.
 from __future__ import annotations
 
 import re
-from typing import Any, Unpack
+from typing import Unpack
 
 from ..errors import (
     AuthenticationError,
@@ -26,7 +26,7 @@ from ..model.kind import Kind
 from ..model.span import Span
 from ..net.status import error_of
 from .base_data_downloader import BaseDataDownloader, Wired
-from .dated import ActionReader, dates_in, number, seconds_of, within
+from .dated import ActionReader, dates_in, label, list_of, number, seconds_of, within
 from .paging import check_symbol, readable
 
 _COLUMNS = "tohlcv"
@@ -89,13 +89,15 @@ class FinnhubDataDownloader(BaseDataDownloader):
             return BarPage(())
         if body["s"] != "ok":
             raise ResponseFormatError(f"the state of the answer is {str(body['s'])[:20]!r}")
-        rows = zip(*(body[name] for name in _COLUMNS), strict=True)
+        rows = zip(*(list_of(body[name]) for name in _COLUMNS), strict=True)
         bars = []
         for at, *values in rows:
-            stamp = int(at) * SECOND_MS
+            stamp = label(at) * SECOND_MS
             if not query.timeframe.is_intraday:
                 stamp = day_ms(date_of(stamp))
             bars.append(Bar(stamp, *map(number, values)))
+        if not bars:
+            raise ResponseFormatError("the state of the answer is ok, and it has no rows")
         return BarPage(bars)
 
     def classify(self, response: HttpResponse) -> DataError | None:
@@ -114,7 +116,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
         told = [self.send(self._request(path, instrument, **dates)) for path in paths]
         reader = ActionReader(instrument, self.name, now_ms)
         with readable(self.name, "actions"):
-            splits, dividends = (_rows(answer.json()) for answer in told)
+            splits, dividends = (list_of(answer.json()) for answer in told)
             for row in (*splits, *dividends):
                 check_symbol(self.name, instrument.spelling(self.name), row.get("symbol"))
             found = [reader.split(r["date"], r["toFactor"], r["fromFactor"]) for r in splits]
@@ -127,9 +129,3 @@ class FinnhubDataDownloader(BaseDataDownloader):
             params={"symbol": who.spelling(self.name), **params},
             secret_headers={"X-Finnhub-Token": self.secret("FINNHUB_API_KEY")},
         )
-
-
-def _rows(body: Any) -> list[Any]:
-    if not isinstance(body, list):
-        raise TypeError(f"a {type(body).__name__}, not a list of rows")
-    return body

@@ -28,7 +28,16 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.status import error_of
 from .base_data_downloader import BaseDataDownloader, Wired
-from .dated import ActionReader, dates_of, number, stamp_of, within, without_margin, zone_of
+from .dated import (
+    ActionReader,
+    dates_of,
+    list_of,
+    number,
+    stamp_of,
+    within,
+    without_margin,
+    zone_of,
+)
 from .paging import check_symbol, readable
 
 _MINUTES = {"1m": "1min", "5m": "5min", "15m": "15min", "30m": "30min", "1h": "1hour"}
@@ -138,8 +147,9 @@ def _rows(body: Any, who: Instrument) -> Any:
     Raises:
         ResponseFormatError: they are another symbol's.
     """
-    rows = body["historical"] if isinstance(body, dict) and body else body
-    for named in (body, *rows) if rows is not body else rows:
+    is_wrapped = isinstance(body, dict)
+    rows = list_of(body.get("historical", [] if not body else None) if is_wrapped else body)
+    for named in (body, *rows) if is_wrapped else rows:
         check_symbol("fmp", who.spelling("fmp"), named.get("symbol"))
     return rows
 

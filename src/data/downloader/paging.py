@@ -247,6 +247,8 @@ def read_page(
     """
     with readable(vendor.name, "bars"):
         page = vendor.parse_bars(response, query)
+        if not isinstance(page.cursor, str | None):
+            raise TypeError(f"the next page is a {type(page.cursor).__name__}")
         return page, BarTable.from_bars(page.bars)
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from ..errors import CapabilityError
+from ..errors import CapabilityError, ResponseFormatError
 from ..model.actions import Action
 from ..model.bars import Bar
 from ..model.capabilities import FetchQuery
 from ..model.http import path_and_query
 from ..model.instant import date_of
-from .usa import days_of, dividend, number, session_ms, split
+from .dated import label, list_of, number
+from .usa import days_of, dividend, session_ms, split
 
 
 def asked_of(query: FetchQuery) -> str:
@@ -41,11 +42,23 @@ def adjusted_of(query: FetchQuery) -> bool:
     return query.adjustment == "split"
 
 
+def rows_in(body: Mapping[str, Any]) -> list[Any]:
+    """Return the rows of an answer; where there are none the list is absent, and none counted.
+
+    Raises:
+        ResponseFormatError: it holds neither rows nor the word that there are none.
+    """
+    count, rows = body.get("resultsCount"), body.get("results")
+    if not rows and (count != 0 or isinstance(count, bool)):
+        raise ResponseFormatError(f"Polygon counts {str(count)[:20]} results and sends none")
+    return [] if rows is None else list_of(rows)
+
+
 def read_bar(row: Mapping[str, Any], *, is_local: bool) -> Bar:
     """Read one row; days of stocks are labelled with midnight in New York, others in UTC."""
-    label = int(row["t"])
+    at = label(row["t"])
     values = (number(row[name]) for name in "ohlcv")
-    return Bar(session_ms(label) if is_local else label, *values)
+    return Bar(session_ms(at) if is_local else at, *values)
 
 
 def read_action(row: Mapping[str, Any]) -> Action:

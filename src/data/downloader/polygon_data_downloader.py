@@ -5,6 +5,7 @@ Splits and dividends come from addresses of their own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
@@ -22,12 +23,15 @@ from ..model.timeframe import Timeframe
 from ..net.status import error_of
 from .access import Wired
 from .base_data_downloader import BaseDataDownloader
+from .dated import list_of
 from .paging import about, check_symbol
-from .polygon_answers import adjusted_of, asked_of, cursor_of, read_action, read_bar
+from .polygon_answers import adjusted_of, asked_of, cursor_of, read_action, read_bar, rows_in
 from .usa import ask_actions, days_of, share
 
 _PAGE = 50_000
 _TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")
+# What a plan lacks for some days only: those too long ago, and today before its end.
+_OF_THE_RANGE = re.compile("timeframe|before end of day", re.IGNORECASE)
 _MARKS: dict[str, AssetClass] = {"X:": "crypto", "C:": "forex"}
 
 
@@ -93,9 +97,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         body = response.json()
         if body["status"] not in ("OK", "DELAYED"):
             raise ResponseFormatError(f"Polygon answered the status {str(body['status'])[:40]!r}")
-        rows = body.get("results") or ()
-        if not rows and body.get("resultsCount"):
-            raise ResponseFormatError("Polygon counts results and sends none")
+        rows = rows_in(body)
         check_symbol(self.name, self._ticker(query.instrument), body.get("ticker"))
         is_stock = query.instrument.asset_class == "stock"
         if rows and is_stock and body["adjusted"] is not adjusted_of(query):
@@ -104,9 +106,9 @@ class PolygonDataDownloader(BaseDataDownloader):
         return BarPage([read_bar(r, is_local=is_local) for r in rows], cursor=cursor_of(body))
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``{"status", "message"}``; how far back a plan reaches concerns the range alone."""
+        """Read ``{"status", "message"}``; how far a plan reaches concerns the range alone."""
         error = error_of(response)
-        if isinstance(error, EntitlementError) and "timeframe" in response.text[:600]:
+        if isinstance(error, EntitlementError) and _OF_THE_RANGE.search(response.text[:600]):
             return CapabilityError("the plan of this key does not reach over this range")
         return error
 
@@ -125,7 +127,10 @@ class PolygonDataDownloader(BaseDataDownloader):
             return ask_actions(self, first, read, span, now_ms)
 
         def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
-            cursor, rows = cursor_of(body), about(self.name, ticker, body["results"], "ticker")
+            cursor, rows = (
+                cursor_of(body),
+                about(self.name, ticker, list_of(body["results"]), "ticker"),
+            )
             return map(read_action, rows), None if cursor is None else self._following(cursor)
 
         return sorted([*ask("splits", "execution_date"), *ask("dividends", "ex_dividend_date")])

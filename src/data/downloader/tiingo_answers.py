@@ -12,7 +12,8 @@ from ..model.bars import NAN, Bar
 from ..model.capabilities import FetchQuery
 from ..model.instant import DAY_MS, date_of, day_ms, parse_iso
 from ..model.span import Span
-from .usa import days_of, dividend, number, split
+from .dated import amount, number
+from .usa import days_of, dividend, split
 
 # A week is labelled with its last day, a month with its own: that many days behind our stamp.
 _LABEL_DAYS = {"w": 6, "M": 30}
@@ -30,17 +31,6 @@ def asked_of(query: FetchQuery) -> tuple[date, date]:
         span = days_of(span)
     more = timedelta(_LABEL_DAYS.get(query.timeframe.unit, 0))
     return date_of(span.start), date_of(span.end - 1) + more
-
-
-def rows_of(body: Any) -> list[Any]:
-    """Return the rows of an answer.
-
-    Raises:
-        TypeError: it is no list; nothing else tells an empty document from no rows.
-    """
-    if not isinstance(body, list):
-        raise TypeError(f"prices are a {type(body).__name__}, not a list")
-    return body
 
 
 def read_bars(rows: Iterable[Mapping[str, Any]], query: FetchQuery) -> Sequence[Bar]:
@@ -62,13 +52,13 @@ def tells(rows: Iterable[Mapping[str, Any]]) -> bool:
 
 def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
     """Read the splits and cash dividends of days; they stand on their ex-date."""
-    found = []
+    found: list[Action] = []
     for row in rows:
-        if (new := float(row["splitFactor"])) != 1.0:
+        if (new := amount(row["splitFactor"])) != 1.0:
             ratio = _exact(new)
             found.append(split(row["date"][:10], ratio.numerator, ratio.denominator))
-        if (amount := float(row["divCash"])) != 0.0:
-            found.append(dividend(row["date"][:10], amount))
+        if (cash := amount(row["divCash"])) != 0.0:
+            found.append(dividend(row["date"][:10], cash))
     return found
 
 
@@ -86,7 +76,7 @@ def _bar(row: Mapping[str, Any], query: FetchQuery) -> Bar:
     that it is missing rather than wrong.
     """
     unit = query.timeframe.unit
-    is_mixed = unit in "wM" and float(row.get("splitFactor") or 1.0) != 1.0
+    is_mixed = unit in "wM" and amount(row.get("splitFactor") or 1.0) != 1.0
     stamp = _stamp(parse_iso(row["date"]), unit)
     if is_mixed:
         return Bar(stamp, NAN, NAN, NAN, NAN, NAN)

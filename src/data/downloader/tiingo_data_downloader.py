@@ -18,8 +18,9 @@ from ..model.timeframe import Timeframe
 from ..net.status import error_of
 from .access import Wired
 from .base_data_downloader import BaseDataDownloader
+from .dated import list_of
 from .paging import about
-from .tiingo_answers import asked_of, read_actions, read_bars, rows_of, tells
+from .tiingo_answers import asked_of, read_actions, read_bars, tells
 from .usa import ask_actions, share, stamped
 
 _MINUTES = "open,high,low,close,volume"
@@ -104,7 +105,7 @@ class TiingoDataDownloader(BaseDataDownloader):
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Read a list of rows; those of crypto lie in one more list, by ticker."""
-        body, unit = rows_of(response.json()), ""
+        body, unit = list_of(response.json()), ""
         if query.instrument.asset_class == "stock" and query.timeframe.unit == "d":
             # Weeks and months hold no ex-date, and minutes are of another address.
             told = stamped(read_actions(body), self.name, query.now_ms) if tells(body) else None
@@ -112,7 +113,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         if query.instrument.asset_class == "crypto":
             found = about(self.name, self._symbol(query.instrument), body, "ticker")
             unit = found[0]["quoteCurrency"].upper() if found else ""
-            body = [row for one in found for row in one["priceData"]]
+            body = [row for one in found for row in list_of(one["priceData"])]
         return BarPage(read_bars(body, query), unit=unit)
 
     def classify(self, response: HttpResponse) -> DataError | None:
@@ -128,7 +129,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
 
         def read(body: Any) -> tuple[Sequence[Action], HttpRequest | None]:
-            return read_actions(rows_of(body)), None
+            return read_actions(list_of(body)), None
 
         return ask_actions(self, self.bars_request(query, None), read, span, now_ms)
 

@@ -22,6 +22,7 @@ from ..model.kind import Kind
 from ..model.timeframe import Timeframe
 from ..net.status import error_of, retry_after_s
 from .base_data_downloader import BaseDataDownloader, Wired
+from .dated import list_of
 from .paging import check_symbol
 from .twelvedata_listings import listing
 from .twelvedata_rows import bar_of
@@ -131,7 +132,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         body = response.json()
         if body.get("status") == "error":
             return BarPage(())  # what `classify` lets pass: nothing in this window
-        values, meta = body["values"], body["meta"]
+        values, meta = list_of(body["values"]), body["meta"]
         for name, asked in listing(query.instrument).items():
             if name in ("symbol", "mic_code"):
                 check_symbol(self.name, asked, meta.get(name))

@@ -5,15 +5,16 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
-from ..model.bars import NAN, Bar
+from ..model.bars import Bar
 from ..model.instant import day_ms, parse_iso
 from ..model.timeframe import Timeframe
+from .dated import amount, number
 
 
 def bar_of(row: Any, timeframe: Timeframe) -> Bar:
     """Read one row; currencies and crypto have no volume."""
-    prices = [float(row[name]) for name in ("open", "high", "low", "close")]
-    volume = float(row.get("volume") or NAN)
+    prices = [amount(row[name]) for name in ("open", "high", "low", "close")]
+    volume = number(row.get("volume"))
     return Bar(_stamp(row["datetime"], timeframe), *prices, volume)  # type: ignore[call-arg]
 
 

@@ -16,6 +16,7 @@ from ..model.instant import DAY_MS, day_ms
 from ..model.instrument import Instrument
 from ..model.span import Span
 from ..policy.localtime import local_date, local_to_utc
+from .dated import amount
 from .paging import IDLE_PAGES, UNREADABLE
 
 NEW_YORK = "America/New_York"
@@ -82,19 +83,14 @@ def days_of(span: Span) -> Span:
     return days
 
 
-def number(value: Any) -> float:
-    """Return a number as sent; nothing is NaN."""
-    return float("nan") if value is None else float(value)
-
-
 def split(day: str, new: Any, old: Any) -> Action:
     """Return ``new`` shares for ``old`` ones from the ISO date ``day`` on."""
-    return Action(date.fromisoformat(day), "split", _ex_at(day), float(new), float(old))
+    return Action(date.fromisoformat(day), "split", _ex_at(day), amount(new), amount(old))
 
 
-def dividend(day: str, amount: Any) -> Action:
+def dividend(day: str, cash: Any) -> Action:
     """Return cash per share as shares were on the ex-date, the ISO date ``day``."""
-    paid = float(amount)
+    paid = amount(cash)
     return Action(date.fromisoformat(day), "dividend", _ex_at(day), amount=paid, as_paid=True)
 
 

@@ -12,13 +12,14 @@ from zoneinfo import ZoneInfo
 
 from ..errors import ResponseFormatError
 from ..model.actions import Action
-from ..model.bars import NAN, Bar
+from ..model.bars import Bar
 from ..model.capabilities import BarPage, FetchQuery
 from ..model.http import HttpResponse
 from ..model.instant import DAY_MS, HOUR_MS, SECOND_MS, day_ms
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..policy.localtime import local_date
+from .dated import amount, label, list_of, number, zone_named
 from .paging import check_symbol
 
 _COLUMNS = ("open", "high", "low", "close", "volume")
@@ -46,10 +47,11 @@ def read_chart(payload: Any, query: FetchQuery) -> BarPage:
         KeyError, IndexError, TypeError, ValueError: it is of another shape.
     """
     result = payload["chart"]["result"][0]
-    meta, labels = result["meta"], result.get("timestamp") or []
+    meta, labels = result["meta"], result.get("timestamp")
+    labels = [] if labels is None else list_of(labels)
     _check_symbol(query.instrument.spelling("yahoo"), meta.get("symbol"))
-    zone = ZoneInfo(meta["exchangeTimezoneName"])
-    bars = _bars(result, [_stamp(label, query.timeframe, zone) for label in labels], query)
+    zone = zone_named(meta["exchangeTimezoneName"])
+    bars = _bars(result, [_stamp(label(at), query.timeframe, zone) for at in labels], query)
     actions = _actions(result.get("events") or {}, zone, query.now_ms)
     # Of anything but a share it tells since when Yahoo has it.
     first = meta.get("firstTradeDate") if query.instrument.asset_class == "stock" else None
@@ -86,7 +88,7 @@ def _bars(result: Any, stamps: list[int], query: FetchQuery) -> Sequence[Bar]:
     columns.append(adjusted or [None] * len(stamps))
     stamps[-1] = _on_grid(stamps[-1], query.timeframe, result["meta"])
     rows = zip(stamps, *columns, strict=True)
-    bars = [Bar(row[0], *(NAN if v is None else float(v) for v in row[1:])) for row in rows]
+    bars = [Bar(row[0], *map(number, row[1:])) for row in rows]
     if len(bars) > 1 and bars[-1].stamp_ms == bars[-2].stamp_ms:
         whole = _joined(*bars[-2:]) if query.timeframe.unit in "wM" else bars[-2]
         # The last trade, repeated as a bar of its own. The real bar goes last: the last counts.
@@ -116,11 +118,11 @@ def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
     return [b for b in bars if b.stamp_ms in query.span or b.stamp_ms not in margin]
 
 
-def _stamp(label: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
+def _stamp(at: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
     """Return our stamp of a label in seconds: the instant, or 00:00 of the local date."""
     if timeframe.is_intraday:
-        return label * SECOND_MS
-    day = local_date(zone, label * SECOND_MS)
+        return at * SECOND_MS
+    day = local_date(zone, at * SECOND_MS)
     if timeframe.unit == "w":
         day -= timedelta(days=day.weekday())
     return day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
@@ -144,9 +146,9 @@ def _actions(events: Mapping[str, Any], zone: ZoneInfo, now_ms: int) -> list[Act
     found = []
     for event in (events.get("splits") or {}).values():
         at = event["date"] * SECOND_MS
-        new, old = float(event["numerator"]), float(event["denominator"])
+        new, old = amount(event["numerator"]), amount(event["denominator"])
         found.append(Action(local_date(zone, at), "split", at, new, old))
     for event in (events.get("dividends") or {}).values():
-        at, amount = event["date"] * SECOND_MS, float(event["amount"])
-        found.append(Action(local_date(zone, at), "dividend", at, amount=amount))
+        at, paid = event["date"] * SECOND_MS, amount(event["amount"])
+        found.append(Action(local_date(zone, at), "dividend", at, amount=paid))
     return [replace(action, source="yahoo", fetched_at=now_ms) for action in sorted(found)]

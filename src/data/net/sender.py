@@ -15,6 +15,7 @@ from ..errors import DataError, RateLimitedError
 from ..logs import asking
 from ..model.capabilities import Limits
 from ..model.http import HttpRequest, HttpResponse
+from ..model.instant import SECOND_MS
 from ..policy.retry import RetryPolicy
 from .audit import note_use
 from .forks import renew_after_fork
@@ -22,7 +23,7 @@ from .http import Transport
 from .limiter import Limiter, Symbols, Visit
 from .looking import Look
 from .redact import address, place, redacted, where
-from .status import error_of, retry_after_s
+from .status import error_of, retry_after_s, server_time_ms
 
 Classify = Callable[[HttpResponse], DataError | None]
 _log = logging.getLogger(__name__)
@@ -215,8 +216,12 @@ class Sender:
     def _slow_down(self, error: RateLimitedError, response: HttpResponse) -> float:
         """Pause, not this request alone but everybody who asks this vendor; return for how long."""
         told = error.retry_after
+        now_ms = self._clock.now_ms()
         if told is None:
-            told = retry_after_s(response, self._clock.now_ms())
+            told = retry_after_s(response, now_ms)
+        if told is None and error.until_ms is not None:
+            left_ms = error.until_ms - (server_time_ms(response) or now_ms)
+            told = max(0.0, left_ms / SECOND_MS)
         error.retry_after = paused_s = self._limiter.pause(told)
         _log.info(
             "%s asked us to slow down: it is left alone for %.1f s", self._limiter.vendor, paused_s

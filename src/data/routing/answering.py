@@ -62,6 +62,7 @@ class Rebased(NamedTuple):
         instead: the adjustment that the rows have in place of the one asked for, if any.
         unknown_since: the first ex-date that today's basis takes and that was not asked for; None
             where all are known.
+        borrowed: the vendors whose splits and dividends were used for want of the pinned one's.
     """
 
     table: BarTable
@@ -69,6 +70,7 @@ class Rebased(NamedTuple):
     disputed: Sequence[Event] = ()
     instead: Adjustment | None = None
     unknown_since: date | None = None
+    borrowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

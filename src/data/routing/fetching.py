@@ -130,7 +130,11 @@ class Fetcher:
                 self._ask(work, Span(chunk.start, servable.end), position + 1, said)
                 return
             for span in lacking:
-                self._ask(work, span, position + 1, said)
+                if isinstance(outcome, NoDataError) and not len(work.grid.opens(span)):
+                    # The calendar expects nothing, and one vendor says the same.
+                    self._give_up(work, span, (outcome,))
+                else:
+                    self._ask(work, span, position + 1, said)
 
     def _has_none(self, work: Work, candidate: Candidate, segment: Span) -> bool:
         """Tell whether a candidate's word that there is nothing in ``segment`` still stands.

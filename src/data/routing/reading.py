@@ -148,7 +148,7 @@ class Reader:
             )
             done = rebaser.rebased(table, coverage)
         life = lifetime_of(view)
-        facts = with_disputes(_facts(key, view, outcome, coverage, now), done.disputed)
+        facts = with_disputes(_facts(key, view, outcome, coverage, now), done, coverage)
         outdated = _outdated(done)
         facts |= {"problems": [*outdated, *facts["problems"]]}
         return Answer(
@@ -160,7 +160,7 @@ class Reader:
             kind=kind,
             as_of=done.as_of,
             substitute=f"{done.instead} prices ({key})" if done.instead else None,
-            doubts=[*_doubts(coverage), *doubts_of(done.disputed), *outdated],
+            doubts=[*_doubts(coverage), *doubts_of(done, coverage), *outdated],
             fetched=outcome.fetched,
             scores=outcome.scores,
             rests_on=outcome.rests_on,

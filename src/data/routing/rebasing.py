@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from ..cache.actions import ActionBook, Asked
@@ -94,7 +94,39 @@ class Rebaser:
         own = _newest(parts, int(table.stamps[-1]))
         if all(p.basis.adjustment == "unknown" for p in parts):
             return Rebased(table, own)
-        book = self._book(table, own)
+        book, vendor = self._book(table, own), self.query.provider
+        if vendor is None:
+            return self._brought(table, parts, own, book)
+        mine = book.only(vendor)
+        if not self.lenient:
+            return self._brought(table, parts, own, mine)
+        return self._of_pinned(table, parts, own, (mine, book))
+
+    def _of_pinned(
+        self, table: BarTable, parts: Sequence[BasisPart], own: date, books: Sequence[ActionBook]
+    ) -> Rebased:
+        """Return the rows by what the pinned vendor tells, else by what others tell, and say so.
+
+        Args:
+            table, parts, own: what was read.
+            books: what the pinned vendor told, and what all did.
+        """
+        errors: list[ActionsMissingError] = []
+        for rebaser in (replace(self, lenient=False), self):
+            for book in books:
+                others = {a.source for a in book.asked} - {self.query.provider or ""}
+                try:
+                    done = rebaser._brought(table, parts, own, book)
+                except ActionsMissingError as missing:
+                    errors.append(missing)
+                else:
+                    return done._replace(borrowed=tuple(sorted(others)))
+        raise errors[0]
+
+    def _brought(
+        self, table: BarTable, parts: Sequence[BasisPart], own: date, book: ActionBook
+    ) -> Rebased:
+        """Return the rows in the asked adjustment, by the actions of ``book``."""
         as_of = self._target(book, own)
         goal = Basis(self.query.adjustment, as_of)
         since = self._unknown_since(book, as_of)

@@ -86,8 +86,8 @@ class Versions:
             as_of=done.as_of,
             gaps=self._gaps(query, span, coverage, kind, committed),
             substitute=f"{done.instead} prices ({view.key})" if done.instead else None,
-            doubts=doubts_of(done.disputed),
-            facts=with_disputes(facts, done.disputed),
+            doubts=doubts_of(done, coverage),
+            facts=with_disputes(facts, done, coverage),
         )
 
     def _committed_ms(self, key: SeriesKey, version: int) -> int:

@@ -34,7 +34,7 @@ HAS_BINANCE = importlib.util.find_spec("binance") is not None
 HAS_YFINANCE = importlib.util.find_spec("yfinance") is not None
 needs_binance = pytest.mark.skipif(not HAS_BINANCE, reason="python-binance is not installed")
 needs_yfinance = pytest.mark.skipif(not HAS_YFINANCE, reason="yfinance is not installed")
-BAR = [1704067200000, "1", "2", "0.5", "1.5", "10", 1704153599999]
+BAR = [1704067200000, "1", "2", "0.5", "1.5", "10", 1704153599999, "15", 3, "4", "6", "0"]
 CHART = {
     "chart": {
         "result": [

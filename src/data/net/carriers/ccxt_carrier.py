@@ -34,6 +34,8 @@ ERROR_HEADER = "x-ccxt-error"
 _UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError)
 # A pair that is not in a list of this age may have been listed since.
 _FRESH_S = 3600.0
+# Lists that exchanges send beside the bars.
+_BESIDE = re.compile("err|warn|messages?$|msg", re.IGNORECASE)
 _HOST = re.compile(r"^https?://[^/]+")
 
 
@@ -260,10 +262,13 @@ def _texts(body: Any) -> Iterator[str]:
 
 
 def _says_nothing(body: Any) -> bool:
-    """Tell whether an answer without bars holds the empty list, or null, where they would be."""
+    """Tell whether an answer without bars holds the empty list where they would be.
+
+    A list of errors is none of bars, and null says nothing at all.
+    """
     if isinstance(body, Mapping):
-        return any(_says_nothing(value) for value in body.values())
-    return body is None or body == []
+        return any(_says_nothing(value) for name, value in body.items() if not _BESIDE.match(name))
+    return isinstance(body, list) and not body
 
 
 def _home(made: Any) -> str:

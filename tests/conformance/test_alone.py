@@ -1,0 +1,174 @@
+"""Every vendor alone: foreign shapes, stamps off the grid, nothing but bad rows; no good one beside it.
+
+Most of it asks the whole library with this vendor and no other, and again after a restart.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.errors import DataError, IncompleteDataError, IncompleteDataWarning, NoDataError
+from src.data.model.instant import MINUTE_MS, iso
+from src.data.model.provenance import ATTRS_KEY
+from tests.vendor_server import Fault
+from tests.vendor_server.face import Page
+
+from .bench import Bench, agree
+from .sheet import Series, examined
+from .spoilt import _paths
+
+# What stands in the place of a part of an answer. ``True`` is no number, and an empty text or
+# mapping is no empty list.
+_SHAPES: Mapping[str, Any] = {
+    "{}": {}, "[]": [], '""': "", '"x"': "x", "true": True, "[[]]": [[]], "{'x': 1}": {"x": 1},
+}  # fmt: skip
+# The vendors' own ways of saying that there is nothing, as path and what stands there.
+_NOTHING = {
+    "alpaca": {("bars", "{}"), ("bars.AAPL", "[]")},
+    "alpha_vantage": {("Time Series (Daily)", "{}")},
+    "twelvedata": {("values", "[]")},
+    "tiingo": set[tuple[str, str]](),
+}
+# Hours of a venue once opened so long after the hour, for days.
+_LATE_MS = 28 * MINUTE_MS + 14_789
+_JSON = [v for v in examined() if v not in ("local", "eodhd", "ccxt")]
+
+
+@pytest.mark.parametrize("vendor", _JSON)
+def test_a_part_of_another_shape_is_never_a_wrong_bar_and_never_nothing(
+    vendor: str, bench_of: Callable[[str], Bench]
+) -> None:
+    bench = bench_of(vendor)
+    body = json.loads(_body_of(bench))
+    wanted = bench.truth(bench.sheet.main)
+    for path, name, document in _misshapen(body):
+        bench.heal()
+        text = json.dumps(document).encode()
+        bench.fault(Fault(name, reply=lambda r, b=text: replace(r, body=b)), times=1)
+        why = f"{name} at {path}"
+        found = bench.outcome(bench.sheet.main)
+        if (path, name) in _NOTHING.get(vendor, ()):
+            continue
+        assert not isinstance(found, NoDataError), f"taken for nothing there: {why}"
+        if isinstance(found, DataError):
+            continue
+        got = bench.told(found.good)
+        true = {bar[0]: bar for bar in wanted}
+        assert agree(got, [true[bar[0]] for bar in got]), f"wrong bars: {why}"
+        assert len(got) + len(found.bad) + found.nulls == len(wanted), f"bars are lost: {why}"
+
+
+def _body_of(bench: Bench) -> bytes:
+    bodies: list[bytes] = []
+    bench.fault(Fault("look", reply=lambda r: bodies.append(r.body) or r), times=1)
+    bench.fetch(bench.sheet.main)
+    return bodies[0]
+
+
+def _misshapen(body: Any) -> Iterator[tuple[str, str, Any]]:
+    """Yield a document with another shape in each of its places, one at a time."""
+    for path in sorted(set(_paths(body))):
+        for name, shape in _SHAPES.items():
+            if (path, name) == (("next_page_token",), '"x"'):
+                continue  # it is one
+            yield ".".join(path), name, _with(body, path, shape)
+
+
+def _with(body: Any, path: tuple[str, ...], shape: Any) -> Any:
+    """Return a copy with ``shape`` at a path; ``*`` is the first place in a list or mapping."""
+    if not path:
+        return shape
+    here, *rest = path
+    if isinstance(body, dict):
+        chosen = next(iter(body)) if here == "*" else here
+        return {k: _with(v, tuple(rest), shape) if k == chosen else v for k, v in body.items()}
+    at = 0 if here == "*" else int(here)
+    return [_with(v, tuple(rest), shape) if i == at else v for i, v in enumerate(body)]
+
+
+@pytest.mark.parametrize("vendor", examined())
+def test_stamps_off_the_grid_end_nothing(vendor: str, bench_of: Callable[[str], Bench]) -> None:
+    bench = bench_of(vendor)
+    series = _intraday(bench)
+    wanted = bench.truth(series)
+    moved, by_ms = {bar[0] for bar in wanted[2:5]}, _LATE_MS % (series.frame.step_ms or 1)
+
+    def late(page: Page) -> Page:
+        pairs = zip(page.labels, page.rows, strict=True)
+        labels = [at + by_ms * (row.stamp_ms in moved) for at, row in pairs]
+        return replace(page, labels=tuple(labels))
+
+    bench.fault(Fault.on_rows("late", late))
+    for _ in range(2):
+        frame, said = _answer(bench, series)
+        assert set(_bars(bench, frame)) <= set(wanted), "a bar that is none"
+        assert len(frame) == len(wanted) or said, "bars are missing without a word"
+    bench.heal()
+    bench.clock.advance(100 * 86_400)
+    if not bench.downloader().capabilities.depth_days:
+        frame, said = _answer(bench, series)
+        assert _bars(bench, frame) == wanted and not said, "it is asked again"
+
+
+@pytest.mark.parametrize("vendor", [v for v in examined() if v != "local"])
+def test_nothing_but_bad_rows_is_flagged_and_never_final(
+    vendor: str, bench_of: Callable[[str], Bench]
+) -> None:
+    bench = bench_of(vendor)
+    series = bench.sheet.main
+    wanted = bench.truth(series)
+    bench.fault(Fault.on_rows("bad", lambda page: _spoilt(page)))
+    for _ in range(2):
+        frame, said = _answer(bench, series)
+        assert said and "cannot be bars" in said
+        told = frame.attrs[ATTRS_KEY]
+        assert len(told["flagged"]) == len(frame) == len(wanted)
+        assert not told["complete"]
+        assert {span["state"] for span in told["spans"]} == {"suspect"}
+    with pytest.raises(IncompleteDataError):
+        _ask(bench, series, strict=True)
+
+
+def _spoilt(page: Page) -> Page:
+    changed = Fault.bad_ohlc(*range(len(page))).rows
+    assert changed is not None
+    return changed(page)
+
+
+def _intraday(bench: Bench) -> Series:
+    """Return the first series of minutes or hours on the grid of its vendor."""
+    intraday = [one for one in bench.sheet.series if one.frame.is_intraday]
+    return intraday[0] if intraday else bench.sheet.main
+
+
+def _ask(bench: Bench, series: Series, **wishes: Any) -> pd.DataFrame:
+    """Ask a new manager on the same folder, as after a restart; this vendor alone."""
+    start, end = series.span
+    if bench.name in ("local", "twelvedata") and series.frame.is_intraday:
+        wishes["adjustment"] = "raw"  # as they have them: they tell no splits
+    return bench.manager().get_ohlcv(
+        series.symbol, series.timeframe, iso(start), iso(end - 1), provider=bench.name, **wishes
+    )
+
+
+def _answer(bench: Bench, series: Series) -> tuple[pd.DataFrame, str]:
+    """Return the frame, and what the user is warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        frame = _ask(bench, series)
+    said = [str(w.message) for w in caught if issubclass(w.category, IncompleteDataWarning)]
+    return frame, " ".join(said)
+
+
+def _bars(bench: Bench, frame: pd.DataFrame) -> list[tuple[float, ...]]:
+    stamps = [int(at.value // 1_000_000) for at in frame.index]
+    columns = [frame[name].tolist() for name in ("open", "high", "low", "close", "volume")]
+    rows = zip(stamps, *columns, strict=True)
+    return [row if bench.sheet.volume else row[:5] for row in rows]
