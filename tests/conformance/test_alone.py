@@ -14,7 +14,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.errors import DataError, IncompleteDataError, IncompleteDataWarning, NoDataError
+from src.data.errors import (
+    AllProvidersFailedError,
+    DataError,
+    IncompleteDataError,
+    IncompleteDataWarning,
+    NoDataError,
+)
 from src.data.model.instant import MINUTE_MS, iso
 from src.data.model.provenance import ATTRS_KEY
 from tests.vendor_server import Fault
@@ -172,3 +178,20 @@ def _bars(bench: Bench, frame: pd.DataFrame) -> list[tuple[float, ...]]:
     columns = [frame[name].tolist() for name in ("open", "high", "low", "close", "volume")]
     rows = zip(stamps, *columns, strict=True)
     return [row if bench.sheet.volume else row[:5] for row in rows]
+
+
+_SHARES = [v for v in examined() if v not in ("local", "coingecko", "binance", "ccxt")]
+
+
+@pytest.mark.parametrize("vendor", [v for v in _SHARES if v != "finnhub"])
+@pytest.mark.parametrize("fault", [Fault.lie("html"), Fault.lie('"x"')], ids=lambda f: f.name)
+def test_a_page_for_people_is_no_proof_that_nothing_traded(
+    vendor: str, fault: Fault, bench_of: Callable[[str], Bench]
+) -> None:
+    bench = bench_of(vendor)
+    label = _intraday(bench).timeframe
+    saturday = Series("AAPL", label, "2024-06-08T14:00", "2024-06-08T15:00")
+    bench.fault(fault)
+    for _ in range(2):
+        with pytest.raises(AllProvidersFailedError):
+            _ask(bench, saturday)

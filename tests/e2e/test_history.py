@@ -234,3 +234,15 @@ def test_the_callers_frame_is_his_own(manager: DataManager) -> None:
     kept = first.copy()
     first.loc[:, "close"] = 0.0
     pd.testing.assert_frame_equal(manager.get_ohlcv("BTCUSDT", "1h", *DAY), kept)
+
+
+def test_equal_instants_are_the_bar_that_opens_then(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    for symbol, label, at in (
+        ("BTCUSDT", "1h", "2024-06-07T10:00"),
+        ("AAPL", "5m", "2024-06-07T14:00"),
+    ):
+        frame = manager.get_ohlcv(symbol, label, at, at, strict=True)
+        assert [str(stamp)[:16].replace(" ", "T") for stamp in frame.index] == [at]
+    assert manager.get_ohlcv("BTCUSDT", "1h", "2024-06-07T10:30", "2024-06-07T10:30").empty

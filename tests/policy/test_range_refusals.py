@@ -12,6 +12,7 @@ import pytest
 from src.data.errors import BadRangeError
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
+from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.policy.ranges import resolve_range
 from tests.policy.market import APPLE, TOYOTA
@@ -43,8 +44,6 @@ def test_what_is_no_time_is_refused_by_name(bound: Any) -> None:
 @pytest.mark.parametrize(
     "start, end, message",
     [
-        (datetime(2024, 6, 3), datetime(2024, 6, 3), "equals start"),
-        ("2024-06-03T00:00", datetime(2024, 6, 3, tzinfo=UTC), "equals start"),
         (datetime(2024, 6, 4), datetime(2024, 6, 3), "lies before start"),
         ("2024-06-04", "2024-06-03", "lies before start"),
         (date(2024, 6, 4), datetime(2024, 6, 3, 12), "lies before start"),
@@ -68,6 +67,21 @@ def test_impossible_ranges_name_parameter_value_and_symbol(
     assert refused.value.symbol == "AAPL"
     bound = end if str(refused.value).startswith("AAPL: end") else start
     assert (repr(bound) if isinstance(bound, str) else str(bound)) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "start, end",
+    [
+        (datetime(2024, 6, 3), datetime(2024, 6, 3)),
+        ("2024-06-03T00:00", datetime(2024, 6, 3, tzinfo=UTC)),
+    ],
+)
+def test_equal_instants_are_one_bar_of_hours_and_no_day(start: Any, end: Any) -> None:
+    with pytest.raises(BadRangeError, match=r"^AAPL: end .* equals start"):
+        resolved(APPLE, "1d", start, end)
+    at = 1717372800000
+    found = resolve_range(APPLE, Timeframe.parse("1h"), start, end, parse_iso("2024-06-12"))
+    assert found == (Span(at, at + 1), None)
 
 
 def test_tomorrow_at_the_venue_may_be_today_elsewhere() -> None:

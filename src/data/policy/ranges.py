@@ -1,8 +1,8 @@
 """From the bounds that callers give to the stamps that are meant.
 
 A datetime is an instant: naive means UTC, aware is converted, and both ends are inclusive on the
-bar's stamp. A date (``date``, ``"2024-12-31"``, a ``numpy.datetime64`` of days) is a whole session
-date of the venue.
+bar's stamp: equal ones mean one bar of minutes or hours, and no day. A date (``date``,
+``"2024-12-31"``, a ``numpy.datetime64`` of days) is a whole session date of the venue.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def resolve_range(
 
     Raises:
         BadRangeError: a bound that is no time, or lies outside the years 1900 to 2261; a start in
-            the future; an end before or at the start; a count that is no positive whole number,
-            comes with a start, or reaches beyond 1900.
+            the future; an end before the start, or of days and longer bars the same instant; a
+            count that is no positive whole number, comes with a start, or reaches beyond 1900.
     """
     low, high = _bound("start", start, instrument), _bound("end", end, instrument)
     known_ms = now_ms if closed_by_ms is None else min(now_ms, closed_by_ms)
@@ -152,11 +152,12 @@ def _between(
     first = low.first_stamp(timeframe)
     behind = None if high is None else high.stamp_behind(timeframe)
     if high is not None and behind is not None:
-        if low.day is None and low[1:] == high[1:]:
+        is_day = not timeframe.is_intraday
+        if is_day and low.day is None and low[1:] == high[1:]:
             raise _refused(
                 instrument,
                 f"{high.text} equals {low.text}",
-                hint="an end is a later instant; equal dates are one session",
+                hint="equal dates are one session; equal instants are one bar of minutes or hours",
             )
         if behind <= first:
             raise _refused(instrument, f"{high.text} lies before {low.text}")

@@ -87,7 +87,11 @@ class LaneRunner:
             self._done(query, replace(plan, segments=tuple(lost), closed=()), work)
             answer = as_known(self._read(query, wanted, work, plan.cap))
         doubts = [*answer.doubts, *_unrefreshed(query, work)]
-        return replace(answer, gaps=real_gaps(answer.gaps, plan.cap, work.grid), doubts=doubts)
+        gaps = real_gaps(answer.gaps, plan.cap, work.grid)
+        if not (gaps or len(answer.table) or query.offline):
+            # No bar is expected, but the one question whether there is any was not answered.
+            gaps = [Gap(part.span, part.reason) for part in work.unfilled]
+        return replace(answer, gaps=gaps, doubts=doubts)
 
     def _lost(self, held: Coverage, plan: Todo, work: Work) -> list[Span]:
         """Return what was stored when it was planned and is not now: a repair could not keep it."""
