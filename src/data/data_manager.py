@@ -15,8 +15,7 @@ from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
 from .provider_selector import ProviderSelector, get_provider_selector
 from .routing.asking import Wishes
-from .singleton import Singleton
-from .wiring import build
+from .wiring import MANAGER, build
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -279,19 +278,18 @@ class DataManager(BeyondBars):
         self.cache.clear(symbol, timeframe)
 
 
-_manager: Singleton[DataManager] = Singleton("data manager")
-
-
 def get_data_manager(
     cache_dir: str | Path | None = None, config_path: str | Path | None = None
 ) -> DataManager:
     """Return the one manager of this process, making it at the first call; thread-safe.
 
-    A forked child makes its own. Later arguments that differ are ignored, with a warning.
+    A forked child makes its own, on the same folder and by the same rules. Later arguments that
+    differ are ignored, with a warning.
     """
-    return _manager.get(DataManager, cache_dir, config_path)
+    manager: DataManager = MANAGER.get(DataManager, cache_dir, config_path)
+    return manager
 
 
 def reset_data_manager() -> None:
     """Forget the manager of this process; the next call makes a new one. For tests."""
-    _manager.forget()
+    MANAGER.forget()

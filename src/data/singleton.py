@@ -12,16 +12,19 @@ T = TypeVar("T")
 
 
 class Singleton(Generic[T]):
-    """The one thing of its kind. Thread-safe; a forked child makes its own.
+    """The one thing of its kind. Thread-safe; a forked child makes its own, like its parent's.
 
     Lives as long as the process: it is a module's own, made when the module is loaded.
 
     Args:
         name: what it is, for the warning.
+        alike: returns the arguments by which another one is made that is like this, wherever the
+            process has gone meanwhile; by default those that it was made of.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, alike: Callable[[T], tuple[Any, ...]] | None = None) -> None:
         self._name = name
+        self._alike = alike
         self._thing: T | None = None
         self._made_of: tuple[Any, ...] = ()
         # Guards the thing against threads that ask for it at the same time.
@@ -36,6 +39,7 @@ class Singleton(Generic[T]):
         """
         with self._lock:
             if self._thing is None:
+                arguments = arguments if any(arguments) else self._made_of or arguments
                 self._thing, self._made_of = make(*arguments), arguments
             elif any(arguments) and arguments != self._made_of:
                 warnings.warn(
@@ -45,11 +49,17 @@ class Singleton(Generic[T]):
                 )
             return self._thing
 
+    def look(self) -> T | None:
+        """Return the thing if it has been made."""
+        return self._thing
+
     def forget(self) -> None:
         """Forget the thing; the next call makes a new one."""
         with self._lock:
-            self._thing = None
+            self._thing, self._made_of = None, ()
 
     def _start_anew(self) -> None:
         """Have a lock of our own and no thing: those of the parent may be held or in use."""
+        if self._thing is not None and self._alike is not None:
+            self._made_of = self._alike(self._thing)
         self._lock, self._thing = threading.RLock(), None

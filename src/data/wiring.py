@@ -17,6 +17,7 @@ from .model.instant import HOUR_MS
 from .model.rules import Rules
 from .model.settings import Settings
 from .net.forks import renew_after_fork
+from .singleton import Singleton
 
 if TYPE_CHECKING:
     from .cache.unified_cache import UnifiedCache
@@ -73,6 +74,13 @@ class _Networks:
     def after_fork(self) -> None:
         """Start with a lock of our own."""
         self._lock = threading.Lock()
+
+
+# The data manager of this process. It stands here for those below the facade that need it too.
+MANAGER: Singleton[Any] = Singleton(
+    "data manager",
+    lambda made: (made._services.settings.cache_dir, made._services.settings.rules_path),
+)
 
 
 @dataclass(frozen=True)

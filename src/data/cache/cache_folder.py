@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock, SystemClock
-from ..config.settings import load_settings
+from ..config.settings import load_settings, named_path, working_dir
 from ..disk.files import Disk
 from ..errors import CacheError, ConfigError, StorageError
 from ..model.instant import DAY_MS
@@ -249,7 +249,8 @@ def _places(
             f"max_size_gb is {max_size_gb!r}, a number of gigabytes is needed", hint="0: no limit"
         )
     if cache_dir and max_size_gb is not None:
-        return Path(os.path.abspath(Path(cache_dir).expanduser())), float(max_size_gb)
+        folder = named_path(cache_dir, "cache_dir", working_dir())
+        return Path(os.path.abspath(folder)), float(max_size_gb)
     settings = load_settings(cache_dir)
     limit = settings.max_size_gb if max_size_gb is None else float(max_size_gb)
     return settings.cache_dir, limit

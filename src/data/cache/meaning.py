@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from ..config.rules_file import load_rules
-from ..config.settings import find_rules
+from ..config.settings import find_rules, working_dir
 from ..model.instant import DAY_MS
 from ..model.instrument import Instrument
 from ..model.span import Span
@@ -23,7 +22,7 @@ DEFAULT_DAYS = 30
 
 @cache
 def _configured() -> InstrumentOf:
-    rules = load_rules(find_rules(None, None, Path.cwd()))
+    rules = load_rules(find_rules(None, None, working_dir()))
     return lambda symbol: instrument_in(rules.classification, symbol)
 
 

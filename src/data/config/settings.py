@@ -48,7 +48,7 @@ def load_settings(
         ConfigError: a rules file that was named does not exist, or a variable cannot be used.
         RulesError: the rules file has mistakes.
     """
-    here = Path.cwd() if cwd is None else cwd
+    here = working_dir() if cwd is None else cwd
     cache, cache_from = _cache_dir(cache_dir, environ, here)
     rules_path = find_rules(config_path, environ, here)
     return Settings(
@@ -75,7 +75,7 @@ def find_rules(
     for value, source in named:
         if not value:
             continue
-        path = cwd / Path(value).expanduser()
+        path = named_path(value, source, cwd)
         if path.is_file():
             if is_packaged(path, FILE_NAME):
                 return None
@@ -98,9 +98,9 @@ def _cache_dir(
     argument: str | os.PathLike[str] | None, environ: Mapping[str, str] | None, cwd: Path
 ) -> tuple[Path, str]:
     if argument:
-        return cwd / Path(argument).expanduser(), "argument"
+        return named_path(argument, "cache_dir", cwd), "argument"
     if variable := _variable("DATA_CACHE_DIR", environ):
-        return cwd / Path(variable).expanduser(), "DATA_CACHE_DIR"
+        return named_path(variable, "DATA_CACHE_DIR", cwd), "DATA_CACHE_DIR"
     if (cwd / "data-cache").is_dir():
         return cwd / "data-cache", "./data-cache"
     return _user_folder("cache", environ) / _APP, "user cache folder"
@@ -108,8 +108,42 @@ def _cache_dir(
 
 def _state_dir(environ: Mapping[str, str] | None, cwd: Path) -> Path:
     if variable := _variable("ONETAPE_STATE_DIR", environ):
-        return cwd / Path(variable).expanduser()
+        return named_path(variable, "ONETAPE_STATE_DIR", cwd)
     return _user_folder("state", environ) / _APP
+
+
+def named_path(value: str | os.PathLike[str], source: str, cwd: Path) -> Path:
+    """Return a path that was named.
+
+    Raises:
+        ConfigError: it cannot be one, or is that of a user who does not exist.
+    """
+    try:
+        path = cwd / Path(value).expanduser()
+        if b"\0" in os.fspath(path).encode("utf-8"):
+            raise ValueError("it holds a NUL")
+    except (RuntimeError, TypeError, ValueError) as exc:
+        raise ConfigError(
+            f"{source} {os.fspath(value) if isinstance(value, os.PathLike) else value!a} "
+            f"cannot be used as a path: {exc}",
+            hint="name a folder or file in UTF-8 text",
+        ) from exc
+    return path
+
+
+def working_dir() -> Path:
+    """Return the working directory.
+
+    Raises:
+        ConfigError: it is gone.
+    """
+    try:
+        return Path.cwd()
+    except OSError as exc:
+        raise ConfigError(
+            f"the working directory cannot be used: {exc.strerror}",
+            hint="change to a folder that exists",
+        ) from exc
 
 
 def _user_folder(purpose: str, environ: Mapping[str, str] | None) -> Path:

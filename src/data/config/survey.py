@@ -47,7 +47,7 @@ def survey(
     Raises:
         ConfigError: there is no home folder, so that nothing has a place at all.
     """
-    here = Path.cwd() if cwd is None else cwd
+    here = reading.working_dir() if cwd is None else cwd
     errors: list[ConfigError] = []
     with _listening() as remarks:
         path = _rules_path(config_path, environ, here, errors)

@@ -13,7 +13,7 @@ from ..errors import QueryError
 from ..policy.calendar import MarketCalendar, calendar_for
 from ..provider_selector import ProviderSelector
 from ..routing.asking import Wishes
-from ..wiring import Services
+from ..wiring import MANAGER, Services
 from .finding import LiveFeeds
 
 if TYPE_CHECKING:
@@ -54,9 +54,13 @@ class Door:
         return self._services.bars.get(query)
 
 
+def get_door() -> Any:
+    """Return the data manager of this process; where none was made, bars as files configure them."""
+    return MANAGER.look() or _own_door()
+
+
 @lru_cache(1)
-def get_door() -> Door:
-    """Return the one door of this process, making it at the first call."""
+def _own_door() -> Door:
     return Door()
 
 
@@ -76,7 +80,10 @@ def services_of(door: Any) -> Services | None:
 def feeds_of(door: Any) -> LiveFeeds:
     """Return what makes the streams of a data manager; of anybody else's the process' own."""
     found = getattr(door, "_feeds", None)
-    return found if isinstance(found, LiveFeeds) else get_door()._feeds
+    if not isinstance(found, LiveFeeds):
+        found = get_door()._feeds
+        assert isinstance(found, LiveFeeds)
+    return found
 
 
 def clock_of(door: Any) -> Clock:

@@ -125,7 +125,7 @@ class State:
         try:
             db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             now_s = self._now_s(db, write)
-            result = work(Book(db, self._salt, now_s, read_fact(db, "lost_s")))
+            result = _worked(work, Book(db, self._salt, now_s, read_fact(db, "lost_s")))
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
@@ -276,6 +276,20 @@ class State:
             self._close()
         except sqlite3.Error:  # what is broken may refuse even that
             self._db = None
+
+
+def _worked(work: Callable[[Book], T], book: Book) -> T:
+    """Return what ``work`` returns.
+
+    Raises:
+        CorruptEntryError: the file holds something else than it should, such as text for a number.
+    """
+    try:
+        return work(book)
+    except DataError:
+        raise
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise CorruptEntryError("the state file holds something else than it should") from exc
 
 
 def _connect(path: str) -> sqlite3.Connection:

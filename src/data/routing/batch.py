@@ -47,7 +47,10 @@ class BatchService:
         if isinstance(symbols, str):
             raise QueryError(f"symbols must be a list, not the text {symbols!r}")
         self._asking.check_shared(timeframe, bounds, wishes)
-        wanted = list(dict.fromkeys(symbols))
+        try:
+            wanted = list(dict.fromkeys(symbols))
+        except TypeError as exc:
+            raise QueryError(f"symbols must be a list of texts, not {symbols!r:.80}") from exc
 
         def by(get: _Get, symbol: str) -> pd.DataFrame | None:
             try:

@@ -34,7 +34,7 @@ from ..policy.gaps import Grid
 from ..policy.resample import resample, source_span
 from .answering import Answer, Gap
 from .folding import Fold
-from .lane import LOOKBACKS, last_of
+from .lane import LOOKBACKS, closed_rows, last_of
 from .parts import Parts
 from .terms import DOUBTFUL
 
@@ -168,7 +168,7 @@ def derived(query: BarsQuery, source: Timeframe, anchor: str, ask: Ask) -> Answe
     making = _Making(query, source, anchor, ask)
     answer = making.answer(1)
     for tries in range(1, LOOKBACKS):
-        if query.bars is None or len(answer.table) >= query.bars or not len(answer.table):
+        if query.bars is None or closed_rows(answer) >= query.bars or not len(answer.table):
             break
         try:
             answer = making.again().answer(2**tries)

@@ -17,9 +17,9 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..policy.resample import Incomplete, Positions, Resampled
 from .answering import Answer, Gap
+from .terms import FORMING
 
 _WORSE = ("final", "provisional", "suspect")
-FORMING = "forming"
 _NOT_YET = "closed, not published yet"
 
 

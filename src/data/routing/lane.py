@@ -24,7 +24,7 @@ from .planning import Planner, Todo
 from .reading import Outcome, Reader
 from .rebasing import ActionsMissingError
 from .telling import Teller
-from .terms import CLOSED, Expiry
+from .terms import CLOSED, FORMING, Expiry
 from .work import Unfilled, Work
 
 LOOKBACKS = 4
@@ -67,7 +67,7 @@ class LaneRunner:
         """
         answer = self._filled(query, self._planner.wanted(query, work, 1), work)
         for tries in range(1, LOOKBACKS):
-            if query.bars is None or len(answer.table) >= query.bars or not len(answer.table):
+            if query.bars is None or closed_rows(answer) >= query.bars or not len(answer.table):
                 break
             try:
                 further = self._planner.wanted(query, work, 2**tries)
@@ -207,8 +207,19 @@ def _unrefreshed(query: BarsQuery, work: Work) -> list[str]:
     return [f"not all could be asked again: {work.unfilled[0].reason}"]
 
 
+def closed_rows(answer: Answer) -> int:
+    """Return how many bars of an answer have closed; the running one may stand behind them."""
+    running = [part.span.start for part in answer.coverage if part.reason == FORMING]
+    stamps = answer.table.stamps
+    return int((stamps < min(running)).sum()) if running else len(stamps)
+
+
 def last_of(answer: Answer, count: int) -> Answer:
-    """Return the answer cut to its last ``count`` bars; gaps before them do not concern it."""
+    """Return the answer cut to its last ``count`` closed bars and the running one, if it is there.
+
+    Gaps before them do not concern it.
+    """
+    count += len(answer.table) - closed_rows(answer)
     if len(answer.table) <= count:
         return answer
     table = answer.table.take(slice(len(answer.table) - count, None))

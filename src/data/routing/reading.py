@@ -24,7 +24,7 @@ from .answering import Answer, Rebased, lacking_spans
 from .borders import at_borders, splice_problems
 from .divided import doubts_of, with_disputes
 from .lifetimes import lifetime_of
-from .terms import DOUBTFUL
+from .terms import DOUBTFUL, FORMING
 from .trading_days import TradingDays
 from .volumes import own_volume
 
@@ -236,7 +236,7 @@ def _with_forming(
         outcome.forming.kind,
         outcome.forming.basis,
         now,
-        "forming",
+        FORMING,
     )
     kept = table.take(table.stamps < first)
     return merge(kept, rows), coverage.overlaid([running])

@@ -1,0 +1,156 @@
+"""One manager a process, also after a fork; odd paths, symbols and state files are typed errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from src.data import get_data_manager, reset_data_manager
+from src.data.cache.unified_cache import UnifiedCache
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import ConfigError, QueryError
+from src.data.feed.data_feed_factory import DataFeedFactory
+from src.data.feed.door import get_door
+from tests.vendor_server import VendorServer
+
+from .oracle import ms
+
+WAIT_S = 20
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+
+
+@pytest.fixture
+def configured(
+    tmp_path: Path, rules: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[DataManager]:
+    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    reset_data_manager()
+    yield get_data_manager(tmp_path / "cache", rules)
+    reset_data_manager()
+
+
+def in_child(work: Callable[[], bool]) -> bool:
+    """Tell what ``work`` returns in a forked child."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(WAIT_S)
+        good = False
+        try:
+            good = work()
+        finally:
+            os._exit(0 if good else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@forks
+def test_a_forked_child_keeps_folder_and_rules(configured: DataManager, tmp_path: Path) -> None:
+    def same() -> bool:
+        os.chdir("/")  # as daemons do
+        mine = get_data_manager()
+        rules = configured.provider_selector.parsed_rules
+        return (
+            mine is not configured
+            and mine.cache.cache_dir == tmp_path / "cache"
+            and mine.provider_selector.parsed_rules == rules
+        )
+
+    assert in_child(same)
+    assert in_child(lambda: in_child(same)), "a child of a child"
+    assert get_data_manager() is configured
+
+
+@forks
+def test_a_forked_child_may_say_otherwise(configured: DataManager, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    assert in_child(lambda: get_data_manager(other).cache.cache_dir == other)
+
+
+def test_feeds_without_a_manager_use_that_of_the_process(configured: DataManager) -> None:
+    pytest.importorskip("backtrader")
+    assert get_door() is configured
+    config = {"data_source": "binance", "symbol": "BTCUSDT", "interval": "1h", "lookback_bars": 5}
+    feed = DataFeedFactory.create_data_feed(config)
+    assert feed is not None
+    assert feed.data_manager is configured
+
+
+@pytest.mark.parametrize("make", [DataManager, lambda path: UnifiedCache(path, 1.0)])
+@pytest.mark.parametrize("path", [os.fsdecode(b"/tmp/\xff"), "~nobody-of-that-name/cache", "a\0b"])
+def test_a_path_that_cannot_be_one_is_a_typed_error(
+    make: Callable[[str], object], path: str
+) -> None:
+    with pytest.raises(ConfigError, match="cache_dir"):
+        make(path)
+
+
+@pytest.mark.parametrize("name", ["DATA_CACHE_DIR", "ONETAPE_STATE_DIR", "ONETAPE_RULES"])
+def test_so_it_is_in_a_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "~nobody-of-that-name/here")
+    with pytest.raises(ConfigError, match=name):
+        DataManager()
+
+
+@forks
+def test_a_working_directory_that_is_gone_is_a_typed_error(tmp_path: Path) -> None:
+    def refused() -> bool:
+        (tmp_path / "gone").mkdir()
+        os.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        with pytest.raises(ConfigError, match="working directory"):
+            DataManager("cache")
+        with pytest.raises(ConfigError, match="working directory"):
+            UnifiedCache("cache", 1.0)
+        return True
+
+    assert in_child(refused)
+
+
+def test_a_symbol_that_cannot_be_a_key_is_a_typed_error(manager: DataManager) -> None:
+    with pytest.raises(QueryError, match="symbols"):
+        manager.get_ohlcv_batch(["BTCUSDT", ["AAPL"]], "1h", "2024-06-10", "2024-06-11")  # type: ignore[list-item]
+    with pytest.raises(QueryError, match="symbols"):
+        manager.get_ohlcv_batch(7, "1h", "2024-06-10", "2024-06-11")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("table", ["facts", "every"])
+def test_text_where_the_state_file_wants_a_number_is_set_aside(
+    make: Callable[[], DataManager], state_dir: Path, table: str
+) -> None:
+    request = ("BTCUSDT", "1h", "2024-06-10T00:00", "2024-06-10T05:00")
+    make().get_ohlcv(*request)
+    with sqlite3.connect(state_dir / "state.sqlite") as book:
+        names = [n for (n,) in book.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for name in names if table == "every" else ["facts"]:
+            for _, column, kind, _, _, key in book.execute(f"PRAGMA table_info({name})").fetchall():
+                if not key and (kind != "TEXT" or name == "facts"):
+                    book.execute(f"UPDATE OR IGNORE {name} SET {column} = 'no number'")
+        if table == "facts":
+            book.execute("INSERT OR REPLACE INTO facts VALUES ('lost_s', 'no number')")
+            book.execute("DELETE FROM facts WHERE name LIKE 'anchor_%'")
+    book.close()
+    for day in ("2024-06-08", "2024-06-07"):
+        frame = make().get_ohlcv("BTCUSDT", "1h", day, f"{day}T05:00", strict=True)
+        assert len(frame) == 6
+    assert (state_dir / "state.damaged").exists()
+
+
+@pytest.mark.parametrize(
+    ("symbol", "timeframe"), [("BTCUSDT", "1h"), ("AAPL", "1h"), ("AAPL", "4h")]
+)
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_count_of_bars_is_of_closed_ones_and_the_running_one_comes_with_them(
+    manager: DataManager, clock: ManualClock, vendors: VendorServer,
+    symbol: str, timeframe: str, count: int,
+) -> None:  # fmt: skip
+    clock.set(ms("2024-06-12T15:10:00"))
+    closed = manager.get_ohlcv(symbol, timeframe, bars=count)
+    frame = manager.get_ohlcv(symbol, timeframe, bars=count, include_forming=True)
+    assert len(closed) == count
+    assert list(frame.index[:-1]) == list(closed.index)
+    assert frame.index[-1] > closed.index[-1]
