@@ -29,7 +29,7 @@ from src.data.model.actions import Action
 from src.data.model.instant import DAY_MS, HOUR_MS, day_ms, iso
 from src.data.model.kind import Adjustment
 from tests.cache.counts import FULL
-from tests.vendor_server import VendorServer, dividend, split
+from tests.vendor_server import Fault, VendorServer, dividend, split
 from tests.vendor_server.keyed import KEY
 
 from .oracle import ms
@@ -349,3 +349,38 @@ def test_whatever_was_asked_before_a_question_has_one_answer(
     steps: list[Step],
 ) -> None:  # fmt: skip
     run(vendor, vendors, clock, tmp_path, actions_of(splits, dividends), steps)
+
+
+@pytest.mark.usefixtures("keyed")
+@pytest.mark.parametrize(
+    "vendor, path",
+    [("fmp", "/stable/splits"), ("finnhub", "/stock/split"), ("eodhd", "/api/splits"),
+     ("polygon", "/splits"), ("alpaca", "corporate-actions"), ("alpha_vantage", "/query"),
+     ("tiingo", "/tiingo"), ("yahoo", "/chart"), ("twelvedata", "/")],
+)  # fmt: skip
+def test_where_a_vendor_does_not_tell_its_splits_the_answer_is_right_or_says_so(
+    vendors: VendorServer, clock: ManualClock, tmp_path: Path, vendor: str, path: str
+) -> None:
+    vendors.truth.change(SYMBOL, actions=SPLITS)
+    clock.set(ms("2024-02-01T22:00:00"))
+    world = World(vendor, vendors, clock, tmp_path)
+    world.ask(month(1))
+    clock.set(ms("2024-03-20T22:00:00"))
+    vendors.fault(vendor, Fault.status(403), path=path)
+    bounds = (SYMBOL, "1d", "2024-01-02", "2024-01-28")
+    span = (day_ms(date(2024, 1, 2)), day_ms(date(2024, 1, 29)))
+    for _ in range(2):
+        try:
+            frame = world.manager.get_ohlcv(*bounds)
+        except AllProvidersFailedError:
+            continue
+        if told(frame)["complete"]:
+            assert world.mistake(frame, "1d", span, "split") == ""
+        else:
+            with pytest.raises(IncompleteDataError):
+                world.manager.get_ohlcv(*bounds, strict=True)
+    assert told(frame)["complete"] == (vendor in {"fmp", "finnhub"}), "bars were asked for again"
+    before = vendors.count()
+    for _ in range(3):
+        world.manager.get_ohlcv(*bounds)
+    assert vendors.count() == before, "a refusal is remembered"

@@ -217,6 +217,25 @@ def test_an_answer_given_again_from_memory_knows_of_a_split_since(
     assert_true(frame, vendors, clock, "AAPL", "1d", "2024-01-02", "2024-02-01", "split")
 
 
+def test_splits_asked_for_by_a_clock_that_was_ahead_are_asked_for_again(
+    rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock
+) -> None:
+    vendors.truth.act("AAPL", split(EX_DATE, 4))
+    january, own = ("AAPL", "1d", "2024-01-02", "2024-01-31"), ManualClock(0)
+    manager = DataManager(tmp_path / "cache", rules, clock=own)
+    for real, shown in [("05-10", "05-10"), ("05-13", "07-15"), ("05-14", "05-14")]:
+        clock.set(ms(f"2024-{real}T22:00:00"))
+        own.set(ms(f"2024-{shown}T22:00:00"))
+        manager.get_ohlcv(*january)
+    for day in ("06-12", "06-13", "06-14"):
+        clock.set(ms(f"2024-{day}T22:00:00"))
+        own.set(clock.now_ms())
+        vendors.clear_log()
+        frame = manager.get_ohlcv(*january, strict=True)
+        assert_true(frame, vendors, clock, "AAPL", "1d", "2024-01-02", "2024-02-01", "split")
+        assert vendors.count() == 1
+
+
 def test_bars_read_from_the_cache_alone_are_adjusted_for_a_split_learned_since(
     manager: DataManager, vendors: VendorServer, clock: ManualClock
 ) -> None:

@@ -115,6 +115,14 @@ class ActionBook:
         """Tell whether every ex-date in ``span`` was asked for, by whomever."""
         return not gaps(span, [asked.span for asked in self.asked])
 
+    def by(self, now_ms: int) -> ActionBook:
+        """Return the book without what was asked by a clock that was ahead, if there is any.
+
+        What happened between then and the time it showed was asked of no vendor.
+        """
+        sound = tuple(a for a in self.asked if a.fetched_at <= now_ms + DAY_MS)
+        return self if len(sound) == len(self.asked) else replace(self, asked=sound)
+
     def known_until(self, day: date) -> date:
         """Return the last ex-date up to which, behind ``day``, every one was asked for."""
         edge = day_ms(day) + DAY_MS
@@ -248,7 +256,7 @@ class ActionStore:
             except CorruptEntryError:
                 self._set_aside(symbol)
                 old = ActionBook()
-            book = old.with_answer(actions, asked)
+            book = old.by(asked.fetched_at).with_answer(actions, asked)
             path = folder / "actions.json"
             if self._disk.stat(path) is None:
                 # Whoever made the folders may have been killed before they were durable.

@@ -229,7 +229,7 @@ class BarStore:
             CorruptEntryError: they are damaged and must be fetched again: adjusted prices
                 cannot be given.
         """
-        return self._actions.load(symbol)
+        return self._actions.load(symbol).by(self._clock.now_ms())
 
     def add_actions(
         self, symbol: str, actions: Sequence[Action], asked: Span, source: str, fetched_at: int
