@@ -56,10 +56,14 @@ class DataError(Exception):
         message: what happened, for whom, and which bound was hit.
         provider, symbol: the vendor and the symbol concerned, where there is one.
         hint: what the user can do about it; it is printed after the message.
+
+    Attributes:
+        hidden_requests: what a vendor's package had sent by itself before the request that failed.
     """
 
     retry: ClassVar[bool] = False
     failover: ClassVar[bool] = False
+    hidden_requests: int = 0
 
     def __init__(
         self,

@@ -69,9 +69,9 @@ class Bench:
         """Return where it asks."""
         return self.vendors.base_url(self.face)
 
-    def manager(self) -> DataManager:
-        """Return the whole library, with this vendor alone."""
-        found = DataManager(self.folder / "cache", clock=self.clock)
+    def manager(self, name: str = "") -> DataManager:
+        """Return the whole library, with this vendor alone; each name has a cache of its own."""
+        found = DataManager(self.folder / f"cache{name}", clock=self.clock)
         route_to(self.patch, found, **{self.name: self.downloader()})
         return found
 

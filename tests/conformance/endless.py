@@ -5,14 +5,22 @@ from __future__ import annotations
 import itertools
 import json
 import time
+import warnings
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from src.data.downloader.paging import IDLE_PAGES
-from src.data.errors import DataError, ProviderTimeoutError
+from src.data.errors import (
+    AllProvidersFailedError,
+    DataError,
+    IncompleteDataWarning,
+    ProviderTimeoutError,
+)
+from src.data.net.carriers import ccxt_carrier
 from src.data.net.deadline import within
+from src.data.net.http import HttpTransport
 from tests.vendor_server import Fault
 from tests.vendor_server.face import Reply
 
@@ -36,6 +44,27 @@ def a_drip_is_left_at_the_deadline(bench: Bench) -> None:
         assert caught.value.provider == bench.name
         bench.heal()
         assert bench.bars(bench.sheet.main) == bench.truth(bench.sheet.main)
+
+
+def who_hangs_is_asked_for_nothing_else(bench: Bench) -> None:
+    """Of all that a call needs of a vendor the first silence is the last; each request is told."""
+    main = bench.sheet.main
+    for answered in (0, 1):
+        bench.transport = HttpTransport(timeout=(5.0, _DEADLINE_S), total_s=_DEADLINE_S)
+        # An exchange by ccxt has a transport of its own.
+        bench.patch.setattr(ccxt_carrier, "HttpTransport", lambda: bench.transport)
+        before, manager = bench.asked(), bench.manager(str(answered))
+        bench.fault(Fault.hang(), skip=answered)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", IncompleteDataWarning)
+                frame = manager.get_ohlcv(main.symbol, "1d", main.start, main.end, adjustment="all")
+            told = [attempt["requests"] for attempt in frame.attrs["onetape"]["attempts"]]
+        except AllProvidersFailedError as error:
+            told = [attempt.requests for attempt in error.attempts]
+        assert bench.asked() - before <= answered + 1
+        assert sum(told) == bench.asked() - before
+        bench.heal()
 
 
 def pages_that_repeat_come_to_an_end(bench: Bench) -> None:

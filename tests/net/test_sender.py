@@ -5,13 +5,16 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.errors import (
     AuthenticationError,
+    CircuitOpenError,
     DataError,
     NoDataError,
+    ProviderTimeoutError,
     RateLimitedError,
     UnavailableError,
 )
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
+from src.data.net.one_call import one_call
 from src.data.net.sender import SendRecord
 from src.data.policy.retry import RetryPolicy
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
@@ -142,3 +145,29 @@ def test_another_carrier_keeps_limits_and_policy() -> None:
     with pytest.raises(RateLimitedError):
         other.send(REQUEST, vendor="acme")
     assert other.now_ms() == NOW_MS
+
+
+def test_who_did_not_answer_in_time_is_asked_for_nothing_else_in_the_call() -> None:
+    late = ProviderTimeoutError("late")
+    transport = ScriptedTransport(late, answer({}), answer({}), answer({}))
+    sender = sender_over(transport, retry=RetryPolicy(attempts=1))
+    bars, splits = HttpRequest("https://acme.example/bars"), HttpRequest("https://acme.example/x")
+    with one_call() as call:
+        with pytest.raises(ProviderTimeoutError):
+            sender.send(bars, vendor="acme")
+        with one_call(), pytest.raises(CircuitOpenError, match="nothing else in this call"):
+            sender.send(splits, vendor="acme")
+        assert (len(transport.asked), call.requests) == (1, 1)
+        sender.send(HttpRequest("https://archive.example/x"), vendor="acme")
+        sender.send(splits, vendor="another")
+    sender.send(splits, vendor="acme")
+    assert len(transport.asked) == 4
+
+
+def test_what_a_package_had_sent_before_it_failed_is_counted() -> None:
+    late = ProviderTimeoutError("late")
+    late.hidden_requests = 2
+    sender = sender_over(ScriptedTransport(late), retry=RetryPolicy(attempts=1))
+    with one_call() as call, pytest.raises(ProviderTimeoutError):
+        sender.send(HttpRequest("https://acme.example/bars"), vendor="acme")
+    assert (call.requests, sender.requests) == (3, 3)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from tenacity import RetryCallState, Retrying
 
 from ..clock import Clock
-from ..errors import DataError, RateLimitedError
+from ..errors import CircuitOpenError, DataError, ProviderTimeoutError, RateLimitedError
 from ..logs import asking
 from ..model.capabilities import Limits
 from ..model.http import HttpRequest, HttpResponse
@@ -22,6 +22,7 @@ from .forks import renew_after_fork
 from .http import Transport
 from .limiter import Limiter, Symbols, Visit
 from .looking import Look
+from .one_call import current_call
 from .redact import address, place, redacted, where
 from .status import error_of, retry_after_s, server_time_ms
 
@@ -159,8 +160,15 @@ class Sender:
             classify: says what error an answer stands for, if any.
 
         Raises:
+            CircuitOpenError: the vendor did not answer in time before, in this call of the user.
             DataError: the last attempt's error, its ``provider`` set.
         """
+        whole, asked = current_call(), (vendor, place(request.url))
+        if asked in whole.late:
+            raise CircuitOpenError(
+                f"{vendor} did not answer in time, and is asked for nothing else in this call",
+                provider=vendor,
+            )
         call = _Call(request, vendor, classify, self._clock.monotonic())
         loop = Retrying(
             retry=lambda state: self._again(call, state),
@@ -168,8 +176,14 @@ class Sender:
             sleep=self._clock.sleep,
             reraise=True,
         )
-        with asking(vendor):
-            response = loop(self._attempt, call)
+        try:
+            with asking(vendor):
+                response = loop(self._attempt, call)
+        except ProviderTimeoutError:
+            whole.late.add(asked)
+            raise
+        finally:
+            whole.requests += call.requests
         return replace(response, requests=call.requests)
 
     def after_fork(self) -> None:
@@ -231,6 +245,10 @@ class Sender:
     def _blame(self, error: DataError, call: _Call) -> None:
         """Name the vendor in ``error`` and decide whether there is a next attempt."""
         error.provider = error.provider or call.vendor
+        if call.is_sent and error.hidden_requests:
+            self._count(call, error.hidden_requests)
+            self._limiter.charge(error.hidden_requests)
+            error.hidden_requests = 0
         elapsed = self._clock.monotonic() - call.started
         call.wait_s = self._retry.next_wait(error, call.attempt, elapsed, self._clock.jitter())
         self._record(call, type(error).__name__, call.wait_s)

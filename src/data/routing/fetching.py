@@ -23,6 +23,7 @@ from ..model.instant import DAY_MS, iso
 from ..model.kind import Basis
 from ..model.rules import ValidationRules
 from ..model.span import Span, subtract
+from ..net.one_call import current_call
 from ..policy.archives import chunk_end
 from ..policy.quality import check
 from .candidate import Candidate
@@ -68,6 +69,7 @@ class Fetcher:
             if candidate.name in work.out:
                 continue
             sides = self._neighbours.beside(work, candidate, span)
+            started, sent = self._clock.monotonic(), _sent(work)
             try:
                 asked = self._question(work, candidate, Errand(span, sides))
                 fetched = self._fetch(work, candidate, asked)
@@ -80,9 +82,22 @@ class Fetcher:
                     grid=grid_of(work, fetched),
                 )
             except FAILED as error:
-                self._note(work, candidate, span, error, 0.0)
+                took = self._clock.monotonic() - started, _sent(work) - sent
+                self._note(work, candidate, span, error, took)
                 continue
             self._taker.note_forming(work, fetched, checked.good)
+            if fetched.requests:
+                work.beside.append(
+                    Attempt(
+                        candidate.name,
+                        "ok",
+                        "the running bar",
+                        self._clock.monotonic() - started,
+                        span.start,
+                        span.end,
+                        requests=fetched.requests,
+                    )
+                )
             return
 
     def _question(self, work: Work, candidate: Candidate, errand: Errand) -> FetchQuery:
@@ -163,11 +178,12 @@ class Fetcher:
             Why it lacks anything; what is lacking; and what lay between two pages of its answer, for
             which it is asked again alone.
         """
-        started = self._clock.monotonic()
+        started, sent = self._clock.monotonic(), _sent(work)
         try:
             fetched, found = self._taken(work, candidate, span)
         except FAILED as error:
-            self._note(work, candidate, span, error, self._clock.monotonic() - started)
+            took = self._clock.monotonic() - started, _sent(work) - sent
+            self._note(work, candidate, span, error, took)
             return error, [span], []
         seconds = self._clock.monotonic() - started
         rows = len(found.closed)
@@ -287,12 +303,28 @@ class Fetcher:
         return int(late[0]) if len(late) else segment.end
 
     def _note(
-        self, work: Work, candidate: Candidate, span: Span, error: DataError, seconds: float
+        self,
+        work: Work,
+        candidate: Candidate,
+        span: Span,
+        error: DataError,
+        took: tuple[float, int] = (0.0, 0),
     ) -> None:
+        """Note a failed attempt that took so many seconds and requests."""
         error.provider = error.provider or candidate.name
         outcome = "empty" if isinstance(error, NoDataError) else type(error).__name__
+        seconds, requests = took
         work.note(
-            Attempt(candidate.name, outcome, str(error), seconds, span.start, span.end, error=error)
+            Attempt(
+                candidate.name,
+                outcome,
+                str(error),
+                seconds,
+                span.start,
+                span.end,
+                requests=requests,
+                error=error,
+            )
         )
         level = logging.DEBUG if outcome == "empty" else logging.WARNING
         log.log(level, "%s could not supply %s: %s", candidate.name, work.query, error)
@@ -307,7 +339,7 @@ class Fetcher:
             symbol=work.query.instrument.symbol,
         )
         if not any(a.error and a.error.args == error.args for a in work.attempts):
-            self._note(work, candidate, span, error, 0.0)
+            self._note(work, candidate, span, error)
         return error
 
 
@@ -316,6 +348,11 @@ def _unvouched(mark: Covered, now_ms: int) -> Covered:
     if mark.expires is None or mark.span.end <= now_ms - DAY_MS:
         return mark
     return replace(mark, expires=min(mark.expires, now_ms + UNVOUCHED_MS))
+
+
+def _sent(work: Work) -> int:
+    """Return how many requests for bars this call has sent; those beside have attempts of theirs."""
+    return current_call().requests - sum(attempt.requests for attempt in work.beside)
 
 
 def _blame(candidate: Candidate, asked: FetchQuery, error: DataError) -> None:

@@ -20,6 +20,7 @@ from ..model.rules import ValidationRules
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..net.one_call import one_call
 from ..policy.calendar import calendar_for
 from ..policy.finality import forming_stamp
 from ..policy.gaps import Grid
@@ -32,7 +33,7 @@ from .lane import LaneRunner, real_gaps
 from .locks import SeriesLocks, Turns
 from .namesakes import Namesakes, derivative
 from .parts import Parts
-from .reading import Outcome, Reader, told
+from .reading import Outcome, Reader, attempt_of, told
 from .rebasing import ClosesMissingError
 from .terms import Expiry
 from .work import Unfilled, Work
@@ -48,6 +49,7 @@ class _Try:
     attempts: Sequence[Attempt]
     unfilled: Sequence[Unfilled] = ()
     out: Mapping[str, DataError] = field(default_factory=dict)
+    beside: Sequence[Attempt] = ()
 
     @property
     def is_truth(self) -> bool:
@@ -67,7 +69,7 @@ class _Before:
         """Put together what came of ``tries`` and who was ``out`` before them."""
         failed = [pair for tried in tries for pair in tried.out.items()]
         down = {name: error for name, error in failed if is_down(error)}
-        return cls([a for tried in tries for a in tried.attempts], {**out, **down})
+        return cls([a for t in tries for a in (*t.attempts, *t.beside)], {**out, **down})
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,13 @@ class Misses:
         Raises:
             NoProviderError, AllProvidersFailedError: as ``BarsService.get``.
         """
-        if days is not None:
-            return self._deriver.of_days(query, days)
-        try:
-            return self._from_vendors(query, {})
-        except NOBODY as error:
-            return self._deriver.instead(query, error, self._from_store_alone)
+        with one_call():
+            if days is not None:
+                return self._deriver.of_days(query, days)
+            try:
+                return self._from_vendors(query, {})
+            except NOBODY as error:
+                return self._deriver.instead(query, error, self._from_store_alone)
 
     def _ask(self, query: BarsQuery, out: Mapping[str, DataError]) -> Answer:
         """Answer by bars of that very length; who is ``out`` is not asked for any."""
@@ -157,6 +160,7 @@ class Misses:
             others = _others(query, way, attempts)
             hint, asked = derivative(query, way, self._clock)
             raise unknown_symbol(query, [*attempts, *asked], others, hint)
+        attempts += [a for t in tries for a in t.beside]
         raise _failure(query, attempts, [u for t in tries for u in t.unfilled], way.namesakes)
 
     def _by_proof(
@@ -234,13 +238,13 @@ class Misses:
         except KindMismatchError as error:
             outcome = type(error).__name__
             failed = Attempt(name, outcome, str(error), error=error)
-            return _Try(None, [*work.attempts, failed], work.unfilled, work.out)
-        attempts = told([*before.attempts, *map(lane.named, work.attempts)])
+            return _Try(None, [*work.attempts, failed], work.unfilled, work.out, work.beside)
+        attempts = told([*before.attempts, *map(lane.named, work.attempts), *work.beside])
         facts = {"attempts": attempts, "rejected": dict(way.rejected)}
         answer = replace(answer, facts=answer.facts | facts)
         if lane is not way.lanes[0] and lane.parts != (query.adjustment,):
             answer = replace(answer, substitute=f"{name} ({key})")
-        return _Try(answer, work.attempts, work.unfilled, work.out)
+        return _Try(answer, work.attempts, work.unfilled, work.out, work.beside)
 
     def _run(self, query: BarsQuery, work: Work) -> Answer:
         """Run a lane; where dividends need daily closes that are not stored, fetch them first."""
@@ -250,12 +254,15 @@ class Misses:
         except ClosesMissingError as needed:
             if query.offline:
                 raise
-            self._fetch_days(query, needed.span)
+            work.beside += self._fetch_days(query, needed.span)
         with self._locks.of(work.key):
             return self.runner.answer(query, work)
 
-    def _fetch_days(self, query: BarsQuery, days: Span) -> None:
-        """Have the daily bars of ``days`` stored; whoever needs them finds out whether they are."""
+    def _fetch_days(self, query: BarsQuery, days: Span) -> Sequence[Attempt]:
+        """Have the daily bars of ``days`` stored, and return the attempts that it took.
+
+        Whether they could be had the next look at the store tells.
+        """
         daily = replace(
             query,
             timeframe=Timeframe.parse("1d"),
@@ -267,9 +274,12 @@ class Misses:
             refresh=False,
         )
         try:
-            self._from_vendors(daily, {})
+            told_of_days = self._from_vendors(daily, {}).facts.get("attempts", ())
         except DataError as error:
             log.warning("no daily closes for %s: %s", query, error)
+            failed: Sequence[Attempt] = getattr(error, "attempts", ())
+            return failed
+        return [attempt_of(told_one) for told_one in told_of_days]
 
     @staticmethod
     def _key(query: BarsQuery, parts: tuple[str, ...]) -> SeriesKey:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from ..errors import Attempt
 from ..model.actions import Action
 from ..model.bars import BarTable, merge
 from ..model.coverage import OFF_GRID, Coverage, Covered
-from ..model.instant import iso
+from ..model.instant import iso, parse_iso
 from ..model.kind import Kind
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
@@ -257,3 +257,17 @@ def told(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
         }
         for a in attempts[:_MOST_ATTEMPTS]
     ]
+
+
+def attempt_of(plain: Mapping[str, Any]) -> Attempt:
+    """Return the attempt that :func:`told` wrote, but for its error."""
+    return Attempt(
+        plain["provider"],
+        plain["outcome"],
+        plain["message"],
+        plain["seconds"],
+        parse_iso(plain["start"]),
+        parse_iso(plain["end"]),
+        plain["rows"],
+        plain["requests"],
+    )

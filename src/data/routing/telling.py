@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from ..cache.actions import Asked
 from ..clock import Clock
-from ..errors import AuthenticationError, CapabilityError, ConfigError, ProviderError
+from ..errors import (
+    Attempt,
+    AuthenticationError,
+    CapabilityError,
+    ConfigError,
+    DataError,
+    ProviderError,
+    ProviderTimeoutError,
+)
 from ..model.instant import DAY_MS, date_of
 from ..model.kind import Basis
 from ..model.span import Span
+from ..net.one_call import current_call
 from ..policy.adjust import BasisPart, needed_actions
 from .candidate import Candidate
 from .keeping import Keeper
@@ -25,18 +34,35 @@ class Teller:
         """Have those with an ex-date in ``span`` told and kept; False where nobody tells them.
 
         A vendor that failed to is not asked again by the same request, nor is one that has just
-        refused the account.
+        refused the account or did not answer in time.
         """
         now = self._clock.now_ms()
         asked = Span(span.start, min(span.end, now + DAY_MS))
         for candidate in work.lane.tellers:
-            is_shut_out = isinstance(work.out.get(candidate.name), AuthenticationError)
+            shut = (AuthenticationError, ProviderTimeoutError)
+            is_shut_out = isinstance(work.out.get(candidate.name), shut)
             if candidate.name in work.untold or is_shut_out:
                 continue
+            sent, started = current_call().requests, self._clock.monotonic()
+            error: DataError | None = None
             try:
                 actions = candidate.downloader.fetch_actions(work.query.instrument, asked, now)
-            except (ProviderError, ConfigError) as error:
+            except (ProviderError, ConfigError) as failure:
+                error = failure
+            attempt = Attempt(
+                candidate.name,
+                type(error).__name__ if error else "ok",
+                f"splits and dividends: {error}" if error else "splits and dividends",
+                self._clock.monotonic() - started,
+                asked.start,
+                asked.end,
+                requests=current_call().requests - sent,
+            )
+            work.beside.append(attempt)
+            if error is not None:
                 work.untold[candidate.name] = error
+                if isinstance(error, ProviderTimeoutError):
+                    work.out[candidate.name] = error
                 work.problems.append(f"{candidate.name} did not tell the actions: {error}")
                 continue
             self._keeper.add_actions(work, actions, Asked(span, candidate.name, now))

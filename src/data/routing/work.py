@@ -65,6 +65,7 @@ class Work:
         scores: of the answers, 0 to 1.
         out: vendors not to be asked again by this request, with the reason.
         untold: vendors that failed to tell splits and dividends, and why.
+        beside: attempts at splits, dividends and daily closes, which the bars are adjusted by.
         still_here: tells the other processes that this request goes on fetching.
     """
 
@@ -83,6 +84,7 @@ class Work:
     scores: list[float] = field(default_factory=list)
     out: dict[str, DataError] = field(default_factory=dict)
     untold: dict[str, DataError] = field(default_factory=dict)
+    beside: list[Attempt] = field(default_factory=list)
     still_here: Callable[[], object] = bool
 
     @property

@@ -36,6 +36,7 @@ SHEET = Sheet(
             "answers_may_be_compressed",
             "a_drip_is_left_at_the_deadline",
             "pages_that_repeat_come_to_an_end",
+            "who_hangs_is_asked_for_nothing_else",
         ),
         _ONE_FILE,
     )

@@ -120,7 +120,8 @@ class CcxtCarrier:
         try:
             with within(self._total_s):
                 rows, said = self._rows(made, request), ""
-        except DataError:
+        except DataError as exc:
+            exc.hidden_requests = session.requests
             raise
         except errors.BaseError as exc:
             names = [kind.__name__ for kind in type(exc).__mro__]

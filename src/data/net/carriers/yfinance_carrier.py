@@ -77,7 +77,9 @@ class YFinanceCarrier:
             error = worded_by_name(exc, request.url)
         if carry.answer is None:
             reason = carry.refusal or error
-            raise reason or UnavailableError(f"yfinance did not ask {where(request.url)}")
+            reason = reason or UnavailableError(f"yfinance did not ask {where(request.url)}")
+            reason.hidden_requests = max(0, carry.requests - 1)
+            raise reason
         return _value(carry.answer, request, carry.requests)
 
     def after_fork(self) -> None:
