@@ -128,6 +128,8 @@ class DataManager(BeyondBars):
             NoProviderError: nobody is configured for it (a ``ValueError`` and ``RuntimeError``).
             AllProvidersFailedError: bars were missing, nobody could supply them and nothing is
                 cached (a ``RuntimeError``).
+            UnknownSymbolError: so it was, and the symbol is unknown where it is listed; what others
+                list under the same letters is named, and not served without proof.
             IncompleteDataError: ``strict``, and the answer has holes, flagged rows or is of
                 another kind; ``.frame`` holds what could be had.
 

@@ -52,6 +52,17 @@ def test_a_month_is_read_whole(text: str) -> None:
     assert [r.url for r in transport.asked] == [f"{place}.CHECKSUM", place]
 
 
+def test_a_month_of_another_pair_is_refused() -> None:
+    """The rows do not say whose they are, the name of the file does."""
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as opened:
+        opened.writestr("ETHUSDT-4h-2024-01.csv", rows())
+    packed = held.getvalue()
+    vendor, _ = binance(answer(checksum(packed)), answer(packed))
+    with pytest.raises(ResponseFormatError, match="holds a file of 'ETHUSDT-4h-2024-01'"):
+        fetch_month(vendor, JANUARY)
+
+
 def test_another_host_has_the_files_too() -> None:
     vendor, _ = binance(base_url="http://127.0.0.1:1/b")
     assert vendor.month_url(JANUARY).startswith("http://127.0.0.1:1/b/data/spot/monthly/klines/")

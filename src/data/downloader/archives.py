@@ -57,13 +57,16 @@ def _lines(packed: bytes, url: str) -> list[str]:
     """Return the lines of the one file in a zip file.
 
     Raises:
-        ResponseFormatError: it is no zip file, or holds something else than one file of usual size.
+        ResponseFormatError: it is no zip file, or holds something else than one file of usual size
+            and of its own name.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as opened:
             inside = opened.infolist()
             if len(inside) != 1 or inside[0].file_size > _LARGEST:
                 raise ResponseFormatError(f"{_leaf(url)} does not hold one file of usual size")
+            if (named := inside[0].filename.rpartition(".")[0]) not in _leaf(url):
+                raise ResponseFormatError(f"{_leaf(url)} holds a file of {named[:40]!r}")
             return opened.read(inside[0]).decode("ascii").splitlines()
     except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, NotImplementedError) as exc:
         raise ResponseFormatError(f"{_leaf(url)} cannot be unpacked ({exc})") from exc

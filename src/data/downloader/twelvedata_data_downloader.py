@@ -135,7 +135,8 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         values, meta = list_of(body["values"]), body["meta"]
         for name, asked in listing(query.instrument).items():
             if name in ("symbol", "mic_code"):
-                check_symbol(self.name, asked, meta.get(name))
+                # A spelling of the user's may name the exchange behind a colon.
+                check_symbol(self.name, asked.partition(":")[0], meta.get(name))
         if len(values) >= _PAGE:
             raise ResponseFormatError(f"{len(values)} rows: some may have been cut off")
         bars = [
