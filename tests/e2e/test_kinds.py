@@ -9,7 +9,6 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import (
-    AllProvidersFailedError,
     IncompleteDataError,
     IncompleteDataWarning,
     UnknownProviderError,
@@ -17,6 +16,7 @@ from src.data.errors import (
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true
+from .twin import told
 
 BOUNDS = ("BTCUSDT", "1d", "2024-06-01", "2024-06-05")
 
@@ -91,8 +91,8 @@ def test_raw_files_without_actions_say_that_raw_prices_can_be_had(
     rules.write_text(f"providers:\n  local: {{folder: '{folder}', adjustment: raw}}\n")
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     question = ("AAPL", "1d", "2024-05-06", "2024-05-08")
-    with pytest.raises(
-        AllProvidersFailedError, match="held as traded: adjustment='raw' needs none"
-    ):
-        manager.get_ohlcv(*question, provider="local")
+    with pytest.warns(IncompleteDataWarning, match="raw prices .*, adjustment='raw' needs none"):
+        assert told(manager.get_ohlcv(*question, provider="local"))["adjustment"] == "raw"
+    with pytest.raises(IncompleteDataError, match="adjustment='raw' needs none"):
+        manager.get_ohlcv(*question, provider="local", strict=True)
     assert len(manager.get_ohlcv(*question, provider="local", adjustment="raw")) == 3

@@ -105,6 +105,16 @@ class Answer:
     rests_on: tuple[SeriesView, ActionBook | None] | None = None
 
     @property
+    def _hint(self) -> str:
+        """How to ask for prices that stand in because nobody tells splits and dividends."""
+        instead = self.facts.get("adjustment")
+        return (
+            f": no splits and dividends are told, adjustment={instead!r} needs none"
+            if instead
+            else ""
+        )
+
+    @property
     def trouble(self) -> list[str]:
         """What the user must know, one sentence each; empty when the answer is whole."""
         lacking = [g for g in self.gaps if not g.harmless]
@@ -122,7 +132,7 @@ class Answer:
             )
         said += self.doubts
         if self.substitute:
-            said.append(f"answered by a substitute of another kind: {self.substitute}")
+            said.append(f"answered by a substitute of another kind: {self.substitute}{self._hint}")
         return said
 
 
