@@ -200,10 +200,19 @@ def test_only_the_last_row_can_be_the_running_bar() -> None:
 
 
 def test_the_last_trade_does_not_replace_the_bar_it_belongs_to() -> None:
-    """Both rows are handed on, and the real bar comes last: of two good rows the last counts."""
+    """The real bar alone is handed on: the other row would contradict it, hours later too."""
     asked = query("5m", OPEN * 1000, (OPEN + 600) * 1000, AAPL)
     bars = yahoo()[0].parse_bars(chart([OPEN, OPEN + 300, OPEN + 337]), asked).bars
-    assert [(b.stamp_ms // 1000 - OPEN, b.open) for b in bars] == [(0, 10), (300, 12), (300, 11)]
+    assert [(b.stamp_ms // 1000 - OPEN, b.open) for b in bars] == [(0, 10), (300, 11)]
+
+
+@pytest.mark.parametrize("after_s, volume, kept", [(0, 0, 1), (1, None, 1), (0, 7, 2), (300, 0, 2)])
+def test_the_last_price_after_the_close_is_no_bar(after_s: int, volume: Any, kept: int) -> None:
+    asked = query("5m", OPEN * 1000, (OPEN + 30_000) * 1000, AAPL)
+    flat = {name: [5.0, 6.0] for name in ("open", "high", "low", "close")} | {"volume": [9, volume]}
+    labels = [OPEN + 23_100, OPEN + 23_400 + after_s]
+    bars = yahoo()[0].parse_bars(chart(labels, quote=flat), asked).bars
+    assert len(bars) == kept and bars[0].close == 5
 
 
 def test_a_null_row_is_a_row_of_nan() -> None:

@@ -90,10 +90,24 @@ def _bars(result: Any, stamps: list[int], query: FetchQuery) -> Sequence[Bar]:
     rows = zip(stamps, *columns, strict=True)
     bars = [Bar(row[0], *map(number, row[1:])) for row in rows]
     if len(bars) > 1 and bars[-1].stamp_ms == bars[-2].stamp_ms:
-        whole = _joined(*bars[-2:]) if query.timeframe.unit in "wM" else bars[-2]
-        # The last trade, repeated as a bar of its own. The real bar goes last: the last counts.
-        bars[-2:] = bars[-1], whole
+        if query.timeframe.unit in "wM":
+            bars[-2:] = [_joined(*bars[-2:])]
+        elif not math.isnan(bars[-2].close):
+            bars.pop()  # the last trade, repeated as a row of its own
+    elif len(bars) > 1 and _is_last_trade(bars[-1], query.timeframe, result["meta"]):
+        bars.pop()
     return _without_margin(bars, query)
+
+
+def _is_last_trade(bar: Bar, timeframe: Timeframe, meta: Mapping[str, Any]) -> bool:
+    """Tell whether a row after the close repeats the last price, which nothing was traded at."""
+    regular, step = meta.get("currentTradingPeriod", {}).get("regular", {}), timeframe.step_ms
+    if not timeframe.is_intraday or step is None or not regular or bar.volume > 0:
+        return False
+    closed = regular["end"] * SECOND_MS
+    return bool(
+        bar.open == bar.high == bar.low == bar.close and closed <= bar.stamp_ms < closed + step
+    )
 
 
 def _joined(rest: Bar, live: Bar) -> Bar:
