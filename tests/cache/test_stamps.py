@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from src.data.cache.stamps import next_stamps, obvious_gaps, runs, session_stamps
+from src.data.cache.stamps import next_stamps, runs, session_stamps
 from src.data.model.bars import Stamps
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -40,20 +40,6 @@ def test_runs_break_where_a_bar_is_lacking() -> None:
     expected = [Span(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
     assert runs(found, Timeframe.parse("1d")) == expected
     assert runs(found[:0], Timeframe.parse("1d")) == []
-
-
-@pytest.mark.parametrize(
-    ("timeframe", "found", "count"),
-    [
-        ("1h", ["2025-01-03 14:30", "2025-01-03 15:30", "2025-01-06 14:30"], 0),
-        ("1h", ["2025-01-03 14:30", "2025-01-03 16:30", "2025-01-03 18:30"], 2),
-        ("1d", ["2025-01-03", "2025-01-06", "2025-01-20"], 1),
-        ("1M", ["2025-01-01", "2025-02-01", "2025-05-01"], 1),
-        ("1h", ["2025-01-03 14:30"], 0),
-    ],
-)
-def test_nights_and_weekends_are_no_gaps(timeframe: str, found: list[str], count: int) -> None:
-    assert obvious_gaps(stamps(*found), Timeframe.parse(timeframe)) == count
 
 
 @pytest.mark.parametrize(

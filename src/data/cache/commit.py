@@ -15,6 +15,7 @@ from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
 from ..model.span import Span
+from .faults import Fault
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,10 @@ class Commit:
             their vendor says; None leaves what is known.
         lifetime: what was learned of when the series begins or ends; None leaves what is known.
         kind: of the series; None leaves what is known.
-        quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of this answer.
+        quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of the years, where
+            the caller knows better than the faults of their answers tell.
+        judged: the stretch that an answer was checked for; None where nothing was checked.
+        faults: what was wrong with that answer, none of it across the end of a year.
     """
 
     pieces: tuple[Piece, ...] = ()
@@ -107,6 +111,8 @@ class Commit:
     quality: Mapping[str, Any] | None = None
     compared_at: int | None = None
     lifetime: Lifetime | None = None
+    judged: Span | None = None
+    faults: tuple[Fault, ...] = ()
 
     def check(self) -> None:
         """Check what pieces and marks promise.
@@ -144,6 +150,7 @@ class SeriesView:
         compared_at: UTC milliseconds at which the newest final bars were compared again with what
             their vendor says, or None.
         lifetime: from when to when there can be bars, as far as it is known.
+        faults: what was wrong with the answers that its bars came in.
     """
 
     key: SeriesKey
@@ -156,6 +163,7 @@ class SeriesView:
     last: int | None = None
     compared_at: int | None = None
     lifetime: Lifetime = Lifetime()
+    faults: tuple[Fault, ...] = ()
 
     @property
     def exists(self) -> bool:

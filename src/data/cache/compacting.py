@@ -6,7 +6,7 @@ another that says the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..model.series import SeriesKey
@@ -137,7 +137,7 @@ def _planned(lane: Lane, year: int, *, dry_run: bool) -> _Year | None:
     segments = compacted(segments, state.coverage, by_day=False, most_rows=MOST_ROWS)
     target = Target(key, year, state.columns, state.generation)
     members = compose(segments, file.members, target)
-    fresh = state_of(members, 0, YearState(), target, state.coverage)
+    fresh = replace(state_of(members, 0, YearState(), target, state.coverage), faults=state.faults)
     return _Year(meta, file, members, fresh)
 
 

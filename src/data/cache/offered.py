@@ -22,7 +22,9 @@ from ..policy.gaps import Grid, holes
 from ..policy.quality import Checked, check, off_grid_rows
 from ..policy.ranges import resolve_range
 from .commit import Commit, Piece, Suspect
-from .stamps import next_stamps, obvious_gaps, session_stamps
+from .faults import BAD, CONTRADICTED, DUPLICATE, MISSING, Fault
+from .ledger import year_span, years_of
+from .stamps import next_stamps, session_stamps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,14 +156,26 @@ def _commit(checked: Checked, offer: Offer, extent: Span, now_ms: int) -> Commit
         )
         for span, row in zip(doubted, checked.bad, strict=True)
     ]
-    quality = {
-        "score": round(checked.score, 6),
-        "validation_errors": list(checked.problems),
-        "gaps": obvious_gaps(checked.good.stamps, offer.timeframe),
-        "duplicates": checked.duplicates,
-    }
     suspects = tuple(Suspect(row.bar, row.reason) for row in checked.bad)
-    return Commit(tuple(parts), tuple(marks), suspects, quality=quality)
+    faults = _faults(checked, lacking, offer, extent)
+    return Commit(tuple(parts), tuple(marks), suspects, judged=extent, faults=faults)
+
+
+def _faults(checked: Checked, lacking: list[Span], offer: Offer, extent: Span) -> tuple[Fault, ...]:
+    """Return what is wrong with the frame, none of it across the end of a year."""
+    found = [Fault(Span(row.bar.stamp_ms, row.bar.stamp_ms + 1), BAD, 1, row.reason)
+             for row in checked.bad]  # fmt: skip
+    odd = checked.contradicted.tolist()
+    found += (Fault(Span(stamp, stamp + 1), CONTRADICTED, 1) for stamp in odd)
+    for hole in lacking:
+        for year in years_of(hole):
+            part = hole.clip(year_span(year))
+            length = offer.timeframe.step_ms or 31 * DAY_MS
+            found.append(Fault(part, MISSING, max(1, (part.end - part.start) // length)))
+    if checked.duplicates:
+        start = Span(extent.start, extent.start + 1)
+        found.append(Fault(start, DUPLICATE, checked.duplicates))
+    return tuple(found)
 
 
 def _holes(present: Stamps, offer: Offer, extent: Span) -> list[Span]:

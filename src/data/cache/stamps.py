@@ -32,20 +32,6 @@ def runs(stamps: Stamps, timeframe: Timeframe) -> list[Span]:
     return [Span(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
 
 
-def obvious_gaps(stamps: Stamps, timeframe: Timeframe) -> int:
-    """Count the places where ascending bars are lacking, whatever the calendar.
-
-    Intraday: two bars of one UTC date further apart than a step. Longer ones: further apart than
-    a step and the longest usual holiday. Nights and weekends are none.
-    """
-    if len(stamps) < 2:
-        return 0
-    late = stamps[1:] - next_stamps(stamps[:-1], timeframe)
-    if timeframe.is_intraday:
-        return int(((late > 0) & (stamps[1:] // DAY_MS == stamps[:-1] // DAY_MS)).sum())
-    return int((late > 4 * DAY_MS).sum())
-
-
 def session_stamps(stamps: Stamps, timeframe: Timeframe) -> tuple[Stamps, NDArray[np.bool_]]:
     """Bring other tools' stamps to ours, and tell which of them can be told for certain.
 

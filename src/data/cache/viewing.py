@@ -141,7 +141,7 @@ class Viewer:
             return self._of_any(lane, own, old)
         documents = [name for name in names if name.endswith(".json")]
         is_whole = len(looked.years) + (looked.series is not None) == len(documents)
-        if is_whole and looked.read >= _WORTH:
+        if is_whole and looked.read >= _WORTH and not _has_faults(looked):
             self._gists.keep(lane, folder, documents, gist)
         return _of_gist(lane, gist)
 
@@ -198,6 +198,11 @@ def _gist(lane: Lane, looked: Looked, *, has_quarantine: bool) -> Gist | None:
     return Gist(looked.years, series, coverage, has_quarantine)
 
 
+def _has_faults(looked: Looked) -> bool:
+    """Tell whether a year has faults, which a gist does not tell."""
+    return any(isinstance(year, YearState) and year.faults for year in looked.years.values())
+
+
 def _of_gist(lane: Lane, gist: Gist) -> Known:
     years, series, coverage, has_quarantine = gist
     extents = {year: document.extent for year, document in years.items()}
@@ -242,6 +247,7 @@ def _view(
         last=last,
         compared_at=series.compared_at if series else None,
         lifetime=series.lifetime.beside(first, last) if series else Lifetime(),
+        faults=tuple(f for year in told if isinstance(year, YearState) for f in year.faults),
     )
 
 

@@ -21,8 +21,9 @@ from .append import append
 from .codec import ALL_COLUMNS
 from .commit import Commit, Piece
 from .compose import Target, appended, columns_for, compose, state_of
+from .faults import Fault, after, quality_of, within
 from .lane import Lane
-from .ledger import YearPart, after_marks, after_pieces, around, takes_trust
+from .ledger import YearPart, after_marks, after_pieces, around, takes_trust, year_span
 from .members import file_id
 from .rewrite import rewrite
 from .segments import Change, compacted, of_file, settled, with_pieces
@@ -160,9 +161,9 @@ class YearCommit:
 
     def _write_meta(self, coverage: Coverage) -> None:
         before = self.meta.state
-        state = replace(before, generation=self.generation, coverage=coverage)
+        state = replace(before, generation=self.generation, coverage=coverage, faults=self._faults)
         durable = takes_trust(before.coverage, coverage)
-        self.lane.write_meta(self.year, self._facts().settled(state), durable=durable)
+        self.lane.write_meta(self.year, self._facts(state).settled(state), durable=durable)
         self._log(Change(), state)
 
     def _append(self, coverage: Coverage) -> None:
@@ -170,11 +171,12 @@ class YearCommit:
         target = Target(self.lane.key, self.year, before.columns, self.generation)
         members = appended(self._with_bars, before, target)
         state = state_of(members, before.size, before, target, coverage)
+        state = replace(state, faults=self._faults)
         append(
             self.lane,
             self.year,
             before=before,
-            meta=self._facts().settled(state),
+            meta=self._facts(state).settled(state),
             members=members,
             durable_meta=takes_trust(before.coverage, coverage),
         )
@@ -188,12 +190,12 @@ class YearCommit:
         segments = compacted(segments, coverage, by_day=key.timeframe.is_intraday)
         target = Target(key, self.year, columns_for(segments), self.generation)
         members = compose(segments, file.members, target)
-        state = state_of(members, 0, YearState(), target, coverage)
+        state = replace(state_of(members, 0, YearState(), target, coverage), faults=self._faults)
         self._keep_withdrawn(change.withdrawn)
         rewrite(
             self.lane,
             self.year,
-            meta=self._facts(),
+            meta=self._facts(state),
             members=members,
             state=state,
             keep_version=self._rewrites_history(change),
@@ -213,7 +215,21 @@ class YearCommit:
             rows = quarantine.withdrawn(gone.within(piece.span), piece.vendor)
             quarantine.keep_rows(self.lane, self.year, rows)
 
-    def _facts(self) -> YearMeta:
+    @cached_property
+    def _faults(self) -> tuple[Fault, ...]:
+        """What is wrong with the year's answers after this one."""
+        known, judged = self.meta.state.faults, self.commit.judged
+        if judged is None:
+            return known
+        own = within(self.commit.faults, year_span(self.year))
+        return after(known, judged, own)
+
+    def _quality(self, state: YearState) -> dict[str, Any]:
+        """Return the quality of the whole year."""
+        told = {} if self.commit.judged is None else quality_of(self._faults, state.rows)
+        return {**self.meta.quality, **told, **_plain(self.commit.quality)}
+
+    def _facts(self, state: YearState) -> YearMeta:
         """Return the document with what this commit says beside bars and coverage."""
         # Who sent bars counts before who knew of none, and the last before the others.
         vendors = [mark.vendor for mark in self.part.marks]
@@ -224,7 +240,7 @@ class YearCommit:
             vendor=next(filter(None, reversed(vendors)), ""),
             created_ms=self.meta.created_ms or now,
             updated_ms=now,
-            quality={**self.meta.quality, **_plain(self.commit.quality)},
+            quality=self._quality(state),
         )
 
     def _touched(self, change: Change) -> int | None:

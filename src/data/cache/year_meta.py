@@ -20,6 +20,7 @@ from ..model.kind import ADJUSTMENTS
 from ..model.series import SeriesKey
 from . import metadata
 from .codec import BASE_COLUMNS
+from .faults import Fault
 from .members import file_id
 
 _ADJUSTMENTS = (*ADJUSTMENTS, "unknown")
@@ -73,6 +74,7 @@ class YearState:
         open: how many of them were appended since the last rewrite.
         columns: its value columns.
         coverage: what it answers for.
+        faults: what was wrong with the answers.
     """
 
     generation: int = 0
@@ -86,6 +88,7 @@ class YearState:
     open: int = 0
     columns: tuple[str, ...] = BASE_COLUMNS
     coverage: Coverage = Coverage()
+    faults: tuple[Fault, ...] = ()
 
     @property
     def extent(self) -> Extent:
@@ -109,6 +112,7 @@ class YearState:
             "members": self.members,
             "open": self.open,
             "columns": list(self.columns),
+            **({"faults": [fault.to_json() for fault in self.faults]} if self.faults else {}),
         }
 
     @classmethod
@@ -137,6 +141,7 @@ class YearState:
             open=int(plain.get("open", 0)),
             columns=tuple(map(str, plain["columns"])),
             coverage=Coverage(map(Covered.from_json, plain["coverage"])),
+            faults=tuple(map(Fault.from_json, plain.get("faults", ()))),
         )
 
 
@@ -149,7 +154,7 @@ class YearMeta:
         pending: the state a rewrite is about to make true, or None.
         vendor: who supplied last.
         created_ms, updated_ms: UTC milliseconds.
-        quality: of the last answer.
+        quality: of all its bars.
         extra: keys of other versions, kept as they are.
     """
 
@@ -182,6 +187,7 @@ _OURS = frozenset(
         "columns",
         "coverage",
         "quality",
+        "faults",
         "pending",
         "created_at",
         "updated_at",

@@ -75,7 +75,7 @@ class Checked:
         unsorted: whether the rows came in another order than ascending.
         problems: sentences for people, at most ``MAX_PROBLEMS``.
         score: 0 to 1, the product of three shares: good rows among good, bad and off-grid ones;
-            expected bars that are there (1 when nothing was expected); stamps without
+            expected bars that came, good or bad (1 when nothing was expected); stamps without
             contradicting duplicates. Rows outside, nulls, exact duplicates and the order cost
             nothing. Without a good row it is 0, but 1 where nothing came and nothing was expected.
     """
@@ -144,11 +144,13 @@ def check(
     _refuse_worthless(good, bad)
     good, odd_adj = _without_odd_adj_close(good)
     off_grid = off_grid_rows(stray, timeframe)
-    problems = _of_stamps(good, expected, timeframe)
+    # The slot of a bad row is not missing besides.
+    sent = np.union1d(good.stamps, np.array([r.bar.stamp_ms for r in bad], dtype=np.int64))
+    problems = _of_stamps(good, sent, expected, timeframe)
     problems += _of_rows(outside, odd_adj, bad, contradicting)
     problems += _of_off_grid(off_grid, timeframe)
     unsorted = bool((np.diff(table.stamps) < 0).any())
-    score = _score(good, len(bad) + len(stray), contradicting, expected, len(table))
+    score = _score(len(good), len(stray), sent, contradicting, expected, len(table))
     return Checked(
         good,
         bad,
@@ -314,15 +316,17 @@ def _absent(wanted: Stamps, there: Stamps) -> int:
     return int(np.count_nonzero(~among(wanted, there)))
 
 
-def _score(good: BarTable, unfit: int, odd: Stamps, expected: Stamps | None, came: int) -> float:
-    """Return the score that :class:`Checked` documents."""
-    if not len(good):
+def _score(
+    good: int, stray: int, sent: Stamps, odd: Stamps, expected: Stamps | None, came: int
+) -> float:
+    """Return the score that :class:`Checked` documents; ``sent`` are the good and bad stamps."""
+    if not good:
         return 0.0 if came or (expected is not None and len(expected)) else 1.0
-    stamps = len(good) + unfit
-    score = len(good) / stamps * (1 - len(odd) / stamps)
+    stamps = len(sent) + stray
+    score = good / stamps * (1 - len(odd) / stamps)
     if expected is None or not len(expected):
         return score
-    return score * (1 - _absent(expected, good.stamps) / len(expected))
+    return score * (1 - _absent(expected, sent) / len(expected))
 
 
 def _of_rows(outside: int, odd_adj: int, bad: tuple[BadRow, ...], odd: Stamps) -> list[str]:
@@ -343,12 +347,14 @@ def _of_off_grid(rows: tuple[BadRow, ...], timeframe: Timeframe) -> list[str]:
     return [f"{len(rows)} rows are stamped where no {timeframe} bar opens, first {first}"]
 
 
-def _of_stamps(good: BarTable, expected: Stamps | None, timeframe: Timeframe) -> list[str]:
+def _of_stamps(
+    good: BarTable, sent: Stamps, expected: Stamps | None, timeframe: Timeframe
+) -> list[str]:
     said = []
     if not timeframe.is_intraday and (off := int((good.stamps % DAY_MS != 0).sum())):
         said.append(f"{off} {timeframe} bars are not stamped with a session date at 00:00")
     if expected is not None and len(good):
-        if missing := _absent(expected, good.stamps):
+        if missing := _absent(expected, sent):
             said.append(f"{missing} of {len(expected)} expected bars are missing")
         if extra := _absent(good.stamps, expected):
             said.append(f"{extra} bars stand where the calendar expects none")

@@ -267,10 +267,17 @@ class Fetcher:
 
     def _note_refused(self, work: Work, segment: Span, failures: Sequence[DataError]) -> None:
         """Write down that bars which one vendor lacks were had from others, and did not fit."""
-        said = [str(e.args[0]) for e in failures if isinstance(e, SpliceConflictError)]
+        refused = [e for e in failures if isinstance(e, SpliceConflictError)]
+        said = [str(e.args[0]) for e in refused]
+        names = {e.provider or "" for e in refused} - {""}
         known = self._keeper.coverage(work).within(segment) if said else ()
         marks = tuple(
-            replace(part, reason="; ".join([NO_BAR, *dict.fromkeys(said)]))
+            replace(
+                part,
+                # They have been asked, too.
+                vendor=",".join(sorted({*part.vendor.split(","), *names} - {""})),
+                reason="; ".join([NO_BAR, *dict.fromkeys(said)]),
+            )
             for part in known
             if part.state == "empty" and part.reason.startswith(NO_BAR)
         )

@@ -20,7 +20,7 @@ from .candidate import Candidate
 from .fetching import FAILED
 from .keeping import Keeper
 from .lifetimes import PROVING
-from .terms import BEFORE_FIRST, CLOSED, Expiry
+from .terms import BEFORE_FIRST, CLOSED, NO_BAR, Expiry
 from .work import Work
 
 log = logging.getLogger("onetape.routing")
@@ -159,7 +159,9 @@ def _vendors(coverage: Coverage, nothing: Span) -> str:
 
 def _agreeing(work: Work, coverage: Coverage, nothing: Span) -> set[str]:
     """Return the vendors that said of every expected bar of ``nothing`` that it is not there."""
-    expected = (part for part in coverage.within(nothing) if part.reason != CLOSED)
+    expected = [part for part in coverage.within(nothing) if part.reason != CLOSED]
+    if any(part.reason != NO_BAR for part in expected):
+        return set()  # one of them had bars, which did not fit
     said = [set(part.vendor.split(",")) - {""} for part in expected]
     return set.intersection(*said) if said else set()
 

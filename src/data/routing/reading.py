@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..cache.actions import ActionBook, Asked
+from ..cache.faults import sentences, within
 from ..cache.store import BarStore, Commit, SeriesView, Suspect
 from ..clock import Clock
 from ..errors import Attempt
@@ -148,7 +149,11 @@ class Reader:
             )
             done = rebaser.rebased(table, coverage)
         life = lifetime_of(view)
-        facts = with_disputes(_facts(key, view, outcome, coverage, now), done, coverage)
+        # What was wrong with the answers concerns all who read the bars, not the first alone.
+        faults = within(view.faults, span) if view.faults else ()
+        problems = sentences(faults, len(table) - len(flagged)) if faults else ()
+        facts = _facts(key, view, outcome, coverage, now, problems)
+        facts = with_disputes(facts, done, coverage)
         outdated = _outdated(done)
         facts |= {"problems": [*outdated, *facts["problems"]]}
         return Answer(
@@ -169,12 +174,17 @@ class Reader:
 
 
 def _facts(
-    key: SeriesKey, view: SeriesView, outcome: Outcome, coverage: Coverage, now_ms: int
+    key: SeriesKey,
+    view: SeriesView,
+    outcome: Outcome,
+    coverage: Coverage,
+    now_ms: int,
+    problems: Sequence[str],
 ) -> dict[str, Any]:
     return {
         "lane": key.folder,
         "generation": view.generation,
-        "problems": [*outcome.problems, *splice_problems(coverage)][:_MOST_PROBLEMS],
+        "problems": [*problems, *outcome.problems, *splice_problems(coverage)][:_MOST_PROBLEMS],
         "attempts": told(outcome.attempts),
         "rejected": {},
         "asked_at": iso(now_ms),

@@ -21,9 +21,10 @@ from ..model.rules import ValidationRules
 from ..model.span import Span, subtract
 from ..policy.finality import forming_stamp, next_due
 from ..policy.gaps import Grid
-from ..policy.quality import Checked, check
+from ..policy.quality import check
 from .candidate import Candidate
 from .digesting import Density, Digest, digest
+from .faults import faults_of
 from .keeping import Keeper
 from .neighbours import Side
 from .older import contradicted, is_older
@@ -95,14 +96,16 @@ class Taker:
         commit = with_splices(self._commit(work, fetched, found, near), splices, span)
         commit = replace(
             commit,
-            quality=_quality(checked, found),
+            judged=found.answered,
+            faults=faults_of(checked, found, grid),
             kind=self._kind(work, candidate, fetched),
             compared_at=self._revisions.compared_at(work, errand),
             lifetime=self._lifetime(work, fetched),
         )
         self._keeper.commit(work, commit)
         work.fetched.append(found.answered.clip(errand.span))
-        work.problems += (p for p in checked.problems if p not in work.problems)
+        if commit in work.unstored:  # else they are read with the bars
+            work.problems += (p for p in checked.problems if p not in work.problems)
         work.scores.append(checked.score)
         return found
 
@@ -346,12 +349,3 @@ def _told(
     is_latest = near.opened is not None and days.end > near.opened
     days = Span(days.start, max(days.start, near.coming if is_latest else days.end))
     return None if days.is_empty else Asked(days, fetched.vendor, fetched.server_now_ms)
-
-
-def _quality(checked: Checked, found: Digest) -> dict[str, object]:
-    return {
-        "score": checked.score,
-        "validation_errors": list(checked.problems),
-        "gaps": len(found.holes),
-        "duplicates": checked.duplicates,
-    }

@@ -1,0 +1,152 @@
+"""The quality of a year is that of all its bars, whatever was asked last and whatever lies beside it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cache.unified_cache import UnifiedCache
+from src.data.clock import ManualClock
+from src.data.errors import IncompleteDataWarning
+from src.data.model.bars import Bar, BarTable
+from src.data.model.coverage import Coverage
+from src.data.model.frame import build_frame
+
+from .shelf import Market, Shelf, at, every, serving
+from .twin import told
+
+MARCH = every("1h", "2024-03-04T00:00", "2024-03-08T23:00")
+LOST = every("1h", "2024-03-05T02:00", "2024-03-05T04:00")
+BAD = at("2024-03-05T09:00")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    warnings.simplefilter("ignore", IncompleteDataWarning)
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    return Market(tmp_path, clock, monkeypatch)
+
+
+def poor(rows: list[Bar]) -> list[Bar]:
+    """Return an answer without three hours and with one row that cannot be a bar."""
+    return [
+        r._replace(low=-1.0) if r.stamp_ms == BAD else r for r in rows if r.stamp_ms not in LOST
+    ]
+
+
+def quality(cache: UnifiedCache, year: int) -> dict[str, Any]:
+    """Return the documented key of a year's metadata."""
+    found: dict[str, Any] = cache.get_data_info("BTCUSDT", "1h", year)["data_quality"]
+    cache.get_stats()
+    summary = json.loads((cache.metadata_dir / "quality_scores.json").read_text())
+    assert summary["BTCUSDT"]["1h"][str(year)] == found
+    return found
+
+
+ASK = [("2024-03-04", "2024-03-05"), ("2024-03-06", "2024-03-06"), ("2024-03-07", "2024-03-08")]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_a_later_answer_forgets_nothing(
+    market: Market, clock: ManualClock, order: tuple[int, ...]
+) -> None:
+    shelf = Shelf(clock, MARCH, "binance")
+    shelf.spoil = poor
+    for number in order:
+        manager = market.manager(shelf)
+        manager.get_ohlcv("BTCUSDT", "1h", *ASK[number])
+    found = quality(manager.cache, 2024)
+    # Of 120 expected bars three did not come and one is none.
+    assert found["score"] == pytest.approx(116 / 120, abs=1e-6)
+    assert found["gaps"] == 1
+    assert "3 of 120 expected bars are missing" in found["validation_errors"]
+    assert "2024-03-05T09:00:00Z: price not positive" in found["validation_errors"]
+
+
+def test_what_is_mended_is_forgotten(market: Market, clock: ManualClock) -> None:
+    shelf = Shelf(clock, MARCH, "binance")
+    shelf.spoil = poor
+    market.manager(shelf).get_ohlcv("BTCUSDT", "1h", "2024-03-04", "2024-03-08")
+    shelf.spoil = list
+    clock.advance(26 * 3600)
+    manager = market.manager(shelf)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-03-04", "2024-03-08", strict=True)
+    assert quality(manager.cache, 2024) == {
+        "score": 1.0,
+        "validation_errors": [],
+        "gaps": 0,
+        "duplicates": 0,
+    }
+
+
+def test_each_year_has_its_own(market: Market, clock: ManualClock) -> None:
+    winter = every("1h", "2023-12-30T00:00", "2024-01-02T23:00")
+    shelf = Shelf(clock, [s for s in winter if not winter[5] <= s < winter[8]], "binance")
+    manager = market.manager(shelf)
+    manager.get_ohlcv("BTCUSDT", "1h", "2023-12-30", "2024-01-02")
+    assert quality(manager.cache, 2023)["score"] == pytest.approx(45 / 48, abs=1e-6)
+    assert quality(manager.cache, 2024)["score"] == 1.0
+    assert quality(manager.cache, 2024)["validation_errors"] == []
+
+
+def test_a_hole_over_the_end_of_a_year_is_cut_there(market: Market, clock: ManualClock) -> None:
+    winter = every("1h", "2023-12-30T00:00", "2024-01-02T23:00")
+    shelf = Shelf(clock, [s for s in winter if not winter[46] <= s < winter[52]], "binance")
+    manager = market.manager(shelf)
+    manager.get_ohlcv("BTCUSDT", "1h", "2023-12-30", "2024-01-02")
+    assert quality(manager.cache, 2023)["score"] == pytest.approx(46 / 48, abs=1e-6)
+    assert quality(manager.cache, 2024)["score"] == pytest.approx(44 / 48, abs=1e-6)
+
+
+def test_of_frames_put_into_the_cache(market: Market, clock: ManualClock) -> None:
+    shelf = Shelf(clock, MARCH, "binance")
+    cache = market.manager(shelf).cache
+    for day in (MARCH[24:48], MARCH[48:72]):
+        rows = poor([shelf.bar(stamp) for stamp in day])
+        frame = build_frame(BarTable.from_bars(rows), Coverage())
+        assert cache.put(frame, "BTCUSDT", "1h", None, None)
+    found = quality(cache, 2024)
+    assert found["score"] == pytest.approx(44 / 48, abs=1e-6)
+    assert found["gaps"] == 1
+    assert any("price not positive" in text for text in found["validation_errors"])
+
+
+def test_it_outlives_compaction(market: Market, clock: ManualClock) -> None:
+    shelf = Shelf(clock, MARCH, "binance")
+    shelf.spoil = poor
+    manager = market.manager(shelf)
+    for ask in ASK:
+        manager.get_ohlcv("BTCUSDT", "1h", *ask)
+    before = quality(manager.cache, 2024)
+    upkeep = manager.cache.maintenance
+    upkeep.compact(upkeep.series())
+    assert quality(market.manager(shelf).cache, 2024) == before
+
+
+# --- problems of answers -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vendor", serving("crypto"))
+@pytest.mark.parametrize("dense", [True, False])
+def test_problems_are_told_with_every_answer(
+    market: Market, clock: ManualClock, vendor: str, dense: bool
+) -> None:
+    shelf = Shelf(clock, MARCH, vendor, dense=dense)
+    shelf.spoil = poor
+    ask = ("BTC-USD" if vendor != "binance" else "BTCUSDT", "1h", "2024-03-04", "2024-03-08")
+    first = told(market.manager(shelf).get_ohlcv(*ask))["problems"]
+    assert "3 of 120 expected bars are missing" in first
+    assert any("price not positive" in text for text in first)
+    shelf.asked.clear()
+    again = told(market.manager(shelf).get_ohlcv(*ask))
+    assert shelf.asked == []
+    assert again["problems"] == first
+    part = told(market.manager(shelf).get_ohlcv(*ask[:2], "2024-03-07", "2024-03-08"))
+    assert part["problems"] == []
