@@ -200,13 +200,13 @@ def test_bars_of_one_vendor_are_asked_for_as_ever(
 def test_a_pinned_vendor_is_compared_with_nobody(
     manager: DataManager, trio: tuple[Vendor, ...]
 ) -> None:
-    one, two, _ = trio
+    one, _, three = trio
     one.lacks = range(*NIGHT)
     manager.get_ohlcv(*DAY)
-    two.factor = 3.0
-    frame = manager.get_ohlcv(*TWO_DAYS, provider="two", strict=True)
+    three.factor = 3.0
+    frame = manager.get_ohlcv(*TWO_DAYS, provider="three", strict=True)
     assert splices(frame) == []
-    assert spans(frame) == [("two", 48)]
+    assert spans(frame) == [("three", 48)]
 
 
 def test_history_is_not_asked_for_beyond_its_depth_to_compare(

@@ -18,6 +18,7 @@ from ..model.coverage import OFF_GRID, Covered, State
 from ..model.instant import DAY_MS
 from ..model.kind import Basis
 from ..model.span import Span, coalesce, subtract
+from ..policy.quality import BadRow
 from .digesting import Digest
 from .terms import (
     CLOSED,
@@ -37,6 +38,13 @@ from .terms import (
 _SAME_ADJUSTED = 1e-6
 
 
+RESCALED = "the prices of a final bar times a factor of splits or units"
+_UNITS = (100, 1000, 1 / 100, 1 / 1000)
+_USUAL = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 1.5, 4 / 3, 1.25)
+_SPLITS = (*_USUAL, *(1 / factor for factor in _USUAL))
+_NEAR_FACTOR = 1e-3
+
+
 def build_commit(fetched: Fetched, found: Digest, held: Held, terms: Terms) -> Commit:
     """Say what to store: new bars as pieces, equal ones as settled marks, nothings as empty.
 
@@ -48,6 +56,52 @@ def build_commit(fetched: Fetched, found: Digest, held: Held, terms: Terms) -> C
         QualityError: the answer lacks many bars that are stored; it is not believed.
     """
     return _Making(fetched, found, held, terms).commit()
+
+
+def without_rescaled(found: Digest, held: Held, vendor: str, *, splits: bool) -> Digest:
+    """Return an answer in which final bars that came multiplied count as rows that are no bars.
+
+    All four prices of such a row are those stored, times one factor of splits or of units (pence,
+    thousandths). That is no revision: the vendor has changed its basis, and did not say so.
+
+    Args:
+        found: the answer.
+        held: what is stored there.
+        vendor: who answered; only what it supplied itself is compared.
+        splits: whether factors of splits count too. Not of shares: theirs may be real, and told
+            late.
+    """
+    rows, stored = found.closed, held.rebased
+    places = np.searchsorted(stored.stamps, rows.stamps)
+    common = np.flatnonzero(places < len(stored))
+    common = common[stored.stamps[places[common]] == rows.stamps[common]]
+    mine, theirs = rows.take(common), stored.take(places[common])
+    finals = [
+        part.span for part in held.coverage if part.state == "final" and part.vendor == vendor
+    ]
+    is_final = np.array([any(s in span for span in finals) for s in mine.stamps.tolist()], bool)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.array(mine.values()[:4]) / np.array(theirs.values()[:4])
+    is_odd = np.zeros(len(mine), bool)
+    for factor in (*_UNITS, *(_SPLITS if splits else ())):
+        is_odd |= (np.abs(ratios / factor - 1) < _NEAR_FACTOR).all(axis=0)
+    odd = common[is_odd & is_final]
+    if not len(odd):
+        return found
+    doubted = rows.take(odd)
+    columns = (doubted.stamps, *doubted.values())
+    bars = [Bar(*cells) for cells in zip(*(column.tolist() for column in columns), strict=True)]
+    bad = [*found.bad, *(BadRow(bar, RESCALED) for bar in bars)]
+    ends = np.append(rows.stamps, found.answered.end)[odd + 1]
+    spans = [Span(bar.stamp_ms, int(end)) for bar, end in zip(bars, ends, strict=True)]
+    kept = np.ones(len(rows), bool)
+    kept[odd] = False
+    return replace(
+        found,
+        closed=rows.take(kept),
+        bad=tuple(sorted(bad, key=lambda row: row.bar.stamp_ms)),
+        bad_spans=tuple(sorted([*found.bad_spans, *spans])),
+    )
 
 
 @dataclass(frozen=True)

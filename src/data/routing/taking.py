@@ -31,7 +31,7 @@ from .older import contradicted, is_older
 from .revisions import Errand, Revisions
 from .splicing import Reply, Splicer, with_splices
 from .splits import doubt_at, doubted, windows
-from .storing import build_commit
+from .storing import RESCALED, are_many, build_commit, without_rescaled
 from .terms import Doubt, Expiry, Held, Terms, basis_of
 from .work import Forming, Work
 
@@ -93,7 +93,11 @@ class Taker:
         self.note_forming(work, fetched, found.forming)
         if told is not None:
             self._keeper.add_actions(work, fetched.actions or (), told)
-        commit = with_splices(self._commit(work, fetched, found, near), splices, span)
+        held = self._held(work, fetched, found, near)
+        splits = work.query.instrument.asset_class != "stock"
+        plain = without_rescaled(found, held, fetched.vendor, splits=splits)
+        found = self._as_revision(work, fetched, plain)
+        commit = with_splices(self._commit(work, fetched, found, near, held), splices, span)
         commit = replace(
             commit,
             judged=found.answered,
@@ -112,6 +116,27 @@ class Taker:
     def _now_ms(self, fetched: Fetched) -> int:
         """Return the time at an answer: by our clock or the vendor's, whichever is earlier."""
         return min(self._clock.now_ms(), fetched.server_now_ms)
+
+    def _as_revision(self, work: Work, fetched: Fetched, found: Digest) -> Digest:
+        """Say where final bars came multiplied.
+
+        Raises:
+            QualityError: many of them did.
+        """
+        odd = [row for row in found.bad if row.reason == RESCALED]
+        if not odd:
+            return found
+        said = (
+            f"{fetched.vendor} sends {len(odd)} final bars again, multiplied by a constant factor"
+        )
+        if are_many(len(odd), len(odd) + len(found.closed)):
+            raise QualityError(
+                f"{said}: it has changed its basis for {work.query}, and does not say so",
+                provider=fetched.vendor,
+                hint="the stored bars were kept; clear the series if it is they that are wrong",
+            )
+        work.problems.append(f"{said}; they were kept")
+        return found
 
     def _refuse_unbelieved(
         self, work: Work, fetched: Fetched, errand: Errand, found: Digest
@@ -181,13 +206,14 @@ class Taker:
             return "unknown"
         return "dense" if fetched.dense else "sparse"
 
-    def _commit(self, work: Work, fetched: Fetched, found: Digest, near: _Sessions) -> Commit:
+    def _commit(
+        self, work: Work, fetched: Fetched, found: Digest, near: _Sessions, held: Held
+    ) -> Commit:
         first = int(found.closed.stamps[0]) if len(found.closed) else found.answered.start
         basis = basis_of(fetched, first, work.query.instrument, near.opened)
         others, doubt = self._split_doubts(work, fetched)
         now, refresh = self._now_ms(fetched), work.query.refresh
         terms = Terms(work.grid, basis, now, self._expiry, doubt, refresh)
-        held = self._held(work, fetched, found, near)
         others += self._older_marks(work, fetched, found, held)
         commit = build_commit(fetched, found, held, terms)
         # Bars fetched earlier lose their trust before this answer can be joined to them.
