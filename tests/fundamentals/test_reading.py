@@ -214,3 +214,34 @@ def test_small_readers() -> None:
     assert major("?") == major("") == ("", 1.0)
     assert text_of(" x ") == "x"
     assert text_of(7) == "7"
+
+
+def test_texts_and_blocks_that_are_kept_are_bounded() -> None:
+    """A description of 60 MiB would lie on the disk for months."""
+    fields: dict[str, Any] = {"description": "d", "company_name": "n", "pe_ratio": "p"}
+    body = {"n": "Acme", "d": "x" * 60_000, "p": 3, "t": "T" * 1000, "more": "y" * 3_000_000}
+    said = row(fields, body, period="t", block="overview")
+    assert said.facts["company_name"].value == "Acme"
+    assert len(said.facts["pe_ratio"].period) <= 40
+    assert said.blocks == {}
+    assert said.dropped["description"] == "a text of 60,000 characters is too long"
+    assert said.dropped["overview"].endswith(" characters are too many")
+    assert "description" not in said.facts
+    assert row(fields, {**body, "d": "x" * 9_000}).facts["description"].value == "x" * 9_000
+
+
+def test_far_too_many_reports_are_none() -> None:
+    reports = [{"end": "2024-01-01", "r": 1.0}] * 3_000
+    table = VendorTable(
+        "acme",
+        frozenset({"stock"}),
+        {
+            "profile": [
+                Answer(ASK, {"company_name": "0.n"}),
+                Answer(ASK, {"revenue": "r"}, statement="income", period_end="end"),
+            ]
+        },
+    )
+    said = read(table, Told("X", "X", "profile", NOW, {ASK: [{"n": "Acme"}, *reports]}))
+    assert said.statements == ()
+    assert said.dropped == {"income": "3,001 reports are too many"}

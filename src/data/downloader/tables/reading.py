@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,12 @@ _NOTHING = frozenset({"", "none", "n/a", "na", "-", "--", "null", "nan", "unknow
 _MINOR = {"GBp": "GBP", "GBX": "GBP", "ZAc": "ZAR", "ZAC": "ZAR", "ILA": "ILS"}
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CODE = re.compile(r"[A-Z]{3}")
+# What is kept of an answer stays on the disk for months: the longest real descriptions of companies
+# have 5,000 characters, the largest blocks some 100,000, and reports go back some 40 years.
+_LONGEST_TEXT = 50_000
+_LONGEST_BLOCK = 2_000_000
+_MOST_STATEMENTS = 2_000
+_LONGEST_PERIOD = 40
 
 
 class Told(NamedTuple):
@@ -84,15 +91,25 @@ class _Sheet:
             return
         self._check_whose(answer, body, spelled)
         if answer.statement:
+            if len(found) > _MOST_STATEMENTS:
+                self.dropped[answer.statement] = f"{len(found):,} reports are too many"
+                return
             self.statements += [s for row in found if (s := self._statement(answer, row))]
             return
         if answer.block:
             older = {name: at(found, path) for name, path in answer.also.items()}
             known = {name: value for name, value in older.items() if value is not None}
-            self.blocks[answer.block] = {**known, **found} if known else found
+            self._keep_block(answer.block, {**known, **found} if known else found)
         for name, where in answer.fields.items():
             if name not in self.facts and (fact := self._fact(answer, name, _pick(where), found)):
                 self.facts[name] = fact
+
+    def _keep_block(self, name: str, block: Any) -> None:
+        size = len(json.dumps(block))
+        if size > _LONGEST_BLOCK:
+            self.dropped[name] = f"{size:,} characters are too many"
+        else:
+            self.blocks[name] = block
 
     def newest_first(self) -> Sequence[Statement]:
         """Return the statements, those of later periods first."""
@@ -119,6 +136,9 @@ class _Sheet:
         raw = at(row, pick.at)
         if unit == "text":
             said = text_of(raw)
+            if said is not None and len(said) > _LONGEST_TEXT:
+                self.dropped[name] = f"a text of {len(said):,} characters is too long"
+                return None
             return None if said is None else Fact(_tidy(name, said), "text")
         number = self._number(name, raw, zero_is_unknown=pick.zero_is_unknown)
         if number is None:
@@ -129,6 +149,7 @@ class _Sheet:
             currency, divisor = major(text_of(at(row, told)) or "")
             number = number / divisor if unit == "price" else number
         period = text_of(at(row, answer.period if pick.period is None else pick.period)) or ""
+        period = period[:_LONGEST_PERIOD]
         end = day_of(at(row, answer.period_end)) if period else ""
         filed = day_of(at(row, answer.filed_at))
         return Fact(number * pick.scale, unit, currency, period, end, filed)
@@ -149,7 +170,7 @@ class _Sheet:
         values = {n: v * picks[n].scale for n, v in numbers.items() if v is not None}
         if not values:
             return None
-        period = text_of(at(row, answer.period)) or "FY"
+        period = (text_of(at(row, answer.period)) or "FY")[:_LONGEST_PERIOD]
         filed = day_of(at(row, answer.filed_at))
         return Statement(answer.statement, period, period_end, filed, currency, values)
 
