@@ -15,6 +15,7 @@ from ..model.instant import DAY_MS
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
+from ..net.one_call import current_call
 from ..policy.assets import agree
 from ..policy.quality import check
 from .candidate import Candidate
@@ -51,12 +52,13 @@ class Namesakes:
         for candidate in candidates if len(stored) else ():
             if candidate.name not in way.namesakes:
                 continue
-            started = self._clock.monotonic()
+            started, sent = self._clock.monotonic(), current_call().requests
             span = Span(int(stored.stamps[0]), int(stored.stamps[-1]) + 1)
             asked = Attempt(candidate.name, "ok", "", 0.0, span.start, span.end)
             try:
                 rows, requests = self._asked(query, candidate, span)
             except (ProviderError, ConfigError) as error:
+                asked = replace(asked, requests=current_call().requests - sent)
                 attempts.append(_failed(asked, error, self._clock.monotonic() - started))
                 continue
             is_same = agree(stored, rows)
@@ -119,9 +121,11 @@ def derivative(query: BarsQuery, way: Route, clock: Clock) -> tuple[str, list[At
     if look is None or listed[0].capabilities is None or query.offline:
         return "", []
     started, asked = clock.monotonic(), Attempt(way.owner, "ok", "asked for a perpetual future")
+    sent = current_call().requests
     try:
         found: Derivative = look(query.instrument, query.now_ms)
     except (ProviderError, ConfigError) as error:
+        asked = replace(asked, requests=current_call().requests - sent)
         return "", [_failed(asked, error, clock.monotonic() - started)]
     attempt = replace(asked, seconds=clock.monotonic() - started, requests=found.requests)
     return found.told, [attempt] if found.requests else []
