@@ -20,7 +20,7 @@ from .bench import Bench
 from .sheet import Series
 
 _ADJUSTMENTS: tuple[Adjustment, ...] = ("raw", "split", "all")
-# A split of 10:1 on 2024-06-10; a dividend of 0.24 on 2024-05-10.
+# A split of 10:1 on 2024-06-10; a dividend of 0.25 on 2024-05-10.
 _SPLIT = Series("NVDA", "1d", "2024-05-20", "2024-06-12")
 _DIVIDEND = Series("AAPL", "1d", "2024-04-22", "2024-05-23T22:30:00")
 _WEEK = Series("AAPL", "1d", "2024-05-28", "2024-06-06")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ import pytest
 from src.data.cache import metadata
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.downloader.tiingo_data_downloader import TiingoDataDownloader
 from src.data.errors import DataError, IncompleteDataError
 from src.data.jobs.probing import probe
+from src.data.jobs.verifying import Question, verify_with
 from src.data.model.instant import DAY_MS, day_ms
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.listings import dividend
 
 from .oracle import ms
 from .twin import told
@@ -260,3 +264,54 @@ def assert_adjusted(frame: pd.DataFrame, vendors: VendorServer, clock: ManualClo
     assert len(frame) >= 12
     for stamp, adjusted in frame["adj_close"].items():
         assert adjusted == pytest.approx(true[stamp], rel=1e-5), stamp
+
+
+# --- verifying -----------------------------------------------------------------------------
+
+
+def test_verifying_compares_dividends_and_adjusted_closes(
+    alone: Make, vendors: VendorServer
+) -> None:
+    manager, question = alone("yahoo"), Question("AAPL", "1d", "2024-04-22", "2024-05-24")
+    manager.get_ohlcv("AAPL", "1d", "2024-04-22", "2024-05-24")
+    assert verify_with(manager._services, question).ok
+    kept = [a for a in vendors.truth.listing("AAPL").actions if a.ex_date != date(2024, 5, 10)]
+    vendors.truth.change("AAPL", actions=(*kept, dividend("2024-05-10", 0.5)))
+    (one,) = verify_with(alone("yahoo")._services, question).comparisons
+    assert [d.cause for d in one.differences] == ["actions", "adjusted close"]
+    said = "cache: dividend of 0.25 on 2024-05-10, yahoo: dividend of 0.5 on 2024-05-10"
+    assert one.differences[0].said == said
+    # The days before it.
+    assert one.differences[1].rows == 14
+
+
+def test_verifying_tells_a_dividend_that_is_not_known(alone: Make, vendors: VendorServer) -> None:
+    manager, question = alone("yahoo"), Question("AAPL", "1d", "2024-04-22", "2024-05-07")
+    manager.get_ohlcv("AAPL", "1d", "2024-04-22", "2024-05-07")
+    vendors.truth.act("AAPL", dividend("2024-05-01", 0.1))
+    (one,) = verify_with(alone("yahoo")._services, question).comparisons
+    assert one.differences[0].said == "cache: no dividend, yahoo: dividend of 0.1 on 2024-05-01"
+    assert one.differences[1].cause == "adjusted close"
+
+
+def test_verifying_two_vendors_that_tell_another_dividend(
+    alone: Make, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = Question("AAPL", "1d", "2024-04-22", "2024-05-24", provider="yahoo", against="tiingo")
+    manager = alone("yahoo", "tiingo")
+    (one,) = verify_with(manager._services, pair).comparisons
+    assert not one.differences
+    paid = TiingoDataDownloader.actions_of
+    monkeypatch.setattr(TiingoDataDownloader, "parse_bars", _without_actions(TiingoDataDownloader))
+    monkeypatch.setattr(
+        TiingoDataDownloader, "actions_of",
+        lambda self, *asked: [replace(a, amount=2 * a.amount) for a in paid(self, *asked)],
+    )  # fmt: skip
+    (one,) = verify_with(manager._services, pair).comparisons
+    assert one.differences[0].cause == "actions"
+    assert "tiingo: dividend of 0.5 on 2024-05-10" in one.differences[0].said
+
+
+def _without_actions(vendor: type[Any]) -> Callable[..., Any]:
+    parse = vendor.parse_bars
+    return lambda self, *asked: replace(parse(self, *asked), actions=None)

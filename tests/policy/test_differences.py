@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -17,6 +18,7 @@ from src.data.model.difference import CAUSES
 from src.data.model.instant import DAY_MS, day_ms, iso
 from src.data.model.span import Span
 from src.data.policy.differences import Terms, compare
+from src.data.policy.splice import ONE_MARKET
 
 FIRST = date(2024, 1, 1)
 DAYS = 60
@@ -250,3 +252,21 @@ def test_every_bar_is_counted_once(
     assert found.equal == sum(
         a and b and f == 1.0 for a, b, f in zip(kept, theirs, factors, strict=True)
     )
+
+
+def test_two_sources_that_agree_on_the_whole_have_small_differences() -> None:
+    """Highs and lows of other trades, a few closes apart; one price that is far off stays one."""
+    ours, rng = truth(), np.random.default_rng(7)
+    wide, narrow = abs(rng.normal(0, 2e-3, len(ours))), rng.normal(0, 1e-4, len(ours))
+    high, low, close = ours.high * (1 + wide), ours.low * (1 - wide), ours.close * (1 + narrow)
+    far = high.copy()
+    far[20] *= 1.1
+    theirs = replace(ours, high=far, low=low, close=close)
+    terms = Terms(2e-4, volume=False, agreement=ONE_MARKET)
+    found = {d.cause: d.rows for d in compare(ours, theirs, terms).differences}
+    assert found["conflict"] == 1
+    assert found["small difference"] > 20
+    shifted = replace(theirs, close=close * 1.003)
+    causes = {d.cause for d in compare(ours, shifted, terms).differences}
+    assert "small difference" not in causes, "their closes do not agree"
+    assert "conflict" in {d.cause for d in compare(ours, theirs, Terms(2e-4)).differences}

@@ -43,6 +43,7 @@ class Said:
     table: BarTable
     kind: Kind
     actions: tuple[Action, ...] = ()
+    tells_actions: bool = False
     requests: int = 1
     remarks: tuple[str, ...] = ()
 
@@ -96,7 +97,8 @@ class Afresh:
             remarks.append(f"{vendor} sent {len(checked.bad)} row(s) that cannot be bars")
         if within != span:
             remarks.append(f"{vendor} has no {frame} bars before {date_of(within.start)} any more")
-        return Said(within, table, fetched.kind, actions, fetched.requests, tuple(remarks))
+        tells = candidate.tells_actions and goal.as_of is not None and len(table) > 0
+        return Said(within, table, fetched.kind, actions, tells, fetched.requests, tuple(remarks))
 
     def _candidate(self, vendor: str) -> Candidate:
         instrument, frame = self._query.instrument, self._query.timeframe

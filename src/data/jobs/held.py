@@ -13,13 +13,14 @@ from ..errors import BadRangeError, CorruptEntryError, DataError
 from ..model.actions import Action
 from ..model.bars import BarTable, concat
 from ..model.coverage import Coverage, Covered
-from ..model.instant import DAY_MS
+from ..model.difference import Difference
+from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.kind import ADJUSTMENTS, Adjustment, Basis, Kind
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
 from ..policy.calendar import calendar_for
-from ..policy.differences import Terms, compare
+from ..policy.differences import Terms, compare, differing_actions
 from ..policy.gaps import Grid
 from ..routing.asking import Asking
 from ..routing.candidates import Selector
@@ -158,8 +159,11 @@ class Held:
             _REBASED if goal.as_of else 0.0,
             unsettled=[*late, newer],
             actions=[*known, *said.actions],
+            adj_close=goal.as_of is not None and goal.as_of == afresh.today(),
         )
         found = compare(_cut(answer.table, spans), _cut(said.table, spans), terms)
+        if said.tells_actions:
+            found = found.with_actions(self._other_actions(known, said.actions, vendor, spans))
         remarks = (*said.remarks, *differing(answer.kind, said.kind, CACHE, vendor))
         return Comparison(
             CACHE,
@@ -172,6 +176,17 @@ class Held:
             remarks,
             said.requests,
         )
+
+    def _other_actions(
+        self, known: Sequence[Action], said: Sequence[Action], vendor: str, spans: Sequence[Span]
+    ) -> Difference | None:
+        """Return what the vendor says otherwise than what counts here, where that was asked for."""
+        # What happened on the first day concerns none of these bars, and need not be known.
+        first, last = date_of(spans[0].start), date_of(spans[-1].end - 1)
+        days = Span(day_ms(first) + DAY_MS, day_ms(last) + DAY_MS)
+        if days.is_empty or not self._store.actions(self._query.instrument.symbol).covers(days):
+            return None
+        return differing_actions(known, said, (CACHE, vendor), days)
 
     def _known_actions(self) -> Sequence[Action]:
         """Return the splits and dividends that are stored; none where they are damaged."""

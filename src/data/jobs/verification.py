@@ -18,6 +18,8 @@ _BETWEEN_VENDORS = {
     "unit x100": "pin one of the two with --provider: their units differ",
     "split": "one of the two has not applied it yet: pin the other, or ask again in some days",
     "dividend adjustment": "one of the two adjusts for dividends: compare their raw prices",
+    "actions": "a third vendor decides, or the company's own notice",
+    "small difference": "nothing: two sources of one market count other trades",
     "missing here": "the second vendor can fill what the first one lacks: let failover do it",
     "missing there": "the first vendor has more: put it first in the rules",
 }

@@ -14,8 +14,9 @@ from ..errors import DataError, QueryError
 from ..model.kind import Basis
 from ..model.query import BarsQuery
 from ..policy.calendar import calendar_for
-from ..policy.differences import Terms, compare
+from ..policy.differences import Terms, compare, differing_actions
 from ..policy.gaps import Grid
+from ..policy.splice import AGGREGATES, ONE_MARKET
 from ..routing.asking import Wishes
 from ..wiring import build
 from .afresh import Afresh, Said
@@ -132,8 +133,13 @@ def _between(one: tuple[str, Said], other: tuple[str, Said], goal: Basis) -> Com
         _TWO_VENDORS,
         volume=counted[0] == counted[1] and bool(kinds[0].volume),
         actions=[*ours.actions, *theirs.actions],
+        adj_close=goal.as_of is not None,
+        agreement=AGGREGATES if "aggregate" in [k.venue for k in kinds] else ONE_MARKET,
     )
     found = compare(ours.table.within(span), theirs.table.within(span), terms)
+    if ours.tells_actions and theirs.tells_actions:
+        told = differing_actions(ours.actions, theirs.actions, (name, rival), span)
+        found = found.with_actions(told)
     remarks = [*ours.remarks, *theirs.remarks, *differing(*kinds, name, rival)]
     if not terms.volume:
         remarks.append("volumes are not compared: they count different trades")

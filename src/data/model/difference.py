@@ -13,7 +13,10 @@ Cause = Literal[
     "unit x100",
     "split",
     "dividend adjustment",
+    "actions",
+    "adjusted close",
     "revision",
+    "small difference",
     "missing here",
     "missing there",
     "stale",
@@ -24,7 +27,10 @@ CAUSES: tuple[Cause, ...] = (
     "unit x100",
     "split",
     "dividend adjustment",
+    "actions",
+    "adjusted close",
     "revision",
+    "small difference",
     "missing here",
     "missing there",
     "stale",
@@ -38,10 +44,13 @@ class Difference:
     Attributes:
         cause: ``revision``: a few bars were corrected a little. ``unit x100``: pounds and pence.
             ``split``, ``dividend adjustment``: one side is adjusted for it, the other is not.
+            ``actions``: the sides tell other splits or dividends. ``adjusted close``: nothing but
+            that column differs. ``small difference``: two sources of one market, whose bars agree on
+            the whole, count other trades at their edges.
             ``stale``: the first side is known not to be settled, or to be behind. ``missing
             here``, ``missing there``: the first, the second side has no such bars. ``conflict``:
             anything else.
-        rows: how many bars.
+        rows: how many bars; of ``actions`` how many splits and dividends.
         first_ms, last_ms: stamps of the first and the last of them.
         ours, theirs: the first of them on both sides; None where a side has none.
         said: what is seen, in words; may be empty.
@@ -74,6 +83,16 @@ class Compared(NamedTuple):
     rows: int
     equal: int
     differences: tuple[Difference, ...]
+
+    def with_actions(self, found: Difference | None) -> Compared:
+        """Return it with what differs about splits and dividends, if anything does.
+
+        Not where bars differ by a split: amounts are of other shares then, too.
+        """
+        if found is None or any(other.cause == "split" for other in self.differences):
+            return self
+        ranked = sorted((*self.differences, found), key=lambda d: CAUSES.index(d.cause))
+        return self._replace(differences=tuple(ranked))
 
 
 def _plain(bar: Bar | None) -> dict[str, float] | None:

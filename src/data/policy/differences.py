@@ -7,18 +7,20 @@ made it, since that decides what to do about it; what fits no name is a *conflic
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.actions import Action
+from ..model.actions import Action, current
 from ..model.bars import NAN, PRICES, Bar, BarTable, Floats, Stamps, among
 from ..model.difference import CAUSES, Cause, Compared, Difference
 from ..model.instant import date_of, day_ms
 from ..model.span import Span
+from .disputes import events_of
+from .splice import Tolerance, judge
 
 # A bar whose prices moved by no more than this was corrected; and only so many are "a few".
 _LITTLE, _FEW, _FEW_SHARE = 0.02, 5, 0.05
@@ -32,6 +34,7 @@ _LEAST_SPLIT, _LEAST_RUN = 0.1, 5
 # The terms of splits that are no whole number for one: 3:2, 5:4.
 _LARGEST_TERM, _LARGEST_OF_TWO = 50, 5
 _HUNDRED = 100.0
+_ADJUSTED = 1e-4
 
 Mask = NDArray[np.bool_]
 
@@ -45,12 +48,17 @@ class Terms:
         volume: whether both count the same trades.
         unsettled: stretches of the first table that are known to be provisional or doubtful.
         actions: splits and dividends that either side knows of.
+        adj_close: whether both adjusted closes are of one date.
+        agreement: how far closes of two sources of one market lie apart; None for one source, where
+            only a few bars may differ a little.
     """
 
     tolerance: float = 0.0
     volume: bool = True
     unsettled: Sequence[Span] = ()
     actions: Sequence[Action] = ()
+    adj_close: bool = False
+    agreement: Tolerance | None = None
 
 
 def compare(ours: BarTable, theirs: BarTable, terms: Terms = Terms()) -> Compared:
@@ -68,6 +76,9 @@ def compare(ours: BarTable, theirs: BarTable, terms: Terms = Terms()) -> Compare
     causes = np.full(len(common), "", dtype=object)
     differs = ~_same(left, right, terms)
     _name(causes, differs, left, right, terms)
+    readjusted = ~differs & _readjusted(left, right, terms)
+    causes[readjusted] = "adjusted close"
+    differs |= readjusted
     found = [*_grouped(causes, left, right, terms), *_missing(ours, theirs, common, terms)]
     ranked = sorted(found, key=lambda d: (CAUSES.index(d.cause), d.first_ms))
     rows = len(ours) + len(theirs) - len(common)
@@ -87,6 +98,41 @@ def _same(left: BarTable, right: BarTable, terms: Terms) -> Mask:
         whole = 1.0 if terms.tolerance else 0.0
         same &= _close(left.volume, right.volume, terms.tolerance, whole)
     return same
+
+
+def _readjusted(left: BarTable, right: BarTable, terms: Terms) -> Mask:
+    """Tell for each common bar whether both have an adjusted close and another one."""
+    if not terms.adj_close or left.adj_close is None or right.adj_close is None:
+        return np.zeros(len(left), dtype=bool)
+    known = ~np.isnan(left.adj_close) & ~np.isnan(right.adj_close)
+    # Sides take dividends off by amounts and closes that are rounded in different places.
+    return known & ~_close(left.adj_close, right.adj_close, max(terms.tolerance, _ADJUSTED))
+
+
+def differing_actions(
+    ours: Sequence[Action], theirs: Sequence[Action], names: tuple[str, str], span: Span
+) -> Difference | None:
+    """Return what two sides say otherwise about the splits and dividends in ``span``.
+
+    Args:
+        ours, theirs: all that each side tells of ``span`` and of the days around it.
+        names: of the sides, for the words.
+        span: stamps of session dates.
+    """
+    said = zip(names, (ours, theirs), strict=True)
+    words = [replace(a, source=name) for name, told in said for a in current(told)]
+    odd: list[tuple[int, str]] = []
+    for event in events_of(words, lambda _: ()):
+        at = day_ms(event.action().ex_date)
+        by_side = {action.source: str(action) for action in event.said}
+        if at in span and (len(by_side) < len(names) or event.is_disputed):
+            none = f"no {event.type}"
+            odd.append((at, ", ".join(f"{name}: {by_side.get(name, none)}" for name in names)))
+    if not odd:
+        return None
+    more = f", and {len(odd) - 1} more" if len(odd) > 1 else ""
+    text = odd[0][1] + more
+    return Difference("actions", len(odd), odd[0][0], odd[-1][0], None, None, text)
 
 
 def _close(one: Floats, other: Floats, tolerance: float, slack: float = 0.0) -> Mask:
@@ -116,7 +162,15 @@ def _name(
     little = _change(left, right) <= _LITTLE
     few = open_.sum() <= max(_FEW, _FEW_SHARE * len(left))
     settle(little if few else np.zeros(len(left), dtype=bool), "revision")
+    settle(little if _agree(left, right, terms) else np.zeros_like(little), "small difference")
     settle(np.ones(len(left), dtype=bool), "conflict")
+
+
+def _agree(left: BarTable, right: BarTable, terms: Terms) -> bool:
+    """Tell whether two sources of one market agree on the whole, as they must to be spliced."""
+    if terms.agreement is None:
+        return False
+    return judge(left, right, None, terms.agreement).kind == "equal"
 
 
 def _ratios(left: BarTable, right: BarTable) -> tuple[Floats, Mask]:
