@@ -48,6 +48,36 @@ def test_a_gateway_is_asked_when_a_bar_closes(
         assert {asked["symbol"] for asked in script.asked} == {"AAPL"}
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("ib_async") is None, reason="ib_async is not installed"
+)
+@pytest.mark.parametrize("named_in_rules", [True, False], ids=["rules", "none"])
+def test_the_gateway_that_a_feed_names_is_asked_and_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, named_in_rules: bool
+) -> None:
+    caplog.set_level(logging.CRITICAL, "ib_async")
+    clock, rules = ManualClock(parse_iso("2024-06-12T19:59:30Z")), tmp_path / "rules.yaml"
+    days = ["2024-06-07", "2024-06-10", "2024-06-11"]
+    of_rules, of_feed = (Script(bars=[row(day) for day in days]) for _ in range(2))
+    with gateway(of_rules) as other, gateway(of_feed) as port:
+        at = f"  ibkr: {{port: {other}, client_id: 7}}\n" if named_in_rules else "  ibkr: {}\n"
+        rules.write_text(f"stock_daily: {{primary: ibkr, backup: []}}\nproviders:\n{at}")
+        config = {
+            "data_source": "ibkr", "symbol": "AAPL", "interval": "1d", "lookback_bars": 3,
+            "host": "127.0.0.1", "port": port, "client_id": 9,
+            "data_manager": DataManager(tmp_path / "cache", rules, clock=clock),
+        }  # fmt: skip
+        feeds = [DataFeedFactory.create_data_feed(config) for _ in range(2)]
+    for feed in feeds:
+        assert isinstance(feed, IBKRLiveDataFeed)
+        assert len(feed.df) == 3
+        status = feed.get_status()
+        assert (status["host"], status["port"], status["client_id"]) == ("127.0.0.1", port, 9)
+    assert feeds[0].data_manager is feeds[1].data_manager  # one connection a gateway
+    assert of_feed.asked
+    assert of_rules.asked == []
+
+
 def row(day: str) -> tuple[str, float, float, float, float, float]:
     """Return a made-up day as the gateway answers it."""
     return (day.replace("-", ""), 187.0, 188.0, 186.0, 187.0 + int(day[-2:]) / 100, 100.0)

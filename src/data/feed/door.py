@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from ..clock import Clock, SystemClock
+from ..config.gateway import Gateway, ibkr_gateway
 from ..config.packaged import rules_of_testnets
 from ..config.settings import load_settings
 from ..errors import QueryError
@@ -24,18 +27,21 @@ class Door:
     """Bars of one installation, as it is configured by files and environment. Thread-safe.
 
     Args:
-        cache_dir, config_path: as for the data manager.
+        cache_dir, config_path, clock: as for the data manager.
 
     Attributes:
         provider_selector: symbol to vendors.
     """
 
     def __init__(
-        self, cache_dir: str | Path | None = None, config_path: str | Path | None = None
+        self,
+        cache_dir: str | Path | None = None,
+        config_path: str | Path | None = None,
+        clock: Clock | None = None,
     ) -> None:
         from ..wiring import build
 
-        self._services = build(cache_dir, config_path)
+        self._services = build(cache_dir, config_path, clock=clock)
         self._feeds = LiveFeeds(self, self._services)
         self.provider_selector = self._services.selector
 
@@ -69,6 +75,43 @@ def get_testnet_door() -> Door:
     """Return the one door to test networks, with a cache of its own: their prices are not real."""
     usual = load_settings().cache_dir
     return Door(usual.with_name(f"{usual.name}-testnet"), rules_of_testnets())
+
+
+_gateways: WeakKeyDictionary[Any, dict[Gateway, Any]] = WeakKeyDictionary()
+# Guards the table above against threads that make feeds of one gateway at once.
+_gateways_lock = threading.Lock()
+
+
+def get_gateway_door(manager: Any, wanted: Gateway) -> Any:
+    """Return what asks a gateway of Interactive Brokers: ``manager`` where that is its own gateway.
+
+    Another gateway shares cache, rules and clock with the manager; always the same for one gateway.
+    A stand-in of the user's own for a manager decides by itself what it asks.
+    """
+    services = services_of(manager)
+    if services is None:
+        return manager
+    configured = ibkr_gateway(services.selector.parsed_rules.provider("ibkr").options)
+    if wanted == configured:
+        return manager
+    with _gateways_lock:
+        doors = _gateways.setdefault(manager, {})
+        if wanted not in doors:
+            doors[wanted] = _gateway_door(services, wanted)
+        return doors[wanted]
+
+
+def _gateway_door(services: Services, wanted: Gateway) -> Door:
+    from ..downloader.configured import apply_settling
+    from ..downloader.ibkr_data_downloader import IBKRDataDownloader
+
+    settings = services.settings
+    door = Door(settings.cache_dir, settings.rules_path, services.clock)
+    sender = door._services.networks.sender("ibkr")
+    downloader = IBKRDataDownloader(**wanted._asdict(), sender=sender)
+    apply_settling(downloader, services.selector.parsed_rules.provider("ibkr"))
+    door.provider_selector.downloaders["ibkr"] = downloader
+    return door
 
 
 def services_of(door: Any) -> Services | None:

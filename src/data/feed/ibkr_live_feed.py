@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..config.gateway import ibkr_gateway
+from .door import get_door, get_gateway_door, is_manager
 from .polled_live_data_feed import PolledLiveDataFeed
 
 
@@ -12,9 +14,13 @@ class IBKRLiveDataFeed(PolledLiveDataFeed):
 
     Args:
         symbol, interval: whose bars, and their timeframe.
-        host, port, client_id: of the gateway. The data manager asks the one that its rules name
-            (``providers.ibkr``) or the environment; these are told in the status.
+        host, port, client_id: of the gateway that is asked; what is left out is as the rules
+            (``providers.ibkr``), the environment (``IBKR_HOST``, ...) or the usual say.
         **others: as :class:`PolledLiveDataFeed`.
+
+    Raises:
+        ConfigError: a port or a client's number is none.
+        ValueError: there is no history.
     """
 
     source_name = "IBKR"
@@ -24,13 +30,22 @@ class IBKRLiveDataFeed(PolledLiveDataFeed):
         self,
         symbol: str,
         interval: str,
-        host: str = "127.0.0.1",
-        port: int = 7497,
-        client_id: int = 1,
+        host: str | None = None,
+        port: int | None = None,
+        client_id: int | None = None,
         **others: Any,
     ) -> None:
-        self.host, self.port, self.client_id = host, port, client_id
-        super().__init__(symbol, interval, **others)
+        manager = others.pop("data_manager", None) or get_door()
+        given = {"host": host, "port": port, "client_id": client_id}
+        named = {name: value for name, value in given.items() if value is not None}
+        rules = (
+            manager.provider_selector.parsed_rules.provider("ibkr") if is_manager(manager) else None
+        )
+        wanted = ibkr_gateway({**(rules.options if rules else {}), **named})
+        self.host, self.port, self.client_id = wanted
+        if named:
+            manager = get_gateway_door(manager, wanted)
+        super().__init__(symbol, interval, data_manager=manager, **others)
 
     def get_status(self) -> dict[str, Any]:
         """Return how it stands, with the gateway's address."""
