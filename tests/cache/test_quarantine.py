@@ -88,6 +88,24 @@ def test_rows_come_back_as_they_came(lane: Lane) -> None:
     ]
 
 
+def test_new_rubbish_at_each_call_does_not_grow_for_ever(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quarantine, "_MOST_ROWS", 50)
+    (bar,) = quarantine.withdrawn(piece(2, 3).table, "acme")
+    quarantine.keep_rows(lane, 2024, [bar])
+    for call in range(40):
+        rubbish = BAD.bar._replace(close=float(call))
+        strays = [rubbish._replace(stamp_ms=rubbish.stamp_ms + call * 60_000 + n) for n in range(5)]
+        rows = [Suspect(row, "odd") for row in (rubbish, *strays)]
+        quarantine.keep_rows(lane, 2024, rows)
+        kept = quarantine.rows_kept(lane, 2024)
+        assert set(map(repr, rows)) <= set(map(repr, kept)), "the newest"
+        assert bar.reason in {row.reason for row in kept}, "a bar that was real once"
+        assert len(kept) <= 51
+    assert sum(row.bar.stamp_ms == BAD.bar.stamp_ms for row in kept) <= 4
+
+
 LONG = b"timestamp\n" + b"x" * 200_000 + b"\n"
 
 

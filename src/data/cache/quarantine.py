@@ -12,6 +12,7 @@ import hashlib
 import io
 import logging
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from .ledger import year_span
 
 log = logging.getLogger(__name__)
 
+# Of one stamp the last row counts; a few more tell how its vendor errs.
+_MOST_OF_A_STAMP, _MOST_ROWS = 3, 10_000
 WITHDRAWN = "withdrawn by "
 _HEADER = ("timestamp", *ALL_COLUMNS, "reason")
 
@@ -95,9 +98,26 @@ def keep_rows(lane: Lane, year: int, rows: Sequence[Suspect]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEADER)
-    writer.writerows(cells)
+    writer.writerows(_newest(list(cells)))
     packed = gzip.compress(text.getvalue().encode("utf-8"), compresslevel=6, mtime=0)
     write_atomically(lane.disk, lane.paths.rows(year), packed)
+
+
+def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return the newest rubbish of each stamp, and bars that were withdrawn: those were real once.
+
+    A vendor that sends new rubbish at each call must not make the file longer for ever.
+    """
+    kept: list[tuple[str, ...]] = []
+    counts: Counter[str] = Counter()
+    rubbish = 0
+    for row in reversed(cells):
+        is_bar = row[-1].startswith(WITHDRAWN)
+        counts[row[0]] += not is_bar
+        if is_bar or (counts[row[0]] <= _MOST_OF_A_STAMP and rubbish < _MOST_ROWS):
+            kept.append(row)
+            rubbish += not is_bar
+    return kept[::-1]
 
 
 def withdrawn(table: BarTable, vendor: str) -> list[Suspect]:
