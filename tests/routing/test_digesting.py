@@ -14,7 +14,7 @@ from src.data.policy.gaps import Grid
 from src.data.policy.quality import check
 from src.data.routing.digesting import MOST_HOLES, digest
 
-from .answers import COIN, DAY, HOURLY, SHARE, bar, digested, fetched, hour, hours, stamps
+from .answers import COIN, DAY, HOURLY, LATER, SHARE, bar, digested, fetched, hour, hours, stamps
 
 MINUTES = Grid(calendar_for(COIN), Timeframe.parse("1m"))
 SHARE_HOURS = Grid(calendar_for(SHARE), Timeframe.parse("1h"))
@@ -104,3 +104,19 @@ def test_the_earlier_of_two_clocks_decides() -> None:
         found = digest(answer, checked, hours(0, 6), HOURLY, ours)
         assert stamps(found.closed) == [0, 1, 2, 3]
         assert np.array_equal(found.forming.stamps, [hour(4), hour(5)])
+
+
+def test_a_bar_beside_the_calendar_that_runs_is_forming() -> None:
+    saturday = parse_iso("2024-06-08T14:30")
+    rows = [bar(0, stamp_ms=at) for at in (saturday - DAY_MS, saturday, saturday + 60 * MINUTE_MS)]
+    answer, span = (
+        fetched(rows, saturday + 75 * MINUTE_MS),
+        Span(saturday - DAY_MS, saturday + DAY_MS),
+    )
+    checked = check(
+        answer.table, span, timeframe=SHARE_HOURS.timeframe, now_ms=LATER, grid=SHARE_HOURS
+    )
+    found = digest(answer, checked, span, SHARE_HOURS, LATER)
+    assert found.closed.stamps.tolist() == [saturday - DAY_MS, saturday]
+    assert found.unexpected.tolist() == [saturday]
+    assert found.forming.stamps.tolist() == [saturday + 60 * MINUTE_MS]
