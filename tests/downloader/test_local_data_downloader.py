@@ -16,10 +16,12 @@ from src.data.errors import (
     ResponseFormatError,
     SymbolNotFoundError,
 )
-from src.data.model.capabilities import Fetched
+from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis, Kind
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
 from tests.downloader.acme import query
 from tests.net.scripted import sender_over
 
@@ -211,3 +213,29 @@ def test_the_demo_data_set() -> None:
         vendor.fetch(query("1d", 0, 10**12, Instrument("NOPE", "stock")))
     with pytest.raises(CapabilityError, match="timeframes 1d, not 1h"):
         vendor.fetch(query("1h", 0, 10**12, AAPL))
+
+
+def test_a_file_is_read_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["timestamp,open,high,low,close,volume"]
+    lines += [f"2024-01-{day:02d},1,2,0.5,1.5,7" for day in range(1, 11)]
+    (tmp_path / "AAPL_1d.csv").write_text("\n".join(lines) + "\n")
+    vendor = LocalDataDownloader({"folder": str(tmp_path)})
+    read: list[str] = []
+    bar = LocalDataDownloader._bar
+
+    def counted(*args: Any) -> Any:
+        read.append(args[1][0])
+        return bar(*args)
+
+    monkeypatch.setattr(LocalDataDownloader, "_bar", counted)
+    instrument = Instrument("AAPL", "stock", "XNYS", "America/New_York")
+    for first in (1, 3, 5):
+        span = Span(parse_iso(f"2024-01-{first:02d}"), parse_iso("2024-01-08"))
+        query = FetchQuery(instrument, Timeframe.parse("1d"), span, parse_iso("2024-06-01"))
+        assert len(vendor.fetch(query).table) == 8 - first
+    assert len(read) == 10
+    (tmp_path / "AAPL_1d.csv").write_text("\n".join(lines[:6]) + "\n")
+    assert len(vendor.fetch(query).table) == 1
+    assert len(read) == 15

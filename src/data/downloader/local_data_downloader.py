@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any, Unpack
 from urllib.parse import quote, unquote
 
@@ -23,6 +25,9 @@ from ..net.status import error_of
 from .base_data_downloader import BaseDataDownloader, Wired
 from .local_files import LocalFiles
 
+# So many files are kept as they were read.
+_MOST_FILES = 8
+_stamp = attrgetter("stamp_ms")
 _REQUIRED = ("open", "high", "low", "close")
 _COLUMNS = (*_REQUIRED, "volume", "adj_close")
 # Nothing is known about files but what their owner says.
@@ -67,6 +72,7 @@ class LocalDataDownloader(BaseDataDownloader):
             dense=self.files.dense,
             kinds={name: replace(_UNKNOWN, unit=self.files.unit) for name in classes},
         )
+        self._files_read: dict[tuple[str, str], tuple[str, tuple[list[int], list[Bar]]]] = {}
         folder = self.files.folder
         wired.setdefault("carrier", FileCarrier(folder) if folder else DemoFilesCarrier())
         super().__init__(**wired)
@@ -81,6 +87,24 @@ class LocalDataDownloader(BaseDataDownloader):
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Read the rows of the span; a file holds all there is."""
+        stamps, bars = self._parsed(response, query.timeframe)
+        first, end = bisect_left(stamps, query.span.start), bisect_left(stamps, query.span.end)
+        return BarPage(bars[first:end])
+
+    def _parsed(self, response: HttpResponse, timeframe: Timeframe) -> tuple[list[int], list[Bar]]:
+        """Return all bars of a file by stamp; it is read once, until it holds something else."""
+        place, text = (response.url, timeframe.label), response.text
+        known = self._files_read.get(place)
+        if known is not None and known[0] == text:
+            return known[1]
+        bars = sorted(self._bars(response, timeframe), key=_stamp)
+        found = [bar.stamp_ms for bar in bars], bars
+        while len(self._files_read) >= _MOST_FILES:
+            self._files_read.pop(next(iter(self._files_read)), None)
+        self._files_read[place] = (text, found)
+        return found
+
+    def _bars(self, response: HttpResponse, timeframe: Timeframe) -> list[Bar]:
         name = _name(response)
         rows = csv.reader(response.text.lstrip("\ufeff").splitlines())
         places = self._places(next(rows, []), name)
@@ -89,12 +113,11 @@ class LocalDataDownloader(BaseDataDownloader):
             if not row:
                 continue
             try:
-                bar = self._bar(row, places, query.timeframe)
+                bar = self._bar(row, places, timeframe)
             except (ValueError, IndexError, OverflowError) as exc:
                 raise ResponseFormatError(f"{name} line {number}: {str(exc)[:100]}") from exc
-            if bar.stamp_ms in query.span:
-                bars.append(bar)
-        return BarPage(bars)
+            bars.append(bar)
+        return bars
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Say that there is no file for the symbol."""
