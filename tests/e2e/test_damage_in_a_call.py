@@ -69,3 +69,19 @@ def test_offline_the_damaged_stretch_is_said_to_be_gone_from_the_cache(
     path.write_bytes(b"\xff" * 5000)
     with pytest.raises(AllProvidersFailedError, match="nothing is cached, and offline"):
         make().get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-11", offline=True)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_bars_lost_behind_what_a_call_was_about_are_asked_for_by_the_next_one(
+    tmp_path: Path, make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,
+    damage: str,
+) -> None:  # fmt: skip
+    make().get_ohlcv("BTCUSDT", "1h", "2024-06-10", strict=True)  # nothing newer is due
+    (path,) = (tmp_path / "cache/ohlcv").rglob("*.csv.gz")
+    damaged = DAMAGES[damage](path.read_bytes())
+    path.unlink()
+    if damaged is not None:
+        path.write_bytes(damaged)
+    make().get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-03", strict=True)
+    frame = make().get_ohlcv("BTCUSDT", "1h", "2024-06-11", "2024-06-11", strict=True)
+    assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-11", "2024-06-11T23:59:59")

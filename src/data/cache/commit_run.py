@@ -37,6 +37,7 @@ class CommitRun:
         taken: files of older tools by year.
         parts: the commit by year.
         generation: of the commit.
+        is_repaired: whether years are not as they were when the document of the series was written.
     """
 
     lane: Lane
@@ -47,6 +48,7 @@ class CommitRun:
     taken: dict[int, Path] = field(default_factory=dict)
     parts: dict[int, YearPart] = field(default_factory=dict)
     generation: int = 0
+    is_repaired: bool = False
 
     def run(self, lock_timeout_s: float) -> None:
         """Store everything; raises as :meth:`BarStore.commit`."""
@@ -84,8 +86,9 @@ class CommitRun:
             before = by_year(Commit(pieces=pieces)).get(year, YearPart())
             part = self.parts.setdefault(year, YearPart())
             part.pieces = before.pieces + part.pieces
-        generations = [meta.state.generation for meta in self.metas.values() if meta]
-        self.generation = 1 + max(generations, default=0)
+        newest = max((meta.state.generation for meta in self.metas.values() if meta), default=0)
+        self.is_repaired = newest != self.series.years_generation and bool(self.series.next_due)
+        self.generation = 1 + newest
         self.generation = max(self.generation, self.series.generation + 1)
 
     def _sound(self, year: int) -> YearMeta | None:
@@ -157,6 +160,7 @@ class CommitRun:
     def _commit_again(self, year: int, meta: YearMeta, part: YearPart) -> None:
         """Commit to a year that was damaged inside and has been repaired."""
         self.generation = max(self.generation, meta.state.generation + 1)
+        self.is_repaired = True
         try:
             self._run_year(year, meta, part)
         except MismatchError as exc:
@@ -174,11 +178,11 @@ class CommitRun:
         known = self.series.empties
         if known:
             known = known.without(year_span(year) for year in self.lane.years())
-        due, compared = self.commit.next_due, self.commit.compared_at
+        compared = self.commit.compared_at
         after = replace(
             self.series,
             kind=kind,
-            next_due=self.series.next_due if due is None else due,
+            next_due=self._next_due(),
             compared_at=self.series.compared_at if compared is None else compared,
             lifetime=self._lifetime(),
             empties=after_marks(known, empties, lambda _: False),
@@ -189,6 +193,15 @@ class CommitRun:
         if any(part.pieces or part.marks for part in self.parts.values()):
             newest = self.generation
         self.lane.write_series(replace(after, generation=self.generation, years_generation=newest))
+
+    def _next_due(self) -> int | None:
+        """Return when asking again could change the answer; None where a repair may have lost bars.
+
+        What was said before a repair holds behind the last bar of then, which may be gone.
+        """
+        if self.is_repaired:
+            return None
+        return self.series.next_due if self.commit.next_due is None else self.commit.next_due
 
     def _lifetime(self) -> Lifetime:
         """Return what is known of when the series begins and ends, and no bar disproves."""
