@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from src.data.clock import ManualClock
@@ -37,6 +39,22 @@ def test_a_dead_venue_is_replaced_wholly_by_a_marked_substitute(
     assert not list((symbol / "1d").glob("*.csv.gz"))
     with pytest.raises(IncompleteDataError, match="substitute"):
         manager.get_ohlcv(*BOUNDS, strict=True)
+
+
+def test_a_substitute_answers_the_second_time_too_and_nobody_is_asked(
+    make: Callable[[], DataManager], vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.empty())
+    with pytest.warns(IncompleteDataWarning, match="substitute"):
+        first = make().get_ohlcv(*BOUNDS)
+    asked = vendors.count()
+    for options in ({}, {"offline": True}):
+        with pytest.warns(IncompleteDataWarning, match="substitute"):
+            again = make().get_ohlcv(*BOUNDS, **options)
+        pd.testing.assert_frame_equal(first, again)
+        assert again.attrs["onetape"]["vendors"] == ["yahoo"]
+    assert len(first) == 5
+    assert vendors.count() == asked
 
 
 def test_a_substitute_is_not_spliced_to_the_venues_own_bars(

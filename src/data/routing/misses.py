@@ -187,7 +187,7 @@ class Misses:
     ) -> Answer | None:
         """Return the first answer with rows, or to which no rows belong; note what was tried."""
         tries, out = done
-        for lane in lanes:
+        for place, lane in enumerate(lanes):
             tried = self._try(query, lane, way, _Before.of(tries, out))
             tries.append(tried)
             # No rows and no gaps: nothing trades then, and no substitute can change that.
@@ -195,9 +195,20 @@ class Misses:
                 return _naming(tried.answer, tried.unfilled, way.namesakes)
             # Known to be nothing, without a question: substitutes were asked when it was learned.
             if tried.answer is not None and tried.is_truth and not tried.attempts:
-                return tried.answer
+                return self._stored_substitute(query, way, lanes[place + 1 :]) or tried.answer
             if self._is_unknown(way, tries):
                 return None
+        return None
+
+    def _stored_substitute(
+        self, query: BarsQuery, way: Route, lanes: Sequence[Lane]
+    ) -> Answer | None:
+        """Return what the lanes of substitutes hold: the answer of the time when it was learned."""
+        stored = replace(query, offline=True)
+        for lane in lanes:
+            answer = self._try(stored, lane, way, _Before.of([], {})).answer
+            if answer is not None and len(answer.table):
+                return replace(answer, query=query)
         return None
 
     @staticmethod
