@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import TracebackType
 
 from src.data.clock import ManualClock
@@ -89,10 +90,17 @@ class VendorServer:
         self._meters = {name: Meter() for name in self._faces}
         self._skew_ms: int | None = 0
         self._arrived = threading.Condition()
-        self._listener = Listener(self)
-        self._closed_door = socket.socket()
 
     # --- life
+
+    # Made when first needed: a test that calls `reply` itself needs no socket.
+    @cached_property
+    def _listener(self) -> Listener:
+        return Listener(self)
+
+    @cached_property
+    def _closed_door(self) -> socket.socket:
+        return socket.socket()
 
     def start(self) -> VendorServer:
         """Begin to answer."""

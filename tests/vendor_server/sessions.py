@@ -6,16 +6,20 @@ disagree in a test.
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.data.model.instant import DAY_MS
+from src.data.model.instant import DAY_MS, HOUR_MS
 
 Ints = NDArray[np.int64]
 ALWAYS = "24/7"
+# Currencies: Sunday to Friday 17:00 New York; quoted early, weeks begin three hours before that.
+FOREX, FOREX_EARLY = "24/5", "24/5 early"
 FIRST_DAY, LAST_DAY = "1990-01-01", "2035-12-31"
 
 
@@ -50,11 +54,16 @@ class Sessions(NamedTuple):
 
 @lru_cache(maxsize=16)
 def sessions_of(calendar: str) -> Sessions:
-    """Return all sessions of ``calendar``, such as ``XNYS``; every UTC day for ``24/7``."""
+    """Return all sessions of ``calendar``, such as ``XNYS``; every UTC day for ``24/7``.
+
+    Those of currencies are there from 2020 to 2029.
+    """
     if calendar == ALWAYS:
         first, last = (int(np.datetime64(d, "D").astype(np.int64)) for d in (FIRST_DAY, LAST_DAY))
         days = np.arange(first, last + 1, dtype=np.int64) * DAY_MS
         return Sessions(days, days, days + DAY_MS)
+    if calendar in (FOREX, FOREX_EARLY):
+        return _currencies(3 if calendar == FOREX_EARLY else 0)
     import exchange_calendars  # half a second and more: only tests with stocks pay for it
 
     found = exchange_calendars.get_calendar(calendar, start=FIRST_DAY, end=LAST_DAY)
@@ -66,3 +75,20 @@ def sessions_of(calendar: str) -> Sessions:
         opens.astype("datetime64[ms]").astype(np.int64),
         closes.astype("datetime64[ms]").astype(np.int64),
     )
+
+
+def _currencies(early_hours: int) -> Sessions:
+    """Return the trading days of currencies; Mondays begin so many hours earlier than the rule."""
+    zone, rows = ZoneInfo("America/New_York"), []
+    day = datetime(2020, 1, 1)  # a date at the venue, and below an hour there
+    while day.year < 2030:
+        if day.weekday() < 5 and (day.month, day.day) not in {(1, 1), (12, 25)}:
+            opened, closed = (
+                round((day + timedelta(hours=h)).replace(tzinfo=zone).timestamp() * 1000)
+                for h in (-7, 17)
+            )
+            early = early_hours * HOUR_MS if day.weekday() == 0 else 0
+            date_ms = int(np.datetime64(day, "ms").astype(np.int64))
+            rows.append((date_ms, opened - early, closed))
+        day += timedelta(days=1)
+    return Sessions(*np.array(rows, dtype=np.int64).T)

@@ -1,0 +1,315 @@
+"""The fakes below the library: a clock that may be wrong, a disk that may fail, vendors in process.
+
+Nothing of the library is replaced but the system's calls: the time of day, the calls of the disk,
+and the exchange of one HTTP request for one answer. What a vendor answers, the scripted vendors of
+``tests/vendor_server`` write, byte by byte, without a socket.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import pandas as pd
+
+from src.data.clock import ManualClock
+from src.data.disk.files import Step
+from src.data.errors import DataError, ProviderTimeoutError, UnavailableError
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.model.instant import DAY_MS, MINUTE_MS, to_ms
+from src.data.model.timeframe import Timeframe
+from tests.cache.disks import CHANGING, Killed
+from tests.vendor_server import Fault, Row, Truth, VendorServer
+from tests.vendor_server.face import Context, Face, Page, Request
+from tests.vendor_server.listings import Listing
+
+from .model import Memory, Quote
+
+T = TypeVar("T")
+SLOW_S = 20.0
+SYNCS = frozenset({"fsync", "fdatasync", "fsync_dir"})
+
+
+class WrongClock:
+    """The time of day as this machine has it: the true time, and ``wrong_ms`` beside it.
+
+    Waiting lets the true time pass. Durations are right.
+    """
+
+    def __init__(self, true: ManualClock) -> None:
+        self._true = true
+        self.wrong_ms = 0
+
+    def now_ms(self) -> int:
+        return self._true.now_ms() + self.wrong_ms
+
+    def monotonic(self) -> float:
+        return self._true.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self._true.advance(seconds)
+
+    def jitter(self) -> float:
+        return 0.0
+
+
+@dataclass
+class Disks:
+    """What the disk does to all calls of the process, in place of :meth:`.Disk.perform`.
+
+    Attributes:
+        full_in: the changing call, counted from one, at which the disk is full, and so from then
+            on; None while there is room.
+        killed_in: the changing call before which the process is killed, half of its bytes written.
+        struck: whether one of them has happened.
+    """
+
+    full_in: int | None = None
+    killed_in: int | None = None
+    struck: bool = False
+
+    @property
+    def is_armed(self) -> bool:
+        return self.full_in is not None or self.killed_in is not None
+
+    def heal(self) -> None:
+        self.full_in = self.killed_in = None
+        self.struck = False
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        """Make one call of the disk, or fail in its place; nothing waits for the platter."""
+        if step.name in SYNCS:
+            return None  # type: ignore[return-value]
+        if step.name not in CHANGING or not self.is_armed:
+            return call()
+        if self.killed_in is not None:
+            self.killed_in -= 1
+            if self.killed_in <= 0:
+                self._halve(step, call)
+                raise Killed
+        if self.full_in is not None and step.name not in ("unlink", "truncate"):
+            self.full_in -= 1
+            if self.full_in <= 0:
+                self._halve(step, call)
+                raise OSError(errno.ENOSPC, "no space left on the simulated disk")
+        return call()
+
+    def _halve(self, step: Step, call: Any) -> None:
+        """Let half of the bytes of a write reach the file, once."""
+        if step.name == "write" and step.data is not None and not self.struck:
+            fd, data, offset = call.args
+            call.func(fd, data[: len(data) // 2], offset)
+        self.struck = True
+
+
+# --- vendors -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Heard(Context):
+    """The context of one answer that notes what is answered, and may leave out old bars."""
+
+    server: Vendors = field(kw_only=True)
+    asked: list[tuple[Listing, Timeframe, str]] = field(default_factory=list, kw_only=True)
+
+    def rows(
+        self, listing: Listing, frame: Timeframe, window: tuple[int, int],
+        adjustment: Any = "raw", anchor: str = "session",
+    ) -> list[Row]:  # fmt: skip
+        """Return the bars of the truth, from the first that the vendor still has."""
+        found = super().rows(listing, frame, window, adjustment, anchor)
+        first = self.server.first_ms.get(self.vendor)
+        if first is not None:
+            found = [row for row in found if row.stamp_ms >= first]
+        self.asked[:] = [(listing, frame, adjustment)]
+        return found
+
+
+class Vendors(VendorServer):
+    """The scripted vendors without a socket: :meth:`carry` stands in place of the HTTP transport.
+
+    Attributes:
+        memory: what they answered, for the reference model.
+        first_ms: vendor to the stamp of the first bar that it has, where it has cut its history.
+        sent: requests by vendor.
+    """
+
+    def __init__(self, clock: ManualClock, truth: Truth, memory: Memory) -> None:
+        super().__init__(clock, truth)
+        self.memory = memory
+        self.first_ms: dict[str, int] = {}
+        self.sent: Counter[str] = Counter()
+
+    def url(self, vendor: str) -> str:
+        """Return what to configure as the vendor's address."""
+        return f"http://127.0.0.1:9/{vendor}"
+
+    @property
+    def is_well(self) -> bool:
+        """Whether every vendor answers everything, and the truth."""
+        return not self._rules and not self.first_ms and self._skew_ms == 0
+
+    def carry(self, request: HttpRequest) -> HttpResponse:
+        """Return the answer to one request, as :meth:`.HttpTransport.send` does."""
+        parts = urlsplit(request.url)
+        vendor, _, path = parts.path.lstrip("/").partition("/")
+        params = {**request.params, **request.secret_params}
+        headers = {"user-agent": "Mozilla/5.0", **request.headers, **request.secret_headers}
+        asked = Request(
+            request.method,
+            "/" + unquote(path),
+            {name: str(value) for name, value in params.items()},
+            {name.lower(): value for name, value in headers.items()},
+        )
+        self.sent[vendor] += 1
+        reply = self.reply(vendor, asked, 1)
+        outcome = self._delivered(reply.delivery.way)
+        if outcome is not None:
+            raise outcome
+        told = {name.lower(): value for name, value in reply.headers.items()}
+        date = self.date_header()
+        told |= {"date": date} if date else {}
+        return HttpResponse(reply.status, told, reply.body, request.url)
+
+    def _delivered(self, way: str) -> DataError | None:
+        """Return the error that the way of an answer comes out as."""
+        if way == "hang":
+            self.clock.advance(SLOW_S)
+            return ProviderTimeoutError("no answer in time")
+        return UnavailableError("the connection broke off") if way else None
+
+    def _context(self, face: Face, now_ms: int, used: int, faults: Iterable[Fault]) -> Context:
+        plain = super()._context(face, now_ms, used, faults)
+        asked: list[tuple[Listing, Timeframe, str]] = []
+
+        def spoil(page: Page) -> Page:
+            sent = plain.spoil(page)
+            if not asked:  # a range before the first trade: nothing was looked up
+                return sent
+            listing, frame, adjustment = asked[0]
+            quotes = quotes_of(frame, page, sent, now_ms, adjustment)
+            self.memory.hear(face.name, listing.symbol, frame.label, quotes)
+            return sent
+
+        return Heard(
+            plain.vendor, plain.truth, now_ms, used, plain.revised, spoil, server=self, asked=asked
+        )
+
+
+def quotes_of(
+    frame: Timeframe, page: Page, sent: Page, now_ms: int, adjustment: str
+) -> dict[int, list[Quote]]:
+    """Return by stamp what a page says of each bar; what it says beside the grid is no bar.
+
+    Args:
+        frame: the timeframe; a day is dated by whatever hour of it.
+        page, sent: the page as it should be, and as it is sent.
+        now_ms: the true time.
+        adjustment: of its prices.
+    """
+    stamps = dict(zip(page.labels, (row.stamp_ms for row in page.rows), strict=True))
+    labels = {stamp: label for label, stamp in stamps.items()}
+    found: dict[int, list[Quote]] = {}
+    for label, row in zip(sent.labels, sent.rows, strict=True):
+        late = 0 if label in stamps else label - labels[row.stamp_ms]
+        late = late if frame.is_intraday else late // DAY_MS * DAY_MS
+        if late % DAY_MS:
+            continue
+        stamp = stamps.get(label, row.stamp_ms + late)
+        values = tuple(row[1:6])
+        wrong = "invented" if late else spoilt(values)
+        found.setdefault(stamp, []).append(
+            Quote(now_ms, adjustment, values, row.closes_ms + late, wrong)
+        )
+    for stamp, quotes in found.items():
+        if len({quote.values for quote in quotes if not quote.spoilt}) > 1:
+            found[stamp] = [replace(q, spoilt=q.spoilt or "contradicted") for q in quotes]
+    return found
+
+
+def spoilt(values: tuple[float | None, ...]) -> str:
+    """Return why values cannot be a bar, empty where they can."""
+    if None in values[:4]:
+        return "no values"
+    o, h, low, c = (v or 0.0 for v in values[:4])
+    return "" if low <= min(o, c) <= max(o, c) <= h else "impossible"
+
+
+def invented(gap_ms: int) -> Fault:
+    """Return the fault of a vendor that repeats its last row ``gap_ms`` later, with its label."""
+
+    def change(page: Page) -> Page:
+        if not len(page):
+            return page
+        labels, rows = (*page.labels, page.labels[-1] + gap_ms), (*page.rows, page.rows[-1])
+        return replace(page, labels=labels, rows=rows)
+
+    return Fault.on_rows("invented", change)
+
+
+def off_grid(*places: int) -> Fault:
+    """Return the fault of rows that are labelled 28 minutes and 14.789 seconds late."""
+    late = 28 * MINUTE_MS + 14_789
+
+    def change(page: Page) -> Page:
+        chosen = {i % len(page) for i in places if -len(page) <= i < len(page)} if places else None
+        labels = [
+            label + late if chosen is None or i in chosen else label
+            for i, label in enumerate(page.labels)
+        ]
+        return replace(page, labels=tuple(labels))
+
+    return Fault.on_rows("off grid", change)
+
+
+def contradicted(factor: float = 1.3) -> Fault:
+    """Return the fault of a page in which every bar stands twice, with other prices."""
+
+    def change(page: Page) -> Page:
+        doubled = [
+            row._replace(
+                **{n: (getattr(row, n) or 0.0) * factor for n in ("open", "high", "low", "close")}
+            )
+            for row in page.rows
+        ]
+        labels = [label for label in page.labels for _ in range(2)]
+        rows = [row for pair in zip(page.rows, doubled, strict=True) for row in pair]
+        return replace(page, labels=tuple(labels), rows=tuple(rows))
+
+    return Fault.on_rows("contradicted", change)
+
+
+class OwnDownloader:
+    """A downloader of the user's own, by the documented method alone: no date, no kind, no word.
+
+    Attributes:
+        faults: changes of its next answers, such as those of the vendors.
+    """
+
+    def __init__(self, vendors: Vendors, name: str) -> None:
+        self._vendors, self._name = vendors, name
+        self.faults: list[Fault] = []
+
+    def get_ohlcv(self, symbol: str, interval: str, start: Any, end: Any) -> pd.DataFrame | None:
+        """Return bars, the running one among them, as many programs do."""
+        self._vendors.sent[self._name] += 1
+        truth, now = self._vendors.truth, self._vendors.clock.now_ms()
+        if symbol not in {listing.symbol for listing in truth.listings()}:
+            raise ValueError(f"{symbol} is not known")
+        window = to_ms(start), to_ms(end) + 1
+        rows = truth.rows(symbol, interval, *window, "raw", now)
+        page = Page(tuple(row.stamp_ms for row in rows), tuple(rows))
+        sent = page
+        for fault in self.faults:
+            sent = fault.rows(sent) if fault.rows else sent
+        quotes = quotes_of(Timeframe.parse(interval), page, sent, now, "raw")
+        self._vendors.memory.hear(self._name, symbol, interval, quotes)
+        index = pd.to_datetime(list(sent.labels), unit="ms").rename("timestamp")
+        names = ["open", "high", "low", "close", "volume"]
+        return pd.DataFrame(
+            [row[1:6] for row in sent.rows], index=index, columns=names, dtype=float
+        )

@@ -1,0 +1,431 @@
+"""The reference model: what each vendor told and when, in plain dictionaries; and the verdicts.
+
+It knows nothing of the library but the documented frame and its ``attrs``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isclose, isnan
+from typing import Any
+
+import pandas as pd
+
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
+from src.data.model.span import Span
+from tests.vendor_server import Truth
+from tests.vendor_server.sessions import FOREX, FOREX_EARLY, sessions_of
+
+Values = tuple[float | None, ...]
+STEPS = {"15m": 15 * MINUTE_MS, "30m": 30 * MINUTE_MS, "1h": HOUR_MS, "1d": DAY_MS}
+NAMES = ["open", "high", "low", "close", "volume"]
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What a vendor said of one bar.
+
+    Attributes:
+        at_ms: when, by the true time.
+        adjustment: what its prices were adjusted for, then.
+        values: open, high, low, close, volume.
+        closes_ms: when the bar closes.
+        spoilt: why it cannot be believed; empty where it can.
+    """
+
+    at_ms: int
+    adjustment: str
+    values: Values
+    closes_ms: int
+    spoilt: str = ""
+
+    @property
+    def was_closed(self) -> bool:
+        return self.closes_ms <= self.at_ms
+
+
+class Memory:
+    """Everything that vendors told: by vendor, listing, timeframe and stamp.
+
+    Attributes:
+        fresh: what was told since the last :meth:`keep`.
+        kept: what was told for an answer that arrived, by listing and timeframe.
+    """
+
+    def __init__(self) -> None:
+        self.quotes: dict[tuple[str, str, str], dict[int, list[Quote]]] = {}
+        self.fresh: list[tuple[str, str, int, Quote]] = []
+
+    def hear(
+        self, vendor: str, symbol: str, label: str, quotes: Mapping[int, Sequence[Quote]]
+    ) -> None:
+        """Note what a vendor tells of a listing."""
+        known = self.quotes.setdefault((vendor, symbol, label), defaultdict(list))
+        for stamp, told in quotes.items():
+            known[stamp] += told
+            self.fresh += ((symbol, label, stamp, quote) for quote in told)
+
+    def of(self, vendor: str, symbols: Sequence[str], label: str, stamp: int) -> list[Quote]:
+        """Return what a vendor told of a bar of one of these listings."""
+        found: list[Quote] = []
+        for symbol in symbols:
+            found += self.quotes.get((vendor, symbol, label), {}).get(stamp, [])
+        return found
+
+    def strangers(self, vendor: str, symbols: Sequence[str], label: str, stamp: int) -> list[str]:
+        """Return the other listings of which the vendor told a bar with this stamp."""
+        return [
+            symbol
+            for (name, symbol, frame), stamps in self.quotes.items()
+            if (name, frame) == (vendor, label) and symbol not in symbols and stamp in stamps
+        ]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question, as a user puts it.
+
+    Attributes:
+        start, end: ISO texts; dates for days, instants for shorter bars. None with ``bars``.
+        bars: how many of the last bars up to ``end``.
+        options: further arguments of ``get_ohlcv``.
+    """
+
+    symbol: str
+    timeframe: str
+    start: str | None
+    end: str | None
+    bars: int | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        bounds = {"start_date": self.start, "end_date": self.end, "bars": self.bars}
+        return {name: value for name, value in bounds.items() if value} | dict(self.options)
+
+    def has(self, *names: str) -> bool:
+        return bool(set(names) & {name for name, value in self.options if value})
+
+    def option(self, name: str) -> Any:
+        return dict(self.options).get(name)
+
+    def known_ms(self) -> int:
+        """Return the instant by which bars must have closed to be asked for."""
+        known = self.option("closed_by") or (self.end if self.bars is not None else None)
+        if known is None:
+            return 1 << 53
+        return parse_iso(known) + (0 if "T" in known else DAY_MS)
+
+    def span(self, now_ms: int) -> Span:
+        """Return the stamps asked for, half-open; wide open at the start where bars are counted."""
+        end = parse_iso(self.end) + 1 if self.end else now_ms + 1
+        return Span(parse_iso(self.start) if self.start else 0, max(end, 1))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An answer in plain values.
+
+    Attributes:
+        rows: stamp to open, high, low, close, volume.
+        source, state: stamp to what the columns say.
+        facts: the provenance.
+    """
+
+    rows: dict[int, tuple[float, ...]]
+    source: dict[int, str]
+    state: dict[int, str]
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> Seen:
+        stamps = [int(t.value // 10**6) for t in frame.index]
+        values = [tuple(map(float, row)) for row in frame[NAMES].to_numpy()]
+        told = [
+            frame[name].tolist() if name in frame else [""] * len(stamps)
+            for name in ("source", "state")
+        ]
+        return cls(
+            dict(zip(stamps, values, strict=True)),
+            dict(zip(stamps, told[0], strict=True)),
+            dict(zip(stamps, told[1], strict=True)),
+            frame.attrs["onetape"],
+        )
+
+    @property
+    def is_complete(self) -> bool:
+        return bool(self.facts["complete"])
+
+    @property
+    def gaps(self) -> list[Span]:
+        return [Span(parse_iso(g["start"]), parse_iso(g["end"])) for g in self.facts["gaps"]]
+
+    @property
+    def flagged(self) -> set[int]:
+        return {parse_iso(one["stamp"]) for one in self.facts["flagged"]}
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the same question must be answered again, while nobody is asked."""
+        names = ("complete", "flagged", "substitute", "adjustment", "as_of")
+        return {name: self.facts.get(name) for name in names} | {"gaps": self.gaps}
+
+
+@dataclass
+class Model:
+    """What may be answered.
+
+    Attributes:
+        truth: what truly traded.
+        memory: what vendors told.
+        same: symbol to all listings that are that thing.
+        acknowledged: series (symbol, timeframe, pin, adjustment) to the stamps of final bars that
+            a user was given.
+        heard: symbol and timeframe to the closed bars that vendors told for answers that arrived.
+        dropped: whether bars may be gone because of the user or of the disk.
+    """
+
+    truth: Truth
+    memory: Memory
+    same: Mapping[str, tuple[str, ...]]
+    acknowledged: dict[tuple[Any, ...], set[int]] = field(default_factory=lambda: defaultdict(set))
+    heard: dict[tuple[str, str], set[int]] = field(default_factory=lambda: defaultdict(set))
+
+    def forget(self, symbol: str | None = None) -> None:
+        """Bars of a symbol, or all, may be gone."""
+        for table in (self.acknowledged, self.heard):
+            for key in [k for k in table if symbol in (None, k[0])]:
+                del table[key]
+
+    # --- one answer ------------------------------------------------------------------------
+
+    def judge(
+        self, question: Question, seen: Seen, times: tuple[int, int], slack_ms: int,
+        *, may_skip: bool = False, must_have: bool = False,
+    ) -> None:  # fmt: skip
+        """Assert that an answer may be given.
+
+        Args:
+            question, seen: the question and its answer.
+            times: the true time and the machine's when it was put.
+            slack_ms: how late after their close vendors tell bars.
+            may_skip: whether a vendor that leaves out bars without trades has left some out.
+            must_have: whether no vendor has ever failed to tell anything, so that all is to be had.
+        """
+        true_now, now = times
+        span = question.span(now)
+        self._inside(question, seen, span)
+        for stamp in seen.rows:
+            self._bar(question, seen, stamp, true_now)
+        expected = self._expected(question, seen, span, min(times) - slack_ms)
+        if may_skip:
+            expected &= self.heard[question.symbol, question.timeframe]
+        if must_have:
+            absent = sorted(expected - set(seen.rows))
+            assert not absent, f"{question}: all vendors are well, and absent is {_some(absent)}"
+        self._nothing_absent(question, seen, expected, span.clip(Span(0, now - DAY_MS)))
+        self._note(question, seen, span)
+
+    def _inside(self, question: Question, seen: Seen, span: Span) -> None:
+        outside = [iso(stamp) for stamp in seen.rows if stamp not in span]
+        assert not outside, f"{question}: bars outside of what was asked: {outside[:3]}"
+        self._known_then(question, seen)
+        if question.bars is not None:
+            assert len(seen.rows) <= question.bars + question.has("include_forming"), question
+        assert list(seen.rows) == sorted(seen.rows), f"{question}: bars out of order"
+
+    def _known_then(self, question: Question, seen: Seen) -> None:
+        """Assert that no bar closes after the instant by which all must have closed."""
+        known = question.known_ms()
+        near = [s for s in seen.rows if s > known - 4 * DAY_MS]
+        if not near:
+            return
+        name = self.same.get(question.symbol, (question.symbol,))[0]
+        if name not in {listing.symbol for listing in self.truth.listings()}:
+            return
+        rows = self.truth.rows(name, question.timeframe, near[0], near[-1] + 1, "raw")
+        later = [
+            row.stamp_ms for row in rows if row.stamp_ms in seen.rows and row.closes_ms > known
+        ]
+        assert not later, f"{question}: bars that close later: {_some(later)}"
+
+    def _bar(self, question: Question, seen: Seen, stamp: int, true_now: int) -> None:
+        """Assert that a bar is what its vendor told, and as far along as its state says."""
+        what = f"{question}: {iso(stamp)} by {seen.source[stamp]!r}, {seen.state[stamp]!r}"
+        state, values = seen.state[stamp], seen.rows[stamp]
+        if seen.facts.get("derived_from"):
+            self._made(question, seen, stamp, true_now)
+            return
+        assert not any(isnan(v) for v in values[:4]) or stamp in seen.flagged, f"{what}: {values}"
+        names = self.same.get(question.symbol, (question.symbol,))
+        label = question.timeframe
+        vendors = seen.source[stamp].split(",")
+        quotes = [q for v in vendors for q in self.memory.of(v, names, label, stamp)]
+        if not quotes:
+            strangers = [s for v in vendors for s in self.memory.strangers(v, names, label, stamp)]
+            assert not strangers, f"{what} is a bar of another thing, {strangers}"
+            assert not vendors, f"{what} was told by nobody: {values}"
+        if state == "forming":
+            return
+        fitting = [q for q in quotes if self._fits(question, seen, stamp, values, q, true_now)]
+        assert fitting, f"{what} is {values}, its vendor told {quotes[-3:]}"
+        if stamp in seen.flagged:
+            return
+        spoilt = {q.spoilt for q in fitting}
+        assert "" in spoilt or state in ("suspect", "provisional"), (
+            f"{what} is not flagged, it was {spoilt}"
+        )
+        if state == "final":
+            assert any(q.was_closed for q in fitting), f"{what} was told while it formed"
+            assert stamp + MINUTE_MS <= true_now, f"{what} is final and has not begun"
+
+    def _made(self, question: Question, seen: Seen, stamp: int, true_now: int) -> None:
+        """Assert that every price of a bar made of shorter ones is a price that was told of one."""
+        names = self.same.get(question.symbol, (question.symbol,))
+        parts = Span(stamp, stamp + STEPS[question.timeframe])
+        is_share = self._is_share(question)
+        told: list[tuple[float, ...]] = []
+        for (_, name, label), stamps in self.memory.quotes.items():
+            if name in names and STEPS.get(label, 0) < STEPS[question.timeframe]:
+                for part, quotes in stamps.items():
+                    for quote in quotes if part in parts else ():
+                        factor = (
+                            self._factor(names[0], seen, part, quote, true_now) if is_share else 1
+                        )
+                        told.append(tuple((v or 0.0) * factor for v in quote.values[:4]))
+        for value, column in zip(seen.rows[stamp][:4], zip(*told, strict=True), strict=False):
+            fits = any(isclose(value, one, rel_tol=1e-5) for one in column)
+            assert fits, f"{question}: {iso(stamp)} is made of bars that nobody told: {value}"
+
+    def _is_share(self, question: Question) -> bool:
+        name = self.same.get(question.symbol, (question.symbol,))[0]
+        known = {listing.symbol: listing for listing in self.truth.listings()}
+        return name in known and known[name].asset_class == "stock"
+
+    def _fits(
+        self, question: Question, seen: Seen, stamp: int, values: Values, quote: Quote, now: int
+    ) -> bool:
+        """Tell whether values are those of a quote, in the adjustment and basis of the answer."""
+        if None in quote.values[:4]:
+            return False
+        name = self.same.get(question.symbol, (question.symbol,))[0]
+        if not self._is_share(question):
+            told = [v for v in quote.values[:4] if v is not None]
+            return all(
+                isclose(a or 0.0, b, rel_tol=1e-9) for a, b in zip(values, told, strict=False)
+            )
+        factor = self._factor(name, seen, stamp, quote, now)
+        told = [(v or 0.0) * factor for v in quote.values[:4]]
+        return all(isclose(a or 0.0, b, rel_tol=1e-5) for a, b in zip(values, told, strict=False))
+
+    def _factor(self, name: str, seen: Seen, stamp: int, quote: Quote, now: int) -> float:
+        """Return what a told price is multiplied by to stand in the basis of the answer."""
+        as_of = parse_iso(seen.facts["as_of"]) if seen.facts["as_of"] else now
+        if seen.is_complete and not seen.facts["problems"]:
+            as_of = max(as_of, now - DAY_MS)  # a session has opened since
+        wanted = set() if seen.facts["adjustment"] == "raw" else self._splits(name, stamp, now)
+        wanted = {s for s in wanted if s[0] <= as_of}
+        done = set() if quote.adjustment == "raw" else self._splits(name, stamp, quote.at_ms)
+        factor = 1.0
+        for split in wanted - done:
+            factor /= split[1]
+        for split in done - wanted:
+            factor *= split[1]
+        return factor
+
+    def _splits(self, name: str, stamp: int, as_of_ms: int) -> set[tuple[int, float]]:
+        """Return the splits behind a day that were known: their dates and ratios."""
+        found = {
+            (parse_iso(a.ex_date.isoformat()), float(a.ratio))
+            for a in self.truth.actions(name, as_of_ms)
+            if a.type == "split"
+        }
+        return {one for one in found if stamp // DAY_MS * DAY_MS < one[0]}
+
+    # --- what is not there -------------------------------------------------------------------
+
+    def _expected(self, question: Question, seen: Seen, span: Span, closed_by: int) -> set[int]:
+        """Return the stamps of all bars that had closed and should be in the answer."""
+        names = self.same.get(question.symbol, (question.symbol,))
+        first = min(seen.rows, default=span.end) if question.bars is not None else span.start
+        first = max(first, span.start)
+        closed_by = min(closed_by, question.known_ms())
+        name = names[0]
+        if name not in {listing.symbol for listing in self.truth.listings()}:
+            return set()
+        rows = self.truth.rows(name, question.timeframe, first, span.end, "raw", closed_by)
+        found = {row.stamp_ms for row in rows if row.closes_ms <= closed_by}
+        if self.truth.listing(name).calendar != FOREX_EARLY:
+            return found
+        # Before its week begins a market need not be asked for its own sake.
+        weeks = sessions_of(FOREX)
+        begun = {s for s in found if len(weeks.between(s, s + 1).dates)}
+        return begun | {s for s in found - begun if any(s < t < s + DAY_MS for t in begun)}
+
+    def _nothing_absent(
+        self, question: Question, seen: Seen, expected: set[int], span: Span
+    ) -> None:
+        absent = sorted(expected - set(seen.rows))
+        if seen.is_complete:
+            assert not absent, f"{question}: complete without {_some(absent)}"
+        gaps = seen.gaps
+        untold = [s for s in absent if not any(s in gap for gap in gaps)]
+        if seen.facts["gaps_total"] == len(gaps) and question.bars is None:
+            assert not untold, f"{question}: absent and not told: {_some(untold)}, gaps {gaps}"
+        lane = self.acknowledged[_series(question, seen)]
+        lost = [
+            s for s in lane
+            if s in span and s not in seen.rows and not any(s in gap for gap in gaps)
+        ]  # fmt: skip
+        if question.bars is None and not question.option("closed_by"):
+            assert not lost, f"{question}: was given before and is gone: {_some(lost)}"
+        if question.bars is None and not question.option("closed_by") and seen.is_complete:
+            heard = self.heard[question.symbol, question.timeframe]
+            hidden = sorted(s for s in heard - set(seen.rows) if s in span)
+            assert not hidden, f"{question}: complete, and told bars are hidden: {_some(hidden)}"
+
+    def _note(self, question: Question, seen: Seen, span: Span) -> None:
+        """Remember what was acknowledged, and what vendors told for this answer."""
+        lane = self.acknowledged[_series(question, seen)]
+        lane |= {s for s, state in seen.state.items() if state == "final"}
+        names = self.same.get(question.symbol, (question.symbol,))
+        for symbol, label, stamp, quote in self.memory.fresh:
+            good = quote.was_closed and not quote.spoilt
+            if good and label == question.timeframe and symbol in names[:1] and stamp in span:
+                self.heard[question.symbol, question.timeframe].add(stamp)
+
+    def again(self, question: Question, first: Seen, second: Seen) -> None:
+        """Assert that the same question got the same answer, nobody having been asked between."""
+        assert second.rows == first.rows or _equal(first.rows, second.rows), (
+            f"{question}: other bars the second time: "
+            f"{_some(sorted(set(first.rows) ^ set(second.rows)))}"
+        )
+        one, other = first.summary(), second.summary()
+        assert one == other, (
+            f"{question}: told otherwise the second time: {_differences(one, other)}"
+        )
+
+
+def _equal(one: Mapping[int, Values], other: Mapping[int, Values]) -> bool:
+    return list(one) == list(other) and all(
+        a == b or (a != a and b != b) for s in one for a, b in zip(one[s], other[s], strict=True)
+    )
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    return "; ".join(f"{n}: {one[n]} / {other[n]}" for n in one if one[n] != other[n])
+
+
+def _series(question: Question, seen: Seen) -> tuple[Any, ...]:
+    return (
+        question.symbol,
+        question.timeframe,
+        question.option("provider"),
+        seen.facts["substitute"],
+        seen.facts["adjustment"],
+    )
+
+
+def _some(stamps: Sequence[int]) -> str:
+    return f"{len(stamps)} ({', '.join(iso(s) for s in stamps[:3])})"

@@ -1,0 +1,524 @@
+"""One installation, its users and its world, step by step; after every step the model judges.
+
+Every step is an ordinary method, so that a failure found by the state machine of ``machine.py`` can
+be written down as plain calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.disk import files
+from src.data.errors import (
+    AllProvidersFailedError,
+    BadRangeError,
+    CacheError,
+    IncompleteDataError,
+    QueryError,
+)
+from src.data.model.instant import HOUR_MS, MINUTE_MS, iso, parse_iso
+from src.data.net import http
+from tests.vendor_server import Fault, Listing, Truth, split
+from tests.vendor_server.listings import NEW_YORK
+from tests.vendor_server.sessions import FOREX_EARLY, sessions_of
+
+from .fakes import Disks, Killed, OwnDownloader, Vendors, WrongClock
+from .model import STEPS, Memory, Model, Question, Quote, Seen
+
+KEYS = {
+    "ALPACA_API_KEY": "a", "ALPACA_SECRET_KEY": "b", "POLYGON_API_KEY": "c", "TIINGO_API_KEY": "d",
+    "FMP_API_KEY": "vendor-server-key", "EODHD_API_KEY": "vendor-server-key",
+}  # fmt: skip
+COLUMNS = ("source", "state")
+OWN, USER = "own", "mine"
+# How late after a bar's close a vendor is sure to tell it.
+_LATE_MS = {"alpaca": HOUR_MS, "polygon": HOUR_MS, "tiingo": HOUR_MS, "fmp": HOUR_MS,
+            "eodhd": 30 * HOUR_MS, OWN: 0, "binance": 0, "yahoo": 0}  # fmt: skip
+
+
+def coin(symbol: str, base: float, listed: str = "2017-08-17T04:00", **more: Any) -> Listing:
+    """Return a coin."""
+    made = {"currency": "USDT", "exchange": "Binance", "volume_decimals": 3, "lot": 7} | more
+    return Listing(symbol, "crypto", base, listed=listed, **made)
+
+
+def share(symbol: str, base: float, **more: Any) -> Listing:
+    """Return a share of New York."""
+    made = {"calendar": "XNYS", "timezone": NEW_YORK, "exchange": "NMS", "name": f"{symbol} Inc."}
+    return Listing(symbol, "stock", base, **(made | more))
+
+
+def listings() -> list[Listing]:
+    """Return what is listed when a simulation begins."""
+    dollars = {"currency": "USD", "exchange": "CCC", "volume_decimals": 0}
+    return [
+        coin("BTCUSDT", 30_000.0),
+        coin("BTC-USD", 30_000.0, name="Bitcoin USD", **dollars),
+        coin("NEWUSDT", 5.0, "2024-06-03T10:30", decimals=4),
+        coin("HALTUSDT", 300.0, outages=(("2024-06-04T02:00", "2024-06-04T05:30"),)),
+        # The letters of a coin; at the exchange of coins nothing is traded under META, at times.
+        coin("META-USD", 0.02, decimals=6, name="Metadium USD", **dollars),
+        share("AAPL", 180.0),
+        share("NVDA", 900.0),
+        share("META", 500.0),
+        Listing(
+            "NZDUSD=X", "forex", 0.61, decimals=5, lot=0, calendar=FOREX_EARLY,
+            timezone="Europe/London", exchange="CCY", name="NZD/USD", listed="2023-01-02",
+            spellings={"yahoo": "NZDUSD=X"},
+        ),
+    ]  # fmt: skip
+
+
+# Which listings are one thing: the first is the one that a symbol names at its own venue.
+SAME = {"BTCUSDT": ("BTCUSDT", "BTC-USD"), "METAUSDT": ("METAUSDT",)}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A corner of the market: who serves it, and what is asked there.
+
+    Attributes:
+        vendors: the vendors asked, in order; the first of them may be any of ``choices``.
+        symbols, timeframes: of the questions.
+        rules: names of the rules that decide who is asked.
+    """
+
+    name: str
+    vendors: tuple[str, ...]
+    symbols: tuple[str, ...]
+    timeframes: tuple[str, ...]
+    rules: tuple[str, ...]
+
+
+COINS = Profile(
+    "coins", ("binance",), ("BTCUSDT", "NEWUSDT", "HALTUSDT"), ("1h", "15m", "1d"), ("crypto",)
+)
+COIN_PAIR = Profile(
+    "coin_pair", ("binance", "yahoo"), ("BTCUSDT", "METAUSDT", "BTC-USD"), ("1h", "15m", "1d"),
+    ("crypto",),
+)  # fmt: skip
+OWN_COINS = Profile("own_coins", (OWN,), ("BTCUSDT",), ("1h", "1d"), ("crypto",))
+CURRENCIES = Profile("currencies", ("yahoo",), ("NZDUSD=X",), ("1h",), ("forex",))
+
+
+def shares(*vendors: str) -> Profile:
+    """Return the profile of shares by these vendors."""
+    name = "shares_" + "_".join(vendors)
+    return Profile(name, vendors, ("AAPL", "NVDA"), ("1d",), ("stock_daily", "stock_intraday"))
+
+
+@dataclass
+class Simulation:
+    """Everything of one run; made within :func:`simulated`."""
+
+    profile: Profile
+    start: str = "2024-06-05T13:45"
+    truth: Truth = field(default_factory=lambda: Truth(listings()))
+    memory: Memory = field(default_factory=Memory)
+    disks: Disks = field(default_factory=Disks)
+    was_well: bool = True
+    clock_was_right: bool = True
+    was_split: bool = False
+    backup: Path | None = None
+
+    def __post_init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="onetape-simulation-"))
+        self.true = ManualClock(parse_iso(self.start))
+        self.clock = WrongClock(self.true)
+        self.vendors = Vendors(self.true, self.truth, self.memory)
+        self.own = OwnDownloader(self.vendors, OWN)
+        self.model = Model(self.truth, self.memory, SAME)
+        self.versions: dict[tuple[str, str], list[tuple[int, Question, Seen]]] = {}
+        (self.folder / "rules.yaml").write_text(self._rules())
+        self._restores: list[Callable[[], None]] = []
+        self._patch(http.HttpTransport, "send", lambda _, request: self.vendors.carry(request))
+        self._patch(files.Disk, "perform", lambda _, step, call: self.disks.perform(step, call))
+        self._environ = {n: os.environ.get(n) for n in (*KEYS, "ONETAPE_STATE_DIR")}
+        os.environ.update(KEYS, ONETAPE_STATE_DIR=str(self.folder / "state"))
+        self.manager = self._manager()
+        self.other: DataManager | None = None
+
+    def close(self) -> None:
+        """Put back what was replaced, and remove the folder."""
+        for restore in self._restores:
+            restore()
+        for name, value in self._environ.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _patch(self, owner: Any, name: str, value: Any) -> None:
+        before = getattr(owner, name)
+        setattr(owner, name, value)
+        self._restores.append(lambda: setattr(owner, name, before))
+
+    def _rules(self) -> str:
+        fast = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
+        first, *rest = [v for v in self.profile.vendors if v != OWN] or ["binance"]
+        lines = [
+            f"{rule}: {{primary: {first}, backup: [{', '.join(rest)}]}}"
+            for rule in self.profile.rules
+        ]
+        lines.append("providers:")
+        lines += [
+            f"  {name}: {{base_url: '{self.vendors.url(name)}', rate_limits: {fast}"
+            + (", transport: http}" if name in ("binance", "yahoo") else "}")
+            for name in (first, *rest)
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _manager(self) -> DataManager:
+        made = DataManager(self.folder / "cache", self.folder / "rules.yaml", clock=self.clock)
+        if OWN in self.profile.vendors:
+            selector: Any = made.provider_selector
+            selector.get_provider_with_failover = lambda *_: list(self.profile.vendors)
+            selector.downloaders[OWN] = self.own
+        return made
+
+    # --- time and processes ----------------------------------------------------------------
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.true.advance(seconds)
+
+    def set_clock(self, wrong_s: float) -> None:
+        """Let the machine's clock be wrong by so much from now on."""
+        self.clock.wrong_ms = round(wrong_s * 1000)
+        self.clock_was_right &= not wrong_s
+
+    def restart(self) -> None:
+        """End the process and start it again."""
+        self.manager = self._manager()
+
+    def switch(self) -> None:
+        """Go on in another process of the same installation, which has been there all along."""
+        self.manager, self.other = self.other or self._manager(), self.manager
+
+    # --- vendors ---------------------------------------------------------------------------
+
+    def fault(self, vendor: str, fault: Fault, times: int | None = None) -> None:
+        """Let a vendor misbehave so many times, or until :meth:`heal`."""
+        if vendor == OWN:
+            self.own.faults.append(fault)
+        else:
+            self.vendors.fault(vendor, fault, times=times)
+        self.was_well = False
+
+    def shorten(self, vendor: str, first: str) -> None:
+        """Let a vendor forget what lies before."""
+        self.vendors.first_ms[vendor] = parse_iso(first)
+        self.was_well = False
+
+    def date(self, skew_s: float | None) -> None:
+        """Let the ``Date`` of answers be wrong by so much, or absent."""
+        self.vendors.skew_date(skew_s)
+        self.was_well = False
+
+    def heal(self) -> None:
+        """Let every vendor be well again."""
+        self.vendors.heal()
+        self.vendors.skew_date(0)
+        self.vendors.first_ms.clear()
+        self.own.faults.clear()
+
+    def revise(self, symbol: str, timeframe: str) -> None:
+        """Let the last closed bar stand at another price until it has settled."""
+        step = STEPS[timeframe]
+        stamp = self.true.now_ms() // step * step - step
+        self.vendors.revise(symbol, timeframe, stamp, 1.01, stamp + step + 2 * MINUTE_MS)
+
+    def split(self, symbol: str, numerator: int, denominator: int = 1) -> None:
+        """Let a share be split before its next session opens."""
+        calendar = sessions_of(self.truth.listing(symbol).calendar)
+        place = int((calendar.opens > self.true.now_ms()).argmax())
+        day = iso(int(calendar.dates[place]))[:10]
+        if any(a.ex_date.isoformat() >= day for a in self.truth.listing(symbol).actions):
+            return
+        self.was_split = True
+        self.truth.act(symbol, split(day, numerator, denominator))
+
+    # --- questions -------------------------------------------------------------------------
+
+    def ask(self, question: Question, *, planned: bool = False) -> Seen | None:
+        """Put a question, and judge the answer; then put it again."""
+        plan = self._plan(question) if planned else None
+        self.memory.fresh.clear()
+        sent, times = self.vendors.sent.total(), (self.true.now_ms(), self.clock.now_ms())
+        is_free = self._is_free
+        # A plan holds for vendors that have every bar, and no news of splits.
+        is_free &= question.symbol not in ("NEWUSDT", "HALTUSDT", "METAUSDT", "BTC-USD")
+        is_free &= not self.was_split
+        seen = self._answer(question)
+        asked = self.vendors.sent.total() - sent
+        if question.has("offline"):
+            assert not asked, f"{question}: {asked} requests offline"
+        if plan is not None and is_free and self.disks.is_armed is False:
+            assert asked <= plan, f"{question}: {asked} requests, {plan} were planned"
+        if seen is None:
+            return None
+        self._judge(question, seen, times)
+        if not question.has("force_refresh", "include_forming") and not self.disks.is_armed:
+            self._ask_again(question, seen)
+        return seen
+
+    def _ask_again(self, question: Question, first: Seen) -> None:
+        sent, times = self.vendors.sent.total(), (self.true.now_ms(), self.clock.now_ms())
+        seen = self._answer(question)
+        if seen is None:
+            raise AssertionError(f"{question}: answered once, failed at once after")
+        if self.vendors.sent.total() == sent:
+            self.model.again(question, first, seen)
+        self._judge(question, seen, times)
+
+    def _judge(self, question: Question, seen: Seen, times: tuple[int, int]) -> None:
+        is_dense = question.timeframe == "1d" or self.profile.vendors[0] == "binance"
+        skips = (OWN in self.profile.vendors or not is_dense) and not self.was_well
+        self.model.judge(
+            question,
+            seen,
+            times,
+            self._slack_ms(),
+            may_skip=skips,
+            must_have=self._is_free and not question.has("offline") and not self.disks.is_armed,
+        )
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether nothing but the disk has ever been wrong."""
+        return self.vendors.is_well and self.was_well and self.clock_was_right
+
+    def _slack_ms(self) -> int:
+        late = max(_LATE_MS[vendor] for vendor in self.profile.vendors)
+        skew = self.vendors._skew_ms or 0
+        return late + max(-skew, 0)
+
+    def _plan(self, question: Question) -> int:
+        sent = self.vendors.sent.total()
+        options = {k: v for k, v in question.arguments.items() if k != "strict"}
+        try:
+            plan = self.manager.plan(question.symbol, question.timeframe, **options)
+        except QueryError:
+            return 1 << 30
+        assert self.vendors.sent.total() == sent, f"{question}: a plan asked a vendor"
+        return plan.requests
+
+    def _answer(self, question: Question) -> Seen | None:
+        """Return the answer; None where the question failed and may fail."""
+        try:
+            frame = self.manager.get_ohlcv(
+                question.symbol, question.timeframe, columns=COLUMNS, **question.arguments
+            )
+        except IncompleteDataError as error:
+            frame = error.frame
+            is_right = frame is not None and not frame.attrs["onetape"]["complete"]
+            _require(is_right and question.has("strict"), f"{question}: {error}")
+        except Killed:
+            self.disks.heal()
+            self.restart()
+            return None
+        except AllProvidersFailedError as error:
+            _require(self._may_fail(question), f"{question} failed: {error}")
+            return None
+        except BadRangeError as error:
+            _require(self._may_be_refused(question), f"{question}: {error}")
+            return None
+        except CacheError as error:
+            _require(self.disks.struck, f"{question}: {error!r}")
+            return None
+        return Seen.of(frame)
+
+    def _may_be_refused(self, question: Question) -> bool:
+        """Tell whether a question's range may be no range: it lies ahead of the machine's clock."""
+        ahead = question.span(self.clock.now_ms()).start > self.clock.now_ms()
+        return ahead or bool(self.clock.wrong_ms) or question.start == question.end
+
+    def _may_fail(self, question: Question) -> bool:
+        """Tell whether a question may remain without any answer."""
+        known = {listing.symbol for listing in self.truth.listings()}
+        is_listed = SAME.get(question.symbol, (question.symbol,))[0] in known
+        is_usual = self.was_well and not self.clock.wrong_ms
+        return not (is_listed and is_usual) or question.has("offline")
+
+    def ask_batch(self, symbols: Sequence[str], question: Question) -> None:
+        """Put one question for several symbols at once."""
+        self.memory.fresh.clear()
+        times = self.true.now_ms(), self.clock.now_ms()
+        try:
+            frames = self.manager.get_ohlcv_batch(
+                list(symbols), question.timeframe, columns=COLUMNS, **question.arguments
+            )
+        except Killed:
+            self.disks.heal()
+            self.restart()
+            return
+        except BadRangeError as error:
+            _require(self._may_be_refused(question), f"{question}: {error}")
+            return
+        assert list(frames) == list(dict.fromkeys(symbols)), "a symbol is missing in a batch"
+        for symbol, frame in frames.items():
+            one = Question(
+                symbol, question.timeframe, question.start, question.end, question.bars,
+                question.options,
+            )  # fmt: skip
+            if error := frame.attrs["onetape"].get("error"):
+                allowed = self._may_fail(one) or self.disks.struck
+                assert allowed, f"{one} failed in a batch: {error}"
+            else:
+                self._judge(one, Seen.of(frame), times)
+
+    def ask_version(self, symbol: str, timeframe: str) -> None:
+        """Ask for a series as it stood when it was answered before."""
+        for generation, question, seen in self.versions.get((symbol, timeframe), [])[-2:]:
+            try:
+                frame = self.manager.get_ohlcv(
+                    symbol, timeframe, question.start, question.end, version=generation
+                )
+            except (QueryError, Killed, CacheError):
+                continue
+            then = Seen.of(frame).rows
+            assert then == seen.rows, f"{question}: version {generation} is another one"
+
+    def remember(self, question: Question, seen: Seen | None) -> None:
+        """Keep an answer for :meth:`ask_version`."""
+        if seen is None or not seen.is_complete or question.options or question.bars:
+            return
+        kept = self.versions.setdefault((question.symbol, question.timeframe), [])
+        kept.append((seen.facts["generation"], question, seen))
+
+    # --- the cache -------------------------------------------------------------------------
+
+    def put(self, symbol: str, timeframe: str, start: str, end: str, hole: int | None) -> None:
+        """Store a user's own bars, with a hole in them or without."""
+        now = min(self.true.now_ms(), self.clock.now_ms())
+        window = parse_iso(start), parse_iso(end) + 1
+        rows = self.truth.rows(symbol, timeframe, *window, "raw", now)
+        rows = [row for row in rows if row.closes_ms <= now]
+        if hole is not None and len(rows) > hole + 3:
+            rows = rows[:hole] + rows[hole + 2 :]
+        if not rows:
+            return
+        index = pd.to_datetime([row.stamp_ms for row in rows], unit="ms").rename("timestamp")
+        names = ["open", "high", "low", "close", "volume"]
+        frame = pd.DataFrame([row[1:6] for row in rows], index=index, columns=names, dtype=float)
+        quotes = {
+            row.stamp_ms: [Quote(self.true.now_ms(), "raw", tuple(row[1:6]), row.closes_ms)]
+            for row in rows
+        }
+        self.memory.hear(USER, symbol, timeframe, quotes)
+        with self._acting():
+            stored = self.manager.cache.put(frame, symbol, timeframe, provider=USER)
+            assert stored or self.disks.struck, f"{symbol} {timeframe}: a put was refused"
+
+    def clear(self, symbol: str) -> None:
+        """Let the user delete what is stored of a symbol."""
+        self.model.forget(symbol)
+        self.versions.clear()
+        with self._acting():
+            self.manager.clear_cache(symbol)
+
+    def evict(self) -> None:
+        """Let the cache be too large by all that it holds."""
+        self.versions.clear()
+        cache = self.manager.cache
+        with self._acting():
+            cache.look_after()
+            self.advance(3600)
+            cache.max_size_gb = 1e-9
+            cache.enforce_limit()
+        cache.max_size_gb = 0.0
+
+    @contextlib.contextmanager
+    def _acting(self) -> Iterator[None]:
+        """Let a step end early where the process is killed, or the disk has failed."""
+        try:
+            yield
+        except Killed:
+            self.disks.heal()
+            self.restart()
+        except CacheError as error:
+            _require(self.disks.struck, repr(error))
+
+    # --- the disk --------------------------------------------------------------------------
+
+    def files(self) -> list[Path]:
+        """Return the files of the cache but locks, in order."""
+        found = (p for p in (self.folder / "cache").rglob("*") if p.is_file())
+        return sorted(p for p in found if not p.name.endswith(".lock") and p.stat().st_size)
+
+    def damage(self, place: int, how: str) -> None:
+        """Flip a bit of a file, cut it short, fill it with nonsense, or take it away."""
+        found = self.files()
+        if found:
+            self._damage(found[place % len(found)], how)
+
+    def damage_bars(self, how: str) -> None:
+        """Damage every file of bars, and take the columns beside them away."""
+        for path in self.files():
+            if path.suffix in (".gz", ".bars"):
+                self._damage(path, how if path.suffix == ".gz" else "remove")
+
+    def _damage(self, path: Path, how: str) -> None:
+        content = bytearray(path.read_bytes())
+        if how == "flip":
+            content[len(content) // 2] ^= 4
+            path.write_bytes(content)
+        elif how == "cut":
+            path.write_bytes(content[: len(content) // 2])
+        elif how == "garbage":
+            path.write_bytes(b"\xff" * len(content))
+        else:
+            path.unlink()
+        self._shaken()
+
+    def back_up(self) -> None:
+        """Copy the cache."""
+        self.backup = self.folder / "backup"
+        shutil.rmtree(self.backup, ignore_errors=True)
+        if (self.folder / "cache").is_dir():
+            shutil.copytree(self.folder / "cache", self.backup)
+
+    def restore(self, part: int) -> None:
+        """Bring back a part of the copy: every file but one in three."""
+        if self.backup is None or not self.backup.is_dir():
+            return
+        found = sorted(p for p in self.backup.rglob("*") if p.is_file())
+        for number, path in enumerate(found):
+            if number % 3 != part % 3:
+                target = self.folder / "cache" / path.relative_to(self.backup)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, target)
+        self._shaken()
+
+    def _shaken(self) -> None:
+        self.restart()
+        self.other = None
+        self.versions.clear()
+        self.model.heard.clear()
+
+
+def _require(is_right: bool, what: str) -> None:
+    """Fail unless an error was allowed to happen."""
+    assert is_right, what
+
+
+@contextlib.contextmanager
+def simulated(profile: Profile, start: str = "2024-06-05T13:45") -> Iterator[Simulation]:
+    """Yield a simulation of a profile, and put everything back after it."""
+    made = Simulation(profile, start)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield made
+        finally:
+            made.close()

@@ -1,0 +1,56 @@
+"""The simulation, run: clock, disk, vendors and users in random order, against the reference model.
+
+A failure prints its steps as calls of the state machine; they can be run as they stand.
+``ONETAPE_SEED`` looks elsewhere, ``ONETAPE_FULL`` for longer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.cache.counts import FULL
+
+from .machine import Machine
+from .simulation import COIN_PAIR, COINS, CURRENCIES, OWN_COINS, Profile, shares
+
+PROFILES = (
+    COINS, COIN_PAIR, OWN_COINS, CURRENCIES, shares("alpaca"), shares("tiingo"), shares("fmp"),
+    shares("yahoo", "polygon"),
+)  # fmt: skip
+RUNS = (20_000 if FULL else 64) // len(PROFILES)
+SEED = int(os.environ.get("ONETAPE_SEED", "0"))
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Print and keep nothing of thousands of incomplete answers."""
+    logging.disable(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+def test_whatever_happens_an_answer_is_what_vendors_told_or_says_what_it_lacks(
+    profile: Profile,
+) -> None:
+    machine = seed(SEED)(type("Market", (Machine,), {"profile": profile}))
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=RUNS,
+            stateful_step_count=20,
+            deadline=None,
+            database=None,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
