@@ -9,6 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.data.clock import ManualClock
+from src.data.errors import QualityError
+from src.data.model.frame import table_of
+from src.data.model.instant import parse_iso
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.policy.quality import check
 from src.data.utils.validation import (
     ValidationResult,
     get_data_quality_score,
@@ -196,6 +203,111 @@ class TestParts:
     )  # fmt: skip
     def test_intervals(self, text: str, minutes: int | None) -> None:
         assert parse_interval_to_minutes(text) == minutes
+
+
+BAD_CELLS: dict[str, dict[str, Any]] = {
+    "text as a price": {"open": "abc"},
+    "an infinite price": {"high": np.inf},
+    "a price of zero": {"low": 0.0},
+    "a negative price": {"open": -1.0, "low": -1.0},
+    "no price": {"close": np.nan},
+    "a high below the low": {"high": 8.0},
+    "a low above the close": {"low": 11.5},
+    "a negative volume": {"volume": -1.0},
+    "an infinite volume": {"volume": np.inf},
+}
+
+
+def stored(df: pd.DataFrame, interval: str) -> list[bool]:
+    """Tell row by row whether the flow of an answer would store it."""
+    table = table_of(df)
+    span = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
+    now_ms = parse_iso("2026-06-01")
+    checked = check(table, span, timeframe=Timeframe.parse(interval), now_ms=now_ms)
+    return [int(stamp) in set(checked.good.stamps.tolist()) for stamp in table.stamps]
+
+
+class TestOneJudgement:
+    """A row that the store would not take is not valid here either, and the other way round."""
+
+    @pytest.mark.parametrize("cells", BAD_CELLS.values(), ids=BAD_CELLS)
+    def test_a_row_that_is_not_stored_is_not_valid(self, cells: dict[str, Any]) -> None:
+        df = frame(20).astype(object)
+        for name, value in cells.items():
+            df.loc[df.index[7], name] = value
+        if "abc" not in cells.values():
+            df = df.astype(float)
+        assert stored(df, "1h") == [i != 7 for i in range(20)]
+        valid, errors = validate_ohlcv_data(df)
+        assert not valid
+        assert errors
+        score = get_data_quality_score(df)
+        assert score["consistency_score"] == pytest.approx(0.95)
+        assert not score["is_valid"]
+        result = ValidationResult.of(df, interval="1h")
+        assert (result.is_valid, result.logical_consistency) == (False, False)
+        assert result.quality_score < 1
+
+    @pytest.mark.parametrize("name", ["open", "close", "volume"])
+    @pytest.mark.parametrize("text", ["abc", "10.0"])
+    def test_a_column_of_text_is_not_valid(self, name: str, text: str) -> None:
+        df = frame(24, **{name: text})
+        assert f"Column '{name}' has 24 values that are not numbers" in validate_ohlcv_data(df)[1]
+        assert not get_data_quality_score(df)["is_valid"]
+        result = ValidationResult.of(df)
+        assert (result.is_valid, result.data_types_valid) == (False, False)
+        if text == "abc":
+            assert get_data_quality_score(df)["missing_cells"] == 24
+            assert result.quality_score < 1
+
+    def test_stamps_of_text_are_not_valid(self) -> None:
+        df = frame().reset_index().astype({"timestamp": str})
+        assert validate_ohlcv_data(df) == (False, ["Timestamps must be datetime objects"])
+
+    @pytest.mark.parametrize("price", [8.42e-6, 1.2e9])
+    def test_no_price_is_too_low_or_too_high_by_itself(self, price: float) -> None:
+        cells = {"open": price, "high": price * 1.1, "low": price * 0.9, "close": price}
+        df = frame(24, **cells)
+        assert all(stored(df, "1h"))
+        assert ValidationResult.of(df).is_valid
+
+    @pytest.mark.parametrize("interval", [None, "1h"])
+    def test_bars_of_the_future(self, interval: str | None) -> None:
+        df = frame(24, start="2099-01-01")
+        with pytest.raises(QualityError, match="future"):
+            stored(df, "1h")
+        assert validate_ohlcv_data(df, interval=interval)[1] == [
+            "Found 24 timestamps in the future"
+        ]
+        assert get_data_quality_score(df)["consistency_score"] == 0.0
+        result = ValidationResult.of(df, interval=interval)
+        assert (result.is_valid, result.logical_consistency) == (False, False)
+
+    @pytest.mark.parametrize(
+        "freq, interval, now, late",
+        [
+            ("1h", "1h", "2024-01-01T23:00:00Z", 0),
+            ("1h", None, "2024-01-01T22:00:00Z", 0),
+            ("1h", None, "2024-01-01T21:59:59Z", 1),
+            ("1D", "1d", "2024-01-21", 0),
+            ("1D", None, "2024-01-21", 0),
+            ("1D", None, "2024-01-20", 1),
+            ("MS", None, "2025-11-01", 0),
+            ("MS", "1M", "2025-01-01", 10),
+        ],
+    )
+    def test_the_running_bar_is_not_of_the_future(
+        self, freq: str, interval: str | None, now: str, late: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = ManualClock(parse_iso(now))
+        monkeypatch.setattr("src.data.utils.validation.SystemClock", lambda: clock)
+        errors = [f"Found {late} timestamps in the future"] if late else []
+        assert validate_ohlcv_data(frame(24, freq=freq), interval=interval)[1] == errors
+
+    def test_a_bar_alone_may_be_of_any_length(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = ManualClock(parse_iso("2023-12-31T12:00:00Z"))
+        monkeypatch.setattr("src.data.utils.validation.SystemClock", lambda: clock)
+        assert ValidationResult.of(frame(1)).is_valid
 
 
 class TestScore:

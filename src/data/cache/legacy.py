@@ -236,7 +236,7 @@ def _parse(text: bytes) -> BarTable:
     import pandas as pd
 
     from ..model.frame import table_of
-    from ..policy.quality import ordered
+    from ..policy.quality import are_bars
 
     frame = read_csv(text)
     names = {str(c).strip().lower(): c for c in frame.columns}
@@ -245,8 +245,7 @@ def _parse(text: bytes) -> BarTable:
         raise ValueError("its first column holds numbers, not times")
     stamps = pd.DatetimeIndex(pd.to_datetime(times, utc=True, format="ISO8601"))
     table = table_of(frame[stamps.notna()].set_axis(stamps.dropna()))
-    impossible = np.isinf(table.volume) | (table.volume < 0)
-    return merge(BarTable.empty(), table.take(ordered(table) & ~impossible))
+    return merge(BarTable.empty(), table.take(are_bars(table)))
 
 
 def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:

@@ -123,8 +123,8 @@ def check(
     inside = (table.stamps >= span.start) & (table.stamps < span.end)
     rows = table if inside.all() else table.take(inside)
     _refuse_misplaced(table, rows, span, timeframe, now_ms)
-    outside, latest = len(table) - len(rows), _latest(timeframe, now_ms)
-    ok, nulls = _ok(rows, latest), 0
+    outside, latest = len(table) - len(rows), latest_stamp(timeframe, now_ms)
+    ok, nulls = are_bars(rows, latest), 0
     if not ok.all():
         said = ~np.logical_and.reduce([np.isnan(column) for column in rows.values()[:4]])
         nulls = int((~said).sum())
@@ -179,10 +179,15 @@ def ordered(table: BarTable) -> Mask:
     return ok
 
 
-def _ok(table: BarTable, latest: int) -> Mask:
+def are_bars(table: BarTable, latest_ms: float = np.inf) -> Mask:
+    """Tell row by row whether it can be a bar.
+
+    Its prices are :func:`ordered`, its volume is neither negative nor infinite (NaN where there is
+    none), and its stamp is not after ``latest_ms`` (see :func:`latest_stamp`).
+    """
     ok = ordered(table)
     ok &= ~((table.volume < 0) | np.isinf(table.volume))
-    ok &= table.stamps <= latest
+    ok &= table.stamps <= latest_ms
     return ok
 
 
@@ -264,7 +269,7 @@ def _refuse_worthless(good: BarTable, bad: tuple[BadRow, ...]) -> None:
         raise QualityError(f"none of {len(bad)} rows has a usable price: {bad[0].reason} at {at}")
 
 
-def _latest(timeframe: Timeframe, now_ms: int) -> int:
+def latest_stamp(timeframe: Timeframe, now_ms: int) -> int:
     """Return the last plausible stamp: one step ahead, and more for named sessions."""
     early = 0 if timeframe.is_intraday else _EARLY_SESSION_MS
     return now_ms + (timeframe.step_ms or 31 * DAY_MS) + early
@@ -284,7 +289,7 @@ def _refuse_misplaced(
         window = f"{_when(span.start)} to {_when(span.end)}"
         raise QualityError(f"none of {came} lies in the window {window}", hint=hint)
     first, last = int(rows.stamps.min()), int(rows.stamps.max())
-    if first > _latest(timeframe, now_ms):
+    if first > latest_stamp(timeframe, now_ms):
         raise QualityError(f"all of {came} lie in the future of {_when(now_ms)}", hint=hint)
     if first in _SECONDS_AS_MS and last in _SECONDS_AS_MS and span.end > 365 * DAY_MS:
         raise QualityError(f"all of {came} lie in January 1970", hint="seconds, not milliseconds?")

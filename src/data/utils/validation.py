@@ -1,25 +1,28 @@
 """Checks of a frame of bars, told as lists of sentences.
 
-Rows are judged by the rules that every answer passes before it is stored. Gaps are judged without a
-market calendar here: weekends are left out of account for series that have no Saturday bars,
-holidays and nights are not. What the calendar says is in ``df.attrs["onetape"]``.
+Rows are judged by :func:`~src.data.policy.quality.are_bars`, like every answer before it is
+stored: a row that the store would not take makes a frame invalid and lowers its score. Gaps are
+judged without a market calendar here: weekends are left out of account for series that have no
+Saturday bars, holidays and nights are not. What the calendar says is in ``df.attrs["onetape"]``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..clock import SystemClock
 from ..errors import BadTimeframeError
-from ..model.bars import PRICES, BarTable
+from ..model.bars import NAN, PRICES, BarTable, Stamps
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS
 from ..model.timeframe import Timeframe
-from ..policy.quality import ordered
+from ..policy.quality import are_bars, latest_stamp, ordered
 
 REQUIRED_COLUMNS = ("timestamp", *PRICES, "volume")
 # The longest that markets close, weekends left out: the Chinese New Year, September 2001.
@@ -42,8 +45,9 @@ class ValidationResult:
         gaps: steps longer than the interval, or than the usual step where none was given.
         duplicates: rows beyond the first of their stamp.
         missing_columns: columns that ought to be there.
-        data_types_valid: whether the stamps are times and the columns numbers.
-        logical_consistency: whether the prices of every row are positive and in order.
+        data_types_valid: whether the stamps are times and the values numbers.
+        logical_consistency: whether every row can be a bar: prices positive and in order, volume
+            not negative, stamp not in the future.
     """
 
     is_valid: bool
@@ -64,9 +68,9 @@ class ValidationResult:
         score = float(get_data_quality_score(df)["quality_score"])
         stamps, missing = _stamps_of(df), _missing_columns(df, REQUIRED_COLUMNS)
         duplicates = 0 if stamps is None else int(stamps.duplicated().sum())
-        held = [df[name] for name in REQUIRED_COLUMNS[1:] if name in df]
-        typed = stamps is not None and all(map(pd.api.types.is_numeric_dtype, held))
-        gaps, sound = 0, bool(_are_bars(df).all())
+        texts = [_not_numbers(df, name) for name in REQUIRED_COLUMNS[1:] if name in df]
+        typed = stamps is not None and not any(texts)
+        gaps, sound = 0, bool(_sound_rows(df, interval).all())
         if stamps is not None:
             gaps = int((_steps(stamps) > 1.01 * _usual_step(stamps, interval)).sum())
         return cls(is_valid, errors, score, gaps, duplicates, missing, typed, sound)
@@ -95,7 +99,8 @@ def validate_ohlcv_data(
         min_data_points: fewest rows.
         allow_duplicate_timestamps: whether stamps may repeat.
         require_volume_data: whether the volume must be there and make sense.
-        price_sanity_check, max_price_change_pct: as of :func:`validate_price_consistency`.
+        price_sanity_check, max_price_change_pct: as of :func:`validate_price_consistency`, without
+            its bounds of prices.
         symbol: taken for older callers; the bars themselves tell which week they trade.
         interval: length of the bars, such as ``"5m"``; taken from the stamps when None.
     """
@@ -111,9 +116,12 @@ def validate_ohlcv_data(
         errors.append(f"Insufficient data points: {len(df)} < {min_data_points}")
     absent = {name: int(df[name].isna().sum()) for name in required if name in df}
     errors += [f"Column '{name}' has {n} missing values" for name, n in absent.items() if n]
-    errors += _stamp_errors(_stamps_of(df), allow_duplicate_timestamps, interval)
+    texts = {name: _not_numbers(df, name) for name in required if name in df}
+    errors += [f"Column '{n}' has {k} values that are not numbers" for n, k in texts.items() if k]
+    errors += _stamp_errors(df, allow_duplicate_timestamps, interval)
     if price_sanity_check:
-        errors += validate_price_consistency(df, max_price_change_pct)
+        # Small coins and prices in rupiah are bars too: no price is too low or too high by itself.
+        errors += validate_price_consistency(df, max_price_change_pct, 0.0, np.inf)
     if require_volume_data and "volume" in df:
         errors += validate_volume_data(df["volume"])
     return not errors, errors
@@ -160,7 +168,7 @@ def validate_price_consistency(
             errors.append(f"Column '{name}' has {high} prices above {max_price:g}")
     if len(held) == len(PRICES):
         complete = ~np.isnan(np.stack(list(held.values()))).any(axis=0)
-        if odd := int((complete & ~_are_bars(df)).sum()):
+        if odd := int((complete & ~ordered(_table(df))).sum()):
             errors.append(f"Found {odd} rows that break 0 < low <= open, close <= high")
     if "close" in held:
         close = held["close"][held["close"] > 0]
@@ -216,15 +224,16 @@ def get_data_quality_score(
     """Return a score of 0 to 1 and what it is made of.
 
     ``completeness`` is the share of cells that have a value, of columns that are not there none;
-    ``consistency_score`` the share of rows with positive prices in order and a stamp of their own;
-    ``quality_score`` the mean of the two.
+    ``consistency_score`` the share of rows that can be bars (prices positive and in order, volume
+    not negative, stamp not in the future) and have a stamp of their own; ``quality_score`` the mean
+    of the two.
     """
     required = list(REQUIRED_COLUMNS if required_columns is None else required_columns)
     is_valid, errors = validate_ohlcv_data(df, required)
     cells, missing = len(df) * len(required), len(df) * len(_missing_columns(df, required))
-    missing += sum(int(df[name].isna().sum()) for name in required if name in df)
+    missing += sum(int(_valueless(df, name).sum()) for name in required if name in df)
     completeness = 1 - missing / cells if cells else 0.0
-    stamps, sound = _stamps_of(df), _are_bars(df)
+    stamps, sound = _stamps_of(df), _sound_rows(df)
     if stamps is not None:
         sound &= ~stamps.duplicated()
     consistency = float(sound.mean()) if len(df) else 0.0
@@ -240,13 +249,16 @@ def get_data_quality_score(
     }
 
 
-def _stamp_errors(stamps: pd.DatetimeIndex | None, twins: bool, interval: str | None) -> list[str]:
+def _stamp_errors(df: pd.DataFrame, twins: bool, interval: str | None) -> list[str]:
+    stamps = _stamps_of(df)
     if stamps is None:
-        return []
+        return validate_timestamps(df["timestamp"]) if "timestamp" in df else []
     repeated = 0 if twins else int(stamps.duplicated().sum())
     errors = [f"Found {repeated} duplicate timestamps"] if repeated else []
     if interval is not None and parse_interval_to_minutes(interval) is None:
         errors.append(f"Invalid interval format: {interval}")
+    if late := int((_milliseconds(stamps) > _latest_ms(stamps, interval)).sum()):
+        errors.append(f"Found {late} timestamps in the future")
     always = bool((stamps.day_of_week == _SATURDAY).any())
     closure = _ROUND_THE_CLOCK_HOURS if always else _LONGEST_CLOSURE_HOURS
     widest = max(closure, 2 * _usual_step(stamps, interval))
@@ -268,12 +280,53 @@ def _numbers(df: pd.DataFrame, name: str) -> NDArray[np.float64]:
     return np.asarray(pd.to_numeric(df[name], errors="coerce"), dtype=np.float64)
 
 
-def _are_bars(df: pd.DataFrame) -> NDArray[np.bool_]:
-    """Tell row by row whether the prices are those of a bar."""
+def _not_numbers(df: pd.DataFrame, name: str) -> int:
+    """Count the cells of a column of numbers that hold something else, such as text."""
+    column = df[name]
+    if name not in REQUIRED_COLUMNS[1:] or pd.api.types.is_numeric_dtype(column):
+        return 0
+    return int(sum(not isinstance(value, Number) for value in column[column.notna()]))
+
+
+def _valueless(df: pd.DataFrame, name: str) -> NDArray[np.bool_]:
+    """Tell row by row whether a column has no value, or a text that is no number."""
+    if name in REQUIRED_COLUMNS[1:]:
+        return np.isnan(_numbers(df, name))
+    return np.asarray(df[name].isna())
+
+
+def _sound_rows(df: pd.DataFrame, interval: str | None = None) -> NDArray[np.bool_]:
+    """Tell row by row whether it can be a bar."""
     if any(name not in df for name in PRICES):
         return np.zeros(len(df), dtype=bool)
+    stamps = _stamps_of(df)
+    return are_bars(_table(df), np.inf if stamps is None else _latest_ms(stamps, interval))
+
+
+def _table(df: pd.DataFrame) -> BarTable:
+    """Return the rows of a frame that has all prices; those without a time are stamped 0."""
+    times, none = _stamps_of(df), np.full(len(df), NAN)
+    stamps = np.zeros(len(df), np.int64) if times is None else _milliseconds(times)
     opened, high, low, close = (_numbers(df, name) for name in PRICES)
-    return ordered(BarTable(np.zeros(len(df), np.int64), opened, high, low, close, close))
+    volume = _numbers(df, "volume") if "volume" in df else none
+    return BarTable(stamps, opened, high, low, close, volume)
+
+
+def _milliseconds(stamps: pd.DatetimeIndex) -> Stamps:
+    return np.asarray(stamps.as_unit("ms").asi8, dtype=np.int64)
+
+
+def _latest_ms(stamps: pd.DatetimeIndex, interval: str | None) -> float:
+    """Return the last plausible stamp; without an interval the usual step tells the timeframe."""
+    minutes = round(abs(_usual_step(stamps, None)) * 60)
+    if interval is not None and parse_interval_to_minutes(interval) is not None:
+        timeframe = Timeframe.parse(interval)
+    elif not minutes:  # a bar alone may be of any length
+        timeframe = Timeframe(1, "M")
+    else:
+        days = minutes // (DAY_MS // MINUTE_MS)
+        timeframe = Timeframe(days, "d") if days else Timeframe(minutes, "m")
+    return latest_stamp(timeframe, SystemClock().now_ms())
 
 
 def _steps(stamps: pd.DatetimeIndex, *, whole: bool = False) -> Hours:
