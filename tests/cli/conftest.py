@@ -73,7 +73,8 @@ def bare(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
     """Return a runner of commands as they are typed."""
-    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    for module in ("wiring", "net.reach"):  # the vendors' dates are those of the clock, too
+        monkeypatch.setattr(f"src.data.{module}.SystemClock", lambda: clock)
 
     def run(*words: str) -> Ran:
         capsys.readouterr()
