@@ -393,7 +393,10 @@ def said(path: Path) -> object:
 
 def _without_packed(plain: Any) -> Any:
     if isinstance(plain, dict):
-        return {k: _without_packed(v) for k, v in plain.items() if k not in (*PACKED, *LATER)}
+        # A doubt may be dated before the fetch that it doubts: that one's clock may have been ahead.
+        dated = ("fetched_at",) if plain.get("state") == "suspect" else ()
+        left_out = (*PACKED, *LATER, *dated)
+        return {k: _without_packed(v) for k, v in plain.items() if k not in left_out}
     return [_without_packed(v) for v in plain] if isinstance(plain, list) else plain
 
 
