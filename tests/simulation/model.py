@@ -169,7 +169,10 @@ class Seen:
     def summary(self) -> dict[str, Any]:
         """Return what the same question must be answered again, while nobody is asked."""
         names = ("complete", "flagged", "substitute", "adjustment", "as_of")
-        return {name: self.facts.get(name) for name in names} | {"gaps": self.gaps}
+        told = {name: self.facts.get(name) for name in names} | {"gaps": self.gaps}
+        # What failed on the way is of that call, not of the bars.
+        lasting = [text for text in self.facts["problems"] if "did not tell" not in text]
+        return told | {"problems": lasting}
 
 
 @dataclass

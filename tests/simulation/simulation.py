@@ -339,9 +339,13 @@ class Simulation:
         return Seen.of(frame)
 
     def _may_be_refused(self, question: Question) -> bool:
-        """Tell whether a question's range may be no range: it lies ahead of the machine's clock."""
-        ahead = question.span(self.clock.now_ms()).start > self.clock.now_ms()
-        return ahead or bool(self.clock.wrong_ms) or question.start == question.end
+        """Tell whether a question's range may be no range: it lies ahead of the machine's clock.
+
+        A date begins where the venue is, up to five hours after it does in UTC.
+        """
+        late = 5 * HOUR_MS if question.timeframe == "1d" else 0
+        ahead = question.span(self.clock.now_ms()).start + late > self.clock.now_ms()
+        return ahead or bool(self.clock.wrong_ms)
 
     def _may_fail(self, question: Question) -> bool:
         """Tell whether a question may remain without any answer."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from src.data.cache import offered
 from src.data.downloader.alpaca_data_downloader import AlpacaDataDownloader
 from src.data.policy import quality
 from src.data.policy.gaps import Grid
@@ -137,6 +138,18 @@ def cover_up_to_the_next_session(patch: Patch) -> None:
     patch.setattr(Grid, "first_open", lambda _, cap, now: cap)
 
 
+# --- holes ---------------------------------------------------------------------------------------
+
+
+def put_with_a_hole(sim: Simulation) -> None:
+    sim.put("BTCUSDT", "1h", "2024-06-03T00:00", "2024-06-04T00:00", 4)
+    sim.ask(HOURS)
+
+
+def cover_what_was_not_put(patch: Patch) -> None:
+    patch.setattr(offered, "_holes", lambda *_: [])
+
+
 # --- clock ---------------------------------------------------------------------------------------
 
 
@@ -197,6 +210,7 @@ CASES = {
         CURRENCIES, sunday_evening_and_the_week_after, cover_up_to_the_next_session,
         "2024-06-09T16:30",
     ),
+    "D5 a hole that was put": Case(COINS, put_with_a_hole, cover_what_was_not_put),
     "E1 a clock ahead": Case(OWN_COINS, a_clock_ahead_without_a_date, believe_our_own_clock),
     "E2 a history cut short": Case(COINS, a_history_cut_short, take_one_silence_for_a_listing),
     "E4 damage that is come upon": Case(COINS, damage_that_an_append_comes_upon, plan_once),
