@@ -280,22 +280,6 @@ def test_only_tls_leaves_this_machine(url: str) -> None:
         Dialer(lambda: StreamAddress(url, url))()
 
 
-def test_a_certificate_nobody_vouches_for_is_refused() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        url = f"wss://127.0.0.1:{door.getsockname()[1]}/x"
-
-        def serve() -> None:
-            raw, _ = door.accept()
-            raw.recv(1024)
-            raw.sendall(b"\x15\x03\x03\x00\x02\x02\x28")  # an alert: no handshake
-            raw.close()
-
-        threading.Thread(target=serve, daemon=True).start()
-        with pytest.raises(UnavailableError):
-            Dialer(lambda: StreamAddress(url, url))()
-    assert ssl.create_default_context().verify_mode is ssl.CERT_REQUIRED
-
-
 def test_the_extra_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "websocket", None)
     with pytest.raises(MissingExtraError, match=r"onetape\[live\]"):

@@ -18,7 +18,7 @@ from src.data.model.timeframe import Timeframe
 from .ground_truth import Row, Truth
 from .stream_faces import STREAM_FACES, StreamFace
 
-_MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 
 
@@ -223,7 +223,7 @@ class StreamServer:
             path = head.split(b" ")[1].decode()
             key = next(line.split(b":", 1)[1].strip() for line in head.split(b"\r\n")
                        if line.lower().startswith(b"sec-websocket-key"))  # fmt: skip
-            accept = base64.b64encode(hashlib.sha1(key + _MAGIC.encode()).digest())
+            accept = base64.b64encode(hashlib.sha1(key + MAGIC.encode()).digest())
             raw.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
                         b"Connection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n")  # fmt: skip
         except OSError:

@@ -1,0 +1,136 @@
+"""Certificates and host names are verified by every transport: servers whose only fault they are."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from src.data.errors import UnavailableError
+from src.data.model.http import HttpRequest
+from src.data.model.stream import StreamAddress
+from src.data.net.carriers.binance_carrier import BinanceCarrier
+from src.data.net.carriers.ccxt_carrier import CcxtCarrier
+from src.data.net.carriers.yfinance_carrier import YFinanceCarrier
+from src.data.net.http import HttpTransport
+from src.data.net.reach import reach
+from src.data.net.socket import Dialer
+from tests.net.authority import FAULTS, Authority, serving_tls
+from tests.net.carriers.test_carriers import BAR, CHART
+from tests.net.scripted import Recorder, reply
+
+KEY = "canary0123456789"
+PAIR = {"symbol": "BTCUSDT", "status": "TRADING", "baseAsset": "BTC", "quoteAsset": "USDT",
+        "isSpotTradingAllowed": True, "filters": []}  # fmt: skip
+
+
+def vendors(handler: BaseHTTPRequestHandler) -> None:
+    """Answer as Binance and Yahoo do."""
+    answers = {"exchangeInfo": {"symbols": [PAIR]}, "klines": [BAR], "chart": CHART}
+    found = [body for name, body in answers.items() if name in handler.path]
+    reply(handler, json.dumps(found[0] if found else "crumb").encode())
+
+
+def plain(base: str) -> None:
+    transport = HttpTransport()
+    try:
+        assert transport.send(HttpRequest(f"{base}/x", secret_params={"key": KEY})).status == 200
+    finally:
+        transport.close()
+
+
+def browser_like_session(base: str) -> None:
+    YFinanceCarrier(through_sdk=False).send(HttpRequest(f"{base}/v8/finance/chart/AAPL"))
+
+
+def yfinance(base: str) -> None:
+    YFinanceCarrier().send(HttpRequest(f"{base}/v8/finance/chart/AAPL"))
+
+
+def python_binance(base: str) -> None:
+    BinanceCarrier().send(HttpRequest(f"{base}/api/v3/klines", {"symbol": "BTCUSDT"}))
+
+
+def ccxt(base: str) -> None:
+    asked: dict[str, str | int] = {
+        "symbol": "BTC/USDT", "timeframe": "1d", "since": BAR[0], "limit": 9,
+    }  # fmt: skip
+    CcxtCarrier("binance").send(HttpRequest(f"{base}/binance/bars", asked))
+
+
+def doctor(base: str) -> None:
+    if refusal := reach(base).refusal:
+        raise UnavailableError(refusal)
+
+
+def websocket(base: str) -> None:
+    url = base.replace("https://", "wss://")
+    Dialer(lambda: StreamAddress(f"{url}/x?token={KEY}", url))().abort()
+
+
+PACKAGES = {browser_like_session: "curl_cffi", yfinance: "yfinance", python_binance: "binance",
+            ccxt: "ccxt", websocket: "websocket"}  # fmt: skip
+TRANSPORTS = [
+    pytest.param(
+        ask,
+        id=ask.__name__,
+        # One worker of many imports ccxt, which takes its time.
+        marks=[pytest.mark.xdist_group("ccxt")] if ask is ccxt else [],
+    )
+    for ask in (plain, doctor, *PACKAGES)
+]
+Ask = Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(autouse=True)
+def _trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The authority is trusted by each library's own variable; proxies are not asked."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "WEBSOCKET_CLIENT_CA_BUNDLE"):
+        monkeypatch.setenv(name, str(authority.bundle))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # yfinance keeps cookies there
+    if importlib.util.find_spec("yfinance"):
+        import yfinance
+        from yfinance.data import SingletonMeta
+
+        yfinance.set_tz_cache_location(str(tmp_path))
+        monkeypatch.setattr(SingletonMeta, "_instances", {})
+
+
+def needs_package_of(ask: Ask) -> None:
+    if ask in PACKAGES:
+        pytest.importorskip(PACKAGES[ask])
+
+
+def secure(server: Recorder) -> str:
+    return server.base.replace("http://", "https://")
+
+
+@pytest.mark.parametrize("ask", TRANSPORTS)
+def test_a_sound_certificate_is_accepted(ask: Ask, authority: Authority) -> None:
+    """Without this one the refusals below might have any other reason."""
+    needs_package_of(ask)
+    with serving_tls(authority.context(), vendors) as server:
+        ask(secure(server))
+        assert server.requests
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("ask", TRANSPORTS)
+def test_a_certificate_with_one_fault_is_refused_before_anything_is_sent(
+    ask: Ask, fault: str, authority: Authority
+) -> None:
+    needs_package_of(ask)
+    with serving_tls(authority.context(fault), vendors) as server:
+        with pytest.raises(UnavailableError, match=r"(?i)certificate") as caught:
+            ask(secure(server))
+        assert server.requests == []
+    assert KEY not in f"{caught.value!r} {vars(caught.value)}"
