@@ -85,6 +85,7 @@ class _Vendor:
         self.bytes = 0
         self.waits: dict[str, list[float]] = {"limit": [0, 0.0], "retry": [0, 0.0]}
         self.pauses = 0
+        self.held_back = 0
         self.score: float | None = None
 
     def wait(self, why: str, seconds: float | None) -> None:
@@ -106,6 +107,7 @@ class _Vendor:
             "bytes": self.bytes,
             "waits": {why: {"count": int(n), "seconds": s} for why, (n, s) in self.waits.items()},
             "pauses": self.pauses,
+            "held_back": self.held_back,
             "quality_score": self.score,
         }
 
@@ -165,6 +167,13 @@ class Metrics:
             found.wait("limit", limit_wait_s)
             found.wait("retry", retry_wait_s)
             found.pauses += is_pause
+
+    def held_back(self, vendor: str, waited_s: float) -> None:
+        """Count one request that was not sent, because our own limiter let it not pass."""
+        with self._lock:
+            found = self._vendors.setdefault(vendor, _Vendor())
+            found.held_back += 1
+            found.wait("limit", waited_s)
 
     def answered(self, rows: int, seconds: float, is_hit: bool) -> None:
         """Count one answered call; ``is_hit`` says that nobody had to be asked."""

@@ -67,6 +67,7 @@ class MetricsCollector:
         received = self._counter("vendor_received_bytes", "Decoded bytes received", "vendor")
         waited = self._counter("vendor_wait_seconds", "Time spent waiting", "vendor", "reason")
         pauses = self._counter("vendor_pauses", "Times it asked us to slow down", "vendor")
+        held_back = self._counter("vendor_held_back", "Requests our limiter let not pass", "vendor")
         seconds = self._histogram("vendor_request_seconds", "Duration of an attempt", "vendor")
         for name, vendor in vendors.items():
             for outcome, count in vendor["outcomes"].items():
@@ -75,8 +76,9 @@ class MetricsCollector:
                 waited.add_metric([name, reason], wait["seconds"])
             received.add_metric([name], vendor["bytes"])
             pauses.add_metric([name], vendor["pauses"])
+            held_back.add_metric([name], vendor["held_back"])
             _add_timings(seconds, [name], vendor["seconds"])
-        yield from (requests, received, waited, pauses, seconds)
+        yield from (requests, received, waited, pauses, held_back, seconds)
 
     def _of_calls(self, calls: Mapping[str, Any]) -> Iterator[Metric]:
         answers = self._counter("answers", "Calls answered", "hit")

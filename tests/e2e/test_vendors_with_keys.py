@@ -19,7 +19,7 @@ from src.data.errors import (
     NoProviderError,
 )
 from src.data.model.instant import DAY_MS
-from tests.vendor_server import VendorServer
+from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.keyed import KEY
 
 from .oracle import assert_true, ms
@@ -125,6 +125,19 @@ def test_one_fetch(
     with pytest.raises(AllProvidersFailedError, match=f"limit of {case.cost} a day is used up"):
         replace(case, start="2024-05-21", end="2024-05-22").ask(manager)
     assert vendors.count() == 0
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_an_unreadable_answer_is_no_success(
+    managers: Callable[..., DataManager], vendors: VendorServer, case: Case
+) -> None:
+    manager = managers(case.vendor)
+    vendors.fault(case.vendor, Fault.lie("html"))
+    with pytest.raises(AllProvidersFailedError):
+        case.ask(manager)
+    counted = manager.metrics()["vendors"][case.vendor]
+    assert set(counted["outcomes"]) == {"ResponseFormatError"}
+    assert (counted["ok"], counted["success_rate"]) == (0, 0.0)
 
 
 @pytest.mark.parametrize("vendor", ENV)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypedDict
 
 from ..errors import MissingCredentialsError
+from ..net.answers import judged
 from ..net.http import Transport
 from ..net.sender import Sender
 
@@ -101,13 +102,16 @@ class Access:
     def held(self) -> Iterator[Badge]:
         """Keep the account of this moment for this thread until the block ends.
 
+        The block is one question: an answer in it counts as what the block makes of it.
+
         Raises:
             MissingCredentialsError: a key is needed and not there.
         """
         outer = getattr(self._held, "badge", None)
         self._held.badge = badge = self.badge()
         try:
-            yield badge
+            with judged(self._name):
+                yield badge
         finally:
             self._held.badge = outer
 

@@ -25,6 +25,7 @@ from ..model.instant import DAY_MS
 from ..model.kind import Basis
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..net.answers import judged
 from ..net.status import server_time_ms
 from ..policy.archives import pieces
 from ..policy.windows import windows
@@ -158,7 +159,8 @@ def _harvest(vendor: Vendor, query: FetchQuery) -> _Harvest:
 def _is_had(vendor: Vendor, query: FetchQuery, found: _Harvest) -> bool:
     """Take a whole month from the vendor's archive; whatever is wrong there, it has pages too."""
     try:
-        table, requests = fetch_month(cast("Archive", vendor), query)
+        with judged(vendor.name):  # it may be caught here, and is of the archive all the same
+            table, requests = fetch_month(cast("Archive", vendor), query)
     except DataError as exc:
         found.trouble = str(exc.args[0])
         found.troubles += 1

@@ -17,6 +17,7 @@ from ..model.capabilities import Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS
 from ..policy.retry import RetryPolicy
+from .answers import report
 from .audit import note_use
 from .forks import renew_after_fork
 from .http import Transport
@@ -45,6 +46,7 @@ class SendRecord:
         wait_s: seconds until the next attempt; None when there is none.
         waited_s: the part of ``seconds`` that was spent waiting for the limit.
         pause_s: for how long nobody asks this vendor now because it asked us to slow down.
+        is_sent: False where our own limiter let nothing pass: the vendor was not asked.
     """
 
     vendor: str
@@ -57,6 +59,7 @@ class SendRecord:
     wait_s: float | None = None
     waited_s: float = 0.0
     pause_s: float | None = None
+    is_sent: bool = True
 
 
 Hook = Callable[[SendRecord], None]
@@ -274,12 +277,13 @@ class Sender:
             wait_s,
             call.waited_s,
             call.pause_s,
+            call.is_sent,
         )
         _log.debug("%s %s", record.vendor, record, extra=asdict(record))
         if call.is_sent:
             note_use(call.request, record, self._limiter.account)
         if self._on_attempt is not None:
-            self._on_attempt(record)
+            report(self._on_attempt, record)
 
 
 @dataclass

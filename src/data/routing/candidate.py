@@ -33,6 +33,11 @@ class Candidate:
     capabilities: Capabilities | None = None
     conversion: Conversion | None = None
 
+    @property
+    def account_name(self) -> str:
+        """The name under which its requests are counted."""
+        return getattr(self.downloader, "name", "") if self.capabilities else self.name
+
     def refusal(self, instrument: Instrument, timeframe: Timeframe) -> str:
         """Return why it cannot serve this series at all, or an empty text."""
         caps = self.capabilities

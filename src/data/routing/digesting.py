@@ -68,6 +68,13 @@ class Digest:
     is_believed: bool = True
 
     @property
+    def refusal(self) -> str:
+        """Why the answer is of no use as a whole, or an empty text."""
+        if not self.is_believed:
+            return self.doubt
+        return "" if len(self.closed) or not self.bad else f"all {len(self.bad)} rows are bad"
+
+    @property
     def lacking(self) -> list[Span]:
         """What another vendor may still be asked for."""
         late = [self.unpublished] if self.unpublished else []

@@ -15,6 +15,7 @@ from ..errors import (
     DataError,
     NoDataError,
     ProviderError,
+    QualityError,
     SpliceConflictError,
 )
 from ..model.capabilities import Fetched, FetchQuery
@@ -23,6 +24,7 @@ from ..model.instant import DAY_MS, iso
 from ..model.kind import Basis
 from ..model.rules import ValidationRules
 from ..model.span import Span, subtract
+from ..net.answers import judged
 from ..net.one_call import current_call
 from ..policy.archives import chunk_end
 from ..policy.quality import check
@@ -72,8 +74,9 @@ class Fetcher:
             started, sent = self._clock.monotonic(), _sent(work)
             try:
                 asked = self._question(work, candidate, Errand(span, sides))
-                fetched = self._fetch(work, candidate, asked)
-                fetched = self._taker.fitted(work, fetched, span, sides)
+                with judged(candidate.account_name):
+                    fetched = self._fetch(work, candidate, asked)
+                    fetched = self._taker.fitted(work, fetched, span, sides)
                 checked = check(
                     fetched.table,
                     span,
@@ -227,12 +230,16 @@ class Fetcher:
         sides = self._neighbours.beside(work, candidate, span)
         errand = self._revisions.errand(work, candidate, span, sides)
         asked = self._question(work, candidate, errand)
-        fetched = self._fetch(work, candidate, asked)
-        try:
-            return fetched, self._taker.take(work, candidate, fetched, errand)
-        except FAILED as error:
-            _blame(candidate, asked, error)
-            raise
+        with judged(candidate.account_name) as answers:
+            fetched = self._fetch(work, candidate, asked)
+            try:
+                taken = self._taker.take(work, candidate, fetched, errand)
+            except FAILED as error:
+                _blame(candidate, asked, error)
+                raise
+            if taken.refusal:
+                answers.blame(QualityError(taken.refusal, provider=candidate.name))
+            return fetched, taken
 
     def _give_up(self, work: Work, segment: Span, outcomes: tuple[DataError, ...]) -> None:
         """Remember a stretch that everybody says is empty; note one that somebody failed at."""

@@ -82,7 +82,13 @@ class Observer:
         return Call(self, self._clock, query)
 
     def attempted(self, record: SendRecord) -> None:
-        """Count an attempt of a sender, and tell how it failed."""
+        """Count an attempt of a sender, and tell how it failed.
+
+        One that our own limiter let not pass is none of the vendor's: it is counted apart.
+        """
+        if not record.is_sent:
+            self.metrics.held_back(record.vendor, record.waited_s)
+            return
         self.metrics.attempted(
             record.vendor,
             record.outcome,

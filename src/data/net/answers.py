@@ -1,0 +1,123 @@
+"""Answers that came, held back from the hooks until it is decided whether they are any good.
+
+A sender sees a status and headers. That a body cannot be read, or that its rows cannot be bars, is
+found later: by the parser, or by the checks of the whole answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ..errors import (
+    CircuitOpenError,
+    DataError,
+    KindMismatchError,
+    NoDataError,
+    ProviderError,
+    QualityError,
+    SpliceConflictError,
+)
+
+if TYPE_CHECKING:
+    from .sender import SendRecord
+
+    Hook = Callable[[SendRecord], None]
+
+# "Nothing there" is an answer; in a conflict of two vendors it is open which of them is wrong; and
+# behind an open circuit nothing was asked.
+_NO_FAULT = (NoDataError, SpliceConflictError, CircuitOpenError)
+# Found in all rows together, whatever the page that they stood on.
+_OF_ALL_PAGES = (QualityError, KindMismatchError)
+
+
+@dataclass
+class Answers:
+    """The answers to one question, in the thread that asked it.
+
+    Attributes:
+        vendor: canonical name of the vendor asked.
+    """
+
+    vendor: str
+    _pending: list[tuple[Hook, SendRecord]] = field(default_factory=list)
+    _is_last_answered: bool = False
+    _counted: BaseException | None = None
+
+    def add(self, hook: Hook, record: SendRecord) -> None:
+        """Take the record of an attempt; a failed one is reported at once."""
+        self._is_last_answered = record.outcome == "ok"
+        if self._is_last_answered:
+            self._pending.append((hook, record))
+        else:
+            hook(record)
+
+    def blame(self, error: BaseException) -> None:
+        """Give ``error`` as the outcome of the answers that it is about.
+
+        Those are all answers where rows were refused, else the last one. An error that an attempt
+        ended with has been reported already.
+        """
+        if error is self._counted or not isinstance(error, ProviderError):
+            return
+        if isinstance(error, _NO_FAULT):
+            return
+        self._counted = error
+        count = len(self._pending)
+        first = 0 if isinstance(error, _OF_ALL_PAGES) else count - self._is_last_answered
+        for place in range(first, count):
+            hook, record = self._pending[place]
+            if record.outcome == "ok":
+                outcome = type(error).__name__
+                self._pending[place] = hook, replace(record, outcome=outcome)
+
+    def report(self) -> None:
+        """Hand all records to their hooks."""
+        pending, self._pending = self._pending, []
+        for hook, record in pending:
+            hook(record)
+
+
+_current: ContextVar[Answers | None] = ContextVar("answers", default=None)
+
+
+@contextmanager
+def judged(vendor: str) -> Iterator[Answers]:
+    """Report the answers that come in the block when it ends; an error in it is their outcome.
+
+    A block inside a block for the same vendor belongs to the outer one.
+    """
+    outer = _current.get()
+    if outer is not None and outer.vendor == vendor:
+        with _blaming(outer):
+            yield outer
+        return
+    answers = Answers(vendor)
+    token = _current.set(answers)
+    try:
+        with _blaming(answers):
+            yield answers
+    finally:
+        _current.reset(token)
+        answers.report()
+
+
+def report(hook: Hook, record: SendRecord) -> None:
+    """Hand ``record`` to ``hook``: now, or with the question that it belongs to."""
+    answers = _current.get()
+    if answers is None or answers.vendor != record.vendor:
+        hook(record)
+    else:
+        answers.add(hook, record)
+
+
+@contextmanager
+def _blaming(answers: Answers) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        answers.blame(error)
+        raise
