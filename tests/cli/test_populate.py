@@ -180,6 +180,26 @@ def test_the_older_name_counts_failures_only(
     assert "'1x'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "module", ["src.data.cache.populate_cache", "src.data.utils.populate_cache"]
+)
+def test_the_modules_of_old_end_with_1_when_a_vendor_is_down(
+    module: str, run: Run, rules: Path, cache: Path, vendors: VendorServer, tmp_path: Path
+) -> None:
+    assert run("populate", "--symbols", "BTCUSDT", "--timeframes", "1h", "--start", "2024-05-01",
+               "--end", "2024-05-03").code == 0  # fmt: skip
+    # No retry waits: a mistake of the server's would take seconds of a real clock.
+    vendors.fault("binance", Fault.status(451))
+    words = ["--tickers", "BTCUSDT", "--intervals", "1h", "--start-date", "2024-05-01",
+             "--end-date", "2024-05-31", "--config", str(rules), "--cache-dir", str(cache)]  # fmt: skip
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "ONETAPE_STATE_DIR": str(tmp_path / "other")}
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words], capture_output=True, text=True, env=env, timeout=60
+    )
+    assert done.returncode == 1, done.stderr
+    assert "0 of 1 series answered" in done.stdout
+
+
 def test_a_narrow_terminal_leaves_columns_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     ran = run("populate", "--symbols", "BTCUSDT", "--timeframes", "1d", *MAY)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 from datetime import date, datetime
@@ -49,6 +50,59 @@ def test_a_wrong_job_asks_nobody(tmp_path: Path, vendors: VendorServer) -> None:
     with pytest.raises(BadRangeError):
         populate_cache(["AAPL"], ["1d"], "2024-05-02", "2024-05-01", tmp_path / "cache")
     assert vendors.count() == 0
+
+
+@pytest.mark.parametrize("symbol, step", [("BTCUSDT", "1h"), ("BTCUSDT", "90m")])
+@pytest.mark.parametrize("fault", ["status", "html", "reset"])
+def test_a_vendor_that_is_down_behind_cached_bars_is_no_success(
+    fault: str, symbol: str, step: str, tmp_path: Path, vendors: VendorServer
+) -> None:
+    cache = tmp_path / "cache"
+    may = functools.partial(populate_cache, [symbol], [step], "2024-05-01", cache_dir=cache)
+    assert may(end_date="2024-05-03")["failed"] == []
+    faults = {"status": Fault.status(503), "html": Fault.lie("html"), "reset": Fault.reset()}
+    vendors.fault("binance", faults[fault])
+    name = f"{symbol}_{step}"
+    told = may(end_date="2024-05-31")
+    assert (told["success"], told["failed"]) == ([], [name])
+    assert "binance" in told["errors"][name]
+    (result,) = told["results"]
+    assert result["rows"] == (72 if step == "1h" else 48), "what was held is told"
+    done = CachePopulator(cache).populate_ticker(symbol, [step], "2024-05-01", "2024-05-31")
+    assert done == {step: False}
+    vendors.heal()
+    assert may(end_date="2024-05-31")["success"] == [name]
+
+
+def test_a_failure_in_the_middle_of_the_range_is_no_success(
+    tmp_path: Path, vendors: VendorServer
+) -> None:
+    cache = tmp_path / "cache"
+    populate_cache(["HALTUSDT"], ["1h"], "2024-03-01", "2024-03-06", cache)
+    populate_cache(["HALTUSDT"], ["1h"], "2024-03-10", "2024-03-12", cache)
+    vendors.fault("binance", Fault.status(503))
+    told = populate_cache(["HALTUSDT"], ["1h"], "2024-03-01", "2024-03-12", cache)
+    assert told["failed"] == ["HALTUSDT_1h"]
+    assert "503" in told["errors"]["HALTUSDT_1h"], "not the outage of the venue before it"
+
+
+def test_a_vendor_that_has_banned_us_is_no_success(tmp_path: Path, vendors: VendorServer) -> None:
+    steps = ["5m", "15m", "30m", "1h", "4h", "1d"]
+    fill = functools.partial(populate_cache, ["HALTUSDT"], steps, "2024-05-01")
+    assert fill("2024-05-02", tmp_path)["failed"] == []
+    vendors.clear_log()
+    vendors.fault("binance", Fault.ban(retry_after=7200))
+    told = fill("2024-05-10", tmp_path)
+    assert (told["success"], len(told["failed"])) == ([], len(steps))
+    assert vendors.count("binance") == 1, "the others failed without a request"
+
+
+def test_what_no_vendor_can_have_is_no_failure(tmp_path: Path, vendors: VendorServer) -> None:
+    """Yahoo has minutes of 60 days: older ones were never asked for."""
+    told = populate_cache(["AAPL"], ["5m"], "2024-01-02", "2024-05-31", tmp_path / "cache")
+    assert told["success"] == ["AAPL_5m"]
+    assert told["results"][0]["complete"] is False
+    assert "back" in told["results"][0]["lacking"]
 
 
 def test_both_older_paths_lead_here() -> None:

@@ -119,6 +119,7 @@ class SeriesResult:
         vendors: who supplied the bars held.
         gaps: stretches without bars.
         lacking: why the first of them is one.
+        unanswered: why a vendor did not answer for a part of it; empty where all were answered.
         score: worst quality score of what was fetched now; None when nothing was.
         error: why the series is not all there, empty where it was answered to its end.
     """
@@ -131,12 +132,13 @@ class SeriesResult:
     vendors: tuple[str, ...] = ()
     gaps: int = 0
     lacking: str = ""
+    unanswered: str = ""
     score: float | None = None
     error: str = ""
 
     @property
     def ok(self) -> bool:
-        """Whether every request for it was answered."""
+        """Whether every request for it was answered; bars that no vendor has are no failure."""
         return not self.error
 
     @property
@@ -161,6 +163,7 @@ class SeriesResult:
             vendors=tuple(sorted({*self.vendors, *told.get("vendors", ())})),
             gaps=self.gaps + int(told.get("gaps_total", 0)),
             lacking=self.lacking or _lacking(told),
+            unanswered=self.unanswered or told.get("unanswered") or "",
             score=min((s for s in (self.score, score) if s is not None), default=None),
         )
 
@@ -271,6 +274,8 @@ class _Run:
             if isinstance(error, StorageError) and errno_of(error) in _DISK_IS_DONE:
                 self.stopped = str(error)
             return result.failed(str(error))
+        if result.unanswered:
+            return result.failed(result.unanswered)
         if not result.rows and not result.complete:
             return result.failed(result.lacking or "nobody has a bar of it")
         return result

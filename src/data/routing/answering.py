@@ -44,12 +44,14 @@ _REMEMBERED = 4096
 class Gap:
     """A stretch without bars, and why.
 
-    ``harmless`` is true where no bar can be missed: before a listing.
+    ``harmless`` is true where no bar can be missed: before a listing. ``failed`` is true where a
+    vendor that serves such bars did not answer.
     """
 
     span: Span
     reason: str
     harmless: bool = False
+    failed: bool = False
 
 
 class Rebased(NamedTuple):
@@ -159,7 +161,7 @@ def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[
     found: list[Gap] = []
     for known in unfilled:
         left = gaps(known.span.clip(span), [g.span for g in found])
-        found += [Gap(part, known.reason) for part in left]
+        found += [Gap(part, known.reason, failed=known.failed) for part in left]
     for rest in gaps(span, [g.span for g in found]):
         early = Span(rest.start, min(rest.end, traded.start))
         late = Span(max(rest.start, traded.end), rest.end)
@@ -246,6 +248,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
             for g in answer.gaps[:_MOST_GAPS]
         ],
         "gaps_total": len(answer.gaps),
+        "unanswered": next((g.reason for g in answer.gaps if g.failed), None),
         "flagged": [{"stamp": iso(s), "reason": r} for s, r in _flagged(answer)],
         "quality": _quality(answer),
         **({} if query.closed_by_ms is None else {"closed_by": iso(query.closed_by_ms)}),

@@ -17,6 +17,7 @@ from ..errors import (
     ProviderError,
     QualityError,
     SpliceConflictError,
+    UnsupportedError,
 )
 from ..model.capabilities import Fetched, FetchQuery
 from ..model.coverage import Coverage, Covered
@@ -246,7 +247,8 @@ class Fetcher:
         failures = [e for e in outcomes if not isinstance(e, NoDataError)]
         if failures:
             told = dict.fromkeys(f"{e.provider or 'vendor'}: {e}" for e in failures)
-            work.unfilled.append(Unfilled(segment, "; ".join(told)))
+            is_failure = not all(isinstance(e, UnsupportedError) for e in failures)
+            work.unfilled.append(Unfilled(segment, "; ".join(told), is_failure))
             self._note_refused(work, segment, failures)
             return
         times = [e.server_now_ms for e in outcomes if isinstance(e, NoDataError)]

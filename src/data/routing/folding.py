@@ -149,10 +149,10 @@ class Fold:
 
     def _gap(self, said: str, bars: Sequence[Incomplete]) -> Gap:
         lacking, expected = (sum(counts) for counts in zip(*(b[2:] for b in bars), strict=True))
-        return Gap(
-            Span(bars[0].span.start, bars[-1].span.end),
-            f"{lacking} of {expected} {self.source} bars: {said}",
-        )
+        span = Span(bars[0].span.start, bars[-1].span.end)
+        reason = f"{lacking} of {expected} {self.source} bars: {said}"
+        is_failure = any(hole.failed and hole.span.overlaps(span) for hole in self.holes)
+        return Gap(span, reason, failed=is_failure)
 
     def _said(self, bar: Incomplete) -> str:
         """Return why a bar could not be made."""

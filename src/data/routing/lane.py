@@ -90,7 +90,7 @@ class LaneRunner:
         gaps = real_gaps(answer.gaps, plan.cap, work.grid)
         if not (gaps or len(answer.table) or query.offline):
             # No bar is expected, but the one question whether there is any was not answered.
-            gaps = [Gap(part.span, part.reason) for part in work.unfilled]
+            gaps = [Gap(part.span, part.reason, failed=part.failed) for part in work.unfilled]
         return replace(answer, gaps=gaps, doubts=doubts)
 
     def _lost(self, held: Coverage, plan: Todo, work: Work) -> list[Span]:

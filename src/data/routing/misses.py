@@ -14,6 +14,7 @@ from ..errors import (
     DataError,
     KindMismatchError,
     SymbolNotFoundError,
+    UnsupportedError,
 )
 from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
@@ -220,7 +221,8 @@ class Misses:
     def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
         """Answer with what is stored although nobody can supply the rest; else raise ``error``."""
         key = self._key(query, (query.provider,) if query.provider else ())
-        missing = Outcome(unfilled=[Unfilled(query.span, str(error))])
+        is_failure = not isinstance(error, UnsupportedError)
+        missing = Outcome(unfilled=[Unfilled(query.span, str(error), is_failure)])
         try:
             answer = self._reader.answer(query, key, query.span, missing, lenient=True)
         except KindMismatchError as mismatch:

@@ -32,10 +32,14 @@ _OF_A_STRETCH = (NoDataError, QualityError, CapabilityError, SpliceConflictError
 
 @dataclass(frozen=True)
 class Unfilled:
-    """A segment that nobody supplied, with the reason."""
+    """A segment that nobody supplied, with the reason.
+
+    ``failed`` is true where a vendor that serves such bars did not answer.
+    """
 
     span: Span
     reason: str
+    failed: bool = False
 
 
 class Forming(NamedTuple):
