@@ -252,7 +252,7 @@ class Simulation:
 
     def ask(self, question: Question, *, planned: bool = False) -> Seen | None:
         """Put a question, and judge the answer; then put it again."""
-        plan = self._plan(question) if planned else None
+        plan = self._plan(question) if planned and not self.disks.is_armed else None
         self.memory.fresh.clear()
         sent, times = self.vendors.sent.total(), (self.true.now_ms(), self.clock.now_ms())
         is_free = self._is_free
@@ -282,7 +282,8 @@ class Simulation:
         self._judge(question, seen, times)
 
     def _judge(self, question: Question, seen: Seen, times: tuple[int, int]) -> None:
-        is_dense = question.timeframe == "1d" or self.profile.vendors[0] == "binance"
+        is_listed_here = self.profile.vendors[0] == "binance" and question.symbol != "BTC-USD"
+        is_dense = question.timeframe == "1d" or is_listed_here
         skips = (OWN in self.profile.vendors or not is_dense) and not self.was_well
         self.model.judge(
             question,
