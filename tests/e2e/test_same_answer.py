@@ -52,7 +52,7 @@ FIRST, LAST = date(2024, 1, 2), date(2024, 6, 26)
 END_MS = ms("2024-06-26T22:00:00")
 # By then every vendor has told the bars of a day, and they have settled.
 SETTLED_MS = 5 * DAY_MS
-EXAMPLES = 100 if FULL else 3
+EXAMPLES = 100 if FULL else 2
 
 
 # --- what happens --------------------------------------------------------------------------
@@ -322,11 +322,17 @@ CASES: dict[str, list[Step]] = {
         Mishap("old actions"), month(1, offline=True), month(1),
     ],
 }  # fmt: skip
+# By default each vendor has one of the histories, and each history a vendor or two.
+PAIRS = [
+    (vendor, case)
+    for row, vendor in enumerate(KEYS)
+    for column, case in enumerate(CASES)
+    if FULL or (column - row) % len(CASES) == 0
+]
 
 
 @pytest.mark.usefixtures("keyed")
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("vendor", KEYS)
+@pytest.mark.parametrize("vendor, case", PAIRS)
 def test_a_question_has_one_answer(
     vendors: VendorServer, clock: ManualClock, tmp_path: Path, vendor: str, case: str
 ) -> None:
