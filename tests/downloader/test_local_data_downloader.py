@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import gzip
 import math
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -121,6 +123,107 @@ def test_days_are_the_dates_of_the_files_zone(
     assert got.table.stamps.tolist() == [parse_iso(stamp)]
 
 
+NVDA = Instrument("NVDA", "stock", "XNYS", "America/New_York")
+BTC = Instrument("BTCUSDT", "crypto", quote="USDT")
+EUR = Instrument("EURUSD", "forex", "FX", "America/New_York", quote="USD")
+
+
+@pytest.mark.parametrize(
+    "who, timeframe, anchor, closes, opens",
+    [
+        # The 5th of July follows a holiday and a short day, which ends at 13:00.
+        (NVDA, "1h", "session", "2024-07-03 10:30 2024-07-03 12:30 2024-07-03 13:00",
+         "2024-07-03 09:30 2024-07-03 11:30 2024-07-03 12:30"),
+        (NVDA, "1h", "session", "2024-07-02 15:30 2024-07-02 16:00 2024-07-05 10:30",
+         "2024-07-02 14:30 2024-07-02 15:30 2024-07-05 09:30"),
+        (NVDA, "1h", "", "2024-07-02 16:00", "2024-07-02 15:30"),
+        (NVDA, "1h", "clock", "2024-07-02 10:00 2024-07-02 16:00",
+         "2024-07-02 09:00 2024-07-02 15:00"),
+        (NVDA, "4h", "session", "2024-07-02 13:30 2024-07-02 16:00 2024-07-03 13:00",
+         "2024-07-02 09:30 2024-07-02 13:30 2024-07-03 09:30"),
+        (NVDA, "1m", "clock", "2024-07-02 09:31 2024-07-02 16:00",
+         "2024-07-02 09:30 2024-07-02 15:59"),
+        # Beside the calendar and beside the grid: one step, and never moved onto the grid.
+        (NVDA, "1h", "session", "2024-07-04 10:30", "2024-07-04 09:30"),
+        (NVDA, "1h", "session", "2024-07-02 11:07", "2024-07-02 10:07"),
+        # Summer time ends between the two.
+        (EUR, "1h", "clock", "2024-11-01 17:00 2024-11-03 18:00",
+         "2024-11-01 16:00 2024-11-03 17:00"),
+        (BTC, "4h", "clock", "2024-07-02 00:00 2024-07-02 03:59:59.999",
+         "2024-07-01 20:00 2024-07-02 00:00"),
+    ],
+)  # fmt: skip
+def test_closes_of_hours_are_brought_to_the_opens(
+    tmp_path: Path, who: Instrument, timeframe: str, anchor: str, closes: str, opens: str
+) -> None:
+    def times(text: str) -> list[str]:
+        parts = text.split()
+        return [f"{day} {hour}" for day, hour in zip(parts[::2], parts[1::2], strict=True)]
+
+    zone = "America/New_York"
+    rows = "".join(f"{close},1,2,1,2,3\n" for close in times(closes))
+    (tmp_path / f"{who.symbol}_{timeframe}.csv").write_text(HEADER + rows)
+    vendor = local(tmp_path, timezone=zone, label="end", anchor=anchor)
+    got = vendor.fetch(query(timeframe, "2024-06-01", "2024-12-31", who))
+    found = [datetime.fromtimestamp(s / 1000, ZoneInfo(zone)) for s in got.table.stamps.tolist()]
+    assert [f"{moment:%Y-%m-%d %H:%M}" for moment in found] == times(opens)
+
+
+@pytest.mark.parametrize(
+    "who, timeframe, zone, close, stamp",
+    [
+        (BTC, "1d", "UTC", "2024-07-03 00:00", "2024-07-02"),
+        (BTC, "1d", "UTC", "2024-07-03", "2024-07-02"),
+        (BTC, "1d", "UTC", "2024-07-02T23:59:59.999Z", "2024-07-02"),
+        (BTC, "3d", "UTC", "2024-07-04 00:00", "2024-07-01"),
+        (BTC, "1w", "UTC", "2024-07-08 00:00", "2024-07-01"),
+        (BTC, "1M", "UTC", "2024-08-01 00:00", "2024-07-01"),
+        (NVDA, "1d", "America/New_York", "2024-07-02 16:00", "2024-07-02"),
+        (NVDA, "1d", "America/New_York", "2024-07-03 13:00", "2024-07-03"),
+        (NVDA, "1d", "America/New_York", "2024-07-02", "2024-07-02"),
+        (NVDA, "1w", "America/New_York", "2024-07-05", "2024-07-01"),
+        (NVDA, "1M", "America/New_York", "2024-07-31", "2024-07-01"),
+        (NVDA, "1M", "America/New_York", "2024-08-01", "2024-07-01"),
+        # 17:00 in New York is midnight in eastern Europe.
+        (EUR, "1d", "Europe/Athens", "2024-07-03 00:00", "2024-07-02"),
+        (EUR, "1d", "UTC", "2024-07-02 21:00", "2024-07-02"),
+    ],
+)
+def test_closes_of_days_and_longer_name_the_bar_that_ends(
+    tmp_path: Path, who: Instrument, timeframe: str, zone: str, close: str, stamp: str
+) -> None:
+    (tmp_path / f"{who.symbol}_{timeframe}.csv").write_text(HEADER + f"{close},1,2,1,2,3\n")
+    got = local(tmp_path, timezone=zone, label="end").fetch(
+        query(timeframe, "2024-01-01", "2024-12-31", who)
+    )
+    assert got.table.stamps.tolist() == [parse_iso(stamp)]
+
+
+def test_the_anchor_that_is_declared_is_that_of_the_bars(tmp_path: Path) -> None:
+    hour, day = Timeframe.parse("1h"), Timeframe.parse("1d")
+    declared = {
+        anchor: local(tmp_path, anchor=anchor).capabilities for anchor in ("", "clock", "session")
+    }
+    anchors = {
+        (anchor, who.symbol): declared[anchor].kind(who, hour).anchor
+        for anchor in declared
+        for who in (NVDA, BTC)
+    }
+    assert anchors == {
+        ("", "NVDA"): "", ("", "BTCUSDT"): "",
+        ("clock", "NVDA"): "clock", ("clock", "BTCUSDT"): "clock",
+        # Around the clock there is no open to count from.
+        ("session", "NVDA"): "session", ("session", "BTCUSDT"): "clock",
+    }  # fmt: skip
+    assert declared["clock"].kind(NVDA, day).anchor == "session"
+
+
+def test_a_file_of_closes_without_a_row(tmp_path: Path) -> None:
+    (tmp_path / "NVDA_1h.csv").write_text(HEADER)
+    with pytest.raises(NoDataError):
+        local(tmp_path, label="end").fetch(query("1h", "2024-01-01", "2024-12-31", NVDA))
+
+
 def test_only_the_span_comes_back(tmp_path: Path) -> None:
     (tmp_path / "AAPL_1d.csv").write_text(HEADER + "2023-12-31,1,1,1,1,1\n\n" + ROWS)
     assert len(fetch(local(tmp_path)).table) == 2
@@ -191,6 +294,9 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
         ({"folder": "x", "patern": "y"}, "did you mean pattern"),
         ({"folder": "x", "adjustment": "splits"}, "adjustment 'splits'"),
         ({"folder": "x", "timezone": "Mars"}, "timezone 'Mars'"),
+        ({"folder": "x", "label": "close"}, "label 'close' is not known"),
+        ({"folder": "x", "label": ["end"]}, "label"),
+        ({"folder": "x", "anchor": "open"}, "anchor 'open' is not known"),
         ({"folder": "x", "pattern": "all.csv"}, "must hold {symbol}"),
         ({"dataset": "other"}, "unknown dataset 'other'"),
     ],

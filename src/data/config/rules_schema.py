@@ -96,6 +96,8 @@ _local: dict[str, Check] = {
     "columns": record(dict.fromkeys(_BARS, text())),
     "time_column": _maybe,
     "timezone": _maybe,
+    "label": text("start", "end", nullable=True),
+    "anchor": text("clock", "session", nullable=True),
     "adjustment": text("raw", "split", "all", "unknown", nullable=True),
     "unit": _maybe,
     "dataset": text("demo", nullable=True),

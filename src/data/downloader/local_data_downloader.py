@@ -22,7 +22,10 @@ from ..net.carriers.demo_files import DemoFilesCarrier
 from ..net.carriers.files import FileCarrier
 from ..net.redact import where
 from ..net.status import error_of
+from ..policy.calendar import MarketCalendar, calendar_for
+from ..policy.gaps import Grid
 from .base_data_downloader import BaseDataDownloader, Wired
+from .close_labels import date_of_close, opens_of
 from .local_files import LocalFiles
 
 # So many files are kept as they were read.
@@ -32,6 +35,8 @@ _REQUIRED = ("open", "high", "low", "close")
 _COLUMNS = (*_REQUIRED, "volume", "adj_close")
 # Nothing is known about files but what their owner says.
 _UNKNOWN = Kind(session="", anchor="")
+# They trade around the clock, or nearly: there is no open to count from.
+_BY_CLOCK = ("crypto", "forex")
 
 
 class LocalDataDownloader(BaseDataDownloader):
@@ -70,9 +75,9 @@ class LocalDataDownloader(BaseDataDownloader):
             timeframes=self.files.labels(),
             adjustment=self.files.adjustment,
             dense=self.files.dense,
-            kinds={name: replace(_UNKNOWN, unit=self.files.unit) for name in classes},
+            kinds={name: self._kind(name) for name in classes},
         )
-        self._files_read: dict[tuple[str, str], tuple[str, tuple[list[int], list[Bar]]]] = {}
+        self._files_read: dict[tuple[str, ...], tuple[bytes, tuple[list[int], list[Bar]]]] = {}
         folder = self.files.folder
         wired.setdefault("carrier", FileCarrier(folder) if folder else DemoFilesCarrier())
         super().__init__(**wired)
@@ -87,25 +92,31 @@ class LocalDataDownloader(BaseDataDownloader):
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Read the rows of the span; a file holds all there is."""
-        stamps, bars = self._parsed(response, query.timeframe)
+        stamps, bars = self._parsed(response, query)
         first, end = bisect_left(stamps, query.span.start), bisect_left(stamps, query.span.end)
         return BarPage(bars[first:end])
 
-    def _parsed(self, response: HttpResponse, timeframe: Timeframe) -> tuple[list[int], list[Bar]]:
+    def _kind(self, asset_class: str) -> Kind:
+        """Return what the owner of the files says about bars of a class."""
+        anchor = self.files.anchor
+        if anchor and asset_class in _BY_CLOCK:
+            anchor = "clock"
+        return replace(_UNKNOWN, anchor=anchor, unit=self.files.unit)
+
+    def _parsed(self, response: HttpResponse, query: FetchQuery) -> tuple[list[int], list[Bar]]:
         """Return all bars of a file by stamp; it is read once, until it holds something else."""
-        place, text = (response.url, timeframe.label), response.text
+        place = (response.url, query.timeframe.label, query.instrument.calendar)
         known = self._files_read.get(place)
-        if known is not None and known[0] == text:
+        if known is not None and known[0] == response.body:
             return known[1]
-        bars = sorted(self._bars(response, timeframe), key=_stamp)
+        bars = sorted(self._bars(response, query), key=_stamp)
         found = [bar.stamp_ms for bar in bars], bars
-        while len(self._files_read) >= _MOST_FILES:
-            self._files_read.pop(next(iter(self._files_read)), None)
-        self._files_read[place] = (text, found)
+        others = [(other, read) for other, read in list(self._files_read.items()) if other != place]
+        self._files_read = dict(others[1 - _MOST_FILES :]) | {place: (response.body, found)}
         return found
 
-    def _bars(self, response: HttpResponse, timeframe: Timeframe) -> list[Bar]:
-        name = _name(response)
+    def _bars(self, response: HttpResponse, query: FetchQuery) -> list[Bar]:
+        name, calendar = _name(response), calendar_for(query.instrument)
         rows = csv.reader(response.text.lstrip("\ufeff").splitlines())
         places = self._places(next(rows, []), name)
         bars = []
@@ -113,10 +124,15 @@ class LocalDataDownloader(BaseDataDownloader):
             if not row:
                 continue
             try:
-                bar = self._bar(row, places, timeframe)
+                bar = self._bar(row, places, query.timeframe, calendar)
             except (ValueError, IndexError, OverflowError) as exc:
                 raise ResponseFormatError(f"{name} line {number}: {str(exc)[:100]}") from exc
             bars.append(bar)
+        if self.files.label == "end" and query.timeframe.is_intraday:
+            anchor = self.capabilities.kind(query.instrument, query.timeframe).anchor or "session"
+            grid = Grid(calendar, query.timeframe, anchor)
+            opens = opens_of([bar.stamp_ms for bar in bars], grid)
+            return [bar._replace(stamp_ms=at) for bar, at in zip(bars, opens, strict=True)]
         return bars
 
     def classify(self, response: HttpResponse) -> DataError | None:
@@ -145,11 +161,18 @@ class LocalDataDownloader(BaseDataDownloader):
             )
         return places
 
-    def _bar(self, row: Sequence[str], places: Mapping[str, int], timeframe: Timeframe) -> Bar:
+    def _bar(
+        self,
+        row: Sequence[str],
+        places: Mapping[str, int],
+        timeframe: Timeframe,
+        calendar: MarketCalendar,
+    ) -> Bar:
         moment = self.files.wall_time(row[places["timestamp"]])
         stamp = to_ms(moment)
         if not timeframe.is_intraday:
-            day = moment.date()
+            is_close = self.files.label == "end"
+            day = date_of_close(moment, timeframe, calendar) if is_close else moment.date()
             if timeframe.unit == "w":
                 day -= timedelta(days=day.weekday())
             stamp = day_ms(day.replace(day=1) if timeframe.unit == "M" else day)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from ..errors import ConfigError
@@ -15,6 +15,8 @@ from ..model.instant import to_ms
 from ..model.kind import ADJUSTMENTS, Adjustment
 
 DEMO = "demo"
+LABELS: Final = ("start", "end")
+ANCHORS: Final = ("clock", "session")
 _LABELS = "1m 2m 3m 5m 15m 30m 1h 90m 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 # Seconds since 1970 have at most 11 digits, milliseconds 13, microseconds 16, nanoseconds 19.
 _EPOCH_SCALES = ((10**11, 1000), (10**14, 1), (10**17, 1e-3))
@@ -33,6 +35,9 @@ class LocalFiles:
         time_column: the column of the stamps.
         time_format: ``strptime`` format of the stamps; ISO 8601 and epoch numbers need none.
         timezone: what naive stamps mean.
+        label: ``end`` where stamps are the closes of bars, else ``start``.
+        anchor: ``clock`` where bars of minutes and hours begin on the full minute or hour,
+            ``session`` where they are counted from the session's open; empty: not known.
         timeframes: our label to the file name's, where they differ.
         adjustment: what the prices are adjusted for.
         unit: currency or unit of the prices.
@@ -46,6 +51,8 @@ class LocalFiles:
     time_column: str = "timestamp"
     time_format: str = ""
     timezone: str = "UTC"
+    label: str = "start"
+    anchor: str = ""
     timeframes: Mapping[str, str] = field(default_factory=dict)
     adjustment: Adjustment = "unknown"
     unit: str = ""
@@ -84,11 +91,16 @@ class LocalFiles:
     def __post_init__(self) -> None:
         if self.folder is None and not self.dataset:
             raise ConfigError("no folder is set for `local`", hint="set providers.local.folder")
-        if self.adjustment not in (*ADJUSTMENTS, "unknown"):
-            raise ConfigError(
-                f"providers.local.adjustment {self.adjustment!r} is not known",
-                hint=f"there are {', '.join(ADJUSTMENTS)}",
-            )
+        for name, choices, more in (
+            ("adjustment", ADJUSTMENTS, "unknown"),
+            ("label", LABELS, "start"),
+            ("anchor", ANCHORS, ""),
+        ):
+            if getattr(self, name) not in (*choices, more):
+                raise ConfigError(
+                    f"providers.local.{name} {getattr(self, name)!r} is not known",
+                    hint=f"there are {', '.join(choices)}",
+                )
         if "{symbol}" not in self.pattern:
             raise ConfigError("providers.local.pattern must hold {symbol}")
         try:

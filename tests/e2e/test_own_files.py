@@ -1,0 +1,61 @@
+"""Files of one's own through the front door: what their owner says about them is obeyed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import ConfigError
+
+from .oracle import ms
+
+HEADER = "timestamp,open,high,low,close,volume\n"
+# Two sessions of a share at New York; the second one is short and ends at 13:00.
+CLOSES = {
+    "session": "02 10:30,02 11:30,02 12:30,02 13:30,02 14:30,02 15:30,02 16:00,"
+    "03 10:30,03 11:30,03 12:30,03 13:00",
+    "clock": "02 10:00,02 11:00,02 12:00,02 13:00,02 14:00,02 15:00,02 16:00,"
+    "03 10:00,03 11:00,03 12:00,03 13:00",
+}
+OPENS = {
+    "session": "02 09:30,02 10:30,02 11:30,02 12:30,02 13:30,02 14:30,02 15:30,"
+    "03 09:30,03 10:30,03 11:30,03 12:30",
+    "clock": "02 09:00,02 10:00,02 11:00,02 12:00,02 13:00,02 14:00,02 15:00,"
+    "03 09:00,03 10:00,03 11:00,03 12:00",
+}
+
+
+def manager(folder: Path, more: str) -> DataManager:
+    rules = folder / "rules.yaml"
+    rules.write_text(f"providers:\n  local: {{folder: {folder}, {more}}}\n")
+    return DataManager(folder / "cache", rules, clock=ManualClock(ms("2024-08-01T12:00:00")))
+
+
+@pytest.mark.parametrize("anchor", ["session", "clock"])
+def test_hours_stamped_by_their_closes_are_whole_and_of_the_kind_declared(
+    tmp_path: Path, anchor: str
+) -> None:
+    rows = "".join(f"2024-07-{close},1,2,1,2,3\n" for close in CLOSES[anchor].split(","))
+    (tmp_path / "NVDA_1h.csv").write_text(HEADER + rows)
+    declared = (
+        f"timezone: America/New_York, label: end, anchor: {anchor}, adjustment: split, unit: USD"
+    )
+    for _ in range(2):  # from the file, then out of the cache by another process
+        bars = manager(tmp_path, declared).get_ohlcv(
+            "NVDA", "1h", "2024-07-02", "2024-07-03", provider="local"
+        )
+        local = bars.index.tz_localize("UTC").tz_convert("America/New_York")
+        assert list(local.strftime("%d %H:%M")) == OPENS[anchor].split(",")
+        told = bars.attrs["onetape"]
+        assert (told["complete"], told["kind"]["anchor"]) == (True, anchor)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["label: close", "label: 1", "anchor: open", "anchor: true", "anchor: {}"]
+)
+def test_an_option_of_files_with_a_wrong_value_is_named(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(ConfigError, match=rf"providers\.local\.{wrong.partition(':')[0]}"):
+        manager(tmp_path, wrong).get_ohlcv("NVDA", "1h", "2024-07-02", provider="local")
