@@ -20,6 +20,7 @@ from src.data.data_manager import DataManager
 from src.data.errors import StorageError
 from src.data.model.actions import Action
 from src.data.model.coverage import Coverage
+from src.data.model.instant import parse_iso
 from src.data.model.kind import Basis
 from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
@@ -34,6 +35,7 @@ from src.data.routing.recent import _AGAIN, _EACH, _MOST_ROWS, Recent
 from tests.cache.bars import DAILY, MINUTES, NOW, at, lane_folder, mark, minutes, piece, store_in
 from tests.cache.crash import Quick
 from tests.cache.test_columnar_processes import in_a_child
+from tests.vendor_server import VendorServer
 
 ASKED = ("BTCUSDT", "1m", "2024-01-01T00:00:00", "2024-01-01T01:39:00")
 SHARE = ("AAPL", "1d", "2024-01-02", "2024-02-10")
@@ -243,7 +245,7 @@ def recent_of(manager: DataManager) -> Recent:
 def small(manager: DataManager, most_bytes: int) -> Recent:
     """Have no more held than so many bytes."""
     bars = manager._services.bars
-    bars._recent = Recent(bars._store, most_bytes)
+    bars._recent = Recent(bars._store, bars._reader.days, most_bytes)
     return bars._recent
 
 
@@ -348,7 +350,8 @@ def test_of_a_small_machine_less_is_taken(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recent_module, "all_memory", lambda: 16 * 3 * _EACH)
-    recent = Recent(manager._services.bars._store)
+    bars = manager._services.bars
+    recent = Recent(bars._store, bars._reader.days)
     assert all(recent._held.hold(n, None, _EACH) for n in range(3))  # type: ignore[arg-type]
     assert not recent._held.hold(3, None, _EACH)  # type: ignore[arg-type]
 
@@ -649,3 +652,24 @@ def test_bars_with_adjusted_closes_are_held_whole(tmp_path: Path) -> None:
     assert list(first.columns) == list(given.answer.table.columns)
     assert first.columns[-1] == "adj_close"
     assert np.array_equal(given.answer.table.adj_close, first["adj_close"])
+
+
+@pytest.mark.parametrize(
+    "now", ["2024-06-12T15:00:00Z", "2024-06-15T15:00:00Z", "2024-06-16T22:00:00Z"]
+)
+def test_bars_of_shares_are_held_until_the_next_session(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, now: str
+) -> None:
+    """Also on a weekend, when no session has opened since the actions were asked for."""
+    clock.set(parse_iso(now))
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        f"providers: {{yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}}}"
+    )
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    for _ in range(4):
+        manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-05-31")
+        settle(tmp_path)
+    (given,) = givens(recent_of(manager))
+    opening = "2024-06-13" if now < "2024-06-13" else "2024-06-17"
+    assert given.until == parse_iso(f"{opening}T04:00:00Z")

@@ -26,6 +26,7 @@ from ..model.series import SeriesKey
 from ..model.span import gaps
 from ..policy.calendar import day_span
 from .answering import Answer
+from .trading_days import TradingDays
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,11 +81,13 @@ class Recent:
 
     Nobody gets a frame that is held here, but a copy. Whether an answer still stands is asked of
     the disk each time, as if it had to be read.
-    ``most_bytes`` is what all of them may take; by default a share of this machine's memory.
+    ``days`` tells when the next session opens. ``most_bytes`` is what all of them may take; by
+    default a share of this machine's memory.
     """
 
-    def __init__(self, store: BarStore, most_bytes: int | None = None) -> None:
+    def __init__(self, store: BarStore, days: TradingDays, most_bytes: int | None = None) -> None:
         self._store = store
+        self._days = days
         most = min(_MOST_BYTES, all_memory() // _SHARE) if most_bytes is None else most_bytes
         self._held: Held[Hashable, _Given] = Held(most, self._gone)
         # Whose answers are held, by series; all of one view, for after a commit none stands again.
@@ -112,7 +115,7 @@ class Recent:
         if is_untouched is None:
             return
         until = min((c.expires for c in answer.coverage if c.expires is not None), default=_NEVER)
-        until = min(until, _actions_due(query, answer, book))
+        until = min(until, self._actions_due(query, answer, book))
         told = dict(frame.attrs[ATTRS_KEY])
         # Memory of its own, and once only: rows may lie in a mapped file.
         values = np.array(answer.table.values(), dtype=np.float64)
@@ -120,6 +123,16 @@ class Recent:
         answer = filled(Answer, **(vars(answer) | {"table": table}))
         given = _Given(query.instrument, view, book, is_untouched, until, answer, values, told)
         self._hold(place, given)
+
+    def _actions_due(self, query: BarsQuery, answer: Answer, book: ActionBook | None) -> int:
+        """Return when a session may begin whose splits and dividends are not known."""
+        if book is None or answer.as_of is None or query.adjustment == "raw":
+            return _NEVER
+        known = book.known_until(answer.as_of)
+        session = self._days.latest(query.instrument)
+        if session.day <= known < session.coming:  # no session opens before
+            return day_span(query.instrument, session.coming).start
+        return day_span(query.instrument, known).end
 
     def _hold(self, place: Hashable, given: _Given) -> None:
         view, places = self._standing.get(given.view.key, (given.view, set()))
@@ -150,13 +163,6 @@ class Recent:
             return book is given.book and given.is_untouched()
         except CacheError:
             return False
-
-
-def _actions_due(query: BarsQuery, answer: Answer, book: ActionBook | None) -> int:
-    """Return when a session may begin whose splits and dividends are not known."""
-    if book is None or answer.as_of is None or query.adjustment == "raw":
-        return _NEVER
-    return day_span(query.instrument, book.known_until(answer.as_of)).end
 
 
 def _place(query: BarsQuery) -> Hashable:

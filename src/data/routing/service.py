@@ -53,7 +53,7 @@ class BarsService:
         self._store, self._selector, self._clock = store, selector, clock
         self._expiry, self._checks = expiry or Expiry(), checks or ValidationRules()
         self._reader = Reader(store, clock)
-        self._recent = Recent(store)
+        self._recent = Recent(store, self._reader.days)
         self._hits = Hits(store, self._reader, clock)
         self._locks, self._turns = SeriesLocks(), Turns(store.root, leases)
         self._watcher = watcher or Observer(clock)
