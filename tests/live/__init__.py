@@ -1,0 +1,1 @@
+"""Real vendors, for `make test-live` alone: nothing here is collected otherwise."""
