@@ -39,7 +39,7 @@ FILES = [
         "AAPL/.lock", "AAPL/1d.bars", "BTCUSDT/.lock", "BTCUSDT/1h.bars")),
     "cache/fundamentals/AAPL/.lock", "cache/fundamentals/AAPL/fmp_20240612_150030.json",
     *(f"cache/funding_rates/BTCUSDT/8h/{name}" for name in (
-        ".lock", "2024.csv.gz", "2024.metadata.json")),
+        ".lock", "2024.csv.gz", "2024.metadata.json", "2024.log")),
     *(f"cache/ohlcv/_metadata/{name}" for name in (
         ".eviction.lock", ".lock", "cache_stats.json", "providers.json", "quality_scores.json",
         "symbols.json", "usage.json")),

@@ -33,7 +33,7 @@ def clear_lane(lane: Lane, old: OldYears, lock_timeout_s: float) -> None:
         for name in sorted(plain, key=lambda name: not name.endswith(".json")):
             disk.remove(folder / name)
         for place in inner:
-            _empty(disk, place)
+            empty_folder(disk, place)
         disk.sync_folder(folder)
         lane.tainted.difference_update({(lane.key, year) for _, year in tuple(lane.tainted)})
     old.forget(lane.key)
@@ -131,11 +131,12 @@ def clear_symbol(disk: Disk, folder: Path, lock_timeout_s: float) -> None:
         return
     with disk.lock(folder / ".lock", lock_timeout_s):
         disk.remove(folder / "actions.json")
-        _empty(disk, folder / "_quarantine")
+        empty_folder(disk, folder / "_quarantine")
         disk.sync_folder(folder)
 
 
-def _empty(disk: Disk, folder: Path) -> None:
+def empty_folder(disk: Disk, folder: Path) -> None:
+    """Remove all files in a folder; the folder itself stays."""
     names = disk.list(folder)
     for name in names:
         disk.remove(folder / name)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,12 +9,13 @@ from typing import Any
 
 from ..clock import Clock
 from ..disk.atomic import sweep, write_atomically
-from ..disk.files import Disk, errno_of
+from ..disk.files import Disk
 from ..errors import FormatVersionError, StorageError
-from ..model.instant import DAY_MS, iso
+from ..model.instant import DAY_MS
 from ..model.retention import Retention
 from ..model.series import SeriesKey
 from .layout import LEGACY, QUARANTINE, LanePaths, years_in
+from .log_file import append_line, line_of
 from .members import file_id
 from .memory import Memory
 from .series_meta import SeriesMeta, dump_series, load_series
@@ -25,7 +24,6 @@ from .usage import Tally
 from .year_meta import YearMeta, dump_meta, load_meta
 
 log = logging.getLogger(__name__)
-_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -123,9 +121,9 @@ class Lane:
 
     def append_log(self, year: int, entry: Mapping[str, Any]) -> None:
         """Add a line to the year's log; a failure is reported, not raised: the bars are safe."""
-        line = _compact({"time": iso(self.clock.now_ms()), **entry})
+        line = line_of(self.clock, entry)
         try:
-            size = self._append_line(year, line.encode("ascii") + b"\n")
+            size = append_line(self.disk, self.paths.log(year), line)
             if size > MOST_LOG_BYTES:
                 trim_log(self, year, self._versions_kept(year))
         except StorageError as exc:
@@ -136,24 +134,6 @@ class Lane:
         names = (name.split(".") for name in self.disk.list(self.paths.versions))
         ours = (n[1] for n in names if n[0] == f"{year:04d}" and len(n) > 1)
         return [int(generation) for generation in ours if generation.isdecimal()]
-
-    def _append_line(self, year: int, line: bytes) -> int:
-        """Append a line and return the size of the log."""
-        path = self.paths.log(year)
-        try:
-            handle = self.disk.open_write(path)
-        except StorageError as exc:
-            if errno_of(exc) != errno.ENOENT:
-                raise
-            handle = self.disk.create(path)
-        try:
-            size = self.disk.fstat(handle).size
-            if size and self.disk.read_at(handle, size - 1, 1) != b"\n":
-                line = b"\n" + line  # the line before was torn; do not join it
-            self.disk.write(handle, line, size)
-            return size + len(line)
-        finally:
-            self.disk.close(handle)
 
     def log_entries(self, year: int) -> list[dict[str, Any]]:
         """Return the logged commits of ``year``, oldest first; unreadable lines are left out."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import io
 import logging
 import zlib
@@ -16,17 +15,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ..disk.atomic import link_or_copy, write_atomically
+from ..disk.atomic import write_atomically
 from ..model.bars import NAN, Bar, BarTable
 from ..model.coverage import OFF_GRID, Coverage
-from ..model.instant import SECOND_MS, from_ms, iso, parse_iso
+from ..model.instant import SECOND_MS, from_ms, parse_iso
 from ..model.span import Span
-from . import metadata
 from .codec import ALL_COLUMNS
 from .commit import Suspect
 from .deflate import inflated
 from .lane import Lane
 from .ledger import year_span
+from .quarantine_folder import Quarantine
 
 log = logging.getLogger(__name__)
 
@@ -45,31 +44,16 @@ def keep_file(lane: Lane, source: Path, content: bytes, reason: str) -> None:
         content: its bytes, which name it there.
         reason: what is wrong with it.
     """
-    target = _place(lane, source.name, content)
-    if lane.disk.read_if_exists(target) != content:
-        link_or_copy(lane.disk, source, target)
-    _say_why(lane, target, reason)
+    _folder(lane).keep_file(source, content, reason)
 
 
 def keep_bytes(lane: Lane, name: str, content: bytes, reason: str) -> None:
     """Write bytes that are about to be cut off into the quarantine, durably."""
-    target = _place(lane, name, content)
-    if lane.disk.read_if_exists(target) != content:
-        write_atomically(lane.disk, target, content)
-    _say_why(lane, target, reason)
+    _folder(lane).keep_bytes(name, content, reason)
 
 
-def _place(lane: Lane, name: str, content: bytes) -> Path:
-    lane.disk.make_folders(lane.paths.quarantine)
-    stem, _, suffix = name.partition(".")
-    return lane.paths.quarantine / f"{stem}.{hashlib.sha256(content).hexdigest()[:16]}.{suffix}"
-
-
-def _say_why(lane: Lane, target: Path, reason: str) -> None:
-    """Write the reason beside it; that also makes durable what is new in the folder."""
-    log.warning("%s: kept %s in quarantine: %s", lane.key, target.name, reason)
-    note = {"file": target.name, "reason": reason, "time": iso(lane.clock.now_ms())}
-    write_atomically(lane.disk, target.with_name(f"{target.name}.json"), metadata.dump(note))
+def _folder(lane: Lane) -> Quarantine:
+    return Quarantine(lane.disk, lane.clock, lane.paths.quarantine, str(lane.key))
 
 
 # --- bad rows ------------------------------------------------------------------------------

@@ -1,32 +1,48 @@
 """Dated tables that are no bars, such as funding rates: one gzip CSV and one document a year.
 
-``<cache>/<data type>/<SYMBOL>/<timeframe>/<YYYY>.csv.gz`` with ``<YYYY>.metadata.json`` beside it.
-They are small and come rarely, so a change writes the year anew; readers take no lock.
+``<cache>/<data type>/<SYMBOL>/<timeframe>/<YYYY>.csv.gz`` with ``<YYYY>.metadata.json`` beside it,
+which has the digest of the data. They are small and come rarely, so a change writes the year anew:
+first a document with the digests of both states, then the data, then the document of the new state.
+Readers take no lock; damaged files go to the quarantine, and what they answered for is missing.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import logging
 import re
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..clock import Clock, SystemClock
 from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
-from ..errors import QueryError, ResponseFormatError
-from ..model.instant import from_ms, year_of
+from ..errors import CacheError, FormatVersionError, QueryError, ResponseFormatError
+from ..model.figures import MEASURES
+from ..model.instant import from_ms
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
 from . import metadata
+from .clearing import empty_folder
 from .deflate import inflated
-from .layout import decode_symbol, encode_lane, encode_symbol, year_of_name
+from .layout import (
+    QUARANTINE,
+    decode_lane,
+    decode_symbol,
+    encode_lane,
+    encode_symbol,
+    year_of_name,
+    years_in,
+)
+from .ledger import year_span, years_of
+from .log_file import append_entry
 from .plain_csv import csv_text, read_csv
+from .quarantine_folder import Quarantine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +52,8 @@ log = logging.getLogger(__name__)
 _DATA_TYPE = re.compile(r"[a-z][a-z0-9_]{0,40}")
 # Folders of the cache that hold something else.
 _TAKEN = frozenset({"ohlcv", "fundamentals"})
+# A commit by another process between two reads looks like damage once, not three times.
+_LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -44,6 +62,34 @@ class TableYear:
 
     data: Path
     metadata: Path
+    log: Path
+
+
+class Damage(NamedTuple):
+    """A file of a year that is not as it was written."""
+
+    path: Path
+    content: bytes
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What is stored of one year.
+
+    Attributes:
+        rows: None where no file has any.
+        record: what our document has under ``onetape``; empty where another tool wrote it.
+        answered: the stamps that were asked and answered, within the year.
+        digest: of the data file.
+        damage: files that cannot be believed; with any, the other attributes are empty.
+    """
+
+    rows: pd.DataFrame | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+    answered: tuple[Span, ...] = ()
+    digest: str | None = None
+    damage: tuple[Damage, ...] = ()
 
 
 class TableStore:
@@ -70,6 +116,10 @@ class TableStore:
         if not _DATA_TYPE.fullmatch(str(data_type)) or data_type in _TAKEN:
             raise QueryError(f"{data_type!r} is no data type of tables")
         self.data_type = data_type
+        # Columns that are numbers; of other types of tables nothing is known.
+        self._numbers = MEASURES[data_type].columns if data_type in MEASURES else ()
+        # Files to their digest and rows: an answer reads each twice. Entries are replaced whole.
+        self._parsed: dict[Path, tuple[str, pd.DataFrame]] = {}
         self._folder = root / data_type
         self._disk = disk or Disk(root=root)
         self._clock = clock or SystemClock()
@@ -85,12 +135,13 @@ class TableStore:
             vendor: who answered.
 
         Raises:
-            ResponseFormatError: the frame has no time index.
+            ResponseFormatError: the frame has no time index, or text where a number is needed.
             StorageError, LockTimeoutError: the disk or another process refused.
         """
         import pandas as pd
 
         rows = _on_utc(frame)
+        self._check_numbers(rows)
         folder = self._lane(key)
         stamped = pd.DatetimeIndex(rows.index).year
         years = sorted({int(year) for year in stamped} | set(_years(span)))
@@ -105,8 +156,8 @@ class TableStore:
         """Return the rows whose stamps lie in ``span``, or None when there are none."""
         import pandas as pd
 
-        held = (self._load(key, year) for year in self.years(key) if year in _years(span))
-        parts = [frame for frame in held if frame is not None and len(frame)]
+        frames = (self._sound(key, year).rows for year in self._years(key, span))
+        parts = [frame for frame in frames if frame is not None and len(frame)]
         if not parts:
             return None
         joined = pd.concat(parts)
@@ -114,17 +165,54 @@ class TableStore:
         inside = joined[(joined.index >= first) & (joined.index < last)]
         return inside if len(inside) else None
 
-    def answered(self, key: SeriesKey) -> list[Span]:
-        """Return the stamps that were asked and answered, coalesced."""
-        documents = (self._document(key, year) for year in self.years(key))
-        return coalesce(
-            Span(*pair) for d in documents for pair in d.get("onetape", {}).get("answered", ())
-        )
+    def answered(self, key: SeriesKey, span: Span | None = None) -> list[Span]:
+        """Return the stamps that were asked and answered, coalesced; of damaged years none.
+
+        Args:
+            key: whose table.
+            span: only the years that it touches are read; default: all.
+        """
+        years = self.years(key) if span is None else self._years(key, span)
+        return coalesce(part for year in years for part in self._sound(key, year).answered)
+
+    def quarantined(self, key: SeriesKey, span: Span) -> list[str]:
+        """Return which files of the years that ``span`` touches were set aside, and why."""
+        years = {f"{year:04d}" for year in _years(span)}
+        kept = self._quarantine(self._lane(key)).files()
+        return [
+            f"{file.path.relative_to(self._folder.parent).as_posix()} ({file.reason})"
+            for file in kept
+            if file.path.name[:4] in years and file.path.name.endswith(".csv.gz")
+        ]
 
     def years(self, key: SeriesKey) -> list[int]:
         """Return the years of which rows are stored, ascending."""
         names = self._disk.list(self._lane(key))
         return sorted({y for n in names if n.endswith(".gz") and (y := year_of_name(n))})
+
+    def keys(self) -> list[SeriesKey]:
+        """Return every table that has files, by symbol."""
+        lanes = ((s, n) for s in self.symbols() for n in self._disk.list(self._symbol(s)))
+        keys = (decode_lane(symbol, name) for symbol, name in lanes)
+        return [key for key in keys if key and years_in(self._disk.list(self._lane(key)))]
+
+    def damage(self, key: SeriesKey) -> list[Damage]:
+        """Return the files of a table that are not as they were written; nothing is changed.
+
+        Raises:
+            FormatVersionError: a newer version of this library wrote one of them.
+            StorageError: one cannot be read.
+        """
+        years = years_in(self._disk.list(self._lane(key)))
+        return [damage for year in years for damage in self._looked(key, year).damage]
+
+    def repair(self, key: SeriesKey) -> None:
+        """Set damaged files aside; what they answered for is asked again. Raises as :meth:`put`."""
+        folder = self._lane(key)
+        with self._disk.lock(folder / ".lock", self._lock_timeout_s):
+            sweep(self._disk, folder)
+            for year in years_in(self._disk.list(folder)):
+                self._settled(key, year)
 
     def symbols(self) -> list[str]:
         """Return the symbols that have tables."""
@@ -142,104 +230,212 @@ class TableStore:
 
     # --- one year --------------------------------------------------------------------------
 
+    def _symbol(self, symbol: str) -> Path:
+        return self._folder / encode_symbol(symbol)
+
     def _lane(self, key: SeriesKey) -> Path:
-        return self._folder / encode_symbol(key.symbol) / encode_lane(key)
+        return self._symbol(key.symbol) / encode_lane(key)
+
+    def _years(self, key: SeriesKey, span: Span) -> list[int]:
+        return [year for year in self.years(key) if year in _years(span)]
+
+    def _quarantine(self, lane: Path) -> Quarantine:
+        owner = lane.relative_to(self._folder.parent).as_posix()
+        return Quarantine(self._disk, self._clock, lane / QUARANTINE, owner)
 
     def _merge_year(
         self, key: SeriesKey, year: int, rows: pd.DataFrame, span: Span | None, vendor: str
     ) -> None:
         import pandas as pd
 
-        stored = self._load(key, year, repair=True)
-        known = [] if stored is None else self.answered_of(key, year)
-        both = rows if stored is None else pd.concat([stored, rows])
+        files, stored = self._files(key, year), self._settled(key, year)
+        both = rows if stored.rows is None else pd.concat([stored.rows, rows])
         both = both[~both.index.duplicated(keep="last")].sort_index()
-        if len(rows) or stored is None:
-            packed = gzip.compress(csv_text(both), compresslevel=6, mtime=0)
-            write_atomically(self._disk, self._files(key, year).data, packed)
-        answered = coalesce([*known, *([span] if span else [])])
-        document = self._describe(key, year, both, vendor, answered)
-        write_atomically(self._disk, self._files(key, year).metadata, metadata.dump(document))
+        packed = gzip.compress(csv_text(both), compresslevel=6, mtime=0)
+        digest = _digest(packed)
+        before = self.document(key, year) or {}
+
+        def write(rows: pd.DataFrame | None, size: int, onetape: dict[str, Any]) -> None:
+            facts = self._describe(key, year, rows, size, vendor)
+            facts["created_at"] = before.get("created_at", facts["created_at"])
+            facts["onetape"] = stored.record | {"format": metadata.FORMAT} | onetape
+            write_atomically(self._disk, files.metadata, metadata.dump(facts))
+
+        if digest != stored.digest:
+            # Whichever of the two files a crash leaves, the document knows its digest.
+            answered = [list(part) for part in stored.answered]
+            state = self._disk.stat(files.data)
+            write(
+                stored.rows,
+                state.size if state else 0,
+                {"answered": answered, "digest": stored.digest, "pending": digest},
+            )
+            write_atomically(self._disk, files.data, packed)
+        asked = [span.clip(year_span(year))] if span else []
+        answered = [list(part) for part in coalesce([*stored.answered, *asked])]
+        write(both, len(packed), {"answered": answered, "digest": digest, "pending": None})
+        entry = {"vendor": vendor, "span": list(span) if span else None, "size": len(packed)}
+        append_entry(self._disk, files.log, self._clock, entry | _changes(stored.rows, both))
 
     def answered_of(self, key: SeriesKey, year: int) -> list[Span]:
         """Return the answered stamps recorded with ``year``."""
-        recorded = self._document(key, year).get("onetape", {}).get("answered", ())
-        return [Span(*pair) for pair in recorded]
+        return list(self._sound(key, year).answered)
 
     def _files(self, key: SeriesKey, year: int) -> TableYear:
         lane = self._lane(key)
-        return TableYear(lane / f"{year:04d}.csv.gz", lane / f"{year:04d}.metadata.json")
-
-    def _document(self, key: SeriesKey, year: int) -> dict[str, Any]:
-        """Return what is recorded of a year; other tools' documents carry no digest."""
-        content = self._disk.read_if_exists(self._files(key, year).metadata) or b"{}"
-        try:
-            return metadata.load(content)
-        except metadata.DamagedError:
-            return {}
+        ends = (".csv.gz", ".metadata.json", ".log")
+        return TableYear(*(lane / f"{year:04d}{end}" for end in ends))
 
     def document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
         """Return the documented keys of a year, whoever wrote them, or None."""
         content = self._disk.read_if_exists(self._files(key, year).metadata)
         try:
             plain = json.loads(content) if content else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return (
             {k: v for k, v in plain.items() if k != "sha256"} if isinstance(plain, dict) else None
         )
 
-    def _load(self, key: SeriesKey, year: int, *, repair: bool = False) -> pd.DataFrame | None:
-        """Return the rows of a year; an unreadable file counts as missing, and is kept aside."""
-        path = self._files(key, year).data
-        content = self._disk.read_if_exists(path)
-        if content is None:
-            return None
+    # --- sound or not ----------------------------------------------------------------------
+
+    def _sound(self, key: SeriesKey, year: int) -> _Stored:
+        """Return what is stored of a year; damaged files are set aside and count as missing.
+
+        Raises:
+            FormatVersionError: a newer version of this library wrote it.
+            StorageError: it cannot be read.
+        """
+        stored = self._looked(key, year)
+        if not stored.damage:
+            return stored
         try:
-            return _parsed(content)
+            with self._disk.lock(self._lane(key) / ".lock", self._lock_timeout_s):
+                return self._settled(key, year)
+        except FormatVersionError:
+            raise
+        except CacheError as exc:
+            why = "; ".join(damage.reason for damage in stored.damage)
+            log.warning("%s %s %s counts as missing: %s (%s)", self.data_type, key, year, why, exc)
+            return _Stored()
+
+    def _looked(self, key: SeriesKey, year: int) -> _Stored:
+        """Read a year without its lock, again where a commit may have come in between."""
+        stored = self._stored(key, year)
+        for _ in range(_LOOKS - 1):
+            if not stored.damage:
+                break
+            stored = self._stored(key, year)
+        return stored
+
+    def _settled(self, key: SeriesKey, year: int) -> _Stored:
+        """Read a year under its lock; set aside what is damaged, whole and with the reason."""
+        stored = self._stored(key, year)
+        if not stored.damage:
+            return stored
+        quarantine = self._quarantine(self._lane(key))
+        kept = [quarantine.keep_file(*damage) for damage in stored.damage]
+        for damage, place in zip(stored.damage, kept, strict=True):
+            # The data first: a document without data claims nothing, data alone would be believed.
+            self._disk.remove(damage.path)
+            self._disk.sync_folder(damage.path.parent)
+            entry = {"quarantined": place.name, "reason": damage.reason}
+            append_entry(self._disk, self._files(key, year).log, self._clock, entry)
+        return self._stored(key, year)
+
+    def _stored(self, key: SeriesKey, year: int) -> _Stored:
+        """Read both files of a year once; the document first, for it is older than the data."""
+        files = self._files(key, year)
+        document = self._disk.read_if_exists(files.metadata)
+        content = self._disk.read_if_exists(files.data)
+        damage: list[Damage] = []
+        record: dict[str, Any] = {}
+        answered: tuple[Span, ...] = ()
+        try:
+            record = _record(document, key, year)
+            answered = _answered(record, year)
+        except metadata.DamagedError as exc:
+            damage.append(Damage(files.metadata, document or b"", str(exc)))
+        if content is None:
+            if record.get("digest") and document:
+                damage.append(Damage(files.metadata, document, "its data file is missing"))
+            return _Stored(damage=tuple(damage))
+        digest, rows = _digest(content), None
+        try:
+            _check_digest(record, digest)
+            rows = self._rows(files.data, content, digest)
+        except metadata.DamagedError as exc:
+            damage.insert(0, Damage(files.data, content, str(exc)))
+            if document and len(damage) == 1:
+                damage.append(Damage(files.metadata, document, "its data file is damaged"))
+        if damage:
+            return _Stored(damage=tuple(damage))
+        return _Stored(rows, record, answered, digest)
+
+    def _rows(self, path: Path, content: bytes, digest: str) -> pd.DataFrame:
+        """Return the rows in a data file.
+
+        Raises:
+            DamagedError: it cannot be read as a table, or has text where a number is meant.
+        """
+        known = self._parsed.get(path)
+        if known is not None and known[0] == digest:
+            return known[1]
+        try:
+            rows = _parsed(content)
+            self._check_numbers(rows)
         except (OSError, EOFError, zlib.error, ValueError, ResponseFormatError) as exc:
-            log.warning("%s %s %s cannot be read: %s", self.data_type, key, year, exc)
-        if repair:
-            place = path.parent / "_quarantine"
-            self._disk.make_folders(place)
-            self._disk.replace(path, place / f"{year:04d}.{self._clock.now_ms()}.csv.gz")
-            self._disk.remove(self._files(key, year).metadata)
-        return None
+            raise metadata.DamagedError(f"it cannot be read: {exc}"[:300]) from exc
+        self._parsed[path] = digest, rows
+        return rows
+
+    def _check_numbers(self, rows: pd.DataFrame) -> None:
+        """Raise ``ResponseFormatError`` for text in a column of numbers."""
+        import pandas as pd
+
+        for name in self._numbers:
+            if name not in rows.columns:
+                continue
+            try:
+                pd.to_numeric(rows[name])
+            except (ValueError, TypeError) as exc:
+                raise ResponseFormatError(f"{name} is no number: {exc}") from exc
 
     def _describe(
-        self, key: SeriesKey, year: int, rows: pd.DataFrame, vendor: str, answered: list[Span]
+        self, key: SeriesKey, year: int, rows: pd.DataFrame | None, size: int, vendor: str
     ) -> dict[str, Any]:
         now = from_ms(self._clock.now_ms()).isoformat(timespec="seconds")
-        before = self.document(key, year) or {}
-        ends = [rows.index[i].isoformat() if len(rows) else None for i in (0, -1)]
-        size = self._disk.stat(self._files(key, year).data)
+        count = 0 if rows is None else len(rows)
+        ends = [rows.index[i].isoformat() if rows is not None and count else None for i in (0, -1)]
         return {
             "symbol": key.symbol,
             "timeframe": key.timeframe.label,
             "year": year,
             "data_source": vendor,
-            "created_at": before.get("created_at", now),
+            "created_at": now,
             "last_updated": now,
             "start_date": ends[0],
             "end_date": ends[1],
             "file_info": {
                 "format": "csv.gz",
-                "size_bytes": size.size if size else 0,
-                "rows": len(rows),
-                "columns": [str(c) for c in rows.columns],
+                "size_bytes": size,
+                "rows": count,
+                "columns": [] if rows is None else [str(c) for c in rows.columns],
             },
             "provider_info": {"name": vendor},
-            "onetape": {"format": metadata.FORMAT, "answered": [list(s) for s in answered]},
         }
 
     def _clear_lane(self, lane: Path) -> None:
         names = [n for n in self._disk.list(lane) if year_of_name(n) is not None]
-        if not names:
+        if not names and not self._disk.list(lane / QUARANTINE):
             return
         with self._disk.lock(lane / ".lock", self._lock_timeout_s):
             for name in sorted(names, key=lambda name: not name.endswith(".json")):
                 self._disk.remove(lane / name)
+            empty_folder(self._disk, lane / QUARANTINE)
             self._disk.sync_folder(lane)
+            for year in years_in(names):
+                append_entry(self._disk, lane / f"{year:04d}.log", self._clock, {"cleared": True})
 
 
 def _on_utc(frame: pd.DataFrame) -> pd.DataFrame:
@@ -272,6 +468,70 @@ def _parsed(content: bytes) -> pd.DataFrame:
 
 
 def _years(span: Span | None) -> Iterable[int]:
-    if span is None or span.is_empty:
-        return ()
-    return range(year_of(span.start), year_of(span.end - 1) + 1)
+    return () if span is None else years_of(span)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]:
+    """Return what our document has under ``onetape``; {} where another tool wrote it, or none.
+
+    Raises:
+        DamagedError: it is not as it was written, or about another table.
+        FormatVersionError: a newer version of this library wrote it.
+    """
+    if document is None or _is_of_another_tool(document):
+        return {}
+    plain = metadata.load(document)
+    ours = plain.get("onetape")
+    if not isinstance(ours, dict):
+        raise metadata.DamagedError("it does not say what was answered")
+    if ours.get("format") != metadata.FORMAT or ours.get("need"):
+        raise FormatVersionError(
+            f"{key} {year}: the table has the unknown format {ours.get('format')!r}",
+            symbol=key.symbol,
+            hint="update this library; the file was left as it is",
+        )
+    about = tuple(plain.get(name) for name in ("symbol", "timeframe", "year"))
+    if about != (key.symbol, key.timeframe.label, year):
+        raise metadata.DamagedError(f"it is about {' '.join(map(str, about))}")
+    return ours
+
+
+def _is_of_another_tool(document: bytes) -> bool:
+    """Tell whether this is a document without digest, as older tools wrote them."""
+    try:
+        plain = json.loads(document)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(plain, dict) and not {"sha256", "onetape"} & plain.keys()
+
+
+def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:
+    """Return the answered stamps that a document tells, of its own year only.
+
+    Raises:
+        DamagedError: they are no spans.
+    """
+    try:
+        spans = [Span(*map(int, pair)) for pair in record.get("answered", ())]
+    except (TypeError, ValueError) as exc:
+        raise metadata.DamagedError(f"its answered stamps are no spans: {exc}") from exc
+    return tuple(coalesce(part.clip(year_span(year)) for part in spans))
+
+
+def _check_digest(record: dict[str, Any], digest: str) -> None:
+    """Raise ``DamagedError`` for data of another digest; older files have none recorded."""
+    if "digest" in record and digest not in (record["digest"], record.get("pending")):
+        raise metadata.DamagedError("its digest is not the one in the document")
+
+
+def _changes(before: pd.DataFrame | None, after: pd.DataFrame) -> dict[str, int]:
+    """Return how many rows are new, and how many of the others have other values."""
+    if before is None:
+        return {"added": len(after), "changed": 0}
+    one, other = before.align(after.loc[before.index], axis=None)
+    same = (one == other) | (one.isna() & other.isna())
+    return {"added": len(after) - len(before), "changed": int((~same).any(axis=1).sum())}

@@ -77,11 +77,19 @@ class _Done:
         frames: what was fetched.
         attempts: who was asked.
         gaps: what could not be had, and why.
+        damaged: files in quarantine that may have held it, and why they are there.
     """
 
     frames: list[pd.DataFrame] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     gaps: list[tuple[Span, str]] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+
+    def miss(self, table: TableStore, key: SeriesKey, span: Span, why: str) -> None:
+        """Note a gap, with the damaged files that may have held its rows."""
+        files = table.quarantined(key, span)
+        self.damaged += files
+        self.gaps.append((span, why + _in_quarantine(files)))
 
 
 class FiguresService:
@@ -146,7 +154,7 @@ class FiguresService:
         return self._clock.now_ms()
 
     def _missing(self, query: FigureQuery, table: TableStore, key: SeriesKey) -> list[Span]:
-        return subtract([query.span], () if query.insist else table.answered(key))
+        return subtract([query.span], () if query.insist else table.answered(key, query.span))
 
     def _fill(self, query: FigureQuery, table: TableStore, key: SeriesKey, done: _Done) -> None:
         """Ask one vendor after the other for a stretch, and store what comes."""
@@ -169,9 +177,9 @@ class FiguresService:
             self._keep(query, reach, (name, vendor, fetched), (table, key), done)
             if reach.start > query.span.start:
                 why = f"{name} serves {query.measure} of the last {days} days only"
-                done.gaps.append((Span(query.span.start, reach.start), why))
+                done.miss(table, key, Span(query.span.start, reach.start), why)
             return
-        done.gaps.append((query.span, "; ".join(dict.fromkeys(reasons))))
+        done.miss(table, key, query.span, "; ".join(dict.fromkeys(reasons)))
 
     def _vendors(self, query: FigureQuery) -> Iterator[tuple[str, Any]]:
         """Yield who serves the measure, in the order of the rules."""
@@ -238,6 +246,11 @@ class FiguresService:
             )
 
 
+def _in_quarantine(files: Sequence[str]) -> str:
+    names = ", ".join(dict.fromkeys(files))
+    return f"; damaged and kept in quarantine: {names}" if names else ""
+
+
 def _answer(query: FigureQuery, held: pd.DataFrame | None, done: _Done) -> pd.DataFrame:
     """Build the frame with its provenance; say once what it lacks.
 
@@ -251,7 +264,7 @@ def _answer(query: FigureQuery, held: pd.DataFrame | None, done: _Done) -> pd.Da
     parts = [part for part in (held, *done.frames) if part is not None]
     frame = pd.concat(parts) if parts else figures_frame(query.measure, ())
     frame = frame[~frame.index.duplicated(keep="last")].sort_index()
-    frame = frame[list(query.measure.columns)].astype("float64")
+    frame = frame.reindex(columns=list(query.measure.columns)).astype("float64").dropna(how="all")
     if done.gaps and not len(frame):
         raise _failure(query, done)
     frame.attrs[ATTRS_KEY] = freeze(_provenance(query, frame, done))
@@ -285,7 +298,7 @@ def _failure(query: FigureQuery, done: _Done) -> AllProvidersFailedError:
     prefix = f"unknown symbol {query.instrument.symbol!r}. " if unknown else ""
     said = dict.fromkeys(f"{a.provider}: {a.message}" for a in failed)
     return AllProvidersFailedError(
-        f"{prefix}All providers failed for {query}: {'; '.join(said)}",
+        f"{prefix}All providers failed for {query}: {'; '.join(said)}{_in_quarantine(done.damaged)}",
         attempts=done.attempts,
         symbol=query.instrument.symbol,
         hint="`onetape doctor` says which vendors can be reached",

@@ -1,0 +1,483 @@
+"""Damaged tables: found, set aside whole, asked again; never served, never taken for nothing."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.data.cache import metadata
+from src.data.cache.tables import TableStore
+from src.data.clock import ManualClock
+from src.data.disk.files import Disk
+from src.data.errors import DataError, FormatVersionError, ResponseFormatError, StorageError
+from src.data.model.instant import to_ms
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+
+from .counts import FULL
+from .crash import SYNCS, Platter, Promise, Quick, Recorder, states
+from .damage import flipped
+from .disks import CHANGING, DyingDisk, FailingDisk, Killed
+from .frames import older_file, same
+
+KEY = SeriesKey("BTCUSDT", Timeframe.parse("1h"))
+NOW = to_ms(datetime(2025, 6, 2))
+ALL = Span(0, NOW)
+COLUMNS = ["sumOpenInterest", "sumOpenInterestValue"]
+ROOT = Path(__file__).parents[2]
+
+
+def figures(start: str, count: int, shift: float = 0.0) -> pd.DataFrame:
+    index = pd.date_range(start, periods=count, freq="h", name="timestamp").as_unit("ns")
+    values = [[1000.5 + n + shift, 7e9 + n] for n in range(count)]
+    return pd.DataFrame(values, index=index, columns=COLUMNS)
+
+
+def span(first: str, last: str) -> Span:
+    return Span(to_ms(datetime.fromisoformat(first)), to_ms(datetime.fromisoformat(last)))
+
+
+def opened(root: Path, disk: Disk | None = None) -> TableStore:
+    """Return a store as a new process has it."""
+    return TableStore(root, "open_interest", disk or Quick(), ManualClock(NOW), lock_timeout_s=5.0)
+
+
+OLD, NEW = figures("2024-12-31", 24), figures("2025-01-01", 24)
+BOTH = pd.concat([OLD, NEW])
+WHOLE = span("2024-12-31", "2025-01-02")
+
+
+def filled(root: Path) -> Path:
+    """Store a day of 2024 and one of 2025 in one answer; return the folder of the table."""
+    opened(root).put(KEY, BOTH, WHOLE, "binance")
+    return root / "open_interest/BTCUSDT/1h"
+
+
+def kept(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(folder.glob("_quarantine/*"))}
+
+
+def reasons(folder: Path) -> dict[str, str]:
+    """Return the reasons beside the files in quarantine."""
+    notes = [metadata.load(c) for n, c in kept(folder).items() if n.endswith(".json.json")]
+    notes += [metadata.load(c) for n, c in kept(folder).items() if n.endswith(".gz.json")]
+    return {note["file"]: note["reason"] for note in notes}
+
+
+def text_for_number(data: bytes) -> bytes:
+    return gzip.compress(gzip.decompress(data).replace(b"1003.5", b"many"), mtime=0)
+
+
+def another_number(data: bytes) -> bytes:
+    return gzip.compress(gzip.decompress(data).replace(b"1003.5", b"1008.5"), mtime=0)
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda data: data[:-10],
+    "cut in the middle": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "garbage": lambda data: b"\xff\x00 no gzip" * 40,
+    "zeros": lambda data: bytes(len(data)),
+    "a bit of the header": lambda data: flipped(data, 8),
+    "a bit in the middle": lambda data: flipped(data, len(data) // 2),
+    "a bit of the last byte": lambda data: flipped(data, len(data) - 1),
+    "something behind": lambda data: data + b"\0",
+    "text for a number": text_for_number,
+    "another number": another_number,
+    "the file of another year": lambda data: gzip.compress(b"timestamp,sumOpenInterest\n", mtime=0),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_damaged_data_count_as_missing_and_are_kept_whole(tmp_path: Path, how: str) -> None:
+    folder = filled(tmp_path)
+    path, document = folder / "2024.csv.gz", (folder / "2024.metadata.json").read_bytes()
+    damaged = DAMAGE[how](path.read_bytes())
+    path.write_bytes(damaged)
+    store = opened(tmp_path)
+    assert store.answered(KEY) == [span("2025-01-01", "2025-01-02")], "the other year's stays"
+    same(store.read(KEY, ALL), NEW)
+    assert {damaged, document} <= set(kept(folder).values())
+    assert len(reasons(folder)) == 2
+    (told,) = store.quarantined(KEY, span("2024-12-31", "2025-01-01"))
+    assert told.startswith("open_interest/BTCUSDT/1h/_quarantine/2024.")
+    assert store.quarantined(KEY, span("2025-01-01", "2025-01-02")) == []
+    entries = [json.loads(line) for line in (folder / "2024.log").read_text().splitlines()]
+    assert [e["reason"] for e in entries if "quarantined" in e] == [
+        reasons(folder)[n] for e in entries if (n := e.get("quarantined"))
+    ]
+    assert (entries[0]["vendor"], entries[0]["added"]) == ("binance", 24)
+    # What comes again is stored as ever, and the quarantine keeps what it has.
+    before = kept(folder)
+    store.put(KEY, OLD, span("2024-12-31", "2025-01-01"), "binance")
+    same(opened(tmp_path).read(KEY, ALL), BOTH)
+    assert opened(tmp_path).answered(KEY) == [WHOLE]
+    assert kept(folder) == before
+
+
+@pytest.mark.skipif(not FULL, reason="every bit of the files")
+def test_no_bit_matters_unseen(tmp_path: Path) -> None:
+    folder = filled(tmp_path)
+    for name in ("2024.csv.gz", "2024.metadata.json"):
+        path = folder / name
+        whole = {p: p.read_bytes() for p in folder.glob("2024*")}
+        for place in range(len(whole[path])):
+            path.write_bytes(flipped(whole[path], place))
+            store = opened(tmp_path)
+            rows, answered = store.read(KEY, ALL), store.answered(KEY)
+            same(rows, NEW if name == "2024.csv.gz" else BOTH)
+            assert answered == [span("2025-01-01", "2025-01-02")], (name, place)
+            for file, content in whole.items():
+                file.write_bytes(content)
+
+
+DOCUMENTS: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda data: data[:-10],
+    "empty": lambda data: b"",
+    "garbage": lambda data: b"\xff\x00",
+    "deep": lambda data: b"[" * 100_000,
+    "a list": lambda data: b"[1, 2]",
+    "a digit": lambda data: data.replace(b'"year":2024', b'"year":2023'),
+    "without its digest": lambda data: b"{" + data[78:],
+    "spans that are none": lambda data: metadata.dump(
+        metadata.load(data) | {"onetape": {"format": 1, "answered": [["a", 1]]}}
+    ),
+    "another symbol": lambda data: metadata.dump(metadata.load(data) | {"symbol": "ETHUSDT"}),
+    "nothing of ours": lambda data: metadata.dump({"symbol": "BTCUSDT"}),
+}
+
+
+@pytest.mark.parametrize("how", DOCUMENTS)
+def test_a_damaged_document_costs_a_request_and_no_row(tmp_path: Path, how: str) -> None:
+    folder = filled(tmp_path)
+    path = folder / "2024.metadata.json"
+    damaged = DOCUMENTS[how](path.read_bytes())
+    path.write_bytes(damaged)
+    store = opened(tmp_path)
+    assert store.answered(KEY) == [span("2025-01-01", "2025-01-02")]
+    same(store.read(KEY, ALL), BOTH)
+    assert damaged in kept(folder).values()
+    store.put(KEY, OLD.iloc[:1], span("2024-12-31", "2025-01-01"), "binance")
+    assert opened(tmp_path).answered(KEY) == [WHOLE]
+    same(opened(tmp_path).read(KEY, ALL), BOTH)
+
+
+def test_a_table_in_the_folder_of_another_symbol_is_not_served(tmp_path: Path) -> None:
+    folder = filled(tmp_path)
+    folder.parent.rename(tmp_path / "open_interest/ETHUSDT")
+    other = SeriesKey("ETHUSDT", KEY.timeframe)
+    assert opened(tmp_path).answered(other) == []
+    assert {d.reason for d in opened(tmp_path).damage(KEY)} == set()
+
+
+def test_a_year_in_the_place_of_another_is_not_served(tmp_path: Path) -> None:
+    folder = filled(tmp_path)
+    (folder / "2024.csv.gz").write_bytes((folder / "2025.csv.gz").read_bytes())
+    same(opened(tmp_path).read(KEY, ALL), NEW)
+
+
+def test_a_file_that_is_gone_is_missing(tmp_path: Path) -> None:
+    folder = filled(tmp_path)
+    (folder / "2024.csv.gz").unlink()
+    store = opened(tmp_path)
+    assert store.answered(KEY) == [span("2025-01-01", "2025-01-02")]
+    assert [d.reason for d in store.damage(KEY)] == ["its data file is missing"]
+    store.put(KEY, OLD, span("2024-12-31", "2025-01-01"), "binance")
+    same(opened(tmp_path).read(KEY, ALL), BOTH)
+    assert opened(tmp_path).damage(KEY) == []
+
+
+@pytest.mark.parametrize("name", ["2024.csv.gz", "2024.metadata.json", ".lock"])
+def test_a_folder_in_the_place_of_a_file_is_an_error(tmp_path: Path, name: str) -> None:
+    folder = filled(tmp_path)
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    (folder / name / "inside").write_bytes(b"mine")
+    store = opened(tmp_path)
+    if name == ".lock":
+        same(store.read(KEY, ALL), BOTH)
+    else:
+        with pytest.raises(StorageError):
+            store.answered(KEY)
+        with pytest.raises(StorageError):
+            store.read(KEY, ALL)
+    with pytest.raises(StorageError):
+        store.put(KEY, OLD, WHOLE, "binance")
+    assert (folder / name / "inside").read_bytes() == b"mine"
+
+
+def test_a_newer_version_is_left_as_it_is(tmp_path: Path) -> None:
+    folder = filled(tmp_path)
+    path = folder / "2024.metadata.json"
+    plain = metadata.load(path.read_bytes())
+    path.write_bytes(metadata.dump(plain | {"onetape": plain["onetape"] | {"format": 2}}))
+    before = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+    for work in (
+        lambda: opened(tmp_path).read(KEY, ALL),
+        lambda: opened(tmp_path).answered(KEY),
+        lambda: opened(tmp_path).put(KEY, OLD, WHOLE, "binance"),
+        lambda: opened(tmp_path).repair(KEY),
+    ):
+        with pytest.raises(FormatVersionError):
+            work()
+    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
+
+
+def test_files_of_before_the_digest_are_read_and_join_when_written(tmp_path: Path) -> None:
+    folder = filled(tmp_path)
+    for path in folder.glob("*.metadata.json"):
+        plain = metadata.load(path.read_bytes())
+        # As they were written: no digest of the data, and the whole stretch in each year.
+        ours = {"format": 1, "answered": [list(WHOLE)]}
+        path.write_bytes(metadata.dump(plain | {"onetape": ours}))
+    store = opened(tmp_path)
+    assert store.answered(KEY) == [WHOLE]
+    same(store.read(KEY, ALL), BOTH)
+    assert store.damage(KEY) == []
+    # One of them goes: the other does not answer for it.
+    path = folder / "2024.csv.gz"
+    path.write_bytes(path.read_bytes()[:-10])
+    assert opened(tmp_path).answered(KEY) == [span("2025-01-01", "2025-01-02")]
+    store.put(KEY, OLD, span("2024-12-31", "2025-01-01"), "binance")
+    assert opened(tmp_path).answered(KEY) == [WHOLE]
+    same(opened(tmp_path).read(KEY, ALL), BOTH)
+
+
+def test_an_older_tools_file_with_text_for_a_number_is_set_aside(tmp_path: Path) -> None:
+    folder = tmp_path / "open_interest/BTCUSDT/1h"
+    frame = OLD.astype(object)
+    frame.iloc[3, 0] = "many"
+    path = older_file(folder, frame, 2024)
+    content = path.read_bytes()
+    assert opened(tmp_path).read(KEY, ALL) is None
+    assert content in kept(folder).values()
+    assert "sumOpenInterest is no number" in next(iter(reasons(folder).values()))
+
+
+def test_text_for_a_number_is_not_stored(tmp_path: Path) -> None:
+    frame = OLD.astype(object)
+    frame.iloc[3, 0] = "many"
+    with pytest.raises(ResponseFormatError, match="sumOpenInterest is no number"):
+        opened(tmp_path).put(KEY, frame, WHOLE, "binance")
+    assert not (tmp_path / "open_interest").exists()
+    numbers = OLD.map(repr)  # as an exchange writes them
+    opened(tmp_path).put(KEY, numbers, None, "binance")
+    same(opened(tmp_path).read(KEY, ALL), OLD)
+
+
+def test_a_folder_that_can_only_be_read_serves_nothing_damaged(tmp_path: Path) -> None:
+    class ReadOnly(Quick):
+        def perform(self, step, call):  # type: ignore[no-untyped-def]
+            if step.name in CHANGING:
+                raise OSError(30, "read-only")
+            return super().perform(step, call)
+
+        def lock(self, path, timeout_s):  # type: ignore[no-untyped-def]
+            raise StorageError("read-only")
+
+    folder = filled(tmp_path)
+    path = folder / "2024.csv.gz"
+    path.write_bytes(path.read_bytes()[:-10])
+    store = opened(tmp_path, ReadOnly())
+    assert store.answered(KEY) == [span("2025-01-01", "2025-01-02")]
+    same(store.read(KEY, ALL), NEW)
+
+
+# --- writing that ends in the middle -------------------------------------------------------------
+
+# At which calls it ends; all of them in a full run.
+POINTS = range(1, 1000) if FULL else range(1, 1000, 5)
+
+
+class Unsynced:
+    """A disk that does not wait for the platter: nothing here is about power."""
+
+    def perform(self, step, call):  # type: ignore[no-untyped-def]
+        return super().perform(step, (lambda: None) if step.name in SYNCS else call)  # type: ignore[misc]
+
+
+class Dying(Unsynced, DyingDisk):
+    pass
+
+
+class Failing(Unsynced, FailingDisk):
+    pass
+
+
+FIRST, SECOND, THIRD = BOTH.iloc[:6], BOTH.iloc[6:30], figures("2024-12-31", 48, 0.25)
+COMMITS = (
+    (FIRST, span("2024-12-31 00:00", "2024-12-31 06:00")),
+    (SECOND, span("2024-12-31 06:00", "2025-01-01 06:00")),
+    (THIRD, WHOLE),
+)
+
+
+def rows_after(commits: int) -> pd.DataFrame:
+    joined = pd.concat([rows for rows, _ in COMMITS[:commits]])
+    return joined[~joined.index.duplicated(keep="last")].sort_index()
+
+
+def write_all(store: TableStore, told: Callable[[int], object] = lambda n: None) -> None:
+    for number, (rows, asked) in enumerate(COMMITS, 1):
+        store.put(KEY, rows, asked, "binance")
+        told(number)
+
+
+def check(root: Path, told: int, begun: int) -> None:
+    """What was acknowledged is there and answered for; years are as before or as after a commit."""
+    store = opened(root)
+    assert store.damage(KEY) == []
+    answered = store.answered(KEY)
+    found = store.read(KEY, ALL)
+    for year in (2024, 2025):
+        own = found[found.index.year == year] if found is not None else None
+        states = [frame[frame.index.year == year] for n in range(told, begun + 1)
+                  if (frame := rows_after(n) if n else BOTH.iloc[:0]) is not None]  # fmt: skip
+        assert any(len(own if own is not None else ()) == len(s) and (own is None or own.equals(s))
+                   for s in states), year  # fmt: skip
+    for _, asked in COMMITS[:told]:
+        assert any(a.start <= asked.start and asked.end <= a.end for a in answered)
+    # Nothing is answered for that is not there: an hour answered has its row.
+    have = set() if found is None else {int(t.value) // 1_000_000 for t in found.index}
+    for part in answered:
+        for hour in range(part.start, part.end, 3_600_000):
+            assert hour in have
+    assert not list(root.glob("open_interest/BTCUSDT/1h/_quarantine/*"))
+    write_all(opened(root))
+    same(opened(root).read(KEY, ALL), rows_after(3))
+    assert opened(root).answered(KEY) == [WHOLE]
+
+
+def test_the_power_fails_behind_any_call(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    disk, before = Recorder(), Platter(root)
+    disk.tape.append(Promise("begun", 1))
+
+    def tell(number: int) -> None:
+        disk.tape += [Promise("told", number), Promise("begun", min(number + 1, 3))]
+
+    write_all(opened(root, disk), tell)
+    found = states(before, disk.tape, 60 if FULL else 4)
+    assert len(found) > 100
+    for state in found if FULL else found[::6]:
+        for told, begun in state.promises:
+            state.tree.put(root)
+            check(root, told, begun)
+
+
+def test_the_order_of_writing_is_needed(tmp_path: Path) -> None:
+    """Data that are renamed before they are synced would be found torn: the check above sees it."""
+    root = tmp_path / "root"
+    root.mkdir()
+    disk, before = Recorder(lambda step: step.name == "fsync"), Platter(root)
+    write_all(opened(root, disk))
+
+    def look() -> None:
+        for state in states(before, disk.tape, 30):
+            state.tree.put(root)
+            check(root, 0, 3)
+
+    with pytest.raises(AssertionError):
+        look()
+
+
+def test_a_writer_is_killed_before_any_call(tmp_path: Path) -> None:
+    for dies_at in POINTS:
+        root, done = tmp_path / str(dies_at), []
+        try:
+            write_all(opened(root, Dying(dies_at)), done.append)
+        except Killed:
+            check(root, len(done), min(len(done) + 1, 3))
+            continue
+        break
+    assert dies_at > 50
+
+
+def test_setting_aside_is_killed_before_any_call(tmp_path: Path) -> None:
+    for dies_at in range(1, 100):
+        root = tmp_path / str(dies_at)
+        folder = filled(root)
+        path = folder / "2024.csv.gz"
+        damaged = path.read_bytes()[:-10]
+        path.write_bytes(damaged)
+        try:
+            opened(root, Dying(dies_at)).read(KEY, ALL)
+        except Killed:
+            same(opened(root).read(KEY, ALL), NEW)
+            assert opened(root).answered(KEY) == [span("2025-01-01", "2025-01-02")]
+            assert damaged in kept(folder).values()
+            opened(root).put(KEY, OLD, WHOLE, "binance")
+            same(opened(root).read(KEY, ALL), BOTH)
+            continue
+        break
+    assert dies_at > 10
+
+
+@pytest.mark.parametrize("for_ever", [False, True])
+def test_a_full_disk_loses_nothing(tmp_path: Path, for_ever: bool) -> None:
+    for fails_at in POINTS:
+        root, done = tmp_path / str(fails_at), []
+        disk = Failing(fails_at, for_ever=for_ever)
+        try:
+            write_all(opened(root, disk), done.append)
+        except DataError:
+            assert not disk.held, "a file is left open"
+            check(root, len(done), min(len(done) + 1, 3))
+            continue
+        if disk.failed is None:
+            break
+        check(root, 3, 3)  # what failed was the log
+    assert fails_at > 50
+
+
+def test_two_processes_write_beside_one_that_reads(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from tests.cache.test_table_faults import *\n"
+        "store, part = opened(Path(sys.argv[1])), int(sys.argv[2])\n"
+        "for n in range(12 + part, 36, 2):\n"
+        "    row = BOTH.iloc[[n]]\n"
+        "    at = int(row.index[0].value) // 1_000_000\n"
+        "    store.put(KEY, row, Span(at, at + 3_600_000), 'binance')\n"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(part)], cwd=ROOT)
+        for part in (0, 1)
+    ]
+    store = opened(tmp_path)
+    while any(writer.poll() is None for writer in writers):
+        found = store.read(KEY, ALL)
+        assert found is None or found.equals(BOTH.loc[found.index])
+        store.answered(KEY)
+    assert [writer.wait() for writer in writers] == [0, 0]
+    same(store.read(KEY, ALL), BOTH.iloc[12:36])
+    assert store.answered(KEY) == [span("2024-12-31 12:00", "2025-01-01 12:00")]
+    assert not list(tmp_path.rglob("_quarantine/*"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
+@pytest.mark.parametrize("calls", [3, 12, 25])
+def test_a_process_is_killed_for_real(tmp_path: Path, calls: int) -> None:
+    program = (
+        "import sys; from pathlib import Path; from tests.cache.test_table_faults import *\n"
+        "from tests.cache.writer import Deadly\n"
+        "write_all(opened(Path(sys.argv[1]), Deadly(int(sys.argv[2]))), lambda n: print(n, flush=True))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path), str(calls)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    done = len(ran.stdout.split())
+    check(tmp_path, done, min(done + 1, 3))
