@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -72,6 +73,31 @@ def test_stats_count_what_there_is(filled: Run, cache: Path) -> None:
     shown = filled("cache", "stats").out
     assert re.search(r"^symbols +2 *$", shown, re.MULTILINE)
     assert " KB" in shown
+    assert told["health"]["ok"] is True
+    assert "none (3 of 3 files read)" in shown
+
+
+def test_growth_is_told_by_day(run: Run, clock: ManualClock) -> None:
+    assert run("fetch", "BTCUSDT", "1h", *MAY).code == 0
+    clock.advance(86_400)
+    assert run("fetch", "AAPL", "1d", *MAY).code == 0
+    assert run("fetch", "BTCUSDT", "1h", "--start", "2024-04-30", "--end", "2024-04-30").code == 0
+    told = run("cache", "stats", "--json").json["growth"]
+    assert [(day["date"], day["bars"]) for day in told] == [("2024-06-12", 744), ("2024-06-13", 46)]
+    stored = [e["bytes"] for e in told]
+    files = sum(p.stat().st_size for p in Path("cache").rglob("ohlcv/*/*/*.csv.gz"))
+    assert sum(stored) == files
+    shown = run("cache", "stats").out
+    assert re.search(r"^2024-06-13 +\+46 +\+[\d.]+ \w?B", shown, re.MULTILINE)
+
+
+def test_damage_stands_in_the_statistics(filled: Run, cache: Path) -> None:
+    path = cache / "ohlcv" / "BTCUSDT" / "1h" / "2024.csv.gz"
+    path.write_bytes(path.read_bytes()[:-10])
+    os.utime(path, (1e9, 1e9))
+    os.utime(path.with_name("2024.metadata.json"), (1e9, 1e9))
+    shown = filled("cache", "stats").out
+    assert "BTCUSDT 1h 2024: the data are damaged" in " ".join(shown.split())
 
 
 def test_info_tells_every_stretch(filled: Run) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,20 @@ def test_a_machine_on_which_all_works(run: Run, cache: Path) -> None:
     shown = run("doctor")
     assert shown.code == 0
     assert "all of it works" in shown.out
+
+
+def test_the_words_for_a_full_look(run: Run, cache: Path) -> None:
+    assert run("fetch", "AAPL", "1d", "--bars", "5").code == 0
+    (found,) = about(run("doctor", "--no-network", "--json", "--full"), "integrity")
+    assert (found["ok"], found["said"]) == (True, "1 file of bars, all read, nothing in quarantine")
+    path = next(cache.rglob("2024.csv.gz"))
+    path.write_bytes(path.read_bytes()[:-3])
+    for file in path.parent.iterdir():
+        os.utime(file, (1e9, 1e9))
+    ran = run("doctor", "--no-network", "--json")
+    assert (ran.code, ran.json["ok"]) == (1, False)
+    assert about(ran, "integrity")[0]["ok"] is False
+    assert run("doctor", "--full", "--watch").code == 2
 
 
 def test_vendors_that_cannot_be_reached(

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import gzip
+import os
 import socket
+from collections.abc import Callable
 from configparser import ConfigParser
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from src.data.cache.unified_cache import UnifiedCache
 from src.data.clock import ManualClock, SystemClock
 from src.data.config.settings import load_settings
 from src.data.data_manager import DataManager
@@ -209,11 +213,86 @@ def test_what_lies_in_quarantine_is_told(tmp_path: Path, rules: Path) -> None:
     check = health(tmp_path, "integrity")
     assert (check.ok, check.said) == (True, "0 files of bars, nothing in quarantine")
     (folder / "2024.0123.csv.gz").write_bytes(b"odd")
-    (folder.parent / "2023.csv.gz").write_bytes(b"")
+    rows = b"timestamp,open,high,low,close,volume\n2023-05-01,1,1,1,1,1\n2023-05-02,1,1,1,1,1\n"
+    (folder.parent / "2023.csv.gz").write_bytes(gzip.compress(rows))
     check = health(tmp_path, "integrity")
     assert check.ok is None
-    assert check.said == "1 file of bars; 1 without metadata, 1 file in quarantine"
+    assert check.said == "1 file of bars, all read; 1 without metadata, 1 file in quarantine"
     assert "_quarantine" in check.advice
+
+
+DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "a bit of the bars": ("ohlcv/AAPL/1d/2024.csv.gz", lambda b: b[:90] + bytes([b[90] ^ 8]) + b[91:]),
+    "the end of the bars": ("ohlcv/AAPL/1d/2024.csv.gz", lambda b: b[:-10]),
+    "bars emptied": ("ohlcv/AAPL/1d/2024.csv.gz", lambda _: b""),
+    "metadata of rubbish": ("ohlcv/AAPL/1d/2024.metadata.json", lambda _: b"rubbish"),
+    "metadata that say otherwise": (
+        "ohlcv/AAPL/1d/2024.metadata.json", lambda b: b.replace(b'"rows":', b'"rowz":')
+    ),
+    "a bit of the actions": ("ohlcv/AAPL/actions.json", lambda b: b[: len(b) // 2]),
+    "the document of the series": ("ohlcv/BTCUSDT/1h/series.json", lambda b: b[: len(b) // 2]),
+}  # fmt: skip
+
+
+@pytest.fixture
+def filled(tmp_path: Path, rules: Path, clock: ManualClock) -> Path:
+    """Return a cache of two series whose files are old enough to be nobody's work."""
+    cache = tmp_path / "cache"
+    manager = DataManager(cache, rules, clock=clock)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-03")
+    manager.get_ohlcv("AAPL", "1d", "2023-05-01", "2024-05-31")
+    manager.get_ohlcv("AAPL", "1d", "2023-05-01", "2024-05-31")
+    for file in cache.rglob("*"):
+        os.utime(file, (1e9, 1e9))
+    return cache
+
+
+def damage(cache: Path, name: str) -> str:
+    where, change = DAMAGES[name]
+    path = cache / where
+    before = path.read_bytes()
+    path.write_bytes(change(before))
+    os.utime(path, (1e9, 1e9))
+    assert path.read_bytes() != before
+    return where
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_integrity_is_never_good_over_damage(name: str, filled: Path, clock: ManualClock) -> None:
+    check = health(filled, "integrity")
+    assert (check.ok, check.said) == (True, "3 files of bars, all read, nothing in quarantine")
+    assert UnifiedCache(filled, clock=clock).get_stats()["health"] == {
+        "ok": True, "files_read": 3, "files_count": 3, "damaged_count": 0, "damage": [],
+    }  # fmt: skip
+    where = damage(filled, name)
+    check = health(filled, "integrity")
+    assert check.ok is False
+    symbol = where.split("/")[1]
+    assert f"damaged: {symbol} " in check.said
+    assert "onetape cache repair" in check.advice
+    told = UnifiedCache(filled, clock=clock).get_stats()["health"]
+    assert (told["ok"], told["damaged_count"]) == (False, 1)
+    assert told["damage"][0].startswith(f"{symbol} ")
+
+
+def test_what_there_was_no_time_for_is_not_called_sound(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(filled, "a bit of the bars")
+    monkeypatch.setattr(daily, "GLANCE_S", 0.0)
+    seen = set()
+    # Where a look begins is the time's choice: a file is read each time, and in time each.
+    for ms in range(2):
+        monkeypatch.setattr(daily, "SystemClock", lambda ms=ms: ManualClock(ms))
+        check = health(filled, "integrity")
+        seen.add(check.ok)
+        assert check.said.startswith("3 files of bars, 1 of them read in 0 s")
+        if check.ok is None:
+            assert check.advice == "`onetape doctor --full` reads all of them"
+    assert True not in seen
+    whole = found(checkup(filled, network=False, full=True), "integrity")
+    assert whole.ok is False
+    assert whole.said.startswith("3 files of bars, all read")
 
 
 @pytest.mark.parametrize("free, ok", [(9e9, True), (90e6, False), (None, True)])

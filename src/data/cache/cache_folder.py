@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 BARS = "ohlcv"
 _MOST_SERIES_AT_EXIT = 500
+# How long statistics look for damage.
+_GLANCE_S = 0.5
 
 
 class CacheFolder:
@@ -117,12 +119,16 @@ class CacheFolder:
     def get_stats(self) -> dict[str, Any]:
         """Return ``total_size_gb``, ``files_count``, ``last_updated`` (naive UTC text) and more.
 
-        The summaries for other programs are brought up to date with it.
+        ``health`` says what reading files for half a second found: ``ok`` is False over damage,
+        None where not all of them were read; :attr:`maintenance` reads all. The summaries for other
+        programs are brought up to date with it.
         """
+        # First: reading documents repairs what is damaged.
+        health = self.maintenance.inspect(self._clock, _GLANCE_S).to_json()
         years = list(self._catalogue.all_years())
         stats = self._catalogue.stats(years, self.max_size_gb)
         self._summarise(years, stats)
-        return stats
+        return stats | {"health": health}
 
     def write_summaries(self) -> bool:
         """Bring ``_metadata/*.json`` up to date; return whether that was possible."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..disk.files import FileState
-from ..errors import CorruptEntryError, FormatVersionError
+from ..errors import CorruptEntryError, DataError, FormatVersionError
 from ..model.bars import BarTable
 from ..model.series import SeriesKey
 from .actions import load_book
@@ -23,6 +23,7 @@ from .year_meta import YearState
 from .years import MismatchError, open_year
 
 SERIES, ACTIONS, COLUMNS = "series.json", "actions.json", "columns"
+_MOST_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,90 @@ class Finding:
         return plain | {"repairable": self.cure != "none"}
 
 
+@dataclass(frozen=True)
+class Inspection:
+    """What reading stored files found, as far as the time for it went.
+
+    Attributes:
+        findings: what is wrong.
+        problems: series that could not be read, and why.
+        files: how many files of bars were read.
+        total: how many there are.
+        is_whole: whether everything was read.
+    """
+
+    findings: tuple[Finding, ...]
+    problems: tuple[tuple[SeriesKey, str], ...]
+    files: int
+    total: int
+    is_whole: bool
+
+    @property
+    def ok(self) -> bool | None:
+        """Whether all of it is sound; None where nothing was found and not everything was read."""
+        if self.findings or self.problems:
+            return False
+        return True if self.is_whole else None
+
+    @property
+    def damage(self) -> list[str]:
+        """What is wrong, in sentences."""
+        told = []
+        for one in self.findings:
+            lane = "@".join(filter(None, (one.timeframe, one.lane)))
+            told.append(f"{' '.join(filter(None, (one.symbol, lane, one.where)))}: {one.what}")
+        return told + [f"{key}: {why}" for key, why in self.problems]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping; of much damage the first."""
+        damage = self.damage
+        return {
+            "ok": self.ok,
+            "files_read": self.files,
+            "files_count": self.total,
+            "damaged_count": len(damage),
+            "damage": damage[:_MOST_TOLD],
+        }
+
+
+def inspect(shop: Workshop, keys: Sequence[SeriesKey], has_time: Callable[[], bool]) -> Inspection:
+    """Read series after series while there is time, at least one file; nothing is changed."""
+    findings: list[Finding] = []
+    problems: list[tuple[SeriesKey, str]] = []
+    files, is_whole = 0, True
+    for count, found in _inspected(shop, keys, problems):
+        if not is_whole:
+            break
+        findings += found
+        files += count
+        is_whole = has_time() or not files
+    total = sum(_file_count(shop.lane(key)) for key in keys)
+    return Inspection(tuple(findings), tuple(problems), files, total, is_whole)
+
+
+def _inspected(
+    shop: Workshop, keys: Sequence[SeriesKey], problems: list[tuple[SeriesKey, str]]
+) -> Iterator[tuple[int, list[Finding]]]:
+    """Yield what is wrong part by part, and of how many files each part is."""
+    symbols: set[str] = set()
+    for key in keys:
+        try:
+            for files, ailments in _parts(shop, shop.lane(key), is_locked=False):
+                yield files, _findings(key, ailments)
+            if key.symbol not in symbols:
+                symbols.add(key.symbol)
+                yield 0, check_actions(shop, key.symbol)
+        except DataError as error:
+            problems.append((key, str(error)))
+
+
+def _file_count(lane: Lane) -> int:
+    try:
+        return len(lane.years())
+    except DataError:
+        return 0
+
+
 def check_series(shop: Workshop, key: SeriesKey, *, is_locked: bool = False) -> list[Finding]:
     """Return what is wrong with a series: its years, the document without a year, its columns.
 
@@ -62,19 +147,29 @@ def check_series(shop: Workshop, key: SeriesKey, *, is_locked: bool = False) -> 
         key: the series.
         is_locked: whether its lock is held, so that nobody commits meanwhile.
     """
-    lane = shop.lane(key)
+    parts = _parts(shop, shop.lane(key), is_locked=is_locked)
+    return [finding for _, ailments in parts for finding in _findings(key, ailments)]
+
+
+def _findings(key: SeriesKey, ailments: Iterable[tuple[str, Ailment]]) -> list[Finding]:
     return [
         Finding(key.symbol, key.timeframe.label, key.lane_label, where, a.what, a.remedy, a.cure)
-        for where, a in _ailments(shop, lane, is_locked=is_locked)
+        for where, a in ailments
     ]
 
 
-def _ailments(shop: Workshop, lane: Lane, *, is_locked: bool) -> Iterator[tuple[str, Ailment]]:
+def _parts(
+    shop: Workshop, lane: Lane, *, is_locked: bool
+) -> Iterator[tuple[int, Iterable[tuple[str, Ailment]]]]:
+    """Yield the ailments of one year after the other, then of the rest, with the count of files."""
     years = lane.years()
     for year in years:
         found = diagnose(lane, year, is_locked=is_locked)
-        if found is not None:
-            yield str(year), found
+        yield 1, [] if found is None else [(str(year), found)]
+    yield 0, _beside(shop, lane, years)
+
+
+def _beside(shop: Workshop, lane: Lane, years: list[int]) -> Iterator[tuple[str, Ailment]]:
     yield from _older(shop, lane, years)
     try:
         lane.series()

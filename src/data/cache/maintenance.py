@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..clock import Clock
 from ..errors import DataError, QueryError
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from .beside import FOLDER, series_of
 from .catalogue import Catalogue
-from .checking import Finding, check_actions, check_series, waiting
+from .checking import Finding, Inspection, check_actions, check_series, inspect, waiting
 from .compacting import Compacted, compact_series
 from .dropping import drop_file
-from .history import commits_of
+from .history import commits_of, log_of
 from .mending import repair_series
 from .migrating import OldFile, migrate_series
 from .pruning import Pruned, prune_series
@@ -78,6 +79,20 @@ class Maintenance:
         parts, problems = _each(keys, lambda key: check_series(self._shop, key))
         found = [finding for part in parts for finding in part]
         return [*found, *self._check_actions(keys)], problems
+
+    def inspect(self, clock: Clock, seconds: float | None) -> Inspection:
+        """Read as much as can be read in that time (None: all of it), and say what is damaged.
+
+        It begins at another series each time: what is looked at often is all looked at some day.
+        """
+        keys = self.series()
+        first = clock.now_ms() % len(keys) if keys else 0
+        until = None if seconds is None else clock.monotonic() + seconds
+        return inspect(
+            self._shop,
+            [*keys[first:], *keys[:first]],
+            lambda: until is None or clock.monotonic() < until,
+        )
 
     def repair(self, keys: Sequence[SeriesKey]) -> Repaired:
         """Repair what can be repaired, series by series, each under its lock."""
@@ -154,6 +169,25 @@ class Maintenance:
     def log(self, key: SeriesKey) -> list[dict[str, Any]]:
         """Return the commits to a series, oldest first; see :func:`.history.commits_of`."""
         return commits_of(self._shop.lane(key))
+
+    def growth(self) -> list[dict[str, Any]]:
+        """Return by how many bars, and bytes of their files, the cache grew on each day, in order.
+
+        Each has ``date`` (UTC), ``bars`` and ``bytes``. It is what the logs of commits say: commits
+        that a long log has folded into one count for the day of the last of them.
+        """
+        days: dict[str, list[int]] = {}
+        logs, _ = _each(self.series(), lambda key: log_of(self._shop.lane(key)))
+        for log in logs:
+            sizes: dict[int, int] = {}
+            for entry in log:
+                day = days.setdefault(str(entry["time"])[:10], [0, 0])
+                day[0] += entry["added"] - entry["removed"]
+                day[1] += entry["size"] - sizes.get(entry["year"], 0)
+                sizes[entry["year"]] = entry["size"]
+        return [
+            {"date": d, "bars": bars, "bytes": size} for d, (bars, size) in sorted(days.items())
+        ]
 
 
 def _each(

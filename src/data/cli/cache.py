@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from ..model.coverage import Covered
 
 _BYTES_IN_GB = 1024**3
+_DAYS_SHOWN = 14
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    stats = actions.add_parser("stats", help="size, files, newest change")
+    stats = actions.add_parser("stats", help="size, files, newest change, damage, growth by day")
     shown = actions.add_parser("list", help="every series with its range, bars and vendors")
     info = actions.add_parser("info", help="what is known of one series, and from whom")
     cache_export.configure(actions)
@@ -45,6 +46,7 @@ def _stats(args: argparse.Namespace) -> int:
         "cache_dir": str(cache.cache_dir),
         **cache.get_stats(),
         "freeable": cache_clean.freeable(cache),
+        "growth": cache.maintenance.growth(),
     }
     if args.json:
         print_json(told)
@@ -59,10 +61,29 @@ def _stats(args: argparse.Namespace) -> int:
         ["bars", f"{told['bars_count']:,}"],
         ["data files", f"{told['files_count']:,}"],
         ["last updated", moment(told["last_updated"])],
+        ["damage", _damage(told["health"])],
         *cache_clean.freeable_rows(told["freeable"]),
     ]
     console().print(Grid(["cache", ""], rows))
+    if told["growth"]:
+        days = [_day(one) for one in told["growth"][-_DAYS_SHOWN:]]
+        console().print()
+        console().print(Grid(["day", "bars#", "bytes#"], days))
     return OK
+
+
+def _damage(health: dict[str, Any]) -> Any:
+    """Return what was found in the files that were read, and how many these are."""
+    read = f"{health['files_read']:,} of {counted(health['files_count'], 'file')} read"
+    if not health["damaged_count"]:
+        return f"none ({read})"
+    more = f" and {health['damaged_count'] - 1:,} more" if health["damaged_count"] > 1 else ""
+    return styled(f"{health['damage'][0]}{more} ({read}; see `onetape cache verify`)", "red")
+
+
+def _day(one: dict[str, Any]) -> list[str]:
+    sign = "-" if one["bytes"] < 0 else "+"
+    return [one["date"], f"{one['bars']:+,}", f"{sign}{size(abs(one['bytes']))}"]
 
 
 # --- list ------------------------------------------------------------------------------------

@@ -20,6 +20,9 @@ _MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("·", "dim"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--no-network", action="store_true", help="do not knock at the vendors")
+    parser.add_argument(
+        "--full", action="store_true", help="read every file of bars, not for three seconds only"
+    )
     parser.add_argument("--watch", action="store_true", help="go on looking until Ctrl-C")
     parser.add_argument(
         "--every", type=seconds, metavar="SECONDS", help="how often --watch looks (default: 5)"
@@ -33,17 +36,19 @@ def run(args: argparse.Namespace) -> int:
     """Print what was found, section by section; 1 when something does not work.
 
     Raises:
-        QueryError: it is to look every so often, and only once.
+        QueryError: it is to look every so often, and only once; or at everything, again and again.
     """
     if args.every and not args.watch:
         raise QueryError("--every is of --watch alone", hint="add --watch, or leave it out")
+    if args.full and args.watch:
+        raise QueryError("--full is not of --watch", hint="leave one of the two out")
     if args.watch:
         from .watching import run_watch
 
         return run_watch(args)
     from ..jobs.checkup import checkup
 
-    checks = checkup(args.cache_dir, args.config, network=not args.no_network)
+    checks = checkup(args.cache_dir, args.config, network=not args.no_network, full=args.full)
     broken = [check for check in checks if check.ok is False]
     if args.json:
         print_json({"ok": not broken, "checks": [check.to_json() for check in checks]})

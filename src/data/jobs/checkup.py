@@ -50,7 +50,11 @@ _SOURCES = {"argument": "the argument", "user cache folder": "the user's cache f
 
 
 def checkup(
-    cache_dir: Where = None, config_path: Where = None, *, network: bool = True
+    cache_dir: Where = None,
+    config_path: Where = None,
+    *,
+    network: bool = True,
+    full: bool = False,
 ) -> list[Check]:
     """Look at versions, extras, places, rules, keys and vendors; nothing is changed.
 
@@ -59,6 +63,7 @@ def checkup(
     Args:
         cache_dir, config_path: as for the data manager.
         network: whether to knock at the vendors' doors (one small request each).
+        full: whether to read every file of bars, however long that takes.
     """
     try:
         found = survey(cache_dir, config_path)
@@ -72,7 +77,7 @@ def checkup(
             selector,
             fill := Gauge(found.settings.cache_dir, SystemClock(), most_new=0).read(),
         ),
-        *health(found.settings.cache_dir, selector, fill),
+        *health(found.settings.cache_dir, selector, fill, full=full),
         *_configuration(found, selector),
         *_keys(selector),
         *_vendors(selector, network=network),

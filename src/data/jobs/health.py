@@ -7,15 +7,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cache.checking import waiting
+from ..cache.catalogue import Catalogue
+from ..cache.checking import Inspection, waiting
 from ..cache.gauge import Fill
+from ..cache.maintenance import Maintenance
+from ..cache.meaning import configured_instrument
 from ..cache.store import BarStore
 from ..clock import SystemClock
+from ..disk.files import Disk
 from ..provider_selector import ProviderSelector
 from ..resources import memory
 from .freshness import SeriesHealth, SeriesWatch
 
 LITTLE_MEMORY = 200e6
+# How long files are read for digests, unless all of them are to be read.
+GLANCE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,19 @@ class Check:
         return asdict(self)
 
 
-def health(folder: Path, selector: ProviderSelector, fill: Fill) -> Iterator[Check]:
-    """Look at what changes from day to day: age of the bars, damage, lost commits, memory."""
-    yield _fresh(SeriesWatch(folder, selector, SystemClock()).look())
-    yield _integrity(fill)
-    yield from _commits(folder)
+def health(
+    folder: Path, selector: ProviderSelector, fill: Fill, *, full: bool = False
+) -> Iterator[Check]:
+    """Look at what changes from day to day: age of the bars, damage, lost commits, memory.
+
+    Files are read for ``GLANCE_S``, with ``full`` all of them.
+    """
+    clock, store = SystemClock(), BarStore(folder)
+    yield _fresh(SeriesWatch(folder, selector, clock).look())
+    catalogue = Catalogue(folder, store, Disk(root=folder))
+    upkeep = Maintenance(store.workshop, catalogue, configured_instrument)
+    yield _integrity(fill, upkeep.inspect(clock, None if full else GLANCE_S))
+    yield from _commits(store)
     told = memory()
     used = "" if told.used is None else f"{told.used / 1e6:,.0f} MB used by this process"
     left = "" if told.free is None else f"{told.free / 1e9:,.1f} GB left on this machine"
@@ -70,19 +84,29 @@ def _fresh(series: SeriesHealth) -> Check:
     return Check("health", "freshness", None, f"{said}; {worst.key} lacks {bars}", advice)
 
 
-def _integrity(fill: Fill) -> Check:
-    others = f"; {fill.without_metadata:,} without metadata" if fill.without_metadata else ""
-    said = f"{fill.data_files:,} file{'' if fill.data_files == 1 else 's'} of bars{others}"
+def _integrity(fill: Fill, found: Inspection) -> Check:
+    """Say what reading the files found; without damage it is good only if all of them were read."""
+    said = f"{found.total:,} file{'' if found.total == 1 else 's'} of bars"
+    if found.is_whole:
+        said += ", all read" if found.total else ""
+    else:
+        said += f", {found.files:,} of them read in {GLANCE_S:g} s"
+    said += f"; {fill.without_metadata:,} without metadata" if fill.without_metadata else ""
+    aside = f"{fill.quarantined:,} file{'' if fill.quarantined == 1 else 's'} in quarantine"
+    said += f", {aside if fill.quarantined else 'nothing in quarantine'}"
+    if damage := found.damage:
+        more = f" and {len(damage) - 1:,} more" if len(damage) > 1 else ""
+        advice = "`onetape cache verify` lists it, `onetape cache repair` mends what can be mended"
+        return Check("health", "integrity", False, f"{said}; damaged: {damage[0]}{more}", advice)
     if fill.quarantined:
-        files = f"{fill.quarantined:,} file{'' if fill.quarantined == 1 else 's'} in quarantine"
         advice = "they lie in the folders `_quarantine`, each with its reason beside it"
-        return Check("health", "integrity", None, f"{said}, {files}", advice)
-    return Check("health", "integrity", True, f"{said}, nothing in quarantine")
+        return Check("health", "integrity", None, said, advice)
+    advice = "" if found.is_whole else "`onetape doctor --full` reads all of them"
+    return Check("health", "integrity", found.ok, said, advice)
 
 
-def _commits(cache_dir: Path) -> Iterator[Check]:
+def _commits(store: BarStore) -> Iterator[Check]:
     """Find bars that a power loss parted from their metadata: nobody reads them until a repair."""
-    store = BarStore(cache_dir)
     years = waiting(store.workshop, store.keys())
     if years:
         (key, year), more = years[0], f" and {len(years) - 1:,} more" if len(years) > 1 else ""
