@@ -94,7 +94,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         """Ask for one symbol; both ends filter the open and are inclusive."""
         span = asked_of(query)
         params: dict[str, str | int] = {
-            "symbols": self._symbol(query.instrument),
+            "symbols": self.spelled(query.instrument),
             "timeframe": self.capabilities.timeframes[query.timeframe.label],
             "start": iso(span.start),
             "end": iso(span.end - 1),
@@ -109,7 +109,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Read rows by symbol; where there are none the symbol is absent."""
-        body, symbol = response.json(), self._symbol(query.instrument)
+        body, symbol = response.json(), self.spelled(query.instrument)
         if body["bars"] and symbol not in body["bars"]:
             raise ValueError(f"bars of {', '.join(body['bars'])[:40]}")
         is_day = not query.timeframe.is_intraday
@@ -130,7 +130,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits, stock dividends and cash dividends with an ex-date in ``span``."""
-        symbol = self._symbol(instrument)
+        symbol = self.spelled(instrument)
         params: dict[str, str | int] = {
             "symbols": symbol,
             "types": _TYPES,
@@ -152,7 +152,8 @@ class AlpacaDataDownloader(BaseDataDownloader):
     def _direct(self, symbol: str) -> Instrument:
         return Instrument(symbol, "crypto" if "/" in symbol else "stock")
 
-    def _symbol(self, instrument: Instrument) -> str:
+    def spelled(self, instrument: Instrument) -> str:
+        """Return the name of a pair, or of a share of the USA."""
         if instrument.asset_class == "stock":
             return share(instrument, self.name, ".", ".PR")
         spelled, base = instrument.spelling(self.name), instrument.base

@@ -121,6 +121,14 @@ class BaseDataDownloader:
         """
         return ()
 
+    def spelled(self, instrument: Instrument) -> str:
+        """Return the vendor's name of an instrument.
+
+        Raises:
+            CapabilityError: it is listed where the vendor serves nothing.
+        """
+        return instrument.spelling(self.name)
+
     def is_dense(self, timeframe: Timeframe) -> bool:
         """Tell whether bars without trades are sent too, so that a missing one is a hole."""
         return self.capabilities.dense

@@ -23,6 +23,7 @@ from ..model.bars import NAN, Bar
 from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import MINUTE_MS
+from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..net.status import error_of, retry_after_s
 from .base_data_downloader import BaseDataDownloader, Wired
@@ -74,6 +75,11 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
             self.capabilities = replace(self.capabilities, timeframes=free)
         elif self.base_url == self.default_base_url:
             self.base_url = _PAID_URL
+
+    def spelled(self, instrument: Instrument) -> str:
+        """Return the id of the coin, where CoinGecko quotes it in the currency that is meant."""
+        currency(instrument)
+        return coin_id(instrument)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask for a range by the closes of its bars, or for the last days where that costs nothing."""

@@ -158,6 +158,10 @@ class IBKRDataDownloader(BaseDataDownloader):
             return day_ms(date.fromisoformat(said))
         return said if query.timeframe.is_intraday else day_ms(local_date(zone, said))
 
+    def spelled(self, instrument: Instrument) -> str:
+        """Return the symbol of the contract."""
+        return contract_of(instrument, self.name).symbol
+
     def _request(self, who: Instrument, more: dict[str, str]) -> HttpRequest:
         contract = contract_of(who, self.name)._asdict()
         return HttpRequest(f"{self.base_url}/{'bars' if more else 'head'}", {**contract, **more})

@@ -86,7 +86,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         """Ask from the first to the last label, both inclusive: milliseconds, or dates of days."""
         if cursor is not None:
             return self._following(cursor)
-        ticker = quote(self._ticker(query.instrument), safe=":")
+        ticker = quote(self.spelled(query.instrument), safe=":")
         step, span = self.capabilities.timeframes[query.timeframe.label], asked_of(query)
         adjusted = "true" if adjusted_of(query) else "false"
         asked: dict[str, str | int] = {"adjusted": adjusted, "sort": "asc", "limit": _PAGE}
@@ -98,7 +98,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         if body["status"] not in ("OK", "DELAYED"):
             raise ResponseFormatError(f"Polygon answered the status {str(body['status'])[:40]!r}")
         rows = rows_in(body)
-        check_symbol(self.name, self._ticker(query.instrument), body.get("ticker"))
+        check_symbol(self.name, self.spelled(query.instrument), body.get("ticker"))
         is_stock = query.instrument.asset_class == "stock"
         if rows and is_stock and body["adjusted"] is not adjusted_of(query):
             raise ResponseFormatError("Polygon's prices are adjusted otherwise than asked")
@@ -114,7 +114,7 @@ class PolygonDataDownloader(BaseDataDownloader):
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and cash dividends with an ex-date in ``span``."""
-        ticker, days = self._ticker(instrument), days_of(span)
+        ticker, days = self.spelled(instrument), days_of(span)
 
         def ask(what: str, day: str) -> Sequence[Action]:
             asked: dict[str, str | int] = {
@@ -138,13 +138,14 @@ class PolygonDataDownloader(BaseDataDownloader):
     def _direct(self, symbol: str) -> Instrument:
         return Instrument(symbol, _MARKS.get(symbol[:2], "stock"))
 
-    def _ticker(self, who: Instrument) -> str:
-        if who.asset_class == "stock":
-            return share(who, self.name, ".", "p")
-        spelled = who.spelling(self.name)
-        if spelled != who.symbol or who.base is None:
+    def spelled(self, instrument: Instrument) -> str:
+        """Return the name of a pair, or of a share of the USA."""
+        if instrument.asset_class == "stock":
+            return share(instrument, self.name, ".", "p")
+        spelled = instrument.spelling(self.name)
+        if spelled != instrument.symbol or instrument.base is None:
             return spelled
-        return f"{'X' if who.asset_class == 'crypto' else 'C'}:{who.base}{who.quote}"
+        return f"{'X' if instrument.asset_class == 'crypto' else 'C'}:{instrument.base}{instrument.quote}"
 
     def _following(self, cursor: str) -> HttpRequest:
         """Ask for the page that an answer names, at our host: the key goes nowhere else."""

@@ -96,9 +96,9 @@ class TiingoDataDownloader(BaseDataDownloader):
             "format": "json",
         }
         if who.asset_class == "crypto":
-            params |= {"tickers": self._symbol(who), "resampleFreq": "1day"}
+            params |= {"tickers": self.spelled(who), "resampleFreq": "1day"}
             return self._request("tiingo/crypto/prices", params)
-        ticker = quote(self._symbol(who), safe="")
+        ticker = quote(self.spelled(who), safe="")
         if query.timeframe.is_intraday:
             return self._request(f"iex/{ticker}/prices", params | {"columns": _MINUTES})
         return self._request(f"tiingo/daily/{ticker}/prices", params)
@@ -111,7 +111,7 @@ class TiingoDataDownloader(BaseDataDownloader):
             told = stamped(read_actions(body), self.name, query.now_ms) if tells(body) else None
             return BarPage(read_bars(body, query), told)
         if query.instrument.asset_class == "crypto":
-            found = about(self.name, self._symbol(query.instrument), body, "ticker")
+            found = about(self.name, self.spelled(query.instrument), body, "ticker")
             unit = found[0]["quoteCurrency"].upper() if found else ""
             body = [row for one in found for row in list_of(one["priceData"])]
         return BarPage(read_bars(body, query), unit=unit)
@@ -133,11 +133,16 @@ class TiingoDataDownloader(BaseDataDownloader):
 
         return ask_actions(self, self.bars_request(query, None), read, span, now_ms)
 
-    def _symbol(self, who: Instrument) -> str:
-        if who.asset_class == "stock":
-            return share(who, self.name, "-", "-P-")
-        spelled = who.spelling(self.name)
-        pair = f"{who.base}{who.quote}" if spelled == who.symbol and who.base else spelled
+    def spelled(self, instrument: Instrument) -> str:
+        """Return the name of a pair, or of a share of the USA."""
+        if instrument.asset_class == "stock":
+            return share(instrument, self.name, "-", "-P-")
+        spelled = instrument.spelling(self.name)
+        pair = (
+            f"{instrument.base}{instrument.quote}"
+            if spelled == instrument.symbol and instrument.base
+            else spelled
+        )
         return pair.lower()
 
     def _request(self, path: str, params: dict[str, str]) -> HttpRequest:

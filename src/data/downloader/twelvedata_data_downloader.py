@@ -18,6 +18,7 @@ from ..errors import (
 from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import date_of, from_ms
+from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..model.timeframe import Timeframe
 from ..net.status import error_of, retry_after_s
@@ -101,6 +102,10 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         if api_key:
             wired["credentials"] = {_KEY: api_key}
         super().__init__(**wired)
+
+    def spelled(self, instrument: Instrument) -> str:
+        """Return the name of a pair, or of a share without its exchange."""
+        return listing(instrument)["symbol"]
 
     def is_dense(self, timeframe: Timeframe) -> bool:
         """Days are complete; minutes without a trade may be missing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..errors import CapabilityError
 from ..model.capabilities import Capabilities, Fetched, FetchQuery
 from ..model.coverage import Covered
 from ..model.instant import DAY_MS
@@ -47,6 +48,10 @@ class Candidate:
             return f"serves no {instrument.asset_class}"
         if timeframe.label not in (labels := caps.labels(instrument.asset_class)):
             return f"serves no {timeframe}, only {' '.join(labels)}"
+        try:
+            self.downloader.spelled(instrument)
+        except CapabilityError as error:
+            return str(error)
         return ""
 
     def has_answered(self, nothing: Covered) -> bool:

@@ -203,8 +203,10 @@ class Fetcher:
                 fetched.requests,
             )
         )
-        if before and rows:
-            others = ", ".join(dict.fromkeys(e.provider or "another vendor" for e in before))
+        # No fallback: those who do not serve such bars at all, or do not go back so far.
+        failed = [e for e in before if not isinstance(e, CapabilityError)]
+        if failed and rows:
+            others = ", ".join(dict.fromkeys(e.provider or "another vendor" for e in failed))
             log.warning(
                 "fallback: %s bars of %s from %s come from %s, %s could not supply them",
                 rows,
@@ -342,7 +344,8 @@ class Fetcher:
                 error=error,
             )
         )
-        level = logging.DEBUG if outcome == "empty" else logging.WARNING
+        is_impossible = isinstance(error, CapabilityError) and not requests
+        level = logging.DEBUG if outcome == "empty" or is_impossible else logging.WARNING
         log.log(level, "%s could not supply %s: %s", candidate.name, work.query, error)
 
     def _too_deep(self, work: Work, candidate: Candidate, span: Span) -> CapabilityError:

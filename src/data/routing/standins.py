@@ -112,6 +112,10 @@ class StandIn(BaseDataDownloader):
         """Tell what the vendor tells."""
         return self.real.is_dense(timeframe)
 
+    def spelled(self, instrument: Instrument) -> str:
+        """Return the vendor's name of it; raises as the vendor does."""
+        return self.real.spelled(instrument)
+
     def fetch(self, query: FetchQuery) -> Fetched:
         """Answer what the vendor would answer if it has everything.
 
