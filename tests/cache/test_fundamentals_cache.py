@@ -228,8 +228,10 @@ def test_what_cannot_be_believed_is_put_aside(
     assert found is not None
     assert found.file_path == good
     assert not bad.exists()
-    (kept,) = (folder / "_quarantine").iterdir()
+    kept, note = sorted((folder / "_quarantine").iterdir())
     assert kept.read_bytes() == content
+    assert note.name == f"{kept.name}.json"
+    assert json.loads(note.read_bytes())["reason"].startswith(bad.name)
     assert "in quarantine" in caplog.text
 
 

@@ -38,6 +38,7 @@ FILES = [
     *(f"cache/_columnar/{name}" for name in (
         "AAPL/.lock", "AAPL/1d.bars", "BTCUSDT/.lock", "BTCUSDT/1h.bars")),
     "cache/fundamentals/AAPL/.lock", "cache/fundamentals/AAPL/fmp_20240612_150030.json",
+    "cache/fundamentals/AAPL/files.log",
     *(f"cache/funding_rates/BTCUSDT/8h/{name}" for name in (
         ".lock", "2024.csv.gz", "2024.metadata.json", "2024.log")),
     *(f"cache/ohlcv/_metadata/{name}" for name in (

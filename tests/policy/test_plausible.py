@@ -36,8 +36,12 @@ def test_a_yield_known_to_be_a_fraction_is_at_most_the_price() -> None:
     assert objection("dividend_yield", Fact(5.2, "fraction")) == "5.2 is not from 0 to 1"
 
 
-def test_texts_are_never_refused() -> None:
-    assert objection("market_cap", Fact("3 trillion", "text")) == ""
+def test_a_text_is_refused_where_a_number_is_meant() -> None:
+    for text in ("3 trillion", "N/A", "", "nan", "inf"):
+        assert "is no number" in objection("market_cap", Fact(text, "text"))
+    assert objection("market_cap", Fact("3.5e12", "text")) == ""
+    assert objection("sector", Fact("phones", "text")) == ""
+    assert objection("a field of their own", Fact("phones", "text")) == ""
 
 
 def test_quality_is_the_weight_of_what_is_told() -> None:

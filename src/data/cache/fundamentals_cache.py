@@ -21,13 +21,18 @@ from ..model.vendors import canonical_vendor
 from ..policy.plausible import quality
 from . import fundamentals_files as files
 from .fundamentals_files import Document
-from .fundamentals_folder import COMBINED, Ages, FundamentalsFolder, newest_first
+from .fundamentals_folder import (
+    COMBINED,
+    LOCK_TIMEOUT_S,
+    Ages,
+    FundamentalsFolder,
+    newest_first,
+)
+from .log_file import append_entry
 
 __all__ = ["CacheMetadata", "FundamentalsCache", "get_fundamentals_cache"]
 
 log = logging.getLogger(__name__)
-
-_LOCK_TIMEOUT_S = 10.0
 
 
 @dataclass
@@ -99,13 +104,8 @@ class FundamentalsCache(FundamentalsFolder):
         return None
 
     def read_json(self, file_path: str | os.PathLike[str]) -> dict[str, Any] | None:
-        """Return the payload of a file; None where there is none that can be read."""
-        data = self._disk.read_if_exists(Path(file_path))
-        try:
-            inner = json.loads(data or b"")["fundamentals"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return None
-        return inner if isinstance(inner, dict) else None
+        """Return the payload of a file; None where there is none, or a damaged one."""
+        return files.payload(self._disk.read_if_exists(Path(file_path)))
 
     def latest(self, symbol: str, data_type: str | None = None) -> dict[str, Snapshot]:
         """Return the newest copy of each vendor that serves a type, or any, however old.
@@ -190,13 +190,15 @@ class FundamentalsCache(FundamentalsFolder):
         folder, _ = files.folders(self.cache_dir, symbol)
         content = files.dump(vendor, symbol, data, stamp_ms, worth, types)
         self._disk.make_folders(folder)
-        with self._disk.lock(folder / ".lock", _LOCK_TIMEOUT_S):
+        with self._disk.lock(folder / ".lock", LOCK_TIMEOUT_S):
             sweep(self._disk, folder)
             path = folder / files.file_name(vendor, from_ms(stamp_ms))
             while self._disk.stat(path) is not None and not self._replaces(path, types):
                 stamp_ms += SECOND_MS
                 path = folder / files.file_name(vendor, from_ms(stamp_ms))
             write_atomically(self._disk, path, content)
+            entry = {"written": path.name, "types": list(types), "size": len(content)}
+            append_entry(self._disk, folder / files.LOG, self._clock, entry)
         return path
 
     def _replaces(self, path: Path, types: tuple[str, ...]) -> bool:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..disk.files import Disk, FileState
-from ..errors import CorruptEntryError, StorageError
+from ..errors import CorruptEntryError
 from ..model.fundamentals import Snapshot
 from ..model.fundamentals_plain import METADATA, snapshot_of
 from ..model.instant import DAY_MS, from_ms, parse_iso, to_ms
@@ -30,6 +29,7 @@ log = logging.getLogger(__name__)
 
 FOLDER = "fundamentals"
 QUARANTINE = "_quarantine"
+LOG = "files.log"
 VERSION = "1.0"
 _NAME = re.compile(r"(?P<vendor>[A-Za-z0-9_.-]+)_(?P<stamp>\d{8}_\d{6})\.json")
 _STAMP = "%Y%m%d_%H%M%S"
@@ -149,24 +149,34 @@ def load(entry: Entry, data: bytes, symbol: str) -> Document:
         snapshot = snapshot_of(entry.vendor, symbol, inner, _stamp_of(inner, entry.stamp_ms))
         types = tuple(map(str, head.get("data_types") or snapshot.data_types))
         quality = float(head.get("data_quality_score") or 0.0)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as exc:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+        CorruptEntryError,
+    ) as exc:
         raise CorruptEntryError(f"{entry.path.name} is no file of fundamentals: {exc}") from exc
     return Document(quality, types, snapshot, inner)
 
 
-def quarantine(disk: Disk, entry: Entry, data: bytes, state: FileState, reason: str) -> None:
-    """Move a file that cannot be believed aside; nothing is thrown away."""
-    if disk.now_ns() - state.mtime_ns < _SETTLED_NS:
-        return
-    digest = hashlib.sha256(data).hexdigest()[:16]
-    target = entry.path.parent / QUARANTINE / f"{entry.path.stem}.{digest}.json"
+def is_settled(disk: Disk, state: FileState) -> bool:
+    """Tell whether a file is old enough not to be another program's that is still being written."""
+    return disk.now_ns() - state.mtime_ns >= _SETTLED_NS
+
+
+def payload(data: bytes | None) -> dict[str, Any] | None:
+    """Return the content of a file; None where there is none, or none that can be believed."""
     try:
-        disk.make_folders(target.parent)
-        disk.replace(entry.path, target)
-    except StorageError as exc:  # read-only, or another process was faster: it is ignored anyway
-        log.debug("%s stays where it is: %s", entry.path.name, exc)
-        return
-    log.warning("kept %s in quarantine: %s", entry.path.name, reason)
+        document = json.loads(data or b"")
+        if "sha256" in document:
+            metadata.load(data or b"")
+        inner = document["fundamentals"]
+    except (ValueError, TypeError, KeyError, RecursionError, CorruptEntryError):
+        return None
+    return inner if isinstance(inner, dict) else None
 
 
 def _stamp_of(inner: Mapping[str, Any], otherwise: int) -> int:

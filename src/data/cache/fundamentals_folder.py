@@ -11,18 +11,21 @@ from typing import Any, Protocol
 from ..clock import Clock, SystemClock
 from ..config.settings import load_settings
 from ..disk.files import Disk, FileState
-from ..errors import CorruptEntryError, StorageError
+from ..errors import CacheError, CorruptEntryError, StorageError
 from ..model.fundamentals import canonical_type
 from ..model.instant import DAY_MS, SECOND_MS, to_ms
 from ..model.vendors import canonical_vendor
 from . import fundamentals_files as files
 from .fundamentals_files import Document, Entry
+from .log_file import append_entry
+from .quarantine_folder import Damage, Quarantine
 
 log = logging.getLogger(__name__)
 
 COMBINED = "combined"
 DEFAULT_TTL_DAYS = 7.0
 _REMEMBERED = 512
+LOCK_TIMEOUT_S = 10.0
 
 
 class Ages(Protocol):
@@ -66,7 +69,7 @@ class FundamentalsFolder:
         """Delete all files of a vendor that are strictly older; return their paths."""
         vendor, limit = canonical_vendor(provider) or provider, _second(to_ms(new_timestamp))
         older = [e for e in self._entries(symbol) if e.vendor == vendor and e.stamp_ms < limit]
-        return self._remove(older)
+        return self._remove(symbol, older)
 
     def tidy(
         self, symbol: str, copies: int = 1, min_quality: float = 0.8, *, dry_run: bool = False
@@ -83,7 +86,9 @@ class FundamentalsFolder:
             if document is not None:
                 groups.setdefault((entry.vendor, document.data_types), []).append((entry, document))
         replaced = [e for group in groups.values() for e in _replaced(group, copies, min_quality)]
-        return [str(entry.path) for entry in replaced] if dry_run else self._remove(replaced)
+        return (
+            [str(entry.path) for entry in replaced] if dry_run else self._remove(symbol, replaced)
+        )
 
     def cleanup_expired_data(
         self, max_age_days: float | None = None, data_type: str = "general"
@@ -97,7 +102,7 @@ class FundamentalsFolder:
         for symbol in self.symbols():
             held = list(self._entries(symbol))
             old = [e for e in held if not self._is_fresh(e.stamp_ms, max_age_days, data_type)]
-            gone = len(self._remove(old))
+            gone = len(self._remove(symbol, old))
             removed += gone
             emptied += bool(gone) and gone == len(held)
         return {"removed_files": removed, "removed_symbols": emptied}
@@ -128,6 +133,26 @@ class FundamentalsFolder:
         """Return the symbols of which anything may be held, in alphabetical order."""
         return files.symbols(self._disk, self.cache_dir)
 
+    # --- sound or not ----------------------------------------------------------------------
+
+    def damage(self, symbol: str) -> list[Damage]:
+        """Return the files of a symbol that cannot be believed; nothing is changed.
+
+        Raises:
+            StorageError: one cannot be read.
+        """
+        return [
+            Damage(entry.path, data, reason)
+            for entry in self._entries(symbol)
+            if (data := self._disk.read_if_exists(entry.path)) is not None
+            and (reason := _objection(entry, data, symbol))
+        ]
+
+    def repair(self, symbol: str) -> None:
+        """Move files that cannot be believed to the quarantine, however new they are."""
+        for damage in self.damage(symbol):
+            self._set_aside(symbol, damage)
+
     # --- inside ----------------------------------------------------------------------------
 
     def _entries(self, symbol: str) -> list[Entry]:
@@ -150,7 +175,8 @@ class FundamentalsFolder:
             document = files.load(entry, data, symbol)
         except CorruptEntryError as exc:
             log.warning("%s is ignored: %s", entry.path.name, exc)
-            files.quarantine(self._disk, entry, data, state, str(exc))
+            if files.is_settled(self._disk, state):
+                self._set_aside(symbol, Damage(entry.path, data, str(exc)))
         if len(self._read) >= _REMEMBERED:
             self._read = {}
         self._read[entry.path] = state, document
@@ -163,7 +189,34 @@ class FundamentalsFolder:
             days = self.combiner.get_ttl_for_data_type(name) if self.combiner else DEFAULT_TTL_DAYS
         return self._clock.now_ms() - stamp_ms <= days * DAY_MS
 
-    def _remove(self, entries: list[Entry]) -> list[str]:
+    def _set_aside(self, symbol: str, damage: Damage) -> None:
+        """Move a file that cannot be believed to the quarantine, with the reason beside it."""
+        folder = damage.path.parent
+        quarantine = Quarantine(self._disk, self._clock, folder / files.QUARANTINE, folder.name)
+        try:
+            with self._disk.lock(folder / ".lock", LOCK_TIMEOUT_S):
+                if self._disk.read_if_exists(damage.path) != damage.content:
+                    return
+                place = quarantine.keep_file(*damage)
+                self._disk.remove(damage.path)
+                self._disk.sync_folder(folder)
+        except CacheError as exc:  # read-only, or locked: it is ignored anyway
+            log.debug("%s stays where it is: %s", damage.path.name, exc)
+            return
+        self._log(symbol, {"quarantined": place.name, "reason": damage.reason})
+
+    def _log(self, symbol: str, *entries: dict[str, Any]) -> None:
+        """Add lines to the log of the symbol; a failure is reported, not raised."""
+        folder, _ = files.folders(self.cache_dir, symbol)
+        try:
+            self._disk.make_folders(folder)
+            with self._disk.lock(folder / ".lock", LOCK_TIMEOUT_S):
+                for entry in entries:
+                    append_entry(self._disk, folder / files.LOG, self._clock, entry)
+        except CacheError as exc:
+            log.warning("fundamentals of %s: not logged: %s", symbol, exc)
+
+    def _remove(self, symbol: str, entries: list[Entry]) -> list[str]:
         removed = []
         for entry in entries:
             try:
@@ -173,11 +226,22 @@ class FundamentalsFolder:
                 continue
             self._read.pop(entry.path, None)
             removed.append(str(entry.path))
+        if removed:
+            self._log(symbol, *({"removed": Path(path).name} for path in removed))
         return removed
 
     def _size(self, entries: list[Entry]) -> int:
         states = (self._disk.stat(entry.path) for entry in entries)
         return sum(state.size for state in states if state is not None)
+
+
+def _objection(entry: Entry, data: bytes, symbol: str) -> str:
+    """Return why a file cannot be believed, or an empty text."""
+    try:
+        files.load(entry, data, symbol)
+    except CorruptEntryError as exc:
+        return str(exc)
+    return ""
 
 
 def newest_first(entry: Entry) -> tuple[int, bool, str]:

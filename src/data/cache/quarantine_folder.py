@@ -22,6 +22,14 @@ from . import metadata
 log = logging.getLogger(__name__)
 
 
+class Damage(NamedTuple):
+    """A file that is not as it was written."""
+
+    path: Path
+    content: bytes
+    reason: str
+
+
 class KeptFile(NamedTuple):
     """A file in quarantine, and why it is there."""
 

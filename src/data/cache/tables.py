@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock, SystemClock
 from ..disk.atomic import sweep, write_atomically
@@ -42,7 +42,7 @@ from .layout import (
 from .ledger import year_span, years_of
 from .log_file import append_entry
 from .plain_csv import csv_text, read_csv
-from .quarantine_folder import Quarantine
+from .quarantine_folder import Damage, Quarantine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,14 +63,6 @@ class TableYear:
     data: Path
     metadata: Path
     log: Path
-
-
-class Damage(NamedTuple):
-    """A file of a year that is not as it was written."""
-
-    path: Path
-    content: bytes
-    reason: str
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
-from ..model.fundamentals import Fact, canonical_field
+from ..model.fundamentals import FIELDS, Fact, canonical_field
 
 _POSITIVE = frozenset(
     {"market_cap", "price_to_book", "revenue", "shares_outstanding", "book_value"}
@@ -47,7 +48,8 @@ def objection(name: str, fact: Fact) -> str:
     """Return why a value cannot be true, or an empty text."""
     field, value = canonical_field(name), fact.value
     if isinstance(value, str):
-        return ""
+        is_text = FIELDS.get(field, "text") == "text" or _is_number(value)
+        return "" if is_text else f"{value[:40]!r} is no number"
     if field in _POSITIVE and value <= 0:
         return f"{value:g} is not more than 0"
     if field in _NOT_NEGATIVE and value < 0:
@@ -59,6 +61,13 @@ def objection(name: str, fact: Fact) -> str:
         most = _MOST_YIELD.get(fact.unit, 100.0)
         return "" if 0 <= value <= most else f"{value:g} is not from 0 to {most:g}"
     return ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def quality(facts: Mapping[str, Fact]) -> float:
