@@ -9,6 +9,7 @@ from .net.limiter import Limiter, Limiters
 from .net.senders import Senders
 
 if TYPE_CHECKING:
+    from .net.http import Transport
     from .net.sender import Sender
     from .net.standing import Standing
 
@@ -35,6 +36,13 @@ class Network:
         from .downloader.registry import downloader_class
 
         return self._senders.sender(vendor, downloader_class(vendor))
+
+    def own_sender(self, name: str, downloader: object, carrier: Transport) -> Sender:
+        """Return a sender for a downloader of the program's own; see :meth:`.Senders.own_sender`."""
+        from .downloader.base_data_downloader import declared_limits, keys_of
+
+        limits, keys = declared_limits(downloader), keys_of(downloader)
+        return self._senders.own_sender(name, downloader, carrier, limits, keys)
 
     @property
     def limiters(self) -> Limiters:

@@ -48,6 +48,8 @@ class ProviderSelector:
         cache_dir: kept for programs that read it back; nothing is stored here.
         settings: resolved settings instead of the two above.
         make_sender: gives a downloader what carries its requests; by default the process's own.
+        own_sender: gives what limits, repeats and counts calls of a downloader that the program
+            brings along, by its name, itself and what calls it; without it they are just made.
 
     Attributes:
         downloaders: vendor name to downloader, filled as they are needed; it may be patched.
@@ -69,12 +71,14 @@ class ProviderSelector:
         *,
         settings: Settings | None = None,
         make_sender: Callable[[str], Any] | None = None,
+        own_sender: Callable[[str, object, Any], Any] | None = None,
     ) -> None:
         found = load_settings(cache_dir, config_path) if settings is None else settings
         self.config_path = str(found.rules_path or RELATIVE)
         self.cache_dir = str(found.cache_dir)
         self.downloaders: dict[str, Any] = {}
         self.make_sender = make_sender
+        self.own_sender = own_sender
         # Guards the building of downloaders against threads that need the same one at once.
         self._building = threading.RLock()
         self._workshop: Workshop | None = None

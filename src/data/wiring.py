@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .cache.unified_cache import UnifiedCache
     from .fundamentals.service import FundamentalsService
     from .model.rules import ValidationRules
+    from .net.http import Transport
     from .net.leases import Leases
     from .net.limiter import Limiter
     from .net.sender import Sender
@@ -66,6 +67,10 @@ class _Networks:
     def sender(self, vendor: str) -> Sender:
         """Return a sender to ``vendor``; see :meth:`.Network.sender`."""
         return self.get().sender(vendor)
+
+    def own_sender(self, name: str, downloader: object, carrier: Transport) -> Sender:
+        """Return a sender for a downloader of the program's own."""
+        return self.get().own_sender(name, downloader, carrier)
 
     def leases(self) -> Leases | None:
         """Return what lets processes fetch one after another; see :attr:`.Network.leases`."""
@@ -187,7 +192,9 @@ def build(
         )
     observer = Observer(ticking, Gauge(settings.cache_dir, ticking))
     networks = _Networks(lambda: network_of(settings, rules, ticking, retry, observer))
-    selector = ProviderSelector(settings=settings, make_sender=networks.sender)
+    selector = ProviderSelector(
+        settings=settings, make_sender=networks.sender, own_sender=networks.own_sender
+    )
     cache = UnifiedCache(
         settings.cache_dir,
         settings.max_size_gb,

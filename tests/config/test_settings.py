@@ -186,11 +186,15 @@ class TestRateLimits:
             '{"yahooo": {"burst_size": 1}, "binance": {"requests_per_minute": 5, "rpm": 1, '
             '"burst_size": -1, "requests_per_second": true}, "fmp": 3}'
         )
-        assert self.limits(home, tmp_path, text) == {"binance": {"requests_per_minute": 5.0}}
+        assert self.limits(home, tmp_path, text) == {
+            "binance": {"requests_per_minute": 5.0},
+            "yahooo": {"burst_size": 1.0},
+        }
         (record,) = caplog.records
         assert record.getMessage() == (
-            "PROVIDER_RATE_LIMITS: ignored yahooo (did you mean yahoo?), binance.rpm, "
-            "binance.burst_size, binance.requests_per_second, fmp"
+            "PROVIDER_RATE_LIMITS: ignored binance.rpm, binance.burst_size, "
+            "binance.requests_per_second, fmp; yahooo is no vendor (did you mean yahoo?), but for "
+            "a downloader of your own"
         )
 
 

@@ -199,23 +199,27 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
     limits: dict[str, dict[str, float]] = {}
     wrong: list[str] = []
     for name, values in plain.items():
-        vendor = known_vendor(name)
-        if vendor is None or not isinstance(values, dict):
-            wrong.append(_wrong(name, vendor))
+        # Any other name may be that of a downloader which the program brings along.
+        vendor = known_vendor(name) or name
+        if not isinstance(values, dict):
+            wrong.append(name)
             continue
         good = {k: float(v) for k, v in values.items() if _is_limit(k, v)}
         wrong += [f"{name}.{key}" for key in values if key not in good]
         limits[vendor] = limits.get(vendor, {}) | good
-    if wrong:
-        _log.warning("PROVIDER_RATE_LIMITS: ignored %s", ", ".join(wrong))
+    remarks = [f"ignored {', '.join(wrong)}"] if wrong else []
+    remarks += filter(None, map(_slip, plain))
+    if remarks:
+        _log.warning("PROVIDER_RATE_LIMITS: %s", "; ".join(remarks))
     return limits
 
 
-def _wrong(name: str, vendor: str | None) -> str:
+def _slip(name: str) -> str:
+    """Return what to say of a name that looks like a vendor's and is none, or an empty text."""
     from .schema import nearest
 
-    near = nearest(name, known_names()) if vendor is None else ""
-    return f"{name} (did you mean {near}?)" if near else name
+    near = "" if known_vendor(name) else nearest(name, known_names())
+    return near and f"{name} is no vendor (did you mean {near}?), but for a downloader of your own"
 
 
 def _is_limit(key: str, value: Any) -> bool:

@@ -89,6 +89,11 @@ class Access:
             return ()
         return next((names for names in self._secrets if not self._key(names)), ())
 
+    @property
+    def has_sender(self) -> bool:
+        """Whether there is anything to send with."""
+        return self._sender is not None
+
     def badge(self) -> Badge:
         """Return the account that this thread asks for, else the one of this moment.
 

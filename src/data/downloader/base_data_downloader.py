@@ -333,6 +333,30 @@ class BaseDataDownloader:
         return Instrument(symbol, classes[-1])
 
 
+def keys_of(downloader: object) -> tuple[str, ...]:
+    """Return the keys that a downloader asks with now; none where that is not known."""
+    if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_access"):
+        return ()
+    return () if downloader.lacking else tuple(downloader._access.badge().keys.values())
+
+
+def sends_by_machinery(downloader: object) -> bool:
+    """Tell whether a ``get_ohlcv`` that is not ours may pass its request on to ours.
+
+    What that sends is limited, repeated and counted by its sender.
+    """
+    if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_access"):
+        return False
+    can_ask = type(downloader).bars_request is not BaseDataDownloader.bars_request
+    return can_ask and downloader._access.has_sender
+
+
+def declared_limits(downloader: object) -> Limits | None:
+    """Return the limits that a downloader's class declares; None where it declares none."""
+    limits = downloader.limits if isinstance(downloader, BaseDataDownloader) else None
+    return None if limits is UNKNOWN_VENDOR_LIMITS else limits
+
+
 def is_ours(downloader: object) -> bool:
     """Tell whether ``downloader`` is asked by ``fetch``; anything else by its ``get_ohlcv``.
 

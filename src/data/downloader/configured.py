@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
@@ -12,9 +13,9 @@ from ..errors import ConfigError, DataError, MissingExtraError, UnknownProviderE
 from ..model.instant import MINUTE_MS
 from ..model.rules import ProviderRules, Rules
 from ..model.vendors import canonical_vendor, family_of
-from .base_data_downloader import BaseDataDownloader, is_ours
+from .base_data_downloader import BaseDataDownloader, is_ours, sends_by_machinery
 from .data_downloader_factory import DataDownloaderFactory
-from .foreign import call_foreign
+from .foreign import OwnSender, call_foreign
 from .registry import canonical_name, downloader_class, usable_class
 
 _log = logging.getLogger(__name__)
@@ -146,6 +147,22 @@ def supplied(selector: Any, name: str) -> Any | None:
     found = selector.downloaders.get(name)
     make = getattr(selector, "_initialize_downloader", None)
     return make(name) if found is None and make is not None else found
+
+
+def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
+    """Return what limits, repeats and counts calls of a downloader that is not ours.
+
+    None where its requests pass through a sender of ours anyway.
+
+    Args:
+        selector: ours, or a user's double of it, which need not have any.
+        name: under which the downloader stands.
+        downloader: asked by its own methods.
+    """
+    make = getattr(selector, "own_sender", None)
+    if make is None or sends_by_machinery(downloader):
+        return None
+    return partial(make, name, downloader)
 
 
 def not_made(selector: Any, name: str) -> DataError | None:

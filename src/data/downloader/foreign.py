@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
+from ..config.credentials import all_credentials
 from ..errors import DataError, ForeignError
+from ..model.http import HttpRequest, HttpResponse
+from ..net.http import Transport
+from ..net.redact import without_keys
+from ..net.sender import Sender
 
 T = TypeVar("T")
 _QUERY = re.compile(r"\?\S+")
@@ -24,6 +29,7 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
         return call()
     except DataError as exc:
         exc.provider = exc.provider or name
+        exc.args = tuple(_masked(arg) if isinstance(arg, str) else arg for arg in exc.args)
         raise
     except Exception as exc:  # users' code may raise anything; others can still serve
         raise ForeignError(
@@ -33,4 +39,55 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
 
 def _quote(exc: Exception) -> str:
     """Return the error's text, shortened, without the queries of URLs: they may hold keys."""
-    return _QUERY.sub("?***", str(exc))[:_LONGEST_QUOTE]
+    return _QUERY.sub("?***", _masked(str(exc)))[:_LONGEST_QUOTE]
+
+
+def _masked(text: str) -> str:
+    """Return ``text`` without the keys that are set now: other programs quote them in errors."""
+    return without_keys(text, all_credentials().values())
+
+
+class OwnSender(Protocol):
+    """Gives what limits, repeats and counts the calls of one downloader of the program's own."""
+
+    def __call__(self, carrier: Transport) -> Sender:
+        """Return a sender that carries by ``carrier``."""
+
+
+def call_own(call: Callable[[], T], name: str, door: str, make_sender: OwnSender | None) -> T:
+    """Return what ``call`` returns, made as a vendor's requests are: limit, retries, circuit.
+
+    Args:
+        call: asks a downloader that is not ours.
+        name: of the downloader.
+        door: what it is asked for.
+        make_sender: None: it is called once, as it is.
+
+    Raises:
+        DataError: as :func:`call_foreign`, the last attempt's; or it failed lately.
+    """
+    if make_sender is None:
+        return call_foreign(call, name)
+    carrier = _Calling(call, name)
+    request, sender = HttpRequest(f"call://{name}/{door}"), make_sender(carrier)
+    with sender.guard(door, request.url):
+        sender.send(request, vendor=name, classify=lambda _: carrier.error)
+    return carrier.results[-1]
+
+
+class _Calling(Generic[T]):
+    """Carries a request by a call; what comes of it stays here."""
+
+    def __init__(self, call: Callable[[], T], name: str) -> None:
+        self._call, self._name = call, name
+        self.error: DataError | None = None
+        self.results: list[T] = []
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Call; an error is one of the answer, so that a plea to slow down is heard."""
+        self.error = None
+        try:
+            self.results.append(call_foreign(self._call, self._name))
+        except DataError as exc:
+            self.error = exc
+        return HttpResponse(0, url=request.url)

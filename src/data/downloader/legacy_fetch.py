@@ -9,10 +9,12 @@ from ..model.bars import BarTable
 from ..model.capabilities import Fetched, FetchQuery
 from ..model.instant import from_ms
 from ..model.kind import Basis, Kind
-from .foreign import call_foreign
+from .foreign import OwnSender, call_own
 
 
-def fetch_legacy(downloader: Any, query: FetchQuery, name: str) -> Fetched:
+def fetch_legacy(
+    downloader: Any, query: FetchQuery, name: str, make_sender: OwnSender | None = None
+) -> Fetched:
     """Return the bars of ``downloader.get_ohlcv(symbol, timeframe, start, end)``.
 
     It is called with naive UTC datetimes, both ends inclusive. Nothing is known about its bars:
@@ -22,18 +24,24 @@ def fetch_legacy(downloader: Any, query: FetchQuery, name: str) -> Fetched:
         downloader: any object with a ``get_ohlcv``; duck-typed.
         query: what is wanted.
         name: the vendor's name, for errors and provenance.
+        make_sender: limits, repeats and counts the calls; without it there is one, as it is.
 
     Raises:
         NoDataError: it returned None or an empty frame.
         ResponseFormatError: it returned something that holds no bars.
         ForeignError: it raised something of its own.
+        CircuitOpenError: it failed lately; it was not asked.
+        DataError: it raised this, each time that it was asked.
     """
     symbol = query.instrument.spelling(name)
     start, end = from_ms(query.span.start), from_ms(query.span.end - 1)
-    answer = call_foreign(
-        lambda: downloader.get_ohlcv(symbol, query.timeframe.label, start, end), name
+    door = f"bars/{query.instrument.asset_class}/{query.timeframe}"
+    table = call_own(
+        lambda: _table(downloader.get_ohlcv(symbol, query.timeframe.label, start, end)),
+        name,
+        door,
+        make_sender,
     )
-    table = call_foreign(lambda: _table(answer), name)
     if not len(table):
         raise NoDataError(
             f"{name} has nothing for {symbol} {query.timeframe}", provider=name, symbol=symbol

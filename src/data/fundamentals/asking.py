@@ -7,7 +7,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from ..downloader.base_data_downloader import BaseDataDownloader
-from ..downloader.foreign import call_foreign
+from ..downloader.foreign import OwnSender, call_own
 from ..downloader.tables.asking import Question
 from ..errors import NoDataError, ResponseFormatError
 from ..model.fundamentals import Snapshot
@@ -21,16 +21,20 @@ def is_asked_by_table(downloader: Any) -> bool:
     return method is BaseDataDownloader.get_fundamentals and "get_fundamentals" not in own
 
 
-def ask_foreign(downloader: Any, vendor: str, asked: Question) -> Snapshot:
+def ask_foreign(
+    downloader: Any, vendor: str, asked: Question, make_sender: OwnSender | None = None
+) -> Snapshot:
     """Return what ``downloader.get_fundamentals(symbol)`` says; a mapping or a dataclass.
 
     Raises:
         NoDataError: it has nothing.
         ResponseFormatError: it returned something else.
         ForeignError: it raised something of its own.
+        DataError: it raised this, or failed lately and was not asked.
     """
     spelled = asked.instrument.spelling(vendor)
-    found = call_foreign(lambda: downloader.get_fundamentals(spelled), vendor)
+    door = f"fundamentals/{asked.data_type}"
+    found = call_own(lambda: downloader.get_fundamentals(spelled), vendor, door, make_sender)
     if is_dataclass(found) and not isinstance(found, type):
         found = asdict(found)
     if found is not None and not isinstance(found, Mapping):

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..cache.fundamentals_cache import FundamentalsCache
-from ..downloader.configured import supplied
+from ..downloader.configured import own_sender, supplied
 from ..downloader.tables.asking import Question, ask_by_table
 from ..downloader.tables.registry import table_of
 from ..errors import CacheError, MissingCredentialsError
@@ -62,4 +62,5 @@ class Supply:
         table = table_of(vendor)
         if table is not None and is_asked_by_table(downloader):
             return partial(ask_by_table, downloader, table, asked)
-        return partial(ask_foreign, downloader, vendor, asked)
+        sender = own_sender(self.selector, vendor, downloader)
+        return partial(ask_foreign, downloader, vendor, asked, sender)

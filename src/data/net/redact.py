@@ -64,6 +64,12 @@ def redacted(response: HttpResponse, request: HttpRequest) -> HttpResponse:
     return replace(response, body=_masked(response.body, words), headers=headers, url=url)
 
 
+def without_keys(text: str, secrets: Iterable[str]) -> str:
+    """Return ``text`` with every one of ``secrets`` masked, however it is escaped."""
+    masked = _masked(text.encode("utf-8", "surrogateescape"), _words(secrets))
+    return masked.decode("utf-8", "surrogateescape")
+
+
 def _words(secrets: Iterable[str]) -> list[str]:
     """Return what must not come back, longest first; `Bearer x` stands for `x` too."""
     words = {word for secret in secrets for word in (secret, *secret.split())}

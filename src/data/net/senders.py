@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -16,6 +17,7 @@ from ..model.settings import Settings
 from ..model.vendors import family_of
 from ..policy.quota import limits_of
 from ..policy.retry import RetryPolicy
+from .account import Account
 from .forks import renew_after_fork
 from .leases import Leases
 from .limiter import UNKNOWN_VENDOR_LIMITS, Limiter, Limiters, VendorLimiter
@@ -24,8 +26,12 @@ from .state import State
 
 if TYPE_CHECKING:
     from .circuit import CircuitHook
-    from .http import HttpTransport
+    from .http import HttpTransport, Transport
     from .sender import Hook, Sender
+
+
+# Downloaders of a program's own whose circuits are remembered; a program has few.
+_MOST_OWN = 64
 
 
 class Declared(Protocol):
@@ -78,6 +84,10 @@ class Senders:
         self._configured = tuple(configured)
         self.state = State(state_dir, clock) if state_dir else None
         self.limiters = Limiters(clock)
+        # Name and identity of a program's own downloader to it and its limiter. It is kept, so that
+        # no other object gets its identity.
+        self._own: dict[tuple[str, int], tuple[object, Limiter]] = {}
+        self._own_state = State(None, clock)
 
     def sender(self, vendor: str, declared: type[Declared]) -> Sender:
         """Return a sender at the pace of ``vendor``; all senders share the connections.
@@ -98,6 +108,53 @@ class Senders:
         )
         limiter = self.limiter(vendor, declared)
         return Sender(transport, limiter, self._clock, self._retry, self._on_attempt)
+
+    def own_sender(
+        self,
+        name: str,
+        downloader: object,
+        carrier: Transport,
+        declared: Limits | None = None,
+        keys: Iterable[str] = (),
+    ) -> Sender:
+        """Return a sender for a downloader that the program brings along.
+
+        Where its limits are known they hold, with its circuits, for its name in all processes. Else
+        it is not limited, and circuits are those of this very object.
+
+        Args:
+            name: under which it stands among the downloaders.
+            downloader: what is asked.
+            carrier: asks it.
+            declared: limits of its own; over them lie the configured ones.
+            keys: of the account that it asks for; none where that is not known.
+        """
+        from .sender import Sender
+
+        # The packaged rules are about the vendor of that name, which a stranger need not be.
+        layers = self._configured if declared else self._configured[-1:]
+        limits = limits_of(declared, *(layer[name] for layer in layers if name in layer))
+        if limits is None:
+            limiter: Limiter = self._own_limiter(name, downloader)
+        else:
+            made = self.limiters.of(
+                f"{name} of the program", limits, lambda: self._new_limiter(name, limits, True)
+            )
+            limiter = made.acting_for(keys) if (keys := tuple(keys)) else made
+        return Sender(carrier, limiter, self._clock, self._retry, self._on_attempt)
+
+    def _own_limiter(self, name: str, downloader: object) -> Limiter:
+        key = name, id(downloader)
+        found = self._own.get(key)
+        if found is None:
+            account = Account(name, (os.urandom(8).hex(),))
+            limiter = SharedLimiter(
+                name, Limits(), self._own_state, account, on_circuit=self._on_circuit
+            )
+            found = self._own.setdefault(key, (downloader, limiter))
+            if len(self._own) > _MOST_OWN:
+                self._own = {key: found}
+        return found[1]
 
     def limiter(
         self, vendor: str, declared: type[Declared] | None, own_limits: Limits | None = None

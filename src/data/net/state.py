@@ -10,6 +10,7 @@ Nothing but SQLite may open the file: closing a second descriptor would drop SQL
 from __future__ import annotations
 
 import logging
+import math
 import os
 import stat
 import threading
@@ -43,13 +44,15 @@ class State:
     """The book of all processes, one transaction at a time. Thread-safe and fork-aware.
 
     Args:
-        folder: where the file lies; made when first needed, for its owner alone.
+        folder: where the file lies; made when first needed, for its owner alone. None: there is no
+            file, and the book is that of this process.
         clock: says the time.
     """
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path | None, clock: Clock) -> None:
         self.clock = clock
-        self._path = folder / FILE
+        self._has_file = folder is not None
+        self._path = (folder or Path()) / FILE
         self._disk = Disk(file_mode=0o600, folder_mode=0o700)
         self._owner = os.urandom(8).hex()
         # Only the machine's own seconds have one zero in all processes.
@@ -65,13 +68,13 @@ class State:
         self._parents: sqlite3.Connection | None = None
         self._inode: int | None = None
         # When the file is tried again after it could not be used; None while it can be.
-        self._alone_until: float | None = None
+        self._alone_until = self._never
         close_before_fork(self)
 
     @property
     def exists(self) -> bool:
         """Whether anything has been remembered yet; nothing is made by asking."""
-        return self._path.exists()
+        return self._has_file and self._path.exists()
 
     def run(self, work: Callable[[Book], T], *, write: bool = True) -> T:
         """Return what ``work`` returns, run as one transaction against all other processes.
@@ -104,7 +107,7 @@ class State:
         """Start with a lock and a connection of our own."""
         self._lock = threading.Lock()
         self._parents = self._db  # never closed: that would harm the parent, who uses it
-        self._db, self._alone_until = None, None
+        self._db, self._alone_until = None, self._never
         self._owner = os.urandom(8).hex()
 
     # --- one transaction -------------------------------------------------------------------
@@ -170,6 +173,9 @@ class State:
         Raises:
             sqlite3.Error, DataError: it cannot be used.
         """
+        if not self._has_file:
+            self._open_in_memory()
+            return
         self._disk.make_folders(self._path.parent)
         self._check_places()
         try:
@@ -238,7 +244,18 @@ class State:
     def _close(self) -> None:
         if self._db is not None:
             self._db.close()
-        self._db, self._alone_until = None, None
+        self._db, self._alone_until = None, self._never
+
+    @property
+    def _never(self) -> float | None:
+        """When the file is tried again as long as nothing is wrong with it."""
+        return None if self._has_file else math.inf
+
+    def _open_in_memory(self) -> sqlite3.Connection:
+        self._db = _connect(":memory:")
+        self._salt = self._salt or os.urandom(_SALT_BYTES)
+        _make_tables(self._db, (*TABLES, *LATER))
+        return self._db
 
     # --- when it cannot be used ------------------------------------------------------------
 
@@ -250,12 +267,10 @@ class State:
     def _go_alone(self, exc: Exception) -> None:
         """Go on with a book in memory for a while."""
         self._close_quietly()
-        self._db = _connect(":memory:")
+        db = self._open_in_memory()
         self._alone_until = self.clock.monotonic() + _RETRY_S
-        self._salt = self._salt or os.urandom(_SALT_BYTES)
-        _make_tables(self._db, (*TABLES, *LATER))
         words = exc.args[0] if exc.args else type(exc).__name__
-        self._start_carefully(self._db, f"{words}; this process keeps limits by itself")
+        self._start_carefully(db, f"{words}; this process keeps limits by itself")
 
     def _has_set_aside(self) -> bool:
         """Rename the damaged file, unless somebody already has; the next one is made anew."""

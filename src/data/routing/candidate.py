@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CapabilityError
 from ..model.capabilities import Capabilities, Fetched, FetchQuery
@@ -16,6 +16,9 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .converting import Conversion, conversion_for
 
+if TYPE_CHECKING:
+    from ..downloader.foreign import OwnSender
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -27,12 +30,14 @@ class Candidate:
         capabilities: what it declares; None for a downloader that is not ours.
         conversion: how its bars are brought to the wanted kind, where they are of another; its
             capabilities are then those it has by way of that.
+        own_sender: limits, repeats and counts calls of a downloader that is not ours.
     """
 
     name: str
     downloader: Any = field(repr=False, compare=False)
     capabilities: Capabilities | None = None
     conversion: Conversion | None = None
+    own_sender: OwnSender | None = field(default=None, repr=False, compare=False)
 
     @property
     def account_name(self) -> str:
@@ -75,7 +80,7 @@ class Candidate:
         from ..downloader.legacy_fetch import fetch_legacy
 
         if self.capabilities is None:
-            return fetch_legacy(self.downloader, asked, self.name)
+            return fetch_legacy(self.downloader, asked, self.name, self.own_sender)
         if self.conversion is not None:
             return self.conversion.fetch(asked, self.downloader.fetch)
         fetched: Fetched = self.downloader.fetch(asked)

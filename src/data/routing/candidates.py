@@ -105,13 +105,14 @@ def _unusable(selector: Selector, name: str, query: BarsQuery) -> UnknownProvide
 def _candidate(selector: Selector, name: str, timeframe: Timeframe) -> Candidate | None:
     # Imported here: an answer from the cache needs no vendor and no HTTP library.
     from ..downloader.base_data_downloader import is_ours
-    from ..downloader.configured import supplied
+    from ..downloader.configured import own_sender, supplied
 
     downloader = supplied(selector, name)
     if downloader is None:
         return None
-    capabilities = downloader.capabilities.at(timeframe) if is_ours(downloader) else None
-    return Candidate(name, downloader, capabilities)
+    if is_ours(downloader):
+        return Candidate(name, downloader, downloader.capabilities.at(timeframe))
+    return Candidate(name, downloader, own_sender=own_sender(selector, name, downloader))
 
 
 def route(

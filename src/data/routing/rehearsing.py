@@ -124,6 +124,7 @@ class _Cast:
         self._steps = steps
         self._stage: Stage | None = None
         self.downloaders: dict[str, Any] = {}
+        self.own_sender = None  # nothing is sent
         self.is_consulted = False
 
     def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:

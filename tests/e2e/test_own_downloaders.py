@@ -1,0 +1,237 @@
+"""Downloaders that a program brings along: limits, retries, circuits and counters as for vendors."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager, NetworkException
+from src.data.downloader.base_data_downloader import BaseDataDownloader
+from src.data.downloader.fmp_data_downloader import FMPDataDownloader
+from src.data.errors import AllProvidersFailedError, RateLimitedError
+from src.data.logs import TextFormatter
+from src.data.model.events import AttemptFailed, CallFailed, CircuitOpened, Event
+
+KEY = "s3cr3t/key+0123456789"
+
+
+class Duck:
+    """Answers by script: an error is raised; when the script is over there are bars."""
+
+    def __init__(self, *script: Exception) -> None:
+        self.script = list(script)
+        self.calls = 0
+
+    def get_ohlcv(
+        self, symbol: str, interval: str, start_date: Any, end_date: Any, **_: Any
+    ) -> pd.DataFrame:
+        self.calls += 1
+        if self.script:
+            raise self.script.pop(0)
+        hours = pd.date_range(start_date, end_date, freq="h", name="timestamp")
+        return pd.DataFrame(
+            {"open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0, "volume": 5.0}, index=hours
+        )
+
+    def get_fundamentals(self, symbol: str) -> dict[str, Any]:
+        self.calls += 1
+        if self.script:
+            raise self.script.pop(0)
+        return {"company_name": "Acme"}
+
+
+class Subclassed(Duck, BaseDataDownloader):
+    """The same as a subclass."""
+
+    def __init__(self, *script: Exception) -> None:
+        BaseDataDownloader.__init__(self)
+        Duck.__init__(self, *script)
+
+
+@pytest.fixture(params=[Duck, Subclassed])
+def kind(request: pytest.FixtureRequest) -> type[Duck]:
+    return request.param  # type: ignore[no-any-return]
+
+
+Bring = Callable[..., Duck]
+
+
+@pytest.fixture
+def bring(manager: DataManager, monkeypatch: pytest.MonkeyPatch, kind: type[Duck]) -> Bring:
+    """Return what puts a new downloader under the name ``acme``, as the only one."""
+
+    def put(*script: Exception, into: DataManager = manager) -> Duck:
+        selector, made = into.provider_selector, kind(*script)
+        monkeypatch.setitem(selector.downloaders, "acme", made)
+        monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: ["acme"])
+        return made
+
+    return put
+
+
+def ask(manager: DataManager, day: int = 1) -> pd.DataFrame:
+    """Ask for a day of hours that was not asked for before."""
+    at = datetime(2024, 5, day)
+    return manager.get_ohlcv("BTCUSDT", "1h", at, at + timedelta(hours=23))
+
+
+def events_of(manager: DataManager) -> list[Event]:
+    heard: list[Event] = []
+    manager.on_event(heard.append)
+    return heard
+
+
+def test_a_network_error_is_retried_with_waits_and_counted(
+    manager: DataManager, clock: ManualClock, bring: Bring
+) -> None:
+    heard, acme = events_of(manager), bring(NetworkException("reset"), NetworkException("reset"))
+    assert len(ask(manager)) == 24
+    assert acme.calls == 3
+    first, second = clock.slept
+    assert 0 < first < second
+    counted = manager.metrics()["vendors"]["acme"]
+    assert counted["outcomes"] == {"TransientError": 2, "ok": 1}
+    assert [(e.vendor, e.attempt) for e in heard if isinstance(e, AttemptFailed)] == [
+        ("acme", 1), ("acme", 2),
+    ]  # fmt: skip
+
+
+def test_an_error_of_its_own_is_not_retried(
+    manager: DataManager, clock: ManualClock, bring: Bring
+) -> None:
+    acme = bring(RuntimeError("boom"))
+    with pytest.raises(AllProvidersFailedError):
+        ask(manager)
+    assert (acme.calls, clock.slept) == (1, [])
+    assert manager.metrics()["vendors"]["acme"]["outcomes"] == {"ForeignError": 1}
+
+
+def test_after_five_failures_it_is_left_alone_until_a_trial_answers(
+    manager: DataManager, clock: ManualClock, bring: Bring
+) -> None:
+    heard, acme = events_of(manager), bring(*[RuntimeError("boom")] * 5)
+    for day in range(1, 9):
+        with pytest.raises(AllProvidersFailedError):
+            ask(manager, day)
+    assert acme.calls == 5
+    (opened,) = [event for event in heard if isinstance(event, CircuitOpened)]
+    assert opened.vendor == "acme"
+    clock.advance(opened.seconds + 1)
+    assert len(ask(manager, 9)) == 24
+    assert len(ask(manager, 10)) == 24
+
+
+def test_another_object_under_the_name_has_a_circuit_of_its_own(
+    manager: DataManager, bring: Bring
+) -> None:
+    bring(*[RuntimeError("boom")] * 5)
+    for day in range(1, 6):
+        with pytest.raises(AllProvidersFailedError):
+            ask(manager, day)
+    bring()
+    assert len(ask(manager, 6)) == 24
+
+
+def test_limits_by_its_name_hold_over_managers(
+    make: Callable[[], DataManager], monkeypatch: pytest.MonkeyPatch, bring: Bring
+) -> None:
+    monkeypatch.setenv("PROVIDER_RATE_LIMITS", '{"acme": {"requests_per_day": 3}}')
+    first, second = make(), make()
+    before = bring(into=first)
+    assert len(ask(first, 1)) == len(ask(first, 2)) == 24
+    after = bring(into=second)
+    assert len(ask(second, 3)) == 24
+    with pytest.raises(AllProvidersFailedError, match="limit of 3 a day is used up"):
+        ask(second, 4)
+    assert (before.calls, after.calls) == (2, 1)
+    assert second.metrics()["vendors"]["acme"]["held_back"] == 1
+
+
+def test_without_limits_it_is_asked_as_often_as_wanted(
+    manager: DataManager, clock: ManualClock, bring: Bring
+) -> None:
+    acme = bring()
+    for day in range(1, 16):
+        ask(manager, day)
+    assert (acme.calls, clock.slept) == (15, [])
+
+
+def test_a_plea_to_slow_down_is_heard(
+    manager: DataManager, clock: ManualClock, bring: Bring
+) -> None:
+    acme = bring(RateLimitedError("slow down", retry_after=7))
+    assert len(ask(manager)) == 24
+    assert acme.calls == 2
+    assert sum(clock.slept) >= 7
+    assert manager.metrics()["vendors"]["acme"]["pauses"] == 1
+
+
+def test_a_subclass_of_a_vendor_is_limited_as_that_vendor(
+    make: Callable[[], DataManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mine(Duck, FMPDataDownloader):
+        def __init__(self) -> None:
+            FMPDataDownloader.__init__(self, credentials={"FMP_API_KEY": KEY})
+            Duck.__init__(self)
+
+    monkeypatch.setenv("PROVIDER_RATE_LIMITS", '{"fmp": {"requests_per_day": 1}}')
+    manager, mine = make(), Mine()
+    selector = manager.provider_selector
+    monkeypatch.setitem(selector.downloaders, "fmp", mine)
+    monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: ["fmp"])
+    assert len(ask(manager)) == 24
+    with pytest.raises(AllProvidersFailedError, match="limit of 1 a day"):
+        ask(manager, 2)
+    assert mine.calls == 1
+
+
+def test_fundamentals_are_retried_and_counted(manager: DataManager, bring: Bring) -> None:
+    acme = bring(NetworkException("reset"))
+    found = manager.get_fundamentals("AAPL", providers=["acme"])
+    assert acme.calls == 2
+    assert found["company_name"] == "Acme"
+    assert manager.metrics()["vendors"]["acme"]["outcomes"] == {"TransientError": 1, "ok": 1}
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """Return all that is logged, by a handler that masks nothing."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    loggers = [logging.getLogger(name) for name in ("onetape", "src.data")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+    yield stream
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, NetworkException], ids=lambda e: e.__name__)
+@pytest.mark.parametrize("quoted", [KEY, "s3cr3t%2Fkey%2B0123456789", f"x{'.' * 185}{KEY}"])
+def test_a_key_in_an_error_of_its_own_is_masked(
+    manager: DataManager, bring: Bring, monkeypatch: pytest.MonkeyPatch, log: io.StringIO,
+    error: type[Exception], quoted: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("FMP_API_KEY", KEY)
+    heard = events_of(manager)
+    bring(*[error(f"401 for api key {quoted} at home")] * 3)
+    with pytest.raises(AllProvidersFailedError) as caught:
+        ask(manager)
+    (failed,) = [event for event in heard if isinstance(event, CallFailed)]
+    shown = [str(caught.value), json.dumps(failed.to_json()), log.getvalue()]
+    shown += [attempt.message for attempt in caught.value.attempts]
+    shown.append(TextFormatter().format(logging.makeLogRecord({"msg": str(caught.value)})))
+    for text in shown:
+        assert "401 for api key" in text
+        assert "s3cr3t" not in text
