@@ -83,6 +83,29 @@ def test_the_order_of_questions_decides_nothing(
     assert shelf.asked == []
 
 
+@pytest.mark.parametrize("vendor", FOREX)
+@pytest.mark.parametrize("pinned_before", [False, True])
+def test_a_pinned_vendor_takes_its_bars_off_the_calendar_from_the_default_lane(
+    market: Market, clock: ManualClock, vendor: str, pinned_before: bool
+) -> None:
+    shelf = Shelf(clock, WEEKS, vendor)
+    move(clock, "2024-06-18T12:30")
+    week = ("NZDUSD=X", "1h", "2024-06-08T04:00", "2024-06-11")
+    if pinned_before:
+        market.manager(shelf).get_ohlcv(*week[:2], "2024-06-10", "2024-06-11", provider=vendor)
+        market.manager(shelf).get_ohlcv(
+            *week[:2], "2024-06-08T06:00", "2024-06-11", provider=vendor
+        )
+    default = market.manager(shelf).get_ohlcv(*week[:2], "2024-06-05", "2024-06-12")
+    shelf.asked.clear()
+    for _ in range(2):
+        pinned = market.manager(shelf).get_ohlcv(*week, provider=vendor, columns=("state",))
+        assert [text for text in shown(pinned) if text in EARLY] == EARLY
+        assert set(pinned["state"][EARLY]) == {"suspect"}
+    assert shelf.asked == []
+    assert len(pinned) < len(default)
+
+
 def test_a_closed_market_alone_is_not_asked(market: Market, clock: ManualClock) -> None:
     shelf = Shelf(clock, WEEKS)
     move(clock, "2024-06-18T12:30")

@@ -134,7 +134,7 @@ def sunday_evening_and_the_week_after(sim: Simulation) -> None:
 
 
 def cover_up_to_the_next_session(patch: Patch) -> None:
-    patch.setattr(planning, "_is_unasked", lambda _: False)
+    patch.setattr(planning, "is_unasked", lambda _: False)
     patch.setattr(Grid, "first_open", lambda _, cap, now: cap)
 
 

@@ -16,7 +16,7 @@ from ..policy.gaps import due_spans, missing
 from .keeping import Keeper
 from .lifetimes import is_proof, lifetime_of
 from .older import with_overlap
-from .pinning import adopt
+from .pinning import adopt, is_unasked
 from .splits import doubted, windows
 from .terms import AHEAD, BEFORE_FIRST, CLOSED, fetched_ahead
 from .work import Work
@@ -113,7 +113,7 @@ class Planner:
         is_afresh = query.refresh and not work.attempts
         # A closed market is not asked for its own sake. Beside what is asked it is covered, too: bars
         # may stand there that the calendar does not expect.
-        believed = Coverage(c for c in coverage if not (_is_open(c, work, now) or _is_unasked(c)))
+        believed = Coverage(c for c in coverage if not (_is_open(c, work, now) or is_unasked(c)))
         held = [] if is_afresh else [*believed.held(now), *_beyond(lifetime_of(view), work, now)]
         touched = Coverage(c for c in coverage if c.span.overlaps(reach))
         due = due_spans(touched, work.grid, work.settle_ms, now)
@@ -147,11 +147,6 @@ def _is_open(part: Covered, work: Work, now_ms: int) -> bool:
         if candidate.name not in work.out
         and not candidate.servable(part.span, work.grid.timeframe, now_ms).is_empty
     )
-
-
-def _is_unasked(part: Covered) -> bool:
-    """Tell whether a stretch is empty by the calendar alone: no vendor was asked for it."""
-    return part.state == "empty" and part.reason == CLOSED and not part.vendor
 
 
 def _beyond(life: Lifetime, work: Work, now_ms: int) -> list[Span]:
