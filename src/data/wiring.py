@@ -203,6 +203,7 @@ def build(
         vendor_facts=facts_of(rules),
         columnar=rules.cache.columnar,
         min_free_mb=rules.cache.min_free_mb,
+        private=rules.cache.private,
         must_keep=Supply(selector),
         retention=rules.cache.retention,
     )

@@ -175,7 +175,7 @@ def test_files_follow_the_umask_and_the_setting(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         Disk().close(Disk().create(tmp_path / "a"))
-        tight = Disk(file_mode=0o600, folder_mode=0o700)
+        tight = Disk(private=True)
         tight.make_folders(tmp_path / "f")
         tight.close(tight.create(tmp_path / "f" / "b"))
     finally:

@@ -158,8 +158,8 @@ def test_a_child_keeps_no_file_that_another_thread_was_busy_with(
         except OSError:
             return False
 
-    def forking(what: Any) -> Any:
-        fd = done(what)
+    def forking(what: Any, *mode: int) -> Any:
+        fd = done(what, *mode)
         mine = what if fd is None else fd
         thread = threading.Thread(target=lambda: kept.append(in_child(lambda: is_kept(mine))))
         children.append(thread)
@@ -229,9 +229,9 @@ def test_what_is_cleared_away_while_another_is_taken_is_let_go_of(
 ) -> None:
     left, opened = [take(path + "1")], flock._opened
 
-    def clearing(name: str) -> int:
+    def clearing(name: str, mode: int) -> int:
         left.clear()
-        return opened(name)
+        return opened(name, mode)
 
     taken: list[bool] = []
     monkeypatch.setattr(flock, "_opened", clearing)

@@ -119,7 +119,7 @@ def test_threads_that_wait_do_not_ask_the_system_again_and_again(
 ) -> None:
     asked: list[str] = []
     take = flock.take
-    monkeypatch.setattr(flock, "take", lambda name: (asked.append(name), take(name))[1])
+    monkeypatch.setattr(flock, "take", lambda name, mode: (asked.append(name), take(name))[1])
     locks, path = Locks(), tmp_path / ".lock"
     with locks.hold(path, 1), pytest.raises(LockTimeoutError), locks.hold(path, 0.02):
         pass

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock, SystemClock
-from ..config.settings import load_settings, named_path, working_dir
+from ..config.settings import is_private, load_settings, named_path, working_dir
 from ..disk.files import Disk
 from ..errors import CacheError, ConfigError, StorageError
 from ..model.instant import DAY_MS
@@ -58,11 +58,12 @@ class CacheFolder:
         columnar: Columnar = "map",
         retention: Retention | None = None,
         min_free_mb: float | None = None,
+        private: bool | None = None,
     ) -> None:
         self.cache_dir, self.max_size_gb = _places(cache_dir, max_size_gb)
         self.ohlcv_dir = self.cache_dir / BARS
         self.metadata_dir = self.ohlcv_dir / derived.FOLDER
-        self._disk = Disk(root=self.cache_dir)
+        self._disk = Disk(root=self.cache_dir, private=is_private() if private is None else private)
         self._clock = clock or SystemClock()
         self._instrument_of = instrument_of or configured_instrument
         self._puts = itertools.count(1)

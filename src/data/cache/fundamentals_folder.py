@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..clock import Clock, SystemClock
-from ..config.settings import load_settings
+from ..config.settings import is_private, load_settings
 from ..disk.files import Disk, FileState
 from ..errors import CacheError, CorruptEntryError, StorageError
 from ..model.fundamentals import canonical_type
@@ -43,6 +43,7 @@ class FundamentalsFolder:
         combiner: tells how long each type is fresh. Default: 7 days for all.
         clock: another clock than the machine's.
         disk: another file system, for tests.
+        private: whether files are their owner's alone; None: as ``cache.private`` of the rules.
 
     Raises:
         ConfigError: the configuration is wrong.
@@ -55,11 +56,14 @@ class FundamentalsFolder:
         *,
         clock: Clock | None = None,
         disk: Disk | None = None,
+        private: bool | None = None,
     ) -> None:
         self.cache_dir = Path(cache_dir) if cache_dir else load_settings().cache_dir
         self.combiner = combiner
         self._clock = clock or SystemClock()
-        self._disk = disk or Disk(root=self.cache_dir)
+        self._disk = disk or Disk(
+            root=self.cache_dir, private=is_private() if private is None else private
+        )
         # Files read, by what the file system says of them; entries are replaced whole.
         self._read: dict[Path, tuple[FileState, Document | None]] = {}
 

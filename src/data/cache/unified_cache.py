@@ -54,6 +54,8 @@ class UnifiedCache(CacheFolder):
             ``read`` them where maps are not to be trusted (network disks), or ``off``.
         min_free_mb: MiB that must stay free on its disk, else bars are not stored; 0: none.
             Default: one hundredth of the disk, at least 64 and at most 1,024.
+        private: whether new files and folders are their owner's alone (0600 and 0700), from the
+            first byte. Default: ``cache.private`` of the rules, which is false.
 
     Attributes:
         cache_dir, ohlcv_dir, metadata_dir: the folder, its bars, the summaries for other programs.

@@ -209,6 +209,7 @@ _file = record(
                 "keep_versions": whole(0),
                 "keep_versions_days": number(0, nullable=True),
                 "min_free_mb": number(0, nullable=True),
+                "private": switch,
             }
         ),
         "validation": record(

@@ -94,6 +94,15 @@ def find_rules(
     return usual
 
 
+def is_private() -> bool:
+    """Return whether the rules of this installation want the cache's files for their owner alone.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+    """
+    return load_rules(find_rules(None, None, working_dir())).cache.private
+
+
 def _cache_dir(
     argument: str | os.PathLike[str] | None, environ: Mapping[str, str] | None, cwd: Path
 ) -> tuple[Path, str]:

@@ -68,17 +68,16 @@ class Disk:
     nothing is waited for.
 
     Args:
-        file_mode, folder_mode: permissions of new files and folders, before the umask.
+        private: whether new files and folders are their owner's alone: 0600 and 0700, from the
+            first byte. Else the umask decides.
         root: nothing below this folder may lead out of it; the folder itself may be a link.
     """
 
-    def __init__(
-        self, *, file_mode: int = 0o666, folder_mode: int = 0o777, root: Path | None = None
-    ) -> None:
+    def __init__(self, *, private: bool = False, root: Path | None = None) -> None:
         self._root = None if root is None else os.fspath(root)
-        self._file_mode = file_mode
-        self._folder_mode = folder_mode
-        self._locks = Locks()
+        self._file_mode = 0o600 if private else 0o666
+        self._folder_mode = 0o700 if private else 0o777
+        self._locks = Locks(self._file_mode)
 
     def perform(self, step: Step, call: Callable[[], T]) -> T:
         """Make one system call; what tests override."""

@@ -27,9 +27,9 @@ class FileLock:
 
     _fd: int | None = None
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, mode: int = 0o666) -> None:
         with _guard:
-            self._fd = _opened(path)
+            self._fd = _opened(path, mode)
             _held.add(self)
 
     def __del__(self) -> None:
@@ -64,14 +64,16 @@ class FileLock:
             os.close(fd)
 
 
-def take(path: str) -> FileLock | None:
+def take(path: str, mode: int = 0o666) -> FileLock | None:
     """Return the lock on ``path``, or None where somebody else holds it.
+
+    A new lock file gets ``mode``, before the umask.
 
     Raises:
         OSError: the file cannot be made or opened, or there are no such locks.
     """
     try:
-        lock = FileLock(path)
+        lock = FileLock(path, mode)
     except BlockingIOError:  # somebody has a lease on it, which is being broken
         return None
     is_ours = False
@@ -83,11 +85,11 @@ def take(path: str) -> FileLock | None:
     return lock if is_ours else None
 
 
-def _opened(path: str) -> int:
+def _opened(path: str, mode: int) -> int:
     try:
         return open_file(path, os.O_RDWR)
     except FileNotFoundError:
-        return open_file(path, os.O_RDWR | os.O_CREAT)
+        return open_file(path, os.O_RDWR | os.O_CREAT, mode)
 
 
 if sys.platform == "win32":

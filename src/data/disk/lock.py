@@ -25,9 +25,13 @@ class Locks:
     A file lock alone would do, but waiting for it means polling: threads of one process queue on
     a thread lock first, and only one of them polls. After a fork the child starts with no locks
     held, whatever its parent's other threads were doing.
+
+    Args:
+        file_mode: permissions of a new lock file, before the umask.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, file_mode: int = 0o666) -> None:
+        self._file_mode = file_mode
         self._pid = os.getpid()
         self._threads: dict[Path, threading.Lock] = {}
 
@@ -46,7 +50,8 @@ class Locks:
             taken.extend(map(mine.acquire, (True,), (max(0.0, timeout_s),)))
             if not taken[0]:
                 raise _too_long(path, timeout_s)
-            held = _acquire(path, max(0.0, deadline - time.monotonic()), timeout_s)
+            left_s = max(0.0, deadline - time.monotonic())
+            held = _acquire(path, left_s, timeout_s, self._file_mode)
             _leave_note(path)
             yield
         finally:
@@ -74,11 +79,11 @@ class _Held(Protocol):
         """Let go of it."""
 
 
-def _acquire(path: Path, left_s: float, timeout_s: float) -> _Held:
+def _acquire(path: Path, left_s: float, timeout_s: float, mode: int) -> _Held:
     """Take the file lock; a new object each time, for one inherited by a fork is useless."""
     deadline, name = time.monotonic() + left_s, os.fspath(path)
     try:
-        while (held := flock.take(name)) is None:
+        while (held := flock.take(name, mode)) is None:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise _too_long(path, timeout_s)
@@ -88,14 +93,14 @@ def _acquire(path: Path, left_s: float, timeout_s: float) -> _Held:
             raise _refused(path, exc) from exc
     else:
         return held
-    return _acquire_by_library(path, left_s, timeout_s)
+    return _acquire_by_library(path, left_s, timeout_s, mode)
 
 
-def _acquire_by_library(path: Path, left_s: float, timeout_s: float) -> _Held:
+def _acquire_by_library(path: Path, left_s: float, timeout_s: float, mode: int) -> _Held:
     """Do the same where there is no flock, on Windows and on odd file systems."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(path)
+    lock = FileLock(path, mode=mode)
     try:
         lock.acquire(timeout=left_s, poll_interval=_POLL_S)
     except Timeout as exc:

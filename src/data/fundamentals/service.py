@@ -108,7 +108,12 @@ class FundamentalsService:
     @cached_property
     def cache(self) -> FundamentalsCache:
         """What is kept of the vendors' words."""
-        return FundamentalsCache(self._settings.cache_dir, self.combiner, clock=self._clock)
+        return FundamentalsCache(
+            self._settings.cache_dir,
+            self.combiner,
+            clock=self._clock,
+            private=self._selector.parsed_rules.cache.private,
+        )
 
     @cached_property
     def _candidates(self) -> Candidates:

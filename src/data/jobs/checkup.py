@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from ..cache.gauge import Fill, Gauge
 from ..clock import SystemClock
 from ..config.survey import Survey, Where, survey
 from ..disk.mounts import network_file_system
+from ..disk.privacy import readable_by_others
 from ..disk.scratch import free_bytes, refusal_to_write
 from ..errors import ConfigError, RulesError
 from ..model.instant import MINUTE_MS
@@ -44,6 +47,8 @@ EXTRAS = {
     "demo": ("bokeh_sampledata", "real daily bars of 2000 to 2013, without a network"),
 }
 LITTLE_SPACE = 1e9
+# Of files that others can read no more are counted.
+_FILES_NAMED = 10_000
 # Dates of HTTP are full seconds, and answers take their time.
 _CLOCK_OFF_MS = MINUTE_MS
 _SOURCES = {"argument": "the argument", "user cache folder": "the user's cache folder"}
@@ -134,6 +139,7 @@ def _places(found: Survey, selector: ProviderSelector, fill: Fill) -> Iterator[C
     yield from _odd_name(settings.cache_dir)
     yield from _far_away(settings.cache_dir)
     yield from _size(settings, selector, fill.bytes / BYTES_IN_GB)
+    yield from _privacy(settings, is_wanted=selector.parsed_rules.cache.private)
     yield _folder("state", settings.state_dir, "ONETAPE_STATE_DIR sets it")
 
 
@@ -156,6 +162,28 @@ def _odd_name(folder: Path) -> Iterator[Check]:
         said = f"{folder} has a colon in it, like a drive of Windows"
         advice = "on this system that is an ordinary folder name; DATA_CACHE_DIR sets another"
         yield Check("places", "cache name", None, said, advice)
+
+
+def _privacy(settings: Settings, *, is_wanted: bool) -> Iterator[Check]:
+    """Say what other users of this machine can read; a fault only where it is not wanted."""
+    folders = (settings.cache_dir, settings.state_dir)
+    files = (path for folder in folders for path in readable_by_others(folder))
+    found = list(islice(files, _FILES_NAMED + 1 if is_wanted else 1))
+    if not found:
+        if is_wanted:
+            yield Check("places", "privacy", True, "no other user of this machine can read a file")
+        return
+    if not is_wanted:
+        said = f"other users of this machine can read the cache's files, such as {found[0]}"
+        advice = "cache.private: true in the rules makes new files their owner's alone"
+        yield Check("places", "privacy", None, said, advice)
+        return
+    count = f"more than {_FILES_NAMED:,}" if len(found) > _FILES_NAMED else f"{len(found):,}"
+    what = "file" if len(found) == 1 else "files"
+    said = f"other users of this machine can read {count} {what}, such as {found[0]}"
+    places = shlex.join(str(folder) for folder in folders if folder.exists())
+    advice = f"they were made before cache.private was set: chmod -R go= {places}"
+    yield Check("places", "privacy", False, said, advice)
 
 
 def _far_away(folder: Path) -> Iterator[Check]:

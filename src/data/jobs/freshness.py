@@ -10,6 +10,7 @@ from typing import Any
 from ..cache.layout import Layout
 from ..cache.store import BarStore
 from ..clock import Clock
+from ..disk.files import Disk
 from ..downloader.registry import usable_class
 from ..errors import DataError
 from ..model.coverage import Coverage
@@ -90,7 +91,8 @@ class SeriesWatch:
     def __init__(
         self, root: Path, selector: ProviderSelector, clock: Clock, most: int = _MOST_LOOKED_AT
     ) -> None:
-        self._store = BarStore(root, clock=clock)
+        disk = Disk(root=root, private=selector.parsed_rules.cache.private)
+        self._store = BarStore(root, disk, clock)
         self._layout = Layout(root)
         self._selector = selector
         self._clock = clock

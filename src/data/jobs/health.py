@@ -55,9 +55,11 @@ def health(
 
     Files are read for ``GLANCE_S``, with ``full`` all of them.
     """
-    clock, store = SystemClock(), BarStore(folder)
+    clock = SystemClock()
+    disk = Disk(root=folder, private=selector.parsed_rules.cache.private)
+    store = BarStore(folder, disk)
     yield _fresh(SeriesWatch(folder, selector, clock).look())
-    catalogue = Catalogue(folder, store, Disk(root=folder))
+    catalogue = Catalogue(folder, store, disk)
     upkeep = Maintenance(store.workshop, catalogue, configured_instrument)
     yield _integrity(fill, upkeep.inspect(clock, None if full else GLANCE_S))
     yield from _commits(store)

@@ -8,6 +8,7 @@ from ..cache.eviction import BYTES_IN_GB, Freeable
 from ..cache.steward import House, Steward
 from ..cache.store import BarStore
 from ..clock import Clock
+from ..disk.files import Disk
 from ..provider_selector import ProviderSelector
 from ..routing.supplying import Supply
 
@@ -22,7 +23,8 @@ def freeable_of(folder: Path, selector: ProviderSelector, clock: Clock) -> Freea
         selector: tells who could supply what again.
         clock: the time.
     """
-    store = BarStore(folder, clock=clock)
+    disk = Disk(root=folder, private=selector.parsed_rules.cache.private)
+    store = BarStore(folder, disk, clock)
     house = House(limit=lambda: 0, must_keep=Supply(selector))
     return Steward(store, clock, house).freeable()
 

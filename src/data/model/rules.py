@@ -87,6 +87,7 @@ class CacheRules:
 
     ``keep_versions`` year files stay when bars are revised, for ``keep_versions_days`` at most.
     ``min_free_mb`` MiB stay free on the disk; None: one hundredth of it, 64 to 1,024 MiB.
+    ``private`` files and folders are their owner's alone.
     """
 
     enabled: bool = True
@@ -103,6 +104,7 @@ class CacheRules:
         return Retention(int(self.keep_versions), self.keep_versions_days)
 
     min_free_mb: float | None = None
+    private: bool = False
 
 
 @dataclass(frozen=True)

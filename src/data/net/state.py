@@ -9,6 +9,7 @@ Nothing but SQLite may open the file: closing a second descriptor would drop SQL
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -19,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..clock import Clock, SystemClock
-from ..disk.atomic import write_atomically
+from ..disk.atomic import NO_LINKS, discard, stage, write_atomically
 from ..disk.calls import mode_of
-from ..disk.files import Disk
+from ..disk.files import Disk, errno_of
 from ..errors import CorruptEntryError, DataError, FormatVersionError, StorageError
 from ..policy.steady import Anchor, Reading
 from .book import LATER, TABLES, VERSION, Book, keep_anchor, keep_fact, read_anchor, read_fact
@@ -53,7 +54,7 @@ class State:
         self.clock = clock
         self._has_file = folder is not None
         self._path = (folder or Path()) / FILE
-        self._disk = Disk(file_mode=0o600, folder_mode=0o700)
+        self._disk = Disk(private=True)
         self._owner = os.urandom(8).hex()
         # Only the machine's own seconds have one zero in all processes.
         self._boot = boot() if isinstance(clock, SystemClock) else ""
@@ -179,6 +180,7 @@ class State:
         self._disk.make_folders(self._path.parent)
         self._check_places()
         try:
+            self._make_file()
             self._inode = self._inode_now()
             self._db = _connect(str(self._path))
             self._set_up(self._db)
@@ -188,6 +190,24 @@ class State:
         except KeyboardInterrupt:  # half of it would be taken for all of it
             self._close_quietly()
             raise
+
+    def _make_file(self) -> None:
+        """Make the file, empty, where there is none: SQLite would leave its mode to the umask.
+
+        It gets its name when it is closed, for by then nobody can hold a lock on it. SQLite's own
+        files beside it take their modes from it.
+        """
+        if self._inode_now() is not None:
+            return
+        empty = stage(self._disk, self._path, b"", durable=False)
+        try:
+            self._disk.link(empty, self._path)
+        except StorageError as exc:
+            # Somebody was faster, or there are no links: such file systems have no modes either.
+            if errno_of(exc) not in (errno.EEXIST, *NO_LINKS):
+                raise
+        finally:
+            discard(self._disk, empty)
 
     def _check_places(self) -> None:
         """Refuse what is no ordinary file in the place of one: SQLite would wait for it, or follow.
