@@ -300,9 +300,8 @@ class Misses:
 
 
 def _are_unknown(attempts: Sequence[Attempt]) -> bool:
-    """Tell whether all that went wrong is that nobody knows the symbol."""
-    failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
-    return bool(failed) and all(isinstance(a.error, SymbolNotFoundError) for a in failed)
+    """Tell whether every vendor asked said that it does not know the symbol."""
+    return bool(attempts) and all(isinstance(a.error, SymbolNotFoundError) for a in attempts)
 
 
 def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
@@ -337,6 +336,12 @@ def _failure(
 ) -> AllProvidersFailedError:
     failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
     said = dict.fromkeys(f"{a.provider}: {a.message}" for a in failed)
+    if said:
+        # What others answered belongs to it: they know the symbol, and have nothing closed.
+        barren = [a for a in attempts if a.outcome in ("ok", "empty") and not a.rows]
+        said |= dict.fromkeys(
+            f"{a.provider}: {a.message or 'it has no closed bar in this range'}" for a in barren
+        )
     said = said or dict.fromkeys(u.reason for u in unfilled)
     said |= dict.fromkeys(f"{name} is not asked: {why}" for name, why in namesakes.items())
     if query.offline and not failed:

@@ -1,0 +1,46 @@
+"""A symbol that one vendor does not know and another has is not called unknown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import AllProvidersFailedError, SymbolNotFoundError, UnknownSymbolError
+
+from .shelf import Market, Shelf, at, every, serving
+
+# The true time; the clock of the machine is two hours ahead of it.
+TRUE, AHEAD = at("2024-06-05T13:45"), at("2024-06-05T15:45")
+# Finnhub publishes late: of it a bar is missing, and the answer is a frame that says so.
+OTHERS = [name for name in serving("crypto") if name not in ("binance", "finnhub")]
+
+
+@pytest.mark.parametrize("vendor", OTHERS)
+@pytest.mark.parametrize("hour", ["2024-06-05T13:00", "2024-06-05T14:00"])
+def test_a_vendor_that_has_nothing_closed_yet_is_named_beside_one_that_does_not_know_the_symbol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vendor: str, hour: str
+) -> None:
+    true, ahead = ManualClock(TRUE), ManualClock(AHEAD)
+    stranger = Shelf(true, [], "binance")
+    other = Shelf(true, every("1h", "2024-06-05T00:00", "2024-06-05T16:00"), vendor)
+    stranger.errors = [SymbolNotFoundError("no such pair", provider="binance") for _ in range(2)]
+    manager = Market(tmp_path, ahead, monkeypatch).manager(stranger, other)
+    with pytest.raises(AllProvidersFailedError) as caught:
+        manager.get_ohlcv("BTC-USD", "1h", hour, "2024-06-05T14:00:01")
+    assert other.asked
+    assert not isinstance(caught.value, UnknownSymbolError)
+    assert "binance: no such pair" in str(caught.value)
+    assert f"{vendor}: " in str(caught.value)
+
+
+def test_what_no_vendor_knows_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: ManualClock
+) -> None:
+    shelves = [Shelf(clock, [], name) for name in ("binance", "yahoo")]
+    for shelf in shelves:
+        shelf.errors = [SymbolNotFoundError("no such coin", provider=shelf.name)] * 2
+    manager = Market(tmp_path, clock, monkeypatch).manager(*shelves)
+    with pytest.raises(UnknownSymbolError, match="unknown symbol 'BTCUSD'"):
+        manager.get_ohlcv("BTC-USD", "1h", "2024-06-05", "2024-06-06")
