@@ -9,9 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from src.data.cache.fundamentals_cache import FundamentalsCache
+from src.data.cache.tables import TableStore
+from src.data.clock import ManualClock
 from src.data.disk.files import Disk, Step
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
 from tests.cache.damage import change, flipped
 from tests.cache.disks import CHANGING
 from tests.cli.conftest import Run
@@ -48,7 +54,7 @@ def test_a_sound_cache_is_told_so(filled: Run) -> None:
     ran = filled("cache", "verify")
     assert (ran.code, ran.out) == (0, "2 series read: all sound\n")
     assert filled("cache", "verify", "--json").json == {
-        "series": 2, "sound": True, "findings": [], "problems": [],
+        "series": 2, "tables": 0, "fundamentals": 0, "sound": True, "findings": [], "problems": [],
     }  # fmt: skip
     assert filled("cache", "repair").out == "2 series read, 0 findings repaired: all sound\n"
 
@@ -67,6 +73,55 @@ def test_damage_is_said_and_nothing_changed(damaged: Run, cache: Path) -> None:
     assert (finding["symbol"], finding["timeframe"], finding["where"], finding["repairable"]) == (
         "BTCUSDT", "1h", "2024", True,
     )  # fmt: skip
+
+
+@pytest.fixture
+def others(cache: Path, clock: ManualClock) -> dict[str, Path]:
+    """Return a file of a table, and one of fundamentals; there are no bars."""
+    store = TableStore(cache, "open_interest", clock=clock)
+    index = pd.date_range("2024-05-01", periods=9, freq="h", name="timestamp")
+    figures = pd.DataFrame({"sumOpenInterest": 1.5, "sumOpenInterestValue": 2.5}, index=index)
+    store.put(SeriesKey("BTCUSDT", Timeframe.parse("1h")), figures, None, "binance")
+    told = FundamentalsCache(cache, clock=clock).write_json("AAPL", "fmp", {"pe_ratio": 25.5})
+    return {"table": cache / "open_interest/BTCUSDT/1h/2024.csv.gz", "told": Path(told)}
+
+
+@pytest.mark.parametrize("which", ["table", "told"])
+def test_tables_and_fundamentals_are_read_and_repaired(
+    run: Run, others: dict[str, Path], cache: Path, which: str
+) -> None:
+    read = "0 series, 1 table, fundamentals of 1 symbol read"
+    assert run("cache", "verify").out == f"{read}: all sound\n"
+    path = others[which]
+    damaged = change(path, lambda data: flipped(data, len(data) // 2))
+    before = files(cache)
+    symbol, other = ("BTCUSDT", "AAPL") if which == "table" else ("AAPL", "BTCUSDT")
+    for words in (["verify"], ["repair", "--dry-run"], ["verify", symbol]):
+        ran = run("cache", *words)
+        assert ran.code == 1
+        assert path.name in ran.out
+        assert "it is kept in quarantine, and asked again" in ran.out
+    assert run("cache", "verify", other).code == 0
+    assert files(cache) == before, "nothing is changed"
+    told = run("cache", "verify", "--json").json
+    assert (told["tables"], told["fundamentals"], told["sound"]) == (1, 1, False)
+    assert {f["symbol"] for f in told["findings"]} == {symbol}
+    ran = run("cache", "repair")
+    assert ran.code == 0, ran.out
+    assert "repaired: all sound" in ran.out
+    assert not path.exists()
+    assert damaged in files(cache).values()
+    assert run("cache", "verify").code == 0
+
+
+def test_a_folder_in_the_place_of_a_table_is_told(run: Run, others: dict[str, Path]) -> None:
+    for path in others.values():
+        path.unlink()
+        path.mkdir()
+    for words in ("verify", "repair"):
+        ran = run("cache", words)
+        assert ran.code == 1
+        assert ran.out.count("make it readable, or remove what is in its place") == 2
 
 
 def test_repair_says_what_it_did(damaged: Run, cache: Path) -> None:

@@ -8,8 +8,10 @@ from configparser import ConfigParser
 from importlib.util import find_spec
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.clock import ManualClock, SystemClock
 from src.data.config.settings import load_settings
@@ -273,6 +275,41 @@ def test_integrity_is_never_good_over_damage(name: str, filled: Path, clock: Man
     told = UnifiedCache(filled, clock=clock).get_stats()["health"]
     assert (told["ok"], told["damaged_count"]) == (False, 1)
     assert told["damage"][0].startswith(f"{symbol} ")
+
+
+@pytest.mark.parametrize("what", ["table", "fundamentals"])
+def test_integrity_sees_tables_and_fundamentals(
+    what: str, filled: Path, clock: ManualClock
+) -> None:
+    cache = UnifiedCache(filled, clock=clock)
+    index = pd.date_range("2024-05-01", periods=9, freq="8h", name="timestamp")
+    rates = pd.DataFrame({"fundingRate": 0.25}, index=index)
+    cache.put(rates, "BTCUSDT", "8h", data_type="funding_rate")
+    told = FundamentalsCache(filled, clock=clock).write_json("MSFT", "fmp", {"pe_ratio": 25.5})
+    check = health(filled, "integrity")
+    said = "3 files of bars and 2 of tables and fundamentals, all read, nothing in quarantine"
+    assert (check.ok, check.said) == (True, said)
+    path = filled / "funding_rate/BTCUSDT/8h/2024.csv.gz" if what == "table" else Path(told)
+    path.write_bytes(path.read_bytes()[:-10])
+    os.utime(path, (1.7e9, 1.7e9))
+    check = health(filled, "integrity")
+    assert check.ok is False
+    assert f"damaged: {'BTCUSDT 8h funding_rate 2024' if what == 'table' else 'MSFT'}" in check.said
+    state = cache.get_stats()["health"]
+    assert (state["ok"], state["files_read"], state["damaged_count"]) == (
+        False,
+        5,
+        1 + (what == "table"),
+    )
+    assert path.exists(), "nothing is changed"
+    # Reading sets it aside: it is damage no more, and counted.
+    assert cache.get("BTCUSDT", "8h", data_type="funding_rate") is None or what != "table"
+    FundamentalsCache(filled, clock=clock).latest("MSFT")
+    check = health(filled, "integrity")
+    assert check.ok is None
+    assert f"{2 if what == 'table' else 1} file" in check.said
+    assert "in quarantine" in check.said
+    assert "_quarantine" in check.advice
 
 
 def test_what_there_was_no_time_for_is_not_called_sound(

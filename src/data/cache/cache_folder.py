@@ -93,7 +93,7 @@ class CacheFolder:
         """What checks, repairs, compacts and takes over, and tells the past of series."""
         from .maintenance import Maintenance
 
-        return Maintenance(self.store.workshop, self._catalogue, self._instrument_of)
+        return Maintenance(self.store.workshop, self._catalogue, self._instrument_of, self._clock)
 
     def meaning_of(self, symbol: str) -> Instrument:
         """Return what a symbol means; raises ``QueryError`` where that cannot be told."""
@@ -125,7 +125,7 @@ class CacheFolder:
         programs are brought up to date with it.
         """
         # First: reading documents repairs what is damaged.
-        health = self.maintenance.inspect(self._clock, _GLANCE_S).to_json()
+        health = self.maintenance.inspect(_GLANCE_S).to_json()
         years = list(self._catalogue.all_years())
         stats = self._catalogue.stats(years, self.max_size_gb)
         self._summarise(years, stats)

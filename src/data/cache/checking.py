@@ -60,9 +60,10 @@ class Inspection:
     Attributes:
         findings: what is wrong.
         problems: series that could not be read, and why.
-        files: how many files of bars were read.
+        files: how many files were read.
         total: how many there are.
         is_whole: whether everything was read.
+        others: how many of the total are of tables and fundamentals.
     """
 
     findings: tuple[Finding, ...]
@@ -70,6 +71,18 @@ class Inspection:
     files: int
     total: int
     is_whole: bool
+    others: int = 0
+
+    def plus(self, other: Inspection) -> Inspection:
+        """Return both together."""
+        return Inspection(
+            self.findings + other.findings,
+            self.problems + other.problems,
+            self.files + other.files,
+            self.total + other.total,
+            self.is_whole and other.is_whole,
+            self.others + other.others,
+        )
 
     @property
     def ok(self) -> bool | None:

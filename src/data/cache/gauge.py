@@ -145,7 +145,10 @@ def _count(count: _Count, folder: str, names: frozenset[str], path: str) -> os.s
     except OSError:
         return None  # it vanished meanwhile
     place = os.path.basename(folder)
-    count.quarantined += place == _QUARANTINE and not path.endswith(".json")
+    name = os.path.basename(path)
+    # Beside each file lies a document with the reason, which is named after it.
+    is_reason = name.endswith(".json") and name.removesuffix(".json") in names
+    count.quarantined += place == _QUARANTINE and not is_reason
     if facts.st_nlink > 1:
         if (facts.st_dev, facts.st_ino) in count.seen:
             return None

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ..clock import Clock
 from ..errors import DataError, QueryError
+from ..model.instant import SECOND_MS
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
@@ -24,6 +25,7 @@ from .dropping import drop_file
 from .history import commits_of, log_of
 from .mending import repair_series
 from .migrating import OldFile, migrate_series
+from .other_data import OtherData, OtherPart
 from .pruning import Pruned, prune_series
 from .workshop import Workshop
 
@@ -47,20 +49,27 @@ class Repaired:
 
 
 class Maintenance:
-    """Keeps the bars of one cache folder sound. Thread-safe, and safe beside other processes.
+    """Keeps what one cache folder holds sound. Thread-safe, and safe beside other processes.
 
     Args:
         shop: the parts of its store.
         catalogue: what lies in it.
         instrument_of: tells under which name a symbol is asked for.
+        clock: tells the time of what is set aside.
     """
 
     def __init__(
-        self, shop: Workshop, catalogue: Catalogue, instrument_of: Callable[[str], Instrument]
+        self,
+        shop: Workshop,
+        catalogue: Catalogue,
+        instrument_of: Callable[[str], Instrument],
+        clock: Clock,
     ) -> None:
         self._shop = shop
         self._catalogue = catalogue
         self._instrument_of = instrument_of
+        self._clock = clock
+        self._others = OtherData(shop.layout.root, shop.disk, clock, catalogue.data_types)
 
     def series(
         self, symbol: str | None = None, timeframe: Timeframe | None = None
@@ -80,19 +89,33 @@ class Maintenance:
         found = [finding for part in parts for finding in part]
         return [*found, *self._check_actions(keys)], problems
 
-    def inspect(self, clock: Clock, seconds: float | None) -> Inspection:
+    def others(
+        self, symbol: str | None = None, timeframe: Timeframe | None = None
+    ) -> list[OtherPart]:
+        """Return the tables and fundamentals that are stored, each to be checked and repaired."""
+        return self._others.parts(symbol, timeframe)
+
+    def inspect(self, seconds: float | None) -> Inspection:
         """Read as much as can be read in that time (None: all of it), and say what is damaged.
 
-        It begins at another series each time: what is looked at often is all looked at some day.
+        It begins at another series each time, and every other second at tables and fundamentals:
+        what is looked at often is all looked at some day.
         """
-        keys = self.series()
-        first = clock.now_ms() % len(keys) if keys else 0
+        clock, keys, turn = self._clock, self.series(), self._clock.now_ms()
+        first = turn % len(keys) if keys else 0
         until = None if seconds is None else clock.monotonic() + seconds
-        return inspect(
-            self._shop,
-            [*keys[first:], *keys[:first]],
-            lambda: until is None or clock.monotonic() < until,
-        )
+
+        def has_time() -> bool:
+            return until is None or clock.monotonic() < until
+
+        def bars() -> Inspection:
+            return inspect(self._shop, [*keys[first:], *keys[:first]], has_time)
+
+        def others() -> Inspection:
+            return self._others.inspect(turn, has_time)
+
+        one, other = (others, bars) if turn // SECOND_MS % 2 else (bars, others)
+        return one().plus(other())
 
     def repair(self, keys: Sequence[SeriesKey]) -> Repaired:
         """Repair what can be repaired, series by series, each under its lock."""

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from . import FAILED, OK
 from .arguments import positive
-from .cached import chosen, frame_of, manager_of, name_of, problems_json, show_problems
+from .cached import (
+    chosen,
+    chosen_with_others,
+    frame_of,
+    manager_of,
+    name_of,
+    problems_json,
+    show_problems,
+)
 from .output import console, print_json
 from .tables import Grid, counted, moment, size, styled
 
@@ -16,6 +24,7 @@ if TYPE_CHECKING:
     from ..cache.checking import Finding
     from ..cache.compacting import Compacted
     from ..cache.migrating import OldFile
+    from ..cache.other_data import OtherPart
     from ..cache.pruning import Pruned
     from ..model.series import SeriesKey
 
@@ -58,18 +67,20 @@ def configure(actions: Any) -> None:
 
 def _verify(args: argparse.Namespace) -> int:
     manager = manager_of(args)
-    keys = chosen(manager, args.symbol, args.timeframe)
+    keys, others = chosen_with_others(manager, args.symbol, args.timeframe)
     found, problems = manager.cache.maintenance.check(keys)
+    found += [finding for part in others for finding in part.check()]
     is_sound = not found and not problems
     if args.json:
-        told = {"series": len(keys), "sound": is_sound, "findings": [f.to_json() for f in found]}
+        told: dict[str, Any] = {**_counts(keys, others), "sound": is_sound}
+        told |= {"findings": [f.to_json() for f in found]}
         print_json(told | {"problems": problems_json(problems)})
     else:
         _show_findings(found, "would do")
         show_problems(problems)
         _conclude(
             is_sound,
-            f"{counted(len(keys), 'series')} read: ",
+            f"{_read(keys, others)}: ",
             _count(found, problems),
             "`onetape cache repair` does it" if found else "",
         )
@@ -80,25 +91,43 @@ def _repair(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _verify(args)
     manager = manager_of(args)
-    keys = chosen(manager, args.symbol, args.timeframe)
+    keys, others = chosen_with_others(manager, args.symbol, args.timeframe)
     done = manager.cache.maintenance.repair(keys)
-    is_sound = not done.left and not done.problems
+    of_others = [part.repair() for part in others]
+    found = [*done.found, *(finding for part, _ in of_others for finding in part)]
+    left = [*done.left, *(finding for _, part in of_others for finding in part)]
+    is_sound = not left and not done.problems
     if args.json:
         told = {
-            "series": len(keys),
+            **_counts(keys, others),
             "sound": is_sound,
-            "found": [f.to_json() for f in done.found],
-            "left": [f.to_json() for f in done.left],
+            "found": [f.to_json() for f in found],
+            "left": [f.to_json() for f in left],
         }
         print_json(told | {"problems": problems_json(done.problems)})
     else:
-        _show_findings([f for f in done.found if f not in done.left], "done")
-        _show_findings(done.left, "left")
+        repaired = [f for f in found if f not in left]
+        _show_findings(repaired, "done")
+        _show_findings(left, "left")
         show_problems(done.problems)
-        repaired = len(done.found) - len(done.left)
-        said = f"{counted(len(keys), 'series')} read, {counted(repaired, 'finding')} repaired: "
-        _conclude(is_sound, said, _count(done.left, done.problems), "")
+        said = f"{_read(keys, others)}, {counted(len(repaired), 'finding')} repaired: "
+        _conclude(is_sound, said, _count(left, done.problems), "")
     return OK if is_sound else FAILED
+
+
+def _counts(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> dict[str, int]:
+    tables = sum(part.is_table for part in others)
+    return {"series": len(keys), "tables": tables, "fundamentals": len(others) - tables}
+
+
+def _read(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> str:
+    """Return what was read, in words."""
+    counts = _counts(keys, others)
+    said = [counted(counts["series"], "series")]
+    said += [counted(counts["tables"], "table")] if counts["tables"] else []
+    of = counted(counts["fundamentals"], "symbol")
+    said += [f"fundamentals of {of}"] if counts["fundamentals"] else []
+    return f"{', '.join(said)} read"
 
 
 def _show_findings(found: Sequence[Finding], state: str) -> None:

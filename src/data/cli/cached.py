@@ -13,6 +13,7 @@ from .output import console
 from .tables import styled
 
 if TYPE_CHECKING:
+    from ..cache.other_data import OtherPart
     from ..cache.store import SeriesView
     from ..cache.unified_cache import UnifiedCache
     from ..data_manager import DataManager
@@ -68,6 +69,21 @@ def chosen(manager: Holds, symbol: str | None, label: str | None = None) -> list
         return keys
     what = " ".join(filter(None, (name, frame.label if frame else "")))
     raise CacheError(f"nothing is cached of {what}", symbol=name, hint=_there_is(manager, name))
+
+
+def chosen_with_others(
+    manager: Holds, symbol: str | None, label: str | None = None
+) -> tuple[list[SeriesKey], list[OtherPart]]:
+    """Return the series that are meant, and the tables and fundamentals; raises as :func:`chosen`.
+
+    Of a symbol either is enough.
+    """
+    name = meant(manager, symbol) if symbol else None
+    frame = frame_of(label) if label else None
+    others = manager.cache.maintenance.others(name, frame)
+    if not others:
+        return chosen(manager, symbol, label), []
+    return manager.cache.maintenance.series(name, frame), others
 
 
 def meant(manager: Holds, text: str) -> str:

@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--no-network", action="store_true", help="do not knock at the vendors")
     parser.add_argument(
-        "--full", action="store_true", help="read every file of bars, not for three seconds only"
+        "--full", action="store_true", help="read every file of data, not for three seconds only"
     )
     parser.add_argument("--watch", action="store_true", help="go on looking until Ctrl-C")
     parser.add_argument(

@@ -68,7 +68,7 @@ def checkup(
     Args:
         cache_dir, config_path: as for the data manager.
         network: whether to knock at the vendors' doors (one small request each).
-        full: whether to read every file of bars, however long that takes.
+        full: whether to read every file of data, however long that takes.
     """
     try:
         found = survey(cache_dir, config_path)

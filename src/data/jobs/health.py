@@ -60,8 +60,8 @@ def health(
     store = BarStore(folder, disk)
     yield _fresh(SeriesWatch(folder, selector, clock).look())
     catalogue = Catalogue(folder, store, disk)
-    upkeep = Maintenance(store.workshop, catalogue, configured_instrument)
-    yield _integrity(fill, upkeep.inspect(clock, None if full else GLANCE_S))
+    upkeep = Maintenance(store.workshop, catalogue, configured_instrument, clock)
+    yield _integrity(fill, upkeep.inspect(None if full else GLANCE_S))
     yield from _commits(store)
     told = memory()
     used = "" if told.used is None else f"{told.used / 1e6:,.0f} MB used by this process"
@@ -88,7 +88,9 @@ def _fresh(series: SeriesHealth) -> Check:
 
 def _integrity(fill: Fill, found: Inspection) -> Check:
     """Say what reading the files found; without damage it is good only if all of them were read."""
-    said = f"{found.total:,} file{'' if found.total == 1 else 's'} of bars"
+    bars = found.total - found.others
+    said = f"{bars:,} file{'' if bars == 1 else 's'} of bars"
+    said += f" and {found.others:,} of tables and fundamentals" if found.others else ""
     if found.is_whole:
         said += ", all read" if found.total else ""
     else:

@@ -1,0 +1,159 @@
+"""What a cache folder holds beside bars, checked and repaired: tables, and fundamentals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ..clock import Clock
+from ..disk.files import Disk
+from ..errors import DataError, FormatVersionError
+from ..model.timeframe import Timeframe
+from .checking import Finding, Inspection
+from .fundamentals_files import FOLDER as FUNDAMENTALS
+from .fundamentals_folder import FundamentalsFolder
+from .quarantine_folder import Damage
+from .tables import TableStore
+
+_REMEDY = "it is kept in quarantine, and asked again where a vendor still has it"
+
+
+@dataclass(frozen=True)
+class OtherPart:
+    """One table, or the fundamentals of one symbol.
+
+    Attributes:
+        symbol, timeframe: whose; no timeframe of fundamentals, neither of what cannot be listed.
+        data_type: the folder.
+        files: how many hold data.
+        damage: reads them and returns what is wrong.
+        set_aside: moves what is wrong to the quarantine.
+    """
+
+    symbol: str
+    timeframe: str
+    data_type: str
+    files: int
+    damage: Callable[[], list[Damage]]
+    set_aside: Callable[[], None]
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table."""
+        return self.data_type != FUNDAMENTALS
+
+    def check(self) -> list[Finding]:
+        """Return what is wrong; nothing is changed."""
+        try:
+            return [
+                self._finding(f"{self.data_type} {one.path.name}", one.reason)
+                for one in self.damage()
+            ]
+        except FormatVersionError as exc:
+            return [self._refusal(str(exc.args[0]), "update this library")]
+        except DataError as exc:
+            return [self._refusal(str(exc), "make it readable, or remove what is in its place")]
+
+    def repair(self) -> tuple[list[Finding], list[Finding]]:
+        """Set aside what is wrong; return what was found, and what of it is left."""
+        found = self.check()
+        if not any(finding.cure != "none" for finding in found):
+            return found, found
+        try:
+            self.set_aside()
+        except DataError as exc:
+            return found, [*found, self._refusal(str(exc), "try again when it can be written")]
+        return found, self.check()
+
+    def _finding(self, where: str, what: str) -> Finding:
+        return Finding(self.symbol, self.timeframe, "", where, what, _REMEDY, "drop")
+
+    def _refusal(self, what: str, remedy: str) -> Finding:
+        return Finding(self.symbol, self.timeframe, "", self.data_type, what, remedy, "none")
+
+
+class OtherData:
+    """Tables and fundamentals of one cache folder. Thread-safe, and safe beside other processes.
+
+    Args:
+        root: the cache folder.
+        disk, clock: of the store.
+        data_types: returns the names of the folders of tables.
+    """
+
+    def __init__(
+        self, root: Path, disk: Disk, clock: Clock, data_types: Callable[[], list[str]]
+    ) -> None:
+        self._root = root
+        self._disk = disk
+        self._clock = clock
+        self._data_types = data_types
+
+    def parts(
+        self, symbol: str | None = None, timeframe: Timeframe | None = None
+    ) -> list[OtherPart]:
+        """Return what there is, of one symbol and timeframe or of all."""
+        found = [part for name in self._data_types() for part in self._tables(name)]
+        found += self._fundamentals()
+        label = timeframe.label if timeframe else None
+        return [
+            part
+            for part in found
+            if symbol in (None, part.symbol) and label in (None, part.timeframe)
+        ]
+
+    def inspect(self, turn: int, has_time: Callable[[], bool]) -> Inspection:
+        """Read part after part while there is time, at least one; nothing is changed.
+
+        Args:
+            turn: any number: another part is the first with each.
+            has_time: tells whether to go on.
+        """
+        parts = self.parts()
+        first = turn % len(parts) if parts else 0
+        findings: list[Finding] = []
+        files, read = 0, 0
+        for part in [*parts[first:], *parts[:first]]:
+            if read and not has_time():
+                break
+            findings += part.check()
+            files, read = files + part.files, read + 1
+        total = sum(part.files for part in parts)
+        return Inspection(tuple(findings), (), files, total, read == len(parts), total)
+
+    def _tables(self, data_type: str) -> Iterator[OtherPart]:
+        store = TableStore(self._root, data_type, self._disk, self._clock)
+        try:
+            for key in store.keys():
+                yield OtherPart(
+                    key.symbol,
+                    key.timeframe.label,
+                    data_type,
+                    len(store.years(key)),
+                    partial(store.damage, key),
+                    partial(store.repair, key),
+                )
+        except DataError as exc:
+            yield _unlisted(data_type, exc)
+
+    def _fundamentals(self) -> Iterator[OtherPart]:
+        folder = FundamentalsFolder(self._root, clock=self._clock, disk=self._disk)
+        try:
+            for name in folder.symbols():
+                count = folder.get_cache_stats(name)["files"]
+                if count:
+                    damage, repair = partial(folder.damage, name), partial(folder.repair, name)
+                    yield OtherPart(name, "", FUNDAMENTALS, count, damage, repair)
+        except DataError as exc:
+            yield _unlisted(FUNDAMENTALS, exc)
+
+
+def _unlisted(data_type: str, error: DataError) -> OtherPart:
+    """Return the part of a folder that cannot be listed; to check it tells why."""
+
+    def refuse() -> list[Damage]:
+        raise error
+
+    return OtherPart("", "", data_type, 0, refuse, lambda: None)
