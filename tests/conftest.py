@@ -12,10 +12,12 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.model.instant import parse_iso
+from tests.programs import keep_programs_offline
 
 if TYPE_CHECKING:
     from tests.vendor_server import VendorServer
 
+keep_programs_offline()
 WEDNESDAY = parse_iso("2024-06-12T15:00:30")
 
 

@@ -14,7 +14,7 @@ import pytest
 from src.data import configure_logging, logs
 from src.data.errors import ConfigError
 from src.data.logs import LOGGERS, ContextFilter, JsonFormatter, Subject, TextFormatter
-from tests.contract.source import ROOT
+from tests.programs import PYTHONPATH
 
 log = logging.getLogger("onetape.test")
 
@@ -206,7 +206,7 @@ def test_the_library_alone_attaches_nothing_that_writes() -> None:
     )
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
     )  # fmt: skip
     assert (ran.returncode, ran.stderr) == (0, "")
 

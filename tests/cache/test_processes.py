@@ -22,6 +22,7 @@ from tests.cache.bars import (
     store_in,
     table,
 )
+from tests.programs import PYTHONPATH
 
 ROOT = Path(__file__).parents[2]
 WRITE = """
@@ -42,7 +43,7 @@ for n in range(first, first + 24 * step, step):
 def writer(root: Path, first: int, step: int) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", WRITE, str(root), str(first), str(step)], cwd=ROOT, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": PYTHONPATH},
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"

@@ -12,7 +12,7 @@ import pytest
 
 from src.data.cli import COMMANDS, main
 from tests.cli.conftest import Run
-from tests.contract.source import ROOT
+from tests.programs import PYTHONPATH
 
 HEAVY = (
     "pandas",
@@ -29,7 +29,7 @@ HEAVY = (
 def typed(*words: str, before: Sequence[str] = (), **options: object) -> subprocess.Popen[str]:
     """Start the command in a process of its own."""
     # Buffered, as it is by default: what is left in the buffer is what fails at the exit.
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH, "PYTHONUNBUFFERED": ""}
     return subprocess.Popen(
         [*before, sys.executable, *words], env=environment, text=True, stderr=subprocess.PIPE,
         stdout=subprocess.PIPE, **options,  # type: ignore[call-overload]
@@ -140,7 +140,7 @@ def test_a_full_disk_behind_the_screen_is_one_line(rules: Path, cache: Path) -> 
         process = subprocess.run(
             [sys.executable, "-m", "src.data", "cache", "list", "--json", "--cache-dir", str(cache)],
             stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
+            env={**os.environ, "PYTHONPATH": PYTHONPATH, "PYTHONUNBUFFERED": ""},
         )  # fmt: skip
     assert process.returncode == 1
     assert process.stderr == "onetape: the output cannot be written: No space left on device\n"

@@ -14,7 +14,7 @@ from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.net.http import HttpTransport
 from src.data.routing import fetching
 from tests.cli.conftest import Run
-from tests.contract.source import ROOT
+from tests.programs import PYTHONPATH
 from tests.vendor_server import Fault, VendorServer
 
 MAY = ("--start-date", "2024-05-01", "--end-date", "2024-05-31")
@@ -151,7 +151,7 @@ def test_ctrl_c_from_the_terminal(
     process = subprocess.Popen(
         [sys.executable, "-m", "src.data", *words, "--config", str(rules), "--cache-dir", str(cache)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, preexec_fn=listening,
+        env={**os.environ, "PYTHONPATH": PYTHONPATH}, preexec_fn=listening,
     )  # fmt: skip
     assert vendors.wait_for("binance", 2, timeout_s=30)
     process.send_signal(signal.SIGINT)
@@ -192,7 +192,7 @@ def test_the_modules_of_old_end_with_1_when_a_vendor_is_down(
     vendors.fault("binance", Fault.status(451))
     words = ["--tickers", "BTCUSDT", "--intervals", "1h", "--start-date", "2024-05-01",
              "--end-date", "2024-05-31", "--config", str(rules), "--cache-dir", str(cache)]  # fmt: skip
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "ONETAPE_STATE_DIR": str(tmp_path / "other")}
+    env = {**os.environ, "PYTHONPATH": PYTHONPATH, "ONETAPE_STATE_DIR": str(tmp_path / "other")}
     done = subprocess.run(
         [sys.executable, "-m", module, *words], capture_output=True, text=True, env=env, timeout=60
     )

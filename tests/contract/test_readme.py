@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import PYTHONPATH
+
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", TEXT, re.DOTALL)
@@ -22,7 +24,7 @@ def test_the_five_lines_print_what_stands_below_them(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=50,
         env={"DATA_CACHE_DIR": str(tmp_path), "ONETAPE_STATE_DIR": str(tmp_path), "PATH": "",
-             "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+             "PYTHONPATH": PYTHONPATH, "HOME": str(tmp_path)},
     )  # fmt: skip
     assert ran.stderr == ""
     assert ran.stdout.split() == printed.split()
@@ -37,7 +39,7 @@ def test_links_lead_somewhere(target: str) -> None:
 def test_examples_without_a_network_run(example: str, tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, str(ROOT / "examples" / example)], cwd=tmp_path, capture_output=True,
-        text=True, timeout=50, env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(tmp_path)},
+        text=True, timeout=50, env={"PYTHONPATH": PYTHONPATH, "PATH": "", "HOME": str(tmp_path)},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert "100% from the cache" in ran.stdout

@@ -24,6 +24,7 @@ from src.data.model.capabilities import FetchQuery
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.net.sender import Sender
 from tests.net.scripted import answer
+from tests.programs import PYTHONPATH
 from tests.vendor_server import VendorServer
 
 from .twin import told
@@ -212,6 +213,6 @@ def test_an_exported_file_counts_and_one_that_lies_around_does_not(tmp_path: Pat
     )
     ran = subprocess.run(
         ["/bin/sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True,
-        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+        env={"PYTHONPATH": PYTHONPATH, "PATH": os.environ["PATH"]},
     )  # fmt: skip
     assert ran.stdout.splitlines() == ["None None", "from-a-file of two spellings"]

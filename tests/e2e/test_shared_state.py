@@ -12,6 +12,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError
+from tests.programs import PYTHONPATH
 from tests.vendor_server import Fault, VendorServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,7 +85,10 @@ assert manager.rate_limiters["binance"].limits.per_minute == 1200
 assert "sqlite3" not in sys.modules
 """
     subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, check=True, env={"ONETAPE_STATE_DIR": str(unused)}
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        check=True,
+        env={"ONETAPE_STATE_DIR": str(unused), "PYTHONPATH": PYTHONPATH},
     )
     assert not unused.exists()
 

@@ -1,0 +1,47 @@
+"""Programs that tests start are kept off the network, as the tests themselves are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+# Looks at wheels in environments of their own, without the modules of this machine (`-S`).
+ALONE = TESTS / "packaging" / "build.py"
+
+
+@pytest.mark.parametrize("attempt", [
+    "socket.create_connection(('192.0.2.1', 443), 0.2)",
+    "socket.getaddrinfo('vendor.example', 443)",
+    "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 53))",
+    "__import__('requests').get('https://vendor.example')",
+])  # fmt: skip
+def test_a_program_cannot_reach_out(attempt: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import socket; {attempt}"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "RuntimeError: a program that a test started wants to reach" in done.stderr
+
+
+def test_a_program_reaches_this_machine() -> None:
+    code = (
+        "import socket; door = socket.create_server(('127.0.0.1', 0));"
+        "socket.create_connection(door.getsockname()).close();"
+        "socket.getaddrinfo('localhost', 1)"
+    )
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
+
+
+def test_no_test_takes_the_guard_away() -> None:
+    """A test that sets up its program's environment names the guarded path, or keeps ours."""
+    for path in TESTS.rglob("*.py"):
+        if path in (ALONE, Path(__file__), TESTS / "programs.py"):
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            place = f"{path.relative_to(TESTS)}:{number}"
+            assert '"PYTHONPATH":' not in line or '"PYTHONPATH": PYTHONPATH' in line, place
