@@ -18,6 +18,7 @@ from . import (
     feed,
     hit,
     memory,
+    nights,
     read,
     route,
     size,
@@ -31,7 +32,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 SCRIPTS: dict[str, Callable[[], Report]] = {
     module.__name__.rpartition(".")[2]: module.measure
     for module in (
-        hit, route, start, covered, read, batch, write, size, memory, workload, company, feed,
+        hit, route, start, covered, read, batch, write, size, memory, nights, workload, company, feed,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -45,10 +46,12 @@ def compacted(root: Path, key: SeriesKey = DAILY, *, dry_run: bool = False) -> C
 
 
 def days_of_hours(root: Path, count: int) -> None:
+    """Write a member for each day, as if each had bars enough."""
     store = store_in(root)
     for day in range(count):
         hours = piece(day * 24, day * 24 + 24, size=HOUR_MS)
-        store.commit(HOURLY, Commit((hours,), next_due=NOW))
+        with patch("src.data.cache.segments.FEW_ROWS", 0):
+            store.commit(HOURLY, Commit((hours,), next_due=NOW))
 
 
 def test_days_of_hours_become_one_member(tmp_path: Path) -> None:

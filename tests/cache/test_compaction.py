@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
+import pytest
+
 from src.data.cache.members import Member, file_id, walk
-from src.data.cache.store import Commit
-from src.data.model.instant import DAY_MS, MINUTE_MS
+from src.data.cache.store import BarStore, Commit, Piece
+from src.data.model.actions import Action
+from src.data.model.coverage import CLOSED
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of
+from src.data.model.kind import Basis
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
 from tests.cache.bars import (
     DAILY,
     EVER,
@@ -115,7 +125,7 @@ def test_minutes_are_joined_with_the_first_bar_of_a_new_day(tmp_path: Path) -> N
     assert len(members(tmp_path, MINUTES)) == 4
     store.commit(MINUTES, Commit((minutes(3 * A_DAY, 3 * A_DAY + 1),)))
     found = members(tmp_path, MINUTES)
-    assert [m.header.rows for m in found] == [3 * A_DAY - 3, 3, 1]
+    assert [m.header.rows for m in found] == [3 * A_DAY - 3, 4], "few bars need no member a day"
     assert found[0].raw == bulk
     assert same(store.read(MINUTES, EVER)[0], table(range(3 * A_DAY + 1), size=MINUTE_MS))
 
@@ -131,3 +141,114 @@ def test_minutes_are_joined_at_512_open_members(tmp_path: Path) -> None:
     assert len(members(tmp_path, MINUTES)) == 512
     store.commit(MINUTES, Commit((minutes(514, 515),)))
     assert [m.header.rows for m in members(tmp_path, MINUTES)] == [2, 2, 511]
+
+
+def test_a_member_of_several_days_has_a_thousand_bars_at_most(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    hourly = SeriesKey("BTCUSDT", Timeframe(1, "h"))
+    for day in range(60):
+        store.commit(hourly, Commit((piece(day * 24, day * 24 + 24, size=HOUR_MS),)))
+    rows = [m.header.rows for m in members(tmp_path, hourly)]
+    assert rows[0] == 42 * 24
+    assert len(rows) <= 4
+    assert same(store.read(hourly, EVER)[0], table(range(60 * 24), size=HOUR_MS))
+
+
+def test_bars_of_a_night_that_crosses_midnight_are_joined(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    hourly = SeriesKey("BTCUSDT", Timeframe(1, "h"))
+    for night in range(20):
+        first = night * 24 + 23  # from eleven to eleven: each begins in the day of the one before
+        store.commit(hourly, Commit((piece(first, first + 24, size=HOUR_MS),)))
+    assert len(members(tmp_path, hourly)) <= 3
+
+
+# --- bases ---------------------------------------------------------------------------------
+
+
+def day(number: int) -> date:
+    """Return the date of a bar of days."""
+    return date_of(piece(number, number + 1).span.start)
+
+
+def shares(number: int, until: int, count: int = 1) -> Piece:
+    """Return bars of a share that know of splits up to the day ``until``."""
+    return replace(piece(number, number + count), basis=Basis("split", day(until)))
+
+
+def asked(store: BarStore, until: int, *, late_days: int, actions: tuple[Action, ...] = ()) -> None:
+    """Have a vendor tell all actions up to the day ``until``, so many days after it."""
+    first, last = piece(0, 1).span.start, piece(until, until + 1).span.end
+    store.add_actions(DAILY.symbol, actions, Span(first, last), "acme", last + late_days * DAY_MS)
+
+
+def bases(root: Path) -> list[tuple[int, Basis]]:
+    return [(m.header.rows, m.header.basis) for m in members(root)]
+
+
+def test_members_of_an_older_writer_whose_date_says_nothing_are_joined(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    for n in range(7):
+        store.commit(DAILY, Commit((shares(n, n),)))
+    assert len(members(tmp_path)) == 7, "as they were written before"
+    store.commit(DAILY, Commit((shares(7, 7),)))
+    assert bases(tmp_path) == [(8, Basis("split"))]
+    assert len(store.view(DAILY).coverage) == 1
+    assert same(store.read(DAILY, EVER)[0], table(range(8)))
+
+
+@pytest.mark.parametrize(("late_days", "joined"), [(8, True), (0, False)])
+def test_bars_fetched_days_later_are_joined_where_nothing_happened_between(
+    tmp_path: Path, late_days: int, joined: bool
+) -> None:
+    store = store_in(tmp_path)
+    asked(store, 20, late_days=late_days)
+    for n in range(0, 16, 2):
+        store.commit(DAILY, Commit((shares(n, n + 1, 2),)))
+    if joined:
+        assert bases(tmp_path) == [(16, Basis("split"))]
+    else:  # a split of the last days may still be told
+        assert bases(tmp_path)[-1] == (2, Basis("split", day(15)))
+
+
+def test_bars_on_both_sides_of_a_split_keep_what_they_know(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    ex = Action(day(5), "split", piece(5, 6).span.start, 4.0, 1.0)
+    asked(store, 30, late_days=8, actions=(ex,))
+    for n in range(0, 16, 2):
+        store.commit(DAILY, Commit((shares(n, n + 1, 2),)))
+    assert bases(tmp_path) == [
+        (4, Basis("split")), (2, Basis("split", day(5))), (10, Basis("split"))]  # fmt: skip
+
+
+def test_years_between_a_bar_and_its_fetch_are_never_left_out(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    asked(store, 60, late_days=8)
+    for n in range(8):
+        store.commit(DAILY, Commit((shares(n, 40),)))
+    assert bases(tmp_path) == [(8, Basis("split", day(40)))]
+
+
+def test_hours_beside_the_market_keep_the_date_of_their_own_day(tmp_path: Path) -> None:
+    # At nine a share is traded as on the day before; what is fetched at night knows of a split.
+    hourly, nine = SeriesKey("BTCUSDT", Timeframe(1, "h")), 9
+    for session, basis in (("regular", Basis("split")), ("extended", Basis("split", day(0)))):
+        store = store_in(tmp_path / session)
+        for n in range(2):
+            bars = piece(nine + 24 * n, nine + 24 * n + 1, size=HOUR_MS)
+            kind = replace(bars.kind, session=session)
+            store.commit(hourly, Commit((replace(bars, kind=kind, basis=Basis("split", day(n))),)))
+        assert members(tmp_path / session, hourly)[0].header.basis == basis
+
+
+def test_closed_hours_for_which_no_vendor_was_asked_are_no_answer(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    for n in range(0, 16, 2):
+        closed = replace(mark(n + 1, n + 2, "empty"), reason=CLOSED, vendor="", expires=None)
+        store.commit(DAILY, Commit((piece(n, n + 1),), (closed,)))
+    (one,) = members(tmp_path)
+    assert len(one.header.holes) == 7
+    coverage = store.view(DAILY).coverage
+    (lane_folder(tmp_path) / "2024.metadata.json").unlink()
+    final = [c.span for c in coverage if c.state == "final"]
+    assert [c.span for c in store_in(tmp_path).view(DAILY).coverage] == final

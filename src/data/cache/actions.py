@@ -115,6 +115,15 @@ class ActionBook:
         """Tell whether every ex-date in ``span`` was asked for, by whomever."""
         return not gaps(span, [asked.span for asked in self.asked])
 
+    def is_quiet(self, days: Span, *, settled: bool) -> bool:
+        """Tell whether all ex-dates in ``days`` were asked for and no vendor told an action.
+
+        ``settled``: asked for so late that one told late would be known by now.
+        """
+        if gaps(days, [asked.settled if settled else asked.span for asked in self.asked]):
+            return False
+        return not any(day_ms(action.ex_date) in days for action in self.told)
+
     def by(self, now_ms: int) -> ActionBook:
         """Return the book without what was asked by a clock that was ahead, if there is any.
 

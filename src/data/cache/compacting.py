@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..model.series import SeriesKey
+from .bases import unified
 from .checking import is_current
 from .columnar_file import open_columns
 from .compose import Target, compose, state_of
@@ -133,11 +134,12 @@ def _planned(lane: Lane, year: int, *, dry_run: bool) -> _Year | None:
     if meta is None or file is None:
         return None
     state, key = file.state, lane.key
-    segments = settled(of_file(file), state.coverage)
-    segments = compacted(segments, state.coverage, by_day=False, most_rows=MOST_ROWS)
+    segments, coverage = unified(of_file(file), state.coverage, lane)
+    segments = settled(segments, coverage)
+    segments = compacted(segments, coverage, by_day=False, most_rows=MOST_ROWS)
     target = Target(key, year, state.columns, state.generation)
     members = compose(segments, file.members, target)
-    fresh = replace(state_of(members, 0, YearState(), target, state.coverage), faults=state.faults)
+    fresh = replace(state_of(members, 0, YearState(), target, coverage), faults=state.faults)
     return _Year(meta, file, members, fresh)
 
 

@@ -14,10 +14,12 @@ from ..errors import FormatVersionError, StorageError
 from ..model.instant import DAY_MS
 from ..model.retention import Retention
 from ..model.series import SeriesKey
+from .actions import ActionBook, load_book
 from .layout import LEGACY, QUARANTINE, LanePaths, years_in
 from .log_file import append_line, line_of
 from .members import file_id
 from .memory import Memory
+from .metadata import DamagedError
 from .series_meta import SeriesMeta, dump_series, load_series
 from .trimming import MOST_LOG_BYTES, entries_of, trim_log
 from .usage import Tally
@@ -116,6 +118,15 @@ class Lane:
         data = dump_series(series, self.key)
         write_atomically(self.disk, self.paths.series, data, durable=durable)
         self.memory.wrote(self.paths.series, data, series)
+
+    def actions(self) -> ActionBook:
+        """Return the splits and dividends of the symbol; none where they cannot be read."""
+        path = self.paths.folder.parent / "actions.json"
+        try:
+            book = self.memory.load(path, lambda data: load_book(data, self.key.symbol))
+        except (DamagedError, FormatVersionError):
+            return ActionBook()
+        return (book or ActionBook()).by(self.clock.now_ms())
 
     # --- the log of commits ----------------------------------------------------------------
 

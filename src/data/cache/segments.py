@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..model.bars import BarTable, among, concat, merge
-from ..model.coverage import Coverage, Covered
+from ..model.coverage import CLOSED, Coverage
 from ..model.instant import date_of
 from ..model.span import Span, intersect, subtract
 from .codec import header_line
@@ -21,6 +21,9 @@ from .commit import Piece
 from .members import MOST_HOLES, Header, Member
 from .years import YearFile, rows_of
 
+# Bars of several days stand together up to so many: a header costs next to nothing beside them, and
+# they are written anew in no time.
+FEW_ROWS = 1_024
 # Of fewer bars the text is written anew before it is inflated.
 _WORTH_FINDING = 10_000
 
@@ -239,52 +242,90 @@ def compacted(
     Args:
         segments: ascending.
         coverage: tells whether two spans adjoin although no bar lies between them.
-        by_day: join only bars of the same UTC date, so that a long year is not rewritten daily.
+        by_day: join bars of different UTC dates only up to a thousand or so, so that a long year
+            is not packed anew daily.
         most_rows: no more bars in one segment than this; None for no such bound.
     """
-    joined: list[list[Segment]] = []
+    groups: list[_Group] = []
     for segment in segments:
-        is_full = (
-            most_rows is not None
-            and bool(joined)
-            and (sum(s.header.rows for s in (*joined[-1], segment)) > most_rows)
-        )
-        if joined and not is_full and _may_join(joined[-1], segment, coverage, by_day=by_day):
-            joined[-1].append(segment)
+        gap = groups[-1].gap(segment, coverage) if groups else None
+        if gap is None or not groups[-1].has_room(segment, gap, most_rows, by_day=by_day):
+            groups.append(_Group([segment], segment.header.rows, list(segment.header.holes)))
         else:
-            joined.append([segment])
-    return [group[0] if len(group) == 1 else _joined(group) for group in joined]
+            groups[-1].add(segment, gap)
+    return [group.joined() for group in groups]
 
 
-def _may_join(group: list[Segment], segment: Segment, coverage: Coverage, *, by_day: bool) -> bool:
-    one, other = group[-1].header, segment.header
-    if not one.same_source(other) or one.last is None or other.first is None:
-        return False
-    if by_day and date_of(group[0].header.first or 0) != date_of(segment.header.last or 0):
-        return False
-    if sum(len(s.header.holes) for s in group) + len(other.holes) > MOST_HOLES:
-        return False
-    gap = Span(one.span.end, other.span.start)
-    return gap.is_empty or any(_bridges(item, gap, one) for item in coverage)
+@dataclass
+class _Group:
+    """Segments that become one.
+
+    Attributes:
+        segments: ascending.
+        rows: of all of them.
+        holes: of all of them, and the hours between where no vendor was asked.
+    """
+
+    segments: list[Segment]
+    rows: int
+    holes: list[Span]
+
+    def gap(self, segment: Segment, coverage: Coverage) -> list[Span] | None:
+        """Return what lies before ``segment`` unasked, at most one; None where it may not join."""
+        one, other = self.segments[-1].header, segment.header
+        if not one.same_source(other) or one.last is None or other.first is None:
+            return None
+        gap = Span(one.span.end, other.span.start)
+        if gap.is_empty or _is_bridged(gap, coverage, one):
+            return []
+        return [gap] if _is_closed(gap, coverage) else None
+
+    def has_room(
+        self, segment: Segment, gap: list[Span], most_rows: int | None, *, by_day: bool
+    ) -> bool:
+        """Tell whether the bounds of a member allow ``segment`` in it."""
+        rows, header = self.rows + segment.header.rows, segment.header
+        first = self.segments[0].header.first or 0
+        if by_day and rows > FEW_ROWS and date_of(first) != date_of(header.last or 0):
+            return False
+        if most_rows is not None and rows > most_rows:
+            return False
+        return len(self.holes) + len(gap) + len(header.holes) <= MOST_HOLES
+
+    def add(self, segment: Segment, gap: list[Span]) -> None:
+        """Take in a segment with what lies before it."""
+        self.segments.append(segment)
+        self.rows += segment.header.rows
+        self.holes += [*gap, *segment.header.holes]
+
+    def joined(self) -> Segment:
+        """Return all as one segment."""
+        if len(self.segments) == 1:
+            return self.segments[0]
+        headers = [segment.header for segment in self.segments]
+        table = concat(segment.table() for segment in self.segments)
+        header = replace(
+            headers[-1],
+            seq=max(h.seq for h in headers),
+            fetched_at=max(h.fetched_at for h in headers),
+            holes=tuple(self.holes),
+        )
+        span = Span(headers[0].span.start, max(h.span.end for h in headers))
+        return Segment(replace(_header_of(header, table, span), holes=header.holes), rows=table)
 
 
-def _bridges(item: Covered, gap: Span, header: Header) -> bool:
-    mine = (item.state, item.vendor, item.kind, item.basis)
-    return (
+def _is_bridged(gap: Span, coverage: Coverage, header: Header) -> bool:
+    """Tell whether the same vendor was asked for the stamps between two members."""
+    mine = (header.state, header.vendor, header.kind, header.basis)
+    return any(
         item.span.start <= gap.start
         and gap.end <= item.span.end
-        and mine == (header.state, header.vendor, header.kind, header.basis)
+        and mine == (item.state, item.vendor, item.kind, item.basis)
+        for item in coverage.within(gap)
     )
 
 
-def _joined(group: list[Segment]) -> Segment:
-    headers = [segment.header for segment in group]
-    table = concat(segment.table() for segment in group)
-    header = replace(
-        headers[-1],
-        seq=max(h.seq for h in headers),
-        fetched_at=max(h.fetched_at for h in headers),
-        holes=tuple(hole for h in headers for hole in h.holes),
-    )
-    span = Span(headers[0].span.start, max(h.span.end for h in headers))
-    return Segment(replace(_header_of(header, table, span), holes=header.holes), rows=table)
+def _is_closed(gap: Span, coverage: Coverage) -> bool:
+    """Tell whether no bar is expected between two members."""
+    closed = [c.span for c in coverage.within(gap) if c.state == "empty" and c.reason == CLOSED]
+    return not subtract([gap], closed)

@@ -18,6 +18,7 @@ from ..model.instant import date_of
 from ..model.span import Span
 from . import quarantine
 from .append import append
+from .bases import unified
 from .codec import ALL_COLUMNS
 from .commit import Commit, Piece
 from .compose import Target, appended, columns_for, compose, state_of
@@ -154,8 +155,10 @@ class YearCommit:
             return state.members + new >= _MOST_MEMBERS and state.open + new >= _FEWEST_OPEN
         if state.open + new >= _MOST_OPEN_INTRADAY:
             return True
-        first = int(self._with_bars[0].table.stamps[0])
-        return state.open > 0 and date_of(first) > date_of(state.last or 0)
+        # The newest bar tells whether a day has begun: a question of each night at eleven begins
+        # in the day of the night before.
+        newest = max(int(piece.table.stamps[-1]) for piece in self._with_bars)
+        return state.open > 0 and date_of(newest) > date_of(state.last or 0)
 
     # --- deeds -----------------------------------------------------------------------------
 
@@ -186,6 +189,7 @@ class YearCommit:
         key, file = self.lane.key, self._file
         identity = file_id(key, self.year)
         segments, change = with_pieces(of_file(file), self.pieces, identity, self.generation)
+        segments, coverage = unified(segments, coverage, self.lane)
         segments = settled(segments, coverage)
         segments = compacted(segments, coverage, by_day=key.timeframe.is_intraday)
         target = Target(key, self.year, columns_for(segments), self.generation)

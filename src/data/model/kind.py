@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import date
+from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any, Literal
+
+from .instant import date_of
 
 Adjustment = Literal["raw", "split", "all", "unknown"]
 ADJUSTMENTS: tuple[Adjustment, ...] = ("raw", "split", "all")
@@ -90,6 +92,19 @@ class Basis:
 
     adjustment: Adjustment = "raw"
     as_of: date | None = None
+
+    def of_bars(self, first_ms: int, session: str, *, intraday: bool) -> Basis:
+        """Return the basis of the bars from the stamp ``first_ms`` on, without what says nothing.
+
+        A date that is not after the session of the first of them adds nothing to what each bar
+        knows by itself. Outside of regular hours (``session``) a bar before the open is traded as
+        on the day before.
+        """
+        if self.as_of is None:
+            return self
+        is_before_open = intraday and session != "regular"
+        first = date_of(first_ms) - timedelta(days=int(is_before_open))
+        return self if first < self.as_of else Basis(self.adjustment)
 
     def to_json(self) -> dict[str, str]:
         """Return the plain mapping that is stored with bars."""

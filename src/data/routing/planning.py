@@ -10,7 +10,7 @@ from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
-from ..model.span import Span, gaps
+from ..model.span import Span, coalesce, gaps
 from ..policy.finality import forming_stamp
 from ..policy.gaps import due_spans, missing
 from .keeping import Keeper
@@ -24,6 +24,8 @@ from .work import Work
 # More segments than this are joined where one page holds several.
 _MANY = 8
 _USUAL_PAGE = 500
+# So many bars before a segment are asked again with it once they have settled.
+_FEW_UNSETTLED = 8
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ class Planner:
         lacking = missing(reach, held, due, work.grid)
         past = Span(reach.start, work.grid.first_open(cap, now))
         segments = [s.clip(past) for s in lacking.segments]
+        if not is_afresh:
+            segments = self._with_unsettled(segments, coverage, work)
         if work.lane.candidates[0].adjustment != "unknown":
             segments = with_overlap(segments, coverage, work.grid, cap)
         segments = _few(segments, work)
@@ -131,6 +135,31 @@ class Planner:
             # The running bar comes along with the closed ones before it.
             segments[-1] = Span(segments[-1].start, max(wanted.end, past.end + MINUTE_MS))
         return Todo(wanted, cap, tuple(segments), tuple(lacking.closed))
+
+    def _with_unsettled(self, segments: list[Span], coverage: Coverage, work: Work) -> list[Span]:
+        """Let segments begin with the last bars before them that have settled since their fetch.
+
+        A question of every night, asked before its last bar had settled, would leave one such bar
+        for each night, which the next one never reaches.
+        """
+        due = due_spans(coverage, work.grid, work.settle_ms, self._clock.now_ms())
+        widened = []
+        for start, end in segments:
+            before = next((span for span in due if span.end == start), None)
+            room = 0 if before is None else _room(Span(start, end), work)
+            if before is not None and room:
+                start = max(before.start, work.grid.back(start, room))
+            widened.append(Span(start, end))
+        return coalesce(widened)
+
+
+def _room(segment: Span, work: Work) -> int:
+    """Return how many bars more may be asked for with ``segment`` for no request more."""
+    caps = work.lane.candidates[0].capabilities
+    if caps is None or not caps.page_bars:
+        return _FEW_UNSETTLED
+    # A full page does not tell that it is the last.
+    return min(_FEW_UNSETTLED, max(-len(work.grid.opens(segment)) % caps.page_bars - 1, 0))
 
 
 def _is_open(part: Covered, work: Work, now_ms: int) -> bool:

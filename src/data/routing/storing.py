@@ -212,9 +212,23 @@ class _Making:
             # What would vouch for the bar withdrawn is written anew.
             equal[max(int(np.searchsorted(rows.stamps, stamp)) - 1, 0)] = False
         cuts = [0, *(int(i) for i in np.flatnonzero(equal[1:] != equal[:-1]) + 1)]
-        edges = [span.start, *(int(rows.stamps[c]) for c in cuts[1:]), span.end]
+        edges = [span.start, *(self._edge(rows, equal, cut) for cut in cuts[1:]), span.end]
         pairs = zip(pairwise(edges), cuts, strict=True)
         return [(Span(a, b), bool(equal[cut])) for (a, b), cut in pairs]
+
+    def _edge(self, rows: BarTable, equal: NDArray[np.bool_], cut: int) -> int:
+        """Return where the stretch of row ``cut`` begins, which is new where that before is equal.
+
+        What was not covered up to it is answered now, and goes with what is new: the nights and
+        weekends before a bar, so that the bars of one night adjoin those of the next.
+        """
+        before, stamp = int(rows.stamps[cut - 1]), int(rows.stamps[cut])
+        if not equal[cut - 1]:
+            return stamp
+        held = [
+            c.span.end for c in self.held.coverage.within(Span(before, stamp)) if not _is_bare(c)
+        ]
+        return max(held, default=stamp)
 
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
         """Tell row by row whether it is what is stored, in a basis that is known if its own is."""
@@ -269,10 +283,15 @@ class _Making:
                     self.fetched.vendor,
                     self.fetched.server_now_ms,
                     self.fetched.kind,
-                    self.terms.basis,
+                    self._basis_of(rows),
                     "provisional" if not final or self._is_doubted(part) else "final",
                     tuple(h for hole in missing if not (h := hole.clip(part)).is_empty),
                 )
+
+    def _basis_of(self, rows: BarTable) -> Basis:
+        """Return the basis of these rows alone, which the bars before them that came again had not."""
+        session, intraday = self.fetched.kind.session, self.terms.grid.timeframe.is_intraday
+        return self.terms.basis.of_bars(int(rows.stamps[0]), session, intraday=intraday)
 
     def _is_doubted(self, span: Span) -> bool:
         return bool(self._doubt) or any(odd.overlaps(span) for odd in self._untrusted)
@@ -466,6 +485,11 @@ class _Making:
             reason,
             expires,
         )
+
+
+def _is_bare(part: Covered) -> bool:
+    """Tell whether a stretch is without bars because the market is closed."""
+    return part.state == "empty" and part.reason == CLOSED
 
 
 def are_many(lost: int, stored: int) -> bool:

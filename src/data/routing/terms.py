@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.bars import BarTable
+from ..model.coverage import CLOSED as CLOSED
 from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of
 from ..model.instrument import Instrument
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 BEFORE_FIRST, AFTER_LAST = "before the first bar", "after the last bar"
 NO_BAR = "the vendor has no bar"
-CLOSED = "market closed"
 LOST = "the vendor does not have this bar any more"
 FORMING = "forming"
 SPOILT = "the vendor now sends something here that cannot be a bar"
