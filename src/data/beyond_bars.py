@@ -50,7 +50,10 @@ class BeyondBars:
         from .model.figures import FUNDING, FUNDING_PERIOD
 
         bounds = (start_date, end_date)
-        return self._services.figures.get(FUNDING, symbol, FUNDING_PERIOD, bounds, force_refresh)
+        with self._services.observer.call_beside(symbol, FUNDING_PERIOD):
+            return self._services.figures.get(
+                FUNDING, symbol, FUNDING_PERIOD, bounds, force_refresh
+            )
 
     def get_open_interest(
         self,
@@ -74,7 +77,8 @@ class BeyondBars:
         from .model.figures import OPEN_INTEREST
 
         bounds = (start_date, end_date)
-        return self._services.figures.get(OPEN_INTEREST, symbol, period, bounds, force_refresh)
+        with self._services.observer.call_beside(symbol, period):
+            return self._services.figures.get(OPEN_INTEREST, symbol, period, bounds, force_refresh)
 
     def get_long_short_ratio(
         self,
@@ -91,7 +95,8 @@ class BeyondBars:
         from .model.figures import LONG_SHORT
 
         bounds = (start_date, end_date)
-        return self._services.figures.get(LONG_SHORT, symbol, period, bounds, force_refresh)
+        with self._services.observer.call_beside(symbol, period):
+            return self._services.figures.get(LONG_SHORT, symbol, period, bounds, force_refresh)
 
     def get_fundamentals(
         self,

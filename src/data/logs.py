@@ -76,12 +76,19 @@ class Named(Protocol):
 
 
 class Subject:
-    """A call that has no symbol of its own, such as a batch."""
+    """A call for other things than the bars of one series: a batch, fundamentals, a live feed.
+
+    Args:
+        symbol, timeframe: what it is for; empty where it has none of its own.
+    """
 
     symbol = timeframe = ""
 
-    def __init__(self) -> None:
-        self.number = next_number()
+    def __init__(self, symbol: str = "", timeframe: str = "") -> None:
+        outer = current.get()
+        self.number = next_number() if outer is None else outer.number
+        self.symbol = symbol or self.symbol
+        self.timeframe = timeframe or self.timeframe
 
 
 # The request that this thread works on, and the vendor that is asked just now.

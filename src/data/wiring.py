@@ -131,7 +131,7 @@ class Services:
         """What tells of companies and coins."""
         from .fundamentals.service import FundamentalsService
 
-        return FundamentalsService(self.settings, self.selector, self.clock)
+        return FundamentalsService(self.settings, self.selector, self.clock, self.observer.failed)
 
     @property
     def rate_limiters(self) -> Mapping[str, Limiter]:

@@ -12,7 +12,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, IncompleteDataWarning
+from src.data.errors import AllProvidersFailedError, IncompleteDataWarning, QueryError
 from src.data.logs import LOGGERS, configure_logging
 from src.data.model.events import (
     AnswerIncomplete,
@@ -219,3 +219,42 @@ def test_the_snapshot_is_plain_and_tells_sizes(manager: DataManager, vendors: Ve
     assert found["cache"]["data_files"] == 1
     assert found["cache"]["compression_ratio"] > 1
     assert found["vendors"]["binance"]["quality_score"] == 1.0
+
+
+FIGURES = {
+    "funding": lambda m: m.get_funding_rate("BTCUSDT", "2024-06-01", "2024-06-02"),
+    "interest": lambda m: m.get_open_interest("BTCUSDT", "1h", "2024-06-10", "2024-06-11"),
+    "ratio": lambda m: m.get_long_short_ratio("BTCUSDT", "1h", "2024-06-10", "2024-06-11"),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_that_cannot_be_had_are_told_and_joined_in_the_log(
+    manager: DataManager, vendors: VendorServer, heard: list[Event], name: str,
+    lines: Callable[[], list[dict[str, Any]]],
+) -> None:  # fmt: skip
+    vendors.fault("binance", Fault.status(503))
+    with pytest.raises(AllProvidersFailedError):
+        FIGURES[name](manager)
+    (failed,) = of(heard, CallFailed)
+    timeframe = "8h" if name == "funding" else "1h"
+    assert (failed.error, failed.symbol, failed.timeframe) == (
+        "AllProvidersFailedError", "BTCUSDT", timeframe,
+    )  # fmt: skip
+    assert failed.request
+    assert {event.request for event in heard} == {failed.request}
+    assert {(e.symbol, e.timeframe) for e in of(heard, AttemptFailed)} == {("BTCUSDT", timeframe)}
+    assert manager.metrics()["calls"]["failed"] == {"AllProvidersFailedError": 1}
+    told = [line for line in lines() if line["logger"].startswith(("onetape", "src.data"))]
+    assert any("outcome" in line for line in told)
+    assert {(x.get("request"), x.get("symbol"), x.get("timeframe")) for x in told} == {
+        (failed.request, "BTCUSDT", timeframe)
+    }
+
+
+def test_a_call_for_figures_that_makes_no_sense_is_told(
+    manager: DataManager, vendors: VendorServer, heard: list[Event]
+) -> None:
+    with pytest.raises(QueryError):
+        manager.get_funding_rate("AAPL", "2024-06-01", "2024-06-02")
+    assert [(e.error, e.symbol) for e in of(heard, CallFailed)] == [("QueryError", "AAPL")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.logs import ContextFilter
+from src.data.model.events import AttemptFailed, CallFailed, Event
 from tests.fundamentals.conftest import KEY, Vendors, asking, yahoo_chart
 
 # Vendor to where it is asked first, and what it answers about a company of that symbol.
@@ -130,3 +133,46 @@ def test_a_slow_vendor_costs_the_budget_and_no_more(
     for thread in threading.enumerate():
         if thread.name == f"onetape-fundamentals-{name}":
             thread.join(10)
+
+
+@pytest.mark.parametrize("symbol", ["AAPL", "?!", "ZZZZ", None])
+def test_a_lookup_that_gives_nothing_is_told_and_joined_in_the_log(
+    manager: DataManager, vendors: Vendors, caplog: pytest.LogCaptureFixture, symbol: Any
+) -> None:
+    vendors.bodies = {}
+    vendors.status = {"/stable/profile": 503, "OVERVIEW": 503}
+    heard: list[Event] = []
+    manager.on_event(heard.append)
+    context = ContextFilter()
+    caplog.handler.addFilter(context)
+    with caplog.at_level(logging.DEBUG, "src.data"):
+        assert manager.get_fundamentals(symbol) == {}
+    caplog.handler.removeFilter(context)
+    (failed,) = [event for event in heard if isinstance(event, CallFailed)]
+    assert failed.request
+    assert failed.symbol == (symbol or "")
+    assert manager.metrics()["calls"]["failed"] == {failed.error: 1}
+    attempts = [event for event in heard if isinstance(event, AttemptFailed)]
+    assert {(e.request, e.symbol) for e in attempts} <= {(failed.request, symbol)}
+    assert bool(attempts) == (symbol in ("AAPL", "ZZZZ"))
+    lines = [vars(r) for r in caplog.records if not r.name.startswith("src.data.downloader")]
+    assert {(line["request"], line["symbol"]) for line in lines} == {
+        (failed.request, failed.symbol)
+    }
+
+
+def test_a_lookup_that_gives_something_is_no_failure(manager: DataManager) -> None:
+    heard: list[Event] = []
+    manager.on_event(heard.append)
+    assert manager.get_fundamentals("AAPL")
+    assert [event for event in heard if isinstance(event, CallFailed)] == []
+    assert manager.metrics()["calls"]["failed"] == {}
+
+
+def test_an_unreadable_answer_is_no_success(manager: DataManager, vendors: Vendors) -> None:
+    vendors.bodies["/stable/profile"] = b"<html>come back later</html>"
+    assert manager.get_fundamentals("AAPL"), "the other vendor answers"
+    counted = manager.metrics()["vendors"]
+    assert counted["fmp"]["outcomes"] == {"ResponseFormatError": 1}
+    assert counted["fmp"]["success_rate"] == 0.0
+    assert counted["alpha_vantage"]["success_rate"] == 1.0

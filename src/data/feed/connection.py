@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,10 +15,12 @@ from ..errors import (
     ConfigError,
     DataError,
     ForeignError,
+    ProviderError,
     RateLimitedError,
     UnavailableError,
 )
 from ..model.stream import Topic
+from ..net.audit import note_login
 from ..net.forks import renew_after_fork
 from ..net.limiter import Limiter
 from ..net.socket import Wire
@@ -72,6 +75,7 @@ class Connection:
         limiter: paces attempts.
         clock: measures durations.
         pulse: times.
+        account: tells the name under which the account that logs in is remembered.
     """
 
     def __init__(
@@ -81,6 +85,8 @@ class Connection:
         limiter: Limiter,
         clock: Clock,
         pulse: Pulse | None = None,
+        *,
+        account: Callable[[], str] = str,
     ) -> None:
         self.protocol = protocol
         self.clock = clock
@@ -88,6 +94,8 @@ class Connection:
         self.attempts = 0
         self._dial = dial
         self._limiter = limiter
+        self._account = account
+        self._shown = protocol.address().shown
         self._listeners: dict[Topic, tuple[Listener, ...]] = {}
         self._new: list[tuple[Topic, Listener]] = []
         self._wire: Wire | None = None
@@ -202,12 +210,32 @@ class Connection:
             if self._stopped.wait(min(wait, self.pulse.tick)):
                 raise UnavailableError("it was closed")
         self._limiter.settle(self._limiter.acquire(1, 0.0), None)
-        wire = self._dial()
+        wire = self._dialled()
         with self._lock:
             self._wire = wire
         if self.is_stopped:  # closed while it was opened: nobody else would cut it
             wire.abort()
         return wire
+
+    def note_login(self, outcome: str) -> None:
+        """Note in the audit log that a key was sent, and how that ended."""
+        note_login(self.protocol.name, self._shown, self.attempts + 1, outcome, self._account)
+
+    def _dialled(self) -> Wire:
+        """Open a socket; where its address has the key, that is a login.
+
+        Raises:
+            DataError: it did not work out.
+        """
+        outcome = "ok"
+        try:
+            return self._dial()
+        except DataError as error:
+            outcome = type(error).__name__ if isinstance(error, ProviderError) else ""
+            raise
+        finally:
+            if self.protocol.traits.key_in_address and outcome:
+                self.note_login(outcome)
 
     # --- the thread ------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from ..clock import Clock
 from ..model.stream import LiveBar
@@ -46,9 +47,10 @@ class Continued:
         start: Start | None = None,
         keep: Callable[[Sequence[LiveBar]], object] | None = None,
         patience: Patience | None = None,
+        call: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._parts = Parts(
-            stream, history, grid, clock, start or Start(), keep, patience or Patience()
+            stream, history, grid, clock, start or Start(), keep, patience or Patience(), call
         )
         self._work: Work | None = None
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
-from ..config.credentials import vendor_credentials
+from ..config.credentials import VENDOR_KEYS, vendor_credentials
 from ..errors import ConfigError, DataError, MissingCredentialsError, NoProviderError
 from ..model.instant import SECOND_MS
 from ..model.instrument import Instrument
@@ -67,6 +68,7 @@ class _Way:
     make: Callable[[], StreamProtocol]
     protocol: StreamProtocol
     topic: Topic
+    account: Callable[[], str]
     sent: Timeframe | None = None
 
 
@@ -175,6 +177,7 @@ class LiveFeeds:
             start=start,
             keep=keep,
             patience=patience,
+            call=partial(self._services.observer.call_beside, instrument.symbol, step.label),
         )
         # History comes at once: who takes his time with all of it has not fallen behind.
         capacity = CAPACITY + start.lookback
@@ -243,16 +246,21 @@ class LiveFeeds:
         def make() -> StreamProtocol:
             return cast(StreamProtocol, made(said.ws_url, keys))
 
+        def account() -> str:
+            own = [key for key in VENDOR_KEYS.get(name, ()) if key in keys]
+            limiter = self._services.network.limiter(name)
+            return limiter.acting_for(keys[key] for key in own).account()
+
         protocol = make()
         topic = protocol.spelling(instrument, step)
         if topic is not None:
-            return _Way(name, make, protocol, topic)
+            return _Way(name, make, protocol, topic, account)
         topic = protocol.spelling(instrument, MINUTE)
         if topic is None:
             return ""
         if why := hindrance(self._services, name, protocol.kind(instrument), wanted):
             return f": {why}"
-        return _Way(name, make, protocol, topic, MINUTE)
+        return _Way(name, make, protocol, topic, account, MINUTE)
 
     def _subscription(self, way: _Way, grid: Grid) -> Subscription:
         clock = self._services.clock
@@ -271,7 +279,9 @@ class LiveFeeds:
                 f"{way.name} stream", protocol.traits.connects
             )
             dial = Dialer(protocol.address)
-            return Connection(protocol, dial, limiter, clock, self._tempo.pulse)
+            return Connection(
+                protocol, dial, limiter, clock, self._tempo.pulse, account=way.account
+            )
 
         account = f"{way.name} {hash(way.protocol.address().url)}"
         return Subscription(self.hub, account, way.topic, make, listen)

@@ -51,6 +51,7 @@ class FinnhubStream:
         beat_s=90.0,
         quiet_s=180.0,
         answers=False,
+        key_in_address=True,
     )
 
     def __init__(

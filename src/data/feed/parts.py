@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -74,3 +75,4 @@ class Parts:
     start: Start
     keep: Callable[[Sequence[LiveBar]], object] | None
     patience: Patience
+    call: Callable[[], AbstractContextManager[None]] = nullcontext

@@ -41,6 +41,7 @@ class StreamTraits:
         lifetime_s: the vendor cuts connections at this age; 0: it does not.
         dense: whether a bar without trades is sent all the same.
         answers: whether it answers subscriptions; else they count from when they were sent.
+        key_in_address: whether connecting is logging in.
     """
 
     timeframes: Mapping[str, str]
@@ -54,6 +55,7 @@ class StreamTraits:
     lifetime_s: float = 0.0
     dense: bool = False
     answers: bool = True
+    key_in_address: bool = False
 
 
 class StreamProtocol(Protocol):

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..errors import AuthenticationError, RateLimitedError, UnavailableError
+from ..errors import AuthenticationError, DataError, RateLimitedError, UnavailableError
 from ..model.stream import (
     BarRevised,
     BarSeen,
@@ -61,6 +61,7 @@ class Session:
         self._looked = 0.0
         self._due: deque[list[Topic]] = deque()
         self._unreadable = 0
+        self._is_login_due = False
 
     def serve(self) -> None:
         """Read until it breaks or is to end.
@@ -68,6 +69,15 @@ class Session:
         Raises:
             DataError: it broke, was refused, or is too silent to be alive.
         """
+        try:
+            self._serve()
+        except DataError as error:
+            self._end_login(type(error).__name__)
+            raise
+        finally:
+            self._end_login("unanswered")
+
+    def _serve(self) -> None:
         self._begin()
         while not self._owner.is_stopped:
             frame = self._wire.receive(self._owner.pulse.tick)
@@ -111,9 +121,11 @@ class Session:
     def _handle_other(self, event: StreamEvent) -> None:
         if isinstance(event, Ready):
             self._is_ready, self._asked = True, None
+            self._end_login("ok")
         elif isinstance(event, Subscribed):
             self._confirm()
         elif isinstance(event, Reply):
+            self._is_login_due = True  # no other text must be sent back
             self._wire.send(event.frame)
         elif isinstance(event, Leaving):
             self._is_leaving = True
@@ -121,6 +133,12 @@ class Session:
             self._refused(event)
         elif isinstance(event, Unreadable):
             self._puzzled(event)
+
+    def _end_login(self, outcome: str) -> None:
+        """Note how a login ended that was sent and is open."""
+        if self._is_login_due:
+            self._is_login_due = False
+            self._owner.note_login(outcome)
 
     def _refused(self, refusal: Refusal) -> None:
         """Raise what a refusal stands for."""

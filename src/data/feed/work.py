@@ -79,15 +79,28 @@ class Work:
 
     def _run(self) -> None:
         try:
-            while not (self._is_stopped or self.inbox.is_over):
-                self._read()
-                self._go_on()
+            with self._parts.call():
+                self._work()
             self._sink.end()
         except DataError as error:
             self._sink.end(error)
         except Exception as error:  # the top of a thread: nobody else can hear it
             log.exception("a feed ended")
             self._sink.end(ForeignError(f"a feed ended with {type(error).__name__}: {error}"))
+
+    def _work(self) -> None:
+        """Take what comes and give what can be given until it is stopped or there is no more.
+
+        Raises:
+            DataError: the stream has ended for good, or there will never be such bars.
+        """
+        try:
+            while not (self._is_stopped or self.inbox.is_over):
+                self._read()
+                self._go_on()
+        except DataError as error:
+            log.error("the live feed has ended: %s", error)
+            raise
 
     def _read(self) -> None:
         """Wait for something to come, and take all that has."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
@@ -14,7 +14,7 @@ from ..cache.fundamentals_cache import FundamentalsCache
 from ..clock import Clock
 from ..config.fundamentals_file import find_file, load_fundamentals_rules
 from ..config.offered import known_vendor
-from ..errors import DataError, QueryError
+from ..errors import AllProvidersFailedError, DataError, QueryError
 from ..logs import Subject as LogSubject
 from ..logs import running
 from ..model.fundamentals import Snapshot
@@ -79,12 +79,20 @@ class FundamentalsService:
         settings: where the cache and the rules lie.
         selector: understands symbols and makes downloaders; duck-typed.
         clock: tells how old an answer is.
+        on_failure: told why a call gave nothing; it observes and must not raise.
     """
 
-    def __init__(self, settings: Settings, selector: Any, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        selector: Any,
+        clock: Clock,
+        on_failure: Callable[[DataError], object] = lambda error: None,
+    ) -> None:
         self._settings = settings
         self._selector = selector
         self._clock = clock
+        self._on_failure = on_failure
         # Guards the table of locks: two threads must not make two for one symbol.
         self._guard = threading.Lock()
         self._locks: dict[tuple[str, str], threading.RLock] = {}
@@ -128,14 +136,15 @@ class FundamentalsService:
     def get(self, symbol: Any, wish: Wish) -> dict[str, Any]:
         """Return one record about ``symbol``, empty where nobody knows; it never raises.
 
-        Why it is empty is logged.
+        Why it is empty is logged, and told as an event.
         """
-        try:
-            with running(LogSubject()):
+        with running(LogSubject(symbol if isinstance(symbol, str) else "")):
+            try:
                 return self._answer(self._lookup(symbol, wish))
-        except DataError as exc:
-            log.warning("no fundamentals of %r: %s", symbol, exc)
-            return {}
+            except DataError as exc:
+                log.warning("no fundamentals of %r: %s", symbol, exc)
+                self._on_failure(exc)
+                return {}
 
     # --- inside ----------------------------------------------------------------------------
 
@@ -270,11 +279,10 @@ class FundamentalsService:
         record = self._combined(said, lookup.wish.strategy, story, order)
         if not record:
             why = {**lookup.failed, **lookup.not_asked}
-            log.warning(
-                "nobody tells %s of %s: %s",
-                lookup.about.data_type,
-                lookup.symbol,
-                "; ".join(f"{vendor}: {said}" for vendor, said in why.items()),
+            raise AllProvidersFailedError(
+                f"nobody tells {lookup.about.data_type} of {lookup.symbol}: "
+                + "; ".join(f"{vendor}: {said}" for vendor, said in why.items()),
+                symbol=lookup.symbol,
             )
         return record
 

@@ -1,4 +1,4 @@
-"""A record of every request that carried a key, without the key."""
+"""A record of every request and every login that carried a key, without the key."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..model.http import HttpRequest
+from .redact import where
 
 if TYPE_CHECKING:
     from .sender import SendRecord
@@ -39,6 +40,36 @@ def note_use(request: HttpRequest, record: SendRecord, account: Callable[[], str
     _log.info(
         "%(vendor)s account %(account)s: %(method)s %(address)s, attempt %(attempt)d: "
         "%(outcome)s (HTTP %(status)d)",
+        facts,
+        extra=facts,
+    )
+
+
+def note_login(
+    vendor: str, shown: str, attempt: int, outcome: str, account: Callable[[], str]
+) -> None:
+    """Log that a stream was logged in to with a key.
+
+    Args:
+        vendor: whose stream.
+        shown: its address without the key.
+        attempt: 1 for the first since bars came.
+        outcome: ``ok``, the name of an error class, or ``unanswered``.
+        account: tells the account's name; not called while nobody listens.
+    """
+    if not _log.isEnabledFor(logging.INFO):
+        return
+    facts = {
+        "vendor": vendor,
+        "account": fingerprint(account()),
+        "method": "LOGIN",
+        "address": where(shown),
+        "attempt": attempt,
+        "outcome": outcome,
+        "status": 0,
+    }
+    _log.info(
+        "%(vendor)s account %(account)s: %(method)s %(address)s, attempt %(attempt)d: %(outcome)s",
         facts,
         extra=facts,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..cache.actions import ActionBook
 from ..clock import Clock
 from ..errors import CacheError, DataError, IncompleteDataError
-from ..logs import context, current, next_number
+from ..logs import Subject, context, current, next_number, running
 from ..metrics import Metrics
 from ..model.actions import Action
 from ..model.query import BarsQuery
@@ -80,6 +81,29 @@ class Observer:
     def call(self, query: BarsQuery) -> Call:
         """Return a context for the call that answers ``query``."""
         return Call(self, self._clock, query)
+
+    @contextmanager
+    def call_beside(self, symbol: Any, timeframe: Any) -> Iterator[None]:
+        """Let the block be a call for other things than bars: named in logs, its error told.
+
+        Args:
+            symbol, timeframe: what it is for, as the caller wrote it; what is no text is left out.
+        """
+        texts = [value if isinstance(value, str) else "" for value in (symbol, timeframe)]
+        with running(Subject(*texts)):
+            try:
+                yield
+            except DataError as error:
+                self.failed(error)
+                raise
+
+    def failed(self, error: BaseException) -> None:
+        """Count a call that ended with ``error``, and tell of it."""
+        self.metrics.failed(type(error).__name__)
+        if isinstance(error, DataError) and not isinstance(error, IncompleteDataError):
+            from ..model.events import CallFailed
+
+            self.tell(CallFailed, error=type(error).__name__, message=str(error))
 
     def attempted(self, record: SendRecord) -> None:
         """Count an attempt of a sender, and tell how it failed.
@@ -236,11 +260,7 @@ class Call:
                 seconds = self._clock.monotonic() - self._started
                 observer.metrics.answered(len(answer.table), seconds, not attempts)
         if error is not None:
-            observer.metrics.failed(type(error).__name__)
-            if isinstance(error, DataError) and not isinstance(error, IncompleteDataError):
-                from ..model.events import CallFailed
-
-                observer.tell(CallFailed, error=type(error).__name__, message=str(error))
+            observer.failed(error)
 
     def _tell_about(self, answer: Answer, attempts: Sequence[Mapping[str, Any]]) -> None:
         """Tell who supplied what was fetched now, how good it was, and which splits are new."""

@@ -1,0 +1,136 @@
+"""A stream that is logged in to with a key is in the audit log; one that ends is told as an event."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.feed import finding
+from src.data.feed.base import LiveFeed
+from src.data.feed.finding import Tempo
+from src.data.logs import ContextFilter
+from src.data.model.events import CallFailed, Event
+from src.data.model.http import HttpRequest
+from src.data.model.instant import parse_iso
+from src.data.model.stream import StreamState
+from src.data.net.sender import Sender
+from tests.net.scripted import ScriptedTransport, answer
+from tests.vendor_server import VendorServer
+from tests.vendor_server.streams import StreamServer, refusing
+
+from .conftest import PATIENCE, PULSE, wait_until
+from .test_finding import KEYS, OfTruth
+
+Make = Callable[..., tuple[DataManager, LiveFeed]]
+OWN = {"alpaca": ("ALPACA_API_KEY", "ALPACA_SECRET_KEY"), "polygon": ("POLYGON_API_KEY",),
+       "finnhub": ("FINNHUB_API_KEY",)}  # fmt: skip
+
+
+@pytest.fixture
+def streams(vendors: VendorServer) -> Iterator[StreamServer]:
+    vendors.clock.set(parse_iso("2024-07-10T14:00:01Z"))
+    with StreamServer(vendors.clock, vendors.truth) as server:
+        yield server
+
+
+@pytest.fixture
+def make(
+    tmp_path: Path, vendors: VendorServer, streams: StreamServer, monkeypatch: pytest.MonkeyPatch
+) -> Make:
+    """Return a maker of a manager and a feed of one vendor."""
+    monkeypatch.setattr(finding, "ManagerHistory", lambda *_, **__: OfTruth(vendors))
+
+    def made(vendor: str, keys: dict[str, str] = KEYS) -> tuple[DataManager, LiveFeed]:
+        for name, key in keys.items():
+            monkeypatch.setenv(name, key)
+        path = tmp_path / "rules.yaml"
+        path.write_text(json.dumps({"providers": {vendor: {"ws_url": streams.url(vendor)}}}))
+        manager = DataManager(tmp_path / "cache", path, clock=vendors.clock)
+        manager._feeds._tempo = Tempo(PULSE, PATIENCE)
+        feed = manager._feeds.find("AAPL", "1m", 0, provider=vendor)
+        assert feed is not None
+        return manager, feed
+
+    return made
+
+
+@pytest.fixture
+def records(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[str], list[logging.LogRecord]]]:
+    """Return what gives the records of a logger, with the context that they had."""
+    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "onetape.audit")
+    context = ContextFilter()
+    caplog.handler.addFilter(context)
+    yield lambda name: [record for record in caplog.records if record.name == name]
+    caplog.handler.removeFilter(context)
+
+
+@pytest.mark.parametrize("vendor", OWN)
+def test_a_login_is_in_the_audit_log_without_the_key(
+    make: Make, vendor: str, records: Callable[[str], list[logging.LogRecord]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    manager, feed = make(vendor)
+    with feed:
+        wait_until(lambda: feed.status.state is StreamState.LIVE)
+    (record,) = records("onetape.audit")
+    told = vars(record)
+    assert (told["vendor"], told["method"], told["attempt"], told["outcome"]) == (
+        vendor, "LOGIN", 1, "ok",
+    )  # fmt: skip
+    assert told["address"] == f"127.0.0.1/{vendor}"
+    for name in OWN[vendor]:
+        assert KEYS[name] not in caplog.text + repr(told)
+    # A request over HTTP with the same keys is that of the same account.
+    http = Sender(
+        ScriptedTransport(answer([1])), manager.rate_limiters[vendor], manager._services.clock
+    ).over(None, {name: KEYS[name] for name in OWN[vendor]})
+    http.send(HttpRequest("https://x.example/y", secret_params={"k": "some key"}), vendor=vendor)
+    assert vars(records("onetape.audit")[-1])["account"] == told["account"] != "-"
+
+
+@pytest.mark.parametrize("vendor", ["alpaca", "polygon"])
+def test_a_login_that_is_refused_is_in_the_audit_log_and_ends_in_an_event(
+    make: Make, vendor: str, records: Callable[[str], list[logging.LogRecord]]
+) -> None:
+    manager, feed = make(vendor, KEYS | {OWN[vendor][0]: "bad"})
+    heard: list[Event] = []
+    manager.on_event(heard.append)
+    feed.start()
+    wait_until(lambda: feed.status.state is StreamState.CLOSED)
+    (record,) = records("onetape.audit")
+    assert vars(record)["outcome"] == "AuthenticationError"
+    (failed,) = [event for event in heard if isinstance(event, CallFailed)]
+    assert (failed.symbol, failed.timeframe) == ("AAPL", "1m")
+    assert failed.error == "AuthenticationError"
+    assert failed.request
+    assert manager.metrics()["calls"]["failed"] == {"AuthenticationError": 1}
+    (line,) = [r for r in records("onetape.feed") if "the live feed has ended" in r.getMessage()]
+    told = vars(line)
+    assert (told["request"], told["symbol"], told["timeframe"]) == (failed.request, "AAPL", "1m")
+    feed.stop()
+
+
+def test_a_key_in_an_address_that_is_refused_is_in_the_audit_log(
+    make: Make, streams: StreamServer, records: Callable[[str], list[logging.LogRecord]]
+) -> None:
+    streams.handshakes.append(refusing("401 Unauthorized"))
+    _, feed = make("finnhub")
+    feed.start()
+    wait_until(lambda: feed.status.state is StreamState.CLOSED)
+    (record,) = records("onetape.audit")
+    assert vars(record)["outcome"] == "AuthenticationError"
+    feed.stop()
+
+
+def test_a_feed_that_is_stopped_is_no_failure(make: Make, clock: ManualClock) -> None:
+    manager, feed = make("alpaca")
+    with feed:
+        wait_until(lambda: feed.status.state is StreamState.LIVE)
+    assert manager.metrics()["calls"]["failed"] == {}
