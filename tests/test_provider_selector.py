@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -27,6 +28,7 @@ from src.data.provider_selector import (
     get_provider_selector,
     reset_provider_selector,
 )
+from tests.contract.source import ROOT
 
 ODD: list[Any] = [
     None,
@@ -145,6 +147,24 @@ class TestRouting:
         assert selector.get_provider_with_failover("AAPL", "5m") == ["fmp", "polygon", "yahoo"]
         factory.available.clear()
         assert selector.get_best_provider("AAPL", "5m") == "fmp", "what is made stays"
+
+    @pytest.mark.parametrize(
+        ("symbol", "timeframe", "order"),
+        [
+            ("AAPL", "5m", ["fmp", "alpaca", "alpha_vantage", "polygon", "yahoo"]),
+            ("BTCUSDT", "1h", ["binance", "coingecko", "alpha_vantage", "yahoo"]),
+        ],
+    )
+    def test_the_documents_print_what_the_packaged_rules_return(
+        self, factory: Factory, symbol: str, timeframe: str, order: list[str]
+    ) -> None:
+        factory.available |= set(order)
+        found = ProviderSelector().get_provider_with_failover(symbol, timeframe)
+        assert found == order
+        for page in ("README.md", "docs/providers.md"):
+            words = " ".join((ROOT / page).read_text().split())
+            assert json.dumps(order) in words
+            assert "A rules file of yours is taken as it is" in words
 
     def test_without_failover_the_primary_alone(self, tmp_path: Path, factory: Factory) -> None:
         selector = with_rules(tmp_path, "failover: {enabled: no}\n")

@@ -127,6 +127,22 @@ def test_one_fetch(
     assert vendors.count() == 0
 
 
+def test_the_26th_request_of_a_day_names_the_line_that_raises_the_limit(
+    managers: Callable[..., DataManager], vendors: VendorServer, clock: ManualClock
+) -> None:
+    case = Case("alpha_vantage", "BTC-USD", "1d", "2024-06-03", "2024-06-10", 1)
+    for _ in range(25):
+        case.ask(managers("alpha_vantage"), force_refresh=True)
+        clock.advance(60)
+    assert vendors.count("alpha_vantage") == 25
+    with pytest.raises(AllProvidersFailedError, match="limit of 25 a day is used up") as caught:
+        replace(case, start="2024-05-01", end="2024-05-02").ask(managers("alpha_vantage"))
+    assert "`providers.alpha_vantage.rate_limits: {requests_per_day: ...}`" in str(caught.value)
+    assert vendors.count("alpha_vantage") == 25
+    raised = managers("alpha_vantage", "{requests_per_day: 75}")
+    assert len(replace(case, start="2024-05-01", end="2024-05-02").ask(raised)) == 2
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_an_unreadable_answer_is_no_success(
     managers: Callable[..., DataManager], vendors: VendorServer, case: Case

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,30 @@ def test_what_one_process_spends_the_others_have_not(make: Make, clock: ManualCl
     assert clock.slept == []
     ask(other, budget_s=61)
     assert sum(clock.slept) == pytest.approx(60)
+
+
+@pytest.mark.parametrize(
+    ("limits", "setting"),
+    [({"per_day": 1}, "requests_per_day"), ({"per_minute": 1}, "requests_per_minute"),
+     ({"per_month": 1}, "requests_per_month"),
+     ({"per_second": 0.5, "burst": 1}, "requests_per_second")],
+)  # fmt: skip
+def test_the_setting_that_raises_a_limit_is_named(
+    make: Make, limits: dict[str, Any], setting: str
+) -> None:
+    one = make(**limits)
+    ask(one)
+    with pytest.raises(RateLimitedError, match=setting) as caught:
+        ask(one)
+    assert f"`providers.acme.rate_limits: {{{setting}: ...}}`" in str(caught.value)
+
+
+def test_of_a_pause_no_setting_is_named(make: Make) -> None:
+    one = make(per_day=1)
+    one.pause(9)
+    with pytest.raises(RateLimitedError, match="asked us to pause") as caught:
+        ask(one)
+    assert caught.value.hint is None
 
 
 def test_every_window_holds(make: Make, clock: ManualClock) -> None:

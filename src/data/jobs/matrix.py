@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..config.rules_file import packaged_rules
 from ..downloader.base_data_downloader import is_ours
 from ..downloader.registry import REGISTRY, downloader_class, names, usable_class
 from ..model.capabilities import Capabilities, Limits
@@ -142,6 +144,7 @@ def markdown() -> str:
         _table(BOUNDS, bounds_table(entries)),
         "## Of which kind\n\nBars of two kinds are never mixed. `-` is not known before it is asked.\n",
         _table(KINDS, kinds_table(entries)),
+        _order(),
         "## Names, keys and limits\n\nThe limits are those kept where the rules name no others.\n",
         _table(("vendor", "title", "other names", "keys", "limits"), vendors),
     ]
@@ -151,6 +154,23 @@ def markdown() -> str:
 BOUNDS = ("vendor", "timeframes", "page", "depth", "settles after", "prices", "running bar")
 KINDS = ("vendor", "asset class", "session", "hours begin", "venue", "volume counts")
 _ANCHORS = {"session": "with the open", "clock": "on the clock"}
+
+
+def _order() -> str:
+    """Return whom the packaged rules name, beside the call that tells it."""
+    rules = packaged_rules().rules
+    rows = [[name, ", ".join(rule.vendors)] for name, rule in rules.items()]
+    share, coin = (rules[name].vendors for name in ("stock_intraday", "crypto"))
+    return f"""## Who is asked first
+
+{_table(("rule", "vendors of the packaged rules, in order"), rows)}
+With all their keys, `ProviderSelector().get_provider_with_failover("AAPL", "5m")` returns
+`{json.dumps(share)}`, and
+`get_provider_with_failover("BTCUSDT", "1h")` returns `{json.dumps(coin)}`.
+A vendor without its key is left out; without any key the first call returns `["yahoo"]`. Older documents of
+this call print these lists without Yahoo: it needs no key, and stands last so that a fresh installation
+answers. A rules file of yours is taken as it is.
+"""
 
 
 def _page(entry: Served) -> str:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import NamedTuple
 
 from ..errors import RateLimitedError
 from ..model.capabilities import Limits
@@ -23,6 +24,14 @@ from .unknown import UnknownSymbols
 _LONGEST_FLIGHT_S = 150.0
 _NO_TICKET = ""
 _SPANS = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a month"}
+
+
+class _Wait(NamedTuple):
+    """How long to wait and for what, and the setting of the limit that demands it, if one does."""
+
+    seconds: float
+    why: str
+    setting: str = ""
 
 
 class SharedLimiter:
@@ -77,7 +86,7 @@ class SharedLimiter:
         clock, ticket = self._state.clock, os.urandom(8).hex() if self._is_limited else _NO_TICKET
         deadline = clock.monotonic() + budget_s
         while True:
-            wait, why = self._state.run(
+            wait, why, setting = self._state.run(
                 partial(self._try, cost=cost, ticket=ticket), write=self._is_limited
             )
             if wait <= 0:
@@ -87,6 +96,7 @@ class SharedLimiter:
                     f"{self._vendor} may be asked again in {wait:.1f} s ({why})",
                     retry_after=wait,
                     provider=self._vendor,
+                    hint=self._hint(setting),
                 )
             clock.sleep(wait)
 
@@ -186,23 +196,31 @@ class SharedLimiter:
         circuit = book.circuit(name, door)
         return Look(self._vendor, windows, book.now_s, book.pause(name), circuit, book.lost_s)
 
-    def _try(self, book: Book, cost: int, ticket: str) -> tuple[float, str]:
+    def _hint(self, setting: str) -> str | None:
+        """Return the line of the rules that raises a limit; None for the vendor's own word."""
+        if not setting:
+            return None
+        line = f"providers.{self._vendor}.rate_limits: {{{setting}: ...}}"
+        return f"where its plan grants more, the line `{line}` in the rules raises the limit"
+
+    def _try(self, book: Book, cost: int, ticket: str) -> _Wait:
         """Spend and return 0, or return the seconds to wait and for what."""
         self._count_crashed(book)
-        wait, why = self._wait(book, cost)
-        if wait <= 0 and ticket != _NO_TICKET:
+        wait = self._wait(book, cost)
+        if wait.seconds <= 0 and ticket != _NO_TICKET:
             book.take_off(ticket, self._name(book), cost, book.now_s + _LONGEST_FLIGHT_S)
-        return wait, why
+        return wait
 
-    def _wait(self, book: Book, cost: int) -> tuple[float, str]:
+    def _wait(self, book: Book, cost: int) -> _Wait:
         """Return the longest of all waits, 0 for none, and what it is for."""
         name = self._name(book)
         windows = book.windows(name, self._limits)
         held = book.on_their_way(name)
-        found = [(book.pause(name).left_s(book.now_s), "it asked us to pause")]
+        found = [_Wait(book.pause(name).left_s(book.now_s), "it asked us to pause")]
         for window in windows:
             unknown = window.unknown(book.lost_s, book.now_s)
-            found.append((window.wait(cost, book.now_s, held + unknown), _used_up(window)))
+            wait = window.wait(cost, book.now_s, held + unknown)
+            found.append(_Wait(wait, _used_up(window), _setting(window)))
         return max(found)
 
     def _count_crashed(self, book: Book) -> None:
@@ -225,6 +243,11 @@ class SharedLimiter:
     def _charge(self, book: Book, cost: int) -> None:
         name = self._name(book)
         book.spend(name, book.windows(name, self._limits), cost)
+
+
+def _setting(window: Window) -> str:
+    span = _SPANS.get(window.length_s, "a second")  # a burst has a time of its own
+    return f"requests_per_{span.removeprefix('a ')}"
 
 
 def _used_up(window: Window) -> str:
