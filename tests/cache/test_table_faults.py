@@ -297,7 +297,7 @@ def test_a_folder_that_can_only_be_read_serves_nothing_damaged(tmp_path: Path) -
 # --- writing that ends in the middle -------------------------------------------------------------
 
 # At which calls it ends; all of them in a full run.
-POINTS = range(1, 1000) if FULL else range(1, 1000, 5)
+POINTS = range(1, 1000) if FULL else range(1, 1000, 9)
 
 
 class Unsynced:
@@ -371,7 +371,7 @@ def test_the_power_fails_behind_any_call(tmp_path: Path) -> None:
     write_all(opened(root, disk), tell)
     found = states(before, disk.tape, 60 if FULL else 4)
     assert len(found) > 100
-    for state in found if FULL else found[::6]:
+    for state in found if FULL else found[::10]:
         for told, begun in state.promises:
             state.tree.put(root)
             check(root, told, begun)
@@ -385,7 +385,7 @@ def test_the_order_of_writing_is_needed(tmp_path: Path) -> None:
     write_all(opened(root, disk))
 
     def look() -> None:
-        for state in states(before, disk.tape, 30):
+        for state in states(before, disk.tape, 6):
             state.tree.put(root)
             check(root, 0, 3)
 
@@ -446,7 +446,7 @@ def test_two_processes_write_beside_one_that_reads(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from tests.cache.test_table_faults import *\n"
         "store, part = opened(Path(sys.argv[1])), int(sys.argv[2])\n"
-        "for n in range(12 + part, 36, 2):\n"
+        "for n in range(18 + part, 30, 2):\n"
         "    row = BOTH.iloc[[n]]\n"
         "    at = int(row.index[0].value) // 1_000_000\n"
         "    store.put(KEY, row, Span(at, at + 3_600_000), 'binance')\n"
@@ -461,8 +461,8 @@ def test_two_processes_write_beside_one_that_reads(tmp_path: Path) -> None:
         assert found is None or found.equals(BOTH.loc[found.index])
         store.answered(KEY)
     assert [writer.wait() for writer in writers] == [0, 0]
-    same(store.read(KEY, ALL), BOTH.iloc[12:36])
-    assert store.answered(KEY) == [span("2024-12-31 12:00", "2025-01-01 12:00")]
+    same(store.read(KEY, ALL), BOTH.iloc[18:30])
+    assert store.answered(KEY) == [span("2024-12-31 18:00", "2025-01-01 06:00")]
     assert not list(tmp_path.rglob("_quarantine/*"))
 
 
@@ -481,3 +481,27 @@ def test_a_process_is_killed_for_real(tmp_path: Path, calls: int) -> None:
     assert ran.returncode == -signal.SIGKILL, ran.stderr
     done = len(ran.stdout.split())
     check(tmp_path, done, min(done + 1, 3))
+
+
+def test_the_log_tells_of_each_write_and_outlives_the_rows(tmp_path: Path) -> None:
+    folder = filled(tmp_path)
+    path = folder / "2025.csv.gz"
+    revised = NEW.iloc[:5].copy()
+    revised.iloc[1:3, 0] += 1.0
+    more = figures("2025-01-02", 2)
+    opened(tmp_path).put(KEY, pd.concat([revised, more]), None, "binance")
+    size = path.stat().st_size
+    path.write_bytes(b"")
+    assert len(opened(tmp_path).read(KEY, ALL)) == len(OLD)
+    opened(tmp_path).clear(key=KEY)
+    assert opened(tmp_path).read(KEY, ALL) is None
+    assert opened(tmp_path).answered(KEY) == []
+    assert kept(folder) == {}, "what is cleared is gone, the quarantine too"
+    first, second, *aside, last = [
+        json.loads(line) for line in (folder / "2025.log").read_text().splitlines()
+    ]
+    assert (first["added"], first["changed"], first["span"]) == (24, 0, list(WHOLE))
+    assert (second["added"], second["changed"], second["span"]) == (2, 2, None)
+    assert (second["size"], second["vendor"]) == (size, "binance")
+    assert [bool(entry["quarantined"]) for entry in aside] == [True, True]
+    assert last["cleared"] is True

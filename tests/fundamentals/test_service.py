@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -94,6 +95,32 @@ def test_a_fresh_copy_asks_nobody(make: Callable[[], DataManager], vendors: Vend
     assert {k: v for k, v in again.items() if k != "_metadata"} == {
         k: v for k, v in first.items() if k != "_metadata"
     }
+
+
+def test_a_damaged_copy_is_asked_for_again(
+    make: Callable[[], DataManager], vendors: Vendors, cache: Path
+) -> None:
+    first = make().get_fundamentals("AAPL")
+    asked = len(vendors.asked)
+    (path,) = cache.glob("fundamentals/AAPL/fmp_*.json")
+    damaged = path.read_bytes().replace(b"3000000000000", b"4000000000000")
+    assert damaged != path.read_bytes()
+    path.write_bytes(damaged)
+    os.utime(path, (1.7e9, 1.7e9))
+    again = make().get_fundamentals("AAPL")
+    assert len(vendors.asked) == asked + len(FMP), "that vendor alone"
+    assert again["market_cap"] == first["market_cap"] == 3.0e12
+    assert damaged in [p.read_bytes() for p in cache.glob("fundamentals/AAPL/_quarantine/*")]
+
+
+def test_a_damaged_copy_is_not_served_when_nobody_can_be_asked(
+    make: Callable[[], DataManager], vendors: Vendors, cache: Path
+) -> None:
+    make().get_fundamentals("AAPL")
+    for path in cache.glob("fundamentals/AAPL/*.json"):
+        path.write_bytes(path.read_bytes()[:-10])
+    vendors.status = dict.fromkeys(vendors.asked, 503)
+    assert make().get_fundamentals("AAPL") == {}
 
 
 def test_the_record_is_the_callers_own(manager: DataManager) -> None:

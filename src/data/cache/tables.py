@@ -419,15 +419,16 @@ class TableStore:
 
     def _clear_lane(self, lane: Path) -> None:
         names = [n for n in self._disk.list(lane) if year_of_name(n) is not None]
-        if not names and not self._disk.list(lane / QUARANTINE):
+        aside = [name for name in self._disk.list(lane / QUARANTINE) if name[:4].isdecimal()]
+        if not names and not aside:
             return
         with self._disk.lock(lane / ".lock", self._lock_timeout_s):
             for name in sorted(names, key=lambda name: not name.endswith(".json")):
                 self._disk.remove(lane / name)
             empty_folder(self._disk, lane / QUARANTINE)
             self._disk.sync_folder(lane)
-            for year in years_in(names):
-                append_entry(self._disk, lane / f"{year:04d}.log", self._clock, {"cleared": True})
+            for year in sorted({name[:4] for name in (*names, *aside)}):
+                append_entry(self._disk, lane / f"{year}.log", self._clock, {"cleared": True})
 
 
 def _on_utc(frame: pd.DataFrame) -> pd.DataFrame:
