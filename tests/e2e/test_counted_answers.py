@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,20 @@ def test_what_our_own_limiter_held_back_is_no_failure_of_the_vendor(
     assert counted(manager, "binance") == ({"ok": sent}, 1.0)
     assert manager.metrics()["vendors"]["binance"]["held_back"] == 4 - sent
     assert heard == []
+
+
+def test_no_counter_ever_decreases(manager: DataManager, vendors: VendorServer) -> None:
+    seen: list[dict[str, int]] = []
+
+    def look() -> None:
+        vendor = manager.metrics()["vendors"].get("binance", {})
+        seen.append(vendor.get("outcomes", {}))
+
+    vendors.fault("binance", Fault.lie("html"), times=1, skip=1)
+    manager.on_event(lambda _: look())
+    with pytest.raises(AllProvidersFailedError):
+        manager.get_ohlcv("BTCUSDT", "1m", "2024-06-08", "2024-06-09", provider="binance")
+    look()
+    assert seen[-1] == {"ok": 1, "ResponseFormatError": 1}
+    for before, after in pairwise(seen):
+        assert all(after.get(name, 0) >= count for name, count in before.items())

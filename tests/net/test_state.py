@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from src.data.clock import ManualClock, SystemClock
+from src.data.errors import CircuitOpenError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.net import state as module
+from src.data.net.account import Account
 from src.data.net.book import Book
+from src.data.net.circuit import Circuits
 from src.data.net.machine import boot
 from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import FILE, SALT, State
@@ -378,3 +381,21 @@ def fork(work: Callable[[], object]) -> int:
         finally:
             os._exit(code)
     return child
+
+
+def test_without_a_folder_it_is_a_book_of_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clock = ManualClock(NOW_MS)
+    circuits, account = Circuits(State(None, clock)), Account("acme")
+    for _ in range(5):
+        with pytest.raises(UnavailableError), circuits.guard(account, "bars"):
+            raise UnavailableError("down")
+    with pytest.raises(CircuitOpenError), circuits.guard(account, "bars"):
+        pass
+    clock.advance(1_000_000)  # no file is looked for after a while
+    assert circuits.look(account, "bars").failures == 5
+    with Circuits(State(None, clock)).guard(account, "bars"):
+        pass
+    assert list(tmp_path.iterdir()) == []
