@@ -38,8 +38,8 @@ def a_drip_is_left_at_the_deadline(bench: Bench) -> None:
     for fault in (Fault.drip(), Fault.trickle(1, 0.02)):
         bench.fault(fault)
         vendor, begun = bench.downloader(), time.monotonic()
-        with within(_DEADLINE_S), pytest.raises(ProviderTimeoutError) as caught:
-            vendor.fetch(bench.query(bench.sheet.main))
+        with pytest.raises(ProviderTimeoutError) as caught:
+            within(_DEADLINE_S, vendor.fetch, bench.query(bench.sheet.main))
         assert time.monotonic() - begun < _DEADLINE_S + _SLACK_S
         assert caught.value.provider == bench.name
         bench.heal()

@@ -14,12 +14,14 @@ import pytest
 
 from src.data.errors import DataError, ProviderTimeoutError, ResponseFormatError, UnavailableError
 from src.data.model.http import HttpRequest, HttpResponse
+from src.data.net import deadline
 from src.data.net.carriers.binance_carrier import BinanceCarrier
 from src.data.net.carriers.ccxt_carrier import CcxtCarrier
 from src.data.net.carriers.ibkr_carrier import IbkrCarrier
 from src.data.net.carriers.yfinance_carrier import YFinanceCarrier
-from src.data.net.deadline import within
+from src.data.net.deadline import left_s, within
 from src.data.net.http import HttpTransport, Transport
+from tests.interrupts import interrupted
 from tests.net.gateway import Script, gateway
 from tests.net.misbehaving import BEHAVIOURS, certificate, endless
 from tests.net.scripted import reply, serving
@@ -163,10 +165,23 @@ def test_time_runs_over_all_redirects() -> None:
 
 
 def test_a_carrier_has_one_deadline_for_all_that_it_sends() -> None:
-    with endless("silence") as port, within(DEADLINE_S):
+    with endless("silence") as port:
         request = HttpRequest(f"http://127.0.0.1:{port}/x")
-        for _ in range(3):
-            ends_in_time(lambda: slow().send(request))
+
+        def ask_again_and_again() -> None:
+            for _ in range(3):
+                ends_in_time(lambda: slow().send(request))
+
+        within(DEADLINE_S, ask_again_and_again)
+
+
+def test_a_request_that_is_interrupted_leaves_no_deadline_behind() -> None:
+    files = {deadline.__file__}
+    place = 0
+    while interrupted(place := place + 1, lambda: within(0.001, left_s), files):
+        time.sleep(0.002)
+        assert within(5.0, left_s) > 4
+    assert place > 3
 
 
 def test_a_kept_connection_has_its_full_time_again() -> None:

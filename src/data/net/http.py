@@ -109,21 +109,23 @@ class HttpTransport:
     def _try(self, request: HttpRequest) -> HttpResponse | DataError:
         """Return the answer or our error; nothing of the library's errors survives this frame."""
         session = self._take()
-        token, started = sending.set(True), _CLOCK.monotonic()
+        started = _CLOCK.monotonic()
         try:
-            with within(self._total_s):
-                response = self._exchange(session, request)
+            response = within(self._total_s, self._unheard, session, request)
         except DataError as exc:
             session.close()
             return exc.with_traceback(None)
         except (*LIBRARY_ERRORS, zlib.error) as exc:
             session.close()
             return self._worded(exc, request.url, started)
-        finally:
-            sending.reset(token)
         with self._lock:
             self._idle.append(session)
         return response
+
+    def _unheard(self, session: Any, request: HttpRequest) -> HttpResponse:
+        """Exchange with what the library logs kept back; runs in a context of its own."""
+        sending.set(True)
+        return self._exchange(session, request)
 
     def _worded(self, exc: Exception, url: str, started: float) -> DataError:
         error = worded(exc, url)

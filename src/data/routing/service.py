@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from ..cache.store import BarStore
@@ -68,6 +69,10 @@ class BarsService:
             IncompleteDataError: ``strict``, and the answer lacks something.
             QueryError: there is no such version of the series, or it is not kept any more.
         """
+        # In a context of its own: what Ctrl-C leaves set in it ends with it.
+        return copy_context().run(self._got, query)
+
+    def _got(self, query: BarsQuery) -> pd.DataFrame:
         with self._watcher.call(query) as call:
             given = self._given(query, call)
             return (

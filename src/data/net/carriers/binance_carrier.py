@@ -53,8 +53,7 @@ class BinanceCarrier:
         client = self._client()
         session: CarrierSession = client.session
         session.begin()
-        with within(TOTAL_S):
-            self._call(client, request)
+        within(TOTAL_S, self._call, client, request)
         if session.last is None:
             raise UnavailableError(f"python-binance did not ask {where(request.url)}")
         return replace(session.last, url=request.url, requests=session.requests)

@@ -118,8 +118,7 @@ class CcxtCarrier:
         session: CarrierSession = made.session
         session.begin()
         try:
-            with within(self._total_s):
-                rows, said = self._rows(made, request), ""
+            rows, said = within(self._total_s, self._rows, made, request), ""
         except DataError as exc:
             exc.hidden_requests = session.requests
             raise

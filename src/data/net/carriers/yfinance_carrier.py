@@ -69,8 +69,7 @@ class YFinanceCarrier:
         carry = session.begin(request)
         error: DataError | None = None
         try:
-            with within(self._timeout_s):
-                self._ask(session, request)
+            within(self._timeout_s, self._ask, session, request)
         except _Answered:
             pass
         except session.library_errors as exc:
