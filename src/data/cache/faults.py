@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from ..model.instant import iso
 from ..model.span import Span, subtract
 
-MISSING, BAD, CONTRADICTED, DUPLICATE, NOTE = (
+MISSING, MISSING_VOLUME, BAD, CONTRADICTED, DUPLICATE, NOTE = (
     "missing",
+    "missing_volume",
     "bad",
     "contradicted",
     "duplicate",
@@ -25,7 +26,8 @@ class Fault(NamedTuple):
 
     Attributes:
         span: where; of what concerns no single bar the first stamp of the answer.
-        kind: ``missing`` (expected bars that did not come), ``bad`` (rows that cannot be bars),
+        kind: ``missing`` (expected bars that did not come), ``missing_volume`` (bars without the
+            volume that their vendor declares), ``bad`` (rows that cannot be bars),
             ``contradicted`` (bars whose rows differed), ``duplicate`` or ``note``.
         number: how many bars or rows.
         text: the reason of a bad row; a sentence of a note.
@@ -91,8 +93,8 @@ def within(faults: Iterable[Fault], span: Span) -> list[Fault]:
 def quality_of(faults: Sequence[Fault], rows: int) -> Mapping[str, Any]:
     """Return the quality of ``rows`` stored bars: score, sentences, gaps and duplicates.
 
-    The score is the product of three shares: good rows among good and bad ones; expected bars that
-    are there, a bad row being one; rows that none contradicts.
+    The score is the product of four shares: good rows among good and bad ones; expected bars that
+    are there, a bad row being one; rows that none contradicts; rows that do not lack a volume.
     """
     by_kind = {kind: [f for f in faults if f.kind == kind] for kind in (MISSING, BAD, CONTRADICTED)}
     missing, bad, odd = (_count(found) for found in by_kind.values())
@@ -100,6 +102,8 @@ def quality_of(faults: Sequence[Fault], rows: int) -> Mapping[str, Any]:
     score = 1.0
     if stamps + missing:
         score = rows / (stamps + missing) * (1 - min(odd, stamps) / stamps if stamps else 0.0)
+    bare = _count([f for f in faults if f.kind == MISSING_VOLUME])
+    score *= 1 - min(bare, rows) / rows if rows else 1.0
     return {
         "score": round(score, 6),
         "validation_errors": sentences(faults, rows),
@@ -116,6 +120,8 @@ def sentences(faults: Sequence[Fault], rows: int) -> list[str]:
     said = [f.text for f in faults if f.kind == NOTE]
     if missing:
         said.append(f"{missing} of {rows + missing + _count(bad)} expected bars are missing")
+    if bare := _count([f for f in faults if f.kind == MISSING_VOLUME]):
+        said.append(f"missing_volume: {bare} of {rows} bars have no volume")
     if bad:
         said.append(f"{_count(bad)} rows cannot be bars")
     said += [f"{iso(f.span.start)}: rows of this stamp contradict each other" for f in odd]

@@ -41,6 +41,11 @@ class Kind:
     volume: str = ""
     feed: str = ""
 
+    @property
+    def has_volume(self) -> bool:
+        """Whether bars are declared to have a volume; what declares nothing need not have any."""
+        return self.volume not in ("", "none")
+
     def differences(self, other: Kind) -> dict[str, tuple[str, str]]:
         """Return the hard attributes in which the two differ, as ``name: (mine, theirs)``."""
         if self == other:

@@ -66,6 +66,7 @@ class Checked:
             with that stamp as text in the reason; they are neither good nor bad.
         unexpected: stamps of good rows at which the calendar expects none: on the grid, but at a
             time when the market is closed.
+        without_volume: stamps of good rows that lack the volume that the vendor declares.
         contradicted: stamps that had rows which differ; one of these is good or bad.
         nulls: rows inside the span without any price: the vendor says nothing; neither bars nor
             bad.
@@ -74,10 +75,11 @@ class Checked:
         outside: rows cut off because they lie outside the span.
         unsorted: whether the rows came in another order than ascending.
         problems: sentences for people, at most ``MAX_PROBLEMS``.
-        score: 0 to 1, the product of three shares: good rows among good, bad and off-grid ones;
+        score: 0 to 1, the product of four shares: good rows among good, bad and off-grid ones;
             expected bars that came, good or bad (1 when nothing was expected); stamps without
-            contradicting duplicates. Rows outside, nulls, exact duplicates and the order cost
-            nothing. Without a good row it is 0, but 1 where nothing came and nothing was expected.
+            contradicting duplicates; good rows that do not lack a declared volume. Rows outside,
+            nulls, exact duplicates and the order cost nothing. Without a good row it is 0, but 1
+            where nothing came and nothing was expected.
     """
 
     good: BarTable
@@ -91,6 +93,7 @@ class Checked:
     off_grid: tuple[BadRow, ...] = ()
     unexpected: Stamps = field(default_factory=no_stamps)
     contradicted: Stamps = field(default_factory=no_stamps)
+    without_volume: Stamps = field(default_factory=no_stamps)
 
 
 def check(
@@ -101,6 +104,7 @@ def check(
     now_ms: int,
     expected: Stamps | None = None,
     grid: Grid | None = None,
+    volume: bool = False,
 ) -> Checked:
     """Judge the rows that one vendor answered for ``span``.
 
@@ -115,6 +119,7 @@ def check(
         expected: ascending stamps at which the calendar expects bars; None when it cannot tell
             (sparse series), or where ``grid`` tells.
         grid: where bars can stand; without it no row is off the grid, and none unexpected.
+        volume: whether the vendor declares volume, so that a bar without it is a problem.
 
     Raises:
         QualityError: rows came and none can be used: all lie outside the span or in the future,
@@ -151,6 +156,10 @@ def check(
     problems += _of_off_grid(off_grid, timeframe)
     unsorted = bool((np.diff(table.stamps) < 0).any())
     score = _score(len(good), len(stray), sent, contradicting, expected, len(table))
+    bare = good.stamps[np.isnan(good.volume)] if volume else no_stamps()
+    if len(bare):
+        problems.append(f"missing_volume: {len(bare)} of {len(good)} bars have no volume")
+        score *= 1 - len(bare) / len(good)
     return Checked(
         good,
         bad,
@@ -163,6 +172,7 @@ def check(
         off_grid,
         unexpected,
         contradicting,
+        bare,
     )
 
 

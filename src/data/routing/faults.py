@@ -7,7 +7,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..cache.faults import BAD, CONTRADICTED, DUPLICATE, MISSING, NO_TRADE, NOTE, Fault
+from ..cache.faults import (
+    BAD,
+    CONTRADICTED,
+    DUPLICATE,
+    MISSING,
+    MISSING_VOLUME,
+    NO_TRADE,
+    NOTE,
+    Fault,
+)
 from ..cache.ledger import year_span, years_of
 from ..model.span import Span
 from ..policy.gaps import Grid, holes
@@ -15,7 +24,9 @@ from ..policy.quality import Checked
 from .digesting import Digest
 
 # Sentences that single faults tell again.
-_OF_BARS = re.compile(r"\d{4}-\d\d-\d\dT|\d+ of \d+ expected bars|\d+ rows cannot be bars")
+_OF_BARS = re.compile(
+    rf"\d{{4}}-\d\d-\d\dT|\d+ of \d+ expected bars|\d+ rows cannot be bars|{MISSING_VOLUME}:"
+)
 
 
 def faults_of(checked: Checked, found: Digest, grid: Grid) -> tuple[Fault, ...]:
@@ -28,11 +39,25 @@ def faults_of(checked: Checked, found: Digest, grid: Grid) -> tuple[Fault, ...]:
     odd = (stamp for stamp in checked.contradicted.tolist() if stamp in answered)
     faults += (Fault(_at(stamp), CONTRADICTED, 1) for stamp in odd)
     faults += _missing(found, grid)
+    faults += _without_volume(checked, answered)
     if checked.duplicates:
         faults.append(Fault(_at(answered.start), DUPLICATE, checked.duplicates))
     notes = (text for text in checked.problems if not _OF_BARS.match(text))
     faults += (Fault(_at(answered.start), NOTE, 1, text) for text in notes)
     return tuple(faults)
+
+
+def _without_volume(checked: Checked, answered: Span) -> Iterator[Fault]:
+    """Yield the bars without a volume that their vendor declares, one fault for each year."""
+    bare = checked.without_volume
+    bare = bare[(bare >= answered.start) & (bare < answered.end)]
+    if not len(bare):
+        return
+    whole = Span(int(bare[0]), int(bare[-1]) + 1)
+    for year in years_of(whole):
+        part = bare[(bare >= year_span(year).start) & (bare < year_span(year).end)]
+        if len(part):
+            yield Fault(Span(int(part[0]), int(part[-1]) + 1), MISSING_VOLUME, len(part))
 
 
 def _missing(found: Digest, grid: Grid) -> Iterator[Fault]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..cache.actions import ActionBook, Asked
-from ..cache.faults import sentences, within
+from ..cache.faults import MISSING_VOLUME, sentences, within
 from ..cache.store import BarStore, Commit, SeriesView, Suspect
 from ..clock import Clock
 from ..errors import Attempt
@@ -27,7 +27,7 @@ from .divided import doubts_of, with_disputes
 from .lifetimes import lifetime_of
 from .terms import DOUBTFUL, FORMING
 from .trading_days import TradingDays
-from .volumes import own_volume
+from .volumes import left_out, own_volume
 
 if TYPE_CHECKING:
     from .work import Forming, Unfilled, Work
@@ -117,6 +117,7 @@ class Reader:
         if outcome.unstored:
             table, coverage, suspects = _with_unstored(table, coverage, suspects, outcome.unstored)
         table, coverage = table.within(span), at_borders(coverage.within(span))
+        bare = _without_volume(table, coverage, view.kind or outcome.kind)
         flagged = _flagged(suspects, table, coverage)
         if flagged:
             from .storing import suspects_table  # not where all is well
@@ -165,7 +166,7 @@ class Reader:
             kind=kind,
             as_of=done.as_of,
             substitute=f"{done.instead} prices ({key})" if done.instead else None,
-            doubts=[*_doubts(coverage), *doubts_of(done, coverage), *outdated],
+            doubts=[*_doubts(coverage), *bare, *doubts_of(done, coverage), *outdated],
             fetched=outcome.fetched,
             scores=outcome.scores,
             rests_on=outcome.rests_on,
@@ -206,6 +207,17 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
 def _doubts(coverage: Coverage) -> list[str]:
     """Return why whole answers among these are not to be trusted; each reason once."""
     return list(dict.fromkeys(c.reason for c in coverage if c.reason.startswith(DOUBTFUL)))
+
+
+def _without_volume(table: BarTable, coverage: Coverage, own: Kind) -> list[str]:
+    """Say how many bars lack the volume that their vendor declares; foreign volume is left out."""
+    if not len(table) or not np.isnan(table.volume.min()):  # NaN where any is
+        return []
+    bare = table.take(np.isnan(table.volume)).stamps
+    parts = [c for c in coverage if c.state != "empty" and c.kind.has_volume]
+    spans = [part.span for part in parts if not left_out(part, own)]
+    count = sum(int(np.diff(bare.searchsorted(span))[0]) for span in spans)
+    return [f"{MISSING_VOLUME}: {count} of {len(table)} bars have no volume"] if count else []
 
 
 def _outdated(done: Rebased) -> list[str]:

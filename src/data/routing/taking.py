@@ -85,7 +85,14 @@ class Taker:
         fetched, splices = self._splicer.fitted(work, reply)
         now = self._clock.now_ms()
         grid = grid_of(work, fetched)
-        checked = check(fetched.table, span, timeframe=grid.timeframe, now_ms=now, grid=grid)
+        checked = check(
+            fetched.table,
+            span,
+            timeframe=grid.timeframe,
+            now_ms=now,
+            grid=grid,
+            volume=fetched.kind.has_volume,
+        )
         density = self._density(candidate, fetched)
         least = self._checks.min_quality_score
         found = digest(fetched, checked, span, grid, now, density, least)
