@@ -14,6 +14,7 @@ from src.data.cache.codec import encode_rows
 from src.data.cache.store import Commit
 from src.data.model.bars import BarTable
 from tests.cache.bars import DAILY, EVER, MINUTES, lane_folder, minutes, piece, same, store_in
+from tests.effort import calls_of
 
 FIRST, MIDDLE, LAST = (0, 1), (100, 103), (199, 200)
 
@@ -84,3 +85,14 @@ def test_text_that_is_not_what_it_should_be_is_not_kept(
         store.commit(MINUTES, Commit((part,)))
     rows, _ = store_in(tmp_path).read(MINUTES, EVER)
     assert len(rows) == 4000
+
+
+def test_many_short_stretches_are_not_compared_each_with_each(tmp_path: Path) -> None:
+    # A vendor whose rows are bad here and there leaves them behind.
+    def calls(count: int) -> int:
+        store = store_in(tmp_path / str(count))
+        pieces = tuple(minutes(n, n + 1) for n in range(100, 100 + 2 * count, 2))
+        store.commit(MINUTES, Commit(pieces))
+        return calls_of(lambda: store.commit(MINUTES, Commit((minutes(0, 50),))))
+
+    assert calls(400) < 5 * calls(100)
