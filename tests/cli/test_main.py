@@ -183,7 +183,9 @@ def test_a_folder_that_is_gone_is_said(
     monkeypatch.chdir(gone)
     gone.rmdir()
     ran = bare("cache", "list")
-    assert (ran.code, ran.err) == (1, "onetape: the folder that this was started in is gone\n")
+    assert ran.code == 2, "a wrong configuration, as a folder of that name would be"
+    assert ran.err.startswith("onetape: the working directory cannot be used: ")
+    assert "change to a folder that exists" in ran.err
 
 
 def test_a_terminal_without_unicode_gets_ascii(

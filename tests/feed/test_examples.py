@@ -32,7 +32,13 @@ def example(monkeypatch: pytest.MonkeyPatch) -> type:
     return Example
 
 
-def test_history_replay_and_live_trade_alike(stage: Stage, example: type) -> None:
+def test_history_replay_and_live_trade_alike(
+    stage: Stage, example: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: list[int] = []
+    strategy = example.load("crossover").Crossover  # type: ignore[attr-defined]
+    acts = strategy.next
+    monkeypatch.setattr(strategy, "next", lambda self: (lengths.append(len(self)), acts(self)))
     stage.manager._feeds._tempo = Tempo(PULSE, PATIENCE)
     first = stage.closed_ms - (PAST - 1) * MINUTE_MS
     lived: list[object] = []
@@ -44,6 +50,8 @@ def test_history_replay_and_live_trade_alike(stage: Stage, example: type) -> Non
     )
     runner.start()
     wait_until(lambda: stage.streams.listening(BITCOIN), "a subscription")
+    # The past is counted back from when it is asked for: the clock stands still until it is there.
+    wait_until(lambda: lengths and lengths[-1] >= PAST, "the past")
     for _ in range(LIVE):
         stage.minute()
         threading.Event().wait(0.002)  # bars come one by one
