@@ -370,7 +370,7 @@ class TestTheWhole:
         assert store.keys() == [MINUTES]
         assert not store.view(DAILY).exists
         left = [p for p in (tmp_path / "ohlcv/AAPL").rglob("*") if p.is_file()]
-        assert {p.name for p in left} == {".lock"}
+        assert {p.name for p in left} == {".lock", "2024.log"}
         store.commit(DAILY, Commit((piece(0, 1),)))
         store.clear()
         assert store.keys() == []

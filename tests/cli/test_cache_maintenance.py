@@ -182,7 +182,10 @@ def test_a_cache_that_can_only_be_read_is_one_note(read_only: Run) -> None:
 # --- compact -------------------------------------------------------------------------------
 
 
-def test_compacting_says_before_and_after(run: Run, cache: Path) -> None:
+def test_compacting_says_before_and_after(
+    run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.cache.segments.FEW_ROWS", 0)  # days of so many bars stay apart
     for day in range(1, 6):
         stop = f"2024-05-{day:02d}"
         assert run("fetch", "BTCUSDT", "1h", "--start", stop, "--end", stop).code == 0
@@ -268,6 +271,20 @@ def test_every_commit_is_told(run: Run) -> None:
     assert f"BTCUSDT 1h · {len(commits)} commits" in shown
     assert len([line for line in shown.splitlines() if "binance" in line]) == 1
     assert run("cache", "log", "BTCUSDT", "1h", "--limit", "0").code == 2
+
+
+def test_a_deletion_stays_in_the_log(run: Run) -> None:
+    day = ("--start", "2024-05-01", "--end", "2024-05-01")
+    assert run("fetch", "BTCUSDT", "1h", *day).code == 0
+    assert run("cache", "clear", "BTCUSDT", "1h").code == 0
+    (series,) = run("cache", "log", "BTCUSDT", "1h", "--json").json
+    deletion = series["commits"][-1]
+    assert (deletion["deleted"], deletion["removed"], deletion["kept"]) == ("clear", 24, True)
+    assert "deleted by clear" in run("cache", "log", "BTCUSDT", "1h").out
+    first = str(series["commits"][0]["generation"])
+    refused = run("fetch", "BTCUSDT", "1h", *day, "--version", first)
+    assert refused.code == 2
+    assert "not kept any more" in refused.err
 
 
 def test_a_version_is_fetched_without_asking_anybody(run: Run, vendors: Any) -> None:

@@ -12,7 +12,9 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, QueryError
-from src.data.model.instant import DAY_MS
+from src.data.model.instant import DAY_MS, iso
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true, ms
@@ -170,3 +172,64 @@ def test_what_makes_no_sense_is_refused(
 def test_nothing_stored_has_no_version(make: Callable[[], DataManager]) -> None:
     with pytest.raises(QueryError, match="nothing is stored"):
         make().get_ohlcv(*WEEK, version=1)
+
+
+# --- after a deletion ----------------------------------------------------------------------
+
+
+def _clear(manager: DataManager, clock: ManualClock) -> str:
+    manager.cache.clear("BTCUSDT", "1h")
+    return "clear"
+
+
+def _clear_symbol(manager: DataManager, clock: ManualClock) -> str:
+    manager.cache.clear("BTCUSDT")
+    return "clear"
+
+
+def _clear_all(manager: DataManager, clock: ManualClock) -> str:
+    manager.cache.clear()
+    return "clear"
+
+
+def _clean_up(manager: DataManager, clock: ManualClock) -> str:
+    clock.set(clock.now_ms() + 400 * DAY_MS)
+    assert manager.cache.cleanup_old_data(365) == 1
+    return "cleanup_old_data"
+
+
+@pytest.mark.parametrize("delete", [_clear, _clear_symbol, _clear_all, _clean_up])
+def test_what_was_deleted_is_refused_and_its_numbers_are_not_given_again(
+    make: Callable[[], DataManager], manager: DataManager, clock: ManualClock,
+    grown: dict[int, pd.DataFrame], delete: Callable[[DataManager, ManualClock], str],
+) -> None:  # fmt: skip
+    key, bars = SeriesKey("BTCUSDT", Timeframe.parse("1h")), len(grown[max(grown)])
+    by = delete(manager, clock)
+    again = make()
+    for generation in grown:
+        with pytest.raises(QueryError, match="are not kept any more"):
+            again.get_ohlcv(*WEEK, version=generation)
+    deletion = again.cache.maintenance.log(key)[-1]
+    assert (deletion["deleted"], deletion["removed"], deletion["time"][:10]) == (
+        by, bars, iso(clock.now_ms())[:10])  # fmt: skip
+    anew = again.get_ohlcv("BTCUSDT", "1h", "2024-05-10", "2024-05-11", strict=True)
+    assert told(anew)["generation"] > deletion["generation"] > max(grown)
+    same = make().get_ohlcv(
+        "BTCUSDT", "1h", "2024-05-10", "2024-05-11", version=told(anew)["generation"]
+    )
+    pd.testing.assert_frame_equal(same, anew)
+    for generation in grown:
+        with pytest.raises(QueryError, match="are not kept any more"):
+            make().get_ohlcv(*WEEK, version=generation)
+
+
+def test_a_second_deletion_has_nothing_more_to_say(
+    manager: DataManager, grown: dict[int, pd.DataFrame]
+) -> None:
+    key = SeriesKey("BTCUSDT", Timeframe.parse("1h"))
+    manager.cache.clear("BTCUSDT")
+    log = manager.cache.maintenance.log(key)
+    manager.cache.clear("BTCUSDT")
+    assert manager.cache.maintenance.log(key) == log
+    assert manager.cache.list_symbols() == []
+    assert manager.cache.list_timeframes("BTCUSDT") == []

@@ -198,7 +198,9 @@ class CacheFolder:
         oldest = self._clock.now_ms() - round(max_age_days * DAY_MS)
         found = list(self._catalogue.unchanged_since(oldest))
         self.store.changed = True
-        return sum(self.store.clear_years(key, years) for key, years in found)
+        return sum(
+            self.store.clear_years(key, years, by="cleanup_old_data") for key, years in found
+        )
 
     def enforce_limit(self) -> int:
         """Drop what can be had again until the folder is within its limit; return years dropped.

@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..disk.files import Disk
+from ..errors import FormatVersionError
+from ..model.span import Span
 from .adopt import OldYears
 from .lane import Lane
 from .ledger import year_span
+from .metadata import DamagedError
 from .series_meta import SeriesMeta
 from .viewing import read_series
 from .year_meta import YearState
 
+log = logging.getLogger(__name__)
 
-def clear_lane(lane: Lane, old: OldYears, lock_timeout_s: float) -> None:
-    """Remove everything stored of a series, files of older tools included.
 
-    The metadata go first: a crash in between leaves bars without metadata, which is sound, and
-    not metadata without bars, which would look like damage.
+def clear_lane(lane: Lane, old: OldYears, lock_timeout_s: float, by: str) -> int:
+    """Remove everything stored of a series, files of older tools included; return the bars gone.
+
+    The log stays, with an entry for what went. The numbers of versions go on from it: none means
+    other bars later. The metadata go first: a crash in between leaves bars without metadata,
+    which is sound, and not metadata without bars, which would look like damage.
+
+    Args:
+        lane: the series.
+        old: finds files of older tools.
+        lock_timeout_s: how long to wait for a writer.
+        by: the call that deletes, for the log.
     """
     disk, folder = lane.disk, lane.paths.folder
     with disk.lock(lane.paths.lock, lock_timeout_s):
-        for year, path in old.of(lane, lane.years()).items():
+        foreign = old.of(lane, lane.years())
+        gone = _Gone.of(lane, {*lane.years(), *foreign}, foreign, old)
+        # First: by the log no number of a version is given twice.
+        gone.write(lane, by)
+        for year, path in foreign.items():
             disk.remove(path.with_name(f"{year:04d}.metadata.json"))
             disk.remove(path)
-        files = [name for name in disk.list(folder) if name != lane.paths.lock.name]
         inner = (lane.paths.quarantine, lane.paths.versions, lane.paths.legacy)
-        plain = [name for name in files if folder / name not in inner]
+        kept = (*inner, lane.paths.lock)
+        files = [name for name in disk.list(folder) if folder / name not in kept]
+        plain = [name for name in files if not name.endswith(".log")]
         for name in sorted(plain, key=lambda name: not name.endswith(".json")):
             disk.remove(folder / name)
         for place in inner:
@@ -37,32 +55,120 @@ def clear_lane(lane: Lane, old: OldYears, lock_timeout_s: float) -> None:
         disk.sync_folder(folder)
         lane.tainted.difference_update({(lane.key, year) for _, year in tuple(lane.tainted)})
     old.forget(lane.key)
+    return gone.bars
 
 
-def clear_years(lane: Lane, years: Iterable[int], old: OldYears, lock_timeout_s: float) -> int:
+def clear_years(
+    lane: Lane, years: Iterable[int], old: OldYears, lock_timeout_s: float, by: str
+) -> int:
     """Remove single years of a series; return how many of them had bars.
 
-    What a year answers for goes with it, and so does the instant of the next question.
+    What a year answers for goes with it, and so does the instant of the next question; the log
+    stays, as for :func:`clear_lane`.
     """
-    disk, found, gone = lane.disk, 0, list(years)
+    disk, found, years = lane.disk, 0, list(years)
     with disk.lock(lane.paths.lock, lock_timeout_s):
         foreign = old.of(lane, lane.years())
         series = read_series(lane) or SeriesMeta()
-        empties = series.empties.without(map(year_span, gone))
-        after = replace(series, next_due=None, empties=empties)
-        if after != series:
-            # First: whoever reads on after a crash must not take what is gone for up to date.
+        empties = series.empties.without(map(year_span, years))
+        gone = _Gone.of(lane, years, foreign, old)
+        generation = gone.newest + 1 if gone.years else series.generation
+        # First: whoever reads on after a crash must not take what is gone for up to date.
+        after = replace(
+            series, next_due=None, empties=empties, generation=generation, years_generation=0
+        )
+        if gone.years or after.empties != series.empties or series.next_due is not None:
             lane.write_series(after, durable=True)
-        for year in gone:
+        for year in years:
             data = foreign.get(year, lane.paths.data(year))
             found += disk.stat(data) is not None
             disk.remove(data.with_name(f"{year:04d}.metadata.json"))
             disk.remove(data)
-            disk.remove(lane.paths.log(year))
             lane.tainted.discard((lane.key, year))
         disk.sync_folder(lane.paths.folder)
+        gone.write(lane, by)
     old.forget(lane.key)
     return found
+
+
+@dataclass(frozen=True)
+class _Gone:
+    """What a deletion takes, for the log.
+
+    Attributes:
+        years: by year: the stretch that was answered for, the first bar, how many bars there are,
+            and how many of them the log knows of.
+        newest: the highest generation of the series, 0 where none is known.
+    """
+
+    years: Mapping[int, tuple[Span | None, int | None, int, int]]
+    newest: int
+
+    @property
+    def bars(self) -> int:
+        """How many bars go."""
+        return sum(bars for _, _, bars, _ in self.years.values())
+
+    @classmethod
+    def of(
+        cls, lane: Lane, years: Iterable[int], foreign: Mapping[int, Path], old: OldYears
+    ) -> _Gone:
+        """Look at what is about to go; damage hides no deletion."""
+        try:
+            series = read_series(lane) or SeriesMeta()
+        except FormatVersionError:
+            series = SeriesMeta()
+        logged = lane.logged_years()
+        newest = [series.generation, *(lane.logged_generation(year) for year in logged)]
+        found: dict[int, tuple[Span | None, int | None, int, int]] = {}
+        for year in lane.years():
+            try:
+                meta = lane.meta(year)
+            except (DamagedError, FormatVersionError):
+                continue
+            newest.append(0 if meta is None else meta.state.generation)
+        for year in years:
+            entries = lane.log_entries(year) if year in logged else []
+            known = sum(_count(e, "added") - _count(e, "removed") for e in entries)
+            if year in foreign:
+                table = [piece.table for piece in old.read(lane.key, foreign[year]).pieces()]
+                found[year] = None, None, sum(map(len, table)), known
+                continue
+            try:
+                meta = lane.meta(year)
+            except (DamagedError, FormatVersionError):
+                found[year] = None, None, known, known
+                continue
+            if meta is not None:
+                state = meta.state
+                parts = state.coverage
+                span = Span(parts[0].span.start, parts[-1].span.end) if parts else None
+                found[year] = span, state.first, state.rows, known if entries else state.rows
+        return cls(found, max(newest))
+
+    def write(self, lane: Lane, by: str) -> None:
+        """Add an entry to the log of each year, and say it."""
+        for year, (span, first, bars, known) in sorted(self.years.items()):
+            entry = {
+                "generation": self.newest + 1,
+                "vendor": "",
+                "span": None if span is None else list(span),
+                "added": 0,
+                "changed": 0,
+                "removed": known,
+                "touched": first if first is not None else year_span(year).start,
+                "size": 0,
+                "deleted": by,
+                "bars": bars,
+            }
+            lane.append_log(year, entry)
+        if self.years:
+            log.info("%s: %d bars were deleted by %s", lane.key, self.bars, by)
+
+
+def _count(entry: Mapping[str, Any], name: str) -> int:
+    count = entry.get(name)
+    return count if isinstance(count, int) else 0
 
 
 def evict_year(lane: Lane, year: int, generation: int) -> bool:

@@ -90,6 +90,9 @@ class CommitRun:
         self.is_repaired = newest != self.series.years_generation and bool(self.series.next_due)
         self.generation = 1 + newest
         self.generation = max(self.generation, self.series.generation + 1)
+        if self.generation == 1:  # what was deleted left its log: its numbers are not given again
+            logged = map(self.lane.logged_generation, self.lane.logged_years())
+            self.generation = 1 + max(logged, default=0)
 
     def _sound(self, year: int) -> YearMeta | None:
         if year in self.parts:

@@ -31,8 +31,8 @@ def commits_of(lane: Lane) -> list[dict[str, Any]]:
     """Return the commits, oldest first; those of several years are put together.
 
     Each has ``generation``, ``time``, ``vendor``, ``span``, ``added``, ``changed``, ``removed``,
-    ``size`` (bytes of the year files afterwards), ``years``, ``recovered`` and ``kept``: whether
-    the series can still be read as it was then.
+    ``size`` (bytes of the year files afterwards), ``years``, ``recovered``, ``deleted`` (the call that
+    deleted, or None) and ``kept``: whether the series can still be read as it was then.
     """
     past = Past(lane)
     kept = set(past.kept())
@@ -54,6 +54,7 @@ def _as_one(generation: int, entries: Sequence[Entry]) -> dict[str, Any]:
         **counts,
         "years": [entry["year"] for entry in entries],
         "recovered": any(entry.get("recovered") for entry in entries),
+        "deleted": next((entry["deleted"] for entry in entries if entry.get("deleted")), None),
     }
 
 

@@ -23,6 +23,7 @@ from .checking import Finding, Inspection, check_actions, check_series, inspect,
 from .compacting import Compacted, compact_series
 from .dropping import drop_file
 from .history import commits_of, log_of
+from .layout import decode_lane
 from .mending import repair_series
 from .migrating import OldFile, migrate_series
 from .other_data import OtherData, OtherPart
@@ -80,6 +81,13 @@ class Maintenance:
             for key in self._catalogue.stored_keys()
             if symbol in (None, key.symbol) and timeframe in (None, key.timeframe)
         ]
+
+    def logged(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
+        """Return the series with a log of commits in all their lanes, deleted ones among them."""
+        names = self._shop.disk.list(self._shop.layout.symbol(symbol))
+        keys = (decode_lane(symbol, name) for name in names)
+        found = [key for key in keys if key is not None and key.timeframe == timeframe]
+        return [key for key in found if self._shop.lane(key).logged_years()]
 
     # --- sound or not ----------------------------------------------------------------------
 

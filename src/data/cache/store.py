@@ -252,10 +252,17 @@ class BarStore:
         """Return the years of which bars are stored, ascending; raises as :meth:`view`."""
         return self._viewer.years(self._lane(key))
 
-    def clear(self, symbol: str | None = None, timeframe: Timeframe | None = None) -> None:
+    def clear(
+        self,
+        symbol: str | None = None,
+        timeframe: Timeframe | None = None,
+        *,
+        by: str = "clear",
+    ) -> None:
         """Remove bars for good: of one series in all its lanes, of a symbol, or all.
 
-        Actions go only with the whole symbol. Lock files stay.
+        Actions go only with the whole symbol. Lock files stay, and the logs, in which ``by`` names
+        the call that deleted.
 
         Raises:
             LockTimeoutError, StorageError: what was not removed yet is still whole.
@@ -266,21 +273,23 @@ class BarStore:
             for lane_name in self._disk.list(folder):
                 key = decode_lane(name, lane_name)
                 if key is not None and timeframe in (None, key.timeframe):
-                    clear_lane(self._lane(key), self._old, self._lock_timeout_s)
+                    clear_lane(self._lane(key), self._old, self._lock_timeout_s, by)
                     self._sidecars.drop(key)
                     self._gists.drop(key)
             if timeframe is None:
                 clear_symbol(self._disk, folder, self._lock_timeout_s)
 
-    def clear_years(self, key: SeriesKey, years: Iterable[int]) -> int:
+    def clear_years(self, key: SeriesKey, years: Iterable[int], *, by: str = "clear") -> int:
         """Remove single years of one series for good; return how many of them had bars.
+
+        The log stays, in which ``by`` names the call that deleted.
 
         Raises:
             LockTimeoutError, StorageError: what was not removed yet is still whole.
         """
         lane = self._lane(key)
         self._disk.make_folders(lane.paths.folder)
-        found = clear_years(lane, years, self._old, self._lock_timeout_s)
+        found = clear_years(lane, years, self._old, self._lock_timeout_s, by)
         self._sidecars.drop(key)
         return found
 

@@ -13,6 +13,7 @@ from .cached import (
     chosen_with_others,
     frame_of,
     manager_of,
+    meant,
     name_of,
     problems_json,
     show_problems,
@@ -299,7 +300,9 @@ def _show_pruned(pruned: Sequence[Pruned], *, dry_run: bool) -> None:
 
 def _log(args: argparse.Namespace) -> int:
     manager = manager_of(args)
-    keys = chosen(manager, args.symbol, frame_of(args.timeframe).label)
+    frame = frame_of(args.timeframe)
+    keys = manager.cache.maintenance.logged(meant(manager, args.symbol), frame)
+    keys = keys or chosen(manager, args.symbol, frame.label)
     logs = {key: manager.cache.maintenance.log(key) for key in keys}
     shown = {key: log[-args.limit :] if args.limit else log for key, log in logs.items()}
     if args.json:
@@ -322,6 +325,13 @@ def _log(args: argparse.Namespace) -> int:
     return OK
 
 
+def _by(entry: dict[str, Any]) -> str:
+    """Say who made a commit: vendors, a repair, or the call that deleted."""
+    if entry["deleted"]:
+        return f"deleted by {entry['deleted']}"
+    return entry["vendor"] or ("recovery" if entry["recovered"] else "-")
+
+
 def _plain(entry: dict[str, Any]) -> dict[str, Any]:
     from ..model.instant import iso
 
@@ -334,7 +344,7 @@ def _show_log(key: SeriesKey, log: Sequence[dict[str, Any]], summary: str) -> No
         [
             str(e["generation"]),
             moment(e["time"]),
-            e["vendor"] or ("recovery" if e["recovered"] else "-"),
+            _by(e),
             *(map(moment, e["span"] or ("", ""))),
             f"{e['added']:,}",
             f"{e['changed']:,}",
