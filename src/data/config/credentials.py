@@ -78,6 +78,7 @@ class Credentials(Mapping[str, str]):
         self, variables: Mapping[str, Sequence[str]], environ: Mapping[str, str] | None = None
     ) -> None:
         self._variables = {name: tuple(held) for name, held in variables.items()}
+        self._all = frozenset(v for held in self._variables.values() for v in held)
         self._environ = environ
 
     def __getitem__(self, name: str) -> str:
@@ -87,7 +88,9 @@ class Credentials(Mapping[str, str]):
         return found
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self._variables if self._found(name))
+        # The spellings of one key share their variables: each of them is looked up once.
+        holding = {variable for variable in self._all if self._holds(variable)}
+        return (name for name, held in self._variables.items() if not holding.isdisjoint(held))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -115,13 +118,18 @@ class Credentials(Mapping[str, str]):
 
     def _values(self, name: str) -> Iterator[str]:
         """Yield what stands under the variables of ``name`` now; blank counts as nothing."""
+        return filter(None, map(self._value, self._variables.get(name, ())))
+
+    def _holds(self, variable: str) -> bool:
+        value = self._value(variable)
+        return bool(value) and not is_placeholder(value)
+
+    def _value(self, variable: str) -> str:
         environ = os.environ if self._environ is None else self._environ
-        for variable in self._variables.get(name, ()):
-            value = environ.get(variable, "").strip()
-            if not value and self._environ is None:
-                value = private_setting(variable).strip()
-            if value:
-                yield value
+        value = environ.get(variable, "").strip()
+        if not value and self._environ is None:
+            value = private_setting(variable).strip()
+        return value
 
 
 def spellings_of(names: Sequence[str]) -> tuple[str, ...]:
