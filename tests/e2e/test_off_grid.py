@@ -148,7 +148,9 @@ class TestOffTheGrid:
         assert set(frame.index.minute) == {0}
         assert len(quarantined(tmp_path / "cache")) == 24
         problems = told(frame)["problems"]
-        assert [p for p in problems if "24 rows are stamped where no 1h bar opens" in p] != [], problems
+        assert [p for p in problems if "24 rows are stamped where no 1h bar opens" in p] != [], (
+            problems
+        )
 
     def test_a_stored_bar_outlives_a_row_off_the_grid(
         self, manager: DataManager, vendors: VendorServer
