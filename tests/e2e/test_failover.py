@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -278,41 +277,3 @@ def test_bars_of_another_kind_are_refused_and_the_next_vendor_asked(
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02", strict=True)
     assert spans(frame) == [("twin", 24), ("second", 24)]
     assert told(frame)["attempts"][0]["outcome"] == KindMismatchError.__name__
-
-
-@pytest.mark.parametrize("cached", [None, "2024-05-03"], ids=["nothing cached", "three of five"])
-@pytest.mark.parametrize("restarted", [False, True])
-def test_the_same_question_is_answered_alike_whatever_is_cached(
-    make: Callable[[], DataManager], vendors: VendorServer, cached: str | None, *, restarted: bool
-) -> None:
-    manager = make()
-    if cached:
-        manager.get_ohlcv("BTCUSDT", "1d", "2024-05-01", cached)
-    vendors.fault("binance", Fault.status(503))
-    for _ in range(2):
-        manager = make() if restarted else manager
-        frame = manager.get_ohlcv("BTCUSDT", "1d", "2024-05-01", "2024-05-05")
-        assert len(frame) == 5
-        assert told(frame)["vendors"] == ["yahoo"]
-        assert "yahoo" in told(frame)["substitute"]
-        assert told(frame)["gaps"] == []
-        assert "binance" in {a["provider"] for a in told(frame)["attempts"]}
-    with pytest.raises(IncompleteDataError):
-        manager.get_ohlcv("BTCUSDT", "1d", "2024-05-01", "2024-05-05", strict=True)
-    vendors.heal()
-    whole = manager.get_ohlcv(
-        "BTCUSDT", "1d", "2024-05-01", "2024-05-05", force_refresh=True, strict=True
-    )
-    assert told(whole)["vendors"] == ["binance"]
-
-
-def test_a_substitute_that_is_not_whole_does_not_take_the_place_of_own_bars(
-    manager: DataManager, vendors: VendorServer
-) -> None:
-    manager.get_ohlcv("BTCUSDT", "1d", "2024-05-01", "2024-05-03")
-    vendors.fault("binance", Fault.status(503))
-    vendors.fault("yahoo", Fault.drop(1))
-    with pytest.warns(IncompleteDataWarning):
-        frame = manager.get_ohlcv("BTCUSDT", "1d", "2024-05-01", "2024-05-05")
-    assert (told(frame)["vendors"], len(frame)) == (["binance"], 3)
-    assert {"binance", "yahoo"} <= {a["provider"] for a in told(frame)["attempts"]}

@@ -186,34 +186,20 @@ class Misses:
         lanes: Sequence[Lane],
         done: tuple[list[_Try], Mapping[str, DataError]],
     ) -> Answer | None:
-        """Return the first answer with rows, or to which no rows belong; note what was tried.
-
-        An answer that lacks bars because vendors failed gives way to a whole one of a substitute,
-        as it does where nothing is stored: what is cached decides nothing.
-        """
+        """Return the first answer with rows, or to which no rows belong; note what was tried."""
         tries, out = done
-        part: Answer | None = None
         for place, lane in enumerate(lanes):
             tried = self._try(query, lane, way, _Before.of(tries, out))
             tries.append(tried)
             # No rows and no gaps: nothing trades then, and no substitute can change that.
             if tried.answer is not None and (len(tried.answer.table) or not tried.answer.gaps):
-                answer = _naming(tried.answer, tried.unfilled, way.namesakes)
-                if part is None and any(lacking.failed for lacking in tried.unfilled):
-                    part = answer
-                elif part is None or not answer.gaps:
-                    return answer
+                return _naming(tried.answer, tried.unfilled, way.namesakes)
             # Known to be nothing, without a question: substitutes were asked when it was learned.
-            elif tried.answer is not None and tried.is_truth and not tried.attempts:
-                return (
-                    part or self._stored_substitute(query, way, lanes[place + 1 :]) or tried.answer
-                )
+            if tried.answer is not None and tried.is_truth and not tried.attempts:
+                return self._stored_substitute(query, way, lanes[place + 1 :]) or tried.answer
             if self._is_unknown(way, tries):
-                break
-        if part is None:
-            return None
-        attempts = told([a for t in tries for a in (*t.attempts, *t.beside)])
-        return replace(part, facts=part.facts | {"attempts": attempts})
+                return None
+        return None
 
     def _stored_substitute(
         self, query: BarsQuery, way: Route, lanes: Sequence[Lane]
