@@ -17,11 +17,16 @@ from tests.programs import keep_programs_offline
 if TYPE_CHECKING:
     from tests.vendor_server import VendorServer
 
-keep_programs_offline()
 WEDNESDAY = parse_iso("2024-06-12T15:00:30")
 
 
 _numbers = itertools.count()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep programs off the network that tests start, not the workers that run the tests."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        keep_programs_offline()
 
 
 @pytest.fixture(scope="session")

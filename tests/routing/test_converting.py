@@ -384,8 +384,10 @@ def test_a_volume_that_lacks_a_part_is_not_known(tmp_path: Path, tape: Tape) -> 
     street.other.spoil["30m"] = lambda bars: [
         bar._replace(volume=float("nan")) if bar.stamp_ms == GONE else bar for bar in bars
     ]
-    frame = street.ask("1h", *RANGE, strict=True)
+    frame = street.ask("1h", *RANGE)
     assert np.flatnonzero(frame["volume"].isna()).tolist() == [8]
+    with pytest.raises(IncompleteDataError, match="missing_volume: 1 of 25 bars"):
+        street.ask("1h", *RANGE, strict=True)
 
 
 # --- any market, any holes ---------------------------------------------------------------------
