@@ -24,7 +24,7 @@ PROFILES = (
     COINS, COIN_PAIR, OWN_COINS, CURRENCIES, shares("alpaca"), shares("tiingo"), shares("fmp"),
     shares("yahoo", "polygon"),
 )  # fmt: skip
-RUNS = (20_000 if FULL else 96) // len(PROFILES)
+RUNS = (20_000 if FULL else 40) // len(PROFILES)
 SEED = int(os.environ.get("ONETAPE_SEED", "0"))
 
 
