@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import IO, Any, Protocol, TypeVar
 from urllib.parse import quote, quote_plus
 
@@ -170,9 +171,15 @@ class _Masking(logging.Formatter):
     def _masked(self, text: str) -> str:
         for secret in self._secrets().values():
             if len(secret) >= _SHORTEST_SECRET:
-                for form in (secret, quote(secret, safe=""), quote(secret), quote_plus(secret)):
+                for form in _forms(secret):
                     text = text.replace(form, _MASK)
         return text
+
+
+@lru_cache(64)
+def _forms(secret: str) -> tuple[str, ...]:
+    """Return a key as it stands in texts and in addresses."""
+    return secret, quote(secret, safe=""), quote(secret), quote_plus(secret)
 
 
 class TextFormatter(_Masking):

@@ -73,8 +73,11 @@ def test_vendors_have_one_limiter_each() -> None:
     assert set(get_all_provider_stats()) == {"yahoo", "nobody"}
 
 
-def test_a_vendors_limiter_and_the_library_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vendors_limiter_and_the_library_count_together(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("ALPHA_VANTAGE_API_KEY", "k1234567")
+    monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path / "cache"))
     limiter = get_provider_limiter("alpha_vantage")
     sent = build().network.limiter("alpha_vantage").acting_for(["k1234567"])
     for _ in range(2):
