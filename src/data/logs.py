@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import IO, Any, Protocol, TypeVar
+from typing import IO, Any, ParamSpec, Protocol, TypeVar
 from urllib.parse import quote, quote_plus
 
 from .errors import ConfigError
@@ -35,8 +35,10 @@ __all__ = [
     "carried",
     "configure_logging",
     "current",
+    "following",
     "next_number",
     "running",
+    "subject_of",
 ]
 
 # What of ours logs; other libraries are not made to talk.
@@ -46,6 +48,7 @@ LEVELS = ("debug", "info", "warning", "error")
 CONTEXT = ("request", "symbol", "timeframe", "provider")
 
 A = TypeVar("A")
+P = ParamSpec("P")
 R = TypeVar("R")
 _MASK = "***"
 # Shorter values are no keys, and cutting them out could change what is said.
@@ -92,6 +95,12 @@ class Subject:
         self.timeframe = timeframe or self.timeframe
 
 
+def subject_of(symbol: Any, timeframe: Any) -> Subject:
+    """Return the subject of what a caller asked for; what is no text is left out."""
+    texts = [value if isinstance(value, str) else "" for value in (symbol, timeframe)]
+    return Subject(*texts)
+
+
 # The request that this thread works on, and the vendor that is asked just now.
 current: ContextVar[Named | None] = ContextVar("onetape_request", default=None)
 _vendor: ContextVar[str] = ContextVar("onetape_vendor", default="")
@@ -129,6 +138,23 @@ def carried(function: Callable[[A], R]) -> Callable[[A], R]:
     """Return ``function`` as one that runs with the context of this moment in any thread."""
     context = contextvars.copy_context()
     return lambda argument: context.copy().run(function, argument)
+
+
+def following(function: Callable[P, R]) -> Callable[P, R]:
+    """Return ``function`` as one whose records belong to the request of this moment, in any thread.
+
+    For threads that outlive the call which starts them: nothing else of the call goes along.
+    """
+    subject = current.get()
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        token = current.set(subject)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            current.reset(token)
+
+    return run
 
 
 def context() -> dict[str, str]:

@@ -164,8 +164,14 @@ def build(
     *,
     clock: Clock | None = None,
     retry: RetryPolicy | None = None,
+    observer: Observer | None = None,
 ) -> Services:
     """Make everything for one cache folder and one set of rules.
+
+    Args:
+        cache_dir, config_path, clock: as for the data manager.
+        retry: how often and how long vendors are asked again; by default as the rules say.
+        observer: counts and tells; by default one of its own.
 
     Raises:
         ConfigError: the configuration is wrong.
@@ -190,7 +196,7 @@ def build(
             cache_dir=process_folder("onetape-cache-"),
             cache_dir_from="cache.enabled: false in the rules",
         )
-    observer = Observer(ticking, Gauge(settings.cache_dir, ticking))
+    observer = observer or Observer(ticking, Gauge(settings.cache_dir, ticking))
     networks = _Networks(lambda: network_of(settings, rules, ticking, retry, observer))
     selector = ProviderSelector(
         settings=settings, make_sender=networks.sender, own_sender=networks.own_sender

@@ -74,6 +74,10 @@ def test_the_gateway_that_a_feed_names_is_asked_and_no_other(
         status = feed.get_status()
         assert (status["host"], status["port"], status["client_id"]) == ("127.0.0.1", port, 9)
     assert feeds[0].data_manager is feeds[1].data_manager  # one connection a gateway
+    # What happens there is told by the manager that the feeds were made of.
+    manager = config["data_manager"]
+    assert isinstance(manager, DataManager)
+    assert manager.metrics()["vendors"]["ibkr"]["ok"] > 0
     assert of_feed.asked
     assert of_rules.asked == []
 

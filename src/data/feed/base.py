@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ..clock import Clock, SystemClock
 from ..errors import DataError, FeedLagError
+from ..logs import Subject, running
 from ..model.span import Span
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
 from ..net.forks import renew_after_fork
@@ -85,6 +86,7 @@ class LiveFeed:
         self._capacity = capacity
         self._board = Board(clock or SystemClock(), keep)
         self._run: Run | None = None
+        self._subject = Subject(symbol, timeframe)
         self._dropped: weakref.finalize[..., LiveFeed] | None = None
         # Caller to what it wants; each gets a box and a thread with every run.
         self._callers: dict[Caller, _Wants] = {}
@@ -101,21 +103,26 @@ class LiveFeed:
             DataError: the source cannot work as it is set up.
         """
         with self._turning:
-            if self.is_running:
-                return
-            self.stop()
-            run = self._run = Run(self._board)
-            self._board.clear(self._capacity)
-            for caller, wants in self._callers.items():
-                self._listen(caller, wants)
-            self._board.tell(StreamState.CONNECTING, "starting")
-            try:
-                self.source.start(run)
-            except BaseException:
-                run.retire("it could not be started")
-                raise
-            self._dropped = weakref.finalize(self, _end_unheard, str(self), self.source, run)
-            self._dropped.atexit = False
+            if not self.is_running:
+                self.stop()
+                # All threads of a run log under one name.
+                self._subject = Subject(self.symbol, self.timeframe)
+                with running(self._subject):
+                    self._started()
+
+    def _started(self) -> None:
+        run = self._run = Run(self._board)
+        self._board.clear(self._capacity)
+        for caller, wants in self._callers.items():
+            self._listen(caller, wants)
+        self._board.tell(StreamState.CONNECTING, "starting")
+        try:
+            self.source.start(run)
+        except BaseException:
+            run.retire("it could not be started")
+            raise
+        self._dropped = weakref.finalize(self, _end_unheard, str(self), self.source, run)
+        self._dropped.atexit = False
 
     def stop(self) -> None:
         """End within half a second; listeners get what waits for them. May be called twice."""
@@ -311,7 +318,8 @@ class LiveFeed:
             self._add_consumer(box)
         else:
             self._board.add(box)
-        caller.listen(box)
+        with running(self._subject):
+            caller.listen(box)
 
 
 def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import DataError
+from ..logs import following
 from .mailbox import Item, Mailbox
 
 log = logging.getLogger("onetape.feed")
@@ -37,7 +38,10 @@ class Caller:
     def listen(self, box: Mailbox) -> None:
         """Begin with what comes into ``box``; ends when it is closed and empty."""
         self._thread = threading.Thread(
-            target=self._run, args=(box,), name=f"onetape callback {self._name}", daemon=True
+            target=following(self._run),
+            args=(box,),
+            name=f"onetape callback {self._name}",
+            daemon=True,
         )
         self._thread.start()
 

@@ -8,13 +8,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Union
 
 from ..errors import ConfigError, DataError
+from ..logs import running, subject_of
 from ..model.bars import PRICES
 from ..model.instant import from_ms
 from ..model.kind import ADJUSTMENTS
 from ..model.stream import LiveBar
 from ..provider_selector import ProviderSelector
 from .base import LiveFeed
-from .door import clock_of, feeds_of
+from .door import clock_of, feeds_of, services_of
 from .finding import refuse
 from .history import Manager
 from .lookback import check_lookback
@@ -69,6 +70,14 @@ def live_feed(
             ``on_new_bar``, ``retry_interval``, ``polling_interval``; then those that the vendor's
             own class takes, such as ``testnet``.
     """
+    with running(subject_of(symbol, timeframe)):
+        return _found(manager, symbol, timeframe, lookback_bars, options)
+
+
+def _found(
+    manager: Manager, symbol: str, timeframe: str, lookback_bars: int, options: dict[str, Any]
+) -> AnyFeed | None:
+    """Return a feed, or None with a logged and told reason."""
     try:
         refuse(set(options) - {*_OPTIONS, *_OWN}, _OPTIONS)
         check_lookback(lookback_bars)
@@ -79,6 +88,9 @@ def live_feed(
         return made(manager, (symbol, timeframe, lookback_bars), streamer, options)
     except (DataError, ValueError, TypeError) as error:
         log.warning("there is no live feed of %s %s: %s", symbol, timeframe, error)
+        services = services_of(manager)
+        if services is not None and isinstance(error, DataError):
+            services.observer.failed(error)
         return None
 
 

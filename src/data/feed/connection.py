@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from ..errors import (
     RateLimitedError,
     UnavailableError,
 )
+from ..logs import Named, current, next_number, running
 from ..model.stream import Topic
 from ..net.audit import note_login
 from ..net.forks import renew_after_fork
@@ -35,6 +36,8 @@ log = logging.getLogger("onetape.feed")
 BACKOFF = RetryPolicy(first_s=1.0, cap_s=30.0)
 _JOIN_S = 0.2
 _CUTS = 6
+# Symbols that a record of a connection names.
+_NAMED = 16
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class Connection:
         self._shown = protocol.address().shown
         self._listeners: dict[Topic, tuple[Listener, ...]] = {}
         self._new: list[tuple[Topic, Listener]] = []
+        self._feeds: dict[int, Named] = {}  # by the listener's identity
         self._wire: Wire | None = None
         self._doubt: tuple[str, float] | None = None
         self._error: DataError | None = None
@@ -116,6 +120,8 @@ class Connection:
         with self._lock:
             self._listeners[topic] = (*self._listeners.get(topic, ()), listener)
             self._new.append((topic, listener))
+            if (feed := current.get()) is not None:
+                self._feeds[id(listener)] = feed
             is_first, error = self._thread.ident is None, self._error
         if is_first:
             self._thread.start()
@@ -125,6 +131,7 @@ class Connection:
     def remove(self, topic: Topic, listener: Listener) -> bool:
         """Listen no more; return whether nobody listens to anything now."""
         with self._lock:
+            self._feeds.pop(id(listener), None)
             left = tuple(x for x in self._listeners.get(topic, ()) if x is not listener)
             if left:
                 self._listeners[topic] = left
@@ -165,6 +172,12 @@ class Connection:
         """What is listened to."""
         with self._lock:
             return set(self._listeners)
+
+    @property
+    def feeds(self) -> list[Named]:
+        """The feeds that listen, the longest listening first."""
+        with self._lock:
+            return list(self._feeds.values())
 
     @property
     def is_over(self) -> bool:
@@ -240,11 +253,12 @@ class Connection:
     # --- the thread ------------------------------------------------------------------------
 
     def _run(self) -> None:
-        try:
-            # The top of a thread: what is not ours either is heard by nobody else.
-            call_foreign(self._live, self.protocol.name)
-        except DataError as error:
-            self._end(error)
+        with running(_Feeds(self)):
+            try:
+                # The top of a thread: what is not ours either is heard by nobody else.
+                call_foreign(self._live, self.protocol.name)
+            except DataError as error:
+                self._end(error)
 
     def _live(self) -> None:
         while not self.is_stopped:
@@ -295,3 +309,31 @@ class Connection:
         )
         for listener in self.all_listeners():
             listener.end(error)
+
+
+class _Feeds:
+    """The feeds of a connection, as records of its thread name them: those that listen just then."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._number = next((feed.number for feed in connection.feeds), 0) or next_number()
+
+    @property
+    def number(self) -> int:
+        """The number of the feed that has listened longest."""
+        return next((feed.number for feed in self._connection.feeds), self._number)
+
+    @property
+    def symbol(self) -> str:
+        """Their symbols, joined by commas."""
+        return _joined(feed.symbol for feed in self._connection.feeds)
+
+    @property
+    def timeframe(self) -> str:
+        """Their timeframes, joined by commas."""
+        return _joined(feed.timeframe for feed in self._connection.feeds)
+
+
+def _joined(names: Iterable[str]) -> str:
+    several = list(dict.fromkeys(names))
+    return ",".join((*several[:_NAMED], "...") if len(several) > _NAMED else several)

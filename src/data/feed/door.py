@@ -22,12 +22,15 @@ from .finding import LiveFeeds
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..routing.observing import Observer
+
 
 class Door:
     """Bars of one installation, as it is configured by files and environment. Thread-safe.
 
     Args:
         cache_dir, config_path, clock: as for the data manager.
+        observer: counts and tells; by default one of its own.
 
     Attributes:
         provider_selector: symbol to vendors.
@@ -38,10 +41,11 @@ class Door:
         cache_dir: str | Path | None = None,
         config_path: str | Path | None = None,
         clock: Clock | None = None,
+        observer: Observer | None = None,
     ) -> None:
         from ..wiring import build
 
-        self._services = build(cache_dir, config_path, clock=clock)
+        self._services = build(cache_dir, config_path, clock=clock, observer=observer)
         self._feeds = LiveFeeds(self, self._services)
         self.provider_selector = self._services.selector
 
@@ -106,7 +110,8 @@ def _gateway_door(services: Services, wanted: Gateway) -> Door:
     from ..downloader.ibkr_data_downloader import IBKRDataDownloader
 
     settings = services.settings
-    door = Door(settings.cache_dir, settings.rules_path, services.clock)
+    # What happens at the gateway is told to those who listen to the manager.
+    door = Door(settings.cache_dir, settings.rules_path, services.clock, services.observer)
     sender = door._services.networks.sender("ibkr")
     downloader = IBKRDataDownloader(**wanted._asdict(), sender=sender)
     apply_settling(downloader, services.selector.parsed_rules.provider("ibkr"))

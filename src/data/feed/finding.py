@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
 from ..errors import ConfigError, DataError, MissingCredentialsError, NoProviderError
+from ..logs import running, subject_of
 from ..model.instant import SECOND_MS
 from ..model.instrument import Instrument
 from ..model.kind import Basis
@@ -111,14 +112,15 @@ class LiveFeeds:
             on_new_bar: called with every closed bar.
             unknown: there is no such option, and no feed with it.
         """
-        try:
-            refuse(unknown, ("provider", "after_ms", "adjustment", "on_new_bar"))
-            library()
-            start = Start(lookback_bars, after_ms)
-            feed = self._feed(symbol, timeframe, start, provider, adjustment)
-        except DataError as error:
-            log.warning("there is no live feed of %s %s: %s", symbol, timeframe, error)
-            return None
+        with running(subject_of(symbol, timeframe)):
+            try:
+                refuse(unknown, ("provider", "after_ms", "adjustment", "on_new_bar"))
+                library()
+                start = Start(lookback_bars, after_ms)
+                feed = self._feed(symbol, timeframe, start, provider, adjustment)
+            except DataError as error:
+                log.warning("there is no live feed of %s %s: %s", symbol, timeframe, error)
+                return None
         if on_new_bar is not None:
             feed.on_bar(on_new_bar)
         return feed

@@ -7,6 +7,7 @@ are the same, and every closed bar is stored as it comes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
@@ -50,6 +51,7 @@ class PollSource(ThreadedSource):
         running: looks at the running bar; None where nobody wants it: each look is a question.
         on_ask: called before every question.
         clock: waits.
+        call: lets a run be a call: named in logs, the error that ends it told.
 
     Attributes:
         asked_ms: when it asked last (UTC milliseconds), or None.
@@ -68,8 +70,9 @@ class PollSource(ThreadedSource):
         running: Callable[[], LiveBar | None] | None = None,
         on_ask: Callable[[], object] = lambda: None,
         clock: Clock | None = None,
+        call: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        super().__init__(name, clock)
+        super().__init__(name, clock, call)
         self.asked_ms: int | None = None
         self.has_answered = self._is_up = False
         self.history, self._grid, self._lookback = history, grid, lookback

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from ..model.instant import from_ms
@@ -11,7 +13,7 @@ from ..model.stream import LiveBar
 from ..model.timeframe import Timeframe
 from ..policy.calendar import calendar_for
 from ..policy.gaps import Grid
-from .door import clock_of, market_of
+from .door import clock_of, market_of, services_of
 from .history import Manager, ManagerHistory, bars_of
 from .poll_source import PollSource
 
@@ -60,6 +62,8 @@ def polled(
         forms = frame[frame["state"] == "forming"]
         return bars_of(forms, "live")[-1] if len(forms) else None
 
+    services = services_of(manager)
+    call = partial(services.observer.call_beside, symbol, step.label) if services else nullcontext
     return PollSource(
         f"{symbol} {step}",
         history,
@@ -69,4 +73,5 @@ def polled(
         running=running if forming else None,
         on_ask=on_ask,
         clock=clock,
+        call=call,
     )

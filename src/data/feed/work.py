@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import DataError, ForeignError, QueryError
+from ..logs import following
 from ..model.instant import SECOND_MS
 from ..model.span import Span
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
@@ -49,7 +50,9 @@ class Work:
 
     def __init__(self, parts: Parts, sink: Sink) -> None:
         self.inbox = Inbox()
-        self.thread = threading.Thread(target=self._run, name="onetape feed", daemon=True)
+        self.thread = threading.Thread(
+            target=following(self._run), name="onetape feed", daemon=True
+        )
         self._parts, self._patience = parts, parts.patience
         self._sink = sink
         self._is_stopped = False
@@ -84,9 +87,6 @@ class Work:
             self._sink.end()
         except DataError as error:
             self._sink.end(error)
-        except Exception as error:  # the top of a thread: nobody else can hear it
-            log.exception("a feed ended")
-            self._sink.end(ForeignError(f"a feed ended with {type(error).__name__}: {error}"))
 
     def _work(self) -> None:
         """Take what comes and give what can be given until it is stopped or there is no more.
@@ -101,6 +101,9 @@ class Work:
         except DataError as error:
             log.error("the live feed has ended: %s", error)
             raise
+        except Exception as error:  # the top of a thread: nobody else can hear it
+            log.exception("a feed ended")
+            raise ForeignError(f"a feed ended with {type(error).__name__}: {error}") from error
 
     def _read(self) -> None:
         """Wait for something to come, and take all that has."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from ..clock import Clock, SystemClock
 from ..errors import DataError, UnavailableError
+from ..logs import following
 from .source import Sink
 
 log = logging.getLogger("onetape.feed")
@@ -53,10 +56,17 @@ class ThreadedSource(ABC):
     Args:
         name: for the thread and for messages: whose bars.
         clock: waits.
+        call: lets a run be a call: named in logs, the error that ends it told.
     """
 
-    def __init__(self, name: str, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        clock: Clock | None = None,
+        call: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self.name = name
+        self._call = call
         self.clock = clock or SystemClock()
         self._halt = Halt(self.clock)
         self._thread: threading.Thread | None = None
@@ -65,7 +75,10 @@ class ThreadedSource(ABC):
         """Begin to push; see :class:`~.source.Source`."""
         halt = self._halt = Halt(self.clock)
         self._thread = threading.Thread(
-            target=self._top, args=(sink, halt), name=f"onetape feed {self.name}", daemon=True
+            target=following(self._top),
+            args=(sink, halt),
+            name=f"onetape feed {self.name}",
+            daemon=True,
         )
         self._thread.start()
 
@@ -85,13 +98,30 @@ class ThreadedSource(ABC):
 
     def _top(self, sink: Sink, halt: Halt) -> None:
         try:
-            self.run(sink, halt)
+            with self._call():
+                self._ran(sink, halt)
         except DataError as error:
-            log.error("the feed of %s ends: %s", self.name, error)
             sink.end(error)
         except BaseException:
-            # A fault of ours, or of a callback of the user's: listeners must not wait for ever.
-            sink.end(UnavailableError(f"the feed of {self.name} failed in itself"))
+            sink.end(UnavailableError(f"the feed of {self.name} was broken off"))
             raise
         else:
             sink.end()
+
+    def _ran(self, sink: Sink, halt: Halt) -> None:
+        """Run; what makes an end of it is logged.
+
+        Raises:
+            DataError: this made an end of it.
+        """
+        try:
+            self.run(sink, halt)
+        except DataError as error:
+            log.error("the feed of %s ends: %s", self.name, error)
+            raise
+        except Exception as error:
+            # A fault of ours, or of a callback of the user's: listeners must not wait for ever.
+            log.exception("the feed of %s ends", self.name)
+            raise UnavailableError(
+                f"the feed of {self.name} failed in itself: {type(error).__name__}: {error}"
+            ) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..cache.actions import ActionBook
 from ..clock import Clock
 from ..errors import CacheError, DataError, IncompleteDataError
-from ..logs import Subject, context, current, next_number, running
+from ..logs import context, current, next_number, running, subject_of
 from ..metrics import Metrics
 from ..model.actions import Action
 from ..model.query import BarsQuery
@@ -89,8 +89,7 @@ class Observer:
         Args:
             symbol, timeframe: what it is for, as the caller wrote it; what is no text is left out.
         """
-        texts = [value if isinstance(value, str) else "" for value in (symbol, timeframe)]
-        with running(Subject(*texts)):
+        with running(subject_of(symbol, timeframe)):
             try:
                 yield
             except DataError as error:
@@ -98,7 +97,14 @@ class Observer:
                 raise
 
     def failed(self, error: BaseException) -> None:
-        """Count a call that ended with ``error``, and tell of it."""
+        """Count a call that ended with ``error``, and tell of it.
+
+        An error that ends a call within a call ends both: it is told once.
+        """
+        request = context()["request"]
+        if request and getattr(error, "_ended", "") == request:
+            return
+        error._ended = request  # type: ignore[attr-defined]
         self.metrics.failed(type(error).__name__)
         if isinstance(error, DataError) and not isinstance(error, IncompleteDataError):
             from ..model.events import CallFailed
