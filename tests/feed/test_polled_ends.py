@@ -136,9 +136,11 @@ def test_a_fault_of_a_source_ends_its_call_too(
     feed.start()
     wait_until(lambda: feed.status.state is StreamState.CLOSED, "the end")
     (failed,) = [event for event in heard if isinstance(event, CallFailed)]
-    assert failed.message == "the feed of AAPL 5m failed in itself: ZeroDivisionError: of ours"
+    assert failed.error == "ForeignError"
+    assert failed.message == "the feed of AAPL 5m raised ZeroDivisionError: of ours"
     (line,) = records("onetape.feed")
     assert (vars(line)["request"], vars(line)["symbol"]) == (failed.request, "AAPL")
+    assert line.exc_info, "a fault of ours has its traceback"
     assert "of ours" in feed.status.reason
     feed.stop()
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from ..clock import Clock, SystemClock
-from ..errors import DataError, UnavailableError
+from ..downloader.foreign import call_foreign
+from ..errors import DataError, ForeignError, UnavailableError
 from ..logs import following
 from .source import Sink
 
@@ -114,14 +115,13 @@ class ThreadedSource(ABC):
         Raises:
             DataError: this made an end of it.
         """
+        name = f"the feed of {self.name}"
         try:
-            self.run(sink, halt)
+            # The top of a thread: what is not ours either is heard by nobody else.
+            call_foreign(lambda: self.run(sink, halt), name)
         except DataError as error:
-            log.error("the feed of %s ends: %s", self.name, error)
+            if error.provider == name:  # a feed is no vendor
+                error.provider = None
+            is_fault = isinstance(error, ForeignError)
+            log.error("%s ends: %s", name, error, exc_info=error if is_fault else None)
             raise
-        except Exception as error:
-            # A fault of ours, or of a callback of the user's: listeners must not wait for ever.
-            log.exception("the feed of %s ends", self.name)
-            raise UnavailableError(
-                f"the feed of {self.name} failed in itself: {type(error).__name__}: {error}"
-            ) from error
