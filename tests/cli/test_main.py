@@ -175,14 +175,17 @@ def test_an_interrupt_while_a_command_is_loaded_is_no_traceback(
     assert (ran.code, ran.err) == (1, "onetape: interrupted; what was committed is kept\n")
 
 
+@pytest.mark.parametrize(
+    "said", [("cache", "list"), ("fetch", "AAPL", "1d", "--offline", "--csv", "bars.csv")]
+)
 def test_a_folder_that_is_gone_is_said(
-    bare: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bare: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: tuple[str, ...]
 ) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    ran = bare("cache", "list")
+    ran = bare(*said)
     assert ran.code == 2, "a wrong configuration, as a folder of that name would be"
     assert ran.err.startswith("onetape: the working directory cannot be used: ")
     assert "change to a folder that exists" in ran.err

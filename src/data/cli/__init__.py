@@ -94,8 +94,6 @@ def _of_the_system(error: OSError) -> str:
     said = error.strerror or str(error)
     if error.filename:
         return f"{said}: {error.filename}"
-    if isinstance(error, FileNotFoundError):
-        return "the folder that this was started in is gone"
     return f"the output cannot be written: {said}"
 
 

@@ -94,12 +94,15 @@ def _check(args: argparse.Namespace) -> None:
 
     Raises:
         QueryError: there are some.
+        ConfigError: the working directory is gone.
     """
+    from ..config.settings import working_dir
+
     if args.parquet == _SCREEN:
         raise QueryError("Parquet is nothing for the screen", hint="name a file: --parquet FILE")
     if args.csv == _SCREEN and args.json:
         raise QueryError("--csv - and --json both want the standard output", hint="take one")
-    files = [Path(name).resolve() for name in (args.csv, args.parquet) if name]
+    files = [(working_dir() / name).resolve() for name in (args.csv, args.parquet) if name]
     if len(files) > len(set(files)):
         raise QueryError(f"--csv and --parquet both name {args.csv}", hint="name two files")
 
