@@ -211,7 +211,8 @@ def build(
         min_free_mb=rules.cache.min_free_mb,
         private=rules.cache.private,
         must_keep=Supply(selector),
-        retention=rules.cache.retention,
+        retention=rules.cache.versions,
+        max_age=rules.cache.max_age,
     )
     expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
     asking = Asking(selector, ticking)

@@ -504,4 +504,17 @@ def test_the_log_tells_of_each_write_and_outlives_the_rows(tmp_path: Path) -> No
     assert (second["added"], second["changed"], second["span"]) == (2, 2, None)
     assert (second["size"], second["vendor"]) == (size, "binance")
     assert [bool(entry["quarantined"]) for entry in aside] == [True, True]
-    assert last["cleared"] is True
+    assert [entry["removed"] for entry in aside] == [26, 0], "what was lost, and told once"
+    assert (last["deleted"], last["size"]) == ("clear", 0)
+    told = [e for e in opened(tmp_path).log(KEY) if e["year"] == 2025]
+    assert [(e["deleted"], bool(e["quarantined"])) for e in told] == [
+        (None, False), (None, False), (None, True), (None, True), ("clear", False)
+    ]  # fmt: skip
+
+
+def test_the_log_of_an_older_version_is_read(tmp_path: Path) -> None:
+    folder = filled(tmp_path)
+    with (folder / "2025.log").open("a") as log:
+        log.write('{"time":"2026-01-01T00:00:00Z","cleared":true}\n{"time"\n')
+    told = opened(tmp_path).log(KEY)[-1]
+    assert (told["deleted"], told["removed"], told["year"]) == ("clear", None, 2025)

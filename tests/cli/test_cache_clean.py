@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from src.data.cache.unified_cache import UnifiedCache
 from src.data.clock import ManualClock
 from tests.cli.conftest import Run
 
@@ -65,3 +67,96 @@ def test_the_statistics_tell_it_too(filled: Run) -> None:
     told = filled("cache", "stats", "--json").json["freeable"]
     assert told["replaceable_bytes"] > 0
     assert told["kept"][0]["bytes"] > 0
+
+
+# --- by age --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def aged(run: Run, cache: Path, clock: ManualClock) -> Run:
+    """Return the runner on a cache with bars and funding of 2015 and of last month."""
+    held = UnifiedCache(cache, 1, clock=clock, private=False)
+    for first in ("2015-05-01", "2024-05-01"):
+        days = pd.date_range(first, periods=31, freq="D", name="timestamp")
+        rows = dict.fromkeys(("open", "high", "low", "close", "volume"), 100.0)
+        assert held.put(pd.DataFrame(rows, days), "BTCUSDT", "1d", provider="binance")
+        rates = pd.DataFrame({"funding_rate": 0.1}, days)
+        assert held.put(rates, "BTCUSDT", "8h", data_type="funding_rate", provider="binance")
+    return run
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_dry_run_by_age_prints_the_table_and_changes_no_byte(aged: Run, cache: Path) -> None:
+    before = tree(cache)
+    tried = aged("cache", "clean", "--older-than", "5y", "--dry-run")
+    assert tree(cache) == before
+    done = aged("cache", "clean", "--older-than", "5y")
+    assert (tried.code, done.code) == (0, 0)
+    lines = [line for line in tried.out.splitlines() if "2015" in line]
+    assert [line.split()[:5] for line in lines] == [
+        ["BTCUSDT", "1d", "bars", "2015", "31"],
+        ["BTCUSDT", "8h", "funding_rate", "2015", "31"],
+    ]
+    assert [line for line in done.out.splitlines() if "2015" in line] == lines
+    assert "older than 5y: 2 years, 62 rows," in tried.out
+    assert "would be deleted" in tried.out
+    assert [path.name for path in cache.rglob("2015*")] == ["2015.log", "2015.log"]
+
+
+def test_an_age_is_told_to_machines(aged: Run) -> None:
+    told = aged("cache", "clean", "--older-than", "18mo", "--json").json
+    assert (told["older_than"], told["aged"]["rows"]) == ("18mo", 62)
+    assert told["aged"]["years"][0] == {
+        "symbol": "BTCUSDT", "timeframe": "1d", "lane": "", "data_type": "ohlcv",
+        "year": 2015, "rows": 31, "bytes": told["aged"]["years"][0]["bytes"],
+    }  # fmt: skip
+    assert told["problems"] == []
+    assert aged("cache", "clean", "--older-than", "18mo", "--json").json["aged"]["years"] == []
+
+
+@pytest.mark.parametrize("age", ["0d", "5", "soon", "5m", "1.5y", "201y"])
+def test_what_is_no_age_is_a_wrong_question(aged: Run, age: str, cache: Path) -> None:
+    before = tree(cache)
+    ran = aged("cache", "clean", "--older-than", age)
+    assert ran.code == 2
+    assert "is no age" in ran.err
+    assert tree(cache) == before
+
+
+def test_everything_goes_by_age_only_with_all(aged: Run, cache: Path, clock: ManualClock) -> None:
+    clock.advance(10 * 366 * 86_400)
+    refused = aged("cache", "clean", "--older-than", "5y")
+    assert refused.code == 2
+    assert "--all" in refused.err
+    assert len(list(cache.rglob("*.csv.gz"))) == 4
+    tried = aged("cache", "clean", "--older-than", "5y", "--dry-run")
+    assert "without --all it is refused" in tried.out
+    assert aged("cache", "clean", "--older-than", "5y", "--all").code == 0
+    assert list(cache.rglob("*.csv.gz")) == []
+    assert aged("cache", "clean", "--all").code == 2
+
+
+def test_the_rules_may_say_the_age(aged: Run, rules: Path, cache: Path) -> None:
+    assert "older than" not in aged("cache", "clean").out, "off by default"
+    with rules.open("a") as file:
+        file.write("cache: {retention: 5y}\n")
+    assert "older than 5y: 2 years" in aged("cache", "clean").out
+    assert [path.name for path in cache.rglob("2015*")] == ["2015.log", "2015.log"]
+    rules.write_text(rules.read_text().replace("retention: 5y", "retention: a while"))
+    ran = aged("cache", "clean")
+    assert ran.code == 2
+    assert "cache.retention: 'a while' is no age" in ran.err
+    assert str(rules) in ran.err
+
+
+def test_under_a_clock_in_doubt_nothing_goes_by_age(
+    aged: Run, cache: Path, clock: ManualClock
+) -> None:
+    clock.set(clock.now_ms() - 86_400_000)
+    ran = aged("cache", "clean", "--older-than", "5y")
+    assert ran.code == 1
+    assert "nothing is deleted by age" in ran.err
+    assert len(list(cache.rglob("2015.csv.gz"))) == 2

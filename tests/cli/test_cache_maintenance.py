@@ -6,6 +6,7 @@ import errno
 import gzip
 import os
 import sys
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.cache.tables import TableStore
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk, Step
+from src.data.model.instant import day_ms
 from src.data.model.series import SeriesKey
+from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from tests.cache.damage import change, flipped
 from tests.cache.disks import CHANGING
@@ -418,3 +421,40 @@ def test_an_empty_cache_is_said_to_be_one(run: Run, tmp_path: Path) -> None:
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith("no bars in ")
     assert run("cache", "export", "--all", str(tmp_path / "out"), "--json").json == []
+
+
+def test_tables_and_fundamentals_have_a_log_too(run: Run, cache: Path, clock: ManualClock) -> None:
+    tables = TableStore(cache, "funding_rate", clock=clock)
+    key = SeriesKey("BTCUSDT", Timeframe.parse("8h"))
+    rates = pd.DataFrame({"funding_rate": 0.1}, pd.date_range("2024-05-01", periods=3, freq="8h"))
+    span = Span(day_ms(date(2024, 5, 1)), day_ms(date(2024, 5, 2)))
+    tables.put(key, rates, span, "binance")
+    data = cache / "funding_rate/BTCUSDT/8h/2024.csv.gz"
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-10])
+    tables.repair(key)
+    tables.put(key, rates, span, "binance")
+    tables.clear(key=key)
+    facts = FundamentalsCache(cache, clock=clock, private=False)
+    facts.write_json("BTCUSDT", "fmp", {"pe_ratio": 3.0}, datetime(2024, 5, 1))
+    assert facts.cleanup_stale_data("BTCUSDT", "fmp", datetime(2024, 5, 2))
+    table, company = run("cache", "log", "BTCUSDT", "--json").json
+    assert (table["data_type"], table["timeframe"]) == ("funding_rate", "8h")
+    written, *aside, again, deleted = table["commits"]
+    day = ["2024-05-01T00:00:00Z", "2024-05-02T00:00:00Z"]
+    assert (written["added"], written["vendor"], written["span"]) == (3, "binance", day)
+    assert (aside[0]["removed"], aside[0]["span"]) == (3, day)
+    assert "digest" in aside[0]["reason"]
+    assert again["added"] == 3
+    assert (deleted["deleted"], deleted["removed"], deleted["span"]) == ("clear", 3, day)
+    assert company["data_type"] == "fundamentals"
+    (kept, gone) = company["commits"]
+    assert kept["file"] == gone["file"] == "fmp_20240501_000000.json"
+    assert (gone["deleted"], gone["size"]) == ("cleanup_stale_data", kept["size"])
+    shown = run("cache", "log", "BTCUSDT").out
+    for word in ("quarantined", "deleted by clear", "deleted by cleanup_stale_data", "5 entries"):
+        assert word in shown
+    assert [one["data_type"] for one in run("cache", "log", "BTCUSDT", "8h", "--json").json] == [
+        "funding_rate"
+    ]
+    assert run("cache", "log", "BTCUSDT", "1h").code == 1

@@ -8,6 +8,7 @@ import pytest
 
 from src.data.config.rules_file import load_rules
 from src.data.errors import RulesError
+from src.data.model.age import Age
 from src.data.model.retention import Retention
 from src.data.wiring import build
 
@@ -24,7 +25,7 @@ from src.data.wiring import build
 def test_it_reaches_the_store(tmp_path: Path, said: str, meant: Retention) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(f"cache: {said}\n")
-    assert load_rules(path).cache.retention == meant
+    assert load_rules(path).cache.versions == meant
     assert build(tmp_path / "cache", path).cache.store._retention == meant
 
 
@@ -36,4 +37,22 @@ def test_what_is_no_number_of_them_is_refused(tmp_path: Path, said: str) -> None
     path = tmp_path / "rules.yaml"
     path.write_text(f"cache: {said}\n")
     with pytest.raises(RulesError, match=r"cache\.keep_versions"):
+        load_rules(path)
+
+
+@pytest.mark.parametrize("said", ["{}", "{retention: }", "{retention: 18mo}"])
+def test_an_age_reaches_the_cache(tmp_path: Path, said: str) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(f"cache: {said}\n")
+    meant = Age(18, "mo") if "18mo" in said else None
+    assert build(tmp_path / "cache", path).cache.max_age == meant
+
+
+@pytest.mark.parametrize("said", ["5", "0d", "off", "forever", "[5y]", "-1y"])
+def test_what_is_no_age_is_refused_by_file_and_key(tmp_path: Path, said: str) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(f"cache: {{retention: {said}}}\n")
+    with pytest.raises(
+        RulesError, match=r"rules\.yaml has 1 mistake.*\n.*cache\.retention: .*line 1"
+    ):
         load_rules(path)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ..clock import Clock, SystemClock
 from ..config.settings import is_private, load_settings, named_path, working_dir
 from ..disk.files import Disk
-from ..errors import CacheError, ConfigError, StorageError
-from ..model.instant import DAY_MS
+from ..errors import CacheError, ConfigError, QueryError, StorageError
+from ..model.age import Age
+from ..model.instant import DAY_MS, iso
 from ..model.instrument import Instrument
 from ..model.retention import Retention
 from ..model.series import SeriesKey
@@ -22,6 +23,7 @@ from ..model.timeframe import Timeframe
 from . import derived, eviction
 from .catalogue import Catalogue
 from .columnar_mode import fitting
+from .layout import BARS as BARS
 from .meaning import configured_instrument
 from .sidecars import Columnar
 from .steward import House, Steward
@@ -30,11 +32,11 @@ from .trimming import Trimmed
 
 if TYPE_CHECKING:
     from .maintenance import Maintenance
+    from .retention import Aged, AgeRetention
     from .tables import TableStore
 
 log = logging.getLogger(__name__)
 
-BARS = "ohlcv"
 _MOST_SERIES_AT_EXIT = 500
 # How long statistics look for damage.
 _GLANCE_S = 0.5
@@ -57,6 +59,7 @@ class CacheFolder:
         vendor_facts: Mapping[str, Mapping[str, Any]] | None = None,
         columnar: Columnar = "map",
         retention: Retention | None = None,
+        max_age: Age | None = None,
         min_free_mb: float | None = None,
         private: bool | None = None,
     ) -> None:
@@ -67,6 +70,7 @@ class CacheFolder:
         self._clock = clock or SystemClock()
         self._instrument_of = instrument_of or configured_instrument
         self._puts = itertools.count(1)
+        self._said: set[str] = set()
         self._disk.make_folders(self.cache_dir)
         if not self.cache_dir.is_dir():
             raise StorageError(
@@ -80,7 +84,8 @@ class CacheFolder:
             columnar=fitting(columnar, self.cache_dir),
             retention=retention,
         )
-        house = House(self._limit, min_free_mb, must_keep)
+        self.max_age = max_age
+        house = House(self._limit, min_free_mb, must_keep, self._retain)
         self.store.steward = self._steward = Steward(self.store, self._clock, house)
         self._catalogue = Catalogue(self.cache_dir, self.store, self._disk)
         derived.finish_at_exit(self)
@@ -194,13 +199,56 @@ class CacheFolder:
 
         The age is that of the last update in the metadata, so a quiet year that was checked
         lately stays. What a deleted year answered for is asked again when somebody wants it.
+
+        Raises:
+            QueryError: the age is negative or no number.
         """
+        if not 0 <= max_age_days < math.inf:
+            raise QueryError(
+                f"max_age_days is {max_age_days!r}, a number of days is needed",
+                hint="0: all that was not updated just now",
+            )
         oldest = self._clock.now_ms() - round(max_age_days * DAY_MS)
         found = list(self._catalogue.unchanged_since(oldest))
         self.store.changed = True
         return sum(
             self.store.clear_years(key, years, by="cleanup_old_data") for key, years in found
         )
+
+    def delete_older_than(
+        self, age: Age | str | None = None, *, dry_run: bool = False, every: bool = False
+    ) -> Aged:
+        """Delete whole years of bars and of tables whose newest row is older; return what went.
+
+        Part of a year's file never goes, neither do fundamentals, splits and dividends. Also bars
+        that no vendor has any more are deleted. Each deletion leaves a line in the log of its series.
+
+        Args:
+            age: such as ``5y``, ``18mo``, ``2w`` or ``90d``; None: ``cache.retention`` of the rules.
+            dry_run: only tell what would go.
+            every: go on where no bars would be left.
+
+        Raises:
+            QueryError: the age is none, or no bars would be left and ``every`` is not said.
+            CacheError: this machine's clock is behind the newest commit, or the disk refused.
+        """
+        age = Age.parse(age) if isinstance(age, str) else age or self.max_age
+        if age is None:
+            raise QueryError(
+                "no age is given, and the rules have none",
+                hint="name one, such as 5y, or set cache.retention in the rules",
+            )
+        retention, now = self._retention(), self._clock.now_ms()
+        retention.check_clock(now)
+        aged = retention.find(age.before(now))
+        if dry_run:
+            return aged
+        if aged.is_all and not every:
+            raise QueryError(
+                f"all bars of the cache are older than {age}, and all of them would be deleted",
+                hint="say so if it is meant: `--all`, in programs every=True",
+            )
+        return retention.delete(aged)
 
     def enforce_limit(self) -> int:
         """Drop what can be had again until the folder is within its limit; return years dropped.
@@ -221,8 +269,9 @@ class CacheFolder:
         return TableStore(self.cache_dir, data_type, self._disk, self._clock)
 
     def look_after(self) -> None:
-        """Write down what was used when, keep the limit, tidy up; jobs do so at their end."""
+        """Write down what was used when, keep limit and age, tidy up; jobs do so at their end."""
         self._steward.look()
+        self._steward.retain()
         self._steward.tidy()
 
     def tidy(self, *, dry_run: bool = False) -> Trimmed:
@@ -234,6 +283,46 @@ class CacheFolder:
         return self._steward.last_ms(key)
 
     # --- inside ----------------------------------------------------------------------------
+
+    def _retention(self) -> AgeRetention:
+        from .retention import AgeRetention
+
+        return AgeRetention(
+            self.store, self._catalogue, self._disk, self.tables, self._steward.last_used
+        )
+
+    def _retain(self) -> None:
+        """Delete what is older than the rules want; a clock in doubt, or all of it, is logged once.
+
+        The age counts from the newest answer in the store: a clock that is ahead deletes nothing.
+        """
+        if self.max_age is None:
+            return
+        retention, now = self._retention(), self._clock.now_ms()
+        if not retention.find(self.max_age.before(now)).years:
+            return
+        try:
+            newest = retention.check_clock(now)
+        except CacheError as exc:
+            self._say_once(f"cache.retention: {exc}")
+            return
+        before = self.max_age.before(min(now, newest))
+        aged = retention.find(before)
+        if aged.is_all:
+            self._say_once(
+                f"cache.retention: all bars of the cache are from before {iso(before)[:10]}, and none "
+                "is deleted by itself: `onetape cache clean --all` does it"
+            )
+            return
+        gone = retention.delete(retention.unused(aged, now), wait_s=0.0).years
+        if gone:
+            rows = sum(one.rows for one in gone)
+            log.info("cache.retention: %d years, %d rows were deleted", len(gone), rows)
+
+    def _say_once(self, said: str) -> None:
+        if said not in self._said:
+            self._said.add(said)
+            log.warning("%s", said)
 
     def _limit(self) -> int:
         return round(self.max_size_gb * eviction.BYTES_IN_GB)

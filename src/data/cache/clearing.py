@@ -6,10 +6,11 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..disk.files import Disk
 from ..errors import FormatVersionError
+from ..model.instant import DAY_MS
 from ..model.span import Span
 from .adopt import OldYears
 from .lane import Lane
@@ -20,6 +21,8 @@ from .viewing import read_series
 from .year_meta import YearState
 
 log = logging.getLogger(__name__)
+
+_LONGEST_MONTH_MS = 31 * DAY_MS
 
 
 def clear_lane(lane: Lane, old: OldYears, lock_timeout_s: float, by: str) -> int:
@@ -59,16 +62,31 @@ def clear_lane(lane: Lane, old: OldYears, lock_timeout_s: float, by: str) -> int
 
 
 def clear_years(
-    lane: Lane, years: Iterable[int], old: OldYears, lock_timeout_s: float, by: str
+    lane: Lane,
+    years: Iterable[int],
+    old: OldYears,
+    lock_timeout_s: float,
+    by: str,
+    closed_by: int | None = None,
 ) -> int:
     """Remove single years of a series; return how many of them had bars.
 
-    What a year answers for goes with it, and so does the instant of the next question; the log
+    What a year answers for goes with it, so does what was kept aside of it (replaced files, the
+    quarantine, originals of older tools), and so does the instant of the next question; the log
     stays, as for :func:`clear_lane`.
+
+    With ``closed_by`` a year stays whose newest bar may have closed later, or cannot be told: it is
+    looked at under the lock, for a writer may have come in between.
     """
     disk, found, years = lane.disk, 0, list(years)
     with disk.lock(lane.paths.lock, lock_timeout_s):
         foreign = old.of(lane, lane.years())
+        if closed_by is not None:
+            years = [
+                year
+                for year in years
+                if (held := holding(lane, year, foreign, old)) and held.closed_ms <= closed_by
+            ]
         series = read_series(lane) or SeriesMeta()
         empties = series.empties.without(map(year_span, years))
         gone = _Gone.of(lane, years, foreign, old)
@@ -84,11 +102,56 @@ def clear_years(
             found += disk.stat(data) is not None
             disk.remove(data.with_name(f"{year:04d}.metadata.json"))
             disk.remove(data)
+            for path in files_aside(lane, year):
+                disk.remove(path)
             lane.tainted.discard((lane.key, year))
         disk.sync_folder(lane.paths.folder)
         gone.write(lane, by)
     old.forget(lane.key)
     return found
+
+
+class YearHeld(NamedTuple):
+    """What a year of a series holds: how many bars, and by when all of them have closed."""
+
+    bars: int
+    closed_ms: int
+
+
+def holding(lane: Lane, year: int, foreign: Mapping[int, Path], old: OldYears) -> YearHeld | None:
+    """Return what a year holds; None where it has no bars, or where that cannot be told.
+
+    Nothing is repaired for it, and nothing is written.
+    """
+    if year in foreign:
+        table = old.read(lane.key, foreign[year]).table
+        bars, last = len(table), int(table.stamps[-1]) if len(table) else None
+    else:
+        try:
+            meta = lane.meta(year)
+        except (DamagedError, FormatVersionError):
+            return None
+        data = lane.disk.stat(lane.paths.data(year))
+        if meta is None or meta.pending is not None or data is None:
+            return None
+        if data.size != meta.state.size:  # of what is behind it nothing tells
+            return None
+        bars, last = meta.state.rows, meta.state.last
+    if not bars or last is None:
+        return None
+    frame = lane.key.timeframe
+    return YearHeld(bars, last + (frame.step_ms or frame.count * _LONGEST_MONTH_MS))
+
+
+def files_aside(lane: Lane, year: int) -> list[Path]:
+    """Return what lies beside the bars of a year: replaced files, the quarantine, originals."""
+    named = f"{year:04d}"
+    return [
+        folder / name
+        for folder in (lane.paths.versions, lane.paths.quarantine, lane.paths.legacy)
+        for name in lane.disk.list(folder)
+        if named in name.split(".")[:2]
+    ]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ..model.instant import DAY_MS, SECOND_MS, to_ms
 from ..model.vendors import canonical_vendor
 from . import fundamentals_files as files
 from .fundamentals_files import Document, Entry
-from .log_file import append_entry
+from .log_file import append_entry, entries_of_log
 from .quarantine_folder import Damage, Quarantine
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class FundamentalsFolder:
         """Delete all files of a vendor that are strictly older; return their paths."""
         vendor, limit = canonical_vendor(provider) or provider, _second(to_ms(new_timestamp))
         older = [e for e in self._entries(symbol) if e.vendor == vendor and e.stamp_ms < limit]
-        return self._remove(symbol, older)
+        return self._remove(symbol, older, "cleanup_stale_data")
 
     def tidy(
         self, symbol: str, copies: int = 1, min_quality: float = 0.8, *, dry_run: bool = False
@@ -91,7 +91,9 @@ class FundamentalsFolder:
                 groups.setdefault((entry.vendor, document.data_types), []).append((entry, document))
         replaced = [e for group in groups.values() for e in _replaced(group, copies, min_quality)]
         return (
-            [str(entry.path) for entry in replaced] if dry_run else self._remove(symbol, replaced)
+            [str(entry.path) for entry in replaced]
+            if dry_run
+            else self._remove(symbol, replaced, "tidy")
         )
 
     def cleanup_expired_data(
@@ -106,7 +108,7 @@ class FundamentalsFolder:
         for symbol in self.symbols():
             held = list(self._entries(symbol))
             old = [e for e in held if not self._is_fresh(e.stamp_ms, max_age_days, data_type)]
-            gone = len(self._remove(symbol, old))
+            gone = len(self._remove(symbol, old, "cleanup_expired_data"))
             removed += gone
             emptied += bool(gone) and gone == len(held)
         return {"removed_files": removed, "removed_symbols": emptied}
@@ -136,6 +138,15 @@ class FundamentalsFolder:
     def symbols(self) -> list[str]:
         """Return the symbols of which anything may be held, in alphabetical order."""
         return files.symbols(self._disk, self.cache_dir)
+
+    def log(self, symbol: str) -> list[dict[str, Any]]:
+        """Return what was written, deleted and set aside of a symbol, oldest first.
+
+        Each has ``time``, ``file``, its ``size`` in bytes (None where nothing told), ``types``,
+        ``deleted`` (the call that deleted), and ``quarantined`` with its ``reason``.
+        """
+        folder, _ = files.folders(self.cache_dir, symbol)
+        return [_told(entry) for entry in entries_of_log(self._disk, folder / files.LOG)]
 
     # --- sound or not ----------------------------------------------------------------------
 
@@ -207,7 +218,8 @@ class FundamentalsFolder:
         except CacheError as exc:  # read-only, or locked: it is ignored anyway
             log.debug("%s stays where it is: %s", damage.path.name, exc)
             return
-        self._log(symbol, {"quarantined": place.name, "reason": damage.reason})
+        entry = {"quarantined": place.name, "reason": damage.reason, "size": len(damage.content)}
+        self._log(symbol, entry)
 
     def _log(self, symbol: str, *entries: dict[str, Any]) -> None:
         """Add lines to the log of the symbol; a failure is reported, not raised."""
@@ -220,9 +232,10 @@ class FundamentalsFolder:
         except CacheError as exc:
             log.warning("fundamentals of %s: not logged: %s", symbol, exc)
 
-    def _remove(self, symbol: str, entries: list[Entry]) -> list[str]:
-        removed = []
+    def _remove(self, symbol: str, entries: list[Entry], by: str) -> list[str]:
+        removed, lines = [], []
         for entry in entries:
+            size = self._size([entry])
             try:
                 self._disk.remove(entry.path)
             except StorageError as exc:
@@ -230,13 +243,28 @@ class FundamentalsFolder:
                 continue
             self._read.pop(entry.path, None)
             removed.append(str(entry.path))
+            lines.append({"removed": entry.path.name, "size": size, "deleted": by})
         if removed:
-            self._log(symbol, *({"removed": Path(path).name} for path in removed))
+            self._log(symbol, *lines)
         return removed
 
     def _size(self, entries: list[Entry]) -> int:
         states = (self._disk.stat(entry.path) for entry in entries)
         return sum(state.size for state in states if state is not None)
+
+
+def _told(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return a line of the log as :meth:`FundamentalsFolder.log` has it; older ones say less."""
+    removed = entry.get("removed")
+    return {
+        "time": entry.get("time"),
+        "file": entry.get("written") or removed or entry.get("quarantined"),
+        "size": entry.get("size"),
+        "types": list(entry.get("types") or ()),
+        "deleted": entry.get("deleted") or ("an older version" if removed else None),
+        "quarantined": entry.get("quarantined"),
+        "reason": entry.get("reason"),
+    }
 
 
 def _objection(entry: Entry, data: bytes, symbol: str) -> str:

@@ -22,6 +22,7 @@ from ..errors import BadSymbolError, BadTimeframeError, QueryError, StorageError
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 
+BARS = "ohlcv"
 QUARANTINE, LEGACY = "_quarantine", "_legacy"
 _MOST_CHARACTERS = 64
 # A file name may have 255 bytes nearly everywhere.
@@ -171,7 +172,7 @@ class Layout:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.ohlcv = root / "ohlcv"
+        self.ohlcv = root / BARS
         self._text = os.fspath(self.ohlcv)
         # Whose folder exists and was found inside; checking costs more than a cached answer.
         self._known: dict[SeriesKey, LanePaths] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +56,22 @@ def append_entry(disk: Disk, path: Path, clock: Clock, entry: Mapping[str, Any])
             write_atomically(disk, path, b"".join(lines[-LATEST_ENTRIES:]), durable=False)
     except StorageError as exc:
         log.warning("%s: not logged: %s", path, exc)
+
+
+def entries_of_log(disk: Disk, path: Path) -> list[dict[str, Any]]:
+    """Return the entries of such a log, oldest first; lines that cannot be read are left out."""
+    found = []
+    for line in (disk.read_if_exists(path) or b"").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict):
+            found.append(entry)
+    return found
+
+
+def logged_years(names: Iterable[str]) -> list[int]:
+    """Return the years whose logs have these names, ascending."""
+    stems = (name.removesuffix(".log") for name in names if name.endswith(".log"))
+    return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())

@@ -26,7 +26,7 @@ from .history import commits_of, log_of
 from .layout import decode_lane
 from .mending import repair_series
 from .migrating import OldFile, migrate_series
-from .other_data import OtherData, OtherPart
+from .other_data import OtherData, OtherLog, OtherPart
 from .pruning import Pruned, prune_series
 from .workshop import Workshop
 
@@ -82,11 +82,11 @@ class Maintenance:
             if symbol in (None, key.symbol) and timeframe in (None, key.timeframe)
         ]
 
-    def logged(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
+    def logged(self, symbol: str, timeframe: Timeframe | None = None) -> list[SeriesKey]:
         """Return the series with a log of commits in all their lanes, deleted ones among them."""
         names = self._shop.disk.list(self._shop.layout.symbol(symbol))
         keys = (decode_lane(symbol, name) for name in names)
-        found = [key for key in keys if key is not None and key.timeframe == timeframe]
+        found = [k for k in keys if k is not None and timeframe in (None, k.timeframe)]
         return [key for key in found if self._shop.lane(key).logged_years()]
 
     # --- sound or not ----------------------------------------------------------------------
@@ -200,6 +200,10 @@ class Maintenance:
     def log(self, key: SeriesKey) -> list[dict[str, Any]]:
         """Return the commits to a series, oldest first; see :func:`.history.commits_of`."""
         return commits_of(self._shop.lane(key))
+
+    def other_logs(self, symbol: str, timeframe: Timeframe | None = None) -> list[OtherLog]:
+        """Return what was done to tables and fundamentals; see :meth:`.other_data.OtherData.logs`."""
+        return self._others.logs(symbol, timeframe)
 
     def growth(self) -> list[dict[str, Any]]:
         """Return by how many bars, and bytes of their files, the cache grew on each day, in order.

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..clock import Clock
 from ..disk.files import Disk
-from ..errors import DataError, FormatVersionError
+from ..errors import DataError, FormatVersionError, QueryError
 from ..model.timeframe import Timeframe
 from .checking import Finding, Inspection
 from .fundamentals_files import FOLDER as FUNDAMENTALS
@@ -74,6 +75,27 @@ class OtherPart:
         return Finding(self.symbol, self.timeframe, "", self.data_type, what, remedy, "none")
 
 
+@dataclass(frozen=True)
+class OtherLog:
+    """What was done to one table, or to the fundamentals of one symbol.
+
+    Attributes:
+        symbol, timeframe: whose; no timeframe of fundamentals.
+        data_type: the folder.
+        entries: oldest first; see :meth:`TableStore.log` and :meth:`FundamentalsFolder.log`.
+    """
+
+    symbol: str
+    timeframe: str
+    data_type: str
+    entries: list[dict[str, Any]]
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table."""
+        return self.data_type != FUNDAMENTALS
+
+
 class OtherData:
     """Tables and fundamentals of one cache folder. Thread-safe, and safe beside other processes.
 
@@ -103,6 +125,32 @@ class OtherData:
             for part in found
             if symbol in (None, part.symbol) and label in (None, part.timeframe)
         ]
+
+    def logs(self, symbol: str, timeframe: Timeframe | None = None) -> list[OtherLog]:
+        """Return the logs of a symbol, of one timeframe or of all, of what was deleted too.
+
+        Fundamentals have no timeframe: they are among them where none is named.
+
+        Raises:
+            BadSymbolError: the symbol cannot name a folder.
+            StorageError: one cannot be read.
+        """
+        found = []
+        for name in self._disk.list(self._root):
+            try:
+                store = TableStore(self._root, name, self._disk, self._clock)
+            except QueryError:  # no folder of tables
+                continue
+            found += [
+                OtherLog(symbol, key.timeframe.label, name, store.log(key))
+                for key in store.logged(symbol)
+                if timeframe in (None, key.timeframe)
+            ]
+        if timeframe is None:
+            folder = FundamentalsFolder(self._root, clock=self._clock, disk=self._disk)
+            entries = folder.log(symbol)
+            found += [OtherLog(symbol, "", FUNDAMENTALS, entries)] if entries else []
+        return found
 
     def inspect(self, turn: int, has_time: Callable[[], bool]) -> Inspection:
         """Read part after part while there is time, at least one; nothing is changed.

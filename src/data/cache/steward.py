@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -33,7 +34,13 @@ _EVERY_S = 15 * 60.0
 _GROWN_SHARE, _GROWN_MOST = 0.01, 256 << 20
 # How much a folder takes is measured at least so often, whatever was counted meanwhile.
 _MEASURED_FOR_MS = 24 * 3600 * 1000
+# How often a process looks for what is too old.
+_RETAINED_EVERY_S = 24 * 3600.0
 _said: set[Path] = set()
+
+
+def _keep_any_age() -> None:
+    """Delete nothing by age."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +51,13 @@ class House:
         limit: bytes that the folder may take now; 0: any.
         min_free_mb: see :class:`Room`.
         must_keep: tells which bars no vendor could supply again.
+        by_age: deletes what is older than the rules want.
     """
 
     limit: Callable[[], int]
     min_free_mb: float | None = None
     must_keep: Keeps = eviction.keep_all
+    by_age: Callable[[], None] = _keep_any_age
 
 
 class Steward(Attendant):
@@ -74,6 +83,7 @@ class Steward(Attendant):
         self._room = Room(self._root, self._disk, house.min_free_mb, self._make_room, clock)
         self._grown = 0
         self._looked_s = clock.monotonic()
+        self._retained_s = -math.inf
         # Held by the one thread that looks; the others go on.
         self._looking, self._pid = threading.Lock(), os.getpid()
 
@@ -130,7 +140,17 @@ class Steward(Attendant):
             except CacheError as exc:
                 log.debug("the folder was not looked at: %s", exc)
 
+    def retain(self) -> None:
+        """Delete what is older than the rules want; what goes wrong is logged."""
+        self._retained_s = self._clock.monotonic()
+        try:
+            self._house.by_age()
+        except DataError as exc:
+            log.debug("what is too old was not deleted: %s", exc)
+
     def _look(self) -> None:
+        if self._clock.monotonic() - self._retained_s >= _RETAINED_EVERY_S:
+            self.retain()
         grown, self._grown = self._grown, 0
         self._looked_s = self._clock.monotonic()
         known = self._usage.write(self._years, grown=grown)
@@ -231,6 +251,10 @@ class Steward(Attendant):
         """Return when a series was used last, by anybody; 0 where nothing tells."""
         known = self._usage.look(self._years)
         return max((known.last_ms(key, year) for year in self._years(key)), default=0)
+
+    def last_used(self, key: SeriesKey, year: int) -> int:
+        """Return when one year was used last, by anybody; 0 where nothing tells."""
+        return self._usage.look(self._years).last_ms(key, year)
 
     def _holdings(self) -> list[Holding]:
         known = self._usage.look(self._years)

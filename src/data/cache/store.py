@@ -279,17 +279,31 @@ class BarStore:
             if timeframe is None:
                 clear_symbol(self._disk, folder, self._lock_timeout_s)
 
-    def clear_years(self, key: SeriesKey, years: Iterable[int], *, by: str = "clear") -> int:
+    def clear_years(
+        self,
+        key: SeriesKey,
+        years: Iterable[int],
+        *,
+        by: str = "clear",
+        closed_by: int | None = None,
+        wait_s: float | None = None,
+    ) -> int:
         """Remove single years of one series for good; return how many of them had bars.
 
         The log stays, in which ``by`` names the call that deleted.
 
+        Args:
+            key, years: which.
+            by: the call.
+            closed_by: years stay that may have a bar which closed after this instant.
+            wait_s: how long to wait for a writer; None: as everywhere.
+
         Raises:
             LockTimeoutError, StorageError: what was not removed yet is still whole.
         """
-        lane = self._lane(key)
+        lane, wait_s = self._lane(key), self._lock_timeout_s if wait_s is None else wait_s
         self._disk.make_folders(lane.paths.folder)
-        found = clear_years(lane, years, self._old, self._lock_timeout_s, by)
+        found = clear_years(lane, years, self._old, wait_s, by, closed_by)
         self._sidecars.drop(key)
         return found
 

@@ -14,7 +14,7 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,11 +24,10 @@ from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
 from ..errors import CacheError, FormatVersionError, QueryError, ResponseFormatError
 from ..model.figures import MEASURES
-from ..model.instant import from_ms
+from ..model.instant import from_ms, to_ms
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
 from . import metadata
-from .clearing import empty_folder
 from .deflate import inflated
 from .layout import (
     QUARANTINE,
@@ -40,7 +39,7 @@ from .layout import (
     years_in,
 )
 from .ledger import year_span, years_of
-from .log_file import append_entry
+from .log_file import append_entry, entries_of_log, logged_years
 from .plain_csv import csv_text, read_csv
 from .quarantine_folder import Damage, Quarantine
 
@@ -198,6 +197,27 @@ class TableStore:
         years = years_in(self._disk.list(self._lane(key)))
         return [damage for year in years for damage in self._looked(key, year).damage]
 
+    def log(self, key: SeriesKey) -> list[dict[str, Any]]:
+        """Return what was done to a table, oldest first: commits, deletions, damage set aside.
+
+        Each has ``time``, ``year``, ``vendor``, ``span``, rows ``added``, ``changed`` and
+        ``removed`` (None where nothing told), ``size``, ``deleted`` (the call that deleted) and
+        ``quarantined`` with its ``reason``.
+        """
+        lane = self._lane(key)
+        told = [
+            _told(entry, year)
+            for year in logged_years(self._disk.list(lane))
+            for entry in entries_of_log(self._disk, lane / f"{year:04d}.log")
+        ]
+        return sorted(told, key=lambda entry: str(entry["time"]).rstrip("Z"))
+
+    def logged(self, symbol: str) -> list[SeriesKey]:
+        """Return the tables of a symbol that have a log, deleted ones among them."""
+        folder = self._symbol(symbol)
+        keys = {name: decode_lane(symbol, name) for name in self._disk.list(folder)}
+        return [k for n, k in keys.items() if k and logged_years(self._disk.list(folder / n))]
+
     def repair(self, key: SeriesKey) -> None:
         """Set damaged files aside; what they answered for is asked again. Raises as :meth:`put`."""
         folder = self._lane(key)
@@ -210,15 +230,68 @@ class TableStore:
         """Return the symbols that have tables."""
         return sorted(filter(None, map(decode_symbol, self._disk.list(self._folder))))
 
-    def clear(self, symbol: str | None = None, key: SeriesKey | None = None) -> None:
-        """Remove the tables of one series, of a symbol, or all; lock files stay."""
+    def clear(
+        self, symbol: str | None = None, key: SeriesKey | None = None, *, by: str = "clear"
+    ) -> None:
+        """Remove the tables of one series, of a symbol, or all; lock files and logs stay.
+
+        In the logs ``by`` names the call that deleted.
+        """
         if key is not None:
-            return self._clear_lane(self._lane(key))
+            return self._clear_lane(self._lane(key), by)
         names = [encode_symbol(symbol)] if symbol else self._disk.list(self._folder)
         for name in names:
             for lane in self._disk.list(self._folder / name):
-                self._clear_lane(self._folder / name / lane)
+                self._clear_lane(self._folder / name / lane, by)
         return None
+
+    def clear_years(
+        self,
+        key: SeriesKey,
+        years: Iterable[int],
+        closed_by: int,
+        *,
+        by: str = "clear",
+        wait_s: float | None = None,
+    ) -> int:
+        """Remove years of a table whose newest row is not younger than ``closed_by``.
+
+        Each is looked at under the lock; the log stays, in which ``by`` names the call. ``wait_s``
+        is how long to wait for a writer; None: as everywhere.
+
+        Returns:
+            How many went.
+
+        Raises:
+            LockTimeoutError, StorageError: what was not removed yet is still whole.
+        """
+        folder, gone = self._lane(key), 0
+        wait_s = self._lock_timeout_s if wait_s is None else wait_s
+        with self._disk.lock(folder / ".lock", wait_s):
+            for year in years:
+                held = self.holding(key, year)
+                if held is not None and held[1] <= closed_by:
+                    self._remove_years(folder, [year], by)
+                    gone += 1
+        return gone
+
+    def holding(self, key: SeriesKey, year: int) -> tuple[int, int] | None:
+        """Return how many rows a year has, and the stamp of the newest, in UTC milliseconds.
+
+        None where it has none, or where that cannot be told; nothing is changed.
+        """
+        try:
+            rows = self._looked(key, year).rows
+        except CacheError:
+            return None
+        if rows is None or not len(rows):
+            return None
+        return len(rows), to_ms(rows.index[-1])
+
+    def files(self, key: SeriesKey, year: int) -> list[Path]:
+        """Return the files of a year that a deletion takes, those in quarantine among them."""
+        lane = self._lane(key)
+        return _files_of(self._disk, lane, f"{year:04d}")
 
     # --- one year --------------------------------------------------------------------------
 
@@ -325,14 +398,20 @@ class TableStore:
         stored = self._stored(key, year)
         if not stored.damage:
             return stored
-        quarantine = self._quarantine(self._lane(key))
+        quarantine, files = self._quarantine(self._lane(key)), self._files(key, year)
         kept = [quarantine.keep_file(*damage) for damage in stored.damage]
+        nothing: dict[str, Any] = {"span": None, "removed": 0}
+        # The document alone can be damaged: then the rows are still there.
+        is_gone = files.data in [one.path for one in stored.damage]
+        is_gone = is_gone or self._disk.stat(files.data) is None
+        lost = self._recorded(files.metadata) if is_gone else nothing
         for damage, place in zip(stored.damage, kept, strict=True):
             # The data first: a document without data claims nothing, data alone would be believed.
             self._disk.remove(damage.path)
             self._disk.sync_folder(damage.path.parent)
-            entry = {"quarantined": place.name, "reason": damage.reason}
-            append_entry(self._disk, self._files(key, year).log, self._clock, entry)
+            entry = {"quarantined": place.name, "reason": damage.reason, "size": 0}
+            append_entry(self._disk, files.log, self._clock, entry | lost)
+            lost = nothing  # what went is told once
         return self._stored(key, year)
 
     def _stored(self, key: SeriesKey, year: int) -> _Stored:
@@ -417,18 +496,66 @@ class TableStore:
             "provider_info": {"name": vendor},
         }
 
-    def _clear_lane(self, lane: Path) -> None:
+    def _clear_lane(self, lane: Path, by: str) -> None:
         names = [n for n in self._disk.list(lane) if year_of_name(n) is not None]
         aside = [name for name in self._disk.list(lane / QUARANTINE) if name[:4].isdecimal()]
         if not names and not aside:
             return
         with self._disk.lock(lane / ".lock", self._lock_timeout_s):
-            for name in sorted(names, key=lambda name: not name.endswith(".json")):
-                self._disk.remove(lane / name)
-            empty_folder(self._disk, lane / QUARANTINE)
-            self._disk.sync_folder(lane)
-            for year in sorted({name[:4] for name in (*names, *aside)}):
-                append_entry(self._disk, lane / f"{year}.log", self._clock, {"cleared": True})
+            self._remove_years(lane, sorted({int(name[:4]) for name in (*names, *aside)}), by)
+
+    def _remove_years(self, lane: Path, years: Iterable[int], by: str) -> None:
+        """Remove all files of the years and log it; only under the lock of the folder."""
+        for year in years:
+            gone = self._recorded(lane / f"{year:04d}.metadata.json")
+            paths = _files_of(self._disk, lane, f"{year:04d}")
+            for path in paths:
+                self._disk.remove(path)
+            for folder in {path.parent for path in paths}:
+                self._disk.sync_folder(folder)
+            entry = {"vendor": "", "added": 0, "changed": 0, "size": 0, "deleted": by}
+            append_entry(self._disk, lane / f"{year:04d}.log", self._clock, gone | entry)
+
+    def _recorded(self, document: Path) -> dict[str, Any]:
+        """Return what a document says of rows that go: ``span`` that was answered, ``removed``.
+
+        What it does not say, or cannot any more, is None.
+        """
+        try:
+            plain = json.loads(self._disk.read_if_exists(document) or b"null")
+            rows, answered = plain["file_info"]["rows"], (plain.get("onetape") or {})["answered"]
+            ends = [int(ms) for pair in answered for ms in pair]
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return {"span": None, "removed": None}
+        is_count = isinstance(rows, int)
+        return {
+            "span": [min(ends), max(ends)] if ends else None,
+            "removed": rows if is_count else None,
+        }
+
+
+def _files_of(disk: Disk, lane: Path, year: str) -> list[Path]:
+    """Return the files of a year, documents first, logs and locks apart."""
+    names = [name for name in disk.list(lane) if year_of_name(name) == int(year)]
+    aside = [name for name in disk.list(lane / QUARANTINE) if name.startswith(f"{year}.")]
+    ordered = sorted(names, key=lambda name: not name.endswith(".json"))
+    return [*(lane / name for name in ordered), *(lane / QUARANTINE / name for name in aside)]
+
+
+def _told(entry: Mapping[str, Any], year: int) -> dict[str, Any]:
+    """Return a line of a log as :meth:`TableStore.log` has it; lines of before say less."""
+    removed = None if entry.get("cleared") or entry.get("quarantined") else 0
+    usual = {"added": 0, "changed": 0, "removed": removed, "size": 0}
+    return {
+        "time": entry.get("time"),
+        "year": year,
+        "vendor": entry.get("vendor") or "",
+        "span": entry.get("span"),
+        **{name: entry.get(name, count) for name, count in usual.items()},
+        "deleted": entry.get("deleted") or ("clear" if entry.get("cleared") else None),
+        "quarantined": entry.get("quarantined"),
+        "reason": entry.get("reason"),
+    }
 
 
 def _on_utc(frame: pd.DataFrame) -> pd.DataFrame:

@@ -50,6 +50,8 @@ class UnifiedCache(CacheFolder):
         vendor_facts: vendor to its ``reliability`` (0 to 1) and ``rate_limit`` (text), told to
             other tools in the metadata.
         retention: how many replaced year files are kept, for ``version=``. Default: 8.
+        max_age: years whose newest bar is older are deleted now and then; see
+            :meth:`delete_older_than`. Default: none are.
         columnar: whether bars are kept as columns too, for speed: ``map`` them into memory,
             ``read`` them where maps are not to be trusted (network disks), or ``off``.
         min_free_mb: MiB that must stay free on its disk, else bars are not stored; 0: none.

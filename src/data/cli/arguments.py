@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ..errors import QueryError
+from ..model.age import Age
 from ..model.kind import ADJUSTMENTS
 
 
@@ -101,6 +103,18 @@ def positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
+
+
+def age(text: str) -> Age:
+    """Read an age such as 5y, 18mo, 2w or 90d.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        return Age.parse(text)
+    except QueryError as exc:
+        raise argparse.ArgumentTypeError(f"{exc.args[0]}: {exc.hint}") from None
 
 
 def seconds(text: str) -> float:

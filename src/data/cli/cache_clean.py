@@ -5,15 +5,25 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from . import OK
-from .cached import manager_of
+from ..errors import QueryError
+from . import FAILED, OK
+from .arguments import age
+from .cached import manager_of, name_of, problems_json, show_problems
 from .output import console, print_json
-from .tables import Grid, counted, size
+from .tables import Grid, counted, size, styled
 
 if TYPE_CHECKING:
+    from ..cache.retention import Aged
     from ..cache.unified_cache import UnifiedCache
 
 _BYTES_IN_GB = 1024**3
+_ABOUT = (
+    "Drop what can be had again until the cache is within its limit, and old files out of "
+    "quarantine. --older-than deletes by age, also bars that no vendor has any more: whole years "
+    "of a series, and of tables such as funding_rate, whose newest row is older. A year's file "
+    "that still has younger bars stays whole; so do fundamentals, splits and dividends. "
+    "Each deletion stays in `onetape cache log`."
+)
 
 
 def configure(actions: Any) -> None:
@@ -23,16 +33,36 @@ def configure(actions: Any) -> None:
         help="drop what can be had again until the cache is "
         "within its limit, and old files out of quarantine",
     )
+    clean.description = _ABOUT
     clean.add_argument(
-        "--dry-run", action="store_true", help="say what could go, and what must stay"
+        "--dry-run",
+        action="store_true",
+        help="say what would go, with its size, and what must stay; deletes nothing",
+    )
+    clean.add_argument(
+        "--older-than",
+        type=age,
+        metavar="AGE",
+        help="first delete whole years whose newest bar is older: 5y, 18mo, 2w, 90d "
+        "(default: cache.retention of the rules, where it is set)",
+    )
+    clean.add_argument(
+        "--all", action="store_true", help="also where no bars would be left by that age"
     )
     clean.set_defaults(run=_clean)
 
 
 def _clean(args: argparse.Namespace) -> int:
     cache = manager_of(args).cache
-    tidied = cache.tidy(dry_run=args.dry_run)
     before = cache.freeable()
+    aged = None
+    if args.older_than or cache.max_age:
+        aged = cache.delete_older_than(args.older_than, dry_run=args.dry_run, every=args.all)
+    elif args.all:
+        raise QueryError(
+            "--all is about an age, and none is given", hint="say --older-than AGE too"
+        )
+    tidied = cache.tidy(dry_run=args.dry_run)
     years = 0 if args.dry_run else cache.enforce_limit()
     after = before if args.dry_run else cache.freeable()
     told = {
@@ -44,20 +74,52 @@ def _clean(args: argparse.Namespace) -> int:
         "quarantine": {"files": tidied.files, "bytes": tidied.file_bytes},
         **after.to_json(),
     }
+    problems = aged.problems if aged else ()
+    if aged is not None:
+        told |= {"older_than": str(args.older_than or cache.max_age), "aged": aged.to_json()}
+        told |= {"problems": problems_json(problems)}
     if args.json:
         print_json(told)
     else:
+        if aged is not None:
+            _show_aged(aged, told)
+        show_problems(problems)
         console().print(Grid(["clean", ""], _rows(told)))
-    return OK
+    return FAILED if problems else OK
+
+
+def _show_aged(aged: Aged, told: dict[str, Any]) -> None:
+    """Print the years that go, or went, with their sizes."""
+    from ..cache.layout import BARS
+
+    screen = console()
+    if aged.years:
+        rows = [
+            [
+                name_of(one.key),
+                "bars" if one.data_type == BARS else one.data_type,
+                str(one.year),
+                f"{one.rows:,}",
+                size(one.bytes),
+            ]
+            for one in aged.years
+        ]
+        screen.print(Grid(["series", "data?", "year#", "rows#", "size#"], rows))
+    verb = "would be deleted" if told["dry_run"] else "deleted"
+    found = f"{counted(len(aged.years), 'year')}, {counted(told['aged']['rows'], 'row')}, "
+    found += f"{size(told['aged']['bytes'])} {verb}"
+    screen.print(styled(f"older than {told['older_than']}: {found}", "bold"), soft_wrap=True)
+    if told["dry_run"] and aged.is_all:
+        screen.print("no bars would be left: without --all it is refused", soft_wrap=True)
+    screen.print()
 
 
 def _rows(told: dict[str, Any]) -> list[list[str]]:
     limit, quarantine = told["limit_bytes"], told["quarantine"]
     rows = [["size", size(told["bytes"])], ["limit", size(limit) if limit else "none"]]
     if not told["dry_run"]:
-        rows.append(
-            ["freed", f"{size(told['bytes_freed'])}, {counted(told['years_dropped'], 'year')}"]
-        )
+        years = told["years_dropped"] + len(told.get("aged", {}).get("years", ()))
+        rows.append(["freed", f"{size(told['bytes_freed'])}, {counted(years, 'year')}"])
     if quarantine["files"]:
         files = f"{counted(quarantine['files'], 'file')}, {size(quarantine['bytes'])}"
         rows.append(["would leave quarantine" if told["dry_run"] else "out of quarantine", files])

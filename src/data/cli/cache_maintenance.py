@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from ..cache.checking import Finding
     from ..cache.compacting import Compacted
     from ..cache.migrating import OldFile
-    from ..cache.other_data import OtherPart
+    from ..cache.other_data import OtherLog, OtherPart
     from ..cache.pruning import Pruned
     from ..model.series import SeriesKey
 
 _LACKING_SHOWN = 3
+_COUNTS = ("added", "changed", "removed")
 
 
 def configure(actions: Any) -> None:
@@ -42,7 +43,9 @@ def configure(actions: Any) -> None:
     )
     compact = actions.add_parser("compact", help="make files smaller: join what was appended")
     migrate = actions.add_parser("migrate", help="take over the files of older tools now")
-    log = actions.add_parser("log", help="the commits to one series")
+    log = actions.add_parser(
+        "log", help="what was written, deleted and set aside, and by which call"
+    )
     for action, work in (
         (verify, _verify),
         (repair, _repair),
@@ -58,8 +61,8 @@ def configure(actions: Any) -> None:
         "--prune", action="store_true", help="then delete the originals all of whose bars are held"
     )
     log.add_argument("symbol")
-    log.add_argument("timeframe")
-    log.add_argument("--limit", type=positive, metavar="N", help="the last so many commits")
+    log.add_argument("timeframe", nargs="?", help="default: all of them, and fundamentals")
+    log.add_argument("--limit", type=positive, metavar="N", help="the last so many of each")
     log.set_defaults(run=_log)
 
 
@@ -300,29 +303,91 @@ def _show_pruned(pruned: Sequence[Pruned], *, dry_run: bool) -> None:
 
 def _log(args: argparse.Namespace) -> int:
     manager = manager_of(args)
-    frame = frame_of(args.timeframe)
-    keys = manager.cache.maintenance.logged(meant(manager, args.symbol), frame)
-    keys = keys or chosen(manager, args.symbol, frame.label)
-    logs = {key: manager.cache.maintenance.log(key) for key in keys}
-    shown = {key: log[-args.limit :] if args.limit else log for key, log in logs.items()}
+    from ..cache.layout import BARS
+
+    symbol, frame = (
+        meant(manager, args.symbol),
+        frame_of(args.timeframe) if args.timeframe else None,
+    )
+    upkeep = manager.cache.maintenance
+    keys, others = upkeep.logged(symbol, frame), upkeep.other_logs(symbol, frame)
+    if not keys and not others:
+        keys = chosen(manager, args.symbol, frame.label if frame else None)
+    logs = {key: upkeep.log(key) for key in keys}
+    last = slice(-args.limit if args.limit else None, None)
     if args.json:
-        print_json(
-            [
-                {
-                    "symbol": key.symbol,
-                    "timeframe": key.timeframe.label,
-                    "lane": key.lane_label,
-                    **manager.cache.store.view(key).lifetime.dates(),
-                    "commits": [_plain(entry) for entry in log],
-                }
-                for key, log in shown.items()
-            ]
-        )
+        told = [
+            {
+                "symbol": key.symbol,
+                "timeframe": key.timeframe.label,
+                "lane": key.lane_label,
+                "data_type": BARS,
+                **manager.cache.store.view(key).lifetime.dates(),
+                "commits": [_plain(entry) for entry in log[last]],
+            }
+            for key, log in logs.items()
+        ]
+        told += [
+            {
+                "symbol": one.symbol,
+                "timeframe": one.timeframe,
+                "lane": "",
+                "data_type": one.data_type,
+                "commits": [_plain(entry) for entry in one.entries[last]],
+            }
+            for one in others
+        ]
+        print_json(told)
         return OK
-    for key, log in shown.items():
+    for key, log in logs.items():
         ends = manager.cache.store.view(key).lifetime.ends(key.timeframe)
-        _show_log(key, log, ", ".join([counted(len(logs[key]), "commit"), *ends]))
+        _show_log(key, log[last], ", ".join([counted(len(log), "commit"), *ends]))
+    for one in others:
+        _show_other_log(one, one.entries[last])
     return OK
+
+
+def _show_other_log(one: OtherLog, entries: Sequence[dict[str, Any]]) -> None:
+    title = " ".join(filter(None, (one.symbol, one.timeframe, one.data_type)))
+    title += f" · {counted(len(one.entries), 'entry')}"
+    if one.is_table:
+        names = ["when", "what", "from?", "up to?", "added#", "changed#", "removed#", "size#?"]
+        names += ["why?"]
+        rows = [
+            [
+                moment(e["time"]),
+                _done(e),
+                *(map(moment, e["span"] or ("", ""))),
+                *("?" if e[name] is None else f"{e[name]:,}" for name in _COUNTS),
+                size(e["size"]),
+                e["reason"] or "",
+            ]
+            for e in map(_plain, entries)
+        ]
+    else:
+        names = ["when", "what", "file", "size#?", "why?"]
+        rows = [
+            [
+                moment(e["time"]),
+                _done(e),
+                e["file"] or "-",
+                "?" if e["size"] is None else size(e["size"]),
+                e["reason"] or "",
+            ]
+            for e in entries
+        ]
+    screen = console()
+    screen.print(Grid(names, rows, title))
+    screen.print()
+
+
+def _done(entry: dict[str, Any]) -> str:
+    """Say what a line of the log of a table, or of fundamentals, tells."""
+    if entry["deleted"]:
+        return f"deleted by {entry['deleted']}"
+    if entry["quarantined"]:
+        return "quarantined"
+    return entry.get("vendor") or "written"
 
 
 def _by(entry: dict[str, Any]) -> str:
@@ -335,8 +400,9 @@ def _by(entry: dict[str, Any]) -> str:
 def _plain(entry: dict[str, Any]) -> dict[str, Any]:
     from ..model.instant import iso
 
-    span = [iso(ms) for ms in entry["span"]] if entry["span"] else None
-    return {**entry, "span": span}
+    if not entry.get("span"):
+        return entry
+    return {**entry, "span": [iso(ms) for ms in entry["span"]]}
 
 
 def _show_log(key: SeriesKey, log: Sequence[dict[str, Any]], summary: str) -> None:

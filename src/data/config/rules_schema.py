@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..errors import QueryError
+from ..model.age import Age
 from ..model.classification import Classification
 from ..model.rules import RULES
 from ..model.vendors import FAMILIES, canonical_vendor
@@ -55,6 +57,14 @@ def _asked(value: Any, path: Path) -> Iterator[Problem]:
     yield from vendor(value, path)
     if isinstance(value, str) and canonical_vendor(value) in FAMILIES:
         yield Problem(path, f"{value} stands for many: one is needed", f"{value}:kraken")
+
+
+def _age(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept an age such as 5y, or nothing."""
+    try:
+        _ = value is None or Age.parse(value)
+    except QueryError as exc:
+        yield Problem(path, f"{exc.args[0]}: {exc.hint}")
 
 
 _rule = record(
@@ -210,6 +220,7 @@ _file = record(
                 "keep_versions_days": number(0, nullable=True),
                 "min_free_mb": number(0, nullable=True),
                 "private": switch,
+                "retention": _age,
             }
         ),
         "validation": record(

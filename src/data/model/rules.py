@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from .age import Age
 from .classification import Classification
 from .retention import Retention
 from .timeframe import Timeframe
@@ -88,6 +89,7 @@ class CacheRules:
     ``keep_versions`` year files stay when bars are revised, for ``keep_versions_days`` at most.
     ``min_free_mb`` MiB stay free on the disk; None: one hundredth of it, 64 to 1,024 MiB.
     ``private`` files and folders are their owner's alone.
+    ``retention`` is an age such as ``5y``: whole years whose newest bar is older go; None: none go.
     """
 
     enabled: bool = True
@@ -98,13 +100,19 @@ class CacheRules:
     keep_versions: float = 8
     keep_versions_days: float | None = None
 
+    min_free_mb: float | None = None
+    private: bool = False
+    retention: str | None = None
+
     @property
-    def retention(self) -> Retention:
+    def versions(self) -> Retention:
         """What is kept of replaced year files."""
         return Retention(int(self.keep_versions), self.keep_versions_days)
 
-    min_free_mb: float | None = None
-    private: bool = False
+    @property
+    def max_age(self) -> Age | None:
+        """How old the newest bar of a year may get before the year goes; None: any age."""
+        return None if self.retention is None else Age.parse(self.retention)
 
 
 @dataclass(frozen=True)

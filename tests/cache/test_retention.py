@@ -1,0 +1,304 @@
+"""Deleting by age: whole years, by lane, never under a clock in doubt, and always in the log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.data.cache.store import Commit
+from src.data.cache.unified_cache import UnifiedCache
+from src.data.clock import ManualClock
+from src.data.errors import CacheError, QueryError
+from src.data.model.age import Age
+from src.data.model.instant import DAY_MS, HOUR_MS, to_ms, year_start
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from tests.cache.bars import EVER, piece
+
+NOW = to_ms(datetime(2026, 11, 21, 14))
+DAILY = SeriesKey("BTCUSDT", Timeframe(1, "d"))
+RAW = SeriesKey("BTCUSDT", Timeframe(1, "d"), ("raw",))
+MONTHS = SeriesKey("BTCUSDT", Timeframe(1, "M"))
+
+
+def days(first: str, last: str) -> pd.DataFrame:
+    index = pd.date_range(first, last, freq="D", name="timestamp")
+    rows = dict.fromkeys(("open", "high", "low", "close", "volume"), 100.0)
+    return pd.DataFrame(rows, index=index)
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    files = (path for path in root.rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+def make(tmp_path: Path, clock: ManualClock) -> Callable[..., UnifiedCache]:
+    return lambda **more: UnifiedCache(tmp_path, 1, clock=clock, private=False, **more)
+
+
+@pytest.fixture
+def cache(make: Callable[..., UnifiedCache]) -> UnifiedCache:
+    """Return a cache with days of 2015, of autumn 2021, and of this year."""
+    made = make()
+    for first, last in (("2015-03-01", "2015-12-31"), ("2021-10-01", "2021-11-30"),
+                        ("2026-11-01", "2026-11-20")):  # fmt: skip
+        assert made.put(days(first, last), "BTCUSDT", "1d", provider="binance")
+    return made
+
+
+def test_years_go_whose_newest_bar_is_older_and_none_in_part(cache: UnifiedCache) -> None:
+    aged = cache.delete_older_than("5y")  # 2021-11-21: most of the bars of 2021 are older
+    assert [(one.key, one.year, one.rows) for one in aged.years] == [(DAILY, 2015, 306)]
+    assert cache.list_years("BTCUSDT", "1d") == [2021, 2026]
+    kept = cache.get("BTCUSDT", "1d", "2021-01-01", "2021-12-31")
+    assert kept is not None
+    assert len(kept) == 61
+
+
+def test_a_bar_is_as_old_as_its_close(cache: UnifiedCache, clock: ManualClock) -> None:
+    close = to_ms(datetime(2021, 12, 1))
+    clock.set(close + 1826 * DAY_MS - 1)
+    assert 2021 not in {one.year for one in cache.delete_older_than("1826d", dry_run=True).years}
+    clock.set(close + 1826 * DAY_MS)
+    assert 2021 in {one.year for one in cache.delete_older_than("1826d", dry_run=True).years}
+
+
+def test_months_may_last_31_days(cache: UnifiedCache, clock: ManualClock) -> None:
+    cache.put(days("2015-12-01", "2015-12-01"), "BTCUSDT", "1M", provider="binance")
+    clock.set(to_ms(datetime(2016, 12, 31)))
+    cache = UnifiedCache(cache.cache_dir, 1, clock=clock, private=False)
+    found = cache._retention().find(Age.parse("1y").before(clock.now_ms()))
+    assert not any(one.key == MONTHS for one in found.years)
+
+
+def test_each_lane_is_looked_at_alone(cache: UnifiedCache) -> None:
+    start = year_start(2024)
+    old = piece((year_start(2015) - start) // DAY_MS, (year_start(2016) - start) // DAY_MS)
+    cache.store.commit(RAW, Commit((old,)))
+    aged = cache.delete_older_than("5y")
+    assert {(one.key.lane, one.year) for one in aged.years} == {((), 2015), (("raw",), 2015)}
+    assert cache.store.years(RAW) == []
+
+
+def test_a_deletion_stays_in_the_log_and_numbers_go_on(
+    cache: UnifiedCache, make: Callable[..., UnifiedCache]
+) -> None:
+    newest = cache.store.view(DAILY).generation
+    cache.delete_older_than("5y")
+    entry = make().maintenance.log(DAILY)[-1]
+    assert (entry["deleted"], entry["removed"], entry["years"]) == ("retention", 306, [2015])
+    assert entry["generation"] == newest + 1
+    with pytest.raises(QueryError, match="are not kept any more"):
+        make().store.read_version(DAILY, EVER, newest)
+    cache.put(days("2015-03-01", "2015-03-02"), "BTCUSDT", "1d", provider="binance")
+    assert cache.store.view(DAILY).generation > newest + 1
+
+
+def test_nothing_of_the_year_is_left_aside(cache: UnifiedCache, tmp_path: Path) -> None:
+    worse = days("2015-03-01", "2015-03-09")
+    worse.loc["2015-03-04", "high"] = 1.0  # impossible: kept in quarantine
+    cache.put(worse + 1, "BTCUSDT", "1d", provider="binance")
+    lane = tmp_path / "ohlcv/BTCUSDT/1d"
+    assert list(lane.glob("_versions/2015*"))
+    assert list(lane.glob("_quarantine/2015*"))
+    files = [path.stat() for path in lane.rglob("2015*") if path.suffix != ".log"]
+    (one,) = cache.delete_older_than("5y").years
+    assert one.bytes == sum({file.st_ino: file.st_size for file in files}.values())
+    assert [path.name for path in lane.rglob("2015*")] == ["2015.log"]
+    assert cache.get("BTCUSDT", "1d", "2015-01-01", "2015-12-31") is None
+
+
+def test_a_dry_run_says_the_same_and_writes_nothing(cache: UnifiedCache, tmp_path: Path) -> None:
+    before = tree(tmp_path)
+    told = cache.delete_older_than("5y", dry_run=True)
+    assert tree(tmp_path) == before
+    assert cache.delete_older_than("5y").to_json() == told.to_json()
+    assert told.to_json()["rows"] == 306
+
+
+def test_bars_that_came_meanwhile_stay(
+    cache: UnifiedCache, make: Callable[..., UnifiedCache]
+) -> None:
+    def rates(first: str) -> None:
+        rows = pd.DataFrame({"funding_rate": 0.1}, pd.date_range(first, periods=3, freq="8h"))
+        make().put(rows, "BTCUSDT", "8h", data_type="funding_rate", provider="binance")
+
+    rates("2021-10-01")
+    retention = cache._retention()
+    aged = retention.find(to_ms(datetime(2021, 12, 5)))
+    assert [one.year for one in aged.years] == [2015, 2021, 2021]
+    make().put(days("2021-12-01", "2021-12-31"), "BTCUSDT", "1d", provider="binance")
+    rates("2021-12-10")
+    assert [one.year for one in retention.delete(aged).years] == [2015]
+    assert cache.list_years("BTCUSDT", "1d") == [2021, 2026]
+    assert cache.tables("funding_rate").years(SeriesKey("BTCUSDT", Timeframe(8, "h"))) == [2021]
+
+
+def test_a_file_with_bars_that_no_metadata_know_stays(cache: UnifiedCache, tmp_path: Path) -> None:
+    data = tmp_path / "ohlcv/BTCUSDT/1d/2015.csv.gz"
+    data.write_bytes(data.read_bytes() + b"torn")
+    aged = cache.delete_older_than("5y")
+    assert aged.years == ()
+    assert "before `onetape cache repair`" in aged.problems[0][1]
+    assert data.exists()
+
+
+def test_files_of_older_tools_go_by_the_same_rule(cache: UnifiedCache, tmp_path: Path) -> None:
+    folder = tmp_path / "ohlcv/ETHUSDT/1d"
+    folder.mkdir(parents=True)
+    for year in (2014, 2026):
+        days(f"{year}-01-01", f"{year}-01-31").to_csv(folder / f"{year}.csv.gz")
+    aged = cache.delete_older_than("5y")
+    assert [(one.key.symbol, one.year) for one in aged.years] == [
+        ("BTCUSDT", 2015),
+        ("ETHUSDT", 2014),
+    ]
+    assert sorted(path.name for path in folder.glob("*.csv.gz")) == ["2026.csv.gz"]
+
+
+def test_tables_go_by_year_too_and_the_rest_stays(cache: UnifiedCache, tmp_path: Path) -> None:
+    for first in ("2015-03-01", "2026-03-01"):
+        rows = pd.DataFrame({"funding_rate": 0.1}, index=pd.date_range(first, periods=3, freq="8h"))
+        cache.put(rows, "BTCUSDT", "8h", data_type="funding_rate", provider="binance")
+    note = tmp_path / "fundamentals/AAPL/fmp_20150101_000000.json"
+    note.parent.mkdir(parents=True)
+    note.write_text("{}")
+    aged = cache.delete_older_than("5y")
+    assert [(one.data_type, one.year, one.rows) for one in aged.years] == [
+        ("ohlcv", 2015, 306), ("funding_rate", 2015, 3)]  # fmt: skip
+    rates = cache.tables("funding_rate")
+    key = SeriesKey("BTCUSDT", Timeframe(8, "h"))
+    assert rates.years(key) == [2026]
+    (entry,) = [entry for entry in rates.log(key) if entry["deleted"]]
+    assert (entry["deleted"], entry["year"], entry["removed"]) == ("retention", 2015, 3)
+    assert note.exists()
+
+
+def test_all_of_it_goes_only_when_that_is_said(cache: UnifiedCache, clock: ManualClock) -> None:
+    clock.set(to_ms(datetime(2033, 1, 1)))
+    with pytest.raises(QueryError, match="all bars of the cache are older than 5y"):
+        cache.delete_older_than("5y")
+    assert cache.list_years("BTCUSDT", "1d") == [2015, 2021, 2026]
+    assert cache.delete_older_than("5y", dry_run=True).is_all
+    assert len(cache.delete_older_than("5y", every=True).years) == 3
+
+
+def test_under_a_clock_behind_the_newest_commit_nothing_goes(
+    cache: UnifiedCache, clock: ManualClock
+) -> None:
+    clock.set(NOW - HOUR_MS)
+    with pytest.raises(
+        CacheError, match="the newest commit to the cache is of 2026-11-21"
+    ) as caught:
+        cache.delete_older_than("5y")
+    assert "set the clock" in str(caught.value.hint)
+    assert 2015 in cache.list_years("BTCUSDT", "1d")
+
+
+def test_an_age_is_needed(cache: UnifiedCache) -> None:
+    with pytest.raises(QueryError, match="the rules have none"):
+        cache.delete_older_than()
+    with pytest.raises(QueryError, match="is no age"):
+        cache.delete_older_than("soon")
+
+
+@pytest.mark.parametrize("days_", [-1, float("nan"), float("inf")])
+def test_old_data_of_no_age_are_not_cleaned_up(cache: UnifiedCache, days_: float) -> None:
+    with pytest.raises(QueryError, match="a number of days is needed"):
+        cache.cleanup_old_data(days_)
+    assert cache.list_years("BTCUSDT", "1d") == [2015, 2021, 2026]
+
+
+# --- by the rules --------------------------------------------------------------------------
+
+
+def test_with_commits_once_a_day(
+    cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock
+) -> None:
+    kept = make(max_age=Age.parse("5y"))
+    clock.advance(3600)
+    kept.put(days("2026-11-20", "2026-11-20"), "BTCUSDT", "1d", provider="binance")
+    assert kept.list_years("BTCUSDT", "1d") == [2021, 2026]
+    kept.put(days("2014-03-01", "2014-12-31"), "BTCUSDT", "1d", provider="binance")
+    for hours, stays in ((1, True), (22, True), (2, False)):
+        clock.advance(hours * 3600)
+        kept.put(days("2026-11-20", "2026-11-20"), "BTCUSDT", "1d", provider="binance")
+        assert (2014 in kept.list_years("BTCUSDT", "1d")) == stays
+
+
+def test_a_job_does_so_at_its_end(
+    cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock
+) -> None:
+    clock.advance(3600)
+    make(max_age=Age.parse("5y")).look_after()
+    assert cache.list_years("BTCUSDT", "1d") == [2021, 2026]
+    make().look_after()
+    assert cache.list_years("BTCUSDT", "1d") == [2021, 2026], "off by default"
+
+
+def test_what_is_in_use_goes_another_day(
+    cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock
+) -> None:
+    clock.advance(3600)
+    kept = make(max_age=Age.parse("5y"))
+    kept.store.read(DAILY, Span(year_start(2015), year_start(2016)))
+    kept.look_after()
+    assert 2015 in kept.list_years("BTCUSDT", "1d")
+    clock.advance(3600)
+    kept.look_after()
+    assert 2015 not in kept.list_years("BTCUSDT", "1d")
+
+
+@pytest.mark.parametrize("years_ahead", [5, 10])
+def test_a_clock_ahead_deletes_nothing_more(
+    cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock, years_ahead: int
+) -> None:
+    clock.advance(years_ahead * 366 * 86_400)
+    make(max_age=Age.parse("5y")).look_after()
+    assert cache.list_years("BTCUSDT", "1d") == [2021, 2026]
+
+
+def test_a_clock_behind_is_warned_of_once(
+    cache: UnifiedCache, make: Callable[..., UnifiedCache], clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    clock.set(NOW - HOUR_MS)
+    kept = make(max_age=Age.parse("5y"))
+    with caplog.at_level(logging.WARNING):
+        kept.look_after()
+        kept.look_after()
+    assert caplog.text.count("cache.retention: nothing is deleted by age") == 1
+    assert 2015 in cache.list_years("BTCUSDT", "1d")
+
+
+def test_all_bars_never_go_by_themselves(
+    make: Callable[..., UnifiedCache], clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = make(max_age=Age.parse("5y"))
+    cache.put(days("2015-03-01", "2015-12-31"), "BTCUSDT", "1d", provider="binance")
+    clock.advance(3600)
+    with caplog.at_level(logging.WARNING):
+        cache.look_after()
+    assert "none is deleted by itself" in caplog.text
+    assert cache.list_years("BTCUSDT", "1d") == [2015]
+
+
+def test_a_frame_in_use_stays_what_it_was(cache: UnifiedCache) -> None:
+    span = Span(year_start(2015), year_start(2016))
+    cache.store.read(DAILY, span)
+    read, _ = cache.store.read(DAILY, span)
+    cache.delete_older_than("5y")
+    assert len(read) == 306
+    assert float(read.close.sum()) == 306 * 100.0
