@@ -19,6 +19,8 @@ from src.data.downloader.fmp_data_downloader import FMPDataDownloader
 from src.data.errors import AllProvidersFailedError, RateLimitedError
 from src.data.logs import TextFormatter
 from src.data.model.events import AttemptFailed, CallFailed, CircuitOpened, Event
+from src.data.model.figures import FetchedFigures, Figure, FigureQuery, Served
+from src.data.model.instant import HOUR_MS
 
 KEY = "s3cr3t/key+0123456789"
 
@@ -46,6 +48,16 @@ class Duck:
         if self.script:
             raise self.script.pop(0)
         return {"company_name": "Acme"}
+
+    figures: Any = {"open_interest": Served(500, settle_ms=0)}  # noqa: RUF012 - as users write it
+
+    def fetch_figures(self, query: FigureQuery) -> FetchedFigures:
+        self.calls += 1
+        if self.script:
+            raise self.script.pop(0)
+        stamps = range(query.span.start, query.span.end, HOUR_MS)
+        rows = [Figure(stamp, (1.0, 2.0)) for stamp in stamps]
+        return FetchedFigures(rows, query.now_ms, 1)
 
 
 class Subclassed(Duck, BaseDataDownloader):
@@ -199,6 +211,107 @@ def test_fundamentals_are_retried_and_counted(manager: DataManager, bring: Bring
     assert acme.calls == 2
     assert found["company_name"] == "Acme"
     assert manager.metrics()["vendors"]["acme"]["outcomes"] == {"TransientError": 1, "ok": 1}
+
+
+def ask_figures(manager: DataManager, day: int = 1) -> pd.DataFrame:
+    at = datetime(2024, 5, day)
+    return manager.get_open_interest("BTCUSDT", "1h", at, at + timedelta(hours=23))
+
+
+def ask_fundamentals(manager: DataManager, day: int = 1) -> dict[str, Any]:
+    """Ask about another company each day; an empty record stands for an error."""
+    symbol = f"{'ABCDEFGHIJKLMNOP'[day]}CME"
+    found = manager.get_fundamentals(symbol, providers=["acme"])
+    if not found:
+        raise AllProvidersFailedError("it gave nothing")
+    return found
+
+
+Ask = Callable[..., Any]
+BESIDE_BARS = pytest.mark.parametrize(
+    "question", [ask_figures, ask_fundamentals], ids=["figures", "fundamentals"]
+)
+
+
+def test_figures_of_its_own_are_served_and_kept(manager: DataManager, bring: Bring) -> None:
+    acme = bring()
+    frame = ask_figures(manager)
+    assert len(frame) == 24
+    assert set(frame["sumOpenInterestValue"]) == {2.0}
+    assert len(ask_figures(manager)) == 24
+    assert acme.calls == 1
+
+
+@BESIDE_BARS
+def test_beside_bars_a_network_error_is_retried_with_waits_and_counted(
+    manager: DataManager, clock: ManualClock, bring: Bring, question: Ask
+) -> None:
+    heard, acme = events_of(manager), bring(NetworkException("reset"), NetworkException("reset"))
+    assert len(question(manager))
+    assert acme.calls == 3
+    first, second = clock.slept
+    assert 0 < first < second
+    counted = manager.metrics()["vendors"]["acme"]
+    assert counted["outcomes"] == {"TransientError": 2, "ok": 1}
+    assert [(e.vendor, e.attempt) for e in heard if isinstance(e, AttemptFailed)] == [
+        ("acme", 1), ("acme", 2),
+    ]  # fmt: skip
+
+
+@BESIDE_BARS
+def test_beside_bars_after_five_failures_it_is_left_alone_until_a_trial_answers(
+    manager: DataManager, clock: ManualClock, bring: Bring, question: Ask
+) -> None:
+    heard, acme = events_of(manager), bring(*[RuntimeError("boom")] * 5)
+    for day in range(1, 9):
+        with pytest.raises(AllProvidersFailedError):
+            question(manager, day)
+    assert acme.calls == 5
+    (opened,) = [event for event in heard if isinstance(event, CircuitOpened)]
+    assert opened.vendor == "acme"
+    assert manager.metrics()["calls"]["failed"] == {"AllProvidersFailedError": 8}
+    assert len(ask(manager)) == 24, "it is left alone for what failed"
+    clock.advance(opened.seconds + 1)
+    assert len(question(manager, 9))
+
+
+@BESIDE_BARS
+def test_beside_bars_limits_by_its_name_hold_over_managers(
+    make: Callable[[], DataManager], monkeypatch: pytest.MonkeyPatch, bring: Bring, question: Ask
+) -> None:
+    monkeypatch.setenv("PROVIDER_RATE_LIMITS", '{"acme": {"requests_per_day": 3}}')
+    first, second = make(), make()
+    before = bring(into=first)
+    assert len(question(first, 1)) == len(question(first, 2)) > 0
+    after = bring(into=second)
+    assert len(question(second, 3))
+    with pytest.raises(AllProvidersFailedError):
+        question(second, 4)
+    assert (before.calls, after.calls) == (2, 1)
+    counted = second.metrics()["vendors"]["acme"]
+    assert (counted["held_back"], counted["requests"]) == (1, 1)
+
+
+@BESIDE_BARS
+def test_beside_bars_what_cannot_be_read_is_no_success(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch, bring: Bring, question: Ask
+) -> None:
+    acme = bring()
+    for method in ("fetch_figures", "get_fundamentals"):
+        monkeypatch.setattr(acme, method, lambda _: [1, 2])
+    with pytest.raises(AllProvidersFailedError):
+        question(manager)
+    assert manager.metrics()["vendors"]["acme"]["outcomes"] == {"ResponseFormatError": 1}
+
+
+def test_figures_that_are_no_numbers_are_refused(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch, bring: Bring
+) -> None:
+    acme = bring()
+    bad = Figure(0, (float("nan"), 1.0))
+    monkeypatch.setattr(acme, "fetch_figures", lambda q: FetchedFigures([bad], q.now_ms, 1))
+    with pytest.raises(AllProvidersFailedError, match="no numbers"):
+        ask_figures(manager)
 
 
 @pytest.fixture

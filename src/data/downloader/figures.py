@@ -25,6 +25,7 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.status import server_time_ms
 from .base_data_downloader import BaseDataDownloader
+from .foreign import OwnSender, call_own
 from .paging import PAGE_CAP, readable
 from .raw import raw_span
 from .visits import Knock
@@ -137,6 +138,60 @@ class FiguresDownloader(BaseDataDownloader):
                 f"{self.name} serves {query.measure} of the last {served.depth_days} days only"
             )
         return served
+
+
+def served_by(downloader: Any, measure: Measure) -> Served | None:
+    """Return how a downloader, ours or not, serves a measure; None where it does not say."""
+    figures = getattr(downloader, "figures", None)
+    served = figures.get(measure.name) if isinstance(figures, Mapping) else None
+    return served if isinstance(served, Served) else None
+
+
+def fetch_figures_of(
+    downloader: Any, query: FigureQuery, name: str, make_sender: OwnSender | None = None
+) -> FetchedFigures:
+    """Return all rows of ``query``, of a downloader of ours or of one that the program brings.
+
+    Args:
+        downloader: anything with a ``fetch_figures`` as that of :class:`FiguresDownloader`.
+        query: what is wanted.
+        name: under which it stands among the downloaders.
+        make_sender: limits, repeats and counts calls of one that is not ours.
+
+    Raises:
+        ResponseFormatError: it returned something else, or values that are no numbers.
+        ForeignError: it raised something of its own.
+        CircuitOpenError: it failed lately; it was not asked.
+        DataError: as :meth:`FiguresDownloader.fetch_figures`.
+    """
+    method = getattr(type(downloader), "fetch_figures", None)
+    if method is FiguresDownloader.fetch_figures and "fetch_figures" not in getattr(
+        downloader, "__dict__", {}
+    ):
+        fetched: FetchedFigures = downloader.fetch_figures(query)
+        return fetched
+    door = f"{query.measure.name}/{query.period}"
+    return call_own(
+        lambda: _checked(downloader.fetch_figures(query), name, query), name, door, make_sender
+    )
+
+
+def _checked(found: Any, name: str, query: FigureQuery) -> FetchedFigures:
+    """Return what a downloader that is not ours answered: ascending, unique, within the span.
+
+    Raises:
+        ResponseFormatError: it cannot be read.
+    """
+    with readable(name, query.measure.title):
+        if not isinstance(found, FetchedFigures):
+            raise ResponseFormatError(
+                f"fetch_figures of {name} returned a {type(found).__name__}, not FetchedFigures"
+            )
+        rows = [Figure(int(stamp), tuple(map(float, values))) for stamp, values in found.rows]
+        _check(rows, name, query.measure)
+    held = {row.stamp_ms: row for row in rows if row.stamp_ms in query.span}
+    now_ms = min(int(found.server_now_ms), query.now_ms)
+    return FetchedFigures([held[stamp] for stamp in sorted(held)], now_ms, found.requests)
 
 
 class _Collection:

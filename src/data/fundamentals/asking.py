@@ -34,15 +34,29 @@ def ask_foreign(
     """
     spelled = asked.instrument.spelling(vendor)
     door = f"fundamentals/{asked.data_type}"
-    found = call_own(lambda: downloader.get_fundamentals(spelled), vendor, door, make_sender)
+    found = call_own(
+        lambda: _read(downloader.get_fundamentals(spelled), vendor, asked.symbol),
+        vendor,
+        door,
+        make_sender,
+    )
+    if not found:
+        raise NoDataError(f"{vendor} has nothing about {asked.symbol}", provider=vendor)
+    return snapshot_of(vendor, asked.symbol, found, asked.now_ms)
+
+
+def _read(found: Any, vendor: str, symbol: str) -> Mapping[str, Any]:
+    """Return what a downloader that is not ours told; None is nothing.
+
+    Raises:
+        ResponseFormatError: it is neither a mapping nor a dataclass.
+    """
     if is_dataclass(found) and not isinstance(found, type):
         found = asdict(found)
     if found is not None and not isinstance(found, Mapping):
         raise ResponseFormatError(
-            f"{vendor} returned a {type(found).__name__} for {asked.symbol}, not a mapping",
+            f"{vendor} returned a {type(found).__name__} for {symbol}, not a mapping",
             provider=vendor,
-            symbol=asked.symbol,
+            symbol=symbol,
         )
-    if not found:
-        raise NoDataError(f"{vendor} has nothing about {asked.symbol}", provider=vendor)
-    return snapshot_of(vendor, asked.symbol, found, asked.now_ms)
+    return found or {}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..cache.tables import TableStore
 from ..clock import Clock
-from ..downloader.configured import supplied
+from ..downloader.configured import own_sender, supplied
+from ..downloader.figures import fetch_figures_of, served_by
 from ..errors import (
     AllProvidersFailedError,
     Attempt,
@@ -23,7 +24,7 @@ from ..errors import (
     QueryError,
     SymbolNotFoundError,
 )
-from ..model.figures import FetchedFigures, FigureQuery, Measure, figures_frame
+from ..model.figures import FetchedFigures, FigureQuery, Measure, Served, figures_frame
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms, iso
 from ..model.instrument import Instrument
 from ..model.provenance import ATTRS_KEY, freeze
@@ -67,6 +68,15 @@ class Cache(Protocol):
 
     def tables(self, data_type: str) -> TableStore:
         """Return the dated tables of one data type."""
+
+
+@dataclass(frozen=True)
+class _Supplier:
+    """A vendor, or a downloader of the program's own, that serves a measure."""
+
+    name: str
+    downloader: Any
+    served: Served
 
 
 @dataclass
@@ -166,41 +176,43 @@ class FiguresService:
                 hint="binance serves it; name it in the rule for crypto",
             )
         reasons: list[str] = []
-        for name, vendor in vendors:
-            days = vendor.figures[query.measure.name].depth_days
+        for vendor in vendors:
+            name, days = vendor.name, vendor.served.depth_days
             oldest = query.now_ms - days * DAY_MS + _GRACE_MS if days else query.span.start
             reach = query.span.clip(Span(oldest, query.span.end))
-            fetched = self._ask(name, vendor, replace(query, span=reach), done)
+            fetched = self._ask(vendor, replace(query, span=reach), done)
             if isinstance(fetched, DataError):
                 reasons.append(f"{name}: {fetched}")
                 continue
-            self._keep(query, reach, (name, vendor, fetched), (table, key), done)
+            self._keep(query, reach, (vendor, fetched), (table, key), done)
             if reach.start > query.span.start:
                 why = f"{name} serves {query.measure} of the last {days} days only"
                 done.miss(table, key, Span(query.span.start, reach.start), why)
             return
         done.miss(table, key, query.span, "; ".join(dict.fromkeys(reasons)))
 
-    def _vendors(self, query: FigureQuery) -> Iterator[tuple[str, Any]]:
+    def _vendors(self, query: FigureQuery) -> Iterator[_Supplier]:
         """Yield who serves the measure, in the order of the rules."""
         names = self._selector.get_provider_with_failover(query.instrument.symbol, _RULE_OF)
         for name in names:
             found = supplied(self._selector, name)
-            if query.measure.name in getattr(found, "figures", ()):
-                yield name, found
+            if (served := served_by(found, query.measure)) is not None:
+                yield _Supplier(name, found, served)
 
     def _ask(
-        self, name: str, vendor: Any, query: FigureQuery, done: _Done
+        self, vendor: _Supplier, query: FigureQuery, done: _Done
     ) -> FetchedFigures | DataError:
+        name = vendor.name
         started, error = self._clock.monotonic(), None
         fetched: FetchedFigures | None = None
         try:
             if query.span.is_empty:
-                depth = vendor.figures[query.measure.name].depth_days
+                depth = vendor.served.depth_days
                 raise CapabilityError(
                     f"{name} serves {query.measure} of the last {depth} days only"
                 )
-            fetched = vendor.fetch_figures(query)
+            own = own_sender(self._selector, name, vendor.downloader)
+            fetched = fetch_figures_of(vendor.downloader, query, name, own)
         except (ProviderError, ConfigError) as exc:
             error = exc
             log.warning("%s could not supply %s: %s", name, query, exc)
@@ -224,22 +236,22 @@ class FiguresService:
         self,
         query: FigureQuery,
         reach: Span,
-        said: tuple[str, Any, FetchedFigures],
+        came: tuple[_Supplier, FetchedFigures],
         place: tuple[TableStore, SeriesKey],
         done: _Done,
     ) -> None:
         """Store the rows, and how far they are settled; where nothing came, nothing is claimed."""
-        name, vendor, fetched = said
+        vendor, fetched = came
         if not fetched.rows:
             return
         frame = figures_frame(query.measure, fetched.rows)
         done.frames.append(frame)
-        served = vendor.figures[query.measure.name]
+        served = vendor.served
         late = served.settle_ms + (query.period.step_ms or 0 if served.periods else 0)
         until = max(reach.start, min(reach.end, fetched.server_now_ms - late))
         table, key = place
         try:
-            table.put(key, frame, Span(reach.start, until), name)
+            table.put(key, frame, Span(reach.start, until), vendor.name)
         except CacheError as error:
             log.warning(
                 "%s of %s are returned and could not be kept: %s", query.measure, key.symbol, error
