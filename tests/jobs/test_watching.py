@@ -103,6 +103,8 @@ def test_doors_are_knocked_at_every_five_minutes(
     assert len(door.knocks) == 1
     assert set(door.knocks[0]) == {"binance", "coingecko", "yahoo"}
     assert vendor(found, "binance").reached == Reached(0.01)
+    told = vendor(found, "binance").to_json()
+    assert (told["reached"], told["reached_s"]) == (True, 0.01)
     door.refusal = "no network"
     found = watch.look()
     assert len(door.knocks) == 2
@@ -114,6 +116,7 @@ def test_without_a_network_nobody_is_knocked_at(
 ) -> None:
     found = Watch(tmp_path / "cache", rules, clock=clock, knock=None).look()
     assert vendor(found, "binance").reached is None
+    assert vendor(found, "binance").to_json()["reached_s"] is None
     assert vendor(found, "binance").is_well
 
 

@@ -71,6 +71,7 @@ class VendorState:
             ],
             "quotas": [quota.to_json() for quota in self.quotas],
             "reached": self.reached.ok if self.reached else None,
+            "reached_s": round(self.reached.seconds, 3) if self.reached else None,
             "refusal": self.reached.refusal if self.reached else "",
         }
 
