@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,19 @@ def test_years_that_had_bars_are_counted_and_nothing_of_them_stays(tmp_path: Pat
 def test_of_a_series_of_nothing_nothing_is_written(tmp_path: Path) -> None:
     assert store_in(tmp_path).clear_years(DAILY, [2023]) == 0
     assert [path.name for path in lane_folder(tmp_path).iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("lane", [(), ("acme",)])
+def test_a_series_that_is_removed_leaves_its_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, lane: tuple[str, ...]
+) -> None:
+    key, store = replace(DAILY, lane=lane), store_in(tmp_path)
+    store.commit(key, Commit((piece(-5, 2),)))
+    with caplog.at_level(logging.INFO):
+        store.clear("AAPL", by="a tool")
+    assert f"{key}: 7 bars were deleted by a tool" in caplog.messages
+    logs = [store_in(tmp_path)._lane(key).log_entries(year) for year in (2023, 2024)]
+    gone = [(log[-1]["deleted"], log[-1]["bars"], log[-1]["removed"]) for log in logs]
+    assert gone == [("a tool", 5, 5), ("a tool", 2, 2)]
+    store.commit(key, Commit((piece(0, 2),)))
+    assert store.view(key).generation > max(log[-1]["generation"] for log in logs)

@@ -61,6 +61,18 @@ def test_rows_that_cannot_be_bars_are_no_success(
     assert counted(manager, "binance") == ({"QualityError": 1}, 0.0)
 
 
+def test_rows_that_are_refused_are_those_of_all_pages(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.bad_ohlc(*range(1000)))
+    with pytest.warns(IncompleteDataWarning, match="cannot be bars"):
+        manager.get_ohlcv("BTCUSDT", "1m", "2024-06-08", "2024-06-08", provider="binance")
+    outcomes, rate = counted(manager, "binance")
+    assert outcomes == {"QualityError": vendors.count("binance")}
+    assert outcomes["QualityError"] > 1, "else this test is about nothing"
+    assert rate == 0.0
+
+
 def test_the_pages_before_the_unreadable_one_were_answers(
     manager: DataManager, vendors: VendorServer
 ) -> None:

@@ -1,0 +1,89 @@
+"""What an answer from the cache takes, counted in calls: no busy machine makes them more.
+
+`make bench` measures the times; here a change fails that makes an answer look at each bar, or a
+repeated question read anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.data.cache.store import Commit, Piece
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.model.bars import BarTable
+from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from tests.effort import calls_of
+
+FETCHED = parse_iso("2024-06-03T12:00:00")
+SPAN = Span(parse_iso("2024-01-01"), parse_iso("2024-02-10"))
+COIN = Kind("24h", "clock", "binance", "USDT", "base")
+DAY, MONTH = ("2024-01-05", "2024-01-05"), ("2024-01-01", "2024-01-31")
+Make = Callable[[], DataManager]
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Make:
+    """Return a maker of managers on a cache of forty days of minutes, written and read before."""
+
+    def make() -> DataManager:
+        return DataManager(tmp_path / "cache", clock=ManualClock(FETCHED))
+
+    stamps = np.arange(*SPAN, MINUTE_MS, dtype=np.int64)
+    close = 100 + np.arange(len(stamps)) % 997 * 0.01
+    table = BarTable.of_columns(stamps, [close, close + 1, close - 1, close, close])
+    piece = Piece(table, SPAN, "binance", FETCHED, COIN, Basis("raw"), "final")
+    key = SeriesKey("BTCUSDT", Timeframe.parse("1m"))
+    make().cache.store.commit(key, Commit((piece,), kind=COIN))
+    # Files are believed without a look once they are old; columns are made by the first answer.
+    for part in ("ohlcv", "_columnar"):
+        for path in (tmp_path / "cache" / part).rglob("*"):
+            os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10))
+        calls(make(), *DAY)
+    return make
+
+
+def calls(manager: DataManager, start: str, end: str, label: str = "1m", **more: bool) -> int:
+    """Return how many functions an answer takes, after checking that it is one."""
+    frames = []
+    count = calls_of(lambda: frames.append(manager.get_ohlcv("BTCUSDT", label, start, end, **more)))
+    days = (parse_iso(end) - parse_iso(start)) // DAY_MS + 1
+    assert [len(frame) for frame in frames] == [days * {"1m": 1440, "1h": 24}[label]]
+    return count
+
+
+def test_what_is_held_takes_a_tenth_of_what_is_fetched(make: Make) -> None:
+    manager = make()
+    calls(manager, "2024-01-03", "2024-01-03", "1h")  # loads what a fetch takes
+    fetched = calls(manager, *DAY, "1h")
+    again = [calls(manager, *DAY, "1h") for _ in range(2)][-1]
+    assert again * 10 < fetched
+
+
+def test_a_question_asked_before_is_not_answered_anew(held: Make) -> None:
+    manager = held()
+    first = calls(manager, *DAY)
+    calls(manager, *DAY)
+    again = [calls(manager, *DAY) for _ in range(2)][-1]
+    assert again < 400
+    assert again * 5 < first
+
+
+def test_a_long_answer_takes_no_more_than_a_short_one(held: Make) -> None:
+    first = [calls(held(), *asked) for asked in (DAY, MONTH)]
+    assert max(first) < 6000
+    assert max(first) < 1.5 * min(first)
+    manager = held()
+    calls(manager, *DAY)
+    short, long = calls(manager, "2024-01-06", "2024-01-06"), calls(manager, *MONTH)
+    assert long < 3000
+    assert long < 2 * short
