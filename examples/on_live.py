@@ -17,9 +17,7 @@ from src.data.feed.backtrader_feed import run_live
 def run(manager: DataManager, symbol: str, timeframe: str, lookback: int = 50,
         most: int | None = None) -> list:  # fmt: skip
     """Return the trades, once the strategy has seen `most` bars."""
-    feed = manager.get_live_feed(symbol, timeframe, lookback_bars=lookback)
-    if feed is None:
-        raise SystemExit("there is no such feed; the log says why")
+    feed = manager.live_feed(symbol, timeframe, lookback_bars=lookback)
     cerebro = bt.Cerebro()
     cerebro.broker.setcash(1_000_000)
     cerebro.adddata(feed)

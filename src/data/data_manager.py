@@ -238,16 +238,29 @@ class DataManager(BeyondBars):
         query = self._services.asking.query(symbol, timeframe, (None, None, None), wishes)
         return self._services.foreteller.explain(query)
 
-    def get_live_feed(
+    def live_feed(
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
-    ) -> AnyFeed | None:
-        """Return a feed of bars as they close, history first, or None with a logged reason.
+    ) -> AnyFeed:
+        """Return a feed of bars as they close, history first.
 
         Iterating, awaiting or ``cerebro.adddata`` starts it; see :func:`~.feed.choosing.live_feed`.
+
+        Raises:
+            QueryError: symbol or timeframe cannot be understood (a ``ValueError``).
+            ConfigError: an option is unknown or wrong, or a key or an extra is missing.
+            DataError: there is no history to begin with.
         """
         from .feed.choosing import live_feed
 
         return live_feed(self, symbol, timeframe, lookback_bars, **kwargs)
+
+    def get_live_feed(
+        self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
+    ) -> AnyFeed | None:
+        """Return :meth:`live_feed`; where it raises, None, with one warning that says why."""
+        from .feed.choosing import live_feed_or_none
+
+        return live_feed_or_none(self, symbol, timeframe, lookback_bars, **kwargs)
 
     @cached_property
     def _feeds(self) -> LiveFeeds:

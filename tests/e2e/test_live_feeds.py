@@ -9,6 +9,16 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.errors import (
+    AllProvidersFailedError,
+    BadTimeframeError,
+    ConfigError,
+    DataError,
+    IncompleteDataWarning,
+    NoDataError,
+    NoProviderError,
+    UnknownProviderError,
+)
 from src.data.feed.base import LiveFeed
 from src.data.feed.binance_live_feed import BinanceLiveDataFeed
 from src.data.feed.polling import polled
@@ -22,7 +32,7 @@ from src.data.model.timeframe import Timeframe
 from tests.feed.conftest import wait_until
 from tests.feed.hands import LIVE, Hand, minute
 from tests.feed.test_poll_source import Notebook
-from tests.vendor_server import VendorServer, split
+from tests.vendor_server import Fault, VendorServer, split
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow
 
@@ -83,7 +93,8 @@ def test_an_adjustment_that_there_is_not_is_refused(
 ) -> None:  # fmt: skip
     if not backtrader:
         monkeypatch.setattr("src.data.feed.choosing.find_spec", lambda name: None)
-    assert manager.get_live_feed("AAPL", "1d", 20, adjustment="none") is None
+    with pytest.warns(UserWarning, match="there is no adjustment 'none'"):
+        assert manager.get_live_feed("AAPL", "1d", 20, adjustment="none") is None
     assert "there is no adjustment 'none'" in caplog.text
 
 
@@ -96,21 +107,45 @@ def test_any_other_stream_says_whose_it_is(
     assert feed.get_status()["data_source"] == "binance"
 
 
+@pytest.mark.parametrize("backtrader", [True, False], ids=["backtrader", "plain"])
 @pytest.mark.parametrize(
-    "asked, why",
+    "asked, options, error, why",
     [
-        (("NOSUCHTHING123", "1h"), "NOSUCHTHING123"),
-        (("BTCUSDT", "7 minutes"), "unknown timeframe"),
-        (("AAPL", "1d", 10, "wrong=1"), "a live feed has no option wrong"),
+        (("NOSUCHTHING123", "1h"), {}, NoProviderError, "NOSUCHTHING123"),
+        (("BTCUSDT", "7 minutes"), {}, BadTimeframeError, "unknown timeframe"),
+        (("AAPL", "1d"), {"wrong": 1}, ConfigError, "a live feed has no option wrong"),
+        (("AAPL", "1d"), {"lookback_bars": 0}, ConfigError, "lookback_bars is 0"),
     ],
 )
-def test_none_with_the_reason_logged(
-    manager: DataManager, caplog: pytest.LogCaptureFixture, asked: tuple[Any, ...], why: str
-) -> None:
-    options = {"wrong": 1} if len(asked) > 3 else {}
-    with caplog.at_level(logging.WARNING):
-        assert manager.get_live_feed(*asked[:3], **options) is None
+def test_what_cannot_be_is_raised_or_none_with_one_warning(
+    manager: DataManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+    asked: tuple[str, str], options: dict[str, Any], error: type[DataError], why: str,
+    backtrader: bool,
+) -> None:  # fmt: skip
+    if not backtrader:
+        monkeypatch.setattr("src.data.feed.choosing.find_spec", lambda name: None)
+    with pytest.raises(error, match=why):
+        manager.live_feed(*asked, **options)
+    with caplog.at_level(logging.WARNING), pytest.warns(UserWarning, match=why) as warned:
+        assert manager.get_live_feed(*asked, **options) is None
+    assert [warning.filename for warning in warned] == [__file__]
     assert "there is no live feed of" in caplog.text and why in caplog.text
+
+
+def test_without_history_the_error_is_that_of_the_bars(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    with pytest.raises(UnknownProviderError, match="POLYGON_API_KEY"):
+        manager.live_feed("AAPL", "1m", 5, provider="polygon")
+    vendors.fault("yahoo", Fault.empty())
+    with (
+        pytest.warns(IncompleteDataWarning),
+        pytest.raises(NoDataError, match="no history of AAPL"),
+    ):
+        manager.live_feed("AAPL", "1d", 5)
+    vendors.fault("yahoo", Fault.status(403))
+    with pytest.raises(AllProvidersFailedError):
+        manager.live_feed("MSFT", "1d", 5)
 
 
 def test_without_backtrader_it_is_a_feed_all_the_same(

@@ -176,7 +176,8 @@ def _as_a_child(feed: LiveFeed, box: Mailbox) -> int:
 def test_what_is_no_count_of_bars_is_refused(
     stage: Stage, count: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert stage.manager.get_live_feed("BTCUSDT", "1m", lookback_bars=count) is None
+    with pytest.warns(UserWarning, match="lookback_bars"):
+        assert stage.manager.get_live_feed("BTCUSDT", "1m", lookback_bars=count) is None
     assert f"lookback_bars is {count!r} (a whole number from 1 to 10,000,000" in caplog.text
 
 

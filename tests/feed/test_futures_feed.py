@@ -11,7 +11,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.config.feed_presets import load_preset
 from src.data.data_manager import DataManager
-from src.data.feed.choosing import FUTURES, live_feed
+from src.data.feed.choosing import FUTURES, live_feed, live_feed_or_none
 from src.data.feed.data_feed_factory import DataFeedFactory
 from src.data.feed.finding import Tempo
 from src.data.feed.sourced_live_data_feed import StreamedLiveDataFeed
@@ -90,7 +90,8 @@ def test_a_preset_says_it_too(tmp_path: Path, manager: DataManager) -> None:
 def test_markets_there_are_not(
     manager: DataManager, caplog: pytest.LogCaptureFixture, said: dict[str, str], why: str
 ) -> None:
-    assert live_feed(manager, "BTCUSDT", "1m", 3, **said) is None
+    with pytest.warns(UserWarning, match="live market"):
+        assert live_feed_or_none(manager, "BTCUSDT", "1m", 3, **said) is None
     assert why in caplog.text
     config = {"data_source": "binance", "symbol": "BTCUSDT", "interval": "1m", "testnet": True}
     assert DataFeedFactory.create_data_feed({**config, "market": "futures"}) is None

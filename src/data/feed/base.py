@@ -2,7 +2,7 @@
 
 ::
 
-    feed = get_data_manager().get_live_feed("BTCUSDT", "1m")
+    feed = get_data_manager().live_feed("BTCUSDT", "1m")
     for bar in feed:            # starts it; history first, then every closed bar, once, in order
         ...
 

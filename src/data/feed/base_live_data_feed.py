@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..errors import DataError
+from ..errors import DataError, NoDataError
 from ..model.instant import from_ms
 from ..model.stream import LiveBar, StreamState
 from ..model.timeframe import Timeframe
@@ -232,7 +232,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         except DataError as error:
             raise ValueError(f"{nothing}: {error}") from error
         if frame is None or frame.empty:
-            raise ValueError(nothing)
+            raise ValueError(nothing) from NoDataError(nothing)
         named = {theirs: ours for ours in _VALUES if (theirs := getattr(self.p, ours)) != ours}
         return frame.set_axis([named.get(column, column) for column in frame.columns], axis=1)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Union
 from ..errors import ConfigError, DataError
 from ..logs import running, subject_of
 from ..model.bars import PRICES
+from ..model.frame import warn_user
 from ..model.instant import from_ms
 from ..model.kind import ADJUSTMENTS
 from ..model.stream import LiveBar
@@ -55,8 +56,8 @@ _OWN = ("api_key", "api_secret", "testnet", "host", "port", "client_id")
 
 def live_feed(
     manager: Manager, symbol: str, timeframe: str, lookback_bars: int = 1000, **options: Any
-) -> AnyFeed | None:
-    """Return a feed of a data manager, or None with a logged reason; never raises.
+) -> AnyFeed:
+    """Return a feed of a data manager.
 
     The first vendor routed to that streams such bars is listened to; where there is none, bars are
     asked for as they close. With Backtrader installed it is a data for Cerebro too.
@@ -69,29 +70,52 @@ def live_feed(
             ones margined in dollars), ``adjustment`` (of the past: ``raw``, ``split``, ``all``),
             ``on_new_bar``, ``retry_interval``, ``polling_interval``; then those that the vendor's
             own class takes, such as ``testnet``.
+
+    Raises:
+        QueryError: symbol or timeframe cannot be understood.
+        ConfigError: an option is unknown or wrong, or a key or an extra is missing.
+        DataError: there is no history to begin with; as ``get_ohlcv`` raises it.
     """
     with running(subject_of(symbol, timeframe)):
-        return _found(manager, symbol, timeframe, lookback_bars, options)
+        return _found(manager, (symbol, timeframe, lookback_bars), options)
 
 
-def _found(
-    manager: Manager, symbol: str, timeframe: str, lookback_bars: int, options: dict[str, Any]
+def live_feed_or_none(
+    manager: Manager, symbol: str, timeframe: str, lookback_bars: int = 1000, **options: Any
 ) -> AnyFeed | None:
-    """Return a feed, or None with a logged and told reason."""
+    """Return :func:`live_feed`; where it raises, None, with one warning that says why."""
+    with running(subject_of(symbol, timeframe)):
+        try:
+            return _found(manager, (symbol, timeframe, lookback_bars), options)
+        except DataError as error:
+            message = f"there is no live feed of {symbol} {timeframe}: {error}"
+            log.warning("%s", message)
+            warn_user(message, UserWarning)
+            return None
+
+
+def _found(manager: Manager, wanted: Wanted, options: dict[str, Any]) -> AnyFeed:
+    """Return a feed; why there is none is told as an event. Raises as :func:`live_feed`."""
+    symbol, timeframe, lookback = wanted
     try:
         refuse(set(options) - {*_OPTIONS, *_OWN}, _OPTIONS)
-        check_lookback(lookback_bars)
+        check_lookback(lookback)
         _check_adjustment(options.get("adjustment", "split"))
         options = placed(options)
         streamer = feeds_of(manager).streamer(symbol, timeframe, options.get("provider"))
         made = _for_backtrader if find_spec("backtrader") else _plain
-        return made(manager, (symbol, timeframe, lookback_bars), streamer, options)
-    except (DataError, ValueError, TypeError) as error:
-        log.warning("there is no live feed of %s %s: %s", symbol, timeframe, error)
+        return made(manager, wanted, streamer, options)
+    except DataError as error:
         services = services_of(manager)
-        if services is not None and isinstance(error, DataError):
+        if services is not None:
             services.observer.failed(error)
-        return None
+        raise
+    except (ValueError, TypeError) as error:
+        # Classes for Backtrader raise what older programs catch. The call for their history has told
+        # its own failure.
+        if isinstance(error.__cause__, DataError):
+            raise error.__cause__  # noqa: B904 - it is the cause
+        raise ConfigError(str(error)) from error
 
 
 def _for_backtrader(
