@@ -13,7 +13,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import UnknownProviderError
 from src.data.feed.base import LiveFeed
-from src.data.feed.choosing import live_feed, plain_feed
+from src.data.feed.choosing import live_feed, live_feed_or_none, plain_feed
 from src.data.feed.poll_source import PollSource
 from src.data.feed.polled_live_data_feed import PolledLiveDataFeed
 from src.data.feed.worker import ThreadedSource
@@ -167,7 +167,8 @@ def test_a_feed_that_there_is_none_of_is_a_failed_call(
     manager: DataManager, records: Records
 ) -> None:
     heard = events_of(manager)
-    assert live_feed(manager, "AAPL", "1x") is None
+    with pytest.warns(UserWarning, match="unknown timeframe"):
+        assert live_feed_or_none(manager, "AAPL", "1x") is None
     (failed,) = heard
     assert isinstance(failed, CallFailed)
     (line,) = records("onetape.feed")
