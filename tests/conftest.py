@@ -44,6 +44,10 @@ def state_dir(_states: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ONETAPE_STATE_DIR", str(folder))
     if senders := sys.modules.get("src.data.net.senders"):  # else nothing of older tests is in it
         monkeypatch.setattr(senders, "_process", senders.ProcessSenders())
+    if credentials := sys.modules.get("src.data.config.credentials"):
+        # Keys of other tests would be masked in the texts of this one.
+        monkeypatch.setattr(credentials, "_handed_out", {})
+        monkeypatch.setattr(credentials, "_variables", {})
     return folder
 
 

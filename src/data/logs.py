@@ -187,7 +187,7 @@ class _Masking(logging.Formatter):
     Control characters, as a vendor's text or a symbol may hold them, are written out.
 
     Args:
-        secrets: tells the keys that are set now.
+        secrets: tells the keys that must not be shown.
     """
 
     def __init__(self, secrets: Callable[[], Mapping[str, str]] = dict) -> None:
@@ -202,7 +202,7 @@ class _Masking(logging.Formatter):
         return text
 
 
-@lru_cache(64)
+@lru_cache(512)
 def _forms(secret: str) -> tuple[str, ...]:
     """Return a key as it stands in texts and in addresses."""
     return secret, quote(secret, safe=""), quote(secret), quote_plus(secret)
@@ -312,9 +312,9 @@ def wanted(format: str | None, level: str | None) -> tuple[str, str] | None:
 
 def attach(handler: logging.Handler, format: str, level: str) -> None:
     """Give ``handler`` our format and context, and our loggers ``handler`` from ``level`` on."""
-    from .config.credentials import all_credentials
+    from .config.credentials import known_keys
 
-    handler.setFormatter((JsonFormatter if format == "json" else TextFormatter)(all_credentials))
+    handler.setFormatter((JsonFormatter if format == "json" else TextFormatter)(known_keys))
     handler.addFilter(ContextFilter())
     for name in LOGGERS:
         logger = logging.getLogger(name)

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .config.credentials import note_variables
 from .config.offered import known_vendor
 from .config.rules_file import RELATIVE, load_rules, rules_of
 from .config.settings import load_settings
@@ -112,6 +113,8 @@ class ProviderSelector:
     def _use(self, rules: Rules) -> None:
         with self._building:
             self._rules = rules
+            for said in rules.providers.values():
+                note_variables(said.api_key_env, said.secret_key_env)
             if self._workshop is not None:
                 self._workshop.take_back(self.downloaders)
             self._workshop = None

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,7 +18,8 @@ from src.data.data_manager import DataManager, NetworkException
 from src.data.downloader.base_data_downloader import BaseDataDownloader
 from src.data.downloader.fmp_data_downloader import FMPDataDownloader
 from src.data.errors import AllProvidersFailedError, RateLimitedError
-from src.data.logs import TextFormatter
+from src.data.feed.calling import Caller
+from src.data.logs import LOGGERS, TextFormatter, attach
 from src.data.model.events import AttemptFailed, CallFailed, CircuitOpened, Event
 from src.data.model.figures import FetchedFigures, Figure, FigureQuery, Served
 from src.data.model.instant import HOUR_MS
@@ -348,3 +350,79 @@ def test_a_key_in_an_error_of_its_own_is_masked(
     for text in shown:
         assert "401 for api key" in text
         assert "s3cr3t" not in text
+
+
+def own_variable(make: MakeWith, monkeypatch: pytest.MonkeyPatch) -> DataManager:
+    """Name the key's variable in the rules; nothing has been asked with it yet."""
+    monkeypatch.setenv("MY_OWN_NAME", KEY)
+    return make("fmp: {api_key_env: MY_OWN_NAME}")
+
+
+def own_secret(make: MakeWith, monkeypatch: pytest.MonkeyPatch) -> DataManager:
+    monkeypatch.setenv("MY_OTHER_NAME", KEY)
+    return make("alpaca: {secret_key_env: MY_OTHER_NAME}")
+
+
+def replaced(make: MakeWith, monkeypatch: pytest.MonkeyPatch) -> DataManager:
+    """Replace the key after it was in use."""
+    monkeypatch.setenv("MY_OWN_NAME", KEY)
+    manager = make("fmp: {api_key_env: MY_OWN_NAME}")
+    assert "fmp" in manager.provider_selector.get_provider_with_failover("AAPL", "5m")
+    monkeypatch.setenv("MY_OWN_NAME", "another-key")
+    return manager
+
+
+def by_hand(make: MakeWith, monkeypatch: pytest.MonkeyPatch) -> DataManager:
+    """Give the key to a downloader that the program builds itself."""
+    manager = make("yahoo: {}")
+    made = FMPDataDownloader(credentials={"FMP_API_KEY": KEY})
+    monkeypatch.setitem(manager.provider_selector.downloaders, "fmp", made)
+    assert made.secret("FMP_API_KEY") == KEY
+    return manager
+
+
+MakeWith = Callable[[str], DataManager]
+
+
+@pytest.mark.parametrize("named", [own_variable, own_secret, replaced, by_hand])
+@pytest.mark.parametrize("question", [ask, ask_figures, ask_fundamentals])
+def test_a_key_is_masked_however_it_is_named(
+    tmp_path: Path, clock: ManualClock, bring: Bring, monkeypatch: pytest.MonkeyPatch,
+    log: io.StringIO, named: Callable[[MakeWith, pytest.MonkeyPatch], DataManager], question: Ask,
+) -> None:  # fmt: skip
+    def make(providers: str) -> DataManager:
+        path = tmp_path / "named.yaml"
+        path.write_text(f"providers:\n  {providers}\n")
+        return DataManager(tmp_path / "other", path, clock=clock)
+
+    manager = named(make, monkeypatch)
+    heard = events_of(manager)
+    bring(RuntimeError(f"401 for api key {KEY} at home"), into=manager)
+    with pytest.raises(AllProvidersFailedError) as caught:
+        question(manager)
+    told = json.dumps([event.to_json() for event in heard])
+    if question is not ask_fundamentals:  # whose error is the test's own
+        assert "401 for api key ***" in str(caught.value)
+    assert "401 for api key ***" in told
+    assert "401 for api key ***" in log.getvalue()
+    assert "s3cr3t" not in str(caught.value) + told + log.getvalue()
+    stream = io.StringIO()
+    attach(handler := logging.StreamHandler(stream), "json", "warning")
+    logging.getLogger("onetape.own").warning("for %s", KEY)
+    for name in LOGGERS:
+        logging.getLogger(name).removeHandler(handler)
+    assert json.loads(stream.getvalue())["message"] == "for ***"
+
+
+def test_the_traceback_of_a_callback_has_no_key(
+    monkeypatch: pytest.MonkeyPatch, log: io.StringIO
+) -> None:
+    monkeypatch.setenv("FMP_API_KEY", KEY)
+
+    def raising(_: object) -> None:
+        raise OSError(f"401 for api key {KEY}")
+
+    Caller(raising, "it").call(None)
+    assert log.getvalue().count("401 for api key ***") == 2
+    assert "Traceback" in log.getvalue()
+    assert "s3cr3t" not in log.getvalue()

@@ -14,11 +14,12 @@ from src.data.data_manager import DataManager
 from src.data.feed import finding
 from src.data.feed.base import LiveFeed
 from src.data.feed.finding import Tempo
+from src.data.feed.polygon_live_data_feed import PolygonStream
 from src.data.logs import ContextFilter
 from src.data.model.events import CallFailed, Event
 from src.data.model.http import HttpRequest
 from src.data.model.instant import parse_iso
-from src.data.model.stream import StreamState
+from src.data.model.stream import Refusal, StreamState
 from src.data.net.sender import Sender
 from tests.net.scripted import ScriptedTransport, answer
 from tests.vendor_server import VendorServer
@@ -127,6 +128,23 @@ def test_a_key_in_an_address_that_is_refused_is_in_the_audit_log(
     (record,) = records("onetape.audit")
     assert vars(record)["outcome"] == "AuthenticationError"
     feed.stop()
+
+
+def test_a_refusal_that_quotes_a_key_of_another_vendor_is_masked(
+    make: Make, streams: StreamServer, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(PolygonStream, "read", lambda *_: [Refusal("not for fm-key-123", True)])
+    manager, feed = make("polygon", KEYS | {"FMP_API_KEY": "fm-key-123"})
+    heard: list[Event] = []
+    manager.on_event(heard.append)
+    feed.start()
+    wait_until(lambda: feed.status.state is StreamState.CLOSED)
+    feed.stop()
+    (failed,) = [event for event in heard if isinstance(event, CallFailed)]
+    assert "not for ***" in failed.message
+    assert "not for ***" in feed.status.reason
+    assert "fm-key-123" not in failed.message + feed.status.reason + caplog.text
 
 
 def test_a_feed_that_is_stopped_is_no_failure(make: Make, clock: ManualClock) -> None:

@@ -44,6 +44,7 @@ VENDOR_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "newsapi": ("NEWSAPI_API_KEY",),
     }
 )
+_ALL = tuple(name for names in VENDOR_KEYS.values() for name in names)
 # What documents print where a key belongs.
 _PLACEHOLDERS = frozenset(
     {
@@ -61,6 +62,40 @@ _PLACEHOLDERS = frozenset(
         "...",
     }
 )
+
+
+# Keys that were handed out, and other variables that rules name for keys: none of them is shown.
+_handed_out: dict[str, None] = {}
+_variables: dict[str, None] = {}
+_MOST_KEPT = 256
+
+
+def note_key(key: str) -> None:
+    """Take notice of a key in use, wherever it comes from: texts of others are searched for it.
+
+    A key that was replaced counts as well; of very many the newest are kept.
+    """
+    if key not in _handed_out:
+        _handed_out[key] = None
+        for oldest in list(_handed_out)[:-_MOST_KEPT]:
+            _handed_out.pop(oldest, None)
+
+
+def note_variables(*names: str | None) -> None:
+    """Take notice of variables that hold keys under names of the user's own."""
+    _variables.update(dict.fromkeys(name for name in names if name))
+
+
+def known_keys() -> dict[str, str]:
+    """Return every key that no text may show, by a name for it.
+
+    Those that are set now, under the usual names and those of the rules, and all in use so far.
+    """
+    named = credentials_for([*_ALL, *tuple(_variables)])
+    found = {name: named[name] for name in named}
+    held = set(found.values())
+    others = [key for key in tuple(_handed_out) if key not in held]
+    return found | {f"key {place}": key for place, key in enumerate(others)}
 
 
 class Credentials(Mapping[str, str]):
@@ -85,6 +120,7 @@ class Credentials(Mapping[str, str]):
         found = self._found(name)
         if not found:
             raise KeyError(name)
+        note_key(found)
         return found
 
     def __iter__(self) -> Iterator[str]:
@@ -174,6 +210,7 @@ def vendor_credentials(
     ``names`` are those that a vendor of another package asks by.
     """
     said = (key_env, secret_env)
+    note_variables(*said)
     names = VENDOR_KEYS.get(vendor) or tuple(names) or tuple(name for name in said if name)
     variables: dict[str, tuple[str, ...]] = {}
     for position, name in enumerate(names):
@@ -187,4 +224,4 @@ def vendor_credentials(
 
 def all_credentials(environ: Mapping[str, str] | None = None) -> Credentials:
     """Return every key that any vendor takes."""
-    return credentials_for([name for names in VENDOR_KEYS.values() for name in names], environ)
+    return credentials_for(_ALL, environ)

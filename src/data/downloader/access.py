@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypedDict
 
+from ..config.credentials import note_key
 from ..errors import MissingCredentialsError
 from ..net.answers import judged
 from ..net.http import Transport
@@ -137,4 +138,7 @@ class Access:
     def _key(self, names: tuple[str, ...]) -> str:
         """Return a key under any of its spellings; empty where there is none."""
         found = (self._credentials.get(name) for name in names)
-        return next((key for key in found if key), "")
+        key = next((key for key in found if key), "")
+        if key:
+            note_key(key)
+        return key

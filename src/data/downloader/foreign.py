@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import traceback
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from ..config.credentials import all_credentials
+from ..config.credentials import known_keys
 from ..errors import DataError, ForeignError
 from ..model.http import HttpRequest, HttpResponse
 from ..net.http import Transport
@@ -29,7 +31,7 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
         return call()
     except DataError as exc:
         exc.provider = exc.provider or name
-        exc.args = tuple(_masked(arg) if isinstance(arg, str) else arg for arg in exc.args)
+        exc.args = tuple(masked(arg) if isinstance(arg, str) else arg for arg in exc.args)
         raise
     except Exception as exc:  # users' code may raise anything; others can still serve
         raise ForeignError(
@@ -39,12 +41,26 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
 
 def _quote(exc: Exception) -> str:
     """Return the error's text, shortened, without the queries of URLs: they may hold keys."""
-    return _QUERY.sub("?***", _masked(str(exc)))[:_LONGEST_QUOTE]
+    return _QUERY.sub("?***", masked(str(exc)))[:_LONGEST_QUOTE]
 
 
-def _masked(text: str) -> str:
-    """Return ``text`` without the keys that are set now: other programs quote them in errors."""
-    return without_keys(text, all_credentials().values())
+def masked(text: str) -> str:
+    """Return ``text`` without any key that is known here: others quote them in their errors."""
+    return without_keys(text, known_keys().values())
+
+
+class _Tracebacks(logging.Filter):
+    """Masks keys in the tracebacks of records: they end with the texts of others' errors."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Write the traceback down as handlers will show it; every record is kept."""
+        if record.exc_info and not record.exc_text:
+            record.exc_text = masked("".join(traceback.format_exception(*record.exc_info)).rstrip())
+        return True
+
+
+# The one logger of ours that is given tracebacks.
+logging.getLogger("onetape.feed").addFilter(_Tracebacks())
 
 
 class OwnSender(Protocol):

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from ..downloader.foreign import masked
 from ..errors import DataError
 from ..logs import following
 from .mailbox import Item, Mailbox
@@ -60,7 +61,7 @@ class Caller:
                 "a callback of %s raised %s: %s",
                 self._name,
                 type(error).__name__,
-                error,
+                masked(str(error)),
                 exc_info=self.failures == 1,
             )
 

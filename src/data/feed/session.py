@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ..downloader.foreign import masked
 from ..errors import AuthenticationError, DataError, RateLimitedError, UnavailableError
 from ..model.stream import (
     BarRevised,
@@ -142,7 +143,7 @@ class Session:
 
     def _refused(self, refusal: Refusal) -> None:
         """Raise what a refusal stands for."""
-        said = f"{self._owner.protocol.display_name}: {refusal.reason}"
+        said = f"{self._owner.protocol.display_name}: {masked(refusal.reason)}"
         if refusal.is_final:
             raise AuthenticationError(said, hint="check the key and the plan of the account")
         if refusal.wait_s:
@@ -153,7 +154,10 @@ class Session:
         self._unreadable += 1
         level = logging.WARNING if self._unreadable == 1 else logging.DEBUG
         log.log(
-            level, "%s sent what cannot be read: %s", self._owner.protocol.display_name, event.why
+            level,
+            "%s sent what cannot be read: %s",
+            self._owner.protocol.display_name,
+            masked(event.why),
         )
         if self._unreadable >= _MOST_UNREADABLE:
             raise UnavailableError("too many frames that cannot be read")

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..downloader.foreign import masked
 from ..errors import DataError, ForeignError, QueryError
 from ..logs import following
 from ..model.instant import SECOND_MS
@@ -103,7 +104,8 @@ class Work:
             raise
         except Exception as error:  # the top of a thread: nobody else can hear it
             log.exception("a feed ended")
-            raise ForeignError(f"a feed ended with {type(error).__name__}: {error}") from error
+            told = f"{type(error).__name__}: {masked(str(error))}"
+            raise ForeignError(f"a feed ended with {told}") from error
 
     def _read(self) -> None:
         """Wait for something to come, and take all that has."""
