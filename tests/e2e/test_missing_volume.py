@@ -8,14 +8,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
+from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.downloader.registry import REGISTRY, downloader_class
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from src.data.model.capabilities import Capabilities
+from src.data.model.instrument import AssetClass
+from src.data.model.kind import NO_VOLUME, Kind
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.faults import _changed
 
+from .oracle import ms
 from .twin import told
 
 Make = Callable[[], DataManager]
@@ -75,3 +83,142 @@ def test_a_new_answer_with_the_volume_mends_it(make: Make, vendors: VendorServer
     frame = make().get_ohlcv(*MAY, force_refresh=True, strict=True)
     assert not frame["volume"].isna().any()
     assert told(make().get_ohlcv(*MAY, strict=True))["problems"] == []
+
+
+# --- of a program's own: downloaders, files, frames handed in -----------------------------
+
+
+class Duck:
+    """Answers days without a volume; ``capabilities`` may say that there is none."""
+
+    def __init__(self, capabilities: Capabilities | None = None) -> None:
+        if capabilities is not None:
+            self.capabilities = capabilities
+
+    def get_ohlcv(self, symbol: str, interval: str, start: Any, end: Any) -> pd.DataFrame:
+        return _days(start, end)
+
+
+def _days(start: Any, end: Any, **columns: Any) -> pd.DataFrame:
+    index = pd.date_range(start, end, freq="D", name="timestamp").normalize().unique()
+    prices = {"open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0}
+    return pd.DataFrame(prices | columns, index=index)
+
+
+def _without(asset_class: AssetClass) -> Capabilities:
+    kinds = {asset_class: Kind(session="", anchor="", volume="none")}
+    return Capabilities(frozenset({asset_class}), {"1d": "1d"}, kinds=kinds)
+
+
+@pytest.fixture
+def bring(monkeypatch: pytest.MonkeyPatch) -> Callable[[DataManager, Any], DataManager]:
+    """Return what makes a downloader the only one of a manager."""
+
+    def put(manager: DataManager, downloader: Any) -> DataManager:
+        selector = manager.provider_selector
+        monkeypatch.setitem(selector.downloaders, "acme", downloader)
+        monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: ["acme"])
+        return manager
+
+    return put
+
+
+COIN = ("BTCUSDT", "1d", "2024-05-01", "2024-05-10")
+NONE_OF_THEM = "missing_volume: 10 of 10 bars have no volume"
+
+
+def test_a_downloader_of_ones_own_must_declare_that_it_has_none(
+    make: Make, bring: Callable[..., DataManager], tmp_path: Path
+) -> None:
+    for _ in range(2):  # asked, then out of the cache
+        with pytest.warns(IncompleteDataWarning, match=NONE_OF_THEM):
+            frame = bring(make(), Duck()).get_ohlcv(*COIN)
+        assert len(frame) == 10
+        assert NONE_OF_THEM in told(frame)["problems"]
+    with pytest.raises(IncompleteDataError, match=NONE_OF_THEM):
+        bring(make(), Duck()).get_ohlcv(*COIN, strict=True)
+    (path,) = (tmp_path / "cache").rglob("BTCUSDT/1d*/2024.metadata.json")
+    assert json.loads(path.read_text())["data_quality"]["score"] == 0.0
+
+
+def test_one_that_declares_none_is_whole(make: Make, bring: Callable[..., DataManager]) -> None:
+    for _ in range(2):
+        manager = bring(make(), Duck(_without("crypto")))
+        assert told(manager.get_ohlcv(*COIN, strict=True))["problems"] == []
+
+
+@pytest.mark.parametrize("symbol", ["EUR/USD", "^GSPC"])
+def test_currencies_and_indices_need_none(
+    make: Make, bring: Callable[..., DataManager], symbol: str
+) -> None:
+    frame = bring(make(), Duck()).get_ohlcv(symbol, "1d", "2024-05-06", "2024-05-10", strict=True)
+    assert len(frame) == 5
+
+
+@pytest.mark.parametrize(
+    "header, more, is_whole",
+    [
+        ("timestamp,open,high,low,close", "", False),
+        ("timestamp,open,high,low,close", ", columns: {volume: }", True),
+        (",open,high,low,close,timestamp", ", columns: {volume: }", True),
+    ],
+)
+def test_of_files_their_owner_may_say_that_there_is_none(
+    tmp_path: Path, header: str, more: str, is_whole: bool
+) -> None:
+    moves = header.startswith(",")
+    rows = (f"2024-05-{day:02d},1,2,1,2" for day in range(1, 11))
+    lines = [f"x{row[10:]},{row[:10]}" if moves else row for row in rows]
+    (tmp_path / "BTCUSDT_1d.csv").write_text("\n".join([header, *lines, ""]))
+    rules = tmp_path / "own.yaml"
+    rules.write_text(f"providers: {{local: {{folder: '{tmp_path}'{more}}}}}\n")
+    clock = ManualClock(ms("2024-08-01T12:00:00"))
+    for _ in range(2):
+        manager = DataManager(tmp_path / "cache", rules, clock=clock)
+        if is_whole:
+            assert len(manager.get_ohlcv(*COIN, provider="local", strict=True)) == 10
+            continue
+        with pytest.warns(IncompleteDataWarning, match=NONE_OF_THEM):
+            manager.get_ohlcv(*COIN, provider="local")
+        with pytest.raises(IncompleteDataError, match=NONE_OF_THEM):
+            manager.get_ohlcv(*COIN, provider="local", strict=True)
+
+
+@pytest.mark.parametrize(
+    "symbol, provider, is_whole",
+    [
+        ("BTCUSDT", "binance", False),
+        ("BTCUSDT", "mine", False),
+        ("BTCUSDT", "coingecko", True),
+        ("EURUSD=X", "mine", True),
+    ],
+)
+def test_frames_that_are_handed_in_are_judged_alike(
+    make: Make, symbol: str, provider: str, is_whole: bool
+) -> None:
+    cache = make().cache
+    frame = _days("2024-05-06", "2024-05-10", volume=[1.0, float("nan"), 1.0, 1.0, float("nan")])
+    assert cache.put(frame, symbol, "1d", provider=provider)
+    about = cache.get_data_info(symbol, "1d", 2024)
+    assert about is not None
+    quality = about["data_quality"]
+    said = "missing_volume: 2 of 5 bars have no volume"
+    assert (said in quality["validation_errors"]) is not is_whole
+    assert quality["score"] == (1.0 if is_whole else pytest.approx(0.6))
+    wanted = (symbol, "1d", "2024-05-06", "2024-05-10")
+    if is_whole:
+        assert told(make().get_ohlcv(*wanted, offline=True, strict=True))["problems"] == []
+        return
+    with pytest.raises(IncompleteDataError, match=said):
+        make().get_ohlcv(*wanted, offline=True, strict=True)
+
+
+def test_what_is_said_of_vendors_by_name_is_what_they_declare() -> None:
+    for name in REGISTRY:
+        kinds = () if name in ("local", "ccxt") else downloader_class(name).capabilities.kinds
+        for asset_class in kinds:
+            kind = downloader_class(name).capabilities.kinds[asset_class]
+            if kind.volume:
+                expected = kind.volume != "none"
+                said = Kind().needs_volume(asset_class, name)
+                assert said == expected or asset_class in NO_VOLUME, (name, asset_class)

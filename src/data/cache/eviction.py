@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -265,7 +265,7 @@ class _Judge:
             return DOUBTED
         if part.basis.adjustment == "unknown":
             return UNKNOWN_BASIS
-        if part.kind == _ANY_KIND:
+        if replace(part.kind, volume="") == _ANY_KIND:
             return HANDED_IN
         if part.is_rescaled:
             return FITTED

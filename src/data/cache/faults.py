@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..model.instant import iso
+from ..model.bars import Stamps
+from ..model.instant import iso, year_of, year_start
 from ..model.span import Span, subtract
 
 MISSING, MISSING_VOLUME, BAD, CONTRADICTED, DUPLICATE, NOTE = (
@@ -61,6 +62,22 @@ class Fault(NamedTuple):
             self._replace(span=part, number=max(1, self.number * (part.end - part.start) // whole))
             for part in subtract([self.span], [span])
         ]
+
+
+def without_volume(bare: Stamps, answered: Span) -> Iterator[Fault]:
+    """Yield the bars in ``answered`` that lack a volume, one fault for each year.
+
+    Args:
+        bare: their stamps, ascending.
+        answered: the stretch that is judged.
+    """
+    bare = bare[(bare >= answered.start) & (bare < answered.end)]
+    if not len(bare):
+        return
+    for year in range(year_of(int(bare[0])), year_of(int(bare[-1])) + 1):
+        part = bare[(bare >= year_start(year)) & (bare < year_start(year + 1))]
+        if len(part):
+            yield Fault(Span(int(part[0]), int(part[-1]) + 1), MISSING_VOLUME, len(part))
 
 
 def after(known: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple[Fault, ...]:

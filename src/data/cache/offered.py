@@ -22,7 +22,7 @@ from ..policy.gaps import Grid, holes
 from ..policy.quality import Checked, check, off_grid_rows
 from ..policy.ranges import resolve_range
 from .commit import Commit, Piece, Suspect
-from .faults import BAD, CONTRADICTED, DUPLICATE, MISSING, Fault
+from .faults import BAD, CONTRADICTED, DUPLICATE, MISSING, Fault, without_volume
 from .ledger import year_span, years_of
 from .stamps import next_stamps, session_stamps
 
@@ -81,7 +81,8 @@ def to_commit(frame: pd.DataFrame, offer: Offer, now_ms: int) -> Commit | None:
     if not len(table):
         return Commit(suspects=aside) if aside else None
     extent = Span(int(table.stamps.min()), int(next_stamps(table.stamps, offer.timeframe).max()))
-    checked = check(table, extent, timeframe=offer.timeframe, now_ms=now_ms)
+    volume = _ANY_KIND.needs_volume(offer.instrument.asset_class, offer.vendor)
+    checked = check(table, extent, timeframe=offer.timeframe, now_ms=now_ms, volume=volume)
     commit = _commit(checked, offer, extent, now_ms)
     return replace(commit, suspects=(*commit.suspects, *aside))
 
@@ -172,6 +173,7 @@ def _faults(checked: Checked, lacking: list[Span], offer: Offer, extent: Span) -
             part = hole.clip(year_span(year))
             length = offer.timeframe.step_ms or 31 * DAY_MS
             found.append(Fault(part, MISSING, max(1, (part.end - part.start) // length)))
+    found += without_volume(checked.without_volume, extent)
     if checked.duplicates:
         start = Span(extent.start, extent.start + 1)
         found.append(Fault(start, DUPLICATE, checked.duplicates))

@@ -103,7 +103,7 @@ _provider: dict[str, Check] = {
 _local: dict[str, Check] = {
     "folder": _maybe,
     "pattern": _maybe,
-    "columns": record(dict.fromkeys(_BARS, text())),
+    "columns": record(dict.fromkeys(_BARS, text()) | {"volume": _maybe}),
     "time_column": _maybe,
     "timezone": _maybe,
     "label": text("start", "end", nullable=True),

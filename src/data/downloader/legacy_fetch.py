@@ -6,9 +6,11 @@ from typing import Any
 
 from ..errors import NoDataError, ResponseFormatError
 from ..model.bars import BarTable
-from ..model.capabilities import Fetched, FetchQuery
+from ..model.capabilities import Capabilities, Fetched, FetchQuery
 from ..model.instant import from_ms
+from ..model.instrument import Instrument
 from ..model.kind import Basis, Kind
+from ..model.timeframe import Timeframe
 from .foreign import OwnSender, call_own
 
 
@@ -18,7 +20,8 @@ def fetch_legacy(
     """Return the bars of ``downloader.get_ohlcv(symbol, timeframe, start, end)``.
 
     It is called with naive UTC datetimes, both ends inclusive. Nothing is known about its bars:
-    not their kind, not their adjustment, not whether a missing one is a hole.
+    not their kind (but for the volume, see :func:`kind_of`), not their adjustment, not whether a
+    missing one is a hole.
 
     Args:
         downloader: any object with a ``get_ohlcv``; duck-typed.
@@ -49,12 +52,22 @@ def fetch_legacy(
     return Fetched(
         table=table,
         vendor=name,
-        kind=Kind(session="", anchor=""),
+        kind=kind_of(downloader, query.instrument, query.timeframe),
         basis=Basis("unknown"),
         server_now_ms=query.now_ms,
         dense=False,
         dated=False,
     )
+
+
+def kind_of(downloader: Any, instrument: Instrument, timeframe: Timeframe) -> Kind:
+    """Return the kind of its bars: not known, but that they have no volume may be declared.
+
+    It is by the volume ``none`` of a kind in its ``capabilities``, where it has any.
+    """
+    told = getattr(downloader, "capabilities", None)
+    has_none = isinstance(told, Capabilities) and told.kind(instrument, timeframe).volume == "none"
+    return Kind(session="", anchor="", volume="none" if has_none else "")
 
 
 def _table(answer: Any) -> BarTable:

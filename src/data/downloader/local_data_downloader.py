@@ -101,7 +101,8 @@ class LocalDataDownloader(BaseDataDownloader):
         anchor = self.files.anchor
         if anchor and asset_class in _BY_CLOCK:
             anchor = "clock"
-        return replace(_UNKNOWN, anchor=anchor, unit=self.files.unit)
+        volume = "" if self.files.has_volume else "none"
+        return replace(_UNKNOWN, anchor=anchor, unit=self.files.unit, volume=volume)
 
     def _parsed(self, response: HttpResponse, query: FetchQuery) -> tuple[list[int], list[Bar]]:
         """Return all bars of a file by stamp; it is read once, until it holds something else."""
@@ -150,7 +151,8 @@ class LocalDataDownloader(BaseDataDownloader):
         there = {
             text.strip().casefold(): place for place, text in reversed(list(enumerate(header)))
         }
-        theirs = {ours: self.files.columns.get(ours, ours) for ours in _COLUMNS}
+        named = {ours: self.files.columns.get(ours, ours) for ours in _COLUMNS}
+        theirs = {ours: name for ours, name in named.items() if name is not None}
         theirs["timestamp"] = self.files.time_column
         places = {o: there[t.casefold()] for o, t in theirs.items() if t.casefold() in there}
         missing = [theirs[o] for o in ("timestamp", *_REQUIRED) if o not in places]

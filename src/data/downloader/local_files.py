@@ -31,7 +31,8 @@ class LocalFiles:
         dataset: ``demo`` for the sample data, else empty.
         pattern: name of a file in the folder; ``{symbol}`` and ``{timeframe}`` are filled in. An
             ending may be left out: ``.csv``, ``.csv.gz`` and ``.parquet`` are tried.
-        columns: our column name to the file's, where they differ.
+        columns: our column name to the file's, where they differ; ``volume`` is None where the bars
+            have none.
         time_column: the column of the stamps.
         time_format: ``strptime`` format of the stamps; ISO 8601 and epoch numbers need none.
         timezone: what naive stamps mean.
@@ -47,7 +48,7 @@ class LocalFiles:
     folder: Path | None = None
     dataset: str = ""
     pattern: str = "{symbol}_{timeframe}"
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str | None] = field(default_factory=dict)
     time_column: str = "timestamp"
     time_format: str = ""
     timezone: str = "UTC"
@@ -107,6 +108,11 @@ class LocalFiles:
             ZoneInfo(self.timezone)
         except (KeyError, ValueError) as exc:
             raise ConfigError(f"providers.local.timezone {self.timezone!r} is unknown") from exc
+
+    @property
+    def has_volume(self) -> bool:
+        """Whether the bars are to have a volume; their owner may say that there is none."""
+        return self.columns.get("volume", "volume") is not None
 
     def labels(self) -> dict[str, str]:
         """Return every timeframe that may be asked for, to its text in file names."""

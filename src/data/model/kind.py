@@ -13,6 +13,10 @@ from .instant import date_of
 Adjustment = Literal["raw", "split", "all", "unknown"]
 ADJUSTMENTS: tuple[Adjustment, ...] = ("raw", "split", "all")
 
+# Classes of which nothing is traded in one place: currencies, and indices, which are computed.
+NO_VOLUME = ("forex", "index")
+# Vendor to the classes beside these that it declares none of.
+_NONE_OF = {"coingecko": ("crypto",), "twelvedata": ("crypto",)}
 _HARD = ("session", "anchor", "venue", "unit")
 
 
@@ -41,10 +45,15 @@ class Kind:
     volume: str = ""
     feed: str = ""
 
-    @property
-    def has_volume(self) -> bool:
-        """Whether bars are declared to have a volume; what declares nothing need not have any."""
-        return self.volume not in ("", "none")
+    def needs_volume(self, asset_class: str, vendor: str) -> bool:
+        """Tell whether bars without a volume lack something: all but those declared to have none.
+
+        What does not declare it (a program's own downloader, files, frames that were handed in) is
+        taken by its asset class, and by what the vendor of that name declares.
+        """
+        if self.volume:
+            return self.volume != "none"
+        return asset_class not in (*NO_VOLUME, *_NONE_OF.get(vendor, ()))
 
     def differences(self, other: Kind) -> dict[str, tuple[str, str]]:
         """Return the hard attributes in which the two differ, as ``name: (mine, theirs)``."""

@@ -103,7 +103,9 @@ class Candidate:
     def kind(self, instrument: Instrument, timeframe: Timeframe) -> Kind:
         """Return the kind of its bars; unknown for a downloader that is not ours."""
         if self.capabilities is None:
-            return Kind(session="", anchor="")
+            from ..downloader.legacy_fetch import kind_of
+
+            return kind_of(self.downloader, instrument, timeframe)
         return self.capabilities.kind(instrument, timeframe)
 
     def converted(self, query: BarsQuery, wanted: Kind) -> Candidate | None:

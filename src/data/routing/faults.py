@@ -16,6 +16,7 @@ from ..cache.faults import (
     NO_TRADE,
     NOTE,
     Fault,
+    without_volume,
 )
 from ..cache.ledger import year_span, years_of
 from ..model.span import Span
@@ -39,25 +40,12 @@ def faults_of(checked: Checked, found: Digest, grid: Grid) -> tuple[Fault, ...]:
     odd = (stamp for stamp in checked.contradicted.tolist() if stamp in answered)
     faults += (Fault(_at(stamp), CONTRADICTED, 1) for stamp in odd)
     faults += _missing(found, grid)
-    faults += _without_volume(checked, answered)
+    faults += without_volume(checked.without_volume, answered)
     if checked.duplicates:
         faults.append(Fault(_at(answered.start), DUPLICATE, checked.duplicates))
     notes = (text for text in checked.problems if not _OF_BARS.match(text))
     faults += (Fault(_at(answered.start), NOTE, 1, text) for text in notes)
     return tuple(faults)
-
-
-def _without_volume(checked: Checked, answered: Span) -> Iterator[Fault]:
-    """Yield the bars without a volume that their vendor declares, one fault for each year."""
-    bare = checked.without_volume
-    bare = bare[(bare >= answered.start) & (bare < answered.end)]
-    if not len(bare):
-        return
-    whole = Span(int(bare[0]), int(bare[-1]) + 1)
-    for year in years_of(whole):
-        part = bare[(bare >= year_span(year).start) & (bare < year_span(year).end)]
-        if len(part):
-            yield Fault(Span(int(part[0]), int(part[-1]) + 1), MISSING_VOLUME, len(part))
 
 
 def _missing(found: Digest, grid: Grid) -> Iterator[Fault]:

@@ -117,7 +117,9 @@ class Reader:
         if outcome.unstored:
             table, coverage, suspects = _with_unstored(table, coverage, suspects, outcome.unstored)
         table, coverage = table.within(span), at_borders(coverage.within(span))
-        bare = _without_volume(table, coverage, view.kind or outcome.kind)
+        bare = _without_volume(
+            table, coverage, view.kind or outcome.kind, query.instrument.asset_class
+        )
         flagged = _flagged(suspects, table, coverage)
         if flagged:
             from .storing import suspects_table  # not where all is well
@@ -209,12 +211,13 @@ def _doubts(coverage: Coverage) -> list[str]:
     return list(dict.fromkeys(c.reason for c in coverage if c.reason.startswith(DOUBTFUL)))
 
 
-def _without_volume(table: BarTable, coverage: Coverage, own: Kind) -> list[str]:
-    """Say how many bars lack the volume that their vendor declares; foreign volume is left out."""
+def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class: str) -> list[str]:
+    """Say how many bars lack a volume that they must have; foreign volume is left out."""
     if not len(table) or not np.isnan(table.volume.min()):  # NaN where any is
         return []
     bare = table.take(np.isnan(table.volume)).stamps
-    parts = [c for c in coverage if c.state != "empty" and c.kind.has_volume]
+    held = (c for c in coverage if c.state != "empty")
+    parts = [c for c in held if c.kind.needs_volume(asset_class, c.vendor)]
     spans = [part.span for part in parts if not left_out(part, own)]
     count = sum(int(np.diff(bare.searchsorted(span))[0]) for span in spans)
     return [f"{MISSING_VOLUME}: {count} of {len(table)} bars have no volume"] if count else []

@@ -84,14 +84,14 @@ class Taker:
         reply = Reply(fetched, span, errand.sides, near.opened, told)
         fetched, splices = self._splicer.fitted(work, reply)
         now = self._clock.now_ms()
-        grid = grid_of(work, fetched)
+        grid, asset_class = grid_of(work, fetched), work.query.instrument.asset_class
         checked = check(
             fetched.table,
             span,
             timeframe=grid.timeframe,
             now_ms=now,
             grid=grid,
-            volume=fetched.kind.has_volume,
+            volume=fetched.kind.needs_volume(asset_class, fetched.vendor),
         )
         density = self._density(candidate, fetched)
         least = self._checks.min_quality_score
