@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from operator import is_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config.credentials import note_variables
+from .config.credentials import KeyState, note_variables
 from .config.offered import known_vendor
 from .config.rules_file import RELATIVE, load_rules, rules_of
 from .config.settings import load_settings
@@ -20,6 +21,7 @@ from .model.rules import Rule, Rules
 from .model.settings import Settings
 from .model.ticker import ProviderConfig, TickerInfo
 from .model.timeframe import Timeframe
+from .model.vendors import canonical_vendor
 from .net.forks import renew_after_fork
 from .policy import tickers
 from .policy.classify import Refusal, classify
@@ -39,6 +41,48 @@ __all__ = [
 _NOBODY = "No suitable provider found"
 _HERE = sys.modules[__name__]  # where the factory is found, or what tests put in its place
 _REMEMBERED = 16_384
+_REMEMBERED_ORDERS = 4_096
+
+
+class _Order:
+    """The vendors of a series that can be built, in order, and what they were chosen by. Immutable.
+
+    Args:
+        names: the vendors.
+        keys: the variables that the choice hung on, as they were before it.
+        places: the names under which the vendors may stand among the downloaders.
+        downloaders: as they are after the choice.
+    """
+
+    __slots__ = ("_factory", "_held", "_keys", "_places", "names")
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        keys: KeyState,
+        places: Iterable[str],
+        downloaders: Mapping[str, Any],
+    ) -> None:
+        self.names, self._keys, self._places = names, keys, tuple(places)
+        self._held = tuple(map(downloaders.get, self._places))
+        self._factory = globals().get("DataDownloaderFactory")
+
+    def stands(self, downloaders: Mapping[str, Any]) -> bool:
+        """Tell whether choosing again would give the same."""
+        return (
+            self._keys.stands()
+            and self._factory is globals().get("DataDownloaderFactory")
+            and all(map(is_, map(downloaders.get, self._places), self._held))
+        )
+
+
+class _Slot:
+    """Where the order for one symbol and timeframe is kept; replaced whole."""
+
+    __slots__ = ("order",)
+
+    def __init__(self) -> None:
+        self.order: _Order | None = None
 
 
 class ProviderSelector:
@@ -122,6 +166,8 @@ class ProviderSelector:
         self._plain = copy.deepcopy(dict(rules.plain))
         tables = rules.classification
         self._classified = lru_cache(_REMEMBERED)(lambda symbol: classify(symbol, tables))
+        # Set last: what is found in there was chosen by these rules.
+        self._slots = lru_cache(_REMEMBERED_ORDERS)(lambda symbol, timeframe: _Slot())
 
     def rule_for(self, instrument: Instrument, timeframe: Timeframe | str) -> Rule:
         """Return the rule that serves such bars.
@@ -205,14 +251,29 @@ class ProviderSelector:
     def get_provider_with_failover(self, symbol: Any, timeframe: str) -> list[str]:
         """Return the vendors of the rule that can be built, in order; [] where no rule fits.
 
-        What a vendor serves, its health and its quota are not asked here: that is the plan's.
+        What a vendor serves, its health and its quota are not asked here: that is the plan's. The
+        order is remembered until rules, keys, downloaders or what makes them change.
         """
+        if not (isinstance(symbol, str) and isinstance(timeframe, str)):
+            return list(self._choose(symbol, timeframe).names)  # it may not be hashable
+        slot = self._slots(symbol, timeframe)
+        order = slot.order
+        if order is None or not order.stands(self.downloaders):
+            order = slot.order = self._choose(symbol, timeframe)
+        return list(order.names)
+
+    def _choose(self, symbol: Any, timeframe: str) -> _Order:
         try:
             rule = self.rule_for(self.instrument(symbol), timeframe)
+            named = rule.vendors if self._rules.failover.enabled else (rule.primary,)
         except QueryError:
-            return []
-        named = rule.vendors if self._rules.failover.enabled else (rule.primary,)
-        return [name for name in named if self._initialize_downloader(name) is not None]
+            named = ()
+        with self._building:
+            # Looked at before the choice: what changes meanwhile is seen by the next call.
+            keys = KeyState(v for name in named for v in self._shop().variables(name))
+            names = tuple(n for n in named if self._initialize_downloader(n) is not None)
+            places = (place for name in named for place in (canonical_vendor(name) or name, name))
+            return _Order(names, keys, places, self.downloaders)
 
     def get_best_provider(self, symbol: Any, timeframe: str) -> str | None:
         """Return the first vendor that can be asked, or None.
@@ -264,12 +325,16 @@ class ProviderSelector:
     def _initialize_downloader(self, name: str) -> Any | None:
         """Return the downloader of a vendor or alias, made when first needed; None if it cannot."""
         with self._building:
-            if self._workshop is None:
-                from .downloader.configured import Workshop
+            return self._shop().supply(name, self.downloaders)
 
-                factory = lambda: _HERE.DataDownloaderFactory  # noqa: E731 - looked up each time
-                self._workshop = Workshop(self._rules, factory, self.make_sender)
-            return self._workshop.supply(name, self.downloaders)
+    def _shop(self) -> Workshop:
+        """Return what makes downloaders by these rules; the caller holds the lock."""
+        if self._workshop is None:
+            from .downloader.configured import Workshop
+
+            factory = lambda: _HERE.DataDownloaderFactory  # noqa: E731 - looked up each time
+            self._workshop = Workshop(self._rules, factory, self.make_sender)
+        return self._workshop
 
     def _get_provider_capabilities(self) -> dict[str, dict[str, Any]]:
         """Return for each vendor of the rules whether it can be asked, and what it serves."""

@@ -7,10 +7,10 @@ so a rotated key counts from the next request on.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from .donotshare import private_setting
+from .donotshare import private_setting, private_values, variable_behind
 
 # Groups of names for one key; what is asked for by one is found under any.
 _SPELLINGS = (
@@ -113,7 +113,6 @@ class Credentials(Mapping[str, str]):
         self, variables: Mapping[str, Sequence[str]], environ: Mapping[str, str] | None = None
     ) -> None:
         self._variables = {name: tuple(held) for name, held in variables.items()}
-        self._all = frozenset(v for held in self._variables.values() for v in held)
         self._environ = environ
 
     def __getitem__(self, name: str) -> str:
@@ -124,9 +123,7 @@ class Credentials(Mapping[str, str]):
         return found
 
     def __iter__(self) -> Iterator[str]:
-        # The spellings of one key share their variables: each of them is looked up once.
-        holding = {variable for variable in self._all if self._holds(variable)}
-        return (name for name, held in self._variables.items() if not holding.isdisjoint(held))
+        return (name for name in self._variables if self._found(name))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -137,6 +134,11 @@ class Credentials(Mapping[str, str]):
     def __repr__(self) -> str:
         told = (f"{n}={'set' if n in self else 'not set'}" for n in self._variables)
         return f"Credentials({', '.join(told)})"
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """Every variable that is looked at."""
+        return frozenset(v for held in self._variables.values() for v in held)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -156,16 +158,42 @@ class Credentials(Mapping[str, str]):
         """Yield what stands under the variables of ``name`` now; blank counts as nothing."""
         return filter(None, map(self._value, self._variables.get(name, ())))
 
-    def _holds(self, variable: str) -> bool:
-        value = self._value(variable)
-        return bool(value) and not is_placeholder(value)
-
     def _value(self, variable: str) -> str:
         environ = os.environ if self._environ is None else self._environ
         value = environ.get(variable, "").strip()
         if not value and self._environ is None:
             value = private_setting(variable).strip()
         return value
+
+
+class KeyState:
+    """What some variables hold now, to be compared with what they hold later. Immutable.
+
+    A comparison decodes nothing and takes a fraction of a microsecond.
+
+    Args:
+        variables: their names; those that the private file reads such keys from are added.
+    """
+
+    __slots__ = ("_environ", "_names", "_private", "_values")
+
+    def __init__(self, variables: Iterable[str]) -> None:
+        own = tuple(sorted(set(variables)))
+        names = dict.fromkeys((*own, *filter(None, map(variable_behind, own))))
+        self._private, self._environ = private_values(), os.environ
+        encode = getattr(os.environ, "encodekey", str)
+        self._names = tuple(map(encode, names))
+        self._values = self._read()
+
+    def stands(self) -> bool:
+        """Tell whether they hold the same now."""
+        is_same = self._environ is os.environ and self._private is private_values()
+        return is_same and self._read() == self._values
+
+    def _read(self) -> tuple[object, ...]:
+        # ``os.environ.get`` encodes and decodes: 2 us a variable, and a route hangs on ten.
+        raw = getattr(self._environ, "_data", self._environ)
+        return tuple(map(raw.get, self._names))
 
 
 def spellings_of(names: Sequence[str]) -> tuple[str, ...]:

@@ -50,6 +50,19 @@ def private_setting(name: str) -> str:
     return value.text() if value is not None else ""
 
 
+def private_values() -> object | None:
+    """Return what stands for the file as it was read: the same object while nothing has changed."""
+    path = _path()
+    return None if path is None else _content(path)[0]
+
+
+def variable_behind(name: str) -> str:
+    """Return the variable that the file reads ``name`` from; empty where it reads none."""
+    path = _path()
+    value = None if path is None else _content(path)[0].get(name)
+    return value.variable if value is not None else ""
+
+
 def is_set(name: str, environ: Mapping[str, str] | None) -> bool:
     """Tell whether the environment itself holds a variable, not the private file."""
     return bool((os.environ if environ is None else environ).get(name, "").strip())

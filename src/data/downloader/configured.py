@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..config.credentials import VENDOR_KEYS, vendor_credentials
+from ..config.credentials import VENDOR_KEYS, credentials_for, vendor_credentials
 from ..errors import ConfigError, DataError, MissingExtraError, UnknownProviderError
 from ..model.instant import MINUTE_MS
 from ..model.rules import ProviderRules, Rules
@@ -43,6 +43,7 @@ class Workshop:
         self._factory = factory
         self._make_sender = make_sender
         self._arguments: dict[str, dict[str, Any]] = {}
+        self._variables: dict[str, frozenset[str]] = {}
         self._refused: dict[str, tuple[Any, ...]] = {}
         self._made: list[BaseDataDownloader] = []
 
@@ -62,6 +63,16 @@ class Workshop:
         downloaders.setdefault(code, found)
         downloaders.setdefault(name, found)
         return found
+
+    def variables(self, name: str) -> frozenset[str]:
+        """Return the variables that :meth:`supply` looks at for a vendor or alias."""
+        code = canonical_vendor(name) or name
+        if code not in self._variables:
+            said = self._said_to(code).get("credentials")
+            cls = usable_class(code)
+            own = credentials_for(cls.secrets).variables if cls is not None else frozenset()
+            self._variables[code] = own | (said.variables if said is not None else frozenset())
+        return self._variables[code]
 
     def take_back(self, downloaders: dict[str, Any]) -> None:
         """Remove from ``downloaders`` what was made here; what others have put there stays."""
