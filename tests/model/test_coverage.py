@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -148,3 +149,73 @@ def test_a_part_of_it_is_stamp_by_stamp_what_the_whole_says(
 def test_neighbours_of_one_source_are_joined_and_no_others() -> None:
     parts = [covered(0, 3), covered(3, 5), covered(6, 7), covered(7, 9, vendor="w")]
     assert [tuple(c.span) for c in Coverage.joined(parts)] == [(0, 5), (6, 7), (7, 9)]
+
+
+# --- folding -----------------------------------------------------------------------------------
+
+pieces = st.lists(
+    st.tuples(
+        st.sampled_from([1, 2, 3, 60]),
+        st.sampled_from(["base", "base", "bad", "hole", "other", "unsettled", "raw", "gap"]),
+        st.integers(0, 2),
+    ),
+    max_size=60,
+)
+
+
+def day_of(parts: list[tuple[int, str, int]]) -> Coverage:
+    """Return bars of one source with other stretches among them, as an answer leaves them."""
+    split, found, at = Basis("split"), [], 0
+    for minutes, what, number in parts:
+        span, at = Span(at * 60_000, (at + minutes) * 60_000), at + minutes
+        found += {
+            "base": [Covered(span, "final", "v", basis=split, fetched_at=number)],
+            "bad": [Covered(span, "suspect", "v", basis=split, reason="odd", expires=number)],
+            "hole": [Covered(span, "empty", "v,w", fetched_at=1, reason="none", expires=number)],
+            "other": [Covered(span, "final", "w", basis=split, splices=(Splice(3, "v", "equal"),))],
+            "unsettled": [Covered(span, "provisional", "v", basis=split)],
+            "raw": [Covered(span, "final", "v", basis=Basis("raw"))],
+            "gap": [],
+        }[what]
+    return Coverage.joined(found)
+
+
+@settings(max_examples=200, derandomize=True)
+@given(pieces, st.integers(0, 200), st.integers(0, 60), st.integers(0, 3))
+def test_nothing_is_lost_by_folding(
+    parts: list[tuple[int, str, int]], start: int, length: int, now: int
+) -> None:
+    whole = day_of(parts)
+    folded = whole.folded()
+    folded = Coverage.from_json(json.loads(folded.text))
+    assert folded.opened() == whole
+    assert folded.folded() == folded
+    span = Span(start * 60_000, (start + length) * 60_000)
+    assert folded.within(span) == whole.within(span)
+    assert folded.touching(span) == whole.touching(span)
+    assert folded.held(now) == whole.held(now)
+    assert folded.without([span]).opened() == whole.without([span])
+    fresh = [Covered(span, "final", "new")]
+    assert folded.overlaid(fresh).opened() == whole.overlaid(fresh)
+
+
+def test_many_small_stretches_are_one_to_those_who_do_not_open_it() -> None:
+    parts = [(30, "base", 5), (1, "bad", 9)] * 40 + [(30, "base", 6)]
+    whole = day_of(parts)
+    (one,) = folded = whole.folded()
+    assert (one.state, one.expires, one.fetched_at) == ("suspect", 9, 6)
+    assert one.reason.startswith("doubtful: ")
+    assert len(folded.text) < 1_500 < len(whole.text) / 8
+    few = day_of([(30, "base", 5), (1, "bad", 9)] * 8 + [(30, "base", 5)])
+    assert few.folded() is few
+    assert one.clip(Span(0, 30 * 60_000)) == replace(one, span=Span(0, 30 * 60_000), parts=()), (
+        "a part of it is doubted as a whole"
+    )
+
+
+def test_stretches_of_a_state_that_is_not_known_are_refused_folded_as_well() -> None:
+    (one,) = day_of([(30, "base", 5), (1, "bad", 9)] * 10 + [(30, "base", 6)]).folded()
+    plain = one.to_json()
+    plain["parts"][1][0]["state"] = "golden"
+    with pytest.raises(ValueError, match="golden"):
+        Covered.from_json(plain)

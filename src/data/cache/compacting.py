@@ -139,7 +139,9 @@ def _planned(lane: Lane, year: int, *, dry_run: bool) -> _Year | None:
     segments = compacted(segments, coverage, by_day=False, most_rows=MOST_ROWS)
     target = Target(key, year, state.columns, state.generation)
     members = compose(segments, file.members, target)
-    fresh = replace(state_of(members, 0, YearState(), target, coverage), faults=state.faults)
+    fresh = replace(
+        state_of(members, 0, YearState(), target, coverage.folded()), faults=state.faults
+    )
     return _Year(meta, file, members, fresh)
 
 

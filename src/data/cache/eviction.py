@@ -222,7 +222,7 @@ def _asked(meta: YearMeta | None) -> int:
 
 
 def _with_bars(coverage: Coverage) -> list[Covered]:
-    return [part for part in coverage if part.state != "empty"]
+    return [part for part in coverage.opened() if part.state != "empty"]
 
 
 def _newest(looks: Iterable[_Look]) -> dict[str, int]:

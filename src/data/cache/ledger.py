@@ -204,7 +204,7 @@ def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
     """
     if old is None:
         return rebuilt
-    known = [item.span for item in rebuilt]
+    old, known = old.opened(), [item.span for item in rebuilt]
     empties = [
         replace(item, span=span)
         for item in old

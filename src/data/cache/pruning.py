@@ -16,6 +16,7 @@ from ..model.bars import BarTable
 from ..model.coverage import Coverage
 from ..model.instant import iso
 from ..model.series import SeriesKey
+from ..model.span import Span
 from .lane import Lane
 from .legacy import describe_legacy, read_legacy
 from .metadata import DamagedError
@@ -136,7 +137,7 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
 
 def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
     """Return who answered for a stamp since, empty where nobody did, or not to be trusted."""
-    part = next((c for c in coverage if stamp in c.span), None)
+    part = next(iter(coverage.touching(Span(stamp, stamp + 1))), None)
     if part is None or (part.state != "empty" and part.basis.adjustment == "unknown"):
         return ""
     is_doubted = part.state == "suspect" and not np.isin(stamp, now.stamps)

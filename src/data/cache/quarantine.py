@@ -116,16 +116,25 @@ def rows_kept(lane: Lane, year: int) -> list[Suspect]:
     return _parse(lane.disk.read_if_exists(lane.paths.rows(year))) or []
 
 
-def _parse(content: bytes | None) -> list[Suspect] | None:
+def _parse(content: bytes | None, span: Span | None = None) -> list[Suspect] | None:
     """Return the rows in the bytes of such a file, None when it is damaged."""
     if content is None:
         return []
+    first, end = (_stamp_text(ms) for ms in span) if span is not None else ("", "~")
     try:
         text = inflated(content).decode("utf-8")
         table = csv.reader(io.StringIO(text, newline=""))
         next(table)
-        return [_suspect(cells) for cells in table]
-    except (OSError, EOFError, zlib.error, ValueError, StopIteration, csv.Error) as exc:
+        return [_suspect(cells) for cells in table if first <= cells[0] < end]
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        LookupError,
+        ValueError,
+        StopIteration,
+        csv.Error,
+    ) as exc:
         log.warning("a file of bad rows is damaged: %s", exc)
         return None
 
@@ -137,19 +146,25 @@ def years_with_rows(lane: Lane) -> list[int]:
     return [int(year) for year in years if year.isdecimal()]
 
 
-def rows_in(lane: Lane, years: Iterable[int]) -> list[Suspect]:
-    """Return the bad rows of several years that vendors sent; withdrawn bars are not among them."""
-    rows = (row for year in years for row in rows_kept(lane, year))
+def rows_in(lane: Lane, years: Iterable[int], span: Span | None = None) -> list[Suspect]:
+    """Return the bad rows of several years that vendors sent; withdrawn bars are not among them.
+
+    Only those in ``span`` are read further than their stamp.
+    """
+    contents = (lane.disk.read_if_exists(lane.paths.rows(year)) for year in years)
+    rows = (row for content in contents for row in _parse(content, span) or ())
     return [row for row in rows if not row.reason.startswith(WITHDRAWN)]
 
 
 def _cells(row: Suspect) -> tuple[str, ...]:
     """Return the row as texts; missing values are empty."""
     stamp, *values = row.bar
-    moment = from_ms(stamp)
-    precision = "milliseconds" if stamp % SECOND_MS else "seconds"
     texts = ["" if v != v else repr(float(v)) for v in values]
-    return moment.isoformat(" ", precision), *texts, row.reason
+    return _stamp_text(stamp), *texts, row.reason
+
+
+def _stamp_text(stamp: int) -> str:
+    return from_ms(stamp).isoformat(" ", "milliseconds" if stamp % SECOND_MS else "seconds")
 
 
 def _suspect(cells: Sequence[str]) -> Suspect:
@@ -164,10 +179,11 @@ def standing_in(lane: Lane, span: Span, coverage: Callable[[], Coverage]) -> tup
     ``coverage`` tells what is known of the series now; it is only asked where there are any.
     """
     years = [y for y in years_with_rows(lane) if year_span(y).overlaps(span)]
-    rows = rows_in(lane, years)
+    rows = rows_in(lane, years, span)
     if not rows:
         return ()
-    trusted = [c.span for c in coverage() if c.state in ("final", "provisional")]
+    known = coverage().within(span)
+    trusted = [c.span for c in known if c.state in ("final", "provisional")]
     # What stands where no bar can open stands in for none.
     rows = [row for row in rows if not row.reason.startswith(OFF_GRID)]
     latest = {row.bar.stamp_ms: row for row in rows if row.bar.stamp_ms in span}

@@ -136,7 +136,7 @@ def _without_data(lane: Lane, year: int, meta: YearMeta | None) -> YearMeta | No
         meta.state.rows,
     )
     generation = _next_generation(lane, year, meta, ())
-    coverage = Coverage(c for c in meta.state.coverage if c.state == "empty")
+    coverage = Coverage(c for c in meta.state.coverage.opened() if c.state == "empty")
     return _saved(lane, year, meta.settled(YearState(generation, coverage=coverage)))
 
 

@@ -215,7 +215,12 @@ def settled(segments: Iterable[Segment], coverage: Coverage) -> list[Segment]:
 def _settled(segment: Segment, coverage: Coverage) -> list[Segment]:
     header = segment.header
     extent = Span(header.first or 0, (header.last or 0) + 1)
-    known = [c for c in coverage.within(extent) if c.state != "empty"]
+    # Where a member has no bar, it is not about its bars.
+    known = [
+        part
+        for part in coverage.within(extent)
+        if part.state != "empty" and subtract([part.span], header.holes)
+    ]
     states = {_stored_state(c.state) for c in known}
     if not known or states == {header.state}:
         return [segment]

@@ -160,5 +160,6 @@ def _is_known_again(lane: Lane, year: int, now_ms: int) -> bool:
         return False
     whole = year_span(year)
     past = Span(whole.start, min(whole.end, now_ms))
-    trusted = [c.span for c in meta.state.coverage if c.state != "suspect"] if meta else []
+    known = meta.state.coverage.opened() if meta else ()
+    trusted = [part.span for part in known if part.state != "suspect"]
     return not gaps(past, trusted)

@@ -270,7 +270,7 @@ def kind_of(series: SeriesMeta | None, coverage: Iterable[Covered]) -> Kind | No
     """Return the kind of a series; where its document is lost, what all of its bars tell."""
     if series is not None and series.kind is not None:
         return series.kind
-    known = [part.kind for part in coverage if part.state in ("final", "provisional")]
+    known = [p.kind for p in coverage if p.state in ("final", "provisional") or p.parts]
     return reduce(Kind.filled_from, known) if known else None
 
 

@@ -65,7 +65,7 @@ class YearCommit:
             StorageError: a step failed; the year is in its old state or in its new one.
         """
         coverage = after_pieces(self.meta.state.coverage, self.pieces)
-        coverage = after_marks(coverage, self.part.marks, self._has_bars)
+        coverage = after_marks(coverage, self.part.marks, self._has_bars).folded()
         if self._needs_rewrite():
             self._rewrite(coverage)
         elif self._with_bars:
@@ -123,9 +123,7 @@ class YearCommit:
         if len(piece.table):
             return True
         covered = any(
-            item.span.overlaps(hole) and item.state != "empty"
-            for hole in piece.holes
-            for item in state.coverage
+            item.state != "empty" for hole in piece.holes for item in state.coverage.touching(hole)
         )
         return covered or self._has_stored(piece.span)
 
@@ -194,7 +192,8 @@ class YearCommit:
         segments = compacted(segments, coverage, by_day=key.timeframe.is_intraday)
         target = Target(key, self.year, columns_for(segments), self.generation)
         members = compose(segments, file.members, target)
-        state = replace(state_of(members, 0, YearState(), target, coverage), faults=self._faults)
+        state = state_of(members, 0, YearState(), target, coverage.folded())
+        state = replace(state, faults=self._faults)
         self._keep_withdrawn(change.withdrawn)
         rewrite(
             self.lane,

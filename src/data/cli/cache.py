@@ -127,7 +127,10 @@ def _info(args: argparse.Namespace) -> int:
     symbol, frame = meant(manager, args.symbol), frame_of(args.timeframe).label
     keys = chosen(manager, args.symbol, args.timeframe)
     told = [
-        {**entry, "spans": [_span(part) for part in manager.cache.store.view(key).coverage]}
+        {
+            **entry,
+            "spans": [_span(part) for part in manager.cache.store.view(key).coverage.opened()],
+        }
         for key, entry in zip(keys, entries(manager, keys), strict=True)
     ]
     years = {

@@ -151,7 +151,7 @@ def entries(manager: Holds, keys: Sequence[SeriesKey]) -> list[dict[str, Any]]:
 def _facts(view: SeriesView) -> dict[str, Any]:
     from ..model.instant import iso
 
-    with_bars = [part for part in view.coverage if part.state != "empty"]
+    with_bars = [part for part in view.coverage.opened() if part.state != "empty"]
     updated = max((part.fetched_at for part in view.coverage), default=0)
     return {
         "rows": view.rows,

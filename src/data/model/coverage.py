@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -11,8 +12,9 @@ from typing import Any, Literal
 
 from .canonical import canonical
 from .filling import filled
+from .instant import HOUR_MS
 from .kind import Basis, Kind
-from .span import Span, coalesce
+from .span import Span, coalesce, gaps
 
 State = Literal["final", "provisional", "empty", "suspect"]
 _NO_KIND, _NO_BASIS = Kind(), Basis()
@@ -22,6 +24,11 @@ OFF_GRID = "off_grid"
 # The reason of a stretch in which no bar is expected.
 CLOSED = "market closed"
 STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
+# Of a stretch that is folded, for readers that do not open it.
+FOLDED = "doubtful: bars are lacking or not to be trusted here and there"
+# More small stretches than this among those of one source are folded, so many at most into one.
+_FEW, _MOST_FOLDED = 8, 256
+_SMALL_MS = 6 * HOUR_MS
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,9 @@ class Covered:
             one that is provisional because nothing vouched for the clock; None never.
         splices: where these bars were fitted to those of other vendors; a part of a stretch keeps
             those of the whole.
+        parts: of a stretch that is folded what it is made of: as text all that tells one source
+            from another, and start and length of each stretch of it, flat, counted from the start
+            of the whole; first the source that fills all that no other one does. Empty otherwise.
     """
 
     span: Span
@@ -95,6 +105,23 @@ class Covered:
     reason: str = ""
     expires: int | None = None
     splices: tuple[Splice, ...] = ()
+    parts: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    @cached_property
+    def opened(self) -> tuple[Covered, ...]:
+        """The stretches that a folded one is made of, ascending; else itself alone."""
+        if not self.parts:
+            return (self,)
+        (common, _), *others = self.parts
+        base = _sourced(self, common)
+        small = [
+            replace(source, span=Span(self.span.start + at, self.span.start + at + length))
+            for text, places in others
+            for source in (_sourced(self, text),)
+            for at, length in zip(places[::2], places[1::2], strict=True)
+        ]
+        between = (replace(base, span=span) for span in gaps(self.span, [s.span for s in small]))
+        return tuple(sorted([*small, *between], key=_SPAN))
 
     @property
     def is_rescaled(self) -> bool:
@@ -110,11 +137,12 @@ class Covered:
         part = self.span.clip(span)
         if part == self.span:
             return None if part.is_empty else self
-        return None if part.is_empty else replace(self, span=part)
+        # Its parts are counted from its start.
+        return None if part.is_empty else replace(self, span=part, parts=())
 
     def same_source(self, other: Covered) -> bool:
         """Tell whether the two may be one entry (all alike but span and fetch time)."""
-        return _source(self) == _source(other)
+        return _source(self) == _source(other) and not self.parts
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping that is stored; defaults are left out."""
@@ -131,6 +159,8 @@ class Covered:
             plain["expires"] = self.expires
         if self.splices:
             plain["splices"] = [splice.to_json() for splice in self.splices]
+        if self.parts:
+            plain["parts"] = [[json.loads(text), list(places)] for text, places in self.parts]
         return plain
 
     @cached_property
@@ -146,8 +176,10 @@ class Covered:
             ValueError: a state or adjustment this version does not know.
         """
         state, told = plain["state"], plain.get
-        if state not in STATES:
-            raise ValueError(f"unknown state {state!r}")
+        parts = plain.get("parts", ())
+        for one in (state, *(source["state"] for source, _ in parts)):
+            if one not in STATES:
+                raise ValueError(f"unknown state {one!r}")
         start, end = plain["span"]
         return filled(
             cls,
@@ -160,6 +192,7 @@ class Covered:
             reason=told("reason", ""),
             expires=told("expires"),
             splices=tuple(map(Splice.from_json, plain["splices"])) if "splices" in plain else (),
+            parts=tuple((canonical(source), tuple(map(int, at))) for source, at in parts),
         )
 
 
@@ -170,7 +203,12 @@ _SPAN, _PLAIN_SPAN = attrgetter("span"), itemgetter("span")
 
 
 class Coverage(tuple[Covered, ...]):
-    """Ascending, disjoint stretches; what no stretch holds is missing."""
+    """Ascending, disjoint stretches; what no stretch holds is missing.
+
+    Where many small ones stand among those of one source, as of an answer with bad rows, they may
+    be folded (:meth:`folded`): iterating gives such a stretch as one that is suspect as a whole.
+    All that looks at a span (:meth:`within`, :meth:`held`, ...) tells of what it is made of.
+    """
 
     __slots__ = ()
 
@@ -205,7 +243,8 @@ class Coverage(tuple[Covered, ...]):
         last: dict[str, Any] | None = None
         for entry in sorted(plain, key=_PLAIN_SPAN):
             source = {**entry, "span": None, "fetched_at": 0}
-            if source == last and runs[-1]["span"][1] == entry["span"][0]:
+            adjoins = source == last and runs[-1]["span"][1] == entry["span"][0]
+            if adjoins and "parts" not in entry:
                 run, at = runs[-1], entry.get("fetched_at", 0)
                 run["span"] = (run["span"][0], entry["span"][1])
                 run["fetched_at"] = max(run.get("fetched_at", 0), at)
@@ -214,12 +253,20 @@ class Coverage(tuple[Covered, ...]):
                 last = source
         return cls(map(Covered.from_json, runs))
 
-    def held(self, now_ms: int) -> list[Span]:
+    def held(self, now_ms: int, span: Span | None = None) -> list[Span]:
         """Return the stamps that need not be asked for at ``now_ms``, coalesced.
 
-        Provisional stretches are held: whether they are due is the plan's question.
+        Provisional stretches are held: whether they are due is the plan's question. Outside of
+        ``span`` a folded stretch counts as held, whatever has expired of it.
         """
-        return coalesce(c.span for c in self if c.stands(now_ms))
+        found: list[Span] = []
+        for whole in self:
+            is_far = span is not None and not whole.span.overlaps(span)
+            if whole.stands(now_ms) or (whole.parts and is_far):
+                found.append(whole.span)
+            elif whole.parts:
+                found += (part.span for part in whole.opened if part.stands(now_ms))
+        return coalesce(found)
 
     def within(self, span: Span) -> Coverage:
         """Return the stretches inside ``span``, clipped."""
@@ -231,11 +278,39 @@ class Coverage(tuple[Covered, ...]):
         return Coverage(part for c in touching if (part := c.clip(span)) is not None)
 
     def touching(self, span: Span) -> Coverage:
-        """Return the stretches that share a stamp with ``span``, whole."""
+        """Return the stretches that share a stamp with ``span``, whole; none of them is folded."""
         if span.is_empty:
             return Coverage()
         first, last = _touched(self, span)
-        return self if last - first == len(self) else Coverage(self[first:last])
+        found = self[first:last]
+        if any(part.parts for part in found):
+            opened = (part for whole in found for part in whole.opened)
+            return Coverage(part for part in opened if part.span.overlaps(span))
+        return self if len(found) == len(self) else Coverage(found)
+
+    def opened(self, span: Span | None = None) -> Coverage:
+        """Return the coverage with nothing folded that shares a stamp with ``span``, or at all."""
+        if not any(part.parts for part in self):
+            return self
+        return Coverage(
+            part
+            for whole in self
+            for part in (whole.opened if span is None or whole.span.overlaps(span) else (whole,))
+        )
+
+    def folded(self) -> Coverage:
+        """Return the coverage with many small stretches among those of one source told as one.
+
+        What a document says of an answer does not grow with the number of its bad rows or holes,
+        nor does the work of those who look at other days. Nothing is lost by it.
+        """
+        found: list[Covered] = []
+        place = 0
+        while place < len(self):
+            run = self[place : _fold_end(self, place)]
+            found.append(_fold(run))
+            place += len(run)
+        return self if len(found) == len(self) else Coverage(found)
 
     def overlaid(self, newer: Iterable[Covered]) -> Coverage:
         """Return the coverage after ``newer`` answers: where both speak the later one counts."""
@@ -244,7 +319,7 @@ class Coverage(tuple[Covered, ...]):
             return self
         for fresh in spoken:
             first, last = _touched(held, fresh.span)
-            beside = [part for old in held[first:last] for part in _outside(old, fresh.span)]
+            beside = _beside(held[first:last], fresh.span)
             held[first:last] = sorted([*beside, fresh], key=_SPAN)
         # What lies further off has no new neighbours.
         start, end = min(c.span.start for c in spoken), max(c.span.end for c in spoken)
@@ -258,7 +333,7 @@ class Coverage(tuple[Covered, ...]):
         for span in spans:
             if not span.is_empty:
                 first, last = _touched(held, span)
-                held[first:last] = [part for c in held[first:last] for part in _outside(c, span)]
+                held[first:last] = _beside(held[first:last], span)
         return Coverage(held)
 
 
@@ -276,10 +351,98 @@ def _end(part: Covered) -> int:
     return part.span.end
 
 
+def _beside(touched: Iterable[Covered], span: Span) -> list[Covered]:
+    """Return what is left beside ``span`` of stretches that share a stamp with it."""
+    opened = (part for old in touched for part in old.opened)
+    return [left for part in opened for left in _outside(part, span)]
+
+
 def _outside(old: Covered, span: Span) -> list[Covered]:
-    """Return what is left of ``old`` beside ``span``, with which it shares a stamp."""
+    """Return what is left of ``old`` beside ``span``."""
+    if not old.span.overlaps(span):
+        return [old]
     parts = Span(old.span.start, span.start), Span(span.end, old.span.end)
     return [replace(old, span=part) for part in parts if not part.is_empty]
+
+
+# --- folding -------------------------------------------------------------------------------
+
+
+def _fold_end(parts: Sequence[Covered], first: int) -> int:
+    """Return behind which of ``parts`` the stretch ends that begins with ``first`` when folded.
+
+    It begins and ends with parts of one source. That is the next one where there is nothing to
+    fold.
+    """
+    base, end, small, seen = parts[first], first + 1, 0, 0
+    if base.state == "empty" or not _may_fold(base, base):
+        return end
+    for place in range(first + 1, len(parts)):
+        part = parts[place]
+        if part.span.start != parts[place - 1].span.end:
+            break
+        if base.same_source(part):
+            end, small = place + 1, seen
+        elif (
+            part.span.end - part.span.start > _SMALL_MS
+            or not _may_fold(part, base)
+            or seen == _MOST_FOLDED
+        ):
+            break
+        else:
+            seen += 1
+    return end if small > _FEW else first + 1
+
+
+def _may_fold(part: Covered, base: Covered) -> bool:
+    """Tell whether a stretch may be told among those of ``base``.
+
+    One that is asked again as soon as it has settled stays as it is, and so do bars of another kind
+    or basis and those of older tools.
+    """
+    if part.parts or (part.state == "provisional" and part.expires is None):
+        return False
+    if part.state == "empty":
+        return True
+    is_known = part.basis.adjustment != "unknown"
+    return is_known and (part.kind, part.basis) == (base.kind, base.basis)
+
+
+def _fold(run: Sequence[Covered]) -> Covered:
+    """Return stretches that adjoin, the first and the last of one source, as one."""
+    base = run[0]
+    if len(run) == 1:
+        return base
+    start = base.span.start
+    latest = max(part.fetched_at for part in run if base.same_source(part))
+    sources: dict[str, list[int]] = {_source_text(replace(base, fetched_at=latest)): []}
+    for part in run:
+        if base.same_source(part):
+            continue
+        places = sources.setdefault(_source_text(part), [])
+        places += part.span.start - start, part.span.end - part.span.start
+    return replace(
+        base,
+        span=Span(start, run[-1].span.end),
+        state="suspect",
+        fetched_at=max(part.fetched_at for part in run),
+        reason=FOLDED,
+        expires=min((p.expires for p in run if p.expires is not None), default=None),
+        splices=(),
+        parts=tuple((text, tuple(places)) for text, places in sources.items()),
+    )
+
+
+def _source_text(part: Covered) -> str:
+    """Return all of a stretch but its span, its kind and its basis."""
+    plain = part.to_json()
+    return canonical({k: v for k, v in plain.items() if k not in ("span", "kind", "basis")})
+
+
+def _sourced(whole: Covered, text: str) -> Covered:
+    """Return a stretch of a folded one that is as ``text`` says."""
+    part = Covered.from_json({**json.loads(text), "span": whole.span})
+    return part if part.state == "empty" else replace(part, kind=whole.kind, basis=whole.basis)
 
 
 def _joined(ascending: Iterable[Covered]) -> Iterable[Covered]:

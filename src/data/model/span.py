@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 
@@ -53,11 +54,12 @@ def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
     """Return the stamps of ``spans`` that are in none of ``removed``, coalesced."""
     holes = coalesce(removed)
     left: list[Span] = []
+    place = 0
     for span in coalesce(spans):
         cursor = span.start
-        for hole in holes:
-            if hole.end <= cursor:
-                continue
+        while place < len(holes) and holes[place].end <= cursor:
+            place += 1
+        for hole in islice(holes, place, None):
             if hole.start >= span.end:
                 break
             if hole.start > cursor:

@@ -84,6 +84,7 @@ class Pace:
             coverage: what is known of it.
             last: stamp of the last bar held, final or not.
         """
+        coverage = coverage.opened()
         newest = self._newest(coverage, last)
         if self.due is None:
             return Freshness(newest, None, 0, self._age(newest))

@@ -99,13 +99,14 @@ def _stored(theatre: Theatre, query: BarsQuery, way: Route | None) -> Iterator[S
         key = SeriesKey(symbol, timeframe, parts)
         view = theatre.store.view(key)
         if view.exists:
-            names = {name for part in view.coverage for name in part.vendor.split(",") if name}
+            known = view.coverage.opened()
+            names = {name for part in known for name in part.vendor.split(",") if name}
             yield Stored(
                 key.folder,
                 view.rows,
                 view.first,
                 view.last,
-                Counter(part.state for part in view.coverage),
+                Counter(part.state for part in known),
                 tuple(sorted(names)),
                 view.generation,
                 view.next_due,

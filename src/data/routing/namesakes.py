@@ -79,7 +79,7 @@ class Namesakes:
     def _stored(self, query: BarsQuery, way: Route) -> BarTable:
         """Return the newest final bars of the owner; none where there are none."""
         key = SeriesKey(query.instrument.symbol, query.timeframe)
-        coverage = self._store.view(key).coverage
+        coverage = self._store.view(key).coverage.opened()
         own = [p.span for p in coverage if p.state == "final" and p.vendor == way.owner]
         if not own:
             return BarTable.empty()

@@ -54,7 +54,7 @@ class Neighbours:
         if work.query.provider is not None:
             return ()
         parts = self._keeper.coverage(work)
-        if not any(c.state != "empty" and _is_foreign(c, candidate) for c in parts):
+        if not any(c.parts or (c.state != "empty" and _is_foreign(c, candidate)) for c in parts):
             return ()
         found = (self._side(work, candidate, span, is_later=later) for later in (False, True))
         return tuple(side for side in found if side is not None)

@@ -21,7 +21,9 @@ def adopt(store: BarStore, keeper: Keeper, work: Work, wanted: Span) -> None:
     good are not what the vendor sent.
     """
     default = SeriesKey(work.key.symbol, work.key.timeframe)
-    lacking = gaps(wanted, [c.span for c in keeper.coverage(work) if not is_unasked(c)])
+    lacking = gaps(
+        wanted, [c.span for c in keeper.coverage(work).within(wanted) if not is_unasked(c)]
+    )
     if not lacking or default == work.key:
         return
     theirs = [

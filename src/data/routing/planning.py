@@ -98,7 +98,7 @@ class Planner:
         splits = self._keeper.book(work).splits
         if not splits:
             return
-        coverage = self._store.view(work.key).coverage
+        coverage = self._store.view(work.key).coverage.opened()
         near = windows(splits, work.grid.calendar, [part.fetched_at for part in coverage])
         marks, now = doubted(coverage, near), self._clock.now_ms()
         if marks:
@@ -111,12 +111,17 @@ class Planner:
         reach = Span(wanted.start, min(wanted.end, cap))
         if reach.is_empty:
             return Todo(wanted, cap)
-        coverage = _trusted(query, self._keeper.coverage(work), reach, now, work)
+        known = self._keeper.coverage(work).opened(reach)
+        coverage = _trusted(query, known, reach, now, work)
         is_afresh = query.refresh and not work.attempts
         # A closed market is not asked for its own sake. Beside what is asked it is covered, too: bars
         # may stand there that the calendar does not expect.
         believed = Coverage(c for c in coverage if not (_is_open(c, work, now) or is_unasked(c)))
-        held = [] if is_afresh else [*believed.held(now), *_beyond(lifetime_of(view), work, now)]
+        held = (
+            []
+            if is_afresh
+            else [*believed.held(now, reach), *_beyond(lifetime_of(view), work, now)]
+        )
         touched = Coverage(c for c in coverage if c.span.overlaps(reach))
         due = due_spans(touched, work.grid, work.settle_ms, now)
         lacking = missing(reach, held, due, work.grid)
@@ -219,7 +224,7 @@ def _trusted(
     if query.instrument.asset_class != "stock" or not adjustable:
         return coverage
     bases = {c.basis.adjustment for c in coverage.within(reach) if c.state != "empty"}
-    lacking = gaps(reach, coverage.held(now_ms))
+    lacking = gaps(reach, coverage.held(now_ms, reach))
     # Older tools left no word of weekends.
     if len(bases) < 2 and not any(work.grid.next_open(g.start) < g.end for g in lacking):
         return coverage

@@ -134,7 +134,9 @@ class Revisions:
 def _own_before(parts: Coverage, candidate: Candidate, edge: int) -> Span:
     """Return the stretch up to ``edge`` of which the candidate has supplied every bar for good."""
     start = edge
-    for part in reversed(parts.within(Span(0, edge))):
+    before = (part for whole in reversed(parts) for part in reversed(whole.opened))
+    clipped = (part.clip(Span(0, edge)) for part in before)
+    for part in filter(None, clipped):
         if part.span.end != start or not _is_own(part, candidate):
             break
         start = part.span.start

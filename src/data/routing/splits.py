@@ -40,7 +40,9 @@ class SplitWindow:
 
 def may_concern(splits: Iterable[Action], coverage: Coverage) -> bool:
     """Tell without a calendar whether trusted bars can have been fetched too close to a split."""
-    return any(_near(splits, [part.fetched_at for part in coverage if _is_open(part)]))
+    known = list(splits)
+    parts = coverage.opened() if known else ()
+    return any(_near(known, [part.fetched_at for part in parts if _is_open(part)]))
 
 
 def windows(

@@ -270,7 +270,7 @@ class _Making:
         The final one is written as provisional where some of its bars are not to be trusted; what
         is good of it becomes final by a mark (:meth:`_believed_marks`).
         """
-        missing = [*self.found.holes, *self.found.off_slots]
+        missing = coalesce([*self.found.holes, *self.found.off_slots, *self.found.bad_spans])
         middle = self._final_before(span)
         if not len(self.found.closed.within(Span(span.start, middle))):
             middle = span.start

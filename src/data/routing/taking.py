@@ -238,7 +238,7 @@ class Taker:
         splits = self._keeper.book(work).splits
         if not splits or fetched.basis.adjustment not in ("split", "all"):
             return [], None
-        coverage = self._keeper.coverage(work)
+        coverage = self._keeper.coverage(work).opened()
         times = [fetched.server_now_ms, *(part.fetched_at for part in coverage)]
         near = windows(splits, work.grid.calendar, times)
         return doubted(coverage, near), doubt_at(near, fetched.server_now_ms)

@@ -47,7 +47,8 @@ def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
     vendor had newer ones. Of bars of older tools nothing: theirs is the time of a file.
     """
     latest = now_ms + _SKEW_MS
-    ahead = [p for p in view.coverage if p.fetched_at > latest and not _is_of_a_file(p)]
+    late = (part for whole in view.coverage if whole.fetched_at > latest for part in whole.opened)
+    ahead = [p for p in late if p.fetched_at > latest and not _is_of_a_file(p)]
     if not ahead or view.last is None:
         return ahead
     last_day = Span(view.last - DAY_MS + 1, view.last + 1)

@@ -1,0 +1,114 @@
+"""New rubbish at each call: what is remembered of it stays small, and its days cost later ones nothing."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.model.bars import Bar
+from src.data.model.coverage import Covered
+from src.data.model.instant import DAY_MS, MINUTE_MS, iso, parse_iso
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
+
+from .shelf import Market, Shelf
+from .twin import told
+
+FIRST = parse_iso("2024-05-01T00:00:00")
+MINUTES = SeriesKey("BTCUSDT", Timeframe.parse("1m"))
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    return Market(tmp_path, clock, monkeypatch)
+
+
+@pytest.fixture
+def shelf(clock: ManualClock) -> Shelf:
+    """Return a vendor of minutes of which every 25th is no bar, at other places each day."""
+    days = [FIRST + n * DAY_MS for n in range(4)]
+    stamps = [day + n * MINUTE_MS for day in days for n in range(1440)]
+    shelf = Shelf(clock, stamps, "binance")
+
+    def spoil(rows: list[Bar]) -> list[Bar]:
+        return [row._replace(high=0.5) if is_bad(row.stamp_ms) else row for row in rows]
+
+    shelf.spoil = spoil
+    return shelf
+
+
+def is_bad(stamp: int) -> bool:
+    day, minute = divmod(stamp // MINUTE_MS, 1440)
+    return minute % 25 == day % 20 + 1
+
+
+def day_of(manager: DataManager, clock: ManualClock, number: int):  # type: ignore[no-untyped-def]
+    """Ask for one day after its end."""
+    start = FIRST + number * DAY_MS
+    clock.set(start + DAY_MS + 60 * MINUTE_MS)
+    return manager.get_ohlcv("BTCUSDT", "1m", iso(start)[:10], iso(start)[:10], columns=("state",))
+
+
+def test_each_day_adds_little_to_the_documents_and_no_work_to_later_days(
+    market: Market, clock: ManualClock, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, entries = Covered.from_json, []
+    monkeypatch.setattr(Covered, "from_json", lambda plain: entries.append(plain) or read(plain))
+    manager, sizes, works = market.manager(shelf), [], []
+    for number in range(4):
+        frame = day_of(manager, clock, number)
+        assert len(frame) == 1440
+        assert (frame["state"] == "suspect").sum() == 58
+        assert (frame["state"] == "final").sum() == 1440 - 58
+        entries.clear()
+        again = day_of(market.manager(shelf), clock, number)
+        works.append(len(entries))
+        assert again.equals(frame)
+        assert told(again)["flagged"] == told(frame)["flagged"]
+        folder = next(market.folder.glob("cache/ohlcv/*/1m"))
+        sizes.append(sum(path.stat().st_size for path in folder.glob("*.json")))
+    assert len(shelf.asked) == 4
+    assert sizes[-1] - sizes[0] < 3 * 3_000
+    assert max(works) <= 16, "stretches read, of one day or of four"
+    lines = gzip.decompress((folder / "2024.csv.gz").read_bytes()).count(b"\n")
+    assert lines == 1 + 4 * (1440 - 58)
+    document = json.loads((folder / "2024.metadata.json").read_bytes())["onetape"]
+    assert document["members"] == 4
+
+
+def test_what_was_rubbish_is_asked_again_alone_and_is_whole_then(
+    market: Market, clock: ManualClock, shelf: Shelf
+) -> None:
+    for number in (0, 1):
+        day_of(market.manager(shelf), clock, number)
+    shelf.spoil = lambda rows: rows
+    clock.advance(25 * 3600)
+    shelf.asked.clear()
+    days = iso(FIRST)[:10], iso(FIRST + DAY_MS)[:10]
+    frame = market.manager(shelf).get_ohlcv("BTCUSDT", "1m", *days, strict=True)
+    assert len(frame) == 2880
+    assert len(shelf.asked) <= 4
+    shelf.asked.clear()
+    again = market.manager(shelf).get_ohlcv("BTCUSDT", "1m", *days, strict=True)
+    assert again.equals(frame)
+    assert not shelf.asked
+    known = market.manager(shelf).cache.store.view(MINUTES).coverage
+    assert [part.state for part in known] == ["final"]
+
+
+def test_what_was_rubbish_is_missing_where_the_metadata_are_lost(
+    market: Market, clock: ManualClock, shelf: Shelf
+) -> None:
+    for number in (0, 1):  # the second one is appended
+        day_of(market.manager(shelf), clock, number)
+    next(market.folder.glob("cache/ohlcv/*/1m/2024.metadata.json")).unlink()
+    shelf.spoil = lambda rows: rows
+    frame = day_of(market.manager(shelf), clock, 1)
+    assert len(frame) == 1440
+    assert (frame["high"] > frame["low"]).all()
