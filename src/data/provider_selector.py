@@ -143,7 +143,11 @@ class ProviderSelector:
         Raises:
             RulesError: on assignment, the mapping has mistakes.
         """
-        return self._plain
+        with self._building:
+            if self._plain is None:
+                # A copy: rules are shared by the whole process, and users write into dicts.
+                self._plain = copy.deepcopy(dict(self._rules.plain))
+            return self._plain
 
     @rules.setter
     def rules(self, mapping: Mapping[str, Any]) -> None:
@@ -159,11 +163,10 @@ class ProviderSelector:
             self._rules = rules
             for said in rules.providers.values():
                 note_variables(said.api_key_env, said.secret_key_env)
+            self._plain: dict[str, Any] | None = None
             if self._workshop is not None:
                 self._workshop.take_back(self.downloaders)
             self._workshop = None
-        # A copy: the packaged rules are shared by the whole process, and users write into dicts.
-        self._plain = copy.deepcopy(dict(rules.plain))
         tables = rules.classification
         self._classified = lru_cache(_REMEMBERED)(lambda symbol: classify(symbol, tables))
         # Set last: what is found in there was chosen by these rules.
