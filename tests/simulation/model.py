@@ -141,8 +141,8 @@ class Seen:
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> Seen:
-        stamps = [int(t.value // 10**6) for t in frame.index]
-        values = [tuple(map(float, row)) for row in frame[NAMES].to_numpy()]
+        stamps = frame.index.to_numpy().astype("datetime64[ms]").astype("int64").tolist()
+        values = zip(*(frame[name].tolist() for name in NAMES), strict=True)
         told = [
             frame[name].tolist() if name in frame else [""] * len(stamps)
             for name in ("source", "state")

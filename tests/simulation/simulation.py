@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pandas as pd
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.disk import files
+from src.data.disk import calls, files
 from src.data.errors import (
     AllProvidersFailedError,
     BadRangeError,
@@ -30,6 +31,7 @@ from src.data.errors import (
 )
 from src.data.model.instant import HOUR_MS, MINUTE_MS, iso, parse_iso
 from src.data.net import http
+from src.data.routing import batch
 from tests.vendor_server import Fault, Listing, Truth, split
 from tests.vendor_server.listings import NEW_YORK
 from tests.vendor_server.sessions import FOREX_EARLY, sessions_of
@@ -42,6 +44,8 @@ KEYS = {
     "FMP_API_KEY": "vendor-server-key", "EODHD_API_KEY": "vendor-server-key",
 }  # fmt: skip
 COLUMNS = ("source", "state")
+# A folder in memory, where the machine has one: no run waits for a platter.
+_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 OWN, USER = "own", "mine"
 # How late after a bar's close a vendor is sure to tell it.
 _LATE_MS = {"alpaca": HOUR_MS, "polygon": HOUR_MS, "tiingo": HOUR_MS, "fmp": HOUR_MS,
@@ -113,6 +117,18 @@ OWN_COINS = Profile("own_coins", (OWN,), ("BTCUSDT",), ("1h", "1d"), ("crypto",)
 CURRENCIES = Profile("currencies", ("yahoo",), ("NZDUSD=X",), ("1h",), ("forex",))
 
 
+@cache
+def _rules_file(text: str) -> Path:
+    """Return a file of these rules, the same one in every run: the library reads it once."""
+    _rule_files.append(tempfile.TemporaryDirectory(prefix="onetape-simulation-rules-"))
+    path = Path(_rule_files[-1].name, "rules.yaml")
+    path.write_text(text)
+    return path
+
+
+_rule_files: list[tempfile.TemporaryDirectory[str]] = []
+
+
 def shares(*vendors: str) -> Profile:
     """Return the profile of shares by these vendors."""
     name = "shares_" + "_".join(vendors)
@@ -134,17 +150,23 @@ class Simulation:
     backup: Path | None = None
 
     def __post_init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="onetape-simulation-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="onetape-simulation-", dir=_MEMORY))
         self.true = ManualClock(parse_iso(self.start))
         self.clock = WrongClock(self.true)
         self.vendors = Vendors(self.true, self.truth, self.memory)
         self.own = OwnDownloader(self.vendors, OWN)
         self.model = Model(self.truth, self.memory, SAME)
         self.versions: dict[tuple[str, str], list[tuple[int, Question, Seen]]] = {}
-        (self.folder / "rules.yaml").write_text(self._rules())
+        self.rules = _rules_file(self._rules())
         self._restores: list[Callable[[], None]] = []
         self._patch(http.HttpTransport, "send", lambda _, request: self.vendors.carry(request))
+        # A disk at which nothing is to fail is looked at as in production, and syncs nothing.
         self._patch(files.Disk, "perform", lambda _, step, call: self.disks.perform(step, call))
+        self._patch(files.Disk, "_is_watched", property(lambda _: self.disks.is_armed))
+        # One thread at a time: which of two meets the full disk first is no matter of the seed.
+        self._patch(batch, "_WORKERS", 1)
+        self._patch(calls, "full_sync", lambda *_: None)
+        self._patch(calls, "sync_folder", lambda *_: None)
         self._environ = {n: os.environ.get(n) for n in (*KEYS, "ONETAPE_STATE_DIR")}
         os.environ.update(KEYS, ONETAPE_STATE_DIR=str(self.folder / "state"))
         self.manager = self._manager()
@@ -179,7 +201,7 @@ class Simulation:
         return "\n".join(lines) + "\n"
 
     def _manager(self) -> DataManager:
-        made = DataManager(self.folder / "cache", self.folder / "rules.yaml", clock=self.clock)
+        made = DataManager(self.folder / "cache", self.rules, clock=self.clock)
         if OWN in self.profile.vendors:
             selector: Any = made.provider_selector
             selector.get_provider_with_failover = lambda *_: list(self.profile.vendors)

@@ -24,7 +24,9 @@ PROFILES = (
     COINS, COIN_PAIR, OWN_COINS, CURRENCIES, shares("alpaca"), shares("tiingo"), shares("fmp"),
     shares("yahoo", "polygon"),
 )  # fmt: skip
-RUNS = (20_000 if FULL else 40) // len(PROFILES)
+# A profile is cut into shards, each with a seed of its own, so that all workers have some.
+SHARDS = 5 if FULL else 1
+RUNS = (20_000 if FULL else 80) // len(PROFILES) // SHARDS
 SEED = int(os.environ.get("ONETAPE_SEED", "0"))
 
 
@@ -38,11 +40,12 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.parametrize("shard", range(SHARDS))
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 def test_whatever_happens_an_answer_is_what_vendors_told_or_says_what_it_lacks(
-    profile: Profile,
+    profile: Profile, shard: int
 ) -> None:
-    machine = seed(SEED)(type("Market", (Machine,), {"profile": profile}))
+    machine = seed(SEED + 1000 * shard)(type("Market", (Machine,), {"profile": profile}))
     run_state_machine_as_test(
         machine,
         settings=settings(
