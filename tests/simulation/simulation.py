@@ -7,6 +7,7 @@ be written down as plain calls.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import tempfile
@@ -179,6 +180,10 @@ class Simulation:
         for name, value in self._environ.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
         shutil.rmtree(self.folder, ignore_errors=True)
+        # Managers are rings of objects, each with an open file of limits: thousands of runs would
+        # open more than a process may.
+        del self.manager, self.other
+        gc.collect()
 
     def _patch(self, owner: Any, name: str, value: Any) -> None:
         before = getattr(owner, name)

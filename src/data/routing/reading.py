@@ -41,7 +41,8 @@ class Outcome:
 
     ``book`` is the symbol's splits and dividends, and ``view`` that of the series, where somebody
     has read them already. Bars stamped ``closed_before`` or later were closed by a clock that was
-    wrong. ``is_alone`` says that a vendor was pinned which tells no splits and dividends.
+    wrong, unless they are final. ``is_alone`` says that a vendor was pinned which tells no splits
+    and dividends.
     """
 
     unfilled: Sequence[Unfilled] = ()
@@ -127,7 +128,7 @@ class Reader:
             # Of two rows for one stamp the stored one is a bar.
             table = merge(suspects_table(flagged), table)
         if outcome.closed_before is not None:
-            table = table.take(table.stamps < outcome.closed_before)
+            table = _closed(table, coverage, outcome.closed_before)
         table, coverage = _with_forming(table, coverage, outcome, query, wanted, now)
         kind = view.kind or outcome.kind
         table = own_volume(table, coverage, kind)
@@ -192,6 +193,19 @@ def _facts(
         "rejected": {},
         "asked_at": iso(now_ms),
     }
+
+
+def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
+    """Return the bars before ``cap``, and those behind it that are stored as final.
+
+    By a clock that is behind these have not closed; their vendor had newer ones.
+    """
+    closed = table.stamps < cap
+    if not closed.all():
+        for part in coverage:
+            if part.state == "final" and part.span.end > cap:
+                closed |= (table.stamps >= part.span.start) & (table.stamps < part.span.end)
+    return table.take(closed)
 
 
 def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -> list[Suspect]:
