@@ -216,11 +216,11 @@ class Model:
             may_skip: whether a vendor that leaves out bars without trades has left some out.
             must_have: whether no vendor has ever failed to tell anything, so that all is to be had.
         """
-        true_now, now = times
+        now = times[1]
         span = question.span(now)
         self._inside(question, seen, span)
         for stamp in seen.rows:
-            self._bar(question, seen, stamp, true_now)
+            self._bar(question, seen, stamp, times)
         expected = self._expected(question, seen, span, min(times) - slack_ms)
         if may_skip:
             expected &= self.heard[question.symbol, question.timeframe]
@@ -253,12 +253,13 @@ class Model:
         ]
         assert not later, f"{question}: bars that close later: {_some(later)}"
 
-    def _bar(self, question: Question, seen: Seen, stamp: int, true_now: int) -> None:
+    def _bar(self, question: Question, seen: Seen, stamp: int, times: tuple[int, int]) -> None:
         """Assert that a bar is what its vendor told, and as far along as its state says."""
+        true_now, now = times[0], min(times)  # a clock behind knows of no later split
         what = f"{question}: {iso(stamp)} by {seen.source[stamp]!r}, {seen.state[stamp]!r}"
         state, values = seen.state[stamp], seen.rows[stamp]
         if seen.facts.get("derived_from"):
-            self._made(question, seen, stamp, true_now)
+            self._made(question, seen, stamp, now)
             return
         assert not any(isnan(v) for v in values[:4]) or stamp in seen.flagged, f"{what}: {values}"
         names = self.same.get(question.symbol, (question.symbol,))
@@ -271,7 +272,7 @@ class Model:
             assert not vendors, f"{what} was told by nobody: {values}"
         if state == "forming":
             return
-        fitting = [q for q in quotes if self._fits(question, seen, stamp, values, q, true_now)]
+        fitting = [q for q in quotes if self._fits(question, seen, stamp, values, q, now)]
         assert fitting, f"{what} is {values}, its vendor told {quotes[-3:]}"
         if stamp in seen.flagged:
             return
@@ -283,7 +284,7 @@ class Model:
             assert any(q.was_closed for q in fitting), f"{what} was told while it formed"
             assert stamp + MINUTE_MS <= true_now, f"{what} is final and has not begun"
 
-    def _made(self, question: Question, seen: Seen, stamp: int, true_now: int) -> None:
+    def _made(self, question: Question, seen: Seen, stamp: int, now: int) -> None:
         """Assert that every price of a bar made of shorter ones is a price that was told of one."""
         names = self.same.get(question.symbol, (question.symbol,))
         parts = Span(stamp, stamp + STEPS[question.timeframe])
@@ -293,9 +294,7 @@ class Model:
             if name in names and STEPS.get(label, 0) < STEPS[question.timeframe]:
                 for part, quotes in stamps.items():
                     for quote in quotes if part in parts else ():
-                        factor = (
-                            self._factor(names[0], seen, part, quote, true_now) if is_share else 1
-                        )
+                        factor = self._factor(names[0], seen, part, quote, now) if is_share else 1
                         told.append(tuple((v or 0.0) * factor for v in quote.values[:4]))
         for value, column in zip(seen.rows[stamp][:4], zip(*told, strict=True), strict=False):
             fits = any(isclose(value, one, rel_tol=1e-5) for one in column)
@@ -327,7 +326,11 @@ class Model:
         as_of = parse_iso(seen.facts["as_of"]) if seen.facts["as_of"] else now
         if seen.is_complete and not seen.facts["problems"]:
             as_of = max(as_of, now - DAY_MS)  # a session has opened since
-        wanted = set() if seen.facts["adjustment"] == "raw" else self._splits(name, stamp, now)
+        wanted = (
+            set()
+            if seen.facts["adjustment"] == "raw"
+            else self._splits(name, stamp, max(now, as_of + DAY_MS))
+        )
         wanted = {s for s in wanted if s[0] <= as_of}
         done = set() if quote.adjustment == "raw" else self._splits(name, stamp, quote.at_ms)
         factor = 1.0
