@@ -326,11 +326,8 @@ class Model:
         as_of = parse_iso(seen.facts["as_of"]) if seen.facts["as_of"] else now
         if seen.is_complete and not seen.facts["problems"]:
             as_of = max(as_of, now - DAY_MS)  # a session has opened since
-        wanted = (
-            set()
-            if seen.facts["adjustment"] == "raw"
-            else self._splits(name, stamp, max(now, as_of + DAY_MS))
-        )
+        latest = max(now, as_of + DAY_MS)
+        wanted = set() if seen.facts["adjustment"] == "raw" else self._splits(name, stamp, latest)
         wanted = {s for s in wanted if s[0] <= as_of}
         done = set() if quote.adjustment == "raw" else self._splits(name, stamp, quote.at_ms)
         factor = 1.0

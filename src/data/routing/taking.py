@@ -115,7 +115,7 @@ class Taker:
         )
         self._keeper.commit(work, commit)
         work.fetched.append(found.answered.clip(errand.span))
-        if commit in work.unstored:  # else they are read with the bars
+        if any(one is commit for one in work.unstored):  # else they are read with the bars
             work.problems += (p for p in checked.problems if p not in work.problems)
         work.scores.append(checked.score)
         return found
