@@ -26,7 +26,7 @@ PROFILES = (
     shares("yahoo", "polygon"),
 )  # fmt: skip
 # A profile is cut into shards, each with a seed of its own, so that all workers have some.
-SHARDS = 5 if FULL else 1
+SHARDS = 10 if FULL else 1
 RUNS = (20_000 if FULL else 80) // len(PROFILES) // SHARDS
 SEED = int(os.environ.get("ONETAPE_SEED", "0"))
 

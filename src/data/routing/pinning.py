@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..cache.store import BarStore, Commit, Piece
-from ..model.coverage import Covered
+from ..model.bars import BarTable
+from ..model.coverage import Coverage, Covered
 from ..model.series import SeriesKey
-from ..model.span import Span, gaps, intersect, subtract
+from ..model.span import Span, gaps, intersect
 from .keeping import Keeper
 from .terms import CLOSED, UNEXPECTED
 from .work import Work
@@ -26,22 +27,29 @@ def adopt(store: BarStore, keeper: Keeper, work: Work, wanted: Span) -> None:
     )
     if not lacking or default == work.key:
         return
-    theirs = [
+    theirs = _theirs(store.view(default).coverage, wanted, work)
+    commits = []
+    for span in intersect(lacking, [part.span for part in theirs]):
+        # Bars and what is known of them by one look: a repair on the way takes from both.
+        rows, known = store.read(default, span)
+        commits += [_copied(rows, part) for part in _theirs(known, span, work)]
+    if commits:
+        pieces = tuple(piece for commit in commits for piece in commit.pieces)
+        marks = tuple(mark for commit in commits for mark in commit.marks)
+        keeper.commit(work, Commit(pieces, marks))
+
+
+def _theirs(coverage: Coverage, span: Span, work: Work) -> list[Covered]:
+    """Return what the pinned vendor sent as it is, within ``span``."""
+    return [
         part
-        for part in store.view(default).coverage.within(wanted)
+        for part in coverage.within(span)
         if (part.state == "final" or part.reason == UNEXPECTED)
         and part.vendor == work.query.provider
         and not part.is_rescaled
         # What was converted for the default lane is none of the vendor's own.
         and part.kind.agrees(work.lane.kind)
     ]
-    spans = intersect(lacking, [part.span for part in theirs])
-    if not spans:
-        return
-    commits = [_copied(store, default, part, intersect([part.span], spans)) for part in theirs]
-    pieces = tuple(piece for commit in commits for piece in commit.pieces)
-    marks = tuple(mark for commit in commits for mark in commit.marks)
-    keeper.commit(work, Commit(pieces, marks))
 
 
 def is_unasked(part: Covered) -> bool:
@@ -49,16 +57,9 @@ def is_unasked(part: Covered) -> bool:
     return part.state == "empty" and part.reason == CLOSED and not part.vendor
 
 
-def _copied(store: BarStore, source: SeriesKey, part: Covered, spans: list[Span]) -> Commit:
-    pieces: list[Piece] = []
-    for span in spans:
-        rows, _ = store.read(source, span)
-        if len(rows):
-            pieces.append(
-                Piece(rows, span, part.vendor, part.fetched_at, part.kind, part.basis, "final")
-            )
-    bare = subtract(spans, (piece.span for piece in pieces))
-    marks = [replace(part, span=span, state="empty", reason=CLOSED) for span in bare]
-    if part.state == "suspect":
-        marks += [replace(part, span=piece.span) for piece in pieces]
-    return Commit(tuple(pieces), tuple(marks))
+def _copied(table: BarTable, part: Covered) -> Commit:
+    rows = table.within(part.span)
+    if not len(rows):
+        return Commit(marks=(replace(part, state="empty", reason=CLOSED),))
+    piece = Piece(rows, part.span, part.vendor, part.fetched_at, part.kind, part.basis, "final")
+    return Commit((piece,), (part,) if part.state == "suspect" else ())
