@@ -127,6 +127,7 @@ class ProviderSelector:
         # Guards the building of downloaders against threads that need the same one at once.
         self._building = threading.RLock()
         self._workshop: Workshop | None = None
+        self._plain: dict[str, Any] | None = None
         renew_after_fork(self)
         self._use(load_rules(found.rules_path))
 
@@ -163,7 +164,7 @@ class ProviderSelector:
             self._rules = rules
             for said in rules.providers.values():
                 note_variables(said.api_key_env, said.secret_key_env)
-            self._plain: dict[str, Any] | None = None
+            self._plain = None
             if self._workshop is not None:
                 self._workshop.take_back(self.downloaders)
             self._workshop = None
