@@ -13,6 +13,7 @@ from .clock import Clock
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
+from .logs import running, subject_of
 from .provider_selector import ProviderSelector, get_provider_selector
 from .routing.asking import Wishes
 from .wiring import MANAGER, build
@@ -216,8 +217,9 @@ class DataManager(BeyondBars):
             provider, adjustment, include_forming, offline, False, force_refresh, closed_by
         )
         bounds = (start_date, end_date, bars)
-        query = self._services.asking.query(symbol, timeframe, bounds, wishes)
-        return self._services.foreteller.plan(query)
+        with running(subject_of(symbol, timeframe)):
+            query = self._services.asking.query(symbol, timeframe, bounds, wishes)
+            return self._services.foreteller.plan(query)
 
     def explain(
         self,
@@ -235,8 +237,9 @@ class DataManager(BeyondBars):
             QueryError: the symbol is unknown or ambiguous, the timeframe none (a ``ValueError``).
         """
         wishes = Wishes(provider, adjustment)
-        query = self._services.asking.query(symbol, timeframe, (None, None, None), wishes)
-        return self._services.foreteller.explain(query)
+        with running(subject_of(symbol, timeframe)):
+            query = self._services.asking.query(symbol, timeframe, (None, None, None), wishes)
+            return self._services.foreteller.explain(query)
 
     def live_feed(
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
@@ -290,7 +293,8 @@ class DataManager(BeyondBars):
 
     def clear_cache(self, symbol: str | None = None, timeframe: str | None = None) -> None:
         """Delete cached bars: of a series, of a symbol, of a timeframe, or all of them."""
-        self.cache.clear(symbol, timeframe)
+        with running(subject_of(symbol, timeframe)):
+            self.cache.clear(symbol, timeframe)
 
 
 def get_data_manager(

@@ -12,11 +12,13 @@ import pytest
 
 from src.data.errors import AuthenticationError, UnavailableError
 from src.data.feed import finding
+from src.data.feed.choosing import plain_feed
 from src.data.feed.connection import Pulse
 from src.data.feed.finding import Tempo
 from src.data.model.instant import MINUTE_MS
-from src.data.model.stream import StreamState
+from src.data.model.stream import StreamState, Topic
 from src.data.policy.retry import RetryPolicy
+from tests.ledger import listening
 from tests.vendor_server.faults import Fault
 from tests.vendor_server.streams import TEXT, Handshake, Peer, framed, hanging, refusing
 
@@ -69,6 +71,34 @@ def test_what_is_sent_spoilt_costs_no_bar(stage: Stage, name: str) -> None:
         _stops_at_once(feed)
     bars = bars_in(emptied(box))
     assert [tuple(bar[:6]) for bar in bars] == stage.expected(bars[0])
+
+
+def test_every_record_of_a_stream_names_its_feeds(stage: Stage) -> None:
+    """Two feeds share a connection that is refused, sent rubbish, and broken off."""
+    stage.streams.handshakes.append(refusing("500 Internal Server Error"))
+    with listening() as ledger:
+        feeds = [stage.feed(lookback=5), plain_feed(stage.manager, ("ETHUSDT", "1m", 5))]
+        feeds[0].start()
+        stage.live(feeds[0])
+        feeds[1].start()
+        both = Topic("ETHUSDT", "1m")
+        wait_until(lambda: stage.streams.listening(both), "the other subscription")
+        peer = stage.peer
+        peer.send(NOT_JSON)
+        wait_until(lambda: any("cannot be read" in r["message"] for r in ledger.records))
+        peer.cut()
+        wait_until(lambda: sum("opened again" in r["message"] for r in ledger.records) == 2)
+        for feed in feeds:
+            feed.stop()
+    ours = {"BTCUSDT", "ETHUSDT", "BTCUSDT,ETHUSDT"}
+    for record in ledger.records:
+        told = (record["name"], record["message"])
+        assert record["request"], told
+        assert record["symbol"] in ours, told
+        assert record["timeframe"] == "1m", told
+    refused, broken = [r for r in ledger.records if "opened again" in r["message"]]
+    assert (refused["symbol"], broken["symbol"]) == ("BTCUSDT", "BTCUSDT,ETHUSDT")
+    assert refused["request"] == broken["request"], "of the feed that has listened longest"
 
 
 HANDSHAKES: dict[str, Handshake] = {

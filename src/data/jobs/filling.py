@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..disk.files import errno_of
 from ..errors import BadTimeframeError, DataError, IncompleteDataWarning, StorageError
+from ..logs import running, subject_of
 from ..model.instant import DAY_MS, from_ms
 from ..model.instrument import Instrument
 from ..model.provenance import ATTRS_KEY
@@ -255,7 +256,8 @@ class _Run:
             result = result.failed(f"not asked: {self.stopped}")
         else:
             self._tell(result)
-            result = self._asked(result)
+            with running(subject_of(symbol, timeframe)):
+                result = self._asked(result)
         self._done = behind
         self._tell(result, is_over=True)
         return result

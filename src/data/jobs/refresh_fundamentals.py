@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from ..errors import DataError, QueryError
 from ..fundamentals.question import Wish, data_type_of
+from ..logs import Subject, running
 from ..model.instant import DAY_MS
 from ..wiring import Services, build
 from .renewing import DEFAULT_DELAY_S, PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
@@ -262,10 +263,11 @@ class _Run:
 
     def _age(self, symbol: str, kinds: Iterable[str]) -> float | None:
         """Return how many days ago anybody last told anything of these types."""
-        try:
-            held = [s for kind in kinds for s in self._cache.latest(symbol, kind).values()]
-        except QueryError as exc:
-            log.warning("%r is no symbol: %s", symbol, exc)
-            return None
+        with running(Subject(symbol)):
+            try:
+                held = [s for kind in kinds for s in self._cache.latest(symbol, kind).values()]
+            except QueryError as exc:
+                log.warning("%r is no symbol: %s", symbol, exc)
+                return None
         newest = max((s.fetched_at_ms for s in held), default=None)
         return None if newest is None else round((self._now_ms - newest) / DAY_MS, 4)

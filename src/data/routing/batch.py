@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import DataError, QueryError
-from ..logs import Subject, carried, running
+from ..logs import carried, running, subject_of
 from ..model.frame import empty_frame
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery
@@ -61,7 +61,7 @@ class BatchService:
                 )
                 return _failed(symbol, error, wishes.columns)
 
-        with running(Subject()):
+        with running(subject_of("", timeframe)):
             found = {symbol: by(self._bars.held, symbol) for symbol in wanted}
             others = [symbol for symbol, frame in found.items() if frame is None]
             fetched = _in_threads(partial(by, self._bars.get), others)
