@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Run
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_vendors_and_routes_for_machines(run: Run) -> None:
@@ -71,3 +74,36 @@ def test_the_matrix_for_people_fits(
     out = run("providers", "--matrix").out
     assert max(map(len, out.splitlines())) <= int(columns)
     assert "1000 bars" in out or columns != "200"
+
+
+@pytest.mark.xdist_group("ccxt")
+@pytest.mark.skipif(find_spec("ccxt") is None, reason="ccxt is not installed")
+def test_exchanges_are_counted_and_no_number_is_written_by_hand(run: Run) -> None:
+    import ccxt
+
+    made = {name: getattr(ccxt, name)() for name in ccxt.exchanges}
+    expected = {f"ccxt:{n}" for n, one in made.items() if one.has.get("fetchOHLCV") is True}
+    told = run("providers", "ccxt", "--json").json
+    assert {member["name"] for member in told["members"]} == expected
+    assert told["count"] == len(expected)
+    (kraken,) = (m for m in told["members"] if m["name"] == "ccxt:kraken")
+    assert (kraken["title"], "1h" in kraken["timeframes"]) == ("Kraken (ccxt)", True)
+    out = run("providers", "CCXT").out
+    assert f"{len(expected)} exchanges" in out and "ccxt:kraken" in out
+    assert "hundred" not in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("words", [["binance"], ["ccxt", "--matrix"], ["ccxt", "--probe"]])
+def test_a_family_that_is_none_or_more_than_it(run: Run, words: list[str]) -> None:
+    ran = run("providers", *words)
+    assert ran.code == 2
+    assert "family of vendors" in ran.err
+
+
+def test_a_family_whose_package_is_missing_names_the_extra(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ccxt", None)
+    ran = run("providers", "ccxt")
+    assert ran.code != 0
+    assert "onetape[ccxt]" in ran.err

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from src.data.downloader import ccxt_data_downloader
 from src.data.downloader.ccxt_data_downloader import CCXTDataDownloader
 from src.data.downloader.data_downloader_factory import DataDownloaderFactory
 from src.data.downloader.registry import canonical_name, downloader_class, usable_class
@@ -81,6 +82,8 @@ class TestNames:
         def missing(name: str) -> Any:
             raise ImportError(name)
 
+        ccxt_carrier.facts_of.cache_clear()
+        ccxt_data_downloader._member.cache_clear()
         monkeypatch.setattr(ccxt_carrier, "import_module", missing)
         with pytest.raises(MissingExtraError, match=r'pip install "onetape\[ccxt\]"'):
             downloader_class("ccxt:bitfinex")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from src.data import DataManager, get_data_manager, reset_data_manager
-from src.data.clock import ManualClock
+from src.data.clock import ManualClock, SystemClock
 from src.data.downloader.registry import downloader_class
 from src.data.errors import UnavailableError
 from src.data.feed.coingecko_live_feed import CoinGeckoLiveDataFeed
@@ -133,6 +133,12 @@ def test_waits_between_attempts_are_spread(clock: ManualClock) -> None:
     with pytest.raises(UnavailableError):
         sender.send(HttpRequest("https://x.test/"), vendor="x")
     assert clock.slept == [3.0, 6.0]  # half as long again
+
+
+def test_the_machines_clock_spreads_them_at_random() -> None:
+    dice = [SystemClock().jitter() for _ in range(20)]
+    assert len(set(dice)) > 1
+    assert all(0 <= die < 1 for die in dice)
 
 
 @pytest.mark.parametrize("seconds", [0.012, 1.5])

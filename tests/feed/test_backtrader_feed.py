@@ -25,7 +25,7 @@ from src.data.feed.zones import day_number
 from src.data.model.instant import MINUTE_MS, from_ms
 from src.data.model.stream import LiveBar, StreamState, StreamStatus
 from tests.cache.counts import FULL
-from tests.feed.hands import LIVE, MONDAY, Hand, Witness, feed_of, minute, witnessed
+from tests.feed.hands import LIVE, MONDAY, Hand, Witness, feed_of, minute, values, witnessed
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow
 SOON_S = 10.0
@@ -77,6 +77,18 @@ def test_a_stream_that_runs_already_gives_what_it_has_given() -> None:
     assert closes(seen) == [from_ms(MONDAY + n * MINUTE_MS) for n in (1, 2)]
     assert told[:2] == ["DELAYED", "LIVE"]
     assert source.starts == 1
+
+
+def test_beside_another_consumer_it_gets_what_was_given_before_it_came() -> None:
+    source = Hand([LIVE, minute(0), minute(1)])
+    feed = feed_of(source)
+    feed.stream.subscribe()  # the first consumer: the bars wait for it alone
+    feed.stream.start()
+    pusher = threading.Timer(0.05, lambda: source.push(minute(2)))
+    pusher.start()
+    last = from_ms(MONDAY + 3 * MINUTE_MS)
+    seen, _ = witnessed(feed, act=lambda s: values(s.data)[0] == last and s.env.runstop())
+    assert closes(seen) == [from_ms(MONDAY + n * MINUTE_MS) for n in (1, 2, 3)]
 
 
 def test_the_same_data_can_be_run_again() -> None:

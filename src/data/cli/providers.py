@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ..errors import QueryError
 from . import FAILED, OK
 from .arguments import add_output, add_places
 from .output import console, print_json
@@ -23,6 +24,13 @@ _ALL = "*"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    parser.add_argument(
+        "family",
+        nargs="?",
+        metavar="FAMILY",
+        help="list and count the vendors of a family instead: ccxt, the exchanges that the "
+        "installed package gives candles of",
+    )
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
         "--matrix",
@@ -43,7 +51,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the vendors and the route of each rule."""
+    """Print the vendors and the route of each rule.
+
+    Raises:
+        QueryError: a family is named that is none, or beside what is about all vendors.
+    """
+    if args.family is not None:
+        if args.matrix or args.probe is not None:
+            raise QueryError("a family of vendors is listed alone", hint="leave one of the two out")
+        return _print_family(args.family, as_json=args.json)
     if args.probe is not None:
         return _probe(args)
     from ..config.settings import load_settings
@@ -91,6 +107,21 @@ def _probe(args: argparse.Namespace) -> int:
             styled("no vendor has a key here; --probe VENDOR asks one all the same", "dim")
         )
     return OK if not found or any(one.verdict == "yes" for one in found) else FAILED
+
+
+def _print_family(family: str, *, as_json: bool) -> int:
+    """Print the vendors of a family and how many they are."""
+    from ..jobs.vendors import describe_family
+
+    members = describe_family(family)
+    if as_json:
+        print_json({"family": family, "count": len(members), "members": members})
+        return OK
+    rows = [[m["name"], m["title"], " ".join(m["timeframes"])] for m in members]
+    screen = console()
+    screen.print(Grid(["vendor", "whose?", "timeframes"], rows))
+    screen.print(styled(f"{counted(len(members), 'exchange')}, none of them asked", "dim"))
+    return OK
 
 
 def _print_matrix(selector: ProviderSelector, *, as_json: bool) -> int:

@@ -12,7 +12,7 @@ from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import DAY_MS, MINUTE_MS, iso
 from ..model.instrument import Instrument
 from ..model.kind import Kind
-from ..net.carriers.ccxt_carrier import CcxtCarrier, facts_of
+from ..net.carriers.ccxt_carrier import CcxtCarrier, exchanges_with_bars, facts_of
 from .base_data_downloader import BaseDataDownloader, Wired
 from .ccxt_errors import error_said
 from .ccxt_exchanges import USUAL_PAGE, capabilities_of, limits_of
@@ -65,6 +65,16 @@ class CCXTDataDownloader(BaseDataDownloader):
         """
         return _member(name)
 
+    @classmethod
+    def members(cls) -> list[type[CCXTDataDownloader]]:
+        """Return the classes of all exchanges that the installed ccxt gives bars of, by name.
+
+        Raises:
+            MissingExtraError: ccxt is not installed.
+        """
+        found = [_member(f"ccxt:{name}") for name in sorted(exchanges_with_bars())]
+        return [made for made in found if made.capabilities.timeframes]
+
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Ask for a page from the start on; ends are not understood everywhere."""
         params: dict[str, str | int] = {
@@ -115,7 +125,7 @@ class CCXTDataDownloader(BaseDataDownloader):
         return max(1, -(-(query.span.end - max(0, query.span.start)) // step))
 
 
-@lru_cache(64)
+@lru_cache(256)
 def _member(name: str) -> type[CCXTDataDownloader]:
     exchange = name.partition(":")[2]
     facts = facts_of(exchange)

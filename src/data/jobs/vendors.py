@@ -10,11 +10,12 @@ from ..config.credentials import VENDOR_KEYS, vendor_credentials
 from ..config.rules_file import load_rules
 from ..downloader.base_data_downloader import BaseDataDownloader, is_ours
 from ..downloader.configured import not_made, own_names
-from ..downloader.registry import canonical_name, usable_class
-from ..errors import DataError
+from ..downloader.registry import canonical_name, downloader_class, usable_class
+from ..errors import DataError, QueryError
 from ..model.query import BarsQuery
 from ..model.rules import Rule
 from ..model.settings import Settings
+from ..model.vendors import FAMILIES
 from ..net.senders import Senders
 from ..network import Network
 from ..provider_selector import ProviderSelector
@@ -70,6 +71,31 @@ def _advice(name: str) -> str:
 def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
     """Return one plain entry for each vendor that exists: what it serves, whether it is usable."""
     return [_description(selector, name) for name in selector.provider_names()]
+
+
+def describe_family(name: str) -> list[dict[str, Any]]:
+    """Return one plain entry for each vendor of a family, as far as can be told without asking it.
+
+    Each has ``name``, ``title`` and ``timeframes``.
+
+    Raises:
+        QueryError: it is no family of vendors.
+        MissingExtraError: the package that knows its vendors is not installed.
+    """
+    family = name.strip().lower()
+    if family not in FAMILIES:
+        raise QueryError(
+            f"{name!r} is no family of vendors", hint=f"there is {', '.join(sorted(FAMILIES))}"
+        )
+    members = downloader_class(family).members()  # type: ignore[attr-defined]
+    return [
+        {
+            "name": member.name,
+            "title": member.display_name,
+            "timeframes": list(member.capabilities.timeframes),
+        }
+        for member in members
+    ]
 
 
 def _description(selector: ProviderSelector, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Carry requests for bars to an exchange by ccxt, which speaks to a hundred of them."""
+"""Carry requests for bars to an exchange by ccxt, which speaks to many of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -58,7 +59,7 @@ class ExchangeFacts:
     base_url: str
 
 
-@lru_cache(64)
+@lru_cache(256)
 def facts_of(exchange: str) -> ExchangeFacts:
     """Return what is known of an exchange by its name in ccxt; nobody is asked.
 
@@ -73,6 +74,20 @@ def facts_of(exchange: str) -> ExchangeFacts:
     page = (spot.get("fetchOHLCV") or {}).get("limit") or 0
     served = tuple(label for label, theirs in (made.timeframes or {}).items() if theirs)
     return ExchangeFacts(made.name, served, int(page), float(made.rateLimit), _home(made))
+
+
+def exchanges_with_bars() -> list[str]:
+    """Return the names of the exchanges that the installed ccxt gives bars of; nobody is asked.
+
+    Raises:
+        MissingExtraError: ccxt is not installed.
+    """
+    found = []
+    for name in _library().exchanges:
+        with suppress(UnknownProviderError):
+            facts_of(name)
+            found.append(name)
+    return found
 
 
 class CcxtCarrier:
