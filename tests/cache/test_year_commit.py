@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -194,21 +195,43 @@ def test_the_old_file_is_kept_where_history_changes(
     assert (lane_folder(tmp_path) / "_versions").exists() is is_kept
 
 
-def told(root: Path, name: str) -> object:
+def told(root: Path, name: str) -> Any:
     return json.loads((lane_folder(root) / "2024.metadata.json").read_bytes())[name]
 
 
-def test_a_year_is_said_to_be_of_who_sent_its_newest_bars(store: BarStore, tmp_path: Path) -> None:
+def test_a_year_is_said_to_be_of_who_sent_most_of_its_bars(store: BarStore, tmp_path: Path) -> None:
     doubt = mark(0, 1, "suspect", vendor="first")
     store.commit(DAILY, Commit(marks=(doubt,)))
     assert told(tmp_path, "data_source") == "first"
     nothing = mark(5, 6, "empty", vendor="knew of none")
-    store.commit(DAILY, Commit((piece(1, 3, vendor="second"),), (nothing,)))
+    store.commit(DAILY, Commit((piece(1, 4, vendor="second"),), (nothing,)))
     assert told(tmp_path, "data_source") == "second"
     store.commit(DAILY, Commit(marks=(nothing, mark(6, 7, "empty", vendor=""))))
     assert told(tmp_path, "data_source") == "second"
-    store.commit(DAILY, Commit((piece(3, 5, vendor="third"),)))
+    assert "bars" not in told(tmp_path, "provider_info")
+    store.commit(DAILY, Commit((piece(4, 6, vendor="third"),)))
+    assert told(tmp_path, "data_source") == told(tmp_path, "provider_info")["name"] == "second"
+    assert told(tmp_path, "provider_info")["bars"] == {"second": 3, "third": 2}
+    store_in(tmp_path).commit(DAILY, Commit((piece(6, 9, vendor="third"),)))
     assert told(tmp_path, "data_source") == "third"
+    assert told(tmp_path, "provider_info")["bars"] == {"second": 3, "third": 5}
+
+
+def test_how_many_bars_are_of_whom_outlives_corrections_and_damage(
+    store: BarStore, tmp_path: Path
+) -> None:
+    store.commit(DAILY, Commit((piece(0, 5, vendor="first"), piece(5, 8, vendor="second"))))
+    store.commit(DAILY, Commit((piece(1, 5, shift=1.0, vendor="third"),)))
+    said = told(tmp_path, "provider_info")["bars"]
+    assert said == {"first": 1, "second": 3, "third": 4}
+    assert told(tmp_path, "data_source") == "third"
+    (lane_folder(tmp_path) / "2024.metadata.json").unlink()
+    store_in(tmp_path).commit(DAILY, Commit((piece(8, 9, vendor="second"),)))
+    assert told(tmp_path, "provider_info")["bars"] == said | {"second": 4}
+    (lane_folder(tmp_path) / "2024.csv.gz").unlink()
+    store_in(tmp_path).commit(DAILY, Commit((piece(8, 9, vendor="first"),)))
+    assert told(tmp_path, "data_source") == "first"
+    assert "bars" not in told(tmp_path, "provider_info")
 
 
 def test_a_year_tells_when_it_was_made_and_when_it_was_changed(tmp_path: Path) -> None:

@@ -372,8 +372,11 @@ class TestTheManual:
 
 # What hangs on the compressor's output.
 PACKED = ("sha256", "size", "head", "head_at", "size_bytes", "prev", "committed")
-# What newer logs say besides, and newer notes of what was asked for splits and dividends.
-LATER = ("touched", "told")
+# What newer logs say besides, newer notes of what was asked for splits and dividends, and how many
+# bars are of whom.
+LATER = ("touched", "told", "bars")
+# Series whose newest bars are not of the vendor of most of them.
+OF_SEVERAL = ("AHEAD", "TORN")
 
 
 def said(path: Path) -> object:
@@ -395,7 +398,9 @@ def _without_packed(plain: Any) -> Any:
     if isinstance(plain, dict):
         # A doubt may be dated before the fetch that it doubts: that one's clock may have been ahead.
         dated = ("fetched_at",) if plain.get("state") == "suspect" else ()
-        left_out = (*PACKED, *LATER, *dated)
+        # A year was said to be of the sender of its newest bars.
+        of_whom = ("data_source", "provider_info") if plain.get("symbol") in OF_SEVERAL else ()
+        left_out = (*PACKED, *LATER, *dated, *of_whom)
         return {k: _without_packed(v) for k, v in plain.items() if k not in left_out}
     return [_without_packed(v) for v in plain] if isinstance(plain, list) else plain
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -326,3 +326,11 @@ def is_ours(data: bytes) -> bool:
             return True
         start = data.find(_ID, start + 1)
     return False
+
+
+def shares_of(headers: Iterable[Header]) -> dict[str, int]:
+    """Return vendor to the number of its bars, who was asked last at the end."""
+    shares: dict[str, int] = {}
+    for header in sorted(headers, key=lambda header: header.seq):
+        shares[header.vendor] = shares.pop(header.vendor, 0) + header.rows
+    return shares

@@ -24,7 +24,7 @@ from .codec import BASE_COLUMNS
 from .compose import Target, columns_for, compose, state_of
 from .lane import Lane
 from .ledger import after_members, carried
-from .members import PEEK_BYTES, Member, file_id, is_ours, peek_digest
+from .members import PEEK_BYTES, Member, file_id, is_ours, peek_digest, shares_of
 from .metadata import DamagedError
 from .quarantine import keep_bytes, keep_file
 from .rewrite import rewrite, sweep_versions
@@ -288,12 +288,14 @@ def _next_generation(
 def _facts(lane: Lane, meta: YearMeta | None, members: list[Member]) -> YearMeta:
     """Return the old document, or a new one with what the members know."""
     now = lane.clock.now_ms()
+    shares = shares_of(member.header for member in members)
     if meta is not None:
-        return replace(meta, updated_ms=now)
+        return replace(meta, updated_ms=now).of(shares)
     fetched = [m.header.fetched_at for m in members if m.header.fetched_at]
-    return YearMeta(
+    made = YearMeta(
         vendor=members[-1].header.vendor, created_ms=min(fetched, default=now), updated_ms=now
     )
+    return made.of(shares)
 
 
 def _saved(lane: Lane, year: int, meta: YearMeta) -> YearMeta:

@@ -25,7 +25,7 @@ from .compose import Target, appended, columns_for, compose, state_of
 from .faults import Fault, after, quality_of, within
 from .lane import Lane
 from .ledger import YearPart, after_marks, after_pieces, around, takes_trust, year_span
-from .members import file_id
+from .members import file_id, shares_of
 from .rewrite import rewrite
 from .segments import Change, compacted, of_file, settled, with_pieces
 from .year_meta import YearMeta, YearState
@@ -177,7 +177,7 @@ class YearCommit:
             self.lane,
             self.year,
             before=before,
-            meta=self._facts(state).settled(state),
+            meta=self._facts(state).of(self._shares_after()).settled(state),
             members=members,
             durable_meta=takes_trust(before.coverage, coverage),
         )
@@ -198,7 +198,7 @@ class YearCommit:
         rewrite(
             self.lane,
             self.year,
-            meta=self._facts(state),
+            meta=self._facts(state).of(shares_of(s.header for s in segments)),
             members=members,
             state=state,
             keep_version=self._rewrites_history(change),
@@ -232,15 +232,22 @@ class YearCommit:
         told = {} if self.commit.judged is None else quality_of(self._faults, state.rows)
         return {**self.meta.quality, **told, **_plain(self.commit.quality)}
 
+    def _shares_after(self) -> dict[str, int]:
+        """Return vendor to the number of its bars, those of this commit added."""
+        found = self.meta.bars_of()
+        for piece in self._with_bars:
+            found[piece.vendor] = found.pop(piece.vendor, 0) + len(piece.table)
+        return found
+
     def _facts(self, state: YearState) -> YearMeta:
         """Return the document with what this commit says beside bars and coverage."""
-        # Who sent bars counts before who knew of none, and the last before the others.
+        # Of a year without bars, who knew of none; the last before the others.
         vendors = [mark.vendor for mark in self.part.marks]
         vendors += [self.meta.vendor, *(piece.vendor for piece in self.pieces)]
         now = self.lane.clock.now_ms()
         return replace(
             self.meta,
-            vendor=next(filter(None, reversed(vendors)), ""),
+            vendor=self.meta.vendor if state.rows else next(filter(None, reversed(vendors)), ""),
             created_ms=self.meta.created_ms or now,
             updated_ms=now,
             quality=self._quality(state),

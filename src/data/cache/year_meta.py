@@ -152,7 +152,8 @@ class YearMeta:
     Attributes:
         state: the committed state.
         pending: the state a rewrite is about to make true, or None.
-        vendor: who supplied last.
+        vendor: who supplied most bars; without bars who knew of none.
+        shares: vendor to the number of its bars, where there are several.
         created_ms, updated_ms: UTC milliseconds.
         quality: of all its bars.
         extra: keys of other versions, kept as they are.
@@ -165,6 +166,21 @@ class YearMeta:
     updated_ms: int = 0
     quality: Mapping[str, Any] = field(default_factory=lambda: dict(_NO_QUALITY))
     extra: Mapping[str, Any] = field(default_factory=dict)
+    shares: Mapping[str, int] = field(default_factory=dict)
+
+    def bars_of(self) -> dict[str, int]:
+        """Return vendor to the number of its bars; all are the one's where shares do not add up."""
+        if self.shares and sum(self.shares.values()) == self.state.rows:
+            return dict(self.shares)
+        return {self.vendor: self.state.rows} if self.state.rows else {}
+
+    def of(self, shares: Mapping[str, int]) -> YearMeta:
+        """Return the document of a year whose bars are of these vendors, the newest last."""
+        found = {vendor: bars for vendor, bars in shares.items() if bars}
+        if not found:
+            return replace(self, shares={})
+        most = max(reversed(found), key=found.__getitem__)
+        return replace(self, vendor=most, shares=found if len(found) > 1 else {})
 
     def settled(self, state: YearState) -> YearMeta:
         """Return the document with ``state`` committed and nothing pending."""
@@ -266,6 +282,7 @@ def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) 
             "name": meta.vendor,
             "reliability": facts.get("reliability", meta.quality.get("score", 1.0)),
             "rate_limit": facts.get("rate_limit", ""),
+            **({"bars": dict(meta.shares)} if meta.shares else {}),
         },
     }
 
@@ -299,9 +316,15 @@ def load_meta(data: bytes, identity: str) -> YearMeta:
             updated_ms=int(ours["updated_at"]),
             quality=dict(ours["quality"]),
             extra={k: v for k, v in ours.items() if k not in _OURS},
+            shares=_shares(document),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise metadata.DamagedError(f"it lacks what it must hold: {exc!r}") from exc
+
+
+def _shares(document: Mapping[str, Any]) -> dict[str, int]:
+    told = (document.get("provider_info") or {}).get("bars") or {}
+    return {str(vendor): int(bars) for vendor, bars in told.items()}
 
 
 class Glance(NamedTuple):
