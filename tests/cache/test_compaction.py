@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from src.data.cache.compacting import compact_series
 from src.data.cache.members import Member, file_id, walk
 from src.data.cache.store import BarStore, Commit, Piece
 from src.data.model.actions import Action
@@ -195,6 +196,17 @@ def test_members_of_an_older_writer_whose_date_says_nothing_are_joined(tmp_path:
     assert bases(tmp_path) == [(8, Basis("split"))]
     assert len(store.view(DAILY).coverage) == 1
     assert same(store.read(DAILY, EVER)[0], table(range(8)))
+
+
+def test_compacting_on_demand_joins_them_too(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    for n in range(5):
+        store.commit(DAILY, Commit((shares(n, n),)))
+    done = compact_series(store_in(tmp_path).workshop, DAILY, dry_run=False)
+    assert done.members == (5, 1)
+    assert done.bytes[1] < done.bytes[0]
+    assert bases(tmp_path) == [(5, Basis("split"))]
+    assert same(store.read(DAILY, EVER)[0], table(range(5)))
 
 
 @pytest.mark.parametrize(("late_days", "joined"), [(8, True), (0, False)])

@@ -7,10 +7,12 @@ repeated question read anew.
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from src.data.cache.store import Commit, Piece
@@ -87,3 +89,25 @@ def test_a_long_answer_takes_no_more_than_a_short_one(held: Make) -> None:
     short, long = calls(manager, "2024-01-06", "2024-01-06"), calls(manager, *MONTH)
     assert long < 3000
     assert long < 2 * short
+
+
+@pytest.mark.parametrize("asked", [DAY, MONTH])
+def test_what_is_asked_for_takes_a_third_of_the_memory_of_the_file(
+    held: Make, tmp_path: Path, asked: tuple[str, str]
+) -> None:
+    (path,) = (tmp_path / "cache").rglob("BTCUSDT/1m/2024.csv.gz")
+    whole = allocated(lambda: pd.read_csv(path, index_col=0, parse_dates=True))
+    manager = held()
+    calls(manager, "2024-01-06", "2024-01-06")
+    own = allocated(lambda: manager.get_ohlcv("BTCUSDT", "1m", *asked, offline=True).sum())
+    assert own < 0.3 * whole
+
+
+def allocated(work: Callable[[], object]) -> int:
+    """Return the bytes that are allocated at most while ``work`` is done."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

@@ -11,6 +11,7 @@ from src.data.cache.members import Header, file_id, walk
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.model.instant import DAY_MS, iso
+from src.data.model.kind import Basis
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from tests.cache.counts import FULL
@@ -111,3 +112,13 @@ def test_the_last_bar_of_a_night_that_had_not_settled_is_final_the_night_after(
     coverage = manager.cache.store.view(SeriesKey("BTCUSDT", Timeframe.parse("1h"))).coverage
     assert [part.state for part in coverage] == ["final", "provisional"]
     assert coverage[-1].span.start == ms("2023-01-05T22:00:00")
+
+
+def test_the_bars_of_a_night_carry_no_date_that_says_nothing(
+    manager: DataManager, clock: ManualClock, tmp_path: Path
+) -> None:
+    for night in range(3):
+        clock.set(ms("2023-01-03T22:10:00") + night * DAY_MS)
+        manager.get_ohlcv("AAPL", "1d", bars=10)
+    found = headers(tmp_path / "cache", "AAPL", "1d")
+    assert [header.basis for header in found] == [Basis("split")] * 3

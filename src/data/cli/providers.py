@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="FAMILY",
         help="list and count the vendors of a family instead: ccxt, the exchanges that the "
-        "installed package gives candles of",
+        "installed package gives bars of",
     )
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
