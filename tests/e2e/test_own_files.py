@@ -59,3 +59,17 @@ def test_hours_stamped_by_their_closes_are_whole_and_of_the_kind_declared(
 def test_an_option_of_files_with_a_wrong_value_is_named(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(ConfigError, match=rf"providers\.local\.{wrong.partition(':')[0]}"):
         manager(tmp_path, wrong).get_ohlcv("NVDA", "1h", "2024-07-02", provider="local")
+
+
+@pytest.mark.parametrize("year, state", [(2012, "final"), (2019, "final"), (2024, "provisional")])
+def test_bars_older_than_this_library_need_no_clock_to_be_final(
+    tmp_path: Path, year: int, state: str
+) -> None:
+    rows = "".join(f"{year}-05-{day:02d},1,2,1,2,3\n" for day in (6, 7, 8, 9, 10))
+    (tmp_path / "AAPL_1d.csv").write_text(HEADER + rows)
+    asked = ("AAPL", "1d", f"{year}-05-06", f"{year}-05-10")
+    for _ in range(2):
+        bars = manager(tmp_path, "adjustment: raw, unit: USD").get_ohlcv(
+            *asked, provider="local", adjustment="raw", columns=("state",)
+        )
+        assert [*bars["state"]][-2:] == ["final", state]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Literal
 
 import numpy as np
 
 from ..model.bars import BarTable, Stamps, among, merge
 from ..model.capabilities import Fetched
-from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of
+from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
 from ..model.span import Span, coalesce
 from ..policy.finality import forming_stamp
 from ..policy.gaps import Grid, holes
 from ..policy.quality import BadRow, Checked, no_stamps
+
+# What opened before had closed when this was written: no clock is needed to know it.
+_LONG_PAST_MS = day_ms(date(2020, 1, 1))
 
 Density = Literal["dense", "sparse", "unknown"]
 
@@ -225,11 +228,14 @@ def _settled_before(
 
 
 def _vouched_before(answered: Span, closed: BarTable) -> int:
-    """Return up to where bars have surely closed and settled: newer ones lie a day behind them."""
+    """Return up to where bars have surely closed and settled, whatever our clock says.
+
+    Newer ones lie a day behind them, or they are older than this library by more than any bar lasts.
+    """
     if not len(closed):
         return answered.start
     last_day = np.searchsorted(closed.stamps, closed.stamps[-1] - DAY_MS, side="right")
-    return int(closed.stamps[last_day])
+    return max(int(closed.stamps[last_day]), min(answered.end, _LONG_PAST_MS))
 
 
 def _lacking(
