@@ -99,7 +99,13 @@ class DataManager(BeyondBars):
         (float64), then ``adj_close`` where known. ``df.attrs["onetape"]`` tells where every bar
         came from, and what is lacking: ``final`` bars stay as they are; ``provisional`` ones have
         closed and may still change; ``suspect`` ones were fetched around a split and are asked
-        for again. The frame is the caller's own.
+        for again. ``rejected`` names each vendor of the rules that was not asked, with the reason;
+        what is held whole asks and rejects nobody. The frame is the caller's own.
+
+        Where nobody has a bar of the wanted kind, one other kind answers for the whole range. So
+        does one that lacks nothing where bars are missing and all vendors that serve them are
+        down, whatever part of the range is cached. ``substitute`` names it, ``strict`` refuses it;
+        an ``offline`` call or one for a ``provider`` never turns to it from a part that is cached.
 
         Args:
             symbol: such as ``BTCUSDT``, ``AAPL``, ``BRK.B``, ``VOD.L``, ``EURUSD=X``, ``^VIX``.

@@ -62,10 +62,10 @@ def test_a_substitute_is_not_spliced_to_the_venues_own_bars(
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1d", "2024-06-01", "2024-06-03")
     vendors.fault("binance", Fault.status(503))
-    with pytest.warns(IncompleteDataWarning, match="binance"):
+    with pytest.warns(IncompleteDataWarning, match="substitute of another kind: yahoo"):
         frame = manager.get_ohlcv(*BOUNDS)
-    assert frame.attrs["onetape"]["vendors"] == ["binance"]
-    assert len(frame) == 3
+    assert frame.attrs["onetape"]["vendors"] == ["yahoo"], "in whole, as with an empty cache"
+    assert len(frame) == 5
 
 
 def test_a_pinned_vendor_is_asked_alone_and_keeps_its_own_lane(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..model.query import EXTRA_COLUMNS
+from ..model.telling import by_reason
 from . import FAILED, OK
 from .answers import Told, headline, show_attempts, show_bars, show_gaps
 from .arguments import add_output, add_places, add_question, listed, positive
@@ -140,6 +141,6 @@ def _show(frame: pd.DataFrame, told: Told, rows: int, seconds: float) -> None:
     else:
         screen.print(styled("no bar in this range", "dim"))
     show_attempts(screen, told)
-    for vendor, why in told["rejected"].items():
-        screen.print(styled(f"not asked: {vendor} {why}", "dim"))
+    for said in by_reason(told["rejected"]):
+        screen.print(styled(f"not asked: {said}", "dim"))
     show_gaps(screen, told)

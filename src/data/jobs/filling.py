@@ -120,7 +120,8 @@ class SeriesResult:
         vendors: who supplied the bars held.
         gaps: stretches without bars.
         lacking: why the first of them is one.
-        unanswered: why a vendor did not answer for a part of it; empty where all were answered.
+        unanswered: why vendors did not answer for a part of it, also where a substitute did; empty
+            where all were answered.
         score: worst quality score of what was fetched now; None when nothing was.
         error: why the series is not all there, empty where it was answered to its end.
     """

@@ -36,8 +36,8 @@ class Stop(NamedTuple):
 
     Attributes:
         vendor: canonical name.
-        role: ``asked``, ``substitute`` (in whole, marked, if nobody before has anything) or
-            ``not asked``.
+        role: ``asked``, ``substitute`` (in whole, marked, if those before have nothing, or are down
+            and bars are missing) or ``not asked``.
         why: why it is a substitute or not asked.
     """
 

@@ -24,8 +24,8 @@ class Way:
         spelling: how it writes the symbol.
         adjustment: what its prices are adjusted for.
         depth_days: how far back it goes; None as far as the listing.
-        substitute: why it is asked only where nobody before has anything, and then for all of it;
-            empty for those that complete each other.
+        substitute: why it is asked only where those before it have nothing, or are down and bars
+            are missing, and then for all of it; empty for those that complete each other.
     """
 
     vendor: str

@@ -34,7 +34,8 @@ class Plan:
         besides: further questions, such as for splits and dividends.
         lacking: what the answer would be without.
         rejected: vendor of the rule to why it is no candidate.
-        substitutes: who would be asked for all of it if nobody has anything, and the difference.
+        substitutes: who would be asked for all of it if the others have nothing, or are down and
+            bars are missing, and the difference.
         health: how each vendor on the way stands.
         source: the timeframe of the bars that these are made of, or None.
         is_hit: whether nobody would be asked, because all that there is to know is held.

@@ -45,13 +45,14 @@ class Gap:
     """A stretch without bars, and why.
 
     ``harmless`` is true where no bar can be missed: before a listing. ``failed`` is true where a
-    vendor that serves such bars did not answer.
+    vendor that serves such bars did not answer, ``is_outage`` where all of those were down.
     """
 
     span: Span
     reason: str
     harmless: bool = False
     failed: bool = False
+    is_outage: bool = False
 
 
 class Rebased(NamedTuple):
@@ -161,7 +162,9 @@ def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[
     found: list[Gap] = []
     for known in unfilled:
         left = gaps(known.span.clip(span), [g.span for g in found])
-        found += [Gap(part, known.reason, failed=known.failed) for part in left]
+        found += [
+            Gap(part, known.reason, failed=known.failed, is_outage=known.is_outage) for part in left
+        ]
     for rest in gaps(span, [g.span for g in found]):
         early = Span(rest.start, min(rest.end, traded.start))
         late = Span(max(rest.start, traded.end), rest.end)

@@ -14,13 +14,10 @@ from ..errors import (
     AllProvidersFailedError,
     Attempt,
     BadRangeError,
-    CapabilityError,
     DataError,
-    EntitlementError,
     KindMismatchError,
     NoDataError,
     NoProviderError,
-    QualityError,
 )
 from ..model.bars import BarTable, among
 from ..model.kind import Kind
@@ -37,6 +34,7 @@ from .folding import Fold
 from .lane import LOOKBACKS, closed_rows, last_of
 from .parts import Parts
 from .terms import DOUBTFUL
+from .work import is_down
 
 log = logging.getLogger("onetape.routing")
 
@@ -44,8 +42,6 @@ Out = Mapping[str, DataError]
 Ask = Callable[[BarsQuery], Answer]
 
 NOBODY = (NoProviderError, AllProvidersFailedError)
-# What says nothing about how a vendor would answer for bars of another length or kind.
-_OF_THE_QUESTION = (QualityError, CapabilityError, KindMismatchError, EntitlementError)
 
 
 class Deriver:
@@ -112,6 +108,22 @@ class Deriver:
             return answer
         return held if answer is None or _lack_ms(held) < _lack_ms(answer) else answer
 
+    def made(self, query: BarsQuery, attempts: Sequence[Attempt]) -> Answer | None:
+        """Return bars made of shorter ones; None where there are none to make them of.
+
+        Args:
+            query: what is wanted.
+            attempts: at bars of the very length; who failed is not asked for shorter ones.
+        """
+        source = self._parts.best(query)
+        if source is None:
+            return None
+        try:
+            return self._derived(query, source, _down_in(attempts))
+        except (*NOBODY, KindMismatchError) as failure:
+            log.info("%s could not be made of %s bars: %s", query, source, failure)
+            return None
+
     def _derived(self, query: BarsQuery, source: Timeframe, out: Out) -> Answer:
         anchor = self._parts.anchor(query, source)
         return derived(query, source, anchor, lambda below: self._ask(below, out))
@@ -140,14 +152,12 @@ def _says_nothing(error: DataError) -> bool:
     return any(isinstance(attempt.error, NoDataError) for attempt in attempts)
 
 
-def is_down(error: DataError) -> bool:
-    """Tell whether a vendor failed in a way that another question would not change."""
-    return not isinstance(error, (*_OF_THE_QUESTION, NoDataError))
-
-
 def _down(error: DataError) -> dict[str, DataError]:
     """Return the vendors that need not be asked again now."""
-    attempts: Sequence[Attempt] = getattr(error, "attempts", ())
+    return _down_in(getattr(error, "attempts", ()))
+
+
+def _down_in(attempts: Sequence[Attempt]) -> dict[str, DataError]:
     return {a.provider: a.error for a in attempts if a.error is not None and is_down(a.error)}
 
 
@@ -201,9 +211,7 @@ class _Making:
         needed = source_span(wanted, self.query.timeframe, self._calendar, anchor=self._grid.anchor)
         # Where no bar is expected they are asked for all the same: who knows whether it exists.
         span = wanted if needed.is_empty else needed
-        below = self.ask(
-            replace(self.query, timeframe=self.source, span=span, bars=None, strict=False)
-        )
+        below = self.ask(replace(self.query, timeframe=self.source, span=span, bars=None))
         told = below.kind.anchor
         if told not in ("", self.anchor) and not self.is_sure:
             # Somebody else answered than was expected.

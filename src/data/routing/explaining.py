@@ -19,7 +19,7 @@ from .candidates import Route
 from .lifetimes import lifetime_of
 from .parts import Parts
 from .rehearsing import Theatre
-from .unasked import differences, unasked, way_of
+from .unasked import differences, unasked
 
 
 def explain(theatre: Theatre, query: BarsQuery) -> Explanation:
@@ -31,7 +31,7 @@ def explain(theatre: Theatre, query: BarsQuery) -> Explanation:
     rule, why_not = _rule(theatre, query)
     way: Route | None = None
     try:
-        way = way_of(theatre, query)
+        way = theatre.way_of(query)
     except DataError as error:
         why_not = str(error)
     return Explanation(

@@ -38,7 +38,7 @@ from .revisions import Errand, Revisions
 from .taking import Taker, grid_of
 from .telling import Teller
 from .terms import BEFORE_FIRST, CLOSED, LOST, NO_BAR, UNVOUCHED_MS, Expiry, Terms
-from .work import Unfilled, Work
+from .work import Unfilled, Work, is_outage
 
 log = logging.getLogger("onetape.routing")
 
@@ -250,7 +250,8 @@ class Fetcher:
         if failures:
             told = dict.fromkeys(f"{e.provider or 'vendor'}: {e}" for e in failures)
             is_failure = not all(isinstance(e, UnsupportedError) for e in failures)
-            work.unfilled.append(Unfilled(segment, "; ".join(told), is_failure))
+            reason = "; ".join(told)
+            work.unfilled.append(Unfilled(segment, reason, is_failure, is_outage(outcomes)))
             self._note_refused(work, segment, failures)
             return
         times = [e.server_now_ms for e in outcomes if isinstance(e, NoDataError)]

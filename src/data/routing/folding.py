@@ -151,8 +151,13 @@ class Fold:
         lacking, expected = (sum(counts) for counts in zip(*(b[2:] for b in bars), strict=True))
         span = Span(bars[0].span.start, bars[-1].span.end)
         reason = f"{lacking} of {expected} {self.source} bars: {said}"
-        is_failure = any(hole.failed and hole.span.overlaps(span) for hole in self.holes)
-        return Gap(span, reason, failed=is_failure)
+        holes = [hole for hole in self.holes if hole.span.overlaps(span)]
+        return Gap(
+            span,
+            reason,
+            failed=any(hole.failed for hole in holes),
+            is_outage=any(hole.is_outage for hole in holes),
+        )
 
     def _said(self, bar: Incomplete) -> str:
         """Return why a bar could not be made."""

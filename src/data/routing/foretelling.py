@@ -20,7 +20,7 @@ from ..policy.gaps import Grid
 from .answering import Answer
 from .planning import Todo
 from .rehearsing import Rehearsal, Theatre
-from .unasked import differences, unasked, way_of
+from .unasked import differences, unasked
 from .work import Work
 
 # Errors name the vendor that they are told of.
@@ -110,7 +110,7 @@ class _Telling:
         source = _source(answer) if answer is not None else None
         found = self._plans(source or query.timeframe)
         segments, besides = self._asked(found, source or query.timeframe)
-        held = _held(answer, [step.span for step in self.done.steps]) if answer else ()
+        held = _held(answer, self._asked_beside(found)) if answer else ()
         lacking = self._lacking(segments)
         bars = sum(part.bars for part in held)
         total = (len(answer.table) if answer else 0) + sum(part.bars for part in lacking)
@@ -124,7 +124,7 @@ class _Telling:
             segments,
             besides,
             lacking,
-            rejected=unasked(self.theatre.selector, query),
+            rejected=self._rejected(),
             substitutes=_substitutes(self.theatre, query),
             health=self._health(found),
             source=source,
@@ -136,8 +136,36 @@ class _Telling:
     def _plans(self, timeframe: Timeframe) -> list[tuple[Work, Todo]]:
         """Return what the lane that answers found to do; the first one's where none does."""
         found = [(w, t) for w, t in self.done.plans if w.query.timeframe == timeframe]
-        chosen = found[-1 if self.done.answer is not None else 0][0].key if found else None
-        return [(work, todo) for work, todo in found if work.key == chosen]
+        keys = list(dict.fromkeys(work.key for work, _ in found))
+        if self.done.answer is None:
+            keys = keys[:1]
+        elif (lane := self._lane) in {key.folder for key in keys}:
+            keys = [key for key in keys if key.folder == lane]
+        else:
+            keys = keys[-1:]
+        return [(work, todo) for work, todo in found if work.key in keys]
+
+    @property
+    def _lane(self) -> str | None:
+        """The folder of the bars that answer, or that the answer is made of."""
+        assert self.done.answer is not None
+        facts = self.done.answer.facts
+        lane: str | None = facts.get("derived_from", facts).get("lane")
+        return lane
+
+    def _asked_beside(self, found: Sequence[tuple[Work, Todo]]) -> list[Span]:
+        """Return what would be asked of those who can add to the bars that answer."""
+        names = {c.name for work, _ in found for c in work.lane.candidates}
+        steps = (step for step in self.done.steps if step.vendor in names or not found)
+        return [step.span for step in steps]
+
+    def _rejected(self) -> dict[str, str]:
+        """Return whom the rules name and who is no candidate, and why."""
+        found = unasked(self.theatre.selector, self.query)
+        try:
+            return {**found, **self.theatre.way_of(self.query).namesakes}
+        except DataError:
+            return found
 
     def _span(self, found: Sequence[tuple[Work, Todo]]) -> Span:
         span = found[-1][1].wanted if found and not self._is_derived else self.query.span
@@ -216,7 +244,7 @@ class _Telling:
 def _substitutes(theatre: Theatre, query: BarsQuery) -> dict[str, str]:
     """Return who would be asked for all of it if nobody has anything of the kind, and what differs."""
     try:
-        way = way_of(theatre, query)
+        way = theatre.way_of(query)
     except DataError:
         return {}
     return {

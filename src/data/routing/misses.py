@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from ..cache.store import BarStore
 from ..clock import Clock
@@ -27,7 +28,7 @@ from ..policy.finality import forming_stamp
 from ..policy.gaps import Grid
 from .answering import Answer
 from .candidates import Lane, Route, Selector, candidates_of, route, unknown_symbol
-from .deriving import NOBODY, Deriver, is_down
+from .deriving import NOBODY, Deriver
 from .hits import Hits
 from .keeping import actions_known
 from .lane import LaneRunner, real_gaps
@@ -37,7 +38,8 @@ from .parts import Parts
 from .reading import Outcome, Reader, attempt_of, told
 from .rebasing import ClosesMissingError
 from .terms import Expiry
-from .work import Unfilled, Work
+from .unasked import left_out
+from .work import Unfilled, Work, is_down
 
 log = logging.getLogger("onetape.routing")
 
@@ -56,6 +58,14 @@ class _Try:
     def is_truth(self) -> bool:
         """Tell whether an empty answer is what the vendors positively say."""
         return self.answer is not None and not self.unfilled
+
+
+class _Found(NamedTuple):
+    """An answer, the attempts at it, and whether no other lane had any bar for it."""
+
+    answer: Answer
+    attempts: Sequence[Attempt]
+    is_alone: bool
 
 
 @dataclass(frozen=True)
@@ -128,9 +138,13 @@ class Misses:
             if days is not None:
                 return self._deriver.of_days(query, days)
             try:
-                return self._from_vendors(query, {})
+                found = self._found(query, {})
             except NOBODY as error:
                 return self._deriver.instead(query, error, self._from_store_alone)
+            if not (found.is_alone and _is_cut_off(found.answer)):
+                return found.answer
+            made = self._deriver.made(query, found.attempts)
+            return made if made is not None and _is_whole(made, found.answer) else found.answer
 
     def _ask(self, query: BarsQuery, out: Mapping[str, DataError]) -> Answer:
         """Answer by bars of that very length; who is ``out`` is not asked for any."""
@@ -143,17 +157,38 @@ class Misses:
             return self._from_store_alone(query, error)
 
     def _from_vendors(self, query: BarsQuery, out: Mapping[str, DataError]) -> Answer:
+        return self._found(query, out).answer
+
+    def _found(self, query: BarsQuery, out: Mapping[str, DataError]) -> _Found:
         """Answer from the asked kind's lane, or wholly from one substitute."""
         way = self._route(query)
         tries: list[_Try] = []
-        answer = self._through(query, way, way.lanes, (tries, out))
+        answer = self._by(query, way, (tries, out))
+        attempts = [attempt for tried in tries for attempt in tried.attempts]
+        asked = {attempt.provider for attempt in attempts}
+        if not query.offline:  # whose bars are held need not be asked
+            asked |= set(_vendors(answer))
+        facts: dict[str, Any] = {"rejected": left_out(self._selector, query, way, asked, out)}
+        if answer.substitute:
+            failed = (part.reason for tried in tries for part in tried.unfilled if part.failed)
+            facts["unanswered"] = next(failed, None)
+        with_rows = [tried for tried in tries if tried.answer and len(tried.answer.table)]
+        answer = replace(answer, facts=answer.facts | facts)
+        return _Found(answer, attempts, is_alone=len(with_rows) == 1)
+
+    def _by(
+        self, query: BarsQuery, way: Route, done: tuple[list[_Try], Mapping[str, DataError]]
+    ) -> Answer:
+        """Answer by a route, or by one widened by proof; note what was tried."""
+        tries, _ = done
+        answer = self._through(query, way, way.lanes, done)
         if answer is not None:
             return answer
         first = tries[0]
         if first.answer is not None and first.is_truth:
             return first.answer
         if not self._is_unknown(way, tries):
-            answer = self._by_proof(query, way, (tries, out))
+            answer = self._by_proof(query, way, done)
             if answer is not None:
                 return answer
         attempts = [a for t in tries for a in t.attempts]
@@ -186,20 +221,37 @@ class Misses:
         lanes: Sequence[Lane],
         done: tuple[list[_Try], Mapping[str, DataError]],
     ) -> Answer | None:
-        """Return the first answer with rows, or to which no rows belong; note what was tried."""
+        """Return the first answer with rows, or to which no rows belong; note what was tried.
+
+        Where vendors are down and bars are missing that only they have, the answer in part gives
+        way to a whole one of a substitute: as it does where nothing is stored, for what was asked
+        before decides nothing. Bars that are held, and only doubted or due again, lack nothing.
+        """
         tries, out = done
+        part: Answer | None = None
+        tried_for_it = 0
         for place, lane in enumerate(lanes):
+            if part is not None and query.strict and _is_substitute(query, way, lane):
+                continue  # it would be refused, and the part not be told
             tried = self._try(query, lane, way, _Before.of(tries, out))
             tries.append(tried)
             # No rows and no gaps: nothing trades then, and no substitute can change that.
             if tried.answer is not None and (len(tried.answer.table) or not tried.answer.gaps):
-                return _naming(tried.answer, tried.unfilled, way.namesakes)
+                answer = _naming(tried.answer, tried.unfilled, way.namesakes)
+                if part is None and _is_cut_off(answer):
+                    part, tried_for_it = answer, len(tries)
+                elif part is None or _is_whole(answer, part):
+                    return answer
             # Known to be nothing, without a question: substitutes were asked when it was learned.
-            if tried.answer is not None and tried.is_truth and not tried.attempts:
-                return self._stored_substitute(query, way, lanes[place + 1 :]) or tried.answer
-            if self._is_unknown(way, tries):
-                return None
-        return None
+            elif tried.answer is not None and tried.is_truth and not tried.attempts:
+                if part is None:
+                    return self._stored_substitute(query, way, lanes[place + 1 :]) or tried.answer
+            elif self._is_unknown(way, tries):
+                break
+        if part is None:
+            return None
+        later = told([a for t in tries[tried_for_it:] for a in (*t.attempts, *t.beside)])
+        return replace(part, facts=part.facts | {"attempts": [*part.facts["attempts"], *later]})
 
     def _stored_substitute(
         self, query: BarsQuery, way: Route, lanes: Sequence[Lane]
@@ -222,7 +274,9 @@ class Misses:
         """Answer with what is stored although nobody can supply the rest; else raise ``error``."""
         key = self._key(query, (query.provider,) if query.provider else ())
         is_failure = not isinstance(error, UnsupportedError)
-        missing = Outcome(unfilled=[Unfilled(query.span, str(error), is_failure)])
+        attempts: Sequence[Attempt] = getattr(error, "attempts", ())
+        unfilled = [Unfilled(query.span, str(error), is_failure)]
+        missing = Outcome(unfilled=unfilled, attempts=attempts)
         try:
             answer = self._reader.answer(query, key, query.span, missing, lenient=True)
         except KindMismatchError as mismatch:
@@ -232,7 +286,20 @@ class Misses:
         anchor = answer.kind.anchor or "session"
         grid = Grid(calendar_for(query.instrument), query.timeframe, anchor)
         cap = forming_stamp(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
-        return replace(answer, gaps=real_gaps(answer.gaps, cap, grid))
+        asked = {attempt.provider for attempt in attempts}
+        rejected = left_out(self._selector, query, self._way(query), asked, {})
+        return replace(
+            answer,
+            gaps=real_gaps(answer.gaps, cap, grid),
+            facts=answer.facts | {"rejected": rejected},
+        )
+
+    def _way(self, query: BarsQuery) -> Route | DataError:
+        """Return where bars may come from; the error where that is nowhere."""
+        try:
+            return self._route(query)
+        except DataError as error:
+            return error
 
     def _route(self, query: BarsQuery, proved: Container[str] = ()) -> Route:
         stored = None if query.provider else self._store.view(self._key(query, ())).kind
@@ -253,10 +320,9 @@ class Misses:
             failed = Attempt(name, outcome, str(error), error=error)
             return _Try(None, [*work.attempts, failed], work.unfilled, work.out, work.beside)
         attempts = told([*before.attempts, *map(lane.named, work.attempts), *work.beside])
-        facts = {"attempts": attempts, "rejected": dict(way.rejected)}
-        answer = replace(answer, facts=answer.facts | facts)
-        if lane is not way.lanes[0] and lane.parts != (query.adjustment,):
-            answer = replace(answer, substitute=f"{name} ({key})")
+        answer = replace(answer, facts=answer.facts | {"attempts": attempts})
+        if _is_substitute(query, way, lane):
+            answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
         return _Try(answer, work.attempts, work.unfilled, work.out, work.beside)
 
     def _run(self, query: BarsQuery, work: Work) -> Answer:
@@ -297,6 +363,29 @@ class Misses:
     @staticmethod
     def _key(query: BarsQuery, parts: tuple[str, ...]) -> SeriesKey:
         return SeriesKey(query.instrument.symbol, query.timeframe, parts)
+
+
+def _is_substitute(query: BarsQuery, way: Route, lane: Lane) -> bool:
+    """Tell whether the bars of a lane are of another kind than was asked for."""
+    return lane is not way.lanes[0] and lane.parts != (query.adjustment,)
+
+
+def _vendors(answer: Answer) -> list[str]:
+    """Return whose bars an answer is made of."""
+    parts = [part for part in answer.coverage if len(answer.table.within(part.span))]
+    return list(dict.fromkeys(name for part in parts for name in part.vendor.split(",")))
+
+
+def _is_cut_off(answer: Answer) -> bool:
+    """Tell whether an answer lacks bars because all vendors that serve them are down."""
+    return any(gap.is_outage for gap in answer.gaps)
+
+
+def _is_whole(answer: Answer, part: Answer) -> bool:
+    """Tell whether an answer lacks nothing, and reaches over all bars of one in part."""
+    if answer.flagged or not all(gap.harmless for gap in answer.gaps) or not len(answer.table):
+        return False
+    return not any(len(part.table.within(gap.span)) for gap in answer.gaps)
 
 
 def _are_unknown(attempts: Sequence[Attempt]) -> bool:

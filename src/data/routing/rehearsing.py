@@ -27,10 +27,13 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .answering import Answer
+from .candidates import Route, candidates_of, route
+from .keeping import actions_known
 from .observing import Call, Observer
 from .planning import Todo
 from .service import BarsService
 from .terms import Expiry
+from .trading_days import TradingDays
 from .work import Work
 
 if TYPE_CHECKING:
@@ -83,6 +86,17 @@ class Theatre:
     clock: Clock
     expiry: Expiry = Expiry()
     checks: ValidationRules = ValidationRules()
+
+    def way_of(self, query: BarsQuery) -> Route:
+        """Return where the bars of ``query`` may come from.
+
+        Raises:
+            NoProviderError, UnknownProviderError: from nowhere.
+        """
+        key = SeriesKey(query.instrument.symbol, query.timeframe)
+        stored = None if query.provider else self.store.view(key).kind
+        told = actions_known(self.store, query, TradingDays(self.clock))
+        return route(query, candidates_of(self.selector, query), stored, told=told)
 
     def rehearse(self, query: BarsQuery) -> Rehearsal:
         """Do ``query`` without asking anybody, writing anything or logging a word."""
@@ -241,3 +255,11 @@ class DraftStore(BarStore):
         if key is None or (key.symbol, key.timeframe) != (symbol, timeframe):
             return BarTable.empty()
         return self.read(key, span)[0]
+
+    def unit(self, symbol: str, timeframe: Timeframe, vendor: str) -> str | None:
+        """Return the unit of a vendor's bars in that series; None where it has none there."""
+        key = self._latest
+        if key is None or (key.symbol, key.timeframe) != (symbol, timeframe):
+            return None
+        parts = (part for part in self.view(key).coverage if part.state != "empty")
+        return next((part.kind.unit for part in parts if vendor in part.vendor.split(",")), None)

@@ -29,7 +29,7 @@ from ..model.capabilities import Fetched, FetchQuery
 from ..model.health import Health
 from ..model.instant import date_of, to_ms
 from ..model.instrument import Instrument
-from ..model.kind import Basis
+from ..model.kind import Basis, Kind
 from ..model.query import BarsQuery
 from ..model.segments import Offer, Step
 from ..model.span import Span
@@ -141,7 +141,7 @@ class StandIn(BaseDataDownloader):
         return Fetched(
             table,
             self.name,
-            kind,
+            self._as_told(kind, query),
             Basis(self.capabilities.at(query.timeframe).adjustment),
             query.now_ms,
             requests=requests,
@@ -149,6 +149,11 @@ class StandIn(BaseDataDownloader):
             dense=self.is_dense(query.timeframe),
             actions=() if self.capabilities.at(query.timeframe).actions else None,
         )
+
+    def _as_told(self, kind: Kind, query: FetchQuery) -> Kind:
+        """Return the kind that it declares, in the unit in which it has told such bars before."""
+        told = self._stage.store.unit(query.instrument.symbol, query.timeframe, self.name)
+        return kind if told is None else replace(kind, unit=told)
 
     def is_shut(self, door: str) -> bool:
         """Tell what holds of the vendor."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
+
 from ..errors import DataError, MissingCredentialsError, QueryError
 from ..model.query import BarsQuery
-from ..model.series import SeriesKey
 from ..provider_selector import ProviderSelector
-from .candidates import Lane, Route, candidates_of, route
-from .keeping import actions_known
-from .rehearsing import Theatre
-from .trading_days import TradingDays
+from .candidates import Lane, Route, candidates_of
 
 SWITCHED_OFF = "the rules switch failover off"
+NOT_NEEDED = "it was not needed"
 
 
 def unasked(
@@ -32,16 +32,47 @@ def unasked(
     return found
 
 
-def way_of(theatre: Theatre, query: BarsQuery) -> Route:
-    """Return where the bars of ``query`` may come from.
+def left_out(
+    selector: Any,
+    query: BarsQuery,
+    way: Route | DataError,
+    asked: Container[str],
+    out: Mapping[str, DataError],
+) -> dict[str, str]:
+    """Return vendor to why an answer was made without asking it for bars; nobody is asked.
 
-    Raises:
-        NoProviderError, UnknownProviderError: from nowhere.
+    Args:
+        selector: ours, or a user's double of it, which need not know any rules.
+        query: what was answered.
+        way: where its bars may come from; the error where that is nowhere.
+        asked: the vendors that were asked.
+        out: those that failed before, and how.
     """
-    key = SeriesKey(query.instrument.symbol, query.timeframe)
-    stored = None if query.provider else theatre.store.view(key).kind
-    told = actions_known(theatre.store, query, TradingDays(theatre.clock))
-    return route(query, candidates_of(theatre.selector, query), stored, told=told)
+    named = named_for(selector, query) if hasattr(selector, "rule_for") else ()
+    if not isinstance(named, tuple):  # of a double
+        named = ()
+    passed_over = dict(_passed_over(query, way)) if isinstance(way, Route) else {}
+    found = {}
+    for name in dict.fromkeys([*named, *passed_over]):
+        if name in asked:
+            continue
+        if name in out:
+            found[name] = f"it failed earlier in this call: {out[name]}"
+        elif name in passed_over:
+            found[name] = passed_over[name]
+        else:
+            found[name] = _reason(selector, query, name, named) or str(way)
+    return found
+
+
+def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
+    """Yield the vendors that could be candidates, and why each is not asked, or need not be."""
+    for lane in reversed(way.lanes):  # what is said of the first holds
+        why = "offline=True forbids asking" if query.offline else NOT_NEEDED
+        if lane is not way.lanes[0] and not query.offline:
+            why = f"only in whole, as a substitute: {differences(way.lanes[0], lane)}"
+        yield from ((candidate.name, why) for candidate in lane.candidates)
+    yield from way.rejected.items()
 
 
 def differences(first: Lane, other: Lane) -> str:
@@ -77,6 +108,11 @@ def _reason(selector: ProviderSelector, query: BarsQuery, name: str, named: tupl
         asked = {}
     if name in asked:
         return asked[name].refusal(query.instrument, query.timeframe)
+    return _lack(selector, name)
+
+
+def _lack(selector: Any, name: str) -> str:
+    """Return why a vendor that the rules name is no candidate."""
     from ..downloader.configured import not_made
 
     error = not_made(selector, name)

@@ -12,9 +12,12 @@ from ..errors import (
     Attempt,
     CapabilityError,
     DataError,
+    EntitlementError,
+    KindMismatchError,
     NoDataError,
     QualityError,
     SpliceConflictError,
+    UnsupportedError,
 )
 from ..model.actions import Action
 from ..model.bars import BarTable
@@ -28,18 +31,22 @@ from .candidates import Lane
 
 # What says something about a stretch, and nothing about the vendor.
 _OF_A_STRETCH = (NoDataError, QualityError, CapabilityError, SpliceConflictError)
+# What says nothing about how a vendor would answer for bars of another length or kind.
+_OF_THE_QUESTION = (QualityError, CapabilityError, KindMismatchError, EntitlementError)
 
 
 @dataclass(frozen=True)
 class Unfilled:
     """A segment that nobody supplied, with the reason.
 
-    ``failed`` is true where a vendor that serves such bars did not answer.
+    ``failed`` is true where a vendor that serves such bars did not answer; ``is_outage`` where none
+    of those that serve them did, and none said a word about the bars themselves.
     """
 
     span: Span
     reason: str
     failed: bool = False
+    is_outage: bool = False
 
 
 class Forming(NamedTuple):
@@ -107,3 +114,14 @@ class Work:
         self.attempts.append(attempt)
         if attempt.error is not None and not isinstance(attempt.error, _OF_A_STRETCH):
             self.out[attempt.provider] = attempt.error
+
+
+def is_down(error: DataError) -> bool:
+    """Tell whether a vendor failed in a way that another question would not change."""
+    return not isinstance(error, (*_OF_THE_QUESTION, NoDataError))
+
+
+def is_outage(outcomes: Sequence[DataError]) -> bool:
+    """Tell whether all vendors that serve such bars were down, by what each of them came to."""
+    serving = [error for error in outcomes if not isinstance(error, UnsupportedError)]
+    return bool(serving) and all(map(is_down, serving))

@@ -1,0 +1,400 @@
+"""While a venue is down a question has one answer, whatever of it is cached.
+
+And each answer says who was not asked for it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.downloader.yahoo_data_downloader import YahooDataDownloader
+from src.data.errors import (
+    AuthenticationError,
+    CircuitOpenError,
+    DataError,
+    EntitlementError,
+    IncompleteDataError,
+    IncompleteDataWarning,
+    ProviderTimeoutError,
+    RateLimitedError,
+    UnavailableError,
+)
+from src.data.jobs.populate import populate_cache
+from tests.vendor_server import Fault, VendorServer
+
+from .oracle import assert_true
+from .share_vendors import Script, ShareVendor, Truth, stamp_span
+from .twin import Twin, gaps, route_to, told
+
+DAYS = ("BTCUSDT", "1d", "2024-05-01", "2024-05-05")
+# What of the five days the venue had supplied before it went down.
+HELD = {
+    "none": [],
+    "head": [("2024-05-01", "2024-05-03")],
+    "middle": [("2024-05-03", "2024-05-03")],
+    "tail": [("2024-05-04", "2024-05-05")],
+    "both ends": [("2024-05-01", "2024-05-01"), ("2024-05-05", "2024-05-05")],
+}
+# What may differ: when it was asked, what was sent for it, and what else was learned.
+OWN = {"asked_at", "attempts", "from_cache", "generation", "quality", "spans", "unanswered"}
+SUBSTITUTE = "only in whole, as a substitute: aggregate instead of binance"
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        yield
+
+
+def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """Assert that two answers are one: bars, kind, vendors, marks, gaps, and who was not asked."""
+    pd.testing.assert_frame_equal(one, other)
+    facts = [{k: v for k, v in told(f).items() if k not in OWN} for f in (one, other)]
+    assert facts[0] == facts[1]
+    assert bool(told(one)["unanswered"]) == bool(told(other)["unanswered"])
+
+
+def supplied(manager: DataManager, held: Sequence[tuple[str, str]], *series: str) -> None:
+    for first, last in held:
+        manager.get_ohlcv(*(series or DAYS[:2]), first, last, strict=True)
+
+
+# --- coins: a venue, and averages in its place -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("held", "fault"),
+    [
+        ("none", Fault.status(503)), ("head", Fault.status(503)), ("head", Fault.ban()),
+        ("middle", Fault.lie("html")), ("tail", Fault.reset()), ("both ends", Fault.status(401)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)  # fmt: skip
+def test_what_is_cached_decides_nothing_about_a_coin(
+    make: Callable[[], DataManager], rules: Path, tmp_path: Path, vendors: VendorServer,
+    clock: ManualClock, held: str, fault: Fault,
+) -> None:  # fmt: skip
+    supplied(make(), HELD[held])
+    vendors.fault("binance", fault)
+    empty = DataManager(tmp_path / "empty", rules, clock=clock).get_ohlcv(*DAYS)
+    assert (len(empty), told(empty)["vendors"], gaps(empty)) == (5, ["yahoo"], [])
+    assert told(empty)["substitute"] == "yahoo (BTCUSDT 1d@aggregate)"
+    assert told(empty)["complete"] is False
+    for manager in (make(), make()):
+        frame = manager.get_ohlcv(*DAYS)
+        same(frame, empty)
+        assert {a["provider"] for a in told(frame)["attempts"]} >= {"binance"}
+    vendors.heal()
+    clock.advance(3 * 3600)
+    frame = make().get_ohlcv(*DAYS, strict=True)
+    assert_true(frame, vendors, clock, "BTCUSDT", "1d", "2024-05-01", "2024-05-06")
+    assert told(frame)["vendors"] == ["binance"]
+
+
+def test_bars_that_are_all_held_are_the_answer(manager: DataManager, vendors: VendorServer) -> None:
+    whole = manager.get_ohlcv(*DAYS)
+    vendors.fault("binance", Fault.status(503))
+    vendors.clear_log()
+    for refresh in (False, True):
+        frame = manager.get_ohlcv(*DAYS, refresh)
+        pd.testing.assert_frame_equal(frame, whole)
+        assert told(frame)["vendors"] == ["binance"]
+    assert vendors.count("yahoo") == 0
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"timeframe": "1d", "bars": 5, "end_date": "2024-05-05"},
+        {"timeframe": "3d", "start_date": "2024-04-29", "end_date": "2024-05-05"},
+        {"timeframe": "90m", "start_date": "2024-05-01", "end_date": "2024-05-05"},
+        {"timeframe": "1d", "start_date": "2024-05-01", "end_date": "2024-05-05",
+         "force_refresh": True},
+    ],
+    ids=["a count", "a vendor's longer bars", "made of shorter ones", "a refresh"],
+)  # fmt: skip
+def test_other_ways_to_ask_have_one_answer_too(
+    make: Callable[[], DataManager], rules: Path, tmp_path: Path, vendors: VendorServer,
+    clock: ManualClock, question: dict[str, Any],
+) -> None:  # fmt: skip
+    made_of = {"90m": "30m"}.get(question["timeframe"], question["timeframe"])
+    make().get_ohlcv("BTCUSDT", made_of, "2024-04-29", "2024-05-03")
+    vendors.fault("binance", Fault.status(503))
+    empty = DataManager(tmp_path / "empty", rules, clock=clock).get_ohlcv("BTCUSDT", **question)
+    assert told(empty)["vendors"] == ["yahoo"]
+    assert gaps(empty) == []
+    frame = make().get_ohlcv("BTCUSDT", **question)
+    same(frame, empty)
+    if question["timeframe"] == "3d":
+        assert "earlier in this call: HTTP 503" in told(frame)["rejected"]["binance"]
+
+
+def test_a_substitute_that_is_not_whole_leaves_own_bars_in_place(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    supplied(manager, HELD["head"])
+    vendors.fault("binance", Fault.status(503))
+    vendors.fault("yahoo", Fault.drop(1))
+    frame = manager.get_ohlcv(*DAYS)
+    assert (told(frame)["vendors"], len(frame)) == (["binance"], 3)
+    assert [gap[:2] for gap in gaps(frame)] == [("2024-05-04T00:00:00", "2024-05-06T00:00:00")]
+    assert {"binance", "yahoo"} <= {a["provider"] for a in told(frame)["attempts"]}
+
+
+def test_what_refuses_substitutes_is_told_what_is_held(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    supplied(manager, HELD["head"])
+    supplied(manager, HELD["head"], "BTCUSDT", "30m")
+    vendors.fault("binance", Fault.status(503))
+    vendors.clear_log()
+    with pytest.raises(IncompleteDataError, match="binance: HTTP 503") as caught:
+        manager.get_ohlcv(*DAYS, strict=True)
+    assert caught.value.frame is not None
+    assert len(caught.value.frame) == 3
+    with pytest.raises(IncompleteDataError, match="30m bars: binance") as caught:
+        manager.get_ohlcv("BTCUSDT", "90m", *DAYS[2:], strict=True)
+    assert caught.value.frame is not None
+    assert len(caught.value.frame) == 3 * 16
+    for wishes in ({"offline": True}, {"provider": "binance"}):
+        frame = manager.get_ohlcv(*DAYS, **wishes)
+        assert (told(frame)["vendors"], len(frame)) == (["binance"], 3)
+    assert vendors.count("yahoo") == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "vendor"),
+    [
+        (UnavailableError("gone"), "yahoo"),
+        (ProviderTimeoutError("late"), "yahoo"),
+        (RateLimitedError("our own limit is used up"), "yahoo"),
+        (CircuitOpenError("left alone"), "yahoo"),
+        (AuthenticationError("the key is revoked"), "yahoo"),
+        (EntitlementError("the plan does not include it"), "twin"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, DataError) else str(value),
+)
+def test_only_an_outage_lets_a_substitute_take_over(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
+    error: DataError, vendor: str,
+) -> None:  # fmt: skip
+    one, other = Twin(vendors), Twin(vendors, YahooDataDownloader)
+    route_to(monkeypatch, manager, twin=one, yahoo=other)
+    supplied(manager, HELD["head"])
+    one.errors = [error]
+    assert told(manager.get_ohlcv(*DAYS))["vendors"] == [vendor]
+    frame = manager.get_ohlcv(*DAYS, strict=True)
+    assert told(frame)["vendors"] == ["twin"], "the venue is back"
+
+
+def test_a_bar_that_a_living_venue_lacks_is_no_outage(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, other = Twin(vendors), Twin(vendors), Twin(vendors, YahooDataDownloader)
+    two.name = "second"
+    route_to(monkeypatch, manager, twin=one, second=two, yahoo=other)
+    one.spoil = lambda rows: rows[:2] + rows[3:]
+    two.errors = [UnavailableError("down")]
+    frame = manager.get_ohlcv(*DAYS)
+    assert (told(frame)["vendors"], len(frame)) == (["twin"], 4)
+    assert other.asked == []
+    one.spoil = lambda rows: rows
+    one.errors = [UnavailableError("down")]
+    two.spoil = lambda rows: rows
+    frame = manager.get_ohlcv(*DAYS, force_refresh=True)
+    assert "second" in told(frame)["vendors"], "another of the kind comes before a substitute"
+    assert (len(frame), other.asked) == (5, [])
+
+
+def test_nothing_there_by_the_word_of_another_of_the_kind_is_no_outage(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, other = Twin(vendors), Twin(vendors), Twin(vendors, YahooDataDownloader)
+    two.name = "second"
+    route_to(monkeypatch, manager, twin=one, second=two, yahoo=other)
+    supplied(manager, HELD["head"])
+    one.errors = [UnavailableError("down")]
+    two.spoil = lambda rows: []
+    frame = manager.get_ohlcv(*DAYS)
+    assert (told(frame)["vendors"], len(frame), other.asked) == (["twin"], 3, [])
+    assert told(frame)["unanswered"] == "twin: down"
+
+
+def test_a_plan_says_what_is_held_where_nobody_can_stand_in_for_all(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    """Yahoo's hours go back 730 days, which is into the middle of the range."""
+    manager.get_ohlcv("BTCUSDT", "1h", "2022-06-01", "2022-06-15")
+    vendors.fault("binance", Fault.status(401))
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-01")  # opens its circuit
+    vendors.clear_log()
+    question = ("BTCUSDT", "1h", "2022-06-01", "2022-06-20")
+    plan = manager.plan(*question)
+    frame = manager.get_ohlcv(*question)
+    assert (told(frame)["vendors"], len(frame)) == (["binance"], 15 * 24)
+    assert plan.requests == vendors.count() == 1
+    assert [part.bars for part in plan.held] == [15 * 24]
+    assert not plan.is_possible
+    assert [[offer.vendor for offer in part.offers] for part in plan.segments] == [["binance"]]
+
+
+def test_a_plan_says_who_would_stand_in(manager: DataManager, vendors: VendorServer) -> None:
+    supplied(manager, HELD["head"])
+    vendors.fault("binance", Fault.status(401))
+    first = manager.get_ohlcv(*DAYS)
+    assert told(first)["vendors"] == ["yahoo"]
+    plan = manager.plan("BTCUSDT", "1d", "2024-04-30", "2024-05-05")
+    vendors.clear_log()
+    frame = manager.get_ohlcv("BTCUSDT", "1d", "2024-04-30", "2024-05-05")
+    assert told(frame)["vendors"] == ["yahoo"]
+    assert plan.requests == vendors.count() == 1
+    assert [(s.vendor, s.requests) for s in plan.steps] == [("binance", 0), ("yahoo", 1)]
+    assert [part.bars for part in plan.held] == [5]
+    assert plan.is_possible
+    assert plan.substitutes == {"yahoo": "aggregate instead of binance"}
+    explained = manager.explain("BTCUSDT", "1d")
+    assert [(way.vendor, bool(way.substitute)) for way in explained.ways] == [
+        ("binance", False), ("yahoo", True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_cache_that_is_filled_by_a_substitute_is_not_filled(
+    rules: Path, tmp_path: Path, vendors: VendorServer, clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch, *, cached: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("src.data.wiring.SystemClock", lambda: clock)
+    series = (["BTCUSDT"], ["1d"], "2024-05-01")
+    if cached:
+        assert populate_cache(*series, "2024-05-03", tmp_path / "cache", config_path=rules)[
+            "success"
+        ]
+    vendors.fault("binance", Fault.status(503))
+    done = populate_cache(*series, "2024-05-05", tmp_path / "cache", config_path=rules)
+    (result,) = done["results"]
+    assert done["failed"] == ["BTCUSDT_1d"]
+    assert "503" in result["error"]
+    assert "substitute" in result["lacking"]
+    assert (result["rows"], result["vendors"], result["complete"]) == (5, ["yahoo"], False)
+    vendors.heal()
+    done = populate_cache(*series, "2024-05-05", tmp_path / "cache", config_path=rules)
+    assert (done["success"], done["results"][0]["vendors"]) == (["BTCUSDT_1d"], ["binance"])
+
+
+# --- shares: two vendors of one kind, one of another -------------------------------------------
+
+FIRST, LAST = date(2024, 5, 6), date(2024, 5, 10)
+WEEK = {
+    "head": [(FIRST, date(2024, 5, 8))],
+    "middle": [(date(2024, 5, 8), date(2024, 5, 8))],
+    "tail": [(date(2024, 5, 9), LAST)],
+}
+
+
+@pytest.mark.parametrize(
+    ("held", "down"), [("head", "s"), ("head", "st"), ("middle", "st"), ("tail", "st")]
+)
+def test_what_is_cached_decides_nothing_about_a_share(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, held: str, down: str
+) -> None:
+    """Two tell prices adjusted for splits; one tells raw ones, and nobody the splits."""
+    truth = Truth()
+    truth.actions = []
+    share = {
+        "s": ShareVendor("s", "split", truth, clock),
+        "t": ShareVendor("t", "split", truth, clock),
+        "r": ShareVendor("r", "raw", truth, clock),
+    }
+
+    def asked(folder: str, first: date = FIRST, last: date = LAST) -> pd.DataFrame:
+        manager = DataManager(tmp_path / folder, clock=clock)
+        route_to(monkeypatch, manager, **share)
+        return manager.get_ohlcv("AAPL", "1d", first, last)
+
+    for first, last in WEEK[held]:
+        assert told(asked("cache", first, last))["vendors"] == ["s"]
+    for name in down:
+        share[name].script = Script(down=[stamp_span(FIRST, LAST)])
+    empty, frame = asked("empty"), asked("cache")
+    pd.testing.assert_frame_equal(frame, empty)
+    if down == "s":
+        assert set(told(frame)["vendors"]) <= {"s", "t"}
+        assert told(frame)["complete"]
+        assert share["r"].asked == []
+        return
+    same(frame, empty)
+    assert (told(frame)["vendors"], told(frame)["substitute"]) == (["r"], "r (AAPL 1d@raw)")
+    for name in down:
+        share[name].script = Script()
+    frame = asked("cache")
+    assert (told(frame)["vendors"], told(frame)["complete"]) == (["s"], True)
+
+
+# --- who was not asked -------------------------------------------------------------------------
+
+
+def test_each_vendor_of_a_coin_was_asked_or_stands_with_the_reason(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    missed = manager.get_ohlcv(*DAYS[:3], "2024-05-03")
+    in_part = manager.get_ohlcv(*DAYS[:3], "2024-05-04")
+    assert told(missed)["rejected"] == told(in_part)["rejected"] == {"yahoo": SUBSTITUTE}
+    hit = manager.get_ohlcv(*DAYS[:3], "2024-05-04")
+    assert (told(hit)["attempts"], told(hit)["rejected"]) == ([], {}), "there was nothing to ask"
+    offline = manager.get_ohlcv(*DAYS, offline=True)
+    assert set(told(offline)["rejected"].values()) == {"offline=True forbids asking"}
+    assert list(told(offline)["rejected"]) == ["binance", "yahoo"]
+    vendors.fault("binance", Fault.status(503))
+    instead = manager.get_ohlcv(*DAYS)
+    assert (told(instead)["vendors"], told(instead)["rejected"]) == (["yahoo"], {})
+    with pytest.raises(IncompleteDataError) as caught:
+        manager.get_ohlcv(*DAYS, strict=True)
+    assert caught.value.frame is not None
+    assert told(caught.value.frame)["rejected"] == {"yahoo": SUBSTITUTE}
+    vendors.fault("yahoo", Fault.status(503))
+    lacking = manager.get_ohlcv(*DAYS[:3], "2024-05-08")
+    assert (told(lacking)["vendors"], told(lacking)["rejected"]) == (["binance"], {})
+    asked = [attempt["provider"] for attempt in told(lacking)["attempts"]]
+    assert asked == ["binance", "yahoo"]
+
+
+def test_each_vendor_of_a_share_was_asked_or_stands_with_the_reason(
+    make: Callable[[], DataManager], vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIINGO_API_KEY", "a-key-that-is-never-sent")
+    manager = make()
+    for symbol, why in (
+        ("AAPL", "it was not needed"),
+        ("VOD.L", "tiingo serves stocks of the USA, not VOD.L"),
+    ):
+        plan = manager.plan(symbol, "1d", "2024-05-06", "2024-05-10")
+        rejected = dict(
+            told(manager.get_ohlcv(symbol, "1d", "2024-05-06", "2024-05-10"))["rejected"]
+        )
+        assert rejected.pop("tiingo") == why
+        assert rejected == {name: plan.rejected[name] for name in ("alpaca", "fmp")}
+        assert rejected["fmp"] == "no key: set FMP_API_KEY"
+    pinned = manager.get_ohlcv("AAPL", "1d", "2024-05-06", "2024-05-13", provider="yahoo")
+    assert told(pinned)["rejected"] == {}, "the rules have no say"
+
+
+def test_what_answers_out_of_the_store_alone_says_why_nobody_was_asked(
+    manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supplied(manager, HELD["head"])
+    selector = manager.provider_selector
+    monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: [])
+    frame = manager.get_ohlcv(*DAYS)
+    assert (len(frame), told(frame)["attempts"]) == (3, [])
+    off = "the rules switch failover off"
+    assert told(frame)["rejected"] == {"binance": off, "yahoo": off}
