@@ -213,11 +213,13 @@ class DataManager(BeyondBars):
         """Return what :meth:`get_ohlcv` would do with these arguments; nobody is asked.
 
         What is held, what would be asked of whom, how many requests that takes, how long they would
-        wait for the vendors' limits as they stand now, and what could not be had. Nothing is written;
-        a hit loads no vendor. It prints well, in notebooks too; ``to_json()`` gives plain values.
+        wait for the vendors' limits as they stand now, and what could not be had. Nothing is written,
+        and damage is not repaired: held is what a repair would leave. A hit loads no vendor. It
+        prints well, in notebooks too; ``to_json()`` gives plain values.
 
         Raises:
             QueryError: an argument cannot be understood (a ``ValueError``).
+            CacheError: the cache cannot be read.
         """
         wishes = Wishes(
             provider, adjustment, include_forming, offline, False, force_refresh, closed_by

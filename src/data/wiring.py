@@ -111,11 +111,11 @@ class Services:
 
     @property
     def foreteller(self) -> Foreteller:
-        """What says beforehand what requests would do."""
+        """What says beforehand what one request would do, by the store as it is now."""
         from .routing.foretelling import Foreteller
         from .routing.rehearsing import Theatre
 
-        store = self.cache.store
+        store = self.cache.store.preview()
         return Foreteller(Theatre(store, self.selector, self.clock, self.expiry, self.checks))
 
     # Of the next two, threads that ask first at the same time may make two: no harm is done.

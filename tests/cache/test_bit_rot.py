@@ -26,10 +26,12 @@ from src.data.cache.actions import ActionBook, load_book
 from src.data.cache.members import Header, Member, build, file_id, verify, walk
 from src.data.cache.metadata import DamagedError
 from src.data.cache.series_meta import SeriesMeta, load_series
-from src.data.cache.store import BarStore, Commit
+from src.data.cache.store import BarStore, Commit, SeriesView
 from src.data.cache.year_meta import YearMeta, load_meta
 from src.data.errors import CorruptEntryError
 from src.data.model.actions import Action
+from src.data.model.bars import BarTable
+from src.data.model.coverage import Coverage
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from tests.cache.bars import (
@@ -41,11 +43,13 @@ from tests.cache.bars import (
     no_temps,
     numbers,
     piece,
+    same,
     store_in,
     table,
 )  # fmt: skip
 from tests.cache.counts import FULL, some
 from tests.cache.crash import Quick
+from tests.cache.disks import CountingDisk
 
 DATA, META, SERIES = "2024.csv.gz", "2024.metadata.json", "series.json"
 OTHER = SeriesKey("MSFT", Timeframe(1, "d"))
@@ -133,8 +137,11 @@ def judge(root: Path, key: SeriesKey = DAILY, *, doubts_lost: bool = False) -> s
     Raises:
         AssertionError: an answer is wrong, or more is claimed than is known.
     """
+    foreseen = previewed(root, key)
     rows, coverage = fresh(root).read(key, EVER)
     assert fresh(root).view(key).coverage == coverage
+    assert same(foreseen[0], rows), "a plan foresees other bars than a repair leaves"
+    assert foreseen[1:] == (coverage, fresh(root).view(key))
     shown = dict(zip(numbers(rows), range(len(rows)), strict=True))
     assert set(shown) <= set(SLOTS)
     lost = set()
@@ -152,6 +159,15 @@ def judge(root: Path, key: SeriesKey = DAILY, *, doubts_lost: bool = False) -> s
         if state != true.state:
             lost.add(day)
     return lost
+
+
+def previewed(root: Path, key: SeriesKey) -> tuple[BarTable, Coverage, SeriesView]:
+    """Return what a plan sees of a series: it repairs nothing."""
+    disk = CountingDisk()
+    shown = store_in(root, disk).preview()
+    rows, coverage = shown.read(key, EVER)
+    assert not disk.names()
+    return rows, coverage, shown.view(key)
 
 
 def _may_be(state: str, doubts_lost: bool) -> set[str]:

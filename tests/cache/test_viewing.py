@@ -44,6 +44,26 @@ def mixed(store: BarStore, tmp_path: Path) -> BarStore:
     return store_in(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["2024.csv.gz", "2024.metadata.json"])
+def test_what_a_plan_sees_of_damage_is_not_remembered_and_the_next_reader_repairs(
+    store: BarStore, tmp_path: Path, name: str
+) -> None:
+    store.commit(DAILY, Commit((piece(0, 5),)))
+    store.commit(DAILY, Commit((piece(5, 9),)))
+    path = lane_folder(tmp_path) / name
+    path.write_bytes(path.read_bytes()[:-30])
+    damaged = path.read_bytes()
+    aged(lane_folder(tmp_path))
+    shown = store.preview()
+    left = numbers(shown.read(DAILY, EVER)[0])
+    assert left == [*range(5 if name == "2024.csv.gz" else 9)]
+    foreseen = shown.view(DAILY)
+    assert path.read_bytes() == damaged
+    assert numbers(store.read(DAILY, EVER)[0]) == left
+    assert store.view(DAILY) == foreseen
+    assert path.read_bytes() != damaged, "it is repaired"
+
+
 # --- older tools' files beside ours -----------------------------------------------------------
 
 

@@ -1,15 +1,22 @@
-"""Damage that a call comes upon is made good in the same call."""
+"""Damage that a call comes upon is made good in the same call, and left as it is by a plan."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError
+from src.data.disk.files import Disk, Step
+from src.data.errors import AllProvidersFailedError, StorageError
+from tests.cache.disks import CHANGING, Killed
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true
@@ -85,3 +92,128 @@ def test_bars_lost_behind_what_a_call_was_about_are_asked_for_by_the_next_one(
     make().get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-03", strict=True)
     frame = make().get_ohlcv("BTCUSDT", "1h", "2024-06-11", "2024-06-11", strict=True)
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-11", "2024-06-11T23:59:59")
+
+
+# --- plans ---------------------------------------------------------------------------------------
+
+COIN, SHARE = ("BTCUSDT", "1h", "2024-06-01"), ("AAPL", "1d", "2024-01-02")
+LANE = "ohlcv/BTCUSDT/1h"
+PLACES = {
+    f"{LANE}/2024.csv.gz": (*DAMAGES, "older"),
+    f"{LANE}/2024.metadata.json": ("gone", "garbage", "a bit", "older"),
+    "_columnar/BTCUSDT/1h.bars": ("a bit", "older"),
+    "ohlcv/AAPL/actions.json": ("garbage",),
+}
+
+
+def everything(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """Return every file and folder below one: when it was changed, and what is in it."""
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in folder.rglob("*")
+    }
+
+
+@contextmanager
+def nothing_is_written(folder: Path) -> Iterator[None]:
+    """Let the disk refuse every change, and assert that none is tried and all is as it was."""
+    before, tried = everything(folder), list[Step]()
+
+    def refusing(_: Disk, step: Step, call: Any) -> Any:
+        if step.name in CHANGING or (step.name == "open" and call.args[-1] & os.O_RDWR):
+            tried.append(step)
+            raise OSError(errno.ENOSPC, "no space left")
+        return call()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Disk, "perform", refusing)
+        yield
+    assert not tried
+    assert everything(folder) == before
+
+
+def assert_foretold(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock, cache: Path,
+    request: tuple[str, str, str, str],
+) -> None:  # fmt: skip
+    """Assert that the plan of a request changes nothing, and says what the request then does."""
+    with nothing_is_written(cache):
+        plan = manager.plan(*request)
+        manager.explain(*request[:2])
+    vendors.clear_log()
+    frame = manager.get_ohlcv(*request, strict=True)
+    assert vendors.count() == plan.requests
+    basis = "raw" if request[0] == "BTCUSDT" else "split"
+    until = f"{request[3]}T23:59:59"
+    assert_true(frame, vendors, clock, *request[:3], until, basis)
+
+
+@pytest.mark.parametrize("same", [False, True])
+@pytest.mark.parametrize(
+    ("place", "damage"), [(place, how) for place, kinds in PLACES.items() for how in kinds]
+)
+def test_a_plan_of_a_damaged_series_repairs_nothing_and_foretells_the_call(
+    tmp_path: Path, make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,
+    place: str, damage: str, same: bool,
+) -> None:  # fmt: skip
+    manager, series, path = make(), SHARE if "AAPL" in place else COIN, tmp_path / "cache" / place
+    manager.get_ohlcv(*series, "2024-06-05", strict=True)
+    older = path.read_bytes()
+    manager.get_ohlcv(*series, "2024-06-10", strict=True)
+    damaged = older if damage == "older" else DAMAGES[damage](path.read_bytes())
+    path.unlink()
+    if damaged is not None:
+        path.write_bytes(damaged)
+    manager = manager if same else make()
+    assert_foretold(manager, vendors, clock, tmp_path / "cache", (*series, "2024-06-11"))
+
+
+@pytest.mark.parametrize("same", [False, True])
+@pytest.mark.parametrize("commit", ["first", "old file", "new file"])
+def test_a_plan_of_a_series_with_half_a_commit_finishes_nothing_and_foretells_the_call(
+    tmp_path: Path, make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch, commit: str, same: bool,
+) -> None:  # fmt: skip
+    def dying(_: Disk, step: Step, call: Any) -> Any:
+        if step.target is None or step.target.name != "2024.csv.gz" or step.name != "replace":
+            return call()
+        if commit == "new file":
+            call()
+        raise Killed
+
+    manager = make()
+    if commit != "first":
+        manager.get_ohlcv(*COIN, "2024-06-10", strict=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Disk, "perform", dying)
+        with pytest.raises(Killed):
+            manager.get_ohlcv("BTCUSDT", "1h", "2024-05-30", "2024-06-05")
+    assert b'"pending"' in (tmp_path / "cache" / LANE / "2024.metadata.json").read_bytes()
+    manager = manager if same else make()
+    assert_foretold(manager, vendors, clock, tmp_path / "cache", (*COIN, "2024-06-11"))
+
+
+@pytest.mark.parametrize("name", ["2024.csv.gz", "2024.metadata.json"])
+def test_a_plan_fails_as_the_call_does_where_a_folder_is_in_the_place_of_a_file(
+    tmp_path: Path, make: Callable[[], DataManager], name: str
+) -> None:
+    make().get_ohlcv(*COIN, "2024-06-10", strict=True)
+    path = tmp_path / "cache" / LANE / name
+    path.unlink()
+    path.mkdir()
+    shutil.rmtree(tmp_path / "cache/_columnar")
+    manager, request = make(), (*COIN, "2024-06-11")
+    with nothing_is_written(tmp_path / "cache"), pytest.raises(StorageError, match=name):
+        manager.plan(*request)
+    with pytest.raises(StorageError, match=name):
+        manager.get_ohlcv(*request)
+
+
+def test_a_plan_makes_no_derived_files(tmp_path: Path, make: Callable[[], DataManager]) -> None:
+    manager, request = make(), ("AAPL", "1d", "2021-01-04", "2024-06-10")
+    manager.get_ohlcv(*request)
+    shutil.rmtree(tmp_path / "cache/_columnar")
+    for either in (manager, make()):
+        with nothing_is_written(tmp_path / "cache"):
+            assert either.plan(*request).is_hit
+            either.explain(*request[:2])

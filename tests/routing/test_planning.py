@@ -114,6 +114,22 @@ def test_a_draft_is_seen_as_if_it_were_stored_and_the_store_stays(tmp_path: Path
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == held
 
 
+def test_a_draft_made_before_damage_is_found_goes_by_what_a_repair_would_leave(
+    tmp_path: Path,
+) -> None:
+    BarStore(tmp_path).commit(KEY, piece(START, 4, 1.0))
+    (path,) = tmp_path.rglob("*.csv.gz")
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    draft = DraftStore(BarStore(tmp_path).preview())
+    draft.commit(KEY, piece(START + 6 * HOUR_MS, 2, 2.0))
+    day, later = Span(START, START + DAY_MS), Span(START + 6 * HOUR_MS, START + 8 * HOUR_MS)
+    known = draft.view(KEY).coverage.held(START)
+    assert known == [Span(START, START + 4 * HOUR_MS), later], "the document alone is sound"
+    rows, coverage = draft.read(KEY, day)
+    assert rows.close.tolist() == [2, 2]
+    assert coverage.held(START) == draft.view(KEY).coverage.held(START) == [later]
+
+
 def test_actions_of_a_draft_stay_in_it(tmp_path: Path) -> None:
     store = BarStore(tmp_path)
     draft = DraftStore(store)

@@ -66,11 +66,13 @@ class Disks:
             on; None while there is room.
         killed_in: the changing call before which the process is killed, half of its bytes written.
         struck: whether one of them has happened.
+        changes: how many changing calls there were.
     """
 
     full_in: int | None = None
     killed_in: int | None = None
     struck: bool = False
+    changes: int = 0
 
     @property
     def is_armed(self) -> bool:
@@ -82,6 +84,7 @@ class Disks:
 
     def perform(self, step: Step, call: Callable[[], T]) -> T:
         """Make one call of the disk, or fail in its place; nothing waits for the platter."""
+        self.changes += step.name in CHANGING
         if step.name in SYNCS:
             return None  # type: ignore[return-value]
         if step.name not in CHANGING or not self.is_armed:

@@ -289,7 +289,7 @@ class Simulation:
 
     def ask(self, question: Question, *, planned: bool = False) -> Seen | None:
         """Put a question, and judge the answer; then put it again."""
-        plan = self._plan(question) if planned and not self.disks.is_armed else None
+        plan = self._plan(question) if planned else None
         self.memory.fresh.clear()
         sent, times = self.vendors.sent.total(), (self.true.now_ms(), self.clock.now_ms())
         is_free = self._is_free
@@ -342,12 +342,14 @@ class Simulation:
         return late + max(-skew, 0)
 
     def _plan(self, question: Question) -> int:
-        sent = self.vendors.sent.total()
+        sent, changes = self.vendors.sent.total(), self.disks.changes
         options = {k: v for k, v in question.arguments.items() if k != "strict"}
         try:
             plan = self.manager.plan(question.symbol, question.timeframe, **options)
         except QueryError:
             return 1 << 30
+        finally:
+            assert self.disks.changes == changes, f"{question}: a plan wrote"
         assert self.vendors.sent.total() == sent, f"{question}: a plan asked a vendor"
         return plan.requests
 

@@ -41,6 +41,9 @@ class Lane:
             commit to such a year is a rewrite.
         retention: what is kept of year files that a rewrite replaced.
         uses: counts who reads and writes it.
+        previews: None: reads repair a damaged year. Else the series is only looked at: reads change
+            nothing on the disk, and by year this holds the :class:`~.years.YearFile` that a repair
+            would leave of each damaged one they came upon, None where nothing would be left.
     """
 
     key: SeriesKey
@@ -52,6 +55,7 @@ class Lane:
     tainted: set[tuple[SeriesKey, int]] = field(default_factory=set)
     retention: Retention = Retention()
     uses: Tally = field(default_factory=Tally)
+    previews: dict[int, Any] | None = None
 
     def years(self) -> list[int]:
         """Return the years that have data or metadata, ascending."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable
+from operator import attrgetter
 from typing import TypeVar
 
 from ..disk.files import errno_of
@@ -13,10 +14,11 @@ from ..model.bars import BarTable
 from ..model.span import Span
 from .lane import Lane
 from .metadata import DamagedError
-from .year_meta import YearMeta, YearState
-from .years import MismatchError, open_year
+from .year_meta import YearState
+from .years import MismatchError, YearFile, open_year
 
 T = TypeVar("T")
+_STATE = attrgetter("state")
 log = logging.getLogger(__name__)
 
 _TRIES = 3
@@ -34,19 +36,14 @@ def read_state(lane: Lane, year: int, lock_timeout_s: float) -> YearState | None
         FormatVersionError: a newer version of this library wrote it.
     """
 
-    def look() -> YearMeta | None:
+    def look() -> YearFile | None:
         meta = lane.meta(year)
-        if meta is None and lane.disk.stat(lane.paths.data(year)) is not None:
-            raise MismatchError("there are data, and no metadata")
-        return meta
+        if meta is not None and meta.pending is None:
+            return YearFile(meta.state)
+        return open_year(lane, year, meta)
 
-    meta = _patiently(lane, year, look, lock_timeout_s)
-    if meta is None:
-        return None
-    if meta.pending is None:
-        return meta.state
-    found = read_year(lane, year, Span(0, 0), lock_timeout_s)
-    return found[1] if found else None
+    state: YearState | None = _patiently(lane, year, look, _STATE, lock_timeout_s)
+    return state
 
 
 def read_year(
@@ -57,38 +54,65 @@ def read_year(
     None where nothing is stored. Raises as :func:`read_state`.
     """
 
-    def look() -> tuple[BarTable, YearState] | None:
-        file = open_year(lane, year, lane.meta(year))
-        return None if file is None else (file.table(span), file.state)
+    def look() -> YearFile | None:
+        return open_year(lane, year, lane.meta(year))
 
-    return _patiently(lane, year, look, lock_timeout_s)
+    def content(file: YearFile) -> tuple[BarTable, YearState]:
+        return file.table(span), file.state
+
+    return _patiently(lane, year, look, content, lock_timeout_s)
 
 
-def _patiently(lane: Lane, year: int, look: Callable[[], T], lock_timeout_s: float) -> T | None:
-    """Look again, then repair under the lock, then look for the last time.
+def _patiently(
+    lane: Lane,
+    year: int,
+    look: Callable[[], YearFile | None],
+    content: Callable[[YearFile], T],
+    lock_timeout_s: float,
+) -> T | None:
+    """Return ``content`` of the file that ``look`` finds: look again, repair, look a last time.
 
     Between reading the metadata and the data a writer may have committed: both are read again
-    before anything is believed to be damaged.
+    before anything is believed to be damaged. A series that is only looked at is not repaired:
+    what a repair would leave is read in its place, from then on.
     """
+
+    def found(file: YearFile | None) -> T | None:
+        return None if file is None else content(file)
+
     problem: Exception | None = None
-    for _ in range(_TRIES):
+    is_previewed = lane.previews is not None and year in lane.previews
+    for _ in range(0 if is_previewed else _TRIES):
         try:
-            return look()
+            return found(look())
         except (MismatchError, DamagedError) as exc:
             problem = exc
             lane.memory.forget(lane.paths.metadata(year))
+    if lane.previews is not None:
+        try:
+            return found(_preview(lane, year, lane.previews))
+        except MismatchError as exc:
+            raise _damaged(lane, year, exc) from exc
     log.debug("%s %s: %s; looking again under the lock", lane.key, year, problem)
     try:
         with lane.disk.lock(lane.paths.lock, lock_timeout_s):
             from .recovery import recover  # what is sound needs none
 
-            return look() if recover(lane, year) is not None else None
+            return found(look()) if recover(lane, year) is not None else None
     except (MismatchError, DamagedError) as exc:
         raise _damaged(lane, year, exc) from exc
     except StorageError as exc:
         if errno_of(exc) in _READ_ONLY:
             raise _damaged(lane, year, problem) from exc
         raise
+
+
+def _preview(lane: Lane, year: int, previews: dict[int, YearFile | None]) -> YearFile | None:
+    if year not in previews:
+        from .recovery import preview  # what is sound needs none
+
+        previews[year] = preview(lane, year)
+    return previews[year]
 
 
 def _damaged(lane: Lane, year: int, problem: Exception | None) -> CorruptEntryError:

@@ -14,8 +14,9 @@ Nothing that verifies is ever cut or moved away. Files of newer versions are lef
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Literal, NamedTuple
 
 from ..disk.atomic import write_atomically
 from ..errors import FormatVersionError
@@ -30,9 +31,25 @@ from .quarantine import keep_bytes, keep_file
 from .rewrite import rewrite, sweep_versions
 from .salvage import Scan, salvage, scan
 from .year_meta import YearMeta, YearState
-from .years import MismatchError, check_members
+from .years import MismatchError, YearFile, check_members
 
 log = logging.getLogger(__name__)
+
+
+class _Outcome(NamedTuple):
+    """What a repair leaves of a year file of ours.
+
+    Attributes:
+        cure: ``roll``, ``rebuild`` or ``replace``: the cases 1 to 3 above.
+        state: of the year.
+        members: of its file.
+        fresh: those behind the recorded state, where they are taken.
+    """
+
+    cure: Literal["roll", "rebuild", "replace"]
+    state: YearState
+    members: list[Member]
+    fresh: Sequence[Member] = ()
 
 
 def sound_meta(lane: Lane, year: int) -> YearMeta | None:
@@ -77,7 +94,7 @@ def recover(lane: Lane, year: int) -> YearMeta | None:
     meta = _meta_or_quarantine(lane, year, content)
     if content is None:
         return _without_data(lane, year, meta)
-    if not is_ours(content) and (meta is None or not meta.state.size):
+    if _is_foreign(content, meta):
         _give_back(lane, year, meta)
         return None
     try:
@@ -87,12 +104,39 @@ def recover(lane: Lane, year: int) -> YearMeta | None:
         raise lane.newer(year, exc) from exc
 
 
+def preview(lane: Lane, year: int) -> YearFile | None:
+    """Return what :func:`recover` would leave of ``year``; nothing is changed, no lock is needed.
+
+    None where nothing of ours would be stored.
+
+    Raises:
+        FormatVersionError: the file is of a newer version.
+        StorageError: it could not be read.
+    """
+    try:
+        meta = lane.meta(year)
+    except DamagedError:
+        meta = None
+    content = lane.disk.read_if_exists(lane.paths.data(year))
+    if content is None:
+        state = None if meta is None else _state_without_data(lane, year, meta)
+        return None if state is None else YearFile(state)
+    if _is_foreign(content, meta):
+        return None
+    try:
+        left = _outcome(lane, year, meta, scan(content, file_id(lane.key, year)))
+    except FormatVersionError as exc:
+        raise lane.newer(year, exc) from exc
+    return YearFile(left.state, tuple(left.members))
+
+
 def rebuild(lane: Lane, year: int) -> YearMeta | None:
     """Write the document of a sound year anew, for one that does not know all its bars."""
     meta, content = lane.meta(year), _made_durable(lane, year)
     if content is None:
         return meta
-    return _rebuilt(lane, year, meta, scan(content, file_id(lane.key, year)))
+    members = scan(content, file_id(lane.key, year)).members
+    return _rebuilt(lane, year, meta, members, _state_of_members(lane, year, meta, members))
 
 
 def _made_durable(lane: Lane, year: int) -> bytes | None:
@@ -127,17 +171,33 @@ def _meta_or_quarantine(lane: Lane, year: int, content: bytes | None) -> YearMet
 def _without_data(lane: Lane, year: int, meta: YearMeta | None) -> YearMeta | None:
     if meta is None or (not meta.state.size and meta.pending is None):
         return meta
+    state = _state_without_data(lane, year, meta)
+    if state is None:
+        lane.disk.remove(lane.paths.metadata(year))
+        lane.memory.forget(lane.paths.metadata(year))
+        return None
+    if meta.state.size:
+        log.error(
+            "%s %s: the data file is gone; %s bars will be asked for again",
+            lane.key,
+            year,
+            meta.state.rows,
+        )
+    return _saved(lane, year, meta.settled(state))
+
+
+def _state_without_data(lane: Lane, year: int, meta: YearMeta) -> YearState | None:
+    """Return what a year without a data file is; None: its first file never took its name."""
     if not meta.state.size:
-        return _rolled_back(lane, year, meta)
-    log.error(
-        "%s %s: the data file is gone; %s bars will be asked for again",
-        lane.key,
-        year,
-        meta.state.rows,
-    )
+        return None if meta.pending and not meta.state.generation else meta.state
     generation = _next_generation(lane, year, meta, ())
     coverage = Coverage(c for c in meta.state.coverage.opened() if c.state == "empty")
-    return _saved(lane, year, meta.settled(YearState(generation, coverage=coverage)))
+    return YearState(generation, coverage=coverage)
+
+
+def _is_foreign(content: bytes, meta: YearMeta | None) -> bool:
+    """Tell whether data are another tool's."""
+    return not is_ours(content) and (meta is None or not meta.state.size)
 
 
 def _give_back(lane: Lane, year: int, meta: YearMeta | None) -> None:
@@ -153,24 +213,29 @@ def _give_back(lane: Lane, year: int, meta: YearMeta | None) -> None:
     lane.memory.forget(path)
 
 
-def _rolled_back(lane: Lane, year: int, meta: YearMeta) -> YearMeta | None:
-    """Forget a first file that never took its name."""
-    if meta.state.generation:
-        return _saved(lane, year, meta.settled(meta.state))
-    lane.disk.remove(lane.paths.metadata(year))
-    lane.memory.forget(lane.paths.metadata(year))
-    return None
-
-
-def _repaired(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMeta:
+def _outcome(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> _Outcome:
+    """Decide which repair a year file of ours needs, and compute what it leaves."""
     recorded = recorded_state(lane, meta, seen) if meta is not None else None
     if meta is not None and recorded is not None:
         if not seen.goes_on():
-            return _rolled(lane, year, meta, recorded, seen)
+            state, fresh = recorded[0], seen.members[recorded[1] :]
+            if fresh:
+                state = _with_appended(lane, year, meta, state, fresh)
+            return _Outcome("roll", state, seen.members, fresh)
     elif seen.is_whole:
+        state = _state_of_members(lane, year, meta, seen.members)
+        return _Outcome("rebuild", state, seen.members)
+    return _of_sound_members(lane, year, meta, seen)
+
+
+def _repaired(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMeta:
+    left = _outcome(lane, year, meta, seen)
+    if left.cure == "rebuild":
         log.warning("%s %s: metadata are rebuilt from the bars", lane.key, year)
-        return _rebuilt(lane, year, meta, seen)
-    return _replaced(lane, year, meta, seen)
+        return _rebuilt(lane, year, meta, left.members, left.state)
+    if left.cure == "roll" and meta is not None:
+        return _rolled(lane, year, meta, left, seen)
+    return _replaced(lane, year, meta, left, seen)
 
 
 def recorded_state(lane: Lane, meta: YearMeta, seen: Scan) -> tuple[YearState, int] | None:
@@ -198,19 +263,21 @@ def recorded_state(lane: Lane, meta: YearMeta, seen: Scan) -> tuple[YearState, i
     return None
 
 
-def _rolled(
-    lane: Lane, year: int, meta: YearMeta, recorded: tuple[YearState, int], seen: Scan
-) -> YearMeta:
+def _with_appended(
+    lane: Lane, year: int, meta: YearMeta, state: YearState, fresh: list[Member]
+) -> YearState:
+    """Return the recorded state with the members behind it."""
+    # A generation of its own: marks of the lost commits are lost, and what was derived from
+    # them must not be taken for true.
+    generation = _next_generation(lane, year, meta, fresh)
+    target = Target(lane.key, year, state.columns, generation)
+    coverage = after_members(state.coverage, (m.header for m in fresh))
+    return state_of(fresh, state.size, state, target, coverage)
+
+
+def _rolled(lane: Lane, year: int, meta: YearMeta, left: _Outcome, seen: Scan) -> YearMeta:
     """Take what was appended behind the recorded state, and cut a torn tail."""
-    state, count = recorded
-    fresh = seen.members[count:]
-    if fresh:
-        # A generation of its own: marks of the lost commits are lost, and what was derived from
-        # them must not be taken for true.
-        generation = _next_generation(lane, year, meta, fresh)
-        target = Target(lane.key, year, state.columns, generation)
-        coverage = after_members(state.coverage, (m.header for m in fresh))
-        state = state_of(fresh, state.size, state, target, coverage)
+    state = left.state
     if seen.tail:
         keep_bytes(lane, lane.paths.data(year).name, seen.tail, "torn tail of an append")
         _cut(lane, year, seen.end)
@@ -218,7 +285,7 @@ def _rolled(
         return meta
     logged = lane.logged_generation(year)
     if state.generation > logged:
-        _log(lane, year, state, sum(m.header.rows for m in fresh if m.header.seq > logged))
+        _log(lane, year, state, sum(m.header.rows for m in left.fresh if m.header.seq > logged))
     return _saved(lane, year, meta.settled(state))
 
 
@@ -238,9 +305,17 @@ def _cut(lane: Lane, year: int, size: int) -> None:
         lane.disk.close(handle)
 
 
-def _rebuilt(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMeta:
+def _rebuilt(
+    lane: Lane, year: int, meta: YearMeta | None, members: list[Member], state: YearState
+) -> YearMeta:
     """Write metadata that say what the members say."""
-    members = seen.members
+    return _saved(lane, year, _facts(lane, meta, members).settled(state))
+
+
+def _state_of_members(
+    lane: Lane, year: int, meta: YearMeta | None, members: list[Member]
+) -> YearState:
+    """Return the state that the members of a sound file make."""
     generation = _next_generation(lane, year, meta, members)
     target = Target(lane.key, year, members[0].columns or BASE_COLUMNS, generation)
     coverage = carried(
@@ -248,21 +323,24 @@ def _rebuilt(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMe
         after_members(Coverage(), (m.header for m in members)),
     )
     # How many were appended is not known; counting all of them brings compaction forward.
-    state = replace(state_of(members, 0, YearState(), target, coverage), open=len(members))
-    return _saved(lane, year, _facts(lane, meta, members).settled(state))
+    return replace(state_of(members, 0, YearState(), target, coverage), open=len(members))
 
 
-def _replaced(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMeta:
-    """Keep the damaged file aside and put its sound members in its place."""
-    path = lane.paths.data(year)
-    keep_file(lane, path, seen.content, f"damaged at byte {seen.end}")
+def _of_sound_members(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> _Outcome:
+    """Return the file that the sound members of a damaged one make."""
     segments = salvage(seen, file_id(lane.key, year))
     generation = _next_generation(lane, year, meta, seen.members)
     target = Target(lane.key, year, columns_for(segments), generation)
     members = compose(segments, seen.members, target)
     headers = [member.header for member in members if member.header.rows]
     coverage = carried(meta.state.coverage if meta else None, after_members(Coverage(), headers))
-    state = state_of(members, 0, YearState(), target, coverage)
+    return _Outcome("replace", state_of(members, 0, YearState(), target, coverage), members)
+
+
+def _replaced(lane: Lane, year: int, meta: YearMeta | None, left: _Outcome, seen: Scan) -> YearMeta:
+    """Keep the damaged file aside and put its sound members in its place."""
+    path, state, members = lane.paths.data(year), left.state, left.members
+    keep_file(lane, path, seen.content, f"damaged at byte {seen.end}")
     log.warning("%s %s: damaged; %s bars could be kept", lane.key, year, state.rows)
     facts = _facts(lane, meta, members)
     done = rewrite(lane, year, meta=facts, members=members, state=state, keep_version=False)

@@ -120,8 +120,10 @@ class Sidecars:
         try:
             return file.table(span, list(wanted))
         except DamagedColumnsError as damage:
-            log.warning("%s: the columnar file is damaged (%s); it is made again", lane.key, damage)
-            self.drop(lane.key)
+            if lane.previews is None:
+                text = "%s: the columnar file is damaged (%s); it is made again"
+                log.warning(text, lane.key, damage)
+                self.drop(lane.key)
             return None
 
     def lacking(self, lane: Lane, states: States) -> list[int]:
@@ -189,8 +191,10 @@ class Sidecars:
     def keep(self, lane: Lane, years: Mapping[int, WholeYear]) -> None:
         """Keep whole years that were read and found sound.
 
-        Nothing is raised: who cannot keep them reads them again next time.
+        Nothing is raised: who cannot keep them reads them again next time, as does who only looks.
         """
+        if lane.previews is not None:
+            return
         parts = {
             year: whole.part
             for year, whole in sorted(years.items())
@@ -203,7 +207,7 @@ class Sidecars:
         """Return the file with what was appended to its last year since, where that is all."""
         last = max(file.head.years)
         lacking = [y for y, s in wanted.items() if not file.serves(_identities({y: s}))]
-        if lacking != [last]:
+        if lacking != [last] or lane.previews is not None:
             return None
         source, state = file.head.years[last], wanted[last]
         before = self._disk.stat(lane.paths.data(last))

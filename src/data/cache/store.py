@@ -8,6 +8,7 @@ survives a crash of the process or of the machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from .layout import Layout, decode_lane
 from .memory import Memory
 from .readonly import WriteGuard
 from .sidecars import Columnar, Sidecars
+from .usage import Tally
 from .viewing import Known, Viewer
 from .workshop import Workshop
 
@@ -84,6 +86,7 @@ class BarStore:
         self._memory = Memory(disk)
         self._tainted: set[tuple[SeriesKey, int]] = set()
         self._lanes: dict[SeriesKey, Lane] = {}
+        self._is_preview = False
         self._old = old = OldYears(layout, disk, self._memory)
         self._sidecars = Sidecars(self.root, disk, columnar, self._has_room)
         self._gists = Gists(self.root, disk, self._has_room, are_kept=columnar != "off")
@@ -93,6 +96,17 @@ class BarStore:
         self._guard = WriteGuard(self.root, self._clock)
         self.steward = Attendant()
         self.workshop = Workshop(layout, disk, self._lane, old, self._sidecars, lock_timeout_s)
+
+    def preview(self) -> BarStore:
+        """Return the store as a plan sees it: its reads change nothing on the disk.
+
+        They repair nothing: damaged years read as a repair would leave them. They keep no derived
+        files and count as no use. It is for one caller and a moment: what it has found damaged it
+        does not look at again. Not thread-safe.
+        """
+        made = copy(self)
+        made._lanes, made._is_preview = {}, True
+        return made
 
     # --- bars ------------------------------------------------------------------------------
 
@@ -325,8 +339,9 @@ class BarStore:
             vendor_facts=self._vendor_facts,
             tainted=self._tainted,
             retention=self._retention,
-            uses=self.steward.tally(key),
+            uses=Tally() if self._is_preview else self.steward.tally(key),
+            previews={} if self._is_preview else None,
         )
-        if self._layout.knows(key):
+        if self._is_preview or self._layout.knows(key):
             self._lanes[key] = made
         return made

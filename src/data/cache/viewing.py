@@ -108,6 +108,9 @@ class Viewer:
             lane: the series.
             since: a view got just before: what belongs to it, without looking again.
         """
+        if lane.previews:  # the documents on the disk are not those that a repair would leave
+            own = lane.years()
+            return self._of_any(lane, own, self._old.of(lane, own))
         made = self._made.find(lane.key)
         if made is not None and made[1].view is since:
             return made[1]
@@ -117,7 +120,7 @@ class Viewer:
         # Who has looked before has most of the documents in memory.
         recalled = self._recalled(lane, before) if made is None and before is not None else None
         known = recalled or self._looked(lane, before)
-        if before is not None and known.is_ours:
+        if before is not None and known.is_ours and not lane.previews:
             self._made.hold(lane.key, (before, known), known.size)
         return known
 
@@ -141,7 +144,8 @@ class Viewer:
             return self._of_any(lane, own, old)
         documents = [name for name in names if name.endswith(".json")]
         is_whole = len(looked.years) + (looked.series is not None) == len(documents)
-        if is_whole and looked.read >= _WORTH and not _has_faults(looked):
+        is_worth = is_whole and looked.read >= _WORTH and not _has_faults(looked)
+        if is_worth and lane.previews is None:
             self._gists.keep(lane, folder, documents, gist)
         return _of_gist(lane, gist)
 

@@ -28,10 +28,10 @@ _NAMED_TWICE = re.compile(r"\b(\w+): \1 ")
 
 
 class Foreteller:
-    """Says what requests would do. Thread-safe; it asks nobody and writes nothing.
+    """Says what one request would do; it asks nobody and writes nothing.
 
     Args:
-        theatre: what requests are rehearsed with.
+        theatre: what the request is rehearsed with.
     """
 
     def __init__(self, theatre: Theatre) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,12 @@ from ..cache.actions import Asked
 from ..cache.ledger import after_marks, after_pieces
 from ..cache.store import ActionBook, BarStore, Commit, SeriesView, Stretch, Suspect
 from ..clock import Clock
-from ..errors import AllProvidersFailedError, NoProviderError, UnknownProviderError
+from ..errors import (
+    AllProvidersFailedError,
+    CorruptEntryError,
+    NoProviderError,
+    UnknownProviderError,
+)
 from ..model.actions import Action
 from ..model.bars import BarTable, concat, merge
 from ..model.coverage import Coverage
@@ -72,10 +77,10 @@ class Rehearsal:
 
 @dataclass(frozen=True)
 class Theatre:
-    """What requests are rehearsed with. Thread-safe: each rehearsal has a stage of its own.
+    """What a request is rehearsed with.
 
     Attributes:
-        store: what is held; only read.
+        store: what is held, as :meth:`.BarStore.preview` shows it.
         selector: who is asked.
         clock: the time.
         expiry, checks: as those of the requests themselves.
@@ -100,18 +105,20 @@ class Theatre:
 
     def rehearse(self, query: BarsQuery) -> Rehearsal:
         """Do ``query`` without asking anybody, writing anything or logging a word."""
+        # In a context of its own: what Ctrl-C leaves set in it ends with it.
+        return copy_context().run(self._rehearsed, query)
+
+    def _rehearsed(self, query: BarsQuery) -> Rehearsal:
+        _is_rehearsing.set(True)
         done = Rehearsal()
         draft = DraftStore(self.store)
         cast = _Cast(self.selector, draft, query, done.steps)
         service = BarsService(draft, cast, self.clock, self.expiry, self.checks)
         service.misses().runner.on_todo = lambda work, todo: done.plans.append((work, todo))
-        token = _is_rehearsing.set(True)
         try:
             done.answer = service.answer(query, Call(Observer(self.clock), self.clock, query))
         except (NoProviderError, AllProvidersFailedError, UnknownProviderError) as error:
             done.error = error
-        finally:
-            _is_rehearsing.reset(token)
         done.is_hit = _is_hit(done, cast)
         return done
 
@@ -172,9 +179,11 @@ class _Cast:
 
 @dataclass
 class _Draft:
-    """What was committed to one series: its view since then, and the bars."""
+    """What was committed to one series: to which view, the view since then, and the bars."""
 
+    base: SeriesView
     view: SeriesView
+    commits: list[Commit] = field(default_factory=list)
     tables: list[BarTable] = field(default_factory=list)
 
 
@@ -194,18 +203,26 @@ class DraftStore(BarStore):
     def view(self, key: SeriesKey) -> SeriesView:
         """Return what is stored of a series, drafts included."""
         self._latest = key
-        draft = self._drafts.get(key)
-        return self._base.view(key) if draft is None else draft.view
+        base = self._base.view(key)
+        while (draft := self._drafts.get(key)) is not None and draft.base != base:
+            del self._drafts[key]  # it was made before damage was found
+            for commit in draft.commits:
+                self.commit(key, commit)
+            base = self._base.view(key)
+        return base if draft is None else draft.view
 
     def read(self, key: SeriesKey, span: Span) -> tuple[BarTable, Coverage]:
         """Return the bars in ``span`` and what is known about it, drafts included."""
         rows, coverage = self._base.read(key, span)
-        draft = self._drafts.get(key)
-        if draft is None:
+        if key not in self._drafts:
             return rows, coverage
-        near = [t for t in draft.tables if t.stamps[-1] >= span.start and t.stamps[0] < span.end]
+        return self._with_drafts(key, span, rows), self.view(key).coverage.within(span)
+
+    def _with_drafts(self, key: SeriesKey, span: Span, rows: BarTable) -> BarTable:
+        tables = self._drafts[key].tables
+        near = [t for t in tables if t.stamps[-1] >= span.start and t.stamps[0] < span.end]
         new = concat([t.within(span) for t in near])
-        return merge(rows, new) if len(new) else rows, draft.view.coverage.within(span)
+        return merge(rows, new) if len(new) else rows
 
     def stretch(self, key: SeriesKey, span: Span, since: SeriesView | None = None) -> Stretch:
         """Return all that is known of ``span``, drafts included."""
@@ -218,11 +235,19 @@ class DraftStore(BarStore):
 
     def commit(self, key: SeriesKey, commit: Commit) -> None:
         """Keep bars and marks for this rehearsal."""
-        draft = self._drafts.setdefault(key, _Draft(self._base.view(key)))
+
+        def has_bars(span: Span) -> bool:
+            return bool(len(self._with_drafts(key, span, self._base.read(key, span)[0])))
+
+        draft = self._drafts.get(key)
+        if draft is None:
+            base = self._base.view(key)
+            draft = self._drafts[key] = _Draft(base, base)
+        draft.commits.append(commit)
         tables = [piece.table for piece in commit.pieces if len(piece.table)]
         draft.tables += tables
         coverage = after_pieces(draft.view.coverage, commit.pieces)
-        coverage = after_marks(coverage, commit.marks, lambda s: bool(len(self.read(key, s)[0])))
+        coverage = after_marks(coverage, commit.marks, has_bars)
         draft.view = replace(
             draft.view,
             coverage=coverage,
@@ -236,8 +261,14 @@ class DraftStore(BarStore):
 
     def actions(self, symbol: str) -> ActionBook:
         """Return splits and dividends, drafts included."""
-        book = self._base.actions(symbol)
-        for actions, asked in self._told.get(symbol, ()):
+        answers = self._told.get(symbol, ())
+        try:
+            book = self._base.actions(symbol)
+        except CorruptEntryError:
+            if not answers:
+                raise
+            book = ActionBook()  # an answer begins a damaged one anew
+        for actions, asked in answers:
             book = book.with_answer(actions, asked)
         return book
 
