@@ -55,10 +55,13 @@ def test_what_a_plan_sees_of_damage_is_not_remembered_and_the_next_reader_repair
     damaged = path.read_bytes()
     aged(lane_folder(tmp_path))
     shown = store.preview()
+    assert shown.view(DAILY).rows == 9
     left = numbers(shown.read(DAILY, EVER)[0])
     assert left == [*range(5 if name == "2024.csv.gz" else 9)]
     foreseen = shown.view(DAILY)
     assert path.read_bytes() == damaged
+    store.view(DAILY)
+    assert (path.read_bytes() == damaged) == (name == "2024.csv.gz"), "that takes reading"
     assert numbers(store.read(DAILY, EVER)[0]) == left
     assert store.view(DAILY) == foreseen
     assert path.read_bytes() != damaged, "it is repaired"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from src.data.cache.columnar import START
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk, Step
@@ -28,6 +29,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
     "a bit": lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:],
     "cut": lambda data: data[: len(data) // 2],
 }
+IN_COLUMNS = DAMAGES | {"a stamp": lambda data: data[:START] + b"\xff" + data[START + 1 :]}
 SERIES = {
     "BTCUSDT 1h": ("BTCUSDT", "1h", "2024-06-01", "2024-06-10", "raw"),
     "AAPL 1d": ("AAPL", "1d", "2024-01-02", "2024-06-10", "split"),
@@ -101,7 +103,7 @@ LANE = "ohlcv/BTCUSDT/1h"
 PLACES = {
     f"{LANE}/2024.csv.gz": (*DAMAGES, "older"),
     f"{LANE}/2024.metadata.json": ("gone", "garbage", "a bit", "older"),
-    "_columnar/BTCUSDT/1h.bars": ("a bit", "older"),
+    "_columnar/BTCUSDT/1h.bars": ("a bit", "a stamp", "older"),
     "ohlcv/AAPL/actions.json": ("garbage",),
 }
 
@@ -160,7 +162,7 @@ def test_a_plan_of_a_damaged_series_repairs_nothing_and_foretells_the_call(
     manager.get_ohlcv(*series, "2024-06-05", strict=True)
     older = path.read_bytes()
     manager.get_ohlcv(*series, "2024-06-10", strict=True)
-    damaged = older if damage == "older" else DAMAGES[damage](path.read_bytes())
+    damaged = older if damage == "older" else IN_COLUMNS[damage](path.read_bytes())
     path.unlink()
     if damaged is not None:
         path.write_bytes(damaged)

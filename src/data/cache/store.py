@@ -342,6 +342,6 @@ class BarStore:
             uses=Tally() if self._is_preview else self.steward.tally(key),
             previews={} if self._is_preview else None,
         )
-        if self._is_preview or self._layout.knows(key):
+        if self._layout.knows(key):
             self._lanes[key] = made
         return made
