@@ -134,3 +134,26 @@ def test_a_certificate_with_one_fault_is_refused_before_anything_is_sent(
             ask(secure(server))
         assert server.requests == []
     assert KEY not in f"{caught.value!r} {vars(caught.value)}"
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_socket_trusts_what_requests_trust(
+    variable: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_package_of(websocket)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "WEBSOCKET_CLIENT_CA_BUNDLE"):
+        monkeypatch.delenv(name)
+    with serving_tls(authority.context(), vendors) as server:
+        for ask in (plain, websocket):
+            with pytest.raises(UnavailableError, match=r"(?i)certificate"):
+                ask(secure(server))
+        assert server.requests == []
+        monkeypatch.setenv(variable, str(authority.bundle))
+        plain(secure(server))
+        websocket(secure(server))
+        assert len(server.requests) == 2
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.folder / "none.pem"))
+        with pytest.raises(UnavailableError, match=r"there are no certificates at .*none\.pem"):
+            websocket(secure(server))
+        monkeypatch.setenv("WEBSOCKET_CLIENT_CA_BUNDLE", str(authority.bundle))
+        websocket(secure(server))

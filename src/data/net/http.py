@@ -47,6 +47,12 @@ class Transport(Protocol):
         """
 
 
+def certificates(url: str) -> str | None:
+    """Return the file or folder of certificates that the environment names; None: the usual ones."""
+    found = requests.Session().merge_environment_settings(url, {}, True, None, None)["verify"]
+    return found if isinstance(found, str) else None
+
+
 class HttpTransport:
     """Send requests over kept-alive connections. Thread-safe and fork-aware.
 

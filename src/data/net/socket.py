@@ -13,9 +13,11 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import SystemClock
+from ..config.donotshare import is_set
 from ..errors import (
     ConfigError,
     DataError,
@@ -27,6 +29,7 @@ from ..errors import (
 from ..model.http import HttpResponse
 from ..model.stream import StreamAddress
 from .faults import is_loopback
+from .http import certificates
 from .redact import where
 from .status import error_of
 
@@ -66,7 +69,8 @@ class Wire(Protocol):
 class Dialer:
     """Opens connections to one vendor; one thread calls, any may abort.
 
-    TLS is verified, and no redirect is followed.
+    TLS is verified, by the certificates that requests over HTTP are verified by (or those of
+    ``WEBSOCKET_CLIENT_CA_BUNDLE``); no redirect is followed.
 
     Args:
         address: tells where to, at each call: ``wss://``, or ``ws://`` on this machine.
@@ -109,7 +113,13 @@ class Dialer:
 
     def _opened(self, known: Any, url: str) -> websocket.WebSocket | DataError:
         """Return the library's socket, or our error; its own does not survive this frame."""
-        made = _capped(known)(enable_multithread=True, sslopt={"cert_reqs": ssl.CERT_REQUIRED})
+        options = {"cert_reqs": ssl.CERT_REQUIRED, **_bundle(url)}
+        if (path := options.get("ca_certs")) and not Path(str(path)).exists():
+            return UnavailableError(
+                f"{where(url)} could not be reached: there are no certificates at {path}",
+                hint="REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names a file or folder that exists",
+            )
+        made = _capped(known)(enable_multithread=True, sslopt=options)
         made.due = _CLOCK.monotonic() + self._timeout
         self._opening = made
         # Each read of the handshake has its own time limit; a server that drips needs one for all.
@@ -144,6 +154,15 @@ def library() -> Any:
     # Its own records hold frames, keys included.
     logging.getLogger("websocket").setLevel(logging.CRITICAL)
     return websocket
+
+
+def _bundle(url: str) -> dict[str, str]:
+    """Return the options for the certificates that requests over HTTP are verified by, too."""
+    # The library's own variable goes before; it reads that by itself.
+    found = None if is_set("WEBSOCKET_CLIENT_CA_BUNDLE", None) else certificates(url)
+    if found is None:
+        return {}
+    return {"ca_cert_path" if Path(found).is_dir() else "ca_certs": found}
 
 
 def _refused(status: int, headers: Mapping[str, str], url: str) -> DataError:
