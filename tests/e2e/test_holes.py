@@ -12,7 +12,7 @@ from src.data.errors import IncompleteDataError, IncompleteDataWarning, Unavaila
 from src.data.model.bars import Bar, BarTable
 from src.data.model.coverage import Coverage
 from src.data.model.frame import build_frame
-from src.data.model.instant import HOUR_MS
+from src.data.model.instant import HOUR_MS, iso
 
 from .shelf import Market, Shelf, days, every, serving, shown
 from .twin import gaps, told
@@ -208,3 +208,105 @@ def test_a_hole_of_bars_put_into_the_cache_is_not_covered(
     found = market.manager(shelf).get_ohlcv(*TEN, strict=True)
     assert len(found) == 240
     assert sum(span.end - span.start for span in shelf.asked) < 110 * HOUR_MS
+
+
+# --- many holes of a dense vendor ----------------------------------------------------------------
+
+MINUTES = every("1m", "2024-06-03T00:00", "2024-06-03T23:59")
+ASK_MINUTES = ("BTCUSDT", "1m", "2024-06-03", "2024-06-03")
+# A hundred holes: one in about fourteen minutes, some of two.
+LOST = [n for k in range(100) for n in range(14 * k + k % 9 + 6, 14 * k + k % 9 + 7 + (k % 3 == 0))]
+
+
+def lacking(stamps: list[int], places: list[int]) -> list[int]:
+    gone = {stamps[place] for place in places}
+    return [stamp for stamp in stamps if stamp not in gone]
+
+
+def many(market: Market, clock: ManualClock, *lost: list[int]) -> list[Shelf]:
+    """Return vendors that each lack some of the minutes."""
+    shelves = [Shelf(clock, lacking(MINUTES, places), "binance") for places in lost]
+    for number, shelf in enumerate(shelves[1:]):
+        shelf.name = f"second{number or ''}"
+    return shelves
+
+
+def test_many_holes_are_filled_by_the_next_vendor_in_few_requests(
+    market: Market, clock: ManualClock
+) -> None:
+    one, two = many(market, clock, LOST, [])
+    two.spoil = lambda rows: [row._replace(volume=8.0) for row in rows]
+    frame = market.manager(one, two).get_ohlcv(*ASK_MINUTES, strict=True, columns=("source",))
+    assert len(frame) == 1440
+    assert told(frame)["problems"] == []
+    assert (len(one.asked), len(two.asked)) == (1, 2)
+    places = [place for place, source in enumerate(frame["source"]) if source == "second"]
+    assert places == LOST, "the missing bars alone"
+    assert (frame["volume"] == 8.0).tolist() == [n in LOST for n in range(1440)]
+    again = market.manager(one, two).get_ohlcv(*ASK_MINUTES, strict=True, columns=("source",))
+    assert again.equals(frame)
+    assert (len(one.asked), len(two.asked)) == (1, 2)
+
+
+def test_of_many_holes_those_that_no_vendor_has_are_told(
+    market: Market, clock: ManualClock
+) -> None:
+    one, two, three = many(market, clock, LOST, LOST[::2], LOST[::3])
+    frame = market.manager(one, two, three).get_ohlcv(*ASK_MINUTES)
+    nowhere = LOST[::6]
+    assert len(frame) == 1440 - len(nowhere)
+    found = [gap[0] for gap in gaps(frame)]
+    expected = [iso(MINUTES[place])[:-1] for place in nowhere]
+    assert found == expected
+    assert all(gap[2] == "the vendor has no bar" for gap in gaps(frame))
+    assert not told(frame)["complete"]
+    asked = [len(shelf.asked) for shelf in (one, two, three)]
+    assert max(asked) <= 8
+    again = market.manager(one, two, three).get_ohlcv(*ASK_MINUTES)
+    assert again.equals(frame)
+    assert gaps(again) == gaps(frame)
+    assert told(again)["problems"] == told(frame)["problems"]
+    assert [len(shelf.asked) for shelf in (one, two, three)] == asked
+
+
+def test_many_holes_of_a_lonely_vendor_are_told_and_asked_again_within_hours(
+    market: Market, clock: ManualClock
+) -> None:
+    (one,) = many(market, clock, LOST)
+    frame = market.manager(one).get_ohlcv(*ASK_MINUTES, columns=("state",))
+    assert len(frame) == 1440 - len(LOST)
+    assert set(frame["state"]) == {"final"}
+    assert told(frame)["gaps_total"] == 100
+    again = market.manager(one).get_ohlcv(*ASK_MINUTES, columns=("state",))
+    assert again.equals(frame)
+    assert gaps(again) == gaps(frame)
+    assert len(one.asked) == 1
+    document = next(market.folder.glob("cache/ohlcv/*/1m/2024.metadata.json"))
+    assert document.stat().st_size < 12_000
+    clock.advance(7 * 3600)
+    one.stamps = MINUTES
+    assert len(market.manager(one).get_ohlcv(*ASK_MINUTES, strict=True)) == 1440
+
+
+def test_a_vendor_that_was_down_fills_many_holes_as_soon_as_it_is_up(
+    market: Market, clock: ManualClock
+) -> None:
+    one, two = many(market, clock, LOST, [])
+    two.errors = [UnavailableError("down")]
+    frame = market.manager(one, two).get_ohlcv(*ASK_MINUTES)
+    assert told(frame)["gaps_total"] == 100
+    assert len(two.asked) == 1
+    assert len(market.manager(one, two).get_ohlcv(*ASK_MINUTES, strict=True)) == 1440
+
+
+def test_many_bad_rows_are_had_from_the_next_vendor_in_few_requests(
+    market: Market, clock: ManualClock
+) -> None:
+    one, two = many(market, clock, [], [])
+    bad = {MINUTES[place] for place in LOST}
+    one.spoil = lambda rows: [r._replace(high=0.1) if r.stamp_ms in bad else r for r in rows]
+    frame = market.manager(one, two).get_ohlcv(*ASK_MINUTES, strict=True, columns=("source",))
+    assert len(two.asked) == 2
+    assert [n for n, source in enumerate(frame["source"]) if source == "second"] == LOST
+    assert told(frame)["problems"] == []
+    assert told(frame)["flagged"] == []

@@ -513,12 +513,17 @@ def test_silent_minutes_are_no_holes_but_what_was_not_answered_is(tmp_path: Path
     assert (start, end) == ("2024-05-31T13:30", "2024-05-31T20:00")
 
 
-def test_bars_out_of_an_answer_that_lacks_much_are_whole_or_not_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("lost", "said"), [({5}, "the vendor has no bar"), ({3, 5}, "expected bars did not come")]
+)
+def test_bars_out_of_an_answer_that_lacks_much_are_whole_or_not_there(
+    tmp_path: Path, lost: set[int], said: str
+) -> None:
     tape = Tape(COIN, "2024-06-01", "2024-06-12")
     vendor = TapeVendor("acme", tape, COIN, PAIR, "15m")
     street = Street(tmp_path, COIN, NOW, vendor)
-    vendor.spoil["15m"] = lambda bars: [b for i, b in enumerate(bars) if i % 12 != 5]
-    with pytest.warns(IncompleteDataWarning, match="expected bars did not come"):
+    vendor.spoil["15m"] = lambda bars: [b for i, b in enumerate(bars) if i % 12 not in lost]
+    with pytest.warns(IncompleteDataWarning, match=said):
         frame = street.ask("45m", "2024-06-01", "2024-06-12")
     closed = plain(tape.closed("45m", parse_iso(NOW)), end="2024-06-12")
     assert rows(frame) == [bar for i, bar in enumerate(closed) if i % 4 != 1]

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from src.data.model.bars import Bar
-from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.policy.calendar import calendar_for
 from src.data.policy.gaps import Grid
 from src.data.policy.quality import check
-from src.data.routing.digesting import MOST_HOLES, digest
+from src.data.routing.digesting import BARS_A_HOLE, MOST_HOLES, digest
 
 from .answers import COIN, DAY, HOURLY, LATER, SHARE, bar, digested, fetched, hour, hours, stamps
 
@@ -60,17 +60,30 @@ def test_a_bad_row_is_lacking_but_no_hole_and_a_running_one_is_not_judged() -> N
     assert found.lacking == [hours(1, 2)]
 
 
-def test_few_holes_of_a_dense_vendor_are_told_and_many_are_a_doubt() -> None:
-    def minutes(kept: int) -> list[Bar]:
-        every = range(2 * 24 * 60)
-        return [bar(0, stamp_ms=DAY + m * MINUTE_MS) for m in every if m % 40 or m // 40 >= kept]
+@pytest.mark.parametrize(("hours", "most"), [(8, MOST_HOLES), (48, 48 * 60 // BARS_A_HOLE)])
+def test_holes_of_a_dense_vendor_are_told_and_very_many_are_a_doubt(hours: int, most: int) -> None:
+    bars, span = hours * 60, Span(DAY, DAY + hours * HOUR_MS)
 
-    day = Span(DAY, DAY + 2 * DAY_MS)
-    few = digested(fetched(minutes(MOST_HOLES)), day, MINUTES)
-    assert (len(few.holes), few.doubt) == (MOST_HOLES, "")
-    many = digested(fetched(minutes(MOST_HOLES + 1)), day, MINUTES)
+    def minutes(lost: int) -> list[Bar]:
+        return [
+            bar(0, stamp_ms=DAY + m * MINUTE_MS) for m in range(bars) if m % 7 or m // 7 >= lost
+        ]
+
+    few = digested(fetched(minutes(most)), span, MINUTES)
+    assert (len(few.holes), few.doubt) == (most, "")
+    many = digested(fetched(minutes(most + 1)), span, MINUTES)
     assert many.holes == ()
-    assert many.doubt == f"{MOST_HOLES + 1} of 2880 expected bars did not come"
+    assert many.doubt == f"{most + 1} of {bars} expected bars did not come"
+
+
+def test_of_an_answer_for_some_stretches_nothing_else_is_lacking() -> None:
+    wanted = [hours(2, 4), hours(6, 7), hours(9, 10)]
+    rows = [bar(2), bar(6, high=1.0)]
+    checked = check(fetched(rows).table, hours(2, 10), timeframe=HOURLY.timeframe, now_ms=LATER)
+    found = digest(fetched(rows), checked, hours(2, 10), HOURLY, LATER, parts=wanted)
+    assert list(found.holes) == [hours(3, 4), hours(9, 10)]
+    assert found.spans == wanted
+    assert found.lacking == [hours(3, 4), hours(6, 7), hours(9, 10)]
 
 
 def test_a_sparse_vendor_lacks_only_what_holds_a_whole_session() -> None:

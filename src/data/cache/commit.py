@@ -99,7 +99,7 @@ class Commit:
         kind: of the series; None leaves what is known.
         quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of the years, where
             the caller knows better than the faults of their answers tell.
-        judged: the stretch that an answer was checked for; None where nothing was checked.
+        judged: the stretch of which the faults are told anew; None where nothing was checked.
         faults: what was wrong with that answer, none of it across the end of a year.
     """
 

@@ -53,6 +53,20 @@ class Fault(NamedTuple):
         start, end, kind, number, text = plain
         return cls(Span(int(start), int(end)), str(kind), int(number), str(text))
 
+    @property
+    def is_of_bars(self) -> bool:
+        """Tell whether it is about bars that are there, or that are no fault of an answer."""
+        return self.kind in (MISSING_VOLUME, DUPLICATE, NOTE) or self.text == NO_TRADE
+
+    def clip(self, span: Span) -> Fault | None:
+        """Return its part in ``span``, with its share of the count; None where there is none."""
+        part, whole = self.span.clip(span), self.span.end - self.span.start
+        if part.is_empty:
+            return None
+        return self._replace(
+            span=part, number=max(1, self.number * (part.end - part.start) // whole)
+        )
+
     def outside(self, span: Span) -> list[Fault]:
         """Return what is left of it beside ``span``, with its share of the count."""
         if not self.span.overlaps(span):

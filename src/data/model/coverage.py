@@ -284,8 +284,8 @@ class Coverage(tuple[Covered, ...]):
         first, last = _touched(self, span)
         found = self[first:last]
         if any(part.parts for part in found):
-            opened = (part for whole in found for part in whole.opened)
-            return Coverage(part for part in opened if part.span.overlaps(span))
+            wholes = (whole.opened for whole in found)
+            return Coverage(p for whole in wholes for p in whole[slice(*_touched(whole, span))])
         return self if len(found) == len(self) else Coverage(found)
 
     def opened(self, span: Span | None = None) -> Coverage:

@@ -73,5 +73,13 @@ def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
 def intersect(ones: Iterable[Span], others: Iterable[Span]) -> list[Span]:
     """Return the stamps that both sets hold, coalesced."""
     rights = coalesce(others)
-    common = (one.clip(other) for one in coalesce(ones) for other in rights)
-    return [span for span in common if not span.is_empty]
+    common: list[Span] = []
+    place = 0
+    for one in coalesce(ones):
+        while place < len(rights) and rights[place].end <= one.start:
+            place += 1
+        for other in islice(rights, place, None):
+            if other.start >= one.end:
+                break
+            common.append(one.clip(other))
+    return common

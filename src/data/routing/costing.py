@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import DataError
 from ..model.bars import Stamps
 from ..model.capabilities import Capabilities, FetchQuery
+from ..model.instant import DAY_MS
 from ..model.span import Span
+from ..model.timeframe import Timeframe
 from ..policy.archives import REQUESTS_A_MONTH, pieces
 from ..policy.gaps import Grid
 from ..policy.windows import windows
+
+# More stretches than this are asked for together where one page holds several.
+_MANY = 8
+_USUAL_PAGE = 500
+
+
+def in_few_requests(
+    spans: Sequence[Span], capabilities: Capabilities | None, timeframe: Timeframe
+) -> list[list[Span]]:
+    """Group ascending stretches by the requests that they are asked for with.
+
+    Many small ones are asked for together with the bars between them, page by page.
+    """
+    if len(spans) <= _MANY:
+        return [[span] for span in spans]
+    bars = capabilities.page_bars if capabilities and capabilities.page_bars else _USUAL_PAGE
+    page = bars * (timeframe.step_ms or 31 * DAY_MS)
+    groups = [[spans[0]]]
+    for span in spans[1:]:
+        if span.end - groups[-1][0].start <= page:
+            groups[-1].append(span)
+        else:
+            groups.append([span])
+    return groups
 
 
 def requests_for(

@@ -12,7 +12,7 @@ import numpy as np
 from ..model.bars import BarTable, Stamps, among, merge
 from ..model.capabilities import Fetched
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
-from ..model.span import Span, coalesce
+from ..model.span import Span, coalesce, intersect
 from ..policy.finality import forming_stamp
 from ..policy.gaps import Grid, holes
 from ..policy.quality import BadRow, Checked, no_stamps
@@ -22,8 +22,9 @@ _LONG_PAST_MS = day_ms(date(2020, 1, 1))
 
 Density = Literal["dense", "sparse", "unknown"]
 
-# What one answer may lack piece by piece; beyond that it is doubted as a whole.
-MOST_HOLES = 64
+# What one answer may lack piece by piece: so many stretches, or one for so many expected bars.
+# Beyond that it is doubted as a whole.
+MOST_HOLES, BARS_A_HOLE = 64, 8
 # Where bars without trades do not come, so many times their usual distance without one is a hole.
 _FAR_BEYOND, _FEWEST_FOR_HABIT = 10, 10
 # No session of any exchange is shorter; a shorter stretch need not be looked at.
@@ -52,6 +53,7 @@ class Digest:
         unpublished: closed bars at the end that the vendor does not have yet, or None.
         doubt: why the answer as a whole is not to be trusted, or an empty text.
         is_believed: whether another vendor need not be asked for all of it.
+        parts: the stretches of it that were lacking, where it was asked for these alone; else empty.
     """
 
     answered: Span
@@ -69,6 +71,12 @@ class Digest:
     unpublished: Span | None = None
     doubt: str = ""
     is_believed: bool = True
+    parts: tuple[Span, ...] = ()
+
+    @property
+    def spans(self) -> list[Span]:
+        """What is taken of it: all that it speaks for, or as much of the parts."""
+        return intersect([self.answered], self.parts) if self.parts else [self.answered]
 
     @property
     def refusal(self) -> str:
@@ -82,8 +90,10 @@ class Digest:
         """What another vendor may still be asked for."""
         late = [self.unpublished] if self.unpublished else []
         if not self.is_believed:
-            return coalesce([self.answered, *late])
-        return coalesce([*self.holes, *self.bad_spans, *self.off_slots, *self.contradicted, *late])
+            found = [self.answered, *late]
+        else:
+            found = [*self.holes, *self.bad_spans, *self.off_slots, *self.contradicted, *late]
+        return intersect(found, self.parts) if self.parts else coalesce(found)
 
 
 def digest(
@@ -94,6 +104,7 @@ def digest(
     now_ms: int,
     density: Density | None = None,
     least_share: float = 0.0,
+    parts: Sequence[Span] = (),
 ) -> Digest:
     """Sort a checked answer by finality and find what it lacks.
 
@@ -112,6 +123,8 @@ def digest(
             the answer declares.
         least_share: of the expected bars so many must have come, holes apart; and of the bars so
             many without another row that contradicts them. 0 believes anything.
+        parts: ascending; where the answer is wanted for these stretches alone. It holds no other
+            rows then, and lacks no other bars.
     """
     density = density or ("dense" if fetched.dense else "sparse")
     now = min(now_ms, fetched.server_now_ms)
@@ -125,6 +138,8 @@ def digest(
     off_grid = tuple(row for row in checked.off_grid if row.bar.stamp_ms < end)
     slots = _slots(Span(segment.start, end), off_grid, present, grid)
     present = np.union1d(present, slots) if len(slots) else present
+    if parts:
+        present = np.union1d(present, _outside(grid.opens(Span(segment.start, end)), parts))
     unpublished = _unpublished(Span(segment.start, end), present, grid, fetched.settle_ms, now)
     answered = Span(segment.start, unpublished.start if unpublished else end)
     lacking, doubt = _lacking(answered, present, grid, density, least_share)
@@ -153,6 +168,7 @@ def digest(
         unpublished=unpublished,
         doubt=disbelief or doubt,
         is_believed=not disbelief,
+        parts=tuple(parts),
     )
 
 
@@ -245,9 +261,9 @@ def _lacking(
     if density == "unknown":
         return [], ""
     absent = holes(answered, present, grid)
-    if density == "dense" and len(absent) <= MOST_HOLES:
-        return absent, ""
     opens = grid.opens(answered)
+    if density == "dense" and len(absent) <= max(MOST_HOLES, len(opens) // BARS_A_HOLE):
+        return absent, ""
     usual = _usual_distance(opens, present) if density == "sparse" else np.inf
     told = [
         span

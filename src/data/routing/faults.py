@@ -52,7 +52,12 @@ def _missing(found: Digest, grid: Grid) -> Iterator[Fault]:
     """Yield the expected bars that did not come; where a bad row came instead, that is the fault."""
     bad = [row.bar.stamp_ms for row in found.bad]
     present = np.union1d(found.closed.stamps, np.array(bad, dtype=np.int64))
-    for hole in holes(found.answered, present, grid):
+    lacking = (
+        hole
+        for span in found.spans
+        for hole in holes(span, present[slice(*np.searchsorted(present, span))], grid)
+    )
+    for hole in lacking:
         if any(hole.overlaps(slot) for slot in found.off_slots):
             continue
         is_hole = any(hole.overlaps(known) for known in found.holes)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from typing import NamedTuple
 
 from ..cache.store import BarStore, Commit
 from ..clock import Clock
@@ -24,12 +26,13 @@ from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, iso
 from ..model.kind import Basis
 from ..model.rules import ValidationRules
-from ..model.span import Span, subtract
+from ..model.span import Span, coalesce, subtract
 from ..net.answers import judged
 from ..net.one_call import current_call
 from ..policy.archives import chunk_end
 from ..policy.quality import check
 from .candidate import Candidate
+from .costing import in_few_requests
 from .digesting import Digest
 from .keeping import Keeper
 from .lifetimes import is_proof
@@ -44,6 +47,22 @@ log = logging.getLogger("onetape.routing")
 
 _PAGES_A_COMMIT = 20
 FAILED = (ProviderError, ConfigError)
+
+
+class _Parts(NamedTuple):
+    """Ascending stretches that are asked for at once; nothing else is lacking before ``until``."""
+
+    spans: Sequence[Span]
+    until: int
+
+    @property
+    def whole(self) -> Span:
+        return Span(self.spans[0].start, self.spans[-1].end)
+
+    def within(self, chunk: Span) -> _Parts:
+        spans = [part for span in self.spans if not (part := span.clip(chunk)).is_empty]
+        later = [span.start for span in self.spans if span.start >= chunk.end]
+        return _Parts(spans, later[0] if later else self.until)
 
 
 class Fetcher:
@@ -64,7 +83,7 @@ class Fetcher:
     def fill(self, work: Work, segments: Sequence[Span]) -> None:
         """Ask for each segment and commit what comes; what nobody has ends in ``unfilled``."""
         for segment in segments:
-            self._ask(work, segment, 0, ())
+            self._ask(work, [segment], 0, ())
 
     def forming_bar(self, work: Work, span: Span) -> None:
         """Ask for the running bar in ``span``; it is kept in ``work`` and never stored."""
@@ -121,39 +140,60 @@ class Fetcher:
         return candidate.fetch(asked)
 
     def _ask(
-        self, work: Work, segment: Span, position: int, outcomes: tuple[DataError, ...]
+        self, work: Work, lacking: Sequence[Span], position: int, outcomes: tuple[DataError, ...]
     ) -> None:
-        """Ask the candidates from ``position`` on for ``segment``, chunk by chunk."""
+        """Ask the candidates from ``position`` on for what is lacking, which is ascending."""
+        if not lacking:
+            return
         if position == len(work.lane.candidates):
-            self._give_up(work, segment, outcomes)
+            self._give_up(work, lacking, outcomes)
             return
         candidate = work.lane.candidates[position]
         if candidate.name in work.out:
-            self._ask(work, segment, position + 1, (*outcomes, work.out[candidate.name]))
+            self._ask(work, lacking, position + 1, (*outcomes, work.out[candidate.name]))
             return
-        if self._has_none(work, candidate, segment):
-            nothing = NoDataError(NO_BAR, provider=candidate.name)
-            self._ask(work, segment, position + 1, (*outcomes, nothing))
-            return
-        servable = candidate.servable(segment, work.grid.timeframe, self._clock.now_ms())
-        for rest in subtract([segment], [servable]):
+        none = [span for span in lacking if self._has_none(work, candidate, span)]
+        nothing = NoDataError(NO_BAR, provider=candidate.name)
+        self._ask(work, none, position + 1, (*outcomes, nothing))
+        now, timeframe = self._clock.now_ms(), work.grid.timeframe
+        wanted = [span for span in lacking if span not in none]
+        servable = [candidate.servable(span, timeframe, now) for span in wanted]
+        for rest in subtract(wanted, servable):
             why = self._too_deep(work, candidate, rest)
-            self._ask(work, rest, position + 1, (*outcomes, why))
-        for chunk in _chunks(servable, candidate, work):
+            self._ask(work, [rest], position + 1, (*outcomes, why))
+        servable = [span for span in servable if not span.is_empty]
+        groups = in_few_requests(servable, candidate.capabilities, timeframe)
+        while groups:
+            group = groups.pop(0)
+            until = groups[0][0].start if groups else 0
+            self._ask_together(work, _Parts(group, until), position, outcomes)
+            if candidate.name in work.out:
+                left = [span for group in groups for span in group]
+                self._ask(work, left, position + 1, (*outcomes, work.out[candidate.name]))
+                return
+
+    def _ask_together(
+        self, work: Work, parts: _Parts, position: int, outcomes: tuple[DataError, ...]
+    ) -> None:
+        """Ask one candidate for stretches with what lies between them, chunk by chunk."""
+        candidate, whole = work.lane.candidates[position], parts.whole
+        for chunk in _chunks(whole, candidate, work):
+            here = parts.within(chunk)
+            if not here.spans:
+                continue
             work.still_here()
-            outcome, lacking, between = self._try(work, candidate, chunk, outcomes)
+            outcome, lacking, between = self._try(work, candidate, here, outcomes)
             said = (*outcomes, outcome)
             for hole in between:
-                self._ask(work, hole, position, outcomes)
+                self._ask(work, [hole], position, outcomes)
             if candidate.name in work.out:
-                self._ask(work, Span(chunk.start, servable.end), position + 1, said)
+                left = parts.within(Span(chunk.start, whole.end)).spans
+                self._ask(work, left, position + 1, said)
                 return
-            for span in lacking:
-                if isinstance(outcome, NoDataError) and not len(work.grid.opens(span)):
-                    # The calendar expects nothing, and one vendor says the same.
-                    self._give_up(work, span, (outcome,))
-                else:
-                    self._ask(work, span, position + 1, said)
+            # The calendar expects nothing, and one vendor says the same.
+            closed = [s for s in lacking if _is_none(outcome) and not len(work.grid.opens(s))]
+            self._give_up(work, closed, (outcome,))
+            self._ask(work, [s for s in lacking if s not in closed], position + 1, said)
 
     def _has_none(self, work: Work, candidate: Candidate, segment: Span) -> bool:
         """Tell whether a candidate's word that there is nothing in ``segment`` still stands.
@@ -174,21 +214,22 @@ class Fetcher:
         return not subtract([segment], said) and any(part.reason != CLOSED for part in known)
 
     def _try(
-        self, work: Work, candidate: Candidate, span: Span, before: Sequence[DataError]
+        self, work: Work, candidate: Candidate, parts: _Parts, before: Sequence[DataError]
     ) -> tuple[DataError, list[Span], list[Span]]:
-        """Ask one candidate for one chunk.
+        """Ask one candidate for one chunk, of which ``parts`` are lacking.
 
         Returns:
             Why it lacks anything; what is lacking; and what lay between two pages of its answer, for
             which it is asked again alone.
         """
         started, sent = self._clock.monotonic(), _sent(work)
+        span = parts.whole
         try:
-            fetched, found = self._taken(work, candidate, span)
+            fetched, found = self._taken(work, candidate, parts)
         except FAILED as error:
             took = self._clock.monotonic() - started, _sent(work) - sent
             self._note(work, candidate, span, error, took)
-            return error, [span], []
+            return error, list(parts.spans), []
         seconds = self._clock.monotonic() - started
         rows = len(found.closed)
         work.attempts.append(
@@ -222,16 +263,25 @@ class Fetcher:
             for hole in found.holes
             if hole != span and any(hole.overlaps(seam) for seam in fetched.seams)
         ]
-        return nothing, subtract(found.lacking, between), between
+        lacking = found.lacking
+        if found.parts:
+            # Of these another vendor has said that it lacks bars: no answer is none, also of one
+            # whose bars come where there is a trade.
+            lacking = coalesce([*lacking, *_without_rows(found)])
+        return nothing, subtract(lacking, between), between
 
-    def _taken(self, work: Work, candidate: Candidate, span: Span) -> tuple[Fetched, Digest]:
+    def _taken(self, work: Work, candidate: Candidate, parts: _Parts) -> tuple[Fetched, Digest]:
         """Ask one candidate for one chunk, and store what is good of its answer.
 
         Raises:
             ProviderError, ConfigError: it did not answer, or its answer is not believed.
         """
+        span = parts.whole
         sides = self._neighbours.beside(work, candidate, span)
-        errand = self._revisions.errand(work, candidate, span, sides)
+        if len(parts.spans) > 1:
+            errand = Errand(span, sides, parts=tuple(parts.spans), until=parts.until)
+        else:
+            errand = self._revisions.errand(work, candidate, span, sides)
         asked = self._question(work, candidate, errand)
         with judged(candidate.account_name) as answers:
             fetched = self._fetch(work, candidate, asked)
@@ -244,45 +294,55 @@ class Fetcher:
                 answers.blame(QualityError(taken.refusal, provider=candidate.name))
             return fetched, taken
 
-    def _give_up(self, work: Work, segment: Span, outcomes: tuple[DataError, ...]) -> None:
-        """Remember a stretch that everybody says is empty; note one that somebody failed at."""
+    def _give_up(
+        self, work: Work, lacking: Sequence[Span], outcomes: tuple[DataError, ...]
+    ) -> None:
+        """Remember what everybody says is empty; note what somebody failed at."""
+        if not lacking:
+            return
         failures = [e for e in outcomes if not isinstance(e, NoDataError)]
         if failures:
             told = dict.fromkeys(f"{e.provider or 'vendor'}: {e}" for e in failures)
             is_failure = not all(isinstance(e, UnsupportedError) for e in failures)
-            reason = "; ".join(told)
-            work.unfilled.append(Unfilled(segment, reason, is_failure, is_outage(outcomes)))
-            self._note_refused(work, segment, failures)
+            reason, is_out = "; ".join(told), is_outage(outcomes)
+            work.unfilled += (Unfilled(span, reason, is_failure, is_out) for span in lacking)
+            self._note_refused(work, lacking, failures)
             return
         times = [e.server_now_ms for e in outcomes if isinstance(e, NoDataError)]
         dates = [at for at in times if at is not None]
         now = min([self._clock.now_ms(), *dates])
-        answered = Span(segment.start, self._settled_until(work, segment, now))
-        known = self._keeper.coverage(work).within(answered)
         names = {e.provider or "" for e in outcomes} - {""}
+        coverage = self._keeper.coverage(work).opened(Span(lacking[0].start, lacking[-1].end))
+        marks = [mark for span in lacking for mark in self._none(work, span, coverage, names, now)]
+        if not dates:
+            marks = [_unvouched(mark, now) for mark in marks]
+        if marks:
+            self._keeper.commit(work, Commit(marks=tuple(marks)))
+
+    def _none(
+        self, work: Work, segment: Span, coverage: Coverage, names: AbstractSet[str], now: int
+    ) -> Iterator[Covered]:
+        """Yield what it means that all of ``names`` have nothing in ``segment``."""
+        answered = Span(segment.start, self._settled_until(work, segment, now))
+        known = coverage.within(answered)
         vendor = ",".join(sorted(names))
         standing = [c for c in known if c.stands(now) and c.state != "provisional"]
         # What one of them said a moment ago is said by all of them now.
-        marks = tuple(
-            replace(part, vendor=vendor)
-            for part in standing
-            if part.reason.startswith(NO_BAR) and set(part.vendor.split(",")) < names
-        ) + tuple(
-            mark
-            for span in subtract([answered], (part.span for part in standing))
-            for mark in self._nothing(work, span, known.within(span), vendor, now)
-        )
-        if not dates:
-            marks = tuple(_unvouched(mark, now) for mark in marks)
-        if marks:
-            self._keeper.commit(work, Commit(marks=marks))
+        for part in standing:
+            if part.reason.startswith(NO_BAR) and set(part.vendor.split(",")) < names:
+                yield replace(part, vendor=vendor)
+        for span in subtract([answered], (part.span for part in standing)):
+            yield from self._nothing(work, span, known.within(span), vendor, now)
 
-    def _note_refused(self, work: Work, segment: Span, failures: Sequence[DataError]) -> None:
+    def _note_refused(
+        self, work: Work, lacking: Sequence[Span], failures: Sequence[DataError]
+    ) -> None:
         """Write down that bars which one vendor lacks were had from others, and did not fit."""
         refused = [e for e in failures if isinstance(e, SpliceConflictError)]
         said = [str(e.args[0]) for e in refused]
         names = {e.provider or "" for e in refused} - {""}
-        known = self._keeper.coverage(work).within(segment) if said else ()
+        coverage = self._keeper.coverage(work) if said else Coverage()
+        known = [part for span in lacking for part in coverage.within(span)]
         marks = tuple(
             replace(
                 part,
@@ -361,6 +421,16 @@ class Fetcher:
         if not any(a.error and a.error.args == error.args for a in work.attempts):
             self._note(work, candidate, span, error)
         return error
+
+
+def _is_none(outcome: DataError) -> bool:
+    return isinstance(outcome, NoDataError)
+
+
+def _without_rows(found: Digest) -> list[Span]:
+    """Return the parts of which no row came at all."""
+    stamps = found.closed.stamps
+    return [s for s in found.spans if stamps.searchsorted(s.start) == stamps.searchsorted(s.end)]
 
 
 def _unvouched(mark: Covered, now_ms: int) -> Covered:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from ..cache.store import BarStore, Commit
 from ..clock import Clock
 from ..model.coverage import Coverage, Covered
-from ..model.instant import DAY_MS, MINUTE_MS
+from ..model.instant import MINUTE_MS
 from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
 from ..model.span import Span, coalesce, gaps
 from ..policy.finality import forming_stamp
 from ..policy.gaps import due_spans, missing
+from .costing import in_few_requests
 from .keeping import Keeper
 from .lifetimes import is_proof, lifetime_of
 from .older import with_overlap
@@ -21,9 +22,6 @@ from .splits import doubted, windows
 from .terms import AHEAD, BEFORE_FIRST, CLOSED, fetched_ahead
 from .work import Work
 
-# More segments than this are joined where one page holds several.
-_MANY = 8
-_USUAL_PAGE = 500
 # So many bars before a segment are asked again with it once they have settled.
 _FEW_UNSETTLED = 8
 
@@ -197,18 +195,9 @@ def _beyond(life: Lifetime, work: Work, now_ms: int) -> list[Span]:
 
 def _few(segments: list[Span], work: Work) -> list[Span]:
     """Ask for many small segments together with the bars between them, page by page."""
-    if len(segments) <= _MANY:
-        return segments
-    caps, step = work.lane.candidates[0].capabilities, work.grid.timeframe.step_ms
-    bars = caps.page_bars if caps and caps.page_bars else _USUAL_PAGE
-    page = bars * (step or 31 * DAY_MS)
-    joined = segments[:1]
-    for segment in segments[1:]:
-        if segment.end - joined[-1].start <= page:
-            joined[-1] = Span(joined[-1].start, segment.end)
-        else:
-            joined.append(segment)
-    return joined
+    capabilities = work.lane.candidates[0].capabilities
+    groups = in_few_requests(segments, capabilities, work.grid.timeframe)
+    return [Span(group[0].start, group[-1].end) for group in groups]
 
 
 def _trusted(

@@ -45,11 +45,16 @@ class Errand(NamedTuple):
         sides: what other vendors supplied beside it, compared and not stored.
         whole: ``span`` with the vendor's own final bars before it that are compared again; what
             came differently is stored.
+        parts: where several stretches are asked for at once, these: nothing else of ``span`` is
+            stored. Empty where all of it is lacking.
+        until: behind ``span``, up to where nothing else is lacking.
     """
 
     span: Span
     sides: Sequence[Side] = ()
     whole: Span = Span(0, 0)
+    parts: tuple[Span, ...] = ()
+    until: int = 0
 
     @property
     def stored(self) -> Span:

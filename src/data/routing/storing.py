@@ -115,7 +115,7 @@ class _Making:
 
     def commit(self) -> Commit:
         """Return what is stored of the answer."""
-        free = subtract([self.found.answered], (span for span, _ in self._kept))
+        free = subtract(self.found.spans, (span for span, _ in self._kept))
         runs = [run for span in free for run in self._runs(span)]
         pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
         equals = [mark for span, equal in runs if equal for mark in self._settled(span)]
@@ -183,7 +183,7 @@ class _Making:
         if not self._lost:
             return []
         bad = [row.bar.stamp_ms for row in self.found.bad]
-        ends = [self.found.answered.end]
+        ends = [span.end for span in self.found.spans]
         edges = np.unique(
             np.concatenate([self.held.rows.stamps, self.found.closed.stamps, bad, ends])
         ).astype(np.int64)

@@ -8,17 +8,18 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from ..cache.actions import Asked
+from ..cache.faults import Fault
 from ..cache.store import BarStore, Commit
 from ..clock import Clock
 from ..errors import KindMismatchError, QualityError
 from ..model.bars import BarTable
 from ..model.capabilities import Fetched
-from ..model.coverage import Covered
+from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.kind import Kind
 from ..model.lifetime import FIELD, Bound, Lifetime
 from ..model.rules import ValidationRules
-from ..model.span import Span, subtract
+from ..model.span import Span, intersect, subtract
 from ..policy.finality import forming_stamp, next_due
 from ..policy.gaps import Grid
 from ..policy.quality import check
@@ -26,7 +27,7 @@ from .candidate import Candidate
 from .digesting import Density, Digest, digest
 from .faults import faults_of
 from .keeping import Keeper
-from .neighbours import Side
+from .neighbours import Side, inside
 from .older import contradicted, is_older
 from .revisions import Errand, Revisions
 from .splicing import Reply, Splicer, with_splices
@@ -83,6 +84,9 @@ class Taker:
         told = _told(work, candidate, fetched, span, near)
         reply = Reply(fetched, span, errand.sides, near.opened, told)
         fetched, splices = self._splicer.fitted(work, reply)
+        if errand.parts:
+            wanted = fetched.table.take(inside(fetched.table, errand.parts))
+            fetched = replace(fetched, table=wanted)
         now = self._clock.now_ms()
         grid, asset_class = grid_of(work, fetched), work.query.instrument.asset_class
         checked = check(
@@ -95,7 +99,7 @@ class Taker:
         )
         density = self._density(candidate, fetched)
         least = self._checks.min_quality_score
-        found = digest(fetched, checked, span, grid, now, density, least)
+        found = digest(fetched, checked, span, grid, now, density, least, errand.parts)
         self._refuse_unbelieved(work, fetched, errand, found)
         self.note_forming(work, fetched, found.forming)
         if told is not None:
@@ -105,20 +109,31 @@ class Taker:
         plain = without_rescaled(found, held, fetched.vendor, splits=splits)
         found = self._as_revision(work, fetched, plain)
         commit = with_splices(self._commit(work, fetched, found, near, held), splices, span)
+        judged = Span(found.answered.start, max(found.answered.end, errand.until))
         commit = replace(
             commit,
-            judged=found.answered,
-            faults=faults_of(checked, found, grid),
+            judged=judged,
+            faults=(*faults_of(checked, found, grid), *self._older_faults(work, errand, judged)),
             kind=self._kind(work, candidate, fetched),
             compared_at=self._revisions.compared_at(work, errand),
             lifetime=self._lifetime(work, fetched),
         )
         self._keeper.commit(work, commit)
-        work.fetched.append(found.answered.clip(errand.span))
+        work.fetched += intersect(found.spans, [errand.span])
         if any(one is commit for one in work.unstored):  # else they are read with the bars
             work.problems += (p for p in checked.problems if p not in work.problems)
         work.scores.append(checked.score)
         return found
+
+    def _older_faults(self, work: Work, errand: Errand, judged: Span) -> list[Fault]:
+        """Return the faults of stored bars of which an answer says nothing that is about others.
+
+        What had been lacking it tells anew.
+        """
+        if not errand.parts:
+            return []
+        known = (fault.clip(judged) for fault in self._store.view(work.key).faults)
+        return [f for f in known if f is not None and f.is_of_bars]
 
     def _now_ms(self, fetched: Fetched) -> int:
         """Return the time at an answer: by our clock or the vendor's, whichever is earlier."""
@@ -227,7 +242,7 @@ class Taker:
         outside = [
             replace(mark, span=part)
             for mark in others
-            for part in subtract([mark.span], [found.answered])
+            for part in subtract([mark.span], found.spans)
         ]
         work.overdue += [mark.span for mark in outside if not mark.stands(terms.now_ms)]
         commit = replace(commit, marks=(*outside, *commit.marks))
@@ -255,6 +270,9 @@ class Taker:
     def _held(self, work: Work, fetched: Fetched, found: Digest, near: _Sessions) -> Held:
         """Read what is stored of the answered stretch, as it is and in the answer's basis."""
         rows, coverage = self._store.read(work.key, found.answered)
+        if found.parts:
+            rows = rows.take(inside(rows, found.parts))
+            coverage = Coverage(c for span in found.spans for c in coverage.within(span))
         if near.opened is None:
             return Held(rows, rows, coverage)
         if not len(rows) or fetched.basis.adjustment == "unknown":
@@ -321,7 +339,7 @@ class Taker:
         spans += [m.span for m in commit.marks if m.state == "provisional"]
         for part in self._keeper.coverage(work):
             if part.state == "provisional" and part.expires is None:
-                spans += subtract([part.span], [found.answered])
+                spans += subtract([part.span], found.spans)
         begins = (left.start for span in spans for left in subtract([span], doubts))
         return [work.grid.next_open(begin) for begin in begins]
 
