@@ -292,5 +292,5 @@ class DraftStore(BarStore):
         key = self._latest
         if key is None or (key.symbol, key.timeframe) != (symbol, timeframe):
             return None
-        parts = (part for part in self.view(key).coverage if part.state != "empty")
+        parts = (part for part in self.view(key).coverage.opened() if part.state != "empty")
         return next((part.kind.unit for part in parts if vendor in part.vendor.split(",")), None)
