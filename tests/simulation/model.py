@@ -186,12 +186,14 @@ class Model:
         acknowledged: series (symbol, timeframe, pin, adjustment) to the stamps of final bars that
             a user was given.
         heard: symbol and timeframe to the closed bars that vendors told for answers that arrived.
-        dropped: whether bars may be gone because of the user or of the disk.
+        tells_splits_with_bars: whether the vendor tells of a split by the bar of its day, so that
+            nothing is known of it before that bar.
     """
 
     truth: Truth
     memory: Memory
     same: Mapping[str, tuple[str, ...]]
+    tells_splits_with_bars: bool = False
     acknowledged: dict[tuple[Any, ...], set[int]] = field(default_factory=lambda: defaultdict(set))
     heard: dict[tuple[str, str], set[int]] = field(default_factory=lambda: defaultdict(set))
 
@@ -317,17 +319,27 @@ class Model:
             return all(
                 isclose(a or 0.0, b, rel_tol=1e-9) for a, b in zip(values, told, strict=False)
             )
-        factor = self._factor(name, seen, stamp, quote, now)
-        told = [(v or 0.0) * factor for v in quote.values[:4]]
-        return all(isclose(a or 0.0, b, rel_tol=1e-5) for a, b in zip(values, told, strict=False))
+        known = {self._factor(name, seen, stamp, quote, now)}
+        if self.tells_splits_with_bars:
+            known.add(self._factor(name, seen, stamp, quote, now, but_of_the_last_day=True))
+        return any(
+            all(isclose(a or 0.0, (v or 0.0) * factor, rel_tol=1e-5)
+                for a, v in zip(values, quote.values[:4], strict=False))
+            for factor in known
+        )  # fmt: skip
 
-    def _factor(self, name: str, seen: Seen, stamp: int, quote: Quote, now: int) -> float:
+    def _factor(
+        self, name: str, seen: Seen, stamp: int, quote: Quote, now: int,
+        *, but_of_the_last_day: bool = False,
+    ) -> float:  # fmt: skip
         """Return what a told price is multiplied by to stand in the basis of the answer."""
         as_of = parse_iso(seen.facts["as_of"]) if seen.facts["as_of"] else now
         if seen.is_complete and not seen.facts["problems"]:
             as_of = max(as_of, now - DAY_MS)  # a session has opened since
         latest = max(now, as_of + DAY_MS)
         wanted = set() if seen.facts["adjustment"] == "raw" else self._splits(name, stamp, latest)
+        if but_of_the_last_day:
+            as_of = as_of // DAY_MS * DAY_MS - 1
         wanted = {s for s in wanted if s[0] <= as_of}
         done = set() if quote.adjustment == "raw" else self._splits(name, stamp, quote.at_ms)
         factor = 1.0

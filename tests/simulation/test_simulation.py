@@ -43,8 +43,8 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize("shard", range(SHARDS))
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+@pytest.mark.parametrize("shard", range(SHARDS))
 def test_whatever_happens_an_answer_is_what_vendors_told_or_says_what_it_lacks(
     profile: Profile, shard: int
 ) -> None:
