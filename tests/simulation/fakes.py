@@ -139,6 +139,7 @@ class Vendors(VendorServer):
         memory: what they answered, for the reference model.
         first_ms: vendor to the stamp of the first bar that it has, where it has cut its history.
         sent: requests by vendor.
+        wrong_ms: how far ahead of the true time the machine is that asks.
     """
 
     def __init__(self, clock: ManualClock, truth: Truth, memory: Memory) -> None:
@@ -146,6 +147,7 @@ class Vendors(VendorServer):
         self.memory = memory
         self.first_ms: dict[str, int] = {}
         self.sent: Counter[str] = Counter()
+        self.wrong_ms = 0
 
     def url(self, vendor: str) -> str:
         """Return what to configure as the vendor's address."""
@@ -195,6 +197,8 @@ class Vendors(VendorServer):
                 return sent
             listing, frame, adjustment = asked[0]
             quotes = quotes_of(frame, page, sent, now_ms, adjustment)
+            if lead := max(0, min(self.wrong_ms, self._skew_ms or 0)):
+                quotes = {s: [replace(q, lead_ms=lead) for q in told] for s, told in quotes.items()}
             self.memory.hear(face.name, listing.symbol, frame.label, quotes)
             return sent
 

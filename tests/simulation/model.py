@@ -33,6 +33,7 @@ class Quote:
         values: open, high, low, close, volume.
         closes_ms: when the bar closes.
         spoilt: why it cannot be believed; empty where it can.
+        lead_ms: how far ahead both clocks were then, the machine's and the vendor's.
     """
 
     at_ms: int
@@ -40,10 +41,15 @@ class Quote:
     values: Values
     closes_ms: int
     spoilt: str = ""
+    lead_ms: int = 0
 
     @property
     def was_closed(self) -> bool:
         return self.closes_ms <= self.at_ms
+
+    @property
+    def seemed_closed(self) -> bool:
+        return self.closes_ms <= self.at_ms + self.lead_ms
 
 
 class Memory:
@@ -185,7 +191,7 @@ class Model:
         same: symbol to all listings that are that thing.
         acknowledged: series (symbol, timeframe, pin, adjustment) to the stamps of final bars that
             a user was given.
-        heard: symbol and timeframe to the closed bars that vendors told for answers that arrived.
+        heard: symbol, timeframe and pin to the closed bars that vendors told for answers that arrived.
         tells_splits_with_bars: whether the vendor tells of a split by the bar of its day, so that
             nothing is known of it before that bar.
     """
@@ -195,7 +201,7 @@ class Model:
     same: Mapping[str, tuple[str, ...]]
     tells_splits_with_bars: bool = False
     acknowledged: dict[tuple[Any, ...], set[int]] = field(default_factory=lambda: defaultdict(set))
-    heard: dict[tuple[str, str], set[int]] = field(default_factory=lambda: defaultdict(set))
+    heard: dict[tuple[Any, ...], set[int]] = field(default_factory=lambda: defaultdict(set))
 
     def forget(self, symbol: str | None = None) -> None:
         """Bars of a symbol, or all, may be gone."""
@@ -225,7 +231,7 @@ class Model:
             self._bar(question, seen, stamp, times)
         expected = self._expected(question, seen, span, min(times) - slack_ms)
         if may_skip:
-            expected &= self.heard[question.symbol, question.timeframe]
+            expected &= self.heard[_asked(question)]
         if must_have:
             absent = sorted(expected - set(seen.rows))
             assert not absent, f"{question}: all vendors are well, and absent is {_some(absent)}"
@@ -283,8 +289,10 @@ class Model:
             f"{what} is not flagged, it was {spoilt}"
         )
         if state == "final":
-            assert any(q.was_closed for q in fitting), f"{what} was told while it formed"
-            assert stamp + MINUTE_MS <= true_now, f"{what} is final and has not begun"
+            closed = [q for q in fitting if q.seemed_closed]
+            assert closed, f"{what} was told while it formed"
+            lead = max(q.lead_ms for q in closed)
+            assert stamp + MINUTE_MS <= true_now + lead, f"{what} is final and has not begun"
 
     def _made(self, question: Question, seen: Seen, stamp: int, now: int) -> None:
         """Assert that every price of a bar made of shorter ones is a price that was told of one."""
@@ -396,7 +404,7 @@ class Model:
         if question.bars is None and not question.option("closed_by"):
             assert not lost, f"{question}: was given before and is gone: {_some(lost)}"
         if question.bars is None and not question.option("closed_by") and seen.is_complete:
-            heard = self.heard[question.symbol, question.timeframe]
+            heard = self.heard[_asked(question)]
             hidden = sorted(s for s in heard - set(seen.rows) if s in span)
             assert not hidden, f"{question}: complete, and told bars are hidden: {_some(hidden)}"
 
@@ -408,7 +416,7 @@ class Model:
         for symbol, label, stamp, quote in self.memory.fresh:
             good = quote.was_closed and not quote.spoilt
             if good and label == question.timeframe and symbol in names[:1] and stamp in span:
-                self.heard[question.symbol, question.timeframe].add(stamp)
+                self.heard[_asked(question)].add(stamp)
 
     def again(self, question: Question, first: Seen, second: Seen) -> None:
         """Assert that the same question got the same answer, nobody having been asked between."""
@@ -430,6 +438,10 @@ def _equal(one: Mapping[int, Values], other: Mapping[int, Values]) -> bool:
 
 def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     return "; ".join(f"{n}: {one[n]} / {other[n]}" for n in one if one[n] != other[n])
+
+
+def _asked(question: Question) -> tuple[Any, ...]:
+    return question.symbol, question.timeframe, question.option("provider")
 
 
 def _series(question: Question, seen: Seen) -> tuple[Any, ...]:
