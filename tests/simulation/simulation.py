@@ -318,6 +318,17 @@ class Simulation:
             self.model.again(question, first, seen)
         self._judge(question, seen, times)
 
+    def ask_plainly(self, question: Question, first: Seen | None) -> None:
+        """Put a question that was just answered again without columns, as most users put it.
+
+        Such answers are held in memory, from the second time on.
+        """
+        for _ in range(2):
+            sent = self.vendors.sent.total()
+            seen = None if self.disks.is_armed else self._answer(question, columns=())
+            if first is not None and seen is not None and self.vendors.sent.total() == sent:
+                self.model.again(question, first, seen)
+
     def _judge(self, question: Question, seen: Seen, times: tuple[int, int]) -> None:
         is_listed_here = self.profile.vendors[0] == "binance" and question.symbol != "BTC-USD"
         is_dense = question.timeframe == "1d" or is_listed_here
@@ -353,11 +364,11 @@ class Simulation:
         assert self.vendors.sent.total() == sent, f"{question}: a plan asked a vendor"
         return plan.requests
 
-    def _answer(self, question: Question) -> Seen | None:
+    def _answer(self, question: Question, columns: Sequence[str] = COLUMNS) -> Seen | None:
         """Return the answer; None where the question failed and may fail."""
         try:
             frame = self.manager.get_ohlcv(
-                question.symbol, question.timeframe, columns=COLUMNS, **question.arguments
+                question.symbol, question.timeframe, columns=columns, **question.arguments
             )
         except IncompleteDataError as error:
             frame = error.frame
