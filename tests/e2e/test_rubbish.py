@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from src.data.clock import ManualClock
@@ -112,3 +114,26 @@ def test_what_was_rubbish_is_missing_where_the_metadata_are_lost(
     frame = day_of(market.manager(shelf), clock, 1)
     assert len(frame) == 1440
     assert (frame["high"] > frame["low"]).all()
+
+
+def test_bars_between_what_was_rubbish_are_not_doubted_for_rubbish_of_today(
+    market: Market, clock: ManualClock, shelf: Shelf
+) -> None:
+    requests = itertools.count()
+
+    def spoil(rows: list[Bar]) -> list[Bar]:
+        bad = next(requests) * 7 % 25  # at other places with each request
+        return [r._replace(high=0.5) if r.stamp_ms // MINUTE_MS % 25 == bad else r for r in rows]
+
+    shelf.spoil = spoil
+    first = iso(FIRST)[:10]
+    for night in range(3):
+        clock.set(FIRST + (night + 1) * DAY_MS + 60 * MINUTE_MS)
+        shelf.asked.clear()
+        last = iso(FIRST + night * DAY_MS)[:10]
+        frame = market.manager(shelf).get_ohlcv("BTCUSDT", "1m", first, last, columns=("state",))
+        assert len(shelf.asked) <= 4
+        # The last five bars are compared with what comes, and doubted where that is rubbish.
+        today = frame.index >= pd.Timestamp(last) - pd.Timedelta("5min")
+        assert (frame["state"][~today] == "final").all()
+        assert 50 < (frame["state"][today] == "suspect").sum() < 60

@@ -82,8 +82,7 @@ class Fetcher:
 
     def fill(self, work: Work, segments: Sequence[Span]) -> None:
         """Ask for each segment and commit what comes; what nobody has ends in ``unfilled``."""
-        for segment in segments:
-            self._ask(work, [segment], 0, ())
+        self._ask(work, segments, 0, ())
 
     def forming_bar(self, work: Work, span: Span) -> None:
         """Ask for the running bar in ``span``; it is kept in ``work`` and never stored."""

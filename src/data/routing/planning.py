@@ -13,7 +13,6 @@ from ..model.query import BarsQuery
 from ..model.span import Span, coalesce, gaps
 from ..policy.finality import forming_stamp
 from ..policy.gaps import due_spans, missing
-from .costing import in_few_requests
 from .keeping import Keeper
 from .lifetimes import is_proof, lifetime_of
 from .older import with_overlap
@@ -129,7 +128,6 @@ class Planner:
             segments = self._with_unsettled(segments, coverage, work)
         if work.lane.candidates[0].adjustment != "unknown":
             segments = with_overlap(segments, coverage, work.grid, cap)
-        segments = _few(segments, work)
         if not view.exists and not segments and not work.attempts:
             # Nothing is expected there, but nothing is known of the series either: ask once.
             closed = (s.clip(past) for s in lacking.closed)
@@ -191,13 +189,6 @@ def _beyond(life: Lifetime, work: Work, now_ms: int) -> list[Span]:
     ):
         life = replace(life, delisted=None)
     return life.beyond(now_ms)
-
-
-def _few(segments: list[Span], work: Work) -> list[Span]:
-    """Ask for many small segments together with the bars between them, page by page."""
-    capabilities = work.lane.candidates[0].capabilities
-    groups = in_few_requests(segments, capabilities, work.grid.timeframe)
-    return [Span(group[0].start, group[-1].end) for group in groups]
 
 
 def _trusted(
