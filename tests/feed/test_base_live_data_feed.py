@@ -165,6 +165,13 @@ def test_columns_may_have_other_names() -> None:
     assert list(feed.df["close"]) == [100.5, 101.5]
 
 
+def test_a_substitute_is_no_history() -> None:
+    frame = hours(2)
+    frame.attrs["onetape"] = {"substitute": "yahoo: an average of venues"}
+    with pytest.raises(ValueError, match=r"a substitute alone can be had .yahoo"):
+        Own("TEST", "1h", 2, data_manager=Stub(frame))
+
+
 def test_failing_history_says_why() -> None:
     class Down(Stub):
         def get_ohlcv(self, **_: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import DataError, NoDataError
 from ..model.instant import from_ms
+from ..model.provenance import ATTRS_KEY
 from ..model.stream import LiveBar, StreamState
 from ..model.timeframe import Timeframe
 from .backtrader_feed import BacktraderFeed
@@ -56,7 +57,8 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     Raises:
         TypeError: the class lacks its three methods.
-        ValueError: there is no history, or ``lookback_bars`` is no count of bars.
+        ValueError: there is no history, or only that of a substitute, whose prices are of another
+            kind than the live bars; or ``lookback_bars`` is no count of bars.
     """
 
     # Older programs name columns as they do with frames.
@@ -233,6 +235,10 @@ class BaseLiveDataFeed(BacktraderFeed):
             raise ValueError(f"{nothing}: {error}") from error
         if frame is None or frame.empty:
             raise ValueError(nothing) from NoDataError(nothing)
+        instead = frame.attrs.get(ATTRS_KEY, {}).get("substitute")
+        if instead and "provider" not in self._wishes():
+            # Live bars are of the kind that is wanted: behind these prices they would jump.
+            raise ValueError(f"{nothing}: a substitute alone can be had ({instead}); try again")
         named = {theirs: ours for ours in _VALUES if (theirs := getattr(self.p, ours)) != ours}
         return frame.set_axis([named.get(column, column) for column in frame.columns], axis=1)
 
