@@ -330,9 +330,7 @@ class Simulation:
                 self.model.again(question, first, seen)
 
     def _judge(self, question: Question, seen: Seen, times: tuple[int, int]) -> None:
-        is_listed_here = self.profile.vendors[0] == "binance" and question.symbol != "BTC-USD"
-        is_dense = question.timeframe == "1d" or is_listed_here
-        skips = (OWN in self.profile.vendors or not is_dense) and not self.was_well
+        skips = self._is_sparse(question.symbol, question.timeframe) and not self.was_well
         self.model.judge(
             question,
             seen,
@@ -341,6 +339,11 @@ class Simulation:
             may_skip=skips,
             must_have=self._is_free and not question.has("offline") and not self.disks.is_armed,
         )
+
+    def _is_sparse(self, symbol: str, timeframe: str) -> bool:
+        """Tell whether a bar that the vendor leaves out is taken for one without trades."""
+        is_listed_here = self.profile.vendors[0] == "binance" and symbol != "BTC-USD"
+        return OWN in self.profile.vendors or not (timeframe == "1d" or is_listed_here)
 
     @property
     def _is_free(self) -> bool:
@@ -502,6 +505,7 @@ class Simulation:
             cache.max_size_gb = 1e-9
             cache.enforce_limit()
         cache.max_size_gb = 0.0
+        self._dropped()
 
     @contextlib.contextmanager
     def _acting(self) -> Iterator[None]:
@@ -571,6 +575,13 @@ class Simulation:
         self.other = None
         self.versions.clear()
         self.model.heard.clear()
+        self._dropped()
+
+    def _dropped(self) -> None:
+        """Bars are asked again; what a sparse vendor leaves out then is taken for no trade."""
+        for table in (self.model.heard, self.model.acknowledged):
+            for key in [k for k in table if self._is_sparse(*k[:2])]:
+                del table[key]
 
 
 def _require(is_right: bool, what: str) -> None:
