@@ -330,7 +330,9 @@ class Simulation:
                 self.model.again(question, first, seen)
 
     def _judge(self, question: Question, seen: Seen, times: tuple[int, int]) -> None:
-        skips = self._is_sparse(question.symbol, question.timeframe) and not self.was_well
+        # What stands in for the bars of an exchange comes from one that is sparse.
+        is_sparse = self._is_sparse(question.symbol, question.timeframe)
+        skips = (is_sparse or bool(seen.facts["substitute"])) and not self.was_well
         self.model.judge(
             question,
             seen,
@@ -461,6 +463,8 @@ class Simulation:
         """Keep an answer for :meth:`ask_version`."""
         if seen is None or not seen.is_complete or question.options or question.bars:
             return
+        if self.disks.struck:
+            return  # it may hold bars that no version does: there was no room for them
         kept = self.versions.setdefault((question.symbol, question.timeframe), [])
         kept.append((seen.facts["generation"], question, seen))
 
