@@ -346,8 +346,8 @@ class Model:
             as_of = max(as_of, now - DAY_MS)  # a session has opened since
         latest = max(now, as_of + DAY_MS)
         wanted = set() if seen.facts["adjustment"] == "raw" else self._splits(name, stamp, latest)
-        if but_of_the_last_day:
-            as_of = as_of // DAY_MS * DAY_MS - 1
+        if but_of_the_last_day and seen.facts["as_of"]:
+            as_of = parse_iso(seen.facts["as_of"]) - 1
         wanted = {s for s in wanted if s[0] <= as_of}
         done = set() if quote.adjustment == "raw" else self._splits(name, stamp, quote.at_ms)
         factor = 1.0

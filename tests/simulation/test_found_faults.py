@@ -28,3 +28,15 @@ def test_a_pinned_vendors_bars_that_are_damaged_in_the_default_lane_are_asked_ag
         sim.ask(Question("NVDA", "1d", "2024-04-16", "2024-06-04"))
         sim.damage_bars("flip")
         sim.ask(pinned)
+
+
+def test_a_doubt_about_bars_that_are_damaged_does_not_pass_for_an_answer() -> None:
+    question = Question("AAPL", "1d", "2024-06-08", "2024-07-03")
+    pinned = Question("AAPL", "1d", "2024-05-08", "2024-06-27", options=(("provider", "polygon"),))
+    with simulated(shares("yahoo", "polygon"), "2024-07-03T19:30") as sim:
+        sim.ask(question)
+        sim.damage_bars("cut")
+        sim.split("AAPL", 10)
+        sim.advance(5 * 86_400)
+        sim.ask(pinned)  # which tells of the split, so that the bars before it are doubted
+        sim.ask(question)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import CorruptEntryError, KindMismatchError
-from ..model.coverage import Covered
+from ..model.coverage import Coverage, Covered
 from ..model.kind import Kind
 from ..model.lifetime import Lifetime
 from . import quarantine
@@ -14,7 +14,7 @@ from .adopt import OldYears, remove_elsewhere, set_aside
 from .commit import Commit
 from .lane import Lane
 from .layout import years_in
-from .ledger import YearPart, after_marks, by_year, year_span
+from .ledger import YearPart, after_marks, by_year, standing, year_span
 from .metadata import DamagedError
 from .recovery import recover, sound_meta
 from .series_meta import SeriesMeta
@@ -95,12 +95,17 @@ class CommitRun:
             self.generation = 1 + max(logged, default=0)
 
     def _sound(self, year: int) -> YearMeta | None:
-        if year in self.parts:
-            return sound_meta(self.lane, year)
         try:
-            return self.lane.meta(year)
+            recorded = self.lane.meta(year)
         except DamagedError:
-            return recover(self.lane, year)
+            recorded = None
+        part = self.parts.get(year)
+        if part is None:
+            return recover(self.lane, year) if recorded is None else recorded
+        meta = sound_meta(self.lane, year)
+        if _generation(meta) != _generation(recorded):
+            part.marks = standing(part, meta.state.coverage if meta else Coverage())
+        return meta
 
     def _checked_kind(self) -> Kind | None:
         """Return the kind of the series after the commit.
@@ -164,6 +169,7 @@ class CommitRun:
         """Commit to a year that was damaged inside and has been repaired."""
         self.generation = max(self.generation, meta.state.generation + 1)
         self.is_repaired = True
+        part.marks = standing(part, meta.state.coverage if meta else Coverage())
         try:
             self._run_year(year, meta, part)
         except MismatchError as exc:
@@ -213,3 +219,7 @@ class CommitRun:
             if len(piece.table):
                 known = known.beside(int(piece.table.stamps[0]), int(piece.table.stamps[-1]))
         return known
+
+
+def _generation(meta: YearMeta | None) -> int:
+    return 0 if meta is None else meta.state.generation

@@ -11,7 +11,7 @@ from operator import attrgetter
 from ..model.coverage import Coverage, Covered, State
 from ..model.instant import year_of, year_start
 from ..model.kind import Basis, Kind
-from ..model.span import Span, gaps, subtract
+from ..model.span import Span, gaps, intersect, subtract
 from .commit import Commit, Piece, Suspect
 from .members import MOST_HOLES, Header
 
@@ -56,6 +56,21 @@ def years_of(span: Span) -> range:
 def year_span(year: int) -> Span:
     """Return all stamps of ``year``."""
     return Span(year_start(year), year_start(year + 1))
+
+
+def standing(part: YearPart, known: Coverage) -> list[Covered]:
+    """Return the marks of a commit that stand for a year that has just been repaired.
+
+    Its caller looked before: a doubt about bars that are gone would pass for an answer.
+    """
+    spans = [item.span for item in known if item.state in _WITH_BARS]
+    spans += [piece.span for piece in part.pieces]
+    spans += [Span(s.bar.stamp_ms, s.bar.stamp_ms + 1) for s in part.suspects]
+    left: list[Covered] = []
+    for mark in part.marks:
+        parts = intersect([mark.span], spans) if mark.state == "suspect" else [mark.span]
+        left += (replace(mark, span=span) for span in parts)
+    return left
 
 
 def _clipped(piece: Piece, span: Span) -> Piece:
