@@ -13,7 +13,7 @@ from src.data.model.instant import DAY_MS, iso
 from tests.vendor_server import Fault
 
 from .fakes import contradicted, invented, off_grid
-from .model import STEPS, Question, Seen
+from .model import STEPS, Question
 from .simulation import OWN, Profile, Simulation, simulated
 
 # Trading, a split ahead, a weekend, summer time beginning, an early close, midnight.
@@ -91,12 +91,10 @@ class Machine(RuleBasedStateMachine):
             options=OPTIONS[option % len(OPTIONS)],
         )  # fmt: skip
 
-    def _ask(self, question: Question, *, planned: bool = False) -> Seen | None:
+    def _ask(self, question: Question, *, planned: bool = False) -> None:
         if question not in self.asked:
             self.asked.append(question)
-        seen = self.sim.ask(question, planned=planned)
-        self.sim.remember(question, seen)
-        return seen
+        self.sim.remember(question, self.sim.ask(question, planned=planned))
 
     _where = {  # noqa: RUF012 - strategies of one question
         "symbol": st.integers(0, 2),
@@ -109,7 +107,8 @@ class Machine(RuleBasedStateMachine):
     def ask_as_before(self, place: int) -> None:
         if self.asked:
             question = self.asked[place % len(self.asked)]
-            self.sim.ask_plainly(question, self._ask(question))
+            self._ask(question)
+            self.sim.ask_plainly(question)
 
     @rule(**_where, option=st.integers(0, len(OPTIONS) - 1), planned=st.booleans())
     def ask(

@@ -318,14 +318,16 @@ class Simulation:
             self.model.again(question, first, seen)
         self._judge(question, seen, times)
 
-    def ask_plainly(self, question: Question, first: Seen | None) -> None:
+    def ask_plainly(self, question: Question) -> None:
         """Put a question that was just answered again without columns, as most users put it.
 
         Such answers are held in memory, from the second time on.
         """
+        if self.disks.is_armed:
+            return
+        first, sent = self._answer(question), self.vendors.sent.total()
         for _ in range(2):
-            sent = self.vendors.sent.total()
-            seen = None if self.disks.is_armed else self._answer(question, columns=())
+            seen = self._answer(question, columns=())
             if first is not None and seen is not None and self.vendors.sent.total() == sent:
                 self.model.again(question, first, seen)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.vendor_server import Fault
+
 from .model import Question
 from .simulation import COINS, shares, simulated
 
@@ -40,3 +42,11 @@ def test_a_doubt_about_bars_that_are_damaged_does_not_pass_for_an_answer() -> No
         sim.advance(5 * 86_400)
         sim.ask(pinned)  # which tells of the split, so that the bars before it are doubted
         sim.ask(question)
+
+
+def test_a_bar_that_a_cut_answer_lacks_hides_none_of_those_behind_it() -> None:
+    with simulated(COINS, "2024-06-08T00:00:00") as sim:
+        sim.ask(Question("BTCUSDT", "1d", "2024-06-07", "2024-06-08"))
+        sim.fault("binance", Fault.cap(9))
+        sim.advance(40 * 86_400)
+        sim.ask(Question("BTCUSDT", "1d", "2024-05-29", "2024-07-16"))

@@ -189,7 +189,14 @@ class _Making:
         ).astype(np.int64)
         return [
             (
-                Span(stamp, int(edges[np.searchsorted(edges, stamp, side="right")])),
+                # No further than the next bar that is due: that one is missing, not doubted.
+                Span(
+                    stamp,
+                    min(
+                        int(edges[np.searchsorted(edges, stamp, side="right")]),
+                        self._end_of(stamp),
+                    ),
+                ),
                 SPOILT if stamp in bad else LOST,
             )
             for stamp in self._lost
