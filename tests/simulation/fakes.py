@@ -197,8 +197,12 @@ class Vendors(VendorServer):
                 return sent
             listing, frame, adjustment = asked[0]
             quotes = quotes_of(frame, page, sent, now_ms, adjustment)
-            if lead := max(0, min(self.wrong_ms, self._skew_ms or 0)):
-                quotes = {s: [replace(q, lead_ms=lead) for q in told] for s, told in quotes.items()}
+            lead, late = max(0, min(self.wrong_ms, self._skew_ms or 0)), self.wrong_ms < 0
+            if lead or late:
+                quotes = {
+                    stamp: [replace(q, lead_ms=lead, by_a_late_clock=late) for q in told]
+                    for stamp, told in quotes.items()
+                }
             self.memory.hear(face.name, listing.symbol, frame.label, quotes)
             return sent
 

@@ -34,6 +34,7 @@ class Quote:
         closes_ms: when the bar closes.
         spoilt: why it cannot be believed; empty where it can.
         lead_ms: how far ahead both clocks were then, the machine's and the vendor's.
+        by_a_late_clock: whether the machine's clock was behind: its day is not the vendor's.
     """
 
     at_ms: int
@@ -42,6 +43,7 @@ class Quote:
     closes_ms: int
     spoilt: str = ""
     lead_ms: int = 0
+    by_a_late_clock: bool = False
 
     @property
     def was_closed(self) -> bool:
@@ -328,6 +330,8 @@ class Model:
                 isclose(a or 0.0, b, rel_tol=1e-9) for a, b in zip(values, told, strict=False)
             )
         known = {self._factor(name, seen, stamp, quote, now)}
+        if quote.by_a_late_clock:
+            known.add(1.0)  # of splits since then nothing is known, but in what was told
         if self.tells_splits_with_bars:
             known.add(self._factor(name, seen, stamp, quote, now, but_of_the_last_day=True))
         return any(
