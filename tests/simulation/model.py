@@ -429,6 +429,8 @@ class Model:
             f"{_some(sorted(set(first.rows) ^ set(second.rows)))}"
         )
         one, other = first.summary(), second.summary()
+        if question.bars is not None:  # the first may have reached further back than its bars
+            one["problems"] = other["problems"] = []
         assert one == other, (
             f"{question}: told otherwise the second time: {_differences(one, other)}"
         )
