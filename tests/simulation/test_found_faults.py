@@ -50,3 +50,11 @@ def test_a_bar_that_a_cut_answer_lacks_hides_none_of_those_behind_it() -> None:
         sim.fault("binance", Fault.cap(9))
         sim.advance(40 * 86_400)
         sim.ask(Question("BTCUSDT", "1d", "2024-05-29", "2024-07-16"))
+
+
+def test_a_chart_without_a_day_does_not_tell_that_there_was_no_split() -> None:
+    with simulated(shares("yahoo", "polygon"), "2024-06-09T20:30") as sim:
+        sim.split("AAPL", 10)
+        sim.advance(2 * 86_400 + 25_330)
+        sim.fault("yahoo", Fault.empty())
+        sim.ask(Question("AAPL", "1d", "2024-05-17", "2024-06-11"))

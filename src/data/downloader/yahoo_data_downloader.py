@@ -21,7 +21,7 @@ from ..errors import (
 from ..model.actions import Action
 from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
-from ..model.instant import SECOND_MS, day_ms
+from ..model.instant import DAY_MS, SECOND_MS, day_ms
 from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..model.span import Span
@@ -37,6 +37,8 @@ _BROWSER = (
     "Chrome/131.0.0.0 Safari/537.36"
 )
 _NOTHING_THERE = re.compile(r"doesn't exist|no data .*(range|period)", re.IGNORECASE)
+# No stretch of so many days is without a session.
+_SOME_SESSION_MS = 14 * DAY_MS
 
 
 class YahooDataDownloader(BaseDataDownloader):
@@ -109,7 +111,12 @@ class YahooDataDownloader(BaseDataDownloader):
         return kind(f"{self.display_name}: {said[:160]}")
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Return splits and dividends with an ex-date in ``span``: one chart of days."""
+        """Return splits and dividends with an ex-date in ``span``: one chart of days.
+
+        A chart without a day, of weeks in which there was trading, tells nothing of them.
+        """
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         page, _ = read_page(self, self.send(self.bars_request(query, None)), query)
+        if not page.bars and not page.actions and span.end - span.start >= _SOME_SESSION_MS:
+            raise NoDataError("its chart has no day of this range, and so no split or dividend")
         return [action for action in page.actions or () if day_ms(action.ex_date) in span]
