@@ -10,6 +10,8 @@ from typing import Any
 
 import backtrader as bt
 
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.gaps import Grid
 from src.data.clock import ManualClock
 from src.data.errors import UnavailableError
 from src.data.feed.backtrader_feed import BacktraderFeed, run_live
@@ -29,8 +31,6 @@ from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
 from src.data.model.timeframe import Timeframe
 from src.data.net.limiter import VendorLimiter
 from src.data.net.socket import Dialer, Wire
-from src.data.policy.calendar import calendar_for
-from src.data.policy.gaps import Grid
 from tests.vendor_server.streams import StreamServer, hanging
 
 _START = parse_iso("2024-06-10T12:00:01Z")

@@ -14,6 +14,7 @@ from unittest.mock import patch
 import numpy as np
 
 from src.data.cache.store import BarStore, Commit, Piece
+from src.data.calendars.calendar import calendar_for
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk, Step
@@ -23,7 +24,6 @@ from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.policy.calendar import calendar_for
 
 # All bars are of one year long past: no answer depends on the day of measuring.
 YEAR = Span(parse_iso("2023-01-01"), parse_iso("2024-01-01"))

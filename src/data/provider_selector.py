@@ -23,9 +23,9 @@ from .model.ticker import ProviderConfig, TickerInfo
 from .model.timeframe import Timeframe
 from .model.vendors import canonical_vendor
 from .net.forks import renew_after_fork
-from .policy import tickers
-from .policy.classify import Refusal, classify
 from .singleton import Singleton
+from .symbols import tickers
+from .symbols.classify import Refusal, classify
 
 if TYPE_CHECKING:
     from .downloader.configured import Workshop
@@ -295,8 +295,8 @@ class ProviderSelector:
 
     def _sources(self, instrument: Instrument, timeframe: str) -> list[Timeframe]:
         """Return the timeframes of the rules out of which another is made, the coarsest first."""
-        from .policy.calendar import calendar_for
-        from .policy.conversions import sources_for
+        from .calendars.calendar import calendar_for
+        from .prices.conversions import sources_for
 
         listed = {label for rule in self._rules.rules.values() for label in rule.timeframes}
         available = [Timeframe.parse(label) for label in sorted(listed)]

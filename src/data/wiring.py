@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from .net.http import Transport
     from .net.leases import Leases
     from .net.limiter import Limiter
+    from .net.retry import RetryPolicy
     from .net.sender import Sender
     from .network import Network
-    from .policy.retry import RetryPolicy
     from .provider_selector import ProviderSelector
     from .routing.asking import Asking
     from .routing.batch import BatchService

@@ -11,7 +11,7 @@ from src.data.model.instant import DAY_MS, iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.policy.quality import Checked
+from src.data.prices.quality import Checked
 
 from .bench import Bench
 from .sheet import Series

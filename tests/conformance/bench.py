@@ -20,9 +20,9 @@ from src.data.model.capabilities import Fetched, FetchQuery, Limits
 from src.data.model.span import Span
 from src.data.net.http import HttpTransport
 from src.data.net.limiter import VendorLimiter
+from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
-from src.data.policy.quality import Checked, check
-from src.data.policy.retry import RetryPolicy
+from src.data.prices.quality import Checked, check
 from tests.e2e.twin import route_to
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.ground_truth import Row

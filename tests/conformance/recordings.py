@@ -19,8 +19,8 @@ from src.data.model.instrument import Instrument
 from src.data.model.kind import Adjustment
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.policy.classify import classify
-from src.data.policy.quality import check
+from src.data.prices.quality import check
+from src.data.symbols.classify import classify
 from tests.downloader.acme import recorded, recordings
 from tests.net.scripted import ScriptedTransport, sender_over
 from tests.reference import reference

@@ -25,7 +25,7 @@ from src.data.model.instrument import Instrument
 from src.data.model.kind import Adjustment
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.policy.classify import classify
+from src.data.symbols.classify import classify
 
 # Vendors of the registry that the kit cannot examine, and who does it in its place.
 ABSENT: Mapping[str, str] = {

@@ -11,7 +11,7 @@ from src.data.errors import MissingCredentialsError, ResponseFormatError, Unavai
 from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instrument import Instrument
-from src.data.policy.quality import Checked, check
+from src.data.prices.quality import Checked, check
 from tests.net.scripted import ScriptedTransport, answer, sender_over
 
 KEY = "CANARY-0123456789"

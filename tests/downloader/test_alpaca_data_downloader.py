@@ -26,7 +26,7 @@ from src.data.model.instant import DAY_MS, MINUTE_MS, day_ms, iso, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis
 from src.data.model.span import Span
-from src.data.policy.quality import check
+from src.data.prices.quality import check
 from tests.downloader.acme import query, recorded
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
 from tests.reference import needs_reference

@@ -24,8 +24,8 @@ from src.data.model.http import HttpResponse
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.net.limiter import VendorLimiter
+from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
-from src.data.policy.retry import RetryPolicy
 from tests.downloader.acme import query, recorded
 from tests.net.scripted import ScriptedTransport, answer, sender_over
 from tests.reference import needs_reference

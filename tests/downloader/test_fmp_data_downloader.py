@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.data.calendars.localtime import local_date
 from src.data.downloader.fmp_data_downloader import FMPDataDownloader
 from src.data.errors import (
     AuthenticationError,
@@ -24,7 +25,6 @@ from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, HOUR_MS, date_of, day_ms, from_ms, iso, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
-from src.data.policy.localtime import local_date
 from tests.downloader.acme import query, recorded
 from tests.downloader.keyed import (
     AAPL,

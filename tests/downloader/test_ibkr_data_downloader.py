@@ -34,7 +34,7 @@ from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
 from src.data.net.carriers import ibkr_carrier
 from src.data.net.carriers.ibkr_carrier import CODE_HEADER, IbkrCarrier
-from src.data.policy.retry import RetryPolicy
+from src.data.net.retry import RetryPolicy
 from tests.downloader.acme import query
 from tests.net.gateway import Script, gateway
 from tests.net.scripted import NOW_MS, ScriptedTransport, sender_over

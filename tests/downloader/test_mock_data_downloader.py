@@ -12,7 +12,7 @@ from src.data.errors import CapabilityError, NoDataError
 from src.data.model.bars import BarTable
 from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.instrument import Instrument
-from src.data.policy.quality import ordered
+from src.data.prices.quality import ordered
 from tests.downloader.acme import query
 from tests.net.scripted import NOW_MS, ScriptedTransport, sender_over
 

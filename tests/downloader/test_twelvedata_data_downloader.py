@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.data.calendars.windows import estimate_requests
 from src.data.downloader.twelvedata_data_downloader import TwelveDataDataDownloader
 from src.data.errors import (
     AuthenticationError,
@@ -21,7 +22,6 @@ from src.data.errors import (
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.instrument import Instrument
-from src.data.policy.windows import estimate_requests
 from tests.downloader.acme import query, recorded
 from tests.net.scripted import ScriptedTransport, answer, sender_over
 from tests.reference import needs_reference

@@ -15,7 +15,7 @@ from src.data.errors import CapabilityError
 from src.data.model.capabilities import FetchQuery
 from src.data.model.http import HttpRequest
 from src.data.model.instrument import Instrument
-from src.data.policy.classify import classify
+from src.data.symbols.classify import classify
 from tests.downloader.acme import query
 from tests.net.scripted import NOW_MS, ScriptedTransport, sender_over
 

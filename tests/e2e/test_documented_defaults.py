@@ -17,8 +17,8 @@ from src.data.feed.coingecko_live_feed import CoinGeckoLiveDataFeed
 from src.data.jobs.checkup import _vendor
 from src.data.model.http import HttpRequest
 from src.data.net.limiter import VendorLimiter
+from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
-from src.data.policy.retry import RetryPolicy
 from tests.vendor_server import Fault, VendorServer
 
 

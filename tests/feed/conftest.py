@@ -21,7 +21,7 @@ from src.data.feed.parts import Patience
 from src.data.model.capabilities import Limits
 from src.data.model.instant import MINUTE_MS, SECOND_MS, parse_iso
 from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
-from src.data.policy.retry import RetryPolicy
+from src.data.net.retry import RetryPolicy
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import Peer, StreamServer
 

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from src.data.calendars.calendar import calendar_for
 from src.data.errors import ConfigError
 from src.data.feed.closing import Closing
 from src.data.feed.lookback import lookback_range
@@ -14,7 +15,6 @@ from src.data.feed.zones import localizing
 from src.data.model.instant import from_ms, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.timeframe import Timeframe
-from src.data.policy.calendar import calendar_for
 
 COIN = Instrument("BTCUSDT", "crypto")
 STOCK = Instrument("AAPL", "stock", "XNYS", "America/New_York")

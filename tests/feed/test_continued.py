@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from src.data.calendars.gaps import Grid
 from src.data.clock import ManualClock
 from src.data.errors import DataError, UnavailableError
 from src.data.feed.base import LiveFeed
@@ -16,8 +17,7 @@ from src.data.model.instant import MINUTE_MS
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, Revision, StreamState, StreamStatus
 from src.data.model.timeframe import Timeframe
-from src.data.policy.gaps import Grid
-from tests.policy.market import ALWAYS
+from tests.calendars.market import ALWAYS
 
 from .conftest import PATIENCE, bars_in, emptied, wait_until
 from .hands import LIVE, MONDAY, Hand, HandStream, feed_of, minute, witnessed

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from src.data.calendars.gaps import Grid
+from src.data.calendars.minutes import MinuteBars
+from src.data.calendars.ticks import TradeBars
 from src.data.clock import ManualClock
 from src.data.feed.listening import BuildingListener, MinuteListener, TradeListener
 from src.data.feed.work import Inbox
 from src.data.model.instant import MINUTE_MS
 from src.data.model.stream import StreamState, Trade
 from src.data.model.timeframe import Timeframe
-from src.data.policy.gaps import Grid
-from src.data.policy.minutes import MinuteBars
-from src.data.policy.ticks import TradeBars
-from tests.policy.market import ALWAYS
+from tests.calendars.market import ALWAYS
 
 from .conftest import bars_in, emptied
 from .hands import MONDAY, minute

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.gaps import Grid
 from src.data.clock import ManualClock
 from src.data.errors import BadSymbolError, DataError, UnavailableError
 from src.data.feed.history import Filled
@@ -17,8 +19,6 @@ from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, StreamState, StreamStatus
 from src.data.model.timeframe import Timeframe
-from src.data.policy.calendar import calendar_for
-from src.data.policy.gaps import Grid
 
 NOON = parse_iso("2024-06-12T16:00:00Z")
 SHUT = Span(parse_iso("2024-06-12T20:00:00Z"), parse_iso("2024-06-13T13:30:00Z"))

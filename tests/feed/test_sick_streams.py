@@ -17,7 +17,7 @@ from src.data.feed.connection import Pulse
 from src.data.feed.finding import Tempo
 from src.data.model.instant import MINUTE_MS
 from src.data.model.stream import StreamState, Topic
-from src.data.policy.retry import RetryPolicy
+from src.data.net.retry import RetryPolicy
 from tests.ledger import listening
 from tests.vendor_server.faults import Fault
 from tests.vendor_server.streams import TEXT, Handshake, Peer, framed, hanging, refusing

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 import backtrader as bt
 import pytest
 
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.gaps import Grid
 from src.data.clock import ManualClock
 from src.data.feed.alpaca_live_data_feed import AlpacaStream
 from src.data.feed.backtrader_feed import BacktraderFeed, run_live
@@ -33,9 +35,7 @@ from src.data.model.span import Span
 from src.data.model.stream import StreamState, Topic
 from src.data.model.timeframe import Timeframe
 from src.data.net.limiter import VendorLimiter
-from src.data.policy.calendar import calendar_for
-from src.data.policy.gaps import Grid
-from src.data.policy.retry import RetryPolicy
+from src.data.net.retry import RetryPolicy
 from tests.cache.counts import FULL
 from tests.vendor_server.stream_faces import AlpacaFace, BinanceFace
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from src.data.model.instrument import Instrument
-from src.data.policy.classify import classify
-from tests.policy.test_classify import TABLES
+from src.data.symbols.classify import classify
+from tests.symbols.test_classify import TABLES
 
 NAMES: dict[str, dict[str, str]] = {
     "AAPL": {"alpha_vantage": "AAPL", "fmp": "AAPL", "eodhd": "AAPL.US", "finnhub": "AAPL"},

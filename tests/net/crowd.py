@@ -24,10 +24,10 @@ from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.net.account import Account
 from src.data.net.http import HttpTransport
+from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
 from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import State
-from src.data.policy.retry import RetryPolicy
 
 WINDOW_S = 0.5
 LIMIT = 40

@@ -14,8 +14,8 @@ from src.data.errors import DataError
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.net.limiter import VendorLimiter
+from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
-from src.data.policy.retry import RetryPolicy
 
 NOW_MS = 1_735_689_600_000  # 2025-01-01T00:00:00Z
 NO_LIMITS = Limits()

@@ -13,10 +13,10 @@ from src.data.clock import ManualClock
 from src.data.errors import DataError, RateLimitedError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest
+from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
 from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import State
-from src.data.policy.retry import RetryPolicy
 from tests.net.scripted import NO_LIMITS, NOW_MS, Answer, ScriptedTransport, answer, sender_over
 
 KEY = "zqCANARY-of-the-audit"

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from src.data.net.quota import Report
 from src.data.net.reported import reports_of
-from src.data.policy.quota import Report
 from tests.net.scripted import answer
 
 

@@ -20,8 +20,8 @@ from src.data.model.capabilities import BarPage, Capabilities, FetchQuery, Limit
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.net.http import HttpTransport
 from src.data.net.redact import redacted
+from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
-from src.data.policy.retry import RetryPolicy
 from tests.downloader.acme import query
 from tests.net.scripted import reply, sender_over, serving
 

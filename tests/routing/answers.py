@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.gaps import Grid
 from src.data.model.bars import Bar, BarTable
 from src.data.model.capabilities import Fetched
 from src.data.model.coverage import Coverage, Covered
@@ -14,9 +16,7 @@ from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis, Kind
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.policy.calendar import calendar_for
-from src.data.policy.gaps import Grid
-from src.data.policy.quality import check
+from src.data.prices.quality import check
 from src.data.routing.digesting import Density, Digest, digest
 from src.data.routing.terms import Expiry, Held, Terms
 

@@ -28,10 +28,10 @@ from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from src.data.net.account import Account
 from src.data.net.circuit import Circuits
+from src.data.net.circuit_breaker import CircuitPolicy
 from src.data.net.sender import Sender
 from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import State
-from src.data.policy.circuit import CircuitPolicy
 from src.data.routing.service import BarsService
 from tests.net.scripted import answer
 from tests.vendor_server.face import http_date

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.gaps import Grid
 from src.data.model.bars import Bar
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.policy.calendar import calendar_for
-from src.data.policy.gaps import Grid
-from src.data.policy.quality import check
+from src.data.prices.quality import check
 from src.data.routing.digesting import BARS_A_HOLE, MOST_HOLES, digest
 
 from .answers import COIN, DAY, HOURLY, LATER, SHARE, bar, digested, fetched, hour, hours, stamps

@@ -9,6 +9,8 @@ import pytest
 
 from src.data.cache.actions import Asked
 from src.data.cache.store import BarStore, Commit, Piece
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.gaps import Grid
 from src.data.downloader.yahoo_data_downloader import YahooDataDownloader
 from src.data.model.actions import Action
 from src.data.model.bars import BarTable
@@ -20,8 +22,6 @@ from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.policy.calendar import calendar_for
-from src.data.policy.gaps import Grid
 from src.data.routing.costing import requests_for
 from src.data.routing.rehearsing import DraftStore
 from src.data.routing.standins import begun

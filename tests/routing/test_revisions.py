@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.gaps import Grid
 from src.data.downloader.binance_data_downloader import BinanceDataDownloader
 from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.policy.calendar import calendar_for
-from src.data.policy.gaps import Grid
 from src.data.routing.costing import requests_for
 from src.data.routing.revisions import FEW, _reach
 

@@ -6,12 +6,12 @@ from datetime import date
 
 import pytest
 
+from src.data.calendars.calendar import calendar_for
 from src.data.model.actions import Action
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import DAY_MS, day_ms, iso, parse_iso
 from src.data.model.kind import Adjustment, Basis
 from src.data.model.span import Span
-from src.data.policy.calendar import calendar_for
 from src.data.routing.splits import doubt_at, doubted, may_concern, windows
 
 from .answers import SHARE

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from src.data.cache.store import BarStore, Commit, Piece
+from src.data.calendars.gaps import Grid
 from src.data.clock import ManualClock
 from src.data.errors import StorageError
 from src.data.model.bars import Bar, BarTable
@@ -18,9 +19,8 @@ from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.policy.gaps import Grid
 from src.data.routing.streaming import Origin, StreamKeeper
-from tests.policy.market import ALWAYS, BITCOIN
+from tests.calendars.market import ALWAYS, BITCOIN
 
 NOON = parse_iso("2024-07-10T12:00:00Z")
 GRID = Grid(ALWAYS, Timeframe.parse("1m"))

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from src.data.cache import offered
+from src.data.calendars.gaps import Grid
 from src.data.downloader.alpaca_data_downloader import AlpacaDataDownloader
-from src.data.policy import quality
-from src.data.policy.gaps import Grid
+from src.data.prices import quality
 from src.data.routing import candidates, digesting, hits, lifetimes, listing, planning, taking
 from src.data.routing.lane import LaneRunner
 from src.data.routing.rebasing import Rebaser

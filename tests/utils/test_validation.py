@@ -15,7 +15,7 @@ from src.data.model.frame import table_of
 from src.data.model.instant import parse_iso
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.policy.quality import check
+from src.data.prices.quality import check
 from src.data.utils.validation import (
     ValidationResult,
     get_data_quality_score,

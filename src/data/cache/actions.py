@@ -20,7 +20,7 @@ from ..errors import CorruptEntryError, FormatVersionError
 from ..model.actions import Action, current
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.span import Span, coalesce, gaps
-from ..policy.disputes import Event, events_of, is_correction, says_the_same
+from ..prices.disputes import Event, events_of, is_correction, says_the_same
 from . import metadata
 from .layout import Layout
 from .memory import Memory
@@ -69,7 +69,7 @@ class ActionBook:
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
-        """What was told, sorted into events; :mod:`..policy.disputes` has the rule."""
+        """What was told, sorted into events; :mod:`..prices.disputes` has the rule."""
         return events_of(self.told, self._asked_for)
 
     @cached_property

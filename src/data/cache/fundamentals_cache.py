@@ -15,10 +15,10 @@ from typing import Any
 from ..config.settings import load_settings
 from ..disk.atomic import sweep, write_atomically
 from ..model.fundamentals import NEXT_REPORT, Snapshot, canonical_type
+from ..model.fundamentals_checks import quality
 from ..model.fundamentals_plain import plain_of, snapshot_of
 from ..model.instant import SECOND_MS, from_ms, to_ms
 from ..model.vendors import canonical_vendor
-from ..policy.plausible import quality
 from . import fundamentals_files as files
 from .fundamentals_files import Document
 from .fundamentals_folder import (

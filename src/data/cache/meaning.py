@@ -7,14 +7,14 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from ..calendars.ranges import resolve_range
 from ..config.rules_file import load_rules
 from ..config.settings import find_rules, working_dir
 from ..model.instant import DAY_MS
 from ..model.instrument import Instrument
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..policy.classify import Refusal, classify
-from ..policy.ranges import resolve_range
+from ..symbols.classify import Refusal, classify
 
 InstrumentOf = Callable[[str], Instrument]
 DEFAULT_DAYS = 30

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..calendars.calendar import calendar_for
+from ..calendars.gaps import Grid, holes
+from ..calendars.ranges import resolve_range
 from ..errors import BadRangeError, QueryError
 from ..model.bars import BarTable, Stamps, among
 from ..model.coverage import Covered
@@ -17,10 +20,7 @@ from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS, Basis, Kind
 from ..model.span import Span, intersect, subtract
 from ..model.timeframe import Timeframe
-from ..policy.calendar import calendar_for
-from ..policy.gaps import Grid, holes
-from ..policy.quality import Checked, check, off_grid_rows
-from ..policy.ranges import resolve_range
+from ..prices.quality import Checked, check, off_grid_rows
 from .commit import Commit, Piece, Suspect
 from .faults import BAD, CONTRADICTED, DUPLICATE, MISSING, Fault, without_volume
 from .ledger import year_span, years_of

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 
+from ..calendars.calendar import calendar_for
 from ..model.bars import BarTable
 from ..model.coverage import Coverage
 from ..model.instant import date_of, day_ms
@@ -14,9 +15,8 @@ from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
 from ..model.timeframe import Timeframe
-from ..policy.adjust import BasisPart
-from ..policy.calendar import calendar_for
-from ..policy.closes import LastSession
+from ..prices.adjustment import BasisPart
+from ..prices.closes import LastSession
 from .store import BarStore
 
 # No market is closed for so long.

@@ -14,8 +14,8 @@ from ..model.instant import date_of
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.span import Span
-from ..policy.adjust import common_as_of, rebase
-from ..policy.closes import ClosesBefore
+from ..prices.adjustment import common_as_of, rebase
+from ..prices.closes import ClosesBefore
 from .catalogue import Catalogue
 from .prior import PriorSessions, parts_of
 from .store import BarStore

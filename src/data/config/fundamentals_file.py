@@ -13,11 +13,11 @@ from ..model.fundamentals import canonical_field
 from ..model.fundamentals_rules import FundamentalsRules
 from ..model.instant import DAY_MS
 from ..model.vendors import canonical_vendor
-from ..policy.rules import as_switch
 from . import packaged
 from .found_files import variable_problems
 from .fundamentals_schema import check, length_ms, unread
 from .packaged import is_packaged, packaged_path
+from .rules import as_switch
 from .rules_reading import found_error
 from .schema import Problem
 from .yaml_text import MAX_BYTES, Document, read_yaml

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..model.fundamentals import DATA_TYPES
 from ..model.fundamentals_rules import STRATEGIES
-from ..policy.rules import as_switch
+from .rules import as_switch
 from .schema import (
     Check,
     Path,

@@ -16,10 +16,10 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..model.rules import Rules
-from ..policy.rules import parse
 from . import packaged
 from .found_files import provider_problems
 from .packaged import packaged_path
+from .rules import parse
 
 FILE_NAME = "provider_rules.yaml"
 RELATIVE = packaged.RELATIVE / FILE_NAME

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..errors import RulesError
 from ..model.rules import Rules
-from ..policy.rules import overlay, parse
 from .found_files import HINT
+from .rules import overlay, parse
 from .rules_schema import check, check_symbols, check_whole, not_obeyed
 from .schema import Problem
 from .yaml_text import Document, read_yaml

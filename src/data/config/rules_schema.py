@@ -10,8 +10,8 @@ from ..model.age import Age
 from ..model.classification import Classification
 from ..model.rules import RULES
 from ..model.vendors import FAMILIES, canonical_vendor
-from ..policy.classify import Refusal, classify, malformed
-from ..policy.rules import as_switch
+from ..symbols.classify import Refusal, classify, malformed
+from .rules import as_switch
 from .schema import (
     Check,
     Path,

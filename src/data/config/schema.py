@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from ..errors import BadTimeframeError
 from ..model.timeframe import Timeframe
-from ..policy.rules import as_switch
 from .offered import known_names, known_vendor
+from .rules import as_switch
 
 Path = tuple[str | int, ...]
 

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from ..calendars.localtime import local_date, local_to_utc
 from ..errors import (
     AuthenticationError,
     CapabilityError,
@@ -24,7 +25,6 @@ from ..model.capabilities import FetchQuery
 from ..model.http import HttpResponse
 from ..model.instant import day_ms
 from ..model.instrument import Instrument
-from ..policy.localtime import local_date, local_to_utc
 from .dated import NEW_YORK, ActionReader, number, stamp_of, zone_named
 from .paging import check_symbol
 

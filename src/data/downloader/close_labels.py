@@ -7,12 +7,12 @@ from datetime import date, datetime, timedelta
 
 import numpy as np
 
+from ..calendars.calendar import MarketCalendar
+from ..calendars.gaps import Grid
 from ..model.bars import Stamps
 from ..model.instant import DAY_MS, day_ms, to_ms
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
-from ..policy.calendar import MarketCalendar
-from ..policy.gaps import Grid
 
 _DAY = Timeframe.parse("1d")
 

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from ..calendars.localtime import local_date, local_to_utc
 from ..model.actions import Action, ActionType
 from ..model.bars import NAN, Bar
 from ..model.capabilities import FetchQuery
@@ -15,7 +16,6 @@ from ..model.instant import DAY_MS, SECOND_MS, date_of, day_ms, to_ms
 from ..model.instrument import Instrument
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..policy.localtime import local_date, local_to_utc
 
 NEW_YORK = "America/New_York"
 _NOTHING = frozenset({None, "", "-", "None", "NaN", "NA"})

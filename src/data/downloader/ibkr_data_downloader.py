@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any, Unpack
 from zoneinfo import ZoneInfo
 
+from ..calendars.localtime import local_date
 from ..config.gateway import ibkr_gateway
 from ..errors import DataError, NoDataError
 from ..model.bars import NAN, Bar
@@ -18,7 +19,6 @@ from ..model.kind import Kind
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.carriers.ibkr_carrier import GatewayClient, IbkrCarrier
-from ..policy.localtime import local_date
 from .base_data_downloader import BaseDataDownloader, Wired
 from .ibkr_contracts import contract_of, duration, error_said
 

@@ -11,6 +11,8 @@ from operator import attrgetter
 from typing import Any, Unpack
 from urllib.parse import quote, unquote
 
+from ..calendars.calendar import MarketCalendar, calendar_for
+from ..calendars.gaps import Grid
 from ..errors import DataError, ResponseFormatError, SymbolNotFoundError
 from ..model.bars import NAN, Bar
 from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
@@ -22,8 +24,6 @@ from ..net.carriers.demo_files import DemoFilesCarrier
 from ..net.carriers.files import FileCarrier
 from ..net.redact import where
 from ..net.status import error_of
-from ..policy.calendar import MarketCalendar, calendar_for
-from ..policy.gaps import Grid
 from .base_data_downloader import BaseDataDownloader, Wired
 from .close_labels import date_of_close, opens_of
 from .local_files import LocalFiles

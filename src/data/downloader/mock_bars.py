@@ -12,13 +12,13 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from ..calendars.calendar import calendar_for
+from ..calendars.gaps import Grid
 from ..model.bars import BarTable, Floats, Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..policy.calendar import calendar_for
-from ..policy.gaps import Grid
 
 _A_DAY = 0.015  # the usual change of a price in a day, as a share of it
 _LONGEST_MS = 1024 * DAY_MS

@@ -7,7 +7,7 @@ from ..errors import DataError, NoDataError
 from ..model.capabilities import Capabilities, Fetched, FetchQuery, Limits
 from ..model.instrument import Instrument
 from ..model.kind import Basis, Kind
-from ..policy.classify import classify
+from ..symbols.classify import classify
 from .base_data_downloader import BaseDataDownloader
 from .mock_bars import made_up
 from .paging import check_capability

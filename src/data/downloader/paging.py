@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from ..calendars.windows import windows
 from ..errors import (
     CapabilityError,
     DataError,
@@ -27,9 +28,7 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.answers import judged
 from ..net.status import server_time_ms
-from ..policy.archives import pieces
-from ..policy.windows import windows
-from .archives import Archive, fetch_month
+from .archives import Archive, fetch_month, pieces
 
 # A vendor that always has one more page would keep us for ever.
 PAGE_CAP = 10_000

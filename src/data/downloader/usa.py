@@ -9,13 +9,13 @@ from datetime import date
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
+from ..calendars.localtime import local_date, local_to_utc
 from ..errors import CapabilityError, DataError, NoDataError, ResponseFormatError
 from ..model.actions import Action
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import DAY_MS, day_ms
 from ..model.instrument import Instrument
 from ..model.span import Span
-from ..policy.localtime import local_date, local_to_utc
 from .dated import amount
 from .paging import IDLE_PAGES, UNREADABLE
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from ..calendars.localtime import local_date
 from ..errors import ResponseFormatError
 from ..model.actions import Action
 from ..model.bars import Bar
@@ -18,7 +19,6 @@ from ..model.http import HttpResponse
 from ..model.instant import DAY_MS, HOUR_MS, SECOND_MS, day_ms
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..policy.localtime import local_date
 from .dated import amount, label, list_of, number, zone_named
 from .paging import check_symbol
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..calendars.calendar import calendar_for
 from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..model.timeframe import Timeframe
-from ..policy.calendar import calendar_for
-from ..policy.conversions import obstacle
+from ..prices.conversions import obstacle
 from ..routing.asking import Wishes
 from ..routing.streaming import declared_kind, differences, kind_of_series
 from ..wiring import Services

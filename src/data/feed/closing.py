@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..calendars.buckets import bucket_of, start_of
+from ..calendars.calendar import ALWAYS_OPEN, MarketCalendar
 from ..model.bars import Stamps
 from ..model.instant import SECOND_MS
 from ..model.timeframe import Timeframe
-from ..policy.buckets import bucket_of, start_of
-from ..policy.calendar import ALWAYS_OPEN, MarketCalendar
 
 
 class Closing:

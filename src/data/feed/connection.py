@@ -24,8 +24,8 @@ from ..model.stream import Topic
 from ..net.audit import note_login
 from ..net.forks import renew_after_fork
 from ..net.limiter import Limiter
+from ..net.retry import RetryPolicy
 from ..net.socket import Wire
-from ..policy.retry import RetryPolicy
 from .listening import Listener
 from .protocol import StreamProtocol
 from .session import Session

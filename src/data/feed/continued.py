@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+from ..calendars.gaps import Grid
 from ..clock import Clock
 from ..model.stream import LiveBar
-from ..policy.gaps import Grid
 from .history import History
 from .parts import Parts, Patience, Start, Stream
 from .source import Sink

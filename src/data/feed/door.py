@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from ..calendars.calendar import MarketCalendar, calendar_for
 from ..clock import Clock, SystemClock
 from ..config.gateway import Gateway, ibkr_gateway
 from ..config.packaged import rules_of_testnets
 from ..config.settings import load_settings
 from ..errors import QueryError
-from ..policy.calendar import MarketCalendar, calendar_for
 from ..provider_selector import ProviderSelector
 from ..routing.asking import Wishes
 from ..wiring import MANAGER, Services

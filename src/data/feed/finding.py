@@ -10,6 +10,10 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
+from ..calendars.calendar import calendar_for
+from ..calendars.gaps import Grid
+from ..calendars.minutes import MinuteBars
+from ..calendars.ticks import TradeBars
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
 from ..errors import ConfigError, DataError, MissingCredentialsError, NoProviderError
 from ..logs import running, subject_of
@@ -19,10 +23,6 @@ from ..model.kind import Basis
 from ..model.stream import LiveBar, Topic
 from ..model.timeframe import Timeframe
 from ..net.socket import Dialer, library
-from ..policy.calendar import calendar_for
-from ..policy.gaps import Grid
-from ..policy.minutes import MinuteBars
-from ..policy.ticks import TradeBars
 from ..routing.asking import Wishes
 from ..routing.streaming import Origin, StreamKeeper, namesakes_of
 from .base import LiveFeed

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ..calendars.gaps import Grid
 from ..clock import Clock
 from ..errors import IncompleteDataError
 from ..model.instant import date_of, from_ms, parse_iso
 from ..model.provenance import ATTRS_KEY
 from ..model.span import Span
 from ..model.stream import LiveBar, Origin
-from ..policy.gaps import Grid
 from ..routing.terms import NO_BAR
 
 if TYPE_CHECKING:

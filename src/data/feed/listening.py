@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..calendars.minutes import MinuteBars
+from ..calendars.ticks import TradeBars
 from ..clock import Clock
 from ..errors import DataError
 from ..model.stream import LiveBar, StreamState, StreamStatus, Trade
-from ..policy.minutes import MinuteBars
-from ..policy.ticks import TradeBars
 from .source import Sink
 from .steady import SteadyNow
 
@@ -77,7 +77,7 @@ class BarListener(StandListener):
 
 
 class Builder(Protocol):
-    """What bars are built by: :class:`~.policy.ticks.TradeBars` or ``MinuteBars``."""
+    """What bars are built by: :class:`~.calendars.ticks.TradeBars` or ``MinuteBars``."""
 
     owed_ms: int | None
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
+from ..calendars.calendar import MarketCalendar, first_unclosed
 from ..errors import BadRangeError, ConfigError
 from ..model.instant import DAY_MS, date_of, from_ms
 from ..model.timeframe import Timeframe
-from ..policy.calendar import MarketCalendar, first_unclosed
 
 _MONTH_MS = 31 * DAY_MS
 _MOST = 10_000_000

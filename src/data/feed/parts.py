@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..calendars.gaps import Grid
 from ..clock import Clock
 from ..model.stream import LiveBar
 from ..model.timeframe import Timeframe
-from ..policy.gaps import Grid
-from ..policy.retry import RetryPolicy
+from ..net.retry import RetryPolicy
 from .history import History
 from .source import Source
 

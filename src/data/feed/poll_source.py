@@ -11,13 +11,13 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
+from ..calendars.calendar import first_unclosed
+from ..calendars.gaps import Grid
 from ..clock import Clock
 from ..errors import AllProvidersFailedError, CacheError, ProviderError
 from ..model.span import Span
 from ..model.stream import LiveBar, StreamState, StreamStatus
-from ..policy.calendar import first_unclosed
-from ..policy.continuation import Continuation
-from ..policy.gaps import Grid
+from .continuation import Continuation
 from .history import Filled, History
 from .source import Sink
 from .worker import Halt, ThreadedSource, log

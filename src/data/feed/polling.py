@@ -7,12 +7,12 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
+from ..calendars.calendar import calendar_for
+from ..calendars.gaps import Grid
 from ..model.instant import from_ms
 from ..model.instrument import Instrument
 from ..model.stream import LiveBar
 from ..model.timeframe import Timeframe
-from ..policy.calendar import calendar_for
-from ..policy.gaps import Grid
 from .door import clock_of, market_of, services_of
 from .history import Manager, ManagerHistory, bars_of
 from .poll_source import PollSource

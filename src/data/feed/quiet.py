@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ..calendars.gaps import Grid
 from ..model.instant import SECOND_MS
 from ..model.span import Span
-from ..policy.gaps import Grid
-from ..policy.silence import open_ms
+from .silence import open_ms
 from .steady import SteadyNow
 
 _BARS = 3

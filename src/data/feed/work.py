@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..calendars.calendar import first_unclosed
 from ..downloader.foreign import masked
 from ..errors import DataError, ForeignError, QueryError
 from ..logs import following
 from ..model.instant import SECOND_MS
 from ..model.span import Span
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
-from ..policy.calendar import first_unclosed
-from ..policy.continuation import Continuation, slots_of
+from .continuation import Continuation, slots_of
 from .mailbox import Item, Mailbox
 from .parts import Parts
 from .quiet import Quiet

@@ -18,7 +18,7 @@ from ..model.fundamentals_rules import STRATEGIES, FundamentalsRules
 from ..model.instant import DAY_MS
 from ..model.vendors import canonical_vendor
 from ..net.forks import renew_after_fork
-from ..policy.merge import merge, with_reported
+from .merge import merge, with_reported
 from .record import Story, record_of
 
 __all__ = ["FundamentalsCombiner", "get_fundamentals_combiner"]
@@ -92,7 +92,7 @@ class FundamentalsCombiner:
         """Return one record out of snapshots; an unknown strategy is the usual one, with a warning.
 
         Args:
-            snapshots, strategy, order: see :func:`.policy.merge.merge`.
+            snapshots, strategy, order: see :func:`.merge.merge`.
             story: what is told beside the fields.
         """
         if strategy not in STRATEGIES:

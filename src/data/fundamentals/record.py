@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..model.fundamentals import FIELDS, Snapshot
+from ..model.fundamentals_checks import quality
 from ..model.fundamentals_plain import METADATA, copied, meaning_of, plain_statement
 from ..model.instant import from_ms, iso
-from ..policy.merge import Merged
-from ..policy.plausible import quality
+from .merge import Merged
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from ..model.fundamentals_plain import copied
 from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.settings import Settings
 from ..net.forks import renew_after_fork
-from ..policy.announced import last_turn_ms
-from ..policy.known_then import as_known
+from .announced import last_turn_ms
 from .candidates import Candidates, Subject
 from .combiner import FundamentalsCombiner
+from .known_then import as_known
 from .question import Wish, age_of, data_type_of, day_of, vendors_of
 from .record import Story
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
+from ..calendars.finality import forming_stamp
+from ..calendars.gaps import Grid
 from ..clock import Clock
 from ..errors import CapabilityError, NoDataError, UnknownProviderError
 from ..model.actions import Action
@@ -15,10 +17,8 @@ from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.kind import Adjustment, Basis, Kind
 from ..model.query import BarsQuery
 from ..model.span import Span
-from ..policy.adjust import BasisPart, rebase
-from ..policy.finality import forming_stamp
-from ..policy.gaps import Grid
-from ..policy.quality import check
+from ..prices.adjustment import BasisPart, rebase
+from ..prices.quality import check
 from ..routing.candidate import Candidate
 from ..routing.candidates import Selector, candidates_of
 from ..routing.terms import basis_of

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from ..cache.layout import encode_lane, encode_symbol
 from ..cache.store import BarStore
+from ..calendars.ranges import resolve_range
 from ..clock import Clock
 from ..disk.export import export_csv, export_parquet
 from ..disk.files import Disk
@@ -28,7 +29,6 @@ from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
-from ..policy.ranges import resolve_range
 from ..routing.answering import Answer, provenance
 from ..routing.reading import Outcome, Reader
 from ..wiring import Services, build

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..calendars.ranges import resolve_range
 from ..disk.files import errno_of
 from ..errors import BadTimeframeError, DataError, IncompleteDataWarning, StorageError
 from ..logs import running, subject_of
@@ -17,7 +18,6 @@ from ..model.instant import DAY_MS, from_ms
 from ..model.instrument import Instrument
 from ..model.provenance import ATTRS_KEY
 from ..model.timeframe import Timeframe
-from ..policy.ranges import resolve_range
 
 if TYPE_CHECKING:
     import pandas as pd

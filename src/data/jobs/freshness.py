@@ -9,6 +9,7 @@ from typing import Any
 
 from ..cache.layout import Layout
 from ..cache.store import BarStore
+from ..calendars.calendar import calendar_for
 from ..clock import Clock
 from ..disk.files import Disk
 from ..downloader.registry import usable_class
@@ -16,9 +17,8 @@ from ..errors import DataError
 from ..model.coverage import Coverage
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
 from ..model.series import SeriesKey
-from ..policy.calendar import calendar_for
-from ..policy.freshness import Freshness, Pace, is_at_rest
 from ..provider_selector import ProviderSelector
+from ..routing.freshness import Freshness, Pace, is_at_rest
 
 # Whose newest bar is older than this: nobody follows it any more.
 REST_DAYS = 30

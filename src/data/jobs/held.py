@@ -8,6 +8,8 @@ from typing import Protocol
 
 from ..cache.legacy import SAMPLE_LANE
 from ..cache.store import BarStore, SeriesView
+from ..calendars.calendar import calendar_for
+from ..calendars.gaps import Grid
 from ..clock import Clock
 from ..errors import BadRangeError, CorruptEntryError, DataError
 from ..model.actions import Action
@@ -19,9 +21,7 @@ from ..model.kind import ADJUSTMENTS, Adjustment, Basis, Kind
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
-from ..policy.calendar import calendar_for
-from ..policy.differences import Terms, compare, differing_actions
-from ..policy.gaps import Grid
+from ..prices.differences import Terms, compare, differing_actions
 from ..routing.asking import Asking
 from ..routing.candidates import Selector
 from ..routing.reading import Outcome, Reader

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..calendars.calendar import calendar_for
+from ..calendars.gaps import Grid
 from ..clock import Clock, SystemClock
 from ..config.rules_file import load_rules
 from ..config.settings import load_settings
@@ -32,8 +34,6 @@ from ..model.instant import DAY_MS
 from ..model.instrument import AssetClass, Instrument
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..policy.calendar import calendar_for
-from ..policy.gaps import Grid
 from ..provider_selector import ProviderSelector
 from ..wiring import network_of
 from .vendors import lack

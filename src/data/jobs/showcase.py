@@ -13,7 +13,7 @@ from ..errors import Attempt, DataError, IncompleteDataWarning
 from ..model.instant import DAY_MS, date_of
 from ..model.query import BarsQuery
 from ..net.reach import Reached, reach_all
-from ..policy.retry import RetryPolicy
+from ..net.retry import RetryPolicy
 from ..routing.asking import Wishes
 from ..wiring import Services, build
 from .vendors import Stop, way_to

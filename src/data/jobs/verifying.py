@@ -10,13 +10,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from ..calendars.calendar import calendar_for
+from ..calendars.gaps import Grid
 from ..errors import DataError, QueryError
 from ..model.kind import Basis
 from ..model.query import BarsQuery
-from ..policy.calendar import calendar_for
-from ..policy.differences import Terms, compare, differing_actions
-from ..policy.gaps import Grid
-from ..policy.splice import AGGREGATES, ONE_MARKET
+from ..prices.differences import Terms, compare, differing_actions
+from ..prices.splice import AGGREGATES, ONE_MARKET
 from ..routing.asking import Wishes
 from ..wiring import build
 from .afresh import Afresh, Said

@@ -1,6 +1,6 @@
 """What processes remember together, as tables: spent units, pauses, circuits, leases, symbols.
 
-Nothing here decides. Times are seconds of the remembered time (see ``policy.steady``).
+Nothing here decides. Times are seconds of the remembered time (see ``net.steady``).
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from ..errors import CorruptEntryError
 from ..model.capabilities import Limits
-from ..policy.circuit import Circuit
-from ..policy.quota import Pause, Spent, Window, windows_of
-from ..policy.steady import Anchor, Reading
-from ..policy.unknown import Unknown, forgotten_s
+from .circuit_breaker import Circuit
+from .quota import Pause, Spent, Window, windows_of
+from .steady import Anchor, Reading
+from .unknown_symbols import Unknown, forgotten_s
 
 VERSION = 1
 TABLES = (

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from functools import partial
 
 from ..errors import CircuitOpenError
-from ..policy.circuit import Circuit, CircuitPolicy, Outcome, outcome_of
 from .account import Account
 from .book import Book
+from .circuit_breaker import Circuit, CircuitPolicy, Outcome, outcome_of
 from .state import State
 
 _POLICY = CircuitPolicy()

@@ -11,10 +11,10 @@ from ..clock import Clock
 from ..errors import RateLimitedError
 from ..model.capabilities import Limits
 from ..model.http import HttpResponse
-from ..policy.quota import Pause, longest_wait, windows_of
 from .account import Account
 from .forks import renew_after_fork
 from .looking import Look
+from .quota import Pause, longest_wait, windows_of
 
 UNKNOWN_VENDOR_LIMITS = Limits(per_minute=10)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..model.health import REQUEST_S, Health, Quota
-from ..policy.circuit import Circuit
-from ..policy.quota import Pause, Window
+from .circuit_breaker import Circuit
+from .quota import Pause, Window
 
 _TO_PAUSE = "it asked us to pause"
 

@@ -6,7 +6,7 @@ import math
 import re
 
 from ..model.http import HttpResponse
-from ..policy.quota import Report
+from .quota import Report
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # `x-mbx-used-weight-1m`: units used in a window of the length that the name ends with.

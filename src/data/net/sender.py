@@ -16,7 +16,6 @@ from ..logs import asking
 from ..model.capabilities import Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS
-from ..policy.retry import RetryPolicy
 from .answers import report
 from .audit import note_use
 from .forks import renew_after_fork
@@ -25,6 +24,7 @@ from .limiter import Limiter, Symbols, Visit
 from .looking import Look
 from .one_call import current_call
 from .redact import address, place, redacted, where
+from .retry import RetryPolicy
 from .status import error_of, retry_after_s, server_time_ms
 
 Classify = Callable[[HttpResponse], DataError | None]

@@ -15,12 +15,12 @@ from ..model.capabilities import Limits
 from ..model.rules import Rules
 from ..model.settings import Settings
 from ..model.vendors import family_of
-from ..policy.quota import limits_of
-from ..policy.retry import RetryPolicy
 from .account import Account
 from .forks import renew_after_fork
 from .leases import Leases
 from .limiter import UNKNOWN_VENDOR_LIMITS, Limiter, Limiters, VendorLimiter
+from .quota import limits_of
+from .retry import RetryPolicy
 from .shared_limiter import SharedLimiter
 from .state import State
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 from ..errors import RateLimitedError
 from ..model.capabilities import Limits
 from ..model.http import HttpResponse
-from ..policy.quota import Report, Window, windows_of
 from .account import Account
 from .book import Book
 from .circuit import CircuitHook, Circuits, Visit
 from .looking import Look
+from .quota import Report, Window, windows_of
 from .reported import reports_of
 from .state import State
 from .unknown import UnknownSymbols

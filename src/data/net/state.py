@@ -24,10 +24,10 @@ from ..disk.atomic import NO_LINKS, discard, stage, write_atomically
 from ..disk.calls import mode_of
 from ..disk.files import Disk, errno_of
 from ..errors import CorruptEntryError, DataError, FormatVersionError, StorageError
-from ..policy.steady import Anchor, Reading
 from .book import LATER, TABLES, VERSION, Book, keep_anchor, keep_fact, read_anchor, read_fact
 from .forks import close_before_fork
 from .machine import boot
+from .steady import Anchor, Reading
 
 if TYPE_CHECKING:
     import sqlite3  # otherwise imported by the first request, not by a hit in the cache

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from ..errors import NoDataError, SymbolNotFoundError
 from ..model.instant import SECOND_MS, iso
-from ..policy.unknown import Unknown, said_again
 from .account import Account
 from .book import Book
 from .state import State
+from .unknown_symbols import Unknown, said_again
 
 
 class UnknownSymbols:

@@ -30,7 +30,7 @@ from .volumes import left_out
 if TYPE_CHECKING:
     from ..cache.actions import ActionBook
     from ..cache.store import SeriesView
-    from ..policy.disputes import Event
+    from ..prices.disputes import Event
     from .work import Unfilled
 
 log = logging.getLogger("onetape.routing")
@@ -217,7 +217,7 @@ def as_known(answer: Answer) -> Answer:
     longest = query.timeframe.step_ms or query.timeframe.count * 31 * DAY_MS
     reach = longest if query.timeframe.is_intraday else longest + DAY_MS
     near = stamps + reach > query.closed_by_ms
-    from ..policy.calendar import calendar_for
+    from ..calendars.calendar import calendar_for
 
     # Without any, an exchange's calendar stays unread.
     calendar, anchor = calendar_for(query.instrument), answer.kind.anchor or "session"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..calendars.ranges import closing_time, resolve_range
 from ..clock import Clock
 from ..errors import QueryError, UnknownProviderError
 from ..model.bars import PRICES
@@ -14,7 +15,6 @@ from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS
 from ..model.query import EXTRA_COLUMNS, BarsQuery
 from ..model.timeframe import Timeframe
-from ..policy.ranges import closing_time, resolve_range
 
 
 class Classifier(Protocol):

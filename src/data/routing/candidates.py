@@ -12,7 +12,7 @@ from ..model.kind import Kind
 from ..model.query import BarsQuery
 from ..model.series import lane_of
 from ..model.timeframe import Timeframe
-from ..policy.assets import Listed, is_proved, named_at, names_an_exchange
+from ..symbols.assets import Listed, is_proved, named_at, names_an_exchange
 from .candidate import Candidate
 
 __all__ = ("Lane", "Route", "Selector", "candidates_of", "route")

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from ..calendars.calendar import calendar_for
+from ..calendars.gaps import Grid
 from ..errors import NoDataError
 from ..model.bars import BarTable, merge
 from ..model.capabilities import Capabilities, Fetched, FetchQuery
@@ -19,11 +21,9 @@ from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..policy.calendar import calendar_for
-from ..policy.conversions import regular_hours, sources_of_kind
-from ..policy.gaps import Grid
-from ..policy.quality import check
-from ..policy.resample import Resampled, resample, source_span
+from ..prices.conversions import regular_hours, sources_of_kind
+from ..prices.quality import check
+from ..prices.resample import Resampled, resample, source_span
 from .digesting import Digest, digest
 
 _HOURS_SEEN_MS = 60 * DAY_MS

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..calendars.gaps import Grid
+from ..calendars.windows import windows
+from ..downloader.archives import REQUESTS_A_MONTH, pieces
 from ..errors import DataError
 from ..model.bars import Stamps
 from ..model.capabilities import Capabilities, FetchQuery
 from ..model.instant import DAY_MS
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..policy.archives import REQUESTS_A_MONTH, pieces
-from ..policy.gaps import Grid
-from ..policy.windows import windows
 
 # More stretches than this are asked for together where one page holds several.
 _MANY = 8

@@ -10,6 +10,9 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..calendars.calendar import MarketCalendar, calendar_for
+from ..calendars.finality import forming_stamp
+from ..calendars.gaps import Grid
 from ..errors import (
     AllProvidersFailedError,
     Attempt,
@@ -24,11 +27,8 @@ from ..model.kind import Kind
 from ..model.query import BarsQuery
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..policy.calendar import MarketCalendar, calendar_for
-from ..policy.conversions import has_known_hours, regular_hours
-from ..policy.finality import forming_stamp
-from ..policy.gaps import Grid
-from ..policy.resample import resample, source_span
+from ..prices.conversions import has_known_hours, regular_hours
+from ..prices.resample import resample, source_span
 from .answering import Answer, Gap
 from .folding import Fold
 from .lane import LOOKBACKS, closed_rows, last_of
@@ -166,7 +166,7 @@ def derived(query: BarsQuery, source: Timeframe, anchor: str, ask: Ask) -> Answe
 
     Args:
         query: what is wanted.
-        source: what it is made of; only what may be (``policy.conversions``).
+        source: what it is made of; only what may be (``prices.conversions``).
         anchor: what the source bars are counted from as far as that is known; what is made of them
             is counted from the same.
         ask: answers the source bars, from the store and from vendors.

@@ -9,13 +9,13 @@ from typing import Literal
 
 import numpy as np
 
+from ..calendars.finality import forming_stamp
+from ..calendars.gaps import Grid, holes
 from ..model.bars import BarTable, Stamps, among, merge
 from ..model.capabilities import Fetched
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
 from ..model.span import Span, coalesce, intersect
-from ..policy.finality import forming_stamp
-from ..policy.gaps import Grid, holes
-from ..policy.quality import BadRow, Checked, no_stamps
+from ..prices.quality import BadRow, Checked, no_stamps
 
 # What opened before had closed when this was written: no clock is needed to know it.
 _LONG_PAST_MS = day_ms(date(2020, 1, 1))

@@ -7,7 +7,7 @@ from typing import Any
 from ..model.actions import Action
 from ..model.coverage import Coverage
 from ..model.instant import day_ms
-from ..policy.disputes import Event
+from ..prices.disputes import Event
 from .answering import Rebased
 from .terms import DOUBTFUL
 

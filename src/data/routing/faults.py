@@ -19,9 +19,9 @@ from ..cache.faults import (
     without_volume,
 )
 from ..cache.ledger import year_span, years_of
+from ..calendars.gaps import Grid, holes
 from ..model.span import Span
-from ..policy.gaps import Grid, holes
-from ..policy.quality import Checked
+from ..prices.quality import Checked
 from .digesting import Digest
 
 # Sentences that single faults tell again.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ..cache.store import BarStore, Commit
 from ..clock import Clock
+from ..downloader.archives import chunk_end
 from ..errors import (
     Attempt,
     CapabilityError,
@@ -29,8 +30,7 @@ from ..model.rules import ValidationRules
 from ..model.span import Span, coalesce, subtract
 from ..net.answers import judged
 from ..net.one_call import current_call
-from ..policy.archives import chunk_end
-from ..policy.quality import check
+from ..prices.quality import check
 from .candidate import Candidate
 from .costing import in_few_requests
 from .digesting import Digest

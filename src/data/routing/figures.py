@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..cache.tables import TableStore
+from ..calendars.ranges import resolve_range
 from ..clock import Clock
 from ..downloader.configured import own_sender, supplied
 from ..downloader.figures import fetch_figures_of, served_by
@@ -31,7 +32,6 @@ from ..model.provenance import ATTRS_KEY, freeze
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from ..model.timeframe import Timeframe
-from ..policy.ranges import resolve_range
 from .locks import FindLeases, SeriesLocks, Turns
 from .reading import told
 

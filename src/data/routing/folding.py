@@ -15,7 +15,7 @@ from ..model.coverage import Coverage, Covered
 from ..model.query import BarsQuery
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..policy.resample import Incomplete, Positions, Resampled
+from ..prices.resample import Incomplete, Positions, Resampled
 from .answering import Answer, Gap
 from .terms import FORMING
 

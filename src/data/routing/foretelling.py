@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ..calendars.calendar import calendar_for
+from ..calendars.gaps import Grid
 from ..errors import AllProvidersFailedError, DataError
 from ..model.coverage import Coverage
 from ..model.explanation import Explanation
@@ -15,8 +17,6 @@ from ..model.query import BarsQuery
 from ..model.segments import Lacking, Offer, Segment, Step, Stretch
 from ..model.span import Span, gaps, subtract
 from ..model.timeframe import Timeframe
-from ..policy.calendar import calendar_for
-from ..policy.gaps import Grid
 from .answering import Answer
 from .planning import Todo
 from .rehearsing import Rehearsal, Theatre

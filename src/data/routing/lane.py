@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ..cache.store import BarStore, Commit
+from ..calendars.gaps import Grid
 from ..clock import Clock
 from ..errors import BadRangeError
 from ..model.coverage import Coverage, Covered
@@ -13,7 +14,6 @@ from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.query import BarsQuery
 from ..model.rules import ValidationRules
 from ..model.span import Span, coalesce, intersect, subtract
-from ..policy.gaps import Grid
 from .answering import Answer, Gap, as_known
 from .fetching import Fetcher
 from .keeping import Keeper

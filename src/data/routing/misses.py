@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ..cache.store import BarStore
+from ..calendars.calendar import calendar_for
+from ..calendars.finality import forming_stamp
+from ..calendars.gaps import Grid
 from ..clock import Clock
 from ..errors import (
     AllProvidersFailedError,
@@ -23,9 +26,6 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.one_call import one_call
-from ..policy.calendar import calendar_for
-from ..policy.finality import forming_stamp
-from ..policy.gaps import Grid
 from .answering import Answer
 from .candidates import Lane, Route, Selector, candidates_of, route, unknown_symbol
 from .deriving import NOBODY, Deriver

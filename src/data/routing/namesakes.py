@@ -16,8 +16,8 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..net.one_call import current_call
-from ..policy.assets import agree
-from ..policy.quality import check
+from ..prices.quality import check
+from ..symbols.assets import agree
 from .candidate import Candidate
 from .candidates import Route
 

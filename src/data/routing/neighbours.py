@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.store import BarStore
+from ..calendars.gaps import Grid
 from ..model.bars import BarTable
 from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS
 from ..model.span import Span
-from ..policy.gaps import Grid
-from ..policy.splice import COMPARED
+from ..prices.splice import COMPARED
 from .candidate import Candidate
 from .keeping import Keeper, laid_over
 from .older import is_older

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..calendars.gaps import Grid
 from ..model.bars import BarTable, among
 from ..model.coverage import Coverage, Covered
 from ..model.span import Span, coalesce
-from ..policy.gaps import Grid
-from ..policy.splice import COMMON, ONE_MARKET
+from ..prices.splice import COMMON, ONE_MARKET
 from .terms import DOUBTFUL, Held
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..cache.store import BarStore
+from ..calendars.calendar import MarketCalendar, calendar_for
+from ..calendars.finality import forming_stamp
+from ..calendars.gaps import Grid, missing
 from ..model.instant import DAY_MS
 from ..model.kind import Kind
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, intersect, subtract
 from ..model.timeframe import Timeframe
-from ..policy.calendar import MarketCalendar, calendar_for
-from ..policy.conversions import has_known_hours, obstacle, sources_for
-from ..policy.finality import forming_stamp
-from ..policy.gaps import Grid, missing
-from ..policy.resample import source_span
+from ..prices.conversions import has_known_hours, obstacle, sources_for
+from ..prices.resample import source_span
 from .candidate import Candidate
 from .candidates import Selector, candidates_of
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..cache.store import BarStore, Commit
+from ..calendars.finality import forming_stamp
+from ..calendars.gaps import due_spans, missing
 from ..clock import Clock
 from ..model.coverage import Coverage, Covered
 from ..model.instant import MINUTE_MS
 from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
 from ..model.span import Span, coalesce, gaps
-from ..policy.finality import forming_stamp
-from ..policy.gaps import due_spans, missing
 from .keeping import Keeper
 from .lifetimes import is_proof, lifetime_of
 from .older import with_overlap

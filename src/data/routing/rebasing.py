@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from ..cache.actions import ActionBook, Asked
 from ..cache.prior import LOOKBACK, PriorSessions, parts_of
 from ..cache.store import BarStore, SeriesView
+from ..calendars.calendar import session_date
 from ..errors import CorruptEntryError, KindMismatchError
 from ..model.actions import Action
 from ..model.bars import BarTable
@@ -19,10 +20,9 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..policy.adjust import BasisPart, SessionOf, needed_actions, rebase
-from ..policy.calendar import session_date
-from ..policy.closes import ClosesBefore, LastSession
-from ..policy.disputes import Event
+from ..prices.adjustment import BasisPart, SessionOf, needed_actions, rebase
+from ..prices.closes import ClosesBefore, LastSession
+from ..prices.disputes import Event
 from .answering import Rebased
 from .keeping import with_answers
 from .terms import CLOSED

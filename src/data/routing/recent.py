@@ -12,6 +12,7 @@ import numpy as np
 from ..cache.actions import ActionBook
 from ..cache.holding import Held
 from ..cache.store import BarStore, SeriesView
+from ..calendars.calendar import day_span
 from ..disk.calls import all_memory
 from ..errors import CacheError
 from ..model.bars import BarTable, Floats
@@ -24,7 +25,6 @@ from ..model.provenance import ATTRS_KEY, Provenance
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import gaps
-from ..policy.calendar import day_span
 from .answering import Answer
 from .trading_days import TradingDays
 

@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cache.store import BarStore
+from ..calendars.gaps import Grid
 from ..clock import Clock
 from ..errors import NoDataError
 from ..model.capabilities import Capabilities, Fetched
 from ..model.coverage import Coverage, Covered
 from ..model.instant import iso
 from ..model.span import Span
-from ..policy.gaps import Grid
 from .candidate import Candidate
 from .costing import requests_for
 from .keeping import Keeper

@@ -21,9 +21,9 @@ from ..model.coverage import Coverage, Splice
 from ..model.instant import DAY_MS, date_of, iso
 from ..model.kind import Adjustment
 from ..model.span import Span, subtract
-from ..policy.adjust import BasisPart, rebase
-from ..policy.quality import ordered
-from ..policy.splice import (
+from ..prices.adjustment import BasisPart, rebase
+from ..prices.quality import ordered
+from ..prices.splice import (
     AGGREGATES,
     ONE_MARKET,
     Fix,
@@ -137,7 +137,7 @@ class Splicer:
     def _verdicts(
         self, work: Work, reply: Reply, came: BarTable
     ) -> tuple[list[Verdict], Fix | None]:
-        """Judge all sides together; see :func:`..policy.splice.settle`."""
+        """Judge all sides together; see :func:`..prices.splice.settle`."""
         basis = self.basis(work, reply.fetched, reply.opened, reply.told)
         try:
             meetings = [

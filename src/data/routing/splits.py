@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from ..calendars.calendar import MarketCalendar
 from ..model.actions import Action
 from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, day_ms
 from ..model.span import Span
-from ..policy.calendar import MarketCalendar
 from .terms import Doubt
 
 SESSIONS = 3

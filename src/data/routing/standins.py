@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..calendars.calendar import calendar_for
+from ..calendars.gaps import Grid
 from ..downloader.base_data_downloader import BaseDataDownloader, is_ours
 from ..downloader.looking import look_at, unknown_to
 from ..downloader.paging import check_capability
@@ -36,8 +38,6 @@ from ..model.span import Span
 from ..model.telling import duration
 from ..model.timeframe import Timeframe
 from ..net.looking import Look
-from ..policy.calendar import calendar_for
-from ..policy.gaps import Grid
 from .costing import archive_requests, cost_of, requests_for
 from .rehearsing import DraftStore
 from .work import Work

@@ -18,7 +18,7 @@ from ..model.coverage import OFF_GRID, Covered, State
 from ..model.instant import DAY_MS
 from ..model.kind import Basis
 from ..model.span import Span, coalesce, subtract
-from ..policy.quality import BadRow
+from ..prices.quality import BadRow
 from .digesting import Digest
 from .terms import (
     CLOSED,

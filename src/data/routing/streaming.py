@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ..cache.store import BarStore, Commit, Piece
+from ..calendars.finality import next_due
+from ..calendars.gaps import Grid
 from ..clock import Clock
 from ..errors import CacheError, DataError, NoProviderError, UnknownProviderError
 from ..model.bars import Bar, BarTable
@@ -18,8 +20,6 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..policy.finality import next_due
-from ..policy.gaps import Grid
 from .candidates import Selector, candidates_of, route
 from .locks import SeriesLocks
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from ..cache.actions import Asked
 from ..cache.faults import Fault
 from ..cache.store import BarStore, Commit
+from ..calendars.finality import forming_stamp, next_due
+from ..calendars.gaps import Grid
 from ..clock import Clock
 from ..errors import KindMismatchError, QualityError
 from ..model.bars import BarTable
@@ -20,9 +22,7 @@ from ..model.kind import Kind
 from ..model.lifetime import FIELD, Bound, Lifetime
 from ..model.rules import ValidationRules
 from ..model.span import Span, intersect, subtract
-from ..policy.finality import forming_stamp, next_due
-from ..policy.gaps import Grid
-from ..policy.quality import check
+from ..prices.quality import check
 from .candidate import Candidate
 from .digesting import Density, Digest, digest
 from .faults import faults_of

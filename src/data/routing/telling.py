@@ -17,7 +17,7 @@ from ..model.instant import DAY_MS, date_of
 from ..model.kind import Basis
 from ..model.span import Span
 from ..net.one_call import current_call
-from ..policy.adjust import BasisPart, needed_actions
+from ..prices.adjustment import BasisPart, needed_actions
 from .candidate import Candidate
 from .keeping import Keeper
 from .work import Work

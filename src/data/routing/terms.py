@@ -19,8 +19,8 @@ from ..model.span import Span, coalesce, subtract
 
 if TYPE_CHECKING:
     from ..cache.store import SeriesView
+    from ..calendars.gaps import Grid
     from ..model.capabilities import Fetched
-    from ..policy.gaps import Grid
 
 BEFORE_FIRST, AFTER_LAST = "before the first bar", "after the last bar"
 NO_BAR = "the vendor has no bar"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import NamedTuple
 
+from ..calendars.calendar import calendar_for, day_span, session_date
 from ..clock import Clock
 from ..model.instant import date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.span import Span
-from ..policy.calendar import calendar_for, day_span, session_date
 
 _NEAR = timedelta(days=14)
 _A_DAY = timedelta(days=1)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..cache.store import BarStore, SeriesView
+from ..calendars.calendar import calendar_for
+from ..calendars.finality import forming_stamp
+from ..calendars.gaps import Grid
 from ..clock import Clock
 from ..model.bars import BarTable
 from ..model.coverage import Coverage
@@ -14,9 +17,6 @@ from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
-from ..policy.calendar import calendar_for
-from ..policy.finality import forming_stamp
-from ..policy.gaps import Grid
 from .answering import Answer, Gap, lacking_spans
 from .borders import at_borders
 from .divided import doubts_of, with_disputes

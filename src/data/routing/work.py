@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..cache.actions import Asked
 from ..cache.store import Commit
+from ..calendars.gaps import Grid
 from ..errors import (
     Attempt,
     CapabilityError,
@@ -26,7 +27,6 @@ from ..model.kind import Basis, Kind
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
-from ..policy.gaps import Grid
 from .candidates import Lane
 
 # What says something about a stretch, and nothing about the vendor.

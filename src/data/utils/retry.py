@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from ..clock import Clock, SystemClock
 from ..errors import RateLimitedError, TransientError
-from ..policy.retry import RetryPolicy
+from ..net.retry import RetryPolicy
 
 __all__ = (
     "TRANSIENT_EXCEPTIONS",

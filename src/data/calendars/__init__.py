@@ -1,0 +1,1 @@
+"""When markets trade: sessions, closes, buckets of days and months, ranges, gaps, finality. Pure."""

@@ -1,0 +1,131 @@
+"""How a stream goes on where history ends: every bar once, in order, without a seam.
+
+A stream loses bars, doubles them and sends them late; history has them all, a little later. This
+decides what is given when, and what must be asked for before anything newer is given. It is pure:
+what came, from wherever, goes in; what is to be given comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import heappop, heappush
+from typing import Protocol
+
+from ..calendars.calendar import ALWAYS_OPEN, MarketCalendar
+from ..model.instant import DAY_MS
+from ..model.span import Span
+from ..model.stream import LiveBar
+from ..model.timeframe import Timeframe
+
+
+class Slots(Protocol):
+    """Where bars are expected; see :class:`~.calendars.gaps.Grid`."""
+
+    def next_open(self, stamp_ms: int) -> int:
+        """Return the first expected stamp at or after ``stamp_ms``."""
+
+
+class EvenSlots:
+    """Slots of a market that never closes, at every multiple of a step: the quick answer."""
+
+    def __init__(self, step_ms: int) -> None:
+        self._step_ms = step_ms
+
+    def next_open(self, stamp_ms: int) -> int:
+        """Return the first multiple of the step at or after ``stamp_ms``."""
+        return -(-stamp_ms // self._step_ms) * self._step_ms
+
+
+def slots_of(grid: Slots, calendar: MarketCalendar, timeframe: Timeframe) -> Slots:
+    """Return the quickest slots there are for a series; they answer what ``grid`` answers."""
+    step_ms = timeframe.step_ms or 0
+    even = calendar.name == ALWAYS_OPEN and timeframe.is_intraday and DAY_MS % step_ms == 0
+    return EvenSlots(step_ms) if even else grid
+
+
+class Continuation:
+    """Bars waiting for their turn. Not thread-safe.
+
+    Given are strictly ascending stamps, each once, and no bar before all that are expected before
+    it were given, or are known not to exist.
+
+    Args:
+        slots: where bars are expected.
+        start_ms: everything before it was given already.
+
+    Attributes:
+        frontier: every expected bar before it was given or is known not to exist.
+        last: stamp of the last bar given; before the first, the millisecond before ``start_ms``.
+        doubled: bars that came again after they were given.
+    """
+
+    def __init__(self, slots: Slots, start_ms: int) -> None:
+        self.frontier = start_ms
+        self.last = start_ms - 1
+        self.doubled = 0
+        self._slots = slots
+        self._held: dict[int, LiveBar] = {}
+        self._stamps: list[int] = []  # of the held, as a heap
+        self._absent: set[int] = set()
+        self._expected: int | None = None
+
+    def offer(self, bar: LiveBar) -> bool:
+        """Take a closed bar; tell whether it is new. One that waits already is replaced."""
+        if bar.stamp_ms <= self.last:
+            self.doubled += 1
+            return False
+        if bar.stamp_ms not in self._held:
+            heappush(self._stamps, bar.stamp_ms)
+        self._held[bar.stamp_ms] = bar
+        return True
+
+    def learn(self, bars: Iterable[LiveBar], absent: Iterable[int]) -> None:
+        """Take what history says: bars, and stamps where there positively is none.
+
+        A bar that waits already stays: the stream's own word about it is the newer one.
+        """
+        for bar in bars:
+            if bar.stamp_ms > self.last and bar.stamp_ms not in self._held:
+                self.offer(bar)
+        self._absent.update(stamp for stamp in absent if stamp >= self.frontier)
+
+    def take(self) -> list[LiveBar]:
+        """Return the bars whose turn it is; they count as given."""
+        given: list[LiveBar] = []
+        while True:
+            expected = self._next_expected()
+            if self._stamps and self._stamps[0] <= expected:
+                self.last = heappop(self._stamps)
+                given.append(self._held.pop(self.last))
+                self._advance(self.last + 1)
+            elif expected in self._absent:
+                self._advance(expected + 1)
+            else:
+                return given
+
+    def gap(self, until_ms: int) -> Span | None:
+        """Return what is missing first: up to the bar that waits for it, else up to ``until_ms``.
+
+        ``until_ms``: every expected bar before it should be there by now. To be called when nothing
+        is left to :meth:`take`.
+        """
+        expected = self._next_expected()
+        if self._stamps:
+            return Span(expected, self._stamps[0])
+        return Span(expected, until_ms) if expected < until_ms else None
+
+    @property
+    def waiting(self) -> int:
+        """How many bars wait for earlier ones."""
+        return len(self._held)
+
+    def _next_expected(self) -> int:
+        if self._expected is None:
+            self._expected = self._slots.next_open(self.frontier)
+        return self._expected
+
+    def _advance(self, frontier_ms: int) -> None:
+        if frontier_ms > self.frontier:
+            self._absent.discard(self.frontier)
+            self.frontier, self._expected = frontier_ms, None
+            self._absent = {stamp for stamp in self._absent if stamp >= frontier_ms}

@@ -1,0 +1,236 @@
+"""Several vendors' words about one company made one record that tells whose each value is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..model.fundamentals import FIELDS, WITH_CURRENCY, Fact, Snapshot, Statement
+from ..model.fundamentals_checks import objection, quality
+from ..model.fundamentals_rules import FundamentalsRules
+from .identity import strangers
+
+# Factors by which vendors differ who mean the same and write it in other units.
+_SCALES = {
+    100.0: "percent against a fraction, or hundredths of a currency?",
+    1e3: "thousands against units?",
+    1e6: "millions against units?",
+}
+_BY_WORTH = "quality_based"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The value of one field: the fact, and the vendors it is from (several where averaged)."""
+
+    fact: Fact
+    vendors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """One record.
+
+    Attributes:
+        fields: field to what was chosen.
+        statements: of the most trusted vendor that has any, and who that is.
+        blocks: the vendors' own blocks, by their names; of two of one name the more trusted one's.
+        conflicts: what differs from what was chosen; plain rows.
+        dropped: field, vendor and reason of values not believed; plain rows.
+        refused: vendor to why nothing of it was taken.
+        used: vendors of which something was, the most trusted first.
+        strategy: what was done, in the end.
+    """
+
+    fields: Mapping[str, Chosen] = field(default_factory=dict)
+    statements: tuple[Statement, ...] = ()
+    statements_from: str = ""
+    blocks: Mapping[str, Any] = field(default_factory=dict)
+    conflicts: tuple[dict[str, Any], ...] = ()
+    dropped: tuple[dict[str, str], ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    used: tuple[str, ...] = ()
+    strategy: str = "priority_based"
+
+
+def merge(
+    snapshots: Sequence[Snapshot],
+    rules: FundamentalsRules,
+    data_type: str,
+    strategy: str,
+    order: Sequence[str] = (),
+) -> Merged:
+    """Return one record out of several answers; the order of ``snapshots`` does not matter.
+
+    Args:
+        snapshots: one a vendor.
+        rules: whom to trust more, and how far values may differ.
+        data_type: decides the order of vendors.
+        strategy: ``priority_based`` takes the first vendor that tells a field, ``quality_based``
+            the one that tells most of what matters, ``consensus`` averages what is near together
+            and comparable.
+        order: the vendors as the caller named them, the most trusted first; it goes before every
+            order of the rules.
+    """
+    ranks = _ranks(snapshots, order or rules.order(data_type))
+    ranked = sorted(snapshots, key=lambda s: (s.is_stale, ranks[s.vendor], s.vendor))
+    refused = strangers(ranked)
+    believed, dropped = _believed(s for s in ranked if s.vendor not in refused)
+    how = strategy if strategy != "consensus" else rules.consensus_fallback
+    fields: dict[str, Chosen] = {}
+    conflicts: list[dict[str, Any]] = []
+    for name in dict.fromkeys(name for s in believed for name in s.facts):
+        told = _in_order(name, believed, rules, order or rules.order(data_type, name), how)
+        fields[name] = _chosen(told, rules) if strategy == "consensus" else _first(told)
+        if rules.reports_conflicts:
+            conflicts += _conflicts(name, told, fields[name], rules.tolerance)
+    reporter = next((s for s in believed if s.statements), None)
+    return Merged(
+        fields,
+        reporter.statements if reporter else (),
+        reporter.vendor if reporter else "",
+        _blocks(believed),
+        tuple(conflicts),
+        tuple(dropped),
+        refused,
+        tuple(s.vendor for s in believed if s.facts or s.statements),
+        strategy,
+    )
+
+
+def with_reported(snapshot: Snapshot) -> Snapshot:
+    """Return ``snapshot`` with what only its newest statements tell among its facts."""
+    from_reports: dict[str, Fact] = {}
+    newest = sorted(snapshot.statements, key=lambda s: s.period_end, reverse=True)
+    for report in sorted(newest, key=lambda s: s.period != "FY"):
+        for name, value in report.values.items():
+            unit = FIELDS.get(name, "")
+            fact = Fact(
+                value,
+                unit,
+                report.currency if unit in WITH_CURRENCY else "",
+                report.period,
+                report.period_end,
+                report.filed_at,
+            )
+            from_reports.setdefault(name, fact)
+    return replace(snapshot, facts=from_reports | dict(snapshot.facts))
+
+
+def _ranks(snapshots: Iterable[Snapshot], order: Sequence[str]) -> dict[str, int]:
+    places = {vendor: place for place, vendor in enumerate(order)}
+    return {s.vendor: places.get(s.vendor, len(places)) for s in snapshots}
+
+
+def _believed(snapshots: Iterable[Snapshot]) -> tuple[list[Snapshot], list[dict[str, str]]]:
+    """Return the answers without what cannot be true, and what that was."""
+    kept: list[Snapshot] = []
+    dropped: list[dict[str, str]] = []
+    for one in snapshots:
+        wrong = {n: why for n, fact in one.facts.items() if (why := objection(n, fact))}
+        reasons = dict(one.dropped) | wrong
+        dropped += [{"field": n, "vendor": one.vendor, "reason": w} for n, w in reasons.items()]
+        kept.append(replace(one, facts={n: f for n, f in one.facts.items() if n not in wrong}))
+    return kept, dropped
+
+
+def _in_order(
+    name: str,
+    snapshots: Sequence[Snapshot],
+    rules: FundamentalsRules,
+    order: Sequence[str],
+    how: str,
+) -> list[tuple[Snapshot, Fact]]:
+    """Return who tells a field and what, the most trusted first; stale answers come last."""
+    told = [(s, s.facts[name]) for s in snapshots if name in s.facts]
+    if len(told) < 2:
+        return told
+    ranks = _ranks((s for s, _ in told), order)
+
+    def rank(entry: tuple[Snapshot, Fact]) -> tuple[bool, float, int]:
+        one = entry[0]
+        worth = quality(one.facts) * rules.grades.get(one.vendor, 3.0) if how == _BY_WORTH else 0.0
+        return one.is_stale, -worth, ranks[one.vendor]
+
+    return sorted(told, key=rank)
+
+
+def _first(told: Sequence[tuple[Snapshot, Fact]]) -> Chosen:
+    snapshot, fact = told[0]
+    return Chosen(fact, (snapshot.vendor,))
+
+
+def _chosen(told: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) -> Chosen:
+    """Return the mean of what may be compared with the first, where all of it is near together."""
+    first = told[0][1]
+    peers = [
+        (s, f) for s, f in told if _is_comparable(first, f) and s.is_stale == told[0][0].is_stale
+    ]
+    if len(peers) < 2:
+        return _first(told)
+    numbers = [float(f.value) for _, f in peers]
+    mean = math.fsum(numbers) / len(numbers)
+    if any(abs(n - mean) > rules.consensus_tolerance * abs(mean) for n in numbers):
+        return _first(told)
+    return Chosen(replace(first, value=mean), tuple(s.vendor for s, _ in peers))
+
+
+def _is_comparable(one: Fact, other: Fact) -> bool:
+    """Tell whether two numbers mean the same thing in the same unit, currency and period."""
+    if isinstance(one.value, str) or isinstance(other.value, str):
+        return False
+    mine = (one.unit, one.currency, one.period)
+    return mine == (other.unit, other.currency, other.period)
+
+
+def _conflicts(
+    name: str, told: Sequence[tuple[Snapshot, Fact]], chosen: Chosen, tolerance: float
+) -> Iterable[dict[str, Any]]:
+    """Yield what others say that differs; another period is no other opinion."""
+    base = chosen.fact
+    for snapshot, fact in told:
+        if snapshot.vendor in chosen.vendors and len(chosen.vendors) == 1:
+            continue
+        if isinstance(fact.value, str) or isinstance(base.value, str) or fact.period != base.period:
+            continue
+        why = _difference(base, fact, base.value, fact.value, tolerance)
+        if why:
+            yield {
+                "field": name,
+                "vendor": snapshot.vendor,
+                "value": fact.value,
+                "currency": fact.currency,
+                "unit": fact.unit,
+                "why": why,
+                "chosen": base.value,
+                "chosen_vendor": "+".join(chosen.vendors),
+                "chosen_currency": base.currency,
+            }
+
+
+def _difference(base: Fact, fact: Fact, here: float, there: float, tolerance: float) -> str:
+    """Return how a value differs from the chosen one, or an empty text."""
+    if base.currency and fact.currency and base.currency != fact.currency:
+        return f"in {fact.currency}, not {base.currency}"
+    largest = max(abs(here), abs(there))
+    if largest == 0 or abs(here - there) <= tolerance * largest:
+        return ""
+    if base.unit != fact.unit:
+        return "of an unknown unit" if not (base.unit and fact.unit) else f"in {fact.unit}"
+    if base.currency != fact.currency:
+        return "in a currency that one of them does not tell"
+    smallest = min(abs(here), abs(there))
+    factor = largest / smallest if smallest else math.inf
+    for scale, guess in _SCALES.items():
+        if here * there > 0 and abs(factor / scale - 1) <= tolerance:
+            return f"{factor:.3g} times apart: {guess}"
+    return f"differs by {abs(here - there) / largest:.0%}"
+
+
+def _blocks(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for one in reversed(snapshots):
+        merged |= one.blocks
+    return merged

@@ -1,1 +1,0 @@
-"""Decisions without deeds: pure functions of what they are given, time included."""

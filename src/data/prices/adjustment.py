@@ -1,0 +1,342 @@
+"""Bringing prices from the basis they were stored in to the basis that is asked for, exactly.
+
+A split is applied to a bar when ``max(bar's session date, as_of) < ex_date <= target as_of`` (bars
+in the ``raw`` basis: their date alone). All that applies to a bar is one rational factor, and a
+price is multiplied by it and rounded once; volume takes the splits the other way. A dividend
+multiplies older prices by ``1 - amount / close before its ex-date``, volume untouched; prices that
+hold it are divided by the same (:mod:`.closes` has the closes). What cannot be converted exactly is
+refused, never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from fractions import Fraction
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import KindMismatchError
+from ..model.actions import Action, amount_on, current
+from ..model.bars import BarTable, Floats, Stamps
+from ..model.instant import DAY_MS, date_of, day_ms
+from ..model.kind import Adjustment, Basis
+from ..model.scaling import scaled
+from ..model.span import Span, coalesce, subtract
+from ..model.timeframe import Timeframe
+
+_UNKNOWN = Basis("unknown")
+_ONE = Fraction(1)
+
+# What counts for the bars of a vendor, where that is not the same for all.
+OwnActions = Callable[[str], Sequence[Action]]
+# The session date of a bar, by its stamp.
+SessionOf = Callable[[int], date]
+
+
+@dataclass(frozen=True)
+class BasisPart:
+    """The stamps ``[start, end)`` of bars that share one basis."""
+
+    span: Span
+    basis: Basis
+    vendor: str = ""
+
+
+def rebase(
+    table: BarTable,
+    parts: Sequence[BasisPart],
+    actions: Sequence[Action],
+    target: Adjustment,
+    *,
+    as_of: date | None,
+    intraday: bool,
+    close_before: CloseBefore | None = None,
+    known: Sequence[Span] | None = None,
+    timeframe: Timeframe | None = None,
+    own: OwnActions | None = None,
+) -> BarTable:
+    """Bring every row to the basis ``target`` at ``as_of``; the input is returned when it is there.
+
+    ``adj_close`` is brought to ``all`` at ``as_of`` where actions bridge it, kept where one basis
+    covers all rows, and NaN elsewhere; it never makes the call fail. Rows of basis ``unknown``, and
+    rows in no part, pass unchanged where no action lies behind them: there all bases are equal.
+
+    Args:
+        table: ascending bars.
+        parts: which rows are of which basis; where two overlap the later one counts.
+        actions: all that is known, in any order. Of those of one type and ex-date the latest
+            fetched count; several dividends of one day and fetch are added up.
+        target: ``raw``, ``split`` or ``all``.
+        as_of: the target's date; None takes :func:`common_as_of`. It is raised to the last bar, so
+            that an answer never jumps inside.
+        intraday: whether stamps are instants, to be compared with ``ex_at``.
+        close_before: gives the close of the last session before a dividend's ex-date, None when it
+            is not known; it is ``split`` adjusted to the target's ``as_of``. The amount, which is
+            per share as of its fetch or its ex-date (:class:`Action`), is brought there too.
+        known: stamps of ex-dates for which actions were asked; what the conversion needs must lie
+            inside. None: the caller answers for ``actions`` being complete.
+        timeframe: when given, bars of several days with an ex-date inside are refused.
+        own: the actions that count for the bars of a part's vendor, in place of ``actions``, where
+            vendors are divided.
+
+    Raises:
+        KindMismatchError: a basis is unknown where it matters, actions were not asked for, a
+            close is not known, one split has two dates, or a bar straddles an ex-date.
+        ValueError: ``target`` is none of the three.
+    """
+    if target not in ("raw", "split", "all"):
+        raise ValueError(f"cannot adjust to {target!r}; there is raw, split and all")
+    if not len(table):
+        return table
+    groups = _groups(table, parts, by_vendor=own is not None)
+    last = None if intraday else date_of(int(table.stamps[-1]))
+    goal = Basis(target, max(filter(None, (as_of or common_as_of(parts), last)), default=None))
+    told = tuple(current(actions))
+    job = Conversion(table.stamps, told, goal, intraday, close_before, known, timeframe)
+    jobs = [_Job(group, _of_vendor(job, group, own)) for group in groups]
+    pieces = [piece for group, work in jobs for piece in work.pieces(group)]
+    factors = [(piece.rows, piece.price) for piece in pieces]
+    first, high, low, close = (scaled(column, factors) for column in table.values()[:4])
+    volume = scaled(table.volume, [(piece.rows, 1 / piece.splits) for piece in pieces])
+    adj = None if table.adj_close is None else _adj_close(table.adj_close, jobs)
+    done = BarTable(table.stamps, first, high, low, close, volume, adj)
+    same = all(new is old for new, old in zip(done.values(), table.values(), strict=True))
+    return table if same else done
+
+
+def common_as_of(parts: Iterable[BasisPart]) -> date | None:
+    """Return the newest date in any part, which is the basis to answer in; None without parts.
+
+    A part without ``as_of`` counts with the last day of its span.
+    """
+    return max((p.basis.as_of or date_of(p.span.end - 1) for p in parts), default=None)
+
+
+def needed_actions(
+    table_span: Span,
+    parts: Sequence[BasisPart],
+    target: Adjustment,
+    as_of: date | None,
+    *,
+    intraday: bool = False,
+    session_of: SessionOf | None = None,
+) -> list[Span]:
+    """Return the ex-dates, as stamps, for which actions must have been asked; empty: none needed.
+
+    It asks for the splits and dividends of every bar of ``table_span`` that a part holds.
+    ``session_of`` tells the session date of an intraday bar of regular hours: those of one day need
+    nothing then. Bars before the open do, for they are traded as the day before.
+    """
+    goal = Basis(target, as_of or common_as_of(parts))
+    inside = [part for part in parts if part.span.overlaps(table_span)]
+    starts = [max(part.span.start, table_span.start) for part in inside]
+    first = session_of or partial(earliest_session, intraday=intraday)
+    pairs = zip(starts, inside, strict=True)
+    return coalesce(needed(first(start), part.basis, goal) for start, part in pairs)
+
+
+class _Job(NamedTuple):
+    group: Group
+    work: Conversion
+
+
+def _of_vendor(job: Conversion, group: Group, own: OwnActions | None) -> Conversion:
+    return job if own is None else replace(job, actions=tuple(current(own(group.vendor))))
+
+
+def _groups(table: BarTable, parts: Sequence[BasisPart], *, by_vendor: bool) -> list[Group]:
+    owner = np.zeros(len(table), dtype=np.intp)
+    numbers = {(_UNKNOWN, ""): 0}
+    for part in parts:
+        first, last = np.searchsorted(table.stamps, part.span)
+        whose = part.vendor if by_vendor else ""
+        owner[first:last] = numbers.setdefault((part.basis, whose), len(numbers))
+    kinds = list(numbers)
+    borders = [0, *(np.flatnonzero(np.diff(owner)) + 1).tolist(), len(table)]
+    return [Group(slice(a, b), *kinds[owner[a]]) for a, b in pairwise(borders)]
+
+
+def _adj_close(adj: Floats, jobs: Sequence[_Job]) -> Floats:
+    """Bring a column that is ``all`` as of each group's fetch to ``all`` at the target's date."""
+    told = [job for job in jobs if not np.isnan(adj[job.group.rows]).all()]
+    only = told[0].group if len(told) == 1 else None
+    alone = only is not None and (only.basis.as_of is not None or len(adj[only.rows]) == 1)
+    factors: list[tuple[slice, Fraction | None]] = []
+    for group, work in told:
+        bridge = replace(work, goal=Basis("all", work.goal.as_of))
+        basis = group.basis
+        if basis.adjustment != "unknown":
+            basis = Basis("all", basis.as_of)
+        try:
+            pieces = list(bridge.pieces(group._replace(basis=basis), lenient=True))
+        except KindMismatchError:
+            factors.append((group.rows, _ONE if alone else None))
+            continue
+        # Rows of one basis stay comparable with each other: there the splits alone will do.
+        factors += [(p.rows, p.splits if p.price is None and alone else p.price) for p in pieces]
+    return scaled(adj, factors)
+
+
+# --- what is to be done to rows of one basis to bring them to another: which actions, which factors
+
+# Two vendors may date one split a session or two apart; a second one so soon is the first.
+_SAME_SPLIT_DAYS = 7
+
+CloseBefore = Callable[[date], float | None]
+
+
+class Group(NamedTuple):
+    """Neighbouring rows of one basis, and of one vendor where that matters."""
+
+    rows: slice
+    basis: Basis
+    vendor: str = ""
+
+
+class Piece(NamedTuple):
+    """Rows that share their factors; no ``price`` where a dividend's close is not known."""
+
+    rows: slice
+    price: Fraction | None
+    splits: Fraction
+
+
+def earliest_session(stamp_ms: int, intraday: bool) -> date:
+    """Return a date that the session of a bar is not before, without asking its market."""
+    # The session of an intraday bar may be that of the day before in UTC.
+    return date_of(stamp_ms) - timedelta(days=int(intraday))
+
+
+def needed(first: date, source: Basis, goal: Basis) -> Span:
+    """Return the ex-dates that decide how bars of session ``first`` on get from basis to basis.
+
+    A split of the first bar's own session is in that bar.
+    """
+    had = (source.as_of or first) if source.adjustment != "raw" else first
+    # What is of unknown basis must not have been touched at all.
+    untouched = goal.adjustment == "raw" and source.adjustment != "unknown"
+    wanted = first if untouched else (goal.as_of or first)
+    low = min(had, wanted) if source.adjustment == goal.adjustment else first
+    return Span(day_ms(max(first, low)) + DAY_MS, day_ms(max(had, wanted)) + DAY_MS)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What is to be done to the rows at ``stamps``."""
+
+    stamps: Stamps
+    actions: tuple[Action, ...]
+    goal: Basis
+    intraday: bool
+    close_before: CloseBefore | None
+    known: Sequence[Span] | None
+    timeframe: Timeframe | None
+
+    def pieces(self, group: Group, *, lenient: bool = False) -> Iterator[Piece]:
+        """Yield the rows of ``group``, latest first; ``lenient`` allows pieces without price."""
+        first = int(self.stamps[group.rows.start])
+        self._check_asked(first, group.basis)
+        price: Fraction | None = _ONE
+        splits, end = _ONE, group.rows.stop
+        for action, power in self._moves(first, group.basis):
+            border = int(np.searchsorted(self.stamps, self._before(action)))
+            if border <= group.rows.stop:
+                self._check_straddle(action, int(self.stamps[border - 1]))
+            if border < end:
+                yield Piece(slice(border, end), price, splits)
+                end = border
+            if action.type == "split":
+                splits *= self._ratio(action) ** -power
+            factor = self._factor(action, lenient)
+            price = None if price is None or factor is None else price * factor**power
+        yield Piece(slice(group.rows.start, end), price, splits)
+
+    def _check_asked(self, first_ms: int, source: Basis) -> None:
+        if self.known is None:
+            return
+        first = earliest_session(first_ms, self.intraday)
+        missing = subtract([needed(first, source, self.goal)], self.known)
+        if missing:
+            days = f"{date_of(missing[0].start)} to {date_of(missing[-1].end - 1)}"
+            way = f"{source.adjustment} prices to {self.goal.adjustment}"
+            raise KindMismatchError(
+                f"cannot bring {way}: nobody was asked for splits and dividends from {days}"
+            )
+
+    def _before(self, action: Action) -> int:
+        """Return the stamp before which bars do not know of ``action``."""
+        return action.ex_at if self.intraday else day_ms(action.ex_date)
+
+    def _moves(self, first_ms: int, source: Basis) -> list[tuple[Action, int]]:
+        """Return what to apply (1) or to undo (-1) for bars from ``first_ms`` on, latest first."""
+        last_ms = int(self.stamps[-1])
+        moves = []
+        for action in (a for a in self.actions if self._before(a) > first_ms):
+            if source.adjustment == "unknown":
+                raise KindMismatchError(
+                    f"nobody knows whether prices from {date_of(first_ms)} are adjusted for the "
+                    f"{action}",
+                    hint="fetch them again",
+                )
+            # A bar behind the ex-date has it in its price, whatever date the target names.
+            until = action.ex_date if self._before(action) <= last_ms else self.goal.as_of
+            wanted = action.is_in(self.goal.adjustment, until)
+            if wanted != action.is_in(source.adjustment, source.as_of):
+                moves.append((action, 1 if wanted else -1))
+        moved = {action for action, _ in moves}
+        for one, other in pairwise(a for a in self.actions if a.type == "split"):
+            soon = (other.ex_date - one.ex_date).days < _SAME_SPLIT_DAYS
+            sound = one.is_sound and other.is_sound
+            if soon and sound and one.ratio == other.ratio and moved & {one, other}:
+                raise KindMismatchError(f"the {one} seems to be the {other}")
+        return sorted(moves, key=lambda move: self._before(move[0]), reverse=True)
+
+    def _factor(self, action: Action, lenient: bool) -> Fraction | None:
+        """Return what older prices are multiplied by; None when not known and ``lenient``."""
+        if action.type == "split":
+            return 1 / self._ratio(action)
+        close = self.close_before(action.ex_date) if self.close_before else None
+        if close is not None and close > 0:
+            factor = 1 - self._amount(action) / Fraction(str(close))
+            if factor > 0:
+                return factor
+        if lenient:
+            return None
+        raise KindMismatchError(
+            f"cannot adjust for the {action}: the close before it is {close or 'not known'}",
+            hint="ask for the daily bars before it, or for adjustment='split'",
+        )
+
+    def _ratio(self, split: Action) -> Fraction:
+        _check_sound(split)
+        return split.ratio
+
+    def _amount(self, dividend: Action) -> Fraction:
+        """Return the amount for a share as it is at the target's date."""
+        later = [a for a in self.actions if a.type == "split" and a.ex_date > dividend.ex_date]
+        for action in (dividend, *later):
+            _check_sound(action)
+        return amount_on(dividend, later, self.goal.as_of)
+
+    def _check_straddle(self, action: Action, stamp: int) -> None:
+        """Refuse where the last bar before ``action`` runs on behind its ex-date."""
+        if self.timeframe is None or self.intraday:
+            return
+        step, day = self.timeframe.step_ms, date_of(stamp)
+        if step is None:  # the 1st of a month; 31 days on is in the next one
+            step = day_ms((day + timedelta(31 * self.timeframe.count)).replace(day=1)) - stamp
+        if stamp + step > self._before(action):
+            raise KindMismatchError(
+                f"the {self.timeframe} bar of {day} holds the {action}: its parts are of two bases",
+                hint="rebuild it from 1d bars",
+            )
+
+
+def _check_sound(action: Action) -> None:
+    if not action.is_sound:
+        raise KindMismatchError(f"the {action} is none", hint="fetch the actions again")

@@ -1,0 +1,201 @@
+"""Which bars can be made of which, exactly; and regular hours cut out of extended ones.
+
+* Days and longer bars of a market with sessions are not made of intraday bars. The official close
+  and its volume are the closing auction's, which is printed after the last minute or not at all,
+  and vendors of currencies cut their days at hours of their own. Days of a 24/7 market are exact.
+* Weeks and months of a market with sessions are made of ``1d`` bars alone: a longer one can hold
+  an ex-date, and then its parts are of two bases. ``1w`` never fits into a month, ``2d`` not into
+  a week.
+* Intraday bars are made of those whose step divides theirs. From one anchor to the other only bars
+  of at most 30 minutes will do, where the market opens on their grid.
+* Regular hours are cut out of bars of at most 30 minutes. No other session, venue or unit is ever
+  made of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+import numpy as np
+
+from ..calendars.calendar import ALWAYS_OPEN, FOREX, MarketCalendar
+from ..errors import KindMismatchError
+from ..model.bars import BarTable
+from ..model.instant import DAY_MS, MINUTE_MS, date_of
+from ..model.kind import Kind
+from ..model.span import Span, subtract
+from ..model.timeframe import Timeframe
+
+_A_DAY = timedelta(days=1)
+_FINE_MS = 30 * MINUTE_MS
+_HOURS_SEEN_MS = 60 * DAY_MS
+_CUT = ("extended", "regular")
+
+
+def sources_for(
+    target: Timeframe,
+    available: Iterable[Timeframe],
+    calendar: MarketCalendar | None = None,
+    *,
+    anchor: str = "session",
+    source_anchor: str = "session",
+    span: Span | None = None,
+) -> list[Timeframe]:
+    """Return those of ``available`` that ``target`` is built from exactly, coarsest first.
+
+    Args:
+        target: length of the bars wanted.
+        available: lengths that can be had, in any order.
+        calendar: of the market; None asks for what holds in every market.
+        anchor, source_anchor: of the bars wanted, and of those available.
+        span: stamps wanted. Its last two months show whether the market opens on the grid of a
+            source of the other anchor; without it (or the calendar) no such source is returned.
+    """
+    fit = [
+        source
+        for source in dict.fromkeys(available)
+        if not obstacle(source, target, calendar, anchor=anchor, source_anchor=source_anchor)
+        and (
+            _place(source, source_anchor, calendar) == _place(target, anchor, calendar)
+            or _coincide(source, calendar, span)
+        )
+    ]
+    return sorted(fit, key=_length_ms, reverse=True)
+
+
+def sources_of_kind(
+    target: Timeframe,
+    available: Iterable[Timeframe],
+    calendar: MarketCalendar,
+    *,
+    own: Kind,
+    wanted: Kind,
+    span: Span,
+) -> list[Timeframe]:
+    """Return those of ``available`` out of which ``target`` becomes another kind, coarsest first.
+
+    Nothing is returned where the kinds agree, or differ in more than session and anchor.
+
+    Args:
+        target: length of the bars wanted; it may be among the sources itself.
+        available: lengths that can be had, in any order.
+        calendar: of the market.
+        own, wanted: kind of the bars available, and of those wanted.
+        span: stamps wanted; see :func:`sources_for`.
+    """
+    differing = own.differences(wanted)
+    # The calendars know regular hours alone: nothing else can be put together anew.
+    sessions = (own.session, wanted.session) in (_CUT, ("regular", "regular"))
+    if not differing or differing.keys() - {"session", "anchor"}:
+        return []
+    if not sessions or not target.is_intraday:
+        return []
+    mine = own.anchor or "session"
+    theirs = wanted.anchor or mine
+    fine = [t for t in available if t.is_intraday and _length_ms(t) <= _FINE_MS]
+    found = sources_for(target, fine, calendar, anchor=theirs, source_anchor=mine, span=span)
+    is_there = _place(target, mine, calendar) == _place(target, theirs, calendar)
+    if target in fine and (is_there or _coincide(target, calendar, span)):
+        return [target, *found]
+    return found
+
+
+def obstacle(
+    source: Timeframe,
+    target: Timeframe,
+    calendar: MarketCalendar | None = None,
+    *,
+    anchor: str = "session",
+    source_anchor: str = "session",
+) -> str:
+    """Return why ``target`` bars are never made of ``source`` bars, or an empty text.
+
+    It goes by the lengths and the market alone; arguments as in :func:`sources_for`.
+    """
+    if _length_ms(source) >= _length_ms(target):
+        return "they are not shorter"
+    if not target.is_intraday:
+        continuous = calendar is not None and calendar.name == ALWAYS_OPEN
+        return _obstacle_to_days(source, target, continuous)
+    if _length_ms(target) % _length_ms(source):
+        return "they do not divide it"
+    moved = _place(source, source_anchor, calendar) != _place(target, anchor, calendar)
+    fine = _length_ms(source) <= _FINE_MS
+    return "only bars of at most 30m can get another anchor" if moved and not fine else ""
+
+
+def has_known_hours(timeframe: Timeframe, session: str, calendar: MarketCalendar) -> bool:
+    """Tell whether intraday bars stand in hours that the calendar knows, or can be cut to them."""
+    if session in ("", "regular") or calendar.name in (ALWAYS_OPEN, FOREX):
+        return True
+    return session == "extended" and _length_ms(timeframe) <= _FINE_MS
+
+
+def regular_hours(table: BarTable, timeframe: Timeframe, calendar: MarketCalendar) -> BarTable:
+    """Return the rows that lie wholly in regular trading hours.
+
+    Half days, breaks and clock changes are the calendar's. A row across an open or a close is left
+    out, since nobody can divide it: it is missing then.
+
+    Args:
+        table: ascending intraday bars of extended hours.
+        timeframe: their length.
+        calendar: of the market.
+
+    Raises:
+        KindMismatchError: the bars are longer than 30 minutes.
+    """
+    step = _length_ms(timeframe)
+    if step > _FINE_MS:
+        raise KindMismatchError(
+            f"regular hours cannot be cut out of {timeframe} bars",
+            hint="bars of at most 30m can be cut",
+        )
+    if not len(table):
+        return table
+    first, last = (date_of(int(ms)) for ms in table.stamps[[0, -1]])
+    stretches = [
+        stretch
+        for session in calendar.sessions(first - _A_DAY, last + _A_DAY)
+        for stretch in subtract([Span(session.open_ms, session.close_ms)], session.breaks)
+    ]
+    begins, ends = np.array(stretches, dtype=np.int64).reshape(-1, 2).T
+    at = np.searchsorted(begins, table.stamps, side="right") - 1
+    inside = at >= 0
+    inside[inside] = table.stamps[inside] + step <= ends[at[inside]]
+    return table.take(inside)
+
+
+def _obstacle_to_days(source: Timeframe, target: Timeframe, continuous: bool) -> str:
+    if source == Timeframe(1, "d"):
+        return ""
+    if not continuous:
+        return "they lack the auctions" if source.is_intraday else "they can hold an ex-date"
+    if source.is_intraday:
+        return "they do not divide a day" if DAY_MS % _length_ms(source) else ""
+    divides = source.unit == target.unit and target.count % source.count == 0
+    return "" if divides else "they do not divide it"
+
+
+def _place(timeframe: Timeframe, anchor: str, calendar: MarketCalendar | None) -> str:
+    """Return what such bars are counted from, by the rules of the calendars."""
+    name = calendar.name if calendar is not None else ""
+    if name == ALWAYS_OPEN or not timeframe.is_intraday:
+        return "epoch"
+    on_clock = (anchor == "clock" or name == FOREX) and DAY_MS % _length_ms(timeframe) == 0
+    return "clock" if on_clock else "session"
+
+
+def _coincide(source: Timeframe, calendar: MarketCalendar | None, span: Span | None) -> bool:
+    """Tell whether most bars stand in the same places on the clock and from the open."""
+    if calendar is None or span is None:
+        return False
+    seen = Span(max(span.start, span.end - _HOURS_SEEN_MS), span.end)
+    on_clock, from_open = (calendar.opens(source, seen, a) for a in ("clock", "session"))
+    common = np.intersect1d(on_clock, from_open, assume_unique=True)
+    return 2 * len(common) > len(from_open)
+
+
+def _length_ms(timeframe: Timeframe) -> int:
+    return timeframe.step_ms or 31 * DAY_MS * timeframe.count

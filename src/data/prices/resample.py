@@ -1,0 +1,312 @@
+"""Longer bars built out of shorter ones, on the market's calendar.
+
+A source bar belongs to the first target bar that closes with it or after it; that holds for both
+anchors, for breaks, half days and clock changes alike. A target bar is complete when it has closed,
+all its parts are known, and none of them is shared with a neighbour.
+
+All rows must be of one basis, and made of what they may be made of: the caller sees to both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..calendars.calendar import MarketCalendar
+from ..model.bars import NAN, BarTable, Floats, Stamps
+from ..model.instant import DAY_MS
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+
+Positions = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+Reason = Literal["forming", "missing", "straddled"]
+
+
+class Incomplete(NamedTuple):
+    """A target bar that could not be built whole.
+
+    Attributes:
+        span: from its stamp to where its time is over.
+        reason: ``forming`` (it has not closed), ``missing`` (parts are not known), ``straddled``
+            (a source bar lies half in it).
+        lacking: how many of its parts are not known.
+        expected: how many it has.
+    """
+
+    span: Span
+    reason: Reason
+    lacking: int
+    expected: int
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """What came of it.
+
+    Attributes:
+        table: the complete bars.
+        ends: where the time of each of them is over; the parts are stamped before it.
+        incomplete: the other bars with an expected part in the span, ascending. A bar that is
+            neither here nor in the table had no trade (only where the source is not dense).
+        partial: what there is of the incomplete ones; not final, and not to be stored. Straddled
+            ones are left out.
+        part_volume: stamps of complete bars whose volume is that of some of their parts, since
+            the others' is not known.
+        strays: rows where the calendar expects none, which went into no bar. Intraday they make
+            the parts that they overlap unknown: nobody can tell what belongs where.
+    """
+
+    table: BarTable
+    ends: Stamps
+    incomplete: tuple[Incomplete, ...] = ()
+    partial: BarTable = BarTable.empty()
+    part_volume: tuple[int, ...] = ()
+    strays: int = 0
+
+    def with_whole_volumes(self) -> BarTable:
+        """Return the complete bars; a volume that is but a part of it is not known, so NaN."""
+        in_part = np.isin(self.table.stamps, np.array(self.part_volume, dtype=np.int64))
+        return replace(self.table, volume=np.where(in_part, NAN, self.table.volume))
+
+
+def resample(
+    table: BarTable,
+    source: Timeframe,
+    target: Timeframe,
+    calendar: MarketCalendar,
+    *,
+    anchor: str = "session",
+    source_anchor: str = "session",
+    span: Span,
+    now_ms: int,
+    dense: bool = True,
+    unanswered: Sequence[Span] = (),
+) -> Resampled:
+    """Build the ``target`` bars that have an expected ``source`` bar in ``span``.
+
+    Open of the first part, highest high, lowest low, close and ``adj_close`` of the last; volume
+    is the sum of what is known, NaN where nothing is. With two anchors the same gives hours on the
+    clock out of half hours from the open, and back.
+
+    Args:
+        table: ascending, unique, of one basis; rows outside ``span`` are not looked at.
+        source, target: length of the rows, and of the bars wanted.
+        calendar: when the market trades.
+        anchor, source_anchor: of the bars wanted, and of the rows.
+        span: the source stamps ``[start, end)`` the rows answer for; :func:`source_span` says
+            which are needed. A bar that reaches beyond is incomplete.
+        now_ms: UTC milliseconds; what closes later is forming.
+        dense: whether an expected source bar that did not come is lacking; else it had no trade.
+        unanswered: stretches of ``span`` in which nothing is known, or nothing to be trusted.
+    """
+    rows = table.within(span)
+    bins = _bins(_Sides(source, target, calendar, source_anchor, anchor), span)
+    if bins is None:
+        none = BarTable.empty()
+        return Resampled(none, none.stamps, strays=len(rows))
+    places = bins.places(rows.stamps)
+    known = np.zeros(len(bins.parts), dtype=bool)
+    known[places[places >= 0] if dense else bins.parts_in(span)] = True
+    for hole in unanswered:
+        known[bins.parts_in(hole)] = False
+    if not bins.by_date:
+        known &= ~bins.overlapped(rows.stamps[places < 0], _length_ms(source))
+    return _built(rows, bins, bins.owners_of(rows.stamps, places), known, now_ms)
+
+
+def source_span(
+    wanted: Span, target: Timeframe, calendar: MarketCalendar, *, anchor: str = "session"
+) -> Span:
+    """Return the source stamps that the ``target`` bars stamped in ``wanted`` are made of.
+
+    It is empty where no bar is expected.
+    """
+    stamps = calendar.opens(target, wanted, anchor)
+    if not len(stamps):
+        return Span(wanted.start, wanted.start)
+    closes = calendar.closes(target, stamps[-1:], anchor)
+    return Span(int(stamps[0]), int(_ends(target, stamps[-1:], closes)[0]))
+
+
+# --- which part belongs to which bar -------------------------------------------------------
+
+
+class _Sides(NamedTuple):
+    source: Timeframe
+    target: Timeframe
+    calendar: MarketCalendar
+    source_anchor: str
+    anchor: str
+
+
+@dataclass(frozen=True)
+class _Bins:
+    """Bars to be built, and their parts as the calendar expects them, all ascending.
+
+    Attributes:
+        stamps, closes, ends: of the bars; an end is where the time of a bar is over.
+        straddled: bars that share a source bar with a neighbour.
+        parts, part_closes: of all source bars of them; days have only their stamps.
+        owners: the position of the bar that each part belongs to.
+        by_date: whether rows are stamped with session dates.
+    """
+
+    stamps: Stamps
+    closes: Stamps
+    ends: Stamps
+    straddled: Mask
+    parts: Stamps
+    part_closes: Stamps
+    owners: Positions
+    by_date: bool
+
+    def parts_in(self, span: Span) -> slice:
+        """Return the positions of the parts stamped in ``span``."""
+        return slice(*np.searchsorted(self.parts, span))
+
+    def overlapped(self, strays: Stamps, step_ms: int) -> Mask:
+        """Tell of each part whether a row that stands beside the grid lies across it."""
+        before = np.searchsorted(strays, self.parts - step_ms, side="right")
+        return np.searchsorted(strays, self.part_closes) > before
+
+    def places(self, rows: Stamps) -> Positions:
+        """Return the position of each row among the parts, -1 where none is expected."""
+        if np.array_equal(rows, self.parts):
+            return np.arange(len(rows))
+        at = np.searchsorted(self.parts, rows)
+        return np.where(self.parts[np.minimum(at, len(self.parts) - 1)] == rows, at, -1)
+
+    def owners_of(self, rows: Stamps, places: Positions) -> Positions:
+        """Return the bar of each row, -1 where there is none.
+
+        A day on which no session is expected belongs to its week all the same.
+        """
+        if not self.by_date:
+            return np.where(places < 0, -1, self.owners[places])
+        at = np.searchsorted(self.stamps, rows, side="right") - 1
+        return np.where((at >= 0) & (rows < self.ends[at]), at, -1)
+
+
+def _bins(sides: _Sides, span: Span) -> _Bins | None:
+    """Lay out, whole, the bars with a part in ``span``; None where no part is expected."""
+    source, target, calendar, source_anchor, anchor = sides
+    # Further than a bar is long, so that the bars at the edges are whole and have neighbours.
+    reach = _length_ms(target) + _length_ms(source)
+    parts = calendar.opens(source, Span(span.start - reach, span.end + reach), source_anchor)
+    stamps = calendar.opens(target, Span(span.start - 2 * reach, span.end + reach), anchor)
+    closes = calendar.closes(target, stamps, anchor)
+    ends = _ends(target, stamps, closes)
+    if source.is_intraday:
+        part_closes = calendar.closes(source, parts, source_anchor)
+        behind = np.searchsorted(part_closes, closes, side="right")
+        crossed = np.append(parts, closes[-1:])[behind] < closes
+    else:
+        part_closes, behind = parts, np.searchsorted(parts, ends)
+        part_ends = _ends(source, parts, parts)
+        crossed = (behind > 0) & (np.append(part_ends, 0)[behind - 1] > ends)
+    owners = np.repeat(np.arange(len(stamps)), np.diff(behind, prepend=0))
+    low, high = np.searchsorted(parts[: len(owners)], span)
+    if low >= high:
+        return None
+    first = owners[low]
+    while first and crossed[first - 1] and behind[first - 1] >= low:
+        first -= 1  # it has a share of the first part, and none of its own
+    bars = slice(first, owners[high - 1] + 1)
+    own = slice(*np.searchsorted(owners, (bars.start, bars.stop)))
+    straddled = crossed | np.append(False, crossed[:-1])
+    return _Bins(
+        stamps[bars],
+        closes[bars],
+        ends[bars],
+        straddled[bars],
+        parts[own],
+        part_closes[own],
+        owners[own] - bars.start,
+        not source.is_intraday,
+    )
+
+
+def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
+    """Return where the time of each bar is over: at its close, or with its last date."""
+    if target.is_intraday:
+        return closes
+    if target.step_ms is not None:
+        return stamps + target.step_ms
+    months = stamps.astype("datetime64[ms]").astype("datetime64[M]") + target.count
+    return months.astype("datetime64[ms]").astype(np.int64)
+
+
+def _length_ms(timeframe: Timeframe) -> int:
+    return timeframe.step_ms or 31 * DAY_MS * timeframe.count
+
+
+# --- the bars ------------------------------------------------------------------------------
+
+
+def _built(rows: BarTable, bins: _Bins, owners: Positions, known: Mask, now_ms: int) -> Resampled:
+    """Fold the rows into their bars and sort these by whether they are complete."""
+    belongs = owners >= 0
+    strays = len(rows) - int(np.count_nonzero(belongs))
+    if strays:
+        rows, owners = rows.take(belongs), owners[belongs]
+    lacking = np.bincount(bins.owners[~known], minlength=len(bins.stamps))
+    whole = (bins.closes <= now_ms) & (lacking == 0) & ~bins.straddled
+    bars, held, in_part = _folded(rows, owners, bins.stamps)
+    complete = whole[held]
+    return Resampled(
+        table=bars.take(complete),
+        ends=bins.ends[held][complete],
+        incomplete=tuple(_told(bins, np.flatnonzero(~whole), lacking, now_ms)),
+        partial=bars.take(~complete & ~bins.straddled[held]),
+        part_volume=tuple(bars.stamps[complete & in_part].tolist()),
+        strays=strays,
+    )
+
+
+def _told(bins: _Bins, chosen: Positions, lacking: Positions, now_ms: int) -> Iterator[Incomplete]:
+    """Yield the chosen bars with the reason why they are incomplete."""
+    expected = np.bincount(bins.owners, minlength=len(bins.stamps))
+    facts = (bins.stamps, bins.ends, bins.closes, bins.straddled, lacking, expected)
+    # Plain lists: there can be very many of them.
+    for start, end, close, straddled, without, of in zip(
+        *(fact[chosen].tolist() for fact in facts), strict=True
+    ):
+        reason: Reason = "straddled" if straddled else "missing" if close <= now_ms else "forming"
+        yield Incomplete(Span(start, end), reason, without, of)
+
+
+def _folded(rows: BarTable, owners: Positions, stamps: Stamps) -> tuple[BarTable, Positions, Mask]:
+    """Return a bar for each owner that has rows, these owners, and whose volume is a part."""
+    edges = np.searchsorted(owners, np.arange(len(stamps) + 1))
+    held = np.flatnonzero(np.diff(edges))
+    if not len(held):
+        return BarTable.empty(), held, np.zeros(0, dtype=bool)
+    firsts, lasts = edges[held], edges[held + 1] - 1
+    volume, in_part = _summed(rows.volume, firsts, lasts)
+    adj = None if rows.adj_close is None else rows.adj_close[lasts]
+    bars = BarTable(
+        stamps[held],
+        rows.open[firsts],
+        np.maximum.reduceat(rows.high, firsts),
+        np.minimum.reduceat(rows.low, firsts),
+        rows.close[lasts],
+        volume,
+        adj,
+    )
+    return bars, held, in_part
+
+
+def _summed(volume: Floats, firsts: Positions, lasts: Positions) -> tuple[Floats, Mask]:
+    """Sum the known volumes of each bar, and tell which sums lack some of them."""
+    unknown = np.isnan(volume)
+    if not unknown.any():
+        return np.add.reduceat(volume, firsts), np.zeros(len(firsts), dtype=bool)
+    sums = np.add.reduceat(np.where(unknown, 0.0, volume), firsts)
+    lacking = np.add.reduceat(unknown.astype(np.intp), firsts)
+    none = lacking == lasts - firsts + 1
+    return np.where(none, np.nan, sums), (lacking > 0) & ~none

@@ -1,0 +1,136 @@
+"""How old a series is, by its market's own time: nights, weekends and holidays do not count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+
+from ..calendars.calendar import MarketCalendar, first_unclosed
+from ..model.coverage import Coverage
+from ..model.instant import DAY_MS, date_of
+from ..model.span import Span, subtract
+from ..model.timeframe import Timeframe
+
+# A bar that nobody settles for so long has no next session any more.
+_LONGEST_UNSETTLED = 3
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """How far a series is behind what could be final by now.
+
+    Attributes:
+        newest: stamp of the newest final bar held; None where there is none.
+        due: stamp of the newest bar that should be final.
+        behind: how many bars between them should be there and are not known.
+        age_ms: time the market was open since the newest final bar closed; None without one.
+    """
+
+    newest: int | None
+    due: int | None
+    behind: int
+    age_ms: int | None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a newer bar should be final and is not held."""
+        return self.behind > 0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What all series of one market, timeframe and settling time have in common.
+
+    Attributes:
+        calendar, timeframe, anchor: where bars stand.
+        now_ms: the moment of looking, in UTC milliseconds.
+        due: stamp of the newest bar that is final by then; None where none ever was.
+    """
+
+    calendar: MarketCalendar
+    timeframe: Timeframe
+    anchor: str
+    now_ms: int
+    due: int | None
+
+    @classmethod
+    def at(
+        cls,
+        calendar: MarketCalendar,
+        timeframe: Timeframe,
+        now_ms: int,
+        settle_ms: int,
+        anchor: str = "session",
+    ) -> Pace:
+        """Return the pace at ``now_ms``; bars are final ``settle_ms`` after their close or later."""
+        cursor = first_unclosed(calendar, timeframe, now_ms, anchor)
+        for _ in range(_LONGEST_UNSETTLED):
+            cursor = calendar.back(timeframe, cursor, 1, anchor)
+            stamp = np.array([cursor], dtype=np.int64)
+            if int(calendar.settles(timeframe, stamp, settle_ms, anchor)[0]) <= now_ms:
+                return cls(calendar, timeframe, anchor, now_ms, cursor)
+        return cls(calendar, timeframe, anchor, now_ms, None)
+
+    def of(self, coverage: Coverage, last: int | None) -> Freshness:
+        """Return how fresh a series is.
+
+        A stretch that is known to be empty, or not to be trusted for the time being, is not
+        behind: asking again now would change nothing.
+
+        Args:
+            coverage: what is known of it.
+            last: stamp of the last bar held, final or not.
+        """
+        coverage = coverage.opened()
+        newest = self._newest(coverage, last)
+        if self.due is None:
+            return Freshness(newest, None, 0, self._age(newest))
+        first = newest + 1 if newest is not None else self._first(coverage)
+        known = [
+            c.span
+            for c in coverage
+            if c.span.end > first and c.state != "provisional" and c.stands(self.now_ms)
+        ]
+        lacking = subtract([Span(first, self.due + 1)], known) if first <= self.due else []
+        behind = sum(len(self.calendar.opens(self.timeframe, s, self.anchor)) for s in lacking)
+        return Freshness(newest, self.due, behind, self._age(newest))
+
+    def _newest(self, coverage: Coverage, last: int | None) -> int | None:
+        """Return the stamp of the newest final bar, by the calendar where it is not the last."""
+        finals = [c.span for c in coverage if c.state == "final"]
+        if not finals or last is None:
+            return None
+        if last in finals[-1]:
+            return last
+        return self.calendar.back(self.timeframe, min(finals[-1].end, last + 1), 1, self.anchor)
+
+    def _first(self, coverage: Coverage) -> int:
+        return coverage[0].span.start if coverage else self.now_ms
+
+    def _age(self, newest: int | None) -> int | None:
+        if newest is None:
+            return None
+        stamp = np.array([newest], dtype=np.int64)
+        closed = int(self.calendar.closes(self.timeframe, stamp, self.anchor)[0])
+        return open_ms(self.calendar, Span(closed, max(closed, self.now_ms)))
+
+
+def open_ms(calendar: MarketCalendar, span: Span) -> int:
+    """Return for how many milliseconds of ``span`` the market was open; breaks do not count."""
+    if span.is_empty:
+        return 0
+    # Sessions of futures and FX are dated a day after they open.
+    first, last = date_of(span.start) - _DAY, date_of(span.end) + _DAY
+    total = 0
+    for session in calendar.sessions(first, last):
+        hours = subtract([Span(session.open_ms, session.close_ms)], session.breaks)
+        total += sum(part.end - part.start for s in hours if not (part := s.clip(span)).is_empty)
+    return min(total, span.end - span.start)
+
+
+def is_at_rest(newest: int | None, now_ms: int, days: int = 30) -> bool:
+    """Tell whether a series ended so long ago that nobody seems to follow it."""
+    return newest is None or newest < now_ms - days * DAY_MS

@@ -1,0 +1,167 @@
+"""Exchanges: what happened on days whose hours are on record."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import exchange_calendars
+import pytest
+
+from src.data.calendars.calendar import Session, calendar_for
+from src.data.errors import ConfigError
+from src.data.model.instant import iso
+from src.data.model.instrument import Instrument
+from src.data.model.timeframe import Timeframe
+from tests.calendars.market import CHICAGO, LONDON, NEW_YORK, SYDNEY, TOKYO, span
+
+MINUTE, HOUR, DAY = Timeframe(1, "m"), Timeframe(1, "h"), Timeframe(1, "d")
+
+
+def hours(calendar, day: str) -> str:
+    """Return open and close of one date, as UTC times of day."""
+    (session,) = calendar.sessions(date.fromisoformat(day), date.fromisoformat(day))
+    return f"{iso(session.open_ms)[11:16]}-{iso(session.close_ms)[11:16]}"
+
+
+# --- sessions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "day, expected",
+    [
+        ("2024-07-02", "13:30-20:00"),
+        ("2024-07-03", "13:30-17:00"),  # the eve of Independence Day closes at 13:00
+        ("2024-11-29", "14:30-18:00"),  # the day after Thanksgiving
+        ("2024-12-24", "14:30-18:00"),  # Christmas Eve
+        ("2024-03-08", "14:30-21:00"),  # the last day of winter time
+        ("2024-03-11", "13:30-20:00"),
+        ("2024-11-01", "13:30-20:00"),  # the last day of summer time
+        ("2024-11-04", "14:30-21:00"),
+    ],
+)
+def test_hours_of_new_york(day: str, expected: str) -> None:
+    assert hours(NEW_YORK, day) == expected
+
+
+@pytest.mark.parametrize(
+    "day, expected",
+    [
+        ("2024-03-28", "08:00-16:30"),
+        ("2024-04-02", "07:00-15:30"),  # summer time began on Easter Sunday
+        ("2024-10-25", "07:00-15:30"),
+        ("2024-10-28", "08:00-16:30"),  # a week before New York changes
+        ("2024-12-24", "08:00-12:30"),
+    ],
+)
+def test_hours_of_london(day: str, expected: str) -> None:
+    assert hours(LONDON, day) == expected
+
+
+@pytest.mark.parametrize(
+    "day",
+    [
+        "2025-01-01",
+        "2024-07-04",
+        "2024-03-29",  # Good Friday
+        "2025-01-09",  # mourning for President Carter
+        "2001-09-12",
+        "1985-09-27",  # hurricane Gloria
+        "2024-06-15",  # a Saturday
+        "2099-12-25",
+    ],
+)
+def test_days_without_a_session_in_new_york(day: str) -> None:
+    assert NEW_YORK.sessions(date.fromisoformat(day), date.fromisoformat(day)) == []
+
+
+def test_the_turn_of_a_year() -> None:
+    days = [s.day.isoformat() for s in NEW_YORK.sessions(date(2024, 12, 28), date(2025, 1, 6))]
+    assert days == ["2024-12-30", "2024-12-31", "2025-01-02", "2025-01-03", "2025-01-06"]
+
+
+def test_the_turn_of_an_era_loses_and_doubles_nothing() -> None:
+    days = [s.day.isoformat() for s in NEW_YORK.sessions(date(2009, 12, 30), date(2010, 1, 5))]
+    assert days == ["2009-12-30", "2009-12-31", "2010-01-04", "2010-01-05"]
+
+
+def test_two_years_around_the_turn_of_an_era() -> None:
+    days = [s.day for s in NEW_YORK.sessions(date(2009, 1, 1), date(2010, 12, 31))]
+    assert len(days) == 252 + 252
+    assert days == sorted(set(days))
+
+
+def test_lunch_is_a_break_of_the_session() -> None:
+    assert TOKYO.sessions(date(2024, 11, 1), date(2024, 11, 5)) == [
+        Session(date(2024, 11, 1), *span("2024-11-01T00:00", "2024-11-01T06:00"),
+                (span("2024-11-01T02:30", "2024-11-01T03:30"),)),
+        # 4 November was a holiday; from the 5th on Tokyo trades until 15:30.
+        Session(date(2024, 11, 5), *span("2024-11-05T00:00", "2024-11-05T06:30"),
+                (span("2024-11-05T02:30", "2024-11-05T03:30"),)),
+    ]  # fmt: skip
+
+
+def test_a_future_trades_from_the_evening_before() -> None:
+    assert CHICAGO.sessions(date(2024, 1, 8), date(2024, 1, 8)) == [
+        Session(date(2024, 1, 8), *span("2024-01-07T23:00", "2024-01-08T23:00"))
+    ]
+
+
+def test_sydney_opens_on_the_utc_day_before() -> None:
+    assert SYDNEY.sessions(date(2024, 1, 3), date(2024, 1, 3)) == [
+        Session(date(2024, 1, 3), *span("2024-01-02T23:00", "2024-01-03T05:00"))
+    ]
+
+
+# --- what the library does not know ----------------------------------------------------------
+
+
+def test_before_its_records_every_weekday_trades_at_the_usual_times() -> None:
+    # Tokyo is recorded from 1997; Wednesday 3 May 1995 was a holiday, which is not known.
+    assert TOKYO.sessions(date(1995, 5, 3), date(1995, 5, 7)) == [
+        Session(day, *span(f"{day}T00:00", f"{day}T06:00"), (span(f"{day}T02:30", f"{day}T03:30"),))
+        for day in (date(1995, 5, 3), date(1995, 5, 4), date(1995, 5, 5))
+    ]
+    new_year = [s.day.isoformat() for s in TOKYO.sessions(date(1996, 12, 31), date(1997, 1, 6))]
+    assert new_year == ["1996-12-31", "1997-01-06"]
+
+
+def test_behind_its_records_every_weekday_trades() -> None:
+    # Shanghai's holidays are announced a year ahead; this week of 2029 has none either way.
+    shanghai = calendar_for(Instrument("600519.SS", "stock", "XSHG", "Asia/Shanghai"))
+    days = [s.day.day for s in shanghai.sessions(date(2029, 6, 3), date(2029, 6, 9))]
+    assert days == [4, 5, 6, 7, 8]
+    assert hours(shanghai, "2029-06-04") == "01:30-07:00"
+
+
+def test_a_calendar_the_library_cannot_build_is_weekdays() -> None:
+    athens = calendar_for(Instrument("OPAP.AT", "stock", "ASEX", "Europe/Athens"))
+    assert hours(athens, "2024-06-12") == "07:00-14:20"
+    assert athens.timezone == "Europe/Athens"
+
+
+def test_the_week_of_riyadh_runs_from_sunday_to_thursday_in_every_era() -> None:
+    riyadh = calendar_for(Instrument("2222.SR", "stock", "XSAU", "Asia/Riyadh"))
+    recorded = riyadh.sessions(date(2024, 6, 2), date(2024, 6, 8))
+    unrecorded = riyadh.sessions(date(2015, 6, 7), date(2015, 6, 13))
+    assert [s.day.weekday() for s in recorded] == [6, 0, 1, 2, 3]
+    assert [s.day.weekday() for s in unrecorded] == [6, 0, 1, 2, 3]
+
+
+def test_the_week_of_tel_aviv_changed_in_2026() -> None:
+    tel_aviv = calendar_for(Instrument("TEVA.TA", "stock", "XTAE", "Asia/Jerusalem"))
+    before = tel_aviv.sessions(date(2024, 7, 7), date(2024, 7, 13))
+    behind = tel_aviv.sessions(date(2026, 7, 5), date(2026, 7, 11))
+    assert [s.day.weekday() for s in before] == [6, 0, 1, 2, 3]
+    assert [s.day.weekday() for s in behind] == [0, 1, 2, 3, 4]
+
+
+def test_an_unknown_exchange_is_told_at_the_first_question() -> None:
+    nowhere = calendar_for(Instrument("ABC", "stock", "XNIL", "UTC"))
+    with pytest.raises(ConfigError, match="unknown calendar 'XNIL'"):
+        nowhere.sessions(date(2024, 1, 1), date(2024, 1, 2))
+
+
+def test_a_users_own_calendar_is_left_alone() -> None:
+    mine = exchange_calendars.get_calendar("XLON", start="2024-01-01", end="2024-02-01")
+    LONDON.sessions(date(1975, 1, 1), date(1975, 2, 1))
+    assert exchange_calendars.get_calendar("XLON", start="2024-01-01", end="2024-02-01") is mine

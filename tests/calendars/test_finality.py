@@ -1,0 +1,186 @@
+"""Forming, provisional, final: at the very instants at which they change."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.calendars.calendar import MarketCalendar
+from src.data.calendars.finality import FINAL, FORMING, PROVISIONAL, forming_stamp, next_due, states
+from src.data.model.instant import DAY_MS, iso, parse_iso
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from tests.calendars.market import ALWAYS, FX, NEW_YORK, SYDNEY, TOKYO, stamps
+
+TWO_MINUTES = 120_000
+MILLISECOND = 1
+
+
+def state(
+    calendar: MarketCalendar,
+    timeframe: str,
+    stamp: str,
+    now: str,
+    *,
+    later: int = 0,
+    anchor: str = "session",
+) -> int:
+    """Return the state of one bar, ``later`` milliseconds after ``now``."""
+    found = states(
+        calendar,
+        Timeframe.parse(timeframe),
+        stamps(stamp),
+        parse_iso(now) + later,
+        TWO_MINUTES,
+        anchor,
+    )
+    assert found.dtype == np.int8
+    return int(found[0])
+
+
+@pytest.mark.parametrize(
+    "calendar, timeframe, stamp, closes, settles",
+    [
+        (ALWAYS, "1m", "2024-06-12T15:00", "2024-06-12T15:01", "2024-06-12T15:03"),
+        (ALWAYS, "1d", "2024-06-12", "2024-06-13T00:00", "2024-06-13T00:02"),
+        (ALWAYS, "1M", "2024-02-01", "2024-03-01T00:00", "2024-03-01T00:02"),
+        (NEW_YORK, "1h", "2024-07-03T16:30", "2024-07-03T17:00", "2024-07-03T17:02"),
+        (NEW_YORK, "1d", "2024-11-29", "2024-11-29T18:00", "2024-12-02T14:30"),
+        (NEW_YORK, "1d", "2024-08-30", "2024-08-30T20:00", "2024-09-03T13:30"),
+        (NEW_YORK, "1w", "2024-03-25", "2024-03-28T20:00", "2024-04-01T13:30"),
+        (NEW_YORK, "1M", "2024-03-01", "2024-03-28T20:00", "2024-04-01T13:30"),
+        (TOKYO, "1h", "2024-11-05T02:00", "2024-11-05T02:30", "2024-11-05T02:32"),
+        (FX, "1d", "2024-06-14", "2024-06-14T21:00", "2024-06-16T21:00"),
+    ],
+)
+def test_a_bar_lives_through_three_states(
+    calendar: MarketCalendar, timeframe: str, stamp: str, closes: str, settles: str
+) -> None:
+    bar = (calendar, timeframe, stamp)
+    assert state(*bar, closes, later=-MILLISECOND) == FORMING
+    assert state(*bar, closes) == PROVISIONAL
+    assert state(*bar, settles, later=-MILLISECOND) == PROVISIONAL
+    assert state(*bar, settles) == FINAL
+
+
+def test_todays_bar_is_not_final_at_noon() -> None:
+    assert state(NEW_YORK, "1d", "2024-06-12", "2024-06-12T16:00") == FORMING
+
+
+def test_a_bar_ahead_is_forming() -> None:
+    assert state(NEW_YORK, "1d", "2024-06-14", "2024-06-12T16:00") == FORMING
+
+
+def test_an_extended_hour_is_judged_by_its_own_length() -> None:
+    assert state(NEW_YORK, "1h", "2024-06-12T22:00", "2024-06-12T22:59") == FORMING
+    assert state(NEW_YORK, "1h", "2024-06-12T22:00", "2024-06-12T23:00") == PROVISIONAL
+
+
+def test_many_at_once() -> None:
+    held = stamps("2024-06-12T17:30", "2024-06-12T18:30", "2024-06-12T19:30")
+    found = states(NEW_YORK, Timeframe(1, "h"), held, parse_iso("2024-06-12T19:31"), TWO_MINUTES)
+    assert found.tolist() == [FINAL, PROVISIONAL, FORMING]
+    assert len(states(NEW_YORK, Timeframe(1, "h"), held[:0], 0, TWO_MINUTES)) == 0
+
+
+@pytest.mark.parametrize(
+    "calendar, timeframe, now, stamp",
+    [
+        (ALWAYS, "1h", "2024-06-12T15:00", "2024-06-12T15:00"),
+        (ALWAYS, "1h", "2024-06-12T15:59", "2024-06-12T15:00"),
+        (ALWAYS, "1M", "2024-02-29T23:59", "2024-02-01T00:00"),
+        (NEW_YORK, "1h", "2024-06-12T15:59", "2024-06-12T15:30"),
+        (NEW_YORK, "1h", "2024-06-12T19:59", "2024-06-12T19:30"),
+        (NEW_YORK, "1h", "2024-06-12T20:00", "2024-06-13T13:30"),
+        (NEW_YORK, "4h", "2024-06-12T20:30", "2024-06-13T13:30"),
+        (NEW_YORK, "1d", "2024-08-30T19:59", "2024-08-30T00:00"),
+        (NEW_YORK, "1d", "2024-08-30T20:00", "2024-09-03T00:00"),
+        (NEW_YORK, "1w", "2024-03-28T20:00", "2024-04-01T00:00"),
+        (NEW_YORK, "1M", "2024-03-30T12:00", "2024-04-01T00:00"),
+        (TOKYO, "1h", "2024-11-05T02:45", "2024-11-05T03:30"),
+        (SYDNEY, "1d", "2024-06-12T23:30", "2024-06-13T00:00"),
+        (SYDNEY, "1d", "2024-01-02T23:30", "2024-01-03T00:00"),  # runs, though its stamp lies ahead
+        (FX, "1d", "2024-06-12T21:30", "2024-06-13T00:00"),
+        (FX, "1w", "2024-06-15T12:00", "2024-06-17T00:00"),
+    ],
+)
+def test_the_first_bar_not_closed(
+    calendar: MarketCalendar, timeframe: str, now: str, stamp: str
+) -> None:
+    found = forming_stamp(calendar, Timeframe.parse(timeframe), parse_iso(now))
+    assert iso(found) == f"{stamp}:00Z"
+
+
+def test_the_first_bar_not_closed_on_the_clock() -> None:
+    now = parse_iso("2024-06-12T13:45")
+    assert iso(forming_stamp(NEW_YORK, Timeframe(1, "h"), now, "clock")) == "2024-06-12T13:00:00Z"
+
+
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
+@given(
+    st.sampled_from([ALWAYS, FX, NEW_YORK, TOKYO, SYDNEY]),
+    st.sampled_from(["15m", "1h", "4h", "1d", "1w", "1M"]),
+    st.integers(parse_iso("2020-01-01"), parse_iso("2025-01-01")),
+)
+def test_every_bar_before_it_is_closed_and_none_behind(
+    calendar: MarketCalendar, timeframe: str, now: int
+) -> None:
+    step = Timeframe.parse(timeframe)
+    around = calendar.opens(step, Span(now - 70 * DAY_MS, now + 70 * DAY_MS))
+    found = states(calendar, step, around, now, TWO_MINUTES)
+    first = forming_stamp(calendar, step, now)
+    assert ((found == FORMING) == (around >= first)).all()
+    assert (np.diff(found) <= 0).all()  # the older, the more final
+
+
+# --- next due --------------------------------------------------------------------------------
+
+
+def due(
+    calendar: MarketCalendar,
+    timeframe: str,
+    now: str,
+    *,
+    last: str | None,
+    provisional: str | None = None,
+) -> str:
+    return iso(
+        next_due(
+            calendar, Timeframe.parse(timeframe), now_ms=parse_iso(now), settle_ms=TWO_MINUTES,
+            last_stamp=parse_iso(last) if last else None,
+            provisional_from=parse_iso(provisional) if provisional else None,
+        )
+    )  # fmt: skip
+
+
+def test_due_at_the_close_of_the_next_bar() -> None:
+    assert due(ALWAYS, "1h", "2024-06-12T15:30", last="2024-06-12T14:00") == "2024-06-12T16:00:00Z"
+    assert due(NEW_YORK, "1d", "2024-06-15T12:00", last="2024-06-14") == "2024-06-17T20:00:00Z"
+    assert (
+        due(NEW_YORK, "1h", "2024-06-12T21:00", last="2024-06-12T19:30") == "2024-06-13T14:30:00Z"
+    )
+
+
+def test_due_when_the_first_provisional_bar_settles() -> None:
+    assert due(
+        NEW_YORK, "1d", "2024-06-15T12:00", last="2024-06-14", provisional="2024-06-14"
+    ) == "2024-06-17T13:30:00Z"  # fmt: skip
+    assert due(
+        ALWAYS, "1h", "2024-06-12T15:01", last="2024-06-12T14:00", provisional="2024-06-12T14:00"
+    ) == "2024-06-12T15:02:00Z"  # fmt: skip
+
+
+def test_a_bar_closes_before_the_older_one_has_settled() -> None:
+    assert due(
+        ALWAYS, "1m", "2024-06-12T15:01:30", last="2024-06-12T15:00", provisional="2024-06-12T15:00"
+    ) == "2024-06-12T15:02:00Z"  # fmt: skip
+
+
+def test_a_bar_that_has_closed_and_did_not_come_is_due_already() -> None:
+    assert due(NEW_YORK, "1d", "2024-06-14T20:10", last="2024-06-13") == "2024-06-14T20:00:00Z"
+
+
+def test_a_series_without_an_answer_waits_for_the_running_bar() -> None:
+    assert due(NEW_YORK, "1d", "2024-06-15T12:00", last=None) == "2024-06-17T20:00:00Z"

@@ -1,0 +1,268 @@
+"""What callers write, and the stamps that they mean."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.data.calendars.ranges import resolve_range
+from src.data.errors import BadRangeError
+from src.data.model.instant import iso, parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.timeframe import Timeframe
+from tests.calendars.market import APPLE, BHP, BITCOIN, EMINI, EURO, TOYOTA
+
+NOW = "2024-06-12T15:00:30"  # a Wednesday; New York trades
+NEW_YORK_SUMMER = timezone(timedelta(hours=-4))
+
+
+def resolved(
+    instrument: Instrument, timeframe: str, start: Any, end: Any, bars: Any = None, now: str = NOW
+) -> tuple[str, str, int | None]:
+    """Return first stamp, last stamp (inclusive, that is end - 1 ms) and count."""
+    step = Timeframe.parse(timeframe)
+    span, count = resolve_range(instrument, step, start, end, parse_iso(now), bars)
+    return iso(span.start), iso(span.end - 1), count
+
+
+# --- datetimes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "start, end",
+    [
+        (datetime(2024, 6, 3, 14, 30), datetime(2024, 6, 5, 20)),
+        (
+            datetime(2024, 6, 3, 14, 30, tzinfo=UTC),
+            datetime(2024, 6, 5, 16, tzinfo=NEW_YORK_SUMMER),
+        ),
+        ("2024-06-03T14:30", "2024-06-05T20:00:00Z"),
+        ("2024-06-03 10:30:00-04:00", " 2024-06-05 20:00 "),
+        (pd.Timestamp("2024-06-03 14:30"), pd.Timestamp("2024-06-05 16:00", tz="America/New_York")),
+        (np.datetime64("2024-06-03T14:30"), np.datetime64("2024-06-05T20:00:00.000000000")),
+        (np.datetime64("2024-06-03T14:30:00", "ms"), np.datetime64("2024-06-05T20", "h")),
+    ],
+)
+def test_instants_are_inclusive_at_both_ends(start: Any, end: Any) -> None:
+    expected = ("2024-06-03T14:30:00Z", "2024-06-05T20:00:00Z", None)
+    assert resolved(APPLE, "1h", start, end) == expected
+    assert resolved(BITCOIN, "1d", start, end) == expected
+
+
+def test_instants_mean_the_same_for_daily_stamps() -> None:
+    start, end, _ = resolved(APPLE, "1d", datetime(2024, 6, 3), datetime(2024, 6, 5))
+    assert (start, end) == ("2024-06-03T00:00:00Z", "2024-06-05T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    "start, end",
+    [
+        (datetime(2024, 6, 3, 14, 30, 0, 400), datetime(2024, 6, 5, 20, 0, 0, 1700)),
+        (
+            pd.Timestamp("2024-06-03 14:30:00.000000001"),
+            pd.Timestamp("2024-06-05 20:00:00.001999999"),
+        ),
+        (
+            np.datetime64("2024-06-03T14:30:00.000000001"),
+            np.datetime64("2024-06-05T20:00:00.001999"),
+        ),
+    ],
+)
+def test_parts_of_a_millisecond_never_let_a_bar_in(start: Any, end: Any) -> None:
+    found = resolved(APPLE, "1h", start, end)
+    assert found[:2] == ("2024-06-03T14:30:00.001Z", "2024-06-05T20:00:00.001Z")
+
+
+def test_instants_before_1970() -> None:
+    start, end, _ = resolved(
+        APPLE, "1h", np.datetime64("1962-01-02T14:30:00.000000001"), "1962-01-03T00:00"
+    )
+    assert (start, end) == ("1962-01-02T14:30:00.001Z", "1962-01-03T00:00:00Z")
+
+
+# --- dates -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "start, end",
+    [
+        (date(2024, 6, 3), date(2024, 6, 5)),
+        ("2024-06-03", "20240605"),
+        (np.datetime64("2024-06-03"), "2024-06-05"),
+    ],
+)
+@pytest.mark.parametrize(
+    "instrument, first, last",
+    [
+        (BITCOIN, "2024-06-03T00:00:00Z", "2024-06-05T23:59:59.999Z"),
+        (APPLE, "2024-06-03T04:00:00Z", "2024-06-06T03:59:59.999Z"),
+        (TOYOTA, "2024-06-02T15:00:00Z", "2024-06-05T14:59:59.999Z"),
+        (EURO, "2024-06-02T21:00:00Z", "2024-06-05T20:59:59.999Z"),
+        (EMINI, "2024-06-02T22:00:00Z", "2024-06-05T21:59:59.999Z"),
+    ],
+)
+def test_dates_are_whole_session_dates_of_the_venue(
+    start: Any, end: Any, instrument: Instrument, first: str, last: str
+) -> None:
+    assert resolved(instrument, "1h", start, end) == (first, last, None)
+    assert resolved(instrument, "1d", start, end) == (
+        "2024-06-03T00:00:00Z", "2024-06-05T23:59:59.999Z", None,
+    )  # fmt: skip
+
+
+def test_equal_dates_are_one_session() -> None:
+    assert resolved(APPLE, "1m", "2024-06-05", "2024-06-05")[:2] == (
+        "2024-06-05T04:00:00Z", "2024-06-06T03:59:59.999Z",
+    )  # fmt: skip
+    assert resolved(APPLE, "1d", date(2024, 6, 5), date(2024, 6, 5))[:2] == (
+        "2024-06-05T00:00:00Z", "2024-06-05T23:59:59.999Z",
+    )  # fmt: skip
+
+
+def test_the_hours_of_a_date_follow_the_clock_changes() -> None:
+    assert resolved(APPLE, "1h", "2024-03-08", "2024-03-11")[:2] == (
+        "2024-03-08T05:00:00Z", "2024-03-12T03:59:59.999Z",
+    )  # fmt: skip
+
+
+def test_a_date_and_an_instant_may_be_mixed() -> None:
+    assert resolved(APPLE, "1h", "2024-06-05", datetime(2024, 6, 5, 16))[:2] == (
+        "2024-06-05T04:00:00Z", "2024-06-05T16:00:00Z",
+    )  # fmt: skip
+
+
+# --- now -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "end", [None, datetime(2030, 1, 1), "2030-01-01", "2024-06-12", date(2024, 6, 13)]
+)
+def test_an_open_or_future_end_is_now(end: Any) -> None:
+    assert resolved(APPLE, "1h", "2024-06-03", end)[1] == "2024-06-12T15:00:30Z"
+
+
+def test_now_itself_may_be_the_start() -> None:
+    assert resolved(APPLE, "1h", NOW, None) == (
+        "2024-06-12T15:00:30Z",
+        "2024-06-12T15:00:30Z",
+        None,
+    )
+
+
+def test_daily_stamps_up_to_now() -> None:
+    assert resolved(APPLE, "1d", "2024-06-03", None)[1] == "2024-06-12T15:00:30Z"
+    assert resolved(APPLE, "1d", "2024-06-03", "2024-06-12")[1] == "2024-06-12T15:00:30Z"
+
+
+@pytest.mark.parametrize(
+    "instrument, now, today",
+    [(BHP, "2024-01-02T23:30", "2024-01-03"), (EURO, "2024-06-12T21:30", "2024-06-13")],
+)
+def test_a_session_may_run_before_its_date(instrument: Instrument, now: str, today: str) -> None:
+    stamp = f"{today}T00:00:00Z"
+    assert resolved(instrument, "1d", "2023-12-01", None, now=now)[1] == stamp
+    assert resolved(instrument, "1d", today, None, now=now)[:2] == (stamp, stamp)
+
+
+def test_today_by_its_utc_midnight_late_in_new_york() -> None:
+    # In New York it is still the 12th; the stamp asked for is the 13th, which has not begun.
+    found = resolved(APPLE, "1d", datetime(2024, 6, 13), None, now="2024-06-13T02:00")
+    assert found[:2] == ("2024-06-13T00:00:00Z", "2024-06-13T02:00:00Z")
+
+
+# --- a number of bars ------------------------------------------------------------------------
+
+
+def test_the_last_bars_closed_by_now() -> None:
+    # The hour from 14:30 is running; it lies in the span, but is not one of the three.
+    assert resolved(APPLE, "1h", None, None, 3) == (
+        "2024-06-11T18:30:00Z",
+        "2024-06-12T15:00:30Z",
+        3,
+    )
+    assert resolved(BITCOIN, "1h", None, None, 3) == (
+        "2024-06-12T12:00:00Z",
+        "2024-06-12T15:00:30Z",
+        3,
+    )
+
+
+def test_a_count_up_to_a_future_end_is_one_up_to_now() -> None:
+    assert resolved(APPLE, "1h", None, "2030-01-01", 3) == resolved(APPLE, "1h", None, None, 3)
+
+
+def test_nothing_given_is_500_bars() -> None:
+    assert resolved(BITCOIN, "1h", None, None) == (
+        "2024-05-22T19:00:00Z",
+        "2024-06-12T15:00:30Z",
+        500,
+    )
+    # 112 sessions of 2024, 250 of 2023, and 138 of 2022 back to 15 June.
+    assert resolved(APPLE, "1d", None, None) == (
+        "2022-06-15T00:00:00Z",
+        "2024-06-12T15:00:30Z",
+        500,
+    )
+
+
+@pytest.mark.parametrize(
+    "end, first, behind",
+    [
+        # A bar counts when it has closed by the end, which is inclusive. That of a vendor who
+        # counts on the clock, from 16:00, has not; nor has one off the calendar behind the end.
+        (datetime(2024, 7, 2, 16, 30), "2024-07-02T14:30:00Z", "2024-07-02T16:00:00Z"),
+        (datetime(2024, 7, 2, 16, 29, 59), "2024-07-02T13:30:00Z", "2024-07-02T15:30:00Z"),
+        ("2024-07-03", "2024-07-03T15:30:00Z", "2024-07-04T04:00:00Z"),  # closed at 17:00
+        (date(2024, 7, 4), "2024-07-03T15:30:00Z", "2024-07-05T04:00:00Z"),
+        (pd.Timestamp("2024-07-03 16:59"), "2024-07-03T14:30:00Z", "2024-07-03T16:00:00Z"),
+    ],
+)
+def test_the_last_two_hours_by_an_end(end: Any, first: str, behind: str) -> None:
+    step, now = Timeframe(1, "h"), parse_iso("2024-07-10T12:00")
+    span, count = resolve_range(APPLE, step, None, end, now, 2)
+    assert (iso(span.start), iso(span.end), count) == (first, behind, 2)
+
+
+def test_the_last_days_by_a_date() -> None:
+    start, stop, _ = resolved(APPLE, "1d", None, "2024-06-07", 5)
+    assert start == "2024-06-03T00:00:00Z"
+    assert "2024-06-07" < stop < "2024-06-10T00:00:00Z"
+
+
+def test_months_by_a_date_need_their_last_session() -> None:
+    assert resolved(APPLE, "1M", None, "2024-05-31", 2)[0] == "2024-04-01T00:00:00Z"
+    assert resolved(APPLE, "1M", None, "2024-05-30", 2)[0] == "2024-03-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("bars", [0, -5, True, False, 2.5, "10", float("nan"), np.float64(3)])
+def test_a_count_is_a_positive_whole_number(bars: Any) -> None:
+    with pytest.raises(BadRangeError, match=r"AAPL: bars .* is not a positive whole number"):
+        resolved(APPLE, "1d", None, None, bars)
+
+
+def test_a_count_may_be_numpys() -> None:
+    assert resolved(APPLE, "1d", None, None, np.int64(3))[2] == 3
+
+
+def test_a_count_beyond_all_history() -> None:
+    with pytest.raises(BadRangeError, match=r"BTCUSDT: bars 1000000000 of 1m up to now .*1900"):
+        resolved(BITCOIN, "1m", None, None, 10**9)
+    with pytest.raises(BadRangeError, match=r"AAPL: bars 40000 of 1d up to end '2024-06-03'.*XNYS"):
+        resolved(APPLE, "1d", None, "2024-06-03", 40_000)
+
+
+def test_start_and_count_exclude_each_other() -> None:
+    with pytest.raises(BadRangeError, match=r"AAPL: start '2024-01-01' and bars 10 exclude"):
+        resolved(APPLE, "1d", "2024-01-01", None, 10)
+
+
+@pytest.mark.parametrize("who", [APPLE, BITCOIN])
+@pytest.mark.parametrize("timeframe, count", [("1d", 500), ("1M", 500), ("3M", 392), ("9w", 500)])
+def test_without_bounds_as_many_as_calendars_know(
+    who: Instrument, timeframe: str, count: int
+) -> None:
+    assert resolved(who, timeframe, None, None)[2] == count

@@ -1,0 +1,104 @@
+"""Trades to bars: whole ones alone, closed by the next trade or by the clock."""
+
+from __future__ import annotations
+
+from src.data.calendars.gaps import Grid
+from src.data.calendars.ticks import TradeBars
+from src.data.model.instant import parse_iso
+from src.data.model.stream import LiveBar, Trade
+from src.data.model.timeframe import Timeframe
+from tests.calendars.market import ALWAYS, NEW_YORK
+
+NOON = parse_iso("2024-07-10T12:00:00Z")
+SECOND = 1000
+
+
+def bars(grid: Grid | None = None, *, late_ms: int = 2000) -> TradeBars:
+    made = TradeBars(grid or Grid(ALWAYS, Timeframe.parse("1m")), late_ms)
+    made.restart(NOON - 10_000)
+    return made
+
+
+def at(second: float, price: float = 1.0, size: float = 1.0) -> Trade:
+    """Return a made-up trade, so many seconds after noon."""
+    return Trade(NOON + round(second * SECOND), price, size)
+
+
+def closed(found: list[LiveBar]) -> list[LiveBar]:
+    return [bar for bar in found if bar.is_closed]
+
+
+def test_a_bar_is_its_trades() -> None:
+    made = bars()
+    for second, price in ((1, 5.0), (20, 7.0), (21, 3.0), (59.999, 4.0)):
+        running = made.take(at(second, price, 2.0))
+    assert running == [LiveBar(NOON, 5.0, 7.0, 3.0, 4.0, 8.0, False)]
+    assert closed(made.take(at(60, 9.0))) == [LiveBar(NOON, 5.0, 7.0, 3.0, 4.0, 8.0)]
+
+
+def test_the_clock_closes_a_bar_once_late_trades_had_their_time() -> None:
+    made = bars()
+    made.take(at(1))
+    assert made.closed_by(NOON + 61_999) == []
+    assert closed(made.closed_by(NOON + 62_000)) == [LiveBar(NOON, 1.0, 1.0, 1.0, 1.0, 1.0)]
+    assert made.closed_by(NOON + 99_000) == []
+    assert made.take(at(59)) == []
+    assert made.late == 1
+
+
+def test_a_bar_that_began_unheard_is_never_closed() -> None:
+    made = bars()
+    made.take(at(1))
+    made.restart(NOON + 30_000)
+    made.take(at(31))
+    assert closed(made.take(at(61))) == []
+    assert closed(made.take(at(121)))[0].stamp_ms == NOON + 60_000
+
+
+def test_a_bar_that_begins_just_when_we_connect_is_not_trusted() -> None:
+    made = bars()
+    made.restart(NOON - 1_000)
+    made.take(at(1))
+    assert closed(made.take(at(60))) == []
+
+
+def test_a_bar_that_began_unheard_is_owed_once_it_is_over() -> None:
+    made = bars()
+    made.restart(NOON + 30_000)
+    made.closed_by(NOON + 61_999)
+    assert made.owed_ms is None
+    made.closed_by(NOON + 62_000)
+    assert made.owed_ms == NOON + 60_000
+    made.owed_ms = None
+    made.closed_by(NOON + 125_000)
+    assert made.owed_ms is None
+
+
+def test_a_lost_connection_closes_no_bar() -> None:
+    made = bars()
+    made.take(at(1))
+    made.pause()
+    assert made.closed_by(NOON + 99_000) == closed(made.take(at(61))) == []
+    assert closed(made.take(at(121))) == []
+
+
+def test_a_price_without_a_trade_opens_no_bar() -> None:
+    made = bars()
+    assert made.take(at(1, 5.0, 0.0)) == []
+    made.take(at(2, 5.0, 1.0))
+    assert made.take(at(3, 6.0, 0.0)) == [LiveBar(NOON, 5.0, 6.0, 5.0, 6.0, 1.0, False)]
+
+
+def test_minutes_without_trades_have_no_bar() -> None:
+    made = bars()
+    made.take(at(1))
+    assert [b.stamp_ms for b in made.take(at(600))] == [NOON, NOON + 600_000]
+
+
+def test_trades_beside_the_session_are_in_no_bar() -> None:
+    made = TradeBars(Grid(NEW_YORK, Timeframe.parse("5m")))
+    evening, close = parse_iso("2024-07-10T20:00:30Z"), parse_iso("2024-07-10T20:00:00Z")
+    made.restart(close - 3_600_000)
+    made.take(Trade(close - 1, 1.0, 1.0))
+    assert [b.is_closed for b in made.take(Trade(evening, 9.0, 1.0))] == [True]
+    assert made.take(Trade(evening + 1, 9.0, 1.0)) == []

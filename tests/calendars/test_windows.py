@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.calendars.windows import estimate_requests, windows
+from src.data.model.capabilities import Capabilities
+from src.data.model.instant import DAY_MS, HOUR_MS
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+
+HOUR, MONTH = Timeframe.parse("1h"), Timeframe.parse("1M")
+
+
+def test_without_limits_there_is_one_window() -> None:
+    assert windows(Span(0, 10**12), HOUR) == [Span(0, 10**12)]
+
+
+def test_nothing_is_cut_into_nothing() -> None:
+    assert windows(Span(5, 5), HOUR, bars=1) == []
+
+
+def test_bars_and_days_whichever_is_shorter() -> None:
+    span = Span(0, 3 * DAY_MS)
+    assert windows(span, HOUR, bars=36) == [Span(0, 36 * HOUR_MS), Span(36 * HOUR_MS, 3 * DAY_MS)]
+    assert len(windows(span, HOUR, bars=36, days=1)) == 3
+    assert len(windows(span, HOUR, bars=12, days=1)) == 6
+
+
+def test_a_page_of_months_is_never_too_long() -> None:
+    assert all(w.end - w.start <= 2 * 28 * DAY_MS for w in windows(Span(0, 10**11), MONTH, bars=2))
+
+
+@settings(max_examples=80, derandomize=True)
+@given(st.integers(-(10**12), 10**12), st.integers(1, 10**9), st.integers(0, 40), st.integers(0, 3))
+def test_windows_cover_the_span_exactly_once(start: int, length: int, bars: int, days: int) -> None:
+    span = Span(start, start + length)
+    cut = windows(span, HOUR, bars=bars, days=days)
+    assert cut[0].start == span.start
+    assert cut[-1].end == span.end
+    assert all(a.end == b.start for a, b in pairwise(cut))
+    assert not any(w.is_empty for w in cut)
+    for window in cut:
+        assert not bars or window.end - window.start <= bars * HOUR_MS
+        assert not days or window.end - window.start <= days * DAY_MS
+
+
+def test_requests_are_estimated_from_declared_pages() -> None:
+    caps = Capabilities(frozenset(), {}, page_bars=1000, page_days={"1h": 7})
+    assert estimate_requests(Span(0, 30 * DAY_MS), HOUR, caps) == 5
+    assert estimate_requests(Span(0, 30 * DAY_MS), HOUR, Capabilities(frozenset(), {})) == 1

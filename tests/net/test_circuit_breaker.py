@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from src.data.errors import (
+    AuthenticationError,
+    CapabilityError,
+    DataError,
+    EntitlementError,
+    KindMismatchError,
+    NoDataError,
+    ProviderTimeoutError,
+    QualityError,
+    QueryError,
+    RateLimitedError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+    UnavailableError,
+)
+from src.data.net.circuit_breaker import Circuit, CircuitPolicy, Outcome, Patience, outcome_of
+
+POLICY = CircuitPolicy()
+DAY = 86_400.0
+
+
+def after(*outcomes: Outcome, at: float = 1000.0, start: Circuit | None = None) -> Circuit:
+    """Return the circuit after calls that all end at one moment and are no trials."""
+    circuit = start or Circuit()
+    for outcome in outcomes:
+        circuit = POLICY.leave(circuit, outcome, at, trial=False, reason="why")
+    return circuit
+
+
+@pytest.mark.parametrize(
+    "error, outcome",
+    [
+        (None, "answered"),
+        (UnavailableError("x"), "failing"), (ProviderTimeoutError("x"), "failing"),
+        (RateLimitedError("x"), "says nothing"),
+        (AuthenticationError("x"), "locked out"), (EntitlementError("x"), "refused"),
+        (ResponseFormatError("x"), "unreadable"), (QualityError("x"), "unreadable"),
+        (NoDataError("x"), "answered"), (SymbolNotFoundError("x"), "answered"),
+        (CapabilityError("x"), "says nothing"), (KindMismatchError("x"), "answered"),
+        (QueryError("x"), "says nothing"), (KeyboardInterrupt(), "says nothing"),
+        (ZeroDivisionError(), "says nothing"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
+)  # fmt: skip
+def test_what_the_end_of_a_call_says(error: DataError | None, outcome: Outcome) -> None:
+    assert outcome_of(error) == outcome
+
+
+def test_failures_in_a_row_open_it() -> None:
+    assert after(*["failing"] * 4).is_closed
+    opened = after(*["failing"] * 5)
+    assert opened.shut_for(1000) == 30
+    assert opened.shut_for(1030) == 0
+    assert opened.reason == "why"
+
+
+def test_an_answer_in_between_starts_the_count_again() -> None:
+    assert after(*["failing"] * 4, "answered", *["failing"] * 4).is_closed
+
+
+def test_what_says_nothing_changes_nothing() -> None:
+    circuit = after("failing", "failing")
+    assert after("says nothing", start=circuit) is circuit
+
+
+@pytest.mark.parametrize(
+    "outcome, calls, seconds",
+    [("unreadable", 3, 300), ("refused", 1, 900), ("locked out", 1, 3600)],
+)
+def test_each_kind_has_its_own_patience(outcome: Outcome, calls: int, seconds: float) -> None:
+    assert after(*[outcome] * (calls - 1)).is_closed
+    assert after(*[outcome] * calls).shut_for(1000) == seconds
+
+
+def test_a_door_that_answered_lately_may_have_refused_one_symbol_only() -> None:
+    proven = after("answered", at=1000)
+    assert after("refused", "refused", at=2000, start=proven).is_closed
+    assert after("refused", "refused", "refused", at=2000, start=proven).shut_for(2000) == 900
+    assert after("refused", at=1000 + DAY, start=proven).shut_for(1000 + DAY) == 900
+    assert after("locked out", at=2000, start=proven).shut_for(2000) == 3600
+
+
+def test_one_tries_and_the_others_wait_for_it() -> None:
+    opened = after(*["failing"] * 5)
+    trying = POLICY.enter(opened, 1030)
+    assert trying.shut_for(1030) == POLICY.trial_s
+    closed = POLICY.leave(trying, "answered", 1031, trial=True)
+    assert closed.is_closed
+    assert closed.failures == 0
+
+
+def test_a_trial_that_fails_doubles_the_wait_up_to_a_cap() -> None:
+    circuit, now, waits = after(*["failing"] * 5), 1000.0, []
+    for _ in range(6):
+        now += circuit.shut_for(now)
+        circuit = POLICY.leave(POLICY.enter(circuit, now), "failing", now, trial=True)
+        waits.append(circuit.shut_for(now))
+    assert waits == [60, 120, 240, 300, 300, 300]
+
+
+def test_a_trial_that_says_nothing_lets_the_next_one_try_at_once() -> None:
+    trying = POLICY.enter(after(*["failing"] * 5), 1030)
+    ended = POLICY.leave(trying, "says nothing", 1040, trial=True)
+    assert not ended.is_closed
+    assert ended.shut_for(1040) == 0
+
+
+def test_who_never_comes_back_from_a_trial_holds_up_nobody_for_ever() -> None:
+    trying = POLICY.enter(after(*["failing"] * 5), 1030)
+    assert trying.shut_for(1030 + POLICY.trial_s) == 0
+
+
+def test_calls_that_began_before_it_opened_change_nothing() -> None:
+    opened = after(*["failing"] * 5)
+    assert after("failing", "answered", "refused", start=opened) is opened
+
+
+def test_a_healthy_door_is_written_down_once_an_hour() -> None:
+    healthy = after("answered", at=1000)
+    assert after("answered", at=1000 + 3599, start=healthy) == healthy
+    assert after("answered", at=1000 + 3600, start=healthy) != healthy
+
+
+def test_entering_a_closed_door_changes_nothing() -> None:
+    assert POLICY.enter(Circuit(), 5) == Circuit()
+
+
+def test_thresholds_are_values() -> None:
+    strict = replace(POLICY, failing=Patience(1, 7, 7))
+    assert strict.leave(Circuit(), "failing", 0, trial=False).shut_for(0) == 7
+    assert Patience(1, 1, 10**9).cool_down(10**6) == 10**9
+
+
+def test_a_bad_answer_counts_what_it_had_wiped_out() -> None:
+    before = after("unreadable", "unreadable")
+    answered = POLICY.leave(before, "answered", 1000, trial=False)
+    assert answered.failures == 0
+    opened = POLICY.blame(answered, before, "unreadable", 1001, "why")
+    assert (opened.failures, opened.shut_for(1001), opened.reason) == (3, 300, "why")
+    assert opened.answered_s == 1000, "it did answer: the door is open to this account"
+
+
+def test_bad_answers_that_were_fetched_at_the_same_time_count_each() -> None:
+    first = POLICY.blame(Circuit(), Circuit(), "unreadable", 1000)
+    second = POLICY.blame(first, Circuit(), "unreadable", 1000)
+    assert (first.failures, second.failures) == (1, 2)
+
+
+def test_a_trial_that_brought_a_bad_answer_waits_twice_as_long() -> None:
+    shut = after(*["unreadable"] * 3)
+    trial = POLICY.enter(shut, 1300)
+    closed = POLICY.leave(trial, "answered", 1301, trial=True)
+    assert closed.is_closed
+    again = POLICY.blame(closed, trial, "unreadable", 1302)
+    assert (again.times, again.shut_for(1302)) == (2, 600)
+
+
+@pytest.mark.parametrize("outcome", ["answered", "says nothing"])
+def test_blame_for_nothing_changes_nothing(outcome: Outcome) -> None:
+    circuit = after("unreadable", "answered")
+    assert POLICY.blame(circuit, after("unreadable"), outcome, 1000) is circuit
+
+
+def test_blame_that_comes_when_it_is_open_changes_nothing() -> None:
+    opened = after("refused")
+    assert POLICY.blame(opened, Circuit(), "unreadable", 1000) is opened

@@ -1,0 +1,176 @@
+"""What each error leads to: one table, held against the machinery that decides.
+
+==================  ===============================================================================
+asked again         at the same vendor, within its budget: ``RetryPolicy``
+next vendor         is asked: the walk over the candidates
+door                what it says of the vendor's health: ``outcome_of`` and ``CircuitPolicy``
+handled by          ``walk``: noted as an attempt, the caller does not see it while anybody has bars
+                    · ``keeper``: where storing raises it, the bars are answered all the same
+                    · ``caller``: it ends the request
+==================  ===============================================================================
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from src.data import errors
+from src.data.cache.store import BarStore
+from src.data.errors import DataError
+from src.data.net.circuit_breaker import Circuit, CircuitPolicy, Outcome, outcome_of
+from src.data.net.retry import RetryPolicy
+from tests.routing.house import House, story
+
+
+class Row(NamedTuple):
+    """One line of the table; ``shuts`` are the failures in a row that shut a door, 0 for never."""
+
+    again: bool
+    next_vendor: bool
+    door: Outcome
+    shuts: int
+    handled_by: str
+
+
+_YES, _NO = True, False
+_WALK, _CALLER, _KEEPER = "walk", "caller", "keeper"
+
+TABLE = {
+    # class                     again  next  door            shuts  handled by
+    "DataError":               (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    # The caller's mistakes; a vendor that is configured wrongly is one that cannot answer.
+    "QueryError":              (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    "BadSymbolError":          (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    "BadTimeframeError":       (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    "BadRangeError":           (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    "NoProviderError":         (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    "ConfigError":             (_NO,  _YES, "says nothing",    0,  _WALK),
+    "RulesError":              (_NO,  _YES, "says nothing",    0,  _WALK),
+    "MissingCredentialsError": (_NO,  _YES, "says nothing",    0,  _WALK),
+    "UnknownProviderError":    (_NO,  _YES, "says nothing",    0,  _WALK),
+    "MissingExtraError":       (_NO,  _YES, "says nothing",    0,  _WALK),
+    # What vendors do.
+    "ProviderError":           (_NO,  _YES, "says nothing",    0,  _WALK),
+    "TransientError":          (_YES, _YES, "failing",         5,  _WALK),
+    "ProviderTimeoutError":    (_YES, _YES, "failing",         5,  _WALK),
+    "UnavailableError":        (_YES, _YES, "failing",         5,  _WALK),
+    "ForeignError":            (_NO,  _YES, "failing",         5,  _WALK),
+    "RateLimitedError":        (_YES, _YES, "says nothing",    0,  _WALK),
+    "RefusedError":            (_NO,  _YES, "refused",         1,  _WALK),
+    "EntitlementError":        (_NO,  _YES, "refused",         1,  _WALK),
+    "AuthenticationError":     (_NO,  _YES, "locked out",      1,  _WALK),
+    "UnsupportedError":        (_NO,  _YES, "answered",        0,  _WALK),
+    "SymbolNotFoundError":     (_NO,  _YES, "answered",        0,  _WALK),
+    "CapabilityError":         (_NO,  _YES, "says nothing",    0,  _WALK),
+    "NoDataError":             (_NO,  _YES, "answered",        0,  _WALK),
+    "ResponseFormatError":     (_NO,  _YES, "unreadable",      3,  _WALK),
+    "QualityError":            (_NO,  _YES, "unreadable",      3,  _WALK),
+    "KindMismatchError":       (_NO,  _YES, "answered",        0,  _WALK),
+    "SpliceConflictError":     (_NO,  _YES, "answered",        0,  _WALK),
+    "CircuitOpenError":        (_NO,  _YES, "says nothing",    0,  _WALK),
+    # The answer itself.
+    "AllProvidersFailedError": (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    # A vendor that asks by a manager of its own says with it that it does not know the symbol.
+    "UnknownSymbolError":      (_NO,  _YES, "answered",        0,  _WALK),
+    "IncompleteDataError":     (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    "FeedLagError":            (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    # The store.
+    "CacheError":              (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    "CorruptEntryError":       (_NO,  _NO,  "says nothing",    0,  _KEEPER),
+    "LockTimeoutError":        (_NO,  _NO,  "says nothing",    0,  _KEEPER),
+    "StorageError":            (_NO,  _NO,  "says nothing",    0,  _KEEPER),
+    # A file of a newer version is nobody's to go round.
+    "FormatVersionError":      (_NO,  _NO,  "says nothing",    0,  _CALLER),
+}  # fmt: skip
+
+CLASSES = {
+    name: found
+    for name, found in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(found, DataError)
+}
+ROWS = [pytest.param(CLASSES[name], Row(*row), id=name) for name, row in TABLE.items()]
+of_the_table = pytest.mark.parametrize("kind, row", ROWS)
+
+
+def test_every_error_has_its_line() -> None:
+    assert TABLE.keys() == CLASSES.keys(), "say what a new error leads to"
+
+
+@of_the_table
+def test_whether_the_same_vendor_is_asked_again(kind: type[DataError], row: Row) -> None:
+    wait = RetryPolicy().next_wait(kind("x"), 1, 0.0, 0.0)
+    assert (wait is not None) is row.again
+
+
+@of_the_table
+def test_what_it_says_of_the_vendors_health(kind: type[DataError], row: Row) -> None:
+    assert outcome_of(kind("x")) == row.door
+
+
+@of_the_table
+def test_how_many_in_a_row_shut_the_door(kind: type[DataError], row: Row) -> None:
+    policy, circuit, failures = CircuitPolicy(), Circuit(), 0
+    while circuit.is_closed and failures < 20:
+        failures += 1
+        circuit = policy.leave(circuit, outcome_of(kind("x")), 1000.0, trial=False)
+    assert (0 if circuit.is_closed else failures) == row.shuts
+
+
+@of_the_table
+def test_who_is_asked_next_and_who_sees_it(kind: type[DataError], row: Row, tmp_path: Path) -> None:
+    house = House(tmp_path)
+
+    def ends(*_: object) -> None:
+        raise kind("scripted")
+
+    # Without a sender nobody tries again: one question, one end.
+    house.downloaders["a"].fetch = ends
+    if row.next_vendor:
+        frame = house.ask()
+        assert story(frame) == "b24"
+        noted = "empty" if kind is errors.NoDataError else kind.__name__
+        assert frame.attrs["onetape"]["attempts"][0]["outcome"] == noted
+    else:
+        with pytest.raises(kind, match="scripted"):
+            house.ask()
+        assert house.asked() == ""
+
+
+@of_the_table
+def test_the_flag_says_what_the_walk_does(kind: type[DataError], row: Row) -> None:
+    # A mistake in the configuration of one vendor is handled like that vendor's failure. The flag
+    # is about the request as a whole: nobody else is asked because of it.
+    is_config = issubclass(kind, errors.ConfigError)
+    assert kind.failover is (row.next_vendor and not is_config)
+    assert kind.retry is row.again
+
+
+@pytest.mark.parametrize(
+    "kind, row", [p for p in ROWS if issubclass(p.values[0], errors.CacheError)]
+)
+def test_a_store_that_refuses_costs_no_bar(
+    kind: type[DataError], row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path)
+
+    def refuses(*_: object) -> None:
+        raise kind("scripted")
+
+    monkeypatch.setattr(BarStore, "commit", refuses)
+    if row.handled_by == _KEEPER:
+        frame = house.ask()
+        assert story(frame) == "a24"
+        assert frame.attrs["onetape"]["problems"] == ["not stored: scripted"]
+    else:
+        with pytest.raises(kind, match="scripted"):
+            house.ask()
+
+
+def test_who_handles_it_follows_from_who_is_asked_next() -> None:
+    assert {row[1]: row[4] for row in TABLE.values() if row[4] != _KEEPER} == {
+        True: _WALK, False: _CALLER,
+    }  # fmt: skip

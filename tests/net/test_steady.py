@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.net.steady import Anchor, Reading
+
+START = 1_735_689_600.0
+HOUR = 3600.0
+
+
+def reading(
+    wall: float = 0.0, mono: float = 0.0, owner: str = "one", boot: str = "monday"
+) -> Reading:
+    return Reading(START + wall, 500.0 + mono, owner, boot)
+
+
+def passed(before: Reading, after: Reading) -> float:
+    return Anchor(before, START).now(after) - START
+
+
+def test_it_follows_the_seconds_that_never_jump() -> None:
+    assert passed(reading(), reading(10.4, 10.0)) == 10
+    assert passed(reading(), reading(10.4, 10.0, "another")) == 10
+
+
+@pytest.mark.parametrize("owner", ["one", "another"])
+def test_a_wall_set_forward_moves_nothing(owner: str) -> None:
+    assert passed(reading(), reading(HOUR + 5, 5, owner)) == 5
+
+
+def test_a_wall_set_forward_between_two_looks_of_one_owner_moves_nothing() -> None:
+    assert passed(reading(), reading(HOUR, 0)) == 0
+
+
+@pytest.mark.parametrize("owner", ["one", "another"])
+def test_a_wall_set_back_moves_nothing_backwards(owner: str) -> None:
+    assert passed(reading(), reading(-HOUR, 5, owner)) == 5
+
+
+@pytest.mark.parametrize("mono", [-400, 20, 1e6])
+def test_after_a_restart_of_the_machine_or_on_another_one_the_wall_counts(mono: float) -> None:
+    assert passed(reading(), reading(HOUR, mono, "another", "tuesday")) == HOUR
+    assert passed(reading(), reading(-HOUR, mono, "another", "tuesday")) == 0
+
+
+def test_an_unknown_start_is_no_start_in_common() -> None:
+    before, after = reading(boot=""), reading(HOUR, 20, "another", "")
+    assert passed(before, after) == HOUR
+    assert passed(before, reading(HOUR, 20, "one", "")) == 20
+
+
+@pytest.mark.parametrize(
+    "after, stale",
+    [
+        (reading(30, 30), False), (reading(61, 61), True), (reading(HOUR, 1), True),
+        (reading(-5, 0), True), (reading(1, 1, "another"), False),
+        (reading(1, 1, "another", "tuesday"), True),
+    ],
+)  # fmt: skip
+def test_the_clocks_are_compared_afresh_now_and_then_and_after_every_jump(
+    after: Reading, stale: bool
+) -> None:
+    assert Anchor(reading(), START).is_stale(after) is stale
+
+
+Step = st.tuples(st.floats(0, 5000), st.floats(-1e6, 1e6) | st.just(0.0), st.booleans())
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(st.lists(Step, max_size=12))
+def test_whatever_the_wall_does_time_goes_on_and_never_too_fast(
+    steps: list[tuple[float, float, bool]],
+) -> None:
+    """Each step: seconds that really pass, a jump of the wall, whether another process looks."""
+    wall = mono = 0.0
+    anchor, last = Anchor(reading(), START), START
+    for seconds, jump, other in steps:
+        wall, mono = wall + seconds + jump, mono + max(seconds, 1e-3)
+        seen = reading(wall, mono, "another" if other else "one")
+        now = anchor.now(seen)
+        assert last <= now <= START + mono + 1e-3
+        last = now
+        if anchor.is_stale(seen):
+            anchor = Anchor(seen, now)
+    # However it has jumped: from here on every second counts again.
+    assert anchor.now(reading(wall + HOUR, mono + HOUR)) - last == pytest.approx(HOUR)
