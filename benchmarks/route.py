@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from src.data.bars.selection.candidates import candidates_of, route
 from src.data.model.query import BarsQuery
 from src.data.model.timeframe import Timeframe
 from src.data.provider_selector import ProviderSelector
-from src.data.routing.candidates import candidates_of, route
 
 from .harness import Call, Figure, Report, Row, race
 from .stage import YEAR, stage

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .bars.request import Wishes
 from .beyond_bars import BeyondBars
 from .clock import Clock
 from .errors import ProviderTimeoutError as TimeoutException
@@ -15,7 +16,6 @@ from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
 from .logs import running, subject_of
 from .provider_selector import ProviderSelector, get_provider_selector
-from .routing.asking import Wishes
 from .wiring import MANAGER, build
 
 if TYPE_CHECKING:

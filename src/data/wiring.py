@@ -20,6 +20,13 @@ from .net.forks import renew_after_fork
 from .singleton import Singleton
 
 if TYPE_CHECKING:
+    from .bars.batch import BatchService
+    from .bars.dry_run.planner import Foreteller
+    from .bars.figures import FiguresService
+    from .bars.ingest.commit import Expiry
+    from .bars.observer import Observer
+    from .bars.request import Asking
+    from .bars.service import BarsService
     from .cache.unified_cache import UnifiedCache
     from .fundamentals.service import FundamentalsService
     from .model.rules import ValidationRules
@@ -30,13 +37,6 @@ if TYPE_CHECKING:
     from .net.sender import Sender
     from .network import Network
     from .provider_selector import ProviderSelector
-    from .routing.asking import Asking
-    from .routing.batch import BatchService
-    from .routing.figures import FiguresService
-    from .routing.foretelling import Foreteller
-    from .routing.observing import Observer
-    from .routing.service import BarsService
-    from .routing.terms import Expiry
 
 __all__ = ["Services", "build", "network_of"]
 
@@ -112,8 +112,8 @@ class Services:
     @property
     def foreteller(self) -> Foreteller:
         """What says beforehand what one request would do, by the store as it is now."""
-        from .routing.foretelling import Foreteller
-        from .routing.rehearsing import Theatre
+        from .bars.dry_run.planner import Foreteller
+        from .bars.dry_run.runner import Theatre
 
         store = self.cache.store.preview()
         return Foreteller(Theatre(store, self.selector, self.clock, self.expiry, self.checks))
@@ -122,7 +122,7 @@ class Services:
     @cached_property
     def figures(self) -> FiguresService:
         """What tells funding rates, open interest and the like."""
-        from .routing.figures import FiguresService
+        from .bars.figures import FiguresService
 
         return FiguresService(self.cache, self.selector, self.clock, self.networks.leases)
 
@@ -177,15 +177,15 @@ def build(
         ConfigError: the configuration is wrong.
         StorageError: the cache folder cannot be used.
     """
+    from .bars.batch import BatchService
+    from .bars.ingest.commit import Expiry
+    from .bars.observer import Observer
+    from .bars.refetchable import Supply
+    from .bars.request import Asking
+    from .bars.service import BarsService
     from .cache.gauge import Gauge
     from .cache.unified_cache import UnifiedCache
     from .provider_selector import ProviderSelector
-    from .routing.asking import Asking
-    from .routing.batch import BatchService
-    from .routing.observing import Observer
-    from .routing.service import BarsService
-    from .routing.supplying import Supply
-    from .routing.terms import Expiry
 
     settings = load_settings(cache_dir, config_path)
     ticking = clock or SystemClock()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from src.data.bars.fetch import fetcher
 from src.data.cli.populate import main as older_main
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.net.http import HttpTransport
-from src.data.routing import fetching
 from tests.cli.conftest import Run
 from tests.programs import PYTHONPATH
 from tests.vendor_server import Fault, VendorServer
@@ -112,7 +112,7 @@ def test_what_is_cached_is_what_is_filled_by_default(run: Run) -> None:
 def test_ctrl_c_keeps_what_came_and_the_next_run_asks_for_the_rest(
     run: Run, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching, "_PAGES_A_COMMIT", 1)
+    monkeypatch.setattr(fetcher, "_PAGES_A_COMMIT", 1)
     send, april = HttpTransport.send, parse_iso("2024-04-01")
 
     def interrupted_in_april(self: HttpTransport, request: HttpRequest) -> HttpResponse:

@@ -54,7 +54,7 @@ PURE = {
     "_version", "errors", "model", "calendars", "symbols", "prices", "config.rules",
     "net.circuit_breaker", "net.quota", "net.retry", "net.steady", "net.unknown_symbols",
     "fundamentals.announced", "fundamentals.identity", "fundamentals.known_then",
-    "fundamentals.merge", "routing.freshness", "feed.continuation", "feed.silence",
+    "fundamentals.merge", "bars.freshness", "feed.continuation", "feed.silence",
 }  # fmt: skip
 
 
@@ -184,7 +184,7 @@ def test_everything_stays_with_its_owner(check: Callable[[Module], list[str]]) -
         ("net.limits", "import sqlite3"),
         ("cache.columnar", "import filelock"),
         ("net.http", "import yfinance"),
-        ("routing.fetch", "from tenacity import Retrying"),
+        ("bars.fetch.fetcher", "from tenacity import Retrying"),
         ("cli.doctor", "import os\nos.environ['HOME']"),
         ("net.http", "from os import getenv"),
         ("calendars.gaps", "import time"),

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data.bars import batch
 from src.data.data_manager import DataManager
-from src.data.routing import batch
 from tests.vendor_server import VendorServer
 
 DAYS = ("1d", "2024-06-03", "2024-06-07")

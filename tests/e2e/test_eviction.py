@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data.bars import refetchable
 from src.data.cache import eviction, room, steward
 from src.data.cache.store import BarStore
 from src.data.clock import ManualClock
@@ -22,7 +23,6 @@ from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.routing import supplying
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true
@@ -217,7 +217,7 @@ def test_bars_of_a_vendor_whose_history_is_short_stay(
     assert squeeze(manager, clock) == 1  # 59 days of it are served
     manager.get_ohlcv("AAPL", "5m", "2024-05-01", "2024-06-11")
     assert squeeze(manager, clock) == 0  # in four weeks the first of them are not
-    assert why(manager) == [supplying.TOO_OLD]
+    assert why(manager) == [refetchable.TOO_OLD]
 
 
 def test_a_clock_behind_makes_no_short_history_longer(
@@ -229,7 +229,7 @@ def test_a_clock_behind_makes_no_short_history_longer(
     rest(manager, clock)
     clock.advance(-45 * 24 * 3600)
     assert squeeze(manager, clock) == 0
-    assert why(manager) == [supplying.TOO_OLD]
+    assert why(manager) == [refetchable.TOO_OLD]
 
 
 def test_bars_of_a_vendor_that_is_not_asked_any_more_stay(
@@ -241,7 +241,7 @@ def test_bars_of_a_vendor_that_is_not_asked_any_more_stay(
     own.write_text(local + rules.read_text())
     another = DataManager(tmp_path / "cache", own, clock=clock)
     assert squeeze(another, clock) == 0
-    assert why(another) == [supplying.NOT_ASKED]
+    assert why(another) == [refetchable.NOT_ASKED]
 
 
 def test_bars_of_a_users_own_vendor_stay(
@@ -251,7 +251,7 @@ def test_bars_of_a_users_own_vendor_stay(
     route_to(monkeypatch, manager, twin=Twin(vendors))
     manager.get_ohlcv(*BTC)
     assert squeeze(manager, clock) == 0
-    assert why(manager) == [supplying.FILES]
+    assert why(manager) == [refetchable.FILES]
 
 
 def test_a_symbol_that_its_vendor_does_not_know_any_more_stays(
@@ -260,7 +260,7 @@ def test_a_symbol_that_its_vendor_does_not_know_any_more_stays(
     manager.get_ohlcv(*BTC)
     rest(manager, clock)
     monkeypatch.setattr("src.data.downloader.looking.unknown_to", lambda *_: LookupError())
-    assert why(manager) == [supplying.NOT_KNOWN]
+    assert why(manager) == [refetchable.NOT_KNOWN]
 
 
 def test_a_symbol_that_nobody_has_asked_for_in_a_month_stays(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from src.data import logs
+from src.data.bars import observer
 from src.data.cache import holding
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
@@ -20,7 +21,6 @@ from src.data.disk import flock, lock
 from src.data.net import book, deadline, leases, one_call, state
 from src.data.net.leases import Leases
 from src.data.net.state import State
-from src.data.routing import observing
 from tests.cache.counts import FULL
 from tests.interrupts import interrupted
 from tests.vendor_server import VendorServer
@@ -156,7 +156,7 @@ def test_the_next_call_waits_for_nothing(
 
 def test_a_call_that_is_interrupted_is_no_part_of_the_next(manager: DataManager) -> None:
     """In the very same thread: nothing of the call, its log names or its deadline is left."""
-    files = {str(m.__file__) for m in (deadline, one_call, observing, logs, contextlib)}
+    files = {str(m.__file__) for m in (deadline, one_call, observer, logs, contextlib)}
     calls = 0
     for place in itertools.count(1, 1 if FULL else 9):
         day = f"2024-05-{place % 28 + 1:02}"

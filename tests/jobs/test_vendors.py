@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from src.data.bars.request import Wishes
 from src.data.jobs.vendors import Lack, Stop, describe_vendors, lack, routes, way_to
 from src.data.model.query import BarsQuery
-from src.data.routing.asking import Wishes
 from src.data.wiring import Services, build
 
 

@@ -23,7 +23,7 @@ from src.data.cache.store import BarStore
 from src.data.errors import DataError
 from src.data.net.circuit_breaker import Circuit, CircuitPolicy, Outcome, outcome_of
 from src.data.net.retry import RetryPolicy
-from tests.routing.house import House, story
+from tests.bars.setup import House, story
 
 
 class Row(NamedTuple):

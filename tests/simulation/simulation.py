@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from src.data.bars import batch
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk import calls, files
@@ -34,7 +35,6 @@ from src.data.errors import (
 )
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
 from src.data.net import http
-from src.data.routing import batch
 from tests.vendor_server import Fault, Listing, Truth, split
 from tests.vendor_server.listings import NEW_YORK
 from tests.vendor_server.sessions import FOREX_EARLY, sessions_of

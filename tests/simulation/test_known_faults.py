@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
+from src.data.bars.answer.adjust import Rebaser
+from src.data.bars.fetch import lifetimes, listing, plan
+from src.data.bars.fetch.lane import LaneRunner
+from src.data.bars.ingest import classify, ingest
+from src.data.bars.lookup import cache_lookup
+from src.data.bars.selection import candidates
 from src.data.cache import offered
 from src.data.calendars.gaps import Grid
 from src.data.downloader.alpaca_data_downloader import AlpacaDataDownloader
 from src.data.prices import quality
-from src.data.routing import candidates, digesting, hits, lifetimes, listing, planning, taking
-from src.data.routing.lane import LaneRunner
-from src.data.routing.rebasing import Rebaser
 
 from .fakes import contradicted, off_grid
 from .model import Question
@@ -79,12 +82,12 @@ def a_split_of_last_week(sim: Simulation) -> None:
 def take_a_declaration_for_an_answer(patch: Patch) -> None:
     declared = replace(AlpacaDataDownloader.capabilities, actions=True, actions_apart=False)
     patch.setattr(AlpacaDataDownloader, "capabilities", declared)
-    real = taking._told
+    real = ingest._told
 
     def told(work: Any, candidate: Any, fetched: Any, *rest: Any) -> Any:
         return real(work, candidate, replace(fetched, actions=fetched.actions or ()), *rest)
 
-    patch.setattr(taking, "_told", told)
+    patch.setattr(ingest, "_told", told)
 
 
 # --- what vendors answer -------------------------------------------------------------------------
@@ -114,7 +117,7 @@ def doubled_with_other_prices(sim: Simulation) -> None:
 
 
 def believe_contradicted_rows(patch: Patch) -> None:
-    patch.setattr(digesting, "_disbelief", lambda *_: "")
+    patch.setattr(classify, "_disbelief", lambda *_: "")
     real = quality._unique
 
     def unique(*args: Any) -> Any:
@@ -134,7 +137,7 @@ def sunday_evening_and_the_week_after(sim: Simulation) -> None:
 
 
 def cover_up_to_the_next_session(patch: Patch) -> None:
-    patch.setattr(planning, "is_unasked", lambda _: False)
+    patch.setattr(plan, "is_unasked", lambda _: False)
     patch.setattr(Grid, "first_open", lambda _, cap, now: cap)
 
 
@@ -163,9 +166,9 @@ def a_clock_ahead_without_a_date(sim: Simulation) -> None:
 
 
 def believe_our_own_clock(patch: Patch) -> None:
-    patch.setattr(digesting, "_vouched_before", lambda answered, closed: answered.end)
-    patch.setattr(hits, "fetched_ahead", lambda *_: ())
-    patch.setattr(planning, "fetched_ahead", lambda *_: ())
+    patch.setattr(classify, "_vouched_before", lambda answered, closed: answered.end)
+    patch.setattr(cache_lookup, "fetched_ahead", lambda *_: ())
+    patch.setattr(plan, "fetched_ahead", lambda *_: ())
 
 
 def a_history_cut_short(sim: Simulation) -> None:

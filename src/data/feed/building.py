@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..bars.request import Wishes
+from ..bars.stream_store import declared_kind, differences, kind_of_series
 from ..calendars.calendar import calendar_for
 from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..model.timeframe import Timeframe
 from ..prices.conversions import obstacle
-from ..routing.asking import Wishes
-from ..routing.streaming import declared_kind, differences, kind_of_series
 from ..wiring import Services
 
 MINUTE = Timeframe(1, "m")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from ..bars.request import Wishes
 from ..calendars.calendar import MarketCalendar, calendar_for
 from ..clock import Clock, SystemClock
 from ..config.gateway import Gateway, ibkr_gateway
@@ -15,14 +16,13 @@ from ..config.packaged import rules_of_testnets
 from ..config.settings import load_settings
 from ..errors import QueryError
 from ..provider_selector import ProviderSelector
-from ..routing.asking import Wishes
 from ..wiring import MANAGER, Services
 from .finding import LiveFeeds
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..routing.observing import Observer
+    from ..bars.observer import Observer
 
 
 class Door:

@@ -10,6 +10,8 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
+from ..bars.request import Wishes
+from ..bars.stream_store import Origin, StreamKeeper, namesakes_of
 from ..calendars.calendar import calendar_for
 from ..calendars.gaps import Grid
 from ..calendars.minutes import MinuteBars
@@ -23,8 +25,6 @@ from ..model.kind import Basis
 from ..model.stream import LiveBar, Topic
 from ..model.timeframe import Timeframe
 from ..net.socket import Dialer, library
-from ..routing.asking import Wishes
-from ..routing.streaming import Origin, StreamKeeper, namesakes_of
 from .base import LiveFeed
 from .building import MINUTE, hindrance
 from .connection import Connection, Pulse

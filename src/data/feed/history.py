@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ..bars.ingest.commit import NO_BAR
 from ..calendars.gaps import Grid
 from ..clock import Clock
 from ..errors import IncompleteDataError
@@ -13,7 +14,6 @@ from ..model.instant import date_of, from_ms, parse_iso
 from ..model.provenance import ATTRS_KEY
 from ..model.span import Span
 from ..model.stream import LiveBar, Origin
-from ..routing.terms import NO_BAR
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
+from ..bars.ingest.commit import basis_of
+from ..bars.selection.candidate import Candidate
+from ..bars.selection.candidates import Selector, candidates_of
 from ..calendars.finality import forming_stamp
 from ..calendars.gaps import Grid
 from ..clock import Clock
@@ -19,9 +22,6 @@ from ..model.query import BarsQuery
 from ..model.span import Span
 from ..prices.adjustment import BasisPart, rebase
 from ..prices.quality import check
-from ..routing.candidate import Candidate
-from ..routing.candidates import Selector, candidates_of
-from ..routing.terms import basis_of
 
 _NEAR = timedelta(days=14)
 

@@ -8,6 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from ..bars.answer.answer import Answer, provenance
+from ..bars.answer.reader import Outcome, Reader
 from ..cache.layout import encode_lane, encode_symbol
 from ..cache.store import BarStore
 from ..calendars.ranges import resolve_range
@@ -29,8 +31,6 @@ from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span
-from ..routing.answering import Answer, provenance
-from ..routing.reading import Outcome, Reader
 from ..wiring import Services, build
 
 __all__ = ["Exported", "Exporter", "Wanted", "export_series"]
@@ -121,7 +121,7 @@ def export_series(
 
 
 def _no_wishes() -> Any:
-    from ..routing.asking import Wishes
+    from ..bars.request import Wishes
 
     return Wishes()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..bars.freshness import Freshness, Pace, is_at_rest
 from ..cache.layout import Layout
 from ..cache.store import BarStore
 from ..calendars.calendar import calendar_for
@@ -18,7 +19,6 @@ from ..model.coverage import Coverage
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
 from ..model.series import SeriesKey
 from ..provider_selector import ProviderSelector
-from ..routing.freshness import Freshness, Pace, is_at_rest
 
 # Whose newest bar is older than this: nobody follows it any more.
 REST_DAYS = 30

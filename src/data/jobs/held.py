@@ -6,6 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from ..bars.answer.reader import Outcome, Reader
+from ..bars.ingest.commit import CLOSED
+from ..bars.request import Asking
+from ..bars.selection.candidates import Selector
 from ..cache.legacy import SAMPLE_LANE
 from ..cache.store import BarStore, SeriesView
 from ..calendars.calendar import calendar_for
@@ -22,10 +26,6 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
 from ..prices.differences import Terms, compare, differing_actions
-from ..routing.asking import Asking
-from ..routing.candidates import Selector
-from ..routing.reading import Outcome, Reader
-from ..routing.terms import CLOSED
 from .afresh import Afresh
 from .verification import CACHE, Comparison, differing
 

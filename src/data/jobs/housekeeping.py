@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..bars.refetchable import Supply
 from ..cache.eviction import BYTES_IN_GB, Freeable
 from ..cache.steward import House, Steward
 from ..cache.store import BarStore
 from ..clock import Clock
 from ..disk.files import Disk
 from ..provider_selector import ProviderSelector
-from ..routing.supplying import Supply
 
 _REASONS_TOLD = 3
 

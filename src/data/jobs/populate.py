@@ -12,11 +12,11 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..bars.request import Wishes
 from ..model.instant import date_of, year_of, year_start
 from ..model.printable import printable
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
-from ..routing.asking import Wishes
 from ..wiring import build
 from .filling import Job, Listener, Report, When, fill
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..bars.request import Wishes
 from ..errors import Attempt, DataError, IncompleteDataWarning
 from ..model.instant import DAY_MS, date_of
 from ..model.query import BarsQuery
 from ..net.reach import Reached, reach_all
 from ..net.retry import RetryPolicy
-from ..routing.asking import Wishes
 from ..wiring import Services, build
 from .vendors import Stop, way_to
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from ..bars.selection.candidate import Candidate
+from ..bars.selection.candidates import candidates_of, route
+from ..bars.selection.exclusions import SWITCHED_OFF, differences, named_for, not_named
 from ..clock import SystemClock
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
 from ..config.rules_file import load_rules
@@ -19,9 +22,6 @@ from ..model.vendors import FAMILIES
 from ..net.senders import Senders
 from ..network import Network
 from ..provider_selector import ProviderSelector
-from ..routing.candidate import Candidate
-from ..routing.candidates import candidates_of, route
-from ..routing.unasked import SWITCHED_OFF, differences, named_for, not_named
 
 
 class Lack(NamedTuple):

@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from ..bars.request import Wishes
 from ..calendars.calendar import calendar_for
 from ..calendars.gaps import Grid
 from ..errors import DataError, QueryError
@@ -17,7 +18,6 @@ from ..model.kind import Basis
 from ..model.query import BarsQuery
 from ..prices.differences import Terms, compare, differing_actions
 from ..prices.splice import AGGREGATES, ONE_MARKET
-from ..routing.asking import Wishes
 from ..wiring import build
 from .afresh import Afresh, Said
 from .held import Held, Installation

@@ -1,0 +1,302 @@
+"""Bring what was read of a lane to the basis that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+from ...cache.actions import ActionBook, Asked
+from ...cache.prior import LOOKBACK, PriorSessions, parts_of
+from ...cache.store import BarStore, SeriesView
+from ...calendars.calendar import session_date
+from ...errors import CorruptEntryError, KindMismatchError
+from ...model.actions import Action
+from ...model.bars import BarTable
+from ...model.coverage import Coverage
+from ...model.instant import DAY_MS, date_of, day_ms
+from ...model.kind import ADJUSTMENTS, Basis
+from ...model.query import BarsQuery
+from ...model.series import SeriesKey
+from ...model.span import Span
+from ...model.timeframe import Timeframe
+from ...prices.adjustment import BasisPart, SessionOf, needed_actions, rebase
+from ...prices.closes import ClosesBefore, LastSession
+from ...prices.disputes import Event
+from ..fetch.trading_days import TradingDay
+from ..ingest.commit import CLOSED
+from ..ingest.writer import with_answers
+from .answer import Rebased
+
+_A_DAY = timedelta(days=1)
+_RAW_IS_HELD = "these bars are held as traded: adjustment='raw' needs none"
+_OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
+
+
+class ActionsMissingError(KindMismatchError):
+    """A conversion needs splits or dividends of a span that no vendor was asked for yet."""
+
+    def __init__(self, message: str, span: Span, **context: str | None) -> None:
+        super().__init__(message, **context)
+        self.span = span
+
+
+class ClosesMissingError(KindMismatchError):
+    """A conversion needs daily closes of a span (stamps of session dates) that are not stored."""
+
+    def __init__(self, message: str, span: Span, **context: str | None) -> None:
+        super().__init__(message, **context)
+        self.span = span
+
+
+@dataclass(frozen=True)
+class Rebaser:
+    """Brings the rows of one answer to one basis.
+
+    The basis is that of the last session that has opened: whenever the rows were fetched, the
+    actions since then are needed. So two answers about one symbol fit together.
+
+    Attributes:
+        store: where actions and daily closes are.
+        query, key, view: what is asked, and of which series.
+        unstored: actions that the disk refused.
+        lenient: take the rows' own basis where actions up to the newest one are not known.
+        read: the stored actions, where somebody has read them already.
+        today: the day whose basis is asked for; None for the newest one that is known.
+        is_alone: whether the bars are a pinned vendor's that cannot tell any actions.
+    """
+
+    store: BarStore
+    query: BarsQuery
+    key: SeriesKey
+    view: SeriesView
+    unstored: Sequence[tuple[Sequence[Action], Asked]] = ()
+    lenient: bool = False
+    read: ActionBook | None = None
+    today: TradingDay | None = None
+    is_alone: bool = False
+
+    def rebased(self, table: BarTable, coverage: Coverage) -> Rebased:
+        """Return the rows in the asked adjustment; what has no actions needs nothing.
+
+        A lane named after its adjustment holds what cannot be converted, and so may that of a pinned
+        vendor. Where it is read for want of anything better its rows are returned as they are, if
+        they are of one basis.
+
+        Raises:
+            ActionsMissingError: actions are needed that were never asked for.
+            ClosesMissingError: the closes before dividends are not stored.
+            KindMismatchError: the rows cannot be converted exactly.
+        """
+        if self.query.instrument.asset_class != "stock" or not len(table):
+            return Rebased(table)
+        parts = parts_of(coverage)
+        own = _newest(parts, int(table.stamps[-1]))
+        if all(p.basis.adjustment == "unknown" for p in parts):
+            return Rebased(table, own)
+        book, vendor = self._book(table, own), self.query.provider
+        if vendor is None:
+            return self._brought(table, parts, own, book)
+        mine = book.only(vendor)
+        if not self.lenient:
+            return self._brought(table, parts, own, mine)
+        return self._of_pinned(table, parts, own, (mine, book))
+
+    def _of_pinned(
+        self, table: BarTable, parts: Sequence[BasisPart], own: date, books: Sequence[ActionBook]
+    ) -> Rebased:
+        """Return the rows by what the pinned vendor tells, else by what others tell, and say so.
+
+        Args:
+            table, parts, own: what was read.
+            books: what the pinned vendor told, and what all did.
+        """
+        errors: list[ActionsMissingError] = []
+        for rebaser in (replace(self, lenient=False), self):
+            for book in books:
+                others = {a.source for a in book.asked} - {self.query.provider or ""}
+                try:
+                    done = rebaser._brought(table, parts, own, book)
+                except ActionsMissingError as missing:
+                    errors.append(missing)
+                else:
+                    return done._replace(borrowed=tuple(sorted(others)))
+        raise errors[0]
+
+    def _brought(
+        self, table: BarTable, parts: Sequence[BasisPart], own: date, book: ActionBook
+    ) -> Rebased:
+        """Return the rows in the asked adjustment, by the actions of ``book``."""
+        as_of = self._target(book, own)
+        goal = Basis(self.query.adjustment, as_of)
+        since = self._unknown_since(book, as_of)
+        if not self.lenient and since is None and all(p.basis == goal for p in parts):
+            return Rebased(table, as_of)  # nearly every answer from the cache
+        needed = self._needed(table, parts, as_of)
+        if self.lenient and as_of != own and _lacking(book, needed):
+            as_of, needed = own, self._needed(table, parts, own)
+            since = self._unknown_since(book, own)
+        lacking = _lacking(book, needed)
+        if lacking is not None or (since is not None and not self.lenient):
+            bases = {part.basis for part in parts}
+            if self.lenient and self._is_substitute(bases):
+                instead = parts[0].basis.adjustment
+                return Rebased(table, own, instead=instead, unknown_since=since)
+            raise self._actions_missing(lacking, since, bases)
+        if all(p.basis == Basis(self.query.adjustment, as_of) for p in parts):
+            return Rebased(table, as_of, unknown_since=since)
+        disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
+        done = self._converted(table, parts, book, as_of)
+        return Rebased(done, as_of, disputed, unknown_since=since)
+
+    def _is_substitute(self, bases: Collection[Basis]) -> bool:
+        """Tell whether rows that cannot be converted stand in as they are, being of one basis.
+
+        What is as traded is so whenever it was fetched.
+        """
+        adjustments = {basis.adjustment for basis in bases}
+        is_one = len(bases) == 1 or adjustments == {"raw"}
+        is_alone = self.is_alone and adjustments <= {"raw", "all"}
+        return is_one and (is_alone or self.key.lane[-1:] in _OWN_LANES)
+
+    def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
+        """Return the first ex-date behind a basis that counts today and was not asked for."""
+        if self.today is None or self.query.adjustment == "raw" or self.today.day <= as_of:
+            return None
+        known = book.known_until(as_of)
+        return known + _A_DAY if known < self.today.day else None
+
+    def _actions_missing(
+        self, lacking: Span | None, since: date | None, bases: Iterable[Basis]
+    ) -> ActionsMissingError:
+        """Say which actions are not known, with all ex-dates up to today as the span to ask for."""
+        start = lacking.start if lacking is not None else day_ms(since or date.max)
+        end = max(lacking.end if lacking is not None else 0, self.today.end if self.today else 0)
+        return ActionsMissingError(
+            f"splits and dividends of {self.key.symbol} are not known for all of "
+            f"{date_of(start)}..{date_of(end - 1)}, which {self.query.adjustment} prices need",
+            Span(start, end),
+            symbol=self.key.symbol,
+            hint=_RAW_IS_HELD if {b.adjustment for b in bases} == {"raw"} else None,
+        )
+
+    def _book(self, table: BarTable, own: date) -> ActionBook:
+        if self.read is not None:
+            return with_answers(self.read, self.unstored)
+        try:
+            book = self.store.actions(self.key.symbol)
+        except CorruptEntryError as error:
+            if self.lenient:
+                raise
+            # Asking for them again begins a new book.
+            needed = Span(int(table.stamps[0]) // DAY_MS * DAY_MS, day_ms(own) + DAY_MS)
+            raise ActionsMissingError(str(error), needed, symbol=self.key.symbol) from error
+        return with_answers(book, self.unstored)
+
+    def _target(self, book: ActionBook, own: date) -> date:
+        """Return the newest date up to which anything is known of this series."""
+        last = self.view.last if self.view.last is not None else day_ms(own)
+        return book.newest(max(own, _newest(parts_of(self.view.coverage), last)))
+
+    def _needed(self, table: BarTable, parts: Sequence[BasisPart], as_of: date) -> list[Span]:
+        """Return the ex-dates that the conversion needs actions of."""
+        reach = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
+        return needed_actions(
+            reach,
+            parts,
+            self.query.adjustment,
+            as_of,
+            intraday=self._is_intraday,
+            session_of=self._session_of(),
+        )
+
+    def _session_of(self) -> SessionOf | None:
+        """Return what dates the sessions of these bars; None where hours beside them are held."""
+        kind = self.view.kind
+        if not self._is_intraday or kind is None or kind.session != "regular":
+            return None
+        return lambda stamp_ms: session_date(self.query.instrument, stamp_ms)
+
+    def _converted(
+        self, table: BarTable, parts: Sequence[BasisPart], book: ActionBook, as_of: date
+    ) -> BarTable:
+        own = book.of if book.disputed else None
+        last_session = self._last_sessions(date_of(int(table.stamps[0])), parts, book, as_of)
+        closes = ClosesBefore(book.actions, as_of, last_session, own)
+        return rebase(
+            table,
+            parts,
+            book.actions,
+            self.query.adjustment,
+            as_of=as_of,
+            own=own,
+            intraday=self._is_intraday,
+            timeframe=self.query.timeframe,
+            close_before=closes,
+        )
+
+    def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
+        """Tell whether dividends are put into prices or taken out of them."""
+        return "all" in (self.query.adjustment, *(part.basis.adjustment for part in parts))
+
+    def _last_sessions(
+        self, first: date, parts: Sequence[BasisPart], book: ActionBook, as_of: date
+    ) -> Callable[[date], LastSession | None]:
+        """Return what finds the days before ex-dates behind ``first``, or says which to fetch.
+
+        The column of adjusted closes alone can do without.
+        """
+        ex_dates = [a.ex_date for a in book.told if a.type == "dividend" and a.ex_date >= first]
+        prior = PriorSessions(self.store, self.key, self.query.instrument, ex_dates, CLOSED)
+
+        def last_session(day: date) -> LastSession | None:
+            found = prior.before(day)
+            if found is None and self._takes_dividends(parts):
+                raise self._closes_missing(day, as_of, book)
+            return found
+
+        return last_session
+
+    def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> KindMismatchError:
+        """Say that a close is not stored, and which days to fetch where that may help."""
+        said = f"the close of {self.key.symbol} before {day} is not stored"
+        days = self._days_needed(book, day, as_of)
+        if days.is_empty:
+            return KindMismatchError(said, symbol=self.key.symbol)
+        return ClosesMissingError(said, days, symbol=self.key.symbol)
+
+    def _days_needed(self, book: ActionBook, day: date, as_of: date) -> Span:
+        """Return the days that hold the closes before all dividends from the range on.
+
+        What a request for days has asked for itself is not asked for again.
+        """
+        first = date_of(self.query.span.start)
+        later = [day, *(a.ex_date for a in book.dividends if first < a.ex_date <= as_of)]
+        days = Span(day_ms(min(later) - LOOKBACK), day_ms(max(later)) + 1)
+        if self.query.timeframe != Timeframe.parse("1d"):
+            return days
+        return Span(max(days.start, self.query.span.end), days.end)
+
+    @property
+    def _is_intraday(self) -> bool:
+        return self.query.timeframe.is_intraday
+
+
+def used(disputed: Iterable[Event], needed: Sequence[Span], *, dividends: bool) -> list[Event]:
+    """Return those of an ex-date that a conversion needs, as any vendor tells it."""
+    return [
+        event
+        for event in disputed
+        if (dividends or event.type == "split")
+        and any(day_ms(said.ex_date) in span for said in event.said for span in needed)
+    ]
+
+
+def _lacking(book: ActionBook, needed: Iterable[Span]) -> Span | None:
+    """Return the first of these ex-dates that nobody was asked for."""
+    return next((span for span in needed if not book.covers(span)), None)
+
+
+def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:
+    """Return the newest date that the prices of these parts know of."""
+    return max([date_of(last_stamp), *(p.basis.as_of for p in parts if p.basis.as_of)])

@@ -1,0 +1,371 @@
+"""From stored bars to the caller's frame: one basis, its provenance, and what it lacks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ...cache.legacy import SAMPLE_VENDORS
+from ...errors import IncompleteDataError, IncompleteDataWarning
+from ...model.bars import NAN, BarTable
+from ...model.coverage import Coverage, Covered
+from ...model.frame import build_frame, warn_user
+from ...model.instant import DAY_MS, iso
+from ...model.kind import Adjustment, Kind
+from ...model.provenance import ATTRS_KEY, Provenance, freeze
+from ...model.query import BarsQuery
+from ...model.span import Span, coalesce, gaps
+from ..ingest.commit import AFTER_LAST, BEFORE_FIRST, CLOSED, UNEXPECTED
+from .borders import told_splices
+
+if TYPE_CHECKING:
+    from ...cache.actions import ActionBook
+    from ...cache.store import SeriesView
+    from ...prices.disputes import Event
+    from ..fetch.state import Unfilled
+
+log = logging.getLogger("onetape.routing")
+
+_MOST_SPANS = 16
+_MOST_GAPS = 64
+_REMEMBERED = 4096
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A stretch without bars, and why.
+
+    ``harmless`` is true where no bar can be missed: before a listing. ``failed`` is true where a
+    vendor that serves such bars did not answer, ``is_outage`` where all of those were down.
+    """
+
+    span: Span
+    reason: str
+    harmless: bool = False
+    failed: bool = False
+    is_outage: bool = False
+
+
+class Rebased(NamedTuple):
+    """Rows in the asked adjustment.
+
+    Attributes:
+        table: the rows.
+        as_of: the date of their basis; None for what has no actions.
+        disputed: the actions used, or left out, about which vendors are divided.
+        instead: the adjustment that the rows have in place of the one asked for, if any.
+        unknown_since: the first ex-date that today's basis takes and that was not asked for; None
+            where all are known.
+        borrowed: the vendors whose splits and dividends were used for want of the pinned one's.
+    """
+
+    table: BarTable
+    as_of: date | None = None
+    disputed: Sequence[Event] = ()
+    instead: Adjustment | None = None
+    unknown_since: date | None = None
+    borrowed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Everything an answer is made of, before it becomes a frame.
+
+    Attributes:
+        table: bars in the asked basis, ascending.
+        coverage: where each stretch came from; forming rows included as their own.
+        gaps: what is lacking.
+        flagged: stamp and reason of rows that cannot be bars.
+        doubts: sentences about these bars that the user must know.
+        fetched: the stretches that a vendor answered for just now.
+        scores: of those answers, 0 to 1.
+        facts: further plain entries of the provenance.
+        rests_on: the view and the splits and dividends that it was read by, where it is all of the
+            store: while these are the same objects, and the files, so is the answer.
+    """
+
+    query: BarsQuery
+    table: BarTable
+    coverage: Coverage
+    gaps: Sequence[Gap] = ()
+    flagged: Sequence[tuple[int, str]] = ()
+    kind: Kind = Kind()
+    as_of: date | None = None
+    substitute: str | None = None
+    doubts: Sequence[str] = ()
+    fetched: Sequence[Span] = ()
+    scores: Sequence[float] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    rests_on: tuple[SeriesView, ActionBook | None] | None = None
+
+    @property
+    def _hint(self) -> str:
+        """How to ask for prices that stand in because nobody tells splits and dividends."""
+        instead = self.facts.get("adjustment")
+        return (
+            f": no splits and dividends are told, adjustment={instead!r} needs none"
+            if instead
+            else ""
+        )
+
+    @property
+    def trouble(self) -> list[str]:
+        """What the user must know, one sentence each; empty when the answer is whole."""
+        lacking = [g for g in self.gaps if not g.harmless]
+        said = []
+        if lacking:
+            first = lacking[0]
+            said.append(
+                f"{len(lacking)} stretch{'es' if len(lacking) > 1 else ''} without bars, first "
+                f"{iso(first.span.start)}..{iso(first.span.end)}: {first.reason}"
+            )
+        if self.flagged:
+            stamp, reason = self.flagged[0]
+            said.append(
+                f"{len(self.flagged)} row(s) that cannot be bars, first {iso(stamp)}: {reason}"
+            )
+        said += self.doubts
+        if self.substitute:
+            said.append(f"answered by a substitute of another kind: {self.substitute}{self._hint}")
+        return said
+
+
+def lacking_spans(
+    wanted: Span, coverage: Coverage, unfilled: Iterable[Unfilled], now_ms: int, traded: Span
+) -> list[Gap]:
+    """Return the stretches of ``wanted`` that the answer has no bars for, with reasons.
+
+    Bars that are to be asked again are there all the same. What lies outside of ``traded`` is
+    known not to exist.
+    """
+    reasons = list(unfilled)
+    answered = [c.span for c in coverage if c.state != "empty" or c.stands(now_ms)]
+    found = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
+    for part in coverage.within(wanted):
+        if part.state == "empty" and part.reason != CLOSED and part.stands(now_ms):
+            early = part.span.end <= traded.start
+            found.append(Gap(part.span, BEFORE_FIRST if early else part.reason, early))
+    return sorted(found, key=lambda g: g.span)
+
+
+def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
+    """Cut a stretch by the reasons why nobody filled it."""
+    found: list[Gap] = []
+    for known in unfilled:
+        left = gaps(known.span.clip(span), [g.span for g in found])
+        found += [
+            Gap(part, known.reason, failed=known.failed, is_outage=known.is_outage) for part in left
+        ]
+    for rest in gaps(span, [g.span for g in found]):
+        early = Span(rest.start, min(rest.end, traded.start))
+        late = Span(max(rest.start, traded.end), rest.end)
+        found += [
+            gap
+            for gap in (
+                Gap(early, BEFORE_FIRST, harmless=True),
+                Gap(late, AFTER_LAST),
+                Gap(rest.clip(traded), "closed, not published yet"),
+            )
+            if not gap.span.is_empty
+        ]
+    return found
+
+
+def frame_of(answer: Answer) -> pd.DataFrame:
+    """Build the frame with its provenance; say once what it lacks.
+
+    Raises:
+        IncompleteDataError: ``strict`` was asked and something is lacking.
+    """
+    answer = as_known(answer)
+    frame = build_frame(answer.table, answer.coverage, answer.query.columns)
+    frame.attrs[ATTRS_KEY] = freeze(provenance(answer))
+    trouble = answer.trouble
+    if not trouble:
+        return frame
+    message = f"{answer.query}: {'; '.join(trouble)}"
+    if answer.query.strict:
+        raise IncompleteDataError(
+            message,
+            frame=frame,
+            symbol=answer.query.instrument.symbol,
+            hint="without strict=True the bars that could be had are returned",
+        )
+    log.warning("incomplete answer for %s", message)
+    warn_user(message, IncompleteDataWarning)
+    return frame
+
+
+def as_known(answer: Answer) -> Answer:
+    """Leave out bars that close after what may be known, wherever their vendor puts them.
+
+    The query's span ends with the last bar of the calendar's grid that has closed; this is for
+    bars that stand beside that grid.
+    """
+    query, stamps = answer.query, answer.table.stamps
+    if query.closed_by_ms is None:
+        return answer
+    longest = query.timeframe.step_ms or query.timeframe.count * 31 * DAY_MS
+    reach = longest if query.timeframe.is_intraday else longest + DAY_MS
+    near = stamps + reach > query.closed_by_ms
+    from ...calendars.calendar import calendar_for
+
+    # Without any, an exchange's calendar stays unread.
+    calendar, anchor = calendar_for(query.instrument), answer.kind.anchor or "session"
+    near[near] = calendar.closes(query.timeframe, stamps[near], anchor) > query.closed_by_ms
+    return replace(answer, table=answer.table.take(~near)) if near.any() else answer
+
+
+def provenance(answer: Answer) -> dict[str, Any]:
+    """Return what can be told about an answer, as plain JSON values."""
+    table, query = answer.table, answer.query
+    spans = _spans(answer)
+    vendors = sorted({v for s in spans for v in s["vendor"].split(",") if v})
+    return {
+        "symbol": query.instrument.symbol,
+        "timeframe": query.timeframe.label,
+        "adjustment": query.adjustment,
+        "as_of": answer.as_of.isoformat() if answer.as_of else None,
+        "kind": _kind_entry(answer.kind),
+        "rows": len(table),
+        "first": iso(int(table.stamps[0])) if len(table) else None,
+        "last": iso(int(table.stamps[-1])) if len(table) else None,
+        "vendors": vendors,
+        **({"made_up": True} if SAMPLE_VENDORS & set(vendors) else {}),
+        "pinned": query.provider,
+        "substitute": answer.substitute,
+        "complete": not answer.trouble,
+        "from_cache": _from_cache(answer),
+        "spans": spans,
+        "gaps": [
+            {"start": iso(g.span.start), "end": iso(g.span.end), "reason": g.reason}
+            for g in answer.gaps[:_MOST_GAPS]
+        ],
+        "gaps_total": len(answer.gaps),
+        "unanswered": next((g.reason for g in answer.gaps if g.failed), None),
+        "flagged": [{"stamp": iso(s), "reason": r} for s, r in _flagged(answer)],
+        "quality": _quality(answer),
+        **({} if query.closed_by_ms is None else {"closed_by": iso(query.closed_by_ms)}),
+        **answer.facts,
+    }
+
+
+def _flagged(answer: Answer) -> list[tuple[int, str]]:
+    """Return stamp and reason of rows that cannot be bars, and of bars outside the calendar."""
+    beside = [
+        (stamp, part.reason)
+        for part in answer.coverage
+        if part.reason == UNEXPECTED
+        for stamp in answer.table.within(part.span).stamps.tolist()
+    ]
+    return sorted([*answer.flagged, *beside])[:_MOST_GAPS]
+
+
+def _from_cache(answer: Answer) -> float:
+    """Return the share of the rows that no vendor sent for this request."""
+    rows = len(answer.table)
+    if rows and not answer.fetched and not answer.query.include_forming:
+        return 1.0
+    sent = [*answer.fetched, *(c.span for c in answer.coverage if c.reason == "forming")]
+    fresh = sum(len(answer.table.within(span)) for span in coalesce(sent))
+    return round(1 - fresh / rows, 4) if rows else 0.0
+
+
+def _quality(answer: Answer) -> dict[str, Any]:
+    """Return the worst score of what was fetched now, and counts."""
+    return {
+        "score": round(min(answer.scores), 4) if answer.scores else None,
+        "nan_volume": _nans(answer.table.volume),
+        "gaps": len([g for g in answer.gaps if not g.harmless]),
+    }
+
+
+def _nans(values: NDArray[np.float64]) -> int:
+    """Count what is no number; where there is none, as nearly always, without an array for it."""
+    if len(values) and not np.isnan(values.min()):  # the minimum of anything and NaN is NaN
+        return 0
+    return int(np.count_nonzero(np.isnan(values)))
+
+
+def _spans(answer: Answer) -> list[dict[str, Any]]:
+    """Describe the sources of the rows returned, stretch by stretch, merged when too many."""
+    told: list[dict[str, Any]] = []
+    for part in answer.coverage:
+        rows = len(answer.table.within(part.span))
+        if rows:
+            told.append(_span_entry(part, rows, answer.kind))
+    if len(told) <= _MOST_SPANS:
+        return told
+    merged: dict[tuple[str, str], dict[str, Any]] = {}
+    for whole in told:
+        # Splices are those of single stretches.
+        entry = {name: value for name, value in whole.items() if name != "splice"}
+        key = (entry["vendor"], entry["state"])
+        known = merged.setdefault(key, {**entry, "rows": 0, "merged": True})
+        known["rows"] += entry["rows"]
+        known["end"] = entry["end"]
+        known["fetched_at"] = max(known["fetched_at"], entry["fetched_at"])
+    return list(merged.values())[:_MOST_SPANS]
+
+
+@lru_cache(_REMEMBERED)
+def _kind_entry(kind: Kind) -> Provenance:
+    return Provenance(kind.to_json())
+
+
+@lru_cache(_REMEMBERED)
+def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
+    # Frozen, and so everybody's: the same stretches are told with every answer from the cache.
+    entry: dict[str, Any] = {
+        "start": iso(part.span.start),
+        "end": iso(part.span.end),
+        "rows": rows,
+        "vendor": part.vendor,
+        "state": part.state,
+        "fetched_at": iso(part.fetched_at),
+        "basis": part.basis.to_json(),
+    }
+    entry |= {"reason": part.reason} if part.reason else {}
+    entry |= {"volume": why} if (why := left_out(part, own)) else {}
+    told: Provenance = freeze(entry | told_splices(part))
+    return told
+
+
+# --- volume that counts something else, or other trades, than the rest of a series: it is left out
+
+
+def left_out(part: Covered, own: Kind) -> str:
+    """Return why the volume of a stretch does not stand in a series of kind ``own``.
+
+    An empty text where it does, or where one of the two does not say what it counts.
+    """
+    pairs = ((part.kind.volume, own.volume), (part.kind.feed, own.feed))
+    told = [f"{theirs}, not {mine}" for theirs, mine in pairs if theirs and mine and theirs != mine]
+    return f"left out: {'; '.join(told)}" if told else ""
+
+
+def own_volume(table: BarTable, coverage: Coverage, own: Kind) -> BarTable:
+    """Return ascending rows with the volume of other units and feeds as NaN.
+
+    They are returned themselves where there is none of it, which is nearly always.
+    """
+    foreign = _foreign(coverage, own)
+    if not foreign or not len(table):
+        return table
+    volume = table.volume.copy()
+    for part in foreign:
+        first, last = table.stamps.searchsorted(part.span)
+        volume[first:last] = NAN
+    return replace(table, volume=volume)
+
+
+def _foreign(coverage: Iterable[Covered], own: Kind) -> list[Covered]:
+    return [part for part in coverage if part.kind is not own and left_out(part, own)]

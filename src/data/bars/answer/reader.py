@@ -1,0 +1,311 @@
+"""Read a lane, with what a request learned beside it, into an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...cache.actions import ActionBook, Asked
+from ...cache.faults import MISSING_VOLUME, sentences, within
+from ...cache.store import BarStore, Commit, SeriesView, Suspect
+from ...clock import Clock
+from ...errors import Attempt
+from ...model.actions import Action
+from ...model.bars import BarTable, merge
+from ...model.coverage import OFF_GRID, Coverage, Covered
+from ...model.instant import iso, parse_iso
+from ...model.kind import Kind
+from ...model.query import BarsQuery
+from ...model.series import SeriesKey
+from ...model.span import Span
+from ..fetch.lifetimes import lifetime_of
+from ..fetch.trading_days import TradingDays
+from ..ingest.commit import DOUBTFUL, FORMING
+from .answer import Answer, Rebased, lacking_spans, left_out, own_volume
+from .borders import at_borders, splice_problems
+from .disputes import doubts_of, with_disputes
+
+if TYPE_CHECKING:
+    from ..fetch.state import Forming, Unfilled, Work
+
+_MOST_PROBLEMS, _MOST_ATTEMPTS = 20, 50
+
+
+@dataclass
+class Outcome:
+    """What fetching added to an answer beside what the store holds; nearly empty on a hit.
+
+    ``book`` is the symbol's splits and dividends, and ``view`` that of the series, where somebody
+    has read them already. Bars stamped ``closed_before`` or later were closed by a clock that was
+    wrong, unless they are final. ``is_alone`` says that a vendor was pinned which tells no splits
+    and dividends.
+    """
+
+    unfilled: Sequence[Unfilled] = ()
+    unstored: Sequence[Commit] = ()
+    unstored_actions: Sequence[tuple[Sequence[Action], Asked]] = ()
+    forming: Forming | None = None
+    kind: Kind = Kind()
+    fetched: Sequence[Span] = ()
+    problems: Sequence[str] = ()
+    scores: Sequence[float] = ()
+    attempts: Sequence[Attempt] = ()
+    book: ActionBook | None = None
+    view: SeriesView | None = None
+    closed_before: int | None = None
+    is_alone: bool = False
+
+    @property
+    def rests_on(self) -> tuple[SeriesView, ActionBook | None] | None:
+        """What an answer rests on to which fetching added nothing."""
+        return None if self.view is None else (self.view, self.book)
+
+    @classmethod
+    def of(cls, work: Work, cap: int) -> Outcome:
+        """Take what a walk through a lane left behind; no bar stamped ``cap`` or later has closed."""
+        return cls(
+            work.unfilled,
+            work.unstored,
+            work.unstored_actions,
+            work.forming,
+            work.lane.kind,
+            work.fetched,
+            work.problems,
+            work.scores,
+            work.attempts,
+            closed_before=cap,
+            is_alone=work.query.provider is not None and not work.lane.tellers,
+        )
+
+
+class Reader:
+    """Turns what is stored of a series into an answer. Thread-safe; takes no lock.
+
+    Attributes:
+        days: the trading days whose basis answers are in.
+    """
+
+    def __init__(self, store: BarStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self.days = TradingDays(clock)
+
+    def answer(
+        self,
+        query: BarsQuery,
+        key: SeriesKey,
+        wanted: Span,
+        outcome: Outcome,
+        *,
+        lenient: bool = False,
+    ) -> Answer:
+        """Read ``wanted`` from the store, with what could not be stored, in the asked basis.
+
+        ``lenient`` takes an older basis where the newest one cannot be reached.
+
+        Raises:
+            ActionsMissingError: the conversion needs actions that were never asked for.
+            ClosesMissingError: it needs daily closes that are not stored.
+            KindMismatchError: the bars cannot be converted exactly.
+        """
+        now = self._clock.now_ms()
+        span = Span(wanted.start, min(wanted.end, now + 1))
+        view, table, coverage, suspects = self._store.stretch(key, span, outcome.view)
+        if outcome.unstored:
+            table, coverage, suspects = _with_unstored(table, coverage, suspects, outcome.unstored)
+        table, coverage = table.within(span), at_borders(coverage.within(span))
+        bare = _without_volume(
+            table, coverage, view.kind or outcome.kind, query.instrument.asset_class
+        )
+        flagged = _flagged(suspects, table, coverage)
+        if flagged:
+            from ..ingest.commit import suspects_table  # not where all is well
+
+            # Of two rows for one stamp the stored one is a bar.
+            table = merge(suspects_table(flagged), table)
+        if outcome.closed_before is not None:
+            table = _closed(table, coverage, outcome.closed_before)
+        table, coverage = _with_forming(table, coverage, outcome, query, wanted, now)
+        kind = view.kind or outcome.kind
+        table = own_volume(table, coverage, kind)
+        done = Rebased(table)
+        if query.instrument.asset_class == "stock":
+            from .adjust import Rebaser  # what has no splits needs none of it
+
+            told = outcome.unstored_actions
+            # On a hit no calendar is read.
+            days = self.days.latest if outcome.view is not None else self.days.current
+            today = days(query.instrument)
+            rebaser = Rebaser(
+                self._store,
+                query,
+                key,
+                view,
+                told,
+                lenient,
+                outcome.book,
+                today,
+                is_alone=outcome.is_alone,
+            )
+            done = rebaser.rebased(table, coverage)
+        life = lifetime_of(view)
+        # What was wrong with the answers concerns all who read the bars, not the first alone.
+        faults = within(view.faults, span) if view.faults else ()
+        problems = sentences(faults, len(table) - len(flagged)) if faults else ()
+        facts = _facts(key, view, outcome, coverage, now, problems)
+        facts = with_disputes(facts, done, coverage)
+        outdated = _outdated(done)
+        facts |= {"problems": [*outdated, *facts["problems"]]}
+        return Answer(
+            query=query,
+            table=done.table,
+            coverage=coverage,
+            gaps=lacking_spans(span, coverage, outcome.unfilled, now, life.told(now)),
+            flagged=[(s.bar.stamp_ms, s.reason) for s in flagged],
+            kind=kind,
+            as_of=done.as_of,
+            substitute=f"{done.instead} prices ({key})" if done.instead else None,
+            doubts=[*_doubts(coverage), *bare, *doubts_of(done, coverage), *outdated],
+            fetched=outcome.fetched,
+            scores=outcome.scores,
+            rests_on=outcome.rests_on,
+            facts=facts | life.dates() | ({"adjustment": done.instead} if done.instead else {}),
+        )
+
+
+def _facts(
+    key: SeriesKey,
+    view: SeriesView,
+    outcome: Outcome,
+    coverage: Coverage,
+    now_ms: int,
+    problems: Sequence[str],
+) -> dict[str, Any]:
+    return {
+        "lane": key.folder,
+        "generation": view.generation,
+        "problems": [*problems, *outcome.problems, *splice_problems(coverage)][:_MOST_PROBLEMS],
+        "attempts": told(outcome.attempts),
+        "rejected": {},
+        "asked_at": iso(now_ms),
+    }
+
+
+def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
+    """Return the bars before ``cap``, and those behind it that are stored as final.
+
+    By a clock that is behind these have not closed; their vendor had newer ones.
+    """
+    closed = table.stamps < cap
+    if not closed.all():
+        for part in coverage:
+            if part.state == "final" and part.span.end > cap:
+                closed |= (table.stamps >= part.span.start) & (table.stamps < part.span.end)
+    return table.take(closed)
+
+
+def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -> list[Suspect]:
+    """Return the bad rows in whose place there is no bar and no later answer."""
+    doubted = [c.span for c in coverage if c.state == "suspect"]
+    return [
+        s
+        for s in suspects
+        if not s.reason.startswith(OFF_GRID)
+        and any(s.bar.stamp_ms in span for span in doubted)
+        and not np.isin(s.bar.stamp_ms, table.stamps)
+    ]
+
+
+def _doubts(coverage: Coverage) -> list[str]:
+    """Return why whole answers among these are not to be trusted; each reason once."""
+    return list(dict.fromkeys(c.reason for c in coverage if c.reason.startswith(DOUBTFUL)))
+
+
+def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class: str) -> list[str]:
+    """Say how many bars lack a volume that they must have; foreign volume is left out."""
+    if not len(table) or not np.isnan(table.volume.min()):  # NaN where any is
+        return []
+    bare = table.take(np.isnan(table.volume)).stamps
+    held = (c for c in coverage if c.state != "empty")
+    parts = [c for c in held if c.kind.needs_volume(asset_class, c.vendor)]
+    spans = [part.span for part in parts if not left_out(part, own)]
+    count = sum(int(np.diff(bare.searchsorted(span))[0]) for span in spans)
+    return [f"{MISSING_VOLUME}: {count} of {len(table)} bars have no volume"] if count else []
+
+
+def _outdated(done: Rebased) -> list[str]:
+    """Say that prices are not those of today, where a split since then is not ruled out."""
+    if done.unknown_since is None:
+        return []
+    return [
+        f"prices are as of {done.as_of}: splits and dividends from {done.unknown_since} on are "
+        "not known"
+    ]
+
+
+def _with_unstored(
+    table: BarTable, coverage: Coverage, suspects: Sequence[Suspect], commits: Sequence[Commit]
+) -> tuple[BarTable, Coverage, Sequence[Suspect]]:
+    """Add what the disk refused."""
+    from ..ingest.writer import laid_over  # not on a hit
+
+    for commit in commits:
+        table, coverage = laid_over(table, coverage, commit)
+    return table, coverage, (*suspects, *(s for commit in commits for s in commit.suspects))
+
+
+def _with_forming(
+    table: BarTable, coverage: Coverage, outcome: Outcome, query: BarsQuery, wanted: Span, now: int
+) -> tuple[BarTable, Coverage]:
+    """Add the running bar, marked as such, when it was asked for."""
+    if not query.include_forming or outcome.forming is None:
+        return table, coverage
+    rows = outcome.forming.table.within(wanted)
+    if not len(rows):
+        return table, coverage
+    first = int(rows.stamps[0])
+    running = Covered(
+        Span(first, max(wanted.end, int(rows.stamps[-1]) + 1)),
+        "provisional",
+        outcome.forming.vendor,
+        outcome.forming.kind,
+        outcome.forming.basis,
+        now,
+        FORMING,
+    )
+    kept = table.take(table.stamps < first)
+    return merge(kept, rows), coverage.overlaid([running])
+
+
+def told(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
+    """Return attempts as plain JSON values."""
+    return [
+        {
+            "provider": a.provider,
+            "outcome": a.outcome,
+            "message": a.message,
+            "seconds": round(a.seconds, 4),
+            "start": iso(a.start_ms),
+            "end": iso(a.end_ms),
+            "rows": a.rows,
+            "requests": a.requests,
+        }
+        for a in attempts[:_MOST_ATTEMPTS]
+    ]
+
+
+def attempt_of(plain: Mapping[str, Any]) -> Attempt:
+    """Return the attempt that :func:`told` wrote, but for its error."""
+    return Attempt(
+        plain["provider"],
+        plain["outcome"],
+        plain["message"],
+        plain["seconds"],
+        parse_iso(plain["start"]),
+        parse_iso(plain["end"]),
+        plain["rows"],
+        plain["requests"],
+    )

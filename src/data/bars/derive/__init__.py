@@ -1,0 +1,1 @@
+"""Longer bars made of an answer for shorter ones."""

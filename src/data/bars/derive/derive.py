@@ -1,0 +1,307 @@
+"""Answer longer bars out of an answer for shorter ones; nothing of it is stored.
+
+What is stored are the shorter bars alone. So a split, a revision or a hole that was filled shows in
+the longer ones at once, and none of them is ever made of prices of two bases.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ...calendars.calendar import MarketCalendar, calendar_for
+from ...calendars.finality import forming_stamp
+from ...calendars.gaps import Grid
+from ...errors import (
+    AllProvidersFailedError,
+    Attempt,
+    BadRangeError,
+    DataError,
+    KindMismatchError,
+    NoDataError,
+    NoProviderError,
+)
+from ...model.bars import BarTable, among
+from ...model.kind import Kind
+from ...model.query import BarsQuery
+from ...model.span import Span
+from ...model.timeframe import Timeframe
+from ...prices.conversions import has_known_hours, regular_hours
+from ...prices.resample import resample, source_span
+from ..answer.answer import Answer, Gap
+from ..fetch.lane import LOOKBACKS, closed_rows, last_of
+from ..fetch.state import is_down
+from ..ingest.commit import DOUBTFUL
+from .result import Fold
+from .sources import Parts
+
+log = logging.getLogger("onetape.routing")
+
+Out = Mapping[str, DataError]
+Ask = Callable[[BarsQuery], Answer]
+
+NOBODY = (NoProviderError, AllProvidersFailedError)
+
+
+class Deriver:
+    """Answers by bars made of shorter ones. Thread-safe: it keeps no state of its own.
+
+    Args:
+        parts: says of which.
+        ask: answers by bars of the very length asked for; not by vendors who are out.
+    """
+
+    def __init__(self, parts: Parts, ask: Callable[[BarsQuery, Out], Answer]) -> None:
+        self._parts = parts
+        self._ask = ask
+
+    def of_days(self, query: BarsQuery, days: Timeframe) -> Answer:
+        """Answer out of days; by a vendor's own bars only where those cannot be had at all.
+
+        Where days are missing the vendor's own weeks lack them too, and do not say so.
+
+        Raises:
+            AllProvidersFailedError: nobody supplied either, nothing is stored.
+        """
+        try:
+            answer = self._derived(query, days, {})
+        except NOBODY as error:
+            try:
+                return self._ask(query, _down(error))
+            except NOBODY as second:
+                raise error from second
+        if is_whole(answer):
+            return answer
+        held = self._held(query)
+        return held if held is not None and is_whole(held) else answer
+
+    def instead(
+        self, query: BarsQuery, error: DataError, alone: Callable[[BarsQuery, DataError], Answer]
+    ) -> Answer:
+        """Answer bars that nobody supplied: out of shorter ones, or with what is stored of them.
+
+        Args:
+            query: what is wanted.
+            error: why nobody supplied them.
+            alone: answers with what is stored, or raises the error it is given.
+
+        Raises:
+            NoProviderError, AllProvidersFailedError: nothing of it can be had.
+        """
+        source, answer = None if _says_nothing(error) else self._parts.best(query), None
+        if source is not None:
+            try:
+                answer = self._derived(query, source, _down(error))
+            except (*NOBODY, KindMismatchError) as failure:
+                log.info("%s could not be made of %s bars: %s", query, source, failure)
+                # Where nobody serves the bars themselves, this is what went wrong.
+                if isinstance(error, NoProviderError) and isinstance(failure, NOBODY):
+                    error = failure
+        if answer is not None and is_whole(answer) and len(answer.table):
+            return answer
+        try:
+            held = alone(query, error)
+        except NOBODY:
+            if answer is None or not (len(answer.table) or isinstance(error, NoProviderError)):
+                raise
+            return answer
+        return held if answer is None or _lack_ms(held) < _lack_ms(answer) else answer
+
+    def made(self, query: BarsQuery, attempts: Sequence[Attempt]) -> Answer | None:
+        """Return bars made of shorter ones; None where there are none to make them of.
+
+        Args:
+            query: what is wanted.
+            attempts: at bars of the very length; who failed is not asked for shorter ones.
+        """
+        source = self._parts.best(query)
+        if source is None:
+            return None
+        try:
+            return self._derived(query, source, _down_in(attempts))
+        except (*NOBODY, KindMismatchError) as failure:
+            log.info("%s could not be made of %s bars: %s", query, source, failure)
+            return None
+
+    def _derived(self, query: BarsQuery, source: Timeframe, out: Out) -> Answer:
+        anchor = self._parts.anchor(query, source)
+        return derived(query, source, anchor, lambda below: self._ask(below, out))
+
+    def _held(self, query: BarsQuery) -> Answer | None:
+        """Return what is stored of the very length asked for."""
+        try:
+            return self._ask(replace(query, offline=True, refresh=False), {})
+        except DataError:
+            return None
+
+
+def is_whole(answer: Answer) -> bool:
+    """Tell whether an answer lacks nothing and is of the kind that was asked for."""
+    lacking = any(not gap.harmless for gap in answer.gaps)
+    return not (lacking or answer.flagged or answer.substitute)
+
+
+def _lack_ms(answer: Answer) -> int:
+    return sum(gap.span.end - gap.span.start for gap in answer.gaps if not gap.harmless)
+
+
+def _says_nothing(error: DataError) -> bool:
+    """Tell whether a vendor positively has nothing: then it has no shorter bars either."""
+    attempts: Sequence[Attempt] = getattr(error, "attempts", ())
+    return any(isinstance(attempt.error, NoDataError) for attempt in attempts)
+
+
+def _down(error: DataError) -> dict[str, DataError]:
+    """Return the vendors that need not be asked again now."""
+    return _down_in(getattr(error, "attempts", ()))
+
+
+def _down_in(attempts: Sequence[Attempt]) -> dict[str, DataError]:
+    return {a.provider: a.error for a in attempts if a.error is not None and is_down(a.error)}
+
+
+def derived(query: BarsQuery, source: Timeframe, anchor: str, ask: Ask) -> Answer:
+    """Answer ``query`` out of ``source`` bars.
+
+    Args:
+        query: what is wanted.
+        source: what it is made of; only what may be (``prices.conversions``).
+        anchor: what the source bars are counted from as far as that is known; what is made of them
+            is counted from the same.
+        ask: answers the source bars, from the store and from vendors.
+
+    Raises:
+        NoProviderError, AllProvidersFailedError: as ``ask`` does.
+        KindMismatchError: they stand in hours that the calendar does not know.
+    """
+    making = _Making(query, source, anchor, ask)
+    answer = making.answer(1)
+    for tries in range(1, LOOKBACKS):
+        if query.bars is None or closed_rows(answer) >= query.bars or not len(answer.table):
+            break
+        try:
+            answer = making.again().answer(2**tries)
+        except BadRangeError:
+            break  # there are not so many before it in all the time that calendars know
+    return answer if query.bars is None else last_of(answer, query.bars)
+
+
+@dataclass(frozen=True)
+class _Making:
+    """One answer in the making; see :func:`derived`.
+
+    Attributes:
+        is_sure: whether the anchor is that of an answer, and no guess.
+    """
+
+    query: BarsQuery
+    source: Timeframe
+    anchor: str
+    ask: Ask
+    is_sure: bool = False
+
+    def again(self) -> _Making:
+        """Return the same for another try: what has been refreshed once is fresh."""
+        return replace(self, query=replace(self.query, refresh=False))
+
+    def answer(self, factor: int) -> Answer:
+        """Return the answer; a count reaches ``factor`` times as far back."""
+        wanted = self._wanted(factor)
+        needed = source_span(wanted, self.query.timeframe, self._calendar, anchor=self._grid.anchor)
+        # Where no bar is expected they are asked for all the same: who knows whether it exists.
+        span = wanted if needed.is_empty else needed
+        below = self.ask(replace(self.query, timeframe=self.source, span=span, bars=None))
+        told = below.kind.anchor
+        if told not in ("", self.anchor) and not self.is_sure:
+            # Somebody else answered than was expected.
+            return replace(self.again(), anchor=told, is_sure=True).answer(factor)
+        return self._folded(below, needed)
+
+    def _wanted(self, factor: int) -> Span:
+        """Return the stamps wanted, without those of bars that are not to be returned."""
+        query, grid = self.query, self._grid
+        cap = forming_stamp(self._calendar, grid.timeframe, query.now_ms, grid.anchor)
+        end = min(query.span.end, cap)
+        start = query.span.start if query.bars is None else grid.back(end, query.bars * factor)
+        return Span(start, query.span.end if query.include_forming or end <= start else end)
+
+    def _folded(self, below: Answer, needed: Span) -> Answer:
+        """Make the bars out of what came."""
+        told = [*(c.span.end for c in below.coverage), *(g.span.end for g in below.gaps)]
+        # Behind what the answer speaks of, silence does not mean that nothing traded.
+        span = Span(needed.start, min(needed.end, max(told, default=needed.start)))
+        holes = sorted([*_holes(below), *self._doubted(below, span)], key=lambda gap: gap.span)
+        rows = self._rows(below)
+        found = resample(
+            rows,
+            self.source,
+            self.query.timeframe,
+            self._calendar,
+            anchor=self._grid.anchor,
+            source_anchor=below.kind.anchor or self.anchor,
+            span=span,
+            now_ms=self.query.now_ms,
+            # Whoever took the answer knows what is a hole in it: all others had no trade.
+            dense=False,
+            unanswered=[hole.span for hole in holes],
+        )
+        fold = Fold(self.query, self.source, below, found, holes)
+        table, coverage = fold.with_running()
+        return replace(
+            below,
+            query=self.query,
+            table=table,
+            coverage=coverage,
+            gaps=fold.gaps(),
+            flagged=(),
+            kind=self._kind(below),
+            fetched=fold.fetched(),
+            facts=fold.facts(),
+        )
+
+    def _rows(self, below: Answer) -> BarTable:
+        """Return the rows that bars are made of: those in hours that the calendar knows."""
+        session = below.kind.session
+        known = has_known_hours(self.source, session, self._calendar)
+        if self.source.is_intraday and not known:
+            raise KindMismatchError(
+                f"{self.source} bars of {session} hours cannot be put together",
+                symbol=self.query.instrument.symbol,
+            )
+        if self._cuts(below):
+            return regular_hours(below.table, self.source, self._calendar)
+        return below.table
+
+    def _kind(self, below: Answer) -> Kind:
+        kind = replace(below.kind, anchor=below.kind.anchor and self._grid.anchor)
+        return replace(kind, session="regular") if self._cuts(below) else kind
+
+    def _cuts(self, below: Answer) -> bool:
+        return self.source.is_intraday and below.kind.session == "extended"
+
+    def _doubted(self, below: Answer, span: Span) -> Iterator[Gap]:
+        """Yield the bars that are absent from an answer which lacks too many to list them."""
+        anchor = below.kind.anchor or self.anchor
+        for part in below.coverage.within(span):
+            if part.reason.startswith(DOUBTFUL):
+                expected = self._calendar.opens(self.source, part.span, anchor)
+                for stamp in expected[~among(expected, below.table.stamps)].tolist():
+                    yield Gap(Span(stamp, stamp + 1), part.reason)
+
+    @property
+    def _calendar(self) -> MarketCalendar:
+        return calendar_for(self.query.instrument)
+
+    @property
+    def _grid(self) -> Grid:
+        """Where the bars wanted stand; days know one anchor alone."""
+        step = self.query.timeframe
+        return Grid(self._calendar, step, self.anchor if step.is_intraday else "session")
+
+
+def _holes(below: Answer) -> Iterator[Gap]:
+    """Yield what of an answer is not known, or not to be trusted."""
+    yield from (gap for gap in below.gaps if not gap.harmless)
+    for stamp, reason in below.flagged:
+        yield Gap(Span(stamp, stamp + 1), reason)

@@ -1,0 +1,197 @@
+"""What is told of bars that were made of shorter ones: source, state, gaps, running bar."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...model.bars import BarTable, merge
+from ...model.coverage import Coverage, Covered
+from ...model.query import BarsQuery
+from ...model.span import Span
+from ...model.timeframe import Timeframe
+from ...prices.resample import Incomplete, Positions, Resampled
+from ..answer.answer import Answer, Gap
+from ..ingest.commit import FORMING
+
+_WORSE = ("final", "provisional", "suspect")
+_NOT_YET = "closed, not published yet"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What was made of an answer, with everything that is told about its bars.
+
+    Attributes:
+        query: for what.
+        source: length of the bars it was made of.
+        below: the answer it was made of.
+        found: the bars.
+        holes: what of the answer is not known, ascending.
+    """
+
+    query: BarsQuery
+    source: Timeframe
+    below: Answer
+    found: Resampled
+    holes: Sequence[Gap]
+
+    @cached_property
+    def table(self) -> BarTable:
+        """The whole bars."""
+        return self.found.with_whole_volumes()
+
+    def with_running(self) -> tuple[BarTable, Coverage]:
+        """Return the bars and where they came from; the running one where it was asked for."""
+        coverage, bar = self._coverage(), self._running()
+        if bar is None:
+            return self.table, coverage
+        parts = self._parts(bar.span.start, bar.span.end)
+        mark = Covered(
+            bar.span,
+            "provisional",
+            _vendors(parts),
+            self.below.kind,
+            parts[-1].basis,
+            self.query.now_ms,
+            FORMING,
+        )
+        rows = self.found.partial.within(Span(bar.span.start, bar.span.start + 1))
+        return merge(self.table, rows), coverage.overlaid([mark])
+
+    def _running(self) -> Incomplete | None:
+        """Return the bar that has not closed, if all that there has been of it is known."""
+        if not self.query.include_forming:
+            return None
+        for bar in self.found.incomplete:
+            if bar.reason == FORMING and bar.span.start in self.found.partial.stamps:
+                return None if any(hole.span.overlaps(bar.span) for hole in self.holes) else bar
+        return None
+
+    # --- where they came from --------------------------------------------------------------
+
+    @cached_property
+    def _sources(self) -> list[Covered]:
+        return [part for part in self.below.coverage if part.state != "empty"]
+
+    def _parts(self, start: int, end: int) -> list[Covered]:
+        span = Span(start, end)
+        return [part for part in self._sources if part.span.overlaps(span)]
+
+    def _coverage(self) -> Coverage:
+        """Carry source and state over: each bar is as good as the worst of its parts."""
+        stamps, ends = self.table.stamps, self.found.ends
+        if not len(stamps):
+            return Coverage()
+        lacking = np.array([b.span.start for b in self.found.incomplete], dtype=np.int64)
+        edges = np.union1d(stamps, lacking)
+        until = np.append(edges, ends[-1])[np.searchsorted(edges, stamps) + 1]
+        bounds = np.array([part.span for part in self._sources], dtype=np.int64).reshape(-1, 2)
+        first = np.searchsorted(bounds[:, 1], stamps, side="right")
+        behind = np.searchsorted(bounds[:, 0], ends)
+        # One entry for neighbours that are made of the same.
+        new = (np.diff(first) != 0) | (np.diff(behind) != 0) | (until[:-1] != stamps[1:])
+        begins = np.append(0, np.flatnonzero(new) + 1)
+        lasts = np.append(begins[1:], len(stamps)) - 1
+        return Coverage.joined(
+            self._entry(Span(start, end), self._sources[low:high])
+            for start, end, low, high in _rows(
+                stamps[begins], until[lasts], first[begins], behind[begins]
+            )
+        )
+
+    def _entry(self, span: Span, parts: Sequence[Covered]) -> Covered:
+        worst = max(parts, key=lambda part: _WORSE.index(part.state))
+        return replace(
+            parts[-1],
+            span=span,
+            vendor=_vendors(parts),
+            state=worst.state,
+            reason=worst.reason,
+            expires=worst.expires,
+            fetched_at=max(part.fetched_at for part in parts),
+        )
+
+    def fetched(self) -> list[Span]:
+        """Return the stretches of bars that hold anything a vendor sent just now."""
+        stamps, ends = self.table.stamps, self.found.ends
+        spans = np.array(self.below.fetched, dtype=np.int64).reshape(-1, 2)
+        lows = np.searchsorted(ends, spans[:, 0], side="right")
+        highs = np.searchsorted(stamps, spans[:, 1])
+        return [
+            Span(int(stamps[low]), int(stamps[high - 1]) + 1)
+            for low, high in _rows(lows, highs)
+            if low < high
+        ]
+
+    # --- what is lacking -------------------------------------------------------------------
+
+    def gaps(self) -> list[Gap]:
+        """Return the bars that could not be made, neighbours of one reason together."""
+        harmless = [gap for gap in self.below.gaps if gap.harmless]
+        lacking = [bar for bar in self.found.incomplete if bar.reason != FORMING]
+        starts = np.array([bar.span.start for bar in lacking], dtype=np.int64)
+        places = np.searchsorted(self.table.stamps, starts).tolist()
+        runs: list[tuple[int, str, list[Incomplete]]] = []
+        for place, bar in zip(places, lacking, strict=True):
+            said = self._said(bar)
+            if runs and runs[-1][:2] == (place, said):
+                runs[-1][2].append(bar)
+            else:
+                runs.append((place, said, [bar]))
+        found = [self._gap(said, bars) for _, said, bars in runs]
+        return sorted([*harmless, *found], key=lambda gap: gap.span)
+
+    def _gap(self, said: str, bars: Sequence[Incomplete]) -> Gap:
+        lacking, expected = (sum(counts) for counts in zip(*(b[2:] for b in bars), strict=True))
+        span = Span(bars[0].span.start, bars[-1].span.end)
+        reason = f"{lacking} of {expected} {self.source} bars: {said}"
+        holes = [hole for hole in self.holes if hole.span.overlaps(span)]
+        return Gap(
+            span,
+            reason,
+            failed=any(hole.failed for hole in holes),
+            is_outage=any(hole.is_outage for hole in holes),
+        )
+
+    def _said(self, bar: Incomplete) -> str:
+        """Return why a bar could not be made."""
+        if bar.reason == "straddled":
+            return "one of them lies half in the next"
+        place = bisect_right(self._hole_ends, bar.span.start)
+        if place < len(self.holes) and self.holes[place].span.overlaps(bar.span):
+            return self.holes[place].reason
+        return "they stand beside the hours of trading" if self.found.strays else _NOT_YET
+
+    @cached_property
+    def _hole_ends(self) -> list[int]:
+        return [hole.span.end for hole in self.holes]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the further entries of the provenance."""
+        source, told = self.source, self.below.facts
+        problems = list(told.get("problems", ()))
+        if self.found.strays:
+            problems.append(f"{self.found.strays} {source} bars stand where none is expected")
+        if self.found.part_volume:
+            bars = len(self.found.part_volume)
+            problems.append(f"the volume of {bars} bars is not known, as that of some parts is not")
+        made_of = {
+            "timeframe": source.label,
+            "lane": told.get("lane"),
+            "rows": len(self.below.table),
+        }
+        return {**told, "problems": problems, "lane": None, "derived_from": made_of}
+
+
+def _vendors(parts: Iterable[Covered]) -> str:
+    return ",".join(sorted({name for part in parts for name in part.vendor.split(",") if name}))
+
+
+def _rows(*columns: Positions) -> Iterator[tuple[int, ...]]:
+    return zip(*(column.tolist() for column in columns), strict=True)

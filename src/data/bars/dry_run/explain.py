@@ -1,0 +1,124 @@
+"""Who is asked for a series and why, who is not, how they stand, and what is held."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from ...config.rules_file import packaged_rules
+from ...downloader.base_data_downloader import is_ours
+from ...downloader.looking import look_at
+from ...errors import DataError, QueryError, UnknownProviderError
+from ...model.explanation import Explanation, Stored, Way
+from ...model.health import Health
+from ...model.query import BarsQuery
+from ...model.rules import Rule
+from ...model.series import SeriesKey
+from ..derive.sources import Parts
+from ..fetch.lifetimes import lifetime_of
+from ..selection.candidate import Candidate
+from ..selection.candidates import Route
+from ..selection.exclusions import differences, unasked
+from .runner import Theatre
+
+
+def explain(theatre: Theatre, query: BarsQuery) -> Explanation:
+    """Return what would happen for the series of ``query``, and why; nobody is asked.
+
+    Raises:
+        CacheError: the store cannot be read.
+    """
+    rule, why_not = _rule(theatre, query)
+    way: Route | None = None
+    try:
+        way = theatre.way_of(query)
+    except DataError as error:
+        why_not = str(error)
+    return Explanation(
+        query.instrument,
+        query.timeframe,
+        query.now_ms,
+        rule=rule.name if rule else "",
+        rule_from=_home(theatre, rule) if rule else "",
+        named=rule.vendors if rule else (),
+        ways=tuple(_ways(way, query)) if way else (),
+        unasked={
+            **unasked(theatre.selector, query, all_there=True),
+            **(way.namesakes if way else {}),
+        },
+        stored=tuple(_stored(theatre, query, way)),
+        source=_source(theatre, query, way),
+        why_not=why_not,
+    )
+
+
+def _rule(theatre: Theatre, query: BarsQuery) -> tuple[Rule | None, str]:
+    try:
+        rule: Rule = theatre.selector.rule_for(query.instrument, query.timeframe)
+    except QueryError as error:
+        return None, str(error)
+    return rule, ""
+
+
+def _home(theatre: Theatre, rule: Rule) -> str:
+    """Return whose rule it is."""
+    if packaged_rules().rules.get(rule.name) == rule:
+        return "the packaged rules"
+    return str(theatre.selector.config_path)
+
+
+def _ways(way: Route, query: BarsQuery) -> Iterator[Way]:
+    for place, lane in enumerate(way.lanes):
+        for candidate in lane.candidates:
+            yield _way(candidate, query, differences(way.lanes[0], lane) if place else "")
+
+
+def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
+    health, depth = Health(candidate.name), None
+    if candidate.capabilities is not None:
+        depth = candidate.capabilities.depth_days.get(query.timeframe.label)
+    if is_ours(candidate.downloader):
+        look = look_at(candidate.downloader, query.instrument.asset_class, query.timeframe)
+        health = look.health(query.now_ms) if look is not None else health
+    return Way(
+        candidate.name,
+        health,
+        query.instrument.spelling(candidate.name),
+        candidate.adjustment,
+        depth,
+        substitute,
+    )
+
+
+def _stored(theatre: Theatre, query: BarsQuery, way: Route | None) -> Iterator[Stored]:
+    """Yield the lanes of which anything is known: the default one, the route's, and any vendor's."""
+    symbol, timeframe = query.instrument.symbol, query.timeframe
+    lanes = [lane.parts for lane in way.lanes] if way else []
+    vendors = [(name,) for name in theatre.selector.provider_names()]
+    for parts in dict.fromkeys([(), *lanes, *vendors]):
+        key = SeriesKey(symbol, timeframe, parts)
+        view = theatre.store.view(key)
+        if view.exists:
+            known = view.coverage.opened()
+            names = {name for part in known for name in part.vendor.split(",") if name}
+            yield Stored(
+                key.folder,
+                view.rows,
+                view.first,
+                view.last,
+                Counter(part.state for part in known),
+                tuple(sorted(names)),
+                view.generation,
+                view.next_due,
+                lifetime_of(view),
+            )
+
+
+def _source(theatre: Theatre, query: BarsQuery, way: Route | None) -> str:
+    """Return the timeframe of the shorter bars that these are made of; empty where they are not."""
+    parts = Parts(theatre.selector, theatre.store)
+    try:
+        source = parts.preferred(query) or (parts.best(query) if way is None else None)
+    except UnknownProviderError:
+        return ""
+    return source.label if source is not None else ""

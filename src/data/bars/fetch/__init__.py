@@ -1,0 +1,1 @@
+"""What a request lacks, asked of vendors: the plan, the walk, and what is compared."""

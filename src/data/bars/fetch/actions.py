@@ -1,0 +1,99 @@
+"""Ask vendors for splits and dividends, and keep out of a series what cannot do without them."""
+
+from __future__ import annotations
+
+from ...cache.actions import Asked
+from ...clock import Clock
+from ...errors import (
+    Attempt,
+    AuthenticationError,
+    CapabilityError,
+    ConfigError,
+    DataError,
+    ProviderError,
+    ProviderTimeoutError,
+)
+from ...model.instant import DAY_MS, date_of
+from ...model.kind import Basis
+from ...model.span import Span
+from ...net.one_call import current_call
+from ...prices.adjustment import BasisPart, needed_actions
+from ..ingest.writer import Keeper
+from ..selection.candidate import Candidate
+from .state import Work
+
+
+class Teller:
+    """Finds somebody who tells the actions of a request. Thread-safe: it keeps no state."""
+
+    def __init__(self, keeper: Keeper, clock: Clock) -> None:
+        self._keeper = keeper
+        self._clock = clock
+
+    def ask(self, work: Work, span: Span) -> bool:
+        """Have those with an ex-date in ``span`` told and kept; False where nobody tells them.
+
+        A vendor that failed to is not asked again by the same request, nor is one that has just
+        refused the account or did not answer in time.
+        """
+        now = self._clock.now_ms()
+        asked = Span(span.start, min(span.end, now + DAY_MS))
+        for candidate in work.lane.tellers:
+            shut = (AuthenticationError, ProviderTimeoutError)
+            is_shut_out = isinstance(work.out.get(candidate.name), shut)
+            if candidate.name in work.untold or is_shut_out:
+                continue
+            sent, started = current_call().requests, self._clock.monotonic()
+            error: DataError | None = None
+            try:
+                actions = candidate.downloader.fetch_actions(work.query.instrument, asked, now)
+            except (ProviderError, ConfigError) as failure:
+                error = failure
+            attempt = Attempt(
+                candidate.name,
+                type(error).__name__ if error else "ok",
+                f"splits and dividends: {error}" if error else "splits and dividends",
+                self._clock.monotonic() - started,
+                asked.start,
+                asked.end,
+                requests=current_call().requests - sent,
+            )
+            work.beside.append(attempt)
+            if error is not None:
+                work.untold[candidate.name] = error
+                if isinstance(error, ProviderTimeoutError):
+                    work.out[candidate.name] = error
+                work.problems.append(f"{candidate.name} did not tell the actions: {error}")
+                continue
+            self._keeper.add_actions(work, actions, Asked(span, candidate.name, now))
+            return True
+        return False
+
+    def check(self, work: Work, candidate: Candidate, span: Span) -> None:
+        """See to it that a candidate's bars of ``span`` can be converted, before it is asked.
+
+        That concerns vendors whose prices stand beside others by virtue of actions that somebody
+        else tells. Bars without them would spoil the whole answer; such a vendor has a lane of
+        its own to fall back on.
+
+        Raises:
+            CapabilityError: the actions are not known, and nobody tells them.
+        """
+        if not candidate.leans_on_actions(work.query) or candidate.adjustment in work.lane.parts:
+            return
+        if candidate.is_shut(work.query.instrument, work.grid.timeframe):
+            return  # no bars will come that would need them
+        today = Basis(candidate.adjustment, date_of(self._clock.now_ms()))
+        spans = needed_actions(span, [BasisPart(span, today)], "split", today.as_of)
+        book = self._keeper.book(work)
+        lacking = [needed for needed in spans if not book.covers(needed)]
+        if lacking and not self.ask(work, Span(lacking[0].start, lacking[-1].end)):
+            why = "; ".join(f"{name}: {error}" for name, error in work.untold.items())
+            raise CapabilityError(
+                f"{candidate.name} serves {candidate.adjustment} prices, which can only stand "
+                f"beside others when splits and dividends from {date_of(lacking[0].start)} on are "
+                "known, and nobody tells them",
+                provider=candidate.name,
+                symbol=work.query.instrument.symbol,
+                hint=why or None,
+            )

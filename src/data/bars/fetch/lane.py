@@ -1,0 +1,230 @@
+"""Answer a query from one lane: fetch what the plan says, read the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from ...cache.store import BarStore, Commit
+from ...calendars.gaps import Grid
+from ...clock import Clock
+from ...errors import BadRangeError
+from ...model.coverage import Coverage, Covered
+from ...model.instant import DAY_MS, MINUTE_MS
+from ...model.query import BarsQuery
+from ...model.rules import ValidationRules
+from ...model.span import Span, coalesce, intersect, subtract
+from ..answer.adjust import ActionsMissingError
+from ..answer.answer import Answer, Gap, as_known
+from ..answer.reader import Outcome, Reader
+from ..ingest.commit import CLOSED, FORMING, Expiry
+from ..ingest.writer import Keeper
+from ..locks import Turns
+from .actions import Teller
+from .fetcher import Fetcher
+from .listing import ListingProof
+from .plan import Planner, Todo
+from .state import Unfilled, Work
+from .unknown_kind import is_older
+
+LOOKBACKS = 4
+_TOLD_LATE = 14 * DAY_MS
+
+
+class LaneRunner:
+    """Answers queries from one lane at a time. Thread-safe: it keeps no state of its own.
+
+    Attributes:
+        on_todo: told of every plan before anything of it is done.
+    """
+
+    def __init__(
+        self,
+        store: BarStore,
+        clock: Clock,
+        reader: Reader,
+        expiry: Expiry,
+        checks: ValidationRules,
+        turns: Turns,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._reader = reader
+        self._expiry = expiry
+        self._turns = turns
+        self._keeper = Keeper(store)
+        self._teller = Teller(self._keeper, clock)
+        self._planner = Planner(store, self._keeper, clock)
+        self._fetcher = Fetcher(store, self._keeper, clock, expiry, checks)
+        self._listing = ListingProof(self._keeper, clock, expiry)
+        self.on_todo: Callable[[Work, Todo], None] = _unheard
+
+    def answer(self, query: BarsQuery, work: Work) -> Answer:
+        """Fill what is missing of the wanted span; a count of bars may reach further back.
+
+        Raises:
+            KindMismatchError: the lane's bars cannot be brought to the asked basis.
+        """
+        answer = self._filled(query, self._planner.wanted(query, work, 1), work)
+        for tries in range(1, LOOKBACKS):
+            if query.bars is None or closed_rows(answer) >= query.bars or not len(answer.table):
+                break
+            try:
+                further = self._planner.wanted(query, work, 2**tries)
+            except BadRangeError:  # calendars do not reach so far back: these are all there are
+                break
+            answer = self._filled(query, further, work)
+        return answer if query.bars is None else last_of(answer, query.bars)
+
+    def _filled(self, query: BarsQuery, wanted: Span, work: Work) -> Answer:
+        self._store.steward.used(work.key, wanted)
+        plan = self._planner.todo(query, wanted, work)
+        self.on_todo(work, plan)
+        held = self._keeper.coverage(work)
+        plan = self._done(query, plan, work)
+        answer = as_known(self._read(query, wanted, work, plan.cap))
+        if lost := self._lost(held, plan, work):
+            self._done(query, replace(plan, segments=tuple(lost), closed=()), work)
+            answer = as_known(self._read(query, wanted, work, plan.cap))
+        doubts = [*answer.doubts, *_unrefreshed(query, work)]
+        gaps = real_gaps(answer.gaps, plan.cap, work.grid)
+        if not (gaps or len(answer.table) or query.offline):
+            # No bar is expected, but the one question whether there is any was not answered.
+            gaps = [Gap(part.span, part.reason, failed=part.failed) for part in work.unfilled]
+        return replace(answer, gaps=gaps, doubts=doubts)
+
+    def _lost(self, held: Coverage, plan: Todo, work: Work) -> list[Span]:
+        """Return what was stored when it was planned and is not now: a repair could not keep it."""
+        reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
+        now_held = [part.span for part in self._keeper.coverage(work)]
+        spans = [part.span for part in held.within(reach) if part.state != "empty"]
+        return coalesce(lost for span in spans for lost in subtract([span], now_held))
+
+    # --- doing -----------------------------------------------------------------------------
+
+    def _done(self, query: BarsQuery, plan: Todo, work: Work) -> Todo:
+        """Ask for what the plan says, or say that it is not asked for; return the plan as done."""
+        if query.offline:
+            work.unfilled += [Unfilled(s, "not cached, and offline") for s in plan.segments]
+            return plan
+        if plan.segments:
+            plan = self._fill(query, plan, work)
+        self._ask_forming(query, plan, work)
+        self._remember_closed(plan, work)
+        return plan
+
+    def _fill(self, query: BarsQuery, plan: Todo, work: Work) -> Todo:
+        """Fetch what the plan says, when no other process is at it; return the plan as done."""
+        with self._turns.take(work.key) as (has_waited, work.still_here):
+            if has_waited and not query.refresh:
+                plan = self._planner.lacking(query, plan.wanted, work)
+            self._fetcher.fill(work, plan.segments)
+            self._fill_overdue(plan.wanted, work)
+            self._listing.seek(work, plan.segments)
+        return plan
+
+    def _fill_overdue(self, wanted: Span, work: Work) -> None:
+        """Ask again for bars that an answer has just made doubtful and whose time is over."""
+        reach = Span(wanted.start, min(wanted.end, self._planner.cap(work)))
+        spans = intersect(work.overdue, [reach])
+        work.overdue.clear()
+        self._fetcher.fill(work, spans)
+
+    def _ask_forming(self, query: BarsQuery, plan: Todo, work: Work) -> None:
+        """Ask for the running bar when it was wanted and has not come along already."""
+        if query.include_forming and plan.wanted.end > plan.cap and work.forming is None:
+            end = max(plan.wanted.end, plan.cap + MINUTE_MS)
+            self._fetcher.forming_bar(work, Span(plan.cap, end))
+
+    def _remember_closed(self, plan: Todo, work: Work) -> None:
+        """Note stretches in which no bar is expected, so that they need no calendar again.
+
+        Not beside bars of older tools: their files are taken over by the first write, and reading
+        is none.
+        """
+        view, now = self._store.view(work.key), self._clock.now_ms()
+        closed = [s for s in plan.closed if s not in plan.segments]
+        closed = subtract(closed, (c.span for c in view.coverage if c.stands(now)))
+        if view.next_due is not None and now < view.next_due and view.coverage:
+            # Behind all that is known nothing is due yet: that is a hit already.
+            closed = [s for s in closed if s.start < view.coverage[-1].span.end]
+        if closed and view.exists and not any(map(is_older, view.coverage)):
+            # Not for ever: calendars are corrected.
+            expires = now + self._expiry.old_ms
+            marks = tuple(
+                Covered(s, "empty", reason=CLOSED, fetched_at=now, expires=expires) for s in closed
+            )
+            self._keeper.commit(work, Commit(marks=marks))
+
+    def _read(self, query: BarsQuery, wanted: Span, work: Work, cap: int) -> Answer:
+        """Read the answer; ask for the actions that it needs, or do with an older basis."""
+        for _ in range(2):
+            try:
+                return self._reader.answer(query, work.key, wanted, Outcome.of(work, cap))
+            except ActionsMissingError as needed:
+                if query.offline:
+                    break
+                # Some are told days late: one more look at the last days costs nothing.
+                span = Span(min(needed.span.start, needed.span.end - _TOLD_LATE), needed.span.end)
+                if self._teller.ask(work, span):
+                    self._planner.doubt_near_splits(work)
+                    self._fill_overdue(wanted, work)
+                elif not self._ask_anew(query, wanted, work):
+                    break
+        return self._reader.answer(query, work.key, wanted, Outcome.of(work, cap), lenient=True)
+
+    def _ask_anew(self, query: BarsQuery, wanted: Span, work: Work) -> bool:
+        """Ask for all bars in one basis where nobody tells what happened between two of them.
+
+        Bars that come the same are as good as fetched now; others are replaced.
+        """
+        if all(c.adjustment != query.adjustment for c in work.lane.candidates):
+            return False
+        reach = Span(wanted.start, min(wanted.end, self._planner.cap(work)))
+        held = self._keeper.coverage(work).within(reach)
+        self._fetcher.fill(work, coalesce(part.span for part in held if part.state != "empty"))
+        return True
+
+
+def _unheard(work: Work, todo: Todo) -> None:
+    """Listen to no plan."""
+
+
+def real_gaps(found: Iterable[Gap], cap: int, grid: Grid) -> list[Gap]:
+    """Leave out stretches from ``cap`` on, and those in which no bar is expected."""
+    real = []
+    for gap in found:
+        span = Span(gap.span.start, min(gap.span.end, cap))
+        if not span.is_empty and grid.next_open(span.start) < span.end:
+            real.append(replace(gap, span=span))
+    return real
+
+
+def _unrefreshed(query: BarsQuery, work: Work) -> list[str]:
+    """Say that a refresh which was asked for could not be done."""
+    if not query.refresh or query.offline or not work.unfilled:
+        return []
+    return [f"not all could be asked again: {work.unfilled[0].reason}"]
+
+
+def closed_rows(answer: Answer) -> int:
+    """Return how many bars of an answer have closed; the running one may stand behind them."""
+    running = [part.span.start for part in answer.coverage if part.reason == FORMING]
+    stamps = answer.table.stamps
+    return int((stamps < min(running)).sum()) if running else len(stamps)
+
+
+def last_of(answer: Answer, count: int) -> Answer:
+    """Return the answer cut to its last ``count`` closed bars and the running one, if it is there.
+
+    Gaps before them do not concern it.
+    """
+    count += len(answer.table) - closed_rows(answer)
+    if len(answer.table) <= count:
+        return answer
+    table = answer.table.take(slice(len(answer.table) - count, None))
+    first = int(table.stamps[0])
+    flagged = [(stamp, reason) for stamp, reason in answer.flagged if stamp >= first]
+    later = [g for g in answer.gaps if g.span.end > first]
+    coverage = answer.coverage.within(Span(first, answer.coverage[-1].span.end))
+    return replace(answer, table=table, gaps=later, flagged=flagged, coverage=coverage)

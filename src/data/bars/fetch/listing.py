@@ -1,0 +1,184 @@
+"""Tell a hole at either end of a series from the time before its listing or after its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence, Set
+
+import numpy as np
+
+from ...cache.store import Commit
+from ...clock import Clock
+from ...errors import NoDataError
+from ...model.capabilities import FetchQuery
+from ...model.coverage import Coverage, Covered
+from ...model.instant import DAY_MS, date_of, day_ms
+from ...model.lifetime import PAGES, Bound, Lifetime
+from ...model.span import Span
+from ...model.timeframe import Timeframe
+from ..ingest.commit import BEFORE_FIRST, CLOSED, NO_BAR, Expiry
+from ..ingest.writer import Keeper
+from ..selection.candidate import Candidate
+from .fetcher import FAILED
+from .lifetimes import PROVING
+from .state import Work
+
+log = logging.getLogger("onetape.routing")
+
+# Nothing halts for longer than this and comes back; and this far back a vendor is asked for days.
+_LONGEST_HALT_MS = 45 * DAY_MS
+# The end of a series is asked about again after this part of the time that nothing came.
+_SHARE_OF_NOTHING = 30
+
+
+class ListingProof:
+    """Proves that the nothing before the first bar is the time before a listing. Thread-safe.
+
+    Without proof it might be an outage at the start of what was asked, or a history that its vendor
+    has cut, and a hole is never called harmless on a guess. Proof is a listing date that a vendor
+    tells, or the empty pages of two vendors: for longer than any halt lasts, or for what was asked
+    and for the days before it. One vendor's "nothing there" alone proves nothing.
+
+    The nothing behind the last bar is the end of a series where it is longer than any halt and
+    reaches up to now: what lies behind an outage of long ago was merely not asked for yet. Bars may
+    come all the same one day: it is asked again the sooner the shorter it is.
+    """
+
+    def __init__(self, keeper: Keeper, clock: Clock, expiry: Expiry) -> None:
+        self._keeper = keeper
+        self._clock = clock
+        self._expiry = expiry
+
+    def seek(self, work: Work, segments: Sequence[Span]) -> None:
+        """Look for proof if what was asked just now left a nothing before or behind all bars."""
+        coverage = self._keeper.coverage(work)
+        nothing, behind = _before_first_bar(coverage), _behind_last_bar(coverage)
+        if nothing is not None and any(nothing.overlaps(s) for s in segments):
+            self._seek_listing(work, nothing, coverage)
+        if behind is not None and any(behind.overlaps(s) for s in segments):
+            self._seek_end(work, behind, coverage)
+
+    def _seek_listing(self, work: Work, nothing: Span, coverage: Coverage) -> None:
+        told = self._keeper.lifetime(work).listed
+        if told is not None and nothing.end <= told.at:
+            return
+        agreeing = _agreeing(work, coverage, nothing)
+        if nothing.end - nothing.start < _LONGEST_HALT_MS and len(agreeing) >= PROVING:
+            agreeing &= self._without_bars_before(work, nothing, agreeing)
+        if len(agreeing) < PROVING:
+            return
+        now, vendors = self._clock.now_ms(), ",".join(sorted(agreeing))
+        expires = now + self._expiry.old_ms
+        mark = Covered(
+            nothing, "empty", vendors, fetched_at=now, reason=BEFORE_FIRST, expires=expires
+        )
+        life = Lifetime(listed=Bound(nothing.end, vendors, now, expires, PAGES))
+        self._keeper.commit(work, Commit(marks=(mark,), lifetime=life))
+
+    def _seek_end(self, work: Work, nothing: Span, coverage: Coverage) -> None:
+        length = nothing.end - nothing.start
+        if length < _LONGEST_HALT_MS or any(u.span.overlaps(nothing) for u in work.unfilled):
+            return
+        now = self._clock.now_ms()
+        if not _reaches(work, nothing.end, now):
+            return
+        expires = now + min(length // _SHARE_OF_NOTHING, self._expiry.old_ms)
+        end = Bound(nothing.start, _vendors(coverage, nothing), now, expires)
+        self._keeper.commit(work, Commit(lifetime=Lifetime(delisted=end)))
+
+    def _without_bars_before(self, work: Work, nothing: Span, names: Set[str]) -> set[str]:
+        """Return which of the vendors ``names`` say that there is no bar before ``nothing``.
+
+        None of them counts where one has bars.
+        """
+        agreeing: set[str] = set()
+        pages = self._pages_before(work, nothing)
+        for candidate in work.lane.candidates:
+            if candidate.name not in names or candidate.name in work.out:
+                continue
+            if any(not _can_tell(candidate, page) for page in pages):
+                continue
+            try:
+                if not all(_is_empty(candidate, page) for page in pages):
+                    return set()
+            except FAILED as error:
+                log.info(
+                    "%s did not tell whether %s was listed: %s", candidate.name, work.query, error
+                )
+            else:
+                agreeing.add(candidate.name)
+        return agreeing
+
+    def _pages_before(self, work: Work, nothing: Span) -> list[FetchQuery]:
+        """Return what to ask: the bars themselves of the day before, and days before that.
+
+        A bar earlier on the very day is in no page of days before it.
+        """
+        first = day_ms(date_of(nothing.start)) - DAY_MS
+        spans = {
+            work.grid.timeframe: Span(first, nothing.start),
+            Timeframe.parse("1d"): Span(first - _LONGEST_HALT_MS, first),
+        }
+        now, instrument = self._clock.now_ms(), work.query.instrument
+        return [FetchQuery(instrument, step, span, now) for step, span in spans.items()]
+
+
+def _before_first_bar(coverage: Coverage) -> Span | None:
+    """Return the unproven nothing that ends where the first bars begin, if there is one."""
+    place = next((i for i, part in enumerate(coverage) if part.state != "empty"), 0)
+    start = end = coverage[place].span.start if coverage else 0
+    for part in reversed(coverage[:place]):
+        if part.span.end != start or part.reason == BEFORE_FIRST:
+            break
+        start = part.span.start
+    return Span(start, end) if start < end else None
+
+
+def _behind_last_bar(coverage: Coverage) -> Span | None:
+    """Return the nothing that begins where the last bars end, if there is one."""
+    behind = next((n for n, part in enumerate(reversed(coverage)) if part.state != "empty"), 0)
+    start = end = coverage[-behind].span.start if behind else 0
+    for part in coverage[-behind:] if behind else ():
+        if part.span.start != end:
+            break
+        end = part.span.end
+    return Span(start, end) if start < end else None
+
+
+def _reaches(work: Work, end: int, now_ms: int) -> bool:
+    """Tell whether no bar behind ``end`` has settled."""
+    following = np.array([work.grid.next_open(end)], dtype=np.int64)
+    return bool(work.grid.settles(following, work.settle_ms)[0] > now_ms)
+
+
+def _vendors(coverage: Coverage, nothing: Span) -> str:
+    """Return the vendors that said that there is nothing."""
+    said = (part.vendor.split(",") for part in coverage.within(nothing))
+    return ",".join(sorted({name for names in said for name in names if name}))
+
+
+def _agreeing(work: Work, coverage: Coverage, nothing: Span) -> set[str]:
+    """Return the vendors that said of every expected bar of ``nothing`` that it is not there."""
+    expected = [part for part in coverage.within(nothing) if part.reason != CLOSED]
+    if any(part.reason != NO_BAR for part in expected):
+        return set()  # one of them had bars, which did not fit
+    said = [set(part.vendor.split(",")) - {""} for part in expected]
+    return set.intersection(*said) if said else set()
+
+
+def _is_empty(candidate: Candidate, page: FetchQuery) -> bool:
+    """Tell whether a vendor positively has no bar.
+
+    Raises:
+        ProviderError, ConfigError: it did not answer.
+    """
+    try:
+        return not len(candidate.fetch(page).table.within(page.span))
+    except NoDataError:
+        return True
+
+
+def _can_tell(candidate: Candidate, page: FetchQuery) -> bool:
+    return candidate.capabilities is not None and not candidate.refusal(
+        page.instrument, page.timeframe
+    )

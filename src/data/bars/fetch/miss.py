@@ -1,0 +1,443 @@
+"""Answer what the store does not hold: from vendors, else as can be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from ...cache.store import BarStore
+from ...calendars.calendar import calendar_for
+from ...calendars.finality import forming_stamp
+from ...calendars.gaps import Grid
+from ...clock import Clock
+from ...errors import (
+    AllProvidersFailedError,
+    Attempt,
+    DataError,
+    KindMismatchError,
+    SymbolNotFoundError,
+    UnsupportedError,
+)
+from ...model.query import BarsQuery
+from ...model.rules import ValidationRules
+from ...model.series import SeriesKey
+from ...model.span import Span
+from ...model.timeframe import Timeframe
+from ...net.one_call import one_call
+from ..answer.adjust import ClosesMissingError
+from ..answer.answer import Answer
+from ..answer.reader import Outcome, Reader, attempt_of, told
+from ..derive.derive import NOBODY, Deriver
+from ..derive.sources import Parts
+from ..ingest.commit import Expiry
+from ..ingest.writer import actions_known
+from ..locks import SeriesLocks, Turns
+from ..lookup.cache_lookup import Hits
+from ..selection.candidates import Lane, Route, Selector, candidates_of, route, unknown_symbol
+from ..selection.exclusions import left_out
+from ..selection.namesakes import Namesakes, derivative
+from .lane import LaneRunner, real_gaps
+from .state import Unfilled, Work, is_down
+
+log = logging.getLogger("onetape.routing")
+
+
+@dataclass(frozen=True)
+class _Try:
+    """What came of one lane; no answer when its bars cannot be brought to the asked basis."""
+
+    answer: Answer | None
+    attempts: Sequence[Attempt]
+    unfilled: Sequence[Unfilled] = ()
+    out: Mapping[str, DataError] = field(default_factory=dict)
+    beside: Sequence[Attempt] = ()
+
+    @property
+    def is_truth(self) -> bool:
+        """Tell whether an empty answer is what the vendors positively say."""
+        return self.answer is not None and not self.unfilled
+
+
+class _Found(NamedTuple):
+    """An answer, the attempts at it, and whether no other lane had any bar for it."""
+
+    answer: Answer
+    attempts: Sequence[Attempt]
+    is_alone: bool
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What came of the lanes tried already: who was asked, and who is not to be asked again."""
+
+    attempts: Sequence[Attempt]
+    out: Mapping[str, DataError]
+
+    @classmethod
+    def of(cls, tries: Sequence[_Try], out: Mapping[str, DataError]) -> _Before:
+        """Put together what came of ``tries`` and who was ``out`` before them."""
+        failed = [pair for tried in tries for pair in tried.out.items()]
+        down = {name: error for name, error in failed if is_down(error)}
+        return cls([a for t in tries for a in (*t.attempts, *t.beside)], {**out, **down})
+
+
+@dataclass(frozen=True)
+class House:
+    """What misses are answered with.
+
+    Attributes:
+        store: what is held.
+        selector: who is asked.
+        clock: the time.
+        expiry: how long a nothing stands.
+        checks: what answers are held against.
+        locks: of the series, in this process.
+        turns: of the series, among processes.
+    """
+
+    store: BarStore
+    selector: Selector
+    clock: Clock
+    expiry: Expiry
+    checks: ValidationRules
+    locks: SeriesLocks
+    turns: Turns
+
+
+class Misses:
+    """The long way of a request. Thread-safe; one series is fetched by one thread at a time.
+
+    Args:
+        house: what it works with.
+        reader, hits: of the short way.
+
+    Attributes:
+        runner: answers from single lanes.
+        parts: says which shorter bars an answer may be made of.
+    """
+
+    def __init__(self, house: House, reader: Reader, hits: Hits) -> None:
+        self._store, self._selector, self._clock = house.store, house.selector, house.clock
+        self._reader, self._hits, self._locks = reader, hits, house.locks
+        self.runner = LaneRunner(
+            house.store, house.clock, reader, house.expiry, house.checks, house.turns
+        )
+        self.parts = Parts(house.selector, house.store)
+        self._namesakes = Namesakes(house.store, house.clock)
+        self._deriver = Deriver(self.parts, self._ask)
+
+    def answer(self, query: BarsQuery, days: Timeframe | None) -> Answer:
+        """Answer out of ``days`` where these are better, else from vendors, else as can be.
+
+        Raises:
+            NoProviderError, AllProvidersFailedError: as ``BarsService.get``.
+        """
+        with one_call():
+            if days is not None:
+                return self._deriver.of_days(query, days)
+            try:
+                found = self._found(query, {})
+            except NOBODY as error:
+                return self._deriver.instead(query, error, self._from_store_alone)
+            if not (found.is_alone and _is_cut_off(found.answer)):
+                return found.answer
+            made = self._deriver.made(query, found.attempts)
+            return made if made is not None and _is_whole(made, found.answer) else found.answer
+
+    def _ask(self, query: BarsQuery, out: Mapping[str, DataError]) -> Answer:
+        """Answer by bars of that very length; who is ``out`` is not asked for any."""
+        held = self._hits.answer(query)
+        if held is not None:
+            return held
+        try:
+            return self._from_vendors(query, out)
+        except NOBODY as error:
+            return self._from_store_alone(query, error)
+
+    def _from_vendors(self, query: BarsQuery, out: Mapping[str, DataError]) -> Answer:
+        return self._found(query, out).answer
+
+    def _found(self, query: BarsQuery, out: Mapping[str, DataError]) -> _Found:
+        """Answer from the asked kind's lane, or wholly from one substitute."""
+        way = self._route(query)
+        tries: list[_Try] = []
+        answer = self._by(query, way, (tries, out))
+        attempts = [attempt for tried in tries for attempt in tried.attempts]
+        asked = {attempt.provider for attempt in attempts}
+        if not query.offline:  # whose bars are held need not be asked
+            asked |= set(_vendors(answer))
+        facts: dict[str, Any] = {"rejected": left_out(self._selector, query, way, asked, out)}
+        if answer.substitute:
+            failed = (part.reason for tried in tries for part in tried.unfilled if part.failed)
+            facts["unanswered"] = next(failed, None)
+        with_rows = [tried for tried in tries if tried.answer and len(tried.answer.table)]
+        answer = replace(answer, facts=answer.facts | facts)
+        return _Found(answer, attempts, is_alone=len(with_rows) == 1)
+
+    def _by(
+        self, query: BarsQuery, way: Route, done: tuple[list[_Try], Mapping[str, DataError]]
+    ) -> Answer:
+        """Answer by a route, or by one widened by proof; note what was tried."""
+        tries, _ = done
+        answer = self._through(query, way, way.lanes, done)
+        if answer is not None:
+            return answer
+        first = tries[0]
+        if first.answer is not None and first.is_truth:
+            return first.answer
+        if not self._is_unknown(way, tries):
+            answer = self._by_proof(query, way, done)
+            if answer is not None:
+                return answer
+        attempts = [a for t in tries for a in t.attempts]
+        if self._is_unknown(way, tries) or _are_unknown(attempts):
+            others = _others(query, way, attempts)
+            hint, asked = derivative(query, way, self._clock)
+            raise unknown_symbol(query, [*attempts, *asked], others, hint)
+        attempts += [a for t in tries for a in t.beside]
+        raise _failure(query, attempts, [u for t in tries for u in t.unfilled], way.namesakes)
+
+    def _by_proof(
+        self, query: BarsQuery, way: Route, done: tuple[list[_Try], Mapping[str, DataError]]
+    ) -> Answer | None:
+        """Answer from vendors whose bars agree with those that are stored; None: there are none."""
+        if not way.namesakes:
+            return None
+        candidates = candidates_of(self._selector, query)
+        proved, attempts = self._namesakes.proved(query, way, candidates)
+        done[0].append(_Try(None, attempts))
+        if not proved:
+            return None
+        wider = self._route(query, proved)
+        lanes = [ln for ln in wider.lanes if any(c.name in proved for c in ln.candidates)]
+        return self._through(query, wider, lanes, done)
+
+    def _through(
+        self,
+        query: BarsQuery,
+        way: Route,
+        lanes: Sequence[Lane],
+        done: tuple[list[_Try], Mapping[str, DataError]],
+    ) -> Answer | None:
+        """Return the first answer with rows, or to which no rows belong; note what was tried.
+
+        Where vendors are down and bars are missing that only they have, the answer in part gives
+        way to a whole one of a substitute: as it does where nothing is stored, for what was asked
+        before decides nothing. Bars that are held, and only doubted or due again, lack nothing.
+        """
+        tries, out = done
+        part: Answer | None = None
+        tried_for_it = 0
+        for place, lane in enumerate(lanes):
+            if part is not None and query.strict and _is_substitute(query, way, lane):
+                continue  # it would be refused, and the part not be told
+            tried = self._try(query, lane, way, _Before.of(tries, out))
+            tries.append(tried)
+            # No rows and no gaps: nothing trades then, and no substitute can change that.
+            if tried.answer is not None and (len(tried.answer.table) or not tried.answer.gaps):
+                answer = _naming(tried.answer, tried.unfilled, way.namesakes)
+                if part is None and _is_cut_off(answer):
+                    part, tried_for_it = answer, len(tries)
+                elif part is None or _is_whole(answer, part):
+                    return answer
+            # Known to be nothing, without a question: substitutes were asked when it was learned.
+            elif tried.answer is not None and tried.is_truth and not tried.attempts:
+                if part is None:
+                    return self._stored_substitute(query, way, lanes[place + 1 :]) or tried.answer
+            elif self._is_unknown(way, tries):
+                break
+        if part is None:
+            return None
+        later = told([a for t in tries[tried_for_it:] for a in (*t.attempts, *t.beside)])
+        return replace(part, facts=part.facts | {"attempts": [*part.facts["attempts"], *later]})
+
+    def _stored_substitute(
+        self, query: BarsQuery, way: Route, lanes: Sequence[Lane]
+    ) -> Answer | None:
+        """Return what the lanes of substitutes hold: the answer of the time when it was learned."""
+        stored = replace(query, offline=True)
+        for lane in lanes:
+            answer = self._try(stored, lane, way, _Before.of([], {})).answer
+            if answer is not None and len(answer.table):
+                return replace(answer, query=query)
+        return None
+
+    @staticmethod
+    def _is_unknown(way: Route, tries: Sequence[_Try]) -> bool:
+        """Tell whether the exchange whose pair it is does not know the symbol: it is no pair."""
+        said = (tried.out.get(way.owner) for tried in tries)
+        return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in said)
+
+    def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
+        """Answer with what is stored although nobody can supply the rest; else raise ``error``."""
+        key = self._key(query, (query.provider,) if query.provider else ())
+        is_failure = not isinstance(error, UnsupportedError)
+        attempts: Sequence[Attempt] = getattr(error, "attempts", ())
+        unfilled = [Unfilled(query.span, str(error), is_failure)]
+        missing = Outcome(unfilled=unfilled, attempts=attempts)
+        try:
+            answer = self._reader.answer(query, key, query.span, missing, lenient=True)
+        except KindMismatchError as mismatch:
+            raise error from mismatch
+        if not len(answer.table):
+            raise error
+        anchor = answer.kind.anchor or "session"
+        grid = Grid(calendar_for(query.instrument), query.timeframe, anchor)
+        cap = forming_stamp(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
+        asked = {attempt.provider for attempt in attempts}
+        rejected = left_out(self._selector, query, self._way(query), asked, {})
+        return replace(
+            answer,
+            gaps=real_gaps(answer.gaps, cap, grid),
+            facts=answer.facts | {"rejected": rejected},
+        )
+
+    def _way(self, query: BarsQuery) -> Route | DataError:
+        """Return where bars may come from; the error where that is nowhere."""
+        try:
+            return self._route(query)
+        except DataError as error:
+            return error
+
+    def _route(self, query: BarsQuery, proved: Container[str] = ()) -> Route:
+        stored = None if query.provider else self._store.view(self._key(query, ())).kind
+        known = actions_known(self._store, query, self._reader.days)
+        candidates = candidates_of(self._selector, query)
+        return route(query, candidates, stored, told=known, proved=proved)
+
+    def _try(self, query: BarsQuery, lane: Lane, way: Route, before: _Before) -> _Try:
+        """Answer from one lane."""
+        key = self._key(query, lane.parts)
+        grid = Grid(calendar_for(query.instrument), query.timeframe, lane.kind.anchor or "session")
+        work = Work(query, key, lane, grid, out=dict(before.out))
+        name = lane.candidates[0].name
+        try:
+            answer = self._run(query, work)
+        except KindMismatchError as error:
+            outcome = type(error).__name__
+            failed = Attempt(name, outcome, str(error), error=error)
+            return _Try(None, [*work.attempts, failed], work.unfilled, work.out, work.beside)
+        attempts = told([*before.attempts, *map(lane.named, work.attempts), *work.beside])
+        answer = replace(answer, facts=answer.facts | {"attempts": attempts})
+        if _is_substitute(query, way, lane):
+            answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
+        return _Try(answer, work.attempts, work.unfilled, work.out, work.beside)
+
+    def _run(self, query: BarsQuery, work: Work) -> Answer:
+        """Run a lane; where dividends need daily closes that are not stored, fetch them first."""
+        try:
+            with self._locks.of(work.key):
+                return self.runner.answer(query, work)
+        except ClosesMissingError as needed:
+            if query.offline:
+                raise
+            work.beside += self._fetch_days(query, needed.span)
+        with self._locks.of(work.key):
+            return self.runner.answer(query, work)
+
+    def _fetch_days(self, query: BarsQuery, days: Span) -> Sequence[Attempt]:
+        """Have the daily bars of ``days`` stored, and return the attempts that it took.
+
+        Whether they could be had the next look at the store tells.
+        """
+        daily = replace(
+            query,
+            timeframe=Timeframe.parse("1d"),
+            span=days,
+            bars=None,
+            adjustment="split",
+            include_forming=False,
+            strict=False,
+            refresh=False,
+        )
+        try:
+            told_of_days = self._from_vendors(daily, {}).facts.get("attempts", ())
+        except DataError as error:
+            log.warning("no daily closes for %s: %s", query, error)
+            failed: Sequence[Attempt] = getattr(error, "attempts", ())
+            return failed
+        return [attempt_of(told_one) for told_one in told_of_days]
+
+    @staticmethod
+    def _key(query: BarsQuery, parts: tuple[str, ...]) -> SeriesKey:
+        return SeriesKey(query.instrument.symbol, query.timeframe, parts)
+
+
+def _is_substitute(query: BarsQuery, way: Route, lane: Lane) -> bool:
+    """Tell whether the bars of a lane are of another kind than was asked for."""
+    return lane is not way.lanes[0] and lane.parts != (query.adjustment,)
+
+
+def _vendors(answer: Answer) -> list[str]:
+    """Return whose bars an answer is made of."""
+    parts = [part for part in answer.coverage if len(answer.table.within(part.span))]
+    return list(dict.fromkeys(name for part in parts for name in part.vendor.split(",")))
+
+
+def _is_cut_off(answer: Answer) -> bool:
+    """Tell whether an answer lacks bars because all vendors that serve them are down."""
+    return any(gap.is_outage for gap in answer.gaps)
+
+
+def _is_whole(answer: Answer, part: Answer) -> bool:
+    """Tell whether an answer lacks nothing, and reaches over all bars of one in part."""
+    if answer.flagged or not all(gap.harmless for gap in answer.gaps) or not len(answer.table):
+        return False
+    return not any(len(part.table.within(gap.span)) for gap in answer.gaps)
+
+
+def _are_unknown(attempts: Sequence[Attempt]) -> bool:
+    """Tell whether every vendor asked said that it does not know the symbol."""
+    return bool(attempts) and all(isinstance(a.error, SymbolNotFoundError) for a in attempts)
+
+
+def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
+    """Return the vendors that were not asked, with how to ask each."""
+    asked, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
+    left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in asked]
+    said = f"{way.owner}, whose pair this is, does not know it"
+    return {
+        **way.namesakes,
+        **{name: f"{said}; {symbol} with provider={name!r} asks for it" for name in left},
+    }
+
+
+def _naming(answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str, str]) -> Answer:
+    """Name the vendors that could have filled a gap if it were proved that they mean the same."""
+    reasons = {part.reason for part in unfilled}
+    if not namesakes or not reasons:
+        return answer
+    said = "; ".join(f"{name} is not asked: {why}" for name, why in namesakes.items())
+    gaps = [
+        replace(gap, reason=f"{gap.reason}; {said}") if gap.reason in reasons else gap
+        for gap in answer.gaps
+    ]
+    return replace(answer, gaps=gaps)
+
+
+def _failure(
+    query: BarsQuery,
+    attempts: Sequence[Attempt],
+    unfilled: Sequence[Unfilled],
+    namesakes: Mapping[str, str],
+) -> AllProvidersFailedError:
+    failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
+    said = dict.fromkeys(f"{a.provider}: {a.message}" for a in failed)
+    if said:
+        # What others answered belongs to it: they know the symbol, and have nothing closed.
+        barren = [a for a in attempts if a.outcome in ("ok", "empty") and not a.rows]
+        said |= dict.fromkeys(
+            f"{a.provider}: {a.message or 'it has no closed bar in this range'}" for a in barren
+        )
+    said = said or dict.fromkeys(u.reason for u in unfilled)
+    said |= dict.fromkeys(f"{name} is not asked: {why}" for name, why in namesakes.items())
+    if query.offline and not failed:
+        said = {"nothing is cached, and offline=True forbids asking": None}
+    return AllProvidersFailedError(
+        f"All providers failed for {query}: {'; '.join(said)}",
+        attempts=attempts,
+        symbol=query.instrument.symbol,
+        hint="`onetape doctor` says which vendors can be reached, with which keys",
+    )

@@ -1,0 +1,266 @@
+"""What a request lacks and what to ask for: one plan for doing it and for telling it beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ...cache.store import BarStore, Commit, Piece
+from ...calendars.finality import forming_stamp
+from ...calendars.gaps import due_spans, missing
+from ...clock import Clock
+from ...model.bars import BarTable
+from ...model.coverage import Coverage, Covered
+from ...model.instant import MINUTE_MS
+from ...model.lifetime import Lifetime
+from ...model.query import BarsQuery
+from ...model.series import SeriesKey
+from ...model.span import Span, coalesce, gaps, intersect
+from ..ingest.commit import AHEAD, BEFORE_FIRST, CLOSED, UNEXPECTED, fetched_ahead
+from ..ingest.writer import Keeper
+from .lifetimes import is_proof, lifetime_of
+from .split_window import doubted, windows
+from .state import Work
+from .unknown_kind import with_overlap
+
+# So many bars before a segment are asked again with it once they have settled.
+_FEW_UNSETTLED = 8
+
+
+@dataclass(frozen=True)
+class Todo:
+    """What a lane has to do for a request.
+
+    Attributes:
+        wanted: the stamps the answer is for.
+        cap: stamp of the first bar that has not closed.
+        segments: what to ask for.
+        closed: what need not be asked: no bar is expected there.
+    """
+
+    wanted: Span
+    cap: int
+    segments: tuple[Span, ...] = ()
+    closed: tuple[Span, ...] = ()
+
+
+class Planner:
+    """Plans for one lane at a time. Thread-safe: it keeps no state of its own.
+
+    Args:
+        store: what is held.
+        keeper: takes what a plan changes before anything is asked; one that stores nothing makes
+            a plan that is only told.
+        clock: the time of asking.
+    """
+
+    def __init__(self, store: BarStore, keeper: Keeper, clock: Clock) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._clock = clock
+
+    def wanted(self, query: BarsQuery, work: Work, factor: int = 1) -> Span:
+        """Return the stamps wanted; a count reaches ``factor`` times back from the last closed bar."""
+        if query.bars is None:
+            return query.span
+        end = min(query.span.end, self.cap(work))
+        return Span(work.grid.back(end, query.bars * factor), query.span.end)
+
+    def cap(self, work: Work) -> int:
+        """Return the stamp of the first bar that has not closed."""
+        grid = work.grid
+        return forming_stamp(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
+
+    def todo(self, query: BarsQuery, wanted: Span, work: Work) -> Todo:
+        """Look at what is held as if for the first time, and say what to do."""
+        if query.provider is not None and not query.refresh:
+            adopt(self._store, self._keeper, work, wanted)
+        self._doubt_ahead(work)
+        self.doubt_near_splits(work)
+        work.overdue.clear()  # what the doubt concerns is in the plan
+        return self.lacking(query, wanted, work)
+
+    def _doubt_ahead(self, work: Work) -> None:
+        """Take trust from what was learned at a time that has not come yet."""
+        now = self._clock.now_ms()
+        marks = [
+            replace(part, fetched_at=now, expires=now)
+            if part.state == "empty"
+            else replace(part, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
+            for part in fetched_ahead(self._store.view(work.key), now)
+        ]
+        if marks:
+            self._keeper.commit(work, Commit(marks=tuple(marks), next_due=now))
+
+    def doubt_near_splits(self, work: Work) -> None:
+        """Take trust from bars that were fetched close to a split, also one learned since."""
+        splits = self._keeper.book(work).splits
+        if not splits:
+            return
+        coverage = self._store.view(work.key).coverage.opened()
+        near = windows(splits, work.grid.calendar, [part.fetched_at for part in coverage])
+        marks, now = doubted(coverage, near), self._clock.now_ms()
+        if marks:
+            self._keeper.commit(work, Commit(marks=tuple(marks)))
+            work.overdue += [mark.span for mark in marks if not mark.stands(now)]
+
+    def lacking(self, query: BarsQuery, wanted: Span, work: Work) -> Todo:
+        """Say what to ask for: nothing that is held, nothing that has not closed."""
+        view, now, cap = self._store.view(work.key), self._clock.now_ms(), self.cap(work)
+        reach = Span(wanted.start, min(wanted.end, cap))
+        if reach.is_empty:
+            return Todo(wanted, cap)
+        known = self._keeper.coverage(work).opened(reach)
+        coverage = _trusted(query, known, reach, now, work)
+        is_afresh = query.refresh and not work.attempts
+        # A closed market is not asked for its own sake. Beside what is asked it is covered, too: bars
+        # may stand there that the calendar does not expect.
+        believed = Coverage(c for c in coverage if not (_is_open(c, work, now) or is_unasked(c)))
+        held = (
+            []
+            if is_afresh
+            else [*believed.held(now, reach), *_beyond(lifetime_of(view), work, now)]
+        )
+        touched = Coverage(c for c in coverage if c.span.overlaps(reach))
+        due = due_spans(touched, work.grid, work.settle_ms, now)
+        lacking = missing(reach, held, due, work.grid)
+        past = Span(reach.start, work.grid.first_open(cap, now))
+        segments = [s.clip(past) for s in lacking.segments]
+        if not is_afresh:
+            segments = self._with_unsettled(segments, coverage, work)
+        if work.lane.candidates[0].adjustment != "unknown":
+            segments = with_overlap(segments, coverage, work.grid, cap)
+        if not view.exists and not segments and not work.attempts:
+            # Nothing is expected there, but nothing is known of the series either: ask once.
+            closed = (s.clip(past) for s in lacking.closed)
+            return Todo(wanted, cap, tuple(s for s in closed if not s.is_empty))
+        if query.include_forming and segments and segments[-1].end == past.end:
+            # The running bar comes along with the closed ones before it.
+            segments[-1] = Span(segments[-1].start, max(wanted.end, past.end + MINUTE_MS))
+        return Todo(wanted, cap, tuple(segments), tuple(lacking.closed))
+
+    def _with_unsettled(self, segments: list[Span], coverage: Coverage, work: Work) -> list[Span]:
+        """Let segments begin with the last bars before them that have settled since their fetch.
+
+        A question of every night, asked before its last bar had settled, would leave one such bar
+        for each night, which the next one never reaches.
+        """
+        due = due_spans(coverage, work.grid, work.settle_ms, self._clock.now_ms())
+        widened = []
+        for start, end in segments:
+            before = next((span for span in due if span.end == start), None)
+            room = 0 if before is None else _room(Span(start, end), work)
+            if before is not None and room:
+                start = max(before.start, work.grid.back(start, room))
+            widened.append(Span(start, end))
+        return coalesce(widened)
+
+
+def _room(segment: Span, work: Work) -> int:
+    """Return how many bars more may be asked for with ``segment`` for no request more."""
+    caps = work.lane.candidates[0].capabilities
+    if caps is None or not caps.page_bars:
+        return _FEW_UNSETTLED
+    # A full page does not tell that it is the last.
+    return min(_FEW_UNSETTLED, max(-len(work.grid.opens(segment)) % caps.page_bars - 1, 0))
+
+
+def _is_open(part: Covered, work: Work, now_ms: int) -> bool:
+    """Tell whether a vendor of the lane has not been asked yet for bars that others do not have.
+
+    What two vendors prove to lie before a listing is not; what one vendor's silence was taken to
+    prove once is.
+    """
+    if part.state != "empty" or part.reason == CLOSED or is_proof(part):
+        return False
+    return part.reason == BEFORE_FIRST or any(
+        not candidate.has_answered(part)
+        for candidate in work.lane.candidates
+        if candidate.name not in work.out
+        and not candidate.servable(part.span, work.grid.timeframe, now_ms).is_empty
+    )
+
+
+def _beyond(life: Lifetime, work: Work, now_ms: int) -> list[Span]:
+    """Return the stamps beyond a listing or an end; no end that one of the lane did not see."""
+    end = life.delisted
+    if end is not None and not all(
+        candidate.has_answered(Covered(Span(end.at, end.at + 1), "empty", end.source))
+        for candidate in work.lane.candidates
+        if candidate.name not in work.out
+    ):
+        life = replace(life, delisted=None)
+    return life.beyond(now_ms)
+
+
+def _trusted(
+    query: BarsQuery, coverage: Coverage, reach: Span, now_ms: int, work: Work
+) -> Coverage:
+    """Leave out stock bars of unknown basis if new ones would have to be spliced to them.
+
+    Caches of older tools do not say what their prices are adjusted for. They may answer alone;
+    as soon as anything must be fetched beside them, or stands there already, the whole stretch is
+    fetched.
+    """
+    adjustable = work.lane.candidates[0].adjustment != "unknown"
+    if query.instrument.asset_class != "stock" or not adjustable:
+        return coverage
+    bases = {c.basis.adjustment for c in coverage.within(reach) if c.state != "empty"}
+    lacking = gaps(reach, coverage.held(now_ms, reach))
+    # Older tools left no word of weekends.
+    if len(bases) < 2 and not any(work.grid.next_open(g.start) < g.end for g in lacking):
+        return coverage
+    return Coverage(c for c in coverage if c.state == "empty" or c.basis.adjustment != "unknown")
+
+
+# --- a pinned vendor's bars that stand in the default lane need not be asked again
+
+
+def adopt(store: BarStore, keeper: Keeper, work: Work, wanted: Span) -> None:
+    """Copy what the pinned vendor supplied to the default lane into its own, where it lacks it.
+
+    Only final bars are taken, and those off the calendar, for which alone no vendor would be asked;
+    as they are: with their basis and the time they were fetched. Those in which something was made
+    good are not what the vendor sent.
+    """
+    default = SeriesKey(work.key.symbol, work.key.timeframe)
+    lacking = gaps(
+        wanted, [c.span for c in keeper.coverage(work).within(wanted) if not is_unasked(c)]
+    )
+    if not lacking or default == work.key:
+        return
+    theirs = _theirs(store.view(default).coverage, wanted, work)
+    commits = []
+    for span in intersect(lacking, [part.span for part in theirs]):
+        # Bars and what is known of them by one look: a repair on the way takes from both.
+        rows, known = store.read(default, span)
+        commits += [_copied(rows, part) for part in _theirs(known, span, work)]
+    if commits:
+        pieces = tuple(piece for commit in commits for piece in commit.pieces)
+        marks = tuple(mark for commit in commits for mark in commit.marks)
+        keeper.commit(work, Commit(pieces, marks))
+
+
+def _theirs(coverage: Coverage, span: Span, work: Work) -> list[Covered]:
+    """Return what the pinned vendor sent as it is, within ``span``."""
+    return [
+        part
+        for part in coverage.within(span)
+        if (part.state == "final" or part.reason == UNEXPECTED)
+        and part.vendor == work.query.provider
+        and not part.is_rescaled
+        # What was converted for the default lane is none of the vendor's own.
+        and part.kind.agrees(work.lane.kind)
+    ]
+
+
+def is_unasked(part: Covered) -> bool:
+    """Tell whether a stretch is empty by the calendar alone: no vendor was asked for it."""
+    return part.state == "empty" and part.reason == CLOSED and not part.vendor
+
+
+def _copied(table: BarTable, part: Covered) -> Commit:
+    rows = table.within(part.span)
+    if not len(rows):
+        return Commit(marks=(replace(part, state="empty", reason=CLOSED),))
+    piece = Piece(rows, part.span, part.vendor, part.fetched_at, part.kind, part.basis, "final")
+    return Commit((piece,), (part,) if part.state == "suspect" else ())

@@ -1,0 +1,181 @@
+"""Late revisions: with the newest bars a few final ones before them are asked for again.
+
+Final bars do not age, and nobody is asked for them alone. But where a vendor is asked for the end
+of a series anyway, the request reaches back over its own last bars, once in a while and as far as
+it costs no further request. What came differently replaces what is stored.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ...cache.store import BarStore
+from ...calendars.gaps import Grid
+from ...clock import Clock
+from ...errors import NoDataError
+from ...model.capabilities import Capabilities, Fetched
+from ...model.coverage import Coverage, Covered
+from ...model.instant import iso
+from ...model.span import Span
+from ..ingest.commit import CLOSED, Expiry, are_many
+from ..ingest.writer import Keeper
+from ..selection.candidate import Candidate
+from .cost import requests_for
+from .neighbours import Side
+from .split_window import doubt_at, windows
+from .state import Work
+from .unknown_kind import is_older
+
+log = logging.getLogger("onetape.routing")
+
+# So many are compared at least, where the vendor's page holds them.
+FEW = 5
+
+
+class Errand(NamedTuple):
+    """What one vendor is asked for at once.
+
+    Attributes:
+        span: what is lacking.
+        sides: what other vendors supplied beside it, compared and not stored.
+        whole: ``span`` with the vendor's own final bars before it that are compared again; what
+            came differently is stored.
+        parts: where several stretches are asked for at once, these: nothing else of ``span`` is
+            stored. Empty where all of it is lacking.
+        until: behind ``span``, up to where nothing else is lacking.
+    """
+
+    span: Span
+    sides: Sequence[Side] = ()
+    whole: Span = Span(0, 0)
+    parts: tuple[Span, ...] = ()
+    until: int = 0
+
+    @property
+    def stored(self) -> Span:
+        """The stretch that the answer is stored for."""
+        return self.span if self.whole.is_empty else self.whole
+
+    def check(self, work: Work, fetched: Fetched) -> None:
+        """Refuse an answer that holds nothing but bars which were asked for again.
+
+        Raises:
+            NoDataError: it holds nothing of what is lacking.
+        """
+        came = fetched.table.stamps
+        if not self.whole.is_empty and not (came >= self.span.start).any():
+            raise NoDataError(
+                f"{fetched.vendor} has nothing for {work.query} from {iso(self.span.start)} to "
+                f"{iso(self.span.end)}",
+                provider=fetched.vendor,
+                symbol=work.query.instrument.symbol,
+            )
+
+
+class Revisions:
+    """Says how far back a request reaches. Thread-safe: it keeps no state of its own."""
+
+    def __init__(self, store: BarStore, keeper: Keeper, clock: Clock, expiry: Expiry) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._clock = clock
+        self._expiry = expiry
+
+    def errand(self, work: Work, candidate: Candidate, span: Span, sides: Sequence[Side]) -> Errand:
+        """Return what to ask ``candidate`` for where ``span`` is lacking."""
+        caps, compared = candidate.capabilities, self._store.view(work.key).compared_at
+        if caps is None or sides or work.query.refresh or not self._is_due(work, compared):
+            return Errand(span, sides)
+        parts = self._keeper.coverage(work)
+        if any(part.state != "empty" and part.span.end > span.end for part in parts):
+            return Errand(span, sides)  # this is not the end of the series
+        own = _own_before(parts, candidate, span.start)
+        now = self._clock.now_ms()
+        own = candidate.servable(own, work.grid.timeframe, now)
+        start = _reach(own, span, compared, caps, work.grid, now)
+        return Errand(span, sides, Span(start, span.end) if start < span.start else Span(0, 0))
+
+    def _is_due(self, work: Work, compared: int | None) -> bool:
+        """Tell whether it is time to compare; near a split no vendor is to be compared with."""
+        now = self._clock.now_ms()
+        if compared is not None and abs(now - compared) < self._expiry.recent_ms:
+            return False
+        splits = self._keeper.book(work).splits
+        return doubt_at(windows(splits, work.grid.calendar, [now]), now) is None
+
+    def believed(self, work: Work, errand: Errand, fetched: Fetched) -> Errand:
+        """Return the errand without the bars before it where too many of these did not come.
+
+        What is new is not lost for that: the bars stored stay, and are compared another time.
+        """
+        again = Span(errand.stored.start, errand.span.start)
+        if again.is_empty:
+            return errand
+        stored = self._store.read(work.key, again)[0].stamps
+        lost = len(stored) - int(np.isin(stored, fetched.table.stamps).sum())
+        if not are_many(lost, len(stored)):
+            return errand
+        log.warning(
+            "%s does not send %d of the last %d bars of %s again that it has supplied; "
+            "they are kept",
+            fetched.vendor,
+            lost,
+            len(stored),
+            work.query,
+        )
+        return Errand(errand.span, errand.sides)
+
+    def compared_at(self, work: Work, errand: Errand) -> int | None:
+        """Return what to remember of an answer: now, where the newest bars have been compared."""
+        is_new = not self._store.view(work.key).rows
+        return self._clock.now_ms() if is_new or not errand.whole.is_empty else None
+
+
+def _own_before(parts: Coverage, candidate: Candidate, edge: int) -> Span:
+    """Return the stretch up to ``edge`` of which the candidate has supplied every bar for good."""
+    start = edge
+    before = (part for whole in reversed(parts) for part in reversed(whole.opened))
+    clipped = (part.clip(Span(0, edge)) for part in before)
+    for part in filter(None, clipped):
+        if part.span.end != start or not _is_own(part, candidate):
+            break
+        start = part.span.start
+    return Span(start, edge)
+
+
+def _is_own(part: Covered, candidate: Candidate) -> bool:
+    """Tell whether the candidate would send these bars again as they are; nothings count too."""
+    if part.state == "empty":
+        return part.reason == CLOSED
+    is_his = part.state == "final" and part.vendor == candidate.downloader.name
+    return is_his and not part.is_rescaled and not is_older(part)
+
+
+def _reach(
+    own: Span,
+    span: Span,
+    compared: int | None,
+    caps: Capabilities,
+    grid: Grid,
+    now_ms: int | None = None,
+) -> int:
+    """Return where a request for ``span`` begins: no further back than its requests go anyway.
+
+    The bars that came since the last comparison are wanted, and a few at least.
+    """
+    held = grid.opens(own)
+    since = len(held) if compared is None else int((held >= compared).sum())
+    fitting = min(len(held), FEW if compared is None else max(FEW, since))
+    if caps.page_bars:
+        room = -len(grid.opens(span)) % caps.page_bars
+        fitting = min(fitting, max(room - 1, 0))  # a full page does not tell that it is the last
+    requests = requests_for(caps, span, grid, now_ms)
+    for count in (fitting, min(fitting, FEW)):
+        start = int(held[-count]) if count else span.start
+        if requests_for(caps, Span(start, span.end), grid, now_ms) <= requests:
+            return start
+    return span.start

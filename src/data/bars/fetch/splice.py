@@ -1,0 +1,239 @@
+"""Bars beside those of another vendor: compare the two where they meet, before any is stored.
+
+A stretch is asked for together with a few bars that another vendor supplied beside it. These are
+compared and not stored: what is stored stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ...cache.actions import ActionBook, Asked
+from ...cache.store import BarStore, Commit
+from ...errors import KindMismatchError, NoDataError, SpliceConflictError
+from ...model.bars import BarTable, merge
+from ...model.capabilities import Fetched
+from ...model.coverage import Coverage, Splice
+from ...model.instant import DAY_MS, date_of, iso
+from ...model.kind import Adjustment
+from ...model.span import Span, subtract
+from ...prices.adjustment import BasisPart, rebase
+from ...prices.quality import ordered
+from ...prices.splice import (
+    AGGREGATES,
+    ONE_MARKET,
+    Fix,
+    Meeting,
+    Verdict,
+    judge,
+    known_fixes,
+    settle,
+)
+from ..ingest.writer import Keeper, with_answers
+from .neighbours import Neighbours, Side, inside
+from .state import Work
+
+
+class Fitted(NamedTuple):
+    """An answer cut to the stretch that it is for, and where it was fitted to other bars."""
+
+    fetched: Fetched
+    splices: tuple[Splice, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came for a stretch and its sides.
+
+    Attributes:
+        fetched: all that came.
+        span: what is to be stored of it.
+        sides: as they were before asking.
+        opened: stamp of the last session that had opened; None for what has no actions.
+        told: which ex-dates it tells the actions of, if it tells any.
+    """
+
+    fetched: Fetched
+    span: Span
+    sides: Sequence[Side] = ()
+    opened: int | None = None
+    told: Asked | None = None
+
+
+@dataclass(frozen=True)
+class CommonBasis:
+    """The basis in which bars are compared: of the last session that had opened.
+
+    Attributes:
+        target: the adjustment.
+        opened: stamp of that session; None for what has no actions, which is compared as it is.
+        book: the actions known.
+        intraday: whether stamps are instants.
+    """
+
+    target: Adjustment
+    opened: int | None
+    book: ActionBook
+    intraday: bool
+
+    def of(self, rows: BarTable, parts: Coverage, *, surely: bool = False) -> BarTable:
+        """Return stored rows in it; ``surely`` refuses where actions were not asked for.
+
+        Raises:
+            KindMismatchError: they cannot be brought to it exactly.
+        """
+        if self.opened is None or not len(rows):
+            return rows
+        return rebase(
+            rows,
+            [BasisPart(c.span, c.basis, c.vendor) for c in parts if c.state != "empty"],
+            self.book.actions,
+            self.target,
+            as_of=date_of(self.opened),
+            intraday=self.intraday,
+            known=[asked.span for asked in self.book.asked] if surely else None,
+            own=self.book.of if self.book.disputed else None,
+        )
+
+
+class Splicer:
+    """Compares answers with what other vendors supplied beside them. Thread-safe; keeps no state."""
+
+    def __init__(self, store: BarStore, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._neighbours = Neighbours(store, keeper)
+
+    def fitted(self, work: Work, reply: Reply) -> Fitted:
+        """Return the answer for the stretch alone, compared with what is beside it.
+
+        Raises:
+            NoDataError: it holds nothing of the stretch.
+            SpliceConflictError: its prices do not fit those beside it.
+        """
+        if not reply.sides:
+            return Fitted(reply.fetched)
+        came = reply.fetched.table
+        beside = inside(came, [side.span for side in reply.sides])
+        own = came.take(~beside)
+        if beside.any() and not len(own):
+            raise NoDataError(
+                f"{reply.fetched.vendor} has nothing for {work.query} from "
+                f"{iso(reply.span.start)} to {iso(reply.span.end)}",
+                provider=reply.fetched.vendor,
+                symbol=work.query.instrument.symbol,
+            )
+        verdicts, fix = self._verdicts(work, reply, _usable(came.take(beside)))
+        judged = list(zip(reply.sides, verdicts, strict=True))
+        _refuse_conflicts(work, reply, judged)
+        if fix is not None:
+            own = fix.applied(own.take(np.argsort(own.stamps, kind="stable")))
+        splices = tuple(_splice(side, verdict, reply.span, fix) for side, verdict in judged)
+        return Fitted(replace(reply.fetched, table=own), splices)
+
+    def _verdicts(
+        self, work: Work, reply: Reply, came: BarTable
+    ) -> tuple[list[Verdict], Fix | None]:
+        """Judge all sides together; see :func:`..prices.splice.settle`."""
+        basis = self.basis(work, reply.fetched, reply.opened, reply.told)
+        try:
+            meetings = [
+                Meeting(basis.of(side.rows, side.parts), came.within(side.span), side.is_later)
+                for side in reply.sides
+            ]
+        except KindMismatchError as error:
+            said = f"not comparable: {error.args[0]}"
+            return [Verdict("unchecked", 1.0, 0.0, 0, said) for _ in reply.sides], None
+        kinds = [reply.fetched.kind, *(c.kind for side in reply.sides for c in side.parts)]
+        tolerance = AGGREGATES if any(k.venue == "aggregate" for k in kinds) else ONE_MARKET
+        first = [judge(m.held, m.came, None, tolerance) for m in meetings]
+        if all(verdict.kind != "conflict" for verdict in first):
+            return first, None
+        return settle(meetings, self._fixes(work, reply.sides, basis), tolerance)
+
+    def basis(
+        self, work: Work, fetched: Fetched, opened: int | None, told: Asked | None = None
+    ) -> CommonBasis:
+        """Return the basis of an answer; one that says nothing of its own counts as ``split``."""
+        book = self._keeper.book(work)
+        if told is not None:
+            book = with_answers(book, [(fetched.actions or (), told)])
+        adjustment = fetched.basis.adjustment
+        target = "split" if adjustment == "unknown" else adjustment
+        return CommonBasis(target, opened, book, work.grid.timeframe.is_intraday)
+
+    def _fixes(self, work: Work, sides: Sequence[Side], basis: CommonBasis) -> list[Fix] | None:
+        """Return what one of the vendors may have missed; None where nobody could tell.
+
+        Where actions were not asked for, a factor may as well be a split that the stored bars do
+        not know of.
+        """
+        if basis.opened is None:
+            return None
+        first = min(int(side.rows.stamps[0]) for side in sides if len(side.rows))
+        today = date_of(basis.opened)
+        actions = [a for a in basis.book.actions if date_of(first) < a.ex_date <= today]
+        closes = BarTable.empty()
+        try:
+            for side in sides:
+                basis.of(side.rows, side.parts, surely=True)
+            if any(a.type == "dividend" for a in actions):
+                rows, parts = self._neighbours.stored(work, Span(first, basis.opened + DAY_MS))
+                closes = basis.of(rows, parts)
+        except KindMismatchError:
+            return None
+        return known_fixes(actions, closes, basis.target, today, intraday=basis.intraday)
+
+
+# --- small things --------------------------------------------------------------------------
+
+
+def with_splices(commit: Commit, splices: Sequence[Splice], span: Span) -> Commit:
+    """Return the commit for ``span`` with pieces that say where they meet others.
+
+    That is at its outermost new bars: those beyond may have been found equal to what is stored, and
+    keep their source.
+    """
+    spans = [s for piece in commit.pieces for s in subtract([piece.span], piece.holes)]
+    if not splices or not spans:
+        return commit
+    first, last = min(s.start for s in spans), max(s.end for s in spans)
+    placed = tuple(replace(s, at=last if s.at == span.end else first) for s in splices)
+    return replace(commit, pieces=tuple(replace(p, splices=placed) for p in commit.pieces))
+
+
+def _splice(side: Side, verdict: Verdict, span: Span, fix: Fix | None) -> Splice:
+    at = span.end if side.is_later else span.start
+    if verdict.kind == "unchecked":
+        return Splice(at, side.vendor, "unchecked", 1.0, verdict.common, verdict.said)
+    because = fix.because if fix is not None else ""
+    kind = "constant" if fix is not None else verdict.kind
+    return Splice(at, side.vendor, kind, round(verdict.ratio, 9), verdict.common, because)
+
+
+def _refuse_conflicts(work: Work, reply: Reply, judged: Sequence[tuple[Side, Verdict]]) -> None:
+    """Raise where prices do not fit on one of the sides.
+
+    Raises:
+        SpliceConflictError: with the first such side.
+    """
+    vendor, (start, end) = reply.fetched.vendor, reply.span
+    for side, verdict in judged:
+        if verdict.kind == "conflict":
+            place = f"from {iso(end)} on" if side.is_later else f"before {iso(start)}"
+            raise SpliceConflictError(
+                f"prices of {vendor} for {work.query} do not fit those of {side.vendor} {place}: "
+                f"{verdict.said}",
+                provider=vendor,
+                symbol=work.query.instrument.symbol,
+                hint="pin one vendor with provider=, or have one supply the whole range anew with "
+                "force_refresh=True",
+            )
+
+
+def _usable(table: BarTable) -> BarTable:
+    """Return the rows that can be bars, ascending, the last one of each stamp."""
+    return merge(BarTable.empty(), table.take(ordered(table)))

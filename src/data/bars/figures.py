@@ -1,0 +1,317 @@
+"""Answer one question for figures of a perpetual future: from the cache where held, else from vendors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..cache.tables import TableStore
+from ..calendars.ranges import resolve_range
+from ..clock import Clock
+from ..downloader.configured import own_sender, supplied
+from ..downloader.figures import fetch_figures_of, served_by
+from ..errors import (
+    AllProvidersFailedError,
+    Attempt,
+    CacheError,
+    CapabilityError,
+    ConfigError,
+    DataError,
+    IncompleteDataWarning,
+    NoProviderError,
+    ProviderError,
+    QueryError,
+    SymbolNotFoundError,
+)
+from ..model.figures import FetchedFigures, FigureQuery, Measure, Served, figures_frame
+from ..model.instant import DAY_MS, MINUTE_MS, from_ms, iso
+from ..model.instrument import Instrument
+from ..model.provenance import ATTRS_KEY, freeze
+from ..model.series import SeriesKey
+from ..model.span import Span, subtract
+from ..model.timeframe import Timeframe
+from .answer.reader import told
+from .locks import FindLeases, SeriesLocks, Turns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger("onetape.routing")
+
+_PERPETUAL = "_PERP"
+# As far as all measures reach back.
+_USUAL_DAYS = 29
+# A period is no length of bars: who is asked for hours is asked.
+_RULE_OF = "1h"
+# The vendor's clock and ours are not the same.
+_GRACE_MS = 10 * MINUTE_MS
+
+
+class Selector(Protocol):
+    """What is needed of the provider selector."""
+
+    downloaders: dict[str, Any]
+
+    def instrument(self, symbol: Any) -> Instrument:
+        """Return the meaning of ``symbol``."""
+
+    def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
+        """Return vendor names in the order to be asked."""
+
+
+class Cache(Protocol):
+    """What is needed of the cache."""
+
+    cache_dir: Any
+
+    def tables(self, data_type: str) -> TableStore:
+        """Return the dated tables of one data type."""
+
+
+@dataclass(frozen=True)
+class _Supplier:
+    """A vendor, or a downloader of the program's own, that serves a measure."""
+
+    name: str
+    downloader: Any
+    served: Served
+
+
+@dataclass
+class _Done:
+    """What came of one question.
+
+    Attributes:
+        frames: what was fetched.
+        attempts: who was asked.
+        gaps: what could not be had, and why.
+        damaged: files in quarantine that may have held it, and why they are there.
+    """
+
+    frames: list[pd.DataFrame] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    gaps: list[tuple[Span, str]] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+
+    def miss(self, table: TableStore, key: SeriesKey, span: Span, why: str) -> None:
+        """Note a gap, with the damaged files that may have held its rows."""
+        files = table.quarantined(key, span)
+        self.damaged += files
+        self.gaps.append((span, why + _in_quarantine(files)))
+
+
+class FiguresService:
+    """Figures of perpetual futures for queries. Thread-safe.
+
+    A stretch that a vendor has answered is not asked for again, but for its newest rows, which may
+    still be on their way. Rows that a vendor keeps for a month only stay in the cache.
+    """
+
+    def __init__(
+        self, cache: Cache, selector: Selector, clock: Clock, leases: FindLeases | None = None
+    ) -> None:
+        self._cache = cache
+        self._selector = selector
+        self._clock = clock
+        self._locks = SeriesLocks()
+        self._turns = Turns(cache.cache_dir, leases)
+
+    def get(
+        self, measure: Measure, symbol: Any, period: Any, bounds: tuple[Any, Any], refresh: bool
+    ) -> pd.DataFrame:
+        """Return the rows of ``measure`` in the bounds; empty where there are none.
+
+        Raises:
+            QueryError: an argument cannot be understood, or the symbol is no crypto pair.
+            NoProviderError: no vendor of the rules serves it.
+            AllProvidersFailedError: it is missing, nobody could supply it and nothing is cached.
+
+        Warns:
+            IncompleteDataWarning: part of it could not be had.
+        """
+        query = self._query(measure, symbol, period, bounds, refresh)
+        key = SeriesKey(query.instrument.symbol, query.period)
+        table, done = self._cache.tables(measure.name), _Done()
+        if self._missing(query, table, key):
+            turn = replace(key, lane=(measure.name,))
+            with self._locks.of(turn), self._turns.take(turn):
+                for part in self._missing(query, table, key):
+                    self._fill(replace(query, span=part), table, key, done)
+        return _answer(query, table.read(key, query.span), done)
+
+    def _query(
+        self, measure: Measure, symbol: Any, period: Any, bounds: tuple[Any, Any], refresh: bool
+    ) -> FigureQuery:
+        """Return the checked question; ``BTCUSD_PERP`` is the perpetual future of ``BTCUSD``."""
+        text = symbol
+        if isinstance(symbol, str) and symbol.strip().upper().endswith(_PERPETUAL):
+            text = symbol.strip()[: -len(_PERPETUAL)]
+        who, step, now = self._selector.instrument(text), Timeframe.parse(period), self._now()
+        if who.asset_class != "crypto":
+            raise QueryError(
+                f"there are no {measure} of {who.symbol}, a {who.asset_class}",
+                symbol=who.symbol,
+                hint="only perpetual futures on crypto pairs have them, such as BTCUSDT",
+            )
+        start, end = bounds
+        usual = from_ms(now - _USUAL_DAYS * DAY_MS)
+        span, _ = resolve_range(who, Timeframe(1, "m"), usual if start is None else start, end, now)
+        return FigureQuery(measure, who, step, span, now, insist=refresh)
+
+    def _now(self) -> int:
+        return self._clock.now_ms()
+
+    def _missing(self, query: FigureQuery, table: TableStore, key: SeriesKey) -> list[Span]:
+        return subtract([query.span], () if query.insist else table.answered(key, query.span))
+
+    def _fill(self, query: FigureQuery, table: TableStore, key: SeriesKey, done: _Done) -> None:
+        """Ask one vendor after the other for a stretch, and store what comes."""
+        vendors = list(self._vendors(query))
+        if not vendors:
+            raise NoProviderError(
+                f"No suitable provider found for {query}",
+                symbol=key.symbol,
+                hint="binance serves it; name it in the rule for crypto",
+            )
+        reasons: list[str] = []
+        for vendor in vendors:
+            name, days = vendor.name, vendor.served.depth_days
+            oldest = query.now_ms - days * DAY_MS + _GRACE_MS if days else query.span.start
+            reach = query.span.clip(Span(oldest, query.span.end))
+            fetched = self._ask(vendor, replace(query, span=reach), done)
+            if isinstance(fetched, DataError):
+                reasons.append(f"{name}: {fetched}")
+                continue
+            self._keep(query, reach, (vendor, fetched), (table, key), done)
+            if reach.start > query.span.start:
+                why = f"{name} serves {query.measure} of the last {days} days only"
+                done.miss(table, key, Span(query.span.start, reach.start), why)
+            return
+        done.miss(table, key, query.span, "; ".join(dict.fromkeys(reasons)))
+
+    def _vendors(self, query: FigureQuery) -> Iterator[_Supplier]:
+        """Yield who serves the measure, in the order of the rules."""
+        names = self._selector.get_provider_with_failover(query.instrument.symbol, _RULE_OF)
+        for name in names:
+            found = supplied(self._selector, name)
+            if (served := served_by(found, query.measure)) is not None:
+                yield _Supplier(name, found, served)
+
+    def _ask(
+        self, vendor: _Supplier, query: FigureQuery, done: _Done
+    ) -> FetchedFigures | DataError:
+        name = vendor.name
+        started, error = self._clock.monotonic(), None
+        fetched: FetchedFigures | None = None
+        try:
+            if query.span.is_empty:
+                depth = vendor.served.depth_days
+                raise CapabilityError(
+                    f"{name} serves {query.measure} of the last {depth} days only"
+                )
+            own = own_sender(self._selector, name, vendor.downloader)
+            fetched = fetch_figures_of(vendor.downloader, query, name, own)
+        except (ProviderError, ConfigError) as exc:
+            error = exc
+            log.warning("%s could not supply %s: %s", name, query, exc)
+        outcome = "ok" if error is None else type(error).__name__
+        done.attempts.append(
+            Attempt(
+                name,
+                outcome,
+                str(error or ""),
+                self._clock.monotonic() - started,
+                query.span.start,
+                query.span.end,
+                len(fetched.rows) if fetched else 0,
+                fetched.requests if fetched else 0,
+                error,
+            )
+        )
+        return error or fetched  # type: ignore[return-value]
+
+    def _keep(
+        self,
+        query: FigureQuery,
+        reach: Span,
+        came: tuple[_Supplier, FetchedFigures],
+        place: tuple[TableStore, SeriesKey],
+        done: _Done,
+    ) -> None:
+        """Store the rows, and how far they are settled; where nothing came, nothing is claimed."""
+        vendor, fetched = came
+        if not fetched.rows:
+            return
+        frame = figures_frame(query.measure, fetched.rows)
+        done.frames.append(frame)
+        served = vendor.served
+        late = served.settle_ms + (query.period.step_ms or 0 if served.periods else 0)
+        until = max(reach.start, min(reach.end, fetched.server_now_ms - late))
+        table, key = place
+        try:
+            table.put(key, frame, Span(reach.start, until), vendor.name)
+        except CacheError as error:
+            log.warning(
+                "%s of %s are returned and could not be kept: %s", query.measure, key.symbol, error
+            )
+
+
+def _in_quarantine(files: Sequence[str]) -> str:
+    names = ", ".join(dict.fromkeys(files))
+    return f"; damaged and kept in quarantine: {names}" if names else ""
+
+
+def _answer(query: FigureQuery, held: pd.DataFrame | None, done: _Done) -> pd.DataFrame:
+    """Build the frame with its provenance; say once what it lacks.
+
+    Raises:
+        AllProvidersFailedError: nothing was had at all, and not because there is nothing.
+    """
+    import pandas as pd
+
+    from ..model.frame import warn_user
+
+    parts = [part for part in (held, *done.frames) if part is not None]
+    frame = pd.concat(parts) if parts else figures_frame(query.measure, ())
+    frame = frame[~frame.index.duplicated(keep="last")].sort_index()
+    frame = frame.reindex(columns=list(query.measure.columns)).astype("float64").dropna(how="all")
+    if done.gaps and not len(frame):
+        raise _failure(query, done)
+    frame.attrs[ATTRS_KEY] = freeze(_provenance(query, frame, done))
+    if done.gaps:
+        message = f"{query}: {'; '.join(dict.fromkeys(why for _, why in done.gaps))}"
+        log.warning("incomplete answer for %s", message)
+        warn_user(message, IncompleteDataWarning)
+    return frame
+
+
+def _provenance(query: FigureQuery, frame: pd.DataFrame, done: _Done) -> dict[str, Any]:
+    """Return what is told about an answer."""
+    fetched = {stamp for part in done.frames for stamp in part.index}
+    return {
+        "symbol": query.instrument.symbol,
+        "measure": query.measure.name,
+        "timeframe": query.period.label,
+        "rows": len(frame),
+        "from_cache": 1 - sum(t in fetched for t in frame.index) / len(frame)
+        if len(frame)
+        else 1.0,
+        "complete": not done.gaps,
+        "gaps": [{"start": iso(s.start), "end": iso(s.end), "reason": why} for s, why in done.gaps],
+        "attempts": told(done.attempts),
+    }
+
+
+def _failure(query: FigureQuery, done: _Done) -> AllProvidersFailedError:
+    failed: Sequence[Attempt] = [a for a in done.attempts if a.error is not None]
+    unknown = bool(failed) and all(isinstance(a.error, SymbolNotFoundError) for a in failed)
+    prefix = f"unknown symbol {query.instrument.symbol!r}. " if unknown else ""
+    said = dict.fromkeys(f"{a.provider}: {a.message}" for a in failed)
+    return AllProvidersFailedError(
+        f"{prefix}All providers failed for {query}: {'; '.join(said)}{_in_quarantine(done.damaged)}",
+        attempts=done.attempts,
+        symbol=query.instrument.symbol,
+        hint="`onetape doctor` says which vendors can be reached",
+    )

@@ -1,0 +1,1 @@
+"""A vendor's answer: checked, sorted, and stored."""

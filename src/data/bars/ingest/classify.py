@@ -1,0 +1,310 @@
+"""From a vendor's answer to what it says: closed, forming, lacking, unfit. Decisions, no deeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Literal
+
+import numpy as np
+
+from ...calendars.finality import forming_stamp
+from ...calendars.gaps import Grid, holes
+from ...model.bars import BarTable, Stamps, among, merge
+from ...model.capabilities import Fetched
+from ...model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
+from ...model.span import Span, coalesce, intersect
+from ...prices.quality import BadRow, Checked, no_stamps
+
+# What opened before had closed when this was written: no clock is needed to know it.
+_LONG_PAST_MS = day_ms(date(2020, 1, 1))
+
+Density = Literal["dense", "sparse", "unknown"]
+
+# What one answer may lack piece by piece: so many stretches, or one for so many expected bars.
+# Beyond that it is doubted as a whole.
+MOST_HOLES, BARS_A_HOLE = 64, 8
+# Where bars without trades do not come, so many times their usual distance without one is a hole.
+_FAR_BEYOND, _FEWEST_FOR_HABIT = 10, 10
+# No session of any exchange is shorter; a shorter stretch need not be looked at.
+_SHORTEST_SESSION_MS = HOUR_MS
+# Bars as long as these nearly always trade, whatever the share; shorter ones need not.
+_ALWAYS_TRADED_MS = 30 * MINUTE_MS
+
+
+@dataclass(frozen=True)
+class Digest:
+    """One answer, sorted into what it is.
+
+    Attributes:
+        answered: the stretch it speaks for.
+        closed: its closed bars, ascending, checked.
+        forming: rows of bars that had not closed.
+        settled_before: bars stamped before this are final, later ones provisional.
+        vouched_before: what is stamped from here on is known to have closed by our own clock alone.
+        holes: stretches with an expected bar that did not come.
+        bad: closed rows that cannot be bars.
+        bad_spans: the stretch of each of them, up to the next expected bar.
+        off_grid: closed rows under a stamp at which no bar can open.
+        off_slots: the stretches whose own bar did not come, but such rows in its place.
+        unexpected: stamps of closed bars at which the calendar expects none.
+        contradicted: stamps of settled bars that came in several, differing rows.
+        unpublished: closed bars at the end that the vendor does not have yet, or None.
+        doubt: why the answer as a whole is not to be trusted, or an empty text.
+        is_believed: whether another vendor need not be asked for all of it.
+        parts: the stretches of it that were lacking, where it was asked for these alone; else empty.
+    """
+
+    answered: Span
+    closed: BarTable
+    forming: BarTable
+    settled_before: int
+    vouched_before: int
+    holes: tuple[Span, ...] = ()
+    bad: tuple[BadRow, ...] = ()
+    bad_spans: tuple[Span, ...] = ()
+    off_grid: tuple[BadRow, ...] = ()
+    off_slots: tuple[Span, ...] = ()
+    unexpected: Stamps = field(default_factory=no_stamps)
+    contradicted: tuple[Span, ...] = ()
+    unpublished: Span | None = None
+    doubt: str = ""
+    is_believed: bool = True
+    parts: tuple[Span, ...] = ()
+
+    @property
+    def spans(self) -> list[Span]:
+        """What is taken of it: all that it speaks for, or as much of the parts."""
+        return intersect([self.answered], self.parts) if self.parts else [self.answered]
+
+    @property
+    def refusal(self) -> str:
+        """Why the answer is of no use as a whole, or an empty text."""
+        if not self.is_believed:
+            return self.doubt
+        return "" if len(self.closed) or not self.bad else f"all {len(self.bad)} rows are bad"
+
+    @property
+    def lacking(self) -> list[Span]:
+        """What another vendor may still be asked for."""
+        late = [self.unpublished] if self.unpublished else []
+        if not self.is_believed:
+            found = [self.answered, *late]
+        else:
+            found = [*self.holes, *self.bad_spans, *self.off_slots, *self.contradicted, *late]
+        return intersect(found, self.parts) if self.parts else coalesce(found)
+
+
+def digest(
+    fetched: Fetched,
+    checked: Checked,
+    segment: Span,
+    grid: Grid,
+    now_ms: int,
+    density: Density | None = None,
+    least_share: float = 0.0,
+    parts: Sequence[Span] = (),
+) -> Digest:
+    """Sort a checked answer by finality and find what it lacks.
+
+    A closed bar that has not come and has not settled either is *unpublished*: nothing is
+    concluded from it.
+
+    Args:
+        fetched: the answer.
+        checked: its rows, judged.
+        segment: the stretch asked for.
+        grid: where bars are expected.
+        now_ms: our time; the earlier of it and the vendor's own time counts.
+        density: ``dense`` where every absent bar is a hole; ``sparse`` where bars without trades
+            do not come, so that only a stretch is one that is far longer than the usual distance of
+            its bars, or holds a whole session; ``unknown`` where nothing can be said. By default as
+            the answer declares.
+        least_share: of the expected bars so many must have come, holes apart; and of the bars so
+            many without another row that contradicts them. 0 believes anything.
+        parts: ascending; where the answer is wanted for these stretches alone. It holds no other
+            rows then, and lacks no other bars.
+    """
+    density = density or ("dense" if fetched.dense else "sparse")
+    now = min(now_ms, fetched.server_now_ms)
+    cap = forming_stamp(grid.calendar, grid.timeframe, now, grid.anchor)
+    end = min(segment.end, grid.first_open(cap, now))
+    closed, running = _by_close(checked, Span(segment.start, end), grid, now)
+    # The running bar may look like anything; it is judged when it has closed.
+    bad = tuple(row for row in checked.bad if row.bar.stamp_ms < end)
+    stamps = [row.bar.stamp_ms for row in bad]
+    present = np.union1d(closed.stamps, stamps) if stamps else closed.stamps
+    off_grid = tuple(row for row in checked.off_grid if row.bar.stamp_ms < end)
+    slots = _slots(Span(segment.start, end), off_grid, present, grid)
+    present = np.union1d(present, slots) if len(slots) else present
+    if parts:
+        present = np.union1d(present, _outside(grid.opens(Span(segment.start, end)), parts))
+    unpublished = _unpublished(Span(segment.start, end), present, grid, fetched.settle_ms, now)
+    answered = Span(segment.start, unpublished.start if unpublished else end)
+    lacking, doubt = _lacking(answered, present, grid, density, least_share)
+    settled_before = _settled_before(answered, closed, grid, fetched.settle_ms, now)
+    odd = checked.contradicted[checked.contradicted < min(settled_before, end)]
+    disbelief = _disbelief(closed, len(bad), len(odd), least_share)
+    unexpected = checked.unexpected[among(checked.unexpected, closed.stamps)]
+    if fetched.kind.session == "extended":
+        unexpected = no_stamps()  # the calendar knows regular hours alone
+    elif 0 < len(closed) == len(unexpected) and least_share > 0 and len(grid.opens(answered)):
+        disbelief = f"all {len(closed)} bars stand where the calendar expects none"
+    later = checked.good.within(Span(max(segment.start, end), segment.end))
+    return Digest(
+        answered=answered,
+        closed=closed,
+        forming=merge(running, later) if len(running) else later,
+        settled_before=settled_before,
+        vouched_before=answered.end if fetched.dated else _vouched_before(answered, closed),
+        holes=tuple(lacking),
+        bad=bad,
+        bad_spans=_stretches(stamps, grid),
+        off_grid=off_grid,
+        off_slots=tuple(coalesce(_stretches(slots.tolist(), grid))),
+        unexpected=unexpected,
+        contradicted=tuple(coalesce(_stretches(odd.tolist(), grid))),
+        unpublished=unpublished,
+        doubt=disbelief or doubt,
+        is_believed=not disbelief,
+        parts=tuple(parts),
+    )
+
+
+def _by_close(checked: Checked, span: Span, grid: Grid, now_ms: int) -> tuple[BarTable, BarTable]:
+    """Return the good rows in ``span`` that have closed, and those that have not.
+
+    Every expected bar in it has closed; a bar that the calendar does not expect may still run.
+    """
+    rows = checked.good.within(span)
+    beside = checked.unexpected[among(checked.unexpected, rows.stamps)]
+    runs = beside[grid.closes(beside) > now_ms] if len(beside) else beside
+    is_running = among(rows.stamps, runs)
+    return (rows.take(~is_running) if len(runs) else rows), rows.take(is_running)
+
+
+def _stretches(stamps: Sequence[int], grid: Grid) -> tuple[Span, ...]:
+    """Return the stretch of each stamp, up to the next expected bar."""
+    if not stamps:
+        return ()
+    last = max(stamps)
+    opens = np.append(grid.opens(Span(min(stamps), last + 1)), grid.next_open(last + 1))
+    ends = opens[np.searchsorted(opens, stamps, side="right")]
+    return tuple(Span(stamp, int(end)) for stamp, end in zip(stamps, ends, strict=True))
+
+
+def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: Grid) -> Stamps:
+    """Return the expected stamps without a bar in whose time a row off the grid was sent."""
+    if not rows:
+        return no_stamps()
+    opens = grid.opens(span)
+    stamps = np.array([row.bar.stamp_ms for row in rows], dtype=np.int64)
+    at = np.searchsorted(opens, stamps, side="right") - 1
+    at, stamps = at[at >= 0], stamps[at >= 0]
+    slots = opens[at]
+    if len(slots):
+        slots = slots[stamps < grid.closes(slots)]
+    return np.unique(slots[~among(slots, present)])
+
+
+def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
+    """Return why the rows as a whole cannot be believed, or an empty text.
+
+    Rows that cannot be bars are asked of another vendor one by one; more of them than of bars
+    cast a doubt on the bars. Where all are bad there is nothing to doubt.
+    """
+    rows = len(closed) + bad
+    said = []
+    if bad > len(closed) > 0 and least_share > 0:
+        said.append(f"{bad} of {rows} rows cannot be bars")
+    if rows and 1 - odd / rows < least_share:
+        said.append(f"{odd} of {rows} bars came in rows that contradict each other")
+    return " and ".join(said) if len(closed) else ""
+
+
+def _unpublished(
+    span: Span, present: Stamps, grid: Grid, settle_ms: int, now_ms: int
+) -> Span | None:
+    """Return the closed, unsettled bars at the end of ``span`` that have not come."""
+    after_last = Span(int(present[-1]) + 1 if len(present) else span.start, span.end)
+    tail = grid.opens(after_last)
+    unsettled = tail[grid.settles(tail, settle_ms) > now_ms] if len(tail) else tail
+    return Span(int(unsettled[0]), span.end) if len(unsettled) else None
+
+
+def _settled_before(
+    answered: Span, closed: BarTable, grid: Grid, settle_ms: int, now_ms: int
+) -> int:
+    """Return the stamp before which the answered bars are final."""
+    if not len(closed):
+        return answered.end
+    final = int(np.count_nonzero(grid.settles(closed.stamps, settle_ms) <= now_ms))
+    return answered.end if final == len(closed) else int(closed.stamps[final])
+
+
+def _vouched_before(answered: Span, closed: BarTable) -> int:
+    """Return up to where bars have surely closed and settled, whatever our clock says.
+
+    Newer ones lie a day behind them, or they are older than this library by more than any bar lasts.
+    """
+    if not len(closed):
+        return answered.start
+    last_day = np.searchsorted(closed.stamps, closed.stamps[-1] - DAY_MS, side="right")
+    return max(int(closed.stamps[last_day]), min(answered.end, _LONG_PAST_MS))
+
+
+def _lacking(
+    answered: Span, present: Stamps, grid: Grid, density: Density, least_share: float
+) -> tuple[list[Span], str]:
+    """Return the holes, and why the answer is doubted where it lacks more than can be listed."""
+    if density == "unknown":
+        return [], ""
+    absent = holes(answered, present, grid)
+    opens = grid.opens(answered)
+    if density == "dense" and len(absent) <= max(MOST_HOLES, len(opens) // BARS_A_HOLE):
+        return absent, ""
+    usual = _usual_distance(opens, present) if density == "sparse" else np.inf
+    told = [
+        span
+        for span in absent
+        if _holds_a_session(span, grid) or _bars_in(span, opens) >= _FAR_BEYOND * usual
+    ][:MOST_HOLES]
+    expected = _outside(opens, told)
+    missing = int(np.count_nonzero(~among(expected, present)))
+    enough = len(expected) - missing >= least_share * len(expected)
+    if density == "sparse" and (enough or _need_not_trade(grid)):
+        return told, ""
+    return told, f"{missing} of {len(expected)} expected bars did not come"
+
+
+def _usual_distance(opens: Stamps, present: Stamps) -> float:
+    """Return how far apart bars usually stand, in expected ones; infinite where too few tell."""
+    places = np.flatnonzero(among(opens, present))
+    return float(np.median(np.diff(places))) if len(places) > _FEWEST_FOR_HABIT else np.inf
+
+
+def _bars_in(span: Span, opens: Stamps) -> int:
+    return int(np.searchsorted(opens, span.end) - np.searchsorted(opens, span.start))
+
+
+def _outside(stamps: Stamps, spans: Sequence[Span]) -> Stamps:
+    for span in spans:
+        stamps = stamps[(stamps < span.start) | (stamps >= span.end)]
+    return stamps
+
+
+def _need_not_trade(grid: Grid) -> bool:
+    step = grid.timeframe.step_ms
+    return step is not None and step < _ALWAYS_TRADED_MS
+
+
+def _holds_a_session(span: Span, grid: Grid) -> bool:
+    """Tell whether a whole session lies inside: then it was not for want of trades."""
+    if not grid.timeframe.is_intraday:
+        return True
+    if span.end - span.start < _SHORTEST_SESSION_MS:
+        return False
+    day = timedelta(days=1)
+    sessions = grid.calendar.sessions(date_of(span.start) - day, date_of(span.end) + day)
+    return any(span.start <= s.open_ms and s.close_ms <= span.end for s in sessions)

@@ -1,0 +1,682 @@
+"""From a sorted answer to what is stored of it: the decisions, without the deed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cache.store import Commit, Piece, Suspect
+from ...errors import QualityError
+from ...model.bars import Bar, BarTable, among
+from ...model.capabilities import Fetched
+from ...model.coverage import CLOSED as CLOSED
+from ...model.coverage import OFF_GRID, Coverage, Covered, State
+from ...model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of
+from ...model.instrument import Instrument
+from ...model.kind import Basis
+from ...model.span import Span, coalesce, subtract
+from ...prices.quality import BadRow
+from .classify import Digest
+
+if TYPE_CHECKING:
+    from ...cache.store import SeriesView
+    from ...calendars.gaps import Grid
+    from ...model.capabilities import Fetched
+
+# Vendors compute adjusted closes anew for each answer, many in single precision.
+_SAME_ADJUSTED = 1e-6
+
+
+RESCALED = "the prices of a final bar times a factor of splits or units"
+_UNITS = (100, 1000, 1 / 100, 1 / 1000)
+_USUAL = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 1.5, 4 / 3, 1.25)
+_SPLITS = (*_USUAL, *(1 / factor for factor in _USUAL))
+_NEAR_FACTOR = 1e-3
+
+
+def build_commit(fetched: Fetched, found: Digest, held: Held, terms: Terms) -> Commit:
+    """Say what to store: new bars as pieces, equal ones as settled marks, nothings as empty.
+
+    A stored bar that is missing from the answer, or spoilt in it, stays and is doubted. Only a
+    provisional one, or one that the calendar does not expect, is withdrawn, and only where the
+    answer holds later bars.
+
+    Raises:
+        QualityError: the answer lacks many bars that are stored; it is not believed.
+    """
+    return _Making(fetched, found, held, terms).commit()
+
+
+def without_rescaled(found: Digest, held: Held, vendor: str, *, splits: bool) -> Digest:
+    """Return an answer in which final bars that came multiplied count as rows that are no bars.
+
+    All four prices of such a row are those stored, times one factor of splits or of units (pence,
+    thousandths). That is no revision: the vendor has changed its basis, and did not say so.
+
+    Args:
+        found: the answer.
+        held: what is stored there.
+        vendor: who answered; only what it supplied itself is compared.
+        splits: whether factors of splits count too. Not of shares: theirs may be real, and told
+            late.
+    """
+    rows, stored = found.closed, held.rebased
+    places = np.searchsorted(stored.stamps, rows.stamps)
+    common = np.flatnonzero(places < len(stored))
+    common = common[stored.stamps[places[common]] == rows.stamps[common]]
+    mine, theirs = rows.take(common), stored.take(places[common])
+    finals = [
+        part.span for part in held.coverage if part.state == "final" and part.vendor == vendor
+    ]
+    is_final = np.array([any(s in span for span in finals) for s in mine.stamps.tolist()], bool)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.array(mine.values()[:4]) / np.array(theirs.values()[:4])
+    is_odd = np.zeros(len(mine), bool)
+    for factor in (*_UNITS, *(_SPLITS if splits else ())):
+        is_odd |= (np.abs(ratios / factor - 1) < _NEAR_FACTOR).all(axis=0)
+    odd = common[is_odd & is_final]
+    if not len(odd):
+        return found
+    doubted = rows.take(odd)
+    columns = (doubted.stamps, *doubted.values())
+    bars = [Bar(*cells) for cells in zip(*(column.tolist() for column in columns), strict=True)]
+    bad = [*found.bad, *(BadRow(bar, RESCALED) for bar in bars)]
+    ends = np.append(rows.stamps, found.answered.end)[odd + 1]
+    spans = [Span(bar.stamp_ms, int(end)) for bar, end in zip(bars, ends, strict=True)]
+    kept = np.ones(len(rows), bool)
+    kept[odd] = False
+    return replace(
+        found,
+        closed=rows.take(kept),
+        bad=tuple(sorted(bad, key=lambda row: row.bar.stamp_ms)),
+        bad_spans=tuple(sorted([*found.bad_spans, *spans])),
+    )
+
+
+@dataclass(frozen=True)
+class _Making:
+    """One answer on its way to a commit."""
+
+    fetched: Fetched
+    found: Digest
+    held: Held
+    terms: Terms
+
+    def commit(self) -> Commit:
+        """Return what is stored of the answer."""
+        free = subtract(self.found.spans, (span for span, _ in self._kept))
+        runs = [run for span in free for run in self._runs(span)]
+        pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
+        equals = [mark for span, equal in runs if equal for mark in self._settled(span)]
+        spoken = [*(span for span, _ in runs), *(span for span, _ in self._kept)]
+        return Commit(
+            pieces=tuple(pieces),
+            marks=(
+                *self._nothings(free, spoken),
+                *self._bad_marks(),
+                *equals,
+                *self._unvouched(pieces),
+                *self._believed_marks(pieces),
+                *self._unexpected_marks(),
+                *self._contradicted_marks(),
+                *self._doubts(pieces),
+                *self._kept_marks(),
+            ),
+            suspects=tuple(
+                Suspect(row.bar, row.reason)
+                for row in (*self.found.bad, *self.found.off_grid)
+                if self._is_new(row.bar)
+            ),
+            kind=self.fetched.kind,
+        )
+
+    def _is_new(self, bar: Bar) -> bool:
+        return bar.stamp_ms not in self.held.rows.stamps
+
+    @cached_property
+    def _absent(self) -> list[Span]:
+        """The stretches in which there is no bar, neither in the answer nor stored."""
+        kept = [span for span, _ in self._kept]
+        return subtract([*self.found.holes, *self.found.bad_spans, *self.found.off_slots], kept)
+
+    # --- stored bars that did not come back ------------------------------------------------
+
+    @cached_property
+    def _lost(self) -> list[int]:
+        stored, came = self.held.rows.stamps, self.found.closed.stamps
+        lost: list[int] = stored[~among(stored, came)].tolist()
+        missed = [stamp for stamp in lost if not self.held.is_doubted(stamp)]
+        if are_many(len(missed), len(stored)):
+            raise QualityError(
+                f"{self.fetched.vendor} now lacks {len(missed)} of {len(stored)} bars that are "
+                "stored",
+                provider=self.fetched.vendor,
+                hint="the stored bars were kept",
+            )
+        return lost
+
+    @cached_property
+    def _withdrawn(self) -> set[int]:
+        """Stamps of provisional bars, and of unexpected ones, that the vendor took back."""
+        last = int(self.found.closed.stamps[-1]) if len(self.found.closed) else 0
+        bad = {row.bar.stamp_ms for row in self.found.bad}
+        return {
+            stamp
+            for stamp in self._lost
+            if stamp < last and stamp not in bad and self.held.may_go(stamp)
+        }
+
+    @cached_property
+    def _kept(self) -> list[tuple[Span, str]]:
+        """The stretch of each stored bar that stays although the answer lacks it, and why."""
+        if not self._lost:
+            return []
+        bad = [row.bar.stamp_ms for row in self.found.bad]
+        ends = [span.end for span in self.found.spans]
+        edges = np.unique(
+            np.concatenate([self.held.rows.stamps, self.found.closed.stamps, bad, ends])
+        ).astype(np.int64)
+        return [
+            (
+                # No further than the next bar that is due: that one is missing, not doubted.
+                Span(
+                    stamp,
+                    min(
+                        int(edges[np.searchsorted(edges, stamp, side="right")]),
+                        self._end_of(stamp),
+                    ),
+                ),
+                SPOILT if stamp in bad else LOST,
+            )
+            for stamp in self._lost
+            if stamp not in self._withdrawn
+        ]
+
+    def _kept_marks(self) -> Iterator[Covered]:
+        for span, reason in self._kept:
+            yield self._mark(span, "suspect", reason, self._expires(span))
+
+    # --- bars ------------------------------------------------------------------------------
+
+    def _runs(self, span: Span) -> list[tuple[Span, bool]]:
+        """Cut a stretch where bars equal to the stored ones begin and end."""
+        rows = self.found.closed.within(span)
+        if not len(rows):
+            return []
+        equal = self._equal(rows)
+        for stamp in (s for s in self._withdrawn if s in span):
+            # What would vouch for the bar withdrawn is written anew.
+            equal[max(int(np.searchsorted(rows.stamps, stamp)) - 1, 0)] = False
+        cuts = [0, *(int(i) for i in np.flatnonzero(equal[1:] != equal[:-1]) + 1)]
+        edges = [span.start, *(self._edge(rows, equal, cut) for cut in cuts[1:]), span.end]
+        pairs = zip(pairwise(edges), cuts, strict=True)
+        return [(Span(a, b), bool(equal[cut])) for (a, b), cut in pairs]
+
+    def _edge(self, rows: BarTable, equal: NDArray[np.bool_], cut: int) -> int:
+        """Return where the stretch of row ``cut`` begins, which is new where that before is equal.
+
+        What was not covered up to it is answered now, and goes with what is new: the nights and
+        weekends before a bar, so that the bars of one night adjoin those of the next.
+        """
+        before, stamp = int(rows.stamps[cut - 1]), int(rows.stamps[cut])
+        if not equal[cut - 1]:
+            return stamp
+        held = [
+            c.span.end for c in self.held.coverage.within(Span(before, stamp)) if not _is_bare(c)
+        ]
+        return max(held, default=stamp)
+
+    def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
+        """Tell row by row whether it is what is stored, in a basis that is known if its own is."""
+        stored = self.held.rebased
+        equal = np.zeros(len(rows), dtype=bool)
+        places = np.searchsorted(stored.stamps, rows.stamps)
+        inside = places < len(stored)
+        inside[inside] = stored.stamps[places[inside]] == rows.stamps[inside]
+        equal[inside] = _same(rows.take(inside), stored.take(places[inside]), self.held.tolerance)
+        if self.terms.basis.adjustment != "unknown":
+            for part in self.held.coverage:
+                if part.basis.adjustment == "unknown" and part.state != "empty":
+                    first, last = np.searchsorted(rows.stamps, part.span)
+                    equal[first:last] = False
+        if self.terms.is_refresh:
+            equal &= ~among(rows.stamps, self._readjusted)
+        return equal
+
+    @cached_property
+    def _readjusted(self) -> NDArray[np.int64]:
+        """The stamps of stored bars whose adjusted close is another one in the answer.
+
+        A dividend since their fetch made it so, and bridges it on reading: only a refresh writes
+        such bars anew.
+        """
+        rows, came = self.held.rows, self.found.closed
+        both = np.intersect1d(rows.stamps, came.stamps, assume_unique=True, return_indices=True)
+        stamps, here, there = both
+        if came.adj_close is None:
+            return stamps[:0]
+        new = came.adj_close[there]
+        old = np.full(len(stamps), np.nan) if rows.adj_close is None else rows.adj_close[here]
+        same = np.isclose(old, new, rtol=_SAME_ADJUSTED, atol=0.0)
+        return stamps[~same & ~np.isnan(new)]
+
+    def _pieces(self, span: Span) -> Iterator[Piece]:
+        """Yield the rows of ``span`` as a final piece and a provisional one.
+
+        The final one is written as provisional where some of its bars are not to be trusted; what
+        is good of it becomes final by a mark (:meth:`_believed_marks`).
+        """
+        missing = coalesce([*self.found.holes, *self.found.off_slots, *self.found.bad_spans])
+        middle = self._final_before(span)
+        if not len(self.found.closed.within(Span(span.start, middle))):
+            middle = span.start
+        for part, final in ((Span(span.start, middle), True), (Span(middle, span.end), False)):
+            rows = self.found.closed.within(part)
+            if len(rows):
+                yield Piece(
+                    rows,
+                    part,
+                    self.fetched.vendor,
+                    self.fetched.server_now_ms,
+                    self.fetched.kind,
+                    self._basis_of(rows),
+                    "provisional" if not final or self._is_doubted(part) else "final",
+                    tuple(h for hole in missing if not (h := hole.clip(part)).is_empty),
+                )
+
+    def _basis_of(self, rows: BarTable) -> Basis:
+        """Return the basis of these rows alone, which the bars before them that came again had not."""
+        session, intraday = self.fetched.kind.session, self.terms.grid.timeframe.is_intraday
+        return self.terms.basis.of_bars(int(rows.stamps[0]), session, intraday=intraday)
+
+    def _is_doubted(self, span: Span) -> bool:
+        return bool(self._doubt) or any(odd.overlaps(span) for odd in self._untrusted)
+
+    @cached_property
+    def _untrusted(self) -> list[Span]:
+        """The stretches of single bars that are stored and not to be trusted."""
+        unexpected = self.found.unexpected.tolist()
+        own = (Span(stamp, self._end_of(stamp)) for stamp in unexpected)
+        return coalesce([*own, *self.found.contradicted])
+
+    def _believed_marks(self, pieces: Sequence[Piece]) -> Iterator[Covered]:
+        """Yield a mark for the settled and trusted parts of pieces with bars that are not."""
+        for piece in pieces if self._untrusted and not self._doubt else ():
+            if piece.state == "provisional":
+                settled = Span(piece.span.start, self._final_before(piece.span))
+                left = subtract([settled], [*self._untrusted, *self._absent])
+                for span in left:
+                    yield self._mark(span, "final", "", None)
+
+    def _settled(self, span: Span) -> Iterator[Covered]:
+        """Yield marks that renew trust in stored bars found equal; their source stays."""
+        middle = self._final_before(span)
+        settled = max(middle, min(self.found.settled_before, span.end))
+        for part in subtract([span], self._absent):
+            for old in self._bars_held(part, Span(span.start, middle)):
+                yield self._renewed(old, *(self._doubt or ("", None)))
+            for old in self._bars_held(part, Span(middle, settled)):
+                yield self._still_unvouched(old)
+            for old in self._bars_held(part, Span(settled, span.end)):
+                yield replace(self._renewed(old, "", None), state="provisional")
+
+    def _bars_held(self, part: Span, within: Span) -> list[Covered]:
+        known = self.held.coverage.within(part.clip(within))
+        return [old for old in known if old.state != "empty"]
+
+    def _final_before(self, span: Span) -> int:
+        """Return the stamp before which the bars of ``span`` are final."""
+        final = min(self.found.settled_before, self.found.vouched_before)
+        return min(max(span.start, final), span.end)
+
+    # --- bars that have closed by our own clock alone ---------------------------------------
+
+    def _unvouched(self, pieces: Sequence[Piece]) -> Iterator[Covered]:
+        """Yield a mark for the new bars that are closed by our own clock alone."""
+        first = self.found.vouched_before
+        for piece in pieces if first < self.found.answered.end else ():
+            # Where there is no bar before the first of them, nothing is vouched for either.
+            is_alone = len(piece.table) and int(piece.table.stamps[0]) >= first
+            alone = piece.span if is_alone else Span(max(piece.span.start, first), piece.span.end)
+            for span in subtract([alone], self._absent):
+                yield self._mark(span, "provisional", UNVOUCHED, self._unvouched_until)
+
+    def _still_unvouched(self, old: Covered) -> Covered:
+        """Return what equal bars are that no newer ones vouch for: final when a day has passed."""
+        if self._doubt or old.state == "final":
+            return self._renewed(old, *(self._doubt or ("", None)))
+        if old.reason != UNVOUCHED:
+            renewed = self._renewed(old, UNVOUCHED, self._unvouched_until)
+            return replace(renewed, state="provisional")
+        if self.terms.now_ms - old.fetched_at >= max(DAY_MS, self._longest_bar):
+            return self._renewed(old, "", None)
+        return replace(old, expires=self._unvouched_until)
+
+    @property
+    def _unvouched_until(self) -> int:
+        return self.terms.now_ms + UNVOUCHED_MS
+
+    @property
+    def _longest_bar(self) -> int:
+        timeframe = self.terms.grid.timeframe
+        return timeframe.step_ms or timeframe.count * 31 * DAY_MS
+
+    def _renewed(self, old: Covered, reason: str, expires: int | None) -> Covered:
+        fetched_at = max(old.fetched_at, self.fetched.server_now_ms)
+        return replace(
+            old,
+            state="suspect" if reason else "final",
+            fetched_at=fetched_at,
+            reason=reason,
+            expires=expires,
+            basis=self._later_basis(old),
+        )
+
+    def _later_basis(self, part: Covered) -> Basis:
+        """Return the answer's basis where bars stored in an earlier one of its kind came the same.
+
+        Nothing lies between the two then, whoever was or was not asked for splits and dividends.
+        Where the adjusted closes are others a dividend does, which their own basis bridges.
+        """
+        old, new = part.basis, self.terms.basis
+        first, last = np.searchsorted(self._readjusted, part.span)
+        if first < last:
+            return old
+        as_stored = self.held.rebased is self.held.rows
+        later = new.as_of is not None and (old.as_of is None or old.as_of < new.as_of)
+        return new if as_stored and later and old.adjustment == new.adjustment else old
+
+    # --- what is not trusted, and what is not there ----------------------------------------
+
+    @cached_property
+    def _doubt(self) -> Doubt | None:
+        if self.found.doubt:
+            expires = self._expires(self.found.answered)
+            said = f"{DOUBTFUL}of {self.fetched.vendor} {self.found.doubt}"
+            return Doubt(said, expires)
+        return self.terms.doubt
+
+    def _doubts(self, pieces: Sequence[Piece]) -> Iterator[Covered]:
+        """Yield a mark for the settled part of each piece; the rest is asked again anyway."""
+        doubt, settled = self._doubt, Span(self.found.answered.start, self.found.settled_before)
+        for piece in pieces if doubt else ():
+            for span in subtract([piece.span.clip(settled)], self._absent):
+                yield self._mark(span, "suspect", *(doubt or ("", None)))
+
+    def _bad_marks(self) -> Iterator[Covered]:
+        for row, span in zip(self.found.bad, self.found.bad_spans, strict=True):
+            if self._is_new(row.bar):
+                yield self._mark(span, "suspect", row.reason, self._expires(span))
+
+    def _unexpected_marks(self) -> Iterator[Covered]:
+        """Yield a mark for bars at which the calendar expects none: stored, and never final.
+
+        For ever: no question would be asked for them alone.
+        """
+        spans = (Span(stamp, self._end_of(stamp)) for stamp in self.found.unexpected.tolist())
+        for span in coalesce(spans):
+            yield self._mark(span, "suspect", UNEXPECTED, None)
+
+    def _end_of(self, stamp: int) -> int:
+        """Return where the stretch of one of these bars ends: at the next bar of any sort."""
+        stamps = self.found.closed.stamps
+        at = int(np.searchsorted(stamps, stamp, side="right"))
+        following = int(stamps[at]) if at < len(stamps) else self.found.answered.end
+        return max(min(following, self.terms.grid.next_open(stamp + 1)), stamp + 1)
+
+    def _contradicted_marks(self) -> Iterator[Covered]:
+        reason = f"{DOUBTFUL}{self.fetched.vendor} sent rows that contradict each other"
+        for span in self.found.contradicted:
+            yield self._mark(span, "suspect", reason, self._expires(span))
+
+    def _nothings(self, free: Sequence[Span], spoken: Sequence[Span]) -> Iterator[Covered]:
+        """Yield marks for stretches that the vendor positively has no bar for."""
+        found, kept = self.found, [span for span, _ in self._kept]
+        slots = subtract(found.off_slots, kept)
+        silent = subtract(free, [*spoken, *found.holes, *found.bad_spans, *found.off_slots])
+        for span in [*subtract(found.holes, kept), *silent]:
+            if len(self.terms.grid.opens(span)):
+                known = self.held.coverage.within(span)
+                before = [c.span for c in known if c.state == "empty" and c.reason == OFF_GRID]
+                slots += before
+                for hole in subtract([span], before):
+                    if not any(hole.overlaps(seam) for seam in self.fetched.seams):
+                        yield from self._holes(hole, NO_BAR)
+            else:
+                yield self._empty(span, CLOSED, self.terms.now_ms + self.terms.expiry.old_ms)
+        for span in slots:
+            yield from self._holes(span, OFF_GRID)
+
+    def _holes(self, hole: Span, reason: str) -> Iterator[Covered]:
+        known, settle_ms = self.held.coverage, self.fetched.settle_ms
+        for part, expires in self.terms.nothings(hole, settle_ms, known):
+            yield self._empty(part, reason, self._vouched(part, expires))
+
+    def _empty(self, span: Span, reason: str, expires: int) -> Covered:
+        return Covered(
+            span,
+            "empty",
+            vendor=self.fetched.vendor,
+            fetched_at=self.fetched.server_now_ms,
+            reason=reason,
+            expires=expires,
+        )
+
+    def _expires(self, span: Span) -> int:
+        known, settle_ms = self.held.coverage, self.fetched.settle_ms
+        return self._vouched(span, self.terms.expires(span, settle_ms, known))
+
+    def _vouched(self, span: Span, expires: int) -> int:
+        is_vouched = span.end <= self.found.vouched_before
+        return expires if is_vouched else min(expires, self._unvouched_until)
+
+    def _mark(self, span: Span, state: State, reason: str, expires: int | None) -> Covered:
+        return Covered(
+            span,
+            state,
+            self.fetched.vendor,
+            self.fetched.kind,
+            self.terms.basis,
+            self.fetched.server_now_ms,
+            reason,
+            expires,
+        )
+
+
+def _is_bare(part: Covered) -> bool:
+    """Tell whether a stretch is without bars because the market is closed."""
+    return part.state == "empty" and part.reason == CLOSED
+
+
+def are_many(lost: int, stored: int) -> bool:
+    """Tell whether an answer that lacks ``lost`` of ``stored`` bars is not to be believed."""
+    return lost > max(2, stored // 100)
+
+
+def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]:
+    """Tell row by row whether prices and volume agree."""
+    equal = np.ones(len(one), dtype=bool)
+    for mine, theirs in zip(one.values()[:5], other.values()[:5], strict=True):
+        equal &= np.isclose(mine, theirs, rtol=tolerance, atol=0.0, equal_nan=True)
+    return equal
+
+
+def suspects_table(suspects: Sequence[Suspect]) -> BarTable:
+    """Return flagged rows as a table, ascending and unique (the last one of a stamp)."""
+    rows: dict[int, Bar] = {s.bar.stamp_ms: s.bar for s in suspects}
+    return BarTable.from_bars([rows[stamp] for stamp in sorted(rows)])
+
+
+# --- what decides how an answer is stored: its basis, what is held already, and for how long
+
+BEFORE_FIRST, AFTER_LAST = "before the first bar", "after the last bar"
+NO_BAR = "the vendor has no bar"
+LOST = "the vendor does not have this bar any more"
+FORMING = "forming"
+SPOILT = "the vendor now sends something here that cannot be a bar"
+UNEXPECTED = "outside the sessions of the market's calendar"
+UNVOUCHED = "by our own clock alone, which nothing vouches for"
+AHEAD = "fetched at a time that has not come yet: the clock was wrong then, or is now"
+# So long is left alone what only our own clock says.
+UNVOUCHED_MS = HOUR_MS
+# Clocks of machines that share a folder differ by this much without being wrong.
+_SKEW_MS = MINUTE_MS
+# A hole that was seen once is asked again after so long: one of the last day, and an older one.
+_YOUNG_HOLE_MS, _OLD_HOLE_MS = 15 * MINUTE_MS, 6 * HOUR_MS
+# Begins the reason of a stretch whose bars the user is warned of.
+DOUBTFUL = "doubtful: "
+
+
+def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
+    """Return what a series learned at a time that has not come yet; that is asked again.
+
+    Of final bars only the last day: those before it had closed whatever the clock said, for their
+    vendor had newer ones. Of bars of older tools nothing: theirs is the time of a file.
+    """
+    latest = now_ms + _SKEW_MS
+    late = (part for whole in view.coverage if whole.fetched_at > latest for part in whole.opened)
+    ahead = [p for p in late if p.fetched_at > latest and not _is_of_a_file(p)]
+    if not ahead or view.last is None:
+        return ahead
+    last_day = Span(view.last - DAY_MS + 1, view.last + 1)
+    recent = (part.clip(last_day) if part.state == "final" else part for part in ahead)
+    return [part for part in recent if part is not None]
+
+
+def _is_of_a_file(part: Covered) -> bool:
+    return part.state in ("final", "suspect") and part.basis.adjustment == "unknown"
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """How long a "nothing there" stands, and how long bars are left alone that are not trusted.
+
+    Attributes:
+        recent_ms: for what was said again, and lies within the last month. As often the newest
+            final bars are compared again, where their vendor is asked for newer ones anyway.
+        old_ms: for what was said again of older bars, and for what the calendar or a listing proves.
+    """
+
+    recent_ms: int = 24 * HOUR_MS
+    old_ms: int = 90 * DAY_MS
+
+    def of(self, span: Span, now_ms: int, *, again: bool = False) -> int:
+        """Return when ``span`` is asked again; ``again`` means it had been said before."""
+        old = again and now_ms - span.end >= 30 * DAY_MS
+        return now_ms + (self.old_ms if old else self.recent_ms)
+
+    def of_hole(self, span: Span, now_ms: int, *, again: bool) -> int:
+        """Return when a hole is asked again; what was seen once is no proof, and soon is."""
+        if again:
+            return self.of(span, now_ms, again=True)
+        soon = _YOUNG_HOLE_MS if now_ms - span.end < DAY_MS else _OLD_HOLE_MS
+        return now_ms + min(soon, self.recent_ms)
+
+
+class Doubt(NamedTuple):
+    """Why bars are not to be trusted yet, and when they are asked again."""
+
+    reason: str
+    expires: int
+
+
+def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: int | None) -> Basis:
+    """Return the basis of rows beginning at ``first_ms``.
+
+    ``opened`` is the stamp of the last session that had opened at the fetch. It is left out when
+    it is not after the first bar's date, so that daily appends share one basis; instruments
+    without corporate actions have none.
+    """
+    adjustment = fetched.basis.adjustment
+    if instrument.asset_class != "stock":
+        return Basis("raw" if adjustment == "unknown" else adjustment)
+    if opened is None or adjustment == "unknown" or date_of(opened) <= date_of(first_ms):
+        return Basis(adjustment)
+    return Basis(adjustment, date_of(opened))
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the store holds of the answered stretch.
+
+    Attributes:
+        rows: the bars as stored.
+        rebased: the same in the answer's basis; empty where they cannot be compared.
+        coverage: what is known there.
+        tolerance: how far values may differ, relatively, and still be one and the same.
+    """
+
+    rows: BarTable
+    rebased: BarTable
+    coverage: Coverage
+    tolerance: float = 0.0
+
+    def may_go(self, stamp: int) -> bool:
+        """Tell whether a bar held there goes when a vendor does not send it again."""
+        part = self._at(stamp)
+        return part is not None and (part.state == "provisional" or part.reason == UNEXPECTED)
+
+    def is_doubted(self, stamp: int) -> bool:
+        """Tell whether a bar held there was doubted from the start: nothing is lost with it."""
+        part = self._at(stamp)
+        return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL))
+
+    def _at(self, stamp: int) -> Covered | None:
+        return next((part for part in self.coverage if stamp in part.span), None)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a commit is made under.
+
+    Attributes:
+        grid: where bars are expected.
+        basis: of the rows fetched.
+        now_ms: the time of the commit.
+        expiry: how long nothings stand.
+        doubt: what makes all that was fetched just now doubtful, such as a split nearby.
+        is_refresh: whether what is stored was to be fetched again.
+    """
+
+    grid: Grid
+    basis: Basis
+    now_ms: int
+    expiry: Expiry
+    doubt: Doubt | None = None
+    is_refresh: bool = False
+
+    def expires(self, span: Span, settle_ms: int, known: Coverage) -> int:
+        """Return when doubted bars in ``span`` are asked again: once settled, later less and less."""
+        again = any(not c.stands(self.now_ms) for c in known.within(span))
+        return self._settling(span, settle_ms) or self.expiry.of(span, self.now_ms, again=again)
+
+    def nothings(self, hole: Span, settle_ms: int, known: Coverage) -> Iterator[tuple[Span, int]]:
+        """Cut a hole where it was seen before and where not; tell when each part is asked again.
+
+        What was seen of one part proves nothing about the minutes of another.
+        """
+        expired = (c.span for c in known.within(hole) if is_hole(c) and not c.stands(self.now_ms))
+        seen = coalesce(expired)
+        for part in sorted([*subtract([hole], seen), *seen]):
+            again = part in seen or not len(self.grid.opens(part))
+            expires = self._settling(part, settle_ms)
+            yield part, expires or self.expiry.of_hole(part, self.now_ms, again=again)
+
+    def _settling(self, span: Span, settle_ms: int) -> int:
+        """Return when the last bar expected in ``span`` settles, or 0 where all have."""
+        stamps = self.grid.opens(span)
+        if not len(stamps):
+            return 0
+        settled = int(self.grid.settles(stamps[-1:], settle_ms)[0])
+        return settled if settled > self.now_ms else 0
+
+
+def is_hole(part: Covered) -> bool:
+    """Tell whether bars are expected in a stretch and vendors have none."""
+    return part.state == "empty" and part.reason != CLOSED

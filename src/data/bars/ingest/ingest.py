@@ -1,0 +1,411 @@
+"""Take one vendor's answer: check it, decide what it is, store what is good of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import NamedTuple
+
+from ...cache.actions import Asked
+from ...cache.faults import Fault
+from ...cache.store import BarStore, Commit
+from ...calendars.finality import forming_stamp, next_due
+from ...calendars.gaps import Grid
+from ...clock import Clock
+from ...errors import KindMismatchError, QualityError
+from ...model.bars import BarTable
+from ...model.capabilities import Fetched
+from ...model.coverage import Coverage, Covered
+from ...model.instant import DAY_MS, date_of, day_ms
+from ...model.kind import Kind
+from ...model.lifetime import FIELD, Bound, Lifetime
+from ...model.rules import ValidationRules
+from ...model.span import Span, intersect, subtract
+from ...prices.quality import check
+from ..fetch.neighbours import Side, inside
+from ..fetch.revisions import Errand, Revisions
+from ..fetch.splice import Reply, Splicer, with_splices
+from ..fetch.split_window import doubt_at, doubted, windows
+from ..fetch.state import Forming, Work
+from ..fetch.unknown_kind import contradicted, is_older
+from ..selection.candidate import Candidate
+from .classify import Density, Digest, digest
+from .commit import (
+    RESCALED,
+    Doubt,
+    Expiry,
+    Held,
+    Terms,
+    are_many,
+    basis_of,
+    build_commit,
+    without_rescaled,
+)
+from .faults import faults_of
+from .writer import Keeper
+
+# Two answers of one vendor in one basis: single precision is good to 6e-8. Rebased: rounding of
+# an adjustment adds to it. What has no corporate actions is compared to the last bit.
+_AS_SENT, _REBASED = 1e-7, 1e-6
+_NEAR = timedelta(days=14)
+
+
+class _Sessions(NamedTuple):
+    """Stamps of the last session that had opened at an answer, and of the next one to open."""
+
+    opened: int | None
+    coming: int
+
+
+class Taker:
+    """Checks answers and commits them. Thread-safe: it keeps no state."""
+
+    def __init__(
+        self, store: BarStore, keeper: Keeper, clock: Clock, expiry: Expiry, checks: ValidationRules
+    ) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._clock = clock
+        self._expiry = expiry
+        self._checks = checks
+        self._splicer = Splicer(store, keeper)
+        self._revisions = Revisions(store, keeper, clock, expiry)
+
+    def take(self, work: Work, candidate: Candidate, fetched: Fetched, errand: Errand) -> Digest:
+        """Check a candidate's answer, store what is good of it, and say what it was.
+
+        Args:
+            work: the request.
+            candidate: who answered.
+            fetched: the answer.
+            errand: what it was asked for.
+
+        Raises:
+            NoDataError: it holds nothing of what is lacking.
+            KindMismatchError: it is of another kind than what is stored, or does not fit beside it.
+            QualityError: it is not believed.
+        """
+        check_kind(self._store, work, fetched)
+        errand.check(work, fetched)
+        errand = self._revisions.believed(work, errand, fetched)
+        near, span = self._sessions(work, fetched), errand.stored
+        told = _told(work, candidate, fetched, span, near)
+        reply = Reply(fetched, span, errand.sides, near.opened, told)
+        fetched, splices = self._splicer.fitted(work, reply)
+        if errand.parts:
+            wanted = fetched.table.take(inside(fetched.table, errand.parts))
+            fetched = replace(fetched, table=wanted)
+        now = self._clock.now_ms()
+        grid, asset_class = grid_of(work, fetched), work.query.instrument.asset_class
+        checked = check(
+            fetched.table,
+            span,
+            timeframe=grid.timeframe,
+            now_ms=now,
+            grid=grid,
+            volume=fetched.kind.needs_volume(asset_class, fetched.vendor),
+        )
+        density = self._density(candidate, fetched)
+        least = self._checks.min_quality_score
+        found = digest(fetched, checked, span, grid, now, density, least, errand.parts)
+        self._refuse_unbelieved(work, fetched, errand, found)
+        self.note_forming(work, fetched, found.forming)
+        if told is not None:
+            self._keeper.add_actions(work, fetched.actions or (), told)
+        held = self._held(work, fetched, found, near)
+        splits = work.query.instrument.asset_class != "stock"
+        plain = without_rescaled(found, held, fetched.vendor, splits=splits)
+        found = self._as_revision(work, fetched, plain)
+        commit = with_splices(self._commit(work, fetched, found, near, held), splices, span)
+        judged = Span(found.answered.start, max(found.answered.end, errand.until))
+        commit = replace(
+            commit,
+            judged=judged,
+            faults=(*faults_of(checked, found, grid), *self._older_faults(work, errand, judged)),
+            kind=self._kind(work, candidate, fetched),
+            compared_at=self._revisions.compared_at(work, errand),
+            lifetime=self._lifetime(work, fetched),
+        )
+        self._keeper.commit(work, commit)
+        work.fetched += intersect(found.spans, [errand.span])
+        if any(one is commit for one in work.unstored):  # else they are read with the bars
+            work.problems += (p for p in checked.problems if p not in work.problems)
+        work.scores.append(checked.score)
+        return found
+
+    def _older_faults(self, work: Work, errand: Errand, judged: Span) -> list[Fault]:
+        """Return the faults of stored bars of which an answer says nothing that is about others.
+
+        What had been lacking it tells anew.
+        """
+        if not errand.parts:
+            return []
+        known = (fault.clip(judged) for fault in self._store.view(work.key).faults)
+        return [f for f in known if f is not None and f.is_of_bars]
+
+    def _now_ms(self, fetched: Fetched) -> int:
+        """Return the time at an answer: by our clock or the vendor's, whichever is earlier."""
+        return min(self._clock.now_ms(), fetched.server_now_ms)
+
+    def _as_revision(self, work: Work, fetched: Fetched, found: Digest) -> Digest:
+        """Say where final bars came multiplied.
+
+        Raises:
+            QualityError: many of them did.
+        """
+        odd = [row for row in found.bad if row.reason == RESCALED]
+        if not odd:
+            return found
+        said = (
+            f"{fetched.vendor} sends {len(odd)} final bars again, multiplied by a constant factor"
+        )
+        if are_many(len(odd), len(odd) + len(found.closed)):
+            raise QualityError(
+                f"{said}: it has changed its basis for {work.query}, and does not say so",
+                provider=fetched.vendor,
+                hint="the stored bars were kept; clear the series if it is they that are wrong",
+            )
+        work.problems.append(f"{said}; they were kept")
+        return found
+
+    def _refuse_unbelieved(
+        self, work: Work, fetched: Fetched, errand: Errand, found: Digest
+    ) -> None:
+        """Raise where bars are stored already in place of those that are not believed.
+
+        Raises:
+            QualityError: with why they are not.
+        """
+        if found.is_believed or not len(self._store.read(work.key, errand.span)[0]):
+            return
+        raise QualityError(
+            f"{fetched.vendor} is not believed for {work.query}: {found.doubt}",
+            provider=fetched.vendor,
+            symbol=work.query.instrument.symbol,
+            hint="the stored bars were kept; validation.min_quality_score sets the limit",
+        )
+
+    def _lifetime(self, work: Work, fetched: Fetched) -> Lifetime | None:
+        """Return the listing as the vendor tells it, where that is news.
+
+        From the start of that day on: where the venue's date is another one, it is a day earlier.
+        """
+        if fetched.listed_ms is None:
+            return None
+        longest = 0 if work.grid.timeframe.unit not in "wM" else work.grid.timeframe.count * 31
+        at = fetched.listed_ms // DAY_MS * DAY_MS - longest * DAY_MS
+        now, known = self._now_ms(fetched), self._keeper.lifetime(work).listed
+        if known is not None and known.at == at and now < known.expires:
+            return None
+        return Lifetime(Bound(at, fetched.vendor, now, now + self._expiry.old_ms, FIELD))
+
+    def note_forming(self, work: Work, fetched: Fetched, rows: BarTable) -> None:
+        """Keep bars that have not closed for this answer alone."""
+        if len(rows):
+            opened = self._sessions(work, fetched).opened
+            basis = basis_of(fetched, int(rows.stamps[0]), work.query.instrument, opened)
+            work.forming = Forming(rows, fetched.vendor, basis, fetched.kind)
+
+    def fitted(self, work: Work, fetched: Fetched, span: Span, sides: Sequence[Side]) -> Fetched:
+        """Return what an answer says of ``span`` alone; nothing is stored.
+
+        Raises:
+            KindMismatchError: it is of another kind than what is stored, or does not fit beside it.
+            NoDataError: it holds nothing of ``span``.
+        """
+        check_kind(self._store, work, fetched)
+        near = self._sessions(work, fetched)
+        return self._splicer.fitted(work, Reply(fetched, span, sides, near.opened)).fetched
+
+    def _kind(self, work: Work, candidate: Candidate, fetched: Fetched) -> Kind:
+        """Return the kind of the series from now on.
+
+        Volume and feed are those of the lane's first vendor as soon as it has supplied something,
+        and until then of whoever did.
+        """
+        stored = self._store.view(work.key).kind
+        if stored is None:
+            return fetched.kind
+        is_first = candidate.name == work.lane.candidates[0].name
+        one, other = (fetched.kind, stored) if is_first else (stored, fetched.kind)
+        return one.filled_from(other)
+
+    def _density(self, candidate: Candidate, fetched: Fetched) -> Density:
+        """Tell whether a bar that did not come is a hole; of foreign downloaders nobody knows."""
+        if not self._checks.check_gaps or candidate.capabilities is None:
+            return "unknown"
+        return "dense" if fetched.dense else "sparse"
+
+    def _commit(
+        self, work: Work, fetched: Fetched, found: Digest, near: _Sessions, held: Held
+    ) -> Commit:
+        first = int(found.closed.stamps[0]) if len(found.closed) else found.answered.start
+        basis = basis_of(fetched, first, work.query.instrument, near.opened)
+        others, doubt = self._split_doubts(work, fetched)
+        now, refresh = self._now_ms(fetched), work.query.refresh
+        terms = Terms(work.grid, basis, now, self._expiry, doubt, refresh)
+        others += self._older_marks(work, fetched, found, held)
+        commit = build_commit(fetched, found, held, terms)
+        # Bars fetched earlier lose their trust before this answer can be joined to them.
+        outside = [
+            replace(mark, span=part)
+            for mark in others
+            for part in subtract([mark.span], found.spans)
+        ]
+        work.overdue += [mark.span for mark in outside if not mark.stands(terms.now_ms)]
+        commit = replace(commit, marks=(*outside, *commit.marks))
+        return self._with_due(work, fetched, found, commit)
+
+    def _split_doubts(self, work: Work, fetched: Fetched) -> tuple[list[Covered], Doubt | None]:
+        """Return the stored bars that a split nearby makes doubtful, and the doubt of the new."""
+        splits = self._keeper.book(work).splits
+        if not splits or fetched.basis.adjustment not in ("split", "all"):
+            return [], None
+        coverage = self._keeper.coverage(work).opened()
+        times = [fetched.server_now_ms, *(part.fetched_at for part in coverage)]
+        near = windows(splits, work.grid.calendar, times)
+        return doubted(coverage, near), doubt_at(near, fetched.server_now_ms)
+
+    def _older_marks(
+        self, work: Work, fetched: Fetched, found: Digest, held: Held
+    ) -> list[Covered]:
+        """Return what takes the trust from bars of older tools that this answer contradicts."""
+        if fetched.basis.adjustment == "unknown" or not any(map(is_older, held.coverage)):
+            return []
+        coverage, now = self._keeper.coverage(work), self._clock.now_ms()
+        return contradicted(held, found.closed, coverage, fetched.vendor, now)
+
+    def _held(self, work: Work, fetched: Fetched, found: Digest, near: _Sessions) -> Held:
+        """Read what is stored of the answered stretch, as it is and in the answer's basis."""
+        rows, coverage = self._store.read(work.key, found.answered)
+        if found.parts:
+            rows = rows.take(inside(rows, found.parts))
+            coverage = Coverage(c for span in found.spans for c in coverage.within(span))
+        if near.opened is None:
+            return Held(rows, rows, coverage)
+        if not len(rows) or fetched.basis.adjustment == "unknown":
+            return Held(rows, rows, coverage, _AS_SENT)
+        basis = self._splicer.basis(work, fetched, near.opened)
+        try:
+            rebased = basis.of(rows, coverage)
+        except KindMismatchError:
+            # Bars of unknown basis are not comparable: the new answer replaces them.
+            rebased = BarTable.empty()
+        return Held(rows, rebased, coverage, _AS_SENT if rebased is rows else _REBASED)
+
+    def _sessions(self, work: Work, fetched: Fetched) -> _Sessions:
+        """Return the sessions around an answer; instruments without actions need none."""
+        at = fetched.server_now_ms
+        if work.query.instrument.asset_class != "stock":
+            return _Sessions(None, at)
+        today = date_of(at)
+        around = work.grid.calendar.sessions(today - _NEAR, today + _NEAR)
+        opened = [day_ms(s.day) for s in around if s.open_ms <= at]
+        coming = [day_ms(s.day) for s in around if s.open_ms > at]
+        return _Sessions(
+            opened[-1] if opened else None, coming[0] if coming else day_ms(today) + DAY_MS
+        )
+
+    def _with_due(self, work: Work, fetched: Fetched, found: Digest, commit: Commit) -> Commit:
+        """Add when asking again could change the answer.
+
+        Provisional bars count wherever they stand: one left behind by an earlier request must not
+        be taken for settled because a later one reached up to now.
+        """
+        grid = work.grid
+        now = self._now_ms(fetched)
+        cap = forming_stamp(grid.calendar, grid.timeframe, now, grid.anchor)
+        known = self._store.view(work.key).next_due
+        # Behind the last bar that has closed there may be hours in which the market is shut.
+        reaches = found.answered.end >= cap or grid.next_open(found.answered.end) >= cap
+        up_to_now = reaches and found.unpublished is None
+        if not up_to_now and known is None:
+            return commit
+        first = min(self._provisional(work, found, commit), default=None)
+        due = next_due(
+            grid.calendar,
+            grid.timeframe,
+            now_ms=now,
+            settle_ms=fetched.settle_ms,
+            # The last bar that could have come, not the last that did: one without trades is no
+            # delay.
+            last_stamp=grid.back(cap, 1),
+            provisional_from=first,
+            anchor=grid.anchor,
+        )
+        return replace(commit, next_due=due if up_to_now or known is None else min(known, due))
+
+    def _provisional(self, work: Work, found: Digest, commit: Commit) -> list[int]:
+        """Return where provisional bars begin once ``commit`` is stored."""
+        # What has an expiry of its own waits for that.
+        doubts = [
+            mark.span
+            for mark in commit.marks
+            if mark.state in ("suspect", "final") or mark.expires is not None
+        ]
+        spans = [p.span for p in commit.pieces if p.state == "provisional"]
+        spans += [m.span for m in commit.marks if m.state == "provisional"]
+        for part in self._keeper.coverage(work):
+            if part.state == "provisional" and part.expires is None:
+                spans += subtract([part.span], found.spans)
+        begins = (left.start for span in spans for left in subtract([span], doubts))
+        return [work.grid.next_open(begin) for begin in begins]
+
+
+def check_kind(store: BarStore, work: Work, fetched: Fetched) -> None:
+    """Refuse bars of another kind than those stored.
+
+    Raises:
+        KindMismatchError: with the attributes that differ.
+    """
+    kind = store.view(work.key).kind
+    if kind is None or kind.agrees(fetched.kind):
+        return
+    pairs = kind.differences(fetched.kind).items()
+    text = ", ".join(f"{name} {theirs!r} (stored {mine!r})" for name, (mine, theirs) in pairs)
+    raise KindMismatchError(
+        f"{fetched.vendor} answered bars of another kind for {work.query}: {text}",
+        provider=fetched.vendor,
+        symbol=work.query.instrument.symbol,
+    )
+
+
+def grid_of(work: Work, fetched: Fetched) -> Grid:
+    """Return where the bars of an answer can stand.
+
+    Where neither the lane nor the vendor tells from where hours are counted, that is the way that
+    fits most of the rows.
+    """
+    if work.lane.kind.anchor or not work.grid.timeframe.is_intraday or not len(fetched.table):
+        return work.grid
+    if fetched.kind.anchor:
+        return replace(work.grid, anchor=fetched.kind.anchor)
+    ways = [replace(work.grid, anchor=anchor) for anchor in ("session", "clock")]
+    return max(ways, key=lambda grid: int(grid.aligned(fetched.table.stamps).sum()))
+
+
+def _told(
+    work: Work, candidate: Candidate, fetched: Fetched, asked: Span, near: _Sessions
+) -> Asked | None:
+    """Return which ex-dates an answer tells the splits and dividends of, if it tells any.
+
+    A declaration is not enough: an answer that says nothing about them has not told that there are
+    none. Of a session that has not opened nothing is known yet, and bars of minutes come with what
+    happens at an open only where that open is among them.
+    """
+    caps = candidate.capabilities
+    if caps is None or not caps.actions or fetched.actions is None:
+        return None
+    if work.query.instrument.asset_class != "stock":
+        return None
+    days = Span(day_ms(date_of(asked.start)), day_ms(date_of(asked.end - 1)) + DAY_MS)
+    if work.grid.timeframe.is_intraday:
+        around = work.grid.calendar.sessions(date_of(days.start), date_of(days.end))
+        before = [day_ms(s.day) + DAY_MS for s in around if s.open_ms < asked.start]
+        after = [day_ms(s.day) for s in around if s.open_ms >= asked.end]
+        days = Span(max([days.start, *before]), min([days.end, *after]))
+    # No ex-date lies between the last session that has opened and the next one.
+    is_latest = near.opened is not None and days.end > near.opened
+    days = Span(days.start, max(days.start, near.coming if is_latest else days.end))
+    return None if days.is_empty else Asked(days, fetched.vendor, fetched.server_now_ms)

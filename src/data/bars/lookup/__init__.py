@@ -1,0 +1,1 @@
+"""Answers out of the store and out of memory; no vendor is asked."""

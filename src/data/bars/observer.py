@@ -1,0 +1,333 @@
+"""What happens on the way to an answer: counted, told to hooks, named in the log. It never steers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..cache.actions import ActionBook
+from ..clock import Clock
+from ..errors import CacheError, DataError, IncompleteDataError
+from ..logs import context, current, next_number, running, subject_of
+from ..metrics import Metrics
+from ..model.actions import Action
+from ..model.query import BarsQuery
+from ..net.forks import renew_after_fork
+
+# The events are imported where they are told: most short programs meet none.
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ..cache.gauge import Gauge
+    from ..model.events import Event
+    from ..net.circuit import CircuitChange
+    from ..net.sender import SendRecord
+    from .answer.answer import Answer
+
+__all__ = ["Call", "Listener", "Observer"]
+
+log = logging.getLogger("onetape.events")
+
+Listener = Callable[["Event"], object]
+Books = Callable[[str], ActionBook]
+
+
+class Observer:
+    """Sees every call of one data manager and every attempt of its senders. Thread-safe.
+
+    Args:
+        clock: stamps events and measures calls.
+        gauge: measures the cache folder; nothing is told of it without.
+
+    Attributes:
+        metrics: the counters.
+    """
+
+    def __init__(self, clock: Clock, gauge: Gauge | None = None) -> None:
+        self._clock = clock
+        self._gauge = gauge
+        self.metrics = Metrics()
+        # Replaced whole, never changed: whoever is telling goes on with the list it began with.
+        self._listeners: tuple[_Enrolled, ...] = ()
+        renew_after_fork(self.metrics)
+        if gauge is not None:
+            renew_after_fork(gauge)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what was counted, and what the cache and this process take, as plain values."""
+        from ..resources import memory
+
+        cache = self._gauge.read().to_json() if self._gauge else {}
+        return self.metrics.snapshot() | {"cache": cache, "process": memory().to_json()}
+
+    def on_event(self, listener: Listener) -> Callable[[], None]:
+        """Have ``listener`` called with every event, in the thread where it happens.
+
+        A slow one holds up that call. What it raises is logged once and changes nothing.
+
+        Returns:
+            A function that takes it out again.
+        """
+        enrolled = _Enrolled(listener)
+        self._listeners = (*self._listeners, enrolled)
+
+        def remove() -> None:
+            self._listeners = tuple(one for one in self._listeners if one is not enrolled)
+
+        return remove
+
+    def call(self, query: BarsQuery) -> Call:
+        """Return a context for the call that answers ``query``."""
+        return Call(self, self._clock, query)
+
+    @contextmanager
+    def call_beside(self, symbol: Any, timeframe: Any) -> Iterator[None]:
+        """Let the block be a call for other things than bars: named in logs, its error told.
+
+        Args:
+            symbol, timeframe: what it is for, as the caller wrote it; what is no text is left out.
+        """
+        with running(subject_of(symbol, timeframe)):
+            try:
+                yield
+            except DataError as error:
+                self.failed(error)
+                raise
+
+    def failed(self, error: BaseException) -> None:
+        """Count a call that ended with ``error``, and tell of it.
+
+        An error that ends a call within a call ends both: it is told once.
+        """
+        request = context()["request"]
+        if request and getattr(error, "_ended", "") == request:
+            return
+        error._ended = request  # type: ignore[attr-defined]
+        self.metrics.failed(type(error).__name__)
+        if isinstance(error, DataError) and not isinstance(error, IncompleteDataError):
+            from ..model.events import CallFailed
+
+            self.tell(CallFailed, error=type(error).__name__, message=str(error))
+
+    def attempted(self, record: SendRecord) -> None:
+        """Count an attempt of a sender, and tell how it failed.
+
+        One that our own limiter let not pass is none of the vendor's: it is counted apart.
+        """
+        if not record.is_sent:
+            self.metrics.held_back(record.vendor, record.waited_s)
+            return
+        self.metrics.attempted(
+            record.vendor,
+            record.outcome,
+            record.seconds - record.waited_s,
+            record.size,
+            limit_wait_s=record.waited_s,
+            retry_wait_s=record.wait_s,
+            is_pause=record.pause_s is not None,
+        )
+        if record.outcome == "ok":
+            return
+        from ..model.events import AttemptFailed, VendorPaused
+
+        self.tell(
+            AttemptFailed,
+            vendor=record.vendor,
+            address=record.address,
+            attempt=record.attempt,
+            outcome=record.outcome,
+            status=record.status,
+            seconds=record.seconds,
+            wait_s=record.wait_s,
+        )
+        if record.pause_s is not None:
+            self.tell(VendorPaused, vendor=record.vendor, seconds=record.pause_s)
+
+    def circuit_changed(self, change: CircuitChange) -> None:
+        """Tell that a circuit was opened or closed."""
+        from ..model.events import CircuitClosed, CircuitOpened
+
+        if change.is_open:
+            self.tell(
+                CircuitOpened,
+                vendor=change.vendor,
+                door=change.door,
+                seconds=change.seconds,
+                reason=change.reason,
+            )
+        else:
+            self.tell(CircuitClosed, vendor=change.vendor, door=change.door)
+
+    def tell(self, kind: type[Event], **facts: Any) -> None:
+        """Count an event of the running request, and hand it to every listener."""
+        self.metrics.told(kind.__name__)
+        if not self._listeners:
+            return
+        told = context()
+        of_request = {name: told[name] for name in ("request", "symbol", "timeframe")}
+        event = kind(at_ms=self._clock.now_ms(), **of_request, **facts)
+        for enrolled in self._listeners:
+            enrolled.tell(event)
+
+
+class _Enrolled:
+    """A listener, and whether it has failed already."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._has_failed = False
+
+    def tell(self, event: Event) -> None:
+        """Hand an event over; what the listener raises is logged once."""
+        from ..downloader.foreign import call_foreign  # most programs have no listener
+
+        try:
+            call_foreign(lambda: self._listener(event), "a listener")
+        except DataError as error:
+            if not self._has_failed:
+                self._has_failed = True
+                log.error("%s at %s; it is said once", error, event.name)
+
+
+class Call:
+    """One call on its way: its name in the log, its time, and what came of it.
+
+    Used by one thread. A call inside a call belongs to the outer one and is not counted.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_before",
+        "_books",
+        "_clock",
+        "_observer",
+        "_outer",
+        "_query",
+        "_started",
+        "_token",
+        "number",
+    )
+
+    def __init__(self, observer: Observer, clock: Clock, query: BarsQuery) -> None:
+        self._observer = observer
+        self._clock = clock
+        self._query = query
+        self._answer: Answer | None = None
+        self._books: Books | None = None
+
+    @property
+    def symbol(self) -> str:
+        """The symbol asked for."""
+        return self._query.instrument.symbol
+
+    @property
+    def timeframe(self) -> str:
+        """The timeframe asked for."""
+        return self._query.timeframe.label
+
+    def __enter__(self) -> Call:
+        self._outer = outer = current.get()
+        self.number = next_number() if outer is None else outer.number
+        self._token = current.set(self)
+        self._started = self._clock.monotonic()
+        return self
+
+    def missed(self, books: Books) -> None:
+        """Note that comparing alone gave no answer; ``books`` gives what is known of a symbol."""
+        if self._query.instrument.asset_class == "stock":
+            self._books, self._before = books, _splits(books, self.symbol)
+
+    def answered(self, answer: Answer) -> Answer:
+        """Note the answer, and return it."""
+        self._answer = answer
+        return answer
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        _: TracebackType | None,
+    ) -> None:
+        if not isinstance(self._outer, Call):
+            self._end(error)
+        current.reset(self._token)
+
+    def _end(self, error: BaseException | None) -> None:
+        answer, observer = self._answer, self._observer
+        if answer is not None:
+            attempts = answer.facts.get("attempts")
+            if attempts:
+                self._tell_about(answer, attempts)
+            if answer.gaps or answer.flagged or answer.doubts or answer.substitute:
+                _tell_trouble(observer, answer)
+            if error is None:
+                seconds = self._clock.monotonic() - self._started
+                observer.metrics.answered(len(answer.table), seconds, not attempts)
+        if error is not None:
+            observer.failed(error)
+
+    def _tell_about(self, answer: Answer, attempts: Sequence[Mapping[str, Any]]) -> None:
+        """Tell who supplied what was fetched now, how good it was, and which splits are new."""
+        from ..model.events import FellBack, SplitFound
+
+        for vendor, score in _scores(attempts, answer.scores):
+            self._observer.metrics.scored(vendor, score)
+        for vendor, (others, rows) in _fallbacks(attempts).items():
+            self._observer.tell(FellBack, vendor=vendor, others=tuple(others), rows=rows)
+        if self._books is None or self._before is None:
+            return
+        known = {(split.ex_date, split.ratio) for split in self._before}
+        for split in _splits(self._books, self.symbol) or ():
+            if (split.ex_date, split.ratio) not in known:
+                day, ratio = split.ex_date.isoformat(), float(split.ratio)
+                self._observer.tell(SplitFound, day=day, ratio=ratio)
+
+
+def _tell_trouble(observer: Observer, answer: Answer) -> None:
+    from ..model.events import AnswerIncomplete
+
+    if trouble := answer.trouble:
+        lacking = sum(1 for gap in answer.gaps if not gap.harmless)
+        observer.metrics.troubled(lacking, len(answer.flagged))
+        observer.tell(AnswerIncomplete, trouble=tuple(trouble))
+
+
+def _splits(books: Books, symbol: str) -> tuple[Action, ...] | None:
+    """Return the splits known of a symbol; None where nobody was asked for them yet."""
+    try:
+        book = books(symbol)
+    except CacheError:
+        return None
+    return book.splits if book.asked else None
+
+
+def _scores(
+    attempts: Sequence[Mapping[str, Any]], scores: Sequence[float]
+) -> Iterable[tuple[str, float]]:
+    """Pair the scores with those whose answers they are of: the last attempts that went well."""
+    well = [attempt["provider"] for attempt in attempts if attempt["outcome"] == "ok"]
+    count = min(len(well), len(scores))
+    return zip(well[len(well) - count :], scores[len(scores) - count :], strict=True)
+
+
+def _fallbacks(
+    attempts: Sequence[Mapping[str, Any]],
+) -> dict[str, tuple[list[str], int]]:
+    """Return vendor to whom it stood in for, and with how many bars."""
+    found: dict[str, tuple[list[str], int]] = {}
+    for place, came in enumerate(attempts):
+        if came["outcome"] != "ok" or not came["rows"]:
+            continue
+        before = [
+            a["provider"]
+            for a in attempts[:place]
+            if a["provider"] != came["provider"]
+            and a["start"] < came["end"]
+            and came["start"] < a["end"]
+        ]
+        if before:
+            others, rows = found.get(came["provider"], ([], 0))
+            found[came["provider"]] = (list(dict.fromkeys([*others, *before])), rows + came["rows"])
+    return found

@@ -1,0 +1,100 @@
+"""What vendors could supply again, as far as they and the rules say; nobody is asked for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import DataError, QueryError
+from ..model.coverage import Covered
+from ..model.instant import DAY_MS
+from ..model.instrument import Instrument
+from ..model.series import SeriesKey
+
+if TYPE_CHECKING:
+    from ..model.capabilities import FetchQuery
+    from .selection.candidates import Selector
+
+    class Sources(Selector, Protocol):
+        """What is needed of the provider selector."""
+
+        def instrument(self, symbol: Any) -> Instrument:
+            """Return what a symbol means; raises a ``QueryError``."""
+
+
+# What goes today may be wanted in some weeks: a vendor's history must still reach back to it then.
+_WEEKS_MS = 28 * DAY_MS
+
+NO_SYMBOL = "what the symbol means is not known any more"
+NOT_ASKED = "its vendor is not asked for it by the rules, or cannot be asked here"
+FOREIGN = "its vendor is a program of the user's own"
+FILES = "out of files on this machine, which may be gone"
+NOT_SERVED = "its vendor does not serve such bars any more"
+TOO_OLD = "its vendor's history does not reach back so far"
+OTHER_KIND = "its vendor serves bars of another kind"
+NOT_KNOWN = "its vendor says that it does not know the symbol"
+
+
+class Supply:
+    """Tells why stored bars could not be had again. Thread-safe where the selector is.
+
+    A vendor counts that the rules name for the series, or that its lane is named after, with the
+    keys that are set now, for what it declares to serve, as far back as it declares to reach now
+    and in four weeks.
+
+    Args:
+        selector: who is asked for what.
+    """
+
+    def __init__(self, selector: Sources) -> None:
+        self._selector = selector
+
+    def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
+        """Return why nobody could supply ``part`` of a series again; empty where its vendor can."""
+        try:
+            instrument = self._selector.instrument(key.symbol)
+        except QueryError:
+            return NO_SYMBOL
+        if not self._is_asked(key, part.vendor):
+            return NOT_ASKED
+        downloader = self._selector.downloaders.get(part.vendor)
+        return self._refusal(instrument, key, part, downloader, now_ms)
+
+    def _is_asked(self, key: SeriesKey, vendor: str) -> bool:
+        """Tell whether an ordinary request for the series asks ``vendor``, and it can be asked."""
+        named = self._selector.get_provider_with_failover(key.symbol, key.timeframe.label)
+        if vendor in named:
+            return True
+        build = getattr(self._selector, "_initialize_downloader", None)
+        return key.lane == (vendor,) and build is not None and build(vendor) is not None
+
+    def _refusal(
+        self, instrument: Instrument, key: SeriesKey, part: Covered, downloader: Any, now_ms: int
+    ) -> str:
+        # Imported here: an answer from the cache needs no vendor and no HTTP library.
+        from ..downloader.base_data_downloader import is_ours
+        from ..model.capabilities import FetchQuery
+        from .selection.candidate import Candidate
+
+        if not is_ours(downloader):
+            return FOREIGN
+        caps = downloader.capabilities
+        if not downloader.default_base_url and not caps.made_up:
+            return FILES
+        candidate = Candidate(part.vendor, downloader, caps)
+        if candidate.refusal(instrument, key.timeframe):
+            return NOT_SERVED
+        if not caps.kind(instrument, key.timeframe).agrees(part.kind):
+            return OTHER_KIND
+        if candidate.servable(part.span, key.timeframe, now_ms + _WEEKS_MS) != part.span:
+            return TOO_OLD
+        asked = FetchQuery(instrument, key.timeframe, part.span, now_ms)
+        return NOT_KNOWN if _is_unknown(downloader, asked) else ""
+
+
+def _is_unknown(downloader: Any, asked: FetchQuery) -> bool:
+    from ..downloader.looking import unknown_to
+
+    try:
+        return unknown_to(downloader, asked) is not None
+    except DataError:  # its key is gone, or the book cannot be read
+        return True

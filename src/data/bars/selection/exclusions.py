@@ -1,0 +1,121 @@
+"""Who may be asked, and why a vendor is no candidate: by the rules, what it serves, its key."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
+
+from ...errors import DataError, MissingCredentialsError, QueryError
+from ...model.query import BarsQuery
+from ...provider_selector import ProviderSelector
+from .candidates import Lane, Route, candidates_of
+
+SWITCHED_OFF = "the rules switch failover off"
+NOT_NEEDED = "it was not needed"
+
+
+def unasked(
+    selector: ProviderSelector, query: BarsQuery, *, all_there: bool = False
+) -> dict[str, str]:
+    """Return vendor to why it is not asked for ``query``; nobody is asked.
+
+    Args:
+        selector: the rules, and what has been made of them.
+        query: what is wanted.
+        all_there: also vendors that the rules do not name for it.
+    """
+    named = named_for(selector, query)
+    found = {}
+    for name in dict.fromkeys([*named, *(selector.provider_names() if all_there else ())]):
+        if reason := _reason(selector, query, name, named):
+            found[name] = reason
+    return found
+
+
+def left_out(
+    selector: Any,
+    query: BarsQuery,
+    way: Route | DataError,
+    asked: Container[str],
+    out: Mapping[str, DataError],
+) -> dict[str, str]:
+    """Return vendor to why an answer was made without asking it for bars; nobody is asked.
+
+    Args:
+        selector: ours, or a user's double of it, which need not know any rules.
+        query: what was answered.
+        way: where its bars may come from; the error where that is nowhere.
+        asked: the vendors that were asked.
+        out: those that failed before, and how.
+    """
+    named = named_for(selector, query) if hasattr(selector, "rule_for") else ()
+    if not isinstance(named, tuple):  # of a double
+        named = ()
+    passed_over = dict(_passed_over(query, way)) if isinstance(way, Route) else {}
+    found = {}
+    for name in dict.fromkeys([*named, *passed_over]):
+        if name in asked:
+            continue
+        if name in out:
+            found[name] = f"it failed earlier in this call: {out[name]}"
+        elif name in passed_over:
+            found[name] = passed_over[name]
+        else:
+            found[name] = _reason(selector, query, name, named) or str(way)
+    return found
+
+
+def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
+    """Yield the vendors that could be candidates, and why each is not asked, or need not be."""
+    for lane in reversed(way.lanes):  # what is said of the first holds
+        why = "offline=True forbids asking" if query.offline else NOT_NEEDED
+        if lane is not way.lanes[0] and not query.offline:
+            why = f"only in whole, as a substitute: {differences(way.lanes[0], lane)}"
+        yield from ((candidate.name, why) for candidate in lane.candidates)
+    yield from way.rejected.items()
+
+
+def differences(first: Lane, other: Lane) -> str:
+    """Return in words why the bars of two lanes do not mix."""
+    pairs = first.kind.differences(other.kind).values()
+    kind = ", ".join(f"{theirs} instead of {ours}" for ours, theirs in pairs)
+    return kind or f"{'@'.join(other.parts)} prices"
+
+
+def named_for(selector: ProviderSelector, query: BarsQuery) -> tuple[str, ...]:
+    """Return the pinned vendor, else those that the rules name, in order."""
+    if query.provider is not None:
+        return (query.provider,)
+    try:
+        return selector.rule_for(query.instrument, query.timeframe).vendors
+    except QueryError:
+        return ()
+
+
+def not_named(query: BarsQuery) -> str:
+    """Return why a vendor is not asked that neither the rules nor the request name."""
+    if query.provider is None:
+        return "the rules do not name it for this"
+    return f"{query.provider} alone was asked for"
+
+
+def _reason(selector: ProviderSelector, query: BarsQuery, name: str, named: tuple[str, ...]) -> str:
+    if name not in named:
+        return not_named(query)
+    try:
+        asked = {c.name: c for c in candidates_of(selector, query)}
+    except DataError:
+        asked = {}
+    if name in asked:
+        return asked[name].refusal(query.instrument, query.timeframe)
+    return _lack(selector, name)
+
+
+def _lack(selector: Any, name: str) -> str:
+    """Return why a vendor that the rules name is no candidate."""
+    from ...downloader.configured import not_made
+
+    error = not_made(selector, name)
+    if error is None:
+        return SWITCHED_OFF
+    return f"no key: {error.hint}" if isinstance(error, MissingCredentialsError) else str(error)

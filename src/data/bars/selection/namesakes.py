@@ -1,0 +1,131 @@
+"""Whether a vendor's bars show that they are of the thing whose bars are stored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ...cache.store import BarStore
+from ...clock import Clock
+from ...errors import Attempt, ConfigError, DataError, ProviderError
+from ...model.bars import BarTable, concat
+from ...model.capabilities import Derivative, FetchQuery
+from ...model.instant import DAY_MS
+from ...model.query import BarsQuery
+from ...model.series import SeriesKey
+from ...model.span import Span
+from ...net.one_call import current_call
+from ...prices.quality import check
+from ...symbols.assets import agree
+from .candidate import Candidate
+from .candidates import Route
+
+log = logging.getLogger("onetape.routing")
+
+# Twenty bars are the least; some may be missing on either side.
+_COMPARED = 60
+
+
+class Namesakes:
+    """Compares bars of vendors with stored ones of the first. Thread-safe: it keeps no state.
+
+    Args:
+        store: what is held.
+        clock: the time.
+    """
+
+    def __init__(self, store: BarStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def proved(
+        self, query: BarsQuery, way: Route, candidates: Iterable[Candidate]
+    ) -> tuple[frozenset[str], list[Attempt]]:
+        """Return the vendors among ``way.namesakes`` that mean the same, and how they were asked.
+
+        One request each; nothing of the answers is stored.
+        """
+        found: set[str] = set()
+        attempts: list[Attempt] = []
+        stored = BarTable.empty() if query.offline or query.provider else self._stored(query, way)
+        for candidate in candidates if len(stored) else ():
+            if candidate.name not in way.namesakes:
+                continue
+            started, sent = self._clock.monotonic(), current_call().requests
+            span = Span(int(stored.stamps[0]), int(stored.stamps[-1]) + 1)
+            asked = Attempt(candidate.name, "ok", "", 0.0, span.start, span.end)
+            try:
+                rows, requests = self._asked(query, candidate, span)
+            except (ProviderError, ConfigError) as error:
+                asked = replace(asked, requests=current_call().requests - sent)
+                attempts.append(_failed(asked, error, self._clock.monotonic() - started))
+                continue
+            is_same = agree(stored, rows)
+            said = "is" if is_same else "is not"
+            attempts.append(
+                replace(
+                    asked,
+                    message=f"by its bars it {said} what {way.owner} lists",
+                    seconds=self._clock.monotonic() - started,
+                    rows=len(rows),
+                    requests=requests,
+                )
+            )
+            if is_same:
+                found.add(candidate.name)
+        return frozenset(found), attempts
+
+    def _stored(self, query: BarsQuery, way: Route) -> BarTable:
+        """Return the newest final bars of the owner; none where there are none."""
+        key = SeriesKey(query.instrument.symbol, query.timeframe)
+        coverage = self._store.view(key).coverage.opened()
+        own = [p.span for p in coverage if p.state == "final" and p.vendor == way.owner]
+        if not own:
+            return BarTable.empty()
+        step = query.timeframe.step_ms or query.timeframe.count * 31 * DAY_MS
+        end = own[-1].end
+        rows, _ = self._store.read(key, Span(end - _COMPARED * step, end))
+        return concat([rows.within(span) for span in own])
+
+    def _asked(self, query: BarsQuery, candidate: Candidate, span: Span) -> tuple[BarTable, int]:
+        """Return the good bars of a vendor in ``span``, and the requests it took.
+
+        Raises:
+            ProviderError, ConfigError: it did not answer bars.
+        """
+        now = self._clock.now_ms()
+        reach = candidate.servable(span, query.timeframe, now)
+        if reach.is_empty:
+            return BarTable.empty(), 0
+        fetched = candidate.fetch(FetchQuery(query.instrument, query.timeframe, reach, now))
+        checked = check(fetched.table, reach, timeframe=query.timeframe, now_ms=now)
+        return checked.good, fetched.requests
+
+
+def _failed(asked: Attempt, error: DataError, seconds: float) -> Attempt:
+    error.provider = error.provider or asked.provider
+    log.warning("%s could not be compared: %s", asked.provider, error)
+    return replace(
+        asked, outcome=type(error).__name__, message=str(error), seconds=seconds, error=error
+    )
+
+
+def derivative(query: BarsQuery, way: Route, clock: Clock) -> tuple[str, list[Attempt]]:
+    """Return how to ask for what the owner has under this name beside its spot market.
+
+    Empty where there is nothing of the kind; with it how the owner was asked.
+    """
+    listed = [c for lane in way.lanes for c in lane.candidates if c.name == way.owner]
+    look = getattr(listed[0].downloader, "derivative", None) if listed else None
+    if look is None or listed[0].capabilities is None or query.offline:
+        return "", []
+    started, asked = clock.monotonic(), Attempt(way.owner, "ok", "asked for a perpetual future")
+    sent = current_call().requests
+    try:
+        found: Derivative = look(query.instrument, query.now_ms)
+    except (ProviderError, ConfigError) as error:
+        asked = replace(asked, requests=current_call().requests - sent)
+        return "", [_failed(asked, error, clock.monotonic() - started)]
+    attempt = replace(asked, seconds=clock.monotonic() - started, requests=found.requests)
+    return found.told, [attempt] if found.requests else []

@@ -1,0 +1,180 @@
+"""Bars of a stream: of which kind the series is, and into the store where they may stand there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ..cache.store import BarStore, Commit, Piece
+from ..calendars.finality import next_due
+from ..calendars.gaps import Grid
+from ..clock import Clock
+from ..errors import CacheError, DataError, NoProviderError, UnknownProviderError
+from ..model.bars import Bar, BarTable
+from ..model.coverage import Coverage
+from ..model.instrument import Instrument
+from ..model.kind import Basis, Kind
+from ..model.query import BarsQuery
+from ..model.series import SeriesKey
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from .locks import SeriesLocks
+from .selection.candidates import Selector, candidates_of, route
+
+log = logging.getLogger("onetape.routing")
+
+
+def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kind:
+    """Return the kind of the bars that answer ``query``; nobody is asked.
+
+    Raises:
+        NoProviderError, UnknownProviderError: nobody serves them.
+    """
+    key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
+    stored = store.view(key).kind
+    return stored or route(query, candidates_of(selector, query), None).lanes[0].kind
+
+
+def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
+    """Return vendor to why it may list another thing under the symbol; nobody is asked.
+
+    Raises:
+        UnknownSymbolError: there are no others.
+    """
+    try:
+        return route(query, candidates_of(selector, query), None).namesakes
+    except (NoProviderError, UnknownProviderError):
+        return {}
+
+
+def differences(one: Kind, other: Kind) -> list[tuple[str, str]]:
+    """Return in what two kinds differ, hard or soft, where both tell it."""
+    pairs = zip(one.to_json().values(), other.to_json().values(), strict=True)
+    return [(mine, theirs) for mine, theirs in pairs if mine and theirs and mine != theirs]
+
+
+def declared_kind(
+    selector: Selector, vendor: str, instrument: Instrument, step: Timeframe
+) -> Kind | None:
+    """Return the kind of the ``step`` bars that a vendor of ours serves; None: it serves none."""
+    from ..downloader.configured import supplied
+
+    caps = getattr(supplied(selector, vendor), "capabilities", None)
+    if caps is None or step.label not in caps.labels(instrument.asset_class):
+        return None
+    found: Kind = caps.kind(instrument, step)
+    return found
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where streamed bars come from.
+
+    Attributes:
+        vendor: canonical name.
+        kind: of its bars.
+        settle_ms: how long after its close a bar may still change.
+        basis: of its prices.
+    """
+
+    vendor: str
+    kind: Kind
+    settle_ms: int
+    basis: Basis = Basis("raw")
+
+
+class StreamKeeper:
+    """Appends closed bars of a stream to their series. Thread-safe.
+
+    They are stored as provisional: once settled they are asked for again, by the usual way. What
+    is stored stays: only stretches nobody has answered for are written. And only beside bars of
+    the same vendor and kind, so that nothing is spliced without having been compared; where that
+    is not so, the next request fetches them by the usual way. Trouble with the disk costs no bar
+    of the feed: it is logged, and nothing is raised.
+
+    Args:
+        store: where series are kept.
+        clock: tells when bars were got.
+    """
+
+    def __init__(self, store: BarStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        # All feeds of a series bring the same bar at once: one commit is enough.
+        self._locks = SeriesLocks()
+
+    def keep(self, instrument: Instrument, grid: Grid, origin: Origin, bars: Sequence[Bar]) -> int:
+        """Store closed bars, ascending; return how many were stored."""
+        key = SeriesKey(instrument.symbol, grid.timeframe)
+        try:
+            with self._locks.of(key):
+                return self._keep(key, grid, origin, bars)
+        except (CacheError, DataError, ValueError) as error:
+            log.warning("%s: streamed bars were not stored: %s", key, error)
+            return 0
+
+    def _keep(self, key: SeriesKey, grid: Grid, origin: Origin, bars: Sequence[Bar]) -> int:
+        view = self._store.view(key)
+        if view.kind is not None and differences(view.kind, origin.kind):
+            log.debug("%s: bars of %s are of another kind than those stored", key, origin.vendor)
+            return 0
+        if not _fits(view.coverage, origin.vendor, bars[0].stamp_ms):
+            log.debug("%s: bars of %s would stand beside another vendor's", key, origin.vendor)
+            return 0
+        free = [bar for bar in bars if not _is_known(view.coverage, bar.stamp_ms)]
+        if not free:
+            return 0
+        pieces = [self._piece(run, grid, origin) for run in _runs(free, grid)]
+        due = next_due(
+            grid.calendar,
+            grid.timeframe,
+            now_ms=self._clock.now_ms(),
+            settle_ms=origin.settle_ms,
+            last_stamp=free[-1].stamp_ms,
+            provisional_from=_first_provisional(view.coverage, free[0].stamp_ms),
+            anchor=grid.anchor,
+        )
+        kind = origin.kind if view.kind is None else None
+        self._store.commit(key, Commit(pieces=tuple(pieces), next_due=due, kind=kind))
+        return len(free)
+
+    def _piece(self, run: Sequence[Bar], grid: Grid, origin: Origin) -> Piece:
+        span = Span(run[0].stamp_ms, grid.next_open(run[-1].stamp_ms + 1))
+        return Piece(
+            BarTable.from_bars(run),
+            span,
+            origin.vendor,
+            self._clock.now_ms(),
+            origin.kind,
+            origin.basis,
+            "provisional",
+        )
+
+
+def _fits(coverage: Coverage, vendor: str, stamp_ms: int) -> bool:
+    """Tell whether the bars stored last before ``stamp_ms`` are this vendor's own, as it sent them."""
+    before = (part for part in reversed(coverage) if part.span.start < stamp_ms)
+    last = next((part for part in before if part.state != "empty"), None)
+    return last is None or (last.vendor == vendor and not last.is_rescaled)
+
+
+def _is_known(coverage: Coverage, stamp_ms: int) -> bool:
+    here = coverage.touching(Span(stamp_ms, stamp_ms + 1))
+    return any(part.state != "empty" for part in here)
+
+
+def _first_provisional(coverage: Coverage, stamp_ms: int) -> int:
+    starts = (part.span.start for part in coverage if part.state == "provisional")
+    return min(stamp_ms, next(starts, stamp_ms))
+
+
+def _runs(bars: Sequence[Bar], grid: Grid) -> list[list[Bar]]:
+    """Cut where an expected bar is missing in between: nothing is said about that one."""
+    runs = [[bars[0]]]
+    for one, other in pairwise(bars):
+        if grid.next_open(one.stamp_ms + 1) < other.stamp_ms:
+            runs.append([])
+        runs[-1].append(other)
+    return runs

@@ -1,0 +1,108 @@
+"""Answer as a series stood after one of its commits: from the store alone, nobody is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..cache.store import BarStore, SeriesView
+from ..calendars.calendar import calendar_for
+from ..calendars.finality import forming_stamp
+from ..calendars.gaps import Grid
+from ..clock import Clock
+from ..model.bars import BarTable
+from ..model.coverage import Coverage
+from ..model.instant import iso, parse_iso
+from ..model.kind import Kind
+from ..model.lifetime import Lifetime
+from ..model.query import BarsQuery
+from ..model.series import SeriesKey
+from ..model.span import Span
+from .answer.adjust import Rebaser
+from .answer.answer import Answer, Gap, lacking_spans, own_volume
+from .answer.borders import at_borders
+from .answer.disputes import doubts_of, with_disputes
+from .fetch.lane import real_gaps
+from .fetch.state import Unfilled
+
+# Before every bar there is.
+_EVER = -(10**15)
+
+
+class Versions:
+    """Gives bars as they stood. Thread-safe; takes no lock.
+
+    The bars, where they come from and how far they were settled are those of the version. They are
+    brought to the asked adjustment by the splits and dividends known today, as every answer is:
+    only ``raw`` prices know of no later one. Rows that could not be bars are not among them.
+    """
+
+    def __init__(self, store: BarStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def answer(self, query: BarsQuery) -> Answer:
+        """Return what the query's version holds of its range.
+
+        Raises:
+            QueryError: there never was such a version, or it is not kept any more.
+            KindMismatchError: the bars cannot be brought to the asked adjustment.
+        """
+        assert query.version is not None
+        parts = (query.provider,) if query.provider else ()
+        key = SeriesKey(query.instrument.symbol, query.timeframe, parts)
+        span, view = query.span, self._store.view(key)
+        start = span.start if query.bars is None else _EVER
+        table, coverage = self._store.read_version(key, Span(start, span.end), query.version)
+        if query.bars is not None:
+            table = table.take(slice(max(0, len(table) - query.bars), None))
+            span = Span(int(table.stamps[0]) if len(table) else span.end, span.end)
+        return self._told(query, span, view, table, at_borders(coverage.within(span)))
+
+    def _told(
+        self, query: BarsQuery, span: Span, view: SeriesView, table: BarTable, coverage: Coverage
+    ) -> Answer:
+        kind = view.kind or Kind()
+        table = own_volume(table, coverage, kind)
+        rebaser = Rebaser(self._store, query, view.key, view, lenient=True)
+        done = rebaser.rebased(table, coverage)
+        committed = self._committed_ms(view.key, query.version or 0)
+        facts: dict[str, Any] = {
+            "lane": view.key.folder,
+            "generation": query.version,
+            "version": query.version,
+            "committed_at": iso(committed),
+            "problems": [],
+            "attempts": [],
+            "rejected": {},
+            "asked_at": iso(self._clock.now_ms()),
+        }
+        facts |= {"adjustment": done.instead} if done.instead else {}
+        return Answer(
+            query=query,
+            table=done.table,
+            coverage=coverage,
+            kind=kind,
+            as_of=done.as_of,
+            gaps=self._gaps(query, span, coverage, kind, committed),
+            substitute=f"{done.instead} prices ({view.key})" if done.instead else None,
+            doubts=doubts_of(done, coverage),
+            facts=with_disputes(facts, done, coverage),
+        )
+
+    def _committed_ms(self, key: SeriesKey, version: int) -> int:
+        """Return when the version was made; now where nothing tells."""
+        times = [e.get("time") for e in self._store.log(key) if e["generation"] <= version]
+        try:
+            return parse_iso(str(times[-1])) if times else self._clock.now_ms()
+        except ValueError:
+            return self._clock.now_ms()
+
+    def _gaps(
+        self, query: BarsQuery, span: Span, coverage: Coverage, kind: Kind, committed: int
+    ) -> list[Gap]:
+        """Return the stretches without bars, up to what had closed when the version was made."""
+        grid = Grid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
+        cap = forming_stamp(grid.calendar, grid.timeframe, committed, grid.anchor)
+        lacking = [Unfilled(span, f"version {query.version} has no bars there")]
+        found = lacking_spans(span, coverage, lacking, committed, Lifetime().told(committed))
+        return real_gaps(found, cap, grid)

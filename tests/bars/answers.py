@@ -1,0 +1,86 @@
+"""Small answers, as a vendor gives them, for tests of what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from src.data.bars.ingest.classify import Density, Digest, digest
+from src.data.bars.ingest.commit import Expiry, Held, Terms
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.gaps import Grid
+from src.data.model.bars import Bar, BarTable
+from src.data.model.capabilities import Fetched
+from src.data.model.coverage import Coverage, Covered
+from src.data.model.instant import HOUR_MS, parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.kind import Basis, Kind
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.prices.quality import check
+
+COIN = Instrument("BTCUSDT", "crypto")
+SHARE = Instrument("AAPL", "stock", calendar="XNYS", timezone="America/New_York")
+DAY = parse_iso("2024-06-03")
+LATER = parse_iso("2024-06-10")
+HOURLY = Grid(calendar_for(COIN), Timeframe.parse("1h"))
+RAW = Basis("raw")
+KIND = Kind(session="24h", anchor="clock")
+
+
+def hour(number: int) -> int:
+    """Return the stamp of an hour of the day."""
+    return DAY + number * HOUR_MS
+
+
+def hours(first: int, end: int) -> Span:
+    """Return the stretch of the hours ``[first, end)``."""
+    return Span(hour(first), hour(end))
+
+
+def bar(number: int, close: float = 100.0, **fields: float) -> Bar:
+    """Return the bar of an hour."""
+    return Bar(hour(number), close, close + 1, close - 1, close, 7.0)._replace(**fields)
+
+
+def table(bars: Iterable[Bar]) -> BarTable:
+    """Return bars as columns."""
+    return BarTable.from_bars(list(bars))
+
+
+def fetched(bars: Iterable[Bar], now: int = LATER, **fields: object) -> Fetched:
+    """Return an answer."""
+    return Fetched(table(bars), "acme", KIND, RAW, now, **fields)  # type: ignore[arg-type]
+
+
+def digested(
+    answer: Fetched, span: Span, grid: Grid = HOURLY, density: Density | None = None,
+    least_share: float = 0.0,
+) -> Digest:  # fmt: skip
+    """Check and digest an answer for ``span``."""
+    now = answer.server_now_ms
+    checked = check(answer.table, span, timeframe=grid.timeframe, now_ms=now)
+    return digest(answer, checked, span, grid, now, density, least_share)
+
+
+def held(bars: Iterable[Bar], *parts: Covered, tolerance: float = 0.0) -> Held:
+    """Return what is stored."""
+    rows = table(bars)
+    return Held(rows, rows, Coverage(parts), tolerance)
+
+
+def final(span: Span, **fields: object) -> Covered:
+    """Return a stretch that is final."""
+    known = {"vendor": "acme", "kind": KIND, "basis": RAW, "fetched_at": DAY} | fields
+    return Covered(span, "final", **known)  # type: ignore[arg-type]
+
+
+def terms(now: int = LATER, **fields: object) -> Terms:
+    """Return what a commit of coins is made under."""
+    return Terms(HOURLY, RAW, now, Expiry(), **fields)  # type: ignore[arg-type]
+
+
+def stamps(found: BarTable) -> list[int]:
+    """Return the hours of the rows."""
+    return [int(h) for h in (found.stamps - DAY) // np.int64(HOUR_MS)]

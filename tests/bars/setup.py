@@ -1,0 +1,214 @@
+"""Three vendors in one process, each over a real sender with its own limiter and circuit.
+
+They serve the same prices; their volumes 1, 2 and 3 tell them apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from src.data.bars.service import BarsService
+from src.data.cache.store import BarStore
+from src.data.clock import ManualClock
+from src.data.downloader.base_data_downloader import BaseDataDownloader
+from src.data.errors import UnavailableError
+from src.data.model.bars import Bar
+from src.data.model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.model.instant import HOUR_MS, iso, parse_iso
+from src.data.model.kind import Kind
+from src.data.model.query import BarsQuery
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
+from src.data.net.account import Account
+from src.data.net.circuit import Circuits
+from src.data.net.circuit_breaker import CircuitPolicy
+from src.data.net.sender import Sender
+from src.data.net.shared_limiter import SharedLimiter
+from src.data.net.state import State
+from tests.net.scripted import answer
+from tests.vendor_server.face import http_date
+
+from .answers import COIN, LATER, hour, hours
+
+NAMES = ("a", "b", "c")
+HOURS = Timeframe.parse("1h")
+DOOR = "bars/1h at vendor.example"
+KEY = SeriesKey(COIN.symbol, HOURS)
+Log = list[tuple[str, int, int]]
+# What a vendor answers to a request for the hours [first, end) of the day.
+Deed = Callable[["Wire", int, int], HttpResponse]
+
+
+class Wire:
+    """What carries the requests to one vendor; ``log`` has each one's vendor and hours, in order.
+
+    Each answer says what time it is.
+    """
+
+    def __init__(self, name: str, deed: Deed, log: Log, clock: ManualClock) -> None:
+        self.name, self.deed, self.log, self.clock = name, deed, log, clock
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        first, end = (int(request.params[bound]) for bound in ("first", "end"))
+        self.log.append((self.name, first, end))
+        response = self.deed(self, first, end)
+        return replace(
+            response, headers={"date": http_date(self.clock.now_ms()), **response.headers}
+        )
+
+    def rows(self, first: int, end: int) -> list[list[float]]:
+        """Return the true bars of some hours."""
+        volume = NAMES.index(self.name) + 1.0
+        return [[hour(h), 100.0 + h, 102.0 + h, 99.0 + h, 101.0 + h, volume]
+                for h in range(first, end)]  # fmt: skip
+
+
+class HouseVendor(BaseDataDownloader):
+    """A vendor of hours of a coin."""
+
+    default_base_url = "https://vendor.example"
+    capabilities = Capabilities(
+        frozenset({"crypto"}), {"1h": "hour"},
+        kinds={"crypto": Kind("24h", "clock", "acme", "USDT", "base")},
+    )  # fmt: skip
+
+    def __init__(self, wire: Wire, state: State) -> None:
+        self.name = wire.name
+        limiter = SharedLimiter(self.name, Limits(), state)
+        super().__init__(sender=Sender(wire, limiter, state.clock))
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        first, end = ((ms - hour(0)) // HOUR_MS for ms in query.span)
+        return HttpRequest(f"{self.base_url}/bars", params={"first": first, "end": end})
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        body = response.json()
+        return BarPage([Bar(*row) for row in body["rows"]], unit=body.get("unit", ""))
+
+
+def serve(wire: Wire, first: int, end: int) -> HttpResponse:
+    """Answer the truth."""
+    return answer({"rows": wire.rows(first, end)})
+
+
+class House:
+    """The routing service over a store, a clock that stands still, and three vendors.
+
+    Attributes:
+        log: every request of every vendor in order, with its hours.
+        vendors: by name, in the order in which they are asked; they may be replaced.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = ManualClock(LATER)
+        self.state = State(folder / "state", self.clock)
+        self.store = BarStore(folder / "cache", clock=self.clock)
+        self.log: Log = []
+        self.wires = {name: Wire(name, serve, self.log, self.clock) for name in NAMES}
+        self.downloaders: dict[str, Any] = {
+            name: HouseVendor(wire, self.state) for name, wire in self.wires.items()
+        }
+        self._well = dict(self.downloaders)
+        self.service = BarsService(self.store, self, self.clock)
+
+    def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
+        """Return who is asked, as the selector does."""
+        return list(self.downloaders)
+
+    def ask(self, first: int = 0, end: int = 24, **wishes: Any) -> pd.DataFrame:
+        """Ask for the hours [first, end)."""
+        now = self.clock.now_ms()
+        return self.service.get(BarsQuery(COIN, HOURS, hours(first, end), now, **wishes))
+
+    def declare(self, name: str, **fields: Any) -> None:
+        """Let a vendor declare something else."""
+        vendor = self.downloaders[name]
+        vendor.capabilities = replace(vendor.capabilities, **fields)
+
+    def break_circuit(self, name: str) -> None:
+        """Have a vendor's door fail until nobody asks it."""
+        circuits = Circuits(self.state)
+        for _ in range(CircuitPolicy().failing.threshold):
+            with contextlib.suppress(UnavailableError), circuits.guard(Account(name), DOOR):
+                raise UnavailableError("down")
+
+    def shut(self) -> str:
+        """Return the vendors whose door is shut."""
+        circuits = Circuits(self.state)
+        return "".join(n for n in NAMES if not circuits.look(Account(n), DOOR).is_closed)
+
+    def heal(self) -> None:
+        """Let everybody be well again."""
+        self.downloaders.update(self._well)
+        for name in NAMES:
+            self.wires[name].deed = serve
+            self.downloaders[name].capabilities = HouseVendor.capabilities
+
+    def asked(self) -> str:
+        """Return and forget who was asked how often, in order, such as ``3a b``.
+
+        The hours are left out: more may be asked for than is lacking, to compare what two vendors
+        have in common.
+        """
+        return self._counted(name for name, _, _ in self.log)
+
+    def asked_by_half(self) -> str:
+        """Return the same for each half of the day, such as ``a.am b.am 3a.pm``."""
+        return self._counted(f"{name}.{'am' if end <= 12 else 'pm'}" for name, _, end in self.log)
+
+    def _counted(self, names: Iterable[str]) -> str:
+        runs = [(len(list(run)), name) for name, run in itertools.groupby(names)]
+        self.log.clear()
+        return " ".join(f"{count if count > 1 else ''}{name}" for count, name in runs)
+
+    def stored(self) -> str:
+        """Tell the day from the store alone; an hour counts as known where it is final."""
+        table, coverage = self.store.read(KEY, hours(0, 24))
+        rows = dict(zip(table.stamps.tolist(), table.volume.tolist(), strict=True))
+        final = [part.span for part in coverage if part.state == "final"]
+        known = {h for h in range(24) if any(hour(h) in span for span in final)}
+        assert known == {(stamp - hour(0)) // HOUR_MS for stamp in rows}, "final without a bar"
+        return _runs(NAMES[int(rows[hour(h)]) - 1] if hour(h) in rows else "-" for h in range(24))
+
+
+def story(frame: pd.DataFrame) -> str:
+    """Tell the day hour by hour from the rows alone, such as ``a5 -3 c?16``.
+
+    A letter is the vendor whose volume the row has; ``-`` is no row, ``?`` a flagged one.
+    """
+    names = [NAMES[int(volume) - 1] for volume in frame["volume"]]
+    return _told(frame, dict(zip(_hours(frame), names, strict=True)))
+
+
+def sources(frame: pd.DataFrame) -> str:
+    """Tell the same by whom the provenance names for each row."""
+    spans = [
+        (span["vendor"], parse_iso(span["start"]), parse_iso(span["end"]))
+        for span in frame.attrs["onetape"]["spans"]
+    ]
+    named = {
+        h: next((vendor for vendor, start, end in spans if start <= hour(h) < end), "nobody")
+        for h in _hours(frame)
+    }
+    return _told(frame, named)
+
+
+def _told(frame: pd.DataFrame, names: Mapping[int, str]) -> str:
+    flagged = {entry["stamp"] for entry in frame.attrs["onetape"]["flagged"]}
+    return _runs(names.get(h, "-") + "?" * (iso(hour(h)) in flagged) for h in range(24))
+
+
+def _hours(frame: pd.DataFrame) -> list[int]:
+    return [(int(stamp.value) // 1_000_000 - hour(0)) // HOUR_MS for stamp in frame.index]
+
+
+def _runs(letters: Iterable[str]) -> str:
+    return " ".join(f"{name}{len(list(run))}" for name, run in itertools.groupby(letters))

@@ -1,0 +1,75 @@
+"""What an answer lacks, and how it says so."""
+
+from __future__ import annotations
+
+from src.data.bars.answer.answer import Gap, lacking_spans
+from src.data.bars.fetch.lane import real_gaps
+from src.data.bars.fetch.state import Unfilled
+from src.data.bars.ingest.commit import AFTER_LAST, BEFORE_FIRST, CLOSED, NO_BAR
+from src.data.model.coverage import Coverage, Covered
+from src.data.model.instant import HOUR_MS
+from src.data.model.lifetime import Lifetime
+from src.data.model.span import Span
+
+from .answers import HOURLY, LATER, final, hour, hours
+
+EVER = Lifetime().told(LATER)
+
+
+def empty(span: Span, reason: str, expires: int | None = None) -> Covered:
+    return Covered(span, "empty", reason=reason, expires=expires)
+
+
+def told(*parts: Covered, unfilled: tuple[Unfilled, ...] = (), traded: Span = EVER) -> list[Gap]:
+    return lacking_spans(hours(0, 10), Coverage(parts), unfilled, LATER, traded)
+
+
+def test_a_covered_stretch_lacks_nothing() -> None:
+    assert told(final(hours(0, 10))) == []
+    assert told(final(hours(0, 5)), empty(hours(5, 10), CLOSED)) == []
+
+
+def test_a_nothing_is_a_gap_with_its_reason_while_it_stands() -> None:
+    parts = final(hours(0, 5)), empty(hours(5, 10), NO_BAR, LATER + 1)
+    assert told(*parts) == [Gap(hours(5, 10), NO_BAR)]
+    stale = final(hours(0, 5)), empty(hours(5, 10), NO_BAR, LATER)
+    assert told(*stale) == [Gap(hours(5, 10), "closed, not published yet")]
+
+
+def test_one_gap_with_two_reasons_is_two() -> None:
+    failures = (Unfilled(hours(2, 5), "a: down"), Unfilled(hours(4, 7), "b: too deep"))
+    assert told(final(hours(0, 2)), unfilled=failures) == [
+        Gap(hours(2, 5), "a: down"), Gap(hours(5, 7), "b: too deep"),
+        Gap(hours(7, 10), "closed, not published yet"),
+    ]  # fmt: skip
+
+
+def test_bars_that_are_to_be_asked_again_are_no_gap() -> None:
+    doubted = Covered(hours(0, 10), "suspect", "acme", expires=LATER - HOUR_MS)
+    assert told(doubted, unfilled=(Unfilled(hours(0, 10), "down"),)) == []
+
+
+def test_before_a_listing_nothing_is_missed() -> None:
+    parts = (
+        empty(hours(0, 2), NO_BAR), empty(hours(2, 5), BEFORE_FIRST), final(hours(5, 8)),
+        empty(hours(8, 10), NO_BAR),
+    )  # fmt: skip
+    assert told(*parts, traded=Span(hour(5), EVER.end)) == [
+        Gap(hours(0, 2), BEFORE_FIRST, harmless=True),
+        Gap(hours(2, 5), BEFORE_FIRST, harmless=True), Gap(hours(8, 10), NO_BAR),
+    ]  # fmt: skip
+
+
+def test_outside_of_a_lifetime_nothing_is_to_come() -> None:
+    gaps = told(final(hours(4, 6)), unfilled=(Unfilled(hours(1, 3), "down"),), traded=hours(2, 8))
+    assert gaps == [
+        Gap(hours(0, 1), BEFORE_FIRST, harmless=True), Gap(hours(1, 3), "down"),
+        Gap(hours(3, 4), "closed, not published yet"),
+        Gap(hours(6, 8), "closed, not published yet"), Gap(hours(8, 10), AFTER_LAST),
+    ]  # fmt: skip
+
+
+def test_what_runs_and_what_holds_no_bar_is_no_gap() -> None:
+    slit = Gap(Span(hour(3) + 1, hour(4)), "x")
+    found = [slit, Gap(hours(5, 9), "y"), Gap(hours(9, 10), "z")]
+    assert real_gaps(found, hour(7), HOURLY) == [Gap(hours(5, 7), "y")]

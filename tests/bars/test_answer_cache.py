@@ -1,0 +1,675 @@
+"""Answers held in memory: given again as long as they stand, and never a moment longer."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.data.bars.answer.answer import Answer, Gap
+from src.data.bars.answer.reader import Reader
+from src.data.bars.lookup import answer_cache as recent_module
+from src.data.bars.lookup.answer_cache import _AGAIN, _EACH, _MOST_ROWS, Recent
+from src.data.bars.lookup.cache_lookup import Hits
+from src.data.bars.request import Wishes
+from src.data.cache.store import BarStore, Commit
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import StorageError
+from src.data.model.actions import Action
+from src.data.model.coverage import Coverage
+from src.data.model.instant import parse_iso
+from src.data.model.kind import Basis
+from src.data.model.query import BarsQuery
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from tests.cache.bars import DAILY, MINUTES, NOW, at, lane_folder, mark, minutes, piece, store_in
+from tests.cache.crash import Quick
+from tests.cache.test_columnar_processes import in_a_child
+from tests.vendor_server import VendorServer
+
+ASKED = ("BTCUSDT", "1m", "2024-01-01T00:00:00", "2024-01-01T01:39:00")
+SHARE = ("AAPL", "1d", "2024-01-02", "2024-02-10")
+BARS = 200
+KNOWN = Basis("split", date(2024, 6, 3))
+Reads = list[str]
+
+
+def store_at(root: Path) -> BarStore:
+    """Return another program's store on the same folder."""
+    return store_in(root / "cache", Quick(), columnar="map")
+
+
+def settle(root: Path) -> None:
+    """Make all files old enough to be believed."""
+    for number, path in enumerate(sorted((root / "cache").rglob("*"))):
+        os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10 - number))
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
+    """Return the symbols of all answers that were read from the store."""
+    found: Reads = []
+    read = Reader.answer
+
+    def noted(self: Reader, query: object, key: object, *args: object, **more: object) -> object:
+        found.append(str(key))
+        return read(self, query, key, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Reader, "answer", noted)
+    return found
+
+
+@pytest.fixture
+def manager(tmp_path: Path, reads: Reads) -> DataManager:
+    """Return a manager that has answered both questions before."""
+    store = store_at(tmp_path)
+    store.commit(MINUTES, Commit((minutes(0, BARS),)))
+    store.commit(DAILY, Commit((piece(0, 60, basis=KNOWN),)))
+    store.add_actions("AAPL", [], Span(at(-400), at(400)), "acme", at(60))
+    made = DataManager(tmp_path / "cache", clock=ManualClock(NOW))
+    settle(tmp_path)
+    for _ in range(3):
+        asked(made)
+        asked(made, SHARE)
+    reads.clear()
+    return made
+
+
+def asked(manager: DataManager, question: tuple[str, ...] = ASKED, **more: object) -> pd.DataFrame:
+    return manager.get_ohlcv(*question, offline=True, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("question", [ASKED, SHARE], ids=["coin", "share"])
+def test_the_same_question_is_not_read_again(
+    manager: DataManager, reads: Reads, tmp_path: Path, question: tuple[str, ...]
+) -> None:
+    held, other = asked(manager, question), DataManager(tmp_path / "cache", clock=ManualClock(NOW))
+    assert reads == []
+    fresh = asked(other, question)
+    assert len(reads) == 1
+    pd.testing.assert_frame_equal(held, fresh)
+    assert held.attrs["onetape"] == fresh.attrs["onetape"]
+    batch = manager.get_ohlcv_batch([question[0]], *question[1:])
+    pd.testing.assert_frame_equal(batch[question[0]], fresh)
+    assert len(reads) == 1
+
+
+def test_what_is_asked_for_once_is_not_held(manager: DataManager, reads: Reads) -> None:
+    other, recent = (*ASKED[:3], "2024-01-01T00:30:00"), recent_of(manager)
+    before = len(recent._held)
+    asked(manager, other)
+    assert len(recent._held) == before
+    asked(manager, other)
+    assert len(recent._held) == before + 1
+    assert len(reads) == 2
+    asked(manager, other)
+    assert len(reads) == 2
+
+
+def test_the_time_of_asking_is_told(tmp_path: Path, manager: DataManager) -> None:
+    manager._services.clock.advance(60.0)  # type: ignore[attr-defined]
+    assert asked(manager).attrs["onetape"]["asked_at"] == "2025-01-01T00:01:00Z"
+
+
+def test_whatever_is_done_to_a_frame_the_next_one_is_as_it_was(
+    manager: DataManager, reads: Reads
+) -> None:
+    truth = asked(manager).copy(deep=True)
+    spoilt = asked(manager)
+    spoilt.iloc[:, :] = -1.0
+    spoilt.loc[:, "close"] = 7.0
+    spoilt.index.name = "mine"
+    spoilt.columns.name = "ours"
+    spoilt.attrs["onetape"] = {}
+    spoilt.attrs["more"] = 1
+    spoilt["extra"] = 0.0
+    stamps = asked(manager).index.to_numpy()
+    with pytest.raises(ValueError, match="read-only"):
+        np.asarray(stamps)[:] = np.datetime64(0, "ns")
+    with pytest.raises(ValueError, match=r"read-only|writ[e]?able"):
+        asked(manager).index.asi8[:] = 0
+    again = asked(manager)
+    pd.testing.assert_frame_equal(again, truth)
+    assert again.index.name == "timestamp"
+    assert again.columns.name is None
+    assert set(again.attrs) == {"onetape"}
+    assert reads == []
+
+
+def test_what_somebody_else_commits_shows_at_once(manager: DataManager, tmp_path: Path) -> None:
+    store_at(tmp_path).commit(MINUTES, Commit((minutes(50, 60, shift=1.0),)))
+    closes = asked(manager)["close"].to_numpy()
+    assert closes[50] == pytest.approx(106.0)
+    assert closes[49] == pytest.approx(104.9)
+    settle(tmp_path)
+    for _ in range(3):
+        asked(manager)
+    recent = recent_of(manager)
+    assert recent._held.size == sum(given.size for given in givens(recent))
+
+
+def test_what_no_longer_stands_after_a_commit_takes_no_memory(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    """A live series is committed to every minute, and its holes are asked for once each."""
+    recent, (of_share,) = recent_of(manager), asked_of(manager, "AAPL")
+    for number in range(5):
+        store_at(tmp_path).commit(MINUTES, Commit((minutes(BARS + number, BARS + number + 1),)))
+        settle(tmp_path)
+        for minute in (*range(10, 16), *range(10, 16)):
+            asked(manager, (*ASKED[:2], ASKED[2], f"2024-01-01T00:{minute}:00"))
+        assert len(asked_of(manager, "BTCUSDT")) == 6
+    assert asked_of(manager, "AAPL") == [of_share]
+    assert recent._held.size == sum(given.size for given in givens(recent))
+    assert len(recent._standing) == 2
+    recent._held.clear()
+    assert recent._standing == {}
+
+
+def asked_of(manager: DataManager, symbol: str) -> list[object]:
+    """Return the answers that are held of a symbol."""
+    return [given for given in givens(recent_of(manager)) if given.instrument.symbol == symbol]
+
+
+def test_what_somebody_else_doubts_shows_at_once(manager: DataManager, tmp_path: Path) -> None:
+    store_at(tmp_path).commit(MINUTES, Commit(marks=(mark(3, 4, "suspect", 60_000),)))
+    assert asked(manager).attrs["onetape"]["spans"][1]["state"] == "suspect"
+
+
+def test_what_is_cleared_is_gone(manager: DataManager, tmp_path: Path, reads: Reads) -> None:
+    store_at(tmp_path).clear("BTCUSDT")
+    with pytest.raises(RuntimeError):
+        asked(manager)
+
+
+@pytest.mark.parametrize("how", ["touched", "other bytes", "shorter", "another file", "gone"])
+def test_a_data_file_that_was_tampered_with_is_read_again(
+    manager: DataManager, tmp_path: Path, reads: Reads, how: str
+) -> None:
+    path = lane_folder(tmp_path / "cache", MINUTES) / "2024.csv.gz"
+    folder, content = path.parent.stat(), bytearray(path.read_bytes())
+    if how == "another file":
+        path.with_suffix(".new").write_bytes(content)
+        os.replace(path.with_suffix(".new"), path)
+    elif how == "gone":
+        path.unlink()
+    elif how == "touched":
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    else:
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content if how == "other bytes" else content[:-20])
+    os.utime(path.parent, ns=(0, folder.st_mtime_ns))
+    try:
+        asked(manager)
+    except RuntimeError:
+        assert how in ("gone", "shorter", "other bytes")
+    assert len(reads) >= 1
+
+
+def test_a_split_learned_since_changes_the_prices(manager: DataManager, tmp_path: Path) -> None:
+    before = asked(manager, SHARE)["close"].iloc[0]
+    split = Action(date(2024, 6, 10), "split", at(161), 4.0, 1.0, source="acme", fetched_at=at(200))
+    store_at(tmp_path).add_actions("AAPL", [split], Span(at(100), at(400)), "acme", at(200))
+    assert asked(manager, SHARE)["close"].iloc[0] == pytest.approx(before / 4)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"columns": ("source",)}, {"closed_by": "2024-01-01T00:30:00"}, {"include_forming": True},
+     {"adjustment": "raw"}, {"adjustment": "all"}, {"version": 1}],
+    ids=lambda more: next(iter(more)) + str(next(iter(more.values()))),
+)  # fmt: skip
+def test_another_question_gets_its_own_answer(
+    manager: DataManager, tmp_path: Path, more: dict[str, object]
+) -> None:
+    other = asked(DataManager(tmp_path / "cache", clock=ManualClock(NOW)), **more)
+    mine = asked(manager, **more)
+    pd.testing.assert_frame_equal(mine, other)
+    assert mine.attrs["onetape"] == other.attrs["onetape"]
+
+
+def recent_of(manager: DataManager) -> Recent:
+    return manager._services.bars._recent
+
+
+def small(manager: DataManager, most_bytes: int) -> Recent:
+    """Have no more held than so many bytes."""
+    bars = manager._services.bars
+    bars._recent = Recent(bars._store, bars._reader.days, most_bytes)
+    return bars._recent
+
+
+def givens(recent: Recent) -> list[Any]:
+    return [held.value for held in recent._held._held.values()]
+
+
+def held_after(manager: DataManager, root: Path, *question: str, **more: object) -> int:
+    """Return how many answers are held once this was asked often enough, and nothing else."""
+    recent_of(manager)._held.clear()
+    settle(root)
+    for _ in range(3):
+        asked(manager, question or ASKED, **more)
+    return len(recent_of(manager)._held)
+
+
+def question_of(manager: DataManager) -> BarsQuery:
+    return manager._services.asking.query(ASKED[0], ASKED[1], (*ASKED[2:], None), Wishes())
+
+
+def wanted_again(manager: DataManager, query: BarsQuery) -> Recent:
+    """Return what holds nothing, and was asked this often enough to hold the answer."""
+    recent = recent_of(manager)
+    recent._held.clear()
+    for _ in range(_AGAIN):
+        assert recent.find(query) is None
+    return recent
+
+
+@pytest.mark.parametrize(
+    "commit",
+    [Commit(marks=(mark(40, 50, "suspect", 60_000),)),
+     Commit(marks=(mark(40, 50, "provisional", 60_000),)),
+     Commit((minutes(40, 50, steps=()),), marks=(mark(40, 50, "empty", 60_000, reason="x"),))],
+    ids=["suspect", "provisional", "a hole"],
+)  # fmt: skip
+def test_what_may_change_is_not_held(manager: DataManager, tmp_path: Path, commit: Commit) -> None:
+    store_at(tmp_path).commit(MINUTES, commit)
+    assert held_after(manager, tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    "commit",
+    [Commit((minutes(0, 40), minutes(50, BARS)),
+            marks=(mark(40, 50, "empty", 60_000, reason="no bar", expires=NOW + 60_000),)),
+     Commit((minutes(0, 60),), next_due=NOW + 60_000)],
+    ids=["a gap", "an end that is due later"],
+)  # fmt: skip
+def test_what_is_not_whole_is_not_held(
+    manager: DataManager, tmp_path: Path, commit: Commit
+) -> None:
+    store_at(tmp_path).commit(SeriesKey("ETHUSDT", MINUTES.timeframe), commit)
+    assert held_after(manager, tmp_path, "ETHUSDT", *ASKED[1:]) == 0
+
+
+def test_what_expires_is_held_until_then(
+    manager: DataManager, tmp_path: Path, reads: Reads
+) -> None:
+    closed = mark(40, 50, "empty", 60_000, reason="market closed", expires=NOW + 60_000)
+    key, question = SeriesKey("ETHUSDT", MINUTES.timeframe), ("ETHUSDT", *ASKED[1:])
+    store_at(tmp_path).commit(key, Commit((minutes(0, 40), minutes(50, BARS)), marks=(closed,)))
+    settle(tmp_path)
+    for _ in range(3):
+        asked(manager, question)
+    reads.clear()
+    asked(manager, question)
+    assert reads == []
+    manager._services.clock.advance(60.0)  # type: ignore[attr-defined]
+    asked(manager, question)
+    assert reads != []
+
+
+def test_of_the_future_nothing_is_known(manager: DataManager) -> None:
+    query = question_of(manager)
+    assert recent_of(manager).find(query) is not None
+    assert recent_of(manager).find(replace(query, now_ms=at(50, 60_000))) is None
+
+
+def test_no_two_frames_share_their_values(manager: DataManager) -> None:
+    one, other = asked(manager), asked(manager)
+    assert not np.shares_memory(one["close"].to_numpy(), other["close"].to_numpy())
+
+
+def test_there_is_a_bound(tmp_path: Path, manager: DataManager) -> None:
+    size = asked(manager).memory_usage().sum()
+    most = int(size) * 7 + 10 * _EACH
+    recent = small(manager, most)
+    for minute in (*range(10, 99, 3), *range(10, 99, 3)):
+        asked(manager, (*ASKED[:3], f"2024-01-01T01:{minute % 60:02d}:00"))
+        assert recent._held.size == sum(given.size for given in givens(recent)) <= most
+    assert 5 < len(recent._held) <= 20
+
+
+def test_its_rows_are_held_once(manager: DataManager) -> None:
+    for given in givens(recent_of(manager)):
+        frame, rows = given.frame, given.answer.table
+        assert np.array_equal(frame["close"].to_numpy(), rows.close)
+        assert all(np.shares_memory(frame.to_numpy(), values) for values in rows.values())
+
+
+def test_of_a_small_machine_less_is_taken(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recent_module, "all_memory", lambda: 16 * 3 * _EACH)
+    bars = manager._services.bars
+    recent = Recent(bars._store, bars._reader.days)
+    assert all(recent._held.hold(n, None, _EACH) for n in range(3))  # type: ignore[arg-type]
+    assert not recent._held.hold(3, None, _EACH)  # type: ignore[arg-type]
+
+
+def test_threads_and_a_fork_have_frames_of_their_own(manager: DataManager, reads: Reads) -> None:
+    truth, wrong = asked(manager).copy(deep=True), []
+
+    def work() -> None:
+        for _ in range(20):
+            frame = asked(manager)
+            if not frame.equals(truth):
+                wrong.append(frame)
+            frame.iloc[:, :] = 0.0
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    if not hasattr(os, "fork"):
+        return
+
+    def child() -> None:
+        work()
+        assert wrong == []
+        asked(manager, SHARE)
+
+    with recent_of(manager)._held._lock:  # as if another thread had it when the process forked
+        assert in_a_child(child) == 0
+    work()
+    assert wrong == []
+
+
+# --- what is never held ---------------------------------------------------------------------
+
+HOURS = SeriesKey("AAPL", Timeframe(1, "h"))
+HOURLY = ("AAPL", "1h", "2024-01-03T00:00:00", "2024-01-15T00:00:00")
+
+
+def test_prices_that_rest_on_the_closes_of_days_are_not_held(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    paid = Action(date(2024, 1, 10), "dividend", at(9), amount=50.0, source="acme",
+                  fetched_at=at(200))  # fmt: skip
+    writer = store_at(tmp_path)
+    writer.commit(HOURS, Commit((piece(0, 480, size=3_600_000, basis=KNOWN),)))
+    writer.add_actions("AAPL", [paid], Span(at(-400), at(400)), "acme", at(200))
+    assert held_after(manager, tmp_path, *HOURLY, adjustment="all") == 0
+    before = asked(manager, HOURLY, adjustment="all")["close"].iloc[0]
+    assert before < asked(manager, HOURLY)["close"].iloc[0]
+    writer.commit(DAILY, Commit((piece(8, 9, shift=100.0, basis=KNOWN),)))
+    assert asked(manager, HOURLY, adjustment="all")["close"].iloc[0] > before
+
+
+def test_prices_that_were_converted_are_not_held(manager: DataManager, tmp_path: Path) -> None:
+    assert held_after(manager, tmp_path, *SHARE) == 1
+    assert held_after(manager, tmp_path, *SHARE, adjustment="raw") == 0
+
+
+def test_a_coin_has_nothing_to_convert(manager: DataManager, tmp_path: Path) -> None:
+    assert held_after(manager, tmp_path, adjustment="all") == 1
+
+
+def test_where_rows_were_not_believed_nothing_is_held(manager: DataManager, tmp_path: Path) -> None:
+    store_at(tmp_path).commit(MINUTES, Commit((minutes(50, 60, shift=1.0),)))
+    assert held_after(manager, tmp_path) == 1
+    writer = store_at(tmp_path)
+    writer.commit(MINUTES, Commit((minutes(50, 60, steps=(50, 51)),)))
+    writer.commit(MINUTES, Commit((minutes(50, 60),)))
+    assert (lane_folder(tmp_path / "cache", MINUTES) / "_quarantine").exists()
+    assert held_after(manager, tmp_path) == 0
+
+
+def test_long_answers_are_not_held(manager: DataManager, tmp_path: Path) -> None:
+    store_at(tmp_path).commit(MINUTES, Commit((minutes(BARS, _MOST_ROWS + 1),)))
+    longest = str(pd.Timestamp(at(_MOST_ROWS - 1, 60_000), unit="ms"))
+    longer = str(pd.Timestamp(at(_MOST_ROWS, 60_000), unit="ms"))
+    assert held_after(manager, tmp_path, *ASKED[:3], longest) == 1
+    assert held_after(manager, tmp_path, *ASKED[:3], longer) == 0
+
+
+def test_a_commit_while_it_was_read(
+    manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted_again(manager, question_of(manager))
+    read = Reader.answer
+
+    def late(self: Reader, query: object, *args: object, **more: object) -> object:
+        monkeypatch.setattr(Reader, "answer", read)
+        store_at(tmp_path).commit(MINUTES, Commit((minutes(50, 60, shift=1.0),)))
+        return read(self, query, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Reader, "answer", late)
+    assert asked(manager)["close"].iloc[50] == pytest.approx(106.0)
+    assert len(recent_of(manager)._held) == 0
+    assert asked(manager)["close"].iloc[50] == pytest.approx(106.0)
+
+
+def answered(manager: DataManager) -> tuple[BarsQuery, Answer, pd.DataFrame]:
+    """Return a question, its answer of the store, and the frame made of it."""
+    query = question_of(manager)
+    bars = manager._services.bars
+    answer = Hits(bars._store, bars._reader, bars._clock).answer(query)
+    assert answer is not None
+    return query, answer, asked(manager)
+
+
+@pytest.mark.parametrize("what", ["another lane", "not the store alone", "a view of before"])
+def test_an_answer_that_does_not_rest_on_its_series_alone(
+    manager: DataManager, tmp_path: Path, what: str
+) -> None:
+    query, answer, frame = answered(manager)
+    recent = wanted_again(manager, query)
+    recent.keep(query, answer, frame)
+    assert len(recent._held) == 1
+    store, (view, _) = manager._services.bars._store, answer.rests_on or ()
+    if what == "another lane":
+        query = replace(query, provider="binance")
+    elif what == "not the store alone":
+        answer = replace(answer, rests_on=None)
+    else:
+        store_at(tmp_path).commit(DAILY, Commit((piece(60, 61, basis=KNOWN),)))
+        store_at(tmp_path).commit(MINUTES, Commit((minutes(BARS, BARS + 1),)))
+        settle(tmp_path)
+        assert store.view(MINUTES) is not view
+    wanted_again(manager, query)
+    recent.keep(query, answer, frame)
+    assert len(recent._held) == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"gaps": (Gap(Span(0, 1), "x"),)}, {"flagged": ((0, "x"),)}, {"doubts": ("x",)},
+     {"substitute": "x"}, {"coverage": Coverage()}],
+    ids=lambda more: next(iter(more)),
+)  # fmt: skip
+def test_an_answer_with_a_but_is_not_held(manager: DataManager, more: dict[str, Any]) -> None:
+    query, answer, frame = answered(manager)
+    recent = wanted_again(manager, query)
+    recent.keep(query, replace(answer, **more), frame)
+    assert len(recent._held) == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"refresh": True}, {"include_forming": True}, {"bars": 5}, {"closed_by_ms": at(30, 60_000)},
+     {"columns": ("source",)}, {"version": 1}],
+    ids=lambda more: next(iter(more)),
+)  # fmt: skip
+def test_a_question_that_wants_more_neither_gives_nor_takes(
+    manager: DataManager, more: dict[str, Any]
+) -> None:
+    query, answer, frame = answered(manager)
+    recent = recent_of(manager)
+    assert recent.find(query) is not None
+    assert recent.find(replace(query, **more)) is None
+    wanted_again(manager, query)
+    recent.keep(replace(query, **more), answer, frame)
+    assert len(recent._held) == 0
+
+
+def test_weeks_of_a_share_may_be_better_made_of_days_by_now(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    weeks = SeriesKey("AAPL", Timeframe(1, "w"))
+    known = piece(0, 40, steps=range(0, 40, 7), basis=KNOWN)
+    store_at(tmp_path).commit(weeks, Commit((known,)))
+    assert held_after(manager, tmp_path, "AAPL", "1w", "2024-01-01", "2024-02-02") == 0
+
+
+# --- how it is held -------------------------------------------------------------------------
+
+
+def test_nothing_that_is_held_lies_in_a_file(manager: DataManager) -> None:
+    query, answer, frame = answered(manager)
+    recent_of(manager).keep(query, answer, frame)
+    (held,) = [g for g in givens(recent_of(manager)) if g.instrument is query.instrument]
+    rows, theirs = held.answer.table, answer.table
+    for mine, read in zip((rows.stamps, *rows.values()), (theirs.stamps, *theirs.values()),
+                          strict=True):  # fmt: skip
+        assert np.array_equal(mine, read)
+        assert not np.shares_memory(mine, read)
+    for name in frame.columns:
+        assert not np.shares_memory(held.frame[name].to_numpy(), frame[name].to_numpy())
+    assert not np.shares_memory(held.frame.index.asi8, frame.index.asi8)
+
+
+def test_who_names_a_place_lives_as_long_as_it_does(manager: DataManager) -> None:
+    query, answer, frame = answered(manager)
+    instrument = replace(query.instrument)
+    recent = wanted_again(manager, replace(query, instrument=instrument))
+    recent.keep(replace(query, instrument=instrument), answer, frame)
+    assert recent.find(query) is None, "it may be understood otherwise now"
+    known = weakref.ref(instrument)
+    del instrument
+    assert known() is not None
+    recent._held.clear()
+    assert known() is None
+
+
+def test_an_answer_without_bars_is_held_until_it_is_asked_again(
+    manager: DataManager, tmp_path: Path, reads: Reads
+) -> None:
+    closed = mark(40, 50, "empty", 60_000, reason="market closed", expires=NOW + 60_000)
+    key = SeriesKey("ETHUSDT", MINUTES.timeframe)
+    store_at(tmp_path).commit(key, Commit((minutes(0, 40), minutes(50, BARS)), marks=(closed,)))
+    question = ("ETHUSDT", "1m", "2024-01-01T00:40:00", "2024-01-01T00:49:00")
+    assert held_after(manager, tmp_path, *question) == 1
+    fresh = asked(DataManager(tmp_path / "cache", clock=ManualClock(NOW)), question)
+    reads.clear()
+    pd.testing.assert_frame_equal(asked(manager, question), fresh)
+    assert reads == []
+    manager._services.clock.advance(60.0)  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="nothing is cached"):
+        asked(manager, question)
+
+
+def test_questions_that_go_round_do_not_push_each_other_out(manager: DataManager) -> None:
+    recent = small(manager, 16 * _EACH)
+    round_of_them = [
+        (*ASKED[:2], f"2024-01-01T00:{m}:00", f"2024-01-01T00:{m + 1}:00") for m in range(10, 30)
+    ]
+    for question in round_of_them * 2:
+        asked(manager, question)
+    held = set(recent._held._held)
+    for question in round_of_them:
+        asked(manager, question)
+    assert held == set(recent._held._held) != set()
+    others = [(*q[:2], f"{q[2][:-2]}30", q[3]) for q in round_of_them]
+    for question in others * 8:
+        asked(manager, question)
+    assert len(held & set(recent._held._held)) < len(held) // 2, (
+        "what is not asked for any more goes"
+    )
+
+
+def test_the_smallest_answers_count_as_well(manager: DataManager) -> None:
+    recent = small(manager, 5 * _EACH)
+    for minute in (*range(10, 40), *range(10, 40)):
+        asked(manager, (*ASKED[:2], f"2024-01-01T00:{minute}:00", f"2024-01-01T00:{minute + 1}:00"))
+    assert 0 < len(recent._held) < 5
+
+
+def test_a_file_that_cannot_be_looked_at_is_read_as_ever(
+    manager: DataManager, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth, failed = asked(manager), []
+    disk = manager._services.bars._store._disk
+    stat = disk.stat
+
+    def refused(path: Path) -> object:
+        if Path(path).name == "2024.csv.gz" and not failed:
+            failed.append(path)
+            raise StorageError("made to refuse")
+        return stat(path)
+
+    monkeypatch.setattr(disk, "stat", refused)
+    pd.testing.assert_frame_equal(asked(manager), truth)
+    assert failed != []
+    assert reads != []
+
+
+@pytest.mark.parametrize("of", ["view", "actions"])
+def test_documents_that_cannot_be_read_make_no_answer_stand(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    query = manager._services.asking.query(SHARE[0], SHARE[1], (*SHARE[2:], None), Wishes())
+    recent = recent_of(manager)
+    assert recent.find(query) is not None
+
+    def refused(self: BarStore, key: object) -> object:
+        raise StorageError("made to refuse")
+
+    monkeypatch.setattr(BarStore, of, refused)
+    assert recent.find(query) is None
+
+
+def test_nobody_waits_for_the_lock(manager: DataManager) -> None:
+    other = (*ASKED[:3], "2024-01-01T00:30:00")
+    asked(manager, other)
+    waiting = threading.Thread(target=lambda: asked(manager, other), daemon=True)
+    with recent_of(manager)._held._lock:
+        waiting.start()
+        waiting.join(30.0)
+        assert not waiting.is_alive()
+    assert asked(manager, other).shape[0] == 31
+
+
+def test_bars_with_adjusted_closes_are_held_whole(tmp_path: Path) -> None:
+    store_at(tmp_path).commit(MINUTES, Commit((minutes(0, BARS, adj=True),)))
+    made = DataManager(tmp_path / "cache", clock=ManualClock(NOW))
+    settle(tmp_path)
+    first = asked(made)
+    for _ in range(3):
+        pd.testing.assert_frame_equal(asked(made), first)
+    (given,) = givens(recent_of(made))
+    assert list(first.columns) == list(given.answer.table.columns)
+    assert first.columns[-1] == "adj_close"
+    assert np.array_equal(given.answer.table.adj_close, first["adj_close"])
+
+
+@pytest.mark.parametrize(
+    "now", ["2024-06-12T15:00:00Z", "2024-06-15T15:00:00Z", "2024-06-16T22:00:00Z"]
+)
+def test_bars_of_shares_are_held_until_the_next_session(
+    tmp_path: Path, vendors: VendorServer, clock: ManualClock, now: str
+) -> None:
+    """Also on a weekend, when no session has opened since the actions were asked for."""
+    clock.set(parse_iso(now))
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        f"providers: {{yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http}}}}"
+    )
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    for _ in range(4):
+        manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-05-31")
+        settle(tmp_path)
+    (given,) = givens(recent_of(manager))
+    opening = "2024-06-13" if now < "2024-06-13" else "2024-06-17"
+    assert given.until == parse_iso(f"{opening}T04:00:00Z")

@@ -1,0 +1,208 @@
+"""Who could answer, in which lane, and why the others could not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from src.data.bars.selection.candidate import Candidate
+from src.data.bars.selection.candidates import candidates_of, lane_parts, route
+from src.data.errors import NoProviderError, UnknownProviderError
+from src.data.model.capabilities import Capabilities
+from src.data.model.instant import DAY_MS
+from src.data.model.instrument import Instrument
+from src.data.model.kind import Kind
+from src.data.model.query import BarsQuery
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+
+from .answers import COIN as PAIR
+from .answers import DAY, SHARE
+
+COIN = replace(PAIR, base="BTC", quote="USDT")
+VENUE = Kind("24h", "clock", "binance", "USDT", "base")
+AGGREGATE = replace(VENUE, venue="aggregate")
+TAPE = Kind("regular", "session", "consolidated", "USD", "shares")
+
+
+def query(instrument: Any = COIN, label: str = "1h", **fields: Any) -> BarsQuery:
+    span = Span(DAY, DAY + DAY_MS)
+    return BarsQuery(instrument, Timeframe.parse(label), span, DAY + DAY_MS, **fields)
+
+
+def vendor(name: str, kind: Kind = VENUE, **fields: Any) -> Candidate:
+    classes = frozenset({"crypto"} if kind.session == "24h" else {"stock"})
+    timeframes = {label: label for label in ("1h", "1d")}
+    adjustment = "raw" if kind.session == "24h" else "split"
+    known = {"kinds": dict.fromkeys(classes, kind), "adjustment": adjustment} | fields
+    return Candidate(name, Mock(), Capabilities(classes, timeframes, **known))  # type: ignore[arg-type]
+
+
+def lanes(*candidates: Candidate, stored: Kind | None = None, of: BarsQuery | None = None) -> list:  # type: ignore[type-arg]
+    found = route(of or query(), candidates, stored)
+    return [(lane.parts, [c.name for c in lane.candidates]) for lane in found.lanes]
+
+
+def test_vendors_of_one_kind_share_a_lane_in_rule_order() -> None:
+    assert lanes(vendor("one"), vendor("two")) == [((), ["one", "two"])]
+
+
+def test_another_hard_kind_is_a_lane_of_its_own_and_comes_later() -> None:
+    found = lanes(vendor("one"), vendor("two", AGGREGATE), vendor("three"))
+    assert found == [((), ["one", "three"]), (("aggregate",), ["two"])]
+
+
+def test_soft_differences_do_not_part_vendors() -> None:
+    iex = replace(TAPE, feed="iex", volume="lots")
+    of = query(SHARE)
+    assert lanes(vendor("one", TAPE), vendor("two", iex), of=of) == [((), ["one", "two"])]
+
+
+def test_what_is_stored_rules_whoever_comes_first() -> None:
+    found = lanes(vendor("one", AGGREGATE), vendor("two"), stored=VENUE)
+    assert found == [((), ["two"]), (("aggregate",), ["one"])]
+
+
+def test_a_pinned_vendor_has_a_lane_of_its_own_name() -> None:
+    assert lanes(vendor("one"), of=query(provider="one"), stored=AGGREGATE) == [(("one",), ["one"])]
+
+
+def test_the_anchor_of_hours_does_not_part_days() -> None:
+    clock = replace(TAPE, anchor="clock")
+    pair = vendor("one", TAPE), vendor("two", clock)
+    assert lanes(*pair, of=query(SHARE, "1d")) == [((), ["one", "two"])]
+    assert lanes(*pair, of=query(SHARE, "1h")) == [((), ["one"]), (("clock",), ["two"])]
+
+
+@pytest.mark.parametrize(
+    ("adjustment", "actions", "parts"),
+    [
+        ("split", False, ()), ("unknown", False, ()), ("raw", True, ()), ("raw", False, ("raw",)),
+        ("all", True, ("all",)), ("all", False, ("all",)),
+    ],
+)  # fmt: skip
+def test_share_prices_stand_in_the_default_lane_where_splits_can_be_applied(
+    adjustment: Any, actions: bool, parts: tuple[str, ...]
+) -> None:
+    one = vendor("one", TAPE, adjustment=adjustment, actions=actions)
+    assert lane_parts(query(SHARE), one, TAPE, TAPE) == parts
+    assert lane_parts(query(COIN), one, TAPE, TAPE) == ()
+
+
+def test_of_several_substitutes_that_of_the_asked_adjustment_comes_first() -> None:
+    raw = vendor("raw", TAPE, adjustment="raw")
+    every = vendor("every", TAPE, adjustment="all")
+    split = vendor("split", TAPE, adjustment="split")
+    found = lanes(raw, every, split, of=query(SHARE, adjustment="all"))
+    assert found == [((), ["split"]), (("all",), ["every"]), (("raw",), ["raw"])]
+
+
+def test_where_somebody_tells_the_actions_all_prices_stand_in_one_lane_and_have_their_own() -> None:
+    teller = vendor("teller", TAPE, adjustment="raw", actions=True)
+    raw = vendor("raw", TAPE, adjustment="raw")
+    every = vendor("every", TAPE, adjustment="all")
+    split = vendor("split", TAPE, adjustment="split")
+    found = lanes(every, raw, split, teller, of=query(SHARE, "1d"))
+    assert found == [
+        ((), ["every", "raw", "split", "teller"]), (("all",), ["every"]), (("raw",), ["raw"]),
+    ]  # fmt: skip
+    ways = route(query(SHARE, "1d"), [every, teller], None).lanes
+    assert [[c.name for c in lane.tellers] for lane in ways] == [["teller"], ["teller"]]
+    pinned = query(SHARE, "1d", provider="every")
+    assert lanes(every, of=pinned) == [(("every",), ["every"])]
+
+
+def test_a_vendor_may_tell_the_actions_although_it_lacks_the_timeframe() -> None:
+    days_only = vendor("days", TAPE, adjustment="split", actions=True)
+    of = query(SHARE, "5m")
+    caps = vendor("every", TAPE, adjustment="all").capabilities
+    assert caps is not None
+    served = Candidate("every", Mock(), replace(caps, timeframes={"5m": "5m"}))
+    assert lanes(days_only, served, of=of) == [((), ["every"]), (("all",), ["every"])]
+
+
+def test_actions_that_are_known_do_for_a_teller() -> None:
+    every, of = vendor("every", TAPE, adjustment="all"), query(SHARE, "1d")
+    assert [lane.parts for lane in route(of, [every], None, told=True).lanes] == [(), ("all",)]
+    assert [lane.parts for lane in route(of, [every], None).lanes] == [("all",)]
+    coin = query()
+    assert [lane.parts for lane in route(coin, [vendor("one")], None, told=True).lanes] == [()]
+
+
+def test_who_is_passed_over_is_told_with_the_reason() -> None:
+    found = route(query(label="1h"), [vendor("one"), vendor("two", TAPE)], None)
+    assert found.rejected == {"two": "serves no crypto"}
+    with pytest.raises(NoProviderError, match="one serves no 1w, only 1h 1d"):
+        route(query(label="1w"), [vendor("one")], None)
+    with pytest.raises(NoProviderError, match="No suitable provider found"):
+        route(query(), [], None)
+
+
+def test_an_older_downloader_agrees_with_any_kind() -> None:
+    double = Candidate("double", Mock())
+    assert lanes(vendor("one"), double) == [((), ["one", "double"])]
+    assert lanes(double, stored=VENUE) == [((), ["double"])]
+
+
+def test_depth_cuts_what_can_be_served() -> None:
+    now = DAY + 100 * DAY_MS
+    one = vendor("one", depth_days={"1h": 30})
+    hour, day = Timeframe.parse("1h"), Timeframe.parse("1d")
+    whole = Span(DAY, now)
+    assert one.servable(whole, hour, now) == Span(now - 30 * DAY_MS, now)
+    assert one.servable(whole, day, now) == whole
+    assert one.servable(Span(DAY, DAY + DAY_MS), hour, now).is_empty
+
+
+class Selector:
+    """Stands for the selector, as users' tests do."""
+
+    def __init__(self, *names: str, **downloaders: Any) -> None:
+        self.names, self.downloaders = list(names), downloaders
+
+    def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
+        return self.names
+
+
+def test_names_without_a_downloader_are_left_out() -> None:
+    selector = Selector("one", "two", two=Mock())
+    assert [c.name for c in candidates_of(selector, query())] == ["two"]
+
+
+def test_a_mock_is_asked_by_its_old_method() -> None:
+    (found,) = candidates_of(Selector("one", one=Mock()), query())
+    assert found.capabilities is None
+
+
+def test_a_pinned_vendor_is_the_only_candidate_and_must_exist() -> None:
+    selector = Selector("one", "two", one=Mock(), two=Mock())
+    assert [c.name for c in candidates_of(selector, query(provider="two"))] == ["two"]
+    with pytest.raises(UnknownProviderError, match="three"):
+        candidates_of(selector, query(provider="three"))
+
+
+def test_a_class_may_be_served_in_part() -> None:
+    one = Candidate(
+        "a",
+        Mock(),
+        Capabilities(
+            frozenset({"stock", "crypto"}),
+            {"5m": "5m", "1d": "1d"},
+            only={"crypto": frozenset({"1d"})},
+        ),
+    )
+    five = Timeframe.parse("5m")
+    assert one.refusal(Instrument("AAPL", "stock"), five) == ""
+    assert one.refusal(Instrument("BTCUSDT", "crypto"), five) == "serves no 5m, only 1d"
+
+
+def test_actions_told_apart_do_not_come_with_bars() -> None:
+    asked = Mock(provider=None, instrument=Instrument("AAPL", "stock"))
+    for sent, apart, leans in ((True, False, False), (False, True, True), (False, False, True)):
+        caps = Capabilities(frozenset({"stock"}), {"1d": "1d"}, actions=sent, actions_apart=apart)
+        one = Candidate("a", Mock(), caps)
+        assert one.tells_actions is (sent or apart)
+        assert one.leans_on_actions(asked) is leans

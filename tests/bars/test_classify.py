@@ -1,0 +1,147 @@
+"""One answer, sorted: closed, forming, provisional, lacking, unfit, unpublished."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from src.data.bars.ingest.classify import BARS_A_HOLE, MOST_HOLES, digest
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.gaps import Grid
+from src.data.model.bars import Bar
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.prices.quality import check
+
+from .answers import (
+    COIN,
+    DAY,
+    HOURLY,
+    LATER,
+    SHARE,
+    bar,
+    digested,
+    fetched,
+    hour,
+    hours,
+    stamps,
+)
+
+MINUTES = Grid(calendar_for(COIN), Timeframe.parse("1m"))
+SHARE_HOURS = Grid(calendar_for(SHARE), Timeframe.parse("1h"))
+
+
+def test_closed_provisional_and_forming_are_told_apart() -> None:
+    now = hour(5) + 30_000
+    found = digested(fetched([bar(n) for n in range(6)], now), hours(0, 24))
+    assert stamps(found.closed) == [0, 1, 2, 3, 4]
+    assert stamps(found.forming) == [5]
+    assert found.settled_before == hour(4)
+    assert found.answered == Span(DAY, hour(5))
+    assert found.lacking == []
+
+
+def test_a_bar_has_settled_at_the_very_instant() -> None:
+    now = hour(5) + 2 * MINUTE_MS
+    found = digested(fetched([bar(n) for n in range(5)], now), hours(0, 5))
+    assert found.settled_before == hour(5)
+
+
+def test_a_closed_bar_that_is_late_is_unpublished_and_no_hole() -> None:
+    now = hour(5) + 30_000
+    found = digested(fetched([bar(n) for n in range(4)], now), hours(0, 24))
+    assert found.unpublished == Span(hour(4), hour(5))
+    assert found.answered.end == hour(4)
+    assert found.holes == ()
+    assert found.lacking == [found.unpublished], "another vendor may have it already"
+
+
+def test_a_settled_bar_that_did_not_come_is_a_hole() -> None:
+    found = digested(fetched([bar(0), bar(1), bar(4)]), hours(0, 6))
+    assert list(found.holes) == [hours(2, 4), hours(5, 6)]
+
+
+def test_a_bad_row_is_lacking_but_no_hole_and_a_running_one_is_not_judged() -> None:
+    now = hour(3) + 30 * MINUTE_MS
+    rows = [bar(0), bar(1, high=1.0), bar(2), bar(3, high=1.0)]
+    found = digested(fetched(rows, now), hours(0, 24))
+    assert [row.bar.stamp_ms for row in found.bad] == [hour(1)]
+    assert list(found.bad_spans) == [hours(1, 2)]
+    assert found.holes == ()
+    assert found.lacking == [hours(1, 2)]
+
+
+@pytest.mark.parametrize(("hours", "most"), [(8, MOST_HOLES), (48, 48 * 60 // BARS_A_HOLE)])
+def test_holes_of_a_dense_vendor_are_told_and_very_many_are_a_doubt(hours: int, most: int) -> None:
+    bars, span = hours * 60, Span(DAY, DAY + hours * HOUR_MS)
+
+    def minutes(lost: int) -> list[Bar]:
+        return [
+            bar(0, stamp_ms=DAY + m * MINUTE_MS) for m in range(bars) if m % 7 or m // 7 >= lost
+        ]
+
+    few = digested(fetched(minutes(most)), span, MINUTES)
+    assert (len(few.holes), few.doubt) == (most, "")
+    many = digested(fetched(minutes(most + 1)), span, MINUTES)
+    assert many.holes == ()
+    assert many.doubt == f"{most + 1} of {bars} expected bars did not come"
+
+
+def test_of_an_answer_for_some_stretches_nothing_else_is_lacking() -> None:
+    wanted = [hours(2, 4), hours(6, 7), hours(9, 10)]
+    rows = [bar(2), bar(6, high=1.0)]
+    checked = check(fetched(rows).table, hours(2, 10), timeframe=HOURLY.timeframe, now_ms=LATER)
+    found = digest(fetched(rows), checked, hours(2, 10), HOURLY, LATER, parts=wanted)
+    assert list(found.holes) == [hours(3, 4), hours(9, 10)]
+    assert found.spans == wanted
+    assert found.lacking == [hours(3, 4), hours(6, 7), hours(9, 10)]
+
+
+def test_a_sparse_vendor_lacks_only_what_holds_a_whole_session() -> None:
+    """New York trades 13:30 to 20:00 UTC, seven bars a day."""
+    week = Span(parse_iso("2024-06-03"), parse_iso("2024-06-08"))
+    every = SHARE_HOURS.opens(week).tolist()
+    assert len(every) == 35
+    gone = {2, *range(9, 23)}  # one bar; then the end of Tuesday, Wednesday, two of Thursday
+    rows = [bar(0, stamp_ms=s) for i, s in enumerate(every) if i not in gone]
+    found = digested(fetched(rows, dense=False), week, SHARE_HOURS)
+    assert list(found.holes) == [Span(every[9], every[23])]
+    unknown = digested(fetched(rows, dense=False), week, SHARE_HOURS, "unknown")
+    assert (unknown.holes, unknown.doubt) == ((), "")
+
+
+@pytest.mark.parametrize(("share", "doubted"), [(0.5, False), (0.6, True)])
+def test_long_bars_of_a_sparse_vendor_must_mostly_be_there(share: float, doubted: bool) -> None:
+    day = Span(parse_iso("2024-06-03"), parse_iso("2024-06-04"))
+    every = SHARE_HOURS.opens(day).tolist()
+    rows = [bar(0, stamp_ms=s) for s in every[:4]]
+    found = digested(fetched(rows, dense=False), day, SHARE_HOURS, least_share=share)
+    assert bool(found.doubt) == doubted
+    assert found.holes == ()
+
+
+def test_the_earlier_of_two_clocks_decides() -> None:
+    rows = [bar(n) for n in range(6)]
+    for ours, theirs in ((hour(4), hour(9)), (hour(9), hour(4))):
+        answer = fetched(rows, theirs)
+        checked = check(answer.table, hours(0, 6), timeframe=HOURLY.timeframe, now_ms=ours)
+        found = digest(answer, checked, hours(0, 6), HOURLY, ours)
+        assert stamps(found.closed) == [0, 1, 2, 3]
+        assert np.array_equal(found.forming.stamps, [hour(4), hour(5)])
+
+
+def test_a_bar_beside_the_calendar_that_runs_is_forming() -> None:
+    saturday = parse_iso("2024-06-08T14:30")
+    rows = [bar(0, stamp_ms=at) for at in (saturday - DAY_MS, saturday, saturday + 60 * MINUTE_MS)]
+    answer, span = (
+        fetched(rows, saturday + 75 * MINUTE_MS),
+        Span(saturday - DAY_MS, saturday + DAY_MS),
+    )
+    checked = check(
+        answer.table, span, timeframe=SHARE_HOURS.timeframe, now_ms=LATER, grid=SHARE_HOURS
+    )
+    found = digest(answer, checked, span, SHARE_HOURS, LATER)
+    assert found.closed.stamps.tolist() == [saturday - DAY_MS, saturday]
+    assert found.unexpected.tolist() == [saturday]
+    assert found.forming.stamps.tolist() == [saturday + 60 * MINUTE_MS]

@@ -1,0 +1,268 @@
+"""What is stored of an answer beside what is stored already."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from src.data.bars.ingest.commit import (
+    CLOSED,
+    DOUBTFUL,
+    LOST,
+    NO_BAR,
+    SPOILT,
+    UNEXPECTED,
+    Doubt,
+    Expiry,
+    Held,
+    basis_of,
+    build_commit,
+    suspects_table,
+)
+from src.data.cache.store import Suspect
+from src.data.errors import QualityError
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS
+from src.data.model.kind import Basis
+from src.data.model.span import Span
+
+from .answers import (
+    COIN,
+    DAY,
+    LATER,
+    RAW,
+    SHARE,
+    bar,
+    digested,
+    fetched,
+    final,
+    held,
+    hour,
+    hours,
+    stamps,
+    terms,
+)
+
+NOTHING = held([])
+
+
+def test_a_first_answer_is_one_piece() -> None:
+    answer = fetched([bar(n) for n in range(4)])
+    commit = build_commit(answer, digested(answer, hours(0, 4)), NOTHING, terms())
+    (piece,) = commit.pieces
+    assert (piece.span, piece.state, piece.vendor) == (hours(0, 4), "final", "acme")
+    assert commit.marks == ()
+    piece.check()
+
+
+def test_unsettled_bars_are_a_piece_of_their_own() -> None:
+    answer = fetched([bar(n) for n in range(4)], hour(4) + MINUTE_MS)
+    commit = build_commit(answer, digested(answer, hours(0, 24)), NOTHING, terms())
+    told = [(p.span, p.state) for p in commit.pieces]
+    assert told == [(hours(0, 3), "final"), (hours(3, 4), "provisional")]
+
+
+def test_equal_bars_are_marked_and_not_written_again() -> None:
+    rows = [bar(n) for n in range(6)]
+    stored = held(rows, final(hours(0, 4)), replace(final(hours(4, 6)), state="provisional"))
+    answer = fetched(rows)
+    commit = build_commit(answer, digested(answer, hours(0, 6)), stored, terms())
+    assert commit.pieces == ()
+    assert {m.state for m in commit.marks} == {"final"}
+    assert {m.fetched_at for m in commit.marks} == {LATER}
+
+
+def test_only_what_differs_is_written() -> None:
+    rows = [bar(n) for n in range(6)]
+    answer = fetched([*rows[:2], bar(2, 100.0000001), *rows[3:], bar(6)])
+    commit = build_commit(
+        answer, digested(answer, hours(0, 7)), held(rows, final(hours(0, 6))), terms()
+    )
+    assert [(p.span, stamps(p.table)) for p in commit.pieces] == [
+        (hours(2, 3), [2]), (hours(6, 7), [6]),
+    ]  # fmt: skip
+    assert [m.span for m in commit.marks] == [hours(0, 2), hours(3, 6)]
+
+
+def test_rounding_of_an_adjustment_is_no_revision() -> None:
+    rows = [bar(n) for n in range(3)]
+    answer = fetched([bar(n, 100.00000001) for n in range(3)])
+    stored = held(rows, final(hours(0, 3)), tolerance=1e-7)
+    assert build_commit(answer, digested(answer, hours(0, 3)), stored, terms()).pieces == ()
+
+
+def test_missing_values_are_equal_to_missing_values() -> None:
+    rows = [bar(0, volume=math.nan)]
+    answer = fetched(rows)
+    stored = held(rows, final(hours(0, 1)))
+    assert build_commit(answer, digested(answer, hours(0, 1)), stored, terms()).pieces == ()
+
+
+def test_bars_of_unknown_basis_are_taken_over_by_known_ones() -> None:
+    rows = [bar(n) for n in range(4)]
+    old = final(hours(0, 4), basis=Basis("unknown"), vendor="older")
+    answer = fetched(rows)
+    commit = build_commit(answer, digested(answer, hours(0, 4)), held(rows, old), terms())
+    assert [p.basis for p in commit.pieces] == [RAW]
+
+
+# --- what is stored and did not come -------------------------------------------------------
+
+
+@pytest.mark.parametrize("gone", [0, 3, 5])
+def test_a_stored_bar_that_the_answer_lacks_stays_and_is_doubted(gone: int) -> None:
+    rows = [bar(n) for n in range(6)]
+    answer = fetched([row for n, row in enumerate(rows) if n != gone])
+    commit = build_commit(
+        answer, digested(answer, hours(0, 6)), held(rows, final(hours(0, 6))), terms()
+    )
+    assert commit.pieces == ()
+    (doubted,) = [m for m in commit.marks if m.state == "suspect"]
+    assert (doubted.span, doubted.reason) == (hours(gone, gone + 1), LOST)
+    assert not [m for m in commit.marks if m.state == "empty"]
+    assert not [m for m in commit.marks if m.state == "final" and m.span.overlaps(doubted.span)]
+
+
+def test_a_bad_row_does_not_replace_a_stored_bar() -> None:
+    rows = [bar(n) for n in range(6)]
+    answer = fetched([*rows[:3], bar(3, high=1.0), *rows[4:]])
+    commit = build_commit(
+        answer, digested(answer, hours(0, 6)), held(rows, final(hours(0, 6))), terms()
+    )
+    assert commit.suspects == ()
+    (doubted,) = [m for m in commit.marks if m.state == "suspect"]
+    assert (doubted.span, doubted.reason) == (hours(3, 4), SPOILT)
+
+
+def test_a_provisional_bar_is_withdrawn_where_later_ones_came() -> None:
+    rows = [bar(n) for n in range(6)]
+    stored = held(rows, final(hours(0, 4)), replace(final(hours(4, 6)), state="provisional"))
+    answer = fetched([row for n, row in enumerate(rows) if n != 4])
+    commit = build_commit(answer, digested(answer, hours(0, 6)), stored, terms())
+    assert [(p.span, stamps(p.table)) for p in commit.pieces] == [(hours(3, 5), [3])]
+    (empty,) = [m for m in commit.marks if m.state == "empty"]
+    assert empty.span == hours(4, 5)
+
+
+def test_a_provisional_bar_at_the_end_is_kept() -> None:
+    rows = [bar(n) for n in range(6)]
+    stored = held(rows, final(hours(0, 5)), replace(final(hours(5, 6)), state="provisional"))
+    answer = fetched(rows[:5])
+    commit = build_commit(answer, digested(answer, hours(0, 6)), stored, terms())
+    assert [m.span for m in commit.marks if m.state == "suspect"] == [hours(5, 6)]
+
+
+def test_an_answer_that_lacks_many_stored_bars_is_not_believed() -> None:
+    rows = [bar(n) for n in range(6)]
+    answer = fetched(rows[:3])
+    with pytest.raises(QualityError, match="lacks 3 of 6"):
+        build_commit(answer, digested(answer, hours(0, 6)), held(rows, final(hours(0, 6))), terms())
+
+
+# --- nothings, bad rows, doubts ------------------------------------------------------------
+
+
+def test_holes_are_empty_and_listed_in_the_piece() -> None:
+    answer = fetched([bar(0), bar(3)])
+    commit = build_commit(answer, digested(answer, hours(0, 4)), NOTHING, terms())
+    (piece,) = commit.pieces
+    assert piece.holes == (hours(1, 3),)
+    (empty,) = commit.marks
+    assert (empty.span, empty.state, empty.reason) == (hours(1, 3), "empty", NO_BAR)
+    assert empty.expires == LATER + 6 * HOUR_MS, "seen once it is no proof"
+
+
+def test_an_unsettled_hole_is_asked_again_as_soon_as_it_has_settled() -> None:
+    now = hour(4) + MINUTE_MS
+    answer = fetched([bar(0), bar(1), bar(3)], now, settle_ms=90 * MINUTE_MS)
+    commit = build_commit(answer, digested(answer, hours(0, 4)), NOTHING, terms(now))
+    (empty,) = [m for m in commit.marks if m.state == "empty"]
+    assert (empty.span, empty.expires) == (hours(2, 3), hour(3) + 90 * MINUTE_MS)
+
+
+def test_bad_rows_alone_leave_the_rest_empty() -> None:
+    answer = fetched([bar(2, high=1.0)], dense=False)
+    commit = build_commit(
+        answer, digested(answer, hours(0, 4), density="unknown"), NOTHING, terms()
+    )
+    assert commit.pieces == ()
+    assert [s.bar.stamp_ms for s in commit.suspects] == [hour(2)]
+    told = {(m.state, m.span) for m in commit.marks}
+    assert told == {("suspect", hours(2, 3)), ("empty", hours(0, 2)), ("empty", hours(3, 4))}
+    spans = [m.span for m in commit.marks]
+    assert sum(s.end - s.start for s in spans) == 4 * HOUR_MS, "all of it is answered for"
+
+
+def test_a_doubt_is_written_provisional_and_marked() -> None:
+    doubt = Doubt("a split nearby", LATER + DAY_MS)
+    rows = [bar(n) for n in range(4)]
+    answer = fetched(rows)
+    found = digested(answer, hours(0, 4))
+    new = build_commit(answer, found, NOTHING, terms(doubt=doubt))
+    assert [p.state for p in new.pieces] == ["provisional"]
+    assert [(m.state, m.span, m.reason, m.expires) for m in new.marks] == [
+        ("suspect", hours(0, 4), *doubt)
+    ]
+    equal = build_commit(answer, found, held(rows, final(hours(0, 4))), terms(doubt=doubt))
+    assert equal.pieces == ()
+    assert {(m.state, m.reason) for m in equal.marks} == {("suspect", "a split nearby")}
+    after = build_commit(answer, found, held(rows, *equal.marks), terms())
+    assert {(m.state, m.reason, m.expires) for m in after.marks} == {("final", "", None)}
+
+
+def test_a_bad_row_said_again_is_not_settled_by_its_equal_neighbours() -> None:
+    rows = [bar(0), bar(1), bar(3)]
+    bad = replace(final(hours(2, 3)), state="suspect", reason="high below low")
+    stored = held(rows, final(hours(0, 2)), bad, final(hours(3, 4)))
+    answer = fetched([bar(0), bar(1), bar(2, high=1.0), bar(3)])
+    commit = build_commit(answer, digested(answer, hours(0, 4)), stored, terms())
+    assert [m.state for m in commit.marks if m.span.overlaps(hours(2, 3))] == ["suspect"]
+
+
+# --- terms ---------------------------------------------------------------------------------
+
+
+def test_a_nothing_said_again_stands_longer_but_only_when_it_is_old() -> None:
+    expiry, old, recent = Expiry(), Span(DAY, hour(1)), Span(LATER - HOUR_MS, LATER)
+    far = DAY + 60 * DAY_MS
+    assert expiry.of(old, far) == far + expiry.recent_ms
+    assert expiry.of(old, far, again=True) == far + expiry.old_ms
+    assert expiry.of(recent, LATER, again=True) == LATER + expiry.recent_ms
+
+
+def test_a_basis_has_no_date_where_it_is_not_after_the_first_bar() -> None:
+    split = replace(fetched([bar(0)]), basis=Basis("split"))
+    assert basis_of(split, DAY, SHARE, DAY) == Basis("split")
+    assert str(basis_of(split, DAY, SHARE, LATER).as_of) == "2024-06-10"
+    assert basis_of(split, DAY, COIN, None) == Basis("split")
+    foreign = replace(split, basis=Basis("unknown"))
+    assert basis_of(foreign, DAY, SHARE, LATER) == Basis("unknown")
+    assert basis_of(foreign, DAY, COIN, None) == RAW
+
+
+def test_what_is_held_tells_what_may_go_and_what_was_doubted_from_the_start() -> None:
+    doubts = [
+        replace(final(hours(0, 2)), reason=""),
+        replace(final(hours(2, 3)), state="provisional"),
+        replace(final(hours(3, 4)), state="suspect", reason=UNEXPECTED),
+        replace(final(hours(4, 5)), state="suspect", reason=f"{DOUBTFUL}of acme all of it"),
+        replace(final(hours(5, 6)), state="suspect", reason=LOST),
+    ]
+    stored = Held(NOTHING.rows, NOTHING.rows, held([], *doubts).coverage)
+    assert [n for n in range(7) if stored.may_go(hour(n))] == [2, 3]
+    assert [n for n in range(7) if stored.is_doubted(hour(n))] == [3, 4]
+
+
+def test_a_closed_stretch_without_bars_is_no_lack() -> None:
+    span = Span(hour(0) + 1, hour(1))
+    answer = fetched([bar(0, high=1.0)])
+    found = replace(digested(answer, hours(0, 1)), answered=span, bad=(), bad_spans=())
+    (empty,) = build_commit(answer, found, NOTHING, terms()).marks
+    assert (empty.reason, empty.expires) == (CLOSED, LATER + Expiry().old_ms)
+
+
+def test_of_two_bad_rows_for_one_stamp_the_last_counts() -> None:
+    rows = suspects_table([Suspect(bar(1), "a"), Suspect(bar(0), "b"), Suspect(bar(1, 5.0), "c")])
+    assert stamps(rows) == [0, 1]
+    assert rows.close[1] == 5.0

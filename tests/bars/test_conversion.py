@@ -1,0 +1,454 @@
+"""Bars of one kind out of a vendor's bars of another: exactly, or not at all."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.bars.selection.candidate import Candidate
+from src.data.bars.selection.candidates import route
+from src.data.bars.selection.conversion import conversion_for
+from src.data.errors import (
+    IncompleteDataError,
+    IncompleteDataWarning,
+    NoDataError,
+    UnavailableError,
+)
+from src.data.model.capabilities import Capabilities, FetchQuery
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, day_ms, parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.kind import Kind
+from src.data.model.query import BarsQuery
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+
+from .tape import (
+    LONDON,
+    NEW_YORK,
+    Street,
+    Tape,
+    TapeVendor,
+    lacking,
+    plain,
+    rows,
+    told,
+)
+
+OPEN = Kind("regular", "session", "consolidated", volume="shares")
+CLOCK = replace(OPEN, anchor="clock")
+LONG = replace(CLOCK, session="extended")
+NOW = "2024-07-10T15:10:30"  # a Wednesday, New York trades
+# With Independence Day and the half day before it.
+DAYS = ("2024-06-24", "2024-07-19")
+RANGE = ("2024-07-01", "2024-07-06")
+
+
+@pytest.fixture(scope="module")
+def tape() -> Tape:
+    return Tape(NEW_YORK, *DAYS, extended=True)
+
+
+class Pair(Street):
+    """A vendor of hours from the open, and another one beside it."""
+
+    def __init__(self, folder: Path, tape: Tape, kind: Kind, labels: str, **declared: Any) -> None:
+        self.first = TapeVendor("yahoo", tape, NEW_YORK, OPEN, "5m 15m 30m 1h 1d", actions=True)
+        self.other = TapeVendor("other", tape, NEW_YORK, kind, labels, **declared)
+        super().__init__(folder, NEW_YORK, NOW, self.first, self.other)
+        self.tape = tape
+
+    def down(self, *labels: str) -> None:
+        """Let the first vendor fail."""
+        self.first.errors = dict.fromkeys(labels, UnavailableError("down"))
+
+    def closed(self, label: str, bounds: tuple[str, str] = RANGE, anchor: str = "session") -> Any:
+        """Return the rows that an answer has to have."""
+        return plain(self.tape.closed(label, self.clock.now_ms(), anchor), *bounds)
+
+
+def ways(frame: pd.DataFrame) -> list[str]:
+    """Return what is said of the attempts that went well."""
+    return [a["message"] for a in told(frame)["attempts"] if a["outcome"] == "ok"]
+
+
+# --- hours from the clock ----------------------------------------------------------------------
+
+
+def test_hours_from_the_open_are_rebuilt_by_a_vendor_of_hours_from_the_clock(
+    tmp_path: Path, tape: Tape
+) -> None:
+    street = Pair(tmp_path, tape, CLOCK, "15m 30m 1h 1d")
+    street.down("1h")
+    frame = street.ask("1h", *RANGE, strict=True)
+    assert rows(frame) == street.closed("1h")
+    assert street.other.labels() == ["30m"]
+    assert ways(frame) == ["converted: 1h rebuilt from 30m"]
+    assert (told(frame)["kind"]["anchor"], told(frame)["substitute"]) == ("session", None)
+    assert (list(told(frame)["vendors"]), told(frame)["lane"]) == (["other"], "1h")
+    assert street.lanes() == ["1h"]
+    street.other.asked.clear()
+    pd.testing.assert_frame_equal(street.ask("1h", *RANGE, strict=True), frame)
+    assert street.other.asked == []
+
+
+def test_only_what_the_first_vendor_lacks_is_rebuilt(tmp_path: Path, tape: Tape) -> None:
+    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    lost = Span(parse_iso("2024-07-02T14:30"), parse_iso("2024-07-02T17:30"))
+    street.first.spoil["1h"] = lambda bars: [bar for bar in bars if bar.stamp_ms not in lost]
+    frame = street.ask("1h", *RANGE, strict=True)
+    assert rows(frame) == street.closed("1h")
+    spans = [(span["vendor"], span["rows"]) for span in told(frame)["spans"]]
+    assert [vendor for vendor, _ in spans] == ["yahoo", "other", "yahoo"]
+    assert ways(frame) == ["", "converted: 1h rebuilt from 30m"]
+
+
+def test_what_is_stored_rules_and_so_hours_from_the_clock_are_rebuilt_too(
+    tmp_path: Path, tape: Tape
+) -> None:
+    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    street.rules = {"1h": ["other", "yahoo"]}
+    street.ask("1h", "2024-07-01", "2024-07-02")
+    street.other.errors["1h"] = UnavailableError("down")
+    frame = street.ask("1h", *RANGE, strict=True)
+    assert rows(frame) == street.closed("1h", anchor="clock")
+    assert street.first.labels() == ["30m"]
+
+
+@pytest.mark.parametrize("kind", [CLOCK, replace(CLOCK, venue="")])
+def test_without_short_bars_the_other_kind_stands_in_wholly_and_marked(
+    tmp_path: Path, tape: Tape, kind: Kind
+) -> None:
+    street = Pair(tmp_path, tape, kind, "1h 1d")
+    street.down("1h")
+    with pytest.warns(IncompleteDataWarning, match="substitute"):
+        frame = street.ask("1h", *RANGE)
+    assert rows(frame) == street.closed("1h", anchor="clock")
+    assert (street.lanes(), street.other.labels()) == (["1h@clock"], ["1h"])
+    with pytest.raises(IncompleteDataError, match="substitute"):
+        street.ask("1h", *RANGE, strict=True)
+
+
+def test_short_bars_that_do_not_reach_leave_the_long_ones_to_stand_in(
+    tmp_path: Path, tape: Tape
+) -> None:
+    street = Pair(tmp_path, tape, CLOCK, "30m 1h", depth_days={"30m": 2})
+    street.down("1h")
+    with pytest.warns(IncompleteDataWarning, match="substitute"):
+        frame = street.ask("1h", *RANGE)
+    assert rows(frame) == street.closed("1h", anchor="clock")
+    assert street.other.labels() == ["1h"]
+    near = ("2024-07-09", "2024-07-10")
+    frame = street.ask("1h", *near, strict=True)
+    assert rows(frame) == street.closed("1h", near)
+
+
+def test_who_is_down_is_not_asked_for_its_own_kind_after_that(tmp_path: Path, tape: Tape) -> None:
+    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    street.down("1h")
+    street.other.errors = {"30m": UnavailableError("down too")}
+    with pytest.raises(RuntimeError, match="down too"):
+        street.ask("1h", *RANGE)
+    assert street.other.labels() == ["30m"]
+
+
+def test_of_the_lengths_that_will_do_the_longest_one_that_reaches_is_asked_for() -> None:
+    caps = Capabilities(
+        frozenset({"stock"}), {label: label for label in "1m 15m 30m 1h".split()},
+        kinds={"stock": CLOCK}, depth_days={"30m": 20, "15m": 40},
+        page_bars=1000, page_days={"30m": 7, "1h": 30},
+    )  # fmt: skip
+    now = parse_iso(NOW)
+
+    def way(days: int, caps: Capabilities = caps) -> Any:
+        span = Span(now - days * DAY_MS, now)
+        query = BarsQuery(NEW_YORK, Timeframe.parse("1h"), span, now)
+        return conversion_for(query, caps, OPEN)
+
+    assert [str(way(days).source) for days in (20, 21, 40, 41)] == ["30m", "15m", "15m", "1m"]
+    shown = way(5).capabilities(caps)
+    assert (shown.page_bars, shown.page_days["1h"], shown.depth_days["1h"]) == (500, 7, 20)
+    assert "1h" not in way(50).capabilities(caps).depth_days
+    assert "1h" not in way(50).capabilities(caps).page_days
+
+
+# --- regular hours -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "label, labels, source, said",
+    [
+        ("15m", "15m 1h", "15m", "regular hours cut out of 15m"),
+        ("1h", "15m 1h", "15m", "1h rebuilt from the regular hours of 15m"),
+        ("30m", "15m 30m", "30m", "regular hours cut out of 30m"),
+        ("90m", "5m 15m 30m 90m", "30m", "90m rebuilt from the regular hours of 30m"),
+    ],
+)
+def test_regular_hours_are_cut_out_of_extended_ones(
+    tmp_path: Path, tape: Tape, label: str, labels: str, source: str, said: str
+) -> None:
+    street = Pair(tmp_path, tape, LONG, labels)
+    street.first.capabilities.timeframes["90m"] = "90m"  # type: ignore[index]
+    street.down(label)
+    frame = street.ask(label, *RANGE, strict=True)
+    assert rows(frame) == street.closed(label)
+    assert street.other.labels() == [source]
+    assert ways(frame) == [f"converted: {said}"]
+    assert told(frame)["kind"]["session"] == "regular"
+
+
+def test_extended_hours_are_never_cut_out_of_whole_hours(tmp_path: Path, tape: Tape) -> None:
+    street = Pair(tmp_path, tape, LONG, "1h")
+    street.down("1h")
+    with pytest.warns(IncompleteDataWarning, match="substitute"):
+        frame = street.ask("1h", *RANGE)
+    assert told(frame)["lane"] == "1h@extended@clock"
+    assert len(frame) > len(street.closed("1h"))
+
+
+# --- what is never converted -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [replace(CLOCK, venue="elsewhere"), replace(CLOCK, unit="GBp"), replace(CLOCK, session="24h")],
+)
+def test_venues_units_and_other_sessions_are_not_converted(kind: Kind) -> None:
+    lanes = _lanes("1h", OPEN, kind)
+    assert lanes[0] == ((), ["one"])
+    assert len(lanes) == 2
+
+
+def test_regular_hours_do_not_become_extended_ones() -> None:
+    lanes = _lanes("15m", OPEN, LONG, stored=LONG)
+    assert lanes == [((), ["two"]), (("regular", "session"), ["one"])]
+
+
+def test_a_series_begins_in_regular_hours_where_somebody_keeps_to_them() -> None:
+    both = ((), ["one", "two"])
+    assert _lanes("15m", LONG, OPEN) == [both, (("extended", "clock"), ["one"])]
+    assert _lanes("15m", LONG, LONG) == [both]
+    # Hours cannot be cut out of whole ones: then the first one decides.
+    assert _lanes("1h", LONG, OPEN, labels="1h")[0] == ((), ["one"])
+
+
+def test_days_are_not_made_of_minutes_whatever_their_session() -> None:
+    lanes = _lanes("1d", OPEN, replace(OPEN, session="extended"))
+    assert lanes == [((), ["one"]), (("extended",), ["two"])]
+
+
+def test_a_vendor_that_is_converted_stands_in_two_lanes() -> None:
+    assert _lanes("1h", OPEN, CLOCK) == [((), ["one", "two"]), (("clock",), ["two"])]
+    assert _lanes("1h", OPEN, OPEN) == [((), ["one", "two"])]
+
+
+def test_a_pinned_vendor_keeps_its_own_kind_and_nothing_converted_comes_into_it(
+    tmp_path: Path, tape: Tape
+) -> None:
+    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    street.down("1h")
+    street.ask("1h", *RANGE, strict=True)
+    frame = street.ask("1h", *RANGE, provider="other", strict=True)
+    assert rows(frame) == street.closed("1h", anchor="clock")
+    assert street.lanes() == ["1h", "1h@other"]
+    assert street.other.labels() == ["30m", "1h"]
+
+
+def _lanes(
+    label: str, first: Kind, second: Kind, stored: Kind | None = None,
+    labels: str = "15m 30m 1h 1d",
+) -> list[Any]:  # fmt: skip
+    now = parse_iso(NOW)
+    tape = Tape(NEW_YORK, "2024-07-08", "2024-07-08")
+    vendors = [TapeVendor(name, tape, NEW_YORK, kind, labels)
+               for name, kind in (("one", first), ("two", second))]  # fmt: skip
+    candidates = [Candidate(v.name, v, v.capabilities) for v in vendors]
+    query = BarsQuery(NEW_YORK, Timeframe.parse(label), Span(now - 9 * DAY_MS, now), now)
+    found = route(query, candidates, stored).lanes
+    return [(lane.parts, [c.name for c in lane.candidates]) for lane in found]
+
+
+# --- what cannot be made whole -----------------------------------------------------------------
+
+GONE = parse_iso("2024-07-02T15:00")  # the second half of the hour from 14:30
+
+
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_an_hour_whose_half_is_bad_is_left_out_and_told(
+    tmp_path: Path, tape: Tape, is_sparse: bool
+) -> None:
+    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    street.other.is_sparse = is_sparse
+    street.down("1h")
+    street.other.spoil["30m"] = lambda bars: [
+        bar._replace(high=bar.low - 1) if bar.stamp_ms == GONE else bar for bar in bars
+    ]
+    with pytest.warns(IncompleteDataWarning, match="without bars"):
+        frame = street.ask("1h", *RANGE)
+    assert rows(frame) == [r for r in street.closed("1h") if r[0] != GONE - 30 * MINUTE_MS]
+    assert lacking(frame)[0][:2] == ("2024-07-02T14:30", "2024-07-02T15:30")
+
+
+def test_an_hour_whose_half_did_not_come_is_left_out_where_all_come(
+    tmp_path: Path, tape: Tape
+) -> None:
+    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    street.down("1h")
+    street.other.spoil["30m"] = lambda bars: [bar for bar in bars if bar.stamp_ms != GONE]
+    with pytest.warns(IncompleteDataWarning, match="without bars"):
+        frame = street.ask("1h", *RANGE)
+    assert rows(frame) == [r for r in street.closed("1h") if r[0] != GONE - 30 * MINUTE_MS]
+    # Where silence means that nothing traded, the other half is the hour.
+    street.other.is_sparse = True
+    whole = street.ask("1h", *RANGE, refresh=True, strict=True)
+    assert len(whole) == len(street.closed("1h"))
+
+
+def test_an_answer_that_lacks_much_makes_whole_hours_alone(tmp_path: Path, tape: Tape) -> None:
+    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    street.other.is_sparse = True
+    street.down("1h")
+    street.other.spoil["30m"] = lambda bars: [b for i, b in enumerate(bars) if i % 3]
+    with pytest.warns(IncompleteDataWarning):
+        frame = street.ask("1h", *RANGE)
+    assert 0 < len(frame) < len(street.closed("1h"))
+    assert set(rows(frame)) <= set(street.closed("1h"))
+
+
+def test_where_not_one_can_be_made_there_is_none(tape: Tape) -> None:
+    vendor = TapeVendor("acme", tape, NEW_YORK, CLOCK, "30m 1h")
+    vendor.spoil["30m"] = lambda bars: [bar for bar in bars if bar.stamp_ms != GONE]
+    hour, now = Span(GONE - 30 * MINUTE_MS, GONE + 30 * MINUTE_MS), parse_iso(NOW)
+    query = FetchQuery(NEW_YORK, Timeframe.parse("1h"), hour, now)
+    way = conversion_for(BarsQuery(NEW_YORK, query.timeframe, hour, now), vendor.capabilities, OPEN)
+    assert way is not None
+    with pytest.raises(NoDataError, match="no 30m bars that make up a whole one of 1h"):
+        way.fetch(query, vendor.fetch)
+    # What is asked for in any other length is none of its business.
+    days = replace(query, timeframe=Timeframe.parse("1d"))
+    assert way.fetch(days, lambda same: same) is days  # type: ignore[arg-type, return-value, comparison-overlap]
+
+
+def test_a_bar_across_the_open_is_nobodys(tape: Tape) -> None:
+    """Mumbai opens at 9:15: the half hour from 9:00 holds what was traded before."""
+    reliance = Instrument("RELIANCE.NS", "stock", "XBOM", "Asia/Kolkata")
+    mumbai = Tape(reliance, "2024-07-01", "2024-07-03", extended=True)
+    vendor = TapeVendor("acme", mumbai, reliance, LONG, "30m 1h")
+    span, now = Span(parse_iso("2024-07-01"), parse_iso("2024-07-04")), parse_iso("2024-07-04")
+    query = BarsQuery(reliance, Timeframe.parse("1h"), span, now)
+    way = conversion_for(query, vendor.capabilities, CLOCK)
+    assert way is not None
+    found = way.fetch(FetchQuery(reliance, query.timeframe, span, now), vendor.fetch)
+    first = {parse_iso(f"2024-07-0{day}T03:30") for day in (1, 2, 3)}  # 9:00 there
+    closed = plain(mumbai.closed("1h", now, "clock"))
+    assert _bars(found.table) == [bar for bar in closed if bar[0] not in first]
+
+
+def test_absent_hours_of_a_vendor_that_is_silent_at_times_are_no_holes(tape: Tape) -> None:
+    vendor = TapeVendor("acme", tape, NEW_YORK, CLOCK, "30m 1h")
+    vendor.is_sparse = True
+    now = parse_iso("2024-07-10T15:10")
+    span = Span(parse_iso("2024-07-08"), now)
+    query = FetchQuery(NEW_YORK, Timeframe.parse("1h"), span, now)
+    way = conversion_for(BarsQuery(NEW_YORK, query.timeframe, span, now), vendor.capabilities, OPEN)
+    assert way is not None
+    assert not way.fetch(query, vendor.fetch).dense  # the running hour is no hole
+    late = [parse_iso("2024-07-10T14:30"), parse_iso("2024-07-10T15:00")]
+    vendor.spoil["30m"] = lambda bars: [bar for bar in bars if bar.stamp_ms not in late]
+    just = parse_iso("2024-07-10T15:00:30")
+    soon = replace(query, now_ms=just, span=Span(span.start, just))
+    assert not way.fetch(soon, vendor.fetch).dense  # nor is what has not been published yet
+    vendor.spoil["30m"] = lambda bars: [
+        bar._replace(low=bar.high + 1) if bar.stamp_ms == span.start + 62 * HOUR_MS else bar
+        for bar in bars
+    ]
+    assert way.fetch(query, vendor.fetch).dense
+
+
+def test_the_running_hour_is_rebuilt_as_far_as_it_is_known(tmp_path: Path, tape: Tape) -> None:
+    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    street.down("1h")
+    street.clock.set(parse_iso("2024-07-10T15:10:30"))
+    bounds = ("2024-07-08", "2024-07-11")
+    frame = street.ask("1h", *bounds, include_forming=True, strict=True)
+    assert rows(frame) == plain(tape.bars("1h", street.clock.now_ms()), *bounds)
+    assert told(frame)["spans"][-1]["reason"] == "forming"
+    street.other.spoil["30m"] = lambda bars: [
+        bar for bar in bars if bar.stamp_ms != parse_iso("2024-07-10T14:30")
+    ]
+    frame = street.ask("1h", "2024-07-10", "2024-07-11", include_forming=True, refresh=True)
+    assert frame.index[-1] == pd.Timestamp("2024-07-10T13:30")
+
+
+def test_a_volume_that_lacks_a_part_is_not_known(tmp_path: Path, tape: Tape) -> None:
+    street = Pair(tmp_path, tape, CLOCK, "30m 1h")
+    street.down("1h")
+    street.other.spoil["30m"] = lambda bars: [
+        bar._replace(volume=float("nan")) if bar.stamp_ms == GONE else bar for bar in bars
+    ]
+    frame = street.ask("1h", *RANGE)
+    assert np.flatnonzero(frame["volume"].isna()).tolist() == [8]
+    with pytest.raises(IncompleteDataError, match="missing_volume: 1 of 25 bars"):
+        street.ask("1h", *RANGE, strict=True)
+
+
+# --- any market, any holes ---------------------------------------------------------------------
+
+EDGES = [  # clock changes, half days and holidays are within a week of these
+    date(2024, 3, 6), date(2024, 3, 27), date(2024, 7, 1), date(2024, 10, 24), date(2024, 11, 26),
+    date(2024, 12, 20),
+]  # fmt: skip
+
+
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(
+    who=st.sampled_from([NEW_YORK, LONDON]),
+    first=st.sampled_from(EDGES),
+    target=st.sampled_from(["30m", "1h", "2h", "90m"]),
+    labels=st.sampled_from(["30m", "15m", "15m 30m"]),
+    own=st.sampled_from([CLOCK, LONG, OPEN]),
+    wanted=st.sampled_from([OPEN, CLOCK]),
+    gone=st.sampled_from([0.0, 0.05]),
+    seed=st.integers(0, 10**6),
+)
+def test_whatever_is_missing_the_bars_made_are_those_of_the_trades(
+    who: Any, first: date, target: str, labels: str, own: Kind, wanted: Kind, gone: float,
+    seed: int,
+) -> None:  # fmt: skip
+    dice = random.Random(seed)
+    last = first + timedelta(days=14)
+    tape = Tape(who, first.isoformat(), last.isoformat(), seed, extended=True, every=15 * MINUTE_MS)
+    now = day_ms(last) - DAY_MS + dice.randrange(DAY_MS)
+    vendor = TapeVendor("acme", tape, who, own, f"{labels} {target}")
+    span = Span(day_ms(first) + dice.randrange(2 * DAY_MS), now + 1)
+    query = BarsQuery(who, Timeframe.parse(target), span, now)
+    way = conversion_for(query, vendor.capabilities, wanted)
+    if way is None:
+        assert own.agrees(wanted) or (target == "30m" and "15m" not in labels)
+        return
+    source, anchor = way.source.label, wanted.anchor
+    below = [b.stamp_ms for b in tape.bars(source, now, anchor=own.anchor)][:-1]
+    lost = {stamp for stamp in below if dice.random() < gone}
+    vendor.spoil[source] = lambda bars: [bar for bar in bars if bar.stamp_ms not in lost]
+    found = way.fetch(FetchQuery(who, query.timeframe, span, now), vendor.fetch)
+    parts = tape.parts(source, target, anchor, own.anchor)
+    closed = tape.closed(target, now, anchor)
+    whole = [b for b in closed if b.stamp_ms in span and not lost & parts[b.stamp_ms]]
+    made = [b for b in _bars(found.table) if b[0] in {bar.stamp_ms for bar in closed}]
+    assert made == plain(whole)
+    assert (found.kind.anchor, found.kind.session, found.dense) == (anchor, "regular", True)
+    running = [b for b in _bars(found.table) if b not in made]
+    assert running in ([], plain(tape.bars(target, now, anchor=anchor))[-1:])
+
+
+def _bars(table: Any) -> list[tuple[float, ...]]:
+    columns = [table.stamps, *table.values()[:5]]
+    return list(zip(*(column.tolist() for column in columns), strict=True))

@@ -1,0 +1,704 @@
+"""Bars that nobody serves, and the weeks and months of shares, out of shorter ones."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.bars.answer.answer import Answer, Gap
+from src.data.bars.derive.derive import derived, is_whole
+from src.data.bars.derive.sources import Parts
+from src.data.bars.ingest.commit import DOUBTFUL
+from src.data.errors import (
+    AllProvidersFailedError,
+    IncompleteDataError,
+    IncompleteDataWarning,
+    KindMismatchError,
+    NoProviderError,
+    UnavailableError,
+    UnknownProviderError,
+)
+from src.data.model.bars import BarTable
+from src.data.model.coverage import Coverage, Covered
+from src.data.model.instant import DAY_MS, MINUTE_MS, WEEK_MS, day_ms, parse_iso
+from src.data.model.kind import Kind
+from src.data.model.query import BarsQuery
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+
+from .tape import (
+    COIN,
+    LONDON,
+    NEW_YORK,
+    Street,
+    Tape,
+    TapeVendor,
+    lacking,
+    plain,
+    rows,
+    told,
+)
+
+SHARE = Kind("regular", "session", "consolidated", volume="shares")
+PAIR = Kind("24h", "clock", "acme", volume="base")
+DAYS = ("2024-01-02", "2024-07-31")
+NOW = "2024-06-12T15:00:30"  # a Wednesday, New York trades
+
+
+def yahoo(tape: Tape, labels: str = "5m 15m 30m 1h 1d 1w 1M", **declared: Any) -> TapeVendor:
+    return TapeVendor("yahoo", tape, NEW_YORK, SHARE, labels, **declared)
+
+
+@pytest.fixture(scope="module")
+def tape() -> Tape:
+    return Tape(NEW_YORK, *DAYS)
+
+
+@pytest.fixture
+def vendor(tape: Tape) -> TapeVendor:
+    return yahoo(tape)
+
+
+@pytest.fixture
+def street(tmp_path: Path, vendor: TapeVendor) -> Street:
+    return Street(tmp_path, NEW_YORK, NOW, vendor)
+
+
+# --- what nobody serves ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "label, source",
+    [("45m", "15m"), ("2h", "1h"), ("4h", "1h"), ("3d", "1d"), ("5d", "1d"), ("2w", "1d"),
+     ("2M", "1d"), ("10m", "5m")],
+)  # fmt: skip
+def test_it_is_made_of_the_longest_that_divides_it_and_only_that_is_stored(
+    street: Street, vendor: TapeVendor, label: str, source: str
+) -> None:
+    frame = street.ask(label, "2024-03-01", "2024-06-13")
+    assert rows(frame) == plain(vendor.tape.closed(label, street.clock.now_ms()), "2024-03-01")
+    assert vendor.labels() == [source]
+    assert street.lanes() == [source]
+    assert told(frame)["derived_from"]["timeframe"] == source
+    assert told(frame)["lane"] is None
+    assert told(frame)["complete"]
+    vendor.asked.clear()
+    again = street.ask(label, "2024-03-01", "2024-06-13")
+    pd.testing.assert_frame_equal(again, frame)
+    assert vendor.asked == []
+    assert (told(frame)["from_cache"], told(again)["from_cache"]) == (0.0, 1.0)
+
+
+def test_it_needs_no_rule_of_its_own(street: Street, vendor: TapeVendor) -> None:
+    street.rules = {"45m": []}
+    assert len(street.ask("45m", "2024-06-11", "2024-06-12")) == 9
+
+
+def test_a_length_that_nothing_divides_is_refused(street: Street, vendor: TapeVendor) -> None:
+    with pytest.raises(NoProviderError, match="serves no 7m"):
+        street.ask("7m", "2024-06-11", "2024-06-12")
+    assert vendor.asked == []
+
+
+def test_where_the_parts_cannot_be_had_that_is_the_reason(
+    street: Street, vendor: TapeVendor
+) -> None:
+    vendor.errors["1h"] = UnavailableError("down")
+    with pytest.raises(AllProvidersFailedError, match="1h: yahoo: down"):
+        street.ask("2h", "2024-06-11", "2024-06-12")
+
+
+def test_a_coin_has_days_of_hours_and_keeps_the_anchor(tmp_path: Path) -> None:
+    tape = Tape(COIN, "2024-06-01", "2024-06-12")
+    vendor = TapeVendor("acme", tape, COIN, PAIR, "1h")
+    street = Street(tmp_path, COIN, NOW, vendor)
+    days = street.ask("1d", "2024-06-01", "2024-06-13")
+    assert rows(days) == plain(tape.closed("1d", street.clock.now_ms()))
+    hours = street.ask("3h", "2024-06-01", "2024-06-13")
+    assert rows(hours) == plain(tape.closed("3h", street.clock.now_ms()))
+    assert (told(days)["kind"]["anchor"], told(hours)["kind"]["anchor"]) == ("session", "clock")
+
+
+def test_a_share_has_no_days_of_hours(tmp_path: Path, tape: Tape) -> None:
+    street = Street(tmp_path, NEW_YORK, NOW, yahoo(tape, "5m 1h"))
+    with pytest.raises(NoProviderError, match="1d"):
+        street.ask("1d", "2024-06-03", "2024-06-08")
+    with pytest.raises(NoProviderError, match="1w"):
+        street.ask("1w", "2024-06-03", "2024-06-08")
+
+
+def test_hours_counted_from_the_clock_make_hours_counted_from_the_clock(
+    tmp_path: Path, tape: Tape
+) -> None:
+    kind = Kind("regular", "clock", "consolidated")
+    vendor = TapeVendor("acme", tape, NEW_YORK, kind, "1h")
+    street = Street(tmp_path, NEW_YORK, NOW, vendor)
+    frame = street.ask("2h", "2024-06-03", "2024-06-12")
+    expected = plain(tape.closed("2h", street.clock.now_ms(), "clock"), "2024-06-03", "2024-06-12")
+    assert rows(frame) == expected
+    assert told(frame)["kind"]["anchor"] == "clock"
+
+
+def test_of_extended_hours_only_the_regular_ones_are_put_together(tmp_path: Path) -> None:
+    tape = Tape(NEW_YORK, "2024-06-03", "2024-06-12", extended=True)
+    kind = Kind("extended", "clock", "consolidated")
+    street = Street(tmp_path, NEW_YORK, NOW, TapeVendor("acme", tape, NEW_YORK, kind, "15m"))
+    assert len(street.ask("15m", "2024-06-03", "2024-06-12")) == 7 * 42
+    frame = street.ask("45m", "2024-06-03", "2024-06-12", strict=True)
+    closed = tape.closed("45m", street.clock.now_ms(), "clock")
+    # Where the market opens at half past, its first bar from the clock is a shorter one.
+    assert rows(frame) == plain(closed, end="2024-06-12")
+    assert told(frame)["kind"]["session"] == "regular"
+    street.store.clear()
+    street.downloaders["acme"] = TapeVendor("acme", tape, NEW_YORK, kind, "15m 1h")
+    frame = street.ask("3h", "2024-06-03", "2024-06-12", strict=True)
+    assert told(frame)["derived_from"]["timeframe"] == "15m", "hours cannot be cut"
+    for other, label in ((kind, "1h"), (Kind("24h", "clock"), "15m")):
+        street.store.clear()
+        street.downloaders = {"acme": TapeVendor("acme", tape, NEW_YORK, other, label)}
+        with pytest.raises(NoProviderError, match="serves no 3h"):
+            street.ask("3h", "2024-06-03", "2024-06-12")
+
+
+@pytest.mark.parametrize(
+    "session, label, source", [("extended", "2h", "1h"), ("24h", "2h", "1h"), ("24h", "45m", "15m")]
+)
+def test_hours_of_a_kind_that_nobody_expected_are_not_put_together(
+    street: Street, vendor: TapeVendor, tape: Tape, session: str, label: str, source: str
+) -> None:
+    """The vendor fails, and all that stands in for it has other hours."""
+    street.downloaders["long"] = TapeVendor("long", tape, NEW_YORK, Kind(session, "clock"), source)
+    vendor.errors[source] = UnavailableError("down")
+    with pytest.raises(NoProviderError, match=f"serves no {label}"):
+        street.ask(label, "2024-06-03", "2024-06-12")
+
+
+def test_what_stands_in_for_the_parts_gives_its_anchor(
+    street: Street, vendor: TapeVendor, tape: Tape
+) -> None:
+    other = TapeVendor("other", tape, NEW_YORK, replace(SHARE, anchor="clock"), "1h")
+    street.downloaders["other"] = other
+    vendor.errors["1h"] = UnavailableError("down")
+    with pytest.warns(IncompleteDataWarning, match="substitute"):
+        frame = street.ask("2h", "2024-06-03", "2024-06-12")
+    closed = tape.closed("2h", street.clock.now_ms(), "clock")
+    assert rows(frame) == plain(closed, "2024-06-03", "2024-06-12")
+    assert told(frame)["kind"]["anchor"] == "clock"
+
+
+# --- which parts -------------------------------------------------------------------------------
+
+
+def question(label: str, start: str = "2024-04-01", end: str = NOW, **fields: Any) -> BarsQuery:
+    span, now = Span(parse_iso(start), parse_iso(end) + 1), parse_iso(NOW)
+    return BarsQuery(NEW_YORK, Timeframe.parse(label), span, now, **fields)
+
+
+def test_history_that_is_too_deep_for_long_bars_is_made_of_shorter_ones(
+    tmp_path: Path, tape: Tape
+) -> None:
+    vendor = yahoo(tape, "15m 30m 1h", depth_days={"1h": 20, "15m": 30})
+    parts = Parts(Street(tmp_path, NEW_YORK, NOW, vendor), Street(tmp_path, NEW_YORK, NOW).store)
+    assert str(parts.best(question("2h", "2024-06-01"))) == "1h"
+    assert str(parts.best(question("2h"))) == "30m"
+    vendor.capabilities.depth_days["30m"] = 25  # type: ignore[index]
+    assert str(parts.best(question("2h"))) == "15m"
+
+
+def test_what_is_held_is_taken_rather_than_fetched(street: Street, vendor: TapeVendor) -> None:
+    parts = Parts(street, street.store)
+    street.ask("15m", "2024-06-03", "2024-06-12")
+    old = question("2h", "2024-06-03", "2024-06-11")
+    assert str(parts.best(old)) == "15m"
+    # Two more bars of 15m are less than seven days of 1h.
+    assert str(parts.best(question("2h", "2024-06-03", "2024-06-12T14:00"))) == "15m"
+    assert str(parts.best(question("2h", "2024-04-03", "2024-06-11"))) == "1h"
+    vendor.asked.clear()
+    frame = street.ask("2h", "2024-06-03", "2024-06-12", offline=True, strict=True)
+    expected = plain(vendor.tape.closed("2h", street.clock.now_ms()), "2024-06-03", "2024-06-12")
+    assert rows(frame) == expected
+    assert vendor.asked == []
+
+
+def test_bars_of_a_vendor_who_is_gone_still_make_longer_ones(street: Street) -> None:
+    street.ask("15m", "2024-06-03", "2024-06-08")
+    street.downloaders.clear()
+    assert len(street.ask("45m", "2024-06-03", "2024-06-08", strict=True)) == 45
+
+
+def test_stored_bars_of_the_very_length_come_first(street: Street, vendor: TapeVendor) -> None:
+    """As an older tool left them, and nobody serves them any more."""
+    vendor.capabilities.timeframes["2h"] = "2h"  # type: ignore[index]
+    street.ask("2h", "2024-06-03", "2024-06-08")
+    del vendor.capabilities.timeframes["2h"]  # type: ignore[attr-defined]
+    vendor.asked.clear()
+    frame = street.ask("2h", "2024-06-03", "2024-06-08", strict=True)
+    assert vendor.asked == []
+    assert told(frame)["lane"] == "2h"
+    # Where they lack something, they are no reason to return less than can be made.
+    whole = street.ask("2h", "2024-06-03", "2024-06-12", strict=True)
+    assert (len(whole), vendor.labels()) == (28, ["1h"])
+    vendor.errors["1h"] = vendor.errors["30m"] = UnavailableError("down")
+    with pytest.warns(IncompleteDataWarning, match="down"):
+        assert len(street.ask("2h", "2024-05-28", "2024-06-08")) == 20
+
+
+def test_a_month_is_not_worth_its_minutes(tmp_path: Path) -> None:
+    tape = Tape(COIN, "2024-06-01", "2024-06-02")
+    street = Street(tmp_path, COIN, NOW, TapeVendor("acme", tape, COIN, PAIR, "5m 1h"))
+    month = BarsQuery(COIN, Timeframe.parse("1M"), Span(parse_iso("2024-01-01"), parse_iso(NOW)), 0)
+    assert str(Parts(street, street.store).best(month)) == "1h"
+    street.downloaders["acme"] = TapeVendor("acme", tape, COIN, PAIR, "5m")
+    assert Parts(street, street.store).best(month) is None
+
+
+# --- weeks and months of shares ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", ["1w", "1M"])
+def test_weeks_are_made_of_days_where_the_same_vendor_serves_both(
+    street: Street, vendor: TapeVendor, label: str
+) -> None:
+    frame = street.ask(label, "2024-04-01", "2024-06-13", strict=True)
+    closed = vendor.tape.closed(label, street.clock.now_ms())
+    assert rows(frame) == plain(closed, "2024-04-01")
+    assert set(vendor.labels()) == {"1d"}
+    assert street.lanes() == ["1d"]
+
+
+def test_a_hole_in_the_days_is_a_hole_in_the_weeks_until_it_is_filled(
+    street: Street, vendor: TapeVendor
+) -> None:
+    day = day_ms(date(2024, 5, 15))
+    vendor.spoil["1d"] = lambda bars: [bar for bar in bars if bar.stamp_ms != day]
+    with pytest.warns(IncompleteDataWarning, match="1 of 5 1d bars"):
+        frame = street.ask("1w", "2024-05-06", "2024-06-10")
+    assert lacking(frame) == [
+        ("2024-05-13T00:00", "2024-05-20T00:00", "1 of 5 1d bars: the vendor has no bar")
+    ]
+    assert len(frame) == 4
+    with pytest.raises(IncompleteDataError, match="1 of 5 1d bars"):
+        street.ask("1w", "2024-05-06", "2024-06-10", strict=True)
+    assert "1w" not in vendor.labels()
+    vendor.spoil.clear()
+    street.clock.advance(2 * 86_400)
+    whole = street.ask("1w", "2024-05-06", "2024-06-10", strict=True)
+    assert rows(whole) == plain(vendor.tape.closed("1w", parse_iso(NOW)), "2024-05-06")
+
+
+def test_a_row_that_cannot_be_a_bar_costs_its_week(street: Street, vendor: TapeVendor) -> None:
+    day = day_ms(date(2024, 5, 15))
+    vendor.spoil["1d"] = lambda bars: [
+        bar._replace(high=bar.low - 1) if bar.stamp_ms == day else bar for bar in bars
+    ]
+    with pytest.warns(IncompleteDataWarning, match="1 of 5 1d bars: "):
+        frame = street.ask("1w", "2024-05-06", "2024-06-10")
+    assert len(frame) == 4
+    assert list(told(frame)["flagged"]) == []
+
+
+def test_a_week_is_provisional_as_long_as_its_last_day_is(
+    street: Street, vendor: TapeVendor
+) -> None:
+    street.clock.set(parse_iso("2024-06-07T22:00"))
+    frame = street.ask("1w", "2024-05-27", "2024-06-10", strict=True)
+    spans = told(frame)["spans"]
+    assert [(s["start"][:10], s["state"]) for s in spans] == [
+        ("2024-05-27", "final"), ("2024-06-03", "provisional"),
+    ]  # fmt: skip
+    vendor.asked.clear()
+    street.clock.set(parse_iso("2024-06-10T14:00"))
+    frame = street.ask("1w", "2024-05-27", "2024-06-10", strict=True)
+    assert {s["state"] for s in told(frame)["spans"]} == {"final"}
+    assert vendor.labels() == ["1d"]
+    vendor.asked.clear()
+    street.ask("1w", "2024-05-27", "2024-06-10", strict=True)
+    assert vendor.asked == []
+
+
+def test_within_a_week_nobody_is_asked_again(street: Street, vendor: TapeVendor) -> None:
+    street.ask("1w", "2024-04-01", NOW)
+    vendor.asked.clear()
+    for _ in range(2):
+        street.clock.advance(86_400)
+        street.ask("1w", "2024-04-01", "2024-06-20")
+    assert vendor.asked == []
+
+
+def test_a_pinned_vendor_answers_out_of_days_of_its_own(
+    street: Street, vendor: TapeVendor, tape: Tape
+) -> None:
+    other = TapeVendor("other", tape, NEW_YORK, SHARE, "1d 1w")
+    street.downloaders["other"] = other
+    frame = street.ask("1w", "2024-05-06", "2024-06-10", provider="other", strict=True)
+    assert (street.lanes(), list(told(frame)["vendors"])) == (["1d@other"], ["other"])
+    assert vendor.asked == []
+    with pytest.raises(UnknownProviderError, match="nobody"):
+        street.ask("1w", "2024-05-06", "2024-06-10", provider="nobody")
+
+
+def test_whom_the_rules_give_weeks_is_asked_for_weeks(
+    street: Street, vendor: TapeVendor, tape: Tape
+) -> None:
+    other = TapeVendor("other", tape, NEW_YORK, SHARE, "1d 1w")
+    street.downloaders["other"] = other
+    street.rules = {"1w": ["other", "yahoo"], "1d": ["yahoo"]}
+    frame = street.ask("1w", "2024-05-06", "2024-06-10", strict=True)
+    assert (other.labels(), vendor.labels(), told(frame)["lane"]) == (["1w"], [], "1w")
+
+
+def test_what_those_weeks_cannot_be_days_are(
+    street: Street, vendor: TapeVendor, tape: Tape
+) -> None:
+    """The vendor of the weeks fails; days of another are the better answer."""
+    other = TapeVendor("other", tape, NEW_YORK, SHARE, "1d 1w")
+    street.downloaders["other"] = other
+    street.rules = {"1w": ["other"], "1d": ["yahoo", "other"]}
+    for error in (UnavailableError("down"), KindMismatchError("the week straddles a split")):
+        other.errors["1w"] = error
+        frame = street.ask("1w", "2024-05-06", "2024-06-10", strict=True)
+        assert rows(frame) == plain(tape.closed("1w", parse_iso(NOW)), "2024-05-06")
+    assert other.labels() == ["1w", "1w"]
+    assert vendor.labels() == ["1d"]
+    # Who has just failed is not asked for its days as well; who answered something else is.
+    vendor.errors["1d"] = UnavailableError("down")
+    for error, labels in (
+        (UnavailableError("down"), ["1w"]),
+        (KindMismatchError("no"), ["1w", "1d"]),
+    ):
+        other.errors["1w"] = error
+        other.asked.clear()
+        street.ask("1w", "2024-04-01", "2024-04-27") if labels[1:] else _refused(street)
+        assert other.labels() == labels
+
+
+def _refused(street: Street) -> None:
+    with pytest.raises(AllProvidersFailedError, match="down"):
+        street.ask("1w", "2024-04-01", "2024-04-27")
+
+
+def test_where_days_cannot_be_had_the_vendors_own_weeks_can(
+    street: Street, vendor: TapeVendor, tape: Tape
+) -> None:
+    other = TapeVendor("other", tape, NEW_YORK, SHARE, "1w")
+    street.downloaders["other"] = other
+    vendor.errors["1d"] = UnavailableError("down")
+    frame = street.ask("1w", "2024-05-06", "2024-06-10", strict=True)
+    assert list(told(frame)["vendors"]) == ["other"]
+    assert vendor.labels() == ["1d"], "who is down is not asked for weeks too"
+    other.errors["1w"] = UnavailableError("down as well")
+    with pytest.raises(AllProvidersFailedError, match="1d: yahoo: down") as failed:
+        street.ask("1w", "2024-04-01", "2024-04-20")
+    assert [a.provider for a in failed.value.attempts] == ["yahoo"]
+
+
+def test_stored_weeks_answer_where_days_are_not_stored(street: Street, vendor: TapeVendor) -> None:
+    vendor.errors["1d"] = KindMismatchError("no days today")
+    street.ask("1w", "2024-05-06", "2024-06-10")
+    vendor.errors.clear()
+    frame = street.ask("1w", "2024-05-06", "2024-06-10", offline=True, strict=True)
+    assert told(frame)["lane"] == "1w"
+    street.ask("1d", "2024-05-06", "2024-05-18")
+    frame = street.ask("1w", "2024-05-06", "2024-06-10", offline=True, strict=True)
+    assert (told(frame)["lane"], len(frame)) == ("1w", 5)
+    with pytest.raises(AllProvidersFailedError, match="nothing is cached"):
+        street.ask("1w", "2024-04-01", "2024-04-20", offline=True)
+
+
+def test_the_first_week_of_a_listing_is_whole_and_nothing_lacks_before_it(tmp_path: Path) -> None:
+    tape = Tape(NEW_YORK, "2024-05-15", "2024-06-12")
+    street = Street(tmp_path, NEW_YORK, NOW, vendor := yahoo(tape))
+    vendor.listed_ms = parse_iso("2024-05-15T13:30")
+    frame = street.ask("1w", "2023-12-04", "2024-06-10", strict=True)
+    assert rows(frame) == plain(tape.closed("1w", parse_iso(NOW)))
+    (gap,) = told(frame)["gaps"]
+    assert (gap["start"][:10], gap["reason"]) == ("2023-12-04", "before the first bar")
+
+
+def test_a_users_double_is_asked_for_weeks_themselves(street: Street) -> None:
+    index = pd.DatetimeIndex(["2024-05-06", "2024-05-13"], name="timestamp")
+    double = Mock()
+    double.get_ohlcv.return_value = pd.DataFrame(
+        {"open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5, "volume": 9.0}, index=index
+    )
+    street.downloaders = {"double": double}
+    assert len(street.ask("1w", "2024-05-06", "2024-05-18")) == 2
+    assert [call.args[1] for call in double.get_ohlcv.call_args_list] == ["1w"]
+    double.get_ohlcv.side_effect = RuntimeError("gone")
+    with pytest.raises(AllProvidersFailedError, match="gone"):
+        street.ask("1M", "2024-01-01", "2024-04-02")
+    assert double.get_ohlcv.call_count == 2
+
+
+# --- what is asked, how ------------------------------------------------------------------------
+
+
+def test_a_count_of_bars_reaches_back_from_the_last_closed_one(
+    street: Street, vendor: TapeVendor
+) -> None:
+    for label, anchor in (("45m", "15m"), ("2h", "1h"), ("1w", "1d")):
+        closed = vendor.tape.closed(label, street.clock.now_ms())
+        frame = street.ask(label, "2024-06-01", NOW, bars=7, strict=True)
+        assert rows(frame) == plain(closed)[-7:], (label, anchor)
+
+
+def test_a_count_of_more_bars_than_there_ever_were_is_answered_with_those_there_are(
+    street: Street, vendor: TapeVendor
+) -> None:
+    frame = street.ask("3M", "2024-01-01", NOW, bars=200)
+    assert rows(frame) == plain(vendor.tape.closed("3M", street.clock.now_ms()))[-1:]
+
+
+def test_a_count_looks_further_back_where_bars_are_missing(
+    street: Street, vendor: TapeVendor
+) -> None:
+    gone = range(day_ms(date(2024, 5, 20)), day_ms(date(2024, 6, 3)))
+    vendor.spoil["1d"] = lambda bars: [bar for bar in bars if bar.stamp_ms not in gone]
+    with pytest.warns(IncompleteDataWarning):
+        frame = street.ask("1w", "2024-06-01", NOW, bars=4)
+    closed = plain(vendor.tape.closed("1w", street.clock.now_ms()))
+    assert rows(frame) == [*closed[-6:-3], closed[-1]]
+
+
+@pytest.mark.parametrize("label", ["45m", "2h", "3d", "1w", "1M"])
+def test_the_running_bar_comes_where_it_is_wanted_and_is_never_stored(
+    street: Street, vendor: TapeVendor, label: str
+) -> None:
+    frame = street.ask(label, "2024-05-01", "2024-07-01", include_forming=True, strict=True)
+    assert rows(frame) == plain(vendor.tape.bars(label, street.clock.now_ms()), "2024-05-01")
+    last = told(frame)["spans"][-1]
+    assert (last["state"], last["rows"], last["reason"]) == ("provisional", 1, "forming")
+    closed = street.ask(label, "2024-05-01", "2024-07-01", strict=True)
+    assert rows(closed) == rows(frame)[:-1]
+
+
+def test_a_running_week_between_sessions_holds_the_days_that_have_closed(
+    street: Street, vendor: TapeVendor
+) -> None:
+    street.clock.set(parse_iso("2024-06-13T02:00"))
+    frame = street.ask("1w", "2024-05-06", "2024-07-01", include_forming=True, strict=True)
+    assert rows(frame) == plain(vendor.tape.bars("1w", street.clock.now_ms()), "2024-05-06")
+
+
+def test_a_running_bar_that_lacks_a_part_is_not_returned(
+    street: Street, vendor: TapeVendor
+) -> None:
+    day = day_ms(date(2024, 6, 10))
+    vendor.spoil["1d"] = lambda bars: [bar for bar in bars if bar.stamp_ms != day]
+    frame = street.ask("1w", "2024-05-06", "2024-07-01", include_forming=True)
+    assert len(frame) == 5
+    assert frame.index[-1] == pd.Timestamp("2024-06-03")
+
+
+def test_a_refresh_asks_for_the_parts_again(street: Street, vendor: TapeVendor) -> None:
+    street.ask("2h", "2024-06-03", "2024-06-08")
+    vendor.asked.clear()
+    vendor.spoil["1h"] = lambda bars: [bar._replace(volume=1.0) for bar in bars]
+    frame = street.ask("2h", "2024-06-03", "2024-06-08", refresh=True)
+    assert set(frame["volume"]) == {2.0, 1.0}
+    assert vendor.labels() == ["1h"]
+
+
+def test_silent_minutes_are_no_holes_but_what_was_not_answered_is(tmp_path: Path) -> None:
+    tape = Tape(NEW_YORK, "2024-06-03", "2024-06-12", silent=0.6)
+    vendor = yahoo(tape, "5m")
+    vendor.is_sparse = True
+    street = Street(tmp_path, NEW_YORK, NOW, vendor)
+    frame = street.ask("15m", "2024-06-03", "2024-06-12", strict=True)
+    assert len(tape.closed("5m", parse_iso(NOW))) < 7 * 78 - 50
+    assert rows(frame) == plain(tape.closed("15m", parse_iso(NOW)), end="2024-06-12")
+    vendor.errors["5m"] = UnavailableError("down")
+    with pytest.warns(IncompleteDataWarning, match="5m bars: yahoo: down"):
+        frame = street.ask("15m", "2024-05-31", "2024-06-12")
+    ((start, end, _),) = lacking(frame)
+    assert (start, end) == ("2024-05-31T13:30", "2024-05-31T20:00")
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"), [({5}, "the vendor has no bar"), ({3, 5}, "expected bars did not come")]
+)
+def test_bars_out_of_an_answer_that_lacks_much_are_whole_or_not_there(
+    tmp_path: Path, lost: set[int], said: str
+) -> None:
+    tape = Tape(COIN, "2024-06-01", "2024-06-12")
+    vendor = TapeVendor("acme", tape, COIN, PAIR, "15m")
+    street = Street(tmp_path, COIN, NOW, vendor)
+    vendor.spoil["15m"] = lambda bars: [b for i, b in enumerate(bars) if i % 12 not in lost]
+    with pytest.warns(IncompleteDataWarning, match=said):
+        frame = street.ask("45m", "2024-06-01", "2024-06-12")
+    closed = plain(tape.closed("45m", parse_iso(NOW)), end="2024-06-12")
+    assert rows(frame) == [bar for i, bar in enumerate(closed) if i % 4 != 1]
+
+
+def test_a_volume_that_lacks_a_part_is_not_known(street: Street, vendor: TapeVendor) -> None:
+    day = day_ms(date(2024, 6, 5))
+    vendor.spoil["1d"] = lambda bars: [
+        bar._replace(volume=float("nan")) if bar.stamp_ms == day else bar for bar in bars
+    ]
+    frame = street.ask("1w", "2024-05-27", "2024-06-10")
+    assert frame["volume"].isna().tolist() == [False, True]
+    assert "volume of 1 bar" in str(told(frame)["problems"])
+
+
+def test_where_no_bar_is_expected_there_is_none(street: Street, vendor: TapeVendor) -> None:
+    frame = street.ask("1w", "2024-06-04", "2024-06-08", strict=True)
+    assert (len(frame), lacking(frame)) == (0, [])
+
+
+def test_what_may_be_known_at_an_instant_is_made_of_what_had_closed_then(
+    street: Street, vendor: TapeVendor
+) -> None:
+    at = parse_iso("2024-06-05T16:00")
+    frame = street.ask("2h", "2024-06-03", "2024-06-05T15:30", closed_by_ms=at)
+    assert rows(frame) == plain(vendor.tape.closed("2h", at), "2024-06-03")
+
+
+def test_where_an_answer_says_nothing_more_silence_is_no_word(tape: Tape) -> None:
+    """A hit ends with what is held, and does not tell of a gap behind it."""
+    bars = [
+        bar for bar in tape.closed("1d", parse_iso(NOW)) if bar.stamp_ms < day_ms(date(2024, 6, 6))
+    ]
+    span = Span(day_ms(date(2024, 5, 27)), bars[-1].stamp_ms + DAY_MS)
+    table = BarTable.from_bars(bars).within(span)
+
+    def held(query: BarsQuery) -> Answer:
+        return Answer(query, table, Coverage([Covered(span, "final", "acme")]), kind=SHARE)
+
+    asked = question("1w", "2024-05-27", "2024-06-09")
+    answer = derived(asked, Timeframe.parse("1d"), "session", held)
+    assert len(answer.table) == 1
+    (gap,) = answer.gaps
+    assert (gap.span.start, gap.reason) == (
+        day_ms(date(2024, 6, 3)), "2 of 5 1d bars: closed, not published yet",
+    )  # fmt: skip
+
+
+def test_what_could_not_be_made_is_part_of_no_stretch(tape: Tape) -> None:
+    """Nothing of what is told of the weeks beside it is told of a week that is not there."""
+    closed = tape.closed("1d", parse_iso("2024-06-22"))
+    bars = [bar for bar in closed if bar.stamp_ms != day_ms(date(2024, 6, 12))]
+    span = Span(day_ms(date(2024, 6, 3)), day_ms(date(2024, 6, 22)))
+    reason = f"{DOUBTFUL}1 of 14 expected bars did not come"
+
+    def doubted(query: BarsQuery) -> Answer:
+        part = Covered(span, "suspect", "acme", reason=reason)
+        return Answer(query, BarTable.from_bars(bars).within(span), Coverage([part]), kind=SHARE)
+
+    asked = replace(question("1w", "2024-06-03"), span=span, now_ms=parse_iso("2024-06-30"))
+    answer = derived(asked, Timeframe.parse("1d"), "session", doubted)
+    assert [(c.span, c.state, c.reason) for c in answer.coverage] == [
+        (Span(span.start, span.start + WEEK_MS), "suspect", reason),
+        (Span(span.start + 2 * WEEK_MS, span.start + 3 * WEEK_MS), "suspect", reason),
+    ]
+    assert [gap.reason for gap in answer.gaps] == [f"1 of 5 1d bars: {reason}"]
+
+
+def test_an_answer_is_whole_that_lacks_nothing_and_is_of_the_kind_asked_for() -> None:
+    whole = Answer(question("1w"), BarTable.empty(), Coverage())
+    week = Span(0, WEEK_MS)
+    assert is_whole(whole)
+    assert is_whole(replace(whole, gaps=[Gap(week, "before", harmless=True)]))
+    assert not is_whole(replace(whole, gaps=[Gap(week, "lost")]))
+    assert not is_whole(replace(whole, substitute="another"))
+    assert not is_whole(replace(whole, flagged=[(0, "bad")]))
+
+
+def test_what_is_made_of_a_part_that_the_vendor_calls_running_is_told_as_such(tape: Tape) -> None:
+    """Its clock is behind ours: by our own the week is over."""
+    closed = tape.closed("1d", parse_iso("2024-06-08"))
+    first, last = day_ms(date(2024, 6, 3)), day_ms(date(2024, 6, 7))
+    table = BarTable.from_bars(closed).within(Span(first, last + 1))
+    spans = [Covered(Span(first, last), "final", "acme"),
+             Covered(Span(last, last + DAY_MS), "provisional", "acme", reason="forming")]  # fmt: skip
+
+    def behind(query: BarsQuery) -> Answer:
+        return Answer(query, table, Coverage(spans), kind=SHARE)
+
+    asked = replace(question("1w", "2024-06-03", "2024-06-09"), include_forming=True)
+    answer = derived(asked, Timeframe.parse("1d"), "session", behind)
+    (part,) = answer.coverage
+    assert (part.state, part.reason, len(answer.table), answer.gaps) == (
+        "provisional", "forming", 1, [],
+    )  # fmt: skip
+
+
+def test_what_has_been_refreshed_is_not_refreshed_again_to_look_further_back(
+    street: Street, vendor: TapeVendor
+) -> None:
+    gone = range(day_ms(date(2024, 5, 20)), day_ms(date(2024, 6, 3)))
+    vendor.spoil["1d"] = lambda bars: [bar for bar in bars if bar.stamp_ms not in gone]
+    with pytest.warns(IncompleteDataWarning):
+        street.ask("1w", "2024-06-01", NOW, bars=4, refresh=True)
+    first, second = (span for _, span in vendor.asked)
+    assert second.end <= first.start
+
+
+# --- any market, any holes ---------------------------------------------------------------------
+
+EDGES = [  # clock changes, half days and holidays are within two weeks of these
+    date(2024, 3, 4), date(2024, 3, 25), date(2024, 7, 1), date(2024, 10, 24), date(2024, 11, 25),
+    date(2024, 12, 20),
+]  # fmt: skip
+PAIRS = [("15m", "45m"), ("15m", "30m"), ("30m", "2h"), ("1h", "2h"), ("1h", "3h"), ("10m", "20m"),
+         ("10m", "30m"), ("1d", "1w"), ("1d", "1M"), ("1d", "3d"), ("1d", "5d"), ("1d", "2w")]  # fmt: skip
+
+
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(
+    who=st.sampled_from([NEW_YORK, LONDON, COIN]),
+    first=st.sampled_from(EDGES),
+    pair=st.sampled_from(PAIRS),
+    gone=st.sampled_from([0.0, 0.02, 0.1]),
+    clock=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+def test_whatever_is_missing_below_the_bars_are_those_of_the_trades(
+    tmp_path_factory: pytest.TempPathFactory, who: Any, first: date, pair: tuple[str, str],
+    gone: float, clock: bool, seed: int,
+) -> None:  # fmt: skip
+    source, target = pair
+    dice = random.Random(seed)
+    long = not Timeframe.parse(target).is_intraday
+    last = first + timedelta(days=75 if long else 14)
+    anchor = "clock" if clock or who is COIN else "session"
+    every = (60 if long else 10) * MINUTE_MS  # which means trades at half of that
+    tape = Tape(who, first.isoformat(), last.isoformat(), seed, every=every)
+    kind = Kind("24h" if who is COIN else "regular", anchor)
+    vendor = TapeVendor("acme", tape, who, kind, source)
+    now = day_ms(last) - 3 * DAY_MS + dice.randrange(DAY_MS)
+    street = Street(tmp_path_factory.mktemp("s"), who, "2024-01-01", vendor)
+    street.clock.set(now)
+    # The first bar there is stays: what is missing before it was never listed.
+    below = [b.stamp_ms for b in tape.bars(source, now, anchor=anchor)][1:]
+    lost = {stamp for stamp in below if dice.random() < gone}
+    vendor.spoil[source] = lambda bars: [bar for bar in bars if bar.stamp_ms not in lost]
+    if not vendor.spoil[source](tape.closed(source, now, anchor)):
+        return
+    start = first + timedelta(days=dice.randrange(5))
+    query = BarsQuery(who, Timeframe.parse(target), Span(day_ms(start), now + 1), now)
+    frame = _quietly(street, query)
+    parts, closed = tape.parts(source, target, anchor), tape.closed(target, now, anchor)
+    whole = [b for b in closed if b.stamp_ms >= day_ms(start) and not lost & parts[b.stamp_ms]]
+    assert rows(frame) == plain(whole)
+    absent = {b.stamp_ms for b in closed} - {b.stamp_ms for b in whole}
+    spans = [(parse_iso(g["start"]), parse_iso(g["end"])) for g in told(frame)["gaps"]]
+    if told(frame)["gaps_total"] == len(spans):
+        for stamp in (s for s in absent if s >= day_ms(start)):
+            assert any(a <= stamp < b for a, b in spans), stamp
+        assert not any(a <= bar.stamp_ms < b for bar in whole for a, b in spans)
+
+
+def _quietly(street: Street, query: BarsQuery) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        return street.service.get(query)

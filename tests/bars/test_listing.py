@@ -1,0 +1,281 @@
+"""What proves that a series begins or ends, and what proves nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from src.data.bars.fetch.lifetimes import lifetime_of
+from src.data.bars.fetch.listing import ListingProof
+from src.data.bars.fetch.state import Unfilled
+from src.data.bars.ingest.commit import BEFORE_FIRST, CLOSED, NO_BAR, Expiry
+from src.data.cache.store import Commit, SeriesView
+from src.data.clock import ManualClock
+from src.data.errors import NoDataError, UnavailableError
+from src.data.model.bars import Bar, BarTable
+from src.data.model.capabilities import FetchQuery
+from src.data.model.coverage import Coverage, Covered
+from src.data.model.instant import DAY_MS, HOUR_MS, iso
+from src.data.model.lifetime import PAGES, Bound, Lifetime
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+
+from .answers import COIN, DAY, HOURLY, LATER, final, hour, hours
+
+EXPIRY = Expiry()
+# Stamps of the hours of which a halt lasts at most, and of the last one that has settled.
+HALT = 45 * 24
+LAST = (LATER - DAY) // HOUR_MS
+
+
+class Vendor:
+    """A vendor that is asked for the days before a listing."""
+
+    def __init__(self, name: str, error: Exception | None = None, *, can_tell: bool = True) -> None:
+        self.name, self.error, self.can_tell = name, error, can_tell
+        self.capabilities: object | None = object()
+        self.asked: list[FetchQuery] = []
+
+    def refusal(self, instrument: object, timeframe: object) -> str:
+        return "" if self.can_tell else "serves no days"
+
+    def fetch(self, asked: FetchQuery) -> object:
+        self.asked.append(asked)
+        if self.error is not None:
+            raise self.error
+        bar = Bar(asked.span.end - HOUR_MS, 1.0, 1.0, 1.0, 1.0, 1.0)
+        return SimpleNamespace(table=BarTable.from_bars([bar]))
+
+
+class Case:
+    """A request, and what is known of its series."""
+
+    def __init__(self, *known: Covered, vendors: tuple[Vendor, ...] = (), life: Any = None) -> None:
+        self.known, self.life = Coverage(known), life or Lifetime()
+        self.commits: list[Commit] = []
+        self.work: Any = SimpleNamespace(
+            query=SimpleNamespace(instrument=COIN), grid=HOURLY, settle_ms=0, unfilled=[], out={},
+            lane=SimpleNamespace(candidates=vendors),
+        )  # fmt: skip
+
+    def coverage(self, work: object) -> Coverage:
+        return self.known
+
+    def lifetime(self, work: object) -> Lifetime:
+        return self.life
+
+    def commit(self, work: object, commit: Commit) -> None:
+        self.commits.append(commit)
+
+    def sought(self, *segments: Span, expiry: Expiry = EXPIRY) -> Lifetime | None:
+        """Look for proof after these were asked; return what was learned."""
+        ListingProof(self, ManualClock(LATER), expiry).seek(  # type: ignore[arg-type]
+            self.work, segments or [part.span for part in self.known]
+        )
+        assert len(self.commits) <= 1
+        return self.commits[0].lifetime if self.commits else None
+
+
+BOTH = "acme,zenith"
+
+
+def empty(first: int, end: int, reason: str = NO_BAR, vendor: str = BOTH) -> Covered:
+    return Covered(hours(first, end), "empty", vendor, fetched_at=DAY, reason=reason)
+
+
+# --- where it begins ------------------------------------------------------------------------
+
+
+def test_nothing_for_longer_than_a_halt_by_two_vendors_proves_a_listing() -> None:
+    case = Case(
+        empty(-HALT, -9, vendor="acme,other,zenith"), empty(-9, 0, CLOSED, ""), final(hours(0, 9))
+    )
+    expires = LATER + EXPIRY.old_ms
+    source = "acme,other,zenith"
+    assert case.sought() == Lifetime(Bound(hour(0), source, LATER, expires, PAGES))
+    (mark,) = case.commits[0].marks
+    assert (mark.span, mark.reason, mark.expires) == (hours(-HALT, 0), BEFORE_FIRST, expires)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        [empty(-2 * HALT, 0, vendor="acme")],
+        [empty(-2 * HALT, -HALT, vendor="acme"), empty(-HALT, 0, vendor="zenith")],
+        [empty(-2 * HALT, -1), empty(-1, 0, vendor="acme")],
+        [empty(-2 * HALT, 0, vendor="")],
+    ],
+    ids=["one alone", "each of a part", "one bar by one alone", "nobody"],
+)
+def test_the_silence_of_one_vendor_proves_nothing_however_long(known: list[Covered]) -> None:
+    vendors = Vendor("acme", NoDataError("none")), Vendor("zenith", NoDataError("none"))
+    case = Case(*known, final(hours(0, 9)), vendors=vendors)
+    assert case.sought() is None
+    assert [len(vendor.asked) for vendor in vendors] == [0, 0]
+
+
+def test_of_a_shorter_one_both_vendors_are_asked_for_what_lies_before() -> None:
+    vendors = Vendor("acme", NoDataError("none")), Vendor("zenith", NoDataError("none"))
+    case = Case(empty(-20, 0), final(hours(0, 9)), vendors=vendors)
+    assert case.sought() is not None
+    for vendor in vendors:
+        own, days = vendor.asked
+        assert own.timeframe.label == "1h"
+        # The nothing begins at 04:00: a bar of the same day is none of the days before.
+        assert (iso(own.span.start), iso(own.span.end)) == (
+            "2024-06-01T00:00:00Z",
+            "2024-06-02T04:00:00Z",
+        )
+        assert (days.timeframe.label, iso(days.span.end)) == ("1d", "2024-06-01T00:00:00Z")
+        assert days.span.end - days.span.start == 45 * DAY_MS
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("error", [None, UnavailableError("down")], ids=["has bars", "fails"])
+def test_a_vendor_that_has_bars_or_fails_proves_nothing(
+    error: Exception | None, place: int
+) -> None:
+    none = NoDataError("none")
+    errors = [error, none] if place == 0 else [none, error]
+    vendors = Vendor("acme", errors[0]), Vendor("zenith", errors[1])
+    case = Case(empty(-9, 0), final(hours(0, 9)), vendors=vendors)
+    assert case.sought() is None
+
+
+@pytest.mark.parametrize("why", ["out", "no days", "not ours"])
+def test_who_cannot_tell_is_not_asked(why: str) -> None:
+    none = NoDataError("none")
+    first, second, third = Vendor("acme", none), Vendor("zenith", none), Vendor("other", none)
+    known = empty(-9, 0, vendor="acme,other,zenith")
+    case = Case(known, final(hours(0, 9)), vendors=(first, second, third))
+    if why == "out":
+        case.work.out["acme"] = UnavailableError("down")
+    elif why == "no days":
+        first.can_tell = False
+    else:
+        first.capabilities = None
+    assert case.sought() is not None
+    assert [len(vendor.asked) for vendor in (first, second, third)] == [0, 2, 2]
+
+
+@pytest.mark.parametrize(("at", "is_news"), [(-1, True), (0, False), (1, False)])
+def test_what_a_vendor_told_needs_no_proof(at: int, is_news: bool) -> None:
+    told = Lifetime(Bound(hour(at), "acme", DAY, LATER + 1))
+    case = Case(empty(-HALT, 0), final(hours(0, 9)), life=told)
+    assert (case.sought() is not None) is is_news
+
+
+@pytest.mark.parametrize(
+    "known",
+    [(final(hours(0, 9)),), (empty(-HALT, 0),), (),
+     (empty(-HALT, 0, BEFORE_FIRST), final(hours(0, 9))),
+     (final(hours(-2 * HALT, -2 * HALT + 1)), empty(-HALT, 0), final(hours(0, 9)))],
+    ids=["bars alone", "nothing alone", "unknown", "proved", "bars before"],
+)  # fmt: skip
+def test_where_there_is_nothing_to_prove(known: tuple[Covered, ...]) -> None:
+    vendor = Vendor("acme", NoDataError("none"))
+    case = Case(*known, vendors=(vendor,))
+    assert case.sought(hours(-3 * HALT, 5)) is None
+    assert vendor.asked == []
+
+
+def test_only_what_adjoins_the_bars_counts() -> None:
+    vendor = Vendor("acme")
+    case = Case(empty(-2 * HALT, -20), empty(-9, 0), final(hours(0, 9)), vendors=(vendor,))
+    assert case.sought() is None
+    assert len(vendor.asked) == 1, "what it has of the day before"
+    case = Case(empty(-2 * HALT, -9), empty(-9, 0), final(hours(0, 9)), vendors=(vendor,))
+    assert case.sought() is not None
+
+
+@pytest.mark.parametrize("segment", [hours(0, 9), hours(9, 20), hours(-2 * HALT, -HALT)])
+def test_what_was_not_asked_just_now_is_left_alone(segment: Span) -> None:
+    case = Case(empty(-HALT, 0), final(hours(0, 9)))
+    assert case.sought(segment) is None
+
+
+# --- where it ends --------------------------------------------------------------------------
+
+
+def ended(length: int, **other: Any) -> Case:
+    """Return a case of bars, and of as many hours of nothing up to now."""
+    first = LAST - length
+    return Case(final(hours(first - 9, first)), empty(first, LAST - 5, vendor="acme"),
+                empty(LAST - 5, LAST, vendor="acme"), **other)  # fmt: skip
+
+
+@pytest.mark.parametrize(("length", "is_end"), [(HALT - 1, False), (HALT, True), (HALT + 1, True)])
+def test_nothing_for_longer_than_a_halt_is_an_end(length: int, is_end: bool) -> None:
+    learned = ended(length).sought()
+    assert (learned is not None) is is_end
+    if learned is not None:
+        expires = LATER + length * HOUR_MS // 30
+        assert learned == Lifetime(delisted=Bound(hour(LAST - length), "acme", LATER, expires))
+
+
+def test_however_long_it_is_asked_again() -> None:
+    learned = ended(60 * HALT).sought(expiry=Expiry(old_ms=DAY_MS))
+    assert learned is not None
+    assert learned.delisted is not None
+    assert learned.delisted.expires == LATER + DAY_MS
+
+
+@pytest.mark.parametrize("behind", [1, 24, 3 * HALT])
+def test_what_does_not_reach_up_to_now_is_no_end(behind: int) -> None:
+    end = LAST - behind
+    case = Case(final(hours(end - 2 * HALT, end - HALT)), empty(end - HALT, end))
+    assert case.sought() is None
+
+
+@pytest.mark.parametrize("unsettled", [0, 1, 2])
+def test_bars_that_have_not_settled_may_be_lacking(unsettled: int) -> None:
+    case = Case(final(hours(-2 * HALT, -HALT)), empty(-HALT, LAST - 1))
+    case.work.settle_ms = unsettled * HOUR_MS
+    assert (case.sought() is not None) is (unsettled > 0)
+
+
+def test_a_stretch_that_a_vendor_failed_at_is_no_end() -> None:
+    case = ended(2 * HALT)
+    case.work.unfilled.append(Unfilled(hours(LAST - 9, LAST - 8), "down"))
+    assert case.sought() is None
+    case.work.unfilled[:] = [Unfilled(hours(-9 * HALT, -8 * HALT), "down")]
+    assert case.sought() is not None
+
+
+@pytest.mark.parametrize("known", [(), (empty(-HALT, LAST),), (final(hours(0, LAST)),)])
+def test_without_bars_before_or_nothing_behind_there_is_no_end(known: tuple[Covered, ...]) -> None:
+    assert Case(*known).sought(hours(0, LAST)) is None
+
+
+def test_only_what_adjoins_the_last_bar_counts() -> None:
+    first = LAST - 2 * HALT
+    case = Case(final(hours(first - 9, first)), empty(first, first + 9), empty(first + 10, LAST))
+    assert case.sought() is None
+
+
+def test_an_end_that_was_not_asked_for_just_now_is_left_alone() -> None:
+    case = ended(2 * HALT)
+    assert case.sought(hours(LAST - 3 * HALT, LAST - 2 * HALT)) is None
+
+
+# --- what is told of it ---------------------------------------------------------------------
+
+
+def test_a_listing_that_was_proved_is_read_off_the_coverage() -> None:
+    proved = Covered(hours(-9, 0), "empty", BOTH, fetched_at=DAY, reason=BEFORE_FIRST, expires=7)
+    older = Covered(hours(-19, -9), "empty", "old,oldest", fetched_at=1, reason=BEFORE_FIRST)
+    end = Bound(hour(50), "zenith", 1, 2)
+    key = SeriesKey(COIN.symbol, HOURLY.timeframe)
+    view = SeriesView(key, Coverage([older, proved, final(hours(0, 9))]),
+                      lifetime=Lifetime(delisted=end))  # fmt: skip
+    assert lifetime_of(view) == Lifetime(Bound(hour(0), BOTH, DAY, 7, PAGES), end)
+    told = Lifetime(Bound(hour(-1), "told", 1, 2), end)
+    assert lifetime_of(SeriesView(key, view.coverage, lifetime=told)) == told
+    for_ever = SeriesView(key, Coverage([older]))
+    assert lifetime_of(for_ever).listed == Bound(hour(-9), "old,oldest", 1, 0, PAGES)
+    alone = replace(proved, vendor="acme")
+    assert lifetime_of(SeriesView(key, Coverage([alone]))) == Lifetime(), "of an earlier version"
+    assert lifetime_of(SeriesView(key, Coverage([empty(-9, 0)]))) == Lifetime()

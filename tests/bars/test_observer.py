@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.data.bars.answer.answer import Answer, Gap
+from src.data.bars.observer import Observer
+from src.data.cache.actions import ActionBook, Asked
+from src.data.clock import ManualClock
+from src.data.errors import AllProvidersFailedError, CorruptEntryError, IncompleteDataError
+from src.data.logs import context, request_id
+from src.data.model.actions import Action
+from src.data.model.bars import BarTable
+from src.data.model.coverage import Coverage
+from src.data.model.events import (
+    AnswerIncomplete,
+    AttemptFailed,
+    CallFailed,
+    CircuitClosed,
+    CircuitOpened,
+    Event,
+    FellBack,
+    SplitFound,
+    VendorPaused,
+)
+from src.data.model.instant import parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.query import BarsQuery
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.net.circuit import CircuitChange
+from src.data.net.sender import SendRecord
+
+NOW = parse_iso("2024-06-12T15:00:30")
+QUERY = BarsQuery(Instrument("AAPL", "stock", "XNYS"), Timeframe.parse("1d"), Span(0, 10), NOW)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+def observer(clock: ManualClock) -> Observer:
+    return Observer(clock)
+
+
+@pytest.fixture
+def heard(observer: Observer) -> list[Event]:
+    events: list[Event] = []
+    observer.on_event(events.append)
+    return events
+
+
+def answer(rows: int = 2, *attempts: dict[str, Any], **other: Any) -> Answer:
+    ones = np.ones(rows)
+    table = BarTable(np.arange(rows, dtype=np.int64), ones, ones, ones, ones, ones)
+    return Answer(QUERY, table, Coverage(), facts={"attempts": list(attempts)}, **other)
+
+
+def attempt(vendor: str, outcome: str, start: str, end: str, rows: int = 0) -> dict[str, Any]:
+    return {"provider": vendor, "outcome": outcome, "start": start, "end": end, "rows": rows}
+
+
+def run(observer: Observer, found: Answer, *, error: Exception | None = None) -> None:
+    with observer.call(QUERY) as call:
+        call.answered(found)
+        if error is not None:
+            raise error
+
+
+def test_a_call_is_a_hit_where_nobody_was_asked(observer: Observer, clock: ManualClock) -> None:
+    run(observer, answer(3))
+    with observer.call(QUERY) as call:
+        clock.advance(2)
+        call.answered(answer(5, attempt("one", "ok", "a", "b", 5)))
+    calls = observer.metrics.snapshot()["calls"]
+    assert (calls["answers"], calls["hits"], calls["rows"]) == (2, 1, 8)
+    assert (calls["seconds"]["max"], calls["hit_seconds"]["max"]) == (2.0, 0.0)
+
+
+def test_a_call_gives_its_records_a_name_and_takes_it_back(observer: Observer) -> None:
+    with observer.call(QUERY) as call:
+        told = context()
+        with observer.call(QUERY) as inner:
+            assert inner.number == call.number
+            inner.answered(answer())
+        call.answered(answer())
+    assert told == {
+        "request": request_id(call.number), "symbol": "AAPL", "timeframe": "1d", "provider": "",
+    }  # fmt: skip
+    assert set(context().values()) == {""}
+    assert observer.metrics.snapshot()["calls"]["answers"] == 1, "a call inside is part of it"
+
+
+def test_who_stood_in_for_whom_and_how_good_it_was(observer: Observer, heard: list[Event]) -> None:
+    attempts = [
+        attempt("one", "UnavailableError", "2024-01", "2024-03"),
+        attempt("two", "ok", "2024-01", "2024-02", 20),
+        attempt("one", "ok", "2024-03", "2024-04", 9),
+        attempt("two", "ok", "2024-02", "2024-03", 5),
+    ]
+    run(observer, answer(34, *attempts, scores=[0.5, 0.9, 0.7]))
+    assert heard == [
+        FellBack(at_ms=NOW, request=heard[0].request, symbol="AAPL", timeframe="1d",
+                 vendor="two", others=("one",), rows=25)
+    ]  # fmt: skip
+    assert observer.metrics.snapshot()["quality"]["scores"] == {"one": 0.9, "two": 0.7}
+
+
+def test_an_incomplete_answer_is_told_also_where_it_is_refused(
+    observer: Observer, heard: list[Event]
+) -> None:
+    gaps = [Gap(Span(0, 5), "nobody has it"), Gap(Span(5, 6), "before its listing", True)]
+    found = answer(2, gaps=gaps, flagged=[(1, "high below low")])
+    run(observer, found)
+    with pytest.raises(IncompleteDataError):
+        run(observer, found, error=IncompleteDataError("holes"))
+    assert [type(event) for event in heard] == [AnswerIncomplete] * 2
+    assert isinstance(heard[0], AnswerIncomplete)
+    assert heard[0].trouble == tuple(found.trouble)
+    snapshot = observer.metrics.snapshot()
+    assert snapshot["quality"] == {"scores": {}, "incomplete": 2, "gaps": 2, "flagged": 2}
+    assert snapshot["calls"]["failed"] == {"IncompleteDataError": 1}
+    assert snapshot["calls"]["answers"] == 1
+
+
+def test_harmless_gaps_are_no_trouble(observer: Observer, heard: list[Event]) -> None:
+    run(observer, answer(2, gaps=[Gap(Span(0, 5), "before its listing", True)]))
+    assert heard == []
+
+
+def test_a_call_that_fails_is_told(observer: Observer, heard: list[Event]) -> None:
+    with pytest.raises(AllProvidersFailedError), observer.call(QUERY):
+        raise AllProvidersFailedError("nobody answered")
+    (event,) = heard
+    assert isinstance(event, CallFailed)
+    assert (event.error, event.message) == ("AllProvidersFailedError", "nobody answered")
+    assert observer.metrics.snapshot()["calls"]["failed"] == {"AllProvidersFailedError": 1}
+    with pytest.raises(ZeroDivisionError), observer.call(QUERY):
+        raise ZeroDivisionError
+    assert len(heard) == 1, "a defect of ours is counted, and raised"
+
+
+def split(day: str, times: int) -> Action:
+    stamp = parse_iso(day)
+    ex_date = np.datetime64(day).astype(object)
+    return Action(ex_date, "split", stamp, times, 1)
+
+
+def book(*splits: Action) -> ActionBook:
+    return ActionBook(splits, (Asked(Span(0, 9), "yahoo", NOW),))
+
+
+ASKED = attempt("yahoo", "ok", "a", "b", 2)
+
+
+@pytest.mark.parametrize(
+    "before, after, days",
+    [
+        (book(split("2020-08-31", 4)), book(split("2020-08-31", 4), split("2024-06-10", 10)),
+         ["2024-06-10"]),
+        (book(), book(split("2024-06-10", 10)), ["2024-06-10"]),
+        (book(split("2024-06-10", 9)), book(split("2024-06-10", 10)), ["2024-06-10"]),
+        (book(split("2024-06-10", 10)), book(split("2024-06-10", 10)), []),
+        (ActionBook(), book(split("2020-08-31", 4)), []),  # never asked: all of its history
+    ],
+)  # fmt: skip
+def test_a_split_that_was_not_known_is_told(
+    before: ActionBook, after: ActionBook, days: list[str], observer: Observer, heard: list[Event]
+) -> None:
+    books = [before, after]
+    with observer.call(QUERY) as call:
+        call.missed(lambda symbol: books.pop(0))
+        call.answered(answer(2, ASKED))
+    assert [event.day for event in heard if isinstance(event, SplitFound)] == days
+
+
+def test_a_damaged_book_of_splits_is_no_matter_of_ours(
+    observer: Observer, heard: list[Event]
+) -> None:
+    def damaged(symbol: str) -> ActionBook:
+        raise CorruptEntryError(f"{symbol} is damaged")
+
+    with observer.call(QUERY) as call:
+        call.missed(damaged)
+        call.answered(answer(2, ASKED))
+    assert heard == []
+
+
+def record(outcome: str, **other: Any) -> SendRecord:
+    return SendRecord("acme", "acme.example/bars", 2, outcome, 3.0, **other)
+
+
+def test_attempts_are_counted_and_failures_told(observer: Observer, heard: list[Event]) -> None:
+    observer.attempted(record("ok", size=50, waited_s=1.0))
+    observer.attempted(record("UnavailableError", status=503, wait_s=0.5))
+    observer.attempted(record("RateLimitedError", status=429, pause_s=60.0))
+    retried, last, paused = heard
+    assert isinstance(retried, AttemptFailed) and isinstance(last, AttemptFailed)
+    assert (retried.attempt, retried.status, retried.wait_s) == (2, 503, 0.5)
+    assert last.wait_s is None
+    assert isinstance(paused, VendorPaused)
+    assert (paused.vendor, paused.seconds, paused.request) == ("acme", 60.0, "")
+    vendor = observer.metrics.snapshot()["vendors"]["acme"]
+    assert (vendor["requests"], vendor["bytes"], vendor["pauses"]) == (3, 50, 1)
+    assert vendor["seconds"]["total"] == 8.0, "the wait for the limit is not the vendor's"
+    assert vendor["waits"]["limit"]["seconds"] == 1.0
+
+
+def test_circuits_are_told(observer: Observer, heard: list[Event]) -> None:
+    observer.circuit_changed(CircuitChange("acme", "bars/1d", True, 30.0, "it failed"))
+    observer.circuit_changed(CircuitChange("acme", "bars/1d", False))
+    opened, closed = heard
+    assert isinstance(opened, CircuitOpened) and isinstance(closed, CircuitClosed)
+    assert (opened.door, opened.seconds, opened.reason) == ("bars/1d", 30.0, "it failed")
+    assert observer.metrics.snapshot()["events"] == {"CircuitClosed": 1, "CircuitOpened": 1}
+
+
+def test_a_listener_that_raises_is_said_once_and_stops_nobody(
+    observer: Observer, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[Event] = []
+
+    def raising(event: Event) -> None:
+        raise RuntimeError("no disk at https://hook.example/x?key=abc")
+
+    observer.on_event(raising)
+    observer.on_event(heard.append)
+    for _ in range(3):
+        observer.attempted(record("UnavailableError"))
+    assert len(heard) == 3
+    (said,) = [r for r in caplog.records if r.name == "onetape.events"]
+    assert said.levelno == logging.ERROR
+    assert "RuntimeError" in said.getMessage() and "abc" not in said.getMessage()
+
+
+def test_an_interrupt_in_a_listener_is_an_interrupt(observer: Observer) -> None:
+    def interrupted(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    observer.on_event(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        observer.attempted(record("UnavailableError"))
+
+
+def test_a_listener_can_be_taken_out_while_others_stay(observer: Observer) -> None:
+    first: list[Event] = []
+    second: list[Event] = []
+    remove = observer.on_event(first.append)
+    observer.on_event(second.append)
+    observer.attempted(record("UnavailableError"))
+    remove()
+    remove()
+    observer.attempted(record("UnavailableError"))
+    assert (len(first), len(second)) == (1, 2)
+
+
+def test_the_same_listener_twice_is_two(observer: Observer) -> None:
+    heard: list[Event] = []
+    remove = observer.on_event(heard.append)
+    observer.on_event(heard.append)
+    observer.attempted(record("UnavailableError"))
+    remove()
+    observer.attempted(record("UnavailableError"))
+    assert len(heard) == 3

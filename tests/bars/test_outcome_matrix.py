@@ -1,0 +1,333 @@
+"""Every way a vendor can answer, at every place in the chain: who is asked, and what is kept.
+
+What is expected is written down, never computed: requests as ``3a b`` (three to ``a``, then one to
+``b``), a day as ``a5 -3 b16`` (five hours of ``a``, three
+without a bar, sixteen of ``b``; ``?`` marks rows that cannot be bars).
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+
+from src.data.errors import (
+    AllProvidersFailedError,
+    BadSymbolError,
+    ConfigError,
+    DataError,
+    IncompleteDataError,
+    IncompleteDataWarning,
+    MissingCredentialsError,
+    NoProviderError,
+    ProviderTimeoutError,
+)
+from src.data.model.http import HttpResponse
+from tests.net.scripted import answer
+
+from .answers import hour
+from .setup import NAMES, Deed, House, Wire, serve, sources, story
+
+Rows = list[list[float]]
+PLACES = ("first", "middle", "last", "all")
+FAILED, NOBODY, ENDS = "All providers failed", "No suitable provider", "the caller's mistake"
+
+
+def raises(error: DataError) -> Deed:
+    """Return a vendor whose requests end so."""
+
+    def deed(*_: object) -> HttpResponse:
+        raise error
+
+    return deed
+
+
+def status(code: int, **headers: str) -> Deed:
+    """Return a vendor that answers a status."""
+    return lambda *_: answer(b"x", code, **headers)
+
+
+def rows(change: Callable[[Rows], Rows]) -> Deed:
+    """Return a vendor that answers rows which are not quite the truth."""
+    return lambda wire, first, end: answer({"rows": change(wire.rows(first, end))})
+
+
+def is_night(row: list[float]) -> bool:
+    """Tell whether a row is of the hours 5 to 8."""
+    return hour(5) <= row[0] < hour(8)
+
+
+def impossible(row: list[float]) -> list[float]:
+    """Return a row whose high lies below its low."""
+    stamp, opened, _, low, close, volume = row
+    return [stamp, opened, low / 2, low, close, volume]
+
+
+class Crashing:
+    """A downloader that is not ours and raises its own error."""
+
+    def __init__(self, house: House, name: str) -> None:
+        self.house, self.name = house, name
+
+    def get_ohlcv(self, *_: object) -> pd.DataFrame:
+        self.house.log.append((self.name, 0, 24))
+        raise RuntimeError("boom")
+
+
+def crash(house: House, name: str) -> None:
+    house.downloaders[name] = Crashing(house, name)
+
+
+def lack_keys(house: House, name: str) -> None:
+    house.downloaders[name] = None
+
+
+EMPTY = rows(lambda _: [])
+HOLES = rows(lambda found: [r for r in found if not is_night(r)])
+CUT = rows(lambda found: [r for r in found if r[0] < hour(12)])
+SPOILT = rows(lambda found: [impossible(r) if is_night(r) else r for r in found])
+ASTRAY = rows(lambda found: [[r[0] + 10**12, *r[1:]] for r in found])
+DOWN = status(503)
+
+
+def pence(wire: Wire, first: int, end: int) -> HttpResponse:
+    return answer({"rows": wire.rows(first, end), "unit": "GBp"})
+
+
+class Case(NamedTuple):
+    """What an outcome costs and leads to.
+
+    Attributes:
+        deed: what the vendor answers, or what is done to it beforehand.
+        asked: the requests at each of the four places; vendors before it are down, those behind
+            it are well.
+        result: the key in ``RESULTS``.
+        noted: how its attempt is called; empty where there is none.
+        shuts: whether its circuit is open afterwards.
+    """
+
+    deed: Deed | None
+    asked: tuple[str, str, str, str]
+    result: str
+    noted: str = ""
+    shuts: bool = False
+    before: Callable[[House, str], object] | None = None
+
+
+ONCE = ("a b", "3a b c", "3a 3b c", "a b c")
+THRICE = ("3a b", "3a 3b c", "3a 3b 3c", "3a 3b 3c")
+NEVER = ("b", "3a c", "3a 3b", "")
+
+CASES = {
+    "ok": Case(serve, ("a", "3a b", "3a 3b c", "a"), "supplies", "ok"),
+    "empty": Case(EMPTY, ONCE, "is empty", "empty"),
+    "timeout": Case(raises(ProviderTimeoutError("slow")), THRICE, "fails", "ProviderTimeoutError"),
+    "unavailable": Case(DOWN, THRICE, "fails", "UnavailableError"),
+    # Without a word our own pause is longer than the second wait that the budget allows.
+    "rate limited": Case(
+        status(429), ("2a b", "3a 2b c", "3a 3b 2c", "2a 2b 2c"), "fails", "RateLimitedError"
+    ),
+    "rate limited for 7 s": Case(
+        status(429, retry_after="7"), THRICE, "fails", "RateLimitedError"
+    ),
+    "rate limited for an hour": Case(
+        status(429, retry_after="3600"), ONCE, "fails", "RateLimitedError"
+    ),
+    "authentication": Case(status(401), ONCE, "fails", "AuthenticationError", shuts=True),
+    "entitlement": Case(status(403), ONCE, "fails", "EntitlementError", shuts=True),
+    "symbol not found": Case(status(404), ONCE, "fails", "SymbolNotFoundError"),
+    "capability": Case(status(400), ONCE, "fails", "CapabilityError"),
+    "capability not declared": Case(
+        None, NEVER, "is no candidate", before=lambda h, n: h.declare(n, timeframes={"1d": "day"})
+    ),
+    "depth": Case(
+        None, NEVER, "fails", "CapabilityError",
+        before=lambda h, n: h.declare(n, depth_days={"1h": 3}),
+    ),
+    "no credentials": Case(None, NEVER, "is no candidate", before=lack_keys),
+    "credentials rejected at once": Case(
+        raises(MissingCredentialsError("no key")), ONCE, "fails", "MissingCredentialsError"
+    ),
+    "configuration": Case(raises(ConfigError("odd address")), ONCE, "fails", "ConfigError"),
+    "format": Case(lambda *_: answer(b"<html>"), ONCE, "fails", "ResponseFormatError"),
+    "half a page": Case(lambda *_: answer(b'{"rows": [[1'), ONCE, "fails", "ResponseFormatError"),
+    "quality": Case(ASTRAY, ONCE, "fails", "QualityError"),
+    "kind mismatch": Case(
+        pence, ONCE, "fails", "KindMismatchError", before=lambda h, _: h.ask(24, 30)
+    ),
+    "circuit open": Case(
+        None, NEVER, "fails", "CircuitOpenError", shuts=True,
+        before=lambda h, n: h.break_circuit(n),
+    ),
+    "foreign exception": Case(None, ONCE, "fails", "ForeignError", before=crash),
+    "truncated": Case(CUT, ONCE, "is cut",
+                      "ok"),
+    "holes": Case(HOLES, ONCE, "has holes", "ok"),
+    "bad rows": Case(SPOILT, ONCE, "is spoilt", "ok"),
+    "the caller's mistake": Case(
+        raises(BadSymbolError("what?")), ("a", "3a b", "3a 3b c", "a"), "ends it"
+    ),
+}  # fmt: skip
+
+# By place: the day that is answered, or the error.
+RESULTS = {
+    "supplies": ("a24", "b24", "c24", "a24"),
+    "fails": ("b24", "c24", FAILED, FAILED),
+    "is no candidate": ("b24", "c24", FAILED, NOBODY),
+    "is empty": ("b24", "c24", FAILED, "-24"),
+    "is cut": ("a12 b12", "b12 c12", "c12 -12", "a12 -12"),
+    "has holes": ("a5 b3 a16", "b5 c3 b16", "c5 -3 c16", "a5 -3 a16"),
+    "is spoilt": ("a5 b3 a16", "b5 c3 b16", "c5 c?3 c16", "a5 c?3 a16"),
+    "ends it": (ENDS, ENDS, ENDS, ENDS),
+}
+# What is asked for again when everybody is well, and a day of doubt is over.
+UNFINISHED = {
+    "-24", "c12 -12", "a12 -12", "c5 -3 c16", "a5 -3 a16", "c5 c?3 c16", "a5 c?3 a16",
+    FAILED, NOBODY, ENDS,
+}  # fmt: skip
+ERRORS = {FAILED: AllProvidersFailedError, NOBODY: NoProviderError, ENDS: BadSymbolError}
+
+
+def prepared(house: House, case: Case, place: str) -> str:
+    """Let the outcome happen at a place; return the vendors that it happens to."""
+    concerned = {"first": "a", "middle": "b", "last": "c", "all": "abc"}[place]
+    for name in concerned:
+        if case.before is not None:
+            case.before(house, name)
+        if case.deed is not None:
+            house.wires[name].deed = case.deed
+    for name in NAMES[: NAMES.index(concerned[0])]:
+        house.wires[name].deed = DOWN
+    house.log.clear()
+    return concerned
+
+
+def answered(house: House, expected: str) -> Sequence[dict[str, str]]:
+    """Ask for the day and compare with what is expected; return the attempts."""
+    if expected in ERRORS:
+        with pytest.raises(ERRORS[expected]) as caught:
+            house.ask()
+        return [vars(a) for a in getattr(caught.value, "attempts", ())]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        frame = house.ask()
+    assert story(frame) == expected
+    assert sources(frame) == expected, "the provenance names somebody else"
+    whole = "-" not in expected and "?" not in expected
+    assert frame.attrs["onetape"]["complete"] is whole
+    assert [w.category for w in said] == ([] if whole else [IncompleteDataWarning])
+    return list(frame.attrs["onetape"]["attempts"])
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("outcome", CASES)
+def test_an_outcome_at_a_place(tmp_path: Path, outcome: str, place: str) -> None:
+    case, house, at = CASES[outcome], House(tmp_path), PLACES.index(place)
+    concerned = prepared(house, case, place)
+    expected = RESULTS[case.result][at]
+
+    attempts = answered(house, expected)
+    assert house.asked() == case.asked[at]
+    assert house.shut() == (concerned if case.shuts else "")
+    if case.noted:
+        assert [a["outcome"] for a in attempts if a["provider"] == concerned[0]] == [case.noted]
+
+    assert house.stored() == ("-24" if expected in ERRORS else stored_of(expected))
+
+    house.heal()
+    # The vendors that were down then have not been asked for what the last one lacks.
+    is_open = place == "last" and "-" in expected and expected not in ERRORS
+    if expected in ERRORS:
+        house.clock.advance(26 * 3600)  # a failure is no answer; a shut door is tried again
+    else:
+        answered(house, expected.replace("-", "a") if is_open else expected)
+        assert house.asked() == "a" * is_open, "what was learned is remembered for a while"
+        house.clock.advance(26 * 3600)
+    frame = house.ask(strict=True)
+    assert len(frame) == 24
+    assert house.asked() == ("a" if expected in UNFINISHED and not is_open else "")
+
+
+def stored_of(expected: str) -> str:
+    """Return the day as the store has it: rows that cannot be bars are kept beside it."""
+    return " ".join(f"-{run[2:]}" if "?" in run else run for run in expected.split())
+
+
+@pytest.mark.parametrize("outcome", ["empty", "holes", "truncated", "bad rows"])
+def test_what_is_lacking_is_an_error_where_it_is_asked_to_be(tmp_path: Path, outcome: str) -> None:
+    house = House(tmp_path)
+    prepared(house, CASES[outcome], "all")
+    with pytest.raises(IncompleteDataError) as caught:
+        house.ask(strict=True)
+    assert caught.value.frame is not None
+    assert story(caught.value.frame) == RESULTS[CASES[outcome].result][3]
+
+
+# A day whose hours 10 and 11 are held: two segments, each of them with its own outcome at `a`.
+TWO_SEGMENTS = [
+    ("ok", "ok", "a.am a.pm", "a24"),
+    ("empty", "ok", "a.am b.am a.pm", "b10 a14"),
+    ("ok", "empty", "a.am a.pm b.pm", "a12 b12"),
+    ("empty", "unavailable", "a.am b.am 3a.pm b.pm", "b10 a2 b12"),
+    # Who is down or refuses is left alone for the rest of the request.
+    ("unavailable", "ok", "3a.am b.am b.pm", "b10 a2 b12"),
+    ("authentication", "ok", "a.am b.am b.pm", "b10 a2 b12"),
+    ("symbol not found", "ok", "a.am b.am b.pm", "b10 a2 b12"),
+    ("format", "ok", "a.am b.am b.pm", "b10 a2 b12"),
+    # What says something about a stretch only says nothing about the next one.
+    ("quality", "ok", "a.am b.am a.pm", "b10 a14"),
+    ("capability", "ok", "a.am b.am a.pm", "b10 a14"),
+    ("holes", "unavailable", "a.am b.am 3a.pm b.pm", "a5 b3 a4 b12"),
+    ("bad rows", "empty", "a.am b.am a.pm b.pm", "a5 b3 a4 b12"),
+    ("ok", "the caller's mistake", "a.am a.pm", ENDS),
+]
+
+
+@pytest.mark.parametrize("first, second, asked, expected", TWO_SEGMENTS)
+def test_two_segments_with_outcomes_of_their_own(
+    tmp_path: Path, first: str, second: str, asked: str, expected: str
+) -> None:
+    house = House(tmp_path)
+    house.ask(10, 12)
+    house.wires["a"].deed = by_segment(first, second)
+    house.log.clear()
+    answered(house, expected)
+    assert house.asked_by_half() == asked
+    assert house.stored() == ("a12 -12" if expected == ENDS else expected)
+
+
+def by_segment(first: str, second: str) -> Deed:
+    """Return a vendor with one outcome before noon and another one after it."""
+    early, late = CASES[first].deed, CASES[second].deed
+    assert early is not None
+    assert late is not None
+    return lambda wire, begin, end: (early if end <= 12 else late)(wire, begin, end)
+
+
+def test_one_segment_that_all_fail_at_does_not_spoil_the_other(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.ask(10, 12)
+    for name in NAMES:
+        house.wires[name].deed = by_segment("empty", "unavailable")
+    house.log.clear()
+    answered(house, "-10 a2 -12")
+    assert house.asked_by_half() == "a.am b.am c.am 3a.pm 3b.pm 3c.pm"
+    answered(house, "-10 a2 -12")
+    again = "3a.pm 3b.pm 3c.pm"
+    assert house.asked_by_half() == again, "a failure is asked again at once, a nothing is not"
+    house.heal()
+    answered(house, "-10 a14")
+    assert house.asked_by_half() == "a.pm"
+
+
+def test_every_place_of_every_outcome_is_written_down() -> None:
+    assert all(len(case.asked) == len(PLACES) for case in CASES.values())
+    results = set(itertools.chain.from_iterable(RESULTS.values()))
+    partial = {day for day in results if "-" in day or "?" in day}
+    assert partial | ERRORS.keys() == UNFINISHED
+    assert {case.result for case in CASES.values()} == RESULTS.keys()

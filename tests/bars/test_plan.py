@@ -1,0 +1,141 @@
+"""What a stretch costs, and a store that keeps plans apart from what is held."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.data.bars.dry_run.runner import DraftStore
+from src.data.bars.dry_run.vendors import begun
+from src.data.bars.fetch.cost import requests_for
+from src.data.cache.actions import Asked
+from src.data.cache.store import BarStore, Commit, Piece
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.gaps import Grid
+from src.data.downloader.yahoo_data_downloader import YahooDataDownloader
+from src.data.model.actions import Action
+from src.data.model.bars import BarTable
+from src.data.model.capabilities import Capabilities
+from src.data.model.coverage import Covered
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+
+BTC, AAPL = Instrument("BTCUSDT", "crypto"), Instrument("AAPL", "stock", "XNYS", "America/New_York")
+HOUR, DAY = Timeframe.parse("1h"), Timeframe.parse("1d")
+START = parse_iso("2024-06-03")
+KEY = SeriesKey("BTCUSDT", HOUR)
+
+
+def grid(instrument: Instrument, label: str) -> Grid:
+    return Grid(calendar_for(instrument), Timeframe.parse(label))
+
+
+@pytest.mark.parametrize("bars", [1, 2, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize("late_ms", [0, 1])
+def test_pages_are_those_that_following_the_stamps_takes(bars: int, late_ms: int) -> None:
+    caps = Capabilities(frozenset({"crypto"}), {"1h": "1h"}, page_bars=3)
+    span = Span(START, START + bars * HOUR_MS + late_ms)
+    stamps = list(range(START, span.end, HOUR_MS))
+    walked, at = 0, span.start
+    while at < span.end:  # as a vendor that pages by time is followed
+        page = [s for s in stamps if s >= at][:3]
+        walked += 1
+        if len(page) < 3:
+            break
+        at = page[-1] + HOUR_MS
+    assert requests_for(caps, span, grid(BTC, "1h")) == walked
+
+
+def test_a_full_page_before_the_market_shuts_does_not_tell_that_it_was_the_last() -> None:
+    caps = Capabilities(frozenset({"stock"}), {"1h": "1h"}, page_bars=7)
+    session = Span(START, START + DAY_MS)
+    assert len(grid(AAPL, "1h").opens(session)) == 7
+    assert requests_for(caps, session, grid(AAPL, "1h")) == 2
+    closing = Span(START, parse_iso("2024-06-03T20:30"))
+    assert requests_for(caps, closing, grid(AAPL, "1h")) == 1
+
+
+def test_windows_of_days_are_counted_too() -> None:
+    caps = YahooDataDownloader.capabilities
+    week = Span(START, START + 7 * DAY_MS)
+    assert requests_for(caps, week, grid(AAPL, "1m")) == 1
+    assert requests_for(caps, Span(week.start, week.end + 1), grid(AAPL, "1m")) == 2
+    assert requests_for(caps, Span(START - 900 * DAY_MS, START), grid(AAPL, "1d")) == 1
+    assert requests_for(None, week, grid(AAPL, "1m")) == 1
+
+
+def test_a_day_has_begun_when_its_session_has_opened() -> None:
+    span = Span(START, START + 10 * DAY_MS)
+    before, after = (parse_iso(f"2024-06-05T13:{minute}") for minute in ("29", "30"))
+    assert begun(grid(AAPL, "1d"), span, before)[-1] == parse_iso("2024-06-04")
+    assert begun(grid(AAPL, "1d"), span, after)[-1] == parse_iso("2024-06-05")
+    assert begun(grid(AAPL, "1h"), span, after)[-1] == after
+    weekend = parse_iso("2024-06-08T12:00")
+    assert begun(grid(AAPL, "1d"), span, weekend)[-1] == parse_iso("2024-06-07")
+    assert not len(begun(grid(AAPL, "1d"), Span(START, START + 1), START - MINUTE_MS))
+
+
+def bars(first: int, count: int, price: float) -> BarTable:
+    stamps = np.arange(first, first + count * HOUR_MS, HOUR_MS, dtype=np.int64)
+    flat = np.full(count, price)
+    return BarTable(stamps, flat, flat, flat, flat, flat)
+
+
+def piece(first: int, count: int, price: float) -> Commit:
+    span = Span(first, first + count * HOUR_MS)
+    table = bars(first, count, price)
+    return Commit((Piece(table, span, "v", START, Kind(), Basis("raw"), "final"),))
+
+
+def test_a_draft_is_seen_as_if_it_were_stored_and_the_store_stays(tmp_path: Path) -> None:
+    store = BarStore(tmp_path)
+    store.commit(KEY, piece(START, 4, 1.0))
+    held = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    draft = DraftStore(store)
+    draft.commit(KEY, piece(START + 3 * HOUR_MS, 3, 2.0))
+    day = Span(START, START + DAY_MS)
+    rows, coverage = draft.read(KEY, day)
+    assert rows.close.tolist() == [1, 1, 1, 2, 2, 2]
+    assert coverage.held(START) == [Span(START, START + 6 * HOUR_MS)]
+    assert draft.stretch(KEY, day).table.close.tolist() == [1, 1, 1, 2, 2, 2]
+    assert draft.view(KEY).last == START + 5 * HOUR_MS
+    assert draft.view(KEY).generation == store.view(KEY).generation + 1
+    mark = Covered(day, "empty", reason="nothing")
+    draft.commit(KEY, Commit(marks=(mark,)))
+    assert [c.state for c in draft.view(KEY).coverage.within(day)] == ["final", "empty"]
+    assert draft.held("BTCUSDT", HOUR, Span(START, START + HOUR_MS)).close.tolist() == [1]
+    assert not len(draft.held("BTCUSDT", DAY, day))
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == held
+
+
+def test_a_draft_made_before_damage_is_found_goes_by_what_a_repair_would_leave(
+    tmp_path: Path,
+) -> None:
+    BarStore(tmp_path).commit(KEY, piece(START, 4, 1.0))
+    (path,) = tmp_path.rglob("*.csv.gz")
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    draft = DraftStore(BarStore(tmp_path).preview())
+    draft.commit(KEY, piece(START + 6 * HOUR_MS, 2, 2.0))
+    day, later = Span(START, START + DAY_MS), Span(START + 6 * HOUR_MS, START + 8 * HOUR_MS)
+    known = draft.view(KEY).coverage.held(START)
+    assert known == [Span(START, START + 4 * HOUR_MS), later], "the document alone is sound"
+    rows, coverage = draft.read(KEY, day)
+    assert rows.close.tolist() == [2, 2]
+    assert coverage.held(START) == draft.view(KEY).coverage.held(START) == [later]
+
+
+def test_actions_of_a_draft_stay_in_it(tmp_path: Path) -> None:
+    store = BarStore(tmp_path)
+    draft = DraftStore(store)
+    split = Action(day := __import__("datetime").date(2024, 6, 10), "split", 0, numerator=10)
+    asked = Asked(Span(START, START + 30 * DAY_MS), "v", START)
+    draft.add_actions("AAPL", [split], *asked)
+    assert [a.ex_date for a in draft.actions("AAPL").splits] == [day]
+    assert draft.actions("AAPL").covers(asked.span)
+    assert store.actions("AAPL").splits == ()

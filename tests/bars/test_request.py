@@ -1,0 +1,94 @@
+"""From what callers pass to one checked query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from src.data.bars.request import Asking, Wishes
+from src.data.clock import ManualClock
+from src.data.errors import QueryError, UnknownProviderError
+from src.data.model.instant import HOUR_MS, parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.query import BarsQuery
+from src.data.model.span import Span
+
+from .answers import COIN, SHARE
+
+NOW = parse_iso("2024-06-12T15:00:30")
+WHOLE = ("2024-06-10", "2024-06-11", None)
+
+
+class Known:
+    """Knows two symbols and two vendors."""
+
+    def instrument(self, symbol: Any) -> Instrument:
+        return {"BTCUSDT": COIN, "AAPL": SHARE}[symbol]
+
+    def canonical(self, provider: str) -> str | None:
+        return {"acme": "acme", "Acme": "acme", "other": "other"}.get(provider)
+
+    def provider_names(self) -> list[str]:
+        return ["acme", "other"]
+
+
+@pytest.fixture
+def asking() -> Asking:
+    return Asking(Known(), ManualClock(NOW))
+
+
+def ask(asking: Asking, bounds: tuple[Any, Any, Any] = WHOLE, **wishes: Any) -> BarsQuery:
+    return asking.query("BTCUSDT", "1h", bounds, Wishes(**wishes))
+
+
+def test_without_wishes_everything_that_has_closed_is_meant(asking: Asking) -> None:
+    query = ask(asking)
+    assert query.closed_by_ms is None
+    assert query.columns == ()
+    assert query.span == Span(parse_iso("2024-06-10"), parse_iso("2024-06-12"))
+
+
+def test_closed_by_cuts_the_span_and_is_told(asking: Asking) -> None:
+    at = parse_iso("2024-06-11T10:30")
+    query = ask(asking, closed_by="2024-06-11T10:30")
+    assert query.closed_by_ms == at
+    assert query.span == Span(parse_iso("2024-06-10"), at - HOUR_MS // 2)
+    counted = ask(asking, (None, None, 3), closed_by="2024-06-11T10:30")
+    assert (counted.bars, counted.span.end) == (3, query.span.end)
+
+
+def test_the_future_is_now(asking: Asking) -> None:
+    assert ask(asking, closed_by="2030-01-01").closed_by_ms == NOW
+
+
+def test_columns_keep_their_order(asking: Asking) -> None:
+    assert ask(asking, columns=["state", "source"]).columns == ("state", "source")
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"closed_by": "soon"}, "closed_by 'soon' is not a time"),
+    ({"closed_by": "2024-06-11", "include_forming": True}, "exclude each other"),
+    ({"columns": "source"}, "a list of names"),
+    ({"columns": {"source"}}, "a list of names"),
+    ({"columns": ["is_fnal"]}, "did you mean 'is_final'"),
+    ({"columns": ["state", "state"]}, "twice"),
+    ({"columns": ["volume"]}, "in the frame always"),
+    ({"adjustment": "none"}, "is not one of raw, split, all"),
+]
+
+
+@pytest.mark.parametrize("wishes, said", WRONG, ids=[said for _, said in WRONG])
+def test_what_cannot_be_meant_is_refused_for_one_and_for_many(
+    asking: Asking, wishes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(QueryError, match=said):
+        ask(asking, **wishes)
+    with pytest.raises(QueryError, match=said):
+        asking.check_shared("1h", WHOLE, Wishes(**wishes))
+
+
+def test_a_pinned_vendor_is_named_canonically(asking: Asking) -> None:
+    assert ask(asking, provider="Acme").provider == "acme"
+    with pytest.raises(UnknownProviderError, match="did you mean 'other'"):
+        ask(asking, provider="othr")

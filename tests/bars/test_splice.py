@@ -1,0 +1,278 @@
+"""What is compared with what, where it is written down, and what of it is told."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.data.bars.answer.answer import left_out, own_volume
+from src.data.bars.answer.borders import at_borders, splice_problems, told_splices
+from src.data.bars.fetch.neighbours import Neighbours, Side, widened
+from src.data.bars.fetch.splice import Reply, Splicer, with_splices
+from src.data.bars.fetch.state import Work
+from src.data.bars.ingest.writer import Keeper
+from src.data.bars.selection.candidate import Candidate
+from src.data.bars.selection.candidates import Lane
+from src.data.cache.store import BarStore, Commit, Piece
+from src.data.clock import ManualClock
+from src.data.errors import NoDataError, SpliceConflictError
+from src.data.model.coverage import Coverage, Covered, Splice
+from src.data.model.kind import Kind
+from src.data.model.query import BarsQuery
+from src.data.model.series import SeriesKey
+
+from .answers import (
+    COIN,
+    HOURLY,
+    KIND,
+    LATER,
+    RAW,
+    bar,
+    fetched,
+    final,
+    hour,
+    hours,
+    stamps,
+    table,
+)
+
+EQUAL = Splice(hour(4), "b", "equal", 1.0, 20)
+FIXED = Splice(hour(4), "b", "constant", 4.0, 20, "the split had been left out")
+
+
+class Shop:
+    """A series with stored bars, and a vendor ``a`` that is about to be asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = BarStore(folder, clock=ManualClock(LATER))
+        self.keeper = Keeper(self.store)
+        self.key = SeriesKey(COIN.symbol, HOURLY.timeframe)
+        self.vendor = Candidate("a", object())
+        self.query = BarsQuery(COIN, HOURLY.timeframe, hours(0, 24), LATER)
+        self.splicer = Splicer(self.store, self.keeper)
+
+    def hold(self, vendor: str, first: int, end: int, state: str = "final", **more: object) -> None:
+        """Store a stretch of hours of a vendor, closes 100 and up."""
+        rows = table(bar(n, 100.0 + n) for n in range(first, end))
+        piece = Piece(rows, hours(first, end), vendor, LATER, KIND, RAW, state, **more)  # type: ignore[arg-type]
+        self.store.commit(self.key, Commit((piece,)))
+
+    def work(self, **wishes: object) -> Work:
+        lane = Lane((), (self.vendor,), KIND)
+        return Work(replace(self.query, **wishes), self.key, lane, HOURLY)  # type: ignore[arg-type]
+
+    def beside(self, first: int, end: int, **wishes: object) -> tuple[Side, ...]:
+        found = Neighbours(self.store, self.keeper)
+        return found.beside(self.work(**wishes), self.vendor, hours(first, end))
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+# --- who is beside -------------------------------------------------------------------------
+
+
+def test_twenty_final_bars_of_others_on_each_side(shop: Shop) -> None:
+    shop.hold("b", -40, 4)
+    shop.hold("c", 8, 60)
+    before, after = shop.beside(4, 8)
+    assert (before.vendor, before.span, before.is_later) == ("b", hours(-16, 4), False)
+    assert (after.vendor, after.span, after.is_later) == ("c", hours(8, 28), True)
+    assert stamps(after.rows) == list(range(8, 28))
+    assert widened(hours(4, 8), (before, after)) == hours(-16, 28)
+    assert widened(hours(4, 8), ()) == hours(4, 8)
+
+
+def test_its_own_bars_are_no_others_and_hide_those_behind_them(shop: Shop) -> None:
+    shop.hold("b", 0, 4)
+    shop.hold("a", 4, 6)
+    assert shop.beside(6, 8) == ()
+    (side,) = shop.beside(-2, 0)
+    assert stamps(side.rows) == [0, 1, 2, 3], "its own are left out behind them"
+
+
+def test_others_that_alternate_with_its_own_are_collected(shop: Shop) -> None:
+    for n in range(0, 12, 2):
+        shop.hold("a", n, n + 1)
+        shop.hold("b", n + 1, n + 2)
+    (side,) = shop.beside(12, 13)
+    assert stamps(side.rows) == [1, 3, 5, 7, 9, 11]
+
+
+def test_its_own_bars_are_compared_where_something_was_made_good(shop: Shop) -> None:
+    shop.hold("a", 0, 4, splices=(FIXED,))
+    (side,) = shop.beside(4, 8)
+    assert (side.vendor, len(side.rows)) == ("a", 4)
+
+
+def test_what_is_not_final_is_a_neighbour_and_nothing_to_compare_with(shop: Shop) -> None:
+    shop.hold("b", 0, 4)
+    shop.hold("b", 4, 6, "provisional")
+    (side,) = shop.beside(6, 8)
+    assert stamps(side.rows) == [0, 1, 2, 3]
+    shop.hold("b", 0, 4, "provisional")
+    (side,) = shop.beside(6, 8)
+    assert (len(side.rows), side.span) == (0, hours(6, 6))
+
+
+def test_what_is_far_away_is_no_neighbour(shop: Shop) -> None:
+    shop.hold("b", 0, 4)
+    assert len(shop.beside(60, 70)[0].rows) == 4
+    assert len(shop.beside(62, 70)[0].rows) == 2
+    assert shop.beside(64, 70) == ()
+
+
+def test_nobody_is_beside_a_pinned_vendor(shop: Shop) -> None:
+    shop.hold("b", 0, 4)
+    assert shop.beside(4, 8, provider="a") == ()
+
+
+# --- what comes of it ----------------------------------------------------------------------
+
+
+def reply(shop: Shop, factor: float, first: int = 0, end: int = 24) -> Reply:
+    rows = [bar(n, (100.0 + n) * factor) for n in range(first, end)]
+    return Reply(fetched(rows), hours(8, 12), shop.beside(8, 12))
+
+
+def test_an_answer_is_cut_to_its_stretch(shop: Shop) -> None:
+    shop.hold("b", 0, 8)
+    shop.hold("b", 12, 16)
+    done = shop.splicer.fitted(shop.work(), reply(shop, 1.0))
+    assert stamps(done.fetched.table) == [8, 9, 10, 11, *range(16, 24)], "as it came beyond that"
+    assert done.splices == (
+        Splice(hour(8), "b", "equal", 1.0, 8),
+        Splice(hour(12), "b", "unchecked", 1.0, 4, "only 4 common bars, median ratio 1"),
+    )
+
+
+def test_an_answer_with_nothing_but_the_bars_beside_is_none(shop: Shop) -> None:
+    shop.hold("b", 0, 8)
+    with pytest.raises(NoDataError, match="acme has nothing"):
+        shop.splicer.fitted(shop.work(), reply(shop, 1.0, 0, 8))
+
+
+def test_without_neighbours_nothing_is_looked_at(shop: Shop) -> None:
+    answer = fetched([bar(8, 1e9)])
+    done = shop.splicer.fitted(shop.work(), Reply(answer, hours(8, 12)))
+    assert (done.fetched, done.splices) == (answer, ())
+
+
+@pytest.mark.parametrize("factor", [1.03, 2.0, 0.5])
+def test_coins_have_no_splits(shop: Shop, factor: float) -> None:
+    shop.hold("b", 0, 8)
+    with pytest.raises(SpliceConflictError, match="acme for BTCUSDT 1h do not fit those of b"):
+        shop.splicer.fitted(shop.work(), reply(shop, factor))
+
+
+def test_averages_over_venues_are_looked_at_less_closely(shop: Shop) -> None:
+    shop.hold("b", 0, 8)
+    shown = reply(shop, 1.002)
+    with pytest.raises(SpliceConflictError):
+        shop.splicer.fitted(shop.work(), shown)
+    average = replace(shown.fetched, kind=replace(KIND, venue="aggregate"))
+    done = shop.splicer.fitted(shop.work(), replace(shown, fetched=average))
+    assert done.splices[0].verdict == "equal"
+
+
+def test_splices_stand_at_the_outermost_new_bars() -> None:
+    pieces = (
+        Piece(table([bar(5)]), hours(4, 6), "a", 0, KIND, RAW, "final", (hours(4, 5),)),
+        Piece(table([bar(6)]), hours(6, 7), "a", 0, KIND, RAW, "provisional"),
+    )
+    ends = (replace(EQUAL, at=hour(2)), replace(EQUAL, at=hour(8)))
+    done = with_splices(Commit(pieces), ends, hours(2, 8))
+    assert [[s.at for s in p.splices] for p in done.pieces] == [[hour(5), hour(7)]] * 2
+    assert with_splices(Commit(), ends, hours(2, 8)) == Commit()
+    assert with_splices(Commit(pieces), (), hours(2, 8)) == Commit(pieces)
+
+
+# --- what is told --------------------------------------------------------------------------
+
+
+def chain(*parts: tuple[str, int, int, tuple[Splice, ...]]) -> Coverage:
+    return Coverage(final(hours(a, b), vendor=v, splices=s) for v, a, b, s in parts)
+
+
+def test_a_splice_is_told_while_the_other_vendor_is_there() -> None:
+    before, after = replace(EQUAL, at=hour(4)), replace(EQUAL, at=hour(8))
+    both = (before, after)
+    told = at_borders(chain(("b", 0, 4, ()), ("a", 4, 8, both), ("b", 8, 9, ())))
+    assert [part.splices for part in told] == [(), both, ()]
+    told = at_borders(chain(("a", 0, 4, ()), ("a", 4, 8, both), ("b", 9, 10, ())))
+    assert told[1].splices == (after,), "the bars before have been replaced"
+    assert at_borders(chain(("a", 5, 7, both)))[0].splices == (), "clipped"
+    assert at_borders(chain(("a", 4, 7, both)))[0].splices == (before,), "alone in the answer"
+
+
+def test_what_was_made_good_is_told_of_every_part() -> None:
+    assert at_borders(chain(("a", 5, 7, (FIXED,))))[0].splices == (FIXED,)
+    assert at_borders(chain(("a", 5, 7, ()))) == chain(("a", 5, 7, ()))
+
+
+def test_the_entry_and_the_sentences() -> None:
+    unchecked = Splice(hour(8), "b", "unchecked", 1.0, 2, "only 2 common bars")
+    coverage = chain(("a", 4, 8, (EQUAL, unchecked)), ("a", 8, 9, (FIXED,)), ("a", 9, 10, (FIXED,)))
+    assert told_splices(coverage[0])["splice"][0] == {
+        "at": "2024-06-03T04:00:00Z", "with": "b", "verdict": "equal", "ratio": 1.0, "common": 20,
+    }  # fmt: skip
+    assert told_splices(chain(("a", 0, 1, ()))[0]) == {}
+    assert splice_problems(coverage) == [
+        "prices of a and b meet at 2024-06-03T08:00:00Z and could not be compared: only 2 common "
+        "bars",
+        "prices of a at 2024-06-03T04:00:00Z were not as it sent them: the split had been left "
+        "out; they were 4 times those of b",
+    ]
+
+
+def test_stored_and_read_again() -> None:
+    part = final(hours(0, 4), splices=(EQUAL, FIXED))
+    assert Covered.from_json(part.to_json()) == part
+    older = {k: v for k, v in part.to_json().items() if k != "splices"}
+    assert Covered.from_json(older) == replace(part, splices=())
+    assert "splices" not in final(hours(0, 4)).to_json()
+
+
+def test_stretches_with_different_splices_stay_apart() -> None:
+    one, other = final(hours(0, 4)), final(hours(4, 8), splices=(EQUAL,))
+    assert len(Coverage([one]).overlaid([other])) == 2
+    rest = final(hours(8, 9), splices=(EQUAL,))
+    assert Coverage([other]).overlaid([rest]) == (replace(other, span=hours(4, 9)),)
+
+
+# --- volume --------------------------------------------------------------------------------
+
+OWN = Kind(volume="shares", feed="sip")
+
+
+@pytest.mark.parametrize("volume, feed, why", [
+    ("shares", "sip", ""), ("", "", ""), ("shares", "", ""), ("", "iex", "left out: iex, not sip"),
+    ("quote", "iex", "left out: quote, not shares; iex, not sip"),
+])  # fmt: skip
+def test_what_differs_and_is_known_to(volume: str, feed: str, why: str) -> None:
+    part = final(hours(0, 4), kind=Kind(volume=volume, feed=feed))
+    assert left_out(part, OWN) == why
+    assert left_out(part, Kind()) == ""
+
+
+def test_volume_is_left_out_of_a_copy() -> None:
+    rows = table(bar(n) for n in range(6))
+    mixed = Coverage([final(hours(0, 4), kind=OWN), final(hours(4, 5), kind=Kind(feed="iex"))])
+    done = own_volume(rows, mixed, OWN)
+    assert np.isnan(done.volume).tolist() == [False] * 4 + [True, False]
+    assert not np.isnan(rows.volume).any()
+    assert own_volume(rows, mixed, Kind()) is rows
+    np.testing.assert_array_equal(done.close, rows.close)
+
+
+def test_the_sides_are_disjoint_and_touch_the_stretch(shop: Shop) -> None:
+    shop.hold("b", 0, 24)
+    for first, end in itertools.combinations(range(1, 23, 4), 2):
+        before, after = shop.beside(first, end)
+        assert (before.span.end, after.span.start) == tuple(hours(first, end))

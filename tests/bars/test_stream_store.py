@@ -1,0 +1,138 @@
+"""Streamed bars into the store: appended as provisional, beside nothing they do not belong to."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.data.bars.stream_store import Origin, StreamKeeper
+from src.data.cache.store import BarStore, Commit, Piece
+from src.data.calendars.gaps import Grid
+from src.data.clock import ManualClock
+from src.data.errors import StorageError
+from src.data.model.bars import Bar, BarTable
+from src.data.model.instant import MINUTE_MS, parse_iso
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from tests.calendars.market import ALWAYS, BITCOIN
+
+NOON = parse_iso("2024-07-10T12:00:00Z")
+GRID = Grid(ALWAYS, Timeframe.parse("1m"))
+KEY = SeriesKey("BTCUSDT", GRID.timeframe)
+KIND = Kind("24h", "clock", "binance", "USDT", "base")
+ORIGIN = Origin("binance", KIND, 2 * MINUTE_MS)
+
+
+def bars(*numbers: int) -> list[Bar]:
+    """Return made-up bars, so many minutes after noon."""
+    return [Bar(NOON + n * MINUTE_MS, 1.0, 2.0, 0.5, 1.5, 10.0 + n) for n in numbers]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOON + 10 * MINUTE_MS)
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: ManualClock) -> BarStore:
+    return BarStore(tmp_path, clock=clock)
+
+
+@pytest.fixture
+def keeper(store: BarStore, clock: ManualClock) -> StreamKeeper:
+    return StreamKeeper(store, clock)
+
+
+def stored(store: BarStore) -> list[int]:
+    """Return the minutes of the bars stored."""
+    table, _ = store.read(KEY, Span(0, 2 * NOON))
+    return [(int(stamp) - NOON) // MINUTE_MS for stamp in table.stamps]
+
+
+def put(store: BarStore, numbers: list[int], vendor: str = "binance", kind: Kind = KIND) -> None:
+    """Store final bars as if they had been fetched."""
+    table = BarTable.from_bars(bars(*numbers))
+    span = Span(int(table.stamps[0]), int(table.stamps[-1]) + MINUTE_MS)
+    piece = Piece(table, span, vendor, NOON, kind, Basis("raw"), "final")
+    store.commit(KEY, Commit(pieces=(piece,), kind=kind))
+
+
+def test_they_are_appended_as_provisional(store: BarStore, keeper: StreamKeeper) -> None:
+    put(store, [0, 1])
+    assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(2, 3)) == 2
+    table, coverage = store.read(KEY, Span(0, 2 * NOON))
+    assert stored(store) == [0, 1, 2, 3]
+    assert np.array_equal(table.volume, [10.0, 11.0, 12.0, 13.0])
+    assert [(c.state, c.vendor) for c in coverage] == [
+        ("final", "binance"), ("provisional", "binance"),
+    ]  # fmt: skip
+    # Once the first of them has settled, asking again can change the answer.
+    assert store.view(KEY).next_due == NOON + 5 * MINUTE_MS
+
+
+def test_a_series_may_begin_with_them(store: BarStore, keeper: StreamKeeper) -> None:
+    assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(0, 1)) == 2
+    assert store.view(KEY).kind == KIND
+
+
+def test_what_is_stored_stays(store: BarStore, keeper: StreamKeeper) -> None:
+    put(store, [0, 1, 2])
+    assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(1, 2, 3)) == 1
+    assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(3)) == 0
+    assert stored(store) == [0, 1, 2, 3]
+    assert store.view(KEY).coverage.within(Span(NOON, NOON + 3 * MINUTE_MS))
+
+
+def test_a_bar_that_several_feeds_bring_is_committed_once(
+    store: BarStore, keeper: StreamKeeper
+) -> None:
+    together, kept = threading.Barrier(4), []
+
+    def keep() -> None:
+        together.wait(timeout=5)
+        kept.append(keeper.keep(BITCOIN, GRID, ORIGIN, bars(0)))
+
+    feeds = [threading.Thread(target=keep) for _ in range(4)]
+    for feed in feeds:
+        feed.start()
+    for feed in feeds:
+        feed.join(timeout=5)
+    assert sorted(kept) == [0, 0, 0, 1]
+    assert store.view(KEY).generation == 1
+
+
+def test_nothing_is_said_about_a_bar_in_between(store: BarStore, keeper: StreamKeeper) -> None:
+    keeper.keep(BITCOIN, GRID, ORIGIN, bars(0, 1, 4))
+    spans = [c.span for c in store.view(KEY).coverage]
+    assert not any(NOON + 2 * MINUTE_MS in span for span in spans)
+    assert not any(NOON + 3 * MINUTE_MS in span for span in spans)
+
+
+@pytest.mark.parametrize("vendor, kind", [
+    ("yahoo", KIND), ("binance", replace(KIND, venue="aggregate")),
+    ("binance", replace(KIND, volume="quote")), ("binance", replace(KIND, session="regular")),
+])  # fmt: skip
+def test_beside_bars_of_others_they_are_left_to_the_usual_way(
+    store: BarStore, keeper: StreamKeeper, vendor: str, kind: Kind
+) -> None:
+    put(store, [0, 1], vendor, kind)
+    assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(2)) == 0
+    assert stored(store) == [0, 1]
+
+
+def test_a_disk_that_refuses_costs_nothing_but_the_copy(
+    store: BarStore, keeper: StreamKeeper, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def refuse(*_: object) -> None:
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(store, "commit", refuse)
+    assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(0)) == 0
+    assert "the disk is full" in caplog.text
