@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
-from src.data.cache.gauge import Fill
+from src.data.cache.retention.disk_usage import Fill
 from src.data.errors import ConfigError, MissingExtraError
 from src.data.metrics import Metrics
 from src.data.metrics_prometheus import MetricsCollector, start_exporter

@@ -183,7 +183,7 @@ def build(
     from .bars.refetchable import Supply
     from .bars.request import Asking
     from .bars.service import BarsService
-    from .cache.gauge import Gauge
+    from .cache.retention.disk_usage import Gauge
     from .cache.unified_cache import UnifiedCache
     from .provider_selector import ProviderSelector
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from src.data.cache.members import Member, file_id, walk
+from src.data.cache.format.gzip_member import Member, file_id, walk
 from src.data.cache.store import BarStore, Commit
 from src.data.disk.files import Disk
 from tests.cache.bars import DAILY, EVER, lane_folder, mark, numbers, piece, same, store_in, table

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.data.cache.actions import Asked
-from src.data.cache.metadata import dump, load
+from src.data.cache.format.json_document import dump, load
 from src.data.errors import CorruptEntryError, FormatVersionError
 from src.data.model.actions import Action
 from src.data.model.instant import DAY_MS, day_ms

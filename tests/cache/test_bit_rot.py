@@ -19,15 +19,18 @@ from typing import NamedTuple
 
 import pytest
 
-from src.data.cache import actions, metadata, recovery, years
-from src.data.cache import lane as lanes
-from src.data.cache import salvage as salvages
+from src.data.cache import actions
 from src.data.cache.actions import ActionBook, load_book
-from src.data.cache.members import Header, Member, build, file_id, verify, walk
-from src.data.cache.metadata import DamagedError
-from src.data.cache.series_meta import SeriesMeta, load_series
+from src.data.cache.format import json_document
+from src.data.cache.format.gzip_member import Header, Member, build, file_id, verify, walk
+from src.data.cache.format.json_document import DamagedError
+from src.data.cache.format.series_document import SeriesMeta, load_series
+from src.data.cache.format.year_document import YearMeta, load_meta
+from src.data.cache.read import year_file
+from src.data.cache.recovery import recover
+from src.data.cache.recovery import salvage as salvages
 from src.data.cache.store import BarStore, Commit, SeriesView
-from src.data.cache.year_meta import YearMeta, load_meta
+from src.data.cache.write import series as lanes
 from src.data.errors import CorruptEntryError
 from src.data.model.actions import Action
 from src.data.model.bars import BarTable
@@ -560,13 +563,13 @@ def test_a_member_of_nonsense_is_a_damaged_one(sound: Path, tmp_path: Path, key:
 def test_a_document_of_nonsense_is_a_lost_one(
     sound: Path, tmp_path: Path, name: str, keys: tuple[str, ...]
 ) -> None:
-    plain = metadata.load((folder_of(sound) / name).read_bytes())
+    plain = json_document.load((folder_of(sound) / name).read_bytes())
     ours = plain.get("onetape", plain)
     for key in keys:
         before = ours.get(key)
         for value in (*NONSENSE, [{"span": ["a", "b"], "state": "final"}]):
             ours[key] = value
-            forged = metadata.dump(plain)
+            forged = json_document.dump(plain)
             root = damaged(sound, tmp_path, name, lambda _, forged=forged: forged)
             judge(root, doubts_lost=True)
         ours[key] = before
@@ -621,7 +624,7 @@ def _book_of_anyone(data: bytes, symbol: str) -> ActionBook:
 
 WORSE: dict[str, tuple[list[tuple[object, str, object]], Callable[[Path, Path], object]]] = {
     "documents without digest": (
-        [(metadata, "load", _unsealed)],
+        [(json_document, "load", _unsealed)],
         lambda sound, tmp: test_every_flipped_bit_of_a_document_is_seen(sound, META),
     ),
     "metadata of anyone": (
@@ -639,16 +642,16 @@ WORSE: dict[str, tuple[list[tuple[object, str, object]], Callable[[Path, Path], 
         lambda sound, tmp: test_the_actions_of_another_symbol(sound, tmp),
     ),
     "members of anyone": (
-        [(years, "walk", _of_anyone), (salvages, "walk", _of_anyone),
+        [(year_file, "walk", _of_anyone), (salvages, "walk", _of_anyone),
          (lanes, "load_meta", _meta_of_anyone)],
         lambda sound, tmp: test_swapped_files(sound, tmp, "two symbols", "both"),
     ),
     "nothing kept aside": (
-        [(recovery, "keep_file", lambda *args: None)],
+        [(recover, "keep_file", lambda *args: None)],
         lambda sound, tmp: test_a_flipped_bit_costs_one_member(sound, tmp, "bars"),
     ),
     "nothing saved from a damaged file": (
-        [(recovery, "salvage", lambda seen, identity: [])],
+        [(recover, "salvage", lambda seen, identity: [])],
         lambda sound, tmp: test_one_bit_in_the_middle_of_twenty_members(tmp),
     ),
     "only members before the damage saved": (
@@ -656,7 +659,7 @@ WORSE: dict[str, tuple[list[tuple[object, str, object]], Callable[[Path, Path], 
         lambda sound, tmp: test_one_bit_in_the_middle_of_twenty_members(tmp),
     ),
     "metadata not compared with the data": (
-        [(years, "check_members", lambda found, state, most_rows: None)],
+        [(year_file, "check_members", lambda found, state, most_rows: None)],
         lambda sound, tmp: test_a_flipped_bit_costs_one_member(sound, tmp, "bars"),
     ),
 }  # fmt: skip

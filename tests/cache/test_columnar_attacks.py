@@ -18,13 +18,13 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from src.data.cache.columnar import BLOCK, MAGIC, SLOT, START, Head, Part, Source, read_head
-from src.data.cache.columnar_file import ColumnarFile, open_columns
-from src.data.cache.columnar_writing import append_rows, write_new
-from src.data.cache.dropping import drop_derived
-from src.data.cache.members import file_id
-from src.data.cache.reading import read_state
-from src.data.cache.sidecars import WholeYear
+from src.data.cache.format.columnar import BLOCK, MAGIC, SLOT, START, Head, Part, Source, read_head
+from src.data.cache.format.gzip_member import file_id
+from src.data.cache.read.columnar_cache import WholeYear
+from src.data.cache.read.columnar_reader import ColumnarFile, open_columns
+from src.data.cache.read.columnar_writer import append_rows, write_new
+from src.data.cache.read.year_reader import read_state
+from src.data.cache.retention.drop import drop_derived
 from src.data.cache.store import BarStore, Commit
 from src.data.disk.files import Disk, Step
 from src.data.model.bars import BarTable

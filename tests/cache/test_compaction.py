@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.compacting import compact_series
-from src.data.cache.members import Member, file_id, walk
+from src.data.cache.compact import compact_series
+from src.data.cache.format.gzip_member import Member, file_id, walk
 from src.data.cache.store import BarStore, Commit, Piece
 from src.data.model.actions import Action
 from src.data.model.coverage import CLOSED

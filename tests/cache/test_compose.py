@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.cache.compacting import compact_series
+from src.data.cache.compact import compact_series
 from src.data.cache.store import Commit, Piece
 from src.data.model.bars import BarTable
 from tests.cache.bars import DAILY, EVER, at, lane_folder, mark, piece, states, store_in

@@ -22,11 +22,14 @@ from typing import NamedTuple
 
 import pytest
 
-from src.data.cache import commit_run, recovery, viewing, year_commit
-from src.data.cache.lane import Lane
-from src.data.cache.members import Member
+from src.data.cache.format.gzip_member import Member
+from src.data.cache.format.year_document import YearMeta, YearState
+from src.data.cache.read import series_index
+from src.data.cache.recovery import recover
 from src.data.cache.store import BarStore, Commit, Suspect
-from src.data.cache.year_meta import YearMeta, YearState
+from src.data.cache.write import commit as commit_run
+from src.data.cache.write import year_commit
+from src.data.cache.write.series import Lane
 from src.data.disk.atomic import write_atomically
 from src.data.disk.files import Step
 from src.data.errors import DataError
@@ -768,8 +771,8 @@ def test_another_order_breaks_a_rewrite(
 
 @pytest.mark.parametrize("owner, name, worse, scenario", [
     (Lane, "sweep", lambda self: self.disk.list(self.paths.folder), "hole"),
-    (recovery, "_cut", lambda lane, year, size: None, "append"),
-    (viewing, "_next_due", lambda series, newest: series and series.next_due, "nothings"),
+    (recover, "_cut", lambda lane, year, size: None, "append"),
+    (series_index, "_next_due", lambda series, newest: series and series.next_due, "nothings"),
     (year_commit, "takes_trust", lambda before, after: False, "suspect"),
 ])  # fmt: skip
 def test_each_guard_guards(

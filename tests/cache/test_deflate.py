@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from src.data.cache import deflate
+from src.data.cache.format import deflate
 
 
 def test_a_library_that_is_loaded_sums_up_little_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.data.cache import eviction, steward
-from src.data.cache.clearing import evict_year
-from src.data.cache.eviction import Holding, choose, keep_all
-from src.data.cache.steward import House, Steward
+from src.data.cache.format.year_document import YearMeta
+from src.data.cache.retention import eviction, manager
+from src.data.cache.retention.clear import evict_year
+from src.data.cache.retention.eviction import Holding, choose, keep_all
+from src.data.cache.retention.manager import House, Steward
+from src.data.cache.retention.usage import Usage
 from src.data.cache.store import BarStore, Commit, Piece
-from src.data.cache.usage import Usage
-from src.data.cache.year_meta import YearMeta
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
 from src.data.errors import ProviderError, StorageError
@@ -106,7 +106,7 @@ def cache(tmp_path: Path) -> Cache:
 
 @pytest.fixture(autouse=True)
 def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steward, "_said", set())
+    monkeypatch.setattr(manager, "_said", set())
 
 
 # --- the order -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache import metadata
+from src.data.cache.format import json_document
 from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
@@ -72,7 +72,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "a number": lambda data: data.replace(b"26.5", b"26.4"),
     "text for a number": lambda data: data.replace(b"26.5", b'"many"'),
     "not by its head": lambda data: data.replace(b'"provider":"fmp"', b'"provider":"fmq"'),
-    "another symbol": lambda data: metadata.dump(
+    "another symbol": lambda data: json_document.dump(
         json.loads(data) | {"metadata": json.loads(data)["metadata"] | {"symbol": "MSFT"}}
     ),
 }
@@ -91,7 +91,7 @@ def test_a_damaged_file_is_set_aside_and_an_older_one_stands_in(tmp_path: Path, 
     assert ratio(tmp_path) == 25.5
     (kept, note) = quarantined(tmp_path).items()
     assert kept[1] == damaged
-    assert metadata.load(note[1])["reason"] == found.reason
+    assert json_document.load(note[1])["reason"] == found.reason
     entries = [
         json.loads(line)
         for line in (tmp_path / "fundamentals/AAPL/files.log").read_text().splitlines()

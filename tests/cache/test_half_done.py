@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.members import Header, build
-from src.data.cache.metadata import dump, load
-from src.data.cache.recovery import sound_meta
+from src.data.cache.format.gzip_member import Header, build
+from src.data.cache.format.json_document import dump, load
+from src.data.cache.recovery.recover import sound_meta
 from src.data.cache.store import Commit
 from src.data.errors import FormatVersionError
 from tests.cache.bars import DAILY, EVER, numbers, piece, store_in, table

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.cache import history
-from src.data.cache.compacting import compact_series
+from src.data.cache.compact import compact_series
+from src.data.cache.format.gzip_member import build, file_id, walk
 from src.data.cache.history import Past, commits_of
-from src.data.cache.members import build, file_id, walk
 from src.data.cache.store import Commit
 from src.data.errors import QueryError
 from src.data.model.retention import Retention

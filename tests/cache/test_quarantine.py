@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache import quarantine
-from src.data.cache.lane import Lane
+from src.data.cache.recovery import quarantine
 from src.data.cache.store import Commit, Suspect
+from src.data.cache.write.series import Lane
 from src.data.model.bars import NAN, Bar
 from src.data.model.instant import iso
 from tests.cache.bars import DAILY, NOW, at, days, piece, store_in

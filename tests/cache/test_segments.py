@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.cache import compose, segments
-from src.data.cache.codec import encode_rows
+from src.data.cache.format.csv_rows import encode_rows
 from src.data.cache.store import Commit
+from src.data.cache.write import compose, segments
 from src.data.model.bars import BarTable
 from tests.cache.bars import DAILY, EVER, MINUTES, lane_folder, minutes, piece, same, store_in
 from tests.effort import calls_of

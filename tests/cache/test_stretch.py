@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.commit import Suspect
 from src.data.cache.store import BarStore, Commit
+from src.data.cache.values import Suspect
 from src.data.disk.files import Disk, Step
 from src.data.model.bars import Bar
 from tests.cache.bars import DAILY, EVER, at, days, piece, store_in

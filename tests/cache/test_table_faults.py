@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.cache import metadata
+from src.data.cache.format import json_document
 from src.data.cache.tables import TableStore
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
@@ -70,8 +70,8 @@ def kept(folder: Path) -> dict[str, bytes]:
 
 def reasons(folder: Path) -> dict[str, str]:
     """Return the reasons beside the files in quarantine."""
-    notes = [metadata.load(c) for n, c in kept(folder).items() if n.endswith(".json.json")]
-    notes += [metadata.load(c) for n, c in kept(folder).items() if n.endswith(".gz.json")]
+    notes = [json_document.load(c) for n, c in kept(folder).items() if n.endswith(".json.json")]
+    notes += [json_document.load(c) for n, c in kept(folder).items() if n.endswith(".gz.json")]
     return {note["file"]: note["reason"] for note in notes}
 
 
@@ -150,11 +150,13 @@ DOCUMENTS: dict[str, Callable[[bytes], bytes]] = {
     "a list": lambda data: b"[1, 2]",
     "a digit": lambda data: data.replace(b'"year":2024', b'"year":2023'),
     "without its digest": lambda data: b"{" + data[78:],
-    "spans that are none": lambda data: metadata.dump(
-        metadata.load(data) | {"onetape": {"format": 1, "answered": [["a", 1]]}}
+    "spans that are none": lambda data: json_document.dump(
+        json_document.load(data) | {"onetape": {"format": 1, "answered": [["a", 1]]}}
     ),
-    "another symbol": lambda data: metadata.dump(metadata.load(data) | {"symbol": "ETHUSDT"}),
-    "nothing of ours": lambda data: metadata.dump({"symbol": "BTCUSDT"}),
+    "another symbol": lambda data: json_document.dump(
+        json_document.load(data) | {"symbol": "ETHUSDT"}
+    ),
+    "nothing of ours": lambda data: json_document.dump({"symbol": "BTCUSDT"}),
 }
 
 
@@ -220,8 +222,8 @@ def test_a_folder_in_the_place_of_a_file_is_an_error(tmp_path: Path, name: str) 
 def test_a_newer_version_is_left_as_it_is(tmp_path: Path) -> None:
     folder = filled(tmp_path)
     path = folder / "2024.metadata.json"
-    plain = metadata.load(path.read_bytes())
-    path.write_bytes(metadata.dump(plain | {"onetape": plain["onetape"] | {"format": 2}}))
+    plain = json_document.load(path.read_bytes())
+    path.write_bytes(json_document.dump(plain | {"onetape": plain["onetape"] | {"format": 2}}))
     before = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
     for work in (
         lambda: opened(tmp_path).read(KEY, ALL),
@@ -237,10 +239,10 @@ def test_a_newer_version_is_left_as_it_is(tmp_path: Path) -> None:
 def test_files_of_before_the_digest_are_read_and_join_when_written(tmp_path: Path) -> None:
     folder = filled(tmp_path)
     for path in folder.glob("*.metadata.json"):
-        plain = metadata.load(path.read_bytes())
+        plain = json_document.load(path.read_bytes())
         # As they were written: no digest of the data, and the whole stretch in each year.
         ours = {"format": 1, "answered": [list(WHOLE)]}
-        path.write_bytes(metadata.dump(plain | {"onetape": ours}))
+        path.write_bytes(json_document.dump(plain | {"onetape": ours}))
     store = opened(tmp_path)
     assert store.answered(KEY) == [WHOLE]
     same(store.read(KEY, ALL), BOTH)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from src.data.cache import usage as module
-from src.data.cache.usage import FILE, Known, Tally, Usage, Use, name_of
+from src.data.cache.retention import usage as module
+from src.data.cache.retention.usage import FILE, Known, Tally, Usage, Use, name_of
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
 from src.data.model.instant import year_start

@@ -188,7 +188,9 @@ def test_a_cache_that_can_only_be_read_is_one_note(read_only: Run) -> None:
 def test_compacting_says_before_and_after(
     run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.cache.segments.FEW_ROWS", 0)  # days of so many bars stay apart
+    monkeypatch.setattr(
+        "src.data.cache.write.segments.FEW_ROWS", 0
+    )  # days of so many bars stay apart
     for day in range(1, 6):
         stop = f"2024-05-{day:02d}"
         assert run("fetch", "BTCUSDT", "1h", "--start", stop, "--end", stop).code == 0

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src.data.cache import metadata
+from src.data.cache.format import json_document
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.downloader.tiingo_data_downloader import TiingoDataDownloader
@@ -82,7 +82,7 @@ def as_version_0_1_0_wrote_it(tmp_path: Path, vendor: str, *others: dict[str, An
     entry = {"span": span, "source": vendor, "fetched_at": ms("2024-06-25T00:00:00")}
     known |= {"actions": list(others), "asked": [entry]}
     known["asked"] += [entry | {"source": other["source"]} for other in others]
-    path.write_bytes(metadata.dump(known))
+    path.write_bytes(json_document.dump(known))
     return path
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.columnar import START
+from src.data.cache.format.columnar import START
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk, Step

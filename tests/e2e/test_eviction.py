@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from src.data.bars import refetchable
-from src.data.cache import eviction, room, steward
+from src.data.cache.retention import eviction, free_space
+from src.data.cache.retention import manager as steward
 from src.data.cache.store import BarStore
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
@@ -37,7 +38,7 @@ MIB = 1 << 20
 @pytest.fixture(autouse=True)
 def unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steward, "_said", set())
-    monkeypatch.setattr(room, "_said", set())
+    monkeypatch.setattr(free_space, "_said", set())
 
 
 def limit(manager: DataManager, size: float) -> None:
@@ -173,7 +174,7 @@ def test_hits_look_at_no_size(
 def test_a_job_keeps_it_at_its_end(
     tmp_path: Path, rules: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from src.data.cache.cache_folder import CacheFolder
+    from src.data.cache.facade.folder import CacheFolder
     from src.data.jobs.populate import populate_cache
 
     looks: list[object] = []
@@ -308,7 +309,9 @@ def test_without_room_bars_are_returned_and_not_stored(
             frame = manager.get_ohlcv(symbol, "1h", "2024-06-03", "2024-06-10", strict=True)
             assert_true(frame, vendors, clock, symbol, "1h", "2024-06-03", "2024-06-11")
             assert any("reserve" in said for said in told(frame)["problems"])
-    assert [r.name for r in caplog.records if "stored" in r.getMessage()] == ["src.data.cache.room"]
+    assert [r.name for r in caplog.records if "stored" in r.getMessage()] == [
+        "src.data.cache.retention.free_space"
+    ]
     assert everything(manager.cache.cache_dir / "ohlcv").items() >= before.items()
     assert manager.cache.list_symbols() == ["BTCUSDT"]
     assert not list(manager.cache.cache_dir.rglob("*.tmp"))

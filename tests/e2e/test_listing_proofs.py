@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.metadata import dump, load
+from src.data.cache.format.json_document import dump, load
 from src.data.clock import ManualClock
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from src.data.model.instant import DAY_MS

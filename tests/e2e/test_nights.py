@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from src.data.cache.members import Header, file_id, walk
+from src.data.cache.format.gzip_member import Header, file_id, walk
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.model.instant import DAY_MS, iso

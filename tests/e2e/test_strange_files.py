@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from src.data.cache.fundamentals_cache import FundamentalsCache
-from src.data.cache.gauge import Gauge
+from src.data.cache.retention.disk_usage import Gauge
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import DataError

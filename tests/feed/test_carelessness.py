@@ -18,7 +18,7 @@ from src.data.feed.base import LiveFeed, _wake
 from src.data.feed.continued import Continued
 from src.data.feed.mailbox import Mailbox
 from src.data.model.stream import LiveBar, StreamState
-from tests.cache.test_readonly import RefusingDisk
+from tests.cache.test_write_guard import RefusingDisk
 from tests.vendor_server.faults import Fault
 
 from .conftest import PATIENCE, SOON_S, Stage, bars_in, emptied, ours, wait_until

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.members import file_id, walk
+from src.data.cache.format.gzip_member import file_id, walk
 from src.data.cache.store import BarStore, Commit
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.model.kind import Basis

@@ -18,7 +18,7 @@ from src.data.bars.fetch.lane import LaneRunner
 from src.data.bars.ingest import classify, ingest
 from src.data.bars.lookup import cache_lookup
 from src.data.bars.selection import candidates
-from src.data.cache import offered
+from src.data.cache.facade import frame_import
 from src.data.calendars.gaps import Grid
 from src.data.downloader.alpaca_data_downloader import AlpacaDataDownloader
 from src.data.prices import quality
@@ -150,7 +150,7 @@ def put_with_a_hole(sim: Simulation) -> None:
 
 
 def cover_what_was_not_put(patch: Patch) -> None:
-    patch.setattr(offered, "_holes", lambda *_: [])
+    patch.setattr(frame_import, "_holes", lambda *_: [])
 
 
 # --- clock ---------------------------------------------------------------------------------------

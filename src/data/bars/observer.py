@@ -20,7 +20,7 @@ from ..net.forks import renew_after_fork
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from ..cache.gauge import Gauge
+    from ..cache.retention.disk_usage import Gauge
     from ..model.events import Event
     from ..net.circuit import CircuitChange
     from ..net.sender import SendRecord

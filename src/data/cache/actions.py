@@ -21,9 +21,9 @@ from ..model.actions import Action, current
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.span import Span, coalesce, gaps
 from ..prices.disputes import Event, events_of, is_correction, says_the_same
-from . import metadata
+from .format import json_document
 from .layout import Layout
-from .memory import Memory
+from .read.document_cache import Memory
 
 # Up to version 0.1.0 it was written down that these were asked and told none when only their bars
 # had been asked for, which come without. Those entries lack the key below.
@@ -237,7 +237,7 @@ class ActionStore:
         try:
             book = self._memory.load(path, lambda data: load_book(data, symbol))
             return book or ActionBook()
-        except metadata.DamagedError as exc:
+        except json_document.DamagedError as exc:
             raise CorruptEntryError(
                 f"the splits and dividends of {symbol} are damaged: {exc}",
                 symbol=symbol,
@@ -292,10 +292,10 @@ def dump_book(symbol: str, book: ActionBook) -> bytes:
     """Return the bytes of the document."""
     elsewhere = {*book.actions, *book.disagreements}
     confirmed = [action.to_json() for action in book.told if action not in elsewhere]
-    return metadata.dump(
+    return json_document.dump(
         dict(book.extra)
         | {
-            "format": metadata.FORMAT,
+            "format": json_document.FORMAT,
             "symbol": symbol,
             "actions": [action.to_json() for action in book.actions],
             "asked": [
@@ -315,11 +315,11 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
         DamagedError: it is not whole, or of another symbol.
         FormatVersionError: a newer version of this library wrote it.
     """
-    plain = metadata.load(data)
-    if plain.get("format") != metadata.FORMAT or plain.get("need"):
+    plain = json_document.load(data)
+    if plain.get("format") != json_document.FORMAT or plain.get("need"):
         raise FormatVersionError(f"actions.json has the unknown format {plain.get('format')!r}")
     if plain.get("symbol") != symbol:
-        raise metadata.DamagedError(f"they are those of {plain.get('symbol')!r}")
+        raise json_document.DamagedError(f"they are those of {plain.get('symbol')!r}")
     try:
         told = [*plain["actions"], *plain["disagreements"], *plain.get("confirmed", ())]
         return ActionBook(
@@ -332,4 +332,4 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
             extra={k: v for k, v in plain.items() if k not in _OURS},
         )
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise metadata.DamagedError(f"it lacks what it must hold: {exc!r}") from exc
+        raise json_document.DamagedError(f"it lacks what it must hold: {exc!r}") from exc

@@ -15,9 +15,9 @@ from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.kind import Basis
 from ..model.span import Span
 from .actions import ActionBook
-from .lane import Lane
-from .members import Header
-from .segments import Segment
+from .format.gzip_member import Header
+from .write.segments import Segment
+from .write.series import Lane
 
 # So many days may lie between a bar and its fetch for the two to be taken for one date: over years
 # a split that no vendor has told of yet is not unlikely enough.

@@ -28,7 +28,7 @@ from .fundamentals_folder import (
     FundamentalsFolder,
     newest_first,
 )
-from .log_file import append_entry
+from .write.log_file import append_entry
 
 __all__ = ["CacheMetadata", "FundamentalsCache", "get_fundamentals_cache"]
 

@@ -22,7 +22,7 @@ from ..model.fundamentals import Snapshot
 from ..model.fundamentals_plain import METADATA, snapshot_of
 from ..model.instant import DAY_MS, from_ms, parse_iso, to_ms
 from ..model.vendors import canonical_vendor
-from . import metadata
+from .format import json_document
 from .layout import decode_symbol, encode_symbol
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def dump(
         "data_quality_score": quality,
         "data_types": list(data_types),
     }
-    return metadata.dump({"metadata": head, "fundamentals": _json(data)})
+    return json_document.dump({"metadata": head, "fundamentals": _json(data)})
 
 
 def load(entry: Entry, data: bytes, symbol: str) -> Document:
@@ -142,7 +142,7 @@ def load(entry: Entry, data: bytes, symbol: str) -> Document:
         if not isinstance(head, Mapping) or not isinstance(inner, Mapping):
             raise TypeError("neither its head nor its content is a mapping")
         if "sha256" in document:
-            metadata.load(data)
+            json_document.load(data)
         said = str(head.get("symbol") or symbol)
         if _alike(said) != _alike(symbol):
             raise ValueError(f"it is about {said}")
@@ -172,7 +172,7 @@ def payload(data: bytes | None) -> dict[str, Any] | None:
     try:
         document = json.loads(data or b"")
         if "sha256" in document:
-            metadata.load(data or b"")
+            json_document.load(data or b"")
         inner = document["fundamentals"]
     except (ValueError, TypeError, KeyError, RecursionError, CorruptEntryError):
         return None

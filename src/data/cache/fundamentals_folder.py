@@ -17,8 +17,8 @@ from ..model.instant import DAY_MS, SECOND_MS, to_ms
 from ..model.vendors import canonical_vendor
 from . import fundamentals_files as files
 from .fundamentals_files import Document, Entry
-from .log_file import append_entry, entries_of_log
-from .quarantine_folder import Damage, Quarantine
+from .recovery.quarantine_folder import Damage, Quarantine
+from .write.log_file import append_entry, entries_of_log
 
 log = logging.getLogger(__name__)
 

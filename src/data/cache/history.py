@@ -11,11 +11,11 @@ from ..errors import QueryError
 from ..model.bars import BarTable, concat
 from ..model.coverage import Coverage
 from ..model.span import Span
-from .lane import Lane
-from .ledger import after_members, year_span
-from .members import Member, file_id, walk
-from .rewrite import versions
-from .years import MismatchError, rows_of
+from .format.gzip_member import Member, file_id, walk
+from .read.year_file import MismatchError, rows_of
+from .write.coverage_update import after_members, year_span
+from .write.protocols import versions
+from .write.series import Lane
 
 Entry = Mapping[str, Any]
 

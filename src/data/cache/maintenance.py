@@ -17,18 +17,25 @@ from ..model.instant import SECOND_MS
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
-from .beside import FOLDER, series_of
-from .catalogue import Catalogue
-from .checking import Finding, Inspection, check_actions, check_series, inspect, waiting
-from .compacting import Compacted, compact_series
-from .dropping import drop_file
+from .compact import Compacted, compact_series
+from .facade.catalog import Catalogue
 from .history import commits_of, log_of
 from .layout import decode_lane
-from .mending import repair_series
-from .migrating import OldFile, migrate_series
+from .legacy.migrate import OldFile, migrate_series
+from .legacy.prune import Pruned, prune_series
 from .other_data import OtherData, OtherLog, OtherPart
-from .pruning import Pruned, prune_series
-from .workshop import Workshop
+from .parts import Workshop
+from .read.derived_paths import FOLDER, series_of
+from .recovery.check import (
+    Finding,
+    Inspection,
+    check_actions,
+    check_series,
+    inspect,
+    waiting,
+)
+from .recovery.repair import repair_series
+from .retention.drop import drop_file
 
 T = TypeVar("T")
 Problem = tuple[SeriesKey, str]

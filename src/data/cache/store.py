@@ -22,22 +22,22 @@ from ..model.retention import Retention
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from . import quarantine
 from .actions import ActionBook, ActionStore, Asked
-from .adopt import OldYears
-from .assembling import Assembler
-from .attending import Attendant
-from .clearing import clear_lane, clear_symbol, clear_years
-from .commit import Commit, Piece, SeriesView, Stretch, Suspect
-from .gist import Gists
-from .lane import Lane
 from .layout import Layout, decode_lane
-from .memory import Memory
-from .readonly import WriteGuard
-from .sidecars import Columnar, Sidecars
-from .usage import Tally
-from .viewing import Known, Viewer
-from .workshop import Workshop
+from .legacy.adopt import OldYears
+from .parts import Workshop
+from .read.columnar_cache import Columnar, Sidecars
+from .read.document_cache import Memory
+from .read.manifest import Gists
+from .read.range_reader import Assembler
+from .read.series_index import Known, Viewer
+from .recovery import quarantine
+from .retention.clear import clear_lane, clear_symbol, clear_years
+from .retention.listener import Attendant
+from .retention.usage import Tally
+from .values import Commit, Piece, SeriesView, Stretch, Suspect
+from .write.series import Lane
+from .write.write_guard import WriteGuard
 
 __all__ = ["ActionBook", "BarStore", "Commit", "Piece", "SeriesView", "Stretch", "Suspect"]
 
@@ -188,7 +188,7 @@ class BarStore:
             FormatVersionError: a newer version of this library wrote it.
             StorageError: the disk refused; what was stored before is intact.
         """
-        from .commit_run import CommitRun  # who only reads can do without
+        from .write.commit import CommitRun  # who only reads can do without
 
         lane = self._lane(key)
         commit.check()
@@ -202,7 +202,7 @@ class BarStore:
 
         Also brings to light what was committed just before a power loss. Raises as :meth:`commit`.
         """
-        from .recovery import recover
+        from .recovery.recover import recover
 
         lane = self._lane(key)
         if self._disk.stat(lane.paths.folder) is not None:

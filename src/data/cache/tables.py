@@ -27,8 +27,8 @@ from ..model.figures import MEASURES
 from ..model.instant import from_ms, to_ms
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
-from . import metadata
-from .deflate import inflated
+from .format import json_document as metadata
+from .format.deflate import inflated
 from .layout import (
     QUARANTINE,
     decode_lane,
@@ -38,10 +38,10 @@ from .layout import (
     year_of_name,
     years_in,
 )
-from .ledger import year_span, years_of
-from .log_file import append_entry, entries_of_log, logged_years
 from .plain_csv import csv_text, read_csv
-from .quarantine_folder import Damage, Quarantine
+from .recovery.quarantine_folder import Damage, Quarantine
+from .write.coverage_update import year_span, years_of
+from .write.log_file import append_entry, entries_of_log, logged_years
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,17 +17,17 @@ from ..disk.export import export_csv
 from ..errors import CacheError, DataError, StorageError
 from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
-from .cache_folder import BARS, CacheFolder
-from .ledger import year_span
-from .legacy import SAMPLE_LANE, SAMPLE_VENDORS
-from .meaning import span_to_read
+from .facade.arguments import span_to_read
+from .facade.folder import BARS, CacheFolder
+from .legacy.reader import SAMPLE_LANE, SAMPLE_VENDORS
+from .write.coverage_update import year_span
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..model.instrument import Instrument
     from ..model.span import Span
-    from .offered import Offer
+    from .facade.frame_import import Offer
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class UnifiedCache(CacheFolder):
         Raises:
             CacheError: the folder could not be written.
         """
-        from .offered import Offer
+        from .facade.frame_import import Offer
 
         if df is None or len(df) == 0:
             return False
@@ -185,12 +185,12 @@ class UnifiedCache(CacheFolder):
     def _stored_frame(
         self, key: SeriesKey, span: Span, instrument: Instrument
     ) -> pd.DataFrame | None:
-        from .showing import stored_frame
+        from .facade.frame_export import stored_frame
 
         return stored_frame(self._catalogue, key, span, instrument)
 
     def _put_bars(self, df: pd.DataFrame, key: SeriesKey, offer: Offer) -> bool:
-        from .offered import to_commit
+        from .facade.frame_import import to_commit
 
         commit = to_commit(df, offer, self._clock.now_ms())
         if commit is None:
@@ -201,7 +201,7 @@ class UnifiedCache(CacheFolder):
         return True
 
     def _put_table(self, df: pd.DataFrame, key: SeriesKey, offer: Offer, data_type: str) -> bool:
-        from .offered import asked_span
+        from .facade.frame_import import asked_span
 
         span = asked_span(offer, self._clock.now_ms())
         return self.tables(data_type).put(key, df, span, offer.vendor) > 0

@@ -13,7 +13,7 @@ from .output import console, print_json
 from .tables import Grid, counted, size, styled
 
 if TYPE_CHECKING:
-    from ..cache.retention import Aged
+    from ..cache.retention.age import Aged
     from ..cache.unified_cache import UnifiedCache
 
 _BYTES_IN_GB = 1024**3

@@ -22,11 +22,11 @@ from .output import console, print_json
 from .tables import Grid, counted, moment, size, styled
 
 if TYPE_CHECKING:
-    from ..cache.checking import Finding
-    from ..cache.compacting import Compacted
-    from ..cache.migrating import OldFile
+    from ..cache.compact import Compacted
+    from ..cache.legacy.migrate import OldFile
+    from ..cache.legacy.prune import Pruned
     from ..cache.other_data import OtherLog, OtherPart
-    from ..cache.pruning import Pruned
+    from ..cache.recovery.check import Finding
     from ..model.series import SeriesKey
 
 _LACKING_SHOWN = 3

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..cache.eviction import BYTES_IN_GB
-from ..cache.gauge import Fill, Gauge
+from ..cache.retention.disk_usage import Fill, Gauge
+from ..cache.retention.eviction import BYTES_IN_GB
 from ..clock import SystemClock
 from ..config.survey import Survey, Where, survey
 from ..disk.mounts import network_file_system

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cache.catalogue import Catalogue
-from ..cache.checking import Inspection, waiting
-from ..cache.gauge import Fill
+from ..cache.facade.arguments import configured_instrument
+from ..cache.facade.catalog import Catalogue
 from ..cache.maintenance import Maintenance
-from ..cache.meaning import configured_instrument
+from ..cache.recovery.check import Inspection, waiting
+from ..cache.retention.disk_usage import Fill
 from ..cache.store import BarStore
 from ..clock import SystemClock
 from ..disk.files import Disk

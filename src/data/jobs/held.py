@@ -10,7 +10,7 @@ from ..bars.answer.reader import Outcome, Reader
 from ..bars.ingest.commit import CLOSED
 from ..bars.request import Asking
 from ..bars.selection.candidates import Selector
-from ..cache.legacy import SAMPLE_LANE
+from ..cache.legacy.reader import SAMPLE_LANE
 from ..cache.store import BarStore, SeriesView
 from ..calendars.calendar import calendar_for
 from ..calendars.gaps import Grid

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..bars.refetchable import Supply
-from ..cache.eviction import BYTES_IN_GB, Freeable
-from ..cache.steward import House, Steward
+from ..cache.retention.eviction import BYTES_IN_GB, Freeable
+from ..cache.retention.manager import House, Steward
 from ..cache.store import BarStore
 from ..clock import Clock
 from ..disk.files import Disk

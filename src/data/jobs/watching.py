@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cache.eviction import BYTES_IN_GB
-from ..cache.gauge import Fill, Gauge
+from ..cache.retention.disk_usage import Fill, Gauge
+from ..cache.retention.eviction import BYTES_IN_GB
 from ..clock import Clock, SystemClock
 from ..config.rules_file import load_rules
 from ..config.survey import Where, survey

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ...cache.legacy import SAMPLE_VENDORS
+from ...cache.legacy.reader import SAMPLE_VENDORS
 from ...errors import IncompleteDataError, IncompleteDataWarning
 from ...model.bars import NAN, BarTable
 from ...model.coverage import Coverage, Covered

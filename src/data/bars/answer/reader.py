@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...cache.actions import ActionBook, Asked
-from ...cache.faults import MISSING_VOLUME, sentences, within
+from ...cache.recovery.faults import MISSING_VOLUME, sentences, within
 from ...cache.store import BarStore, Commit, SeriesView, Suspect
 from ...clock import Clock
 from ...errors import Attempt

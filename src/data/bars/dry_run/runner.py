@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ...cache.actions import Asked
-from ...cache.ledger import after_marks, after_pieces
 from ...cache.store import ActionBook, BarStore, Commit, SeriesView, Stretch, Suspect
+from ...cache.write.coverage_update import after_marks, after_pieces
 from ...clock import Clock
 from ...errors import (
     AllProvidersFailedError,

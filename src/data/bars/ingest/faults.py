@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...cache.faults import (
+from ...cache.recovery.faults import (
     BAD,
     CONTRADICTED,
     DUPLICATE,
@@ -18,7 +18,7 @@ from ...cache.faults import (
     Fault,
     without_volume,
 )
-from ...cache.ledger import year_span, years_of
+from ...cache.write.coverage_update import year_span, years_of
 from ...calendars.gaps import Grid, holes
 from ...model.span import Span
 from ...prices.quality import Checked

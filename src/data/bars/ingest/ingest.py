@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from ...cache.actions import Asked
-from ...cache.faults import Fault
+from ...cache.recovery.faults import Fault
 from ...cache.store import BarStore, Commit
 from ...calendars.finality import forming_stamp, next_due
 from ...calendars.gaps import Grid

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...cache.actions import ActionBook, Asked
-from ...cache.ledger import after_marks, after_pieces
-from ...cache.readonly import ReadOnlyError
-from ...cache.room import NoRoomError
+from ...cache.retention.free_space import NoRoomError
 from ...cache.store import BarStore, Commit
+from ...cache.write.coverage_update import after_marks, after_pieces
+from ...cache.write.write_guard import ReadOnlyError
 from ...errors import CorruptEntryError, LockTimeoutError, StorageError
 from ...model.actions import Action
 from ...model.bars import BarTable, merge

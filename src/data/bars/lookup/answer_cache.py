@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...cache.actions import ActionBook
-from ...cache.holding import Held
+from ...cache.read.frequency_cache import Held
 from ...cache.store import BarStore, SeriesView
 from ...calendars.calendar import day_span
 from ...disk.calls import all_memory

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from ...cache.legacy import SAMPLE_LANE
+from ...cache.legacy.reader import SAMPLE_LANE
 from ...errors import (
     Attempt,
     NoProviderError,

@@ -1,0 +1,169 @@
+"""Making year files smaller on demand: many small members joined, what is derived and stale gone.
+
+No bar, no coverage and no generation changes: by the rewrite protocol a file takes the place of
+another that says the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..model.series import SeriesKey
+from .bases import unified
+from .format.gzip_member import Member, file_id
+from .format.json_document import DamagedError
+from .format.year_document import YearMeta, YearState
+from .parts import Workshop
+from .read.columnar_reader import open_columns
+from .read.year_file import MismatchError, YearFile, open_year
+from .recovery.check import is_current
+from .recovery.recover import sound_meta
+from .write.compose import Target, compose, state_of
+from .write.protocols import expired, rewrite
+from .write.segments import compacted, of_file, settled
+from .write.series import Lane
+
+# A member of so many bars costs next to nothing to read when one of them is wanted, and its
+# header next to nothing to store.
+MOST_ROWS = 16_384
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What compacting did, or would do, to one series.
+
+    Attributes:
+        key: the series.
+        members, bytes: of the year files, before and after.
+        stale: bytes of what is derived or kept for long enough, and goes.
+        years: those that are written anew.
+        damaged: those that must be repaired first, and were left as they are.
+    """
+
+    key: SeriesKey
+    members: tuple[int, int] = (0, 0)
+    bytes: tuple[int, int] = (0, 0)
+    stale: int = 0
+    years: tuple[int, ...] = ()
+    damaged: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Year:
+    """One year before and after: its members as they are, and joined."""
+
+    meta: YearMeta
+    file: YearFile
+    members: list[Member]
+    state: YearState
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether any members were joined."""
+        return len(self.members) < len(self.file.members)
+
+
+def compact_series(shop: Workshop, key: SeriesKey, *, dry_run: bool) -> Compacted:
+    """Compact the years of a series that have members to join; tell before and after.
+
+    Raises:
+        LockTimeoutError: another writer holds the series for too long.
+        FormatVersionError: a newer version of this library wrote it.
+        StorageError: the disk refused; each year is in its old or in its new state.
+    """
+    lane = shop.lane(key)
+    if dry_run or shop.disk.stat(lane.paths.folder) is None:
+        return _compacted(shop, lane, dry_run=True)
+    with shop.disk.lock(lane.paths.lock, shop.lock_timeout_s):
+        lane.sweep()
+        return _compacted(shop, lane, dry_run=False)
+
+
+def _compacted(shop: Workshop, lane: Lane, *, dry_run: bool) -> Compacted:
+    before, after = [0, 0], [0, 0]
+    written: list[int] = []
+    damaged: list[int] = []
+    foreign = shop.old.of(lane, lane.years())
+    for year in lane.years():
+        if year in foreign:
+            continue
+        try:
+            planned = _planned(lane, year, dry_run=dry_run)
+        except (MismatchError, DamagedError):
+            damaged.append(year)
+            continue
+        if planned is None:
+            continue
+        new = planned.members if planned.is_worth_it else planned.file.members
+        for total, members in ((before, planned.file.members), (after, new)):
+            total[0] += len(members)
+            total[1] += sum(len(member.raw) for member in members)
+        if planned.is_worth_it:
+            written.append(year)
+            if not dry_run:
+                rewrite(
+                    lane,
+                    year,
+                    meta=planned.meta,
+                    members=planned.members,
+                    state=planned.state,
+                    keep_version=False,
+                )
+    stale = _stale(shop, lane, is_rewritten=bool(written))
+    for path in () if dry_run else stale:
+        shop.disk.remove(path)
+    return Compacted(
+        lane.key,
+        (before[0], after[0]),
+        (before[1], after[1]),
+        sum(stale.values()),
+        tuple(written),
+        tuple(damaged),
+    )
+
+
+def _planned(lane: Lane, year: int, *, dry_run: bool) -> _Year | None:
+    """Return a year with the members it would have; None where nothing is stored.
+
+    Raises:
+        MismatchError, DamagedError: it must be repaired first.
+    """
+    meta = lane.meta(year) if dry_run else sound_meta(lane, year)
+    file = open_year(lane, year, meta)
+    if meta is None or file is None:
+        return None
+    state, key = file.state, lane.key
+    segments, coverage = unified(of_file(file), state.coverage, lane)
+    segments = settled(segments, coverage)
+    segments = compacted(segments, coverage, by_day=False, most_rows=MOST_ROWS)
+    target = Target(key, year, state.columns, state.generation)
+    members = compose(segments, file.members, target)
+    fresh = replace(
+        state_of(members, 0, YearState(), target, coverage.folded()), faults=state.faults
+    )
+    return _Year(meta, file, members, fresh)
+
+
+# --- what is derived, and what was kept for long enough ------------------------------------
+
+
+def _stale(shop: Workshop, lane: Lane, *, is_rewritten: bool) -> dict[Path, int]:
+    """Return what may go, with its bytes: old versions, columns that are those of no year now."""
+    paths = [path for year in lane.years() for path in expired(lane, year)]
+    columns = shop.sidecars.path(lane.key)
+    if is_rewritten or _are_stale(shop, lane, columns):
+        paths.append(columns)
+    sizes = {path: shop.disk.stat(path) for path in paths}
+    return {path: found.size for path, found in sizes.items() if found is not None}
+
+
+def _are_stale(shop: Workshop, lane: Lane, path: Path) -> bool:
+    file = open_columns(shop.disk, path, file_id(lane.key, 0), may_map=False)
+    if file is None:  # nor can anybody else read it, if there is one
+        return True
+    try:
+        metas = {year: lane.meta(year) for year in file.head.years}
+    except DamagedError:
+        return False
+    return any(m is None or not is_current(file, y, m.state) for y, m in metas.items())

@@ -1,0 +1,1 @@
+"""The cache as other programs know it: frames, lists, statistics."""

@@ -1,0 +1,255 @@
+"""What lies in a cache folder: symbols, timeframes, years, and what is recorded of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...disk.files import Disk
+from ...errors import CorruptEntryError
+from ...model.bars import BarTable, merge
+from ...model.instant import from_ms, parse_iso, year_of
+from ...model.series import SeriesKey
+from ...model.span import Span
+from ...model.timeframe import Timeframe
+from ..format.gzip_member import PEEK_BYTES, is_ours
+from ..layout import Layout, decode_symbol, encode_symbol
+from ..legacy.reader import (
+    SAMPLE_LANE,
+    describe_legacy,
+    folder_timeframes,
+    is_plain,
+    legacy_years,
+    read_legacy,
+)
+from ..retention.eviction import BYTES_IN_GB, measure
+from ..store import BarStore, SeriesView
+from ..write.coverage_update import year_span
+from .summaries import YearInfo
+
+_NOT_TABLES = frozenset({"ohlcv", "fundamentals"})
+
+
+class Catalogue:
+    """Lists of one cache, older tools' files among them. Thread-safe; nothing is remembered.
+
+    Args:
+        root: the cache folder.
+        store: the store of bars in it.
+        disk: the file system.
+
+    Attributes:
+        store: as given.
+    """
+
+    def __init__(self, root: Path, store: BarStore, disk: Disk) -> None:
+        self._root = root
+        self.store = store
+        self._disk = disk
+        self._layout = Layout(root)
+
+    # --- lists -----------------------------------------------------------------------------
+
+    def symbols(self) -> list[str]:
+        """Return the symbols that have files of bars, sorted."""
+        return sorted(
+            {
+                decode_symbol(name) or name
+                for base in (self._layout.ohlcv, self._root)
+                for name in self._disk.list(base)
+                if is_plain(name) and folder_timeframes(base / name)
+            }
+        )
+
+    def timeframes(self, symbol: str) -> list[Timeframe]:
+        """Return the timeframes of which ``symbol`` has files of bars, shortest first."""
+        names = [n for n in (encode_symbol(symbol), symbol, symbol.lower()) if is_plain(n)]
+        places = [base / name for base in (self._layout.ohlcv, self._root) for name in names]
+        found = {frame for place in places for frame in folder_timeframes(place)}
+        return sorted(found, key=lambda frame: (frame.unit == "M", frame.step_ms or frame.count))
+
+    def lane_of(self, key: SeriesKey) -> SeriesKey:
+        """Return the series to read for ``key``: sample data only where there is nothing else."""
+        if self.store.view(key).exists:
+            return key
+        sample = SeriesKey(key.symbol, key.timeframe, SAMPLE_LANE)
+        return sample if self.store.view(sample).exists else key
+
+    def years(self, key: SeriesKey) -> list[int]:
+        """Return the years of which bars are stored, ascending."""
+        return self.store.years(key)
+
+    def all_years(self) -> Iterator[YearInfo]:
+        """Yield what is recorded of every year of every default lane."""
+        for symbol in self.symbols():
+            for frame in self.timeframes(symbol):
+                key = self.lane_of(SeriesKey(symbol, frame))
+                for year in self.years(key):
+                    document = self.document(key, year)
+                    if document is not None:
+                        yield YearInfo(symbol, frame.label, year, document)
+
+    def data_types(self) -> list[str]:
+        """Return the folders of other tables than bars."""
+        names = [n for n in self._disk.list(self._root) if n == n.lower() and is_plain(n)]
+        return [
+            name
+            for name in names
+            if name not in _NOT_TABLES
+            and any(
+                folder_timeframes(self._root / name / s) for s in self._disk.list(self._root / name)
+            )
+        ]
+
+    # --- what is recorded ------------------------------------------------------------------
+
+    def document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
+        """Return the metadata of one year, or None where it has no bars."""
+        plain = self._json(self._layout.lane(key).metadata(year))
+        if plain is None or "onetape" not in plain:
+            plain = self._older_document(key, year)
+        if plain is None or not (plain.get("file_info") or {}).get("rows"):
+            return None
+        return {name: value for name, value in plain.items() if name != "sha256"}
+
+    def _json(self, path: Path) -> dict[str, Any] | None:
+        try:
+            plain = json.loads(self._disk.read_if_exists(path) or b"null")
+        except ValueError:
+            return None
+        return plain if isinstance(plain, dict) else None
+
+    def _older_document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
+        """Return what another tool recorded of a year, and what its bars say where it did not."""
+        path = self.older_files(key).get(year)
+        if path is None:
+            return None
+        table, _ = self.store.read(key, year_span(year))
+        if not len(table):
+            return None
+        about = describe_legacy(self._disk, path)
+        size = self._disk.stat(path)
+        told = self._json(path.with_name(f"{year}.metadata.json")) or {}
+        ends = [from_ms(int(table.stamps[i])).isoformat() for i in (0, -1)]
+        said: dict[str, Any] = {
+            "symbol": key.symbol,
+            "timeframe": key.timeframe.label,
+            "year": year,
+            "data_source": about.vendor,
+            "created_at": None,
+            "last_updated": from_ms(about.fetched_at).isoformat(timespec="seconds"),
+            "start_date": ends[0],
+            "end_date": ends[1],
+            "data_quality": {},
+            "provider_info": {"name": about.vendor},
+        } | told
+        facts = {
+            "format": "csv.gz",
+            "size_bytes": size.size if size else 0,
+            "rows": len(table),
+            "columns": list(table.columns),
+        }
+        return said | {"file_info": facts}
+
+    def unproven(self, key: SeriesKey, span: Span) -> BarTable:
+        """Return the bars in ``span`` that other tools left, those too that count as missing.
+
+        Among them are the last ones of their files, which may not have been closed when they were
+        written: they are for readers of what lies in the folder, not for answers.
+        """
+        lane = self._layout.lane(key)
+        years = year_of(span.start), year_of(span.end - 1)
+        aside = {y: lane.legacy / f"{y}.csv.gz" for y in range(years[0], years[1] + 1)}
+        found = BarTable.empty()
+        for year, path in (*aside.items(), *self.older_files(key).items()):
+            if years[0] <= year <= years[1] and self._is_foreign(path):
+                found = merge(found, self._foreign_rows(path, key.timeframe).within(span))
+        return found
+
+    def _is_foreign(self, path: Path) -> bool:
+        """Tell whether ``path`` exists, is not ours and no sample data."""
+        handle = self._disk.open_read(path)
+        if handle is None:
+            return False
+        try:
+            start = self._disk.read_at(handle, 0, PEEK_BYTES)
+        finally:
+            self._disk.close(handle)
+        return not is_ours(start) and not describe_legacy(self._disk, path).is_sample
+
+    def _foreign_rows(self, path: Path, timeframe: Timeframe) -> BarTable:
+        try:
+            return read_legacy(self._disk, path, timeframe)
+        except CorruptEntryError:
+            return BarTable.empty()  # the store says so when it takes the file over
+
+    def updated_ms(self, key: SeriesKey, year: int) -> int | None:
+        """Return when a year was last updated in UTC milliseconds, None where nothing tells."""
+        document = self.document(key, year) or {}
+        try:
+            return parse_iso(document["last_updated"])
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def stats(self, years: list[YearInfo], max_size_gb: float) -> dict[str, Any]:
+        """Return the statistics of the whole folder, all lanes counted."""
+        size, beside = measure(self._root), self._beside()
+        updates = [
+            str(info.document["last_updated"])
+            for info in years
+            if info.document.get("last_updated")
+        ]
+        return {
+            "total_size_gb": size.bytes / BYTES_IN_GB,
+            "files_count": size.data_files,
+            "last_updated": max(updates, default=None),
+            "max_size_gb": max_size_gb,
+            "symbols_count": len({i.symbol for i in years} | {v.key.symbol for v in beside}),
+            "series_count": len({info[:2] for info in years}) + len(beside),
+            "bars_count": sum(int(info.document["file_info"]["rows"]) for info in years)
+            + sum(view.rows for view in beside),
+        }
+
+    def _beside(self) -> list[SeriesView]:
+        """Return what is held in other lanes than those that answer when none is named."""
+        lanes = [key for key in self.store.keys() if key.lane]
+        lanes = [k for k in lanes if self.lane_of(SeriesKey(k.symbol, k.timeframe)) != k]
+        return [view for view in map(self.store.view, lanes) if view.rows]
+
+    # --- what may go -----------------------------------------------------------------------
+
+    def every_symbol(self) -> list[str]:
+        """Return the symbols that have anything at all, with or without bars."""
+        folders = self._disk.list(self._layout.ohlcv)
+        return sorted({*self.symbols(), *filter(None, map(decode_symbol, folders))})
+
+    def clear(self, symbol: str, frames: list[Timeframe] | None = None) -> None:
+        """Delete series of a symbol in all their lanes; without ``frames`` all that it has."""
+        for frame in self.timeframes(symbol) if frames is None else frames:
+            key = SeriesKey(symbol, frame)
+            years = list(self.older_files(key))
+            if years:  # the store looks for series in their own folders only
+                self.store.clear_years(key, years)
+            self.store.clear(symbol, frame)
+        if frames is None:
+            self.store.clear(symbol)
+
+    def older_files(self, key: SeriesKey) -> Mapping[int, Path]:
+        """Return the year files that may be another tool's, by year."""
+        return legacy_years(self._root, key, encode_symbol(key.symbol))
+
+    def stored_keys(self) -> list[SeriesKey]:
+        """Return every series in every lane, older tools' among them."""
+        listed = [SeriesKey(s, frame) for s in self.symbols() for frame in self.timeframes(s)]
+        older = [key for key in listed if self.older_files(key)]
+        return list(dict.fromkeys([*self.store.keys(), *older]))
+
+    def unchanged_since(self, oldest_ms: int) -> Iterator[tuple[SeriesKey, list[int]]]:
+        """Yield the years that were last updated before ``oldest_ms``, by series."""
+        for key in self.stored_keys():
+            updates = {year: self.updated_ms(key, year) for year in self.years(key)}
+            old = [year for year, ms in updates.items() if ms is not None and ms < oldest_ms]
+            if old:
+                yield key, old

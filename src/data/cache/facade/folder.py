@@ -1,0 +1,354 @@
+"""One cache folder: what lies in it, and what removes it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...clock import Clock, SystemClock
+from ...config.settings import is_private, load_settings, named_path, working_dir
+from ...disk.files import Disk
+from ...errors import CacheError, ConfigError, QueryError, StorageError
+from ...model.age import Age
+from ...model.instant import DAY_MS, iso
+from ...model.instrument import Instrument
+from ...model.retention import Retention
+from ...model.series import SeriesKey
+from ...model.timeframe import Timeframe
+from ..layout import BARS as BARS
+from ..read.columnar_cache import Columnar, fitting
+from ..retention import eviction
+from ..retention.manager import House, Steward
+from ..retention.trim import Trimmed
+from ..store import BarStore
+from . import summaries
+from .arguments import configured_instrument
+from .catalog import Catalogue
+
+if TYPE_CHECKING:
+    from ..maintenance import Maintenance
+    from ..retention.age import Aged, AgeRetention
+    from ..tables import TableStore
+
+log = logging.getLogger(__name__)
+
+_MOST_SERIES_AT_EXIT = 500
+# How long statistics look for damage.
+_GLANCE_S = 0.5
+
+
+class CacheFolder:
+    """Lists, statistics and removal; the arguments and attributes are those of the cache itself.
+
+    Thread-safe, and safe across processes.
+    """
+
+    def __init__(
+        self,
+        cache_dir: str | os.PathLike[str] | None = None,
+        max_size_gb: float | None = None,
+        *,
+        clock: Clock | None = None,
+        instrument_of: Callable[[str], Instrument] | None = None,
+        must_keep: eviction.Keeps = eviction.keep_all,
+        vendor_facts: Mapping[str, Mapping[str, Any]] | None = None,
+        columnar: Columnar = "map",
+        retention: Retention | None = None,
+        max_age: Age | None = None,
+        min_free_mb: float | None = None,
+        private: bool | None = None,
+    ) -> None:
+        self.cache_dir, self.max_size_gb = _places(cache_dir, max_size_gb)
+        self.ohlcv_dir = self.cache_dir / BARS
+        self.metadata_dir = self.ohlcv_dir / summaries.FOLDER
+        self._disk = Disk(root=self.cache_dir, private=is_private() if private is None else private)
+        self._clock = clock or SystemClock()
+        self._instrument_of = instrument_of or configured_instrument
+        self._puts = itertools.count(1)
+        self._said: set[str] = set()
+        self._disk.make_folders(self.cache_dir)
+        if not self.cache_dir.is_dir():
+            raise StorageError(
+                f"the cache folder {self.cache_dir} is a file", hint="name another folder"
+            )
+        self.store = BarStore(
+            self.cache_dir,
+            self._disk,
+            self._clock,
+            vendor_facts=vendor_facts,
+            columnar=fitting(columnar, self.cache_dir),
+            retention=retention,
+        )
+        self.max_age = max_age
+        house = House(self._limit, min_free_mb, must_keep, self._retain)
+        self.store.steward = self._steward = Steward(self.store, self._clock, house)
+        self._catalogue = Catalogue(self.cache_dir, self.store, self._disk)
+        summaries.finish_at_exit(self)
+
+    def __repr__(self) -> str:
+        return f"UnifiedCache({str(self.cache_dir)!r}, max_size_gb={self.max_size_gb:g})"
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """What checks, repairs, compacts and takes over, and tells the past of series."""
+        from ..maintenance import Maintenance
+
+        return Maintenance(self.store.workshop, self._catalogue, self._instrument_of, self._clock)
+
+    def meaning_of(self, symbol: str) -> Instrument:
+        """Return what a symbol means; raises ``QueryError`` where that cannot be told."""
+        return self._instrument_of(symbol)
+
+    # --- what there is ---------------------------------------------------------------------
+
+    def list_symbols(self) -> list[str]:
+        """Return the symbols that have bars, sorted."""
+        return self._catalogue.symbols()
+
+    def list_timeframes(self, symbol: str) -> list[str]:
+        """Return the timeframes of which ``symbol`` has bars, shortest first; months are ``1M``."""
+        return [frame.label for frame in self._catalogue.timeframes(symbol)]
+
+    def list_years(self, symbol: str, timeframe: str) -> list[int]:
+        """Return the years of which bars are stored, ascending."""
+        return self._catalogue.years(self._lane(symbol, timeframe))
+
+    def get_data_info(self, symbol: str, timeframe: str, year: int) -> dict[str, Any] | None:
+        """Return the metadata of one year, or None where it has no bars."""
+        return self._catalogue.document(self._lane(symbol, timeframe), int(year))
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return ``total_size_gb``, ``files_count``, ``last_updated`` (naive UTC text) and more.
+
+        ``health`` says what reading files for half a second found: ``ok`` is False over damage,
+        None where not all of them were read; :attr:`maintenance` reads all. The summaries for other
+        programs are brought up to date with it.
+        """
+        # First: reading documents repairs what is damaged.
+        health = self.maintenance.inspect(_GLANCE_S).to_json()
+        years = list(self._catalogue.all_years())
+        stats = self._catalogue.stats(years, self.max_size_gb)
+        self._summarise(years, stats)
+        return stats | {"health": health}
+
+    def write_summaries(self) -> bool:
+        """Bring ``_metadata/*.json`` up to date; return whether that was possible."""
+        if not self.ohlcv_dir.is_dir():  # removed meanwhile, and not for us to make again
+            return False
+        try:
+            years = list(self._catalogue.all_years())
+            return self._summarise(years, self._catalogue.stats(years, self.max_size_gb))
+        except CacheError as exc:
+            log.debug("summaries were not made: %s", exc)
+            return False
+
+    def finish(self) -> None:
+        """Bring them up to date if this object changed anything and the cache is small.
+
+        No process is kept from ending by reading thousands of documents: jobs write them too.
+        """
+        self._steward.write_uses()
+        if self.store.changed and len(self.store.keys()) <= _MOST_SERIES_AT_EXIT:
+            self.write_summaries()
+
+    # --- removing --------------------------------------------------------------------------
+
+    def clear(self, symbol: str | None = None, timeframe: str | None = None) -> None:
+        """Delete bars: of a series, of a symbol, of a timeframe of all symbols, or everything."""
+        if timeframe is not None:
+            for name in self.list_symbols() if symbol is None else [symbol]:
+                self.clear_symbol_timeframe(name, timeframe)
+        elif symbol is not None:
+            self.clear_symbol(symbol)
+        else:
+            self.clear_all()
+
+    def clear_symbol_timeframe(self, symbol: str, timeframe: str, data_type: str = BARS) -> None:
+        """Delete one series for good, in all its lanes."""
+        key = SeriesKey(symbol, Timeframe.parse(timeframe))
+        if data_type != BARS:
+            self.tables(data_type).clear(key=key)
+        else:
+            self._catalogue.clear(symbol, [key.timeframe])
+            self.store.changed = True
+
+    def clear_symbol(self, symbol: str, data_type: str = BARS) -> None:
+        """Delete all bars of a symbol, and its splits and dividends."""
+        if data_type != BARS:
+            self.tables(data_type).clear(symbol)
+        else:
+            self._catalogue.clear(symbol)
+            self.store.changed = True
+
+    def clear_all(self, data_type: str | None = None) -> None:
+        """Delete all bars and tables, or those of one data type; the cache works on."""
+        for name in self._catalogue.data_types() if data_type is None else [data_type]:
+            if name != BARS:
+                self.tables(name).clear()
+        if data_type in (None, BARS):
+            for symbol in self._catalogue.every_symbol():
+                self.clear_symbol(symbol)
+
+    def cleanup_old_data(self, max_age_days: float = 365) -> int:
+        """Delete years that nobody updated for so many days; return how many.
+
+        The age is that of the last update in the metadata, so a quiet year that was checked
+        lately stays. What a deleted year answered for is asked again when somebody wants it.
+
+        Raises:
+            QueryError: the age is negative or no number.
+        """
+        if not 0 <= max_age_days < math.inf:
+            raise QueryError(
+                f"max_age_days is {max_age_days!r}, a number of days is needed",
+                hint="0: all that was not updated just now",
+            )
+        oldest = self._clock.now_ms() - round(max_age_days * DAY_MS)
+        found = list(self._catalogue.unchanged_since(oldest))
+        self.store.changed = True
+        return sum(
+            self.store.clear_years(key, years, by="cleanup_old_data") for key, years in found
+        )
+
+    def delete_older_than(
+        self, age: Age | str | None = None, *, dry_run: bool = False, every: bool = False
+    ) -> Aged:
+        """Delete whole years of bars and of tables whose newest row is older; return what went.
+
+        Part of a year's file never goes, neither do fundamentals, splits and dividends. Also bars
+        that no vendor has any more are deleted. Each deletion leaves a line in the log of its series.
+
+        Args:
+            age: such as ``5y``, ``18mo``, ``2w`` or ``90d``; None: ``cache.retention.age`` of the rules.
+            dry_run: only tell what would go.
+            every: go on where no bars would be left.
+
+        Raises:
+            QueryError: the age is none, or no bars would be left and ``every`` is not said.
+            CacheError: this machine's clock is behind the newest commit, or the disk refused.
+        """
+        age = Age.parse(age) if isinstance(age, str) else age or self.max_age
+        if age is None:
+            raise QueryError(
+                "no age is given, and the rules have none",
+                hint="name one, such as 5y, or set cache.retention in the rules",
+            )
+        retention, now = self._retention(), self._clock.now_ms()
+        retention.check_clock(now)
+        aged = retention.find(age.before(now))
+        if dry_run:
+            return aged
+        if aged.is_all and not every:
+            raise QueryError(
+                f"all bars of the cache are older than {age}, and all of them would be deleted",
+                hint="say so if it is meant: `--all`, in programs every=True",
+            )
+        return retention.delete(aged)
+
+    def enforce_limit(self) -> int:
+        """Drop what can be had again until the folder is within its limit; return years dropped.
+
+        First goes what can be made again from bars, then years that a configured vendor could
+        supply again, the longest unused first. What remains above the limit is logged once.
+        """
+        return self._steward.enforce()
+
+    def freeable(self) -> eviction.Freeable:
+        """Return what of the folder could go, and why the rest must stay."""
+        return self._steward.freeable()
+
+    def tables(self, data_type: str) -> TableStore:
+        """Return the dated tables of one data type, such as ``funding_rate``."""
+        from ..tables import TableStore
+
+        return TableStore(self.cache_dir, data_type, self._disk, self._clock)
+
+    def look_after(self) -> None:
+        """Write down what was used when, keep limit and age, tidy up; jobs do so at their end."""
+        self._steward.look()
+        self._steward.retain()
+        self._steward.tidy()
+
+    def tidy(self, *, dry_run: bool = False) -> Trimmed:
+        """Take old files out of the quarantines; return what went, or would go."""
+        return self._steward.tidy(dry_run=dry_run)
+
+    def last_used_ms(self, key: SeriesKey) -> int:
+        """Return when a series was read or changed last; 0 where nothing tells."""
+        return self._steward.last_ms(key)
+
+    # --- inside ----------------------------------------------------------------------------
+
+    def _retention(self) -> AgeRetention:
+        from ..retention.age import AgeRetention
+
+        return AgeRetention(
+            self.store, self._catalogue, self._disk, self.tables, self._steward.last_used
+        )
+
+    def _retain(self) -> None:
+        """Delete what is older than the rules want; a clock in doubt, or all of it, is logged once.
+
+        The age counts from the newest answer in the store: a clock that is ahead deletes nothing.
+        """
+        if self.max_age is None:
+            return
+        retention, now = self._retention(), self._clock.now_ms()
+        if not retention.find(self.max_age.before(now)).years:
+            return
+        try:
+            newest = retention.check_clock(now)
+        except CacheError as exc:
+            self._say_once(f"cache.retention: {exc}")
+            return
+        before = self.max_age.before(min(now, newest))
+        aged = retention.find(before)
+        if aged.is_all:
+            self._say_once(
+                f"cache.retention: all bars of the cache are from before {iso(before)[:10]}, and none "
+                "is deleted by itself: `onetape cache clean --all` does it"
+            )
+            return
+        gone = retention.delete(retention.unused(aged, now), wait_s=0.0).years
+        if gone:
+            rows = sum(one.rows for one in gone)
+            log.info("cache.retention: %d years, %d rows were deleted", len(gone), rows)
+
+    def _say_once(self, said: str) -> None:
+        if said not in self._said:
+            self._said.add(said)
+            log.warning("%s", said)
+
+    def _limit(self) -> int:
+        return round(self.max_size_gb * eviction.BYTES_IN_GB)
+
+    def _lane(self, symbol: str, timeframe: str) -> SeriesKey:
+        return self._catalogue.lane_of(SeriesKey(symbol, Timeframe.parse(timeframe)))
+
+    def _summarise(self, years: list[summaries.YearInfo], stats: dict[str, Any]) -> bool:
+        contents = summaries.summaries(years, stats)
+        written = summaries.write_summaries(self._disk, self.ohlcv_dir, contents)
+        if written:
+            self.store.changed = False
+        return written
+
+
+def _places(
+    cache_dir: str | os.PathLike[str] | None, max_size_gb: float | None
+) -> tuple[Path, float]:
+    """Return folder and limit; the configuration is only read for what was not given."""
+    if max_size_gb is not None and not 0 <= max_size_gb < math.inf:
+        raise ConfigError(
+            f"max_size_gb is {max_size_gb!r}, a number of gigabytes is needed", hint="0: no limit"
+        )
+    if cache_dir and max_size_gb is not None:
+        folder = named_path(cache_dir, "cache_dir", working_dir())
+        return Path(os.path.abspath(folder)), float(max_size_gb)
+    settings = load_settings(cache_dir)
+    limit = settings.max_size_gb if max_size_gb is None else float(max_size_gb)
+    return settings.cache_dir, limit

@@ -1,0 +1,229 @@
+"""A caller's frame turned into something to store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...calendars.calendar import calendar_for
+from ...calendars.gaps import Grid, holes
+from ...calendars.ranges import resolve_range
+from ...errors import BadRangeError, QueryError
+from ...model.bars import BarTable, Stamps, among
+from ...model.coverage import Covered
+from ...model.frame import table_of
+from ...model.instant import DAY_MS, HOUR_MS, date_of
+from ...model.instrument import Instrument
+from ...model.kind import ADJUSTMENTS, Basis, Kind
+from ...model.span import Span, intersect, subtract
+from ...model.timeframe import Timeframe
+from ...prices.quality import Checked, check, off_grid_rows
+from ..format.stamps import next_stamps, session_stamps
+from ..recovery.faults import BAD, CONTRADICTED, DUPLICATE, MISSING, Fault, without_volume
+from ..values import Commit, Piece, Suspect
+from ..write.coverage_update import year_span, years_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# More holes than these are a thin market's; there only those far beyond its habit are lacking.
+_MOST_HOLES, _FAR_BEYOND = 64, 10
+# Nobody else says so but the caller: for so long a stretch without bars is not asked for again.
+_EMPTY_FOR_MS = 24 * HOUR_MS
+_ANY_KIND = Kind(session="", anchor="")
+# Bars whose nominal end lies so far back have closed by any calendar.
+_SURELY_CLOSED_MS = 3 * DAY_MS
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a caller says about a frame of bars.
+
+    Attributes:
+        instrument, timeframe: of the bars.
+        start, end: the range that was asked of the vendor, both inclusive; None: that of the bars.
+        vendor: who supplied them.
+        adjustment: what their prices are adjusted for, or ``unknown``.
+        as_of: the date up to which they are adjusted; None means the time of storing.
+    """
+
+    instrument: Instrument
+    timeframe: Timeframe
+    start: Any
+    end: Any
+    vendor: str
+    adjustment: Any = "unknown"
+    as_of: date | None = None
+
+
+def to_commit(frame: pd.DataFrame, offer: Offer, now_ms: int) -> Commit | None:
+    """Return what to store of ``frame``: closed bars, bad rows apart; None when it has neither.
+
+    Closed bars count as final. Intraday rows off the full minute are kept aside under the stamp
+    that they came with. The range asked for beyond them is remembered as empty for a day.
+
+    Raises:
+        QueryError: the adjustment is none of ours.
+        ResponseFormatError: the frame has no stamps or lacks a price column.
+        QualityError: not a single row can be used.
+        ValueError: daily or longer bars are stamped with no certain date.
+    """
+    basis_text = offer.adjustment
+    if basis_text not in (*ADJUSTMENTS, "unknown"):
+        raise QueryError(f"unknown adjustment {basis_text!r}", hint=f"one of {ADJUSTMENTS}")
+    rows = _closed(_stamped(frame, offer.timeframe), offer, now_ms)
+    _, even = session_stamps(rows.stamps, offer.timeframe)
+    table, stray = rows.take(even), off_grid_rows(rows.take(~even), offer.timeframe)
+    aside = tuple(Suspect(row.bar, row.reason) for row in stray)
+    if not len(table):
+        return Commit(suspects=aside) if aside else None
+    extent = Span(int(table.stamps.min()), int(next_stamps(table.stamps, offer.timeframe).max()))
+    volume = _ANY_KIND.needs_volume(offer.instrument.asset_class, offer.vendor)
+    checked = check(table, extent, timeframe=offer.timeframe, now_ms=now_ms, volume=volume)
+    commit = _commit(checked, offer, extent, now_ms)
+    return replace(commit, suspects=(*commit.suspects, *aside))
+
+
+def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
+    """Read the frame; aware stamps of days are dates where the venue is, not in UTC."""
+    import pandas as pd
+
+    times = frame.index
+    if not timeframe.is_intraday and isinstance(times, pd.DatetimeIndex) and times.tz is not None:
+        frame = frame.set_axis(times.tz_localize(None).normalize(), axis=0)
+    table = table_of(frame)
+    stamps, told = session_stamps(table.stamps, timeframe)
+    if not (told.all() or timeframe.is_intraday):
+        odd = table.stamps[~told][0]
+        raise ValueError(
+            f"{timeframe} bars must be stamped 00:00 of their date: {np.datetime64(int(odd), 'ms')}"
+        )
+    return replace(table, stamps=stamps)
+
+
+def _closed(table: BarTable, offer: Offer, now_ms: int) -> BarTable:
+    """Leave out bars that are still forming: they are never stored as closed ones."""
+    ends = next_stamps(table.stamps, offer.timeframe)
+    recent = np.flatnonzero(ends > now_ms - _SURELY_CLOSED_MS)
+    if len(recent):
+        calendar = calendar_for(offer.instrument)
+        ends = ends.copy()
+        ends[recent] = calendar.closes(offer.timeframe, table.stamps[recent])
+    return table.take(ends <= now_ms)
+
+
+def _commit(checked: Checked, offer: Offer, extent: Span, now_ms: int) -> Commit:
+    piece = Piece(
+        checked.good,
+        extent,
+        offer.vendor,
+        now_ms,
+        _ANY_KIND,
+        _basis(offer, extent, now_ms),
+        "final",
+        keeps=True,
+    )
+    bad = [row.bar.stamp_ms for row in checked.bad]
+    doubted = [Span(stamp, stamp + 1) for stamp in bad]
+    lacking = _holes(np.union1d(checked.good.stamps, np.array(bad, dtype=np.int64)), offer, extent)
+    parts = [_part(piece, span) for span in subtract([extent], [*doubted, *lacking])]
+    asked = asked_span(offer, now_ms)
+    empties = subtract([asked] if asked else [], [extent]) + intersect(
+        [asked] if asked else [], lacking
+    )
+    expires = now_ms + _EMPTY_FOR_MS
+    marks = [
+        Covered(
+            span,
+            "empty",
+            offer.vendor,
+            fetched_at=now_ms,
+            expires=expires,
+            reason="not among the bars handed in",
+        )
+        for span in empties
+    ] + [
+        Covered(
+            span,
+            "suspect",
+            offer.vendor,
+            basis=piece.basis,
+            fetched_at=now_ms,
+            expires=expires,
+            reason=row.reason,
+        )
+        for span, row in zip(doubted, checked.bad, strict=True)
+    ]
+    suspects = tuple(Suspect(row.bar, row.reason) for row in checked.bad)
+    faults = _faults(checked, lacking, offer, extent)
+    return Commit(tuple(parts), tuple(marks), suspects, judged=extent, faults=faults)
+
+
+def _faults(checked: Checked, lacking: list[Span], offer: Offer, extent: Span) -> tuple[Fault, ...]:
+    """Return what is wrong with the frame, none of it across the end of a year."""
+    found = [Fault(Span(row.bar.stamp_ms, row.bar.stamp_ms + 1), BAD, 1, row.reason)
+             for row in checked.bad]  # fmt: skip
+    odd = checked.contradicted.tolist()
+    found += (Fault(Span(stamp, stamp + 1), CONTRADICTED, 1) for stamp in odd)
+    for hole in lacking:
+        for year in years_of(hole):
+            part = hole.clip(year_span(year))
+            length = offer.timeframe.step_ms or 31 * DAY_MS
+            found.append(Fault(part, MISSING, max(1, (part.end - part.start) // length)))
+    found += without_volume(checked.without_volume, extent)
+    if checked.duplicates:
+        start = Span(extent.start, extent.start + 1)
+        found.append(Fault(start, DUPLICATE, checked.duplicates))
+    return tuple(found)
+
+
+def _holes(present: Stamps, offer: Offer, extent: Span) -> list[Span]:
+    """Return the stretches of ``extent`` without a bar where the calendar expects one.
+
+    They are no part of what is covered: that they are lacking here says nothing of a vendor. Of
+    bars that stand on no grid of ours nothing is expected.
+    """
+    calendar, step = calendar_for(offer.instrument), offer.timeframe
+    anchors = ("session", "clock") if step.is_intraday else ("session",)
+    grids = [Grid(calendar, step, anchor) for anchor in anchors]
+    fits = [int(np.count_nonzero(among(present, grid.opens(extent)))) for grid in grids]
+    best = max(range(len(grids)), key=fits.__getitem__)
+    if 2 * fits[best] < len(present):
+        return []
+    found = holes(extent, present, grids[best])
+    if len(found) <= _MOST_HOLES:
+        return found
+    # A thin market: what counts is a stretch far longer than the usual distance of its bars.
+    opens = grids[best].opens(extent)
+    usual = float(np.median(np.diff(np.flatnonzero(among(opens, present)))))
+    lengths = (len(opens[(opens >= hole.start) & (opens < hole.end)]) for hole in found)
+    return [hole for hole, bars in zip(found, lengths, strict=True) if bars >= _FAR_BEYOND * usual]
+
+
+def _part(piece: Piece, span: Span) -> Piece:
+    return replace(piece, table=piece.table.within(span), span=span)
+
+
+def _basis(offer: Offer, extent: Span, now_ms: int) -> Basis:
+    """Return the basis of the bars; its date is left out where it is not after the first bar."""
+    if offer.adjustment == "unknown" or offer.instrument.asset_class != "stock":
+        return Basis(offer.adjustment)
+    as_of = offer.as_of or date_of(now_ms)
+    return Basis(offer.adjustment, as_of if as_of > date_of(extent.start) else None)
+
+
+def asked_span(offer: Offer, now_ms: int) -> Span | None:
+    """Return the stamps that were asked for, up to now; None when the bounds do not tell.
+
+    A reversed range, or equal bounds around a single bar, claim nothing beyond the bars.
+    """
+    if offer.start is None or offer.end is None:
+        return None
+    try:
+        span, _ = resolve_range(offer.instrument, offer.timeframe, offer.start, offer.end, now_ms)
+    except BadRangeError:
+        return None
+    return Span(span.start, min(span.end, now_ms))

@@ -1,0 +1,131 @@
+"""Summaries of the cache for other programs: ``<cache>/ohlcv/_metadata/*.json``.
+
+They repeat what the metadata of the years say, and nothing here ever reads them. They are written
+by jobs, with the statistics, and when a process that stored something ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import weakref
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from ...disk.atomic import sweep, write_atomically
+from ...disk.files import Disk
+from ...errors import CacheError
+
+log = logging.getLogger(__name__)
+
+FOLDER = "_metadata"
+_LOCK_TIMEOUT_S = 5.0
+
+
+class YearInfo(NamedTuple):
+    """The document of one year, and where it belongs."""
+
+    symbol: str
+    timeframe: str
+    year: int
+    document: Mapping[str, Any]
+
+
+def summaries(years: Iterable[YearInfo], stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Return file name to content.
+
+    Args:
+        years: every year of every series.
+        stats: ``total_size_gb``, ``files_count`` and ``last_updated`` at least.
+    """
+    symbols: dict[str, Any] = {}
+    providers: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
+    for info in years:
+        entry = _entry(info.document)
+        place = (info.symbol, info.timeframe)
+        symbols.setdefault(place[0], {}).setdefault(place[1], {})[str(info.year)] = entry
+        quality = dict(info.document.get("data_quality") or {})
+        scores.setdefault(place[0], {}).setdefault(place[1], {})[str(info.year)] = quality
+        _add_provider(providers, info, entry)
+    return {
+        "symbols.json": symbols,
+        "providers.json": providers,
+        "quality_scores.json": scores,
+        "cache_stats.json": {
+            k: stats.get(k) for k in ("total_size_gb", "files_count", "last_updated")
+        },
+    }
+
+
+def _entry(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "provider": document.get("data_source"),
+        "last_updated": document.get("last_updated"),
+        "quality_score": (document.get("data_quality") or {}).get("score"),
+        "rows": (document.get("file_info") or {}).get("rows", 0),
+    }
+
+
+def _add_provider(providers: dict[str, Any], info: YearInfo, entry: Mapping[str, Any]) -> None:
+    name = str(entry["provider"] or "unknown")
+    known = providers.setdefault(
+        name, {"symbols": [], "files": 0, "rows": 0, "last_updated": None, "rate_limit": None}
+    )
+    if info.symbol not in known["symbols"]:
+        known["symbols"].append(info.symbol)
+    known["files"] += 1
+    known["rows"] += int(entry["rows"] or 0)
+    known["last_updated"] = max(
+        filter(None, (known["last_updated"], entry["last_updated"])), default=None
+    )
+    known["rate_limit"] = (info.document.get("provider_info") or {}).get("rate_limit")
+
+
+def write_summaries(disk: Disk, ohlcv: Path, contents: Mapping[str, Any]) -> bool:
+    """Write the files under their lock; return whether that was possible.
+
+    A cache that may only be read, or a lock that somebody holds for long, is no error: the files
+    are for others, and the next one who can writes them.
+    """
+    folder = ohlcv / FOLDER
+    try:
+        disk.make_folders(folder)
+        with disk.lock(folder / ".lock", _LOCK_TIMEOUT_S):
+            sweep(disk, folder)
+            for name, content in contents.items():
+                text = json.dumps(content, indent=2, sort_keys=True, default=str)
+                write_atomically(disk, folder / name, text.encode("utf-8") + b"\n", durable=False)
+    except CacheError as exc:
+        log.debug("summaries were not written: %s", exc)
+        return False
+    return True
+
+
+# --- at exit -------------------------------------------------------------------------------
+
+
+class Summarises(Protocol):
+    """A cache that can bring its summaries up to date."""
+
+    def finish(self) -> None:
+        """Write them if anything changed since."""
+
+
+# A cache that is gone by the end of the process leaves its summaries to the next one.
+_open: weakref.WeakSet[Summarises] = weakref.WeakSet()
+
+
+def finish_at_exit(cache: Summarises) -> None:
+    """Have ``cache`` bring its summaries up to date when the process ends."""
+    _open.add(cache)
+
+
+def _at_exit() -> None:
+    for cache in tuple(_open):
+        cache.finish()
+
+
+atexit.register(_at_exit)

@@ -1,0 +1,1 @@
+"""The bytes of cache files: members of year files, documents, columns. Nothing here knows a series."""

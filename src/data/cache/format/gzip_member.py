@@ -1,0 +1,336 @@
+"""One gzip member that describes itself: header, digest, chain.
+
+A year file is members one behind the other; gzip tools see one plain CSV. Each member carries,
+in an extra field of its gzip header, its size, a digest of itself and what its bars are. Readers
+hop from one to the next without inflating; a file whose metadata are lost is understood from its
+members alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...errors import FormatVersionError
+from ...model.bars import BarTable
+from ...model.kind import Basis, Kind
+from ...model.series import SeriesKey
+from ...model.span import Span
+from .deflate import Inflating, checksum, deflated
+
+VERSION = 1
+MOST_JSON = 4096
+MOST_HOLES = 64
+MOST_ROW_BYTES = 512
+
+# gzip magic, deflate, an extra field follows, no time, no hint, unknown system
+_MAGIC = b"\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff"
+_ID = b"OT"
+_SIZE_AT = 16
+_DIGEST_AT = 20
+_JSON_AT = 52
+_ZERO = bytes(32)
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+_KNOWN = (
+    "v",
+    "id",
+    "seq",
+    "prev",
+    "rows",
+    "first",
+    "last",
+    "span",
+    "vendor",
+    "fetched_at",
+    "kind",
+    "basis",
+    "state",
+    "holes",
+)
+_SPELLED = ("symbol", "timeframe", "lane", "year", "columns")
+
+
+def file_id(key: SeriesKey, year: int) -> str:
+    """Return what every member of this year file carries."""
+    text = f"{key.symbol}|{key.timeframe.label}|{key.lane_label}|{year}"
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a member says about its bars.
+
+    Attributes:
+        id: of the file it belongs to.
+        seq: generation of its commit; ascending in a file.
+        prev: start of the digest of the member before, None in the first.
+        rows: bars in it.
+        first, last: their outermost stamps; None without rows.
+        span: stamps asked and answered.
+        vendor, fetched_at, kind, basis: where the bars come from.
+        state: ``final`` or ``provisional``.
+        holes: parts of ``span`` that are missing all the same.
+        spelled: the series in words, in a file's first member.
+        extra: keys of other versions, kept as they are.
+    """
+
+    id: str
+    seq: int
+    rows: int
+    first: int | None
+    last: int | None
+    span: Span
+    vendor: str
+    fetched_at: int
+    kind: Kind
+    basis: Basis
+    state: str
+    holes: tuple[Span, ...] = ()
+    prev: str | None = None
+    spelled: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def same_source(self, other: Header) -> bool:
+        """Tell whether the bars of the two may stand in one member, if their spans adjoin."""
+        mine = (self.vendor, self.kind, self.basis, self.state, self.extra)
+        return mine == (other.vendor, other.kind, other.basis, other.state, other.extra)
+
+    @property
+    def is_possible(self) -> bool:
+        """Tell whether the outermost stamps are of bars inside the span."""
+        if not self.rows:
+            return self.first is None and self.last is None
+        return self.first in self.span and self.last in self.span
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping that is stored."""
+        plain: dict[str, Any] = {
+            "v": VERSION,
+            "id": self.id,
+            "seq": self.seq,
+            "prev": self.prev,
+            "rows": self.rows,
+            "first": self.first,
+            "last": self.last,
+            "span": list(self.span),
+            "vendor": self.vendor,
+            "fetched_at": self.fetched_at,
+            "kind": self.kind.to_json(),
+            "basis": self.basis.to_json(),
+            "state": self.state,
+        }
+        if self.holes:
+            plain["holes"] = [list(hole) for hole in self.holes]
+        return plain | dict(self.spelled) | dict(self.extra)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Header:
+        """Read a stored mapping.
+
+        Raises:
+            FormatVersionError: a newer version of this library wrote it.
+            AttributeError, KeyError, TypeError, ValueError: it is no header.
+        """
+        if plain["v"] != VERSION or plain.get("need"):
+            needs = plain.get("need") or f"format {plain['v']}"
+            raise FormatVersionError(f"bars were written by a newer version ({needs})")
+        if plain["state"] not in ("final", "provisional"):
+            raise FormatVersionError(f"bars have the unknown state {plain['state']!r}")
+        try:
+            basis = Basis.from_json(plain["basis"])
+        except ValueError as exc:
+            raise FormatVersionError(f"bars have an {exc}") from exc
+        return cls(
+            id=str(plain["id"]),
+            seq=int(plain["seq"]),
+            prev=plain["prev"],
+            rows=_number(plain["rows"]),
+            first=plain["first"],
+            last=plain["last"],
+            span=Span(*map(_number, plain["span"])),
+            vendor=str(plain["vendor"]),
+            fetched_at=_number(plain["fetched_at"]),
+            kind=Kind.from_json(plain["kind"]),
+            basis=basis,
+            state=plain["state"],
+            holes=tuple(Span(*map(_number, hole)) for hole in plain.get("holes", ())),
+            spelled={k: plain[k] for k in _SPELLED if k in plain},
+            extra={k: v for k, v in plain.items() if k not in (*_KNOWN, *_SPELLED)},
+        )
+
+
+def _number(value: Any) -> int:
+    """Return a count or a time that is one, and of a size that can be."""
+    if not isinstance(value, int) or abs(value) >= 1 << 48:
+        raise ValueError(f"{value!r} is no number of bars or milliseconds")
+    return value
+
+
+@dataclass(frozen=True)
+class Member:
+    """A verified member: every bit of it is as it was written.
+
+    Attributes:
+        header: what it says.
+        digest: of the whole, in hexadecimal.
+        raw: all its bytes.
+        body_at: where the compressed text begins in them.
+        decoded: its bars, once somebody has decoded them.
+    """
+
+    header: Header
+    digest: str
+    raw: bytes
+    body_at: int
+    decoded: list[BarTable] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The value columns of the file; only the first member knows them."""
+        return tuple(self.header.spelled.get("columns", ()))
+
+    def text(self) -> bytes:
+        """Return the text inside; raises as :meth:`opened`, and where it is damaged in spite of all."""
+        return self.opened().read()
+
+    def opened(self) -> Inflating:
+        """Return the text inside to be read, bounded by what its rows may take.
+
+        Raises:
+            ValueError: it inflates to more.
+        """
+        most = (self.header.rows + 1) * MOST_ROW_BYTES
+        (told,) = struct.unpack("<I", self.raw[-4:])
+        if told > most:
+            raise ValueError(f"{self.header.rows} bars inflate to more than {most} bytes")
+        return Inflating(memoryview(self.raw)[self.body_at : -8], told)
+
+    def with_header(self, header: Header) -> Member:
+        """Return the same bars under another header."""
+        return _assemble(header, self.raw[self.body_at :])
+
+
+def build(header: Header, text: bytes) -> Member:
+    """Compress ``text`` into a member.
+
+    Raises:
+        ValueError: the header does not fit.
+    """
+    tail = struct.pack("<II", checksum(text), len(text) & 0xFFFFFFFF)
+    return _assemble(header, deflated(text) + tail)
+
+
+def _assemble(header: Header, body: bytes) -> Member:
+    plain = _compact(header.to_json()).encode("ascii")
+    if len(plain) > MOST_JSON:
+        raise ValueError(
+            f"the header of a member takes {len(plain)} bytes, {MOST_JSON} are allowed"
+        )
+    size = _JSON_AT + len(plain) + len(body)
+    field_bytes = 36 + len(plain)
+    start = _MAGIC + struct.pack("<H2sHI", field_bytes + 4, _ID, field_bytes, size)
+    digest = hashlib.sha256(b"".join((start, _ZERO, plain, body))).digest()
+    return Member(
+        header, digest.hex(), b"".join((start, digest, plain, body)), _JSON_AT + len(plain)
+    )
+
+
+def peek_digest(start: bytes) -> str:
+    """Return the digest that the first bytes of a member claim, unverified."""
+    return start[_DIGEST_AT:_JSON_AT].hex()
+
+
+PEEK_BYTES = _JSON_AT
+
+
+def verify(data: bytes, offset: int = 0) -> Member | None:
+    """Return the member that begins at ``offset``, or None where none does or a bit is wrong.
+
+    Raises:
+        FormatVersionError: it is sound, and of a newer version.
+    """
+    size = _claimed_size(data, offset)
+    if size is None:
+        return None
+    raw = data[offset : offset + size]
+    digest = hashlib.sha256(raw[:_DIGEST_AT] + _ZERO)
+    digest.update(memoryview(raw)[_JSON_AT:])
+    if digest.digest() != raw[_DIGEST_AT:_JSON_AT]:
+        return None
+    (field_bytes,) = struct.unpack_from("<H", raw, 14)
+    body_at = _SIZE_AT + field_bytes
+    try:
+        header = Header.from_json(json.loads(raw[_JSON_AT:body_at]))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    return Member(header, digest.hexdigest(), raw, body_at) if header.is_possible else None
+
+
+def claimed_end(data: bytes, offset: int) -> int | None:
+    """Return where the member at ``offset`` says it ends, unverified, if that is inside."""
+    size = _claimed_size(data, offset)
+    return None if size is None else offset + size
+
+
+def _claimed_size(data: bytes, offset: int) -> int | None:
+    """Return the size in the header at ``offset`` when the header can be one."""
+    if data[offset : offset + 10] != _MAGIC or data[offset + 12 : offset + 14] != _ID:
+        return None
+    if len(data) < offset + _JSON_AT:
+        return None
+    extra, _, field_bytes, size = struct.unpack_from("<H2sHI", data, offset + 10)
+    fits = extra == field_bytes + 4 and 36 <= field_bytes <= 36 + MOST_JSON
+    whole = _SIZE_AT + field_bytes + 8 < size <= len(data) - offset
+    return size if fits and whole else None
+
+
+def walk(data: bytes, identity: str, prev: str | None = None) -> Iterator[tuple[int, Member]]:
+    """Yield offset and member while each is sound, of this file and chained, the first to ``prev``."""
+    offset = 0
+    while (member := verify(data, offset)) is not None:
+        header = member.header
+        if header.id != identity or header.prev != prev:
+            return
+        yield offset, member
+        offset, prev = offset + len(member.raw), member.digest[:16]
+
+
+def find(data: bytes, start: int, *, tries: int = 10_000) -> tuple[int, Member] | None:
+    """Search for the next sound member at or behind ``start``.
+
+    The search gives up after ``tries`` places that look like one, or after hashing four times
+    the file: a file made to be slow must not stop us.
+    """
+    budget = 4 * len(data)
+    for _ in range(tries):
+        start = data.find(_MAGIC, start)
+        if start < 0 or budget < 0:
+            return None
+        budget -= _claimed_size(data, start) or 0
+        member = verify(data, start)
+        if member is not None:
+            return start, member
+        start += 1
+    return None
+
+
+def is_ours(data: bytes) -> bool:
+    """Tell whether a header of ours is found anywhere, sound or not."""
+    start = data.find(_ID)
+    while start >= 0:
+        if data[max(0, start - 12) : start - 10] == _MAGIC[:2]:
+            return True
+        start = data.find(_ID, start + 1)
+    return False
+
+
+def shares_of(headers: Iterable[Header]) -> dict[str, int]:
+    """Return vendor to the number of its bars, who was asked last at the end."""
+    shares: dict[str, int] = {}
+    for header in sorted(headers, key=lambda header: header.seq):
+        shares[header.vendor] = shares.pop(header.vendor, 0) + header.rows
+    return shares

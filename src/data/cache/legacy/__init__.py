@@ -1,0 +1,1 @@
+"""Files of older tools: read, taken over, and deleted at last."""

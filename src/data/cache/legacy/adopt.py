@@ -1,0 +1,193 @@
+"""Year files of older tools, seen as part of a series until its first commit takes them over."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Container
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from ...disk.atomic import link_or_copy
+from ...disk.files import Disk
+from ...errors import CorruptEntryError
+from ...model.bars import BarTable, concat
+from ...model.coverage import Coverage
+from ...model.series import SeriesKey
+from ...model.span import Span, gaps
+from ..format.gzip_member import is_ours
+from ..format.json_document import DamagedError
+from ..layout import Layout, encode_symbol
+from ..read.document_cache import Memory
+from ..values import Piece
+from ..write.series import Lane
+from .reader import describe_legacy, legacy_coverage, legacy_files, read_legacy
+
+log = logging.getLogger(__name__)
+
+# What one older tool wrote for all years of a series.
+_OF_ALL = "metadata.json"
+
+
+@dataclass(frozen=True)
+class OldYear:
+    """A year file of another tool.
+
+    Attributes:
+        path: where it lies.
+        table: the bars that count: those inside the coverage.
+        coverage: what it answers for.
+        damage: why it cannot be read, or empty.
+    """
+
+    path: Path
+    table: BarTable = BarTable.empty()
+    coverage: Coverage = Coverage()
+    damage: str = ""
+
+    def pieces(self) -> tuple[Piece, ...]:
+        """Return the bars as something to store; its holes stay missing."""
+        if not len(self.table):
+            return ()
+        one = self.coverage[0]
+        whole = Span(one.span.start, self.coverage[-1].span.end)
+        holes = tuple(gaps(whole, [c.span for c in self.coverage]))
+        return (
+            Piece(
+                self.table, whole, one.vendor, one.fetched_at, one.kind, one.basis, "final", holes
+            ),
+        )
+
+
+class OldYears:
+    """Finds and reads what older tools left for a series. Thread-safe.
+
+    Places outside the lane folder are looked at once per series and process: older tools do not
+    run beside this one, and looking costs more than answering from the cache.
+    """
+
+    def __init__(self, layout: Layout, disk: Disk, memory: Memory) -> None:
+        self._layout = layout
+        self._disk = disk
+        self._memory = memory
+        # Of its own: the other one holds by the same paths whose the files are.
+        self._read_files = Memory(disk)
+        self._elsewhere: dict[SeriesKey, dict[int, Path]] = {}
+
+    def of(self, lane: Lane, own: list[int], ours: Container[int] = ()) -> dict[int, Path]:
+        """Return the files of other tools by year, those in the lane folder first.
+
+        Args:
+            lane: the series.
+            own: the years that have data or metadata in the lane folder.
+            ours: those among them that are known to be of this library.
+        """
+        if lane.key.lane:
+            return {}
+        unknown = [year for year in own if year not in ours]
+        here = {year: lane.paths.data(year) for year in unknown if self._is_foreign(lane, year)}
+        there = self._found_elsewhere(lane)
+        if not there:
+            return here
+        own = [year for year in own if year in ours or self._is_taken(lane, year)]
+        return {year: path for year, path in there.items() if year not in own} | here
+
+    def _is_foreign(self, lane: Lane, year: int) -> bool:
+        """Tell whether the data in the lane folder are another tool's."""
+        if self._was_committed(lane, year):
+            return False
+        return self._memory.load(lane.paths.data(year), _is_not_ours) or False
+
+    def _is_taken(self, lane: Lane, year: int) -> bool:
+        """Tell whether our own year counts, and not only what a writer died over."""
+        if self._was_committed(lane, year):
+            return True
+        return self._disk.stat(lane.paths.data(year)) is not None
+
+    def _was_committed(self, lane: Lane, year: int) -> bool:
+        try:
+            meta = lane.meta(year)
+        except DamagedError:
+            return False  # older tools' metadata carry no digest; the data tell whose they are
+        return meta is not None and meta.state.generation > 0
+
+    def _found_elsewhere(self, lane: Lane) -> dict[int, Path]:
+        key = lane.key
+        known = self._elsewhere.get(key)
+        if known is None:
+            known = self._elsewhere[key] = self._look_elsewhere(lane)
+        return known
+
+    def _look_elsewhere(self, lane: Lane) -> dict[int, Path]:
+        root, key, encoded = self._layout.root, lane.key, encode_symbol(lane.key.symbol)
+        if key.timeframe.folder == key.timeframe.label and not _are_others(root, key, encoded):
+            return {}
+        found: dict[int, Path] = {}
+        for year, path in legacy_files(root, key, encoded, beside=lane.paths.text):
+            found.setdefault(year, path)
+        return found
+
+    def forget(self, key: SeriesKey) -> None:
+        """Look again next time."""
+        self._elsewhere.pop(key, None)
+
+    def read(self, key: SeriesKey, path: Path) -> OldYear:
+        """Read one file; a damaged one or one of made-up bars holds nothing."""
+        return self._read_files.load(path, lambda _: self._read(key, path)) or OldYear(path)
+
+    def _read(self, key: SeriesKey, path: Path) -> OldYear:
+        about = describe_legacy(self._disk, path)
+        try:
+            table = read_legacy(self._disk, path, key.timeframe)
+        except CorruptEntryError as exc:
+            log.warning("%s: %s", key, exc)
+            return OldYear(path, damage=str(exc))
+        coverage = legacy_coverage(table, key.timeframe, about)
+        return OldYear(path, concat(table.within(c.span) for c in coverage), coverage)
+
+
+def _are_others(root: Path, key: SeriesKey, encoded: str) -> bool:
+    """Tell whether there are folders of the symbol beside its own; nearly never there are."""
+    symbol, top = key.symbol, f"{root}{os.sep}"
+    ours, low = f"{top}ohlcv{os.sep}", symbol.lower()
+    places = {ours + symbol, ours + low, top + encoded, top + symbol, top + low} - {ours + encoded}
+    return any(os.access(place, os.F_OK) for place in places)
+
+
+def set_aside(lane: Lane, year: int, path: Path, *, make_room: bool) -> None:
+    """Give a file of another tool, and its metadata, a second name in ``_legacy``.
+
+    Called before the first commit replaces what lies in the lane folder.
+
+    Args:
+        lane, year: the series.
+        path: the file.
+        make_room: drop its name in the lane folder now, for no new file will take it.
+    """
+    lane.disk.make_folders(lane.paths.legacy)
+    here = path.parent == lane.paths.folder
+    for source in (path, path.with_name(f"{year:04d}.metadata.json"), path.with_name(_OF_ALL)):
+        content = lane.disk.read_if_exists(source)
+        if content is None:
+            continue
+        target = lane.paths.legacy / source.name
+        kept = lane.disk.read_if_exists(target)
+        if kept is not None and kept != content:
+            target = target.with_name(f"{sha256(content).hexdigest()[:16]}.{source.name}")
+        if kept != content:
+            link_or_copy(lane.disk, source, target)
+        lane.disk.sync_folder(lane.paths.legacy)
+        if here and make_room and source.name != _OF_ALL:
+            lane.disk.remove(source)
+
+
+def remove_elsewhere(lane: Lane, year: int, path: Path) -> None:
+    """Drop the old name of a file that has been taken over, if it lay in another folder."""
+    if path.parent != lane.paths.folder:
+        for source in (path, path.with_name(f"{year:04d}.metadata.json")):
+            lane.disk.remove(source)
+
+
+def _is_not_ours(content: bytes) -> bool:
+    return not is_ours(content)

@@ -1,0 +1,281 @@
+"""Year files of older tools, read as they lie.
+
+Two layouts are known, both of gzip CSV with one file a year::
+
+    <cache>/ohlcv/<SYMBOL>/<timeframe>/<YYYY>.csv.gz      with or without <YYYY>.metadata.json
+    <cache>/<SYMBOL>/<timeframe>/<YYYY>.csv.gz
+
+Nothing tells how their prices were adjusted, whether the last bar was closed when it was written,
+or which stretches were asked for. So their basis is ``unknown``, and only runs of bars that follow
+one another without a hole are covered, the last bar of a file excepted. Sample data (``mock``) is
+never covered. Reading changes nothing; the first commit to a series converts it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ...errors import CorruptEntryError, ResponseFormatError, StorageError
+from ...model.bars import BarTable, Stamps, merge
+from ...model.coverage import Coverage, Covered
+from ...model.instant import DAY_MS, parse_iso
+from ...model.kind import Basis, Kind
+from ...model.series import SeriesKey
+from ...model.timeframe import Timeframe
+from ..format.deflate import inflated
+from ..format.stamps import runs, session_stamps
+from ..plain_csv import read_csv
+
+log = logging.getLogger(__name__)
+
+YEAR_FILE = re.compile(r"([12][0-9]{3})\.csv\.gz")
+SAMPLE_VENDORS = frozenset({"mock", "sample"})
+SAMPLE_LANE = ("mock",)
+_FRAME_FOLDER = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo|M)")
+_NO_SEPARATOR = frozenset("/\\:\0")
+_ANY_KIND = Kind(session="", anchor="")
+_UNKNOWN = Basis("unknown")
+
+
+class Reads(Protocol):
+    """What is needed of the disk: reading one file whole."""
+
+    def read(self, path: Path) -> bytes:
+        """Return the bytes of ``path``."""
+
+
+@dataclass(frozen=True)
+class LegacyYear:
+    """What lies beside a year file of an older tool.
+
+    Attributes:
+        vendor: its ``data_source``, or ``unknown``.
+        fetched_at: its ``last_updated`` in UTC milliseconds, else the time of the file.
+    """
+
+    vendor: str = "unknown"
+    fetched_at: int = 0
+
+    @property
+    def is_sample(self) -> bool:
+        """Tell whether the bars were made up for tests."""
+        return self.vendor.lower() in SAMPLE_VENDORS
+
+
+# --- finding -------------------------------------------------------------------------------
+
+
+def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
+    """Return the year files that older tools may have left for ``key``, by year.
+
+    Files in the series' own lane folder are among them: whether such a file is ours is told by
+    its header, which the caller knows. The ``ohlcv/`` layout wins over the flat one.
+
+    Args:
+        root: the cache folder.
+        key: the series; only default lanes have older files.
+        encoded: the symbol's folder name today; older tools wrote the symbol as it was typed.
+    """
+    found: dict[int, Path] = {}
+    for year, path in legacy_files(root, key, encoded):
+        found.setdefault(year, path)
+    return found
+
+
+def legacy_files(
+    root: Path, key: SeriesKey, encoded: str, *, beside: str = ""
+) -> list[tuple[int, Path]]:
+    """Return all of them, best first: of one year those too that another one hides.
+
+    ``beside`` is a folder to leave out.
+    """
+    if key.lane:
+        return []
+    years = {
+        Path(folder, name): int(match[1])
+        for folder in _folders(root, key, encoded)
+        if folder != beside
+        for name in _names(folder)
+        if (match := YEAR_FILE.fullmatch(name))
+    }
+    return [(year, path) for path, year in years.items()]
+
+
+def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
+    """Return the timeframe folders to look into, best first."""
+    symbols = dict.fromkeys((encoded, key.symbol, key.symbol.lower()))
+    frames = dict.fromkeys((key.timeframe.folder, key.timeframe.label))
+    # As text: every first look at a series comes by here, and nearly always in vain.
+    names, top = [name for name in symbols if is_plain(name)], os.fspath(root)
+    bases = (f"{top}{os.sep}ohlcv", top)
+    places = [f"{base}{os.sep}{name}" for base in bases for name in names]
+    # `1m` and `1M` are one folder where case is folded: only the exact name counts there.
+    folded = key.timeframe.unit in "mM"
+    return [
+        f"{place}{os.sep}{frame}"
+        for place in places
+        for frame in frames
+        if not folded or frame in _names(place)
+    ]
+
+
+def is_plain(name: str) -> bool:
+    """Tell whether ``name`` is one harmless path component that does not name a folder of ours."""
+    return (
+        bool(name)
+        and name[0] not in "._"
+        and _NO_SEPARATOR.isdisjoint(name)
+        and name == name.strip()
+    )
+
+
+def _names(folder: str | Path) -> list[str]:
+    """Return the sorted names in ``folder``; none where it does not exist."""
+    if not os.access(folder, os.F_OK):  # which takes a fraction of a failure
+        return []
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as exc:
+        raise StorageError(f"cannot list {folder}: {exc.strerror}") from exc
+
+
+def folder_timeframes(folder: Path) -> set[Timeframe]:
+    """Return the timeframes of which ``folder`` holds year files in its default lanes.
+
+    Sample data count, for they are listed where there is nothing else.
+    """
+    frames = {name: _timeframe(name.removesuffix(f"@{SAMPLE_LANE[0]}")) for name in _names(folder)}
+    return {
+        frame
+        for name, frame in frames.items()
+        if frame is not None and any(map(YEAR_FILE.fullmatch, _names(folder / name)))
+    }
+
+
+def _timeframe(name: str) -> Timeframe | None:
+    """Read a folder's name, as we or older tools write it, as a timeframe."""
+    match = _FRAME_FOLDER.fullmatch(name)
+    frame = Timeframe.parse(match[1] + match[2].replace("mo", "M")) if match else None
+    return frame if frame is not None and name in (frame.folder, frame.label) else None
+
+
+# --- reading -------------------------------------------------------------------------------
+
+
+def describe_legacy(disk: Reads, path: Path) -> LegacyYear:
+    """Read what older tools wrote beside ``path``; anything unreadable counts as absent."""
+    year = path.name.removesuffix(".csv.gz")
+    for name in (f"{year}.metadata.json", "metadata.json"):
+        try:
+            plain = json.loads(disk.read(path.with_name(name)))
+        except (StorageError, ValueError, RecursionError):
+            continue
+        if isinstance(plain, dict):
+            return LegacyYear(_vendor(plain), _updated(plain) or _file_time(path))
+    return LegacyYear(fetched_at=_file_time(path))
+
+
+def _vendor(plain: Mapping[str, Any]) -> str:
+    for name in ("data_source", "provider"):
+        if isinstance(plain.get(name), str) and plain[name]:
+            return str(plain[name])
+    return "unknown"
+
+
+def _updated(plain: Mapping[str, Any]) -> int:
+    for name in ("last_updated", "created_at"):
+        with suppress(KeyError, TypeError, ValueError, OverflowError):
+            return parse_iso(plain[name])
+    return 0
+
+
+def _file_time(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return 0
+
+
+def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None = None) -> BarTable:
+    """Read one year file of an older tool: ascending, unique, only bars of ``timeframe``.
+
+    The time column is ``timestamp``, ``datetime`` or else the first; naive times mean UTC. Rows
+    that cannot be bars, of another year, or whose stamp is not certain, are left out and so
+    become holes. The year is the one that the name begins with, unless it is told.
+
+    Raises:
+        CorruptEntryError: the file is damaged, is no table of bars, or holds another timeframe.
+        StorageError: the file cannot be read at all.
+    """
+    raw = disk.read(path)
+    try:
+        table = _parse(inflated(raw))
+    except (ResponseFormatError, ValueError, zlib.error) as exc:
+        raise CorruptEntryError(f"{path}: not a readable year file: {exc}") from exc
+    if not _plausible(table.stamps, timeframe):
+        raise CorruptEntryError(f"{path}: its bars are not {timeframe} bars")
+    return _own_stamps(table, timeframe, int(path.name[:4]) if year is None else year)
+
+
+def _parse(text: bytes) -> BarTable:
+    """Read CSV text with a header into rows whose prices can be a bar's, ascending and unique."""
+    # Only old caches need the slow, tolerant parser: it is imported where it is used.
+    import pandas as pd
+
+    from ...model.frame import table_of
+    from ...prices.quality import are_bars
+
+    frame = read_csv(text)
+    names = {str(c).strip().lower(): c for c in frame.columns}
+    times = frame.pop(names.get("timestamp", names.get("datetime", frame.columns[0])))
+    if pd.api.types.is_numeric_dtype(times) and len(times):
+        raise ValueError("its first column holds numbers, not times")
+    stamps = pd.DatetimeIndex(pd.to_datetime(times, utc=True, format="ISO8601"))
+    table = table_of(frame[stamps.notna()].set_axis(stamps.dropna()))
+    return merge(BarTable.empty(), table.take(are_bars(table)))
+
+
+def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
+    """Tell whether bars so far apart can be bars of ``timeframe`` (one tool wrote months as 1m)."""
+    if len(stamps) < 3:
+        return True
+    usual = float(np.median(np.diff(stamps)))
+    step = timeframe.step_ms or 28 * timeframe.count * DAY_MS
+    return usual >= 0.9 * step and (not timeframe.is_intraday or usual < 20 * DAY_MS)
+
+
+def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
+    """Return the rows whose stamp is, or certainly means, one of ours, within ``year``."""
+    stamps, told = session_stamps(table.stamps, timeframe)
+    years = stamps.astype("M8[ms]").astype("M8[Y]").astype(np.int64) + 1970
+    stamped = replace(table, stamps=stamps).take(told & (years == year))
+    return merge(BarTable.empty(), stamped)
+
+
+# --- coverage ------------------------------------------------------------------------------
+
+
+def legacy_coverage(table: BarTable, timeframe: Timeframe, about: LegacyYear) -> Coverage:
+    """Return what an older year file answers for: runs without a hole, without its last bar.
+
+    A night or a weekend ends a run; the calendar knows that nothing was due in it.
+    """
+    if about.is_sample:
+        return Coverage()
+    return Coverage(
+        Covered(span, "final", about.vendor, _ANY_KIND, _UNKNOWN, about.fetched_at)
+        for span in runs(table.stamps[:-1], timeframe)
+    )

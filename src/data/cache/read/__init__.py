@@ -1,0 +1,1 @@
+"""Reads of series: what is held, year files, columns, memory."""

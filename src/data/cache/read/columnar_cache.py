@@ -1,0 +1,338 @@
+"""Columnar files beside the year files: read where they are true, made where they are not.
+
+A columnar file is believed for a year when it was made from the very state that the year's
+metadata name, and the data file is the one that was verified then. Everything else is a miss:
+the year is read and verified as ever, and what was read is kept here for the next time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from ...disk.files import Disk, FileState
+from ...disk.mounts import network_file_system
+from ...errors import LockTimeoutError, StorageError
+from ...model.bars import BarTable, concat
+from ...model.series import SeriesKey
+from ...model.span import Span
+from ..format.columnar import Part, Source
+from ..format.gzip_member import file_id
+from ..format.year_document import Stored, YearState
+from ..write.series import Lane
+from .columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
+from .derived_paths import COLUMNS, path_of, writing
+from .frequency_cache import Held
+from .year_file import rows_behind
+
+log = logging.getLogger(__name__)
+
+Columnar = Literal["map", "read", "off"]
+# Series held ready. A map costs a file descriptor, a small file its own memory and the objects
+# around it.
+_MOST_MAPS = 64
+_MOST_BYTES = 64 << 20
+_EACH = 8 << 10
+# Of the file descriptors that a process may have, one in so many goes to maps held ready.
+_SHARE = 8
+# What a row takes, and the head with its table of years at most.
+_A_ROW, _HEAD = 56, 16_384
+States = Mapping[int, Stored]
+
+
+class WholeYear(NamedTuple):
+    """All bars of a year, read and found sound.
+
+    Attributes:
+        state: what the file was meant to be.
+        table: its bars.
+        file: the data file as it was before it was read.
+    """
+
+    state: YearState
+    table: BarTable
+    file: FileState
+
+    @property
+    def part(self) -> Part:
+        """The rows and where they come from."""
+        return Part(_source(self.state, self.file), self.table)
+
+
+class Sidecars:
+    """The columnar files of one cache. Thread-safe, and safe across processes.
+
+    Nothing of it can lose a bar: whatever goes wrong here is a miss.
+
+    Args:
+        root: the cache folder.
+        disk: the file system.
+        mode: ``map`` files into memory; ``read`` them where maps are not to be trusted, such as
+            over a network; ``off``.
+        has_room: tells whether so many bytes may be written that nobody needs.
+
+    Attributes:
+        mode: as given.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        disk: Disk,
+        mode: Columnar = "map",
+        has_room: Callable[[int], bool] = lambda need: True,
+    ) -> None:
+        self._root = os.fspath(root)
+        self._disk = disk
+        self.mode = mode
+        self._has_room = has_room
+        self._small: Held[SeriesKey, ColumnarFile] = Held(_MOST_BYTES)
+        self._maps: Held[SeriesKey, ColumnarFile] = Held(
+            max(1, min(_MOST_MAPS, disk.most_open() // _SHARE))
+        )
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether there are columnar files at all."""
+        return self.mode != "off"
+
+    def has(self, key: SeriesKey) -> bool:
+        """Tell whether there is a columnar file of a series, however old."""
+        return self.are_kept and (
+            self._held(key) is not None or self._size(self.path(key)) is not None
+        )
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def read(self, lane: Lane, span: Span, states: States) -> BarTable | None:
+        """Return the bars of the years of ``states`` in ``span``, or None where they are not held.
+
+        ``states`` are the committed ones of the years that overlap it, ascending.
+        """
+        wanted = {year: state for year, state in states.items() if state.rows}
+        if not wanted:
+            return BarTable.empty()
+        file = self._serving(lane, wanted)
+        if file is None or not self._are_untouched(lane, file, wanted):
+            return None
+        try:
+            return file.table(span, list(wanted))
+        except DamagedColumnsError as damage:
+            if lane.previews is None:
+                text = "%s: the columnar file is damaged (%s); it is made again"
+                log.warning(text, lane.key, damage)
+                self.drop(lane.key)
+            return None
+
+    def lacking(self, lane: Lane, states: States) -> list[int]:
+        """Return the years that a file does not hold as they are, and those touched since."""
+        file = self._held(lane.key) or self._open(lane.key)
+        return [
+            year
+            for year, state in states.items()
+            if state.rows
+            and (
+                file is None
+                or not file.serves(_identities({year: state}))
+                or not self._are_untouched(lane, file, {year: state})
+            )
+        ]
+
+    def _serving(self, lane: Lane, wanted: States) -> ColumnarFile | None:
+        """Return a file that holds the years as they are: the one held, or the one on the disk."""
+        identities = _identities(wanted)
+        held = self._small.find(lane.key) or self._maps.find(lane.key)
+        if held is not None and held.serves(identities):
+            return held
+        fresh = self._open(lane.key)
+        if fresh is not None:
+            fresh = self._extended(lane, fresh, wanted) or fresh
+        if fresh is not None:
+            self._hold(lane.key, fresh)
+        return fresh if fresh is not None and fresh.serves(identities) else None
+
+    def _are_untouched(self, lane: Lane, file: ColumnarFile, years: States) -> bool:
+        return all(self.is_untouched(lane.paths.data_text(y), file.head.years[y]) for y in years)
+
+    def is_untouched(self, path: str, source: Source) -> bool:
+        """Tell whether a data file is the one that was verified, or has only grown."""
+        now = self._disk.stat(path)
+        if now is None or now.inode != source.inode or now.size < source.size:
+            return False
+        return now.size != source.size or now.mtime_ns == source.mtime_ns
+
+    def sources(self, lane: Lane, states: States) -> list[tuple[str, Source]] | None:
+        """Return the data files of years and how they were verified; None where none are held."""
+        wanted = {year: state for year, state in states.items() if state.rows}
+        file = self._held(lane.key) or self._open(lane.key)
+        if file is None or not file.serves(_identities(wanted)):
+            return None
+        return [(lane.paths.data_text(year), file.head.years[year]) for year in wanted]
+
+    def _open(self, key: SeriesKey) -> ColumnarFile | None:
+        may_map = self.mode == "map"
+        return open_columns(self._disk, self.path(key), file_id(key, 0), may_map=may_map)
+
+    def _hold(self, key: SeriesKey, file: ColumnarFile) -> None:
+        if file.bytes:
+            self._maps.drop(key)
+            self._small.hold(key, file, _EACH + file.bytes)
+        else:
+            self._small.drop(key)
+            self._maps.hold(key, file, 1)
+
+    def _held(self, key: SeriesKey) -> ColumnarFile | None:
+        return self._small.peek(key) or self._maps.peek(key)
+
+    # --- writing ---------------------------------------------------------------------------
+
+    def keep(self, lane: Lane, years: Mapping[int, WholeYear]) -> None:
+        """Keep whole years that were read and found sound.
+
+        Nothing is raised: who cannot keep them reads them again next time, as does who only looks.
+        """
+        if lane.previews is not None:
+            return
+        parts = {
+            year: whole.part
+            for year, whole in sorted(years.items())
+            if whole.state.rows and whole.state.rows == len(whole.table)
+        }
+        if parts:
+            self._write(lane.key, parts)
+
+    def _extended(self, lane: Lane, file: ColumnarFile, wanted: States) -> ColumnarFile | None:
+        """Return the file with what was appended to its last year since, where that is all."""
+        last = max(file.head.years)
+        lacking = [y for y, s in wanted.items() if not file.serves(_identities({y: s}))]
+        if lacking != [last] or lane.previews is not None:
+            return None
+        source, state = file.head.years[last], wanted[last]
+        before = self._disk.stat(lane.paths.data(last))
+        rows = rows_behind(lane, last, state, size=source.size, head=source.head)
+        if before is None or rows is None:
+            return None
+        self._write(lane.key, {last: Part(_source(state, before), rows)}, file)
+        return self._open(lane.key)
+
+    def _write(
+        self, key: SeriesKey, parts: Mapping[int, Part], behind: ColumnarFile | None = None
+    ) -> None:
+        """Write under the lock: whole years, or rows ``behind`` a file if it is still that one."""
+        path = self.path(key)
+        if not self._has_room(self._need(path, parts)):
+            return
+        try:
+            with writing(self._disk, path.parent):
+                now = self._open(key)
+                if behind is None:
+                    self._put(key, now, parts)
+                elif now is not None and (now.inode, now.head) == (behind.inode, behind.head):
+                    self._put_behind(key, now, parts)
+        except LockTimeoutError:
+            log.debug("%s: somebody else is at the columnar file", key)
+        except DamagedColumnsError as damage:  # of years that were to be taken over
+            log.warning("%s: the columnar file is damaged (%s); it is made again", key, damage)
+            self.drop(key)
+        except (StorageError, ValueError) as exc:
+            log.debug("%s: no columnar file was written: %s", key, exc)
+
+    def _need(self, path: Path, parts: Mapping[int, Part]) -> int:
+        """Return how many bytes are written at most: all that there is, anew."""
+        rows = sum(len(part.table) for part in parts.values())
+        return _HEAD + rows * _A_ROW + (self._size(path) or 0)
+
+    def _size(self, path: Path) -> int | None:
+        """Return the size of a columnar file; None where there is none that can be looked at."""
+        try:
+            state = self._disk.stat(path)
+        except StorageError:
+            return None
+        return state.size if state else None
+
+    def _put(self, key: SeriesKey, now: ColumnarFile | None, parts: Mapping[int, Part]) -> None:
+        """Bring whole years in: by a new header, behind the last one, or by a new file."""
+        from .columnar_writer import restamp, write_new  # what is held needs none
+
+        lacking = dict(parts)
+        if now is not None:
+            lacking = {y: p for y, p in parts.items() if not now.serves({y: p.source[:3]})}
+            if not lacking:
+                restamp(self._disk, now, {year: part.source for year, part in parts.items()})
+                return
+            if min(lacking) > max(now.head.years) and len(lacking) == 1:
+                self._put_behind(key, now, lacking)
+                return
+        write_new(self._disk, self.path(key), file_id(key, 0), now, lacking)
+
+    def _put_behind(self, key: SeriesKey, now: ColumnarFile, parts: Mapping[int, Part]) -> None:
+        from .columnar_writer import append_rows, write_new
+
+        ((year, part),) = parts.items()
+        if append_rows(self._disk, now, year, part):
+            return
+        if year in now.head.years:  # these are the new rows alone
+            part = Part(part.source, concat([now.all_of(year), part.table]))
+        write_new(self._disk, self.path(key), file_id(key, 0), now, {year: part})
+
+    def drop(self, key: SeriesKey) -> None:
+        """Remove the columnar file of a series; frames mapped from it stay what they are."""
+        self._small.drop(key)
+        self._maps.drop(key)
+        try:
+            self._disk.remove(self.path(key))
+        except StorageError as exc:
+            log.debug("%s: the columnar file stays: %s", key, exc)
+
+    def path(self, key: SeriesKey) -> Path:
+        """Return where the columnar file of a series lies, whether it exists or not."""
+        return Path(path_of(self._root, key, COLUMNS))
+
+
+def _identities(states: States) -> dict[int, tuple[int, int, str]]:
+    return {year: (s.rows, s.size, str(s.head or "")[:16]) for year, s in states.items()}
+
+
+def _source(state: Stored, file: FileState) -> Source:
+    return Source(
+        state.rows,
+        state.size,
+        str(state.head or "")[:16],
+        file.inode,
+        file.mtime_ns,
+        _has_adj_close(state),
+    )
+
+
+def _has_adj_close(state: Stored) -> bool:
+    return "adj_close" in state.columns
+
+
+# --- how columnar files are used where the cache folder lies
+
+
+# Whether it was said; once a process is enough.
+_said = threading.Event()
+
+
+def fitting(wanted: Columnar, folder: Path) -> Columnar:
+    """Return ``wanted``, but ``read`` in place of ``map`` over a network; that is said once.
+
+    A file that another machine changes or removes under a map ends the process with a signal. What
+    is read can only be wrong, and its checksums tell.
+    """
+    if wanted != "map" or not (kind := network_file_system(folder)):
+        return wanted
+    if not _said.is_set():
+        _said.set()
+        log.warning(
+            "%s lies on a network file system (%s): columns are read and not mapped into "
+            "memory; cache.columnar: read in the rules says the same without this warning",
+            folder,
+            kind,
+        )
+    return "read"

@@ -1,0 +1,248 @@
+"""One columnar file, open for reading: verified once, then sliced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from mmap import mmap
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...disk.files import Disk, Handle
+from ...errors import CorruptEntryError, StorageError
+from ...model.bars import BarTable, concat
+from ...model.span import Span
+from ..format.columnar import (
+    ADJ_CLOSE,
+    BLOCK,
+    INDEX,
+    NS_IN_MS,
+    STAMPS,
+    START,
+    Head,
+    read_head,
+)
+from ..format.deflate import summing
+from ..write.coverage_update import year_span
+
+# A file up to this size is read as a whole: a map of it would cost more.
+_SMALL = 1 << 20
+# Frames copy a slice up to this size; beyond, copying costs more than a map of its own.
+_COPIED = 1 << 19
+# A map costs a file descriptor for as long as a frame needs it: of those that a process may have,
+# at most a quarter goes that way. Beyond, frames are copied.
+_SHARE = 4
+_lent: WeakSet[mmap] = WeakSet()
+Column = NDArray[Any]
+# Offset and count of bytes.
+Read = Callable[[int, int], bytes]
+
+
+class DamagedColumnsError(CorruptEntryError):
+    """A block is not what its checksum says; stays inside the store."""
+
+
+class ColumnarFile:
+    """The rows that one header of a columnar file speaks for. Thread-safe.
+
+    A short stretch is returned as it lies here, which nobody can write to and frames are copied
+    from; a long one as memory mapped for the caller alone, whose writes change it for him alone.
+
+    Attributes:
+        path: of the file when it was opened.
+        head: its header.
+        inode: of the file.
+        bytes: what it holds in memory of its own; 0 where it is mapped.
+    """
+
+    def __init__(
+        self, disk: Disk, handle: Handle, head: Head, inode: int, *, may_map: bool
+    ) -> None:
+        self._disk = disk
+        self.path, self.head, self.inode = handle.path, head, inode
+        self._map: mmap | None = None
+        if may_map and head.size > _SMALL:
+            self._map = disk.map(handle, head.size, private=False)
+        # Who gets copies has his index made for him: of a small file it is not even read.
+        names = head.columns if not may_map else tuple(n for n in head.columns if n != INDEX)
+        read = partial(disk.read_at, handle)
+        self._columns = _columns(self._map, head) if self._map else _read(read, head, names)
+        self.bytes = 0 if self._map else sum(c.nbytes for c in self._columns.values())
+        # Full blocks found sound so far, and rows of the last one. Setting what another thread
+        # sets too does no harm.
+        self._sound = np.zeros(head.rows // BLOCK, dtype=bool)
+        self._sound_tail = head.rows % BLOCK == 0
+        self._is_sound = False
+        self._checksums = _checksums(read, head)
+
+    def serves(self, sources: Mapping[int, tuple[int, int, str]]) -> bool:
+        """Tell whether it holds the years as they are: rows, size and head of each."""
+        return all(
+            (held := self.head.years.get(year)) is not None and held[:3] == wanted
+            for year, wanted in sources.items()
+        )
+
+    def table(self, span: Span, years: list[int]) -> BarTable:
+        """Return the bars of ``years``, ascending, in ``span``.
+
+        Raises:
+            DamagedColumnsError: they are not what was written.
+        """
+        held = list(self.head.years)
+        runs: list[list[int]] = []
+        for year in years:
+            place = held.index(year)
+            if runs and held[place - 1] == runs[-1][-1]:
+                runs[-1].append(year)
+            else:
+                runs.append([year])
+        return concat(self._run(span, run) for run in runs)
+
+    def _run(self, span: Span, years: list[int]) -> BarTable:
+        """Return the bars of years that stand one behind the other."""
+        begins = self.head.begins()
+        begin = first = begins[years[0]]
+        end = last = begins[years[-1]] + self.head.years[years[-1]].rows
+        stamps = self._columns[STAMPS]
+        if span.end < year_span(years[-1]).end:
+            last = first + int(np.searchsorted(stamps[first:last], span.end))
+        if span.start > year_span(years[0]).start:
+            first += int(np.searchsorted(stamps[first:last], span.start))
+        # With the rows beside them: a damaged stamp may have led astray, and only sound neighbours
+        # prove that the stretch ends where it should.
+        self._verify(max(begin, first - 1), min(end, last + 1))
+        has_adj_close = any(self.head.years[year].has_adj_close for year in years)
+        return self._table(first, last, has_adj_close=has_adj_close)
+
+    def all_of(self, year: int) -> BarTable:
+        """Return all bars of a year; raises as :meth:`table`."""
+        return self.table(year_span(year), [year])
+
+    def column(self, name: str) -> Column:
+        """Return all committed values of a column; not to be written to nor handed out."""
+        if name == INDEX and name not in self._columns:
+            return self._columns[STAMPS] * NS_IN_MS
+        return self._columns[name]
+
+    def _table(self, first: int, last: int, *, has_adj_close: bool) -> BarTable:
+        size = (last - first) * 8 * len(self._columns)
+        is_own = self._map is not None and size > _COPIED
+        own = self._private() if is_own else None
+        columns = self._columns if own is None else own
+        parts = {name: values[first:last] for name, values in columns.items()}
+        if is_own and own is None:
+            parts = {name: values.copy() for name, values in parts.items()}
+        return BarTable(
+            parts[STAMPS],
+            parts["open"],
+            parts["high"],
+            parts["low"],
+            parts["close"],
+            parts["volume"],
+            parts[ADJ_CLOSE] if has_adj_close else None,
+            index=parts[INDEX] if is_own else None,
+        )
+
+    def _private(self) -> dict[str, Column] | None:
+        """Map the file once more, for one caller alone; None where that cannot be had."""
+        if len(_lent) >= self._disk.most_open() // _SHARE:
+            return None
+        try:
+            handle = self._disk.open_read(self.path)
+            if handle is None:
+                return None
+            try:
+                if self._disk.fstat(handle).inode != self.inode:
+                    return None
+                own = self._disk.map(handle, self.head.size, private=True)
+                _lent.add(own)
+                return _columns(own, self.head)
+            finally:
+                self._disk.close(handle)
+        except (StorageError, ValueError):
+            return None  # no descriptor or no address space is left: a copy will do
+
+    # --- trust -----------------------------------------------------------------------------
+
+    def _verify(self, first: int, last: int) -> None:
+        """Check the blocks that hold these rows, each once a process."""
+        if self._is_sound:
+            return
+        tail_at = self.head.rows // BLOCK * BLOCK
+        if first < tail_at:
+            self._verify_blocks(first // BLOCK, (last - 1) // BLOCK + 1)
+        if last > tail_at and not self._sound_tail:
+            self._verify_tail(tail_at)
+        self._is_sound = self._sound_tail and bool(self._sound.all())
+
+    def _verify_blocks(self, begin: int, end: int) -> None:
+        """Check full blocks; what lies behind the last one is none."""
+        unknown = np.flatnonzero(~self._sound[begin:end]) + begin
+        crc32 = summing(8 * BLOCK * len(unknown) * len(self._columns))
+        for name, values in self._columns.items():
+            for block in unknown.tolist():
+                found = crc32(values[block * BLOCK : (block + 1) * BLOCK].data)
+                if found != self._checksums[name][block]:
+                    raise DamagedColumnsError(f"block {block} of {name}")
+        self._sound[unknown] = True
+
+    def _verify_tail(self, first: int) -> None:
+        crc32 = summing(8 * (self.head.rows - first) * len(self._columns))
+        for name, values in self._columns.items():
+            if crc32(values[first:].data) != self.head.tails.get(name):
+                raise DamagedColumnsError(f"the end of {name}")
+        self._sound_tail = True
+
+
+def open_columns(disk: Disk, path: Path, identity: str, *, may_map: bool) -> ColumnarFile | None:
+    """Open a columnar file; None where there is none, or none that can be read."""
+    try:
+        handle = disk.open_read(path)
+        if handle is None:
+            return None
+        try:
+            start = disk.read_at(handle, 0, START)
+            head = read_head(start, identity) if len(start) == START else None
+            if head is None:
+                return None
+            inode, size, _ = disk.fstat(handle)
+            if size < head.size:
+                return None
+            return ColumnarFile(disk, handle, head, inode, may_map=may_map)
+        finally:
+            disk.close(handle)
+    except (StorageError, ValueError):  # ValueError: shorter than a map of it
+        return None
+
+
+def _type(name: str) -> type[np.generic]:
+    return np.int64 if name in (STAMPS, INDEX) else np.float64
+
+
+def _columns(memory: mmap, head: Head) -> dict[str, Column]:
+    return {
+        name: np.frombuffer(memory, dtype=_type(name), count=head.rows, offset=head.at(name, 0))
+        for name in head.columns
+    }
+
+
+def _read(read: Read, head: Head, names: tuple[str, ...]) -> dict[str, Column]:
+    """Read the rows alone: columns lie apart, with room between them."""
+    size = head.at(STAMPS, head.rows) - head.at(STAMPS, 0)
+    return {
+        name: np.frombuffer(read(head.at(name, 0), size), _type(name), head.rows) for name in names
+    }
+
+
+def _checksums(read: Read, head: Head) -> dict[str, list[int]]:
+    """Return the checksums of the full blocks of each column."""
+    full = head.rows // BLOCK
+    if not full:
+        return {}
+    first, end = head.checksum_at(head.columns[0], 0), head.size
+    sums = np.frombuffer(read(first, end - first), np.uint32).reshape(len(head.columns), -1)
+    return dict(zip(head.columns, sums[:, :full].tolist(), strict=True))

@@ -1,0 +1,51 @@
+"""Where files lie that are derived of a series: beside its folder, to be deleted at any time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...disk.atomic import sweep
+from ...disk.files import Disk
+from ...model.series import SeriesKey
+from ..layout import decode_lane, decode_symbol, encode_lane, encode_symbol
+
+FOLDER = "_columnar"
+# Their bars as columns; what their documents say.
+COLUMNS, GIST = ".bars", ".gist"
+
+
+def path_of(root: str, key: SeriesKey, ending: str) -> str:
+    """Return where a derived file of a series lies, whether it exists or not.
+
+    Args:
+        root: the cache folder.
+        key: the series.
+        ending: what is in the file.
+    """
+    # As text: every first look at a series comes by here, and making paths takes longer.
+    return os.sep.join((root, FOLDER, encode_symbol(key.symbol), encode_lane(key) + ending))
+
+
+@contextmanager
+def writing(disk: Disk, folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder of derived files; it is made where it does not exist.
+
+    Raises:
+        LockTimeoutError: somebody else holds it just now: nobody waits for what is derived.
+        StorageError: the disk refuses.
+    """
+    disk.make_folders(folder, durable=False)
+    with disk.lock(folder / ".lock", 0.0):
+        sweep(disk, folder)
+        yield
+
+
+def series_of(root: Path, path: Path) -> SeriesKey | None:
+    """Return of which series ``path`` is a derived file; None where it is none."""
+    if path.parent.parent != root / FOLDER or path.suffix not in (COLUMNS, GIST):
+        return None
+    symbol = decode_symbol(path.parent.name)
+    return decode_lane(symbol, path.stem) if symbol else None

@@ -1,0 +1,169 @@
+"""The bars of a stretch, put together from the years that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from ...disk.files import Disk, FileState
+from ...model.bars import BarTable, concat
+from ...model.coverage import Coverage
+from ...model.series import SeriesKey
+from ...model.span import Span
+from ..format.year_document import YearState
+from ..legacy.adopt import OldYears
+from ..write.coverage_update import year_span
+from ..write.series import Lane
+from .columnar_cache import Sidecars, WholeYear
+from .frequency_cache import Held
+from .series_index import Known, Viewer
+from .year_reader import read_state, read_year
+
+_NO_FILE = FileState(0, 0, 0)
+
+
+class Assembler:
+    """Reads stretches of a series. Thread-safe; it takes no lock but where a year needs repair.
+
+    Args:
+        disk: the file system.
+        old: finds files of older tools.
+        viewer: knows the stretches without bars that have no year.
+        sidecars: columnar files, where they are true.
+        lock_timeout_s: how long to wait where a year needs repair.
+    """
+
+    def __init__(
+        self, disk: Disk, old: OldYears, viewer: Viewer, sidecars: Sidecars, lock_timeout_s: float
+    ) -> None:
+        self._disk = disk
+        self._old = old
+        self._viewer = viewer
+        self._sidecars = sidecars
+        self._hot = HotYears()
+        self._lock_timeout_s = lock_timeout_s
+
+    def read(self, lane: Lane, span: Span, known: Known | None = None) -> tuple[BarTable, Coverage]:
+        """Return the bars in ``span`` and what is known about it; raises as ``BarStore.view``.
+
+        ``known`` is what the metadata said a moment ago; they are looked at again where it does
+        not lead to the bars.
+        """
+        if known is not None and self._sidecars.are_kept:
+            years = known.extents(span)
+            held = self._sidecars.read(lane, span, years)
+            if held is not None:
+                return held, known.view.coverage.within(span)
+        own = lane.years()
+        old = [y for y in self._old.of(lane, own) if year_span(y).overlaps(span)]
+        ours = [y for y in own if y not in old and year_span(y).overlaps(span)]
+        coverage = self._viewer.long_empties(lane, own)
+        if old:
+            table, states = self._mixed(lane, span, old, ours)
+        else:
+            table, states = self._ours(lane, span, ours)
+        for part in states:
+            coverage = coverage.overlaid(part)
+        return table, coverage.within(span)
+
+    def seal(self, lane: Lane, span: Span, known: Known) -> Callable[[], bool] | None:
+        """Return what tells whether the files that bars in ``span`` were read from are untouched."""
+        years = known.extents(span)
+        sources = self._sidecars.sources(lane, years)
+        if sources is None or known.has_quarantine:
+            return None
+
+        def are_untouched() -> bool:
+            lane.uses.read(span)
+            return all(self._sidecars.is_untouched(path, source) for path, source in sources)
+
+        return are_untouched
+
+    def _ours(
+        self, lane: Lane, span: Span, years: Iterable[int]
+    ) -> tuple[BarTable, list[Coverage]]:
+        if not self._sidecars.are_kept:
+            return self._mixed(lane, span, [], list(years))
+        states: dict[int, YearState] = {}
+        for year in years:
+            state = read_state(lane, year, self._lock_timeout_s)
+            if state is not None:
+                states[year] = state
+        table = self._sidecars.read(lane, span, states)
+        whole: dict[int, WholeYear] = {}
+        if table is None:
+            lacking = self._sidecars.lacking(lane, states)
+            whole = self._read_whole(lane, {year: states[year] for year in lacking})
+            self._sidecars.keep(lane, whole)
+            states |= {year: found.state for year, found in whole.items()}
+            table = self._sidecars.read(lane, span, states)
+        if table is None:  # it cannot be kept on the disk
+            whole |= self._read_whole(lane, {y: s for y, s in states.items() if y not in whole})
+            for year, found in whole.items():
+                self._hot.hold(lane.key, year, found)
+            states = {year: whole[year].state for year in states if year in whole}
+            table = concat(whole[year].table.within(span) for year in states)
+        return table, [state.coverage for state in states.values()]
+
+    def _read_whole(self, lane: Lane, states: Mapping[int, YearState]) -> dict[int, WholeYear]:
+        found = ((year, self._whole(lane, year, state)) for year, state in states.items())
+        return {year: whole for year, whole in found if whole is not None}
+
+    def _whole(self, lane: Lane, year: int, state: YearState) -> WholeYear | None:
+        # Looked at before it is read: what is done to the file meanwhile shows the next time.
+        file = self._disk.stat(lane.paths.data(year)) or _NO_FILE
+        held = self._hot.find(lane.key, year, state, file)
+        if held is not None:
+            return held
+        found = read_year(lane, year, year_span(year), self._lock_timeout_s)
+        return None if found is None else WholeYear(found[1], found[0], file)
+
+    def _mixed(
+        self, lane: Lane, span: Span, old: list[int], ours: list[int]
+    ) -> tuple[BarTable, list[Coverage]]:
+        """Read years of ours and of older tools, one by one."""
+        tables: list[BarTable] = []
+        known: list[Coverage] = []
+        paths = self._old.of(lane, lane.years())
+        for year in sorted([*old, *ours]):
+            if year in old:
+                theirs = self._old.read(lane.key, paths[year])
+                tables.append(theirs.table.within(span))
+                known.append(theirs.coverage)
+            elif (mine := read_year(lane, year, span, self._lock_timeout_s)) is not None:
+                tables.append(mine[0])
+                known.append(mine[1].coverage)
+        return concat(tables), known
+
+
+# --- years of bars held in memory where there can be no columns on the disk: a bounded number of bytes
+
+_MOST_BYTES = 128 << 20
+
+
+class HotYears:
+    """The years read most, in a cache folder that takes no columnar files. Thread-safe.
+
+    Args:
+        most_bytes: what all of them may take; a year that is larger alone is not held.
+    """
+
+    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+        self._held: Held[tuple[SeriesKey, int], WholeYear] = Held(most_bytes)
+
+    def find(
+        self, key: SeriesKey, year: int, state: YearState, file: FileState
+    ) -> WholeYear | None:
+        """Return a year if it is held as ``state`` says and its data ``file`` was not touched."""
+        held = self._held.find((key, year))
+        if held is None or held.file != file:
+            return None
+        if (held.state.size, held.state.head) != (state.size, state.head):
+            return None
+        return held._replace(state=state)  # what is known of the bars may have changed
+
+    def hold(self, key: SeriesKey, year: int, whole: WholeYear) -> None:
+        """Hold a year, where there is room for it."""
+        arrays = [whole.table.stamps, *whole.table.values()]
+        for values in arrays:
+            values.flags.writeable = False  # many answers are made of them
+        self._held.hold((key, year), whole, sum(values.nbytes for values in arrays))

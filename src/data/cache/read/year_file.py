@@ -1,0 +1,183 @@
+"""One year file read and verified against what its metadata say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...disk.files import Handle
+from ...errors import CorruptEntryError, FormatVersionError
+from ...model.bars import BarTable, concat
+from ...model.span import Span
+from ..format.csv_rows import decode_rows, header_line
+from ..format.gzip_member import PEEK_BYTES, Member, file_id, peek_digest, walk
+from ..format.year_document import Stored, YearMeta, YearState
+from ..write.series import Lane
+
+
+class MismatchError(CorruptEntryError):
+    """Data and metadata do not belong together; stays inside the store."""
+
+
+@dataclass(frozen=True)
+class YearFile:
+    """A verified year file.
+
+    Attributes:
+        state: what its metadata say.
+        members: all of it.
+    """
+
+    state: YearState
+    members: tuple[Member, ...] = ()
+
+    def table(self, span: Span | None = None) -> BarTable:
+        """Return the bars, of all stamps or of ``span``; other members are not inflated.
+
+        Raises:
+            MismatchError: a member does not hold what its header says.
+        """
+        tables = [
+            rows_of(member, self.state.columns, first=place == 0)
+            for place, member in enumerate(self.members)
+            if _touches(member, span)
+        ]
+        joined = concat(tables)
+        return joined if span is None else joined.within(span)
+
+
+def _touches(member: Member, span: Span | None) -> bool:
+    first, last = member.header.first, member.header.last
+    if first is None or last is None:
+        return False
+    return span is None or (first < span.end and last >= span.start)
+
+
+def rows_of(member: Member, columns: tuple[str, ...], *, first: bool) -> BarTable:
+    """Return the bars of one member; the first of a file also holds the CSV header.
+
+    Raises:
+        MismatchError: it does not hold what its header says.
+    """
+    if member.decoded:
+        return member.decoded[0]
+    try:
+        text, line = member.opened(), header_line(columns) if first else b""
+        if text.read(len(line)) != line:
+            raise ValueError(f"the columns are not {', '.join(columns)}")
+        table = decode_rows(text, columns, member.header.rows)
+    except ValueError as exc:
+        raise MismatchError(str(exc)) from exc
+    member.decoded.append(table)
+    return table
+
+
+def open_year(lane: Lane, year: int, meta: YearMeta | None) -> YearFile | None:
+    """Read the data of ``year`` up to the recorded size and verify every bit of it.
+
+    While a rewrite is pending, the old state and the new one are both good. Bytes behind the
+    recorded size are another writer's and are not looked at.
+
+    Args:
+        lane, year: the file.
+        meta: its document, None where it has none.
+
+    Returns:
+        The file, or None where neither data nor metadata exist.
+
+    Raises:
+        MismatchError: the data are not what the document says.
+        FormatVersionError: a member is of a newer version.
+    """
+    handle = lane.disk.open_read(lane.paths.data(year))
+    if handle is None:
+        return _without_data(meta)
+    try:
+        if meta is None:
+            raise MismatchError("there are data, and no metadata")
+        return _matching(lane, year, meta, handle)
+    except FormatVersionError as exc:
+        raise lane.newer(year, exc) from exc
+    finally:
+        lane.disk.close(handle)
+
+
+def _without_data(meta: YearMeta | None) -> YearFile | None:
+    if meta is None:
+        return None
+    if meta.state.size:
+        raise MismatchError("the data file is missing")
+    return YearFile(meta.state)
+
+
+def _matching(lane: Lane, year: int, meta: YearMeta, handle: Handle) -> YearFile:
+    size = lane.disk.fstat(handle).size
+    problem = "the data file is not empty as recorded"
+    for state in filter(None, (meta.pending, meta.state)):
+        if not state.size:
+            continue
+        # Nothing is appended while a rewrite is pending, and the one file may begin like the other.
+        if size < state.size or (meta.pending and size != state.size):
+            problem = f"it has {size} bytes, recorded are {state.size}"
+            continue
+        start = lane.disk.read_at(handle, state.head_at, PEEK_BYTES)
+        if peek_digest(start) != state.head:
+            problem = "its last member is not the recorded one"
+            continue
+        return _verified(lane, year, state, lane.disk.read_at(handle, 0, state.size))
+    raise MismatchError(problem)
+
+
+def _verified(lane: Lane, year: int, state: YearState, data: bytes) -> YearFile:
+    found = list(walk(data, file_id(lane.key, year)))
+    check_members(found, state, most_rows=lane.most_rows())
+    return YearFile(state, tuple(member for _, member in found))
+
+
+def check_members(found: list[tuple[int, Member]], state: YearState, *, most_rows: int) -> None:
+    """Check that sound, chained members are what was recorded.
+
+    Raises:
+        MismatchError: they are not, or hold more bars than a year has room for.
+    """
+    end = found[-1][0] + len(found[-1][1].raw) if found else 0
+    if end != state.size:
+        raise MismatchError(f"it is sound up to byte {end} of {state.size}")
+    at, head = found[-1]
+    stamps = [
+        stamp for _, m in found for stamp in (m.header.first, m.header.last) if stamp is not None
+    ]
+    rows = sum(m.header.rows for _, m in found)
+    facts = (head.digest, at, rows, stamps[0] if stamps else None, stamps[-1] if stamps else None)
+    recorded = (state.head, state.head_at, state.rows, state.first, state.last)
+    if facts != recorded or found[0][1].columns != state.columns:
+        raise MismatchError("its members are not the recorded ones")
+    if rows > most_rows:
+        raise MismatchError(f"it claims {rows} bars")
+
+
+def rows_behind(lane: Lane, year: int, state: Stored, *, size: int, head: str) -> BarTable | None:
+    """Return the bars of the members that were appended since the file had ``size`` bytes.
+
+    Args:
+        lane, year: the file.
+        state: what it is now.
+        size: where the bytes known already end.
+        head: the first 16 hex digits of the digest of the last member before that.
+
+    Returns:
+        The bars, or None where what follows is not a sound continuation up to ``state``.
+    """
+    handle = lane.disk.open_read(lane.paths.data(year)) if state.size > size else None
+    if handle is None:
+        return None
+    try:
+        data = lane.disk.read_at(handle, size, state.size - size)
+    finally:
+        lane.disk.close(handle)
+    found = list(walk(data, file_id(lane.key, year), head))
+    if not found or found[-1][1].digest != state.head:
+        return None
+    try:
+        return concat(rows_of(member, state.columns, first=False) for _, member in found)
+    except MismatchError:
+        return None

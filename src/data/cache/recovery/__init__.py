@@ -1,0 +1,1 @@
+"""Damage: found, repaired, and kept in quarantine."""

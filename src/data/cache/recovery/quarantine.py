@@ -1,0 +1,192 @@
+"""What could not be believed is kept: bad files whole, torn tails, bad rows. Nothing is thrown away.
+
+Files are named by the digest of their bytes, so keeping the same thing twice keeps it once; each
+has a JSON document beside it that says why it is there.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import logging
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from ...disk.atomic import write_atomically
+from ...model.bars import NAN, Bar, BarTable
+from ...model.coverage import OFF_GRID, Coverage
+from ...model.instant import SECOND_MS, from_ms, parse_iso
+from ...model.span import Span
+from ..format.csv_rows import ALL_COLUMNS
+from ..format.deflate import inflated
+from ..values import Suspect
+from ..write.coverage_update import year_span
+from ..write.series import Lane
+from .quarantine_folder import Quarantine
+
+log = logging.getLogger(__name__)
+
+# Of one stamp the last row counts; a few more tell how its vendor errs.
+_MOST_OF_A_STAMP, _MOST_ROWS = 3, 10_000
+WITHDRAWN = "withdrawn by "
+_HEADER = ("timestamp", *ALL_COLUMNS, "reason")
+
+
+def keep_file(lane: Lane, source: Path, content: bytes, reason: str) -> None:
+    """Give the file a second name in the quarantine, durably; it keeps its own.
+
+    Args:
+        lane: the series.
+        source: the file.
+        content: its bytes, which name it there.
+        reason: what is wrong with it.
+    """
+    _folder(lane).keep_file(source, content, reason)
+
+
+def keep_bytes(lane: Lane, name: str, content: bytes, reason: str) -> None:
+    """Write bytes that are about to be cut off into the quarantine, durably."""
+    _folder(lane).keep_bytes(name, content, reason)
+
+
+def _folder(lane: Lane) -> Quarantine:
+    return Quarantine(lane.disk, lane.clock, lane.paths.quarantine, str(lane.key))
+
+
+# --- bad rows ------------------------------------------------------------------------------
+
+
+def keep_rows(lane: Lane, year: int, rows: Sequence[Suspect]) -> None:
+    """Add bad rows to those of ``year``, durably; a row kept already is not kept twice."""
+    if not rows:
+        return
+    content = lane.disk.read_if_exists(lane.paths.rows(year))
+    held = _parse(content)
+    if held is None:
+        assert content is not None
+        keep_bytes(lane, lane.paths.rows(year).name, content, "the file of bad rows is damaged")
+    cells = dict.fromkeys(map(_cells, held or ()))
+    known = len(cells)
+    cells |= dict.fromkeys(map(_cells, rows))
+    if len(cells) == known:
+        # Whoever kept them may have been killed before their name was durable ...
+        lane.disk.sync_folder(lane.paths.quarantine)
+        return
+    lane.disk.make_folders(lane.paths.quarantine)
+    if content is None:
+        # ... or before the name of the folder was.
+        lane.disk.sync_folder(lane.paths.folder)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_HEADER)
+    writer.writerows(_newest(list(cells)))
+    packed = gzip.compress(text.getvalue().encode("utf-8"), compresslevel=6, mtime=0)
+    write_atomically(lane.disk, lane.paths.rows(year), packed)
+
+
+def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return the newest rubbish of each stamp, and bars that were withdrawn: those were real once.
+
+    A vendor that sends new rubbish at each call must not make the file longer for ever.
+    """
+    kept: list[tuple[str, ...]] = []
+    counts: Counter[str] = Counter()
+    rubbish = 0
+    for row in reversed(cells):
+        is_bar = row[-1].startswith(WITHDRAWN)
+        counts[row[0]] += not is_bar
+        if is_bar or (counts[row[0]] <= _MOST_OF_A_STAMP and rubbish < _MOST_ROWS):
+            kept.append(row)
+            rubbish += not is_bar
+    return kept[::-1]
+
+
+def withdrawn(table: BarTable, vendor: str) -> list[Suspect]:
+    """Return stored bars that a newer answer lacks, as rows for the quarantine."""
+    columns = (values.tolist() for values in table.values())
+    rows = zip(table.stamps.tolist(), *columns, strict=True)
+    return [Suspect(Bar._make((*row, NAN)[:7]), WITHDRAWN + vendor) for row in rows]
+
+
+def rows_kept(lane: Lane, year: int) -> list[Suspect]:
+    """Return the bad rows of ``year`` in the order they came; a damaged file counts as none."""
+    return _parse(lane.disk.read_if_exists(lane.paths.rows(year))) or []
+
+
+def _parse(content: bytes | None, span: Span | None = None) -> list[Suspect] | None:
+    """Return the rows in the bytes of such a file, None when it is damaged."""
+    if content is None:
+        return []
+    first, end = (_stamp_text(ms) for ms in span) if span is not None else ("", "~")
+    try:
+        text = inflated(content).decode("utf-8")
+        table = csv.reader(io.StringIO(text, newline=""))
+        next(table)
+        return [_suspect(cells) for cells in table if first <= cells[0] < end]
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        LookupError,
+        ValueError,
+        StopIteration,
+        csv.Error,
+    ) as exc:
+        log.warning("a file of bad rows is damaged: %s", exc)
+        return None
+
+
+def years_with_rows(lane: Lane) -> list[int]:
+    """Return the years of which bad rows are kept, ascending."""
+    names = lane.disk.list(lane.paths.quarantine)
+    years = (name.partition(".rows.")[0] for name in names)
+    return [int(year) for year in years if year.isdecimal()]
+
+
+def rows_in(lane: Lane, years: Iterable[int], span: Span | None = None) -> list[Suspect]:
+    """Return the bad rows of several years that vendors sent; withdrawn bars are not among them.
+
+    Only those in ``span`` are read further than their stamp.
+    """
+    contents = (lane.disk.read_if_exists(lane.paths.rows(year)) for year in years)
+    rows = (row for content in contents for row in _parse(content, span) or ())
+    return [row for row in rows if not row.reason.startswith(WITHDRAWN)]
+
+
+def _cells(row: Suspect) -> tuple[str, ...]:
+    """Return the row as texts; missing values are empty."""
+    stamp, *values = row.bar
+    texts = ["" if v != v else repr(float(v)) for v in values]
+    return _stamp_text(stamp), *texts, row.reason
+
+
+def _stamp_text(stamp: int) -> str:
+    return from_ms(stamp).isoformat(" ", "milliseconds" if stamp % SECOND_MS else "seconds")
+
+
+def _suspect(cells: Sequence[str]) -> Suspect:
+    stamp, *values, reason = cells
+    numbers = [float(v) if v else float("nan") for v in values]
+    return Suspect(Bar(parse_iso(stamp), *numbers), reason)
+
+
+def standing_in(lane: Lane, span: Span, coverage: Callable[[], Coverage]) -> tuple[Suspect, ...]:
+    """Return the bad rows in ``span`` in whose place no good bar is stored; the last of a stamp.
+
+    ``coverage`` tells what is known of the series now; it is only asked where there are any.
+    """
+    years = [y for y in years_with_rows(lane) if year_span(y).overlaps(span)]
+    rows = rows_in(lane, years, span)
+    if not rows:
+        return ()
+    known = coverage().within(span)
+    trusted = [c.span for c in known if c.state in ("final", "provisional")]
+    # What stands where no bar can open stands in for none.
+    rows = [row for row in rows if not row.reason.startswith(OFF_GRID)]
+    latest = {row.bar.stamp_ms: row for row in rows if row.bar.stamp_ms in span}
+    return tuple(
+        row for stamp, row in sorted(latest.items()) if not any(stamp in t for t in trusted)
+    )

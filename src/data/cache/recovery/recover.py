@@ -1,0 +1,381 @@
+"""Making a year sound again after a crash or damage; under the lane's lock only.
+
+What a reader is served is first made durable. Then, in this order:
+
+1. the data begin with what the metadata (committed or pending) say: members behind it that are
+   sound, chained and of this file are taken; a torn tail behind those is kept and cut;
+2. the data verify from end to end: the metadata are rebuilt from them;
+3. else the file is kept in quarantine whole and replaced by its sound members; the rest of it is
+   missing and will be asked for again.
+
+Nothing that verifies is ever cut or moved away. Files of newer versions are left untouched.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+from ...disk.atomic import write_atomically
+from ...errors import FormatVersionError
+from ...model.coverage import Coverage
+from ..format.csv_rows import BASE_COLUMNS
+from ..format.gzip_member import PEEK_BYTES, Member, file_id, is_ours, peek_digest, shares_of
+from ..format.json_document import DamagedError
+from ..format.year_document import YearMeta, YearState
+from ..read.year_file import MismatchError, YearFile, check_members
+from ..write.compose import Target, columns_for, compose, state_of
+from ..write.coverage_update import after_members, carried
+from ..write.protocols import rewrite, sweep_versions
+from ..write.series import Lane
+from .quarantine import keep_bytes, keep_file
+from .salvage import Scan, salvage, scan
+
+log = logging.getLogger(__name__)
+
+
+class _Outcome(NamedTuple):
+    """What a repair leaves of a year file of ours.
+
+    Attributes:
+        cure: ``roll``, ``rebuild`` or ``replace``: the cases 1 to 3 above.
+        state: of the year.
+        members: of its file.
+        fresh: those behind the recorded state, where they are taken.
+    """
+
+    cure: Literal["roll", "rebuild", "replace"]
+    state: YearState
+    members: list[Member]
+    fresh: Sequence[Member] = ()
+
+
+def sound_meta(lane: Lane, year: int) -> YearMeta | None:
+    """Return the document of ``year`` after making sure that it and the data belong together.
+
+    The check is what an append can afford: size and digest of the last member. A year without
+    anything, or with a file of another tool, gives None.
+
+    Raises:
+        FormatVersionError: the file is of a newer version; it is left as it is.
+        StorageError: it could not be read or repaired.
+    """
+    try:
+        meta = lane.meta(year)
+    except DamagedError:
+        return recover(lane, year)
+    handle = lane.disk.open_read(lane.paths.data(year))
+    if handle is None:
+        size, head = 0, None
+    else:
+        try:
+            size = lane.disk.fstat(handle).size
+            at = meta.state.head_at if meta is not None else 0
+            head = peek_digest(lane.disk.read_at(handle, at, PEEK_BYTES))
+        finally:
+            lane.disk.close(handle)
+    if meta is None and handle is None:
+        return None
+    if meta is None or meta.pending or size != meta.state.size or head != meta.state.head:
+        return recover(lane, year)
+    return meta
+
+
+def recover(lane: Lane, year: int) -> YearMeta | None:
+    """Repair ``year`` if it needs it, and return its document; raises as :func:`sound_meta`.
+
+    None means that nothing of ours is stored.
+    """
+    lane.sweep()
+    sweep_versions(lane, year)
+    content = _made_durable(lane, year)
+    meta = _meta_or_quarantine(lane, year, content)
+    if content is None:
+        return _without_data(lane, year, meta)
+    if _is_foreign(content, meta):
+        _give_back(lane, year, meta)
+        return None
+    try:
+        seen = scan(content, file_id(lane.key, year))
+        return _repaired(lane, year, meta, seen)
+    except FormatVersionError as exc:
+        raise lane.newer(year, exc) from exc
+
+
+def preview(lane: Lane, year: int) -> YearFile | None:
+    """Return what :func:`recover` would leave of ``year``; nothing is changed, no lock is needed.
+
+    None where nothing of ours would be stored.
+
+    Raises:
+        FormatVersionError: the file is of a newer version.
+        StorageError: it could not be read.
+    """
+    try:
+        meta = lane.meta(year)
+    except DamagedError:
+        meta = None
+    content = lane.disk.read_if_exists(lane.paths.data(year))
+    if content is None:
+        state = None if meta is None else _state_without_data(lane, year, meta)
+        return None if state is None else YearFile(state)
+    if _is_foreign(content, meta):
+        return None
+    try:
+        left = _outcome(lane, year, meta, scan(content, file_id(lane.key, year)))
+    except FormatVersionError as exc:
+        raise lane.newer(year, exc) from exc
+    return YearFile(left.state, tuple(left.members))
+
+
+def rebuild(lane: Lane, year: int) -> YearMeta | None:
+    """Write the document of a sound year anew, for one that does not know all its bars."""
+    meta, content = lane.meta(year), _made_durable(lane, year)
+    if content is None:
+        return meta
+    members = scan(content, file_id(lane.key, year)).members
+    return _rebuilt(lane, year, meta, members, _state_of_members(lane, year, meta, members))
+
+
+def _made_durable(lane: Lane, year: int) -> bytes | None:
+    """Sync the data file and its folder, and return its bytes."""
+    path = lane.paths.data(year)
+    if lane.disk.stat(path) is None:
+        return None
+    handle = lane.disk.open_write(path)
+    try:
+        lane.disk.sync(handle)
+        lane.disk.sync_folder(lane.paths.folder)
+        return lane.disk.read_at(handle, 0, lane.disk.fstat(handle).size)
+    finally:
+        lane.disk.close(handle)
+
+
+def _meta_or_quarantine(lane: Lane, year: int, content: bytes | None) -> YearMeta | None:
+    """Return the document; a damaged one is kept aside when it was ours."""
+    path = lane.paths.metadata(year)
+    lane.memory.forget(path)
+    try:
+        return lane.meta(year)
+    except DamagedError as exc:
+        if content is None or is_ours(content):
+            damaged = lane.disk.read_if_exists(path) or b""
+            keep_bytes(lane, path.name, damaged, f"metadata: {exc}")
+        if content is None:
+            lane.disk.remove(path)
+        return None
+
+
+def _without_data(lane: Lane, year: int, meta: YearMeta | None) -> YearMeta | None:
+    if meta is None or (not meta.state.size and meta.pending is None):
+        return meta
+    state = _state_without_data(lane, year, meta)
+    if state is None:
+        lane.disk.remove(lane.paths.metadata(year))
+        lane.memory.forget(lane.paths.metadata(year))
+        return None
+    if meta.state.size:
+        log.error(
+            "%s %s: the data file is gone; %s bars will be asked for again",
+            lane.key,
+            year,
+            meta.state.rows,
+        )
+    return _saved(lane, year, meta.settled(state))
+
+
+def _state_without_data(lane: Lane, year: int, meta: YearMeta) -> YearState | None:
+    """Return what a year without a data file is; None: its first file never took its name."""
+    if not meta.state.size:
+        return None if meta.pending and not meta.state.generation else meta.state
+    generation = _next_generation(lane, year, meta, ())
+    coverage = Coverage(c for c in meta.state.coverage.opened() if c.state == "empty")
+    return YearState(generation, coverage=coverage)
+
+
+def _is_foreign(content: bytes, meta: YearMeta | None) -> bool:
+    """Tell whether data are another tool's."""
+    return not is_ours(content) and (meta is None or not meta.state.size)
+
+
+def _give_back(lane: Lane, year: int, meta: YearMeta | None) -> None:
+    """Leave a file of another tool alone, and give it back the document our rewrite took away."""
+    if meta is None:
+        return
+    path = lane.paths.metadata(year)
+    before = lane.disk.read_if_exists(lane.paths.legacy / path.name)
+    if before is None:
+        lane.disk.remove(path)
+    else:
+        write_atomically(lane.disk, path, before)
+    lane.memory.forget(path)
+
+
+def _outcome(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> _Outcome:
+    """Decide which repair a year file of ours needs, and compute what it leaves."""
+    recorded = recorded_state(lane, meta, seen) if meta is not None else None
+    if meta is not None and recorded is not None:
+        if not seen.goes_on():
+            state, fresh = recorded[0], seen.members[recorded[1] :]
+            if fresh:
+                state = _with_appended(lane, year, meta, state, fresh)
+            return _Outcome("roll", state, seen.members, fresh)
+    elif seen.is_whole:
+        state = _state_of_members(lane, year, meta, seen.members)
+        return _Outcome("rebuild", state, seen.members)
+    return _of_sound_members(lane, year, meta, seen)
+
+
+def _repaired(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMeta:
+    left = _outcome(lane, year, meta, seen)
+    if left.cure == "rebuild":
+        log.warning("%s %s: metadata are rebuilt from the bars", lane.key, year)
+        return _rebuilt(lane, year, meta, left.members, left.state)
+    if left.cure == "roll" and meta is not None:
+        return _rolled(lane, year, meta, left, seen)
+    return _replaced(lane, year, meta, left, seen)
+
+
+def recorded_state(lane: Lane, meta: YearMeta, seen: Scan) -> tuple[YearState, int] | None:
+    """Return the recorded state with which the data begin, and the number of its members.
+
+    While a rewrite is pending the data must equal one of the two states to the last byte: the new
+    file may begin like the old one, or the other way round.
+    """
+    states = (
+        [meta.state]
+        if meta.pending is None
+        else [state for state in (meta.pending, meta.state) if state.size == len(seen.content)]
+    )
+    for state in states:
+        count = next(
+            (n for n, (at, m) in enumerate(seen.chain, 1) if at + len(m.raw) == state.size), None
+        )
+        if count is None:
+            continue
+        try:
+            check_members(list(seen.chain[:count]), state, most_rows=lane.most_rows())
+        except MismatchError:
+            continue
+        return state, count
+    return None
+
+
+def _with_appended(
+    lane: Lane, year: int, meta: YearMeta, state: YearState, fresh: list[Member]
+) -> YearState:
+    """Return the recorded state with the members behind it."""
+    # A generation of its own: marks of the lost commits are lost, and what was derived from
+    # them must not be taken for true.
+    generation = _next_generation(lane, year, meta, fresh)
+    target = Target(lane.key, year, state.columns, generation)
+    coverage = after_members(state.coverage, (m.header for m in fresh))
+    return state_of(fresh, state.size, state, target, coverage)
+
+
+def _rolled(lane: Lane, year: int, meta: YearMeta, left: _Outcome, seen: Scan) -> YearMeta:
+    """Take what was appended behind the recorded state, and cut a torn tail."""
+    state = left.state
+    if seen.tail:
+        keep_bytes(lane, lane.paths.data(year).name, seen.tail, "torn tail of an append")
+        _cut(lane, year, seen.end)
+    if state == meta.state and meta.pending is None:
+        return meta
+    logged = lane.logged_generation(year)
+    if state.generation > logged:
+        _log(lane, year, state, sum(m.header.rows for m in left.fresh if m.header.seq > logged))
+    return _saved(lane, year, meta.settled(state))
+
+
+def _log(lane: Lane, year: int, state: YearState, more: int) -> None:
+    """Log what recovery found: bars of commits that the log lacks, or bars lost (negative)."""
+    entry = {"generation": state.generation, "vendor": "", "span": None, "recovered": True}
+    entry |= {"added": max(0, more), "changed": 0, "removed": max(0, -more), "size": state.size}
+    lane.append_log(year, entry)
+
+
+def _cut(lane: Lane, year: int, size: int) -> None:
+    handle = lane.disk.open_write(lane.paths.data(year))
+    try:
+        lane.disk.truncate(handle, size)
+        lane.disk.sync(handle)
+    finally:
+        lane.disk.close(handle)
+
+
+def _rebuilt(
+    lane: Lane, year: int, meta: YearMeta | None, members: list[Member], state: YearState
+) -> YearMeta:
+    """Write metadata that say what the members say."""
+    return _saved(lane, year, _facts(lane, meta, members).settled(state))
+
+
+def _state_of_members(
+    lane: Lane, year: int, meta: YearMeta | None, members: list[Member]
+) -> YearState:
+    """Return the state that the members of a sound file make."""
+    generation = _next_generation(lane, year, meta, members)
+    target = Target(lane.key, year, members[0].columns or BASE_COLUMNS, generation)
+    coverage = carried(
+        meta.state.coverage if meta else None,
+        after_members(Coverage(), (m.header for m in members)),
+    )
+    # How many were appended is not known; counting all of them brings compaction forward.
+    return replace(state_of(members, 0, YearState(), target, coverage), open=len(members))
+
+
+def _of_sound_members(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> _Outcome:
+    """Return the file that the sound members of a damaged one make."""
+    segments = salvage(seen, file_id(lane.key, year))
+    generation = _next_generation(lane, year, meta, seen.members)
+    target = Target(lane.key, year, columns_for(segments), generation)
+    members = compose(segments, seen.members, target)
+    headers = [member.header for member in members if member.header.rows]
+    coverage = carried(meta.state.coverage if meta else None, after_members(Coverage(), headers))
+    return _Outcome("replace", state_of(members, 0, YearState(), target, coverage), members)
+
+
+def _replaced(lane: Lane, year: int, meta: YearMeta | None, left: _Outcome, seen: Scan) -> YearMeta:
+    """Keep the damaged file aside and put its sound members in its place."""
+    path, state, members = lane.paths.data(year), left.state, left.members
+    keep_file(lane, path, seen.content, f"damaged at byte {seen.end}")
+    log.warning("%s %s: damaged; %s bars could be kept", lane.key, year, state.rows)
+    facts = _facts(lane, meta, members)
+    done = rewrite(lane, year, meta=facts, members=members, state=state, keep_version=False)
+    if meta is not None:
+        _log(lane, year, state, state.rows - meta.state.rows)
+    return done
+
+
+def _next_generation(
+    lane: Lane, year: int, meta: YearMeta | None, members: Iterable[Member]
+) -> int:
+    known = [member.header.seq for member in members]
+    known += [lane.logged_generation(year), meta.state.generation if meta else 0]
+    known += [meta.pending.generation if meta and meta.pending else 0]
+    try:
+        # It is written last and may have survived what it was written about.
+        series = lane.series()
+    except (DamagedError, FormatVersionError):
+        series = None
+    return max(*known, series.generation if series else 0) + 1
+
+
+def _facts(lane: Lane, meta: YearMeta | None, members: list[Member]) -> YearMeta:
+    """Return the old document, or a new one with what the members know."""
+    now = lane.clock.now_ms()
+    shares = shares_of(member.header for member in members)
+    if meta is not None:
+        return replace(meta, updated_ms=now).of(shares)
+    fetched = [m.header.fetched_at for m in members if m.header.fetched_at]
+    made = YearMeta(
+        vendor=members[-1].header.vendor, created_ms=min(fetched, default=now), updated_ms=now
+    )
+    return made.of(shares)
+
+
+def _saved(lane: Lane, year: int, meta: YearMeta) -> YearMeta:
+    lane.write_meta(year, meta, durable=True)
+    return meta

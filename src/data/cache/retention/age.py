@@ -1,0 +1,234 @@
+"""Deleting by age: whole years of bars and of tables whose newest row is older than is wanted.
+
+Part of a year's file never goes. Fundamentals, splits and dividends are no years: they stay. What is
+deleted leaves a line in the log of its series, and goes the way of every other deletion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ...disk.files import Disk
+from ...errors import CacheError, DataError
+from ...model.instant import MINUTE_MS, iso
+from ...model.series import SeriesKey
+from ..facade.catalog import Catalogue
+from ..layout import BARS
+from ..store import BarStore
+from ..tables import TableStore
+from ..write.coverage_update import year_span
+from .clear import files_aside, holding
+from .eviction import IN_USE_MS
+
+BY = "retention"
+# Clocks of machines that share a folder differ by this much without being wrong.
+_SKEW_MS = MINUTE_MS
+_UNREADABLE = "stays: its newest bar cannot be told before `onetape cache repair`"
+
+
+@dataclass(frozen=True)
+class AgedYear:
+    """One year that is old enough to go.
+
+    Attributes:
+        key, year: which.
+        data_type: ``ohlcv``, or that of a table.
+        rows: how many bars, or rows of the table.
+        bytes: of its files, those kept aside (replaced files, quarantine) among them.
+    """
+
+    key: SeriesKey
+    year: int
+    data_type: str
+    rows: int
+    bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        return {
+            "symbol": self.key.symbol,
+            "timeframe": self.key.timeframe.label,
+            "lane": self.key.lane_label,
+            "data_type": self.data_type,
+            "year": self.year,
+            "rows": self.rows,
+            "bytes": self.bytes,
+        }
+
+
+@dataclass(frozen=True)
+class Aged:
+    """What is old enough to go, or went.
+
+    Attributes:
+        before: in UTC milliseconds; what had closed by then is old enough.
+        years: by series.
+        is_all: whether no bars are left without them, or no tables where no bars go.
+        problems: series of which nothing can be told, and why; they stay.
+    """
+
+    before: int
+    years: tuple[AgedYear, ...] = ()
+    is_all: bool = False
+    problems: tuple[tuple[SeriesKey, str], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping, problems apart."""
+        return {
+            "before": iso(self.before),
+            "rows": sum(one.rows for one in self.years),
+            "bytes": sum(one.bytes for one in self.years),
+            "years": [one.to_json() for one in self.years],
+        }
+
+
+class AgeRetention:
+    """Finds and deletes the years of one cache folder that are too old. Thread-safe.
+
+    Args:
+        store: of its bars.
+        catalogue: what lies in it, files of older tools among it.
+        disk: the file system.
+        tables: gives the tables of one data type.
+        last_used: when a year was used last, by anybody; 0 where nothing tells.
+    """
+
+    def __init__(
+        self,
+        store: BarStore,
+        catalogue: Catalogue,
+        disk: Disk,
+        tables: Callable[[str], TableStore],
+        last_used: Callable[[SeriesKey, int], int],
+    ) -> None:
+        self._store = store
+        self._shop = store.workshop
+        self._catalogue = catalogue
+        self._disk = disk
+        self._tables = tables
+        self._last_used = last_used
+
+    def find(self, before: int) -> Aged:
+        """Return the years all of whose rows had closed by ``before``; nothing is changed."""
+        found, problems = _Found(), list[tuple[SeriesKey, str]]()
+        for key in self._catalogue.stored_keys():
+            lane = self._shop.lane(key)
+            own = lane.years()
+            foreign = self._shop.old.of(lane, own)
+            for year in sorted({*own, *foreign}):
+                path = foreign.get(year, lane.paths.data(year))
+                if self._disk.stat(path) is None:
+                    continue  # it has no bars
+                is_younger = year_span(year).start >= before  # nothing of it need be read
+                held = None if is_younger else holding(lane, year, foreign, self._shop.old)
+                if held is None or held.closed_ms > before:
+                    found.stay.add(BARS)
+                    if held is None and not is_younger:
+                        problems.append((key, f"{year} {_UNREADABLE}"))
+                    continue
+                files = [path, path.with_name(f"{year:04d}.metadata.json")]
+                size = _size(self._disk, [*files, *files_aside(lane, year)])
+                found.go.append(AgedYear(key, year, BARS, held.bars, size))
+        for table, key in self._stored_tables():
+            for year in table.years(key):
+                rows = table.holding(key, year) if year_span(year).start < before else None
+                if rows is None or rows[1] > before:
+                    found.stay.add(table.data_type)
+                    continue
+                size = _size(self._disk, table.files(key, year))
+                found.go.append(AgedYear(key, year, table.data_type, rows[0], size))
+        return Aged(before, tuple(found.go), found.is_all, tuple(problems))
+
+    def delete(self, aged: Aged, *, wait_s: float | None = None) -> Aged:
+        """Delete what was found; return what went, and what could not.
+
+        Each year is looked at again under the lock of its series: what has got younger rows
+        meanwhile stays.
+        """
+        gone: list[AgedYear] = []
+        problems = list(aged.problems)
+        for one in aged.years:
+            try:
+                if self._delete(one, aged.before, wait_s):
+                    gone.append(one)
+            except DataError as exc:
+                problems.append((one.key, f"{one.year} stays: {exc}"))
+        self._store.changed = self._store.changed or bool(gone)
+        return replace(aged, years=tuple(gone), problems=tuple(problems))
+
+    def _delete(self, one: AgedYear, before: int, wait_s: float | None) -> bool:
+        if one.data_type != BARS:
+            table = self._tables(one.data_type)
+            return table.clear_years(one.key, [one.year], before, by=BY, wait_s=wait_s) > 0
+        years = [one.year]
+        return self._store.clear_years(one.key, years, by=BY, closed_by=before, wait_s=wait_s) > 0
+
+    def unused(self, aged: Aged, now_ms: int) -> Aged:
+        """Return the same without bars that a request on its way may need."""
+        kept = (
+            one
+            for one in aged.years
+            if one.data_type != BARS or self._last_used(one.key, one.year) <= now_ms - IN_USE_MS
+        )
+        return replace(aged, years=tuple(kept))
+
+    def check_clock(self, now_ms: int) -> int:
+        """Return when the newest answer in the store was given; it is not earlier than that now.
+
+        By the vendor's clock, where it tells one; 0 where nothing is stored.
+
+        Raises:
+            CacheError: our clock is behind the newest commit, so that it is wrong now, or was.
+        """
+        commits = list(self._commits())
+        newest = max((commit for commit, _ in commits), default=0)
+        if newest > now_ms + _SKEW_MS:
+            raise CacheError(
+                f"nothing is deleted by age: this machine's clock says {iso(now_ms // 1000 * 1000)}, "
+                f"and the newest commit to the cache is of {iso(newest // 1000 * 1000)}",
+                hint="set the clock, by NTP for instance",
+            )
+        return max((answer for _, answer in commits), default=0)
+
+    def _commits(self) -> Iterator[tuple[int, int]]:
+        """Yield the time of the newest commit to each year, and of its newest answer."""
+        for key in self._store.keys():
+            lane = self._shop.lane(key)
+            for year in lane.years():
+                try:
+                    meta = lane.meta(year)
+                except CacheError:
+                    continue
+                if meta is not None:
+                    answers = (part.fetched_at for part in meta.state.coverage)
+                    yield meta.updated_ms, max(answers, default=0)
+
+    def _stored_tables(self) -> Iterator[tuple[TableStore, SeriesKey]]:
+        for name in self._catalogue.data_types():
+            table = self._tables(name)
+            for key in table.keys():
+                yield table, key
+
+
+@dataclass
+class _Found:
+    """Years that go, and the data types of which others stay."""
+
+    go: list[AgedYear] = field(default_factory=list)
+    stay: set[str] = field(default_factory=set)
+
+    @property
+    def is_all(self) -> bool:
+        """Whether all bars go, or all tables where no year of bars does."""
+        if any(one.data_type == BARS for one in self.go):
+            return BARS not in self.stay
+        return bool(self.go) and not self.stay
+
+
+def _size(disk: Disk, paths: Iterable[Path]) -> int:
+    """Return the bytes of files; two names of one file count once."""
+    states = (disk.stat(path) for path in paths)
+    return sum({state.inode: state.size for state in states if state is not None}.values())

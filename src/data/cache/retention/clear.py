@@ -1,0 +1,313 @@
+"""Removing a series for good; the lock file stays, for somebody may wait for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...disk.files import Disk
+from ...errors import FormatVersionError
+from ...model.instant import DAY_MS
+from ...model.span import Span
+from ..format.json_document import DamagedError
+from ..format.series_document import SeriesMeta
+from ..format.year_document import YearState
+from ..legacy.adopt import OldYears
+from ..read.series_index import read_series
+from ..write.coverage_update import year_span
+from ..write.series import Lane
+
+log = logging.getLogger(__name__)
+
+_LONGEST_MONTH_MS = 31 * DAY_MS
+
+
+def clear_lane(lane: Lane, old: OldYears, lock_timeout_s: float, by: str) -> int:
+    """Remove everything stored of a series, files of older tools included; return the bars gone.
+
+    The log stays, with an entry for what went. The numbers of versions go on from it: none means
+    other bars later. The metadata go first: a crash in between leaves bars without metadata,
+    which is sound, and not metadata without bars, which would look like damage.
+
+    Args:
+        lane: the series.
+        old: finds files of older tools.
+        lock_timeout_s: how long to wait for a writer.
+        by: the call that deletes, for the log.
+    """
+    disk, folder = lane.disk, lane.paths.folder
+    with disk.lock(lane.paths.lock, lock_timeout_s):
+        foreign = old.of(lane, lane.years())
+        gone = _Gone.of(lane, {*lane.years(), *foreign}, foreign, old)
+        # First: by the log no number of a version is given twice.
+        gone.write(lane, by)
+        for year, path in foreign.items():
+            disk.remove(path.with_name(f"{year:04d}.metadata.json"))
+            disk.remove(path)
+        inner = (lane.paths.quarantine, lane.paths.versions, lane.paths.legacy)
+        kept = (*inner, lane.paths.lock)
+        files = [name for name in disk.list(folder) if folder / name not in kept]
+        plain = [name for name in files if not name.endswith(".log")]
+        for name in sorted(plain, key=lambda name: not name.endswith(".json")):
+            disk.remove(folder / name)
+        for place in inner:
+            empty_folder(disk, place)
+        disk.sync_folder(folder)
+        lane.tainted.difference_update({(lane.key, year) for _, year in tuple(lane.tainted)})
+    old.forget(lane.key)
+    return gone.bars
+
+
+def clear_years(
+    lane: Lane,
+    years: Iterable[int],
+    old: OldYears,
+    lock_timeout_s: float,
+    by: str,
+    closed_by: int | None = None,
+) -> int:
+    """Remove single years of a series; return how many of them had bars.
+
+    What a year answers for goes with it, so does what was kept aside of it (replaced files, the
+    quarantine, originals of older tools), and so does the instant of the next question; the log
+    stays, as for :func:`clear_lane`.
+
+    With ``closed_by`` a year stays whose newest bar may have closed later, or cannot be told: it is
+    looked at under the lock, for a writer may have come in between.
+    """
+    disk, found, years = lane.disk, 0, list(years)
+    with disk.lock(lane.paths.lock, lock_timeout_s):
+        foreign = old.of(lane, lane.years())
+        if closed_by is not None:
+            years = [
+                year
+                for year in years
+                if (held := holding(lane, year, foreign, old)) and held.closed_ms <= closed_by
+            ]
+        series = read_series(lane) or SeriesMeta()
+        empties = series.empties.without(map(year_span, years))
+        gone = _Gone.of(lane, years, foreign, old)
+        generation = gone.newest + 1 if gone.years else series.generation
+        # First: whoever reads on after a crash must not take what is gone for up to date.
+        after = replace(
+            series, next_due=None, empties=empties, generation=generation, years_generation=0
+        )
+        if gone.years or after.empties != series.empties or series.next_due is not None:
+            lane.write_series(after, durable=True)
+        for year in years:
+            data = foreign.get(year, lane.paths.data(year))
+            found += disk.stat(data) is not None
+            disk.remove(data.with_name(f"{year:04d}.metadata.json"))
+            disk.remove(data)
+            for path in files_aside(lane, year):
+                disk.remove(path)
+            lane.tainted.discard((lane.key, year))
+        disk.sync_folder(lane.paths.folder)
+        gone.write(lane, by)
+    old.forget(lane.key)
+    return found
+
+
+class YearHeld(NamedTuple):
+    """What a year of a series holds: how many bars, and by when all of them have closed."""
+
+    bars: int
+    closed_ms: int
+
+
+def holding(lane: Lane, year: int, foreign: Mapping[int, Path], old: OldYears) -> YearHeld | None:
+    """Return what a year holds; None where it has no bars, or where that cannot be told.
+
+    Nothing is repaired for it, and nothing is written.
+    """
+    if year in foreign:
+        table = old.read(lane.key, foreign[year]).table
+        bars, last = len(table), int(table.stamps[-1]) if len(table) else None
+    else:
+        try:
+            meta = lane.meta(year)
+        except (DamagedError, FormatVersionError):
+            return None
+        data = lane.disk.stat(lane.paths.data(year))
+        if meta is None or meta.pending is not None or data is None:
+            return None
+        if data.size != meta.state.size:  # of what is behind it nothing tells
+            return None
+        bars, last = meta.state.rows, meta.state.last
+    if not bars or last is None:
+        return None
+    frame = lane.key.timeframe
+    return YearHeld(bars, last + (frame.step_ms or frame.count * _LONGEST_MONTH_MS))
+
+
+def files_aside(lane: Lane, year: int) -> list[Path]:
+    """Return what lies beside the bars of a year: replaced files, the quarantine, originals."""
+    named = f"{year:04d}"
+    return [
+        folder / name
+        for folder in (lane.paths.versions, lane.paths.quarantine, lane.paths.legacy)
+        for name in lane.disk.list(folder)
+        if named in name.split(".")[:2]
+    ]
+
+
+@dataclass(frozen=True)
+class _Gone:
+    """What a deletion takes, for the log.
+
+    Attributes:
+        years: by year: the stretch that was answered for, the first bar, how many bars there are,
+            and how many of them the log knows of.
+        newest: the highest generation of the series, 0 where none is known.
+    """
+
+    years: Mapping[int, tuple[Span | None, int | None, int, int]]
+    newest: int
+
+    @property
+    def bars(self) -> int:
+        """How many bars go."""
+        return sum(bars for _, _, bars, _ in self.years.values())
+
+    @classmethod
+    def of(
+        cls, lane: Lane, years: Iterable[int], foreign: Mapping[int, Path], old: OldYears
+    ) -> _Gone:
+        """Look at what is about to go; damage hides no deletion."""
+        try:
+            series = read_series(lane) or SeriesMeta()
+        except FormatVersionError:
+            series = SeriesMeta()
+        logged = lane.logged_years()
+        newest = [series.generation, *(lane.logged_generation(year) for year in logged)]
+        found: dict[int, tuple[Span | None, int | None, int, int]] = {}
+        for year in lane.years():
+            try:
+                meta = lane.meta(year)
+            except (DamagedError, FormatVersionError):
+                continue
+            newest.append(0 if meta is None else meta.state.generation)
+        for year in years:
+            entries = lane.log_entries(year) if year in logged else []
+            known = sum(_count(e, "added") - _count(e, "removed") for e in entries)
+            if year in foreign:
+                table = [piece.table for piece in old.read(lane.key, foreign[year]).pieces()]
+                found[year] = None, None, sum(map(len, table)), known
+                continue
+            try:
+                meta = lane.meta(year)
+            except (DamagedError, FormatVersionError):
+                found[year] = None, None, known, known
+                continue
+            if meta is not None:
+                state = meta.state
+                parts = state.coverage
+                span = Span(parts[0].span.start, parts[-1].span.end) if parts else None
+                found[year] = span, state.first, state.rows, known if entries else state.rows
+        return cls(found, max(newest))
+
+    def write(self, lane: Lane, by: str) -> None:
+        """Add an entry to the log of each year, and say it."""
+        for year, (span, first, bars, known) in sorted(self.years.items()):
+            entry = {
+                "generation": self.newest + 1,
+                "vendor": "",
+                "span": None if span is None else list(span),
+                "added": 0,
+                "changed": 0,
+                "removed": known,
+                "touched": first if first is not None else year_span(year).start,
+                "size": 0,
+                "deleted": by,
+                "bars": bars,
+            }
+            lane.append_log(year, entry)
+        if self.years:
+            log.info("%s: %d bars were deleted by %s", lane.key, self.bars, by)
+
+
+def _count(entry: Mapping[str, Any], name: str) -> int:
+    count = entry.get(name)
+    return count if isinstance(count, int) else 0
+
+
+def evict_year(lane: Lane, year: int, generation: int) -> bool:
+    """Remove a year whose bars can be had again, if it still is that of commit ``generation``.
+
+    The log stays: by it a version of before is known to be gone, and not taken for empty. Whatever
+    of this is done last when the process dies, what is left is sound: first nobody relies on the
+    next question any more, then the bars stand without a document, which they make up for.
+
+    Returns:
+        Whether it went.
+
+    Raises:
+        LockTimeoutError: somebody is at the series.
+        StorageError: what was not removed yet is still whole.
+    """
+    disk, paths = lane.disk, lane.paths
+    with disk.lock(paths.lock, 0.0):
+        lane.memory.forget(paths.metadata(year))
+        metas = {y: lane.meta(y) for y in lane.years()}
+        meta = metas.get(year)
+        if meta is None or meta.pending is not None or meta.state.generation != generation:
+            return False
+        after = _without(lane, [m.state for m in metas.values() if m])
+        lane.write_series(after)  # durable with the folder, and nothing goes for good before
+        for path in (paths.metadata(year), paths.data(year)):
+            disk.remove(path)
+            disk.sync_folder(paths.folder)
+        lane.append_log(year, _eviction(meta.state, after.generation))
+        lane.tainted.discard((lane.key, year))
+    return True
+
+
+def _without(lane: Lane, states: Sequence[YearState]) -> SeriesMeta:
+    """Return what has no year, for a series that loses one: it is to be asked about anew."""
+    series = read_series(lane) or SeriesMeta()
+    known = (c.kind for s in states for c in s.coverage if c.state in ("final", "provisional"))
+    newest = max(state.generation for state in states)
+    return replace(
+        series,
+        next_due=None,
+        kind=series.kind or next(known, None),
+        generation=max(newest, series.generation) + 1,
+        years_generation=0,
+    )
+
+
+def _eviction(state: YearState, generation: int) -> dict[str, Any]:
+    span = [state.coverage[0].span.start, state.coverage[-1].span.end] if state.coverage else None
+    return {
+        "generation": generation,
+        "vendor": "",
+        "span": span,
+        "added": 0,
+        "changed": 0,
+        "removed": state.rows,
+        "touched": state.first,
+        "size": 0,
+        "evicted": True,
+    }
+
+
+def clear_symbol(disk: Disk, folder: Path, lock_timeout_s: float) -> None:
+    """Remove what a symbol has beside its series: the actions."""
+    if disk.stat(folder) is None:
+        return
+    with disk.lock(folder / ".lock", lock_timeout_s):
+        disk.remove(folder / "actions.json")
+        empty_folder(disk, folder / "_quarantine")
+        disk.sync_folder(folder)
+
+
+def empty_folder(disk: Disk, folder: Path) -> None:
+    """Remove all files in a folder; the folder itself stays."""
+    names = disk.list(folder)
+    for name in names:
+        disk.remove(folder / name)
+    if names:
+        disk.sync_folder(folder)

@@ -1,0 +1,187 @@
+"""What is handed to the store and what it says back: values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ..model.bars import Bar, BarTable
+from ..model.coverage import STATES, Coverage, Covered, Splice
+from ..model.instant import SECOND_MS
+from ..model.kind import Basis, Kind
+from ..model.lifetime import Lifetime
+from ..model.series import SeriesKey
+from ..model.span import Span
+from .recovery.faults import Fault
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bars to store, and the stretch they are the whole answer to.
+
+    Attributes:
+        table: rows ascending, unique, checked, all inside ``span``; none is allowed.
+        span: stamps that were asked and answered; here the new answer is the truth.
+        vendor: who answered.
+        fetched_at: UTC milliseconds.
+        kind: of the bars.
+        basis: of their prices.
+        state: ``final`` or ``provisional``.
+        holes: parts of ``span`` the vendor had no bar for though one was expected; they stay
+            missing.
+        keeps: whether stored bars of ``span`` that are not in ``table`` stay as they are, for
+            answers that do not claim to be whole.
+        splices: where they were fitted to bars of other vendors.
+    """
+
+    table: BarTable
+    span: Span
+    vendor: str
+    fetched_at: int
+    kind: Kind
+    basis: Basis
+    state: Literal["final", "provisional"]
+    holes: tuple[Span, ...] = ()
+    keeps: bool = False
+    splices: tuple[Splice, ...] = ()
+
+    def check(self) -> None:
+        """Check the promises above.
+
+        Raises:
+            ValueError: the rows cannot be stored as they are: the caller's mistake.
+        """
+        wrong = self._wrong()
+        if wrong:
+            raise ValueError(f"piece of {self.vendor} {list(self.span)}: {wrong}")
+
+    def _wrong(self) -> str:
+        stamps = self.table.stamps
+        if self.state not in ("final", "provisional"):
+            return f"bars are final or provisional, not {self.state!r}"
+        if self.span.is_empty:
+            return "the span is empty"
+        if not len(stamps):
+            return ""
+        if not (stamps[1:] > stamps[:-1]).all():
+            return "stamps must be ascending and unique"
+        if stamps[0] < self.span.start or stamps[-1] >= self.span.end:
+            return "rows lie outside of the span"
+        if np.count_nonzero(stamps % SECOND_MS):
+            return "a stamp is no full second"
+        return "an infinite value cannot be stored" if self.table.has_infinity() else ""
+
+
+class Suspect(NamedTuple):
+    """A row that cannot be a bar, kept beside the series: the row as it came, and what is wrong."""
+
+    bar: Bar
+    reason: str
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One change of a series; a year of it is changed wholly or not at all.
+
+    Attributes:
+        pieces: bars; where pieces overlap the later one counts.
+        marks: what is learned without bars: ``empty`` stretches, ``final`` for stored bars that
+            were asked again and found equal, ``suspect`` for what is not to be trusted.
+        suspects: bad rows, for the quarantine.
+        next_due: earliest UTC milliseconds at which asking again could change the answer; None
+            leaves what is known.
+        compared_at: UTC milliseconds at which the newest final bars were compared again with what
+            their vendor says; None leaves what is known.
+        lifetime: what was learned of when the series begins or ends; None leaves what is known.
+        kind: of the series; None leaves what is known.
+        quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of the years, where
+            the caller knows better than the faults of their answers tell.
+        judged: the stretch of which the faults are told anew; None where nothing was checked.
+        faults: what was wrong with that answer, none of it across the end of a year.
+    """
+
+    pieces: tuple[Piece, ...] = ()
+    marks: tuple[Covered, ...] = ()
+    suspects: tuple[Suspect, ...] = ()
+    next_due: int | None = None
+    kind: Kind | None = None
+    quality: Mapping[str, Any] | None = None
+    compared_at: int | None = None
+    lifetime: Lifetime | None = None
+    judged: Span | None = None
+    faults: tuple[Fault, ...] = ()
+
+    def check(self) -> None:
+        """Check what pieces and marks promise.
+
+        Raises:
+            ValueError: something could not be read again as it is: the caller's mistake.
+        """
+        for piece in self.pieces:
+            piece.check()
+        for mark in self.marks:
+            if mark.state not in STATES:
+                known = ", ".join(STATES)
+                raise ValueError(f"mark of {list(mark.span)}: {mark.state!r} is none of {known}")
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to write at all."""
+        parts = (self.pieces, self.marks, self.suspects)
+        said = (self.next_due, self.kind, self.compared_at, self.lifetime)
+        return not any(parts) and all(one is None for one in said)
+
+
+@dataclass(frozen=True)
+class SeriesView:
+    """What is stored of a series, known without opening a data file.
+
+    Attributes:
+        key: the series.
+        coverage: what is known about which stamps.
+        kind: of its bars, or None when nothing tells.
+        next_due: earliest UTC milliseconds at which asking again could change the answer.
+        generation: grows with every commit to any year of it; 0 when nothing is stored.
+        rows: bars stored.
+        first, last: their outermost stamps, or None.
+        compared_at: UTC milliseconds at which the newest final bars were compared again with what
+            their vendor says, or None.
+        lifetime: from when to when there can be bars, as far as it is known.
+        faults: what was wrong with the answers that its bars came in.
+    """
+
+    key: SeriesKey
+    coverage: Coverage = Coverage()
+    kind: Kind | None = None
+    next_due: int | None = None
+    generation: int = 0
+    rows: int = 0
+    first: int | None = None
+    last: int | None = None
+    compared_at: int | None = None
+    lifetime: Lifetime = Lifetime()
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether anything is stored."""
+        return self.generation > 0 or self.rows > 0 or bool(self.coverage)
+
+
+class Stretch(NamedTuple):
+    """What is stored of a stretch.
+
+    Attributes:
+        view: of the whole series.
+        table: the bars.
+        coverage: what is known about the stretch.
+        suspects: the bad rows in whose place there is no good one.
+    """
+
+    view: SeriesView
+    table: BarTable
+    coverage: Coverage
+    suspects: Sequence[Suspect] = ()

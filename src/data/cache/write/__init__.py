@@ -1,0 +1,1 @@
+"""Commits: what is written, by which protocol, under which lock."""

@@ -1,0 +1,225 @@
+"""A commit from beginning to end: one lock, the years one after another, then the series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ...errors import CorruptEntryError, KindMismatchError
+from ...model.coverage import Coverage, Covered
+from ...model.kind import Kind
+from ...model.lifetime import Lifetime
+from ..format.json_document import DamagedError
+from ..format.series_document import SeriesMeta
+from ..format.year_document import YearMeta, YearState
+from ..layout import years_in
+from ..legacy.adopt import OldYears, remove_elsewhere, set_aside
+from ..read.series_index import kind_of, read_series
+from ..read.year_file import MismatchError
+from ..recovery import quarantine
+from ..recovery.recover import recover, sound_meta
+from ..values import Commit
+from .coverage_update import YearPart, after_marks, by_year, standing, year_span
+from .series import Lane
+from .year_commit import YearCommit
+
+
+@dataclass
+class CommitRun:
+    """One commit on its way to the disk; used once.
+
+    Attributes:
+        lane: the series.
+        commit: what to store.
+        old: finds files of older tools, which the first commit takes over.
+        series: what has no year, as it is before.
+        metas: the documents of all years before; None where a year holds nothing of ours.
+        taken: files of older tools by year.
+        parts: the commit by year.
+        generation: of the commit.
+        is_repaired: whether years are not as they were when the document of the series was written.
+    """
+
+    lane: Lane
+    commit: Commit
+    old: OldYears
+    series: SeriesMeta = field(default_factory=SeriesMeta)
+    metas: dict[int, YearMeta | None] = field(default_factory=dict)
+    taken: dict[int, Path] = field(default_factory=dict)
+    parts: dict[int, YearPart] = field(default_factory=dict)
+    generation: int = 0
+    is_repaired: bool = False
+
+    def run(self, lock_timeout_s: float) -> None:
+        """Store everything; raises as :meth:`BarStore.commit`."""
+        disk, paths = self.lane.disk, self.lane.paths
+        disk.make_folders(paths.folder)
+        with disk.lock(paths.lock, lock_timeout_s):
+            self._look(years_in(self.lane.sweep()))
+            kind = self._checked_kind()
+            if not self.metas:
+                self._make_folders_durable()
+            for year, part in self.parts.items():
+                quarantine.keep_rows(self.lane, year, part.suspects)
+            empties = self._long_empties()
+            for year, part in self.parts.items():
+                if part.pieces or part.marks:
+                    self._commit_year(year, part)
+            self._write_series(kind, empties)
+
+    # --- before ----------------------------------------------------------------------------
+
+    def _look(self, own: list[int]) -> None:
+        """Find out what is there, and make sound what the commit concerns.
+
+        Args:
+            own: the years that have data or metadata in the lane folder.
+        """
+        self.series = read_series(self.lane) or SeriesMeta()
+        self.parts = by_year(self.commit)
+        for year in own:
+            self.metas[year] = self._sound(year)
+        ours = {year for year, meta in self.metas.items() if meta}
+        self.taken = self.old.of(self.lane, own, ours)
+        for year, path in self.taken.items():
+            pieces = self.old.read(self.lane.key, path).pieces()
+            before = by_year(Commit(pieces=pieces)).get(year, YearPart())
+            part = self.parts.setdefault(year, YearPart())
+            part.pieces = before.pieces + part.pieces
+        newest = max((meta.state.generation for meta in self.metas.values() if meta), default=0)
+        self.is_repaired = newest != self.series.years_generation and bool(self.series.next_due)
+        self.generation = 1 + newest
+        self.generation = max(self.generation, self.series.generation + 1)
+        if self.generation == 1:  # what was deleted left its log: its numbers are not given again
+            logged = map(self.lane.logged_generation, self.lane.logged_years())
+            self.generation = 1 + max(logged, default=0)
+
+    def _sound(self, year: int) -> YearMeta | None:
+        try:
+            recorded = self.lane.meta(year)
+        except DamagedError:
+            recorded = None
+        part = self.parts.get(year)
+        if part is None:
+            return recover(self.lane, year) if recorded is None else recorded
+        meta = sound_meta(self.lane, year)
+        if _generation(meta) != _generation(recorded):
+            part.marks = standing(part, meta.state.coverage if meta else Coverage())
+        return meta
+
+    def _checked_kind(self) -> Kind | None:
+        """Return the kind of the series after the commit.
+
+        Raises:
+            KindMismatchError: a piece is of another kind.
+        """
+        metas = [meta for meta in self.metas.values() if meta]
+        kind = kind_of(self.series, (part for meta in metas for part in meta.state.coverage))
+        for piece in self.commit.pieces:
+            if kind is not None and not kind.agrees(piece.kind):
+                raise KindMismatchError(
+                    f"bars of {piece.vendor} for {self.lane.key} are of another kind: "
+                    f"{kind.differences(piece.kind)}",
+                    provider=piece.vendor,
+                    symbol=self.lane.key.symbol,
+                )
+            kind = piece.kind if kind is None else kind.filled_from(piece.kind)
+        return self.commit.kind or kind
+
+    def _make_folders_durable(self) -> None:
+        """Sync the folders above a new series: another writer may just have made them."""
+        symbol = self.lane.paths.folder.parent
+        for folder in (symbol, symbol.parent, symbol.parent.parent):
+            self.lane.disk.sync_folder(folder)
+
+    def _long_empties(self) -> list[Covered]:
+        """Take out of the parts the nothings of years that have no file and get none now."""
+        taken: list[Covered] = []
+        for year, part in self.parts.items():
+            doubts = [mark for mark in part.marks if mark.state == "suspect"]
+            # A year with doubts gets a document of its own, and keeps its nothings there.
+            if year not in self.metas and not part.pieces and not doubts:
+                taken += part.marks
+                part.marks = []
+        return taken
+
+    # --- years -----------------------------------------------------------------------------
+
+    def _commit_year(self, year: int, part: YearPart) -> None:
+        path = self.taken.get(year)
+        if path is not None:
+            damage = self.old.read(self.lane.key, path).damage
+            if damage:
+                content = self.lane.disk.read(path)
+                quarantine.keep_file(self.lane, path, content, damage)
+            bars = any(len(piece.table) for piece in part.pieces)
+            set_aside(self.lane, year, path, make_room=not bars)
+        known = self.series.empties.within(year_span(year))
+        fresh = YearMeta(state=YearState(coverage=known))
+        meta = self.metas.get(year) or fresh
+        try:
+            self._run_year(year, meta, part)
+        except MismatchError:
+            self._commit_again(year, recover(self.lane, year) or fresh, part)
+        if path is not None:
+            remove_elsewhere(self.lane, year, path)
+            self.old.forget(self.lane.key)
+
+    def _commit_again(self, year: int, meta: YearMeta, part: YearPart) -> None:
+        """Commit to a year that was damaged inside and has been repaired."""
+        self.generation = max(self.generation, meta.state.generation + 1)
+        self.is_repaired = True
+        part.marks = standing(part, meta.state.coverage if meta else Coverage())
+        try:
+            self._run_year(year, meta, part)
+        except MismatchError as exc:
+            raise CorruptEntryError(
+                f"{self.lane.key} {year} cannot be repaired: {exc}", symbol=self.lane.key.symbol
+            ) from exc
+
+    def _run_year(self, year: int, meta: YearMeta, part: YearPart) -> None:
+        YearCommit(self.lane, year, meta, part, self.commit, self.generation).run()
+
+    # --- the series ------------------------------------------------------------------------
+
+    def _write_series(self, kind: Kind | None, empties: list[Covered]) -> None:
+        """Write what has no year, where there is something new to say."""
+        known = self.series.empties
+        if known:
+            known = known.without(year_span(year) for year in self.lane.years())
+        compared = self.commit.compared_at
+        after = replace(
+            self.series,
+            kind=kind,
+            next_due=self._next_due(),
+            compared_at=self.series.compared_at if compared is None else compared,
+            lifetime=self._lifetime(),
+            empties=after_marks(known, empties, lambda _: False),
+        )
+        if after == self.series and after.next_due is None:
+            return
+        newest = max((m.state.generation for m in self.metas.values() if m), default=0)
+        if any(part.pieces or part.marks for part in self.parts.values()):
+            newest = self.generation
+        self.lane.write_series(replace(after, generation=self.generation, years_generation=newest))
+
+    def _next_due(self) -> int | None:
+        """Return when asking again could change the answer; None where a repair may have lost bars.
+
+        What was said before a repair holds behind the last bar of then, which may be gone.
+        """
+        if self.is_repaired:
+            return None
+        return self.series.next_due if self.commit.next_due is None else self.commit.next_due
+
+    def _lifetime(self) -> Lifetime:
+        """Return what is known of when the series begins and ends, and no bar disproves."""
+        known = self.series.lifetime.updated(self.commit.lifetime)
+        for piece in self.commit.pieces:
+            if len(piece.table):
+                known = known.beside(int(piece.table.stamps[0]), int(piece.table.stamps[-1]))
+        return known
+
+
+def _generation(meta: YearMeta | None) -> int:
+    return 0 if meta is None else meta.state.generation

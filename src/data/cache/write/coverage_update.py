@@ -1,0 +1,251 @@
+"""What a commit does to the coverage of a year: arithmetic only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import chain, pairwise
+from operator import attrgetter
+
+from ...model.coverage import Coverage, Covered, State
+from ...model.instant import year_of, year_start
+from ...model.kind import Basis, Kind
+from ...model.span import Span, gaps, intersect, subtract
+from ..format.gzip_member import MOST_HOLES, Header
+from ..values import Commit, Piece, Suspect
+
+_WITH_BARS = ("final", "provisional", "suspect")
+_STATE = attrgetter("state")
+
+
+@dataclass
+class YearPart:
+    """What a commit says about one year."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    marks: list[Covered] = field(default_factory=list)
+    suspects: list[Suspect] = field(default_factory=list)
+
+
+def by_year(commit: Commit) -> dict[int, YearPart]:
+    """Cut pieces and marks at the borders of years; years ascending."""
+    parts: dict[int, YearPart] = {}
+    for piece in commit.pieces:
+        for year in years_of(piece.span):
+            part = _clipped(piece, year_span(year))
+            parts.setdefault(year, YearPart()).pieces += _few_holes(part)
+    for mark in commit.marks:
+        for year in years_of(mark.span):
+            clipped = mark.clip(year_span(year))
+            if clipped is not None:
+                parts.setdefault(year, YearPart()).marks.append(clipped)
+    for suspect in commit.suspects:
+        parts.setdefault(year_of(suspect.bar.stamp_ms), YearPart()).suspects.append(suspect)
+    return dict(sorted(parts.items()))
+
+
+def years_of(span: Span) -> range:
+    """Return the years that ``span`` touches."""
+    if span.is_empty:
+        return range(0)
+    return range(year_of(span.start), year_of(span.end - 1) + 1)
+
+
+@cache
+def year_span(year: int) -> Span:
+    """Return all stamps of ``year``."""
+    return Span(year_start(year), year_start(year + 1))
+
+
+def standing(part: YearPart, known: Coverage) -> list[Covered]:
+    """Return the marks of a commit that stand for a year that has just been repaired.
+
+    Its caller looked before: a doubt about bars that are gone would pass for an answer.
+    """
+    spans = [item.span for item in known if item.state in _WITH_BARS]
+    spans += [piece.span for piece in part.pieces]
+    spans += [Span(s.bar.stamp_ms, s.bar.stamp_ms + 1) for s in part.suspects]
+    left: list[Covered] = []
+    for mark in part.marks:
+        parts = intersect([mark.span], spans) if mark.state == "suspect" else [mark.span]
+        left += (replace(mark, span=span) for span in parts)
+    return left
+
+
+def _clipped(piece: Piece, span: Span) -> Piece:
+    if not piece.holes and piece.span.clip(span) == piece.span:
+        return piece
+    holes = (hole.clip(span) for hole in piece.holes)
+    return replace(
+        piece,
+        table=piece.table.within(span),
+        span=piece.span.clip(span),
+        holes=tuple(hole for hole in holes if not hole.is_empty),
+    )
+
+
+def _few_holes(piece: Piece) -> list[Piece]:
+    """Cut a piece with more holes than one member can list."""
+    if len(piece.holes) <= MOST_HOLES:
+        return [piece]
+    holes = sorted(piece.holes)
+    cuts = [h.start for h in holes[MOST_HOLES::MOST_HOLES]]
+    edges = [piece.span.start, *cuts, piece.span.end]
+    return [_clipped(piece, Span(a, b)) for a, b in pairwise(edges)]
+
+
+def around(piece: Piece, stamps: Iterable[int]) -> list[Piece]:
+    """Cut a piece around stored bars that it lets be; those it has itself it replaces."""
+    mine = set(piece.table.stamps.tolist())
+    spared = [Span(stamp, stamp + 1) for stamp in stamps if stamp not in mine]
+    return [_clipped(piece, span) for span in subtract([piece.span], spared)]
+
+
+# --- coverage ------------------------------------------------------------------------------
+
+
+def covered_by(piece: Piece) -> list[Covered]:
+    """Return what a piece answers for: its span but for the holes."""
+    return [
+        Covered(
+            span,
+            piece.state,
+            piece.vendor,
+            piece.kind,
+            piece.basis,
+            piece.fetched_at,
+            splices=piece.splices,
+        )
+        for span in gaps(piece.span, piece.holes)
+    ]
+
+
+def after_pieces(coverage: Coverage, pieces: Iterable[Piece]) -> Coverage:
+    """Return the coverage after new answers; their holes become missing."""
+    for piece in pieces:
+        coverage = coverage.without([piece.span]).overlaid(covered_by(piece))
+    return coverage
+
+
+def after_members(coverage: Coverage, headers: Iterable[Header]) -> Coverage:
+    """Return the coverage that members of a file add, in the order of the file."""
+    for header in headers:
+        state: State = "final" if header.state == "final" else "provisional"
+        added = [
+            Covered(span, state, header.vendor, header.kind, header.basis, header.fetched_at)
+            for span in gaps(header.span, header.holes)
+        ]
+        coverage = coverage.without([header.span]).overlaid(added)
+    return coverage
+
+
+def after_marks(
+    coverage: Coverage, marks: Iterable[Covered], has_bars: Callable[[Span], bool]
+) -> Coverage:
+    """Return the coverage after marks.
+
+    ``final`` and ``provisional`` renew stretches with bars and change nothing elsewhere: they say
+    that stored bars were found equal, and up to which day's knowledge. ``suspect`` keeps what is
+    known of the source of stored bars; where only bad rows are kept, the later ones count, and so
+    does who sent them. ``empty`` never covers a stored bar.
+
+    Args:
+        coverage: before.
+        marks: in the order they count.
+        has_bars: whether a bar is stored in a span.
+    """
+    for mark in marks:
+        if mark.state == "empty":
+            fresh = _emptied(coverage, mark, has_bars)
+        else:
+            fresh = _renewed(coverage, mark, has_bars)
+        coverage = coverage.overlaid(fresh)
+    return coverage
+
+
+def _emptied(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) -> list[Covered]:
+    holding = [
+        item.span
+        for item in coverage.within(mark.span)
+        if item.state in _WITH_BARS and has_bars(item.span)
+    ]
+    # As it is stored: nothing is of no kind.
+    bare = replace(mark, kind=Kind(), basis=Basis())
+    return [replace(bare, span=span) for span in gaps(mark.span, holding)]
+
+
+def _renewed(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) -> list[Covered]:
+    known = [
+        item
+        for item in coverage.within(mark.span)
+        if item.state in _WITH_BARS and (item.state != "suspect" or has_bars(item.span))
+    ]
+    fresh = [
+        replace(
+            item,
+            state=mark.state,
+            fetched_at=_fetched_at(item, mark),
+            reason=mark.reason,
+            expires=mark.expires,
+            basis=_basis_after(item, mark),
+        )
+        for item in known
+    ]
+    if mark.state == "suspect":
+        others = gaps(mark.span, [item.span for item in known])
+        fresh += [replace(mark, span=span) for span in others]
+    return fresh
+
+
+def _fetched_at(item: Covered, mark: Covered) -> int:
+    """Return the later time; who takes trust away may do so for the very time of the fetch."""
+    is_doubt = mark.state == "suspect" and mark.fetched_at
+    return mark.fetched_at if is_doubt else max(item.fetched_at, mark.fetched_at)
+
+
+def _basis_after(item: Covered, mark: Covered) -> Basis:
+    """Return a mark's basis where bars found equal are as good as fetched in it."""
+    old, new = item.basis, mark.basis
+    if mark.state == "suspect" or old.adjustment != new.adjustment or new.as_of is None:
+        return old
+    return new if old.as_of is None or old.as_of < new.as_of else old
+
+
+def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
+    """Return coverage rebuilt from members with what only lost metadata knew.
+
+    That is nothings, and what is not to be trusted.
+    """
+    if old is None:
+        return rebuilt
+    old, known = old.opened(), [item.span for item in rebuilt]
+    empties = [
+        replace(item, span=span)
+        for item in old
+        if item.state == "empty"
+        for span in gaps(item.span, known)
+    ]
+    doubts = [
+        part
+        for item in old
+        if item.state == "suspect"
+        for span in known
+        if (part := item.clip(span)) is not None
+    ]
+    return after_marks(rebuilt.overlaid(empties), doubts, lambda _: True)
+
+
+def takes_trust(before: Coverage, after: Coverage) -> bool:
+    """Tell whether something believed before is no longer believed, or must stay disbelieved.
+
+    Such a document must not be lost: the members alone would say too much.
+    """
+    if "suspect" in map(_STATE, chain(before, after)):
+        return True
+    same = set(map(id, after))  # nearly all of it, as a rule
+    changed = [item.span for item in before if item.state == "final" and id(item) not in same]
+    return any(
+        subtract([span], (item.span for item in after.touching(span) if item.state == "final"))
+        for span in changed
+    )

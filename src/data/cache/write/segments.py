@@ -1,0 +1,336 @@
+"""The bars of a year as a list of segments, while a new file is being composed.
+
+A segment is what will be one member: a header and its bars, either the untouched compressed body
+of a stored member or rows still to be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from ...model.bars import BarTable, among, concat, merge
+from ...model.coverage import CLOSED, Coverage
+from ...model.instant import date_of
+from ...model.span import Span, intersect, subtract
+from ..format.csv_rows import header_line
+from ..format.gzip_member import MOST_HOLES, Header, Member
+from ..read.year_file import YearFile, rows_of
+from ..values import Piece
+
+# Bars of several days stand together up to so many: a header costs next to nothing beside them, and
+# they are written anew in no time.
+FEW_ROWS = 1_024
+# Of fewer bars the text is written anew before it is inflated.
+_WORTH_FINDING = 10_000
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One member to be.
+
+    Attributes:
+        header: what it will say; chained when it is written.
+        member: the stored member whose body it keeps, or None.
+        rows: the bars, or None while only the body holds them.
+        at_start: whether that body stood first in its file and so begins with the CSV header.
+        columns: of that file.
+        lines: the bars as text, as they are stored; None where there is none at hand.
+    """
+
+    header: Header
+    member: Member | None = None
+    rows: BarTable | None = None
+    at_start: bool = False
+    columns: tuple[str, ...] = ()
+    lines: bytes | None = None
+
+    def table(self) -> BarTable:
+        """Return the bars."""
+        if self.rows is not None:
+            return self.rows
+        if self.member is None:
+            return BarTable.empty()
+        return rows_of(self.member, self.columns, first=self.at_start)
+
+    def part(self, span: Span) -> Segment | None:
+        """Return the part inside ``span`` as rows to be written; None without bars."""
+        whole = self.table()
+        table = whole.within(span)
+        if not len(table):
+            return None
+        header = _header_of(self.header, table, self.header.span.clip(span))
+        return Segment(header, rows=table, columns=self.columns, lines=self._lines(whole, table))
+
+    def _lines(self, whole: BarTable, table: BarTable) -> bytes | None:
+        """Return the text of ``table``, some of the bars, where finding it beats writing it anew."""
+        if len(table) < _WORTH_FINDING:
+            return None
+        if self.lines is not None:
+            text, at = self.lines, 0
+        elif self.member is not None:
+            text, at = self.member.text(), len(header_line(self.columns)) if self.at_start else 0
+        else:
+            return None
+        first = int(np.searchsorted(whole.stamps, table.stamps[0]))
+        start = _line_of(text, whole, first) if first else at
+        lines = text[start : _line_of(text, whole, first + len(table))]
+        return lines if lines.count(b"\n") == len(table) else None
+
+
+def _line_of(text: bytes, whole: BarTable, row: int) -> int:
+    """Return where the line of a row begins, which is not the first; of none: the end."""
+    if row == len(whole):
+        return len(text)
+    stamp = np.datetime_as_string(whole.stamps[row].astype("M8[ms]"), unit="s")
+    return text.find(f"\n{stamp}".replace("T", " ").encode("ascii")) + 1
+
+
+def _header_of(header: Header, table: BarTable, span: Span) -> Header:
+    return replace(
+        header,
+        rows=len(table),
+        first=int(table.stamps[0]),
+        last=int(table.stamps[-1]),
+        span=Span(min(span.start, int(table.stamps[0])), max(span.end, int(table.stamps[-1]) + 1)),
+        holes=tuple(intersect([span], header.holes)),
+        spelled={},
+    )
+
+
+def of_file(file: YearFile) -> list[Segment]:
+    """Return the segments of a stored file; header-only members are left out."""
+    return [
+        Segment(member.header, member, at_start=place == 0, columns=file.state.columns)
+        for place, member in enumerate(file.members)
+        if member.header.rows
+    ]
+
+
+def of_piece(piece: Piece, identity: str, generation: int) -> Segment:
+    """Return the segment of a piece with bars."""
+    blank = Header(
+        id=identity,
+        seq=generation,
+        rows=0,
+        first=None,
+        last=None,
+        span=piece.span,
+        vendor=piece.vendor,
+        fetched_at=piece.fetched_at,
+        kind=piece.kind,
+        basis=piece.basis,
+        state=piece.state,
+        holes=piece.holes,
+    )
+    return Segment(_header_of(blank, piece.table, piece.span), rows=piece.table)
+
+
+# --- what a commit does to them ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of the stored bars.
+
+    Attributes:
+        added, changed, removed: counts of bars.
+        withdrawn: the removed bars themselves.
+    """
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    withdrawn: BarTable = BarTable.empty()
+
+
+def with_pieces(
+    segments: list[Segment], pieces: Iterable[Piece], identity: str, generation: int
+) -> tuple[list[Segment], Change]:
+    """Return the segments after new answers: in each piece's span only its own bars remain."""
+    old = segments
+    answered: list[Span] = []
+    for piece in pieces:
+        segments = [part for s in segments for part in _outside(s, piece.span)]
+        answered.append(piece.span)
+        if len(piece.table):
+            segments.append(of_piece(piece, identity, generation))
+    segments.sort(key=lambda s: s.header.first or 0)
+    return segments, _change(_rows_in(old, answered), _rows_in(segments, answered))
+
+
+def _outside(segment: Segment, span: Span) -> list[Segment]:
+    """Return what is left of a segment beside ``span``, its bars' own stretches only."""
+    header = segment.header
+    if not header.span.overlaps(span) or header.first is None or header.last is None:
+        return [segment]
+    parts = subtract([header.span], [span])
+    holding = [p for p in parts if p.start <= header.first and header.last < p.end]
+    if holding:
+        holes = tuple(intersect(holding, header.holes))
+        return [replace(segment, header=replace(header, span=holding[0], holes=holes))]
+    return [left for p in parts if (left := segment.part(p)) is not None]
+
+
+def _rows_in(segments: Iterable[Segment], spans: list[Span]) -> BarTable:
+    """Return the bars whose stamps lie in one of ``spans``."""
+    found = BarTable.empty()
+    for segment in segments:
+        header = segment.header
+        extent = Span(header.first or 0, (header.last or 0) + 1)
+        if not any(extent.overlaps(span) for span in spans):
+            continue
+        table = segment.table()
+        for span in intersect([extent], spans):
+            found = merge(found, table.within(span))
+    return found
+
+
+def _change(old: BarTable, new: BarTable) -> Change:
+    kept, known = among(old.stamps, new.stamps), among(new.stamps, old.stamps)
+    changed = _differences(old.take(kept), new.take(known))
+    gone = old.take(~kept)
+    return Change(int((~known).sum()), changed, len(gone), gone)
+
+
+def _differences(one: BarTable, other: BarTable) -> int:
+    """Count rows of the same stamps in which a value differs; missing equals missing."""
+    differs = np.zeros(len(one), dtype=bool)
+    pairs = list(zip(one.values()[:5], other.values()[:5], strict=True))
+    if one.adj_close is not None and other.adj_close is not None:
+        pairs.append((one.adj_close, other.adj_close))
+    for mine, theirs in pairs:
+        differs |= (mine != theirs) & ~(np.isnan(mine) & np.isnan(theirs))
+    return int(differs.sum())
+
+
+def settled(segments: Iterable[Segment], coverage: Coverage) -> list[Segment]:
+    """Return the segments with the state that the coverage gives their bars by now."""
+    return [part for segment in segments for part in _settled(segment, coverage)]
+
+
+def _settled(segment: Segment, coverage: Coverage) -> list[Segment]:
+    header = segment.header
+    extent = Span(header.first or 0, (header.last or 0) + 1)
+    # Where a member has no bar, it is not about its bars.
+    known = [
+        part
+        for part in coverage.within(extent)
+        if part.state != "empty" and subtract([part.span], header.holes)
+    ]
+    states = {_stored_state(c.state) for c in known}
+    if not known or states == {header.state}:
+        return [segment]
+    if len(states) == 1:
+        fetched = max(header.fetched_at, *(c.fetched_at for c in known))
+        return [replace(segment, header=replace(header, state=states.pop(), fetched_at=fetched))]
+    edges = [header.span.start, *(c.span.start for c in known[1:]), header.span.end]
+    parts = (segment.part(Span(a, b)) for a, b in pairwise(edges))
+    return [done for part in parts if part is not None for done in _settled(part, coverage)]
+
+
+def _stored_state(state: str) -> str:
+    return "final" if state == "final" else "provisional"
+
+
+# --- compaction ----------------------------------------------------------------------------
+
+
+def compacted(
+    segments: Iterable[Segment], coverage: Coverage, *, by_day: bool, most_rows: int | None = None
+) -> list[Segment]:
+    """Return the segments with equal neighbours joined.
+
+    Args:
+        segments: ascending.
+        coverage: tells whether two spans adjoin although no bar lies between them.
+        by_day: join bars of different UTC dates only up to a thousand or so, so that a long year
+            is not packed anew daily.
+        most_rows: no more bars in one segment than this; None for no such bound.
+    """
+    groups: list[_Group] = []
+    for segment in segments:
+        gap = groups[-1].gap(segment, coverage) if groups else None
+        if gap is None or not groups[-1].has_room(segment, gap, most_rows, by_day=by_day):
+            groups.append(_Group([segment], segment.header.rows, list(segment.header.holes)))
+        else:
+            groups[-1].add(segment, gap)
+    return [group.joined() for group in groups]
+
+
+@dataclass
+class _Group:
+    """Segments that become one.
+
+    Attributes:
+        segments: ascending.
+        rows: of all of them.
+        holes: of all of them, and the hours between where no vendor was asked.
+    """
+
+    segments: list[Segment]
+    rows: int
+    holes: list[Span]
+
+    def gap(self, segment: Segment, coverage: Coverage) -> list[Span] | None:
+        """Return what lies before ``segment`` unasked, at most one; None where it may not join."""
+        one, other = self.segments[-1].header, segment.header
+        if not one.same_source(other) or one.last is None or other.first is None:
+            return None
+        gap = Span(one.span.end, other.span.start)
+        if gap.is_empty or _is_bridged(gap, coverage, one):
+            return []
+        return [gap] if _is_closed(gap, coverage) else None
+
+    def has_room(
+        self, segment: Segment, gap: list[Span], most_rows: int | None, *, by_day: bool
+    ) -> bool:
+        """Tell whether the bounds of a member allow ``segment`` in it."""
+        rows, header = self.rows + segment.header.rows, segment.header
+        first = self.segments[0].header.first or 0
+        if by_day and rows > FEW_ROWS and date_of(first) != date_of(header.last or 0):
+            return False
+        if most_rows is not None and rows > most_rows:
+            return False
+        return len(self.holes) + len(gap) + len(header.holes) <= MOST_HOLES
+
+    def add(self, segment: Segment, gap: list[Span]) -> None:
+        """Take in a segment with what lies before it."""
+        self.segments.append(segment)
+        self.rows += segment.header.rows
+        self.holes += [*gap, *segment.header.holes]
+
+    def joined(self) -> Segment:
+        """Return all as one segment."""
+        if len(self.segments) == 1:
+            return self.segments[0]
+        headers = [segment.header for segment in self.segments]
+        table = concat(segment.table() for segment in self.segments)
+        header = replace(
+            headers[-1],
+            seq=max(h.seq for h in headers),
+            fetched_at=max(h.fetched_at for h in headers),
+            holes=tuple(self.holes),
+        )
+        span = Span(headers[0].span.start, max(h.span.end for h in headers))
+        return Segment(replace(_header_of(header, table, span), holes=header.holes), rows=table)
+
+
+def _is_bridged(gap: Span, coverage: Coverage, header: Header) -> bool:
+    """Tell whether the same vendor was asked for the stamps between two members."""
+    mine = (header.state, header.vendor, header.kind, header.basis)
+    return any(
+        item.span.start <= gap.start
+        and gap.end <= item.span.end
+        and mine == (item.state, item.vendor, item.kind, item.basis)
+        for item in coverage.within(gap)
+    )
+
+
+def _is_closed(gap: Span, coverage: Coverage) -> bool:
+    """Tell whether no bar is expected between two members."""
+    closed = [c.span for c in coverage.within(gap) if c.state == "empty" and c.reason == CLOSED]
+    return not subtract([gap], closed)

@@ -1,0 +1,168 @@
+"""One series on disk: its files, and the documents beside them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...clock import Clock
+from ...disk.atomic import sweep, write_atomically
+from ...disk.files import Disk
+from ...errors import FormatVersionError, StorageError
+from ...model.instant import DAY_MS
+from ...model.retention import Retention
+from ...model.series import SeriesKey
+from ..actions import ActionBook, load_book
+from ..format.gzip_member import file_id
+from ..format.json_document import DamagedError
+from ..format.series_document import SeriesMeta, dump_series, load_series
+from ..format.year_document import YearMeta, dump_meta, load_meta
+from ..layout import LEGACY, QUARANTINE, LanePaths, years_in
+from ..read.document_cache import Memory
+from ..retention.trim import MOST_LOG_BYTES, entries_of, trim_log
+from ..retention.usage import Tally
+from .log_file import append_line, line_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A series' folder with what is needed to read and write it.
+
+    Attributes:
+        key: the series.
+        paths: its files.
+        disk, memory, clock: of the store.
+        vendor_facts: vendor to its ``reliability`` and ``rate_limit``, told to other tools.
+        tainted: years whose last append failed; shared by all lanes of a store. The next
+            commit to such a year is a rewrite.
+        retention: what is kept of year files that a rewrite replaced.
+        uses: counts who reads and writes it.
+        previews: None: reads repair a damaged year. Else the series is only looked at: reads change
+            nothing on the disk, and by year this holds the :class:`~.years.YearFile` that a repair
+            would leave of each damaged one they came upon, None where nothing would be left.
+    """
+
+    key: SeriesKey
+    paths: LanePaths
+    disk: Disk
+    memory: Memory
+    clock: Clock
+    vendor_facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tainted: set[tuple[SeriesKey, int]] = field(default_factory=set)
+    retention: Retention = Retention()
+    uses: Tally = field(default_factory=Tally)
+    previews: dict[int, Any] | None = None
+
+    def years(self) -> list[int]:
+        """Return the years that have data or metadata, ascending."""
+        return years_in(self.memory.list(self.paths.folder))
+
+    def logged_years(self) -> list[int]:
+        """Return the years that have anything, be it the log of bars that are gone, ascending."""
+        names = self.memory.list(self.paths.folder)
+        logged = (name.partition(".log")[0] for name in names if name.endswith(".log"))
+        return sorted({*self.years(), *(int(year) for year in logged if year.isdecimal())})
+
+    def most_rows(self) -> int:
+        """Return how many bars a year of this timeframe can have at most."""
+        return 366 * DAY_MS // (self.key.timeframe.step_ms or DAY_MS) + 1
+
+    def sweep(self) -> list[str]:
+        """Remove temporary files of writers that died; under the lane's lock only.
+
+        Returns:
+            The other names in the folder, sorted.
+        """
+        names = sweep(self.disk, self.paths.folder)
+        for name in (QUARANTINE, LEGACY):
+            if name in names:
+                sweep(self.disk, self.paths.folder / name)
+        return names
+
+    # --- documents -------------------------------------------------------------------------
+
+    def meta(self, year: int) -> YearMeta | None:
+        """Return what is known about ``year``, or None where it has no document.
+
+        Raises:
+            DamagedError: the document is lost.
+            FormatVersionError: it is of a newer version.
+        """
+        try:
+            return self.memory.load(
+                self.paths.metadata(year), lambda data: load_meta(data, file_id(self.key, year))
+            )
+        except FormatVersionError as exc:
+            raise self.newer(year, exc) from exc
+
+    def newer(self, year: int, error: FormatVersionError) -> FormatVersionError:
+        """Return ``error`` with the file it is about."""
+        return FormatVersionError(
+            f"{self.key} {year}: {error.args[0]}",
+            symbol=self.key.symbol,
+            hint="update this library; the file was left as it is",
+        )
+
+    def write_meta(self, year: int, meta: YearMeta, *, durable: bool) -> None:
+        """Replace the document of ``year``."""
+        data = dump_meta(meta, self.key, year, self.vendor_facts.get(meta.vendor))
+        write_atomically(self.disk, self.paths.metadata(year), data, durable=durable)
+        self.memory.wrote(self.paths.metadata(year), data, meta)
+
+    def series(self) -> SeriesMeta | None:
+        """Return ``series.json``, or None where there is none; raises as :meth:`meta`."""
+        return self.memory.load(self.paths.series, lambda data: load_series(data, self.key))
+
+    def write_series(self, series: SeriesMeta, *, durable: bool = False) -> None:
+        """Replace ``series.json``, as a rule without waiting for the platter."""
+        data = dump_series(series, self.key)
+        write_atomically(self.disk, self.paths.series, data, durable=durable)
+        self.memory.wrote(self.paths.series, data, series)
+
+    def actions(self) -> ActionBook:
+        """Return the splits and dividends of the symbol; none where they cannot be read."""
+        path = self.paths.folder.parent / "actions.json"
+        try:
+            book = self.memory.load(path, lambda data: load_book(data, self.key.symbol))
+        except (DamagedError, FormatVersionError):
+            return ActionBook()
+        return (book or ActionBook()).by(self.clock.now_ms())
+
+    # --- the log of commits ----------------------------------------------------------------
+
+    def append_log(self, year: int, entry: Mapping[str, Any]) -> None:
+        """Add a line to the year's log; a failure is reported, not raised: the bars are safe."""
+        line = line_of(self.clock, entry)
+        try:
+            size = append_line(self.disk, self.paths.log(year), line)
+            if size > MOST_LOG_BYTES:
+                trim_log(self, year, self._versions_kept(year))
+        except StorageError as exc:
+            log.warning("%s %s: the commit was not logged: %s", self.key, year, exc)
+
+    def _versions_kept(self, year: int) -> list[int]:
+        """Return the generations of which older files of ``year`` are kept."""
+        names = (name.split(".") for name in self.disk.list(self.paths.versions))
+        ours = (n[1] for n in names if n[0] == f"{year:04d}" and len(n) > 1)
+        return [int(generation) for generation in ours if generation.isdecimal()]
+
+    def log_entries(self, year: int) -> list[dict[str, Any]]:
+        """Return the logged commits of ``year``, oldest first; unreadable lines are left out."""
+        return list(entries_of(self.log_lines(year)))
+
+    def log_lines(self, year: int) -> list[bytes]:
+        """Return the lines of the log of ``year``, as they were written."""
+        return (self.disk.read_if_exists(self.paths.log(year)) or b"").splitlines()
+
+    def logged_generation(self, year: int) -> int:
+        """Return the highest generation in the log, or 0; bars do not depend on it."""
+        try:
+            entries = entries_of(self.log_lines(year))
+        except StorageError as exc:
+            log.warning("%s %s: the log cannot be read: %s", self.key, year, exc)
+            return 0
+        return max((entry["generation"] for entry in entries), default=0)

@@ -1,0 +1,285 @@
+"""One year's part of a commit: what has to be written, and by which protocol."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ...model.bars import BarTable
+from ...model.canonical import canonical
+from ...model.coverage import Coverage
+from ...model.instant import date_of
+from ...model.span import Span
+from ..bases import unified
+from ..format.csv_rows import ALL_COLUMNS
+from ..format.gzip_member import file_id, shares_of
+from ..format.year_document import YearMeta, YearState
+from ..read.year_file import YearFile, open_year
+from ..recovery import quarantine
+from ..recovery.faults import Fault, after, quality_of, within
+from ..values import Commit, Piece
+from .compose import Target, appended, columns_for, compose, state_of
+from .coverage_update import (
+    YearPart,
+    after_marks,
+    after_pieces,
+    around,
+    takes_trust,
+    year_span,
+)
+from .protocols import append, rewrite
+from .segments import Change, compacted, of_file, settled, with_pieces
+from .series import Lane
+
+# Daily and longer files are compacted when they have this many members, but not before this many
+# were appended: neighbours that cannot be joined must not cause a rewrite with every bar.
+_MOST_MEMBERS = 8
+_FEWEST_OPEN = 4
+_MOST_OPEN_INTRADAY = 512
+
+
+@dataclass
+class YearCommit:
+    """The part of ``commit`` that concerns ``year``; used once, under the lane's lock.
+
+    Attributes:
+        lane, year: the file.
+        meta: its document, known to be sound.
+        part: what is new.
+        commit: the whole, for what concerns all years.
+        generation: of the commit.
+    """
+
+    lane: Lane
+    year: int
+    meta: YearMeta
+    part: YearPart
+    commit: Commit
+    generation: int
+
+    def run(self) -> None:
+        """Write what is new and log it.
+
+        Raises:
+            MismatchError: the stored file is damaged inside; nothing was changed.
+            StorageError: a step failed; the year is in its old state or in its new one.
+        """
+        coverage = after_pieces(self.meta.state.coverage, self.pieces)
+        coverage = after_marks(coverage, self.part.marks, self._has_bars).folded()
+        if self._needs_rewrite():
+            self._rewrite(coverage)
+        elif self._with_bars:
+            self._append(coverage)
+        else:
+            self._write_meta(coverage)
+
+    @cached_property
+    def pieces(self) -> list[Piece]:
+        """The pieces in ascending order, or as they came where they overlap."""
+        pieces: list[Piece] = []
+        for piece in self.part.pieces:
+            pieces += around(piece, self._others(piece.span, pieces)) if piece.keeps else [piece]
+        ordered = sorted(pieces, key=lambda p: p.span)
+        overlapping = any(a.span.overlaps(b.span) for a, b in pairwise(ordered))
+        return pieces if overlapping else ordered
+
+    def _others(self, span: Span, before: list[Piece]) -> list[int]:
+        """Return the stamps of bars in ``span``, stored or in pieces that came before."""
+        stamps = {int(stamp) for piece in before for stamp in piece.table.within(span).stamps}
+        if self._has_stored(span):
+            stamps.update(self._file.table(span).stamps.tolist())
+        return sorted(stamps)
+
+    @cached_property
+    def _with_bars(self) -> list[Piece]:
+        return [piece for piece in self.pieces if len(piece.table)]
+
+    @cached_property
+    def _file(self) -> YearFile:
+        """The stored file, verified."""
+        file = open_year(self.lane, self.year, self.meta) if self.meta.state.size else None
+        return file or YearFile(YearState())
+
+    # --- decisions -------------------------------------------------------------------------
+
+    def _needs_rewrite(self) -> bool:
+        state = self.meta.state
+        if any(self._disturbs(piece) for piece in self.pieces):
+            return True
+        if not self._with_bars:
+            return False
+        if not state.size or (self.lane.key, self.year) in self.lane.tainted:
+            return True
+        if any(a.span.overlaps(b.span) for a, b in pairwise(self.pieces)):
+            return True
+        wide = any(piece.table.adj_close is not None for piece in self._with_bars)
+        return (wide and state.columns != ALL_COLUMNS) or self._is_compaction_due()
+
+    def _disturbs(self, piece: Piece) -> bool:
+        """Tell whether a piece changes something at or before the last stored bar."""
+        state = self.meta.state
+        if state.last is None or piece.span.start > state.last:
+            return False
+        if len(piece.table):
+            return True
+        covered = any(
+            item.state != "empty" for hole in piece.holes for item in state.coverage.touching(hole)
+        )
+        return covered or self._has_stored(piece.span)
+
+    def _has_stored(self, span: Span) -> bool:
+        state = self.meta.state
+        if state.first is None or state.last is None:
+            return False
+        if not span.overlaps(Span(state.first, state.last + 1)):
+            return False
+        return len(self._file.table(span)) > 0
+
+    def _has_bars(self, span: Span) -> bool:
+        """Tell whether a bar will be stored in ``span``."""
+        if any(len(piece.table.within(span)) for piece in self._with_bars):
+            return True
+        if not self._has_stored(span):  # then the file need not be opened
+            return False
+        stamps = self._file.table(span).stamps
+        kept = np.ones(len(stamps), dtype=bool)
+        for piece in self.pieces:
+            kept &= (stamps < piece.span.start) | (stamps >= piece.span.end)
+        return bool(kept.any())
+
+    def _is_compaction_due(self) -> bool:
+        state, new = self.meta.state, len(self._with_bars)
+        if not self.lane.key.timeframe.is_intraday:
+            return state.members + new >= _MOST_MEMBERS and state.open + new >= _FEWEST_OPEN
+        if state.open + new >= _MOST_OPEN_INTRADAY:
+            return True
+        # The newest bar tells whether a day has begun: a question of each night at eleven begins
+        # in the day of the night before.
+        newest = max(int(piece.table.stamps[-1]) for piece in self._with_bars)
+        return state.open > 0 and date_of(newest) > date_of(state.last or 0)
+
+    # --- deeds -----------------------------------------------------------------------------
+
+    def _write_meta(self, coverage: Coverage) -> None:
+        before = self.meta.state
+        state = replace(before, generation=self.generation, coverage=coverage, faults=self._faults)
+        durable = takes_trust(before.coverage, coverage)
+        self.lane.write_meta(self.year, self._facts(state).settled(state), durable=durable)
+        self._log(Change(), state)
+
+    def _append(self, coverage: Coverage) -> None:
+        before = self.meta.state
+        target = Target(self.lane.key, self.year, before.columns, self.generation)
+        members = appended(self._with_bars, before, target)
+        state = state_of(members, before.size, before, target, coverage)
+        state = replace(state, faults=self._faults)
+        append(
+            self.lane,
+            self.year,
+            before=before,
+            meta=self._facts(state).of(self._shares_after()).settled(state),
+            members=members,
+            durable_meta=takes_trust(before.coverage, coverage),
+        )
+        self._log(Change(added=state.rows - before.rows), state)
+
+    def _rewrite(self, coverage: Coverage) -> None:
+        key, file = self.lane.key, self._file
+        identity = file_id(key, self.year)
+        segments, change = with_pieces(of_file(file), self.pieces, identity, self.generation)
+        segments, coverage = unified(segments, coverage, self.lane)
+        segments = settled(segments, coverage)
+        segments = compacted(segments, coverage, by_day=key.timeframe.is_intraday)
+        target = Target(key, self.year, columns_for(segments), self.generation)
+        members = compose(segments, file.members, target)
+        state = state_of(members, 0, YearState(), target, coverage.folded())
+        state = replace(state, faults=self._faults)
+        self._keep_withdrawn(change.withdrawn)
+        rewrite(
+            self.lane,
+            self.year,
+            meta=self._facts(state).of(shares_of(s.header for s in segments)),
+            members=members,
+            state=state,
+            keep_version=self._rewrites_history(change),
+        )
+        self._log(change, state)
+
+    def _rewrites_history(self, change: Change) -> bool:
+        last = self.meta.state.last
+        inserted = any(
+            last is not None and piece.table.stamps[0] < last for piece in self._with_bars
+        )
+        return bool(change.changed or change.removed or (change.added and inserted))
+
+    def _keep_withdrawn(self, gone: BarTable) -> None:
+        """Put stored bars that the new answer lacks into quarantine, with who withdrew them."""
+        for piece in self.pieces:
+            rows = quarantine.withdrawn(gone.within(piece.span), piece.vendor)
+            quarantine.keep_rows(self.lane, self.year, rows)
+
+    @cached_property
+    def _faults(self) -> tuple[Fault, ...]:
+        """What is wrong with the year's answers after this one."""
+        known, judged = self.meta.state.faults, self.commit.judged
+        if judged is None:
+            return known
+        own = within(self.commit.faults, year_span(self.year))
+        return after(known, judged, own)
+
+    def _quality(self, state: YearState) -> dict[str, Any]:
+        """Return the quality of the whole year."""
+        told = {} if self.commit.judged is None else quality_of(self._faults, state.rows)
+        return {**self.meta.quality, **told, **_plain(self.commit.quality)}
+
+    def _shares_after(self) -> dict[str, int]:
+        """Return vendor to the number of its bars, those of this commit added."""
+        found = self.meta.bars_of()
+        for piece in self._with_bars:
+            found[piece.vendor] = found.pop(piece.vendor, 0) + len(piece.table)
+        return found
+
+    def _facts(self, state: YearState) -> YearMeta:
+        """Return the document with what this commit says beside bars and coverage."""
+        # Of a year without bars, who knew of none; the last before the others.
+        vendors = [mark.vendor for mark in self.part.marks]
+        vendors += [self.meta.vendor, *(piece.vendor for piece in self.pieces)]
+        now = self.lane.clock.now_ms()
+        return replace(
+            self.meta,
+            vendor=self.meta.vendor if state.rows else next(filter(None, reversed(vendors)), ""),
+            created_ms=self.meta.created_ms or now,
+            updated_ms=now,
+            quality=self._quality(state),
+        )
+
+    def _touched(self, change: Change) -> int | None:
+        """Return the first stamp that was written or taken out."""
+        tables = [piece.table for piece in self._with_bars] + [change.withdrawn]
+        return min((int(table.stamps[0]) for table in tables if len(table)), default=None)
+
+    def _log(self, change: Change, state: YearState) -> None:
+        spans = [piece.span for piece in self.pieces] + [mark.span for mark in self.part.marks]
+        entry = {
+            "generation": self.generation,
+            "vendor": ",".join(dict.fromkeys(piece.vendor for piece in self.pieces)),
+            "span": [min(s.start for s in spans), max(s.end for s in spans)],
+            "added": change.added,
+            "changed": change.changed,
+            "removed": change.removed,
+            "touched": self._touched(change),
+            "size": state.size,
+        }
+        self.lane.append_log(self.year, entry)
+
+
+def _plain(told: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a caller said as it will be read again, and as nobody else can change it."""
+    plain: dict[str, Any] = json.loads(canonical(dict(told))) if told else {}
+    return plain

@@ -1,0 +1,100 @@
+"""Years removed for good: what they answered for goes with them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.format.json_document import load
+from src.data.cache.retention.clear import evict_year
+from src.data.cache.store import Commit
+from tests.cache.bars import DAILY, NOW, lane_folder, mark, piece, states, store_in
+from tests.cache.disks import DyingDisk, Killed
+
+NOTHING = mark(-9, -5, "empty")
+AFTER: dict[str, Commit] = {
+    "nothing else": Commit((piece(0, 2),)),
+    "doubts since": Commit(marks=(mark(-5, -3, "suspect"),)),
+    "bars since": Commit((piece(-5, -3),)),
+    "the next question since": Commit((piece(0, 2),), next_due=NOW),
+}
+
+
+@pytest.mark.parametrize("what", AFTER)
+def test_what_was_known_to_be_empty_goes_with_its_year(tmp_path: Path, what: str) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit(marks=(NOTHING, mark(-900, -800, "empty"))))
+    store.commit(DAILY, AFTER[what])
+    assert (-9, -5, "empty") in states(store)
+    others = [state for state in states(store) if not -365 <= state[0] < 0]
+    store.clear_years(DAILY, iter([2023]))
+    assert states(store) == states(store_in(tmp_path)) == others
+    assert store.view(DAILY).next_due is None
+
+
+@pytest.mark.parametrize("what", ["doubts since", "bars since"])
+def test_what_was_known_to_be_empty_goes_with_an_evicted_year(tmp_path: Path, what: str) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 2),), (NOTHING,)))
+    store.commit(DAILY, AFTER[what])
+    assert evict_year(store._lane(DAILY), 2023, 2)
+    assert states(store) == states(store_in(tmp_path)) == [(0, 2, "final")]
+
+
+def test_doubts_about_a_year_take_its_nothings_into_its_document(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit(marks=(NOTHING,)))
+    store.commit(DAILY, AFTER["doubts since"])
+    assert states(store) == [(-9, -5, "empty"), (-5, -3, "suspect")]
+    assert load((lane_folder(tmp_path) / "series.json").read_bytes())["empties"] == []
+
+
+def test_whoever_dies_while_clearing_leaves_no_bars_for_up_to_date(tmp_path: Path) -> None:
+    for dies_at in range(1, 40):
+        root = tmp_path / str(dies_at)
+        store_in(root).commit(DAILY, Commit((piece(-5, 2),), next_due=NOW))
+        dying = store_in(root, DyingDisk(dies_at))
+        try:
+            dying.clear_years(DAILY, [2023])
+        except Killed:
+            view = store_in(root).view(DAILY)
+            assert view.next_due is None or view.rows == 7
+            store_in(root).clear_years(DAILY, [2023])
+            assert states(store_in(root)) == [(0, 2, "final")]
+            continue
+        assert dies_at > 4
+        return
+    raise AssertionError("it never came to its end")
+
+
+def test_years_that_had_bars_are_counted_and_nothing_of_them_stays(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(-5, 2),)))
+    assert store.clear_years(DAILY, [2022, 2023]) == 1
+    names = [path.name for path in lane_folder(tmp_path).iterdir()]
+    assert [name for name in names if name.startswith("2023")] == ["2023.log"], "and what it says"
+    assert sum(name.startswith("2024") for name in names) == 3
+
+
+def test_of_a_series_of_nothing_nothing_is_written(tmp_path: Path) -> None:
+    assert store_in(tmp_path).clear_years(DAILY, [2023]) == 0
+    assert [path.name for path in lane_folder(tmp_path).iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("lane", [(), ("acme",)])
+def test_a_series_that_is_removed_leaves_its_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, lane: tuple[str, ...]
+) -> None:
+    key, store = replace(DAILY, lane=lane), store_in(tmp_path)
+    store.commit(key, Commit((piece(-5, 2),)))
+    with caplog.at_level(logging.INFO):
+        store.clear("AAPL", by="a tool")
+    assert f"{key}: 7 bars were deleted by a tool" in caplog.messages
+    logs = [store_in(tmp_path)._lane(key).log_entries(year) for year in (2023, 2024)]
+    gone = [(log[-1]["deleted"], log[-1]["bars"], log[-1]["removed"]) for log in logs]
+    assert gone == [("a tool", 5, 5), ("a tool", 2, 2)]
+    store.commit(key, Commit((piece(0, 2),)))
+    assert store.view(key).generation > max(log[-1]["generation"] for log in logs)

@@ -1,0 +1,396 @@
+"""When a columnar file is believed, which are held ready, and what is brought into them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+
+from src.data.cache.format.columnar import Part, Source
+from src.data.cache.format.year_document import Extent, YearState
+from src.data.cache.read import columnar_cache as module
+from src.data.cache.read.columnar_cache import Sidecars, WholeYear
+from src.data.cache.store import BarStore, Commit
+from src.data.cache.write.series import Lane
+from src.data.disk.files import FileState
+from src.data.errors import LockTimeoutError, StorageError
+from src.data.model.bars import BarTable
+from src.data.model.series import SeriesKey
+from tests.cache.bars import DAILY, EVER, days, numbers, piece, same, store_in, table
+from tests.cache.crash import Quick
+from tests.cache.disks import CountingDisk
+
+NOTHING = WholeYear(YearState(), BarTable.empty(), FileState(1, 1, 1))
+
+
+class House(NamedTuple):
+    """A store of two years, with its columnar files."""
+
+    store: BarStore
+    lane: Lane
+    sidecars: Sidecars
+
+    @property
+    def states(self) -> dict[int, Extent]:
+        """What the metadata say."""
+        return self.store._viewer.known(self.lane).extents(EVER)
+
+    def bars(self) -> list[int] | None:
+        """Return which bars are read from the columns alone."""
+        found = self.sidecars.read(self.lane, EVER, self.states)
+        return None if found is None else numbers(found)
+
+
+def house_in(root: Path, mode: Any = "map", **other: Any) -> House:
+    store = store_in(root, other.pop("disk", None) or Quick(), columnar=mode)
+    return House(store, store.workshop.lane(DAILY), store.workshop.sidecars)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    made = house_in(tmp_path)
+    made.store.commit(DAILY, Commit((piece(-9, 9),)))
+    made.store.read(DAILY, EVER)
+    return made
+
+
+# --- which are believed ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "is_believed"),
+    [
+        (lambda s: s, True),
+        (lambda s: s._replace(mtime_ns=s.mtime_ns + 1), False),
+        (lambda s: s._replace(size=s.size + 1, mtime_ns=s.mtime_ns + 1), True),
+        (lambda s: s._replace(size=s.size - 1), False),
+        (lambda s: s._replace(inode=s.inode + 1), False),
+        (lambda s: None, False),
+    ],
+    ids=["same", "touched", "grown", "cut", "another file", "gone"],
+)
+def test_a_data_file_may_only_have_grown(
+    house: House, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any], is_believed: bool
+) -> None:
+    path = house.lane.paths.data_text(2024)
+    state = house.lane.disk.stat(path)
+    assert state is not None
+    source = Source(9, state.size, "", state.inode, state.mtime_ns, False)
+    monkeypatch.setattr(house.lane.disk, "stat", lambda _: change(state))
+    assert house.sidecars.is_untouched(path, source) is is_believed
+
+
+@pytest.mark.parametrize("fact", ["rows", "size", "head"])
+def test_years_of_another_state_are_not_served(house: House, fact: str) -> None:
+    states = house.states
+    assert house.sidecars.sources(house.lane, states) is not None
+    other = {"rows": 8, "size": states[2023].size + 1, "head": "f" * 64}[fact]
+    changed = states | {2023: states[2023]._replace(**{fact: other})}
+    assert house.sidecars.read(house.lane, EVER, changed) is None
+    assert house.sidecars.lacking(house.lane, changed) == [2023]
+    assert house.sidecars.sources(house.lane, changed) is None
+
+
+def test_years_without_bars_need_no_columns(house: House) -> None:
+    states = house.states | {2025: YearState(generation=3).extent}
+    found = house.sidecars.read(house.lane, EVER, states)
+    assert found is not None
+    assert numbers(found) == [*range(-9, 9)]
+    assert house.sidecars.lacking(house.lane, states) == []
+    paths = [Path(path).name for path, _ in house.sidecars.sources(house.lane, states) or ()]
+    assert paths == ["2023.csv.gz", "2024.csv.gz"]
+
+
+def test_a_series_without_bars_has_an_answer_and_no_file(tmp_path: Path) -> None:
+    disk = CountingDisk()
+    empty = house_in(tmp_path, disk=disk)
+    found = empty.sidecars.read(empty.lane, EVER, {2024: YearState()})
+    assert found is not None
+    assert len(found) == 0
+    assert disk.steps == []
+    empty.sidecars.keep(empty.lane, {2024: NOTHING})
+    assert disk.steps == []
+
+
+def test_sources_are_told_of_a_file_that_is_not_held_too(house: House, tmp_path: Path) -> None:
+    other = house_in(tmp_path)
+    told = other.sidecars.sources(other.lane, other.states)
+    assert told == house.sidecars.sources(house.lane, house.states)
+    assert told is not None
+    assert [Path(path).name for path, _ in told] == ["2023.csv.gz", "2024.csv.gz"]
+    other.sidecars.path(DAILY).unlink()
+    assert other.sidecars.sources(other.lane, other.states) is None
+
+
+def test_a_year_without_bars_does_not_spoil_the_file(house: House, tmp_path: Path) -> None:
+    house.sidecars.drop(DAILY)
+    whole = {y: house.store._assembler._whole(house.lane, y, s) for y, s in house.states.items()}
+    assert whole[2023] is not None
+    assert whole[2024] is not None
+    house.sidecars.keep(house.lane, {2022: NOTHING, 2023: whole[2023], 2024: whole[2024]})
+    assert house_in(tmp_path).bars() == [*range(-9, 9)]
+
+
+def test_adjusted_closes_that_come_later_make_a_new_file(tmp_path: Path) -> None:
+    house = house_in(tmp_path)
+    house.store.commit(DAILY, Commit((piece(0, 9),)))
+    house.store.read(DAILY, EVER)
+    house.store.commit(DAILY, Commit((piece(9, 12, adj=True),)))
+    assert same(house.store.read(DAILY, EVER)[0], store_in(tmp_path).read(DAILY, EVER)[0])
+    assert same(house_in(tmp_path).store.read(DAILY, EVER)[0],
+                store_in(tmp_path).read(DAILY, EVER)[0])  # fmt: skip
+
+
+@pytest.mark.parametrize("then", [piece(-200, -199), piece(-400, -399), piece(4, 5, shift=1.0)],
+                         ids=["a year filled", "a year before", "a year rewritten"])  # fmt: skip
+def test_what_is_more_than_appended_is_read_from_the_files(house: House, then: Any) -> None:
+    house.store.commit(DAILY, Commit((piece(9, 12),)))
+    house.store.commit(DAILY, Commit((then,)))
+    assert house.sidecars.read(house.lane, EVER, house.states) is None
+    truth = store_in(house.store.root).read(DAILY, EVER)[0]
+    for _ in range(2):
+        assert same(house.store.read(DAILY, EVER)[0], truth)
+    assert house.bars() == numbers(truth)
+
+
+def test_what_is_merely_appended_is_brought_in_by_a_read(house: House) -> None:
+    house.store.commit(DAILY, Commit((piece(9, 12),)))
+    assert house.bars() == [*range(-9, 12)]
+
+
+def test_a_damaged_file_is_gone_at_once(house: House, tmp_path: Path) -> None:
+    path = house.sidecars.path(DAILY)
+    content = bytearray(path.read_bytes())
+    content[16_384] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+    other = house_in(tmp_path)
+    assert other.bars() is None
+    assert not path.exists()
+    assert not other.sidecars.has(DAILY)
+    assert same(other.store.read(DAILY, EVER)[0], table(range(-9, 9)))
+    assert other.bars() == [*range(-9, 9)]
+
+
+# --- whether there are any ------------------------------------------------------------------
+
+
+def test_switched_off_what_lies_there_does_not_count(house: House, tmp_path: Path) -> None:
+    assert house_in(tmp_path, "read").sidecars.has(DAILY)
+    assert not house_in(tmp_path, "off").sidecars.has(DAILY)
+
+
+def test_who_holds_a_file_needs_no_name_of_it(house: House) -> None:
+    house.sidecars.path(DAILY).unlink()
+    assert house.sidecars.has(DAILY)
+    assert house.bars() == [*range(-9, 9)]
+    assert house.sidecars.lacking(house.lane, house.states) == []
+    assert house.sidecars.sources(house.lane, house.states) is not None
+
+
+# --- which are held ready -------------------------------------------------------------------
+
+
+def held(sidecars: Sidecars, *files: tuple[str, int]) -> str:
+    """Hold files of so many bytes, 0 stands for a map; return whose files are held then."""
+    for symbol, size in files:
+        key = SeriesKey(symbol, DAILY.timeframe)
+        sidecars._hold(key, SimpleNamespace(bytes=size))  # type: ignore[arg-type]
+    keys = [SeriesKey(symbol, DAILY.timeframe) for symbol in "ABCD"]
+    return "".join(key.symbol for key in keys if sidecars._held(key) is not None)
+
+
+def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, most_open: int = 1000) -> Sidecars:
+    """Return sidecars with room for two maps, and for ten bytes where a file takes one more."""
+    monkeypatch.setattr(module, "_MOST_MAPS", 2)
+    monkeypatch.setattr(module, "_MOST_BYTES", 10)
+    monkeypatch.setattr(module, "_EACH", 1)
+    monkeypatch.setattr(Quick, "most_open", lambda self: most_open)
+    return house_in(tmp_path).sidecars
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ([("A", 1), ("B", 1), ("C", 1)], "ABC"),
+        ([("A", 1), ("B", 1), ("C", 6)], "AB"),
+        ([("A", 1), ("B", 1), ("C", 4)], "ABC"),
+        ([("A", 0), ("B", 0)], "AB"),
+        ([("A", 0), ("B", 0), ("C", 0), ("D", 4)], "ABD"),
+        ([("A", 9)], "A"),
+        ([("A", 10)], ""),
+        ([("A", 0), ("B", 0), ("A", 5), ("C", 0)], "ABC"),
+        ([("A", 5), ("A", 0), ("B", 4)], "AB"),
+    ],
+)  # fmt: skip
+def test_no_more_are_held_than_there_is_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[tuple[str, int]], left: str
+) -> None:
+    assert held(few(monkeypatch, tmp_path), *files) == left
+
+
+@pytest.mark.parametrize(("most_open", "left"), [(16, "AB"), (8, "A"), (4, "A")])
+def test_where_few_files_may_be_open_fewer_are_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_open: int, left: str
+) -> None:
+    assert held(few(monkeypatch, tmp_path, most_open), ("A", 0), ("B", 0)) == left
+
+
+def test_many_series_that_go_round_are_not_all_opened_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [SeriesKey(f"S{n}", DAILY.timeframe) for n in range(12)]
+    writer = store_in(tmp_path, Quick(), columnar="map")
+    for key in keys:
+        writer.commit(key, Commit((piece(0, 9),)))
+        writer.read(key, EVER)
+    size = writer._sidecars._small.size // len(keys)
+    monkeypatch.setattr(module, "_MOST_BYTES", 6 * size)
+    store = store_in(tmp_path, disk := CountingDisk(), columnar="map")
+    opened = []
+    for _ in range(6):
+        before = len(disk.steps)
+        for key in keys:
+            assert numbers(store.read(key, EVER)[0]) == [*range(9)]
+        steps = disk.steps[before:]
+        opened.append(sum(s.name == "open" and s.path.suffix == ".bars" for s in steps))
+    assert opened == [12, 6, 6, 6, 6, 6]
+
+
+# --- writing --------------------------------------------------------------------------------
+
+
+def test_where_there_is_no_room_nothing_is_written(house: House, tmp_path: Path) -> None:
+    asked: list[int] = []
+    house.sidecars.drop(DAILY)
+
+    def none(need: int) -> bool:
+        asked.append(need)
+        return False
+
+    house.sidecars._has_room = none
+    assert same(house.store.read(DAILY, EVER)[0], table(range(-9, 9)))
+    assert not house.sidecars.path(DAILY).exists()
+    assert asked[0] == 16_384 + 18 * 56
+
+
+def test_what_is_there_counts_where_all_is_written_anew(house: House) -> None:
+    path = house.sidecars.path(DAILY)
+    assert house.sidecars._need(path, {}) == 16_384 + path.stat().st_size
+
+
+def test_nobody_waits_for_another_writer(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def taken(path: Path, timeout_s: float) -> Any:
+        asked.append(timeout_s)
+        raise LockTimeoutError("somebody else has it")
+
+    house.sidecars.drop(DAILY)
+    states = house.states
+    monkeypatch.setattr(house.lane.disk, "lock", taken)
+    whole = house.store._assembler._read_whole(house.lane, states)
+    house.sidecars.keep(house.lane, whole)
+    assert asked == [0.0]
+    assert not house.sidecars.path(DAILY).exists()
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "gone", "another file", "another head"])
+def test_rows_go_behind_the_very_file_they_were_read_for(house: House, meanwhile: str) -> None:
+    path, behind = house.sidecars.path(DAILY), house.sidecars._open(DAILY)
+    assert behind is not None
+    content = path.read_bytes()
+    if meanwhile == "another head":
+        house.store.commit(DAILY, Commit((piece(9, 10),)))
+        house.store.read(DAILY, EVER)
+    elif meanwhile != "nothing":
+        path.rename(path.with_suffix(".old"))
+    if meanwhile == "another file":
+        path.write_bytes(content)
+    before = path.read_bytes() if path.exists() else None
+    source = behind.head.years[2024]._replace(rows=12, size=1, head="00")
+    house.sidecars._write(DAILY, {2024: Part(source, table(range(9, 12)))}, behind)
+    after = path.read_bytes() if path.exists() else None
+    assert (after == before) is (meanwhile != "nothing")
+
+
+def test_its_folders_are_made_as_all_folders_are(tmp_path: Path) -> None:
+    house = house_in(tmp_path, disk=(disk := CountingDisk()))
+    house.store.commit(DAILY, Commit((piece(0, 9),)))
+    house.store.read(DAILY, EVER)
+    made = [step.path for step in disk.steps if step.name == "mkdir"]
+    assert house.sidecars.path(DAILY).parent in made
+
+
+def test_what_a_dead_writer_left_is_swept(house: House) -> None:
+    left = house.sidecars.path(DAILY).parent / ".1d.bars.7.8.9.tmp"
+    left.write_bytes(b"x")
+    house.store.commit(DAILY, Commit((piece(9, 12),)))
+    house.store.read(DAILY, EVER)
+    assert not left.exists()
+
+
+def test_files_verified_again_cost_one_header(house: House) -> None:
+    path, whole = house.sidecars.path(DAILY), house.store._assembler._read_whole
+    before, states = path.stat(), house.states
+    house.sidecars.keep(house.lane, whole(house.lane, states))
+    assert path.stat().st_ino == before.st_ino
+    assert house.bars() == [*range(-9, 9)]
+
+
+def test_a_later_year_goes_behind_and_an_earlier_one_into_a_new_file(house: House) -> None:
+    path = house.sidecars.path(DAILY)
+    inodes = [path.stat().st_ino]
+    for first in (370, -500):
+        house.store.commit(DAILY, Commit((piece(first, first + 3),)))
+        assert same(house.store.read(DAILY, days(first, first + 3))[0],
+                    table(range(first, first + 3)))  # fmt: skip
+        house.store.read(DAILY, EVER)
+        inodes.append(path.stat().st_ino)
+    assert inodes[0] == inodes[1] != inodes[2]
+    assert house.bars() == [*range(-500, -497), *range(-9, 9), *range(370, 373)]
+
+
+def test_two_later_years_at_once_are_brought_in(house: House) -> None:
+    house.store.commit(DAILY, Commit((piece(370, 373), piece(740, 743))))
+    house.store.read(DAILY, EVER)
+    assert house.bars() == [*range(-9, 9), *range(370, 373), *range(740, 743)]
+
+
+def test_more_years_than_a_head_has_room_for_are_read_from_their_files(tmp_path: Path) -> None:
+    house, first = house_in(tmp_path), [-365 * n for n in range(160, -1, -1)]
+    house.store.commit(DAILY, Commit(tuple(piece(n, n + 1) for n in first)))
+    for _ in range(2):
+        assert numbers(house.store.read(DAILY, days(first[0], 1))[0]) == first
+    assert not house.sidecars.path(DAILY).exists()
+
+
+def test_a_file_that_was_dropped_is_held_no_longer(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for held in (0, 9):  # a map, and what is read into memory
+        file = SimpleNamespace(bytes=held)
+        house.sidecars._hold(DAILY, file)  # type: ignore[arg-type]
+        assert house.sidecars.has(DAILY)
+        house.sidecars.drop(DAILY)
+        assert not house.sidecars.has(DAILY)
+
+
+def test_a_file_that_cannot_be_removed_costs_no_answer(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise StorageError("made to fail")
+
+    monkeypatch.setattr(house.lane.disk, "remove", refuse)
+    house.sidecars.drop(DAILY)
+    assert same(house.store.read(DAILY, EVER)[0], table(range(-9, 9)))
+
+
+def test_a_later_year_with_another_column_is_brought_in(house: House) -> None:
+    house.store.commit(DAILY, Commit((piece(370, 373, adj=True),)))
+    house.store.read(DAILY, EVER)
+    assert house.bars() == [*range(-9, 9), *range(370, 373)]

@@ -1,0 +1,61 @@
+"""Over a network columns are read and not mapped, and one warning a process says so."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.read import columnar_cache
+from src.data.cache.read.columnar_cache import Columnar, fitting
+from src.data.data_manager import DataManager
+from src.data.disk import mounts
+from src.data.jobs.checkup import checkup
+
+
+@pytest.fixture
+def share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that is said to lie on another machine."""
+    table, folder = tmp_path / "mountinfo", tmp_path.resolve() / "share"
+    table.write_text(f"40 22 0:50 / {folder} rw - nfs4 server:/bars rw\n")
+    monkeypatch.setattr(mounts, "MOUNTS", table)
+    monkeypatch.setattr(columnar_cache, "_said", threading.Event())
+    return folder
+
+
+def modes(manager: DataManager) -> str:
+    return manager.cache.store._sidecars.mode
+
+
+def test_maps_become_reads_and_one_warning_names_the_rule(
+    share: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert [modes(DataManager(share / name)) for name in ("a", "b")] == ["read", "read"]
+    (record,) = caplog.records
+    assert "nfs4" in record.getMessage()
+    assert "cache.columnar: read" in record.getMessage()
+
+
+def test_on_a_disk_of_this_machine_they_are_mapped(
+    share: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert modes(DataManager(tmp_path / "near")) == "map"
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("said", ["read", "off"])
+def test_what_the_rules_say_already_needs_no_warning(
+    share: Path, said: Columnar, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert fitting(said, share) == said
+    assert not caplog.records
+
+
+def test_the_doctor_says_it(share: Path, tmp_path: Path) -> None:
+    (check,) = [c for c in checkup(share / "a", network=False) if c.topic == "cache disk"]
+    assert check.ok is None
+    assert "nfs4" in check.said
+    assert not [c for c in checkup(tmp_path / "b", network=False) if c.topic == "cache disk"]

@@ -1,0 +1,484 @@
+"""One columnar file, opened: what cannot be read is none, and memory is lent within bounds."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.data.cache.format.columnar import BLOCK, START, Part, Source, room_for
+from src.data.cache.read import columnar_reader as module
+from src.data.cache.read.columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
+from src.data.cache.read.columnar_writer import append_rows, restamp, write_new
+from src.data.disk.files import Disk, FileState
+from src.data.errors import StorageError
+from src.data.model.instant import DAY_MS, MINUTE_MS
+from src.data.model.span import Span
+from tests.cache.bars import EVER, at, numbers, same, table
+from tests.cache.crash import SYNCS, Quick
+from tests.cache.disks import CountingDisk, HoldingDisk
+
+NAME = "a series"
+ROWS = 366
+MODES = pytest.mark.parametrize("may_map", [True, False], ids=["map", "read"])
+
+
+def part_of(
+    first: int, end: int, *, adj: bool = False, rows: int | None = None, size: int = DAY_MS
+) -> Part:
+    """Return made-up bars as rows of a year that then has ``rows``."""
+    count = end - first if rows is None else rows
+    return Part(Source(count, 7, "00", 1, 1, adj), table(range(first, end), adj=adj, size=size))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "1d.bars"
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """Return a disk of which even the smallest file is mapped, and the shortest stretch lent."""
+    monkeypatch.setattr(module, "_SMALL", 0)
+    monkeypatch.setattr(module, "_COPIED", 0)
+    return Quick()
+
+
+def opened(disk: Disk, path: Path, *, may_map: bool = True) -> ColumnarFile:
+    found = open_columns(disk, path, NAME, may_map=may_map)
+    assert found is not None
+    return found
+
+
+def years(disk: Disk, path: Path) -> ColumnarFile:
+    """Return a file of 2022 (10 bars), 2023 (365) and 2024 (366)."""
+    parts = {2022: part_of(-375, -365), 2023: part_of(-365, 0), 2024: part_of(0, ROWS)}
+    write_new(disk, path, NAME, None, parts)
+    return opened(disk, path)
+
+
+def refuse(*_: object, **__: object) -> Any:
+    raise StorageError("made to refuse")
+
+
+def cut(*_: object, **__: object) -> Any:
+    raise ValueError("mmap length is greater than file size")
+
+
+# --- what cannot be read --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [("open_read", refuse), ("read_at", refuse), ("fstat", refuse), ("map", refuse), ("map", cut)],
+    ids=["open", "read", "look", "map", "cut before it was mapped"],
+)
+def test_a_file_that_cannot_be_read_is_none(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, call: str, error: Callable[..., Any]
+) -> None:
+    years(disk, path)
+    closed: list[object] = []
+    close = disk.close
+    monkeypatch.setattr(disk, "close", lambda handle: (closed.append(handle), close(handle)))
+    monkeypatch.setattr(disk, call, error)
+    assert open_columns(disk, path, NAME, may_map=True) is None
+    assert len(closed) == (call != "open_read")
+
+
+def test_what_is_not_there_is_none(path: Path, disk: Disk) -> None:
+    assert open_columns(disk, path, NAME, may_map=True) is None
+
+
+@MODES
+@pytest.mark.parametrize("size", [0, START - 1, START, -1], ids=["0", "a slot", "head", "a byte"])
+def test_a_file_that_is_too_short_is_none(path: Path, disk: Disk, may_map: bool, size: int) -> None:
+    years(disk, path)
+    path.write_bytes(path.read_bytes()[:size])
+    assert open_columns(disk, path, NAME, may_map=may_map) is None
+
+
+def test_a_small_file_is_no_map(path: Path) -> None:
+    disk = Quick()
+    found = years(disk, path)
+    assert found.bytes == found.head.rows * 8 * (len(found.head.columns) - 1), "all but the index"
+
+
+def test_the_index_of_a_small_file_is_made_and_not_read(path: Path) -> None:
+    disk = Quick()
+    head = years(disk, path).head
+    broken = bytearray(path.read_bytes())
+    broken[head.at("index", 5)] ^= 1
+    path.write_bytes(broken)
+    file = opened(disk, path)
+    assert len(file.table(EVER, [2022, 2023, 2024])) == head.rows
+    assert np.array_equal(file.column("index"), file.column("stamps") * 1_000_000)
+    write_new(disk, path, NAME, file, {2025: part_of(366, 400)})
+    # Who checks a file, or has no maps, reads all of it: a new one is sound again.
+    assert len(opened(disk, path, may_map=False).table(EVER, [2022, 2023, 2024, 2025])) == 775
+
+
+@MODES
+def test_what_is_mapped_takes_no_memory(path: Path, disk: Disk, may_map: bool) -> None:
+    years(disk, path)
+    assert (opened(disk, path, may_map=may_map).bytes == 0) is may_map
+
+
+# --- slices ---------------------------------------------------------------------------------
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("first", "end"),
+    [(-400, 400), (-375, -365), (-370, -366), (-366, -364), (-1, 1), (0, 1), (365, 366), (5, 5),
+     (366, 400), (-500, -375)],
+)  # fmt: skip
+def test_a_stretch_is_that_of_the_bars(
+    path: Path, disk: Disk, may_map: bool, first: int, end: int
+) -> None:
+    years(disk, path)
+    file = opened(disk, path, may_map=may_map)
+    found = file.table(Span(at(first), at(end)), [2022, 2023, 2024])
+    assert same(found, table(n for n in range(first, end) if -375 <= n < 366))
+
+
+@MODES
+def test_years_between_which_one_is_left_out(path: Path, disk: Disk, may_map: bool) -> None:
+    years(disk, path)
+    found = opened(disk, path, may_map=may_map).table(EVER, [2022, 2024])
+    assert numbers(found) == [*range(-375, -365), *range(ROWS)]
+
+
+@MODES
+@pytest.mark.parametrize("adj", [(True, False), (False, True)])
+def test_a_column_that_one_year_has_alone(
+    path: Path, disk: Disk, may_map: bool, adj: tuple[bool, bool]
+) -> None:
+    parts = {2023: part_of(-9, 0, adj=adj[0]), 2024: part_of(0, 9, adj=adj[1])}
+    write_new(disk, path, NAME, None, parts)
+    file = opened(disk, path, may_map=may_map)
+    for year, has_it in zip((2023, 2024), adj, strict=True):
+        assert same(file.all_of(year), parts[year].table)
+        assert (file.all_of(year).adj_close is not None) is has_it
+    both = file.table(EVER, [2023, 2024]).adj_close
+    assert both is not None
+    assert np.isnan(both).sum() == 9
+
+
+# --- memory lent ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "lack", ["descriptors", "file", "another file", "open", "map", "memory", "nothing"]
+)
+def test_where_no_map_is_to_be_had_rows_are_copied(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, lack: str
+) -> None:
+    file = years(disk, path)
+    if lack == "descriptors":
+        monkeypatch.setattr(disk, "most_open", lambda: 3)
+    elif lack == "file":
+        path.unlink()
+    elif lack == "another file":
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content[:START] + b"\1" * (len(content) - START))
+    elif lack in ("open", "map"):
+        monkeypatch.setattr(disk, {"open": "open_read", "map": "map"}[lack], refuse)
+    elif lack == "memory":
+        monkeypatch.setattr(disk, "map", cut)
+    before = len(module._lent)
+    found = file.table(EVER, [2023, 2024])
+    assert same(found, table(range(-365, ROWS)))
+    assert len(module._lent) - before == (lack == "nothing")
+    assert found.close.flags.writeable
+    found.close[:] = 1.0
+    assert same(file.table(EVER, [2023, 2024]), table(range(-365, ROWS)))
+
+
+def test_a_short_stretch_is_no_map_of_its_own(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = years(disk, path)
+    monkeypatch.setattr(module, "_COPIED", 8 * len(file.head.columns) * 5)
+    before = len(module._lent)
+    short = file.table(Span(at(0), at(5)), [2024])
+    assert (short.index, short.close.flags.writeable) == (None, False)
+    assert len(module._lent) == before
+    longer = file.table(Span(at(0), at(6)), [2024])
+    assert longer.index is not None
+    assert longer.close.flags.writeable
+
+
+def test_who_may_not_map_maps_no_stretch_either(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    years(disk, path)
+    file = opened(disk, path, may_map=False)
+    monkeypatch.setattr(disk, "map", None)
+    assert same(file.table(EVER, [2023, 2024]), table(range(-365, ROWS)))
+
+
+def test_what_is_lent_leaves_no_file_open(path: Path, disk: Disk) -> None:
+    years(disk, path)
+    file = opened(holding := HoldingDisk(), path)
+    assert file.table(EVER, [2023, 2024]).index is not None
+    assert holding.held == {}
+
+
+def test_the_bound_counts_maps_that_are_in_use(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = years(disk, path)
+    limit = len(module._lent) + 2
+    monkeypatch.setattr(disk, "most_open", lambda: 4 * limit)
+    held = [file.table(EVER, [2024]) for _ in range(4)]
+    assert len(module._lent) == limit
+    assert all(same(rows, table(range(ROWS))) for rows in held)
+
+
+# --- trust ----------------------------------------------------------------------------------
+
+
+def long_file(disk: Disk, path: Path, rows: int) -> ColumnarFile:
+    """Return a file of one year of minutes."""
+    write_new(disk, path, NAME, None, {2024: part_of(0, rows, size=MINUTE_MS)})
+    return opened(disk, path)
+
+
+@MODES
+@pytest.mark.parametrize("rows", [BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 5])
+def test_a_wrong_value_anywhere_is_damage(path: Path, disk: Disk, may_map: bool, rows: int) -> None:
+    head = long_file(disk, path, rows).head
+    content = path.read_bytes()
+    for name in head.columns:
+        for row in {0, BLOCK - 1, rows - 1}:
+            broken = bytearray(content)
+            broken[head.at(name, row)] ^= 1
+            path.write_bytes(broken)
+            with pytest.raises(DamagedColumnsError, match=name):
+                opened(disk, path, may_map=may_map).table(EVER, [2024])
+    path.write_bytes(content)
+    assert len(opened(disk, path, may_map=may_map).table(EVER, [2024])) == rows
+
+
+def test_what_was_found_sound_is_not_checked_again(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_file(disk, path, 2 * BLOCK + 5)
+    file = opened(disk, path)
+    checked: list[int] = []
+    monkeypatch.setattr(
+        module, "summing", lambda size: lambda data: (checked.append(1), zlib.crc32(data))[1]
+    )
+    columns = len(file.head.columns)
+    tail = 2 * BLOCK + 2
+    for first, end, times in [
+        (5, 9, 1), (7, 90, 0), (tail, 3000, 1), (tail, 3000, 0), (0, BLOCK + 1, 1), (0, 3000, 0),
+    ]:  # fmt: skip
+        checked.clear()
+        file.table(Span(at(first, MINUTE_MS), at(end, MINUTE_MS)), [2024])
+        assert len(checked) == times * columns, (first, end)
+
+
+def test_a_damaged_block_that_nobody_asks_for_is_not_looked_at(path: Path, disk: Disk) -> None:
+    head = long_file(disk, path, 3 * BLOCK).head
+    broken = bytearray(path.read_bytes())
+    broken[head.at("close", BLOCK + 5)] ^= 1
+    path.write_bytes(broken)
+    file = opened(disk, path)
+    for first in (0, 2 * BLOCK + 1):
+        asked = Span(at(first, MINUTE_MS), at(first + 100, MINUTE_MS))
+        assert len(file.table(asked, [2024])) == 100
+    for _ in range(2):
+        with pytest.raises(DamagedColumnsError):
+            file.table(Span(at(0), at(BLOCK + 1, MINUTE_MS)), [2024])
+
+
+@pytest.mark.parametrize(
+    ("row", "first", "end"),
+    [(BLOCK, -BLOCK, 0), (BLOCK - 1, 0, BLOCK), (2 * BLOCK + 2, 0, BLOCK - 1)],
+    ids=["of the next year", "of the year before", "behind the block asked for"],
+)
+def test_damage_beside_what_is_asked_for_does_not_matter(
+    path: Path, disk: Disk, row: int, first: int, end: int
+) -> None:
+    parts = {2023: part_of(-BLOCK, 0, size=MINUTE_MS), 2024: part_of(0, BLOCK + 5, size=MINUTE_MS)}
+    write_new(disk, path, NAME, None, parts)
+    broken = bytearray(path.read_bytes())
+    broken[opened(disk, path).head.at("close", row)] ^= 1
+    path.write_bytes(broken)
+    asked = Span(at(first, MINUTE_MS), at(end, MINUTE_MS))
+    year = 2023 if first < 0 else 2024
+    found = opened(disk, path).table(asked, [year])
+    assert same(found, table(range(first, end), size=MINUTE_MS))
+
+
+@pytest.mark.parametrize("shift", [-MINUTE_MS * BLOCK, MINUTE_MS * BLOCK], ids=["less", "more"])
+@pytest.mark.parametrize(
+    ("first", "end"), [(0, BLOCK), (0, BLOCK + 1), (BLOCK - 1, 2 * BLOCK), (BLOCK, 2 * BLOCK)]
+)
+def test_a_stamp_that_leads_astray_is_found_out(
+    path: Path, disk: Disk, shift: int, first: int, end: int
+) -> None:
+    """The bars on either side of a block's edge are wrong in turn; none of them is left out."""
+    head = long_file(disk, path, 2 * BLOCK).head
+    sound, asked = path.read_bytes(), Span(at(first, MINUTE_MS), at(end, MINUTE_MS))
+    for row in (BLOCK - 1, BLOCK):
+        place, broken = head.at("stamps", row), bytearray(sound)
+        wrong = int.from_bytes(sound[place : place + 8], "little") + shift
+        broken[place : place + 8] = wrong.to_bytes(8, "little")
+        path.write_bytes(broken)
+        try:
+            found = opened(disk, path).table(asked, [2024])
+        except DamagedColumnsError:
+            continue
+        assert same(found, table(range(first, end), size=MINUTE_MS))
+
+
+def test_the_end_is_checked_also_where_all_before_it_was(path: Path, disk: Disk) -> None:
+    head = long_file(disk, path, BLOCK + 5).head
+    broken = bytearray(path.read_bytes())
+    broken[head.at("close", BLOCK + 2)] ^= 1
+    path.write_bytes(broken)
+    file = opened(disk, path)
+    assert len(file.table(Span(at(0), at(BLOCK - 1, MINUTE_MS)), [2024])) == BLOCK - 1
+    with pytest.raises(DamagedColumnsError, match="the end of close"):
+        file.table(EVER, [2024])
+
+
+# --- writing --------------------------------------------------------------------------------
+
+
+@MODES
+def test_rows_behind_rows(path: Path, disk: Disk, may_map: bool) -> None:
+    rows = BLOCK - 3
+    write_new(disk, path, NAME, None, {2024: part_of(0, rows)})
+    for more in (1, 1, 1, 1, 40):
+        file = opened(disk, path)
+        part = part_of(rows, rows + more, rows=rows + more)
+        done = append_rows(disk, file, 2024, part)
+        assert done is (rows + more <= file.head.capacity)
+        if not done:
+            break
+        rows += more
+        found = opened(disk, path, may_map=may_map)
+        assert found.head.seq == file.head.seq + 1
+        assert same(found.table(EVER, [2024]), table(range(rows)))
+        assert same(file.table(EVER, [2024]), table(range(file.head.rows)))
+
+
+def test_the_last_row_that_there_is_room_for(path: Path, disk: Disk) -> None:
+    write_new(disk, path, NAME, None, {2024: part_of(0, 5)})
+    file, room = opened(disk, path), room_for(5)
+    assert not append_rows(disk, file, 2024, part_of(5, room + 1, rows=room + 1))
+    assert append_rows(disk, file, 2024, part_of(5, room, rows=room))
+    assert same(opened(disk, path).table(EVER, [2024]), table(range(room)))
+
+
+@pytest.mark.parametrize(
+    ("year", "part"),
+    [(2023, part_of(-5, 0)), (2022, part_of(-365, -364, rows=11)),
+     (2024, part_of(366, 367, adj=True, rows=367))],
+    ids=["an earlier year", "the year before", "a column more"],
+)  # fmt: skip
+def test_what_cannot_go_behind(path: Path, disk: Disk, year: int, part: Part) -> None:
+    write_new(disk, path, NAME, None, {2022: part_of(-375, -365), 2024: part_of(0, ROWS)})
+    before = path.read_bytes()
+    assert not append_rows(disk, opened(disk, path), year, part)
+    assert path.read_bytes() == before
+
+
+def test_the_file_that_took_the_name_is_left_alone(path: Path, disk: Disk) -> None:
+    file = years(disk, path)
+    content = path.read_bytes()
+    path.rename(path.with_suffix(".old"))
+    path.write_bytes(content)
+    assert not append_rows(disk, file, 2024, part_of(366, 367, rows=367))
+    restamp(disk, file, {2024: file.head.years[2024]._replace(mtime_ns=99)})
+    assert path.read_bytes() == content
+
+
+def test_years_verified_again(path: Path, disk: Disk) -> None:
+    file = years(disk, path)
+    restamp(disk, file, {2024: file.head.years[2024]._replace(mtime_ns=99)})
+    again = opened(disk, path)
+    assert [s.mtime_ns for s in again.head.years.values()] == [1, 1, 99]
+    assert again.head.seq == file.head.seq + 1
+    assert same(again.table(EVER, [2022, 2023, 2024]), table(range(-375, ROWS)))
+
+
+@pytest.mark.parametrize("adj", [True, False])
+def test_a_new_file_takes_the_other_years_over(path: Path, disk: Disk, adj: bool) -> None:
+    old = years(disk, path)
+    write_new(disk, path, NAME, old, {2023: part_of(-30, 0, adj=adj)})
+    found = opened(disk, path)
+    assert found.inode != old.inode
+    assert list(found.head.years) == [2022, 2023, 2024]
+    assert same(found.all_of(2023), table(range(-30, 0), adj=adj))
+    for year, steps in ((2022, range(-375, -365)), (2024, range(ROWS))):
+        assert same(found.all_of(year), table(steps))
+
+
+def test_what_is_damaged_is_not_taken_over(path: Path, disk: Disk) -> None:
+    head = years(disk, path).head
+    broken = bytearray(path.read_bytes())
+    broken[head.at("low", 400)] ^= 1
+    path.write_bytes(broken)
+    with pytest.raises(DamagedColumnsError):
+        write_new(disk, path, NAME, opened(disk, path), {2023: part_of(-30, 0)})
+    assert path.read_bytes() == broken
+
+
+def test_what_is_damaged_and_replaced_is_not_in_the_way(path: Path, disk: Disk) -> None:
+    parts = {2023: part_of(-BLOCK, 0, size=MINUTE_MS), 2024: part_of(0, BLOCK, size=MINUTE_MS)}
+    write_new(disk, path, NAME, None, parts)
+    broken = bytearray(path.read_bytes())
+    broken[opened(disk, path).head.at("low", 40)] ^= 1  # of 2023
+    path.write_bytes(broken)
+    write_new(disk, path, NAME, opened(disk, path), {2023: parts[2023]})
+    found = opened(disk, path).table(EVER, [2023, 2024])
+    assert same(found, table(range(-BLOCK, BLOCK), size=MINUTE_MS))
+
+
+def test_a_name_that_is_refused_leaves_the_old_file_and_no_other(
+    path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = years(disk, path)
+    monkeypatch.setattr(disk, "replace", refuse)
+    with pytest.raises(StorageError):
+        write_new(disk, path, NAME, old, {2024: part_of(0, 5)})
+    assert list(path.parent.iterdir()) == [path]
+    assert opened(disk, path).head == old.head
+
+
+def test_what_was_written_is_closed(path: Path) -> None:
+    disk = HoldingDisk()
+    write_new(disk, path, NAME, None, {2024: part_of(0, 5)})
+    file = opened(disk, path)
+    assert append_rows(disk, file, 2024, part_of(5, 7, rows=7))
+    file = opened(disk, path)
+    restamp(disk, file, {2024: file.head.years[2024]._replace(inode=9)})
+    assert not disk.held
+
+
+def test_nobody_waits_for_the_platter(path: Path) -> None:
+    write_new(disk := CountingDisk(), path, NAME, None, {2024: part_of(0, 5)})
+    assert SYNCS.isdisjoint(disk.names())
+
+
+def test_more_years_than_a_header_has_room_for(path: Path, disk: Disk) -> None:
+    parts = {1000 + n: part_of(n, n + 1) for n in range(400)}
+    with pytest.raises(ValueError, match="400 years"):
+        write_new(disk, path, NAME, None, parts)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_who_holds_another_file_lends_nothing_of_this_one(path: Path, disk: Disk) -> None:
+    file = years(disk, path)
+    write_new(disk, path, NAME, None, {2024: part_of(0, 5)})
+    assert same(file.table(EVER, [2023, 2024]), table(range(-365, ROWS)))
+    assert isinstance(disk.stat(path), FileState)

@@ -1,0 +1,325 @@
+"""A commit from beginning to end: what is refused, what is looked at, and what is left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from src.data.cache.format.json_document import dump, load
+from src.data.cache.store import BarStore, Commit, Piece
+from src.data.disk.files import Disk, Step
+from src.data.errors import CorruptEntryError, FormatVersionError, KindMismatchError
+from src.data.model.kind import Kind
+from src.data.model.lifetime import FIELD, Bound, Lifetime
+from src.data.model.series import SeriesKey
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    NOW,
+    at,
+    lane_folder,
+    mark,
+    numbers,
+    piece,
+    states,
+    store_in,
+)  # fmt: skip
+from tests.cache.damage import (
+    DATA,
+    META,
+    bars,
+    change,
+    flipped,
+    members,
+    quarantined,
+    three_members,
+)
+from tests.cache.disks import CountingDisk, DyingDisk, Killed
+from tests.cache.test_adopt import leave
+
+T = TypeVar("T")
+PENCE = Kind(unit="GBp")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BarStore:
+    return store_in(tmp_path)
+
+
+# --- the kind -------------------------------------------------------------------------------
+
+
+def test_a_kind_told_before_any_bar_counts(store: BarStore) -> None:
+    store.commit(DAILY, Commit(marks=(mark(0, 1, "empty"),), kind=Kind(unit="USD")))
+    with pytest.raises(KindMismatchError, match="GBp"):
+        store.commit(DAILY, Commit((piece(1, 2, kind=PENCE),)))
+
+
+def test_an_answer_that_tells_less_does_not_blur_the_kind(store: BarStore) -> None:
+    for n, kind in enumerate((Kind(unit="USD"), Kind(venue="XNAS"))):
+        store.commit(DAILY, Commit((piece(n, n + 1, kind=kind),)))
+    assert store.view(DAILY).kind == Kind(unit="USD", venue="XNAS")
+    with pytest.raises(KindMismatchError, match="GBp"):
+        store.commit(DAILY, Commit((piece(2, 3, kind=PENCE),)))
+
+
+def test_pieces_of_one_commit_are_of_one_kind(store: BarStore) -> None:
+    both = (piece(0, 1, kind=Kind(unit="USD")), piece(1, 2, kind=PENCE))
+    with pytest.raises(KindMismatchError, match="GBp"):
+        store.commit(DAILY, Commit(both))
+    assert not store.view(DAILY).exists
+
+
+def test_where_the_document_of_the_series_is_lost_its_bars_tell_the_kind(
+    store: BarStore, tmp_path: Path
+) -> None:
+    for n, kind in enumerate((Kind(venue="XNAS"), Kind(unit="USD"))):
+        store.commit(DAILY, Commit((piece(n, n + 1, kind=kind),)))
+    (lane_folder(tmp_path) / "series.json").write_bytes(b"")
+    with pytest.raises(KindMismatchError, match="GBp"):
+        store_in(tmp_path).commit(DAILY, Commit((piece(2, 3, kind=PENCE),)))
+    assert numbers(store_in(tmp_path).read(DAILY, EVER)[0]) == [0, 1]
+
+
+def test_nothings_tell_no_kind(store: BarStore, tmp_path: Path) -> None:
+    store.commit(DAILY, Commit((piece(3, 4, []),), (mark(0, 3, "empty", kind=PENCE),)))
+    (lane_folder(tmp_path) / "series.json").unlink()
+    store_in(tmp_path).commit(DAILY, Commit((piece(3, 5),)))
+    assert numbers(store_in(tmp_path).read(DAILY, EVER)[0]) == [3, 4]
+
+
+# --- generations and marks -------------------------------------------------------------------
+
+
+def test_a_commit_that_changed_no_year_has_a_generation_of_its_own(store: BarStore) -> None:
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    store.commit(DAILY, Commit(next_due=3))
+    assert store.view(DAILY).generation == 2
+    store.commit(DAILY, Commit((piece(2, 3),)))
+    assert store.view(DAILY).generation == 3
+
+
+def test_nothings_are_kept_with_the_first_bars_of_their_year(store: BarStore) -> None:
+    store.commit(DAILY, Commit((piece(0, 2),), (mark(2, 4, "empty"),)))
+    assert states(store) == [(0, 2, "final"), (2, 4, "empty")]
+
+
+def test_of_years_that_hold_nothing_only_nothings_are_learned(store: BarStore) -> None:
+    marks = (mark(-5, -3, "empty"), mark(-4, -1, "final"), mark(-4, -1, "provisional"))
+    store.commit(DAILY, Commit((piece(0, 2),), marks))
+    assert states(store) == [(-5, -3, "empty"), (0, 2, "final")]
+
+
+def test_doubts_about_a_year_without_bars_are_kept_with_its_nothings(
+    store: BarStore, tmp_path: Path
+) -> None:
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    store.commit(DAILY, Commit(marks=(mark(-5, -3, "suspect"), mark(-3, -1, "empty"))))
+    expected = [(-5, -3, "suspect"), (-3, -1, "empty"), (0, 2, "final")]
+    assert states(store) == states(store_in(tmp_path)) == expected
+    assert (lane_folder(tmp_path) / "2023.metadata.json").exists()
+
+
+def test_nothings_make_no_document_of_their_year(store: BarStore, tmp_path: Path) -> None:
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    store.commit(DAILY, Commit(marks=(mark(-5, -3, "empty"),)))
+    assert states(store) == [(-5, -3, "empty"), (0, 2, "final")]
+    assert not (lane_folder(tmp_path) / "2023.metadata.json").exists()
+
+
+# --- when to ask again ------------------------------------------------------------------------
+
+
+def test_the_next_question_is_believed_beside_years_of_several_generations(
+    store: BarStore, tmp_path: Path
+) -> None:
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    store.commit(DAILY, Commit((piece(-5, -3),)))
+    store.commit(DAILY, Commit(next_due=NOW))
+    assert store_in(tmp_path).view(DAILY).next_due == NOW
+
+
+@pytest.mark.parametrize(
+    ("before", "commit"),
+    [
+        (None, Commit(marks=(mark(0, 2, "empty"),), next_due=NOW)),
+        (piece(0, 2, state="provisional"), Commit(marks=(mark(0, 2, "final"),), next_due=NOW)),
+    ],
+    ids=["of nothing stored", "of bars found equal"],
+)
+def test_the_next_question_is_believed_without_new_bars(
+    store: BarStore, tmp_path: Path, before: Piece | None, commit: Commit
+) -> None:
+    store.commit(DAILY, Commit((before,) if before else ()))
+    store.commit(DAILY, commit)
+    assert store_in(tmp_path).view(DAILY).next_due == NOW
+
+
+@pytest.mark.parametrize("due", [NOW, None], ids=["said again", "not said again"])
+def test_the_next_question_is_believed_after_a_commit_that_leaves_it(
+    store: BarStore, tmp_path: Path, due: int | None
+) -> None:
+    store.commit(DAILY, Commit((piece(0, 2),), (mark(-5, -3, "empty"),), next_due=NOW))
+    assert store_in(tmp_path).view(DAILY).next_due == NOW
+    store.commit(DAILY, Commit((piece(2, 3),), next_due=due))
+    assert store_in(tmp_path).view(DAILY).next_due == NOW
+
+
+def test_when_bars_were_compared_is_known_until_they_are_again(
+    store: BarStore, tmp_path: Path
+) -> None:
+    store.commit(DAILY, Commit((piece(0, 2),), compared_at=7))
+    store.commit(DAILY, Commit((piece(2, 3),)))
+    assert store_in(tmp_path).view(DAILY).compared_at == 7
+    store.commit(DAILY, Commit(compared_at=9))
+    assert store_in(tmp_path).view(DAILY).compared_at == 9
+
+
+@pytest.mark.parametrize(
+    ("end", "disproves"),
+    [
+        (Lifetime(listed=Bound(at(0), "acme", NOW, NOW, FIELD)), piece(-3, 1)),
+        (Lifetime(delisted=Bound(at(4), "acme", NOW, NOW)), piece(3, 5)),
+    ],
+    ids=["listing", "delisting"],
+)
+def test_an_end_of_a_series_is_known_until_a_bar_disproves_it(
+    store: BarStore, tmp_path: Path, end: Lifetime, disproves: Piece
+) -> None:
+    store.commit(DAILY, Commit(lifetime=end))
+    store.commit(DAILY, Commit((piece(0, 2), piece(-5, -3, []))))
+    assert store_in(tmp_path).view(DAILY).lifetime == end
+    store.commit(DAILY, Commit((disproves,)))
+    document = load((lane_folder(tmp_path) / "series.json").read_bytes())
+    assert not {"listing", "delisting"} & document.keys(), "not even once those bars are cleared"
+
+
+def test_what_says_nothing_is_not_written(store: BarStore, tmp_path: Path) -> None:
+    store.commit(DAILY, Commit(marks=(mark(0, 1, "suspect"),)))
+    assert states(store) == [(0, 1, "suspect")]
+    assert not (lane_folder(tmp_path) / "series.json").exists()
+
+
+# --- other years ----------------------------------------------------------------------------
+
+
+def test_an_append_opens_no_other_years_bars(store: BarStore, tmp_path: Path) -> None:
+    store.commit(DAILY, Commit((piece(-3, 3),)))
+    store_in(tmp_path, disk := CountingDisk()).commit(DAILY, Commit((piece(3, 4),)))
+    opened = {step.path.name for step in disk.steps if step.name == "open"}
+    assert {name for name in opened if name.endswith(".csv.gz")} == {"2024.csv.gz"}
+
+
+def test_a_commit_mends_the_document_of_another_year(store: BarStore, tmp_path: Path) -> None:
+    for n in range(3):
+        store.commit(DAILY, Commit((piece(n - 9, n - 8),)))
+    change(lane_folder(tmp_path) / "2023.metadata.json", lambda data: flipped(data, 90))
+    fresh = store_in(tmp_path)
+    fresh.commit(DAILY, Commit((piece(3, 4),)))
+    assert numbers(fresh.read(DAILY, EVER)[0]) == [-9, -8, -7, 3]
+    assert fresh.view(DAILY).generation == 5, "three commits, the repair, and this one"
+
+
+@pytest.mark.parametrize("key", [DAILY, SeriesKey("AAPL", DAILY.timeframe, ("raw",))], ids=str)
+def test_beside_a_year_of_a_newer_version_nothing_is_stored(
+    store: BarStore, tmp_path: Path, key: SeriesKey
+) -> None:
+    store.commit(key, Commit((piece(-3, 3),)))
+    folder = next(tmp_path.glob("ohlcv/AAPL/1d*"))
+    document = folder / "2023.metadata.json"
+    plain = load(document.read_bytes())
+    plain["onetape"]["format"] = 2
+    document.write_bytes(dump(plain))
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(FormatVersionError, match="2023"):
+        store_in(tmp_path).commit(key, Commit((piece(3, 4),)))
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+# --- damage and older files -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("elsewhere", [0, 3], ids=["alone", "beside a newer year"])
+def test_bars_that_are_saved_from_a_damaged_file_are_in_the_new_one(
+    tmp_path: Path, elsewhere: int
+) -> None:
+    folder = three_members(tmp_path)
+    for n in range(elsewhere):
+        store_in(tmp_path).commit(DAILY, Commit((piece(n - 9, n - 8),)))
+    first = members(folder)[0][1]
+    change(folder / DATA, lambda data: flipped(data, len(first.raw) - 20))
+    store_in(tmp_path).commit(DAILY, Commit((piece(3, 4),)))
+    view = store_in(tmp_path).view(DAILY)
+    assert bars(folder) == [*range(-9, -9 + elsewhere), 3, 4, 5]
+    # Four commits, and the repair; or three in another year. And this one.
+    assert view.generation == max(4 + 1, 4 + elsewhere) + 1
+    assert len(quarantined(folder)) == 1
+
+
+@pytest.mark.parametrize("lost", [META, DATA])
+def test_a_year_of_which_one_file_is_lost_is_mended_first(tmp_path: Path, lost: str) -> None:
+    folder = three_members(tmp_path)
+    (folder / lost).unlink()
+    store_in(tmp_path).commit(DAILY, Commit((piece(8, 9),)))
+    assert bars(folder) == ([*range(6), 8] if lost == META else [8])
+
+
+class Fickle(Disk):
+    """A disk that gives wrong bytes every other time."""
+
+    reads = 0
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        result = call()
+        if step.name != "read" or step.path.name != DATA or step.at != 0:
+            return result
+        self.reads += 1
+        return flipped(result, 60) if self.reads % 2 else result  # type: ignore[arg-type, return-value]
+
+
+def test_what_cannot_be_repaired_is_not_said_to_be_stored(tmp_path: Path) -> None:
+    folder = three_members(tmp_path)
+    with pytest.raises(CorruptEntryError, match="AAPL 1d 2024 cannot be repaired"):
+        store_in(tmp_path, Fickle()).commit(DAILY, Commit((piece(3, 4, shift=1.0),)))
+    assert bars(folder) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("place", ["ohlcv/AAPL/1d", "AAPL/1d"])
+def test_death_while_taking_over_beside_an_answer_of_nothing(tmp_path: Path, place: str) -> None:
+    nothing = piece(8, 10, [])
+    for n in range(1, 60):
+        root = tmp_path / str(n)
+        leave(root / place)
+        try:
+            store_in(root, DyingDisk(n)).commit(DAILY, Commit((nothing,)))
+        except Killed:
+            assert bars(lane_folder(root)) == [0, 1, 2, 3, 4]
+        else:
+            assert n > 10
+            return
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.parametrize("piece_of", [(), (piece(8, 10, []),)], ids=["a doubt", "an answer"])
+def test_an_older_file_without_a_bar_gives_its_name_away(
+    store: BarStore, tmp_path: Path, piece_of: tuple[Piece, ...]
+) -> None:
+    folder = lane_folder(tmp_path)
+    leave(folder)
+    (folder / DATA).write_bytes(b"garbage")
+    store.commit(DAILY, Commit(piece_of, (mark(0, 3, "suspect"),)))
+    assert [path.read_bytes() for path in quarantined(folder)] == [b"garbage"]
+    assert (folder / "_legacy" / DATA).read_bytes() == b"garbage"
+    assert (0, 3, "suspect") in states(store_in(tmp_path))
+    assert bars(folder) == []
+
+
+def test_what_was_taken_over_is_not_looked_for_again(store: BarStore, tmp_path: Path) -> None:
+    leave(tmp_path / "AAPL/1d")
+    store.commit(DAILY, Commit((piece(5, 7),)))
+    assert not (lane_folder(tmp_path) / "_quarantine").exists()
+    store_in(tmp_path).clear_years(DAILY, [2024])  # as another process does
+    assert store.workshop.old.of(store.workshop.lane(DAILY), []) == {}

@@ -1,0 +1,129 @@
+"""What a commit does to what is known: trust that is taken, marks that say less than they cover."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from src.data.cache.values import Commit
+from src.data.cache.write.coverage_update import (
+    after_marks,
+    by_year,
+    carried,
+    takes_trust,
+    years_of,
+)
+from src.data.model.coverage import Coverage, Covered
+from src.data.model.kind import Basis
+from src.data.model.span import Span
+from tests.cache.bars import at, days, mark, piece
+
+
+def known(*parts: Covered) -> Coverage:
+    return Coverage().overlaid(parts)
+
+
+@pytest.mark.parametrize(
+    ("after", "is_taken"),
+    [
+        ([mark(0, 9, "final")], False),
+        ([mark(0, 12, "final")], False),
+        ([mark(0, 4, "final", vendor="other"), mark(4, 9, "final")], False),
+        ([mark(0, 9, "final"), mark(9, 12, "provisional")], False),
+        ([mark(0, 9, "provisional")], True),
+        ([mark(0, 8, "final"), mark(8, 9, "provisional")], True),
+        ([mark(0, 4, "final"), mark(5, 9, "final")], True),
+        ([mark(0, 9, "empty")], True),
+        ([], True),
+        ([mark(0, 9, "final"), mark(20, 21, "suspect")], True),
+    ],
+    ids=["the same", "more", "of another", "the next", "no longer final", "not all final", "a hole",
+         "nothing there", "not known", "doubts elsewhere"],
+)  # fmt: skip
+def test_trust_in_what_was_final_is_not_taken_unnoticed(
+    after: list[Covered], is_taken: bool
+) -> None:
+    before = known(mark(0, 9, "final"))
+    assert takes_trust(before, known(*after)) is is_taken
+
+
+@pytest.mark.parametrize("state", ["provisional", "empty"])
+def test_what_was_never_final_has_no_trust_to_lose(state: str) -> None:
+    assert not takes_trust(known(mark(0, 9, state)), Coverage())
+    assert not takes_trust(Coverage(), known(mark(0, 9, state)))
+
+
+def test_doubts_that_end_are_not_unsaid_unnoticed() -> None:
+    assert takes_trust(known(mark(0, 9, "suspect")), known(mark(0, 9, "final")))
+
+
+def test_bars_found_equal_make_no_bars_of_nothings() -> None:
+    empty = mark(0, 3, "empty", vendor="", fetched_at=1)
+    bad = mark(3, 5, "suspect", fetched_at=1)
+    held = mark(5, 9, "provisional", fetched_at=1)
+    none = mark(9, 12, "provisional", vendor="other", fetched_at=9)  # of whose bars none is left
+    found = after_marks(
+        known(empty, bad, held, none), [mark(0, 12, "final", fetched_at=7)],
+        lambda span: span == held.span,
+    )  # fmt: skip
+    assert [(c.span, c.state, c.fetched_at) for c in found] == [
+        (days(0, 3), "empty", 1), (days(3, 5), "suspect", 1), (days(5, 9), "final", 7),
+        (days(9, 12), "final", 9),
+    ]  # fmt: skip
+
+
+MAY, JUNE = date(2024, 5, 1), date(2024, 6, 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "old", "said", "then"),
+    [
+        ("final", Basis("split", MAY), Basis("split", JUNE), Basis("split", JUNE)),
+        ("final", Basis("split"), Basis("split", JUNE), Basis("split", JUNE)),
+        ("final", Basis("split", JUNE), Basis("split", MAY), Basis("split", JUNE)),
+        ("final", Basis("split", MAY), Basis("split"), Basis("split", MAY)),
+        ("final", Basis("raw", MAY), Basis("split", JUNE), Basis("raw", MAY)),
+        ("suspect", Basis("split", MAY), Basis("split", JUNE), Basis("split", MAY)),
+    ],
+)
+def test_bars_found_equal_are_as_good_as_fetched_then(
+    state: str, old: Basis, said: Basis, then: Basis
+) -> None:
+    before = known(mark(0, 9, "final", basis=old))
+    (found,) = after_marks(before, [mark(0, 9, state, basis=said)], lambda _: True)
+    assert (found.basis, found.state) == (then, state)
+
+
+def told(coverage: Coverage) -> list[tuple[Span, str]]:
+    return [(part.span, part.state) for part in coverage]
+
+
+def test_of_lost_metadata_nothings_and_doubts_are_carried_on() -> None:
+    lost = known(mark(0, 2, "empty"), mark(2, 5, "suspect"), mark(9, 12, "empty"))
+    rebuilt = known(mark(1, 4, "final"), mark(4, 8, "provisional"))
+    assert told(carried(lost, rebuilt)) == [
+        (days(0, 1), "empty"), (days(1, 2), "final"), (days(2, 5), "suspect"),
+        (days(5, 8), "provisional"), (days(9, 12), "empty"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["final", "provisional"])
+def test_of_lost_metadata_no_trust_and_no_bars_are_carried_on(state: str) -> None:
+    """What the members do not say themselves may have been said before they were damaged."""
+    rebuilt = known(mark(0, 3, "final"), mark(3, 5, "provisional"))
+    assert carried(known(mark(0, 9, state)), rebuilt) == rebuilt
+    assert carried(None, rebuilt) is rebuilt
+
+
+def test_a_hole_is_told_in_its_own_year_only() -> None:
+    parts = by_year(Commit((piece(-9, 9, [*range(-9, 2), *range(4, 9)], holes=(days(2, 4),)),)))
+    assert {year: part.pieces[0].holes for year, part in parts.items()} == {
+        2023: (), 2024: (days(2, 4),),
+    }  # fmt: skip
+
+
+def test_a_span_of_nothing_touches_no_year() -> None:
+    assert list(years_of(Span(at(3), at(3)))) == []
+    assert list(years_of(days(-1, 1))) == [2023, 2024]
+    assert list(years_of(days(-1, 0))) == [2023]

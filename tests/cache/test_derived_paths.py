@@ -1,0 +1,46 @@
+"""Where derived files lie, and whose they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.read.derived_paths import COLUMNS, GIST, path_of, series_of, writing
+from src.data.disk.files import Disk
+from src.data.errors import LockTimeoutError
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
+
+KEYS = [
+    SeriesKey("AAPL", Timeframe(1, "d")), SeriesKey("BRK/B", Timeframe(1, "M"), ("raw",)),
+    SeriesKey("btc", Timeframe(15, "m"), ("ccxt:kraken", "x.y")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", KEYS, ids=str)
+@pytest.mark.parametrize("ending", [COLUMNS, GIST])
+def test_a_file_tells_its_series(tmp_path: Path, key: SeriesKey, ending: str) -> None:
+    path = Path(path_of(os.fspath(tmp_path), key, ending))
+    assert series_of(tmp_path, path) == key
+    assert len({path_of("x", key, end) for key in KEYS for end in (COLUMNS, GIST)}) == 6
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["_columnar/AAPL/1d.csv", "_columnar/AAPL/.lock", "_columnar/AAPL/1d", "ohlcv/AAPL/1d.bars",
+     "_columnar/1d.bars", "_columnar/AAPL/x/1d.bars", "_columnar/aapl/1d.bars", "_columnar/AAPL/60x.bars"],
+)  # fmt: skip
+def test_other_files_are_of_none(tmp_path: Path, name: str) -> None:
+    assert series_of(tmp_path, tmp_path / name) is None
+
+
+def test_what_dead_writers_left_is_swept_by_the_next(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    with writing(Disk(), folder):
+        (folder / ".1d.bars.1.2.3.tmp").write_bytes(b"x")
+    with writing(Disk(), folder):
+        assert os.listdir(folder) == [".lock"]
+        with pytest.raises(LockTimeoutError), writing(Disk(), folder):
+            pass

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.retention.disk_usage import Fill, Gauge
+from src.data.cache.store import BarStore, Commit
+from src.data.clock import ManualClock
+from tests.cache.bars import DAILY, NOW, piece
+
+
+def texts(root: Path) -> int:
+    """Return the bytes of all year files, inflated by gzip itself."""
+    return sum(len(gzip.decompress(p.read_bytes())) for p in root.rglob("[0-9]*.csv.gz"))
+
+
+def packed(root: Path) -> int:
+    return sum(p.stat().st_size for p in root.rglob("[0-9]*.csv.gz"))
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: ManualClock) -> BarStore:
+    return BarStore(tmp_path / "cache", clock=clock)
+
+
+def test_a_folder_that_is_not_there_is_empty(tmp_path: Path, clock: ManualClock) -> None:
+    assert Gauge(tmp_path / "none", clock).read() == Fill()
+    assert Fill().compression_ratio is None
+    assert not (tmp_path / "none").exists()
+
+
+def test_sizes_in_and_out_are_those_of_gzip(store: BarStore, clock: ManualClock) -> None:
+    for first in (0, 40, 80):
+        store.commit(DAILY, Commit(pieces=(piece(first, first + 40),)))
+    found = Gauge(store.root, clock).read()
+    assert (found.plain_bytes, found.packed_bytes) == (texts(store.root), packed(store.root))
+    assert found.compression_ratio == round(texts(store.root) / packed(store.root), 3) > 1
+    assert found.data_files == 1
+    assert found.without_metadata == found.quarantined == 0
+    files = [p for p in store.root.rglob("*") if p.is_file()]
+    assert (found.files, found.bytes) == (len(files), sum(p.stat().st_size for p in files))
+
+
+def test_appended_bars_are_measured_from_where_it_stopped(
+    store: BarStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.commit(DAILY, Commit(pieces=(piece(0, 200),)))
+    gauge = Gauge(store.root, clock)
+    first = gauge.read().packed_bytes
+    store.commit(DAILY, Commit(pieces=(piece(200, 201),)))
+    assert gauge.read().packed_bytes == first, "a look is good for a minute"
+    clock.advance(60)
+    starts = []
+    from src.data.cache.retention import disk_usage as module
+
+    real = module._hop
+    monkeypatch.setattr(
+        module,
+        "_hop",
+        lambda file, size, found: (starts.append(found.packed), real(file, size, found)),
+    )
+    found = gauge.read()
+    assert starts == [first]
+    assert (found.plain_bytes, found.packed_bytes) == (texts(store.root), packed(store.root))
+
+
+def test_a_rewritten_file_is_measured_anew(store: BarStore, clock: ManualClock) -> None:
+    store.commit(DAILY, Commit(pieces=(piece(0, 50),)))
+    gauge = Gauge(store.root, clock, every_s=0)
+    gauge.read()
+    store.commit(DAILY, Commit(pieces=(piece(10, 40, shift=1.0),)))
+    found = gauge.read()
+    kept = {p.stat().st_ino for p in store.root.rglob("*/1d/2024.csv.gz")}
+    assert len(kept) == 1
+    (path,) = store.root.rglob("*/1d/2024.csv.gz")
+    assert (found.plain_bytes, found.packed_bytes) == (
+        len(gzip.decompress(path.read_bytes())), path.stat().st_size,
+    )  # fmt: skip
+
+
+def test_a_file_that_was_replaced_by_a_longer_one_is_measured_anew(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    folder = tmp_path / "ohlcv" / "AAPL" / "1d"
+    folder.mkdir(parents=True)
+    path, other = folder / "2020.csv.gz", folder / "other"
+    path.write_bytes(gzip.compress(b"a" * 50))
+    gauge = Gauge(tmp_path, clock, every_s=0)
+    assert gauge.read().plain_bytes == 50
+    other.write_bytes(gzip.compress(os.urandom(3000)))
+    other.replace(path)
+    assert gauge.read().plain_bytes == 3000
+
+
+def test_files_of_other_tools_count_as_one_member(tmp_path: Path, clock: ManualClock) -> None:
+    folder = tmp_path / "ohlcv" / "AAPL" / "1d"
+    folder.mkdir(parents=True)
+    text = b"timestamp,open\n" * 400
+    (folder / "2020.csv.gz").write_bytes(gzip.compress(text))
+    found = Gauge(tmp_path, clock).read()
+    assert (found.plain_bytes, found.without_metadata) == (len(text), 1)
+
+
+def test_a_torn_or_empty_file_breaks_nothing(store: BarStore, clock: ManualClock) -> None:
+    store.commit(DAILY, Commit(pieces=(piece(0, 50),)))
+    (path,) = store.root.rglob("*/1d/2024.csv.gz")
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:40])
+    (path.parent / "2023.csv.gz").write_bytes(b"")
+    found = Gauge(store.root, clock).read()
+    assert found.plain_bytes == len(gzip.decompress(whole))
+    assert found.data_files == 2
+
+
+def test_quarantine_is_counted_by_files(store: BarStore, clock: ManualClock) -> None:
+    store.commit(DAILY, Commit(pieces=(piece(0, 5),)))
+    folder = next(store.root.rglob("1d")) / "_quarantine"
+    folder.mkdir()
+    (folder / "2024.abc.csv.gz").write_bytes(b"odd")
+    (folder / "2024.abc.csv.gz.json").write_text("{}")
+    found = Gauge(store.root, clock).read()
+    assert (found.quarantined, found.data_files) == (1, 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "link"), reason="no hard links here")
+def test_two_names_of_one_file_count_once(tmp_path: Path, clock: ManualClock) -> None:
+    (tmp_path / "one").write_bytes(b"x" * 1000)
+    os.link(tmp_path / "one", tmp_path / "two")
+    found = Gauge(tmp_path, clock).read()
+    assert (found.bytes, found.files) == (1000, 1)
+
+
+def test_only_so_many_files_are_opened_at_once(tmp_path: Path, clock: ManualClock) -> None:
+    for year in range(2000, 2010):
+        folder = tmp_path / "ohlcv" / f"S{year}" / "1d"
+        folder.mkdir(parents=True)
+        (folder / f"{year}.csv.gz").write_bytes(gzip.compress(b"x" * 100))
+    gauge = Gauge(tmp_path, clock, every_s=0, most_new=4)
+    assert [gauge.read().plain_bytes for _ in range(4)] == [400, 800, 1000, 1000]
+    assert Gauge(tmp_path, clock, most_new=0).read().compression_ratio is None

@@ -1,0 +1,270 @@
+"""What is known of files without reading or parsing them, and that it is never a lie."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.cache.format.gzip_member import file_id
+from src.data.cache.format.series_document import load_series
+from src.data.cache.format.year_document import load_meta
+from src.data.cache.read import document_cache as module
+from src.data.cache.read.document_cache import Memory
+from src.data.cache.store import BarStore, Commit
+from src.data.cache.write import series as lanes
+from src.data.disk.files import Disk
+from src.data.model.coverage import Covered
+from src.data.model.series import SeriesKey
+from tests.cache.bars import DAILY, KIND, MINUTES, lane_folder, mark, minutes, piece, store_in
+from tests.cache.crash import Quick
+from tests.cache.disks import CountingDisk
+
+
+def parse(content: bytes) -> list[bytes]:
+    """Return something that is another one each time."""
+    return [content]
+
+
+def unparsed(_: bytes) -> list[bytes]:
+    raise AssertionError("it was known what these bytes say")
+
+
+class Later(Disk):
+    """A disk on which everything was done a while ago."""
+
+    def now_ns(self) -> int:
+        return super().now_ns() + 10**9
+
+
+class Young(Disk):
+    """A disk on which everything was done just now."""
+
+    def now_ns(self) -> int:
+        return 0
+
+
+def rewritten(path: Path, content: bytes) -> None:
+    """Change a file in place, so that nothing but its bytes shows it."""
+    state = os.stat(path)
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+class TestFiles:
+    def test_what_has_settled_is_parsed_once_and_again_when_it_has_changed(
+        self, tmp_path: Path
+    ) -> None:
+        path, memory = tmp_path / "a", Memory(Later())
+        path.write_bytes(b"1")
+        value = memory.load(path, parse)
+        assert memory.load(path, unparsed) is value is memory.known(os.fspath(path))
+        path.write_bytes(b"22")
+        assert memory.known(os.fspath(path)) is None
+        assert memory.load(path, parse) == [b"22"]
+
+    def test_two_changes_within_one_step_of_the_clock_are_both_seen(self, tmp_path: Path) -> None:
+        path, memory = tmp_path / "a", Memory(Young())
+        path.write_bytes(b"1")
+        assert memory.load(path, parse) == [b"1"]
+        rewritten(path, b"2")
+        assert memory.load(path, parse) == [b"2"]
+
+    def test_what_was_looked_at_without_parsing_is_there_nevertheless(self, tmp_path: Path) -> None:
+        path, memory = tmp_path / "a", Memory(Later())
+        memory.wrote(path, b"1", [b"1"])
+        path.write_bytes(b"2")
+        assert memory.known(os.fspath(path)) is None
+        assert memory.load(path, parse) == [b"2"]
+
+    def test_what_is_forgotten_is_read_anew(self, tmp_path: Path) -> None:
+        path, memory = tmp_path / "a", Memory(Later())
+        path.write_bytes(b"1")
+        memory.load(path, parse)
+        rewritten(path, b"2")
+        memory.forget(path)
+        assert memory.load(path, parse) == [b"2"]
+
+
+class TestNames:
+    def test_a_folder_that_has_settled_is_listed_once_and_again_when_it_has_changed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk = CountingDisk()
+        monkeypatch.setattr(disk, "now_ns", Later().now_ns)
+        memory = Memory(disk)
+        (tmp_path / "a").touch()
+        assert memory.list(tmp_path) == memory.list(tmp_path) == ("a",)
+        assert [step.name for step in disk.steps].count("list") == 1
+        (tmp_path / "b").touch()
+        os.utime(tmp_path, ns=(0, 0))
+        assert memory.list(tmp_path) == ("a", "b")
+
+    def test_names_that_came_within_one_step_of_the_clock_are_seen(self, tmp_path: Path) -> None:
+        memory, state = Memory(Young()), os.stat(tmp_path)
+        assert memory.list(tmp_path) == ()
+        (tmp_path / "a").touch()
+        os.utime(tmp_path, ns=(state.st_atime_ns, state.st_mtime_ns))
+        assert memory.list(tmp_path) == ("a",)
+
+    def test_a_folder_that_is_not_there_has_none(self, tmp_path: Path) -> None:
+        memory = Memory(Later())
+        assert memory.list(tmp_path / "a") == ()
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "b").touch()
+        assert memory.list(tmp_path / "a") == ("b",)
+
+
+class TestWhatWasWritten:
+    def test_the_same_bytes_say_the_same_however_young_they_are(self, tmp_path: Path) -> None:
+        path, memory, value = tmp_path / "a", Memory(Disk()), [b"1"]
+        memory.wrote(path, b"1", value)
+        path.write_bytes(b"1")
+        assert memory.load(path, unparsed) is value
+        assert memory.known(os.fspath(path)) is value
+
+    def test_other_bytes_are_parsed_though_nothing_else_tells_them_apart(
+        self, tmp_path: Path
+    ) -> None:
+        path, memory = tmp_path / "a", Memory(Quick())
+        path.write_bytes(b"1")
+        memory.wrote(path, b"1", [b"1"])
+        rewritten(path, b"2")
+        assert memory.known(os.fspath(path)) is None
+        assert memory.load(path, parse) == [b"2"]
+        path.unlink()
+        assert memory.known(os.fspath(path)) is None
+        assert memory.load(path, parse) is None
+
+    def test_once_it_has_settled_it_is_not_even_read(self, tmp_path: Path) -> None:
+        path, memory, value = tmp_path / "a", Memory(Later()), [b"1"]
+        path.write_bytes(b"1")
+        memory.wrote(path, b"1", value)
+        assert memory.load(path, unparsed) is value
+        rewritten(path, b"2")  # as nobody does who changes its time as well
+        assert memory.load(path, unparsed) is value
+
+    def test_nothing_is_known_of_a_file_that_nobody_asked_for(self, tmp_path: Path) -> None:
+        (tmp_path / "a").write_bytes(b"1")
+        assert Memory(Quick()).known(os.fspath(tmp_path / "a")) is None
+
+    def test_there_is_an_end_to_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "_MOST_WRITTEN", 100)
+        memory = Memory(Disk())
+        for n in range(100):
+            memory.wrote(tmp_path / str(n), b"12345", [b"12345"])
+        held = [n for n in range(100) if memory._written.peek(os.fspath(tmp_path / str(n)))]
+        assert len(held) == 3
+
+
+spans = st.tuples(st.integers(-400, 20), st.integers(1, 60)).map(lambda p: (p[0], p[0] + p[1]))
+commits = st.builds(
+    lambda bars, state, said, others, due, quality: Commit(
+        tuple(piece(a, b, range(a, b, 2), state=state) for a, b in bars),
+        tuple(mark(a, b, what, reason="x", expires=9) for (a, b), what in zip(others, said, strict=False)),
+        next_due=due, quality=quality,
+    ),
+    st.lists(spans, max_size=2),
+    st.sampled_from(["final", "provisional"]),
+    st.lists(st.sampled_from(["empty", "final", "suspect", "provisional"]), max_size=3),
+    st.lists(spans, max_size=3),
+    st.none() | st.integers(0, 9),
+    st.none() | st.just({"score": 0.5, "validation_errors": ("a", "b")}),
+)  # fmt: skip
+
+
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(st.lists(commits, min_size=1, max_size=4))
+def test_what_a_writer_knows_is_what_anybody_else_reads(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[Commit]
+) -> None:
+    root = tmp_path_factory.mktemp("store")
+    store = store_in(root, Quick())
+    for step in steps:
+        store.commit(DAILY, step)
+        check_memory(store, DAILY)
+        assert store.view(DAILY) == store_in(root, Quick()).view(DAILY)
+
+
+def check_memory(store: BarStore, key: SeriesKey) -> None:
+    """Compare what is known of each document of a series with what its bytes say."""
+    lane = store.workshop.lane(key)
+    for year in lane.years():
+        content = lane.paths.metadata(year).read_bytes()
+        assert lane.memory.known(os.fspath(lane.paths.metadata(year))) == lane.meta(year)
+        assert lane.meta(year) == load_meta(content, file_id(key, year))
+    if lane.paths.series.exists():
+        assert lane.series() == load_series(lane.paths.series.read_bytes(), key)
+
+
+def test_what_a_caller_changes_afterwards_is_not_what_he_said(tmp_path: Path) -> None:
+    store, said = store_in(tmp_path, Quick()), {"validation_errors": ["a"]}
+    store.commit(DAILY, Commit((piece(0, 3),), quality=said))
+    said["validation_errors"].append("b")
+    check_memory(store, DAILY)
+
+
+def test_another_writers_document_is_seen_though_ours_is_known(tmp_path: Path) -> None:
+    one, other = store_in(tmp_path), store_in(tmp_path)
+    for n in range(0, 6, 2):
+        one.commit(DAILY, Commit((piece(n, n + 1),)))
+        other.commit(DAILY, Commit((piece(n + 1, n + 2),)))
+    assert one.view(DAILY).rows == other.view(DAILY).rows == 6
+    assert one.view(DAILY).generation == 6
+
+
+def test_who_appends_again_and_again_parses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_in(tmp_path, Quick())
+    store.commit(DAILY, Commit((piece(0, 3),), next_due=1))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("it was known")
+
+    monkeypatch.setattr(lanes, "load_meta", refuse)
+    monkeypatch.setattr(lanes, "load_series", refuse)
+    for n in range(3, 6):
+        store.commit(DAILY, Commit((piece(n, n + 1),), next_due=n))
+        assert store.view(DAILY).rows == n + 1
+    assert (lane_folder(tmp_path) / "2024.metadata.json").exists()
+
+
+def test_what_was_told_before_is_not_spelled_out_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_in(tmp_path, Quick())
+    nights = tuple(mark(2 * n + 1, 2 * n + 2, "empty", reason="closed") for n in range(50))
+    bars = tuple(piece(2 * n, 2 * n + 1) for n in range(50))
+    store.commit(DAILY, Commit(bars, nights, kind=KIND))
+    spelled: list[Covered] = []
+    spell = Covered.to_json
+
+    def spelling(part: Covered) -> dict[str, object]:
+        spelled.append(part)
+        return spell(part)
+
+    monkeypatch.setattr(Covered, "to_json", spelling)
+    for n in range(100, 103):
+        spelled.clear()
+        store.commit(DAILY, Commit((piece(n, n + 1),)))
+        assert len(spelled) == 1
+    assert len(store.view(DAILY).coverage) == 101
+    check_memory(store, DAILY)
+
+
+def test_an_append_looks_at_each_thing_once(tmp_path: Path) -> None:
+    store_in(tmp_path).commit(MINUTES, Commit((minutes(0, 3),), kind=KIND))
+    disk = CountingDisk()
+    store = store_in(tmp_path, disk)
+    for n in range(3, 6):
+        disk.steps.clear()
+        store.commit(MINUTES, Commit((minutes(n, n + 1),)))
+        looks = Counter((s.name, s.path.name) for s in disk.steps if s.name in ("list", "stat"))
+        assert set(looks.values()) == {1}
+        assert sum(s.name in ("fsync", "fdatasync", "fsync_dir") for s in disk.steps) == 1
+        assert sum(s.name in ("open", "create") for s in disk.steps) <= 6

@@ -1,0 +1,368 @@
+"""A first look at a series: its documents, read once each, and believed only where they are ordinary."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cache.format import json_document, series_document, year_document
+from src.data.cache.format.gzip_member import file_id
+from src.data.cache.read import metadata_scan
+from src.data.cache.store import BarStore, Commit, SeriesView
+from src.data.cache.write import series as lane
+from src.data.disk.files import FileState
+from src.data.errors import FormatVersionError, StorageError
+from src.data.model.coverage import Coverage
+from src.data.model.kind import Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    KIND,
+    NOW,
+    aged,
+    at,
+    lane_folder,
+    mark,
+    numbers,
+    piece,
+    same,
+    store_in,
+)
+from tests.cache.crash import Quick
+from tests.cache.disks import CountingDisk, FailingDisk
+from tests.cache.test_adopt import OLD, leave
+
+META, DATA = "2024.metadata.json", "2024.csv.gz"
+COMMITS: dict[str, Callable[[], list[Commit]]] = {
+    "one answer": lambda: [Commit((piece(0, 9),))],
+    "three years of one vendor": lambda: [Commit((piece(-500, 400),))],
+    "two vendors side by side": lambda: [
+        Commit((piece(0, 5),)), Commit((piece(5, 9, vendor="other"),)),
+    ],
+    "a hole": lambda: [Commit((piece(0, 5),)), Commit((piece(7, 9),))],
+    "nothing in a year of its own": lambda: [
+        Commit((piece(0, 9),), marks=(mark(-900, -800, "empty", reason="x", expires=NOW),)),
+    ],
+    "doubts and what is due": lambda: [
+        Commit((piece(0, 9),), marks=(mark(3, 4, "suspect"), mark(8, 9, "provisional")),
+               next_due=NOW),
+    ],
+    "adjusted closes": lambda: [Commit((piece(0, 9, adj=True),))],
+    "nothing but what is empty": lambda: [Commit(marks=(mark(0, 9, "empty", reason="x"),))],
+}  # fmt: skip
+
+
+def filled(root: Path, what: str) -> BarStore:
+    store = store_in(root, Quick())
+    for commit in COMMITS[what]():
+        store.commit(DAILY, commit)
+    return store
+
+
+def opened(disk: CountingDisk) -> list[str]:
+    return [step.path.name for step in disk.steps if step.name == "open"]
+
+
+def ours(root: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((lane_folder(root) / META).read_bytes())
+    return document
+
+
+def written(root: Path, document: dict[str, Any], name: str = META) -> None:
+    (lane_folder(root) / name).write_bytes(json_document.dump(document))
+
+
+@pytest.mark.parametrize("what", COMMITS)
+def test_what_is_ordinary_is_seen_as_with_care(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    filled(tmp_path, what)
+    quick = store_in(tmp_path, Quick())
+    seen, bars = quick.view(DAILY), quick.stretch(DAILY, EVER)
+    states = quick._viewer.known(quick._lane(DAILY)).extents(EVER)
+    monkeypatch.setattr(year_document, "glance", lambda data, identity: None)
+    monkeypatch.setattr(series_document, "glance", lambda data, key: None)
+    careful = store_in(tmp_path, Quick())
+    assert careful.view(DAILY) == seen != SeriesView(DAILY)
+    assert careful._viewer.known(careful._lane(DAILY)).extents(EVER) == states
+    assert careful.stretch(DAILY, EVER).coverage == bars.coverage
+
+
+def test_a_view_is_of_all_years(tmp_path: Path) -> None:
+    store = filled(tmp_path, "three years of one vendor")
+    store.commit(DAILY, Commit(marks=(mark(800, 900, "suspect"),)))  # a year without bars
+    view = store_in(tmp_path, Quick()).view(DAILY)
+    assert (view.first, view.last, view.rows, view.generation) == (at(-500), at(399), 900, 2)
+
+
+def test_no_year_is_of_a_stretch_of_nothing(tmp_path: Path) -> None:
+    store = filled(tmp_path, "three years of one vendor")
+    known = store._viewer.known(store._lane(DAILY))
+    assert [*known.extents(Span(at(3), at(3) + 1))] == [2024]
+    assert known.extents(Span(at(3), at(3))) == known.extents(Span(at(9), at(3))) == {}
+
+
+def test_each_document_is_read_once_and_no_bars_are(tmp_path: Path) -> None:
+    filled(tmp_path, "three years of one vendor")
+    store = store_in(tmp_path, disk := CountingDisk())
+    store.view(DAILY)
+    assert sorted(opened(disk)) == [
+        "2022.metadata.json", "2023.metadata.json", META, "2025.metadata.json", "series.json",
+    ]  # fmt: skip
+    assert sum(step.name == "list" for step in disk.steps) == 1
+    aged(lane_folder(tmp_path))
+    store.view(DAILY)
+    disk.steps.clear()
+    assert store.view(DAILY).rows == 900
+    assert [step.name for step in disk.steps] == ["stat"]
+
+
+def told(*_: object) -> None:
+    raise AssertionError("that is known already, or known without such care")
+
+
+def test_who_commits_reads_no_document_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = filled(tmp_path, "doubts and what is due")
+    monkeypatch.setattr(year_document, "glance", told)
+    monkeypatch.setattr(series_document, "glance", told)
+    assert (store.view(DAILY).rows, store.view(DAILY).next_due) == (9, NOW)
+
+
+@pytest.mark.parametrize("what", ["doubts and what is due", "nothing in a year of its own"])
+def test_what_is_ordinary_needs_no_care(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    expected = filled(tmp_path, what).view(DAILY)
+    monkeypatch.setattr(lane, "load_meta", told)
+    monkeypatch.setattr(lane, "load_series", told)
+    assert store_in(tmp_path, Quick()).view(DAILY) == expected
+
+
+class Young(Quick):
+    """A disk on which every file has been changed just now."""
+
+    def now_ns(self) -> int:
+        return 0
+
+
+def test_own_years_and_those_of_others_need_no_care_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(-5, 0),)))
+    store = store_in(tmp_path, Young())
+    store.commit(DAILY, Commit((piece(0, 9),)))
+    monkeypatch.setattr(lane, "load_meta", told)
+    view = store.view(DAILY)
+    assert (view.rows, [part.span for part in view.coverage]) == (14, [Span(at(-5), at(9))])
+
+
+class Vanishing(Quick):
+    """A disk on which another process clears a year just before its document is read whole."""
+
+    def read_with_state(self, path: Path | str) -> tuple[bytes, FileState] | None:
+        if Path(path).name == META:
+            for name in (META, DATA):
+                Path(path).with_name(name).unlink(missing_ok=True)
+        return super().read_with_state(path)
+
+
+def test_a_document_that_goes_while_it_is_read_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path, "one answer")
+    monkeypatch.setattr(metadata_scan, "_USUAL", 1)
+    assert store_in(tmp_path, Vanishing()).view(DAILY).rows == 0
+
+
+ODD: dict[str, Callable[[dict[str, Any]], object]] = {
+    "of another year": lambda d: d["onetape"].update(id=file_id(DAILY, 2023)),
+    "of another series": lambda d: d["onetape"].update(
+        id=file_id(SeriesKey("MSFT", DAILY.timeframe), 2024)
+    ),
+    "without its vendor": lambda d: d.pop("data_source"),
+    "not ours": lambda d: d.pop("onetape"),
+    "without its size": lambda d: d["onetape"].pop("size"),
+    "with a size that is none": lambda d: d["onetape"].update(size="x"),
+    "with columns that are none": lambda d: d["onetape"].update(columns=None),
+    "with quality that is none": lambda d: d["onetape"].update(quality=7),
+    "with a stretch that is none": lambda d: d["onetape"]["coverage"][0].update(span=[1]),
+    "with a stretch that is a number": lambda d: d["onetape"].update(coverage=[7]),
+    "with a stretch of nothing": lambda d: d["onetape"].update(coverage=[{}]),
+    "with a basis that is none": lambda d: d["onetape"]["coverage"][0].update(basis=[]),
+    "ours that is none": lambda d: d.update(onetape=[1]),
+    "ours further inside": lambda d: d.update(data_quality={"a": 1, "onetape": d.pop("onetape")}),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_is_damaged_is_found_and_repaired(tmp_path: Path, what: str) -> None:
+    filled(tmp_path, "one answer")
+    document = ours(tmp_path)
+    ODD[what](document)
+    written(tmp_path, document)
+    with pytest.raises(json_document.DamagedError):
+        year_document.load_meta((lane_folder(tmp_path) / META).read_bytes(), file_id(DAILY, 2024))
+    store = store_in(tmp_path, Quick())
+    assert store.view(DAILY).rows == 9
+    data = (lane_folder(tmp_path) / META).read_bytes()
+    assert year_document.load_meta(data, file_id(DAILY, 2024)).state.rows == 9, (
+        "repaired by the look"
+    )
+    assert numbers(store.read(DAILY, EVER)[0]) == [*range(9)]
+
+
+NEWER: dict[str, Callable[[dict[str, Any]], object]] = {
+    "format": lambda d: d["onetape"].update(format=2),
+    "need": lambda d: d["onetape"].update(need=["x"]),
+    "state": lambda d: d["onetape"]["coverage"][0].update(state="hallowed"),
+    "adjustment": lambda d: d["onetape"]["coverage"][0]["basis"].update(adjustment="odd"),
+    "format, and no vendor": lambda d: (d["onetape"].update(format=2), d.pop("data_source")),
+}
+
+
+@pytest.mark.parametrize("what", NEWER)
+def test_what_a_newer_version_wrote_is_left_alone(tmp_path: Path, what: str) -> None:
+    filled(tmp_path, "one answer")
+    document = ours(tmp_path)
+    NEWER[what](document)
+    written(tmp_path, document)
+    before = (lane_folder(tmp_path) / META).read_bytes()
+    with pytest.raises(FormatVersionError):
+        store_in(tmp_path, Quick()).view(DAILY)
+    assert (lane_folder(tmp_path) / META).read_bytes() == before
+
+
+def test_every_flipped_bit_is_no_ordinary_document(tmp_path: Path) -> None:
+    filled(tmp_path, "one answer")
+    data, identity = (lane_folder(tmp_path) / META).read_bytes(), file_id(DAILY, 2024)
+    true = year_document.glance(data, identity)
+    assert true is not None
+    series = (lane_folder(tmp_path) / "series.json").read_bytes()
+    meta = series_document.glance(series, DAILY)
+    assert meta is not None
+    for position in range(len(data) - 1):
+        flipped = bytearray(data)
+        flipped[position] ^= 1 << position % 8
+        assert year_document.glance(bytes(flipped), identity) is None, position
+        assert year_document.glance(data[:position], identity) is None, position
+    for position in range(len(series) - 1):
+        flipped = bytearray(series)
+        flipped[position] ^= 1 << position % 8
+        assert series_document.glance(bytes(flipped), DAILY) is None, position
+
+
+def test_one_that_was_laid_out_anew_is_read_as_ever(tmp_path: Path) -> None:
+    filled(tmp_path, "one answer")
+    path = lane_folder(tmp_path) / META
+    path.write_text(json.dumps(json.loads(path.read_bytes()), indent=2), "ascii")
+    assert year_document.glance(path.read_bytes(), file_id(DAILY, 2024)) is None
+    assert store_in(tmp_path, Quick()).view(DAILY).rows == 9
+    assert path.read_bytes().startswith(b"{\n"), "it was sound and nobody touched it"
+
+
+@pytest.mark.parametrize(
+    "value", [b"[" * 100_000 + b"]" * 100_000, b"nothing"], ids=["deep", "no JSON"]
+)
+def test_what_is_sealed_and_cannot_be_read_is_none(value: bytes) -> None:
+    text = b'{"data_source":"acme","onetape":%s}' % value
+    seal = hashlib.sha256(text).hexdigest().encode("ascii")
+    data = b'{"sha256": "' + seal + b'",' + text[1:] + b"\n"
+    assert json_document.sealed(data) is not None
+    assert year_document.glance(data, "x") is None
+    assert series_document.glance(data, DAILY) is None
+
+
+def test_a_text_that_looks_like_a_key_leads_nobody_astray(tmp_path: Path) -> None:
+    filled(tmp_path, "one answer")
+    document = ours(tmp_path)
+    document["data_source"] = ',"onetape":{"rows":7},'
+    document["end_date"] = "{"
+    written(tmp_path, document)
+    assert store_in(tmp_path, Quick()).view(DAILY).rows == 9
+
+
+def test_documents_of_a_moment_ago_are_not_believed_twice(tmp_path: Path) -> None:
+    store = filled(tmp_path, "one answer")
+    writer = store_in(tmp_path, Quick())
+    for day in range(9, 14):
+        writer.commit(DAILY, Commit((piece(day, day + 1),)))
+        assert store.view(DAILY).rows == day + 1
+
+
+def test_stored_stretches_of_several_years_become_one(tmp_path: Path) -> None:
+    part = mark(0, 5, "final")
+    plain = [part.to_json(), mark(5, 9, "final").to_json() | {"fetched_at": part.fetched_at + 7}]
+    (one,) = Coverage.from_json(reversed(plain))
+    assert (one.span.start, one.span.end) == (at(0), at(9))
+    assert one.fetched_at == part.fetched_at + 7
+    for other in ({"vendor": "other"}, {"reason": "x"}, {"span": [at(6), at(9)]}):
+        assert len(Coverage.from_json([plain[0], plain[1] | other])) == 2
+
+
+def test_what_an_older_tool_writes_in_place_is_seen(tmp_path: Path) -> None:
+    folder = lane_folder(tmp_path)
+    leave(folder)
+    aged(folder)
+    store = store_in(tmp_path, Quick())
+    assert store.view(DAILY).rows == 5
+    lines = OLD.splitlines(keepends=True)
+    (folder / DATA).write_bytes(gzip.compress("".join(lines[:-1]).encode()))
+    assert store.view(DAILY).rows == 4
+
+
+def test_the_kind_of_a_series_without_bars_is_that_of_its_document(tmp_path: Path) -> None:
+    filled(tmp_path, "nothing but what is empty").commit(DAILY, Commit(kind=KIND))
+    assert store_in(tmp_path, Quick()).view(DAILY).kind == KIND
+
+
+def test_the_kind_of_a_series_whose_document_is_gone_is_that_of_its_bars(tmp_path: Path) -> None:
+    kind = Kind(session="extended", venue="consolidated")
+    store = store_in(tmp_path, Quick())
+    store.commit(DAILY, Commit((piece(3, 9, kind=kind),), marks=(mark(0, 3, "empty"),)))
+    assert store.view(DAILY).kind == kind
+    path = lane_folder(tmp_path) / "series.json"
+    document = json.loads(path.read_bytes())
+    del document["kind"]
+    written(tmp_path, document, path.name)
+    assert store_in(tmp_path, Quick()).view(DAILY).kind == kind
+    path.unlink()
+    assert store_in(tmp_path, Quick()).view(DAILY).kind == kind
+
+
+@pytest.mark.parametrize("usual", [1, 900])
+def test_a_document_longer_than_a_glimpse_is_read_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, usual: int
+) -> None:
+    filled(tmp_path, "two vendors side by side")
+    monkeypatch.setattr(metadata_scan, "_USUAL", usual)
+    store = store_in(tmp_path, disk := CountingDisk())
+    assert store.view(DAILY).rows == 9
+    assert opened(disk).count(META) == 2, "once more, and not a third time with care"
+
+
+@pytest.mark.parametrize("fails_at", range(1, 25))
+def test_what_a_commit_that_failed_has_left_is_seen_as_by_everybody_else(
+    tmp_path: Path, fails_at: int
+) -> None:
+    """Its writer knows what it wrote; a year on its way from one file to the next is not known."""
+    disk = FailingDisk(0)
+    store = store_in(tmp_path, disk)
+    store.commit(DAILY, Commit((piece(0, 9),)))
+    disk.left = fails_at
+    with contextlib.suppress(StorageError):
+        store.commit(DAILY, Commit((piece(3, 4, shift=1.0),)))
+    own = store.view(DAILY)
+    other = store_in(tmp_path)
+    assert own == other.view(DAILY)
+    assert same(store.read(DAILY, EVER)[0], other.read(DAILY, EVER)[0])

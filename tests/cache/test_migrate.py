@@ -1,0 +1,415 @@
+"""Files of older tools taken over on demand: proved, kept aside, and deleted only when all is held."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from src.data.cache.legacy import migrate
+from src.data.cache.legacy.migrate import OldFile, migrate_series
+from src.data.cache.legacy.prune import Pruned, prune_series
+from src.data.cache.store import BarStore, Commit
+from src.data.disk.files import Disk, Step
+from src.data.errors import CorruptEntryError
+from src.data.model.kind import Basis
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    lane_folder,
+    mark,
+    no_temps,
+    piece,
+    same,
+    store_in,
+    table,
+)
+from tests.cache.crash import Quick
+from tests.cache.damage import quarantined
+from tests.cache.disks import CHANGING, CountingDisk, DyingDisk, Killed
+
+T = TypeVar("T")
+
+LINES = [
+    f"2024-01-{n + 1:02d} 00:00:00,{100 + n * 0.1!r},{101 + n * 0.1!r},{99 + n * 0.1!r},"
+    f"{100 + n * 0.1!r},{n * 10}.0\n"
+    for n in range(6)
+]
+HEADER = "timestamp,open,high,low,close,volume\n"
+PLACES = ("ohlcv/AAPL/1d", "AAPL/1d")
+DATA, META = "2024.csv.gz", "2024.metadata.json"
+
+
+def leave(folder: Path, lines: list[str] = LINES, vendor: str = "tool") -> bytes:
+    """Write what an older tool would have left; return the bytes of its bars."""
+    folder.mkdir(parents=True, exist_ok=True)
+    packed = gzip.compress((HEADER + "".join(lines)).encode(), mtime=0)
+    (folder / DATA).write_bytes(packed)
+    about = {"symbol": "AAPL", "timeframe": "1d", "year": 2024, "data_source": vendor,
+             "last_updated": "2024-06-01T00:00:00"}  # fmt: skip
+    (folder / META).write_text(json.dumps(about))
+    return packed
+
+
+def migrated(root: Path, store: BarStore | None = None, *, dry_run: bool = False) -> list[OldFile]:
+    return migrate_series((store or store_in(root)).workshop, DAILY, dry_run=dry_run)
+
+
+def pruned(root: Path, *, dry_run: bool = False) -> list[Pruned]:
+    return prune_series(store_in(root).workshop, DAILY, dry_run=dry_run)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_both_layouts_are_taken_over(tmp_path: Path, place: str) -> None:
+    original = leave(tmp_path / place)
+    before = contents(tmp_path)
+    planned = migrated(tmp_path, dry_run=True)
+    assert contents(tmp_path) == before
+    (done,) = migrated(tmp_path)
+    assert [done] == planned
+    assert (done.path, done.rows, done.taken) == (f"{place}/{DATA}", 6, 5)
+    assert (done.said, done.problem) == ("taken over", "")
+    aside = lane_folder(tmp_path) / "_legacy"
+    assert (aside / DATA).read_bytes() == original
+    assert (aside / META).read_bytes() == before[f"{place}/{META}"]
+    if place == "AAPL/1d":
+        assert list((tmp_path / place).iterdir()) == []
+    rows, coverage = store_in(tmp_path).read(DAILY, EVER)
+    assert same(rows, table(range(5))), "whether the last bar had closed nobody knows"
+    assert {c.basis for c in coverage} == {Basis("unknown")}
+    assert b"OT" in (lane_folder(tmp_path) / DATA).read_bytes()[:16]
+    assert migrated(tmp_path) == []
+    assert no_temps(tmp_path)
+
+
+def test_what_another_file_hides_is_kept_aside(tmp_path: Path) -> None:
+    better, hidden = leave(tmp_path / PLACES[0]), leave(tmp_path / PLACES[1], LINES[:3])
+    one, other = migrated(tmp_path)
+    assert (one.path, one.taken) == (f"{PLACES[0]}/{DATA}", 5)
+    assert (other.path, other.taken) == (f"{PLACES[1]}/{DATA}", 0)
+    assert "other bars of that year" in other.said
+    kept = {p.read_bytes() for p in (lane_folder(tmp_path) / "_legacy").glob("*.csv.gz")}
+    assert kept == {better, hidden}
+    assert quarantined(lane_folder(tmp_path)) == [], "nothing is wrong with it"
+    assert list((tmp_path / PLACES[1]).iterdir()) == []
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_cannot_be_read_is_set_aside_and_told(tmp_path: Path, place: str) -> None:
+    leave(tmp_path / place)
+    (tmp_path / place / DATA).write_bytes(b"no gzip at all")
+    (done,) = migrated(tmp_path)
+    assert (done.taken, "not a readable year file" in done.problem) == (0, True)
+    assert done.said == "set aside, and a copy kept in quarantine"
+    assert migrated(tmp_path) == []
+    assert (lane_folder(tmp_path) / "_legacy" / DATA).read_bytes() == b"no gzip at all"
+    assert [p.read_bytes() for p in quarantined(lane_folder(tmp_path))] == [b"no gzip at all"]
+    (left,) = pruned(tmp_path)
+    assert left.problem == "it cannot be read"
+    assert (lane_folder(tmp_path) / "_legacy" / DATA).exists()
+
+
+def test_a_bar_that_may_not_have_closed_is_set_aside_and_told(tmp_path: Path) -> None:
+    leave(tmp_path / PLACES[0], LINES[:1])
+    (done,) = migrated(tmp_path)
+    assert (done.rows, done.taken, done.problem) == (1, 0, "")
+    assert done.said == "set aside: no bar of it is known to be closed"
+    assert done.to_json() == {
+        "symbol": "AAPL", "timeframe": "1d", "year": 2024, "path": f"{PLACES[0]}/{DATA}",
+        "rows": 1, "taken": 0, "said": done.said, "problem": "",
+    }  # fmt: skip
+    assert migrated(tmp_path) == []
+    assert not store_in(tmp_path).view(DAILY).rows
+
+
+def test_files_are_told_in_the_order_of_their_years(tmp_path: Path) -> None:
+    leave(tmp_path / PLACES[1])
+    leave(tmp_path / PLACES[0], [line.replace("2024", "2023", 1) for line in LINES])
+    for path in [*(tmp_path / PLACES[0]).iterdir()]:
+        path.rename(path.with_name(path.name.replace("2024", "2023")))
+    assert [(file.year, file.taken) for file in migrated(tmp_path)] == [(2023, 5), (2024, 5)]
+
+
+def test_sample_data_never_become_an_answer(tmp_path: Path) -> None:
+    leave(tmp_path / PLACES[1], vendor="mock")
+    (done,) = migrated(tmp_path)
+    assert "sample data" in done.said
+    assert len(store_in(tmp_path).read(DAILY, EVER)[0]) == 0
+    (left,) = pruned(tmp_path)
+    assert "sample data" in left.problem
+
+
+def test_bars_that_would_not_come_back_move_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(tmp_path / PLACES[1])
+    before = contents(tmp_path)
+    compose = migrate.compose
+
+    def lossy(segments: list[object], *rest: object) -> object:
+        return compose(segments[:-1], *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(migrate, "compose", lossy)
+    with pytest.raises(CorruptEntryError, match="do not come back"):
+        migrated(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen between the commit and the last look."""
+    run = migrate.CommitRun.run
+
+    def and_more(self: migrate.CommitRun, timeout: float) -> None:
+        run(self, timeout)
+        monkeypatch.setattr(migrate.CommitRun, "run", run)
+        happens()
+
+    monkeypatch.setattr(migrate.CommitRun, "run", and_more)
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        lambda store: store.commit(
+            DAILY, Commit((piece(0, 5, [0, 1, 2], vendor="tool", basis=Basis("unknown")),))
+        ),
+        lambda store: store.clear_years(DAILY, [2024]),
+    ],
+    ids=["some", "all"],
+)
+def test_bars_that_did_not_come_back_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lose: Callable[[BarStore], object]
+) -> None:
+    original = leave(tmp_path / PLACES[1])
+    meanwhile(monkeypatch, lambda: lose(store_in(tmp_path)))
+    with pytest.raises(CorruptEntryError, match="_legacy"):
+        migrated(tmp_path)
+    assert (lane_folder(tmp_path) / "_legacy" / DATA).read_bytes() == original
+
+
+def test_what_a_vendor_tells_otherwise_meanwhile_is_no_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(tmp_path / PLACES[1])
+    revised = Commit((piece(0, 5, shift=1.0),))
+    meanwhile(monkeypatch, lambda: store_in(tmp_path).commit(DAILY, revised))
+    (done,) = migrated(tmp_path)
+    assert (done.said, done.problem) == ("taken over", "")
+    assert same(store_in(tmp_path).read(DAILY, EVER)[0], table(range(5), 1.0))
+
+
+class Overtaken(Disk):
+    """A disk of a process that gets the lock only when another one has done it all."""
+
+    def __init__(self, other: Callable[[], object]) -> None:
+        super().__init__()
+        self._others = [other]
+
+    def lock(self, path: Path, timeout_s: float) -> AbstractContextManager[None]:
+        if self._others:
+            self._others.pop()()
+        return super().lock(path, timeout_s)
+
+
+@pytest.mark.parametrize("damaged", [0, 1], ids=["the better one", "the hidden one"])
+def test_two_at_once_set_aside_what_is_damaged_once(tmp_path: Path, damaged: int) -> None:
+    for place in PLACES:
+        leave(tmp_path / place)
+    (tmp_path / PLACES[damaged] / DATA).write_bytes(b"no gzip at all")
+    kept: list[list[Path]] = []
+
+    def aside() -> list[Path]:
+        return sorted(lane_folder(tmp_path).glob("_*/*"))
+
+    def other() -> None:
+        migrated(tmp_path)
+        kept.append(aside())
+
+    migrated(tmp_path, store_in(tmp_path, Overtaken(other)))
+    assert kept == [aside()]
+    assert b"no gzip at all" in {path.read_bytes() for path in aside()}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_whoever_dies_on_the_way_loses_nothing(tmp_path: Path, place: str) -> None:
+    for dies_at in range(1, 80):
+        root = tmp_path / str(dies_at)
+        original = leave(root / place)
+        store = store_in(root, DyingDisk(dies_at))
+        try:
+            migrated(root, store)
+        except Killed:
+            assert original in contents(root).values(), "the original has one name at least"
+            assert same(store_in(root).read(DAILY, EVER)[0], table(range(5)))
+            migrated(root)
+            assert (lane_folder(root) / "_legacy" / DATA).read_bytes() == original
+            assert same(store_in(root).read(DAILY, EVER)[0], table(range(5)))
+            continue
+        assert dies_at > 10
+        return
+    raise AssertionError("it never came to its end")
+
+
+# --- deleting the originals ----------------------------------------------------------------
+
+
+@pytest.fixture
+def taken_over(tmp_path: Path) -> Path:
+    leave(tmp_path / PLACES[1])
+    migrated(tmp_path)
+    return tmp_path
+
+
+def test_a_bar_held_nowhere_else_keeps_its_file(taken_over: Path) -> None:
+    (one,) = pruned(taken_over)
+    assert (one.rows, one.held, one.superseded) == (6, 5, {})
+    assert one.to_json()["lacking"] == ["2024-01-06T00:00:00Z"]
+    assert "a bar of it is held nowhere else, first 2024-01-06" in one.problem
+    assert (lane_folder(taken_over) / "_legacy" / DATA).exists()
+
+
+def test_a_file_all_of_whose_bars_are_held_goes(taken_over: Path) -> None:
+    store_in(taken_over).commit(DAILY, Commit((piece(5, 7),)))
+    before = contents(taken_over)
+    planned = pruned(taken_over, dry_run=True)
+    assert contents(taken_over) == before
+    (one,) = pruned(taken_over)
+    assert [one] == planned
+    assert (one.held, one.problem) == (6, "")
+    assert list((lane_folder(taken_over) / "_legacy").iterdir()) == []
+    assert same(store_in(taken_over).read(DAILY, EVER)[0], table(range(7)))
+    assert pruned(taken_over) == []
+
+
+@pytest.mark.parametrize(
+    "later, superseded",
+    [
+        (Commit((piece(4, 7, shift=1.0),)), {"acme": 2}),
+        (Commit((piece(3, 7, [3, 6]),)), {"acme": 2}),
+        (Commit((piece(5, 7),), (mark(5, 7, "suspect", reason="doubt"),)), {}),
+    ],
+    ids=["revised", "taken back", "doubted"],
+)
+def test_what_a_vendor_told_otherwise_is_said(
+    taken_over: Path, later: Commit, superseded: dict[str, int]
+) -> None:
+    store_in(taken_over).commit(DAILY, later)
+    (one,) = pruned(taken_over)
+    assert (one.superseded, one.problem) == (superseded, "")
+    assert one.held == 6 - sum(superseded.values())
+
+
+def test_a_doubted_answer_without_the_bar_does_not_replace_it(taken_over: Path) -> None:
+    doubt = mark(5, 7, "suspect", reason="it cannot be a bar")
+    store_in(taken_over).commit(DAILY, Commit(marks=(doubt,)))
+    (one,) = pruned(taken_over)
+    assert one.lacking != ()
+    assert (lane_folder(taken_over) / "_legacy" / DATA).exists()
+
+
+def test_damage_of_what_is_held_keeps_the_file(taken_over: Path) -> None:
+    path = lane_folder(taken_over) / DATA
+    path.write_bytes(path.read_bytes()[:-9])
+    (one,) = pruned(taken_over)
+    assert "repair" in one.problem
+
+
+def test_whoever_dies_while_deleting_loses_nothing(tmp_path: Path) -> None:
+    for dies_at in range(1, 20):
+        root = tmp_path / str(dies_at)
+        leave(root / PLACES[1])
+        migrated(root, store_in(root, Quick()))
+        store_in(root, Quick()).commit(DAILY, Commit((piece(5, 7),)))
+        try:
+            prune_series(store_in(root, DyingDisk(dies_at)).workshop, DAILY, dry_run=False)
+        except Killed:
+            assert same(store_in(root).read(DAILY, EVER)[0], table(range(7)))
+            pruned(root)
+            assert list((lane_folder(root) / "_legacy").iterdir()) == []
+            continue
+        assert dies_at > 2
+        return
+    raise AssertionError("it never came to its end")
+
+
+def test_where_nothing_is_left_nothing_is_made(tmp_path: Path) -> None:
+    assert migrated(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_left_since_the_series_was_looked_at_is_found(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    assert not store.view(DAILY).exists
+    leave(tmp_path / PLACES[1])
+    (done,) = migrated(tmp_path, store)
+    assert done.taken == 5
+    assert store.view(DAILY).rows == 5
+
+
+def test_what_was_set_aside_is_not_looked_for_again(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    store.commit(DAILY, Commit((piece(0, 5),)))
+    leave(tmp_path / PLACES[1])
+    (done,) = migrated(tmp_path, store)
+    assert "other bars of that year" in done.said
+    assert store.workshop.old.of(store.workshop.lane(DAILY), []) == {}
+
+
+class Locked(CountingDisk):
+    """A disk that remembers which files were changed by somebody who did not hold the lock."""
+
+    is_held = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.careless: list[Step] = []
+
+    @contextmanager
+    def lock(self, path: Path, timeout_s: float) -> Iterator[None]:  # type: ignore[override]
+        with super().lock(path, timeout_s):
+            self.is_held = True
+            yield
+        self.is_held = False
+
+    def perform(self, step: Step, call: Callable[[], T]) -> T:
+        folders = ("mkdir", "fsync_dir")
+        if step.name in CHANGING and step.name not in folders and not self.is_held:
+            self.careless.append(step)
+        return super().perform(step, call)
+
+
+def test_nothing_is_moved_without_the_lock(tmp_path: Path) -> None:
+    leave(tmp_path / PLACES[0])
+    leave(tmp_path / PLACES[1], LINES[:3])
+    assert len(migrated(tmp_path, store_in(tmp_path, disk := Locked()))) == 2
+    assert disk.careless == []
+
+
+def test_what_a_dead_writer_left_is_mended_under_the_lock(tmp_path: Path) -> None:
+    for n in range(1, 60):
+        root = tmp_path / str(n)
+        leave(root / PLACES[1])
+        try:
+            migrated(root, store_in(root, DyingDisk(n)))
+        except Killed:
+            migrated(root, store_in(root, disk := Locked()))
+            assert disk.careless == [], n
+        else:
+            return
+    raise AssertionError("it never ended")
+
+
+def test_its_folders_are_made_as_all_folders_are(tmp_path: Path) -> None:
+    leave(tmp_path / PLACES[1])
+    migrated(tmp_path, store_in(tmp_path, disk := CountingDisk()))
+    made = [step.path for step in disk.steps if step.name == "mkdir"]
+    assert lane_folder(tmp_path) in made

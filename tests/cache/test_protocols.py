@@ -1,0 +1,161 @@
+"""A replaced year file: what stays reachable of it, and what happens where nothing can."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cache.store import BarStore, Commit
+from src.data.cache.write.protocols import expired, sweep_versions, versions
+from src.data.disk.atomic import NO_LINKS
+from src.data.errors import StorageError
+from src.data.model.retention import Retention
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    lane_folder,
+    no_temps,
+    numbers,
+    piece,
+    same,
+    store_in,
+    table,
+)
+from tests.cache.crash import Quick
+
+DATA, OLD = "2024.csv.gz", "2024.1.csv.gz"
+REVISED = Commit((piece(0, 3, shift=1.0),))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BarStore:
+    made = store_in(tmp_path, Quick())
+    made.commit(DAILY, Commit((piece(0, 3),)))
+    return made
+
+
+def kept(store: BarStore) -> list[str]:
+    return sorted(os.listdir(lane_folder(store.root) / "_versions"))
+
+
+def refusing(code: int) -> Callable[..., Any]:
+    def link(*_: object) -> None:
+        raise OSError(code, "made to fail")
+
+    return link
+
+
+@pytest.mark.parametrize("code", NO_LINKS, ids=errno.errorcode.get)
+def test_where_there_are_no_links_bars_are_replaced_all_the_same(
+    store: BarStore, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(os, "link", refusing(code))
+    store.commit(DAILY, REVISED)
+    assert same(store.read(DAILY, EVER)[0], table(range(3), 1.0))
+    assert kept(store) == []
+
+
+def test_what_cannot_be_kept_is_not_replaced(
+    store: BarStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", refusing(errno.EIO))
+    with pytest.raises(StorageError, match="cannot link"):
+        store.commit(DAILY, REVISED)
+    assert same(store.read(DAILY, EVER)[0], table(range(3)))
+    assert no_temps(store.root)
+    monkeypatch.undo()
+    store.commit(DAILY, REVISED)
+    assert kept(store) == [OLD]
+
+
+def test_a_name_that_is_taken_is_left_alone(store: BarStore) -> None:
+    folder = lane_folder(store.root) / "_versions"
+    folder.mkdir()
+    (folder / OLD).write_bytes(b"another file")
+    store.commit(DAILY, REVISED)
+    assert same(store.read(DAILY, EVER)[0], table(range(3), 1.0))
+    assert (folder / OLD).read_bytes() == b"another file"
+
+
+def test_one_that_died_before_it_replaced_anything_leaves_no_version(store: BarStore) -> None:
+    folder = lane_folder(store.root)
+    (folder / "_versions").mkdir()
+    os.link(folder / DATA, folder / "_versions" / OLD)
+    store.commit(DAILY, Commit((piece(3, 5),)))
+    store.commit(DAILY, REVISED)
+    assert kept(store) == ["2024.2.csv.gz"]
+
+
+def test_versions_stay_where_the_file_itself_is_gone(store: BarStore) -> None:
+    store.commit(DAILY, REVISED)
+    (lane_folder(store.root) / DATA).unlink()
+    sweep_versions(store.workshop.lane(DAILY), 2024)
+    assert kept(store) == [OLD]
+
+
+def test_a_version_that_somebody_else_removes_is_no_failure(
+    store: BarStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.commit(DAILY, REVISED)
+    lane = store.workshop.lane(DAILY)
+    stat = lane.disk.stat
+    monkeypatch.setattr(
+        lane.disk, "stat", lambda path: None if Path(path).name == OLD else stat(path)
+    )
+    sweep_versions(lane, 2024)
+    assert kept(store) == [OLD]
+
+
+def test_who_keeps_none_makes_none_and_drops_those_there_are(tmp_path: Path) -> None:
+    none = store_in(tmp_path, Quick(), retention=Retention(0))
+    none.commit(DAILY, Commit((piece(0, 3),)))
+    none.commit(DAILY, REVISED)
+    assert not (lane_folder(tmp_path) / "_versions").exists()
+    store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(0, 3, shift=2.0),)))
+    assert kept(none) == ["2024.2.csv.gz"]
+    none.commit(DAILY, REVISED)
+    assert kept(none) == []
+
+
+def test_other_names_are_no_versions(store: BarStore) -> None:
+    store.commit(DAILY, REVISED)
+    folder = lane_folder(store.root) / "_versions"
+    for name in (DATA, "2024.7", "2024.x.csv.gz", "2023.7.csv.gz", "2024.7.csv.gz.part"):
+        (folder / name).write_bytes(b"")
+    assert versions(store.workshop.lane(DAILY), 2024) == [(1, folder / OLD)]
+
+
+def test_the_oldest_versions_go_first_however_many_digits_they_have(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick(), retention=Retention(3))
+    for n in range(12):
+        store.commit(DAILY, Commit((piece(0, 3, shift=float(n)),)))
+    found = versions(store.workshop.lane(DAILY), 2024)
+    assert [generation for generation, _ in found] == [9, 10, 11]
+
+
+@pytest.mark.parametrize("time", ["the day before", None, 7])
+def test_where_nothing_tells_its_age_a_version_stays(tmp_path: Path, time: object) -> None:
+    store = store_in(tmp_path, Quick(), retention=Retention(8, days=0.0))
+    store.commit(DAILY, Commit((piece(0, 3),)))
+    store.commit(DAILY, REVISED)
+    path = lane_folder(tmp_path) / "2024.log"
+    entries = [json.loads(line) for line in path.read_bytes().splitlines()]
+    path.write_text("".join(f"{json.dumps(entry | {'time': time})}\n" for entry in entries))
+    assert expired(store.workshop.lane(DAILY), 2024) == []
+
+
+def test_years_that_were_rewritten_are_appended_to_again(store: BarStore) -> None:
+    store.workshop.lane(DAILY).tainted.add((DAILY, 2024))
+    path = lane_folder(store.root) / DATA
+    inodes = [path.stat().st_ino]
+    for day in (3, 4):
+        store.commit(DAILY, Commit((piece(day, day + 1),)))
+        inodes.append(path.stat().st_ino)
+    assert inodes[0] != inodes[1] == inodes[2]
+    assert numbers(store.read(DAILY, EVER)[0]) == [*range(5)]

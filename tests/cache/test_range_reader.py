@@ -1,0 +1,195 @@
+"""Stretches put together: what is held ready is taken as it is, and only what is asked for is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cache.format.year_document import YearState
+from src.data.cache.read import range_reader
+from src.data.cache.read.series_index import Known
+from src.data.cache.store import BarStore, Commit
+from src.data.cache.write.series import Lane
+from tests.cache.bars import DAILY, EVER, days, lane_folder, numbers, piece, same, states, store_in
+from tests.cache.crash import Quick
+from tests.cache.disks import CountingDisk
+from tests.cache.test_adopt import leave
+
+
+def opened(disk: CountingDisk) -> list[str]:
+    return [s.path.name for s in disk.steps if s.name == "open" and s.path.name.endswith(".gz")]
+
+
+def test_what_is_known_already_is_not_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_in(tmp_path, Quick(), columnar="map")
+    store.commit(DAILY, Commit((piece(-9, 9),)))
+    truth = store.read(DAILY, EVER)
+    lane = store.workshop.lane(DAILY)
+    known = store._viewer.known(lane)
+
+    def never(self: Lane) -> list[int]:
+        raise AssertionError("the folder was looked at")
+
+    monkeypatch.setattr(Lane, "years", never)
+    rows, coverage = store._assembler.read(lane, EVER, known)
+    assert numbers(rows) == numbers(truth[0])
+    assert coverage == truth[1]
+    rows, coverage = store._assembler.read(lane, days(2, 4), known)
+    assert numbers(rows) == [2, 3]
+    assert coverage[0].span == days(2, 4)
+
+
+def test_what_is_known_is_looked_up_for_the_years_asked_for_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_in(tmp_path, Quick(), columnar="map")
+    store.commit(DAILY, Commit((piece(-9, 9),)))
+    lane, assembler = store.workshop.lane(DAILY), store._assembler
+    known = store._viewer.known(lane)
+    assert assembler.seal(lane, days(2, 4), known) is None  # no columns yet
+    store.read(DAILY, days(2, 4))
+    assert assembler.seal(lane, days(2, 4), known) is not None
+    doubted = Known(known.view, known.extents(EVER), has_quarantine=True)
+    assert assembler.seal(lane, days(2, 4), doubted) is None
+    assert assembler.seal(lane, EVER, known) is None
+    monkeypatch.setattr(Lane, "years", None)
+    assert numbers(assembler.read(lane, days(2, 4), known)[0]) == [2, 3]
+
+
+def test_where_columns_are_off_none_are_looked_at(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick(), columnar="map")
+    store.commit(DAILY, Commit((piece(0, 9),)))
+    store.read(DAILY, EVER)
+    assert store.is_at_hand(DAILY)
+    disk = CountingDisk()
+    store = store_in(tmp_path, disk, columnar="off")
+    lane = store.workshop.lane(DAILY)
+    assert len(store._assembler.read(lane, EVER, store._viewer.known(lane))[0]) == 9
+    assert not store.is_at_hand(DAILY)
+    assert not [step for step in disk.steps if "_columnar" in step.path.parts]
+
+
+@pytest.mark.parametrize("mode", ["map", "off"])
+def test_an_older_tools_year_is_left_alone_where_another_is_asked_for(
+    tmp_path: Path, mode: str
+) -> None:
+    store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(400, 402),)))
+    leave(tmp_path / "AAPL" / "1d")
+    disk = CountingDisk()
+    store = store_in(tmp_path, disk, columnar=mode)
+    lane = store.workshop.lane(DAILY)
+    assert numbers(store._assembler.read(lane, days(399, 500))[0]) == [400, 401]
+    assert opened(disk) == ["2025.csv.gz"]
+
+
+@pytest.mark.parametrize("mode", ["map", "off"])
+def test_only_the_years_asked_for_are_read(tmp_path: Path, mode: str) -> None:
+    store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(-9, 9),)))
+    disk = CountingDisk()
+    store = store_in(tmp_path, disk, columnar=mode)
+    assert numbers(store.read(DAILY, days(2, 4))[0]) == [2, 3]
+    assert opened(disk) == ["2024.csv.gz"]
+
+
+@pytest.mark.parametrize("mode", ["map", "read", "off"])
+@pytest.mark.parametrize("where", ["ohlcv/AAPL/1d", "AAPL/1d"])
+@pytest.mark.parametrize("is_taken_over", [True, False])
+def test_years_of_ours_and_of_older_tools_side_by_side(
+    tmp_path: Path, mode: str, where: str, is_taken_over: bool
+) -> None:
+    if is_taken_over:
+        leave(tmp_path / where)
+    writer = store_in(tmp_path, Quick())
+    writer.commit(DAILY, Commit((piece(-9, 0), piece(400, 402))))
+    if not is_taken_over:
+        leave(tmp_path / where)
+    for _ in range(2):
+        store = store_in(tmp_path, Quick(), columnar=mode)
+        for _ in range(2):
+            rows = store.stretch(DAILY, EVER).table
+            assert numbers(rows) == [*range(-9, 5), 400, 401]
+            assert numbers(store.stretch(DAILY, days(2, 401)).table) == [2, 3, 4, 400]
+            assert numbers(store.stretch(DAILY, days(-3, -1)).table) == [-3, -2]
+            assert len(store.stretch(DAILY, days(5, 6)).coverage) == 0  # the last one may be a part
+
+
+@pytest.mark.parametrize("mode", ["map", "off"])
+def test_a_year_that_is_gone_is_missing_from_both(tmp_path: Path, mode: str) -> None:
+    store = store_in(tmp_path, Quick(), columnar=mode)
+    store.commit(DAILY, Commit((piece(-9, 9),)))
+    (lane_folder(tmp_path) / "2024.csv.gz").unlink()
+    rows, coverage = store.read(DAILY, EVER)
+    assert numbers(rows) == [*range(-9, 0)]
+    assert [part.span for part in coverage] == [days(-9, 0)]
+    assert states(store) == [(-9, 0, "final")]
+
+
+def test_a_year_that_vanishes_while_it_is_read(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick(), columnar="map")
+    store.commit(DAILY, Commit((piece(-9, 9),)))
+    lane = store.workshop.lane(DAILY)
+    found = store._viewer.known(lane).extents(EVER)
+    assert store._assembler._whole(lane, 2020, YearState()) is None
+    whole = store._assembler._read_whole(lane, {**found, 2020: YearState()})
+    assert list(whole) == [2023, 2024]
+
+
+def test_a_year_that_vanishes_before_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_in(tmp_path, Quick(), columnar="map")
+    store.commit(DAILY, Commit((piece(0, 9),)))
+    monkeypatch.setattr(Lane, "years", lambda self: [2023, 2024])
+    assert numbers(store._assembler.read(store.workshop.lane(DAILY), EVER)[0]) == [*range(9)]
+
+
+def test_a_seal_counts_as_a_read(tmp_path: Path) -> None:
+    store = store_in(tmp_path, Quick(), columnar="map")
+    store.commit(DAILY, Commit((piece(0, 9),)))
+    store.read(DAILY, EVER)
+    view = store.view(DAILY)
+    lane = store.workshop.lane(DAILY)
+    known = store._viewer.known(lane, view)
+    seal = store._assembler.seal(lane, days(0, 9), known)
+    assert seal is not None
+    lane.uses.take(1)
+    assert seal()
+    assert lane.uses.take(1)[2024].reads == 1
+
+
+def halves(root: Path) -> BarStore:
+    """Return a store whose columns hold the first of two years as it is, and can hold no more."""
+    writer = store_in(root, Quick(), columnar="map")
+    writer.commit(DAILY, Commit((piece(-9, 9),)))
+    writer.read(DAILY, EVER)
+    writer.commit(DAILY, Commit((piece(4, 5, shift=1.0),)))
+    store = store_in(root, Quick(), columnar="map")
+    store.workshop.sidecars._has_room = lambda need: False
+    return store
+
+
+def test_where_only_some_years_are_held_the_others_are_not_left_out(tmp_path: Path) -> None:
+    store = halves(tmp_path)
+    truth, coverage = store_in(tmp_path).read(DAILY, EVER)
+    for _ in range(2):
+        found = store.read(DAILY, EVER)
+        assert same(found[0], truth)
+        assert found[1] == coverage
+
+
+def test_a_year_cleared_meanwhile_is_missing_from_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = range_reader.read_year
+
+    def cleared(lane: Lane, year: int, *more: Any) -> Any:
+        return None if year == 2024 else read(lane, year, *more)
+
+    monkeypatch.setattr(range_reader, "read_year", cleared)
+    rows, coverage = halves(tmp_path).read(DAILY, EVER)
+    assert numbers(rows) == [*range(-9, 0)]
+    assert [part.span for part in coverage] == [days(-9, 0)]

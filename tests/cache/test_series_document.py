@@ -1,0 +1,69 @@
+"""What is known of a series beside its years: what comes back, and what is not believed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from src.data.cache.format import json_document
+from src.data.cache.format.series_document import SeriesMeta, dump_series, glance, load_series
+from src.data.errors import FormatVersionError
+from src.data.model.coverage import Coverage
+from src.data.model.kind import Basis, Kind
+from src.data.model.lifetime import FIELD, Bound, Lifetime
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
+from tests.cache.bars import DAILY, KIND, NOW, mark
+
+FACTS: dict[str, dict[str, Any]] = {
+    "kind": {"kind": KIND},
+    "next_due": {"next_due": NOW},
+    "empties": {"empties": Coverage((mark(0, 3, "empty", kind=Kind(), basis=Basis()),))},
+    "lifetime": {"lifetime": Lifetime(listed=Bound(NOW, "acme", NOW, NOW, FIELD))},
+    "extra": {"extra": {"x": 1}},
+}
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_whatever_is_known_is_read_again(fact: str) -> None:
+    series = SeriesMeta(generation=3, years_generation=2, compared_at=NOW, **FACTS[fact])
+    data = dump_series(series, DAILY)
+    assert load_series(data, DAILY) == glance(data, DAILY) == series
+
+
+@pytest.mark.parametrize(
+    "other",
+    [SeriesKey("MSFT", DAILY.timeframe), SeriesKey("AAPL", Timeframe(1, "h")),
+     SeriesKey("AAPL", DAILY.timeframe, ("raw",))],
+    ids=["symbol", "timeframe", "lane"],
+)  # fmt: skip
+def test_one_of_another_series_is_none(other: SeriesKey) -> None:
+    data = dump_series(SeriesMeta(next_due=NOW), other)
+    assert load_series(data, other).next_due == NOW
+    assert glance(data, DAILY) is None
+    with pytest.raises(json_document.DamagedError, match="another series"):
+        load_series(data, DAILY)
+
+
+@pytest.mark.parametrize("change", [{"format": 2}, {"format": None}, {"need": ["wings"]}], ids=str)
+def test_one_of_a_newer_version_is_no_damage(change: dict[str, Any]) -> None:
+    plain = json.loads(dump_series(SeriesMeta(next_due=NOW), DAILY))
+    data = json_document.dump(plain | change)
+    assert glance(data, DAILY) is None
+    with pytest.raises(FormatVersionError, match=r"series\.json"):
+        load_series(data, DAILY)
+
+
+@pytest.mark.parametrize(
+    "change", [{"generation": "x"}, {"generation": None}, {"kind": 7}, {"kind": []}, {"empties": 7},
+               {"empties": [{}]}, {"empties": [{"span": [0, 1], "state": "empty", "kind": []}]}],
+    ids=str,
+)  # fmt: skip
+def test_one_that_holds_what_it_cannot_is_damaged(change: dict[str, Any]) -> None:
+    plain = json.loads(dump_series(SeriesMeta(next_due=NOW), DAILY))
+    data = json_document.dump(plain | change)
+    assert glance(data, DAILY) is None
+    with pytest.raises(json_document.DamagedError, match="lacks what it must hold"):
+        load_series(data, DAILY)

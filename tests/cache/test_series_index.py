@@ -1,0 +1,170 @@
+"""Views: many documents, and files of older tools, seen as one series."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.data.cache.read.series_index import Known
+from src.data.cache.store import BarStore, Commit, Suspect
+from src.data.model.bars import Bar
+from src.data.model.instant import year_start
+from src.data.model.span import Span
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    NOW,
+    aged,
+    at,
+    lane_folder,
+    mark,
+    numbers,
+    piece,
+    states,
+    store_in,
+)
+from tests.cache.test_adopt import leave
+
+
+def known(store: BarStore) -> Known:
+    return store._viewer.known(store._lane(DAILY))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BarStore:
+    return store_in(tmp_path)
+
+
+@pytest.fixture
+def mixed(store: BarStore, tmp_path: Path) -> BarStore:
+    """A series of which an older tool left the later year, after ours was committed."""
+    store.commit(DAILY, Commit((piece(-9, -3),)))
+    leave(tmp_path / "AAPL/1d")
+    return store_in(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["2024.csv.gz", "2024.metadata.json"])
+def test_what_a_plan_sees_of_damage_is_not_remembered_and_the_next_reader_repairs(
+    store: BarStore, tmp_path: Path, name: str
+) -> None:
+    store.commit(DAILY, Commit((piece(0, 5),)))
+    store.commit(DAILY, Commit((piece(5, 9),)))
+    path = lane_folder(tmp_path) / name
+    path.write_bytes(path.read_bytes()[:-30])
+    damaged = path.read_bytes()
+    aged(lane_folder(tmp_path))
+    shown = store.preview()
+    assert shown.view(DAILY).rows == 9
+    left = numbers(shown.read(DAILY, EVER)[0])
+    assert left == [*range(5 if name == "2024.csv.gz" else 9)]
+    foreseen = shown.view(DAILY)
+    assert path.read_bytes() == damaged
+    store.view(DAILY)
+    assert (path.read_bytes() == damaged) == (name == "2024.csv.gz"), "that takes reading"
+    assert numbers(store.read(DAILY, EVER)[0]) == left
+    assert store.view(DAILY) == foreseen
+    assert path.read_bytes() != damaged, "it is repaired"
+
+
+# --- older tools' files beside ours -----------------------------------------------------------
+
+
+def test_bars_of_both_are_of_one_series(mixed: BarStore) -> None:
+    view = mixed.view(DAILY)
+    assert (view.rows, view.first, view.last, view.generation) == (6 + 5, at(-9), at(4), 1)
+    assert states(mixed) == [(-9, -3, "final"), (0, 5, "final")]
+    assert numbers(mixed.read(DAILY, EVER)[0]) == [*range(-9, -3), *range(5)]
+    assert mixed.years(DAILY) == [2023, 2024]
+    assert [*known(mixed).extents(EVER)] == [2023, 2024]
+
+
+def test_nothings_after_the_bars_stand_after_them(store: BarStore, tmp_path: Path) -> None:
+    store.commit(DAILY, Commit((piece(-9, -3),), (mark(400, 500, "empty"),)))
+    assert states(store_in(tmp_path)) == [(-9, -3, "final"), (400, 500, "empty")]
+    leave(tmp_path / "AAPL/1d")
+    expected = [(-9, -3, "final"), (0, 5, "final"), (400, 500, "empty")]
+    assert states(store_in(tmp_path)) == expected
+
+
+def test_rows_that_were_not_believed_are_told_beside_an_older_file(
+    store: BarStore, tmp_path: Path
+) -> None:
+    bad = Suspect(Bar(at(-2), 1.0, 0.5, 2.0, 1.0, 1.0, 1.0), "high < low")
+    store.commit(DAILY, Commit((piece(-9, -3),), (mark(-2, -1, "suspect"),), (bad,)))
+    before = store_in(tmp_path).suspects(DAILY, EVER)
+    assert [suspect.bar.stamp_ms for suspect in before] == [at(-2)]
+    leave(tmp_path / "AAPL/1d")
+    assert store_in(tmp_path).suspects(DAILY, EVER) == before
+
+
+def test_an_older_file_tells_its_outermost_bars(tmp_path: Path) -> None:
+    leave(lane_folder(tmp_path))
+    view = store_in(tmp_path).view(DAILY)
+    assert (view.rows, view.first, view.last, view.generation) == (5, at(0), at(4), 0)
+
+
+# --- what there is ----------------------------------------------------------------------------
+
+
+def test_years_of_which_no_bar_is_stored_are_not_told(store: BarStore) -> None:
+    store.commit(DAILY, Commit((piece(0, 2),), (mark(-5, -3, "suspect"),)))
+    assert store.years(DAILY) == [2024]
+
+
+def test_of_a_folder_without_a_file_nothing_exists(store: BarStore, tmp_path: Path) -> None:
+    lane_folder(tmp_path).mkdir(parents=True)
+    view = store.view(DAILY)
+    assert (view.exists, view.rows, view.generation, view.first, view.last) == (
+        False, 0, 0, None, None,
+    )  # fmt: skip
+
+
+def test_a_stretch_that_ends_with_a_year_needs_no_file_of_the_next(store: BarStore) -> None:
+    store.commit(DAILY, Commit((piece(-500, 400),)))
+    border = year_start(2024)
+    for span, years in (
+        (Span(border - 1, border), [2023]),
+        (Span(border, border + 1), [2024]),
+        (Span(border - 1, border + 1), [2023, 2024]),
+    ):
+        assert [*known(store).extents(span)] == years
+
+
+def test_what_is_long_known_changes_with_a_commit_of_another_process(
+    store: BarStore, tmp_path: Path
+) -> None:
+    store.commit(DAILY, Commit((piece(0, 2),)))
+    aged(lane_folder(tmp_path))
+    reader = store_in(tmp_path)
+    assert [reader.view(DAILY).rows for _ in range(2)] == [2, 2]
+    store.commit(DAILY, Commit((piece(2, 3),)))
+    assert reader.view(DAILY).rows == 3
+
+
+def test_a_document_of_the_series_that_is_older_than_its_bars_tells_no_next_question(
+    store: BarStore, tmp_path: Path
+) -> None:
+    """After a power loss: the bars are durable, that document need not be."""
+    store.commit(DAILY, Commit((piece(0, 2),), next_due=NOW))
+    path = lane_folder(tmp_path) / "series.json"
+    older = path.read_bytes()
+    store.commit(DAILY, Commit((piece(2, 3),)))
+    assert store_in(tmp_path).view(DAILY).next_due == NOW
+    path.write_bytes(older)
+    assert store_in(tmp_path).view(DAILY).next_due is None
+
+
+def test_what_is_known_weighs_by_its_years_and_stretches(tmp_path: Path) -> None:
+    sizes = []
+    for n, commit in enumerate((
+        Commit((piece(0, 9),)),
+        Commit((piece(-500, 400),)),
+        Commit(tuple(piece(day, day + 1) for day in range(-500, 400, 2))),
+    )):  # fmt: skip
+        store = store_in(tmp_path / str(n))
+        store.commit(DAILY, commit)
+        sizes.append(known(store).size)
+    one, years, holes = sizes
+    assert 0 < one < years < holes
+    assert holes > 450 * 100, "each stretch is an object of its own"

@@ -1,0 +1,160 @@
+"""The summaries that other programs read: what is in them, and when they are written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cache.facade import summaries as derived
+from src.data.cache.facade.summaries import YearInfo, summaries, write_summaries
+from src.data.cache.unified_cache import UnifiedCache
+from src.data.clock import ManualClock
+from src.data.disk.files import Disk
+from src.data.errors import StorageError
+from src.data.model.instant import to_ms
+
+from .frames import bars
+
+NOW = to_ms(datetime(2025, 6, 2, 12))
+FILES = ["cache_stats.json", "providers.json", "quality_scores.json", "symbols.json"]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> UnifiedCache:
+    return UnifiedCache(tmp_path / "cache", 10.0, clock=ManualClock(NOW))
+
+
+def read(cache: UnifiedCache, name: str) -> Any:
+    return json.loads((cache.metadata_dir / name).read_text())
+
+
+def names(cache: UnifiedCache) -> list[str]:
+    return sorted(p.name for p in cache.metadata_dir.glob("*") if not p.name.startswith("."))
+
+
+def test_what_is_in_them(cache: UnifiedCache) -> None:
+    cache.put(bars("2024-12-31 20:00", 8), "BTC/USDT", "1h", None, None, provider="binance")
+    cache.put(bars("2025-01-06", 3, "1D"), "AAPL", "1d", None, None, provider="yahoo")
+    stats = cache.get_stats()
+    assert names(cache) == FILES
+    hour = {
+        "provider": "binance", "last_updated": "2025-06-02T12:00:00", "quality_score": 1.0,
+        "rows": 4,
+    }  # fmt: skip
+    day = hour | {"provider": "yahoo", "rows": 3}
+    assert read(cache, "symbols.json") == {
+        "BTC/USDT": {"1h": {"2024": hour, "2025": hour}},
+        "AAPL": {"1d": {"2025": day}},
+    }
+    assert read(cache, "cache_stats.json") == {
+        name: stats[name] for name in ("total_size_gb", "files_count", "last_updated")
+    }
+    providers = read(cache, "providers.json")
+    assert providers["binance"]["symbols"] == ["BTC/USDT"]
+    assert (providers["binance"]["files"], providers["binance"]["rows"]) == (2, 8)
+    score = read(cache, "quality_scores.json")["AAPL"]["1d"]["2025"]
+    assert (score["score"], score["gaps"], score["duplicates"]) == (1.0, 0, 0)
+
+
+def test_documents_that_say_little_are_no_error() -> None:
+    contents = summaries([YearInfo("A", "1d", 2020, {})], {})
+    assert contents["symbols.json"]["A"]["1d"]["2020"]["rows"] == 0
+    assert list(contents["providers.json"]) == ["unknown"]
+
+
+def test_putting_does_not_write_them(cache: UnifiedCache) -> None:
+    cache.put(bars("2025-01-06", 3), "AAPL", "1h", None, None)
+    assert not cache.metadata_dir.exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"AAPL": {"1d": {}}}'])
+def test_they_are_never_read(cache: UnifiedCache, content: str) -> None:
+    cache.put(bars("2025-01-06", 3), "BTCUSDT", "1h", None, None)
+    cache.get_stats()
+    for name in FILES:
+        (cache.metadata_dir / name).write_text(content)
+    assert cache.list_symbols() == ["BTCUSDT"]
+    assert cache.get_stats()["bars_count"] == 3
+    assert list(read(cache, "symbols.json")) == ["BTCUSDT"]
+
+
+def test_a_cache_that_may_only_be_read_has_statistics(
+    cache: UnifiedCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.put(bars("2025-01-06", 3), "BTCUSDT", "1h", None, None)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StorageError("read-only")
+
+    monkeypatch.setattr(derived, "write_atomically", refuse)
+    assert cache.get_stats()["bars_count"] == 3
+    assert cache.write_summaries() is False
+
+
+def test_writers_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(derived, "_LOCK_TIMEOUT_S", 0.02)
+    disk, folder = Disk(), tmp_path / derived.FOLDER
+    folder.mkdir()
+    with disk.lock(folder / ".lock", 1.0):
+        outcome: list[bool] = []
+        other = threading.Thread(
+            target=lambda: outcome.append(write_summaries(Disk(), tmp_path, {"a.json": 1}))
+        )
+        other.start()
+        other.join()
+    assert outcome == [False]
+    assert not (folder / "a.json").exists()
+    assert write_summaries(disk, tmp_path, {"a.json": 1})
+
+
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert write_summaries(Disk(), tmp_path, {"a.json": 1})
+
+    class Full(Disk):
+        def perform(self, step: Any, call: Any) -> Any:
+            if step.name == "write":
+                raise OSError(28, "No space left on device")
+            return super().perform(step, call)
+
+    assert not write_summaries(Full(), tmp_path, {"a.json": 2})
+    folder = tmp_path / derived.FOLDER
+    assert (folder / "a.json").read_text() == "1\n"
+    assert not list(folder.glob("*.tmp")) + list(folder.glob(".*.tmp"))
+
+
+_PROGRAM = """
+import sys
+import pandas as pd
+from src.data.cache.unified_cache import UnifiedCache
+cache = UnifiedCache(sys.argv[1], 10.0)
+index = pd.date_range("2025-01-01", periods=3, freq="1h")
+frame = pd.DataFrame({c: 1.0 for c in ("open", "high", "low", "close", "volume")}, index=index)
+if sys.argv[2] == "put":
+    assert cache.put(frame, "BTCUSDT", "1h", None, None)
+"""
+
+
+@pytest.mark.parametrize(("deed", "written"), [("put", [*FILES, "usage.json"]), ("nothing", [])])
+def test_they_are_written_when_the_process_ends(
+    tmp_path: Path, deed: str, written: list[str]
+) -> None:
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run(
+        [sys.executable, "-c", _PROGRAM, str(tmp_path), deed], cwd=root, check=True, timeout=60
+    )
+    folder = tmp_path / "ohlcv" / "_metadata"
+    assert sorted(p.name for p in folder.glob("*.json")) == written
+
+
+def test_a_cache_that_was_deleted_is_not_made_again(cache: UnifiedCache) -> None:
+    assert cache.write_summaries() is False
+    assert not cache.ohlcv_dir.exists()
