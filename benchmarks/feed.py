@@ -14,13 +14,13 @@ import backtrader as bt
 import pandas as pd
 
 from src.data.clock import ManualClock, SystemClock
-from src.data.feed.backtrader_feed import BacktraderFeed, run_live
-from src.data.feed.base import LiveFeed
+from src.data.feed.backtrader.feed import BacktraderFeed, run_live
 from src.data.feed.binance_live_data_feed import BinanceStream
-from src.data.feed.connection import Connection
-from src.data.feed.hub import Hub, Subscription
-from src.data.feed.listening import BarListener
-from src.data.feed.source import Sink
+from src.data.feed.live_feed import LiveFeed
+from src.data.feed.sources.base import Sink
+from src.data.feed.streams.connection import Connection
+from src.data.feed.streams.listeners import BarListener
+from src.data.feed.streams.pool import Hub, Subscription
 from src.data.model.capabilities import Limits
 from src.data.model.instant import MINUTE_MS, from_ms, parse_iso
 from src.data.model.stream import BarSeen, LiveBar, Topic

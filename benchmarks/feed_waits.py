@@ -14,15 +14,15 @@ from src.data.calendars.calendar import calendar_for
 from src.data.calendars.gaps import Grid
 from src.data.clock import ManualClock
 from src.data.errors import UnavailableError
-from src.data.feed.backtrader_feed import BacktraderFeed, run_live
-from src.data.feed.base import LiveFeed
+from src.data.feed.backtrader.feed import BacktraderFeed, run_live
 from src.data.feed.binance_live_data_feed import BinanceStream
-from src.data.feed.connection import Connection, Dial, Pulse
-from src.data.feed.continued import Continued, Patience, Start
-from src.data.feed.history import Filled
-from src.data.feed.hub import Hub, Subscription
-from src.data.feed.listening import BarListener
-from src.data.feed.source import Sink
+from src.data.feed.live_feed import LiveFeed
+from src.data.feed.sources.base import Sink
+from src.data.feed.sources.history import Filled
+from src.data.feed.sources.stream_source import Continued, Patience, Start
+from src.data.feed.streams.connection import Connection, Dial, Pulse
+from src.data.feed.streams.listeners import BarListener
+from src.data.feed.streams.pool import Hub, Subscription
 from src.data.model.capabilities import Limits
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.instrument import Instrument

@@ -11,8 +11,8 @@ import backtrader as bt
 from crossover import Crossover
 
 from src.data import DataManager, get_data_manager
-from src.data.feed.backtrader_feed import BacktraderFeed, run_live
-from src.data.feed.replaying import replay_feed
+from src.data.feed.backtrader.feed import BacktraderFeed, run_live
+from src.data.feed.replay import replay_feed
 
 
 def run(manager: DataManager, symbol: str, timeframe: str, start: str, end: str,

@@ -21,8 +21,8 @@ from .wiring import MANAGER, build
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .feed.choosing import AnyFeed
-    from .feed.finding import LiveFeeds
+    from .feed.selection import AnyFeed
+    from .feed.streams.registry import LiveFeeds
     from .model.events import Event
     from .model.explanation import Explanation
     from .model.plan import Plan
@@ -261,7 +261,7 @@ class DataManager(BeyondBars):
             ConfigError: an option is unknown or wrong, or a key or an extra is missing.
             DataError: there is no history to begin with.
         """
-        from .feed.choosing import live_feed
+        from .feed.selection import live_feed
 
         return live_feed(self, symbol, timeframe, lookback_bars, **kwargs)
 
@@ -269,13 +269,13 @@ class DataManager(BeyondBars):
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
     ) -> AnyFeed | None:
         """Return :meth:`live_feed`; where it raises, None, with one warning that says why."""
-        from .feed.choosing import live_feed_or_none
+        from .feed.selection import live_feed_or_none
 
         return live_feed_or_none(self, symbol, timeframe, lookback_bars, **kwargs)
 
     @cached_property
     def _feeds(self) -> LiveFeeds:
-        from .feed.finding import LiveFeeds
+        from .feed.streams.registry import LiveFeeds
 
         return LiveFeeds(self, self._services)
 

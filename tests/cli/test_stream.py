@@ -16,8 +16,8 @@ from rich.console import Console
 from src.data.cli.following import whole
 from src.data.clock import ManualClock
 from src.data.errors import UnavailableError
-from src.data.feed.base import FeedSnapshot
 from src.data.feed.binance_live_data_feed import BinanceStream
+from src.data.feed.live_feed import FeedSnapshot
 from src.data.model.capabilities import Limits
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
@@ -195,7 +195,7 @@ def test_what_ends_a_feed_ends_the_command(run: Run, monkeypatch: pytest.MonkeyP
         def stop(self) -> None:
             """Have nothing to stop."""
 
-    monkeypatch.setattr("src.data.feed.replaying.ReplaySource", lambda *_, **__: Broken())
+    monkeypatch.setattr("src.data.feed.replay.ReplaySource", lambda *_, **__: Broken())
     ran = run("replay", "BTCUSDT", "1h", *RANGE)
     assert (ran.code, "the venue is gone" in ran.err) == (1, True)
 

@@ -20,7 +20,7 @@ from src.data.config.settings import load_settings
 from src.data.config.survey import survey
 from src.data.downloader.registry import REGISTRY, downloader_class
 from src.data.errors import ConfigError, RulesError
-from src.data.feed.finding import STREAMS
+from src.data.feed.streams.registry import STREAMS
 
 FOREIGN = "https://attacker.example"
 

@@ -22,7 +22,7 @@ OWNERS = {
     "ccxt": ("net.carriers.",),
     "ib_async": ("net.carriers.",),
     "websocket": ("net.socket",),
-    "backtrader": ("feed.backtrader_feed",),
+    "backtrader": ("feed.backtrader.feed",),
     "yaml": ("config",),
     "filelock": ("disk.",),
     "exchange_calendars": ("calendars.exchange",),

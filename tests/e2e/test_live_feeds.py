@@ -19,19 +19,19 @@ from src.data.errors import (
     NoProviderError,
     UnknownProviderError,
 )
-from src.data.feed.base import LiveFeed
 from src.data.feed.binance_live_feed import BinanceLiveDataFeed
-from src.data.feed.polling import polled
-from src.data.feed.replaying import replay_feed
+from src.data.feed.live_feed import LiveFeed
+from src.data.feed.replay import replay_feed
 from src.data.feed.sourced_live_data_feed import StreamedLiveDataFeed
-from src.data.feed.worker import Halt
+from src.data.feed.sources.polled import polled
+from src.data.feed.sources.worker import Halt
 from src.data.feed.yahoo_live_feed import YahooLiveDataFeed
 from src.data.model.instant import MINUTE_MS, from_ms
 from src.data.model.stream import StreamState
 from src.data.model.timeframe import Timeframe
 from tests.feed.conftest import wait_until
 from tests.feed.hands import LIVE, Hand, minute
-from tests.feed.test_poll_source import Notebook
+from tests.feed.test_poll import Notebook
 from tests.vendor_server import Fault, VendorServer, split
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow
@@ -71,7 +71,7 @@ def test_the_past_is_adjusted_as_it_is_wanted(
 ) -> None:
     vendors.truth.act("AAPL", split("2024-06-05", 4))
     if not backtrader:
-        monkeypatch.setattr("src.data.feed.choosing.find_spec", lambda name: None)
+        monkeypatch.setattr("src.data.feed.selection.find_spec", lambda name: None)
 
     def first_close(**options: str) -> float:
         feed = manager.get_live_feed("AAPL", "1d", 20, **options)
@@ -92,7 +92,7 @@ def test_an_adjustment_that_there_is_not_is_refused(
     backtrader: bool,
 ) -> None:  # fmt: skip
     if not backtrader:
-        monkeypatch.setattr("src.data.feed.choosing.find_spec", lambda name: None)
+        monkeypatch.setattr("src.data.feed.selection.find_spec", lambda name: None)
     with pytest.warns(UserWarning, match="there is no adjustment 'none'"):
         assert manager.get_live_feed("AAPL", "1d", 20, adjustment="none") is None
     assert "there is no adjustment 'none'" in caplog.text
@@ -101,7 +101,7 @@ def test_an_adjustment_that_there_is_not_is_refused(
 def test_any_other_stream_says_whose_it_is(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.feed.choosing._STREAMED", {})
+    monkeypatch.setattr("src.data.feed.selection._STREAMED", {})
     feed = manager.get_live_feed("BTCUSDT", "1h", 5)
     assert isinstance(feed, StreamedLiveDataFeed)
     assert feed.get_status()["data_source"] == "binance"
@@ -123,7 +123,7 @@ def test_what_cannot_be_is_raised_or_none_with_one_warning(
     backtrader: bool,
 ) -> None:  # fmt: skip
     if not backtrader:
-        monkeypatch.setattr("src.data.feed.choosing.find_spec", lambda name: None)
+        monkeypatch.setattr("src.data.feed.selection.find_spec", lambda name: None)
     with pytest.raises(error, match=why):
         manager.live_feed(*asked, **options)
     with caplog.at_level(logging.WARNING), pytest.warns(UserWarning, match=why) as warned:
@@ -151,7 +151,7 @@ def test_without_history_the_error_is_that_of_the_bars(
 def test_without_backtrader_it_is_a_feed_all_the_same(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.feed.choosing.find_spec", lambda name: None)
+    monkeypatch.setattr("src.data.feed.selection.find_spec", lambda name: None)
     for symbol in ("BTCUSDT", "AAPL"):
         feed = manager.get_live_feed(symbol, "1h", 5, retry_interval=5)
         assert type(feed) is LiveFeed
@@ -163,8 +163,8 @@ def test_without_backtrader_callbacks_get_what_they_get_with_it(
     got: list[Any] = []
     old, new = minute(0, origin="history"), minute(1)
     source = Hand([old, LIVE, new], ends=True)
-    monkeypatch.setattr("src.data.feed.choosing.find_spec", lambda name: None)
-    monkeypatch.setattr("src.data.feed.choosing.polled", lambda *_, **__: source)
+    monkeypatch.setattr("src.data.feed.selection.find_spec", lambda name: None)
+    monkeypatch.setattr("src.data.feed.selection.polled", lambda *_, **__: source)
     feed = manager.get_live_feed("AAPL", "1m", on_new_bar=lambda *said: got.append(said))
     assert feed is not None and source.starts == 1
     wait_until(lambda: got)

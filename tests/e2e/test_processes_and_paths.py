@@ -16,7 +16,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import ConfigError, QueryError
 from src.data.feed.data_feed_factory import DataFeedFactory
-from src.data.feed.door import get_door
+from src.data.feed.services import get_door
 from tests.vendor_server import VendorServer
 
 from .oracle import ms

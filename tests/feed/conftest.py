@@ -11,13 +11,13 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.feed.base import LiveFeed
 from src.data.feed.binance_live_data_feed import BinanceStream
-from src.data.feed.choosing import plain_feed
-from src.data.feed.connection import Pulse
-from src.data.feed.finding import Tempo
-from src.data.feed.mailbox import Mailbox
-from src.data.feed.parts import Patience
+from src.data.feed.live_feed import LiveFeed
+from src.data.feed.queue import Mailbox
+from src.data.feed.selection import plain_feed
+from src.data.feed.sources.stream import Patience
+from src.data.feed.streams.connection import Pulse
+from src.data.feed.streams.registry import Tempo
 from src.data.model.capabilities import Limits
 from src.data.model.instant import MINUTE_MS, SECOND_MS, parse_iso
 from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from src.data.calendars.gaps import Grid
 from src.data.clock import ManualClock
 from src.data.errors import ConfigError, UnavailableError
-from src.data.feed.history import Filled
+from src.data.feed.sources.history import Filled
 from src.data.model.instant import MINUTE_MS, SECOND_MS
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, Topic

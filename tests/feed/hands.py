@@ -9,9 +9,9 @@ from typing import Any
 import backtrader as bt
 
 from src.data.errors import DataError
-from src.data.feed.backtrader_feed import BacktraderFeed, run_live
-from src.data.feed.base import LiveFeed
-from src.data.feed.source import Sink
+from src.data.feed.backtrader.feed import BacktraderFeed, run_live
+from src.data.feed.live_feed import LiveFeed
+from src.data.feed.sources.base import Sink
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.stream import LiveBar, Origin, StreamState, StreamStatus
 

@@ -10,8 +10,8 @@ from typing import Any
 import backtrader as bt
 import pytest
 
-from src.data.feed.backtrader_feed import BacktraderFeed, run_live
-from src.data.feed.base import LiveFeed
+from src.data.feed.backtrader.feed import BacktraderFeed, run_live
+from src.data.feed.live_feed import LiveFeed
 from src.data.model.stream import StreamState, StreamStatus
 from tests.feed.hands import LIVE, Hand, minute
 

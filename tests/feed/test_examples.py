@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from src.data.feed.finding import Tempo
+from src.data.feed.streams.registry import Tempo
 from src.data.model.instant import MINUTE_MS, from_ms
 from tests.feed.conftest import BITCOIN, PATIENCE, PULSE, Stage, wait_until
 

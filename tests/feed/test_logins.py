@@ -11,10 +11,10 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.feed import finding
-from src.data.feed.base import LiveFeed
-from src.data.feed.finding import Tempo
+from src.data.feed.live_feed import LiveFeed
 from src.data.feed.polygon_live_data_feed import PolygonStream
+from src.data.feed.streams import registry
+from src.data.feed.streams.registry import Tempo
 from src.data.logs import ContextFilter
 from src.data.model.events import CallFailed, Event
 from src.data.model.http import HttpRequest
@@ -26,7 +26,7 @@ from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer, refusing
 
 from .conftest import PATIENCE, PULSE, wait_until
-from .test_finding import KEYS, OfTruth
+from .test_registry import KEYS, OfTruth
 
 Make = Callable[..., tuple[DataManager, LiveFeed]]
 OWN = {"alpaca": ("ALPACA_API_KEY", "ALPACA_SECRET_KEY"), "polygon": ("POLYGON_API_KEY",),
@@ -45,7 +45,7 @@ def make(
     tmp_path: Path, vendors: VendorServer, streams: StreamServer, monkeypatch: pytest.MonkeyPatch
 ) -> Make:
     """Return a maker of a manager and a feed of one vendor."""
-    monkeypatch.setattr(finding, "ManagerHistory", lambda *_, **__: OfTruth(vendors))
+    monkeypatch.setattr(registry, "ManagerHistory", lambda *_, **__: OfTruth(vendors))
 
     def made(vendor: str, keys: dict[str, str] = KEYS) -> tuple[DataManager, LiveFeed]:
         for name, key in keys.items():

@@ -12,11 +12,11 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import UnknownProviderError
-from src.data.feed.base import LiveFeed
-from src.data.feed.choosing import live_feed, live_feed_or_none, plain_feed
-from src.data.feed.poll_source import PollSource
+from src.data.feed.live_feed import LiveFeed
 from src.data.feed.polled_live_data_feed import PolledLiveDataFeed
-from src.data.feed.worker import ThreadedSource
+from src.data.feed.selection import live_feed, live_feed_or_none, plain_feed
+from src.data.feed.sources.poll import PollSource
+from src.data.feed.sources.worker import ThreadedSource
 from src.data.logs import ContextFilter
 from src.data.model.events import CallFailed, Event
 from src.data.model.instant import parse_iso

@@ -15,7 +15,7 @@ from src.data.feed.alpaca_live_data_feed import AlpacaStream
 from src.data.feed.binance_live_data_feed import BinanceFuturesStream, BinanceStream
 from src.data.feed.finnhub_live_data_feed import FinnhubStream
 from src.data.feed.polygon_live_data_feed import PolygonStream
-from src.data.feed.protocol import StreamProtocol
+from src.data.feed.streams.protocol import StreamProtocol
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.stream import (

@@ -19,15 +19,15 @@ from src.data.calendars.calendar import calendar_for
 from src.data.calendars.gaps import Grid
 from src.data.clock import ManualClock
 from src.data.feed.alpaca_live_data_feed import AlpacaStream
-from src.data.feed.backtrader_feed import BacktraderFeed, run_live
-from src.data.feed.base import LiveFeed
+from src.data.feed.backtrader.feed import BacktraderFeed, run_live
+from src.data.feed.backtrader.zones import day_number
 from src.data.feed.binance_live_data_feed import BinanceStream
-from src.data.feed.connection import Connection, Pulse
-from src.data.feed.continued import Continued, Patience, Start
-from src.data.feed.hub import Hub, Subscription
-from src.data.feed.listening import BarListener
-from src.data.feed.protocol import StreamProtocol
-from src.data.feed.zones import day_number
+from src.data.feed.live_feed import LiveFeed
+from src.data.feed.sources.stream_source import Continued, Patience, Start
+from src.data.feed.streams.connection import Connection, Pulse
+from src.data.feed.streams.listeners import BarListener
+from src.data.feed.streams.pool import Hub, Subscription
+from src.data.feed.streams.protocol import StreamProtocol
 from src.data.model.capabilities import Limits
 from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
 from src.data.model.instrument import Instrument

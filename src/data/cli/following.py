@@ -18,8 +18,8 @@ from .tables import Grid, aligned, counted, moment, styled
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
-    from ..feed.base import FeedSnapshot, LiveFeed
-    from ..feed.mailbox import Item
+    from ..feed.live_feed import FeedSnapshot, LiveFeed
+    from ..feed.queue import Item
 
 # How often a silent screen looks whether it is over, in seconds.
 _GLANCE_S = 0.5

@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Show the bars one after another; 0, also when interrupted."""
     from ..data_manager import DataManager
-    from ..feed.replaying import replay_feed
+    from ..feed.replay import replay_feed
 
     manager = DataManager(args.cache_dir, args.config)
     with asking(args) as notes:

@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Show bars as they close; 0, also when interrupted: that is how it ends."""
     from ..data_manager import DataManager
-    from ..feed.choosing import plain_feed
+    from ..feed.selection import plain_feed
 
     manager = DataManager(args.cache_dir, args.config)
     # A feed cannot ask back: what is wrong with the question is said before it starts.

@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .base import LiveFeed
     from .base_live_data_feed import BaseLiveDataFeed
     from .binance_live_feed import BinanceLiveDataFeed
     from .coingecko_live_feed import CoinGeckoLiveDataFeed
     from .data_feed_factory import DataFeedFactory
     from .file_data_feed import FileDataFeed
     from .ibkr_live_feed import IBKRLiveDataFeed
+    from .live_feed import LiveFeed
     from .yahoo_live_feed import YahooLiveDataFeed
 
 _HOMES = {
@@ -25,7 +25,7 @@ _HOMES = {
     "DataFeedFactory": "data_feed_factory",
     "FileDataFeed": "file_data_feed",
     "IBKRLiveDataFeed": "ibkr_live_feed",
-    "LiveFeed": "base",
+    "LiveFeed": "live_feed",
     "YahooLiveDataFeed": "yahoo_live_feed",
 }
 

@@ -24,7 +24,7 @@ from ..model.stream import (
     Topic,
 )
 from ..model.timeframe import Timeframe
-from .protocol import StreamTraits, bar_of, key_of, seen, spelled, understood
+from .streams.protocol import StreamTraits, bar_of, key_of, seen, spelled, understood
 
 # 402: wrong key; 405: too many symbols; 409: not in the plan; 400 and 410: a mistake of ours.
 _FINAL = frozenset({400, 402, 405, 409, 410})

@@ -11,15 +11,15 @@ from ..model.instant import from_ms
 from ..model.provenance import ATTRS_KEY
 from ..model.stream import LiveBar, StreamState
 from ..model.timeframe import Timeframe
-from .backtrader_feed import BacktraderFeed
-from .base import LiveFeed
-from .closing import Closing
-from .door import clock_of, get_door, market_of
+from .backtrader.feed import BacktraderFeed
+from .close_time import Closing
 from .frames import frame_of, live_bars
-from .history import Manager
-from .hook_source import HookSource
-from .lookback import check_lookback, lookback_range
-from .source import Source
+from .live_feed import LiveFeed
+from .services import clock_of, get_door, market_of
+from .sources.base import Source
+from .sources.callback import HookSource
+from .sources.history import Manager
+from .sources.lookback import check_lookback, lookback_range
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,7 @@ from ..model.stream import (
     Topic,
 )
 from ..model.timeframe import Timeframe
-from .protocol import StreamTraits, seen, spelled, understood
+from .streams.protocol import StreamTraits, seen, spelled, understood
 
 _SAME = "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 # Milliseconds have 13 digits until the year 2286; with `timeUnit=MICROSECOND` there are 16.

@@ -7,9 +7,9 @@ from typing import Any
 from ..downloader.registry import downloader_class
 from ..model.rules import Rules
 from .binance_live_data_feed import BinanceStream
-from .door import get_door, get_testnet_door, is_manager
+from .services import get_door, get_testnet_door, is_manager
 from .sourced_live_data_feed import StreamedLiveDataFeed
-from .worker import log
+from .sources.worker import log
 
 
 class BinanceLiveDataFeed(StreamedLiveDataFeed):

@@ -11,7 +11,7 @@ from ..clock import Clock
 from ..errors import DataError
 from ..model.span import Span
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
-from .mailbox import Item, Mailbox, is_superseded
+from .queue import Item, Mailbox, is_superseded
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DataError
-from .choosing import placed
-from .sources import SOURCES, SourceInfo
-from .worker import log
+from .catalog import SOURCES, SourceInfo
+from .selection import placed
+from .sources.worker import log
 
 if TYPE_CHECKING:
-    from .backtrader_feed import BacktraderFeed
+    from .backtrader.feed import BacktraderFeed
 
 _SHARED = ("lookback_bars", "retry_interval", "on_new_bar", "data_manager")
 _FILE = (

@@ -12,13 +12,13 @@ from ..disk.export import export_csv
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms
 from ..model.stream import LiveBar
 from ..model.timeframe import Timeframe
-from .backtrader_feed import BacktraderFeed
-from .base import LiveFeed
-from .closing import Closing
-from .csv_files import CsvColumns, read_csv_bars
+from .backtrader.feed import BacktraderFeed
+from .close_time import Closing
 from .frames import live_bars
-from .mailbox import CAPACITY
-from .replay_source import ReplaySource, every
+from .live_feed import LiveFeed
+from .queue import CAPACITY
+from .sources.csv import CsvColumns, read_csv_bars
+from .sources.replay import ReplaySource, every
 
 if TYPE_CHECKING:
     import pandas as pd

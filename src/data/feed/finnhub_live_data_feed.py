@@ -21,7 +21,7 @@ from ..model.stream import (
     Unreadable,
 )
 from ..model.timeframe import Timeframe
-from .protocol import StreamTraits, key_of, spelled, understood
+from .streams.protocol import StreamTraits, key_of, spelled, understood
 
 _CRYPTO_VENUE = "BINANCE:"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..model.bars import Bar, BarTable, merge
 from ..model.frame import build_frame, table_of
 from ..model.stream import LiveBar, Origin
-from .history import bars_of
+from .sources.history import bars_of
 
 if TYPE_CHECKING:
     import pandas as pd

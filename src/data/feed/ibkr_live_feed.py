@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..config.gateway import ibkr_gateway
-from .door import get_door, get_gateway_door, is_manager
 from .polled_live_data_feed import PolledLiveDataFeed
+from .services import get_door, get_gateway_door, is_manager
 
 
 class IBKRLiveDataFeed(PolledLiveDataFeed):

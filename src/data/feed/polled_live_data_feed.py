@@ -7,10 +7,10 @@ from typing import Any
 
 from ..model.instant import from_ms
 from ..model.stream import LiveBar
-from .base import LiveFeed
-from .poll_source import PollSource
-from .polling import polled
+from .live_feed import LiveFeed
 from .sourced_live_data_feed import SourcedLiveDataFeed
+from .sources.poll import PollSource
+from .sources.polled import polled
 
 
 class PolledLiveDataFeed(SourcedLiveDataFeed):

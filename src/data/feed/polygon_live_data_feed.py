@@ -20,7 +20,7 @@ from ..model.stream import (
     Topic,
 )
 from ..model.timeframe import Timeframe
-from .protocol import StreamTraits, bar_of, key_of, seen, spelled, understood
+from .streams.protocol import StreamTraits, bar_of, key_of, seen, spelled, understood
 
 _HELD_S = 60.0
 _REFUSALS = frozenset(

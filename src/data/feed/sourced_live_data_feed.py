@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..errors import NoProviderError
 from ..model.stream import LiveBar
 from ..provider_selector import ProviderSelector
-from .base import LiveFeed
 from .base_live_data_feed import BaseLiveDataFeed
-from .door import feeds_of, is_manager
 from .frames import frame_of
+from .live_feed import LiveFeed
+from .services import feeds_of, is_manager
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,1 @@
+"""Feeds as Backtrader takes them."""

@@ -1,0 +1,409 @@
+"""A feed as everybody uses it: iterate it, await it, have it call you, or look at it.
+
+::
+
+    feed = get_data_manager().live_feed("BTCUSDT", "1m")
+    for bar in feed:            # starts it; history first, then every closed bar, once, in order
+        ...
+
+No Backtrader is needed for it. How far a slow listener may fall behind: see :mod:`.mailbox`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from ..clock import Clock, SystemClock
+from ..downloader.foreign import masked
+from ..errors import DataError, FeedLagError
+from ..logs import Subject, following, running
+from ..model.span import Span
+from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
+from ..net.forks import renew_after_fork
+from .board import Board, FeedSnapshot, Run
+from .queue import CAPACITY, Item, Mailbox
+from .sources.base import Source
+
+if TYPE_CHECKING:
+    from .sources.history import History
+
+__all__ = ["FeedSnapshot", "LiveFeed"]
+
+log = logging.getLogger("onetape.feed")
+
+OnBar = Callable[[LiveBar], object]
+OnStatus = Callable[[StreamStatus], object]
+
+
+class _Wants(TypedDict, total=False):
+    forming: bool
+    revisions: bool
+    consumes: bool
+
+
+class LiveFeed:
+    """Bars of one series as they close: history, then live, without a seam. Thread-safe.
+
+    Every consumer of bars (an iteration, a queue of :meth:`subscribe`, a callback of :meth:`on_bar`)
+    gets every closed bar once and in order; the feed waits for none of them. The first consumer of a
+    run gets the run from its first bar, however late it comes: what is given before waits for it, up
+    to ``capacity`` items; what was before these is read from ``history`` again. Any further one
+    begins with the next bar. Running bars go to those alone who ask for them (``forming=True``). One that
+    nobody holds and nobody listens to any more ends by itself; in a forked child it does not run.
+
+    Args:
+        symbol, timeframe: whose bars.
+        source: where they come from; see :class:`~.source.Source`.
+        keep: how many closed bars :meth:`snapshot` holds.
+        capacity: items that may wait for one listener.
+        clock: stamps the statuses that the feed itself gives.
+        history: gives bars again that wait no more; without it a first consumer that comes so late
+            is cut off with :class:`~.errors.FeedLagError`.
+    """
+
+    def __init__(
+        self,
+        symbol: str,
+        timeframe: str,
+        source: Source,
+        *,
+        keep: int = 1000,
+        capacity: int = CAPACITY,
+        clock: Clock | None = None,
+        history: History | None = None,
+    ) -> None:
+        self._history = history
+        self.symbol = symbol
+        self.timeframe = timeframe
+        self.source = source
+        self._capacity = capacity
+        self._board = Board(clock or SystemClock(), keep)
+        self._run: Run | None = None
+        self._subject = Subject(symbol, timeframe)
+        self._dropped: weakref.finalize[..., LiveFeed] | None = None
+        # Caller to what it wants; each gets a box and a thread with every run.
+        self._callers: dict[Caller, _Wants] = {}
+        # Lets one thread at a time start, stop or register; no listener's code runs under it.
+        self._turning = threading.RLock()
+        renew_after_fork(self)
+
+    # --- running ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin; does nothing when it runs. One that ended or was stopped starts afresh.
+
+        Raises:
+            DataError: the source cannot work as it is set up.
+        """
+        with self._turning:
+            if not self.is_running:
+                self.stop()
+                # All threads of a run log under one name.
+                self._subject = Subject(self.symbol, self.timeframe)
+                with running(self._subject):
+                    self._started()
+
+    def _started(self) -> None:
+        run = self._run = Run(self._board)
+        self._board.clear(self._capacity)
+        for caller, wants in self._callers.items():
+            self._listen(caller, wants)
+        self._board.tell(StreamState.CONNECTING, "starting")
+        try:
+            self.source.start(run)
+        except BaseException:
+            run.retire("it could not be started")
+            raise
+        self._dropped = weakref.finalize(self, _end_unheard, str(self), self.source, run)
+        self._dropped.atexit = False
+
+    def stop(self) -> None:
+        """End within half a second; listeners get what waits for them. May be called twice."""
+        with self._turning:
+            run, self._run = self._run, None
+            if self._dropped is not None:
+                self._dropped.detach()
+            if run is not None:
+                run.retire("stopped")
+                self.source.stop()
+
+    def after_fork(self) -> None:
+        """Be stopped in a forked child, which has none of the threads; it may be started afresh."""
+        self._turning, self._run = threading.RLock(), None
+        if self._dropped is not None:
+            self._dropped.detach()
+        self._board.after_fork()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and has neither ended nor been stopped."""
+        run = self._run
+        return run is not None and not run.is_over
+
+    @property
+    def status(self) -> StreamStatus:
+        """How it stands."""
+        return self._board.current
+
+    def snapshot(self) -> FeedSnapshot:
+        """Return the last closed bars, the running one and the status, as of one moment."""
+        return self._board.snapshot(self.symbol, self.timeframe)
+
+    # --- listening -------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        *,
+        forming: bool = False,
+        revisions: bool = False,
+        capacity: int | None = None,
+        wake: Callable[[], object] | None = None,
+    ) -> Mailbox:
+        """Return a queue of bars and statuses in their order.
+
+        The first one of a run begins with the run, any other now. It is closed when the run ends;
+        :meth:`unsubscribe` gives it back. Does not start the feed.
+
+        Args:
+            forming, revisions: whether running bars, and corrections of bars given before, are
+                wanted too.
+            capacity: items that may wait in it; default: the feed's.
+            wake: called whenever something was put in; it must not block or raise.
+        """
+        room = capacity or self._capacity
+        box = Mailbox(
+            f"a listener of {self}", room, forming=forming, revisions=revisions, wake=wake
+        )
+        self._add_consumer(box)
+        return box
+
+    def _add_consumer(self, box: Mailbox) -> None:
+        """Hand everything that the run gives to ``box``, from its first bar if it is the first."""
+        older: list[LiveBar] = []
+        lost: Span | None = None
+        while not self._board.add_consumer(box, older, lost):
+            older, lost = [], self._board.lost()
+            if lost is None:  # another run has begun
+                continue
+            try:
+                older = self._again(lost)
+            except DataError as error:
+                box.close(error)
+                return
+
+    def _again(self, lost: Span) -> list[LiveBar]:
+        """Return bars of this run that wait no more.
+
+        Raises:
+            FeedLagError: they cannot be had.
+            DataError: what asking for them ended with.
+        """
+        filled = self._history.between(lost) if self._history else None
+        if filled is None or filled.why:
+            why = f" ({filled.why})" if filled else ""
+            raise FeedLagError(
+                f"{self} gave {self._capacity:,} items before anything consumed them, and the "
+                f"first of them cannot be had again{why}",
+                hint="iterate or subscribe before starting it",
+            )
+        return filled.bars
+
+    def unsubscribe(self, box: Mailbox) -> None:
+        """Close a queue got from :meth:`subscribe`."""
+        self._board.remove(box)
+
+    def on_bar(self, callback: OnBar, *, forming: bool = False) -> None:
+        """Have ``callback`` called with every closed bar, in a thread of its own.
+
+        What it raises is logged, and the next bar is given all the same. Does not start the feed.
+        """
+
+        def take(item: Item) -> None:
+            if isinstance(item, LiveBar):
+                callback(item)
+
+        self._register(Caller(take, str(self)), {"forming": forming})
+
+    def on_status(self, callback: OnStatus) -> None:
+        """Have ``callback`` called with every status, as :meth:`on_bar` does with bars."""
+
+        def take(item: Item) -> None:
+            if isinstance(item, StreamStatus):
+                callback(item)
+
+        self._register(Caller(take, str(self)), {"consumes": False})
+
+    def on_revision(self, callback: OnBar) -> None:
+        """Have ``callback`` called with bars given before that are corrected now, likewise."""
+
+        def take(item: Item) -> None:
+            if isinstance(item, Revision):
+                callback(item.bar)
+
+        self._register(Caller(take, str(self)), {"revisions": True, "consumes": False})
+
+    def __iter__(self) -> Iterator[LiveBar]:
+        """Start it if need be, and give closed bars until it ends.
+
+        Raises:
+            FeedLagError: this loop fell too far behind.
+            DataError: what ended the feed.
+        """
+        box = self.subscribe()
+        try:
+            self.start()
+            while not box.is_over:
+                item = box.get(timeout=None)
+                if isinstance(item, LiveBar):
+                    yield item
+        finally:
+            self.unsubscribe(box)
+
+    async def __aiter__(self) -> AsyncIterator[LiveBar]:
+        """Start it if need be, and give closed bars until it ends, without blocking the loop.
+
+        Raises as iterating does.
+        """
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+        box = await asyncio.to_thread(self.subscribe, wake=lambda: _wake(loop, woken))
+        try:
+            await asyncio.to_thread(self.start)
+            while not box.is_over:
+                woken.clear()
+                while (item := box.get()) is not None:
+                    if isinstance(item, LiveBar):
+                        yield item
+                if not box.is_over:
+                    await woken.wait()
+        finally:
+            self.unsubscribe(box)
+
+    def __enter__(self) -> LiveFeed:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.timeframe}"
+
+    def _register(self, caller: Caller, wants: _Wants) -> None:
+        with self._turning:
+            self._callers[caller] = wants
+            if self.is_running:
+                self._listen(caller, wants)
+
+    def _listen(self, caller: Caller, wants: _Wants) -> None:
+        """Give a caller its queue; one that takes no bars is no consumer."""
+        box = Mailbox(
+            f"a listener of {self}",
+            self._capacity,
+            forming=wants.get("forming", False),
+            revisions=wants.get("revisions", False),
+        )
+        if wants.get("consumes", True):
+            self._add_consumer(box)
+        else:
+            self._board.add(box)
+        with running(self._subject):
+            caller.listen(box)
+
+
+def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:
+    # A loop may be closed at any moment, and whoever puts has nothing to do with it.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(woken.set)
+
+
+def _end_unheard(name: str, source: Source, run: Run) -> None:
+    """End a run that nobody can stop any more, unless somebody listens to it."""
+    if run.is_over or run.board.is_heard:
+        return
+    log.warning("%s was dropped without being stopped; it is stopped now", name)
+
+    def end() -> None:
+        run.retire("dropped")
+        source.stop()
+
+    # Feeds are dropped in any thread, whatever locks it holds: another one waits for them.
+    threading.Thread(target=end, name=f"onetape feed {name} ends", daemon=True).start()
+
+
+# --- callbacks, each in a thread of its own: a slow or raising one holds up nobody else
+
+
+_JOIN_S = 0.1
+# Taken out of a mailbox at once: few enough that running bars are not old when they are given.
+_MOST = 64
+
+
+class Caller:
+    """Calls one function with what comes into a mailbox, one item at a time.
+
+    What the function raises is logged with its traceback at the first time, without it later, and
+    counted in ``failures``; the next item is given all the same.
+
+    Args:
+        callback: called with every item.
+        name: for records and the thread's name.
+    """
+
+    def __init__(self, callback: Callable[[Any], object], name: str) -> None:
+        self.failures = 0
+        self._callback = callback
+        self._name = name
+        self._thread: threading.Thread | None = None
+
+    def listen(self, box: Mailbox) -> None:
+        """Begin with what comes into ``box``; ends when it is closed and empty."""
+        self._thread = threading.Thread(
+            target=following(self._run),
+            args=(box,),
+            name=f"onetape callback {self._name}",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait a moment for a call on its way; a slow one is left to end by itself."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(_JOIN_S)
+
+    def call(self, item: Any) -> None:
+        """Call once; what is raised is logged and counted."""
+        try:
+            self._callback(item)
+        except (Exception, SystemExit) as error:  # the top of a thread: nobody else can hear it
+            self.failures += 1
+            log.error(
+                "a callback of %s raised %s: %s",
+                self._name,
+                type(error).__name__,
+                masked(str(error)),
+                exc_info=self.failures == 1,
+            )
+
+    def _run(self, box: Mailbox) -> None:
+        while not box.is_over:
+            for item in self._next(box):
+                self.call(item)
+
+    def _next(self, box: Mailbox) -> list[Item]:
+        try:
+            return box.take(_MOST, timeout=None)
+        except DataError as error:
+            log.error("callbacks of %s end: %s", self._name, error)
+            return []

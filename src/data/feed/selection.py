@@ -1,0 +1,236 @@
+"""The feed of a symbol: by stream or by questions, for Backtrader where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Union
+
+from ..errors import ConfigError, DataError
+from ..logs import running, subject_of
+from ..model.bars import PRICES
+from ..model.frame import warn_user
+from ..model.instant import from_ms
+from ..model.kind import ADJUSTMENTS
+from ..model.stream import LiveBar
+from ..provider_selector import ProviderSelector
+from .live_feed import LiveFeed
+from .services import clock_of, feeds_of, services_of
+from .sources.history import Manager
+from .sources.lookback import check_lookback
+from .sources.polled import polled
+from .sources.worker import log
+from .streams.registry import refuse
+
+if TYPE_CHECKING:
+    from .base_live_data_feed import BaseLiveDataFeed
+
+# With Backtrader it is a data of Backtrader that can be iterated too.
+AnyFeed = Union["BaseLiveDataFeed", LiveFeed]
+# Symbol, timeframe, and how many closed bars come first.
+Wanted = tuple[str, str, int]
+
+# Binance's futures margined in dollars: a vendor of their own, as their bars are another market's.
+FUTURES = "ccxt:binanceusdm"
+
+# Vendor to the class that adds what older programs read of it.
+_STREAMED = {"binance": "binance_live_feed:BinanceLiveDataFeed"}
+_POLLED = {
+    "yahoo": "yahoo_live_feed:YahooLiveDataFeed",
+    "coingecko": "coingecko_live_feed:CoinGeckoLiveDataFeed",
+    "ibkr": "ibkr_live_feed:IBKRLiveDataFeed",
+}
+
+# What may be wanted of any feed; what its vendor has no use for is no mistake.
+_OPTIONS = (
+    "provider",
+    "market",
+    "adjustment",
+    "on_new_bar",
+    "retry_interval",
+    "polling_interval",
+)
+_OWN = ("api_key", "api_secret", "testnet", "host", "port", "client_id")
+
+
+def live_feed(
+    manager: Manager, symbol: str, timeframe: str, lookback_bars: int = 1000, **options: Any
+) -> AnyFeed:
+    """Return a feed of a data manager.
+
+    The first vendor routed to that streams such bars is listened to; where there is none, bars are
+    asked for as they close. With Backtrader installed it is a data for Cerebro too.
+
+    Args:
+        manager: the data manager.
+        symbol, timeframe: whose bars.
+        lookback_bars: closed bars of history that come first.
+        options: ``provider`` (this vendor alone), ``market`` (``"futures"``: Binance's perpetual
+            ones margined in dollars), ``adjustment`` (of the past: ``raw``, ``split``, ``all``),
+            ``on_new_bar``, ``retry_interval``, ``polling_interval``; then those that the vendor's
+            own class takes, such as ``testnet``.
+
+    Raises:
+        QueryError: symbol or timeframe cannot be understood.
+        ConfigError: an option is unknown or wrong, or a key or an extra is missing.
+        DataError: there is no history to begin with; as ``get_ohlcv`` raises it.
+    """
+    with running(subject_of(symbol, timeframe)):
+        return _found(manager, (symbol, timeframe, lookback_bars), options)
+
+
+def live_feed_or_none(
+    manager: Manager, symbol: str, timeframe: str, lookback_bars: int = 1000, **options: Any
+) -> AnyFeed | None:
+    """Return :func:`live_feed`; where it raises, None, with one warning that says why."""
+    with running(subject_of(symbol, timeframe)):
+        try:
+            return _found(manager, (symbol, timeframe, lookback_bars), options)
+        except DataError as error:
+            message = f"there is no live feed of {symbol} {timeframe}: {error}"
+            log.warning("%s", message)
+            warn_user(message, UserWarning)
+            return None
+
+
+def _found(manager: Manager, wanted: Wanted, options: dict[str, Any]) -> AnyFeed:
+    """Return a feed; why there is none is told as an event. Raises as :func:`live_feed`."""
+    symbol, timeframe, lookback = wanted
+    try:
+        refuse(set(options) - {*_OPTIONS, *_OWN}, _OPTIONS)
+        check_lookback(lookback)
+        _check_adjustment(options.get("adjustment", "split"))
+        options = placed(options)
+        streamer = feeds_of(manager).streamer(symbol, timeframe, options.get("provider"))
+        made = _for_backtrader if find_spec("backtrader") else _plain
+        return made(manager, wanted, streamer, options)
+    except DataError as error:
+        services = services_of(manager)
+        if services is not None:
+            services.observer.failed(error)
+        raise
+    except (ValueError, TypeError) as error:
+        # Classes for Backtrader raise what older programs catch. The call for their history has told
+        # its own failure.
+        if isinstance(error.__cause__, DataError):
+            raise error.__cause__  # noqa: B904 - it is the cause
+        raise ConfigError(str(error)) from error
+
+
+def _for_backtrader(
+    manager: Manager, wanted: Wanted, streamer: str | None, options: dict[str, Any]
+) -> BaseLiveDataFeed:
+    symbol, timeframe, lookback = wanted
+    selector: ProviderSelector = manager.provider_selector  # type: ignore[attr-defined]
+    if streamer is not None:
+        name, usual = streamer, "sourced_live_data_feed:StreamedLiveDataFeed"
+        path = _STREAMED.get(name, usual)
+    else:
+        asked = options.get("provider") or selector.get_best_provider(symbol, timeframe)
+        name, usual = selector.canonical(asked) or "", "polled_live_data_feed:PolledLiveDataFeed"
+        path = _POLLED.get(name, usual)
+    if path != usual:  # such a class has its vendor in itself
+        options.pop("provider", None)
+    if streamer is not None:
+        options.pop("polling_interval", None)
+    module, _, cls = path.partition(":")
+    made = getattr(import_module(f".{module}", __package__), cls)
+    feed: BaseLiveDataFeed = made(
+        symbol, timeframe, lookback_bars=lookback, data_manager=manager, **options
+    )
+    return feed
+
+
+def placed(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with the vendor of a market in place of its name.
+
+    Raises:
+        ConfigError: there is no such market, or not of this vendor.
+    """
+    market, others = options.get("market"), {k: v for k, v in options.items() if k != "market"}
+    if market in (None, "spot"):
+        return others
+    provider = others.get("provider")
+    if market != "futures" or provider not in (None, "binance", FUTURES):
+        whose = "" if provider is None else f" of {provider}"
+        raise ConfigError(
+            f"there is no live market {market!r}{whose}",
+            hint="there are spot, and futures of Binance",
+        )
+    return others | {"provider": FUTURES}
+
+
+def _check_adjustment(adjustment: object) -> None:
+    if adjustment not in ADJUSTMENTS:
+        known = ", ".join(ADJUSTMENTS)
+        raise ConfigError(f"there is no adjustment {adjustment!r}", hint=f"there are {known}")
+
+
+def _plain(
+    manager: Manager, wanted: Wanted, streamer: str | None, options: dict[str, Any]
+) -> LiveFeed:
+    on_new_bar = options.get("on_new_bar")
+    feed = plain_feed(
+        manager,
+        wanted,
+        provider=options.get("provider"),
+        interval_s=options.get("polling_interval", 60.0),
+        adjustment=options.get("adjustment", "split"),
+    )
+    if on_new_bar is not None:
+        feed.on_bar(_calling(wanted[0], on_new_bar))
+        feed.start()
+    return feed
+
+
+def plain_feed(
+    manager: Manager,
+    wanted: Wanted,
+    *,
+    provider: str | None = None,
+    interval_s: float = 60.0,
+    forming: bool = False,
+    adjustment: str = "split",
+) -> LiveFeed:
+    """Return a feed that knows nothing of Backtrader, not started yet.
+
+    Args:
+        manager: the data manager.
+        wanted: symbol, timeframe, closed bars that come first.
+        provider: this vendor alone.
+        interval_s: how often a vendor without a stream is asked, between closes.
+        forming: whether such a vendor is asked for the running bar too; streams tell it anyway.
+        adjustment: what prices of the past are corrected for; those of now are as they are traded.
+
+    Raises:
+        QueryError: symbol or timeframe cannot be understood.
+    """
+    symbol, timeframe, lookback = wanted
+    feeds = feeds_of(manager)
+    if feeds.streamer(symbol, timeframe, provider) is not None:
+        found = feeds.find(symbol, timeframe, lookback, provider=provider, adjustment=adjustment)
+        if found is not None:
+            return found
+    source = polled(
+        manager,
+        symbol,
+        timeframe,
+        lookback=lookback,
+        provider=provider,
+        interval_s=interval_s,
+        forming=forming,
+        adjustment=adjustment,
+    )
+    return LiveFeed(symbol, timeframe, source, clock=clock_of(manager), history=source.history)
+
+
+def _calling(symbol: str, on_new_bar: Callable[..., object]) -> Callable[[LiveBar], None]:
+    """Return a listener that calls ``on_new_bar`` with symbol, open and values of new bars."""
+
+    def call(bar: LiveBar) -> None:
+        if bar.origin != "history":
+            values = dict(zip((*PRICES, "volume"), bar[1:6], strict=True))
+            on_new_bar(symbol, from_ms(bar.stamp_ms), values)
+
+    return call

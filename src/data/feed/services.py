@@ -1,0 +1,155 @@
+"""Bars for feeds that nobody gave a data manager: the facade's way to them, without the facade."""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from ..bars.request import Wishes
+from ..calendars.calendar import MarketCalendar, calendar_for
+from ..clock import Clock, SystemClock
+from ..config.gateway import Gateway, ibkr_gateway
+from ..config.packaged import rules_of_testnets
+from ..config.settings import load_settings
+from ..errors import QueryError
+from ..provider_selector import ProviderSelector
+from ..wiring import MANAGER, Services
+from .streams.registry import LiveFeeds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..bars.observer import Observer
+
+
+class Door:
+    """Bars of one installation, as it is configured by files and environment. Thread-safe.
+
+    Args:
+        cache_dir, config_path, clock: as for the data manager.
+        observer: counts and tells; by default one of its own.
+
+    Attributes:
+        provider_selector: symbol to vendors.
+    """
+
+    def __init__(
+        self,
+        cache_dir: str | Path | None = None,
+        config_path: str | Path | None = None,
+        clock: Clock | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        from ..wiring import build
+
+        self._services = build(cache_dir, config_path, clock=clock, observer=observer)
+        self._feeds = LiveFeeds(self, self._services)
+        self.provider_selector = self._services.selector
+
+    def get_ohlcv(
+        self,
+        symbol: str,
+        timeframe: str,
+        start_date: Any = None,
+        end_date: Any = None,
+        bars: int | None = None,
+        **wishes: Any,
+    ) -> pd.DataFrame:
+        """Return bars; see ``DataManager.get_ohlcv``."""
+        bounds = (start_date, end_date, bars)
+        query = self._services.asking.query(symbol, timeframe, bounds, Wishes(**wishes))
+        return self._services.bars.get(query)
+
+
+def get_door() -> Any:
+    """Return the data manager of this process; where none was made, bars as files configure them."""
+    return MANAGER.look() or _own_door()
+
+
+@lru_cache(1)
+def _own_door() -> Door:
+    return Door()
+
+
+@lru_cache(1)
+def get_testnet_door() -> Door:
+    """Return the one door to test networks, with a cache of its own: their prices are not real."""
+    usual = load_settings().cache_dir
+    return Door(usual.with_name(f"{usual.name}-testnet"), rules_of_testnets())
+
+
+_gateways: WeakKeyDictionary[Any, dict[Gateway, Any]] = WeakKeyDictionary()
+# Guards the table above against threads that make feeds of one gateway at once.
+_gateways_lock = threading.Lock()
+
+
+def get_gateway_door(manager: Any, wanted: Gateway) -> Any:
+    """Return what asks a gateway of Interactive Brokers: ``manager`` where that is its own gateway.
+
+    Another gateway shares cache, rules and clock with the manager; always the same for one gateway.
+    A stand-in of the user's own for a manager decides by itself what it asks.
+    """
+    services = services_of(manager)
+    if services is None:
+        return manager
+    configured = ibkr_gateway(services.selector.parsed_rules.provider("ibkr").options)
+    if wanted == configured:
+        return manager
+    with _gateways_lock:
+        doors = _gateways.setdefault(manager, {})
+        if wanted not in doors:
+            doors[wanted] = _gateway_door(services, wanted)
+        return doors[wanted]
+
+
+def _gateway_door(services: Services, wanted: Gateway) -> Door:
+    from ..downloader.configured import apply_settling
+    from ..downloader.ibkr_data_downloader import IBKRDataDownloader
+
+    settings = services.settings
+    # What happens at the gateway is told to those who listen to the manager.
+    door = Door(settings.cache_dir, settings.rules_path, services.clock, services.observer)
+    sender = door._services.networks.sender("ibkr")
+    downloader = IBKRDataDownloader(**wanted._asdict(), sender=sender)
+    apply_settling(downloader, services.selector.parsed_rules.provider("ibkr"))
+    door.provider_selector.downloaders["ibkr"] = downloader
+    return door
+
+
+def services_of(door: Any) -> Services | None:
+    """Return what is behind a data manager of ours; None behind anybody else's."""
+    found = getattr(door, "_services", None)
+    return found if isinstance(found, Services) else None
+
+
+def feeds_of(door: Any) -> LiveFeeds:
+    """Return what makes the streams of a data manager; of anybody else's the process' own."""
+    found = getattr(door, "_feeds", None)
+    if not isinstance(found, LiveFeeds):
+        found = get_door()._feeds
+        assert isinstance(found, LiveFeeds)
+    return found
+
+
+def clock_of(door: Any) -> Clock:
+    """Return the clock that a data manager goes by."""
+    found = services_of(door)
+    return SystemClock() if found is None else found.clock
+
+
+def is_manager(door: Any) -> bool:
+    """Tell whether this is a data manager of ours, and no stand-in with its method."""
+    return isinstance(getattr(door, "provider_selector", None), ProviderSelector)
+
+
+def market_of(door: Any, symbol: str) -> MarketCalendar | None:
+    """Return the calendar of ``symbol`` as a data manager understands it; None where it does not."""
+    if not is_manager(door):
+        return None
+    try:
+        return calendar_for(door.provider_selector.instrument(symbol))
+    except QueryError:
+        return None

@@ -1,0 +1,1 @@
+"""Where a feed's bars come from: streams, questions, replays, files, callbacks."""

@@ -1,0 +1,99 @@
+"""Feeds that users write themselves: three methods, asked again and again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from ...clock import Clock
+from ...downloader.foreign import call_foreign
+from ...errors import DataError
+from ...model.stream import LiveBar, StreamState, StreamStatus
+from ..frames import live_bars
+from .base import Sink
+from .worker import Halt, ThreadedSource
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+log = logging.getLogger("onetape.feed")
+
+
+class Hooks(Protocol):
+    """What such a feed brings."""
+
+    retry_interval: float
+
+    def _connect_realtime(self) -> bool:
+        """Connect; return whether that worked."""
+
+    def _disconnect_realtime(self) -> object:
+        """Leave."""
+
+    def _get_latest_data(self) -> pd.DataFrame | None:
+        """Return the newest bars there are."""
+
+    def _get_update_interval(self) -> float:
+        """Return seconds from one question to the next."""
+
+
+class HookSource(ThreadedSource):
+    """Asks the hooks of a feed, and takes bars by hand besides.
+
+    Whatever a hook raises is logged, and it is connected anew after ``retry_interval`` seconds.
+    """
+
+    def __init__(self, name: str, hooks: Hooks, clock: Clock | None = None) -> None:
+        super().__init__(name, clock)
+        self._hooks = hooks
+        self._sink: Sink | None = None
+        self._last_ms: int | None = None
+        # Guards the two fields against who pushes by hand.
+        self._pushing = threading.Lock()
+
+    def start(self, sink: Sink) -> None:
+        """Begin; see :class:`~.source.Source`."""
+        with self._pushing:
+            self._sink, self._last_ms = sink, None
+        super().start(sink)
+
+    def push(self, bars: Iterable[LiveBar]) -> None:
+        """Push bars that are newer than the last; nothing before it was started."""
+        with self._pushing:
+            for bar in bars:
+                if self._sink is not None and (self._last_ms is None or bar[0] > self._last_ms):
+                    self._last_ms = bar.stamp_ms
+                    self._sink.bar(bar)
+
+    def run(self, sink: Sink, halt: Halt) -> None:
+        """Connect and ask until it is stopped."""
+        try:
+            while not halt.is_set:
+                try:
+                    call_foreign(lambda: self._follow(sink, halt), f"the feed of {self.name}")
+                    reason = "it could not be connected"
+                except DataError as error:
+                    reason = str(error)
+                    log.error("the feed of %s failed", self.name, exc_info=True)
+                self._tell(sink, StreamState.CONNECTING, reason)
+                halt.wait(self._hooks.retry_interval)
+        finally:
+            self._hooks._disconnect_realtime()
+
+    def _follow(self, sink: Sink, halt: Halt) -> None:
+        """Ask as long as it is connected."""
+        if not self._hooks._connect_realtime():
+            return
+        self._tell(sink, StreamState.LIVE, "connected")
+        while not halt.is_set:
+            latest = self._hooks._get_latest_data()
+            if latest is not None and len(latest):
+                self.push(live_bars(latest, "live"))
+            halt.wait(self._hooks._get_update_interval())
+
+    def _tell(self, sink: Sink, state: StreamState, reason: str) -> None:
+        with self._pushing:
+            sink.status(StreamStatus(state, reason, self.clock.now_ms()))

@@ -1,0 +1,152 @@
+"""What a feed asks the data manager for: what was before it, and what its stream has lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ...bars.ingest.commit import NO_BAR
+from ...calendars.gaps import Grid
+from ...clock import Clock
+from ...errors import IncompleteDataError
+from ...model.instant import date_of, from_ms, parse_iso
+from ...model.provenance import ATTRS_KEY
+from ...model.span import Span
+from ...model.stream import LiveBar, Origin
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Manager(Protocol):
+    """What is needed of the data manager."""
+
+    def get_ohlcv(self, symbol: str, timeframe: str, *args: Any, **kwargs: Any) -> pd.DataFrame:
+        """See :meth:`~.data_manager.DataManager.get_ohlcv`."""
+
+
+class Filled(NamedTuple):
+    """What history says about a stretch.
+
+    Attributes:
+        bars: the closed bars in it.
+        absent: stamps of expected bars that positively do not exist.
+        why: why others are missing; empty when none is.
+    """
+
+    bars: list[LiveBar]
+    absent: list[int]
+    why: str = ""
+
+
+class History(Protocol):
+    """Where closed bars of the past come from. May raise any ``DataError``."""
+
+    def last(self, count: int) -> list[LiveBar]:
+        """Return the last ``count`` closed bars, or all there are."""
+
+    def between(self, span: Span, *, again: bool = False) -> Filled:
+        """Return what there is in ``span``; ``again``: what was said a moment ago does not count."""
+
+
+class ManagerHistory:
+    """History by the data manager: the same routing and the same store as everybody's.
+
+    Args:
+        manager: asked for bars.
+        symbol: as the user writes it.
+        grid: of the series.
+        clock: tells how old a bar is.
+        patience_ms: that a vendor has no bar is believed so long after the bar's close; before
+            that the bar may only be late.
+        pinned: the only vendor whose bars count, if any.
+        adjustment: what prices are corrected for.
+    """
+
+    def __init__(
+        self,
+        manager: Manager,
+        symbol: str,
+        grid: Grid,
+        clock: Clock,
+        *,
+        patience_ms: int = 120_000,
+        pinned: str | None = None,
+        adjustment: str = "split",
+    ) -> None:
+        self._manager = manager
+        self._symbol = symbol
+        self._grid = grid
+        self._clock = clock
+        self._patience_ms = patience_ms
+        self._options: dict[str, Any] = {"strict": True, "adjustment": adjustment}
+        if pinned is not None:
+            self._options["provider"] = pinned
+
+    def last(self, count: int) -> list[LiveBar]:
+        """Return the last ``count`` closed bars, or all there are."""
+        frame = self._ask(bars=count)
+        return bars_of(frame, "history")
+
+    def between(self, span: Span, *, again: bool = False) -> Filled:
+        """Return what there is in ``span``."""
+        label = self._grid.timeframe
+        if label.is_intraday:
+            first: Any = from_ms(span.start)
+            last: Any = from_ms(span.end - 1)
+        else:
+            first, last = date_of(span.start), date_of(span.end - 1)
+        frame = self._ask(first, last, force_refresh=again)
+        bars = [bar for bar in bars_of(frame, "backfill") if bar.stamp_ms in span]
+        return self._judged(span, bars, frame)
+
+    def _judged(self, span: Span, bars: list[LiveBar], frame: pd.DataFrame) -> Filled:
+        """Tell bars that do not exist from those that are only missing yet."""
+        expected = self._grid.opens(span)
+        came = {bar.stamp_ms for bar in bars}
+        missing = [stamp for stamp in expected.tolist() if stamp not in came]
+        if not missing:
+            return Filled(bars, [])
+        nothing, why = _told(frame)
+        old = self._grid.closes(np.array(missing, dtype=np.int64)) + self._patience_ms
+        now = self._clock.now_ms()
+        absent = [
+            stamp
+            for stamp, sure in zip(missing, old.tolist(), strict=True)
+            if sure <= now and any(stamp in part for part in nothing)
+        ]
+        if len(absent) == len(missing):
+            return Filled(bars, absent)
+        return Filled(bars, absent, why or "not published yet")
+
+    def _ask(self, start: Any = None, end: Any = None, **wishes: Any) -> pd.DataFrame:
+        """Return the frame, with holes or without; they are judged here, not warned about."""
+        label = self._grid.timeframe.label
+        try:
+            return self._manager.get_ohlcv(
+                self._symbol, label, start, end, **self._options, **wishes
+            )
+        except IncompleteDataError as error:
+            if error.frame is None or error.frame.attrs[ATTRS_KEY]["substitute"]:
+                raise
+            return error.frame
+
+
+def bars_of(frame: pd.DataFrame, origin: Origin) -> list[LiveBar]:
+    """Return the rows of a frame of bars, in their order."""
+    stamps = frame.index.to_numpy("datetime64[ms]").astype(np.int64).tolist()
+    columns = [frame[name].tolist() for name in ("open", "high", "low", "close", "volume")]
+    return [
+        LiveBar(stamp, o, h, low, c, volume, True, origin)
+        for stamp, o, h, low, c, volume in zip(stamps, *columns, strict=True)
+    ]
+
+
+def _told(frame: pd.DataFrame) -> tuple[list[Span], str]:
+    """Return where the frame's own account says there is no bar, and why else it lacks some."""
+    gaps = frame.attrs.get(ATTRS_KEY, {}).get("gaps", ())
+    spans = [(Span(parse_iso(g["start"]), parse_iso(g["end"])), str(g["reason"])) for g in gaps]
+    nothing = [span for span, reason in spans if reason.startswith(NO_BAR)]
+    reasons = dict.fromkeys(reason for _, reason in spans if not reason.startswith(NO_BAR))
+    return nothing, "; ".join(reasons)

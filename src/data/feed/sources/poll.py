@@ -1,0 +1,221 @@
+"""Bars of vendors without a stream: asked for when they close, and pushed as a stream's would be.
+
+Questions go the way of all others, through the data manager: routing, limits, checks and the cache
+are the same, and every closed bar is stored as it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+
+from ...calendars.calendar import first_unclosed
+from ...calendars.gaps import Grid
+from ...clock import Clock
+from ...errors import AllProvidersFailedError, CacheError, ProviderError
+from ...model.span import Span
+from ...model.stream import LiveBar, StreamState, StreamStatus
+from ..continuation import Continuation
+from .base import Sink
+from .history import Filled, History
+from .worker import Halt, ThreadedSource, log
+
+# What may be over in a moment; anything else can never be answered, and ends the feed.
+_PASSING = (ProviderError, AllProvidersFailedError, CacheError)
+# Closed bars that are looked at again with every question, for their corrections.
+_OVERLAP = 3
+# So long after its close a bar is asked for, and so long it may be lacking before that is told.
+_GRACE_S = 2.0
+_LATE_MS = 120_000
+_FIRST_RETRY_S = 2.0
+# No wait is longer: a clock that was set is noticed.
+_LONGEST_S = 60.0
+
+
+class PollSource(ThreadedSource):
+    """Asks for the bars of one series whenever one closes.
+
+    What is lacking is asked for again after 2, 4, 8 ... seconds, up to ``interval_s``, and bars
+    behind it wait for it; only where a vendor says that there is none is a bar passed over. Errors
+    of vendors never end it.
+
+    Args:
+        name: whose bars.
+        history: answers; its questions are paced by the vendors' limits.
+        grid: which bars are to be expected.
+        lookback: how many closed bars come first.
+        interval_s: the longest time between two questions for what is lacking, and the time
+            between two looks at the running bar.
+        running: looks at the running bar; None where nobody wants it: each look is a question.
+        on_ask: called before every question.
+        clock: waits.
+        call: lets a run be a call: named in logs, the error that ends it told.
+
+    Attributes:
+        asked_ms: when it asked last (UTC milliseconds), or None.
+        history: answers; see above.
+        has_answered: whether there was an answer since it was started.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        history: History,
+        grid: Grid,
+        *,
+        lookback: int = 1000,
+        interval_s: float = 60.0,
+        running: Callable[[], LiveBar | None] | None = None,
+        on_ask: Callable[[], object] = lambda: None,
+        clock: Clock | None = None,
+        call: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        super().__init__(name, clock, call)
+        self.asked_ms: int | None = None
+        self.has_answered = self._is_up = False
+        self.history, self._grid, self._lookback = history, grid, lookback
+        self._interval_s, self._running, self._on_ask = interval_s, running, on_ask
+
+    def run(self, sink: Sink, halt: Halt) -> None:
+        """Ask, push and wait until it is stopped.
+
+        Raises:
+            QueryError: the series does not exist, or nobody serves it.
+            ConfigError: nobody can be asked as it is set up.
+        """
+        self.has_answered = self._is_up = False
+        poll: _Poll | None = None
+        retry = _FIRST_RETRY_S
+        while not halt.is_set:
+            try:
+                poll = poll or self._begun(sink)
+                if self._asked(poll, sink, again=retry > _FIRST_RETRY_S):
+                    retry = _FIRST_RETRY_S
+                    self._look_until_due(poll, sink, halt)
+                    continue
+            except _PASSING as error:
+                log.warning("%s could not be asked for: %s", self.name, error)
+                self._is_up = False
+                self._tell(sink, StreamState.CONNECTING, str(error))
+            halt.wait(retry * (1 + self.clock.jitter() / 4))
+            retry = min(retry * 2, max(self._interval_s, _FIRST_RETRY_S))
+
+    def _begun(self, sink: Sink) -> _Poll:
+        self._note()
+        bars = self.history.last(self._lookback)
+        self._answered(sink)
+        for bar in bars:
+            sink.bar(bar)
+        start = bars[-1].stamp_ms + 1 if bars else self._coming(self.clock.now_ms())
+        return _Poll(self._grid, bars, start)
+
+    def _asked(self, poll: _Poll, sink: Sink, *, again: bool) -> bool:
+        """Ask for what is lacking, push what came; return whether nothing is lacking now."""
+        coming = self._coming(self.clock.now_ms())
+        span = poll.wanted(coming)
+        filled = Filled([], [])
+        if span is not None:
+            self._note()
+            filled = self.history.between(span, again=again)
+            self._answered(sink)
+            for bar in poll.revised(filled.bars):
+                sink.revised(bar)
+            for bar in poll.take(filled, self._grid.back(coming, 1)):
+                sink.bar(bar)
+        self.has_answered = True
+        return self._judge(poll, coming, filled.why, sink)
+
+    def _answered(self, sink: Sink) -> None:
+        """Say that it is connected, as far as vendors without a connection can be."""
+        if not self._is_up:
+            self._is_up = True
+            self._tell(sink, StreamState.BACKFILLING, "it answers")
+
+    def _judge(self, poll: _Poll, coming: int, why: str, sink: Sink) -> bool:
+        lacking = poll.line.gap(coming)
+        if lacking is None:
+            self._tell(sink, StreamState.LIVE, "")
+            return True
+        late = self.clock.now_ms() - int(self._grid.closes(np.array([lacking.start]))[0])
+        if poll.line.waiting:
+            self._tell(sink, StreamState.DELAYED, why or "a bar is lacking; later ones wait")
+        elif late > _LATE_MS:
+            self._tell(
+                sink,
+                StreamState.STALE,
+                why or f"a bar is more than {_LATE_MS // 60_000} minutes late",
+            )
+        return False
+
+    def _look_until_due(self, poll: _Poll, sink: Sink, halt: Halt) -> None:
+        """Wait for the next close, looking at the running bar now and then."""
+        stamp = self._grid.next_open(poll.line.frontier)
+        close = int(self._grid.closes(np.array([stamp]))[0])
+        while not halt.is_set and (left := self._left_s(close)) > 0:
+            if self._running is not None and stamp <= self.clock.now_ms():
+                self._look(self._running, sink)
+                left = min(left, self._interval_s)
+            halt.wait(min(left, _LONGEST_S))
+
+    def _look(self, running: Callable[[], LiveBar | None], sink: Sink) -> None:
+        self._note()
+        try:
+            bar = running()
+        except _PASSING as error:
+            log.info("the running bar of %s could not be asked for: %s", self.name, error)
+            return
+        if bar is not None:
+            sink.bar(bar._replace(is_closed=False, origin="live"))
+
+    def _left_s(self, close_ms: int) -> float:
+        return (close_ms - self.clock.now_ms()) / 1000 + _GRACE_S
+
+    def _coming(self, now_ms: int) -> int:
+        """Return the stamp of the first bar that has not closed."""
+        return first_unclosed(self._grid.calendar, self._grid.timeframe, now_ms, self._grid.anchor)
+
+    def _note(self) -> None:
+        self.asked_ms = self.clock.now_ms()
+        self._on_ask()
+
+    def _tell(self, sink: Sink, state: StreamState, reason: str) -> None:
+        sink.status(StreamStatus(state, reason, self.clock.now_ms()))
+
+
+class _Poll:
+    """One run: what was given, and what is to be asked for. For one thread."""
+
+    def __init__(self, grid: Grid, bars: Sequence[LiveBar], start_ms: int) -> None:
+        self._recent = {bar.stamp_ms: bar for bar in bars[-_OVERLAP:]}
+        self.line = Continuation(grid, start_ms)
+
+    def wanted(self, coming_ms: int) -> Span | None:
+        """Return what to ask for: what is lacking, and the last bars given; None: nothing is."""
+        lacking = self.line.gap(coming_ms)
+        if lacking is None:
+            return None
+        # Bars behind a hole were seen, not given: they come along.
+        return Span(min([lacking.start, *self._recent]), coming_ms)
+
+    def revised(self, bars: Sequence[LiveBar]) -> list[LiveBar]:
+        """Return the bars that were given before with other values."""
+        found = [
+            bar
+            for bar in bars
+            if bar.stamp_ms in self._recent and bar[:6] != self._recent[bar.stamp_ms][:6]
+        ]
+        self._recent |= {bar.stamp_ms: bar for bar in found}
+        return found
+
+    def take(self, filled: Filled, newest_ms: int) -> list[LiveBar]:
+        """Return the bars whose turn it is."""
+        self.line.learn(filled.bars, filled.absent)
+        given = [
+            bar._replace(origin="live" if bar.stamp_ms >= newest_ms else "backfill")
+            for bar in self.line.take()
+        ]
+        kept = [*self._recent.items(), *((bar.stamp_ms, bar) for bar in given)]
+        self._recent = dict(kept[-_OVERLAP:])
+        return given

@@ -1,0 +1,1 @@
+"""Sockets of vendors: connections, sessions, and who receives what they send."""

@@ -1,0 +1,164 @@
+"""Who listens to a connection: one per subscription; bars pass, trades become bars."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ...calendars.minutes import MinuteBars
+from ...calendars.ticks import TradeBars
+from ...clock import Clock
+from ...errors import DataError
+from ...model.stream import LiveBar, StreamState, StreamStatus, Trade
+from ..sources.base import Sink
+from ..sources.steady_clock import SteadyNow
+
+
+class Listener(Protocol):
+    """What a connection tells one subscription; no method blocks, one thread calls."""
+
+    def bar(self, bar: LiveBar) -> None:
+        """Take a bar as it came."""
+
+    def revised(self, bar: LiveBar) -> None:
+        """Take a correction."""
+
+    def trade(self, trade: Trade) -> None:
+        """Take a trade."""
+
+    def connected(self) -> None:
+        """Be told that from now on everything comes."""
+
+    def lost(self, reason: str) -> None:
+        """Be told that nothing comes until ``connected`` again."""
+
+    def end(self, error: DataError | None) -> None:
+        """Be told that nothing will ever come again."""
+
+    def tick(self) -> None:
+        """Be called now and then, whether anything comes or not."""
+
+
+class StandListener:
+    """Tells a sink how the connection stands; what all listeners do."""
+
+    def __init__(self, sink: Sink, clock: Clock) -> None:
+        self._sink = sink
+        self._clock = clock
+
+    def trade(self, trade: Trade) -> None:
+        """Do nothing: whoever sends bars sends them whole."""
+
+    def connected(self) -> None:
+        """See :class:`Listener`."""
+        self._tell(StreamState.BACKFILLING, "connected")
+
+    def lost(self, reason: str) -> None:
+        """See :class:`Listener`."""
+        self._tell(StreamState.CONNECTING, reason)
+
+    def end(self, error: DataError | None) -> None:
+        """See :class:`Listener`."""
+        self._sink.end(error)
+
+    def tick(self) -> None:
+        """Do nothing."""
+
+    def _tell(self, state: StreamState, reason: str) -> None:
+        self._sink.status(StreamStatus(state, reason, self._clock.now_ms()))
+
+
+class BarListener(StandListener):
+    """Passes bars on to a sink."""
+
+    def __init__(self, sink: Sink, clock: Clock) -> None:
+        super().__init__(sink, clock)
+        self.bar = sink.bar  # the way of every message: nothing in between
+        self.revised = sink.revised
+
+
+class Builder(Protocol):
+    """What bars are built by: :class:`~.calendars.ticks.TradeBars` or ``MinuteBars``."""
+
+    owed_ms: int | None
+
+    def restart(self, now_ms: int) -> None:
+        """Begin to listen."""
+
+    def pause(self) -> None:
+        """Listen no more."""
+
+    def closed_by(self, now_ms: int) -> list[LiveBar]:
+        """Return the bars whose time is over."""
+
+
+class BuildingListener(StandListener):
+    """Builds bars; one that was not listened to as a whole is never given as closed.
+
+    Args:
+        sink: gets them.
+        clock: closes them where nothing more comes.
+        bars: what they are built by.
+    """
+
+    def __init__(self, sink: Sink, clock: Clock, bars: Builder) -> None:
+        super().__init__(sink, clock)
+        self._bars = bars
+        self._now = SteadyNow(clock)
+
+    def bar(self, bar: LiveBar) -> None:
+        """Do nothing: the bars wanted are not sent."""
+
+    def revised(self, bar: LiveBar) -> None:
+        """Do nothing, likewise."""
+
+    def connected(self) -> None:
+        """See :class:`Listener`."""
+        self._now.set()
+        self._bars.restart(self._now.ms())
+        super().connected()
+
+    def lost(self, reason: str) -> None:
+        """See :class:`Listener`."""
+        self._bars.pause()
+        super().lost(reason)
+
+    def tick(self) -> None:
+        """Close bars whose time is over, although nothing has come since."""
+        self._give(self._bars.closed_by(self._now.ms()))
+
+    def _give(self, bars: list[LiveBar]) -> None:
+        for bar in bars:
+            self._sink.bar(bar)
+        owed_ms, self._bars.owed_ms = self._bars.owed_ms, None
+        if owed_ms is not None:
+            why = "a bar is over that was not heard as a whole"
+            self._sink.status(StreamStatus(StreamState.DELAYED, why, owed_ms))
+
+
+class TradeListener(BuildingListener):
+    """Builds bars of trades."""
+
+    def __init__(self, sink: Sink, clock: Clock, bars: TradeBars) -> None:
+        super().__init__(sink, clock, bars)
+        self._take = bars.take
+
+    def trade(self, trade: Trade) -> None:
+        """See :class:`Listener`."""
+        self._give(self._take(trade))
+
+
+class MinuteListener(BuildingListener):
+    """Builds longer bars of closed minutes and of their corrections."""
+
+    def __init__(self, sink: Sink, clock: Clock, bars: MinuteBars) -> None:
+        super().__init__(sink, clock, bars)
+        self._take = bars.take
+
+    def bar(self, bar: LiveBar) -> None:
+        """See :class:`Listener`."""
+        found = self._take(bar, self._now.ms())
+        self._give(found)
+        if not found:
+            self._tell(StreamState.LIVE, "it speaks")
+
+    revised = bar

@@ -1,0 +1,114 @@
+"""Connections shared by all feeds of a process: one per vendor and account, while it is used."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from ...model.stream import Topic
+from ...net.forks import renew_after_fork
+from ..sources.base import Sink
+from .connection import Connection
+from .listeners import Listener
+
+Open = Callable[[], Connection]
+
+
+class Hub:
+    """Gives out connections and takes them back; the last to leave closes. Thread-safe.
+
+    A forked child has none of its parent's connections.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, list[Connection]] = {}
+        # Guards the table against feeds that start and stop at the same time.
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    def join(self, account: str, topic: Topic, listener: Listener, make: Open) -> Connection:
+        """Have ``listener`` listen on a connection of ``account`` with room for ``topic``.
+
+        Args:
+            account: vendor, address and account: who shares this shares connections.
+            topic: what to listen to.
+            listener: who.
+            make: makes another connection.
+        """
+        with self._lock:
+            self._open[account] = held = [
+                one for one in self._open.get(account, []) if not one.is_over
+            ]
+            found = next((one for one in held if _has_room(one, topic)), None)
+            if found is None:
+                found = make()
+                held.append(found)
+            found.add(topic, listener)
+            return found
+
+    def leave(self, connection: Connection, topic: Topic, listener: Listener) -> None:
+        """Listen no more; a connection that nobody uses is closed within half a second."""
+        with self._lock:
+            is_idle = connection.remove(topic, listener)
+            for account, held in list(self._open.items()):
+                if is_idle and connection in held:
+                    held.remove(connection)
+                    if not held:
+                        del self._open[account]
+        if is_idle:
+            connection.close()
+
+    @property
+    def connections(self) -> int:
+        """How many are open or being opened."""
+        with self._lock:
+            return sum(len(held) for held in self._open.values())
+
+    def after_fork(self) -> None:
+        """Start with a lock and a table of our own."""
+        self._lock = threading.Lock()
+        self._open = {}
+
+
+def _has_room(connection: Connection, topic: Topic) -> bool:
+    topics = connection.topics
+    return topic in topics or len(topics) < connection.protocol.traits.topics
+
+
+class Subscription:
+    """One topic of a shared connection, as a stream of bars with the holes that it has.
+
+    Args:
+        hub: where connections are shared.
+        account, topic: see :meth:`Hub.join`.
+        make: makes a connection.
+        listen: makes the listener of a sink.
+    """
+
+    def __init__(
+        self, hub: Hub, account: str, topic: Topic, make: Open, listen: Callable[[Sink], Listener]
+    ) -> None:
+        self._hub = hub
+        self._account = account
+        self._topic = topic
+        self._make = make
+        self._listen = listen
+        self._joined: tuple[Connection, Listener] | None = None
+
+    def start(self, sink: Sink) -> None:
+        """See :class:`~.source.Source`."""
+        listener = self._listen(sink)
+        connection = self._hub.join(self._account, self._topic, listener, self._make)
+        self._joined = (connection, listener)
+
+    def stop(self) -> None:
+        """See :class:`~.source.Source`."""
+        joined, self._joined = self._joined, None
+        if joined is not None:
+            self._hub.leave(joined[0], self._topic, joined[1])
+
+    def doubt(self, reason: str, silent_s: float) -> None:
+        """See :class:`~.parts.Stream`."""
+        joined = self._joined
+        if joined is not None:
+            joined[0].doubt(reason, silent_s)

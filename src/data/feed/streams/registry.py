@@ -1,0 +1,307 @@
+"""From a symbol to a feed: by the stream of a vendor that is routed to and has one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, cast
+
+from ...bars.request import Wishes
+from ...bars.stream_store import Origin, StreamKeeper, namesakes_of
+from ...calendars.calendar import calendar_for
+from ...calendars.gaps import Grid
+from ...calendars.minutes import MinuteBars
+from ...calendars.ticks import TradeBars
+from ...config.credentials import VENDOR_KEYS, vendor_credentials
+from ...errors import (
+    ConfigError,
+    DataError,
+    MissingCredentialsError,
+    NoProviderError,
+)
+from ...logs import running, subject_of
+from ...model.instant import SECOND_MS
+from ...model.instrument import Instrument
+from ...model.kind import Basis
+from ...model.stream import LiveBar, Topic
+from ...model.timeframe import Timeframe
+from ...net.socket import Dialer, library
+from ..live_feed import LiveFeed
+from ..queue import CAPACITY
+from ..sources.base import Sink
+from ..sources.history import Manager, ManagerHistory
+from ..sources.stream_source import Continued, Patience, Start
+from .built_bars import MINUTE, hindrance
+from .connection import Connection, Pulse
+from .listeners import BarListener, Listener, MinuteListener, TradeListener
+from .pool import Hub, Subscription
+from .protocol import StreamProtocol
+
+if TYPE_CHECKING:
+    from ...wiring import Services
+
+log = logging.getLogger("onetape.feed")
+
+# Vendor to the class of its stream.
+STREAMS: Mapping[str, str] = MappingProxyType(
+    {
+        "alpaca": "alpaca_live_data_feed:AlpacaStream",
+        "binance": "binance_live_data_feed:BinanceStream",
+        "ccxt:binanceusdm": "binance_live_data_feed:BinanceFuturesStream",
+        "finnhub": "finnhub_live_data_feed:FinnhubStream",
+        "polygon": "polygon_live_data_feed:PolygonStream",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Tempo:
+    """How patient feeds are; tests make them short."""
+
+    pulse: Pulse = Pulse()
+    patience: Patience = Patience()
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A stream that has the bars wanted, or the minutes that they are built of."""
+
+    name: str
+    make: Callable[[], StreamProtocol]
+    protocol: StreamProtocol
+    topic: Topic
+    account: Callable[[], str]
+    sent: Timeframe | None = None
+
+
+class LiveFeeds:
+    """Makes feeds for one data manager; connections are shared among them. Thread-safe.
+
+    Args:
+        manager: history and holes are asked of it.
+        services: routing, limits and the store behind it.
+        tempo: how patient feeds are.
+    """
+
+    def __init__(self, manager: Manager, services: Services, tempo: Tempo | None = None) -> None:
+        self.hub = Hub()
+        self._manager = manager
+        self._services = services
+        self._tempo = tempo or Tempo()
+        self._keeper = StreamKeeper(services.cache.store, services.clock)
+
+    def find(
+        self,
+        symbol: str,
+        timeframe: str,
+        lookback_bars: int = 1000,
+        *,
+        provider: str | None = None,
+        after_ms: int | None = None,
+        adjustment: str = "split",
+        on_new_bar: Callable[[LiveBar], object] | None = None,
+        **unknown: object,
+    ) -> LiveFeed | None:
+        """Return a feed that is not started yet, or None with a logged reason.
+
+        Args:
+            symbol, timeframe: whose bars.
+            lookback_bars: closed bars of history that come first.
+            provider: the only vendor whose stream and history count.
+            after_ms: in place of ``lookback_bars``: stamp of the last bar known already.
+            adjustment: what prices of the past are corrected for.
+            on_new_bar: called with every closed bar.
+            unknown: there is no such option, and no feed with it.
+        """
+        with running(subject_of(symbol, timeframe)):
+            try:
+                refuse(unknown, ("provider", "after_ms", "adjustment", "on_new_bar"))
+                library()
+                start = Start(lookback_bars, after_ms)
+                feed = self._feed(symbol, timeframe, start, provider, adjustment)
+            except DataError as error:
+                log.warning("there is no live feed of %s %s: %s", symbol, timeframe, error)
+                return None
+        if on_new_bar is not None:
+            feed.on_bar(on_new_bar)
+        return feed
+
+    def streamer(self, symbol: str, timeframe: str, provider: str | None = None) -> str | None:
+        """Return the vendor whose stream :meth:`find` would take; None: there is none.
+
+        Raises:
+            QueryError: symbol or timeframe cannot be understood.
+        """
+        step = Timeframe.parse(timeframe)
+        instrument = self._services.selector.instrument(symbol)
+        try:
+            library()
+            return self._way(instrument, step, provider).name
+        except (NoProviderError, ConfigError):
+            return None
+
+    def _feed(
+        self, symbol: str, timeframe: str, start: Start, provider: str | None, adjustment: str
+    ) -> LiveFeed:
+        """Return the feed.
+
+        Raises:
+            DataError: nobody who is routed to streams such bars.
+        """
+        step = Timeframe.parse(timeframe)
+        instrument = self._services.selector.instrument(symbol)
+        way = self._way(instrument, step, provider)
+        kind = way.protocol.kind(instrument)
+        grid = Grid(calendar_for(instrument), step, kind.anchor or "session")
+        clock, traits = self._services.clock, way.protocol.traits
+        patience = self._patience(way)
+        history = ManagerHistory(
+            self._manager,
+            symbol,
+            grid,
+            clock,
+            pinned=provider,
+            adjustment=adjustment,
+            patience_ms=120_000 if traits.dense else 30_000,
+        )
+        # What is traded now is adjusted for every split there was.
+        basis = Basis("split" if instrument.asset_class == "stock" else "raw")
+        origin = Origin(way.name, kind, self._settle_ms(way.name), basis)
+
+        def keep(bars: Sequence[LiveBar]) -> None:
+            if provider is None:  # bars of a pinned vendor lie in a lane of their own
+                self._keeper.keep(instrument, grid, origin, [bar.bar for bar in bars])
+
+        source = Continued(
+            self._subscription(way, grid),
+            history,
+            grid,
+            clock,
+            start=start,
+            keep=keep,
+            patience=patience,
+            call=partial(self._services.observer.call_beside, instrument.symbol, step.label),
+        )
+        # History comes at once: who takes his time with all of it has not fallen behind.
+        capacity = CAPACITY + start.lookback
+        return LiveFeed(
+            symbol,
+            step.label,
+            source,
+            clock=clock,
+            keep=max(1, start.lookback),
+            capacity=capacity,
+            history=history,
+        )
+
+    def _patience(self, way: _Way) -> Patience:
+        traits = way.protocol.traits
+        return replace(
+            self._tempo.patience, dense=traits.dense, quiet=traits.quiet_s, sent=way.sent
+        )
+
+    def _settle_ms(self, name: str) -> int:
+        found = self._services.selector.downloaders.get(name)
+        return int(found.capabilities.settle_ms) if found is not None else 120_000
+
+    def _way(self, instrument: Instrument, step: Timeframe, provider: str | None) -> _Way:
+        """Return the first stream, in the order of the rules, that has such bars.
+
+        Raises:
+            NoProviderError: there is none.
+            UnknownSymbolError: all vendors may mean another thing.
+        """
+        selector = self._services.selector
+        routed = selector.get_provider_with_failover(instrument.symbol, step.label)
+        names = [provider] if provider else routed
+        reasons: list[str] = []
+        wanted = self._services.asking.query(
+            instrument.symbol, step.label, (None, None, 1), Wishes(provider=provider)
+        )
+        namesakes = namesakes_of(selector, wanted)
+        for name in names:
+            if name in namesakes:
+                reasons.append(f"{name} is not listened to: {namesakes[name]}")
+                continue
+            try:
+                found = self._stream(str(selector.canonical(name)), (instrument, step, provider))
+            except MissingCredentialsError as error:
+                reasons.append(str(error))
+                continue
+            if isinstance(found, _Way):
+                return found
+            reasons.append(f"{name} streams no such bars{found}")
+        raise NoProviderError(
+            "; ".join(reasons) or "no vendor that can be asked is routed to",
+            symbol=instrument.symbol,
+        )
+
+    def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
+        """Return a vendor's stream of such bars, or why there is more to say than that it has none."""
+        instrument, step, _ = wanted
+        if name not in STREAMS:
+            return ""
+        module, _, cls = STREAMS[name].partition(":")
+        made = getattr(import_module(f"..{module}", __package__), cls)
+        said = self._services.selector.parsed_rules.provider(name)
+        keys = vendor_credentials(name, said.api_key_env, said.secret_key_env)
+
+        def make() -> StreamProtocol:
+            return cast(StreamProtocol, made(said.ws_url, keys))
+
+        def account() -> str:
+            own = [key for key in VENDOR_KEYS.get(name, ()) if key in keys]
+            limiter = self._services.network.limiter(name)
+            return limiter.acting_for(keys[key] for key in own).account()
+
+        protocol = make()
+        topic = protocol.spelling(instrument, step)
+        if topic is not None:
+            return _Way(name, make, protocol, topic, account)
+        topic = protocol.spelling(instrument, MINUTE)
+        if topic is None:
+            return ""
+        if why := hindrance(self._services, name, protocol.kind(instrument), wanted):
+            return f": {why}"
+        return _Way(name, make, protocol, topic, account, MINUTE)
+
+    def _subscription(self, way: _Way, grid: Grid) -> Subscription:
+        clock = self._services.clock
+
+        def listen(sink: Sink) -> Listener:
+            if way.sent is not None:
+                quiet_ms = round(way.protocol.traits.quiet_s * SECOND_MS)
+                return MinuteListener(sink, clock, MinuteBars(grid, quiet_ms))
+            if way.topic.timeframe:
+                return BarListener(sink, clock)
+            return TradeListener(sink, clock, TradeBars(grid))
+
+        def make() -> Connection:
+            protocol = way.make()
+            limiter = self._services.network.limiters.of(
+                f"{way.name} stream", protocol.traits.connects
+            )
+            dial = Dialer(protocol.address)
+            return Connection(
+                protocol, dial, limiter, clock, self._tempo.pulse, account=way.account
+            )
+
+        account = f"{way.name} {hash(way.protocol.address().url)}"
+        return Subscription(self.hub, account, way.topic, make, listen)
+
+
+def refuse(unknown: Collection[str], known: Iterable[str]) -> None:
+    """Refuse options that nobody reads.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    if unknown:
+        raise ConfigError(
+            f"a live feed has no option {', '.join(sorted(unknown))}",
+            hint=f"there are {', '.join(known)}",
+        )

@@ -1,0 +1,55 @@
+"""Who builds bars gives none that a lost connection cut in two."""
+
+from __future__ import annotations
+
+import pytest
+
+from src.data.calendars.gaps import Grid
+from src.data.calendars.minutes import MinuteBars
+from src.data.calendars.ticks import TradeBars
+from src.data.clock import ManualClock
+from src.data.feed.sources.stream_thread import Inbox
+from src.data.feed.streams.listeners import BuildingListener, MinuteListener, TradeListener
+from src.data.model.instant import MINUTE_MS
+from src.data.model.stream import StreamState, Trade
+from src.data.model.timeframe import Timeframe
+from tests.calendars.market import ALWAYS
+
+from .conftest import bars_in, emptied
+from .hands import MONDAY, minute
+
+FIVE = Grid(ALWAYS, Timeframe.parse("5m"))
+
+
+def say(listener: BuildingListener, number: int) -> None:
+    """Tell of one minute, in the way that the listener hears of it."""
+    listener.bar(minute(number))
+    listener.trade(Trade(MONDAY + number * MINUTE_MS, 5.0, 1.0))
+
+
+@pytest.mark.parametrize("lost", [True, False])
+@pytest.mark.parametrize("kind", ["trades", "minutes"])
+def test_a_bar_that_lost_its_connection_is_left_to_history(kind: str, lost: bool) -> None:
+    clock, box = ManualClock(MONDAY - 10_000), Inbox()
+    listener: BuildingListener = (
+        TradeListener(box, clock, TradeBars(FIVE)) if kind == "trades"
+        else MinuteListener(box, clock, MinuteBars(FIVE, 3 * MINUTE_MS))
+    )  # fmt: skip
+    listener.connected()
+    clock.advance(10)
+    for number in (0, 1, 2):
+        clock.advance(60)
+        say(listener, number)
+    if lost:
+        listener.lost("gone")
+    clock.advance(130)
+    listener.tick()  # a new socket is open, and not let in yet
+    items = emptied(box)
+    assert len([bar for bar in bars_in(items) if bar.is_closed]) == (0 if lost else 1)
+    listener.connected()
+    clock.advance(300)
+    listener.tick()
+    owed = [
+        item.at_ms for item in emptied(box) if getattr(item, "state", "") == StreamState.DELAYED
+    ]
+    assert owed == [MONDAY + 10 * MINUTE_MS]

@@ -1,0 +1,162 @@
+"""A feed for every symbol that a vendor with a stream is routed to; else None, and why."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.feed.sources.history import Filled
+from src.data.feed.sources.stream_source import Continued
+from src.data.feed.streams import registry
+from src.data.feed.streams.registry import STREAMS, Tempo
+from src.data.model.instant import MINUTE_MS, parse_iso
+from src.data.model.span import Span
+from src.data.model.stream import LiveBar, StreamState, Topic
+from tests.vendor_server import VendorServer
+from tests.vendor_server.streams import StreamServer
+
+from .conftest import PATIENCE, PULSE, Stage, bars_in, emptied, wait_until
+
+KEYS = {"ALPACA_API_KEY": "a-key", "ALPACA_SECRET_KEY": "a-secret", "POLYGON_API_KEY": "p-key",
+        "FINNHUB_API_KEY": "f-key"}  # fmt: skip
+
+
+@pytest.fixture
+def manager(tmp_path: Path, clock: ManualClock) -> DataManager:
+    return DataManager(tmp_path / "cache", clock=clock)
+
+
+def test_a_feed_is_made_and_nobody_is_asked_before_it_starts(stage: Stage) -> None:
+    feed = stage.manager._feeds.find("BTC/USDT", "1m")
+    assert feed is not None
+    assert isinstance(feed.source, Continued)
+    assert (feed.symbol, feed.timeframe, feed.is_running) == ("BTC/USDT", "1m", False)
+    assert stage.vendors.count() == stage.streams.attempts == 0
+
+
+@pytest.mark.parametrize("symbol, timeframe, said", [
+    ("BTCUSDT", "7m", "no rule for crypto"),
+    ("GC=F", "1h", "yahoo streams no such bars"),
+    ("AAPL", "1m", "needs a key"),
+    ("?", "1m", "symbol"),
+    ("BTCUSDT", "1x", "unknown timeframe"),
+])  # fmt: skip
+def test_where_there_is_none_the_reason_is_logged(
+    manager: DataManager, caplog: pytest.LogCaptureFixture, symbol: str, timeframe: str, said: str
+) -> None:
+    assert manager._feeds.find(symbol, timeframe, 10, provider="alpaca" if symbol == "AAPL"
+                                 else None) is None  # fmt: skip
+    assert f"there is no live feed of {symbol} {timeframe}" in caplog.text
+
+
+def test_a_stream_of_another_thing_is_not_listened_to(
+    manager: DataManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """History of METAUSDT would be Binance's, and its stream that of Polygon's coin."""
+    monkeypatch.setenv("POLYGON_API_KEY", "p-key")
+    others = {name: path for name, path in STREAMS.items() if name != "binance"}
+    monkeypatch.setattr(registry, "STREAMS", others)
+    selector = manager.provider_selector
+    monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: ["binance", "polygon"])
+    assert manager._feeds.find("METAUSDT", "1m") is None
+    assert "polygon is not listened to: nothing proves that its METAUSDT" in caplog.text
+
+
+def test_an_option_nobody_reads_is_refused(
+    manager: DataManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert manager._feeds.find("BTCUSDT", "1m", on_bars=print) is None
+    assert "no option on_bars" in caplog.text
+
+
+def test_without_the_extra_there_is_none(
+    manager: DataManager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "websocket", None)
+    assert manager._feeds.find("BTCUSDT", "1m") is None
+    assert "onetape[live]" in caplog.text
+
+
+def test_a_callback_is_called(stage: Stage) -> None:
+    seen: list[object] = []
+    stage.manager._feeds._tempo = Tempo(PULSE, PATIENCE)
+    feed = stage.manager._feeds.find("BTCUSDT", "1m", 5, on_new_bar=seen.append)
+    assert feed is not None
+    with feed:
+        wait_until(lambda: len(seen) == 5)
+
+
+def test_a_feed_goes_on_after_a_bar_that_is_known(stage: Stage) -> None:
+    stage.manager._feeds._tempo = Tempo(PULSE, PATIENCE)
+    known = stage.closed_ms - 4 * MINUTE_MS
+    feed = stage.manager._feeds.find("BTCUSDT", "1m", after_ms=known)
+    assert feed is not None
+    box = feed.subscribe()
+    with feed:
+        stage.live(feed)
+    stamps = [bar.stamp_ms for bar in bars_in(emptied(box))]
+    assert stamps == [known + n * MINUTE_MS for n in range(1, 5)]
+
+
+class OfTruth:
+    """History straight from the truth, for vendors whose own is tested elsewhere."""
+
+    def __init__(self, vendors: VendorServer) -> None:
+        self._vendors = vendors
+
+    def last(self, count: int) -> list[LiveBar]:
+        """Return nothing: there is no lookback."""
+        return []
+
+    def between(self, span: Span, *, again: bool = False) -> Filled:
+        """Return every bar in ``span`` that has closed."""
+        now = self._vendors.clock.now_ms()
+        rows = self._vendors.truth.expected("AAPL", "1m", span.start, span.end, "raw", now)
+        return Filled([LiveBar(*row, True, "backfill") for row in rows], [])
+
+
+@pytest.mark.parametrize("vendor", ["alpaca", "polygon", "finnhub"])
+def test_other_vendors_streams_speak_over_real_sockets(
+    vendor: str, tmp_path: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = vendors.clock
+    clock.set(parse_iso("2024-07-10T14:00:01Z"))
+    for name, key in KEYS.items():
+        monkeypatch.setenv(name, key)
+    monkeypatch.setattr(registry, "ManagerHistory", lambda *_, **__: OfTruth(vendors))
+    with StreamServer(clock, vendors.truth) as streams:
+        path = tmp_path / "rules.yaml"
+        path.write_text(json.dumps({"providers": {vendor: {"ws_url": streams.url(vendor)}}}))
+        manager = DataManager(tmp_path / "cache", path, clock=clock)
+        manager._feeds._tempo = Tempo(PULSE, PATIENCE)
+        feed = manager._feeds.find("AAPL", "1m", 0, provider=vendor)
+        assert feed is not None
+        box = feed.subscribe()
+        began = clock.now_ms() // MINUTE_MS * MINUTE_MS
+        with feed:
+            wait_until(lambda: feed.status.state is StreamState.LIVE)
+            # Who does not answer subscriptions counts as subscribed once it was asked.
+            wait_until(lambda: streams.listening(Topic("AAPL", "1m")), "a subscription")
+            for number in range(4):
+                at = began + number * MINUTE_MS
+                clock.advance(60)
+                assert streams.publish(vendor, "AAPL", "1m", at) == 1
+                if vendor == "finnhub":  # closed by the clock, once late trades had their time
+                    clock.advance(3)
+                if number:
+                    wait_until(lambda at=at: at in [b.stamp_ms for b in feed.snapshot().bars])  # type: ignore[misc]
+        bars = bars_in(emptied(box))
+        truth = vendors.truth.expected("AAPL", "1m", began, clock.now_ms(), "raw")
+        assert [bar[:5] for bar in bars] == [row[:5] for row in truth[: len(bars)]]
+        assert [bar.origin for bar in bars][-3:] == ["live"] * 3
+
+
+def test_every_stream_is_of_a_vendor_there_is(manager: DataManager) -> None:
+    assert {name: manager.provider_selector.canonical(name) for name in STREAMS} == {
+        name: name for name in STREAMS
+    }

@@ -1,0 +1,173 @@
+"""What a stream says while bars wait for others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from src.data.calendars.gaps import Grid
+from src.data.clock import ManualClock
+from src.data.errors import DataError, UnavailableError
+from src.data.feed.live_feed import LiveFeed
+from src.data.feed.sources.history import Filled
+from src.data.feed.sources.stream_source import Continued, Start
+from src.data.model.instant import MINUTE_MS
+from src.data.model.span import Span
+from src.data.model.stream import LiveBar, Revision, StreamState, StreamStatus
+from src.data.model.timeframe import Timeframe
+from tests.calendars.market import ALWAYS
+
+from .conftest import PATIENCE, bars_in, emptied, wait_until
+from .hands import LIVE, MONDAY, Hand, HandStream, feed_of, minute, witnessed
+
+
+class Later:
+    """History that has nothing until it is told to."""
+
+    def __init__(self) -> None:
+        self.held: list[LiveBar] = []
+        self.asked: list[Span] = []
+
+    def last(self, count: int) -> list[LiveBar]:
+        return []
+
+    def between(self, span: Span, *, again: bool = False) -> Filled:
+        self.asked.append(span)
+        return Filled(self.held, [], "" if self.held else "not published yet")
+
+
+class Told:
+    """A feed of minutes from a Monday's midnight on, its stream and its history."""
+
+    def __init__(self, *, dense: bool = True) -> None:
+        self.stream, self.history, self.clock = HandStream(), Later(), ManualClock(MONDAY)
+        grid = Grid(ALWAYS, Timeframe.parse("1m"))
+        source = Continued(
+            self.stream, self.history, grid, self.clock, patience=replace(PATIENCE, dense=dense),
+            start=Start(after_ms=MONDAY - MINUTE_MS),
+        )  # fmt: skip
+        self.feed = LiveFeed("BTCUSDT", "1m", source, clock=self.clock)
+
+
+def test_a_bar_that_is_corrected_while_it_waits_is_given_corrected() -> None:
+    told = Told()
+    box = told.feed.subscribe(revisions=True)
+    with told.feed:
+        told.clock.advance(120)
+        told.stream.push(minute(1, 50.0))
+        wait_until(lambda: told.history.asked, "a question")
+        assert told.stream.sink is not None
+        told.stream.sink.revised(minute(1, 60.0))
+        told.history.held = [minute(0, origin="backfill")]
+        wait_until(lambda: told.feed.snapshot().given == 2, "both bars")
+    items = emptied(box)
+    assert bars_in(items) == [minute(0, origin="backfill"), minute(1, 60.0)]
+    assert not [item for item in items if isinstance(item, Revision)]
+
+
+def test_what_a_stream_cannot_tell_is_asked_for_and_nothing_newer() -> None:
+    told = Told(dense=False)
+    with told.feed:
+        wait_until(lambda: told.feed.status.state is StreamState.LIVE, "LIVE")
+        told.clock.advance(62)
+        told.stream.push(StreamStatus(StreamState.DELAYED, "why", MONDAY + MINUTE_MS))
+        told.clock.advance(60)
+        wait_until(lambda: told.history.asked, "a question")
+        told.history.held = [minute(0, origin="backfill")]
+        wait_until(lambda: told.feed.snapshot().given == 1, "the bar")
+    assert set(told.history.asked) == {Span(MONDAY, MONDAY + MINUTE_MS)}
+
+
+class Empty:
+    """History that cannot be asked, or has five bars, as the test says."""
+
+    def __init__(self) -> None:
+        self.refusals = [UnavailableError("nobody answers")] * 3
+        self.asked = 0
+
+    def last(self, count: int) -> list[LiveBar]:
+        self.asked += 1
+        if self.refusals:
+            raise self.refusals.pop()
+        return [minute(n - count, origin="history") for n in range(count)]
+
+    def between(self, span: Span, *, again: bool = False) -> Filled:
+        raise AssertionError("nothing is missing")
+
+
+class Notebook:
+    """A sink that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.bars: list[LiveBar] = []
+        self.told: list[tuple[str, str]] = []
+        self.bar, self.revised = self.bars.append, self.bars.append
+
+    def status(self, status: StreamStatus) -> None:
+        self.told.append((str(status.state), status.reason))
+
+    def end(self, error: DataError | None = None) -> None:
+        """Have it end."""
+
+
+Begun = tuple[Notebook, HandStream, Empty]
+LOST = StreamStatus(StreamState.CONNECTING, "its address was not found")
+JOINED = StreamStatus(StreamState.BACKFILLING, "connected")
+
+
+@pytest.fixture
+def begun() -> Iterator[Begun]:
+    """Yield what is told of a source of minutes, its stream, not connected yet, its history."""
+    stream, history, notebook = HandStream(), Empty(), Notebook()
+    stream.items = []
+    source = Continued(stream, history, Grid(ALWAYS, Timeframe.parse("1m")), ManualClock(MONDAY),
+                       patience=PATIENCE, start=Start(5))  # fmt: skip
+    source.start(notebook)
+    yield notebook, stream, history
+    source.stop()
+
+
+def test_what_is_not_connected_is_said_to_be_connecting_and_once(begun: Begun) -> None:
+    notebook, stream, history = begun
+    stream.push(LOST)
+    wait_until(lambda: len(notebook.bars) == 5, "history")
+    stream.push(LOST)
+    wait_until(lambda: not len(stream.sink), "a look")  # type: ignore[arg-type]
+    stream.push(JOINED)
+    wait_until(lambda: notebook.told[-1][0] == "LIVE", "LIVE")
+    assert history.asked == 4
+    assert notebook.told == [
+        ("CONNECTING", "its address was not found"), ("BACKFILLING", "connected"), ("LIVE", ""),
+    ]  # fmt: skip
+
+
+def test_each_connection_is_told_and_what_it_lacks(begun: Begun) -> None:
+    notebook, stream, history = begun
+    history.refusals *= 20
+    stream.push(JOINED)
+    wait_until(lambda: history.asked > 20, "many questions")
+    history.refusals.clear()
+    wait_until(lambda: notebook.told and notebook.told[-1][0] == "LIVE", "LIVE")
+    assert notebook.told == [
+        ("BACKFILLING", "connected"), ("BACKFILLING", "history is being loaded"),
+        ("DELAYED", "nobody answers"), ("LIVE", ""),
+    ]  # fmt: skip
+    notebook.told.clear()
+    stream.push(LOST)
+    wait_until(lambda: notebook.told, "the loss")
+    stream.push(JOINED, JOINED)
+    wait_until(lambda: notebook.told[-1][0] == "LIVE", "LIVE")
+    stream.push(JOINED)  # by another connection, without a gap
+    wait_until(lambda: not len(stream.sink), "a look")  # type: ignore[arg-type]
+    assert [state for state, _ in notebook.told] == ["CONNECTING", "BACKFILLING", "LIVE"]
+
+
+def test_a_strategy_hears_of_every_connection() -> None:
+    stream = [StreamStatus(StreamState.CONNECTING, "starting"), JOINED, minute(0), LIVE,
+              StreamStatus(StreamState.BACKFILLING, "bars are missing"), minute(1), LIVE,
+              LOST, JOINED, LIVE, minute(2)]  # fmt: skip
+    _, told = witnessed(feed_of(Hand(stream, ends=True)))
+    assert told == ["DELAYED", "CONNECTED", "DELAYED", "LIVE", "DELAYED", "LIVE",
+                    "CONNBROKEN", "CONNECTED", "DELAYED", "LIVE", "DISCONNECTED"]  # fmt: skip
