@@ -39,7 +39,7 @@ test-live: $(VENV)/.installed-dev  ## one small question to each real vendor: th
 
 docs: $(VENV)/.installed-dev  ## write what is made of the code and of the packaged rules
 	$(RUN)/python -m src.data.jobs.matrix > docs/providers.md
-	$(RUN)/python -m src.data.jobs.packing > src/data/config/packaged_rules.json
+	$(RUN)/python -m src.data.jobs.package_rules > src/data/config/packaged_rules.json
 
 bench: $(VENV)/.installed-dev  ## measure what is claimed of speed, into docs/benchmarks.md
 	$(RUN)/python -m benchmarks

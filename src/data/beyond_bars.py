@@ -125,7 +125,7 @@ class BeyondBars:
             max_age_days: how old what is cached may be; by default the type's own age.
             as_of: only what was public by this date; of an instant, by the day before.
         """
-        from .fundamentals.question import Wish
+        from .fundamentals.request import Wish
 
         wish = Wish(providers, force_refresh, combination_strategy, data_type, max_age_days, as_of)
         return self._services.fundamentals.get(symbol, wish)
@@ -135,6 +135,6 @@ class BeyondBars:
 
         Older programs reach in for it.
         """
-        from .fundamentals.question import normalized
+        from .fundamentals.request import normalized
 
         return normalized(symbol)

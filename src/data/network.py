@@ -10,8 +10,8 @@ from .net.senders import Senders
 
 if TYPE_CHECKING:
     from .net.http import Transport
+    from .net.paused_vendors import Standing
     from .net.sender import Sender
-    from .net.standing import Standing
 
 __all__ = ["Network"]
 
@@ -56,13 +56,13 @@ class Network:
 
     def standing(self) -> list[Standing]:
         """Return which vendors are left alone just now, and why."""
-        from .net.standing import standing
+        from .net.paused_vendors import standing
 
         return standing(self._senders.state) if self._senders.state else []
 
     def unknown_symbols(self) -> dict[str, int]:
         """Return for how many symbols each vendor is not asked, because it said it knows none."""
-        from .net.standing import unknown_symbols
+        from .net.paused_vendors import unknown_symbols
 
         return unknown_symbols(self._senders.state) if self._senders.state else {}
 

@@ -14,7 +14,7 @@ from src.data.cli import refresh
 from src.data.cli.refresh import main, main_periodic
 from src.data.clock import ManualClock
 from src.data.jobs.refresh_fundamentals import Refresh
-from src.data.jobs.renewing import Choice
+from src.data.jobs.refresh_plan import Choice
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instant import DAY_MS
 from tests.cli.conftest import Run

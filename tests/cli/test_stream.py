@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from src.data.cli.following import whole
+from src.data.cli.live_table import whole
 from src.data.clock import ManualClock
 from src.data.errors import UnavailableError
 from src.data.feed.binance_live_data_feed import BinanceStream
@@ -126,7 +126,7 @@ def test_what_a_hint_advises_a_stream_can_do(
         if isinstance(item, LiveBar) or "adjustment='raw' needs none" in item.reason:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("src.data.cli.following._print_line", show)
+    monkeypatch.setattr("src.data.cli.live_table._print_line", show)
     words = ("stream", "AAPL", "1d", "--rows", "3", "--provider", "local", "--config", str(held))
     bare(*words)
     assert "adjustment='raw' needs none" in shown[-1].reason
@@ -204,7 +204,7 @@ def test_ctrl_c_is_how_it_ends(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("src.data.cli.following._print_line", interrupted)
+    monkeypatch.setattr("src.data.cli.live_table._print_line", interrupted)
     ran = run("replay", "BTCUSDT", "1h", *RANGE)
     assert (ran.code, ran.err) == (0, "")
     assert not [t.name for t in threading.enumerate() if t.name.startswith("onetape feed BTC")]

@@ -16,7 +16,7 @@ from src.data.config.rules_file import (
     rules_of,
     written_as_read,
 )
-from src.data.config.rules_reading import read_rules
+from src.data.config.rules_parser import read_rules
 from src.data.errors import ConfigError, RulesError
 from src.data.model.rules import Rules
 from src.data.model.timeframe import Timeframe

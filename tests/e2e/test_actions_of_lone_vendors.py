@@ -18,8 +18,8 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.downloader.tiingo_data_downloader import TiingoDataDownloader
 from src.data.errors import DataError, IncompleteDataError
-from src.data.jobs.probing import probe
-from src.data.jobs.verifying import Question, verify_with
+from src.data.jobs.key_probe import probe
+from src.data.jobs.verify import Question, verify_with
 from src.data.model.instant import DAY_MS, day_ms
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer

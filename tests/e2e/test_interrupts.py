@@ -18,14 +18,14 @@ from src.data.cache.read import frequency_cache
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk import flock, lock
-from src.data.net import book, deadline, leases, one_call, state
+from src.data.net import deadline, leases, one_call, state, state_tables
 from src.data.net.leases import Leases
 from src.data.net.state import State
 from tests.cache.counts import FULL
 from tests.interrupts import interrupted
 from tests.vendor_server import VendorServer
 
-LEASES = {str(m.__file__) for m in (leases, state, book, contextlib)}
+LEASES = {str(m.__file__) for m in (leases, state, state_tables, contextlib)}
 LOCKS = {str(m.__file__) for m in (lock, flock, contextlib)}
 HELD = {str(frequency_cache.__file__)}
 NAME = "BTCUSDT/1h"

@@ -14,7 +14,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.downloader.tables.reading import Told, read
+from src.data.downloader.tables.parser import Told, read
 from src.data.downloader.tables.registry import VENDORS
 from src.data.downloader.tables.table import VendorTable
 from src.data.model.fundamentals import Snapshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from src.data.downloader.tables.coingecko import TABLE
-from src.data.downloader.tables.reading import Told, read
+from src.data.downloader.tables.parser import Told, read
 from src.data.downloader.tables.table import request_of
 from src.data.errors import CapabilityError, ResponseFormatError
 from src.data.model.fundamentals import Fact

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from src.data.downloader.tables.eodhd import TABLE
-from src.data.downloader.tables.reading import Told, read
+from src.data.downloader.tables.parser import Told, read
 from src.data.errors import SymbolNotFoundError
 from src.data.fundamentals.known_then import as_known
 from src.data.model.fundamentals import Fact, Snapshot

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from src.data.downloader.tables import alpha_vantage, fmp
-from src.data.downloader.tables.reading import Told, at, day_of, major, number_of, read, text_of
+from src.data.downloader.tables.parser import Told, at, day_of, major, number_of, read, text_of
 from src.data.downloader.tables.table import SYMBOL, Answer, Ask, Pick, VendorTable
 from src.data.errors import ResponseFormatError, SymbolNotFoundError
 from src.data.model.fundamentals import Fact, Snapshot

@@ -7,7 +7,7 @@ import pytest
 
 from src.data.downloader.registry import downloader_class
 from src.data.downloader.tables import table as machinery
-from src.data.downloader.tables.reading import Told, read
+from src.data.downloader.tables.parser import Told, read
 from src.data.downloader.tables.registry import VENDORS, table_of
 from src.data.downloader.tables.table import NOW, SYMBOL, Ask, Key, Pick, VendorTable, request_of
 from src.data.model.fundamentals import DATA_TYPES, FIELDS, Fact

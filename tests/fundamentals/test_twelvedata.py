@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from src.data.downloader.tables.reading import Told, read
+from src.data.downloader.tables.parser import Told, read
 from src.data.downloader.tables.twelvedata import TABLE
 from src.data.errors import CapabilityError, ResponseFormatError
 from src.data.model.fundamentals import Fact, Snapshot

@@ -21,7 +21,7 @@ from src.data.jobs.refresh_fundamentals import (
     refresh_fundamentals,
     refresh_symbol_fundamentals,
 )
-from src.data.jobs.renewing import Choice
+from src.data.jobs.refresh_plan import Choice
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instant import DAY_MS
 from tests.fundamentals import conftest as world

@@ -11,7 +11,7 @@ from src.data.model.instrument import Instrument
 from src.data.model.plan import Plan
 from src.data.model.segments import Lacking, Offer, Segment, Step, Stretch
 from src.data.model.span import Span
-from src.data.model.telling import as_html, as_text, duration, listed, stamp
+from src.data.model.texts import as_html, as_text, duration, listed, stamp
 from src.data.model.timeframe import Timeframe
 
 DAY = Timeframe.parse("1d")

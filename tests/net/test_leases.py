@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from src.data.clock import ManualClock, SystemClock
-from src.data.net.book import Book, LeaseRow
 from src.data.net.leases import Leases
 from src.data.net.machine import process_space
 from src.data.net.state import State
+from src.data.net.state_tables import Book, LeaseRow
 from tests.net.scripted import NOW_MS
 
 NAME = "BTCUSDT/1h/2024"

@@ -16,11 +16,11 @@ from src.data.errors import CircuitOpenError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.net import state as module
 from src.data.net.account import Account
-from src.data.net.book import Book
 from src.data.net.circuit import Circuits
 from src.data.net.machine import boot
 from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import FILE, SALT, State
+from src.data.net.state_tables import Book
 from tests.net.scripted import NOW_MS
 
 Look = Callable[[], float]

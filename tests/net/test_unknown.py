@@ -12,9 +12,9 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.errors import DataError, NoDataError, SymbolNotFoundError, UnavailableError
-from src.data.net import book
+from src.data.net import state_tables
 from src.data.net.account import Account
-from src.data.net.standing import unknown_symbols
+from src.data.net.paused_vendors import unknown_symbols
 from src.data.net.state import State
 from src.data.net.unknown import UnknownSymbols
 from tests.net.scripted import NOW_MS
@@ -153,7 +153,7 @@ def test_known_symbols_cost_one_look_and_no_turn_to_write(
 def test_the_table_does_not_grow_without_end(
     symbols: UnknownSymbols, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(book, "_MOST_UNKNOWN", 5)
+    monkeypatch.setattr(state_tables, "_MOST_UNKNOWN", 5)
     for number in range(12):
         clock.advance(1)
         ask(symbols, UNKNOWN, f"S{number}")

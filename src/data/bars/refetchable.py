@@ -92,7 +92,7 @@ class Supply:
 
 
 def _is_unknown(downloader: Any, asked: FetchQuery) -> bool:
-    from ..downloader.looking import unknown_to
+    from ..downloader.vendor_status import unknown_to
 
     try:
         return unknown_to(downloader, asked) is not None

@@ -10,7 +10,7 @@ from ..calendars.ranges import closing_time, resolve_range
 from ..clock import Clock
 from ..errors import QueryError, UnknownProviderError
 from ..model.bars import PRICES
-from ..model.filling import filled
+from ..model.frozen import filled
 from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS
 from ..model.query import EXTRA_COLUMNS, BarsQuery

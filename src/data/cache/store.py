@@ -17,7 +17,7 @@ from ..disk.files import Disk
 from ..model.actions import Action
 from ..model.bars import BarTable
 from ..model.coverage import Coverage
-from ..model.filling import filled
+from ..model.frozen import filled
 from ..model.retention import Retention
 from ..model.series import SeriesKey
 from ..model.span import Span

@@ -13,7 +13,7 @@ from .output import console, print_json
 from .tables import Grid, counted, moment, styled
 
 if TYPE_CHECKING:
-    from ..jobs.exporting import Exported, Wanted
+    from ..jobs.export import Exported, Wanted
     from ..model.series import SeriesKey
 
 
@@ -46,7 +46,7 @@ def configure(actions: Any) -> None:
 
 def _export(args: argparse.Namespace) -> int:
     from ..errors import QueryError
-    from ..jobs.exporting import Exporter
+    from ..jobs.export import Exporter
     from ..wiring import build
 
     one = bool(args.symbol and args.timeframe and args.out)
@@ -75,7 +75,7 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _wanted(args: argparse.Namespace) -> Wanted:
-    from ..jobs.exporting import Wanted
+    from ..jobs.export import Wanted
 
     is_parquet = Path(args.out or "").suffix == ".parquet"
     return Wanted(

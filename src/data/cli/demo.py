@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..model.telling import by_reason
+from ..model.texts import by_reason
 from . import FAILED, OK
 from .answers import headline, show_attempts, show_bars, show_gaps
 from .arguments import add_output, add_places

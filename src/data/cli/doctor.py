@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     if args.full and args.watch:
         raise QueryError("--full is not of --watch", hint="leave one of the two out")
     if args.watch:
-        from .watching import run_watch
+        from .watch_screen import run_watch
 
         return run_watch(args)
     from ..jobs.checkup import checkup

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..model.query import EXTRA_COLUMNS
-from ..model.telling import by_reason
+from ..model.texts import by_reason
 from . import FAILED, OK
 from .answers import Told, headline, show_attempts, show_bars, show_gaps
 from .arguments import add_output, add_places, add_question, listed, positive

@@ -16,7 +16,7 @@ from .tables import Grid, counted, styled
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ..jobs.filling import Listener, Progress
+    from ..jobs.backfill import Listener, Progress
 
 _LONGEST_REASON = 300
 

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _probe(args: argparse.Namespace) -> int:
     """Print what each key may do, as it is learnt; 1 where none may do anything."""
-    from ..jobs.probing import probe, probed_vendors, prober_of
+    from ..jobs.key_probe import probe, probed_vendors, prober_of
 
     selector, clock = prober_of(args.cache_dir, args.config)
     names, found = probed_vendors(selector, None if args.probe == _ALL else args.probe), []

@@ -13,21 +13,21 @@ from .tables import Grid, counted, styled
 
 if TYPE_CHECKING:
     from ..jobs.refresh_fundamentals import Refresh
-    from ..jobs.renewing import Choice
+    from ..jobs.refresh_plan import Choice
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    from ..jobs import renewing
+    from ..jobs import refresh_plan
 
-    _add_whose(parser, renewing.REFRESHED_TYPES).add_argument(
+    _add_whose(parser, refresh_plan.REFRESHED_TYPES).add_argument(
         "--symbols-file", metavar="FILE", help="one a line"
     )
     parser.add_argument("--force-refresh", action="store_true", help="ask though it is fresh")
     parser.add_argument(
         "--delay",
         type=float,
-        default=renewing.DEFAULT_DELAY_S,
+        default=refresh_plan.DEFAULT_DELAY_S,
         metavar="SECONDS",
         help="between two symbols that are asked for; default: %(default)g",
     )
@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stale-ttl-days",
         type=float,
-        default=renewing.DEFAULT_TTL_DAYS,
+        default=refresh_plan.DEFAULT_TTL_DAYS,
         metavar="DAYS",
         help="default: %(default)g",
     )
@@ -62,16 +62,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _configure_periodic(parser: argparse.ArgumentParser) -> None:
     """Add the few options of the periodic job; the others are as the command leaves them."""
-    from ..jobs import renewing
+    from ..jobs import refresh_plan
 
     whole = argparse.ArgumentParser(add_help=False)
     configure(whole)
     parser.set_defaults(**vars(whole.parse_args([])))
-    _add_whose(parser, renewing.PERIODIC_TYPES)
+    _add_whose(parser, refresh_plan.PERIODIC_TYPES)
     parser.add_argument(
         "--max-symbols",
         type=int,
-        default=renewing.PERIODIC_SYMBOLS,
+        default=refresh_plan.PERIODIC_SYMBOLS,
         metavar="N",
         help="default: %(default)d; 0: all",
     )
@@ -146,7 +146,7 @@ def _wanted(args: argparse.Namespace) -> Refresh:
 
 
 def _choice(args: argparse.Namespace) -> Choice:
-    from ..jobs.renewing import Choice
+    from ..jobs.refresh_plan import Choice
 
     return Choice(
         args.stale_min_days,

@@ -13,7 +13,7 @@ from .arguments import (
     add_series,
     positive,
 )
-from .following import follow
+from .live_table import follow
 from .output import asking, note
 
 

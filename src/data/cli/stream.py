@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .arguments import add_adjustment, add_output, add_places, add_series, positive, seconds
-from .following import follow
+from .live_table import follow
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare and show; 1 when something differs or could not be asked."""
-    from ..jobs.verifying import verify
+    from ..jobs.verify import verify
 
     with busy(args, "asking, and storing nothing"):
         found = verify(

@@ -18,7 +18,7 @@ from .found_files import variable_problems
 from .fundamentals_schema import check, length_ms, unread
 from .packaged import is_packaged, packaged_path
 from .rules import as_switch
-from .rules_reading import found_error
+from .rules_parser import found_error
 from .schema import Problem
 from .yaml_text import MAX_BYTES, Document, read_yaml
 

@@ -58,7 +58,7 @@ def check_found_rules(path: Path) -> None:
         for problem in provider_problems(name, entry)
     ]
     if problems:
-        from .rules_reading import found_error
+        from .rules_parser import found_error
 
         raise found_error(path, _read(path), problems)
 
@@ -69,7 +69,7 @@ def rules_of(mapping: Mapping[str, Any], name: str = "the mapping") -> Rules:
     Raises:
         RulesError: it has mistakes; all of them are listed.
     """
-    from .rules_reading import checked_rules
+    from .rules_parser import checked_rules
 
     return checked_rules(mapping, name)
 
@@ -77,7 +77,7 @@ def rules_of(mapping: Mapping[str, Any], name: str = "the mapping") -> Rules:
 @lru_cache(maxsize=4)
 def _user_rules(path: Path, data: bytes) -> Rules:
     """Read a user's file; settings, selector and wiring all ask for the same one."""
-    from .rules_reading import read_rules
+    from .rules_parser import read_rules
 
     return read_rules(data, str(path), packaged_rules().plain)
 
@@ -89,7 +89,7 @@ def packaged_rules() -> Rules:
     plain = _as_read(data)
     if plain is not None:
         return parse(plain)
-    from .rules_reading import read_rules
+    from .rules_parser import read_rules
 
     return read_rules(data, _PACKAGED)
 
@@ -105,7 +105,7 @@ def written_as_read(data: bytes) -> str:
     Raises:
         RulesError: it has mistakes.
     """
-    from .rules_reading import read_rules
+    from .rules_parser import read_rules
 
     rules = read_rules(data, _PACKAGED)
     told = {"sha256": sha256(data).hexdigest(), "rules": rules.plain}

@@ -304,7 +304,7 @@ class BaseDataDownloader:
         Raises:
             DataError: it refused or failed.
         """
-        from .tables.asking import profile_by_table
+        from .tables.request import profile_by_table
 
         sender = self._access.badge().sender if hasattr(self, "_access") else None
         return profile_by_table(self, symbol, sender.now_ms()) if sender else None

@@ -26,11 +26,11 @@ from .announced import last_turn_ms
 from .candidates import Candidates, Subject
 from .combiner import FundamentalsCombiner
 from .known_then import as_known
-from .question import Wish, age_of, data_type_of, day_of, vendors_of
 from .record import Story
+from .request import Wish, age_of, data_type_of, day_of, vendors_of
 
 if TYPE_CHECKING:
-    from .fetching import Outcome
+    from .fetcher import Outcome
     from .supply import Supply
 
 log = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ class FundamentalsService:
             }
 
     def _fetch(self, lookup: _Lookup) -> None:
-        from ..downloader.tables.asking import Question
+        from ..downloader.tables.request import Question
 
         asked = Question(lookup.about.instrument, lookup.about.data_type, lookup.now_ms)
         heard = self._supply.ask(lookup.unanswered, asked)

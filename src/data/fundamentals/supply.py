@@ -10,13 +10,13 @@ from typing import Any
 
 from ..cache.fundamentals_cache import FundamentalsCache
 from ..downloader.configured import own_sender, supplied
-from ..downloader.tables.asking import Question, ask_by_table
 from ..downloader.tables.registry import table_of
+from ..downloader.tables.request import Question, ask_by_table
 from ..errors import CacheError, MissingCredentialsError
 from ..model.fundamentals import Snapshot
 from ..model.fundamentals_rules import FundamentalsRules
-from .asking import ask_foreign, is_asked_by_table
-from .fetching import Job, Outcome, ask_all
+from .fetcher import Job, Outcome, ask_all
+from .vendor_call import ask_foreign, is_asked_by_table
 
 log = logging.getLogger(__name__)
 

@@ -22,13 +22,13 @@ from ..disk.scratch import free_bytes, refusal_to_write
 from ..errors import ConfigError, RulesError
 from ..model.instant import MINUTE_MS
 from ..model.settings import Settings
-from ..model.telling import duration
+from ..model.texts import duration
 from ..net.reach import Reached, reach_all
 from ..net.senders import Senders
 from ..network import Network
 from ..provider_selector import ProviderSelector
+from .eviction_report import freeable_of, in_words
 from .health import Check, health
-from .housekeeping import freeable_of, in_words
 from .vendors import describe_vendors, lack, selector_of
 
 __all__ = ["Check", "checkup"]

@@ -18,7 +18,7 @@ from ..model.printable import printable
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
 from ..wiring import build
-from .filling import Job, Listener, Report, When, fill
+from .backfill import Job, Listener, Report, When, fill
 
 if TYPE_CHECKING:
     import pandas as pd

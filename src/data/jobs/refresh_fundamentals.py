@@ -14,11 +14,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import DataError, QueryError
-from ..fundamentals.question import Wish, data_type_of
+from ..fundamentals.request import Wish, data_type_of
 from ..logs import Subject, running
 from ..model.instant import DAY_MS
 from ..wiring import Services, build
-from .renewing import DEFAULT_DELAY_S, PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
+from .refresh_plan import (
+    DEFAULT_DELAY_S,
+    PERIODIC_SYMBOLS,
+    PERIODIC_TYPES,
+    REFRESHED_TYPES,
+    Choice,
+)
 
 log = logging.getLogger("onetape.refresh")
 

@@ -11,7 +11,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, Literal
 
 from .canonical import canonical
-from .filling import filled
+from .frozen import filled
 from .instant import HOUR_MS
 from .kind import Basis, Kind
 from .span import Span, coalesce, gaps

@@ -10,7 +10,16 @@ from .health import Health
 from .instant import iso
 from .instrument import Instrument
 from .lifetime import Lifetime
-from .telling import Line, as_html, as_text, by_reason, counted, duration, listed, stamp
+from .texts import (
+    Line,
+    as_html,
+    as_text,
+    by_reason,
+    counted,
+    duration,
+    listed,
+    stamp,
+)
 from .timeframe import Timeframe
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .instant import iso
-from .telling import duration, stamp
+from .texts import duration, stamp
 
 # What a request takes where nothing is wrong. If it took no time at all, limits would be reached
 # that never are.

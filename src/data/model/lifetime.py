@@ -91,7 +91,7 @@ class Lifetime:
 
     def ends(self, timeframe: Timeframe) -> Iterator[str]:
         """Yield each end that is known, in words."""
-        from .telling import stamp  # an answer that is whole needs no words
+        from .texts import stamp  # an answer that is whole needs no words
 
         for said, bound in (("listed", self.listed), ("no bars since", self.delisted)):
             if bound is not None:

@@ -10,7 +10,7 @@ from .health import REQUEST_S, Health, waiting
 from .instant import iso
 from .segments import Lacking, Segment, Step, Stretch
 from .span import Span
-from .telling import Line, as_html, as_text, by_reason, counted, duration, listed
+from .texts import Line, as_html, as_text, by_reason, counted, duration, listed
 from .timeframe import Timeframe
 
 _MOST_SHOWN = 12

@@ -8,7 +8,7 @@ from typing import Any
 from .health import waiting
 from .instant import iso
 from .span import Span
-from .telling import counted, stamp
+from .texts import counted, stamp
 from .timeframe import Timeframe
 
 

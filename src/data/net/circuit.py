@@ -11,9 +11,9 @@ from functools import partial
 
 from ..errors import CircuitOpenError
 from .account import Account
-from .book import Book
 from .circuit_breaker import Circuit, CircuitPolicy, Outcome, outcome_of
 from .state import State
+from .state_tables import Book
 
 _POLICY = CircuitPolicy()
 _LONGEST_REASON = 200

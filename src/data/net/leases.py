@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from .book import Book, LeaseRow
 from .machine import is_gone, process_space
 from .state import State
+from .state_tables import Book, LeaseRow
 
 _FIRST_POLL_S = 0.02
 _LONGEST_POLL_S = 0.5

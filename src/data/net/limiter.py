@@ -13,8 +13,8 @@ from ..model.capabilities import Limits
 from ..model.http import HttpResponse
 from .account import Account
 from .forks import renew_after_fork
-from .looking import Look
 from .quota import Pause, longest_wait, windows_of
+from .vendor_status import Look
 
 UNKNOWN_VENDOR_LIMITS = Limits(per_minute=10)
 

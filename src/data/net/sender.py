@@ -21,11 +21,11 @@ from .audit import note_use
 from .forks import renew_after_fork
 from .http import Transport
 from .limiter import Limiter, Symbols, Visit
-from .looking import Look
 from .one_call import current_call
 from .redact import address, place, redacted, where
 from .retry import RetryPolicy
 from .status import error_of, retry_after_s, server_time_ms
+from .vendor_status import Look
 
 Classify = Callable[[HttpResponse], DataError | None]
 _log = logging.getLogger(__name__)

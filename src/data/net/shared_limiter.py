@@ -12,13 +12,13 @@ from ..errors import RateLimitedError
 from ..model.capabilities import Limits
 from ..model.http import HttpResponse
 from .account import Account
-from .book import Book
 from .circuit import CircuitHook, Circuits, Visit
-from .looking import Look
 from .quota import Report, Window, windows_of
 from .reported import reports_of
 from .state import State
+from .state_tables import Book
 from .unknown import UnknownSymbols
+from .vendor_status import Look
 
 # No request takes longer; one that nobody has ended by then belonged to a process that died.
 _LONGEST_FLIGHT_S = 150.0

@@ -24,9 +24,18 @@ from ..disk.atomic import NO_LINKS, discard, stage, write_atomically
 from ..disk.calls import mode_of
 from ..disk.files import Disk, errno_of
 from ..errors import CorruptEntryError, DataError, FormatVersionError, StorageError
-from .book import LATER, TABLES, VERSION, Book, keep_anchor, keep_fact, read_anchor, read_fact
 from .forks import close_before_fork
 from .machine import boot
+from .state_tables import (
+    LATER,
+    TABLES,
+    VERSION,
+    Book,
+    keep_anchor,
+    keep_fact,
+    read_anchor,
+    read_fact,
+)
 from .steady import Anchor, Reading
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from ..errors import NoDataError, SymbolNotFoundError
 from ..model.instant import SECOND_MS, iso
 from .account import Account
-from .book import Book
 from .state import State
+from .state_tables import Book
 from .unknown_symbols import Unknown, said_again
 
 

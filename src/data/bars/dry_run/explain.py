@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ...config.rules_file import packaged_rules
 from ...downloader.base_data_downloader import is_ours
-from ...downloader.looking import look_at
+from ...downloader.vendor_status import look_at
 from ...errors import DataError, QueryError, UnknownProviderError
 from ...model.explanation import Explanation, Stored, Way
 from ...model.health import Health

@@ -15,8 +15,8 @@ import numpy as np
 from ...calendars.calendar import calendar_for
 from ...calendars.gaps import Grid
 from ...downloader.base_data_downloader import BaseDataDownloader, is_ours
-from ...downloader.looking import look_at, unknown_to
 from ...downloader.paging import check_capability
+from ...downloader.vendor_status import look_at, unknown_to
 from ...downloader.visits import ACTIONS_DOOR
 from ...errors import (
     CircuitOpenError,
@@ -35,9 +35,9 @@ from ...model.kind import Basis, Kind
 from ...model.query import BarsQuery
 from ...model.segments import Offer, Step
 from ...model.span import Span
-from ...model.telling import duration
+from ...model.texts import duration
 from ...model.timeframe import Timeframe
-from ...net.looking import Look
+from ...net.vendor_status import Look
 from ..fetch.cost import archive_requests, cost_of, requests_for
 from ..fetch.state import Work
 from .runner import DraftStore

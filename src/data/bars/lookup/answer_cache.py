@@ -16,8 +16,8 @@ from ...calendars.calendar import day_span
 from ...disk.calls import all_memory
 from ...errors import CacheError
 from ...model.bars import BarTable, Floats
-from ...model.filling import filled
 from ...model.frame import NS_IN_MS, frame_on
+from ...model.frozen import filled
 from ...model.instant import iso
 from ...model.instrument import Instrument
 from ...model.kind import Basis

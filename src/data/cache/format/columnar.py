@@ -30,7 +30,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from ...model.bars import PRICES, BarTable
-from ...model.filling import filled
+from ...model.frozen import filled
 
 MAGIC = b"OTCOLS1\n"
 PAGE = 4096

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import CacheError, FormatVersionError
 from ...model.coverage import Coverage, Covered
-from ...model.filling import filled
+from ...model.frozen import filled
 from ...model.kind import Kind
 from ...model.lifetime import Lifetime
 from ...model.series import SeriesKey

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from ...errors import FormatVersionError
 from ...model.canonical import canonical_with
 from ...model.coverage import STATES, Coverage, Covered
-from ...model.filling import filled
+from ...model.frozen import filled
 from ...model.instant import from_ms
 from ...model.kind import ADJUSTMENTS
 from ...model.series import SeriesKey

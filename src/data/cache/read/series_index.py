@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...disk.files import FileState
 from ...model.coverage import Coverage, Covered
-from ...model.filling import filled
+from ...model.frozen import filled
 from ...model.kind import Kind
 from ...model.lifetime import Lifetime
 from ...model.series import SeriesKey

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .book import Book
 from .state import State
+from .state_tables import Book
 
 
 @dataclass(frozen=True)

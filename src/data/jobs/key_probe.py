@@ -17,7 +17,7 @@ from ..clock import Clock, SystemClock
 from ..config.rules_file import load_rules
 from ..config.settings import load_settings
 from ..downloader.base_data_downloader import BaseDataDownloader, is_ours
-from ..downloader.looking import reopen
+from ..downloader.vendor_status import reopen
 from ..downloader.visits import ACTIONS_DOOR, door_of
 from ..errors import (
     AuthenticationError,

@@ -14,13 +14,13 @@ from ..config.rules_file import load_rules
 from ..config.survey import Where, survey
 from ..disk.scratch import free_bytes
 from ..downloader.base_data_downloader import is_ours
-from ..downloader.looking import look_at
+from ..downloader.vendor_status import look_at
 from ..errors import DataError
 from ..model.health import Quota
 from ..model.instant import iso
 from ..model.timeframe import Timeframe
+from ..net.paused_vendors import Standing
 from ..net.reach import Reached, reach_all
-from ..net.standing import Standing
 from ..net.state import FILE
 from ..provider_selector import ProviderSelector
 from ..resources import Memory, memory

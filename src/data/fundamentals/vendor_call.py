@@ -8,7 +8,7 @@ from typing import Any
 
 from ..downloader.base_data_downloader import BaseDataDownloader
 from ..downloader.foreign import OwnSender, call_own
-from ..downloader.tables.asking import Question
+from ..downloader.tables.request import Question
 from ..errors import NoDataError, ResponseFormatError
 from ..model.fundamentals import Snapshot
 from ..model.fundamentals_plain import snapshot_of

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..calendars.ranges import resolve_range
 from ..disk.files import errno_of
-from ..errors import BadTimeframeError, DataError, IncompleteDataWarning, StorageError
+from ..errors import (
+    BadTimeframeError,
+    DataError,
+    IncompleteDataWarning,
+    StorageError,
+)
 from ..logs import running, subject_of
 from ..model.instant import DAY_MS, from_ms
 from ..model.instrument import Instrument

@@ -7,8 +7,8 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.errors import CircuitOpenError, EntitlementError
 from src.data.model.capabilities import Limits
+from src.data.net.paused_vendors import Standing, standing
 from src.data.net.shared_limiter import SharedLimiter
-from src.data.net.standing import Standing, standing
 from src.data.net.state import State
 from tests.net.scripted import NOW_MS
 

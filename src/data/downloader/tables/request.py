@@ -6,13 +6,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from ...errors import NoDataError, ProviderError, SymbolNotFoundError, TransientError
+from ...errors import (
+    NoDataError,
+    ProviderError,
+    SymbolNotFoundError,
+    TransientError,
+)
 from ...model.fundamentals import Snapshot
 from ...model.fundamentals_plain import plain_of
 from ...model.http import HttpRequest, HttpResponse
 from ...model.instrument import Instrument
 from ..paging import readable
-from .reading import Told, read
+from .parser import Told, read
 from .registry import table_of
 from .table import Ask, VendorTable, request_of
 

@@ -26,7 +26,7 @@ from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
 from ..prices.differences import Terms, compare, differing_actions
-from .afresh import Afresh
+from .refetch import Afresh
 from .verification import CACHE, Comparison, differing
 
 # Rebased to another date, prices may be rounded differently; what has no actions is the same to

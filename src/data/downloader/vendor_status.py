@@ -8,7 +8,7 @@ from ..errors import SymbolNotFoundError
 from ..model.capabilities import FetchQuery
 from ..model.instrument import AssetClass
 from ..model.timeframe import Timeframe
-from ..net.looking import Look
+from ..net.vendor_status import Look
 from .base_data_downloader import BaseDataDownloader
 from .visits import door_of
 

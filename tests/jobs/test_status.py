@@ -10,7 +10,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.config.settings import load_settings
 from src.data.data_manager import DataManager
-from src.data.jobs.watching import Snapshot, VendorState, Watch
+from src.data.jobs.status import Snapshot, VendorState, Watch
 from src.data.model.instant import parse_iso
 from src.data.net.reach import Reached
 from src.data.net.senders import Senders

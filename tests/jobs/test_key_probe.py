@@ -13,7 +13,7 @@ from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, UnknownProviderError
-from src.data.jobs.probing import Finding, probe, probed_vendors, prober_of
+from src.data.jobs.key_probe import Finding, probe, probed_vendors, prober_of
 from tests.net.scripted import Recorder, reply, serving
 
 KEY = "CANARY-0123456789"
@@ -54,7 +54,7 @@ def places(
         "stock_daily: {primary: tiingo, backup: []}\nstock_intraday: {primary: tiingo, backup: []}\n"
         f"providers:\n  tiingo: {{base_url: '{server.base}'}}\n"
     )
-    monkeypatch.setattr("src.data.jobs.probing.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.key_probe.SystemClock", lambda: clock)
     monkeypatch.chdir(tmp_path)
     for name in ("ALPACA_API_KEY", "POLYGON_API_KEY", "FMP_API_KEY", "COINGECKO_DEMO_API_KEY"):
         monkeypatch.delenv(name, raising=False)

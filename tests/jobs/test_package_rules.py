@@ -4,18 +4,18 @@ import pytest
 
 from src.data.config.rules_file import AS_READ
 from src.data.errors import RulesError
-from src.data.jobs import packing
+from src.data.jobs import package_rules
 
 
 def test_what_is_printed_is_what_lies_there(capsys: pytest.CaptureFixture[str]) -> None:
-    packing.main()
+    package_rules.main()
     assert capsys.readouterr().out == AS_READ.read_text("utf-8"), "run `make docs`"
 
 
 def test_rules_with_mistakes_are_not_written_down(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "packaged_bytes", lambda: b"crypto: {primary: nobody}")
+    monkeypatch.setattr(package_rules, "packaged_bytes", lambda: b"crypto: {primary: nobody}")
     with pytest.raises(RulesError, match="nobody"):
-        packing.main()
+        package_rules.main()
     assert capsys.readouterr().out == ""

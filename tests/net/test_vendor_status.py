@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from src.data.clock import ManualClock
 from src.data.errors import RateLimitedError, UnavailableError
 from src.data.model.capabilities import Limits
-from src.data.net import looking
+from src.data.net import vendor_status
 from src.data.net.limiter import VendorLimiter
 from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import State
@@ -46,7 +46,7 @@ def test_what_is_foretold_is_what_acquiring_waits(
         except RateLimitedError:
             break
         waited, passed = waited + clock.monotonic() - began, passed + 1
-        clock.advance(looking.REQUEST_S)
+        clock.advance(vendor_status.REQUEST_S)
     assert (found.passed, found.wait_s) == (passed, pytest.approx(waited, abs=1e-6))
     assert (found.stuck_s > 0) == (passed < requests)
 

@@ -11,7 +11,7 @@ from src.data.cache.store import Commit
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import KindMismatchError, QueryError, StorageError
-from src.data.jobs.exporting import Exporter, Wanted, export_series
+from src.data.jobs.export import Exporter, Wanted, export_series
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 from src.data.wiring import Services, build

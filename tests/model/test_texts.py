@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from src.data.model.telling import by_reason
+from src.data.model.texts import by_reason
 
 
 def test_names_with_one_reason_are_told_together_where_they_are_many() -> None:

@@ -19,8 +19,8 @@ from ..model.query import BarsQuery
 from ..prices.differences import Terms, compare, differing_actions
 from ..prices.splice import AGGREGATES, ONE_MARKET
 from ..wiring import build
-from .afresh import Afresh, Said
-from .held import Held, Installation
+from .compare import Held, Installation
+from .refetch import Afresh, Said
 from .verification import Comparison, Subject, Verification, differing
 
 __all__ = ["Question", "verify", "verify_with"]

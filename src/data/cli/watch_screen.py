@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..model.instant import iso
-from ..model.telling import duration
+from ..model.texts import duration
 from . import OK
 from .output import console, print_json
 from .tables import Grid, counted, moment, size, styled
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console, Group
 
     from ..jobs.freshness import SeriesHealth, StaleSeries
-    from ..jobs.watching import Snapshot, VendorState, Watch
+    from ..jobs.status import Snapshot, VendorState, Watch
 
 # How often it looks unless it is told, in seconds.
 _EVERY_S = 5.0
@@ -29,7 +29,7 @@ def run_watch(args: argparse.Namespace) -> int:
     Returns:
         0, also when interrupted: that is how it ends.
     """
-    from ..jobs.watching import Watch
+    from ..jobs.status import Watch
     from ..net.reach import reach_all
 
     knock = None if args.no_network else reach_all

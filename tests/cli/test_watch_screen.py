@@ -33,8 +33,8 @@ def clock() -> RoundsClock:
 
 @pytest.fixture(autouse=True)
 def standing_still(clock: RoundsClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.data.jobs.watching.SystemClock", lambda: clock)
-    monkeypatch.setattr("src.data.jobs.watching.memory", lambda: _memory())
+    monkeypatch.setattr("src.data.jobs.status.SystemClock", lambda: clock)
+    monkeypatch.setattr("src.data.jobs.status.memory", lambda: _memory())
 
 
 def _memory() -> object:

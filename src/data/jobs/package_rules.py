@@ -1,6 +1,6 @@
 """The packaged rules as they read, for those in a hurry; ``make docs`` writes them beside the code.
 
-``python -m src.data.jobs.packing > src/data/config/packaged_rules.json``
+``python -m src.data.jobs.package_rules > src/data/config/packaged_rules.json``
 """
 
 from __future__ import annotations
