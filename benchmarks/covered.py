@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from src.data.cache.store import BarStore
-from src.data.disk.files import Disk, Step
+from src.data.disk.files import Disk, DiskStep
 from src.data.model.series import SeriesKey
 from src.data.model.span import gaps
 from src.data.model.timeframe import Timeframe
@@ -77,7 +77,7 @@ class _Watched(Disk):
         super().__init__()
         self.data_files = 0
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         """Make one system call."""
         self.data_files += step.name == "open" and step.path.name.endswith(".csv.gz")
         return call()

@@ -11,7 +11,7 @@ from typing import Any
 import backtrader as bt
 
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import Grid
+from src.data.calendars.gaps import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import UnavailableError
 from src.data.feed.backtrader.feed import BacktraderFeed, run_live
@@ -19,8 +19,8 @@ from src.data.feed.binance_live_data_feed import BinanceStream
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.sources.base import Sink
 from src.data.feed.sources.history import Filled
-from src.data.feed.sources.stream_source import Continued, Patience, Start
-from src.data.feed.streams.connection import Connection, Dial, Pulse
+from src.data.feed.sources.stream_source import Continued, Start, StreamTimings
+from src.data.feed.streams.connection import Connection, ConnectionTimings, Dial
 from src.data.feed.streams.listeners import BarListener
 from src.data.feed.streams.pool import Hub, Subscription
 from src.data.model.capabilities import Limits
@@ -37,7 +37,7 @@ _START = parse_iso("2024-06-10T12:00:01Z")
 _IDLE, _SENT, _PAUSE_S = 4, 100, 0.005
 _LONGEST_S = 10.0
 # The clock jumps: the connection is not to miss the vendor's signs of life meanwhile.
-_PULSE = Pulse(scale=1e6)
+_PULSE = ConnectionTimings(scale=1e6)
 
 
 class _Past:
@@ -89,8 +89,10 @@ class _Stand:
         stream = Subscription(
             Hub(), "one", self.topic, make, lambda sink: BarListener(sink, self.clock)
         )
-        grid = Grid(calendar_for(Instrument("BTCUSDT", "crypto")), Timeframe.parse("1m"))
-        source = Continued(stream, self.past, grid, self.clock, start=Start(1), patience=Patience())
+        grid = BarGrid(calendar_for(Instrument("BTCUSDT", "crypto")), Timeframe.parse("1m"))
+        source = Continued(
+            stream, self.past, grid, self.clock, start=Start(1), patience=StreamTimings()
+        )
         self.feed = LiveFeed(*self.topic, source, clock=self.clock)
 
     def until(self, done: Callable[[], object]) -> None:

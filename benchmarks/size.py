@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from src.data.cache.store import BarStore, Commit, Piece
+from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.model.bars import BarTable
 from src.data.model.frame import build_frame
@@ -67,7 +67,7 @@ def _bytes(folder: Path, ending: str) -> int:
 def _commit(store: BarStore, label: str, table: BarTable, start: int) -> None:
     step = _key(label).timeframe.step_ms or DAY_MS
     span = Span(start, int(table.stamps[-1]) + step)
-    piece = Piece(table, span, "sample", FETCHED, COIN, Basis("raw"), "final")
+    piece = CommitPiece(table, span, "sample", FETCHED, COIN, Basis("raw"), "final")
     store.commit(_key(label), Commit((piece,), kind=COIN))
 
 

@@ -13,11 +13,11 @@ from unittest.mock import patch
 
 import numpy as np
 
-from src.data.cache.store import BarStore, Commit, Piece
+from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.calendars.calendar import calendar_for
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.disk.files import Disk, Step
+from src.data.disk.files import Disk, DiskStep
 from src.data.model.bars import BarTable, Stamps
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso, year_start
 from src.data.model.kind import Basis, Kind
@@ -80,7 +80,7 @@ def crowd_stage(count: int, every: int = 1) -> Iterator[tuple[DataManager, list[
 class _Unsynced(Disk):
     """Does not wait for the platter: nobody will miss what is made here."""
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         """Leave out what waits."""
         if step.name in ("fsync", "fdatasync", "fsync_dir"):
             return None  # type: ignore[return-value]
@@ -104,7 +104,7 @@ def _commit(
     span: Span = YEAR,
 ) -> None:  # fmt: skip
     table = made_up_at(stamps)
-    piece = Piece(table, span, "sample", FETCHED, kind, basis, "final")
+    piece = CommitPiece(table, span, "sample", FETCHED, kind, basis, "final")
     store.commit(SeriesKey(symbol, Timeframe.parse(label)), Commit((piece,), kind=kind))
 
 

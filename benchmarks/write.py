@@ -14,7 +14,7 @@ import pyarrow as pa
 from isal import igzip
 from pyarrow import csv
 
-from src.data.cache.store import BarStore, Commit, Piece
+from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.model.bars import BarTable
 from src.data.model.frame import build_frame
 from src.data.model.instant import MINUTE_MS
@@ -148,7 +148,9 @@ def _fresh(root: Path, turn: int) -> BarStore:
 
 
 def _commit(table: BarTable, span: Span) -> Commit:
-    return Commit((Piece(table, span, "sample", FETCHED, COIN, Basis("raw"), "final"),), kind=COIN)
+    return Commit(
+        (CommitPiece(table, span, "sample", FETCHED, COIN, Basis("raw"), "final"),), kind=COIN
+    )
 
 
 def _figures(took: list[float], naive: float) -> dict[str, Figure]:

@@ -25,10 +25,10 @@ from .model.vendors import canonical_vendor
 from .net.forks import renew_after_fork
 from .singleton import Singleton
 from .symbols import tickers
-from .symbols.classify import Refusal, classify
+from .symbols.classify import SymbolRefusal, classify
 
 if TYPE_CHECKING:
-    from .downloader.configured import Workshop
+    from .downloader.configured import DownloaderPool
 
 __all__ = [
     "ProviderConfig",
@@ -126,7 +126,7 @@ class ProviderSelector:
         self.own_sender = own_sender
         # Guards the building of downloaders against threads that need the same one at once.
         self._building = threading.RLock()
-        self._workshop: Workshop | None = None
+        self._workshop: DownloaderPool | None = None
         self._plain: dict[str, Any] | None = None
         renew_after_fork(self)
         self._use(load_rules(found.rules_path))
@@ -224,7 +224,7 @@ class ProviderSelector:
     def validate_ticker(self, symbol: Any) -> dict[str, Any]:
         """Return ``valid``, then what the ticker is, or ``error`` and ``suggestions``."""
         verdict = self._verdict(symbol)
-        candidates = verdict.candidates if isinstance(verdict, Refusal) else ()
+        candidates = verdict.candidates if isinstance(verdict, SymbolRefusal) else ()
         tables = self._rules.classification
         return tickers.ticker_verdict(symbol, self._known(symbol), tables, candidates)
 
@@ -232,7 +232,7 @@ class ProviderSelector:
         """Return type, market, exchange, country, currency and how much fundamentals there are."""
         return tickers.fundamentals_profile(symbol, self._known(symbol), self._rules.classification)
 
-    def _verdict(self, symbol: Any) -> Instrument | Refusal:
+    def _verdict(self, symbol: Any) -> Instrument | SymbolRefusal:
         # Only texts are remembered: anything else may not be hashable.
         if isinstance(symbol, str):
             return self._classified(symbol)
@@ -331,13 +331,13 @@ class ProviderSelector:
         with self._building:
             return self._shop().supply(name, self.downloaders)
 
-    def _shop(self) -> Workshop:
+    def _shop(self) -> DownloaderPool:
         """Return what makes downloaders by these rules; the caller holds the lock."""
         if self._workshop is None:
-            from .downloader.configured import Workshop
+            from .downloader.configured import DownloaderPool
 
             factory = lambda: _HERE.DataDownloaderFactory  # noqa: E731 - looked up each time
-            self._workshop = Workshop(self._rules, factory, self.make_sender)
+            self._workshop = DownloaderPool(self._rules, factory, self.make_sender)
         return self._workshop
 
     def _get_provider_capabilities(self) -> dict[str, dict[str, Any]]:

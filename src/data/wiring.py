@@ -21,11 +21,11 @@ from .singleton import Singleton
 
 if TYPE_CHECKING:
     from .bars.batch import BatchService
-    from .bars.dry_run.planner import Foreteller
+    from .bars.dry_run.planner import RequestPlanner
     from .bars.figures import FiguresService
     from .bars.ingest.commit import Expiry
     from .bars.observer import Observer
-    from .bars.request import Asking
+    from .bars.request import RequestParser
     from .bars.service import BarsService
     from .cache.unified_cache import UnifiedCache
     from .fundamentals.service import FundamentalsService
@@ -97,7 +97,7 @@ class Services:
     networks: _Networks
     cache: UnifiedCache
     selector: ProviderSelector
-    asking: Asking
+    asking: RequestParser
     bars: BarsService
     batch: BatchService
     observer: Observer
@@ -110,13 +110,13 @@ class Services:
         return self.networks.get()
 
     @property
-    def foreteller(self) -> Foreteller:
+    def foreteller(self) -> RequestPlanner:
         """What says beforehand what one request would do, by the store as it is now."""
-        from .bars.dry_run.planner import Foreteller
-        from .bars.dry_run.runner import Theatre
+        from .bars.dry_run.planner import RequestPlanner
+        from .bars.dry_run.runner import DryRunner
 
         store = self.cache.store.preview()
-        return Foreteller(Theatre(store, self.selector, self.clock, self.expiry, self.checks))
+        return RequestPlanner(DryRunner(store, self.selector, self.clock, self.expiry, self.checks))
 
     # Of the next two, threads that ask first at the same time may make two: no harm is done.
     @cached_property
@@ -180,8 +180,8 @@ def build(
     from .bars.batch import BatchService
     from .bars.ingest.commit import Expiry
     from .bars.observer import Observer
-    from .bars.refetchable import Supply
-    from .bars.request import Asking
+    from .bars.refetchable import Refetchability
+    from .bars.request import RequestParser
     from .bars.service import BarsService
     from .cache.retention.disk_usage import Gauge
     from .cache.unified_cache import UnifiedCache
@@ -210,12 +210,12 @@ def build(
         columnar=rules.cache.columnar,
         min_free_mb=rules.cache.min_free_mb,
         private=rules.cache.private,
-        must_keep=Supply(selector),
+        must_keep=Refetchability(selector),
         retention=rules.cache.versions,
         max_age=rules.cache.max_age,
     )
     expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
-    asking = Asking(selector, ticking)
+    asking = RequestParser(selector, ticking)
     bars = BarsService(
         cache.store, selector, ticking, expiry, rules.validation, networks.leases, observer
     )

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from src.data.bars.ingest.classify import Density, Digest, digest
-from src.data.bars.ingest.commit import Expiry, Held, Terms
+from src.data.bars.ingest.classify import ClassifiedAnswer, Density, digest
+from src.data.bars.ingest.commit import CommitContext, Expiry, StoredRange
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import Grid
+from src.data.calendars.gaps import BarGrid
 from src.data.model.bars import Bar, BarTable
 from src.data.model.capabilities import Fetched
 from src.data.model.coverage import Coverage, Covered
@@ -24,7 +24,7 @@ COIN = Instrument("BTCUSDT", "crypto")
 SHARE = Instrument("AAPL", "stock", calendar="XNYS", timezone="America/New_York")
 DAY = parse_iso("2024-06-03")
 LATER = parse_iso("2024-06-10")
-HOURLY = Grid(calendar_for(COIN), Timeframe.parse("1h"))
+HOURLY = BarGrid(calendar_for(COIN), Timeframe.parse("1h"))
 RAW = Basis("raw")
 KIND = Kind(session="24h", anchor="clock")
 
@@ -55,19 +55,19 @@ def fetched(bars: Iterable[Bar], now: int = LATER, **fields: object) -> Fetched:
 
 
 def digested(
-    answer: Fetched, span: Span, grid: Grid = HOURLY, density: Density | None = None,
+    answer: Fetched, span: Span, grid: BarGrid = HOURLY, density: Density | None = None,
     least_share: float = 0.0,
-) -> Digest:  # fmt: skip
+) -> ClassifiedAnswer:  # fmt: skip
     """Check and digest an answer for ``span``."""
     now = answer.server_now_ms
     checked = check(answer.table, span, timeframe=grid.timeframe, now_ms=now)
     return digest(answer, checked, span, grid, now, density, least_share)
 
 
-def held(bars: Iterable[Bar], *parts: Covered, tolerance: float = 0.0) -> Held:
+def held(bars: Iterable[Bar], *parts: Covered, tolerance: float = 0.0) -> StoredRange:
     """Return what is stored."""
     rows = table(bars)
-    return Held(rows, rows, Coverage(parts), tolerance)
+    return StoredRange(rows, rows, Coverage(parts), tolerance)
 
 
 def final(span: Span, **fields: object) -> Covered:
@@ -76,9 +76,9 @@ def final(span: Span, **fields: object) -> Covered:
     return Covered(span, "final", **known)  # type: ignore[arg-type]
 
 
-def terms(now: int = LATER, **fields: object) -> Terms:
+def terms(now: int = LATER, **fields: object) -> CommitContext:
     """Return what a commit of coins is made under."""
-    return Terms(HOURLY, RAW, now, Expiry(), **fields)  # type: ignore[arg-type]
+    return CommitContext(HOURLY, RAW, now, Expiry(), **fields)  # type: ignore[arg-type]
 
 
 def stamps(found: BarTable) -> list[int]:

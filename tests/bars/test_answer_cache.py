@@ -17,8 +17,8 @@ import pytest
 from src.data.bars.answer.answer import Answer, Gap
 from src.data.bars.answer.reader import Reader
 from src.data.bars.lookup import answer_cache as recent_module
-from src.data.bars.lookup.answer_cache import _AGAIN, _EACH, _MOST_ROWS, Recent
-from src.data.bars.lookup.cache_lookup import Hits
+from src.data.bars.lookup.answer_cache import _AGAIN, _EACH, _MOST_ROWS, AnswerCache
+from src.data.bars.lookup.cache_lookup import CacheLookup
 from src.data.bars.request import Wishes
 from src.data.cache.store import BarStore, Commit
 from src.data.clock import ManualClock
@@ -238,18 +238,18 @@ def test_another_question_gets_its_own_answer(
     assert mine.attrs["onetape"] == other.attrs["onetape"]
 
 
-def recent_of(manager: DataManager) -> Recent:
+def recent_of(manager: DataManager) -> AnswerCache:
     return manager._services.bars._recent
 
 
-def small(manager: DataManager, most_bytes: int) -> Recent:
+def small(manager: DataManager, most_bytes: int) -> AnswerCache:
     """Have no more held than so many bytes."""
     bars = manager._services.bars
-    bars._recent = Recent(bars._store, bars._reader.days, most_bytes)
+    bars._recent = AnswerCache(bars._store, bars._reader.days, most_bytes)
     return bars._recent
 
 
-def givens(recent: Recent) -> list[Any]:
+def givens(recent: AnswerCache) -> list[Any]:
     return [held.value for held in recent._held._held.values()]
 
 
@@ -266,7 +266,7 @@ def question_of(manager: DataManager) -> BarsQuery:
     return manager._services.asking.query(ASKED[0], ASKED[1], (*ASKED[2:], None), Wishes())
 
 
-def wanted_again(manager: DataManager, query: BarsQuery) -> Recent:
+def wanted_again(manager: DataManager, query: BarsQuery) -> AnswerCache:
     """Return what holds nothing, and was asked this often enough to hold the answer."""
     recent = recent_of(manager)
     recent._held.clear()
@@ -351,7 +351,7 @@ def test_of_a_small_machine_less_is_taken(
 ) -> None:
     monkeypatch.setattr(recent_module, "all_memory", lambda: 16 * 3 * _EACH)
     bars = manager._services.bars
-    recent = Recent(bars._store, bars._reader.days)
+    recent = AnswerCache(bars._store, bars._reader.days)
     assert all(recent._held.hold(n, None, _EACH) for n in range(3))  # type: ignore[arg-type]
     assert not recent._held.hold(3, None, _EACH)  # type: ignore[arg-type]
 
@@ -455,7 +455,7 @@ def answered(manager: DataManager) -> tuple[BarsQuery, Answer, pd.DataFrame]:
     """Return a question, its answer of the store, and the frame made of it."""
     query = question_of(manager)
     bars = manager._services.bars
-    answer = Hits(bars._store, bars._reader, bars._clock).answer(query)
+    answer = CacheLookup(bars._store, bars._reader, bars._clock).answer(query)
     assert answer is not None
     return query, answer, asked(manager)
 

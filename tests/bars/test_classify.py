@@ -7,7 +7,7 @@ import pytest
 
 from src.data.bars.ingest.classify import BARS_A_HOLE, MOST_HOLES, digest
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import Grid
+from src.data.calendars.gaps import BarGrid
 from src.data.model.bars import Bar
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
 from src.data.model.span import Span
@@ -28,8 +28,8 @@ from .answers import (
     stamps,
 )
 
-MINUTES = Grid(calendar_for(COIN), Timeframe.parse("1m"))
-SHARE_HOURS = Grid(calendar_for(SHARE), Timeframe.parse("1h"))
+MINUTES = BarGrid(calendar_for(COIN), Timeframe.parse("1m"))
+SHARE_HOURS = BarGrid(calendar_for(SHARE), Timeframe.parse("1h"))
 
 
 def test_closed_provisional_and_forming_are_told_apart() -> None:

@@ -14,9 +14,9 @@ from src.data.bars.ingest.commit import (
     NO_BAR,
     SPOILT,
     UNEXPECTED,
-    Doubt,
     Expiry,
-    Held,
+    StoredRange,
+    Suspicion,
     basis_of,
     build_commit,
     suspects_table,
@@ -195,7 +195,7 @@ def test_bad_rows_alone_leave_the_rest_empty() -> None:
 
 
 def test_a_doubt_is_written_provisional_and_marked() -> None:
-    doubt = Doubt("a split nearby", LATER + DAY_MS)
+    doubt = Suspicion("a split nearby", LATER + DAY_MS)
     rows = [bar(n) for n in range(4)]
     answer = fetched(rows)
     found = digested(answer, hours(0, 4))
@@ -249,7 +249,7 @@ def test_what_is_held_tells_what_may_go_and_what_was_doubted_from_the_start() ->
         replace(final(hours(4, 5)), state="suspect", reason=f"{DOUBTFUL}of acme all of it"),
         replace(final(hours(5, 6)), state="suspect", reason=LOST),
     ]
-    stored = Held(NOTHING.rows, NOTHING.rows, held([], *doubts).coverage)
+    stored = StoredRange(NOTHING.rows, NOTHING.rows, held([], *doubts).coverage)
     assert [n for n in range(7) if stored.may_go(hour(n))] == [2, 3]
     assert [n for n in range(7) if stored.is_doubted(hour(n))] == [3, 4]
 

@@ -11,9 +11,9 @@ from src.data.bars.dry_run.runner import DraftStore
 from src.data.bars.dry_run.vendors import begun
 from src.data.bars.fetch.cost import requests_for
 from src.data.cache.actions import Asked
-from src.data.cache.store import BarStore, Commit, Piece
+from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import Grid
+from src.data.calendars.gaps import BarGrid
 from src.data.downloader.yahoo_data_downloader import YahooDataDownloader
 from src.data.model.actions import Action
 from src.data.model.bars import BarTable
@@ -32,8 +32,8 @@ START = parse_iso("2024-06-03")
 KEY = SeriesKey("BTCUSDT", HOUR)
 
 
-def grid(instrument: Instrument, label: str) -> Grid:
-    return Grid(calendar_for(instrument), Timeframe.parse(label))
+def grid(instrument: Instrument, label: str) -> BarGrid:
+    return BarGrid(calendar_for(instrument), Timeframe.parse(label))
 
 
 @pytest.mark.parametrize("bars", [1, 2, 3, 4, 5, 6, 7])
@@ -90,7 +90,7 @@ def bars(first: int, count: int, price: float) -> BarTable:
 def piece(first: int, count: int, price: float) -> Commit:
     span = Span(first, first + count * HOUR_MS)
     table = bars(first, count, price)
-    return Commit((Piece(table, span, "v", START, Kind(), Basis("raw"), "final"),))
+    return Commit((CommitPiece(table, span, "v", START, Kind(), Basis("raw"), "final"),))
 
 
 def test_a_draft_is_seen_as_if_it_were_stored_and_the_store_stays(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from src.data.bars.request import Asking, Wishes
+from src.data.bars.request import RequestParser, Wishes
 from src.data.clock import ManualClock
 from src.data.errors import QueryError, UnknownProviderError
 from src.data.model.instant import HOUR_MS, parse_iso
@@ -34,22 +34,22 @@ class Known:
 
 
 @pytest.fixture
-def asking() -> Asking:
-    return Asking(Known(), ManualClock(NOW))
+def asking() -> RequestParser:
+    return RequestParser(Known(), ManualClock(NOW))
 
 
-def ask(asking: Asking, bounds: tuple[Any, Any, Any] = WHOLE, **wishes: Any) -> BarsQuery:
+def ask(asking: RequestParser, bounds: tuple[Any, Any, Any] = WHOLE, **wishes: Any) -> BarsQuery:
     return asking.query("BTCUSDT", "1h", bounds, Wishes(**wishes))
 
 
-def test_without_wishes_everything_that_has_closed_is_meant(asking: Asking) -> None:
+def test_without_wishes_everything_that_has_closed_is_meant(asking: RequestParser) -> None:
     query = ask(asking)
     assert query.closed_by_ms is None
     assert query.columns == ()
     assert query.span == Span(parse_iso("2024-06-10"), parse_iso("2024-06-12"))
 
 
-def test_closed_by_cuts_the_span_and_is_told(asking: Asking) -> None:
+def test_closed_by_cuts_the_span_and_is_told(asking: RequestParser) -> None:
     at = parse_iso("2024-06-11T10:30")
     query = ask(asking, closed_by="2024-06-11T10:30")
     assert query.closed_by_ms == at
@@ -58,11 +58,11 @@ def test_closed_by_cuts_the_span_and_is_told(asking: Asking) -> None:
     assert (counted.bars, counted.span.end) == (3, query.span.end)
 
 
-def test_the_future_is_now(asking: Asking) -> None:
+def test_the_future_is_now(asking: RequestParser) -> None:
     assert ask(asking, closed_by="2030-01-01").closed_by_ms == NOW
 
 
-def test_columns_keep_their_order(asking: Asking) -> None:
+def test_columns_keep_their_order(asking: RequestParser) -> None:
     assert ask(asking, columns=["state", "source"]).columns == ("state", "source")
 
 
@@ -80,7 +80,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize("wishes, said", WRONG, ids=[said for _, said in WRONG])
 def test_what_cannot_be_meant_is_refused_for_one_and_for_many(
-    asking: Asking, wishes: dict[str, Any], said: str
+    asking: RequestParser, wishes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(QueryError, match=said):
         ask(asking, **wishes)
@@ -88,7 +88,7 @@ def test_what_cannot_be_meant_is_refused_for_one_and_for_many(
         asking.check_shared("1h", WHOLE, Wishes(**wishes))
 
 
-def test_a_pinned_vendor_is_named_canonically(asking: Asking) -> None:
+def test_a_pinned_vendor_is_named_canonically(asking: RequestParser) -> None:
     assert ask(asking, provider="Acme").provider == "acme"
     with pytest.raises(UnknownProviderError, match="did you mean 'other'"):
         ask(asking, provider="othr")

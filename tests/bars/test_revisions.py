@@ -10,7 +10,7 @@ import pytest
 from src.data.bars.fetch.cost import requests_for
 from src.data.bars.fetch.revisions import FEW, _reach
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import Grid
+from src.data.calendars.gaps import BarGrid
 from src.data.downloader.binance_data_downloader import BinanceDataDownloader
 from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.model.instrument import Instrument
@@ -19,7 +19,7 @@ from src.data.model.timeframe import Timeframe
 
 NOON = parse_iso("2024-06-12T12:00:00")
 COIN = Instrument("BTCUSDT", "crypto", "24/7", "UTC")
-HOURS = Grid(calendar_for(COIN), Timeframe.parse("1h"))
+HOURS = BarGrid(calendar_for(COIN), Timeframe.parse("1h"))
 PAGES = replace(BinanceDataDownloader.capabilities, page_bars=1000)
 
 

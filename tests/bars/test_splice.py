@@ -12,12 +12,12 @@ import pytest
 from src.data.bars.answer.answer import left_out, own_volume
 from src.data.bars.answer.borders import at_borders, splice_problems, told_splices
 from src.data.bars.fetch.neighbours import Neighbours, Side, widened
-from src.data.bars.fetch.splice import Reply, Splicer, with_splices
-from src.data.bars.fetch.state import Work
-from src.data.bars.ingest.writer import Keeper
+from src.data.bars.fetch.splice import NeighbourReply, Splicer, with_splices
+from src.data.bars.fetch.state import FetchState
+from src.data.bars.ingest.writer import StoreWriter
 from src.data.bars.selection.candidate import Candidate
-from src.data.bars.selection.candidates import Lane
-from src.data.cache.store import BarStore, Commit, Piece
+from src.data.bars.selection.candidates import LaneRoute
+from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.errors import NoDataError, SpliceConflictError
 from src.data.model.coverage import Coverage, Covered, Splice
@@ -49,7 +49,7 @@ class Shop:
 
     def __init__(self, folder: Path) -> None:
         self.store = BarStore(folder, clock=ManualClock(LATER))
-        self.keeper = Keeper(self.store)
+        self.keeper = StoreWriter(self.store)
         self.key = SeriesKey(COIN.symbol, HOURLY.timeframe)
         self.vendor = Candidate("a", object())
         self.query = BarsQuery(COIN, HOURLY.timeframe, hours(0, 24), LATER)
@@ -58,12 +58,12 @@ class Shop:
     def hold(self, vendor: str, first: int, end: int, state: str = "final", **more: object) -> None:
         """Store a stretch of hours of a vendor, closes 100 and up."""
         rows = table(bar(n, 100.0 + n) for n in range(first, end))
-        piece = Piece(rows, hours(first, end), vendor, LATER, KIND, RAW, state, **more)  # type: ignore[arg-type]
+        piece = CommitPiece(rows, hours(first, end), vendor, LATER, KIND, RAW, state, **more)  # type: ignore[arg-type]
         self.store.commit(self.key, Commit((piece,)))
 
-    def work(self, **wishes: object) -> Work:
-        lane = Lane((), (self.vendor,), KIND)
-        return Work(replace(self.query, **wishes), self.key, lane, HOURLY)  # type: ignore[arg-type]
+    def work(self, **wishes: object) -> FetchState:
+        lane = LaneRoute((), (self.vendor,), KIND)
+        return FetchState(replace(self.query, **wishes), self.key, lane, HOURLY)  # type: ignore[arg-type]
 
     def beside(self, first: int, end: int, **wishes: object) -> tuple[Side, ...]:
         found = Neighbours(self.store, self.keeper)
@@ -136,9 +136,9 @@ def test_nobody_is_beside_a_pinned_vendor(shop: Shop) -> None:
 # --- what comes of it ----------------------------------------------------------------------
 
 
-def reply(shop: Shop, factor: float, first: int = 0, end: int = 24) -> Reply:
+def reply(shop: Shop, factor: float, first: int = 0, end: int = 24) -> NeighbourReply:
     rows = [bar(n, (100.0 + n) * factor) for n in range(first, end)]
-    return Reply(fetched(rows), hours(8, 12), shop.beside(8, 12))
+    return NeighbourReply(fetched(rows), hours(8, 12), shop.beside(8, 12))
 
 
 def test_an_answer_is_cut_to_its_stretch(shop: Shop) -> None:
@@ -160,7 +160,7 @@ def test_an_answer_with_nothing_but_the_bars_beside_is_none(shop: Shop) -> None:
 
 def test_without_neighbours_nothing_is_looked_at(shop: Shop) -> None:
     answer = fetched([bar(8, 1e9)])
-    done = shop.splicer.fitted(shop.work(), Reply(answer, hours(8, 12)))
+    done = shop.splicer.fitted(shop.work(), NeighbourReply(answer, hours(8, 12)))
     assert (done.fetched, done.splices) == (answer, ())
 
 
@@ -183,8 +183,8 @@ def test_averages_over_venues_are_looked_at_less_closely(shop: Shop) -> None:
 
 def test_splices_stand_at_the_outermost_new_bars() -> None:
     pieces = (
-        Piece(table([bar(5)]), hours(4, 6), "a", 0, KIND, RAW, "final", (hours(4, 5),)),
-        Piece(table([bar(6)]), hours(6, 7), "a", 0, KIND, RAW, "provisional"),
+        CommitPiece(table([bar(5)]), hours(4, 6), "a", 0, KIND, RAW, "final", (hours(4, 5),)),
+        CommitPiece(table([bar(6)]), hours(6, 7), "a", 0, KIND, RAW, "provisional"),
     )
     ends = (replace(EQUAL, at=hour(2)), replace(EQUAL, at=hour(8)))
     done = with_splices(Commit(pieces), ends, hours(2, 8))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from src.data.bars.stream_store import Origin, StreamKeeper
-from src.data.cache.store import BarStore, Commit, Piece
-from src.data.calendars.gaps import Grid
+from src.data.cache.store import BarStore, Commit, CommitPiece
+from src.data.calendars.gaps import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import StorageError
 from src.data.model.bars import Bar, BarTable
@@ -23,7 +23,7 @@ from src.data.model.timeframe import Timeframe
 from tests.calendars.market import ALWAYS, BITCOIN
 
 NOON = parse_iso("2024-07-10T12:00:00Z")
-GRID = Grid(ALWAYS, Timeframe.parse("1m"))
+GRID = BarGrid(ALWAYS, Timeframe.parse("1m"))
 KEY = SeriesKey("BTCUSDT", GRID.timeframe)
 KIND = Kind("24h", "clock", "binance", "USDT", "base")
 ORIGIN = Origin("binance", KIND, 2 * MINUTE_MS)
@@ -59,7 +59,7 @@ def put(store: BarStore, numbers: list[int], vendor: str = "binance", kind: Kind
     """Store final bars as if they had been fetched."""
     table = BarTable.from_bars(bars(*numbers))
     span = Span(int(table.stamps[0]), int(table.stamps[-1]) + MINUTE_MS)
-    piece = Piece(table, span, vendor, NOON, kind, Basis("raw"), "final")
+    piece = CommitPiece(table, span, vendor, NOON, kind, Basis("raw"), "final")
     store.commit(KEY, Commit(pieces=(piece,), kind=kind))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from src.data.cache.store import BarStore, Piece
+from src.data.cache.store import BarStore, CommitPiece
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
 from src.data.model.bars import BarTable
@@ -51,17 +51,17 @@ def table(
     )  # fmt: skip
 
 
-def piece(first: int, end: int, steps: Iterable[int] | None = None, **other: Any) -> Piece:
+def piece(first: int, end: int, steps: Iterable[int] | None = None, **other: Any) -> CommitPiece:
     """Return a piece over the bars ``first`` to ``end`` - 1, with all of them or only ``steps``."""
     size, shift = other.pop("size", DAY_MS), other.pop("shift", 0.0)
     rows = table(range(first, end) if steps is None else steps, shift, size=size,
                  adj=other.pop("adj", False))  # fmt: skip
     facts = {"vendor": "acme", "fetched_at": at(end, size), "kind": KIND, "basis": BASIS,
              "state": "final", "holes": ()}  # fmt: skip
-    return Piece(table=rows, span=Span(at(first, size), at(end, size)), **facts | other)
+    return CommitPiece(table=rows, span=Span(at(first, size), at(end, size)), **facts | other)
 
 
-def minutes(first: int, end: int, **other: Any) -> Piece:
+def minutes(first: int, end: int, **other: Any) -> CommitPiece:
     """Return a piece of minute bars."""
     return piece(first, end, size=MINUTE_MS, **other)
 

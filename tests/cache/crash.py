@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from src.data.disk.files import Disk, Step
+from src.data.disk.files import Disk, DiskStep
 from tests.cache.disks import CHANGING, Killed
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class Promise(NamedTuple):
 class Quick(Disk):
     """A disk that does not wait for the platter: for everything that is not about power."""
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         return call() if step.name not in SYNCS else None  # type: ignore[return-value]
 
 
@@ -64,13 +64,13 @@ class Recorder(Quick):
         forgets: syncs that are left out, to see what they were good for.
     """
 
-    def __init__(self, forgets: Callable[[Step], bool] = lambda step: False) -> None:
+    def __init__(self, forgets: Callable[[DiskStep], bool] = lambda step: False) -> None:
         super().__init__()
         self.tape: list[Deed | Promise] = []
         self.dies_in: int | None = None
         self._forgets = forgets
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.name in CHANGING and self.dies_in is not None:
             self.dies_in -= 1
             if self.dies_in < 0:

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable
 from typing import TypeVar
 
-from src.data.disk.files import Disk, Step
+from src.data.disk.files import Disk, DiskStep
 
 T = TypeVar("T")
 CHANGING = frozenset({
@@ -24,9 +24,9 @@ class HoldingDisk(Disk):
 
     def __init__(self) -> None:
         super().__init__()
-        self.held: dict[int, Step] = {}
+        self.held: dict[int, DiskStep] = {}
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         result = super().perform(step, call)
         if step.name in ("open", "create") and isinstance(result, int):
             self.held[result] = step
@@ -40,9 +40,9 @@ class CountingDisk(Disk):
 
     def __init__(self) -> None:
         super().__init__()
-        self.steps: list[Step] = []
+        self.steps: list[DiskStep] = []
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         self.steps.append(step)
         return call()
 
@@ -58,9 +58,9 @@ class FailingDisk(HoldingDisk):
         self.left = fails_at
         self.code = code
         self.for_ever = for_ever
-        self.failed: Step | None = None
+        self.failed: DiskStep | None = None
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.name not in CHANGING:
             return super().perform(step, call)
         self.left -= 1
@@ -72,7 +72,7 @@ class FailingDisk(HoldingDisk):
         return super().perform(step, call)
 
 
-def _half_written(step: Step, call: Callable[[], T]) -> None:
+def _half_written(step: DiskStep, call: Callable[[], T]) -> None:
     """Let half of the bytes reach the file, as a full disk does."""
     write = call.func  # type: ignore[attr-defined]
     fd, data, offset = call.args  # type: ignore[attr-defined]
@@ -86,7 +86,7 @@ class DyingDisk(Disk):
         super().__init__()
         self.left = dies_at
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.name in CHANGING:
             self.left -= 1
         if self.left <= 0 and step.name != "close":

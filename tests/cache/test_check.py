@@ -372,14 +372,14 @@ def test_columns_that_say_other_than_the_bars_are_dropped(folder: Path, columns:
     liar = store_in(other, columnar="map")
     liar.commit(DAILY, Commit((piece(0, 6, shift=0.5),)))
     liar.read(DAILY, EVER)
-    from src.data.cache.format.columnar import Part, Source
+    from src.data.cache.format.columnar import ColumnSource, Part
     from src.data.cache.format.gzip_member import file_id
     from src.data.cache.read.columnar_reader import open_columns
     from src.data.cache.read.columnar_writer import write_new
 
     true = open_columns(Disk(), columns, file_id(DAILY, 0), may_map=False)
     assert true is not None
-    source = Source(*true.head.years[2024])
+    source = ColumnSource(*true.head.years[2024])
     columns.unlink()
     lies = Part(source, table(range(6), 0.5))
     write_new(Disk(), columns, file_id(DAILY, 0), None, {2024: lies})

@@ -18,7 +18,16 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from src.data.cache.format.columnar import BLOCK, MAGIC, SLOT, START, Head, Part, Source, read_head
+from src.data.cache.format.columnar import (
+    BLOCK,
+    MAGIC,
+    SLOT,
+    START,
+    ColumnSource,
+    Head,
+    Part,
+    read_head,
+)
 from src.data.cache.format.gzip_member import file_id
 from src.data.cache.read.columnar_cache import WholeYear
 from src.data.cache.read.columnar_reader import ColumnarFile, open_columns
@@ -26,7 +35,7 @@ from src.data.cache.read.columnar_writer import append_rows, write_new
 from src.data.cache.read.year_reader import read_state
 from src.data.cache.retention.drop import drop_derived
 from src.data.cache.store import BarStore, Commit
-from src.data.disk.files import Disk, Step
+from src.data.disk.files import Disk, DiskStep
 from src.data.model.bars import BarTable
 from src.data.model.instant import MINUTE_MS
 from src.data.model.span import Span
@@ -277,7 +286,7 @@ def test_a_number_that_leaves_no_room_for_the_next_is_none(seq: int, is_one: boo
 
 
 def test_a_header_that_just_fits() -> None:
-    head = Head("", 1, BLOCK, {2024: Source(5, 1, "00", 1, 1, False)})
+    head = Head("", 1, BLOCK, {2024: ColumnSource(5, 1, "00", 1, 1, False)})
     longest = replace(head, id="x" * (SLOT - len(head.to_bytes())))
     assert read_head(longest.to_bytes().ljust(START, b"\0"), longest.id) == longest
     with pytest.raises(ValueError, match="does not fit"):
@@ -389,7 +398,7 @@ def test_years_cleared_and_filled_otherwise(tmp_path: Path, mode: str, years: li
 def made(path: Path, rows: BarTable) -> ColumnarFile:
     """Write a columnar file of one year and open it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = Part(Source(len(rows), 5, "ab", 1, 1, False), rows)
+    part = Part(ColumnSource(len(rows), 5, "ab", 1, 1, False), rows)
     write_new(Disk(), path, IDENTITY, None, {2024: part})
     file = open_columns(Disk(), path, IDENTITY, may_map=True)
     assert file is not None
@@ -413,7 +422,7 @@ def test_nothing_is_appended_to_a_file_that_took_the_name(tmp_path: Path) -> Non
     file = made(path, table(range(10), size=MINUTE_MS))
     made(path, table(range(10), 7.0, size=MINUTE_MS))
     before = path.read_bytes()
-    part = Part(Source(12, 6, "cd", 1, 1, False), table(range(10, 12), size=MINUTE_MS))
+    part = Part(ColumnSource(12, 6, "cd", 1, 1, False), table(range(10, 12), size=MINUTE_MS))
     assert not append_rows(Disk(), file, 2024, part)
     assert path.read_bytes() == before
 
@@ -437,7 +446,7 @@ class Meanwhile(Quick):
         super().__init__()
         self.left, self.deed = left, deed
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.name == "write" and "_columnar" in step.path.parts:
             self.left -= 1
             if self.left == 0:
@@ -491,7 +500,7 @@ class Watching(Quick):
         super().__init__()
         self.appends = 0
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.path.suffix == ".bars" and step.name in ("write", "truncate"):
             assert step.name == "write", "a file was cut"
             assert step.data is not None
@@ -563,7 +572,7 @@ class FullDisk(Quick):
         super().__init__()
         self.room = room
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.name == "write" and "_columnar" in step.path.parts and step.data is not None:
             self.room -= len(step.data)
             if self.room < 0:

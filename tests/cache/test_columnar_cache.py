@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from src.data.cache.format.columnar import Part, Source
+from src.data.cache.format.columnar import ColumnSource, Part
 from src.data.cache.format.year_document import Extent, YearState
 from src.data.cache.read import columnar_cache as module
 from src.data.cache.read.columnar_cache import Sidecars, WholeYear
 from src.data.cache.store import BarStore, Commit
-from src.data.cache.write.series import Lane
+from src.data.cache.write.series import SeriesFiles
 from src.data.disk.files import FileState
 from src.data.errors import LockTimeoutError, StorageError
 from src.data.model.bars import BarTable
@@ -30,7 +30,7 @@ class House(NamedTuple):
     """A store of two years, with its columnar files."""
 
     store: BarStore
-    lane: Lane
+    lane: SeriesFiles
     sidecars: Sidecars
 
     @property
@@ -78,7 +78,7 @@ def test_a_data_file_may_only_have_grown(
     path = house.lane.paths.data_text(2024)
     state = house.lane.disk.stat(path)
     assert state is not None
-    source = Source(9, state.size, "", state.inode, state.mtime_ns, False)
+    source = ColumnSource(9, state.size, "", state.inode, state.mtime_ns, False)
     monkeypatch.setattr(house.lane.disk, "stat", lambda _: change(state))
     assert house.sidecars.is_untouched(path, source) is is_believed
 

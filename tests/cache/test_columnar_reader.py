@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.data.cache.format.columnar import BLOCK, START, Part, Source, room_for
+from src.data.cache.format.columnar import BLOCK, START, ColumnSource, Part, room_for
 from src.data.cache.read import columnar_reader as module
 from src.data.cache.read.columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
 from src.data.cache.read.columnar_writer import append_rows, restamp, write_new
@@ -32,7 +32,9 @@ def part_of(
 ) -> Part:
     """Return made-up bars as rows of a year that then has ``rows``."""
     count = end - first if rows is None else rows
-    return Part(Source(count, 7, "00", 1, 1, adj), table(range(first, end), adj=adj, size=size))
+    return Part(
+        ColumnSource(count, 7, "00", 1, 1, adj), table(range(first, end), adj=adj, size=size)
+    )
 
 
 @pytest.fixture

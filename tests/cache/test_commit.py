@@ -9,8 +9,8 @@ from typing import TypeVar
 import pytest
 
 from src.data.cache.format.json_document import dump, load
-from src.data.cache.store import BarStore, Commit, Piece
-from src.data.disk.files import Disk, Step
+from src.data.cache.store import BarStore, Commit, CommitPiece
+from src.data.disk.files import Disk, DiskStep
 from src.data.errors import CorruptEntryError, FormatVersionError, KindMismatchError
 from src.data.model.kind import Kind
 from src.data.model.lifetime import FIELD, Bound, Lifetime
@@ -151,7 +151,7 @@ def test_the_next_question_is_believed_beside_years_of_several_generations(
     ids=["of nothing stored", "of bars found equal"],
 )
 def test_the_next_question_is_believed_without_new_bars(
-    store: BarStore, tmp_path: Path, before: Piece | None, commit: Commit
+    store: BarStore, tmp_path: Path, before: CommitPiece | None, commit: Commit
 ) -> None:
     store.commit(DAILY, Commit((before,) if before else ()))
     store.commit(DAILY, commit)
@@ -187,7 +187,7 @@ def test_when_bars_were_compared_is_known_until_they_are_again(
     ids=["listing", "delisting"],
 )
 def test_an_end_of_a_series_is_known_until_a_bar_disproves_it(
-    store: BarStore, tmp_path: Path, end: Lifetime, disproves: Piece
+    store: BarStore, tmp_path: Path, end: Lifetime, disproves: CommitPiece
 ) -> None:
     store.commit(DAILY, Commit(lifetime=end))
     store.commit(DAILY, Commit((piece(0, 2), piece(-5, -3, []))))
@@ -272,7 +272,7 @@ class Fickle(Disk):
 
     reads = 0
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         result = call()
         if step.name != "read" or step.path.name != DATA or step.at != 0:
             return result
@@ -305,7 +305,7 @@ def test_death_while_taking_over_beside_an_answer_of_nothing(tmp_path: Path, pla
 
 @pytest.mark.parametrize("piece_of", [(), (piece(8, 10, []),)], ids=["a doubt", "an answer"])
 def test_an_older_file_without_a_bar_gives_its_name_away(
-    store: BarStore, tmp_path: Path, piece_of: tuple[Piece, ...]
+    store: BarStore, tmp_path: Path, piece_of: tuple[CommitPiece, ...]
 ) -> None:
     folder = lane_folder(tmp_path)
     leave(folder)

@@ -10,7 +10,7 @@ import pytest
 
 from src.data.cache.compact import compact_series
 from src.data.cache.format.gzip_member import Member, file_id, walk
-from src.data.cache.store import BarStore, Commit, Piece
+from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.model.actions import Action
 from src.data.model.coverage import CLOSED
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of
@@ -172,7 +172,7 @@ def day(number: int) -> date:
     return date_of(piece(number, number + 1).span.start)
 
 
-def shares(number: int, until: int, count: int = 1) -> Piece:
+def shares(number: int, until: int, count: int = 1) -> CommitPiece:
     """Return bars of a share that know of splits up to the day ``until``."""
     return replace(piece(number, number + count), basis=Basis("split", day(until)))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from src.data.cache.compact import compact_series
-from src.data.cache.store import Commit, Piece
+from src.data.cache.store import Commit, CommitPiece
 from src.data.model.bars import BarTable
 from tests.cache.bars import DAILY, EVER, at, lane_folder, mark, piece, states, store_in
 from tests.cache.damage import META, bars, members, quarantined
@@ -73,7 +73,7 @@ def by_stamp(rows: BarTable) -> dict[int, list[float]]:
     ids=["earlier", "ever earlier", "in between", "the first goes", "a new column", "corrected"],
 )
 def test_stretches_that_do_not_adjoin_are_what_they_were(
-    tmp_path: Path, pieces: list[Piece]
+    tmp_path: Path, pieces: list[CommitPiece]
 ) -> None:
     wanted: dict[int, list[float]] = {}
     for part in pieces:

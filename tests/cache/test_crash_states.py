@@ -29,9 +29,9 @@ from src.data.cache.recovery import recover
 from src.data.cache.store import BarStore, Commit, Suspect
 from src.data.cache.write import commit as commit_run
 from src.data.cache.write import year_commit
-from src.data.cache.write.series import Lane
+from src.data.cache.write.series import SeriesFiles
 from src.data.disk.atomic import write_atomically
-from src.data.disk.files import Step
+from src.data.disk.files import DiskStep
 from src.data.errors import DataError
 from src.data.model.actions import Action
 from src.data.model.bars import Bar
@@ -460,7 +460,7 @@ def test_a_generation_is_never_used_twice(tmp_path: Path, metadata: bytes | None
 
 def after_a_kill(
     tmp_path: Path, name: str, dies_in: int, then: Callable[[BarStore, Commit], int],
-    forgets: Callable[[Step], bool] = lambda step: False, most: int = 0,
+    forgets: Callable[[DiskStep], bool] = lambda step: False, most: int = 0,
 ) -> None:  # fmt: skip
     """Kill the first act, let another process do something, and then let the power fail.
 
@@ -536,7 +536,7 @@ def older(root: Path, folder: str) -> None:
     (root / folder / "2024.metadata.json").write_text('{"data_source": "acme", "year": 2024}')
 
 
-def take_over(tmp_path: Path, place: str, forgets: Callable[[Step], bool]) -> int:
+def take_over(tmp_path: Path, place: str, forgets: Callable[[DiskStep], bool]) -> int:
     root, disk = tmp_path / "live", Recorder(forgets)
     scenario = Scenario(
         (), (Commit((piece(4, 7),)), bars_of(7)),
@@ -585,7 +585,9 @@ def check_actions(root: Path, state: State, truth: tuple[set[date], ...]) -> Non
         raise Violation(f"behind step {state.step}: {error!r}") from error
 
 
-def survive_actions(tmp_path: Path, forgets: Callable[[Step], bool], dies_in: int | None) -> None:
+def survive_actions(
+    tmp_path: Path, forgets: Callable[[DiskStep], bool], dies_in: int | None
+) -> None:
     root, disk = tmp_path / f"live{dies_in}", Recorder(forgets)
     root.mkdir()
     before = Platter(root)
@@ -612,7 +614,9 @@ def test_actions_survive(tmp_path: Path, dies_in: int | None) -> None:
 @pytest.mark.parametrize("forgets", [
     lambda step: step.name == "fsync", lambda step: step.name == "fsync_dir" and step.path.name == "AAPL",
 ])  # fmt: skip
-def test_actions_are_lost_without_a_sync(tmp_path: Path, forgets: Callable[[Step], bool]) -> None:
+def test_actions_are_lost_without_a_sync(
+    tmp_path: Path, forgets: Callable[[DiskStep], bool]
+) -> None:
     with pytest.raises(Violation):
         survive_actions(tmp_path, forgets, None)
 
@@ -643,7 +647,7 @@ DAMAGES = {
 }  # fmt: skip
 
 
-def repair_and_fail(tmp_path: Path, what: str, forgets: Callable[[Step], bool]) -> int:
+def repair_and_fail(tmp_path: Path, what: str, forgets: Callable[[DiskStep], bool]) -> int:
     damage, root = DAMAGES[what], tmp_path / "live"
     scenario = Scenario(THREE, (), (damage.left, damage.left))
     prepared(root, scenario)
@@ -663,7 +667,7 @@ def test_repair_may_be_cut_short(tmp_path: Path, what: str) -> None:
 # --- what each precaution is good for -------------------------------------------------------
 
 
-def syncs(name: str, text: str) -> Callable[[Step], bool]:
+def syncs(name: str, text: str) -> Callable[[DiskStep], bool]:
     """Return which syncs to leave out: of this name, on paths whose last parts hold ``text``."""
     return lambda step: step.name == name and text in "/".join(step.path.parts[-3:])
 
@@ -721,7 +725,7 @@ def test_what_is_bad_is_safe_before_it_is_taken_out(tmp_path: Path, what: str, t
 Rewrite = Callable[..., YearMeta]
 
 
-def in_place(lane: Lane, year: int, *, members: list[Member], state: YearState, meta: YearMeta,
+def in_place(lane: SeriesFiles, year: int, *, members: list[Member], state: YearState, meta: YearMeta,
              keep_version: bool) -> YearMeta:  # fmt: skip
     data = lane.paths.data(year)
     handle = lane.disk.create(data) if lane.disk.stat(data) is None else lane.disk.open_write(data)
@@ -732,14 +736,14 @@ def in_place(lane: Lane, year: int, *, members: list[Member], state: YearState, 
     return _final(lane, year, meta.settled(state))
 
 
-def without_pending(lane: Lane, year: int, *, members: list[Member], state: YearState,
+def without_pending(lane: SeriesFiles, year: int, *, members: list[Member], state: YearState,
                     meta: YearMeta, keep_version: bool) -> YearMeta:  # fmt: skip
     data = lane.paths.data(year)
     write_atomically(lane.disk, data, b"".join(m.raw for m in members))
     return _final(lane, year, meta.settled(state))
 
 
-def metadata_first(lane: Lane, year: int, *, members: list[Member], state: YearState,
+def metadata_first(lane: SeriesFiles, year: int, *, members: list[Member], state: YearState,
                    meta: YearMeta, keep_version: bool) -> YearMeta:  # fmt: skip
     _final(lane, year, meta.settled(state))
     data = lane.paths.data(year)
@@ -747,7 +751,7 @@ def metadata_first(lane: Lane, year: int, *, members: list[Member], state: YearS
     return meta.settled(state)
 
 
-def data_before_pending(lane: Lane, year: int, *, members: list[Member], state: YearState,
+def data_before_pending(lane: SeriesFiles, year: int, *, members: list[Member], state: YearState,
                         meta: YearMeta, keep_version: bool) -> YearMeta:  # fmt: skip
     data = lane.paths.data(year)
     write_atomically(lane.disk, data, b"".join(m.raw for m in members))
@@ -755,7 +759,7 @@ def data_before_pending(lane: Lane, year: int, *, members: list[Member], state: 
     return _final(lane, year, meta.settled(state))
 
 
-def _final(lane: Lane, year: int, meta: YearMeta) -> YearMeta:
+def _final(lane: SeriesFiles, year: int, meta: YearMeta) -> YearMeta:
     lane.write_meta(year, meta, durable=True)
     return meta
 
@@ -770,7 +774,7 @@ def test_another_order_breaks_a_rewrite(
 
 
 @pytest.mark.parametrize("owner, name, worse, scenario", [
-    (Lane, "sweep", lambda self: self.disk.list(self.paths.folder), "hole"),
+    (SeriesFiles, "sweep", lambda self: self.disk.list(self.paths.folder), "hole"),
     (recover, "_cut", lambda lane, year, size: None, "append"),
     (series_index, "_next_due", lambda series, newest: series and series.next_due, "nothings"),
     (year_commit, "takes_trust", lambda before, after: False, "suspect"),

@@ -14,7 +14,7 @@ from src.data.cache.format.gzip_member import file_id
 from src.data.cache.format.series_document import load_series
 from src.data.cache.format.year_document import load_meta
 from src.data.cache.read import document_cache as module
-from src.data.cache.read.document_cache import Memory
+from src.data.cache.read.document_cache import DocumentCache
 from src.data.cache.store import BarStore, Commit
 from src.data.cache.write import series as lanes
 from src.data.disk.files import Disk
@@ -59,7 +59,7 @@ class TestFiles:
     def test_what_has_settled_is_parsed_once_and_again_when_it_has_changed(
         self, tmp_path: Path
     ) -> None:
-        path, memory = tmp_path / "a", Memory(Later())
+        path, memory = tmp_path / "a", DocumentCache(Later())
         path.write_bytes(b"1")
         value = memory.load(path, parse)
         assert memory.load(path, unparsed) is value is memory.known(os.fspath(path))
@@ -68,21 +68,21 @@ class TestFiles:
         assert memory.load(path, parse) == [b"22"]
 
     def test_two_changes_within_one_step_of_the_clock_are_both_seen(self, tmp_path: Path) -> None:
-        path, memory = tmp_path / "a", Memory(Young())
+        path, memory = tmp_path / "a", DocumentCache(Young())
         path.write_bytes(b"1")
         assert memory.load(path, parse) == [b"1"]
         rewritten(path, b"2")
         assert memory.load(path, parse) == [b"2"]
 
     def test_what_was_looked_at_without_parsing_is_there_nevertheless(self, tmp_path: Path) -> None:
-        path, memory = tmp_path / "a", Memory(Later())
+        path, memory = tmp_path / "a", DocumentCache(Later())
         memory.wrote(path, b"1", [b"1"])
         path.write_bytes(b"2")
         assert memory.known(os.fspath(path)) is None
         assert memory.load(path, parse) == [b"2"]
 
     def test_what_is_forgotten_is_read_anew(self, tmp_path: Path) -> None:
-        path, memory = tmp_path / "a", Memory(Later())
+        path, memory = tmp_path / "a", DocumentCache(Later())
         path.write_bytes(b"1")
         memory.load(path, parse)
         rewritten(path, b"2")
@@ -96,7 +96,7 @@ class TestNames:
     ) -> None:
         disk = CountingDisk()
         monkeypatch.setattr(disk, "now_ns", Later().now_ns)
-        memory = Memory(disk)
+        memory = DocumentCache(disk)
         (tmp_path / "a").touch()
         assert memory.list(tmp_path) == memory.list(tmp_path) == ("a",)
         assert [step.name for step in disk.steps].count("list") == 1
@@ -105,14 +105,14 @@ class TestNames:
         assert memory.list(tmp_path) == ("a", "b")
 
     def test_names_that_came_within_one_step_of_the_clock_are_seen(self, tmp_path: Path) -> None:
-        memory, state = Memory(Young()), os.stat(tmp_path)
+        memory, state = DocumentCache(Young()), os.stat(tmp_path)
         assert memory.list(tmp_path) == ()
         (tmp_path / "a").touch()
         os.utime(tmp_path, ns=(state.st_atime_ns, state.st_mtime_ns))
         assert memory.list(tmp_path) == ("a",)
 
     def test_a_folder_that_is_not_there_has_none(self, tmp_path: Path) -> None:
-        memory = Memory(Later())
+        memory = DocumentCache(Later())
         assert memory.list(tmp_path / "a") == ()
         (tmp_path / "a").mkdir()
         (tmp_path / "a" / "b").touch()
@@ -121,7 +121,7 @@ class TestNames:
 
 class TestWhatWasWritten:
     def test_the_same_bytes_say_the_same_however_young_they_are(self, tmp_path: Path) -> None:
-        path, memory, value = tmp_path / "a", Memory(Disk()), [b"1"]
+        path, memory, value = tmp_path / "a", DocumentCache(Disk()), [b"1"]
         memory.wrote(path, b"1", value)
         path.write_bytes(b"1")
         assert memory.load(path, unparsed) is value
@@ -130,7 +130,7 @@ class TestWhatWasWritten:
     def test_other_bytes_are_parsed_though_nothing_else_tells_them_apart(
         self, tmp_path: Path
     ) -> None:
-        path, memory = tmp_path / "a", Memory(Quick())
+        path, memory = tmp_path / "a", DocumentCache(Quick())
         path.write_bytes(b"1")
         memory.wrote(path, b"1", [b"1"])
         rewritten(path, b"2")
@@ -141,7 +141,7 @@ class TestWhatWasWritten:
         assert memory.load(path, parse) is None
 
     def test_once_it_has_settled_it_is_not_even_read(self, tmp_path: Path) -> None:
-        path, memory, value = tmp_path / "a", Memory(Later()), [b"1"]
+        path, memory, value = tmp_path / "a", DocumentCache(Later()), [b"1"]
         path.write_bytes(b"1")
         memory.wrote(path, b"1", value)
         assert memory.load(path, unparsed) is value
@@ -150,11 +150,11 @@ class TestWhatWasWritten:
 
     def test_nothing_is_known_of_a_file_that_nobody_asked_for(self, tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(b"1")
-        assert Memory(Quick()).known(os.fspath(tmp_path / "a")) is None
+        assert DocumentCache(Quick()).known(os.fspath(tmp_path / "a")) is None
 
     def test_there_is_an_end_to_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "_MOST_WRITTEN", 100)
-        memory = Memory(Disk())
+        memory = DocumentCache(Disk())
         for n in range(100):
             memory.wrote(tmp_path / str(n), b"12345", [b"12345"])
         held = [n for n in range(100) if memory._written.peek(os.fspath(tmp_path / str(n)))]

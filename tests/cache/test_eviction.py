@@ -16,9 +16,9 @@ from src.data.cache.format.year_document import YearMeta
 from src.data.cache.retention import eviction, manager
 from src.data.cache.retention.clear import evict_year
 from src.data.cache.retention.eviction import Holding, choose, keep_all
-from src.data.cache.retention.manager import House, Steward
+from src.data.cache.retention.manager import RetentionLimits, RetentionManager
 from src.data.cache.retention.usage import Usage
-from src.data.cache.store import BarStore, Commit, Piece
+from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
 from src.data.errors import ProviderError, StorageError
@@ -70,8 +70,8 @@ class Cache:
         self.clock = ManualClock(NOW)
         self.limit = 0
         self.store = BarStore(root, None, self.clock, columnar=columnar)
-        self.steward = Steward(
-            self.store, self.clock, House(lambda: self.limit, 0, must_keep)
+        self.steward = RetentionManager(
+            self.store, self.clock, RetentionLimits(lambda: self.limit, 0, must_keep)
         )  # fmt: skip
         self.store.steward = self.steward
 
@@ -559,6 +559,6 @@ def _check_sound(root: Path, where: str) -> None:
 
 def test_a_piece_is_what_this_file_thinks() -> None:
     """The clock stands where the tests believe it does."""
-    assert isinstance(days_of(THIS_YEAR).pieces[0], Piece)
+    assert isinstance(days_of(THIS_YEAR).pieces[0], CommitPiece)
     assert year_start(2026) == at(731)
     assert at(884) < NOW < at(885)

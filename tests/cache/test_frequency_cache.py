@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from src.data.cache.read.frequency_cache import _COUNTED, _LEAST, _MOST_USES, Held
+from src.data.cache.read.frequency_cache import _COUNTED, _LEAST, _MOST_USES, FrequencyCache
 from tests.cache.test_columnar_processes import in_a_child
 
 
-def gone_round(held: Held[int, str], things: range, times: int) -> list[int]:
+def gone_round(held: FrequencyCache[int, str], things: range, times: int) -> list[int]:
     """Ask for one thing after the other, again and again; return how many were held each time."""
     found = []
     for _ in range(times):
@@ -27,12 +27,12 @@ def gone_round(held: Held[int, str], things: range, times: int) -> list[int]:
 
 @pytest.mark.parametrize("count", [50, 51, 75, 150, 500, 5000])
 def test_as_many_as_there_is_room_for_stay_whatever_goes_round(count: int) -> None:
-    hits = gone_round(Held(50), range(count), 8)
+    hits = gone_round(FrequencyCache(50), range(count), 8)
     assert hits == [0, *[50] * 7]
 
 
 def test_what_is_not_asked_for_any_more_gives_way() -> None:
-    held: Held[int, str] = Held(50)
+    held: FrequencyCache[int, str] = FrequencyCache(50)
     assert gone_round(held, range(50), 40)[-1] == 50
     hits = gone_round(held, range(100, 150), 12)
     assert hits[0] == 0
@@ -41,7 +41,7 @@ def test_what_is_not_asked_for_any_more_gives_way() -> None:
 
 
 def test_what_is_asked_for_often_is_not_pushed_out_by_what_is_asked_for_once() -> None:
-    held: Held[int, str] = Held(10)
+    held: FrequencyCache[int, str] = FrequencyCache(10)
     gone_round(held, range(10), 3)
     gone_round(held, range(100, 5000), 1)
     assert gone_round(held, range(10), 1) == [10]
@@ -52,7 +52,7 @@ def test_what_is_asked_for_often_is_not_pushed_out_by_what_is_asked_for_once() -
     [([4, 4, 2], [0, 1, 2]), ([4, 4, 3], [0, 1]), ([11, 5], [1]), ([10], [0]), ([11], [])],
 )
 def test_no_more_is_held_than_there_is_room_for(sizes: list[int], kept: list[int]) -> None:
-    held: Held[int, str] = Held(10)
+    held: FrequencyCache[int, str] = FrequencyCache(10)
     for thing, size in enumerate(sizes):
         held.find(thing)
         assert held.hold(thing, "x", size) is (thing in kept)
@@ -62,7 +62,7 @@ def test_no_more_is_held_than_there_is_room_for(sizes: list[int], kept: list[int
 
 @pytest.mark.parametrize(("size", "left"), [(2, 2), (3, 1)])
 def test_a_large_newcomer_takes_the_room_of_several(size: int, left: int) -> None:
-    held: Held[str, str] = Held(3)
+    held: FrequencyCache[str, str] = FrequencyCache(3)
     for name in "abc":
         held.hold(name, name, 1)
     for _ in range(2):
@@ -72,7 +72,7 @@ def test_a_large_newcomer_takes_the_room_of_several(size: int, left: int) -> Non
 
 
 def test_the_same_thing_anew_takes_the_place_of_the_old_one() -> None:
-    held: Held[str, str] = Held(3)
+    held: FrequencyCache[str, str] = FrequencyCache(3)
     assert held.hold("a", "old", 2)
     assert held.hold("a", "new", 3)
     assert (held.peek("a"), held.size, len(held)) == ("new", 3, 1)
@@ -81,7 +81,7 @@ def test_the_same_thing_anew_takes_the_place_of_the_old_one() -> None:
 
 
 def test_what_is_dropped_or_cleared_is_gone() -> None:
-    held: Held[str, str] = Held(3)
+    held: FrequencyCache[str, str] = FrequencyCache(3)
     for name in "abc":
         held.hold(name, name, 1)
     held.drop("a")
@@ -94,7 +94,7 @@ def test_what_is_dropped_or_cleared_is_gone() -> None:
 
 def test_who_wants_to_know_is_told_once_what_is_held_no_longer() -> None:
     gone: list[tuple[str, str]] = []
-    held: Held[str, str] = Held(2, lambda key, value: gone.append((key, value)))
+    held: FrequencyCache[str, str] = FrequencyCache(2, lambda key, value: gone.append((key, value)))
     for name in "abc":
         held.hold(name, name, 1)
     assert (gone, held.peek("c")) == ([], None), "it was never held"
@@ -106,13 +106,13 @@ def test_who_wants_to_know_is_told_once_what_is_held_no_longer() -> None:
 
 
 def test_counts_of_what_was_asked_for_once_do_not_pile_up() -> None:
-    held: Held[int, str] = Held(10)
+    held: FrequencyCache[int, str] = FrequencyCache(10)
     gone_round(held, range(20 * _LEAST), 1)
     assert len(held._uses) <= max(_LEAST, _COUNTED * 10) + 1
 
 
 def test_what_was_asked_for_all_day_counts_no_more_than_so_often() -> None:
-    held: Held[str, str] = Held(3)
+    held: FrequencyCache[str, str] = FrequencyCache(3)
     for _ in range(3 * _MOST_USES):
         held.find("a")
     assert held._uses == {"a": _MOST_USES}
@@ -120,7 +120,7 @@ def test_what_was_asked_for_all_day_counts_no_more_than_so_often() -> None:
 
 @pytest.mark.parametrize(("things", "asked"), [(1, _LEAST), (101, _COUNTED * 100)])
 def test_counts_are_kept_while_they_are_few_for_what_is_held(things: int, asked: int) -> None:
-    held: Held[int, str] = Held(things)
+    held: FrequencyCache[int, str] = FrequencyCache(things)
     for thing in range(asked):
         held.find(thing)
         if thing < things:
@@ -133,7 +133,7 @@ def test_counts_are_kept_while_they_are_few_for_what_is_held(things: int, asked:
 
 
 def test_counts_are_halved_once_in_a_while() -> None:
-    held: Held[str, str] = Held(3)
+    held: FrequencyCache[str, str] = FrequencyCache(3)
     for _ in range(_LEAST):
         held.find("a")
     held.hold("a", "a", 1)
@@ -146,7 +146,7 @@ def test_counts_are_halved_once_in_a_while() -> None:
 
 
 def test_a_newcomer_that_is_refused_is_compared_with_another_one_next_time() -> None:
-    held: Held[str, str] = Held(2)
+    held: FrequencyCache[str, str] = FrequencyCache(2)
     for name, uses in (("a", 7), ("b", 1)):
         for _ in range(uses):
             held.find(name)
@@ -159,7 +159,7 @@ def test_a_newcomer_that_is_refused_is_compared_with_another_one_next_time() -> 
 
 
 def test_whoever_takes_out_waits_for_who_puts_in() -> None:
-    held: Held[str, str] = Held(3)
+    held: FrequencyCache[str, str] = FrequencyCache(3)
     held.hold("a", "a", 1)
     for take_out in (lambda: held.drop("a"), held.clear):
         with held._lock:
@@ -171,7 +171,7 @@ def test_whoever_takes_out_waits_for_who_puts_in() -> None:
 
 
 def test_nobody_waits_for_another_thread() -> None:
-    held: Held[str, str] = Held(3)
+    held: FrequencyCache[str, str] = FrequencyCache(3)
     with held._lock:
         assert not held.hold("a", "a", 1)
     assert held.find("a") is None
@@ -179,7 +179,7 @@ def test_nobody_waits_for_another_thread() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_child_has_a_lock_of_its_own() -> None:
-    held: Held[str, str] = Held(3)
+    held: FrequencyCache[str, str] = FrequencyCache(3)
 
     def child() -> None:
         assert held.hold("a", "a", 1)
@@ -190,7 +190,7 @@ def test_a_child_has_a_lock_of_its_own() -> None:
 
 
 def test_threads_keep_the_sum_right() -> None:
-    held: Held[int, str] = Held(40)
+    held: FrequencyCache[int, str] = FrequencyCache(40)
 
     def work(first: int) -> None:
         for turn in range(300):

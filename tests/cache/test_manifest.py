@@ -14,10 +14,10 @@ from typing import TypeVar
 import pytest
 
 from src.data.cache.format import json_document
-from src.data.cache.read.series_index import Known
+from src.data.cache.read.series_index import IndexEntry
 from src.data.cache.store import BarStore, Commit, Suspect
 from src.data.cache.unified_cache import UnifiedCache
-from src.data.disk.files import Disk, Step
+from src.data.disk.files import Disk, DiskStep
 from src.data.model.bars import Bar
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
@@ -40,13 +40,13 @@ def settled(root: Path, key: SeriesKey = DAILY) -> None:
     os.utime(folder, ns=(0, folder.stat().st_mtime_ns - 10**9))
 
 
-def known(root: Path, *, columnar: str = "map", disk: Disk | None = None) -> Known:
+def known(root: Path, *, columnar: str = "map", disk: Disk | None = None) -> IndexEntry:
     """Return what a store knows that has just been opened."""
     store = store_in(root, disk or Quick(), columnar=columnar)
     return store._viewer.known(store._lane(DAILY))
 
 
-def facts(of: Known) -> tuple[object, ...]:
+def facts(of: IndexEntry) -> tuple[object, ...]:
     return of.view, of.extents(EVER), of.has_quarantine
 
 
@@ -172,7 +172,7 @@ def test_what_changes_while_it_is_read_is_not_kept(root: Path) -> None:
     folder = lane_folder(root)
 
     class Busy(Disk):
-        def perform(self, step: Step, call: Callable[[], T]) -> T:
+        def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
             if step.name == "stat" and step.path.name == "2022.metadata.json":
                 os.utime(folder, ns=(0, folder.stat().st_mtime_ns - 10**9))
             return call()
@@ -274,7 +274,7 @@ def test_one_that_can_only_be_read_is_read(root: Path) -> None:
 
 def test_one_that_cannot_be_read_is_none(root: Path) -> None:
     class Refusing(Disk):
-        def perform(self, step: Step, call: Callable[[], T]) -> T:
+        def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
             if step.path.suffix == ".gist":
                 raise PermissionError(errno.EACCES, "no")
             return call()

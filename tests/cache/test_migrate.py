@@ -15,7 +15,7 @@ from src.data.cache.legacy import migrate
 from src.data.cache.legacy.migrate import OldFile, migrate_series
 from src.data.cache.legacy.prune import Pruned, prune_series
 from src.data.cache.store import BarStore, Commit
-from src.data.disk.files import Disk, Step
+from src.data.disk.files import Disk, DiskStep
 from src.data.errors import CorruptEntryError
 from src.data.model.kind import Basis
 from tests.cache.bars import (
@@ -371,7 +371,7 @@ class Locked(CountingDisk):
 
     def __init__(self) -> None:
         super().__init__()
-        self.careless: list[Step] = []
+        self.careless: list[DiskStep] = []
 
     @contextmanager
     def lock(self, path: Path, timeout_s: float) -> Iterator[None]:  # type: ignore[override]
@@ -380,7 +380,7 @@ class Locked(CountingDisk):
             yield
         self.is_held = False
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         folders = ("mkdir", "fsync_dir")
         if step.name in CHANGING and step.name not in folders and not self.is_held:
             self.careless.append(step)

@@ -10,7 +10,7 @@ import pytest
 
 from src.data.cache.recovery import quarantine
 from src.data.cache.store import Commit, Suspect
-from src.data.cache.write.series import Lane
+from src.data.cache.write.series import SeriesFiles
 from src.data.model.bars import NAN, Bar
 from src.data.model.instant import iso
 from tests.cache.bars import DAILY, NOW, at, days, piece, store_in
@@ -21,13 +21,13 @@ LATER = Suspect(Bar(at(2) + 5, 1.0, 0.5, 2.0, 1.0, 1.0, NAN), "odd")
 
 
 @pytest.fixture
-def lane(tmp_path: Path) -> Lane:
+def lane(tmp_path: Path) -> SeriesFiles:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 1),)))
     return store.workshop.lane(DAILY)
 
 
-def test_the_same_bytes_are_kept_once(lane: Lane) -> None:
+def test_the_same_bytes_are_kept_once(lane: SeriesFiles) -> None:
     for _ in range(2):
         quarantine.keep_bytes(lane, "2024.tail", b"torn", "a torn tail")
     source, copy = lane.paths.data(2024), lane.paths.folder / "copy" / "2024.csv.gz"
@@ -41,7 +41,7 @@ def test_the_same_bytes_are_kept_once(lane: Lane) -> None:
     assert kept.stat().st_ino == source.stat().st_ino
 
 
-def test_beside_all_that_is_kept_stands_why_and_since_when(lane: Lane) -> None:
+def test_beside_all_that_is_kept_stands_why_and_since_when(lane: SeriesFiles) -> None:
     source = lane.paths.data(2024)
     quarantine.keep_bytes(lane, "2024.tail", b"torn", "a torn tail")
     quarantine.keep_file(lane, source, source.read_bytes(), "damaged")
@@ -55,7 +55,7 @@ def test_beside_all_that_is_kept_stands_why_and_since_when(lane: Lane) -> None:
 
 
 def test_a_row_is_safe_in_a_folder_of_which_a_killed_writer_told_nobody(
-    tmp_path: Path, lane: Lane
+    tmp_path: Path, lane: SeriesFiles
 ) -> None:
     lane.paths.quarantine.mkdir()  # and killed before its name was safe
     again = store_in(tmp_path, disk := CountingDisk()).workshop.lane(DAILY)
@@ -68,7 +68,7 @@ def test_a_row_is_safe_in_a_folder_of_which_a_killed_writer_told_nobody(
         assert [s.path for s in disk.steps if s.name == "fsync_dir"] == [lane.paths.quarantine]
 
 
-def test_what_is_there_already_is_not_written_again(tmp_path: Path, lane: Lane) -> None:
+def test_what_is_there_already_is_not_written_again(tmp_path: Path, lane: SeriesFiles) -> None:
     quarantine.keep_rows(lane, 2024, [BAD])
     quarantine.keep_bytes(lane, "2024.tail", b"torn", "a torn tail")
     again = store_in(tmp_path, disk := CountingDisk()).workshop.lane(DAILY)
@@ -78,7 +78,7 @@ def test_what_is_there_already_is_not_written_again(tmp_path: Path, lane: Lane) 
     assert [name for name in written if not name.endswith(".json")] == []
 
 
-def test_rows_come_back_as_they_came(lane: Lane) -> None:
+def test_rows_come_back_as_they_came(lane: SeriesFiles) -> None:
     quarantine.keep_rows(lane, 2024, [BAD, LATER])
     assert repr(quarantine.rows_kept(lane, 2024)) == repr([BAD, LATER])
     text = gzip.decompress(lane.paths.rows(2024).read_bytes()).decode()
@@ -89,7 +89,7 @@ def test_rows_come_back_as_they_came(lane: Lane) -> None:
 
 
 def test_new_rubbish_at_each_call_does_not_grow_for_ever(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch
+    lane: SeriesFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quarantine, "_MOST_ROWS", 50)
     (bar,) = quarantine.withdrawn(piece(2, 3).table, "acme")
@@ -121,7 +121,7 @@ LONG = b"timestamp\n" + b"x" * 200_000 + b"\n"
     ],
     ids=["no gzip", "cut", "no deflate", "no text", "empty", "a giant field"],
 )
-def test_a_damaged_file_of_rows_is_kept_and_begun_anew(lane: Lane, content: bytes) -> None:
+def test_a_damaged_file_of_rows_is_kept_and_begun_anew(lane: SeriesFiles, content: bytes) -> None:
     quarantine.keep_rows(lane, 2024, [BAD])
     path = lane.paths.rows(2024)
     path.write_bytes(content)
@@ -132,14 +132,14 @@ def test_a_damaged_file_of_rows_is_kept_and_begun_anew(lane: Lane, content: byte
     assert quarantine.years_with_rows(lane) == [2024]
 
 
-def test_withdrawn_bars_are_no_rows_that_a_vendor_sent(tmp_path: Path, lane: Lane) -> None:
+def test_withdrawn_bars_are_no_rows_that_a_vendor_sent(tmp_path: Path, lane: SeriesFiles) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 1, [], holes=(days(0, 1),)),)))
     assert [row.reason for row in quarantine.rows_kept(lane, 2024)] == ["withdrawn by acme"]
     assert store.suspects(DAILY, days(0, 9)) == ()
 
 
-def test_only_rows_of_the_years_asked_for_are_read(tmp_path: Path, lane: Lane) -> None:
+def test_only_rows_of_the_years_asked_for_are_read(tmp_path: Path, lane: SeriesFiles) -> None:
     old = Suspect(Bar(at(-9), 1.0, 0.5, 2.0, NAN, 1.0, NAN), "old")
     quarantine.keep_rows(lane, 2023, [old])
     quarantine.keep_rows(lane, 2024, [BAD])

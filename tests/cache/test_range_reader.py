@@ -9,9 +9,9 @@ import pytest
 
 from src.data.cache.format.year_document import YearState
 from src.data.cache.read import range_reader
-from src.data.cache.read.series_index import Known
+from src.data.cache.read.series_index import IndexEntry
 from src.data.cache.store import BarStore, Commit
-from src.data.cache.write.series import Lane
+from src.data.cache.write.series import SeriesFiles
 from tests.cache.bars import DAILY, EVER, days, lane_folder, numbers, piece, same, states, store_in
 from tests.cache.crash import Quick
 from tests.cache.disks import CountingDisk
@@ -31,10 +31,10 @@ def test_what_is_known_already_is_not_looked_at_again(
     lane = store.workshop.lane(DAILY)
     known = store._viewer.known(lane)
 
-    def never(self: Lane) -> list[int]:
+    def never(self: SeriesFiles) -> list[int]:
         raise AssertionError("the folder was looked at")
 
-    monkeypatch.setattr(Lane, "years", never)
+    monkeypatch.setattr(SeriesFiles, "years", never)
     rows, coverage = store._assembler.read(lane, EVER, known)
     assert numbers(rows) == numbers(truth[0])
     assert coverage == truth[1]
@@ -53,10 +53,10 @@ def test_what_is_known_is_looked_up_for_the_years_asked_for_alone(
     assert assembler.seal(lane, days(2, 4), known) is None  # no columns yet
     store.read(DAILY, days(2, 4))
     assert assembler.seal(lane, days(2, 4), known) is not None
-    doubted = Known(known.view, known.extents(EVER), has_quarantine=True)
+    doubted = IndexEntry(known.view, known.extents(EVER), has_quarantine=True)
     assert assembler.seal(lane, days(2, 4), doubted) is None
     assert assembler.seal(lane, EVER, known) is None
-    monkeypatch.setattr(Lane, "years", None)
+    monkeypatch.setattr(SeriesFiles, "years", None)
     assert numbers(assembler.read(lane, days(2, 4), known)[0]) == [2, 3]
 
 
@@ -143,7 +143,7 @@ def test_a_year_that_vanishes_before_it_is_looked_at(
 ) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(0, 9),)))
-    monkeypatch.setattr(Lane, "years", lambda self: [2023, 2024])
+    monkeypatch.setattr(SeriesFiles, "years", lambda self: [2023, 2024])
     assert numbers(store._assembler.read(store.workshop.lane(DAILY), EVER)[0]) == [*range(9)]
 
 
@@ -186,7 +186,7 @@ def test_a_year_cleared_meanwhile_is_missing_from_both(
 ) -> None:
     read = range_reader.read_year
 
-    def cleared(lane: Lane, year: int, *more: Any) -> Any:
+    def cleared(lane: SeriesFiles, year: int, *more: Any) -> Any:
         return None if year == 2024 else read(lane, year, *more)
 
     monkeypatch.setattr(range_reader, "read_year", cleared)

@@ -13,9 +13,9 @@ import pytest
 
 from src.data.cache.format.year_document import YearState
 from src.data.cache.read.columnar_cache import WholeYear
-from src.data.cache.read.range_reader import HotYears
+from src.data.cache.read.range_reader import YearCache
 from src.data.cache.store import Commit
-from src.data.disk.files import FileState, Step
+from src.data.disk.files import DiskStep, FileState
 from src.data.model.frame import build_frame
 from tests.cache.bars import DAILY, EVER, days, lane_folder, numbers, piece, same, store_in, table
 from tests.cache.disks import CHANGING, CountingDisk
@@ -27,7 +27,7 @@ FILE = FileState(1, 2, 3)
 class NoColumns(CountingDisk):
     """A disk on which nothing can be written beside the bars."""
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.name in CHANGING and "_columnar" in step.path.parts:
             raise OSError(errno.EROFS, "made to refuse")
         return super().perform(step, call)
@@ -75,7 +75,7 @@ def test_a_frame_of_it_is_the_callers_own(tmp_path: Path) -> None:
 def test_no_more_bytes_than_allowed_are_held() -> None:
     rows = table(range(100))
     size = sum(values.nbytes for values in (rows.stamps, *rows.values()))
-    hot = HotYears(2 * size)
+    hot = YearCache(2 * size)
     for year in (2020, 2021, 2022):
         hot.hold(DAILY, year, WholeYear(YearState(), table(range(100)), FILE))
     held = [y for y in (2020, 2021, 2022) if hot.find(DAILY, y, YearState(), FILE)]
@@ -85,7 +85,7 @@ def test_no_more_bytes_than_allowed_are_held() -> None:
 
 
 def test_what_is_held_cannot_be_written_to() -> None:
-    hot, rows = HotYears(), table(range(9))
+    hot, rows = YearCache(), table(range(9))
     hot.hold(DAILY, 2024, WholeYear(YearState(), rows, FILE))
     with pytest.raises(ValueError, match="read-only"):
         rows.close[0] = np.nan
@@ -93,7 +93,7 @@ def test_what_is_held_cannot_be_written_to() -> None:
 
 @pytest.mark.parametrize("fact", [{"size": 11}, {"head": "b"}], ids=["size", "head"])
 def test_a_year_read_before_its_metadata_were_written_is_another_one(fact: dict[str, Any]) -> None:
-    hot, state = HotYears(), YearState(size=10, head="a")
+    hot, state = YearCache(), YearState(size=10, head="a")
     hot.hold(DAILY, 2024, WholeYear(state, table(range(9)), FILE))
     assert hot.find(DAILY, 2024, replace(state, **fact), FILE) is None
     later = replace(state, generation=7)

@@ -23,7 +23,7 @@ from src.data.cache.legacy.reader import (
     legacy_years,
     read_legacy,
 )
-from src.data.cache.store import BarStore, Commit, Piece
+from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.cache.unified_cache import UnifiedCache
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
@@ -55,7 +55,7 @@ def whole(store: BarStore, key: SeriesKey) -> pd.DataFrame:
 def piece(frame: pd.DataFrame, vendor: str = "binance") -> Commit:
     table = table_of(frame)
     span = Span(int(table.stamps[0]), int(table.stamps[-1]) + HOUR_MS)
-    return Commit((Piece(table, span, vendor, NOW, Kind("24h"), Basis("raw"), "final"),))
+    return Commit((CommitPiece(table, span, vendor, NOW, Kind("24h"), Basis("raw"), "final"),))
 
 
 LAYOUTS = ["ohlcv/BTCUSDT/1h", "BTCUSDT/1h"]

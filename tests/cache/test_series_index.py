@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.read.series_index import Known
+from src.data.cache.read.series_index import IndexEntry
 from src.data.cache.store import BarStore, Commit, Suspect
 from src.data.model.bars import Bar
 from src.data.model.instant import year_start
@@ -27,7 +27,7 @@ from tests.cache.bars import (
 from tests.cache.test_adopt import leave
 
 
-def known(store: BarStore) -> Known:
+def known(store: BarStore) -> IndexEntry:
     return store._viewer.known(store._lane(DAILY))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from src.data.cache.store import BarStore, Commit
 from src.data.cache.values import Suspect
-from src.data.disk.files import Disk, Step
+from src.data.disk.files import Disk, DiskStep
 from src.data.model.bars import Bar
 from tests.cache.bars import DAILY, EVER, at, days, piece, store_in
 
@@ -22,7 +22,7 @@ class Watched(Disk):
         super().__init__()
         self.steps: list[str] = []
 
-    def perform(self, step: Step, call: Callable[[], Any]) -> Any:
+    def perform(self, step: DiskStep, call: Callable[[], Any]) -> Any:
         self.steps.append(step.name)
         return call()
 

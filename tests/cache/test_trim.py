@@ -14,7 +14,7 @@ from src.data.cache.retention import trim
 from src.data.cache.retention.trim import Trimmed, folded, trim_quarantine
 from src.data.cache.store import BarStore, Commit, Suspect
 from src.data.cache.write import series as lane_module
-from src.data.cache.write.series import Lane
+from src.data.cache.write.series import SeriesFiles
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
 from src.data.errors import QueryError
@@ -36,7 +36,7 @@ def store(tmp_path: Path, clock: ManualClock) -> BarStore:
 
 
 @pytest.fixture
-def lane(store: BarStore) -> Callable[[], Lane]:
+def lane(store: BarStore) -> Callable[[], SeriesFiles]:
     return lambda: store.workshop.lane(DAILY)
 
 
@@ -78,7 +78,10 @@ def test_what_leads_up_to_a_kept_version_stays_by_itself() -> None:
 
 
 def test_a_long_log_is_made_short_and_versions_are_what_they_were(
-    store: BarStore, lane: Callable[[], Lane], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    store: BarStore,
+    lane: Callable[[], SeriesFiles],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(trim, "LATEST_ENTRIES", 4)
     for n in range(12):
@@ -111,7 +114,7 @@ def test_a_long_log_is_made_short_and_versions_are_what_they_were(
 
 
 def test_torn_lines_fold_into_nothing_and_the_saving_is_told(
-    store: BarStore, lane: Callable[[], Lane], monkeypatch: pytest.MonkeyPatch
+    store: BarStore, lane: Callable[[], SeriesFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trim, "LATEST_ENTRIES", 2)
     store.commit(DAILY, Commit((piece(0, 1),)))
@@ -127,7 +130,7 @@ def test_torn_lines_fold_into_nothing_and_the_saving_is_told(
 
 
 def test_a_long_log_is_made_short_in_little_memory(
-    store: BarStore, lane: Callable[[], Lane]
+    store: BarStore, lane: Callable[[], SeriesFiles]
 ) -> None:
     """A feed that runs for weeks does it in its own process, which never gives memory back."""
     store.commit(DAILY, Commit((piece(0, 1),)))
@@ -144,7 +147,7 @@ def test_a_long_log_is_made_short_in_little_memory(
 
 
 def test_short_logs_are_left_alone(
-    store: BarStore, lane: Callable[[], Lane], monkeypatch: pytest.MonkeyPatch
+    store: BarStore, lane: Callable[[], SeriesFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trim, "LATEST_ENTRIES", 1)
     assert trim.trim_log(lane(), 2024, []) == 0
@@ -174,7 +177,7 @@ def known_whole(store: BarStore) -> None:
 
 @pytest.mark.usefixtures("little")
 def test_the_oldest_go_first_and_no_more_than_need_be(
-    store: BarStore, lane: Callable[[], Lane], clock: ManualClock, tmp_path: Path
+    store: BarStore, lane: Callable[[], SeriesFiles], clock: ManualClock, tmp_path: Path
 ) -> None:
     known_whole(store)
     for n in range(3):
@@ -194,7 +197,7 @@ def test_the_oldest_go_first_and_no_more_than_need_be(
 
 
 def test_what_is_just_old_enough_goes_and_what_just_fits_stays(
-    store: BarStore, lane: Callable[[], Lane], clock: ManualClock, tmp_path: Path,
+    store: BarStore, lane: Callable[[], SeriesFiles], clock: ManualClock, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     known_whole(store)
@@ -209,7 +212,7 @@ def test_what_is_just_old_enough_goes_and_what_just_fits_stays(
 @pytest.mark.usefixtures("little")
 @pytest.mark.parametrize("note", [None, b"null", b"{", b"{}", b'{"time": 5}', b'{"time": "once"}'])
 def test_what_nobody_knows_the_time_of_stays(
-    store: BarStore, lane: Callable[[], Lane], clock: ManualClock, tmp_path: Path,
+    store: BarStore, lane: Callable[[], SeriesFiles], clock: ManualClock, tmp_path: Path,
     note: bytes | None,
 ) -> None:  # fmt: skip
     known_whole(store)
@@ -224,7 +227,7 @@ def test_what_nobody_knows_the_time_of_stays(
 
 @pytest.mark.usefixtures("little")
 def test_where_the_metadata_are_damaged_bars_stay(
-    store: BarStore, lane: Callable[[], Lane], clock: ManualClock
+    store: BarStore, lane: Callable[[], SeriesFiles], clock: ManualClock
 ) -> None:
     known_whole(store)
     keep_bytes(lane(), "2024.csv.gz", OLD * 2, "torn")
@@ -236,7 +239,11 @@ def test_where_the_metadata_are_damaged_bars_stay(
 @pytest.mark.usefixtures("little")
 @pytest.mark.parametrize("lacking", ["hole", "tail", "doubt", "everything"])
 def test_what_may_be_the_only_copy_stays(
-    store: BarStore, lane: Callable[[], Lane], clock: ManualClock, tmp_path: Path, lacking: str
+    store: BarStore,
+    lane: Callable[[], SeriesFiles],
+    clock: ManualClock,
+    tmp_path: Path,
+    lacking: str,
 ) -> None:
     known = {
         "hole": Commit((piece(0, 100), piece(101, 366))),
@@ -257,7 +264,7 @@ def test_what_may_be_the_only_copy_stays(
 
 @pytest.mark.usefixtures("little")
 def test_rows_and_strangers_files_stay(
-    store: BarStore, lane: Callable[[], Lane], clock: ManualClock, tmp_path: Path
+    store: BarStore, lane: Callable[[], SeriesFiles], clock: ManualClock, tmp_path: Path
 ) -> None:
     known_whole(store)
     bad = Bar(at(1), 1.0, 0.5, 2.0, 1.0, 1.0)
@@ -270,7 +277,7 @@ def test_rows_and_strangers_files_stay(
 
 
 def test_a_little_stays_for_ever(
-    store: BarStore, lane: Callable[[], Lane], clock: ManualClock, tmp_path: Path
+    store: BarStore, lane: Callable[[], SeriesFiles], clock: ManualClock, tmp_path: Path
 ) -> None:
     known_whole(store)
     keep_bytes(lane(), "2024.csv.gz", OLD, "torn")

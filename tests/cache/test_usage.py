@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from src.data.cache.retention import usage as module
-from src.data.cache.retention.usage import FILE, Known, Tally, Usage, Use, name_of
+from src.data.cache.retention.usage import FILE, Tally, Usage, Use, YearUse, name_of
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
 from src.data.model.instant import year_start
@@ -38,7 +38,7 @@ def usage(tmp_path: Path, clock: ManualClock) -> Usage:
     return Usage(tmp_path, Disk(), clock)
 
 
-def uses(known: Known | None) -> dict[int, Use]:
+def uses(known: YearUse | None) -> dict[int, Use]:
     assert known is not None
     return known.uses.get(name_of(DAILY), {})
 

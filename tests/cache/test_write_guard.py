@@ -16,7 +16,7 @@ import pytest
 from src.data.cache.store import BarStore, Commit
 from src.data.cache.write.write_guard import ReadOnlyError
 from src.data.clock import ManualClock
-from src.data.disk.files import Disk, Step
+from src.data.disk.files import Disk, DiskStep
 from src.data.errors import ReadOnlyCacheWarning, StorageError
 from tests.cache.bars import DAILY, EVER, MINUTES, NOW, minutes, piece, same, store_in, table
 from tests.cache.disks import CHANGING
@@ -32,7 +32,7 @@ class RefusingDisk(Disk):
         self.code, self.below = code, below
         self.refused = 0
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.name in CHANGING and self.below in str(step.path):
             self.refused += 1
             raise OSError(self.code, "made to refuse")

@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 
 from src.data.cache.store import Commit
-from src.data.disk.files import Step
+from src.data.disk.files import DiskStep
 from src.data.errors import LockTimeoutError
 from src.data.model.instant import MINUTE_MS
 from tests.cache.bars import (
@@ -106,7 +106,7 @@ class Meanwhile(Quick):
     def lock(self, path: Path, timeout_s: float) -> AbstractContextManager[None]:
         return super().lock(path, timeout_s) if self.locks else nullcontext()
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.name == "write" and step.path.name == "2024.csv.gz":
             self.deed()
         return super().perform(step, call)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from src.data.cache.store import BarStore, Commit, Piece
+from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.model.bars import concat
 from src.data.model.instant import DAY_MS, MINUTE_MS
@@ -188,7 +188,7 @@ def test_a_new_day_costs_no_rewrite_where_nothing_is_to_be_joined(
     ids=["another value", "withdrawn", "put between", "the last again, and more", "the same"],
 )
 def test_the_old_file_is_kept_where_history_changes(
-    store: BarStore, tmp_path: Path, again: Piece, is_kept: bool
+    store: BarStore, tmp_path: Path, again: CommitPiece, is_kept: bool
 ) -> None:
     store.commit(DAILY, Commit((piece(0, 3), piece(5, 8))))
     store.commit(DAILY, Commit((again,)))

@@ -12,7 +12,7 @@ from src.data.cache.format.csv_rows import ALL_COLUMNS, BASE_COLUMNS, encode_row
 from src.data.cache.format.gzip_member import Member, build
 from src.data.cache.read.year_file import MismatchError, open_year, rows_behind
 from src.data.cache.store import BarStore
-from src.data.cache.write.series import Lane
+from src.data.cache.write.series import SeriesFiles
 from src.data.disk.files import Disk
 from src.data.errors import CorruptEntryError, FormatVersionError
 from src.data.model.instant import HOUR_MS
@@ -99,7 +99,7 @@ def test_a_year_of_a_newer_version_says_which(tmp_path: Path) -> None:
 class TestWhileARewriteIsPending:
     """The committed state and the pending one are both good, and nothing between them."""
 
-    def pending(self, folder: Path, disk: Disk, **facts: Any) -> Lane:
+    def pending(self, folder: Path, disk: Disk, **facts: Any) -> SeriesFiles:
         """Return the series with a rewrite pending that was not done yet."""
         lane = fresh(folder, disk).workshop.lane(DAILY)
         meta = lane.meta(2024)
@@ -108,7 +108,7 @@ class TestWhileARewriteIsPending:
         lane.write_meta(2024, replace(meta, pending=state), durable=True)
         return lane
 
-    def read(self, lane: Lane) -> list[int]:
+    def read(self, lane: SeriesFiles) -> list[int]:
         file = open_year(lane, 2024, lane.meta(2024))
         assert file is not None
         return numbers(file.table())

@@ -11,10 +11,10 @@ from typing import TypeVar
 
 import pytest
 
-from src.data.cache.read.document_cache import Memory
+from src.data.cache.read.document_cache import DocumentCache
 from src.data.cache.read.year_reader import read_state, read_year
 from src.data.cache.store import Commit
-from src.data.disk.files import Disk, FileState, Step
+from src.data.disk.files import Disk, DiskStep, FileState
 from src.data.errors import CorruptEntryError, StorageError
 from tests.cache.bars import (
     DAILY,
@@ -60,7 +60,7 @@ class Meanwhile(Disk):
         self.name = name
         self.deeds = deeds
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.name == "open" and step.path.name == self.name and self.deeds:
             self.deeds.pop(0)()
         return call()
@@ -139,7 +139,7 @@ class Sick(Disk):
         self.name = name
         self.is_synced = False
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         result = call()
         if step.path.name == self.name and step.name in ("fsync", "read"):
             if step.name == "read" and step.at == 0 and not self.is_synced:
@@ -254,13 +254,13 @@ class TestMemory:
             state = self.stat(self.path)
             return (state.mtime_ns if state else 0) + self.age_ns
 
-    def load(self, memory: Memory, path: Path) -> bytes | None:
+    def load(self, memory: DocumentCache, path: Path) -> bytes | None:
         return memory.load(path, lambda data: data)
 
     def test_an_unchanged_file_is_read_once(self, tmp_path: Path) -> None:
         path = tmp_path / "a"
         path.write_bytes(b"1")
-        memory = Memory(self.Timed(path))
+        memory = DocumentCache(self.Timed(path))
         first = self.load(memory, path)
         assert self.load(memory, path) is first
 
@@ -269,7 +269,7 @@ class TestMemory:
         path = tmp_path / "a"
         path.write_bytes(b"1")
         state = os.stat(path)
-        memory = Memory(self.Timed(path, age_ms * 1_000_000))
+        memory = DocumentCache(self.Timed(path, age_ms * 1_000_000))
         assert self.load(memory, path) == b"1"
         path.write_bytes(b"2")  # within one tick of the file system's clock
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
@@ -279,7 +279,7 @@ class TestMemory:
         path, other = tmp_path / "a", tmp_path / "b"
         path.write_bytes(b"1")
         state = os.stat(path)
-        memory = Memory(self.Timed(path))
+        memory = DocumentCache(self.Timed(path))
         assert self.load(memory, path) == b"1"
         path.write_bytes(b"22")
         os.utime(path, ns=(0, state.st_mtime_ns))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from src.data.cache.store import BarStore, Commit
-from src.data.disk.files import Disk, Step
+from src.data.disk.files import Disk, DiskStep
 from src.data.model.bars import BarTable
 from src.data.model.instant import MINUTE_MS
 from src.data.model.span import Span
@@ -45,7 +45,7 @@ class Deadly(Disk):
         super().__init__()
         self.left = dies_at
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         if step.name in CHANGING:
             self.left -= 1
             if self.left == 0:

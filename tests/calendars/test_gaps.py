@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import Grid, due_spans, holes, missing
+from src.data.calendars.gaps import BarGrid, due_spans, holes, missing
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
 from src.data.model.instrument import Instrument
@@ -22,8 +22,8 @@ SHARE = Instrument("AAPL", "stock", calendar="XNYS", timezone="America/New_York"
 MONDAY = parse_iso("2024-06-03")
 
 
-def grid(instrument: Instrument, label: str) -> Grid:
-    return Grid(calendar_for(instrument), Timeframe.parse(label))
+def grid(instrument: Instrument, label: str) -> BarGrid:
+    return BarGrid(calendar_for(instrument), Timeframe.parse(label))
 
 
 GRIDS = [grid(COIN, "1h"), grid(COIN, "15m"), grid(SHARE, "1h"), grid(SHARE, "1d")]
@@ -46,7 +46,7 @@ def some_spans(dice: random.Random, step: int, most: int = 4) -> list[Span]:
 @pytest.mark.parametrize("of", GRIDS, ids=lambda g: f"{g.calendar.name} {g.timeframe}")
 @pytest.mark.parametrize("seed", range(12))
 def test_every_expected_bar_that_is_not_held_is_asked_for_and_nothing_that_is_trusted(
-    of: Grid, seed: int
+    of: BarGrid, seed: int
 ) -> None:
     dice = random.Random(seed)
     step = of.timeframe.step_ms or DAY_MS
@@ -69,7 +69,7 @@ def test_every_expected_bar_that_is_not_held_is_asked_for_and_nothing_that_is_tr
 
 @pytest.mark.parametrize("of", GRIDS, ids=lambda g: f"{g.calendar.name} {g.timeframe}")
 @pytest.mark.parametrize("seed", range(12))
-def test_holes_are_the_expected_bars_that_did_not_come(of: Grid, seed: int) -> None:
+def test_holes_are_the_expected_bars_that_did_not_come(of: BarGrid, seed: int) -> None:
     dice = random.Random(seed)
     start = MONDAY + dice.randrange(24) * HOUR_MS
     answered = Span(start, start + dice.randrange(1, 9) * DAY_MS)

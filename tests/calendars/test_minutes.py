@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.calendars.gaps import Grid
+from src.data.calendars.gaps import BarGrid
 from src.data.calendars.minutes import MinuteBars
 from src.data.model.bars import BarTable
 from src.data.model.instant import MINUTE_MS, parse_iso
@@ -29,7 +29,7 @@ MINUTE = Timeframe.parse("1m")
 
 
 def bars(step: str = "5m", since: int = OPEN - 60_000) -> MinuteBars:
-    made = MinuteBars(Grid(NEW_YORK, Timeframe.parse(step)), QUIET_MS)
+    made = MinuteBars(BarGrid(NEW_YORK, Timeframe.parse(step)), QUIET_MS)
     made.restart(since)
     return made
 

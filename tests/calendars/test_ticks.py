@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from src.data.calendars.gaps import Grid
+from src.data.calendars.gaps import BarGrid
 from src.data.calendars.ticks import TradeBars
 from src.data.model.instant import parse_iso
 from src.data.model.stream import LiveBar, Trade
@@ -13,8 +13,8 @@ NOON = parse_iso("2024-07-10T12:00:00Z")
 SECOND = 1000
 
 
-def bars(grid: Grid | None = None, *, late_ms: int = 2000) -> TradeBars:
-    made = TradeBars(grid or Grid(ALWAYS, Timeframe.parse("1m")), late_ms)
+def bars(grid: BarGrid | None = None, *, late_ms: int = 2000) -> TradeBars:
+    made = TradeBars(grid or BarGrid(ALWAYS, Timeframe.parse("1m")), late_ms)
     made.restart(NOON - 10_000)
     return made
 
@@ -96,7 +96,7 @@ def test_minutes_without_trades_have_no_bar() -> None:
 
 
 def test_trades_beside_the_session_are_in_no_bar() -> None:
-    made = TradeBars(Grid(NEW_YORK, Timeframe.parse("5m")))
+    made = TradeBars(BarGrid(NEW_YORK, Timeframe.parse("5m")))
     evening, close = parse_iso("2024-07-10T20:00:30Z"), parse_iso("2024-07-10T20:00:00Z")
     made.restart(close - 3_600_000)
     made.take(Trade(close - 1, 1.0, 1.0))

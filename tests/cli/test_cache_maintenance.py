@@ -16,7 +16,7 @@ import pytest
 from src.data.cache.fundamentals_cache import FundamentalsCache
 from src.data.cache.tables import TableStore
 from src.data.clock import ManualClock
-from src.data.disk.files import Disk, Step
+from src.data.disk.files import Disk, DiskStep
 from src.data.model.instant import day_ms
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
@@ -155,7 +155,7 @@ def read_only(filled: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return a runner on a cache that holds something and can only be read."""
     perform = Disk.perform
 
-    def refusing(self: Disk, step: Step, call: Any) -> Any:
+    def refusing(self: Disk, step: DiskStep, call: Any) -> Any:
         opens_to_write = step.name == "open" and call.args[-1] & os.O_RDWR
         if step.name in CHANGING or opens_to_write:
             raise OSError(errno.EROFS, "read-only file system")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from src.data.cli.charts import chart
-from src.data.cli.tables import Grid, aligned, counted, findings, milliseconds, moment, size
+from src.data.cli.tables import TextTable, aligned, counted, findings, milliseconds, moment, size
 
 
 def drawn(renderable: object, width: int) -> list[str]:
@@ -59,7 +59,7 @@ def test_durations_sizes_counts_and_stamps() -> None:
     ]  # fmt: skip
 
 
-GRID = Grid(["name", "count#", "first?", "last?"], [["a", "1", "x" * 5, "y" * 5],
+GRID = TextTable(["name", "count#", "first?", "last?"], [["a", "1", "x" * 5, "y" * 5],
                                                    ["bcd", "1,000", "x", "y"]])  # fmt: skip
 
 
@@ -78,14 +78,16 @@ def test_a_narrow_grid_leaves_out_from_the_right(width: int, kept: int) -> None:
 
 
 def test_wide_signs_count_twice() -> None:
-    grid = Grid(["name", "more?"], [["日本語の名前", "x"]])
+    grid = TextTable(["name", "more?"], [["日本語の名前", "x"]])
     assert grid.fitting(18) == [0, 1]
     assert grid.fitting(17) == [0]
     assert Text(drawn(grid, 18)[2]).cell_len <= 18
 
 
 def test_text_is_taken_as_it_is() -> None:
-    assert "[red]a[/] :warning:" in drawn(Grid(["[b]", "x"], [["[red]a[/] :warning:", 1]]), 60)[2]
+    assert (
+        "[red]a[/] :warning:" in drawn(TextTable(["[b]", "x"], [["[red]a[/] :warning:", 1]]), 60)[2]
+    )
 
 
 def test_findings_wrap_beside_their_name() -> None:

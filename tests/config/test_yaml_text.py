@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.config.yaml_text import MAX_BYTES, MAX_DEPTH, Document, read_yaml
+from src.data.config.yaml_text import MAX_BYTES, MAX_DEPTH, YamlDocument, read_yaml
 from tests.effort import calls_of
 
 
-def read(text: str) -> Document:
+def read(text: str) -> YamlDocument:
     return read_yaml(text.encode())
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from src.data.disk.export import csv_text, export_csv, export_parquet
-from src.data.disk.files import Disk, Step
+from src.data.disk.files import Disk, DiskStep
 from src.data.errors import MissingExtraError, StorageError
 
 ODD = [0.1 + 0.2, 5e-324, 1.7976931348623157e308, 1 / 3, -0.0, 123456789.123456789]
@@ -61,7 +61,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     target.write_text("old")
     perform = Disk.perform
 
-    def failing(self: Disk, step: Step, call: Callable[[], Any]) -> Any:
+    def failing(self: Disk, step: DiskStep, call: Callable[[], Any]) -> Any:
         if at in step.name and step.name != "fsync_dir":
             raise OSError(28, "No space left on device")
         return perform(self, step, call)

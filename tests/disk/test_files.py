@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from src.data.disk import atomic, calls
-from src.data.disk.files import Disk, Handle, Step, errno_of, short
+from src.data.disk.files import Disk, DiskStep, Handle, errno_of, short
 from src.data.errors import StorageError
 
 T = TypeVar("T")
@@ -22,10 +22,10 @@ class Scripted(Disk):
 
     def __init__(self) -> None:
         super().__init__()
-        self.steps: list[Step] = []
+        self.steps: list[DiskStep] = []
         self.instead: dict[str, Callable[[Callable[[], object]], object]] = {}
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         self.steps.append(step)
         replacement = self.instead.get(step.name)
         return call() if replacement is None else replacement(call)  # type: ignore[return-value]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.disk.files import Disk, Step
+from src.data.disk.files import Disk, DiskStep
 from src.data.disk.scratch import free_bytes, refusal_to_write, scratch_folder
 from src.data.errors import StorageError
 
@@ -37,7 +37,7 @@ def test_a_folder_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
 def test_a_folder_that_takes_nothing_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(self: Disk, step: Step, call: object) -> None:
+    def failing(self: Disk, step: DiskStep, call: object) -> None:
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(Disk, "perform", failing)

@@ -19,7 +19,7 @@ from src.data.data_manager import DataManager
 from src.data.downloader.tiingo_data_downloader import TiingoDataDownloader
 from src.data.errors import DataError, IncompleteDataError
 from src.data.jobs.key_probe import probe
-from src.data.jobs.verify import Question, verify_with
+from src.data.jobs.verify import VerifyQuestion, verify_with
 from src.data.model.instant import DAY_MS, day_ms
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
@@ -272,7 +272,7 @@ def assert_adjusted(frame: pd.DataFrame, vendors: VendorServer, clock: ManualClo
 def test_verifying_compares_dividends_and_adjusted_closes(
     alone: Make, vendors: VendorServer
 ) -> None:
-    manager, question = alone("yahoo"), Question("AAPL", "1d", "2024-04-22", "2024-05-24")
+    manager, question = alone("yahoo"), VerifyQuestion("AAPL", "1d", "2024-04-22", "2024-05-24")
     manager.get_ohlcv("AAPL", "1d", "2024-04-22", "2024-05-24")
     assert verify_with(manager._services, question).ok
     kept = [a for a in vendors.truth.listing("AAPL").actions if a.ex_date != date(2024, 5, 10)]
@@ -286,7 +286,7 @@ def test_verifying_compares_dividends_and_adjusted_closes(
 
 
 def test_verifying_tells_a_dividend_that_is_not_known(alone: Make, vendors: VendorServer) -> None:
-    manager, question = alone("yahoo"), Question("AAPL", "1d", "2024-04-22", "2024-05-07")
+    manager, question = alone("yahoo"), VerifyQuestion("AAPL", "1d", "2024-04-22", "2024-05-07")
     manager.get_ohlcv("AAPL", "1d", "2024-04-22", "2024-05-07")
     vendors.truth.act("AAPL", dividend("2024-05-01", 0.1))
     (one,) = verify_with(alone("yahoo")._services, question).comparisons
@@ -297,7 +297,9 @@ def test_verifying_tells_a_dividend_that_is_not_known(alone: Make, vendors: Vend
 def test_verifying_two_vendors_that_tell_another_dividend(
     alone: Make, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pair = Question("AAPL", "1d", "2024-04-22", "2024-05-24", provider="yahoo", against="tiingo")
+    pair = VerifyQuestion(
+        "AAPL", "1d", "2024-04-22", "2024-05-24", provider="yahoo", against="tiingo"
+    )
     manager = alone("yahoo", "tiingo")
     (one,) = verify_with(manager._services, pair).comparisons
     assert not one.differences

@@ -15,7 +15,7 @@ import pytest
 from src.data.cache.format.columnar import START
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.disk.files import Disk, Step
+from src.data.disk.files import Disk, DiskStep
 from src.data.errors import AllProvidersFailedError, StorageError
 from tests.cache.disks import CHANGING, Killed
 from tests.vendor_server import VendorServer
@@ -119,9 +119,9 @@ def everything(folder: Path) -> dict[Path, tuple[int, bytes]]:
 @contextmanager
 def nothing_is_written(folder: Path) -> Iterator[None]:
     """Let the disk refuse every change, and assert that none is tried and all is as it was."""
-    before, tried = everything(folder), list[Step]()
+    before, tried = everything(folder), list[DiskStep]()
 
-    def refusing(_: Disk, step: Step, call: Any) -> Any:
+    def refusing(_: Disk, step: DiskStep, call: Any) -> Any:
         if step.name in CHANGING or (step.name == "open" and call.args[-1] & os.O_RDWR):
             tried.append(step)
             raise OSError(errno.ENOSPC, "no space left")
@@ -176,7 +176,7 @@ def test_a_plan_of_a_series_with_half_a_commit_finishes_nothing_and_foretells_th
     tmp_path: Path, make: Callable[[], DataManager], vendors: VendorServer, clock: ManualClock,
     monkeypatch: pytest.MonkeyPatch, commit: str, same: bool,
 ) -> None:  # fmt: skip
-    def dying(_: Disk, step: Step, call: Any) -> Any:
+    def dying(_: Disk, step: DiskStep, call: Any) -> Any:
         if step.target is None or step.target.name != "2024.csv.gz" or step.name != "replace":
             return call()
         if commit == "new file":

@@ -10,7 +10,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.disk.files import Step
+from src.data.disk.files import DiskStep
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from tests.vendor_server import Fault, VendorServer
 
@@ -26,7 +26,7 @@ def full(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> dict[str, boo
     disk, switch = manager.cache.store._disk, {"on": False}
     perform = disk.perform
 
-    def failing(step: Step, call: Any) -> Any:
+    def failing(step: DiskStep, call: Any) -> Any:
         if switch["on"] and step.name in CHANGING:
             raise OSError(errno.ENOSPC, "no space left")
         return perform(step, call)

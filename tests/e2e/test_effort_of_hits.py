@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.cache.store import Commit, Piece
+from src.data.cache.store import Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.model.bars import BarTable
@@ -43,7 +43,7 @@ def held(tmp_path: Path) -> Make:
     stamps = np.arange(*SPAN, MINUTE_MS, dtype=np.int64)
     close = 100 + np.arange(len(stamps)) % 997 * 0.01
     table = BarTable.of_columns(stamps, [close, close + 1, close - 1, close, close])
-    piece = Piece(table, SPAN, "binance", FETCHED, COIN, Basis("raw"), "final")
+    piece = CommitPiece(table, SPAN, "binance", FETCHED, COIN, Basis("raw"), "final")
     key = SeriesKey("BTCUSDT", Timeframe.parse("1m"))
     make().cache.store.commit(key, Commit((piece,), kind=COIN))
     settle(tmp_path / "cache", make)

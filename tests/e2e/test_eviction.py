@@ -18,7 +18,7 @@ from src.data.cache.retention import manager as steward
 from src.data.cache.store import BarStore
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.disk.files import Disk, Space, Step
+from src.data.disk.files import Disk, DiskStep, Space
 from src.data.downloader.binance_data_downloader import BinanceDataDownloader
 from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.series import SeriesKey
@@ -283,7 +283,7 @@ def disk(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> dict[str, int
     """Let the manager's disk have so many bytes free of a terabyte."""
     switch, perform = {"free": 1 << 39}, manager.cache.store._disk.perform
 
-    def told_otherwise(step: Step, call: Any) -> Any:
+    def told_otherwise(step: DiskStep, call: Any) -> Any:
         if step.name == "space":
             return Space(switch["free"], 1 << 40)
         return perform(step, call)
@@ -376,7 +376,7 @@ def test_a_disk_that_does_not_tell_is_used(
 ) -> None:
     perform = manager.cache.store._disk.perform
 
-    def refusing(step: Step, call: Any) -> Any:
+    def refusing(step: DiskStep, call: Any) -> Any:
         if step.name == "space":
             raise OSError(errno.ENOSYS, "not told")
         return perform(step, call)

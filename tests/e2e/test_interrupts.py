@@ -107,7 +107,7 @@ def test_a_lock_is_released(tmp_path: Path) -> None:
     assert place > 30
 
 
-def _use(memory: frequency_cache.Held[int, str]) -> None:
+def _use(memory: frequency_cache.FrequencyCache[int, str]) -> None:
     for number in range(4):
         memory.find(number)
         memory.hold(number, "value", 10)
@@ -116,7 +116,7 @@ def _use(memory: frequency_cache.Held[int, str]) -> None:
 
 def test_what_is_kept_in_memory_can_be_used_again() -> None:
     for place in places():
-        memory = frequency_cache.Held[int, str](25)
+        memory = frequency_cache.FrequencyCache[int, str](25)
         was_interrupted = interrupted(place, partial(_use, memory), HELD)
         in_time(partial(memory.drop, 0))
         assert memory.size == 10 * len(memory)

@@ -12,7 +12,7 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.disk.files import Step
+from src.data.disk.files import DiskStep
 from src.data.errors import ReadOnlyCacheWarning
 from tests.cache.disks import CHANGING
 from tests.vendor_server import VendorServer
@@ -27,7 +27,7 @@ def read_only(manager: DataManager, monkeypatch: pytest.MonkeyPatch) -> dict[str
     disk, tries = manager.cache.store._disk, {"refused": -1}
     perform = disk.perform
 
-    def refusing(step: Step, call: Any) -> Any:
+    def refusing(step: DiskStep, call: Any) -> Any:
         opens_to_write = step.name == "open" and call.args[-1] & os.O_RDWR
         if tries["refused"] >= 0 and (step.name in CHANGING or opens_to_write):
             tries["refused"] += 1

@@ -96,7 +96,7 @@ def test_a_revised_bar_is_the_one_of_then(
     store = manager.cache.store
     from dataclasses import replace
 
-    from src.data.cache.store import Commit, Piece
+    from src.data.cache.store import Commit, CommitPiece
     from src.data.model.series import SeriesKey
     from src.data.model.span import Span
     from src.data.model.timeframe import Timeframe
@@ -106,7 +106,7 @@ def test_a_revised_bar_is_the_one_of_then(
     rows, coverage = store.read(key, span)
     other = replace(rows, close=rows.close * 1.5, high=rows.high * 1.5)
     part = coverage[0]
-    store.commit(key, Commit((Piece(other, span, "binance", part.fetched_at, part.kind,
+    store.commit(key, Commit((CommitPiece(other, span, "binance", part.fetched_at, part.kind,
                                     part.basis, "final"),)))  # fmt: skip
     assert not manager.get_ohlcv(*WEEK).equals(before)
     frame = manager.get_ohlcv(*WEEK, version=told(before)["generation"], strict=True)

@@ -15,9 +15,9 @@ from src.data.feed.binance_live_data_feed import BinanceStream
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.queue import Mailbox
 from src.data.feed.selection import plain_feed
-from src.data.feed.sources.stream import Patience
-from src.data.feed.streams.connection import Pulse
-from src.data.feed.streams.registry import Tempo
+from src.data.feed.sources.stream import StreamTimings
+from src.data.feed.streams.connection import ConnectionTimings
+from src.data.feed.streams.registry import FeedTimings
 from src.data.model.capabilities import Limits
 from src.data.model.instant import MINUTE_MS, SECOND_MS, parse_iso
 from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
@@ -28,9 +28,9 @@ from tests.vendor_server.streams import Peer, StreamServer
 SOON_S = 20.0
 FAST = RetryPolicy(first_s=0.002, cap_s=0.005)
 # The vendors' own times are of hours of the tests' clock, which jumps; those of the feed are real.
-PULSE = Pulse(tick=0.005, backoff=FAST, scale=1e6)
+PULSE = ConnectionTimings(tick=0.005, backoff=FAST, scale=1e6)
 # Waits between questions are of the tests' clock, which stands still meanwhile.
-PATIENCE = Patience(tick=0.005, retry=RetryPolicy(first_s=0.0))
+PATIENCE = StreamTimings(tick=0.005, retry=RetryPolicy(first_s=0.0))
 BITCOIN = Topic("BTCUSDT", "1m")
 
 
@@ -62,9 +62,9 @@ class Stage:
         self.clock, self.vendors, self.streams, self.manager = clock, vendors, streams, manager
         self.began = clock.now_ms()
 
-    def feed(self, lookback: int = 20, tempo: Tempo | None = None) -> LiveFeed:
+    def feed(self, lookback: int = 20, tempo: FeedTimings | None = None) -> LiveFeed:
         """Return a feed that is not started."""
-        self.manager._feeds._tempo = tempo or Tempo(PULSE, PATIENCE)
+        self.manager._feeds._tempo = tempo or FeedTimings(PULSE, PATIENCE)
         return plain_feed(self.manager, ("BTCUSDT", "1m", lookback))
 
     def live(self, feed: LiveFeed) -> None:

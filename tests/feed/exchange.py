@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-from src.data.calendars.gaps import Grid
+from src.data.calendars.gaps import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import ConfigError, UnavailableError
 from src.data.feed.sources.history import Filled
@@ -45,7 +45,7 @@ class Tape:
         asked: questions for holes.
     """
 
-    def __init__(self, grid: Grid, clock: ManualClock, quiet: int = 0) -> None:
+    def __init__(self, grid: BarGrid, clock: ManualClock, quiet: int = 0) -> None:
         self.grid, self.clock, self.quiet = grid, clock, quiet
         self.asked = 0
 

@@ -15,7 +15,7 @@ from src.data.data_manager import DataManager
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.selection import live_feed, plain_feed
 from src.data.feed.sourced_live_data_feed import StreamedLiveDataFeed
-from src.data.feed.streams.registry import Tempo
+from src.data.feed.streams.registry import FeedTimings
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.stream import LiveBar, Revision, StreamState, Topic
 from tests.vendor_server import VendorServer
@@ -52,7 +52,7 @@ class Exchange:
         path = folder / "rules.yaml"
         path.write_text(json.dumps(rules))
         self.manager = DataManager(folder / "cache", path, clock=clock)
-        self.manager._feeds._tempo = Tempo(PULSE, PATIENCE)
+        self.manager._feeds._tempo = FeedTimings(PULSE, PATIENCE)
 
     def feed(self, timeframe: str = "5m", lookback: int = 3) -> LiveFeed:
         return plain_feed(self.manager, ("AAPL", timeframe, lookback))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.calendars.gaps import Grid
+from src.data.calendars.gaps import BarGrid
 from src.data.feed.continuation import Continuation, slots_of
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.span import Span
@@ -14,8 +14,8 @@ from src.data.model.stream import LiveBar, Origin
 from src.data.model.timeframe import Timeframe
 from tests.calendars.market import ALWAYS, NEW_YORK
 
-MINUTES = Grid(ALWAYS, Timeframe.parse("1m"))
-SHARES = Grid(NEW_YORK, Timeframe.parse("1m"))
+MINUTES = BarGrid(ALWAYS, Timeframe.parse("1m"))
+SHARES = BarGrid(NEW_YORK, Timeframe.parse("1m"))
 BEGAN = parse_iso("2024-07-10T12:00:00Z")
 CLOSE = parse_iso("2024-07-10T20:00:00Z")
 
@@ -115,7 +115,7 @@ def test_a_late_bar_that_was_thought_absent_is_still_given_in_order() -> None:
 @pytest.mark.parametrize("label", ["1m", "5m", "1h", "4h", "7m", "1d", "1w"])
 @pytest.mark.parametrize("past", [0, 1, 59_999, 60_000, 12_345_678])
 def test_the_quick_slots_answer_what_the_calendar_answers(label: str, past: int) -> None:
-    grid = Grid(ALWAYS, Timeframe.parse(label), "clock")
+    grid = BarGrid(ALWAYS, Timeframe.parse(label), "clock")
     quick = slots_of(grid, ALWAYS, grid.timeframe)
     assert quick.next_open(BEGAN + past) == grid.next_open(BEGAN + past)
 

@@ -14,7 +14,7 @@ from src.data.data_manager import DataManager
 from src.data.feed.data_feed_factory import DataFeedFactory
 from src.data.feed.selection import FUTURES, live_feed, live_feed_or_none
 from src.data.feed.sourced_live_data_feed import StreamedLiveDataFeed
-from src.data.feed.streams.registry import Tempo
+from src.data.feed.streams.registry import FeedTimings
 from src.data.model.instant import MINUTE_MS
 from src.data.model.stream import StreamState
 from tests.vendor_server import VendorServer
@@ -39,7 +39,7 @@ def manager(
     rules = {"crypto": {"backup": []}, "providers": {"binance": spot, FUTURES: futures}}
     path.write_text(json.dumps(rules))
     made = DataManager(tmp_path / "cache", path, clock=clock)
-    made._feeds._tempo = Tempo(PULSE, PATIENCE)
+    made._feeds._tempo = FeedTimings(PULSE, PATIENCE)
     return made
 
 

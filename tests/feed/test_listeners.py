@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.calendars.gaps import Grid
+from src.data.calendars.gaps import BarGrid
 from src.data.calendars.minutes import MinuteBars
 from src.data.calendars.ticks import TradeBars
 from src.data.clock import ManualClock
@@ -18,7 +18,7 @@ from tests.calendars.market import ALWAYS
 from .conftest import bars_in, emptied
 from .hands import MONDAY, minute
 
-FIVE = Grid(ALWAYS, Timeframe.parse("5m"))
+FIVE = BarGrid(ALWAYS, Timeframe.parse("5m"))
 
 
 def say(listener: BuildingListener, number: int) -> None:

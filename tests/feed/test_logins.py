@@ -14,12 +14,12 @@ from src.data.data_manager import DataManager
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.polygon_live_data_feed import PolygonStream
 from src.data.feed.streams import registry
-from src.data.feed.streams.registry import Tempo
+from src.data.feed.streams.registry import FeedTimings
 from src.data.logs import ContextFilter
 from src.data.model.events import CallFailed, Event
 from src.data.model.http import HttpRequest
 from src.data.model.instant import parse_iso
-from src.data.model.stream import Refusal, StreamState
+from src.data.model.stream import StreamRefusal, StreamState
 from src.data.net.sender import Sender
 from tests.net.scripted import ScriptedTransport, answer
 from tests.vendor_server import VendorServer
@@ -53,7 +53,7 @@ def make(
         path = tmp_path / "rules.yaml"
         path.write_text(json.dumps({"providers": {vendor: {"ws_url": streams.url(vendor)}}}))
         manager = DataManager(tmp_path / "cache", path, clock=vendors.clock)
-        manager._feeds._tempo = Tempo(PULSE, PATIENCE)
+        manager._feeds._tempo = FeedTimings(PULSE, PATIENCE)
         feed = manager._feeds.find("AAPL", "1m", 0, provider=vendor)
         assert feed is not None
         return manager, feed
@@ -134,7 +134,9 @@ def test_a_refusal_that_quotes_a_key_of_another_vendor_is_masked(
     make: Make, streams: StreamServer, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(PolygonStream, "read", lambda *_: [Refusal("not for fm-key-123", True)])
+    monkeypatch.setattr(
+        PolygonStream, "read", lambda *_: [StreamRefusal("not for fm-key-123", True)]
+    )
     manager, feed = make("polygon", KEYS | {"FMP_API_KEY": "fm-key-123"})
     heard: list[Event] = []
     manager.on_event(heard.append)

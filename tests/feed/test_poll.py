@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import Grid
+from src.data.calendars.gaps import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import BadSymbolError, DataError, UnavailableError
 from src.data.feed.sources.history import Filled
@@ -43,7 +43,7 @@ class Vendor:
     """
 
     clock: ManualClock
-    grid: Grid
+    grid: BarGrid
     lag_ms: int = 0
     asked: list[tuple[int, Span | None]] = field(default_factory=list)
     never: set[int] = field(default_factory=set)
@@ -124,7 +124,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def vendor(clock: ManualClock) -> Vendor:
-    return Vendor(clock, Grid(calendar_for(STOCK), Timeframe.parse("1m")))
+    return Vendor(clock, BarGrid(calendar_for(STOCK), Timeframe.parse("1m")))
 
 
 @pytest.fixture

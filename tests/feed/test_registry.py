@@ -13,7 +13,7 @@ from src.data.data_manager import DataManager
 from src.data.feed.sources.history import Filled
 from src.data.feed.sources.stream_source import Continued
 from src.data.feed.streams import registry
-from src.data.feed.streams.registry import STREAMS, Tempo
+from src.data.feed.streams.registry import STREAMS, FeedTimings
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, StreamState, Topic
@@ -84,7 +84,7 @@ def test_without_the_extra_there_is_none(
 
 def test_a_callback_is_called(stage: Stage) -> None:
     seen: list[object] = []
-    stage.manager._feeds._tempo = Tempo(PULSE, PATIENCE)
+    stage.manager._feeds._tempo = FeedTimings(PULSE, PATIENCE)
     feed = stage.manager._feeds.find("BTCUSDT", "1m", 5, on_new_bar=seen.append)
     assert feed is not None
     with feed:
@@ -92,7 +92,7 @@ def test_a_callback_is_called(stage: Stage) -> None:
 
 
 def test_a_feed_goes_on_after_a_bar_that_is_known(stage: Stage) -> None:
-    stage.manager._feeds._tempo = Tempo(PULSE, PATIENCE)
+    stage.manager._feeds._tempo = FeedTimings(PULSE, PATIENCE)
     known = stage.closed_ms - 4 * MINUTE_MS
     feed = stage.manager._feeds.find("BTCUSDT", "1m", after_ms=known)
     assert feed is not None
@@ -133,7 +133,7 @@ def test_other_vendors_streams_speak_over_real_sockets(
         path = tmp_path / "rules.yaml"
         path.write_text(json.dumps({"providers": {vendor: {"ws_url": streams.url(vendor)}}}))
         manager = DataManager(tmp_path / "cache", path, clock=clock)
-        manager._feeds._tempo = Tempo(PULSE, PATIENCE)
+        manager._feeds._tempo = FeedTimings(PULSE, PATIENCE)
         feed = manager._feeds.find("AAPL", "1m", 0, provider=vendor)
         assert feed is not None
         box = feed.subscribe()

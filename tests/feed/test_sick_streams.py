@@ -13,8 +13,8 @@ import pytest
 from src.data.errors import AuthenticationError, UnavailableError
 from src.data.feed.selection import plain_feed
 from src.data.feed.streams import registry
-from src.data.feed.streams.connection import Pulse
-from src.data.feed.streams.registry import Tempo
+from src.data.feed.streams.connection import ConnectionTimings
+from src.data.feed.streams.registry import FeedTimings
 from src.data.model.instant import MINUTE_MS
 from src.data.model.stream import StreamState, Topic
 from src.data.net.retry import RetryPolicy
@@ -150,7 +150,7 @@ def test_a_refused_key_ends_the_feed_with_the_reason(stage: Stage) -> None:
 
 
 # Vendors' own times shortened: an answer is due in 0.1 s, a sign of life in 0.6 s.
-QUICK = Tempo(Pulse(tick=0.01, backoff=FAST, scale=0.01), PATIENCE)
+QUICK = FeedTimings(ConnectionTimings(tick=0.01, backoff=FAST, scale=0.01), PATIENCE)
 
 
 class RealTime:
@@ -337,7 +337,7 @@ def test_waits_between_attempts_grow_until_bars_have_come(stage: Stage) -> None:
             waits.append(attempt)
             return 0.001
 
-    slow = Tempo(Pulse(tick=0.005, backoff=Noted(), scale=1e6), PATIENCE)
+    slow = FeedTimings(ConnectionTimings(tick=0.005, backoff=Noted(), scale=1e6), PATIENCE)
     feed = stage.feed(lookback=3, tempo=slow)
     with feed:
         stage.live(feed)

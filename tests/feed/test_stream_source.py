@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from src.data.calendars.gaps import Grid
+from src.data.calendars.gaps import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import DataError, UnavailableError
 from src.data.feed.live_feed import LiveFeed
@@ -43,7 +43,7 @@ class Told:
 
     def __init__(self, *, dense: bool = True) -> None:
         self.stream, self.history, self.clock = HandStream(), Later(), ManualClock(MONDAY)
-        grid = Grid(ALWAYS, Timeframe.parse("1m"))
+        grid = BarGrid(ALWAYS, Timeframe.parse("1m"))
         source = Continued(
             self.stream, self.history, grid, self.clock, patience=replace(PATIENCE, dense=dense),
             start=Start(after_ms=MONDAY - MINUTE_MS),
@@ -122,7 +122,7 @@ def begun() -> Iterator[Begun]:
     """Yield what is told of a source of minutes, its stream, not connected yet, its history."""
     stream, history, notebook = HandStream(), Empty(), Notebook()
     stream.items = []
-    source = Continued(stream, history, Grid(ALWAYS, Timeframe.parse("1m")), ManualClock(MONDAY),
+    source = Continued(stream, history, BarGrid(ALWAYS, Timeframe.parse("1m")), ManualClock(MONDAY),
                        patience=PATIENCE, start=Start(5))  # fmt: skip
     source.start(notebook)
     yield notebook, stream, history

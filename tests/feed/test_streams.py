@@ -25,8 +25,8 @@ from src.data.model.stream import (
     Leaving,
     LiveBar,
     Ready,
-    Refusal,
-    Reply,
+    StreamRefusal,
+    StreamReply,
     Subscribed,
     Topic,
     Trade,
@@ -71,7 +71,7 @@ RECORDED = {
     # A sample whose low lies above its open.
     "binance_futures-kline-open-closed": ("futures", {"BarSeen": 1, "Unreadable": 1}),
     "alpaca-stocks-bars": (
-        "alpaca", {"Reply": 1, "Ready": 1, "Subscribed": 1, "BarSeen": 1, "Heard": 1},
+        "alpaca", {"StreamReply": 1, "Ready": 1, "Subscribed": 1, "BarSeen": 1, "Heard": 1},
     ),
     "finnhub-trade": ("finnhub", {"TradeSeen": 10, "Heard": 1}),
     "polygon-stocks": ("polygon", {}),
@@ -130,7 +130,7 @@ def test_binances_other_words() -> None:
     assert events("binance", {"result": None, "id": 1}) == [Subscribed()]
     assert isinstance(events("binance", {"e": "serverShutdown", "E": 1})[0], Leaving)
     [refused] = events("binance", {"error": {"code": 2, "msg": "Invalid request"}, "id": 3})
-    assert refused == Refusal("it refuses: Invalid request")
+    assert refused == StreamRefusal("it refuses: Invalid request")
     asked = json.loads(STREAMS["binance"].subscribe([Topic("BTCUSDT", "1m"), Topic("X", "1M")]))
     assert asked["params"] == ["btcusdt@kline_1m", "x@kline_1M"]
 
@@ -166,7 +166,7 @@ def test_polygons_words() -> None:
                "s": 1720621800000, "e": 1720621860000}  # fmt: skip
     assert events("polygon", [message]) == [BarSeen(Topic("AAPL", "1m"), bar)]
     status = lambda said: events("polygon", [{"ev": "status", "status": said, "message": "m"}])  # noqa: E731 - short
-    assert isinstance(status("connected")[0], Reply)
+    assert isinstance(status("connected")[0], StreamReply)
     assert status("auth_success") + status("success") == [Ready(), Subscribed()]
     assert [status(s)[0].is_final for s in ("auth_failed", "max_connections")] == [True, False]
 

@@ -16,15 +16,15 @@ import backtrader as bt
 import pytest
 
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import Grid
+from src.data.calendars.gaps import BarGrid
 from src.data.clock import ManualClock
 from src.data.feed.alpaca_live_data_feed import AlpacaStream
 from src.data.feed.backtrader.feed import BacktraderFeed, run_live
 from src.data.feed.backtrader.zones import day_number
 from src.data.feed.binance_live_data_feed import BinanceStream
 from src.data.feed.live_feed import LiveFeed
-from src.data.feed.sources.stream_source import Continued, Patience, Start
-from src.data.feed.streams.connection import Connection, Pulse
+from src.data.feed.sources.stream_source import Continued, Start, StreamTimings
+from src.data.feed.streams.connection import Connection, ConnectionTimings
 from src.data.feed.streams.listeners import BarListener
 from src.data.feed.streams.pool import Hub, Subscription
 from src.data.feed.streams.protocol import StreamProtocol
@@ -69,12 +69,14 @@ class Market:
 
         def make() -> Connection:
             limiter = VendorLimiter(self.protocol.name, Limits(), clock)
-            return Connection(self.protocol, self.exchange, limiter, clock, Pulse(0.001, FAST))
+            return Connection(
+                self.protocol, self.exchange, limiter, clock, ConnectionTimings(0.001, FAST)
+            )
 
         stream = Subscription(
             Hub(), "one", self.exchange.topic, make, lambda sink: BarListener(sink, clock)
         )
-        patience = Patience(tick=0.005, retry=RetryPolicy(first_s=0.0), quiet=traits.quiet_s,
+        patience = StreamTimings(tick=0.005, retry=RetryPolicy(first_s=0.0), quiet=traits.quiet_s,
                             dense=traits.dense)  # fmt: skip
         source = Continued(stream, self.tape, self.tape.grid, clock, start=Start(_LOOKBACK),
                            patience=patience)  # fmt: skip
@@ -84,7 +86,7 @@ class Market:
 def coins(start: str, end: str) -> Market:
     """Return a market that never closes; the line is lost each day, and a message in 500."""
     begin, until = parse_iso(start), parse_iso(end)
-    grid = Grid(calendar_for(Instrument("BTCUSDT", "crypto")), Timeframe.parse("1m"))
+    grid = BarGrid(calendar_for(Instrument("BTCUSDT", "crypto")), Timeframe.parse("1m"))
     tape = Tape(grid, ManualClock(begin))
     cuts = {day + 90 * MINUTE_MS: 1 + number % 40
             for number, day in enumerate(range(begin, until, DAY_MS))}  # fmt: skip
@@ -95,7 +97,7 @@ def coins(start: str, end: str) -> Market:
 def shares(start: str, end: str) -> Market:
     """Return a market that closes; in every seventh minute nobody trades."""
     share = Instrument("AAPL", "stock", "XNYS", "America/New_York", quote="USD")
-    grid = Grid(calendar_for(share), Timeframe.parse("1m"))
+    grid = BarGrid(calendar_for(share), Timeframe.parse("1m"))
     tape = Tape(grid, ManualClock(parse_iso(start)), quiet=7)
     exchange = Exchange(tape, Topic("AAPL", "1m"), AlpacaFace, parse_iso(end), {})
     return Market(tape, exchange, AlpacaStream(credentials=_KEYS))

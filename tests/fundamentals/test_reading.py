@@ -9,7 +9,7 @@ import pytest
 
 from src.data.downloader.tables import alpha_vantage, fmp
 from src.data.downloader.tables.parser import Told, at, day_of, major, number_of, read, text_of
-from src.data.downloader.tables.table import SYMBOL, Answer, Ask, Pick, VendorTable
+from src.data.downloader.tables.table import SYMBOL, Ask, Pick, TableAnswer, VendorTable
 from src.data.errors import ResponseFormatError, SymbolNotFoundError
 from src.data.model.fundamentals import Fact, Snapshot
 from tests.fundamentals.conftest import av_overview, fmp_income, fmp_profile
@@ -42,7 +42,9 @@ def av_answers(body: Any, data_type: str = "profile", symbol: str = "IBM") -> Sn
 
 def row(fields: dict[str, Any], body: Any, **more: Any) -> Snapshot:
     """Read one made-up row by a made-up table."""
-    table = VendorTable("acme", frozenset({"stock"}), {"profile": [Answer(ASK, fields, **more)]})
+    table = VendorTable(
+        "acme", frozenset({"stock"}), {"profile": [TableAnswer(ASK, fields, **more)]}
+    )
     return read(table, Told("X", "X", "profile", NOW, {ASK: body}))
 
 
@@ -155,9 +157,9 @@ def test_a_bare_symbol_is_only_believed_where_the_table_says_so() -> None:
         {"beta": "beta"},
         Told("VOD.L", "VOD.LSE", "profile", NOW, {ASK: {"code": "VOD", "beta": 1}}),
     )
-    bare = Answer(ASK, fields, symbol="code", is_bare=True)
+    bare = TableAnswer(ASK, fields, symbol="code", is_bare=True)
     assert read(VendorTable("acme", frozenset(), {"profile": [bare]}), told).names_symbol
-    whole = Answer(ASK, fields, symbol="code")
+    whole = TableAnswer(ASK, fields, symbol="code")
     with pytest.raises(ResponseFormatError):
         read(VendorTable("acme", frozenset(), {"profile": [whole]}), told)
 
@@ -237,8 +239,8 @@ def test_far_too_many_reports_are_none() -> None:
         frozenset({"stock"}),
         {
             "profile": [
-                Answer(ASK, {"company_name": "0.n"}),
-                Answer(ASK, {"revenue": "r"}, statement="income", period_end="end"),
+                TableAnswer(ASK, {"company_name": "0.n"}),
+                TableAnswer(ASK, {"revenue": "r"}, statement="income", period_end="end"),
             ]
         },
     )

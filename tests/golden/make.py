@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from src.data.cache.store import BarStore, Commit, Piece, Suspect
+from src.data.cache.store import BarStore, Commit, CommitPiece, Suspect
 from src.data.clock import ManualClock
 from src.data.model.actions import Action
 from src.data.model.bars import Bar, BarTable
@@ -71,7 +71,7 @@ def table(rows: Iterable[dict[str, str]]) -> BarTable:
 def part(
     name: str, first: str, end: str, kind: Kind, basis: Basis,
     *, holes: tuple[Span, ...] = (), **changed: str,
-) -> Piece:  # fmt: skip
+) -> CommitPiece:  # fmt: skip
     """Return the rows of an answer from ``first`` to before ``end`` as one piece.
 
     Args:
@@ -86,7 +86,7 @@ def part(
     state: Any = changed.pop("state", "final")
     vendor = changed.pop("vendor", rows[0]["vendor"] if rows else "acme")
     rows = [row | changed for row in rows]
-    return Piece(table(rows), wanted, vendor, wanted.end, kind, basis, state, holes)
+    return CommitPiece(table(rows), wanted, vendor, wanted.end, kind, basis, state, holes)
 
 
 State = Literal["final", "provisional", "empty", "suspect"]
@@ -137,7 +137,7 @@ def split_basis(store: BarStore) -> None:
     store.add_actions("AAPL", ACTIONS, asked, "yahoo", NOW)
 
 
-def _with(piece: Piece, day: str, close: float) -> Piece:
+def _with(piece: CommitPiece, day: str, close: float) -> CommitPiece:
     """Return the first answer, which still had a bar that was withdrawn later, and an other close."""
     stamps = [*piece.table.stamps.tolist(), parse_iso(day)]
     rows = [list(row) for row in zip(*(v.tolist() for v in piece.table.values()), strict=True)]
@@ -146,7 +146,9 @@ def _with(piece: Piece, day: str, close: float) -> Piece:
     order = np.argsort(np.array(stamps))
     columns = [np.array(column)[order] for column in zip(*rows, strict=True)]
     bars = BarTable(np.array(stamps, dtype=np.int64)[order], *columns)
-    return Piece(bars, piece.span, piece.vendor, piece.fetched_at, piece.kind, piece.basis, "final")
+    return CommitPiece(
+        bars, piece.span, piece.vendor, piece.fetched_at, piece.kind, piece.basis, "final"
+    )
 
 
 ACTIONS = (
@@ -163,11 +165,13 @@ def others(store: BarStore) -> None:
         start = parse_iso(row["timestamp"])
         friday = row["timestamp"] == "2024-03-08 00:00:00"
         wanted = Span(start, start + (3 if friday else 1) * DAY_MS)
-        piece = Piece(table([row]), wanted, "acme", wanted.end, SHARE, Basis("split"), "final")
+        piece = CommitPiece(
+            table([row]), wanted, "acme", wanted.end, SHARE, Basis("split"), "final"
+        )
         store.commit(JOINED, Commit((piece,)))
     months = part("BRK%2FB-1mo", "2024-01-01", "2024-03-01", SHARE, Basis("raw"))
     store.commit(MONTHS, Commit((months,)))
-    nobody = Piece(BarTable.empty(), span("2024-01-01", "2024-02-01"), "acme", NOW, SHARE,
+    nobody = CommitPiece(BarTable.empty(), span("2024-01-01", "2024-02-01"), "acme", NOW, SHARE,
                    Basis("split"), "final")  # fmt: skip
     store.commit(NOTHING, Commit((nobody,)))
 

@@ -13,7 +13,7 @@ from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, UnknownProviderError
-from src.data.jobs.key_probe import Finding, probe, probed_vendors, prober_of
+from src.data.jobs.key_probe import ProbeResult, probe, probed_vendors, prober_of
 from tests.net.scripted import Recorder, reply, serving
 
 KEY = "CANARY-0123456789"
@@ -62,13 +62,13 @@ def places(
     return tmp_path / "cache", rules
 
 
-def probed(places: tuple[Path, Path], vendor: str = "tiingo") -> list[Finding]:
+def probed(places: tuple[Path, Path], vendor: str = "tiingo") -> list[ProbeResult]:
     selector, clock = prober_of(*places)
     [name] = probed_vendors(selector, vendor)
     return list(probe(selector, name, clock.now_ms()))
 
 
-def verdicts(found: list[Finding]) -> list[tuple[str, str]]:
+def verdicts(found: list[ProbeResult]) -> list[tuple[str, str]]:
     return [(one.what, one.verdict) for one in found]
 
 

@@ -10,7 +10,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.config.settings import load_settings
 from src.data.data_manager import DataManager
-from src.data.jobs.status import Snapshot, VendorState, Watch
+from src.data.jobs.status import StatusSnapshot, VendorState, Watch
 from src.data.model.instant import parse_iso
 from src.data.net.reach import Reached
 from src.data.net.senders import Senders
@@ -41,7 +41,7 @@ def watch(rules: Path, tmp_path: Path, clock: ManualClock, door: Door) -> Watch:
     return Watch(tmp_path / "cache", rules, clock=clock, knock=door)
 
 
-def vendor(snapshot: Snapshot, name: str) -> VendorState:
+def vendor(snapshot: StatusSnapshot, name: str) -> VendorState:
     (found,) = [one for one in snapshot.vendors if one.name == name]
     return found
 

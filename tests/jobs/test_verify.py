@@ -14,7 +14,7 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError, UnavailableError, UnknownProviderError
 from src.data.jobs.verification import Comparison, Verification
-from src.data.jobs.verify import Question, verify, verify_with
+from src.data.jobs.verify import VerifyQuestion, verify, verify_with
 from src.data.model.bars import Bar
 from src.data.model.instant import iso, parse_iso
 from tests.e2e.twin import Twin, route_to
@@ -221,12 +221,12 @@ def test_each_stretch_is_held_against_its_own_vendor(
     first.spoil = spoilt_at("2024-06-10T08:00", 9.0)  # which it did not supply
     for twin in (first, second):
         twin.asked.clear()
-    found = verify_with(manager._services, Question("BTCUSDT", "1h"))
+    found = verify_with(manager._services, VerifyQuestion("BTCUSDT", "1h"))
     one, other = found.comparisons
     assert (one.theirs, one.ok, one.compared.rows) == ("twin", True, 4)  # type: ignore[union-attr]
     assert (other.theirs, named(other)) == ("other", [("conflict", 1, "2024-06-10T08:00")])
     assert (len(first.asked), len(second.asked)) == (1, 1)
-    pinned = verify_with(manager._services, Question("BTCUSDT", "1h", provider="twin"))
+    pinned = verify_with(manager._services, VerifyQuestion("BTCUSDT", "1h", provider="twin"))
     assert pinned.ok and [c.theirs for c in pinned.comparisons] == ["twin"]
 
 
@@ -254,7 +254,7 @@ def test_what_several_vendors_said_is_not_there_is_asked_of_each(
     with pytest.warns(UserWarning, match="without bars"):
         manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10T02:00", "2024-06-10T03:00")
     first.spoil = lambda rows: rows
-    found = verify_with(manager._services, Question("BTCUSDT", "1h", "2024-06-10"))
+    found = verify_with(manager._services, VerifyQuestion("BTCUSDT", "1h", "2024-06-10"))
     assert named(only(found)) == [("missing here", 2, "2024-06-10T02:00")]
 
 
@@ -266,7 +266,7 @@ def test_a_lane_of_its_own_is_looked_at_too(
     monkeypatch.setattr(manager.provider_selector, "canonical", lambda name: name)
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10T00:00", "2024-06-10T03:00", provider="twin")
     twin.spoil = spoilt_at("2024-06-10T02:00", 1.004)
-    found = verify_with(manager._services, Question("BTCUSDT", "1h"))
+    found = verify_with(manager._services, VerifyQuestion("BTCUSDT", "1h"))
     one = only(found)
     assert one.lane == "1h@twin"
     assert "BTCUSDT 1h --provider twin --start" in found.advice(one, one.differences[0])
@@ -337,7 +337,7 @@ def rivals(
     monkeypatch.setattr(manager.provider_selector, "canonical", lambda name: name)
 
     def run(*question: Any, **more: Any) -> Comparison:
-        asked = Question("BTCUSDT", "1h", *question, provider="twin", against="other", **more)
+        asked = VerifyQuestion("BTCUSDT", "1h", *question, provider="twin", against="other", **more)
         found = only(verify_with(manager._services, asked))
         assert manager.cache.list_symbols() == []
         return found

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from src.data.model.explanation import Explanation, Stored, Way
+from src.data.model.explanation import Explanation, StoredSeries, Way
 from src.data.model.health import Health, Quota, waiting
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.plan import Plan
-from src.data.model.segments import Lacking, Offer, Segment, Step, Stretch
+from src.data.model.segments import Lacking, PlanSegment, PlanStep, PlanStretch, VendorOffer
 from src.data.model.span import Span
 from src.data.model.texts import as_html, as_text, duration, listed, stamp
 from src.data.model.timeframe import Timeframe
@@ -25,16 +25,16 @@ def days(first: str, last: str, bars: int) -> tuple[Span, int, int, int]:
 
 def plan(evil: str = "") -> Plan:
     span, bars, first, last = days("2024-04-01", "2024-04-30", 22)
-    step = Step("yahoo", DAY, span, 1, 2, 3.0)
-    segment = Segment(
+    step = PlanStep("yahoo", DAY, span, 1, 2, 3.0)
+    segment = PlanSegment(
         span, bars, first, last, reasons=("after what is held",),
-        offers=(Offer("yahoo", span, 1), Offer("fmp", span, 0, trouble="failed lately")),
+        offers=(VendorOffer("yahoo", span, 1), VendorOffer("fmp", span, 0, trouble="failed lately")),
         steps=(step,),
     )  # fmt: skip
     return Plan(
         "AAPL", DAY, "split", Span(parse_iso("2024-03-01"), NOW), NOW,
-        held=(Stretch(*days("2024-03-01", "2024-03-28", 20)),), segments=(segment,),
-        besides=(Step("yahoo", DAY, span, 1, what="splits and dividends"),),
+        held=(PlanStretch(*days("2024-03-01", "2024-03-28", 20)),), segments=(segment,),
+        besides=(PlanStep("yahoo", DAY, span, 1, what="splits and dividends"),),
         lacking=(Lacking(*days("2024-05-01", "2024-05-01", 1), reason=f"nobody has it {evil}"),),
         rejected={"tiingo": f"no key: set TIINGO_API_KEY{evil}"}, share=20 / 43,
         health=(Health("yahoo", quotas=(Quota(1, 1, 0), Quota(60, 60, 2))),),
@@ -91,7 +91,7 @@ def test_an_explanation_in_words() -> None:
               Way("fmp", Health("fmp", NOW + 60_000, "ForeignError: <b>", 5), "BRK.B", "raw", 30,
                   "raw prices")),
         unasked={"tiingo": "no key: set TIINGO_API_KEY"},
-        stored=(Stored("1d", 2, NOW, NOW, {"final": 1}, ("yahoo",), 3, NOW + 3_600_000),),
+        stored=(StoredSeries("1d", 2, NOW, NOW, {"final": 1}, ("yahoo",), 3, NOW + 3_600_000),),
     )  # fmt: skip
     assert str(found).splitlines() == [
         "BRK-B 1d: yahoo is asked first",
@@ -135,7 +135,7 @@ def test_small_words() -> None:
      (300, 120.0, "300 requests, about 2 minutes of waiting, about 3 minutes in all")],
 )  # fmt: skip
 def test_a_long_plan_says_how_long_it_takes(requests: int, wait_s: float, said: str) -> None:
-    step = Step("yahoo", DAY, Span(0, 1), requests, wait_s=wait_s)
+    step = PlanStep("yahoo", DAY, Span(0, 1), requests, wait_s=wait_s)
     found = Plan("AAPL", DAY, "split", Span(0, 1), NOW, besides=(step,))
     assert found.verdict == said
     assert found.to_json()["takes_s"] == wait_s + requests / 5

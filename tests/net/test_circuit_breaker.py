@@ -19,7 +19,7 @@ from src.data.errors import (
     SymbolNotFoundError,
     UnavailableError,
 )
-from src.data.net.circuit_breaker import Circuit, CircuitPolicy, Outcome, Patience, outcome_of
+from src.data.net.circuit_breaker import BreakerTimings, Circuit, CircuitPolicy, Outcome, outcome_of
 
 POLICY = CircuitPolicy()
 DAY = 86_400.0
@@ -132,9 +132,9 @@ def test_entering_a_closed_door_changes_nothing() -> None:
 
 
 def test_thresholds_are_values() -> None:
-    strict = replace(POLICY, failing=Patience(1, 7, 7))
+    strict = replace(POLICY, failing=BreakerTimings(1, 7, 7))
     assert strict.leave(Circuit(), "failing", 0, trial=False).shut_for(0) == 7
-    assert Patience(1, 1, 10**9).cool_down(10**6) == 10**9
+    assert BreakerTimings(1, 1, 10**9).cool_down(10**6) == 10**9
 
 
 def test_a_bad_answer_counts_what_it_had_wiped_out() -> None:

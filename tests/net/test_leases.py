@@ -13,7 +13,7 @@ from src.data.clock import ManualClock, SystemClock
 from src.data.net.leases import Leases
 from src.data.net.machine import process_space
 from src.data.net.state import State
-from src.data.net.state_tables import Book, LeaseRow
+from src.data.net.state_tables import LeaseRow, StateTables
 from tests.net.scripted import NOW_MS
 
 NAME = "BTCUSDT/1h/2024"
@@ -39,7 +39,7 @@ def make(tmp_path: Path, clock: ManualClock) -> Make:
 def held_by(state: State, pid: int, seconds: float = 60, machine: str | None = None) -> None:
     """Write down that a process holds the lease."""
 
-    def write(book: Book) -> None:
+    def write(book: StateTables) -> None:
         where = process_space() if machine is None else machine
         book.grant(NAME, LeaseRow("somebody", where, pid, book.now_s + seconds))
 

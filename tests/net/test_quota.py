@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.model.capabilities import Limits
-from src.data.net.quota import Pause, Report, Spent, Window, longest_wait, windows_of
+from src.data.net.quota import Pause, QuotaReport, Spent, Window, longest_wait, windows_of
 
 
 def test_a_window_is_full_until_its_first_spending_leaves_it() -> None:
@@ -109,12 +109,12 @@ def test_what_the_vendor_counts_and_we_do_not_is_what_lacks() -> None:
     windows = windows_of(Limits(per_minute=100, per_day=1000))
     for window in windows:
         window.spend(30, 0)
-    assert Report(70, length_s=60).lacking(windows, 1, held=10) == 30
-    assert Report(20, length_s=60).lacking(windows, 1, held=0) == 0, "never lowered"
-    assert Report(50, is_left=True).lacking(windows, 1, held=0) == 20
-    assert Report(200, is_left=True).lacking(windows, 1, held=0) == 0
-    assert Report(500, length_s=86_400).lacking(windows, 1, held=0) == 470
-    assert Report(500, length_s=10).lacking(windows, 1, held=0) == 0, "no such window here"
+    assert QuotaReport(70, length_s=60).lacking(windows, 1, held=10) == 30
+    assert QuotaReport(20, length_s=60).lacking(windows, 1, held=0) == 0, "never lowered"
+    assert QuotaReport(50, is_left=True).lacking(windows, 1, held=0) == 20
+    assert QuotaReport(200, is_left=True).lacking(windows, 1, held=0) == 0
+    assert QuotaReport(500, length_s=86_400).lacking(windows, 1, held=0) == 470
+    assert QuotaReport(500, length_s=10).lacking(windows, 1, held=0) == 0, "no such window here"
 
 
 def test_a_told_pause_is_kept_to_and_the_longer_one_stays() -> None:

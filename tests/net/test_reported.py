@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.net.quota import Report
+from src.data.net.quota import QuotaReport
 from src.data.net.reported import reports_of
 from tests.net.scripted import answer
 
@@ -10,13 +10,13 @@ from tests.net.scripted import answer
 @pytest.mark.parametrize(
     "headers, report",
     [
-        ({"x_mbx_used_weight_1m": "1180"}, Report(1180, length_s=60)),
-        ({"x_mbx_used_weight_1d": "7"}, Report(7, length_s=86_400)),
-        ({"x_ratelimit_remaining": "0"}, Report(0, is_left=True)),
-        ({"ratelimit_remaining": "12"}, Report(12, is_left=True)),
+        ({"x_mbx_used_weight_1m": "1180"}, QuotaReport(1180, length_s=60)),
+        ({"x_mbx_used_weight_1d": "7"}, QuotaReport(7, length_s=86_400)),
+        ({"x_ratelimit_remaining": "0"}, QuotaReport(0, is_left=True)),
+        ({"ratelimit_remaining": "12"}, QuotaReport(12, is_left=True)),
     ],
 )
-def test_what_headers_tell(headers: dict[str, str], report: Report) -> None:
+def test_what_headers_tell(headers: dict[str, str], report: QuotaReport) -> None:
     assert reports_of(answer(**headers)) == [report]
 
 

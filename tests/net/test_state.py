@@ -20,14 +20,14 @@ from src.data.net.circuit import Circuits
 from src.data.net.machine import boot
 from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import FILE, SALT, State
-from src.data.net.state_tables import Book
+from src.data.net.state_tables import StateTables
 from tests.net.scripted import NOW_MS
 
 Look = Callable[[], float]
 LIMITS = Limits(per_minute=10)
 
 
-def count(book: Book) -> int:
+def count(book: StateTables) -> int:
     """Add one to a number that all processes share."""
     windows = book.windows("all", Limits(per_day=10**6))
     book.spend("all", windows, 1)
@@ -79,7 +79,7 @@ class TestTheFile:
         assert State(folder, SystemClock()).run(count) == 1, "a day is over"
 
     def test_a_failed_transaction_leaves_nothing(self, state: State) -> None:
-        def fail(book: Book) -> None:
+        def fail(book: StateTables) -> None:
             count(book)
             raise ZeroDivisionError
 

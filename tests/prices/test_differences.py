@@ -17,7 +17,7 @@ from src.data.model.bars import BarTable
 from src.data.model.difference import CAUSES
 from src.data.model.instant import DAY_MS, day_ms, iso
 from src.data.model.span import Span
-from src.data.prices.differences import Terms, compare
+from src.data.prices.differences import ComparisonTerms, compare
 from src.data.prices.splice import ONE_MARKET
 
 FIRST = date(2024, 1, 1)
@@ -63,7 +63,7 @@ def dividend_of(amount: float, number: int) -> Action:
 
 def named(ours: BarTable, theirs: BarTable, **terms: Any) -> list[tuple[str, int, str, str]]:
     """Return cause, rows, first and last day of every difference."""
-    found = compare(ours, theirs, Terms(**terms)).differences
+    found = compare(ours, theirs, ComparisonTerms(**terms)).differences
     return [(d.cause, d.rows, iso(d.first_ms)[:10], iso(d.last_ms)[:10]) for d in found]
 
 
@@ -144,7 +144,7 @@ def test_a_split_that_one_side_lacks(
     adjusted = scaled(truth(), 1 / ratio, slice(0, 30), volume=ratio)
     pair = (adjusted, truth()) if who == "ours" else (truth(), adjusted)
     actions = [split_of(numerator, denominator, 30)] if known else []
-    (found,) = compare(*pair, Terms(tolerance=1e-6, actions=actions)).differences
+    (found,) = compare(*pair, ComparisonTerms(tolerance=1e-6, actions=actions)).differences
     assert (found.cause, found.rows, found.last_ms) == ("split", 30, day(29))
     term = f"{numerator}:{denominator} on 2024-01-31" if known else "after 2024-01-30 that nobody"
     assert term in found.said
@@ -168,7 +168,9 @@ def test_two_splits_are_two_differences() -> None:
 
 def test_a_split_before_the_last_odd_bar_did_not_make_it_odd() -> None:
     actions = [split_of(4, 1, 10)]
-    (found,) = compare(truth(), scaled(truth(), 0.25, slice(0, 30)), Terms(actions=actions))[2]
+    (found,) = compare(
+        truth(), scaled(truth(), 0.25, slice(0, 30)), ComparisonTerms(actions=actions)
+    )[2]
     assert found.said == "theirs is 1/4 of ours, as by a split after 2024-01-30 that nobody told"
 
 
@@ -262,11 +264,11 @@ def test_two_sources_that_agree_on_the_whole_have_small_differences() -> None:
     far = high.copy()
     far[20] *= 1.1
     theirs = replace(ours, high=far, low=low, close=close)
-    terms = Terms(2e-4, volume=False, agreement=ONE_MARKET)
+    terms = ComparisonTerms(2e-4, volume=False, agreement=ONE_MARKET)
     found = {d.cause: d.rows for d in compare(ours, theirs, terms).differences}
     assert found["conflict"] == 1
     assert found["small difference"] > 20
     shifted = replace(theirs, close=close * 1.003)
     causes = {d.cause for d in compare(ours, shifted, terms).differences}
     assert "small difference" not in causes, "their closes do not agree"
-    assert "conflict" in {d.cause for d in compare(ours, theirs, Terms(2e-4)).differences}
+    assert "conflict" in {d.cause for d in compare(ours, theirs, ComparisonTerms(2e-4)).differences}

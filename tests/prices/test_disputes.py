@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from src.data.model.actions import Action
 from src.data.model.instant import day_ms
-from src.data.prices.disputes import Event, events_of, is_correction, says_the_same
+from src.data.prices.disputes import ActionEvent, events_of, is_correction, says_the_same
 
 from .test_adjustment import dividend, split
 
@@ -20,11 +20,11 @@ MONDAY = date(2020, 8, 31)
 LATE = day_ms(date(2021, 1, 4))
 
 
-def of(*words: Action, asked: Iterable[str] = ()) -> tuple[Event, ...]:
+def of(*words: Action, asked: Iterable[str] = ()) -> tuple[ActionEvent, ...]:
     return events_of(words, lambda _: asked)
 
 
-def one(*words: Action, asked: Iterable[str] = ()) -> Event:
+def one(*words: Action, asked: Iterable[str] = ()) -> ActionEvent:
     (event,) = of(*words, asked=asked)
     return event
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.calendars.calendar import calendar_for
-from src.data.calendars.gaps import Grid
+from src.data.calendars.gaps import BarGrid
 from src.data.errors import QualityError
 from src.data.model.bars import NAN, Bar, BarTable
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, day_ms, parse_iso
@@ -42,7 +42,7 @@ def judged(*bars: Bar, span: Span = SPAN, timeframe: Timeframe = HOURLY, **more:
     return check(table, span, timeframe=timeframe, now_ms=NOW, **more)
 
 
-def grid(label: str, symbol: str = "AAPL", anchor: str = "session") -> Grid:
+def grid(label: str, symbol: str = "AAPL", anchor: str = "session") -> BarGrid:
     share = Instrument("AAPL", "stock", calendar="XNYS", timezone="America/New_York")
     who = {
         "AAPL": share,
@@ -50,7 +50,7 @@ def grid(label: str, symbol: str = "AAPL", anchor: str = "session") -> Grid:
         "EURUSD": Instrument("EURUSD", "forex", calendar="FX", timezone="America/New_York"),
         "BTCUSDT": Instrument("BTCUSDT", "crypto"),
     }[symbol]
-    return Grid(calendar_for(who), Timeframe.parse(label), anchor)
+    return BarGrid(calendar_for(who), Timeframe.parse(label), anchor)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def grid(label: str, symbol: str = "AAPL", anchor: str = "session") -> Grid:
          "2024-03-08T04:00 2024-03-11T05:00"),
     ],
 )  # fmt: skip
-def test_where_a_bar_can_open(where: Grid, on: str, off: str) -> None:
+def test_where_a_bar_can_open(where: BarGrid, on: str, off: str) -> None:
     for texts, wanted in ((on, True), (off, False)):
         stamps = np.array([parse_iso(text) for text in texts.split()])
         assert where.aligned(stamps).tolist() == [wanted] * len(stamps), (texts, wanted)

@@ -20,7 +20,7 @@ from src.data.prices.splice import (
     COMPARED,
     Fix,
     Meeting,
-    Step,
+    SpliceStep,
     Verdict,
     judge,
     known_fixes,
@@ -139,7 +139,8 @@ def test_usual_splits_and_their_reverses(ratio: float) -> None:
 
 def test_what_had_been_missed_is_multiplied_once_and_only_before_its_day() -> None:
     bars = table([28.0, 14.7, 7.35, 7.7], adj=True)
-    half, seventh = Step(MONDAY + DAY_MS, Fraction(1, 2)), Step(MONDAY + 2 * DAY_MS, Fraction(1, 7))
+    half = SpliceStep(MONDAY + DAY_MS, Fraction(1, 2))
+    seventh = SpliceStep(MONDAY + 2 * DAY_MS, Fraction(1, 7))
     fix = Fix((half, seventh), "")
     done = fix.applied(bars)
     assert done.close.tolist() == [28.0 / 14, 14.7 / 7, 7.35, 7.7]
@@ -150,7 +151,7 @@ def test_what_had_been_missed_is_multiplied_once_and_only_before_its_day() -> No
 
 
 def test_a_dividend_leaves_the_volume_alone() -> None:
-    fix = Fix((Step(MONDAY + DAY_MS, Fraction(97, 100), is_split=False),), "")
+    fix = Fix((SpliceStep(MONDAY + DAY_MS, Fraction(97, 100), is_split=False),), "")
     done = fix.applied(table([100.0, 50.0]))
     assert (done.close.tolist(), done.volume.tolist()) == ([97.0, 50.0], [100.0, 100.0])
 
@@ -261,7 +262,7 @@ def test_what_is_made_good_is_what_a_vendor_without_the_mistake_says(
 ) -> None:
     right = table(closes)
     factor = Fraction(1, ratio) if twice else Fraction(ratio)
-    came = Fix((Step(MONDAY + day * DAY_MS, factor),), "").applied(right)
+    came = Fix((SpliceStep(MONDAY + day * DAY_MS, factor),), "").applied(right)
     meetings = [
         Meeting(right.take(slice(0, 8)), came.take(slice(0, 8)), False),
         Meeting(right.take(slice(22, None)), came.take(slice(22, None)), True),
@@ -298,8 +299,8 @@ def shares_of_kinds(one: BarTable, other: BarTable) -> dict[str, float]:
 @needs_reference
 def test_two_sources_of_a_share_are_equal_and_an_unadjusted_one_is_seen_at_once() -> None:
     lean, yahoo = closes_of("AAPL-1d-1998-2021-raw"), closes_of("AAPL-1d-2004-2018-yahoo")
-    steps = (Step(day_ms(date(2005, 2, 28)), Fraction(1, 2)),
-             Step(day_ms(date(2014, 6, 9)), Fraction(1, 7)))  # fmt: skip
+    steps = (SpliceStep(day_ms(date(2005, 2, 28)), Fraction(1, 2)),
+             SpliceStep(day_ms(date(2014, 6, 9)), Fraction(1, 7)))  # fmt: skip
     assert shares_of_kinds(Fix(steps, "").applied(lean), yahoo)["equal"] > 0.95
     before = lean.take(lean.stamps < steps[1].before_ms)
     found = shares_of_kinds(before, yahoo)

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import pandas as pd
 
 from src.data.clock import ManualClock
-from src.data.disk.files import Step
+from src.data.disk.files import DiskStep
 from src.data.errors import DataError, ProviderTimeoutError, UnavailableError
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, MINUTE_MS, to_ms
@@ -82,7 +82,7 @@ class Disks:
         self.full_in = self.killed_in = None
         self.struck = False
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         """Make one call of the disk, or fail in its place; nothing waits for the platter."""
         self.changes += step.name in CHANGING
         if step.name in SYNCS:
@@ -101,7 +101,7 @@ class Disks:
                 raise OSError(errno.ENOSPC, "no space left on the simulated disk")
         return call()
 
-    def _halve(self, step: Step, call: Any) -> None:
+    def _halve(self, step: DiskStep, call: Any) -> None:
         """Let half of the bytes of a write reach the file, once."""
         if step.name == "write" and step.data is not None and not self.struck:
             fd, data, offset = call.args

@@ -19,7 +19,7 @@ from src.data.bars.ingest import classify, ingest
 from src.data.bars.lookup import cache_lookup
 from src.data.bars.selection import candidates
 from src.data.cache.facade import frame_import
-from src.data.calendars.gaps import Grid
+from src.data.calendars.gaps import BarGrid
 from src.data.downloader.alpaca_data_downloader import AlpacaDataDownloader
 from src.data.prices import quality
 
@@ -138,7 +138,7 @@ def sunday_evening_and_the_week_after(sim: Simulation) -> None:
 
 def cover_up_to_the_next_session(patch: Patch) -> None:
     patch.setattr(plan, "is_unasked", lambda _: False)
-    patch.setattr(Grid, "first_open", lambda _, cap, now: cap)
+    patch.setattr(BarGrid, "first_open", lambda _, cap, now: cap)
 
 
 # --- holes ---------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from src.data.config.rules_file import packaged_rules, rules_of
 from src.data.model.classification import Classification
 from src.data.model.instrument import Instrument
-from src.data.symbols.classify import MAX_LENGTH, Refusal, classify
+from src.data.symbols.classify import MAX_LENGTH, SymbolRefusal, classify
 
 TABLES = packaged_rules().classification
 
@@ -36,9 +36,9 @@ def meaning(symbol: object, by: Classification = TABLES) -> Instrument:
     return found
 
 
-def refusal(symbol: object, by: Classification = TABLES) -> Refusal:
+def refusal(symbol: object, by: Classification = TABLES) -> SymbolRefusal:
     found = classify(symbol, by)
-    assert isinstance(found, Refusal), found
+    assert isinstance(found, SymbolRefusal), found
     return found
 
 

@@ -14,7 +14,7 @@ from ..logs import carried, running, subject_of
 from ..model.frame import empty_frame
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery
-from .request import Asking, Wishes
+from .request import RequestParser, Wishes
 from .service import BarsService
 
 log = logging.getLogger("onetape.routing")
@@ -30,7 +30,7 @@ class BatchService:
     longer than the answer. What must be fetched, or inflated first, goes to a few threads.
     """
 
-    def __init__(self, asking: Asking, bars: BarsService) -> None:
+    def __init__(self, asking: RequestParser, bars: BarsService) -> None:
         self._asking = asking
         self._bars = bars
 

@@ -49,7 +49,7 @@ _RULE_OF = "1h"
 _GRACE_MS = 10 * MINUTE_MS
 
 
-class Selector(Protocol):
+class FigureSelector(Protocol):
     """What is needed of the provider selector."""
 
     downloaders: dict[str, Any]
@@ -61,7 +61,7 @@ class Selector(Protocol):
         """Return vendor names in the order to be asked."""
 
 
-class Cache(Protocol):
+class FigureStore(Protocol):
     """What is needed of the cache."""
 
     cache_dir: Any
@@ -110,7 +110,11 @@ class FiguresService:
     """
 
     def __init__(
-        self, cache: Cache, selector: Selector, clock: Clock, leases: FindLeases | None = None
+        self,
+        cache: FigureStore,
+        selector: FigureSelector,
+        clock: Clock,
+        leases: FindLeases | None = None,
     ) -> None:
         self._cache = cache
         self._selector = selector

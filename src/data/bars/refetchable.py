@@ -34,7 +34,7 @@ OTHER_KIND = "its vendor serves bars of another kind"
 NOT_KNOWN = "its vendor says that it does not know the symbol"
 
 
-class Supply:
+class Refetchability:
     """Tells why stored bars could not be had again. Thread-safe where the selector is.
 
     A vendor counts that the rules name for the series, or that its lane is named after, with the

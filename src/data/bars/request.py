@@ -51,7 +51,7 @@ _ALWAYS_THERE = (*PRICES, "volume", "adj_close")
 _ANY = Instrument("(any symbol)", "crypto")
 
 
-class Asking:
+class RequestParser:
     """Builds queries from what callers pass. Thread-safe."""
 
     def __init__(self, classifier: Classifier, clock: Clock) -> None:

@@ -14,15 +14,15 @@ from .answer.answer import Answer, frame_of
 from .answer.reader import Reader
 from .ingest.commit import Expiry
 from .locks import FindLeases, SeriesLocks, Turns
-from .lookup.answer_cache import Recent
-from .lookup.cache_lookup import Hits
+from .lookup.answer_cache import AnswerCache
+from .lookup.cache_lookup import CacheLookup
 from .observer import Call, Observer
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..model.timeframe import Timeframe
-    from .fetch.miss import Misses
+    from .fetch.miss import MissHandler
     from .selection.candidates import Selector
 
 
@@ -54,11 +54,11 @@ class BarsService:
         self._store, self._selector, self._clock = store, selector, clock
         self._expiry, self._checks = expiry or Expiry(), checks or ValidationRules()
         self._reader = Reader(store, clock)
-        self._recent = Recent(store, self._reader.days)
-        self._hits = Hits(store, self._reader, clock)
+        self._recent = AnswerCache(store, self._reader.days)
+        self._hits = CacheLookup(store, self._reader, clock)
         self._locks, self._turns = SeriesLocks(), Turns(store.root, leases)
         self._watcher = watcher or Observer(clock)
-        self._misses: Misses | None = None
+        self._misses: MissHandler | None = None
 
     def get(self, query: BarsQuery) -> pd.DataFrame:
         """Return the frame for ``query``.
@@ -124,13 +124,13 @@ class BarsService:
         call.missed(self._store.actions)
         return self.misses().answer(query, days)
 
-    def misses(self) -> Misses:
+    def misses(self) -> MissHandler:
         """Return what answers misses; it is made for the first of them."""
         if self._misses is None:
             # Imported here: an answer from the cache needs no vendor, and no plan of whom to ask.
-            from .fetch.miss import House, Misses
+            from .fetch.miss import FetchServices, MissHandler
 
-            house = House(
+            house = FetchServices(
                 self._store,
                 self._selector,
                 self._clock,
@@ -140,7 +140,7 @@ class BarsService:
                 self._turns,
             )
             # Two threads may make one each: what there must be one of are the locks and turns.
-            self._misses = Misses(house, self._reader, self._hits)
+            self._misses = MissHandler(house, self._reader, self._hits)
         return self._misses
 
     def _days(self, query: BarsQuery) -> Timeframe | None:

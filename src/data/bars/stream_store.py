@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ..cache.store import BarStore, Commit, Piece
+from ..cache.store import BarStore, Commit, CommitPiece
 from ..calendars.finality import next_due
-from ..calendars.gaps import Grid
+from ..calendars.gaps import BarGrid
 from ..clock import Clock
 from ..errors import CacheError, DataError, NoProviderError, UnknownProviderError
 from ..model.bars import Bar, BarTable
@@ -105,7 +105,9 @@ class StreamKeeper:
         # All feeds of a series bring the same bar at once: one commit is enough.
         self._locks = SeriesLocks()
 
-    def keep(self, instrument: Instrument, grid: Grid, origin: Origin, bars: Sequence[Bar]) -> int:
+    def keep(
+        self, instrument: Instrument, grid: BarGrid, origin: Origin, bars: Sequence[Bar]
+    ) -> int:
         """Store closed bars, ascending; return how many were stored."""
         key = SeriesKey(instrument.symbol, grid.timeframe)
         try:
@@ -115,7 +117,7 @@ class StreamKeeper:
             log.warning("%s: streamed bars were not stored: %s", key, error)
             return 0
 
-    def _keep(self, key: SeriesKey, grid: Grid, origin: Origin, bars: Sequence[Bar]) -> int:
+    def _keep(self, key: SeriesKey, grid: BarGrid, origin: Origin, bars: Sequence[Bar]) -> int:
         view = self._store.view(key)
         if view.kind is not None and differences(view.kind, origin.kind):
             log.debug("%s: bars of %s are of another kind than those stored", key, origin.vendor)
@@ -140,9 +142,9 @@ class StreamKeeper:
         self._store.commit(key, Commit(pieces=tuple(pieces), next_due=due, kind=kind))
         return len(free)
 
-    def _piece(self, run: Sequence[Bar], grid: Grid, origin: Origin) -> Piece:
+    def _piece(self, run: Sequence[Bar], grid: BarGrid, origin: Origin) -> CommitPiece:
         span = Span(run[0].stamp_ms, grid.next_open(run[-1].stamp_ms + 1))
-        return Piece(
+        return CommitPiece(
             BarTable.from_bars(run),
             span,
             origin.vendor,
@@ -170,7 +172,7 @@ def _first_provisional(coverage: Coverage, stamp_ms: int) -> int:
     return min(stamp_ms, next(starts, stamp_ms))
 
 
-def _runs(bars: Sequence[Bar], grid: Grid) -> list[list[Bar]]:
+def _runs(bars: Sequence[Bar], grid: BarGrid) -> list[list[Bar]]:
     """Cut where an expected bar is missing in between: nothing is said about that one."""
     runs = [[bars[0]]]
     for one, other in pairwise(bars):

@@ -7,7 +7,7 @@ from typing import Any
 from ..cache.store import BarStore, SeriesView
 from ..calendars.calendar import calendar_for
 from ..calendars.finality import forming_stamp
-from ..calendars.gaps import Grid
+from ..calendars.gaps import BarGrid
 from ..clock import Clock
 from ..model.bars import BarTable
 from ..model.coverage import Coverage
@@ -101,7 +101,7 @@ class Versions:
         self, query: BarsQuery, span: Span, coverage: Coverage, kind: Kind, committed: int
     ) -> list[Gap]:
         """Return the stretches without bars, up to what had closed when the version was made."""
-        grid = Grid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
+        grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
         cap = forming_stamp(grid.calendar, grid.timeframe, committed, grid.anchor)
         lacking = [Unfilled(span, f"version {query.version} has no bars there")]
         found = lacking_spans(span, coverage, lacking, committed, Lifetime().told(committed))

@@ -20,10 +20,10 @@ from ..errors import CorruptEntryError, FormatVersionError
 from ..model.actions import Action, current
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.span import Span, coalesce, gaps
-from ..prices.disputes import Event, events_of, is_correction, says_the_same
+from ..prices.disputes import ActionEvent, events_of, is_correction, says_the_same
 from .format import json_document
 from .layout import Layout
-from .read.document_cache import Memory
+from .read.document_cache import DocumentCache
 
 # Up to version 0.1.0 it was written down that these were asked and told none when only their bars
 # had been asked for, which come without. Those entries lack the key below.
@@ -68,7 +68,7 @@ class ActionBook:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
-    def events(self) -> tuple[Event, ...]:
+    def events(self) -> tuple[ActionEvent, ...]:
         """What was told, sorted into events; :mod:`..prices.disputes` has the rule."""
         return events_of(self.told, self._asked_for)
 
@@ -94,7 +94,7 @@ class ActionBook:
         return tuple(sorted(action for said in words for action in said))
 
     @cached_property
-    def disputed(self) -> tuple[Event, ...]:
+    def disputed(self) -> tuple[ActionEvent, ...]:
         """Events about which a vendor says something else, or nothing, by ex-date."""
         return tuple(event for event in self.events if event.is_disputed)
 
@@ -219,7 +219,7 @@ class ActionStore:
     """
 
     def __init__(
-        self, layout: Layout, disk: Disk, memory: Memory, *, lock_timeout_s: float
+        self, layout: Layout, disk: Disk, memory: DocumentCache, *, lock_timeout_s: float
     ) -> None:
         self._layout = layout
         self._disk = disk

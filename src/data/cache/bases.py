@@ -16,8 +16,8 @@ from ..model.kind import Basis
 from ..model.span import Span
 from .actions import ActionBook
 from .format.gzip_member import Header
-from .write.segments import Segment
-from .write.series import Lane
+from .write.segments import YearSegment
+from .write.series import SeriesFiles
 
 # So many days may lie between a bar and its fetch for the two to be taken for one date: over years
 # a split that no vendor has told of yet is not unlikely enough.
@@ -25,8 +25,8 @@ _MOST_DAYS = 14
 
 
 def unified(
-    segments: Sequence[Segment], coverage: Coverage, lane: Lane
-) -> tuple[list[Segment], Coverage]:
+    segments: Sequence[YearSegment], coverage: Coverage, lane: SeriesFiles
+) -> tuple[list[YearSegment], Coverage]:
     """Return both with the least that the bases must say.
 
     A member's date is left out where it is not after its first bar, or where it is known that there

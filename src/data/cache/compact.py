@@ -14,7 +14,7 @@ from .bases import unified
 from .format.gzip_member import Member, file_id
 from .format.json_document import DamagedError
 from .format.year_document import YearMeta, YearState
-from .parts import Workshop
+from .parts import StoreParts
 from .read.columnar_reader import open_columns
 from .read.year_file import MismatchError, YearFile, open_year
 from .recovery.check import is_current
@@ -22,7 +22,7 @@ from .recovery.recover import sound_meta
 from .write.compose import Target, compose, state_of
 from .write.protocols import expired, rewrite
 from .write.segments import compacted, of_file, settled
-from .write.series import Lane
+from .write.series import SeriesFiles
 
 # A member of so many bars costs next to nothing to read when one of them is wanted, and its
 # header next to nothing to store.
@@ -64,7 +64,7 @@ class _Year:
         return len(self.members) < len(self.file.members)
 
 
-def compact_series(shop: Workshop, key: SeriesKey, *, dry_run: bool) -> Compacted:
+def compact_series(shop: StoreParts, key: SeriesKey, *, dry_run: bool) -> Compacted:
     """Compact the years of a series that have members to join; tell before and after.
 
     Raises:
@@ -80,7 +80,7 @@ def compact_series(shop: Workshop, key: SeriesKey, *, dry_run: bool) -> Compacte
         return _compacted(shop, lane, dry_run=False)
 
 
-def _compacted(shop: Workshop, lane: Lane, *, dry_run: bool) -> Compacted:
+def _compacted(shop: StoreParts, lane: SeriesFiles, *, dry_run: bool) -> Compacted:
     before, after = [0, 0], [0, 0]
     written: list[int] = []
     damaged: list[int] = []
@@ -123,7 +123,7 @@ def _compacted(shop: Workshop, lane: Lane, *, dry_run: bool) -> Compacted:
     )
 
 
-def _planned(lane: Lane, year: int, *, dry_run: bool) -> _Year | None:
+def _planned(lane: SeriesFiles, year: int, *, dry_run: bool) -> _Year | None:
     """Return a year with the members it would have; None where nothing is stored.
 
     Raises:
@@ -148,7 +148,7 @@ def _planned(lane: Lane, year: int, *, dry_run: bool) -> _Year | None:
 # --- what is derived, and what was kept for long enough ------------------------------------
 
 
-def _stale(shop: Workshop, lane: Lane, *, is_rewritten: bool) -> dict[Path, int]:
+def _stale(shop: StoreParts, lane: SeriesFiles, *, is_rewritten: bool) -> dict[Path, int]:
     """Return what may go, with its bytes: old versions, columns that are those of no year now."""
     paths = [path for year in lane.years() for path in expired(lane, year)]
     columns = shop.sidecars.path(lane.key)
@@ -158,7 +158,7 @@ def _stale(shop: Workshop, lane: Lane, *, is_rewritten: bool) -> dict[Path, int]
     return {path: found.size for path, found in sizes.items() if found is not None}
 
 
-def _are_stale(shop: Workshop, lane: Lane, path: Path) -> bool:
+def _are_stale(shop: StoreParts, lane: SeriesFiles, path: Path) -> bool:
     file = open_columns(shop.disk, path, file_id(lane.key, 0), may_map=False)
     if file is None:  # nor can anybody else read it, if there is one
         return True

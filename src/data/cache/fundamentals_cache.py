@@ -20,7 +20,7 @@ from ..model.fundamentals_plain import plain_of, snapshot_of
 from ..model.instant import SECOND_MS, from_ms, to_ms
 from ..model.vendors import canonical_vendor
 from . import fundamentals_files as files
-from .fundamentals_files import Document
+from .fundamentals_files import FundamentalsDocument
 from .fundamentals_folder import (
     COMBINED,
     LOCK_TIMEOUT_S,
@@ -210,7 +210,7 @@ class FundamentalsCache(FundamentalsFolder):
             return False
 
 
-def _serves(document: Document, data_type: str) -> bool:
+def _serves(document: FundamentalsDocument, data_type: str) -> bool:
     """Tell whether a file was written for a type; one that does not tell counts for all."""
     wanted = canonical_type(data_type) or data_type
     return not document.data_types or wanted in document.data_types

@@ -45,7 +45,7 @@ class Entry(NamedTuple):
     stamp_ms: int
 
 
-class Document(NamedTuple):
+class FundamentalsDocument(NamedTuple):
     """One file, read."""
 
     quality: float
@@ -130,7 +130,7 @@ def dump(
     return json_document.dump({"metadata": head, "fundamentals": _json(data)})
 
 
-def load(entry: Entry, data: bytes, symbol: str) -> Document:
+def load(entry: Entry, data: bytes, symbol: str) -> FundamentalsDocument:
     """Read a file, of ours or of an older tool.
 
     Raises:
@@ -159,7 +159,7 @@ def load(entry: Entry, data: bytes, symbol: str) -> Document:
         CorruptEntryError,
     ) as exc:
         raise CorruptEntryError(f"{entry.path.name} is no file of fundamentals: {exc}") from exc
-    return Document(quality, types, snapshot, inner)
+    return FundamentalsDocument(quality, types, snapshot, inner)
 
 
 def is_settled(disk: Disk, state: FileState) -> bool:

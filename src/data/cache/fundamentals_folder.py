@@ -16,7 +16,7 @@ from ..model.fundamentals import canonical_type
 from ..model.instant import DAY_MS, SECOND_MS, to_ms
 from ..model.vendors import canonical_vendor
 from . import fundamentals_files as files
-from .fundamentals_files import Document, Entry
+from .fundamentals_files import Entry, FundamentalsDocument
 from .recovery.quarantine_folder import Damage, Quarantine
 from .write.log_file import append_entry, entries_of_log
 
@@ -65,7 +65,7 @@ class FundamentalsFolder:
             root=self.cache_dir, private=is_private() if private is None else private
         )
         # Files read, by what the file system says of them; entries are replaced whole.
-        self._read: dict[Path, tuple[FileState, Document | None]] = {}
+        self._read: dict[Path, tuple[FileState, FundamentalsDocument | None]] = {}
 
     # --- removing --------------------------------------------------------------------------
 
@@ -84,7 +84,7 @@ class FundamentalsFolder:
         are. Good is what is worth ``min_quality`` of the best copy, and no less. A dry run tells
         the paths and deletes nothing.
         """
-        groups: dict[tuple[str, tuple[str, ...]], list[tuple[Entry, Document]]] = {}
+        groups: dict[tuple[str, tuple[str, ...]], list[tuple[Entry, FundamentalsDocument]]] = {}
         for entry in sorted(self._entries(symbol), key=newest_first):
             document = self._document(entry, symbol)
             if document is not None:
@@ -176,7 +176,7 @@ class FundamentalsFolder:
         places = files.folders(self.cache_dir, symbol)
         return [e for folder in places for e in files.entries(self._disk, folder, now_ms)]
 
-    def _document(self, entry: Entry, symbol: str) -> Document | None:
+    def _document(self, entry: Entry, symbol: str) -> FundamentalsDocument | None:
         """Return a file's content; one that cannot be believed is put aside."""
         state = self._disk.stat(entry.path)
         known = self._read.get(entry.path)
@@ -281,7 +281,9 @@ def newest_first(entry: Entry) -> tuple[int, bool, str]:
     return -entry.stamp_ms, entry.vendor != COMBINED, entry.vendor
 
 
-def _replaced(ranked: list[tuple[Entry, Document]], copies: int, min_quality: float) -> list[Entry]:
+def _replaced(
+    ranked: list[tuple[Entry, FundamentalsDocument]], copies: int, min_quality: float
+) -> list[Entry]:
     least = min_quality * max(document.quality for _, document in ranked)
     good = [place for place, (_, doc) in enumerate(ranked) if doc.quality >= least]
     last_kept = good[: max(1, copies)][-1]

@@ -15,19 +15,19 @@ from .format.gzip_member import Member, file_id, walk
 from .read.year_file import MismatchError, rows_of
 from .write.coverage_update import after_members, year_span
 from .write.protocols import versions
-from .write.series import Lane
+from .write.series import SeriesFiles
 
 Entry = Mapping[str, Any]
 
 
-def log_of(lane: Lane) -> list[dict[str, Any]]:
+def log_of(lane: SeriesFiles) -> list[dict[str, Any]]:
     """Return the logged commits of all years, oldest first, each with its ``year``."""
     years = lane.logged_years()
     entries = [entry | {"year": year} for year in years for entry in lane.log_entries(year)]
     return sorted(entries, key=lambda entry: (entry["generation"], entry["year"]))
 
 
-def commits_of(lane: Lane) -> list[dict[str, Any]]:
+def commits_of(lane: SeriesFiles) -> list[dict[str, Any]]:
     """Return the commits, oldest first; those of several years are put together.
 
     Each has ``generation``, ``time``, ``vendor``, ``span``, ``added``, ``changed``, ``removed``,
@@ -58,7 +58,7 @@ def _as_one(generation: int, entries: Sequence[Entry]) -> dict[str, Any]:
     }
 
 
-def read_version(lane: Lane, span: Span, generation: int) -> tuple[BarTable, Coverage]:
+def read_version(lane: SeriesFiles, span: Span, generation: int) -> tuple[BarTable, Coverage]:
     """Return the bars in ``span`` as they were right after commit ``generation``.
 
     The coverage is what the bars themselves say; what only metadata knew then is not kept.
@@ -112,7 +112,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 class _File:
     """A year file as it is or was: its sound members, and their bars when these are needed."""
 
-    def __init__(self, lane: Lane, year: int, path: Path, generation: int) -> None:
+    def __init__(self, lane: SeriesFiles, year: int, path: Path, generation: int) -> None:
         self.generation = generation
         content = lane.disk.read_if_exists(path) or b""
         chain = [member for _, member in walk(content, file_id(lane.key, year))]
@@ -145,7 +145,7 @@ class Past:
         generations: of the logged commits, ascending.
     """
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: SeriesFiles) -> None:
         self.lane = lane
         self.years = lane.logged_years()
         self._log = {year: lane.log_entries(year) for year in self.years}

@@ -24,7 +24,7 @@ from .layout import decode_lane
 from .legacy.migrate import OldFile, migrate_series
 from .legacy.prune import Pruned, prune_series
 from .other_data import OtherData, OtherLog, OtherPart
-from .parts import Workshop
+from .parts import StoreParts
 from .read.derived_paths import FOLDER, series_of
 from .recovery.check import (
     Finding,
@@ -68,7 +68,7 @@ class Maintenance:
 
     def __init__(
         self,
-        shop: Workshop,
+        shop: StoreParts,
         catalogue: Catalogue,
         instrument_of: Callable[[str], Instrument],
         clock: Clock,

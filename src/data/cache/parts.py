@@ -10,11 +10,11 @@ from ..model.series import SeriesKey
 from .layout import Layout
 from .legacy.adopt import OldYears
 from .read.columnar_cache import Sidecars
-from .write.series import Lane
+from .write.series import SeriesFiles
 
 
 @dataclass(frozen=True)
-class Workshop:
+class StoreParts:
     """Parts of one store, for modules of this package.
 
     Attributes:
@@ -25,7 +25,7 @@ class Workshop:
 
     layout: Layout
     disk: Disk
-    lane: Callable[[SeriesKey], Lane]
+    lane: Callable[[SeriesKey], SeriesFiles]
     old: OldYears
     sidecars: Sidecars
     lock_timeout_s: float

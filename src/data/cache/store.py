@@ -25,21 +25,21 @@ from ..model.timeframe import Timeframe
 from .actions import ActionBook, ActionStore, Asked
 from .layout import Layout, decode_lane
 from .legacy.adopt import OldYears
-from .parts import Workshop
+from .parts import StoreParts
 from .read.columnar_cache import Columnar, Sidecars
-from .read.document_cache import Memory
-from .read.manifest import Gists
-from .read.range_reader import Assembler
-from .read.series_index import Known, Viewer
+from .read.document_cache import DocumentCache
+from .read.manifest import ManifestStore
+from .read.range_reader import RangeReader
+from .read.series_index import IndexEntry, SeriesIndex
 from .recovery import quarantine
 from .retention.clear import clear_lane, clear_symbol, clear_years
-from .retention.listener import Attendant
+from .retention.listener import StoreListener
 from .retention.usage import Tally
-from .values import Commit, Piece, SeriesView, Stretch, Suspect
-from .write.series import Lane
+from .values import Commit, CommitPiece, SeriesView, Stretch, Suspect
+from .write.series import SeriesFiles
 from .write.write_guard import WriteGuard
 
-__all__ = ["ActionBook", "BarStore", "Commit", "Piece", "SeriesView", "Stretch", "Suspect"]
+__all__ = ["ActionBook", "BarStore", "Commit", "CommitPiece", "SeriesView", "Stretch", "Suspect"]
 
 _REREADS = 3
 
@@ -83,19 +83,19 @@ class BarStore:
         self._lock_timeout_s = lock_timeout_s
         self._vendor_facts, self._retention = vendor_facts or {}, retention or Retention()
         self._layout = layout = Layout(self.root)
-        self._memory = Memory(disk)
+        self._memory = DocumentCache(disk)
         self._tainted: set[tuple[SeriesKey, int]] = set()
-        self._lanes: dict[SeriesKey, Lane] = {}
+        self._lanes: dict[SeriesKey, SeriesFiles] = {}
         self._is_preview = False
         self._old = old = OldYears(layout, disk, self._memory)
         self._sidecars = Sidecars(self.root, disk, columnar, self._has_room)
-        self._gists = Gists(self.root, disk, self._has_room, are_kept=columnar != "off")
-        self._viewer = Viewer(old, self._gists, lock_timeout_s)
-        self._assembler = Assembler(disk, old, self._viewer, self._sidecars, lock_timeout_s)
+        self._gists = ManifestStore(self.root, disk, self._has_room, are_kept=columnar != "off")
+        self._viewer = SeriesIndex(old, self._gists, lock_timeout_s)
+        self._assembler = RangeReader(disk, old, self._viewer, self._sidecars, lock_timeout_s)
         self._actions = ActionStore(layout, disk, self._memory, lock_timeout_s=lock_timeout_s)
         self._guard = WriteGuard(self.root, self._clock)
-        self.steward = Attendant()
-        self.workshop = Workshop(layout, disk, self._lane, old, self._sidecars, lock_timeout_s)
+        self.steward = StoreListener()
+        self.workshop = StoreParts(layout, disk, self._lane, old, self._sidecars, lock_timeout_s)
 
     def preview(self) -> BarStore:
         """Return the store as a plan sees it: its reads change nothing on the disk.
@@ -170,7 +170,7 @@ class BarStore:
         lane = self._lane(key)
         return self._suspects(lane, span, self._viewer.known(lane))
 
-    def _suspects(self, lane: Lane, span: Span, known: Known) -> tuple[Suspect, ...]:
+    def _suspects(self, lane: SeriesFiles, span: Span, known: IndexEntry) -> tuple[Suspect, ...]:
         if not known.has_quarantine:
             return ()
         return quarantine.standing_in(lane, span, lambda: self._viewer.known(lane).view.coverage)
@@ -324,13 +324,13 @@ class BarStore:
     def _has_room(self, need: int) -> bool:
         return self.steward.has_room(need)
 
-    def _lane(self, key: SeriesKey) -> Lane:
+    def _lane(self, key: SeriesKey) -> SeriesFiles:
         made = self._lanes.get(key)
         if made is not None:
             return made
         paths = self._layout.lane(key)
         made = filled(
-            Lane,
+            SeriesFiles,
             key=key,
             paths=paths,
             disk=self._disk,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..model.instrument import Instrument
     from ..model.span import Span
-    from .facade.frame_import import Offer
+    from .facade.frame_import import FrameUpload
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class UnifiedCache(CacheFolder):
         Raises:
             CacheError: the folder could not be written.
         """
-        from .facade.frame_import import Offer
+        from .facade.frame_import import FrameUpload
 
         if df is None or len(df) == 0:
             return False
@@ -114,7 +114,7 @@ class UnifiedCache(CacheFolder):
             key = SeriesKey(symbol, Timeframe.parse(timeframe))
             instrument = self._instrument_of(symbol)
             said = _known(kwargs)
-            offer = Offer(instrument, key.timeframe, start_date, end_date, provider, **said)
+            offer = FrameUpload(instrument, key.timeframe, start_date, end_date, provider, **said)
             if data_type == BARS:
                 stored = self._put_bars(df, key, offer)
             else:
@@ -189,7 +189,7 @@ class UnifiedCache(CacheFolder):
 
         return stored_frame(self._catalogue, key, span, instrument)
 
-    def _put_bars(self, df: pd.DataFrame, key: SeriesKey, offer: Offer) -> bool:
+    def _put_bars(self, df: pd.DataFrame, key: SeriesKey, offer: FrameUpload) -> bool:
         from .facade.frame_import import to_commit
 
         commit = to_commit(df, offer, self._clock.now_ms())
@@ -200,7 +200,9 @@ class UnifiedCache(CacheFolder):
         self.store.commit(replace(key, lane=lane), commit)
         return True
 
-    def _put_table(self, df: pd.DataFrame, key: SeriesKey, offer: Offer, data_type: str) -> bool:
+    def _put_table(
+        self, df: pd.DataFrame, key: SeriesKey, offer: FrameUpload, data_type: str
+    ) -> bool:
         from .facade.frame_import import asked_span
 
         span = asked_span(offer, self._clock.now_ms())

@@ -19,7 +19,7 @@ from .recovery.faults import Fault
 
 
 @dataclass(frozen=True)
-class Piece:
+class CommitPiece:
     """Bars to store, and the stretch they are the whole answer to.
 
     Attributes:
@@ -103,7 +103,7 @@ class Commit:
         faults: what was wrong with that answer, none of it across the end of a year.
     """
 
-    pieces: tuple[Piece, ...] = ()
+    pieces: tuple[CommitPiece, ...] = ()
     marks: tuple[Covered, ...] = ()
     suspects: tuple[Suspect, ...] = ()
     next_due: int | None = None

@@ -18,7 +18,7 @@ from .calendar import MarketCalendar
 
 
 @dataclass(frozen=True)
-class Grid:
+class BarGrid:
     """Where the bars of one series can stand: its calendar, timeframe and anchor."""
 
     calendar: MarketCalendar
@@ -78,7 +78,7 @@ class Missing(NamedTuple):
     closed: list[Span]
 
 
-def missing(wanted: Span, held: Sequence[Span], due: Sequence[Span], grid: Grid) -> Missing:
+def missing(wanted: Span, held: Sequence[Span], due: Sequence[Span], grid: BarGrid) -> Missing:
     """Return what to ask for within ``wanted``.
 
     Args:
@@ -103,7 +103,7 @@ def missing(wanted: Span, held: Sequence[Span], due: Sequence[Span], grid: Grid)
     return Missing(coalesce(segments), closed)
 
 
-def due_spans(coverage: Coverage, grid: Grid, settle_ms: int, now_ms: int) -> list[Span]:
+def due_spans(coverage: Coverage, grid: BarGrid, settle_ms: int, now_ms: int) -> list[Span]:
     """Return the provisional stretches that have settled by ``now_ms`` and are asked again.
 
     Those with an expiry wait for that.
@@ -124,7 +124,7 @@ def due_spans(coverage: Coverage, grid: Grid, settle_ms: int, now_ms: int) -> li
     return coalesce(due)
 
 
-def holes(answered: Span, present: Stamps, grid: Grid) -> list[Span]:
+def holes(answered: Span, present: Stamps, grid: BarGrid) -> list[Span]:
     """Return the stretches of ``answered`` that lack an expected bar, each up to the next bar.
 
     One before the first bar begins with ``answered``. ``present`` are the ascending stamps that

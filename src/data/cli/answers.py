@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.query import EXTRA_COLUMNS
 from .charts import chart
-from .tables import Cell, Grid, aligned, counted, milliseconds, moment, styled
+from .tables import Cell, TextTable, aligned, counted, milliseconds, moment, styled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ def _show_chart(screen: Console, frame: pd.DataFrame) -> None:
         screen.print(styled(f"{'':{len(beside)}} {first}{last:>{room}}", "dim"))
 
 
-def bars_table(frame: pd.DataFrame, most: int) -> Grid:
+def bars_table(frame: pd.DataFrame, most: int) -> TextTable:
     """Return the first and last bars of a frame as a table of at most ``most`` rows."""
     head = len(frame) if len(frame) <= most else most // 2
     shown = [*range(head), *range(max(len(frame) - (most - head), head), len(frame))]
@@ -75,7 +75,7 @@ def bars_table(frame: pd.DataFrame, most: int) -> Grid:
     if len(shown) < len(frame):
         rows.insert(head, ["…", *("" for _ in part.columns)])
     names = [_heading(str(name)) for name in part.columns]
-    return Grid(["time (UTC)" if not is_daily else "session", *names], rows)
+    return TextTable(["time (UTC)" if not is_daily else "session", *names], rows)
 
 
 def _heading(name: str) -> str:
@@ -93,7 +93,7 @@ def _cells(name: str, values: Sequence[Any]) -> Sequence[Cell]:
     return [str(v) for v in values] if name in EXTRA_COLUMNS else aligned(list(map(float, values)))
 
 
-def attempts_table(told: Told) -> Grid:
+def attempts_table(told: Told) -> TextTable:
     """Return who was asked in this call, and how it ended."""
     rows = [
         [
@@ -108,7 +108,7 @@ def attempts_table(told: Told) -> Grid:
         for a in told["attempts"]
     ]
     columns = ["asked", "outcome", "bars#", "requests#?", "time#", "from?", "up to?"]
-    return Grid(columns, rows)
+    return TextTable(columns, rows)
 
 
 def show_attempts(screen: Console, told: Told) -> None:

@@ -9,7 +9,7 @@ from . import FAILED, OK, cache_clean, cache_export, cache_maintenance
 from .arguments import add_output, add_places
 from .cached import chosen, entries, frame_of, manager_of, meant
 from .output import console, print_json
-from .tables import Grid, counted, moment, size, styled
+from .tables import TextTable, counted, moment, size, styled
 
 if TYPE_CHECKING:
     from ..model.coverage import Covered
@@ -64,11 +64,11 @@ def _stats(args: argparse.Namespace) -> int:
         ["damage", _damage(told["health"])],
         *cache_clean.freeable_rows(told["freeable"]),
     ]
-    console().print(Grid(["cache", ""], rows))
+    console().print(TextTable(["cache", ""], rows))
     if told["growth"]:
         days = [_day(one) for one in told["growth"][-_DAYS_SHOWN:]]
         console().print()
-        console().print(Grid(["day", "bars#", "bytes#"], days))
+        console().print(TextTable(["day", "bars#", "bytes#"], days))
     return OK
 
 
@@ -115,7 +115,7 @@ def _list(args: argparse.Namespace) -> int:
     names = ["symbol", "timeframe", "kind?", "bars#", "from?", "first?", "last", "updated?"]
     has_problems = any(e["problem"] for e in told)
     names += ["problem"] if has_problems else []
-    console().print(Grid(names, [row[: len(names)] for row in rows]))
+    console().print(TextTable(names, [row[: len(names)] for row in rows]))
     return FAILED if has_problems else OK
 
 
@@ -177,7 +177,7 @@ def _show_series(entry: dict[str, Any]) -> None:
     ]
     names = ["from", "up to", "state", "vendor", "prices?", "fetched?", "why?"]
     screen = console()
-    screen.print(Grid(names, rows, title))
+    screen.print(TextTable(names, rows, title))
     screen.print()
 
 

@@ -10,7 +10,7 @@ from . import FAILED, OK
 from .arguments import age
 from .cached import manager_of, name_of, problems_json, show_problems
 from .output import console, print_json
-from .tables import Grid, counted, size, styled
+from .tables import TextTable, counted, size, styled
 
 if TYPE_CHECKING:
     from ..cache.retention.age import Aged
@@ -84,7 +84,7 @@ def _clean(args: argparse.Namespace) -> int:
         if aged is not None:
             _show_aged(aged, told)
         show_problems(problems)
-        console().print(Grid(["clean", ""], _rows(told)))
+        console().print(TextTable(["clean", ""], _rows(told)))
     return FAILED if problems else OK
 
 
@@ -104,7 +104,7 @@ def _show_aged(aged: Aged, told: dict[str, Any]) -> None:
             ]
             for one in aged.years
         ]
-        screen.print(Grid(["series", "data?", "year#", "rows#", "size#"], rows))
+        screen.print(TextTable(["series", "data?", "year#", "rows#", "size#"], rows))
     verb = "would be deleted" if told["dry_run"] else "deleted"
     found = f"{counted(len(aged.years), 'year')}, {counted(told['aged']['rows'], 'row')}, "
     found += f"{size(told['aged']['bytes'])} {verb}"

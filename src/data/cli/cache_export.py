@@ -10,7 +10,7 @@ from . import FAILED, OK
 from .arguments import add_adjustment
 from .cached import check_folder, chosen, name_of
 from .output import console, print_json
-from .tables import Grid, counted, moment, styled
+from .tables import TextTable, counted, moment, styled
 
 if TYPE_CHECKING:
     from ..jobs.export import Exported, Wanted
@@ -115,7 +115,7 @@ def _show(done: list[Exported]) -> None:
         ]
         for file in done
     ]
-    screen.print(Grid(["series", "bars#", "first?", "last?", "file"], rows))
+    screen.print(TextTable(["series", "bars#", "first?", "last?", "file"], rows))
     good = [file for file in done if not file.problem]
     said = f"written: {counted(len(good), 'file')}, {counted(sum(f.rows for f in good), 'bar')}"
     screen.print(styled(said, "bold"))

@@ -19,7 +19,7 @@ from .cached import (
     show_problems,
 )
 from .output import console, print_json
-from .tables import Grid, counted, moment, size, styled
+from .tables import TextTable, counted, moment, size, styled
 
 if TYPE_CHECKING:
     from ..cache.compact import Compacted
@@ -225,7 +225,7 @@ def _show_compacted(done: Sequence[Compacted]) -> None:
         for one in done
     ]
     names = ["series", "years?", "members?", "before#", "after#", "stale#?"]
-    console().print(Grid(names, rows))
+    console().print(TextTable(names, rows))
     console().print()
 
 
@@ -277,7 +277,7 @@ def _show_migrated(files: Sequence[OldFile], *, dry_run: bool) -> None:
         ]
         for f in files
     ]
-    screen.print(Grid(["series", "file?", "bars#", "taken#", "what"], rows))
+    screen.print(TextTable(["series", "file?", "bars#", "taken#", "what"], rows))
     verb = "would be" if dry_run else "were"
     said = f"{counted(len(files), 'file')}: {counted(sum(f.taken for f in files), 'bar')} {verb} "
     said += "taken over; the originals " + ("would lie" if dry_run else "lie") + " in _legacy"
@@ -377,7 +377,7 @@ def _show_other_log(one: OtherLog, entries: Sequence[dict[str, Any]]) -> None:
             for e in entries
         ]
     screen = console()
-    screen.print(Grid(names, rows, title))
+    screen.print(TextTable(names, rows, title))
     screen.print()
 
 
@@ -433,5 +433,5 @@ def _show_log(key: SeriesKey, log: Sequence[dict[str, Any]], summary: str) -> No
         "kept?",
     ]
     screen = console()
-    screen.print(Grid(names, rows, f"{name_of(key)} · {summary}"))
+    screen.print(TextTable(names, rows, f"{name_of(key)} · {summary}"))
     screen.print()

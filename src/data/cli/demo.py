@@ -12,7 +12,7 @@ from . import FAILED, OK
 from .answers import headline, show_attempts, show_bars, show_gaps
 from .arguments import add_output, add_places
 from .output import complain, console, print_json
-from .tables import Cell, Grid, counted, findings, milliseconds, moment, styled
+from .tables import Cell, TextTable, counted, findings, milliseconds, moment, styled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -187,7 +187,7 @@ class _Teller:
         self._screen.rule(styled(text, "bold"), align="left", style="dim", characters="─")
 
 
-def _spans(told: dict[str, Any], *, is_sample: bool) -> Grid:
+def _spans(told: dict[str, Any], *, is_sample: bool) -> TextTable:
     """Return where the bars came from, stretch by stretch: the proof in every frame."""
     what = ": sample bars" if is_sample else ""
     rows = [
@@ -204,7 +204,7 @@ def _spans(told: dict[str, Any], *, is_sample: bool) -> Grid:
         for s in told["spans"]
     ]
     names = ["provenance", "from", "up to", "bars#", "state", "stored as?", "lane?", "fetched?"]
-    return Grid(names, rows)
+    return TextTable(names, rows)
 
 
 def _document(doors: dict[str, Reached], shown: list[Shown]) -> dict[str, Any]:

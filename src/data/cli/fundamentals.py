@@ -12,7 +12,7 @@ from ..errors import ConfigError, DataError, QueryError
 from . import FAILED, OK
 from .arguments import add_output, add_places, listed
 from .output import busy, complain, console, print_json
-from .tables import Grid, styled
+from .tables import TextTable, styled
 
 _LOGGER = f"{__name__.rpartition('.cli.')[0]}.fundamentals"
 _SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
@@ -78,7 +78,7 @@ def _show(record: Mapping[str, Any]) -> None:
         if name not in _LONG
     ]
     if rows:
-        screen.print(Grid(["field", "value#", "unit", "source", "period?", "age#?"], rows))
+        screen.print(TextTable(["field", "value#", "unit", "source", "period?", "age#?"], rows))
     for title, lines in _below(told):
         screen.print()
         screen.print(styled(title, "bold"))

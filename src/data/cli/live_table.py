@@ -13,7 +13,7 @@ from ..model.instant import iso
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
 from . import OK
 from .output import console
-from .tables import Grid, aligned, counted, moment, styled
+from .tables import TextTable, aligned, counted, moment, styled
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -101,13 +101,13 @@ def whole(shown: FeedSnapshot, rows: int) -> Group:
     return Group(head, *body, styled("Ctrl-C ends this", "dim"))
 
 
-def _table(bars: Sequence[LiveBar]) -> Grid:
+def _table(bars: Sequence[LiveBar]) -> TextTable:
     columns = [aligned([getattr(bar, name) for bar in bars]) for name in _VALUES]
     states = ["closed" if bar.is_closed else styled("○ forming", "yellow") for bar in bars]
     stamps = [moment(iso(bar.stamp_ms)) for bar in bars]
     rows = list(zip(stamps, *columns, states, strict=True))
     names = ["opened (UTC)", "open#?", "high#?", "low#?", "close#", "volume#?", ""]
-    return Grid(names, rows)
+    return TextTable(names, rows)
 
 
 # --- lines ---------------------------------------------------------------------------------------

@@ -9,13 +9,13 @@ from . import FAILED, OK
 from .arguments import add_output, add_places, add_question
 from .facts import facts
 from .output import busy, console, print_json
-from .tables import Grid
+from .tables import TextTable
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from ..model.plan import Plan
-    from ..model.segments import Segment
+    from ..model.segments import PlanSegment
 
 _STYLES = {"lacking": "yellow", "outcome": "bold red", "not asked": "dim", "substitute": "dim"}
 
@@ -60,7 +60,7 @@ def _show(plan: Plan) -> None:
         timeframe = plan.source or plan.timeframe
         rows = [_row(segment, segment.told(timeframe)) for segment in plan.segments]
         screen.print()
-        screen.print(Grid(["missing", "bars#", "why", "requests"], rows))
+        screen.print(TextTable(["missing", "bars#", "why", "requests"], rows))
     told = [line for line in plan.lines() if line[0] != "missing"]
     if told:
         screen.print()
@@ -75,7 +75,7 @@ def _headline(plan: Plan) -> Text:
     return Text.assemble((name, "bold"), "  ", (verdict, style))
 
 
-def _row(segment: Segment, span: str) -> list[Any]:
+def _row(segment: PlanSegment, span: str) -> list[Any]:
     asked: dict[str, int] = {}
     for step in segment.steps:
         asked[step.vendor] = asked.get(step.vendor, 0) + step.requests

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import FAILED, OK, Parser, guarded
 from .arguments import add_output, add_places, listed
 from .output import console, note, print_json
-from .tables import Grid, counted, styled
+from .tables import TextTable, counted, styled
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -144,7 +144,7 @@ def _show(told: dict[str, Any]) -> None:
     ]
     screen = console()
     names = ["symbol", "timeframe", "bars#", "new#?", "from?", "gaps#?", "state"]
-    screen.print(Grid(names, rows))
+    screen.print(TextTable(names, rows))
     for result in told["results"]:
         reason = result["error"] or ("" if result["complete"] else result["lacking"])
         if reason:

@@ -9,7 +9,7 @@ from ..errors import QueryError
 from . import FAILED, OK
 from .arguments import add_output, add_places
 from .output import console, print_json
-from .tables import Grid, counted, findings, styled
+from .tables import TextTable, counted, findings, styled
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -74,12 +74,14 @@ def run(args: argparse.Namespace) -> int:
         return OK
     screen = console()
     screen.print(
-        Grid(["vendor", "state", "prices?", "a minute#?", "key?"], [_row(v) for v in vendors])
+        TextTable(["vendor", "state", "prices?", "a minute#?", "key?"], [_row(v) for v in vendors])
     )
     screen.print()
     screen.print(findings([("", v["name"], _serves(v)) for v in vendors]))
     screen.print()
-    screen.print(Grid(["asked for", "in this order", "timeframes?"], [_order(w) for w in ways]))
+    screen.print(
+        TextTable(["asked for", "in this order", "timeframes?"], [_order(w) for w in ways])
+    )
     if any(set(w["vendors"]) - set(w["ready"]) for w in ways):
         screen.print(styled("a vendor in (brackets) cannot be asked here", "dim"))
     return OK
@@ -119,7 +121,7 @@ def _print_family(family: str, *, as_json: bool) -> int:
         return OK
     rows = [[m["name"], m["title"], " ".join(m["timeframes"])] for m in members]
     screen = console()
-    screen.print(Grid(["vendor", "whose?", "timeframes"], rows))
+    screen.print(TextTable(["vendor", "whose?", "timeframes"], rows))
     screen.print(styled(f"{counted(len(members), 'exchange')}, none of them asked", "dim"))
     return OK
 
@@ -135,9 +137,9 @@ def _print_matrix(selector: ProviderSelector, *, as_json: bool) -> int:
     bounds = [*BOUNDS[:2], *(f"{name}?" for name in BOUNDS[2:])]
     kinds = [*KINDS[:2], *(f"{name}?" for name in KINDS[2:])]
     screen = console()
-    screen.print(Grid(bounds, bounds_table(entries)))
+    screen.print(TextTable(bounds, bounds_table(entries)))
     screen.print()
-    screen.print(Grid(kinds, kinds_table(entries)))
+    screen.print(TextTable(kinds, kinds_table(entries)))
     return OK
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import FAILED, OK, Parser, guarded
 from .arguments import add_output, add_places, listed
 from .output import console, note, print_json
-from .tables import Grid, counted, styled
+from .tables import TextTable, counted, styled
 
 if TYPE_CHECKING:
     from ..jobs.refresh_fundamentals import Refresh
@@ -168,7 +168,7 @@ def _show(told: dict[str, Any]) -> None:
     screen = console()
     if told["dry_run"]:
         rows = [[one["symbol"], _days(one["age_days"])] for one in told["selected"]]
-        screen.print(Grid(["would be asked for", "age#"], rows))
+        screen.print(TextTable(["would be asked for", "age#"], rows))
         return
     rows = [
         [
@@ -183,7 +183,7 @@ def _show(told: dict[str, Any]) -> None:
         ]
         for r in told["results"]
     ]
-    screen.print(Grid(["symbol", "age before#", "fields"], rows))
+    screen.print(TextTable(["symbol", "age before#", "fields"], rows))
     for result in told["results"]:
         for error in result["errors"]:
             screen.print(styled(f"{result['symbol']} {error}", "yellow"))

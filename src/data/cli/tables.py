@@ -24,7 +24,7 @@ def styled(text: str, style: str) -> Text:
     return Text(text, style=style)
 
 
-class Grid:
+class TextTable:
     """A table that leaves out columns where the terminal is too narrow for them.
 
     Args:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from . import FAILED, OK
 from .arguments import add_output, add_places, add_series
 from .output import busy, console, print_json
-from .tables import Grid, aligned, counted, moment, styled
+from .tables import TextTable, aligned, counted, moment, styled
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,13 +93,13 @@ def _headline(found: Verification, one: Comparison) -> Text:
     return line.append(share, style="green" if one.ok else "yellow")
 
 
-def _table(one: Comparison) -> Grid:
+def _table(one: Comparison) -> TextTable:
     rows = [
         [_named(one, d), f"{d.rows:,}", _moment(d.first_ms), *_closes(d), _moment(d.last_ms)]
         for d in one.differences
     ]
     columns = ["what", "bars#", "first", f"{one.ours}#?", f"{one.theirs}#?", "last?"]
-    return Grid(columns, rows)
+    return TextTable(columns, rows)
 
 
 def _named(one: Comparison, found: Difference) -> Text:

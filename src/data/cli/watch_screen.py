@@ -11,13 +11,13 @@ from ..model.instant import iso
 from ..model.texts import duration
 from . import OK
 from .output import console, print_json
-from .tables import Grid, counted, moment, size, styled
+from .tables import TextTable, counted, moment, size, styled
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
     from ..jobs.freshness import SeriesHealth, StaleSeries
-    from ..jobs.status import Snapshot, VendorState, Watch
+    from ..jobs.status import StatusSnapshot, VendorState, Watch
 
 # How often it looks unless it is told, in seconds.
 _EVERY_S = 5.0
@@ -62,7 +62,7 @@ def _forever(watch: Watch, every_s: float) -> None:
 # --- a screen ----------------------------------------------------------------------------------
 
 
-def whole(snapshot: Snapshot) -> Group:
+def whole(snapshot: StatusSnapshot) -> Group:
     """Return the whole screen."""
     from rich.console import Group
 
@@ -73,7 +73,9 @@ def whole(snapshot: Snapshot) -> Group:
         styled(f"onetape at {moment(iso(snapshot.at_ms // 1000 * 1000))} UTC", "bold"),
         *verdict,
         "",
-        Grid(["vendor", "state", "left of its limits?"], [_vendor(v) for v in snapshot.vendors]),
+        TextTable(
+            ["vendor", "state", "left of its limits?"], [_vendor(v) for v in snapshot.vendors]
+        ),
         "",
         *_machine(snapshot),
         "",
@@ -104,7 +106,7 @@ def _series(health: SeriesHealth) -> list[Any]:
     head: list[Any] = [styled(summary(health), "bold")]
     if health.stalest:
         columns = ["series", "newest final bar", "bars behind#", "market open since?"]
-        head.append(Grid(columns, [_stale(one) for one in health.stalest]))
+        head.append(TextTable(columns, [_stale(one) for one in health.stalest]))
     more = health.stale - len(health.stalest)
     return head + ([styled(f"and {more:,} more that are behind", "dim")] if more else [])
 
@@ -128,7 +130,7 @@ def summary(health: SeriesHealth) -> str:
     return f"{counted(health.total, 'series')}{': ' if said else ''}{said}"
 
 
-def _machine(snapshot: Snapshot) -> list[Any]:
+def _machine(snapshot: StatusSnapshot) -> list[Any]:
     places, memory = snapshot.places, snapshot.memory
     fill, free = places.fill, places.free
     smaller = fill.compression_ratio
@@ -154,7 +156,7 @@ def _memory(used: int | None, free: int | None) -> list[str]:
 # --- lines, where nobody looks at a screen -------------------------------------------------------
 
 
-def _print_lines(screen: Console, snapshot: Snapshot) -> None:
+def _print_lines(screen: Console, snapshot: StatusSnapshot) -> None:
     """Print one line a round, and one below it for each thing that is amiss."""
     ready = sum(vendor.is_well for vendor in snapshot.vendors)
     alone = sum(bool(vendor.alone) for vendor in snapshot.vendors)

@@ -20,7 +20,7 @@ from .packaged import is_packaged, packaged_path
 from .rules import as_switch
 from .rules_parser import found_error
 from .schema import Problem
-from .yaml_text import MAX_BYTES, Document, read_yaml
+from .yaml_text import MAX_BYTES, YamlDocument, read_yaml
 
 FILE_NAME = "fundamentals.json"
 RELATIVE = packaged.RELATIVE / FILE_NAME
@@ -114,7 +114,7 @@ def read_file(path: Path) -> bytes:
     return _read(path)
 
 
-def _told(problem: Problem, document: Document) -> str:
+def _told(problem: Problem, document: YamlDocument) -> str:
     line = document.line_of(problem.path)
     return f"{problem} (line {line})" if line and problem.path else str(problem)
 

@@ -13,7 +13,7 @@ from .found_files import HINT
 from .rules import overlay, parse
 from .rules_schema import check, check_symbols, check_whole, not_obeyed
 from .schema import Problem
-from .yaml_text import Document, read_yaml
+from .yaml_text import YamlDocument, read_yaml
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ def checked_rules(mapping: Mapping[str, Any], name: str) -> Rules:
     Raises:
         RulesError: it has mistakes; all of them are listed.
     """
-    _raise_for(check(mapping), Document(), name)
-    return _whole(mapping, Document(), name)
+    _raise_for(check(mapping), YamlDocument(), name)
+    return _whole(mapping, YamlDocument(), name)
 
 
 def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesError:
@@ -60,7 +60,7 @@ def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesEr
     )
 
 
-def _whole(mapping: Mapping[str, Any], document: Document, name: str) -> Rules:
+def _whole(mapping: Mapping[str, Any], document: YamlDocument, name: str) -> Rules:
     """Turn a checked mapping into rules, with a look at what only the whole can tell."""
     _raise_for(check_whole(mapping), document, name)
     rules = parse(mapping)
@@ -68,7 +68,7 @@ def _whole(mapping: Mapping[str, Any], document: Document, name: str) -> Rules:
     return rules
 
 
-def _raise_for(problems: list[Problem], document: Document, name: str) -> None:
+def _raise_for(problems: list[Problem], document: YamlDocument, name: str) -> None:
     if not problems:
         return
     lines = {problem: document.line_of(problem.path) for problem in problems}

@@ -10,7 +10,7 @@ from ..model.age import Age
 from ..model.classification import Classification
 from ..model.rules import RULES
 from ..model.vendors import FAMILIES, canonical_vendor
-from ..symbols.classify import Refusal, classify, malformed
+from ..symbols.classify import SymbolRefusal, classify, malformed
 from .rules import as_switch
 from .schema import (
     Check,
@@ -289,5 +289,5 @@ def check_symbols(tables: Classification) -> list[Problem]:
     return [
         Problem(("symbol_classification", "symbols", text), verdict.message)
         for text, verdict in verdicts
-        if isinstance(verdict, Refusal)
+        if isinstance(verdict, SymbolRefusal)
     ]

@@ -32,7 +32,7 @@ class _TooDeepError(Exception):
 
 
 @dataclass
-class Document:
+class YamlDocument:
     """One file as read.
 
     Attributes:
@@ -52,9 +52,9 @@ class Document:
         return self.lines.get(path)
 
 
-def read_yaml(data: bytes) -> Document:
+def read_yaml(data: bytes) -> YamlDocument:
     """Read a file's bytes; it never raises, mistakes are in the document."""
-    document = Document()
+    document = YamlDocument()
     if len(data) > MAX_BYTES:
         document.problems.append(Problem((), f"larger than {MAX_BYTES >> 20} MiB"))
         return document
@@ -82,7 +82,7 @@ def read_yaml(data: bytes) -> Document:
 class _Reader:
     """Builds plain values from the parser's events; one per file."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: YamlDocument) -> None:
         self._lines = document.lines
         self._problems = document.problems
         self._events: Iterator[Any] = iter(())

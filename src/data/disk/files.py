@@ -1,6 +1,6 @@
 """Files, one system call at a time, behind a seam that tests can fail, count and record.
 
-Everything that reaches the disk goes through :meth:`Disk.perform`, one :class:`Step` per call. A
+Everything that reaches the disk goes through :meth:`Disk.perform`, one :class:`DiskStep` per call. A
 subclass that overrides it sees every call with its arguments before it happens, may raise
 ``OSError`` instead of it, or remember it to replay a crash. Every ``OSError`` leaves as a
 :class:`StorageError` that says what failed on which file.
@@ -23,7 +23,7 @@ from .calls import FileState, Space
 from .lock import Locks
 from .refusals import errno_of, refused, short
 
-__all__ = ["Disk", "FileState", "Handle", "Space", "Step", "errno_of", "short"]
+__all__ = ["Disk", "FileState", "Handle", "Space", "DiskStep", "errno_of", "short"]
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
 _ON_NAMES = frozenset({"open", "create", "replace", "link", "unlink", "mkdir", "list"})
 
 
-class Step(NamedTuple):
+class DiskStep(NamedTuple):
     """One system call about to happen.
 
     Attributes:
@@ -79,7 +79,7 @@ class Disk:
         self._folder_mode = 0o700 if private else 0o777
         self._locks = Locks(self._file_mode)
 
-    def perform(self, step: Step, call: Callable[[], T]) -> T:
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
         """Make one system call; what tests override."""
         return call()
 
@@ -293,7 +293,7 @@ class Disk:
         data: memoryview | None = None,
         at: int | None = None,
     ) -> T:
-        """Make the system call ``call``; what it is called and is about is for :class:`Step`."""
+        """Make the system call ``call``; what it is called and is about is for :class:`DiskStep`."""
         try:
             if self._root is not None and name in _ON_NAMES:
                 self._check(path, is_folder=name == "list")
@@ -301,7 +301,7 @@ class Disk:
                     self._check(target)
             if not self._is_watched:
                 return call(*args)
-            return self.perform(Step(name, Path(path), target, data, at), partial(call, *args))
+            return self.perform(DiskStep(name, Path(path), target, data, at), partial(call, *args))
         except OSError as exc:
             raise refused(name, Path(path), exc) from exc
 

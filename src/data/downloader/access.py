@@ -41,7 +41,7 @@ class Keys(dict[str, str]):
 
 
 @dataclass(frozen=True)
-class Badge:
+class VendorCredentials:
     """One account of a vendor: its keys, and what sends in its name."""
 
     keys: Keys = field(repr=False)
@@ -57,7 +57,7 @@ class Vendor(Protocol):
     requires_api_key: bool
 
 
-class Access:
+class CredentialProvider:
     """The accounts of one vendor. Thread-safe.
 
     Keys are looked up for every question: a key that is replaced counts from the next one on, with
@@ -79,7 +79,7 @@ class Access:
         self._credentials = credentials
         self._sender = sender
         # Replaced as a whole, so threads that come together at worst make the same one twice.
-        self._last = Badge(Keys(), sender)
+        self._last = VendorCredentials(Keys(), sender)
         # The badge of the question that this thread is asking.
         self._held = threading.local()
 
@@ -95,17 +95,17 @@ class Access:
         """Whether there is anything to send with."""
         return self._sender is not None
 
-    def badge(self) -> Badge:
+    def badge(self) -> VendorCredentials:
         """Return the account that this thread asks for, else the one of this moment.
 
         Raises:
             MissingCredentialsError: a key is needed and not there.
         """
-        held: Badge | None = getattr(self._held, "badge", None)
+        held: VendorCredentials | None = getattr(self._held, "badge", None)
         return held if held is not None else self._now()
 
     @contextmanager
-    def held(self) -> Iterator[Badge]:
+    def held(self) -> Iterator[VendorCredentials]:
         """Keep the account of this moment for this thread until the block ends.
 
         The block is one question: an answer in it counts as what the block makes of it.
@@ -121,7 +121,7 @@ class Access:
         finally:
             self._held.badge = outer
 
-    def _now(self) -> Badge:
+    def _now(self) -> VendorCredentials:
         if lacking := self.lacking:
             raise MissingCredentialsError(
                 f"{self._title} needs a key",
@@ -132,7 +132,7 @@ class Access:
         last = self._last
         if keys != last.keys:
             sender = self._sender.over(None, keys) if self._sender and keys else self._sender
-            last = self._last = Badge(keys, sender)
+            last = self._last = VendorCredentials(keys, sender)
         return last
 
     def _key(self, names: tuple[str, ...]) -> str:

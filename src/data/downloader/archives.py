@@ -25,14 +25,14 @@ REQUESTS_A_MONTH = 2
 _SHORTEST_MONTH_MS = 28 * DAY_MS
 
 
-class Piece(NamedTuple):
+class ArchivePiece(NamedTuple):
     """A stretch to ask for, and whether it is one whole month of the archive."""
 
     span: Span
     is_archived: bool
 
 
-def pieces(span: Span, timeframe: Timeframe, caps: Capabilities, now_ms: int) -> list[Piece]:
+def pieces(span: Span, timeframe: Timeframe, caps: Capabilities, now_ms: int) -> list[ArchivePiece]:
     """Cut ``span`` into ascending, adjoining pieces: months of the archive, and what lies between.
 
     Months are taken from the archive where that saves requests: pages of them take more.
@@ -43,16 +43,16 @@ def pieces(span: Span, timeframe: Timeframe, caps: Capabilities, now_ms: int) ->
         caps: says how long after its end a month is in the archive, and what a page holds.
         now_ms: the time of asking; later months are not there yet.
     """
-    found: list[Piece] = []
+    found: list[ArchivePiece] = []
     cursor = span.start
     for month in (
         _months(span, now_ms - caps.archive_days * DAY_MS) if _pays(caps, timeframe) else ()
     ):
         if month.start > cursor:
-            found.append(Piece(Span(cursor, month.start), False))
-        found.append(Piece(month, True))
+            found.append(ArchivePiece(Span(cursor, month.start), False))
+        found.append(ArchivePiece(month, True))
         cursor = month.end
-    return found if cursor >= span.end else [*found, Piece(Span(cursor, span.end), False)]
+    return found if cursor >= span.end else [*found, ArchivePiece(Span(cursor, span.end), False)]
 
 
 def chunk_end(

@@ -22,7 +22,7 @@ from ..net.limiter import UNKNOWN_VENDOR_LIMITS
 from ..net.sender import Sender
 from ..net.senders import process_sender
 from ..net.status import error_of
-from .access import Access, Wired
+from .access import CredentialProvider, Wired
 from .foreign import call_foreign
 from .paging import named
 from .raw import RawShape, load_frame, raw_frame, raw_options, raw_span, save_frame
@@ -93,7 +93,7 @@ class BaseDataDownloader:
         if sender is None and self.name and is_ours(self):
             sender = process_sender(self.name, type(self))
         sender = sender.over(carrier) if sender and carrier else sender
-        self._visits, self._access = Visits(), Access(self, credentials, sender)
+        self._visits, self._access = Visits(), CredentialProvider(self, credentials, sender)
         self._access.badge()  # raises where a key is needed and not there
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 import numpy as np
 
 from ..calendars.calendar import MarketCalendar
-from ..calendars.gaps import Grid
+from ..calendars.gaps import BarGrid
 from ..model.bars import Stamps
 from ..model.instant import DAY_MS, day_ms, to_ms
 from ..model.span import Span, coalesce
@@ -17,7 +17,7 @@ from ..model.timeframe import Timeframe
 _DAY = Timeframe.parse("1d")
 
 
-def opens_of(closes: Sequence[int], grid: Grid) -> list[int]:
+def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
     """Return where the bars of minutes or hours open that close at ``closes``.
 
     The last bar of a session may be shorter than its step. Where no bar of the calendar closes, a

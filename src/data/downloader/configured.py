@@ -21,7 +21,7 @@ from .registry import canonical_name, downloader_class, usable_class
 _log = logging.getLogger(__name__)
 
 
-class Workshop:
+class DownloaderPool:
     """Makes downloaders as one set of rules wants them. Thread-safe where callers take turns.
 
     A vendor that could not be made is not tried again, nor logged again, until one of its keys

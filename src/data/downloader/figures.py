@@ -28,7 +28,7 @@ from .base_data_downloader import BaseDataDownloader
 from .foreign import OwnSender, call_own
 from .paging import PAGE_CAP, readable
 from .raw import raw_span
-from .visits import Knock
+from .visits import EndpointCall
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,9 @@ class FiguresDownloader(BaseDataDownloader):
             served = self._served(query)
             request = self.figures_request(query)
             symbol = query.instrument.spelling(self.name)
-            knock = Knock(symbol, f"{query.measure.name}/{query.period}", request.url, query.insist)
+            knock = EndpointCall(
+                symbol, f"{query.measure.name}/{query.period}", request.url, query.insist
+            )
             with (
                 self._access.held() as badge,
                 self._visits.asking(badge.sender, knock),

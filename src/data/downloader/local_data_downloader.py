@@ -12,7 +12,7 @@ from typing import Any, Unpack
 from urllib.parse import quote, unquote
 
 from ..calendars.calendar import MarketCalendar, calendar_for
-from ..calendars.gaps import Grid
+from ..calendars.gaps import BarGrid
 from ..errors import DataError, ResponseFormatError, SymbolNotFoundError
 from ..model.bars import NAN, Bar
 from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
@@ -131,7 +131,7 @@ class LocalDataDownloader(BaseDataDownloader):
             bars.append(bar)
         if self.files.label == "end" and query.timeframe.is_intraday:
             anchor = self.capabilities.kind(query.instrument, query.timeframe).anchor or "session"
-            grid = Grid(calendar, query.timeframe, anchor)
+            grid = BarGrid(calendar, query.timeframe, anchor)
             opens = opens_of([bar.stamp_ms for bar in bars], grid)
             return [bar._replace(stamp_ms=at) for bar, at in zip(bars, opens, strict=True)]
         return bars

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..calendars.calendar import calendar_for
-from ..calendars.gaps import Grid
+from ..calendars.gaps import BarGrid
 from ..model.bars import BarTable, Floats, Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms
 from ..model.instrument import Instrument
@@ -31,7 +31,7 @@ def made_up(
     who: Instrument, timeframe: Timeframe, anchor: str, span: Span, now_ms: int
 ) -> BarTable:
     """Return the bars of ``span`` that have closed by ``now_ms``, ascending."""
-    grid = Grid(calendar_for(who), timeframe, anchor)
+    grid = BarGrid(calendar_for(who), timeframe, anchor)
     stamps = grid.opens(span)
     closes = grid.closes(stamps)
     stamps, closes = stamps[closes <= now_ms], closes[closes <= now_ms]
@@ -50,7 +50,7 @@ def made_up(
     return BarTable(stamps, opened, high, low, closed, volume)
 
 
-def _opened(grid: Grid, stamps: Stamps, closes: Stamps) -> Stamps:
+def _opened(grid: BarGrid, stamps: Stamps, closes: Stamps) -> Stamps:
     """Return the instant at which each bar opens: of days and longer ones, its first session."""
     if grid.timeframe.is_intraday:
         return stamps

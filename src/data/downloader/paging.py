@@ -41,7 +41,7 @@ _FIRST_PAGE: str | None = None
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
-class Vendor(Protocol):
+class PagedVendor(Protocol):
     """What the machinery needs of a downloader."""
 
     name: str
@@ -107,7 +107,7 @@ class _Harvest:
         self.server_now_ms = min(self.server_now_ms, asked_ms)
 
 
-def fetch_pages(vendor: Vendor, query: FetchQuery) -> Fetched:
+def fetch_pages(vendor: PagedVendor, query: FetchQuery) -> Fetched:
     """Ask ``vendor`` for all of ``query``, page by page; rows stay in the order received.
 
     Raises:
@@ -121,7 +121,7 @@ def fetch_pages(vendor: Vendor, query: FetchQuery) -> Fetched:
         return _fetched(vendor, query, _harvest(vendor, query))
 
 
-def check_capability(vendor: Vendor, query: FetchQuery) -> None:
+def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
     """Refuse what the vendor does not declare.
 
     Raises:
@@ -140,7 +140,7 @@ def check_capability(vendor: Vendor, query: FetchQuery) -> None:
         raise CapabilityError(f"{vendor.name} serves {label} bars of the last {depth} days only")
 
 
-def _harvest(vendor: Vendor, query: FetchQuery) -> _Harvest:
+def _harvest(vendor: PagedVendor, query: FetchQuery) -> _Harvest:
     found, start = _Harvest(query.now_ms), query.span.start
     while start < query.span.end:
         rest = replace(query, span=Span(start, query.span.end))
@@ -155,7 +155,7 @@ def _harvest(vendor: Vendor, query: FetchQuery) -> _Harvest:
     return found
 
 
-def _is_had(vendor: Vendor, query: FetchQuery, found: _Harvest) -> bool:
+def _is_had(vendor: PagedVendor, query: FetchQuery, found: _Harvest) -> bool:
     """Take a whole month from the vendor's archive; whatever is wrong there, it has pages too."""
     try:
         with judged(vendor.name):  # it may be caught here, and is of the archive all the same
@@ -172,7 +172,9 @@ def _is_had(vendor: Vendor, query: FetchQuery, found: _Harvest) -> bool:
     return True
 
 
-def _follow(vendor: Vendor, query: FetchQuery, found: _Harvest, *, until_rows: bool = False) -> int:
+def _follow(
+    vendor: PagedVendor, query: FetchQuery, found: _Harvest, *, until_rows: bool = False
+) -> int:
     """Take in the pages of a stretch, or those up to the first rows; return where they end."""
     days = vendor.capabilities.page_days.get(query.timeframe.label, 0)
     for window in windows(query.span, query.timeframe, days=days):
@@ -185,7 +187,9 @@ def _follow(vendor: Vendor, query: FetchQuery, found: _Harvest, *, until_rows: b
     return query.span.end
 
 
-def _pages(vendor: Vendor, query: FetchQuery) -> Iterator[tuple[HttpResponse, BarPage, BarTable]]:
+def _pages(
+    vendor: PagedVendor, query: FetchQuery
+) -> Iterator[tuple[HttpResponse, BarPage, BarTable]]:
     """Follow cursors and stamps until the vendor says that this was the last page."""
     asked: set[tuple[int, str | None]] = set()
     progress = _Progress(vendor.name, query)
@@ -239,7 +243,7 @@ class _Progress:
 
 
 def read_page(
-    vendor: Vendor, response: HttpResponse, query: FetchQuery
+    vendor: PagedVendor, response: HttpResponse, query: FetchQuery
 ) -> tuple[BarPage, BarTable]:
     """Read one answer; whatever its shape, only our errors come out.
 
@@ -308,7 +312,7 @@ def about(vendor: str, asked: str, rows: Sequence[Any], name: str) -> list[Any]:
     return found
 
 
-def _fetched(vendor: Vendor, query: FetchQuery, found: _Harvest) -> Fetched:
+def _fetched(vendor: PagedVendor, query: FetchQuery, found: _Harvest) -> Fetched:
     table = concat(found.tables)
     if not len(table):
         error = NoDataError(f"{vendor.name} has no {query.timeframe} bars in this range")

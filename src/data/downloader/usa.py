@@ -29,7 +29,7 @@ _MOST_ACTIONS = 10_000
 ActionReader = Callable[[Any], tuple[Iterable[Action], HttpRequest | None]]
 
 
-class Asking(Protocol):
+class ShareQuery(Protocol):
     """What is needed of a downloader to ask it."""
 
     name: str
@@ -100,7 +100,7 @@ def stamped(actions: Iterable[Action], vendor: str, now_ms: int) -> list[Action]
 
 
 def ask_actions(
-    vendor: Asking, first: HttpRequest, read: ActionReader, span: Span, now_ms: int
+    vendor: ShareQuery, first: HttpRequest, read: ActionReader, span: Span, now_ms: int
 ) -> Sequence[Action]:
     """Return the actions with an ex-date in ``span``, over as many pages as it takes.
 
@@ -132,7 +132,7 @@ def ask_actions(
 
 
 def _read(
-    vendor: Asking, request: HttpRequest, read: ActionReader
+    vendor: ShareQuery, request: HttpRequest, read: ActionReader
 ) -> tuple[list[Action], HttpRequest | None]:
     response = vendor.send(request)
     try:

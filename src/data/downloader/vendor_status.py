@@ -8,14 +8,14 @@ from ..errors import SymbolNotFoundError
 from ..model.capabilities import FetchQuery
 from ..model.instrument import AssetClass
 from ..model.timeframe import Timeframe
-from ..net.vendor_status import Look
+from ..net.vendor_status import VendorStatus
 from .base_data_downloader import BaseDataDownloader
 from .visits import door_of
 
 
 def look_at(
     downloader: BaseDataDownloader, asset_class: AssetClass, timeframe: Timeframe
-) -> Look | None:
+) -> VendorStatus | None:
     """Return how the vendor stands for such bars; None where it has no limits of ours.
 
     Raises:
@@ -23,7 +23,7 @@ def look_at(
     """
     look = getattr(_sender(downloader), "look", None)  # users' own senders need not have one
     door = door_of(downloader.capabilities, asset_class, timeframe)
-    found: Look | None = look(door, downloader.base_url) if look else None
+    found: VendorStatus | None = look(door, downloader.base_url) if look else None
     return found
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from ..model.capabilities import Capabilities, Fetched, FetchQuery
 from ..model.instrument import AssetClass
 from ..model.timeframe import Timeframe
-from ..net.limiter import Visit
+from ..net.limiter import LimiterVisit
 from ..net.sender import Sender
-from .access import Access
-from .paging import Vendor, fetch_pages
+from .access import CredentialProvider
+from .paging import PagedVendor, fetch_pages
 
 # Symbols that a process has had answers for; it is no harm to forget them all.
 _MOST_KNOWN = 10_000
@@ -22,7 +22,7 @@ ACTIONS_DOOR = "actions"
 
 
 @dataclass(frozen=True)
-class Knock:
+class EndpointCall:
     """What a vendor is asked for, as far as it is remembered how that went.
 
     Attributes:
@@ -46,7 +46,9 @@ class Visits:
         # What this thread's last question was and how to take its answer back.
         self._last = threading.local()
 
-    def fetch(self, vendor: Vendor, sender: Sender | None, query: FetchQuery, url: str) -> Fetched:
+    def fetch(
+        self, vendor: PagedVendor, sender: Sender | None, query: FetchQuery, url: str
+    ) -> Fetched:
         """Return all bars of ``query``; ask nobody where it is known that this would be in vain.
 
         Raises:
@@ -57,13 +59,13 @@ class Visits:
         self._last.visit = None
         symbol = query.instrument.spelling(vendor.name)
         door = door_of(vendor.capabilities, query.instrument.asset_class, query.timeframe)
-        with self.asking(sender, Knock(symbol, door, url, query.insist)) as visit:
+        with self.asking(sender, EndpointCall(symbol, door, url, query.insist)) as visit:
             found = fetch_pages(vendor, query)
         self._last.visit = (_asked(query), visit)
         return found
 
     @contextmanager
-    def asking(self, sender: Sender | None, knock: Knock) -> Iterator[Visit | None]:
+    def asking(self, sender: Sender | None, knock: EndpointCall) -> Iterator[LimiterVisit | None]:
         """Let the block ask, unless that would be in vain; how it ends is remembered.
 
         Raises:
@@ -86,7 +88,9 @@ class Visits:
         self._known.add(known)
 
     @contextmanager
-    def entered(self, access: Access, door: str, symbol: str, url: str) -> Iterator[None]:
+    def entered(
+        self, access: CredentialProvider, door: str, symbol: str, url: str
+    ) -> Iterator[None]:
         """Keep one account while the block asks; how it ends counts for the door and the symbol.
 
         What a vendor does not know behind one door it may know behind another.
@@ -96,12 +100,12 @@ class Visits:
         """
         with (
             access.held() as badge,
-            self.asking(badge.sender, Knock(symbol, door, f"{url}/{door}")),
+            self.asking(badge.sender, EndpointCall(symbol, door, f"{url}/{door}")),
         ):
             yield
 
     @contextmanager
-    def guarded(self, access: Access, door: str, url: str) -> Iterator[None]:
+    def guarded(self, access: CredentialProvider, door: str, url: str) -> Iterator[None]:
         """Keep one account while the block asks; how it ends counts for the door alone.
 
         Raises:

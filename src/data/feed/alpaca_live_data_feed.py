@@ -16,10 +16,10 @@ from ..model.stream import (
     BarSeen,
     Heard,
     Ready,
-    Refusal,
-    Reply,
     StreamAddress,
     StreamEvent,
+    StreamRefusal,
+    StreamReply,
     Subscribed,
     Topic,
 )
@@ -117,8 +117,8 @@ class AlpacaStream:
             return [_refusal(message)]
         return [Heard(what)] if what in _HEARD else []
 
-    def _login(self) -> Reply:
-        return Reply(json.dumps({"action": "auth", "key": self._key, "secret": self._secret}))
+    def _login(self) -> StreamReply:
+        return StreamReply(json.dumps({"action": "auth", "key": self._key, "secret": self._secret}))
 
     @staticmethod
     def _ask(action: str, topics: Sequence[Topic]) -> str:
@@ -136,4 +136,4 @@ def _refusal(message: dict[str, Any]) -> StreamEvent:
     if code == 403:  # we are in already
         return Heard("already authenticated")
     wait = _HELD_S if code == _TOO_MANY else 0.0
-    return Refusal(f"error {code}, {str(message.get('msg'))[:100]}", code in _FINAL, wait)
+    return StreamRefusal(f"error {code}, {str(message.get('msg'))[:100]}", code in _FINAL, wait)

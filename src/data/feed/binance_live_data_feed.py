@@ -16,9 +16,9 @@ from ..model.stream import (
     Leaving,
     LiveBar,
     Ready,
-    Refusal,
     StreamAddress,
     StreamEvent,
+    StreamRefusal,
     Subscribed,
     Topic,
 )
@@ -150,7 +150,7 @@ def _other(message: dict[str, Any], data: dict[str, Any]) -> Sequence[StreamEven
     if "error" in message:
         error = message["error"]
         said = error.get("msg", error) if isinstance(error, dict) else error
-        return [Refusal(f"it refuses: {str(said)[:200]}")]
+        return [StreamRefusal(f"it refuses: {str(said)[:200]}")]
     if "result" in message:
         return [Subscribed()]
     # A stream that nobody asked this connection for, or one without an event name.

@@ -12,9 +12,9 @@ from ..model.kind import Kind
 from ..model.stream import (
     Heard,
     Ready,
-    Refusal,
     StreamAddress,
     StreamEvent,
+    StreamRefusal,
     Topic,
     Trade,
     TradeSeen,
@@ -103,7 +103,7 @@ class FinnhubStream:
             return [_trade(row) for row in message["data"]]
         if what == "error":
             said = str(message.get("msg"))[:100].replace(self._key, "***")
-            return [Refusal(said, is_final="api key" in said.lower())]
+            return [StreamRefusal(said, is_final="api key" in said.lower())]
         return [Heard(str(what))]
 
 

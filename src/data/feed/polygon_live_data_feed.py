@@ -12,10 +12,10 @@ from ..model.kind import Kind
 from ..model.stream import (
     Heard,
     Ready,
-    Refusal,
-    Reply,
     StreamAddress,
     StreamEvent,
+    StreamRefusal,
+    StreamReply,
     Subscribed,
     Topic,
 )
@@ -105,7 +105,7 @@ class PolygonStream:
     def _status(self, message: dict[str, Any]) -> StreamEvent:
         status = message["status"]
         if status == "connected":
-            return Reply(json.dumps({"action": "auth", "params": self._key}))
+            return StreamReply(json.dumps({"action": "auth", "params": self._key}))
         if status == "auth_success":
             return Ready()
         if status == "success":
@@ -113,7 +113,7 @@ class PolygonStream:
         if status in _REFUSALS:
             said = f"{status}, {str(message.get('message'))[:100]}".replace(self._key, "***")
             wait = _HELD_S if status == "max_connections" else 0.0
-            return Refusal(said, status in _NO_KEY_HELPS, wait)
+            return StreamRefusal(said, status in _NO_KEY_HELPS, wait)
         return Heard(str(status))
 
 

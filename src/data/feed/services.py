@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..bars.observer import Observer
 
 
-class Door:
+class FeedBars:
     """Bars of one installation, as it is configured by files and environment. Thread-safe.
 
     Args:
@@ -70,15 +70,15 @@ def get_door() -> Any:
 
 
 @lru_cache(1)
-def _own_door() -> Door:
-    return Door()
+def _own_door() -> FeedBars:
+    return FeedBars()
 
 
 @lru_cache(1)
-def get_testnet_door() -> Door:
+def get_testnet_door() -> FeedBars:
     """Return the one door to test networks, with a cache of its own: their prices are not real."""
     usual = load_settings().cache_dir
-    return Door(usual.with_name(f"{usual.name}-testnet"), rules_of_testnets())
+    return FeedBars(usual.with_name(f"{usual.name}-testnet"), rules_of_testnets())
 
 
 _gateways: WeakKeyDictionary[Any, dict[Gateway, Any]] = WeakKeyDictionary()
@@ -105,13 +105,13 @@ def get_gateway_door(manager: Any, wanted: Gateway) -> Any:
         return doors[wanted]
 
 
-def _gateway_door(services: Services, wanted: Gateway) -> Door:
+def _gateway_door(services: Services, wanted: Gateway) -> FeedBars:
     from ..downloader.configured import apply_settling
     from ..downloader.ibkr_data_downloader import IBKRDataDownloader
 
     settings = services.settings
     # What happens at the gateway is told to those who listen to the manager.
-    door = Door(settings.cache_dir, settings.rules_path, services.clock, services.observer)
+    door = FeedBars(settings.cache_dir, settings.rules_path, services.clock, services.observer)
     sender = door._services.networks.sender("ibkr")
     downloader = IBKRDataDownloader(**wanted._asdict(), sender=sender)
     apply_settling(downloader, services.selector.parsed_rules.provider("ibkr"))

@@ -14,7 +14,7 @@ from ..model.instrument import Instrument
 
 
 @dataclass(frozen=True)
-class Subject:
+class CompanyQuery:
     """About whom and what is asked.
 
     Attributes:
@@ -43,7 +43,7 @@ class Candidates:
     selector: Any
     rules: FundamentalsRules
 
-    def usual(self, about: Subject) -> tuple[tuple[str, ...], dict[str, str]]:
+    def usual(self, about: CompanyQuery) -> tuple[tuple[str, ...], dict[str, str]]:
         """Return the vendors of the rules that can be asked, and others' downloaders, in order.
 
         The second part tells why the rest of the rules' vendors cannot.
@@ -55,7 +55,7 @@ class Candidates:
         unable = {name: why for name, why in told.items() if why and name in ours}
         return (able if self.rules.asks_others else able[:1]), unable
 
-    def objection(self, vendor: str, about: Subject) -> str:
+    def objection(self, vendor: str, about: CompanyQuery) -> str:
         """Return why a vendor cannot be asked, or an empty text."""
         downloader = self.selector.downloaders.get(vendor)
         if downloader is not None and _is_foreign(downloader):

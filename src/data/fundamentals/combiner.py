@@ -19,7 +19,7 @@ from ..model.instant import DAY_MS
 from ..model.vendors import canonical_vendor
 from ..net.forks import renew_after_fork
 from .merge import merge, with_reported
-from .record import Story, record_of
+from .record import RecordContext, record_of
 
 __all__ = ["FundamentalsCombiner", "get_fundamentals_combiner"]
 
@@ -72,7 +72,9 @@ class FundamentalsCombiner:
         ]
         symbols = (s.facts["symbol"].value for s in snapshots if "symbol" in s.facts)
         kind = canonical_type(data_type) or data_type
-        story = Story(str(next(symbols, "")), kind, now_ms, required=self.rules.required_fields)
+        story = RecordContext(
+            str(next(symbols, "")), kind, now_ms, required=self.rules.required_fields
+        )
         record = self.record(snapshots, strategy, story)
         # Under the names that the payloads have for them, too.
         said = {name for payload in payloads.values() for name in payload}
@@ -86,7 +88,7 @@ class FundamentalsCombiner:
         self,
         snapshots: Iterable[Snapshot],
         strategy: str,
-        story: Story,
+        story: RecordContext,
         order: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Return one record out of snapshots; an unknown strategy is the usual one, with a warning.

@@ -14,7 +14,7 @@ from .merge import Merged
 
 
 @dataclass(frozen=True)
-class Story:
+class RecordContext:
     """How a record came about, beside what is in it.
 
     Attributes:
@@ -43,7 +43,9 @@ class Story:
     listing: Mapping[str, Any] = field(default_factory=dict)
 
 
-def record_of(merged: Merged, snapshots: Iterable[Snapshot], story: Story) -> dict[str, Any]:
+def record_of(
+    merged: Merged, snapshots: Iterable[Snapshot], story: RecordContext
+) -> dict[str, Any]:
     """Return the record; empty where nobody knows anything. It is the caller's own."""
     if not merged.used:
         return {}
@@ -73,7 +75,7 @@ def record_of(merged: Merged, snapshots: Iterable[Snapshot], story: Story) -> di
     return record
 
 
-def _metadata(merged: Merged, said: Mapping[str, Snapshot], story: Story) -> dict[str, Any]:
+def _metadata(merged: Merged, said: Mapping[str, Snapshot], story: RecordContext) -> dict[str, Any]:
     facts = {name: chosen.fact for name, chosen in merged.fields.items()}
     told: dict[str, Any] = {
         "symbol": story.symbol,
@@ -104,7 +106,7 @@ def _metadata(merged: Merged, said: Mapping[str, Snapshot], story: Story) -> dic
     return told
 
 
-def _vendor(snapshot: Snapshot, story: Story) -> dict[str, Any]:
+def _vendor(snapshot: Snapshot, story: RecordContext) -> dict[str, Any]:
     return {
         "fetched_at": iso(snapshot.fetched_at_ms),
         "is_stale": snapshot.is_stale,

@@ -23,15 +23,15 @@ from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.settings import Settings
 from ..net.forks import renew_after_fork
 from .announced import last_turn_ms
-from .candidates import Candidates, Subject
+from .candidates import Candidates, CompanyQuery
 from .combiner import FundamentalsCombiner
 from .known_then import as_known
-from .record import Story
+from .record import RecordContext
 from .request import Wish, age_of, data_type_of, day_of, vendors_of
 
 if TYPE_CHECKING:
     from .fetcher import Outcome
-    from .supply import Supply
+    from .supply import FundamentalsSupply
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ _FILLED = ("market_cap", "avg_volume")
 class _Lookup:
     """One call on its way; never leaves its thread."""
 
-    about: Subject
+    about: CompanyQuery
     wish: Wish
     now_ms: int
     oldest_ms: int
@@ -99,7 +99,9 @@ class FundamentalsService:
         # Vendor, symbol and type to when it failed last, and how; entries are replaced whole.
         self._quiet: dict[tuple[str, str, str], tuple[int, str]] = {}
         # Symbol, type and strategy to what was merged last, and out of what.
-        self._combinations: dict[Any, tuple[Story, tuple[Snapshot, ...], dict[str, Any]]] = {}
+        self._combinations: dict[
+            Any, tuple[RecordContext, tuple[Snapshot, ...], dict[str, Any]]
+        ] = {}
         renew_after_fork(self)
 
     def after_fork(self) -> None:
@@ -128,10 +130,10 @@ class FundamentalsService:
         return Candidates(self._selector, self.combiner.rules)
 
     @cached_property
-    def _supply(self) -> Supply:
-        from .supply import Supply
+    def _supply(self) -> FundamentalsSupply:
+        from .supply import FundamentalsSupply
 
-        return Supply(self._selector, self.cache, self.combiner.rules)
+        return FundamentalsSupply(self._selector, self.cache, self.combiner.rules)
 
     def get(self, symbol: Any, wish: Wish) -> dict[str, Any]:
         """Return one record about ``symbol``, empty where nobody knows; it never raises.
@@ -166,7 +168,7 @@ class FundamentalsService:
         kind, days = data_type_of(wish.data_type), age_of(wish.max_age_days)
         listing = self._selector.classify_symbol_for_fundamentals(instrument.symbol)
         ttl_ms = rules.ttl_of(kind) if days is None else round(days * DAY_MS)
-        about = Subject(instrument, kind, {name: listing[name] for name in _LISTING})
+        about = CompanyQuery(instrument, kind, {name: listing[name] for name in _LISTING})
         return _Lookup(
             about, wish, now_ms, now_ms - ttl_ms, day_of(wish.as_of), vendors_of(wish.providers)
         )
@@ -211,9 +213,9 @@ class FundamentalsService:
             }
 
     def _fetch(self, lookup: _Lookup) -> None:
-        from ..downloader.tables.request import Question
+        from ..downloader.tables.request import TableQuestion
 
-        asked = Question(lookup.about.instrument, lookup.about.data_type, lookup.now_ms)
+        asked = TableQuestion(lookup.about.instrument, lookup.about.data_type, lookup.now_ms)
         heard = self._supply.ask(lookup.unanswered, asked)
         lookup.fetched = frozenset(heard)
         for vendor, outcome in heard.items():
@@ -262,7 +264,7 @@ class FundamentalsService:
             withheld = {vendor: why for vendor, (_, why) in known.items() if why}
         elif lookup.named is None:
             self._fill(said, lookup)
-        story = Story(
+        story = RecordContext(
             lookup.symbol,
             lookup.about.data_type,
             lookup.now_ms,
@@ -287,7 +289,7 @@ class FundamentalsService:
         return record
 
     def _combined(
-        self, said: dict[str, Snapshot], strategy: str, story: Story, order: tuple[str, ...]
+        self, said: dict[str, Snapshot], strategy: str, story: RecordContext, order: tuple[str, ...]
     ) -> dict[str, Any]:
         """Return the record; the very same words make the very same one, and are merged once."""
         words = tuple(said.values())

@@ -11,7 +11,7 @@ from typing import Any
 from ..cache.fundamentals_cache import FundamentalsCache
 from ..downloader.configured import own_sender, supplied
 from ..downloader.tables.registry import table_of
-from ..downloader.tables.request import Question, ask_by_table
+from ..downloader.tables.request import TableQuestion, ask_by_table
 from ..errors import CacheError, MissingCredentialsError
 from ..model.fundamentals import Snapshot
 from ..model.fundamentals_rules import FundamentalsRules
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Supply:
+class FundamentalsSupply:
     """The vendors of one installation.
 
     Args:
@@ -35,12 +35,12 @@ class Supply:
     cache: FundamentalsCache
     rules: FundamentalsRules
 
-    def ask(self, vendors: Iterable[str], asked: Question) -> Mapping[str, Outcome]:
+    def ask(self, vendors: Iterable[str], asked: TableQuestion) -> Mapping[str, Outcome]:
         """Ask ``vendors`` at once; what each said, or the error that kept it from answering."""
         jobs = {vendor: partial(self._asked_and_kept, vendor, asked) for vendor in vendors}
         return ask_all(jobs, self.rules.budget_s)
 
-    def _asked_and_kept(self, vendor: str, asked: Question) -> Snapshot:
+    def _asked_and_kept(self, vendor: str, asked: TableQuestion) -> Snapshot:
         snapshot = self._job(vendor, asked)()
         try:
             self.cache.keep(snapshot)
@@ -50,7 +50,7 @@ class Supply:
             log.warning("what %s says about %s is not kept: %s", vendor, asked.symbol, exc)
         return snapshot
 
-    def _job(self, vendor: str, asked: Question) -> Job:
+    def _job(self, vendor: str, asked: TableQuestion) -> Job:
         """Return what asks a vendor; downloaders are made when first needed.
 
         Raises:

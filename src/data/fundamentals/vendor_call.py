@@ -8,7 +8,7 @@ from typing import Any
 
 from ..downloader.base_data_downloader import BaseDataDownloader
 from ..downloader.foreign import OwnSender, call_own
-from ..downloader.tables.request import Question
+from ..downloader.tables.request import TableQuestion
 from ..errors import NoDataError, ResponseFormatError
 from ..model.fundamentals import Snapshot
 from ..model.fundamentals_plain import snapshot_of
@@ -22,7 +22,7 @@ def is_asked_by_table(downloader: Any) -> bool:
 
 
 def ask_foreign(
-    downloader: Any, vendor: str, asked: Question, make_sender: OwnSender | None = None
+    downloader: Any, vendor: str, asked: TableQuestion, make_sender: OwnSender | None = None
 ) -> Snapshot:
     """Return what ``downloader.get_fundamentals(symbol)`` says; a mapping or a dataclass.
 

@@ -204,7 +204,7 @@ Listener = Callable[[Progress], None]
 
 
 @dataclass
-class Report:
+class BackfillReport:
     """The results of a job, one for every series, in the order of the work."""
 
     results: list[SeriesResult] = field(default_factory=list)
@@ -228,7 +228,7 @@ class Report:
         }
 
 
-def fill(bars: Bars, job: Job, listener: Listener | None = None) -> Report:
+def fill(bars: Bars, job: Job, listener: Listener | None = None) -> BackfillReport:
     """Fetch what is missing of every series of ``job``; what arrives is committed as it comes.
 
     A series that fails does not keep the others from being asked. Ctrl-C and a disk that takes
@@ -236,7 +236,7 @@ def fill(bars: Bars, job: Job, listener: Listener | None = None) -> Report:
     """
     run = _Run(bars, job, listener)
     results = [run.series(symbol, timeframe) for symbol, timeframe in job.series]
-    return Report(results, interrupted=run.stopped == INTERRUPTED)
+    return BackfillReport(results, interrupted=run.stopped == INTERRUPTED)
 
 
 class _Run:

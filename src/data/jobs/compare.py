@@ -8,12 +8,12 @@ from typing import Protocol
 
 from ..bars.answer.reader import Outcome, Reader
 from ..bars.ingest.commit import CLOSED
-from ..bars.request import Asking
+from ..bars.request import RequestParser
 from ..bars.selection.candidates import Selector
 from ..cache.legacy.reader import SAMPLE_LANE
 from ..cache.store import BarStore, SeriesView
 from ..calendars.calendar import calendar_for
-from ..calendars.gaps import Grid
+from ..calendars.gaps import BarGrid
 from ..clock import Clock
 from ..errors import BadRangeError, CorruptEntryError, DataError
 from ..model.actions import Action
@@ -25,7 +25,7 @@ from ..model.kind import ADJUSTMENTS, Adjustment, Basis, Kind
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
-from ..prices.differences import Terms, compare, differing_actions
+from ..prices.differences import ComparisonTerms, compare, differing_actions
 from .refetch import Afresh
 from .verification import CACHE, Comparison, differing
 
@@ -37,7 +37,7 @@ _UNSETTLED = ("provisional", "suspect")
 _MOST_NEWER = 500
 
 
-class Cache(Protocol):
+class CachedBars(Protocol):
     """What is needed of the cache."""
 
     store: BarStore
@@ -51,7 +51,7 @@ class Installation(Protocol):
         """The time."""
 
     @property
-    def cache(self) -> Cache:
+    def cache(self) -> CachedBars:
         """What is held."""
 
     @property
@@ -59,11 +59,11 @@ class Installation(Protocol):
         """Who can be asked."""
 
     @property
-    def asking(self) -> Asking:
+    def asking(self) -> RequestParser:
         """From arguments to queries."""
 
 
-class Held:
+class StoredBars:
     """Compares what is held of one series, lane by lane and vendor by vendor.
 
     Args:
@@ -89,7 +89,9 @@ class Held:
     def _of_lane(self, key: SeriesKey) -> Iterator[Comparison]:
         view = self._store.view(key)
         kind = view.kind or Kind()
-        grid = Grid(calendar_for(self._query.instrument), key.timeframe, kind.anchor or "session")
+        grid = BarGrid(
+            calendar_for(self._query.instrument), key.timeframe, kind.anchor or "session"
+        )
         known = [c for c in view.coverage.within(self._query.span) if c.reason != CLOSED]
         held = [c for c in known if c.state != "empty"]
         if self._query.provider is not None:
@@ -101,7 +103,7 @@ class Held:
         for vendor in dict.fromkeys(c.vendor for c in held if c.span.overlaps(reach)):
             yield self._of_vendor(key, view, grid, (vendor, reach))
 
-    def _start(self, span: Span, grid: Grid) -> int:
+    def _start(self, span: Span, grid: BarGrid) -> int:
         """Return from where on to look at what is held in ``span``."""
         if self._most is None:
             return span.start
@@ -111,7 +113,7 @@ class Held:
             return span.start
 
     def _of_vendor(
-        self, key: SeriesKey, view: SeriesView, grid: Grid, whose: tuple[str, Span]
+        self, key: SeriesKey, view: SeriesView, grid: BarGrid, whose: tuple[str, Span]
     ) -> Comparison:
         """Compare what one vendor supplied to one lane with what it says now."""
         vendor, reach = whose
@@ -138,7 +140,7 @@ class Held:
     def _compared(
         self,
         key: SeriesKey,
-        grid: Grid,
+        grid: BarGrid,
         whose: tuple[str, Span],
         mine: Sequence[Covered],
         newer: Span,
@@ -155,7 +157,7 @@ class Held:
         spans = [s for s in spans if not s.is_empty] or [said.span]
         now = self._house.clock.now_ms()
         late = [c.span for c in mine if c.state in _UNSETTLED or not c.stands(now)]
-        terms = Terms(
+        terms = ComparisonTerms(
             _REBASED if goal.as_of else 0.0,
             unsettled=[*late, newer],
             actions=[*known, *said.actions],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..bars.refetchable import Supply
+from ..bars.refetchable import Refetchability
 from ..cache.retention.eviction import BYTES_IN_GB, Freeable
-from ..cache.retention.manager import House, Steward
+from ..cache.retention.manager import RetentionLimits, RetentionManager
 from ..cache.store import BarStore
 from ..clock import Clock
 from ..disk.files import Disk
@@ -25,8 +25,8 @@ def freeable_of(folder: Path, selector: ProviderSelector, clock: Clock) -> Freea
     """
     disk = Disk(root=folder, private=selector.parsed_rules.cache.private)
     store = BarStore(folder, disk, clock)
-    house = House(limit=lambda: 0, must_keep=Supply(selector))
-    return Steward(store, clock, house).freeable()
+    house = RetentionLimits(limit=lambda: 0, must_keep=Refetchability(selector))
+    return RetentionManager(store, clock, house).freeable()
 
 
 def in_words(found: Freeable) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..calendars.calendar import calendar_for
-from ..calendars.gaps import Grid
+from ..calendars.gaps import BarGrid
 from ..clock import Clock, SystemClock
 from ..config.rules_file import load_rules
 from ..config.settings import load_settings
@@ -57,7 +57,7 @@ _FINAL = (AuthenticationError, RateLimitedError)
 
 
 @dataclass(frozen=True)
-class Finding:
+class ProbeResult:
     """Whether a key may do one thing.
 
     Attributes:
@@ -108,7 +108,7 @@ def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
     return [name]
 
 
-def probe(selector: ProviderSelector, name: str, now_ms: int) -> Iterator[Finding]:
+def probe(selector: ProviderSelector, name: str, now_ms: int) -> Iterator[ProbeResult]:
     """Ask a vendor one thing after the other; yield each as it is known.
 
     Where its key is refused, or it counts too many requests, the rest is not asked.
@@ -153,7 +153,7 @@ def _ask(
     for one in who:
         reopen(downloader, door_of(downloader.capabilities, one.asset_class, timeframe))
         anchor = downloader.capabilities.kind(one, timeframe).anchor or "session"
-        grid = Grid(calendar_for(one), timeframe, anchor)
+        grid = BarGrid(calendar_for(one), timeframe, anchor)
         stamp = grid.back(now_ms - _AGE_MS, 1)
         span = Span(stamp, stamp + (timeframe.step_ms or DAY_MS))
         try:
@@ -183,8 +183,8 @@ def _ask_actions(
     return None
 
 
-def _finding(vendor: str, what: str, error: DataError | None) -> Finding:
+def _finding(vendor: str, what: str, error: DataError | None) -> ProbeResult:
     if error is None:
-        return Finding(vendor, what, "yes")
+        return ProbeResult(vendor, what, "yes")
     is_no = isinstance(error, AuthenticationError | EntitlementError)
-    return Finding(vendor, what, "no" if is_no else "unclear", str(error))
+    return ProbeResult(vendor, what, "no" if is_no else "unclear", str(error))

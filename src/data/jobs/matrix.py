@@ -34,7 +34,7 @@ never stored, whether it is sent or not.
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedRow:
     """What one vendor serves of one timeframe.
 
     Attributes:
@@ -60,12 +60,12 @@ class Served:
     has_forming: bool
 
 
-def matrix(selector: ProviderSelector) -> list[Served]:
+def matrix(selector: ProviderSelector) -> list[ServedRow]:
     """Return what every vendor serves here, by the rules and keys of ``selector``.
 
     A vendor that cannot be asked here stands with what it declares.
     """
-    found: list[Served] = []
+    found: list[ServedRow] = []
     for name in names():
         made = selector._initialize_downloader(name)
         cls = usable_class(name)
@@ -76,15 +76,15 @@ def matrix(selector: ProviderSelector) -> list[Served]:
     return found
 
 
-def served(vendor: str, caps: Capabilities) -> list[Served]:
+def served(vendor: str, caps: Capabilities) -> list[ServedRow]:
     """Return one entry for each timeframe, in the order declared."""
     return [_served(vendor, caps, Timeframe.parse(label)) for label in caps.timeframes]
 
 
-def _served(vendor: str, caps: Capabilities, timeframe: Timeframe) -> Served:
+def _served(vendor: str, caps: Capabilities, timeframe: Timeframe) -> ServedRow:
     classes, label = sorted(caps.asset_classes), timeframe.label
     minutes = caps.settle_ms / MINUTE_MS
-    return Served(
+    return ServedRow(
         vendor,
         label,
         caps.page_bars,
@@ -97,12 +97,12 @@ def _served(vendor: str, caps: Capabilities, timeframe: Timeframe) -> Served:
     )
 
 
-def plain(entries: Iterable[Served]) -> list[dict[str, Any]]:
+def plain(entries: Iterable[ServedRow]) -> list[dict[str, Any]]:
     """Return the entries as plain values, for machines."""
     return [asdict(entry) for entry in entries]
 
 
-def bounds_table(entries: Sequence[Served]) -> list[list[str]]:
+def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
     """Return vendor, timeframes, page, depth, settling, prices and running bar, in words.
 
     Timeframes of which the same is said share a line.
@@ -121,7 +121,7 @@ def bounds_table(entries: Sequence[Served]) -> list[list[str]]:
     return [[said[0], " ".join(labels), *said[1:]] for said, labels in lines.items()]
 
 
-def kinds_table(entries: Sequence[Served]) -> list[list[str]]:
+def kinds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
     """Return vendor, asset class, session, where hours begin, venue and volume, in words."""
     lines: dict[tuple[str, str], Kind] = {}
     for entry in entries:
@@ -173,7 +173,7 @@ answers. A rules file of yours is taken as it is.
 """
 
 
-def _page(entry: Served) -> str:
+def _page(entry: ServedRow) -> str:
     limits = [f"{entry.page_bars} bars"] if entry.page_bars else []
     limits += [f"{entry.page_days} days"] if entry.page_days else []
     return ", ".join(limits) or "any range"

@@ -18,7 +18,7 @@ from ..model.printable import printable
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
 from ..wiring import build
-from .backfill import Job, Listener, Report, When, fill
+from .backfill import BackfillReport, Job, Listener, When, fill
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,7 @@ DEFAULT_START = date(2020, 1, 1)
 _SAMPLE_VENDORS = ("mock",)
 
 
-class Door:
+class BarsAccess:
     """The bars and the cache of one installation, without the facade, which stands above.
 
     Args:
@@ -74,7 +74,7 @@ class Door:
         bounds = (start or DEFAULT_START, end or date_of(now_ms))
         return Job.of(names, steps, bounds, now_ms)
 
-    def statistics(self, report: Report) -> dict[str, Any]:
+    def statistics(self, report: BackfillReport) -> dict[str, Any]:
         """Return the report as plain values, with what the cache holds, kept within its limit."""
         self.cache.look_after()
         return report.statistics(dict(self.cache.get_stats()))
@@ -122,7 +122,7 @@ def populate_cache(
             only fails its own series.
         ConfigError: the configuration is wrong.
     """
-    door = Door(cache_dir, config_path)
+    door = BarsAccess(cache_dir, config_path)
     job = door.job(symbols, intervals, start_date or start, end_date or end)
     return door.statistics(fill(door, job, progress))
 
@@ -138,7 +138,7 @@ class CachePopulator:
     """
 
     def __init__(self, cache_dir: str | Path | None = None) -> None:
-        self._door = Door(cache_dir)
+        self._door = BarsAccess(cache_dir)
         self.cache = self._door.cache
         self._last: dict[str, dict[str, bool]] = {}
 

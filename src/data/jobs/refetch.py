@@ -10,7 +10,7 @@ from ..bars.ingest.commit import basis_of
 from ..bars.selection.candidate import Candidate
 from ..bars.selection.candidates import Selector, candidates_of
 from ..calendars.finality import forming_stamp
-from ..calendars.gaps import Grid
+from ..calendars.gaps import BarGrid
 from ..clock import Clock
 from ..errors import CapabilityError, NoDataError, UnknownProviderError
 from ..model.actions import Action
@@ -58,7 +58,7 @@ class Afresh:
         grid: where its bars stand.
     """
 
-    def __init__(self, selector: Selector, clock: Clock, query: BarsQuery, grid: Grid) -> None:
+    def __init__(self, selector: Selector, clock: Clock, query: BarsQuery, grid: BarGrid) -> None:
         self._selector = selector
         self._clock = clock
         self._query = query

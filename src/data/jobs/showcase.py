@@ -29,7 +29,7 @@ SAMPLE = "demo"
 
 
 @dataclass(frozen=True)
-class Question:
+class DemoQuestion:
     """What is asked for.
 
     Attributes:
@@ -46,7 +46,7 @@ class Question:
 
 
 # A year of the sample bars, by name: they answer nobody who did not ask for them.
-OF_THE_SAMPLES = Question("AAPL", "1d", "2012-01-01", "2012-12-31", "local", "raw")
+OF_THE_SAMPLES = DemoQuestion("AAPL", "1d", "2012-01-01", "2012-12-31", "local", "raw")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Shown:
         error: why there are no bars.
     """
 
-    question: Question
+    question: DemoQuestion
     way: tuple[Stop, ...] = ()
     frame: pd.DataFrame | None = field(default=None, compare=False)
     seconds: tuple[float, float] = (0.0, 0.0)
@@ -98,11 +98,11 @@ class Showcase:
         urls = {name: str(d.base_url) for name, d in made.items() if d is not None}
         return reach_all({name: url for name, url in urls.items() if url.startswith("http")})
 
-    def live_questions(self) -> list[Question]:
+    def live_questions(self) -> list[DemoQuestion]:
         """Return the questions to the vendors of the network: the last 30 days."""
         now = self._services.clock.now_ms()
         start, end = (date_of(ms).isoformat() for ms in (now - _DAYS * DAY_MS, now))
-        return [Question(symbol, timeframe, start, end) for symbol, timeframe in LIVE]
+        return [DemoQuestion(symbol, timeframe, start, end) for symbol, timeframe in LIVE]
 
     def use_samples(self) -> None:
         """Let the vendor ``local`` serve the sample bars, as a rules file would."""
@@ -111,7 +111,7 @@ class Showcase:
         ours = {**rules, "providers": {**providers, "local": {"dataset": SAMPLE}}}
         self._services.selector.rules = ours
 
-    def ask(self, question: Question) -> Shown:
+    def ask(self, question: DemoQuestion) -> Shown:
         """Ask twice and measure; an answer that cannot be had is part of what is shown."""
         query = self._query(question)
         way = tuple(way_to(self._services.selector, query))
@@ -124,7 +124,7 @@ class Showcase:
             return Shown(question, way, error=error)
         return Shown(question, way, frame, (first, second))
 
-    def _query(self, question: Question) -> BarsQuery:
+    def _query(self, question: DemoQuestion) -> BarsQuery:
         bounds = (question.start, question.end, None)
         wishes = Wishes(question.provider, question.adjustment)
         return self._services.asking.query(question.symbol, question.timeframe, bounds, wishes)

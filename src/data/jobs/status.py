@@ -108,7 +108,7 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class StatusSnapshot:
     """Everything at one moment."""
 
     at_ms: int
@@ -179,9 +179,9 @@ class Watch:
         self._reached: dict[str, Reached] = {}
         self._knocked_s: float | None = None
 
-    def look(self) -> Snapshot:
+    def look(self) -> StatusSnapshot:
         """Return how everything stands now. Doors are knocked at every five minutes only."""
-        return Snapshot(
+        return StatusSnapshot(
             self.clock.now_ms(),
             tuple(self._vendors()),
             self._series.look(),

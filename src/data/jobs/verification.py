@@ -28,7 +28,7 @@ _KEPT = "nothing: the cache keeps what its vendor does not have any more"
 
 
 @dataclass(frozen=True)
-class Subject:
+class VerifiedSeries:
     """Which series a verification is about."""
 
     instrument: Instrument
@@ -89,7 +89,7 @@ class Comparison:
 class Verification:
     """Everything that was compared for one series."""
 
-    subject: Subject
+    subject: VerifiedSeries
     comparisons: tuple[Comparison, ...]
 
     @property

@@ -12,18 +12,18 @@ from typing import Any
 
 from ..bars.request import Wishes
 from ..calendars.calendar import calendar_for
-from ..calendars.gaps import Grid
+from ..calendars.gaps import BarGrid
 from ..errors import DataError, QueryError
 from ..model.kind import Basis
 from ..model.query import BarsQuery
-from ..prices.differences import Terms, compare, differing_actions
+from ..prices.differences import ComparisonTerms, compare, differing_actions
 from ..prices.splice import AGGREGATES, ONE_MARKET
 from ..wiring import build
-from .compare import Held, Installation
+from .compare import Installation, StoredBars
 from .refetch import Afresh, Said
-from .verification import Comparison, Subject, Verification, differing
+from .verification import Comparison, Verification, VerifiedSeries, differing
 
-__all__ = ["Question", "verify", "verify_with"]
+__all__ = ["VerifyQuestion", "verify", "verify_with"]
 
 USUAL_BARS = 500
 _EVER = date(1900, 1, 1)
@@ -32,7 +32,7 @@ _TWO_VENDORS = 2e-4
 
 
 @dataclass(frozen=True)
-class Question:
+class VerifyQuestion:
     """What is to be verified; see :func:`verify`."""
 
     symbol: str
@@ -70,18 +70,18 @@ def verify(
         QueryError: an argument is wrong, or nothing of it is cached.
         ConfigError: the configuration is wrong, or there is no such vendor.
     """
-    asked = Question(symbol, timeframe, start, end, provider, against, whole)
+    asked = VerifyQuestion(symbol, timeframe, start, end, provider, against, whole)
     return verify_with(build(cache_dir, config_path), asked)
 
 
-def verify_with(house: Installation, asked: Question) -> Verification:
+def verify_with(house: Installation, asked: VerifyQuestion) -> Verification:
     """Compare as :func:`verify` does, with services that are there already; raises the same."""
     if asked.against is not None:
         return _two_vendors(house, asked)
     start = asked.start if asked.start is not None else _EVER
     query = _query(house, asked, (start, asked.end, None), asked.provider)
     most = USUAL_BARS if asked.start is None and not asked.whole else None
-    found = tuple(Held(house, query, most).comparisons())
+    found = tuple(StoredBars(house, query, most).comparisons())
     if not found:
         whose = f" from {query.provider}" if query.provider else ""
         raise QueryError(
@@ -89,16 +89,16 @@ def verify_with(house: Installation, asked: Question) -> Verification:
             symbol=query.instrument.symbol,
             hint="fetch it first, or name two vendors: provider and against",
         )
-    return Verification(Subject(query.instrument, query.timeframe), found)
+    return Verification(VerifiedSeries(query.instrument, query.timeframe), found)
 
 
 def _query(
-    house: Installation, asked: Question, bounds: tuple[Any, Any, Any], provider: str | None
+    house: Installation, asked: VerifyQuestion, bounds: tuple[Any, Any, Any], provider: str | None
 ) -> BarsQuery:
     return house.asking.query(asked.symbol, asked.timeframe, bounds, Wishes(provider))
 
 
-def _two_vendors(house: Installation, asked: Question) -> Verification:
+def _two_vendors(house: Installation, asked: VerifyQuestion) -> Verification:
     """Compare what two vendors say now; the cache is neither read nor written."""
     if asked.provider is None:
         raise QueryError(
@@ -111,9 +111,9 @@ def _two_vendors(house: Installation, asked: Question) -> Verification:
     one, other = first.provider or "", second.provider or ""
     if one == other:
         raise QueryError(f"{one} cannot be compared with itself", symbol=asked.symbol)
-    grid = Grid(calendar_for(first.instrument), first.timeframe)
+    grid = BarGrid(calendar_for(first.instrument), first.timeframe)
     afresh = Afresh(house.selector, house.clock, first, grid)
-    subject = Subject(first.instrument, first.timeframe)
+    subject = VerifiedSeries(first.instrument, first.timeframe)
     try:
         goal = Basis("split", afresh.today())
         ours = afresh.ask(one, first.span, goal)
@@ -129,7 +129,7 @@ def _between(one: tuple[str, Said], other: tuple[str, Said], goal: Basis) -> Com
     span = ours.span.clip(theirs.span)
     kinds = ours.kind, theirs.kind
     counted = [(k.volume, k.feed, k.venue) for k in kinds]
-    terms = Terms(
+    terms = ComparisonTerms(
         _TWO_VENDORS,
         volume=counted[0] == counted[1] and bool(kinds[0].volume),
         actions=[*ours.actions, *theirs.actions],

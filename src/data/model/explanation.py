@@ -67,7 +67,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredSeries:
     """What is held of a series in one lane.
 
     Attributes:
@@ -150,7 +150,7 @@ class Explanation:
     named: tuple[str, ...] = ()
     ways: tuple[Way, ...] = ()
     unasked: Mapping[str, str] = field(default_factory=dict)
-    stored: tuple[Stored, ...] = ()
+    stored: tuple[StoredSeries, ...] = ()
     source: str = ""
     why_not: str = ""
 

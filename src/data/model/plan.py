@@ -8,7 +8,7 @@ from typing import Any
 
 from .health import REQUEST_S, Health, waiting
 from .instant import iso
-from .segments import Lacking, Segment, Step, Stretch
+from .segments import Lacking, PlanSegment, PlanStep, PlanStretch
 from .span import Span
 from .texts import Line, as_html, as_text, by_reason, counted, duration, listed
 from .timeframe import Timeframe
@@ -48,9 +48,9 @@ class Plan:
     adjustment: str
     span: Span
     now_ms: int
-    held: tuple[Stretch, ...] = ()
-    segments: tuple[Segment, ...] = ()
-    besides: tuple[Step, ...] = ()
+    held: tuple[PlanStretch, ...] = ()
+    segments: tuple[PlanSegment, ...] = ()
+    besides: tuple[PlanStep, ...] = ()
     lacking: tuple[Lacking, ...] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
     substitutes: Mapping[str, str] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Plan:
     error: str = ""
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[PlanStep, ...]:
         """Every question to a vendor."""
         return (*(s for segment in self.segments for s in segment.steps), *self.besides)
 
@@ -175,7 +175,7 @@ class Plan:
         }
 
 
-def _of(step: Step, timeframe: Timeframe) -> str:
+def _of(step: PlanStep, timeframe: Timeframe) -> str:
     """Return what a further question is for."""
     if step.what != "bars":
         return step.what

@@ -13,7 +13,7 @@ from .timeframe import Timeframe
 
 
 @dataclass(frozen=True)
-class Stretch:
+class PlanStretch:
     """Bars that belong together.
 
     Attributes:
@@ -41,7 +41,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Step:
+class PlanStep:
     """One question to a vendor.
 
     Attributes:
@@ -81,13 +81,13 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Offer:
+class VendorOffer:
     """What one candidate could do about a segment, as its vendor stands now.
 
     Attributes:
         vendor: who.
         span: the part that lies within its history; it may be empty.
-        requests, cost, wait_s: as those of a :class:`Step`.
+        requests, cost, wait_s: as those of a :class:`PlanStep`.
         trouble: why it would not be asked, or not for all of it.
     """
 
@@ -117,7 +117,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Segment(Stretch):
+class PlanSegment(PlanStretch):
     """A stretch that is asked for.
 
     Attributes:
@@ -127,8 +127,8 @@ class Segment(Stretch):
     """
 
     reasons: tuple[str, ...] = ()
-    offers: tuple[Offer, ...] = ()
-    steps: tuple[Step, ...] = ()
+    offers: tuple[VendorOffer, ...] = ()
+    steps: tuple[PlanStep, ...] = ()
 
     @property
     def path(self) -> str:
@@ -153,7 +153,7 @@ class Segment(Stretch):
 
 
 @dataclass(frozen=True)
-class Lacking(Stretch):
+class Lacking(PlanStretch):
     """A stretch that the answer would be without, and why."""
 
     reason: str = ""

@@ -114,7 +114,7 @@ class Subscribed(NamedTuple):
     """The vendor says yes to the oldest text that subscribed and was not answered yet."""
 
 
-class Reply(NamedTuple):
+class StreamReply(NamedTuple):
     """A frame that must be sent back. It may hold a key: never log it."""
 
     frame: str
@@ -135,7 +135,7 @@ class Leaving(NamedTuple):
     reason: str
 
 
-class Refusal(NamedTuple):
+class StreamRefusal(NamedTuple):
     """The vendor refuses.
 
     Attributes:
@@ -163,10 +163,10 @@ StreamEvent = (
     | TradeSeen
     | Ready
     | Subscribed
-    | Reply
+    | StreamReply
     | Heard
     | Leaving
-    | Refusal
+    | StreamRefusal
     | Unreadable
 )
 

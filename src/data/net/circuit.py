@@ -13,7 +13,7 @@ from ..errors import CircuitOpenError
 from .account import Account
 from .circuit_breaker import Circuit, CircuitPolicy, Outcome, outcome_of
 from .state import State
-from .state_tables import Book
+from .state_tables import StateTables
 
 _POLICY = CircuitPolicy()
 _LONGEST_REASON = 200
@@ -42,7 +42,7 @@ CircuitHook = Callable[[CircuitChange], None]
 
 
 @dataclass(frozen=True)
-class Visit:
+class CircuitVisit:
     """One call that a door let in; that its answer was bad may be found when it is long over.
 
     Attributes:
@@ -79,7 +79,7 @@ class Circuits:
         self._on_change = on_change
 
     @contextmanager
-    def guard(self, account: Account, door: str) -> Iterator[Visit]:
+    def guard(self, account: Account, door: str) -> Iterator[CircuitVisit]:
         """Let the block ask ``door``, and learn from how it ends.
 
         Raises:
@@ -98,10 +98,10 @@ class Circuits:
             raise
         self._leave(account, door, None, visit.trial)
 
-    def blame(self, visit: Visit, error: BaseException) -> None:
+    def blame(self, visit: CircuitVisit, error: BaseException) -> None:
         """Count ``error`` against the door of a visit that had ended well."""
 
-        def keep(book: Book) -> CircuitChange | None:
+        def keep(book: StateTables) -> CircuitChange | None:
             name = visit.account.named(book.salt)
             known = book.circuit(name, visit.door)
             circuit = self._policy.blame(
@@ -116,7 +116,7 @@ class Circuits:
     def reopen(self, account: Account, door: str) -> None:
         """Let the next call try a door that is shut, as if its time were over."""
 
-        def keep(book: Book) -> None:
+        def keep(book: StateTables) -> None:
             name = account.named(book.salt)
             circuit = replace(book.circuit(name, door), until_s=book.now_s, trial_until_s=0.0)
             book.keep_circuit(name, door, circuit)
@@ -130,17 +130,17 @@ class Circuits:
             lambda book: book.circuit(account.named(book.salt), door), write=False
         )
 
-    def _enter(self, account: Account, door: str) -> Visit:
+    def _enter(self, account: Account, door: str) -> CircuitVisit:
         """Return the visit of a call that may ask."""
         known = self.look(account, door)
         if known.is_closed:
-            return Visit(self, account, door, known, trial=False)
+            return CircuitVisit(self, account, door, known, trial=False)
         shut_s, circuit = self._state.run(partial(self._try, account=account, door=door))
         if shut_s > 0:
             raise self._refusal(account, door, circuit, shut_s)
-        return Visit(self, account, door, circuit, trial=not circuit.is_closed)
+        return CircuitVisit(self, account, door, circuit, trial=not circuit.is_closed)
 
-    def _try(self, book: Book, account: Account, door: str) -> tuple[float, Circuit]:
+    def _try(self, book: StateTables, account: Account, door: str) -> tuple[float, Circuit]:
         name = account.named(book.salt)
         circuit = book.circuit(name, door)
         shut_s = circuit.shut_for(book.now_s)
@@ -152,7 +152,7 @@ class Circuits:
         outcome = outcome_of(error)
         after = partial(self._after, outcome=outcome, trial=trial, reason=_reason(error))
 
-        def keep(book: Book) -> CircuitChange | None:
+        def keep(book: StateTables) -> CircuitChange | None:
             name = account.named(book.salt)
             before = book.circuit(name, door)
             circuit = after(before, now_s=book.now_s)

@@ -51,7 +51,7 @@ def outcome_of(error: BaseException | None) -> Outcome:
 
 
 @dataclass(frozen=True)
-class Patience:
+class BreakerTimings:
     """How much of one kind of failure is borne, and how long the door then stays shut.
 
     Attributes:
@@ -114,10 +114,10 @@ class CircuitPolicy:
         proof_s: how long an answer proves that the door is open to this account.
     """
 
-    failing: Patience = Patience(5, 30.0, 300.0)
-    unreadable: Patience = Patience(3, 300.0, 3600.0)
-    refused: Patience = Patience(1, 900.0, 86_400.0)
-    locked_out: Patience = Patience(1, 3600.0, 86_400.0)
+    failing: BreakerTimings = BreakerTimings(5, 30.0, 300.0)
+    unreadable: BreakerTimings = BreakerTimings(3, 300.0, 3600.0)
+    refused: BreakerTimings = BreakerTimings(1, 900.0, 86_400.0)
+    locked_out: BreakerTimings = BreakerTimings(1, 3600.0, 86_400.0)
     refusals_in_doubt: int = 3
     trial_s: float = 150.0
     proof_s: float = 86_400.0
@@ -172,7 +172,9 @@ class CircuitPolicy:
         is_fresh = circuit.answered_s > 0 and now_s - circuit.answered_s < _NOTED_S
         return Circuit(answered_s=circuit.answered_s if is_fresh else now_s)
 
-    def _failed(self, circuit: Circuit, patience: Patience, now_s: float, reason: str) -> Circuit:
+    def _failed(
+        self, circuit: Circuit, patience: BreakerTimings, now_s: float, reason: str
+    ) -> Circuit:
         failures = circuit.failures + 1
         if circuit.is_closed and failures < patience.threshold:
             return replace(circuit, failures=failures, reason=reason)
@@ -180,7 +182,7 @@ class CircuitPolicy:
         until_s = now_s + patience.cool_down(times)
         return Circuit(failures, times, until_s, 0.0, circuit.answered_s, reason)
 
-    def _patience(self, circuit: Circuit, outcome: Outcome, now_s: float) -> Patience:
+    def _patience(self, circuit: Circuit, outcome: Outcome, now_s: float) -> BreakerTimings:
         if outcome == "failing":
             return self.failing
         if outcome == "unreadable":

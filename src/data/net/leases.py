@@ -10,7 +10,7 @@ from functools import partial
 
 from .machine import is_gone, process_space
 from .state import State
-from .state_tables import Book, LeaseRow
+from .state_tables import LeaseRow, StateTables
 
 _FIRST_POLL_S = 0.02
 _LONGEST_POLL_S = 0.5
@@ -96,14 +96,14 @@ class Leases:
             poll = min(_LONGEST_POLL_S, poll * _GROWTH)
         return Lease(name, True, has_waited, holder)
 
-    def _take(self, book: Book, name: str, holder: str, ttl_s: float) -> bool:
+    def _take(self, book: StateTables, name: str, holder: str, ttl_s: float) -> bool:
         held = book.lease(name)
         if held is not None and not _is_dead(held):
             return False
         book.grant(name, LeaseRow(holder, process_space(), os.getpid(), book.now_s + ttl_s))
         return True
 
-    def _renew(self, book: Book, lease: Lease, ttl_s: float) -> bool:
+    def _renew(self, book: StateTables, lease: Lease, ttl_s: float) -> bool:
         held = book.lease(lease.name)
         if held is not None and held.holder != lease.holder:
             return False

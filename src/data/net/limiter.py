@@ -14,12 +14,12 @@ from ..model.http import HttpResponse
 from .account import Account
 from .forks import renew_after_fork
 from .quota import Pause, longest_wait, windows_of
-from .vendor_status import Look
+from .vendor_status import VendorStatus
 
 UNKNOWN_VENDOR_LIMITS = Limits(per_minute=10)
 
 
-class Visit(Protocol):
+class LimiterVisit(Protocol):
     """A call that was let in; that its answer was bad may be found when it is over."""
 
     def blame(self, error: BaseException) -> None:
@@ -73,7 +73,7 @@ class Limiter(Protocol):
             The seconds that the pause lasts.
         """
 
-    def guard(self, door: str) -> AbstractContextManager[Visit | None]:
+    def guard(self, door: str) -> AbstractContextManager[LimiterVisit | None]:
         """Return a context for calls to one thing that the vendor serves; how it ends counts.
 
         It yields the visit, or None where nothing is remembered.
@@ -97,7 +97,7 @@ class Limiter(Protocol):
     def aside(self, name: str, limits: Limits) -> Limiter:
         """Return the limiter of another host of the vendor's, which counts for itself."""
 
-    def look(self, door: str) -> Look:
+    def look(self, door: str) -> VendorStatus:
         """Return how the vendor stands for one thing that it serves; nothing is spent or made."""
 
     def wait_s(self, cost: int = 1) -> float:
@@ -204,10 +204,10 @@ class VendorLimiter:
                 self._asides[name] = made
             return made
 
-    def look(self, door: str) -> Look:
+    def look(self, door: str) -> VendorStatus:
         """Return what was spent and any pause; broken circuits are not remembered here."""
         with self._lock:
-            return Look(self._vendor, self._windows, self._clock.monotonic(), self._pause)
+            return VendorStatus(self._vendor, self._windows, self._clock.monotonic(), self._pause)
 
     def wait_s(self, cost: int = 1) -> float:
         """Return the seconds until ``cost`` units could pass; nothing is spent."""

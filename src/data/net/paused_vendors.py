@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .state import State
-from .state_tables import Book
+from .state_tables import StateTables
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def unknown_symbols(state: State) -> dict[str, int]:
     return found
 
 
-def _read(book: Book) -> list[tuple[str, str, float, str]]:
+def _read(book: StateTables) -> list[tuple[str, str, float, str]]:
     pauses = [
         (who, "", pause.left_s(book.now_s), "it asked us to pause") for who, pause in book.pauses()
     ]

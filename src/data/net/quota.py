@@ -161,7 +161,7 @@ class Pause:
 
 
 @dataclass(frozen=True)
-class Report:
+class QuotaReport:
     """What an answer told about the vendor's own count.
 
     Attributes:

@@ -6,7 +6,7 @@ import math
 import re
 
 from ..model.http import HttpResponse
-from .quota import Report
+from .quota import QuotaReport
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # `x-mbx-used-weight-1m`: units used in a window of the length that the name ends with.
@@ -15,15 +15,15 @@ _USED = re.compile(r"x-mbx-used-weight-(\d{1,4})([smhd])")
 _LEFT = ("x-ratelimit-remaining", "ratelimit-remaining", "x-rate-limit-remaining")
 
 
-def reports_of(response: HttpResponse) -> list[Report]:
+def reports_of(response: HttpResponse) -> list[QuotaReport]:
     """Return what the headers of ``response`` say about units used or left; often nothing."""
     found = []
     for name, value in response.headers.items():
         if used := _USED.fullmatch(name):
             length_s = float(int(used[1]) * _SECONDS[used[2]])
-            found.append(Report(_number(value), length_s=length_s))
+            found.append(QuotaReport(_number(value), length_s=length_s))
         elif name in _LEFT:
-            found.append(Report(_number(value), is_left=True))
+            found.append(QuotaReport(_number(value), is_left=True))
     return [report for report in found if not math.isnan(report.units)]
 
 

@@ -20,12 +20,12 @@ from .answers import report
 from .audit import note_use
 from .forks import renew_after_fork
 from .http import Transport
-from .limiter import Limiter, Symbols, Visit
+from .limiter import Limiter, LimiterVisit, Symbols
 from .one_call import current_call
 from .redact import address, place, redacted, where
 from .retry import RetryPolicy
 from .status import error_of, retry_after_s, server_time_ms
-from .vendor_status import Look
+from .vendor_status import VendorStatus
 
 Classify = Callable[[HttpResponse], DataError | None]
 _log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class Sender:
         limiter = self._limiter.aside(name, limits)
         return Sender(self._transport, limiter, self._clock, self._retry, self._on_attempt)
 
-    def guard(self, door: str, url: str) -> AbstractContextManager[Visit | None]:
+    def guard(self, door: str, url: str) -> AbstractContextManager[LimiterVisit | None]:
         """Return a context for calls to one thing that a vendor serves; how it ends counts.
 
         It yields the visit, to be blamed later, or None where nothing is remembered.
@@ -142,7 +142,7 @@ class Sender:
         """Let the next call try what :meth:`guard` keeps shut; its end decides."""
         self._limiter.reopen(f"{door} at {place(url)}")
 
-    def look(self, door: str, url: str) -> Look:
+    def look(self, door: str, url: str) -> VendorStatus:
         """Return how the vendor stands for what :meth:`guard` would guard; nothing is made."""
         found = self._limiter.look(f"{door} at {place(url)}")
         found.budget_s = self._retry.budget_s

@@ -12,13 +12,13 @@ from ..errors import RateLimitedError
 from ..model.capabilities import Limits
 from ..model.http import HttpResponse
 from .account import Account
-from .circuit import CircuitHook, Circuits, Visit
-from .quota import Report, Window, windows_of
+from .circuit import CircuitHook, Circuits, CircuitVisit
+from .quota import QuotaReport, Window, windows_of
 from .reported import reports_of
 from .state import State
-from .state_tables import Book
+from .state_tables import StateTables
 from .unknown import UnknownSymbols
-from .vendor_status import Look
+from .vendor_status import VendorStatus
 
 # No request takes longer; one that nobody has ended by then belonged to a process that died.
 _LONGEST_FLIGHT_S = 150.0
@@ -121,7 +121,7 @@ class SharedLimiter:
             The seconds that the pause lasts; without ``seconds`` it is for us to say.
         """
 
-        def keep(book: Book) -> float:
+        def keep(book: StateTables) -> float:
             name = self._name(book)
             after = book.pause(name).after(seconds, book.now_s)
             book.keep_pause(name, after)
@@ -129,7 +129,7 @@ class SharedLimiter:
 
         return self._state.run(keep)
 
-    def guard(self, door: str) -> AbstractContextManager[Visit]:
+    def guard(self, door: str) -> AbstractContextManager[CircuitVisit]:
         """Return a context for calls to one thing that the vendor serves; how it ends counts.
 
         Raises:
@@ -159,10 +159,10 @@ class SharedLimiter:
         vendor = f"{self._vendor}-{name}"
         return SharedLimiter(vendor, limits, self._state, on_circuit=self._on_circuit)
 
-    def look(self, door: str) -> Look:
+    def look(self, door: str) -> VendorStatus:
         """Return how the vendor stands for one thing that it serves; nothing is spent or made."""
         if not self._state.exists:
-            return Look(self._vendor, windows_of(self._limits), 0.0)
+            return VendorStatus(self._vendor, windows_of(self._limits), 0.0)
         return self._state.run(partial(self._look, door=door), write=False)
 
     def wait_s(self, cost: int = 1) -> float:
@@ -172,7 +172,7 @@ class SharedLimiter:
     def used(self) -> dict[str, float]:
         """Return the units that count now, by window length such as ``60s``."""
 
-        def count(book: Book) -> dict[str, float]:
+        def count(book: StateTables) -> dict[str, float]:
             name = self._name(book)
             windows, flying = book.windows(name, self._limits), book.on_their_way(name)
             return {f"{w.length_s:g}s": w.used(book.now_s) + flying for w in windows}
@@ -185,16 +185,18 @@ class SharedLimiter:
 
     # --- inside one transaction ------------------------------------------------------------
 
-    def _name(self, book: Book) -> str:
+    def _name(self, book: StateTables) -> str:
         return self._account.named(book.salt)
 
-    def _look(self, book: Book, door: str) -> Look:
+    def _look(self, book: StateTables, door: str) -> VendorStatus:
         name = self._name(book)
         windows, flying = book.windows(name, self._limits), book.on_their_way(name)
         for window in windows if flying else ():
             window.spend(flying, book.now_s)
         circuit = book.circuit(name, door)
-        return Look(self._vendor, windows, book.now_s, book.pause(name), circuit, book.lost_s)
+        return VendorStatus(
+            self._vendor, windows, book.now_s, book.pause(name), circuit, book.lost_s
+        )
 
     def _hint(self, setting: str) -> str | None:
         """Return the line of the rules that raises a limit; None for the vendor's own word."""
@@ -203,7 +205,7 @@ class SharedLimiter:
         line = f"providers.{self._vendor}.rate_limits: {{{setting}: ...}}"
         return f"where its plan grants more, the line `{line}` in the rules raises the limit"
 
-    def _try(self, book: Book, cost: int, ticket: str) -> _Wait:
+    def _try(self, book: StateTables, cost: int, ticket: str) -> _Wait:
         """Spend and return 0, or return the seconds to wait and for what."""
         self._count_crashed(book)
         wait = self._wait(book, cost)
@@ -211,7 +213,7 @@ class SharedLimiter:
             book.take_off(ticket, self._name(book), cost, book.now_s + _LONGEST_FLIGHT_S)
         return wait
 
-    def _wait(self, book: Book, cost: int) -> _Wait:
+    def _wait(self, book: StateTables, cost: int) -> _Wait:
         """Return the longest of all waits, 0 for none, and what it is for."""
         name = self._name(book)
         windows = book.windows(name, self._limits)
@@ -223,13 +225,13 @@ class SharedLimiter:
             found.append(_Wait(wait, _used_up(window), _setting(window)))
         return max(found)
 
-    def _count_crashed(self, book: Book) -> None:
+    def _count_crashed(self, book: StateTables) -> None:
         """Count requests as spent whose process died before it could say how they ended."""
         name = self._name(book)
         if self._is_limited and (units := book.crashed(name)):
             book.spend(name, book.windows(name, self._limits), units)
 
-    def _settle(self, book: Book, ticket: str, reports: list[Report]) -> None:
+    def _settle(self, book: StateTables, ticket: str, reports: list[QuotaReport]) -> None:
         name = self._name(book)
         windows = book.windows(name, self._limits)
         if units := book.land(ticket):
@@ -240,7 +242,7 @@ class SharedLimiter:
             if lacking:
                 book.spend(name, [w for w in windows if w is report.meant(windows)], lacking)
 
-    def _charge(self, book: Book, cost: int) -> None:
+    def _charge(self, book: StateTables, cost: int) -> None:
         name = self._name(book)
         book.spend(name, book.windows(name, self._limits), cost)
 

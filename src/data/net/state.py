@@ -30,7 +30,7 @@ from .state_tables import (
     LATER,
     TABLES,
     VERSION,
-    Book,
+    StateTables,
     keep_anchor,
     keep_fact,
     read_anchor,
@@ -86,7 +86,7 @@ class State:
         """Whether anything has been remembered yet; nothing is made by asking."""
         return self._has_file and self._path.exists()
 
-    def run(self, work: Callable[[Book], T], *, write: bool = True) -> T:
+    def run(self, work: Callable[[StateTables], T], *, write: bool = True) -> T:
         """Return what ``work`` returns, run as one transaction against all other processes.
 
         Args:
@@ -122,7 +122,7 @@ class State:
 
     # --- one transaction -------------------------------------------------------------------
 
-    def _run(self, work: Callable[[Book], T], write: bool) -> T:
+    def _run(self, work: Callable[[StateTables], T], write: bool) -> T:
         import sqlite3
 
         for mend in (self._repair, self._go_alone):
@@ -134,11 +134,11 @@ class State:
                 mend(exc)
         return self._transact(self._ready(), work, write)
 
-    def _transact(self, db: sqlite3.Connection, work: Callable[[Book], T], write: bool) -> T:
+    def _transact(self, db: sqlite3.Connection, work: Callable[[StateTables], T], write: bool) -> T:
         try:
             db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             now_s = self._now_s(db, write)
-            result = _worked(work, Book(db, self._salt, now_s, read_fact(db, "lost_s")))
+            result = _worked(work, StateTables(db, self._salt, now_s, read_fact(db, "lost_s")))
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
@@ -322,7 +322,7 @@ class State:
             self._db = None
 
 
-def _worked(work: Callable[[Book], T], book: Book) -> T:
+def _worked(work: Callable[[StateTables], T], book: StateTables) -> T:
     """Return what ``work`` returns.
 
     Raises:

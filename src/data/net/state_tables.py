@@ -59,7 +59,7 @@ class LeaseRow:
     until_s: float
 
 
-class Book:
+class StateTables:
     """The tables within one transaction; it is of no use afterwards.
 
     Args:

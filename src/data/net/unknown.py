@@ -9,7 +9,7 @@ from ..errors import NoDataError, SymbolNotFoundError
 from ..model.instant import SECOND_MS, iso
 from .account import Account
 from .state import State
-from .state_tables import Book
+from .state_tables import StateTables
 from .unknown_symbols import Unknown, said_again
 
 
@@ -61,10 +61,10 @@ class UnknownSymbols:
         is_known = known is None or not known.holds(now_s)
         return None if known is None or is_known else self._refusal(symbol, known, now_s)
 
-    def _look(self, book: Book, symbol: str) -> tuple[Unknown | None, float]:
+    def _look(self, book: StateTables, symbol: str) -> tuple[Unknown | None, float]:
         return book.unknown(self._account.named(book.salt), self._at, symbol), book.now_s
 
-    def _keep(self, book: Book, symbol: str) -> None:
+    def _keep(self, book: StateTables, symbol: str) -> None:
         known, now_s = self._look(book, symbol)
         book.keep_unknown(
             self._account.named(book.salt), self._at, symbol, said_again(known, now_s)

@@ -29,7 +29,7 @@ class Passing(NamedTuple):
 
 
 @dataclass
-class Look:
+class VendorStatus:
     """What was known of one vendor's door at one moment. Not thread-safe: it is its caller's own.
 
     Attributes:

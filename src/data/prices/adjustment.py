@@ -97,7 +97,7 @@ def rebase(
     last = None if intraday else date_of(int(table.stamps[-1]))
     goal = Basis(target, max(filter(None, (as_of or common_as_of(parts), last)), default=None))
     told = tuple(current(actions))
-    job = Conversion(table.stamps, told, goal, intraday, close_before, known, timeframe)
+    job = BasisConversion(table.stamps, told, goal, intraday, close_before, known, timeframe)
     jobs = [_Job(group, _of_vendor(job, group, own)) for group in groups]
     pieces = [piece for group, work in jobs for piece in work.pieces(group)]
     factors = [(piece.rows, piece.price) for piece in pieces]
@@ -142,10 +142,10 @@ def needed_actions(
 
 class _Job(NamedTuple):
     group: Group
-    work: Conversion
+    work: BasisConversion
 
 
-def _of_vendor(job: Conversion, group: Group, own: OwnActions | None) -> Conversion:
+def _of_vendor(job: BasisConversion, group: Group, own: OwnActions | None) -> BasisConversion:
     return job if own is None else replace(job, actions=tuple(current(own(group.vendor))))
 
 
@@ -198,7 +198,7 @@ class Group(NamedTuple):
     vendor: str = ""
 
 
-class Piece(NamedTuple):
+class BasisPiece(NamedTuple):
     """Rows that share their factors; no ``price`` where a dividend's close is not known."""
 
     rows: slice
@@ -226,7 +226,7 @@ def needed(first: date, source: Basis, goal: Basis) -> Span:
 
 
 @dataclass(frozen=True)
-class Conversion:
+class BasisConversion:
     """What is to be done to the rows at ``stamps``."""
 
     stamps: Stamps
@@ -237,7 +237,7 @@ class Conversion:
     known: Sequence[Span] | None
     timeframe: Timeframe | None
 
-    def pieces(self, group: Group, *, lenient: bool = False) -> Iterator[Piece]:
+    def pieces(self, group: Group, *, lenient: bool = False) -> Iterator[BasisPiece]:
         """Yield the rows of ``group``, latest first; ``lenient`` allows pieces without price."""
         first = int(self.stamps[group.rows.start])
         self._check_asked(first, group.basis)
@@ -248,13 +248,13 @@ class Conversion:
             if border <= group.rows.stop:
                 self._check_straddle(action, int(self.stamps[border - 1]))
             if border < end:
-                yield Piece(slice(border, end), price, splits)
+                yield BasisPiece(slice(border, end), price, splits)
                 end = border
             if action.type == "split":
                 splits *= self._ratio(action) ** -power
             factor = self._factor(action, lenient)
             price = None if price is None or factor is None else price * factor**power
-        yield Piece(slice(group.rows.start, end), price, splits)
+        yield BasisPiece(slice(group.rows.start, end), price, splits)
 
     def _check_asked(self, first_ms: int, source: Basis) -> None:
         if self.known is None:

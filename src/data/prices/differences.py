@@ -40,7 +40,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Terms:
+class ComparisonTerms:
     """How two tables are compared.
 
     Attributes:
@@ -61,7 +61,9 @@ class Terms:
     agreement: Tolerance | None = None
 
 
-def compare(ours: BarTable, theirs: BarTable, terms: Terms = Terms()) -> Compared:
+def compare(
+    ours: BarTable, theirs: BarTable, terms: ComparisonTerms = ComparisonTerms()
+) -> Compared:
     """Compare two ascending tables over the same stretch and name what differs.
 
     Args:
@@ -88,7 +90,7 @@ def compare(ours: BarTable, theirs: BarTable, terms: Terms = Terms()) -> Compare
 # --- what is the same ------------------------------------------------------------------------
 
 
-def _same(left: BarTable, right: BarTable, terms: Terms) -> Mask:
+def _same(left: BarTable, right: BarTable, terms: ComparisonTerms) -> Mask:
     """Tell for each common bar whether both sides say the same."""
     same = np.ones(len(left), dtype=bool)
     for name in PRICES:
@@ -100,7 +102,7 @@ def _same(left: BarTable, right: BarTable, terms: Terms) -> Mask:
     return same
 
 
-def _readjusted(left: BarTable, right: BarTable, terms: Terms) -> Mask:
+def _readjusted(left: BarTable, right: BarTable, terms: ComparisonTerms) -> Mask:
     """Tell for each common bar whether both have an adjusted close and another one."""
     if not terms.adj_close or left.adj_close is None or right.adj_close is None:
         return np.zeros(len(left), dtype=bool)
@@ -144,7 +146,11 @@ def _close(one: Floats, other: Floats, tolerance: float, slack: float = 0.0) -> 
 
 
 def _name(
-    causes: NDArray[np.object_], differs: Mask, left: BarTable, right: BarTable, terms: Terms
+    causes: NDArray[np.object_],
+    differs: Mask,
+    left: BarTable,
+    right: BarTable,
+    terms: ComparisonTerms,
 ) -> None:
     """Write the cause of each differing bar; the more specific cause is tried first."""
     ratio, even = _ratios(left, right)
@@ -166,7 +172,7 @@ def _name(
     settle(np.ones(len(left), dtype=bool), "conflict")
 
 
-def _agree(left: BarTable, right: BarTable, terms: Terms) -> bool:
+def _agree(left: BarTable, right: BarTable, terms: ComparisonTerms) -> bool:
     """Tell whether two sources of one market agree on the whole, as they must to be spliced."""
     if terms.agreement is None:
         return False
@@ -205,7 +211,7 @@ def _near(ratio: Floats, factor: float | Floats, tolerance: float = _NEAR_SPLIT)
     return found
 
 
-def _split_like(stamps: Stamps, ratio: Floats, rows: Mask, terms: Terms) -> Mask:
+def _split_like(stamps: Stamps, ratio: Floats, rows: Mask, terms: ComparisonTerms) -> Mask:
     """Tell which bars differ by the constant ratio of a split, up to the day before it."""
     found = np.zeros(len(stamps), dtype=bool)
     for run in _runs(ratio, rows):
@@ -247,7 +253,7 @@ def _split_after(last_ms: int, factor: float, actions: Sequence[Action]) -> Acti
     return None
 
 
-def _dividend_like(left: BarTable, ratio: Floats, terms: Terms) -> Mask:
+def _dividend_like(left: BarTable, ratio: Floats, terms: ComparisonTerms) -> Mask:
     """Tell which bars differ as if one side, and not the other, were adjusted for dividends."""
     factor = np.ones(len(left))
     for action in (a for a in terms.actions if a.type == "dividend"):
@@ -263,7 +269,7 @@ def _dividend_like(left: BarTable, ratio: Floats, terms: Terms) -> Mask:
 
 
 def _grouped(
-    causes: NDArray[np.object_], left: BarTable, right: BarTable, terms: Terms
+    causes: NDArray[np.object_], left: BarTable, right: BarTable, terms: ComparisonTerms
 ) -> Iterator[Difference]:
     """Yield one difference for each cause, and one for each ratio of a split."""
     ratio, _ = _ratios(left, right)
@@ -277,7 +283,7 @@ def _grouped(
 
 
 def _missing(
-    ours: BarTable, theirs: BarTable, common: Stamps, terms: Terms
+    ours: BarTable, theirs: BarTable, common: Stamps, terms: ComparisonTerms
 ) -> Iterator[Difference]:
     """Yield what only one side has."""
     here = theirs.take(~among(theirs.stamps, common))
@@ -303,7 +309,7 @@ def _first(table: BarTable) -> Bar | None:
     return Bar(int(table.stamps[0]), *(float(column[0]) for column in table.values()))
 
 
-def _words(cause: Cause, stamps: Stamps, ratio: Floats, terms: Terms) -> str:
+def _words(cause: Cause, stamps: Stamps, ratio: Floats, terms: ComparisonTerms) -> str:
     if cause == "unit x100":
         return f"theirs is {'100 times' if ratio[0] > 1 else 'a hundredth of'} ours"
     if cause == "dividend adjustment":

@@ -61,7 +61,7 @@ class _Word:
 
 
 @dataclass(frozen=True)
-class Event:
+class ActionEvent:
     """One split or dividend, and all that was said of it.
 
     Attributes:
@@ -125,7 +125,7 @@ class Event:
         return len(alike), len({w.action.source for w in self.words if w.is_date(word)})
 
 
-def events_of(told: Iterable[Action], asked_for: AskedFor) -> tuple[Event, ...]:
+def events_of(told: Iterable[Action], asked_for: AskedFor) -> tuple[ActionEvent, ...]:
     """Sort words into events, by ex-date.
 
     Args:
@@ -184,14 +184,14 @@ def _is_one(one: _Word, other: _Word) -> bool:
     return near and not own and one.is_value(other)
 
 
-def _event(words: Sequence[_Word], asked_for: AskedFor, tellers: set[str] | None) -> Event:
+def _event(words: Sequence[_Word], asked_for: AskedFor, tellers: set[str] | None) -> ActionEvent:
     """Make an event; who is not among ``tellers`` is not expected to know it."""
     first_told = sorted(words, key=lambda w: (w.action.fetched_at, w.action.source))
-    asked = set(asked_for(Event(tuple(first_told)).action().ex_date))
+    asked = set(asked_for(ActionEvent(tuple(first_told)).action().ex_date))
     silent = asked - {word.action.source for word in words}
     if tellers is not None:
         silent &= tellers
-    return Event(tuple(first_told), tuple(sorted(silent)))
+    return ActionEvent(tuple(first_told), tuple(sorted(silent)))
 
 
 def _ratio(split: Action) -> tuple[Fraction, Fraction]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calendars.gaps import Grid
+from ..calendars.gaps import BarGrid
 from ..errors import QualityError
 from ..model.bars import NAN, Bar, BarTable, Stamps, among
 from ..model.coverage import OFF_GRID
@@ -103,7 +103,7 @@ def check(
     timeframe: Timeframe,
     now_ms: int,
     expected: Stamps | None = None,
-    grid: Grid | None = None,
+    grid: BarGrid | None = None,
     volume: bool = False,
 ) -> Checked:
     """Judge the rows that one vendor answered for ``span``.
@@ -222,7 +222,7 @@ def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
     return rows.take(last), ok[last], np.unique(rows.stamps[1:][twin & differs])
 
 
-def _off_grid(stamps: Stamps, expected: Stamps, grid: Grid) -> Mask:
+def _off_grid(stamps: Stamps, expected: Stamps, grid: BarGrid) -> Mask:
     """Tell which stamps are none that a bar can open at."""
     off = ~among(stamps, expected)
     if off.any():

@@ -68,7 +68,7 @@ _USUAL_SPLITS = [Fraction(n) for n in (2, 3, 4, 5, 7, 10, 20, 50)] + [
 _EVER = 2**62
 
 
-class Step(NamedTuple):
+class SpliceStep(NamedTuple):
     """Bars stamped before ``before_ms`` are multiplied; of a split the volume is divided."""
 
     before_ms: int
@@ -85,7 +85,7 @@ class Fix:
         because: what had been missed, in words.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[SpliceStep, ...]
     because: str
 
     def applied(self, table: BarTable) -> BarTable:
@@ -183,7 +183,7 @@ def _proves(meeting: Meeting, fix: Fix, tolerance: Tolerance) -> bool:
     return is_better and not (after > before).any() and not any(_jumps(held, s) for s in fix.steps)
 
 
-def _jumps(held: BarTable, step: Step) -> bool:
+def _jumps(held: BarTable, step: SpliceStep) -> bool:
     """Tell whether closes jump by a split's ratio, one way or the other, on its day."""
     place = int(np.searchsorted(held.stamps, step.before_ms))
     if not step.is_split or not 0 < place < len(held):
@@ -246,7 +246,7 @@ def _explained(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | None) -> 
     for split in (*_USUAL_SPLITS, *(1 / s for s in _USUAL_SPLITS)) if fixes is not None else ():
         if abs(verdict.ratio / float(split) - 1) <= _NEAR:
             because = f"a factor of {split}, as a split that one of the two does not know"
-            fix = Fix((Step(_EVER, 1 / split),), because)
+            fix = Fix((SpliceStep(_EVER, 1 / split),), because)
             return replace(verdict, kind="constant", said=f"{verdict.said}: {because}", fix=fix)
     return verdict
 
@@ -280,7 +280,7 @@ def known_fixes(
     """
     ascending = sorted(action for action in actions if action.is_sound)
     splits = [a for a in ascending if a.type == "split"]
-    steps = {a: Step(_before(a, intraday), 1 / a.ratio) for a in splits}
+    steps = {a: SpliceStep(_before(a, intraday), 1 / a.ratio) for a in splits}
     shares_of = as_of if adjustment != "raw" else None
     paid = Fraction(1)
     for dividend in reversed([a for a in ascending if a.type == "dividend"]):
@@ -292,18 +292,18 @@ def known_fixes(
             close = close / paid + amount
         factor = 1 - amount / close
         if factor > 0:
-            steps[dividend] = Step(_before(dividend, intraday), factor, is_split=False)
+            steps[dividend] = SpliceStep(_before(dividend, intraday), factor, is_split=False)
             paid *= factor
     alone = [f for a, s in steps.items() if abs(s.factor - 1) > _CONSTANT for f in _both(s, a)]
     return alone + list(_all_of([steps[a] for a in splits]))
 
 
-def _both(step: Step, action: Action) -> Iterator[Fix]:
+def _both(step: SpliceStep, action: Action) -> Iterator[Fix]:
     yield Fix((step,), f"the {action} had been left out")
     yield Fix((step._replace(factor=1 / step.factor),), f"the {action} had been applied twice")
 
 
-def _all_of(splits: Sequence[Step]) -> Iterator[Fix]:
+def _all_of(splits: Sequence[SpliceStep]) -> Iterator[Fix]:
     if len(splits) > 1:
         yield Fix(tuple(splits), f"all {len(splits)} splits had been left out")
         twice = tuple(step._replace(factor=1 / step.factor) for step in splits)

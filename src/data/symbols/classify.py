@@ -38,7 +38,7 @@ _FUTURE = re.compile(r"[A-Z0-9]{1,10}=F")
 
 
 @dataclass(frozen=True)
-class Refusal:
+class SymbolRefusal:
     """Why a text is no instrument.
 
     Attributes:
@@ -55,10 +55,10 @@ class Refusal:
     hint: str = ""
 
 
-Verdict = Instrument | Refusal | None
+Verdict = Instrument | SymbolRefusal | None
 
 
-def classify(symbol: Any, tables: Classification) -> Instrument | Refusal:
+def classify(symbol: Any, tables: Classification) -> Instrument | SymbolRefusal:
     """Return the instrument that ``symbol`` means under ``tables``, or why there is none.
 
     Case does not matter; blanks around the symbol are dropped.
@@ -72,27 +72,27 @@ def classify(symbol: Any, tables: Classification) -> Instrument | Refusal:
     return _understood(text, tables)
 
 
-def malformed(symbol: Any) -> Refusal | None:
+def malformed(symbol: Any) -> SymbolRefusal | None:
     """Return why ``symbol`` can never be one, or None."""
     if not isinstance(symbol, str):
-        return Refusal("malformed", f"a symbol is a text, not {type(symbol).__name__}")
+        return SymbolRefusal("malformed", f"a symbol is a text, not {type(symbol).__name__}")
     text = symbol.strip(" ").upper()
     if not text:
-        return Refusal("malformed", "the symbol is empty")
+        return SymbolRefusal("malformed", "the symbol is empty")
     if len(symbol) > MAX_LENGTH:
         what = f"the symbol has {len(symbol)} characters, at most {MAX_LENGTH} are allowed"
-        return Refusal("malformed", what)
+        return SymbolRefusal("malformed", what)
     strange = _ALLOWED.sub("", symbol.strip(" "))
     if strange:
         what = f"the symbol {symbol!r} contains {strange[0]!r}, which no symbol contains"
         hint = "a pair is written BTC/USDT, a venue AAPL.NASDAQ" if ":" in strange else ""
-        return Refusal("malformed", what, hint=hint)
+        return SymbolRefusal("malformed", what, hint=hint)
     if not _SHAPE.fullmatch(text):
-        return Refusal("malformed", f"the symbol {symbol!r} does not have the form of one")
+        return SymbolRefusal("malformed", f"the symbol {symbol!r} does not have the form of one")
     return None
 
 
-def _decided(text: str, tables: Classification) -> Instrument | Refusal:
+def _decided(text: str, tables: Classification) -> Instrument | SymbolRefusal:
     """Return what the user's ``symbols`` say about ``text``."""
     meaning = tables.symbols[text]
     if isinstance(meaning, str):
@@ -103,12 +103,12 @@ def _decided(text: str, tables: Classification) -> Instrument | Refusal:
     return Instrument(**{"symbol": text, "timezone": usual, **meaning}, own_spellings=own)
 
 
-def _understood(text: str, tables: Classification) -> Instrument | Refusal:
+def _understood(text: str, tables: Classification) -> Instrument | SymbolRefusal:
     for step in _STEPS:
         verdict = step(text, tables)
         if verdict is not None:
             return verdict
-    return Refusal(
+    return SymbolRefusal(
         "unknown",
         f"nothing tells what {text!r} is",
         hint="say the venue (7203.T, AAPL.NASDAQ), separate a pair (PEPE/USDT), or write a rule "
@@ -144,7 +144,7 @@ def _suffixed(text: str, tables: Classification) -> Verdict:
         return _stock(body, venue, tables)
     if _SHARE_CLASS.fullmatch(text):
         return None
-    return Refusal(
+    return SymbolRefusal(
         "unknown",
         f"{text!r} ends in .{tail}, which is no exchange known here",
         hint="a rule may add it: symbol_classification.stock.exchange_suffixes",
@@ -279,10 +279,10 @@ def _crypto(base: str, quote: str, tables: Classification) -> Instrument:
     )
 
 
-def _currencies(pair: str, tables: Classification) -> Instrument | Refusal:
+def _currencies(pair: str, tables: Classification) -> Instrument | SymbolRefusal:
     """Build a currency pair from six letters."""
     if not _are_currencies(pair, tables) or pair[:3] == pair[3:]:
-        return Refusal("unknown", f"{pair!r} is not a pair of two currencies known here")
+        return SymbolRefusal("unknown", f"{pair!r} is not a pair of two currencies known here")
     return Instrument(
         f"{pair}=X",
         "forex",
@@ -298,7 +298,7 @@ def _are_currencies(text: str, tables: Classification) -> bool:
     return len(text) == 6 and {text[:3], text[3:]} <= tables.currencies
 
 
-def _ambiguous(text: str, candidates: Iterable[str]) -> Refusal:
+def _ambiguous(text: str, candidates: Iterable[str]) -> SymbolRefusal:
     """Refuse to choose, and say how to."""
     clear = tuple(candidates)
     said = (
@@ -306,4 +306,4 @@ def _ambiguous(text: str, candidates: Iterable[str]) -> Refusal:
     )
     rule = f"symbol_classification.symbols: {{{text}: {clear[0] if clear else '...'}}}"
     hint = f"write what you mean, or decide once in the rules: {rule}"
-    return Refusal("ambiguous", f"the symbol {text!r} is ambiguous: {said}", clear, hint)
+    return SymbolRefusal("ambiguous", f"the symbol {text!r} is ambiguous: {said}", clear, hint)

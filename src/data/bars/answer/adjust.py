@@ -22,7 +22,7 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...prices.adjustment import BasisPart, SessionOf, needed_actions, rebase
 from ...prices.closes import ClosesBefore, LastSession
-from ...prices.disputes import Event
+from ...prices.disputes import ActionEvent
 from ..fetch.trading_days import TradingDay
 from ..ingest.commit import CLOSED
 from ..ingest.writer import with_answers
@@ -282,7 +282,9 @@ class Rebaser:
         return self.query.timeframe.is_intraday
 
 
-def used(disputed: Iterable[Event], needed: Sequence[Span], *, dividends: bool) -> list[Event]:
+def used(
+    disputed: Iterable[ActionEvent], needed: Sequence[Span], *, dividends: bool
+) -> list[ActionEvent]:
     """Return those of an ex-date that a conversion needs, as any vendor tells it."""
     return [
         event

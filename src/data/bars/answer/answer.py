@@ -29,7 +29,7 @@ from .borders import told_splices
 if TYPE_CHECKING:
     from ...cache.actions import ActionBook
     from ...cache.store import SeriesView
-    from ...prices.disputes import Event
+    from ...prices.disputes import ActionEvent
     from ..fetch.state import Unfilled
 
 log = logging.getLogger("onetape.routing")
@@ -69,7 +69,7 @@ class Rebased(NamedTuple):
 
     table: BarTable
     as_of: date | None = None
-    disputed: Sequence[Event] = ()
+    disputed: Sequence[ActionEvent] = ()
     instead: Adjustment | None = None
     unknown_since: date | None = None
     borrowed: tuple[str, ...] = ()

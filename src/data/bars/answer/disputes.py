@@ -7,7 +7,7 @@ from typing import Any
 from ...model.actions import Action
 from ...model.coverage import Coverage
 from ...model.instant import day_ms
-from ...prices.disputes import Event
+from ...prices.disputes import ActionEvent
 from ..ingest.commit import DOUBTFUL
 from .answer import Rebased
 
@@ -54,14 +54,14 @@ def _sentence(done: Rebased, coverage: Coverage) -> str:
     return f"vendors are divided about {count} that these prices depend on: {what}"
 
 
-def _what(event: Event, coverage: Coverage) -> str:
+def _what(event: ActionEvent, coverage: Coverage) -> str:
     action = next(iter(_used(event, coverage)))
     way = "used" if event.counts else "left out"
     said = "; ".join(f"{vendor}: {said}" for vendor, said in _others(event, action).items())
     return f"the {action} of {action.source} was {way} ({said})"
 
 
-def _entries(event: Event, coverage: Coverage) -> list[dict[str, Any]]:
+def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
     used = _used(event, coverage)
     return [
         {
@@ -78,7 +78,7 @@ def _entries(event: Event, coverage: Coverage) -> list[dict[str, Any]]:
     ]
 
 
-def _used(event: Event, coverage: Coverage) -> dict[Action, list[str]]:
+def _used(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
     """Return the words that count for the bars before the event, with the vendors of these bars."""
     ex_date = day_ms(event.action().ex_date)
     older = [c.vendor for c in coverage if c.state != "empty" and c.span.start < ex_date]
@@ -88,6 +88,6 @@ def _used(event: Event, coverage: Coverage) -> dict[Action, list[str]]:
     return used
 
 
-def _others(event: Event, action: Action) -> dict[str, str]:
+def _others(event: ActionEvent, action: Action) -> dict[str, str]:
     differing = {a.source: str(a) for a in event.dissent(action)}
     return differing | dict.fromkeys(event.silent, f"no {event.type} then")

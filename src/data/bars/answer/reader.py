@@ -29,7 +29,7 @@ from .borders import at_borders, splice_problems
 from .disputes import doubts_of, with_disputes
 
 if TYPE_CHECKING:
-    from ..fetch.state import Forming, Unfilled, Work
+    from ..fetch.state import FetchState, Forming, Unfilled
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS = 20, 50
 
@@ -64,7 +64,7 @@ class Outcome:
         return None if self.view is None else (self.view, self.book)
 
     @classmethod
-    def of(cls, work: Work, cap: int) -> Outcome:
+    def of(cls, work: FetchState, cap: int) -> Outcome:
         """Take what a walk through a lane left behind; no bar stamped ``cap`` or later has closed."""
         return cls(
             work.unfilled,

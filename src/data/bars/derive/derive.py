@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from ...calendars.calendar import MarketCalendar, calendar_for
 from ...calendars.finality import forming_stamp
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...errors import (
     AllProvidersFailedError,
     Attempt,
@@ -33,8 +33,8 @@ from ..answer.answer import Answer, Gap
 from ..fetch.lane import LOOKBACKS, closed_rows, last_of
 from ..fetch.state import is_down
 from ..ingest.commit import DOUBTFUL
-from .result import Fold
-from .sources import Parts
+from .result import DerivedAnswer
+from .sources import SourceTimeframes
 
 log = logging.getLogger("onetape.routing")
 
@@ -52,7 +52,7 @@ class Deriver:
         ask: answers by bars of the very length asked for; not by vendors who are out.
     """
 
-    def __init__(self, parts: Parts, ask: Callable[[BarsQuery, Out], Answer]) -> None:
+    def __init__(self, parts: SourceTimeframes, ask: Callable[[BarsQuery, Out], Answer]) -> None:
         self._parts = parts
         self._ask = ask
 
@@ -246,7 +246,7 @@ class _Making:
             dense=False,
             unanswered=[hole.span for hole in holes],
         )
-        fold = Fold(self.query, self.source, below, found, holes)
+        fold = DerivedAnswer(self.query, self.source, below, found, holes)
         table, coverage = fold.with_running()
         return replace(
             below,
@@ -294,10 +294,10 @@ class _Making:
         return calendar_for(self.query.instrument)
 
     @property
-    def _grid(self) -> Grid:
+    def _grid(self) -> BarGrid:
         """Where the bars wanted stand; days know one anchor alone."""
         step = self.query.timeframe
-        return Grid(self._calendar, step, self.anchor if step.is_intraday else "session")
+        return BarGrid(self._calendar, step, self.anchor if step.is_intraday else "session")
 
 
 def _holes(below: Answer) -> Iterator[Gap]:

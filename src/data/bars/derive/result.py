@@ -24,7 +24,7 @@ _NOT_YET = "closed, not published yet"
 
 
 @dataclass(frozen=True)
-class Fold:
+class DerivedAnswer:
     """What was made of an answer, with everything that is told about its bars.
 
     Attributes:

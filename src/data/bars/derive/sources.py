@@ -7,7 +7,7 @@ from dataclasses import replace
 from ...cache.store import BarStore
 from ...calendars.calendar import MarketCalendar, calendar_for
 from ...calendars.finality import forming_stamp
-from ...calendars.gaps import Grid, missing
+from ...calendars.gaps import BarGrid, missing
 from ...model.instant import DAY_MS
 from ...model.kind import Kind
 from ...model.query import BarsQuery
@@ -29,7 +29,7 @@ _MOST_PARTS = 1000
 _HOURS_SEEN_MS = 60 * DAY_MS
 
 
-class Parts:
+class SourceTimeframes:
     """Says what bars can be made of. Thread-safe; it asks nobody and reads metadata alone."""
 
     def __init__(self, selector: Selector, store: BarStore) -> None:
@@ -143,7 +143,7 @@ class Parts:
 
     def _lacking(self, query: BarsQuery, source: Timeframe, calendar: MarketCalendar) -> list[Span]:
         """Return the stretches of ``source`` bars that are wanted and not held."""
-        grid = Grid(calendar, source, self.anchor(query, source))
+        grid = BarGrid(calendar, source, self.anchor(query, source))
         needed = source_span(query.span, query.timeframe, calendar, anchor=grid.anchor)
         cap = forming_stamp(calendar, source, query.now_ms, grid.anchor)
         needed = Span(needed.start, min(needed.end, cap))

@@ -9,20 +9,20 @@ from ...config.rules_file import packaged_rules
 from ...downloader.base_data_downloader import is_ours
 from ...downloader.vendor_status import look_at
 from ...errors import DataError, QueryError, UnknownProviderError
-from ...model.explanation import Explanation, Stored, Way
+from ...model.explanation import Explanation, StoredSeries, Way
 from ...model.health import Health
 from ...model.query import BarsQuery
 from ...model.rules import Rule
 from ...model.series import SeriesKey
-from ..derive.sources import Parts
+from ..derive.sources import SourceTimeframes
 from ..fetch.lifetimes import lifetime_of
 from ..selection.candidate import Candidate
 from ..selection.candidates import Route
 from ..selection.exclusions import differences, unasked
-from .runner import Theatre
+from .runner import DryRunner
 
 
-def explain(theatre: Theatre, query: BarsQuery) -> Explanation:
+def explain(theatre: DryRunner, query: BarsQuery) -> Explanation:
     """Return what would happen for the series of ``query``, and why; nobody is asked.
 
     Raises:
@@ -52,7 +52,7 @@ def explain(theatre: Theatre, query: BarsQuery) -> Explanation:
     )
 
 
-def _rule(theatre: Theatre, query: BarsQuery) -> tuple[Rule | None, str]:
+def _rule(theatre: DryRunner, query: BarsQuery) -> tuple[Rule | None, str]:
     try:
         rule: Rule = theatre.selector.rule_for(query.instrument, query.timeframe)
     except QueryError as error:
@@ -60,7 +60,7 @@ def _rule(theatre: Theatre, query: BarsQuery) -> tuple[Rule | None, str]:
     return rule, ""
 
 
-def _home(theatre: Theatre, rule: Rule) -> str:
+def _home(theatre: DryRunner, rule: Rule) -> str:
     """Return whose rule it is."""
     if packaged_rules().rules.get(rule.name) == rule:
         return "the packaged rules"
@@ -90,7 +90,7 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
     )
 
 
-def _stored(theatre: Theatre, query: BarsQuery, way: Route | None) -> Iterator[Stored]:
+def _stored(theatre: DryRunner, query: BarsQuery, way: Route | None) -> Iterator[StoredSeries]:
     """Yield the lanes of which anything is known: the default one, the route's, and any vendor's."""
     symbol, timeframe = query.instrument.symbol, query.timeframe
     lanes = [lane.parts for lane in way.lanes] if way else []
@@ -101,7 +101,7 @@ def _stored(theatre: Theatre, query: BarsQuery, way: Route | None) -> Iterator[S
         if view.exists:
             known = view.coverage.opened()
             names = {name for part in known for name in part.vendor.split(",") if name}
-            yield Stored(
+            yield StoredSeries(
                 key.folder,
                 view.rows,
                 view.first,
@@ -114,9 +114,9 @@ def _stored(theatre: Theatre, query: BarsQuery, way: Route | None) -> Iterator[S
             )
 
 
-def _source(theatre: Theatre, query: BarsQuery, way: Route | None) -> str:
+def _source(theatre: DryRunner, query: BarsQuery, way: Route | None) -> str:
     """Return the timeframe of the shorter bars that these are made of; empty where they are not."""
-    parts = Parts(theatre.selector, theatre.store)
+    parts = SourceTimeframes(theatre.selector, theatre.store)
     try:
         source = parts.preferred(query) or (parts.best(query) if way is None else None)
     except UnknownProviderError:

@@ -7,34 +7,34 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ...calendars.calendar import calendar_for
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...errors import AllProvidersFailedError, DataError
 from ...model.coverage import Coverage
 from ...model.explanation import Explanation
 from ...model.health import Health
 from ...model.plan import Plan
 from ...model.query import BarsQuery
-from ...model.segments import Lacking, Offer, Segment, Step, Stretch
+from ...model.segments import Lacking, PlanSegment, PlanStep, PlanStretch, VendorOffer
 from ...model.span import Span, gaps, subtract
 from ...model.timeframe import Timeframe
 from ..answer.answer import Answer
-from ..fetch.plan import Todo
-from ..fetch.state import Work
+from ..fetch.plan import FetchPlan
+from ..fetch.state import FetchState
 from ..selection.exclusions import differences, unasked
-from .runner import Rehearsal, Theatre
+from .runner import DryRunner, DryRunResult
 
 # Errors name the vendor that they are told of.
 _NAMED_TWICE = re.compile(r"\b(\w+): \1 ")
 
 
-class Foreteller:
+class RequestPlanner:
     """Says what one request would do; it asks nobody and writes nothing.
 
     Args:
         theatre: what the request is rehearsed with.
     """
 
-    def __init__(self, theatre: Theatre) -> None:
+    def __init__(self, theatre: DryRunner) -> None:
         self._theatre = theatre
 
     def plan(self, query: BarsQuery) -> Plan:
@@ -59,7 +59,7 @@ class Foreteller:
         return explain(self._theatre, query)
 
 
-def _hit(query: BarsQuery, done: Rehearsal) -> Plan:
+def _hit(query: BarsQuery, done: DryRunResult) -> Plan:
     """Tell a hit: by what was read alone, for no calendar and no vendor is needed for it."""
     answer = done.answer
     assert answer is not None
@@ -79,14 +79,14 @@ def _hit(query: BarsQuery, done: Rehearsal) -> Plan:
     )
 
 
-def _held(answer: Answer, asked: Sequence[Span]) -> tuple[Stretch, ...]:
+def _held(answer: Answer, asked: Sequence[Span]) -> tuple[PlanStretch, ...]:
     """Return the bars of an answer that nobody would be asked for."""
     known = [c.span for c in answer.coverage if c.state != "empty"]
     found = []
     for span in subtract(known, asked):
         rows = answer.table.within(span).stamps
         if len(rows):
-            found.append(Stretch(span, len(rows), int(rows[0]), int(rows[-1])))
+            found.append(PlanStretch(span, len(rows), int(rows[0]), int(rows[-1])))
     return tuple(found)
 
 
@@ -100,9 +100,9 @@ def _source(answer: Answer) -> Timeframe | None:
 class _Telling:
     """One rehearsal on its way into a plan."""
 
-    theatre: Theatre
+    theatre: DryRunner
     query: BarsQuery
-    done: Rehearsal
+    done: DryRunResult
 
     def plan(self) -> Plan:
         """Return the plan."""
@@ -133,7 +133,7 @@ class _Telling:
             error=type(self.done.error).__name__ if self.done.error else "",
         )
 
-    def _plans(self, timeframe: Timeframe) -> list[tuple[Work, Todo]]:
+    def _plans(self, timeframe: Timeframe) -> list[tuple[FetchState, FetchPlan]]:
         """Return what the lane that answers found to do; the first one's where none does."""
         found = [(w, t) for w, t in self.done.plans if w.query.timeframe == timeframe]
         keys = list(dict.fromkeys(work.key for work, _ in found))
@@ -153,7 +153,7 @@ class _Telling:
         lane: str | None = facts.get("derived_from", facts).get("lane")
         return lane
 
-    def _asked_beside(self, found: Sequence[tuple[Work, Todo]]) -> list[Span]:
+    def _asked_beside(self, found: Sequence[tuple[FetchState, FetchPlan]]) -> list[Span]:
         """Return what would be asked of those who can add to the bars that answer."""
         names = {c.name for work, _ in found for c in work.lane.candidates}
         steps = (step for step in self.done.steps if step.vendor in names or not found)
@@ -167,7 +167,7 @@ class _Telling:
         except DataError:
             return found
 
-    def _span(self, found: Sequence[tuple[Work, Todo]]) -> Span:
+    def _span(self, found: Sequence[tuple[FetchState, FetchPlan]]) -> Span:
         span = found[-1][1].wanted if found and not self._is_derived else self.query.span
         cap = found[-1][1].cap if found else self.query.now_ms + 1
         return Span(span.start, max(span.start, min(span.end, cap)))
@@ -179,8 +179,8 @@ class _Telling:
     # --- what is asked ---------------------------------------------------------------------
 
     def _asked(
-        self, found: Sequence[tuple[Work, Todo]], timeframe: Timeframe
-    ) -> tuple[tuple[Segment, ...], tuple[Step, ...]]:
+        self, found: Sequence[tuple[FetchState, FetchPlan]], timeframe: Timeframe
+    ) -> tuple[tuple[PlanSegment, ...], tuple[PlanStep, ...]]:
         """Sort the questions: those for what the plan lacks, and others."""
         left, segments = list(self.done.steps), []
         for work, todo in found:
@@ -194,10 +194,12 @@ class _Telling:
                 segments.append(self._segment(work, span, todo.cap, mine))
         return tuple(segments), tuple(left)
 
-    def _segment(self, work: Work, span: Span, cap: int, steps: Sequence[Step]) -> Segment:
+    def _segment(
+        self, work: FetchState, span: Span, cap: int, steps: Sequence[PlanStep]
+    ) -> PlanSegment:
         part = _stretch(Span(span.start, min(span.end, cap)), work.grid)
         coverage = self.theatre.store.view(work.key).coverage
-        return Segment(
+        return PlanSegment(
             span,
             part.bars,
             part.first,
@@ -207,18 +209,18 @@ class _Telling:
             steps=tuple(_joined(steps)),
         )
 
-    def _offers(self, work: Work, span: Span) -> tuple[Offer, ...]:
+    def _offers(self, work: FetchState, span: Span) -> tuple[VendorOffer, ...]:
         """Return what each candidate could do, each as if it were asked alone."""
         if self.query.offline:
             return ()
         offers = []
         for candidate in work.lane.candidates:
             part = candidate.servable(span, work.grid.timeframe, self.query.now_ms)
-            offer: Offer = candidate.downloader.offer(work, part)
+            offer: VendorOffer = candidate.downloader.offer(work, part)
             offers.append(offer)
         return tuple(offers)
 
-    def _health(self, found: Sequence[tuple[Work, Todo]]) -> tuple[Health, ...]:
+    def _health(self, found: Sequence[tuple[FetchState, FetchPlan]]) -> tuple[Health, ...]:
         """Return how everybody on the way stands."""
         if self.done.is_hit or self.query.offline:
             return ()
@@ -228,8 +230,8 @@ class _Telling:
 
     # --- what is lacking -------------------------------------------------------------------
 
-    def _lacking(self, segments: Sequence[Segment]) -> tuple[Lacking, ...]:
-        grid = Grid(calendar_for(self.query.instrument), self.query.timeframe)
+    def _lacking(self, segments: Sequence[PlanSegment]) -> tuple[Lacking, ...]:
+        grid = BarGrid(calendar_for(self.query.instrument), self.query.timeframe)
         if self.done.answer is not None:
             return tuple(
                 _lack(gap.span, grid, gap.reason)
@@ -241,7 +243,7 @@ class _Telling:
         return tuple(_lack(span, grid, reason) for span in spans)
 
 
-def _substitutes(theatre: Theatre, query: BarsQuery) -> dict[str, str]:
+def _substitutes(theatre: DryRunner, query: BarsQuery) -> dict[str, str]:
     """Return who would be asked for all of it if nobody has anything of the kind, and what differs."""
     try:
         way = theatre.way_of(query)
@@ -263,9 +265,9 @@ def _words(query: BarsQuery, error: DataError | None) -> str:
     return str(error.args[0]).rpartition(f" for {query}: ")[2] if error is not None else ""
 
 
-def _joined(steps: Sequence[Step]) -> Iterator[Step]:
+def _joined(steps: Sequence[PlanStep]) -> Iterator[PlanStep]:
     """Yield questions to one vendor that go on where the last one ended as one."""
-    last: Step | None = None
+    last: PlanStep | None = None
     for step in steps:
         same = last is not None and replace(
             last, span=step.span, requests=step.requests, wait_s=step.wait_s
@@ -285,19 +287,19 @@ def _joined(steps: Sequence[Step]) -> Iterator[Step]:
         yield last
 
 
-def _stretch(span: Span, grid: Grid) -> Stretch:
+def _stretch(span: Span, grid: BarGrid) -> PlanStretch:
     stamps = grid.opens(span)
     if not len(stamps):
-        return Stretch(span, 0)
-    return Stretch(span, len(stamps), int(stamps[0]), int(stamps[-1]))
+        return PlanStretch(span, 0)
+    return PlanStretch(span, len(stamps), int(stamps[0]), int(stamps[-1]))
 
 
-def _lack(span: Span, grid: Grid, reason: str) -> Lacking:
+def _lack(span: Span, grid: BarGrid, reason: str) -> Lacking:
     part = _stretch(span, grid)
     return Lacking(span, part.bars, part.first, part.last, _NAMED_TWICE.sub(r"\1 ", reason))
 
 
-def _reasons(span: Span, cap: int, coverage: Coverage, work: Work) -> list[str]:
+def _reasons(span: Span, cap: int, coverage: Coverage, work: FetchState) -> list[str]:
     """Say why ``span`` is asked for, by what is known of it."""
     now, found = work.query.now_ms, []
     parts = coverage.within(span)

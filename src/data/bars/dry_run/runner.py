@@ -27,13 +27,13 @@ from ...model.bars import BarTable, concat, merge
 from ...model.coverage import Coverage
 from ...model.query import BarsQuery
 from ...model.rules import ValidationRules
-from ...model.segments import Step
+from ...model.segments import PlanStep
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ..answer.answer import Answer
-from ..fetch.plan import Todo
-from ..fetch.state import Work
+from ..fetch.plan import FetchPlan
+from ..fetch.state import FetchState
 from ..fetch.trading_days import TradingDays
 from ..ingest.commit import Expiry
 from ..ingest.writer import actions_known
@@ -42,7 +42,7 @@ from ..selection.candidates import Route, candidates_of, route
 from ..service import BarsService
 
 if TYPE_CHECKING:
-    from .vendors import Stage
+    from .vendors import DryRunContext
 
 _is_rehearsing: ContextVar[bool] = ContextVar("is_rehearsing", default=False)
 
@@ -56,7 +56,7 @@ logging.getLogger("onetape.routing").addFilter(_is_meant)
 
 
 @dataclass
-class Rehearsal:
+class DryRunResult:
     """What came of it.
 
     Attributes:
@@ -71,12 +71,12 @@ class Rehearsal:
     answer: Answer | None = None
     is_hit: bool = False
     error: NoProviderError | AllProvidersFailedError | UnknownProviderError | None = None
-    steps: list[Step] = field(default_factory=list)
-    plans: list[tuple[Work, Todo]] = field(default_factory=list)
+    steps: list[PlanStep] = field(default_factory=list)
+    plans: list[tuple[FetchState, FetchPlan]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Theatre:
+class DryRunner:
     """What a request is rehearsed with.
 
     Attributes:
@@ -103,14 +103,14 @@ class Theatre:
         told = actions_known(self.store, query, TradingDays(self.clock))
         return route(query, candidates_of(self.selector, query), stored, told=told)
 
-    def rehearse(self, query: BarsQuery) -> Rehearsal:
+    def rehearse(self, query: BarsQuery) -> DryRunResult:
         """Do ``query`` without asking anybody, writing anything or logging a word."""
         # In a context of its own: what Ctrl-C leaves set in it ends with it.
         return copy_context().run(self._rehearsed, query)
 
-    def _rehearsed(self, query: BarsQuery) -> Rehearsal:
+    def _rehearsed(self, query: BarsQuery) -> DryRunResult:
         _is_rehearsing.set(True)
-        done = Rehearsal()
+        done = DryRunResult()
         draft = DraftStore(self.store)
         cast = _Cast(self.selector, draft, query, done.steps)
         service = BarsService(draft, cast, self.clock, self.expiry, self.checks)
@@ -123,7 +123,7 @@ class Theatre:
         return done
 
 
-def _is_hit(done: Rehearsal, cast: _Cast) -> bool:
+def _is_hit(done: DryRunResult, cast: _Cast) -> bool:
     """Tell whether nothing was to be asked; what only nobody could be asked for is no hit."""
     if done.answer is None or done.steps:
         return False
@@ -137,13 +137,13 @@ class _Cast:
     """A selector that names stand-ins in place of the downloaders; in all else the real one."""
 
     def __init__(
-        self, selector: Any, draft: DraftStore, query: BarsQuery, steps: list[Step]
+        self, selector: Any, draft: DraftStore, query: BarsQuery, steps: list[PlanStep]
     ) -> None:
         self._selector = selector
         self._draft = draft
         self._query = query
         self._steps = steps
-        self._stage: Stage | None = None
+        self._stage: DryRunContext | None = None
         self.downloaders: dict[str, Any] = {}
         self.own_sender = None  # nothing is sent
         self.is_consulted = False
@@ -168,9 +168,9 @@ class _Cast:
 
     def _stand_in(self, name: str, real: Any) -> Any:
         # Imported here: an answer from the cache needs no vendor and no HTTP library.
-        from .vendors import Stage, stand_in
+        from .vendors import DryRunContext, stand_in
 
-        self._stage = self._stage or Stage(self._query, self._draft, self._steps)
+        self._stage = self._stage or DryRunContext(self._query, self._draft, self._steps)
         return stand_in(name, real, self._stage)
 
     def __getattr__(self, name: str) -> Any:

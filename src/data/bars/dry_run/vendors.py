@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...calendars.calendar import calendar_for
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...downloader.base_data_downloader import BaseDataDownloader, is_ours
 from ...downloader.paging import check_capability
 from ...downloader.vendor_status import look_at, unknown_to
@@ -33,13 +33,13 @@ from ...model.instant import date_of, to_ms
 from ...model.instrument import Instrument
 from ...model.kind import Basis, Kind
 from ...model.query import BarsQuery
-from ...model.segments import Offer, Step
+from ...model.segments import PlanStep, VendorOffer
 from ...model.span import Span
 from ...model.texts import duration
 from ...model.timeframe import Timeframe
-from ...net.vendor_status import Look
+from ...net.vendor_status import VendorStatus
 from ..fetch.cost import archive_requests, cost_of, requests_for
-from ..fetch.state import Work
+from ..fetch.state import FetchState
 from .runner import DraftStore
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _ACTIONS = "splits and dividends"
 
 
 @dataclass
-class Stage:
+class DryRunContext:
     """What the stand-ins of one rehearsal share.
 
     Attributes:
@@ -62,10 +62,12 @@ class Stage:
 
     query: BarsQuery
     store: DraftStore
-    steps: list[Step]
-    _looks: dict[tuple[str, Timeframe], Look | None] = field(default_factory=dict)
+    steps: list[PlanStep]
+    _looks: dict[tuple[str, Timeframe], VendorStatus | None] = field(default_factory=dict)
 
-    def look(self, name: str, real: BaseDataDownloader, timeframe: Timeframe) -> Look | None:
+    def look(
+        self, name: str, real: BaseDataDownloader, timeframe: Timeframe
+    ) -> VendorStatus | None:
         """Return how a vendor stands after what was asked of it so far."""
         if (name, timeframe) not in self._looks:
             self._looks[name, timeframe] = look_at(
@@ -73,7 +75,7 @@ class Stage:
             )
         return self._looks[name, timeframe]
 
-    def bars(self, timeframe: Timeframe, span: Span, grid: Grid, now_ms: int) -> BarTable:
+    def bars(self, timeframe: Timeframe, span: Span, grid: BarGrid, now_ms: int) -> BarTable:
         """Return the bars of ``span`` that have begun: those held, and made-up ones."""
         symbol = self.query.instrument.symbol
         held = self.store.held(symbol, timeframe, span)
@@ -83,7 +85,7 @@ class Stage:
         return merge(BarTable(stamps, flat, flat, flat, flat, volume), held)
 
 
-def begun(grid: Grid, span: Span, now_ms: int) -> Stamps:
+def begun(grid: BarGrid, span: Span, now_ms: int) -> Stamps:
     """Return the expected stamps in ``span`` whose bars have begun to trade by ``now_ms``."""
     stamps = grid.opens(Span(span.start, min(span.end, now_ms + 1)))
     if grid.timeframe.is_intraday or not len(stamps):
@@ -93,15 +95,15 @@ def begun(grid: Grid, span: Span, now_ms: int) -> Stamps:
     return stamps if first and first[0].open_ms <= now_ms else stamps[:-1]
 
 
-def stand_in(name: str, real: Any, stage: Stage) -> Any:
+def stand_in(name: str, real: Any, stage: DryRunContext) -> Any:
     """Return what plays ``real``: asked as it would be, by its machinery or by ``get_ohlcv``."""
-    return StandIn(name, real, stage) if is_ours(real) else ForeignStandIn(name, stage)
+    return FakeVendor(name, real, stage) if is_ours(real) else ForeignStandIn(name, stage)
 
 
-class StandIn(BaseDataDownloader):
+class FakeVendor(BaseDataDownloader):
     """Plays a vendor of ours."""
 
-    def __init__(self, name: str, real: BaseDataDownloader, stage: Stage) -> None:
+    def __init__(self, name: str, real: BaseDataDownloader, stage: DryRunContext) -> None:
         super().__init__()
         self.name = real.name or name
         self.capabilities = real.capabilities
@@ -127,13 +129,13 @@ class StandIn(BaseDataDownloader):
         """
         check_capability(self, query)
         kind = self.capabilities.kind(query.instrument, query.timeframe)
-        grid = Grid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
+        grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
         requests = requests_for(self.capabilities, query.span, grid, query.now_ms)
         archived = archive_requests(self.capabilities, query.span, grid, query.now_ms)
         self._ask(query, requests - archived)
         if archived:  # its host has limits of its own, far above what a request takes
             self._stage.steps.append(
-                Step(self._as, query.timeframe, query.span, archived, 0, is_archive=True)
+                PlanStep(self._as, query.timeframe, query.span, archived, 0, is_archive=True)
             )
         table = self._stage.bars(query.timeframe, query.span, grid, query.now_ms)
         if not len(table):
@@ -169,28 +171,28 @@ class StandIn(BaseDataDownloader):
             raise CircuitOpenError(f"{self._as} is not asked for {_ACTIONS} now")
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         self._stage.steps.append(
-            Step(self._as, query.timeframe, span, 1, cost_of(self.real, query), what=_ACTIONS)
+            PlanStep(self._as, query.timeframe, span, 1, cost_of(self.real, query), what=_ACTIONS)
         )
         return ()
 
-    def offer(self, work: Work, span: Span) -> Offer:
+    def offer(self, work: FetchState, span: Span) -> VendorOffer:
         """Return what it could do about ``span``, its part of a segment, if it were asked alone."""
         timeframe, name = work.grid.timeframe, self._as
         if span.is_empty:
-            return Offer(name, span, trouble=_too_deep(self, timeframe))
+            return VendorOffer(name, span, trouble=_too_deep(self, timeframe))
         query = FetchQuery(work.query.instrument, timeframe, span, work.query.now_ms)
         requests = requests_for(self.capabilities, span, work.grid, query.now_ms)
         cost = cost_of(self.real, query)
         look = look_at(self.real, query.instrument.asset_class, timeframe)
         if error := unknown_to(self.real, query):
-            return Offer(name, span, 0, cost, trouble=str(error.args[0]))
+            return VendorOffer(name, span, 0, cost, trouble=str(error.args[0]))
         if look is None:
-            return Offer(name, span, requests, cost)
+            return VendorOffer(name, span, requests, cost)
         if look.shut_s > 0:
-            return Offer(name, span, 0, cost, trouble=look.health(work.query.now_ms).state)
+            return VendorOffer(name, span, 0, cost, trouble=look.health(work.query.now_ms).state)
         sent, wait_s, stuck_s = look.send(requests, cost)
         trouble = "" if sent == requests else f"its limit is used up for {duration(stuck_s)} then"
-        return Offer(name, span, sent, cost, wait_s, trouble)
+        return VendorOffer(name, span, sent, cost, wait_s, trouble)
 
     def health(self, timeframe: Timeframe) -> Health:
         """Return how the vendor stands."""
@@ -206,7 +208,7 @@ class StandIn(BaseDataDownloader):
             RateLimitedError: not all of it would pass.
         """
         stage, cost = self._stage, cost_of(self.real, query)
-        step = Step(self._as, query.timeframe, query.span, cost=cost)
+        step = PlanStep(self._as, query.timeframe, query.span, cost=cost)
         look = stage.look(self._as, self.real, query.timeframe)
         error: DataError | None = unknown_to(self.real, query)
         if error is None and look is not None and look.shut_s > 0:
@@ -229,7 +231,7 @@ class StandIn(BaseDataDownloader):
 class ForeignStandIn:
     """Plays a downloader that is not ours: nothing is known of it but how it is asked."""
 
-    def __init__(self, name: str, stage: Stage) -> None:
+    def __init__(self, name: str, stage: DryRunContext) -> None:
         self._name, self._stage = name, stage
 
     def get_ohlcv(self, symbol: str, interval: str, start_date: Any, end_date: Any) -> pd.DataFrame:
@@ -237,14 +239,14 @@ class ForeignStandIn:
         from ...model.frame import build_frame
 
         timeframe, span = Timeframe.parse(interval), Span(to_ms(start_date), to_ms(end_date) + 1)
-        self._stage.steps.append(Step(self._name, timeframe, span, 1))
+        self._stage.steps.append(PlanStep(self._name, timeframe, span, 1))
         query = self._stage.query
-        grid = Grid(calendar_for(query.instrument), timeframe)
+        grid = BarGrid(calendar_for(query.instrument), timeframe)
         return build_frame(self._stage.bars(timeframe, span, grid, query.now_ms))
 
-    def offer(self, work: Work, span: Span) -> Offer:
+    def offer(self, work: FetchState, span: Span) -> VendorOffer:
         """Return that it would be asked once."""
-        return Offer(self._name, span, 1)
+        return VendorOffer(self._name, span, 1)
 
     def health(self, timeframe: Timeframe) -> Health:
         """Return that nothing is known of it."""

@@ -18,19 +18,19 @@ from ...model.kind import Basis
 from ...model.span import Span
 from ...net.one_call import current_call
 from ...prices.adjustment import BasisPart, needed_actions
-from ..ingest.writer import Keeper
+from ..ingest.writer import StoreWriter
 from ..selection.candidate import Candidate
-from .state import Work
+from .state import FetchState
 
 
-class Teller:
+class ActionFetcher:
     """Finds somebody who tells the actions of a request. Thread-safe: it keeps no state."""
 
-    def __init__(self, keeper: Keeper, clock: Clock) -> None:
+    def __init__(self, keeper: StoreWriter, clock: Clock) -> None:
         self._keeper = keeper
         self._clock = clock
 
-    def ask(self, work: Work, span: Span) -> bool:
+    def ask(self, work: FetchState, span: Span) -> bool:
         """Have those with an ex-date in ``span`` told and kept; False where nobody tells them.
 
         A vendor that failed to is not asked again by the same request, nor is one that has just
@@ -69,7 +69,7 @@ class Teller:
             return True
         return False
 
-    def check(self, work: Work, candidate: Candidate, span: Span) -> None:
+    def check(self, work: FetchState, candidate: Candidate, span: Span) -> None:
         """See to it that a candidate's bars of ``span`` can be converted, before it is asked.
 
         That concerns vendors whose prices stand beside others by virtue of actions that somebody

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...calendars.windows import windows
 from ...downloader.archives import REQUESTS_A_MONTH, pieces
 from ...errors import DataError
@@ -41,7 +41,7 @@ def in_few_requests(
 
 
 def requests_for(
-    capabilities: Capabilities | None, span: Span, grid: Grid, now_ms: int | None = None
+    capabilities: Capabilities | None, span: Span, grid: BarGrid, now_ms: int | None = None
 ) -> int:
     """Return the requests that ``span`` takes when every bar that the calendar expects exists.
 
@@ -63,7 +63,9 @@ def requests_for(
     )
 
 
-def archive_requests(capabilities: Capabilities | None, span: Span, grid: Grid, now_ms: int) -> int:
+def archive_requests(
+    capabilities: Capabilities | None, span: Span, grid: BarGrid, now_ms: int
+) -> int:
     """Return how many requests of ``span`` go to the vendor's archive."""
     found = pieces(span, grid.timeframe, capabilities, now_ms) if capabilities else ()
     return REQUESTS_A_MONTH * sum(piece.is_archived for piece in found)

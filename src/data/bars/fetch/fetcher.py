@@ -31,25 +31,25 @@ from ...model.span import Span, coalesce, subtract
 from ...net.answers import judged
 from ...net.one_call import current_call
 from ...prices.quality import check
-from ..ingest.classify import Digest
+from ..ingest.classify import ClassifiedAnswer
 from ..ingest.commit import (
     BEFORE_FIRST,
     CLOSED,
     LOST,
     NO_BAR,
     UNVOUCHED_MS,
+    CommitContext,
     Expiry,
-    Terms,
 )
-from ..ingest.ingest import Taker, grid_of
-from ..ingest.writer import Keeper
+from ..ingest.ingest import AnswerIngester, grid_of
+from ..ingest.writer import StoreWriter
 from ..selection.candidate import Candidate
-from .actions import Teller
+from .actions import ActionFetcher
 from .cost import in_few_requests
 from .lifetimes import is_proof
 from .neighbours import Neighbours, widened
-from .revisions import Errand, Revisions
-from .state import Unfilled, Work, is_outage
+from .revisions import FetchWindow, Revisions
+from .state import FetchState, Unfilled, is_outage
 
 log = logging.getLogger("onetape.routing")
 
@@ -77,7 +77,12 @@ class Fetcher:
     """Fetches missing segments of one series after another. Thread-safe: it keeps no state."""
 
     def __init__(
-        self, store: BarStore, keeper: Keeper, clock: Clock, expiry: Expiry, checks: ValidationRules
+        self,
+        store: BarStore,
+        keeper: StoreWriter,
+        clock: Clock,
+        expiry: Expiry,
+        checks: ValidationRules,
     ) -> None:
         self._store = store
         self._keeper = keeper
@@ -85,14 +90,14 @@ class Fetcher:
         self._expiry = expiry
         self._neighbours = Neighbours(store, keeper)
         self._revisions = Revisions(store, keeper, clock, expiry)
-        self._taker = Taker(store, keeper, clock, expiry, checks)
-        self._teller = Teller(keeper, clock)
+        self._taker = AnswerIngester(store, keeper, clock, expiry, checks)
+        self._teller = ActionFetcher(keeper, clock)
 
-    def fill(self, work: Work, segments: Sequence[Span]) -> None:
+    def fill(self, work: FetchState, segments: Sequence[Span]) -> None:
         """Ask for each segment and commit what comes; what nobody has ends in ``unfilled``."""
         self._ask(work, segments, 0, ())
 
-    def forming_bar(self, work: Work, span: Span) -> None:
+    def forming_bar(self, work: FetchState, span: Span) -> None:
         """Ask for the running bar in ``span``; it is kept in ``work`` and never stored."""
         for candidate in work.lane.candidates:
             if candidate.name in work.out:
@@ -100,7 +105,7 @@ class Fetcher:
             sides = self._neighbours.beside(work, candidate, span)
             started, sent = self._clock.monotonic(), _sent(work)
             try:
-                asked = self._question(work, candidate, Errand(span, sides))
+                asked = self._question(work, candidate, FetchWindow(span, sides))
                 with judged(candidate.account_name):
                     fetched = self._fetch(work, candidate, asked)
                     fetched = self._taker.fitted(work, fetched, span, sides)
@@ -130,14 +135,14 @@ class Fetcher:
                 )
             return
 
-    def _question(self, work: Work, candidate: Candidate, errand: Errand) -> FetchQuery:
+    def _question(self, work: FetchState, candidate: Candidate, errand: FetchWindow) -> FetchQuery:
         """Return what to ask for: what is lacking, and what is compared with it."""
         now, timeframe = self._clock.now_ms(), work.grid.timeframe
         reach = candidate.servable(widened(errand.stored, errand.sides), timeframe, now)
         instrument, insist = work.query.instrument, work.query.refresh
         return FetchQuery(instrument, timeframe, reach, now, insist=insist)
 
-    def _fetch(self, work: Work, candidate: Candidate, asked: FetchQuery) -> Fetched:
+    def _fetch(self, work: FetchState, candidate: Candidate, asked: FetchQuery) -> Fetched:
         """Ask ours by its machinery, and anything else by its ``get_ohlcv``.
 
         Raises:
@@ -147,7 +152,11 @@ class Fetcher:
         return candidate.fetch(asked)
 
     def _ask(
-        self, work: Work, lacking: Sequence[Span], position: int, outcomes: tuple[DataError, ...]
+        self,
+        work: FetchState,
+        lacking: Sequence[Span],
+        position: int,
+        outcomes: tuple[DataError, ...],
     ) -> None:
         """Ask the candidates from ``position`` on for what is lacking, which is ascending."""
         if not lacking:
@@ -180,7 +189,7 @@ class Fetcher:
                 return
 
     def _ask_together(
-        self, work: Work, parts: _Parts, position: int, outcomes: tuple[DataError, ...]
+        self, work: FetchState, parts: _Parts, position: int, outcomes: tuple[DataError, ...]
     ) -> None:
         """Ask one candidate for stretches with what lies between them, chunk by chunk."""
         candidate, whole = work.lane.candidates[position], parts.whole
@@ -202,7 +211,7 @@ class Fetcher:
             self._give_up(work, closed, (outcome,))
             self._ask(work, [s for s in lacking if s not in closed], position + 1, said)
 
-    def _has_none(self, work: Work, candidate: Candidate, segment: Span) -> bool:
+    def _has_none(self, work: FetchState, candidate: Candidate, segment: Span) -> bool:
         """Tell whether a candidate's word that there is nothing in ``segment`` still stands.
 
         It is asked for then because another vendor has not been.
@@ -221,7 +230,7 @@ class Fetcher:
         return not subtract([segment], said) and any(part.reason != CLOSED for part in known)
 
     def _try(
-        self, work: Work, candidate: Candidate, parts: _Parts, before: Sequence[DataError]
+        self, work: FetchState, candidate: Candidate, parts: _Parts, before: Sequence[DataError]
     ) -> tuple[DataError, list[Span], list[Span]]:
         """Ask one candidate for one chunk, of which ``parts`` are lacking.
 
@@ -277,7 +286,9 @@ class Fetcher:
             lacking = coalesce([*lacking, *_without_rows(found)])
         return nothing, subtract(lacking, between), between
 
-    def _taken(self, work: Work, candidate: Candidate, parts: _Parts) -> tuple[Fetched, Digest]:
+    def _taken(
+        self, work: FetchState, candidate: Candidate, parts: _Parts
+    ) -> tuple[Fetched, ClassifiedAnswer]:
         """Ask one candidate for one chunk, and store what is good of its answer.
 
         Raises:
@@ -286,7 +297,7 @@ class Fetcher:
         span = parts.whole
         sides = self._neighbours.beside(work, candidate, span)
         if len(parts.spans) > 1:
-            errand = Errand(span, sides, parts=tuple(parts.spans), until=parts.until)
+            errand = FetchWindow(span, sides, parts=tuple(parts.spans), until=parts.until)
         else:
             errand = self._revisions.errand(work, candidate, span, sides)
         asked = self._question(work, candidate, errand)
@@ -302,7 +313,7 @@ class Fetcher:
             return fetched, taken
 
     def _give_up(
-        self, work: Work, lacking: Sequence[Span], outcomes: tuple[DataError, ...]
+        self, work: FetchState, lacking: Sequence[Span], outcomes: tuple[DataError, ...]
     ) -> None:
         """Remember what everybody says is empty; note what somebody failed at."""
         if not lacking:
@@ -327,7 +338,7 @@ class Fetcher:
             self._keeper.commit(work, Commit(marks=tuple(marks)))
 
     def _none(
-        self, work: Work, segment: Span, coverage: Coverage, names: AbstractSet[str], now: int
+        self, work: FetchState, segment: Span, coverage: Coverage, names: AbstractSet[str], now: int
     ) -> Iterator[Covered]:
         """Yield what it means that all of ``names`` have nothing in ``segment``."""
         answered = Span(segment.start, self._settled_until(work, segment, now))
@@ -342,7 +353,7 @@ class Fetcher:
             yield from self._nothing(work, span, known.within(span), vendor, now)
 
     def _note_refused(
-        self, work: Work, lacking: Sequence[Span], failures: Sequence[DataError]
+        self, work: FetchState, lacking: Sequence[Span], failures: Sequence[DataError]
     ) -> None:
         """Write down that bars which one vendor lacks were had from others, and did not fit."""
         refused = [e for e in failures if isinstance(e, SpliceConflictError)]
@@ -364,10 +375,10 @@ class Fetcher:
             self._keeper.commit(work, Commit(marks=marks))
 
     def _nothing(
-        self, work: Work, span: Span, known: Coverage, vendor: str, now: int
+        self, work: FetchState, span: Span, known: Coverage, vendor: str, now: int
     ) -> Iterator[Covered]:
         """Yield what a "nothing there" means: stored bars stay and are doubted, the rest is empty."""
-        terms = Terms(work.grid, Basis(), now, self._expiry)
+        terms = CommitContext(work.grid, Basis(), now, self._expiry)
         rows, _ = self._store.read(work.key, span)
         stored = [c.span for c in known if len(rows.within(c.span))]
         for kept in stored:
@@ -382,7 +393,7 @@ class Fetcher:
             for part, reason, expires in marks:
                 yield Covered(part, "empty", vendor, fetched_at=now, reason=reason, expires=expires)
 
-    def _settled_until(self, work: Work, segment: Span, now_ms: int) -> int:
+    def _settled_until(self, work: FetchState, segment: Span, now_ms: int) -> int:
         """Return the end of what an empty answer may be believed for: nothing unsettled."""
         stamps = work.grid.opens(segment)
         late = stamps[work.grid.settles(stamps, work.settle_ms) > now_ms] if len(stamps) else stamps
@@ -390,7 +401,7 @@ class Fetcher:
 
     def _note(
         self,
-        work: Work,
+        work: FetchState,
         candidate: Candidate,
         span: Span,
         error: DataError,
@@ -416,7 +427,7 @@ class Fetcher:
         level = logging.DEBUG if outcome == "empty" or is_impossible else logging.WARNING
         log.log(level, "%s could not supply %s: %s", candidate.name, work.query, error)
 
-    def _too_deep(self, work: Work, candidate: Candidate, span: Span) -> CapabilityError:
+    def _too_deep(self, work: FetchState, candidate: Candidate, span: Span) -> CapabilityError:
         """Note once that a vendor does not go back so far; it was not asked."""
         depth = candidate.capabilities.depth_days if candidate.capabilities else {}
         days = depth.get(work.grid.timeframe.label)
@@ -434,7 +445,7 @@ def _is_none(outcome: DataError) -> bool:
     return isinstance(outcome, NoDataError)
 
 
-def _without_rows(found: Digest) -> list[Span]:
+def _without_rows(found: ClassifiedAnswer) -> list[Span]:
     """Return the parts of which no row came at all."""
     stamps = found.closed.stamps
     return [s for s in found.spans if stamps.searchsorted(s.start) == stamps.searchsorted(s.end)]
@@ -447,7 +458,7 @@ def _unvouched(mark: Covered, now_ms: int) -> Covered:
     return replace(mark, expires=min(mark.expires, now_ms + UNVOUCHED_MS))
 
 
-def _sent(work: Work) -> int:
+def _sent(work: FetchState) -> int:
     """Return how many requests for bars this call has sent; those beside have attempts of theirs."""
     return current_call().requests - sum(attempt.requests for attempt in work.beside)
 
@@ -464,7 +475,7 @@ def _blame(candidate: Candidate, asked: FetchQuery, error: DataError) -> None:
         blame(asked, error)
 
 
-def _chunks(span: Span, candidate: Candidate, work: Work) -> Iterator[Span]:
+def _chunks(span: Span, candidate: Candidate, work: FetchState) -> Iterator[Span]:
     """Cut a long stretch so that what came is committed now and then.
 
     While a vendor has nothing (before a listing) the chunks grow, so that years of nothing cost

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ...cache.store import BarStore, Commit
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...errors import BadRangeError
 from ...model.coverage import Coverage, Covered
@@ -18,13 +18,13 @@ from ..answer.adjust import ActionsMissingError
 from ..answer.answer import Answer, Gap, as_known
 from ..answer.reader import Outcome, Reader
 from ..ingest.commit import CLOSED, FORMING, Expiry
-from ..ingest.writer import Keeper
+from ..ingest.writer import StoreWriter
 from ..locks import Turns
-from .actions import Teller
+from .actions import ActionFetcher
 from .fetcher import Fetcher
 from .listing import ListingProof
-from .plan import Planner, Todo
-from .state import Unfilled, Work
+from .plan import FetchPlan, Planner
+from .state import FetchState, Unfilled
 from .unknown_kind import is_older
 
 LOOKBACKS = 4
@@ -52,14 +52,14 @@ class LaneRunner:
         self._reader = reader
         self._expiry = expiry
         self._turns = turns
-        self._keeper = Keeper(store)
-        self._teller = Teller(self._keeper, clock)
+        self._keeper = StoreWriter(store)
+        self._teller = ActionFetcher(self._keeper, clock)
         self._planner = Planner(store, self._keeper, clock)
         self._fetcher = Fetcher(store, self._keeper, clock, expiry, checks)
         self._listing = ListingProof(self._keeper, clock, expiry)
-        self.on_todo: Callable[[Work, Todo], None] = _unheard
+        self.on_todo: Callable[[FetchState, FetchPlan], None] = _unheard
 
-    def answer(self, query: BarsQuery, work: Work) -> Answer:
+    def answer(self, query: BarsQuery, work: FetchState) -> Answer:
         """Fill what is missing of the wanted span; a count of bars may reach further back.
 
         Raises:
@@ -76,7 +76,7 @@ class LaneRunner:
             answer = self._filled(query, further, work)
         return answer if query.bars is None else last_of(answer, query.bars)
 
-    def _filled(self, query: BarsQuery, wanted: Span, work: Work) -> Answer:
+    def _filled(self, query: BarsQuery, wanted: Span, work: FetchState) -> Answer:
         self._store.steward.used(work.key, wanted)
         plan = self._planner.todo(query, wanted, work)
         self.on_todo(work, plan)
@@ -93,7 +93,7 @@ class LaneRunner:
             gaps = [Gap(part.span, part.reason, failed=part.failed) for part in work.unfilled]
         return replace(answer, gaps=gaps, doubts=doubts)
 
-    def _lost(self, held: Coverage, plan: Todo, work: Work) -> list[Span]:
+    def _lost(self, held: Coverage, plan: FetchPlan, work: FetchState) -> list[Span]:
         """Return what was stored when it was planned and is not now: a repair could not keep it."""
         reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
         now_held = [part.span for part in self._keeper.coverage(work)]
@@ -102,7 +102,7 @@ class LaneRunner:
 
     # --- doing -----------------------------------------------------------------------------
 
-    def _done(self, query: BarsQuery, plan: Todo, work: Work) -> Todo:
+    def _done(self, query: BarsQuery, plan: FetchPlan, work: FetchState) -> FetchPlan:
         """Ask for what the plan says, or say that it is not asked for; return the plan as done."""
         if query.offline:
             work.unfilled += [Unfilled(s, "not cached, and offline") for s in plan.segments]
@@ -113,7 +113,7 @@ class LaneRunner:
         self._remember_closed(plan, work)
         return plan
 
-    def _fill(self, query: BarsQuery, plan: Todo, work: Work) -> Todo:
+    def _fill(self, query: BarsQuery, plan: FetchPlan, work: FetchState) -> FetchPlan:
         """Fetch what the plan says, when no other process is at it; return the plan as done."""
         with self._turns.take(work.key) as (has_waited, work.still_here):
             if has_waited and not query.refresh:
@@ -123,20 +123,20 @@ class LaneRunner:
             self._listing.seek(work, plan.segments)
         return plan
 
-    def _fill_overdue(self, wanted: Span, work: Work) -> None:
+    def _fill_overdue(self, wanted: Span, work: FetchState) -> None:
         """Ask again for bars that an answer has just made doubtful and whose time is over."""
         reach = Span(wanted.start, min(wanted.end, self._planner.cap(work)))
         spans = intersect(work.overdue, [reach])
         work.overdue.clear()
         self._fetcher.fill(work, spans)
 
-    def _ask_forming(self, query: BarsQuery, plan: Todo, work: Work) -> None:
+    def _ask_forming(self, query: BarsQuery, plan: FetchPlan, work: FetchState) -> None:
         """Ask for the running bar when it was wanted and has not come along already."""
         if query.include_forming and plan.wanted.end > plan.cap and work.forming is None:
             end = max(plan.wanted.end, plan.cap + MINUTE_MS)
             self._fetcher.forming_bar(work, Span(plan.cap, end))
 
-    def _remember_closed(self, plan: Todo, work: Work) -> None:
+    def _remember_closed(self, plan: FetchPlan, work: FetchState) -> None:
         """Note stretches in which no bar is expected, so that they need no calendar again.
 
         Not beside bars of older tools: their files are taken over by the first write, and reading
@@ -156,7 +156,7 @@ class LaneRunner:
             )
             self._keeper.commit(work, Commit(marks=marks))
 
-    def _read(self, query: BarsQuery, wanted: Span, work: Work, cap: int) -> Answer:
+    def _read(self, query: BarsQuery, wanted: Span, work: FetchState, cap: int) -> Answer:
         """Read the answer; ask for the actions that it needs, or do with an older basis."""
         for _ in range(2):
             try:
@@ -173,7 +173,7 @@ class LaneRunner:
                     break
         return self._reader.answer(query, work.key, wanted, Outcome.of(work, cap), lenient=True)
 
-    def _ask_anew(self, query: BarsQuery, wanted: Span, work: Work) -> bool:
+    def _ask_anew(self, query: BarsQuery, wanted: Span, work: FetchState) -> bool:
         """Ask for all bars in one basis where nobody tells what happened between two of them.
 
         Bars that come the same are as good as fetched now; others are replaced.
@@ -186,11 +186,11 @@ class LaneRunner:
         return True
 
 
-def _unheard(work: Work, todo: Todo) -> None:
+def _unheard(work: FetchState, todo: FetchPlan) -> None:
     """Listen to no plan."""
 
 
-def real_gaps(found: Iterable[Gap], cap: int, grid: Grid) -> list[Gap]:
+def real_gaps(found: Iterable[Gap], cap: int, grid: BarGrid) -> list[Gap]:
     """Leave out stretches from ``cap`` on, and those in which no bar is expected."""
     real = []
     for gap in found:
@@ -200,7 +200,7 @@ def real_gaps(found: Iterable[Gap], cap: int, grid: Grid) -> list[Gap]:
     return real
 
 
-def _unrefreshed(query: BarsQuery, work: Work) -> list[str]:
+def _unrefreshed(query: BarsQuery, work: FetchState) -> list[str]:
     """Say that a refresh which was asked for could not be done."""
     if not query.refresh or query.offline or not work.unfilled:
         return []

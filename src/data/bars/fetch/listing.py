@@ -17,11 +17,11 @@ from ...model.lifetime import PAGES, Bound, Lifetime
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ..ingest.commit import BEFORE_FIRST, CLOSED, NO_BAR, Expiry
-from ..ingest.writer import Keeper
+from ..ingest.writer import StoreWriter
 from ..selection.candidate import Candidate
 from .fetcher import FAILED
 from .lifetimes import PROVING
-from .state import Work
+from .state import FetchState
 
 log = logging.getLogger("onetape.routing")
 
@@ -44,12 +44,12 @@ class ListingProof:
     come all the same one day: it is asked again the sooner the shorter it is.
     """
 
-    def __init__(self, keeper: Keeper, clock: Clock, expiry: Expiry) -> None:
+    def __init__(self, keeper: StoreWriter, clock: Clock, expiry: Expiry) -> None:
         self._keeper = keeper
         self._clock = clock
         self._expiry = expiry
 
-    def seek(self, work: Work, segments: Sequence[Span]) -> None:
+    def seek(self, work: FetchState, segments: Sequence[Span]) -> None:
         """Look for proof if what was asked just now left a nothing before or behind all bars."""
         coverage = self._keeper.coverage(work)
         nothing, behind = _before_first_bar(coverage), _behind_last_bar(coverage)
@@ -58,7 +58,7 @@ class ListingProof:
         if behind is not None and any(behind.overlaps(s) for s in segments):
             self._seek_end(work, behind, coverage)
 
-    def _seek_listing(self, work: Work, nothing: Span, coverage: Coverage) -> None:
+    def _seek_listing(self, work: FetchState, nothing: Span, coverage: Coverage) -> None:
         told = self._keeper.lifetime(work).listed
         if told is not None and nothing.end <= told.at:
             return
@@ -75,7 +75,7 @@ class ListingProof:
         life = Lifetime(listed=Bound(nothing.end, vendors, now, expires, PAGES))
         self._keeper.commit(work, Commit(marks=(mark,), lifetime=life))
 
-    def _seek_end(self, work: Work, nothing: Span, coverage: Coverage) -> None:
+    def _seek_end(self, work: FetchState, nothing: Span, coverage: Coverage) -> None:
         length = nothing.end - nothing.start
         if length < _LONGEST_HALT_MS or any(u.span.overlaps(nothing) for u in work.unfilled):
             return
@@ -86,7 +86,7 @@ class ListingProof:
         end = Bound(nothing.start, _vendors(coverage, nothing), now, expires)
         self._keeper.commit(work, Commit(lifetime=Lifetime(delisted=end)))
 
-    def _without_bars_before(self, work: Work, nothing: Span, names: Set[str]) -> set[str]:
+    def _without_bars_before(self, work: FetchState, nothing: Span, names: Set[str]) -> set[str]:
         """Return which of the vendors ``names`` say that there is no bar before ``nothing``.
 
         None of them counts where one has bars.
@@ -109,7 +109,7 @@ class ListingProof:
                 agreeing.add(candidate.name)
         return agreeing
 
-    def _pages_before(self, work: Work, nothing: Span) -> list[FetchQuery]:
+    def _pages_before(self, work: FetchState, nothing: Span) -> list[FetchQuery]:
         """Return what to ask: the bars themselves of the day before, and days before that.
 
         A bar earlier on the very day is in no page of days before it.
@@ -145,7 +145,7 @@ def _behind_last_bar(coverage: Coverage) -> Span | None:
     return Span(start, end) if start < end else None
 
 
-def _reaches(work: Work, end: int, now_ms: int) -> bool:
+def _reaches(work: FetchState, end: int, now_ms: int) -> bool:
     """Tell whether no bar behind ``end`` has settled."""
     following = np.array([work.grid.next_open(end)], dtype=np.int64)
     return bool(work.grid.settles(following, work.settle_ms)[0] > now_ms)
@@ -157,7 +157,7 @@ def _vendors(coverage: Coverage, nothing: Span) -> str:
     return ",".join(sorted({name for names in said for name in names if name}))
 
 
-def _agreeing(work: Work, coverage: Coverage, nothing: Span) -> set[str]:
+def _agreeing(work: FetchState, coverage: Coverage, nothing: Span) -> set[str]:
     """Return the vendors that said of every expected bar of ``nothing`` that it is not there."""
     expected = [part for part in coverage.within(nothing) if part.reason != CLOSED]
     if any(part.reason != NO_BAR for part in expected):

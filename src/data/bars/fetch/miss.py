@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ...cache.store import BarStore
 from ...calendars.calendar import calendar_for
 from ...calendars.finality import forming_stamp
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...errors import (
     AllProvidersFailedError,
@@ -30,16 +30,16 @@ from ..answer.adjust import ClosesMissingError
 from ..answer.answer import Answer
 from ..answer.reader import Outcome, Reader, attempt_of, told
 from ..derive.derive import NOBODY, Deriver
-from ..derive.sources import Parts
+from ..derive.sources import SourceTimeframes
 from ..ingest.commit import Expiry
 from ..ingest.writer import actions_known
 from ..locks import SeriesLocks, Turns
-from ..lookup.cache_lookup import Hits
-from ..selection.candidates import Lane, Route, Selector, candidates_of, route, unknown_symbol
+from ..lookup.cache_lookup import CacheLookup
+from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, route, unknown_symbol
 from ..selection.exclusions import left_out
 from ..selection.namesakes import Namesakes, derivative
 from .lane import LaneRunner, real_gaps
-from .state import Unfilled, Work, is_down
+from .state import FetchState, Unfilled, is_down
 
 log = logging.getLogger("onetape.routing")
 
@@ -84,7 +84,7 @@ class _Before:
 
 
 @dataclass(frozen=True)
-class House:
+class FetchServices:
     """What misses are answered with.
 
     Attributes:
@@ -106,7 +106,7 @@ class House:
     turns: Turns
 
 
-class Misses:
+class MissHandler:
     """The long way of a request. Thread-safe; one series is fetched by one thread at a time.
 
     Args:
@@ -118,13 +118,13 @@ class Misses:
         parts: says which shorter bars an answer may be made of.
     """
 
-    def __init__(self, house: House, reader: Reader, hits: Hits) -> None:
+    def __init__(self, house: FetchServices, reader: Reader, hits: CacheLookup) -> None:
         self._store, self._selector, self._clock = house.store, house.selector, house.clock
         self._reader, self._hits, self._locks = reader, hits, house.locks
         self.runner = LaneRunner(
             house.store, house.clock, reader, house.expiry, house.checks, house.turns
         )
-        self.parts = Parts(house.selector, house.store)
+        self.parts = SourceTimeframes(house.selector, house.store)
         self._namesakes = Namesakes(house.store, house.clock)
         self._deriver = Deriver(self.parts, self._ask)
 
@@ -218,7 +218,7 @@ class Misses:
         self,
         query: BarsQuery,
         way: Route,
-        lanes: Sequence[Lane],
+        lanes: Sequence[LaneRoute],
         done: tuple[list[_Try], Mapping[str, DataError]],
     ) -> Answer | None:
         """Return the first answer with rows, or to which no rows belong; note what was tried.
@@ -254,7 +254,7 @@ class Misses:
         return replace(part, facts=part.facts | {"attempts": [*part.facts["attempts"], *later]})
 
     def _stored_substitute(
-        self, query: BarsQuery, way: Route, lanes: Sequence[Lane]
+        self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute]
     ) -> Answer | None:
         """Return what the lanes of substitutes hold: the answer of the time when it was learned."""
         stored = replace(query, offline=True)
@@ -284,7 +284,7 @@ class Misses:
         if not len(answer.table):
             raise error
         anchor = answer.kind.anchor or "session"
-        grid = Grid(calendar_for(query.instrument), query.timeframe, anchor)
+        grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
         cap = forming_stamp(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
         asked = {attempt.provider for attempt in attempts}
         rejected = left_out(self._selector, query, self._way(query), asked, {})
@@ -307,11 +307,13 @@ class Misses:
         candidates = candidates_of(self._selector, query)
         return route(query, candidates, stored, told=known, proved=proved)
 
-    def _try(self, query: BarsQuery, lane: Lane, way: Route, before: _Before) -> _Try:
+    def _try(self, query: BarsQuery, lane: LaneRoute, way: Route, before: _Before) -> _Try:
         """Answer from one lane."""
         key = self._key(query, lane.parts)
-        grid = Grid(calendar_for(query.instrument), query.timeframe, lane.kind.anchor or "session")
-        work = Work(query, key, lane, grid, out=dict(before.out))
+        grid = BarGrid(
+            calendar_for(query.instrument), query.timeframe, lane.kind.anchor or "session"
+        )
+        work = FetchState(query, key, lane, grid, out=dict(before.out))
         name = lane.candidates[0].name
         try:
             answer = self._run(query, work)
@@ -325,7 +327,7 @@ class Misses:
             answer = replace(answer, substitute=f"{', '.join(_vendors(answer)) or name} ({key})")
         return _Try(answer, work.attempts, work.unfilled, work.out, work.beside)
 
-    def _run(self, query: BarsQuery, work: Work) -> Answer:
+    def _run(self, query: BarsQuery, work: FetchState) -> Answer:
         """Run a lane; where dividends need daily closes that are not stored, fetch them first."""
         try:
             with self._locks.of(work.key):
@@ -365,7 +367,7 @@ class Misses:
         return SeriesKey(query.instrument.symbol, query.timeframe, parts)
 
 
-def _is_substitute(query: BarsQuery, way: Route, lane: Lane) -> bool:
+def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
     """Tell whether the bars of a lane are of another kind than was asked for."""
     return lane is not way.lanes[0] and lane.parts != (query.adjustment,)
 

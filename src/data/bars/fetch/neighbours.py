@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.store import BarStore
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...model.bars import BarTable
 from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS
 from ...model.span import Span
 from ...prices.splice import COMPARED
-from ..ingest.writer import Keeper, laid_over
+from ..ingest.writer import StoreWriter, laid_over
 from ..selection.candidate import Candidate
-from .state import Work
+from .state import FetchState
 from .unknown_kind import is_older
 
 # Bars further away than so many expected ones are no neighbours.
@@ -45,11 +45,11 @@ class Side(NamedTuple):
 class Neighbours:
     """Finds what stands beside a stretch. Thread-safe: it keeps no state."""
 
-    def __init__(self, store: BarStore, keeper: Keeper) -> None:
+    def __init__(self, store: BarStore, keeper: StoreWriter) -> None:
         self._store = store
         self._keeper = keeper
 
-    def beside(self, work: Work, candidate: Candidate, span: Span) -> tuple[Side, ...]:
+    def beside(self, work: FetchState, candidate: Candidate, span: Span) -> tuple[Side, ...]:
         """Return what other vendors supplied beside ``span``; a pinned vendor stands alone."""
         if work.query.provider is not None:
             return ()
@@ -59,7 +59,9 @@ class Neighbours:
         found = (self._side(work, candidate, span, is_later=later) for later in (False, True))
         return tuple(side for side in found if side is not None)
 
-    def _side(self, work: Work, candidate: Candidate, span: Span, *, is_later: bool) -> Side | None:
+    def _side(
+        self, work: FetchState, candidate: Candidate, span: Span, *, is_later: bool
+    ) -> Side | None:
         edge = span.end if is_later else span.start
         rows, parts = self.stored(work, _look(work.grid, edge, is_later=is_later))
         if not len(rows):
@@ -77,7 +79,7 @@ class Neighbours:
             reach = Span(int(theirs.stamps[0]), edge)
         return Side(nearest.vendor, reach, theirs, parts, is_later)
 
-    def stored(self, work: Work, span: Span) -> tuple[BarTable, Coverage]:
+    def stored(self, work: FetchState, span: Span) -> tuple[BarTable, Coverage]:
         """Return what is stored, with what the disk refused in this request."""
         rows, parts = self._store.read(work.key, span)
         for commit in work.unstored:
@@ -105,7 +107,7 @@ def _is_foreign(part: Covered, candidate: Candidate) -> bool:
     return part.state != "empty" and (part.vendor != name or part.is_rescaled)
 
 
-def _look(grid: Grid, edge: int, *, is_later: bool) -> Span:
+def _look(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
     """Return the stamps on one side of ``edge`` in which neighbours are looked for."""
     step = grid.timeframe.step_ms or 31 * DAY_MS * grid.timeframe.count
     far = max(_SHORTEST_LOOK_MS, 2 * _FAR * step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ...cache.store import BarStore, Commit, Piece
+from ...cache.store import BarStore, Commit, CommitPiece
 from ...calendars.finality import forming_stamp
 from ...calendars.gaps import due_spans, missing
 from ...clock import Clock
@@ -16,10 +16,10 @@ from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span, coalesce, gaps, intersect
 from ..ingest.commit import AHEAD, BEFORE_FIRST, CLOSED, UNEXPECTED, fetched_ahead
-from ..ingest.writer import Keeper
+from ..ingest.writer import StoreWriter
 from .lifetimes import is_proof, lifetime_of
 from .split_window import doubted, windows
-from .state import Work
+from .state import FetchState
 from .unknown_kind import with_overlap
 
 # So many bars before a segment are asked again with it once they have settled.
@@ -27,7 +27,7 @@ _FEW_UNSETTLED = 8
 
 
 @dataclass(frozen=True)
-class Todo:
+class FetchPlan:
     """What a lane has to do for a request.
 
     Attributes:
@@ -53,24 +53,24 @@ class Planner:
         clock: the time of asking.
     """
 
-    def __init__(self, store: BarStore, keeper: Keeper, clock: Clock) -> None:
+    def __init__(self, store: BarStore, keeper: StoreWriter, clock: Clock) -> None:
         self._store = store
         self._keeper = keeper
         self._clock = clock
 
-    def wanted(self, query: BarsQuery, work: Work, factor: int = 1) -> Span:
+    def wanted(self, query: BarsQuery, work: FetchState, factor: int = 1) -> Span:
         """Return the stamps wanted; a count reaches ``factor`` times back from the last closed bar."""
         if query.bars is None:
             return query.span
         end = min(query.span.end, self.cap(work))
         return Span(work.grid.back(end, query.bars * factor), query.span.end)
 
-    def cap(self, work: Work) -> int:
+    def cap(self, work: FetchState) -> int:
         """Return the stamp of the first bar that has not closed."""
         grid = work.grid
         return forming_stamp(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
 
-    def todo(self, query: BarsQuery, wanted: Span, work: Work) -> Todo:
+    def todo(self, query: BarsQuery, wanted: Span, work: FetchState) -> FetchPlan:
         """Look at what is held as if for the first time, and say what to do."""
         if query.provider is not None and not query.refresh:
             adopt(self._store, self._keeper, work, wanted)
@@ -79,7 +79,7 @@ class Planner:
         work.overdue.clear()  # what the doubt concerns is in the plan
         return self.lacking(query, wanted, work)
 
-    def _doubt_ahead(self, work: Work) -> None:
+    def _doubt_ahead(self, work: FetchState) -> None:
         """Take trust from what was learned at a time that has not come yet."""
         now = self._clock.now_ms()
         marks = [
@@ -91,7 +91,7 @@ class Planner:
         if marks:
             self._keeper.commit(work, Commit(marks=tuple(marks), next_due=now))
 
-    def doubt_near_splits(self, work: Work) -> None:
+    def doubt_near_splits(self, work: FetchState) -> None:
         """Take trust from bars that were fetched close to a split, also one learned since."""
         splits = self._keeper.book(work).splits
         if not splits:
@@ -103,12 +103,12 @@ class Planner:
             self._keeper.commit(work, Commit(marks=tuple(marks)))
             work.overdue += [mark.span for mark in marks if not mark.stands(now)]
 
-    def lacking(self, query: BarsQuery, wanted: Span, work: Work) -> Todo:
+    def lacking(self, query: BarsQuery, wanted: Span, work: FetchState) -> FetchPlan:
         """Say what to ask for: nothing that is held, nothing that has not closed."""
         view, now, cap = self._store.view(work.key), self._clock.now_ms(), self.cap(work)
         reach = Span(wanted.start, min(wanted.end, cap))
         if reach.is_empty:
-            return Todo(wanted, cap)
+            return FetchPlan(wanted, cap)
         known = self._keeper.coverage(work).opened(reach)
         coverage = _trusted(query, known, reach, now, work)
         is_afresh = query.refresh and not work.attempts
@@ -132,13 +132,15 @@ class Planner:
         if not view.exists and not segments and not work.attempts:
             # Nothing is expected there, but nothing is known of the series either: ask once.
             closed = (s.clip(past) for s in lacking.closed)
-            return Todo(wanted, cap, tuple(s for s in closed if not s.is_empty))
+            return FetchPlan(wanted, cap, tuple(s for s in closed if not s.is_empty))
         if query.include_forming and segments and segments[-1].end == past.end:
             # The running bar comes along with the closed ones before it.
             segments[-1] = Span(segments[-1].start, max(wanted.end, past.end + MINUTE_MS))
-        return Todo(wanted, cap, tuple(segments), tuple(lacking.closed))
+        return FetchPlan(wanted, cap, tuple(segments), tuple(lacking.closed))
 
-    def _with_unsettled(self, segments: list[Span], coverage: Coverage, work: Work) -> list[Span]:
+    def _with_unsettled(
+        self, segments: list[Span], coverage: Coverage, work: FetchState
+    ) -> list[Span]:
         """Let segments begin with the last bars before them that have settled since their fetch.
 
         A question of every night, asked before its last bar had settled, would leave one such bar
@@ -155,7 +157,7 @@ class Planner:
         return coalesce(widened)
 
 
-def _room(segment: Span, work: Work) -> int:
+def _room(segment: Span, work: FetchState) -> int:
     """Return how many bars more may be asked for with ``segment`` for no request more."""
     caps = work.lane.candidates[0].capabilities
     if caps is None or not caps.page_bars:
@@ -164,7 +166,7 @@ def _room(segment: Span, work: Work) -> int:
     return min(_FEW_UNSETTLED, max(-len(work.grid.opens(segment)) % caps.page_bars - 1, 0))
 
 
-def _is_open(part: Covered, work: Work, now_ms: int) -> bool:
+def _is_open(part: Covered, work: FetchState, now_ms: int) -> bool:
     """Tell whether a vendor of the lane has not been asked yet for bars that others do not have.
 
     What two vendors prove to lie before a listing is not; what one vendor's silence was taken to
@@ -180,7 +182,7 @@ def _is_open(part: Covered, work: Work, now_ms: int) -> bool:
     )
 
 
-def _beyond(life: Lifetime, work: Work, now_ms: int) -> list[Span]:
+def _beyond(life: Lifetime, work: FetchState, now_ms: int) -> list[Span]:
     """Return the stamps beyond a listing or an end; no end that one of the lane did not see."""
     end = life.delisted
     if end is not None and not all(
@@ -193,7 +195,7 @@ def _beyond(life: Lifetime, work: Work, now_ms: int) -> list[Span]:
 
 
 def _trusted(
-    query: BarsQuery, coverage: Coverage, reach: Span, now_ms: int, work: Work
+    query: BarsQuery, coverage: Coverage, reach: Span, now_ms: int, work: FetchState
 ) -> Coverage:
     """Leave out stock bars of unknown basis if new ones would have to be spliced to them.
 
@@ -215,7 +217,7 @@ def _trusted(
 # --- a pinned vendor's bars that stand in the default lane need not be asked again
 
 
-def adopt(store: BarStore, keeper: Keeper, work: Work, wanted: Span) -> None:
+def adopt(store: BarStore, keeper: StoreWriter, work: FetchState, wanted: Span) -> None:
     """Copy what the pinned vendor supplied to the default lane into its own, where it lacks it.
 
     Only final bars are taken, and those off the calendar, for which alone no vendor would be asked;
@@ -240,7 +242,7 @@ def adopt(store: BarStore, keeper: Keeper, work: Work, wanted: Span) -> None:
         keeper.commit(work, Commit(pieces, marks))
 
 
-def _theirs(coverage: Coverage, span: Span, work: Work) -> list[Covered]:
+def _theirs(coverage: Coverage, span: Span, work: FetchState) -> list[Covered]:
     """Return what the pinned vendor sent as it is, within ``span``."""
     return [
         part
@@ -262,5 +264,7 @@ def _copied(table: BarTable, part: Covered) -> Commit:
     rows = table.within(part.span)
     if not len(rows):
         return Commit(marks=(replace(part, state="empty", reason=CLOSED),))
-    piece = Piece(rows, part.span, part.vendor, part.fetched_at, part.kind, part.basis, "final")
+    piece = CommitPiece(
+        rows, part.span, part.vendor, part.fetched_at, part.kind, part.basis, "final"
+    )
     return Commit((piece,), (part,) if part.state == "suspect" else ())

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...cache.store import BarStore
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...errors import NoDataError
 from ...model.capabilities import Capabilities, Fetched
@@ -22,12 +22,12 @@ from ...model.coverage import Coverage, Covered
 from ...model.instant import iso
 from ...model.span import Span
 from ..ingest.commit import CLOSED, Expiry, are_many
-from ..ingest.writer import Keeper
+from ..ingest.writer import StoreWriter
 from ..selection.candidate import Candidate
 from .cost import requests_for
 from .neighbours import Side
 from .split_window import doubt_at, windows
-from .state import Work
+from .state import FetchState
 from .unknown_kind import is_older
 
 log = logging.getLogger("onetape.routing")
@@ -36,7 +36,7 @@ log = logging.getLogger("onetape.routing")
 FEW = 5
 
 
-class Errand(NamedTuple):
+class FetchWindow(NamedTuple):
     """What one vendor is asked for at once.
 
     Attributes:
@@ -60,7 +60,7 @@ class Errand(NamedTuple):
         """The stretch that the answer is stored for."""
         return self.span if self.whole.is_empty else self.whole
 
-    def check(self, work: Work, fetched: Fetched) -> None:
+    def check(self, work: FetchState, fetched: Fetched) -> None:
         """Refuse an answer that holds nothing but bars which were asked for again.
 
         Raises:
@@ -79,27 +79,29 @@ class Errand(NamedTuple):
 class Revisions:
     """Says how far back a request reaches. Thread-safe: it keeps no state of its own."""
 
-    def __init__(self, store: BarStore, keeper: Keeper, clock: Clock, expiry: Expiry) -> None:
+    def __init__(self, store: BarStore, keeper: StoreWriter, clock: Clock, expiry: Expiry) -> None:
         self._store = store
         self._keeper = keeper
         self._clock = clock
         self._expiry = expiry
 
-    def errand(self, work: Work, candidate: Candidate, span: Span, sides: Sequence[Side]) -> Errand:
+    def errand(
+        self, work: FetchState, candidate: Candidate, span: Span, sides: Sequence[Side]
+    ) -> FetchWindow:
         """Return what to ask ``candidate`` for where ``span`` is lacking."""
         caps, compared = candidate.capabilities, self._store.view(work.key).compared_at
         if caps is None or sides or work.query.refresh or not self._is_due(work, compared):
-            return Errand(span, sides)
+            return FetchWindow(span, sides)
         parts = self._keeper.coverage(work)
         if any(part.state != "empty" and part.span.end > span.end for part in parts):
-            return Errand(span, sides)  # this is not the end of the series
+            return FetchWindow(span, sides)  # this is not the end of the series
         own = _own_before(parts, candidate, span.start)
         now = self._clock.now_ms()
         own = candidate.servable(own, work.grid.timeframe, now)
         start = _reach(own, span, compared, caps, work.grid, now)
-        return Errand(span, sides, Span(start, span.end) if start < span.start else Span(0, 0))
+        return FetchWindow(span, sides, Span(start, span.end) if start < span.start else Span(0, 0))
 
-    def _is_due(self, work: Work, compared: int | None) -> bool:
+    def _is_due(self, work: FetchState, compared: int | None) -> bool:
         """Tell whether it is time to compare; near a split no vendor is to be compared with."""
         now = self._clock.now_ms()
         if compared is not None and abs(now - compared) < self._expiry.recent_ms:
@@ -107,7 +109,7 @@ class Revisions:
         splits = self._keeper.book(work).splits
         return doubt_at(windows(splits, work.grid.calendar, [now]), now) is None
 
-    def believed(self, work: Work, errand: Errand, fetched: Fetched) -> Errand:
+    def believed(self, work: FetchState, errand: FetchWindow, fetched: Fetched) -> FetchWindow:
         """Return the errand without the bars before it where too many of these did not come.
 
         What is new is not lost for that: the bars stored stay, and are compared another time.
@@ -127,9 +129,9 @@ class Revisions:
             len(stored),
             work.query,
         )
-        return Errand(errand.span, errand.sides)
+        return FetchWindow(errand.span, errand.sides)
 
-    def compared_at(self, work: Work, errand: Errand) -> int | None:
+    def compared_at(self, work: FetchState, errand: FetchWindow) -> int | None:
         """Return what to remember of an answer: now, where the newest bars have been compared."""
         is_new = not self._store.view(work.key).rows
         return self._clock.now_ms() if is_new or not errand.whole.is_empty else None
@@ -160,7 +162,7 @@ def _reach(
     span: Span,
     compared: int | None,
     caps: Capabilities,
-    grid: Grid,
+    grid: BarGrid,
     now_ms: int | None = None,
 ) -> int:
     """Return where a request for ``span`` begins: no further back than its requests go anyway.

@@ -33,9 +33,9 @@ from ...prices.splice import (
     known_fixes,
     settle,
 )
-from ..ingest.writer import Keeper, with_answers
+from ..ingest.writer import StoreWriter, with_answers
 from .neighbours import Neighbours, Side, inside
-from .state import Work
+from .state import FetchState
 
 
 class Fitted(NamedTuple):
@@ -46,7 +46,7 @@ class Fitted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reply:
+class NeighbourReply:
     """What came for a stretch and its sides.
 
     Attributes:
@@ -103,11 +103,11 @@ class CommonBasis:
 class Splicer:
     """Compares answers with what other vendors supplied beside them. Thread-safe; keeps no state."""
 
-    def __init__(self, store: BarStore, keeper: Keeper) -> None:
+    def __init__(self, store: BarStore, keeper: StoreWriter) -> None:
         self._keeper = keeper
         self._neighbours = Neighbours(store, keeper)
 
-    def fitted(self, work: Work, reply: Reply) -> Fitted:
+    def fitted(self, work: FetchState, reply: NeighbourReply) -> Fitted:
         """Return the answer for the stretch alone, compared with what is beside it.
 
         Raises:
@@ -135,7 +135,7 @@ class Splicer:
         return Fitted(replace(reply.fetched, table=own), splices)
 
     def _verdicts(
-        self, work: Work, reply: Reply, came: BarTable
+        self, work: FetchState, reply: NeighbourReply, came: BarTable
     ) -> tuple[list[Verdict], Fix | None]:
         """Judge all sides together; see :func:`..prices.splice.settle`."""
         basis = self.basis(work, reply.fetched, reply.opened, reply.told)
@@ -155,7 +155,7 @@ class Splicer:
         return settle(meetings, self._fixes(work, reply.sides, basis), tolerance)
 
     def basis(
-        self, work: Work, fetched: Fetched, opened: int | None, told: Asked | None = None
+        self, work: FetchState, fetched: Fetched, opened: int | None, told: Asked | None = None
     ) -> CommonBasis:
         """Return the basis of an answer; one that says nothing of its own counts as ``split``."""
         book = self._keeper.book(work)
@@ -165,7 +165,9 @@ class Splicer:
         target = "split" if adjustment == "unknown" else adjustment
         return CommonBasis(target, opened, book, work.grid.timeframe.is_intraday)
 
-    def _fixes(self, work: Work, sides: Sequence[Side], basis: CommonBasis) -> list[Fix] | None:
+    def _fixes(
+        self, work: FetchState, sides: Sequence[Side], basis: CommonBasis
+    ) -> list[Fix] | None:
         """Return what one of the vendors may have missed; None where nobody could tell.
 
         Where actions were not asked for, a factor may as well be a split that the stored bars do
@@ -214,7 +216,9 @@ def _splice(side: Side, verdict: Verdict, span: Span, fix: Fix | None) -> Splice
     return Splice(at, side.vendor, kind, round(verdict.ratio, 9), verdict.common, because)
 
 
-def _refuse_conflicts(work: Work, reply: Reply, judged: Sequence[tuple[Side, Verdict]]) -> None:
+def _refuse_conflicts(
+    work: FetchState, reply: NeighbourReply, judged: Sequence[tuple[Side, Verdict]]
+) -> None:
     """Raise where prices do not fit on one of the sides.
 
     Raises:

@@ -16,7 +16,7 @@ from ...model.actions import Action
 from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS, day_ms
 from ...model.span import Span
-from ..ingest.commit import Doubt
+from ..ingest.commit import Suspicion
 
 SESSIONS = 3
 # Four sessions lie within this many days, whatever the holidays.
@@ -33,9 +33,9 @@ class SplitWindow:
     split: Action
 
     @property
-    def doubt(self) -> Doubt:
+    def doubt(self) -> Suspicion:
         """What is written with the bars."""
-        return Doubt(f"fetched within {SESSIONS} sessions of the {self.split}", self.span.end)
+        return Suspicion(f"fetched within {SESSIONS} sessions of the {self.split}", self.span.end)
 
 
 def may_concern(splits: Iterable[Action], coverage: Coverage) -> bool:
@@ -81,7 +81,7 @@ def doubted(coverage: Coverage, near: Iterable[SplitWindow]) -> list[Covered]:
     return found
 
 
-def doubt_at(near: Iterable[SplitWindow], fetched_at: int) -> Doubt | None:
+def doubt_at(near: Iterable[SplitWindow], fetched_at: int) -> Suspicion | None:
     """Return the doubt of what is fetched at an instant; of several the one that lasts longest."""
     doubts = [window.doubt for window in near if fetched_at in window.span]
     return max(doubts, key=lambda doubt: doubt.expires, default=None)

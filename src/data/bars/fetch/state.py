@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ...cache.actions import Asked
 from ...cache.store import Commit
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...errors import (
     Attempt,
     CapabilityError,
@@ -27,7 +27,7 @@ from ...model.kind import Basis, Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
-from ..selection.candidates import Lane
+from ..selection.candidates import LaneRoute
 
 # What says something about a stretch, and nothing about the vendor.
 _OF_A_STRETCH = (NoDataError, QualityError, CapabilityError, SpliceConflictError)
@@ -59,7 +59,7 @@ class Forming(NamedTuple):
 
 
 @dataclass
-class Work:
+class FetchState:
     """One request on its way through one lane: what was tried and what came of it.
 
     Used by one thread only.
@@ -82,8 +82,8 @@ class Work:
 
     query: BarsQuery
     key: SeriesKey
-    lane: Lane
-    grid: Grid
+    lane: LaneRoute
+    grid: BarGrid
     attempts: list[Attempt] = field(default_factory=list)
     unfilled: list[Unfilled] = field(default_factory=list)
     fetched: list[Span] = field(default_factory=list)

@@ -10,15 +10,17 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...model.bars import BarTable, among
 from ...model.coverage import Coverage, Covered
 from ...model.span import Span, coalesce
 from ...prices.splice import COMMON, ONE_MARKET
-from ..ingest.commit import DOUBTFUL, Held
+from ..ingest.commit import DOUBTFUL, StoredRange
 
 
-def with_overlap(segments: Iterable[Span], coverage: Coverage, grid: Grid, cap: int) -> list[Span]:
+def with_overlap(
+    segments: Iterable[Span], coverage: Coverage, grid: BarGrid, cap: int
+) -> list[Span]:
     """Let segments reach a few bars into what older tools left beside them."""
     older = [part.span for part in coverage if is_older(part)]
     widened = []
@@ -33,7 +35,7 @@ def with_overlap(segments: Iterable[Span], coverage: Coverage, grid: Grid, cap: 
     return coalesce(widened)
 
 
-def _behind(grid: Grid, stamp: int) -> int:
+def _behind(grid: BarGrid, stamp: int) -> int:
     """Return the stamp behind the next few expected bars."""
     for _ in range(COMMON):
         stamp = grid.next_open(stamp) + 1
@@ -41,7 +43,7 @@ def _behind(grid: Grid, stamp: int) -> int:
 
 
 def contradicted(
-    held: Held, rows: BarTable, coverage: Coverage, vendor: str, now_ms: int
+    held: StoredRange, rows: BarTable, coverage: Coverage, vendor: str, now_ms: int
 ) -> list[Covered]:
     """Return marks that take all trust from older bars where a vendor says something else.
 

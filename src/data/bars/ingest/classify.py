@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ...calendars.finality import forming_stamp
-from ...calendars.gaps import Grid, holes
+from ...calendars.gaps import BarGrid, holes
 from ...model.bars import BarTable, Stamps, among, merge
 from ...model.capabilities import Fetched
 from ...model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
@@ -34,7 +34,7 @@ _ALWAYS_TRADED_MS = 30 * MINUTE_MS
 
 
 @dataclass(frozen=True)
-class Digest:
+class ClassifiedAnswer:
     """One answer, sorted into what it is.
 
     Attributes:
@@ -100,12 +100,12 @@ def digest(
     fetched: Fetched,
     checked: Checked,
     segment: Span,
-    grid: Grid,
+    grid: BarGrid,
     now_ms: int,
     density: Density | None = None,
     least_share: float = 0.0,
     parts: Sequence[Span] = (),
-) -> Digest:
+) -> ClassifiedAnswer:
     """Sort a checked answer by finality and find what it lacks.
 
     A closed bar that has not come and has not settled either is *unpublished*: nothing is
@@ -152,7 +152,7 @@ def digest(
     elif 0 < len(closed) == len(unexpected) and least_share > 0 and len(grid.opens(answered)):
         disbelief = f"all {len(closed)} bars stand where the calendar expects none"
     later = checked.good.within(Span(max(segment.start, end), segment.end))
-    return Digest(
+    return ClassifiedAnswer(
         answered=answered,
         closed=closed,
         forming=merge(running, later) if len(running) else later,
@@ -172,7 +172,9 @@ def digest(
     )
 
 
-def _by_close(checked: Checked, span: Span, grid: Grid, now_ms: int) -> tuple[BarTable, BarTable]:
+def _by_close(
+    checked: Checked, span: Span, grid: BarGrid, now_ms: int
+) -> tuple[BarTable, BarTable]:
     """Return the good rows in ``span`` that have closed, and those that have not.
 
     Every expected bar in it has closed; a bar that the calendar does not expect may still run.
@@ -184,7 +186,7 @@ def _by_close(checked: Checked, span: Span, grid: Grid, now_ms: int) -> tuple[Ba
     return (rows.take(~is_running) if len(runs) else rows), rows.take(is_running)
 
 
-def _stretches(stamps: Sequence[int], grid: Grid) -> tuple[Span, ...]:
+def _stretches(stamps: Sequence[int], grid: BarGrid) -> tuple[Span, ...]:
     """Return the stretch of each stamp, up to the next expected bar."""
     if not stamps:
         return ()
@@ -194,7 +196,7 @@ def _stretches(stamps: Sequence[int], grid: Grid) -> tuple[Span, ...]:
     return tuple(Span(stamp, int(end)) for stamp, end in zip(stamps, ends, strict=True))
 
 
-def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: Grid) -> Stamps:
+def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -> Stamps:
     """Return the expected stamps without a bar in whose time a row off the grid was sent."""
     if not rows:
         return no_stamps()
@@ -224,7 +226,7 @@ def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
 
 
 def _unpublished(
-    span: Span, present: Stamps, grid: Grid, settle_ms: int, now_ms: int
+    span: Span, present: Stamps, grid: BarGrid, settle_ms: int, now_ms: int
 ) -> Span | None:
     """Return the closed, unsettled bars at the end of ``span`` that have not come."""
     after_last = Span(int(present[-1]) + 1 if len(present) else span.start, span.end)
@@ -234,7 +236,7 @@ def _unpublished(
 
 
 def _settled_before(
-    answered: Span, closed: BarTable, grid: Grid, settle_ms: int, now_ms: int
+    answered: Span, closed: BarTable, grid: BarGrid, settle_ms: int, now_ms: int
 ) -> int:
     """Return the stamp before which the answered bars are final."""
     if not len(closed):
@@ -255,7 +257,7 @@ def _vouched_before(answered: Span, closed: BarTable) -> int:
 
 
 def _lacking(
-    answered: Span, present: Stamps, grid: Grid, density: Density, least_share: float
+    answered: Span, present: Stamps, grid: BarGrid, density: Density, least_share: float
 ) -> tuple[list[Span], str]:
     """Return the holes, and why the answer is doubted where it lacks more than can be listed."""
     if density == "unknown":
@@ -294,12 +296,12 @@ def _outside(stamps: Stamps, spans: Sequence[Span]) -> Stamps:
     return stamps
 
 
-def _need_not_trade(grid: Grid) -> bool:
+def _need_not_trade(grid: BarGrid) -> bool:
     step = grid.timeframe.step_ms
     return step is not None and step < _ALWAYS_TRADED_MS
 
 
-def _holds_a_session(span: Span, grid: Grid) -> bool:
+def _holds_a_session(span: Span, grid: BarGrid) -> bool:
     """Tell whether a whole session lies inside: then it was not for want of trades."""
     if not grid.timeframe.is_intraday:
         return True

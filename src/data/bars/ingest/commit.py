@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.store import Commit, Piece, Suspect
+from ...cache.store import Commit, CommitPiece, Suspect
 from ...errors import QualityError
 from ...model.bars import Bar, BarTable, among
 from ...model.capabilities import Fetched
@@ -22,11 +22,11 @@ from ...model.instrument import Instrument
 from ...model.kind import Basis
 from ...model.span import Span, coalesce, subtract
 from ...prices.quality import BadRow
-from .classify import Digest
+from .classify import ClassifiedAnswer
 
 if TYPE_CHECKING:
     from ...cache.store import SeriesView
-    from ...calendars.gaps import Grid
+    from ...calendars.gaps import BarGrid
     from ...model.capabilities import Fetched
 
 # Vendors compute adjusted closes anew for each answer, many in single precision.
@@ -40,7 +40,9 @@ _SPLITS = (*_USUAL, *(1 / factor for factor in _USUAL))
 _NEAR_FACTOR = 1e-3
 
 
-def build_commit(fetched: Fetched, found: Digest, held: Held, terms: Terms) -> Commit:
+def build_commit(
+    fetched: Fetched, found: ClassifiedAnswer, held: StoredRange, terms: CommitContext
+) -> Commit:
     """Say what to store: new bars as pieces, equal ones as settled marks, nothings as empty.
 
     A stored bar that is missing from the answer, or spoilt in it, stays and is doubted. Only a
@@ -53,7 +55,9 @@ def build_commit(fetched: Fetched, found: Digest, held: Held, terms: Terms) -> C
     return _Making(fetched, found, held, terms).commit()
 
 
-def without_rescaled(found: Digest, held: Held, vendor: str, *, splits: bool) -> Digest:
+def without_rescaled(
+    found: ClassifiedAnswer, held: StoredRange, vendor: str, *, splits: bool
+) -> ClassifiedAnswer:
     """Return an answer in which final bars that came multiplied count as rows that are no bars.
 
     All four prices of such a row are those stored, times one factor of splits or of units (pence,
@@ -104,9 +108,9 @@ class _Making:
     """One answer on its way to a commit."""
 
     fetched: Fetched
-    found: Digest
-    held: Held
-    terms: Terms
+    found: ClassifiedAnswer
+    held: StoredRange
+    terms: CommitContext
 
     def commit(self) -> Commit:
         """Return what is stored of the answer."""
@@ -266,7 +270,7 @@ class _Making:
         same = np.isclose(old, new, rtol=_SAME_ADJUSTED, atol=0.0)
         return stamps[~same & ~np.isnan(new)]
 
-    def _pieces(self, span: Span) -> Iterator[Piece]:
+    def _pieces(self, span: Span) -> Iterator[CommitPiece]:
         """Yield the rows of ``span`` as a final piece and a provisional one.
 
         The final one is written as provisional where some of its bars are not to be trusted; what
@@ -279,7 +283,7 @@ class _Making:
         for part, final in ((Span(span.start, middle), True), (Span(middle, span.end), False)):
             rows = self.found.closed.within(part)
             if len(rows):
-                yield Piece(
+                yield CommitPiece(
                     rows,
                     part,
                     self.fetched.vendor,
@@ -305,7 +309,7 @@ class _Making:
         own = (Span(stamp, self._end_of(stamp)) for stamp in unexpected)
         return coalesce([*own, *self.found.contradicted])
 
-    def _believed_marks(self, pieces: Sequence[Piece]) -> Iterator[Covered]:
+    def _believed_marks(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
         """Yield a mark for the settled and trusted parts of pieces with bars that are not."""
         for piece in pieces if self._untrusted and not self._doubt else ():
             if piece.state == "provisional":
@@ -337,7 +341,7 @@ class _Making:
 
     # --- bars that have closed by our own clock alone ---------------------------------------
 
-    def _unvouched(self, pieces: Sequence[Piece]) -> Iterator[Covered]:
+    def _unvouched(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
         """Yield a mark for the new bars that are closed by our own clock alone."""
         first = self.found.vouched_before
         for piece in pieces if first < self.found.answered.end else ():
@@ -395,14 +399,14 @@ class _Making:
     # --- what is not trusted, and what is not there ----------------------------------------
 
     @cached_property
-    def _doubt(self) -> Doubt | None:
+    def _doubt(self) -> Suspicion | None:
         if self.found.doubt:
             expires = self._expires(self.found.answered)
             said = f"{DOUBTFUL}of {self.fetched.vendor} {self.found.doubt}"
-            return Doubt(said, expires)
+            return Suspicion(said, expires)
         return self.terms.doubt
 
-    def _doubts(self, pieces: Sequence[Piece]) -> Iterator[Covered]:
+    def _doubts(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
         """Yield a mark for the settled part of each piece; the rest is asked again anyway."""
         doubt, settled = self._doubt, Span(self.found.answered.start, self.found.settled_before)
         for piece in pieces if doubt else ():
@@ -579,7 +583,7 @@ class Expiry:
         return now_ms + min(soon, self.recent_ms)
 
 
-class Doubt(NamedTuple):
+class Suspicion(NamedTuple):
     """Why bars are not to be trusted yet, and when they are asked again."""
 
     reason: str
@@ -602,7 +606,7 @@ def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: in
 
 
 @dataclass(frozen=True)
-class Held:
+class StoredRange:
     """What the store holds of the answered stretch.
 
     Attributes:
@@ -632,7 +636,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Terms:
+class CommitContext:
     """What a commit is made under.
 
     Attributes:
@@ -644,11 +648,11 @@ class Terms:
         is_refresh: whether what is stored was to be fetched again.
     """
 
-    grid: Grid
+    grid: BarGrid
     basis: Basis
     now_ms: int
     expiry: Expiry
-    doubt: Doubt | None = None
+    doubt: Suspicion | None = None
     is_refresh: bool = False
 
     def expires(self, span: Span, settle_ms: int, known: Coverage) -> int:

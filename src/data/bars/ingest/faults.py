@@ -19,10 +19,10 @@ from ...cache.recovery.faults import (
     without_volume,
 )
 from ...cache.write.coverage_update import year_span, years_of
-from ...calendars.gaps import Grid, holes
+from ...calendars.gaps import BarGrid, holes
 from ...model.span import Span
 from ...prices.quality import Checked
-from .classify import Digest
+from .classify import ClassifiedAnswer
 
 # Sentences that single faults tell again.
 _OF_BARS = re.compile(
@@ -30,7 +30,7 @@ _OF_BARS = re.compile(
 )
 
 
-def faults_of(checked: Checked, found: Digest, grid: Grid) -> tuple[Fault, ...]:
+def faults_of(checked: Checked, found: ClassifiedAnswer, grid: BarGrid) -> tuple[Fault, ...]:
     """Return the faults of an answer in what it speaks for, none across the end of a year."""
     answered = found.answered
     if answered.is_empty:
@@ -48,7 +48,7 @@ def faults_of(checked: Checked, found: Digest, grid: Grid) -> tuple[Fault, ...]:
     return tuple(faults)
 
 
-def _missing(found: Digest, grid: Grid) -> Iterator[Fault]:
+def _missing(found: ClassifiedAnswer, grid: BarGrid) -> Iterator[Fault]:
     """Yield the expected bars that did not come; where a bad row came instead, that is the fault."""
     bad = [row.bar.stamp_ms for row in found.bad]
     present = np.union1d(found.closed.stamps, np.array(bad, dtype=np.int64))

@@ -11,7 +11,7 @@ from ...cache.actions import Asked
 from ...cache.recovery.faults import Fault
 from ...cache.store import BarStore, Commit
 from ...calendars.finality import forming_stamp, next_due
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...errors import KindMismatchError, QualityError
 from ...model.bars import BarTable
@@ -24,26 +24,26 @@ from ...model.rules import ValidationRules
 from ...model.span import Span, intersect, subtract
 from ...prices.quality import check
 from ..fetch.neighbours import Side, inside
-from ..fetch.revisions import Errand, Revisions
-from ..fetch.splice import Reply, Splicer, with_splices
+from ..fetch.revisions import FetchWindow, Revisions
+from ..fetch.splice import NeighbourReply, Splicer, with_splices
 from ..fetch.split_window import doubt_at, doubted, windows
-from ..fetch.state import Forming, Work
+from ..fetch.state import FetchState, Forming
 from ..fetch.unknown_kind import contradicted, is_older
 from ..selection.candidate import Candidate
-from .classify import Density, Digest, digest
+from .classify import ClassifiedAnswer, Density, digest
 from .commit import (
     RESCALED,
-    Doubt,
+    CommitContext,
     Expiry,
-    Held,
-    Terms,
+    StoredRange,
+    Suspicion,
     are_many,
     basis_of,
     build_commit,
     without_rescaled,
 )
 from .faults import faults_of
-from .writer import Keeper
+from .writer import StoreWriter
 
 # Two answers of one vendor in one basis: single precision is good to 6e-8. Rebased: rounding of
 # an adjustment adds to it. What has no corporate actions is compared to the last bit.
@@ -58,11 +58,16 @@ class _Sessions(NamedTuple):
     coming: int
 
 
-class Taker:
+class AnswerIngester:
     """Checks answers and commits them. Thread-safe: it keeps no state."""
 
     def __init__(
-        self, store: BarStore, keeper: Keeper, clock: Clock, expiry: Expiry, checks: ValidationRules
+        self,
+        store: BarStore,
+        keeper: StoreWriter,
+        clock: Clock,
+        expiry: Expiry,
+        checks: ValidationRules,
     ) -> None:
         self._store = store
         self._keeper = keeper
@@ -72,7 +77,9 @@ class Taker:
         self._splicer = Splicer(store, keeper)
         self._revisions = Revisions(store, keeper, clock, expiry)
 
-    def take(self, work: Work, candidate: Candidate, fetched: Fetched, errand: Errand) -> Digest:
+    def take(
+        self, work: FetchState, candidate: Candidate, fetched: Fetched, errand: FetchWindow
+    ) -> ClassifiedAnswer:
         """Check a candidate's answer, store what is good of it, and say what it was.
 
         Args:
@@ -91,7 +98,7 @@ class Taker:
         errand = self._revisions.believed(work, errand, fetched)
         near, span = self._sessions(work, fetched), errand.stored
         told = _told(work, candidate, fetched, span, near)
-        reply = Reply(fetched, span, errand.sides, near.opened, told)
+        reply = NeighbourReply(fetched, span, errand.sides, near.opened, told)
         fetched, splices = self._splicer.fitted(work, reply)
         if errand.parts:
             wanted = fetched.table.take(inside(fetched.table, errand.parts))
@@ -134,7 +141,7 @@ class Taker:
         work.scores.append(checked.score)
         return found
 
-    def _older_faults(self, work: Work, errand: Errand, judged: Span) -> list[Fault]:
+    def _older_faults(self, work: FetchState, errand: FetchWindow, judged: Span) -> list[Fault]:
         """Return the faults of stored bars of which an answer says nothing that is about others.
 
         What had been lacking it tells anew.
@@ -148,7 +155,9 @@ class Taker:
         """Return the time at an answer: by our clock or the vendor's, whichever is earlier."""
         return min(self._clock.now_ms(), fetched.server_now_ms)
 
-    def _as_revision(self, work: Work, fetched: Fetched, found: Digest) -> Digest:
+    def _as_revision(
+        self, work: FetchState, fetched: Fetched, found: ClassifiedAnswer
+    ) -> ClassifiedAnswer:
         """Say where final bars came multiplied.
 
         Raises:
@@ -170,7 +179,7 @@ class Taker:
         return found
 
     def _refuse_unbelieved(
-        self, work: Work, fetched: Fetched, errand: Errand, found: Digest
+        self, work: FetchState, fetched: Fetched, errand: FetchWindow, found: ClassifiedAnswer
     ) -> None:
         """Raise where bars are stored already in place of those that are not believed.
 
@@ -186,7 +195,7 @@ class Taker:
             hint="the stored bars were kept; validation.min_quality_score sets the limit",
         )
 
-    def _lifetime(self, work: Work, fetched: Fetched) -> Lifetime | None:
+    def _lifetime(self, work: FetchState, fetched: Fetched) -> Lifetime | None:
         """Return the listing as the vendor tells it, where that is news.
 
         From the start of that day on: where the venue's date is another one, it is a day earlier.
@@ -200,14 +209,16 @@ class Taker:
             return None
         return Lifetime(Bound(at, fetched.vendor, now, now + self._expiry.old_ms, FIELD))
 
-    def note_forming(self, work: Work, fetched: Fetched, rows: BarTable) -> None:
+    def note_forming(self, work: FetchState, fetched: Fetched, rows: BarTable) -> None:
         """Keep bars that have not closed for this answer alone."""
         if len(rows):
             opened = self._sessions(work, fetched).opened
             basis = basis_of(fetched, int(rows.stamps[0]), work.query.instrument, opened)
             work.forming = Forming(rows, fetched.vendor, basis, fetched.kind)
 
-    def fitted(self, work: Work, fetched: Fetched, span: Span, sides: Sequence[Side]) -> Fetched:
+    def fitted(
+        self, work: FetchState, fetched: Fetched, span: Span, sides: Sequence[Side]
+    ) -> Fetched:
         """Return what an answer says of ``span`` alone; nothing is stored.
 
         Raises:
@@ -216,9 +227,9 @@ class Taker:
         """
         check_kind(self._store, work, fetched)
         near = self._sessions(work, fetched)
-        return self._splicer.fitted(work, Reply(fetched, span, sides, near.opened)).fetched
+        return self._splicer.fitted(work, NeighbourReply(fetched, span, sides, near.opened)).fetched
 
-    def _kind(self, work: Work, candidate: Candidate, fetched: Fetched) -> Kind:
+    def _kind(self, work: FetchState, candidate: Candidate, fetched: Fetched) -> Kind:
         """Return the kind of the series from now on.
 
         Volume and feed are those of the lane's first vendor as soon as it has supplied something,
@@ -238,13 +249,18 @@ class Taker:
         return "dense" if fetched.dense else "sparse"
 
     def _commit(
-        self, work: Work, fetched: Fetched, found: Digest, near: _Sessions, held: Held
+        self,
+        work: FetchState,
+        fetched: Fetched,
+        found: ClassifiedAnswer,
+        near: _Sessions,
+        held: StoredRange,
     ) -> Commit:
         first = int(found.closed.stamps[0]) if len(found.closed) else found.answered.start
         basis = basis_of(fetched, first, work.query.instrument, near.opened)
         others, doubt = self._split_doubts(work, fetched)
         now, refresh = self._now_ms(fetched), work.query.refresh
-        terms = Terms(work.grid, basis, now, self._expiry, doubt, refresh)
+        terms = CommitContext(work.grid, basis, now, self._expiry, doubt, refresh)
         others += self._older_marks(work, fetched, found, held)
         commit = build_commit(fetched, found, held, terms)
         # Bars fetched earlier lose their trust before this answer can be joined to them.
@@ -257,7 +273,9 @@ class Taker:
         commit = replace(commit, marks=(*outside, *commit.marks))
         return self._with_due(work, fetched, found, commit)
 
-    def _split_doubts(self, work: Work, fetched: Fetched) -> tuple[list[Covered], Doubt | None]:
+    def _split_doubts(
+        self, work: FetchState, fetched: Fetched
+    ) -> tuple[list[Covered], Suspicion | None]:
         """Return the stored bars that a split nearby makes doubtful, and the doubt of the new."""
         splits = self._keeper.book(work).splits
         if not splits or fetched.basis.adjustment not in ("split", "all"):
@@ -268,7 +286,7 @@ class Taker:
         return doubted(coverage, near), doubt_at(near, fetched.server_now_ms)
 
     def _older_marks(
-        self, work: Work, fetched: Fetched, found: Digest, held: Held
+        self, work: FetchState, fetched: Fetched, found: ClassifiedAnswer, held: StoredRange
     ) -> list[Covered]:
         """Return what takes the trust from bars of older tools that this answer contradicts."""
         if fetched.basis.adjustment == "unknown" or not any(map(is_older, held.coverage)):
@@ -276,25 +294,27 @@ class Taker:
         coverage, now = self._keeper.coverage(work), self._clock.now_ms()
         return contradicted(held, found.closed, coverage, fetched.vendor, now)
 
-    def _held(self, work: Work, fetched: Fetched, found: Digest, near: _Sessions) -> Held:
+    def _held(
+        self, work: FetchState, fetched: Fetched, found: ClassifiedAnswer, near: _Sessions
+    ) -> StoredRange:
         """Read what is stored of the answered stretch, as it is and in the answer's basis."""
         rows, coverage = self._store.read(work.key, found.answered)
         if found.parts:
             rows = rows.take(inside(rows, found.parts))
             coverage = Coverage(c for span in found.spans for c in coverage.within(span))
         if near.opened is None:
-            return Held(rows, rows, coverage)
+            return StoredRange(rows, rows, coverage)
         if not len(rows) or fetched.basis.adjustment == "unknown":
-            return Held(rows, rows, coverage, _AS_SENT)
+            return StoredRange(rows, rows, coverage, _AS_SENT)
         basis = self._splicer.basis(work, fetched, near.opened)
         try:
             rebased = basis.of(rows, coverage)
         except KindMismatchError:
             # Bars of unknown basis are not comparable: the new answer replaces them.
             rebased = BarTable.empty()
-        return Held(rows, rebased, coverage, _AS_SENT if rebased is rows else _REBASED)
+        return StoredRange(rows, rebased, coverage, _AS_SENT if rebased is rows else _REBASED)
 
-    def _sessions(self, work: Work, fetched: Fetched) -> _Sessions:
+    def _sessions(self, work: FetchState, fetched: Fetched) -> _Sessions:
         """Return the sessions around an answer; instruments without actions need none."""
         at = fetched.server_now_ms
         if work.query.instrument.asset_class != "stock":
@@ -307,7 +327,9 @@ class Taker:
             opened[-1] if opened else None, coming[0] if coming else day_ms(today) + DAY_MS
         )
 
-    def _with_due(self, work: Work, fetched: Fetched, found: Digest, commit: Commit) -> Commit:
+    def _with_due(
+        self, work: FetchState, fetched: Fetched, found: ClassifiedAnswer, commit: Commit
+    ) -> Commit:
         """Add when asking again could change the answer.
 
         Provisional bars count wherever they stand: one left behind by an earlier request must not
@@ -336,7 +358,7 @@ class Taker:
         )
         return replace(commit, next_due=due if up_to_now or known is None else min(known, due))
 
-    def _provisional(self, work: Work, found: Digest, commit: Commit) -> list[int]:
+    def _provisional(self, work: FetchState, found: ClassifiedAnswer, commit: Commit) -> list[int]:
         """Return where provisional bars begin once ``commit`` is stored."""
         # What has an expiry of its own waits for that.
         doubts = [
@@ -353,7 +375,7 @@ class Taker:
         return [work.grid.next_open(begin) for begin in begins]
 
 
-def check_kind(store: BarStore, work: Work, fetched: Fetched) -> None:
+def check_kind(store: BarStore, work: FetchState, fetched: Fetched) -> None:
     """Refuse bars of another kind than those stored.
 
     Raises:
@@ -371,7 +393,7 @@ def check_kind(store: BarStore, work: Work, fetched: Fetched) -> None:
     )
 
 
-def grid_of(work: Work, fetched: Fetched) -> Grid:
+def grid_of(work: FetchState, fetched: Fetched) -> BarGrid:
     """Return where the bars of an answer can stand.
 
     Where neither the lane nor the vendor tells from where hours are counted, that is the way that
@@ -386,7 +408,7 @@ def grid_of(work: Work, fetched: Fetched) -> Grid:
 
 
 def _told(
-    work: Work, candidate: Candidate, fetched: Fetched, asked: Span, near: _Sessions
+    work: FetchState, candidate: Candidate, fetched: Fetched, asked: Span, near: _Sessions
 ) -> Asked | None:
     """Return which ex-dates an answer tells the splits and dividends of, if it tells any.
 

@@ -20,7 +20,7 @@ from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.lifetime import Lifetime
 from ...model.query import BarsQuery
 from ...model.span import Span
-from ..fetch.state import Work
+from ..fetch.state import FetchState
 from ..fetch.trading_days import TradingDays
 
 log = logging.getLogger("onetape.routing")
@@ -28,7 +28,7 @@ log = logging.getLogger("onetape.routing")
 _REFUSED = (StorageError, LockTimeoutError, CorruptEntryError)
 
 
-class Keeper:
+class StoreWriter:
     """Commits for requests on their way. Thread-safe: it keeps no state of its own.
 
     A disk that refuses costs no bar: what could not be stored stays in the request's ``work``, is
@@ -38,7 +38,7 @@ class Keeper:
     def __init__(self, store: BarStore) -> None:
         self._store = store
 
-    def commit(self, work: Work, commit: Commit) -> None:
+    def commit(self, work: FetchState, commit: Commit) -> None:
         """Store a commit, or keep it in ``work.unstored``."""
         try:
             self._store.commit(work.key, commit)
@@ -46,7 +46,7 @@ class Keeper:
             work.unstored.append(commit)
             self._note(work, error)
 
-    def add_actions(self, work: Work, actions: Sequence[Action], asked: Asked) -> None:
+    def add_actions(self, work: FetchState, actions: Sequence[Action], asked: Asked) -> None:
         """Store what a vendor said about splits and dividends, or keep it in the work."""
         try:
             self._store.add_actions(
@@ -56,21 +56,21 @@ class Keeper:
             work.unstored_actions.append((tuple(actions), asked))
             self._note(work, error)
 
-    def coverage(self, work: Work) -> Coverage:
+    def coverage(self, work: FetchState) -> Coverage:
         """Return what is known of the series, with what could not be stored."""
         coverage = self._store.view(work.key).coverage
         for commit in work.unstored:
             coverage = laid_over(BarTable.empty(), coverage, commit)[1]
         return coverage
 
-    def lifetime(self, work: Work) -> Lifetime:
+    def lifetime(self, work: FetchState) -> Lifetime:
         """Return when the series begins and ends, with what could not be stored."""
         life = self._store.view(work.key).lifetime
         for commit in work.unstored:
             life = life.updated(commit.lifetime)
         return life
 
-    def book(self, work: Work) -> ActionBook:
+    def book(self, work: FetchState) -> ActionBook:
         """Return the splits and dividends known of a stock; nothing where the book is damaged."""
         if work.query.instrument.asset_class != "stock":
             return ActionBook()
@@ -80,7 +80,7 @@ class Keeper:
             book = ActionBook()
         return with_answers(book, work.unstored_actions)
 
-    def _note(self, work: Work, error: Exception) -> None:
+    def _note(self, work: FetchState, error: Exception) -> None:
         said = f"not stored: {error}"
         if said not in work.problems:
             # These two are warned about once, and not with every request.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...cache.actions import ActionBook
-from ...cache.read.frequency_cache import Held
+from ...cache.read.frequency_cache import FrequencyCache
 from ...cache.store import BarStore, SeriesView
 from ...calendars.calendar import day_span
 from ...disk.calls import all_memory
@@ -74,7 +74,7 @@ class _Given:
         return _EACH + 8 * len(table) * (len(table.columns) + 2)
 
 
-class Recent:
+class AnswerCache:
     """Answers by question: of the store alone, whole, and final. Thread-safe.
 
     What is asked for once is not held: most questions are never asked again.
@@ -89,7 +89,7 @@ class Recent:
         self._store = store
         self._days = days
         most = min(_MOST_BYTES, all_memory() // _SHARE) if most_bytes is None else most_bytes
-        self._held: Held[Hashable, _Given] = Held(most, self._gone)
+        self._held: FrequencyCache[Hashable, _Given] = FrequencyCache(most, self._gone)
         # Whose answers are held, by series; all of one view, for after a commit none stands again.
         self._standing: dict[SeriesKey, tuple[SeriesView, set[Hashable]]] = {}
 

@@ -18,7 +18,7 @@ from ..fetch.split_window import may_concern
 from ..ingest.commit import AFTER_LAST, fetched_ahead
 
 
-class Hits:
+class CacheLookup:
     """The short way: no calendar, no vendor, no HTTP. Thread-safe; takes no lock."""
 
     def __init__(self, store: BarStore, reader: Reader, clock: Clock) -> None:

@@ -20,7 +20,7 @@ from ...model.timeframe import Timeframe
 from ...symbols.assets import Listed, is_proved, named_at, names_an_exchange
 from .candidate import Candidate
 
-__all__ = ("Lane", "Route", "Selector", "candidates_of", "route")
+__all__ = ("LaneRoute", "Route", "Selector", "candidates_of", "route")
 
 _LOOK = "`onetape providers` lists the vendors and what each one lacks"
 
@@ -35,7 +35,7 @@ class Selector(Protocol):
 
 
 @dataclass(frozen=True)
-class Lane:
+class LaneRoute:
     """Candidates whose bars may stand in one series.
 
     Attributes:
@@ -70,7 +70,7 @@ class Route:
         is_final: whether the owner's word that it does not know the symbol ends the search.
     """
 
-    lanes: tuple[Lane, ...]
+    lanes: tuple[LaneRoute, ...]
     rejected: Mapping[str, str] = field(default_factory=dict)
     owner: str = ""
     namesakes: Mapping[str, str] = field(default_factory=dict)
@@ -174,7 +174,7 @@ def route(
         raise _nobody(query, rejected)
     return Route(
         tuple(
-            Lane(p, tuple(c), c[0].kind(query.instrument, query.timeframe), tellers)
+            LaneRoute(p, tuple(c), c[0].kind(query.instrument, query.timeframe), tellers)
             for p, c in _ordered(lanes, query)
         ),
         rejected,

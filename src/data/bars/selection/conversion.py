@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ...calendars.calendar import calendar_for
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...errors import NoDataError
 from ...model.bars import BarTable, merge
 from ...model.capabilities import Capabilities, Fetched, FetchQuery
@@ -24,7 +24,7 @@ from ...model.timeframe import Timeframe
 from ...prices.conversions import regular_hours, sources_of_kind
 from ...prices.quality import check
 from ...prices.resample import Resampled, resample, source_span
-from ..ingest.classify import Digest, digest
+from ..ingest.classify import ClassifiedAnswer, digest
 
 _HOURS_SEEN_MS = 60 * DAY_MS
 # An answer that lacks more of its expected bars is doubted as a whole.
@@ -144,13 +144,13 @@ class _Made:
     asked: FetchQuery
     fetched: Fetched
     rows: BarTable
-    said: Digest
+    said: ClassifiedAnswer
 
     @classmethod
     def of(cls, way: Conversion, asked: FetchQuery, fetched: Fetched) -> _Made:
         """Judge an answer like any other."""
         calendar = calendar_for(asked.instrument)
-        grid = Grid(calendar, way.source, way.anchors[0])
+        grid = BarGrid(calendar, way.source, way.anchors[0])
         now = fetched.server_now_ms
         checked = check(fetched.table, asked.span, timeframe=way.source, now_ms=now, grid=grid)
         if way.own.session != way.kind.session:

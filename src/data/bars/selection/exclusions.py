@@ -8,7 +8,7 @@ from typing import Any
 from ...errors import DataError, MissingCredentialsError, QueryError
 from ...model.query import BarsQuery
 from ...provider_selector import ProviderSelector
-from .candidates import Lane, Route, candidates_of
+from .candidates import LaneRoute, Route, candidates_of
 
 SWITCHED_OFF = "the rules switch failover off"
 NOT_NEEDED = "it was not needed"
@@ -75,7 +75,7 @@ def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
     yield from way.rejected.items()
 
 
-def differences(first: Lane, other: Lane) -> str:
+def differences(first: LaneRoute, other: LaneRoute) -> str:
     """Return in words why the bars of two lanes do not mix."""
     pairs = first.kind.differences(other.kind).values()
     kind = ", ".join(f"{theirs} instead of {ours}" for ours, theirs in pairs)

@@ -14,7 +14,7 @@ from ...model.instant import DAY_MS
 from ...model.instrument import Instrument
 from ...model.span import Span
 from ...model.timeframe import Timeframe
-from ...symbols.classify import Refusal, classify
+from ...symbols.classify import SymbolRefusal, classify
 
 InstrumentOf = Callable[[str], Instrument]
 DEFAULT_DAYS = 30
@@ -37,7 +37,7 @@ def instrument_in(tables: Any, symbol: str) -> Instrument:
     The cache holds whatever it is given, so an unknown or ambiguous symbol is no error here.
     """
     found = classify(symbol, tables)
-    return Instrument(symbol, "crypto") if isinstance(found, Refusal) else found
+    return Instrument(symbol, "crypto") if isinstance(found, SymbolRefusal) else found
 
 
 def span_to_read(

@@ -23,7 +23,7 @@ from ...model.timeframe import Timeframe
 from ..layout import BARS as BARS
 from ..read.columnar_cache import Columnar, fitting
 from ..retention import eviction
-from ..retention.manager import House, Steward
+from ..retention.manager import RetentionLimits, RetentionManager
 from ..retention.trim import Trimmed
 from ..store import BarStore
 from . import summaries
@@ -85,8 +85,8 @@ class CacheFolder:
             retention=retention,
         )
         self.max_age = max_age
-        house = House(self._limit, min_free_mb, must_keep, self._retain)
-        self.store.steward = self._steward = Steward(self.store, self._clock, house)
+        house = RetentionLimits(self._limit, min_free_mb, must_keep, self._retain)
+        self.store.steward = self._steward = RetentionManager(self.store, self._clock, house)
         self._catalogue = Catalogue(self.cache_dir, self.store, self._disk)
         summaries.finish_at_exit(self)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...calendars.calendar import calendar_for
-from ...calendars.gaps import Grid, holes
+from ...calendars.gaps import BarGrid, holes
 from ...calendars.ranges import resolve_range
 from ...errors import BadRangeError, QueryError
 from ...model.bars import BarTable, Stamps, among
@@ -23,7 +23,7 @@ from ...model.timeframe import Timeframe
 from ...prices.quality import Checked, check, off_grid_rows
 from ..format.stamps import next_stamps, session_stamps
 from ..recovery.faults import BAD, CONTRADICTED, DUPLICATE, MISSING, Fault, without_volume
-from ..values import Commit, Piece, Suspect
+from ..values import Commit, CommitPiece, Suspect
 from ..write.coverage_update import year_span, years_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _SURELY_CLOSED_MS = 3 * DAY_MS
 
 
 @dataclass(frozen=True)
-class Offer:
+class FrameUpload:
     """What a caller says about a frame of bars.
 
     Attributes:
@@ -59,7 +59,7 @@ class Offer:
     as_of: date | None = None
 
 
-def to_commit(frame: pd.DataFrame, offer: Offer, now_ms: int) -> Commit | None:
+def to_commit(frame: pd.DataFrame, offer: FrameUpload, now_ms: int) -> Commit | None:
     """Return what to store of ``frame``: closed bars, bad rows apart; None when it has neither.
 
     Closed bars count as final. Intraday rows off the full minute are kept aside under the stamp
@@ -104,7 +104,7 @@ def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
     return replace(table, stamps=stamps)
 
 
-def _closed(table: BarTable, offer: Offer, now_ms: int) -> BarTable:
+def _closed(table: BarTable, offer: FrameUpload, now_ms: int) -> BarTable:
     """Leave out bars that are still forming: they are never stored as closed ones."""
     ends = next_stamps(table.stamps, offer.timeframe)
     recent = np.flatnonzero(ends > now_ms - _SURELY_CLOSED_MS)
@@ -115,8 +115,8 @@ def _closed(table: BarTable, offer: Offer, now_ms: int) -> BarTable:
     return table.take(ends <= now_ms)
 
 
-def _commit(checked: Checked, offer: Offer, extent: Span, now_ms: int) -> Commit:
-    piece = Piece(
+def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> Commit:
+    piece = CommitPiece(
         checked.good,
         extent,
         offer.vendor,
@@ -162,7 +162,9 @@ def _commit(checked: Checked, offer: Offer, extent: Span, now_ms: int) -> Commit
     return Commit(tuple(parts), tuple(marks), suspects, judged=extent, faults=faults)
 
 
-def _faults(checked: Checked, lacking: list[Span], offer: Offer, extent: Span) -> tuple[Fault, ...]:
+def _faults(
+    checked: Checked, lacking: list[Span], offer: FrameUpload, extent: Span
+) -> tuple[Fault, ...]:
     """Return what is wrong with the frame, none of it across the end of a year."""
     found = [Fault(Span(row.bar.stamp_ms, row.bar.stamp_ms + 1), BAD, 1, row.reason)
              for row in checked.bad]  # fmt: skip
@@ -180,7 +182,7 @@ def _faults(checked: Checked, lacking: list[Span], offer: Offer, extent: Span) -
     return tuple(found)
 
 
-def _holes(present: Stamps, offer: Offer, extent: Span) -> list[Span]:
+def _holes(present: Stamps, offer: FrameUpload, extent: Span) -> list[Span]:
     """Return the stretches of ``extent`` without a bar where the calendar expects one.
 
     They are no part of what is covered: that they are lacking here says nothing of a vendor. Of
@@ -188,7 +190,7 @@ def _holes(present: Stamps, offer: Offer, extent: Span) -> list[Span]:
     """
     calendar, step = calendar_for(offer.instrument), offer.timeframe
     anchors = ("session", "clock") if step.is_intraday else ("session",)
-    grids = [Grid(calendar, step, anchor) for anchor in anchors]
+    grids = [BarGrid(calendar, step, anchor) for anchor in anchors]
     fits = [int(np.count_nonzero(among(present, grid.opens(extent)))) for grid in grids]
     best = max(range(len(grids)), key=fits.__getitem__)
     if 2 * fits[best] < len(present):
@@ -203,11 +205,11 @@ def _holes(present: Stamps, offer: Offer, extent: Span) -> list[Span]:
     return [hole for hole, bars in zip(found, lengths, strict=True) if bars >= _FAR_BEYOND * usual]
 
 
-def _part(piece: Piece, span: Span) -> Piece:
+def _part(piece: CommitPiece, span: Span) -> CommitPiece:
     return replace(piece, table=piece.table.within(span), span=span)
 
 
-def _basis(offer: Offer, extent: Span, now_ms: int) -> Basis:
+def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:
     """Return the basis of the bars; its date is left out where it is not after the first bar."""
     if offer.adjustment == "unknown" or offer.instrument.asset_class != "stock":
         return Basis(offer.adjustment)
@@ -215,7 +217,7 @@ def _basis(offer: Offer, extent: Span, now_ms: int) -> Basis:
     return Basis(offer.adjustment, as_of if as_of > date_of(extent.start) else None)
 
 
-def asked_span(offer: Offer, now_ms: int) -> Span | None:
+def asked_span(offer: FrameUpload, now_ms: int) -> Span | None:
     """Return the stamps that were asked for, up to now; None when the bounds do not tell.
 
     A reversed range, or equal bounds around a single bar, claim nothing beyond the bars.

@@ -49,7 +49,7 @@ _MOST_ROWS = 366 * 86_400
 _MOST_SEQ = 1 << 62
 
 
-class Source(NamedTuple):
+class ColumnSource(NamedTuple):
     """The committed state of a year file that a stretch of rows was read from.
 
     Attributes:
@@ -70,7 +70,7 @@ class Source(NamedTuple):
 class Part(NamedTuple):
     """The rows of one year, new ones or all of them, and what the year then holds."""
 
-    source: Source
+    source: ColumnSource
     table: BarTable
 
 
@@ -89,7 +89,7 @@ class Head:
     id: str
     seq: int
     capacity: int
-    years: Mapping[int, Source]
+    years: Mapping[int, ColumnSource]
     tails: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
@@ -173,7 +173,7 @@ def _read_slot(start: bytes, at: int, identity: str) -> Head | None:
         plain = json.loads(text.decode("ascii"))
         if plain["id"] != identity or plain["order"] != sys.byteorder:
             return None
-        years = {int(year): Source(*entry) for year, entry in plain["years"].items()}
+        years = {int(year): ColumnSource(*entry) for year, entry in plain["years"].items()}
         head = filled(
             Head,
             id=identity,

@@ -32,7 +32,7 @@ _NO_QUALITY: Mapping[str, Any] = {
 }
 
 
-class Stored(Protocol):
+class StoredYear(Protocol):
     """What a year file must be, for whoever reads its bars out of something else."""
 
     @property
@@ -327,7 +327,7 @@ def _shares(document: Mapping[str, Any]) -> dict[str, int]:
     return {str(vendor): int(bars) for vendor, bars in told.items()}
 
 
-class Glance(NamedTuple):
+class YearSummary(NamedTuple):
     """What an ordinary document says of its year, as far as readers need it.
 
     Attributes:
@@ -344,7 +344,7 @@ class Glance(NamedTuple):
     extent: Extent
 
 
-def glance(data: bytes, identity: str) -> Glance | None:
+def glance(data: bytes, identity: str) -> YearSummary | None:
     """Return what an ordinary, whole document of ours says.
 
     None is no verdict: :func:`load_meta` finds out what there is to say of any other one. The
@@ -384,7 +384,7 @@ def glance(data: bytes, identity: str) -> Glance | None:
         if numbers <= 0 or not generation or type(columns) is not list or type(quality) is not dict:
             return None
         extent = Extent(rows, size, head, BASE_COLUMNS if columns == _BASE else tuple(columns))
-        return Glance(generation, rows, first, last, coverage, extent)
+        return YearSummary(generation, rows, first, last, coverage, extent)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
 

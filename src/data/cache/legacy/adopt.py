@@ -19,9 +19,9 @@ from ...model.span import Span, gaps
 from ..format.gzip_member import is_ours
 from ..format.json_document import DamagedError
 from ..layout import Layout, encode_symbol
-from ..read.document_cache import Memory
-from ..values import Piece
-from ..write.series import Lane
+from ..read.document_cache import DocumentCache
+from ..values import CommitPiece
+from ..write.series import SeriesFiles
 from .reader import describe_legacy, legacy_coverage, legacy_files, read_legacy
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class OldYear:
     coverage: Coverage = Coverage()
     damage: str = ""
 
-    def pieces(self) -> tuple[Piece, ...]:
+    def pieces(self) -> tuple[CommitPiece, ...]:
         """Return the bars as something to store; its holes stay missing."""
         if not len(self.table):
             return ()
@@ -54,7 +54,7 @@ class OldYear:
         whole = Span(one.span.start, self.coverage[-1].span.end)
         holes = tuple(gaps(whole, [c.span for c in self.coverage]))
         return (
-            Piece(
+            CommitPiece(
                 self.table, whole, one.vendor, one.fetched_at, one.kind, one.basis, "final", holes
             ),
         )
@@ -67,15 +67,15 @@ class OldYears:
     run beside this one, and looking costs more than answering from the cache.
     """
 
-    def __init__(self, layout: Layout, disk: Disk, memory: Memory) -> None:
+    def __init__(self, layout: Layout, disk: Disk, memory: DocumentCache) -> None:
         self._layout = layout
         self._disk = disk
         self._memory = memory
         # Of its own: the other one holds by the same paths whose the files are.
-        self._read_files = Memory(disk)
+        self._read_files = DocumentCache(disk)
         self._elsewhere: dict[SeriesKey, dict[int, Path]] = {}
 
-    def of(self, lane: Lane, own: list[int], ours: Container[int] = ()) -> dict[int, Path]:
+    def of(self, lane: SeriesFiles, own: list[int], ours: Container[int] = ()) -> dict[int, Path]:
         """Return the files of other tools by year, those in the lane folder first.
 
         Args:
@@ -93,33 +93,33 @@ class OldYears:
         own = [year for year in own if year in ours or self._is_taken(lane, year)]
         return {year: path for year, path in there.items() if year not in own} | here
 
-    def _is_foreign(self, lane: Lane, year: int) -> bool:
+    def _is_foreign(self, lane: SeriesFiles, year: int) -> bool:
         """Tell whether the data in the lane folder are another tool's."""
         if self._was_committed(lane, year):
             return False
         return self._memory.load(lane.paths.data(year), _is_not_ours) or False
 
-    def _is_taken(self, lane: Lane, year: int) -> bool:
+    def _is_taken(self, lane: SeriesFiles, year: int) -> bool:
         """Tell whether our own year counts, and not only what a writer died over."""
         if self._was_committed(lane, year):
             return True
         return self._disk.stat(lane.paths.data(year)) is not None
 
-    def _was_committed(self, lane: Lane, year: int) -> bool:
+    def _was_committed(self, lane: SeriesFiles, year: int) -> bool:
         try:
             meta = lane.meta(year)
         except DamagedError:
             return False  # older tools' metadata carry no digest; the data tell whose they are
         return meta is not None and meta.state.generation > 0
 
-    def _found_elsewhere(self, lane: Lane) -> dict[int, Path]:
+    def _found_elsewhere(self, lane: SeriesFiles) -> dict[int, Path]:
         key = lane.key
         known = self._elsewhere.get(key)
         if known is None:
             known = self._elsewhere[key] = self._look_elsewhere(lane)
         return known
 
-    def _look_elsewhere(self, lane: Lane) -> dict[int, Path]:
+    def _look_elsewhere(self, lane: SeriesFiles) -> dict[int, Path]:
         root, key, encoded = self._layout.root, lane.key, encode_symbol(lane.key.symbol)
         if key.timeframe.folder == key.timeframe.label and not _are_others(root, key, encoded):
             return {}
@@ -155,7 +155,7 @@ def _are_others(root: Path, key: SeriesKey, encoded: str) -> bool:
     return any(os.access(place, os.F_OK) for place in places)
 
 
-def set_aside(lane: Lane, year: int, path: Path, *, make_room: bool) -> None:
+def set_aside(lane: SeriesFiles, year: int, path: Path, *, make_room: bool) -> None:
     """Give a file of another tool, and its metadata, a second name in ``_legacy``.
 
     Called before the first commit replaces what lies in the lane folder.
@@ -182,7 +182,7 @@ def set_aside(lane: Lane, year: int, path: Path, *, make_room: bool) -> None:
             lane.disk.remove(source)
 
 
-def remove_elsewhere(lane: Lane, year: int, path: Path) -> None:
+def remove_elsewhere(lane: SeriesFiles, year: int, path: Path) -> None:
     """Drop the old name of a file that has been taken over, if it lay in another folder."""
     if path.parent != lane.paths.folder:
         for source in (path, path.with_name(f"{year:04d}.metadata.json")):

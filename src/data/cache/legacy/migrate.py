@@ -18,17 +18,17 @@ from ...model.series import SeriesKey
 from ..format.gzip_member import file_id
 from ..format.year_document import YearState
 from ..layout import encode_symbol
-from ..parts import Workshop
+from ..parts import StoreParts
 from ..read.year_file import YearFile, open_year
 from ..recovery import quarantine
 from ..recovery.check import same_bits
 from ..recovery.recover import sound_meta
-from ..values import Commit, Piece
+from ..values import Commit, CommitPiece
 from ..write.commit import CommitRun
 from ..write.compose import Target, columns_for, compose
 from ..write.coverage_update import by_year
 from ..write.segments import with_pieces
-from ..write.series import Lane
+from ..write.series import SeriesFiles
 from .adopt import OldYear, remove_elsewhere, set_aside
 from .prune import Pruned, compared
 from .reader import describe_legacy, legacy_files, read_legacy
@@ -63,7 +63,7 @@ class OldFile:
         return plain | {name: getattr(self, name) for name in names}
 
 
-def migrate_series(shop: Workshop, key: SeriesKey, *, dry_run: bool) -> list[OldFile]:
+def migrate_series(shop: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[OldFile]:
     """Take over what older tools left of a series; return what was, or would be, done to each file.
 
     Raises:
@@ -99,7 +99,7 @@ def migrate_series(shop: Workshop, key: SeriesKey, *, dry_run: bool) -> list[Old
     return files
 
 
-def _described(shop: Workshop, key: SeriesKey, year: int, path: Path) -> OldFile:
+def _described(shop: StoreParts, key: SeriesKey, year: int, path: Path) -> OldFile:
     file = OldFile(key, year, path.relative_to(shop.layout.root).as_posix())
     if describe_legacy(shop.disk, path).is_sample:
         return replace(file, said="sample data: set aside, and never part of an answer")
@@ -111,7 +111,9 @@ def _described(shop: Workshop, key: SeriesKey, year: int, path: Path) -> OldFile
     return replace(file, rows=rows, taken=len(old.table), said=said)
 
 
-def _hidden(shop: Workshop, lane: Lane, taken: Mapping[int, Path]) -> list[tuple[int, Path]]:
+def _hidden(
+    shop: StoreParts, lane: SeriesFiles, taken: Mapping[int, Path]
+) -> list[tuple[int, Path]]:
     """Return older files of years that the series, or a better layout, has bars of."""
     encoded = encode_symbol(lane.key.symbol)
     return [
@@ -135,7 +137,7 @@ def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
         CorruptEntryError: they are not the same to the last bit.
     """
     parts = by_year(Commit(pieces=old.pieces()))
-    pieces: list[Piece] = parts[year].pieces if year in parts else []
+    pieces: list[CommitPiece] = parts[year].pieces if year in parts else []
     segments, _ = with_pieces([], pieces, file_id(key, year), 1)
     columns = columns_for(segments)
     members = compose(segments, [], Target(key, year, columns, 1))
@@ -144,7 +146,7 @@ def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
         raise _unlike(key, year, "written and read back they differ; nothing was moved")
 
 
-def _check_held(lane: Lane, year: int, old: OldYear) -> None:
+def _check_held(lane: SeriesFiles, year: int, old: OldYear) -> None:
     """Compare what the series holds by now with the original under its new name."""
     file = open_year(lane, year, lane.meta(year))
     now = file.table() if file is not None else BarTable.empty()
@@ -160,7 +162,7 @@ def _unlike(key: SeriesKey, year: int, said: str) -> CorruptEntryError:
     )
 
 
-def _put_aside(lane: Lane, year: int, path: Path, damage: str) -> None:
+def _put_aside(lane: SeriesFiles, year: int, path: Path, damage: str) -> None:
     content = lane.disk.read_if_exists(path)
     if content is None:
         return

@@ -18,9 +18,9 @@ from ...model.instant import iso
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ..format.json_document import DamagedError
-from ..parts import Workshop
+from ..parts import StoreParts
 from ..read.year_file import MismatchError, open_year
-from ..write.series import Lane
+from ..write.series import SeriesFiles
 from .reader import describe_legacy, read_legacy
 
 _DATA = re.compile(r"(?:[0-9a-f]{16}\.)?([12][0-9]{3})\.csv\.gz")
@@ -59,7 +59,7 @@ class Pruned:
         return plain | {"lacking": [iso(s) for s in self.lacking], "deleted": not self.problem}
 
 
-def prune_series(shop: Workshop, key: SeriesKey, *, dry_run: bool) -> list[Pruned]:
+def prune_series(shop: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pruned]:
     """Delete the originals of a series that hold nothing which the series does not.
 
     Raises:
@@ -81,7 +81,7 @@ def prune_series(shop: Workshop, key: SeriesKey, *, dry_run: bool) -> list[Prune
     return found
 
 
-def _weighed(shop: Workshop, lane: Lane) -> list[Pruned]:
+def _weighed(shop: StoreParts, lane: SeriesFiles) -> list[Pruned]:
     return [
         _weigh(shop, lane, int(match[1]), lane.paths.legacy / name)
         for name in shop.disk.list(lane.paths.legacy)
@@ -89,7 +89,7 @@ def _weighed(shop: Workshop, lane: Lane) -> list[Pruned]:
     ]
 
 
-def _weigh(shop: Workshop, lane: Lane, year: int, path: Path) -> Pruned:
+def _weigh(shop: StoreParts, lane: SeriesFiles, year: int, path: Path) -> Pruned:
     """Compare every bar of an original with what is held now."""
     about = shop.disk.stat(path)
     place, size = path.relative_to(shop.layout.root).as_posix(), about.size if about else 0
@@ -161,7 +161,7 @@ def _columns(table: BarTable) -> Sequence[NDArray[np.float64]]:
     return [*table.values()[:5], adj]
 
 
-def _drop_documents(lane: Lane) -> None:
+def _drop_documents(lane: SeriesFiles) -> None:
     """Remove the metadata of originals that are gone."""
     names = lane.disk.list(lane.paths.legacy)
     years = {match[1] for match in map(_DATA.fullmatch, names) if match is not None}

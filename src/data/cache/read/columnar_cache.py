@@ -20,13 +20,13 @@ from ...errors import LockTimeoutError, StorageError
 from ...model.bars import BarTable, concat
 from ...model.series import SeriesKey
 from ...model.span import Span
-from ..format.columnar import Part, Source
+from ..format.columnar import ColumnSource, Part
 from ..format.gzip_member import file_id
-from ..format.year_document import Stored, YearState
-from ..write.series import Lane
+from ..format.year_document import StoredYear, YearState
+from ..write.series import SeriesFiles
 from .columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
 from .derived_paths import COLUMNS, path_of, writing
-from .frequency_cache import Held
+from .frequency_cache import FrequencyCache
 from .year_file import rows_behind
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ _EACH = 8 << 10
 _SHARE = 8
 # What a row takes, and the head with its table of years at most.
 _A_ROW, _HEAD = 56, 16_384
-States = Mapping[int, Stored]
+States = Mapping[int, StoredYear]
 
 
 class WholeYear(NamedTuple):
@@ -90,8 +90,8 @@ class Sidecars:
         self._disk = disk
         self.mode = mode
         self._has_room = has_room
-        self._small: Held[SeriesKey, ColumnarFile] = Held(_MOST_BYTES)
-        self._maps: Held[SeriesKey, ColumnarFile] = Held(
+        self._small: FrequencyCache[SeriesKey, ColumnarFile] = FrequencyCache(_MOST_BYTES)
+        self._maps: FrequencyCache[SeriesKey, ColumnarFile] = FrequencyCache(
             max(1, min(_MOST_MAPS, disk.most_open() // _SHARE))
         )
 
@@ -108,7 +108,7 @@ class Sidecars:
 
     # --- reading ---------------------------------------------------------------------------
 
-    def read(self, lane: Lane, span: Span, states: States) -> BarTable | None:
+    def read(self, lane: SeriesFiles, span: Span, states: States) -> BarTable | None:
         """Return the bars of the years of ``states`` in ``span``, or None where they are not held.
 
         ``states`` are the committed ones of the years that overlap it, ascending.
@@ -128,7 +128,7 @@ class Sidecars:
                 self.drop(lane.key)
             return None
 
-    def lacking(self, lane: Lane, states: States) -> list[int]:
+    def lacking(self, lane: SeriesFiles, states: States) -> list[int]:
         """Return the years that a file does not hold as they are, and those touched since."""
         file = self._held(lane.key) or self._open(lane.key)
         return [
@@ -142,7 +142,7 @@ class Sidecars:
             )
         ]
 
-    def _serving(self, lane: Lane, wanted: States) -> ColumnarFile | None:
+    def _serving(self, lane: SeriesFiles, wanted: States) -> ColumnarFile | None:
         """Return a file that holds the years as they are: the one held, or the one on the disk."""
         identities = _identities(wanted)
         held = self._small.find(lane.key) or self._maps.find(lane.key)
@@ -155,17 +155,17 @@ class Sidecars:
             self._hold(lane.key, fresh)
         return fresh if fresh is not None and fresh.serves(identities) else None
 
-    def _are_untouched(self, lane: Lane, file: ColumnarFile, years: States) -> bool:
+    def _are_untouched(self, lane: SeriesFiles, file: ColumnarFile, years: States) -> bool:
         return all(self.is_untouched(lane.paths.data_text(y), file.head.years[y]) for y in years)
 
-    def is_untouched(self, path: str, source: Source) -> bool:
+    def is_untouched(self, path: str, source: ColumnSource) -> bool:
         """Tell whether a data file is the one that was verified, or has only grown."""
         now = self._disk.stat(path)
         if now is None or now.inode != source.inode or now.size < source.size:
             return False
         return now.size != source.size or now.mtime_ns == source.mtime_ns
 
-    def sources(self, lane: Lane, states: States) -> list[tuple[str, Source]] | None:
+    def sources(self, lane: SeriesFiles, states: States) -> list[tuple[str, ColumnSource]] | None:
         """Return the data files of years and how they were verified; None where none are held."""
         wanted = {year: state for year, state in states.items() if state.rows}
         file = self._held(lane.key) or self._open(lane.key)
@@ -190,7 +190,7 @@ class Sidecars:
 
     # --- writing ---------------------------------------------------------------------------
 
-    def keep(self, lane: Lane, years: Mapping[int, WholeYear]) -> None:
+    def keep(self, lane: SeriesFiles, years: Mapping[int, WholeYear]) -> None:
         """Keep whole years that were read and found sound.
 
         Nothing is raised: who cannot keep them reads them again next time, as does who only looks.
@@ -205,7 +205,9 @@ class Sidecars:
         if parts:
             self._write(lane.key, parts)
 
-    def _extended(self, lane: Lane, file: ColumnarFile, wanted: States) -> ColumnarFile | None:
+    def _extended(
+        self, lane: SeriesFiles, file: ColumnarFile, wanted: States
+    ) -> ColumnarFile | None:
         """Return the file with what was appended to its last year since, where that is all."""
         last = max(file.head.years)
         lacking = [y for y, s in wanted.items() if not file.serves(_identities({y: s}))]
@@ -297,8 +299,8 @@ def _identities(states: States) -> dict[int, tuple[int, int, str]]:
     return {year: (s.rows, s.size, str(s.head or "")[:16]) for year, s in states.items()}
 
 
-def _source(state: Stored, file: FileState) -> Source:
-    return Source(
+def _source(state: StoredYear, file: FileState) -> ColumnSource:
+    return ColumnSource(
         state.rows,
         state.size,
         str(state.head or "")[:16],
@@ -308,7 +310,7 @@ def _source(state: Stored, file: FileState) -> Source:
     )
 
 
-def _has_adj_close(state: Stored) -> bool:
+def _has_adj_close(state: StoredYear) -> bool:
     return "adj_close" in state.columns
 
 

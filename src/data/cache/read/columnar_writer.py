@@ -18,9 +18,9 @@ from ..format.columnar import (
     BLOCK,
     INDEX,
     NS_IN_MS,
+    ColumnSource,
     Head,
     Part,
-    Source,
     room_for,
 )
 from ..format.deflate import summing
@@ -98,7 +98,7 @@ def append_rows(disk: Disk, file: ColumnarFile, year: int, part: Part) -> bool:
     return True
 
 
-def restamp(disk: Disk, file: ColumnarFile, sources: Mapping[int, Source]) -> None:
+def restamp(disk: Disk, file: ColumnarFile, sources: Mapping[int, ColumnSource]) -> None:
     """Write a header that knows the data files as they were verified again; the rows are the same.
 
     Raises:
@@ -146,7 +146,10 @@ def _write_rows(
 
 
 def _joined(
-    name: str, years: Mapping[int, Source], old: ColumnarFile | None, parts: Mapping[int, Part]
+    name: str,
+    years: Mapping[int, ColumnSource],
+    old: ColumnarFile | None,
+    parts: Mapping[int, Part],
 ) -> Column:
     begins = old.head.begins() if old else {}
     pieces = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ...disk.files import Disk, FileState
-from .frequency_cache import Held
+from .frequency_cache import FrequencyCache
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class _Written(NamedTuple):
     value: Any
 
 
-class Memory:
+class DocumentCache:
     """Parsed files by path, keyed by inode, size and time of change, or by all their bytes.
 
     Thread-safe: entries are replaced whole, and two threads that read the same file at once
@@ -38,8 +38,8 @@ class Memory:
 
     def __init__(self, disk: Disk, most: int = _MOST_ENTRIES) -> None:
         self._disk = disk
-        self._held: Held[str, _Read] = Held(most)
-        self._written: Held[str, _Written] = Held(_MOST_WRITTEN)
+        self._held: FrequencyCache[str, _Read] = FrequencyCache(most)
+        self._written: FrequencyCache[str, _Written] = FrequencyCache(_MOST_WRITTEN)
 
     def load(self, path: Path, parse: Callable[[bytes], T]) -> T | None:
         """Return what ``parse`` makes of the file, or None where it does not exist.

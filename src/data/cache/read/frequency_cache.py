@@ -25,7 +25,7 @@ class _Held(NamedTuple, Generic[V]):
     size: int
 
 
-class Held(Generic[K, V]):
+class FrequencyCache(Generic[K, V]):
     """Things by key, up to a sum of sizes. Thread-safe.
 
     Whoever comes when there is no room must have been asked for more often lately than the one

@@ -20,8 +20,8 @@ from ...model.series import SeriesKey
 from ..format import json_document, series_document
 from ..format.gzip_member import file_id
 from ..format.series_document import SeriesMeta
-from ..format.year_document import Extent, Glance, YearState
-from ..write.series import Lane
+from ..format.year_document import Extent, YearState, YearSummary
+from ..write.series import SeriesFiles
 from .derived_paths import GIST, path_of, writing
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _FORMAT = 1
 
 
-class Gist(NamedTuple):
+class SeriesManifest(NamedTuple):
     """What the documents of a series say together.
 
     Attributes:
@@ -39,13 +39,13 @@ class Gist(NamedTuple):
         has_quarantine: whether there can be rows that were not believed.
     """
 
-    years: Mapping[int, Glance | YearState]
+    years: Mapping[int, YearSummary | YearState]
     series: SeriesMeta | None
     coverage: Coverage
     has_quarantine: bool
 
 
-class Gists:
+class ManifestStore:
     """The gists of one cache. Thread-safe, and safe across processes.
 
     Nothing of it can lose a bar: whatever goes wrong here costs a look at every document.
@@ -65,7 +65,7 @@ class Gists:
         self._has_room = has_room
         self._are_kept, self._may_write = are_kept, are_kept
 
-    def of(self, lane: Lane, folder: FileState) -> Gist | None:
+    def of(self, lane: SeriesFiles, folder: FileState) -> SeriesManifest | None:
         """Return the gist of a series whose folder is in this state, if there is a true one."""
         if not self._are_kept:
             return None
@@ -80,12 +80,16 @@ class Gists:
             return None
         return _read(told, lane) if is_true else None
 
-    def _are_there(self, lane: Lane, documents: Mapping[str, list[int]]) -> bool:
+    def _are_there(self, lane: SeriesFiles, documents: Mapping[str, list[int]]) -> bool:
         start, stat = lane.paths.text + os.sep, self._disk.stat
         return all(stat(start + name) == tuple(state) for name, state in documents.items())
 
     def keep(
-        self, lane: Lane, folder: FileState | None, names: Collection[str], gist: Gist
+        self,
+        lane: SeriesFiles,
+        folder: FileState | None,
+        names: Collection[str],
+        gist: SeriesManifest,
     ) -> None:
         """Keep a gist that was read while the folder was in this state.
 
@@ -103,7 +107,7 @@ class Gists:
             self._may_write = False  # or it would be tried at every look
             log.debug("%s: the gist of its documents is not kept: %s", lane.key, exc)
 
-    def _write(self, lane: Lane, told: Mapping[str, Any]) -> None:
+    def _write(self, lane: SeriesFiles, told: Mapping[str, Any]) -> None:
         data = json_document.dump(told)
         if self._has_room(len(data)):
             path = Path(path_of(self._root, lane.key, GIST))
@@ -118,7 +122,7 @@ class Gists:
             log.debug("%s: the gist of its documents stays: %s", key, exc)
 
 
-def _plain(lane: Lane, gist: Gist) -> dict[str, Any]:
+def _plain(lane: SeriesFiles, gist: SeriesManifest) -> dict[str, Any]:
     years = [
         [year, told.generation, told.rows, told.first, told.last, *told.extent[1:]]
         for year, told in gist.years.items()
@@ -133,11 +137,13 @@ def _plain(lane: Lane, gist: Gist) -> dict[str, Any]:
     }
 
 
-def _read(told: Mapping[str, Any], lane: Lane) -> Gist:
+def _read(told: Mapping[str, Any], lane: SeriesFiles) -> SeriesManifest:
     years = {
-        year: Glance(generation, rows, first, last, [], Extent(rows, size, head, tuple(columns)))
+        year: YearSummary(
+            generation, rows, first, last, [], Extent(rows, size, head, tuple(columns))
+        )
         for year, generation, rows, first, last, size, head, columns in told["years"]
     }
     series = None if told["series"] is None else series_document.told(told["series"], lane.key)
     coverage = Coverage(map(Covered.from_json, told["coverage"]))
-    return Gist(years, series, coverage, told["has_quarantine"])
+    return SeriesManifest(years, series, coverage, told["has_quarantine"])

@@ -14,15 +14,15 @@ from ...disk.files import Disk
 from ..format import series_document, year_document
 from ..format.gzip_member import file_id
 from ..format.series_document import SeriesMeta
-from ..format.year_document import Glance, YearMeta, YearState
-from ..write.series import Lane
+from ..format.year_document import YearMeta, YearState, YearSummary
+from ..write.series import SeriesFiles
 
 _SERIES = "series.json"
 # Nearly every document has less: one read tells all of it, and no look at its size is needed.
 _USUAL = 1 << 14
 
 
-class Looked(NamedTuple):
+class MetadataScan(NamedTuple):
     """The ordinary documents of a series.
 
     Attributes:
@@ -31,12 +31,12 @@ class Looked(NamedTuple):
         read: how many documents were read for it.
     """
 
-    years: Mapping[int, Glance | YearState]
+    years: Mapping[int, YearSummary | YearState]
     series: SeriesMeta | None
     read: int
 
 
-def look(lane: Lane, years: list[int], names: Collection[str]) -> Looked:
+def look(lane: SeriesFiles, years: list[int], names: Collection[str]) -> MetadataScan:
     """Return what the ordinary documents of a series say.
 
     Args:
@@ -53,7 +53,7 @@ def look(lane: Lane, years: list[int], names: Collection[str]) -> Looked:
     if _SERIES in names and series is None:
         unread.append(start + _SERIES)
     documents = iter(_documents(lane.disk, unread))
-    found: dict[int, Glance | YearState] = {}
+    found: dict[int, YearSummary | YearState] = {}
     for year, state in zip(years, states, strict=True):
         told = state or _glance(next(documents), file_id(key, year))
         if told is not None:
@@ -61,17 +61,17 @@ def look(lane: Lane, years: list[int], names: Collection[str]) -> Looked:
     document = next(documents, None)
     if document:
         series = series_document.glance(document, key)
-    return Looked(found, series, len(unread))
+    return MetadataScan(found, series, len(unread))
 
 
-def _known(lane: Lane, path: str) -> YearState | None:
+def _known(lane: SeriesFiles, path: str) -> YearState | None:
     """Return what is known already of an ordinary year: who commits to it has read it all."""
     meta: YearMeta | None = lane.memory.known(path)
     is_ordinary = meta is not None and meta.pending is None and meta.state.generation
     return meta.state if meta is not None and is_ordinary else None
 
 
-def _glance(document: bytes | None, identity: str) -> Glance | None:
+def _glance(document: bytes | None, identity: str) -> YearSummary | None:
     return year_document.glance(document, identity) if document else None
 
 

@@ -12,16 +12,16 @@ from ...model.span import Span
 from ..format.year_document import YearState
 from ..legacy.adopt import OldYears
 from ..write.coverage_update import year_span
-from ..write.series import Lane
+from ..write.series import SeriesFiles
 from .columnar_cache import Sidecars, WholeYear
-from .frequency_cache import Held
-from .series_index import Known, Viewer
+from .frequency_cache import FrequencyCache
+from .series_index import IndexEntry, SeriesIndex
 from .year_reader import read_state, read_year
 
 _NO_FILE = FileState(0, 0, 0)
 
 
-class Assembler:
+class RangeReader:
     """Reads stretches of a series. Thread-safe; it takes no lock but where a year needs repair.
 
     Args:
@@ -33,16 +33,23 @@ class Assembler:
     """
 
     def __init__(
-        self, disk: Disk, old: OldYears, viewer: Viewer, sidecars: Sidecars, lock_timeout_s: float
+        self,
+        disk: Disk,
+        old: OldYears,
+        viewer: SeriesIndex,
+        sidecars: Sidecars,
+        lock_timeout_s: float,
     ) -> None:
         self._disk = disk
         self._old = old
         self._viewer = viewer
         self._sidecars = sidecars
-        self._hot = HotYears()
+        self._hot = YearCache()
         self._lock_timeout_s = lock_timeout_s
 
-    def read(self, lane: Lane, span: Span, known: Known | None = None) -> tuple[BarTable, Coverage]:
+    def read(
+        self, lane: SeriesFiles, span: Span, known: IndexEntry | None = None
+    ) -> tuple[BarTable, Coverage]:
         """Return the bars in ``span`` and what is known about it; raises as ``BarStore.view``.
 
         ``known`` is what the metadata said a moment ago; they are looked at again where it does
@@ -65,7 +72,7 @@ class Assembler:
             coverage = coverage.overlaid(part)
         return table, coverage.within(span)
 
-    def seal(self, lane: Lane, span: Span, known: Known) -> Callable[[], bool] | None:
+    def seal(self, lane: SeriesFiles, span: Span, known: IndexEntry) -> Callable[[], bool] | None:
         """Return what tells whether the files that bars in ``span`` were read from are untouched."""
         years = known.extents(span)
         sources = self._sidecars.sources(lane, years)
@@ -79,7 +86,7 @@ class Assembler:
         return are_untouched
 
     def _ours(
-        self, lane: Lane, span: Span, years: Iterable[int]
+        self, lane: SeriesFiles, span: Span, years: Iterable[int]
     ) -> tuple[BarTable, list[Coverage]]:
         if not self._sidecars.are_kept:
             return self._mixed(lane, span, [], list(years))
@@ -104,11 +111,13 @@ class Assembler:
             table = concat(whole[year].table.within(span) for year in states)
         return table, [state.coverage for state in states.values()]
 
-    def _read_whole(self, lane: Lane, states: Mapping[int, YearState]) -> dict[int, WholeYear]:
+    def _read_whole(
+        self, lane: SeriesFiles, states: Mapping[int, YearState]
+    ) -> dict[int, WholeYear]:
         found = ((year, self._whole(lane, year, state)) for year, state in states.items())
         return {year: whole for year, whole in found if whole is not None}
 
-    def _whole(self, lane: Lane, year: int, state: YearState) -> WholeYear | None:
+    def _whole(self, lane: SeriesFiles, year: int, state: YearState) -> WholeYear | None:
         # Looked at before it is read: what is done to the file meanwhile shows the next time.
         file = self._disk.stat(lane.paths.data(year)) or _NO_FILE
         held = self._hot.find(lane.key, year, state, file)
@@ -118,7 +127,7 @@ class Assembler:
         return None if found is None else WholeYear(found[1], found[0], file)
 
     def _mixed(
-        self, lane: Lane, span: Span, old: list[int], ours: list[int]
+        self, lane: SeriesFiles, span: Span, old: list[int], ours: list[int]
     ) -> tuple[BarTable, list[Coverage]]:
         """Read years of ours and of older tools, one by one."""
         tables: list[BarTable] = []
@@ -140,7 +149,7 @@ class Assembler:
 _MOST_BYTES = 128 << 20
 
 
-class HotYears:
+class YearCache:
     """The years read most, in a cache folder that takes no columnar files. Thread-safe.
 
     Args:
@@ -148,7 +157,7 @@ class HotYears:
     """
 
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
-        self._held: Held[tuple[SeriesKey, int], WholeYear] = Held(most_bytes)
+        self._held: FrequencyCache[tuple[SeriesKey, int], WholeYear] = FrequencyCache(most_bytes)
 
     def find(
         self, key: SeriesKey, year: int, state: YearState, file: FileState

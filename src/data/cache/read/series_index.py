@@ -17,15 +17,15 @@ from ...model.series import SeriesKey
 from ...model.span import Span
 from ..format.json_document import DamagedError
 from ..format.series_document import SeriesMeta
-from ..format.year_document import Extent, Glance, YearState
+from ..format.year_document import Extent, YearState, YearSummary
 from ..layout import QUARANTINE, years_in
 from ..legacy.adopt import OldYears
 from ..values import SeriesView
 from ..write.coverage_update import year_span
-from ..write.series import Lane
-from .frequency_cache import Held
-from .manifest import Gist, Gists
-from .metadata_scan import Looked, look
+from ..write.series import SeriesFiles
+from .frequency_cache import FrequencyCache
+from .manifest import ManifestStore, SeriesManifest
+from .metadata_scan import MetadataScan, look
 from .year_reader import read_state
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ _MOST_BYTES = 96 << 20
 _WORTH = 4
 
 
-class Known:
+class IndexEntry:
     """What the metadata of a series say, all of one moment.
 
     Args:
@@ -78,7 +78,7 @@ class Known:
         return _EACH + (_A_YEAR * len(self._extents)) + _A_PART * len(self.view.coverage)
 
 
-class Viewer:
+class SeriesIndex:
     """Puts the years of a series together. Thread-safe.
 
     Args:
@@ -87,18 +87,20 @@ class Viewer:
         lock_timeout_s: how long to wait where a year needs repair.
     """
 
-    def __init__(self, old: OldYears, gists: Gists, lock_timeout_s: float) -> None:
+    def __init__(self, old: OldYears, gists: ManifestStore, lock_timeout_s: float) -> None:
         self._old = old
         self._gists = gists
         self._lock_timeout_s = lock_timeout_s
         # What is known by series, with the state of the folder it was made from.
-        self._made: Held[SeriesKey, tuple[FileState, Known]] = Held(_MOST_BYTES)
+        self._made: FrequencyCache[SeriesKey, tuple[FileState, IndexEntry]] = FrequencyCache(
+            _MOST_BYTES
+        )
 
-    def view(self, lane: Lane) -> SeriesView:
+    def view(self, lane: SeriesFiles) -> SeriesView:
         """Return the view of a series."""
         return self.known(lane).view
 
-    def known(self, lane: Lane, since: SeriesView | None = None) -> Known:
+    def known(self, lane: SeriesFiles, since: SeriesView | None = None) -> IndexEntry:
         """Return what is known of a series, looking at its folder alone where nothing changed.
 
         Documents are only ever changed by renaming, which changes the folder's own time: while
@@ -124,14 +126,14 @@ class Viewer:
             self._made.hold(lane.key, (before, known), known.size)
         return known
 
-    def _recalled(self, lane: Lane, folder: FileState) -> Known | None:
+    def _recalled(self, lane: SeriesFiles, folder: FileState) -> IndexEntry | None:
         """Return what is known by the gist of the documents, where there is a true one."""
         gist = self._gists.of(lane, folder)
         if gist is None or self._old.of(lane, list(gist.years), gist.years):
             return None
         return _of_gist(lane, gist)
 
-    def _looked(self, lane: Lane, folder: FileState | None) -> Known:
+    def _looked(self, lane: SeriesFiles, folder: FileState | None) -> IndexEntry:
         """Return what is known by looking at each document."""
         names = lane.disk.list(lane.paths.text)
         own = years_in(names)
@@ -149,7 +151,7 @@ class Viewer:
             self._gists.keep(lane, folder, documents, gist)
         return _of_gist(lane, gist)
 
-    def _of_any(self, lane: Lane, own: list[int], old: dict[int, Path]) -> Known:
+    def _of_any(self, lane: SeriesFiles, own: list[int], old: dict[int, Path]) -> IndexEntry:
         """Return what is known of a series of which something is not ordinary; repair it."""
         states = self._states(lane, own, old)
         series, told = read_series(lane), list(states.values())
@@ -158,9 +160,11 @@ class Viewer:
         has_quarantine = QUARANTINE in lane.memory.list(lane.paths.folder)
         view = _view(lane.key, series, told, coverage)
         extents = {year: state.extent for year, state in states.items()}
-        return Known(view, extents, has_quarantine=has_quarantine, is_ours=not old)
+        return IndexEntry(view, extents, has_quarantine=has_quarantine, is_ours=not old)
 
-    def _states(self, lane: Lane, own: list[int], old: dict[int, Path]) -> dict[int, YearState]:
+    def _states(
+        self, lane: SeriesFiles, own: list[int], old: dict[int, Path]
+    ) -> dict[int, YearState]:
         """Return the state of each year, years ascending; older tools' files as if they were ours."""
         states: dict[int, YearState] = {}
         for year, path in old.items():
@@ -178,18 +182,20 @@ class Viewer:
                 states[year] = state
         return dict(sorted(states.items()))
 
-    def years(self, lane: Lane) -> list[int]:
+    def years(self, lane: SeriesFiles) -> list[int]:
         """Return the years of which bars are stored."""
         own = lane.years()
         states = self._states(lane, own, self._old.of(lane, own))
         return [year for year, state in states.items() if state.rows]
 
-    def long_empties(self, lane: Lane, own: list[int]) -> Coverage:
+    def long_empties(self, lane: SeriesFiles, own: list[int]) -> Coverage:
         """Return the stretches without bars that lie in years without a file."""
         return _empties(read_series(lane), own)
 
 
-def _gist(lane: Lane, looked: Looked, *, has_quarantine: bool) -> Gist | None:
+def _gist(
+    lane: SeriesFiles, looked: MetadataScan, *, has_quarantine: bool
+) -> SeriesManifest | None:
     """Return what documents say together, where there is no doubt about it."""
     series, told = looked.series or read_series(lane), list(looked.years.values())
     try:
@@ -199,24 +205,24 @@ def _gist(lane: Lane, looked: Looked, *, has_quarantine: bool) -> Gist | None:
     if series is not None and series.empties:
         parts = sorted((*_empties(series, list(looked.years)), *coverage), key=_SPAN)
         coverage = Coverage.joined(parts)
-    return Gist(looked.years, series, coverage, has_quarantine)
+    return SeriesManifest(looked.years, series, coverage, has_quarantine)
 
 
-def _has_faults(looked: Looked) -> bool:
+def _has_faults(looked: MetadataScan) -> bool:
     """Tell whether a year has faults, which a gist does not tell."""
     return any(isinstance(year, YearState) and year.faults for year in looked.years.values())
 
 
-def _of_gist(lane: Lane, gist: Gist) -> Known:
+def _of_gist(lane: SeriesFiles, gist: SeriesManifest) -> IndexEntry:
     years, series, coverage, has_quarantine = gist
     extents = {year: document.extent for year, document in years.items()}
     view = _view(lane.key, series, list(years.values()), coverage)
-    return Known(view, extents, has_quarantine=has_quarantine)
+    return IndexEntry(view, extents, has_quarantine=has_quarantine)
 
 
-def _coverage(told: Sequence[YearState | Glance]) -> Coverage:
+def _coverage(told: Sequence[YearState | YearSummary]) -> Coverage:
     """Return the coverage of years; raises as :meth:`Coverage.from_json`."""
-    glances = [year for year in told if isinstance(year, Glance)]
+    glances = [year for year in told if isinstance(year, YearSummary)]
     if len(glances) == len(told):
         entries = (entry for year in glances for entry in year.coverage)
         return Coverage.joined(Coverage.from_json(entries))
@@ -229,7 +235,7 @@ def _coverage(told: Sequence[YearState | Glance]) -> Coverage:
 def _view(
     key: SeriesKey,
     series: SeriesMeta | None,
-    told: Sequence[YearState | Glance],
+    told: Sequence[YearState | YearSummary],
     coverage: Coverage,
 ) -> SeriesView:
     newest, rows = 0, 0
@@ -255,7 +261,7 @@ def _view(
     )
 
 
-def read_series(lane: Lane) -> SeriesMeta | None:
+def read_series(lane: SeriesFiles) -> SeriesMeta | None:
     """Return ``series.json``; a damaged one counts as absent, for it only saves requests."""
     try:
         return lane.series()

@@ -10,8 +10,8 @@ from ...model.bars import BarTable, concat
 from ...model.span import Span
 from ..format.csv_rows import decode_rows, header_line
 from ..format.gzip_member import PEEK_BYTES, Member, file_id, peek_digest, walk
-from ..format.year_document import Stored, YearMeta, YearState
-from ..write.series import Lane
+from ..format.year_document import StoredYear, YearMeta, YearState
+from ..write.series import SeriesFiles
 
 
 class MismatchError(CorruptEntryError):
@@ -71,7 +71,7 @@ def rows_of(member: Member, columns: tuple[str, ...], *, first: bool) -> BarTabl
     return table
 
 
-def open_year(lane: Lane, year: int, meta: YearMeta | None) -> YearFile | None:
+def open_year(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearFile | None:
     """Read the data of ``year`` up to the recorded size and verify every bit of it.
 
     While a rewrite is pending, the old state and the new one are both good. Bytes behind the
@@ -109,7 +109,7 @@ def _without_data(meta: YearMeta | None) -> YearFile | None:
     return YearFile(meta.state)
 
 
-def _matching(lane: Lane, year: int, meta: YearMeta, handle: Handle) -> YearFile:
+def _matching(lane: SeriesFiles, year: int, meta: YearMeta, handle: Handle) -> YearFile:
     size = lane.disk.fstat(handle).size
     problem = "the data file is not empty as recorded"
     for state in filter(None, (meta.pending, meta.state)):
@@ -127,7 +127,7 @@ def _matching(lane: Lane, year: int, meta: YearMeta, handle: Handle) -> YearFile
     raise MismatchError(problem)
 
 
-def _verified(lane: Lane, year: int, state: YearState, data: bytes) -> YearFile:
+def _verified(lane: SeriesFiles, year: int, state: YearState, data: bytes) -> YearFile:
     found = list(walk(data, file_id(lane.key, year)))
     check_members(found, state, most_rows=lane.most_rows())
     return YearFile(state, tuple(member for _, member in found))
@@ -155,7 +155,9 @@ def check_members(found: list[tuple[int, Member]], state: YearState, *, most_row
         raise MismatchError(f"it claims {rows} bars")
 
 
-def rows_behind(lane: Lane, year: int, state: Stored, *, size: int, head: str) -> BarTable | None:
+def rows_behind(
+    lane: SeriesFiles, year: int, state: StoredYear, *, size: int, head: str
+) -> BarTable | None:
     """Return the bars of the members that were appended since the file had ``size`` bytes.
 
     Args:

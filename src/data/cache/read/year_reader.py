@@ -14,7 +14,7 @@ from ...model.bars import BarTable
 from ...model.span import Span
 from ..format.json_document import DamagedError
 from ..format.year_document import YearState
-from ..write.series import Lane
+from ..write.series import SeriesFiles
 from .year_file import MismatchError, YearFile, open_year
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ _TRIES = 3
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def read_state(lane: Lane, year: int, lock_timeout_s: float) -> YearState | None:
+def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState | None:
     """Return what is known about ``year`` without looking at the data.
 
     Only where a rewrite is pending the data tell which state holds. Where a file has no document,
@@ -47,7 +47,7 @@ def read_state(lane: Lane, year: int, lock_timeout_s: float) -> YearState | None
 
 
 def read_year(
-    lane: Lane, year: int, span: Span, lock_timeout_s: float
+    lane: SeriesFiles, year: int, span: Span, lock_timeout_s: float
 ) -> tuple[BarTable, YearState] | None:
     """Return the verified bars of ``year`` in ``span`` and the state of the year they belong to.
 
@@ -64,7 +64,7 @@ def read_year(
 
 
 def _patiently(
-    lane: Lane,
+    lane: SeriesFiles,
     year: int,
     look: Callable[[], YearFile | None],
     content: Callable[[YearFile], T],
@@ -107,7 +107,7 @@ def _patiently(
         raise
 
 
-def _preview(lane: Lane, year: int, previews: dict[int, YearFile | None]) -> YearFile | None:
+def _preview(lane: SeriesFiles, year: int, previews: dict[int, YearFile | None]) -> YearFile | None:
     if year not in previews:
         from ..recovery.recover import preview  # what is sound needs none
 
@@ -115,7 +115,7 @@ def _preview(lane: Lane, year: int, previews: dict[int, YearFile | None]) -> Yea
     return previews[year]
 
 
-def _damaged(lane: Lane, year: int, problem: Exception | None) -> CorruptEntryError:
+def _damaged(lane: SeriesFiles, year: int, problem: Exception | None) -> CorruptEntryError:
     return CorruptEntryError(
         f"{lane.key} {year} cannot be read: {problem}",
         symbol=lane.key.symbol,

@@ -16,10 +16,10 @@ from ..actions import load_book
 from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
 from ..format.year_document import YearState
-from ..parts import Workshop
+from ..parts import StoreParts
 from ..read.columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
 from ..read.year_file import MismatchError, open_year
-from ..write.series import Lane
+from ..write.series import SeriesFiles
 from .diagnosis import Ailment, Cure, diagnose, is_young
 
 SERIES, ACTIONS, COLUMNS = "series.json", "actions.json", "columns"
@@ -112,7 +112,9 @@ class Inspection:
         }
 
 
-def inspect(shop: Workshop, keys: Sequence[SeriesKey], has_time: Callable[[], bool]) -> Inspection:
+def inspect(
+    shop: StoreParts, keys: Sequence[SeriesKey], has_time: Callable[[], bool]
+) -> Inspection:
     """Read series after series while there is time, at least one file; nothing is changed."""
     findings: list[Finding] = []
     problems: list[tuple[SeriesKey, str]] = []
@@ -128,7 +130,7 @@ def inspect(shop: Workshop, keys: Sequence[SeriesKey], has_time: Callable[[], bo
 
 
 def _inspected(
-    shop: Workshop, keys: Sequence[SeriesKey], problems: list[tuple[SeriesKey, str]]
+    shop: StoreParts, keys: Sequence[SeriesKey], problems: list[tuple[SeriesKey, str]]
 ) -> Iterator[tuple[int, list[Finding]]]:
     """Yield what is wrong part by part, and of how many files each part is."""
     symbols: set[str] = set()
@@ -143,14 +145,14 @@ def _inspected(
             problems.append((key, str(error)))
 
 
-def _file_count(lane: Lane) -> int:
+def _file_count(lane: SeriesFiles) -> int:
     try:
         return len(lane.years())
     except DataError:
         return 0
 
 
-def check_series(shop: Workshop, key: SeriesKey, *, is_locked: bool = False) -> list[Finding]:
+def check_series(shop: StoreParts, key: SeriesKey, *, is_locked: bool = False) -> list[Finding]:
     """Return what is wrong with a series: its years, the document without a year, its columns.
 
     Every byte of it is read. Commits that go on meanwhile are not taken for damage.
@@ -172,7 +174,7 @@ def _findings(key: SeriesKey, ailments: Iterable[tuple[str, Ailment]]) -> list[F
 
 
 def _parts(
-    shop: Workshop, lane: Lane, *, is_locked: bool
+    shop: StoreParts, lane: SeriesFiles, *, is_locked: bool
 ) -> Iterator[tuple[int, Iterable[tuple[str, Ailment]]]]:
     """Yield the ailments of one year after the other, then of the rest, with the count of files."""
     years = lane.years()
@@ -182,7 +184,7 @@ def _parts(
     yield 0, _beside(shop, lane, years)
 
 
-def _beside(shop: Workshop, lane: Lane, years: list[int]) -> Iterator[tuple[str, Ailment]]:
+def _beside(shop: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[tuple[str, Ailment]]:
     yield from _older(shop, lane, years)
     try:
         lane.series()
@@ -195,7 +197,7 @@ def _beside(shop: Workshop, lane: Lane, years: list[int]) -> Iterator[tuple[str,
         yield COLUMNS, found
 
 
-def _older(shop: Workshop, lane: Lane, years: list[int]) -> Iterator[tuple[str, Ailment]]:
+def _older(shop: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[tuple[str, Ailment]]:
     """Yield files of older tools that cannot be read; they are nobody's to repair."""
     try:
         files = sorted(shop.old.of(lane, years).items())
@@ -217,7 +219,7 @@ def _older(shop: Workshop, lane: Lane, years: list[int]) -> Iterator[tuple[str, 
 # --- the columnar file ---------------------------------------------------------------------
 
 
-def columns_ailment(shop: Workshop, lane: Lane) -> Ailment | None:
+def columns_ailment(shop: StoreParts, lane: SeriesFiles) -> Ailment | None:
     """Compare the columnar file with the bars it was made from, bit by bit.
 
     A file of an older state is none: whoever reads next makes it anew.
@@ -241,7 +243,7 @@ def _drop(what: str) -> Ailment:
     return Ailment(what, "it is removed, and made anew when it is needed", "drop")
 
 
-def _differs(lane: Lane, year: int, file: ColumnarFile) -> bool:
+def _differs(lane: SeriesFiles, year: int, file: ColumnarFile) -> bool:
     try:
         meta = lane.meta(year)
         if meta is None or not is_current(file, year, meta.state):
@@ -277,7 +279,7 @@ def _same_column(one: Any, other: Any) -> bool:
 # --- what a symbol has beside its series ---------------------------------------------------
 
 
-def check_actions(shop: Workshop, symbol: str) -> list[Finding]:
+def check_actions(shop: StoreParts, symbol: str) -> list[Finding]:
     """Return what is wrong with the splits and dividends of a symbol."""
     data = shop.disk.read_if_exists(shop.layout.actions(symbol))
     if data is None:
@@ -295,7 +297,7 @@ def check_actions(shop: Workshop, symbol: str) -> list[Finding]:
 # --- at a glance ---------------------------------------------------------------------------
 
 
-def waiting(shop: Workshop, keys: list[SeriesKey]) -> list[tuple[SeriesKey, int]]:
+def waiting(shop: StoreParts, keys: list[SeriesKey]) -> list[tuple[SeriesKey, int]]:
     """Return the years whose data file is longer than recorded: bars that nobody reads yet.
 
     Only sizes are compared. A power loss right behind a commit leaves such a file.
@@ -307,7 +309,7 @@ def waiting(shop: Workshop, keys: list[SeriesKey]) -> list[tuple[SeriesKey, int]
     return found
 
 
-def _is_longer(lane: Lane, year: int) -> bool:
+def _is_longer(lane: SeriesFiles, year: int) -> bool:
     try:
         meta = lane.meta(year)
     except (DamagedError, FormatVersionError):

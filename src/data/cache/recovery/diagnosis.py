@@ -19,7 +19,7 @@ from ..format.json_document import DamagedError
 from ..format.year_document import YearMeta, YearState
 from ..read.year_file import MismatchError, rows_of
 from ..write.coverage_update import year_span
-from ..write.series import Lane
+from ..write.series import SeriesFiles
 from .recover import recorded_state
 from .salvage import Scan, salvage, scan
 
@@ -45,7 +45,7 @@ class Ailment:
     in_flight: bool = False
 
 
-def diagnose(lane: Lane, year: int, *, is_locked: bool = False) -> Ailment | None:
+def diagnose(lane: SeriesFiles, year: int, *, is_locked: bool = False) -> Ailment | None:
     """Return what is wrong with a year, None when nothing is; a file of another tool is not ours.
 
     A commit that is on its way, or that came between, is told from damage by its youth; with the
@@ -56,14 +56,14 @@ def diagnose(lane: Lane, year: int, *, is_locked: bool = False) -> Ailment | Non
     return None if is_commit and is_young(lane, year) else found
 
 
-def is_young(lane: Lane, year: int) -> bool:
+def is_young(lane: SeriesFiles, year: int) -> bool:
     """Tell whether a file of the year was changed so lately that a commit may be on its way."""
     now_ns = lane.disk.now_ns()
     states = (lane.disk.stat(path) for path in (lane.paths.data(year), lane.paths.metadata(year)))
     return any(s is not None and now_ns - s.mtime_ns < IN_FLIGHT_MS * 1_000_000 for s in states)
 
 
-def _diagnosed(lane: Lane, year: int) -> Ailment | None:
+def _diagnosed(lane: SeriesFiles, year: int) -> Ailment | None:
     content = lane.disk.read_if_exists(lane.paths.data(year))
     damage, meta = "", None
     try:
@@ -110,7 +110,7 @@ def _of_another_tool(meta: YearMeta | None) -> Ailment | None:
 
 
 def _of_ours(
-    lane: Lane, year: int, meta: YearMeta | None, seen: Scan, damage: str
+    lane: SeriesFiles, year: int, meta: YearMeta | None, seen: Scan, damage: str
 ) -> Ailment | None:
     recorded = recorded_state(lane, meta, seen) if meta is not None else None
     if meta is not None and recorded is not None:
@@ -147,7 +147,7 @@ def _as_recorded(meta: YearMeta, recorded: tuple[YearState, int], seen: Scan) ->
     return None
 
 
-def _damaged_inside(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> Ailment:
+def _damaged_inside(lane: SeriesFiles, year: int, meta: YearMeta | None, seen: Scan) -> Ailment:
     kept = sum(s.header.rows for s in salvage(seen, file_id(lane.key, year)))
     lost = meta.state.rows - kept if meta is not None else 0
     what = f"the data are damaged at byte {seen.end:,} of {len(seen.content):,}"
@@ -160,7 +160,7 @@ def _damaged_inside(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) ->
 # --- bars against what is said of them -----------------------------------------------------
 
 
-def _inside(lane: Lane, year: int, meta: YearMeta, seen: Scan) -> Ailment | None:
+def _inside(lane: SeriesFiles, year: int, meta: YearMeta, seen: Scan) -> Ailment | None:
     """Look at every bar: whether it is where its member and the metadata say that bars are."""
     last: int | None = None
     known = coalesce(c.span for c in meta.state.coverage if c.state != "empty")

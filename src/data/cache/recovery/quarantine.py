@@ -24,7 +24,7 @@ from ..format.csv_rows import ALL_COLUMNS
 from ..format.deflate import inflated
 from ..values import Suspect
 from ..write.coverage_update import year_span
-from ..write.series import Lane
+from ..write.series import SeriesFiles
 from .quarantine_folder import Quarantine
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ WITHDRAWN = "withdrawn by "
 _HEADER = ("timestamp", *ALL_COLUMNS, "reason")
 
 
-def keep_file(lane: Lane, source: Path, content: bytes, reason: str) -> None:
+def keep_file(lane: SeriesFiles, source: Path, content: bytes, reason: str) -> None:
     """Give the file a second name in the quarantine, durably; it keeps its own.
 
     Args:
@@ -47,19 +47,19 @@ def keep_file(lane: Lane, source: Path, content: bytes, reason: str) -> None:
     _folder(lane).keep_file(source, content, reason)
 
 
-def keep_bytes(lane: Lane, name: str, content: bytes, reason: str) -> None:
+def keep_bytes(lane: SeriesFiles, name: str, content: bytes, reason: str) -> None:
     """Write bytes that are about to be cut off into the quarantine, durably."""
     _folder(lane).keep_bytes(name, content, reason)
 
 
-def _folder(lane: Lane) -> Quarantine:
+def _folder(lane: SeriesFiles) -> Quarantine:
     return Quarantine(lane.disk, lane.clock, lane.paths.quarantine, str(lane.key))
 
 
 # --- bad rows ------------------------------------------------------------------------------
 
 
-def keep_rows(lane: Lane, year: int, rows: Sequence[Suspect]) -> None:
+def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
     """Add bad rows to those of ``year``, durably; a row kept already is not kept twice."""
     if not rows:
         return
@@ -111,7 +111,7 @@ def withdrawn(table: BarTable, vendor: str) -> list[Suspect]:
     return [Suspect(Bar._make((*row, NAN)[:7]), WITHDRAWN + vendor) for row in rows]
 
 
-def rows_kept(lane: Lane, year: int) -> list[Suspect]:
+def rows_kept(lane: SeriesFiles, year: int) -> list[Suspect]:
     """Return the bad rows of ``year`` in the order they came; a damaged file counts as none."""
     return _parse(lane.disk.read_if_exists(lane.paths.rows(year))) or []
 
@@ -139,14 +139,14 @@ def _parse(content: bytes | None, span: Span | None = None) -> list[Suspect] | N
         return None
 
 
-def years_with_rows(lane: Lane) -> list[int]:
+def years_with_rows(lane: SeriesFiles) -> list[int]:
     """Return the years of which bad rows are kept, ascending."""
     names = lane.disk.list(lane.paths.quarantine)
     years = (name.partition(".rows.")[0] for name in names)
     return [int(year) for year in years if year.isdecimal()]
 
 
-def rows_in(lane: Lane, years: Iterable[int], span: Span | None = None) -> list[Suspect]:
+def rows_in(lane: SeriesFiles, years: Iterable[int], span: Span | None = None) -> list[Suspect]:
     """Return the bad rows of several years that vendors sent; withdrawn bars are not among them.
 
     Only those in ``span`` are read further than their stamp.
@@ -173,7 +173,9 @@ def _suspect(cells: Sequence[str]) -> Suspect:
     return Suspect(Bar(parse_iso(stamp), *numbers), reason)
 
 
-def standing_in(lane: Lane, span: Span, coverage: Callable[[], Coverage]) -> tuple[Suspect, ...]:
+def standing_in(
+    lane: SeriesFiles, span: Span, coverage: Callable[[], Coverage]
+) -> tuple[Suspect, ...]:
     """Return the bad rows in ``span`` in whose place no good bar is stored; the last of a stamp.
 
     ``coverage`` tells what is known of the series now; it is only asked where there are any.

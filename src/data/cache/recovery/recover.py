@@ -29,7 +29,7 @@ from ..read.year_file import MismatchError, YearFile, check_members
 from ..write.compose import Target, columns_for, compose, state_of
 from ..write.coverage_update import after_members, carried
 from ..write.protocols import rewrite, sweep_versions
-from ..write.series import Lane
+from ..write.series import SeriesFiles
 from .quarantine import keep_bytes, keep_file
 from .salvage import Scan, salvage, scan
 
@@ -52,7 +52,7 @@ class _Outcome(NamedTuple):
     fresh: Sequence[Member] = ()
 
 
-def sound_meta(lane: Lane, year: int) -> YearMeta | None:
+def sound_meta(lane: SeriesFiles, year: int) -> YearMeta | None:
     """Return the document of ``year`` after making sure that it and the data belong together.
 
     The check is what an append can afford: size and digest of the last member. A year without
@@ -83,7 +83,7 @@ def sound_meta(lane: Lane, year: int) -> YearMeta | None:
     return meta
 
 
-def recover(lane: Lane, year: int) -> YearMeta | None:
+def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
     """Repair ``year`` if it needs it, and return its document; raises as :func:`sound_meta`.
 
     None means that nothing of ours is stored.
@@ -104,7 +104,7 @@ def recover(lane: Lane, year: int) -> YearMeta | None:
         raise lane.newer(year, exc) from exc
 
 
-def preview(lane: Lane, year: int) -> YearFile | None:
+def preview(lane: SeriesFiles, year: int) -> YearFile | None:
     """Return what :func:`recover` would leave of ``year``; nothing is changed, no lock is needed.
 
     None where nothing of ours would be stored.
@@ -130,7 +130,7 @@ def preview(lane: Lane, year: int) -> YearFile | None:
     return YearFile(left.state, tuple(left.members))
 
 
-def rebuild(lane: Lane, year: int) -> YearMeta | None:
+def rebuild(lane: SeriesFiles, year: int) -> YearMeta | None:
     """Write the document of a sound year anew, for one that does not know all its bars."""
     meta, content = lane.meta(year), _made_durable(lane, year)
     if content is None:
@@ -139,7 +139,7 @@ def rebuild(lane: Lane, year: int) -> YearMeta | None:
     return _rebuilt(lane, year, meta, members, _state_of_members(lane, year, meta, members))
 
 
-def _made_durable(lane: Lane, year: int) -> bytes | None:
+def _made_durable(lane: SeriesFiles, year: int) -> bytes | None:
     """Sync the data file and its folder, and return its bytes."""
     path = lane.paths.data(year)
     if lane.disk.stat(path) is None:
@@ -153,7 +153,7 @@ def _made_durable(lane: Lane, year: int) -> bytes | None:
         lane.disk.close(handle)
 
 
-def _meta_or_quarantine(lane: Lane, year: int, content: bytes | None) -> YearMeta | None:
+def _meta_or_quarantine(lane: SeriesFiles, year: int, content: bytes | None) -> YearMeta | None:
     """Return the document; a damaged one is kept aside when it was ours."""
     path = lane.paths.metadata(year)
     lane.memory.forget(path)
@@ -168,7 +168,7 @@ def _meta_or_quarantine(lane: Lane, year: int, content: bytes | None) -> YearMet
         return None
 
 
-def _without_data(lane: Lane, year: int, meta: YearMeta | None) -> YearMeta | None:
+def _without_data(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearMeta | None:
     if meta is None or (not meta.state.size and meta.pending is None):
         return meta
     state = _state_without_data(lane, year, meta)
@@ -186,7 +186,7 @@ def _without_data(lane: Lane, year: int, meta: YearMeta | None) -> YearMeta | No
     return _saved(lane, year, meta.settled(state))
 
 
-def _state_without_data(lane: Lane, year: int, meta: YearMeta) -> YearState | None:
+def _state_without_data(lane: SeriesFiles, year: int, meta: YearMeta) -> YearState | None:
     """Return what a year without a data file is; None: its first file never took its name."""
     if not meta.state.size:
         return None if meta.pending and not meta.state.generation else meta.state
@@ -200,7 +200,7 @@ def _is_foreign(content: bytes, meta: YearMeta | None) -> bool:
     return not is_ours(content) and (meta is None or not meta.state.size)
 
 
-def _give_back(lane: Lane, year: int, meta: YearMeta | None) -> None:
+def _give_back(lane: SeriesFiles, year: int, meta: YearMeta | None) -> None:
     """Leave a file of another tool alone, and give it back the document our rewrite took away."""
     if meta is None:
         return
@@ -213,7 +213,7 @@ def _give_back(lane: Lane, year: int, meta: YearMeta | None) -> None:
     lane.memory.forget(path)
 
 
-def _outcome(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> _Outcome:
+def _outcome(lane: SeriesFiles, year: int, meta: YearMeta | None, seen: Scan) -> _Outcome:
     """Decide which repair a year file of ours needs, and compute what it leaves."""
     recorded = recorded_state(lane, meta, seen) if meta is not None else None
     if meta is not None and recorded is not None:
@@ -228,7 +228,7 @@ def _outcome(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> _Outco
     return _of_sound_members(lane, year, meta, seen)
 
 
-def _repaired(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearMeta:
+def _repaired(lane: SeriesFiles, year: int, meta: YearMeta | None, seen: Scan) -> YearMeta:
     left = _outcome(lane, year, meta, seen)
     if left.cure == "rebuild":
         log.warning("%s %s: metadata are rebuilt from the bars", lane.key, year)
@@ -238,7 +238,7 @@ def _repaired(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> YearM
     return _replaced(lane, year, meta, left, seen)
 
 
-def recorded_state(lane: Lane, meta: YearMeta, seen: Scan) -> tuple[YearState, int] | None:
+def recorded_state(lane: SeriesFiles, meta: YearMeta, seen: Scan) -> tuple[YearState, int] | None:
     """Return the recorded state with which the data begin, and the number of its members.
 
     While a rewrite is pending the data must equal one of the two states to the last byte: the new
@@ -264,7 +264,7 @@ def recorded_state(lane: Lane, meta: YearMeta, seen: Scan) -> tuple[YearState, i
 
 
 def _with_appended(
-    lane: Lane, year: int, meta: YearMeta, state: YearState, fresh: list[Member]
+    lane: SeriesFiles, year: int, meta: YearMeta, state: YearState, fresh: list[Member]
 ) -> YearState:
     """Return the recorded state with the members behind it."""
     # A generation of its own: marks of the lost commits are lost, and what was derived from
@@ -275,7 +275,7 @@ def _with_appended(
     return state_of(fresh, state.size, state, target, coverage)
 
 
-def _rolled(lane: Lane, year: int, meta: YearMeta, left: _Outcome, seen: Scan) -> YearMeta:
+def _rolled(lane: SeriesFiles, year: int, meta: YearMeta, left: _Outcome, seen: Scan) -> YearMeta:
     """Take what was appended behind the recorded state, and cut a torn tail."""
     state = left.state
     if seen.tail:
@@ -289,14 +289,14 @@ def _rolled(lane: Lane, year: int, meta: YearMeta, left: _Outcome, seen: Scan) -
     return _saved(lane, year, meta.settled(state))
 
 
-def _log(lane: Lane, year: int, state: YearState, more: int) -> None:
+def _log(lane: SeriesFiles, year: int, state: YearState, more: int) -> None:
     """Log what recovery found: bars of commits that the log lacks, or bars lost (negative)."""
     entry = {"generation": state.generation, "vendor": "", "span": None, "recovered": True}
     entry |= {"added": max(0, more), "changed": 0, "removed": max(0, -more), "size": state.size}
     lane.append_log(year, entry)
 
 
-def _cut(lane: Lane, year: int, size: int) -> None:
+def _cut(lane: SeriesFiles, year: int, size: int) -> None:
     handle = lane.disk.open_write(lane.paths.data(year))
     try:
         lane.disk.truncate(handle, size)
@@ -306,14 +306,14 @@ def _cut(lane: Lane, year: int, size: int) -> None:
 
 
 def _rebuilt(
-    lane: Lane, year: int, meta: YearMeta | None, members: list[Member], state: YearState
+    lane: SeriesFiles, year: int, meta: YearMeta | None, members: list[Member], state: YearState
 ) -> YearMeta:
     """Write metadata that say what the members say."""
     return _saved(lane, year, _facts(lane, meta, members).settled(state))
 
 
 def _state_of_members(
-    lane: Lane, year: int, meta: YearMeta | None, members: list[Member]
+    lane: SeriesFiles, year: int, meta: YearMeta | None, members: list[Member]
 ) -> YearState:
     """Return the state that the members of a sound file make."""
     generation = _next_generation(lane, year, meta, members)
@@ -326,7 +326,7 @@ def _state_of_members(
     return replace(state_of(members, 0, YearState(), target, coverage), open=len(members))
 
 
-def _of_sound_members(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) -> _Outcome:
+def _of_sound_members(lane: SeriesFiles, year: int, meta: YearMeta | None, seen: Scan) -> _Outcome:
     """Return the file that the sound members of a damaged one make."""
     segments = salvage(seen, file_id(lane.key, year))
     generation = _next_generation(lane, year, meta, seen.members)
@@ -337,7 +337,9 @@ def _of_sound_members(lane: Lane, year: int, meta: YearMeta | None, seen: Scan) 
     return _Outcome("replace", state_of(members, 0, YearState(), target, coverage), members)
 
 
-def _replaced(lane: Lane, year: int, meta: YearMeta | None, left: _Outcome, seen: Scan) -> YearMeta:
+def _replaced(
+    lane: SeriesFiles, year: int, meta: YearMeta | None, left: _Outcome, seen: Scan
+) -> YearMeta:
     """Keep the damaged file aside and put its sound members in its place."""
     path, state, members = lane.paths.data(year), left.state, left.members
     keep_file(lane, path, seen.content, f"damaged at byte {seen.end}")
@@ -350,7 +352,7 @@ def _replaced(lane: Lane, year: int, meta: YearMeta | None, left: _Outcome, seen
 
 
 def _next_generation(
-    lane: Lane, year: int, meta: YearMeta | None, members: Iterable[Member]
+    lane: SeriesFiles, year: int, meta: YearMeta | None, members: Iterable[Member]
 ) -> int:
     known = [member.header.seq for member in members]
     known += [lane.logged_generation(year), meta.state.generation if meta else 0]
@@ -363,7 +365,7 @@ def _next_generation(
     return max(*known, series.generation if series else 0) + 1
 
 
-def _facts(lane: Lane, meta: YearMeta | None, members: list[Member]) -> YearMeta:
+def _facts(lane: SeriesFiles, meta: YearMeta | None, members: list[Member]) -> YearMeta:
     """Return the old document, or a new one with what the members know."""
     now = lane.clock.now_ms()
     shares = shares_of(member.header for member in members)
@@ -376,6 +378,6 @@ def _facts(lane: Lane, meta: YearMeta | None, members: list[Member]) -> YearMeta
     return made.of(shares)
 
 
-def _saved(lane: Lane, year: int, meta: YearMeta) -> YearMeta:
+def _saved(lane: SeriesFiles, year: int, meta: YearMeta) -> YearMeta:
     lane.write_meta(year, meta, durable=True)
     return meta

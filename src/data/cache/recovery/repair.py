@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..parts import Workshop
-from ..write.series import Lane
+from ..parts import StoreParts
+from ..write.series import SeriesFiles
 from . import quarantine
 from .check import COLUMNS, SERIES, Finding, check_series
 from .recover import rebuild, recover
 
 
-def repair_series(shop: Workshop, lane: Lane) -> tuple[list[Finding], list[Finding]]:
+def repair_series(shop: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], list[Finding]]:
     """Repair a series under its lock; return what was found, and what of it is left.
 
     Also takes in what was committed just before a power loss. Bars that cannot be kept count as
@@ -29,7 +29,7 @@ def repair_series(shop: Workshop, lane: Lane) -> tuple[list[Finding], list[Findi
         return found, check_series(shop, lane.key, is_locked=True) if found else []
 
 
-def _mend(shop: Workshop, lane: Lane, finding: Finding) -> None:
+def _mend(shop: StoreParts, lane: SeriesFiles, finding: Finding) -> None:
     if finding.cure == "none":
         return
     if finding.where == SERIES:

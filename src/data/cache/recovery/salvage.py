@@ -9,7 +9,7 @@ from itertools import takewhile
 from ..format.csv_rows import ALL_COLUMNS, BASE_COLUMNS
 from ..format.gzip_member import Member, claimed_end, find, verify, walk
 from ..read.year_file import MismatchError
-from ..write.segments import Segment
+from ..write.segments import YearSegment
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,13 @@ def _behind(content: bytes, start: int) -> Iterator[Member]:
         start += len(member.raw)
 
 
-def salvage(seen: Scan, identity: str) -> list[Segment]:
+def salvage(seen: Scan, identity: str) -> list[YearSegment]:
     """Return the sound members of this file as segments, ascending.
 
     A member whose bars do not come behind those before it is left out: the file is a mixture, and
     which of the two is newer cannot be told.
     """
-    kept: list[Segment] = []
+    kept: list[YearSegment] = []
     for member in (*seen.members, *_behind(seen.content, seen.end)):
         header = member.header
         last = kept[-1].header.last if kept else None
@@ -102,14 +102,14 @@ def salvage(seen: Scan, identity: str) -> list[Segment]:
     return kept
 
 
-def _segment(member: Member) -> Segment | None:
+def _segment(member: Member) -> YearSegment | None:
     """Return the member as a segment, None when its text is not what its header says."""
     try:
         # The header line has as many commas as a row.
         width = member.text().partition(b"\n")[0].count(b",")
         columns = ALL_COLUMNS if width == len(ALL_COLUMNS) else BASE_COLUMNS
         at_start = bool(member.header.spelled)
-        segment = Segment(member.header, member, at_start=at_start, columns=columns)
+        segment = YearSegment(member.header, member, at_start=at_start, columns=columns)
         segment.table()
     except (MismatchError, ValueError):
         return None

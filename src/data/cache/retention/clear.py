@@ -18,14 +18,14 @@ from ..format.year_document import YearState
 from ..legacy.adopt import OldYears
 from ..read.series_index import read_series
 from ..write.coverage_update import year_span
-from ..write.series import Lane
+from ..write.series import SeriesFiles
 
 log = logging.getLogger(__name__)
 
 _LONGEST_MONTH_MS = 31 * DAY_MS
 
 
-def clear_lane(lane: Lane, old: OldYears, lock_timeout_s: float, by: str) -> int:
+def clear_lane(lane: SeriesFiles, old: OldYears, lock_timeout_s: float, by: str) -> int:
     """Remove everything stored of a series, files of older tools included; return the bars gone.
 
     The log stays, with an entry for what went. The numbers of versions go on from it: none means
@@ -62,7 +62,7 @@ def clear_lane(lane: Lane, old: OldYears, lock_timeout_s: float, by: str) -> int
 
 
 def clear_years(
-    lane: Lane,
+    lane: SeriesFiles,
     years: Iterable[int],
     old: OldYears,
     lock_timeout_s: float,
@@ -118,7 +118,9 @@ class YearHeld(NamedTuple):
     closed_ms: int
 
 
-def holding(lane: Lane, year: int, foreign: Mapping[int, Path], old: OldYears) -> YearHeld | None:
+def holding(
+    lane: SeriesFiles, year: int, foreign: Mapping[int, Path], old: OldYears
+) -> YearHeld | None:
     """Return what a year holds; None where it has no bars, or where that cannot be told.
 
     Nothing is repaired for it, and nothing is written.
@@ -143,7 +145,7 @@ def holding(lane: Lane, year: int, foreign: Mapping[int, Path], old: OldYears) -
     return YearHeld(bars, last + (frame.step_ms or frame.count * _LONGEST_MONTH_MS))
 
 
-def files_aside(lane: Lane, year: int) -> list[Path]:
+def files_aside(lane: SeriesFiles, year: int) -> list[Path]:
     """Return what lies beside the bars of a year: replaced files, the quarantine, originals."""
     named = f"{year:04d}"
     return [
@@ -174,7 +176,7 @@ class _Gone:
 
     @classmethod
     def of(
-        cls, lane: Lane, years: Iterable[int], foreign: Mapping[int, Path], old: OldYears
+        cls, lane: SeriesFiles, years: Iterable[int], foreign: Mapping[int, Path], old: OldYears
     ) -> _Gone:
         """Look at what is about to go; damage hides no deletion."""
         try:
@@ -209,7 +211,7 @@ class _Gone:
                 found[year] = span, state.first, state.rows, known if entries else state.rows
         return cls(found, max(newest))
 
-    def write(self, lane: Lane, by: str) -> None:
+    def write(self, lane: SeriesFiles, by: str) -> None:
         """Add an entry to the log of each year, and say it."""
         for year, (span, first, bars, known) in sorted(self.years.items()):
             entry = {
@@ -234,7 +236,7 @@ def _count(entry: Mapping[str, Any], name: str) -> int:
     return count if isinstance(count, int) else 0
 
 
-def evict_year(lane: Lane, year: int, generation: int) -> bool:
+def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
     """Remove a year whose bars can be had again, if it still is that of commit ``generation``.
 
     The log stays: by it a version of before is known to be gone, and not taken for empty. Whatever
@@ -265,7 +267,7 @@ def evict_year(lane: Lane, year: int, generation: int) -> bool:
     return True
 
 
-def _without(lane: Lane, states: Sequence[YearState]) -> SeriesMeta:
+def _without(lane: SeriesFiles, states: Sequence[YearState]) -> SeriesMeta:
     """Return what has no year, for a series that loses one: it is to be asked about anew."""
     series = read_series(lane) or SeriesMeta()
     known = (c.kind for s in states for c in s.coverage if c.state in ("final", "provisional"))

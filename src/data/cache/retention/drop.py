@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ...errors import CacheError
 from ...model.instant import DAY_MS
-from ..parts import Workshop
+from ..parts import StoreParts
 from ..read.derived_paths import COLUMNS, FOLDER, series_of
 from .eviction import walk
 from .usage import Uses
@@ -32,7 +32,7 @@ class Found(NamedTuple):
         return -self.saving
 
 
-def drop_derived(shop: Workshop, uses: Uses, excess: int) -> int:
+def drop_derived(shop: StoreParts, uses: Uses, excess: int) -> int:
     """Remove derived files, the longest unused first, until ``excess`` bytes are freed.
 
     Frames that were read from them stay what they are.
@@ -52,12 +52,12 @@ def drop_derived(shop: Workshop, uses: Uses, excess: int) -> int:
     return freed
 
 
-def derived_bytes(shop: Workshop) -> int:
+def derived_bytes(shop: StoreParts) -> int:
     """Return how many bytes could be freed so."""
     return sum(found.bytes for found in (*_columns(shop, {}), *_versions(shop)))
 
 
-def drop_file(shop: Workshop, path: Path) -> None:
+def drop_file(shop: StoreParts, path: Path) -> None:
     """Remove one derived file, and what of it is held in memory.
 
     Raises:
@@ -69,7 +69,7 @@ def drop_file(shop: Workshop, path: Path) -> None:
     shop.disk.remove(path)
 
 
-def _columns(shop: Workshop, uses: Uses) -> Iterator[Found]:
+def _columns(shop: StoreParts, uses: Uses) -> Iterator[Found]:
     for entry in walk(shop.layout.root / FOLDER):
         if entry.name == ".lock":  # somebody may wait for it; what a dead writer left goes
             continue
@@ -82,7 +82,7 @@ def _columns(shop: Workshop, uses: Uses) -> Iterator[Found]:
             yield Found(max(used, written) // _ALIKE_MS, -facts.st_size, path)
 
 
-def _versions(shop: Workshop) -> Iterator[Found]:
+def _versions(shop: StoreParts) -> Iterator[Found]:
     for entry in walk(shop.layout.ohlcv):
         path = Path(entry.path)
         if path.parent.name == _VERSIONS and entry.name.endswith(".csv.gz"):

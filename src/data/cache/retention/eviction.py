@@ -18,7 +18,7 @@ from ...model.instant import DAY_MS, MINUTE_MS
 from ...model.kind import Kind
 from ...model.series import SeriesKey
 from ..format.year_document import YearMeta
-from ..write.series import Lane
+from ..write.series import SeriesFiles
 
 BYTES_IN_GB = 1024**3
 # Vendors of ours say what their bars are; who hands in a frame does not.
@@ -156,7 +156,10 @@ def choose(holdings: Iterable[Holding], excess: int) -> list[Holding]:
 
 
 def holdings_of(
-    lanes: Iterable[Lane], last_used: Callable[[SeriesKey, int], int], must_keep: Keeps, now_ms: int
+    lanes: Iterable[SeriesFiles],
+    last_used: Callable[[SeriesKey, int], int],
+    must_keep: Keeps,
+    now_ms: int,
 ) -> list[Holding]:
     """Return every year that has bars, with what may be done to it.
 
@@ -167,7 +170,7 @@ def holdings_of(
         now_ms: the time by our clock; it is no earlier than the newest commit to any series, which
             tells on a machine whose clock is behind.
     """
-    by_symbol: dict[str, list[Lane]] = {}
+    by_symbol: dict[str, list[SeriesFiles]] = {}
     for lane in lanes:
         by_symbol.setdefault(lane.key.symbol, []).append(lane)
     groups = [[_Look(lane, last_used) for lane in group] for group in by_symbol.values()]
@@ -183,7 +186,7 @@ def holdings_of(
 class _Look:
     """The years of one series, as their metadata are now; nothing is repaired for it."""
 
-    def __init__(self, lane: Lane, last_used: Callable[[SeriesKey, int], int]) -> None:
+    def __init__(self, lane: SeriesFiles, last_used: Callable[[SeriesKey, int], int]) -> None:
         self.lane = lane
         self.metas: dict[int, YearMeta | None] = {}
         for year in lane.years():

@@ -14,7 +14,7 @@ from ...errors import CacheError, StorageError
 from ...model.span import Span
 from ..values import Commit
 from ..write.coverage_update import years_of
-from ..write.series import Lane
+from ..write.series import SeriesFiles
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class NoRoomError(StorageError):
     """Nothing was stored, to keep a reserve free; it was warned about once."""
 
 
-class Room:
+class FreeSpaceGuard:
     """Keeps a reserve free on the disk of one cache folder. Thread-safe.
 
     Args:
@@ -113,7 +113,7 @@ class Room:
         )
 
 
-def need_of(lane: Lane, commit: Commit) -> int:
+def need_of(lane: SeriesFiles, commit: Commit) -> int:
     """Return how many bytes a commit may write at most: a year that changes is written anew."""
     years = {year for span in _spans(commit) for year in years_of(span)}
     sizes = (lane.disk.stat(lane.paths.data_text(year)) for year in years)

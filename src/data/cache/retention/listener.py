@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ..values import Commit
-from ..write.series import Lane
+from ..write.series import SeriesFiles
 from .usage import Tally
 
 
-class Attendant:
+class StoreListener:
     """Nobody looks after the folder: so it is with a store that stands alone. Thread-safe."""
 
     def tally(self, key: SeriesKey) -> Tally:
@@ -23,7 +23,7 @@ class Attendant:
         """Take note that ``span`` of a series is about to be needed."""
 
     @contextmanager
-    def committing(self, lane: Lane, commit: Commit) -> Iterator[None]:
+    def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:
         """Let the block store a commit.
 
         Raises:

@@ -19,12 +19,12 @@ from ..facade import summaries
 from ..store import BarStore
 from ..values import Commit
 from ..write.coverage_update import years_of
-from ..write.series import Lane
+from ..write.series import SeriesFiles
 from . import drop, eviction
 from .clear import evict_year
 from .eviction import BYTES_IN_GB, Freeable, Holding, Keeps
-from .free_space import Room, need_of
-from .listener import Attendant
+from .free_space import FreeSpaceGuard, need_of
+from .listener import StoreListener
 from .trim import Trimmed, trim_quarantine
 from .usage import Tally, Usage
 
@@ -45,12 +45,12 @@ def _keep_any_age() -> None:
 
 
 @dataclass(frozen=True)
-class House:
+class RetentionLimits:
     """What a steward goes by.
 
     Attributes:
         limit: bytes that the folder may take now; 0: any.
-        min_free_mb: see :class:`Room`.
+        min_free_mb: see :class:`FreeSpaceGuard`.
         must_keep: tells which bars no vendor could supply again.
         by_age: deletes what is older than the rules want.
     """
@@ -61,7 +61,7 @@ class House:
     by_age: Callable[[], None] = _keep_any_age
 
 
-class Steward(Attendant):
+class RetentionManager(StoreListener):
     """Looks after the folder of a store. Thread-safe, and safe across processes.
 
     Whatever goes wrong here costs no commit and no answer.
@@ -72,7 +72,7 @@ class Steward(Attendant):
         house: limits, and what must stay.
     """
 
-    def __init__(self, store: BarStore, clock: Clock, house: House) -> None:
+    def __init__(self, store: BarStore, clock: Clock, house: RetentionLimits) -> None:
         self._store = store
         self._shop = store.workshop
         self._disk = store.workshop.disk
@@ -81,7 +81,9 @@ class Steward(Attendant):
         self._root = store.root
         self._folder = store.root / "ohlcv" / summaries.FOLDER
         self._usage = Usage(self._folder, self._disk, clock)
-        self._room = Room(self._root, self._disk, house.min_free_mb, self._make_room, clock)
+        self._room = FreeSpaceGuard(
+            self._root, self._disk, house.min_free_mb, self._make_room, clock
+        )
         self._grown = 0
         self._looked_s = clock.monotonic()
         self._retained_s = -math.inf
@@ -99,7 +101,7 @@ class Steward(Attendant):
         self._usage.tally(key).read(span)
 
     @contextmanager
-    def committing(self, lane: Lane, commit: Commit) -> Iterator[None]:
+    def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:
         """Let the block store a commit, and look at the whole now and then.
 
         Raises:

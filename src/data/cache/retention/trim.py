@@ -16,7 +16,7 @@ from ...model.span import Span, gaps
 from ..write.coverage_update import year_span
 
 if TYPE_CHECKING:
-    from ..write.series import Lane
+    from ..write.series import SeriesFiles
 
 # Some ten thousand commits; of these the newest stay one by one.
 MOST_LOG_BYTES = 2 << 20
@@ -49,7 +49,7 @@ class Trimmed:
 # --- logs ----------------------------------------------------------------------------------
 
 
-def trim_log(lane: Lane, year: int, versions: Sequence[int]) -> int:
+def trim_log(lane: SeriesFiles, year: int, versions: Sequence[int]) -> int:
     """Make one entry of many old ones; under the lane's lock only. Return the bytes saved.
 
     Args:
@@ -110,7 +110,7 @@ def _as_one(group: Sequence[Entry]) -> dict[str, Any]:
 # --- quarantine ----------------------------------------------------------------------------
 
 
-def trim_quarantine(lane: Lane, *, dry_run: bool = False) -> Trimmed:
+def trim_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
     """Remove files that were kept long ago, the oldest first, until the rest is little enough.
 
     A file of bars goes only when every stamp of its year that is past is known again and trusted:
@@ -132,7 +132,7 @@ def trim_quarantine(lane: Lane, *, dry_run: bool = False) -> Trimmed:
     return done
 
 
-def _may_go(lane: Lane, names: Mapping[str, int]) -> Iterator[tuple[int, str]]:
+def _may_go(lane: SeriesFiles, names: Mapping[str, int]) -> Iterator[tuple[int, str]]:
     """Yield since when a file is kept, and its name, for those that may go."""
     now = lane.clock.now_ms()
     for name in names:
@@ -144,7 +144,7 @@ def _may_go(lane: Lane, names: Mapping[str, int]) -> Iterator[tuple[int, str]]:
             yield since, name
 
 
-def _kept_since(lane: Lane, name: str) -> int | None:
+def _kept_since(lane: SeriesFiles, name: str) -> int | None:
     """Return when a file was put there, None where nothing tells."""
     note = lane.disk.read_if_exists(lane.paths.quarantine / f"{name}.json")
     try:
@@ -153,7 +153,7 @@ def _kept_since(lane: Lane, name: str) -> int | None:
         return None
 
 
-def _is_known_again(lane: Lane, year: int, now_ms: int) -> bool:
+def _is_known_again(lane: SeriesFiles, year: int, now_ms: int) -> bool:
     try:
         meta = lane.meta(year)
     except CacheError:

@@ -95,7 +95,7 @@ class Tally:
                 self._years[year] = self._years.get(year, 0) + count
 
 
-class Known(NamedTuple):
+class YearUse(NamedTuple):
     """What the file says.
 
     Attributes:
@@ -108,7 +108,7 @@ class Known(NamedTuple):
     bytes: int | None = None
     measured_ms: int = 0
 
-    def with_uses(self, fresh: Uses) -> Known:
+    def with_uses(self, fresh: Uses) -> YearUse:
         """Return the same with ``fresh`` uses on top; of very many the latest are kept."""
         for series, years in fresh.items():
             held = self.uses.setdefault(series, {})
@@ -132,7 +132,7 @@ class Known(NamedTuple):
         }
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Known:
+    def from_json(cls, plain: Mapping[str, Any]) -> YearUse:
         """Read a stored mapping.
 
         Raises:
@@ -174,7 +174,7 @@ class Usage:
         """Return what counts the uses of a series, always the same."""
         return self._tallies.setdefault(key, Tally())
 
-    def look(self, years_of: Callable[[SeriesKey], Collection[int]]) -> Known:
+    def look(self, years_of: Callable[[SeriesKey], Collection[int]]) -> YearUse:
         """Return the uses of all processes as far as they are written, with our own; writes nothing.
 
         Args:
@@ -190,7 +190,7 @@ class Usage:
         *,
         grown: int = 0,
         measured: int | None = None,
-    ) -> Known | None:
+    ) -> YearUse | None:
         """Add our uses to the file and return what it says now, or None where it cannot be written.
 
         Nothing is lost then: the next time tries again.
@@ -220,7 +220,7 @@ class Usage:
                 tally.take(0)
         return self._lock
 
-    def _written(self, grown: int, measured: int | None) -> Known:
+    def _written(self, grown: int, measured: int | None) -> YearUse:
         self._disk.make_folders(self._folder)
         with self._disk.lock(self._folder / ".lock", _LOCK_TIMEOUT_S):
             sweep(self._disk, self._folder)
@@ -233,14 +233,14 @@ class Usage:
             write_atomically(self._disk, self._folder / FILE, text.encode("ascii"), durable=False)
         return known
 
-    def _read(self) -> Known:
+    def _read(self) -> YearUse:
         try:
-            return Known.from_json(json.loads(self._disk.read(self._folder / FILE)))
+            return YearUse.from_json(json.loads(self._disk.read(self._folder / FILE)))
         except CacheError:
-            return Known({})
+            return YearUse({})
         except (AttributeError, KeyError, TypeError, ValueError) as exc:
             log.debug("uses are lost: %s", exc)
-            return Known({})
+            return YearUse({})
 
     def _take(self, years_of: Callable[[SeriesKey], Collection[int]]) -> None:
         now = self._clock.now_ms()

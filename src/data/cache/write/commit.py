@@ -20,7 +20,7 @@ from ..recovery import quarantine
 from ..recovery.recover import recover, sound_meta
 from ..values import Commit
 from .coverage_update import YearPart, after_marks, by_year, standing, year_span
-from .series import Lane
+from .series import SeriesFiles
 from .year_commit import YearCommit
 
 
@@ -40,7 +40,7 @@ class CommitRun:
         is_repaired: whether years are not as they were when the document of the series was written.
     """
 
-    lane: Lane
+    lane: SeriesFiles
     commit: Commit
     old: OldYears
     series: SeriesMeta = field(default_factory=SeriesMeta)

@@ -12,9 +12,9 @@ from ...model.span import Span
 from ..format.csv_rows import ALL_COLUMNS, BASE_COLUMNS, encode_rows, header_line
 from ..format.gzip_member import Header, Member, build, file_id
 from ..format.year_document import YearState
-from ..values import Piece
+from ..values import CommitPiece
 from .coverage_update import year_span
-from .segments import Segment, of_piece
+from .segments import YearSegment, of_piece
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Target:
         }
 
 
-def columns_for(segments: Iterable[Segment]) -> tuple[str, ...]:
+def columns_for(segments: Iterable[YearSegment]) -> tuple[str, ...]:
     """Return the value columns that hold all bars."""
     for segment in segments:
         if segment.rows is None:
@@ -56,7 +56,9 @@ def columns_for(segments: Iterable[Segment]) -> tuple[str, ...]:
     return BASE_COLUMNS
 
 
-def compose(segments: Sequence[Segment], stored: Sequence[Member], target: Target) -> list[Member]:
+def compose(
+    segments: Sequence[YearSegment], stored: Sequence[Member], target: Target
+) -> list[Member]:
     """Return the members of a new file.
 
     Members that come before the first change are taken over byte for byte, later ones keep their
@@ -77,7 +79,7 @@ def compose(segments: Sequence[Segment], stored: Sequence[Member], target: Targe
 
 
 def _is_unchanged(
-    segment: Segment, place: int, before: list[Member], stored: Sequence[Member]
+    segment: YearSegment, place: int, before: list[Member], stored: Sequence[Member]
 ) -> bool:
     """Tell whether this member and all before it stay as they are."""
     if place >= len(stored) or (before and before[-1] is not stored[place - 1]):
@@ -85,7 +87,7 @@ def _is_unchanged(
     return segment.member is stored[place] and segment.header == stored[place].header
 
 
-def _written(segment: Segment, before: list[Member], target: Target) -> Member:
+def _written(segment: YearSegment, before: list[Member], target: Target) -> Member:
     header = replace(
         segment.header,
         seq=max(segment.header.seq, before[-1].header.seq) if before else segment.header.seq,
@@ -119,7 +121,7 @@ def _without_bars(target: Target) -> Member:
     return build(header, header_line(target.columns))
 
 
-def appended(pieces: Iterable[Piece], state: YearState, target: Target) -> list[Member]:
+def appended(pieces: Iterable[CommitPiece], state: YearState, target: Target) -> list[Member]:
     """Return the members to add behind a file in ``state``, one for each piece with bars."""
     assert state.head is not None
     prev, members = state.head[:16], []

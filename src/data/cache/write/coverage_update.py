@@ -13,7 +13,7 @@ from ...model.instant import year_of, year_start
 from ...model.kind import Basis, Kind
 from ...model.span import Span, gaps, intersect, subtract
 from ..format.gzip_member import MOST_HOLES, Header
-from ..values import Commit, Piece, Suspect
+from ..values import Commit, CommitPiece, Suspect
 
 _WITH_BARS = ("final", "provisional", "suspect")
 _STATE = attrgetter("state")
@@ -23,7 +23,7 @@ _STATE = attrgetter("state")
 class YearPart:
     """What a commit says about one year."""
 
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[CommitPiece] = field(default_factory=list)
     marks: list[Covered] = field(default_factory=list)
     suspects: list[Suspect] = field(default_factory=list)
 
@@ -73,7 +73,7 @@ def standing(part: YearPart, known: Coverage) -> list[Covered]:
     return left
 
 
-def _clipped(piece: Piece, span: Span) -> Piece:
+def _clipped(piece: CommitPiece, span: Span) -> CommitPiece:
     if not piece.holes and piece.span.clip(span) == piece.span:
         return piece
     holes = (hole.clip(span) for hole in piece.holes)
@@ -85,7 +85,7 @@ def _clipped(piece: Piece, span: Span) -> Piece:
     )
 
 
-def _few_holes(piece: Piece) -> list[Piece]:
+def _few_holes(piece: CommitPiece) -> list[CommitPiece]:
     """Cut a piece with more holes than one member can list."""
     if len(piece.holes) <= MOST_HOLES:
         return [piece]
@@ -95,7 +95,7 @@ def _few_holes(piece: Piece) -> list[Piece]:
     return [_clipped(piece, Span(a, b)) for a, b in pairwise(edges)]
 
 
-def around(piece: Piece, stamps: Iterable[int]) -> list[Piece]:
+def around(piece: CommitPiece, stamps: Iterable[int]) -> list[CommitPiece]:
     """Cut a piece around stored bars that it lets be; those it has itself it replaces."""
     mine = set(piece.table.stamps.tolist())
     spared = [Span(stamp, stamp + 1) for stamp in stamps if stamp not in mine]
@@ -105,7 +105,7 @@ def around(piece: Piece, stamps: Iterable[int]) -> list[Piece]:
 # --- coverage ------------------------------------------------------------------------------
 
 
-def covered_by(piece: Piece) -> list[Covered]:
+def covered_by(piece: CommitPiece) -> list[Covered]:
     """Return what a piece answers for: its span but for the holes."""
     return [
         Covered(
@@ -121,7 +121,7 @@ def covered_by(piece: Piece) -> list[Covered]:
     ]
 
 
-def after_pieces(coverage: Coverage, pieces: Iterable[Piece]) -> Coverage:
+def after_pieces(coverage: Coverage, pieces: Iterable[CommitPiece]) -> Coverage:
     """Return the coverage after new answers; their holes become missing."""
     for piece in pieces:
         coverage = coverage.without([piece.span]).overlaid(covered_by(piece))

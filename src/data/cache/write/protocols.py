@@ -19,13 +19,13 @@ from ...errors import StorageError
 from ...model.instant import DAY_MS, parse_iso
 from ..format.gzip_member import Member
 from ..format.year_document import YearMeta, YearState
-from .series import Lane
+from .series import SeriesFiles
 
 log = logging.getLogger(__name__)
 
 
 def append(
-    lane: Lane,
+    lane: SeriesFiles,
     year: int,
     *,
     before: YearState,
@@ -68,7 +68,7 @@ def append(
 
 
 def rewrite(
-    lane: Lane,
+    lane: SeriesFiles,
     year: int,
     *,
     meta: YearMeta,
@@ -108,7 +108,7 @@ def rewrite(
 # --- older versions ------------------------------------------------------------------------
 
 
-def keep(lane: Lane, year: int, generation: int) -> None:
+def keep(lane: SeriesFiles, year: int, generation: int) -> None:
     """Give the current file of ``year`` a second name, and drop those kept for long enough."""
     sweep_versions(lane, year)
     folder = lane.paths.versions
@@ -127,7 +127,7 @@ def keep(lane: Lane, year: int, generation: int) -> None:
     _drop(lane, expired(lane, year))
 
 
-def expired(lane: Lane, year: int) -> list[Path]:
+def expired(lane: SeriesFiles, year: int) -> list[Path]:
     """Return the older files of ``year`` that are more, or older, than is to be kept."""
     found, retention = versions(lane, year), lane.retention
     late = found[: max(0, len(found) - retention.versions)]
@@ -147,12 +147,12 @@ def _replaced_ms(entries: list[dict[str, Any]], generation: int, unknown: int) -
         return unknown
 
 
-def _drop(lane: Lane, paths: list[Path]) -> None:
+def _drop(lane: SeriesFiles, paths: list[Path]) -> None:
     for path in paths:
         lane.disk.remove(path)
 
 
-def versions(lane: Lane, year: int) -> list[tuple[int, Path]]:
+def versions(lane: SeriesFiles, year: int) -> list[tuple[int, Path]]:
     """Return generation and path of the older files of ``year``, oldest first."""
     found = []
     for name in lane.disk.list(lane.paths.versions):
@@ -162,7 +162,7 @@ def versions(lane: Lane, year: int) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
-def sweep_versions(lane: Lane, year: int) -> None:
+def sweep_versions(lane: SeriesFiles, year: int) -> None:
     """Remove links to the current file: a rewrite died between linking and replacing."""
     current = lane.disk.stat(lane.paths.data(year))
     for _, path in versions(lane, year):

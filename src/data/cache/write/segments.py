@@ -19,7 +19,7 @@ from ...model.span import Span, intersect, subtract
 from ..format.csv_rows import header_line
 from ..format.gzip_member import MOST_HOLES, Header, Member
 from ..read.year_file import YearFile, rows_of
-from ..values import Piece
+from ..values import CommitPiece
 
 # Bars of several days stand together up to so many: a header costs next to nothing beside them, and
 # they are written anew in no time.
@@ -29,7 +29,7 @@ _WORTH_FINDING = 10_000
 
 
 @dataclass(frozen=True)
-class Segment:
+class YearSegment:
     """One member to be.
 
     Attributes:
@@ -56,14 +56,16 @@ class Segment:
             return BarTable.empty()
         return rows_of(self.member, self.columns, first=self.at_start)
 
-    def part(self, span: Span) -> Segment | None:
+    def part(self, span: Span) -> YearSegment | None:
         """Return the part inside ``span`` as rows to be written; None without bars."""
         whole = self.table()
         table = whole.within(span)
         if not len(table):
             return None
         header = _header_of(self.header, table, self.header.span.clip(span))
-        return Segment(header, rows=table, columns=self.columns, lines=self._lines(whole, table))
+        return YearSegment(
+            header, rows=table, columns=self.columns, lines=self._lines(whole, table)
+        )
 
     def _lines(self, whole: BarTable, table: BarTable) -> bytes | None:
         """Return the text of ``table``, some of the bars, where finding it beats writing it anew."""
@@ -101,16 +103,16 @@ def _header_of(header: Header, table: BarTable, span: Span) -> Header:
     )
 
 
-def of_file(file: YearFile) -> list[Segment]:
+def of_file(file: YearFile) -> list[YearSegment]:
     """Return the segments of a stored file; header-only members are left out."""
     return [
-        Segment(member.header, member, at_start=place == 0, columns=file.state.columns)
+        YearSegment(member.header, member, at_start=place == 0, columns=file.state.columns)
         for place, member in enumerate(file.members)
         if member.header.rows
     ]
 
 
-def of_piece(piece: Piece, identity: str, generation: int) -> Segment:
+def of_piece(piece: CommitPiece, identity: str, generation: int) -> YearSegment:
     """Return the segment of a piece with bars."""
     blank = Header(
         id=identity,
@@ -126,7 +128,7 @@ def of_piece(piece: Piece, identity: str, generation: int) -> Segment:
         state=piece.state,
         holes=piece.holes,
     )
-    return Segment(_header_of(blank, piece.table, piece.span), rows=piece.table)
+    return YearSegment(_header_of(blank, piece.table, piece.span), rows=piece.table)
 
 
 # --- what a commit does to them ------------------------------------------------------------
@@ -148,8 +150,8 @@ class Change:
 
 
 def with_pieces(
-    segments: list[Segment], pieces: Iterable[Piece], identity: str, generation: int
-) -> tuple[list[Segment], Change]:
+    segments: list[YearSegment], pieces: Iterable[CommitPiece], identity: str, generation: int
+) -> tuple[list[YearSegment], Change]:
     """Return the segments after new answers: in each piece's span only its own bars remain."""
     old = segments
     answered: list[Span] = []
@@ -162,7 +164,7 @@ def with_pieces(
     return segments, _change(_rows_in(old, answered), _rows_in(segments, answered))
 
 
-def _outside(segment: Segment, span: Span) -> list[Segment]:
+def _outside(segment: YearSegment, span: Span) -> list[YearSegment]:
     """Return what is left of a segment beside ``span``, its bars' own stretches only."""
     header = segment.header
     if not header.span.overlaps(span) or header.first is None or header.last is None:
@@ -175,7 +177,7 @@ def _outside(segment: Segment, span: Span) -> list[Segment]:
     return [left for p in parts if (left := segment.part(p)) is not None]
 
 
-def _rows_in(segments: Iterable[Segment], spans: list[Span]) -> BarTable:
+def _rows_in(segments: Iterable[YearSegment], spans: list[Span]) -> BarTable:
     """Return the bars whose stamps lie in one of ``spans``."""
     found = BarTable.empty()
     for segment in segments:
@@ -207,12 +209,12 @@ def _differences(one: BarTable, other: BarTable) -> int:
     return int(differs.sum())
 
 
-def settled(segments: Iterable[Segment], coverage: Coverage) -> list[Segment]:
+def settled(segments: Iterable[YearSegment], coverage: Coverage) -> list[YearSegment]:
     """Return the segments with the state that the coverage gives their bars by now."""
     return [part for segment in segments for part in _settled(segment, coverage)]
 
 
-def _settled(segment: Segment, coverage: Coverage) -> list[Segment]:
+def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
     header = segment.header
     extent = Span(header.first or 0, (header.last or 0) + 1)
     # Where a member has no bar, it is not about its bars.
@@ -240,8 +242,12 @@ def _stored_state(state: str) -> str:
 
 
 def compacted(
-    segments: Iterable[Segment], coverage: Coverage, *, by_day: bool, most_rows: int | None = None
-) -> list[Segment]:
+    segments: Iterable[YearSegment],
+    coverage: Coverage,
+    *,
+    by_day: bool,
+    most_rows: int | None = None,
+) -> list[YearSegment]:
     """Return the segments with equal neighbours joined.
 
     Args:
@@ -271,11 +277,11 @@ class _Group:
         holes: of all of them, and the hours between where no vendor was asked.
     """
 
-    segments: list[Segment]
+    segments: list[YearSegment]
     rows: int
     holes: list[Span]
 
-    def gap(self, segment: Segment, coverage: Coverage) -> list[Span] | None:
+    def gap(self, segment: YearSegment, coverage: Coverage) -> list[Span] | None:
         """Return what lies before ``segment`` unasked, at most one; None where it may not join."""
         one, other = self.segments[-1].header, segment.header
         if not one.same_source(other) or one.last is None or other.first is None:
@@ -286,7 +292,7 @@ class _Group:
         return [gap] if _is_closed(gap, coverage) else None
 
     def has_room(
-        self, segment: Segment, gap: list[Span], most_rows: int | None, *, by_day: bool
+        self, segment: YearSegment, gap: list[Span], most_rows: int | None, *, by_day: bool
     ) -> bool:
         """Tell whether the bounds of a member allow ``segment`` in it."""
         rows, header = self.rows + segment.header.rows, segment.header
@@ -297,13 +303,13 @@ class _Group:
             return False
         return len(self.holes) + len(gap) + len(header.holes) <= MOST_HOLES
 
-    def add(self, segment: Segment, gap: list[Span]) -> None:
+    def add(self, segment: YearSegment, gap: list[Span]) -> None:
         """Take in a segment with what lies before it."""
         self.segments.append(segment)
         self.rows += segment.header.rows
         self.holes += [*gap, *segment.header.holes]
 
-    def joined(self) -> Segment:
+    def joined(self) -> YearSegment:
         """Return all as one segment."""
         if len(self.segments) == 1:
             return self.segments[0]
@@ -316,7 +322,7 @@ class _Group:
             holes=tuple(self.holes),
         )
         span = Span(headers[0].span.start, max(h.span.end for h in headers))
-        return Segment(replace(_header_of(header, table, span), holes=header.holes), rows=table)
+        return YearSegment(replace(_header_of(header, table, span), holes=header.holes), rows=table)
 
 
 def _is_bridged(gap: Span, coverage: Coverage, header: Header) -> bool:

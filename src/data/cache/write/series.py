@@ -20,7 +20,7 @@ from ..format.json_document import DamagedError
 from ..format.series_document import SeriesMeta, dump_series, load_series
 from ..format.year_document import YearMeta, dump_meta, load_meta
 from ..layout import LEGACY, QUARANTINE, LanePaths, years_in
-from ..read.document_cache import Memory
+from ..read.document_cache import DocumentCache
 from ..retention.trim import MOST_LOG_BYTES, entries_of, trim_log
 from ..retention.usage import Tally
 from .log_file import append_line, line_of
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Lane:
+class SeriesFiles:
     """A series' folder with what is needed to read and write it.
 
     Attributes:
@@ -49,7 +49,7 @@ class Lane:
     key: SeriesKey
     paths: LanePaths
     disk: Disk
-    memory: Memory
+    memory: DocumentCache
     clock: Clock
     vendor_facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tainted: set[tuple[SeriesKey, int]] = field(default_factory=set)

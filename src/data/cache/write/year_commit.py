@@ -23,7 +23,7 @@ from ..format.year_document import YearMeta, YearState
 from ..read.year_file import YearFile, open_year
 from ..recovery import quarantine
 from ..recovery.faults import Fault, after, quality_of, within
-from ..values import Commit, Piece
+from ..values import Commit, CommitPiece
 from .compose import Target, appended, columns_for, compose, state_of
 from .coverage_update import (
     YearPart,
@@ -35,7 +35,7 @@ from .coverage_update import (
 )
 from .protocols import append, rewrite
 from .segments import Change, compacted, of_file, settled, with_pieces
-from .series import Lane
+from .series import SeriesFiles
 
 # Daily and longer files are compacted when they have this many members, but not before this many
 # were appended: neighbours that cannot be joined must not cause a rewrite with every bar.
@@ -56,7 +56,7 @@ class YearCommit:
         generation: of the commit.
     """
 
-    lane: Lane
+    lane: SeriesFiles
     year: int
     meta: YearMeta
     part: YearPart
@@ -80,16 +80,16 @@ class YearCommit:
             self._write_meta(coverage)
 
     @cached_property
-    def pieces(self) -> list[Piece]:
+    def pieces(self) -> list[CommitPiece]:
         """The pieces in ascending order, or as they came where they overlap."""
-        pieces: list[Piece] = []
+        pieces: list[CommitPiece] = []
         for piece in self.part.pieces:
             pieces += around(piece, self._others(piece.span, pieces)) if piece.keeps else [piece]
         ordered = sorted(pieces, key=lambda p: p.span)
         overlapping = any(a.span.overlaps(b.span) for a, b in pairwise(ordered))
         return pieces if overlapping else ordered
 
-    def _others(self, span: Span, before: list[Piece]) -> list[int]:
+    def _others(self, span: Span, before: list[CommitPiece]) -> list[int]:
         """Return the stamps of bars in ``span``, stored or in pieces that came before."""
         stamps = {int(stamp) for piece in before for stamp in piece.table.within(span).stamps}
         if self._has_stored(span):
@@ -97,7 +97,7 @@ class YearCommit:
         return sorted(stamps)
 
     @cached_property
-    def _with_bars(self) -> list[Piece]:
+    def _with_bars(self) -> list[CommitPiece]:
         return [piece for piece in self.pieces if len(piece.table)]
 
     @cached_property
@@ -121,7 +121,7 @@ class YearCommit:
         wide = any(piece.table.adj_close is not None for piece in self._with_bars)
         return (wide and state.columns != ALL_COLUMNS) or self._is_compaction_due()
 
-    def _disturbs(self, piece: Piece) -> bool:
+    def _disturbs(self, piece: CommitPiece) -> bool:
         """Tell whether a piece changes something at or before the last stored bar."""
         state = self.meta.state
         if state.last is None or piece.span.start > state.last:

@@ -6,11 +6,11 @@ held by institutions is percent.
 
 from __future__ import annotations
 
-from .table import SYMBOL, Answer, Ask, Key, Pick, VendorTable
+from .table import SYMBOL, Ask, Key, Pick, TableAnswer, VendorTable
 
 _TTM = "=TTM"
 
-_OVERVIEW = Answer(
+_OVERVIEW = TableAnswer(
     Ask("/query", {"function": "OVERVIEW", "symbol": SYMBOL}),
     {
         "symbol": "Symbol",
@@ -63,10 +63,10 @@ _OVERVIEW = Answer(
 )
 
 
-def _statement(kind: str, function: str, fields: dict[str, str | Pick]) -> tuple[Answer, ...]:
+def _statement(kind: str, function: str, fields: dict[str, str | Pick]) -> tuple[TableAnswer, ...]:
     ask = Ask("/query", {"function": function, "symbol": SYMBOL})
     return tuple(
-        Answer(
+        TableAnswer(
             ask,
             fields,
             row=rows,

@@ -6,9 +6,9 @@ Its volume is money, not coins, and is not taken.
 from __future__ import annotations
 
 from ...model.instrument import Instrument
-from .table import SYMBOL, Answer, Ask, Key, Pick, VendorTable
+from .table import SYMBOL, Ask, Key, Pick, TableAnswer, VendorTable
 
-_COIN = Answer(
+_COIN = TableAnswer(
     Ask("/coins/markets", {"vs_currency": "usd", "ids": SYMBOL}),
     {
         "company_name": "name",

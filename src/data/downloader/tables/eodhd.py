@@ -7,12 +7,12 @@ and its share held by institutions was a fraction once and is percent today: nei
 from __future__ import annotations
 
 from ..eodhd_company import parts_of, reports_of
-from .table import SYMBOL, Answer, Ask, Key, Pick, VendorTable
+from .table import SYMBOL, Ask, Key, Pick, TableAnswer, VendorTable
 
 _TTM = "=TTM"
 _ASK = Ask(f"/api/fundamentals/{SYMBOL}", {"fmt": "json"}, cost=10)
 
-_HEAD = Answer(
+_HEAD = TableAnswer(
     _ASK,
     {
         "symbol": "General.Code",
@@ -67,9 +67,9 @@ _HEAD = Answer(
 )
 
 
-def _statement(kind: str, name: str, fields: dict[str, str | Pick]) -> tuple[Answer, ...]:
+def _statement(kind: str, name: str, fields: dict[str, str | Pick]) -> tuple[TableAnswer, ...]:
     return tuple(
-        Answer(
+        TableAnswer(
             _ASK,
             fields,
             row=f"Financials.{name}.{rows}",

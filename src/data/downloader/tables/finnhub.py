@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .table import SYMBOL, Answer, Ask, Key, Pick, VendorTable, american
+from .table import SYMBOL, Ask, Key, Pick, TableAnswer, VendorTable, american
 
 _TTM, _QUARTER = "=TTM", "=Q"
 _MILLION, _PERCENT = 1e6, 0.01
@@ -26,7 +26,7 @@ def _domestic(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return row if row.get("country") == "US" else {}
 
 
-_PROFILE = Answer(
+_PROFILE = TableAnswer(
     _PROFILE_ASK,
     {
         "symbol": "ticker",
@@ -40,7 +40,7 @@ _PROFILE = Answer(
     symbol="ticker",
     block="profile2",
 )
-_WORTH = Answer(
+_WORTH = TableAnswer(
     _PROFILE_ASK,
     {"market_cap": Pick("marketCapitalization", scale=_MILLION, zero_is_unknown=True)},
     shape=_domestic,
@@ -48,9 +48,9 @@ _WORTH = Answer(
     currency="currency",
 )
 # Without a currency; the first word on a field counts.
-_WORTH_ABROAD = Answer(_PROFILE_ASK, _WORTH.fields, symbol="ticker")
+_WORTH_ABROAD = TableAnswer(_PROFILE_ASK, _WORTH.fields, symbol="ticker")
 
-_METRICS = Answer(
+_METRICS = TableAnswer(
     Ask("/api/v1/stock/metric", {"symbol": SYMBOL, "metric": "all"}),
     {
         "enterprise_value": Pick("enterpriseValue", scale=_MILLION),

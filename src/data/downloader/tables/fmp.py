@@ -6,12 +6,12 @@ today (``/stable``) and the older one; both are read.
 
 from __future__ import annotations
 
-from .table import SYMBOL, Answer, Ask, Key, Pick, VendorTable
+from .table import SYMBOL, Ask, Key, Pick, TableAnswer, VendorTable
 
 _OF = {"symbol": SYMBOL}
 _YEARLY: dict[str, str | int] = {"symbol": SYMBOL, "period": "annual", "limit": 5}
 
-_PROFILE = Answer(
+_PROFILE = TableAnswer(
     Ask("/stable/profile", _OF),
     {
         "symbol": "symbol",
@@ -36,7 +36,7 @@ _PROFILE = Answer(
     block="profile",
     also={"mktCap": "marketCap", "volAvg": "averageVolume", "lastDiv": "lastDividend"},
 )
-_RATIOS = Answer(
+_RATIOS = TableAnswer(
     Ask("/stable/ratios-ttm", _OF),
     {
         "pe_ratio": "priceToEarningsRatioTTM|peRatioTTM|priceEarningsRatio",
@@ -73,7 +73,7 @@ _RATIOS = Answer(
     },
     is_optional=True,
 )
-_METRICS = Answer(
+_METRICS = TableAnswer(
     Ask("/stable/key-metrics-ttm", _OF),
     {
         "enterprise_value": "enterpriseValueTTM|enterpriseValue",
@@ -92,8 +92,8 @@ _METRICS = Answer(
 )
 
 
-def _statement(kind: str, path: str, fields: dict[str, str | Pick]) -> Answer:
-    return Answer(
+def _statement(kind: str, path: str, fields: dict[str, str | Pick]) -> TableAnswer:
+    return TableAnswer(
         Ask(f"/stable/{path}", _YEARLY),
         fields,
         symbol="0.symbol",

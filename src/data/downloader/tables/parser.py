@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ...errors import ResponseFormatError, SymbolNotFoundError
 from ...model.fundamentals import FIELDS, WITH_CURRENCY, Fact, Snapshot, Statement, Unit
-from .table import Answer, Ask, Pick, VendorTable
+from .table import Ask, Pick, TableAnswer, VendorTable
 
 # What vendors write where there is nothing.
 _NOTHING = frozenset({"", "none", "n/a", "na", "-", "--", "null", "nan", "unknown"})
@@ -82,7 +82,7 @@ class _Sheet:
         self.dropped: dict[str, str] = {}
         self.names_symbol = False
 
-    def add(self, answer: Answer, body: Any, spelled: str) -> None:
+    def add(self, answer: TableAnswer, body: Any, spelled: str) -> None:
         """Take in one answer."""
         found = at(body, answer.row)
         if found is not None and answer.shape is not None:
@@ -115,7 +115,7 @@ class _Sheet:
         """Return the statements, those of later periods first."""
         return sorted(self.statements, key=lambda s: s.period_end, reverse=True)
 
-    def _check_whose(self, answer: Answer, body: Any, spelled: str) -> None:
+    def _check_whose(self, answer: TableAnswer, body: Any, spelled: str) -> None:
         """Refuse what is about another symbol."""
         told = at(body, answer.symbol) if answer.symbol else None
         said = [s for one in (told if isinstance(told, list) else [told]) if (s := text_of(one))]
@@ -131,7 +131,7 @@ class _Sheet:
             )
         self.names_symbol = True
 
-    def _fact(self, answer: Answer, name: str, pick: Pick, row: Any) -> Fact | None:
+    def _fact(self, answer: TableAnswer, name: str, pick: Pick, row: Any) -> Fact | None:
         unit: Unit = FIELDS.get(name, "")
         raw = at(row, pick.at)
         if unit == "text":
@@ -160,7 +160,7 @@ class _Sheet:
             self.dropped[name] = f"{str(raw)[:40]!r} is no number"
         return None if number == 0 and zero_is_unknown else number
 
-    def _statement(self, answer: Answer, row: Any) -> Statement | None:
+    def _statement(self, answer: TableAnswer, row: Any) -> Statement | None:
         period_end = day_of(at(row, answer.period_end))
         if not period_end:
             return None

@@ -6,9 +6,9 @@ class has its own count of shares, the capitalisation is that of all classes.
 
 from __future__ import annotations
 
-from .table import SYMBOL, Answer, Ask, Key, Pick, VendorTable, american
+from .table import SYMBOL, Ask, Key, Pick, TableAnswer, VendorTable, american
 
-_COMPANY = Answer(
+_COMPANY = TableAnswer(
     Ask(f"/v3/reference/tickers/{SYMBOL}"),
     {
         "symbol": "ticker",
@@ -45,12 +45,12 @@ def _each(before: str, names: str, behind: str) -> str:
     return "|".join(before + name + behind for name in names.split("|"))
 
 
-def _statements(kind: str, part: str, names: dict[str, str]) -> tuple[Answer, ...]:
+def _statements(kind: str, part: str, names: dict[str, str]) -> tuple[TableAnswer, ...]:
     at = f"financials.{part}."
     fields = {field: _each(at, name, ".value") for field, name in names.items()}
     money = "|".join(name for field, name in names.items() if not field.endswith("per_share"))
     return tuple(
-        Answer(
+        TableAnswer(
             ask,
             fields,
             row="results",
@@ -67,7 +67,7 @@ def _statements(kind: str, part: str, names: dict[str, str]) -> tuple[Answer, ..
 
 
 # Not all reports tell symbols (2022); all of them tell the name.
-_WHOSE = Answer(_ANNUAL, {"company_name": "company_name"}, row="results.0")
+_WHOSE = TableAnswer(_ANNUAL, {"company_name": "company_name"}, row="results.0")
 _INCOME = _statements(
     "income",
     "income_statement",

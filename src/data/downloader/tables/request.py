@@ -22,7 +22,7 @@ from .registry import table_of
 from .table import Ask, VendorTable, request_of
 
 
-class Vendor(Protocol):
+class TableVendor(Protocol):
     """The part of a downloader that asking by a table needs."""
 
     name: str
@@ -39,7 +39,7 @@ class Vendor(Protocol):
 
 
 @dataclass(frozen=True)
-class Question:
+class TableQuestion:
     """What is asked: about whom, what, and when (UTC milliseconds)."""
 
     instrument: Instrument
@@ -52,7 +52,7 @@ class Question:
         return self.instrument.symbol
 
 
-def ask_by_table(downloader: Vendor, table: VendorTable, asked: Question) -> Snapshot:
+def ask_by_table(downloader: TableVendor, table: VendorTable, asked: TableQuestion) -> Snapshot:
     """Return what a vendor of ours says.
 
     Raises:
@@ -65,7 +65,7 @@ def ask_by_table(downloader: Vendor, table: VendorTable, asked: Question) -> Sna
             return read(table, Told(asked.symbol, spelled, asked.data_type, asked.now_ms, bodies))
 
 
-def profile_by_table(downloader: Vendor, symbol: str, now_ms: int) -> dict[str, Any] | None:
+def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[str, Any] | None:
     """Return the profile that a vendor tells, flat, with what each value means under ``_metadata``.
 
     Args:
@@ -81,13 +81,13 @@ def profile_by_table(downloader: Vendor, symbol: str, now_ms: int) -> dict[str, 
         return None
     who = Instrument(symbol, max(table.asset_classes))
     try:
-        return plain_of(ask_by_table(downloader, table, Question(who, "profile", now_ms)))
+        return plain_of(ask_by_table(downloader, table, TableQuestion(who, "profile", now_ms)))
     except (NoDataError, SymbolNotFoundError):
         return None
 
 
 def _bodies(
-    downloader: Vendor, table: VendorTable, asked: Question, spelled: str
+    downloader: TableVendor, table: VendorTable, asked: TableQuestion, spelled: str
 ) -> dict[Ask, Any]:
     """Return the answers, one a request; of optional ones those that can be had."""
     bodies: dict[Ask, Any] = {}

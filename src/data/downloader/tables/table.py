@@ -58,7 +58,7 @@ class Pick:
 
 
 @dataclass(frozen=True)
-class Answer:
+class TableAnswer:
     """One answer, or a part of one: answers with equal requests are asked for once.
 
     Attributes:
@@ -126,7 +126,7 @@ class VendorTable:
 
     vendor: str
     asset_classes: frozenset[AssetClass]
-    types: Mapping[str, Sequence[Answer]]
+    types: Mapping[str, Sequence[TableAnswer]]
     keys: tuple[Key, ...] = ()
     markets: frozenset[str] = frozenset()
     spelling: Callable[[Instrument], str] | None = None
@@ -149,7 +149,7 @@ class VendorTable:
         return ""
 
 
-class Account(Protocol):
+class TableAccount(Protocol):
     """What is needed of a downloader to build a request."""
 
     base_url: str
@@ -171,7 +171,7 @@ def american(vendor: str, separator: str, preferred: str) -> Callable[[Instrumen
 
 
 def request_of(
-    table: VendorTable, ask: Ask, spelled: str, account: Account, now_ms: int
+    table: VendorTable, ask: Ask, spelled: str, account: TableAccount, now_ms: int
 ) -> HttpRequest:
     """Build the request for ``ask`` about the symbol that the vendor spells ``spelled``."""
     now = str(now_ms // SECOND_MS)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .table import SYMBOL, Answer, Ask, Key, Pick, VendorTable, american
+from .table import SYMBOL, Ask, Key, Pick, TableAnswer, VendorTable, american
 
 _TTM = "=TTM"
 
@@ -41,7 +41,7 @@ def _last_quarter(reports: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
     return _newest([row for row in _plain(reports) if row["period"] != "FY"])
 
 
-_COMPANY = Answer(
+_COMPANY = TableAnswer(
     Ask(f"/tiingo/daily/{SYMBOL}"),
     {
         "symbol": "ticker",
@@ -52,7 +52,7 @@ _COMPANY = Answer(
     symbol="ticker",
     block="meta",
 )
-_DAILY = Answer(
+_DAILY = TableAnswer(
     Ask(f"/tiingo/fundamentals/{SYMBOL}/daily"),
     {
         "market_cap": Pick("marketCap", zero_is_unknown=True),
@@ -68,7 +68,7 @@ _DAILY = Answer(
 )
 # As restated since: the day of filing would tell of other numbers.
 _REPORTS = Ask(f"/tiingo/fundamentals/{SYMBOL}/statements", {"asReported": "false"})
-_QUARTER = Answer(
+_QUARTER = TableAnswer(
     _REPORTS,
     {
         "return_on_equity": Pick("roe", period=_TTM),
@@ -89,8 +89,8 @@ _QUARTER = Answer(
 )
 
 
-def _statement(kind: str, fields: dict[str, str | Pick]) -> Answer:
-    return Answer(
+def _statement(kind: str, fields: dict[str, str | Pick]) -> TableAnswer:
+    return TableAnswer(
         _REPORTS, fields, shape=_plain, period="period", period_end="date", statement=kind
     )
 

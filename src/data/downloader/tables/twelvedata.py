@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...model.instrument import Instrument
-from .table import Answer, Ask, Key, Pick, VendorTable
+from .table import Ask, Key, Pick, TableAnswer, VendorTable
 
 _TTM, _QUARTER = "=TTM", "=Q"
 _VALUE, _INCOME = "valuations_metrics", "financials.income_statement"
@@ -27,7 +27,7 @@ def _flat(body: Any) -> Any:
     return {**body["statistics"], "meta": body["meta"]} if body.get("statistics") else None
 
 
-_QUOTE = Answer(
+_QUOTE = TableAnswer(
     Ask("/quote"),
     {
         "symbol": "symbol",
@@ -44,7 +44,7 @@ _QUOTE = Answer(
     currency="currency",
     block="quote",
 )
-_STATISTICS = Answer(
+_STATISTICS = TableAnswer(
     Ask("/statistics", cost=50),
     {
         "company_name": "meta.name",

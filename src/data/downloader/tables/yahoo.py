@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from .table import NOW, SYMBOL, Answer, Ask, Pick, VendorTable
+from .table import NOW, SYMBOL, Ask, Pick, TableAnswer, VendorTable
 
 _TODAY = {
     "market_cap": "MarketCap",
@@ -88,8 +88,8 @@ def _newest(result: Any, wanted: Iterable[str]) -> dict[str, Any]:
     return next(iter(_rows(result, "trailing", wanted)), {})
 
 
-def _trailing(block: str, now: Mapping[str, str], year: Mapping[str, str]) -> Answer:
-    return Answer(
+def _trailing(block: str, now: Mapping[str, str], year: Mapping[str, str]) -> TableAnswer:
+    return TableAnswer(
         _TRAILING,
         {**now, **{name: Pick(at, period="=TTM") for name, at in year.items()}},
         row=_SERIES,
@@ -101,9 +101,9 @@ def _trailing(block: str, now: Mapping[str, str], year: Mapping[str, str]) -> An
     )
 
 
-def _reports(kind: str, names: Mapping[str, str]) -> tuple[Answer, ...]:
+def _reports(kind: str, names: Mapping[str, str]) -> tuple[TableAnswer, ...]:
     return tuple(
-        Answer(
+        TableAnswer(
             _REPORTED,
             names,
             row=_SERIES,
@@ -120,7 +120,7 @@ def _reports(kind: str, names: Mapping[str, str]) -> tuple[Answer, ...]:
 
 _TRAILING = _series(_TODAY | _BY_YEAR | _EARNED, "trailing")
 _REPORTED = _series(_EARNED | _BALANCE, "annual", "quarterly")
-_CHART = Answer(
+_CHART = TableAnswer(
     Ask(f"/v8/finance/chart/{SYMBOL}", {"range": "1d", "interval": "1d"}),
     {
         "symbol": "symbol",

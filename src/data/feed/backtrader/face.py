@@ -10,7 +10,7 @@ from ..live_feed import FeedSnapshot, LiveFeed, OnBar, OnStatus
 from ..queue import Mailbox
 
 
-class FeedFace:
+class FeedDelegate:
     """Passes on to ``stream`` whatever :class:`~.base.LiveFeed` can be asked for.
 
     Attributes:

@@ -18,7 +18,7 @@ from ...model.timeframe import Timeframe
 from ..close_time import Closing
 from ..live_feed import LiveFeed
 from ..queue import Item, Mailbox
-from .face import FeedFace
+from .face import FeedDelegate
 from .wakeup import WakeHub, hub_of
 from .zones import day_number, localizing
 
@@ -51,7 +51,7 @@ _TOLD = {
 }
 
 
-class BacktraderFeed(bt.DataBase, FeedFace):  # type: ignore[misc]
+class BacktraderFeed(bt.DataBase, FeedDelegate):  # type: ignore[misc]
     """A :class:`~.base.LiveFeed` as a Backtrader data.
 
     It starts with Cerebro and stops with it; without Cerebro it is used as the feed itself. Days

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from ...bars.ingest.commit import NO_BAR
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...errors import IncompleteDataError
 from ...model.instant import date_of, from_ms, parse_iso
@@ -68,7 +68,7 @@ class ManagerHistory:
         self,
         manager: Manager,
         symbol: str,
-        grid: Grid,
+        grid: BarGrid,
         clock: Clock,
         *,
         patience_ms: int = 120_000,

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 
 from ...calendars.calendar import first_unclosed
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...errors import AllProvidersFailedError, CacheError, ProviderError
 from ...model.span import Span
@@ -63,7 +63,7 @@ class PollSource(ThreadedSource):
         self,
         name: str,
         history: History,
-        grid: Grid,
+        grid: BarGrid,
         *,
         lookback: int = 1000,
         interval_s: float = 60.0,
@@ -187,7 +187,7 @@ class PollSource(ThreadedSource):
 class _Poll:
     """One run: what was given, and what is to be asked for. For one thread."""
 
-    def __init__(self, grid: Grid, bars: Sequence[LiveBar], start_ms: int) -> None:
+    def __init__(self, grid: BarGrid, bars: Sequence[LiveBar], start_ms: int) -> None:
         self._recent = {bar.stamp_ms: bar for bar in bars[-_OVERLAP:]}
         self.line = Continuation(grid, start_ms)
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from ...calendars.calendar import calendar_for
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...model.instant import from_ms
 from ...model.instrument import Instrument
 from ...model.stream import LiveBar
@@ -44,7 +44,7 @@ def polled(
     step, clock = Timeframe.parse(timeframe), clock_of(manager)
     # Of a symbol that nobody can place nothing is known but that it is asked for.
     market = market_of(manager, symbol) or calendar_for(Instrument(symbol, "crypto"))
-    grid = Grid(market, step)
+    grid = BarGrid(market, step)
     history = ManagerHistory(manager, symbol, grid, clock, pinned=provider, adjustment=adjustment)
 
     def running() -> LiveBar | None:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...model.instant import SECOND_MS
 from ...model.span import Span
@@ -33,7 +33,7 @@ class Stream(Source, Protocol):
 
 
 @dataclass(frozen=True)
-class Patience:
+class StreamTimings:
     """Times of a continued source in seconds; tests make them short.
 
     Attributes:
@@ -69,16 +69,16 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Parts:
+class StreamParts:
     """What a continued source is made of; see :class:`~.continued.Continued`."""
 
     stream: Stream
     history: History
-    grid: Grid
+    grid: BarGrid
     clock: Clock
     start: Start
     keep: Callable[[Sequence[LiveBar]], object] | None
-    patience: Patience
+    patience: StreamTimings
     call: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
@@ -99,7 +99,7 @@ class Quiet:
         is_stale: whether it was silent while there was something to say, and still is.
     """
 
-    def __init__(self, grid: Grid, floor_s: float, now: SteadyNow) -> None:
+    def __init__(self, grid: BarGrid, floor_s: float, now: SteadyNow) -> None:
         self.is_stale = False
         self._calendar = grid.calendar
         step_ms = grid.timeframe.step_ms or 0

@@ -11,15 +11,15 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...model.stream import LiveBar
 from .base import Sink
 from .history import History
-from .stream import Parts, Patience, Start, Stream
-from .stream_thread import Work
+from .stream import Start, Stream, StreamParts, StreamTimings
+from .stream_thread import StreamThread
 
-__all__ = ["Continued", "Patience", "Start", "Stream"]
+__all__ = ["Continued", "StreamTimings", "Start", "Stream"]
 
 _JOIN_S = 0.2
 
@@ -41,22 +41,22 @@ class Continued:
         self,
         stream: Stream,
         history: History,
-        grid: Grid,
+        grid: BarGrid,
         clock: Clock,
         *,
         start: Start | None = None,
         keep: Callable[[Sequence[LiveBar]], object] | None = None,
-        patience: Patience | None = None,
+        patience: StreamTimings | None = None,
         call: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._parts = Parts(
-            stream, history, grid, clock, start or Start(), keep, patience or Patience(), call
+        self._parts = StreamParts(
+            stream, history, grid, clock, start or Start(), keep, patience or StreamTimings(), call
         )
-        self._work: Work | None = None
+        self._work: StreamThread | None = None
 
     def start(self, sink: Sink) -> None:
         """Subscribe, then load history, then go on; see :class:`~.source.Source`."""
-        work = Work(self._parts, sink)
+        work = StreamThread(self._parts, sink)
         self._parts.stream.start(work.inbox)
         self._work = work
         work.thread.start()

@@ -19,7 +19,7 @@ from ..continuation import Continuation, slots_of
 from ..queue import Item, Mailbox
 from .base import Sink
 from .steady_clock import SteadyNow
-from .stream import Parts, Quiet
+from .stream import Quiet, StreamParts
 
 log = logging.getLogger("onetape.feed")
 
@@ -40,7 +40,7 @@ class Inbox(Mailbox):
         self.put(Revision(bar))
 
 
-class Work:
+class StreamThread:
     """One run: a thread that alone touches what it knows.
 
     Attributes:
@@ -48,7 +48,7 @@ class Work:
         thread: to be started once.
     """
 
-    def __init__(self, parts: Parts, sink: Sink) -> None:
+    def __init__(self, parts: StreamParts, sink: Sink) -> None:
         self.inbox = Inbox()
         self.thread = threading.Thread(
             target=following(self._run), name="onetape feed", daemon=True

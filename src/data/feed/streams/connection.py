@@ -28,7 +28,7 @@ from ...net.retry import RetryPolicy
 from ...net.socket import Wire
 from .listeners import Listener
 from .protocol import StreamProtocol
-from .session import Session
+from .session import StreamSession
 
 log = logging.getLogger("onetape.feed")
 
@@ -41,7 +41,7 @@ _NAMED = 16
 
 
 @dataclass(frozen=True)
-class Pulse:
+class ConnectionTimings:
     """Times of a connection in seconds; tests make them short.
 
     Attributes:
@@ -87,13 +87,13 @@ class Connection:
         dial: Dial,
         limiter: Limiter,
         clock: Clock,
-        pulse: Pulse | None = None,
+        pulse: ConnectionTimings | None = None,
         *,
         account: Callable[[], str] = str,
     ) -> None:
         self.protocol = protocol
         self.clock = clock
-        self.pulse = pulse or Pulse()
+        self.pulse = pulse or ConnectionTimings()
         self.attempts = 0
         self._dial = dial
         self._limiter = limiter
@@ -268,7 +268,7 @@ class Connection:
         """Connect and serve until it breaks; wait before the next attempt."""
         self._doubt = None
         try:
-            Session(self, self.open()).serve()
+            StreamSession(self, self.open()).serve()
         except (ConfigError, AuthenticationError):
             raise  # asking again cannot help
         except DataError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from ...bars.request import Wishes
 from ...bars.stream_store import Origin, StreamKeeper, namesakes_of
 from ...calendars.calendar import calendar_for
-from ...calendars.gaps import Grid
+from ...calendars.gaps import BarGrid
 from ...calendars.minutes import MinuteBars
 from ...calendars.ticks import TradeBars
 from ...config.credentials import VENDOR_KEYS, vendor_credentials
@@ -34,9 +34,9 @@ from ..live_feed import LiveFeed
 from ..queue import CAPACITY
 from ..sources.base import Sink
 from ..sources.history import Manager, ManagerHistory
-from ..sources.stream_source import Continued, Patience, Start
+from ..sources.stream_source import Continued, Start, StreamTimings
 from .built_bars import MINUTE, hindrance
-from .connection import Connection, Pulse
+from .connection import Connection, ConnectionTimings
 from .listeners import BarListener, Listener, MinuteListener, TradeListener
 from .pool import Hub, Subscription
 from .protocol import StreamProtocol
@@ -59,11 +59,11 @@ STREAMS: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Tempo:
+class FeedTimings:
     """How patient feeds are; tests make them short."""
 
-    pulse: Pulse = Pulse()
-    patience: Patience = Patience()
+    pulse: ConnectionTimings = ConnectionTimings()
+    patience: StreamTimings = StreamTimings()
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,13 @@ class LiveFeeds:
         tempo: how patient feeds are.
     """
 
-    def __init__(self, manager: Manager, services: Services, tempo: Tempo | None = None) -> None:
+    def __init__(
+        self, manager: Manager, services: Services, tempo: FeedTimings | None = None
+    ) -> None:
         self.hub = Hub()
         self._manager = manager
         self._services = services
-        self._tempo = tempo or Tempo()
+        self._tempo = tempo or FeedTimings()
         self._keeper = StreamKeeper(services.cache.store, services.clock)
 
     def find(
@@ -156,7 +158,7 @@ class LiveFeeds:
         instrument = self._services.selector.instrument(symbol)
         way = self._way(instrument, step, provider)
         kind = way.protocol.kind(instrument)
-        grid = Grid(calendar_for(instrument), step, kind.anchor or "session")
+        grid = BarGrid(calendar_for(instrument), step, kind.anchor or "session")
         clock, traits = self._services.clock, way.protocol.traits
         patience = self._patience(way)
         history = ManagerHistory(
@@ -198,7 +200,7 @@ class LiveFeeds:
             history=history,
         )
 
-    def _patience(self, way: _Way) -> Patience:
+    def _patience(self, way: _Way) -> StreamTimings:
         traits = way.protocol.traits
         return replace(
             self._tempo.patience, dense=traits.dense, quiet=traits.quiet_s, sent=way.sent
@@ -269,7 +271,7 @@ class LiveFeeds:
             return f": {why}"
         return _Way(name, make, protocol, topic, account, MINUTE)
 
-    def _subscription(self, way: _Way, grid: Grid) -> Subscription:
+    def _subscription(self, way: _Way, grid: BarGrid) -> Subscription:
         clock = self._services.clock
 
         def listen(sink: Sink) -> Listener:

@@ -19,9 +19,9 @@ from ...model.stream import (
     BarSeen,
     Leaving,
     Ready,
-    Refusal,
-    Reply,
     StreamEvent,
+    StreamRefusal,
+    StreamReply,
     Subscribed,
     Topic,
     TradeSeen,
@@ -45,7 +45,7 @@ _MOST_LEFT = 1000
 _LEFT_S = 0.05
 
 
-class Session:
+class StreamSession:
     """One socket from its opening to its end. Used by the connection's thread alone.
 
     Args:
@@ -130,12 +130,12 @@ class Session:
             self._end_login("ok")
         elif isinstance(event, Subscribed):
             self._confirm()
-        elif isinstance(event, Reply):
+        elif isinstance(event, StreamReply):
             self._is_login_due = True  # no other text must be sent back
             self._wire.send(event.frame)
         elif isinstance(event, Leaving):
             self._is_leaving = True
-        elif isinstance(event, Refusal):
+        elif isinstance(event, StreamRefusal):
             self._refused(event)
         elif isinstance(event, Unreadable):
             self._puzzled(event)
@@ -146,7 +146,7 @@ class Session:
             self._is_login_due = False
             self._owner.note_login(outcome)
 
-    def _refused(self, refusal: Refusal) -> None:
+    def _refused(self, refusal: StreamRefusal) -> None:
         """Raise what a refusal stands for."""
         said = f"{self._owner.protocol.display_name}: {masked(refusal.reason)}"
         if refusal.is_final:
