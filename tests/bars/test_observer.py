@@ -32,7 +32,7 @@ from src.data.model.query import BarsQuery
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.net.circuit import CircuitChange
-from src.data.net.sender import SendRecord
+from src.data.net.send_record import SendRecord
 
 NOW = parse_iso("2024-06-12T15:00:30")
 QUERY = BarsQuery(Instrument("AAPL", "stock", "XNYS"), Timeframe.parse("1d"), Span(0, 10), NOW)

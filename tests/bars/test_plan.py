@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.data.bars.dry_run.runner import DraftStore
+from src.data.bars.dry_run.draft_store import DraftStore
 from src.data.bars.dry_run.vendors import begun
 from src.data.bars.fetch.cost import requests_for
 from src.data.cache.actions import Asked

@@ -11,9 +11,11 @@ import pytest
 
 from src.data.cache.recovery.quarantine import keep_bytes, keep_rows
 from src.data.cache.retention import trim
-from src.data.cache.retention.trim import Trimmed, folded, trim_quarantine
+from src.data.cache.retention.trim import Trimmed, trim_quarantine
 from src.data.cache.store import BarStore, Commit, Suspect
+from src.data.cache.write import log_file
 from src.data.cache.write import series as lane_module
+from src.data.cache.write.log_file import folded
 from src.data.cache.write.series import SeriesFiles
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
@@ -41,6 +43,11 @@ def lane(store: BarStore) -> Callable[[], SeriesFiles]:
 
 
 # --- logs ----------------------------------------------------------------------------------------
+
+
+def shortened(lane: SeriesFiles) -> int:
+    """Make the log of 2024 short, and return the bytes saved."""
+    return log_file.trim_log(lane.disk, lane.paths.log(2024), lane.log_lines(2024), [])
 
 
 def entry(generation: int, **other: object) -> dict[str, object]:
@@ -83,7 +90,7 @@ def test_a_long_log_is_made_short_and_versions_are_what_they_were(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(trim, "LATEST_ENTRIES", 4)
+    monkeypatch.setattr(log_file, "LATEST_ENTRIES", 4)
     for n in range(12):
         store.commit(DAILY, Commit((piece(n, n + 1),)))
     store.commit(DAILY, Commit((piece(3, 4, shift=1.0),)))  # keeps the file of the twelfth
@@ -116,14 +123,14 @@ def test_a_long_log_is_made_short_and_versions_are_what_they_were(
 def test_torn_lines_fold_into_nothing_and_the_saving_is_told(
     store: BarStore, lane: Callable[[], SeriesFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trim, "LATEST_ENTRIES", 2)
+    monkeypatch.setattr(log_file, "LATEST_ENTRIES", 2)
     store.commit(DAILY, Commit((piece(0, 1),)))
     path = lane().paths.log(2024)
     written = [entry(n) for n in (1, 2, 3, 4)]
     lines = [json.dumps(e, separators=(",", ":")).encode() for e in written]
     path.write_bytes(b"\n".join([lines[0], b'{"generation": ', b"[]", b"{}", *lines[1:]]) + b"\n")
     before = path.stat().st_size
-    assert trim.trim_log(lane(), 2024, []) == before - path.stat().st_size > 0
+    assert shortened(lane()) == before - path.stat().st_size > 0
     assert path.read_bytes().endswith(lines[2] + b"\n" + lines[3] + b"\n")
     found = [(e.get("since"), e["generation"], e["added"]) for e in lane().log_entries(2024)]
     assert found == [(1, 2, 2), (None, 3, 1), (None, 4, 1)]
@@ -138,22 +145,22 @@ def test_a_long_log_is_made_short_in_little_memory(
     path.write_text("".join(json.dumps(entry(n)) + "\n" for n in range(12_000)))
     tracemalloc.start()
     try:
-        trim.trim_log(lane(), 2024, [])
+        shortened(lane())
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(lane().log_entries(2024)) == trim.LATEST_ENTRIES + 1
+    assert len(lane().log_entries(2024)) == log_file.LATEST_ENTRIES + 1
     assert most < 6 << 20, "what it read, and its lines: the entries would be 15 MB more"
 
 
 def test_short_logs_are_left_alone(
     store: BarStore, lane: Callable[[], SeriesFiles], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trim, "LATEST_ENTRIES", 1)
-    assert trim.trim_log(lane(), 2024, []) == 0
+    monkeypatch.setattr(log_file, "LATEST_ENTRIES", 1)
+    assert shortened(lane()) == 0
     store.commit(DAILY, Commit((piece(0, 1),)))
     before = Disk().stat(lane().paths.log(2024))
-    assert trim.trim_log(lane(), 2024, []) == 0
+    assert shortened(lane()) == 0
     assert Disk().stat(lane().paths.log(2024)) == before
 
 

@@ -7,7 +7,8 @@ from datetime import date
 import exchange_calendars
 import pytest
 
-from src.data.calendars.calendar import Session, calendar_for
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.session import Session
 from src.data.errors import ConfigError
 from src.data.model.instant import iso
 from src.data.model.instrument import Instrument

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from src.data.calendars.calendar import Session, day_span
+from src.data.calendars.calendar import day_span
+from src.data.calendars.session import Session
 from src.data.model.instant import DAY_MS, HOUR_MS, day_ms, iso, parse_iso
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe

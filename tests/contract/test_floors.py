@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection, Mapping
+from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
@@ -105,6 +107,26 @@ def absolute_self_imports(source: Module) -> list[str]:
 def test_there_is_no_module_without_a_floor() -> None:
     tops = {m.top for m in modules() if m.name and m.name not in SHIMS}
     assert sorted(tops - FLOORS.keys()) == []
+
+
+def circles(graph: Mapping[str, Collection[str]]) -> list[list[str]]:
+    """Return the files that import each other in circles, lazy imports and those for types too."""
+    sorter = TopologicalSorter(graph)
+    try:
+        sorter.prepare()
+    except CycleError as exc:
+        return [exc.args[1]]
+    return []
+
+
+def test_no_file_imports_in_a_circle() -> None:
+    graph = {m.name: {target for target, _ in targets(m)} - {m.name} for m in modules()}
+    assert circles(graph) == []
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) != []
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest
 from src.data.net.circuit import CircuitChange
 from src.data.net.retry import RetryPolicy
-from src.data.net.sender import SendRecord
+from src.data.net.send_record import SendRecord
 from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import State
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..cache.retention.disk_usage import Gauge
     from ..model.events import Event
     from ..net.circuit import CircuitChange
-    from ..net.sender import SendRecord
+    from ..net.send_record import SendRecord
     from .answer.answer import Answer
 
 __all__ = ["Call", "Listener", "Observer"]

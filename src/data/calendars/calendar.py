@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from functools import cache
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -29,6 +29,7 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .buckets import bucket_at, start_at
 from .localtime import FIRST_YEAR, LAST_YEAR, local_date, local_to_utc
+from .session import ALWAYS_OPEN, FOREX, Session
 
 __all__ = [
     "ALWAYS_OPEN",
@@ -43,25 +44,8 @@ __all__ = [
     "session_date",
 ]
 
-ALWAYS_OPEN = "24/7"
-FOREX = "FX"
 # Calendars whose day does not depend on where the instrument is listed.
 _RULED_ZONES = {ALWAYS_OPEN: "UTC", FOREX: "America/New_York"}
-
-
-class Session(NamedTuple):
-    """One trading day.
-
-    Attributes:
-        day: the session date, by which daily bars are named.
-        open_ms, close_ms: UTC instants ``[open, close)``; futures and FX open the evening before.
-        breaks: the pauses in between, such as lunch; they are not gaps.
-    """
-
-    day: date
-    open_ms: int
-    close_ms: int
-    breaks: tuple[Span, ...] = ()
 
 
 class MarketCalendar(Protocol):

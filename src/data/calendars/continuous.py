@@ -13,8 +13,8 @@ from ..model.instant import DAY_MS, day_ms, iso
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .buckets import bucket_at, bucket_of, first_bucket_from, start_at, start_of
-from .calendar import ALWAYS_OPEN, Session
 from .localtime import SUPPORTED
+from .session import ALWAYS_OPEN, Session
 
 
 class ContinuousCalendar:

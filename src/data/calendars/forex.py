@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 from ..model.instant import DAY_MS, HOUR_MS, date_of, day_ms, year_of, year_start
 from ..model.span import Span
-from .calendar import FOREX
 from .localtime import local_to_utc
+from .session import FOREX
 from .sessions import SessionCalendar, SessionTable
 
 _NEW_YORK = ZoneInfo("America/New_York")

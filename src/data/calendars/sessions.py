@@ -16,8 +16,8 @@ from ..model.instant import DAY_MS, date_of, day_ms, iso
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .buckets import bucket_at, bucket_of, start_at, start_of
-from .calendar import Session
 from .localtime import SUPPORTED, local_to_utc, offset_ms
+from .session import Session
 
 # A session lies within two days of its date, and a clock bar may start a day before its open.
 _REACH_MS = 3 * DAY_MS

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..calendars.buckets import bucket_of, start_of
-from ..calendars.calendar import ALWAYS_OPEN, MarketCalendar
+from ..calendars.calendar import MarketCalendar
+from ..calendars.session import ALWAYS_OPEN
 from ..model.bars import Stamps
 from ..model.instant import SECOND_MS
 from ..model.timeframe import Timeframe

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from heapq import heappop, heappush
 from typing import Protocol
 
-from ..calendars.calendar import ALWAYS_OPEN, MarketCalendar
+from ..calendars.calendar import MarketCalendar
+from ..calendars.session import ALWAYS_OPEN
 from ..model.instant import DAY_MS
 from ..model.span import Span
 from ..model.stream import LiveBar

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from ..calendars.calendar import ALWAYS_OPEN, MarketCalendar
+from ..calendars.calendar import MarketCalendar
+from ..calendars.session import ALWAYS_OPEN
 from ..model.instant import DAY_MS, date_of
 from ..model.span import Span, subtract
 

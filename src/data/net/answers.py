@@ -23,7 +23,7 @@ from ..errors import (
 )
 
 if TYPE_CHECKING:
-    from .sender import SendRecord
+    from .send_record import SendRecord
 
     Hook = Callable[[SendRecord], None]
 

@@ -19,7 +19,8 @@ from datetime import timedelta
 
 import numpy as np
 
-from ..calendars.calendar import ALWAYS_OPEN, FOREX, MarketCalendar
+from ..calendars.calendar import MarketCalendar
+from ..calendars.session import ALWAYS_OPEN, FOREX
 from ..errors import KindMismatchError
 from ..model.bars import BarTable
 from ..model.instant import DAY_MS, MINUTE_MS, date_of

@@ -40,7 +40,7 @@ from ...model.timeframe import Timeframe
 from ...net.vendor_status import VendorStatus
 from ..fetch.cost import archive_requests, cost_of, requests_for
 from ..fetch.state import FetchState
-from .runner import DraftStore
+from .draft_store import DraftStore
 
 if TYPE_CHECKING:
     import pandas as pd

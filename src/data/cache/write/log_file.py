@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from ...disk.atomic import write_atomically
 from ...disk.files import Disk, errno_of
 from ...errors import StorageError
 from ...model.instant import iso
-from ..retention.trim import LATEST_ENTRIES, MOST_LOG_BYTES
 
 log = logging.getLogger(__name__)
 _compact = json.JSONEncoder(separators=(",", ":")).encode
@@ -75,3 +75,70 @@ def logged_years(names: Iterable[str]) -> list[int]:
     """Return the years whose logs have these names, ascending."""
     stems = (name.removesuffix(".log") for name in names if name.endswith(".log"))
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
+
+
+# Some ten thousand commits; of these the newest stay one by one.
+MOST_LOG_BYTES = 2 << 20
+
+
+LATEST_ENTRIES = 5000
+
+
+Entry = Mapping[str, Any]
+
+
+def trim_log(disk: Disk, path: Path, lines: Sequence[bytes], versions: Sequence[int]) -> int:
+    """Make one entry of many old ones; under the lane's lock only. Return the bytes saved.
+
+    Args:
+        disk, path: where the log lies.
+        lines: what stands in it: as entries so long a log would take ten times the memory.
+        versions: generations of older year files that are kept: each keeps an entry of its own.
+    """
+    if len(lines) <= LATEST_ENTRIES:
+        return 0
+    old = folded(entries_of(lines[:-LATEST_ENTRIES]), sorted(versions))
+    shown = [json.dumps(entry, separators=(",", ":")).encode("ascii") for entry in old]
+    short = b"".join(line + b"\n" for line in (*shown, *lines[-LATEST_ENTRIES:]))
+    write_atomically(disk, path, short, durable=False)
+    return sum(map(len, lines)) + len(lines) - len(short)
+
+
+def entries_of(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the commits that lines of a log tell; lines that cannot be read are left out."""
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("generation"), int):
+            yield entry
+
+
+def folded(entries: Iterable[Entry], versions: Sequence[int]) -> list[dict[str, Any]]:
+    """Return one entry for all that lead up to a kept version, and one for those behind the last.
+
+    Each tells with ``since`` from which generation on it stands for all up to its own.
+    """
+    groups: dict[int, Entry] = {}
+    for entry in entries:
+        place = bisect_left(versions, entry["generation"])
+        groups[place] = _as_one((groups[place], entry)) if place in groups else entry
+    return [dict(group) for _, group in sorted(groups.items())]
+
+
+def _as_one(group: Sequence[Entry]) -> dict[str, Any]:
+    spans = [entry["span"] for entry in group if entry.get("span")]
+    touched = [e.get("touched", 0) for e in group if e["added"] or e["removed"] or e["changed"]]
+    vendors = ",".join(str(entry.get("vendor") or "") for entry in group).split(",")
+    counts = {name: sum(entry[name] for entry in group) for name in ("added", "changed", "removed")}
+    return (
+        dict(group[-1])
+        | counts
+        | {
+            "since": min(entry.get("since", entry["generation"]) for entry in group),
+            "vendor": ",".join(dict.fromkeys(filter(None, vendors))),
+            "span": [min(s[0] for s in spans), max(s[1] for s in spans)] if spans else None,
+            "touched": min((t for t in touched if t is not None), default=None),
+        }
+    )

@@ -21,9 +21,8 @@ from ..format.series_document import SeriesMeta, dump_series, load_series
 from ..format.year_document import YearMeta, dump_meta, load_meta
 from ..layout import LEGACY, QUARANTINE, LanePaths, years_in
 from ..read.document_cache import DocumentCache
-from ..retention.trim import MOST_LOG_BYTES, entries_of, trim_log
 from ..retention.usage import Tally
-from .log_file import append_line, line_of
+from .log_file import MOST_LOG_BYTES, append_line, entries_of, line_of, trim_log
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +139,12 @@ class SeriesFiles:
         try:
             size = append_line(self.disk, self.paths.log(year), line)
             if size > MOST_LOG_BYTES:
-                trim_log(self, year, self._versions_kept(year))
+                trim_log(
+                    self.disk,
+                    self.paths.log(year),
+                    self.log_lines(year),
+                    self._versions_kept(year),
+                )
         except StorageError as exc:
             log.warning("%s %s: the commit was not logged: %s", self.key, year, exc)
 

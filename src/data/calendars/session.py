@@ -1,0 +1,28 @@
+"""The hours of one session, and the names of calendars that have rules instead of sessions."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import NamedTuple
+
+from ..model.span import Span
+
+ALWAYS_OPEN = "24/7"
+
+
+FOREX = "FX"
+
+
+class Session(NamedTuple):
+    """One trading day.
+
+    Attributes:
+        day: the session date, by which daily bars are named.
+        open_ms, close_ms: UTC instants ``[open, close)``; futures and FX open the evening before.
+        breaks: the pauses in between, such as lunch; they are not gaps.
+    """
+
+    day: date
+    open_ms: int
+    close_ms: int
+    breaks: tuple[Span, ...] = ()
