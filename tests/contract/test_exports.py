@@ -62,6 +62,10 @@ DEEP_PATHS = [
     ("feed.file_data_feed", "FileDataFeed"),
     ("feed.data_feed_factory", "DataFeedFactory"),
     ("feed", "BaseLiveDataFeed"),
+    ("feed.backtrader_feed", "BacktraderFeed run_live"),
+    ("feed.backtest_feed", "BacktestFeed"),
+    ("feed.replaying", "replay_feed"),
+    ("jobs.verifying", "Question verify verify_with"),
 ]
 
 

@@ -33,7 +33,8 @@ SHIMS = {m.name for m in modules()} & {
     *MODULES,
     "ohlcv_contract", "data_downloader_factory", "cache.populate_cache", "utils.populate_cache",
     "cache.fundamentals_combiner",
-    "feed.binance_data_feed",
+    "feed.backtest_feed", "feed.backtrader_feed", "feed.binance_data_feed", "feed.replaying",
+    "jobs.verifying",
     "utils.refresh_fundamentals_cache",
     "utils.periodic_fundamentals_refresh",
 }  # fmt: skip
