@@ -1,0 +1,7 @@
+"""The backtest's feed by its older path."""
+
+from __future__ import annotations
+
+from .backtrader.backtest import BacktestFeed
+
+__all__ = ["BacktestFeed"]

@@ -1,0 +1,7 @@
+"""Backtrader's face of feeds by its older path."""
+
+from __future__ import annotations
+
+from .backtrader.feed import BacktraderFeed, run_live
+
+__all__ = ["BacktraderFeed", "run_live"]

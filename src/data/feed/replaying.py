@@ -1,0 +1,7 @@
+"""Replays by their older path."""
+
+from __future__ import annotations
+
+from .replay import replay_feed
+
+__all__ = ["replay_feed"]

@@ -1,0 +1,8 @@
+"""Verification by its older path."""
+
+from __future__ import annotations
+
+from .verify import VerifyQuestion as Question
+from .verify import verify, verify_with
+
+__all__ = ["Question", "verify", "verify_with"]
