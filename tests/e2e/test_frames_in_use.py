@@ -17,7 +17,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from src.data import DataManager
-from src.data.cache.compacting import compact_series
+from src.data.cache.compact import compact_series
 from src.data.clock import ManualClock
 cache, rules, now = sys.argv[1:]
 manager = DataManager(cache, rules, clock=ManualClock(int(now)))

@@ -70,7 +70,7 @@ def test_every_table_names_fields_and_keys_that_there_are(vendor: str) -> None:
 
 
 def test_registry_and_folder_agree() -> None:
-    others = {"__init__", "asking", "reading", "registry", "table"}
+    others = {"__init__", "parser", "registry", "request", "table"}
     files = {path.stem for path in (PACKAGE / "downloader" / "tables").glob("*.py")}
     assert files - others == set(VENDORS)
     assert table_of("acme") is None

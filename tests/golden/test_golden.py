@@ -245,7 +245,7 @@ def test_they_are_written_on(root: Path, name: str) -> None:
     assert kind is not None
     row = make.answer(name)[0] | {"timestamp": "2020-12-01" if key == make.RAW else "2024-12-01"}
     day = parse_iso(row["timestamp"])
-    added = make.Piece(
+    added = make.CommitPiece(
         make.table([row]), Span(day, day + DAY_MS), "acme", day, kind, Basis("split"), "final"
     )
     store.commit(key, Commit((added,)))
@@ -257,7 +257,7 @@ def test_older_tools_files_are_taken_over(root: Path, name: str) -> None:
     key, year = LEGACY[name], make.answer(name)[0]["timestamp"][:4]
     row = make.answer(name)[0] | {"timestamp": f"{year}-12-03"}
     day = parse_iso(row["timestamp"])
-    added = make.Piece(
+    added = make.CommitPiece(
         make.table([row]), Span(day, day + DAY_MS), "acme", day, make.SHARE, Basis("split"), "final"
     )
     fresh(root / "format-1").commit(key, Commit((added,)))
