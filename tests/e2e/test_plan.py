@@ -272,7 +272,7 @@ def test_an_open_circuit_is_told_and_the_next_vendor_is_counted(
     asked, before = vendors.count(), len(twin.asked)
     caplog.clear()
     plan = manager.plan("BTCUSDT", "1h", "2024-05-01", "2024-05-10")
-    assert caplog.records == [], "what is rehearsed has not happened"
+    assert caplog.records == [], "what is in a dry run has not happened"
     first, second = plan.segments[0].offers
     assert (first.vendor, first.requests) == ("binance", 0)
     assert first.trouble.startswith("left alone until 2024-06-12 16:")

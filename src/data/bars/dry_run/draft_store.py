@@ -36,7 +36,7 @@ class _Draft:
 class DraftStore(BarStore):
     """A store that keeps in memory what is committed to it, over one that it only reads.
 
-    Not thread-safe: it belongs to one rehearsal.
+    Not thread-safe: it belongs to one dry run.
     """
 
     def __init__(self, base: BarStore) -> None:
@@ -80,7 +80,7 @@ class DraftStore(BarStore):
         return self._base.suspects(key, span)
 
     def commit(self, key: SeriesKey, commit: Commit) -> None:
-        """Keep bars and marks for this rehearsal."""
+        """Keep bars and marks for this dry run."""
 
         def has_bars(span: Span) -> bool:
             return bool(len(self._with_drafts(key, span, self._base.read(key, span)[0])))
@@ -121,7 +121,7 @@ class DraftStore(BarStore):
     def add_actions(
         self, symbol: str, actions: Sequence[Action], asked: Span, source: str, fetched_at: int
     ) -> ActionBook:
-        """Keep what a vendor would tell for this rehearsal."""
+        """Keep what a vendor would tell for this dry run."""
         told = Asked(asked, source, fetched_at)
         self._told.setdefault(symbol, []).append((actions, told))
         return self.actions(symbol)

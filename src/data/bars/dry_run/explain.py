@@ -22,16 +22,16 @@ from ..selection.exclusions import differences, unasked
 from .runner import DryRunner
 
 
-def explain(theatre: DryRunner, query: BarsQuery) -> Explanation:
+def explain(dry_run: DryRunner, query: BarsQuery) -> Explanation:
     """Return what would happen for the series of ``query``, and why; nobody is asked.
 
     Raises:
         CacheError: the store cannot be read.
     """
-    rule, why_not = _rule(theatre, query)
+    rule, why_not = _rule(dry_run, query)
     way: Route | None = None
     try:
-        way = theatre.way_of(query)
+        way = dry_run.way_of(query)
     except DataError as error:
         why_not = str(error)
     return Explanation(
@@ -39,32 +39,32 @@ def explain(theatre: DryRunner, query: BarsQuery) -> Explanation:
         query.timeframe,
         query.now_ms,
         rule=rule.name if rule else "",
-        rule_from=_home(theatre, rule) if rule else "",
+        rule_from=_home(dry_run, rule) if rule else "",
         named=rule.vendors if rule else (),
         ways=tuple(_ways(way, query)) if way else (),
         unasked={
-            **unasked(theatre.selector, query, all_there=True),
+            **unasked(dry_run.selector, query, all_there=True),
             **(way.namesakes if way else {}),
         },
-        stored=tuple(_stored(theatre, query, way)),
-        source=_source(theatre, query, way),
+        stored=tuple(_stored(dry_run, query, way)),
+        source=_source(dry_run, query, way),
         why_not=why_not,
     )
 
 
-def _rule(theatre: DryRunner, query: BarsQuery) -> tuple[Rule | None, str]:
+def _rule(dry_run: DryRunner, query: BarsQuery) -> tuple[Rule | None, str]:
     try:
-        rule: Rule = theatre.selector.rule_for(query.instrument, query.timeframe)
+        rule: Rule = dry_run.selector.rule_for(query.instrument, query.timeframe)
     except QueryError as error:
         return None, str(error)
     return rule, ""
 
 
-def _home(theatre: DryRunner, rule: Rule) -> str:
+def _home(dry_run: DryRunner, rule: Rule) -> str:
     """Return whose rule it is."""
     if packaged_rules().rules.get(rule.name) == rule:
         return "the packaged rules"
-    return str(theatre.selector.config_path)
+    return str(dry_run.selector.config_path)
 
 
 def _ways(way: Route, query: BarsQuery) -> Iterator[Way]:
@@ -90,14 +90,14 @@ def _way(candidate: Candidate, query: BarsQuery, substitute: str) -> Way:
     )
 
 
-def _stored(theatre: DryRunner, query: BarsQuery, way: Route | None) -> Iterator[StoredSeries]:
+def _stored(dry_run: DryRunner, query: BarsQuery, way: Route | None) -> Iterator[StoredSeries]:
     """Yield the lanes of which anything is known: the default one, the route's, and any vendor's."""
     symbol, timeframe = query.instrument.symbol, query.timeframe
     lanes = [lane.parts for lane in way.lanes] if way else []
-    vendors = [(name,) for name in theatre.selector.provider_names()]
+    vendors = [(name,) for name in dry_run.selector.provider_names()]
     for parts in dict.fromkeys([(), *lanes, *vendors]):
         key = SeriesKey(symbol, timeframe, parts)
-        view = theatre.store.view(key)
+        view = dry_run.store.view(key)
         if view.exists:
             known = view.coverage.opened()
             names = {name for part in known for name in part.vendor.split(",") if name}
@@ -114,9 +114,9 @@ def _stored(theatre: DryRunner, query: BarsQuery, way: Route | None) -> Iterator
             )
 
 
-def _source(theatre: DryRunner, query: BarsQuery, way: Route | None) -> str:
+def _source(dry_run: DryRunner, query: BarsQuery, way: Route | None) -> str:
     """Return the timeframe of the shorter bars that these are made of; empty where they are not."""
-    parts = SourceTimeframes(theatre.selector, theatre.store)
+    parts = SourceTimeframes(dry_run.selector, dry_run.store)
     try:
         source = parts.preferred(query) or (parts.best(query) if way is None else None)
     except UnknownProviderError:

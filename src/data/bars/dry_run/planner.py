@@ -1,4 +1,4 @@
-"""What a request would cost: a rehearsal, told as a plan."""
+"""What a request would cost: a dry run, told as a plan."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class RequestPlanner:
     """Says what one request would do; it asks nobody and writes nothing.
 
     Args:
-        theatre: what the request is rehearsed with.
+        dry_run: what the request is run with.
     """
 
-    def __init__(self, theatre: DryRunner) -> None:
-        self._theatre = theatre
+    def __init__(self, dry_run: DryRunner) -> None:
+        self._dry_run = dry_run
 
     def plan(self, query: BarsQuery) -> Plan:
         """Return what ``query`` would do if it were asked now.
@@ -43,10 +43,10 @@ class RequestPlanner:
         Raises:
             CacheError: the store cannot be read.
         """
-        done = self._theatre.rehearse(query)
+        done = self._dry_run.run(query)
         if done.is_hit and not done.plans:
             return _hit(query, done)
-        return _Telling(self._theatre, query, done).plan()
+        return _Telling(self._dry_run, query, done).plan()
 
     def explain(self, query: BarsQuery) -> Explanation:
         """Return who would be asked for the series of ``query``, who would not, and why.
@@ -56,7 +56,7 @@ class RequestPlanner:
         """
         from .explain import explain  # needs the vendors, which a hit does not
 
-        return explain(self._theatre, query)
+        return explain(self._dry_run, query)
 
 
 def _hit(query: BarsQuery, done: DryRunResult) -> Plan:
@@ -98,9 +98,9 @@ def _source(answer: Answer) -> Timeframe | None:
 
 @dataclass(frozen=True)
 class _Telling:
-    """One rehearsal on its way into a plan."""
+    """One dry run on its way into a plan."""
 
-    theatre: DryRunner
+    dry_run: DryRunner
     query: BarsQuery
     done: DryRunResult
 
@@ -125,7 +125,7 @@ class _Telling:
             besides,
             lacking,
             rejected=self._rejected(),
-            substitutes=_substitutes(self.theatre, query),
+            substitutes=_substitutes(self.dry_run, query),
             health=self._health(found),
             source=source,
             is_hit=self.done.is_hit,
@@ -161,9 +161,9 @@ class _Telling:
 
     def _rejected(self) -> dict[str, str]:
         """Return whom the rules name and who is no candidate, and why."""
-        found = unasked(self.theatre.selector, self.query)
+        found = unasked(self.dry_run.selector, self.query)
         try:
-            return {**found, **self.theatre.way_of(self.query).namesakes}
+            return {**found, **self.dry_run.way_of(self.query).namesakes}
         except DataError:
             return found
 
@@ -198,7 +198,7 @@ class _Telling:
         self, work: FetchState, span: Span, cap: int, steps: Sequence[PlanStep]
     ) -> PlanSegment:
         part = _stretch(Span(span.start, min(span.end, cap)), work.grid)
-        coverage = self.theatre.store.view(work.key).coverage
+        coverage = self.dry_run.store.view(work.key).coverage
         return PlanSegment(
             span,
             part.bars,
@@ -243,10 +243,10 @@ class _Telling:
         return tuple(_lack(span, grid, reason) for span in spans)
 
 
-def _substitutes(theatre: DryRunner, query: BarsQuery) -> dict[str, str]:
+def _substitutes(dry_run: DryRunner, query: BarsQuery) -> dict[str, str]:
     """Return who would be asked for all of it if nobody has anything of the kind, and what differs."""
     try:
-        way = theatre.way_of(query)
+        way = dry_run.way_of(query)
     except DataError:
         return {}
     return {

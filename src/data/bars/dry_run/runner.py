@@ -36,12 +36,12 @@ from .draft_store import DraftStore
 if TYPE_CHECKING:
     from .vendors import DryRunContext
 
-_is_rehearsing: ContextVar[bool] = ContextVar("is_rehearsing", default=False)
+_is_dry_run: ContextVar[bool] = ContextVar("is_dry_run", default=False)
 
 
 def _is_meant(record: logging.LogRecord) -> bool:
-    """Let pass what has happened; what is rehearsed has not."""
-    return not _is_rehearsing.get()
+    """Let pass what has happened; what is in a dry run has not."""
+    return not _is_dry_run.get()
 
 
 logging.getLogger("onetape.routing").addFilter(_is_meant)
@@ -69,7 +69,7 @@ class DryRunResult:
 
 @dataclass(frozen=True)
 class DryRunner:
-    """What a request is rehearsed with.
+    """What a request is run with.
 
     Attributes:
         store: what is held, as :meth:`.BarStore.preview` shows it.
@@ -95,13 +95,13 @@ class DryRunner:
         told = actions_known(self.store, query, TradingDays(self.clock))
         return route(query, candidates_of(self.selector, query), stored, told=told)
 
-    def rehearse(self, query: BarsQuery) -> DryRunResult:
+    def run(self, query: BarsQuery) -> DryRunResult:
         """Do ``query`` without asking anybody, writing anything or logging a word."""
         # In a context of its own: what Ctrl-C leaves set in it ends with it.
-        return copy_context().run(self._rehearsed, query)
+        return copy_context().run(self._run, query)
 
-    def _rehearsed(self, query: BarsQuery) -> DryRunResult:
-        _is_rehearsing.set(True)
+    def _run(self, query: BarsQuery) -> DryRunResult:
+        _is_dry_run.set(True)
         done = DryRunResult()
         draft = DraftStore(self.store)
         cast = _Cast(self.selector, draft, query, done.steps)

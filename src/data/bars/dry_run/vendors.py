@@ -52,7 +52,7 @@ _ACTIONS = "splits and dividends"
 
 @dataclass
 class DryRunContext:
-    """What the stand-ins of one rehearsal share.
+    """What the stand-ins of one dry run share.
 
     Attributes:
         query: the request.
