@@ -55,10 +55,10 @@ class BarsService:
         self._expiry, self._checks = expiry or Expiry(), checks or ValidationRules()
         self._reader = Reader(store, clock)
         self._recent = AnswerCache(store, self._reader.days)
-        self._hits = CacheLookup(store, self._reader, clock)
+        self._lookup = CacheLookup(store, self._reader, clock)
         self._locks, self._turns = SeriesLocks(), Turns(store.root, leases)
         self._watcher = watcher or Observer(clock)
-        self._misses: MissHandler | None = None
+        self._miss_handler: MissHandler | None = None
 
     def get(self, query: BarsQuery) -> pd.DataFrame:
         """Return the frame for ``query``.
@@ -91,7 +91,7 @@ class BarsService:
         with self._watcher.call(query) as call:
             if (given := self._given(query, call)) is not None:
                 return given
-            answer = None if self._days(query) else self._hits.answer(query)
+            answer = None if self._days(query) else self._lookup.answer(query)
             return None if answer is None else self._framed(query, call, answer)
 
     def _given(self, query: BarsQuery, call: Call) -> pd.DataFrame | None:
@@ -118,7 +118,7 @@ class BarsService:
 
             return Versions(self._store, self._clock).answer(query)
         days = self._days(query)
-        held = None if days else self._hits.answer(query)
+        held = None if days else self._lookup.answer(query)
         if held is not None:
             return held
         call.missed(self._store.actions)
@@ -126,7 +126,7 @@ class BarsService:
 
     def misses(self) -> MissHandler:
         """Return what answers misses; it is made for the first of them."""
-        if self._misses is None:
+        if self._miss_handler is None:
             # Imported here: an answer from the cache needs no vendor, and no plan of whom to ask.
             from .fetch.miss import FetchServices, MissHandler
 
@@ -140,8 +140,8 @@ class BarsService:
                 self._turns,
             )
             # Two threads may make one each: what there must be one of are the locks and turns.
-            self._misses = MissHandler(house, self._reader, self._hits)
-        return self._misses
+            self._miss_handler = MissHandler(house, self._reader, self._lookup)
+        return self._miss_handler
 
     def _days(self, query: BarsQuery) -> Timeframe | None:
         """Return days where the answer is better made of these, else None."""

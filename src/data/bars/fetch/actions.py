@@ -26,8 +26,8 @@ from .state import FetchState
 class ActionFetcher:
     """Finds somebody who tells the actions of a request. Thread-safe: it keeps no state."""
 
-    def __init__(self, keeper: StoreWriter, clock: Clock) -> None:
-        self._keeper = keeper
+    def __init__(self, writer: StoreWriter, clock: Clock) -> None:
+        self._writer = writer
         self._clock = clock
 
     def ask(self, work: FetchState, span: Span) -> bool:
@@ -65,7 +65,7 @@ class ActionFetcher:
                     work.out[candidate.name] = error
                 work.problems.append(f"{candidate.name} did not tell the actions: {error}")
                 continue
-            self._keeper.add_actions(work, actions, Asked(span, candidate.name, now))
+            self._writer.add_actions(work, actions, Asked(span, candidate.name, now))
             return True
         return False
 
@@ -85,7 +85,7 @@ class ActionFetcher:
             return  # no bars will come that would need them
         today = Basis(candidate.adjustment, date_of(self._clock.now_ms()))
         spans = needed_actions(span, [BasisPart(span, today)], "split", today.as_of)
-        book = self._keeper.book(work)
+        book = self._writer.book(work)
         lacking = [needed for needed in spans if not book.covers(needed)]
         if lacking and not self.ask(work, Span(lacking[0].start, lacking[-1].end)):
             why = "; ".join(f"{name}: {error}" for name, error in work.untold.items())

@@ -79,19 +79,19 @@ class Fetcher:
     def __init__(
         self,
         store: BarStore,
-        keeper: StoreWriter,
+        writer: StoreWriter,
         clock: Clock,
         expiry: Expiry,
         checks: ValidationRules,
     ) -> None:
         self._store = store
-        self._keeper = keeper
+        self._writer = writer
         self._clock = clock
         self._expiry = expiry
-        self._neighbours = Neighbours(store, keeper)
-        self._revisions = Revisions(store, keeper, clock, expiry)
-        self._taker = AnswerIngester(store, keeper, clock, expiry, checks)
-        self._teller = ActionFetcher(keeper, clock)
+        self._neighbours = Neighbours(store, writer)
+        self._revisions = Revisions(store, writer, clock, expiry)
+        self._ingester = AnswerIngester(store, writer, clock, expiry, checks)
+        self._action_fetcher = ActionFetcher(writer, clock)
 
     def fill(self, work: FetchState, segments: Sequence[Span]) -> None:
         """Ask for each segment and commit what comes; what nobody has ends in ``unfilled``."""
@@ -108,7 +108,7 @@ class Fetcher:
                 asked = self._question(work, candidate, FetchWindow(span, sides))
                 with judged(candidate.account_name):
                     fetched = self._fetch(work, candidate, asked)
-                    fetched = self._taker.fitted(work, fetched, span, sides)
+                    fetched = self._ingester.fitted(work, fetched, span, sides)
                 checked = check(
                     fetched.table,
                     span,
@@ -120,7 +120,7 @@ class Fetcher:
                 took = self._clock.monotonic() - started, _sent(work) - sent
                 self._note(work, candidate, span, error, took)
                 continue
-            self._taker.note_forming(work, fetched, checked.good)
+            self._ingester.note_forming(work, fetched, checked.good)
             if fetched.requests:
                 work.beside.append(
                     Attempt(
@@ -135,10 +135,10 @@ class Fetcher:
                 )
             return
 
-    def _question(self, work: FetchState, candidate: Candidate, errand: FetchWindow) -> FetchQuery:
+    def _question(self, work: FetchState, candidate: Candidate, window: FetchWindow) -> FetchQuery:
         """Return what to ask for: what is lacking, and what is compared with it."""
         now, timeframe = self._clock.now_ms(), work.grid.timeframe
-        reach = candidate.servable(widened(errand.stored, errand.sides), timeframe, now)
+        reach = candidate.servable(widened(window.stored, window.sides), timeframe, now)
         instrument, insist = work.query.instrument, work.query.refresh
         return FetchQuery(instrument, timeframe, reach, now, insist=insist)
 
@@ -148,7 +148,7 @@ class Fetcher:
         Raises:
             ProviderError, ConfigError: it did not answer bars.
         """
-        self._teller.check(work, candidate, asked.span)
+        self._action_fetcher.check(work, candidate, asked.span)
         return candidate.fetch(asked)
 
     def _ask(
@@ -218,7 +218,7 @@ class Fetcher:
         """
         if work.query.refresh:
             return False
-        now, known = self._clock.now_ms(), self._keeper.coverage(work).within(segment)
+        now, known = self._clock.now_ms(), self._writer.coverage(work).within(segment)
         said = [
             part.span
             for part in known
@@ -297,14 +297,14 @@ class Fetcher:
         span = parts.whole
         sides = self._neighbours.beside(work, candidate, span)
         if len(parts.spans) > 1:
-            errand = FetchWindow(span, sides, parts=tuple(parts.spans), until=parts.until)
+            window = FetchWindow(span, sides, parts=tuple(parts.spans), until=parts.until)
         else:
-            errand = self._revisions.errand(work, candidate, span, sides)
-        asked = self._question(work, candidate, errand)
+            window = self._revisions.window(work, candidate, span, sides)
+        asked = self._question(work, candidate, window)
         with judged(candidate.account_name) as answers:
             fetched = self._fetch(work, candidate, asked)
             try:
-                taken = self._taker.take(work, candidate, fetched, errand)
+                taken = self._ingester.take(work, candidate, fetched, window)
             except FAILED as error:
                 _blame(candidate, asked, error)
                 raise
@@ -330,12 +330,12 @@ class Fetcher:
         dates = [at for at in times if at is not None]
         now = min([self._clock.now_ms(), *dates])
         names = {e.provider or "" for e in outcomes} - {""}
-        coverage = self._keeper.coverage(work).opened(Span(lacking[0].start, lacking[-1].end))
+        coverage = self._writer.coverage(work).opened(Span(lacking[0].start, lacking[-1].end))
         marks = [mark for span in lacking for mark in self._none(work, span, coverage, names, now)]
         if not dates:
             marks = [_unvouched(mark, now) for mark in marks]
         if marks:
-            self._keeper.commit(work, Commit(marks=tuple(marks)))
+            self._writer.commit(work, Commit(marks=tuple(marks)))
 
     def _none(
         self, work: FetchState, segment: Span, coverage: Coverage, names: AbstractSet[str], now: int
@@ -359,7 +359,7 @@ class Fetcher:
         refused = [e for e in failures if isinstance(e, SpliceConflictError)]
         said = [str(e.args[0]) for e in refused]
         names = {e.provider or "" for e in refused} - {""}
-        coverage = self._keeper.coverage(work) if said else Coverage()
+        coverage = self._writer.coverage(work) if said else Coverage()
         known = [part for span in lacking for part in coverage.within(span)]
         marks = tuple(
             replace(
@@ -372,7 +372,7 @@ class Fetcher:
             if part.state == "empty" and part.reason.startswith(NO_BAR)
         )
         if marks:
-            self._keeper.commit(work, Commit(marks=marks))
+            self._writer.commit(work, Commit(marks=marks))
 
     def _nothing(
         self, work: FetchState, span: Span, known: Coverage, vendor: str, now: int

@@ -52,11 +52,11 @@ class LaneRunner:
         self._reader = reader
         self._expiry = expiry
         self._turns = turns
-        self._keeper = StoreWriter(store)
-        self._teller = ActionFetcher(self._keeper, clock)
-        self._planner = Planner(store, self._keeper, clock)
-        self._fetcher = Fetcher(store, self._keeper, clock, expiry, checks)
-        self._listing = ListingProof(self._keeper, clock, expiry)
+        self._writer = StoreWriter(store)
+        self._action_fetcher = ActionFetcher(self._writer, clock)
+        self._planner = Planner(store, self._writer, clock)
+        self._fetcher = Fetcher(store, self._writer, clock, expiry, checks)
+        self._listing = ListingProof(self._writer, clock, expiry)
         self.on_todo: Callable[[FetchState, FetchPlan], None] = _unheard
 
     def answer(self, query: BarsQuery, work: FetchState) -> Answer:
@@ -80,7 +80,7 @@ class LaneRunner:
         self._store.steward.used(work.key, wanted)
         plan = self._planner.todo(query, wanted, work)
         self.on_todo(work, plan)
-        held = self._keeper.coverage(work)
+        held = self._writer.coverage(work)
         plan = self._done(query, plan, work)
         answer = as_known(self._read(query, wanted, work, plan.cap))
         if lost := self._lost(held, plan, work):
@@ -96,7 +96,7 @@ class LaneRunner:
     def _lost(self, held: Coverage, plan: FetchPlan, work: FetchState) -> list[Span]:
         """Return what was stored when it was planned and is not now: a repair could not keep it."""
         reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
-        now_held = [part.span for part in self._keeper.coverage(work)]
+        now_held = [part.span for part in self._writer.coverage(work)]
         spans = [part.span for part in held.within(reach) if part.state != "empty"]
         return coalesce(lost for span in spans for lost in subtract([span], now_held))
 
@@ -154,7 +154,7 @@ class LaneRunner:
             marks = tuple(
                 Covered(s, "empty", reason=CLOSED, fetched_at=now, expires=expires) for s in closed
             )
-            self._keeper.commit(work, Commit(marks=marks))
+            self._writer.commit(work, Commit(marks=marks))
 
     def _read(self, query: BarsQuery, wanted: Span, work: FetchState, cap: int) -> Answer:
         """Read the answer; ask for the actions that it needs, or do with an older basis."""
@@ -166,7 +166,7 @@ class LaneRunner:
                     break
                 # Some are told days late: one more look at the last days costs nothing.
                 span = Span(min(needed.span.start, needed.span.end - _TOLD_LATE), needed.span.end)
-                if self._teller.ask(work, span):
+                if self._action_fetcher.ask(work, span):
                     self._planner.doubt_near_splits(work)
                     self._fill_overdue(wanted, work)
                 elif not self._ask_anew(query, wanted, work):
@@ -181,7 +181,7 @@ class LaneRunner:
         if all(c.adjustment != query.adjustment for c in work.lane.candidates):
             return False
         reach = Span(wanted.start, min(wanted.end, self._planner.cap(work)))
-        held = self._keeper.coverage(work).within(reach)
+        held = self._writer.coverage(work).within(reach)
         self._fetcher.fill(work, coalesce(part.span for part in held if part.state != "empty"))
         return True
 

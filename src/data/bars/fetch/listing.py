@@ -44,14 +44,14 @@ class ListingProof:
     come all the same one day: it is asked again the sooner the shorter it is.
     """
 
-    def __init__(self, keeper: StoreWriter, clock: Clock, expiry: Expiry) -> None:
-        self._keeper = keeper
+    def __init__(self, writer: StoreWriter, clock: Clock, expiry: Expiry) -> None:
+        self._writer = writer
         self._clock = clock
         self._expiry = expiry
 
     def seek(self, work: FetchState, segments: Sequence[Span]) -> None:
         """Look for proof if what was asked just now left a nothing before or behind all bars."""
-        coverage = self._keeper.coverage(work)
+        coverage = self._writer.coverage(work)
         nothing, behind = _before_first_bar(coverage), _behind_last_bar(coverage)
         if nothing is not None and any(nothing.overlaps(s) for s in segments):
             self._seek_listing(work, nothing, coverage)
@@ -59,7 +59,7 @@ class ListingProof:
             self._seek_end(work, behind, coverage)
 
     def _seek_listing(self, work: FetchState, nothing: Span, coverage: Coverage) -> None:
-        told = self._keeper.lifetime(work).listed
+        told = self._writer.lifetime(work).listed
         if told is not None and nothing.end <= told.at:
             return
         agreeing = _agreeing(work, coverage, nothing)
@@ -73,7 +73,7 @@ class ListingProof:
             nothing, "empty", vendors, fetched_at=now, reason=BEFORE_FIRST, expires=expires
         )
         life = Lifetime(listed=Bound(nothing.end, vendors, now, expires, PAGES))
-        self._keeper.commit(work, Commit(marks=(mark,), lifetime=life))
+        self._writer.commit(work, Commit(marks=(mark,), lifetime=life))
 
     def _seek_end(self, work: FetchState, nothing: Span, coverage: Coverage) -> None:
         length = nothing.end - nothing.start
@@ -84,7 +84,7 @@ class ListingProof:
             return
         expires = now + min(length // _SHARE_OF_NOTHING, self._expiry.old_ms)
         end = Bound(nothing.start, _vendors(coverage, nothing), now, expires)
-        self._keeper.commit(work, Commit(lifetime=Lifetime(delisted=end)))
+        self._writer.commit(work, Commit(lifetime=Lifetime(delisted=end)))
 
     def _without_bars_before(self, work: FetchState, nothing: Span, names: Set[str]) -> set[str]:
         """Return which of the vendors ``names`` say that there is no bar before ``nothing``.

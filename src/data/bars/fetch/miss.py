@@ -120,7 +120,7 @@ class MissHandler:
 
     def __init__(self, house: FetchServices, reader: Reader, hits: CacheLookup) -> None:
         self._store, self._selector, self._clock = house.store, house.selector, house.clock
-        self._reader, self._hits, self._locks = reader, hits, house.locks
+        self._reader, self._lookup, self._locks = reader, hits, house.locks
         self.runner = LaneRunner(
             house.store, house.clock, reader, house.expiry, house.checks, house.turns
         )
@@ -148,7 +148,7 @@ class MissHandler:
 
     def _ask(self, query: BarsQuery, out: Mapping[str, DataError]) -> Answer:
         """Answer by bars of that very length; who is ``out`` is not asked for any."""
-        held = self._hits.answer(query)
+        held = self._lookup.answer(query)
         if held is not None:
             return held
         try:

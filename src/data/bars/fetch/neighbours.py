@@ -45,15 +45,15 @@ class Side(NamedTuple):
 class Neighbours:
     """Finds what stands beside a stretch. Thread-safe: it keeps no state."""
 
-    def __init__(self, store: BarStore, keeper: StoreWriter) -> None:
+    def __init__(self, store: BarStore, writer: StoreWriter) -> None:
         self._store = store
-        self._keeper = keeper
+        self._writer = writer
 
     def beside(self, work: FetchState, candidate: Candidate, span: Span) -> tuple[Side, ...]:
         """Return what other vendors supplied beside ``span``; a pinned vendor stands alone."""
         if work.query.provider is not None:
             return ()
-        parts = self._keeper.coverage(work)
+        parts = self._writer.coverage(work)
         if not any(c.parts or (c.state != "empty" and _is_foreign(c, candidate)) for c in parts):
             return ()
         found = (self._side(work, candidate, span, is_later=later) for later in (False, True))

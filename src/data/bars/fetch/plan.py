@@ -48,14 +48,14 @@ class Planner:
 
     Args:
         store: what is held.
-        keeper: takes what a plan changes before anything is asked; one that stores nothing makes
+        writer: takes what a plan changes before anything is asked; one that stores nothing makes
             a plan that is only told.
         clock: the time of asking.
     """
 
-    def __init__(self, store: BarStore, keeper: StoreWriter, clock: Clock) -> None:
+    def __init__(self, store: BarStore, writer: StoreWriter, clock: Clock) -> None:
         self._store = store
-        self._keeper = keeper
+        self._writer = writer
         self._clock = clock
 
     def wanted(self, query: BarsQuery, work: FetchState, factor: int = 1) -> Span:
@@ -73,7 +73,7 @@ class Planner:
     def todo(self, query: BarsQuery, wanted: Span, work: FetchState) -> FetchPlan:
         """Look at what is held as if for the first time, and say what to do."""
         if query.provider is not None and not query.refresh:
-            adopt(self._store, self._keeper, work, wanted)
+            adopt(self._store, self._writer, work, wanted)
         self._doubt_ahead(work)
         self.doubt_near_splits(work)
         work.overdue.clear()  # what the doubt concerns is in the plan
@@ -89,18 +89,18 @@ class Planner:
             for part in fetched_ahead(self._store.view(work.key), now)
         ]
         if marks:
-            self._keeper.commit(work, Commit(marks=tuple(marks), next_due=now))
+            self._writer.commit(work, Commit(marks=tuple(marks), next_due=now))
 
     def doubt_near_splits(self, work: FetchState) -> None:
         """Take trust from bars that were fetched close to a split, also one learned since."""
-        splits = self._keeper.book(work).splits
+        splits = self._writer.book(work).splits
         if not splits:
             return
         coverage = self._store.view(work.key).coverage.opened()
         near = windows(splits, work.grid.calendar, [part.fetched_at for part in coverage])
         marks, now = doubted(coverage, near), self._clock.now_ms()
         if marks:
-            self._keeper.commit(work, Commit(marks=tuple(marks)))
+            self._writer.commit(work, Commit(marks=tuple(marks)))
             work.overdue += [mark.span for mark in marks if not mark.stands(now)]
 
     def lacking(self, query: BarsQuery, wanted: Span, work: FetchState) -> FetchPlan:
@@ -109,7 +109,7 @@ class Planner:
         reach = Span(wanted.start, min(wanted.end, cap))
         if reach.is_empty:
             return FetchPlan(wanted, cap)
-        known = self._keeper.coverage(work).opened(reach)
+        known = self._writer.coverage(work).opened(reach)
         coverage = _trusted(query, known, reach, now, work)
         is_afresh = query.refresh and not work.attempts
         # A closed market is not asked for its own sake. Beside what is asked it is covered, too: bars
@@ -217,7 +217,7 @@ def _trusted(
 # --- a pinned vendor's bars that stand in the default lane need not be asked again
 
 
-def adopt(store: BarStore, keeper: StoreWriter, work: FetchState, wanted: Span) -> None:
+def adopt(store: BarStore, writer: StoreWriter, work: FetchState, wanted: Span) -> None:
     """Copy what the pinned vendor supplied to the default lane into its own, where it lacks it.
 
     Only final bars are taken, and those off the calendar, for which alone no vendor would be asked;
@@ -226,7 +226,7 @@ def adopt(store: BarStore, keeper: StoreWriter, work: FetchState, wanted: Span) 
     """
     default = SeriesKey(work.key.symbol, work.key.timeframe)
     lacking = gaps(
-        wanted, [c.span for c in keeper.coverage(work).within(wanted) if not is_unasked(c)]
+        wanted, [c.span for c in writer.coverage(work).within(wanted) if not is_unasked(c)]
     )
     if not lacking or default == work.key:
         return
@@ -239,7 +239,7 @@ def adopt(store: BarStore, keeper: StoreWriter, work: FetchState, wanted: Span) 
     if commits:
         pieces = tuple(piece for commit in commits for piece in commit.pieces)
         marks = tuple(mark for commit in commits for mark in commit.marks)
-        keeper.commit(work, Commit(pieces, marks))
+        writer.commit(work, Commit(pieces, marks))
 
 
 def _theirs(coverage: Coverage, span: Span, work: FetchState) -> list[Covered]:

@@ -79,20 +79,20 @@ class FetchWindow(NamedTuple):
 class Revisions:
     """Says how far back a request reaches. Thread-safe: it keeps no state of its own."""
 
-    def __init__(self, store: BarStore, keeper: StoreWriter, clock: Clock, expiry: Expiry) -> None:
+    def __init__(self, store: BarStore, writer: StoreWriter, clock: Clock, expiry: Expiry) -> None:
         self._store = store
-        self._keeper = keeper
+        self._writer = writer
         self._clock = clock
         self._expiry = expiry
 
-    def errand(
+    def window(
         self, work: FetchState, candidate: Candidate, span: Span, sides: Sequence[Side]
     ) -> FetchWindow:
         """Return what to ask ``candidate`` for where ``span`` is lacking."""
         caps, compared = candidate.capabilities, self._store.view(work.key).compared_at
         if caps is None or sides or work.query.refresh or not self._is_due(work, compared):
             return FetchWindow(span, sides)
-        parts = self._keeper.coverage(work)
+        parts = self._writer.coverage(work)
         if any(part.state != "empty" and part.span.end > span.end for part in parts):
             return FetchWindow(span, sides)  # this is not the end of the series
         own = _own_before(parts, candidate, span.start)
@@ -106,21 +106,21 @@ class Revisions:
         now = self._clock.now_ms()
         if compared is not None and abs(now - compared) < self._expiry.recent_ms:
             return False
-        splits = self._keeper.book(work).splits
+        splits = self._writer.book(work).splits
         return doubt_at(windows(splits, work.grid.calendar, [now]), now) is None
 
-    def believed(self, work: FetchState, errand: FetchWindow, fetched: Fetched) -> FetchWindow:
+    def believed(self, work: FetchState, window: FetchWindow, fetched: Fetched) -> FetchWindow:
         """Return the errand without the bars before it where too many of these did not come.
 
         What is new is not lost for that: the bars stored stay, and are compared another time.
         """
-        again = Span(errand.stored.start, errand.span.start)
+        again = Span(window.stored.start, window.span.start)
         if again.is_empty:
-            return errand
+            return window
         stored = self._store.read(work.key, again)[0].stamps
         lost = len(stored) - int(np.isin(stored, fetched.table.stamps).sum())
         if not are_many(lost, len(stored)):
-            return errand
+            return window
         log.warning(
             "%s does not send %d of the last %d bars of %s again that it has supplied; "
             "they are kept",
@@ -129,12 +129,12 @@ class Revisions:
             len(stored),
             work.query,
         )
-        return FetchWindow(errand.span, errand.sides)
+        return FetchWindow(window.span, window.sides)
 
-    def compared_at(self, work: FetchState, errand: FetchWindow) -> int | None:
+    def compared_at(self, work: FetchState, window: FetchWindow) -> int | None:
         """Return what to remember of an answer: now, where the newest bars have been compared."""
         is_new = not self._store.view(work.key).rows
-        return self._clock.now_ms() if is_new or not errand.whole.is_empty else None
+        return self._clock.now_ms() if is_new or not window.whole.is_empty else None
 
 
 def _own_before(parts: Coverage, candidate: Candidate, edge: int) -> Span:

@@ -103,9 +103,9 @@ class CommonBasis:
 class Splicer:
     """Compares answers with what other vendors supplied beside them. Thread-safe; keeps no state."""
 
-    def __init__(self, store: BarStore, keeper: StoreWriter) -> None:
-        self._keeper = keeper
-        self._neighbours = Neighbours(store, keeper)
+    def __init__(self, store: BarStore, writer: StoreWriter) -> None:
+        self._writer = writer
+        self._neighbours = Neighbours(store, writer)
 
     def fitted(self, work: FetchState, reply: NeighbourReply) -> Fitted:
         """Return the answer for the stretch alone, compared with what is beside it.
@@ -158,7 +158,7 @@ class Splicer:
         self, work: FetchState, fetched: Fetched, opened: int | None, told: Asked | None = None
     ) -> CommonBasis:
         """Return the basis of an answer; one that says nothing of its own counts as ``split``."""
-        book = self._keeper.book(work)
+        book = self._writer.book(work)
         if told is not None:
             book = with_answers(book, [(fetched.actions or (), told)])
         adjustment = fetched.basis.adjustment

@@ -64,21 +64,21 @@ class AnswerIngester:
     def __init__(
         self,
         store: BarStore,
-        keeper: StoreWriter,
+        writer: StoreWriter,
         clock: Clock,
         expiry: Expiry,
         checks: ValidationRules,
     ) -> None:
         self._store = store
-        self._keeper = keeper
+        self._writer = writer
         self._clock = clock
         self._expiry = expiry
         self._checks = checks
-        self._splicer = Splicer(store, keeper)
-        self._revisions = Revisions(store, keeper, clock, expiry)
+        self._splicer = Splicer(store, writer)
+        self._revisions = Revisions(store, writer, clock, expiry)
 
     def take(
-        self, work: FetchState, candidate: Candidate, fetched: Fetched, errand: FetchWindow
+        self, work: FetchState, candidate: Candidate, fetched: Fetched, window: FetchWindow
     ) -> ClassifiedAnswer:
         """Check a candidate's answer, store what is good of it, and say what it was.
 
@@ -86,7 +86,7 @@ class AnswerIngester:
             work: the request.
             candidate: who answered.
             fetched: the answer.
-            errand: what it was asked for.
+            window: what it was asked for.
 
         Raises:
             NoDataError: it holds nothing of what is lacking.
@@ -94,14 +94,14 @@ class AnswerIngester:
             QualityError: it is not believed.
         """
         check_kind(self._store, work, fetched)
-        errand.check(work, fetched)
-        errand = self._revisions.believed(work, errand, fetched)
-        near, span = self._sessions(work, fetched), errand.stored
+        window.check(work, fetched)
+        window = self._revisions.believed(work, window, fetched)
+        near, span = self._sessions(work, fetched), window.stored
         told = _told(work, candidate, fetched, span, near)
-        reply = NeighbourReply(fetched, span, errand.sides, near.opened, told)
+        reply = NeighbourReply(fetched, span, window.sides, near.opened, told)
         fetched, splices = self._splicer.fitted(work, reply)
-        if errand.parts:
-            wanted = fetched.table.take(inside(fetched.table, errand.parts))
+        if window.parts:
+            wanted = fetched.table.take(inside(fetched.table, window.parts))
             fetched = replace(fetched, table=wanted)
         now = self._clock.now_ms()
         grid, asset_class = grid_of(work, fetched), work.query.instrument.asset_class
@@ -115,38 +115,38 @@ class AnswerIngester:
         )
         density = self._density(candidate, fetched)
         least = self._checks.min_quality_score
-        found = digest(fetched, checked, span, grid, now, density, least, errand.parts)
-        self._refuse_unbelieved(work, fetched, errand, found)
+        found = digest(fetched, checked, span, grid, now, density, least, window.parts)
+        self._refuse_unbelieved(work, fetched, window, found)
         self.note_forming(work, fetched, found.forming)
         if told is not None:
-            self._keeper.add_actions(work, fetched.actions or (), told)
+            self._writer.add_actions(work, fetched.actions or (), told)
         held = self._held(work, fetched, found, near)
         splits = work.query.instrument.asset_class != "stock"
         plain = without_rescaled(found, held, fetched.vendor, splits=splits)
         found = self._as_revision(work, fetched, plain)
         commit = with_splices(self._commit(work, fetched, found, near, held), splices, span)
-        judged = Span(found.answered.start, max(found.answered.end, errand.until))
+        judged = Span(found.answered.start, max(found.answered.end, window.until))
         commit = replace(
             commit,
             judged=judged,
-            faults=(*faults_of(checked, found, grid), *self._older_faults(work, errand, judged)),
+            faults=(*faults_of(checked, found, grid), *self._older_faults(work, window, judged)),
             kind=self._kind(work, candidate, fetched),
-            compared_at=self._revisions.compared_at(work, errand),
+            compared_at=self._revisions.compared_at(work, window),
             lifetime=self._lifetime(work, fetched),
         )
-        self._keeper.commit(work, commit)
-        work.fetched += intersect(found.spans, [errand.span])
+        self._writer.commit(work, commit)
+        work.fetched += intersect(found.spans, [window.span])
         if any(one is commit for one in work.unstored):  # else they are read with the bars
             work.problems += (p for p in checked.problems if p not in work.problems)
         work.scores.append(checked.score)
         return found
 
-    def _older_faults(self, work: FetchState, errand: FetchWindow, judged: Span) -> list[Fault]:
+    def _older_faults(self, work: FetchState, window: FetchWindow, judged: Span) -> list[Fault]:
         """Return the faults of stored bars of which an answer says nothing that is about others.
 
         What had been lacking it tells anew.
         """
-        if not errand.parts:
+        if not window.parts:
             return []
         known = (fault.clip(judged) for fault in self._store.view(work.key).faults)
         return [f for f in known if f is not None and f.is_of_bars]
@@ -179,14 +179,14 @@ class AnswerIngester:
         return found
 
     def _refuse_unbelieved(
-        self, work: FetchState, fetched: Fetched, errand: FetchWindow, found: ClassifiedAnswer
+        self, work: FetchState, fetched: Fetched, window: FetchWindow, found: ClassifiedAnswer
     ) -> None:
         """Raise where bars are stored already in place of those that are not believed.
 
         Raises:
             QualityError: with why they are not.
         """
-        if found.is_believed or not len(self._store.read(work.key, errand.span)[0]):
+        if found.is_believed or not len(self._store.read(work.key, window.span)[0]):
             return
         raise QualityError(
             f"{fetched.vendor} is not believed for {work.query}: {found.doubt}",
@@ -204,7 +204,7 @@ class AnswerIngester:
             return None
         longest = 0 if work.grid.timeframe.unit not in "wM" else work.grid.timeframe.count * 31
         at = fetched.listed_ms // DAY_MS * DAY_MS - longest * DAY_MS
-        now, known = self._now_ms(fetched), self._keeper.lifetime(work).listed
+        now, known = self._now_ms(fetched), self._writer.lifetime(work).listed
         if known is not None and known.at == at and now < known.expires:
             return None
         return Lifetime(Bound(at, fetched.vendor, now, now + self._expiry.old_ms, FIELD))
@@ -277,10 +277,10 @@ class AnswerIngester:
         self, work: FetchState, fetched: Fetched
     ) -> tuple[list[Covered], Suspicion | None]:
         """Return the stored bars that a split nearby makes doubtful, and the doubt of the new."""
-        splits = self._keeper.book(work).splits
+        splits = self._writer.book(work).splits
         if not splits or fetched.basis.adjustment not in ("split", "all"):
             return [], None
-        coverage = self._keeper.coverage(work).opened()
+        coverage = self._writer.coverage(work).opened()
         times = [fetched.server_now_ms, *(part.fetched_at for part in coverage)]
         near = windows(splits, work.grid.calendar, times)
         return doubted(coverage, near), doubt_at(near, fetched.server_now_ms)
@@ -291,7 +291,7 @@ class AnswerIngester:
         """Return what takes the trust from bars of older tools that this answer contradicts."""
         if fetched.basis.adjustment == "unknown" or not any(map(is_older, held.coverage)):
             return []
-        coverage, now = self._keeper.coverage(work), self._clock.now_ms()
+        coverage, now = self._writer.coverage(work), self._clock.now_ms()
         return contradicted(held, found.closed, coverage, fetched.vendor, now)
 
     def _held(
@@ -368,7 +368,7 @@ class AnswerIngester:
         ]
         spans = [p.span for p in commit.pieces if p.state == "provisional"]
         spans += [m.span for m in commit.marks if m.state == "provisional"]
-        for part in self._keeper.coverage(work):
+        for part in self._writer.coverage(work):
             if part.state == "provisional" and part.expires is None:
                 spans += subtract([part.span], found.spans)
         begins = (left.start for span in spans for left in subtract([span], doubts))
