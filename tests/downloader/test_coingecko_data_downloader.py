@@ -7,8 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.downloader.coingecko_coins import COINS, CURRENCIES, coin_id, currency
-from src.data.downloader.coingecko_data_downloader import CoinGeckoDataDownloader
+from src.data.downloader.coingecko_data_downloader import (
+    COINS,
+    CURRENCIES,
+    CoinGeckoDataDownloader,
+    coin_id,
+    currency,
+)
 from src.data.errors import (
     AuthenticationError,
     CapabilityError,

@@ -13,8 +13,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.config.gateway import Gateway, ibkr_gateway
 from src.data.downloader.data_downloader_factory import DataDownloaderFactory
-from src.data.downloader.ibkr_contracts import contract_of, error_said
-from src.data.downloader.ibkr_data_downloader import IBKRDataDownloader
+from src.data.downloader.ibkr_data_downloader import IBKRDataDownloader, contract_of, error_said
 from src.data.downloader.ibkr_downloader import IBKRDownloader
 from src.data.errors import (
     CapabilityError,

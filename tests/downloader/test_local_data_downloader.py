@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from src.data.downloader.local_data_downloader import LocalDataDownloader
-from src.data.downloader.local_files import LocalFiles
+from src.data.downloader.local_data_downloader import LocalDataDownloader, LocalFiles
 from src.data.errors import (
     CapabilityError,
     ConfigError,

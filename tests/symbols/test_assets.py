@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from src.data.config.rules_file import packaged_rules
-from src.data.downloader.coingecko_coins import COINS
+from src.data.downloader.coingecko_data_downloader import COINS
 from src.data.model.bars import Bar, BarTable
 from src.data.model.instant import HOUR_MS
 from src.data.model.instrument import Instrument

@@ -2,27 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Unpack
 
 from ..errors import AuthenticationError, CapabilityError, DataError, SymbolNotFoundError
 from ..model.actions import Action
+from ..model.bars import Bar
 from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
-from ..model.instant import DAY_MS, MINUTE_MS, date_of, iso
+from ..model.instant import DAY_MS, MINUTE_MS, date_of, iso, parse_iso
 from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.status import error_of
 from .access import WiredKeys
-from .alpaca_answers import asked_of, read_actions, read_bar
 from .base_data_downloader import BaseDataDownloader
-from .dated import list_of
+from .dated import amount, list_of, number
 from .paging import check_symbol
-from .usa import ask_actions, share
+from .usa import ask_actions, days_of, dividend, midnight_ms, session_ms, share, split
+
+# The free plan serves the consolidated tape of what is older than a quarter of an hour; a request
+# for a newer minute is refused as a whole (2025-12).
+_BEHIND_MS = 16 * MINUTE_MS
+
+
+def asked_of(query: FetchQuery) -> Span:
+    """Return the labels to ask for.
+
+    Raises:
+        CapabilityError: they are too new, or days that begin at another hour than ours.
+        NoDataError: no day begins in the span.
+    """
+    is_stock, span = query.instrument.asset_class == "stock", query.span
+    if not query.timeframe.is_intraday:
+        if not is_stock:
+            raise CapabilityError("Alpaca's days of crypto begin at midnight in New York")
+        days = days_of(span)
+        span = Span(midnight_ms(days.start), midnight_ms(days.end))
+    newest = query.now_ms - _BEHIND_MS if is_stock else span.end
+    span = Span(span.start, min(span.end, newest))
+    if span.is_empty:
+        raise CapabilityError("Alpaca's stock bars of the last 16 minutes need a paid plan")
+    return span
+
+
+def read_bar(row: Mapping[str, Any], *, is_day: bool) -> Bar:
+    """Read one row; days are labelled with midnight in New York."""
+    label = parse_iso(row["t"])
+    values = (number(row[name]) for name in "ohlcv")
+    return Bar(session_ms(label) if is_day else label, *values)
+
+
+def read_actions(told: Mapping[str, Any]) -> Iterator[Action]:
+    """Read corporate actions by type; a stock dividend changes the price as a split does."""
+    for row in (*told.get("forward_splits", ()), *told.get("reverse_splits", ())):
+        yield split(row["ex_date"], row["new_rate"], row["old_rate"])
+    for row in told.get("stock_dividends", ()):
+        yield split(row["ex_date"], round(1 + amount(row["rate"]), 10), 1)
+    for row in told.get("cash_dividends", ()):
+        yield dividend(row["ex_date"], row["rate"])
+
+
+# --- the vendor -------------------------------------------------------------------------
 
 _PAGE = 10_000
 _TYPES = "cash_dividend,forward_split,reverse_split,stock_dividend"

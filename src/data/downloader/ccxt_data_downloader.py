@@ -5,18 +5,112 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Unpack, cast
 
-from ..errors import CapabilityError, ConfigError, DataError, KindMismatchError
+from ..errors import (
+    AuthenticationError,
+    BadTimeframeError,
+    CapabilityError,
+    ConfigError,
+    DataError,
+    EntitlementError,
+    KindMismatchError,
+    ProviderTimeoutError,
+    RateLimitedError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+    TransientError,
+    UnavailableError,
+)
 from ..model.bars import Bar
 from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
-from ..model.instant import DAY_MS, MINUTE_MS, iso
+from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
 from ..model.instrument import Instrument
 from ..model.kind import Kind
-from ..net.carriers.ccxt_carrier import CcxtCarrier, exchanges_with_bars, facts_of
+from ..model.timeframe import Timeframe
+from ..net.carriers.ccxt_carrier import (
+    ERROR_HEADER,
+    CcxtCarrier,
+    ExchangeFacts,
+    exchanges_with_bars,
+    facts_of,
+)
+from ..net.status import error_of, retry_after_s
 from .base_data_downloader import BaseDataDownloader, Wired
-from .ccxt_errors import error_said
-from .ccxt_exchanges import USUAL_PAGE, capabilities_of, limits_of
 from .dated import label, list_of, number
+
+# ccxt's names for errors; of a subclass that is not here, that of its base counts.
+_ERRORS: dict[str, type[DataError]] = {
+    "BadSymbol": SymbolNotFoundError,
+    "RateLimitExceeded": RateLimitedError,
+    "DDoSProtection": RateLimitedError,
+    "RequestTimeout": ProviderTimeoutError,
+    "NetworkError": UnavailableError,
+    "OperationFailed": UnavailableError,
+    "PermissionDenied": EntitlementError,
+    "AccountNotEnabled": EntitlementError,
+    "AuthenticationError": AuthenticationError,
+    "BadResponse": ResponseFormatError,
+    "BadRequest": CapabilityError,
+    "NotSupported": CapabilityError,
+    "ExchangeError": CapabilityError,
+}
+
+
+def error_said(response: HttpResponse, who: str) -> DataError | None:
+    """Return the error that ccxt made of an answer of ``who``, else what its status says."""
+    names = response.headers.get(ERROR_HEADER, "").split()
+    if not names:
+        return error_of(response)
+    kind = next((_ERRORS[name] for name in names if name in _ERRORS), CapabilityError)
+    said = f"{who} refused, by ccxt's word {names[0]}"
+    if kind is RateLimitedError:
+        return RateLimitedError(said, retry_after_s(response))
+    # ccxt calls whoever answers a status that it does not expect "not available".
+    by_status = error_of(response) if issubclass(kind, TransientError) else None
+    return by_status or kind(said)
+
+
+# --- what the exchanges that ccxt speaks to serve, as far as it can be told without asking them
+
+# Where ccxt knows no bound; every exchange answers so many.
+USUAL_PAGE = 100
+# Exchanges that answer their newest bars whatever is asked for: how many.
+_NEWEST_ONLY = {"kraken": 720}
+# ccxt counts what a request costs in an exchange's own units; this is modest for all of them.
+_MOST_A_SECOND = 5.0
+
+
+def limits_of(facts: ExchangeFacts) -> Limits:
+    """Return how often an exchange may be asked."""
+    pace = SECOND_MS / facts.pace_ms if facts.pace_ms else _MOST_A_SECOND
+    return Limits(per_second=min(pace, _MOST_A_SECOND), burst=2)
+
+
+def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
+    """Return what an exchange serves; a timeframe that reaches back less than a day is left out."""
+    steps = {label: step for label in facts.timeframes if (step := _step_ms(label))}
+    newest = _NEWEST_ONLY.get(exchange)
+    depth = {label: newest * step // DAY_MS for label, step in steps.items()} if newest else {}
+    return Capabilities(
+        asset_classes=frozenset({"crypto"}),
+        timeframes={label: label for label in steps if depth.get(label, 1)},
+        page_bars=facts.page_bars or USUAL_PAGE,
+        depth_days={label: days for label, days in depth.items() if days},
+        kinds={"crypto": Kind("24h", "clock", venue=exchange, volume="base")},
+        dense=False,
+    )
+
+
+def _step_ms(label: str) -> int | None:
+    """Return the length of a bar; None where it is none of ours, or longer than a day."""
+    try:
+        found = Timeframe.parse(label)
+    except BadTimeframeError:
+        return None
+    return found.step_ms if found.label == label and (found.is_intraday or label == "1d") else None
+
+
+# --- the vendor -------------------------------------------------------------------------
 
 
 class CCXTDataDownloader(BaseDataDownloader):

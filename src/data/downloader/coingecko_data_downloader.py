@@ -6,8 +6,10 @@ What it sends for longer ranges (bars of four days, days counted back from now) 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Unpack
 from urllib.parse import quote
 
@@ -16,20 +18,129 @@ from ..errors import (
     CapabilityError,
     DataError,
     EntitlementError,
+    NoDataError,
     RateLimitedError,
     ResponseFormatError,
 )
 from ..model.bars import NAN, Bar
 from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
-from ..model.instant import MINUTE_MS
+from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS
 from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..net.status import error_of, retry_after_s
 from .base_data_downloader import BaseDataDownloader, Wired
-from .coingecko_coins import coin_id, currency
-from .coingecko_ranges import LENGTHS, bounds_of_closes, days_back, opens_of
 from .dated import amount, label, list_of
+
+_IDS = """
+1INCH 1inch  AAVE aave  ADA cardano  ALGO algorand  ANKR ankr  APT aptos  ARB arbitrum
+ATOM cosmos  AVAX avalanche-2  AXS axie-infinity  BCH bitcoin-cash  BNB binancecoin  BTC bitcoin
+BUSD binance-usd  CAKE pancakeswap-token  CHZ chiliz  CRO crypto-com-chain  CRV curve-dao-token
+DAI dai  DOGE dogecoin  DOT polkadot  ENJ enjincoin  ENS ethereum-name-service  EOS eos
+ETC ethereum-classic  ETH ethereum  FDUSD first-digital-usd  FET fetch-ai  FIL filecoin
+FTM fantom  GALA gala  GRT the-graph  HBAR hedera-hashgraph  ICP internet-computer
+IMX immutable-x  INJ injective-protocol  IOTA iota  IOTX iotex  KNC kyber-network-crystal
+LINK chainlink  LTC litecoin  MANA decentraland  MATIC matic-network  MKR maker  NEAR near
+OMG omisego  ONT ontology  PEPE pepe  POL polygon-ecosystem-token  QTUM qtum  SAND the-sandbox
+SHIB shiba-inu  SNX havven  SOL solana  STETH staked-ether  SUI sui  SUSHI sushi  THETA theta-token
+TON the-open-network  TRX tron  TUSD true-usd  UNI uniswap  USDC usd-coin  USDT tether  VET vechain
+WBTC wrapped-bitcoin  XLM stellar  XMR monero  XRP ripple  XTZ tezos  YFI yearn-finance  ZEC zcash
+ZIL zilliqa  ZRX 0x
+""".split()
+COINS: Mapping[str, str] = MappingProxyType(dict(zip(_IDS[::2], _IDS[1::2], strict=True)))
+CURRENCIES = frozenset(
+    "AED ARS AUD BCH BDT BHD BMD BNB BRL BTC CAD CHF CLP CNY CZK DKK DOT EOS ETH EUR GBP GEL HKD "
+    "HUF IDR ILS INR JPY KRW KWD LINK LKR LTC MMK MXN MYR NGN NOK NZD PHP PKR PLN RUB SAR SEK SGD "
+    "THB TRY TWD UAH USD VND XLM XRP YFI ZAR".split()
+)
+# It quotes dollars, no dollar coins: the answer says so, and is never mixed with bars of those.
+_DOLLARS = frozenset("USDT USDC FDUSD BUSD TUSD USDP USDE USD1 DAI".split())
+
+
+def coin_id(instrument: Instrument) -> str:
+    """Return the id of the coin that is priced.
+
+    Raises:
+        CapabilityError: it is none that is known here.
+    """
+    if "coingecko" in instrument.spellings or instrument.base is None:
+        return instrument.spelling("coingecko").lower()
+    if found := COINS.get(instrument.base):
+        return found
+    raise CapabilityError(
+        f"the id of {instrument.base} at CoinGecko is not known here",
+        symbol=instrument.symbol,
+        hint="name it in the rules: symbol_classification.symbols, spellings: {coingecko: its-id}",
+    )
+
+
+def currency(instrument: Instrument) -> str:
+    """Return the currency in which it is priced, upper case; dollars where none is said.
+
+    Raises:
+        CapabilityError: CoinGecko quotes nothing in it.
+    """
+    quote = instrument.quote or "USD"
+    quote = "USD" if quote in _DOLLARS else quote
+    if quote not in CURRENCIES:
+        raise CapabilityError(f"CoinGecko quotes nothing in {quote}", symbol=instrument.symbol)
+    return quote
+
+
+# --- what CoinGecko can be asked for, in its terms: whole days back from now, and closes
+
+# The ranges in days that come in bars of this length; no others may be asked for.
+LENGTHS: Mapping[str, Sequence[int]] = {"30m": (1,), "4h": (7, 14, 30)}
+# 2026-09: an end a few seconds ahead of its clock is refused.
+_BEHIND_MS = MINUTE_MS
+
+
+def days_back(query: FetchQuery) -> int:
+    """Return the shortest range from now that holds the span in bars of its length.
+
+    Raises:
+        CapabilityError: the span begins before the longest such range.
+    """
+    label, step = query.timeframe.label, query.timeframe.step_ms or 0
+    back = query.now_ms - (query.span.start + step)
+    if fitting := [days for days in LENGTHS[label] if back <= days * DAY_MS]:
+        return fitting[0]
+    raise CapabilityError(
+        f"coingecko serves {label} bars of the last {LENGTHS[label][-1]} days only"
+    )
+
+
+def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
+    """Return the bounds of the closes of a span as they are sent: seconds, both inclusive.
+
+    Raises:
+        NoDataError: none of its bars has closed yet.
+    """
+    step = query.timeframe.step_ms or 0
+    first = query.span.start + step
+    last = min(query.span.end - 1 + step, query.now_ms - _BEHIND_MS)
+    if last < first:
+        raise NoDataError(f"no {query.timeframe} bar of this range has closed")
+    return {"from": -(-first // SECOND_MS), "to": last // SECOND_MS}
+
+
+def opens_of(closes: Sequence[int], step: int) -> list[int]:
+    """Return the opens of bars that are labelled with their close.
+
+    The running bar, which is the latest, may be labelled with the time of asking. Of others beside
+    the grid the open is beside it, too.
+
+    Raises:
+        ResponseFormatError: most of them are not on the grid of ``step``: they are other bars.
+    """
+    latest = max(closes, default=0)
+    beside = {close for close in closes if close % step and close != latest}
+    if 2 * len(beside) > len(closes):
+        raise ResponseFormatError("closes beside the grid of their timeframe")
+    return [close - step if close in beside else (close - 1) // step * step for close in closes]
+
+
+# --- the vendor -------------------------------------------------------------------------
 
 _DEMO, _PAID = "COINGECKO_DEMO_API_KEY", "COINGECKO_PRO_API_KEY"
 _PAID_URL = "https://pro-api.coingecko.com/api/v3"

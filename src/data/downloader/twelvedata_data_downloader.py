@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Unpack
+from datetime import date, timedelta
+from typing import Any, Unpack
 
 from ..errors import (
     AuthenticationError,
@@ -15,18 +15,87 @@ from ..errors import (
     SymbolNotFoundError,
     UnavailableError,
 )
+from ..model.bars import Bar
 from ..model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
-from ..model.instant import date_of, from_ms
+from ..model.instant import date_of, day_ms, from_ms, parse_iso
 from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..model.timeframe import Timeframe
 from ..net.status import error_of, retry_after_s
 from .base_data_downloader import BaseDataDownloader, Wired
-from .dated import list_of
+from .dated import amount, list_of, number
 from .paging import check_symbol
-from .twelvedata_listings import listing
-from .twelvedata_rows import bar_of
+
+# Our suffixes to its exchanges; the others are not served, for a wrong listing is a wrong price.
+VENUES = {
+    "L": "XLON",
+    "DE": "XETR",
+    "F": "XFRA",
+    "PA": "XPAR",
+    "AS": "XAMS",
+    "BR": "XBRU",
+    "LS": "XLIS",
+    "MI": "XMIL",
+    "MC": "XMAD",
+    "SW": "XSWX",
+    "CO": "XCSE",
+    "ST": "XSTO",
+    "HE": "XHEL",
+    "OL": "XOSL",
+    "TO": "XTSE",
+    "V": "XTSX",
+    "T": "XTKS",
+    "HK": "XHKG",
+    "SS": "XSHG",
+    "SZ": "XSHE",
+}
+
+
+def listing(instrument: Instrument) -> dict[str, str]:
+    """Return the parameters that name an instrument.
+
+    Raises:
+        CapabilityError: it is listed where Twelve Data is not asked.
+    """
+    spelled = instrument.spelling("twelvedata")
+    if instrument.base is not None and instrument.quote is not None:
+        own = "twelvedata" in instrument.spellings
+        return {"symbol": spelled if own else f"{instrument.base}/{instrument.quote}"}
+    if instrument.calendar == "24/7":  # the caller's own word for it
+        return {"symbol": spelled}
+    body, dot, suffix = spelled.rpartition(".")
+    if not dot:
+        # Without the country a foreign share of the same name may answer.
+        return {"symbol": spelled.replace("-", "."), "country": "United States"}
+    if suffix not in VENUES:
+        raise CapabilityError(
+            f"Twelve Data is not asked for listings with .{suffix}", symbol=instrument.symbol
+        )
+    return {"symbol": body, "mic_code": VENUES[suffix]}
+
+
+# --- how Twelve Data writes a bar: texts, with a label in UTC or the date of its session
+
+
+def bar_of(row: Any, timeframe: Timeframe) -> Bar:
+    """Read one row; currencies and crypto have no volume."""
+    prices = [amount(row[name]) for name in ("open", "high", "low", "close")]
+    volume = number(row.get("volume"))
+    return Bar(_stamp(row["datetime"], timeframe), *prices, volume)  # type: ignore[call-arg]
+
+
+def _stamp(text: str, timeframe: Timeframe) -> int:
+    """Return our stamp of a label: an instant in UTC, or a date."""
+    if timeframe.is_intraday:
+        return parse_iso(text)
+    day = date.fromisoformat(text[:10])
+    if timeframe.unit == "w":
+        day -= timedelta(days=day.weekday())
+    return day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
+
+
+# --- the vendor -------------------------------------------------------------------------
 
 _KEY = "TWELVE_DATA_API_KEY"
 # The most rows of one answer. Which end is cut where there are more is not documented, so windows

@@ -31,7 +31,7 @@ _COIN = TableAnswer(
 
 def _id(who: Instrument) -> str:
     # Loaded when somebody is asked: what the cache answers needs none of it.
-    from ..coingecko_coins import coin_id
+    from ..coingecko_data_downloader import coin_id
 
     return coin_id(who)
 

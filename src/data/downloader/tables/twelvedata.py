@@ -94,7 +94,7 @@ _STATISTICS = TableAnswer(
 
 def _listing(who: Instrument) -> Mapping[str, str]:
     # Loaded when somebody is asked: what the cache answers needs none of it.
-    from ..twelvedata_listings import listing
+    from ..twelvedata_data_downloader import listing
 
     return listing(who)
 
