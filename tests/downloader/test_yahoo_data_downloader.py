@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import date
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -37,6 +38,14 @@ NY: dict[str, Any] = {
     "currentTradingPeriod": {"regular": {"start": OPEN, "end": OPEN + 23400}},
 }  # fmt: skip
 
+POUND = Instrument("GBPUSD", "forex", "FX", "Europe/London", quote="USD",
+                   spellings={"yahoo": "GBPUSD=X"})  # fmt: skip
+LONDON = NY | {
+    "exchangeTimezoneName": "Europe/London",
+    "currentTradingPeriod": {"regular": {"start": 1717542000, "end": 1717628340}},
+}  # 2024-06-05 00:00 to 23:59 in London
+SUMMER = NY | {"currentTradingPeriod": {"regular": {"start": 1717594200, "end": 1717617600}}}
+
 CHARTS: dict[str, tuple[str, int, str, str, str]] = {
     # recording: timeframe, rows, first and last stamp, unit
     "chart-0P0000XTS7-1d-fund-2024-09": ("1d", 2, "2024-09-12", "2024-09-13", "USD"),
@@ -47,7 +56,7 @@ CHARTS: dict[str, tuple[str, int, str, str, str]] = {
     "chart-GC=F-1d-2020-01": ("1d", 1, "2020-01-02", "2020-01-02", "USD"),
     "chart-GOOG-1d-2020-01": ("1d", 1, "2020-01-02", "2020-01-02", "USD"),
     "chart-HYDR.ME-5m-1d-null-row-and-off-grid-last-row": (
-        "5m", 10, "2020-07-13T14:50:00", "2020-07-13T15:30:00", "RUB",
+        "5m", 10, "2020-07-13T14:50:00", "2020-07-13T15:30:24", "RUB",
     ),
     "chart-MSFT-1d-2021-02-to-2022-01-dividends": ("1d", 140, "2021-02-01", "2021-08-19", "USD"),
     "chart-OCDO.L-1d-2020-01-pence": ("1d", 1, "2020-01-02", "2020-01-02", "GBp"),
@@ -82,6 +91,11 @@ def chart(labels: list[int], meta: dict[str, Any] = NY, **more: Any) -> HttpResp
     quote.update(more.pop("quote", {}))
     result = {"meta": meta, "timestamp": labels, "indicators": {"quote": [quote]}} | more
     return answer({"chart": {"result": [result], "error": None}})
+
+
+def dated(second: int) -> dict[str, str]:
+    """Return the header with the vendor's time."""
+    return {"date": formatdate(second, usegmt=True)}
 
 
 def stamps(response: HttpResponse, asked: FetchQuery) -> list[int]:
@@ -184,7 +198,34 @@ def test_the_running_bar_is_put_on_the_grid_of_its_session(
     timeframe: str, after_open: int, opens: int
 ) -> None:
     asked = query(timeframe, OPEN * 1000, (OPEN + 23400) * 1000, AAPL)
-    assert stamps(chart([OPEN + after_open]), asked) == [(OPEN + opens) * 1000]
+    answered = chart([OPEN + after_open])
+    running = replace(answered, headers=dated(OPEN + after_open))
+    assert stamps(running, asked) == [(OPEN + opens) * 1000]
+    undated = replace(asked, now_ms=(OPEN + after_open) * 1000)
+    assert stamps(answered, undated) == [(OPEN + opens) * 1000]
+
+
+@pytest.mark.parametrize(
+    "instrument, now, label",
+    [
+        (POUND, "2024-06-05T13:45:00Z", "2024-06-05T12:28:14Z"),
+        (POUND, "2024-06-05T13:00:00Z", "2024-06-05T12:59:59Z"),
+        (AAPL, "2024-06-05T15:45:00Z", "2024-06-05T14:28:14Z"),
+        (AAPL, "2024-06-05T20:00:05Z", "2024-06-05T19:59:58Z"),
+    ],
+)
+def test_a_late_label_is_not_put_on_the_grid_of_a_bar_that_has_closed(
+    instrument: Instrument, now: str, label: str
+) -> None:
+    """Once its hour is over by the vendor's date, whatever our clock says."""
+    day = parse_iso("2024-06-05T00:00:00Z")
+    for ours in (parse_iso(label), parse_iso(now), day + 40 * DAY_MS):
+        asked = query("1h", day, day + DAY_MS, instrument, now_ms=ours)
+        at = parse_iso(label) // 1000
+        meta = LONDON if instrument is POUND else SUMMER
+        answered = chart([at - 3600, at], meta)
+        late = replace(answered, headers=dated(parse_iso(now) // 1000))
+        assert stamps(late, asked) == [(at - 3600) * 1000, at * 1000]
 
 
 def test_outside_the_running_session_nothing_is_moved() -> None:
@@ -430,7 +471,9 @@ def test_recorded_dividends() -> None:
 def test_the_recorded_running_bar() -> None:
     _, response = recorded("yahoo", "chart-HYDR.ME-5m-1d-null-row-and-off-grid-last-row")
     day = parse_iso("2020-07-13")
-    bars = yahoo()[0].parse_bars(response, query("5m", day, day + DAY_MS, meant(response))).bars
+    last_trade = parse_iso("2020-07-13T15:30:24Z")
+    asked = query("5m", day, day + DAY_MS, meant(response), now_ms=last_trade)
+    bars = yahoo()[0].parse_bars(response, asked).bars
     assert bars[-1].stamp_ms == bars[-2].stamp_ms == parse_iso("2020-07-13T15:30:00Z")
     running = [b for b in bars[-2:] if not math.isnan(b.close)]
     price = 0.7638999819755554

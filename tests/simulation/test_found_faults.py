@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tests.vendor_server import Fault
 
+from .fakes import off_grid
 from .model import Question
-from .simulation import COINS, shares, simulated
+from .simulation import COINS, CURRENCIES, shares, simulated
 
 
 def test_a_clock_behind_takes_no_final_bar_from_an_answer() -> None:
@@ -58,3 +59,10 @@ def test_a_chart_without_a_day_does_not_tell_that_there_was_no_split() -> None:
         sim.advance(2 * 86_400 + 25_330)
         sim.fault("yahoo", Fault.empty())
         sim.ask(Question("AAPL", "1d", "2024-05-17", "2024-06-11"))
+
+
+def test_a_late_label_of_a_currency_is_not_put_on_an_hour_that_is_over() -> None:
+    with simulated(CURRENCIES, "2024-06-08T12:00") as sim:
+        sim.fault("yahoo", off_grid())
+        seen = sim.ask(Question("NZDUSD=X", "1h", "2024-06-06T23:00", "2024-06-07T23:00"))
+    assert seen is not None and not seen.rows and not seen.is_complete

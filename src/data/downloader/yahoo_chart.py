@@ -40,8 +40,12 @@ def asked_of(query: FetchQuery) -> Span:
     return Span(query.span.start - _EARLIEST_LABEL_MS, end + _LATEST_LABEL_MS)
 
 
-def read_chart(payload: Any, query: FetchQuery) -> BarPage:
+def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
     """Read one answer. A range without bars has no list of labels at all.
+
+    Args:
+        payload, query: the answer and what was asked.
+        now_ms: the vendor's time at its answer.
 
     Raises:
         KeyError, IndexError, TypeError, ValueError: it is of another shape.
@@ -51,7 +55,8 @@ def read_chart(payload: Any, query: FetchQuery) -> BarPage:
     labels = [] if labels is None else list_of(labels)
     _check_symbol(query.instrument.spelling("yahoo"), meta.get("symbol"))
     zone = zone_named(meta["exchangeTimezoneName"])
-    bars = _bars(result, [_stamp(label(at), query.timeframe, zone) for at in labels], query)
+    stamps = [_stamp(label(at), query.timeframe, zone) for at in labels]
+    bars = _bars(result, stamps, query, now_ms)
     actions = _actions(result.get("events") or {}, zone, query.now_ms)
     # Of anything but a share it tells since when Yahoo has it.
     first = meta.get("firstTradeDate") if query.instrument.asset_class == "stock" else None
@@ -77,7 +82,7 @@ def error_text(response: HttpResponse) -> str:
         return ""
 
 
-def _bars(result: Any, stamps: list[int], query: FetchQuery) -> Sequence[Bar]:
+def _bars(result: Any, stamps: list[int], query: FetchQuery, now_ms: int) -> Sequence[Bar]:
     indicators = result["indicators"]
     if not stamps:
         if any((indicators.get("quote") or [{}])[0].values()):
@@ -86,16 +91,18 @@ def _bars(result: Any, stamps: list[int], query: FetchQuery) -> Sequence[Bar]:
     columns = [indicators["quote"][0][name] for name in _COLUMNS]
     adjusted = (indicators.get("adjclose") or [{}])[0].get("adjclose")
     columns.append(adjusted or [None] * len(stamps))
-    stamps[-1] = _on_grid(stamps[-1], query.timeframe, result["meta"])
     rows = zip(stamps, *columns, strict=True)
     bars = [Bar(row[0], *map(number, row[1:])) for row in rows]
-    if len(bars) > 1 and bars[-1].stamp_ms == bars[-2].stamp_ms:
-        if query.timeframe.unit in "wM":
-            bars[-2:] = [_joined(*bars[-2:])]
-        elif not math.isnan(bars[-2].close):
-            bars.pop()  # the last trade, repeated as a row of its own
+    opens = _open_of(bars[-1].stamp_ms, query.timeframe, result["meta"])
+    if len(bars) > 1 and opens == bars[-2].stamp_ms and query.timeframe.unit in "wM":
+        bars[-2:] = [_joined(*bars[-2:])]
+    elif len(bars) > 1 and opens == bars[-2].stamp_ms and not math.isnan(bars[-2].close):
+        bars.pop()  # the last trade, repeated as a row of its own
     elif len(bars) > 1 and _is_last_trade(bars[-1], query.timeframe, result["meta"]):
         bars.pop()
+    elif opens == _open_of(now_ms, query.timeframe, result["meta"]):
+        # Of a bar that has closed the last trade is no bar: such a row keeps its own label.
+        bars[-1] = bars[-1]._replace(stamp_ms=opens)
     return _without_margin(bars, query)
 
 
@@ -142,10 +149,10 @@ def _stamp(at: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
     return day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
 
 
-def _on_grid(stamp: int, timeframe: Timeframe, meta: Mapping[str, Any]) -> int:
-    """Return the open of the running bar, which is labelled with the time of the last trade.
+def _open_of(stamp: int, timeframe: Timeframe, meta: Mapping[str, Any]) -> int:
+    """Return the open of the bar that an instant lies in; the running one is labelled inside.
 
-    Only inside the running session: elsewhere its open tells nothing about the grid.
+    Only in the running session: elsewhere its open tells nothing about the grid.
     """
     regular = meta.get("currentTradingPeriod", {}).get("regular", {})
     step, start = timeframe.step_ms, regular.get("start", 0) * SECOND_MS

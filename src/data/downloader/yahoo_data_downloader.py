@@ -26,7 +26,7 @@ from ..model.instrument import Instrument
 from ..model.kind import Kind
 from ..model.span import Span
 from ..model.timeframe import Timeframe
-from ..net.status import error_of
+from ..net.status import error_of, server_time_ms
 from .base_data_downloader import BaseDataDownloader
 from .paging import read_page
 from .yahoo_chart import asked_of, error_text, read_chart
@@ -96,7 +96,7 @@ class YahooDataDownloader(BaseDataDownloader):
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
         """Read columns beside a list of labels, and the splits and dividends that came along."""
-        return read_chart(response.json(), query)
+        return read_chart(response.json(), query, server_time_ms(response) or query.now_ms)
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Read ``chart.error``; range limits come as 422, an unknown symbol as 404."""
