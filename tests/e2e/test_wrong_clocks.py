@@ -13,6 +13,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, to_ms
+from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms
@@ -181,3 +182,77 @@ def test_a_clock_behind_asks_for_a_day_again_and_loses_nothing(
     pd.testing.assert_frame_equal(frame, first)
     assert {s["state"] for s in told(frame)["spans"]} == {"final"}
     assert vendors.count() <= before + 1
+
+
+# --- splits behind a clock ---------------------------------------------------------------------
+
+SHARES = ("alpaca", "alpha_vantage", "eodhd", "finnhub", "fmp", "polygon", "tiingo", "twelvedata",
+          "yahoo")  # fmt: skip
+# One split by ten, on 2024-06-10; the clock that is behind shows a day before it.
+SPLIT_SHARE, BEHIND = "NVDA", -40 * DAY_MS
+BEFORE_SPLIT, AFTER_SPLIT = "2024-06-05T22:00:00", "2024-06-25T22:00:00"
+EARLY, LATE, BOTH = (
+    (SPLIT_SHARE, "1d", "2024-04-02", "2024-04-12"),
+    (SPLIT_SHARE, "1d", "2024-04-15", "2024-04-26"),
+    (SPLIT_SHARE, "1d", "2024-04-02", "2024-04-26"),
+)
+PRICES = ["open", "high", "low", "close", "volume"]
+Lone = Callable[..., DataManager]
+
+
+@pytest.fixture
+def lone(
+    tmp_path: Path, vendors: VendorServer, ours: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> Lone:
+    """Return a maker of managers that know one vendor of shares, over the cache of that name."""
+
+    def make(vendor: str, cache: str = "cache") -> DataManager:
+        for key, value in sheet_of(vendor).keys.items():
+            monkeypatch.setenv(key, value)
+        fast = "{requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
+        way = ", transport: http" * (vendor == "yahoo")
+        rules = tmp_path / f"{vendor}.yaml"
+        rules.write_text(
+            f"stock_daily: {{primary: {vendor}, backup: []}}\n"
+            f"providers: {{{vendor}: {{base_url: '{vendors.base_url(vendor)}', "
+            f"rate_limits: {fast}{way}}}}}\n"
+        )
+        return DataManager(tmp_path / cache, rules, clock=ours)
+
+    return make
+
+
+def assert_same(frame: pd.DataFrame, right: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(frame[PRICES], right[PRICES], rtol=1e-5)
+
+
+@pytest.mark.parametrize("vendor", SHARES)
+def test_a_split_that_a_vendor_had_applied_is_not_applied_again_once_the_clock_is_right(
+    lone: Lone, clock: ManualClock, ours: ManualClock, vendor: str
+) -> None:
+    at(AFTER_SPLIT, ours, clock)
+    right = lone(vendor, "right").get_ohlcv(*EARLY)
+    at(AFTER_SPLIT, ours, clock, BEHIND)
+    assert_same(lone(vendor).get_ohlcv(*EARLY), right)
+    at(AFTER_SPLIT, ours, clock)
+    for _ in ("the clock is right", "and the process is another one"):
+        frame = lone(vendor).get_ohlcv(*EARLY)
+        assert_same(frame, right)
+        assert frame.attrs["onetape"]["as_of"] == right.attrs["onetape"]["as_of"]
+
+
+@pytest.mark.parametrize("vendor", SHARES)
+@pytest.mark.parametrize("when", ["fetched behind", "fetched before"])
+def test_bars_of_before_a_split_and_of_after_it_fit_together_under_a_clock_behind(
+    lone: Lone, clock: ManualClock, ours: ManualClock, vendor: str, when: str
+) -> None:
+    at(BEFORE_SPLIT, ours, clock)
+    lone(vendor).get_ohlcv(*EARLY)
+    at(AFTER_SPLIT, ours, clock)
+    right = lone(vendor, "right").get_ohlcv(*BOTH)
+    if when == "fetched before":
+        lone(vendor).get_ohlcv(*LATE)
+    at(AFTER_SPLIT, ours, clock, BEHIND)
+    assert_same(lone(vendor).get_ohlcv(*BOTH), right)
+    at(AFTER_SPLIT, ours, clock)
+    assert_same(lone(vendor).get_ohlcv(*BOTH), right)

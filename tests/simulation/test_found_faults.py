@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.vendor_server import Fault
 
 from .fakes import off_grid
@@ -66,3 +68,19 @@ def test_a_late_label_of_a_currency_is_not_put_on_an_hour_that_is_over() -> None
         sim.fault("yahoo", off_grid())
         seen = sim.ask(Question("NZDUSD=X", "1h", "2024-06-06T23:00", "2024-06-07T23:00"))
     assert seen is not None and not seen.rows and not seen.is_complete
+
+
+@pytest.mark.parametrize("vendor", ["fmp", "yahoo", "alpaca", "eodhd", "tiingo", "polygon"])
+def test_a_split_before_a_fetch_by_a_clock_behind_is_applied_once(vendor: str) -> None:
+    question = Question("NVDA", "1d", "2024-04-02", "2024-04-12")
+    with simulated(shares(vendor), "2024-06-05T22:00") as sim:
+        sim.split("NVDA", 10)
+        sim.advance(20 * 86_400)
+        sim.set_clock(-40 * 86_400)
+        first = sim.ask(question)
+        sim.set_clock(0)
+        again = sim.ask(question)
+        sim.restart()
+        last = sim.ask(question)
+    assert first is not None and again is not None and last is not None
+    assert first.rows == again.rows == last.rows

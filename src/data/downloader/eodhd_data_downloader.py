@@ -131,7 +131,8 @@ class EODHDDataDownloader(BaseDataDownloader):
         if not is_days or not is_restated(found.table):
             return found
         with named(self.name, who.symbol):
-            splits = self._splits(who, Span(query.span.start, query.now_ms), query.now_ms)
+            since = Span(query.span.start, found.adjusted_at_ms)
+            splits = self._splits(who, since, query.now_ms)
         table = as_traded(found.table, splits)
         return replace(found, table=table, requests=found.requests + 1)
 

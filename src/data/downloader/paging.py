@@ -65,10 +65,11 @@ class _Harvest:
     """What the pages of one query brought so far, and the months from the vendor's archive.
 
     ``is_out`` says that the archive is not looked into again, ``dated`` that every page came with
-    the vendor's time; whole months need none.
+    the vendor's time; whole months need none. ``vendor_now_ms`` is the earliest of these times.
     """
 
     server_now_ms: int
+    vendor_now_ms: int | None = None
     tables: list[BarTable] = field(default_factory=list)
     actions: dict[Action, None] | None = field(default_factory=dict)
     unit: str = ""
@@ -103,8 +104,11 @@ class _Harvest:
         told = server_time_ms(response)
         self.dated = self.dated and told is not None
         # The rows may be as old as the request; only the head of the answer is of that time.
-        asked_ms = self.server_now_ms if told is None else told - response.took_ms
-        self.server_now_ms = min(self.server_now_ms, asked_ms)
+        if told is not None:
+            asked_ms = told - response.took_ms
+            self.server_now_ms = min(self.server_now_ms, asked_ms)
+            known_ms = self.vendor_now_ms
+            self.vendor_now_ms = asked_ms if known_ms is None else min(known_ms, asked_ms)
 
 
 def fetch_pages(vendor: PagedVendor, query: FetchQuery) -> Fetched:
@@ -334,6 +338,7 @@ def _fetched(vendor: PagedVendor, query: FetchQuery, found: _Harvest) -> Fetched
         listed_ms=found.listed_ms,
         seams=_seams(found.tables),
         dated=found.dated,
+        vendor_now_ms=found.vendor_now_ms if found.dated else None,
     )
 
 

@@ -143,7 +143,7 @@ class Afresh:
         """Bring the rows of a share to the goal; other things have one basis only."""
         if goal.as_of is None or not len(table) or fetched.basis.adjustment == "unknown":
             return table
-        stamps, opened = table.stamps, self._opened(fetched.server_now_ms)
+        stamps, opened = table.stamps, self._opened(fetched.adjusted_at_ms)
         basis = basis_of(fetched, int(stamps[0]), self._query.instrument, opened)
         whole = BasisPart(Span(int(stamps[0]), int(stamps[-1]) + 1), basis)
         frame, adjustment = self._query.timeframe, _wanted(goal)

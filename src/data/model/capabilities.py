@@ -189,6 +189,7 @@ class Fetched:
         seams: what lies between the last bar of one page and the first of the next.
         dated: whether the vendor said what time it was. Where it did not, nothing but our own clock
             says which bars have closed.
+        vendor_now_ms: when it was asked, by the vendor's clock alone; None where it said no time.
     """
 
     table: BarTable
@@ -204,3 +205,13 @@ class Fetched:
     listed_ms: int | None = None
     dated: bool = True
     seams: tuple[Span, ...] = ()
+    vendor_now_ms: int | None = None
+
+    @property
+    def adjusted_at_ms(self) -> int:
+        """The instant as of which prices are adjusted, in UTC milliseconds.
+
+        By the vendor's clock, for it is the vendor that adjusts: ours may be behind, and a split that
+        lies between the two would be applied twice.
+        """
+        return self.server_now_ms if self.vendor_now_ms is None else self.vendor_now_ms

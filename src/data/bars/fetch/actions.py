@@ -13,7 +13,7 @@ from ...errors import (
     ProviderError,
     ProviderTimeoutError,
 )
-from ...model.instant import DAY_MS, date_of
+from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
 from ...model.span import Span
 from ...net.one_call import current_call
@@ -37,7 +37,8 @@ class ActionFetcher:
         refused the account or did not answer in time.
         """
         now = self._clock.now_ms()
-        asked = Span(span.start, min(span.end, now + DAY_MS))
+        latest = max(now, self._newest_basis(work))
+        asked = Span(span.start, min(span.end, latest + DAY_MS))
         for candidate in work.lane.tellers:
             shut = (AuthenticationError, ProviderTimeoutError)
             is_shut_out = isinstance(work.out.get(candidate.name), shut)
@@ -46,7 +47,7 @@ class ActionFetcher:
             sent, started = current_call().requests, self._clock.monotonic()
             error: DataError | None = None
             try:
-                actions = candidate.downloader.fetch_actions(work.query.instrument, asked, now)
+                actions = candidate.downloader.fetch_actions(work.query.instrument, asked, latest)
             except (ProviderError, ConfigError) as failure:
                 error = failure
             attempt = Attempt(
@@ -68,6 +69,14 @@ class ActionFetcher:
             self._writer.add_actions(work, actions, Asked(span, candidate.name, now))
             return True
         return False
+
+    def _newest_basis(self, work: FetchState) -> int:
+        """Return the last session that had opened at a fetch: it is no earlier than that now.
+
+        Our own clock may be, and then the splits between the two would not be asked for.
+        """
+        dates = (part.basis.as_of for part in self._writer.coverage(work))
+        return max((day_ms(day) for day in dates if day is not None), default=0)
 
     def check(self, work: FetchState, candidate: Candidate, span: Span) -> None:
         """See to it that a candidate's bars of ``span`` can be converted, before it is asked.

@@ -281,9 +281,9 @@ class AnswerIngester:
         if not splits or fetched.basis.adjustment not in ("split", "all"):
             return [], None
         coverage = self._writer.coverage(work).opened()
-        times = [fetched.server_now_ms, *(part.fetched_at for part in coverage)]
+        times = [fetched.adjusted_at_ms, *(part.fetched_at for part in coverage)]
         near = windows(splits, work.grid.calendar, times)
-        return doubted(coverage, near), doubt_at(near, fetched.server_now_ms)
+        return doubted(coverage, near), doubt_at(near, fetched.adjusted_at_ms)
 
     def _older_marks(
         self, work: FetchState, fetched: Fetched, found: ClassifiedAnswer, held: StoredRange
@@ -316,7 +316,7 @@ class AnswerIngester:
 
     def _sessions(self, work: FetchState, fetched: Fetched) -> _Sessions:
         """Return the sessions around an answer; instruments without actions need none."""
-        at = fetched.server_now_ms
+        at = fetched.adjusted_at_ms
         if work.query.instrument.asset_class != "stock":
             return _Sessions(None, at)
         today = date_of(at)
