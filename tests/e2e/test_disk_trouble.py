@@ -48,6 +48,7 @@ def test_bars_that_cannot_be_stored_are_returned(
     assert_true(frame, vendors, clock, symbol, "1d", "2024-04-01", "2024-06-01", adjustment)
     assert any("not stored" in said for said in told(frame)["problems"])
     assert told(frame)["from_cache"] == 0.0
+    assert told(frame)["generation"] is None
     full["on"] = False
     again = manager.get_ohlcv(*bounds, adjustment=adjustment, strict=True)
     pd.testing.assert_frame_equal(frame, again)
@@ -89,5 +90,9 @@ def test_a_disk_that_fills_up_keeps_what_was_there(
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-04", strict=True)
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", "2024-06-01", "2024-06-05")
     assert told(frame)["from_cache"] == 0.5
+    assert told(frame)["generation"] is None, "no version holds all of these bars"
     frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02", strict=True)
     assert told(frame)["from_cache"] == 1.0
+    version = told(frame)["generation"]
+    held = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02", version=version)
+    pd.testing.assert_frame_equal(held, frame)

@@ -465,8 +465,9 @@ class Simulation:
         """Keep an answer for :meth:`ask_version`."""
         if seen is None or not seen.is_complete or question.options or question.bars:
             return
-        if self.disks.struck:
-            return  # it may hold bars that no version does: there was no room for them
+        if seen.facts["generation"] is None:
+            assert self.disks.struck, f"{question}: a version is not told"
+            return
         kept = self.versions.setdefault((question.symbol, question.timeframe), [])
         kept.append((seen.facts["generation"], question, seen))
 

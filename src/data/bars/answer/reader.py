@@ -186,7 +186,8 @@ def _facts(
 ) -> dict[str, Any]:
     return {
         "lane": key.folder,
-        "generation": view.generation,
+        # No version holds bars that could not be stored.
+        "generation": None if any(c.pieces for c in outcome.unstored) else view.generation,
         "problems": [*problems, *outcome.problems, *splice_problems(coverage)][:_MOST_PROBLEMS],
         "attempts": told(outcome.attempts),
         "rejected": {},
