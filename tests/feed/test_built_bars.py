@@ -71,6 +71,16 @@ class Exchange:
                 assert self.streams.publish(self.vendor, *APPLE, stamp) == 1
                 if by is not None:
                     self.heard(by, stamp)
+                else:
+                    self._wait_for_reader()
+
+    def _wait_for_reader(self) -> None:
+        """Wait until the feed has read what was sent: unread, it would be silence to the feed."""
+        [peer] = self.streams.listening(APPLE)
+        if not peer.is_mute:
+            before = peer.pongs
+            peer.ping()
+            wait_until(lambda: peer.pongs > before, "a pong")
 
     def heard(self, feed: LiveFeed, stamp_ms: int) -> None:
         """Wait until a minute has gone into the running bar, or has closed it."""

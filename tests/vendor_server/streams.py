@@ -39,6 +39,7 @@ class Peer:
     Attributes:
         heard: the texts that came.
         pings: how many of them were answered.
+        pongs: how many pings of ours were answered: what was sent before each has been read.
         is_mute, is_deaf, is_curt: it sends nothing; it takes no notice of anything; it answers pings
             and nothing else.
     """
@@ -47,10 +48,11 @@ class Peer:
         self.face = face
         self.topics: set[Topic] = set()
         self.heard: list[str] = []
-        self.pings = 0
+        self.pings = self.pongs = 0
         self.is_mute = False
         self.is_deaf = self.is_curt = False
         self.is_open = True
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._raw = raw
         self._lock = threading.Lock()
 
@@ -67,6 +69,10 @@ class Peer:
     def say(self, text: str) -> None:
         """Send a text."""
         self.send(framed(text.encode()))
+
+    def ping(self) -> None:
+        """Ask for a pong."""
+        self.send(framed(b"", PING))
 
     def reset(self) -> None:
         """Cut it with a reset."""
@@ -102,6 +108,8 @@ class Peer:
             if opcode == PING:
                 self.send(framed(payload, PONG))
                 self.pings += 1
+            elif opcode == PONG:
+                self.pongs += 1
             elif opcode == CLOSE:
                 return
             elif opcode == TEXT and not self.is_curt:
