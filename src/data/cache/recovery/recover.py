@@ -66,6 +66,11 @@ def sound_meta(lane: SeriesFiles, year: int) -> YearMeta | None:
         meta = lane.meta(year)
     except DamagedError:
         return recover(lane, year)
+    return matched_meta(lane, year, meta)
+
+
+def matched_meta(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearMeta | None:
+    """Return ``meta``, just read, if the data belong to it, else what a repair leaves."""
     handle = lane.disk.open_read(lane.paths.data(year))
     if handle is None:
         size, head = 0, None

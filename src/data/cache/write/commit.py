@@ -17,7 +17,7 @@ from ..legacy.adopt import OldYears, remove_elsewhere, set_aside
 from ..read.series_index import kind_of, read_series
 from ..read.year_file import MismatchError
 from ..recovery import quarantine
-from ..recovery.recover import recover, sound_meta
+from ..recovery.recover import matched_meta, recover
 from ..values import Commit
 from .coverage_update import YearPart, after_marks, by_year, standing, year_span
 from .series import SeriesFiles
@@ -95,14 +95,15 @@ class CommitRun:
             self.generation = 1 + max(logged, default=0)
 
     def _sound(self, year: int) -> YearMeta | None:
+        part = self.parts.get(year)
         try:
             recorded = self.lane.meta(year)
         except DamagedError:
-            recorded = None
-        part = self.parts.get(year)
+            recorded, meta = None, recover(self.lane, year)
+        else:
+            meta = recorded if part is None else matched_meta(self.lane, year, recorded)
         if part is None:
-            return recover(self.lane, year) if recorded is None else recorded
-        meta = sound_meta(self.lane, year)
+            return meta
         if _generation(meta) != _generation(recorded):
             part.marks = standing(part, meta.state.coverage if meta else Coverage())
         return meta
