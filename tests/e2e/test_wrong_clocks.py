@@ -256,3 +256,25 @@ def test_bars_of_before_a_split_and_of_after_it_fit_together_under_a_clock_behin
     assert_same(lone(vendor).get_ohlcv(*BOTH), right)
     at(AFTER_SPLIT, ours, clock)
     assert_same(lone(vendor).get_ohlcv(*BOTH), right)
+
+
+@pytest.mark.parametrize("vendor", ["finnhub", "fmp", "twelvedata", "yahoo"])
+def test_without_a_vendors_date_prices_fetched_by_a_clock_behind_are_doubted_until_it_is_right(
+    lone: Lone, vendors: VendorServer, clock: ManualClock, ours: ManualClock, vendor: str
+) -> None:
+    at(BEFORE_SPLIT, ours, clock)
+    lone(vendor).get_ohlcv(*EARLY)
+    vendors.skew_date(None)
+    at(AFTER_SPLIT, ours, clock)
+    right = lone(vendor, "right").get_ohlcv(*LATE)
+    at(AFTER_SPLIT, ours, clock, BEHIND)
+    doubted = lone(vendor).get_ohlcv(*LATE, columns=["state"])
+    asked = vendors.count()
+    again = lone(vendor).get_ohlcv(*LATE, columns=["state"])
+    assert vendors.count() == asked, "not asked again before the clock is right"
+    for frame in (doubted, again):
+        assert set(frame["state"]) == {"suspect"} and not told(frame)["complete"]
+    at(AFTER_SPLIT, ours, clock)
+    healed = lone(vendor).get_ohlcv(*LATE)
+    assert_same(healed, right)
+    assert told(healed)["complete"] == told(right)["complete"]

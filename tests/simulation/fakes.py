@@ -197,7 +197,8 @@ class Vendors(VendorServer):
                 return sent
             listing, frame, adjustment = asked[0]
             quotes = quotes_of(frame, page, sent, now_ms, adjustment)
-            lead, late = max(0, min(self.wrong_ms, self._skew_ms or 0)), self.wrong_ms < 0
+            lead = max(0, min(self.wrong_ms, self._skew_ms or 0))
+            late = self.wrong_ms < 0 and self._skew_ms is None
             if lead or late:
                 quotes = {
                     stamp: [replace(q, lead_ms=lead, by_a_late_clock=late) for q in told]

@@ -34,7 +34,7 @@ class Quote:
         closes_ms: when the bar closes.
         spoilt: why it cannot be believed; empty where it can.
         lead_ms: how far ahead both clocks were then, the machine's and the vendor's.
-        by_a_late_clock: whether the machine's clock was behind: its day is not the vendor's.
+        by_a_late_clock: whether the machine's clock was behind, and the vendor told no date.
     """
 
     at_ms: int

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ...cache.actions import ActionBook
 from ...cache.store import Commit, CommitPiece, Suspect
 from ...errors import QualityError
 from ...model.bars import Bar, BarTable, among
 from ...model.capabilities import Fetched
 from ...model.coverage import CLOSED as CLOSED
 from ...model.coverage import OFF_GRID, Coverage, Covered, State
-from ...model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of
+from ...model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
 from ...model.instrument import Instrument
 from ...model.kind import Basis
 from ...model.span import Span, coalesce, subtract
@@ -530,11 +531,14 @@ AHEAD = "fetched at a time that has not come yet: the clock was wrong then, or i
 # So long is left alone what only our own clock says.
 UNVOUCHED_MS = HOUR_MS
 # Clocks of machines that share a folder differ by this much without being wrong.
-_SKEW_MS = MINUTE_MS
+SKEW_MS = MINUTE_MS
 # A hole that was seen once is asked again after so long: one of the last day, and an older one.
 _YOUNG_HOLE_MS, _OLD_HOLE_MS = 15 * MINUTE_MS, 6 * HOUR_MS
 # Begins the reason of a stretch whose bars the user is warned of.
 DOUBTFUL = "doubtful: "
+BEHIND = (
+    f"{DOUBTFUL}as of when prices are adjusted is not known, for this machine's clock is behind"
+)
 
 
 def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
@@ -543,7 +547,7 @@ def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
     Of final bars only the last day: those before it had closed whatever the clock said, for their
     vendor had newer ones. Of bars of older tools nothing: theirs is the time of a file.
     """
-    latest = now_ms + _SKEW_MS
+    latest = now_ms + SKEW_MS
     late = (part for whole in view.coverage if whole.fetched_at > latest for part in whole.opened)
     ahead = [p for p in late if p.fetched_at > latest and not _is_of_a_file(p)]
     if not ahead or view.last is None:
@@ -551,6 +555,16 @@ def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
     last_day = Span(view.last - DAY_MS + 1, view.last + 1)
     recent = (part.clip(last_day) if part.state == "final" else part for part in ahead)
     return [part for part in recent if part is not None]
+
+
+def latest_known(coverage: Coverage, book: ActionBook) -> int:
+    """Return a time that is over by what is stored of a share, in UTC milliseconds; 0 where none is."""
+    parts = [part for part in coverage.opened() if not _is_of_a_file(part)]
+    opened = [day_ms(part.basis.as_of) for part in parts if part.basis.as_of is not None]
+    # What is doubted for it waits for that time.
+    doubted = [part.expires or 0 for part in coverage.opened() if part.reason == BEHIND]
+    told = [action.fetched_at for action in book.told]
+    return max([0, *(part.fetched_at for part in parts), *opened, *doubted, *told])
 
 
 def _is_of_a_file(part: Covered) -> bool:

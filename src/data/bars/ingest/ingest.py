@@ -18,7 +18,7 @@ from ...model.bars import BarTable
 from ...model.capabilities import Fetched
 from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS, date_of, day_ms
-from ...model.kind import Kind
+from ...model.kind import Basis, Kind
 from ...model.lifetime import FIELD, Bound, Lifetime
 from ...model.rules import ValidationRules
 from ...model.span import Span, intersect, subtract
@@ -32,7 +32,9 @@ from ..fetch.unknown_kind import contradicted, is_older
 from ..selection.candidate import Candidate
 from .classify import ClassifiedAnswer, Density, digest
 from .commit import (
+    BEHIND,
     RESCALED,
+    SKEW_MS,
     CommitContext,
     Expiry,
     StoredRange,
@@ -40,6 +42,7 @@ from .commit import (
     are_many,
     basis_of,
     build_commit,
+    latest_known,
     without_rescaled,
 )
 from .faults import faults_of
@@ -95,6 +98,9 @@ class AnswerIngester:
         """
         check_kind(self._store, work, fetched)
         window.check(work, fetched)
+        behind = self._clock_is_behind(work, fetched)
+        if behind is not None:
+            fetched = replace(fetched, basis=Basis("unknown"))
         window = self._revisions.believed(work, window, fetched)
         near, span = self._sessions(work, fetched), window.stored
         told = _told(work, candidate, fetched, span, near)
@@ -124,7 +130,8 @@ class AnswerIngester:
         splits = work.query.instrument.asset_class != "stock"
         plain = without_rescaled(found, held, fetched.vendor, splits=splits)
         found = self._as_revision(work, fetched, plain)
-        commit = with_splices(self._commit(work, fetched, found, near, held), splices, span)
+        commit = self._commit(work, fetched, found, near, held, behind)
+        commit = with_splices(commit, splices, span)
         judged = Span(found.answered.start, max(found.answered.end, window.until))
         commit = replace(
             commit,
@@ -150,6 +157,18 @@ class AnswerIngester:
             return []
         known = (fault.clip(judged) for fault in self._store.view(work.key).faults)
         return [f for f in known if f is not None and f.is_of_bars]
+
+    def _clock_is_behind(self, work: FetchState, fetched: Fetched) -> Suspicion | None:
+        """Return why it is not known as of when prices are adjusted; None where it is.
+
+        The vendor told no time, and our clock shows one that is over by what is stored: a split since
+        then may be in these prices or not. They are asked again at the time of what is stored.
+        """
+        is_adjusted = fetched.basis.adjustment in ("split", "all")
+        if fetched.dated or not is_adjusted or work.query.instrument.asset_class != "stock":
+            return None
+        latest = latest_known(self._writer.coverage(work), self._writer.book(work))
+        return Suspicion(BEHIND, latest) if latest > self._now_ms(fetched) + SKEW_MS else None
 
     def _now_ms(self, fetched: Fetched) -> int:
         """Return the time at an answer: by our clock or the vendor's, whichever is earlier."""
@@ -255,12 +274,13 @@ class AnswerIngester:
         found: ClassifiedAnswer,
         near: _Sessions,
         held: StoredRange,
+        behind: Suspicion | None,
     ) -> Commit:
         first = int(found.closed.stamps[0]) if len(found.closed) else found.answered.start
         basis = basis_of(fetched, first, work.query.instrument, near.opened)
         others, doubt = self._split_doubts(work, fetched)
         now, refresh = self._now_ms(fetched), work.query.refresh
-        terms = CommitContext(work.grid, basis, now, self._expiry, doubt, refresh)
+        terms = CommitContext(work.grid, basis, now, self._expiry, behind or doubt, refresh)
         others += self._older_marks(work, fetched, found, held)
         commit = build_commit(fetched, found, held, terms)
         # Bars fetched earlier lose their trust before this answer can be joined to them.
