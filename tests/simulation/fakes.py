@@ -20,7 +20,7 @@ from src.data.clock import ManualClock
 from src.data.disk.files import DiskStep
 from src.data.errors import DataError, ProviderTimeoutError, UnavailableError
 from src.data.model.http import HttpRequest, HttpResponse
-from src.data.model.instant import DAY_MS, MINUTE_MS, to_ms
+from src.data.model.instant import DAY_MS, MINUTE_MS, SECOND_MS, to_ms
 from src.data.model.timeframe import Timeframe
 from tests.cache.disks import CHANGING, Killed
 from tests.vendor_server import Fault, Row, Truth, VendorServer
@@ -148,6 +148,7 @@ class Vendors(VendorServer):
         self.first_ms: dict[str, int] = {}
         self.sent: Counter[str] = Counter()
         self.wrong_ms = 0
+        self._until_ms = 1 << 53
 
     def url(self, vendor: str) -> str:
         """Return what to configure as the vendor's address."""
@@ -171,6 +172,8 @@ class Vendors(VendorServer):
             {name.lower(): value for name, value in headers.items()},
         )
         self.sent[vendor] += 1
+        # A bar labelled exactly so comes too, and is not of what was asked.
+        self._until_ms = int(asked.params.get("period2", 1 << 43)) * SECOND_MS
         reply = self.reply(vendor, asked, 1)
         outcome = self._delivered(reply.delivery.way)
         if outcome is not None:
@@ -204,7 +207,9 @@ class Vendors(VendorServer):
                     stamp: [replace(q, lead_ms=lead, by_a_late_clock=late) for q in told]
                     for stamp, told in quotes.items()
                 }
-            self.memory.hear(face.name, listing.symbol, frame.label, quotes)
+            self.memory.hear(
+                face.name, listing.symbol, frame.label, quotes, left_out(page, sent), self._until_ms
+            )
             return sent
 
         return Heard(
@@ -241,6 +246,13 @@ def quotes_of(
         if len({quote.values for quote in quotes if not quote.spoilt}) > 1:
             found[stamp] = [replace(q, spoilt=q.spoilt or "contradicted") for q in quotes]
     return found
+
+
+def left_out(page: Page, sent: Page) -> set[int]:
+    """Return the stamps of bars that should be sent and are not, though later ones are."""
+    stamps = {row.stamp_ms for row in sent.rows}
+    last = max(stamps, default=0)
+    return {row.stamp_ms for row in page.rows if row.stamp_ms < last} - stamps
 
 
 def spoilt(values: tuple[float | None, ...]) -> str:
@@ -319,7 +331,7 @@ class OwnDownloader:
         for fault in self.faults:
             sent = fault.rows(sent) if fault.rows else sent
         quotes = quotes_of(Timeframe.parse(interval), page, sent, now, "raw")
-        self._vendors.memory.hear(self._name, symbol, interval, quotes)
+        self._vendors.memory.hear(self._name, symbol, interval, quotes, left_out(page, sent))
         index = pd.to_datetime(list(sent.labels), unit="ms").rename("timestamp")
         names = ["open", "high", "low", "close", "volume"]
         return pd.DataFrame(

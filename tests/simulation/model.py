@@ -6,7 +6,7 @@ It knows nothing of the library but the documented frame and its ``attrs``.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isclose, isnan
 from typing import Any
@@ -58,22 +58,31 @@ class Memory:
     """Everything that vendors told: by vendor, listing, timeframe and stamp.
 
     Attributes:
-        fresh: what was told since the last :meth:`keep`.
-        kept: what was told for an answer that arrived, by listing and timeframe.
+        fresh: what was told, within what was asked, since the last question began.
+        left_out: listing, timeframe and stamp of bars of what was asked that did not come.
     """
 
     def __init__(self) -> None:
         self.quotes: dict[tuple[str, str, str], dict[int, list[Quote]]] = {}
         self.fresh: list[tuple[str, str, int, Quote]] = []
+        self.left_out: set[tuple[str, str, int]] = set()
 
     def hear(
-        self, vendor: str, symbol: str, label: str, quotes: Mapping[int, Sequence[Quote]]
-    ) -> None:
-        """Note what a vendor tells of a listing."""
+        self, vendor: str, symbol: str, label: str, quotes: Mapping[int, Sequence[Quote]],
+        left_out: Iterable[int] = (), until_ms: int = 1 << 53,
+    ) -> None:  # fmt: skip
+        """Note what a vendor tells of a listing, and which of its bars it leaves out.
+
+        What is stamped ``until_ms`` or later comes along unasked.
+        """
         known = self.quotes.setdefault((vendor, symbol, label), defaultdict(list))
+        absent = {(symbol, label, stamp) for stamp in left_out}
+        self.left_out |= absent
+        self.fresh = [one for one in self.fresh if one[:3] not in absent]
         for stamp, told in quotes.items():
             known[stamp] += told
-            self.fresh += ((symbol, label, stamp, quote) for quote in told)
+            if stamp < until_ms:
+                self.fresh += ((symbol, label, stamp, quote) for quote in told)
 
     def of(self, vendor: str, symbols: Sequence[str], label: str, stamp: int) -> list[Quote]:
         """Return what a vendor told of a bar of one of these listings."""
@@ -228,6 +237,7 @@ class Model:
         """
         now = times[1]
         span = question.span(now)
+        self._take_back()
         self._inside(question, seen, span)
         for stamp in seen.rows:
             self._bar(question, seen, stamp, times)
@@ -411,6 +421,16 @@ class Model:
             heard = self.heard[_asked(question)]
             hidden = sorted(s for s in heard - set(seen.rows) if s in span)
             assert not hidden, f"{question}: complete, and told bars are hidden: {_some(hidden)}"
+
+    def _take_back(self) -> None:
+        """Forget bars that were not final yet and did not come again: their vendor took them back."""
+        for symbol, label, stamp in self.memory.left_out:
+            lanes = [lane for key, lane in self.acknowledged.items() if key[:2] == (symbol, label)]
+            if not any(stamp in lane for lane in lanes):
+                for key, heard in self.heard.items():
+                    if key[:2] == (symbol, label):
+                        heard.discard(stamp)
+        self.memory.left_out.clear()
 
     def _note(self, question: Question, seen: Seen, span: Span) -> None:
         """Remember what was acknowledged, and what vendors told for this answer."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from src.data.model.instant import parse_iso
 from tests.vendor_server import Fault
 
 from .fakes import off_grid
 from .model import Question
-from .simulation import COINS, CURRENCIES, shares, simulated
+from .simulation import COINS, CURRENCIES, OWN, OWN_COINS, shares, simulated
 
 
 def test_a_clock_behind_takes_no_final_bar_from_an_answer() -> None:
@@ -84,3 +85,22 @@ def test_a_split_before_a_fetch_by_a_clock_behind_is_applied_once(vendor: str) -
         last = sim.ask(question)
     assert first is not None and again is not None and last is not None
     assert first.rows == again.rows == last.rows
+
+
+def test_a_bar_that_was_not_final_may_be_taken_back() -> None:
+    with simulated(OWN_COINS, "2024-07-03T19:30") as sim:
+        sim.ask(Question("BTCUSDT", "1d", "2024-05-09", "2024-06-03"))
+        sim.advance(3600)
+        sim.fault(OWN, Fault.drop(0))
+        seen = sim.ask(Question("BTCUSDT", "1d", "2024-05-09", "2024-06-21"))
+    assert seen is not None and parse_iso("2024-06-03") not in seen.rows
+
+
+def test_a_bar_that_came_along_at_the_end_of_another_question_was_not_told() -> None:
+    with simulated(CURRENCIES, "2024-07-03T19:30") as sim:
+        sim.fault("yahoo", Fault.drop(0), times=1)
+        sim.ask(Question("NZDUSD=X", "1h", "2024-07-03T06:00", "2024-07-03T07:00"))
+        sim.advance(3600)
+        sim.ask(Question("NZDUSD=X", "1h", None, None, 30))
+        seen = sim.ask(Question("NZDUSD=X", "1h", "2024-07-02T06:00", "2024-07-03T08:00"))
+    assert seen is not None and parse_iso("2024-07-03T06:00") not in seen.rows
