@@ -11,7 +11,7 @@ import pytest
 from src.data.errors import UnavailableError
 from src.data.feed.base_live_data_feed import BaseLiveDataFeed
 from tests.feed.hands import witnessed
-from tests.feed.test_feed import wait_until
+from tests.feed.test_backtrader_feed import wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow
 

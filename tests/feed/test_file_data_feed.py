@@ -13,7 +13,7 @@ import pytest
 from src.data.feed.file_data_feed import FileDataFeed
 from src.data.feed.sources.csv import CsvColumns, read_csv_bars
 from tests.feed.hands import witnessed
-from tests.feed.test_feed import wait_until
+from tests.feed.test_backtrader_feed import wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow
 ROW = "{at},1.0,2.0,0.5,1.5,10"
