@@ -25,7 +25,8 @@ from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 
-# All bars are of one year long past: no answer depends on the day of measuring.
+# All bars are of one year long past: no answer depends on the day of measuring. It is asked when splits
+# and dividends had been asked for: later each answer would look for newer ones first.
 YEAR = Span(parse_iso("2023-01-01"), parse_iso("2024-01-01"))
 FETCHED = parse_iso("2024-06-03T12:00:00")
 COIN = Kind("24h", "clock", "binance", "USDT", "base")
@@ -41,7 +42,7 @@ T = TypeVar("T")
 def stage() -> Iterator[DataManager]:
     """Yield a manager on a cache that holds a year of BTCUSDT (1h, 1d) and of AAPL (1d)."""
     with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
-        manager = DataManager(Path(folder) / "cache", clock=ManualClock(parse_iso("2024-07-01")))
+        manager = DataManager(Path(folder) / "cache", clock=ManualClock(FETCHED))
         _fill(manager)
         yield manager
 
@@ -66,7 +67,7 @@ def crowd_stage(count: int, every: int = 1) -> Iterator[tuple[DataManager, list[
     """
     symbols = ["".join(letters) for letters in islice(product("QWZXVJK", repeat=4), count)]
     with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
-        manager = DataManager(Path(folder) / "cache", clock=ManualClock(parse_iso("2024-07-01")))
+        manager = DataManager(Path(folder) / "cache", clock=ManualClock(FETCHED))
         store = BarStore(manager.cache.store.root, _Unsynced())
         calendar = calendar_for(manager.provider_selector.instrument(symbols[0]))
         sessions = calendar.opens(Timeframe.parse("1d"), FIVE_YEARS)[::every]
