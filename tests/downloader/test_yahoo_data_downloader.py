@@ -247,6 +247,14 @@ def test_the_last_trade_does_not_replace_the_bar_it_belongs_to() -> None:
     assert [(b.stamp_ms // 1000 - OPEN, b.open) for b in bars] == [(0, 10), (300, 11)]
 
 
+@pytest.mark.parametrize("timeframe", ["5m", "1d", "1w"])
+def test_a_bar_that_is_sent_twice_is_no_last_trade(timeframe: str) -> None:
+    """Both rows are handed on: where they differ, neither is believed."""
+    asked = query(timeframe, (OPEN - 8 * 86_400) * 1000, (OPEN + 86_400) * 1000, AAPL)
+    bars = yahoo()[0].parse_bars(chart([OPEN, OPEN]), asked).bars
+    assert [(bar.stamp_ms, bar.open) for bar in bars] == [(bars[0].stamp_ms, 10), (bars[0].stamp_ms, 11)]
+
+
 @pytest.mark.parametrize("after_s, volume, kept", [(0, 0, 1), (1, None, 1), (0, 7, 2), (300, 0, 2)])
 def test_the_last_price_after_the_close_is_no_bar(after_s: int, volume: Any, kept: int) -> None:
     asked = query("5m", OPEN * 1000, (OPEN + 30_000) * 1000, AAPL)

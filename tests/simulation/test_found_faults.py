@@ -7,7 +7,7 @@ import pytest
 from src.data.model.instant import parse_iso
 from tests.vendor_server import Fault
 
-from .fakes import off_grid
+from .fakes import contradicted, off_grid
 from .model import Question
 from .simulation import COINS, CURRENCIES, OWN, OWN_COINS, shares, simulated
 
@@ -104,3 +104,10 @@ def test_a_bar_that_came_along_at_the_end_of_another_question_was_not_told() -> 
         sim.ask(Question("NZDUSD=X", "1h", None, None, 30))
         seen = sim.ask(Question("NZDUSD=X", "1h", "2024-07-02T06:00", "2024-07-03T08:00"))
     assert seen is not None and parse_iso("2024-07-03T06:00") not in seen.rows
+
+
+def test_a_day_that_stands_twice_with_other_prices_is_not_believed() -> None:
+    with simulated(shares("yahoo", "polygon")) as sim:
+        sim.fault("yahoo", contradicted())
+        seen = sim.ask(Question("AAPL", "1d", "2024-06-04", "2024-06-05"))
+    assert seen is not None and set(seen.source.values()) == {"polygon"}

@@ -56,7 +56,9 @@ def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
     _check_symbol(query.instrument.spelling("yahoo"), meta.get("symbol"))
     zone = zone_named(meta["exchangeTimezoneName"])
     stamps = [_stamp(label(at), query.timeframe, zone) for at in labels]
-    bars = _bars(result, stamps, query, now_ms)
+    # A row of the last trade is labelled by its time; one with the label before is that bar twice.
+    is_twice = len(labels) > 1 and labels[-1] == labels[-2]
+    bars = _bars(result, stamps, query, now_ms, is_twice=is_twice)
     actions = _actions(result.get("events") or {}, zone, query.now_ms)
     # Of anything but a share it tells since when Yahoo has it.
     first = meta.get("firstTradeDate") if query.instrument.asset_class == "stock" else None
@@ -82,7 +84,9 @@ def error_text(response: HttpResponse) -> str:
         return ""
 
 
-def _bars(result: Any, stamps: list[int], query: FetchQuery, now_ms: int) -> Sequence[Bar]:
+def _bars(
+    result: Any, stamps: list[int], query: FetchQuery, now_ms: int, *, is_twice: bool
+) -> Sequence[Bar]:
     indicators = result["indicators"]
     if not stamps:
         if any((indicators.get("quote") or [{}])[0].values()):
@@ -93,6 +97,8 @@ def _bars(result: Any, stamps: list[int], query: FetchQuery, now_ms: int) -> Seq
     columns.append(adjusted or [None] * len(stamps))
     rows = zip(stamps, *columns, strict=True)
     bars = [Bar(row[0], *map(number, row[1:])) for row in rows]
+    if is_twice:
+        return _without_margin(bars, query)
     opens = _open_of(bars[-1].stamp_ms, query.timeframe, result["meta"])
     if len(bars) > 1 and opens == bars[-2].stamp_ms and query.timeframe.unit in "wM":
         bars[-2:] = [_joined(*bars[-2:])]
