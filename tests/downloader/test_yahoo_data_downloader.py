@@ -252,7 +252,10 @@ def test_a_bar_that_is_sent_twice_is_no_last_trade(timeframe: str) -> None:
     """Both rows are handed on: where they differ, neither is believed."""
     asked = query(timeframe, (OPEN - 8 * 86_400) * 1000, (OPEN + 86_400) * 1000, AAPL)
     bars = yahoo()[0].parse_bars(chart([OPEN, OPEN]), asked).bars
-    assert [(bar.stamp_ms, bar.open) for bar in bars] == [(bars[0].stamp_ms, 10), (bars[0].stamp_ms, 11)]
+    assert [(bar.stamp_ms, bar.open) for bar in bars] == [
+        (bars[0].stamp_ms, 10),
+        (bars[0].stamp_ms, 11),
+    ]
 
 
 @pytest.mark.parametrize("after_s, volume, kept", [(0, 0, 1), (1, None, 1), (0, 7, 2), (300, 0, 2)])

@@ -111,3 +111,12 @@ def test_a_day_that_stands_twice_with_other_prices_is_not_believed() -> None:
         sim.fault("yahoo", contradicted())
         seen = sim.ask(Question("AAPL", "1d", "2024-06-04", "2024-06-05"))
     assert seen is not None and set(seen.source.values()) == {"polygon"}
+
+
+def test_gaps_that_a_repair_made_in_the_call_are_told_as_they_are_later() -> None:
+    offline = (("offline", True),)
+    with simulated(OWN_COINS) as sim:
+        sim.put("BTCUSDT", "1h", "2024-06-05T01:00", "2024-06-05T13:00", hole=4)
+        sim.ask(Question("BTCUSDT", "1d", "2024-06-04", "2024-06-05"))
+        sim.damage(5, "flip")
+        sim.ask(Question("BTCUSDT", "1h", "2024-06-04T12:00", "2024-06-05T13:00", options=offline))

@@ -153,7 +153,21 @@ def lacking_spans(
         if part.state == "empty" and part.reason != CLOSED and part.stands(now_ms):
             early = part.span.end <= traded.start
             found.append(Gap(part.span, BEFORE_FIRST if early else part.reason, early))
-    return sorted(found, key=lambda g: g.span)
+    return _joined(sorted(found, key=lambda g: g.span))
+
+
+def _joined(found: Iterable[Gap]) -> list[Gap]:
+    """Return adjoining gaps of one reason as one: in how many pieces they came is no news."""
+    joined: list[Gap] = []
+    for gap in found:
+        if (
+            joined
+            and replace(joined[-1], span=gap.span) == gap
+            and joined[-1].span.end == gap.span.start
+        ):
+            gap = replace(gap, span=Span(joined.pop().span.start, gap.span.end))
+        joined.append(gap)
+    return joined
 
 
 def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
