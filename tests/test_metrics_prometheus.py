@@ -33,7 +33,7 @@ class Counted:
 
     def metrics(self) -> dict[str, Any]:
         taken = {"cache": Fill(bytes=7, files=2, packed_bytes=10, plain_bytes=41).to_json(),
-                 "process": Memory(used=5).to_json()}  # fmt: skip
+                 "process": Memory(used=5).to_json() | {"cpu_seconds": 2.5, "cpu_percent": 40.0}}  # fmt: skip
         return self.counters.snapshot() | taken
 
 
@@ -91,8 +91,11 @@ def test_the_text_format_says_what_was_counted() -> None:
         ("onetape_cache_bytes", ()): 7,
         ("onetape_cache_compression_ratio", ()): 4.1,
         ("onetape_process_memory_used_bytes", ()): 5,
+        ("onetape_process_cpu_seconds_total", ()): 2.5,
+        ("onetape_process_cpu_percent", ()): 40.0,
     }
     assert {key: found.get(_key(*key)) for key in expected} == expected
+    assert "# TYPE onetape_process_cpu_seconds_total counter" in text
     assert "peak" not in text, "what nobody tells is left out"
 
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import mmap
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from src.data.resources import memory
+from src.data.bars.observer import Observer
+from src.data.clock import ManualClock
+from src.data.resources import CpuUse, memory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
@@ -40,3 +43,53 @@ def test_values_are_bytes(tmp_path: Path) -> None:
     assert found.free == 3072
     assert found.used is not None and found.used % 7 == 0
     assert set(found.to_json()) == {"memory_used_bytes", "memory_peak_bytes", "memory_free_bytes"}
+
+
+@pytest.fixture
+def spent(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The processor time of this process, as the test writes it."""
+    seconds = [5.0]
+    monkeypatch.setattr("time.process_time", lambda: seconds[0])
+    return seconds
+
+
+def test_processor_time_is_of_the_process_and_its_share_since_a_moment(spent: list[float]) -> None:
+    clock = ManualClock(0)
+    clock.advance(100)
+    use = CpuUse(clock.monotonic)
+    assert use.to_json() == {"cpu_seconds": 5.0, "cpu_percent": None}
+    clock.advance(4)
+    spent[0] = 6.0
+    assert use.to_json() == {"cpu_seconds": 6.0, "cpu_percent": 25.0}
+    assert use.to_json() == {"cpu_seconds": 6.0, "cpu_percent": 25.0}, "looking changes nothing"
+    spent[0] = 17.0
+    assert use.to_json()["cpu_percent"] == 300.0, "of one core: three threads"
+
+
+def test_a_forked_child_begins_anew(spent: list[float]) -> None:
+    clock = ManualClock(0)
+    use = CpuUse(clock.monotonic)
+    clock.advance(10)
+    spent[0] = 0.5
+    use.after_fork()
+    clock.advance(10)
+    spent[0] = 1.5
+    assert use.to_json() == {"cpu_seconds": 1.5, "cpu_percent": 10.0}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_manager_s_child_begins_anew() -> None:
+    clock = ManualClock(0)
+    observer = Observer(clock)
+    clock.advance(10)
+    assert observer.snapshot()["process"]["cpu_percent"] is not None
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        told = observer.snapshot()["process"]["cpu_percent"]
+        os.write(writing, repr(told).encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with os.fdopen(reading, "rb") as pipe:
+        assert pipe.read() == b"None", "no time has gone by since it was forked"

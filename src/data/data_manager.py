@@ -287,7 +287,8 @@ class DataManager(BeyondBars):
         """Return what was counted since this manager was made, as plain values (see the docs).
 
         ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls``, ``quality``, ``events``,
-        ``cache`` (sizes as of the last minute), ``process``. Counts are this process' own.
+        ``cache`` (sizes as of the last minute), ``process`` (memory, processor time). Counts are this
+        process' own.
         """
         return self._services.observer.snapshot()
 

@@ -23,6 +23,8 @@ __all__ = ["HasMetrics", "MetricsCollector", "start_exporter"]
 
 _PREFIX = "onetape"
 _LAST_PORT = 65_535
+# What is a counter among the values of ``cache`` and ``process``.
+_ONLY_GROW = frozenset({"cpu_seconds"})
 
 
 class HasMetrics(Protocol):
@@ -113,11 +115,15 @@ class MetricsCollector:
 
     def _gauges(self, part: str, values: Mapping[str, Any]) -> Iterator[Metric]:
         for name, value in values.items():
-            if value is not None:
-                title = name.replace("_", " ")
-                yield self._core.GaugeMetricFamily(
-                    f"{_PREFIX}_{part}_{name}", f"{part}: {title}", value=value
-                )
+            if value is None:
+                continue
+            title = f"{part}: {name.replace('_', ' ')}"
+            if name in _ONLY_GROW:
+                grown = self._counter(f"{part}_{name}", title)
+                grown.add_metric([], value)
+                yield grown
+            else:
+                yield self._core.GaugeMetricFamily(f"{_PREFIX}_{part}_{name}", title, value=value)
 
     def _counter(self, name: str, what: str, *labels: str) -> Any:
         return self._core.CounterMetricFamily(f"{_PREFIX}_{name}", what, labels=labels)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,37 @@ class Memory:
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping, in bytes."""
         return {f"memory_{name}_bytes": value for name, value in asdict(self).items()}
+
+
+class CpuUse:
+    """Processor time of this process, beside the time that went by since this was made.
+
+    A forked child's processor time begins at zero, and so does what is told there once
+    :meth:`after_fork` was called.
+
+    Args:
+        monotonic: gives seconds that never jump.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Begin anew."""
+        self._began = self._monotonic(), time.process_time()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``cpu_seconds`` and ``cpu_percent``.
+
+        Seconds: of all threads, in user and system mode, since the process began. Percent: of one
+        core, on average since this was made, so that four busy threads may be 400; None while no
+        time has gone by. It does not depend on how often it is looked at.
+        """
+        began, before = self._began
+        spent, elapsed = time.process_time(), self._monotonic() - began
+        percent = 100 * (spent - before) / elapsed if elapsed > 0 else None
+        return {"cpu_seconds": spent, "cpu_percent": percent}
 
 
 def memory(proc: Path = _PROC) -> Memory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,3 +154,11 @@ def test_metrics_tell_memory(make: Callable[[], DataManager]) -> None:
     process = make().metrics()["process"]
     assert {"memory_used_bytes", "memory_peak_bytes", "memory_free_bytes"} <= set(process)
     assert process["memory_peak_bytes"] > 10 * 2**20
+
+
+def test_metrics_tell_processor_time(make: Callable[[], DataManager]) -> None:
+    manager = make()
+    before = time.process_time()
+    told = manager.metrics()["process"]["cpu_seconds"]
+    assert 0 < before <= told <= time.process_time()
+    assert "cpu_percent" in manager.metrics()["process"]

@@ -15,6 +15,7 @@ from ..metrics import Metrics
 from ..model.actions import Action
 from ..model.query import BarsQuery
 from ..net.forks import renew_after_fork
+from ..resources import CpuUse, memory
 
 # The events are imported where they are told: most short programs meet none.
 if TYPE_CHECKING:
@@ -48,19 +49,20 @@ class Observer:
     def __init__(self, clock: Clock, gauge: Gauge | None = None) -> None:
         self._clock = clock
         self._gauge = gauge
+        self._cpu = CpuUse(clock.monotonic)
         self.metrics = Metrics()
         # Replaced whole, never changed: whoever is telling goes on with the list it began with.
         self._listeners: tuple[_Enrolled, ...] = ()
         renew_after_fork(self.metrics)
+        renew_after_fork(self._cpu)
         if gauge is not None:
             renew_after_fork(gauge)
 
     def snapshot(self) -> dict[str, Any]:
         """Return what was counted, and what the cache and this process take, as plain values."""
-        from ..resources import memory
-
         cache = self._gauge.read().to_json() if self._gauge else {}
-        return self.metrics.snapshot() | {"cache": cache, "process": memory().to_json()}
+        process = self._cpu.to_json() | memory().to_json()
+        return self.metrics.snapshot() | {"cache": cache, "process": process}
 
     def on_event(self, listener: Listener) -> Callable[[], None]:
         """Have ``listener`` called with every event, in the thread where it happens.
