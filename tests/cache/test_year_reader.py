@@ -315,6 +315,16 @@ def test_the_documented_keys_of_the_metadata(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_vendor_that_the_rules_do_not_grade_has_no_reliability(tmp_path: Path) -> None:
+    facts = {"acme": {"rate_limit": "5/minute"}}
+    store = store_in(tmp_path, vendor_facts=facts)
+    store.commit(DAILY, Commit((piece(0, 3),), quality={"score": 0.4}))
+    plain = json.loads((lane_folder(tmp_path) / META).read_bytes())
+    assert plain["data_quality"]["score"] == 0.4
+    told = {"name": "acme", "reliability": None, "rate_limit": "5/minute"}
+    assert plain["provider_info"] == told, "the score of the bars says nothing of their vendor"
+
+
 def test_the_log_tells_every_commit(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.commit(DAILY, Commit((piece(0, 4),)))

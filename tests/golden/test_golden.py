@@ -375,6 +375,8 @@ PACKED = ("sha256", "size", "head", "head_at", "size_bytes", "prev", "committed"
 # What newer logs say besides, newer notes of what was asked for splits and dividends, and how many
 # bars are of whom.
 LATER = ("touched", "told", "bars")
+# The score of a year was told as the reliability of a vendor of which none was known.
+NO_GRADE = ("reliability",)
 # Series whose newest bars are not of the vendor of most of them.
 OF_SEVERAL = ("AHEAD", "TORN")
 
@@ -400,7 +402,7 @@ def _without_packed(plain: Any) -> Any:
         dated = ("fetched_at",) if plain.get("state") == "suspect" else ()
         # A year was said to be of the sender of its newest bars.
         of_whom = ("data_source", "provider_info") if plain.get("symbol") in OF_SEVERAL else ()
-        left_out = (*PACKED, *LATER, *dated, *of_whom)
+        left_out = (*PACKED, *LATER, *NO_GRADE, *dated, *of_whom)
         return {k: _without_packed(v) for k, v in plain.items() if k not in left_out}
     return [_without_packed(v) for v in plain] if isinstance(plain, list) else plain
 

@@ -280,7 +280,8 @@ def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) 
         },
         "provider_info": {
             "name": meta.vendor,
-            "reliability": facts.get("reliability", meta.quality.get("score", 1.0)),
+            # The score of the bars is no grade of their vendor: null where the rules have none.
+            "reliability": facts.get("reliability"),
             "rate_limit": facts.get("rate_limit", ""),
             **({"bars": dict(meta.shares)} if meta.shares else {}),
         },
