@@ -15,7 +15,6 @@ import pandas as pd
 
 from src.data.clock import ManualClock, SystemClock
 from src.data.feed.backtrader.feed import BacktraderFeed, run_live
-from src.data.feed.binance_live_data_feed import BinanceStream
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.sources.base import Sink
 from src.data.feed.streams.connection import Connection
@@ -26,6 +25,7 @@ from src.data.model.instant import MINUTE_MS, from_ms, parse_iso
 from src.data.model.stream import BarSeen, LiveBar, Topic
 from src.data.net.limiter import VendorLimiter
 from src.data.net.socket import Dialer
+from src.data.vendors.binance.stream import BinanceStream
 from tests.vendor_server.streams import StreamServer
 
 from .feed_waits import delays, stops

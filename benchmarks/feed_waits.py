@@ -15,7 +15,6 @@ from src.data.calendars.gaps import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import UnavailableError
 from src.data.feed.backtrader.feed import BacktraderFeed, run_live
-from src.data.feed.binance_live_data_feed import BinanceStream
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.sources.base import Sink
 from src.data.feed.sources.history import Filled
@@ -31,6 +30,7 @@ from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
 from src.data.model.timeframe import Timeframe
 from src.data.net.limiter import VendorLimiter
 from src.data.net.socket import Dialer, Wire
+from src.data.vendors.binance.stream import BinanceStream
 from tests.vendor_server.streams import StreamServer, hanging
 
 _START = parse_iso("2024-06-10T12:00:01Z")

@@ -12,7 +12,6 @@ from unittest import mock
 import pytest
 
 from src.data import provider_selector
-from src.data.downloader.base_data_downloader import BaseDataDownloader
 from src.data.errors import (
     BadSymbolError,
     BadTimeframeError,
@@ -28,6 +27,7 @@ from src.data.provider_selector import (
     get_provider_selector,
     reset_provider_selector,
 )
+from src.data.vendors.base import BaseDataDownloader
 from tests.contract.source import ROOT
 
 ODD: list[Any] = [

@@ -13,8 +13,8 @@ import pytest
 from src.data import provider_selector
 from src.data.config import donotshare
 from src.data.config.credentials import VENDOR_KEYS, spellings_of
-from src.data.downloader.data_downloader_factory import DataDownloaderFactory
 from src.data.provider_selector import ProviderSelector
+from src.data.vendors.factory import DataDownloaderFactory
 
 CHANGES: dict[str, tuple[Callable[[ProviderSelector, pytest.MonkeyPatch], object], list[str]]] = {}
 

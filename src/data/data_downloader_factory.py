@@ -1,5 +1,5 @@
-"""An older import path of :mod:`.downloader.data_downloader_factory`."""
+"""An older import path of :mod:`src.data.vendors.factory`."""
 
-from .downloader.data_downloader_factory import DataDownloaderFactory
+from .vendors.factory import DataDownloaderFactory
 
 __all__ = ("DataDownloaderFactory",)

@@ -33,13 +33,13 @@ class Network:
             UnknownProviderError: there is no such vendor.
             MissingExtraError: the rules want the vendor's own package, which is not installed.
         """
-        from .downloader.registry import downloader_class
+        from .vendors.registry import downloader_class
 
         return self._senders.sender(vendor, downloader_class(vendor))
 
     def own_sender(self, name: str, downloader: object, carrier: Transport) -> Sender:
         """Return a sender for a downloader of the program's own; see :meth:`.Senders.own_sender`."""
-        from .downloader.base_data_downloader import declared_limits, keys_of
+        from .vendors.base import declared_limits, keys_of
 
         limits, keys = declared_limits(downloader), keys_of(downloader)
         return self._senders.own_sender(name, downloader, carrier, limits, keys)
@@ -68,6 +68,6 @@ class Network:
 
     def limiter(self, vendor: str) -> Limiter:
         """Return the limiter that all senders to ``vendor`` share."""
-        from .downloader.registry import usable_class
+        from .vendors.registry import usable_class
 
         return self._senders.limiter(vendor, usable_class(vendor))

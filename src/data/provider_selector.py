@@ -28,7 +28,7 @@ from .symbols import tickers
 from .symbols.classify import SymbolRefusal, classify
 
 if TYPE_CHECKING:
-    from .downloader.configured import DownloaderPool
+    from .vendors.pool import DownloaderPool
 
 __all__ = [
     "ProviderConfig",
@@ -334,7 +334,7 @@ class ProviderSelector:
     def _shop(self) -> DownloaderPool:
         """Return what makes downloaders by these rules; the caller holds the lock."""
         if self._workshop is None:
-            from .downloader.configured import DownloaderPool
+            from .vendors.pool import DownloaderPool
 
             factory = lambda: _HERE.DataDownloaderFactory  # noqa: E731 - looked up each time
             self._workshop = DownloaderPool(self._rules, factory, self.make_sender)
@@ -342,7 +342,7 @@ class ProviderSelector:
 
     def _get_provider_capabilities(self) -> dict[str, dict[str, Any]]:
         """Return for each vendor of the rules whether it can be asked, and what it serves."""
-        from .downloader.registry import usable_class
+        from .vendors.registry import usable_class
 
         return {
             name: tickers.vendor_summary(
@@ -356,7 +356,7 @@ def __getattr__(name: str) -> Any:
     """Load the factory when it is named: an answer from the cache needs no vendor and no HTTP."""
     if name != "DataDownloaderFactory":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .downloader.data_downloader_factory import DataDownloaderFactory
+    from .vendors.factory import DataDownloaderFactory
 
     # From now on it is found without asking here.
     return globals().setdefault(name, DataDownloaderFactory)

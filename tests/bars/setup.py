@@ -17,7 +17,6 @@ import pandas as pd
 from src.data.bars.service import BarsService
 from src.data.cache.store import BarStore
 from src.data.clock import ManualClock
-from src.data.downloader.base_data_downloader import BaseDataDownloader
 from src.data.errors import UnavailableError
 from src.data.model.bars import Bar
 from src.data.model.capabilities import BarPage, Capabilities, FetchQuery, Limits
@@ -33,6 +32,7 @@ from src.data.net.circuit_breaker import CircuitPolicy
 from src.data.net.sender import Sender
 from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import State
+from src.data.vendors.base import BaseDataDownloader
 from tests.net.scripted import answer
 from tests.vendor_server.face import http_date
 

@@ -21,7 +21,6 @@ import pandas as pd
 from src.data.bars.service import BarsService
 from src.data.cache.store import BarStore
 from src.data.clock import ManualClock
-from src.data.downloader.base_data_downloader import BaseDataDownloader
 from src.data.errors import DataError, NoDataError
 from src.data.model.bars import Bar, BarTable
 from src.data.model.capabilities import Capabilities, Fetched, FetchQuery
@@ -31,6 +30,7 @@ from src.data.model.kind import Basis, Kind
 from src.data.model.query import BarsQuery
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.vendors.base import BaseDataDownloader
 
 STEP = 5 * MINUTE_MS
 EARLY_LATE = 2 * 60 * MINUTE_MS

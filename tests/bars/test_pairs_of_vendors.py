@@ -20,13 +20,13 @@ import pytest
 from src.data.bars.answer.answer import left_out
 from src.data.bars.selection.candidate import Candidate
 from src.data.bars.selection.candidates import route
-from src.data.downloader.registry import downloader_class
 from src.data.model.coverage import Covered
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.model.query import BarsQuery
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.provider_selector import ProviderSelector
+from src.data.vendors.registry import downloader_class
 
 NOW_MS = parse_iso("2024-06-12T15:00:30")
 SYMBOLS = {"crypto": "BTCUSDT"}

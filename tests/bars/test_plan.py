@@ -14,7 +14,6 @@ from src.data.cache.actions import Asked
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.gaps import BarGrid
-from src.data.downloader.yahoo_data_downloader import YahooDataDownloader
 from src.data.model.actions import Action
 from src.data.model.bars import BarTable
 from src.data.model.capabilities import Capabilities
@@ -25,6 +24,7 @@ from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.vendors.yahoo.bars import YahooDataDownloader
 
 BTC, AAPL = Instrument("BTCUSDT", "crypto"), Instrument("AAPL", "stock", "XNYS", "America/New_York")
 HOUR, DAY = Timeframe.parse("1h"), Timeframe.parse("1d")

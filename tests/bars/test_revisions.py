@@ -11,11 +11,11 @@ from src.data.bars.fetch.cost import requests_for
 from src.data.bars.fetch.revisions import FEW, _reach
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.gaps import BarGrid
-from src.data.downloader.binance_data_downloader import BinanceDataDownloader
 from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.vendors.binance.bars import BinanceDataDownloader
 
 NOON = parse_iso("2024-06-12T12:00:00")
 COIN = Instrument("BTCUSDT", "crypto", "24/7", "UTC")

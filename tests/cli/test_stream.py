@@ -16,11 +16,11 @@ from rich.console import Console
 from src.data.cli.live_table import whole
 from src.data.clock import ManualClock
 from src.data.errors import UnavailableError
-from src.data.feed.binance_live_data_feed import BinanceStream
 from src.data.feed.live_feed import FeedSnapshot
 from src.data.model.capabilities import Limits
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
+from src.data.vendors.binance.stream import BinanceStream
 from tests.cli.conftest import Run
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer

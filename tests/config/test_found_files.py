@@ -18,9 +18,9 @@ from src.data.config.fundamentals_file import find_file
 from src.data.config.gateway import ibkr_gateway
 from src.data.config.settings import load_settings
 from src.data.config.survey import survey
-from src.data.downloader.registry import REGISTRY, downloader_class
 from src.data.errors import ConfigError, RulesError
 from src.data.feed.streams.registry import STREAMS
+from src.data.vendors.registry import REGISTRY, downloader_class
 
 FOREIGN = "https://attacker.example"
 

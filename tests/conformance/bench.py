@@ -12,8 +12,6 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.downloader.base_data_downloader import BaseDataDownloader
-from src.data.downloader.registry import downloader_class
 from src.data.errors import DataError, NoDataError, QualityError
 from src.data.model.bars import BarTable
 from src.data.model.capabilities import Fetched, FetchQuery, Limits
@@ -23,6 +21,8 @@ from src.data.net.limiter import VendorLimiter
 from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
 from src.data.prices.quality import Checked, check
+from src.data.vendors.base import BaseDataDownloader
+from src.data.vendors.registry import downloader_class
 from tests.e2e.twin import route_to
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.ground_truth import Row

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from src.data.downloader.paging import IDLE_PAGES
 from src.data.errors import (
     AllProvidersFailedError,
     DataError,
     IncompleteDataWarning,
     ProviderTimeoutError,
 )
-from src.data.net.carriers import ccxt_carrier
 from src.data.net.deadline import within
 from src.data.net.http import HttpTransport
+from src.data.vendors.ccxt import carrier
+from src.data.vendors.paging import IDLE_PAGES
 from tests.vendor_server import Fault
 from tests.vendor_server.face import Reply
 
@@ -52,7 +52,7 @@ def who_hangs_is_asked_for_nothing_else(bench: Bench) -> None:
     for answered in (0, 1):
         bench.transport = HttpTransport(timeout=(5.0, _DEADLINE_S), total_s=_DEADLINE_S)
         # An exchange by ccxt has a transport of its own.
-        bench.patch.setattr(ccxt_carrier, "HttpTransport", lambda: bench.transport)
+        bench.patch.setattr(carrier, "HttpTransport", lambda: bench.transport)
         before, manager = bench.asked(), bench.manager(str(answered))
         bench.fault(Fault.hang(), skip=answered)
         try:

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
-from src.data.downloader.base_data_downloader import BaseDataDownloader
-from src.data.downloader.registry import downloader_class
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import parse_iso
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.net.carriers.files import FileCarrier
 from src.data.net.limiter import VendorLimiter
 from src.data.net.sender import Sender
+from src.data.vendors.base import BaseDataDownloader
+from src.data.vendors.local.files import FileCarrier
+from src.data.vendors.registry import downloader_class
 from tests.vendor_server import Fault
 from tests.vendor_server.face import Face, Page, Reply, local_midnight
 from tests.vendor_server.listings import NEW_YORK

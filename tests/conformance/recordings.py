@@ -9,8 +9,6 @@ from typing import Any, Literal, NamedTuple
 
 from src.data.config.credentials import VENDOR_KEYS
 from src.data.config.rules_file import packaged_rules
-from src.data.downloader.base_data_downloader import BaseDataDownloader
-from src.data.downloader.registry import downloader_class
 from src.data.errors import DataError, NoDataError, ResponseFormatError
 from src.data.model.bars import BarTable
 from src.data.model.capabilities import FetchQuery
@@ -21,9 +19,11 @@ from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.prices.quality import check
 from src.data.symbols.classify import classify
-from tests.downloader.acme import recorded, recordings
+from src.data.vendors.base import BaseDataDownloader
+from src.data.vendors.registry import downloader_class
 from tests.net.scripted import ScriptedTransport, sender_over
 from tests.reference import reference
+from tests.vendors.acme import recorded, recordings
 
 from .sheet import Series
 
@@ -228,7 +228,7 @@ def known(vendor: str) -> dict[str, Recording]:
     if vendor in EXCHANGES:
         names = recordings(vendor)
         return {name: Recording(vendor, name, "other", EXCHANGES[vendor]) for name in names}
-    own = import_module(f"tests.downloader.test_{vendor}_data_downloader")
+    own = import_module(f"tests.vendors.test_{vendor}")
     errors = dict(own.ERRORS)
     errors |= dict.fromkeys(getattr(own, "UNREADABLE", ()), ResponseFormatError)
     errors |= dict.fromkeys(EMPTY.get(vendor, ()), NoDataError)

@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import Literal
 
 from src.data.config.rules_file import packaged_rules
-from src.data.downloader.registry import REGISTRY
 from src.data.errors import (
     AuthenticationError,
     DataError,
@@ -26,11 +25,12 @@ from src.data.model.kind import Adjustment
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.symbols.classify import classify
+from src.data.vendors.registry import REGISTRY
 
 # Vendors of the registry that the kit cannot examine, and who does it in its place.
 ABSENT: Mapping[str, str] = {
-    "ibkr": "it speaks to a gateway and not over HTTP: tests/downloader/test_ibkr_data_downloader.py",
-    "mock": "it asks nobody: tests/downloader/test_mock_data_downloader.py",
+    "ibkr": "it speaks to a gateway and not over HTTP: tests/vendors/test_ibkr.py",
+    "mock": "it asks nobody: tests/vendors/test_mock.py",
 }
 
 Situation = Literal[

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from src.data.calendars.localtime import local_to_utc
-from src.data.downloader.dated import zone_of
 from src.data.errors import (
     AllProvidersFailedError,
     CapabilityError,
@@ -27,6 +26,7 @@ from src.data.model.instant import DAY_MS, HOUR_MS, iso
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Kind
 from src.data.symbols.assets import named_at
+from src.data.vendors.dates import zone_of
 from tests.e2e.twin import Twin, route_to
 from tests.vendor_server import Fault
 from tests.vendor_server.face import Page, Reply

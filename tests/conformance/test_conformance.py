@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from src.data.downloader.registry import REGISTRY
+from src.data.vendors.registry import REGISTRY
 
 from .bench import Bench
 from .checks import CHECKS

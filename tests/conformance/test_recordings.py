@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from src.data.downloader.registry import REGISTRY
-from tests.downloader.acme import recordings
+from src.data.vendors.registry import REGISTRY
 from tests.reference import REFERENCE, needs_reference
+from tests.vendors.acme import recordings
 
 from .recordings import (
     BARS,

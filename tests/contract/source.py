@@ -14,8 +14,6 @@ import pytest
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "data"
-REGISTRY_SUFFIX = "_data_downloader"
-STREAM_SUFFIX = "_live_data_feed"
 
 
 @dataclass(frozen=True)
@@ -37,19 +35,9 @@ class Module:
 
     @property
     def vendor(self) -> str | None:
-        """The vendor whose file this is, its stream, table and parts beside its downloader included."""
-        table = self.name.removeprefix("downloader.tables.")
-        if table != self.name:
-            return table if table in vendors() else None
-        stream = self.name.removeprefix("feed.").removesuffix(STREAM_SUFFIX)
-        if self.name == f"feed.{stream}{STREAM_SUFFIX}":
-            return stream if stream in vendors() else None
-        leaf = self.name.removeprefix("downloader.")
-        if leaf == self.name or leaf == f"base{REGISTRY_SUFFIX}":
-            return None
-        if leaf.endswith(REGISTRY_SUFFIX):
-            return leaf.removesuffix(REGISTRY_SUFFIX)
-        return next((v for v in vendors() if leaf.startswith(f"{v}_")), None)
+        """The vendor whose folder this is in."""
+        parts = self.name.split(".")
+        return parts[1] if parts[0] == "vendors" and len(parts) == 3 else None
 
     @property
     def is_vendor(self) -> bool:
@@ -84,9 +72,8 @@ def _parsed(text: str) -> ast.Module:
 
 @lru_cache(maxsize=1)
 def vendors() -> frozenset[str]:
-    """Return the vendors that have a downloader in the folder."""
-    files = (PACKAGE / "downloader").glob(f"*{REGISTRY_SUFFIX}.py")
-    return frozenset(p.stem.removesuffix(REGISTRY_SUFFIX) for p in files) - {"base"}
+    """Return the vendors that have a folder."""
+    return frozenset(p.parent.name for p in (PACKAGE / "vendors").glob("*/__init__.py"))
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ FUNDAMENTALS = ROOT / "config" / "data" / "fundamentals.json"
 
 
 def registered() -> set[str]:
-    from src.data.downloader.data_downloader_factory import DataDownloaderFactory
+    from src.data.vendors.factory import DataDownloaderFactory
 
     return set(DataDownloaderFactory.PROVIDER_MAP.values())
 

@@ -18,7 +18,6 @@ from typing import Any
 
 from src.data.calendars.calendar import calendar_for
 from src.data.clock import ManualClock
-from src.data.downloader.base_data_downloader import BaseDataDownloader
 from src.data.errors import DataError, NoDataError, UnavailableError
 from src.data.model.actions import Action
 from src.data.model.bars import Bar, BarTable
@@ -27,6 +26,7 @@ from src.data.model.instant import DAY_MS, HOUR_MS, day_ms
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Adjustment, Basis, Kind
 from src.data.model.span import Span
+from src.data.vendors.base import BaseDataDownloader
 
 APPLE = Instrument("AAPL", "stock", "XNYS", "America/New_York")
 _OPEN_MS = 13 * HOUR_MS + HOUR_MS // 2

@@ -13,8 +13,6 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.downloader.base_data_downloader import BaseDataDownloader
-from src.data.downloader.registry import downloader_class, names
 from src.data.errors import DataError, NoDataError
 from src.data.model.bars import Bar, BarTable
 from src.data.model.capabilities import Capabilities, Fetched, FetchQuery
@@ -22,6 +20,8 @@ from src.data.model.instant import HOUR_MS, parse_iso
 from src.data.model.kind import Basis
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.vendors.base import BaseDataDownloader
+from src.data.vendors.registry import downloader_class, names
 
 from .twin import route_to
 

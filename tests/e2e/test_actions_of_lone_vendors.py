@@ -16,11 +16,11 @@ import pytest
 from src.data.cache.format import json_document
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.downloader.tiingo_data_downloader import TiingoDataDownloader
 from src.data.errors import DataError, IncompleteDataError
 from src.data.jobs.key_probe import probe
 from src.data.jobs.verify import VerifyQuestion, verify_with
 from src.data.model.instant import DAY_MS, day_ms
+from src.data.vendors.tiingo.bars import TiingoDataDownloader
 from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.listings import dividend

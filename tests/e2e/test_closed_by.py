@@ -16,10 +16,10 @@ import pytest
 from src.data import describe, fingerprint
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.downloader.yahoo_data_downloader import YahooDataDownloader
 from src.data.errors import QueryError
 from src.data.model.bars import Bar
 from src.data.model.instant import DAY_MS
+from src.data.vendors.yahoo.bars import YahooDataDownloader
 from tests.vendor_server import VendorServer
 
 from .oracle import ms

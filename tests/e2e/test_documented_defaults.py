@@ -12,7 +12,6 @@ import pytest
 
 from src.data import DataManager, get_data_manager, reset_data_manager
 from src.data.clock import ManualClock, SystemClock
-from src.data.downloader.registry import downloader_class
 from src.data.errors import UnavailableError
 from src.data.feed.coingecko_live_feed import CoinGeckoLiveDataFeed
 from src.data.jobs.checkup import _vendor
@@ -20,6 +19,7 @@ from src.data.model.http import HttpRequest
 from src.data.net.limiter import VendorLimiter
 from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
+from src.data.vendors.registry import downloader_class
 from tests.vendor_server import Fault, VendorServer
 
 

@@ -17,7 +17,6 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.downloader.registry import REGISTRY, downloader_class
 from src.data.errors import (
     IncompleteDataWarning,
     QueryError,
@@ -26,6 +25,7 @@ from src.data.errors import (
 )
 from src.data.model.bars import Bar
 from src.data.model.instant import DAY_MS, HOUR_MS
+from src.data.vendors.registry import REGISTRY, downloader_class
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import ms

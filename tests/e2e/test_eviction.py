@@ -19,11 +19,11 @@ from src.data.cache.store import BarStore
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk, DiskStep, Space
-from src.data.downloader.binance_data_downloader import BinanceDataDownloader
 from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.vendors.binance.bars import BinanceDataDownloader
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true
@@ -260,7 +260,7 @@ def test_a_symbol_that_its_vendor_does_not_know_any_more_stays(
 ) -> None:
     manager.get_ohlcv(*BTC)
     rest(manager, clock)
-    monkeypatch.setattr("src.data.downloader.vendor_status.unknown_to", lambda *_: LookupError())
+    monkeypatch.setattr("src.data.vendors.status.unknown_to", lambda *_: LookupError())
     assert why(manager) == [refetchable.NOT_KNOWN]
 
 

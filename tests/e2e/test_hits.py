@@ -26,7 +26,7 @@ from src.data.clock import ManualClock
 manager = DataManager({cache!r}, {rules!r}, clock=ManualClock({now}))
 rows = [len(manager.get_ohlcv(*request)) for request in {requests!r}]
 heavy = ("requests", "urllib3", "exchange_calendars", "tenacity", "sqlite3", "yfinance", "binance")
-vendors = [name for name in sys.modules if name.endswith("_data_downloader")]
+vendors = [name for name in sys.modules if name.startswith("src.data.vendors.")]
 print(json.dumps([rows, [name for name in heavy if name in sys.modules], vendors]))
 """
 SHARE, COIN = ("AAPL", "1d", "2024-03-01", "2024-05-31"), ("BTCUSDT", "1h", "2024-06-01")
@@ -67,7 +67,7 @@ def test_asking_a_vendor_loads_what_it_takes(
     rows, heavy, modules = in_a_fresh_process(tmp_path, clock.now_ms(), COIN)
     assert rows[0] > 200
     assert "requests" in heavy, "the test above would pass for nothing"
-    assert "src.data.downloader.binance_data_downloader" in modules
+    assert "src.data.vendors.binance.bars" in modules
 
 
 def test_an_answer_up_to_now_covers_no_hole_before_it(

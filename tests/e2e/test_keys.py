@@ -16,13 +16,13 @@ import pytest
 from src.data import provider_selector
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.downloader.base_data_downloader import BaseDataDownloader
-from src.data.downloader.binance_data_downloader import BinanceDataDownloader
-from src.data.downloader.data_downloader_factory import DataDownloaderFactory
 from src.data.errors import AllProvidersFailedError, NoProviderError
 from src.data.model.capabilities import FetchQuery
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.net.sender import Sender
+from src.data.vendors.base import BaseDataDownloader
+from src.data.vendors.binance.bars import BinanceDataDownloader
+from src.data.vendors.factory import DataDownloaderFactory
 from tests.net.scripted import answer
 from tests.programs import PYTHONPATH
 from tests.vendor_server import VendorServer

@@ -15,11 +15,11 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.downloader.registry import REGISTRY, downloader_class
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from src.data.model.capabilities import Capabilities
 from src.data.model.instrument import AssetClass
 from src.data.model.kind import NO_VOLUME, Kind
+from src.data.vendors.registry import REGISTRY, downloader_class
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.faults import _changed
 

@@ -187,7 +187,7 @@ class TestOutsideTheCalendar:
         return sorted([*rows, *invented])
 
     def share(self, vendors: VendorServer) -> Twin:
-        from src.data.downloader.yahoo_data_downloader import YahooDataDownloader
+        from src.data.vendors.yahoo.bars import YahooDataDownloader
 
         return Twin(vendors, YahooDataDownloader)
 
@@ -342,7 +342,7 @@ class TestContradictions:
 
 def test_ours_asked_directly_still_hand_on_what_came(vendors: VendorServer) -> None:
     """Without the manager there is no grid: the row is the vendor's own."""
-    from src.data.downloader.binance_data_downloader import BinanceDataDownloader
+    from src.data.vendors.binance.bars import BinanceDataDownloader
 
     vendors.fault("binance", late(9, 12))
     loader: Any = BinanceDataDownloader(base_url=vendors.base_url("binance"))

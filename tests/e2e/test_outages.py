@@ -16,7 +16,6 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.downloader.yahoo_data_downloader import YahooDataDownloader
 from src.data.errors import (
     AuthenticationError,
     CircuitOpenError,
@@ -29,6 +28,7 @@ from src.data.errors import (
     UnavailableError,
 )
 from src.data.jobs.populate import populate_cache
+from src.data.vendors.yahoo.bars import YahooDataDownloader
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true

@@ -15,14 +15,14 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager, NetworkException
-from src.data.downloader.base_data_downloader import BaseDataDownloader
-from src.data.downloader.fmp_data_downloader import FMPDataDownloader
 from src.data.errors import AllProvidersFailedError, RateLimitedError
 from src.data.feed.live_feed import Caller
 from src.data.logs import LOGGERS, TextFormatter, attach
 from src.data.model.events import AttemptFailed, CallFailed, CircuitOpened, Event
 from src.data.model.figures import FetchedFigures, Figure, FigureQuery, Served
 from src.data.model.instant import HOUR_MS
+from src.data.vendors.base import BaseDataDownloader
+from src.data.vendors.fmp.bars import FMPDataDownloader
 
 KEY = "s3cr3t/key+0123456789"
 

@@ -15,7 +15,6 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.downloader.binance_data_downloader import BinanceDataDownloader
 from src.data.errors import (
     AllProvidersFailedError,
     BadSymbolError,
@@ -24,6 +23,7 @@ from src.data.errors import (
     RateLimitedError,
 )
 from src.data.model.http import HttpResponse
+from src.data.vendors.binance.bars import BinanceDataDownloader
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true, ms

@@ -103,7 +103,8 @@ manager = DataManager({str(tmp_path / "cache")!r}, {str(tmp_path / "rules.yaml")
                       clock=ManualClock({clock.now_ms()}))
 plan = manager.plan(*{SHARE!r})
 heavy = [n for n in ("requests", "exchange_calendars", "sqlite3", "tenacity") if n in sys.modules]
-print(plan.is_hit, heavy, [n for n in sys.modules if n.endswith("_data_downloader")])
+own = [n for n in sys.modules if n.startswith("src.data.vendors.")]
+print(plan.is_hit, heavy, [n for n in own if n.endswith((".base", ".bars"))])
 """
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
                          timeout=50, check=True)  # fmt: skip
@@ -346,8 +347,8 @@ def test_offline_asks_nobody_and_says_what_is_lacking(
 def test_a_vendor_without_a_key_is_named_with_the_variable(
     make: Callable[[], DataManager], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from src.data.downloader import registry
-    from src.data.downloader.yahoo_data_downloader import YahooDataDownloader
+    from src.data.vendors import registry
+    from src.data.vendors.yahoo.bars import YahooDataDownloader
 
     monkeypatch.setattr(YahooDataDownloader, "requires_api_key", True)
     monkeypatch.setattr(YahooDataDownloader, "secrets", ("YAHOO_KEY",))

@@ -33,7 +33,6 @@ from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.config.credentials import VENDOR_KEYS
 from src.data.data_manager import DataManager
-from src.data.downloader.base_data_downloader import BaseDataDownloader
 from src.data.errors import AllProvidersFailedError, DataError
 from src.data.logs import ContextFilter, JsonFormatter
 from src.data.model.bars import Bar
@@ -44,6 +43,7 @@ from src.data.model.kind import Kind
 from src.data.net.http import HttpTransport
 from src.data.net.sender import Sender
 from src.data.net.status import error_of
+from src.data.vendors.base import BaseDataDownloader
 from tests.net.scripted import reply, sender_over, serving
 from tests.vendor_server import Fault, VendorServer
 

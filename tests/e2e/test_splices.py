@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.downloader.yahoo_data_downloader import YahooDataDownloader
 from src.data.errors import (
     AllProvidersFailedError,
     IncompleteDataError,
@@ -30,6 +29,7 @@ from src.data.model.bars import Bar
 from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.kind import Basis
 from src.data.model.span import Span
+from src.data.vendors.yahoo.bars import YahooDataDownloader
 from tests.vendor_server import VendorServer, dividend, split
 
 from .oracle import assert_true, ms

@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from src.data.downloader.base_data_downloader import BaseDataDownloader
-from src.data.downloader.binance_data_downloader import BinanceDataDownloader
 from src.data.errors import DataError, NoDataError
 from src.data.model.bars import Bar, BarTable
 from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.kind import Basis
 from src.data.model.span import Span
+from src.data.vendors.base import BaseDataDownloader
+from src.data.vendors.binance.bars import BinanceDataDownloader
 from tests.vendor_server import VendorServer
 
 Spoil = Callable[[list[Bar]], list[Bar]]

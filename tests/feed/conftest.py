@@ -11,7 +11,6 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.feed.binance_live_data_feed import BinanceStream
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.queue import Mailbox
 from src.data.feed.selection import plain_feed
@@ -22,6 +21,7 @@ from src.data.model.capabilities import Limits
 from src.data.model.instant import MINUTE_MS, SECOND_MS, parse_iso
 from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
 from src.data.net.retry import RetryPolicy
+from src.data.vendors.binance.stream import BinanceStream
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import Peer, StreamServer
 

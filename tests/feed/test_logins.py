@@ -12,7 +12,6 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.feed.live_feed import LiveFeed
-from src.data.feed.polygon_live_data_feed import PolygonStream
 from src.data.feed.streams import registry
 from src.data.feed.streams.registry import FeedTimings
 from src.data.logs import ContextFilter
@@ -21,6 +20,7 @@ from src.data.model.http import HttpRequest
 from src.data.model.instant import parse_iso
 from src.data.model.stream import StreamRefusal, StreamState
 from src.data.net.sender import Sender
+from src.data.vendors.polygon.stream import PolygonStream
 from tests.net.scripted import ScriptedTransport, answer
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer, refusing

@@ -11,11 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.errors import MissingCredentialsError
-from src.data.feed.alpaca_live_data_feed import AlpacaStream
-from src.data.feed.binance_live_data_feed import BinanceFuturesStream, BinanceStream
-from src.data.feed.finnhub_live_data_feed import FinnhubStream
-from src.data.feed.polygon_live_data_feed import PolygonStream
-from src.data.feed.streams.protocol import StreamProtocol
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.stream import (
@@ -34,6 +29,11 @@ from src.data.model.stream import (
     Unreadable,
 )
 from src.data.model.timeframe import Timeframe
+from src.data.vendors.alpaca.stream import AlpacaStream
+from src.data.vendors.binance.stream import BinanceFuturesStream, BinanceStream
+from src.data.vendors.finnhub.stream import FinnhubStream
+from src.data.vendors.polygon.stream import PolygonStream
+from src.data.vendors.stream_protocol import StreamProtocol
 from tests.reference import needs_reference, reference
 
 KEYS = {

@@ -18,16 +18,13 @@ import pytest
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.gaps import BarGrid
 from src.data.clock import ManualClock
-from src.data.feed.alpaca_live_data_feed import AlpacaStream
 from src.data.feed.backtrader.feed import BacktraderFeed, run_live
 from src.data.feed.backtrader.zones import day_number
-from src.data.feed.binance_live_data_feed import BinanceStream
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.sources.stream_source import Continued, Start, StreamTimings
 from src.data.feed.streams.connection import Connection, ConnectionTimings
 from src.data.feed.streams.listeners import BarListener
 from src.data.feed.streams.pool import Hub, Subscription
-from src.data.feed.streams.protocol import StreamProtocol
 from src.data.model.capabilities import Limits
 from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
 from src.data.model.instrument import Instrument
@@ -36,6 +33,9 @@ from src.data.model.stream import StreamState, Topic
 from src.data.model.timeframe import Timeframe
 from src.data.net.limiter import VendorLimiter
 from src.data.net.retry import RetryPolicy
+from src.data.vendors.alpaca.stream import AlpacaStream
+from src.data.vendors.binance.stream import BinanceStream
+from src.data.vendors.stream_protocol import StreamProtocol
 from tests.cache.counts import FULL
 from tests.vendor_server.stream_faces import AlpacaFace, BinanceFace
 

@@ -14,10 +14,10 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.downloader.tables.parser import Told, read
-from src.data.downloader.tables.registry import VENDORS
-from src.data.downloader.tables.table import VendorTable
 from src.data.model.fundamentals import Snapshot
+from src.data.vendors.fundamentals_parser import Told, read
+from src.data.vendors.fundamentals_table import VendorTable
+from src.data.vendors.fundamentals_tables import VENDORS
 from tests.net.scripted import Recorder, reply, serving
 
 KEY = "CANARY-0123456789"

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from src.data.downloader.tables.eodhd import TABLE
-from src.data.downloader.tables.parser import Told, read
 from src.data.errors import SymbolNotFoundError
 from src.data.fundamentals.known_then import as_known
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instrument import Instrument
+from src.data.vendors.eodhd.fundamentals import TABLE
+from src.data.vendors.fundamentals_parser import Told, read
 from tests.fundamentals.test_reading import NOW, recorded
 from tests.reference import needs_reference
 

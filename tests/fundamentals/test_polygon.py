@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from src.data.downloader.tables.polygon import TABLE
 from src.data.errors import ResponseFormatError
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instrument import Instrument
+from src.data.vendors.polygon.fundamentals import TABLE
 from tests.fundamentals.conftest import answered
 from tests.fundamentals.test_reading import recorded
 from tests.reference import needs_reference

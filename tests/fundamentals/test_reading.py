@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from src.data.downloader.tables import alpha_vantage, fmp
-from src.data.downloader.tables.parser import Told, at, day_of, major, number_of, read, text_of
-from src.data.downloader.tables.table import SYMBOL, Ask, Pick, TableAnswer, VendorTable
 from src.data.errors import ResponseFormatError, SymbolNotFoundError
 from src.data.model.fundamentals import Fact, Snapshot
+from src.data.vendors.alpha_vantage.fundamentals import TABLE as ALPHA_VANTAGE
+from src.data.vendors.fmp.fundamentals import TABLE as FMP
+from src.data.vendors.fundamentals_parser import Told, at, day_of, major, number_of, read, text_of
+from src.data.vendors.fundamentals_table import SYMBOL, Ask, Pick, TableAnswer, VendorTable
 from tests.fundamentals.conftest import av_overview, fmp_income, fmp_profile
 from tests.reference import needs_reference, reference
 
@@ -29,15 +30,15 @@ def fmp_answers(
     bodies: dict[str, Any], data_type: str = "profile", symbol: str = "AAPL"
 ) -> Snapshot:
     """Read what FMP answers, by the last part of its addresses."""
-    asks = {answer.ask.path.rpartition("/")[2]: answer.ask for answer in fmp.TABLE.types[data_type]}
+    asks = {answer.ask.path.rpartition("/")[2]: answer.ask for answer in FMP.types[data_type]}
     answers = {asks[name]: body for name, body in bodies.items()}
-    return read(fmp.TABLE, Told(symbol, symbol, data_type, NOW, answers))
+    return read(FMP, Told(symbol, symbol, data_type, NOW, answers))
 
 
 def av_answers(body: Any, data_type: str = "profile", symbol: str = "IBM") -> Snapshot:
     """Read what Alpha Vantage answers to its first request."""
-    ask = alpha_vantage.TABLE.types[data_type][0].ask
-    return read(alpha_vantage.TABLE, Told(symbol, symbol, data_type, NOW, {ask: body}))
+    ask = ALPHA_VANTAGE.types[data_type][0].ask
+    return read(ALPHA_VANTAGE, Told(symbol, symbol, data_type, NOW, {ask: body}))
 
 
 def row(fields: dict[str, Any], body: Any, **more: Any) -> Snapshot:

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from src.data.downloader.registry import downloader_class
-from src.data.downloader.tables import table as machinery
-from src.data.downloader.tables.parser import Told, read
-from src.data.downloader.tables.registry import VENDORS, table_of
-from src.data.downloader.tables.table import NOW, SYMBOL, Ask, Key, Pick, VendorTable, request_of
 from src.data.model.fundamentals import DATA_TYPES, FIELDS, Fact
 from src.data.model.instrument import Instrument
+from src.data.vendors import fundamentals_table as machinery
+from src.data.vendors.fundamentals_parser import Told, read
+from src.data.vendors.fundamentals_table import NOW, SYMBOL, Ask, Key, Pick, VendorTable, request_of
+from src.data.vendors.fundamentals_tables import VENDORS, table_of
+from src.data.vendors.registry import downloader_class
 from tests.contract.source import PACKAGE, ROOT
 
 SECRET = "CANARY-0123456789"
@@ -70,9 +70,8 @@ def test_every_table_names_fields_and_keys_that_there_are(vendor: str) -> None:
 
 
 def test_registry_and_folder_agree() -> None:
-    others = {"__init__", "parser", "registry", "request", "table"}
-    files = {path.stem for path in (PACKAGE / "downloader" / "tables").glob("*.py")}
-    assert files - others == set(VENDORS)
+    files = {path.parent.name for path in (PACKAGE / "vendors").glob("*/fundamentals.py")}
+    assert files == set(VENDORS)
     assert table_of("acme") is None
 
 

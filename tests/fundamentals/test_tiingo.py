@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from src.data.downloader.tables.tiingo import TABLE
 from src.data.model.fundamentals import Fact
 from src.data.model.instrument import Instrument
+from src.data.vendors.tiingo.fundamentals import TABLE
 from tests.fundamentals.conftest import answered
 from tests.fundamentals.test_reading import recorded
 from tests.reference import needs_reference

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from src.data.downloader.tables.parser import Told, read
-from src.data.downloader.tables.twelvedata import TABLE
 from src.data.errors import CapabilityError, ResponseFormatError
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instrument import Instrument
+from src.data.vendors.fundamentals_parser import Told, read
+from src.data.vendors.twelvedata.fundamentals import TABLE
 from tests.fundamentals.test_reading import NOW, recorded
 from tests.reference import needs_reference
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from src.data.downloader.tables.yahoo import TABLE
 from src.data.errors import ResponseFormatError
 from src.data.model.fundamentals import Fact, Snapshot
+from src.data.vendors.yahoo.fundamentals import TABLE
 from tests.fundamentals.conftest import answered, yahoo_chart, yahoo_series
 from tests.fundamentals.test_reading import recorded
 from tests.reference import needs_reference

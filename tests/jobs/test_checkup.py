@@ -137,7 +137,7 @@ def test_a_cache_above_its_limit(
 def test_rules_that_need_a_missing_package_are_a_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.data.net.carriers.find_spec", lambda _: None)
+    monkeypatch.setattr("src.data.net.senders.find_spec", lambda _: None)
     path = tmp_path / "rules.yaml"
     path.write_text("providers: {binance: {transport: sdk}}\n")
     check = found(checkup(tmp_path / "cache", path, network=False), "binance", "vendors")

@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from src.data.config.settings import load_settings
-from src.data.downloader.registry import REGISTRY, downloader_class
 from src.data.jobs.matrix import (
     bounds_table,
     kinds_table,
@@ -15,6 +14,7 @@ from src.data.jobs.matrix import (
 from src.data.jobs.vendors import selector_of
 from src.data.model.capabilities import Capabilities
 from src.data.model.kind import Kind
+from src.data.vendors.registry import REGISTRY, downloader_class
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "providers.md"
 CAPS = Capabilities(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from src.data import DataManager
-from src.data.downloader.registry import REGISTRY, downloader_class
+from src.data.vendors.registry import REGISTRY, downloader_class
 
 # What everybody who serves the class has, as each one spells it.
 STOCK, COIN = "AAPL", "BTC-USD"

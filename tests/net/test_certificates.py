@@ -13,15 +13,15 @@ import pytest
 from src.data.errors import UnavailableError
 from src.data.model.http import HttpRequest
 from src.data.model.stream import StreamAddress
-from src.data.net.carriers.binance_carrier import BinanceCarrier
-from src.data.net.carriers.ccxt_carrier import CcxtCarrier
-from src.data.net.carriers.yfinance_carrier import YFinanceCarrier
 from src.data.net.http import HttpTransport
 from src.data.net.reach import reach
 from src.data.net.socket import Dialer
+from src.data.vendors.binance.carrier import BinanceCarrier
+from src.data.vendors.ccxt.carrier import CcxtCarrier
+from src.data.vendors.yahoo.carrier import YFinanceCarrier
 from tests.net.authority import FAULTS, Authority, serving_tls
-from tests.net.carriers.test_carriers import BAR, CHART
 from tests.net.scripted import Recorder, reply
+from tests.vendors.test_carriers import BAR, CHART
 
 KEY = "canary0123456789"
 PAIR = {"symbol": "BTCUSDT", "status": "TRADING", "baseAsset": "BTC", "quoteAsset": "USDT",

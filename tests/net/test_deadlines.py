@@ -15,12 +15,12 @@ import pytest
 from src.data.errors import DataError, ProviderTimeoutError, ResponseFormatError, UnavailableError
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.net import deadline
-from src.data.net.carriers.binance_carrier import BinanceCarrier
-from src.data.net.carriers.ccxt_carrier import CcxtCarrier
-from src.data.net.carriers.ibkr_carrier import IbkrCarrier
-from src.data.net.carriers.yfinance_carrier import YFinanceCarrier
 from src.data.net.deadline import left_s, within
 from src.data.net.http import HttpTransport, Transport
+from src.data.vendors.binance.carrier import BinanceCarrier
+from src.data.vendors.ccxt.carrier import CcxtCarrier
+from src.data.vendors.ibkr.carrier import IbkrCarrier
+from src.data.vendors.yahoo.carrier import YFinanceCarrier
 from tests.interrupts import interrupted
 from tests.net.gateway import Script, gateway
 from tests.net.misbehaving import BEHAVIOURS, certificate, endless

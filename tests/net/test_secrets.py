@@ -14,7 +14,6 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from src.data.downloader.base_data_downloader import BaseDataDownloader
 from src.data.errors import AuthenticationError, DataError
 from src.data.model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from src.data.model.http import HttpRequest, HttpResponse
@@ -22,8 +21,9 @@ from src.data.net.http import HttpTransport
 from src.data.net.redact import redacted
 from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
-from tests.downloader.acme import query
+from src.data.vendors.base import BaseDataDownloader
 from tests.net.scripted import reply, sender_over, serving
+from tests.vendors.acme import query
 
 KEY = "CANARY+key/with=odd&signs 0123"
 FORMS = {

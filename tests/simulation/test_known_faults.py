@@ -20,8 +20,8 @@ from src.data.bars.lookup import cache_lookup
 from src.data.bars.selection import candidates
 from src.data.cache.facade import frame_import
 from src.data.calendars.gaps import BarGrid
-from src.data.downloader.alpaca_data_downloader import AlpacaDataDownloader
 from src.data.prices import quality
+from src.data.vendors.alpaca.bars import AlpacaDataDownloader
 
 from .fakes import contradicted, off_grid
 from .model import Question

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from src.data.config.rules_file import packaged_rules
-from src.data.downloader.coingecko_data_downloader import COINS
 from src.data.model.bars import Bar, BarTable
 from src.data.model.instant import HOUR_MS
 from src.data.model.instrument import Instrument
@@ -20,6 +19,7 @@ from src.data.symbols.assets import (
     names_an_exchange,
 )
 from src.data.symbols.classify import classify
+from src.data.vendors.coingecko.bars import COINS
 
 BINANCE = Listed("binance", Kind("24h", "clock", "binance"))
 FINNHUB = Listed("finnhub", Kind("24h", "clock", "binance"))

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..cache.tables import TableStore
 from ..calendars.ranges import resolve_range
 from ..clock import Clock
-from ..downloader.configured import own_sender, supplied
-from ..downloader.figures import fetch_figures_of, served_by
 from ..errors import (
     AllProvidersFailedError,
     Attempt,
@@ -32,6 +30,8 @@ from ..model.provenance import ATTRS_KEY, freeze
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from ..model.timeframe import Timeframe
+from ..vendors.figures import fetch_figures_of, served_by
+from ..vendors.pool import own_sender, supplied
 from .answer.reader import told
 from .locks import FindLeases, SeriesLocks, Turns
 

@@ -183,7 +183,7 @@ class _Enrolled:
 
     def tell(self, event: Event) -> None:
         """Hand an event over; what the listener raises is logged once."""
-        from ..downloader.foreign import call_foreign  # most programs have no listener
+        from ..vendors.foreign import call_foreign  # most programs have no listener
 
         try:
             call_foreign(lambda: self._listener(event), "a listener")

@@ -71,8 +71,8 @@ class Refetchability:
         self, instrument: Instrument, key: SeriesKey, part: Covered, downloader: Any, now_ms: int
     ) -> str:
         # Imported here: an answer from the cache needs no vendor and no HTTP library.
-        from ..downloader.base_data_downloader import is_ours
         from ..model.capabilities import FetchQuery
+        from ..vendors.base import is_ours
         from .selection.candidate import Candidate
 
         if not is_ours(downloader):
@@ -92,7 +92,7 @@ class Refetchability:
 
 
 def _is_unknown(downloader: Any, asked: FetchQuery) -> bool:
-    from ..downloader.vendor_status import unknown_to
+    from ..vendors.status import unknown_to
 
     try:
         return unknown_to(downloader, asked) is not None

@@ -59,7 +59,7 @@ def declared_kind(
     selector: Selector, vendor: str, instrument: Instrument, step: Timeframe
 ) -> Kind | None:
     """Return the kind of the ``step`` bars that a vendor of ours serves; None: it serves none."""
-    from ..downloader.configured import supplied
+    from ..vendors.pool import supplied
 
     caps = getattr(supplied(selector, vendor), "capabilities", None)
     if caps is None or step.label not in caps.labels(instrument.asset_class):

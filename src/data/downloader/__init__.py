@@ -1,7 +1,4 @@
-"""Vendors: what each can serve, how to ask it, and what its answers mean.
-
-The classes can be imported from here, too; each one's module is loaded when it is named.
-"""
+"""Older import paths of the classes in :mod:`src.data.vendors`; each is loaded when it is named."""
 
 from __future__ import annotations
 
@@ -9,42 +6,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .alpaca_data_downloader import AlpacaDataDownloader
-    from .alpha_vantage_data_downloader import AlphaVantageDataDownloader
-    from .base_data_downloader import BaseDataDownloader
-    from .binance_data_downloader import BinanceDataDownloader
-    from .ccxt_data_downloader import CCXTDataDownloader
-    from .coingecko_data_downloader import CoinGeckoDataDownloader
-    from .data_downloader_factory import DataDownloaderFactory
-    from .eodhd_data_downloader import EODHDDataDownloader
-    from .finnhub_data_downloader import FinnhubDataDownloader
-    from .fmp_data_downloader import FMPDataDownloader
-    from .ibkr_data_downloader import IBKRDataDownloader
-    from .local_data_downloader import LocalDataDownloader
-    from .mock_data_downloader import MockDataDownloader
-    from .polygon_data_downloader import PolygonDataDownloader
-    from .tiingo_data_downloader import TiingoDataDownloader
-    from .twelvedata_data_downloader import TwelveDataDataDownloader
-    from .yahoo_data_downloader import YahooDataDownloader
+    from ..vendors.alpaca.bars import AlpacaDataDownloader
+    from ..vendors.alpha_vantage.bars import AlphaVantageDataDownloader
+    from ..vendors.base import BaseDataDownloader
+    from ..vendors.binance.bars import BinanceDataDownloader
+    from ..vendors.ccxt.bars import CCXTDataDownloader
+    from ..vendors.coingecko.bars import CoinGeckoDataDownloader
+    from ..vendors.eodhd.bars import EODHDDataDownloader
+    from ..vendors.factory import DataDownloaderFactory
+    from ..vendors.finnhub.bars import FinnhubDataDownloader
+    from ..vendors.fmp.bars import FMPDataDownloader
+    from ..vendors.ibkr.bars import IBKRDataDownloader
+    from ..vendors.local.bars import LocalDataDownloader
+    from ..vendors.mock.bars import MockDataDownloader
+    from ..vendors.polygon.bars import PolygonDataDownloader
+    from ..vendors.tiingo.bars import TiingoDataDownloader
+    from ..vendors.twelvedata.bars import TwelveDataDataDownloader
+    from ..vendors.yahoo.bars import YahooDataDownloader
 
 _HOMES = {
-    "AlpacaDataDownloader": "alpaca_data_downloader",
-    "AlphaVantageDataDownloader": "alpha_vantage_data_downloader",
-    "BaseDataDownloader": "base_data_downloader",
-    "BinanceDataDownloader": "binance_data_downloader",
-    "CCXTDataDownloader": "ccxt_data_downloader",
-    "CoinGeckoDataDownloader": "coingecko_data_downloader",
-    "DataDownloaderFactory": "data_downloader_factory",
-    "EODHDDataDownloader": "eodhd_data_downloader",
-    "FMPDataDownloader": "fmp_data_downloader",
-    "FinnhubDataDownloader": "finnhub_data_downloader",
-    "IBKRDataDownloader": "ibkr_data_downloader",
-    "LocalDataDownloader": "local_data_downloader",
-    "MockDataDownloader": "mock_data_downloader",
-    "PolygonDataDownloader": "polygon_data_downloader",
-    "TiingoDataDownloader": "tiingo_data_downloader",
-    "TwelveDataDataDownloader": "twelvedata_data_downloader",
-    "YahooDataDownloader": "yahoo_data_downloader",
+    "AlpacaDataDownloader": "alpaca.bars",
+    "AlphaVantageDataDownloader": "alpha_vantage.bars",
+    "BaseDataDownloader": "base",
+    "BinanceDataDownloader": "binance.bars",
+    "CCXTDataDownloader": "ccxt.bars",
+    "CoinGeckoDataDownloader": "coingecko.bars",
+    "DataDownloaderFactory": "factory",
+    "EODHDDataDownloader": "eodhd.bars",
+    "FMPDataDownloader": "fmp.bars",
+    "FinnhubDataDownloader": "finnhub.bars",
+    "IBKRDataDownloader": "ibkr.bars",
+    "LocalDataDownloader": "local.bars",
+    "MockDataDownloader": "mock.bars",
+    "PolygonDataDownloader": "polygon.bars",
+    "TiingoDataDownloader": "tiingo.bars",
+    "TwelveDataDataDownloader": "twelvedata.bars",
+    "YahooDataDownloader": "yahoo.bars",
 }
 
 __all__ = (
@@ -72,4 +69,4 @@ def __getattr__(name: str) -> Any:
     """Resolve a class at its home."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f"..vendors.{_HOMES[name]}", __name__), name)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..downloader.registry import downloader_class
 from ..model.rules import Rules
-from .binance_live_data_feed import BinanceStream
+from ..vendors.binance.stream import BinanceStream
+from ..vendors.registry import downloader_class
 from .services import get_door, get_testnet_door, is_manager
 from .sourced_live_data_feed import StreamedLiveDataFeed
 from .sources.worker import log

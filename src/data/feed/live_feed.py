@@ -21,12 +21,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..clock import Clock, SystemClock
-from ..downloader.foreign import masked
 from ..errors import DataError, FeedLagError
 from ..logs import Subject, following, running
 from ..model.span import Span
 from ..model.stream import LiveBar, Revision, StreamState, StreamStatus
 from ..net.forks import renew_after_fork
+from ..vendors.foreign import masked
 from .board import Board, FeedSnapshot, Run
 from .queue import CAPACITY, Item, Mailbox
 from .sources.base import Source

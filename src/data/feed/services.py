@@ -106,8 +106,8 @@ def get_gateway_door(manager: Any, wanted: Gateway) -> Any:
 
 
 def _gateway_door(services: Services, wanted: Gateway) -> FeedBars:
-    from ..downloader.configured import apply_settling
-    from ..downloader.ibkr_data_downloader import IBKRDataDownloader
+    from ..vendors.ibkr.bars import IBKRDataDownloader
+    from ..vendors.pool import apply_settling
 
     settings = services.settings
     # What happens at the gateway is told to those who listen to the manager.

@@ -8,9 +8,9 @@ from typing import Any
 
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
 from ..config.offered import known_vendor
-from ..downloader.tables.registry import NOT_ASKED, table_of
 from ..model.fundamentals_rules import FundamentalsRules
 from ..model.instrument import Instrument
+from ..vendors.fundamentals_tables import NOT_ASKED, table_of
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 
-from ..downloader.foreign import call_foreign
 from ..errors import DataError, ProviderTimeoutError
 from ..logs import carried
 from ..model.fundamentals import Snapshot
+from ..vendors.foreign import call_foreign
 
 Job = Callable[[], Snapshot]
 Outcome = Snapshot | DataError

@@ -213,7 +213,7 @@ class FundamentalsService:
             }
 
     def _fetch(self, lookup: _Lookup) -> None:
-        from ..downloader.tables.request import TableQuestion
+        from ..vendors.fundamentals_request import TableQuestion
 
         asked = TableQuestion(lookup.about.instrument, lookup.about.data_type, lookup.now_ms)
         heard = self._supply.ask(lookup.unanswered, asked)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from ..downloader.base_data_downloader import BaseDataDownloader
-from ..downloader.foreign import OwnSender, call_own
-from ..downloader.tables.request import TableQuestion
 from ..errors import NoDataError, ResponseFormatError
 from ..model.fundamentals import Snapshot
 from ..model.fundamentals_plain import snapshot_of
+from ..vendors.base import BaseDataDownloader
+from ..vendors.foreign import OwnSender, call_own
+from ..vendors.fundamentals_request import TableQuestion
 
 
 def is_asked_by_table(downloader: Any) -> bool:

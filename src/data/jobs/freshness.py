@@ -13,12 +13,12 @@ from ..cache.store import BarStore
 from ..calendars.calendar import calendar_for
 from ..clock import Clock
 from ..disk.files import Disk
-from ..downloader.registry import usable_class
 from ..errors import DataError
 from ..model.coverage import Coverage
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
 from ..model.series import SeriesKey
 from ..provider_selector import ProviderSelector
+from ..vendors.registry import usable_class
 
 # Whose newest bar is older than this: nobody follows it any more.
 REST_DAYS = 30

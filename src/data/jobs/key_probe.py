@@ -16,9 +16,6 @@ from ..calendars.gaps import BarGrid
 from ..clock import Clock, SystemClock
 from ..config.rules_file import load_rules
 from ..config.settings import load_settings
-from ..downloader.base_data_downloader import BaseDataDownloader, is_ours
-from ..downloader.vendor_status import reopen
-from ..downloader.visits import ACTIONS_DOOR, door_of
 from ..errors import (
     AuthenticationError,
     CapabilityError,
@@ -35,6 +32,9 @@ from ..model.instrument import AssetClass, Instrument
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..provider_selector import ProviderSelector
+from ..vendors.base import BaseDataDownloader, is_ours
+from ..vendors.calls import ACTIONS_DOOR, door_of
+from ..vendors.status import reopen
 from ..wiring import network_of
 from .vendors import lack
 

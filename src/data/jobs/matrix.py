@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..config.rules_file import packaged_rules
-from ..downloader.base_data_downloader import is_ours
-from ..downloader.registry import REGISTRY, downloader_class, names, usable_class
 from ..model.capabilities import Capabilities, Limits
 from ..model.instant import MINUTE_MS
 from ..model.instrument import AssetClass, Instrument
 from ..model.kind import Kind
 from ..model.timeframe import Timeframe
 from ..provider_selector import ProviderSelector
+from ..vendors.base import is_ours
+from ..vendors.registry import REGISTRY, downloader_class, names, usable_class
 
 _HEAD = """# What each vendor serves
 

@@ -13,8 +13,6 @@ from ..clock import Clock, SystemClock
 from ..config.rules_file import load_rules
 from ..config.survey import Where, survey
 from ..disk.scratch import free_bytes
-from ..downloader.base_data_downloader import is_ours
-from ..downloader.vendor_status import look_at
 from ..errors import DataError
 from ..model.health import Quota
 from ..model.instant import iso
@@ -24,6 +22,8 @@ from ..net.reach import Reached, reach_all
 from ..net.state import FILE
 from ..provider_selector import ProviderSelector
 from ..resources import Memory, memory
+from ..vendors.base import is_ours
+from ..vendors.status import look_at
 from ..wiring import network_of
 from .checkup import LITTLE_SPACE
 from .freshness import SeriesHealth, SeriesWatch

@@ -11,9 +11,6 @@ from ..bars.selection.exclusions import SWITCHED_OFF, differences, named_for, no
 from ..clock import SystemClock
 from ..config.credentials import VENDOR_KEYS, vendor_credentials
 from ..config.rules_file import load_rules
-from ..downloader.base_data_downloader import BaseDataDownloader, is_ours
-from ..downloader.configured import not_made, own_names
-from ..downloader.registry import canonical_name, downloader_class, usable_class
 from ..errors import DataError, QueryError
 from ..model.query import BarsQuery
 from ..model.rules import Rule
@@ -22,6 +19,9 @@ from ..model.vendors import FAMILIES
 from ..net.senders import Senders
 from ..network import Network
 from ..provider_selector import ProviderSelector
+from ..vendors.base import BaseDataDownloader, is_ours
+from ..vendors.pool import not_made, own_names
+from ..vendors.registry import canonical_name, downloader_class, usable_class
 
 
 class Lack(NamedTuple):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..clock import Clock, SystemClock
 from ..config.rules_file import load_rules
 from ..config.settings import load_settings
+from ..errors import MissingExtraError
 from ..model.capabilities import Limits
 from ..model.rules import Rules
 from ..model.settings import Settings
@@ -95,7 +98,6 @@ class Senders:
         Raises:
             MissingExtraError: the rules want the vendor's own package, which is not installed.
         """
-        from .carriers import choose_transport
         from .http import HttpTransport
         from .sender import Sender
 
@@ -187,6 +189,38 @@ class Senders:
         if self.state is None or not is_remote:
             return VendorLimiter(vendor, limits, self._clock)
         return SharedLimiter(vendor, limits, self.state, on_circuit=self._on_circuit)
+
+
+def choose_transport(
+    mode: str, sdk_carrier: str, *, preferred: bool, plain: Transport
+) -> Transport:
+    """Return what carries a vendor's requests.
+
+    Args:
+        mode: ``http``; ``sdk``, the vendor's own package; or ``auto``, the package where it is
+            installed and preferred, else plain HTTP.
+        sdk_carrier: ``module:Class``, empty where the vendor has none; imported here.
+        preferred: whether ``auto`` means the package.
+        plain: the HTTP transport.
+
+    Raises:
+        MissingExtraError: ``sdk`` is asked for and not installed; the hint names the extra.
+    """
+    if mode == "http" or not sdk_carrier or (mode == "auto" and not preferred):
+        return plain
+    module, _, name = sdk_carrier.partition(":")
+    carrier: Any = getattr(import_module(module), name)
+    installed = find_spec(carrier.package) is not None
+    if mode == "auto":
+        light: Transport | None = carrier.light() if installed else None
+        return light or plain
+    if not installed:
+        raise MissingExtraError(
+            f"transport `sdk` needs {carrier.package}",
+            hint=f'pip install "onetape[{carrier.extra}]", or set transport: http',
+        )
+    transport: Transport = carrier()
+    return transport
 
 
 def senders_of(

@@ -8,11 +8,11 @@ from typing import Any
 
 from ..clock import Clock, SystemClock
 from ..config.credentials import credentials_for
-from ..downloader.registry import canonical_name, usable_class
 from ..errors import RateLimitedError
 from ..model.capabilities import Limits
 from ..net.limiter import Limiter, VendorLimiter
 from ..net.senders import process_limiter
+from ..vendors.registry import canonical_name, usable_class
 
 __all__ = (
     "AdaptiveRateLimiter",

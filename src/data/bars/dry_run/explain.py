@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ...config.rules_file import packaged_rules
-from ...downloader.base_data_downloader import is_ours
-from ...downloader.vendor_status import look_at
 from ...errors import DataError, QueryError, UnknownProviderError
 from ...model.explanation import Explanation, StoredSeries, Way
 from ...model.health import Health
 from ...model.query import BarsQuery
 from ...model.rules import Rule
 from ...model.series import SeriesKey
+from ...vendors.base import is_ours
+from ...vendors.status import look_at
 from ..derive.sources import SourceTimeframes
 from ..fetch.lifetimes import lifetime_of
 from ..selection.candidate import Candidate

@@ -150,7 +150,7 @@ class _Cast:
         """Return the stand-in of a vendor; None where the vendor cannot be made."""
         self.is_consulted = True
         if name not in self.downloaders:
-            from ...downloader.configured import supplied
+            from ...vendors.pool import supplied
 
             real = supplied(self._selector, name)
             if real is None:

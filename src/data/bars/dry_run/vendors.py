@@ -14,10 +14,6 @@ import numpy as np
 
 from ...calendars.calendar import calendar_for
 from ...calendars.gaps import BarGrid
-from ...downloader.base_data_downloader import BaseDataDownloader, is_ours
-from ...downloader.paging import check_capability
-from ...downloader.vendor_status import look_at, unknown_to
-from ...downloader.visits import ACTIONS_DOOR
 from ...errors import (
     CircuitOpenError,
     DataError,
@@ -38,6 +34,10 @@ from ...model.span import Span
 from ...model.texts import duration
 from ...model.timeframe import Timeframe
 from ...net.vendor_status import VendorStatus
+from ...vendors.base import BaseDataDownloader, is_ours
+from ...vendors.calls import ACTIONS_DOOR
+from ...vendors.paging import check_capability
+from ...vendors.status import look_at, unknown_to
 from ..fetch.cost import archive_requests, cost_of, requests_for
 from ..fetch.state import FetchState
 from .draft_store import DraftStore

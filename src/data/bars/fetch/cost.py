@@ -7,13 +7,13 @@ from typing import Any
 
 from ...calendars.gaps import BarGrid
 from ...calendars.windows import windows
-from ...downloader.archives import REQUESTS_A_MONTH, pieces
 from ...errors import DataError
 from ...model.bars import Stamps
 from ...model.capabilities import Capabilities, FetchQuery
 from ...model.instant import DAY_MS
 from ...model.span import Span
 from ...model.timeframe import Timeframe
+from ...vendors.archives import REQUESTS_A_MONTH, pieces
 
 # More stretches than this are asked for together where one page holds several.
 _MANY = 8

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from ...cache.store import BarStore, Commit
 from ...clock import Clock
-from ...downloader.archives import chunk_end
 from ...errors import (
     Attempt,
     CapabilityError,
@@ -31,6 +30,7 @@ from ...model.span import Span, coalesce, subtract
 from ...net.answers import judged
 from ...net.one_call import current_call
 from ...prices.quality import check
+from ...vendors.archives import chunk_end
 from ..ingest.classify import ClassifiedAnswer
 from ..ingest.commit import (
     BEFORE_FIRST,

@@ -17,7 +17,7 @@ from ...model.timeframe import Timeframe
 from .conversion import Conversion, conversion_for
 
 if TYPE_CHECKING:
-    from ...downloader.foreign import OwnSender
+    from ...vendors.foreign import OwnSender
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Candidate:
         Raises:
             ProviderError, ConfigError: it did not answer bars.
         """
-        from ...downloader.legacy_fetch import fetch_legacy
+        from ...vendors.legacy_fetch import fetch_legacy
 
         if self.capabilities is None:
             return fetch_legacy(self.downloader, asked, self.name, self.own_sender)
@@ -92,7 +92,7 @@ class Candidate:
         Raises:
             ConfigError: its key is not set any more.
         """
-        from ...downloader.visits import door_of
+        from ...vendors.calls import door_of
 
         if self.capabilities is None:
             return False
@@ -103,7 +103,7 @@ class Candidate:
     def kind(self, instrument: Instrument, timeframe: Timeframe) -> Kind:
         """Return the kind of its bars; unknown for a downloader that is not ours."""
         if self.capabilities is None:
-            from ...downloader.legacy_fetch import kind_of
+            from ...vendors.legacy_fetch import kind_of
 
             return kind_of(self.downloader, instrument, timeframe)
         return self.capabilities.kind(instrument, timeframe)

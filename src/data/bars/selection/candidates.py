@@ -96,7 +96,7 @@ def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
 
 
 def _unusable(selector: Selector, name: str, query: BarsQuery) -> UnknownProviderError:
-    from ...downloader.configured import not_made
+    from ...vendors.pool import not_made
 
     error = not_made(selector, name)
     return UnknownProviderError(
@@ -109,8 +109,8 @@ def _unusable(selector: Selector, name: str, query: BarsQuery) -> UnknownProvide
 
 def _candidate(selector: Selector, name: str, timeframe: Timeframe) -> Candidate | None:
     # Imported here: an answer from the cache needs no vendor and no HTTP library.
-    from ...downloader.base_data_downloader import is_ours
-    from ...downloader.configured import own_sender, supplied
+    from ...vendors.base import is_ours
+    from ...vendors.pool import own_sender, supplied
 
     downloader = supplied(selector, name)
     if downloader is None:

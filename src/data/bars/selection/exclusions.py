@@ -113,7 +113,7 @@ def _reason(selector: ProviderSelector, query: BarsQuery, name: str, named: tupl
 
 def _lack(selector: Any, name: str) -> str:
     """Return why a vendor that the rules name is no candidate."""
-    from ...downloader.configured import not_made
+    from ...vendors.pool import not_made
 
     error = not_made(selector, name)
     if error is None:

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from ...clock import Clock
-from ...downloader.foreign import call_foreign
 from ...errors import DataError
 from ...model.stream import LiveBar, StreamState, StreamStatus
+from ...vendors.foreign import call_foreign
 from ..frames import live_bars
 from .base import Sink
 from .worker import Halt, ThreadedSource

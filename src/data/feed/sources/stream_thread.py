@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...calendars.calendar import first_unclosed
-from ...downloader.foreign import masked
 from ...errors import DataError, ForeignError, QueryError
 from ...logs import following
 from ...model.instant import SECOND_MS
 from ...model.span import Span
 from ...model.stream import LiveBar, Revision, StreamState, StreamStatus
+from ...vendors.foreign import masked
 from ..continuation import Continuation, slots_of
 from ..queue import Item, Mailbox
 from .base import Sink

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from ...clock import Clock, SystemClock
-from ...downloader.foreign import call_foreign
 from ...errors import DataError, ForeignError, UnavailableError
 from ...logs import following
+from ...vendors.foreign import call_foreign
 from .base import Sink
 
 log = logging.getLogger("onetape.feed")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ...clock import Clock
-from ...downloader.foreign import call_foreign, masked
 from ...errors import (
     AuthenticationError,
     ConfigError,
@@ -39,8 +38,9 @@ from ...net.forks import renew_after_fork
 from ...net.limiter import Limiter
 from ...net.retry import RetryPolicy
 from ...net.socket import Wire
+from ...vendors.foreign import call_foreign, masked
+from ...vendors.stream_protocol import StreamProtocol
 from .listeners import Listener
-from .protocol import StreamProtocol
 
 log = logging.getLogger("onetape.feed")
 

@@ -30,6 +30,7 @@ from ...model.kind import Basis
 from ...model.stream import LiveBar, Topic
 from ...model.timeframe import Timeframe
 from ...net.socket import Dialer, library
+from ...vendors.stream_protocol import StreamProtocol
 from ..live_feed import LiveFeed
 from ..queue import CAPACITY
 from ..sources.base import Sink
@@ -39,7 +40,6 @@ from .built_bars import MINUTE, hindrance
 from .connection import Connection, ConnectionTimings
 from .listeners import BarListener, Listener, MinuteListener, TradeListener
 from .pool import Hub, Subscription
-from .protocol import StreamProtocol
 
 if TYPE_CHECKING:
     from ...wiring import Services
@@ -49,11 +49,11 @@ log = logging.getLogger("onetape.feed")
 # Vendor to the class of its stream.
 STREAMS: Mapping[str, str] = MappingProxyType(
     {
-        "alpaca": "alpaca_live_data_feed:AlpacaStream",
-        "binance": "binance_live_data_feed:BinanceStream",
-        "ccxt:binanceusdm": "binance_live_data_feed:BinanceFuturesStream",
-        "finnhub": "finnhub_live_data_feed:FinnhubStream",
-        "polygon": "polygon_live_data_feed:PolygonStream",
+        "alpaca": "alpaca.stream:AlpacaStream",
+        "binance": "binance.stream:BinanceStream",
+        "ccxt:binanceusdm": "binance.stream:BinanceFuturesStream",
+        "finnhub": "finnhub.stream:FinnhubStream",
+        "polygon": "polygon.stream:PolygonStream",
     }
 )
 
@@ -248,7 +248,7 @@ class LiveFeeds:
         if name not in STREAMS:
             return ""
         module, _, cls = STREAMS[name].partition(":")
-        made = getattr(import_module(f"..{module}", __package__), cls)
+        made = getattr(import_module(f"...vendors.{module}", __package__), cls)
         said = self._services.selector.parsed_rules.provider(name)
         keys = vendor_credentials(name, said.api_key_env, said.secret_key_env)
 

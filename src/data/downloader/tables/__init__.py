@@ -1,1 +1,0 @@
-"""Field tables: what each vendor tells of a company or coin, and how its answers are read."""

@@ -1,0 +1,226 @@
+"""Alpaca: American stocks by their consolidated tape, raw, and pairs of its own crypto venue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any, Unpack
+
+from ...errors import (
+    AuthenticationError,
+    CapabilityError,
+    DataError,
+    SymbolNotFoundError,
+)
+from ...model.actions import Action
+from ...model.bars import Bar
+from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ...model.http import HttpRequest, HttpResponse
+from ...model.instant import DAY_MS, MINUTE_MS, date_of, iso, parse_iso
+from ...model.instrument import Instrument
+from ...model.kind import Kind
+from ...model.span import Span
+from ...model.timeframe import Timeframe
+from ...net.status import error_of
+from ..base import BaseDataDownloader
+from ..credentials import WiredKeys
+from ..dates import amount, list_of, number
+from ..paging import check_symbol
+from ..us_equities import (
+    ask_actions,
+    days_of,
+    dividend,
+    midnight_ms,
+    session_ms,
+    share,
+    split,
+)
+
+# The free plan serves the consolidated tape of what is older than a quarter of an hour; a request
+# for a newer minute is refused as a whole (2025-12).
+_BEHIND_MS = 16 * MINUTE_MS
+
+
+def asked_of(query: FetchQuery) -> Span:
+    """Return the labels to ask for.
+
+    Raises:
+        CapabilityError: they are too new, or days that begin at another hour than ours.
+        NoDataError: no day begins in the span.
+    """
+    is_stock, span = query.instrument.asset_class == "stock", query.span
+    if not query.timeframe.is_intraday:
+        if not is_stock:
+            raise CapabilityError("Alpaca's days of crypto begin at midnight in New York")
+        days = days_of(span)
+        span = Span(midnight_ms(days.start), midnight_ms(days.end))
+    newest = query.now_ms - _BEHIND_MS if is_stock else span.end
+    span = Span(span.start, min(span.end, newest))
+    if span.is_empty:
+        raise CapabilityError("Alpaca's stock bars of the last 16 minutes need a paid plan")
+    return span
+
+
+def read_bar(row: Mapping[str, Any], *, is_day: bool) -> Bar:
+    """Read one row; days are labelled with midnight in New York."""
+    label = parse_iso(row["t"])
+    values = (number(row[name]) for name in "ohlcv")
+    return Bar(session_ms(label) if is_day else label, *values)
+
+
+def read_actions(told: Mapping[str, Any]) -> Iterator[Action]:
+    """Read corporate actions by type; a stock dividend changes the price as a split does."""
+    for row in (*told.get("forward_splits", ()), *told.get("reverse_splits", ())):
+        yield split(row["ex_date"], row["new_rate"], row["old_rate"])
+    for row in told.get("stock_dividends", ()):
+        yield split(row["ex_date"], round(1 + amount(row["rate"]), 10), 1)
+    for row in told.get("cash_dividends", ()):
+        yield dividend(row["ex_date"], row["rate"])
+
+
+# --- the vendor -------------------------------------------------------------------------
+
+_PAGE = 10_000
+_TYPES = "cash_dividend,forward_split,reverse_split,stock_dividend"
+# Actions are filed under the day they are processed: dividends under the day they are paid.
+_PAID_LATER_MS = 180 * DAY_MS
+_TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")
+# Hosts of the trading interface, which keys are often kept beside; they serve no bars.
+_TRADING = ("://paper-api.alpaca.markets", "://api.alpaca.markets")
+
+
+class AlpacaDataDownloader(BaseDataDownloader):
+    """Bars, splits and dividends of Alpaca's market data.
+
+    The newest 16 minutes of stocks are left out. ``get_ohlcv`` takes ``adjustment`` (``raw``, which
+    is the default, ``split`` or ``all``) and ``limit``; all pages are followed, whatever
+    ``enable_chunking`` says.
+
+    Args:
+        api_key, secret_key: the environment's when left out.
+        base_url: another host for market data; one of the trading interface is passed over.
+        **wired: see :class:`BaseDataDownloader`.
+    """
+
+    name = "alpaca"
+    display_name = "Alpaca"
+    aliases = ("alp",)
+    secrets = (("ALPACA_API_KEY", "APCA_API_KEY_ID"), ("ALPACA_SECRET_KEY", "APCA_API_SECRET_KEY"))
+    requires_api_key = True
+    limits = Limits(per_minute=200, burst=10)
+    default_base_url = "https://data.alpaca.markets"
+    raw_shape = "index"
+    raw_options = ("adjustment", "limit", "enable_chunking")
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "crypto"}),
+        timeframes={
+            "1m": "1Min",
+            "5m": "5Min",
+            "15m": "15Min",
+            "30m": "30Min",
+            "1h": "1Hour",
+            "1d": "1Day",
+        },
+        page_bars=_PAGE,
+        kinds={"stock": _TAPE, "crypto": Kind("24h", "clock", "alpaca", volume="base")},
+        intraday_kinds={"stock": replace(_TAPE, session="extended", anchor="clock")},
+        adjustment="raw",
+        settle_ms=20 * MINUTE_MS,
+        actions_apart=True,
+    )
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        secret_key: str | None = None,
+        base_url: str | None = None,
+        **wired: Unpack[WiredKeys],
+    ) -> None:
+        if api_key or secret_key:
+            given = {"ALPACA_API_KEY": api_key or "", "ALPACA_SECRET_KEY": secret_key or ""}
+            wired["credentials"] = given
+        is_trading = base_url is not None and any(host in base_url for host in _TRADING)
+        super().__init__(base_url=None if is_trading else base_url, **wired)
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Days are complete; minutes without a trade do not come."""
+        return not timeframe.is_intraday
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for one symbol; both ends filter the open and are inclusive."""
+        span = asked_of(query)
+        params: dict[str, str | int] = {
+            "symbols": self.spelled(query.instrument),
+            "timeframe": self.capabilities.timeframes[query.timeframe.label],
+            "start": iso(span.start),
+            "end": iso(span.end - 1),
+            "limit": _PAGE,
+            "sort": "asc",
+        }
+        path = "v1beta3/crypto/us/bars"
+        if query.instrument.asset_class == "stock":
+            path = "v2/stocks/bars"
+            params |= {"adjustment": query.adjustment or "raw", "feed": "sip"}
+        return self._request(path, params, cursor)
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read rows by symbol; where there are none the symbol is absent."""
+        body, symbol = response.json(), self.spelled(query.instrument)
+        if body["bars"] and symbol not in body["bars"]:
+            raise ValueError(f"bars of {', '.join(body['bars'])[:40]}")
+        is_day = not query.timeframe.is_intraday
+        rows = list_of(body["bars"].get(symbol, []))
+        bars = [read_bar(row, is_day=is_day) for row in rows]
+        return BarPage(bars, cursor=body.get("next_page_token"), unit=body.get("currency") or "")
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Read ``{"message"}``: what a plan lacks and a wrong key are both 403."""
+        error, said = error_of(response), response.text[:300].lower()
+        if response.status == 403 and "recent sip" in said:
+            return CapabilityError("the plan of this key has no stock bars of the last minutes")
+        if response.status == 403 and "forbidden" in said:
+            return AuthenticationError("Alpaca does not know this key", hint="check both parts")
+        if response.status in (400, 422) and "invalid symbol" in said:
+            return SymbolNotFoundError("Alpaca does not know this symbol")
+        return error
+
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+        """Return splits, stock dividends and cash dividends with an ex-date in ``span``."""
+        symbol = self.spelled(instrument)
+        params: dict[str, str | int] = {
+            "symbols": symbol,
+            "types": _TYPES,
+            "limit": 1000,
+            "start": str(date_of(span.start)),
+            "end": str(date_of(span.end + _PAID_LATER_MS)),
+        }
+
+        def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
+            token = body["next_page_token"]
+            for row in chain.from_iterable(body["corporate_actions"].values()):
+                check_symbol(self.name, symbol, row.get("symbol"))
+            following = self._request("v1/corporate-actions", params, token) if token else None
+            return read_actions(body["corporate_actions"]), following
+
+        first = self._request("v1/corporate-actions", params, None)
+        return ask_actions(self, first, read, span, now_ms)
+
+    def _direct(self, symbol: str) -> Instrument:
+        return Instrument(symbol, "crypto" if "/" in symbol else "stock")
+
+    def spelled(self, instrument: Instrument) -> str:
+        """Return the name of a pair, or of a share of the USA."""
+        if instrument.asset_class == "stock":
+            return share(instrument, self.name, ".", ".PR")
+        spelled, base = instrument.spelling(self.name), instrument.base
+        is_ours = spelled == instrument.symbol and base is not None
+        return f"{base}/{instrument.quote}" if is_ours else spelled
+
+    def _request(self, path: str, params: dict[str, str | int], token: str | None) -> HttpRequest:
+        keys = {
+            "APCA-API-KEY-ID": self.secret("ALPACA_API_KEY"),
+            "APCA-API-SECRET-KEY": self.secret("ALPACA_SECRET_KEY"),
+        }
+        paged = {**params, "page_token": token} if token else params
+        return HttpRequest(f"{self.base_url}/{path}", paged, secret_headers=keys)

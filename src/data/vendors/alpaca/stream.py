@@ -1,0 +1,139 @@
+"""Alpaca's stream of minutes of American shares: the tape of IEX for everybody, SIP by plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+from ...model.capabilities import Limits
+from ...model.instant import to_ms
+from ...model.instrument import Instrument
+from ...model.kind import Kind
+from ...model.stream import (
+    BarRevised,
+    BarSeen,
+    Heard,
+    Ready,
+    StreamAddress,
+    StreamEvent,
+    StreamRefusal,
+    StreamReply,
+    Subscribed,
+    Topic,
+)
+from ...model.timeframe import Timeframe
+from ..stream_protocol import StreamTraits, bar_of, key_of, seen, spelled, understood
+
+# 402: wrong key; 405: too many symbols; 409: not in the plan; 400 and 410: a mistake of ours.
+_FINAL = frozenset({400, 402, 405, 409, 410})
+_TOO_MANY = 406
+# A connection that died without a word holds the only place there is for about so long.
+_HELD_S = 90.0
+_HEARD = frozenset({"t", "q", "d", "s", "l", "c", "x", "i", "n"})
+
+
+class AlpacaStream:
+    """Closed bars of minutes, and corrections half a minute later; no trades, no bar.
+
+    Args:
+        url: where to connect to; its last part names the tape.
+        credentials: ``ALPACA_API_KEY`` and ``ALPACA_SECRET_KEY``.
+
+    Raises:
+        MissingCredentialsError: a key is not set.
+    """
+
+    name: ClassVar[str] = "alpaca"
+    display_name: ClassVar[str] = "Alpaca"
+    default_url: ClassVar[str] = "wss://stream.data.alpaca.markets/v2/iex"
+    traits: ClassVar[StreamTraits] = StreamTraits(
+        timeframes={"1m": "bars"},
+        asset_classes=frozenset({"stock"}),
+        # One connection at a time is allowed; who hammers is answered 429.
+        connects=Limits(per_minute=10, burst=2),
+        topics=30_000,
+        batch=500,
+        beat_s=60.0,
+        quiet_s=180.0,
+    )
+
+    def __init__(
+        self, url: str | None = None, credentials: Mapping[str, str] | None = None
+    ) -> None:
+        self._url = (url or self.default_url).rstrip("/")
+        self._credentials = credentials
+        self._look_up_keys()
+
+    def _look_up_keys(self) -> None:
+        self._key = key_of(self._credentials, "ALPACA_API_KEY", self.display_name)
+        self._secret = key_of(self._credentials, "ALPACA_SECRET_KEY", self.display_name)
+
+    def address(self) -> StreamAddress:
+        """Return the address; the keys are sent over the connection."""
+        return StreamAddress(self._url, self._url)
+
+    def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
+        """Return the share as Alpaca writes it, with a dot before its class."""
+        symbol = spelled(self.name, self.traits, instrument, timeframe)
+        return None if symbol is None else Topic(symbol, timeframe.label)
+
+    def kind(self, instrument: Instrument) -> Kind:
+        """Return the kind: regular hours, for others are left out; the tape by the address."""
+        tape = self._url.rpartition("/")[2].removeprefix("delayed_")
+        return Kind("regular", "session", "consolidated", instrument.quote or "", "shares", tape)
+
+    def opened(self) -> Sequence[StreamEvent]:
+        """Wait to be greeted; the keys that are set now will log in."""
+        self._look_up_keys()
+        return [Heard("open")]
+
+    def subscribe(self, topics: Sequence[Topic]) -> str:
+        """Return ``subscribe`` for bars and their corrections."""
+        return self._ask("subscribe", topics)
+
+    def unsubscribe(self, topics: Sequence[Topic]) -> str:
+        """Return ``unsubscribe`` likewise."""
+        return self._ask("unsubscribe", topics)
+
+    def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
+        """Read a list of messages, told apart by ``T``."""
+        return understood(frame, lambda messages: [e for m in messages for e in self._one(m)])
+
+    def _one(self, message: dict[str, Any]) -> list[StreamEvent]:
+        what = message["T"]
+        if what == "b":
+            return [_bar(message)]
+        if what == "u":
+            event = _bar(message)
+            return [BarRevised(event.topic, event.bar) if isinstance(event, BarSeen) else event]
+        if what == "success":
+            said = message["msg"]
+            return [Ready() if said == "authenticated" else self._login()]
+        if what == "subscription":
+            return [Subscribed()]
+        if what == "error":
+            return [_refusal(message)]
+        return [Heard(what)] if what in _HEARD else []
+
+    def _login(self) -> StreamReply:
+        return StreamReply(json.dumps({"action": "auth", "key": self._key, "secret": self._secret}))
+
+    @staticmethod
+    def _ask(action: str, topics: Sequence[Topic]) -> str:
+        symbols = [topic.symbol for topic in topics]
+        return json.dumps({"action": action, "bars": symbols, "updatedBars": symbols})
+
+
+def _bar(m: dict[str, Any]) -> StreamEvent:
+    stamp = to_ms(datetime.fromisoformat(m["t"][:19]))  # nanoseconds follow
+    return seen(Topic(m["S"], "1m"), bar_of(stamp, (m[name] for name in "ohlcv")))
+
+
+def _refusal(message: dict[str, Any]) -> StreamEvent:
+    code = int(message["code"])
+    if code == 403:  # we are in already
+        return Heard("already authenticated")
+    wait = _HELD_S if code == _TOO_MANY else 0.0
+    return StreamRefusal(f"error {code}, {str(message.get('msg'))[:100]}", code in _FINAL, wait)

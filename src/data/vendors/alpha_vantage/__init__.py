@@ -1,0 +1,1 @@
+"""Alpha Vantage: bars of stocks, currencies and crypto, and fields of companies."""

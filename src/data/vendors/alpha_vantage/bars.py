@@ -1,0 +1,269 @@
+"""Alpha Vantage: stocks by the month, the day, week and month of currencies and crypto too.
+
+A free key has 25 requests a day (2024) and the last 100 days (2025). What stands here was seen in
+its answers between 2017 and 2026.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any, Unpack
+from zoneinfo import ZoneInfo
+
+from ...calendars.localtime import local_date, local_to_utc
+from ...errors import (
+    AuthenticationError,
+    CapabilityError,
+    DataError,
+    EntitlementError,
+    RateLimitedError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+)
+from ...model.actions import Action
+from ...model.bars import Bar
+from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ...model.http import HttpRequest, HttpResponse
+from ...model.instant import DAY_MS, HOUR_MS, day_ms
+from ...model.instrument import Instrument
+from ...model.kind import Kind
+from ...model.span import Span
+from ...net.status import error_of
+from ..base import BaseDataDownloader, Wired
+from ..dates import NEW_YORK, ActionReader, number, stamp_of, within, zone_named
+from ..paging import check_symbol, readable
+
+_PRICES = ("open", "high", "low", "close")
+_NEW_YORK = ZoneInfo(NEW_YORK)
+# The old names of zones are not installed everywhere.
+_ZONES = {"US/Eastern": NEW_YORK}
+# The vendor refuses earlier months as it refuses unknown symbols.
+_FIRST_MONTH = date(2000, 1, 1)
+_PREMIUM = re.compile(r"premium (endpoint|feature|function)", re.IGNORECASE)
+_TOO_MUCH = re.compile(r"rate limit|call frequency|(calls|requests) per|per second", re.IGNORECASE)
+
+Row = Mapping[str, Any]
+
+
+def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar], str]:
+    """Return bars, newest first as they come, and the currency of their prices where it is told.
+
+    Raises:
+        KeyError, IndexError, TypeError, ValueError, AttributeError: it is of another shape.
+    """
+    if response.body[:1] != b"{":
+        labelled = [(row["timestamp"], row) for row in csv.DictReader(response.text.splitlines())]
+        if not labelled:
+            raise ValueError("neither JSON nor a table")
+        return [_bar(label, row, query, _NEW_YORK) for label, row in labelled], ""
+    body = response.json()
+    said = {_plain(name): text for name, text in body.get("Meta Data", {}).items()}
+    _check_symbol(said, query.instrument)
+    zone = said.get("Time Zone", NEW_YORK)
+    series = body[max(name for name in body if "Time Series" in name)]
+    rows = [(label, _named(row)) for label, row in series.items()]
+    if not rows and not said:
+        raise ValueError("a series of nothing, without a word on what it is of")
+    at = zone_named(_ZONES.get(zone, zone))
+    bars = [_bar(label, row, query, at) for label, row in rows]
+    return bars, said.get("Market Code", "")
+
+
+def _check_symbol(said: Mapping[str, Any], who: Instrument) -> None:
+    """Refuse a series of another share or pair than ``who``."""
+    asked = who.spelling("alpha_vantage")
+    base, _, quote = asked.partition("-")
+    if who.asset_class == "stock":
+        named = {"Symbol": asked}
+    elif who.asset_class == "forex":
+        named = {"From Symbol": base, "To Symbol": quote}
+    else:
+        named = {"Digital Currency Code": base, "Market Code": quote}
+    for name, symbol in named.items():
+        check_symbol("alpha_vantage", symbol, said.get(name))
+
+
+def read_actions(rows: Iterable[Row], who: Instrument, now_ms: int) -> list[Action]:
+    """Read the lists of the functions SPLITS and DIVIDENDS; amounts are as they were paid."""
+    reader, found = ActionReader(who, "alpha_vantage", now_ms), []
+    for row in rows:
+        if "split_factor" in row:
+            found.append(reader.split(row["effective_date"], row["split_factor"], 1))
+        else:
+            found.append(reader.dividend(row["ex_dividend_date"], row["amount"]))
+    return found
+
+
+def month_of(stamp_ms: int) -> str:
+    """Return the month in New York that holds ``stamp_ms``, as ``YYYY-MM``."""
+    return f"{_first_of(stamp_ms):%Y-%m}"
+
+
+def month_after(stamp_ms: int) -> int:
+    """Return the instant at which the month of :func:`month_of` ends."""
+    later = _first_of(stamp_ms) + timedelta(days=31)
+    return local_to_utc(_NEW_YORK, day_ms(later.replace(day=1)))
+
+
+def _first_of(stamp_ms: int) -> date:
+    return max(local_date(_NEW_YORK, stamp_ms).replace(day=1), _FIRST_MONTH)
+
+
+def _plain(name: str) -> str:
+    """Return "open" for "1. open" and for "1a. open (CNY)"."""
+    return name.partition(". ")[2].partition(" (")[0]
+
+
+def _named(row: Row) -> Row:
+    """Name the values of a row; of a pair told in two currencies the first one is the market's."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        found.setdefault(_plain(name), value)
+    return found
+
+
+def _bar(label: str, row: Row, query: FetchQuery, zone: ZoneInfo) -> Bar:
+    prices = [number(row[name]) for name in _PRICES]
+    more = [number(row.get(name)) for name in ("volume", "adjusted close")]
+    return Bar(stamp_of(label, query.timeframe, zone), *prices, *more)
+
+
+def meaning_of(said: str, is_error: bool) -> DataError:
+    """Return the error that a sentence stands for; sentences quote keys, so they are not told."""
+    if "apikey" in said or "demo" in said:
+        return AuthenticationError(
+            "Alpha Vantage does not take the key", hint="check that it is set and valid"
+        )
+    if is_error:  # the same one for a parameter that it does not like
+        return SymbolNotFoundError("Alpha Vantage calls this an invalid call: an unknown symbol?")
+    if "outputsize" in said:  # of this range alone: the last 100 days are there for everybody
+        return CapabilityError("Alpha Vantage serves this key the last 100 bars only")
+    if _PREMIUM.search(said):
+        return EntitlementError("Alpha Vantage", hint="the plan of this key does not include it")
+    if _TOO_MUCH.search(said):
+        is_spent = "per day" in said and "per minute" not in said
+        return RateLimitedError(
+            "Alpha Vantage counts too many requests", 3600.0 if is_spent else 60.0
+        )
+    return ResponseFormatError("Alpha Vantage answered a sentence in place of data")
+
+
+# --- the vendor -------------------------------------------------------------------------
+
+_DAYS = {"1d": "DAILY", "1w": "WEEKLY", "1M": "MONTHLY"}
+_FUNCTIONS = {"stock": "TIME_SERIES", "forex": "FX", "crypto": "DIGITAL_CURRENCY"}
+# A quote of a symbol that it does not know.
+_NO_QUOTE: dict[str, Any] = {"Global Quote": {}}
+# "compact" holds the last 100 bars; those of currencies have six in a week.
+_COMPACT_MS = 110 * DAY_MS
+
+
+class AlphaVantageDataDownloader(BaseDataDownloader):
+    """Bars, splits and dividends of Alpha Vantage, prices as traded.
+
+    Args:
+        api_key: goes before the environment's.
+        **wired: see :class:`BaseDataDownloader`.
+    """
+
+    name = "alpha_vantage"
+    display_name = "Alpha Vantage"
+    aliases = ("av", "alphavantage")
+    secrets = (("ALPHA_VANTAGE_API_KEY", "ALPHAVANTAGE_API_KEY"),)
+    requires_api_key = True
+    limits = Limits(per_minute=5, per_day=25, burst=1)  # of a free key
+    default_base_url = "https://www.alphavantage.co"
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "forex", "crypto"}),
+        # No hours: whether they count from the open or the clock has changed over the years.
+        timeframes={label: f"{label[:-1]}min" for label in ("1m", "5m", "15m", "30m")} | _DAYS,
+        kinds={
+            "stock": Kind("regular", "session", "consolidated", volume="shares"),
+            "forex": Kind("24h", "clock", "aggregate", volume="none"),
+            "crypto": Kind("24h", "clock", "aggregate", volume="base"),
+        },
+        adjustment="raw",
+        settle_ms=18 * HOUR_MS,  # a free key sees a session on the evening of its day
+        actions_apart=True,
+        # Minutes of these go back some days only, and cannot be asked for by date.
+        only=dict.fromkeys(("forex", "crypto"), frozenset(_DAYS)),
+    )
+
+    def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:
+        if api_key:
+            wired["credentials"] = {"ALPHA_VANTAGE_API_KEY": api_key}
+        super().__init__(**wired)
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for a month of minutes, or for all days there are: no range can be named."""
+        who, frame = query.instrument, query.timeframe
+        theirs = self.capabilities.timeframes[frame.label]
+        params: dict[str, str] = {"function": f"{_FUNCTIONS[who.asset_class]}_{theirs}"}
+        params |= self._named(who)
+        if frame.is_intraday:
+            params |= {
+                "function": "TIME_SERIES_INTRADAY",
+                "interval": theirs,
+                "month": month_of(query.span.start),
+                "outputsize": "full",
+                "adjusted": "false",
+                "extended_hours": "false",
+            }
+        elif frame.label == "1d" and who.asset_class != "crypto":
+            is_recent = query.span.start > query.now_ms - _COMPACT_MS
+            params["outputsize"] = "compact" if is_recent else "full"
+        return self._request(params)
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read a series by date; bars beside the span came because no range can be asked for."""
+        bars, unit = read_series(response, query)
+        inside = [bar for bar in bars if bar.stamp_ms in query.span]
+        following = month_after(query.span.start) if query.timeframe.is_intraday else None
+        if following is not None and following >= query.span.end:
+            following = None
+        return BarPage(inside, unit=unit, next_ms=following)
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Read the sentence that comes in place of data, with status 200."""
+        error = error_of(response)
+        if (
+            error is not None or response.body[:1] != b"{"
+        ):  # CSV, or HTML that is told as such later
+            return error
+        body = response.json()
+        if body == _NO_QUOTE:
+            return SymbolNotFoundError(f"{self.display_name} has nothing under this symbol")
+        texts = [body.get(key) for key in ("Error Message", "Information", "Note")]
+        said = next((text for text in texts if isinstance(text, str)), None)
+        return None if said is None else meaning_of(said, "Error Message" in body)
+
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
+        """Return splits and dividends with an ex-date in ``span``: two requests."""
+        found: list[Action] = []
+        for function in ("SPLITS", "DIVIDENDS"):
+            asked = self._request({"function": function, **self._named(instrument)})
+            answer = self.send(asked)
+            with readable(self.name, "actions"):
+                body = answer.json()
+                check_symbol(self.name, instrument.spelling(self.name), body.get("symbol"))
+                found += read_actions(body["data"], instrument, now_ms)
+        return within(found, span)
+
+    def _named(self, who: Instrument) -> dict[str, str]:
+        """Return the parameters that name an instrument."""
+        name = who.spelling(self.name)
+        first, dash, second = name.partition("-")
+        if who.asset_class == "stock":
+            return {"symbol": name}
+        if not dash:
+            raise CapabilityError(f"{self.display_name} takes pairs such as BTC-USD, not {name}")
+        if who.asset_class == "forex":
+            return {"from_symbol": first, "to_symbol": second}
+        return {"symbol": first, "market": second}
+
+    def _request(self, params: dict[str, str]) -> HttpRequest:
+        secret = {"apikey": self.secret("ALPHA_VANTAGE_API_KEY")}
+        return HttpRequest(f"{self.base_url}/query", params=params, secret_params=secret)

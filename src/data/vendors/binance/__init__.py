@@ -1,0 +1,1 @@
+"""Binance: bars of spot pairs, whole months from its archive, derivatives, streams of bars."""

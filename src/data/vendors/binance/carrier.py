@@ -1,0 +1,94 @@
+"""Carry requests to Binance by python-binance, the vendor's usual package."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from importlib import import_module
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from ...errors import ResponseFormatError, UnavailableError
+from ...model.http import HttpRequest, HttpResponse
+from ...net.deadline import within
+from ...net.http import TOTAL_S, HttpTransport, Transport
+from ...net.package_session import CarrierSession
+from ...net.redact import where
+
+# The client knows its futures at other hosts, and the archive not at all: they are asked without it.
+_WITHOUT_IT = ("/fapi/", "/dapi/", "/futures/", "/data/spot/")
+_READING_ERRORS = (AttributeError, KeyError, TypeError, ValueError)
+
+
+class BinanceCarrier:
+    """Sends what ``Client`` would send, over our transport. Thread-safe.
+
+    The client is made without its opening ping and makes no retries of its own; each thread has
+    one to itself, for it keeps its last response in an attribute.
+
+    Args:
+        transport: carries what the client sends.
+    """
+
+    package: ClassVar[str] = "binance"
+    extra: ClassVar[str] = "binance"
+
+    def __init__(self, transport: Transport | None = None) -> None:
+        self._transport = transport or HttpTransport()
+        self._of_thread = threading.local()
+
+    @classmethod
+    def light(cls) -> Transport | None:
+        """Return None: ``auto`` means plain HTTP, which is the same request without the weight."""
+        return None
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Return the answer, whatever its status; its ``requests`` counts what the client sent.
+
+        Raises:
+            DataError: there was no answer.
+        """
+        if any(path in request.url for path in _WITHOUT_IT):
+            return self._transport.send(request)
+        client = self._client()
+        session: CarrierSession = client.session
+        session.begin()
+        within(TOTAL_S, self._call, client, request)
+        if session.last is None:
+            raise UnavailableError(f"python-binance did not ask {where(request.url)}")
+        return replace(session.last, url=request.url, requests=session.requests)
+
+    def _client(self) -> Any:
+        """Return this thread's client; making one takes longer than many requests."""
+        if not hasattr(self._of_thread, "client"):
+            client: Any = import_module("binance.client").Client(ping=False)
+            client.session.close()
+            client.session = CarrierSession(self._transport)
+            self._of_thread.client = client
+        return self._of_thread.client
+
+    def _call(self, client: Any, request: HttpRequest) -> None:
+        """Let the client ask; how the answer ended is ours to say, from the answer itself."""
+        errors = import_module("binance.exceptions")
+        base, version, path = _split(request.url)
+        client.API_URL = base
+        # What it raises over an answer that is an error, or that it cannot read.
+        unread = (errors.BinanceAPIException, errors.BinanceRequestException, *_READING_ERRORS)
+        try:
+            client._request_api("get", path, version=version, data=dict(request.params))
+        except unread:
+            if client.session.last is None:
+                raise
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """Return ``https://host/api``, ``v3`` and ``klines`` of an address.
+
+    Raises:
+        ResponseFormatError: it is not an address of that shape.
+    """
+    base, mark, rest = url.partition("/api/")
+    version, slash, path = rest.partition("/")
+    if not (mark and slash and urlsplit(base).hostname):
+        raise ResponseFormatError(f"{where(url)} is no address that python-binance can ask")
+    return f"{base}/api", version, path

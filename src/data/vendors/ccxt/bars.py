@@ -1,0 +1,236 @@
+"""Any exchange that ccxt speaks to, each one a vendor of its own: ``ccxt:kraken``."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Unpack, cast
+
+from ...errors import (
+    AuthenticationError,
+    BadTimeframeError,
+    CapabilityError,
+    ConfigError,
+    DataError,
+    EntitlementError,
+    KindMismatchError,
+    ProviderTimeoutError,
+    RateLimitedError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+    TransientError,
+    UnavailableError,
+)
+from ...model.bars import Bar
+from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ...model.http import HttpRequest, HttpResponse
+from ...model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
+from ...model.instrument import Instrument
+from ...model.kind import Kind
+from ...model.timeframe import Timeframe
+from ...net.status import error_of, retry_after_s
+from ..base import BaseDataDownloader, Wired
+from ..dates import label, list_of, number
+from .carrier import (
+    ERROR_HEADER,
+    CcxtCarrier,
+    ExchangeFacts,
+    exchanges_with_bars,
+    facts_of,
+)
+
+# ccxt's names for errors; of a subclass that is not here, that of its base counts.
+_ERRORS: dict[str, type[DataError]] = {
+    "BadSymbol": SymbolNotFoundError,
+    "RateLimitExceeded": RateLimitedError,
+    "DDoSProtection": RateLimitedError,
+    "RequestTimeout": ProviderTimeoutError,
+    "NetworkError": UnavailableError,
+    "OperationFailed": UnavailableError,
+    "PermissionDenied": EntitlementError,
+    "AccountNotEnabled": EntitlementError,
+    "AuthenticationError": AuthenticationError,
+    "BadResponse": ResponseFormatError,
+    "BadRequest": CapabilityError,
+    "NotSupported": CapabilityError,
+    "ExchangeError": CapabilityError,
+}
+
+
+def error_said(response: HttpResponse, who: str) -> DataError | None:
+    """Return the error that ccxt made of an answer of ``who``, else what its status says."""
+    names = response.headers.get(ERROR_HEADER, "").split()
+    if not names:
+        return error_of(response)
+    kind = next((_ERRORS[name] for name in names if name in _ERRORS), CapabilityError)
+    said = f"{who} refused, by ccxt's word {names[0]}"
+    if kind is RateLimitedError:
+        return RateLimitedError(said, retry_after_s(response))
+    # ccxt calls whoever answers a status that it does not expect "not available".
+    by_status = error_of(response) if issubclass(kind, TransientError) else None
+    return by_status or kind(said)
+
+
+# --- what the exchanges that ccxt speaks to serve, as far as it can be told without asking them
+
+# Where ccxt knows no bound; every exchange answers so many.
+USUAL_PAGE = 100
+# Exchanges that answer their newest bars whatever is asked for: how many.
+_NEWEST_ONLY = {"kraken": 720}
+# ccxt counts what a request costs in an exchange's own units; this is modest for all of them.
+_MOST_A_SECOND = 5.0
+
+
+def limits_of(facts: ExchangeFacts) -> Limits:
+    """Return how often an exchange may be asked."""
+    pace = SECOND_MS / facts.pace_ms if facts.pace_ms else _MOST_A_SECOND
+    return Limits(per_second=min(pace, _MOST_A_SECOND), burst=2)
+
+
+def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
+    """Return what an exchange serves; a timeframe that reaches back less than a day is left out."""
+    steps = {label: step for label in facts.timeframes if (step := _step_ms(label))}
+    newest = _NEWEST_ONLY.get(exchange)
+    depth = {label: newest * step // DAY_MS for label, step in steps.items()} if newest else {}
+    return Capabilities(
+        asset_classes=frozenset({"crypto"}),
+        timeframes={label: label for label in steps if depth.get(label, 1)},
+        page_bars=facts.page_bars or USUAL_PAGE,
+        depth_days={label: days for label, days in depth.items() if days},
+        kinds={"crypto": Kind("24h", "clock", venue=exchange, volume="base")},
+        dense=False,
+    )
+
+
+def _step_ms(label: str) -> int | None:
+    """Return the length of a bar; None where it is none of ours, or longer than a day."""
+    try:
+        found = Timeframe.parse(label)
+    except BadTimeframeError:
+        return None
+    return found.step_ms if found.label == label and (found.is_intraday or label == "1d") else None
+
+
+# --- the vendor -------------------------------------------------------------------------
+
+
+class CCXTDataDownloader(BaseDataDownloader):
+    """Spot bars of one exchange, asked and read by ccxt. See decision 12.
+
+    Bars longer than a day are not asked for: exchanges begin their weeks on different days, and days
+    make them exactly.
+
+    Args:
+        **wired: see :class:`BaseDataDownloader`; ``base_url`` is another host of this exchange.
+
+    Raises:
+        ConfigError: it was made without an exchange; :meth:`member` has the class of one.
+    """
+
+    name = "ccxt"
+    display_name = "Exchanges by ccxt"
+    # What exchanges usually serve; each one's own class says it exactly.
+    limits = Limits(per_second=1, burst=2)
+    capabilities = Capabilities(
+        asset_classes=frozenset({"crypto"}),
+        timeframes={label: label for label in "1m 5m 15m 30m 1h 1d".split()},
+        page_bars=USUAL_PAGE,
+        kinds={"crypto": Kind("24h", "clock", volume="base")},
+        dense=False,
+    )
+    exchange: str = ""
+
+    def __init__(self, **wired: Unpack[Wired]) -> None:
+        if not self.exchange:
+            raise ConfigError(
+                "ccxt stands for many exchanges; one is needed",
+                provider=self.name,
+                hint="name it behind a colon, such as ccxt:kraken",
+            )
+        wired.setdefault("carrier", CcxtCarrier(self.exchange))
+        super().__init__(**wired)
+
+    @classmethod
+    def member(cls, name: str) -> type[CCXTDataDownloader]:
+        """Return the class of an exchange by its vendor's name, such as ``ccxt:kraken``.
+
+        Raises:
+            MissingExtraError: ccxt is not installed.
+            UnknownProviderError: it has no such exchange, or no bars of it.
+        """
+        return _member(name)
+
+    @classmethod
+    def members(cls) -> list[type[CCXTDataDownloader]]:
+        """Return the classes of all exchanges that the installed ccxt gives bars of, by name.
+
+        Raises:
+            MissingExtraError: ccxt is not installed.
+        """
+        found = [_member(f"ccxt:{name}") for name in sorted(exchanges_with_bars())]
+        return [made for made in found if made.capabilities.timeframes]
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for a page from the start on; ends are not understood everywhere."""
+        params: dict[str, str | int] = {
+            "symbol": self._symbol(query.instrument),
+            "timeframe": self.capabilities.timeframes[query.timeframe.label],
+            "since": max(0, query.span.start),
+            "limit": min(self._bars_to(query), self.capabilities.page_bars),
+        }
+        return HttpRequest(f"{self.base_url}/{self.exchange}/bars", params)
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read ``[open ms, open, high, low, close, volume]`` rows; no rows are not yet the end."""
+        rows, step = response.json(), query.timeframe.step_ms or DAY_MS
+        bars = [Bar(label(r[0]), *map(number, r[1:6])) for r in list_of(rows)]
+        odd = bars[0].stamp_ms if bars else 0
+        # Days from another hour on are another kind; single stamps in between are off the grid.
+        if all(bar.stamp_ms % step and not bar.stamp_ms % MINUTE_MS for bar in bars) and bars:
+            raise KindMismatchError(
+                f"{self.name} begins its {query.timeframe} bars at another time than UTC's: "
+                f"{iso(odd)}"
+            )
+        if bars and min(bar.stamp_ms for bar in bars) >= query.span.end:
+            raise CapabilityError(
+                f"{self.name} has {query.timeframe} bars from {iso(bars[0].stamp_ms)} on only, "
+                "or does not say what it had before"
+            )
+        asked = min(self._bars_to(query), self.capabilities.page_bars)
+        following = query.span.start + asked * step
+        if bars:
+            following = max(bar.stamp_ms for bar in bars) + step
+        is_last = following >= min(query.span.end, query.now_ms) or following <= query.span.start
+        return BarPage(bars, next_ms=None if is_last else following)
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Name the error that ccxt made of the answer, else what its status says."""
+        return error_said(response, self.display_name)
+
+    def _symbol(self, who: Instrument) -> str:
+        """Return a pair as ccxt writes it, whatever the exchange; a user's own spelling first."""
+        for name in (self.name, "ccxt"):
+            if name in who.spellings:
+                return who.spellings[name]
+        return f"{who.base}/{who.quote}" if who.base and who.quote else who.symbol
+
+    @staticmethod
+    def _bars_to(query: FetchQuery) -> int:
+        step = query.timeframe.step_ms or DAY_MS
+        return max(1, -(-(query.span.end - max(0, query.span.start)) // step))
+
+
+@lru_cache(256)
+def _member(name: str) -> type[CCXTDataDownloader]:
+    exchange = name.partition(":")[2]
+    facts = facts_of(exchange)
+    declared: dict[str, Any] = {
+        "__doc__": f"Spot bars of {facts.title}.",
+        "name": name,
+        "display_name": f"{facts.title} (ccxt)",
+        "exchange": exchange,
+        "limits": limits_of(facts),
+        "default_base_url": facts.base_url,
+        "capabilities": capabilities_of(exchange, facts),
+    }
+    made = type(f"CCXT{exchange.title()}DataDownloader", (CCXTDataDownloader,), declared)
+    return cast("type[CCXTDataDownloader]", made)

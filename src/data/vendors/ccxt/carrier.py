@@ -1,0 +1,302 @@
+"""Carry requests for bars to an exchange by ccxt, which speaks to many of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+from ...clock import Clock, SystemClock
+from ...errors import (
+    CapabilityError,
+    DataError,
+    MissingExtraError,
+    ResponseFormatError,
+    UnknownProviderError,
+)
+from ...model.http import HttpRequest, HttpResponse
+from ...net.deadline import within
+from ...net.forks import renew_after_fork
+from ...net.http import TOTAL_S, HttpTransport, Transport
+from ...net.package_session import CarrierSession
+
+# The header under which an answer tells the names of ccxt's error, the narrowest first.
+ERROR_HEADER = "x-ccxt-error"
+# What ccxt raises where an exchange answers something else than it expects.
+_UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError)
+# A pair that is not in a list of this age may have been listed since.
+_FRESH_S = 3600.0
+# Lists that exchanges send beside the bars.
+_BESIDE = re.compile("err|warn|messages?$|msg", re.IGNORECASE)
+_HOST = re.compile(r"^https?://[^/]+")
+
+
+@dataclass(frozen=True)
+class ExchangeFacts:
+    """What ccxt says about one exchange.
+
+    Attributes:
+        title: for people.
+        timeframes: the labels it serves, as ccxt spells them.
+        page_bars: most bars in one answer; 0 where ccxt does not say.
+        pace_ms: milliseconds between two requests.
+        base_url: scheme and host where it is asked for bars.
+    """
+
+    title: str
+    timeframes: tuple[str, ...]
+    page_bars: int
+    pace_ms: float
+    base_url: str
+
+
+@lru_cache(256)
+def facts_of(exchange: str) -> ExchangeFacts:
+    """Return what is known of an exchange by its name in ccxt; nobody is asked.
+
+    Raises:
+        MissingExtraError: ccxt is not installed.
+        UnknownProviderError: it has no such exchange, or no bars of it.
+    """
+    made = _new_exchange(exchange)
+    if made.has.get("fetchOHLCV") is not True:
+        raise UnknownProviderError(f"{exchange} tells ccxt no bars", provider=f"ccxt:{exchange}")
+    spot = (made.features or {}).get("spot") or {}
+    page = (spot.get("fetchOHLCV") or {}).get("limit") or 0
+    served = tuple(label for label, theirs in (made.timeframes or {}).items() if theirs)
+    return ExchangeFacts(made.name, served, int(page), float(made.rateLimit), _home(made))
+
+
+def exchanges_with_bars() -> list[str]:
+    """Return the names of the exchanges that the installed ccxt gives bars of; nobody is asked.
+
+    Raises:
+        MissingExtraError: ccxt is not installed.
+    """
+    found = []
+    for name in _library().exchanges:
+        with suppress(UnknownProviderError):
+            facts_of(name)
+            found.append(name)
+    return found
+
+
+class CcxtCarrier:
+    """Lets ccxt ask and read; what it sends goes by our transport. Thread-safe.
+
+    Its own waiting, retries and proxies are switched off, and all it asks by itself is counted. It
+    needs the list of an exchange's pairs, which is fetched with the first question and again when a
+    pair is not in a list older than an hour. Each thread has an exchange object to itself: these
+    keep what they are just doing in attributes.
+
+    Args:
+        exchange: its name in ccxt.
+        transport: carries what ccxt sends.
+        clock: tells how old the list of pairs is.
+        total_s: seconds for one answer as a whole, all that ccxt asks by itself included.
+    """
+
+    def __init__(
+        self,
+        exchange: str,
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+        total_s: float = TOTAL_S,
+    ) -> None:
+        self._total_s = total_s
+        self._exchange = exchange
+        self._transport = transport or HttpTransport()
+        self._clock = clock or SystemClock()
+        self._of_thread = threading.local()
+        # Guards the lists of pairs, by address, with the time of their fetching.
+        self._lock = threading.Lock()
+        self._markets: dict[str, tuple[float, Any]] = {}
+        renew_after_fork(self)
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Return the bars as JSON rows, or what ccxt said in the header :data:`ERROR_HEADER`.
+
+        Raises:
+            DataError: there was no answer, or ccxt could not read it.
+        """
+        errors: Any = import_module("ccxt.base.errors")
+        made = self._of(request.url)
+        session: CarrierSession = made.session
+        session.begin()
+        try:
+            rows, said = within(self._total_s, self._rows, made, request), ""
+        except DataError as exc:
+            exc.hidden_requests = session.requests
+            raise
+        except errors.BaseError as exc:
+            names = [kind.__name__ for kind in type(exc).__mro__]
+            rows, said = [], " ".join(names[: names.index("BaseError")])
+        except _UNREADABLE as exc:
+            raise ResponseFormatError(
+                f"ccxt cannot read what {self._exchange} answered ({type(exc).__name__})"
+            ) from exc
+        last = session.last or HttpResponse(200)
+        headers = {**last.headers, ERROR_HEADER: said} if said else last.headers
+        status = last.status if said else 200
+        return HttpResponse(
+            status, headers, json.dumps(rows).encode(), request.url, max(1, session.requests)
+        )
+
+    def after_fork(self) -> None:
+        """Start with a lock of our own."""
+        self._lock = threading.Lock()
+
+    def _rows(self, made: Any, request: HttpRequest) -> list[Any]:
+        asked = request.params
+        self._know_pairs(made, request.url, str(asked["symbol"]))
+        rows: list[Any] = made.fetch_ohlcv(
+            asked["symbol"], asked["timeframe"], asked["since"], asked["limit"]
+        )
+        last: HttpResponse | None = made.session.last
+        told = last.json() if last is not None else None
+        if last is not None and (other := _other_pair(made, str(asked["symbol"]), told)):
+            raise ResponseFormatError(f"{self._exchange} answered about {other!r}")
+        if not rows and last is not None and not _says_nothing(told):
+            # ccxt reads a page of HTML, and an apology in JSON, as no bars at all.
+            raise ResponseFormatError(
+                f"{self._exchange} answered neither bars nor that it has none"
+            )
+        return rows
+
+    def _of(self, url: str) -> Any:
+        """Return this thread's exchange at the host of ``url``."""
+        held: dict[str, Any] = self._of_thread.__dict__
+        base = self._base(url)
+        if base not in held:
+            made = _new_exchange(self._exchange)
+            made.session.close()
+            made.session = _GetSession(self._transport)
+            if base != facts_of(self._exchange).base_url:
+                made.urls["api"] = _moved(made.urls["api"], base)
+            held[base] = made
+        return held[base]
+
+    def _base(self, url: str) -> str:
+        """Return what stands before the exchange's name in the address of a request."""
+        return url.removesuffix(f"/{self._exchange}/bars")
+
+    def _know_pairs(self, made: Any, url: str, symbol: str) -> None:
+        """Have the pairs listed; the list is one for all threads."""
+        now, base = self._clock.monotonic(), self._base(url)
+        with self._lock:
+            then, markets = self._markets.get(base, (now, None))
+        is_old = now - then > _FRESH_S and symbol not in (markets or ())
+        if markets is None or is_old:
+            made.set_markets(made.fetch_markets())
+            markets = made.markets
+            if not markets:
+                # ccxt reads a page of HTML as a list without pairs, and then calls them all unknown.
+                raise ResponseFormatError(f"{self._exchange} answered no list of its pairs")
+            with self._lock:
+                self._markets[base] = now, markets
+        elif made.markets is not markets:
+            made.set_markets(markets)
+            made.markets = markets
+
+
+class _GetSession(CarrierSession):
+    """Sends what is asked by its address alone; our requests have no body."""
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> Any:
+        if options.get("data"):
+            raise CapabilityError("this exchange is asked by POST, which is not carried here")
+        return super().request(method, url, *args, **options)
+
+
+def _library() -> ModuleType:
+    try:
+        return import_module("ccxt")
+    except ImportError as exc:
+        raise MissingExtraError(
+            "asking an exchange by ccxt needs ccxt", hint='pip install "onetape[ccxt]"'
+        ) from exc
+
+
+def _new_exchange(name: str) -> Any:
+    """Return an exchange object that neither waits nor retries.
+
+    Where there is a spot market it looks for nothing else; one of futures alone lists those.
+    """
+    library: Any = _library()
+    if name not in library.exchanges:
+        near = get_close_matches(name, library.exchanges, n=1)
+        raise UnknownProviderError(
+            f"ccxt knows no exchange {name!r}",
+            provider=f"ccxt:{name}",
+            hint=f"did you mean ccxt:{near[0]}?" if near else "ccxt.exchanges lists them",
+        )
+    made: Any = getattr(library, name)({"enableRateLimit": False, "maxRetriesOnFailure": 0})
+    if made.has.get("spot") is False:
+        return made
+    wanted = made.options.get("fetchMarkets")
+    kinds = wanted.get("types") if isinstance(wanted, dict) else None
+    if isinstance(kinds, dict):
+        wanted["types"] = {kind: kind == "spot" for kind in kinds}
+    elif kinds:
+        wanted["types"] = ["spot"]
+    return made
+
+
+def _other_pair(made: Any, symbol: str, body: Any) -> str:
+    """Return the pair that an answer names in place of ``symbol``; empty where it names none.
+
+    ccxt passes over the names in answers. A text counts as one where the exchange lists a pair
+    under it; the key of a mapping counts too.
+    """
+    listed: Mapping[str, Any] = made.markets_by_id or {}
+    names = [name for name in _texts(body) if name in listed]
+    if any(market["symbol"] == symbol for name in names for market in listed[name]):
+        return ""
+    return names[0] if names else ""
+
+
+def _texts(body: Any) -> Iterator[str]:
+    """Yield the keys and texts of an answer, of lists those of the first mapping alone."""
+    if isinstance(body, str):
+        yield body
+    elif isinstance(body, Mapping):
+        for key, value in body.items():
+            yield key
+            yield from _texts(value)
+    elif isinstance(body, list) and body and isinstance(body[0], Mapping):
+        yield from _texts(body[0])
+
+
+def _says_nothing(body: Any) -> bool:
+    """Tell whether an answer without bars holds the empty list where they would be.
+
+    A list of errors is none of bars, and null says nothing at all.
+    """
+    if isinstance(body, Mapping):
+        return any(_says_nothing(value) for name, value in body.items() if not _BESIDE.match(name))
+    return isinstance(body, list) and not body
+
+
+def _home(made: Any) -> str:
+    """Return scheme and host of the first address that an exchange is asked at."""
+    found: Any = made.urls["api"]
+    while isinstance(found, Mapping):
+        found = found.get("public") or next(iter(found.values()))
+    parts = urlsplit(found.replace("{hostname}", getattr(made, "hostname", None) or ""))
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _moved(urls: Any, base: str) -> Any:
+    """Return addresses with ``base`` in place of scheme and host."""
+    if isinstance(urls, Mapping):
+        return {name: _moved(url, base) for name, url in urls.items()}
+    return _HOST.sub(base, urls) if isinstance(urls, str) else urls

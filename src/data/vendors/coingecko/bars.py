@@ -1,0 +1,258 @@
+"""CoinGecko: averages over the world's venues, in many currencies, without volume.
+
+Without a key of a paid plan it tells the last day by half hours and the last 30 days by four hours.
+What it sends for longer ranges (bars of four days, days counted back from now) is not asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, Unpack
+from urllib.parse import quote
+
+from ...errors import (
+    AuthenticationError,
+    CapabilityError,
+    DataError,
+    EntitlementError,
+    NoDataError,
+    RateLimitedError,
+    ResponseFormatError,
+)
+from ...model.bars import NAN, Bar
+from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ...model.http import HttpRequest, HttpResponse
+from ...model.instant import DAY_MS, MINUTE_MS, SECOND_MS
+from ...model.instrument import Instrument
+from ...model.kind import Kind
+from ...net.status import error_of, retry_after_s
+from ..base import BaseDataDownloader, Wired
+from ..dates import amount, label, list_of
+
+_IDS = """
+1INCH 1inch  AAVE aave  ADA cardano  ALGO algorand  ANKR ankr  APT aptos  ARB arbitrum
+ATOM cosmos  AVAX avalanche-2  AXS axie-infinity  BCH bitcoin-cash  BNB binancecoin  BTC bitcoin
+BUSD binance-usd  CAKE pancakeswap-token  CHZ chiliz  CRO crypto-com-chain  CRV curve-dao-token
+DAI dai  DOGE dogecoin  DOT polkadot  ENJ enjincoin  ENS ethereum-name-service  EOS eos
+ETC ethereum-classic  ETH ethereum  FDUSD first-digital-usd  FET fetch-ai  FIL filecoin
+FTM fantom  GALA gala  GRT the-graph  HBAR hedera-hashgraph  ICP internet-computer
+IMX immutable-x  INJ injective-protocol  IOTA iota  IOTX iotex  KNC kyber-network-crystal
+LINK chainlink  LTC litecoin  MANA decentraland  MATIC matic-network  MKR maker  NEAR near
+OMG omisego  ONT ontology  PEPE pepe  POL polygon-ecosystem-token  QTUM qtum  SAND the-sandbox
+SHIB shiba-inu  SNX havven  SOL solana  STETH staked-ether  SUI sui  SUSHI sushi  THETA theta-token
+TON the-open-network  TRX tron  TUSD true-usd  UNI uniswap  USDC usd-coin  USDT tether  VET vechain
+WBTC wrapped-bitcoin  XLM stellar  XMR monero  XRP ripple  XTZ tezos  YFI yearn-finance  ZEC zcash
+ZIL zilliqa  ZRX 0x
+""".split()
+COINS: Mapping[str, str] = MappingProxyType(dict(zip(_IDS[::2], _IDS[1::2], strict=True)))
+CURRENCIES = frozenset(
+    "AED ARS AUD BCH BDT BHD BMD BNB BRL BTC CAD CHF CLP CNY CZK DKK DOT EOS ETH EUR GBP GEL HKD "
+    "HUF IDR ILS INR JPY KRW KWD LINK LKR LTC MMK MXN MYR NGN NOK NZD PHP PKR PLN RUB SAR SEK SGD "
+    "THB TRY TWD UAH USD VND XLM XRP YFI ZAR".split()
+)
+# It quotes dollars, no dollar coins: the answer says so, and is never mixed with bars of those.
+_DOLLARS = frozenset("USDT USDC FDUSD BUSD TUSD USDP USDE USD1 DAI".split())
+
+
+def coin_id(instrument: Instrument) -> str:
+    """Return the id of the coin that is priced.
+
+    Raises:
+        CapabilityError: it is none that is known here.
+    """
+    if "coingecko" in instrument.spellings or instrument.base is None:
+        return instrument.spelling("coingecko").lower()
+    if found := COINS.get(instrument.base):
+        return found
+    raise CapabilityError(
+        f"the id of {instrument.base} at CoinGecko is not known here",
+        symbol=instrument.symbol,
+        hint="name it in the rules: symbol_classification.symbols, spellings: {coingecko: its-id}",
+    )
+
+
+def currency(instrument: Instrument) -> str:
+    """Return the currency in which it is priced, upper case; dollars where none is said.
+
+    Raises:
+        CapabilityError: CoinGecko quotes nothing in it.
+    """
+    quote = instrument.quote or "USD"
+    quote = "USD" if quote in _DOLLARS else quote
+    if quote not in CURRENCIES:
+        raise CapabilityError(f"CoinGecko quotes nothing in {quote}", symbol=instrument.symbol)
+    return quote
+
+
+# --- what CoinGecko can be asked for, in its terms: whole days back from now, and closes
+
+# The ranges in days that come in bars of this length; no others may be asked for.
+LENGTHS: Mapping[str, Sequence[int]] = {"30m": (1,), "4h": (7, 14, 30)}
+# 2026-09: an end a few seconds ahead of its clock is refused.
+_BEHIND_MS = MINUTE_MS
+
+
+def days_back(query: FetchQuery) -> int:
+    """Return the shortest range from now that holds the span in bars of its length.
+
+    Raises:
+        CapabilityError: the span begins before the longest such range.
+    """
+    label, step = query.timeframe.label, query.timeframe.step_ms or 0
+    back = query.now_ms - (query.span.start + step)
+    if fitting := [days for days in LENGTHS[label] if back <= days * DAY_MS]:
+        return fitting[0]
+    raise CapabilityError(
+        f"coingecko serves {label} bars of the last {LENGTHS[label][-1]} days only"
+    )
+
+
+def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
+    """Return the bounds of the closes of a span as they are sent: seconds, both inclusive.
+
+    Raises:
+        NoDataError: none of its bars has closed yet.
+    """
+    step = query.timeframe.step_ms or 0
+    first = query.span.start + step
+    last = min(query.span.end - 1 + step, query.now_ms - _BEHIND_MS)
+    if last < first:
+        raise NoDataError(f"no {query.timeframe} bar of this range has closed")
+    return {"from": -(-first // SECOND_MS), "to": last // SECOND_MS}
+
+
+def opens_of(closes: Sequence[int], step: int) -> list[int]:
+    """Return the opens of bars that are labelled with their close.
+
+    The running bar, which is the latest, may be labelled with the time of asking. Of others beside
+    the grid the open is beside it, too.
+
+    Raises:
+        ResponseFormatError: most of them are not on the grid of ``step``: they are other bars.
+    """
+    latest = max(closes, default=0)
+    beside = {close for close in closes if close % step and close != latest}
+    if 2 * len(beside) > len(closes):
+        raise ResponseFormatError("closes beside the grid of their timeframe")
+    return [close - step if close in beside else (close - 1) // step * step for close in closes]
+
+
+# --- the vendor -------------------------------------------------------------------------
+
+_DEMO, _PAID = "COINGECKO_DEMO_API_KEY", "COINGECKO_PRO_API_KEY"
+_PAID_URL = "https://pro-api.coingecko.com/api/v3"
+_BY_CODE: dict[int, type[DataError]] = {
+    429: RateLimitedError,
+    10002: AuthenticationError,
+    10005: EntitlementError,
+    10010: AuthenticationError,
+    10011: AuthenticationError,
+    10012: EntitlementError,  # with status 401: older than the plan reaches
+    10014: CapabilityError,
+}
+
+
+class CoinGeckoDataDownloader(BaseDataDownloader):
+    """Bars of CoinGecko's averages; needs no key.
+
+    Hours and days need the key of a paid plan: a downloader that is made without one does not
+    declare them. That key is sent to the address of paid plans.
+    """
+
+    name = "coingecko"
+    display_name = "CoinGecko"
+    aliases = ("cg", "coin_gecko")
+    secrets = (_DEMO, _PAID)
+    limits = Limits(per_minute=50)
+    default_base_url = "https://api.coingecko.com/api/v3"
+    capabilities = Capabilities(
+        asset_classes=frozenset({"crypto"}),
+        timeframes={"30m": "", "1h": "hourly", "4h": "", "1d": "daily"},
+        page_days={"1h": 31, "1d": 180},
+        depth_days={label: lengths[-1] for label, lengths in LENGTHS.items()},
+        kinds={"crypto": Kind(session="24h", anchor="clock", venue="aggregate", volume="none")},
+        adjustment="raw",
+        # Answers are up to 15 minutes old; a day is there 35 minutes after midnight (2024-05).
+        settle_ms=60 * MINUTE_MS,
+    )
+
+    def __init__(self, **wired: Unpack[Wired]) -> None:
+        super().__init__(**wired)
+        if not self.secret(_PAID):
+            free = dict.fromkeys(LENGTHS, "")
+            self.capabilities = replace(self.capabilities, timeframes=free)
+        elif self.base_url == self.default_base_url:
+            self.base_url = _PAID_URL
+
+    def spelled(self, instrument: Instrument) -> str:
+        """Return the id of the coin, where CoinGecko quotes it in the currency that is meant."""
+        currency(instrument)
+        return coin_id(instrument)
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for a range by the closes of its bars, or for the last days where that costs nothing."""
+        interval = self.capabilities.timeframes[query.timeframe.label]
+        params: dict[str, str | int] = {"vs_currency": currency(query.instrument).lower()}
+        if interval:
+            params |= {"interval": interval} | bounds_of_closes(query)
+        else:
+            params["days"] = days_back(query)
+        path = f"/coins/{quote(coin_id(query.instrument), safe='')}/ohlc"
+        return HttpRequest(
+            f"{self.base_url}{path}{'/range' if interval else ''}",
+            params=params,
+            secret_headers=self._key(),
+        )
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read ``[close ms, open, high, low, close]`` rows; there is no volume.
+
+        The length of the bars hangs on the range that was asked for: it is checked, not believed.
+        """
+        rows = list_of(response.json())
+        step = query.timeframe.step_ms or 0
+        stamps = opens_of([label(row[0]) for row in rows], step)
+        lengths = {
+            later - one for one, later in pairwise(sorted({s for s in stamps if not s % step}))
+        }
+        if min(lengths, default=step) != step:
+            raise ResponseFormatError(f"bars of {min(lengths)} ms instead of {query.timeframe}")
+        bars = []
+        for stamp, (_, *prices) in zip(stamps, rows, strict=True):
+            opened, high, low, close = map(amount, prices)
+            bars.append(Bar(stamp, opened, high, low, close, NAN))
+        inside = [bar for bar in bars if bar.stamp_ms in query.span]
+        return BarPage(inside, unit=currency(query.instrument))
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Read ``{"status": {"error_code"}}``, which may stand in an ``error``."""
+        code = _code(response)
+        if _BY_CODE.get(code) is RateLimitedError:
+            said = f"{self.display_name} counts too many requests"
+            return RateLimitedError(said, retry_after_s(response))
+        if kind := _BY_CODE.get(code):
+            return kind(f"{self.display_name} answered code {code}")
+        return error_of(response)
+
+    def _key(self) -> dict[str, str]:
+        if paid := self.secret(_PAID):
+            return {"x-cg-pro-api-key": paid}
+        demo = self.secret(_DEMO)
+        return {"x-cg-demo-api-key": demo} if demo else {}
+
+
+def _code(response: HttpResponse) -> int:
+    """Return the vendor's error code, 0 where there is none."""
+    if response.body[:1] != b"{":
+        return 0
+    try:
+        body: Any = response.json()
+    except ResponseFormatError:
+        return 0
+    inner = body.get("error") if isinstance(body.get("error"), dict) else body
+    status = inner.get("status")
+    code = status.get("error_code") if isinstance(status, dict) else None
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,1 @@
+"""EODHD: bars of some seventy venues, and fields of companies."""

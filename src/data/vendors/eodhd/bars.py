@@ -1,0 +1,198 @@
+"""EODHD: days of some seventy venues as traded, and minutes hours after they were traded.
+
+What stands here was seen in its answers between 2019 and 2025.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Unpack
+from urllib.parse import quote
+
+import numpy as np
+
+from ...errors import DataError, RateLimitedError
+from ...model.actions import Action
+from ...model.bars import Bar, BarTable
+from ...model.capabilities import BarPage, Capabilities, Fetched, FetchQuery, Limits
+from ...model.http import HttpRequest, HttpResponse
+from ...model.instant import HOUR_MS, SECOND_MS, day_ms
+from ...model.instrument import Instrument
+from ...model.kind import Kind
+from ...model.span import Span
+from ...model.timeframe import Timeframe
+from ...net.status import error_of
+from .. import dates as dated
+from ..base import BaseDataDownloader, Wired
+from ..dates import ActionReader, list_of, number
+from ..paging import named, readable
+
+_NAMES = {"Stock Splits": "split", "Dividends": "value"}
+_ROUNDING = 1e-4  # of adjusted closes; a smaller split than this has never been
+
+
+def rows_of(response: HttpResponse) -> list[dict[str, Any]]:
+    """Return the rows of JSON, or of the CSV that is this vendor's usual answer.
+
+    Its CSV ends in a line that is a number alone.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if response.body[:1] in (b"[", b"{"):
+        return list_of(response.json())
+    table = csv.reader(response.text.splitlines())
+    names = [_NAMES.get(name, name.lower()) for name in next(table, [""])]
+    if names[0] not in ("date", "timestamp"):
+        raise ValueError("neither JSON nor a table of dates")
+    return [dict(zip(names, row, strict=True)) for row in table if len(row) > 1]
+
+
+def ratio_of(text: str) -> tuple[str, str]:
+    """Return the new and the old shares of a split such as ``4.000000/1.000000``."""
+    new, _, old = text.partition("/")
+    return new, old
+
+
+def is_restated(table: BarTable) -> bool:
+    """Tell whether a split may have come after some of these days: their adjusted close differs."""
+    adjusted = table.adj_close
+    return adjusted is None or not np.allclose(adjusted, table.close, rtol=_ROUNDING, atol=0.0)
+
+
+def as_traded(table: BarTable, splits: Iterable[Action]) -> BarTable:
+    """Return the days with their volumes in the shares of their own day, as their prices are."""
+    volume = table.volume.copy()
+    for split in splits:
+        volume[table.stamps < day_ms(split.ex_date)] *= split.denominator / split.numerator
+    return replace(table, volume=volume)
+
+
+# --- the vendor -------------------------------------------------------------------------
+
+_PRICES = ("open", "high", "low", "close")
+# Minutes of shares hold the hours before and after the session, and their hours may begin with it
+# or with the clock; five minutes were seen from the open to the close.
+_SHARES = frozenset({"5m", "1d"})
+
+
+class EODHDDataDownloader(BaseDataDownloader):
+    """Bars, splits and dividends of EODHD; an adjusted close comes along with days.
+
+    Args:
+        api_key: goes before the environment's.
+        **wired: see :class:`BaseDataDownloader`.
+    """
+
+    name = "eodhd"
+    display_name = "EODHD"
+    aliases = ("eod",)
+    secrets = ("EODHD_API_KEY",)
+    requires_api_key = True
+    limits = Limits(per_minute=100, per_day=100_000)
+    default_base_url = "https://eodhd.com"
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "index", "forex", "crypto"}),
+        timeframes={"1m": "1m", "5m": "5m", "1h": "1h", "1d": "d"},
+        # Each a day less than the vendor allows: both ends are inclusive.
+        page_days={"1m": 119, "5m": 599, "1h": 7199},
+        kinds={
+            "stock": Kind("regular", "session", "consolidated", volume="shares"),
+            "index": Kind("regular", "session", ""),
+            "forex": Kind("24h", "clock", "aggregate", volume="none"),
+            "crypto": Kind("24h", "clock", "aggregate"),
+        },
+        adjustment="raw",
+        settle_ms=18 * HOUR_MS,  # a session comes two to three hours after its late trading
+        has_forming=False,
+        actions_apart=True,
+        only={"stock": _SHARES, "index": _SHARES},
+    )
+
+    def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:
+        if api_key:
+            wired["credentials"] = {"EODHD_API_KEY": api_key}
+        super().__init__(**wired)
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Days are complete; minutes without a trade may be missing."""
+        return not timeframe.is_intraday
+
+    def fetch(self, query: FetchQuery) -> Fetched:
+        """Return all bars of ``query``, with the volumes of days in the shares of their own day.
+
+        Prices of days come as traded beside volumes in today's shares; one more request tells the
+        splits since then, where there can be any.
+        """
+        found, who = super().fetch(query), query.instrument
+        is_days = who.asset_class == "stock" and not query.timeframe.is_intraday
+        if not is_days or not is_restated(found.table):
+            return found
+        with named(self.name, who.symbol):
+            since = Span(query.span.start, found.adjusted_at_ms)
+            splits = self._splits(who, since, query.now_ms)
+        table = as_traded(found.table, splits)
+        return replace(found, table=table, requests=found.requests + 1)
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for dates, or for seconds in UTC; both ends are inclusive."""
+        theirs = self.capabilities.timeframes[query.timeframe.label]
+        if query.timeframe.is_intraday:
+            ends = dated.seconds_of(query.span)
+            return self._request("intraday", query.instrument, interval=theirs, **ends)
+        dates = dated.dates_of(query)
+        return self._request("eod", query.instrument, **dates, period=theirs, order="a")
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read rows with seconds in UTC, or with a date."""
+        frame, who, bars = query.timeframe, query.instrument, []
+        for row in rows_of(response):
+            at = (
+                dated.label(row["timestamp"]) * SECOND_MS
+                if frame.is_intraday
+                else dated.day(row["date"])
+            )
+            prices = [number(row[name]) for name in _PRICES]
+            rest = [number(row["volume"]), number(row.get("adjusted_close"))]
+            # The official close stands behind the last bar of a share, as a row without volume.
+            if rest[0] == rest[0] or not frame.is_intraday or who.asset_class != "stock":
+                bars.append(Bar(at, *prices, *rest))
+        return BarPage(dated.without_margin(bars, query), unit=_unit(who.spelling(self.name)))
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Tell a day's requests that are used up, status 402, from a plan that refuses, 403."""
+        if response.status == 402:
+            return RateLimitedError(f"{self.display_name} grants no more requests today", 3600.0)
+        return error_of(response)
+
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
+        """Return splits and dividends with an ex-date in ``span``: two requests."""
+        found = self._splits(instrument, span, now_ms)
+        reader = ActionReader(instrument, self.name, now_ms, as_paid=False)
+        told = self.send(self._request("div", instrument, **dated.dates_in(span)))
+        with readable(self.name, "actions"):
+            found += [reader.dividend(r["date"], r["value"]) for r in rows_of(told)]
+        return dated.within(found, span)
+
+    def _splits(self, who: Instrument, span: Span, now_ms: int) -> list[Action]:
+        told = self.send(self._request("splits", who, **dated.dates_in(span)))
+        reader = ActionReader(who, self.name, now_ms)
+        with readable(self.name, "actions"):
+            return [reader.split(r["date"], *ratio_of(r["split"])) for r in rows_of(told)]
+
+    def _request(self, path: str, who: Instrument, **params: str | int) -> HttpRequest:
+        name = quote(who.spelling(self.name))
+        return HttpRequest(
+            f"{self.base_url}/api/{path}/{name}",
+            params={**params, "fmt": "json"},
+            secret_params={"api_token": self.secret("EODHD_API_KEY")},
+            cost=5 if path == "intraday" else 1,
+        )
+
+
+def _unit(name: str) -> str:
+    """Return the currency of a pair such as BTC-USD.CC: it is written for dollar coins too."""
+    pair, dot, venue = name.partition(".")
+    return pair.partition("-")[2] if dot and venue == "CC" else ""

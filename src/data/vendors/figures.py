@@ -1,0 +1,260 @@
+"""The machinery of vendors that serve figures of perpetual futures: pages, checks, frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CapabilityError, DataError, ResponseFormatError
+from ..model.figures import (
+    FUNDING,
+    FUNDING_PERIOD,
+    LONG_SHORT,
+    OPEN_INTEREST,
+    FetchedFigures,
+    Figure,
+    FigureQuery,
+    Measure,
+    Served,
+    figures_frame,
+)
+from ..model.http import HttpRequest, HttpResponse
+from ..model.instant import DAY_MS, HOUR_MS
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..net.status import server_time_ms
+from .base import BaseDataDownloader
+from .calls import EndpointCall
+from .foreign import OwnSender, call_own
+from .paging import PAGE_CAP, readable
+from .raw import raw_span
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# No two funding rates of a future lie closer together.
+_FUNDING_STEP_MS = HOUR_MS
+
+
+class FiguresDownloader(BaseDataDownloader):
+    """A vendor of bars that serves figures of perpetual futures too.
+
+    It declares which and says how to ask and what the answer means; limits, circuits, retries,
+    pages and frames are done here, as for bars. Thread-safe.
+
+    Attributes:
+        figures: what it serves, by the measure's name.
+    """
+
+    figures: Mapping[str, Served] = {}
+
+    def figures_request(self, query: FigureQuery) -> HttpRequest:
+        """Build the request for one page of ``query``."""
+        raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
+
+    def parse_figures(self, response: HttpResponse, query: FigureQuery) -> list[Figure]:
+        """Read one page, exactly as sent."""
+        raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
+
+    def fetch_figures(self, query: FigureQuery) -> FetchedFigures:
+        """Return all rows of ``query``, over as many pages as it takes; there may be none.
+
+        Raises:
+            CapabilityError: this vendor does not serve it; nothing was asked.
+            DataError: it refused, failed, answered something else, or (not asked) failed lately
+                or said lately that it does not know the symbol.
+        """
+        try:
+            served = self._served(query)
+            request = self.figures_request(query)
+            symbol = query.instrument.spelling(self.name)
+            knock = EndpointCall(
+                symbol, f"{query.measure.name}/{query.period}", request.url, query.insist
+            )
+            with (
+                self._access.held() as badge,
+                self._visits.asking(badge.sender, knock),
+            ):
+                return _Collection(self, query, served.page_rows).collect()
+        except DataError as exc:
+            exc.provider = exc.provider or self.name
+            exc.symbol = exc.symbol or query.instrument.symbol
+            raise
+
+    def get_funding_rate(self, symbol: str, start_date: Any, end_date: Any) -> pd.DataFrame:
+        """Return the funding rates of a perpetual future straight from the vendor.
+
+        Args:
+            symbol: in the vendor's own spelling.
+            start_date, end_date: inclusive; naive datetimes mean UTC, dates are whole days.
+
+        Returns:
+            A frame with the column ``fundingRate`` on a naive UTC index; empty where there are none.
+
+        Raises:
+            QueryError: an argument cannot be understood.
+            ProviderError: the vendor did not supply them.
+        """
+        return self._figures(FUNDING, symbol, FUNDING_PERIOD, start_date, end_date)
+
+    def get_open_interest(
+        self, symbol: str, period: str, start_date: Any, end_date: Any
+    ) -> pd.DataFrame:
+        """Return ``sumOpenInterest`` and ``sumOpenInterestValue``; as :meth:`get_funding_rate`."""
+        return self._figures(OPEN_INTEREST, symbol, period, start_date, end_date)
+
+    def get_long_short_ratio(
+        self, symbol: str, period: str, start_date: Any, end_date: Any
+    ) -> pd.DataFrame:
+        """Return ``longShortRatio``, ``longAccount``, ``shortAccount`` of all accounts.
+
+        Arguments and errors as for :meth:`get_funding_rate`.
+        """
+        return self._figures(LONG_SHORT, symbol, period, start_date, end_date)
+
+    def _figures(
+        self, measure: Measure, symbol: str, period: str, start: Any, end: Any
+    ) -> pd.DataFrame:
+        span, sender = raw_span(start, end), self._access.badge().sender
+        now_ms = sender.now_ms() if sender else span.end
+        who, step = self._direct(symbol), Timeframe.parse(period)
+        query = FigureQuery(measure, who, step, span, now_ms, insist=True)
+        return figures_frame(measure, self.fetch_figures(query).rows)
+
+    def _served(self, query: FigureQuery) -> Served:
+        """Return how it serves what is asked for.
+
+        Raises:
+            CapabilityError: it does not, or not for this period, or not so far back.
+        """
+        served, label = self.figures.get(query.measure.name), query.period.label
+        if served is None or query.instrument.asset_class != "crypto":
+            kind = query.instrument.asset_class
+            raise CapabilityError(f"{self.name} serves no {query.measure} of {kind}")
+        if served.periods and label not in served.periods:
+            known = " ".join(served.periods)
+            raise CapabilityError(f"{self.name} serves {query.measure} every {known}, not {label}")
+        if served.depth_days and query.span.start < query.now_ms - served.depth_days * DAY_MS:
+            raise CapabilityError(
+                f"{self.name} serves {query.measure} of the last {served.depth_days} days only"
+            )
+        return served
+
+
+def served_by(downloader: Any, measure: Measure) -> Served | None:
+    """Return how a downloader, ours or not, serves a measure; None where it does not say."""
+    figures = getattr(downloader, "figures", None)
+    served = figures.get(measure.name) if isinstance(figures, Mapping) else None
+    return served if isinstance(served, Served) else None
+
+
+def fetch_figures_of(
+    downloader: Any, query: FigureQuery, name: str, make_sender: OwnSender | None = None
+) -> FetchedFigures:
+    """Return all rows of ``query``, of a downloader of ours or of one that the program brings.
+
+    Args:
+        downloader: anything with a ``fetch_figures`` as that of :class:`FiguresDownloader`.
+        query: what is wanted.
+        name: under which it stands among the downloaders.
+        make_sender: limits, repeats and counts calls of one that is not ours.
+
+    Raises:
+        ResponseFormatError: it returned something else, or values that are no numbers.
+        ForeignError: it raised something of its own.
+        CircuitOpenError: it failed lately; it was not asked.
+        DataError: as :meth:`FiguresDownloader.fetch_figures`.
+    """
+    method = getattr(type(downloader), "fetch_figures", None)
+    if method is FiguresDownloader.fetch_figures and "fetch_figures" not in getattr(
+        downloader, "__dict__", {}
+    ):
+        fetched: FetchedFigures = downloader.fetch_figures(query)
+        return fetched
+    door = f"{query.measure.name}/{query.period}"
+    return call_own(
+        lambda: _checked(downloader.fetch_figures(query), name, query), name, door, make_sender
+    )
+
+
+def _checked(found: Any, name: str, query: FigureQuery) -> FetchedFigures:
+    """Return what a downloader that is not ours answered: ascending, unique, within the span.
+
+    Raises:
+        ResponseFormatError: it cannot be read.
+    """
+    with readable(name, query.measure.title):
+        if not isinstance(found, FetchedFigures):
+            raise ResponseFormatError(
+                f"fetch_figures of {name} returned a {type(found).__name__}, not FetchedFigures"
+            )
+        rows = [Figure(int(stamp), tuple(map(float, values))) for stamp, values in found.rows]
+        _check(rows, name, query.measure)
+    held = {row.stamp_ms: row for row in rows if row.stamp_ms in query.span}
+    now_ms = min(int(found.server_now_ms), query.now_ms)
+    return FetchedFigures([held[stamp] for stamp in sorted(held)], now_ms, found.requests)
+
+
+class _Collection:
+    """The pages of one query. A full page may be the oldest rows of what was asked or the newest.
+
+    So whatever lies before and behind a full page is asked for again: nobody need know which.
+    """
+
+    def __init__(self, vendor: FiguresDownloader, query: FigureQuery, page_rows: int) -> None:
+        self._vendor, self._query, self._page_rows = vendor, query, page_rows
+        self._now_ms, self._requests, self._pages = query.now_ms, 0, 0
+        self._rows: dict[int, Figure] = {}
+
+    def collect(self) -> FetchedFigures:
+        """Ask until no page is full.
+
+        Raises:
+            DataError: the vendor did not answer, or something else than figures of this span.
+        """
+        wanted = [self._query.span]
+        while wanted:
+            span = wanted.pop()
+            rows, is_full = self._page(span)
+            self._rows.update((row.stamp_ms, row) for row in rows)
+            if is_full:
+                first, last = rows[0].stamp_ms, rows[-1].stamp_ms
+                # Nothing lies less than a step away from a row.
+                sides = Span(span.start, first), Span(last + 1, span.end)
+                wanted += [s for s in sides if s.end - s.start >= self._step_ms]
+        found = [self._rows[stamp] for stamp in sorted(self._rows)]
+        return FetchedFigures(found, self._now_ms, self._requests)
+
+    @property
+    def _step_ms(self) -> int:
+        step_ms = None if self._query.measure is FUNDING else self._query.period.step_ms
+        return step_ms or _FUNDING_STEP_MS
+
+    def _page(self, span: Span) -> tuple[list[Figure], bool]:
+        """Return the rows of one answer in ``span``, ascending, and whether there may be more."""
+        vendor, query = self._vendor, self._query
+        part = FigureQuery(query.measure, query.instrument, query.period, span, query.now_ms)
+        response = vendor.send(vendor.figures_request(part))
+        self._pages, self._requests = self._pages + 1, self._requests + response.requests
+        self._now_ms = min(self._now_ms, server_time_ms(response) or self._now_ms)
+        with readable(vendor.name, query.measure.title):
+            told = vendor.parse_figures(response, part)
+            _check(told, vendor.name, query.measure)
+        rows = sorted({row.stamp_ms: row for row in told if row.stamp_ms in span}.values())
+        is_full = len(told) >= self._page_rows
+        is_elsewhere = 2 * len(rows) < len({row.stamp_ms for row in told})
+        if self._pages > PAGE_CAP or (is_full and (not rows or is_elsewhere)):
+            raise ResponseFormatError(f"{vendor.name} sends us round in circles")
+        return rows, is_full
+
+
+def _check(rows: Sequence[Figure], vendor: str, measure: Measure) -> None:
+    """Refuse what cannot be figures.
+
+    Raises:
+        ResponseFormatError: a value is missing or no number.
+    """
+    for row in rows:
+        if len(row.values) != len(measure.columns) or not all(map(math.isfinite, row.values)):
+            raise ResponseFormatError(f"{vendor} answered {measure} that are no numbers: {row}")

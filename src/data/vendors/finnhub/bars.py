@@ -1,0 +1,139 @@
+"""Finnhub: days of shares, and Binance's crypto pairs; a paid plan only, since 2023.
+
+Its minutes of shares hold the hours before and after the session, and they were as traded where its
+days were adjusted for splits (2021). So they are not asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Unpack
+
+from ...errors import (
+    AuthenticationError,
+    DataError,
+    EntitlementError,
+    RateLimitedError,
+    ResponseFormatError,
+)
+from ...model.actions import Action
+from ...model.bars import Bar
+from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ...model.http import HttpRequest, HttpResponse
+from ...model.instant import SECOND_MS, date_of, day_ms
+from ...model.instrument import Instrument
+from ...model.kind import Kind
+from ...model.span import Span
+from ...net.status import error_of
+from ..base import BaseDataDownloader, Wired
+from ..dates import (
+    ActionReader,
+    dates_in,
+    label,
+    list_of,
+    number,
+    seconds_of,
+    within,
+)
+from ..paging import check_symbol, readable
+
+_COLUMNS = "tohlcv"
+_SAID: tuple[tuple[re.Pattern[str], type[DataError]], ...] = (
+    (re.compile("limit reached", re.IGNORECASE), RateLimitedError),
+    (re.compile("api key", re.IGNORECASE), AuthenticationError),
+    (re.compile("have access|premium", re.IGNORECASE), EntitlementError),
+)
+_HINTS: dict[type[DataError], str] = {EntitlementError: "the plan of this key does not include it"}
+
+
+class FinnhubDataDownloader(BaseDataDownloader):
+    """Bars, splits and dividends of Finnhub.
+
+    Args:
+        api_key: goes before the environment's.
+        **wired: see :class:`BaseDataDownloader`.
+    """
+
+    name = "finnhub"
+    display_name = "Finnhub"
+    aliases = ("fh",)
+    secrets = ("FINNHUB_API_KEY",)
+    requires_api_key = True
+    limits = Limits(per_minute=60, per_second=30.0)
+    default_base_url = "https://finnhub.io"
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "crypto"}),
+        # No months: they were thirty days each (2020).
+        timeframes={"1m": "1", "5m": "5", "15m": "15", "30m": "30", "1h": "60", "1d": "D"},
+        # Longer ranges of minutes were answered in part, or with nothing (2020).
+        page_days={"1m": 3, "5m": 15, "15m": 30, "30m": 30, "1h": 30},
+        kinds={
+            "stock": Kind("regular", "session", "consolidated", volume="shares"),
+            "crypto": Kind("24h", "clock", "binance", volume="base"),
+        },
+        adjustment="split",
+        actions_apart=True,
+        only={"stock": frozenset({"1d"})},
+    )
+
+    def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:
+        if api_key:
+            wired["credentials"] = {"FINNHUB_API_KEY": api_key}
+        super().__init__(**wired)
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for the span in seconds; both its ends are inclusive."""
+        return self._request(
+            f"{query.instrument.asset_class}/candle",
+            query.instrument,
+            resolution=self.capabilities.timeframes[query.timeframe.label],
+            **seconds_of(query.span),
+        )
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read columns of one length; days are labelled 00:00 UTC of their date."""
+        body = response.json()
+        if body["s"] == "no_data":
+            return BarPage(())
+        if body["s"] != "ok":
+            raise ResponseFormatError(f"the state of the answer is {str(body['s'])[:20]!r}")
+        rows = zip(*(list_of(body[name]) for name in _COLUMNS), strict=True)
+        bars = []
+        for at, *values in rows:
+            stamp = label(at) * SECOND_MS
+            if not query.timeframe.is_intraday:
+                stamp = day_ms(date_of(stamp))
+            bars.append(Bar(stamp, *map(number, values)))
+        if not bars:
+            raise ResponseFormatError("the state of the answer is ok, and it has no rows")
+        return BarPage(bars)
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Read ``{"error"}`` or a plain text; limits and refusals were seen with status 200 too."""
+        error, said = error_of(response), response.text[:300]
+        if error is not None or not (said.startswith('{"error"') or said[:1] not in "{[<"):
+            return error
+        for words, kind in _SAID:
+            if words.search(said):
+                return kind(f"{self.display_name} refused", hint=_HINTS.get(kind))
+        return ResponseFormatError(f"{self.display_name} answered a text in place of data")
+
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
+        """Return splits and dividends with an ex-date in ``span``: two requests."""
+        paths, dates = ("stock/split", "stock/dividend"), dates_in(span)
+        told = [self.send(self._request(path, instrument, **dates)) for path in paths]
+        reader = ActionReader(instrument, self.name, now_ms)
+        with readable(self.name, "actions"):
+            splits, dividends = (list_of(answer.json()) for answer in told)
+            for row in (*splits, *dividends):
+                check_symbol(self.name, instrument.spelling(self.name), row.get("symbol"))
+            found = [reader.split(r["date"], r["toFactor"], r["fromFactor"]) for r in splits]
+            found += [reader.dividend(r["date"], r["amount"]) for r in dividends]
+        return within(found, span)
+
+    def _request(self, path: str, who: Instrument, **params: str | int) -> HttpRequest:
+        return HttpRequest(
+            f"{self.base_url}/api/v1/{path}",
+            params={"symbol": who.spelling(self.name), **params},
+            secret_headers={"X-Finnhub-Token": self.secret("FINNHUB_API_KEY")},
+        )

@@ -1,0 +1,115 @@
+"""Finnhub's stream of trades, of which bars are built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from ...model.capabilities import Limits
+from ...model.instrument import Instrument
+from ...model.kind import Kind
+from ...model.stream import (
+    Heard,
+    Ready,
+    StreamAddress,
+    StreamEvent,
+    StreamRefusal,
+    Topic,
+    Trade,
+    TradeSeen,
+    Unreadable,
+)
+from ...model.timeframe import Timeframe
+from ..stream_protocol import StreamTraits, key_of, spelled, understood
+
+_CRYPTO_VENUE = "BINANCE:"
+
+
+class FinnhubStream:
+    """Trades of shares and of Binance's pairs; a price without a trade has no size.
+
+    Args:
+        url: where to connect to.
+        credentials: ``FINNHUB_API_KEY``.
+
+    Raises:
+        MissingCredentialsError: the key is not set.
+    """
+
+    name: ClassVar[str] = "finnhub"
+    display_name: ClassVar[str] = "Finnhub"
+    default_url: ClassVar[str] = "wss://ws.finnhub.io"
+    traits: ClassVar[StreamTraits] = StreamTraits(
+        timeframes={},
+        asset_classes=frozenset({"stock", "crypto"}),
+        # One connection a key, and some fifty symbols without a plan.
+        connects=Limits(per_minute=10, burst=2),
+        topics=10_000,
+        batch=1,
+        spacing_s=0.05,
+        beat_s=90.0,
+        quiet_s=180.0,
+        answers=False,
+        key_in_address=True,
+    )
+
+    def __init__(
+        self, url: str | None = None, credentials: Mapping[str, str] | None = None
+    ) -> None:
+        self._url = (url or self.default_url).rstrip("/")
+        self._credentials = credentials
+        self._key = key_of(credentials, "FINNHUB_API_KEY", self.display_name)
+
+    def address(self) -> StreamAddress:
+        """Return the address, which holds the key that is set now."""
+        self._key = key_of(self._credentials, "FINNHUB_API_KEY", self.display_name)
+        return StreamAddress(f"{self._url}?token={self._key}", self._url)
+
+    def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
+        """Return the symbol; trades are the same for all timeframes within a day."""
+        symbol = spelled(self.name, self.traits, instrument, timeframe)
+        if symbol is None or not timeframe.is_intraday:
+            return None
+        if instrument.asset_class == "crypto":
+            symbol = _CRYPTO_VENUE + symbol.removeprefix(_CRYPTO_VENUE)
+        return Topic(symbol, "")
+
+    def kind(self, instrument: Instrument) -> Kind:
+        """Return the kind of bars built of its trades."""
+        if instrument.asset_class == "crypto":
+            return Kind("24h", "clock", "binance", instrument.quote or "", "base")
+        return Kind("regular", "session", "consolidated", instrument.quote or "", "shares")
+
+    def opened(self) -> Sequence[StreamEvent]:
+        """Be ready at once: the address has the key."""
+        return [Ready()]
+
+    def subscribe(self, topics: Sequence[Topic]) -> str:
+        """Return ``subscribe`` for one symbol."""
+        return json.dumps({"type": "subscribe", "symbol": topics[0].symbol})
+
+    def unsubscribe(self, topics: Sequence[Topic]) -> str:
+        """Return ``unsubscribe`` for one symbol."""
+        return json.dumps({"type": "unsubscribe", "symbol": topics[0].symbol})
+
+    def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
+        """Read ``{"type": "trade", "data": [...]}``, pings and errors."""
+        return understood(frame, self._read)
+
+    def _read(self, message: dict[str, Any]) -> Sequence[StreamEvent]:
+        what = message["type"]
+        if what == "trade":
+            return [_trade(row) for row in message["data"]]
+        if what == "error":
+            said = str(message.get("msg"))[:100].replace(self._key, "***")
+            return [StreamRefusal(said, is_final="api key" in said.lower())]
+        return [Heard(str(what))]
+
+
+def _trade(row: dict[str, Any]) -> StreamEvent:
+    price, size = float(row["p"]), float(row["v"])
+    # Both comparisons refuse NaN.
+    if not (price > 0 and 0 <= size < float("inf")):
+        return Unreadable("no trade can be so")
+    return TradeSeen(row["s"], Trade(int(row["t"]), price, size))

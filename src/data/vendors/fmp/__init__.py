@@ -1,0 +1,1 @@
+"""Financial Modeling Prep: bars of stocks and indices, and fields of companies."""

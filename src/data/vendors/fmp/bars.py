@@ -1,0 +1,159 @@
+"""Financial Modeling Prep: stocks and indices, prices adjusted for splits.
+
+What stands here was seen in its answers between 2020 and 2026. Keys made since 2025-08-31 reach
+only the addresses under ``/stable``; older keys reach them too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Unpack
+
+from ...errors import (
+    AuthenticationError,
+    DataError,
+    EntitlementError,
+    RateLimitedError,
+    ResponseFormatError,
+    TransientError,
+)
+from ...model.actions import Action
+from ...model.bars import Bar
+from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ...model.http import HttpRequest, HttpResponse
+from ...model.instant import MINUTE_MS
+from ...model.instrument import Instrument
+from ...model.kind import Kind
+from ...model.span import Span
+from ...model.timeframe import Timeframe
+from ...net.status import error_of
+from ..base import BaseDataDownloader, Wired
+from ..dates import (
+    ActionReader,
+    dates_of,
+    list_of,
+    number,
+    stamp_of,
+    within,
+    without_margin,
+    zone_of,
+)
+from ..paging import check_symbol, readable
+
+_MINUTES = {"1m": "1min", "5m": "5min", "15m": "15min", "30m": "30min", "1h": "1hour"}
+_PRICES = ("open", "high", "low", "close")
+# In this order: all of them speak of a better plan.
+_SAID: tuple[tuple[re.Pattern[str], type[DataError]], ...] = (
+    (re.compile("limit reach", re.IGNORECASE), RateLimitedError),
+    (re.compile("invalid api key", re.IGNORECASE), AuthenticationError),
+    (re.compile("(premium|exclusive|special|legacy) ", re.IGNORECASE), EntitlementError),
+)
+_HINTS: dict[type[DataError], str] = {
+    EntitlementError: "the plan of this key does not include this range or symbol"
+}
+
+
+class FMPDataDownloader(BaseDataDownloader):
+    """Bars, splits and dividends of Financial Modeling Prep.
+
+    Args:
+        api_key: goes before the environment's.
+        rate_limit_delay: accepted for older callers; the limits pace the requests.
+        **wired: see :class:`BaseDataDownloader`.
+    """
+
+    name = "fmp"
+    display_name = "Financial Modeling Prep"
+    aliases = ("financial_modeling_prep", "financialmodelingprep")
+    secrets = ("FMP_API_KEY",)
+    requires_api_key = True
+    limits = Limits(per_minute=3000)
+    default_base_url = "https://financialmodelingprep.com"
+    raw_shape = "index"
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "index"}),
+        # No 4h: those bars were labelled 12:00 and 16:00 (2020), which is neither open nor close.
+        timeframes=_MINUTES | {"1d": "full"},
+        # It answers the newest part of a longer range and says nothing. Days: five years.
+        page_days={"1m": 2, "5m": 7, "15m": 21, "30m": 28, "1h": 28, "1d": 1800},
+        kinds={
+            "stock": Kind("regular", "session", "consolidated", volume="shares"),
+            "index": Kind("regular", "session", ""),
+        },
+        adjustment="split",
+        settle_ms=20 * MINUTE_MS,  # cheaper plans see prices a quarter of an hour late
+        actions_apart=True,
+    )
+
+    def __init__(
+        self, api_key: str | None = None, rate_limit_delay: float = 0.1, **wired: Unpack[Wired]
+    ) -> None:
+        if api_key:
+            wired["credentials"] = {"FMP_API_KEY": api_key}
+        super().__init__(**wired)
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Days are complete; minutes without a trade may be missing."""
+        return not timeframe.is_intraday
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for whole dates at the venue; both ends are inclusive."""
+        frame = query.timeframe
+        theirs = self.capabilities.timeframes[frame.label]
+        path = "historical-chart" if frame.is_intraday else "historical-price-eod"
+        return self._request(f"{path}/{theirs}", query.instrument, **dates_of(query))
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read rows with a wall time of the venue, or a date; newest first."""
+        zone, frame = zone_of(query.instrument), query.timeframe
+        bars = []
+        for row in _rows(response.json(), query.instrument):
+            values = [number(row[name]) for name in _PRICES]
+            values += [number(row.get("volume")), number(row.get("adjClose"))]
+            bars.append(Bar(stamp_of(row["date"], frame, zone), *values))
+        return BarPage(without_margin(bars, query))
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Read ``Error Message``, some of which come with status 200, some as plain text."""
+        error, said = error_of(response), response.text[:400]
+        if isinstance(error, TransientError | AuthenticationError) or said[:1] in ("[", "<"):
+            return error
+        for words, kind in _SAID:
+            if words.search(said):
+                return kind(f"{self.display_name} refused", hint=_HINTS.get(kind))
+        if error is None and "Error Message" in said:
+            return ResponseFormatError(f"{self.display_name} answered a text in place of data")
+        return error
+
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
+        """Return splits and dividends with an ex-date in ``span``: two requests."""
+        told = [self.send(self._request(p, instrument)) for p in ("splits", "dividends")]
+        reader = ActionReader(instrument, self.name, now_ms)
+        with readable(self.name, "actions"):
+            splits, dividends = (_rows(answer.json(), instrument) for answer in told)
+            found = [reader.split(r["date"], r["numerator"], r["denominator"]) for r in splits]
+            found += [reader.dividend(r["date"], r["dividend"]) for r in dividends]
+        return within(found, span)
+
+    def _request(self, path: str, who: Instrument, **dates: str) -> HttpRequest:
+        params = {"symbol": who.spelling(self.name), **dates}
+        secret = {"apikey": self.secret("FMP_API_KEY")}
+        return HttpRequest(f"{self.base_url}/stable/{path}", params=params, secret_params=secret)
+
+
+def _rows(body: Any, who: Instrument) -> Any:
+    """Return the rows; an older address wraps them, and an unknown symbol is an empty mapping.
+
+    Raises:
+        ResponseFormatError: they are another symbol's.
+    """
+    is_wrapped = isinstance(body, dict)
+    rows = list_of(body.get("historical", [] if not body else None) if is_wrapped else body)
+    for named in (body, *rows) if is_wrapped else rows:
+        check_symbol("fmp", who.spelling("fmp"), named.get("symbol"))
+    return rows
+
+
+def create_fmp_downloader(api_key: str | None = None, **options: Any) -> FMPDataDownloader:
+    """Return a downloader of Financial Modeling Prep; arguments as of :class:`FMPDataDownloader`."""
+    return FMPDataDownloader(api_key, **options)

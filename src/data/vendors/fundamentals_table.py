@@ -1,0 +1,195 @@
+"""What a vendor's field table is made of: requests, and where in the answers each field stands.
+
+A table is data. Paths are keys joined by dots, numbers for places in lists (``results.0.name``).
+Several stand with a bar between them, and the first that leads to a value counts. One that begins
+with ``=`` is no path but the value itself (``=TTM``, ``period|=TTM``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..model.http import HttpRequest
+from ..model.instant import SECOND_MS
+from ..model.instrument import AssetClass, Instrument
+
+# Stands in paths and parameters for the vendor's own spelling of the symbol.
+SYMBOL = "{symbol}"
+# Stands in parameters for the time of asking, in Unix seconds.
+NOW = "{now}"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request.
+
+    Attributes:
+        path: behind the vendor's host; may contain :data:`SYMBOL`.
+        params: query parameters that may be logged; values may contain :data:`SYMBOL`
+            and :data:`NOW`.
+        cost: units of the vendor's limit that it takes.
+    """
+
+    path: str
+    params: Mapping[str, str | int] = field(default_factory=dict, hash=False)
+    cost: int = 1
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Where one field stands in a row, when the plain path does not say all.
+
+    Attributes:
+        at: the path.
+        scale: what the vendor's number is multiplied by to be in our unit: 0.01 for percent where
+            we keep fractions, 1e6 for millions.
+        currency: where it is not the row's; empty: unknown, though the row tells one.
+        period: likewise.
+        zero_is_unknown: whether the vendor writes 0 for what it does not know.
+    """
+
+    at: str
+    scale: float = 1.0
+    currency: str | None = None
+    period: str | None = None
+    zero_is_unknown: bool = False
+
+
+@dataclass(frozen=True)
+class TableAnswer:
+    """One answer, or a part of one: answers with equal requests are asked for once.
+
+    Attributes:
+        ask: the request.
+        fields: record field to path or :class:`Pick` in the row.
+        row: path to the row in the body; to the list of rows for statements; empty: the body.
+        shape: turns the row (or list) into plain mappings first, where the vendor's are not.
+        symbol: path in the body to the vendor's own word on whose answer it is; it is checked. Of a
+            list, such as the classes of a company's shares, one must be the one asked for.
+        is_bare: whether that word lacks the exchange's suffix.
+        currency, period, period_end, filed_at: paths in the row.
+        block: name under which the row is kept as sent; empty: it is not.
+        also: names under which programs of old look for something in the block, to its path.
+        statement: ``income``, ``balance`` or ``cash_flow``: the rows are such statements.
+        is_optional: whether the others count where this one is refused or empty.
+    """
+
+    ask: Ask
+    fields: Mapping[str, str | Pick]
+    row: str = ""
+    shape: Callable[[Any], Any] | None = None
+    symbol: str = ""
+    is_bare: bool = False
+    currency: str = ""
+    period: str = ""
+    period_end: str = ""
+    filed_at: str = ""
+    block: str = ""
+    also: Mapping[str, str] = field(default_factory=dict)
+    statement: str = ""
+    is_optional: bool = False
+
+
+@dataclass(frozen=True)
+class Key:
+    """How a vendor wants one of its keys.
+
+    Attributes:
+        secret: its name in the downloader's ``secrets``, first spelling.
+        param, header: the query parameter or the header that carries it.
+        prefix: what stands before it in the header, such as ``Token ``.
+        unless: another of its secrets, in whose place this one goes: not sent where that is set.
+    """
+
+    secret: str
+    param: str = ""
+    header: str = ""
+    prefix: str = ""
+    unless: str = ""
+
+
+@dataclass(frozen=True)
+class VendorTable:
+    """All that a vendor is asked for fundamentals, and how its answers are read.
+
+    Attributes:
+        vendor: canonical.
+        asset_classes: whom it knows.
+        types: data type to the answers that serve it.
+        keys: the keys it takes; those that are set are sent.
+        markets: of shares, whom it knows: ``US``, ``UK``, ``EU`` and so on; empty: all.
+        spelling: how it writes an instrument, where not as for bars.
+        naming: parameters of every request that name it, where one word does not.
+    """
+
+    vendor: str
+    asset_classes: frozenset[AssetClass]
+    types: Mapping[str, Sequence[TableAnswer]]
+    keys: tuple[Key, ...] = ()
+    markets: frozenset[str] = frozenset()
+    spelling: Callable[[Instrument], str] | None = None
+    naming: Callable[[Instrument], Mapping[str, str]] | None = None
+
+    def spelled(self, instrument: Instrument) -> str:
+        """Return how the vendor writes ``instrument``."""
+        return self.spelling(instrument) if self.spelling else instrument.spelling(self.vendor)
+
+    def objection(self, instrument: Instrument, market: str, data_type: str) -> str:
+        """Return why it cannot be asked, or an empty text."""
+        if data_type not in self.types:
+            return f"it does not serve {data_type}"
+        if instrument.asset_class not in self.asset_classes:
+            return (
+                f"it serves {', '.join(sorted(self.asset_classes))}, not {instrument.asset_class}"
+            )
+        if instrument.asset_class == "stock" and self.markets and market not in self.markets:
+            return f"it serves the markets {', '.join(sorted(self.markets))}, not {market}"
+        return ""
+
+
+class TableAccount(Protocol):
+    """What is needed of a downloader to build a request."""
+
+    base_url: str
+
+    def secret(self, name: str) -> str:
+        """Return a key, empty where it is not set."""
+
+
+def american(vendor: str, separator: str, preferred: str) -> Callable[[Instrument], str]:
+    """Return the spelling of a vendor of American shares; see :func:`.us_equities.share`."""
+
+    def spelled(who: Instrument) -> str:
+        # Loaded when somebody is asked: what the cache answers needs none of it.
+        from .us_equities import share
+
+        return share(who, vendor, separator, preferred)
+
+    return spelled
+
+
+def request_of(
+    table: VendorTable, ask: Ask, spelled: str, account: TableAccount, now_ms: int
+) -> HttpRequest:
+    """Build the request for ``ask`` about the symbol that the vendor spells ``spelled``."""
+    now = str(now_ms // SECOND_MS)
+    params = {
+        name: value.replace(SYMBOL, spelled).replace(NOW, now) if isinstance(value, str) else value
+        for name, value in ask.params.items()
+    }
+    held = [
+        (key, account.secret(key.secret))
+        for key in table.keys
+        if not (key.unless and account.secret(key.unless))
+    ]
+    return HttpRequest(
+        account.base_url + ask.path.replace(SYMBOL, spelled),
+        params=params,
+        secret_params={key.param: secret for key, secret in held if secret and key.param},
+        secret_headers={
+            key.header: key.prefix + secret for key, secret in held if secret and key.header
+        },
+        cost=ask.cost,
+    )

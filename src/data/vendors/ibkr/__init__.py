@@ -1,0 +1,1 @@
+"""Interactive Brokers: bars through a gateway of the user's."""

@@ -1,0 +1,342 @@
+"""The user's own files as a vendor: only the columns are mapped here."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Final, Unpack
+from urllib.parse import quote, unquote
+from zoneinfo import ZoneInfo
+
+from ...calendars.calendar import MarketCalendar, calendar_for
+from ...calendars.gaps import BarGrid
+from ...errors import (
+    ConfigError,
+    DataError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+)
+from ...model.bars import NAN, Bar
+from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ...model.http import HttpRequest, HttpResponse
+from ...model.instant import day_ms, to_ms
+from ...model.kind import ADJUSTMENTS, Adjustment, Kind
+from ...model.timeframe import Timeframe
+from ...net.redact import where
+from ...net.status import error_of
+from ..base import BaseDataDownloader, Wired
+from .close_labels import date_of_close, opens_of
+from .demo_files import DemoFilesCarrier
+from .files import FileCarrier
+
+DEMO = "demo"
+LABELS: Final = ("start", "end")
+ANCHORS: Final = ("clock", "session")
+_LABELS = "1m 2m 3m 5m 15m 30m 1h 90m 2h 4h 6h 8h 12h 1d 3d 1w 1M"
+# Seconds since 1970 have at most 11 digits, milliseconds 13, microseconds 16, nanoseconds 19.
+_EPOCH_SCALES = ((10**11, 1000), (10**14, 1), (10**17, 1e-3))
+
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """The layout of a folder of bars.
+
+    Attributes:
+        folder: where the files lie; None for a packaged data set.
+        dataset: ``demo`` for the sample data, else empty.
+        pattern: name of a file in the folder; ``{symbol}`` and ``{timeframe}`` are filled in. An
+            ending may be left out: ``.csv``, ``.csv.gz`` and ``.parquet`` are tried.
+        columns: our column name to the file's, where they differ; ``volume`` is None where the bars
+            have none.
+        time_column: the column of the stamps.
+        time_format: ``strptime`` format of the stamps; ISO 8601 and epoch numbers need none.
+        timezone: what naive stamps mean.
+        label: ``end`` where stamps are the closes of bars, else ``start``.
+        anchor: ``clock`` where bars of minutes and hours begin on the full minute or hour,
+            ``session`` where they are counted from the session's open; empty: not known.
+        timeframes: our label to the file name's, where they differ.
+        adjustment: what the prices are adjusted for.
+        unit: currency or unit of the prices.
+        dense: whether a missing bar is a hole.
+    """
+
+    folder: Path | None = None
+    dataset: str = ""
+    pattern: str = "{symbol}_{timeframe}"
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    time_column: str = "timestamp"
+    time_format: str = ""
+    timezone: str = "UTC"
+    label: str = "start"
+    anchor: str = ""
+    timeframes: Mapping[str, str] = field(default_factory=dict)
+    adjustment: Adjustment = "unknown"
+    unit: str = ""
+    dense: bool = False
+
+    @classmethod
+    def demo(cls) -> LocalFiles:
+        """Return the layout of the sample data of the ``demo`` extra."""
+        return cls(
+            dataset=DEMO, pattern="{symbol}", time_column="date", adjustment="raw", unit="USD"
+        )
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> LocalFiles:
+        """Read the ``providers.local`` section of the rules.
+
+        Raises:
+            ConfigError: a key or value is not understood; the message says which.
+        """
+        given = {key: value for key, value in mapping.items() if value is not None}
+        if given.get("dataset"):
+            if given["dataset"] != DEMO:
+                raise ConfigError(f"unknown dataset {given['dataset']!r}", hint=f"there is {DEMO}")
+            return cls.demo()
+        known = [f.name for f in fields(cls)]
+        for key in given.keys() - set(known):
+            near = difflib.get_close_matches(key, known, n=1)
+            raise ConfigError(
+                f"providers.local.{key} is not known",
+                hint=f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}",
+            )
+        if "folder" in given:
+            given["folder"] = Path(str(given["folder"]))
+        return cls(**given)
+
+    def __post_init__(self) -> None:
+        if self.folder is None and not self.dataset:
+            raise ConfigError("no folder is set for `local`", hint="set providers.local.folder")
+        for name, choices, more in (
+            ("adjustment", ADJUSTMENTS, "unknown"),
+            ("label", LABELS, "start"),
+            ("anchor", ANCHORS, ""),
+        ):
+            if getattr(self, name) not in (*choices, more):
+                raise ConfigError(
+                    f"providers.local.{name} {getattr(self, name)!r} is not known",
+                    hint=f"there are {', '.join(choices)}",
+                )
+        if "{symbol}" not in self.pattern:
+            raise ConfigError("providers.local.pattern must hold {symbol}")
+        try:
+            ZoneInfo(self.timezone)
+        except (KeyError, ValueError) as exc:
+            raise ConfigError(f"providers.local.timezone {self.timezone!r} is unknown") from exc
+
+    @property
+    def has_volume(self) -> bool:
+        """Whether the bars are to have a volume; their owner may say that there is none."""
+        return self.columns.get("volume", "volume") is not None
+
+    def labels(self) -> dict[str, str]:
+        """Return every timeframe that may be asked for, to its text in file names."""
+        if self.dataset:
+            return {"1d": "1d"}
+        return {label: label for label in _LABELS.split()} | dict(self.timeframes)
+
+    def wall_time(self, text: str) -> datetime:
+        """Return the stamp in ``text`` as an aware datetime in the file's time zone.
+
+        Raises:
+            ValueError: it is none.
+        """
+        text = text.strip()
+        if self.time_format:
+            return self._aware(datetime.strptime(text, self.time_format))
+        if text.lstrip("-").isdigit() and len(text) != len("YYYYMMDD"):
+            return datetime.fromtimestamp(_epoch_ms(int(text)) / 1000, UTC).astimezone(
+                ZoneInfo(self.timezone)
+            )
+        return self._aware(datetime.fromisoformat(text))
+
+    def _aware(self, moment: datetime) -> datetime:
+        zone = ZoneInfo(self.timezone)
+        return moment.replace(tzinfo=zone) if moment.tzinfo is None else moment.astimezone(zone)
+
+
+def instant_ms(moment: datetime) -> int:
+    """Return ``moment`` in UTC milliseconds."""
+    return to_ms(moment)
+
+
+def _epoch_ms(number: int) -> float:
+    for below, factor in _EPOCH_SCALES:
+        if abs(number) < below:
+            return number * factor
+    return number / 10**6
+
+
+# --- the vendor -------------------------------------------------------------------------
+
+# So many files are kept as they were read.
+_MOST_FILES = 8
+_stamp = attrgetter("stamp_ms")
+_REQUIRED = ("open", "high", "low", "close")
+_COLUMNS = (*_REQUIRED, "volume", "adj_close")
+# Nothing is known about files but what their owner says.
+_UNKNOWN = Kind(session="", anchor="")
+# They trade around the clock, or nearly: there is no open to count from.
+_BY_CLOCK = ("crypto", "forex")
+
+
+class LocalDataDownloader(BaseDataDownloader):
+    """Bars out of the user's CSV, gzip CSV and Parquet files.
+
+    Args:
+        files: how they are laid out, also as the ``providers.local`` mapping of the rules.
+        **wired: see :class:`BaseDataDownloader`.
+
+    Raises:
+        ConfigError: there is no folder, or the layout is not understood.
+    """
+
+    name = "local"
+    display_name = "Local files"
+    limits = Limits(burst=0)
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "index", "forex", "crypto", "future"}),
+        timeframes={"1d": "1d"},
+        kinds=dict.fromkeys(("stock", "index", "forex", "crypto", "future"), _UNKNOWN),
+        adjustment="unknown",
+        settle_ms=0,
+        dense=False,
+        has_forming=False,
+    )
+
+    def __init__(
+        self, files: LocalFiles | Mapping[str, Any] | None = None, **wired: Unpack[Wired]
+    ) -> None:
+        self.files = (
+            files if isinstance(files, LocalFiles) else LocalFiles.from_mapping(files or {})
+        )
+        classes = self.capabilities.asset_classes
+        self.capabilities = replace(
+            self.capabilities,
+            timeframes=self.files.labels(),
+            adjustment=self.files.adjustment,
+            dense=self.files.dense,
+            kinds={name: self._kind(name) for name in classes},
+        )
+        self._files_read: dict[tuple[str, ...], tuple[bytes, tuple[list[int], list[Bar]]]] = {}
+        folder = self.files.folder
+        wired.setdefault("carrier", FileCarrier(folder) if folder else DemoFilesCarrier())
+        super().__init__(**wired)
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Name the file; a symbol cannot name anything outside its folder."""
+        name = self.files.pattern.format(
+            symbol=quote(query.instrument.spelling(self.name), safe="^="),
+            timeframe=self.capabilities.timeframes[query.timeframe.label],
+        )
+        return HttpRequest(f"file:///{quote(name)}")
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read the rows of the span; a file holds all there is."""
+        stamps, bars = self._parsed(response, query)
+        first, end = bisect_left(stamps, query.span.start), bisect_left(stamps, query.span.end)
+        return BarPage(bars[first:end])
+
+    def _kind(self, asset_class: str) -> Kind:
+        """Return what the owner of the files says about bars of a class."""
+        anchor = self.files.anchor
+        if anchor and asset_class in _BY_CLOCK:
+            anchor = "clock"
+        volume = "" if self.files.has_volume else "none"
+        return replace(_UNKNOWN, anchor=anchor, unit=self.files.unit, volume=volume)
+
+    def _parsed(self, response: HttpResponse, query: FetchQuery) -> tuple[list[int], list[Bar]]:
+        """Return all bars of a file by stamp; it is read once, until it holds something else."""
+        place = (response.url, query.timeframe.label, query.instrument.calendar)
+        known = self._files_read.get(place)
+        if known is not None and known[0] == response.body:
+            return known[1]
+        bars = sorted(self._bars(response, query), key=_stamp)
+        found = [bar.stamp_ms for bar in bars], bars
+        others = [(other, read) for other, read in list(self._files_read.items()) if other != place]
+        self._files_read = dict(others[1 - _MOST_FILES :]) | {place: (response.body, found)}
+        return found
+
+    def _bars(self, response: HttpResponse, query: FetchQuery) -> list[Bar]:
+        name, calendar = _name(response), calendar_for(query.instrument)
+        rows = csv.reader(response.text.lstrip("\ufeff").splitlines())
+        places = self._places(next(rows, []), name)
+        bars = []
+        for number, row in enumerate(rows, start=2):
+            if not row:
+                continue
+            try:
+                bar = self._bar(row, places, query.timeframe, calendar)
+            except (ValueError, IndexError, OverflowError) as exc:
+                raise ResponseFormatError(f"{name} line {number}: {str(exc)[:100]}") from exc
+            bars.append(bar)
+        if self.files.label == "end" and query.timeframe.is_intraday:
+            anchor = self.capabilities.kind(query.instrument, query.timeframe).anchor or "session"
+            grid = BarGrid(calendar, query.timeframe, anchor)
+            opens = opens_of([bar.stamp_ms for bar in bars], grid)
+            return [bar._replace(stamp_ms=at) for bar, at in zip(bars, opens, strict=True)]
+        return bars
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Say that there is no file for the symbol."""
+        if response.status == 404:
+            return SymbolNotFoundError(f"there is no file {_name(response)} in its folder")
+        return error_of(response)
+
+    def _places(self, header: Sequence[str], name: str) -> dict[str, int]:
+        """Return where each of our columns stands; compared without case where need be.
+
+        Raises:
+            ResponseFormatError: a column is missing.
+        """
+        there = {
+            text.strip().casefold(): place for place, text in reversed(list(enumerate(header)))
+        }
+        named = {ours: self.files.columns.get(ours, ours) for ours in _COLUMNS}
+        theirs = {ours: name for ours, name in named.items() if name is not None}
+        theirs["timestamp"] = self.files.time_column
+        places = {o: there[t.casefold()] for o, t in theirs.items() if t.casefold() in there}
+        missing = [theirs[o] for o in ("timestamp", *_REQUIRED) if o not in places]
+        if missing:
+            raise ResponseFormatError(
+                f"{name} line 1 lacks the columns {', '.join(missing)}",
+                hint="providers.local.columns and time_column name them",
+            )
+        return places
+
+    def _bar(
+        self,
+        row: Sequence[str],
+        places: Mapping[str, int],
+        timeframe: Timeframe,
+        calendar: MarketCalendar,
+    ) -> Bar:
+        moment = self.files.wall_time(row[places["timestamp"]])
+        stamp = to_ms(moment)
+        if not timeframe.is_intraday:
+            is_close = self.files.label == "end"
+            day = date_of_close(moment, timeframe, calendar) if is_close else moment.date()
+            if timeframe.unit == "w":
+                day -= timedelta(days=day.weekday())
+            stamp = day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
+        return Bar(stamp, *(_number(row, places, name) for name in _COLUMNS))
+
+
+def _number(row: Sequence[str], places: Mapping[str, int], name: str) -> float:
+    """Return a value; an empty field, and a column that is not there, are NaN."""
+    text = row[places[name]].strip() if name in places else ""
+    try:
+        return float(text) if text else NAN
+    except ValueError:
+        raise ValueError(f"column {name!r} holds {text[:40]!r}") from None
+
+
+def _name(response: HttpResponse) -> str:
+    """Return the name of the file as it is written in the rules, below its folder."""
+    return unquote(where(response.url).removeprefix("file/"))

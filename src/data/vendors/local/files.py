@@ -1,0 +1,130 @@
+"""Carry requests to a folder of files; every table comes back as CSV text."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ...clock import Clock, SystemClock
+from ...errors import MissingExtraError, ResponseFormatError, UnavailableError
+from ...model.http import HttpRequest, HttpResponse
+from ...net.http import MEBIBYTE
+
+SUFFIXES = (".csv", ".csv.gz", ".parquet")
+_CSV = {"content-type": "text/csv"}
+# So many tables stay in memory, until their files change.
+_MOST_TABLES = 8
+# Two changes within the grain of a file system's times (2 s on FAT) leave the same time behind.
+_GRAIN_NS = 2 * 10**9
+
+
+class FileCarrier:
+    """Answer ``file:`` requests from one folder. Thread-safe.
+
+    A name without a known ending is looked for with each of :data:`SUFFIXES`; where no name fits
+    exactly, upper and lower case are the same. Nothing outside the folder is ever read. A file is
+    read again when it has changed: its times, its size or its inode.
+
+    Args:
+        folder: where the files lie.
+        max_bytes: largest table accepted, uncompressed.
+        clock: tells whether a file has rested since its last change; None: the machine's.
+    """
+
+    def __init__(
+        self, folder: Path, max_bytes: int = 1024 * MEBIBYTE, clock: Clock | None = None
+    ) -> None:
+        self._folder = folder.expanduser().resolve()
+        self._max_bytes = max_bytes
+        self._clock = clock or SystemClock()
+        self._tables: dict[Path, tuple[tuple[int, ...], bytes]] = {}
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Return the file's table with status 200, or 404 where there is none.
+
+        Raises:
+            UnavailableError: the file cannot be read.
+            ResponseFormatError: it is damaged or too large.
+            MissingExtraError: it is Parquet and pyarrow is not installed.
+        """
+        path = self._find(unquote(urlsplit(request.url).path).lstrip("/"))
+        if path is None:
+            return HttpResponse(404, url=request.url)
+        try:
+            body = self._table(path)
+        except (OSError, EOFError, zlib.error) as exc:
+            if isinstance(exc, gzip.BadGzipFile | EOFError | zlib.error):
+                raise ResponseFormatError(f"{path.name} is not a whole gzip file") from exc
+            raise UnavailableError(f"{path.name} cannot be read: {exc.strerror}") from exc
+        return HttpResponse(200, _CSV, body, f"file:///{path.name}")
+
+    def _find(self, name: str) -> Path | None:
+        """Return the file that ``name`` means, inside the folder."""
+        wanted = self._folder / name
+        names = [wanted.name]
+        if not wanted.name.endswith(SUFFIXES):
+            names = [wanted.name + suffix for suffix in SUFFIXES]
+        folder = wanted.parent.resolve()
+        if not folder.is_dir():
+            return None
+        for candidate in names:
+            if (path := folder / candidate).is_file() and self._is_inside(path):
+                return path
+        folded = {candidate.casefold() for candidate in names}
+        found = sorted(path for path in folder.iterdir() if path.name.casefold() in folded)
+        return next((path for path in found if path.is_file() and self._is_inside(path)), None)
+
+    def _is_inside(self, path: Path) -> bool:
+        return path.resolve().is_relative_to(self._folder)
+
+    def _table(self, path: Path) -> bytes:
+        """Return a file's table, out of memory where the file has not changed."""
+        state = _state(path)
+        known = self._tables.get(path)
+        if known is not None and known[0] == state:
+            return known[1]
+        body = self._read(path)
+        others = [(other, table) for other, table in list(self._tables.items()) if other != path]
+        self._tables = dict(others[1 - _MOST_TABLES :])
+        has_rested = self._clock.now_ms() * 10**6 - max(state[-2:]) >= _GRAIN_NS
+        if has_rested and _state(path) == state:
+            self._tables[path] = (state, body)
+        return body
+
+    def _read(self, path: Path) -> bytes:
+        if path.suffix == ".parquet":
+            return _parquet_as_csv(path)
+        with path.open("rb") as raw:
+            file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+            body = file.read(self._max_bytes + 1)
+        if len(body) > self._max_bytes:
+            raise ResponseFormatError(
+                f"{path.name} holds more than {self._max_bytes // MEBIBYTE} MiB"
+            )
+        return body
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what differs when a file holds something else; its times come last."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _parquet_as_csv(path: Path) -> bytes:
+    """Return a Parquet table as CSV text; numbers keep all their digits."""
+    try:
+        import pyarrow as pa
+        from pyarrow import csv, parquet
+    except ImportError as exc:
+        raise MissingExtraError(
+            "reading Parquet files needs pyarrow", hint='pip install "onetape[parquet]"'
+        ) from exc
+    text = io.BytesIO()
+    try:
+        csv.write_csv(parquet.read_table(path), text)
+    except pa.ArrowException as exc:
+        raise ResponseFormatError(f"{path.name} is not a readable Parquet table") from exc
+    return text.getvalue()

@@ -1,0 +1,349 @@
+"""The machinery every vendor shares: windows, pages, and one answer made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from ..calendars.windows import windows
+from ..errors import (
+    CapabilityError,
+    DataError,
+    NoDataError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+)
+from ..model.actions import Action
+from ..model.bars import BarTable, concat
+from ..model.capabilities import BarPage, Capabilities, Fetched, FetchQuery
+from ..model.http import HttpRequest, HttpResponse
+from ..model.instant import DAY_MS
+from ..model.kind import Basis
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..net.answers import judged
+from ..net.status import server_time_ms
+from .archives import Archive, fetch_month, pieces
+
+# A vendor that always has one more page would keep us for ever.
+PAGE_CAP = 10_000
+# Pages in a row that may bring no bar that is new; some vendors filter what stands on a page.
+IDLE_PAGES = 3
+# Rows that an answer may have beyond two for each place in the range: some send all they have.
+_ROWS_BEYOND = 100_000
+_FIRST_PAGE: str | None = None
+# What reading an answer of another shape than expected can raise.
+UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
+
+
+class PagedVendor(Protocol):
+    """What the machinery needs of a downloader."""
+
+    name: str
+    capabilities: Capabilities
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Build the request for one page."""
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read one page."""
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Tell whether a missing bar is a hole."""
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Carry a request to the vendor."""
+
+
+@dataclass
+class _Harvest:
+    """What the pages of one query brought so far, and the months from the vendor's archive.
+
+    ``is_out`` says that the archive is not looked into again, ``dated`` that every page came with
+    the vendor's time; whole months need none. ``vendor_now_ms`` is the earliest of these times.
+    """
+
+    server_now_ms: int
+    vendor_now_ms: int | None = None
+    tables: list[BarTable] = field(default_factory=list)
+    actions: dict[Action, None] | None = field(default_factory=dict)
+    unit: str = ""
+    requests: int = 0
+    months: int = 0
+    trouble: str = ""
+    troubles: int = 0
+    is_out: bool = False
+    listed_ms: int | None = None
+    dated: bool = True
+
+    @property
+    def way(self) -> str:
+        """How the bars were had where not page by page, and why not more of them so."""
+        had = f"months from its archive: {self.months}" if self.months else ""
+        why = f"not from its archive: {self.trouble}" if self.trouble else ""
+        return "; ".join(filter(None, (had, why)))
+
+    def _with_actions(self, page: BarPage) -> dict[Action, None] | None:
+        """Return the actions so far; None once a page has told nothing about them."""
+        if self.actions is None or page.actions is None:
+            return None
+        return self.actions | dict.fromkeys(page.actions)
+
+    def add(self, response: HttpResponse, page: BarPage, table: BarTable) -> None:
+        """Take in one page."""
+        self.tables.append(table)
+        self.actions = self._with_actions(page)
+        self.unit = page.unit or self.unit
+        self.listed_ms = page.listed_ms if self.listed_ms is None else self.listed_ms
+        self.requests += response.requests
+        told = server_time_ms(response)
+        self.dated = self.dated and told is not None
+        # The rows may be as old as the request; only the head of the answer is of that time.
+        if told is not None:
+            asked_ms = told - response.took_ms
+            self.server_now_ms = min(self.server_now_ms, asked_ms)
+            known_ms = self.vendor_now_ms
+            self.vendor_now_ms = asked_ms if known_ms is None else min(known_ms, asked_ms)
+
+
+def fetch_pages(vendor: PagedVendor, query: FetchQuery) -> Fetched:
+    """Ask ``vendor`` for all of ``query``, page by page; rows stay in the order received.
+
+    Raises:
+        CapabilityError: it does not serve this; nothing was asked.
+        NoDataError: it answered, and there is not one row.
+        ResponseFormatError: an answer cannot be read, or its pages do not advance.
+        DataError: it could not be asked; ``provider`` and ``symbol`` are set.
+    """
+    with named(vendor.name, query.instrument.symbol):
+        check_capability(vendor, query)
+        return _fetched(vendor, query, _harvest(vendor, query))
+
+
+def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
+    """Refuse what the vendor does not declare.
+
+    Raises:
+        CapabilityError: the class, timeframe or depth is not served; says what is.
+    """
+    caps, who, label = vendor.capabilities, query.instrument, query.timeframe.label
+    if who.asset_class not in caps.asset_classes:
+        served = ", ".join(sorted(caps.asset_classes)) or "nothing"
+        raise CapabilityError(f"{vendor.name} serves {served}, not {who.asset_class}")
+    if label not in (labels := caps.labels(who.asset_class)):
+        served = " ".join(labels)
+        raise CapabilityError(f"{vendor.name} serves the timeframes {served}, not {label}")
+    depth = caps.depth_days.get(label)
+    # A day of grace: the caller cut its span by a clock that has moved on since.
+    if depth is not None and query.span.start < query.now_ms - (depth + 1) * DAY_MS:
+        raise CapabilityError(f"{vendor.name} serves {label} bars of the last {depth} days only")
+
+
+def _harvest(vendor: PagedVendor, query: FetchQuery) -> _Harvest:
+    found, start = _Harvest(query.now_ms), query.span.start
+    while start < query.span.end:
+        rest = replace(query, span=Span(start, query.span.end))
+        first = pieces(rest.span, query.timeframe, vendor.capabilities, query.now_ms)[0]
+        if not first.is_archived or found.is_out:
+            end = query.span.end if found.is_out else first.span.end
+            start = _follow(vendor, replace(query, span=Span(start, end)), found)
+        elif _is_had(vendor, replace(query, span=first.span), found):
+            start = first.span.end
+        else:
+            start = _follow(vendor, rest, found, until_rows=not found.is_out)
+    return found
+
+
+def _is_had(vendor: PagedVendor, query: FetchQuery, found: _Harvest) -> bool:
+    """Take a whole month from the vendor's archive; whatever is wrong there, it has pages too."""
+    try:
+        with judged(vendor.name):  # it may be caught here, and is of the archive all the same
+            table, requests = fetch_month(cast("Archive", vendor), query)
+    except DataError as exc:
+        found.trouble = str(exc.args[0])
+        found.troubles += 1
+        # Before a listing there are no files: it is worth another look behind it, and no more.
+        found.is_out = not isinstance(exc, SymbolNotFoundError) or found.troubles > 1
+        return False
+    found.tables.append(table)
+    found.actions = None
+    found.months, found.requests = found.months + 1, found.requests + requests
+    return True
+
+
+def _follow(
+    vendor: PagedVendor, query: FetchQuery, found: _Harvest, *, until_rows: bool = False
+) -> int:
+    """Take in the pages of a stretch, or those up to the first rows; return where they end."""
+    days = vendor.capabilities.page_days.get(query.timeframe.label, 0)
+    for window in windows(query.span, query.timeframe, days=days):
+        for response, page, table in _pages(vendor, replace(query, span=window)):
+            found.add(response, page, table)
+            if len(found.tables) > PAGE_CAP:
+                raise ResponseFormatError(f"{vendor.name} has more than {PAGE_CAP} pages for this")
+            if until_rows and page.bars and page.next_ms is not None:
+                return page.next_ms
+    return query.span.end
+
+
+def _pages(
+    vendor: PagedVendor, query: FetchQuery
+) -> Iterator[tuple[HttpResponse, BarPage, BarTable]]:
+    """Follow cursors and stamps until the vendor says that this was the last page."""
+    asked: set[tuple[int, str | None]] = set()
+    progress = _Progress(vendor.name, query)
+    start, cursor = query.span.start, _FIRST_PAGE
+    while start < query.span.end:
+        asked.add((start, cursor))
+        part = replace(query, span=Span(start, query.span.end))
+        response = vendor.send(vendor.bars_request(part, cursor))
+        page, table = read_page(vendor, response, part)
+        progress.check(page, table)
+        yield response, page, table
+        if page.cursor is None and page.next_ms is None:
+            return
+        following = start if page.next_ms is None else page.next_ms
+        if (following, page.cursor) in asked or following < start:
+            raise ResponseFormatError(f"{vendor.name} sends us round in circles")
+        start, cursor = following, page.cursor
+
+
+class _Progress:
+    """Sees to it that pages go on only while they bring bars of the range that are new."""
+
+    def __init__(self, vendor: str, query: FetchQuery) -> None:
+        self._vendor = vendor
+        self._span = query.span
+        step_ms = query.timeframe.step_ms or DAY_MS
+        self._rows_left = 2 * (query.span.end - query.span.start) // step_ms + _ROWS_BEYOND
+        self._seen = np.empty(0, dtype=np.int64)
+        self._idle = 0
+
+    def check(self, page: BarPage, table: BarTable) -> None:
+        """Refuse a page that has no end.
+
+        Raises:
+            ResponseFormatError: there are far more rows than places for bars, or the last pages
+                had nothing new while the vendor has always one more.
+        """
+        self._rows_left -= len(table)
+        if self._rows_left < 0:
+            raise ResponseFormatError(f"{self._vendor} sends far more rows than the range has bars")
+        if page.cursor is None:  # stamps have to go on by themselves
+            return
+        stamps = table.stamps[(table.stamps >= self._span.start) & (table.stamps < self._span.end)]
+        known = len(self._seen)
+        self._seen = np.union1d(self._seen, stamps)
+        self._idle = 0 if len(self._seen) > known else self._idle + 1
+        if self._idle > IDLE_PAGES:
+            raise ResponseFormatError(
+                f"{self._vendor} sends page after page with no bar that is new"
+            )
+
+
+def read_page(
+    vendor: PagedVendor, response: HttpResponse, query: FetchQuery
+) -> tuple[BarPage, BarTable]:
+    """Read one answer; whatever its shape, only our errors come out.
+
+    Raises:
+        DataError: the answer says no, or cannot be read.
+    """
+    with readable(vendor.name, "bars"):
+        page = vendor.parse_bars(response, query)
+        if not isinstance(page.cursor, str | None):
+            raise TypeError(f"the next page is a {type(page.cursor).__name__}")
+        return page, BarTable.from_bars(page.bars)
+
+
+@contextmanager
+def named(vendor: str, symbol: str) -> Iterator[None]:
+    """Say in an error of ours who was asked for what, where it does not say so itself."""
+    try:
+        yield
+    except DataError as exc:
+        exc.provider = exc.provider or vendor
+        exc.symbol = exc.symbol or symbol
+        raise
+
+
+@contextmanager
+def readable(vendor: str, what: str) -> Iterator[None]:
+    """Turn what reading an answer of another shape raises into an error of ours.
+
+    Raises:
+        ResponseFormatError: the answer is no ``what``.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except UNREADABLE as exc:
+        raise ResponseFormatError(
+            f"{vendor} answered something else than {what} ({type(exc).__name__}: {str(exc)[:80]})"
+        ) from exc
+
+
+def check_symbol(vendor: str, asked: str, named: object) -> None:
+    """Refuse an answer about another symbol; one that names none passes. Case does not matter.
+
+    Args:
+        vendor: canonical name.
+        asked: the symbol asked for, in the vendor's spelling.
+        named: the symbol that the answer names; None or empty where it names none.
+
+    Raises:
+        ResponseFormatError: the two differ.
+    """
+    if named and str(named).upper() != asked.upper():
+        raise ResponseFormatError(f"{vendor} answered about {str(named)[:40]!r}, not {asked!r}")
+
+
+def about(vendor: str, asked: str, rows: Sequence[Any], name: str) -> list[Any]:
+    """Return the rows that name ``asked`` under ``name``; those of other symbols are left out.
+
+    Raises:
+        ResponseFormatError: there are rows, and none of them is of that symbol.
+    """
+    found = [row for row in rows if row[name] == asked]
+    if rows and not found:
+        check_symbol(vendor, asked, rows[0][name])
+    return found
+
+
+def _fetched(vendor: PagedVendor, query: FetchQuery, found: _Harvest) -> Fetched:
+    table = concat(found.tables)
+    if not len(table):
+        error = NoDataError(f"{vendor.name} has no {query.timeframe} bars in this range")
+        error.server_now_ms = found.server_now_ms if found.dated else None
+        raise error
+    caps = vendor.capabilities.at(query.timeframe)
+    kind = caps.kind(query.instrument, query.timeframe)
+    return Fetched(
+        table=table,
+        vendor=vendor.name,
+        kind=replace(kind, unit=found.unit or kind.unit),
+        basis=Basis(query.adjustment or caps.adjustment),
+        server_now_ms=found.server_now_ms,
+        actions=None if found.actions is None else tuple(found.actions),
+        requests=found.requests,
+        settle_ms=caps.settle_ms,
+        dense=vendor.is_dense(query.timeframe),
+        way=found.way,
+        listed_ms=found.listed_ms,
+        seams=_seams(found.tables),
+        dated=found.dated,
+        vendor_now_ms=found.vendor_now_ms if found.dated else None,
+    )
+
+
+def _seams(tables: Sequence[BarTable]) -> tuple[Span, ...]:
+    """Return what lies between neighbouring pages, whatever their order."""
+    ends = sorted((int(t.stamps.min()), int(t.stamps.max())) for t in tables if len(t))
+    between = (Span(last + 1, first) for (_, last), (first, _) in pairwise(ends))
+    return tuple(span for span in between if not span.is_empty)

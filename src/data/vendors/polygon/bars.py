@@ -1,0 +1,236 @@
+"""Polygon, called Massive since 2025: American stocks, raw, and averages of crypto and currencies.
+
+Splits and dividends come from addresses of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Unpack
+from urllib.parse import parse_qsl, quote, urlencode
+
+from ...errors import (
+    CapabilityError,
+    DataError,
+    EntitlementError,
+    ResponseFormatError,
+)
+from ...model.actions import Action
+from ...model.bars import Bar
+from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ...model.http import HttpRequest, HttpResponse, path_and_query
+from ...model.instant import MINUTE_MS, date_of
+from ...model.instrument import AssetClass, Instrument
+from ...model.kind import Kind
+from ...model.span import Span
+from ...model.timeframe import Timeframe
+from ...net.status import error_of
+from ..base import BaseDataDownloader
+from ..credentials import Wired
+from ..dates import label, list_of, number
+from ..paging import about, check_symbol
+from ..us_equities import ask_actions, days_of, dividend, session_ms, share, split
+
+
+def asked_of(query: FetchQuery) -> str:
+    """Return the first and the last label to ask for, both inclusive: milliseconds, or dates.
+
+    Raises:
+        CapabilityError: they are days that begin at another hour than ours.
+        NoDataError: no day begins in the span.
+    """
+    if query.timeframe.is_intraday:
+        return f"{query.span.start}/{query.span.end - 1}"
+    if query.instrument.asset_class == "forex":
+        raise CapabilityError("Polygon's days of currencies begin at midnight in UTC")
+    days = days_of(query.span)
+    return f"{date_of(days.start)}/{date_of(days.end - 1)}"
+
+
+def adjusted_of(query: FetchQuery) -> bool:
+    """Tell whether prices adjusted for splits are asked for, rather than raw ones.
+
+    Raises:
+        CapabilityError: they are to be adjusted for dividends, too.
+    """
+    if query.adjustment == "all":
+        raise CapabilityError("Polygon adjusts for splits alone", hint="raw or split")
+    return query.adjustment == "split"
+
+
+def rows_in(body: Mapping[str, Any]) -> list[Any]:
+    """Return the rows of an answer; where there are none the list is absent, and none counted.
+
+    Raises:
+        ResponseFormatError: it holds neither rows nor the word that there are none.
+    """
+    count, rows = body.get("resultsCount"), body.get("results")
+    if not rows and (count != 0 or isinstance(count, bool)):
+        raise ResponseFormatError(f"Polygon counts {str(count)[:20]} results and sends none")
+    return [] if rows is None else list_of(rows)
+
+
+def read_bar(row: Mapping[str, Any], *, is_local: bool) -> Bar:
+    """Read one row; days of stocks are labelled with midnight in New York, others in UTC."""
+    at = label(row["t"])
+    values = (number(row[name]) for name in "ohlcv")
+    return Bar(session_ms(at) if is_local else at, *values)
+
+
+def read_action(row: Mapping[str, Any]) -> Action:
+    """Read a split or a cash dividend.
+
+    Raises:
+        CapabilityError: it is paid in another currency than the prices are in.
+    """
+    if "execution_date" in row:
+        return split(row["execution_date"], row["split_to"], row["split_from"])
+    if (currency := row.get("currency") or "USD") != "USD":
+        raise CapabilityError(f"Polygon tells a dividend in {str(currency)[:3]}")
+    return dividend(row["ex_dividend_date"], row["cash_amount"])
+
+
+def cursor_of(body: Mapping[str, Any]) -> str | None:
+    """Return path and query of the page that follows; never a host, never a key.
+
+    Raises:
+        ResponseFormatError: what the answer names is no address.
+    """
+    if not body.get("next_url"):
+        return None
+    path, _, said = path_and_query(body["next_url"]).partition("?")
+    query = [(name, v) for name, v in parse_qsl(said) if name.lower() != "apikey"]
+    return f"{path}?{urlencode(query)}"
+
+
+# --- the vendor -------------------------------------------------------------------------
+
+_PAGE = 50_000
+_TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")
+# What a plan lacks for some days only: those too long ago, and today before its end.
+_OF_THE_RANGE = re.compile("timeframe|before end of day", re.IGNORECASE)
+_MARKS: dict[str, AssetClass] = {"X:": "crypto", "C:": "forex"}
+
+
+class PolygonDataDownloader(BaseDataDownloader):
+    """Bars, splits and dividends of Polygon; a plan without real time is fifteen minutes behind.
+
+    ``get_ohlcv`` takes ``adjustment`` (``raw`` or ``split``) and ``limit``.
+
+    Args:
+        api_key: the environment's when left out.
+        **wired: see :class:`BaseDataDownloader`.
+    """
+
+    name = "polygon"
+    display_name = "Polygon"
+    aliases = ("pg", "polygon_io", "massive")
+    secrets = (("POLYGON_API_KEY", "POLYGON_KEY", "MASSIVE_API_KEY"),)
+    requires_api_key = True
+    limits = Limits(per_minute=5, burst=5)  # the free plan
+    default_base_url = "https://api.polygon.io"
+    raw_options = ("adjustment", "limit")
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "crypto", "forex"}),
+        timeframes={
+            **{f"{n}m": f"{n}/minute" for n in (1, 5, 15, 30)},
+            "1h": "1/hour",
+            "1d": "1/day",
+        },
+        # Of the minutes or days that longer bars are made of.
+        page_bars=_PAGE,
+        kinds={
+            "stock": _TAPE,
+            "crypto": Kind("24h", "clock", "aggregate", volume="base"),
+            "forex": Kind("24h", "clock", "aggregate", volume="ticks"),
+        },
+        intraday_kinds={"stock": replace(_TAPE, session="extended", anchor="clock")},
+        adjustment="raw",
+        settle_ms=20 * MINUTE_MS,
+        actions_apart=True,
+    )
+
+    def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:
+        if api_key:
+            wired["credentials"] = {"POLYGON_API_KEY": api_key}
+        super().__init__(**wired)
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Days are complete; minutes without a trade do not come."""
+        return not timeframe.is_intraday
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask from the first to the last label, both inclusive: milliseconds, or dates of days."""
+        if cursor is not None:
+            return self._following(cursor)
+        ticker = quote(self.spelled(query.instrument), safe=":")
+        step, span = self.capabilities.timeframes[query.timeframe.label], asked_of(query)
+        adjusted = "true" if adjusted_of(query) else "false"
+        asked: dict[str, str | int] = {"adjusted": adjusted, "sort": "asc", "limit": _PAGE}
+        return self._request(f"/v2/aggs/ticker/{ticker}/range/{step}/{span}", asked)
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read rows; without any the list is absent. ``DELAYED`` is a success, too."""
+        body = response.json()
+        if body["status"] not in ("OK", "DELAYED"):
+            raise ResponseFormatError(f"Polygon answered the status {str(body['status'])[:40]!r}")
+        rows = rows_in(body)
+        check_symbol(self.name, self.spelled(query.instrument), body.get("ticker"))
+        is_stock = query.instrument.asset_class == "stock"
+        if rows and is_stock and body["adjusted"] is not adjusted_of(query):
+            raise ResponseFormatError("Polygon's prices are adjusted otherwise than asked")
+        is_local = is_stock and not query.timeframe.is_intraday
+        return BarPage([read_bar(r, is_local=is_local) for r in rows], cursor=cursor_of(body))
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Read ``{"status", "message"}``; how far a plan reaches concerns the range alone."""
+        error = error_of(response)
+        if isinstance(error, EntitlementError) and _OF_THE_RANGE.search(response.text[:600]):
+            return CapabilityError("the plan of this key does not reach over this range")
+        return error
+
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+        """Return splits and cash dividends with an ex-date in ``span``."""
+        ticker, days = self.spelled(instrument), days_of(span)
+
+        def ask(what: str, day: str) -> Sequence[Action]:
+            asked: dict[str, str | int] = {
+                "ticker": ticker,
+                f"{day}.gte": str(date_of(days.start)),
+                f"{day}.lte": str(date_of(days.end - 1)),
+                "limit": 1000,
+            }
+            first = self._request(f"/v3/reference/{what}", asked)
+            return ask_actions(self, first, read, span, now_ms)
+
+        def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
+            cursor, rows = (
+                cursor_of(body),
+                about(self.name, ticker, list_of(body["results"]), "ticker"),
+            )
+            return map(read_action, rows), None if cursor is None else self._following(cursor)
+
+        return sorted([*ask("splits", "execution_date"), *ask("dividends", "ex_dividend_date")])
+
+    def _direct(self, symbol: str) -> Instrument:
+        return Instrument(symbol, _MARKS.get(symbol[:2], "stock"))
+
+    def spelled(self, instrument: Instrument) -> str:
+        """Return the name of a pair, or of a share of the USA."""
+        if instrument.asset_class == "stock":
+            return share(instrument, self.name, ".", "p")
+        spelled = instrument.spelling(self.name)
+        if spelled != instrument.symbol or instrument.base is None:
+            return spelled
+        return f"{'X' if instrument.asset_class == 'crypto' else 'C'}:{instrument.base}{instrument.quote}"
+
+    def _following(self, cursor: str) -> HttpRequest:
+        """Ask for the page that an answer names, at our host: the key goes nowhere else."""
+        path, _, said = cursor.partition("?")
+        return self._request(path, dict(parse_qsl(said)))
+
+    def _request(self, path: str, params: dict[str, str | int]) -> HttpRequest:
+        key = {"Authorization": f"Bearer {self.secret('POLYGON_API_KEY')}"}
+        return HttpRequest(f"{self.base_url}{path}", params, secret_headers=key)

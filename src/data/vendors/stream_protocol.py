@@ -1,0 +1,172 @@
+"""What a vendor's stream file declares: addresses, texts to send, and what frames mean.
+
+A protocol is pure: no socket, no clock, no thread. The runner sends what it says and hands it what
+comes in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from ..errors import MissingCredentialsError
+from ..model.capabilities import Limits
+from ..model.instrument import Instrument
+from ..model.kind import Kind
+from ..model.stream import (
+    BarSeen,
+    LiveBar,
+    StreamAddress,
+    StreamEvent,
+    Topic,
+    Unreadable,
+)
+from ..model.timeframe import Timeframe
+
+# What `json.loads` comes to in the end, without what it does before and after.
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+_INF = float("inf")
+
+
+@dataclass(frozen=True)
+class StreamTraits:
+    """What is known of a vendor's stream.
+
+    Attributes:
+        timeframes: our label to its own spelling; those it streams bars of. Empty: it streams
+            trades, and any intraday bar is built of them.
+        asset_classes: that it streams.
+        connects: how often a connection may be opened, by all processes together.
+        topics: subscriptions that one connection carries at most.
+        batch: subscriptions that one text may name.
+        spacing_s: seconds between two texts sent.
+        beat_s: a healthy connection is never silent for longer, pings included.
+        quiet_s: a healthy subscription in an open market is never silent for longer, or for longer
+            than three of its bars.
+        lifetime_s: the vendor cuts connections at this age; 0: it does not.
+        dense: whether a bar without trades is sent all the same.
+        answers: whether it answers subscriptions; else they count from when they were sent.
+        key_in_address: whether connecting is logging in.
+    """
+
+    timeframes: Mapping[str, str]
+    asset_classes: frozenset[str]
+    connects: Limits
+    topics: int = 200
+    batch: int = 100
+    spacing_s: float = 0.3
+    beat_s: float = 60.0
+    quiet_s: float = 60.0
+    lifetime_s: float = 0.0
+    dense: bool = False
+    answers: bool = True
+    key_in_address: bool = False
+
+
+class StreamProtocol(Protocol):
+    """One vendor's stream. An object serves one connection at a time; not thread-safe."""
+
+    name: ClassVar[str]
+    display_name: ClassVar[str]
+    traits: ClassVar[StreamTraits]
+
+    def address(self) -> StreamAddress:
+        """Return where to connect to."""
+
+    def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
+        """Return how the vendor names such bars, or None where it does not stream them."""
+
+    def kind(self, instrument: Instrument) -> Kind:
+        """Return the kind of its bars."""
+
+    def opened(self) -> Sequence[StreamEvent]:
+        """Return what to do when a connection is open: ``Ready``, or what to send first."""
+
+    def subscribe(self, topics: Sequence[Topic]) -> str:
+        """Return the text that subscribes to ``topics``, at most ``traits.batch`` of them."""
+
+    def unsubscribe(self, topics: Sequence[Topic]) -> str:
+        """Return the text that ends subscriptions."""
+
+    def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
+        """Return what a frame says: at least one event, whatever it holds; never raises."""
+
+
+def understood(
+    frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]
+) -> Sequence[StreamEvent]:
+    """Return what ``read`` makes of a frame of JSON; what it stumbles over is ``Unreadable``."""
+    try:
+        message = _parsed(frame)
+    except (ValueError, RecursionError) as error:
+        return [Unreadable(f"a frame is no JSON ({type(error).__name__})")]
+    try:
+        return read(message) or [Unreadable("a message that says nothing known")]
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        return [Unreadable(f"a message of another form ({type(error).__name__})")]
+
+
+def _parsed(frame: str | bytes) -> Any:
+    """Return what a frame of JSON holds, read once.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    if isinstance(frame, str):
+        try:
+            message, end = _scan(frame, 0)
+        except StopIteration:
+            end = -1
+        if end == len(frame):
+            return message
+    # With blanks around it, in bytes, or no JSON at all: the long way knows.
+    return json.loads(frame)
+
+
+def spelled(vendor: str, traits: StreamTraits, who: Instrument, step: Timeframe) -> str | None:
+    """Return how ``vendor`` spells an instrument whose bars it streams, else None."""
+    if who.asset_class not in traits.asset_classes:
+        return None
+    if traits.timeframes and step.label not in traits.timeframes:
+        return None
+    spelling = who.spelling(vendor)
+    # Classes of shares stand behind a dot on every stream; among ourselves behind a dash.
+    return spelling.replace("-", ".") if who.asset_class == "stock" else spelling
+
+
+def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> LiveBar:
+    """Return a bar of open, high, low, close and volume, numbers or texts."""
+    o, h, low, c, volume = map(float, values)
+    return LiveBar(stamp_ms, o, h, low, c, volume, is_closed)
+
+
+def seen(topic: Topic, bar: LiveBar) -> StreamEvent:
+    """Return the event of a bar, which is unreadable where no bar can be so."""
+    return BarSeen(topic, bar) if is_sound(bar) else Unreadable(f"{topic}: no bar can be so")
+
+
+def key_of(credentials: Mapping[str, str] | None, name: str, title: str) -> str:
+    """Return a key that a stream cannot do without.
+
+    Raises:
+        MissingCredentialsError: it is not set.
+    """
+    found = (credentials or {}).get(name)
+    if not found:
+        raise MissingCredentialsError(f"{title}'s stream needs a key", hint=f"set {name}")
+    return found
+
+
+def is_sound(bar: LiveBar) -> bool:
+    """Tell whether a row can be a bar: finite prices, the high on top, no negative volume."""
+    _, first, high, low, last, volume, _, _ = bar
+    # A comparison with NaN is false, so each of these refuses it.
+    return (
+        low <= first <= high
+        and low <= last <= high
+        and 0 <= volume < _INF
+        and low > -_INF
+        and high < _INF
+    )

@@ -1,0 +1,231 @@
+"""Tiingo: American stocks by the day since 1962, minutes of the exchange IEX, days of crypto."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from fractions import Fraction
+from typing import Any, Unpack
+from urllib.parse import quote
+
+from ...errors import DataError, RateLimitedError
+from ...model.actions import Action
+from ...model.bars import NAN, Bar
+from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ...model.http import HttpRequest, HttpResponse
+from ...model.instant import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, date_of, day_ms, parse_iso
+from ...model.instrument import Instrument
+from ...model.kind import Kind
+from ...model.span import Span
+from ...model.timeframe import Timeframe
+from ...net.status import error_of
+from ..base import BaseDataDownloader
+from ..credentials import Wired
+from ..dates import amount, list_of, number
+from ..paging import about
+from ..us_equities import ask_actions, days_of, dividend, share, split, stamped
+
+# A week is labelled with its last day, a month with its own: that many days behind our stamp.
+_LABEL_DAYS = {"w": 6, "M": 30}
+_PRICES = ("open", "high", "low", "close")
+
+
+def asked_of(query: FetchQuery) -> tuple[date, date]:
+    """Return the first and the last date to ask for, both inclusive.
+
+    Raises:
+        NoDataError: no day begins in the span of days asked for.
+    """
+    span = query.span
+    if not query.timeframe.is_intraday:
+        span = days_of(span)
+    more = timedelta(_LABEL_DAYS.get(query.timeframe.unit, 0))
+    return date_of(span.start), date_of(span.end - 1) + more
+
+
+def read_bars(rows: Iterable[Mapping[str, Any]], query: FetchQuery) -> Sequence[Bar]:
+    """Read rows; what came only because whole dates were asked for is left out.
+
+    Rows from elsewhere are handed on: they show that the answer is not what was asked.
+    """
+    first, last = asked_of(query)
+    days = _LABEL_DAYS.get(query.timeframe.unit, 0)
+    margin = Span(day_ms(first) - days * DAY_MS, day_ms(last) + DAY_MS)
+    bars = (_bar(row, query) for row in rows)
+    return [b for b in bars if b.stamp_ms in query.span or b.stamp_ms not in margin]
+
+
+def tells(rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether every one of these days says what happened on it."""
+    return all(row.get(name) is not None for row in rows for name in ("splitFactor", "divCash"))
+
+
+def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
+    """Read the splits and cash dividends of days; they stand on their ex-date."""
+    found: list[Action] = []
+    for row in rows:
+        if (new := amount(row["splitFactor"])) != 1.0:
+            ratio = _exact(new)
+            found.append(split(row["date"][:10], ratio.numerator, ratio.denominator))
+        if (cash := amount(row["divCash"])) != 0.0:
+            found.append(dividend(row["date"][:10], cash))
+    return found
+
+
+def _exact(factor: float) -> Fraction:
+    """Return 1/3 for 0.333333: splits are of small whole numbers."""
+    said = Fraction(str(factor))
+    near = said.limit_denominator(100)
+    return near if abs(near / said - 1) < Fraction(1, 10_000) else said
+
+
+def _bar(row: Mapping[str, Any], query: FetchQuery) -> Bar:
+    """Read one row.
+
+    A raw week or month with a split inside is of two bases at once: its prices are left out, so
+    that it is missing rather than wrong.
+    """
+    unit = query.timeframe.unit
+    is_mixed = unit in "wM" and amount(row.get("splitFactor") or 1.0) != 1.0
+    stamp = _stamp(parse_iso(row["date"]), unit)
+    if is_mixed:
+        return Bar(stamp, NAN, NAN, NAN, NAN, NAN)
+    values = (number(row.get(name)) for name in ("volume", "adjClose"))
+    return Bar(stamp, *(number(row[name]) for name in _PRICES), *values)
+
+
+def _stamp(label: int, unit: str) -> int:
+    """Return our stamp of a label: the instant, the date, its Monday, or the 1st of its month."""
+    if unit in "mh":
+        return label
+    day = date_of(label)
+    if unit == "w":
+        day -= timedelta(days=day.weekday())
+    return day_ms(day.replace(day=1) if unit == "M" else day)
+
+
+_MINUTES = "open,high,low,close,volume"
+
+
+class TiingoDataDownloader(BaseDataDownloader):
+    """Bars, splits and dividends of Tiingo.
+
+    Days, weeks and months are of the consolidated tape; bars of minutes are the trades on IEX alone,
+    another venue. There are none of one minute: ``1m`` meant a month to older callers.
+
+    Args:
+        api_key: the environment's when left out.
+        rate_limit_delay: accepted for older callers; limits are kept for all users of a key.
+        **wired: see :class:`BaseDataDownloader`.
+    """
+
+    name = "tiingo"
+    display_name = "Tiingo"
+    secrets = ("TIINGO_API_KEY",)
+    requires_api_key = True
+    # Free: 50 an hour, which ten at once and 40 an hour never exceed.
+    limits = Limits(per_second=40 * SECOND_MS / HOUR_MS, burst=10, per_day=1000)
+    default_base_url = "https://api.tiingo.com"
+    raw_shape = "index"
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "crypto"}),
+        timeframes={
+            "5m": "5min",
+            "15m": "15min",
+            "30m": "30min",
+            "1d": "daily",
+            "1w": "weekly",
+            "1M": "monthly",
+        },
+        # A longer answer of minutes is cut to its newest 2000 rows, and nothing says so (2018).
+        page_days={"5m": 25, "15m": 75, "30m": 150},
+        kinds={
+            "stock": Kind("regular", "session", "consolidated", volume="shares", feed="sip"),
+            "crypto": Kind("24h", "clock", "aggregate", volume="base"),
+        },
+        intraday_kinds={"stock": Kind("regular", "session", "iex", volume="shares", feed="iex")},
+        adjustment="raw",
+        settle_ms=20 * MINUTE_MS,
+        actions=True,
+        actions_only=frozenset({"1d"}),
+        actions_apart=True,
+        only={"crypto": frozenset({"1d"})},
+    )
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        rate_limit_delay: float = 0.1,
+        **wired: Unpack[Wired],
+    ) -> None:
+        if api_key:
+            wired["credentials"] = {"TIINGO_API_KEY": api_key}
+        super().__init__(**wired)
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Days are complete; minutes without a trade on IEX do not come."""
+        return not timeframe.is_intraday
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for the dates of the span, both inclusive; a week or month comes if its end does."""
+        who, label = query.instrument, query.timeframe.label
+        first, last = asked_of(query)
+        params = {
+            "startDate": first.isoformat(),
+            "endDate": last.isoformat(),
+            "resampleFreq": self.capabilities.timeframes[label],
+            "format": "json",
+        }
+        if who.asset_class == "crypto":
+            params |= {"tickers": self.spelled(who), "resampleFreq": "1day"}
+            return self._request("tiingo/crypto/prices", params)
+        ticker = quote(self.spelled(who), safe="")
+        if query.timeframe.is_intraday:
+            return self._request(f"iex/{ticker}/prices", params | {"columns": _MINUTES})
+        return self._request(f"tiingo/daily/{ticker}/prices", params)
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read a list of rows; those of crypto lie in one more list, by ticker."""
+        body, unit = list_of(response.json()), ""
+        if query.instrument.asset_class == "stock" and query.timeframe.unit == "d":
+            # Weeks and months hold no ex-date, and minutes are of another address.
+            told = stamped(read_actions(body), self.name, query.now_ms) if tells(body) else None
+            return BarPage(read_bars(body, query), told)
+        if query.instrument.asset_class == "crypto":
+            found = about(self.name, self.spelled(query.instrument), body, "ticker")
+            unit = found[0]["quoteCurrency"].upper() if found else ""
+            body = [row for one in found for row in list_of(one["priceData"])]
+        return BarPage(read_bars(body, query), unit=unit)
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Read its status; what a free key may ask is told in plain text, with status 200."""
+        error, said = error_of(response), response.body[:200]
+        if error is None and b"You have run over" in said:
+            wait = 3600.0 if b"month" in said else None
+            return RateLimitedError("Tiingo counts too many requests of this key", wait)
+        return error
+
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+        """Return splits and cash dividends with an ex-date in ``span``: they stand beside days."""
+        query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
+
+        def read(body: Any) -> tuple[Sequence[Action], HttpRequest | None]:
+            return read_actions(list_of(body)), None
+
+        return ask_actions(self, self.bars_request(query, None), read, span, now_ms)
+
+    def spelled(self, instrument: Instrument) -> str:
+        """Return the name of a pair, or of a share of the USA."""
+        if instrument.asset_class == "stock":
+            return share(instrument, self.name, "-", "-P-")
+        spelled = instrument.spelling(self.name)
+        pair = (
+            f"{instrument.base}{instrument.quote}"
+            if spelled == instrument.symbol and instrument.base
+            else spelled
+        )
+        return pair.lower()
+
+    def _request(self, path: str, params: dict[str, str]) -> HttpRequest:
+        key = {"Authorization": f"Token {self.secret('TIINGO_API_KEY')}"}
+        return HttpRequest(f"{self.base_url}/{path}", params, secret_headers=key)

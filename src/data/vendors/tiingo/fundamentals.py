@@ -1,0 +1,143 @@
+"""Tiingo: a company's worth by the day, and its reports, of American listings.
+
+A free key may ask for the companies of the Dow Jones alone; the name comes with any key. Returns, margins
+and growths are fractions, though the vendor's own list calls them percent; its ``profitMargin`` is
+the gross margin. Reports of companies from abroad may be in their own currency, and do not tell it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..fundamentals_table import SYMBOL, Ask, Key, Pick, TableAnswer, VendorTable, american
+
+_TTM = "=TTM"
+
+
+def _newest(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return max(rows, key=lambda row: str(row["date"]), default={})
+
+
+def _plain(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return each report as one row of its values by their codes."""
+    return [
+        {
+            "date": report["date"],
+            "period": f"Q{report['quarter']}" if report["quarter"] else "FY",
+            **{
+                one["dataCode"]: one["value"]
+                for part in report["statementData"].values()
+                for one in part
+            },
+        }
+        for report in reports
+    ]
+
+
+def _last_quarter(reports: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the newest report of a quarter: ratios stand in those alone."""
+    return _newest([row for row in _plain(reports) if row["period"] != "FY"])
+
+
+_COMPANY = TableAnswer(
+    Ask(f"/tiingo/daily/{SYMBOL}"),
+    {
+        "symbol": "ticker",
+        "company_name": "name",
+        "exchange": "exchangeCode",
+        "description": "description",
+    },
+    symbol="ticker",
+    block="meta",
+)
+_DAILY = TableAnswer(
+    Ask(f"/tiingo/fundamentals/{SYMBOL}/daily"),
+    {
+        "market_cap": Pick("marketCap", zero_is_unknown=True),
+        "enterprise_value": "enterpriseVal",
+        "pe_ratio": Pick("peRatio", period=_TTM),
+        "price_to_book": "pbRatio",
+        "peg_ratio": "trailingPEG1Y",
+    },
+    shape=_newest,
+    currency="=USD",
+    block="daily",
+    is_optional=True,
+)
+# As restated since: the day of filing would tell of other numbers.
+_REPORTS = Ask(f"/tiingo/fundamentals/{SYMBOL}/statements", {"asReported": "false"})
+_QUARTER = TableAnswer(
+    _REPORTS,
+    {
+        "return_on_equity": Pick("roe", period=_TTM),
+        "return_on_assets": Pick("roa", period=_TTM),
+        "gross_margin": "grossMargin",
+        "operating_margin": "opMargin",
+        "profit_margin": "netMargin",
+        # Called quarter over quarter, it is measured against the same quarter of the year before.
+        "revenue_growth": Pick("revenueQoQ", period="=Q"),
+        "debt_to_equity": "debtEquity",
+        "current_ratio": "currentRatio",
+        "book_value": "bvps",
+    },
+    shape=_last_quarter,
+    period="period",
+    period_end="date",
+    is_optional=True,
+)
+
+
+def _statement(kind: str, fields: dict[str, str | Pick]) -> TableAnswer:
+    return TableAnswer(
+        _REPORTS, fields, shape=_plain, period="period", period_end="date", statement=kind
+    )
+
+
+_STATEMENTS = (
+    _statement(
+        "income",
+        {
+            "revenue": "revenue",
+            "gross_profit": "grossProfit",
+            "operating_income": "opinc",
+            "ebitda": "ebitda",
+            "net_income": "netinc",
+            "earnings_per_share": "eps",
+            "diluted_earnings_per_share": "epsDil",
+        },
+    ),
+    _statement(
+        "balance",
+        {
+            "total_assets": "totalAssets",
+            "total_liabilities": "totalLiabilities",
+            "total_equity": "equity",
+            "total_debt": "debt",
+            "shares_outstanding": "sharesBasic",
+        },
+    ),
+    _statement(
+        "cash_flow",
+        {
+            "operating_cashflow": "ncfo",
+            "capital_expenditure": "capex",
+            "free_cash_flow": "freeCashFlow",
+        },
+    ),
+)
+
+
+TABLE = VendorTable(
+    vendor="tiingo",
+    asset_classes=frozenset({"stock"}),
+    types={
+        "profile": (_COMPANY, _DAILY),
+        "ratios": (_COMPANY, replace(_DAILY, is_optional=False), _QUARTER),
+        "statements": (_COMPANY, *_STATEMENTS),
+    },
+    keys=(Key("TIINGO_API_KEY", header="Authorization", prefix="Token "),),
+    markets=frozenset({"US"}),
+    spelling=american("tiingo", "-", "-P-"),
+)

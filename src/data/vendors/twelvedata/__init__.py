@@ -1,0 +1,1 @@
+"""Twelve Data: bars of shares, currencies and crypto, and fields of companies."""

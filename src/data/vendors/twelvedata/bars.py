@@ -1,0 +1,246 @@
+"""Twelve Data: shares of many exchanges, currencies and crypto, by a key."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any, Unpack
+
+from ...errors import (
+    AuthenticationError,
+    CapabilityError,
+    DataError,
+    EntitlementError,
+    RateLimitedError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+    UnavailableError,
+)
+from ...model.bars import Bar
+from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ...model.http import HttpRequest, HttpResponse
+from ...model.instant import date_of, day_ms, from_ms, parse_iso
+from ...model.instrument import Instrument
+from ...model.kind import Kind
+from ...model.timeframe import Timeframe
+from ...net.status import error_of, retry_after_s
+from ..base import BaseDataDownloader, Wired
+from ..dates import amount, list_of, number
+from ..paging import check_symbol
+
+# Our suffixes to its exchanges; the others are not served, for a wrong listing is a wrong price.
+VENUES = {
+    "L": "XLON",
+    "DE": "XETR",
+    "F": "XFRA",
+    "PA": "XPAR",
+    "AS": "XAMS",
+    "BR": "XBRU",
+    "LS": "XLIS",
+    "MI": "XMIL",
+    "MC": "XMAD",
+    "SW": "XSWX",
+    "CO": "XCSE",
+    "ST": "XSTO",
+    "HE": "XHEL",
+    "OL": "XOSL",
+    "TO": "XTSE",
+    "V": "XTSX",
+    "T": "XTKS",
+    "HK": "XHKG",
+    "SS": "XSHG",
+    "SZ": "XSHE",
+}
+
+
+def listing(instrument: Instrument) -> dict[str, str]:
+    """Return the parameters that name an instrument.
+
+    Raises:
+        CapabilityError: it is listed where Twelve Data is not asked.
+    """
+    spelled = instrument.spelling("twelvedata")
+    if instrument.base is not None and instrument.quote is not None:
+        own = "twelvedata" in instrument.spellings
+        return {"symbol": spelled if own else f"{instrument.base}/{instrument.quote}"}
+    if instrument.calendar == "24/7":  # the caller's own word for it
+        return {"symbol": spelled}
+    body, dot, suffix = spelled.rpartition(".")
+    if not dot:
+        # Without the country a foreign share of the same name may answer.
+        return {"symbol": spelled.replace("-", "."), "country": "United States"}
+    if suffix not in VENUES:
+        raise CapabilityError(
+            f"Twelve Data is not asked for listings with .{suffix}", symbol=instrument.symbol
+        )
+    return {"symbol": body, "mic_code": VENUES[suffix]}
+
+
+# --- how Twelve Data writes a bar: texts, with a label in UTC or the date of its session
+
+
+def bar_of(row: Any, timeframe: Timeframe) -> Bar:
+    """Read one row; currencies and crypto have no volume."""
+    prices = [amount(row[name]) for name in ("open", "high", "low", "close")]
+    volume = number(row.get("volume"))
+    return Bar(_stamp(row["datetime"], timeframe), *prices, volume)  # type: ignore[call-arg]
+
+
+def _stamp(text: str, timeframe: Timeframe) -> int:
+    """Return our stamp of a label: an instant in UTC, or a date."""
+    if timeframe.is_intraday:
+        return parse_iso(text)
+    day = date.fromisoformat(text[:10])
+    if timeframe.unit == "w":
+        day -= timedelta(days=day.weekday())
+    return day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
+
+
+# --- the vendor -------------------------------------------------------------------------
+
+_KEY = "TWELVE_DATA_API_KEY"
+# The most rows of one answer. Which end is cut where there are more is not documented, so windows
+# are short enough that there never are.
+_PAGE = 5000
+_INTRADAY = {
+    "1m": "1min",
+    "5m": "5min",
+    "15m": "15min",
+    "30m": "30min",
+    "45m": "45min",
+    "1h": "1h",
+    "2h": "2h",
+    "4h": "4h",
+    "8h": "8h",
+}
+_WINDOW_DAYS = {
+    "1m": 3,
+    "5m": 17,
+    "15m": 52,
+    "30m": 104,
+    "45m": 156,
+    "1h": 208,
+    "2h": 416,
+    "4h": 833,
+    "8h": 1666,
+    "1d": 4990,
+}
+_EMPTY = "no data is available"
+_BY_CODE: dict[int, type[DataError]] = {
+    400: CapabilityError,
+    401: AuthenticationError,
+    403: EntitlementError,
+    404: SymbolNotFoundError,
+    414: CapabilityError,
+    500: UnavailableError,
+}
+# The limit is one of the running minute, or of the day; asking earlier costs credits in vain.
+_MINUTE_S, _LONG_S = 60.0, 3600.0
+
+
+class TwelveDataDataDownloader(BaseDataDownloader):
+    """Bars of Twelve Data; minutes and hours as traded, longer ones adjusted for splits.
+
+    Args:
+        api_key: in place of the variable.
+        **wired: see :class:`BaseDataDownloader`.
+    """
+
+    name = "twelvedata"
+    display_name = "Twelve Data"
+    aliases = ("td", "twelve_data")
+    secrets = ((_KEY, "TWELVEDATA_API_KEY"),)
+    requires_api_key = True
+    limits = Limits(per_minute=55)
+    default_base_url = "https://api.twelvedata.com"
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "forex", "crypto"}),
+        timeframes={**_INTRADAY, "1d": "1day", "1w": "1week", "1M": "1month"},
+        page_bars=_PAGE,
+        page_days=_WINDOW_DAYS,
+        kinds={
+            "stock": Kind("regular", "session", "", volume="shares"),
+            "forex": Kind("24h", "clock", "aggregate", volume="none"),
+            # One exchange that it chooses: never beside the bars of a known one.
+            "crypto": Kind("24h", "clock", "twelvedata", volume="none"),
+        },
+        adjustment="split",
+        intraday_adjustment="raw",
+    )
+
+    def __init__(self, api_key: str | None = None, **wired: Unpack[Wired]) -> None:
+        if api_key:
+            wired["credentials"] = {_KEY: api_key}
+        super().__init__(**wired)
+
+    def spelled(self, instrument: Instrument) -> str:
+        """Return the name of a pair, or of a share without its exchange."""
+        return listing(instrument)["symbol"]
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Days are complete; minutes without a trade may be missing."""
+        return not timeframe.is_intraday
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for a window, oldest first; the last date itself does not come, the last minute does."""
+        start, end = query.span.start, query.span.end
+        params: dict[str, str | int] = {
+            **listing(query.instrument),
+            "interval": self.capabilities.timeframes[query.timeframe.label],
+            "order": "ASC",
+            "outputsize": _PAGE,
+            # Told to: its own pages differ on what it does with minutes where nothing is said.
+            "adjust": "none" if query.timeframe.is_intraday else "splits",
+        }
+        if query.timeframe.is_intraday:
+            bounds = {"start_date": start, "end_date": end - 1}
+            params |= {name: str(from_ms(ms).replace(microsecond=0)) for name, ms in bounds.items()}
+            params["timezone"] = "UTC"
+        else:
+            last = date_of(end - 1) + timedelta(days=1)
+            params |= {"start_date": str(date_of(start)), "end_date": str(last)}
+        key = {"Authorization": f"apikey {self.secret(_KEY)}"}
+        return HttpRequest(f"{self.base_url}/time_series", params=params, secret_headers=key)
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read ``values`` of texts; the answer names the currency of shares."""
+        body = response.json()
+        if body.get("status") == "error":
+            return BarPage(())  # what `classify` lets pass: nothing in this window
+        values, meta = list_of(body["values"]), body["meta"]
+        for name, asked in listing(query.instrument).items():
+            if name in ("symbol", "mic_code"):
+                # A spelling of the user's may name the exchange behind a colon.
+                check_symbol(self.name, asked.partition(":")[0], meta.get(name))
+        if len(values) >= _PAGE:
+            raise ResponseFormatError(f"{len(values)} rows: some may have been cut off")
+        bars = [
+            bar for row in values if (bar := bar_of(row, query.timeframe)).stamp_ms in query.span
+        ]
+        return BarPage(bars, unit=meta.get("currency") or "")
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Read ``{"status": "error", "code", "message"}``, which may come with status 200."""
+        code, said = _error(response)
+        if _EMPTY in said or said == "data not found":
+            return None
+        if code == 429:
+            wait = _MINUTE_S if "minute" in said else _LONG_S
+            told = f"{self.display_name} counts too many credits"
+            return RateLimitedError(told, retry_after_s(response) or wait)
+        kind = _BY_CODE.get(code)
+        if code in (400, 404):
+            told_by = {" plan": EntitlementError, "**symbol** not found": SymbolNotFoundError}
+            kind = next((k for word, k in told_by.items() if word in said), kind)
+        return kind(f"{self.display_name} answered code {code}") if kind else error_of(response)
+
+
+def _error(response: HttpResponse) -> tuple[int, str]:
+    """Return the error's code and its text in small letters; 0 where there is none."""
+    try:
+        body = response.json() if b'"error"' in response.body else None
+    except ResponseFormatError:  # the edge answers HTML
+        body = None
+    if not isinstance(body, dict) or body.get("status") != "error":
+        return 0, ""
+    code = body.get("code")
+    return code if isinstance(code, int) else 0, str(body.get("message", "")).lower().rstrip(".")

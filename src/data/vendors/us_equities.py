@@ -1,0 +1,152 @@
+"""What vendors of American shares have in common: spellings, session dates, ex-dates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import date
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+from ..calendars.localtime import local_date, local_to_utc
+from ..errors import CapabilityError, DataError, NoDataError, ResponseFormatError
+from ..model.actions import Action
+from ..model.http import HttpRequest, HttpResponse
+from ..model.instant import DAY_MS, day_ms
+from ..model.instrument import Instrument
+from ..model.span import Span
+from .dates import amount
+from .paging import IDLE_PAGES, UNREADABLE
+
+NEW_YORK = "America/New_York"
+_ZONE = ZoneInfo(NEW_YORK)
+_CLASS = re.compile(r"([A-Z]+)[-.](P?)([A-Z]{1,2})")
+# More pages of actions than any company has: a vendor that always has one more is stopped.
+_PAGE_CAP = 100
+_MOST_ACTIONS = 10_000
+
+ActionReader = Callable[[Any], tuple[Iterable[Action], HttpRequest | None]]
+
+
+class ShareQuery(Protocol):
+    """What is needed of a downloader to ask it."""
+
+    name: str
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Carry a request to the vendor."""
+
+
+def share(instrument: Instrument, vendor: str, separator: str, preferred: str) -> str:
+    """Return how ``vendor`` writes a share of the USA.
+
+    Args:
+        instrument: the share; a spelling of its own in this vendor's name is taken as it is.
+        vendor: canonical name.
+        separator: between name and class, as in ``BRK.B``.
+        preferred: between name and letter of a preferred share, as in ``BAC.PRK``.
+
+    Raises:
+        CapabilityError: it is listed elsewhere; a namesake could be listed in the USA.
+    """
+    if instrument.timezone not in ("UTC", NEW_YORK):
+        raise CapabilityError(f"{vendor} serves stocks of the USA, not {instrument.symbol}")
+    spelled = instrument.spelling(vendor)
+    match = _CLASS.fullmatch(spelled)
+    if match is None or spelled != instrument.symbol:
+        return spelled
+    name, is_preferred, letters = match.groups()
+    # WS, UN and P alone are classes, too.
+    return f"{name}{preferred if is_preferred else separator}{letters}"
+
+
+def session_ms(label_ms: int) -> int:
+    """Return the stamp of the session that a label in UTC, midnight in New York, belongs to."""
+    return day_ms(local_date(_ZONE, label_ms))
+
+
+def midnight_ms(day: int) -> int:
+    """Return the UTC instant of midnight in New York of the date stamped ``day``."""
+    return local_to_utc(_ZONE, day)
+
+
+def days_of(span: Span) -> Span:
+    """Return the whole days whose stamps lie in ``span``.
+
+    Raises:
+        NoDataError: there is none; stamps of days are their midnights.
+    """
+    days = Span(-(-span.start // DAY_MS) * DAY_MS, -(-span.end // DAY_MS) * DAY_MS)
+    if days.is_empty:
+        raise NoDataError("no day begins in this range")
+    return days
+
+
+def split(day: str, new: Any, old: Any) -> Action:
+    """Return ``new`` shares for ``old`` ones from the ISO date ``day`` on."""
+    return Action(date.fromisoformat(day), "split", _ex_at(day), amount(new), amount(old))
+
+
+def dividend(day: str, cash: Any) -> Action:
+    """Return cash per share as shares were on the ex-date, the ISO date ``day``."""
+    paid = amount(cash)
+    return Action(date.fromisoformat(day), "dividend", _ex_at(day), amount=paid, as_paid=True)
+
+
+def stamped(actions: Iterable[Action], vendor: str, now_ms: int) -> list[Action]:
+    """Return the actions with their source and the time of asking."""
+    return [replace(action, source=vendor, fetched_at=now_ms) for action in actions]
+
+
+def ask_actions(
+    vendor: ShareQuery, first: HttpRequest, read: ActionReader, span: Span, now_ms: int
+) -> Sequence[Action]:
+    """Return the actions with an ex-date in ``span``, over as many pages as it takes.
+
+    Args:
+        vendor: whom to ask.
+        first: the request for the first page.
+        read: what an answer says: its actions, and the request for the next page, if any.
+        span: stamps of session dates.
+        now_ms: the time of asking.
+
+    Raises:
+        ResponseFormatError: an answer cannot be read, or there is no end of them.
+        DataError: the vendor refused or failed.
+    """
+    found: dict[Action, None] = {}
+    request: HttpRequest | None = first
+    idle = 0
+    for _ in range(_PAGE_CAP):
+        if request is None:
+            named = stamped(found, vendor.name, now_ms)
+            return sorted(action for action in named if day_ms(action.ex_date) in span)
+        known = len(found)
+        told, request = _read(vendor, request, read)
+        found.update(dict.fromkeys(told))
+        idle = 0 if len(found) > known else idle + 1
+        if request is not None and (idle > IDLE_PAGES or len(found) > _MOST_ACTIONS):
+            raise ResponseFormatError(f"{vendor.name} has no end of splits and dividends")
+    raise ResponseFormatError(f"{vendor.name} has more than {_PAGE_CAP} pages of actions")
+
+
+def _read(
+    vendor: ShareQuery, request: HttpRequest, read: ActionReader
+) -> tuple[list[Action], HttpRequest | None]:
+    response = vendor.send(request)
+    try:
+        told, following = read(response.json())
+        return list(told), following
+    except DataError:
+        raise
+    except UNREADABLE as exc:
+        raise ResponseFormatError(
+            f"{vendor.name} answered something else than splits and dividends "
+            f"({type(exc).__name__}: {str(exc)[:80]})"
+        ) from exc
+
+
+def _ex_at(day: str) -> int:
+    """Return midnight in New York: between two days of trading, extended hours included."""
+    return midnight_ms(day_ms(date.fromisoformat(day)))

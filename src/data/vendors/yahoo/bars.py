@@ -1,0 +1,285 @@
+"""Yahoo Finance: stocks, funds, indices, futures, currencies and crypto of the whole world."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from ...calendars.localtime import local_date
+from ...errors import (
+    CapabilityError,
+    DataError,
+    NoDataError,
+    RefusedError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+    TransientError,
+)
+from ...model.actions import Action
+from ...model.bars import Bar
+from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
+from ...model.http import HttpRequest, HttpResponse
+from ...model.instant import DAY_MS, HOUR_MS, SECOND_MS, day_ms
+from ...model.instrument import Instrument
+from ...model.kind import Kind
+from ...model.span import Span
+from ...model.timeframe import Timeframe
+from ...net.status import error_of, server_time_ms
+from ..base import BaseDataDownloader
+from ..dates import amount, label, list_of, number, zone_named
+from ..paging import check_symbol, read_page
+
+_COLUMNS = ("open", "high", "low", "close", "volume")
+_NO_RESULT = re.compile(rb'"result"\s*:\s*null')
+# Days and longer are labelled with their session's open in UTC: up to 14 hours before the
+# midnight of its date (Auckland), up to 12 after the next (Honolulu).
+_EARLIEST_LABEL_MS, _LATEST_LABEL_MS = 14 * HOUR_MS, 12 * HOUR_MS
+# How far before its label the stamp of a bar may lie.
+_LONGEST_DAYS = {"d": 1, "w": 7, "M": 31}
+
+
+def asked_of(query: FetchQuery) -> Span:
+    """Return the labels to ask for so that every bar of ``query`` is among them."""
+    if query.timeframe.is_intraday:
+        return query.span
+    # The last date asked for counts from its own end, also where the range ends inside of it.
+    end = -(-query.span.end // DAY_MS) * DAY_MS
+    return Span(query.span.start - _EARLIEST_LABEL_MS, end + _LATEST_LABEL_MS)
+
+
+def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
+    """Read one answer. A range without bars has no list of labels at all.
+
+    Args:
+        payload, query: the answer and what was asked.
+        now_ms: the vendor's time at its answer.
+
+    Raises:
+        KeyError, IndexError, TypeError, ValueError: it is of another shape.
+    """
+    result = payload["chart"]["result"][0]
+    meta, labels = result["meta"], result.get("timestamp")
+    labels = [] if labels is None else list_of(labels)
+    _check_symbol(query.instrument.spelling("yahoo"), meta.get("symbol"))
+    zone = zone_named(meta["exchangeTimezoneName"])
+    stamps = [_stamp(label(at), query.timeframe, zone) for at in labels]
+    # A row of the last trade is labelled by its time; one with the label before is that bar twice.
+    is_twice = len(labels) > 1 and labels[-1] == labels[-2]
+    bars = _bars(result, stamps, query, now_ms, is_twice=is_twice)
+    actions = _actions(result.get("events") or {}, zone, query.now_ms)
+    # Of anything but a share it tells since when Yahoo has it.
+    first = meta.get("firstTradeDate") if query.instrument.asset_class == "stock" else None
+    listed_ms = None if first is None else int(first) * SECOND_MS
+    return BarPage(bars, actions, unit=meta.get("currency") or "", listed_ms=listed_ms)
+
+
+def _check_symbol(asked: str, named: Any) -> None:
+    """Refuse a chart of another symbol; ``JPY=X`` is Yahoo's short name of ``USDJPY=X``."""
+    if asked.endswith("=X") and named == asked.removeprefix("USD"):
+        return
+    check_symbol("yahoo", asked, named)
+
+
+def error_text(response: HttpResponse) -> str:
+    """Return the answer's own description of its error; empty where it holds none."""
+    if response.status == 200 and not _NO_RESULT.search(response.body[:200]):
+        return ""
+    try:
+        error = response.json()["chart"]["error"]
+        return str(error["description"])
+    except (ResponseFormatError, KeyError, TypeError):  # plain text from the edge, or HTML
+        return ""
+
+
+def _bars(
+    result: Any, stamps: list[int], query: FetchQuery, now_ms: int, *, is_twice: bool
+) -> Sequence[Bar]:
+    indicators = result["indicators"]
+    if not stamps:
+        if any((indicators.get("quote") or [{}])[0].values()):
+            raise ValueError("prices without their times")
+        return ()
+    columns = [indicators["quote"][0][name] for name in _COLUMNS]
+    adjusted = (indicators.get("adjclose") or [{}])[0].get("adjclose")
+    columns.append(adjusted or [None] * len(stamps))
+    rows = zip(stamps, *columns, strict=True)
+    bars = [Bar(row[0], *map(number, row[1:])) for row in rows]
+    if is_twice:
+        return _without_margin(bars, query)
+    opens = _open_of(bars[-1].stamp_ms, query.timeframe, result["meta"])
+    if len(bars) > 1 and opens == bars[-2].stamp_ms and query.timeframe.unit in "wM":
+        bars[-2:] = [_joined(*bars[-2:])]
+    elif len(bars) > 1 and opens == bars[-2].stamp_ms and not math.isnan(bars[-2].close):
+        bars.pop()  # the last trade, repeated as a row of its own
+    elif len(bars) > 1 and _is_last_trade(bars[-1], query.timeframe, result["meta"]):
+        bars.pop()
+    elif opens == _open_of(now_ms, query.timeframe, result["meta"]):
+        # Of a bar that has closed the last trade is no bar: such a row keeps its own label.
+        bars[-1] = bars[-1]._replace(stamp_ms=opens)
+    return _without_margin(bars, query)
+
+
+def _is_last_trade(bar: Bar, timeframe: Timeframe, meta: Mapping[str, Any]) -> bool:
+    """Tell whether a row after the close repeats the last price, which nothing was traded at."""
+    regular, step = meta.get("currentTradingPeriod", {}).get("regular", {}), timeframe.step_ms
+    if not timeframe.is_intraday or step is None or not regular or bar.volume > 0:
+        return False
+    closed = regular["end"] * SECOND_MS
+    return bool(
+        bar.open == bar.high == bar.low == bar.close and closed <= bar.stamp_ms < closed + step
+    )
+
+
+def _joined(rest: Bar, live: Bar) -> Bar:
+    """Return the running week or month of its two rows: what is past of it, and its last day."""
+    if math.isnan(rest.close) or math.isnan(live.close):
+        return live if math.isnan(rest.close) else rest
+    return live._replace(
+        open=rest.open,
+        high=max(rest.high, live.high),
+        low=min(rest.low, live.low),
+        volume=rest.volume + live.volume,
+    )
+
+
+def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
+    """Drop what came only because labels were asked for with a margin.
+
+    Rows from elsewhere are handed on: they show that the answer is not what was asked.
+    """
+    asked, days = asked_of(query), _LONGEST_DAYS.get(query.timeframe.unit, 0)
+    margin = Span(asked.start - days * DAY_MS, asked.end + SECOND_MS)
+    return [b for b in bars if b.stamp_ms in query.span or b.stamp_ms not in margin]
+
+
+def _stamp(at: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
+    """Return our stamp of a label in seconds: the instant, or 00:00 of the local date."""
+    if timeframe.is_intraday:
+        return at * SECOND_MS
+    day = local_date(zone, at * SECOND_MS)
+    if timeframe.unit == "w":
+        day -= timedelta(days=day.weekday())
+    return day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
+
+
+def _open_of(stamp: int, timeframe: Timeframe, meta: Mapping[str, Any]) -> int:
+    """Return the open of the bar that an instant lies in; the running one is labelled inside.
+
+    Only in the running session: elsewhere its open tells nothing about the grid.
+    """
+    regular = meta.get("currentTradingPeriod", {}).get("regular", {})
+    step, start = timeframe.step_ms, regular.get("start", 0) * SECOND_MS
+    if not timeframe.is_intraday or step is None or not regular:
+        return stamp
+    running = start <= stamp < regular["end"] * SECOND_MS
+    return stamp - (stamp - start) % step if running else stamp
+
+
+def _actions(events: Mapping[str, Any], zone: ZoneInfo, now_ms: int) -> list[Action]:
+    """Read splits and dividends; the ex-date is the exchange's own."""
+    found = []
+    for event in (events.get("splits") or {}).values():
+        at = event["date"] * SECOND_MS
+        new, old = amount(event["numerator"]), amount(event["denominator"])
+        found.append(Action(local_date(zone, at), "split", at, new, old))
+    for event in (events.get("dividends") or {}).values():
+        at, paid = event["date"] * SECOND_MS, amount(event["amount"])
+        found.append(Action(local_date(zone, at), "dividend", at, amount=paid))
+    return [replace(action, source="yahoo", fetched_at=now_ms) for action in sorted(found)]
+
+
+# 2025-02: clients that do not look like a browser are throttled.
+_BROWSER = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/131.0.0.0 Safari/537.36"
+)
+_NOTHING_THERE = re.compile(r"doesn't exist|no data .*(range|period)", re.IGNORECASE)
+# No stretch of so many days is without a session.
+_SOME_SESSION_MS = 14 * DAY_MS
+
+
+class YahooDataDownloader(BaseDataDownloader):
+    """Bars, splits and dividends of Yahoo's chart address; needs no key."""
+
+    name = "yahoo"
+    display_name = "Yahoo Finance"
+    aliases = ("yf", "yf_finance", "yfinance")
+    limits = Limits(per_minute=60, per_second=1.0, burst=1)  # no figure is published
+    default_base_url = "https://query1.finance.yahoo.com"
+    sdk_carrier = f"{__package__}.carrier:YFinanceCarrier"
+    prefers_sdk = True
+    capabilities = Capabilities(
+        asset_classes=frozenset({"stock", "index", "forex", "crypto", "future"}),
+        timeframes={
+            **{label: label for label in "1m 2m 5m 15m 30m 1h 90m 1d".split()},
+            "1w": "1wk",
+            "1M": "1mo",
+        },
+        page_days={"1m": 7},
+        # Each a day less than the vendor says: a request takes a moment to arrive.
+        depth_days={"1m": 29, "1h": 729} | dict.fromkeys(("2m", "5m", "15m", "30m", "90m"), 59),
+        kinds={
+            "stock": Kind("regular", "session", "consolidated", volume="shares"),
+            "index": Kind("regular", "session", "", volume="none"),
+            "forex": Kind("24h", "clock", "aggregate", volume="none"),
+            "crypto": Kind("24h", "clock", "aggregate", volume="quote"),
+            "future": Kind("", "", ""),
+        },
+        adjustment="split",
+        actions=True,
+    )
+
+    def is_dense(self, timeframe: Timeframe) -> bool:
+        """Days are complete; minutes without a trade may be missing."""
+        return not timeframe.is_intraday
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Carry ``request`` under a browser's name."""
+        return super().send(replace(request, headers={"User-Agent": _BROWSER, **request.headers}))
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        """Ask for the whole span; a bar labelled exactly ``period2`` may come too."""
+        asked = asked_of(query)
+        return HttpRequest(
+            f"{self.base_url}/v8/finance/chart/{quote(query.instrument.spelling(self.name))}",
+            params={
+                "interval": self.capabilities.timeframes[query.timeframe.label],
+                "period1": asked.start // SECOND_MS,
+                "period2": -(-asked.end // SECOND_MS),
+                "events": "div|split",
+                "includePrePost": "false",
+            },
+        )
+
+    def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
+        """Read columns beside a list of labels, and the splits and dividends that came along."""
+        return read_chart(response.json(), query, server_time_ms(response) or query.now_ms)
+
+    def classify(self, response: HttpResponse) -> DataError | None:
+        """Read ``chart.error``; range limits come as 422, an unknown symbol as 404."""
+        error, said = error_of(response), error_text(response)
+        if not said or isinstance(error, RefusedError | TransientError):
+            return error
+        kind: type[DataError] = CapabilityError
+        if _NOTHING_THERE.search(said):
+            kind = NoDataError
+        elif response.status == 404 or "delisted" in said:
+            kind = SymbolNotFoundError
+        return kind(f"{self.display_name}: {said[:160]}")
+
+    def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
+        """Return splits and dividends with an ex-date in ``span``: one chart of days.
+
+        A chart without a day, of weeks in which there was trading, tells nothing of them.
+        """
+        query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
+        page, _ = read_page(self, self.send(self.bars_request(query, None)), query)
+        if not page.bars and not page.actions and span.end - span.start >= _SOME_SESSION_MS:
+            raise NoDataError("its chart has no day of this range, and so no split or dividend")
+        return [action for action in page.actions or () if day_ms(action.ex_date) in span]

@@ -1,0 +1,253 @@
+"""Carry requests to Yahoo the way a browser does: by yfinance, or by its HTTP library alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, ClassVar
+from urllib.parse import urlsplit, urlunsplit
+
+from ...errors import DataError, ResponseFormatError, UnavailableError
+from ...model.http import HttpRequest, HttpResponse, address_on
+from ...net.deadline import left_s, within
+from ...net.faults import check_address, worded_by_name
+from ...net.forks import renew_after_fork
+from ...net.http import MAX_REDIRECTS, MEBIBYTE, REDIRECTS, Transport, too_large
+from ...net.redact import where
+
+_VENDOR_HOSTS = ".yahoo.com"
+
+
+class YFinanceCarrier:
+    """Sends with the TLS fingerprint of a browser. Thread-safe.
+
+    Through yfinance it sends its own requests too, for a cookie and a crumb; they are counted,
+    and what it would ask again after a refusal is not sent: that is our policy's decision.
+
+    Nothing is sent to another host than the one asked, but what yfinance sends by itself: that
+    goes to other hosts of the vendor.
+
+    Args:
+        through_sdk: whether yfinance itself sends; else its browser-like session alone does.
+        timeout_s: seconds for one answer as a whole, all that it takes included.
+        max_bytes: largest decoded body accepted.
+    """
+
+    package: ClassVar[str] = "yfinance"
+    extra: ClassVar[str] = "yahoo"
+
+    def __init__(
+        self,
+        *,
+        through_sdk: bool = True,
+        timeout_s: float = 20.0,
+        max_bytes: int = 64 * MEBIBYTE,
+    ) -> None:
+        self._through_sdk = through_sdk
+        self._timeout_s = timeout_s
+        self._max_bytes = max_bytes
+        # Guards the making of the session against threads that send for the first time.
+        self._lock = threading.Lock()
+        self._session: Any = None
+        renew_after_fork(self)
+
+    @classmethod
+    def light(cls) -> Transport | None:
+        """Return the browser-like session alone: one request for one, nothing hidden."""
+        return cls(through_sdk=False) if find_spec("curl_cffi") else None
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        """Return the answer, whatever its status; its ``requests`` counts all that was sent.
+
+        Raises:
+            DataError: there was no answer, or it names another host.
+        """
+        check_address(request.url)
+        session = self._ready()
+        carry = session.begin(request)
+        error: DataError | None = None
+        try:
+            within(self._timeout_s, self._ask, session, request)
+        except _Answered:
+            pass
+        except session.library_errors as exc:
+            error = worded_by_name(exc, request.url)
+        if carry.answer is None:
+            reason = carry.refusal or error
+            reason = reason or UnavailableError(f"yfinance did not ask {where(request.url)}")
+            reason.hidden_requests = max(0, carry.requests - 1)
+            raise reason
+        return _value(carry.answer, request, carry.requests)
+
+    def after_fork(self) -> None:
+        """Forget the parent's session and its connections."""
+        self._lock = threading.Lock()
+        self._session = None
+
+    def _ask(self, session: Any, request: HttpRequest) -> None:
+        params = dict(request.params)
+        if not self._through_sdk:
+            session.get(request.url, params=params)
+            return
+        data = import_module("yfinance.data")
+        # One per process: handing it the session again changes nothing.
+        data.YfData(session=session).get(request.url, params=params, timeout=self._timeout_s)
+
+    def _ready(self) -> Any:
+        with self._lock:
+            if self._session is None:
+                self._session = _browser_session(self._max_bytes)
+            return self._session
+
+
+def _value(answer: Any, request: HttpRequest, requests: int) -> HttpResponse:
+    headers = {str(k).lower(): str(v) for k, v in answer.headers.items()}
+    return HttpResponse(
+        answer.status_code, headers, bytes(answer.content), request.url, requests=requests
+    )
+
+
+class _Answered(Exception):  # noqa: N818 - no error: the answer is there, nothing more is to be sent
+    """Ends what the package would do after the answer has come."""
+
+
+class _Carry(threading.local):
+    """What one thread's request has come to."""
+
+    target = ""
+    requests = 0
+    answer: Any = None
+    refusal: DataError | None = None
+
+    def exchange(self, url: str, send: Callable[..., Any]) -> Any:
+        """Send to ``url`` and keep the answer if that is what was asked for.
+
+        Raises:
+            _Answered: the answer is there already.
+            ResponseFormatError: it would lead to another host; also kept, for the package may
+                take it for an error of its own.
+        """
+        if self.answer is not None:
+            raise _Answered
+        self.refusal = None
+        try:
+            answer = _followed(_at(url, self.target), self.target, send)
+        except DataError as error:
+            self.refusal = error
+            raise
+        if url.partition("?")[0] == self.target:
+            self.answer = answer
+        return answer
+
+
+def _followed(url: str, target: str, send: Callable[..., Any]) -> Any:
+    """Send to ``url`` and to where its answer redirects to on the same host."""
+    _check_host(url, target)
+    answer = send(url)
+    for _ in range(MAX_REDIRECTS):
+        if answer.status_code not in REDIRECTS or "location" not in answer.headers:
+            return answer
+        url = address_on(url, str(answer.headers["location"]))
+        answer = send(url, params=None)  # they are part of the address by now
+    raise ResponseFormatError(f"{where(url)} redirects in circles")
+
+
+class _Body:
+    """Collects the decoded body of one answer, and stops where it is too large."""
+
+    def __init__(self, max_bytes: int, stop: int) -> None:
+        self._max_bytes = max_bytes
+        self._stop = stop
+        self.pieces: list[bytes] = []
+        self.size = 0
+
+    def take(self, piece: bytes) -> int:
+        """Return how much was taken, or what tells the library to give up."""
+        self.size += len(piece)
+        if self.size > self._max_bytes:
+            return self._stop
+        self.pieces.append(piece)
+        return len(piece)
+
+
+def _browser_session(max_bytes: int) -> Any:
+    """Return a session of yfinance's HTTP library that keeps count, time and to the vendor."""
+    library: Any = import_module("curl_cffi.requests")
+    exceptions: Any = import_module("curl_cffi.requests.exceptions")
+    stop: int = import_module("curl_cffi.curl").CURL_WRITEFUNC_ERROR
+    yahoo_errors: tuple[type[Exception], ...] = ()
+    if find_spec("yfinance"):
+        yahoo_errors = (import_module("yfinance.exceptions").YFException,)
+
+    class BrowserSession(library.Session):  # type: ignore[misc]
+        """Counts every request, and sends the vendor's other hosts where the request goes."""
+
+        # Ours among them: the package takes some of them for its own and goes on.
+        library_errors = (
+            exceptions.RequestException,
+            OSError,
+            ValueError,
+            DataError,
+            *yahoo_errors,
+        )
+
+        def __init__(self) -> None:
+            super().__init__(impersonate="chrome")
+            self._carry = _Carry()
+
+        def begin(self, request: HttpRequest) -> _Carry:
+            """Start the count of this thread's request."""
+            self._carry.target, self._carry.requests = request.url, 0
+            self._carry.answer = self._carry.refusal = None
+            return self._carry
+
+        def request(self, method: Any, url: Any, *args: Any, **options: Any) -> Any:
+            """Send one request, and what it is redirected to on the same host."""
+            options.pop("allow_redirects", None)
+
+            def send(there: str, **changed: Any) -> Any:
+                return self._sent(method, there, *args, **{**options, **changed})
+
+            return self._carry.exchange(str(url), send)
+
+        def _sent(self, method: Any, url: str, *args: Any, **options: Any) -> Any:
+            """Send one request within the time that is left, and read no more than is allowed."""
+            body = _Body(max_bytes, stop)
+            self._carry.requests += 1
+            # Less than a millisecond would be no limit at all.
+            options |= {"timeout": max(left_s(), 0.001), "content_callback": body.take}
+            answer = None
+            try:
+                answer = super().request(method, url, *args, **options, allow_redirects=False)
+            except exceptions.RequestException:
+                if body.size <= max_bytes:
+                    raise
+            if answer is None:
+                raise too_large(where(url), max_bytes)
+            answer.content = b"".join(body.pieces)
+            return answer
+
+    return BrowserSession()
+
+
+def _check_host(url: str, target: str) -> None:
+    """Refuse to send to anything but the host asked and, over TLS, the vendor's other hosts.
+
+    Raises:
+        ResponseFormatError: it is another host.
+    """
+    there, asked = urlsplit(url), urlsplit(target)
+    is_vendors = there.scheme == "https" and f".{there.hostname}".endswith(_VENDOR_HOSTS)
+    if (there.scheme, there.netloc) != (asked.scheme, asked.netloc) and not is_vendors:
+        raise ResponseFormatError(f"{where(target)} leads to another host ({there.hostname})")
+
+
+def _at(url: str, target: str) -> str:
+    """Return ``url`` at the host of ``target`` where that stands in for the vendor."""
+    here, there = urlsplit(url), urlsplit(target)
+    stands_in = not f".{there.hostname}".endswith(_VENDOR_HOSTS)
+    if not stands_in or not f".{here.hostname}".endswith(_VENDOR_HOSTS):
+        return url
+    return urlunsplit((there.scheme, there.netloc, here.path, here.query, ""))

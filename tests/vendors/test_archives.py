@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.model.capabilities import Capabilities
+from src.data.model.instant import DAY_MS, HOUR_MS, iso, parse_iso
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.vendors.archives import chunk_end, pieces
+
+NOW = parse_iso("2024-06-12T15:00:00")
+CAPS = Capabilities(frozenset(), {}, page_bars=1000, archive_days=10)
+MINUTES = Timeframe.parse("1m")
+
+
+def cut(start: str, end: str, label: str = "1m", caps: Capabilities = CAPS) -> list[str]:
+    span = Span(parse_iso(start), parse_iso(end))
+    found = pieces(span, Timeframe.parse(label), caps, NOW)
+    return [f"{iso(p.span.start)[:10]} {'month' if p.is_archived else 'pages'}" for p in found]
+
+
+def test_months_stand_between_pages() -> None:
+    assert cut("2023-11-15", "2024-02-10") == [
+        "2023-11-15 pages", "2023-12-01 month", "2024-01-01 month", "2024-02-01 pages",
+    ]  # fmt: skip
+    assert cut("2024-02-01", "2024-03-01") == ["2024-02-01 month"]
+    assert cut("2024-02-01T00:01", "2024-03-01") == ["2024-02-01 pages"]
+    assert cut("2024-02-01", "2024-02-29T23:59") == ["2024-02-01 pages"]
+    assert cut("2024-02-01", "2024-02-01") == []
+
+
+def test_a_month_is_there_some_days_after_its_end() -> None:
+    assert cut("2024-05-01", "2024-06-12")[0] == "2024-05-01 month"
+    late = Capabilities(frozenset(), {}, page_bars=1000, archive_days=13)
+    assert cut("2024-05-01", "2024-06-12", caps=late) == ["2024-05-01 pages"]
+
+
+@pytest.mark.parametrize(
+    "label, pays",
+    [("1m", True), ("5m", True), ("15m", True), ("30m", False), ("1h", False), ("1d", False)],
+)
+def test_it_is_used_where_pages_are_more(label: str, pays: object) -> None:
+    assert ("month" in cut("2024-02-01", "2024-03-01", label)[0]) == pays
+
+
+def test_who_has_no_archive_is_asked_in_pages() -> None:
+    none = Capabilities(frozenset(), {}, page_bars=1000)
+    assert cut("2024-01-01", "2024-04-01", caps=none) == ["2024-01-01 pages"]
+
+
+@pytest.mark.parametrize("start, days, end", [
+    ("2024-01-20", 5, "2024-01-25"), ("2024-01-20", 14, "2024-02-01"),
+    ("2024-02-01", 5, "2024-03-01"), ("2024-01-01", 61, "2024-03-01"),
+    ("2024-01-01", 60, "2024-03-01"), ("2024-01-01", 59, "2024-02-01"),
+    ("2024-06-01", 5, "2024-06-06"), ("2024-06-10", 5, "2024-06-12"),
+])  # fmt: skip
+def test_a_chunk_cuts_no_month(start: str, days: int, end: str) -> None:
+    span = Span(parse_iso(start), parse_iso("2024-06-12"))
+    assert iso(chunk_end(span, days * DAY_MS, MINUTES, CAPS, NOW))[:10] == end
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(st.integers(0, 40_000), st.integers(1, 30_000), st.integers(1, 4_000))
+def test_pieces_and_chunks_cover_the_span_exactly(start: int, length: int, most: int) -> None:
+    begin = parse_iso("2019-01-01") + start * HOUR_MS
+    span = Span(begin, begin + length * HOUR_MS)
+    found = pieces(span, MINUTES, CAPS, NOW)
+    assert [p.span.start for p in found] == [span.start, *(p.span.end for p in found[:-1])]
+    assert found[-1].span.end == span.end
+    months = {p.span for p in found if p.is_archived}
+    while span.start < span.end:
+        end = chunk_end(span, most * HOUR_MS, MINUTES, CAPS, NOW)
+        assert span.start < end <= span.end
+        assert not any(month.start < end < month.end for month in months if month.start > begin)
+        span = Span(end, span.end)

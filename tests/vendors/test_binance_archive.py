@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from typing import Any
+
+import pytest
+
+from src.data.errors import ResponseFormatError, SymbolNotFoundError
+from src.data.model.instant import HOUR_MS, parse_iso
+from src.data.vendors.archives import fetch_month
+from src.data.vendors.binance.bars import BinanceDataDownloader
+from tests.net.scripted import ScriptedTransport, answer, sender_over
+from tests.vendors.acme import query
+
+JANUARY = query("4h", "2024-01-01", "2024-02-01", now_ms=parse_iso("2024-06-01"))
+STAMPS = range(JANUARY.span.start, JANUARY.span.end, 4 * HOUR_MS)
+
+
+def zipped(*files: str) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as opened:
+        for number, text in enumerate(files):
+            opened.writestr(f"{number}.csv", text)
+    return held.getvalue()
+
+
+def rows(factor: int = 1) -> str:
+    return "".join(f"{s * factor},1.5,2,1,1.25,10.1,{s},9,3,1,1,0\n" for s in STAMPS)
+
+
+def checksum(packed: bytes) -> bytes:
+    return f"{hashlib.sha256(packed).hexdigest()}  BTCUSDT-4h-2024-01.zip\n".encode()
+
+
+def binance(*answers: Any, **how: Any) -> tuple[BinanceDataDownloader, ScriptedTransport]:
+    transport = ScriptedTransport(*answers)
+    return BinanceDataDownloader(sender=sender_over(transport), **how), transport
+
+
+@pytest.mark.parametrize("text", [
+    rows(), rows(1000), "open_time,open,high,low,close,volume\n" + rows(1000),
+], ids=["milliseconds", "microseconds", "named"])  # fmt: skip
+def test_a_month_is_read_whole(text: str) -> None:
+    packed = zipped(text)
+    vendor, transport = binance(answer(checksum(packed)), answer(packed))
+    table, requests = fetch_month(vendor, JANUARY)
+    assert (table.stamps.tolist(), requests) == (list(STAMPS), 2)
+    assert [float(column[0]) for column in table.values()] == [1.5, 2.0, 1.0, 1.25, 10.1]
+    place = "https://data.binance.vision/data/spot/monthly/klines/BTCUSDT/4h/BTCUSDT-4h-2024-01.zip"
+    assert [r.url for r in transport.asked] == [f"{place}.CHECKSUM", place]
+
+
+def test_a_month_of_another_pair_is_refused() -> None:
+    """The rows do not say whose they are, the name of the file does."""
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as opened:
+        opened.writestr("ETHUSDT-4h-2024-01.csv", rows())
+    packed = held.getvalue()
+    vendor, _ = binance(answer(checksum(packed)), answer(packed))
+    with pytest.raises(ResponseFormatError, match="holds a file of 'ETHUSDT-4h-2024-01'"):
+        fetch_month(vendor, JANUARY)
+
+
+def test_another_host_has_the_files_too() -> None:
+    vendor, _ = binance(base_url="http://127.0.0.1:1/b")
+    assert vendor.month_url(JANUARY).startswith("http://127.0.0.1:1/b/data/spot/monthly/klines/")
+
+
+@pytest.mark.parametrize("packed, why", [
+    (b"PK\x03\x04 no zip file", "cannot be unpacked"),
+    (zipped(rows(), rows()), "does not hold one file"), (zipped(), "does not hold one file"),
+    (zipped("1,2\n"), "something else than bars"), (zipped("<html>"), "something else than bars"),
+    (zipped(rows()[:-60]), "bars, not the 186 of its month"), (zipped(""), "holds 0 bars"),
+    (zipped("".join(reversed(rows().splitlines(keepends=True)))), "holds 186 bars"),
+], ids=range(8))  # fmt: skip
+def test_what_is_no_whole_month_is_refused(packed: bytes, why: str) -> None:
+    vendor, _ = binance(answer(checksum(packed)), answer(packed))
+    with pytest.raises(ResponseFormatError, match=why):
+        fetch_month(vendor, JANUARY)
+
+
+def test_a_file_that_is_not_the_one_of_its_checksum_is_refused() -> None:
+    vendor, _ = binance(answer(checksum(b"another")), answer(zipped(rows())))
+    with pytest.raises(ResponseFormatError, match="not the file that its checksum is of"):
+        fetch_month(vendor, JANUARY)
+
+
+def test_where_there_is_no_checksum_no_file_is_asked_for() -> None:
+    vendor, transport = binance(answer(b"<Error/>", 404))
+    with pytest.raises(SymbolNotFoundError):
+        fetch_month(vendor, JANUARY)
+    assert len(transport.asked) == 1
+
+
+def test_a_file_that_says_it_is_huge_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.data.vendors.archives._LARGEST", 100)
+    packed = zipped(rows())
+    vendor, _ = binance(answer(checksum(packed)), answer(packed))
+    with pytest.raises(ResponseFormatError, match="usual size"):
+        fetch_month(vendor, JANUARY)

@@ -1,0 +1,227 @@
+"""What one question teaches the next: unknown symbols, answers that turned out to be bad."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import (
+    CapabilityError,
+    CircuitOpenError,
+    EntitlementError,
+    NoDataError,
+    QualityError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+)
+from src.data.model.capabilities import Limits
+from src.data.model.http import HttpRequest
+from src.data.model.instant import DAY_MS, parse_iso
+from src.data.model.instrument import Instrument
+from src.data.net.sender import Sender
+from src.data.net.shared_limiter import SharedLimiter
+from src.data.net.state import State
+from tests.net.scripted import NOW_MS, ScriptedTransport, answer
+from tests.vendors.acme import AcmeDataDownloader, acme, query
+
+START = parse_iso("2024-12-20")
+ROWS = {"rows": [[START, 1.0, 1.0, 1.0, 1.0, 1.0]]}
+DAYS = query("1d", START, START + 3 * DAY_MS)
+MINUTES = query("1m", START, START + 3 * DAY_MS)
+BAD = QualityError("half of the rows cannot be bars")
+Script = Callable[..., tuple[AcmeDataDownloader, ScriptedTransport]]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW_MS)
+
+
+@pytest.fixture
+def script(tmp_path: Path, clock: ManualClock) -> Script:
+    """Return a maker of downloaders over a script, all with the book of one user."""
+
+    def over(*answers: Any, **wired: Any) -> tuple[AcmeDataDownloader, ScriptedTransport]:
+        transport = ScriptedTransport(*answers)
+        limiter = SharedLimiter("acme", Limits(), State(tmp_path, clock))
+        sender = Sender(transport, limiter, clock)
+        return AcmeDataDownloader(sender=sender, **wired), transport
+
+    return over
+
+
+class TestUnknownSymbols:
+    def test_one_is_asked_once_by_all_processes(self, script: Script, clock: ManualClock) -> None:
+        first, _ = script(answer(status=404))
+        with pytest.raises(SymbolNotFoundError, match="404"):
+            first.fetch(DAYS)
+        other, transport = script(answer(ROWS))
+        for asked in (DAYS, MINUTES):
+            with pytest.raises(SymbolNotFoundError, match="not asked again before"):
+                other.fetch(asked)
+        assert transport.asked == []
+        clock.advance(900)
+        assert len(other.fetch(DAYS).table) == 1
+
+    def test_who_insists_is_served(self, script: Script) -> None:
+        vendor, transport = script(answer(status=404), answer(ROWS), answer(ROWS))
+        with pytest.raises(SymbolNotFoundError):
+            vendor.fetch(DAYS)
+        vendor.fetch(replace(DAYS, insist=True))
+        vendor.fetch(DAYS)
+        assert len(transport.asked) == 3
+
+    def test_a_direct_call_insists(self, script: Script) -> None:
+        vendor, _ = script(answer(status=404), answer(ROWS))
+        day = ("BTCUSDT", "1d", "2024-12-20", "2024-12-21")
+        with pytest.raises(SymbolNotFoundError):
+            vendor.get_ohlcv(*day)
+        assert vendor.get_ohlcv(*day) is not None
+
+    def test_a_symbol_that_has_just_been_served_is_asked_again(self, script: Script) -> None:
+        vendor, transport = script(answer(ROWS), answer(status=404), answer(ROWS))
+        vendor.fetch(DAYS)
+        with pytest.raises(SymbolNotFoundError):
+            vendor.fetch(DAYS)
+        vendor.fetch(DAYS)
+        assert len(transport.asked) == 3
+
+    def test_the_vendors_own_spelling_counts(self, script: Script) -> None:
+        vendor, _ = script(answer(status=404), answer(ROWS))
+        with pytest.raises(SymbolNotFoundError):
+            vendor.fetch(DAYS)
+        corrected = Instrument("BTCUSDT", "crypto", spellings={"acme": "BTC_USDT"})
+        vendor.fetch(replace(DAYS, instrument=corrected))
+
+    def test_another_address_is_another_place(self, script: Script) -> None:
+        vendor, _ = script(answer(status=404))
+        with pytest.raises(SymbolNotFoundError):
+            vendor.fetch(DAYS)
+        mended, _ = script(answer(ROWS), base_url="https://acme.example/api")
+        mended.fetch(DAYS)
+
+    def test_being_unknown_does_not_pass_for_an_answer_of_a_door_on_trial(
+        self, script: Script, clock: ManualClock
+    ) -> None:
+        other = replace(DAYS, instrument=Instrument("ETHUSDT", "crypto"))
+        vendor, transport = script(
+            answer(status=404), *[answer(b"<html>")] * 3, answer(b"<html>"), answer(ROWS)
+        )
+        with pytest.raises(SymbolNotFoundError):
+            vendor.fetch(DAYS)
+        for _ in range(3):
+            with pytest.raises(ResponseFormatError):
+                vendor.fetch(other)
+        clock.advance(300)
+        with pytest.raises(SymbolNotFoundError):
+            vendor.fetch(DAYS)
+        with pytest.raises(ResponseFormatError):
+            vendor.fetch(other)
+        with pytest.raises(CircuitOpenError):
+            vendor.fetch(other)
+        assert len(transport.asked) == 5
+
+    def test_what_a_vendor_does_not_serve_is_not_its_word_on_a_symbol(self, script: Script) -> None:
+        vendor, _ = script(answer(ROWS))
+        with pytest.raises(CapabilityError):
+            vendor.fetch(query("1w", START, START + 7 * DAY_MS))
+        vendor.fetch(DAYS)
+
+
+class TestBlame:
+    def test_bad_answers_in_a_row_shut_the_door(self, script: Script) -> None:
+        vendor, transport = script(*[answer(ROWS)] * 4)
+        for _ in range(3):
+            vendor.fetch(DAYS)
+            vendor.blame(DAYS, BAD)
+        with pytest.raises(CircuitOpenError, match="QualityError"):
+            vendor.fetch(DAYS)
+        vendor.fetch(MINUTES)
+        assert len(transport.asked) == 4
+
+    def test_the_time_of_asking_does_not_matter(self, script: Script) -> None:
+        vendor, _ = script(*[answer(ROWS)] * 3)
+        for _ in range(3):
+            vendor.fetch(DAYS)
+            vendor.blame(replace(DAYS, now_ms=DAYS.now_ms + 5), BAD)
+        with pytest.raises(CircuitOpenError):
+            vendor.fetch(DAYS)
+
+    def test_an_answer_is_blamed_once(self, script: Script) -> None:
+        vendor, _ = script(*[answer(ROWS)] * 2)
+        vendor.fetch(DAYS)
+        for _ in range(5):
+            vendor.blame(DAYS, BAD)
+        vendor.fetch(DAYS)
+
+    def test_other_questions_and_other_threads_are_not_blamed(self, script: Script) -> None:
+        vendor, _ = script(*[answer(ROWS)] * 5)
+        for _ in range(4):
+            vendor.fetch(DAYS)
+            vendor.blame(MINUTES, BAD)
+            elsewhere = threading.Thread(target=vendor.blame, args=(DAYS, BAD))
+            elsewhere.start()
+            elsewhere.join()
+        vendor.fetch(DAYS)
+
+    def test_a_question_that_failed_is_not_blamed_again(self, script: Script) -> None:
+        vendor, transport = script(*[answer(b"<html>")] * 3)
+        for _ in range(2):
+            with pytest.raises(ResponseFormatError):
+                vendor.fetch(DAYS)
+            vendor.blame(DAYS, BAD)
+        with pytest.raises(ResponseFormatError):
+            vendor.fetch(DAYS)
+        assert len(transport.asked) == 3
+
+    def test_a_question_without_an_answer_leaves_nothing_to_be_blamed(self, script: Script) -> None:
+        vendor, _ = script(*[answer(ROWS), answer({"rows": []})] * 3, answer(ROWS))
+        for _ in range(3):
+            vendor.fetch(DAYS)
+            with pytest.raises(NoDataError):
+                vendor.fetch(DAYS)
+            vendor.blame(DAYS, BAD)
+        vendor.fetch(DAYS)
+
+    def test_where_nothing_is_remembered_nothing_happens(self) -> None:
+        vendor, _ = acme(*[answer(ROWS)] * 4)
+        for _ in range(4):
+            vendor.fetch(DAYS)
+            vendor.blame(DAYS, BAD)
+        acme()[0].blame(DAYS, BAD)  # and nobody minds one that was never asked
+
+
+class TestOtherDoors:
+    """What is not bars goes through doors of its own."""
+
+    def ask(self, vendor: AcmeDataDownloader) -> None:
+        with vendor.visiting("fundamentals/profile", "X"):
+            vendor.send(HttpRequest("https://vendor.example/of"))
+
+    def test_an_unknown_symbol_is_asked_once_and_its_bars_still_are(self, script: Script) -> None:
+        vendor, transport = script(answer(status=404), answer(ROWS))
+        for _ in range(2):
+            with pytest.raises(SymbolNotFoundError):
+                self.ask(vendor)
+        assert len(transport.asked) == 1
+        assert len(vendor.fetch(DAYS).table) == 1
+
+    def test_failures_open_that_door_alone(self, script: Script) -> None:
+        refusals = [answer(status=403)] * 20
+        vendor, transport = script(*refusals)
+        while True:
+            try:
+                self.ask(vendor)
+            except CircuitOpenError:
+                break
+            except EntitlementError:
+                continue
+        assert len(transport.asked) < 20
+        transport.answers = [answer(ROWS)]
+        assert len(vendor.fetch(DAYS).table) == 1

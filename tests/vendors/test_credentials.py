@@ -1,0 +1,197 @@
+"""A key that is replaced counts from the next question on; what is under way keeps its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import (
+    AuthenticationError,
+    CircuitOpenError,
+    MissingCredentialsError,
+    RateLimitedError,
+)
+from src.data.model.capabilities import FetchQuery, Limits
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.model.instant import DAY_MS, parse_iso
+from src.data.net.sender import Sender
+from src.data.net.shared_limiter import SharedLimiter
+from src.data.net.state import State
+from src.data.vendors.credentials import Keys
+from tests.net.scripted import NO_LIMITS, NOW_MS, answer
+from tests.vendors.acme import AcmeDataDownloader, query
+
+START = parse_iso("2024-12-20")
+DAYS = query("1d", START, START + 3 * DAY_MS)
+
+
+class Keyed(AcmeDataDownloader):
+    """Sends its key with every page."""
+
+    name = "keyed"
+    display_name = "Keyed"
+    secrets = (("KEYED_API_KEY", "KEYED_KEY"), "KEYED_SECRET")
+    requires_api_key = True
+
+    def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
+        keys = {name: self.secret(name) for name in ("KEYED_API_KEY", "KEYED_SECRET")}
+        params = {"page": cursor} if cursor else {}
+        return HttpRequest(f"{self.base_url}/bars", params=params, secret_headers=keys)
+
+
+class Vendor:
+    """Refuses keys that it does not accept; answers two pages to the others."""
+
+    def __init__(self) -> None:
+        self.accepted = {"good"}
+        self.seen: list[str] = []
+        self.between: Callable[[], object] = bool
+
+    def send(self, request: HttpRequest) -> HttpResponse:
+        key = request.secret_headers["KEYED_API_KEY"]
+        self.seen.append(key)
+        if key not in self.accepted:
+            return answer({}, 401)
+        page = 1 if "page" in request.params else 0
+        rows = [[START + page * DAY_MS, 1.0, 1.0, 1.0, 1.0, 1.0]]
+        if page == 0:
+            self.between()
+        return answer({"rows": rows, "cursor": None if page else "second"})
+
+
+@pytest.fixture
+def environ() -> dict[str, str]:
+    return {"KEYED_API_KEY": "good", "KEYED_SECRET": "s"}
+
+
+@pytest.fixture
+def vendor() -> Vendor:
+    return Vendor()
+
+
+@pytest.fixture
+def make(tmp_path: Path, environ: dict[str, str], vendor: Vendor) -> Callable[..., Keyed]:
+    clock = ManualClock(NOW_MS)
+
+    def downloader(limits: Limits = NO_LIMITS) -> Keyed:
+        limiter = SharedLimiter("keyed", limits, State(tmp_path, clock))
+        return Keyed(credentials=environ, sender=Sender(vendor, limiter, clock))
+
+    return downloader
+
+
+def test_a_refused_key_locks_its_account_and_a_new_one_works_at_once(
+    make: Callable[..., Keyed], environ: dict[str, str], vendor: Vendor
+) -> None:
+    downloader = make()
+    environ["KEYED_API_KEY"] = "wrong"
+    with pytest.raises(AuthenticationError):
+        downloader.fetch(DAYS)
+    with pytest.raises(CircuitOpenError):
+        downloader.fetch(DAYS)
+    assert vendor.seen == ["wrong"]
+    environ["KEYED_API_KEY"] = "good"
+    assert len(downloader.fetch(DAYS).table) == 2
+    environ["KEYED_API_KEY"] = "wrong"
+    with pytest.raises(CircuitOpenError):
+        downloader.fetch(DAYS)
+
+
+def test_each_account_has_its_own_limits(
+    make: Callable[..., Keyed], environ: dict[str, str], vendor: Vendor
+) -> None:
+    vendor.accepted = {"good", "better"}
+    downloader = make(Limits(per_day=2))
+    downloader.fetch(DAYS)
+    with pytest.raises(RateLimitedError):
+        downloader.fetch(DAYS)
+    environ["KEYED_API_KEY"] = "better"
+    downloader.fetch(DAYS)
+    assert vendor.seen == ["good"] * 2 + ["better"] * 2
+
+
+def test_all_pages_of_a_question_are_asked_with_one_key(
+    make: Callable[..., Keyed], environ: dict[str, str], vendor: Vendor
+) -> None:
+    vendor.between = lambda: environ.update(KEYED_API_KEY="next")
+    downloader = make()
+    downloader.fetch(DAYS)
+    assert vendor.seen == ["good", "good"]
+    assert downloader.secret("KEYED_API_KEY") == "next"
+
+
+def test_another_thread_takes_the_new_key_while_a_question_is_under_way(
+    make: Callable[..., Keyed], environ: dict[str, str], vendor: Vendor
+) -> None:
+    downloader, vendor.accepted = make(), {"good", "next"}
+    first, second = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        first.set()
+        assert second.wait(5)
+
+    vendor.between = wait
+    slow = threading.Thread(target=downloader.fetch, args=(DAYS,))
+    slow.start()
+    assert first.wait(5)
+    vendor.between = bool
+    environ["KEYED_API_KEY"] = "next"
+    downloader.fetch(DAYS)
+    second.set()
+    slow.join()
+    assert vendor.seen == ["good", "next", "next", "good"]
+
+
+@pytest.mark.parametrize("gone", ["KEYED_API_KEY", "KEYED_SECRET"])
+def test_a_key_that_is_gone_is_missed_before_anybody_is_asked(
+    make: Callable[..., Keyed], environ: dict[str, str], vendor: Vendor, gone: str
+) -> None:
+    downloader = make()
+    assert downloader.lacking == ()
+    held = environ.pop(gone)
+    assert gone in downloader.lacking
+    with pytest.raises(MissingCredentialsError, match=f"Keyed needs a key .set {gone}"):
+        downloader.fetch(DAYS)
+    assert vendor.seen == []
+    environ[gone] = held
+    downloader.fetch(DAYS)
+
+
+def test_the_other_spelling_takes_over(
+    make: Callable[..., Keyed], environ: dict[str, str], vendor: Vendor
+) -> None:
+    downloader = make()
+    environ["KEYED_KEY"] = "good"
+    del environ["KEYED_API_KEY"]
+    downloader.fetch(DAYS)
+    assert vendor.seen == ["good", "good"]
+
+
+def test_the_environment_is_read_where_nothing_is_handed_over(
+    monkeypatch: pytest.MonkeyPatch, vendor: Vendor
+) -> None:
+    monkeypatch.setenv("KEYED_KEY", "first")
+    monkeypatch.setenv("KEYED_SECRET", "s")
+    sender = Sender(
+        vendor, SharedLimiter("k", Limits(), State(Path(), ManualClock(0))), ManualClock(0)
+    )
+    downloader = Keyed(sender=sender)
+    assert downloader.secret("KEYED_API_KEY") == "first"
+    monkeypatch.setenv("KEYED_KEY", "second")
+    assert downloader.secret("KEYED_API_KEY") == "second"
+
+
+def test_the_same_keys_keep_the_same_sender(make: Callable[..., Keyed]) -> None:
+    downloader = make()
+    assert downloader._access.badge() is downloader._access.badge()
+
+
+def test_no_text_form_shows_a_key(make: Callable[..., Keyed]) -> None:
+    badge = make()._access.badge()
+    for text in (repr(badge), str(badge), f"{badge.keys}", repr([badge.keys]), f"{vars(badge)}"):
+        assert "good" not in text
+    assert repr(Keys(a="x")) == "Keys(a)"

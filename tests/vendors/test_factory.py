@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import src.data.downloader as older
+import src.data.vendors as package
+from src.data.errors import UnknownProviderError
+from src.data.vendors.binance.bars import BinanceDataDownloader
+from src.data.vendors.factory import DataDownloaderFactory
+from src.data.vendors.registry import REGISTRY, aliases_of, downloader_class
+from tests.net.scripted import ScriptedTransport, sender_over
+
+FOLDER = Path(next(iter(package.__path__)))
+
+
+def test_the_folder_is_the_registry() -> None:
+    assert {p.parent.name for p in FOLDER.glob("*/bars.py")} == set(REGISTRY)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_vendor_declares_what_the_registry_says(name: str) -> None:
+    cls = downloader_class(name)
+    assert cls.name == name
+    assert cls.display_name
+    assert cls.aliases == aliases_of(name)
+    assert cls.capabilities.timeframes
+    assert cls.capabilities.asset_classes
+    assert cls.sdk_carrier == "" or ":" in cls.sdk_carrier
+
+
+@pytest.mark.parametrize(
+    "code, name", [("bnc", "binance"), ("YF", "yahoo"), ("yfinance", "yahoo"), ("local", "local")]
+)
+def test_aliases_resolve(code: str, name: str) -> None:
+    assert DataDownloaderFactory.get_provider_by_code(code) == name
+    assert DataDownloaderFactory.PROVIDER_MAP[code.lower()] == name
+
+
+def test_downloaders_are_made_by_alias() -> None:
+    sender = sender_over(ScriptedTransport())
+    made = DataDownloaderFactory.create_downloader("bnc", sender=sender, api_key="k")
+    assert isinstance(made, BinanceDataDownloader)
+
+
+@pytest.mark.parametrize("code", ["nobody", "", None, 5])
+def test_unknown_vendors_are_none(code: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert DataDownloaderFactory.create_downloader(code) is None
+    assert DataDownloaderFactory.get_provider_by_code(code) is None
+    assert "no downloader" in caplog.text
+    with pytest.raises(UnknownProviderError, match="binance"):
+        downloader_class(code)
+
+
+def test_one_that_cannot_be_made_is_none_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    assert DataDownloaderFactory.create_downloader("local") is None
+    assert "providers.local.folder" in caplog.text
+    assert DataDownloaderFactory.create_downloader("binance", nonsense=1) is None
+
+
+def test_info_lists() -> None:
+    info = DataDownloaderFactory.get_provider_info()
+    assert list(info) == DataDownloaderFactory.list_providers() == list(REGISTRY)
+    assert info["yahoo"] == {
+        "codes": ["yahoo", "yf", "yf_finance", "yfinance"],
+        "name": "Yahoo Finance",
+        "requires_api_key": False,
+    }
+    assert set(DataDownloaderFactory.get_supported_providers()) >= {"bnc", "binance", "yf"}
+    assert DataDownloaderFactory.get_spec("yf").canonical == "yahoo"
+
+
+def test_every_vendor_can_be_imported_from_the_older_package() -> None:
+    for name in REGISTRY:
+        cls = downloader_class(name)
+        assert getattr(older, cls.__name__) is cls
+        assert cls.__name__ in older.__all__
+    with pytest.raises(AttributeError, match="NobodyDataDownloader"):
+        older.__getattr__("NobodyDataDownloader")

@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import gzip
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from src.data.errors import (
+    CapabilityError,
+    ConfigError,
+    NoDataError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+)
+from src.data.model.capabilities import Fetched, FetchQuery
+from src.data.model.instant import parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.kind import Basis, Kind
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.vendors.local.bars import LocalDataDownloader, LocalFiles
+from tests.net.scripted import sender_over
+from tests.vendors.acme import query
+
+HEADER = "timestamp,open,high,low,close,volume\n"
+ROWS = "2024-01-02,1,2,0.5,1.5,10\n2024-01-03,2,3,1.5,2.5,\n"
+AAPL = Instrument("AAPL", "stock")
+
+
+def local(folder: Path, **layout: Any) -> LocalDataDownloader:
+    return LocalDataDownloader(LocalFiles(folder, **layout), sender=sender_over(None))
+
+
+def fetch(vendor: LocalDataDownloader, timeframe: str = "1d", symbol: str = "AAPL") -> Fetched:
+    return vendor.fetch(query(timeframe, "2024-01-01", "2024-02-01", Instrument(symbol, "stock")))
+
+
+@pytest.mark.parametrize("name", ["AAPL_1d.csv", "AAPL_1d.csv.gz", "aapl_1D.CSV"])
+def test_plain_files(tmp_path: Path, name: str) -> None:
+    data = (HEADER + ROWS).encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    got = fetch(local(tmp_path, unit="USD", adjustment="raw"))
+    assert got.table.stamps.tolist() == [parse_iso("2024-01-02"), parse_iso("2024-01-03")]
+    assert got.table.close.tolist() == [1.5, 2.5]
+    assert math.isnan(got.table.volume[1])
+    assert (got.basis, got.dense, got.kind) == (Basis("raw"), False, Kind("", "", "", "USD"))
+
+
+def test_parquet_keeps_every_digit(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    price = 0.1 + 0.2
+    stamps = pa.array([1704153600_000_000], pa.timestamp("us", tz="UTC"))
+    columns = {"timestamp": stamps} | dict.fromkeys(
+        ("open", "high", "low", "close"), pa.array([price])
+    )
+    parquet.write_table(pa.table(columns), tmp_path / "AAPL_1d.parquet")
+    got = fetch(local(tmp_path))
+    assert got.table.close.tolist() == [price]
+    assert got.table.stamps.tolist() == [parse_iso("2024-01-02")]
+
+
+def test_columns_pattern_and_spellings_are_mapped(tmp_path: Path) -> None:
+    folder = tmp_path / "hourly"
+    folder.mkdir()
+    text = "When,O,H,L,Last,Adj\n1704196800,1,2,1,2,1.9\n"
+    (folder / "BRK.B.csv").write_text("\ufeff" + text)
+    vendor = local(
+        tmp_path, pattern="{timeframe}/{symbol}", time_column="when",
+        columns={"open": "O", "high": "H", "low": "L", "close": "last", "adj_close": "Adj"},
+        timeframes={"1h": "hourly"},
+    )  # fmt: skip
+    who = Instrument("BRK-B", "stock", spellings={"local": "BRK.B"})
+    got = vendor.fetch(query("1h", "2024-01-02", "2024-01-03", who))
+    assert got.table.stamps.tolist() == [1704196800_000]
+    assert got.table.adj_close is not None
+    assert (got.table.close[0], got.table.adj_close[0]) == (2, 1.9)
+
+
+@pytest.mark.parametrize(
+    "text, layout, stamp",
+    [
+        ("2024-01-02T15:00:00Z", {}, "2024-01-02T15:00:00"),
+        ("2024-01-02 16:00:00+01:00", {}, "2024-01-02T15:00:00"),
+        ("2024-01-02 10:00", {"timezone": "America/New_York"}, "2024-01-02T15:00:00"),
+        ("2024-07-02 11:00", {"timezone": "America/New_York"}, "2024-07-02T15:00:00"),
+        ("02.01.2024 15:00", {"time_format": "%d.%m.%Y %H:%M"}, "2024-01-02T15:00:00"),
+        ("1704207600", {}, "2024-01-02T15:00:00"),
+        ("1704207600000", {}, "2024-01-02T15:00:00"),
+        ("1704207600000000", {}, "2024-01-02T15:00:00"),
+        ("1704207600000000000", {}, "2024-01-02T15:00:00"),
+        ("20240102", {"time_format": "%Y%m%d"}, "2024-01-02T00:00:00"),
+    ],
+)
+def test_times(tmp_path: Path, text: str, layout: dict[str, str], stamp: str) -> None:
+    (tmp_path / "AAPL_1h.csv").write_text(HEADER + f"{text},1,2,1,2,3\n")
+    got = local(tmp_path, **layout).fetch(query("1h", "2024-01-01", "2024-12-31", AAPL))
+    assert got.table.stamps.tolist() == [parse_iso(stamp)]
+
+
+@pytest.mark.parametrize(
+    "timeframe, text, stamp",
+    [
+        ("1d", "2024-07-03 00:00:00-04:00", "2024-07-03"),
+        ("1d", "1720058400", "2024-07-03"),  # 22:00 in New York, the 4th in UTC
+        ("1w", "2024-07-05", "2024-07-01"),
+        ("1M", "2024-07-31", "2024-07-01"),
+        ("1d", "20240703", "2024-07-03"),
+    ],
+)
+def test_days_are_the_dates_of_the_files_zone(
+    tmp_path: Path, timeframe: str, text: str, stamp: str
+) -> None:
+    (tmp_path / f"AAPL_{timeframe}.csv").write_text(HEADER + f"{text},1,2,1,2,3\n")
+    vendor = local(tmp_path, timezone="America/New_York")
+    got = vendor.fetch(query(timeframe, "2024-01-01", "2024-12-31", AAPL))
+    assert got.table.stamps.tolist() == [parse_iso(stamp)]
+
+
+NVDA = Instrument("NVDA", "stock", "XNYS", "America/New_York")
+BTC = Instrument("BTCUSDT", "crypto", quote="USDT")
+EUR = Instrument("EURUSD", "forex", "FX", "America/New_York", quote="USD")
+
+
+@pytest.mark.parametrize(
+    "who, timeframe, anchor, closes, opens",
+    [
+        # The 5th of July follows a holiday and a short day, which ends at 13:00.
+        (NVDA, "1h", "session", "2024-07-03 10:30 2024-07-03 12:30 2024-07-03 13:00",
+         "2024-07-03 09:30 2024-07-03 11:30 2024-07-03 12:30"),
+        (NVDA, "1h", "session", "2024-07-02 15:30 2024-07-02 16:00 2024-07-05 10:30",
+         "2024-07-02 14:30 2024-07-02 15:30 2024-07-05 09:30"),
+        (NVDA, "1h", "", "2024-07-02 16:00", "2024-07-02 15:30"),
+        (NVDA, "1h", "clock", "2024-07-02 10:00 2024-07-02 16:00",
+         "2024-07-02 09:00 2024-07-02 15:00"),
+        (NVDA, "4h", "session", "2024-07-02 13:30 2024-07-02 16:00 2024-07-03 13:00",
+         "2024-07-02 09:30 2024-07-02 13:30 2024-07-03 09:30"),
+        (NVDA, "1m", "clock", "2024-07-02 09:31 2024-07-02 16:00",
+         "2024-07-02 09:30 2024-07-02 15:59"),
+        # Beside the calendar and beside the grid: one step, and never moved onto the grid.
+        (NVDA, "1h", "session", "2024-07-04 10:30", "2024-07-04 09:30"),
+        (NVDA, "1h", "session", "2024-07-02 11:07", "2024-07-02 10:07"),
+        # Summer time ends between the two.
+        (EUR, "1h", "clock", "2024-11-01 17:00 2024-11-03 18:00",
+         "2024-11-01 16:00 2024-11-03 17:00"),
+        (BTC, "4h", "clock", "2024-07-02 00:00 2024-07-02 03:59:59.999",
+         "2024-07-01 20:00 2024-07-02 00:00"),
+    ],
+)  # fmt: skip
+def test_closes_of_hours_are_brought_to_the_opens(
+    tmp_path: Path, who: Instrument, timeframe: str, anchor: str, closes: str, opens: str
+) -> None:
+    def times(text: str) -> list[str]:
+        parts = text.split()
+        return [f"{day} {hour}" for day, hour in zip(parts[::2], parts[1::2], strict=True)]
+
+    zone = "America/New_York"
+    rows = "".join(f"{close},1,2,1,2,3\n" for close in times(closes))
+    (tmp_path / f"{who.symbol}_{timeframe}.csv").write_text(HEADER + rows)
+    vendor = local(tmp_path, timezone=zone, label="end", anchor=anchor)
+    got = vendor.fetch(query(timeframe, "2024-06-01", "2024-12-31", who))
+    found = [datetime.fromtimestamp(s / 1000, ZoneInfo(zone)) for s in got.table.stamps.tolist()]
+    assert [f"{moment:%Y-%m-%d %H:%M}" for moment in found] == times(opens)
+
+
+@pytest.mark.parametrize(
+    "who, timeframe, zone, close, stamp",
+    [
+        (BTC, "1d", "UTC", "2024-07-03 00:00", "2024-07-02"),
+        (BTC, "1d", "UTC", "2024-07-03", "2024-07-02"),
+        (BTC, "1d", "UTC", "2024-07-02T23:59:59.999Z", "2024-07-02"),
+        (BTC, "3d", "UTC", "2024-07-04 00:00", "2024-07-01"),
+        (BTC, "1w", "UTC", "2024-07-08 00:00", "2024-07-01"),
+        (BTC, "1M", "UTC", "2024-08-01 00:00", "2024-07-01"),
+        (NVDA, "1d", "America/New_York", "2024-07-02 16:00", "2024-07-02"),
+        (NVDA, "1d", "America/New_York", "2024-07-03 13:00", "2024-07-03"),
+        (NVDA, "1d", "America/New_York", "2024-07-02", "2024-07-02"),
+        (NVDA, "1w", "America/New_York", "2024-07-05", "2024-07-01"),
+        (NVDA, "1M", "America/New_York", "2024-07-31", "2024-07-01"),
+        (NVDA, "1M", "America/New_York", "2024-08-01", "2024-07-01"),
+        # 17:00 in New York is midnight in eastern Europe.
+        (EUR, "1d", "Europe/Athens", "2024-07-03 00:00", "2024-07-02"),
+        (EUR, "1d", "UTC", "2024-07-02 21:00", "2024-07-02"),
+    ],
+)
+def test_closes_of_days_and_longer_name_the_bar_that_ends(
+    tmp_path: Path, who: Instrument, timeframe: str, zone: str, close: str, stamp: str
+) -> None:
+    (tmp_path / f"{who.symbol}_{timeframe}.csv").write_text(HEADER + f"{close},1,2,1,2,3\n")
+    got = local(tmp_path, timezone=zone, label="end").fetch(
+        query(timeframe, "2024-01-01", "2024-12-31", who)
+    )
+    assert got.table.stamps.tolist() == [parse_iso(stamp)]
+
+
+def test_the_anchor_that_is_declared_is_that_of_the_bars(tmp_path: Path) -> None:
+    hour, day = Timeframe.parse("1h"), Timeframe.parse("1d")
+    declared = {
+        anchor: local(tmp_path, anchor=anchor).capabilities for anchor in ("", "clock", "session")
+    }
+    anchors = {
+        (anchor, who.symbol): declared[anchor].kind(who, hour).anchor
+        for anchor in declared
+        for who in (NVDA, BTC)
+    }
+    assert anchors == {
+        ("", "NVDA"): "", ("", "BTCUSDT"): "",
+        ("clock", "NVDA"): "clock", ("clock", "BTCUSDT"): "clock",
+        # Around the clock there is no open to count from.
+        ("session", "NVDA"): "session", ("session", "BTCUSDT"): "clock",
+    }  # fmt: skip
+    assert declared["clock"].kind(NVDA, day).anchor == "session"
+
+
+def test_a_file_of_closes_without_a_row(tmp_path: Path) -> None:
+    (tmp_path / "NVDA_1h.csv").write_text(HEADER)
+    with pytest.raises(NoDataError):
+        local(tmp_path, label="end").fetch(query("1h", "2024-01-01", "2024-12-31", NVDA))
+
+
+def test_only_the_span_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "AAPL_1d.csv").write_text(HEADER + "2023-12-31,1,1,1,1,1\n\n" + ROWS)
+    assert len(fetch(local(tmp_path)).table) == 2
+    with pytest.raises(NoDataError):
+        local(tmp_path).fetch(query("1d", "2020-01-01", "2020-02-01", AAPL))
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("", "AAPL_1d.csv line 1 lacks the columns timestamp, open, high, low, close"),
+        ("timestamp,open,high,low\n", "line 1 lacks the columns close"),
+        (HEADER + ROWS + "2024-01-04,x,1,1,1,1\n", "line 4: column 'open' holds 'x'"),
+        (HEADER + "2024-01-04,1,1\n", "AAPL_1d.csv line 2"),
+        (HEADER + "4th of July,1,1,1,1,1\n", "line 2: Invalid isoformat string: '4th of July'"),
+        (HEADER + f"{10**40},1,1,1,1,1\n", "line 2"),
+    ],
+)
+def test_bad_files_are_named_with_line_and_column(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "AAPL_1d.csv").write_text(text)
+    with pytest.raises(ResponseFormatError, match=said):
+        fetch(local(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["AAPL_1d.csv.gz", "AAPL_1d.parquet"])
+def test_damaged_files_are_named(tmp_path: Path, name: str) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    (tmp_path / name).write_bytes(gzip.compress(b"x" * 1000)[:40])
+    with pytest.raises(ResponseFormatError, match=name):
+        fetch(local(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "symbol", ["MSFT", "../secret", "..", "/etc/passwd", "a/../../b", "%2e%2e"]
+)
+def test_no_file_and_no_way_out_of_the_folder(tmp_path: Path, symbol: str) -> None:
+    folder = tmp_path / "bars"
+    folder.mkdir()
+    (tmp_path / "secret_1d.csv").write_text(HEADER + ROWS)
+    with pytest.raises(SymbolNotFoundError):
+        fetch(local(folder), symbol=symbol)
+    with pytest.raises(SymbolNotFoundError):
+        fetch(local(folder, pattern="{symbol}/{timeframe}"), symbol=symbol)
+    with pytest.raises(SymbolNotFoundError):
+        fetch(local(folder, pattern="../{symbol}_{timeframe}"), symbol="secret")
+
+
+def test_the_file_that_is_lacking_is_named_as_it_would_be_called(tmp_path: Path) -> None:
+    with pytest.raises(SymbolNotFoundError, match=r"there is no file my MSFT in its folder"):
+        fetch(local(tmp_path, pattern="my {symbol}"), symbol="MSFT")
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "bars"
+    folder.mkdir()
+    (tmp_path / "secret.csv").write_text(HEADER + ROWS)
+    (folder / "AAPL_1d.csv").symlink_to(tmp_path / "secret.csv")
+    with pytest.raises(SymbolNotFoundError):
+        fetch(local(folder))
+
+
+@pytest.mark.parametrize(
+    "mapping, said",
+    [
+        ({}, "no folder is set"),
+        ({"folder": None}, "no folder is set"),
+        ({"folder": "x", "patern": "y"}, "did you mean pattern"),
+        ({"folder": "x", "adjustment": "splits"}, "adjustment 'splits'"),
+        ({"folder": "x", "timezone": "Mars"}, "timezone 'Mars'"),
+        ({"folder": "x", "label": "close"}, "label 'close' is not known"),
+        ({"folder": "x", "label": ["end"]}, "label"),
+        ({"folder": "x", "anchor": "open"}, "anchor 'open' is not known"),
+        ({"folder": "x", "pattern": "all.csv"}, "must hold {symbol}"),
+        ({"dataset": "other"}, "unknown dataset 'other'"),
+    ],
+)
+def test_a_layout_that_is_not_understood(mapping: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        LocalDataDownloader(mapping, sender=sender_over(None))
+
+
+def test_the_demo_data_set() -> None:
+    pytest.importorskip("bokeh_sampledata")
+    vendor = LocalDataDownloader({"dataset": "demo"}, sender=sender_over(None))
+    whole = query("1d", "2000-01-01", "2014-01-01", Instrument("IBM", "stock"))
+    got = vendor.fetch(whole)
+    assert len(got.table) == 3270
+    assert got.table.stamps[-1] == parse_iso("2013-03-01")
+    assert got.table.close[-1] == 202.91
+    assert (got.basis, got.kind.unit) == (Basis("raw"), "USD")
+    with pytest.raises(SymbolNotFoundError):
+        vendor.fetch(query("1d", 0, 10**12, Instrument("NOPE", "stock")))
+    with pytest.raises(CapabilityError, match="timeframes 1d, not 1h"):
+        vendor.fetch(query("1h", 0, 10**12, AAPL))
+
+
+def test_a_file_is_read_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["timestamp,open,high,low,close,volume"]
+    lines += [f"2024-01-{day:02d},1,2,0.5,1.5,7" for day in range(1, 11)]
+    (tmp_path / "AAPL_1d.csv").write_text("\n".join(lines) + "\n")
+    vendor = LocalDataDownloader({"folder": str(tmp_path)})
+    read: list[str] = []
+    bar = LocalDataDownloader._bar
+
+    def counted(*args: Any) -> Any:
+        read.append(args[1][0])
+        return bar(*args)
+
+    monkeypatch.setattr(LocalDataDownloader, "_bar", counted)
+    instrument = Instrument("AAPL", "stock", "XNYS", "America/New_York")
+    for first in (1, 3, 5):
+        span = Span(parse_iso(f"2024-01-{first:02d}"), parse_iso("2024-01-08"))
+        query = FetchQuery(instrument, Timeframe.parse("1d"), span, parse_iso("2024-06-01"))
+        assert len(vendor.fetch(query).table) == 8 - first
+    assert len(read) == 10
+    (tmp_path / "AAPL_1d.csv").write_text("\n".join(lines[:6]) + "\n")
+    assert len(vendor.fetch(query).table) == 1
+    assert len(read) == 15

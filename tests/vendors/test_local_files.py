@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import MissingExtraError, ResponseFormatError
+from src.data.model.http import HttpRequest
+from src.data.vendors.local.files import FileCarrier
+
+
+def test_a_compressed_bomb_is_stopped(tmp_path: Path) -> None:
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"0" * 5_000_000))
+    with pytest.raises(ResponseFormatError, match=r"a.csv.gz holds more than 1 MiB"):
+        FileCarrier(tmp_path, max_bytes=1024 * 1024).send(HttpRequest("file:///a"))
+
+
+def test_an_exact_name_comes_before_one_in_another_case(tmp_path: Path) -> None:
+    (tmp_path / "A.csv").write_text("upper")
+    (tmp_path / "a.csv").write_text("lower")
+    carrier = FileCarrier(tmp_path)
+    assert carrier.send(HttpRequest("file:///a")).text == "lower"
+    assert carrier.send(HttpRequest("file:///A.csv")).text == "upper"
+
+
+def test_parquet_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"onetape\[parquet\]"):
+        FileCarrier(tmp_path).send(HttpRequest("file:///a"))
+
+
+def test_a_file_that_has_not_changed_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, clock = tmp_path / "a.csv", ManualClock(4 * 10**12)
+    path.write_text("one")
+    carrier = FileCarrier(tmp_path, clock=clock)
+    read: list[Path] = []
+    within = FileCarrier._read
+
+    def counted(self: FileCarrier, path: Path) -> bytes:
+        read.append(path)
+        return within(self, path)
+
+    monkeypatch.setattr(FileCarrier, "_read", counted)
+
+    def text() -> str:
+        return carrier.send(HttpRequest("file:///a")).text
+
+    assert [text() for _ in range(40)] == ["one"] * 40
+    assert len(read) == 1
+    times = path.stat().st_mtime_ns
+    path.write_text("two")
+    os.utime(path, ns=(times, times))
+    assert text() == "two", "of the same size and time"
+    other = tmp_path / "other"
+    other.write_text("six")
+    other.replace(path)
+    assert text() == "six", "another file under its name"
+    path.unlink()
+    assert carrier.send(HttpRequest("file:///a")).status == 404
+    for number in range(20):
+        (tmp_path / f"b{number}.csv").write_text("x")
+        carrier.send(HttpRequest(f"file:///b{number}"))
+    assert len(carrier._tables) == 8
+
+
+def test_a_file_that_has_just_changed_is_read_again(tmp_path: Path) -> None:
+    # Two changes within the grain of the file system's times leave the same time behind.
+    path = tmp_path / "a.csv"
+    path.write_text("one")
+    clock = ManualClock(path.stat().st_ctime_ns // 10**6 + 1)
+    carrier = FileCarrier(tmp_path, clock=clock)
+    assert carrier.send(HttpRequest("file:///a")).text == "one"
+    assert carrier._tables == {}
+    clock.advance(3)
+    assert carrier.send(HttpRequest("file:///a")).text == "one"
+    assert len(carrier._tables) == 1
+
+
+def test_a_missing_folder_is_no_file(tmp_path: Path) -> None:
+    assert FileCarrier(tmp_path / "none").send(HttpRequest("file:///a")).status == 404

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from src.data.config.offered import known_names, known_vendor, offers
+from src.data.config.rules_file import load_rules
+from src.data.config.settings import load_settings
+from src.data.errors import ConfigError, RulesError, UnknownProviderError
+from src.data.jobs.vendors import describe_vendors, selector_of
+from src.data.vendors.base import BaseDataDownloader
+from src.data.vendors.factory import DataDownloaderFactory
+from src.data.vendors.registry import (
+    REGISTRY,
+    canonical_name,
+    downloader_class,
+    names,
+    usable_class,
+)
+from tests.vendors.packages import Shelf, shelf
+
+GOOD = """
+from src.data.downloader.base_data_downloader import BaseDataDownloader
+
+
+class Acme(BaseDataDownloader):
+    name = "acme"
+    display_name = "Acme"
+
+
+class Beta(BaseDataDownloader):
+    name = "beta"
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    with shelf(folder, monkeypatch) as made:
+        yield made
+
+
+def test_a_package_brings_a_vendor(site: Shelf) -> None:
+    assert canonical_name("acme") is None
+    site.put("acme_one", GOOD, {"acme": "acme_one:Acme"})
+    assert canonical_name(" Acme ") == "acme"
+    assert names() == (*REGISTRY, "acme")
+    assert known_names()[-1] == "acme"
+    assert "acme_one" not in sys.modules, "naming it imports nothing"
+    cls = downloader_class("ACME")
+    assert issubclass(cls, BaseDataDownloader)
+    assert downloader_class("acme") is cls
+    assert DataDownloaderFactory.list_providers()[-1] == "acme"
+    assert DataDownloaderFactory.PROVIDER_MAP["acme"] == "acme"
+    assert DataDownloaderFactory.get_provider_info()["acme"] == {
+        "codes": ["acme"], "name": "Acme", "requires_api_key": False,
+    }  # fmt: skip
+    assert type(DataDownloaderFactory.create_downloader("acme")) is cls
+
+
+BROKEN = {
+    "it raises": ("raise RuntimeError('at https://x.example/?key=CANARY')", "raised RuntimeError"),
+    "it misses something": ("import nothing_of_this_name", "ModuleNotFoundError"),
+    "no such class": ("", "AttributeError"),
+    "no class": ("Acme = 5", "no subclass of BaseDataDownloader"),
+    "another class": ("class Acme: name = 'acme'", "no subclass of BaseDataDownloader"),
+    "another name": (GOOD.replace('"acme"', '"ekme"'), "its `name` is 'ekme', not 'acme'"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_one_is_told_and_breaks_no_other(
+    how: str, site: Shelf, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    code, said = BROKEN[how]
+    site.put("bad", code, {"acme": "bad:Acme"})
+    site.put("good", GOOD, {"beta": "good:Beta"})
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            with pytest.raises(UnknownProviderError, match="'acme', bad:Acme of bad") as raised:
+                downloader_class("acme")
+            assert said in str(raised.value)
+            assert raised.value.provider == "acme"
+    assert len([r for r in caplog.records if "cannot be used" in r.message]) == 1, "said once"
+    assert "CANARY" not in caplog.text
+    assert usable_class("acme") is None
+    assert DataDownloaderFactory.create_downloader("acme") is None
+    assert {"binance", "beta"} <= set(DataDownloaderFactory.get_provider_info())
+    assert "acme" not in DataDownloaderFactory.get_provider_info()
+    selector = selector_of(load_settings(tmp_path / "cache"))
+    told = {v["name"]: v for v in describe_vendors(selector)}
+    assert said in told["acme"]["why_not"]
+    assert told["beta"]["ready"]
+    assert selector._initialize_downloader("acme") is None
+    assert selector._initialize_downloader("beta") is not None
+
+
+@pytest.mark.parametrize("name", ["binance", "bnc", "ibkr", "Acme", "a-b", "../x", "9lives"])
+def test_names_that_are_taken_or_none_are_refused(
+    name: str, site: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = canonical_name(name)
+    site.put("acme_one", GOOD, {name: "acme_one:Acme", "beta": "acme_one:Beta"})
+    with caplog.at_level(logging.WARNING):
+        assert list(offers()) == ["beta"]
+    assert f"provider {name!r} of acme-one is ignored" in caplog.text
+    assert canonical_name(name) == before
+
+
+def test_of_two_packages_the_first_by_name_has_the_name(
+    site: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.put("zzz", GOOD, {"acme": "zzz:Acme"})
+    site.put("aaa", GOOD, {"acme": "aaa:Acme"})
+    with caplog.at_level(logging.WARNING):
+        assert downloader_class("acme").__module__ == "aaa"
+    assert "of zzz is ignored: aaa has taken the name" in caplog.text
+
+
+def test_a_package_that_is_there_twice_is_one(
+    site: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.put("acme_one", GOOD, {"acme": "acme_one:Acme"}, "acme-one")
+    site.put("acme_one", GOOD, {"acme": "acme_one:Acme"}, "acme-one-editable")
+    assert list(offers()) == ["acme"]
+    assert not caplog.records
+
+
+def test_rules_may_name_it_and_are_told_the_nearest_name(site: Shelf, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("crypto: {primary: ACME, backup: [binance]}\nproviders: {Acme: {name: A}}\n")
+    with pytest.raises(RulesError, match="no vendor"):
+        load_rules(path)
+    site.put("acme_one", GOOD, {"acme": "acme_one:Acme"})
+    rules = load_rules(path)
+    assert rules.rules["crypto"].vendors == ("acme", "binance")
+    assert rules.provider("acme").title == "A"
+    path.write_text("crypto: {primary: acmee}\n")
+    with pytest.raises(ConfigError, match="acme"):
+        load_rules(path)
+
+
+def test_what_is_installed_is_not_looked_up_for_names_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("src.data.config.offered.offers", lambda: pytest.fail("looked up"))
+    assert known_vendor("yf") == "yahoo"
+    assert canonical_name("BNC") == "binance"
+    assert downloader_class("local").name == "local"
+
+
+def test_importing_the_package_and_loading_rules_looks_at_no_metadata() -> None:
+    code = (
+        "import sys, src.data, src.data.data_manager, src.data.vendors.registry as r\n"
+        "from src.data.config.rules_file import load_rules\n"
+        "load_rules(None); r.downloader_class('binance')\n"
+        "from src.data.config.offered import offers\n"
+        "print(offers.cache_info().misses)"
+    )
+    root = Path(__file__).resolve().parents[2]
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=50,
+        check=False,
+    )  # fmt: skip
+    assert ran.stdout.strip() == "0", ran.stderr

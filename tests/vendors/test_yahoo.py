@@ -1,0 +1,539 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import date
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from src.data.errors import (
+    AuthenticationError,
+    CapabilityError,
+    NoDataError,
+    RateLimitedError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+    UnavailableError,
+)
+from src.data.model.actions import Action
+from src.data.model.bars import Bar
+from src.data.model.capabilities import FetchQuery
+from src.data.model.http import HttpRequest, HttpResponse
+from src.data.model.instant import DAY_MS, HOUR_MS, day_ms, parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.kind import Kind
+from src.data.model.span import Span
+from src.data.prices.quality import check
+from src.data.vendors.yahoo.bars import YahooDataDownloader
+from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
+from tests.reference import needs_reference
+from tests.vendors.acme import query, recorded
+
+AAPL = Instrument("AAPL", "stock", "XNYS", "America/New_York", quote="USD")
+OPEN = 1704205800  # 2024-01-02 09:30 in New York
+NY: dict[str, Any] = {
+    "currency": "USD", "exchangeTimezoneName": "America/New_York", "regularMarketTime": OPEN,
+    "currentTradingPeriod": {"regular": {"start": OPEN, "end": OPEN + 23400}},
+}  # fmt: skip
+
+POUND = Instrument("GBPUSD", "forex", "FX", "Europe/London", quote="USD",
+                   spellings={"yahoo": "GBPUSD=X"})  # fmt: skip
+LONDON = NY | {
+    "exchangeTimezoneName": "Europe/London",
+    "currentTradingPeriod": {"regular": {"start": 1717542000, "end": 1717628340}},
+}  # 2024-06-05 00:00 to 23:59 in London
+SUMMER = NY | {"currentTradingPeriod": {"regular": {"start": 1717594200, "end": 1717617600}}}
+
+CHARTS: dict[str, tuple[str, int, str, str, str]] = {
+    # recording: timeframe, rows, first and last stamp, unit
+    "chart-0P0000XTS7-1d-fund-2024-09": ("1d", 2, "2024-09-12", "2024-09-13", "USD"),
+    "chart-AAPL-1d-2020-08-31-split-4for1-dividend": ("1d", 49, "2020-08-31", "2020-11-06", "USD"),
+    "chart-AAPL-1d-no-range": ("1d", 1, "2022-02-22", "2022-02-22", "USD"),
+    "chart-ALL.AX-1d-last-row-forming-off-grid": ("1d", 64, "2021-10-13", "2022-01-13", "AUD"),
+    "chart-BTC-USD-1d-2020-01": ("1d", 3, "2020-01-01", "2020-01-03", "USD"),
+    "chart-GC=F-1d-2020-01": ("1d", 1, "2020-01-02", "2020-01-02", "USD"),
+    "chart-GOOG-1d-2020-01": ("1d", 1, "2020-01-02", "2020-01-02", "USD"),
+    "chart-HYDR.ME-5m-1d-null-row-and-off-grid-last-row": (
+        "5m", 10, "2020-07-13T14:50:00", "2020-07-13T15:30:24", "RUB",
+    ),
+    "chart-MSFT-1d-2021-02-to-2022-01-dividends": ("1d", 140, "2021-02-01", "2021-08-19", "USD"),
+    "chart-OCDO.L-1d-2020-01-pence": ("1d", 1, "2020-01-02", "2020-01-02", "GBp"),
+    "chart-TSLA-1d-dividends-none": ("1d", 120, "2010-06-29", "2010-12-16", "USD"),
+    "chart-WSKT.JK-1d-2020-01": ("1d", 1, "2020-01-02", "2020-01-02", "IDR"),
+    "chart-WSU.DE-1d-2023-08": ("1d", 3, "2023-08-04", "2023-08-08", "EUR"),
+}  # fmt: skip
+EMPTY = {"chart-AAPL-1m-weekend-empty", "chart-AAPL-5d-no-timestamp"}
+# Closes alone: its keeper dropped the other columns. That is not an answer in bars.
+UNREADABLE = {"chart-MUV2.DE-1d-2017-11-to-2018-05"}
+ERRORS: dict[str, Any] = {
+    "chart-error-404-not-found-delisted": SymbolNotFoundError,
+    "error-1d-over-100-years": CapabilityError,
+    "error-422-1h-range-over-730-days-old": CapabilityError,
+    "error-422-1m-range-over-30-days-old": CapabilityError,
+    "error-429-too-many-requests": RateLimitedError,
+}
+
+
+def yahoo(*answers: Any) -> tuple[YahooDataDownloader, ScriptedTransport]:
+    transport = ScriptedTransport(*answers)
+    return YahooDataDownloader(sender=sender_over(transport)), transport
+
+
+def chart(labels: list[int], meta: dict[str, Any] = NY, **more: Any) -> HttpResponse:
+    """Make an answer; the n-th bar opens at 10 + n."""
+    prices = [10.0 + n for n in range(len(labels))]
+    quote = {
+        "open": prices, "high": [p + 1 for p in prices], "low": [p - 1 for p in prices],
+        "close": prices, "volume": [100] * len(labels),
+    }  # fmt: skip
+    quote.update(more.pop("quote", {}))
+    result = {"meta": meta, "timestamp": labels, "indicators": {"quote": [quote]}} | more
+    return answer({"chart": {"result": [result], "error": None}})
+
+
+def dated(second: int) -> dict[str, str]:
+    """Return the header with the vendor's time."""
+    return {"date": formatdate(second, usegmt=True)}
+
+
+def stamps(response: HttpResponse, asked: FetchQuery) -> list[int]:
+    return [b.stamp_ms for b in yahoo()[0].parse_bars(response, asked).bars]
+
+
+def test_the_request_for_minutes_is_the_span() -> None:
+    vendor, _ = yahoo()
+    asked = vendor.bars_request(query("5m", OPEN * 1000, (OPEN + 600) * 1000 + 1, AAPL), None)
+    assert asked.url == "https://query1.finance.yahoo.com/v8/finance/chart/AAPL"
+    assert asked.params == {
+        "interval": "5m", "period1": OPEN, "period2": OPEN + 601, "events": "div|split",
+        "includePrePost": "false",
+    }  # fmt: skip
+
+
+def test_whatever_is_asked_is_asked_under_a_browsers_name() -> None:
+    vendor, transport = yahoo(chart([]))
+    vendor.send(HttpRequest("https://query1.finance.yahoo.com/x", headers={"Accept": "text/html"}))
+    sent = transport.asked[0].headers
+    assert "Mozilla" in sent["User-Agent"]
+    assert sent["Accept"] == "text/html"
+
+
+@pytest.mark.parametrize(
+    "zone, label",
+    [
+        ("Pacific/Auckland", "2024-01-01T21:00:00Z"),  # opens 10:00 the day before in UTC
+        ("America/New_York", "2024-01-02T14:30:00Z"),
+        ("Europe/London", "2024-01-02T00:00:00Z"),
+        ("Pacific/Honolulu", "2024-01-03T02:00:00Z"),
+    ],
+)
+@pytest.mark.parametrize("end", ["2024-01-03", "2024-01-02T01:20:34Z"])
+def test_the_request_for_days_holds_every_label_of_its_dates(
+    zone: str, label: str, end: str
+) -> None:
+    vendor, _ = yahoo()
+    asked = query("1d", "2024-01-02", end, AAPL)
+    params = vendor.bars_request(asked, None).params
+    second = parse_iso(label) // 1000
+    assert int(params["period1"]) <= second < int(params["period2"])
+    answered = chart([second], NY | {"exchangeTimezoneName": zone})
+    assert stamps(answered, asked) == [parse_iso("2024-01-02")]
+
+
+@pytest.mark.parametrize(
+    "label, theirs", [("1h", "1h"), ("90m", "90m"), ("1w", "1wk"), ("1M", "1mo")]
+)
+def test_timeframes_in_their_spelling(label: str, theirs: str) -> None:
+    vendor, _ = yahoo()
+    assert vendor.bars_request(query(label, 0, DAY_MS, AAPL), None).params["interval"] == theirs
+
+
+@pytest.mark.parametrize(
+    "symbol, spelled", [("^VIX", "%5EVIX"), ("EURUSD=X", "EURUSD%3DX"), ("BTC-USD", "BTC-USD")]
+)
+def test_symbols_are_spelled_and_quoted(symbol: str, spelled: str) -> None:
+    vendor, _ = yahoo()
+    who = Instrument("OURS", "index", spellings={"yahoo": symbol})
+    assert vendor.bars_request(query("1d", 0, 1, who), None).url.endswith(f"/chart/{spelled}")
+
+
+def test_a_long_span_of_minutes_is_asked_week_by_week() -> None:
+    start = NOW_MS - 20 * DAY_MS
+    vendor, transport = yahoo(*(chart([start // 1000 + 60 * i]) for i in range(3)))
+    vendor.fetch(query("1m", start, NOW_MS, AAPL))
+    lengths = [int(r.params["period2"]) - int(r.params["period1"]) for r in transport.asked]
+    assert lengths == [7 * 86400, 7 * 86400, 6 * 86400]
+
+
+def test_bars_older_than_yahoo_keeps_are_not_asked() -> None:
+    vendor, transport = yahoo()
+    with pytest.raises(CapabilityError, match="1m bars of the last 29 days"):
+        vendor.fetch(query("1m", NOW_MS - 40 * DAY_MS, NOW_MS, AAPL))
+    assert transport.asked == []
+
+
+@pytest.mark.parametrize(
+    "timeframe, label, stamp",
+    [
+        ("1d", "2024-07-03T13:30:00Z", "2024-07-03"),
+        ("1w", "2024-07-01T04:00:00Z", "2024-07-01"),
+        ("1w", "2024-07-03T19:59:58Z", "2024-07-01"),  # the running week
+        ("1M", "2024-07-01T04:00:00Z", "2024-07-01"),
+        ("1M", "2024-07-31T19:59:58Z", "2024-07-01"),  # the running month
+        ("1h", "2024-07-03T13:30:00Z", "2024-07-03T13:30:00"),
+    ],
+)
+def test_stamps(timeframe: str, label: str, stamp: str) -> None:
+    asked = query(timeframe, "2024-06-03", "2024-08-05", AAPL)
+    assert stamps(chart([parse_iso(label) // 1000]), asked) == [parse_iso(stamp)]
+
+
+@pytest.mark.parametrize(
+    "timeframe, after_open, opens",
+    [("5m", 1234, 1200), ("1h", 3599, 0), ("1h", 3600, 3600), ("90m", 6000, 5400), ("1m", 61, 60)],
+)
+def test_the_running_bar_is_put_on_the_grid_of_its_session(
+    timeframe: str, after_open: int, opens: int
+) -> None:
+    asked = query(timeframe, OPEN * 1000, (OPEN + 23400) * 1000, AAPL)
+    answered = chart([OPEN + after_open])
+    running = replace(answered, headers=dated(OPEN + after_open))
+    assert stamps(running, asked) == [(OPEN + opens) * 1000]
+    undated = replace(asked, now_ms=(OPEN + after_open) * 1000)
+    assert stamps(answered, undated) == [(OPEN + opens) * 1000]
+
+
+@pytest.mark.parametrize(
+    "instrument, now, label",
+    [
+        (POUND, "2024-06-05T13:45:00Z", "2024-06-05T12:28:14Z"),
+        (POUND, "2024-06-05T13:00:00Z", "2024-06-05T12:59:59Z"),
+        (AAPL, "2024-06-05T15:45:00Z", "2024-06-05T14:28:14Z"),
+        (AAPL, "2024-06-05T20:00:05Z", "2024-06-05T19:59:58Z"),
+    ],
+)
+def test_a_late_label_is_not_put_on_the_grid_of_a_bar_that_has_closed(
+    instrument: Instrument, now: str, label: str
+) -> None:
+    """Once its hour is over by the vendor's date, whatever our clock says."""
+    day = parse_iso("2024-06-05T00:00:00Z")
+    for ours in (parse_iso(label), parse_iso(now), day + 40 * DAY_MS):
+        asked = query("1h", day, day + DAY_MS, instrument, now_ms=ours)
+        at = parse_iso(label) // 1000
+        meta = LONDON if instrument is POUND else SUMMER
+        answered = chart([at - 3600, at], meta)
+        late = replace(answered, headers=dated(parse_iso(now) // 1000))
+        assert stamps(late, asked) == [(at - 3600) * 1000, at * 1000]
+
+
+def test_outside_the_running_session_nothing_is_moved() -> None:
+    asked = query("1h", (OPEN - 99_999) * 1000, (OPEN + 99_999) * 1000, AAPL)
+    for label in (OPEN - 1, OPEN + 23400, OPEN + 23411):
+        assert stamps(chart([label]), asked) == [label * 1000]
+
+
+def test_only_the_last_row_can_be_the_running_bar() -> None:
+    asked = query("1h", OPEN * 1000, (OPEN + 23400) * 1000, AAPL)
+    odd = [OPEN, OPEN + 17, OPEN + 3600]
+    assert stamps(chart(odd), asked) == [second * 1000 for second in odd]
+
+
+def test_the_last_trade_does_not_replace_the_bar_it_belongs_to() -> None:
+    """The real bar alone is handed on: the other row would contradict it, hours later too."""
+    asked = query("5m", OPEN * 1000, (OPEN + 600) * 1000, AAPL)
+    bars = yahoo()[0].parse_bars(chart([OPEN, OPEN + 300, OPEN + 337]), asked).bars
+    assert [(b.stamp_ms // 1000 - OPEN, b.open) for b in bars] == [(0, 10), (300, 11)]
+
+
+@pytest.mark.parametrize("timeframe", ["5m", "1d", "1w"])
+def test_a_bar_that_is_sent_twice_is_no_last_trade(timeframe: str) -> None:
+    """Both rows are handed on: where they differ, neither is believed."""
+    asked = query(timeframe, (OPEN - 8 * 86_400) * 1000, (OPEN + 86_400) * 1000, AAPL)
+    bars = yahoo()[0].parse_bars(chart([OPEN, OPEN]), asked).bars
+    assert [(bar.stamp_ms, bar.open) for bar in bars] == [
+        (bars[0].stamp_ms, 10),
+        (bars[0].stamp_ms, 11),
+    ]
+
+
+@pytest.mark.parametrize("after_s, volume, kept", [(0, 0, 1), (1, None, 1), (0, 7, 2), (300, 0, 2)])
+def test_the_last_price_after_the_close_is_no_bar(after_s: int, volume: Any, kept: int) -> None:
+    asked = query("5m", OPEN * 1000, (OPEN + 30_000) * 1000, AAPL)
+    flat = {name: [5.0, 6.0] for name in ("open", "high", "low", "close")} | {"volume": [9, volume]}
+    labels = [OPEN + 23_100, OPEN + 23_400 + after_s]
+    bars = yahoo()[0].parse_bars(chart(labels, quote=flat), asked).bars
+    assert len(bars) == kept and bars[0].close == 5
+
+
+def test_a_null_row_is_a_row_of_nan() -> None:
+    asked = query("5m", OPEN * 1000, (OPEN + 600) * 1000, AAPL)
+    nulls = {name: [5.0, None] for name in ("open", "high", "low", "close", "volume")}
+    bars = yahoo()[0].parse_bars(chart([OPEN, OPEN + 300], quote=nulls), asked).bars
+    assert bars[0].close == 5.0
+    assert all(math.isnan(value) for value in bars[1][1:])
+
+
+def test_what_came_only_through_the_margin_is_not_handed_on() -> None:
+    asked = query("1d", "2024-01-02", "2024-01-03", AAPL)
+    labels = [OPEN - 4 * 86400, OPEN, OPEN + 86400]  # Friday before, the day, the day after
+    assert stamps(chart(labels[1:]), asked) == [parse_iso("2024-01-02")]
+    vendor, _ = yahoo(chart([OPEN + 86400]))
+    with pytest.raises(NoDataError):
+        vendor.fetch(asked)
+
+
+def test_rows_from_elsewhere_are_handed_on() -> None:
+    asked = query("1d", "2024-01-02", "2024-01-03", AAPL)
+    assert stamps(chart([OPEN - 400 * 86400]), asked) == [parse_iso("2022-11-28")]
+
+
+def test_adjusted_closes_come_with_days() -> None:
+    adjusted = {"quote": [{}], "adjclose": [{"adjclose": [9.5, None]}]}
+    answered = chart([OPEN, OPEN + 86400])
+    payload = answered.json()
+    payload["chart"]["result"][0]["indicators"]["adjclose"] = adjusted["adjclose"]
+    bars = (
+        yahoo()[0].parse_bars(answer(payload), query("1d", "2024-01-02", "2024-01-04", AAPL)).bars
+    )
+    assert bars[0].adj_close == 9.5
+    assert math.isnan(bars[1].adj_close)
+
+
+def test_without_bars_there_may_still_be_actions() -> None:
+    events = {"splits": {"1": {"date": OPEN, "numerator": 3, "denominator": 2}}}
+    result = {"meta": NY, "indicators": {"quote": [{}]}, "events": events}
+    page = yahoo()[0].parse_bars(
+        answer({"chart": {"result": [result]}}), query("1d", "2024-01-02", "2024-01-03", AAPL)
+    )
+    assert page.bars == ()
+    assert [(a.type, a.ex_date, a.numerator, a.denominator) for a in page.actions] == [
+        ("split", date(2024, 1, 2), 3.0, 2.0)
+    ]
+
+
+def test_actions_alone_are_one_chart_of_days() -> None:
+    events = {
+        "dividends": {
+            str(OPEN): {"date": OPEN, "amount": 0.24},
+            str(OPEN + 86400): {"date": OPEN + 86400, "amount": 0.25},
+        }
+    }
+    vendor, transport = yahoo(chart([OPEN], events=events))
+    span = Span(day_ms(date(2024, 1, 2)), day_ms(date(2024, 1, 3)))
+    assert vendor.fetch_actions(AAPL, span, NOW_MS) == [
+        Action(
+            date(2024, 1, 2),
+            "dividend",
+            OPEN * 1000,
+            amount=0.24,
+            source="yahoo",
+            fetched_at=NOW_MS,
+        )
+    ]
+    assert transport.asked[0].params["interval"] == "1d"
+
+
+@pytest.mark.parametrize(
+    "status, description, kind",
+    [
+        (404, "No data found, symbol may be delisted", SymbolNotFoundError),
+        (200, "No data found, symbol may be delisted", SymbolNotFoundError),
+        (422, "1m data not available for startTime=1", CapabilityError),
+        (400, "Data doesn't exist for startDate = 1, endDate = 2", NoDataError),
+        (400, "Invalid input - interval=7m is not supported", CapabilityError),
+        (401, "Invalid Crumb", AuthenticationError),
+        (429, "Too Many Requests", RateLimitedError),
+        (500, "internal-error", UnavailableError),
+    ],
+)
+def test_errors_of_the_vendor(status: int, description: str, kind: Any) -> None:
+    body = {"chart": {"result": None, "error": {"code": "X", "description": description}}}
+    error = yahoo()[0].classify(answer(body, status))
+    assert type(error) is kind
+
+
+@pytest.mark.parametrize("body", [b"Edge: Too Many Requests", b"<html>", b'{"chart": 1}', b""])
+def test_errors_without_the_vendors_words_are_told_by_status(body: bytes) -> None:
+    assert type(yahoo()[0].classify(answer(body, 429))) is RateLimitedError
+    assert type(yahoo()[0].classify(answer(body, 503))) is UnavailableError
+    assert yahoo()[0].classify(answer(body)) is None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {}, {"chart": {"result": []}}, {"chart": {"result": [{}]}},
+        {"chart": {"result": [{"meta": {"exchangeTimezoneName": "Mars/Base"}}]}},
+        {"chart": {"result": [{"meta": NY, "timestamp": [1], "indicators": {"quote": [{}]}}]}},
+        {"chart": {"result": [{"meta": NY, "timestamp": ["x"], "indicators": {"quote": [{}]}}]}},
+        {"chart": {"result": [{"meta": NY, "timestamp": [10**30], "indicators": {}}]}},
+    ],
+)  # fmt: skip
+def test_another_shape_is_unreadable(payload: Any) -> None:
+    vendor, _ = yahoo(answer(payload))
+    with pytest.raises(ResponseFormatError):
+        vendor.fetch(query("1d", 0, DAY_MS, AAPL))
+
+
+def test_columns_of_unequal_length_are_unreadable() -> None:
+    vendor, _ = yahoo(chart([OPEN, OPEN + 60], quote={"close": [1.0]}))
+    with pytest.raises(ResponseFormatError):
+        vendor.fetch(query("5m", OPEN * 1000, OPEN * 1000 + HOUR_MS, AAPL, now_ms=OPEN * 1000))
+
+
+def test_kinds() -> None:
+    caps = yahoo()[0].capabilities
+    assert caps.kind(AAPL) == Kind("regular", "session", "consolidated", "USD", "shares")
+    assert caps.kind(Instrument("BTC-USD", "crypto", quote="USD")).venue == "aggregate"
+    assert caps.kind(Instrument("EURUSD=X", "forex", quote="USD")).session == "24h"
+    assert (caps.adjustment, caps.actions) == ("split", True)
+
+
+def test_days_are_dense_and_minutes_are_not() -> None:
+    vendor, _ = yahoo()
+    assert vendor.is_dense(query("1d", 0, 1).timeframe)
+    assert not vendor.is_dense(query("1m", 0, 1).timeframe)
+
+
+def test_the_batch_maps_columns_by_name() -> None:
+    vendor, _ = yahoo(chart([OPEN]), chart([OPEN + 86400]))
+    got = vendor.get_ohlcv_batch(["AAPL", "MSFT"], "1d", date(2024, 1, 2), date(2024, 1, 3))
+    assert list(got) == ["AAPL", "MSFT"]
+    assert list(got["MSFT"].columns) == ["timestamp", "open", "high", "low", "close", "volume"]
+    assert got["AAPL"]["high"].tolist() == [11.0]
+
+
+# --- recorded answers --------------------------------------------------------------------------
+
+
+def whole(timeframe: str, response: HttpResponse) -> FetchQuery:
+    return query(
+        timeframe, "2000-01-01", "2030-01-01", meant(response), now_ms=parse_iso("2030-01-01")
+    )
+
+
+def meant(response: HttpResponse) -> Instrument:
+    """Return the symbol that a recorded chart is of, as a share: it is only read here."""
+    (chart,) = response.json()["chart"]["result"]
+    return replace(AAPL, symbol=chart["meta"]["symbol"])
+
+
+@needs_reference
+@pytest.mark.parametrize("name", CHARTS)
+def test_recorded_charts(name: str) -> None:
+    recording, response = recorded("yahoo", name)
+    timeframe, count, first, last, unit = CHARTS[name]
+    page = yahoo()[0].parse_bars(response, whole(timeframe, response))
+    raw = recording["body"]["chart"]["result"][0]["indicators"]
+    assert len(page.bars) == count
+    assert page.unit == unit
+    found = [b.stamp_ms for b in page.bars]
+    assert (found[0], found[-1]) == (parse_iso(first), parse_iso(last))
+    closes = sorted(v for v in raw["quote"][0]["close"] if v is not None)
+    assert sorted(b.close for b in page.bars if not math.isnan(b.close)) == closes
+    if timeframe == "1d":
+        assert [b.adj_close for b in page.bars] == raw["adjclose"][0]["adjclose"]
+        assert all(stamp % DAY_MS == 0 for stamp in found)
+
+
+@needs_reference
+@pytest.mark.parametrize("name", CHARTS)
+def test_recorded_charts_pass_the_check_of_bars(name: str) -> None:
+    _, response = recorded("yahoo", name)
+    vendor, _ = yahoo(response)
+    timeframe, count, _, _, unit = CHARTS[name]
+    asked = whole(timeframe, response)
+    if timeframe != "1d":
+        day = parse_iso("2020-07-13")
+        asked = query(timeframe, day, day + DAY_MS, meant(response), now_ms=day + DAY_MS)
+    got = vendor.fetch(asked)
+    checked = check(got.table, asked.span, timeframe=asked.timeframe, now_ms=asked.now_ms)
+    assert (len(checked.good) + checked.nulls, checked.bad) == (count, ())
+    assert got.kind.unit == unit
+
+
+@needs_reference
+def test_the_recorded_split_and_dividend() -> None:
+    _, response = recorded("yahoo", "chart-AAPL-1d-2020-08-31-split-4for1-dividend")
+    split, dividend = yahoo()[0].parse_bars(response, whole("1d", response)).actions
+    assert (split.type, split.ex_date, split.ratio) == ("split", date(2020, 8, 31), 4)
+    assert split.ex_at == parse_iso("2020-08-31T13:30:00Z")
+    assert (dividend.type, dividend.ex_date, dividend.amount) == (
+        "dividend",
+        date(2020, 11, 6),
+        0.205,
+    )
+
+
+@needs_reference
+def test_recorded_dividends() -> None:
+    _, response = recorded("yahoo", "chart-MSFT-1d-2021-02-to-2022-01-dividends")
+    page = yahoo()[0].parse_bars(response, whole("1d", response))
+    assert [(a.ex_date.isoformat(), a.amount) for a in page.actions] == [
+        ("2021-02-17", 0.56), ("2021-05-19", 0.56), ("2021-08-18", 0.56), ("2021-11-17", 0.62),
+    ]  # fmt: skip
+    _, never = recorded("yahoo", "chart-TSLA-1d-dividends-none")
+    assert yahoo()[0].parse_bars(never, whole("1d", never)).actions == []
+
+
+@needs_reference
+def test_the_recorded_running_bar() -> None:
+    _, response = recorded("yahoo", "chart-HYDR.ME-5m-1d-null-row-and-off-grid-last-row")
+    day = parse_iso("2020-07-13")
+    last_trade = parse_iso("2020-07-13T15:30:24Z")
+    asked = query("5m", day, day + DAY_MS, meant(response), now_ms=last_trade)
+    bars = yahoo()[0].parse_bars(response, asked).bars
+    assert bars[-1].stamp_ms == bars[-2].stamp_ms == parse_iso("2020-07-13T15:30:00Z")
+    running = [b for b in bars[-2:] if not math.isnan(b.close)]
+    price = 0.7638999819755554
+    assert [b[1:6] for b in running] == [Bar(0, price, price, price, price, 0.0)[1:6]]
+
+
+@needs_reference
+@pytest.mark.parametrize("name", sorted(EMPTY))
+def test_recorded_emptiness(name: str) -> None:
+    _, response = recorded("yahoo", name)
+    vendor, _ = yahoo(response)
+    assert vendor.classify(response) is None
+    with pytest.raises(NoDataError):
+        vendor.fetch(query("1d", "2025-02-01", "2025-02-02", AAPL))
+
+
+@needs_reference
+@pytest.mark.parametrize("name", sorted(UNREADABLE))
+def test_recorded_answers_without_prices(name: str) -> None:
+    _, response = recorded("yahoo", name)
+    vendor, _ = yahoo(response)
+    with pytest.raises(ResponseFormatError, match="open"):
+        vendor.fetch(whole("1d", response))
+
+
+@needs_reference
+@pytest.mark.parametrize("name", ERRORS)
+def test_recorded_errors(name: str) -> None:
+    _, response = recorded("yahoo", name)
+    assert type(yahoo()[0].classify(response)) is ERRORS[name]
+
+
+@pytest.mark.parametrize("named, is_ours", [("JPY=X", True), ("USDJPY=X", True), ("EUR=X", False)])
+def test_dollars_against_a_currency_have_a_short_name(named: str, is_ours: bool) -> None:
+    pair = Instrument("USDJPY=X", "forex", "FX", "UTC", spellings={"yahoo": "USDJPY=X"})
+    vendor, _ = yahoo(chart([1717430400], {**NY, "symbol": named}))
+    asked = query("1d", "2024-06-03", "2024-06-04", pair)
+    if is_ours:
+        assert len(vendor.fetch(asked).table) == 1
+    else:
+        with pytest.raises(ResponseFormatError, match="answered about 'EUR=X', not 'USDJPY=X'"):
+            vendor.fetch(asked)
+
+
+@pytest.mark.parametrize(
+    "zone",
+    ["Europe", "../../etc/passwd", "Nowhere/Land", "x" * 5000, "", 5, None, True, "a\0b", []],
+)
+def test_a_time_zone_that_does_not_exist_is_no_answer(zone: Any) -> None:
+    vendor, _ = yahoo(chart([OPEN], NY | {"exchangeTimezoneName": zone}))
+    with pytest.raises(ResponseFormatError):
+        vendor.fetch(query("1h", OPEN * 1000, OPEN * 1000 + HOUR_MS, AAPL))
