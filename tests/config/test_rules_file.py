@@ -124,6 +124,11 @@ class TestMistakes:
                 "providers: {local: {columns: {opn: x}}}",
                 "columns.opn: unknown key: did you mean open?",
             ),
+            (
+                "providers: {local: {delimiter: \\t}}",
+                """it is '\\\\t', one of "," ";" "|" "\\t" is needed""",
+            ),
+            ("providers: {local: {delimiter: [;]}}", 'it is list, one of ","'),
             ("providers: {yahoo: {transport: htp}}", "did you mean http?"),
             ("providers: {yahoo: {base_url: ftp://h}}", "an address https://... is needed"),
             ("providers: {yahoo: {base_url: nonsense}}", "an address https://... is needed"),
@@ -311,7 +316,8 @@ class TestOverlay:
             user_file,
             "providers:\n"
             "  binance: {base_url: 'https://api.mirror.example', settle_minutes: 5, transport: http}\n"
-            "  local: {folder: bars, columns: {open: Open}, timezone: Europe/Paris, unit: EUR}\n",
+            "  local: {folder: bars, columns: {open: Open}, timezone: Europe/Paris, unit: EUR,\n"
+            '    delimiter: "\\t"}\n',
         )
         binance, local = rules.provider("binance"), rules.provider("local")
         assert (binance.base_url, binance.settle_minutes) == ("https://api.mirror.example", 5)
@@ -319,6 +325,7 @@ class TestOverlay:
         assert binance.rate_limits == {"requests_per_minute": 1200.0}
         assert dict(local.options) == {
             "folder": "bars", "columns": {"open": "Open"}, "timezone": "Europe/Paris", "unit": "EUR",
+            "delimiter": "\t",
         }  # fmt: skip
 
     @pytest.mark.parametrize(

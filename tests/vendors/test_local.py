@@ -50,6 +50,35 @@ def test_plain_files(tmp_path: Path, name: str) -> None:
     assert (got.basis, got.dense, got.kind) == (Basis("raw"), False, Kind("", "", "", "USD"))
 
 
+@pytest.mark.parametrize("delimiter", [";", "|", "\t"])
+def test_fields_are_parted_by_the_declared_delimiter(tmp_path: Path, delimiter: str) -> None:
+    rows = '"2024-01-02",1,2,0.5,1.5,10\n' + "2024-01-03,2,3,1.5,2.5,\n"
+    (tmp_path / "AAPL_1d.csv").write_text((HEADER + rows).replace(",", delimiter))
+    got = fetch(local(tmp_path, delimiter=delimiter))
+    assert got.table.stamps.tolist() == [parse_iso("2024-01-02"), parse_iso("2024-01-03")]
+    assert got.table.close.tolist() == [1.5, 2.5]
+    with pytest.raises(ResponseFormatError, match="line 1 lacks the columns") as undeclared:
+        fetch(local(tmp_path))
+    assert "delimiter" in str(undeclared.value)
+
+
+def test_decimal_commas_are_told_and_not_guessed(tmp_path: Path) -> None:
+    text = HEADER.replace(",", ";") + "2024-01-02;1,5;2;0;1;10\n"
+    (tmp_path / "AAPL_1d.csv").write_text(text)
+    with pytest.raises(ResponseFormatError, match="line 2: column 'open' holds '1,5'"):
+        fetch(local(tmp_path, delimiter=";"))
+
+
+def test_the_delimiter_is_not_that_of_parquet(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    prices = dict.fromkeys(("open", "high", "low", "close"), pa.array([1.5]))
+    table = pa.table({"timestamp": pa.array(["2024-01-02"])} | prices)
+    parquet.write_table(table, tmp_path / "AAPL_1d.parquet")
+    assert fetch(local(tmp_path, delimiter=";")).table.close.tolist() == [1.5]
+
+
 def test_parquet_keeps_every_digit(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -224,7 +253,7 @@ def test_a_file_of_closes_without_a_row(tmp_path: Path) -> None:
 
 
 def test_only_the_span_comes_back(tmp_path: Path) -> None:
-    (tmp_path / "AAPL_1d.csv").write_text(HEADER + "2023-12-31,1,1,1,1,1\n\n" + ROWS)
+    (tmp_path / "AAPL_1d.csv").write_text(HEADER + "2023-12-31,1,1,1,1,1,,\n\n" + ROWS)
     assert len(fetch(local(tmp_path)).table) == 2
     with pytest.raises(NoDataError):
         local(tmp_path).fetch(query("1d", "2020-01-01", "2020-02-01", AAPL))
@@ -237,6 +266,7 @@ def test_only_the_span_comes_back(tmp_path: Path) -> None:
         ("timestamp,open,high,low\n", "line 1 lacks the columns close"),
         (HEADER + ROWS + "2024-01-04,x,1,1,1,1\n", "line 4: column 'open' holds 'x'"),
         (HEADER + "2024-01-04,1,1\n", "AAPL_1d.csv line 2"),
+        (HEADER + "2024-01-04,1,3,1,2,5,10\n", "line 2: 7 fields below 6 columns"),
         (HEADER + "4th of July,1,1,1,1,1\n", "line 2: Invalid isoformat string: '4th of July'"),
         (HEADER + f"{10**40},1,1,1,1,1\n", "line 2"),
     ],
@@ -296,6 +326,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
         ({"folder": "x", "label": "close"}, "label 'close' is not known"),
         ({"folder": "x", "label": ["end"]}, "label"),
         ({"folder": "x", "anchor": "open"}, "anchor 'open' is not known"),
+        ({"folder": "x", "delimiter": "::"}, "delimiter '::' is not known"),
         ({"folder": "x", "pattern": "all.csv"}, "must hold {symbol}"),
         ({"dataset": "other"}, "unknown dataset 'other'"),
     ],

@@ -67,6 +67,13 @@ def _age(value: Any, path: Path) -> Iterator[Problem]:
         yield Problem(path, f"{exc.args[0]}: {exc.hint}")
 
 
+def _delimiter(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept a character that parts the fields of CSV, or nothing."""
+    if value is not None and value not in (",", ";", "|", "\t"):
+        shown = repr(value) if isinstance(value, str) else type(value).__name__
+        yield Problem(path, f'it is {shown}, one of "," ";" "|" "\\t" is needed')
+
+
 _rule = record(
     {
         "primary": _asked,
@@ -104,6 +111,7 @@ _local: dict[str, Check] = {
     "folder": _maybe,
     "pattern": _maybe,
     "columns": record(dict.fromkeys(_BARS, text()) | {"volume": _maybe}),
+    "delimiter": _delimiter,
     "time_column": _maybe,
     "timezone": _maybe,
     "label": text("start", "end", nullable=True),

@@ -38,6 +38,7 @@ from .files import FileCarrier
 DEMO = "demo"
 LABELS: Final = ("start", "end")
 ANCHORS: Final = ("clock", "session")
+DELIMITERS: Final = (",", ";", "|", "\t")
 _LABELS = "1m 2m 3m 5m 15m 30m 1h 90m 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 # Seconds since 1970 have at most 11 digits, milliseconds 13, microseconds 16, nanoseconds 19.
 _EPOCH_SCALES = ((10**11, 1000), (10**14, 1), (10**17, 1e-3))
@@ -52,6 +53,7 @@ class LocalFiles:
         dataset: ``demo`` for the sample data, else empty.
         pattern: name of a file in the folder; ``{symbol}`` and ``{timeframe}`` are filled in. An
             ending may be left out: ``.csv``, ``.csv.gz`` and ``.parquet`` are tried.
+        delimiter: what parts the fields of a CSV file: ``,``, ``;``, ``|`` or a tab; Parquet has none.
         columns: our column name to the file's, where they differ; ``volume`` is None where the bars
             have none.
         time_column: the column of the stamps.
@@ -69,6 +71,7 @@ class LocalFiles:
     folder: Path | None = None
     dataset: str = ""
     pattern: str = "{symbol}_{timeframe}"
+    delimiter: str = ","
     columns: Mapping[str, str | None] = field(default_factory=dict)
     time_column: str = "timestamp"
     time_format: str = ""
@@ -123,6 +126,11 @@ class LocalFiles:
                     f"providers.local.{name} {getattr(self, name)!r} is not known",
                     hint=f"there are {', '.join(choices)}",
                 )
+        if self.delimiter not in DELIMITERS:
+            raise ConfigError(
+                f"providers.local.delimiter {self.delimiter!r} is not known",
+                hint='there are "," ";" "|" and, in double quotes, "\\t"',
+            )
         if "{symbol}" not in self.pattern:
             raise ConfigError("providers.local.pattern must hold {symbol}")
         try:
@@ -265,13 +273,19 @@ class LocalDataDownloader(BaseDataDownloader):
 
     def _bars(self, response: HttpResponse, query: FetchQuery) -> list[Bar]:
         name, calendar = _name(response), calendar_for(query.instrument)
-        rows = csv.reader(response.text.lstrip("\ufeff").splitlines())
-        places = self._places(next(rows, []), name)
+        # A Parquet table comes as text with commas, whatever parts the fields of the other files.
+        delimiter = "," if name.endswith(".parquet") else self.files.delimiter
+        rows = csv.reader(response.text.lstrip("\ufeff").splitlines(), delimiter=delimiter)
+        header = next(rows, [])
+        places = self._places(header, name)
         bars = []
         for number, row in enumerate(rows, start=2):
             if not row:
                 continue
             try:
+                # Decimal commas between commas would move every value after the first.
+                if any(row[len(header) :]):
+                    raise ValueError(f"{len(row)} fields below {len(header)} columns")
                 bar = self._bar(row, places, query.timeframe, calendar)
             except (ValueError, IndexError, OverflowError) as exc:
                 raise ResponseFormatError(f"{name} line {number}: {str(exc)[:100]}") from exc
@@ -306,7 +320,7 @@ class LocalDataDownloader(BaseDataDownloader):
         if missing:
             raise ResponseFormatError(
                 f"{name} line 1 lacks the columns {', '.join(missing)}",
-                hint="providers.local.columns and time_column name them",
+                hint="providers.local.columns and time_column name them, delimiter parts them",
             )
         return places
 
