@@ -76,6 +76,8 @@ class Recorder(ThreadingHTTPServer):
                 recorder.requests.append((self.path, headers))
                 handle(self)
 
+            do_POST = do_GET
+
             def log_message(self, *_: Any) -> None:
                 pass
 

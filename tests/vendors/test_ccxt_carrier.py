@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from src.data.clock import ManualClock
-from src.data.errors import CapabilityError, ResponseFormatError, UnavailableError
+from src.data.errors import ResponseFormatError, UnavailableError
 from src.data.model.http import HttpRequest
 from src.data.vendors.ccxt.carrier import ERROR_HEADER, CcxtCarrier
 from tests.net.scripted import NOW_MS, Recorder, reply, serving
@@ -147,9 +147,32 @@ def test_without_an_answer_the_error_is_ours() -> None:
         )
 
 
-def test_an_exchange_that_is_asked_by_post_is_refused(server: Recorder) -> None:
-    with pytest.raises(CapabilityError, match="POST"):
-        CcxtCarrier("hyperliquid").send(
-            HttpRequest(f"{server.base}/hyperliquid/bars", {"symbol": "BTC/USDC"})
+def hyperliquid(handler: BaseHTTPRequestHandler) -> None:
+    """Speak as Hyperliquid does, by its documentation: one address, asked by POST."""
+    asked = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+    if handler.command != "POST" or handler.headers["Content-Type"] != "application/json":
+        reply(handler, b"Failed to deserialize the JSON body into the target type", 422)
+    elif asked["type"] == "spotMetaAndAssetCtxs":
+        tokens = [{"name": "USDC", "szDecimals": 8}, {"name": "PURR", "szDecimals": 0}]
+        pairs = [{"name": "PURR/USDC", "tokens": [1, 0], "index": 0, "isCanonical": True}]
+        listed = [{"tokens": tokens, "universe": pairs}, [{"midPx": "0.209265"}]]
+        reply(handler, json.dumps(listed).encode())
+    else:
+        wanted = asked["req"]
+        assert (asked["type"], wanted["interval"]) == ("candleSnapshot", "1d")
+        bar = {"t": wanted["startTime"], "T": wanted["startTime"] + 86_399_999, "i": "1d",
+               "s": wanted["coin"], "o": "1.0", "h": "2.0", "l": "0.5", "c": "1.5", "v": "10.0",
+               "n": 46}  # fmt: skip
+        reply(handler, json.dumps([bar]).encode())
+
+
+def test_an_exchange_that_is_asked_by_post_is_asked_so() -> None:
+    with serving(hyperliquid) as server:
+        asked: dict[str, str | int] = {
+            "symbol": "PURR/USDC", "timeframe": "1d", "since": BAR[0], "limit": 9,
+        }  # fmt: skip
+        told = CcxtCarrier("hyperliquid").send(
+            HttpRequest(f"{server.base}/hyperliquid/bars", asked)
         )
-    assert server.requests == []
+        assert told.json() == [[BAR[0], 1, 2, 0.5, 1.5, 10]]
+        assert paths(server) == ["/info", "/info"]

@@ -29,6 +29,7 @@ class HttpRequest:
         params: query parameters that may be logged.
         headers: headers that may be logged.
         secret_params, secret_headers: sent, never shown.
+        method, body: how it is asked; the body is sent, never shown.
         cost: how many units of the vendor's limit it takes.
     """
 
@@ -38,6 +39,7 @@ class HttpRequest:
     secret_params: Mapping[str, str] = field(default_factory=dict, repr=False)
     secret_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     method: str = "GET"
+    body: bytes = field(default=b"", repr=False)
     cost: int = 1
 
 

@@ -285,6 +285,7 @@ def _prepare(session: requests.Session, request: HttpRequest) -> requests.Prepar
             request.url,
             params={**request.params, **request.secret_params},
             headers={**request.headers, **request.secret_headers},
+            data=request.body,
         )
     )
 

@@ -37,13 +37,15 @@ class CarrierSession(requests.Session):
     def request(
         self, method: str | bytes, url: str | bytes, *args: Any, **options: Any
     ) -> requests.Response:
-        """Send one request; options but ``params`` and ``headers`` are ours to decide."""
+        """Send one request; options but what is asked are ours to decide."""
         prepared = requests.Request(
             str(method).upper(),
             str(url),
             params=options.get("params"),
             headers=options.get("headers"),
+            data=options.get("data"),
         ).prepare()
+        body = prepared.body or b""
         address, _, query = str(prepared.url).partition("?")
         answer = self._transport.send(
             HttpRequest(
@@ -51,6 +53,7 @@ class CarrierSession(requests.Session):
                 params=dict(parse_qsl(query, keep_blank_values=True)),
                 headers=dict(prepared.headers),
                 method=str(prepared.method),
+                body=body.encode() if isinstance(body, str) else body,
             )
         )
         check_parsed_size(answer.body)  # packages parse by themselves

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 from ...clock import Clock, SystemClock
 from ...errors import (
-    CapabilityError,
     DataError,
     MissingExtraError,
     ResponseFormatError,
@@ -179,7 +178,7 @@ class CcxtCarrier:
         if base not in held:
             made = _new_exchange(self._exchange)
             made.session.close()
-            made.session = _GetSession(self._transport)
+            made.session = CarrierSession(self._transport)
             if base != facts_of(self._exchange).base_url:
                 made.urls["api"] = _moved(made.urls["api"], base)
             held[base] = made
@@ -206,15 +205,6 @@ class CcxtCarrier:
         elif made.markets is not markets:
             made.set_markets(markets)
             made.markets = markets
-
-
-class _GetSession(CarrierSession):
-    """Sends what is asked by its address alone; our requests have no body."""
-
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> Any:
-        if options.get("data"):
-            raise CapabilityError("this exchange is asked by POST, which is not carried here")
-        return super().request(method, url, *args, **options)
 
 
 def _library() -> ModuleType:
