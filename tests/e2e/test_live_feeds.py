@@ -157,6 +157,23 @@ def test_without_backtrader_it_is_a_feed_all_the_same(
         assert type(feed) is LiveFeed
 
 
+def test_what_a_feed_can_do_does_not_hang_on_backtrader(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = manager.live_feed("BTCUSDT", "1h", 5)
+    monkeypatch.setattr("src.data.feed.selection.find_spec", lambda name: None)
+    plain = manager.live_feed("BTCUSDT", "1h", 5)
+    documented = {
+        "__iter__", "__aiter__", "__enter__", "__exit__", "on_bar", "on_status", "on_revision",
+        "start", "stop", "status", "snapshot", "subscribe", "unsubscribe", "symbol", "timeframe",
+    }  # fmt: skip
+    assert documented <= {*dir(plain)} and documented <= {*dir(both)}
+    assert {name for name in dir(LiveFeed) if not name.startswith("_")} <= {*dir(both)}
+    older = {"df", "interval", "is_connected", "last_update", "get_status", "should_stop"}
+    assert older <= {*dir(both)}
+    assert not older & {*dir(plain)}, "those of older programs come with Backtrader"
+
+
 def test_without_backtrader_callbacks_get_what_they_get_with_it(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
