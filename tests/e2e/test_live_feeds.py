@@ -168,7 +168,6 @@ def test_what_a_feed_can_do_does_not_hang_on_backtrader(
         "start", "stop", "status", "snapshot", "subscribe", "unsubscribe", "symbol", "timeframe",
     }  # fmt: skip
     assert documented <= {*dir(plain)} and documented <= {*dir(both)}
-    assert {name for name in dir(LiveFeed) if not name.startswith("_")} <= {*dir(both)}
     older = {"df", "interval", "is_connected", "last_update", "get_status", "should_stop"}
     assert older <= {*dir(both)}
     assert not older & {*dir(plain)}, "those of older programs come with Backtrader"
