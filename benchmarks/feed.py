@@ -23,8 +23,9 @@ from src.data.feed.streams.pool import Hub, Subscription
 from src.data.model.capabilities import Limits
 from src.data.model.instant import MINUTE_MS, from_ms, parse_iso
 from src.data.model.stream import BarSeen, LiveBar, Topic
-from src.data.net.limiter import VendorLimiter
+from src.data.net.limiter import Limiter
 from src.data.net.socket import Dialer
+from src.data.net.state import State
 from src.data.vendors.binance.stream import BinanceStream
 from tests.vendor_server.streams import StreamServer
 
@@ -221,7 +222,7 @@ def _over_a_socket(count: int) -> list[float]:
         protocol = BinanceStream(streams.url("binance"))
 
         def make() -> Connection:
-            limiter = VendorLimiter("binance", Limits(), clock)
+            limiter = Limiter("binance", Limits(), State(None, clock))
             return Connection(protocol, Dialer(protocol.address), limiter, clock)
 
         source = Subscription(Hub(), "one", topic, make, lambda sink: BarListener(sink, clock))

@@ -28,8 +28,9 @@ from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, StreamState, StreamStatus, Topic
 from src.data.model.timeframe import Timeframe
-from src.data.net.limiter import VendorLimiter
+from src.data.net.limiter import Limiter
 from src.data.net.socket import Dialer, Wire
+from src.data.net.state import State
 from src.data.vendors.binance.stream import BinanceStream
 from tests.vendor_server.streams import StreamServer, hanging
 
@@ -83,7 +84,11 @@ class _Stand:
 
         def make() -> Connection:
             return Connection(
-                protocol, dial, VendorLimiter("binance", Limits(), self.clock), self.clock, _PULSE
+                protocol,
+                dial,
+                Limiter("binance", Limits(), State(None, self.clock)),
+                self.clock,
+                _PULSE,
             )
 
         stream = Subscription(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .net.leases import Leases
-from .net.limiter import Limiter, Limiters
+from .net.limiter import Limiter
 from .net.senders import Senders
 
 if TYPE_CHECKING:
+    from .model.capabilities import Limits
     from .net.http import Transport
     from .net.paused_vendors import Standing
     from .net.sender import Sender
@@ -44,10 +45,9 @@ class Network:
         limits, keys = declared_limits(downloader), keys_of(downloader)
         return self._senders.own_sender(name, downloader, carrier, limits, keys)
 
-    @property
-    def limiters(self) -> Limiters:
-        """The limiters of all vendors that were asked for so far."""
-        return self._senders.limiters
+    def stream_limiter(self, vendor: str, limits: Limits) -> Limiter:
+        """Return what paces the connecting to a vendor's stream within this process."""
+        return self._senders.stream_limiter(vendor, limits)
 
     @property
     def leases(self) -> Leases | None:

@@ -29,8 +29,8 @@ from src.data.model.timeframe import Timeframe
 from src.data.net.account import Account
 from src.data.net.circuit import Circuits
 from src.data.net.circuit_breaker import CircuitPolicy
+from src.data.net.limiter import Limiter
 from src.data.net.sender import Sender
-from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import State
 from src.data.vendors.base import BaseDataDownloader
 from tests.net.scripted import answer
@@ -82,7 +82,7 @@ class HouseVendor(BaseDataDownloader):
 
     def __init__(self, wire: Wire, state: State) -> None:
         self.name = wire.name
-        limiter = SharedLimiter(self.name, Limits(), state)
+        limiter = Limiter(self.name, Limits(), state)
         super().__init__(sender=Sender(wire, limiter, state.clock))
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:

@@ -17,9 +17,10 @@ from src.data.model.bars import BarTable
 from src.data.model.capabilities import Fetched, FetchQuery, Limits
 from src.data.model.span import Span
 from src.data.net.http import HttpTransport
-from src.data.net.limiter import VendorLimiter
+from src.data.net.limiter import Limiter
 from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
+from src.data.net.state import State
 from src.data.prices.quality import Checked, check
 from src.data.vendors.base import BaseDataDownloader
 from src.data.vendors.registry import downloader_class
@@ -58,7 +59,7 @@ class Bench:
 
     def downloader(self, keys: Any = None) -> BaseDataDownloader:
         """Return the vendor's downloader at the local server, with its keys or with ``keys``."""
-        limiter = VendorLimiter(self.name, Limits(), self.clock)
+        limiter = Limiter(self.name, Limits(), State(None, self.clock))
         return downloader_class(self.name)(
             credentials=self.sheet.keys if keys is None else keys,
             base_url=self.vendors.base_url(self.face),

@@ -12,8 +12,9 @@ from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import parse_iso
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.net.limiter import VendorLimiter
+from src.data.net.limiter import Limiter
 from src.data.net.sender import Sender
+from src.data.net.state import State
 from src.data.vendors.base import BaseDataDownloader
 from src.data.vendors.local.files import FileCarrier
 from src.data.vendors.registry import downloader_class
@@ -37,7 +38,7 @@ class FileBench(Bench):
     def downloader(self, keys: Any = None) -> BaseDataDownloader:
         """Return the vendor over the folder; wall times and days are New York's."""
         layout = {"folder": str(self.shelf), "timezone": NEW_YORK, "adjustment": "raw"}
-        limiter = VendorLimiter(self.name, Limits(), self.clock)
+        limiter = Limiter(self.name, Limits(), State(None, self.clock))
         carrier = _Writing(self, FileCarrier(self.shelf))
         sender = Sender(carrier, limiter, self.clock)
         return downloader_class(self.name)(files=layout, carrier=carrier, sender=sender)  # type: ignore[call-arg]

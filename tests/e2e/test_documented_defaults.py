@@ -16,9 +16,10 @@ from src.data.errors import UnavailableError
 from src.data.feed.coingecko_live_feed import CoinGeckoLiveDataFeed
 from src.data.jobs.checkup import _vendor
 from src.data.model.http import HttpRequest
-from src.data.net.limiter import VendorLimiter
+from src.data.net.limiter import Limiter
 from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
+from src.data.net.state import State
 from src.data.vendors.registry import downloader_class
 from tests.vendor_server import Fault, VendorServer
 
@@ -130,7 +131,7 @@ def test_waits_between_attempts_are_spread(clock: ManualClock) -> None:
 
     limits = downloader_class("binance").limits
     policy = RetryPolicy(attempts=3, first_s=2.0, cap_s=60.0, budget_s=60.0)
-    sender = Sender(Down(), VendorLimiter("x", limits, clock), spread, policy)  # type: ignore[arg-type]
+    sender = Sender(Down(), Limiter("x", limits, State(None, clock)), spread, policy)  # type: ignore[arg-type]
     with pytest.raises(UnavailableError):
         sender.send(HttpRequest("https://x.test/"), vendor="x")
     assert clock.slept == [3.0, 6.0]  # half as long again

@@ -31,8 +31,9 @@ from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.stream import StreamState, Topic
 from src.data.model.timeframe import Timeframe
-from src.data.net.limiter import VendorLimiter
+from src.data.net.limiter import Limiter
 from src.data.net.retry import RetryPolicy
+from src.data.net.state import State
 from src.data.vendors.alpaca.stream import AlpacaStream
 from src.data.vendors.binance.stream import BinanceStream
 from src.data.vendors.stream_protocol import StreamProtocol
@@ -68,7 +69,7 @@ class Market:
         clock, traits = self.tape.clock, self.protocol.traits
 
         def make() -> Connection:
-            limiter = VendorLimiter(self.protocol.name, Limits(), clock)
+            limiter = Limiter(self.protocol.name, Limits(), State(None, clock))
             return Connection(
                 self.protocol, self.exchange, limiter, clock, ConnectionTimings(0.001, FAST)
             )

@@ -24,9 +24,9 @@ from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.net.account import Account
 from src.data.net.http import HttpTransport
+from src.data.net.limiter import Limiter
 from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
-from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import State
 
 WINDOW_S = 0.5
@@ -54,7 +54,7 @@ class StampingClock(SystemClock):
         stamps.looked = time.monotonic()
 
 
-class StampingLimiter(SharedLimiter):
+class StampingLimiter(Limiter):
     """Notes when it is asked, and when a pause stands in the book."""
 
     def acquire(self, cost: int, budget_s: float) -> str:

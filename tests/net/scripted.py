@@ -13,9 +13,10 @@ from src.data.clock import ManualClock
 from src.data.errors import DataError
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
-from src.data.net.limiter import VendorLimiter
+from src.data.net.limiter import Limiter
 from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
+from src.data.net.state import State
 
 NOW_MS = 1_735_689_600_000  # 2025-01-01T00:00:00Z
 NO_LIMITS = Limits()
@@ -55,7 +56,7 @@ def sender_over(
 ) -> Sender:
     """Make a sender on a clock that stands still."""
     clock = clock or ManualClock(NOW_MS)
-    return Sender(transport, VendorLimiter("acme", limits, clock), clock, retry, on_attempt)
+    return Sender(transport, Limiter("acme", limits, State(None, clock)), clock, retry, on_attempt)
 
 
 class Recorder(ThreadingHTTPServer):

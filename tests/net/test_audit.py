@@ -13,9 +13,9 @@ from src.data.clock import ManualClock
 from src.data.errors import DataError, RateLimitedError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest
+from src.data.net.limiter import Limiter
 from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
-from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import State
 from tests.net.scripted import NO_LIMITS, NOW_MS, Answer, ScriptedTransport, answer, sender_over
 
@@ -33,7 +33,7 @@ def make(tmp_path: Path) -> Make:
     clock = ManualClock(NOW_MS)
 
     def over(*answers: Answer, key: str = KEY, limits: Limits = NO_LIMITS) -> Sender:
-        limiter = SharedLimiter("acme", limits, State(tmp_path, clock))
+        limiter = Limiter("acme", limits, State(tmp_path, clock))
         sender = Sender(ScriptedTransport(*answers), limiter, clock, RetryPolicy(attempts=2))
         return sender.over(None, {"ACME_API_KEY": key})
 
@@ -99,7 +99,7 @@ def test_it_is_off_until_somebody_listens(
     make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr(SharedLimiter, "account", lambda _: pytest.fail("looked up for nobody"))
+    monkeypatch.setattr(Limiter, "account", lambda _: pytest.fail("looked up for nobody"))
     make(answer([1])).send(KEYED, vendor="acme")
     assert not [r for r in caplog.records if r.name == "onetape.audit"]
 

@@ -12,9 +12,9 @@ from src.data.errors import EntitlementError, RateLimitedError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest
 from src.data.net.circuit import CircuitChange
+from src.data.net.limiter import Limiter
 from src.data.net.retry import RetryPolicy
 from src.data.net.send_record import SendRecord
-from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import State
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer, sender_over
 
@@ -37,7 +37,7 @@ def test_a_record_tells_what_of_its_time_was_a_wait_for_the_limit() -> None:
     sender.send(REQUEST, vendor="acme")
     sender.send(REQUEST, vendor="acme")
     assert [(r.outcome, r.seconds, r.waited_s) for r in told] == [
-        ("ok", 2.0, 0.0), ("UnavailableError", 8.0, 8.0), ("ok", 11.5, 9.5),
+        ("ok", 2.0, 0.0), ("UnavailableError", 10.0, 10.0), ("ok", 11.5, 9.5),
     ]  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def test_a_circuit_is_told_each_time_it_opens_and_once_when_it_closes(
     told: list[CircuitChange] = []
     clock = ManualClock(NOW_MS)
     state = State(tmp_path / "state", clock)
-    acme = SharedLimiter("acme", Limits(), state, on_circuit=told.append).acting_for(["a key"])
+    acme = Limiter("acme", Limits(), state, on_circuit=told.append).acting_for(["a key"])
 
     def ask(error: Exception | None = None) -> None:
         with acme.guard("bars/1d"):
@@ -103,7 +103,7 @@ def test_a_circuit_is_told_each_time_it_opens_and_once_when_it_closes(
 def test_a_failure_that_opens_nothing_is_not_told(tmp_path: Path) -> None:
     told: list[CircuitChange] = []
     state = State(tmp_path / "state", ManualClock(NOW_MS))
-    acme = SharedLimiter("acme", Limits(), state, on_circuit=told.append)
+    acme = Limiter("acme", Limits(), state, on_circuit=told.append)
     for _ in range(4):
         with pytest.raises(UnavailableError), acme.guard("bars/1d"):
             raise UnavailableError("down")

@@ -7,8 +7,8 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.errors import CircuitOpenError, EntitlementError
 from src.data.model.capabilities import Limits
+from src.data.net.limiter import Limiter
 from src.data.net.paused_vendors import Standing, standing
-from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import State
 from tests.net.scripted import NOW_MS
 
@@ -18,8 +18,8 @@ def test_who_is_left_alone_and_for_how_long(tmp_path: Path) -> None:
     state = State(tmp_path / "state", clock)
     assert standing(state) == []
     assert not (tmp_path / "state").exists(), "asking makes nothing"
-    SharedLimiter("zeta", Limits(), state).acting_for(["key"]).pause(60)
-    acme = SharedLimiter("acme", Limits(), state)
+    Limiter("zeta", Limits(), state).acting_for(["key"]).pause(60)
+    acme = Limiter("acme", Limits(), state)
     with acme.guard("bars/1h"):
         pass
     with pytest.raises(EntitlementError), acme.guard("bars/1d"):
@@ -34,12 +34,12 @@ def test_who_is_left_alone_and_for_how_long(tmp_path: Path) -> None:
 
 def test_a_member_of_a_family_is_told_by_its_whole_name(tmp_path: Path) -> None:
     state = State(tmp_path / "state", ManualClock(NOW_MS))
-    SharedLimiter("ccxt:okx", Limits(), state).pause(60)
+    Limiter("ccxt:okx", Limits(), state).pause(60)
     assert [one.vendor for one in standing(state)] == ["ccxt:okx"]
 
 
 def test_a_shut_door_that_is_reopened_is_tried_once(tmp_path: Path) -> None:
-    acme = SharedLimiter("acme", Limits(), State(tmp_path / "state", ManualClock(NOW_MS)))
+    acme = Limiter("acme", Limits(), State(tmp_path / "state", ManualClock(NOW_MS)))
     acme.reopen("bars/1d")
     for refusals in range(2):
         with pytest.raises(EntitlementError), acme.guard("bars/1d"):

@@ -10,12 +10,12 @@ from src.data.clock import ManualClock
 from src.data.errors import RateLimitedError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
+from src.data.net.limiter import Limiter
 from src.data.net.sender import Sender
-from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import State
 from tests.net.scripted import NOW_MS, Answer, ScriptedTransport, answer
 
-Make = Callable[..., SharedLimiter]
+Make = Callable[..., Limiter]
 REQUEST = HttpRequest("https://vendor.example/path")
 
 
@@ -27,10 +27,10 @@ def clock() -> ManualClock:
 @pytest.fixture
 def make(tmp_path: Path, clock: ManualClock) -> Make:
     """Return a maker of limiters; each stands for another process on one and the same book."""
-    return lambda **limits: SharedLimiter("acme", Limits(**limits), State(tmp_path, clock))
+    return lambda **limits: Limiter("acme", Limits(**limits), State(tmp_path, clock))
 
 
-def ask(one: SharedLimiter, cost: int = 1, budget_s: float = 0, **headers: str) -> None:
+def ask(one: Limiter, cost: int = 1, budget_s: float = 0, **headers: str) -> None:
     """Make one whole request."""
     one.settle(one.acquire(cost, budget_s), answer(**headers))
 

@@ -17,8 +17,8 @@ from src.data.model.capabilities import Limits
 from src.data.net import state as module
 from src.data.net.account import Account
 from src.data.net.circuit import Circuits
+from src.data.net.limiter import Limiter
 from src.data.net.machine import boot
-from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import FILE, SALT, State
 from src.data.net.state_tables import StateTables
 from tests.net.scripted import NOW_MS
@@ -34,8 +34,8 @@ def count(book: StateTables) -> int:
     return round(windows[0].used(book.now_s))
 
 
-def limiter(state: State, limits: Limits = LIMITS) -> SharedLimiter:
-    return SharedLimiter("acme", limits, state)
+def limiter(state: State, limits: Limits = LIMITS) -> Limiter:
+    return Limiter("acme", limits, state)
 
 
 def free(state: State) -> int:
@@ -117,7 +117,7 @@ class TestTheFile:
     def test_a_hit_in_the_cache_does_not_load_the_database(self) -> None:
         code = (
             "import sys; import src.data.data_manager, src.data.wiring\n"
-            "from src.data.net import circuit, leases, shared_limiter, state\n"
+            "from src.data.net import circuit, leases, limiter, state\n"
             "sys.exit('sqlite3' in sys.modules)"
         )
         root = Path(__file__).resolve().parents[2]

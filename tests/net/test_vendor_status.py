@@ -12,8 +12,7 @@ from src.data.clock import ManualClock
 from src.data.errors import RateLimitedError, UnavailableError
 from src.data.model.capabilities import Limits
 from src.data.net import vendor_status
-from src.data.net.limiter import VendorLimiter
-from src.data.net.shared_limiter import SharedLimiter
+from src.data.net.limiter import Limiter
 from src.data.net.state import State
 
 NOW = 1_718_204_430_000
@@ -31,9 +30,9 @@ def test_what_is_foretold_is_what_acquiring_waits(
     limits: Limits, before: int, idle: float, requests: int
 ) -> None:
     clock = ManualClock(NOW)
-    limiter = VendorLimiter("v", limits, clock)
+    limiter = Limiter("v", limits, State(None, clock))
     for _ in range(before):
-        limiter.acquire(1, 1e9)
+        limiter.settle(limiter.acquire(1, 1e9), None)
     clock.advance(idle)
     look = limiter.look("bars/1d")
     look.budget_s = 45.0
@@ -42,18 +41,19 @@ def test_what_is_foretold_is_what_acquiring_waits(
     for _ in range(requests):
         began = clock.monotonic()
         try:
-            limiter.acquire(1, 45.0)
+            ticket = limiter.acquire(1, 45.0)
         except RateLimitedError:
             break
         waited, passed = waited + clock.monotonic() - began, passed + 1
         clock.advance(vendor_status.REQUEST_S)
+        limiter.settle(ticket, None)
     assert (found.passed, found.wait_s) == (passed, pytest.approx(waited, abs=1e-6))
     assert (found.stuck_s > 0) == (passed < requests)
 
 
 def test_looking_spends_nothing(tmp_path: Path) -> None:
     clock = ManualClock(NOW)
-    limiter = SharedLimiter("v", Limits(per_minute=5), State(tmp_path / "s", clock))
+    limiter = Limiter("v", Limits(per_minute=5), State(tmp_path / "s", clock))
     limiter.settle(limiter.acquire(2, 10), None)
     for _ in range(3):
         look = limiter.look("bars/1d")
@@ -64,21 +64,21 @@ def test_looking_spends_nothing(tmp_path: Path) -> None:
 
 
 def test_looking_makes_no_state(tmp_path: Path) -> None:
-    limiter = SharedLimiter("v", Limits(per_minute=5), State(tmp_path / "s", ManualClock(NOW)))
+    limiter = Limiter("v", Limits(per_minute=5), State(tmp_path / "s", ManualClock(NOW)))
     health = limiter.look("bars/1d").health(NOW)
     assert (health.left, health.state) == ("5 of 5 a minute left", "ready")
     assert not (tmp_path / "s").exists()
 
 
 def test_requests_on_their_way_count(tmp_path: Path) -> None:
-    limiter = SharedLimiter("v", Limits(per_minute=5), State(tmp_path / "s", ManualClock(NOW)))
+    limiter = Limiter("v", Limits(per_minute=5), State(tmp_path / "s", ManualClock(NOW)))
     limiter.acquire(2, 10)
     assert limiter.look("d").health(NOW).quotas[0].used == 2
 
 
 def test_pauses_and_circuits_are_told(tmp_path: Path) -> None:
     clock = ManualClock(NOW)
-    limiter = SharedLimiter("v", Limits(per_minute=50), State(tmp_path / "s", clock))
+    limiter = Limiter("v", Limits(per_minute=50), State(tmp_path / "s", clock))
 
     def fail() -> None:
         with limiter.guard("bars/1d"):

@@ -22,9 +22,10 @@ from src.data.model.capabilities import Limits
 from src.data.model.http import HttpResponse
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
 from src.data.model.instrument import Instrument
-from src.data.net.limiter import VendorLimiter
+from src.data.net.limiter import Limiter
 from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
+from src.data.net.state import State
 from src.data.vendors.binance.bars import BinanceDataDownloader
 from tests.net.scripted import ScriptedTransport, answer, sender_over
 from tests.reference import needs_reference
@@ -162,7 +163,7 @@ def test_a_ban_is_waited_for(ahead_ms: int, headers: dict[str, str], wait_s: flo
     until = 1529256050872
     clock = ManualClock(until - ahead_ms)
     said = answer({"code": -1003, "msg": f"IP banned until {until}."}, 418, **headers)
-    limiter = VendorLimiter("binance", Limits(), clock)
+    limiter = Limiter("binance", Limits(), State(None, clock))
     sender = Sender(ScriptedTransport(said), limiter, clock, RetryPolicy(attempts=1))
     vendor = BinanceDataDownloader(sender=sender)
     with pytest.raises(RateLimitedError) as caught:

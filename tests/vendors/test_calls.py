@@ -24,8 +24,8 @@ from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.model.instrument import Instrument
+from src.data.net.limiter import Limiter
 from src.data.net.sender import Sender
-from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import State
 from tests.net.scripted import NOW_MS, ScriptedTransport, answer
 from tests.vendors.acme import AcmeDataDownloader, acme, query
@@ -49,7 +49,7 @@ def script(tmp_path: Path, clock: ManualClock) -> Script:
 
     def over(*answers: Any, **wired: Any) -> tuple[AcmeDataDownloader, ScriptedTransport]:
         transport = ScriptedTransport(*answers)
-        limiter = SharedLimiter("acme", Limits(), State(tmp_path, clock))
+        limiter = Limiter("acme", Limits(), State(tmp_path, clock))
         sender = Sender(transport, limiter, clock)
         return AcmeDataDownloader(sender=sender, **wired), transport
 
@@ -189,8 +189,10 @@ class TestBlame:
             vendor.blame(DAYS, BAD)
         vendor.fetch(DAYS)
 
-    def test_where_nothing_is_remembered_nothing_happens(self) -> None:
-        vendor, _ = acme(*[answer(ROWS)] * 4)
+    def test_where_nothing_is_remembered_nothing_happens(self, clock: ManualClock) -> None:
+        limiter = Limiter("acme", Limits(), State(None, clock), is_local=True)
+        transport = ScriptedTransport(*[answer(ROWS)] * 4)
+        vendor = AcmeDataDownloader(sender=Sender(transport, limiter, clock))
         for _ in range(4):
             vendor.fetch(DAYS)
             vendor.blame(DAYS, BAD)

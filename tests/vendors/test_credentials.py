@@ -18,8 +18,8 @@ from src.data.errors import (
 from src.data.model.capabilities import FetchQuery, Limits
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import DAY_MS, parse_iso
+from src.data.net.limiter import Limiter
 from src.data.net.sender import Sender
-from src.data.net.shared_limiter import SharedLimiter
 from src.data.net.state import State
 from src.data.vendors.credentials import Keys
 from tests.net.scripted import NO_LIMITS, NOW_MS, answer
@@ -78,7 +78,7 @@ def make(tmp_path: Path, environ: dict[str, str], vendor: Vendor) -> Callable[..
     clock = ManualClock(NOW_MS)
 
     def downloader(limits: Limits = NO_LIMITS) -> Keyed:
-        limiter = SharedLimiter("keyed", limits, State(tmp_path, clock))
+        limiter = Limiter("keyed", limits, State(tmp_path, clock))
         return Keyed(credentials=environ, sender=Sender(vendor, limiter, clock))
 
     return downloader
@@ -176,9 +176,7 @@ def test_the_environment_is_read_where_nothing_is_handed_over(
 ) -> None:
     monkeypatch.setenv("KEYED_KEY", "first")
     monkeypatch.setenv("KEYED_SECRET", "s")
-    sender = Sender(
-        vendor, SharedLimiter("k", Limits(), State(Path(), ManualClock(0))), ManualClock(0)
-    )
+    sender = Sender(vendor, Limiter("k", Limits(), State(Path(), ManualClock(0))), ManualClock(0))
     downloader = Keyed(sender=sender)
     assert downloader.secret("KEYED_API_KEY") == "first"
     monkeypatch.setenv("KEYED_KEY", "second")

@@ -18,14 +18,16 @@ from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS
 from .answers import report
 from .audit import note_use
+from .circuit import CircuitVisit
 from .forks import renew_after_fork
 from .http import Transport
-from .limiter import Limiter, LimiterVisit, Symbols
+from .limiter import Limiter
 from .one_call import current_call
 from .redact import address, place, redacted, where
 from .retry import RetryPolicy
 from .send_record import SendRecord
 from .status import error_of, retry_after_s, server_time_ms
+from .unknown import UnknownSymbols
 from .vendor_status import VendorStatus
 
 Classify = Callable[[HttpResponse], DataError | None]
@@ -94,7 +96,7 @@ class Sender:
         limiter = self._limiter.aside(name, limits)
         return Sender(self._transport, limiter, self._clock, self._retry, self._on_attempt)
 
-    def guard(self, door: str, url: str) -> AbstractContextManager[LimiterVisit | None]:
+    def guard(self, door: str, url: str) -> AbstractContextManager[CircuitVisit | None]:
         """Return a context for calls to one thing that a vendor serves; how it ends counts.
 
         It yields the visit, to be blamed later, or None where nothing is remembered.
@@ -118,7 +120,7 @@ class Sender:
         found.budget_s = self._retry.budget_s
         return found
 
-    def symbols(self, url: str) -> Symbols | None:
+    def symbols(self, url: str) -> UnknownSymbols | None:
         """Return what the vendor does not know at ``url``; None where nothing is remembered."""
         return self._limiter.symbols(address(url))
 

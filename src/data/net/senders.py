@@ -21,10 +21,9 @@ from ..model.vendors import family_of
 from .account import Account
 from .forks import renew_after_fork
 from .leases import Leases
-from .limiter import UNKNOWN_VENDOR_LIMITS, Limiter, Limiters, VendorLimiter
+from .limiter import UNKNOWN_VENDOR_LIMITS, Limiter
 from .quota import limits_of
 from .retry import RetryPolicy
-from .shared_limiter import SharedLimiter
 from .state import State
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class Senders:
         on_attempt: told of every HTTP attempt.
         on_circuit: told of every circuit that a call of this process opens or closes.
         state_dir: where limits, circuits and leases lie that hold for all processes; made by the
-            first request. Without it this process keeps limits by itself, and no circuits.
+            first request. Without it they are those of this process.
     """
 
     def __init__(
@@ -86,11 +85,10 @@ class Senders:
         self._transport: HttpTransport | None = None
         self._configured = tuple(configured)
         self.state = State(state_dir, clock) if state_dir else None
-        self.limiters = Limiters(clock)
+        self._memory = State(None, clock)
         # Name and identity of a program's own downloader to it and its limiter. It is kept, so that
         # no other object gets its identity.
         self._own: dict[tuple[str, int], tuple[object, Limiter]] = {}
-        self._own_state = State(None, clock)
 
     def sender(self, vendor: str, declared: type[Declared]) -> Sender:
         """Return a sender at the pace of ``vendor``; all senders share the connections.
@@ -139,9 +137,7 @@ class Senders:
         if limits is None:
             limiter: Limiter = self._own_limiter(name, downloader)
         else:
-            made = self.limiters.of(
-                f"{name} of the program", limits, lambda: self._new_limiter(name, limits, True)
-            )
+            made = self._new_limiter(name, limits, True)
             limiter = made.acting_for(keys) if (keys := tuple(keys)) else made
         return Sender(carrier, limiter, self._clock, self._retry, self._on_attempt)
 
@@ -150,9 +146,7 @@ class Senders:
         found = self._own.get(key)
         if found is None:
             account = Account(name, (os.urandom(8).hex(),))
-            limiter = SharedLimiter(
-                name, Limits(), self._own_state, account, on_circuit=self._on_circuit
-            )
+            limiter = Limiter(name, Limits(), self._memory, account, self._on_circuit)
             found = self._own.setdefault(key, (downloader, limiter))
             if len(self._own) > _MOST_OWN:
                 self._own = {key: found}
@@ -176,9 +170,11 @@ class Senders:
         both = dict.fromkeys((family_of(vendor), vendor))
         layers = [layer[name] for layer in self._configured for name in both if name in layer]
         limits = limits_of(declared.limits if declared else None, *layers) or UNKNOWN_VENDOR_LIMITS
-        return self.limiters.of(
-            vendor, limits, lambda: self._new_limiter(vendor, limits, is_remote)
-        )
+        return self._new_limiter(vendor, limits, is_remote)
+
+    def stream_limiter(self, vendor: str, limits: Limits) -> Limiter:
+        """Return what paces the connecting to a vendor's stream within this process."""
+        return Limiter(f"{vendor} stream", limits, self._memory)
 
     @property
     def leases(self) -> Leases | None:
@@ -186,9 +182,9 @@ class Senders:
         return Leases(self.state) if self.state else None
 
     def _new_limiter(self, vendor: str, limits: Limits, is_remote: bool) -> Limiter:
-        if self.state is None or not is_remote:
-            return VendorLimiter(vendor, limits, self._clock)
-        return SharedLimiter(vendor, limits, self.state, on_circuit=self._on_circuit)
+        if not is_remote:
+            return Limiter(vendor, limits, self._memory, is_local=True)
+        return Limiter(vendor, limits, self.state or self._memory, on_circuit=self._on_circuit)
 
 
 def choose_transport(

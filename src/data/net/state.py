@@ -76,6 +76,7 @@ class State:
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._parents: sqlite3.Connection | None = None
+        self._is_forking = False
         self._inode: int | None = None
         # When the file is tried again after it could not be used; None while it can be.
         self._alone_until = self._never
@@ -84,7 +85,7 @@ class State:
     @property
     def exists(self) -> bool:
         """Whether anything has been remembered yet; nothing is made by asking."""
-        return self._has_file and self._path.exists()
+        return self._path.exists() if self._has_file else self._db is not None
 
     def run(self, work: Callable[[StateTables], T], *, write: bool = True) -> T:
         """Return what ``work`` returns, run as one transaction against all other processes.
@@ -105,17 +106,22 @@ class State:
         """Close the file: a child that inherits it could damage it for all."""
         if not self._lock.acquire(timeout=_BUSY_S):
             return False
+        self._is_forking = True
         if self._alone_until is None:
             self._close()
         return True
 
     def after_fork_in_parent(self) -> None:
         """Go on; the file is opened again when needed."""
+        self._is_forking = False
         self._lock.release()
 
     def after_fork(self) -> None:
-        """Start with a lock and a connection of our own."""
+        """Start with a lock and a connection of our own, and in memory with what the parent knew."""
         self._lock = threading.Lock()
+        is_whole, self._is_forking = self._is_forking, False
+        if is_whole and not self._has_file:
+            return  # no thread was inside, and what lies in memory is this process's own copy
         self._parents = self._db  # never closed: that would harm the parent, who uses it
         self._db, self._alone_until = None, self._never
         self._owner = os.urandom(8).hex()

@@ -69,9 +69,9 @@ class VendorStatus:
                 return Passing(sent, waited_s, wait)
             waited_s += wait
             self.spent_s += wait
-            for window in self.windows:
-                window.spend(cost, self.now_s + self.spent_s)
             self.spent_s += REQUEST_S
+            for window in self.windows:  # as the limiter: a unit counts from its answer on
+                window.spend(cost, self.now_s + self.spent_s)
         return Passing(requests, waited_s)
 
     def _wait(self, cost: int) -> float:

@@ -10,8 +10,9 @@ from ..clock import Clock, SystemClock
 from ..config.credentials import credentials_for
 from ..errors import RateLimitedError
 from ..model.capabilities import Limits
-from ..net.limiter import Limiter, VendorLimiter
+from ..net.limiter import Limiter
 from ..net.senders import process_limiter
+from ..net.state import State
 from ..vendors.registry import canonical_name, usable_class
 
 __all__ = (
@@ -48,7 +49,7 @@ class RateLimiter:
         clock: Clock | None = None,
     ) -> None:
         limits = Limits(requests_per_minute, requests_per_second, burst=burst_size)
-        limiter = VendorLimiter("this limiter", limits, clock or SystemClock())
+        limiter = Limiter("this limiter", limits, State(None, clock or SystemClock()))
         self._start(limiter, backoff_factor, max_backoff)
 
     def _start(self, limiter: Limiter, backoff_factor: float, max_backoff: float) -> None:

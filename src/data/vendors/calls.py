@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..model.capabilities import Capabilities, Fetched, FetchQuery
 from ..model.instrument import AssetClass
 from ..model.timeframe import Timeframe
-from ..net.limiter import LimiterVisit
+from ..net.circuit import CircuitVisit
 from ..net.sender import Sender
 from .credentials import CredentialProvider
 from .paging import PagedVendor, fetch_pages
@@ -65,7 +65,7 @@ class Visits:
         return found
 
     @contextmanager
-    def asking(self, sender: Sender | None, knock: EndpointCall) -> Iterator[LimiterVisit | None]:
+    def asking(self, sender: Sender | None, knock: EndpointCall) -> Iterator[CircuitVisit | None]:
         """Let the block ask, unless that would be in vain; how it ends is remembered.
 
         Raises:

@@ -284,9 +284,7 @@ class LiveFeeds:
 
         def make() -> Connection:
             protocol = way.make()
-            limiter = self._services.network.limiters.of(
-                f"{way.name} stream", protocol.traits.connects
-            )
+            limiter = self._services.network.stream_limiter(way.name, protocol.traits.connects)
             dial = Dialer(protocol.address)
             return Connection(
                 protocol, dial, limiter, clock, self._tempo.pulse, account=way.account
