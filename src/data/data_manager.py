@@ -154,9 +154,8 @@ class DataManager(BeyondBars):
             columns,
             version,
         )
-        bounds = (start_date, end_date, bars)
-        query = self._services.asking.query(symbol, timeframe, bounds, wishes)
-        return self._services.bars.get(query)
+        client = self._services.client
+        return client.get(client.query(symbol, timeframe, start_date, end_date, bars, wishes))
 
     def get_ohlcv_batch(
         self,
@@ -193,7 +192,8 @@ class DataManager(BeyondBars):
             closed_by,
             columns,
         )
-        return self._services.batch.get(symbols, timeframe, (start_date, end_date, bars), wishes)
+        bounds = (start_date, end_date, bars)
+        return self._services.client.get_by_symbol(symbols, timeframe, bounds, wishes)
 
     def plan(
         self,
@@ -224,10 +224,9 @@ class DataManager(BeyondBars):
         wishes = Wishes(
             provider, adjustment, include_forming, offline, False, force_refresh, closed_by
         )
-        bounds = (start_date, end_date, bars)
+        client = self._services.client
         with running(subject_of(symbol, timeframe)):
-            query = self._services.asking.query(symbol, timeframe, bounds, wishes)
-            return self._services.foreteller.plan(query)
+            return client.plan(client.query(symbol, timeframe, start_date, end_date, bars, wishes))
 
     def explain(
         self,
@@ -244,10 +243,98 @@ class DataManager(BeyondBars):
         Raises:
             QueryError: the symbol is unknown or ambiguous, the timeframe none (a ``ValueError``).
         """
-        wishes = Wishes(provider, adjustment)
+        client, wishes = self._services.client, Wishes(provider, adjustment)
         with running(subject_of(symbol, timeframe)):
-            query = self._services.asking.query(symbol, timeframe, (None, None, None), wishes)
-            return self._services.foreteller.explain(query)
+            return client.explain(client.query(symbol, timeframe, wishes=wishes))
+
+    def get_actions(self, symbol: str, start: When = None, end: When = None) -> pd.DataFrame:
+        """Return splits and dividends of a share, asked for where they are missing or due.
+
+        One row for each that counts, ascending by ex-date. Index ``ex_date``: session dates of the
+        venue at 00:00 (``datetime64[ns]``). Columns: ``type`` (``split``, ``dividend``); ``ratio``
+        (new shares for one old share; NaN of a dividend); ``amount`` (cash per share as shares are
+        today, which fits prices adjusted for splits; NaN of a split); ``paid`` (cash per share as
+        shares were on the ex-date); ``source`` (the vendor believed); ``dispute`` (what other
+        vendors say, empty where they agree). Amounts are in the currency of the share's prices.
+        ``attrs["onetape"]``: ``symbol``, ``attempts``, ``complete``, ``gaps`` (ex-dates that no
+        vendor told of) and ``left_out`` (what too few vendors tell to count). Crypto, currencies,
+        indices and futures have none: an empty frame, and no vendor is asked.
+
+        What was asked for is stored beside the bars; it is due again with the next session of the
+        market. Thread-safe.
+
+        Args:
+            symbol: such as ``AAPL``, ``BRK.B``, ``VOD.L``.
+            start, end: ex-dates, both inclusive; of a datetime its session date at the venue.
+                Without a start: all there are; without an end: those announced already, too.
+
+        Raises:
+            QueryError: an argument cannot be understood (a ``ValueError``).
+            NoProviderError: no vendor of the rules tells any, and none was ever asked.
+            AllProvidersFailedError: no vendor answered, and none ever has (a ``RuntimeError``).
+
+        Warns:
+            IncompleteDataWarning: of a part of the ex-dates no vendor told; ``gaps`` has it.
+        """
+        from .bars.corporate_actions import told_actions
+        from .calendars.ranges import resolve_days
+
+        client = self._services.client
+        instrument = self._services.selector.instrument(symbol)
+        days = resolve_days(instrument, start, end)
+        return told_actions(instrument.symbol, client.get_actions(symbol, *days))
+
+    def coverage(self, symbol: str, timeframe: str) -> pd.DataFrame:
+        """Return what is known of the stored bars of a series; no vendor is asked.
+
+        One row for each stretch, ascending, the default kind first. Columns: ``lane`` (empty: the
+        default kind; else what differs, such as ``raw`` or a pinned vendor); ``start``, ``end``
+        (naive UTC ``datetime64[ns]``, half-open, of open stamps; of days and longer bars session
+        dates at 00:00); ``state`` (``final``; ``provisional``: closed, may change; ``suspect``:
+        stored and doubted; ``empty``: asked for, no bar was there); ``vendor``; ``reason`` (why it
+        is empty or doubted); ``next_due`` (naive UTC: from when asking again can change it, NaT:
+        never). What lies between the stretches was never asked for; of a series that is not stored
+        the frame is empty. Thread-safe.
+
+        Args:
+            symbol, timeframe: as for :meth:`get_ohlcv`.
+
+        Raises:
+            QueryError: symbol or timeframe cannot be understood (a ``ValueError``).
+            CacheError: the cache cannot be read.
+        """
+        from .model.stored import coverage_frame
+        from .model.timeframe import Timeframe
+
+        client, step = self._services.client, Timeframe.parse(timeframe)
+        keys = client.lanes(self._services.selector.instrument(symbol).symbol, step)
+        return coverage_frame((key, part) for key in keys for part in client.coverage(key))
+
+    def sessions(self, symbol: str, start: When, end: When) -> pd.DataFrame:
+        """Return the sessions of a symbol's market by its calendar; no vendor is asked.
+
+        One row for each session that trades at any time of the range, ascending, those to come
+        included. Index ``session``: session dates at 00:00 (``datetime64[ns]``). Columns: ``open``,
+        ``close`` (naive UTC ``datetime64[ns]``, half-open; futures and currencies open the evening
+        before); ``early_close`` (bool: before the usual hour); ``next_due`` (naive UTC: from when
+        the session's daily bar does not change any more). A market that never closes has one
+        session for each UTC day. Thread-safe.
+
+        Args:
+            symbol: as for :meth:`get_ohlcv`.
+            start, end: both inclusive; dates and ``YYYY-MM-DD`` texts are whole session dates of
+                the venue, datetimes UTC instants (naive means UTC).
+
+        Raises:
+            QueryError: an argument cannot be understood (a ``ValueError``).
+            ConfigError: there is no calendar of this market.
+        """
+        from .calendars.ranges import resolve_instants
+        from .model.stored import sessions_frame
+
+        instrument = self._services.selector.instrument(symbol)
+        span = resolve_instants(instrument, start, end)
+        return sessions_frame(self._services.client.sessions(instrument, span))
 
     def live_feed(
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any

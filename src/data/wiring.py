@@ -20,16 +20,11 @@ from .net.forks import renew_after_fork
 from .singleton import Singleton
 
 if TYPE_CHECKING:
-    from .bars.batch import BatchService
-    from .bars.dry_run.planner import RequestPlanner
+    from .bars.client import BarsClient
     from .bars.figures import FiguresService
-    from .bars.ingest.commit import Expiry
     from .bars.observer import Observer
-    from .bars.request import RequestParser
-    from .bars.service import BarsService
     from .cache.unified_cache import UnifiedCache
     from .fundamentals.service import FundamentalsService
-    from .model.rules import ValidationRules
     from .net.http import Transport
     from .net.leases import Leases
     from .net.limiter import Limiter
@@ -97,26 +92,13 @@ class Services:
     networks: _Networks
     cache: UnifiedCache
     selector: ProviderSelector
-    asking: RequestParser
-    bars: BarsService
-    batch: BatchService
+    client: BarsClient
     observer: Observer
-    expiry: Expiry
-    checks: ValidationRules
 
     @property
     def network(self) -> Network:
         """The connections and limits that all of them share."""
         return self.networks.get()
-
-    @property
-    def foreteller(self) -> RequestPlanner:
-        """What says beforehand what one request would do, by the store as it is now."""
-        from .bars.dry_run.planner import RequestPlanner
-        from .bars.dry_run.runner import DryRunner
-
-        store = self.cache.store.preview()
-        return RequestPlanner(DryRunner(store, self.selector, self.clock, self.expiry, self.checks))
 
     # Of the next two, threads that ask first at the same time may make two: no harm is done.
     @cached_property
@@ -177,11 +159,10 @@ def build(
         ConfigError: the configuration is wrong.
         StorageError: the cache folder cannot be used.
     """
-    from .bars.batch import BatchService
+    from .bars.client import BarsClient
     from .bars.ingest.commit import Expiry
     from .bars.observer import Observer
     from .bars.refetchable import Refetchability
-    from .bars.request import RequestParser
     from .bars.service import BarsService
     from .cache.retention.disk_usage import Gauge
     from .cache.unified_cache import UnifiedCache
@@ -215,23 +196,10 @@ def build(
         max_age=rules.cache.max_age,
     )
     expiry = Expiry(recent_ms=round(rules.cache.default_ttl_hours * HOUR_MS))
-    asking = RequestParser(selector, ticking)
-    bars = BarsService(
-        cache.store, selector, ticking, expiry, rules.validation, networks.leases, observer
-    )
-    return Services(
-        settings,
-        ticking,
-        networks,
-        cache,
-        selector,
-        asking,
-        bars,
-        BatchService(asking, bars),
-        observer,
-        expiry,
-        rules.validation,
-    )
+    checks, leases = rules.validation, networks.leases
+    service = BarsService(cache.store, selector, ticking, expiry, checks, leases, observer)
+    client = BarsClient(cache.store, selector, ticking, service, observer, leases, expiry, checks)
+    return Services(settings, ticking, networks, cache, selector, client, observer)
 
 
 def network_of(

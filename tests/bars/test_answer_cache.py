@@ -19,7 +19,6 @@ from src.data.bars.answer.reader import Reader
 from src.data.bars.lookup import answer_cache as recent_module
 from src.data.bars.lookup.answer_cache import _AGAIN, _EACH, _MOST_ROWS, AnswerCache
 from src.data.bars.lookup.cache_lookup import CacheLookup
-from src.data.bars.request import Wishes
 from src.data.cache.store import BarStore, Commit
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
@@ -239,12 +238,12 @@ def test_another_question_gets_its_own_answer(
 
 
 def recent_of(manager: DataManager) -> AnswerCache:
-    return manager._services.bars._recent
+    return manager._services.client._service._recent
 
 
 def small(manager: DataManager, most_bytes: int) -> AnswerCache:
     """Have no more held than so many bytes."""
-    bars = manager._services.bars
+    bars = manager._services.client._service
     bars._recent = AnswerCache(bars._store, bars._reader.days, most_bytes)
     return bars._recent
 
@@ -263,7 +262,7 @@ def held_after(manager: DataManager, root: Path, *question: str, **more: object)
 
 
 def question_of(manager: DataManager) -> BarsQuery:
-    return manager._services.asking.query(ASKED[0], ASKED[1], (*ASKED[2:], None), Wishes())
+    return manager._services.client.query(*ASKED)
 
 
 def wanted_again(manager: DataManager, query: BarsQuery) -> AnswerCache:
@@ -350,7 +349,7 @@ def test_of_a_small_machine_less_is_taken(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recent_module, "all_memory", lambda: 16 * 3 * _EACH)
-    bars = manager._services.bars
+    bars = manager._services.client._service
     recent = AnswerCache(bars._store, bars._reader.days)
     assert all(recent._held.hold(n, None, _EACH) for n in range(3))  # type: ignore[arg-type]
     assert not recent._held.hold(3, None, _EACH)  # type: ignore[arg-type]
@@ -454,7 +453,7 @@ def test_a_commit_while_it_was_read(
 def answered(manager: DataManager) -> tuple[BarsQuery, Answer, pd.DataFrame]:
     """Return a question, its answer of the store, and the frame made of it."""
     query = question_of(manager)
-    bars = manager._services.bars
+    bars = manager._services.client._service
     answer = CacheLookup(bars._store, bars._reader, bars._clock).answer(query)
     assert answer is not None
     return query, answer, asked(manager)
@@ -468,7 +467,7 @@ def test_an_answer_that_does_not_rest_on_its_series_alone(
     recent = wanted_again(manager, query)
     recent.keep(query, answer, frame)
     assert len(recent._held) == 1
-    store, (view, _) = manager._services.bars._store, answer.rests_on or ()
+    store, (view, _) = manager._services.client._service._store, answer.rests_on or ()
     if what == "another lane":
         query = replace(query, provider="binance")
     elif what == "not the store alone":
@@ -600,7 +599,7 @@ def test_a_file_that_cannot_be_looked_at_is_read_as_ever(
     manager: DataManager, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truth, failed = asked(manager), []
-    disk = manager._services.bars._store._disk
+    disk = manager._services.client._service._store._disk
     stat = disk.stat
 
     def refused(path: Path) -> object:
@@ -619,7 +618,7 @@ def test_a_file_that_cannot_be_looked_at_is_read_as_ever(
 def test_documents_that_cannot_be_read_make_no_answer_stand(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch, of: str
 ) -> None:
-    query = manager._services.asking.query(SHARE[0], SHARE[1], (*SHARE[2:], None), Wishes())
+    query = manager._services.client.query(*SHARE)
     recent = recent_of(manager)
     assert recent.find(query) is not None
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data.bars.client import BarsClient
 from src.data.errors import (
     AllProvidersFailedError,
     BadRangeError,
@@ -33,14 +34,17 @@ def frame(rows: int = 3, **told: Any) -> pd.DataFrame:
     return made
 
 
-class Manager:
+class Client(BarsClient):
     """Answers from a script and remembers what it was asked."""
 
     def __init__(self, answer: Callable[[str, str], Any] = lambda *_: frame()) -> None:
         self.asked: list[tuple[Any, ...]] = []
         self._answer = answer
 
-    def get_ohlcv(self, *words: Any) -> pd.DataFrame:
+    def query(self, *words: Any) -> Any:  # type: ignore[override]
+        return words
+
+    def get(self, words: Any) -> pd.DataFrame:
         self.asked.append(words)
         answer = self._answer(words[0], words[1])
         if isinstance(answer, BaseException):
@@ -111,22 +115,22 @@ def test_results_add_up_over_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         frame(5, from_cache=1.0, vendors=["a"], quality={"score": None}),
         frame(0, from_cache=0.0, vendors=[], quality={"score": 0.7}),
     ])  # fmt: skip
-    manager = Manager(lambda *_: next(answers))
+    client = Client(lambda *_: next(answers))
     monkeypatch.setattr(Job, "parts", lambda *_: [("a", "b"), ("c", "d"), ("e", "f")])
-    (result,) = fill(manager, job(["A"], ["1d"])).results
+    (result,) = fill(client, job(["A"], ["1d"])).results
     assert result == SeriesResult(
         "A", "1d", rows=15, fetched=6, complete=False, vendors=("a", "b"), gaps=1,
         lacking="outage", score=0.7,
     )  # fmt: skip
     assert result.ok
-    assert manager.asked == [("A", "1d", "a", "b"), ("A", "1d", "c", "d"), ("A", "1d", "e", "f")]
+    assert client.asked == [("A", "1d", "a", "b"), ("A", "1d", "c", "d"), ("A", "1d", "e", "f")]
 
 
 def test_nothing_at_all_is_a_failure_with_its_reason() -> None:
     empty = frame(0, complete=False, gaps=[{"reason": "v serves 5m bars only 59 days back"}])
-    (result,) = fill(Manager(lambda *_: empty), job(["A"], ["5m"])).results
+    (result,) = fill(Client(lambda *_: empty), job(["A"], ["5m"])).results
     assert result.error == "v serves 5m bars only 59 days back"
-    (result,) = fill(Manager(lambda *_: frame(0)), job(["A"], ["5m"])).results
+    (result,) = fill(Client(lambda *_: frame(0)), job(["A"], ["5m"])).results
     assert result.ok, "an empty truth is no failure"
 
 
@@ -136,7 +140,7 @@ def test_a_series_that_fails_does_not_stop_the_others() -> None:
             return AllProvidersFailedError("All providers failed for B", hint="look there")
         return LockTimeoutError("somebody writes") if symbol == "C" else frame()
 
-    report = fill(Manager(answer), job(["A", "B", "C", "D"], ["1d"]))
+    report = fill(Client(answer), job(["A", "B", "C", "D"], ["1d"]))
     assert [r.error for r in report.results] == [
         "", "All providers failed for B (look there)", "somebody writes", "",
     ]  # fmt: skip
@@ -144,11 +148,11 @@ def test_a_series_that_fails_does_not_stop_the_others() -> None:
 
 
 def test_an_interrupt_ends_the_job_and_accounts_for_the_rest() -> None:
-    manager = Manager(lambda symbol, _: KeyboardInterrupt() if symbol == "B" else frame())
-    report = fill(manager, job(["A", "B", "C"], ["1d"]))
+    client = Client(lambda symbol, _: KeyboardInterrupt() if symbol == "B" else frame())
+    report = fill(client, job(["A", "B", "C"], ["1d"]))
     assert report.interrupted
     assert [r.error for r in report.results] == ["", "interrupted", "not asked: interrupted"]
-    assert [asked[0] for asked in manager.asked] == ["A", "B"]
+    assert [asked[0] for asked in client.asked] == ["A", "B"]
 
 
 def full_disk(number: int) -> StorageError:
@@ -158,29 +162,29 @@ def full_disk(number: int) -> StorageError:
 
 
 def test_a_full_disk_ends_the_job() -> None:
-    manager = Manager(lambda *_: full_disk(errno.ENOSPC))
-    report = fill(manager, job(["A", "B"], ["1d"]))
-    assert len(manager.asked) == 1
+    client = Client(lambda *_: full_disk(errno.ENOSPC))
+    report = fill(client, job(["A", "B"], ["1d"]))
+    assert len(client.asked) == 1
     assert report.results[1].error == "not asked: cannot write A/1d/2024.csv.gz"
     assert not report.interrupted
 
 
 def test_a_file_that_may_not_be_written_fails_its_series_alone() -> None:
-    manager = Manager(lambda symbol, _: full_disk(errno.EACCES) if symbol == "A" else frame())
-    report = fill(manager, job(["A", "B"], ["1d"]))
+    client = Client(lambda symbol, _: full_disk(errno.EACCES) if symbol == "A" else frame())
+    report = fill(client, job(["A", "B"], ["1d"]))
     assert [r.ok for r in report.results] == [False, True]
 
 
 def test_other_errors_are_not_swallowed() -> None:
     with pytest.raises(ZeroDivisionError):
-        fill(Manager(lambda *_: ZeroDivisionError()), job(["A"], ["1d"]))
+        fill(Client(lambda *_: ZeroDivisionError()), job(["A"], ["1d"]))
 
 
 def test_progress_is_told_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Job, "parts", lambda *_: [("a", "b"), ("c", "d")])
     answers = iter([frame(), frame(), AllProvidersFailedError("no"), frame(), frame()])
     heard: list[Progress] = []
-    fill(Manager(lambda *_: next(answers)), job(["A", "B"], ["1d"]), heard.append)
+    fill(Client(lambda *_: next(answers)), job(["A", "B"], ["1d"]), heard.append)
     told = [(p.result.symbol, p.result.rows, p.done, p.total, p.is_over) for p in heard]
     assert told == [
         ("A", 0, 0, 4, False), ("A", 3, 1, 4, False), ("A", 6, 2, 4, False), ("A", 6, 2, 4, True),
@@ -189,13 +193,13 @@ def test_progress_is_told_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_statistics_keep_their_keys() -> None:
-    manager = Manager(lambda symbol, _: AllProvidersFailedError("no") if symbol == "B" else frame())
-    told = fill(manager, job(["A", "B"], ["1d"])).statistics({"files_count": 1})
+    client = Client(lambda symbol, _: AllProvidersFailedError("no") if symbol == "B" else frame())
+    told = fill(client, job(["A", "B"], ["1d"])).statistics({"files_count": 1})
     assert list(told)[:4] == ["success", "failed", "cache_stats", "data_quality"]
     assert told["success"] == ["A_1d"]
     assert told["failed"] == ["B_1d"]
     assert told["cache_stats"] == {"files_count": 1}
     assert told["data_quality"] == {"A_1d": {"score": None, "gaps": 0, "rows": 3, "complete": True}}
     assert told["errors"] == {"B_1d": "no"}
-    empty = fill(manager, job([], ["1d"])).statistics({})
+    empty = fill(client, job([], ["1d"])).statistics({})
     assert empty.keys() == told.keys()

@@ -23,65 +23,69 @@ _WORKERS = 4
 _Get = Callable[[BarsQuery], pd.DataFrame | None]
 
 
-class BatchService:
-    """Answers for many symbols. Thread-safe.
+def get_batch(bars: BarsService, queries: Sequence[BarsQuery]) -> list[pd.DataFrame]:
+    """Return one frame for each query, in the order given; see :meth:`.BarsClient.get_batch`.
 
-    What is held is read in the caller's thread, one symbol after another: a switch of threads takes
+    What is held is read in the caller's thread, one query after another: a switch of threads takes
     longer than the answer. What must be fetched, or inflated first, goes to a few threads.
     """
+    found = [_by(bars.held, query) for query in queries]
+    others = [query for query, frame in zip(queries, found, strict=True) if frame is None]
+    fetched = iter(_in_threads(partial(_by, bars.get), others))
+    return [next(fetched) if frame is None else frame for frame in found]
 
-    def __init__(self, asking: RequestParser, bars: BarsService) -> None:
-        self._asking = asking
-        self._bars = bars
 
-    def get(
-        self, symbols: Sequence[str], timeframe: Any, bounds: tuple[Any, Any, Any], wishes: Wishes
-    ) -> dict[str, pd.DataFrame]:
-        """Return symbol to frame, in the order given; a failed symbol is an empty frame.
+def get_by_symbol(
+    parser: RequestParser,
+    bars: BarsService,
+    symbols: Sequence[str],
+    shared: tuple[Any, tuple[Any, Any, Any], Wishes],
+) -> dict[str, pd.DataFrame]:
+    """Return symbol, as it was typed, to frame; ``shared``: timeframe, bounds and wishes.
 
-        The error of a failed symbol stands in ``attrs["onetape"]["error"]``.
-
-        Raises:
-            QueryError: an argument that all symbols share is wrong.
-        """
-        if isinstance(symbols, str):
-            raise QueryError(f"symbols must be a list, not the text {symbols!r}")
-        self._asking.check_shared(timeframe, bounds, wishes)
-        try:
-            wanted = list(dict.fromkeys(symbols))
-        except TypeError as exc:
-            raise QueryError(f"symbols must be a list of texts, not {symbols!r:.80}") from exc
-
-        def by(get: _Get, symbol: str) -> pd.DataFrame | None:
+    Raises:
+        QueryError: an argument that all symbols share is wrong.
+    """
+    if isinstance(symbols, str):
+        raise QueryError(f"symbols must be a list, not the text {symbols!r}")
+    parser.check_shared(*shared)
+    try:
+        wanted = list(dict.fromkeys(symbols))
+    except TypeError as exc:
+        raise QueryError(f"symbols must be a list of texts, not {symbols!r:.80}") from exc
+    queries: dict[str, BarsQuery] = {}
+    failed: dict[str, pd.DataFrame] = {}
+    with running(subject_of("", shared[0])):
+        for symbol in wanted:
             try:
-                return get(self._asking.query(symbol, timeframe, bounds, wishes))
+                queries[symbol] = parser.query(symbol, *shared)
             except DataError as error:
-                log.warning(
-                    "no bars for %s in a batch: %s", symbol, error, extra={"symbol": str(symbol)}
-                )
-                return _failed(symbol, error, wishes.columns)
+                failed[symbol] = _failed(symbol, error, shared[-1].columns)
+        frames = dict(zip(queries, get_batch(bars, list(queries.values())), strict=True))
+    return {symbol: failed[symbol] if symbol in failed else frames[symbol] for symbol in wanted}
 
-        with running(subject_of("", timeframe)):
-            found = {symbol: by(self._bars.held, symbol) for symbol in wanted}
-            others = [symbol for symbol, frame in found.items() if frame is None]
-            fetched = _in_threads(partial(by, self._bars.get), others)
-        return {s: fetched[s] if frame is None else frame for s, frame in found.items()}
+
+def _by(get: _Get, query: BarsQuery) -> pd.DataFrame | None:
+    try:
+        return get(query)
+    except DataError as error:
+        return _failed(query.instrument.symbol, error, query.columns)
 
 
 def _in_threads(
-    get: Callable[[str], pd.DataFrame | None], symbols: Sequence[str]
-) -> dict[str, pd.DataFrame]:
-    """Return symbol to frame, a few at a time; no thread is started for none."""
-    if not symbols:
-        return {}
+    get: Callable[[BarsQuery], pd.DataFrame | None], queries: Sequence[BarsQuery]
+) -> list[pd.DataFrame]:
+    """Return the frames, a few at a time; no thread is started for none."""
+    if not queries:
+        return []
     from concurrent.futures import ThreadPoolExecutor  # what is held needs no threads
 
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="onetape-batch") as pool:
-        frames = pool.map(carried(get), symbols)
-        return {s: frame for s, frame in zip(symbols, frames, strict=True) if frame is not None}
+        return [frame for frame in pool.map(carried(get), queries) if frame is not None]
 
 
 def _failed(symbol: str, error: DataError, columns: Sequence[str]) -> pd.DataFrame:
+    log.warning("no bars for %s in a batch: %s", symbol, error, extra={"symbol": str(symbol)})
     frame = empty_frame(columns)
     frame.attrs[ATTRS_KEY] = freeze(
         {

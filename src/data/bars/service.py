@@ -88,6 +88,17 @@ class BarsService:
         key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
         if query.version is not None or not self._store.is_at_hand(key):
             return None
+        return self.lookup(query)
+
+    def lookup(self, query: BarsQuery) -> pd.DataFrame | None:
+        """Return the frame where comparing what is held gives one; no vendor is asked.
+
+        Raises:
+            IncompleteDataError: ``strict``, and the answer lacks something.
+            QueryError: there is no such version of the series, or it is not kept any more.
+        """
+        if query.version is not None:
+            return self.get(query)
         with self._watcher.call(query) as call:
             if (given := self._given(query, call)) is not None:
                 return given

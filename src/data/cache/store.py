@@ -262,6 +262,13 @@ class BarStore:
         """Return every series that has something stored, in the order of their folders."""
         return self._layout.series(self._disk.list)
 
+    def keys_of(self, symbol: str) -> list[SeriesKey]:
+        """Return the series of one symbol that have something stored, the default lanes first."""
+        names = self._disk.list(self._layout.symbol(symbol))
+        keys = (decode_lane(symbol, name) for name in names)
+        found = (key for key in keys if key is not None and self.view(key).exists)
+        return sorted(found, key=lambda key: (str(key.timeframe), key.lane))
+
     def years(self, key: SeriesKey) -> list[int]:
         """Return the years of which bars are stored, ascending; raises as :meth:`view`."""
         return self._viewer.years(self._lane(key))

@@ -39,6 +39,7 @@ __all__ = [
     "MarketCalendar",
     "Session",
     "calendar_for",
+    "closes_early",
     "day_span",
     "first_unclosed",
     "session_date",
@@ -192,6 +193,19 @@ def session_date(instrument: Instrument, now_ms: int) -> date:
     """
     day = local_date(_zone(instrument), now_ms)
     return day if now_ms < day_span(instrument, day).end else day + timedelta(days=1)
+
+
+def closes_early(instrument: Instrument, session: Session) -> bool:
+    """Tell whether a session of an exchange closes before the usual hour of that day.
+
+    Raises:
+        ConfigError: there is no such calendar.
+    """
+    if instrument.calendar in _RULED_ZONES:
+        return False
+    from .exchange import usual_close
+
+    return session.close_ms < usual_close(instrument.calendar, session.day)
 
 
 def _zone(instrument: Instrument) -> ZoneInfo:

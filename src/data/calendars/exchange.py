@@ -60,6 +60,15 @@ def trading_hours(name: str, day: date) -> Span:
     return Span(opened, closed)
 
 
+def usual_close(name: str, day: date) -> int:
+    """Return the instant at which the exchange closes on ``day`` where nothing is special.
+
+    Raises:
+        ConfigError: the library does not know the code.
+    """
+    return _usual(name).session(day_ms(day))[2]
+
+
 class _Usual(NamedTuple):
     """What an exchange declares: its hours on an ordinary day, through the years."""
 

@@ -110,6 +110,42 @@ def closing_time(instrument: Instrument, closed_by: Any, now_ms: int) -> int | N
     return None if bound is None else min(now_ms, bound.last_ms)
 
 
+def resolve_instants(instrument: Instrument, start: Any, end: Any) -> Span:
+    """Return the instants meant by two bounds, both inclusive; they may lie in the future.
+
+    A date means its hours at the venue, as everywhere.
+
+    Raises:
+        BadRangeError: a bound is no time, or lies outside the years 1900 to 2261; the end lies
+            before the start.
+    """
+    low, high = _bound("start", start, instrument), _bound("end", end, instrument)
+    if low is None or high is None:
+        name = "start" if low is None else "end"
+        raise _refused(instrument, f"{name} None is not a time", hint=_ACCEPTED)
+    if high.end_ms <= low.first_ms:
+        raise _refused(instrument, f"{high.text} lies before {low.text}")
+    return Span(low.first_ms, high.end_ms)
+
+
+def resolve_days(instrument: Instrument, start: Any, end: Any) -> tuple[date | None, date | None]:
+    """Return the session dates meant by two bounds, both inclusive; None stays None.
+
+    An instant means the session date to which it belongs at the venue.
+
+    Raises:
+        BadRangeError: as :func:`resolve_instants`.
+    """
+    low, high = _bound("start", start, instrument), _bound("end", end, instrument)
+    first, last = (
+        None if bound is None else bound.day or session_date(instrument, bound.first_ms)
+        for bound in (low, high)
+    )
+    if low and high and first and last and last < first:
+        raise _refused(instrument, f"{high.text} lies before {low.text}")
+    return first, last
+
+
 class _Bound(NamedTuple):
     """One bound, understood.
 

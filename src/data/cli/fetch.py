@@ -109,12 +109,18 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the bars as plain mappings with ISO stamps."""
+    """Return the rows as plain mappings with ISO stamps; a time that there is none of is None."""
     plain = frame.reset_index()
-    for name in plain.columns.intersection(["timestamp", "fetched_at"]):
+    for name in plain.select_dtypes("datetime").columns:
         times = plain[name].dt.strftime("%Y-%m-%dT%H:%M:%SZ").astype(object)
         plain[name] = times.where(times.notna(), None)
     return [{str(k): v for k, v in row.items()} for row in plain.to_dict(orient="records")]
+
+
+def dated(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with session dates as texts in place of stamps."""
+    index = frame.index.strftime("%Y-%m-%d")  # type: ignore[attr-defined]
+    return frame.set_axis(index.set_names(frame.index.name), axis=0)
 
 
 def _export(frame: pd.DataFrame, args: argparse.Namespace) -> list[str]:

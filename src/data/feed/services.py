@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from ..bars.request import Wishes
+from ..bars.client import Wishes
 from ..calendars.calendar import MarketCalendar, calendar_for
 from ..clock import Clock, SystemClock
 from ..config.gateway import Gateway, ibkr_gateway
@@ -59,9 +59,8 @@ class FeedBars:
         **wishes: Any,
     ) -> pd.DataFrame:
         """Return bars; see ``DataManager.get_ohlcv``."""
-        bounds = (start_date, end_date, bars)
-        query = self._services.asking.query(symbol, timeframe, bounds, Wishes(**wishes))
-        return self._services.bars.get(query)
+        client, how = self._services.client, Wishes(**wishes)
+        return client.get(client.query(symbol, timeframe, start_date, end_date, bars, how))
 
 
 def get_door() -> Any:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..calendars.ranges import resolve_range
 from ..disk.files import errno_of
@@ -27,6 +27,8 @@ from ..model.timeframe import Timeframe
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..bars.client import BarsClient
+
 log = logging.getLogger("onetape.populate")
 
 When = date | datetime | str
@@ -41,13 +43,6 @@ _JOB = Instrument("every symbol", "crypto")
 _DISK_IS_DONE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 INTERRUPTED = "interrupted"
-
-
-class Bars(Protocol):
-    """What filling needs of the data manager."""
-
-    def get_ohlcv(self, symbol: str, timeframe: str, start: Any, end: Any, /) -> pd.DataFrame:
-        """Return bars; what is missing is fetched and stored."""
 
 
 @dataclass(frozen=True)
@@ -228,13 +223,13 @@ class BackfillReport:
         }
 
 
-def fill(bars: Bars, job: Job, listener: Listener | None = None) -> BackfillReport:
+def fill(client: BarsClient, job: Job, listener: Listener | None = None) -> BackfillReport:
     """Fetch what is missing of every series of ``job``; what arrives is committed as it comes.
 
     A series that fails does not keep the others from being asked. Ctrl-C and a disk that takes
     nothing more end the job: what is left then is in the report, with the reason.
     """
-    run = _Run(bars, job, listener)
+    run = _Run(client, job, listener)
     results = [run.series(symbol, timeframe) for symbol, timeframe in job.series]
     return BackfillReport(results, interrupted=run.stopped == INTERRUPTED)
 
@@ -246,9 +241,9 @@ class _Run:
         stopped: why nothing more is asked; empty while it goes on.
     """
 
-    def __init__(self, bars: Bars, job: Job, listener: Listener | None) -> None:
+    def __init__(self, client: BarsClient, job: Job, listener: Listener | None) -> None:
         self.stopped = ""
-        self._bars = bars
+        self._client = client
         self._listener = listener
         self._parts = {label: job.parts(label) for _, label in job.series}
         self._total = sum(len(self._parts[label]) for _, label in job.series)
@@ -292,7 +287,8 @@ class _Run:
         with warnings.catch_warnings():
             # The report says the same, series by series.
             warnings.simplefilter("ignore", IncompleteDataWarning)
-            return self._bars.get_ohlcv(result.symbol, result.timeframe, start, end)
+            query = self._client.query(result.symbol, result.timeframe, start, end)
+            return self._client.get(query)
 
     def _tell(self, result: SeriesResult, *, is_over: bool = False) -> None:
         if self._listener is not None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ..bars.answer.reader import Outcome, Reader
 from ..bars.ingest.commit import CLOSED
-from ..bars.request import RequestParser
-from ..bars.selection.candidates import Selector
 from ..cache.legacy.reader import SAMPLE_LANE
-from ..cache.store import BarStore, SeriesView
+from ..cache.store import SeriesView
 from ..calendars.calendar import calendar_for
 from ..calendars.gaps import BarGrid
-from ..clock import Clock
 from ..errors import BadRangeError, CorruptEntryError, DataError
 from ..model.actions import Action
 from ..model.bars import BarTable, concat
@@ -29,38 +26,15 @@ from ..prices.differences import ComparisonTerms, compare, differing_actions
 from .refetch import Afresh
 from .verification import CACHE, Comparison, differing
 
+if TYPE_CHECKING:
+    from ..wiring import Services
+
 # Rebased to another date, prices may be rounded differently; what has no actions is the same to
 # the last bit.
 _REBASED = 1e-6
 _UNSETTLED = ("provisional", "suspect")
 # So far beyond its end a series is looked at that is kept up to date.
 _MOST_NEWER = 500
-
-
-class CachedBars(Protocol):
-    """What is needed of the cache."""
-
-    store: BarStore
-
-
-class Installation(Protocol):
-    """What verifying needs of the services; :class:`~..wiring.Services` has it."""
-
-    @property
-    def clock(self) -> Clock:
-        """The time."""
-
-    @property
-    def cache(self) -> CachedBars:
-        """What is held."""
-
-    @property
-    def selector(self) -> Selector:
-        """Who can be asked."""
-
-    @property
-    def asking(self) -> RequestParser:
-        """From arguments to queries."""
 
 
 class StoredBars:
@@ -72,7 +46,7 @@ class StoredBars:
         most: the last so many bars are looked at; None for all of them.
     """
 
-    def __init__(self, house: Installation, query: BarsQuery, most: int | None) -> None:
+    def __init__(self, house: Services, query: BarsQuery, most: int | None) -> None:
         self._house = house
         self._query = query
         self._most = most

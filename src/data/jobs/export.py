@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..bars.answer.answer import Answer, provenance
 from ..bars.answer.reader import Outcome, Reader
@@ -33,17 +33,13 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from ..wiring import Services, build
 
+if TYPE_CHECKING:
+    from ..provider_selector import ProviderSelector
+
 __all__ = ["Exported", "Exporter", "Wanted", "export_series"]
 
 Format = Literal["csv", "parquet"]
 _EVER = date(1900, 1, 1)
-
-
-class Knows(Protocol):
-    """What is needed to understand a symbol."""
-
-    def instrument(self, symbol: Any) -> Instrument:
-        """Return its meaning."""
 
 
 @dataclass(frozen=True)
@@ -115,15 +111,9 @@ def export_series(
     """
     house = build(cache_dir, config_path)
     exporter = Exporter.of(house)
-    query = house.asking.query(symbol, timeframe, (_EVER, None, None), _no_wishes())
+    query = house.client.query(symbol, timeframe, _EVER)
     key = SeriesKey(query.instrument.symbol, query.timeframe)
     return exporter.write(key, Path(path), wanted or Wanted())
-
-
-def _no_wishes() -> Any:
-    from ..bars.request import Wishes
-
-    return Wishes()
 
 
 class Exporter:
@@ -135,7 +125,7 @@ class Exporter:
         clock: the time.
     """
 
-    def __init__(self, store: BarStore, knows: Knows, clock: Clock) -> None:
+    def __init__(self, store: BarStore, knows: ProviderSelector, clock: Clock) -> None:
         self._store = store
         self._knows = knows
         self._clock = clock

@@ -10,20 +10,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..bars.request import Wishes
 from ..model.instant import date_of, year_of, year_start
 from ..model.printable import printable
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps
-from ..wiring import build
-from .backfill import BackfillReport, Job, Listener, When, fill
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ..model.query import BarsQuery
+from ..wiring import Services, build
+from .backfill import Job, Listener, When, fill
 
 __all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "CachePopulator", "populate_cache"]
 
@@ -31,62 +25,6 @@ DEFAULT_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
 DEFAULT_START = date(2020, 1, 1)
 # What test doubles called themselves as vendors; their bars are nobody's prices.
 _SAMPLE_VENDORS = ("mock",)
-
-
-class BarsAccess:
-    """The bars and the cache of one installation, without the facade, which stands above.
-
-    Args:
-        cache_dir, config_path: as for the data manager.
-
-    Attributes:
-        cache: the cache on that folder.
-    """
-
-    def __init__(
-        self, cache_dir: str | Path | None = None, config_path: str | Path | None = None
-    ) -> None:
-        self._services = build(cache_dir, config_path)
-        self.cache = self._services.cache
-
-    def query(self, symbol: str, timeframe: str, start: Any, end: Any) -> BarsQuery:
-        """Return the checked question."""
-        return self._services.asking.query(symbol, timeframe, (start, end, None), Wishes())
-
-    def get_ohlcv(self, symbol: str, timeframe: str, start: Any, end: Any) -> pd.DataFrame:
-        """Return bars as the facade would."""
-        return self._services.bars.get(self.query(symbol, timeframe, start, end))
-
-    def job(
-        self,
-        symbols: Iterable[str] | None,
-        timeframes: Iterable[str] | None,
-        start: When | None,
-        end: When | None,
-    ) -> Job:
-        """Return the checked job.
-
-        What is left out means every cached symbol, the usual timeframes, 2020-01-01 and today.
-        """
-        now_ms = self._services.clock.now_ms()
-        names = self.cache.list_symbols() if symbols is None else list(symbols)
-        steps = DEFAULT_TIMEFRAMES if timeframes is None else list(timeframes)
-        bounds = (start or DEFAULT_START, end or date_of(now_ms))
-        return Job.of(names, steps, bounds, now_ms)
-
-    def statistics(self, report: BackfillReport) -> dict[str, Any]:
-        """Return the report as plain values, with what the cache holds, kept within its limit."""
-        self.cache.look_after()
-        return report.statistics(dict(self.cache.get_stats()))
-
-    def lacking_years(self, symbol: str, timeframe: str, start: Any, end: Any) -> list[int]:
-        """Return the years of a range of which something would have to be asked."""
-        query = self.query(symbol, timeframe, start, end)
-        key = SeriesKey(query.instrument.symbol, query.timeframe)
-        wanted = Span(query.span.start, min(query.span.end, query.now_ms))
-        lacking = gaps(wanted, self.cache.store.view(key).coverage.held(query.now_ms))
-        years = {y for s in lacking for y in range(year_of(s.start), year_of(s.end - 1) + 1)}
-        return sorted(years)
 
 
 def populate_cache(
@@ -122,9 +60,29 @@ def populate_cache(
             only fails its own series.
         ConfigError: the configuration is wrong.
     """
-    door = BarsAccess(cache_dir, config_path)
-    job = door.job(symbols, intervals, start_date or start, end_date or end)
-    return door.statistics(fill(door, job, progress))
+    services = build(cache_dir, config_path)
+    job = _job(services, symbols, intervals, start_date or start, end_date or end)
+    report = fill(services.client, job, progress)
+    services.cache.look_after()
+    return report.statistics(dict(services.cache.get_stats()))
+
+
+def _job(
+    services: Services,
+    symbols: Iterable[str] | None,
+    timeframes: Iterable[str] | None,
+    start: When | None,
+    end: When | None,
+) -> Job:
+    """Return the checked job.
+
+    What is left out means every cached symbol, the usual timeframes, 2020-01-01 and today.
+    """
+    now_ms = services.clock.now_ms()
+    names = services.cache.list_symbols() if symbols is None else list(symbols)
+    steps = DEFAULT_TIMEFRAMES if timeframes is None else list(timeframes)
+    bounds = (start or DEFAULT_START, end or date_of(now_ms))
+    return Job.of(names, steps, bounds, now_ms)
 
 
 class CachePopulator:
@@ -138,8 +96,8 @@ class CachePopulator:
     """
 
     def __init__(self, cache_dir: str | Path | None = None) -> None:
-        self._door = BarsAccess(cache_dir)
-        self.cache = self._door.cache
+        self._services = build(cache_dir)
+        self.cache = self._services.cache
         self._last: dict[str, dict[str, bool]] = {}
 
     def discover_existing_tickers(self) -> list[str]:
@@ -160,11 +118,22 @@ class CachePopulator:
         end_date: Any = None,
     ) -> dict[str, list[int]]:
         """Return timeframe to the years of which something would have to be asked; asks nobody."""
-        job = self._door.job([ticker], intervals, start_date, end_date)
+        job = _job(self._services, [ticker], intervals, start_date, end_date)
         return {
-            step: self._door.lacking_years(symbol, step, job.start, job.end)
+            step: self._lacking_years(symbol, step, job.start, job.end)
             for symbol, step in job.series
         }
+
+    def _lacking_years(self, symbol: str, timeframe: str, start: Any, end: Any) -> list[int]:
+        client = self._services.client
+        query = client.query(symbol, timeframe, start, end)
+        key, now = SeriesKey(query.instrument.symbol, query.timeframe), query.now_ms
+        parts = client.coverage(key)
+        held = [part.span for part in parts if part.expires is None or now < part.expires]
+        wanted = Span(query.span.start, min(query.span.end, now))
+        lacking = gaps(wanted, held)
+        years = {y for s in lacking for y in range(year_of(s.start), year_of(s.end - 1) + 1)}
+        return sorted(years)
 
     def populate_missing_data(
         self,
@@ -209,7 +178,8 @@ class CachePopulator:
             QueryError: a timeframe or the range is wrong; nothing was asked.
             KeyboardInterrupt: the user ended it; what had arrived is stored.
         """
-        report = fill(self._door, self._door.job(tickers, intervals, start_date, end_date))
+        job = _job(self._services, tickers, intervals, start_date, end_date)
+        report = fill(self._services.client, job)
         done: dict[str, dict[str, bool]] = {}
         for result in report.results:
             done.setdefault(result.symbol, {})[result.timeframe] = result.ok

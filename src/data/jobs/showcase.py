@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bars.request import Wishes
+from ..bars.client import Wishes
 from ..errors import Attempt, DataError, IncompleteDataWarning
 from ..model.instant import DAY_MS, date_of
 from ..model.query import BarsQuery
@@ -118,16 +118,17 @@ class Showcase:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", IncompleteDataWarning)
-                frame, first = _timed(lambda: self._services.bars.get(query))
-                _, second = _timed(lambda: self._services.bars.get(self._query(question)))
+                frame, first = _timed(lambda: self._services.client.get(query))
+                _, second = _timed(lambda: self._services.client.get(self._query(question)))
         except DataError as error:
             return Shown(question, way, error=error)
         return Shown(question, way, frame, (first, second))
 
     def _query(self, question: DemoQuestion) -> BarsQuery:
-        bounds = (question.start, question.end, None)
         wishes = Wishes(question.provider, question.adjustment)
-        return self._services.asking.query(question.symbol, question.timeframe, bounds, wishes)
+        return self._services.client.query(
+            question.symbol, question.timeframe, question.start, question.end, wishes=wishes
+        )
 
 
 def _timed(call: Callable[[], pd.DataFrame]) -> tuple[pd.DataFrame, float]:

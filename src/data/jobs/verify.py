@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ..bars.request import Wishes
+from ..bars.client import Wishes
 from ..calendars.calendar import calendar_for
 from ..calendars.gaps import BarGrid
 from ..errors import DataError, QueryError
@@ -18,8 +18,8 @@ from ..model.kind import Basis
 from ..model.query import BarsQuery
 from ..prices.differences import ComparisonTerms, compare, differing_actions
 from ..prices.splice import AGGREGATES, ONE_MARKET
-from ..wiring import build
-from .compare import Installation, StoredBars
+from ..wiring import Services, build
+from .compare import StoredBars
 from .refetch import Afresh, Said
 from .verification import Comparison, Verification, VerifiedSeries, differing
 
@@ -74,7 +74,7 @@ def verify(
     return verify_with(build(cache_dir, config_path), asked)
 
 
-def verify_with(house: Installation, asked: VerifyQuestion) -> Verification:
+def verify_with(house: Services, asked: VerifyQuestion) -> Verification:
     """Compare as :func:`verify` does, with services that are there already; raises the same."""
     if asked.against is not None:
         return _two_vendors(house, asked)
@@ -93,12 +93,12 @@ def verify_with(house: Installation, asked: VerifyQuestion) -> Verification:
 
 
 def _query(
-    house: Installation, asked: VerifyQuestion, bounds: tuple[Any, Any, Any], provider: str | None
+    house: Services, asked: VerifyQuestion, bounds: tuple[Any, Any, Any], provider: str | None
 ) -> BarsQuery:
-    return house.asking.query(asked.symbol, asked.timeframe, bounds, Wishes(provider))
+    return house.client.query(asked.symbol, asked.timeframe, *bounds, Wishes(provider))
 
 
-def _two_vendors(house: Installation, asked: VerifyQuestion) -> Verification:
+def _two_vendors(house: Services, asked: VerifyQuestion) -> Verification:
     """Compare what two vendors say now; the cache is neither read nor written."""
     if asked.provider is None:
         raise QueryError(

@@ -57,7 +57,7 @@ def _sentence(done: Rebased, coverage: Coverage) -> str:
 def _what(event: ActionEvent, coverage: Coverage) -> str:
     action = next(iter(_used(event, coverage)))
     way = "used" if event.counts else "left out"
-    said = "; ".join(f"{vendor}: {said}" for vendor, said in _others(event, action).items())
+    said = "; ".join(f"{vendor}: {said}" for vendor, said in dissent_of(event, action).items())
     return f"the {action} of {action.source} was {way} ({said})"
 
 
@@ -71,7 +71,7 @@ def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
             "source": action.source,
             "used": event.counts,
             "settled": event.is_settled,
-            "others": _others(event, action),
+            "others": dissent_of(event, action),
         }
         | ({"bars_of": vendors} if len(used) > 1 else {})
         for action, vendors in used.items()
@@ -88,6 +88,7 @@ def _used(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
     return used
 
 
-def _others(event: ActionEvent, action: Action) -> dict[str, str]:
+def dissent_of(event: ActionEvent, action: Action) -> dict[str, str]:
+    """Return vendor to what it says of an event otherwise than ``action``."""
     differing = {a.source: str(a) for a in event.dissent(action)}
     return differing | dict.fromkeys(event.silent, f"no {event.type} then")

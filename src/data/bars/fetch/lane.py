@@ -28,7 +28,8 @@ from .state import FetchState, Unfilled
 from .unknown_kind import is_older
 
 LOOKBACKS = 4
-_TOLD_LATE = 14 * DAY_MS
+# Vendors tell some splits and dividends days late: so far back is asked again.
+TOLD_LATE_MS = 14 * DAY_MS
 
 
 class LaneRunner:
@@ -165,7 +166,7 @@ class LaneRunner:
                 if query.offline:
                     break
                 # Some are told days late: one more look at the last days costs nothing.
-                span = Span(min(needed.span.start, needed.span.end - _TOLD_LATE), needed.span.end)
+                span = Span(min(needed.span.start, needed.span.end - TOLD_LATE_MS), needed.span.end)
                 if self._action_fetcher.ask(work, span):
                     self._planner.doubt_near_splits(work)
                     self._fill_overdue(wanted, work)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...bars.request import Wishes
+from ...bars.client import Wishes
 from ...bars.stream_store import declared_kind, differences, kind_of_series
 from ...calendars.calendar import calendar_for
 from ...model.instrument import Instrument
@@ -40,8 +40,8 @@ def hindrance(
     own = declared_kind(services.selector, vendor, instrument, step)
     if own is None:
         return f"it serves no {step} bars that minutes could go on from"
-    query = services.asking.query(
-        instrument.symbol, step.label, (None, None, 1), Wishes(provider=pinned)
+    query = services.client.query(
+        instrument.symbol, step.label, bars=1, wishes=Wishes(provider=pinned)
     )
     series = kind_of_series(services.selector, services.cache.store, query)
     # Hours and their anchor are brought to those of the series wherever that is exact.

@@ -10,7 +10,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
-from ...bars.request import Wishes
+from ...bars.client import Wishes
 from ...bars.stream_store import Origin, StreamKeeper, namesakes_of
 from ...calendars.calendar import calendar_for
 from ...calendars.gaps import BarGrid
@@ -221,8 +221,8 @@ class LiveFeeds:
         routed = selector.get_provider_with_failover(instrument.symbol, step.label)
         names = [provider] if provider else routed
         reasons: list[str] = []
-        wanted = self._services.asking.query(
-            instrument.symbol, step.label, (None, None, 1), Wishes(provider=provider)
+        wanted = self._services.client.query(
+            instrument.symbol, step.label, bars=1, wishes=Wishes(provider=provider)
         )
         namesakes = namesakes_of(selector, wanted)
         for name in names:

@@ -1,0 +1,344 @@
+"""The one interface for bars: facade, feeds, jobs and every package above use it, and nothing below.
+
+Questions are typed values (:class:`~..model.query.BarsQuery`, :class:`~..model.series.SeriesKey`);
+:meth:`BarsClient.query` makes one out of what users type. Instants are UTC milliseconds, spans are
+half-open. No method asks a vendor unless its name says ``get``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..cache.store import BarStore
+from ..clock import Clock
+from ..model.query import BarsQuery
+from ..model.series import SeriesKey
+from ..model.span import Span, subtract
+from .locks import FindLeases
+from .observer import Observer
+from .request import Classifier, RequestParser, Wishes
+from .service import BarsService
+
+# Most programs ask for bars alone: what the other questions need is imported with the first of them.
+if TYPE_CHECKING:
+    from datetime import date
+
+    import pandas as pd
+
+    from ..model.explanation import Explanation
+    from ..model.instrument import Instrument
+    from ..model.plan import Plan
+    from ..model.rules import ValidationRules
+    from ..model.stored import CoverageSpan, KnownAction, SessionHours
+    from .corporate_actions import ActionService, FoundActions
+    from .dry_run.planner import RequestPlanner
+    from .ingest.commit import Expiry
+    from .selection.candidates import Selector
+
+__all__ = ["BarsClient", "Lookup", "Wishes"]
+
+_USUAL = Wishes()
+# A session lies within two days of the UTC date that it is named by.
+_NEAR = timedelta(days=2)
+
+
+class Lookup(NamedTuple):
+    """What the store answers by itself.
+
+    Attributes:
+        frame: the answer as :meth:`BarsClient.get` gives it; None where more must be done for it.
+        missing: the stretches of the question that are not stored or have expired; the whole of it
+            where bars must be looked at again, counted or made of others. Empty with a frame.
+    """
+
+    frame: pd.DataFrame | None
+    missing: tuple[Span, ...] = ()
+
+    @property
+    def is_hit(self) -> bool:
+        """Whether there is an answer."""
+        return self.frame is not None
+
+
+class BarsClient:
+    """Bars of one installation, and what is known about them. Thread-safe.
+
+    Args:
+        store: the store of bars.
+        selector: what symbols mean, and which vendors are asked.
+        clock: the time.
+        service: answers questions for bars.
+        observer: counts calls and tells of them.
+        leases: lets processes fetch one after another.
+        expiry, checks: as the service has them, for plans.
+    """
+
+    def __init__(
+        self,
+        store: BarStore,
+        selector: Any,
+        clock: Clock,
+        service: BarsService,
+        observer: Observer,
+        leases: FindLeases | None,
+        expiry: Expiry,
+        checks: ValidationRules,
+    ) -> None:
+        self._store, self._clock, self._service = store, clock, service
+        self._selector: Selector = selector
+        self._classifier: Classifier = selector
+        self._parser = RequestParser(selector, clock)
+        self._observer, self._leases = observer, leases
+        self._terms = expiry, checks
+
+    # --- questions -------------------------------------------------------------------------
+
+    def query(
+        self,
+        symbol: Any,
+        timeframe: Any,
+        start: Any = None,
+        end: Any = None,
+        bars: int | None = None,
+        wishes: Wishes = _USUAL,
+    ) -> BarsQuery:
+        """Return the checked question for what a user typed; nothing is read or asked.
+
+        Args:
+            symbol, timeframe: such as ``AAPL``, ``1h``.
+            start, end: as for ``DataManager.get_ohlcv``: datetimes are UTC instants (naive means
+                UTC), both inclusive on the open stamp; dates are whole session dates of the venue.
+            bars: the last so many closed bars up to the end; not together with ``start``.
+            wishes: how they are wanted: vendor, adjustment, version, columns and so on.
+
+        Returns:
+            The question; its ``span`` is half-open, in UTC milliseconds, and ends now at the latest.
+
+        Raises:
+            QueryError: an argument cannot be understood (a ``ValueError``).
+            UnknownProviderError: the pinned vendor does not exist.
+        """
+        return self._parser.query(symbol, timeframe, (start, end, bars), wishes)
+
+    # --- bars ------------------------------------------------------------------------------
+
+    def get(self, query: BarsQuery) -> pd.DataFrame:
+        """Return bars, from the store where held, from vendors where not.
+
+        Returns:
+            The frame of ``DataManager.get_ohlcv``: naive UTC index ``timestamp`` (open stamps, ns,
+            ascending, unique), float64 columns ``open high low close volume`` and ``adj_close``
+            where known, then ``query.columns``; its account in ``attrs["onetape"]``. It is the
+            caller's own.
+
+        Raises:
+            NoProviderError: no vendor is configured for it and nothing is stored.
+            AllProvidersFailedError: bars were missing, no vendor supplied them, nothing is stored.
+            IncompleteDataError: ``strict``, and the answer lacks something.
+            QueryError: there is no such version of the series, or it is not kept any more.
+
+        Warns:
+            IncompleteDataWarning: it lacks something, without ``strict``; once a call.
+        """
+        return self._service.get(query)
+
+    def get_batch(self, queries: Sequence[BarsQuery]) -> list[pd.DataFrame]:
+        """Return one frame for each question, in the order given.
+
+        What is held is read in the caller's thread, what must be fetched by a few threads. A
+        question that failed has an empty frame, its error (``type``, ``message``) in
+        ``attrs["onetape"]["error"]``; nothing is raised for it.
+        """
+        from .batch import get_batch
+
+        return get_batch(self._service, queries)
+
+    def get_by_symbol(
+        self,
+        symbols: Sequence[str],
+        timeframe: Any,
+        bounds: tuple[Any, Any, Any],
+        wishes: Wishes = _USUAL,
+    ) -> dict[str, pd.DataFrame]:
+        """Return symbol, as it was typed, to frame: :meth:`query` and :meth:`get_batch` in one.
+
+        A symbol that cannot be understood has an empty frame with its error, as a failed one has.
+
+        Args:
+            symbols: such as ``["AAPL", "BTCUSDT"]``; each is answered once.
+            timeframe, wishes: as for :meth:`query`.
+            bounds: start, end and number of bars as for :meth:`query`.
+
+        Raises:
+            QueryError: an argument that all symbols share is wrong.
+        """
+        from .batch import get_by_symbol
+
+        return get_by_symbol(self._parser, self._service, symbols, (timeframe, bounds, wishes))
+
+    def lookup(self, query: BarsQuery) -> Lookup:
+        """Return the answer out of the store, or what is missing; no vendor is ever asked.
+
+        The short way of :meth:`get` alone: documents are compared, and no fetch of others is waited
+        for. So it finds no answer where one takes more than that: for a number of bars, a running
+        bar, a refresh, a timeframe that is made out of another.
+        ``get`` of the same question with ``offline`` gives what the store has for these.
+
+        Raises:
+            IncompleteDataError: ``strict``, and the answer lacks something.
+            QueryError: there is no such version of the series, or it is not kept any more.
+            CacheError: the store cannot be read.
+        """
+        frame = self._service.lookup(query)
+        if frame is not None:
+            return Lookup(frame)
+        now = self._clock.now_ms()
+        key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
+        wanted = Span(query.span.start, max(query.span.start, min(query.span.end, now + 1)))
+        held = () if query.refresh else self._store.view(key).coverage.held(now)
+        return Lookup(None, tuple(subtract([wanted], held)) or (query.span,))
+
+    def plan(self, query: BarsQuery) -> Plan:
+        """Return what :meth:`get` would do: held, missing, requests, quota, waits; see ``Plan``.
+
+        No vendor is asked and nothing is written; damage reads as a repair would leave it.
+
+        Raises:
+            CacheError: the store cannot be read.
+        """
+        return self._planner().plan(query)
+
+    def explain(self, query: BarsQuery) -> Explanation:
+        """Return which vendors are asked for a series and why, which are not, and how they stand.
+
+        No vendor is asked and nothing is written.
+
+        Raises:
+            CacheError: the store cannot be read.
+        """
+        return self._planner().explain(query)
+
+    def _planner(self) -> RequestPlanner:
+        """Return what plans one request, by the store as it is now."""
+        from .dry_run.planner import RequestPlanner
+        from .dry_run.runner import DryRunner
+
+        store = self._store.preview()
+        return RequestPlanner(DryRunner(store, self._selector, self._clock, *self._terms))
+
+    # --- what is known of a series ---------------------------------------------------------
+
+    def coverage(self, series: SeriesKey) -> tuple[CoverageSpan, ...]:
+        """Return what is known of a series, stretch by stretch, ascending and disjoint.
+
+        Between the stretches no vendor was ever asked. Of a series that is not stored: nothing.
+        ``next_due`` of a stretch is UTC milliseconds, None where asking again cannot change it.
+
+        Raises:
+            CacheError: the store cannot be read.
+        """
+        from ..model.stored import CoverageSpan
+
+        view = self._store.view(series)
+        return tuple(
+            CoverageSpan(
+                part.span,
+                part.state,
+                part.vendor,
+                part.reason,
+                part.basis,
+                part.fetched_at,
+                part.expires,
+                # A closed bar may change until it has settled: then the whole series is due.
+                (view.next_due or part.fetched_at)
+                if part.state == "provisional" and part.expires is None
+                else part.expires,
+            )
+            for part in view.coverage.opened()
+        )
+
+    def lanes(self, symbol: str, timeframe: Any) -> list[SeriesKey]:
+        """Return the stored series of a symbol and timeframe, the default kind first.
+
+        Args:
+            symbol: canonical, as ``query().instrument.symbol`` has it.
+            timeframe: a :class:`~..model.timeframe.Timeframe`.
+        """
+        return [key for key in self._store.keys_of(symbol) if key.timeframe == timeframe]
+
+    # --- splits and dividends, sessions ----------------------------------------------------
+
+    def actions(self, symbol: str) -> tuple[KnownAction, ...]:
+        """Return the stored splits and dividends of a symbol, by ex-date; no vendor is asked.
+
+        Those that do not count are among them (``counts``). Of what is no share: nothing.
+
+        Raises:
+            QueryError: the symbol cannot be understood.
+            CorruptEntryError: they are damaged; :meth:`get_actions` fetches them again.
+        """
+        return self._action_service.stored(self._classifier.instrument(symbol))
+
+    def get_actions(
+        self, symbol: str, first: date | None = None, last: date | None = None
+    ) -> FoundActions:
+        """Return splits and dividends, asked for where they are missing or due.
+
+        Args:
+            symbol: as the user types it.
+            first, last: ex-dates, both included; None: all there are.
+
+        Raises:
+            QueryError: the symbol cannot be understood.
+            NoProviderError: no vendor of the rules tells any, and none was ever asked.
+            AllProvidersFailedError: no vendor answered, and none ever has.
+
+        Warns:
+            IncompleteDataWarning: for some ex-dates no vendor could be asked; ``lacking`` has them.
+        """
+        instrument = self._classifier.instrument(symbol)
+        with self._observer.call_beside(symbol, "1d"):
+            found = self._action_service.get(instrument, first, last)
+        if found.lacking:
+            from ..errors import IncompleteDataWarning
+            from ..model.frame import warn_user
+
+            said = "; ".join(dict.fromkeys(found.problems)) or "no vendor of the rules tells them"
+            warn_user(f"splits and dividends of {instrument.symbol}: {said}", IncompleteDataWarning)
+        return found
+
+    # Threads that ask first at the same time may make two: at worst something is asked twice.
+    @cached_property
+    def _action_service(self) -> ActionService:
+        from .corporate_actions import ActionService
+
+        return ActionService(self._store, self._selector, self._clock, self._leases)
+
+    def sessions(self, instrument: Instrument, span: Span) -> tuple[SessionHours, ...]:
+        """Return the sessions that trade at any time of ``span`` (UTC milliseconds), ascending.
+
+        By the market's calendar alone, the future included; a market that never closes has one for
+        each UTC day.
+
+        Raises:
+            ConfigError: there is no such calendar.
+        """
+        import numpy as np
+
+        from ..calendars.calendar import calendar_for, closes_early
+        from ..model.instant import MINUTE_MS, date_of, day_ms
+        from ..model.stored import SessionHours
+        from ..model.timeframe import Timeframe
+
+        calendar = calendar_for(instrument)
+        around = calendar.sessions(date_of(span.start) - _NEAR, date_of(span.end) + _NEAR)
+        found = [s for s in around if s.open_ms < span.end and span.start < s.close_ms]
+        stamps = np.array([day_ms(session.day) for session in found], dtype=np.int64)
+        settled = calendar.settles(Timeframe.parse("1d"), stamps, 2 * MINUTE_MS).tolist()
+        return tuple(
+            SessionHours(s.day, s.open_ms, s.close_ms, s.breaks, closes_early(instrument, s), due)
+            for s, due in zip(found, settled, strict=True)
+        )

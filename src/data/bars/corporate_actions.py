@@ -1,0 +1,200 @@
+"""Splits and dividends of a symbol as such: what is known of them, fetched where missing or due."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..cache.actions import ActionBook
+from ..cache.store import BarStore
+from ..calendars.calendar import calendar_for
+from ..calendars.gaps import BarGrid
+from ..calendars.localtime import FIRST_YEAR
+from ..clock import Clock
+from ..errors import AllProvidersFailedError, Attempt, NoProviderError
+from ..model.actions import Action, amount_on
+from ..model.instant import DAY_MS, date_of, day_ms
+from ..model.instrument import Instrument
+from ..model.kind import Kind
+from ..model.provenance import ATTRS_KEY, freeze
+from ..model.query import BarsQuery
+from ..model.series import SeriesKey
+from ..model.span import Span, gaps
+from ..model.stored import KnownAction, actions_frame
+from ..model.timeframe import Timeframe
+from ..net.one_call import one_call
+from .answer.disputes import dissent_of
+from .answer.reader import told
+from .fetch.actions import ActionFetcher
+from .fetch.lane import TOLD_LATE_MS
+from .fetch.state import FetchState
+from .fetch.trading_days import TradingDays
+from .ingest.writer import StoreWriter
+from .locks import FindLeases, SeriesLocks, Turns
+from .selection.candidates import LaneRoute, Selector, candidates_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger("onetape.routing")
+
+_DAY = Timeframe.parse("1d")
+_FIRST = date(FIRST_YEAR, 1, 1)
+
+
+class FoundActions(NamedTuple):
+    """What came of a question for splits and dividends.
+
+    Attributes:
+        actions: with an ex-date in the range asked for, by ex-date.
+        attempts: the vendors asked just now, in order.
+        lacking: ex-dates that no vendor was asked for, as stamps of session dates.
+        problems: why, and what could not be stored.
+    """
+
+    actions: tuple[KnownAction, ...]
+    attempts: Sequence[Attempt] = ()
+    lacking: Sequence[Span] = ()
+    problems: Sequence[str] = ()
+
+
+class ActionService:
+    """Splits and dividends for symbols. Thread-safe; one symbol is fetched by one thread at a time.
+
+    Args:
+        store: where they are kept.
+        selector: which vendors are asked: those that the rules name for days.
+        clock: the time.
+        leases: lets processes fetch one after another.
+    """
+
+    def __init__(
+        self, store: BarStore, selector: Selector, clock: Clock, leases: FindLeases | None
+    ) -> None:
+        self._store, self._selector, self._clock = store, selector, clock
+        self._writer = StoreWriter(store)
+        self._fetcher = ActionFetcher(self._writer, clock)
+        self._days = TradingDays(clock)
+        self._locks, self._turns = SeriesLocks(), Turns(store.root, leases)
+
+    def stored(self, instrument: Instrument) -> tuple[KnownAction, ...]:
+        """Return what is stored; of what is no share there is nothing.
+
+        Raises:
+            CorruptEntryError: they are damaged; the next fetch begins anew.
+        """
+        if instrument.asset_class != "stock":
+            return ()
+        book = self._store.actions(instrument.symbol)
+        return known_actions(book, self._days.current(instrument).day)
+
+    def get(self, instrument: Instrument, first: date | None, last: date | None) -> FoundActions:
+        """Return those with an ex-date from ``first`` to ``last``, asked for where that is due.
+
+        Ex-dates up to the next session are asked for once. The last two weeks before what is
+        asked for are asked for with it: vendors tell some days late.
+
+        Raises:
+            NoProviderError: no vendor of the rules tells any, and none was ever asked.
+            AllProvidersFailedError: none answered, and none ever has.
+        """
+        if instrument.asset_class != "stock":
+            return FoundActions(())
+        today = self._days.current(instrument)
+        end = today.end if last is None else min(today.end, day_ms(last) + DAY_MS)
+        start = day_ms(first or _FIRST)
+        wanted, work = Span(start, max(start, end)), self._work(instrument)
+        if self._lacking(work, wanted):
+            turn = SeriesKey(instrument.symbol, _DAY, ("actions",))
+            with one_call(), self._locks.of(turn), self._turns.take(turn):
+                self._fetch(work, wanted)
+        book, lacking = self._writer.book(work), self._lacking(work, wanted)
+        if lacking and not book.asked:
+            raise _failure(work)
+        if lacking:
+            log.warning("splits and dividends of %s: %s", instrument.symbol, work.problems)
+        shown = Span(start, 1 << 62 if last is None else day_ms(last) + DAY_MS)
+        found = known_actions(book, today.day)
+        inside = tuple(one for one in found if day_ms(one.action.ex_date) in shown)
+        return FoundActions(inside, work.beside, lacking, work.problems)
+
+    def _work(self, instrument: Instrument) -> FetchState:
+        """Return the state of a request for actions alone: no bar is asked for by it."""
+        now = self._clock.now_ms()
+        query = BarsQuery(instrument, _DAY, Span(now, now + 1), now)
+        candidates = tuple(candidates_of(self._selector, query))
+        tellers = tuple(c for c in candidates if c.tells_actions)
+        lane = LaneRoute((), candidates, Kind(), tellers)
+        key = SeriesKey(instrument.symbol, _DAY)
+        return FetchState(query, key, lane, BarGrid(calendar_for(instrument), _DAY))
+
+    def _lacking(self, work: FetchState, wanted: Span) -> list[Span]:
+        return gaps(wanted, [asked.span for asked in self._writer.book(work).asked])
+
+    def _fetch(self, work: FetchState, wanted: Span) -> None:
+        """Ask for what is lacking; by one question, for the parts lie at the ends nearly always."""
+        lacking = self._lacking(work, wanted)  # another one may just have asked
+        if lacking:
+            end = lacking[-1].end
+            self._fetcher.ask(work, Span(min(lacking[0].start, end - TOLD_LATE_MS), end))
+
+
+def known_actions(book: ActionBook, day: date) -> tuple[KnownAction, ...]:
+    """Return what a book says, by ex-date; amounts are also given for a share as of ``day``."""
+    splits = [action for action in book.splits if action.is_sound]
+
+    def known(action: Action, **more: object) -> KnownAction:
+        if action.type == "split" or not action.is_sound:
+            return KnownAction(action, **more)  # type: ignore[arg-type]
+        amounts = (float(amount_on(action, splits, on)) for on in (day, None))
+        return KnownAction(action, **dict(zip(("amount", "paid"), amounts, strict=True)), **more)  # type: ignore[arg-type]
+
+    return tuple(
+        known(
+            action,
+            counts=event.counts,
+            is_settled=event.is_settled,
+            others=dissent_of(event, action),
+        )
+        for event in book.events
+        for action in (event.action(),)
+    )
+
+
+def told_actions(symbol: str, found: FoundActions) -> pd.DataFrame:
+    """Return the frame of ``DataManager.get_actions``, with its account in ``attrs``."""
+    frame = actions_frame(found.actions)
+    problems = "; ".join(found.problems)
+    frame.attrs[ATTRS_KEY] = freeze(
+        {
+            "symbol": symbol,
+            "rows": len(frame),
+            "complete": not found.lacking,
+            "gaps": [
+                {"start": str(date_of(s.start)), "end": str(date_of(s.end - 1)), "reason": problems}
+                for s in found.lacking
+            ],
+            "left_out": [one.to_json() for one in found.actions if not one.counts],
+            "attempts": told(found.attempts),
+        }
+    )
+    return frame
+
+
+def _failure(work: FetchState) -> NoProviderError | AllProvidersFailedError:
+    symbol = work.query.instrument.symbol
+    if not work.lane.tellers:
+        return NoProviderError(
+            f"No suitable provider found for the splits and dividends of {symbol}",
+            symbol=symbol,
+            hint="name a vendor that tells them in the rules: `onetape providers --matrix`",
+        )
+    said = dict.fromkeys(f"{name}: {error}" for name, error in work.untold.items())
+    return AllProvidersFailedError(
+        f"All providers failed for the splits and dividends of {symbol}: {'; '.join(said)}",
+        attempts=work.beside,
+        symbol=symbol,
+        hint="`onetape doctor` says which vendors can be reached, with which keys",
+    )

@@ -1,0 +1,64 @@
+"""``onetape actions``: splits and dividends of a share."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import FAILED, OK
+from .answers import show_attempts
+from .arguments import add_output, add_places
+from .fetch import dated, records
+from .output import asking, console, note, print_json
+from .tables import TextTable, counted, styled
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.epilog = (
+        "Amounts are per share as shares are today; `paid` is per share as they were on the "
+        "ex-date. What is missing or due is asked of the vendors that the rules name for days."
+    )
+    parser.add_argument("symbol", help="such as AAPL, BRK.B, VOD.L")
+    parser.add_argument("--start", help="first ex-date; default: all there are")
+    parser.add_argument("--end", help="last ex-date; default: those announced already, too")
+    add_output(parser)
+    add_places(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fetch and show; 1 when of some ex-dates no vendor told."""
+    from ..data_manager import DataManager
+
+    manager = DataManager(args.cache_dir, args.config)
+    with asking(args) as notes:
+        frame = manager.get_actions(args.symbol, args.start, args.end)
+    told = frame.attrs["onetape"]
+    rows = records(dated(frame))
+    if args.json:
+        print_json({"provenance": told, "rows": rows})
+    else:
+        screen = console()
+        shown = [
+            [
+                row["ex_date"],
+                row["type"],
+                f"{row['ratio']:g}" if row["type"] == "split" else f"{row['amount']:g}",
+                "-" if row["type"] == "split" else f"{row['paid']:g}",
+                row["source"],
+                row["dispute"],
+            ]
+            for row in rows
+        ]
+        title = f"{told['symbol']} · {counted(len(rows), 'action')}"
+        names = ["ex-date", "type", "ratio or amount#", "paid#?", "from?", "others say?"]
+        screen.print(TextTable(names, shown, title))
+        for one in told["left_out"]:
+            text = (
+                f"left out: {one['type']} on {one['ex_date']} ({one['source']}; {one['dispute']})"
+            )
+            screen.print(styled(text, "yellow"))
+        show_attempts(screen, told)
+    for said in notes:
+        note(said)
+    return OK if told["complete"] else FAILED

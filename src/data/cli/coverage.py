@@ -1,0 +1,49 @@
+"""``onetape coverage``: what is known of the stored bars of a series; no vendor is asked."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import OK
+from .arguments import add_output, add_places, add_series
+from .cached import manager_of
+from .fetch import records
+from .output import console, print_json
+from .tables import TextTable, counted, moment
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.epilog = (
+        "Stretches are half-open; what lies between them was never asked for. `due` is from when "
+        "asking again can change a stretch."
+    )
+    add_series(parser)
+    add_output(parser)
+    add_places(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the stretches; a series that is not stored has none."""
+    frame = manager_of(args).coverage(args.symbol, args.timeframe)
+    rows = records(frame.set_index("lane"))
+    if args.json:
+        print_json(rows)
+        return OK
+    shown = [
+        [
+            moment(row["start"]),
+            moment(row["end"]),
+            row["state"],
+            row["vendor"] or "-",
+            row["lane"] or "-",
+            moment(row["next_due"]) if row["next_due"] else "never",
+            row["reason"],
+        ]
+        for row in rows
+    ]
+    title = f"{args.symbol} {args.timeframe} · {counted(len(rows), 'span')}"
+    names = ["from", "up to", "state", "vendor", "kind?", "due?", "why?"]
+    console().print(TextTable(names, shown, title))
+    return OK

@@ -1,0 +1,204 @@
+"""What the store tells of a series and its symbol beside bars: values, and the frames of them.
+
+Times are UTC milliseconds here and naive UTC ``datetime64[ns]`` in frames. Frames are new with each
+call: the caller may write into them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .actions import Action
+from .instant import day_ms
+from .kind import Basis
+from .series import SeriesKey
+from .span import Span
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "CoverageSpan",
+    "KnownAction",
+    "SessionHours",
+    "actions_frame",
+    "coverage_frame",
+    "sessions_frame",
+]
+
+_NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class KnownAction:
+    """A split or a dividend, with what every vendor says of it.
+
+    Attributes:
+        action: the word that counts; where none does, the one that would.
+        counts: whether it is applied to prices; not so where more vendors that should know it are
+            silent than tell it.
+        is_settled: whether what counts has more vendors behind it than anything else.
+        amount: of a dividend, cash per share as shares are today; NaN of a split.
+        paid: of a dividend, cash per share as shares were on its ex-date; NaN of a split.
+        others: vendor to what it says otherwise, ``no split then`` where it should know and is
+            silent; empty where vendors agree.
+    """
+
+    action: Action
+    counts: bool = True
+    is_settled: bool = True
+    amount: float = _NAN
+    paid: float = _NAN
+    others: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def dispute(self) -> str:
+        """What vendors say otherwise, in one sentence; empty where they agree."""
+        return "; ".join(f"{vendor}: {text}" for vendor, text in sorted(self.others.items()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping; numbers that there are none of are null."""
+        is_split = self.action.type == "split"
+        return {
+            "ex_date": self.action.ex_date.isoformat(),
+            "type": self.action.type,
+            "ratio": float(self.action.ratio) if is_split and self.action.is_sound else None,
+            "amount": None if is_split else self.amount,
+            "paid": None if is_split else self.paid,
+            "source": self.action.source,
+            "dispute": self.dispute,
+            "counts": self.counts,
+        }
+
+
+@dataclass(frozen=True)
+class CoverageSpan:
+    """One stretch of a series of which something is known.
+
+    Attributes:
+        span: open stamps ``[start, end)``; of daily and longer bars session dates at 00:00.
+        state: ``final``; ``provisional`` (closed, may change); ``suspect`` (stored and doubted);
+            ``empty`` (asked for, and no bar was there).
+        vendor: who supplied the bars, or knew of none; several are joined by commas.
+        reason: of ``empty`` and ``suspect`` spans, why they are.
+        basis: what the stored prices were adjusted for, as they were fetched.
+        fetched_at: when the vendor was asked; 0 where nothing tells.
+        expires: from when the span does not count as known any more; None: never.
+        next_due: from when asking again can change the span: when it expires, and of bars that
+            have not settled when they have; None: never, by what is known now.
+    """
+
+    span: Span
+    state: str
+    vendor: str = ""
+    reason: str = ""
+    basis: Basis = Basis()
+    fetched_at: int = 0
+    expires: int | None = None
+    next_due: int | None = None
+
+
+@dataclass(frozen=True)
+class SessionHours:
+    """One trading day of a market.
+
+    Attributes:
+        day: the session date, by which daily bars are named.
+        open_ms, close_ms: ``[open, close)``; futures and currencies open the evening before.
+        breaks: the pauses in between, such as lunch.
+        is_early_close: whether it closes before the usual hour of that day.
+        next_due: from when its daily bar does not change any more: the open of the next session of
+            an exchange; two minutes behind the close of a market that goes on.
+    """
+
+    day: date
+    open_ms: int
+    close_ms: int
+    breaks: tuple[Span, ...] = ()
+    is_early_close: bool = False
+    next_due: int = 0
+
+
+def actions_frame(actions: Iterable[KnownAction]) -> pd.DataFrame:
+    """Return one row for each action that counts, by ex-date.
+
+    Index ``ex_date`` (session dates at 00:00); columns ``type``, ``ratio`` (new shares for an old
+    one; NaN of a dividend), ``amount`` and ``paid`` (NaN of a split), ``source``, ``dispute``.
+    """
+    import pandas as pd
+
+    rows = [one for one in actions if one.counts]
+    is_split = [one.action.type == "split" and one.action.is_sound for one in rows]
+    ratios = [
+        float(one.action.ratio) if split else _NAN
+        for one, split in zip(rows, is_split, strict=True)
+    ]
+    columns = {
+        "type": _texts([one.action.type for one in rows]),
+        "ratio": np.array(ratios, dtype=np.float64),
+        "amount": np.array([one.amount for one in rows], dtype=np.float64),
+        "paid": np.array([one.paid for one in rows], dtype=np.float64),
+        "source": _texts([one.action.source for one in rows]),
+        "dispute": _texts([one.dispute for one in rows]),
+    }
+    index = pd.DatetimeIndex(_times([day_ms(one.action.ex_date) for one in rows]), name="ex_date")
+    return pd.DataFrame(columns, index=index)
+
+
+def coverage_frame(parts: Iterable[tuple[SeriesKey, CoverageSpan]]) -> pd.DataFrame:
+    """Return one row for each stretch, series by series.
+
+    Columns ``lane`` (empty for the default one), ``start``, ``end``, ``state``, ``vendor``,
+    ``reason``, ``next_due`` (NaT: never).
+    """
+    import pandas as pd
+
+    rows = list(parts)
+    return pd.DataFrame(
+        {
+            "lane": _texts([key.lane_label for key, _ in rows]),
+            "start": _times([part.span.start for _, part in rows]),
+            "end": _times([part.span.end for _, part in rows]),
+            "state": _texts([part.state for _, part in rows]),
+            "vendor": _texts([part.vendor for _, part in rows]),
+            "reason": _texts([part.reason for _, part in rows]),
+            "next_due": _times([part.next_due for _, part in rows]),
+        }
+    )
+
+
+def sessions_frame(sessions: Iterable[SessionHours]) -> pd.DataFrame:
+    """Return one row for each session.
+
+    Index ``session`` (session dates at 00:00); columns ``open``, ``close``, ``early_close`` (bool),
+    ``next_due``.
+    """
+    import pandas as pd
+
+    rows = list(sessions)
+    index = pd.DatetimeIndex(_times([day_ms(one.day) for one in rows]), name="session")
+    columns = {
+        "open": _times([one.open_ms for one in rows]),
+        "close": _times([one.close_ms for one in rows]),
+        "early_close": np.array([one.is_early_close for one in rows], dtype=bool),
+        "next_due": _times([one.next_due for one in rows]),
+    }
+    return pd.DataFrame(columns, index=index)
+
+
+def _times(values: list[int] | list[int | None]) -> np.ndarray[Any, np.dtype[np.datetime64]]:
+    """Return UTC milliseconds as ``datetime64[ns]``; None is NaT."""
+    times = ["NaT" if value is None else np.datetime64(value, "ms") for value in values]
+    return np.array(times, dtype="M8[ms]").astype("M8[ns]")
+
+
+def _texts(values: list[str]) -> Any:
+    """Return texts as the extra columns of bars have them, also where there is none."""
+    import pandas as pd
+
+    return pd.Series(values, dtype="str").array

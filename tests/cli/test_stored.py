@@ -1,0 +1,58 @@
+"""``onetape actions``, ``coverage`` and ``sessions``."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.vendor_server import VendorServer
+
+
+def test_actions_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> None:
+    asked = ("actions", "AAPL", "--start", "2020-01-01", "--end", "2021-01-01")
+    shown = run(*asked)
+    assert shown.code == 0 and "2020-08-31" in shown.out and "split" in shown.out
+    count = vendors.count()
+    told = run(*asked, "--json").json
+    assert vendors.count() == count
+    (split,) = [row for row in told["rows"] if row["type"] == "split"]
+    assert split == {"ex_date": "2020-08-31", "type": "split", "ratio": 4.0, "amount": None,
+                     "paid": None, "source": "yahoo", "dispute": ""}  # fmt: skip
+    assert told["provenance"]["complete"]
+
+
+def test_coverage_is_shown_and_told_as_json(run: Run, vendors: VendorServer) -> None:
+    run("fetch", "BTCUSDT", "1h", "--start", "2024-06-01", "--end", "2024-06-01")
+    count = vendors.count()
+    shown = run("coverage", "BTCUSDT", "1h")
+    assert shown.code == 0 and "binance" in shown.out and "never" in shown.out
+    assert run("coverage", "BTCUSDT", "1h", "--json").json == [
+        {"lane": "", "start": "2024-06-01T00:00:00Z", "end": "2024-06-02T00:00:00Z",
+         "state": "final", "vendor": "binance", "reason": "", "next_due": None}
+    ]  # fmt: skip
+    assert run("coverage", "ETHUSDT", "1h", "--json").json == []
+    assert vendors.count() == count
+
+
+def test_sessions_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> None:
+    asked = ("sessions", "AAPL", "2024-07-03", "2024-07-04")
+    shown = run(*asked)
+    assert shown.code == 0 and "2024-07-03" in shown.out and "early" in shown.out
+    assert run(*asked, "--json").json == [
+        {"session": "2024-07-03", "open": "2024-07-03T13:30:00Z", "close": "2024-07-03T17:00:00Z",
+         "early_close": True, "next_due": "2024-07-05T13:30:00Z"}
+    ]  # fmt: skip
+    assert vendors.count() == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("actions", "AAPL", "--start", "soon"),
+        ("coverage", "AAPL", "1x"),
+        ("sessions", "AAPL", "2024-07-04", "2024-07-03"),
+        ("sessions", "EURUSD", "2024-07-03", "2024-07-04"),
+    ],
+)
+def test_wrong_questions_end_with_two(run: Run, words: tuple[str, ...]) -> None:
+    assert run(*words).code == 2

@@ -1,0 +1,130 @@
+"""Splits and dividends as a frame: fetched where missing or due, and whose word each one is."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import (
+    AllProvidersFailedError,
+    BadRangeError,
+    BadSymbolError,
+    IncompleteDataWarning,
+    NoProviderError,
+)
+from src.data.model.instant import DAY_MS, day_ms, parse_iso
+from src.data.model.span import Span
+
+from .share_vendors import Script, ShareVendor, Truth, dividend, split
+from .twin import route_to
+
+COLUMNS = ["type", "ratio", "amount", "paid", "source", "dispute"]
+SPLIT_DAY = pd.Timestamp("2020-08-31")
+
+
+@pytest.fixture
+def vendor(clock: ManualClock) -> ShareVendor:
+    return ShareVendor("r", "raw", Truth(), clock, actions=True)
+
+
+@pytest.fixture
+def manager(
+    tmp_path: Path, clock: ManualClock, vendor: ShareVendor, monkeypatch: pytest.MonkeyPatch
+) -> DataManager:
+    manager = DataManager(tmp_path / "cache", clock=clock)
+    route_to(monkeypatch, manager, r=vendor)
+    return manager
+
+
+def test_they_come_as_a_frame_by_ex_date(manager: DataManager, vendor: ShareVendor) -> None:
+    frame = manager.get_actions("AAPL", "2020-01-01", "2020-12-31")
+    assert list(frame.columns) == COLUMNS
+    assert frame.index.name == "ex_date" and frame.index.dtype == "datetime64[ns]"
+    # Apple's own announcements: 0.77, 0.82, 0.82 before the 4-for-1 of 2020-08-31, 0.205 after it.
+    paid = frame[frame["type"] == "dividend"]
+    assert paid["paid"].tolist() == [0.77, 0.82, 0.82, 0.205]
+    assert paid["amount"].tolist() == [0.1925, 0.205, 0.205, 0.205]
+    assert frame["ratio"].dropna().to_dict() == {SPLIT_DAY: 4.0}
+    assert set(frame["source"]) == {"r"} and set(frame["dispute"]) == {""}
+    assert frame.attrs["onetape"]["complete"]
+    assert not vendor.asked, "no bar is asked for"
+
+
+def test_they_are_asked_for_once_until_the_next_session(
+    manager: DataManager, vendor: ShareVendor, clock: ManualClock
+) -> None:
+    everything = manager.get_actions("AAPL")
+    assert len(everything) == 19
+    part = manager.get_actions("AAPL", date(2021, 1, 1), "2021-12-31")
+    assert part.index.year.unique().tolist() == [2021]
+    assert len(vendor.asked_actions) == 1 and not part.attrs["onetape"]["attempts"]
+    # The clock stands on Wednesday; on Thursday, once New York has opened, one may be new.
+    clock.advance((parse_iso("2024-06-13T13:00") - clock.now_ms()) / 1000)
+    manager.get_actions("AAPL")
+    assert len(vendor.asked_actions) == 1
+    clock.advance(3600)
+    manager.get_actions("AAPL")
+    assert len(vendor.asked_actions) == 2
+    asked = vendor.asked_actions[-1]
+    assert asked.start == day_ms(date(2024, 6, 14)) - 14 * DAY_MS, "some are told days late"
+
+
+def test_what_is_stored_stands_while_no_vendor_answers(
+    manager: DataManager, vendor: ShareVendor, clock: ManualClock
+) -> None:
+    manager.get_actions("AAPL")
+    clock.advance(7 * 86_400)
+    vendor.script = Script(mute=True)
+    with pytest.warns(IncompleteDataWarning, match="AAPL: r did not tell the actions"):
+        frame = manager.get_actions("AAPL", "2024-01-01")
+    assert frame["paid"].tolist() == [0.24, 0.25]
+    told = frame.attrs["onetape"]
+    assert not told["complete"] and told["gaps"][0]["start"] == "2024-06-13"
+    assert [a["outcome"] for a in told["attempts"]] == ["UnavailableError"]
+
+
+def test_nothing_stored_and_no_answer_is_an_error(
+    manager: DataManager, vendor: ShareVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor.script = Script(mute=True)
+    with pytest.raises(AllProvidersFailedError, match="splits and dividends of AAPL: r: down"):
+        manager.get_actions("AAPL")
+    route_to(monkeypatch, manager, s=ShareVendor("s", "unknown", Truth(), vendor.clock))
+    with pytest.raises(NoProviderError, match="splits and dividends of AAPL"):
+        manager.get_actions("AAPL")
+
+
+def test_disputes_are_told_and_what_does_not_count_is_apart(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    store, now = manager.cache.store, clock.now_ms()
+    day, ever = date(2023, 8, 11), Span(0, day_ms(date(2024, 6, 13)))
+    words = {"x": (dividend(day, 0.24), split(date(2022, 6, 6), 2.0)),
+             "y": (dividend(day, 0.24),), "z": (dividend(day, 0.3),)}  # fmt: skip
+    for source, said in words.items():
+        store.add_actions("AAPL", said, ever, source, now)
+    frame = manager.get_actions("AAPL", "2022-01-01", "2023-12-31")
+    assert frame["paid"].tolist() == [0.24]
+    assert frame["dispute"].tolist() == ["z: dividend of 0.3 on 2023-08-11"]
+    (left_out,) = frame.attrs["onetape"]["left_out"]
+    assert left_out["ex_date"] == "2022-06-06" and "y: no split then" in left_out["dispute"]
+
+
+def test_what_is_no_share_has_none(manager: DataManager, vendor: ShareVendor) -> None:
+    frame = manager.get_actions("BTCUSDT")
+    assert len(frame) == 0 and list(frame.columns) == COLUMNS
+    assert frame.dtypes.equals(manager.get_actions("AAPL").dtypes)
+    assert len(vendor.asked_actions) == 1
+
+
+def test_wrong_questions_are_typed_errors(manager: DataManager, vendor: ShareVendor) -> None:
+    with pytest.raises(BadRangeError, match="lies before start"):
+        manager.get_actions("AAPL", "2024-01-02", "2024-01-01")
+    with pytest.raises(BadSymbolError):
+        manager.get_actions("../etc")
+    assert not vendor.asked_actions
