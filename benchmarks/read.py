@@ -48,7 +48,7 @@ class Case(NamedTuple):
 BITCOIN = "BTCUSDT"
 CASES = (
     Case("a year of minutes", BITCOIN, "1m", "2023-01-01", "2023-12-31",
-         "Arrow >= 0.77, naive >= 100, Parquet >= 4, ArcticDB >= 4", naive_rounds=7),
+         "first <= 100, Arrow >= 0.77, naive >= 100, Parquet >= 4, ArcticDB >= 4", naive_rounds=7),
     Case("five years of minutes", BITCOIN, "1m", "2019-01-01", "2023-12-31", "Arrow >= 0.77", 7, 1),
     Case("a day out of five years of minutes", BITCOIN, "1m", "2023-06-01", "2023-06-01",
          "Arrow >= 0.83", 40),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,20 @@ def test_the_second_read_opens_no_file_of_bars(tmp_path: Path, mode: str) -> Non
     disk.steps.clear()
     store.read(MINUTES, Span(at(5, MINUTE), at(9, MINUTE)))
     assert opened(disk) == []
+
+
+def test_a_year_without_columns_is_decoded_once_whatever_is_asked_for(tmp_path: Path) -> None:
+    """A cache that came from another machine, or whose columns were dropped for room."""
+    filled(tmp_path)
+    shutil.rmtree(tmp_path / "_columnar")
+    decoded = []
+    for first in (5, 9_000, 20_000):  # each in a process of its own
+        disk = CountingDisk()
+        day = Span(at(first, MINUTE), at(first + 1440, MINUTE))
+        rows, _ = store_in(tmp_path, disk, columnar="map").read(MINUTES, day)
+        assert same(rows, table(range(first, first + 1440), size=MINUTE))
+        decoded.append(opened(disk).count("2024.csv.gz"))
+    assert decoded == [1, 0, 0]
 
 
 @pytest.mark.parametrize("bars", [100, 30_000])

@@ -111,6 +111,19 @@ def test_what_is_asked_for_takes_a_third_of_the_memory_of_the_file(
     assert own < 0.3 * whole
 
 
+def test_bars_take_half_of_what_their_values_do_and_columns_are_counted(
+    held: Make, tmp_path: Path
+) -> None:
+    """48 bytes a bar is what HDF5 takes for a frame in its fixed format."""
+    (path,) = (tmp_path / "cache").rglob("BTCUSDT/1m/2024.csv.gz")
+    values = 48 * (SPAN.end - SPAN.start) // MINUTE_MS
+    assert path.stat().st_size < 0.5 * values
+    columns = sum(p.stat().st_size for p in (tmp_path / "cache/_columnar").rglob("*.bars"))
+    assert columns > values
+    taken = held().metrics()["cache"]["bytes"]
+    assert taken >= path.stat().st_size + columns
+
+
 def allocated(work: Callable[[], object]) -> int:
     """Return the bytes that are allocated at most while ``work`` is done."""
     tracemalloc.start()
