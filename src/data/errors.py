@@ -13,6 +13,7 @@ Two class flags decide what happens next: ``retry`` (ask the same vendor again) 
     │   ├── TransientError                ProviderTimeoutError · UnavailableError · RateLimitedError
     │   │   └── ForeignError              (an UnavailableError that is not retried)
     │   ├── RefusedError                  AuthenticationError · EntitlementError
+    │   │   └── RegionError               (an EntitlementError: of the country, not of the plan)
     │   ├── UnsupportedError              SymbolNotFoundError · CapabilityError
     │   ├── NoDataError                   it answered, and there is nothing
     │   ├── ResponseFormatError           it answered, and we cannot read it
@@ -198,6 +199,10 @@ class AuthenticationError(RefusedError):
 
 class EntitlementError(RefusedError):
     """The plan or the region does not include what was asked."""
+
+
+class RegionError(EntitlementError):
+    """The vendor serves nobody in this country, whatever the plan and whatever is asked."""
 
 
 class UnsupportedError(ProviderError):

@@ -25,6 +25,7 @@ from src.data.errors import (
     IncompleteDataWarning,
     ProviderTimeoutError,
     RateLimitedError,
+    RegionError,
     UnavailableError,
 )
 from src.data.jobs.populate import populate_cache
@@ -77,6 +78,7 @@ def supplied(manager: DataManager, held: Sequence[tuple[str, str]], *series: str
     [
         ("none", Fault.status(503)), ("head", Fault.status(503)), ("head", Fault.ban()),
         ("middle", Fault.lie("html")), ("tail", Fault.reset()), ("both ends", Fault.status(401)),
+        ("head", Fault.status(451)), ("middle", Fault.status(451)),
     ],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )  # fmt: skip
@@ -180,6 +182,7 @@ def test_what_refuses_substitutes_is_told_what_is_held(
         (RateLimitedError("our own limit is used up"), "yahoo"),
         (CircuitOpenError("left alone"), "yahoo"),
         (AuthenticationError("the key is revoked"), "yahoo"),
+        (RegionError("not in this country"), "yahoo"),
         (EntitlementError("the plan does not include it"), "twin"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, DataError) else str(value),

@@ -10,6 +10,7 @@ from src.data.errors import (
     EntitlementError,
     ProviderTimeoutError,
     RateLimitedError,
+    RegionError,
     ResponseFormatError,
     SymbolNotFoundError,
     UnavailableError,
@@ -25,7 +26,7 @@ from tests.net.scripted import answer
         (402, EntitlementError), (403, EntitlementError), (404, SymbolNotFoundError),
         (407, UnavailableError), (408, ProviderTimeoutError), (418, RateLimitedError),
         (422, CapabilityError), (425, UnavailableError), (429, RateLimitedError),
-        (451, EntitlementError), (500, UnavailableError), (502, UnavailableError),
+        (451, RegionError), (500, UnavailableError), (502, UnavailableError),
         (503, UnavailableError), (504, UnavailableError), (599, UnavailableError),
     ],
 )  # fmt: skip

@@ -10,9 +10,9 @@ from src.data.clock import ManualClock
 from src.data.errors import (
     AuthenticationError,
     CapabilityError,
-    EntitlementError,
     NoDataError,
     RateLimitedError,
+    RegionError,
     ResponseFormatError,
     SymbolNotFoundError,
     UnavailableError,
@@ -47,7 +47,7 @@ KLINES = {
 ERRORS: dict[str, Any] = {
     "error-418-1003-ip-banned": RateLimitedError,
     "error-429-1003-request-weight": RateLimitedError,
-    "error-451-restricted-location": EntitlementError,
+    "error-451-restricted-location": RegionError,
     "error-cm-4088-interval-over-200-days": CapabilityError,
     "error-um-1121-invalid-symbol": SymbolNotFoundError,
 }
@@ -125,7 +125,7 @@ def test_another_shape_is_unreadable(body: Any) -> None:
         (403, b"<html>WAF</html>", RateLimitedError),
         (429, {"code": -1003}, RateLimitedError),
         (418, b"", RateLimitedError),
-        (451, {"code": 0}, EntitlementError),
+        (451, {"code": 0}, RegionError),
         (500, b"<html>", UnavailableError),
         (400, {"code": "-1121"}, CapabilityError),
         (400, [1], CapabilityError),

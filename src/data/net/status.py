@@ -11,6 +11,7 @@ from ..errors import (
     EntitlementError,
     ProviderTimeoutError,
     RateLimitedError,
+    RegionError,
     ResponseFormatError,
     SymbolNotFoundError,
     UnavailableError,
@@ -27,7 +28,7 @@ _BY_STATUS: dict[int, type[DataError]] = {
     407: UnavailableError,  # a proxy between us and the vendor, not the vendor
     408: ProviderTimeoutError,
     425: UnavailableError,
-    451: EntitlementError,
+    451: RegionError,
 }
 _HINTS: dict[int, str] = {
     401: "check that its key is set and valid",

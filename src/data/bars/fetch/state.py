@@ -17,6 +17,7 @@ from ...errors import (
     KindMismatchError,
     NoDataError,
     QualityError,
+    RegionError,
     SpliceConflictError,
     UnsupportedError,
 )
@@ -118,6 +119,8 @@ class FetchState:
 
 def is_down(error: DataError) -> bool:
     """Tell whether a vendor failed in a way that another question would not change."""
+    if isinstance(error, RegionError):
+        return True  # no other question is served from here either
     return not isinstance(error, (*_OF_THE_QUESTION, NoDataError))
 
 
