@@ -29,8 +29,8 @@ def test_the_trading_day_is_that_of_the_last_open(at: str) -> None:
     days = TradingDays(ManualClock(parse_iso(at)))
     day, coming, wall = map(date.fromisoformat, MOMENTS[at])
     assert days.latest(NEW_YORK).day == wall, "without a calendar: the date at the venue"
-    assert days.current(NEW_YORK) == (day, coming)
-    assert days.latest(NEW_YORK) == (day, coming), "what a calendar said is remembered"
+    assert days.current(NEW_YORK)[:2] == (day, coming)
+    assert days.latest(NEW_YORK)[:2] == (day, coming), "what a calendar said is remembered"
 
 
 def test_it_stands_until_the_next_session_opens() -> None:
@@ -49,3 +49,21 @@ def test_each_market_has_its_own() -> None:
     days = TradingDays(ManualClock(parse_iso("2024-06-12T01:00:00")))
     assert days.current(TOKYO).day == date(2024, 6, 12)
     assert days.latest(NEW_YORK).day == date(2024, 6, 11)
+
+
+@pytest.mark.parametrize(
+    ("at", "since"),
+    [
+        ("2024-06-12T13:30:00", "2024-06-12T13:30:00"),
+        ("2024-06-12T21:59:59", "2024-06-12T13:30:00"),
+        ("2024-06-12T22:00:00", "2024-06-12T22:00:00"),
+        ("2024-06-13T13:29:59", "2024-06-12T22:00:00"),
+        ("2024-07-03T18:59:59", "2024-07-03T13:30:00"),
+        ("2024-07-03T19:00:00", "2024-07-03T19:00:00"),  # closes early
+    ],
+)
+def test_news_of_a_day_come_with_its_open_and_with_its_bar(at: str, since: str) -> None:
+    days = TradingDays(ManualClock(parse_iso(at)))
+    assert days.latest(NEW_YORK).news_ms > parse_iso(at), "not known without a calendar"
+    assert days.current(NEW_YORK).news_ms == parse_iso(since)
+    assert days.latest(NEW_YORK).news_ms == parse_iso(since)

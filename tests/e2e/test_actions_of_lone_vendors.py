@@ -317,3 +317,49 @@ def test_verifying_two_vendors_that_tell_another_dividend(
 def _without_actions(vendor: type[Any]) -> Callable[..., Any]:
     parse = vendor.parse_bars
     return lambda self, *asked: replace(parse(self, *asked), actions=None)
+
+
+# --- splits that are told with the bar of their day ----------------------------------------
+
+
+def test_what_is_told_with_the_bar_of_its_day_is_not_known_before(
+    alone: Make, vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.set(ms("2024-06-10T14:00:00"))  # the split counts since half past one
+    manager = alone("tiingo")
+    minutes = ("NVDA", "5m", "2024-06-06", "2024-06-10T13:45")
+
+    def days() -> pd.DataFrame:
+        return manager.get_ohlcv("NVDA", "1d", "2024-06-05", "2024-06-11")
+
+    for _ in range(2):
+        facts = told(days())
+        assert (facts["as_of"], facts["complete"]) == ("2024-06-07", True)
+        assert "of 2024-06-10 are told with the bar of that day" in facts["problems"][0]
+        vendors.clear_log()
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        mixed = manager.get_ohlcv(*minutes, provider="tiingo")
+    assert not told(mixed)["complete"], "there are bars of the day of which nothing is known"
+    clock.set(ms("2024-06-10T22:00:00"))
+    vendors.clear_log()
+    known = manager.get_ohlcv(*minutes, provider="tiingo", strict=True)
+    assert vendors.count(path="/tiingo/daily/NVDA/prices") == 1
+    assert told(known)["as_of"] == "2024-06-10"
+    assert known["close"].iloc[0] < 130 < mixed["close"].iloc[0]
+    assert (told(days())["as_of"], days().index[-1].day) == ("2024-06-10", 10)
+
+
+def test_what_is_not_published_yet_is_asked_once_a_session_and_once_after_it(
+    alone: Make, vendors: VendorServer, clock: ManualClock
+) -> None:
+    clock.set(ms("2024-06-10T14:00:00"))
+    asked = ("NVDA", "1d", "2024-06-05", "2024-06-08")
+    alone("tiingo").get_ohlcv(*asked)
+    vendors.clear_log()
+    vendors.fault("tiingo", Fault.drop_stamps(day_ms(EX)))
+    for at, requests in [("T14:00", 0), ("T21:59", 0), ("T22:00", 1), ("T23:00", 1)]:
+        clock.set(ms(f"2024-06-10{at}:00"))
+        facts = told(alone("tiingo").get_ohlcv(*asked))
+        assert (facts["as_of"], facts["complete"]) == ("2024-06-07", True)
+        assert vendors.count() == requests

@@ -222,8 +222,10 @@ def test_a_stream_that_says_nothing_is_stale_and_replaced(
     feed = exchange.feed()
     with feed:
         live(feed, exchange)
-        exchange.minutes(5)
-        exchange.heard(feed, NOON + 6 * MINUTE_MS)
+        exchange.minutes(3)
+        clock.advance(4)
+        given(feed, NOON)
+        exchange.minutes(2, by=feed)
         exchange.streams.listening(APPLE)[0].is_mute = True
         for ended in (NOON + FIVE, NOON + 2 * FIVE):
             exchange.minutes(5)

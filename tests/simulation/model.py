@@ -203,14 +203,11 @@ class Model:
         acknowledged: series (symbol, timeframe, pin, adjustment) to the stamps of final bars that
             a user was given.
         heard: symbol, timeframe and pin to the closed bars that vendors told for answers that arrived.
-        tells_splits_with_bars: whether the vendor tells of a split by the bar of its day, so that
-            nothing is known of it before that bar.
     """
 
     truth: Truth
     memory: Memory
     same: Mapping[str, tuple[str, ...]]
-    tells_splits_with_bars: bool = False
     acknowledged: dict[tuple[Any, ...], set[int]] = field(default_factory=lambda: defaultdict(set))
     heard: dict[tuple[Any, ...], set[int]] = field(default_factory=lambda: defaultdict(set))
 
@@ -342,26 +339,19 @@ class Model:
         known = {self._factor(name, seen, stamp, quote, now)}
         if quote.by_a_late_clock:
             known.add(1.0)  # of splits since then nothing is known, but in what was told
-        if self.tells_splits_with_bars:
-            known.add(self._factor(name, seen, stamp, quote, now, but_of_the_last_day=True))
         return any(
             all(isclose(a or 0.0, (v or 0.0) * factor, rel_tol=1e-5)
                 for a, v in zip(values, quote.values[:4], strict=False))
             for factor in known
         )  # fmt: skip
 
-    def _factor(
-        self, name: str, seen: Seen, stamp: int, quote: Quote, now: int,
-        *, but_of_the_last_day: bool = False,
-    ) -> float:  # fmt: skip
+    def _factor(self, name: str, seen: Seen, stamp: int, quote: Quote, now: int) -> float:
         """Return what a told price is multiplied by to stand in the basis of the answer."""
         as_of = parse_iso(seen.facts["as_of"]) if seen.facts["as_of"] else now
         if seen.is_complete and not seen.facts["problems"]:
             as_of = max(as_of, now - DAY_MS)  # a session has opened since
         latest = max(now, as_of + DAY_MS)
         wanted = set() if seen.facts["adjustment"] == "raw" else self._splits(name, stamp, latest)
-        if but_of_the_last_day and seen.facts["as_of"]:
-            as_of = parse_iso(seen.facts["as_of"]) - 1
         wanted = {s for s in wanted if s[0] <= as_of}
         done = set() if quote.adjustment == "raw" else self._splits(name, stamp, quote.at_ms)
         factor = 1.0

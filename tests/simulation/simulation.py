@@ -161,7 +161,7 @@ class Simulation:
         self.clock = WrongClock(self.true)
         self.vendors = Vendors(self.true, self.truth, self.memory)
         self.own = OwnDownloader(self.vendors, OWN)
-        self.model = Model(self.truth, self.memory, SAME, self.profile.vendors == ("tiingo",))
+        self.model = Model(self.truth, self.memory, SAME)
         self.versions: dict[tuple[str, str], list[tuple[int, Question, Seen]]] = {}
         self.rules = _rules_file(self._rules())
         self._restores: list[Callable[[], None]] = []

@@ -29,7 +29,7 @@ from .read.document_cache import DocumentCache
 # had been asked for, which come without. Those entries lack the key below.
 _NOT_BELIEVED = frozenset({"alpaca", "polygon", "tiingo"})
 _TOLD = "told"
-_OURS = ("format", "symbol", "actions", "asked", "disagreements", "confirmed")
+_OURS = ("format", "symbol", "actions", "asked", "disagreements", "confirmed", "awaited")
 # Until then a vendor may tell an action late; what it does not tell means nothing.
 _SETTLED_MS = 7 * DAY_MS
 # Vendors differ by this much in the date of one action.
@@ -40,12 +40,14 @@ class Asked(NamedTuple):
     """Ex-dates (stamps of session dates) for which a vendor was asked and answered.
 
     All of them were asked for at ``fetched_at`` or later, except those of which it is too late to
-    matter: see :attr:`settled`.
+    matter: see :attr:`settled`. A vendor that tells actions with the bars of their days has told
+    those before ``until`` alone.
     """
 
     span: Span
     source: str
     fetched_at: int
+    until: int | None = None
 
     @property
     def settled(self) -> Span:
@@ -60,11 +62,13 @@ class ActionBook:
     Attributes:
         told: every vendor's last word about every action, by ex-date.
         asked: what was asked and answered.
+        awaited: what was asked and will be told with the bars of those days, by vendor the latest.
         extra: keys of other versions (renames, delisting), kept as they are.
     """
 
     told: tuple[Action, ...] = ()
     asked: tuple[Asked, ...] = ()
+    awaited: tuple[Asked, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -106,14 +110,30 @@ class ActionBook:
 
     def only(self, vendor: str) -> ActionBook:
         """Return what ``vendor`` told, and was asked for, as if there were no other."""
-        if {*(a.source for a in self.told), *(a.source for a in self.asked)} <= {vendor}:
+        named: tuple[Action | Asked, ...] = (*self.told, *self.asked, *self.awaited)
+        if {one.source for one in named} <= {vendor}:
             return self
         told = tuple(action for action in self.told if action.source == vendor)
-        return ActionBook(told, tuple(a for a in self.asked if a.source == vendor))
+        asked, awaited = (
+            tuple(a for a in spans if a.source == vendor) for spans in (self.asked, self.awaited)
+        )
+        return ActionBook(told, asked, awaited)
 
-    def covers(self, span: Span) -> bool:
-        """Tell whether every ex-date in ``span`` was asked for, by whomever."""
-        return not gaps(span, [asked.span for asked in self.asked])
+    def covers(self, span: Span, since_ms: int | None = None) -> bool:
+        """Tell whether every ex-date in ``span`` was asked for, of any vendor.
+
+        With ``since_ms`` those count too that are awaited since then: asking again tells nothing.
+        """
+        awaited = () if since_ms is None else self._awaited_since(since_ms)
+        return not gaps(span, [asked.span for asked in (*self.asked, *awaited)])
+
+    def is_awaited(self, day: date, since_ms: int) -> bool:
+        """Tell whether ex-date ``day`` was asked for since ``since_ms``, and not told of yet."""
+        span = Span(day_ms(day), day_ms(day) + DAY_MS)
+        return not self.covers(span) and self.covers(span, since_ms)
+
+    def _awaited_since(self, since_ms: int) -> list[Asked]:
+        return [asked for asked in self.awaited if asked.fetched_at >= since_ms]
 
     def is_quiet(self, days: Span, *, settled: bool) -> bool:
         """Tell whether all ex-dates in ``days`` were asked for and no vendor told an action.
@@ -130,7 +150,10 @@ class ActionBook:
         What happened between then and the time it showed was asked of no vendor.
         """
         sound = tuple(a for a in self.asked if a.fetched_at <= now_ms + DAY_MS)
-        return self if len(sound) == len(self.asked) else replace(self, asked=sound)
+        awaited = tuple(a for a in self.awaited if a.fetched_at <= now_ms)
+        if (len(sound), len(awaited)) == (len(self.asked), len(self.awaited)):
+            return self
+        return replace(self, asked=sound, awaited=awaited)
 
     def known_until(self, day: date) -> date:
         """Return the last ex-date up to which, behind ``day``, every one was asked for."""
@@ -164,7 +187,15 @@ class ActionBook:
             older = [known for known in told if is_correction(known, action)]
             if not (len(older) == 1 and says_the_same(older[0], action)):
                 told = [*(known for known in told if known not in older), action]
-        return replace(self, told=tuple(sorted(told)), asked=_with_asked(self.asked, asked))
+        awaited = [a for a in self.awaited if a.source != asked.source]
+        known = asked._replace(until=None)
+        if asked.until is not None and asked.until < asked.span.end:
+            start = max(asked.until, asked.span.start)
+            known = known._replace(span=Span(asked.span.start, start))
+            awaited.append(asked._replace(span=Span(start, asked.span.end), until=None))
+        done = self.asked if known.span.is_empty else _with_asked(self.asked, known)
+        left = (a for a in awaited if gaps(a.span, [part.span for part in done]))
+        return replace(self, told=tuple(sorted(told)), asked=done, awaited=tuple(sorted(left)))
 
     def _asked_for(self, day: date) -> set[str]:
         """Return who was asked for ``day`` and the days around it, late enough to know."""
@@ -298,14 +329,16 @@ def dump_book(symbol: str, book: ActionBook) -> bytes:
             "format": json_document.FORMAT,
             "symbol": symbol,
             "actions": [action.to_json() for action in book.actions],
-            "asked": [
-                {"span": list(a.span), "source": a.source, "fetched_at": a.fetched_at, _TOLD: True}
-                for a in book.asked
-            ],
+            "asked": [_plain(a) | {_TOLD: True} for a in book.asked],
             "disagreements": [action.to_json() for action in book.disagreements],
         }
+        | ({"awaited": [_plain(a) for a in book.awaited]} if book.awaited else {})
         | ({"confirmed": confirmed} if confirmed else {})
     )
+
+
+def _plain(asked: Asked) -> dict[str, Any]:
+    return {"span": list(asked.span), "source": asked.source, "fetched_at": asked.fetched_at}
 
 
 def load_book(data: bytes, symbol: str) -> ActionBook:
@@ -328,6 +361,10 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
                 Asked(Span(*a["span"]), a["source"], a["fetched_at"])
                 for a in plain["asked"]
                 if a.get(_TOLD) or a["source"] not in _NOT_BELIEVED
+            ),
+            awaited=tuple(
+                Asked(Span(*a["span"]), a["source"], a["fetched_at"])
+                for a in plain.get("awaited", ())
             ),
             extra={k: v for k, v in plain.items() if k not in _OURS},
         )

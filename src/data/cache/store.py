@@ -246,15 +246,23 @@ class BarStore:
         return self._actions.load(symbol).by(self._clock.now_ms())
 
     def add_actions(
-        self, symbol: str, actions: Sequence[Action], asked: Span, source: str, fetched_at: int
+        self,
+        symbol: str,
+        actions: Sequence[Action],
+        asked: Span,
+        source: str,
+        fetched_at: int,
+        until: int | None = None,
     ) -> ActionBook:
         """Add what ``source`` answered for the ex-dates in ``asked``, durably.
+
+        Those from ``until`` on it can tell only with their bars.
 
         Raises:
             LockTimeoutError, StorageError: nothing was changed.
         """
         with self._guard.writing(self._layout.symbol(symbol)):
-            return self._actions.add(symbol, actions, Asked(asked, source, fetched_at))
+            return self._actions.add(symbol, actions, Asked(asked, source, fetched_at, until))
 
     # --- the whole -------------------------------------------------------------------------
 

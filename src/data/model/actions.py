@@ -14,6 +14,17 @@ from .instant import date_of
 ActionType = Literal["split", "dividend"]
 
 
+class ActionList(list["Action"]):
+    """Splits and dividends of a span of ex-dates, as a vendor answered.
+
+    Attributes:
+        until: the first ex-date (stamp) of which the vendor can tell nothing yet; None where it
+            told all that was asked.
+    """
+
+    until: int | None = None
+
+
 @dataclass(frozen=True, order=True)
 class Action:
     """A split or a cash dividend.

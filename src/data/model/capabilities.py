@@ -56,6 +56,8 @@ class Capabilities:
         actions_only: the labels of the bars that they come with, where not all of them do.
         has_forming: whether the running bar is in the answer.
         actions_apart: whether it tells splits and dividends when asked for them alone.
+        actions_by_bar: whether they stand on the bar of their ex-date, so that nothing is known of
+            a session before its bar is published.
         archive_days: days after its end until a month of bars, where every bar of it exists, lies as
             a file in its archive; 0 where it has none.
         only: the labels it serves of an asset class, where it does not serve all of them.
@@ -77,6 +79,7 @@ class Capabilities:
     actions_only: frozenset[str] = frozenset()
     has_forming: bool = True
     actions_apart: bool = False
+    actions_by_bar: bool = False
     only: Mapping[AssetClass, frozenset[str]] = field(default_factory=dict)
     archive_days: int = 0
     made_up: bool = False

@@ -127,9 +127,22 @@ class Rebaser:
         self, table: BarTable, parts: Sequence[BasisPart], own: date, book: ActionBook
     ) -> Rebased:
         """Return the rows in the asked adjustment, by the actions of ``book``."""
+        if self.today is not None and self._is_awaited(book, parts, self.today):
+            done = self._brought_to(self.today.previous, None, table, parts, own, book)
+            return done._replace(unknown_since=self.today.day, is_awaited=True)
         as_of = self._target(book, own)
+        return self._brought_to(as_of, self._unknown_since(book, as_of), table, parts, own, book)
+
+    def _brought_to(
+        self,
+        as_of: date,
+        since: date | None,
+        table: BarTable,
+        parts: Sequence[BasisPart],
+        own: date,
+        book: ActionBook,
+    ) -> Rebased:
         goal = Basis(self.query.adjustment, as_of)
-        since = self._unknown_since(book, as_of)
         if not self.lenient and since is None and all(p.basis == goal for p in parts):
             return Rebased(table, as_of)  # nearly every answer from the cache
         needed = self._needed(table, parts, as_of)
@@ -158,6 +171,17 @@ class Rebaser:
         is_one = len(bases) == 1 or adjustments == {"raw"}
         is_alone = self.is_alone and adjustments <= {"raw", "all"}
         return is_one and (is_alone or self.key.lane[-1:] in _OWN_LANES)
+
+    def _is_awaited(self, book: ActionBook, parts: Sequence[BasisPart], today: TradingDay) -> bool:
+        """Tell whether what counts since today's open will be told with the bar of the day.
+
+        Only prices as traded can be brought to the basis of the session before.
+        """
+        if self.query.adjustment == "raw" or not book.awaited:
+            return False
+        if any(part.basis.adjustment != "raw" for part in parts):
+            return False
+        return book.is_awaited(today.day, today.news_ms)
 
     def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
         """Return the first ex-date behind a basis that counts today and was not asked for."""

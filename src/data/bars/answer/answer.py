@@ -64,6 +64,7 @@ class Rebased(NamedTuple):
         instead: the adjustment that the rows have in place of the one asked for, if any.
         unknown_since: the first ex-date that today's basis takes and that was not asked for; None
             where all are known.
+        is_awaited: whether those will be told with the bars of their days; asking tells nothing yet.
         borrowed: the vendors whose splits and dividends were used for want of the pinned one's.
     """
 
@@ -72,6 +73,7 @@ class Rebased(NamedTuple):
     disputed: Sequence[ActionEvent] = ()
     instead: Adjustment | None = None
     unknown_since: date | None = None
+    is_awaited: bool = False
     borrowed: tuple[str, ...] = ()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ...errors import Attempt
 from ...model.actions import Action
 from ...model.bars import BarTable, merge
 from ...model.coverage import OFF_GRID, Coverage, Covered
-from ...model.instant import iso, parse_iso
+from ...model.instant import day_ms, iso, parse_iso
 from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
@@ -159,6 +160,8 @@ class Reader:
         facts = with_disputes(facts, done, coverage)
         outdated = _outdated(done)
         facts |= {"problems": [*outdated, *facts["problems"]]}
+        if done.is_awaited and not _holds(done.table, done.unknown_since):
+            outdated = []  # what the answer says of its basis is true, and there is none newer
         return Answer(
             query=query,
             table=done.table,
@@ -237,10 +240,20 @@ def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class:
     return [f"{MISSING_VOLUME}: {count} of {len(table)} bars have no volume"] if count else []
 
 
+def _holds(table: BarTable, day: date | None) -> bool:
+    """Tell whether there are bars of that day or later."""
+    return day is not None and bool(len(table)) and int(table.stamps[-1]) >= day_ms(day)
+
+
 def _outdated(done: Rebased) -> list[str]:
     """Say that prices are not those of today, where a split since then is not ruled out."""
     if done.unknown_since is None:
         return []
+    if done.is_awaited:
+        return [
+            f"prices are as of {done.as_of}: splits and dividends of {done.unknown_since} are told "
+            "with the bar of that day"
+        ]
     return [
         f"prices are as of {done.as_of}: splits and dividends from {done.unknown_since} on are "
         "not known"

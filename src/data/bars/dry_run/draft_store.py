@@ -119,10 +119,16 @@ class DraftStore(BarStore):
         return book
 
     def add_actions(
-        self, symbol: str, actions: Sequence[Action], asked: Span, source: str, fetched_at: int
+        self,
+        symbol: str,
+        actions: Sequence[Action],
+        asked: Span,
+        source: str,
+        fetched_at: int,
+        until: int | None = None,
     ) -> ActionBook:
         """Keep what a vendor would tell for this dry run."""
-        told = Asked(asked, source, fetched_at)
+        told = Asked(asked, source, fetched_at, until)
         self._told.setdefault(symbol, []).append((actions, told))
         return self.actions(symbol)
 

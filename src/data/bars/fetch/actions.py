@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...cache.actions import Asked
 from ...clock import Clock
 from ...errors import (
@@ -13,6 +15,7 @@ from ...errors import (
     ProviderError,
     ProviderTimeoutError,
 )
+from ...model.actions import Action
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
 from ...model.span import Span
@@ -21,6 +24,7 @@ from ...prices.adjustment import BasisPart, needed_actions
 from ..ingest.writer import StoreWriter
 from ..selection.candidate import Candidate
 from .state import FetchState
+from .trading_days import TradingDays
 
 
 class ActionFetcher:
@@ -29,6 +33,7 @@ class ActionFetcher:
     def __init__(self, writer: StoreWriter, clock: Clock) -> None:
         self._writer = writer
         self._clock = clock
+        self._days = TradingDays(clock)
 
     def ask(self, work: FetchState, span: Span) -> bool:
         """Have those with an ex-date in ``span`` told and kept; False where nobody tells them.
@@ -48,6 +53,7 @@ class ActionFetcher:
             error: DataError | None = None
             try:
                 actions = candidate.downloader.fetch_actions(work.query.instrument, asked, latest)
+                until = self._until(work, actions)
             except (ProviderError, ConfigError) as failure:
                 error = failure
             attempt = Attempt(
@@ -66,9 +72,20 @@ class ActionFetcher:
                     work.out[candidate.name] = error
                 work.problems.append(f"{candidate.name} did not tell the actions: {error}")
                 continue
-            self._writer.add_actions(work, actions, Asked(span, candidate.name, now))
+            self._writer.add_actions(work, actions, Asked(span, candidate.name, now, until))
             return True
         return False
+
+    def _until(self, work: FetchState, actions: Sequence[Action]) -> int | None:
+        """Return the session that opened last where the vendor cannot have told of it yet.
+
+        Whatever lies before that has been published, or was no session.
+        """
+        until: int | None = getattr(actions, "until", None)
+        if until is None:
+            return None
+        latest = day_ms(self._days.current(work.query.instrument).day)
+        return latest if until <= latest else None
 
     def _newest_basis(self, work: FetchState) -> int:
         """Return the last session that had opened at a fetch: it is no earlier than that now.
@@ -94,8 +111,8 @@ class ActionFetcher:
             return  # no bars will come that would need them
         today = Basis(candidate.adjustment, date_of(self._clock.now_ms()))
         spans = needed_actions(span, [BasisPart(span, today)], "split", today.as_of)
-        book = self._writer.book(work)
-        lacking = [needed for needed in spans if not book.covers(needed)]
+        book, news_ms = self._writer.book(work), self._days.current(work.query.instrument).news_ms
+        lacking = [needed for needed in spans if not book.covers(needed, news_ms)]
         if lacking and not self.ask(work, Span(lacking[0].start, lacking[-1].end)):
             why = "; ".join(f"{name}: {error}" for name, error in work.untold.items())
             raise CapabilityError(

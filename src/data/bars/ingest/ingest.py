@@ -450,4 +450,10 @@ def _told(
     # No ex-date lies between the last session that has opened and the next one.
     is_latest = near.opened is not None and days.end > near.opened
     days = Span(days.start, max(days.start, near.coming if is_latest else days.end))
-    return None if days.is_empty else Asked(days, fetched.vendor, fetched.server_now_ms)
+    if days.is_empty:
+        return None
+    until = None
+    last = int(fetched.table.stamps[-1]) if len(fetched.table) else days.start - DAY_MS
+    if caps.actions_by_bar and is_latest and near.opened is not None and last < near.opened:
+        until = near.opened
+    return Asked(days, fetched.vendor, fetched.server_now_ms, until)

@@ -49,9 +49,7 @@ class StoreWriter:
     def add_actions(self, work: FetchState, actions: Sequence[Action], asked: Asked) -> None:
         """Store what a vendor said about splits and dividends, or keep it in the work."""
         try:
-            self._store.add_actions(
-                work.key.symbol, actions, asked.span, asked.source, asked.fetched_at
-            )
+            self._store.add_actions(work.key.symbol, actions, *asked)
         except _REFUSED as error:
             work.unstored_actions.append((tuple(actions), asked))
             self._note(work, error)
