@@ -9,7 +9,7 @@ from typing import Any, Unpack
 from urllib.parse import quote
 
 from ...errors import DataError, RateLimitedError
-from ...model.actions import Action
+from ...model.actions import Action, ActionList
 from ...model.bars import NAN, Bar
 from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ...model.http import HttpRequest, HttpResponse
@@ -149,6 +149,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         actions=True,
         actions_only=frozenset({"1d"}),
         actions_apart=True,
+        actions_by_bar=True,
         only={"crypto": frozenset({"1d"})},
     )
 
@@ -206,13 +207,21 @@ class TiingoDataDownloader(BaseDataDownloader):
         return error
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Return splits and cash dividends with an ex-date in ``span``: they stand beside days."""
+        """Return splits and cash dividends with an ex-date in ``span``: they stand beside days.
+
+        Nothing is told of days behind the last row.
+        """
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
+        days = [span.start - DAY_MS]
 
         def read(body: Any) -> tuple[Sequence[Action], HttpRequest | None]:
-            return read_actions(list_of(body)), None
+            rows = list_of(body)
+            days.extend(day_ms(date.fromisoformat(row["date"][:10])) for row in rows)
+            return read_actions(rows), None
 
-        return ask_actions(self, self.bars_request(query, None), read, span, now_ms)
+        found = ActionList(ask_actions(self, self.bars_request(query, None), read, span, now_ms))
+        found.until = max(days) + DAY_MS
+        return found
 
     def spelled(self, instrument: Instrument) -> str:
         """Return the name of a pair, or of a share of the USA."""
