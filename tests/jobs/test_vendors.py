@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.bars.request import Wishes
+from src.data.bars.client import Wishes
 from src.data.jobs.vendors import Lack, Stop, describe_vendors, lack, routes, way_to
 from src.data.model.query import BarsQuery
 from src.data.wiring import Services, build
@@ -25,8 +25,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
 
 
 def query(services: Services, symbol: str, timeframe: str, **wishes: str) -> BarsQuery:
-    bounds = ("2024-05-01", "2024-05-31", None)
-    return services.asking.query(symbol, timeframe, bounds, Wishes(**wishes))  # type: ignore[arg-type]
+    how = Wishes(**wishes)  # type: ignore[arg-type]
+    return services.client.query(symbol, timeframe, "2024-05-01", "2024-05-31", wishes=how)
 
 
 def test_a_pair_goes_to_its_venue_and_then_to_a_substitute(make) -> None:  # type: ignore[no-untyped-def]
