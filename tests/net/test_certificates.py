@@ -8,8 +8,10 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import certifi
 import pytest
 
+from src.data.config.certificates import VARIABLES
 from src.data.errors import UnavailableError
 from src.data.model.http import HttpRequest
 from src.data.model.stream import StreamAddress
@@ -94,7 +96,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(autouse=True)
 def _trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The authority is trusted by each library's own variable; proxies are not asked."""
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "WEBSOCKET_CLIENT_CA_BUNDLE"):
+    for name in (*VARIABLES, "WEBSOCKET_CLIENT_CA_BUNDLE"):
         monkeypatch.setenv(name, str(authority.bundle))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # yfinance keeps cookies there
     if importlib.util.find_spec("yfinance"):
@@ -136,24 +138,34 @@ def test_a_certificate_with_one_fault_is_refused_before_anything_is_sent(
     assert KEY not in f"{caught.value!r} {vars(caught.value)}"
 
 
-@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_a_socket_trusts_what_requests_trust(
-    variable: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("variable", VARIABLES)
+@pytest.mark.parametrize("ask", TRANSPORTS)
+def test_all_trust_what_the_first_variable_names(
+    ask: Ask, variable: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needs_package_of(websocket)
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "WEBSOCKET_CLIENT_CA_BUNDLE"):
+    needs_package_of(ask)
+    for name in (*VARIABLES, "WEBSOCKET_CLIENT_CA_BUNDLE"):
         monkeypatch.delenv(name)
     with serving_tls(authority.context(), vendors) as server:
-        for ask in (plain, websocket):
-            with pytest.raises(UnavailableError, match=r"(?i)certificate"):
-                ask(secure(server))
-        assert server.requests == []
+        for name in VARIABLES[VARIABLES.index(variable) + 1 :]:
+            monkeypatch.setenv(name, certifi.where())  # comes later: it does not count
         monkeypatch.setenv(variable, str(authority.bundle))
-        plain(secure(server))
-        websocket(secure(server))
-        assert len(server.requests) == 2
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.folder / "none.pem"))
+        ask(secure(server))
+        asked = len(server.requests)
+        monkeypatch.setenv(variable, certifi.where())
+        with pytest.raises(UnavailableError, match=r"(?i)certificate"):
+            ask(secure(server))
+        monkeypatch.setenv(variable, str(authority.folder / "none.pem"))
         with pytest.raises(UnavailableError, match=r"there are no certificates at .*none\.pem"):
-            websocket(secure(server))
-        monkeypatch.setenv("WEBSOCKET_CLIENT_CA_BUNDLE", str(authority.bundle))
+            ask(secure(server))
+        assert len(server.requests) == asked
+
+
+def test_a_socket_has_a_variable_of_its_own(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_package_of(websocket)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.folder / "none.pem"))
+    with serving_tls(authority.context(), vendors) as server:
         websocket(secure(server))
+        assert len(server.requests) == 1

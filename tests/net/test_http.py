@@ -10,6 +10,7 @@ import threading
 import tracemalloc
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -318,7 +319,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         )
 
     monkeypatch.setattr(HTTPAdapter, "send", stop)
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.delenv(name, raising=False)
     return found
 
@@ -336,13 +337,24 @@ def test_certificates_are_verified_and_a_wrong_one_is_told_without_the_query(
     assert caught.value.__context__ is None
 
 
-def test_a_bundle_of_the_environment_is_verified_against(
-    verified: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: object
+def test_the_first_bundle_of_the_environment_is_verified_against(
+    verified: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", f"{tmp_path}/own.pem")
+    for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        path = tmp_path / f"{name}.pem"
+        path.touch()
+        monkeypatch.setenv(name, f" {path}")
+        with pytest.raises(UnavailableError, match="certificate of acme"):
+            quick().send(HttpRequest("https://acme.example/x"))
+        assert verified.pop() == str(path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "")
     with pytest.raises(UnavailableError):
         quick().send(HttpRequest("https://acme.example/x"))
-    assert verified == [f"{tmp_path}/own.pem"]
+    assert verified.pop() == str(tmp_path / "CURL_CA_BUNDLE.pem")
+    path.with_name("CURL_CA_BUNDLE.pem").unlink()
+    with pytest.raises(UnavailableError, match=r"no certificates at .*pem \(CURL_CA_BUNDLE names"):
+        quick().send(HttpRequest("https://acme.example/x"))
+    assert verified == []
 
 
 def _nothing() -> HTTPResponse:

@@ -13,13 +13,15 @@ import zlib
 from functools import lru_cache
 from http.client import HTTPResponse as PlainResponse
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import Any, Protocol
 
 import requests
 from requests.adapters import HTTPAdapter
 
 from ..clock import SystemClock
-from ..errors import DataError, ProviderTimeoutError, ResponseFormatError
+from ..config.certificates import certificate_bundle
+from ..errors import DataError, ProviderTimeoutError, ResponseFormatError, UnavailableError
 from ..model.http import HttpRequest, HttpResponse, address_on
 from .content_coding import ACCEPTED, decoder_of
 from .deadline import left_s, within
@@ -48,17 +50,28 @@ class Transport(Protocol):
 
 
 def certificates(url: str) -> str | None:
-    """Return the file or folder of certificates that the environment names; None: the usual ones."""
-    found = requests.Session().merge_environment_settings(url, {}, True, None, None)["verify"]
-    return found if isinstance(found, str) else None
+    """Return the file or folder of certificates that the environment names; None: the usual ones.
+
+    Raises:
+        UnavailableError: there is none of that name, and ``url`` is one of TLS.
+    """
+    found = certificate_bundle()
+    if found is None or not url.startswith(("https:", "wss:")):
+        return None
+    if not Path(found.path).exists():
+        raise UnavailableError(
+            f"{where(url)} could not be reached: there are no certificates at {found.path}",
+            hint=f"{found.variable} names a file or folder that exists",
+        )
+    return found.path
 
 
 class HttpTransport:
     """Send requests over kept-alive connections. Thread-safe and fork-aware.
 
     TLS is always verified; plain ``http://`` goes to this machine only; a redirect is followed
-    on the same host only; cookies are not kept. Proxies and certificate bundles of the
-    environment are honoured, its ``.netrc`` is not.
+    on the same host only; cookies are not kept. Proxies and certificates (:func:`certificates`) of
+    the environment are honoured, its ``.netrc`` is not.
 
     Args:
         timeout: seconds to connect and between two reads.
@@ -167,7 +180,7 @@ class HttpTransport:
         url = str(prepared.url)
         # A proxy must not see what is meant for this machine.
         proxies = {"http": "", "https": ""} if is_loopback(url) else {}
-        options = session.merge_environment_settings(url, proxies, True, None, None)
+        options = session.merge_environment_settings(url, proxies, True, certificates(url), None)
         left = left_s()
         timeout = (min(self._timeout[0], left), min(self._timeout[1], left))
         return options | {"stream": True, "timeout": timeout, "allow_redirects": False}

@@ -88,6 +88,7 @@ class Dialer:
         Raises:
             ConfigError: the address is neither ``wss://`` nor on this machine.
             MissingExtraError: the socket library is not installed.
+            UnavailableError: the certificates that the environment names are not there.
             DataError: it was refused, throttled (with ``retry_after``), or did not answer in time.
         """
         address = self._address()
@@ -114,11 +115,6 @@ class Dialer:
     def _opened(self, known: Any, url: str) -> websocket.WebSocket | DataError:
         """Return the library's socket, or our error; its own does not survive this frame."""
         options = {"cert_reqs": ssl.CERT_REQUIRED, **_bundle(url)}
-        if (path := options.get("ca_certs")) and not Path(str(path)).exists():
-            return UnavailableError(
-                f"{where(url)} could not be reached: there are no certificates at {path}",
-                hint="REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names a file or folder that exists",
-            )
         made = _capped(known)(enable_multithread=True, sslopt=options)
         made.due = _CLOCK.monotonic() + self._timeout
         self._opening = made

@@ -14,7 +14,7 @@ from ...model.http import HttpRequest, HttpResponse, address_on
 from ...net.deadline import left_s, within
 from ...net.faults import check_address, worded_by_name
 from ...net.forks import renew_after_fork
-from ...net.http import MAX_REDIRECTS, MEBIBYTE, REDIRECTS, Transport, too_large
+from ...net.http import MAX_REDIRECTS, MEBIBYTE, REDIRECTS, Transport, certificates, too_large
 from ...net.redact import where
 
 _VENDOR_HOSTS = ".yahoo.com"
@@ -218,6 +218,7 @@ def _browser_session(max_bytes: int) -> Any:
             self._carry.requests += 1
             # Less than a millisecond would be no limit at all.
             options |= {"timeout": max(left_s(), 0.001), "content_callback": body.take}
+            options["verify"] = certificates(url) or True  # the library has an order of its own
             answer = None
             try:
                 answer = super().request(method, url, *args, **options, allow_redirects=False)

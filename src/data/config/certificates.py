@@ -1,0 +1,27 @@
+"""The certificates that the environment names, by one rule for requests and live streams."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+
+
+class CertificateBundle(NamedTuple):
+    """A file or folder of certificates, and the variable that names it."""
+
+    path: str
+    variable: str
+
+
+def certificate_bundle(environ: Mapping[str, str] | None = None) -> CertificateBundle | None:
+    """Return what the first variable of :data:`VARIABLES` that is set names; None: none is.
+
+    Args:
+        environ: where to look; None is the process' environment as it is now.
+    """
+    known = os.environ if environ is None else environ
+    found = ((known.get(name, "").strip(), name) for name in VARIABLES)
+    return next((CertificateBundle(path, name) for path, name in found if path), None)
