@@ -12,9 +12,10 @@ import pytest
 
 from src.data import provider_selector
 from src.data.config import donotshare
-from src.data.config.credentials import VENDOR_KEYS, spellings_of
+from src.data.config.credentials import spellings_of
 from src.data.provider_selector import ProviderSelector
 from src.data.vendors.factory import DataDownloaderFactory
+from src.data.vendors.registry import VENDORS, key_names
 
 CHANGES: dict[str, tuple[Callable[[ProviderSelector, pytest.MonkeyPatch], object], list[str]]] = {}
 
@@ -32,7 +33,7 @@ def change(expected: list[str]) -> Callable[[Any], Any]:
 @pytest.fixture(autouse=True)
 def _keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let there be one key, and no file of this machine's."""
-    for name in spellings_of([key for keys in VENDOR_KEYS.values() for key in keys]):
+    for name in spellings_of([key for vendor in VENDORS for key in key_names(vendor)]):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("ONETAPE_RULES", raising=False)
     monkeypatch.setenv("TIINGO_API_KEY", "tiingo-key")

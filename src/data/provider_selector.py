@@ -21,11 +21,11 @@ from .model.rules import Rule, Rules
 from .model.settings import Settings
 from .model.ticker import ProviderConfig, TickerInfo
 from .model.timeframe import Timeframe
-from .model.vendors import canonical_vendor
 from .net.forks import renew_after_fork
 from .singleton import Singleton
 from .symbols import tickers
 from .symbols.classify import SymbolRefusal, classify
+from .vendors.registry import canonical_vendor
 
 if TYPE_CHECKING:
     from .vendors.pool import DownloaderPool
@@ -342,7 +342,7 @@ class ProviderSelector:
 
     def _get_provider_capabilities(self) -> dict[str, dict[str, Any]]:
         """Return for each vendor of the rules whether it can be asked, and what it serves."""
-        from .vendors.registry import usable_class
+        from .vendors.classes import usable_class
 
         return {
             name: tickers.vendor_summary(

@@ -6,13 +6,13 @@ import traceback
 import pytest
 
 from src.data.config.credentials import (
-    VENDOR_KEYS,
     Credentials,
     all_credentials,
     credentials_for,
     is_placeholder,
     vendor_credentials,
 )
+from src.data.vendors.registry import VENDORS, key_names
 
 KEY = "k3y-c4nary-7731"
 
@@ -126,7 +126,7 @@ class TestVendors:
         assert dict(found) == {"ACME_KEY": KEY}
 
     def test_all_of_them(self) -> None:
-        environ = {name: "x" for names in VENDOR_KEYS.values() for name in names}
+        environ = {name: "x" for vendor in VENDORS for name in key_names(vendor)}
         assert set(environ) <= set(all_credentials(environ))
 
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from src.data import DataManager
 from src.data.config import donotshare
-from src.data.config.credentials import VENDOR_KEYS
 from src.data.config.feed_presets import load_preset
-from src.data.config.found_files import VENDOR_DOMAINS, host_of, is_own_host
+from src.data.config.found_files import host_of, is_own_host
 from src.data.config.fundamentals_config_validator import validate_fundamentals_config
 from src.data.config.fundamentals_file import find_file
 from src.data.config.gateway import ibkr_gateway
 from src.data.config.settings import load_settings
 from src.data.config.survey import survey
 from src.data.errors import ConfigError, RulesError
-from src.data.feed.streams.registry import STREAMS
-from src.data.vendors.registry import REGISTRY, downloader_class
+from src.data.vendors.classes import downloader_class
+from src.data.vendors.registry import MEMBERS, SERVED, VENDORS, key_names, load
 
 FOREIGN = "https://attacker.example"
 
@@ -43,7 +41,7 @@ def rules(vendor: str, key: str, value: str) -> str:
     return f"providers:\n  {vendor}:\n    {key}: '{value}'\n"
 
 
-@pytest.mark.parametrize("vendor", sorted({*REGISTRY} - {"local", "mock", "ibkr", "ccxt"}))
+@pytest.mark.parametrize("vendor", sorted({*SERVED} - {"local", "mock", "ibkr", "ccxt"}))
 @pytest.mark.parametrize("key", ["base_url", "ws_url"])
 def test_an_address_of_a_foreign_host(folder: Path, vendor: str, key: str) -> None:
     address = FOREIGN if key == "base_url" else "wss://attacker.example"
@@ -54,7 +52,7 @@ def test_an_address_of_a_foreign_host(folder: Path, vendor: str, key: str) -> No
     assert "attacker" not in str(caught.value)
 
 
-@pytest.mark.parametrize("vendor", sorted(VENDOR_KEYS))
+@pytest.mark.parametrize("vendor", sorted(filter(key_names, VENDORS)))
 @pytest.mark.parametrize("key", ["api_key_env", "secret_key_env"])
 @pytest.mark.parametrize("variable", ["AWS_SECRET_ACCESS_KEY", "${HOME}"])
 def test_a_variable_of_other_keys(folder: Path, vendor: str, key: str, variable: str) -> None:
@@ -135,15 +133,15 @@ def test_a_found_preset(folder: Path) -> None:
 
 
 def test_every_vendor_reaches_its_own_hosts() -> None:
-    for name in REGISTRY:
+    for name in SERVED:
         host = host_of(downloader_class(name).default_base_url)
         assert not host or is_own_host(name, host), name
-    for name, place in STREAMS.items():
-        module, _, cls = place.partition(":")
-        stream = getattr(import_module(f"src.data.feed.{module.removeprefix('.')}"), cls)
-        assert is_own_host(name, host_of(stream.default_url)), name
-    for vendor, domains in VENDOR_DOMAINS.items():
-        others = {o for o in VENDOR_DOMAINS if is_own_host(o, domains[0])} - {vendor}
+    rows = {name: row for name, row in (VENDORS | MEMBERS).items() if row.domains}
+    for name, row in rows.items():
+        if row.stream:
+            assert is_own_host(name, host_of(load(row.stream).default_url)), name
+    for vendor, row in rows.items():
+        others = {o for o in rows if is_own_host(o, row.domains[0])} - {vendor}
         assert others <= {"binance", "ccxt:binanceusdm"}
 
 

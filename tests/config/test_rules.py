@@ -8,7 +8,7 @@ import pytest
 from src.data.config.rules import as_switch, overlay, parse
 from src.data.model.rules import Rule, Rules
 from src.data.model.timeframe import Timeframe
-from src.data.model.vendors import VENDORS, canonical_vendor
+from src.data.vendors.registry import VENDORS, canonical_vendor
 
 BASE: dict[str, Any] = {
     "crypto": {"primary": "binance", "backup": ["yahoo"], "timeframes": ["1h", "1d"]},
@@ -148,5 +148,5 @@ class TestVendors:
         assert canonical_vendor(name) == canonical
 
     def test_no_alias_means_two_vendors(self) -> None:
-        names = [name for vendor, aliases in VENDORS.items() for name in (vendor, *aliases)]
+        names = [name for vendor, row in VENDORS.items() for name in (vendor, *row.aliases)]
         assert len(names) == len(set(names))

@@ -16,8 +16,8 @@ from src.data.net.limiter import Limiter
 from src.data.net.sender import Sender
 from src.data.net.state import State
 from src.data.vendors.base import BaseDataDownloader
+from src.data.vendors.classes import downloader_class
 from src.data.vendors.local.files import FileCarrier
-from src.data.vendors.registry import downloader_class
 from tests.vendor_server import Fault
 from tests.vendor_server.face import Face, Page, Reply, local_midnight
 from tests.vendor_server.listings import NEW_YORK

@@ -7,7 +7,6 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
-from src.data.config.credentials import VENDOR_KEYS
 from src.data.config.rules_file import packaged_rules
 from src.data.errors import DataError, NoDataError, ResponseFormatError
 from src.data.model.bars import BarTable
@@ -20,7 +19,8 @@ from src.data.model.timeframe import Timeframe
 from src.data.prices.quality import check
 from src.data.symbols.classify import classify
 from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.registry import downloader_class
+from src.data.vendors.classes import downloader_class
+from src.data.vendors.registry import key_names
 from tests.net.scripted import ScriptedTransport, sender_over
 from tests.reference import reference
 from tests.vendors.acme import recorded, recordings
@@ -254,7 +254,7 @@ def folders() -> list[str]:
 
 def vendor_over(vendor: str, *answers: Any) -> BaseDataDownloader:
     """Return a vendor with made-up keys over a script."""
-    keys = dict.fromkeys(VENDOR_KEYS.get(vendor, ()), "canary")
+    keys = dict.fromkeys(key_names(vendor), "canary")
     sender = sender_over(ScriptedTransport(*answers))
     return downloader_class(vendor)(credentials=keys, sender=sender)
 

@@ -25,7 +25,7 @@ from src.data.model.kind import Adjustment
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.symbols.classify import classify
-from src.data.vendors.registry import REGISTRY
+from src.data.vendors.registry import SERVED
 
 # Vendors of the registry that the kit cannot examine, and who does it in its place.
 ABSENT: Mapping[str, str] = {
@@ -168,4 +168,4 @@ def sheet_of(vendor: str) -> Sheet:
 
 def examined() -> list[str]:
     """Return the vendors of the registry that the kit examines."""
-    return [name for name in REGISTRY if name not in ABSENT]
+    return [name for name in SERVED if name not in ABSENT]

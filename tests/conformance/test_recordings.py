@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from src.data.vendors.registry import REGISTRY
+from src.data.vendors.registry import SERVED
 from tests.reference import REFERENCE, needs_reference
 from tests.vendors.acme import recordings
 
@@ -61,6 +61,6 @@ def test_what_there_is() -> None:
 def test_folders_are_vendors_or_exchanges() -> None:
     # These have no server of their own; what ccxt's exchanges answer stands in EXCHANGES.
     serverless = {"local", "mock", "ibkr", "ccxt"}
-    assert set(BARS) == set(OTHER) == set(REGISTRY) - serverless
-    assert not set(EXCHANGES) & set(REGISTRY)
+    assert set(BARS) == set(OTHER) == set(SERVED) - serverless
+    assert not set(EXCHANGES) & set(SERVED)
     assert set(FOLDERS) <= set(BARS) | set(EXCHANGES)

@@ -27,6 +27,7 @@ manager = DataManager({cache!r}, {rules!r}, clock=ManualClock({now}))
 rows = [len(manager.get_ohlcv(*request)) for request in {requests!r}]
 heavy = ("requests", "urllib3", "exchange_calendars", "tenacity", "sqlite3", "yfinance", "binance")
 vendors = [name for name in sys.modules if name.startswith("src.data.vendors.")]
+vendors.remove("src.data.vendors.registry")  # names and paths, which load nothing
 print(json.dumps([rows, [name for name in heavy if name in sys.modules], vendors]))
 """
 SHARE, COIN = ("AAPL", "1d", "2024-03-01", "2024-05-31"), ("BTCUSDT", "1h", "2024-06-01")

@@ -19,7 +19,8 @@ from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from src.data.model.capabilities import Capabilities
 from src.data.model.instrument import AssetClass
 from src.data.model.kind import NO_VOLUME, Kind
-from src.data.vendors.registry import REGISTRY, downloader_class
+from src.data.vendors.classes import downloader_class
+from src.data.vendors.registry import SERVED
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.faults import _changed
 
@@ -214,7 +215,7 @@ def test_frames_that_are_handed_in_are_judged_alike(
 
 
 def test_what_is_said_of_vendors_by_name_is_what_they_declare() -> None:
-    for name in REGISTRY:
+    for name in SERVED:
         kinds = () if name in ("local", "ccxt") else downloader_class(name).capabilities.kinds
         for asset_class in kinds:
             kind = downloader_class(name).capabilities.kinds[asset_class]

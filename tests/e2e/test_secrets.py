@@ -31,7 +31,6 @@ import pytest
 
 from src.data.cli import main
 from src.data.clock import ManualClock
-from src.data.config.credentials import VENDOR_KEYS
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, DataError
 from src.data.logs import ContextFilter, JsonFormatter
@@ -44,6 +43,7 @@ from src.data.net.http import HttpTransport
 from src.data.net.sender import Sender
 from src.data.net.status import error_of
 from src.data.vendors.base import BaseDataDownloader
+from src.data.vendors.registry import VENDORS, key_names
 from tests.net.scripted import reply, sender_over, serving
 from tests.vendor_server import Fault, VendorServer
 
@@ -480,7 +480,7 @@ FAULTS = {
     "lie": Fault.lie("error"), "truncate": Fault.truncate(), "cut": Fault.cut(),
     "reset": Fault.reset(), "redirect": Fault.redirect(),
 }  # fmt: skip
-VARIABLES = sorted({name for names in VENDOR_KEYS.values() for name in names} | {
+VARIABLES = sorted({name for vendor in VENDORS for name in key_names(vendor)} | {
     "BINANCE_KEY", "BINANCE_SECRET", "POLYGON_KEY", "TWELVEDATA_API_KEY", "TRADIER_API",
     "YAHOO_API_KEY",
 })  # fmt: skip

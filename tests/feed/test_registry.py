@@ -13,10 +13,11 @@ from src.data.data_manager import DataManager
 from src.data.feed.sources.history import Filled
 from src.data.feed.sources.stream_source import Continued
 from src.data.feed.streams import registry
-from src.data.feed.streams.registry import STREAMS, FeedTimings
+from src.data.feed.streams.registry import FeedTimings
 from src.data.model.instant import MINUTE_MS, parse_iso
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, StreamState, Topic
+from src.data.vendors.registry import MEMBERS, VENDORS, VendorRow, row_of
 from tests.vendor_server import VendorServer
 from tests.vendor_server.streams import StreamServer
 
@@ -59,8 +60,8 @@ def test_a_stream_of_another_thing_is_not_listened_to(
 ) -> None:
     """History of METAUSDT would be Binance's, and its stream that of Polygon's coin."""
     monkeypatch.setenv("POLYGON_API_KEY", "p-key")
-    others = {name: path for name, path in STREAMS.items() if name != "binance"}
-    monkeypatch.setattr(registry, "STREAMS", others)
+    silent = {"binance": VendorRow()}
+    monkeypatch.setattr(registry, "row_of", lambda name: silent.get(name) or row_of(name))
     selector = manager.provider_selector
     monkeypatch.setattr(selector, "get_provider_with_failover", lambda *_: ["binance", "polygon"])
     assert manager._feeds.find("METAUSDT", "1m") is None
@@ -157,6 +158,6 @@ def test_other_vendors_streams_speak_over_real_sockets(
 
 
 def test_every_stream_is_of_a_vendor_there_is(manager: DataManager) -> None:
-    assert {name: manager.provider_selector.canonical(name) for name in STREAMS} == {
-        name: name for name in STREAMS
-    }
+    names = [name for name, row in (VENDORS | MEMBERS).items() if row.stream]
+    assert [manager.provider_selector.canonical(name) for name in names] == names
+    assert len(names) == 5

@@ -17,7 +17,7 @@ from src.data.data_manager import DataManager
 from src.data.model.fundamentals import Snapshot
 from src.data.vendors.fundamentals_parser import Told, read
 from src.data.vendors.fundamentals_table import VendorTable
-from src.data.vendors.fundamentals_tables import VENDORS
+from src.data.vendors.registry import VENDORS
 from tests.net.scripted import Recorder, reply, serving
 
 KEY = "CANARY-0123456789"
@@ -167,7 +167,9 @@ def rules(tmp_path: Path, vendors: Vendors, monkeypatch: pytest.MonkeyPatch) -> 
     path.write_text(
         "failover: {max_retries: 1}\nproviders:\n"
         + "".join(
-            f"  {name}: {{base_url: '{vendors.server.base}', {limits}}}\n" for name in VENDORS
+            f"  {name}: {{base_url: '{vendors.server.base}', {limits}}}\n"
+            for name, row in VENDORS.items()
+            if row.fundamentals
         )
     )
     return path

@@ -8,14 +8,25 @@ import pytest
 from src.data.model.fundamentals import DATA_TYPES, FIELDS, Fact
 from src.data.model.instrument import Instrument
 from src.data.vendors import fundamentals_table as machinery
+from src.data.vendors.classes import downloader_class
 from src.data.vendors.fundamentals_parser import Told, read
-from src.data.vendors.fundamentals_table import NOW, SYMBOL, Ask, Key, Pick, VendorTable, request_of
-from src.data.vendors.fundamentals_tables import VENDORS, table_of
-from src.data.vendors.registry import downloader_class
+from src.data.vendors.fundamentals_table import (
+    NOW,
+    SYMBOL,
+    Ask,
+    Key,
+    Pick,
+    VendorTable,
+    request_of,
+    table_of,
+)
+from src.data.vendors.registry import VENDORS as ROWS
 from tests.contract.source import PACKAGE, ROOT
 
 SECRET = "CANARY-0123456789"
 VOD = Instrument("VOD.L", "stock", spellings={"acme": "VOD.LON"})
+
+VENDORS = tuple(name for name, row in ROWS.items() if row.fundamentals)
 
 
 class Account:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from src.data import DataManager
-from src.data.vendors.registry import REGISTRY, downloader_class
+from src.data.vendors.classes import downloader_class
+from src.data.vendors.registry import SERVED
 
 # What everybody who serves the class has, as each one spells it.
 STOCK, COIN = "AAPL", "BTC-USD"
@@ -19,7 +20,7 @@ TIMEFRAME = "1d"
 
 def asked_vendors() -> dict[str, str]:
     """Return each vendor with the symbol that it is asked for."""
-    names = [*(name for name in REGISTRY if name not in _NOT_ASKED), "ccxt:kraken"]
+    names = [*(name for name in SERVED if name not in _NOT_ASKED), "ccxt:kraken"]
     classes = {name: downloader_class(name).capabilities.asset_classes for name in names}
     return {n: STOCK if "stock" in classes[n] else _COINS.get(n, COIN) for n in names}
 

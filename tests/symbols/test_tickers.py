@@ -7,8 +7,8 @@ import pytest
 
 from src.data.model.rules import ProviderRules
 from src.data.model.ticker import ProviderConfig, TickerInfo
-from src.data.model.vendors import VENDORS
 from src.data.symbols.tickers import vendor_summary
+from src.data.vendors.registry import VENDORS
 
 
 class TestTickerInfo:

@@ -8,23 +8,25 @@ import src.data.downloader as older
 import src.data.vendors as package
 from src.data.errors import UnknownProviderError
 from src.data.vendors.binance.bars import BinanceDataDownloader
+from src.data.vendors.classes import downloader_class
 from src.data.vendors.factory import DataDownloaderFactory
-from src.data.vendors.registry import REGISTRY, aliases_of, downloader_class
+from src.data.vendors.registry import SERVED, VENDORS
 from tests.net.scripted import ScriptedTransport, sender_over
 
 FOLDER = Path(next(iter(package.__path__)))
 
 
 def test_the_folder_is_the_registry() -> None:
-    assert {p.parent.name for p in FOLDER.glob("*/bars.py")} == set(REGISTRY)
+    assert {p.parent.name for p in FOLDER.glob("*/bars.py")} == set(SERVED)
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", SERVED)
 def test_every_vendor_declares_what_the_registry_says(name: str) -> None:
     cls = downloader_class(name)
     assert cls.name == name
     assert cls.display_name
-    assert cls.aliases == aliases_of(name)
+    assert cls.aliases == VENDORS[name].aliases
+    assert not cls.secrets or cls.secrets == VENDORS[name].keys
     assert cls.capabilities.timeframes
     assert cls.capabilities.asset_classes
     assert cls.sdk_carrier == "" or ":" in cls.sdk_carrier
@@ -61,7 +63,7 @@ def test_one_that_cannot_be_made_is_none_and_logged(caplog: pytest.LogCaptureFix
 
 def test_info_lists() -> None:
     info = DataDownloaderFactory.get_provider_info()
-    assert list(info) == DataDownloaderFactory.list_providers() == list(REGISTRY)
+    assert list(info) == DataDownloaderFactory.list_providers() == list(SERVED)
     assert info["yahoo"] == {
         "codes": ["yahoo", "yf", "yf_finance", "yfinance"],
         "name": "Yahoo Finance",
@@ -72,7 +74,7 @@ def test_info_lists() -> None:
 
 
 def test_every_vendor_can_be_imported_from_the_older_package() -> None:
-    for name in REGISTRY:
+    for name in SERVED:
         cls = downloader_class(name)
         assert getattr(older, cls.__name__) is cls
         assert cls.__name__ in older.__all__

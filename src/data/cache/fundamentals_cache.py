@@ -18,7 +18,7 @@ from ..model.fundamentals import NEXT_REPORT, Snapshot, canonical_type
 from ..model.fundamentals_checks import quality
 from ..model.fundamentals_plain import plain_of, snapshot_of
 from ..model.instant import SECOND_MS, from_ms, to_ms
-from ..model.vendors import canonical_vendor
+from ..vendors.registry import canonical_vendor
 from . import fundamentals_files as files
 from .fundamentals_files import FundamentalsDocument
 from .fundamentals_folder import (

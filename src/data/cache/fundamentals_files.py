@@ -21,7 +21,7 @@ from ..errors import CorruptEntryError
 from ..model.fundamentals import Snapshot
 from ..model.fundamentals_plain import METADATA, snapshot_of
 from ..model.instant import DAY_MS, from_ms, parse_iso, to_ms
-from ..model.vendors import canonical_vendor
+from ..vendors.registry import canonical_vendor
 from .format import json_document
 from .layout import decode_symbol, encode_symbol
 

@@ -14,7 +14,7 @@ from ..disk.files import Disk, FileState
 from ..errors import CacheError, CorruptEntryError, StorageError
 from ..model.fundamentals import canonical_type
 from ..model.instant import DAY_MS, SECOND_MS, to_ms
-from ..model.vendors import canonical_vendor
+from ..vendors.registry import canonical_vendor
 from . import fundamentals_files as files
 from .fundamentals_files import Entry, FundamentalsDocument
 from .recovery.quarantine_folder import Damage, Quarantine

@@ -8,43 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
 
+from ..vendors.registry import VENDORS, key_names
 from .donotshare import private_setting, private_values, variable_behind
 
-# Groups of names for one key; what is asked for by one is found under any.
-_SPELLINGS = (
-    ("BINANCE_API_KEY", "BINANCE_KEY"),
-    ("BINANCE_API_SECRET", "BINANCE_SECRET"),
-    ("ALPACA_API_KEY", "APCA_API_KEY_ID"),
-    ("ALPACA_SECRET_KEY", "APCA_API_SECRET_KEY"),
-    ("POLYGON_API_KEY", "POLYGON_KEY", "MASSIVE_API_KEY"),
-    ("ALPHA_VANTAGE_API_KEY", "ALPHAVANTAGE_API_KEY"),
-    ("TWELVE_DATA_API_KEY", "TWELVEDATA_API_KEY"),
-    ("TRADIER_API_KEY", "TRADIER_API"),
-)
-_GROUP = {name: group for group in _SPELLINGS for name in group}
-
-# The keys each vendor takes, by their first spelling.
-VENDOR_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "binance": ("BINANCE_API_KEY", "BINANCE_API_SECRET"),
-        "alpha_vantage": ("ALPHA_VANTAGE_API_KEY",),
-        "fmp": ("FMP_API_KEY",),
-        "alpaca": ("ALPACA_API_KEY", "ALPACA_SECRET_KEY"),
-        "tiingo": ("TIINGO_API_KEY",),
-        "polygon": ("POLYGON_API_KEY",),
-        "twelvedata": ("TWELVE_DATA_API_KEY",),
-        "coingecko": ("COINGECKO_DEMO_API_KEY", "COINGECKO_PRO_API_KEY"),
-        "finnhub": ("FINNHUB_API_KEY",),
-        "eodhd": ("EODHD_API_KEY",),
-        "tradier": ("TRADIER_API_KEY",),
-        "finra": ("FINRA_API_CLIENT", "FINRA_API_SECRET"),
-        "santiment": ("SANTIMENT_API_KEY",),
-        "newsapi": ("NEWSAPI_API_KEY",),
-    }
-)
-_ALL = tuple(name for names in VENDOR_KEYS.values() for name in names)
+_KEYS = tuple(key for row in VENDORS.values() for key in row.keys)
+# Names of one key; what is asked for by one is found under any.
+_GROUP = {name: group for group in _KEYS if not isinstance(group, str) for name in group}
+_ALL = tuple(name for vendor in VENDORS for name in key_names(vendor))
 # What documents print where a key belongs.
 _PLACEHOLDERS = frozenset(
     {
@@ -239,7 +210,7 @@ def vendor_credentials(
     """
     said = (key_env, secret_env)
     note_variables(*said)
-    names = VENDOR_KEYS.get(vendor) or tuple(names) or tuple(name for name in said if name)
+    names = key_names(vendor) or tuple(names) or tuple(name for name in said if name)
     variables: dict[str, tuple[str, ...]] = {}
     for position, name in enumerate(names):
         group = _GROUP.get(name, (name,))

@@ -7,34 +7,15 @@ environment anywhere but to the vendor that the key is for, nor a request to a h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..model.rules import ProviderRules
-from .credentials import VENDOR_KEYS, spellings_of
+from ..vendors.registry import key_names, row_of
+from .credentials import spellings_of
 from .schema import LOOPBACK, Problem
 
-# The domains of each vendor, its documented mirrors and test networks included; any host below
-# one of them is the vendor's own.
-VENDOR_DOMAINS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "alpaca": ("alpaca.markets",),
-        "alpha_vantage": ("alphavantage.co",),
-        "binance": ("binance.com", "binance.vision", "binancefuture.com"),
-        "ccxt:binanceusdm": ("binance.com",),
-        "coingecko": ("coingecko.com",),
-        "eodhd": ("eodhd.com", "eodhistoricaldata.com"),
-        "finnhub": ("finnhub.io",),
-        "fmp": ("financialmodelingprep.com",),
-        "polygon": ("polygon.io", "massive.com"),
-        "tiingo": ("tiingo.com",),
-        "tradier": ("tradier.com",),
-        "twelvedata": ("twelvedata.com",),
-        "yahoo": ("finance.yahoo.com",),
-    }
-)
 HINT = "to allow it, name the file: the argument config_path, or the variable ONETAPE_RULES"
 _ADDRESSES = ("base_url", "ws_url")
 _VARIABLES = ("api_key_env", "secret_key_env")
@@ -58,7 +39,7 @@ def provider_problems(vendor: str, entry: ProviderRules) -> Iterator[Problem]:
 
 def variable_problems(vendor: str, name: Any, path: tuple[str, ...]) -> Iterator[Problem]:
     """Yield a problem where ``name`` is no variable of the vendor's own keys."""
-    own = spellings_of(VENDOR_KEYS.get(vendor, ()))
+    own = spellings_of(key_names(vendor))
     if name and name not in own:
         listed = f"its own are {', '.join(own)}" if own else "it takes no key of a known name"
         yield Problem(path, f"not a variable of {vendor}; {listed}")
@@ -74,5 +55,5 @@ def host_of(address: str) -> str:
 
 def is_own_host(vendor: str, host: str) -> bool:
     """Tell whether ``host`` is this machine or one of the vendor's own hosts."""
-    domains = VENDOR_DOMAINS.get(vendor, ())
+    domains = row_of(vendor).domains
     return host in LOOPBACK or any(host == d or host.endswith(f".{d}") for d in domains)

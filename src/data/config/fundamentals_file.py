@@ -12,7 +12,7 @@ from ..errors import ConfigError, RulesError
 from ..model.fundamentals import canonical_field
 from ..model.fundamentals_rules import FundamentalsRules
 from ..model.instant import DAY_MS
-from ..model.vendors import canonical_vendor
+from ..vendors.registry import canonical_vendor
 from . import packaged
 from .found_files import variable_problems
 from .fundamentals_schema import check, length_ms, unread

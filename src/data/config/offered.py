@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..model.vendors import canonical_vendor, vendor_names
+from ..vendors.registry import canonical_vendor, vendor_names
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

@@ -24,7 +24,7 @@ from ..model.rules import (
     ValidationRules,
 )
 from ..model.timeframe import Timeframe
-from ..model.vendors import canonical_vendor, family_of
+from ..vendors.registry import canonical_vendor, family_of
 
 _SWITCHES = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 

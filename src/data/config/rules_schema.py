@@ -9,8 +9,8 @@ from ..errors import QueryError
 from ..model.age import Age
 from ..model.classification import Classification
 from ..model.rules import RULES
-from ..model.vendors import FAMILIES, canonical_vendor
 from ..symbols.classify import SymbolRefusal, classify, malformed
+from ..vendors.registry import FAMILIES, canonical_vendor
 from .rules import as_switch
 from .schema import (
     Check,

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..config.credentials import VENDOR_KEYS, vendor_credentials
+from ..config.credentials import vendor_credentials
 from ..config.offered import known_vendor
 from ..model.fundamentals_rules import FundamentalsRules
 from ..model.instrument import Instrument
-from ..vendors.fundamentals_tables import NOT_ASKED, table_of
+from ..vendors.fundamentals_table import table_of
+from ..vendors.registry import key_names, row_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Candidates:
         if table is None:
             if known_vendor(vendor) is None:
                 return "there is no such provider"
-            return NOT_ASKED.get(vendor, "it serves no fundamentals here")
+            return row_of(vendor).no_fundamentals or "it serves no fundamentals here"
         return table.objection(about.instrument, about.market, about.data_type) or (
             self._lacking(vendor)
         )
@@ -74,7 +75,7 @@ class Candidates:
         if not said.api_key_required:
             return ""
         keys = vendor_credentials(vendor, said.api_key_env, said.secret_key_env)
-        missing = [name for name in VENDOR_KEYS.get(vendor, ()) if name not in keys]
+        missing = [name for name in key_names(vendor) if name not in keys]
         return f"{missing[0]} is not set" if missing else ""
 
 

@@ -16,8 +16,8 @@ from ..model.fundamentals import FIELD_ALIASES, Snapshot, canonical_type
 from ..model.fundamentals_plain import snapshot_of
 from ..model.fundamentals_rules import STRATEGIES, FundamentalsRules
 from ..model.instant import DAY_MS
-from ..model.vendors import canonical_vendor
 from ..net.forks import renew_after_fork
+from ..vendors.registry import canonical_vendor
 from .merge import merge, with_reported
 from .record import RecordContext, record_of
 

@@ -13,7 +13,7 @@ from ..errors import CacheError, MissingCredentialsError
 from ..model.fundamentals import Snapshot
 from ..model.fundamentals_rules import FundamentalsRules
 from ..vendors.fundamentals_request import TableQuestion, ask_by_table
-from ..vendors.fundamentals_tables import table_of
+from ..vendors.fundamentals_table import table_of
 from ..vendors.pool import own_sender, supplied
 from .fetcher import Job, Outcome, ask_all
 from .vendor_call import ask_foreign, is_asked_by_table

@@ -19,7 +19,8 @@ from ..model.kind import Kind
 from ..model.timeframe import Timeframe
 from ..provider_selector import ProviderSelector
 from ..vendors.base import is_ours
-from ..vendors.registry import REGISTRY, downloader_class, names, usable_class
+from ..vendors.classes import downloader_class, names, usable_class
+from ..vendors.registry import SERVED
 
 _HEAD = """# What each vendor serves
 
@@ -133,7 +134,7 @@ def kinds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
 
 def markdown() -> str:
     """Return the page on the vendors of this package, as they declare themselves."""
-    classes = [downloader_class(name) for name in REGISTRY]
+    classes = [downloader_class(name) for name in SERVED]
     entries = [entry for cls in classes for entry in served(cls.name, cls.capabilities)]
     vendors = [
         [cls.name, cls.display_name, ", ".join(cls.aliases) or "-", _keys(cls), _limits(cls.limits)]

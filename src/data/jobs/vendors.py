@@ -9,19 +9,19 @@ from ..bars.selection.candidate import Candidate
 from ..bars.selection.candidates import candidates_of, route
 from ..bars.selection.exclusions import SWITCHED_OFF, differences, named_for, not_named
 from ..clock import SystemClock
-from ..config.credentials import VENDOR_KEYS, vendor_credentials
+from ..config.credentials import vendor_credentials
 from ..config.rules_file import load_rules
 from ..errors import DataError, QueryError
 from ..model.query import BarsQuery
 from ..model.rules import Rule
 from ..model.settings import Settings
-from ..model.vendors import FAMILIES
 from ..net.senders import Senders
 from ..network import Network
 from ..provider_selector import ProviderSelector
 from ..vendors.base import BaseDataDownloader, is_ours
+from ..vendors.classes import canonical_name, downloader_class, usable_class
 from ..vendors.pool import not_made, own_names
-from ..vendors.registry import canonical_name, downloader_class, usable_class
+from ..vendors.registry import FAMILIES, key_names
 
 
 class Lack(NamedTuple):
@@ -132,7 +132,7 @@ def gateway_in(address: str) -> str:
 
 def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:
     """Return the variable of each key a vendor takes, to ``set``, ``placeholder`` or ``not set``."""
-    names = VENDOR_KEYS.get(name) or own_names(name)
+    names = key_names(name) or own_names(name)
     if not names:
         return {}
     said = selector.parsed_rules.provider(name)

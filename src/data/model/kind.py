@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any, Literal
 
+from ..vendors.registry import row_of
 from .instant import date_of
 
 Adjustment = Literal["raw", "split", "all", "unknown"]
@@ -15,8 +16,6 @@ ADJUSTMENTS: tuple[Adjustment, ...] = ("raw", "split", "all")
 
 # Classes of which nothing is traded in one place: currencies, and indices, which are computed.
 NO_VOLUME = ("forex", "index")
-# Vendor to the classes beside these that it declares none of.
-_NONE_OF = {"coingecko": ("crypto",), "twelvedata": ("crypto",)}
 _HARD = ("session", "anchor", "venue", "unit")
 
 
@@ -53,7 +52,7 @@ class Kind:
         """
         if self.volume:
             return self.volume != "none"
-        return asset_class not in (*NO_VOLUME, *_NONE_OF.get(vendor, ()))
+        return asset_class not in (*NO_VOLUME, *row_of(vendor).no_volume)
 
     def differences(self, other: Kind) -> dict[str, tuple[str, str]]:
         """Return the hard attributes in which the two differ, as ``name: (mine, theirs)``."""

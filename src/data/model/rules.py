@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from ..vendors.registry import family_of
 from .age import Age
 from .classification import Classification
 from .retention import Retention
 from .timeframe import Timeframe
-from .vendors import family_of
 
 STOCK_RULES = ("stock_intraday", "stock_daily", "stock_weekly_monthly")
 RULES = ("crypto", *STOCK_RULES, "forex", "index", "future")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .vendors import VENDORS
+from ..vendors.registry import VENDORS
 
 # Our suffix to theirs, where it is another. EODHD names every venue, the USA too.
 _ALPHA_VANTAGE = {

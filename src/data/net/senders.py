@@ -17,7 +17,7 @@ from ..errors import MissingExtraError
 from ..model.capabilities import Limits
 from ..model.rules import Rules
 from ..model.settings import Settings
-from ..model.vendors import family_of
+from ..vendors.registry import family_of
 from .account import Account
 from .forks import renew_after_fork
 from .leases import Leases

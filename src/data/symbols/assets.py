@@ -13,6 +13,7 @@ import numpy as np
 from ..model.bars import BarTable, among
 from ..model.instrument import Instrument
 from ..model.kind import Kind
+from ..vendors.registry import row_of
 
 # Coins and dollar coins whose letters mean one thing at every vendor that lists them. As of
 # 2026-11-21: those whose name in Yahoo's list of pairs with dollars (a public copy of 2026-08-02,
@@ -29,8 +30,6 @@ _INDICES = frozenset({"^GSPC"})
 _DOLLAR_COINS = frozenset("USDT USDC FDUSD BUSD TUSD USDP USDE USD1 DAI".split())
 # What stands for no one venue whose list of pairs a spelling could name.
 _NO_EXCHANGE = frozenset({"", "aggregate", "consolidated", "mock", "twelvedata"})
-# Its ids are one coin each, and only those are asked for that are beyond doubt.
-_BY_ID = frozenset({"coingecko"})
 
 _LEAST_COMMON = 20
 # Of one asset at two venues: medians of closes lie within some 0.3 percent, and returns go together.
@@ -70,7 +69,7 @@ def is_proved(who: Instrument, one: Listed, own: Listed) -> bool:
     """
     if one.vendor in who.own_spellings:
         return True
-    if who.asset_class in ("stock", "forex") or one.vendor in _BY_ID:
+    if who.asset_class in ("stock", "forex") or row_of(one.vendor).by_id:
         return True
     is_own = one.vendor == own.vendor and not _is_restated(who, one.vendor)
     if is_own or (one.is_exchange and one.kind.venue == own.kind.venue):

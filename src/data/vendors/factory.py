@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 from ..errors import DataError, MissingCredentialsError
 from .base import BaseDataDownloader
-from .foreign import call_foreign
-from .registry import (
+from .classes import (
     aliases_of,
     canonical_name,
     downloader_class,
     names,
     usable_class,
 )
+from .foreign import call_foreign
 
 _log = logging.getLogger(__name__)
 

@@ -17,8 +17,7 @@ from ..model.fundamentals_plain import plain_of
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instrument import Instrument
 from .fundamentals_parser import Told, read
-from .fundamentals_table import Ask, VendorTable, request_of
-from .fundamentals_tables import table_of
+from .fundamentals_table import Ask, VendorTable, request_of, table_of
 from .paging import readable
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from ..model.http import HttpRequest
 from ..model.instant import SECOND_MS
 from ..model.instrument import AssetClass, Instrument
+from .registry import load, row_of
 
 # Stands in paths and parameters for the vendor's own spelling of the symbol.
 SYMBOL = "{symbol}"
@@ -193,3 +195,14 @@ def request_of(
         },
         cost=ask.cost,
     )
+
+
+@lru_cache(64)
+def table_of(vendor: str) -> VendorTable | None:
+    """Return the table of a vendor by its canonical name, or None where it has none."""
+    path = row_of(vendor).fundamentals
+    if not path:
+        return None
+    table = load(path)
+    assert isinstance(table, VendorTable)
+    return table

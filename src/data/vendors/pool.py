@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..config.credentials import VENDOR_KEYS, credentials_for, vendor_credentials
+from ..config.credentials import credentials_for, vendor_credentials
 from ..errors import (
     ConfigError,
     DataError,
@@ -17,11 +17,11 @@ from ..errors import (
 )
 from ..model.instant import MINUTE_MS
 from ..model.rules import ProviderRules, Rules
-from ..model.vendors import canonical_vendor, family_of
 from .base import BaseDataDownloader, is_ours, sends_by_machinery
+from .classes import canonical_name, downloader_class, usable_class
 from .factory import DataDownloaderFactory
 from .foreign import OwnSender, call_foreign
-from .registry import canonical_name, downloader_class, usable_class
+from .registry import canonical_vendor, family_of, key_names
 
 _log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def constructor_arguments(said: ProviderRules) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if said.base_url:
         found["base_url"] = said.base_url
-    if said.name in VENDOR_KEYS or said.api_key_env:
+    if key_names(said.name) or said.api_key_env:
         found["credentials"] = vendor_credentials(
             said.name, said.api_key_env, said.secret_key_env, names=own_names(said.name)
         )
@@ -139,7 +139,7 @@ def constructor_arguments(said: ProviderRules) -> dict[str, Any]:
 
 def own_names(vendor: str) -> tuple[str, ...]:
     """Return the names by which another package's vendor asks for its keys."""
-    cls = None if vendor in VENDOR_KEYS else usable_class(vendor)
+    cls = None if key_names(vendor) else usable_class(vendor)
     secrets = cls.secrets if cls is not None else ()
     return tuple(entry if isinstance(entry, str) else entry[0] for entry in secrets)
 

@@ -1,131 +1,225 @@
-"""The vendors there are; each one's module is imported when it is first used.
+"""The vendors: one row each, with everything that is asked of a vendor before its folder is loaded.
 
-Those of other packages are named by the entry-point group ``onetape.providers``.
+This module imports nothing of the package, so every floor may read it; what a row names by a path
+is imported by :func:`load` when it is used.
+
+A rule file may name vendors that this version does not serve: it keeps loading, and they are never
+candidates. The names stay reserved: bars are kept under them, so a name must always mean the same
+supplier. Vendors of other packages have names of their own (``config.offered``).
+
+A family stands for many suppliers that are asked in one and the same way; each of its members is a
+vendor of its own, named ``family:member``, such as ``ccxt:kraken``.
 """
 
 from __future__ import annotations
 
-import logging
+import re
 from collections.abc import Mapping
-from functools import lru_cache
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, NamedTuple
 
-from ..config.offered import described, known_vendor, offers
-from ..errors import DataError, MissingExtraError, UnknownProviderError
-from ..model.vendors import VENDORS, family_of
-from .base import BaseDataDownloader
-from .foreign import call_foreign
 
-_log = logging.getLogger(__name__)
+class VendorRow(NamedTuple):
+    """One vendor. Paths are ``module:name`` below this package.
 
-REGISTRY: Mapping[str, str] = MappingProxyType(
+    Attributes:
+        bars: path of its downloader; empty where the name is reserved and nothing is served.
+        aliases: its other names.
+        keys: environment variables of its keys; a tuple lists spellings of one key, the usual first.
+        domains: its hosts, documented mirrors and test networks included; a configuration file that
+            was only found may lead to any host below one of them, and to no other.
+        fundamentals: path of its field table.
+        no_fundamentals: why it has none, where that is known.
+        stream: path of its stream.
+        package: module of its SDK, which the extra of the vendor's name installs.
+        package_use: what that package is good for, for people.
+        no_volume: asset classes whose bars come without volume, beside those that have none anywhere.
+        by_id: whether it is asked by an identifier that means one asset, not by letters.
+        is_family: whether its members are vendors.
+    """
+
+    bars: str = ""
+    aliases: tuple[str, ...] = ()
+    keys: tuple[str | tuple[str, ...], ...] = ()
+    domains: tuple[str, ...] = ()
+    fundamentals: str = ""
+    no_fundamentals: str = ""
+    stream: str = ""
+    package: str = ""
+    package_use: str = ""
+    no_volume: tuple[str, ...] = ()
+    by_id: bool = False
+    is_family: bool = False
+
+
+VENDORS: Mapping[str, VendorRow] = MappingProxyType(
     {
-        "alpaca": "alpaca.bars:AlpacaDataDownloader",
-        "alpha_vantage": "alpha_vantage.bars:AlphaVantageDataDownloader",
-        "binance": "binance.bars:BinanceDataDownloader",
-        "ccxt": "ccxt.bars:CCXTDataDownloader",
-        "coingecko": "coingecko.bars:CoinGeckoDataDownloader",
-        "eodhd": "eodhd.bars:EODHDDataDownloader",
-        "finnhub": "finnhub.bars:FinnhubDataDownloader",
-        "fmp": "fmp.bars:FMPDataDownloader",
-        "ibkr": "ibkr.bars:IBKRDataDownloader",
-        "local": "local.bars:LocalDataDownloader",
-        "mock": "mock.bars:MockDataDownloader",
-        "polygon": "polygon.bars:PolygonDataDownloader",
-        "tiingo": "tiingo.bars:TiingoDataDownloader",
-        "twelvedata": "twelvedata.bars:TwelveDataDataDownloader",
-        "yahoo": "yahoo.bars:YahooDataDownloader",
+        "alpaca": VendorRow(
+            bars="alpaca.bars:AlpacaDataDownloader",
+            aliases=("alp",),
+            keys=(
+                ("ALPACA_API_KEY", "APCA_API_KEY_ID"),
+                ("ALPACA_SECRET_KEY", "APCA_API_SECRET_KEY"),
+            ),
+            domains=("alpaca.markets",),
+            stream="alpaca.stream:AlpacaStream",
+        ),
+        "alpha_vantage": VendorRow(
+            bars="alpha_vantage.bars:AlphaVantageDataDownloader",
+            aliases=("av", "alphavantage"),
+            keys=(("ALPHA_VANTAGE_API_KEY", "ALPHAVANTAGE_API_KEY"),),
+            domains=("alphavantage.co",),
+            fundamentals="alpha_vantage.fundamentals:TABLE",
+        ),
+        "binance": VendorRow(
+            bars="binance.bars:BinanceDataDownloader",
+            aliases=("bnc",),
+            keys=(("BINANCE_API_KEY", "BINANCE_KEY"), ("BINANCE_API_SECRET", "BINANCE_SECRET")),
+            domains=("binance.com", "binance.vision", "binancefuture.com"),
+            stream="binance.stream:BinanceStream",
+            package="binance",
+            package_use="carries Binance's requests by python-binance",
+        ),
+        "ccxt": VendorRow(
+            bars="ccxt.bars:CCXTDataDownloader",
+            package="ccxt",
+            package_use="asks any of a hundred exchanges, as ccxt:kraken",
+            is_family=True,
+        ),
+        "coingecko": VendorRow(
+            bars="coingecko.bars:CoinGeckoDataDownloader",
+            aliases=("cg", "coin_gecko"),
+            keys=("COINGECKO_DEMO_API_KEY", "COINGECKO_PRO_API_KEY"),
+            domains=("coingecko.com",),
+            fundamentals="coingecko.fundamentals:TABLE",
+            no_volume=("crypto",),
+            by_id=True,
+        ),
+        "eodhd": VendorRow(
+            bars="eodhd.bars:EODHDDataDownloader",
+            aliases=("eod",),
+            keys=("EODHD_API_KEY",),
+            domains=("eodhd.com", "eodhistoricaldata.com"),
+            fundamentals="eodhd.fundamentals:TABLE",
+        ),
+        "finnhub": VendorRow(
+            bars="finnhub.bars:FinnhubDataDownloader",
+            aliases=("fh",),
+            keys=("FINNHUB_API_KEY",),
+            domains=("finnhub.io",),
+            fundamentals="finnhub.fundamentals:TABLE",
+            stream="finnhub.stream:FinnhubStream",
+        ),
+        "fmp": VendorRow(
+            bars="fmp.bars:FMPDataDownloader",
+            aliases=("financial_modeling_prep", "financialmodelingprep"),
+            keys=("FMP_API_KEY",),
+            domains=("financialmodelingprep.com",),
+            fundamentals="fmp.fundamentals:TABLE",
+        ),
+        "ibkr": VendorRow(
+            bars="ibkr.bars:IBKRDataDownloader",
+            no_fundamentals="Interactive Brokers has ended fundamentals for most accounts "
+            "(reqFundamentalData is refused with code 430), so its gateway is not asked for them",
+            package="ib_async",
+            package_use="asks a gateway of Interactive Brokers that you run",
+        ),
+        "local": VendorRow(bars="local.bars:LocalDataDownloader"),
+        "mock": VendorRow(bars="mock.bars:MockDataDownloader"),
+        "polygon": VendorRow(
+            bars="polygon.bars:PolygonDataDownloader",
+            aliases=("pg", "polygon_io", "massive"),
+            keys=(("POLYGON_API_KEY", "POLYGON_KEY", "MASSIVE_API_KEY"),),
+            domains=("polygon.io", "massive.com"),
+            fundamentals="polygon.fundamentals:TABLE",
+            stream="polygon.stream:PolygonStream",
+        ),
+        "tiingo": VendorRow(
+            bars="tiingo.bars:TiingoDataDownloader",
+            keys=("TIINGO_API_KEY",),
+            domains=("tiingo.com",),
+            fundamentals="tiingo.fundamentals:TABLE",
+        ),
+        "twelvedata": VendorRow(
+            bars="twelvedata.bars:TwelveDataDataDownloader",
+            aliases=("td", "twelve_data"),
+            keys=(("TWELVE_DATA_API_KEY", "TWELVEDATA_API_KEY"),),
+            domains=("twelvedata.com",),
+            fundamentals="twelvedata.fundamentals:TABLE",
+            no_volume=("crypto",),
+        ),
+        "yahoo": VendorRow(
+            bars="yahoo.bars:YahooDataDownloader",
+            aliases=("yf", "yf_finance", "yfinance"),
+            domains=("finance.yahoo.com",),
+            fundamentals="yahoo.fundamentals:TABLE",
+            package="yfinance",
+            package_use="carries Yahoo's requests as a browser would",
+        ),
+        # Reserved names.
+        "finra": VendorRow(aliases=("finra_trf",), keys=("FINRA_API_CLIENT", "FINRA_API_SECRET")),
+        "newsapi": VendorRow(keys=("NEWSAPI_API_KEY",)),
+        "santiment": VendorRow(aliases=("san", "santiment_net"), keys=("SANTIMENT_API_KEY",)),
+        "tradier": VendorRow(
+            aliases=("trdr",),
+            keys=(("TRADIER_API_KEY", "TRADIER_API"),),
+            domains=("tradier.com",),
+        ),
+        "vix": VendorRow(),
     }
 )
+# Members of families that have more than their family: another market of a vendor above.
+MEMBERS: Mapping[str, VendorRow] = MappingProxyType(
+    {
+        "ccxt:binanceusdm": VendorRow(
+            domains=("binance.com",), stream="binance.stream:BinanceFuturesStream"
+        ),
+    }
+)
+SERVED = tuple(name for name, row in VENDORS.items() if row.bars)
+FAMILIES = frozenset(name for name, row in VENDORS.items() if row.is_family)
+
+_NO_ROW = VendorRow()
+_MEMBER = re.compile(r"[a-z0-9][a-z0-9_]{1,39}")
+_CANONICAL = {name: name for name in VENDORS} | {
+    alias: name for name, row in VENDORS.items() for alias in row.aliases
+}
 
 
-def canonical_name(code: str) -> str | None:
-    """Return the canonical name of a vendor that exists here, by name or alias, else None."""
-    name = known_vendor(code) if isinstance(code, str) else None
-    return None if name in VENDORS and name not in REGISTRY else name
+def row_of(name: str) -> VendorRow:
+    """Return the row of a canonical name; an empty one for a vendor of another package."""
+    return VENDORS.get(name) or MEMBERS.get(name) or _NO_ROW
 
 
-def names() -> tuple[str, ...]:
-    """Return the canonical names of all vendors: ours, then those of other packages."""
-    return (*REGISTRY, *offers())
+def key_names(name: str) -> tuple[str, ...]:
+    """Return the usual names of the keys that a vendor takes, by its canonical name."""
+    return tuple(key if isinstance(key, str) else key[0] for key in row_of(name).keys)
 
 
-def aliases_of(name: str) -> tuple[str, ...]:
-    """Return the other spellings of a canonical name; vendors of other packages have none."""
-    return VENDORS.get(name, ())
+def canonical_vendor(name: str) -> str | None:
+    """Return the canonical name of a vendor or alias (case does not matter), or None.
 
-
-def downloader_class(code: str) -> type[BaseDataDownloader]:
-    """Return the class of a vendor, by name or alias; imports its module.
-
-    Raises:
-        UnknownProviderError: there is no such vendor, or another package brings it and it cannot
-            be used.
-        MissingExtraError: it is a member of a family whose package is not installed.
+    Whether a family has such a member is for the family to say, when it is asked.
     """
-    name = canonical_name(code)
-    if name is None:
-        raise UnknownProviderError(
-            f"there is no provider {code!r}", hint=f"there are {', '.join(names())}"
-        )
-    family = family_of(name)
-    if family not in REGISTRY:
-        return _offered_class(name)
-    module, _, cls = REGISTRY[family].partition(":")
-    found: Any = getattr(import_module(f".{module}", __package__), cls)
-    return cast("type[BaseDataDownloader]", found if name == family else found.member(name))
+    text = name.strip().lower()
+    family, colon, member = text.partition(":")
+    if colon:
+        return text if family in FAMILIES and _MEMBER.fullmatch(member) else None
+    return _CANONICAL.get(text)
 
 
-def usable_class(code: str) -> type[BaseDataDownloader] | None:
-    """Return the class of a vendor, or None where there is none that can be used."""
-    try:
-        return downloader_class(code)
-    except (UnknownProviderError, MissingExtraError):
-        return None
+def family_of(name: str) -> str:
+    """Return the family of a canonical name; any other vendor is its own."""
+    return name.partition(":")[0]
 
 
-def _offered_class(name: str) -> type[BaseDataDownloader]:
-    """Return the class of another package's vendor.
-
-    Raises:
-        UnknownProviderError: it cannot be imported, or is no vendor.
-    """
-    found = _loaded(name)
-    if isinstance(found, UnknownProviderError):
-        # A new one each time: a raised error keeps the frames of whoever got it.
-        raise UnknownProviderError(
-            str(found.args[0]), provider=name, hint=found.hint
-        ) from found.__cause__
-    return found
+def vendor_names() -> tuple[str, ...]:
+    """Return every name and alias that a rule file may use."""
+    return tuple(_CANONICAL)
 
 
-@lru_cache(64)
-def _loaded(name: str) -> type[BaseDataDownloader] | UnknownProviderError:
-    """Import the class behind a name once; what is wrong with it is logged once and remembered."""
-    offer = offers()[name]
-    try:
-        return _checked(name, call_foreign(offer.load, name))
-    except DataError as exc:
-        error = UnknownProviderError(
-            f"the provider {name!r}, {described(offer)}, cannot be used: {exc.args[0]}",
-            provider=name,
-            hint="repair, update or uninstall that package",
-        )
-        error.__cause__ = exc.__cause__ or exc
-        _log.warning("%s", error)
-        return error
-
-
-def _checked(name: str, found: Any) -> type[BaseDataDownloader]:
-    """Return what was loaded if it is a vendor of that name.
-
-    Raises:
-        UnknownProviderError: it is not.
-    """
-    if not isinstance(found, type) or not issubclass(found, BaseDataDownloader):
-        raise UnknownProviderError("it is no subclass of BaseDataDownloader")
-    if found.name != name:
-        raise UnknownProviderError(f"its `name` is {found.name!r}, not {name!r}")
-    return found
+def load(path: str) -> Any:
+    """Return what a path of a row names; imports its module."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(f".{module}", __package__), name)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
-from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from ...bars.client import Wishes
@@ -16,7 +14,7 @@ from ...calendars.calendar import calendar_for
 from ...calendars.gaps import BarGrid
 from ...calendars.minutes import MinuteBars
 from ...calendars.ticks import TradeBars
-from ...config.credentials import VENDOR_KEYS, vendor_credentials
+from ...config.credentials import vendor_credentials
 from ...errors import (
     ConfigError,
     DataError,
@@ -30,6 +28,7 @@ from ...model.kind import Basis
 from ...model.stream import LiveBar, Topic
 from ...model.timeframe import Timeframe
 from ...net.socket import Dialer, library
+from ...vendors.registry import key_names, load, row_of
 from ...vendors.stream_protocol import StreamProtocol
 from ..live_feed import LiveFeed
 from ..queue import CAPACITY
@@ -45,17 +44,6 @@ if TYPE_CHECKING:
     from ...wiring import Services
 
 log = logging.getLogger("onetape.feed")
-
-# Vendor to the class of its stream.
-STREAMS: Mapping[str, str] = MappingProxyType(
-    {
-        "alpaca": "alpaca.stream:AlpacaStream",
-        "binance": "binance.stream:BinanceStream",
-        "ccxt:binanceusdm": "binance.stream:BinanceFuturesStream",
-        "finnhub": "finnhub.stream:FinnhubStream",
-        "polygon": "polygon.stream:PolygonStream",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -245,10 +233,10 @@ class LiveFeeds:
     def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
         """Return a vendor's stream of such bars, or why there is more to say than that it has none."""
         instrument, step, _ = wanted
-        if name not in STREAMS:
+        path = row_of(name).stream
+        if not path:
             return ""
-        module, _, cls = STREAMS[name].partition(":")
-        made = getattr(import_module(f"...vendors.{module}", __package__), cls)
+        made = load(path)
         said = self._services.selector.parsed_rules.provider(name)
         keys = vendor_credentials(name, said.api_key_env, said.secret_key_env)
 
@@ -256,7 +244,7 @@ class LiveFeeds:
             return cast(StreamProtocol, made(said.ws_url, keys))
 
         def account() -> str:
-            own = [key for key in VENDOR_KEYS.get(name, ()) if key in keys]
+            own = [key for key in key_names(name) if key in keys]
             limiter = self._services.network.limiter(name)
             return limiter.acting_for(keys[key] for key in own).account()
 

@@ -27,6 +27,7 @@ from ..base import BaseDataDownloader
 from ..credentials import WiredKeys
 from ..dates import amount, list_of, number
 from ..paging import check_symbol
+from ..registry import VENDORS
 from ..us_equities import (
     ask_actions,
     days_of,
@@ -105,8 +106,8 @@ class AlpacaDataDownloader(BaseDataDownloader):
 
     name = "alpaca"
     display_name = "Alpaca"
-    aliases = ("alp",)
-    secrets = (("ALPACA_API_KEY", "APCA_API_KEY_ID"), ("ALPACA_SECRET_KEY", "APCA_API_SECRET_KEY"))
+    aliases = VENDORS["alpaca"].aliases
+    secrets = VENDORS["alpaca"].keys
     requires_api_key = True
     limits = Limits(per_minute=200, burst=10)
     default_base_url = "https://data.alpaca.markets"

@@ -35,6 +35,7 @@ from ...net.status import error_of
 from ..base import BaseDataDownloader, Wired
 from ..dates import NEW_YORK, ActionReader, number, stamp_of, within, zone_named
 from ..paging import check_symbol, readable
+from ..registry import VENDORS
 
 _PRICES = ("open", "high", "low", "close")
 _NEW_YORK = ZoneInfo(NEW_YORK)
@@ -171,8 +172,8 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
 
     name = "alpha_vantage"
     display_name = "Alpha Vantage"
-    aliases = ("av", "alphavantage")
-    secrets = (("ALPHA_VANTAGE_API_KEY", "ALPHAVANTAGE_API_KEY"),)
+    aliases = VENDORS["alpha_vantage"].aliases
+    secrets = VENDORS["alpha_vantage"].keys
     requires_api_key = True
     limits = Limits(per_minute=5, per_day=25, burst=1)  # of a free key
     default_base_url = "https://www.alphavantage.co"

@@ -22,6 +22,7 @@ from ...model.kind import Kind
 from ...net.status import error_of, retry_after_s
 from ..credentials import Wired
 from ..dates import label, number
+from ..registry import VENDORS
 from .archive import BinanceArchive
 from .derivatives import BinanceDerivatives
 from .hosts import milliseconds
@@ -56,7 +57,7 @@ class BinanceDataDownloader(BinanceArchive, BinanceDerivatives):
 
     name = "binance"
     display_name = "Binance"
-    aliases = ("bnc",)
+    aliases = VENDORS["binance"].aliases
     # Weight a minute. The vendor grants 6000 to an address (2023-08); we are guests there.
     limits = Limits(per_minute=1200)
     default_base_url = "https://data-api.binance.vision"

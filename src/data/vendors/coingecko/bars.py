@@ -31,6 +31,7 @@ from ...model.kind import Kind
 from ...net.status import error_of, retry_after_s
 from ..base import BaseDataDownloader, Wired
 from ..dates import amount, label, list_of
+from ..registry import VENDORS
 
 _IDS = """
 1INCH 1inch  AAVE aave  ADA cardano  ALGO algorand  ANKR ankr  APT aptos  ARB arbitrum
@@ -164,8 +165,8 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
 
     name = "coingecko"
     display_name = "CoinGecko"
-    aliases = ("cg", "coin_gecko")
-    secrets = (_DEMO, _PAID)
+    aliases = VENDORS["coingecko"].aliases
+    secrets = VENDORS["coingecko"].keys
     limits = Limits(per_minute=50)
     default_base_url = "https://api.coingecko.com/api/v3"
     capabilities = Capabilities(

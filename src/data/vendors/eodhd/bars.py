@@ -28,6 +28,7 @@ from .. import dates as dated
 from ..base import BaseDataDownloader, Wired
 from ..dates import ActionReader, list_of, number
 from ..paging import named, readable
+from ..registry import VENDORS
 
 _NAMES = {"Stock Splits": "split", "Dividends": "value"}
 _ROUNDING = 1e-4  # of adjusted closes; a smaller split than this has never been
@@ -88,8 +89,8 @@ class EODHDDataDownloader(BaseDataDownloader):
 
     name = "eodhd"
     display_name = "EODHD"
-    aliases = ("eod",)
-    secrets = ("EODHD_API_KEY",)
+    aliases = VENDORS["eodhd"].aliases
+    secrets = VENDORS["eodhd"].keys
     requires_api_key = True
     limits = Limits(per_minute=100, per_day=100_000)
     default_base_url = "https://eodhd.com"

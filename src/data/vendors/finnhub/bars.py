@@ -36,6 +36,7 @@ from ..dates import (
     within,
 )
 from ..paging import check_symbol, readable
+from ..registry import VENDORS
 
 _COLUMNS = "tohlcv"
 _SAID: tuple[tuple[re.Pattern[str], type[DataError]], ...] = (
@@ -56,8 +57,8 @@ class FinnhubDataDownloader(BaseDataDownloader):
 
     name = "finnhub"
     display_name = "Finnhub"
-    aliases = ("fh",)
-    secrets = ("FINNHUB_API_KEY",)
+    aliases = VENDORS["finnhub"].aliases
+    secrets = VENDORS["finnhub"].keys
     requires_api_key = True
     limits = Limits(per_minute=60, per_second=30.0)
     default_base_url = "https://finnhub.io"

@@ -39,6 +39,7 @@ from ..dates import (
     zone_of,
 )
 from ..paging import check_symbol, readable
+from ..registry import VENDORS
 
 _MINUTES = {"1m": "1min", "5m": "5min", "15m": "15min", "30m": "30min", "1h": "1hour"}
 _PRICES = ("open", "high", "low", "close")
@@ -64,8 +65,8 @@ class FMPDataDownloader(BaseDataDownloader):
 
     name = "fmp"
     display_name = "Financial Modeling Prep"
-    aliases = ("financial_modeling_prep", "financialmodelingprep")
-    secrets = ("FMP_API_KEY",)
+    aliases = VENDORS["fmp"].aliases
+    secrets = VENDORS["fmp"].keys
     requires_api_key = True
     limits = Limits(per_minute=3000)
     default_base_url = "https://financialmodelingprep.com"

@@ -31,6 +31,7 @@ from ..base import BaseDataDownloader
 from ..credentials import Wired
 from ..dates import label, list_of, number
 from ..paging import about, check_symbol
+from ..registry import VENDORS
 from ..us_equities import ask_actions, days_of, dividend, session_ms, share, split
 
 
@@ -126,8 +127,8 @@ class PolygonDataDownloader(BaseDataDownloader):
 
     name = "polygon"
     display_name = "Polygon"
-    aliases = ("pg", "polygon_io", "massive")
-    secrets = (("POLYGON_API_KEY", "POLYGON_KEY", "MASSIVE_API_KEY"),)
+    aliases = VENDORS["polygon"].aliases
+    secrets = VENDORS["polygon"].keys
     requires_api_key = True
     limits = Limits(per_minute=5, burst=5)  # the free plan
     default_base_url = "https://api.polygon.io"

@@ -23,6 +23,7 @@ from ..base import BaseDataDownloader
 from ..credentials import Wired
 from ..dates import amount, list_of, number
 from ..paging import about
+from ..registry import VENDORS
 from ..us_equities import ask_actions, days_of, dividend, share, split, stamped
 
 # A week is labelled with its last day, a month with its own: that many days behind our stamp.
@@ -121,7 +122,7 @@ class TiingoDataDownloader(BaseDataDownloader):
 
     name = "tiingo"
     display_name = "Tiingo"
-    secrets = ("TIINGO_API_KEY",)
+    secrets = VENDORS["tiingo"].keys
     requires_api_key = True
     # Free: 50 an hour, which ten at once and 40 an hour never exceed.
     limits = Limits(per_second=40 * SECOND_MS / HOUR_MS, burst=10, per_day=1000)

@@ -26,6 +26,7 @@ from ...net.status import error_of, retry_after_s
 from ..base import BaseDataDownloader, Wired
 from ..dates import amount, list_of, number
 from ..paging import check_symbol
+from ..registry import VENDORS
 
 # Our suffixes to its exchanges; the others are not served, for a wrong listing is a wrong price.
 VENUES = {
@@ -147,8 +148,8 @@ class TwelveDataDataDownloader(BaseDataDownloader):
 
     name = "twelvedata"
     display_name = "Twelve Data"
-    aliases = ("td", "twelve_data")
-    secrets = ((_KEY, "TWELVEDATA_API_KEY"),)
+    aliases = VENDORS["twelvedata"].aliases
+    secrets = VENDORS["twelvedata"].keys
     requires_api_key = True
     limits = Limits(per_minute=55)
     default_base_url = "https://api.twelvedata.com"

@@ -34,6 +34,7 @@ from ...net.status import error_of, server_time_ms
 from ..base import BaseDataDownloader
 from ..dates import amount, label, list_of, number, zone_named
 from ..paging import check_symbol, read_page
+from ..registry import VENDORS
 
 _COLUMNS = ("open", "high", "low", "close", "volume")
 _NO_RESULT = re.compile(rb'"result"\s*:\s*null')
@@ -209,7 +210,7 @@ class YahooDataDownloader(BaseDataDownloader):
 
     name = "yahoo"
     display_name = "Yahoo Finance"
-    aliases = ("yf", "yf_finance", "yfinance")
+    aliases = VENDORS["yahoo"].aliases
     limits = Limits(per_minute=60, per_second=1.0, burst=1)  # no figure is published
     default_base_url = "https://query1.finance.yahoo.com"
     sdk_carrier = f"{__package__}.carrier:YFinanceCarrier"

@@ -14,14 +14,14 @@ from src.data.config.settings import load_settings
 from src.data.errors import ConfigError, RulesError, UnknownProviderError
 from src.data.jobs.vendors import describe_vendors, selector_of
 from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.factory import DataDownloaderFactory
-from src.data.vendors.registry import (
-    REGISTRY,
+from src.data.vendors.classes import (
+    SERVED,
     canonical_name,
     downloader_class,
     names,
     usable_class,
 )
+from src.data.vendors.factory import DataDownloaderFactory
 from tests.vendors.packages import Shelf, shelf
 
 GOOD = """
@@ -50,7 +50,7 @@ def test_a_package_brings_a_vendor(site: Shelf) -> None:
     assert canonical_name("acme") is None
     site.put("acme_one", GOOD, {"acme": "acme_one:Acme"})
     assert canonical_name(" Acme ") == "acme"
-    assert names() == (*REGISTRY, "acme")
+    assert names() == (*SERVED, "acme")
     assert known_names()[-1] == "acme"
     assert "acme_one" not in sys.modules, "naming it imports nothing"
     cls = downloader_class("ACME")
@@ -157,7 +157,7 @@ def test_what_is_installed_is_not_looked_up_for_names_of_ours(
 
 def test_importing_the_package_and_loading_rules_looks_at_no_metadata() -> None:
     code = (
-        "import sys, src.data, src.data.data_manager, src.data.vendors.registry as r\n"
+        "import sys, src.data, src.data.data_manager, src.data.vendors.classes as r\n"
         "from src.data.config.rules_file import load_rules\n"
         "load_rules(None); r.downloader_class('binance')\n"
         "from src.data.config.offered import offers\n"
