@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DataError
-from .catalog import SOURCES, SourceInfo
+from .catalog import SOURCES, SourceInfo, feed_class
 from .selection import placed
 from .sources.worker import log
 
@@ -16,34 +16,10 @@ if TYPE_CHECKING:
     from .backtrader.feed import BacktraderFeed
 
 _SHARED = ("lookback_bars", "retry_interval", "on_new_bar", "data_manager")
-_FILE = (
-    "interval",
-    "datetime_col",
-    "open_col",
-    "high_col",
-    "low_col",
-    "close_col",
-    "volume_col",
-    "openinterest_col",
-    "separator",
-    "datetime_format",
-    "timezone",
-    "reverse",
-    "fromdate",
-    "todate",
-    "simulate_realtime",
-    "realtime_interval",
-    "on_new_bar",
+# Keys that another source reads are no mistake: presets carry all.
+_KNOWN = {"data_source", "symbol", "interval", *_SHARED}.union(
+    *(s.options for s in SOURCES.values())
 )
-# Keys that only one source reads, but whose mention with another is no mistake: presets carry all.
-_OWN = {
-    "binance": ("api_key", "api_secret", "testnet", "market"),
-    "yahoo": ("polling_interval",),
-    "coingecko": ("polling_interval",),
-    "ibkr": ("host", "port", "client_id"),
-    "file": ("file_path", *_FILE),
-}
-_KNOWN = {"data_source", "symbol", "interval", *_SHARED}.union(*_OWN.values())
 
 
 class DataFeedFactory:
@@ -73,7 +49,7 @@ class DataFeedFactory:
     @staticmethod
     def get_source_info() -> dict[str, SourceInfo]:
         """Return for each source its name, symbols, intervals, limits and cost."""
-        return copy.deepcopy(SOURCES)
+        return {name: copy.deepcopy(source.info) for name, source in SOURCES.items()}
 
 
 def _made(config: Mapping[str, Any]) -> BacktraderFeed:
@@ -92,11 +68,14 @@ def _made(config: Mapping[str, Any]) -> BacktraderFeed:
     lacking = [key for key in ("symbol", "interval") if not config.get(key)]
     if lacking:
         raise ValueError(f"a feed of {source} needs {' and '.join(lacking)}")
-    wanted = {key: config[key] for key in (*_SHARED, *_OWN[source]) if key in config}
+    wanted = {key: config[key] for key in (*_SHARED, *SOURCES[source].options) if key in config}
     market = wanted.pop("market", "spot")
     if market != "spot":
         return _feed_of_market(source, market, config)
-    return _feed_class(source)(config["symbol"], config["interval"], **wanted)
+    made: BacktraderFeed = feed_class(SOURCES[source].path)(
+        config["symbol"], config["interval"], **wanted
+    )
+    return made
 
 
 def _feed_of_market(source: str, market: str, config: Mapping[str, Any]) -> BacktraderFeed:
@@ -118,29 +97,10 @@ def _feed_of_market(source: str, market: str, config: Mapping[str, Any]) -> Back
 
 
 def _file_feed(config: Mapping[str, Any]) -> BacktraderFeed:
-    from .file_data_feed import FileDataFeed
-
-    made: Callable[..., BacktraderFeed] = FileDataFeed  # its arguments are Backtrader's parameters
     if not config.get("file_path"):
         raise ValueError("a feed of a file needs file_path")
-    wanted = {key: config[key] for key in ("symbol", *_FILE) if config.get(key) is not None}
-    return made(dataname=config["file_path"], **wanted)
-
-
-def _feed_class(source: str) -> Callable[..., BacktraderFeed]:
-    """Return the class of a source; only its own module is loaded."""
-    if source == "binance":
-        from .binance_live_feed import BinanceLiveDataFeed
-
-        return BinanceLiveDataFeed
-    if source == "yahoo":
-        from .yahoo_live_feed import YahooLiveDataFeed
-
-        return YahooLiveDataFeed
-    if source == "coingecko":
-        from .coingecko_live_feed import CoinGeckoLiveDataFeed
-
-        return CoinGeckoLiveDataFeed
-    from .ibkr_live_feed import IBKRLiveDataFeed
-
-    return IBKRLiveDataFeed
+    names = ("symbol", *SOURCES["file"].options[1:])
+    wanted = {key: config[key] for key in names if config.get(key) is not None}
+    # Its arguments are Backtrader's parameters.
+    made: BacktraderFeed = feed_class(SOURCES["file"].path)(dataname=config["file_path"], **wanted)
+    return made

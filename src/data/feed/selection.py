@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Union
 
@@ -15,6 +14,7 @@ from ..model.instant import from_ms
 from ..model.kind import ADJUSTMENTS
 from ..model.stream import LiveBar
 from ..provider_selector import ProviderSelector
+from .catalog import VENDOR_FEEDS, feed_class
 from .live_feed import LiveFeed
 from .services import clock_of, feeds_of, services_of
 from .sources.history import Manager
@@ -34,14 +34,6 @@ Wanted = tuple[str, str, int]
 # Binance's futures margined in dollars: a vendor of their own, as their bars are another market's.
 FUTURES = "ccxt:binanceusdm"
 
-# Vendor to the class that adds what older programs read of it.
-_STREAMED = {"binance": "binance_live_feed:BinanceLiveDataFeed"}
-_POLLED = {
-    "yahoo": "yahoo_live_feed:YahooLiveDataFeed",
-    "coingecko": "coingecko_live_feed:CoinGeckoLiveDataFeed",
-    "ibkr": "ibkr_live_feed:IBKRLiveDataFeed",
-}
-
 # What may be wanted of any feed; what its vendor has no use for is no mistake.
 _OPTIONS = (
     "provider",
@@ -51,7 +43,7 @@ _OPTIONS = (
     "retry_interval",
     "polling_interval",
 )
-_OWN = ("api_key", "api_secret", "testnet", "host", "port", "client_id")
+_OWN = {option for source in VENDOR_FEEDS.values() for option in source.options}
 
 
 def live_feed(
@@ -125,18 +117,17 @@ def _for_backtrader(
     selector: ProviderSelector = manager.provider_selector  # type: ignore[attr-defined]
     if streamer is not None:
         name, usual = streamer, "sourced_live_data_feed:StreamedLiveDataFeed"
-        path = _STREAMED.get(name, usual)
     else:
         asked = options.get("provider") or selector.get_best_provider(symbol, timeframe)
         name, usual = selector.canonical(asked) or "", "polled_live_data_feed:PolledLiveDataFeed"
-        path = _POLLED.get(name, usual)
-    if path != usual:  # such a class has its vendor in itself
-        options.pop("provider", None)
+    source = VENDOR_FEEDS.get(name)
+    path = usual
+    if source is not None and source.is_stream == (streamer is not None):
+        path = source.path
+        options.pop("provider", None)  # such a class has its vendor in itself
     if streamer is not None:
         options.pop("polling_interval", None)
-    module, _, cls = path.partition(":")
-    made = getattr(import_module(f".{module}", __package__), cls)
-    feed: BaseLiveDataFeed = made(
+    feed: BaseLiveDataFeed = feed_class(path)(
         symbol, timeframe, lookback_bars=lookback, data_manager=manager, **options
     )
     return feed
