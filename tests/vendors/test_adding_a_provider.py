@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -17,11 +21,21 @@ import yaml
 from tests.net.scripted import reply, serving
 from tests.vendors.packages import Shelf, shelf
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding-a-provider.md"
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-CLASS, USE, TEST = (code for language, code in BLOCKS if language == "python")
-(PROJECT,) = (tomllib.loads(code) for language, code in BLOCKS if language == "toml")
-(RULES,) = (yaml.safe_load(code) for language, code in BLOCKS if language == "yaml")
+ROOT = Path(__file__).resolve().parents[2]
+SECTIONS = re.split(
+    r"^## ", (ROOT / "docs" / "adding-a-provider.md").read_text("utf-8"), flags=re.MULTILINE
+)
+READ, CODE, HERE, PACKAGE, RULES_, USE_, TEST_ = SECTIONS[1:]
+
+
+def blocks(section: str, language: str = "python") -> list[str]:
+    """Return the blocks of code of a section of the page."""
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+((CLASS,), (ROW,), (USE,), (TEST,)) = map(blocks, (CODE, HERE, USE_, TEST_))
+(PROJECT,) = map(tomllib.loads, blocks(PACKAGE, "toml"))
+(RULES,) = map(yaml.safe_load, blocks(RULES_, "yaml"))
 KEY = "k3y-c4nary-9934"
 FIRST_S = 1_704_067_200  # 2024-01-01
 DAY_S = 86_400
@@ -54,6 +68,55 @@ def acme_server(handler: BaseHTTPRequestHandler) -> None:
     if len(days) > 2:
         body["next"] = str(days[2])
     return reply(handler, json.dumps(body).encode())
+
+
+def test_the_vendor_that_is_read_reads_as_its_files_do() -> None:
+    vendors = ROOT / "src" / "data" / "vendors"
+    files = [*sorted((vendors / "finnhub").glob("*.py")), vendors / "registry.py"]
+    code = [file.read_text("utf-8") for file in files]
+    excerpts = blocks(READ)
+    assert len(excerpts) == 6
+    for excerpt in excerpts:
+        assert any(excerpt in text for text in code), excerpt
+
+
+def test_a_folder_and_a_row_are_a_vendor(tmp_path: Path) -> None:
+    """The package is copied; the folder and the row of the page are all that is added."""
+    package = tmp_path / "src" / "data"
+    # Files that another process compiles just now vanish under the copy.
+    unfinished = shutil.ignore_patterns("*.pyc.*")
+    shutil.copytree(ROOT / "src" / "data", package, ignore=unfinished)
+    shutil.copytree(ROOT / "config" / "data", tmp_path / "config" / "data")
+    folder, registry = package / "vendors" / "acme", package / "vendors" / "registry.py"
+    folder.mkdir()
+    (folder / "__init__.py").write_text('"""Acme: bars of its crypto exchange."""\n')
+    (folder / "bars.py").write_text(CLASS)
+    rows, first = registry.read_text("utf-8"), '        "alpaca": VendorRow('
+    assert rows.count(first) == 1
+    registry.write_text(rows.replace(first, ROW + first))
+    with serving(acme_server) as server:
+        rules = json.loads(json.dumps(RULES))
+        rules["providers"]["acme"]["base_url"] = server.base
+        (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
+        told = "import json, src.data\nprint(json.dumps([src.data.__file__, df.volume.tolist()]))"
+        known = (
+            "from src.data.config.credentials import all_credentials\n"
+            "assert 'ACME_API_KEY' in all_credentials()"
+        )
+        ran = subprocess.run(
+            [sys.executable, "-c", "\n".join((USE, known, told))],
+            cwd=tmp_path, capture_output=True, text=True, check=True, timeout=50,
+            env=os.environ | {
+                "PYTHONPATH": str(tmp_path), "ACME_API_KEY": KEY,
+                "DATA_CACHE_DIR": str(tmp_path / "cache"),
+            },
+        )  # fmt: skip
+    vendors, last = ran.stdout.splitlines()
+    where, volumes = json.loads(last)
+    assert Path(where).parent == package
+    assert vendors == "['acme']"
+    assert volumes[:3] == [5 + (FIRST_S + n * DAY_S) % 7 for n in range(3)]
+    assert all("/v2/BTCUSDT/bars" in path for path, _ in server.requests)
 
 
 @pytest.mark.usefixtures("installed")
