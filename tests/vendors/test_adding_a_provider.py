@@ -107,7 +107,7 @@ def test_a_folder_and_a_row_are_a_vendor(tmp_path: Path) -> None:
             [sys.executable, "-c", "\n".join((USE, known, told))],
             cwd=tmp_path, capture_output=True, text=True, check=True, timeout=50,
             env=os.environ | {
-                "PYTHONPATH": str(tmp_path), "ACME_API_KEY": KEY,
+                "ACME_API_KEY": KEY,
                 "DATA_CACHE_DIR": str(tmp_path / "cache"),
             },
         )  # fmt: skip
