@@ -16,9 +16,9 @@ import pytest
 
 from src.data.bars.answer.answer import Answer, Gap
 from src.data.bars.answer.reader import Reader
-from src.data.bars.lookup import answer_cache as recent_module
-from src.data.bars.lookup.answer_cache import _AGAIN, _EACH, _MOST_ROWS, AnswerCache
+from src.data.bars.lookup.answer_cache import _EACH, _MOST_ROWS, AnswerCache, _place
 from src.data.bars.lookup.cache_lookup import CacheLookup
+from src.data.cache.read.lru_cache import LruCache
 from src.data.cache.store import BarStore, Commit
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
@@ -104,12 +104,12 @@ def test_the_same_question_is_not_read_again(
 
 
 def test_what_is_asked_for_once_is_not_held(manager: DataManager, reads: Reads) -> None:
-    other, recent = (*ASKED[:3], "2024-01-01T00:30:00"), recent_of(manager)
-    before = len(recent._held)
+    other = (*ASKED[:3], "2024-01-01T00:30:00")
+    before = len(givens(manager))
     asked(manager, other)
-    assert len(recent._held) == before
+    assert len(givens(manager)) == before
     asked(manager, other)
-    assert len(recent._held) == before + 1
+    assert len(givens(manager)) == before + 1
     assert len(reads) == 2
     asked(manager, other)
     assert len(reads) == 2
@@ -150,34 +150,15 @@ def test_what_somebody_else_commits_shows_at_once(manager: DataManager, tmp_path
     closes = asked(manager)["close"].to_numpy()
     assert closes[50] == pytest.approx(106.0)
     assert closes[49] == pytest.approx(104.9)
-    settle(tmp_path)
-    for _ in range(3):
-        asked(manager)
-    recent = recent_of(manager)
-    assert recent._held.size == sum(given.size for given in givens(recent))
 
 
-def test_what_no_longer_stands_after_a_commit_takes_no_memory(
+def test_an_answer_that_no_longer_stands_takes_no_memory_once_it_is_asked_for(
     manager: DataManager, tmp_path: Path
 ) -> None:
-    """A live series is committed to every minute, and its holes are asked for once each."""
-    recent, (of_share,) = recent_of(manager), asked_of(manager, "AAPL")
-    for number in range(5):
-        store_at(tmp_path).commit(MINUTES, Commit((minutes(BARS + number, BARS + number + 1),)))
-        settle(tmp_path)
-        for minute in (*range(10, 16), *range(10, 16)):
-            asked(manager, (*ASKED[:2], ASKED[2], f"2024-01-01T00:{minute}:00"))
-        assert len(asked_of(manager, "BTCUSDT")) == 6
-    assert asked_of(manager, "AAPL") == [of_share]
-    assert recent._held.size == sum(given.size for given in givens(recent))
-    assert len(recent._standing) == 2
-    recent._held.clear()
-    assert recent._standing == {}
-
-
-def asked_of(manager: DataManager, symbol: str) -> list[object]:
-    """Return the answers that are held of a symbol."""
-    return [given for given in givens(recent_of(manager)) if given.instrument.symbol == symbol]
+    before = len(givens(manager))
+    store_at(tmp_path).commit(MINUTES, Commit(marks=(mark(3, 4, "suspect", 60_000),)))
+    asked(manager)
+    assert len(givens(manager)) == before - 1
 
 
 def test_what_somebody_else_doubts_shows_at_once(manager: DataManager, tmp_path: Path) -> None:
@@ -241,24 +222,37 @@ def recent_of(manager: DataManager) -> AnswerCache:
     return manager._services.client._service._recent
 
 
-def small(manager: DataManager, most_bytes: int) -> AnswerCache:
-    """Have no more held than so many bytes."""
-    bars = manager._services.client._service
-    bars._recent = AnswerCache(bars._store, bars._reader.days, most_bytes)
-    return bars._recent
+def memory_of(manager: DataManager) -> LruCache:
+    return manager._services.client._service._store.memory
 
 
-def givens(recent: AnswerCache) -> list[Any]:
-    return [held.value for held in recent._held._held.values()]
+def small(manager: DataManager, most_bytes: int) -> LruCache:
+    """Have no more kept than so many bytes, beside what the series take."""
+    memory = memory_of(manager)
+    memory.most_bytes = memory.size + most_bytes
+    return memory
+
+
+def givens(manager: DataManager) -> dict[Any, Any]:
+    """Return the answers that are kept."""
+    entries = memory_of(manager)._entries.items()
+    return {key: entry.value for key, entry in entries if key[0] == "answer"}  # type: ignore[index]
+
+
+def forget(manager: DataManager) -> None:
+    """Keep no answer, and know of no question."""
+    memory = memory_of(manager)
+    for key in [k for k in memory._entries if k[0] in ("answer", "asked")]:  # type: ignore[index]
+        memory.drop(key)
 
 
 def held_after(manager: DataManager, root: Path, *question: str, **more: object) -> int:
     """Return how many answers are held once this was asked often enough, and nothing else."""
-    recent_of(manager)._held.clear()
+    forget(manager)
     settle(root)
     for _ in range(3):
         asked(manager, question or ASKED, **more)
-    return len(recent_of(manager)._held)
+    return len(givens(manager))
 
 
 def question_of(manager: DataManager) -> BarsQuery:
@@ -267,11 +261,10 @@ def question_of(manager: DataManager) -> BarsQuery:
 
 def wanted_again(manager: DataManager, query: BarsQuery) -> AnswerCache:
     """Return what holds nothing, and was asked this often enough to hold the answer."""
-    recent = recent_of(manager)
-    recent._held.clear()
-    for _ in range(_AGAIN):
-        assert recent.find(query) is None
-    return recent
+    forget(manager)
+    memory_of(manager).put(("asked", *_place(query)), True, 1)
+    assert recent_of(manager).find(query) is None
+    return recent_of(manager)
 
 
 @pytest.mark.parametrize(
@@ -329,30 +322,20 @@ def test_no_two_frames_share_their_values(manager: DataManager) -> None:
 
 
 def test_there_is_a_bound(tmp_path: Path, manager: DataManager) -> None:
-    size = asked(manager).memory_usage().sum()
-    most = int(size) * 7 + 10 * _EACH
-    recent = small(manager, most)
+    memory = small(manager, 10 * _EACH)
     for minute in (*range(10, 99, 3), *range(10, 99, 3)):
-        asked(manager, (*ASKED[:3], f"2024-01-01T01:{minute % 60:02d}:00"))
-        assert recent._held.size == sum(given.size for given in givens(recent)) <= most
-    assert 5 < len(recent._held) <= 20
+        question = (*ASKED[:3], f"2024-01-01T01:{minute % 60:02d}:00")
+        for _ in range(2):
+            asked(manager, question)
+        assert memory.size <= memory.most_bytes
+    assert 0 < len(givens(manager)) <= 20
 
 
 def test_its_rows_are_held_once(manager: DataManager) -> None:
-    for given in givens(recent_of(manager)):
+    for given in givens(manager).values():
         frame, rows = given.frame, given.answer.table
         assert np.array_equal(frame["close"].to_numpy(), rows.close)
         assert all(np.shares_memory(frame.to_numpy(), values) for values in rows.values())
-
-
-def test_of_a_small_machine_less_is_taken(
-    manager: DataManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recent_module, "all_memory", lambda: 16 * 3 * _EACH)
-    bars = manager._services.client._service
-    recent = AnswerCache(bars._store, bars._reader.days)
-    assert all(recent._held.hold(n, None, _EACH) for n in range(3))  # type: ignore[arg-type]
-    assert not recent._held.hold(3, None, _EACH)  # type: ignore[arg-type]
 
 
 def test_threads_and_a_fork_have_frames_of_their_own(manager: DataManager, reads: Reads) -> None:
@@ -379,7 +362,7 @@ def test_threads_and_a_fork_have_frames_of_their_own(manager: DataManager, reads
         assert wrong == []
         asked(manager, SHARE)
 
-    with recent_of(manager)._held._lock:  # as if another thread had it when the process forked
+    with memory_of(manager)._lock:  # as if another thread had it when the process forked
         assert in_a_child(child) == 0
     work()
     assert wrong == []
@@ -446,7 +429,7 @@ def test_a_commit_while_it_was_read(
 
     monkeypatch.setattr(Reader, "answer", late)
     assert asked(manager)["close"].iloc[50] == pytest.approx(106.0)
-    assert len(recent_of(manager)._held) == 0
+    assert len(givens(manager)) == 0
     assert asked(manager)["close"].iloc[50] == pytest.approx(106.0)
 
 
@@ -466,7 +449,7 @@ def test_an_answer_that_does_not_rest_on_its_series_alone(
     query, answer, frame = answered(manager)
     recent = wanted_again(manager, query)
     recent.keep(query, answer, frame)
-    assert len(recent._held) == 1
+    assert len(givens(manager)) == 1
     store, (view, _) = manager._services.client._service._store, answer.rests_on or ()
     if what == "another lane":
         query = replace(query, provider="binance")
@@ -479,7 +462,7 @@ def test_an_answer_that_does_not_rest_on_its_series_alone(
         assert store.view(MINUTES) is not view
     wanted_again(manager, query)
     recent.keep(query, answer, frame)
-    assert len(recent._held) == 0
+    assert givens(manager) == {}
 
 
 @pytest.mark.parametrize(
@@ -492,7 +475,7 @@ def test_an_answer_with_a_but_is_not_held(manager: DataManager, more: dict[str, 
     query, answer, frame = answered(manager)
     recent = wanted_again(manager, query)
     recent.keep(query, replace(answer, **more), frame)
-    assert len(recent._held) == 0
+    assert givens(manager) == {}
 
 
 @pytest.mark.parametrize(
@@ -510,7 +493,7 @@ def test_a_question_that_wants_more_neither_gives_nor_takes(
     assert recent.find(replace(query, **more)) is None
     wanted_again(manager, query)
     recent.keep(replace(query, **more), answer, frame)
-    assert len(recent._held) == 0
+    assert givens(manager) == {}
 
 
 def test_weeks_of_a_share_may_be_better_made_of_days_by_now(
@@ -528,7 +511,7 @@ def test_weeks_of_a_share_may_be_better_made_of_days_by_now(
 def test_nothing_that_is_held_lies_in_a_file(manager: DataManager) -> None:
     query, answer, frame = answered(manager)
     recent_of(manager).keep(query, answer, frame)
-    (held,) = [g for g in givens(recent_of(manager)) if g.instrument is query.instrument]
+    (held,) = [g for g in givens(manager).values() if g.instrument is query.instrument]
     rows, theirs = held.answer.table, answer.table
     for mine, read in zip((rows.stamps, *rows.values()), (theirs.stamps, *theirs.values()),
                           strict=True):  # fmt: skip
@@ -548,7 +531,7 @@ def test_who_names_a_place_lives_as_long_as_it_does(manager: DataManager) -> Non
     known = weakref.ref(instrument)
     del instrument
     assert known() is not None
-    recent._held.clear()
+    forget(manager)
     assert known() is None
 
 
@@ -567,32 +550,6 @@ def test_an_answer_without_bars_is_held_until_it_is_asked_again(
     manager._services.clock.advance(60.0)  # type: ignore[attr-defined]
     with pytest.raises(RuntimeError, match="nothing is cached"):
         asked(manager, question)
-
-
-def test_questions_that_go_round_do_not_push_each_other_out(manager: DataManager) -> None:
-    recent = small(manager, 16 * _EACH)
-    round_of_them = [
-        (*ASKED[:2], f"2024-01-01T00:{m}:00", f"2024-01-01T00:{m + 1}:00") for m in range(10, 30)
-    ]
-    for question in round_of_them * 2:
-        asked(manager, question)
-    held = set(recent._held._held)
-    for question in round_of_them:
-        asked(manager, question)
-    assert held == set(recent._held._held) != set()
-    others = [(*q[:2], f"{q[2][:-2]}30", q[3]) for q in round_of_them]
-    for question in others * 8:
-        asked(manager, question)
-    assert len(held & set(recent._held._held)) < len(held) // 2, (
-        "what is not asked for any more goes"
-    )
-
-
-def test_the_smallest_answers_count_as_well(manager: DataManager) -> None:
-    recent = small(manager, 5 * _EACH)
-    for minute in (*range(10, 40), *range(10, 40)):
-        asked(manager, (*ASKED[:2], f"2024-01-01T00:{minute}:00", f"2024-01-01T00:{minute + 1}:00"))
-    assert 0 < len(recent._held) < 5
 
 
 def test_a_file_that_cannot_be_looked_at_is_read_as_ever(
@@ -633,7 +590,7 @@ def test_nobody_waits_for_the_lock(manager: DataManager) -> None:
     other = (*ASKED[:3], "2024-01-01T00:30:00")
     asked(manager, other)
     waiting = threading.Thread(target=lambda: asked(manager, other), daemon=True)
-    with recent_of(manager)._held._lock:
+    with memory_of(manager)._lock:
         waiting.start()
         waiting.join(30.0)
         assert not waiting.is_alive()
@@ -647,7 +604,7 @@ def test_bars_with_adjusted_closes_are_held_whole(tmp_path: Path) -> None:
     first = asked(made)
     for _ in range(3):
         pd.testing.assert_frame_equal(asked(made), first)
-    (given,) = givens(recent_of(made))
+    (given,) = givens(made).values()
     assert list(first.columns) == list(given.answer.table.columns)
     assert first.columns[-1] == "adj_close"
     assert np.array_equal(given.answer.table.adj_close, first["adj_close"])
@@ -669,6 +626,6 @@ def test_bars_of_shares_are_held_until_the_next_session(
     for _ in range(4):
         manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-05-31")
         settle(tmp_path)
-    (given,) = givens(recent_of(manager))
+    (given,) = givens(manager).values()
     opening = "2024-06-13" if now < "2024-06-13" else "2024-06-17"
     assert given.until == parse_iso(f"{opening}T04:00:00Z")

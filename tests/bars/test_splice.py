@@ -20,7 +20,7 @@ from src.data.bars.selection.candidates import LaneRoute
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.errors import NoDataError, SpliceConflictError
-from src.data.model.coverage import Coverage, Covered, Splice
+from src.data.model.coverage import Coverage, Splice
 from src.data.model.kind import Kind
 from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
@@ -229,14 +229,6 @@ def test_the_entry_and_the_sentences() -> None:
         "prices of a at 2024-06-03T04:00:00Z were not as it sent them: the split had been left "
         "out; they were 4 times those of b",
     ]
-
-
-def test_stored_and_read_again() -> None:
-    part = final(hours(0, 4), splices=(EQUAL, FIXED))
-    assert Covered.from_json(part.to_json()) == part
-    older = {k: v for k, v in part.to_json().items() if k != "splices"}
-    assert Covered.from_json(older) == replace(part, splices=())
-    assert "splices" not in final(hours(0, 4)).to_json()
 
 
 def test_stretches_with_different_splices_stay_apart() -> None:

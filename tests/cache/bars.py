@@ -7,13 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from src.data.cache.format.coverage_document import StretchDocument, coverage_of
 from src.data.cache.store import BarStore, CommitPiece
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
 from src.data.model.bars import BarTable
-from src.data.model.coverage import Covered
+from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import DAY_MS, MINUTE_MS, year_start
 from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
@@ -27,6 +29,11 @@ MINUTES = SeriesKey("BTCUSDT", Timeframe(1, "m"))
 KIND = Kind(venue="consolidated", unit="USD")
 BASIS = Basis("split")
 EVER = Span(year_start(2000), year_start(2040))
+
+
+def stored(coverage: Coverage) -> Coverage:
+    """Return a coverage as it is read again."""
+    return coverage_of(msgspec.json.decode(coverage.text, type=list[StretchDocument]))
 
 
 def at(step: int, size: int = DAY_MS) -> int:

@@ -34,6 +34,7 @@ from src.data.cache.write import series as lanes
 from src.data.errors import CorruptEntryError
 from src.data.model.actions import Action
 from src.data.model.bars import BarTable
+from src.data.model.canonical import canonical
 from src.data.model.coverage import Coverage
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
@@ -594,11 +595,12 @@ def test_gzip_alone_would_not_do(sound: Path) -> None:
     assert unnoticed > 30
 
 
-def _unsealed(data: bytes) -> dict[str, object]:
+def _unsealed(data: bytes) -> bytes:
     try:
-        return {k: v for k, v in json.loads(data).items() if k != "sha256"}
+        document = {k: v for k, v in json.loads(data).items() if k != "sha256"}
     except (ValueError, AttributeError) as exc:
         raise DamagedError("no JSON") from exc
+    return canonical(document).encode("ascii")
 
 
 def _of_anyone(data: bytes, identity: str) -> Iterator[tuple[int, Member]]:
@@ -624,7 +626,7 @@ def _book_of_anyone(data: bytes, symbol: str) -> ActionBook:
 
 WORSE: dict[str, tuple[list[tuple[object, str, object]], Callable[[Path, Path], object]]] = {
     "documents without digest": (
-        [(json_document, "load", _unsealed)],
+        [(json_document, "text_of", _unsealed)],
         lambda sound, tmp: test_every_flipped_bit_of_a_document_is_seen(sound, META),
     ),
     "metadata of anyone": (

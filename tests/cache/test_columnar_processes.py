@@ -182,7 +182,7 @@ def test_a_fork_while_another_thread_is_at_the_files(store: BarStore) -> None:
     sidecars = store.workshop.sidecars
 
     def hold() -> None:
-        with sidecars._small._own_lock(), sidecars._maps._own_lock():
+        with store.memory._own_lock():
             held.set()
             done.wait(20)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.cache.read.derived_paths import COLUMNS, GIST, path_of, series_of, writing
+from src.data.cache.read.derived_paths import path_of, series_of, writing
 from src.data.disk.files import Disk
 from src.data.errors import LockTimeoutError
 from src.data.model.series import SeriesKey
@@ -20,11 +20,10 @@ KEYS = [
 
 
 @pytest.mark.parametrize("key", KEYS, ids=str)
-@pytest.mark.parametrize("ending", [COLUMNS, GIST])
-def test_a_file_tells_its_series(tmp_path: Path, key: SeriesKey, ending: str) -> None:
-    path = Path(path_of(os.fspath(tmp_path), key, ending))
+def test_a_file_tells_its_series(tmp_path: Path, key: SeriesKey) -> None:
+    path = Path(path_of(os.fspath(tmp_path), key))
     assert series_of(tmp_path, path) == key
-    assert len({path_of("x", key, end) for key in KEYS for end in (COLUMNS, GIST)}) == 6
+    assert len({path_of("x", key) for key in KEYS}) == 3
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from src.data.cache.format.series_document import load_series
 from src.data.cache.format.year_document import load_meta
 from src.data.cache.read import document_cache as module
 from src.data.cache.read.document_cache import DocumentCache
+from src.data.cache.read.lru_cache import LruCache
 from src.data.cache.store import BarStore, Commit
 from src.data.cache.write import series as lanes
 from src.data.disk.files import Disk
@@ -32,6 +33,10 @@ def parse(content: bytes) -> list[bytes]:
 
 def unparsed(_: bytes) -> list[bytes]:
     raise AssertionError("it was known what these bytes say")
+
+
+def documents(disk: Disk, most_bytes: int = 1 << 20) -> DocumentCache:
+    return DocumentCache(disk, LruCache(most_bytes))
 
 
 class Later(Disk):
@@ -59,30 +64,22 @@ class TestFiles:
     def test_what_has_settled_is_parsed_once_and_again_when_it_has_changed(
         self, tmp_path: Path
     ) -> None:
-        path, memory = tmp_path / "a", DocumentCache(Later())
+        path, memory = tmp_path / "a", documents(Later())
         path.write_bytes(b"1")
         value = memory.load(path, parse)
-        assert memory.load(path, unparsed) is value is memory.known(os.fspath(path))
+        assert memory.load(path, unparsed) is value
         path.write_bytes(b"22")
-        assert memory.known(os.fspath(path)) is None
         assert memory.load(path, parse) == [b"22"]
 
     def test_two_changes_within_one_step_of_the_clock_are_both_seen(self, tmp_path: Path) -> None:
-        path, memory = tmp_path / "a", DocumentCache(Young())
+        path, memory = tmp_path / "a", documents(Young())
         path.write_bytes(b"1")
         assert memory.load(path, parse) == [b"1"]
         rewritten(path, b"2")
         assert memory.load(path, parse) == [b"2"]
 
-    def test_what_was_looked_at_without_parsing_is_there_nevertheless(self, tmp_path: Path) -> None:
-        path, memory = tmp_path / "a", DocumentCache(Later())
-        memory.wrote(path, b"1", [b"1"])
-        path.write_bytes(b"2")
-        assert memory.known(os.fspath(path)) is None
-        assert memory.load(path, parse) == [b"2"]
-
     def test_what_is_forgotten_is_read_anew(self, tmp_path: Path) -> None:
-        path, memory = tmp_path / "a", DocumentCache(Later())
+        path, memory = tmp_path / "a", documents(Later())
         path.write_bytes(b"1")
         memory.load(path, parse)
         rewritten(path, b"2")
@@ -96,7 +93,7 @@ class TestNames:
     ) -> None:
         disk = CountingDisk()
         monkeypatch.setattr(disk, "now_ns", Later().now_ns)
-        memory = DocumentCache(disk)
+        memory = documents(disk)
         (tmp_path / "a").touch()
         assert memory.list(tmp_path) == memory.list(tmp_path) == ("a",)
         assert [step.name for step in disk.steps].count("list") == 1
@@ -105,14 +102,14 @@ class TestNames:
         assert memory.list(tmp_path) == ("a", "b")
 
     def test_names_that_came_within_one_step_of_the_clock_are_seen(self, tmp_path: Path) -> None:
-        memory, state = DocumentCache(Young()), os.stat(tmp_path)
+        memory, state = documents(Young()), os.stat(tmp_path)
         assert memory.list(tmp_path) == ()
         (tmp_path / "a").touch()
         os.utime(tmp_path, ns=(state.st_atime_ns, state.st_mtime_ns))
         assert memory.list(tmp_path) == ("a",)
 
     def test_a_folder_that_is_not_there_has_none(self, tmp_path: Path) -> None:
-        memory = DocumentCache(Later())
+        memory = documents(Later())
         assert memory.list(tmp_path / "a") == ()
         (tmp_path / "a").mkdir()
         (tmp_path / "a" / "b").touch()
@@ -121,44 +118,60 @@ class TestNames:
 
 class TestWhatWasWritten:
     def test_the_same_bytes_say_the_same_however_young_they_are(self, tmp_path: Path) -> None:
-        path, memory, value = tmp_path / "a", DocumentCache(Disk()), [b"1"]
+        path, memory, value = tmp_path / "a", documents(Disk()), [b"1"]
         memory.wrote(path, b"1", value)
         path.write_bytes(b"1")
         assert memory.load(path, unparsed) is value
-        assert memory.known(os.fspath(path)) is value
 
     def test_other_bytes_are_parsed_though_nothing_else_tells_them_apart(
         self, tmp_path: Path
     ) -> None:
-        path, memory = tmp_path / "a", DocumentCache(Quick())
+        path, memory = tmp_path / "a", documents(Quick())
         path.write_bytes(b"1")
         memory.wrote(path, b"1", [b"1"])
         rewritten(path, b"2")
-        assert memory.known(os.fspath(path)) is None
         assert memory.load(path, parse) == [b"2"]
         path.unlink()
-        assert memory.known(os.fspath(path)) is None
         assert memory.load(path, parse) is None
 
     def test_once_it_has_settled_it_is_not_even_read(self, tmp_path: Path) -> None:
-        path, memory, value = tmp_path / "a", DocumentCache(Later()), [b"1"]
+        path, memory, value = tmp_path / "a", documents(Later()), [b"1"]
         path.write_bytes(b"1")
         memory.wrote(path, b"1", value)
         assert memory.load(path, unparsed) is value
         rewritten(path, b"2")  # as nobody does who changes its time as well
         assert memory.load(path, unparsed) is value
 
-    def test_nothing_is_known_of_a_file_that_nobody_asked_for(self, tmp_path: Path) -> None:
-        (tmp_path / "a").write_bytes(b"1")
-        assert DocumentCache(Quick()).known(os.fspath(tmp_path / "a")) is None
-
-    def test_there_is_an_end_to_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "_MOST_WRITTEN", 100)
-        memory = DocumentCache(Disk())
-        for n in range(100):
+    def test_there_is_an_end_to_it(self, tmp_path: Path) -> None:
+        memory = documents(Disk(), 3 * (module._EACH + 5 * module._TIMES))
+        for n in range(9):
             memory.wrote(tmp_path / str(n), b"12345", [b"12345"])
-        held = [n for n in range(100) if memory._written.peek(os.fspath(tmp_path / str(n)))]
-        assert len(held) == 3
+        assert len(memory._memory) == 3
+
+
+class TestSeveral:
+    def test_only_what_has_changed_is_read(self, tmp_path: Path) -> None:
+        disk, parsed = CountingDisk(), []
+        disk.now_ns = Later().now_ns  # type: ignore[method-assign]
+        memory = documents(disk)
+        for name in "abc":
+            (tmp_path / name).write_bytes(name.encode())
+
+        def parse(name: str, content: bytes) -> str | None:
+            parsed.append(name)
+            return None if name == "c" else content.decode()
+
+        assert memory.load_all(str(tmp_path), "abcd", parse) == ["a", "b", None, None]
+        (tmp_path / "b").write_bytes(b"new")
+        assert memory.load_all(str(tmp_path), "dba", parse) == [None, "new", "a"]
+        assert parsed == ["a", "b", "c", "b"]
+
+    def test_different_users_make_different_things_of_a_file(self, tmp_path: Path) -> None:
+        path, memory = tmp_path / "a", documents(Later())
+        path.write_bytes(b"1")
+        assert memory.load(path, parse) == [b"1"]
+        assert memory.named("other").load(path, len) == 1
+        assert memory.load(path, unparsed) == [b"1"]
 
 
 spans = st.tuples(st.integers(-400, 20), st.integers(1, 60)).map(lambda p: (p[0], p[0] + p[1]))
@@ -195,7 +208,6 @@ def check_memory(store: BarStore, key: SeriesKey) -> None:
     lane = store.workshop.lane(key)
     for year in lane.years():
         content = lane.paths.metadata(year).read_bytes()
-        assert lane.memory.known(os.fspath(lane.paths.metadata(year))) == lane.meta(year)
         assert lane.meta(year) == load_meta(content, file_id(key, year))
     if lane.paths.series.exists():
         assert lane.series() == load_series(lane.paths.series.read_bytes(), key)

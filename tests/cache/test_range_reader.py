@@ -53,7 +53,7 @@ def test_what_is_known_is_looked_up_for_the_years_asked_for_alone(
     assert assembler.seal(lane, days(2, 4), known) is None  # no columns yet
     store.read(DAILY, days(2, 4))
     assert assembler.seal(lane, days(2, 4), known) is not None
-    doubted = IndexEntry(known.view, known.extents(EVER), has_quarantine=True)
+    doubted = IndexEntry(known.view, known.years(EVER), has_quarantine=True)
     assert assembler.seal(lane, days(2, 4), doubted) is None
     assert assembler.seal(lane, EVER, known) is None
     monkeypatch.setattr(SeriesFiles, "years", None)
@@ -132,7 +132,7 @@ def test_a_year_that_vanishes_while_it_is_read(tmp_path: Path) -> None:
     store = store_in(tmp_path, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(-9, 9),)))
     lane = store.workshop.lane(DAILY)
-    found = store._viewer.known(lane).extents(EVER)
+    found = store._viewer.known(lane).years(EVER)
     assert store._assembler._whole(lane, 2020, YearState()) is None
     whole = store._assembler._read_whole(lane, {**found, 2020: YearState()})
     assert list(whole) == [2023, 2024]

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pytest
 
-from src.data.cache.format.year_document import YearState
-from src.data.cache.read.columnar_cache import WholeYear
-from src.data.cache.read.range_reader import YearCache
 from src.data.cache.store import Commit
-from src.data.disk.files import DiskStep, FileState
+from src.data.disk.files import DiskStep
 from src.data.model.frame import build_frame
-from tests.cache.bars import DAILY, EVER, days, lane_folder, numbers, piece, same, store_in, table
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    days,
+    lane_folder,
+    mark,
+    numbers,
+    piece,
+    same,
+    store_in,
+    table,
+)  # fmt: skip
 from tests.cache.disks import CHANGING, CountingDisk
 
 T = TypeVar("T")
-FILE = FileState(1, 2, 3)
 
 
 class NoColumns(CountingDisk):
@@ -72,31 +78,22 @@ def test_a_frame_of_it_is_the_callers_own(tmp_path: Path) -> None:
     assert same(store.read(DAILY, EVER)[0], table(range(9)))
 
 
-def test_no_more_bytes_than_allowed_are_held() -> None:
-    rows = table(range(100))
-    size = sum(values.nbytes for values in (rows.stamps, *rows.values()))
-    hot = YearCache(2 * size)
-    for year in (2020, 2021, 2022):
-        hot.hold(DAILY, year, WholeYear(YearState(), table(range(100)), FILE))
-    held = [y for y in (2020, 2021, 2022) if hot.find(DAILY, y, YearState(), FILE)]
-    assert held == [2020, 2021]
-    hot.hold(DAILY, 2023, WholeYear(YearState(), table(range(300)), FILE))
-    assert hot.find(DAILY, 2023, YearState(), FILE) is None
-
-
-def test_what_is_held_cannot_be_written_to() -> None:
-    hot, rows = YearCache(), table(range(9))
-    hot.hold(DAILY, 2024, WholeYear(YearState(), rows, FILE))
+def test_what_is_kept_is_read_only_and_takes_room_in_the_one_memory(tmp_path: Path) -> None:
+    store_in(tmp_path).commit(DAILY, Commit((piece(0, 9),)))
+    store = store_in(tmp_path, NoColumns(), columnar="map")
+    store.read(DAILY, EVER)
+    whole = store.memory.get(("year", DAILY, 2024))
     with pytest.raises(ValueError, match="read-only"):
-        rows.close[0] = np.nan
+        whole.table.close[0] = np.nan
+    assert store.memory.size >= sum(v.nbytes for v in (whole.table.stamps, *whole.table.values()))
 
 
-@pytest.mark.parametrize("fact", [{"size": 11}, {"head": "b"}], ids=["size", "head"])
-def test_a_year_read_before_its_metadata_were_written_is_another_one(fact: dict[str, Any]) -> None:
-    hot, state = YearCache(), YearState(size=10, head="a")
-    hot.hold(DAILY, 2024, WholeYear(state, table(range(9)), FILE))
-    assert hot.find(DAILY, 2024, replace(state, **fact), FILE) is None
-    later = replace(state, generation=7)
-    found = hot.find(DAILY, 2024, later, FILE)
-    assert found is not None
-    assert found.state is later
+def test_marks_of_a_later_commit_are_told_with_bars_that_are_kept(tmp_path: Path) -> None:
+    writer = store_in(tmp_path)
+    writer.commit(DAILY, Commit((piece(0, 9),)))
+    store = store_in(tmp_path, disk := NoColumns(), columnar="map")
+    store.read(DAILY, EVER)
+    writer.commit(DAILY, Commit(marks=(mark(3, 4, "suspect"),)))
+    disk.steps.clear()
+    assert [part.state for part in store.read(DAILY, EVER)[1]] == ["final", "suspect", "final"]
+    assert opened(disk) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from tests.cache.bars import (
     states,
     store_in,
 )
+from tests.cache.crash import Quick
 from tests.cache.test_adopt import leave
 
 
@@ -76,7 +79,7 @@ def test_bars_of_both_are_of_one_series(mixed: BarStore) -> None:
     assert states(mixed) == [(-9, -3, "final"), (0, 5, "final")]
     assert numbers(mixed.read(DAILY, EVER)[0]) == [*range(-9, -3), *range(5)]
     assert mixed.years(DAILY) == [2023, 2024]
-    assert [*known(mixed).extents(EVER)] == [2023, 2024]
+    assert [*known(mixed).years(EVER)] == [2023, 2024]
 
 
 def test_nothings_after_the_bars_stand_after_them(store: BarStore, tmp_path: Path) -> None:
@@ -128,7 +131,7 @@ def test_a_stretch_that_ends_with_a_year_needs_no_file_of_the_next(store: BarSto
         (Span(border, border + 1), [2024]),
         (Span(border - 1, border + 1), [2023, 2024]),
     ):
-        assert [*known(store).extents(span)] == years
+        assert [*known(store).years(span)] == years
 
 
 def test_what_is_long_known_changes_with_a_commit_of_another_process(
@@ -168,3 +171,39 @@ def test_what_is_known_weighs_by_its_years_and_stretches(tmp_path: Path) -> None
     one, years, holes = sizes
     assert 0 < one < years < holes
     assert holes > 450 * 100, "each stretch is an object of its own"
+
+
+# --- whatever is done to a series -------------------------------------------------------------
+
+BAD = Suspect(Bar(at(3), 1.0, 0.5, 2.0, 1.0, 1.0, 1.0), "high < low")
+
+
+def any_change(dice: random.Random) -> Callable[[BarStore], object]:
+    first = dice.randrange(-900, 900)
+    end = first + dice.randrange(1, 300)
+    state = dice.choice(["suspect", "empty", "provisional"])
+    commit = dice.choice([
+        Commit((piece(first, end, shift=dice.random()),)),
+        Commit((piece(900, 900 + dice.randrange(1, 9)),), next_due=NOW),
+        Commit(marks=(mark(first, end, "empty", reason="x", expires=NOW),)),
+        Commit(marks=(mark(first, end, state),)),
+        Commit(marks=(mark(3, 4, "suspect"),), suspects=(BAD,)),
+    ])  # fmt: skip
+    if dice.random() < 0.2:
+        return lambda store: store.clear_years(DAILY, [dice.randrange(2021, 2027)])
+    return lambda store: store.commit(DAILY, commit)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_who_has_looked_before_sees_what_a_first_look_sees(tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    writer = store_in(tmp_path, Quick(), columnar="map")
+    writer.commit(DAILY, Commit((piece(-900, 900),), next_due=NOW))
+    for _ in range(20):
+        any_change(dice)(store_in(tmp_path, Quick(), columnar="map"))
+        if dice.random() < 0.7:
+            aged(lane_folder(tmp_path))
+        first, again = (known(store_in(tmp_path, Quick())), known(writer))
+        assert again.view == first.view
+        assert again.years(EVER) == first.years(EVER)
+        assert again.has_quarantine == first.has_quarantine

@@ -171,7 +171,7 @@ class TestRowsBehind:
         lane = fresh(folder, disk).workshop.lane(DAILY)
         meta = lane.meta(2024)
         assert meta is not None
-        wanted, first = meta.state.extent._replace(**state), self.first
+        wanted, first = replace(meta.state, **state), self.first
         rows = rows_behind(lane, 2024, wanted, size=len(first.raw), head=first.digest[:16])
         return None if rows is None else numbers(rows)
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 import pytest
 
 from src.data.cache.read.document_cache import DocumentCache
+from src.data.cache.read.lru_cache import LruCache
 from src.data.cache.read.year_reader import read_state, read_year
 from src.data.cache.store import Commit
 from src.data.disk.files import Disk, DiskStep, FileState
@@ -260,7 +261,7 @@ class TestMemory:
     def test_an_unchanged_file_is_read_once(self, tmp_path: Path) -> None:
         path = tmp_path / "a"
         path.write_bytes(b"1")
-        memory = DocumentCache(self.Timed(path))
+        memory = DocumentCache(self.Timed(path), LruCache())
         first = self.load(memory, path)
         assert self.load(memory, path) is first
 
@@ -269,7 +270,7 @@ class TestMemory:
         path = tmp_path / "a"
         path.write_bytes(b"1")
         state = os.stat(path)
-        memory = DocumentCache(self.Timed(path, age_ms * 1_000_000))
+        memory = DocumentCache(self.Timed(path, age_ms * 1_000_000), LruCache())
         assert self.load(memory, path) == b"1"
         path.write_bytes(b"2")  # within one tick of the file system's clock
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
@@ -279,7 +280,7 @@ class TestMemory:
         path, other = tmp_path / "a", tmp_path / "b"
         path.write_bytes(b"1")
         state = os.stat(path)
-        memory = DocumentCache(self.Timed(path))
+        memory = DocumentCache(self.Timed(path), LruCache())
         assert self.load(memory, path) == b"1"
         path.write_bytes(b"22")
         os.utime(path, ns=(0, state.st_mtime_ns))

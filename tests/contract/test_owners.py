@@ -24,6 +24,7 @@ OWNERS = {
     "backtrader": ("feed.backtrader.feed",),
     "yaml": ("config",),
     "filelock": ("disk.",),
+    "msgspec": ("cache.format.",),
     "exchange_calendars": ("calendars.exchange",),
     "rich": ("cli",),
     "prometheus_client": ("metrics_prometheus",),

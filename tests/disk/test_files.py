@@ -75,20 +75,22 @@ def test_what_does_not_exist(disk: Scripted, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [Scripted, Disk], ids=["watched", "alone"])
-def test_a_glimpse_is_one_read(made: type[Disk], tmp_path: Path) -> None:
+def test_files_of_a_folder_are_read_together(made: type[Disk], tmp_path: Path) -> None:
     disk, path = made(), tmp_path / "a"
     path.write_bytes(b"hello world")
-    assert disk.glimpses([str(path)], 99) == (b"hello world",)
-    assert disk.glimpses(map(str, (path, tmp_path / "b", path / "b")), 5) == (b"hello", None, None)
-    with pytest.raises(StorageError, match=f"cannot (read|open) .*{tmp_path.name}: "):
-        disk.glimpses([str(path), str(tmp_path)], 5)
+    one, none = disk.read_all(str(tmp_path), ["a", "b"])
+    assert (one, none) == (disk.read_with_state(path), None)
+    assert one == (b"hello world", disk.stat(path))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StorageError, match=r"cannot (read|open) .*folder: "):
+        disk.read_all(str(tmp_path), ["a", "folder"])
 
 
 @pytest.mark.parametrize("made", [Scripted, Disk], ids=["watched", "alone"])
 def test_what_cannot_be_looked_at_is_not_taken_for_absent(made: type[Disk], tmp_path: Path) -> None:
     disk, path = made(), tmp_path / ("n" * 300)
     looks: list[Callable[[Path], object]] = [
-        disk.stat, disk.list, disk.read_if_exists, lambda path: disk.glimpses([str(path)], 9),
+        disk.stat, disk.list, disk.read_if_exists,
     ]  # fmt: skip
     for look in looks:
         with pytest.raises(StorageError, match="cannot"):
@@ -102,10 +104,9 @@ def test_who_watches_is_told_of_every_call(disk: Scripted, tmp_path: Path) -> No
     path.write_bytes(b"hello world")
     assert disk.stat(path) is not None
     assert disk.list(tmp_path) == ["a"]
-    assert disk.glimpses([str(path)], 5) == (b"hello",)
     assert disk.read(path) == b"hello world"
     assert disk.names() == [
-        "stat", "list", "open", "read", "close", "open", "fstat", "read", "close",
+        "stat", "list", "open", "fstat", "read", "close",
     ]  # fmt: skip
 
 
@@ -116,10 +117,9 @@ def test_a_file_is_closed_after_a_read_that_failed(disk: Scripted, tmp_path: Pat
     path = tmp_path / "a"
     path.write_bytes(b"hello world")
     disk.instead["read"] = fail
-    for read in (disk.read, lambda path: disk.glimpses([str(path)], 5)):
-        with pytest.raises(StorageError, match="made to fail"):
-            read(path)
-        assert disk.names()[-1] == "close"
+    with pytest.raises(StorageError, match="made to fail"):
+        disk.read(path)
+    assert disk.names()[-1] == "close"
 
 
 def test_short_writes_and_reads_are_continued(

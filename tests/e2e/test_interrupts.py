@@ -14,7 +14,7 @@ import pytest
 
 from src.data import logs
 from src.data.bars import observer
-from src.data.cache.read import frequency_cache
+from src.data.cache.read import lru_cache
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk import flock, lock
@@ -27,7 +27,7 @@ from tests.vendor_server import VendorServer
 
 LEASES = {str(m.__file__) for m in (leases, state, state_tables, contextlib)}
 LOCKS = {str(m.__file__) for m in (lock, flock, contextlib)}
-HELD = {str(frequency_cache.__file__)}
+HELD = {str(lru_cache.__file__)}
 NAME = "BTCUSDT/1h"
 
 
@@ -107,16 +107,16 @@ def test_a_lock_is_released(tmp_path: Path) -> None:
     assert place > 30
 
 
-def _use(memory: frequency_cache.FrequencyCache[int, str]) -> None:
+def _use(memory: lru_cache.LruCache) -> None:
     for number in range(4):
-        memory.find(number)
-        memory.hold(number, "value", 10)
+        memory.get(number)
+        memory.put(number, "value", 10)
     memory.drop(3)
 
 
 def test_what_is_kept_in_memory_can_be_used_again() -> None:
     for place in places():
-        memory = frequency_cache.FrequencyCache[int, str](25)
+        memory = lru_cache.LruCache(25)
         was_interrupted = interrupted(place, partial(_use, memory), HELD)
         in_time(partial(memory.drop, 0))
         assert memory.size == 10 * len(memory)

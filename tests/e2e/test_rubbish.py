@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from src.data.cache.format.coverage_document import SourceDocument
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.model.bars import Bar
@@ -60,8 +61,13 @@ def day_of(manager: DataManager, clock: ManualClock, number: int):  # type: igno
 def test_each_day_adds_little_to_the_documents_and_no_work_to_later_days(
     market: Market, clock: ManualClock, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, entries = Covered.from_json, []
-    monkeypatch.setattr(Covered, "from_json", lambda plain: entries.append(plain) or read(plain))
+    read, entries = SourceDocument.covered, []
+
+    def counted(source: SourceDocument, *rest: object) -> Covered:
+        entries.append(source)
+        return read(source, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SourceDocument, "covered", counted)
     manager, sizes, works = market.manager(shelf), [], []
     for number in range(4):
         frame = day_of(manager, clock, number)

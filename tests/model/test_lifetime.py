@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from src.data.model.lifetime import FIELD, Bound, Lifetime
@@ -45,23 +43,6 @@ def test_bars_disprove_it() -> None:
     assert BOTH.beside(LISTED.at - 1, LISTED.at) == Lifetime(delisted=ENDED)
     assert BOTH.beside(LISTED.at, ENDED.at) == Lifetime(listed=LISTED)
     assert BOTH.beside(None, None) == BOTH
-
-
-@pytest.mark.parametrize("life", [Lifetime(), Lifetime(LISTED), Lifetime(delisted=ENDED), BOTH])
-def test_it_is_read_as_it_was_written(life: Lifetime) -> None:
-    assert Lifetime.from_json(json.loads(json.dumps(life.to_json()))) == life
-
-
-def test_a_listing_without_its_proof_is_not_believed() -> None:
-    document = BOTH.to_json()
-    del document["listing"]["proof"]  # as earlier versions wrote what one vendor's silence meant
-    assert Lifetime.from_json(document) == Lifetime(delisted=ENDED)
-
-
-@pytest.mark.parametrize("listing", [{}, 7, [], {"at": "x"}, {**LISTED._asdict(), "at": None}])
-def test_another_shape_is_refused(listing: object) -> None:
-    with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
-        Lifetime.from_json({"listing": listing})
 
 
 def test_it_is_told_in_words() -> None:

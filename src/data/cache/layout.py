@@ -23,7 +23,7 @@ from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 
 BARS = "ohlcv"
-QUARANTINE, LEGACY = "_quarantine", "_legacy"
+QUARANTINE, LEGACY, SERIES = "_quarantine", "_legacy", "series.json"
 _MOST_CHARACTERS = 64
 # A file name may have 255 bytes nearly everywhere.
 _MOST_BYTES = 240
@@ -33,7 +33,8 @@ _RESERVED = re.compile(
     r"(CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9]|CONIN\$|CONOUT\$)(\..*)?", re.IGNORECASE
 )
 _FRAME = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo)")
-_OF_YEARS = (".csv.gz", ".metadata.json")
+METADATA = ".metadata.json"
+_OF_YEARS = (".csv.gz", METADATA)
 
 
 def encode_symbol(symbol: str) -> str:
@@ -114,7 +115,7 @@ class LanePaths:
     @cached_property
     def series(self) -> Path:
         """What has no year."""
-        return self.folder / "series.json"
+        return self.folder / SERIES
 
     @cached_property
     def lock(self) -> Path:
@@ -146,7 +147,7 @@ class LanePaths:
 
     def metadata(self, year: int) -> Path:
         """What is known about them."""
-        return self._of(year, ".metadata.json")
+        return self._of(year, METADATA)
 
     def log(self, year: int) -> Path:
         """The commits of ``year``."""
@@ -244,7 +245,7 @@ class Layout:
 
 
 def _is_stored(name: str) -> bool:
-    return name == "series.json" or year_of_name(name) is not None
+    return name == SERIES or year_of_name(name) is not None
 
 
 def year_of_name(name: str) -> int | None:

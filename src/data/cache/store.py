@@ -28,7 +28,7 @@ from .legacy.adopt import OldYears
 from .parts import StoreParts
 from .read.columnar_cache import Columnar, Sidecars
 from .read.document_cache import DocumentCache
-from .read.manifest import ManifestStore
+from .read.lru_cache import LruCache
 from .read.range_reader import RangeReader
 from .read.series_index import IndexEntry, SeriesIndex
 from .recovery import quarantine
@@ -61,6 +61,7 @@ class BarStore:
     Attributes:
         root: as given.
         changed: whether anything was committed by this object.
+        memory: what answers, documents and columns are kept in.
         workshop: for the maintenance of the folder.
         steward: who looks after it.
     """
@@ -83,15 +84,17 @@ class BarStore:
         self._lock_timeout_s = lock_timeout_s
         self._vendor_facts, self._retention = vendor_facts or {}, retention or Retention()
         self._layout = layout = Layout(self.root)
-        self._memory = DocumentCache(disk)
+        self.memory = LruCache()
+        self._memory = DocumentCache(disk, self.memory)
         self._tainted: set[tuple[SeriesKey, int]] = set()
         self._lanes: dict[SeriesKey, SeriesFiles] = {}
         self._is_preview = False
         self._old = old = OldYears(layout, disk, self._memory)
-        self._sidecars = Sidecars(self.root, disk, columnar, self._has_room)
-        self._gists = ManifestStore(self.root, disk, self._has_room, are_kept=columnar != "off")
-        self._viewer = SeriesIndex(old, self._gists, lock_timeout_s)
-        self._assembler = RangeReader(disk, old, self._viewer, self._sidecars, lock_timeout_s)
+        self._sidecars = Sidecars(self.root, disk, self.memory, columnar, self._has_room)
+        self._viewer = SeriesIndex(old, self.memory, lock_timeout_s)
+        self._assembler = RangeReader(
+            disk, old, self._viewer, self._sidecars, self.memory, lock_timeout_s
+        )
         self._actions = ActionStore(layout, disk, self._memory, lock_timeout_s=lock_timeout_s)
         self._guard = WriteGuard(self.root, self._clock)
         self.steward = StoreListener()
@@ -304,7 +307,6 @@ class BarStore:
                 if key is not None and timeframe in (None, key.timeframe):
                     clear_lane(self._lane(key), self._old, self._lock_timeout_s, by)
                     self._sidecars.drop(key)
-                    self._gists.drop(key)
             if timeframe is None:
                 clear_symbol(self._disk, folder, self._lock_timeout_s)
 

@@ -82,19 +82,25 @@ def open_file(path: Path | str, flags: int, mode: int = 0o666, *, follow: bool =
     Raises:
         OSError: there is none, it is a link, or a folder, a pipe or a device.
     """
+    return _opened(path, flags | (0 if follow else _NO_LINK), mode)[0]
+
+
+def _opened(path: Path | str, flags: int, mode: int) -> tuple[int, os.stat_result]:
+    """Open an ordinary file, and look at it."""
     try:
-        fd = os.open(path, flags | _AT_ONCE | (0 if follow else _NO_LINK), mode)
+        fd = os.open(path, flags | _AT_ONCE, mode)
     except OSError as exc:
         if exc.errno == errno.ENXIO:  # a pipe or a socket
             raise OSError(errno.ENXIO, "it is no ordinary file") from exc
         raise
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.ENXIO, "it is no ordinary file")
     except BaseException:
         os.close(fd)
         raise
-    return fd
+    return fd, found
 
 
 def check_folders(path: str, root: str) -> None:
@@ -113,11 +119,11 @@ def check_folders(path: str, root: str) -> None:
 def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
     """Return the whole file and its state, or None where nothing has that name."""
     try:
-        fd = open_file(path, flags)
+        fd, found = _opened(path, flags | _NO_LINK, 0)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        state = state_of(os.fstat(fd))
+        state = state_of(found)
         check_size(state.size)
         content = pread(fd, state.size, 0)
         while content and len(content) < state.size:  # some systems give less than is there
@@ -138,18 +144,6 @@ def check_size(size: int) -> None:
     """
     if size > MOST_BYTES:
         raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than any file of this library")
-
-
-def glimpse_of(path: Path | str, flags: int, most: int) -> bytes | None:
-    """Return what one read from the start of a file gives, or None where nothing has that name."""
-    try:
-        fd = open_file(path, flags)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        return os.read(fd, most)
-    finally:
-        os.close(fd)
 
 
 def space_of(folder: Path) -> Space:

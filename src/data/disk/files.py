@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from mmap import ACCESS_COPY, ACCESS_READ, mmap
@@ -146,44 +146,37 @@ class Disk:
     def _part(self, handle: Handle, offset: int, count: int) -> bytes:
         return self._run("read", handle.path, calls.pread, handle.fd, count, offset, at=offset)
 
-    def glimpses(self, paths: Iterable[str], most: int) -> tuple[bytes | None, ...]:
-        """Return what one read from the start of each file gives; None where it does not exist.
-
-        It may be less than ``most`` and than there is: for those who can tell, and nobody else.
-        """
-        if self._is_watched:
-            return tuple(self._watched(path, lambda h: self._part(h, 0, most)) for path in paths)
-        found, path = [], ""
-        try:
-            for path in paths:
-                self._check(path)
-                found.append(calls.glimpse_of(path, _READ, most))
-        except OSError as exc:
-            raise refused("read", Path(path), exc) from exc
-        return tuple(found)
-
     def read_with_state(self, path: Path | str) -> tuple[bytes, FileState] | None:
         """Return the whole file and its state when it was opened; None where it does not exist."""
-        if not self._is_watched:
-            try:
-                self._check(path)
-                return calls.content_of(path, _READ)
-            except OSError as exc:
-                raise refused("read", Path(path), exc) from exc
+        folder, _, name = os.fspath(path).rpartition(os.sep)
+        return self.read_all(folder, (name,))[0]
 
-        def whole(handle: Handle) -> tuple[bytes, FileState]:
-            state = self.fstat(handle)
-            return self.read_at(handle, 0, state.size), state
+    def read_all(
+        self, folder: str, names: Iterable[str]
+    ) -> Sequence[tuple[bytes, FileState] | None]:
+        """Return the same of several files in one folder, in their order."""
+        start = folder + os.sep
+        if self._is_watched:
+            return [self._watched(Path(start + name)) for name in names]
+        found: Sequence[tuple[bytes, FileState] | None] = ()
+        path = folder
+        try:
+            self._check(folder, is_folder=True)
+            for name in names:
+                path = start + name
+                found = (*found, calls.content_of(path, _READ))
+        except OSError as exc:
+            raise refused("read", Path(path), exc) from exc
+        return found
 
-        return self._watched(path, whole)
-
-    def _watched(self, path: Path | str, look: Callable[[Handle], T]) -> T | None:
-        """Return what is read of a file step by step; None where it does not exist."""
-        handle = self.open_read(Path(path))
+    def _watched(self, path: Path) -> tuple[bytes, FileState] | None:
+        """Return a file and its state step by step; None where it does not exist."""
+        handle = self.open_read(path)
         if handle is None:
             return None
         try:
-            return look(handle)
+            state = self.fstat(handle)
+            return self.read_at(handle, 0, state.size), state
         finally:
             self.close(handle)
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, Literal
 
 from .canonical import canonical
-from .frozen import filled
 from .instant import HOUR_MS
 from .kind import Basis, Kind
 from .span import Span, coalesce, gaps
 
 State = Literal["final", "provisional", "empty", "suspect"]
-_NO_KIND, _NO_BASIS = Kind(), Basis()
+_NO_SPAN, _NO_KIND, _NO_BASIS = Span(0, 0), Kind(), Basis()
 # Begins the reason of what was sent under a stamp at which no bar of its timeframe can open: of the
 # rows in the quarantine, and of the stretch that lacks a bar for it.
 OFF_GRID = "off_grid"
@@ -63,18 +61,6 @@ class Splice:
         }
         return plain | ({"because": self.because} if self.because else {})
 
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Splice:
-        """Read a stored mapping; unknown keys are ignored."""
-        return cls(
-            at=int(plain["at"]),
-            other=str(plain["with"]),
-            verdict=str(plain["verdict"]),
-            ratio=float(plain.get("ratio", 1.0)),
-            common=int(plain.get("common", 0)),
-            because=str(plain.get("because", "")),
-        )
-
 
 @dataclass(frozen=True)
 class Covered:
@@ -91,9 +77,10 @@ class Covered:
             one that is provisional because nothing vouched for the clock; None never.
         splices: where these bars were fitted to those of other vendors; a part of a stretch keeps
             those of the whole.
-        parts: of a stretch that is folded what it is made of: as text all that tells one source
-            from another, and start and length of each stretch of it, flat, counted from the start
-            of the whole; first the source that fills all that no other one does. Empty otherwise.
+        parts: of a stretch that is folded what it is made of: a source, which is a stretch without
+            span, kind and basis, with start and length of each stretch of it, flat, counted from
+            the start of the whole; first the source that fills all that no other one does. Empty
+            otherwise.
     """
 
     span: Span
@@ -105,7 +92,7 @@ class Covered:
     reason: str = ""
     expires: int | None = None
     splices: tuple[Splice, ...] = ()
-    parts: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    parts: tuple[tuple[Covered, tuple[int, ...]], ...] = ()
 
     @cached_property
     def opened(self) -> tuple[Covered, ...]:
@@ -116,8 +103,8 @@ class Covered:
         base = _sourced(self, common)
         small = [
             replace(source, span=Span(self.span.start + at, self.span.start + at + length))
-            for text, places in others
-            for source in (_sourced(self, text),)
+            for part, places in others
+            for source in (_sourced(self, part),)
             for at, length in zip(places[::2], places[1::2], strict=True)
         ]
         between = (replace(base, span=span) for span in gaps(self.span, [s.span for s in small]))
@@ -146,9 +133,16 @@ class Covered:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping that is stored; defaults are left out."""
-        plain: dict[str, Any] = {"span": list(self.span), "state": self.state}
+        plain: dict[str, Any] = {"span": list(self.span)}
         if self.state != "empty":
             plain |= {"kind": self.kind.to_json(), "basis": self.basis.to_json()}
+        if self.parts:
+            plain["parts"] = [[source._source_json(), list(at)] for source, at in self.parts]
+        return plain | self._source_json()
+
+    def _source_json(self) -> dict[str, Any]:
+        """Return what is stored of a source: all but the span, the kind and the basis."""
+        plain: dict[str, Any] = {"state": self.state}
         if self.vendor:
             plain["vendor"] = self.vendor
         if self.fetched_at:
@@ -159,8 +153,6 @@ class Covered:
             plain["expires"] = self.expires
         if self.splices:
             plain["splices"] = [splice.to_json() for splice in self.splices]
-        if self.parts:
-            plain["parts"] = [[json.loads(text), list(places)] for text, places in self.parts]
         return plain
 
     @cached_property
@@ -168,38 +160,11 @@ class Covered:
         """The same as text: a commit tells again what all the commits before it have told."""
         return canonical(self.to_json())
 
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Covered:
-        """Read a stored mapping.
-
-        Raises:
-            ValueError: a state or adjustment this version does not know.
-        """
-        state, told = plain["state"], plain.get
-        parts = plain.get("parts", ())
-        for one in (state, *(source["state"] for source, _ in parts)):
-            if one not in STATES:
-                raise ValueError(f"unknown state {one!r}")
-        start, end = plain["span"]
-        return filled(
-            cls,
-            span=Span(int(start), int(end)),
-            state=state,
-            vendor=told("vendor", ""),
-            kind=Kind.from_json(plain["kind"]) if "kind" in plain else _NO_KIND,
-            basis=Basis.from_json(plain["basis"]) if "basis" in plain else _NO_BASIS,
-            fetched_at=told("fetched_at", 0),
-            reason=told("reason", ""),
-            expires=told("expires"),
-            splices=tuple(map(Splice.from_json, plain["splices"])) if "splices" in plain else (),
-            parts=tuple((canonical(source), tuple(map(int, at))) for source, at in parts),
-        )
-
 
 _source = attrgetter(*(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at")))
 
 
-_SPAN, _PLAIN_SPAN = attrgetter("span"), itemgetter("span")
+_SPAN = attrgetter("span")
 
 
 class Coverage(tuple[Covered, ...]):
@@ -231,27 +196,6 @@ class Coverage(tuple[Covered, ...]):
     def text(self) -> str:
         """Canonical JSON of the stored mappings."""
         return "[" + ",".join([part.text for part in self]) + "]"
-
-    @classmethod
-    def from_json(cls, plain: Iterable[Mapping[str, Any]]) -> Coverage:
-        """Read stored mappings, which are disjoint; adjoining ones of one source are made one.
-
-        Raises:
-            KeyError, TypeError, ValueError: one of them cannot be read.
-        """
-        runs: list[dict[str, Any]] = []
-        last: dict[str, Any] | None = None
-        for entry in sorted(plain, key=_PLAIN_SPAN):
-            source = {**entry, "span": None, "fetched_at": 0}
-            adjoins = source == last and runs[-1]["span"][1] == entry["span"][0]
-            if adjoins and "parts" not in entry:
-                run, at = runs[-1], entry.get("fetched_at", 0)
-                run["span"] = (run["span"][0], entry["span"][1])
-                run["fetched_at"] = max(run.get("fetched_at", 0), at)
-            else:
-                runs.append(dict(entry))
-                last = source
-        return cls(map(Covered.from_json, runs))
 
     def held(self, now_ms: int, span: Span | None = None) -> list[Span]:
         """Return the stamps that need not be asked for at ``now_ms``, coalesced.
@@ -415,11 +359,11 @@ def _fold(run: Sequence[Covered]) -> Covered:
         return base
     start = base.span.start
     latest = max(part.fetched_at for part in run if base.same_source(part))
-    sources: dict[str, list[int]] = {_source_text(replace(base, fetched_at=latest)): []}
+    sources: dict[Covered, list[int]] = {_source_of(replace(base, fetched_at=latest)): []}
     for part in run:
         if base.same_source(part):
             continue
-        places = sources.setdefault(_source_text(part), [])
+        places = sources.setdefault(_source_of(part), [])
         places += part.span.start - start, part.span.end - part.span.start
     return replace(
         base,
@@ -429,20 +373,20 @@ def _fold(run: Sequence[Covered]) -> Covered:
         reason=FOLDED,
         expires=min((p.expires for p in run if p.expires is not None), default=None),
         splices=(),
-        parts=tuple((text, tuple(places)) for text, places in sources.items()),
+        parts=tuple((source, tuple(places)) for source, places in sources.items()),
     )
 
 
-def _source_text(part: Covered) -> str:
+def _source_of(part: Covered) -> Covered:
     """Return all of a stretch but its span, its kind and its basis."""
-    plain = part.to_json()
-    return canonical({k: v for k, v in plain.items() if k not in ("span", "kind", "basis")})
+    return replace(part, span=_NO_SPAN, kind=_NO_KIND, basis=_NO_BASIS)
 
 
-def _sourced(whole: Covered, text: str) -> Covered:
-    """Return a stretch of a folded one that is as ``text`` says."""
-    part = Covered.from_json({**json.loads(text), "span": whole.span})
-    return part if part.state == "empty" else replace(part, kind=whole.kind, basis=whole.basis)
+def _sourced(whole: Covered, source: Covered) -> Covered:
+    """Return a stretch of a folded one that is of this source."""
+    if source.state == "empty":
+        return source
+    return replace(source, kind=whole.kind, basis=whole.basis)
 
 
 def _joined(ascending: Iterable[Covered]) -> Iterable[Covered]:

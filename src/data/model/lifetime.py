@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -102,32 +102,6 @@ class Lifetime:
         """Return plain values: ``listing`` and ``delisting``, each only where it is known."""
         known = {"listing": self.listed, "delisting": self.delisted}
         return {name: _plain(bound) for name, bound in known.items() if bound is not None}
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Lifetime:
-        """Read what :meth:`to_json` wrote, out of a document that holds more.
-
-        A listing without its proof was concluded by an earlier version from the silence of one
-        vendor, which proves nothing: it is left out, and asked about again.
-
-        Raises:
-            TypeError, ValueError, KeyError: it is of another shape.
-        """
-        if "listing" not in plain and "delisting" not in plain:
-            return _UNKNOWN
-        bounds = (plain.get(name) for name in ("listing", "delisting"))
-        listed, delisted = (None if bound is None else _bound(bound) for bound in bounds)
-        return cls(listed if listed is not None and listed.proof else None, delisted)
-
-
-# Of nearly every series nothing is known.
-_UNKNOWN = Lifetime()
-
-
-def _bound(plain: Mapping[str, Any]) -> Bound:
-    times = (int(plain[name]) for name in ("at", "learned_at", "expires"))
-    at, learned_at, expires = times
-    return Bound(at, str(plain["source"]), learned_at, expires, str(plain.get("proof", "")))
 
 
 def _plain(bound: Bound) -> dict[str, Any]:

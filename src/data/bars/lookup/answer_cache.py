@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...cache.actions import ActionBook
-from ...cache.read.frequency_cache import FrequencyCache
 from ...cache.store import BarStore, SeriesView
 from ...calendars.calendar import day_span
-from ...disk.calls import all_memory
 from ...errors import CacheError
 from ...model.bars import BarTable, Floats
 from ...model.frame import NS_IN_MS, frame_on
@@ -31,15 +29,13 @@ from ..fetch.trading_days import TradingDays
 if TYPE_CHECKING:
     import pandas as pd
 
-# Together, and of what this machine has, one byte in so many.
-_MOST_BYTES, _SHARE = 128 << 20, 16
 # What one answer takes beside its values, however few: the frame itself and the provenance.
 _EACH = 8 << 10
 # Of more rows than this the frame is mapped, which is faster than a copy.
 _MOST_ROWS = 10_000
 _NEVER = 1 << 62
-# Held is what was asked for so often.
-_AGAIN = 2
+# What it takes to know that a question was asked before.
+_ASKED = 512
 
 
 @dataclass(frozen=True)
@@ -75,28 +71,30 @@ class _Given:
 
 
 class AnswerCache:
-    """Answers by question: of the store alone, whole, and final. Thread-safe.
+    """Answers by question, in the store's memory: of the store alone, whole, final. Thread-safe.
 
     What is asked for once is not held: most questions are never asked again.
 
     Nobody gets a frame that is held here, but a copy. Whether an answer still stands is asked of
     the disk each time, as if it had to be read.
-    ``days`` tells when the next session opens. ``most_bytes`` is what all of them may take; by
-    default a share of this machine's memory.
+    ``days`` tells when the next session opens.
     """
 
-    def __init__(self, store: BarStore, days: TradingDays, most_bytes: int | None = None) -> None:
+    def __init__(self, store: BarStore, days: TradingDays) -> None:
         self._store = store
+        self._memory = store.memory
         self._days = days
-        most = min(_MOST_BYTES, all_memory() // _SHARE) if most_bytes is None else most_bytes
-        self._held: FrequencyCache[Hashable, _Given] = FrequencyCache(most, self._gone)
-        # Whose answers are held, by series; all of one view, for after a commit none stands again.
-        self._standing: dict[SeriesKey, tuple[SeriesView, set[Hashable]]] = {}
 
     def find(self, query: BarsQuery) -> tuple[Answer, pd.DataFrame] | None:
         """Return the answer to the same question with a frame of the caller's own, if it stands."""
-        given = self._held.find(_place(query))
-        if given is None or not self._stands(given, query):
+        if not _is_plain(query):
+            return None
+        place = _place(query)
+        given: _Given | None = self._memory.get(place)
+        if given is None:
+            return None
+        if not self._stands(given, query):
+            self._memory.drop(place)
             return None
         frame = given.frame.copy(deep=True)
         frame.attrs[ATTRS_KEY] = Provenance(given.told | {"asked_at": iso(query.now_ms)})
@@ -105,9 +103,11 @@ class AnswerCache:
     def keep(self, query: BarsQuery, answer: Answer, frame: pd.DataFrame) -> None:
         """Hold an answer, where it is one of those that may be given again."""
         place = _place(query)
-        if answer.rests_on is None or self._held.uses(place) < _AGAIN:
+        if answer.rests_on is None or not (_is_plain(query) and _is_final(query, answer)):
             return
-        if not (_is_plain(query) and _is_final(query, answer)):
+        asked = ("asked", *place)
+        if self._memory.get(asked) is None:
+            self._memory.put(asked, True, _ASKED)
             return
         view, book = answer.rests_on
         key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
@@ -122,7 +122,7 @@ class AnswerCache:
         table = BarTable(answer.table.stamps.copy(), *values)
         answer = filled(Answer, **(vars(answer) | {"table": table}))
         given = _Given(query.instrument, view, book, is_untouched, until, answer, values, told)
-        self._hold(place, given)
+        self._memory.put(place, given, given.size)
 
     def _actions_due(self, query: BarsQuery, answer: Answer, book: ActionBook | None) -> int:
         """Return when a session may begin whose splits and dividends are not known."""
@@ -134,25 +134,8 @@ class AnswerCache:
             return day_span(query.instrument, session.coming).start
         return day_span(query.instrument, known).end
 
-    def _hold(self, place: Hashable, given: _Given) -> None:
-        view, places = self._standing.get(given.view.key, (given.view, set()))
-        if view is not given.view:
-            for outdated in tuple(places):
-                self._held.drop(outdated)
-            places = set()
-        if self._held.hold(place, given, given.size):
-            places.add(place)
-            self._standing[given.view.key] = given.view, places
-
-    def _gone(self, place: Hashable, given: _Given) -> None:
-        """Note that an answer is held no longer."""
-        _, places = self._standing.get(given.view.key, (None, set()))
-        places.discard(place)
-        if not places:
-            self._standing.pop(given.view.key, None)
-
     def _stands(self, given: _Given, query: BarsQuery) -> bool:
-        if not _is_plain(query) or not query.span.end <= query.now_ms < given.until:
+        if not query.span.end <= query.now_ms < given.until:
             return False
         key, book = given.view.key, None
         try:
@@ -165,9 +148,10 @@ class AnswerCache:
             return False
 
 
-def _place(query: BarsQuery) -> Hashable:
+def _place(query: BarsQuery) -> tuple[Hashable, ...]:
     """Return what makes two questions the same; the rest of them must be plain."""
-    return id(query.instrument), query.timeframe, query.span, query.provider, query.adjustment
+    named = id(query.instrument), query.timeframe, query.span, query.provider, query.adjustment
+    return "answer", *named
 
 
 def _is_plain(query: BarsQuery) -> bool:

@@ -20,7 +20,6 @@ _KEY = "sha256"
 # What stands before the digest, and where the text behind it begins.
 _OPENING = json.dumps({_KEY: ""})[:-2].encode("ascii")
 _SEALED = len(json.dumps({_KEY: hashlib.sha256().hexdigest()}))
-_read_at = json.JSONDecoder().raw_decode
 
 
 class DamagedError(CorruptEntryError):
@@ -40,55 +39,43 @@ def seal(document: str) -> bytes:
 
 
 def load(data: bytes) -> dict[str, Any]:
-    """Read a document.
+    """Return the plain values of a document, without its digest; raises as :func:`text_of`."""
+    return plain(text_of(data))
+
+
+def text_of(data: bytes) -> bytes:
+    """Return the canonical JSON of a document, which is an object, without its digest.
 
     Raises:
         DamagedError: it is no JSON object, has no digest, or does not match it.
     """
+    text = b"{" + data[_SEALED:].removesuffix(b"\n")
+    if data.startswith(b"".join((_OPENING, _digest(text).encode("ascii"), b'",'))):
+        return text  # the bytes of `dump`
+    document = plain(data)  # sound all the same where it was only laid out anew
     try:
-        document = json.loads(data)
         claim = document.pop(_KEY)
-        is_whole = _is_as_written(data, claim) or claim == _digest(canonical(document).encode())
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as exc:
+        text = canonical(document).encode("ascii")
+    except (ValueError, TypeError, KeyError, RecursionError) as exc:
         raise DamagedError(f"no document of ours: {exc!r}"[:200]) from exc
-    if not is_whole:
+    if claim != _digest(text):
         raise DamagedError("the digest does not match")
-    return document if isinstance(document, dict) else {}
+    return text
 
 
-def sealed(data: bytes) -> str | None:
-    """Return a document as text if it is whole and laid out as :func:`dump` does, else None.
-
-    None is no verdict: :func:`load` finds out.
-    """
-    seal = hashlib.sha256(b"{" + data[_SEALED:].removesuffix(b"\n")).hexdigest().encode("ascii")
-    whole = data.startswith(_OPENING + seal + b'",') and data.isascii()
-    return data.decode("ascii") if whole else None
-
-
-def outer(text: str, key: str) -> Any:
-    """Return the value of one outer key of a :func:`sealed` text; read no more.
+def plain(text: bytes) -> dict[str, Any]:
+    """Return the plain values of the JSON of an object.
 
     Raises:
-        ValueError: it has none, or that cannot be told without reading the whole.
-        RecursionError: the value is nested too deeply.
+        DamagedError: it is none.
     """
-    # Inside a text a quotation mark is escaped: only a key looks so.
-    mark = f',"{key}":'
-    at = text.index(mark)
-    if text.find(mark, at + 1) >= 0 or text.count("{", 0, at) != text.count("}", 0, at) + 1:
-        raise ValueError(f"{key} stands there twice, or further inside")
-    return _read_at(text, at + len(mark))[0]
-
-
-def inner(text: str) -> Any:
-    """Return all of a :func:`sealed` text, its digest among it; raises as :func:`outer`."""
-    return _read_at(text)[0]
-
-
-def _is_as_written(data: bytes, claim: object) -> bool:
-    """Tell whether these are the very bytes of :func:`dump`; others may have laid them out anew."""
-    return claim == _digest(b"{" + data[_SEALED:].removesuffix(b"\n"))
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise DamagedError(f"no document of ours: {exc!r}"[:200]) from exc
+    if not isinstance(document, dict):
+        raise DamagedError("no document of ours: it is no JSON object")
+    return document
 
 
 def _digest(text: bytes) -> str:

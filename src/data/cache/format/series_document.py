@@ -4,33 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from ...errors import CacheError, FormatVersionError
-from ...model.coverage import Coverage, Covered
+import msgspec
+
+from ...errors import FormatVersionError
+from ...model.canonical import canonical
+from ...model.coverage import Coverage
 from ...model.frozen import filled
 from ...model.kind import Kind
-from ...model.lifetime import Lifetime
+from ...model.lifetime import Bound, Lifetime
 from ...model.series import SeriesKey
 from . import json_document
-
-_OURS = frozenset(
-    (
-        "sha256",
-        "format",
-        "symbol",
-        "timeframe",
-        "lane",
-        "generation",
-        "years_generation",
-        "kind",
-        "next_due",
-        "empties",
-        "compared_at",
-        "listing",
-        "delisting",
-    )
-)
+from .coverage_document import StretchDocument, coverage_of
 
 
 @dataclass(frozen=True)
@@ -62,13 +48,8 @@ class SeriesMeta:
 
 def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
     """Return the bytes of the document of the series ``key``."""
-    return json_document.dump(plain(series, key))
-
-
-def plain(series: SeriesMeta, key: SeriesKey) -> dict[str, Any]:
-    """Return what the document of the series ``key`` says, without its digest."""
-    plain: dict[str, Any] = dict(series.extra) | _about(key)
-    plain |= {
+    document: dict[str, Any] = dict(series.extra) | _about(key)
+    document |= {
         "format": json_document.FORMAT,
         "generation": series.generation,
         "years_generation": series.years_generation,
@@ -77,14 +58,61 @@ def plain(series: SeriesMeta, key: SeriesKey) -> dict[str, Any]:
         **series.lifetime.to_json(),
     }
     if series.kind is not None:
-        plain["kind"] = series.kind.to_json()
+        document["kind"] = series.kind.to_json()
     if series.compared_at is not None:
-        plain["compared_at"] = series.compared_at
-    return plain
+        document["compared_at"] = series.compared_at
+    return json_document.dump(document)
 
 
 def _about(key: SeriesKey) -> dict[str, Any]:
     return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
+
+
+class _Bound(msgspec.Struct):
+    """A ``listing`` or ``delisting``; see :class:`~..model.lifetime.Bound`."""
+
+    at: int
+    source: str
+    learned_at: int
+    expires: int
+    proof: str = ""
+
+    def value(self) -> Bound:
+        """Return the bound."""
+        return Bound(*msgspec.structs.astuple(self))
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    """The document. A key that is not listed here is kept as it is."""
+
+    format: Literal[1]
+    generation: int
+    years_generation: int
+    next_due: int | None
+    empties: list[StretchDocument]
+    symbol: str | None = None
+    timeframe: str | None = None
+    lane: str | None = None
+    kind: Kind | None = None
+    compared_at: int | None = None
+    listing: _Bound | None = None
+    delisting: _Bound | None = None
+
+    @property
+    def lifetime(self) -> Lifetime:
+        """From when to when there can be bars.
+
+        A listing without its proof was concluded by an earlier version from the silence of one
+        vendor, which proves nothing: it is left out, and asked about again.
+        """
+        if self.listing is None and self.delisting is None:
+            return _UNKNOWN
+        listed = self.listing.value() if self.listing and self.listing.proof else None
+        return Lifetime(listed, self.delisting.value() if self.delisting else None)
+
+
+_UNKNOWN = Lifetime()
+_decode = msgspec.json.Decoder(_Document).decode
 
 
 def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
@@ -94,35 +122,40 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
         DamagedError: it is not whole, or of another series.
         FormatVersionError: a newer version of this library wrote it.
     """
-    return told(json_document.load(data), key)
-
-
-def glance(data: bytes, key: SeriesKey) -> SeriesMeta | None:
-    """Return what an ordinary, whole document of ours tells; None is no verdict."""
-    text = json_document.sealed(data)
+    text, extra = json_document.text_of(data), dict[str, Any]()
     try:
-        return None if text is None else told(json_document.inner(text), key)
-    except (ValueError, RecursionError, CacheError):
-        return None
+        document = _decode(text)
+    except msgspec.DecodeError:
+        document, extra = _with_unknown_keys(text)
+    about = document.symbol, document.timeframe, document.lane
+    for found, value in zip(about, _about(key).values(), strict=True):
+        if found not in (None, value):
+            raise json_document.DamagedError("it is about another series")
+    return filled(
+        SeriesMeta,
+        generation=document.generation,
+        years_generation=document.years_generation,
+        kind=document.kind,
+        next_due=document.next_due,
+        empties=coverage_of(document.empties),
+        compared_at=document.compared_at,
+        lifetime=document.lifetime,
+        extra=extra,
+    )
 
 
-def told(plain: Mapping[str, Any], key: SeriesKey) -> SeriesMeta:
-    """Read what the document of the series ``key`` says; raises as :func:`load_series`."""
+def _with_unknown_keys(text: bytes) -> tuple[_Document, dict[str, Any]]:
+    """Return a document that holds more than :class:`_Document`, and apart from it what that is.
+
+    Raises:
+        DamagedError: that is not what is wrong with it.
+        FormatVersionError: a newer version of this library wrote it.
+    """
+    plain = json_document.plain(text)
     if plain.get("format") != json_document.FORMAT or plain.get("need"):
         raise FormatVersionError(f"series.json has the unknown format {plain.get('format')!r}")
-    if any(plain.get(name, value) != value for name, value in _about(key).items()):
-        raise json_document.DamagedError("it is about another series")
+    extra = {key: plain.pop(key) for key in plain.keys() - {*_Document.__struct_fields__}}
     try:
-        return filled(
-            SeriesMeta,
-            generation=int(plain["generation"]),
-            years_generation=int(plain["years_generation"]),
-            kind=Kind.from_json(plain["kind"]) if "kind" in plain else None,
-            next_due=plain["next_due"],
-            empties=Coverage(map(Covered.from_json, plain["empties"])),
-            compared_at=plain.get("compared_at"),
-            lifetime=Lifetime.from_json(plain),
-            extra={k: plain[k] for k in plain.keys() - _OURS},
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise json_document.DamagedError(f"it lacks what it must hold: {exc!r}") from exc
+        return _decode(canonical(plain)), extra
+    except msgspec.DecodeError as exc:
+        raise json_document.DamagedError(f"it lacks what it must hold: {exc}") from exc

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal
+
+import msgspec
 
 from ...errors import FormatVersionError
-from ...model.canonical import canonical_with
-from ...model.coverage import STATES, Coverage, Covered
+from ...model.canonical import canonical, canonical_with
+from ...model.coverage import STATES, Coverage
 from ...model.frozen import filled
 from ...model.instant import from_ms
 from ...model.kind import ADJUSTMENTS
 from ...model.series import SeriesKey
+from ...model.span import Span
 from ..recovery.faults import Fault
 from . import json_document
+from .coverage_document import StretchDocument, coverage_of
 from .csv_rows import BASE_COLUMNS
 from .gzip_member import file_id
 
@@ -30,35 +33,6 @@ _NO_QUALITY: Mapping[str, Any] = {
     "gaps": 0,
     "duplicates": 0,
 }
-
-
-class StoredYear(Protocol):
-    """What a year file must be, for whoever reads its bars out of something else."""
-
-    @property
-    def rows(self) -> int:
-        """How many bars it has."""
-
-    @property
-    def size(self) -> int:
-        """Its bytes."""
-
-    @property
-    def head(self) -> str | None:
-        """The digest of its last member."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Its value columns."""
-
-
-class Extent(NamedTuple):
-    """What a year file must be: of the committed state what tells it from any other one."""
-
-    rows: int
-    size: int
-    head: str | None
-    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -90,11 +64,6 @@ class YearState:
     coverage: Coverage = Coverage()
     faults: tuple[Fault, ...] = ()
 
-    @property
-    def extent(self) -> Extent:
-        """What the data file must be."""
-        return Extent(self.rows, self.size, self.head, self.columns)
-
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping that is stored."""
         return {**self.facts(), "coverage": [c.to_json() for c in self.coverage]}
@@ -114,35 +83,6 @@ class YearState:
             "columns": list(self.columns),
             **({"faults": [fault.to_json() for fault in self.faults]} if self.faults else {}),
         }
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> YearState:
-        """Read a stored mapping.
-
-        Raises:
-            FormatVersionError: a newer version of this library wrote it.
-            KeyError, TypeError, ValueError: it is no state of a year.
-        """
-        for entry in plain["coverage"]:
-            adjustment = entry["basis"].get("adjustment", "raw") if "basis" in entry else "raw"
-            if entry["state"] not in STATES or adjustment not in _ADJUSTMENTS:
-                known = f"{entry['state']!r}, {adjustment!r}"
-                raise FormatVersionError(f"coverage was written by a newer version ({known})")
-        return filled(
-            cls,
-            generation=int(plain["generation"]),
-            size=int(plain["size"]),
-            rows=int(plain["rows"]),
-            first=plain["first"],
-            last=plain["last"],
-            head=plain["head"],
-            head_at=int(plain["head_at"]),
-            members=int(plain["members"]),
-            open=int(plain.get("open", 0)),
-            columns=tuple(map(str, plain["columns"])),
-            coverage=Coverage(map(Covered.from_json, plain["coverage"])),
-            faults=tuple(map(Fault.from_json, plain.get("faults", ()))),
-        )
 
 
 @dataclass(frozen=True)
@@ -185,51 +125,6 @@ class YearMeta:
     def settled(self, state: YearState) -> YearMeta:
         """Return the document with ``state`` committed and nothing pending."""
         return replace(self, state=state, pending=None)
-
-
-_OURS = frozenset(
-    (
-        "format",
-        "id",
-        "generation",
-        "size",
-        "rows",
-        "first",
-        "last",
-        "head",
-        "head_at",
-        "members",
-        "open",
-        "columns",
-        "coverage",
-        "quality",
-        "faults",
-        "pending",
-        "created_at",
-        "updated_at",
-    )
-)
-_facts = itemgetter(
-    "columns",
-    "coverage",
-    "created_at",
-    "first",
-    "format",
-    "generation",
-    "head",
-    "head_at",
-    "id",
-    "last",
-    "members",
-    "open",
-    "quality",
-    "rows",
-    "size",
-    "updated_at",
-)
-# All of ours but what is pending.
-_USUAL = 16
-_BASE = list(BASE_COLUMNS)
 
 
 def dump_meta(
@@ -288,6 +183,69 @@ def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) 
     }
 
 
+class _State(msgspec.Struct):
+    """A state of a year as it stands in its document; see :class:`YearState`."""
+
+    generation: int
+    size: int
+    rows: int
+    first: int | None
+    last: int | None
+    head: str | None
+    head_at: int
+    members: int
+    columns: tuple[str, ...]
+    coverage: list[StretchDocument]
+    open: int = 0
+    faults: list[tuple[int, int, str, int, str]] = []
+
+    def value(self) -> YearState:
+        """Return the state."""
+        return filled(
+            YearState,
+            generation=self.generation,
+            size=self.size,
+            rows=self.rows,
+            first=self.first,
+            last=self.last,
+            head=self.head,
+            head_at=self.head_at,
+            members=self.members,
+            open=self.open,
+            columns=self.columns,
+            coverage=coverage_of(self.coverage),
+            faults=tuple(Fault(Span(a, b), kind, n, text) for a, b, kind, n, text in self.faults),
+        )
+
+
+class _Ours(_State, kw_only=True, forbid_unknown_fields=True):
+    """What stands under ``onetape``. A key that is not listed here is kept as it is."""
+
+    format: Literal[1]
+    created_at: int
+    updated_at: int
+    quality: dict[str, Any]
+    id: str | None = None
+    pending: _State | None = None
+
+
+class _Shares(msgspec.Struct):
+    """What of ``provider_info`` is read."""
+
+    bars: dict[str, int] | None = None
+
+
+class _Document(msgspec.Struct):
+    """What of the document is read."""
+
+    onetape: _Ours
+    data_source: str
+    provider_info: _Shares | None = None
+
+
+_decode = msgspec.json.Decoder(_Document).decode
+
+
 def load_meta(data: bytes, identity: str) -> YearMeta:
     """Read the bytes of a document.
 
@@ -299,95 +257,68 @@ def load_meta(data: bytes, identity: str) -> YearMeta:
         DamagedError: it is not whole, not ours, or about another file.
         FormatVersionError: a newer version of this library wrote it.
     """
-    document = json_document.load(data)
-    ours = document.get("onetape")
-    if not isinstance(ours, dict):
-        raise json_document.DamagedError("it is not ours")
-    if ours.get("format") != json_document.FORMAT or ours.get("need"):
-        raise FormatVersionError(f"metadata have the unknown format {ours.get('format')!r}")
-    if ours.get("id", identity) != identity:
+    text, extra = json_document.text_of(data), dict[str, Any]()
+    try:
+        document = _decode(text)
+    except msgspec.DecodeError as exc:
+        document, extra = _with_unknown_keys(text, exc)
+    ours, shares = document.onetape, document.provider_info
+    if ours.id not in (None, identity):
         # A year of nothing but empties has no bars that would tell.
         raise json_document.DamagedError("it is about another year or series")
-    try:
-        return YearMeta(
-            state=YearState.from_json(ours),
-            pending=YearState.from_json(ours["pending"]) if "pending" in ours else None,
-            vendor=str(document["data_source"]),
-            created_ms=int(ours["created_at"]),
-            updated_ms=int(ours["updated_at"]),
-            quality=dict(ours["quality"]),
-            extra={k: v for k, v in ours.items() if k not in _OURS},
-            shares=_shares(document),
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise json_document.DamagedError(f"it lacks what it must hold: {exc!r}") from exc
+    return filled(
+        YearMeta,
+        state=ours.value(),
+        pending=ours.pending and ours.pending.value(),
+        vendor=document.data_source,
+        created_ms=ours.created_at,
+        updated_ms=ours.updated_at,
+        quality=ours.quality,
+        extra=extra,
+        shares=(shares and shares.bars) or {},
+    )
 
 
-def _shares(document: Mapping[str, Any]) -> dict[str, int]:
-    told = (document.get("provider_info") or {}).get("bars") or {}
-    return {str(vendor): int(bars) for vendor, bars in told.items()}
+def _with_unknown_keys(
+    text: bytes, problem: msgspec.DecodeError
+) -> tuple[_Document, dict[str, Any]]:
+    """Return a document that holds more than :class:`_Ours`, and apart from it what that is.
 
-
-class YearSummary(NamedTuple):
-    """What an ordinary document says of its year, as far as readers need it.
-
-    Attributes:
-        generation, rows, first, last: of the committed state.
-        coverage: of it, as it is stored.
-        extent: of the file.
+    Raises:
+        DamagedError: ``problem`` is another one.
+        FormatVersionError: a newer version of this library wrote it.
     """
-
-    generation: int
-    rows: int
-    first: int | None
-    last: int | None
-    coverage: list[dict[str, Any]]
-    extent: Extent
-
-
-def glance(data: bytes, identity: str) -> YearSummary | None:
-    """Return what an ordinary, whole document of ours says.
-
-    None is no verdict: :func:`load_meta` finds out what there is to say of any other one. The
-    digest vouches for the rest of the document, which is not read.
-
-    Args:
-        data: the bytes.
-        identity: the id of the year file it must be about.
-    """
-    text = json_document.sealed(data)
-    if text is None or ',"data_source":"' not in text:
-        return None
+    plain = json_document.plain(text)
+    ours = plain.get("onetape")
+    if not isinstance(ours, dict):
+        raise json_document.DamagedError("it is not ours") from problem
+    if ours.get("format") != json_document.FORMAT or ours.get("need"):
+        raise FormatVersionError(f"metadata have the unknown format {ours.get('format')!r}")
+    _check_words(ours)
+    extra = {key: ours.pop(key) for key in ours.keys() - {*_Ours.__struct_fields__}}
     try:
-        ours = json_document.outer(text, "onetape")
-        (
-            columns,
-            coverage,
-            created,
-            first,
-            version,
-            generation,
-            head,
-            head_at,
-            about,
-            last,
-            members,
-            opened,
-            quality,
-            rows,
-            size,
-            updated,
-        ) = _facts(ours)
-        if len(ours) != _USUAL or about != identity or version != json_document.FORMAT:
-            return None
-        # Numbers have a sum, and nothing else.
-        numbers = generation + rows + size + head_at + members + opened + created + updated
-        if numbers <= 0 or not generation or type(columns) is not list or type(quality) is not dict:
-            return None
-        extent = Extent(rows, size, head, BASE_COLUMNS if columns == _BASE else tuple(columns))
-        return YearSummary(generation, rows, first, last, coverage, extent)
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-        return None
+        return _decode(canonical(plain)), extra
+    except msgspec.DecodeError as exc:
+        raise json_document.DamagedError(f"it lacks what it must hold: {exc}") from exc
+
+
+def _check_words(ours: Mapping[str, Any]) -> None:
+    """Refuse what only a newer version can have written.
+
+    Raises:
+        FormatVersionError: a stretch has a state or an adjustment that is not known.
+    """
+    for state in (ours, ours.get("pending")):
+        try:
+            entries = [(e["state"], e.get("basis", {})) for e in state["coverage"]] if state else []
+            words = [(state, basis.get("adjustment", "raw")) for state, basis in entries]
+        except (AttributeError, KeyError, TypeError):
+            continue  # that is damage
+        for known, adjustment in words:
+            if known not in STATES or adjustment not in _ADJUSTMENTS:
+                raise FormatVersionError(
+                    f"coverage was written by a newer version ({known!r}, {adjustment!r})"
+                )
 
 
 def _naive(ms: int | None) -> str | None:

@@ -72,7 +72,7 @@ class OldYears:
         self._disk = disk
         self._memory = memory
         # Of its own: the other one holds by the same paths whose the files are.
-        self._read_files = DocumentCache(disk)
+        self._read_files = memory.named("older")
         self._elsewhere: dict[SeriesKey, dict[int, Path]] = {}
 
     def of(self, lane: SeriesFiles, own: list[int], ours: Container[int] = ()) -> dict[int, Path]:
@@ -97,7 +97,7 @@ class OldYears:
         """Tell whether the data in the lane folder are another tool's."""
         if self._was_committed(lane, year):
             return False
-        return self._memory.load(lane.paths.data(year), _is_not_ours) or False
+        return self._memory.load(lane.paths.data(year), _is_not_ours, times=0) or False
 
     def _is_taken(self, lane: SeriesFiles, year: int) -> bool:
         """Tell whether our own year counts, and not only what a writer died over."""

@@ -22,26 +22,25 @@ from ...model.series import SeriesKey
 from ...model.span import Span
 from ..format.columnar import ColumnSource, Part
 from ..format.gzip_member import file_id
-from ..format.year_document import StoredYear, YearState
+from ..format.year_document import YearState
 from ..write.series import SeriesFiles
 from .columnar_reader import ColumnarFile, DamagedColumnsError, open_columns
-from .derived_paths import COLUMNS, path_of, writing
-from .frequency_cache import FrequencyCache
+from .derived_paths import path_of, writing
+from .lru_cache import LruCache
 from .year_file import rows_behind
 
 log = logging.getLogger(__name__)
 
 Columnar = Literal["map", "read", "off"]
-# Series held ready. A map costs a file descriptor, a small file its own memory and the objects
-# around it.
+# Files kept open. A small one costs its own memory and the objects around it; a map costs a file
+# descriptor, of which there are so many at most: it counts as if so many filled the memory.
 _MOST_MAPS = 64
-_MOST_BYTES = 64 << 20
 _EACH = 8 << 10
 # Of the file descriptors that a process may have, one in so many goes to maps held ready.
 _SHARE = 8
 # What a row takes, and the head with its table of years at most.
 _A_ROW, _HEAD = 56, 16_384
-States = Mapping[int, StoredYear]
+States = Mapping[int, YearState]
 
 
 class WholeYear(NamedTuple):
@@ -71,6 +70,7 @@ class Sidecars:
     Args:
         root: the cache folder.
         disk: the file system.
+        memory: where open files are kept.
         mode: ``map`` files into memory; ``read`` them where maps are not to be trusted, such as
             over a network; ``off``.
         has_room: tells whether so many bytes may be written that nobody needs.
@@ -83,6 +83,7 @@ class Sidecars:
         self,
         root: Path,
         disk: Disk,
+        memory: LruCache,
         mode: Columnar = "map",
         has_room: Callable[[int], bool] = lambda need: True,
     ) -> None:
@@ -90,10 +91,9 @@ class Sidecars:
         self._disk = disk
         self.mode = mode
         self._has_room = has_room
-        self._small: FrequencyCache[SeriesKey, ColumnarFile] = FrequencyCache(_MOST_BYTES)
-        self._maps: FrequencyCache[SeriesKey, ColumnarFile] = FrequencyCache(
-            max(1, min(_MOST_MAPS, disk.most_open() // _SHARE))
-        )
+        self._memory = memory
+        most_maps = max(1, min(_MOST_MAPS, disk.most_open() // _SHARE))
+        self._map_size = memory.most_bytes // most_maps
 
     @property
     def are_kept(self) -> bool:
@@ -145,7 +145,7 @@ class Sidecars:
     def _serving(self, lane: SeriesFiles, wanted: States) -> ColumnarFile | None:
         """Return a file that holds the years as they are: the one held, or the one on the disk."""
         identities = _identities(wanted)
-        held = self._small.find(lane.key) or self._maps.find(lane.key)
+        held = self._held(lane.key)
         if held is not None and held.serves(identities):
             return held
         fresh = self._open(lane.key)
@@ -178,15 +178,12 @@ class Sidecars:
         return open_columns(self._disk, self.path(key), file_id(key, 0), may_map=may_map)
 
     def _hold(self, key: SeriesKey, file: ColumnarFile) -> None:
-        if file.bytes:
-            self._maps.drop(key)
-            self._small.hold(key, file, _EACH + file.bytes)
-        else:
-            self._small.drop(key)
-            self._maps.hold(key, file, 1)
+        size = _EACH + file.bytes if file.bytes else self._map_size
+        self._memory.put(("columns", key), file, size)
 
     def _held(self, key: SeriesKey) -> ColumnarFile | None:
-        return self._small.peek(key) or self._maps.peek(key)
+        file: ColumnarFile | None = self._memory.get(("columns", key))
+        return file
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -283,8 +280,7 @@ class Sidecars:
 
     def drop(self, key: SeriesKey) -> None:
         """Remove the columnar file of a series; frames mapped from it stay what they are."""
-        self._small.drop(key)
-        self._maps.drop(key)
+        self._memory.drop(("columns", key))
         try:
             self._disk.remove(self.path(key))
         except StorageError as exc:
@@ -292,14 +288,14 @@ class Sidecars:
 
     def path(self, key: SeriesKey) -> Path:
         """Return where the columnar file of a series lies, whether it exists or not."""
-        return Path(path_of(self._root, key, COLUMNS))
+        return Path(path_of(self._root, key))
 
 
 def _identities(states: States) -> dict[int, tuple[int, int, str]]:
     return {year: (s.rows, s.size, str(s.head or "")[:16]) for year, s in states.items()}
 
 
-def _source(state: StoredYear, file: FileState) -> ColumnSource:
+def _source(state: YearState, file: FileState) -> ColumnSource:
     return ColumnSource(
         state.rows,
         state.size,
@@ -310,7 +306,7 @@ def _source(state: StoredYear, file: FileState) -> ColumnSource:
     )
 
 
-def _has_adj_close(state: StoredYear) -> bool:
+def _has_adj_close(state: YearState) -> bool:
     return "adj_close" in state.columns
 
 

@@ -13,20 +13,13 @@ from ...model.series import SeriesKey
 from ..layout import decode_lane, decode_symbol, encode_lane, encode_symbol
 
 FOLDER = "_columnar"
-# Their bars as columns; what their documents say.
-COLUMNS, GIST = ".bars", ".gist"
+_ENDING = ".bars"
 
 
-def path_of(root: str, key: SeriesKey, ending: str) -> str:
-    """Return where a derived file of a series lies, whether it exists or not.
-
-    Args:
-        root: the cache folder.
-        key: the series.
-        ending: what is in the file.
-    """
+def path_of(root: str, key: SeriesKey) -> str:
+    """Return where the columnar file of a series lies below the cache folder ``root``."""
     # As text: every first look at a series comes by here, and making paths takes longer.
-    return os.sep.join((root, FOLDER, encode_symbol(key.symbol), encode_lane(key) + ending))
+    return os.sep.join((root, FOLDER, encode_symbol(key.symbol), encode_lane(key) + _ENDING))
 
 
 @contextmanager
@@ -44,8 +37,8 @@ def writing(disk: Disk, folder: Path) -> Iterator[None]:
 
 
 def series_of(root: Path, path: Path) -> SeriesKey | None:
-    """Return of which series ``path`` is a derived file; None where it is none."""
-    if path.parent.parent != root / FOLDER or path.suffix not in (COLUMNS, GIST):
+    """Return of which series ``path`` is the columnar file; None where it is none."""
+    if path.parent.parent != root / FOLDER or path.suffix != _ENDING:
         return None
     symbol = decode_symbol(path.parent.name)
     return decode_lane(symbol, path.stem) if symbol else None

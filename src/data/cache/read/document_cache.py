@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ...disk.files import Disk, FileState
-from .frequency_cache import FrequencyCache
+from .lru_cache import LruCache
 
 T = TypeVar("T")
 
 # File times move in steps of up to 10 ms: two changes within one step look like none.
 _YOUNG_NS = 20_000_000
-_MOST_ENTRIES = 16_384
-# What was written is kept beside what it says: so much of both, about so many times the first.
-_MOST_WRITTEN, _TIMES = 32 << 20, 6
+# What a document takes in memory: each, and so many times its bytes.
+_EACH, _TIMES = 1 << 10, 6
+_NAME_BYTES = 80
 
 
-class _Read(NamedTuple):
-    state: FileState
-    value: Any
+class _Entry(NamedTuple):
+    """A parsed file: as it is known by its state, or by all its bytes, or both."""
 
-
-class _Written(NamedTuple):
-    content: bytes
+    state: FileState | None
+    content: bytes | None
     value: Any
 
 
@@ -34,65 +32,88 @@ class DocumentCache:
 
     Thread-safe: entries are replaced whole, and two threads that read the same file at once
     merely read it twice.
+
+    Args:
+        disk: the file system.
+        memory: where they are kept.
+        name: tells apart what different users make of the same files.
     """
 
-    def __init__(self, disk: Disk, most: int = _MOST_ENTRIES) -> None:
+    def __init__(self, disk: Disk, memory: LruCache, name: str = "document") -> None:
         self._disk = disk
-        self._held: FrequencyCache[str, _Read] = FrequencyCache(most)
-        self._written: FrequencyCache[str, _Written] = FrequencyCache(_MOST_WRITTEN)
+        self._memory = memory
+        self._name = name
 
-    def load(self, path: Path, parse: Callable[[bytes], T]) -> T | None:
+    def named(self, name: str) -> DocumentCache:
+        """Return one of the same files and memory for another user."""
+        return DocumentCache(self._disk, self._memory, name)
+
+    def load(self, path: Path | str, parse: Callable[[bytes], T], times: int = _TIMES) -> T | None:
         """Return what ``parse`` makes of the file, or None where it does not exist.
 
-        Whatever ``parse`` raises is raised, and nothing is kept then.
+        Whatever ``parse`` raises is raised, and nothing is kept then. ``times``: how many times
+        the bytes of the file its value takes.
         """
-        held = self._held.find(os.fspath(path))
-        if held is not None and held.state == self._disk.stat(path):
-            value: T = held.value
-            return value
-        return self._read(path, parse)
+        folder, _, name = os.fspath(path).rpartition(os.sep)
+        return self.load_all(folder, (name,), lambda _, content: parse(content), times)[0]
 
-    def known(self, path: str) -> Any:
-        """Return what a file says that has not changed; None: that is not known without parsing."""
-        held = self._held.peek(path)
-        if held is not None and held.state == self._disk.stat(path):
-            return held.value
-        return self._read(path, _nothing) if self._written.peek(path) is not None else None
-
-    def _read(self, path: Path | str, parse: Callable[[bytes], T]) -> T | None:
-        # Taken before the file is opened: what changes behind our back must look younger.
-        key, now_ns = os.fspath(path), self._disk.now_ns()
-        found = self._disk.read_with_state(path)
-        if found is None:
-            self._held.drop(key)
-            return None
-        content, state = found
-        written = self._written.find(key) if len(self._written) else None
-        # Whenever and by whomever: the same bytes say the same.
-        is_known = written is not None and written.content == content
-        value = written.value if written is not None and is_known else parse(content)
-        if now_ns - state.mtime_ns < _YOUNG_NS or value is None:
-            self._held.drop(key)
-        else:
-            self._held.hold(key, _Read(state, value), 1)
-        return value
+    def load_all(
+        self,
+        folder: str,
+        names: Sequence[str],
+        parse: Callable[[str, bytes], T],
+        times: int = _TIMES,
+    ) -> list[T | None]:
+        """Return the same of several files in one folder; ``parse`` also takes the name."""
+        start, values = folder + os.sep, dict[str, T | None]()
+        old: dict[str, _Entry | None] = {}
+        for name in names:
+            path = start + name
+            entry: _Entry | None = self._memory.get((self._name, path))
+            if entry is not None and entry.state and entry.state == self._disk.stat(path):
+                values[name] = entry.value
+            else:
+                old[name] = entry
+        if old:
+            # Taken before a file is opened: what changes behind our back must look younger.
+            now_ns = self._disk.now_ns()
+            found = self._disk.read_all(folder, old)
+            for (name, entry), read in zip(old.items(), found, strict=True):
+                key = self._name, start + name
+                if read is None:
+                    self._memory.drop(key)
+                    values[name] = None
+                    continue
+                content, state = read
+                # Whenever and by whomever: the same bytes say the same.
+                is_known = entry is not None and entry.content == content
+                value = entry.value if entry is not None and is_known else parse(name, content)
+                values[name] = value
+                is_settled = now_ns - state.mtime_ns >= _YOUNG_NS
+                if value is None or not (is_settled or is_known):
+                    self._memory.drop(key)
+                    continue
+                kept = _Entry(state if is_settled else None, content if is_known else None, value)
+                self._memory.put(key, kept, _EACH + times * len(content))
+        return [values[name] for name in names]
 
     def wrote(self, path: Path, content: bytes, value: Any) -> None:
-        """Know what a file says that has just been written: what parsing these bytes would give."""
-        key = os.fspath(path)
-        self._held.drop(key)
-        self._written.hold(key, _Written(content, value), _TIMES * len(content))
+        """Keep what a file says that has just been written: what parsing these bytes would give."""
+        entry = _Entry(None, content, value)
+        self._memory.put((self._name, os.fspath(path)), entry, _EACH + _TIMES * len(content))
 
-    def list(self, folder: Path) -> tuple[str, ...]:
+    def list(self, folder: Path | str) -> tuple[str, ...]:
         """Return the names in ``folder``, for as long as the folder has not changed."""
+        key = "names", os.fspath(folder)
         state = self.settled_state(folder)
-        held = self._held.find(os.fspath(folder))
-        if held is not None and held.state == state:
-            known: tuple[str, ...] = held.value
+        entry: _Entry | None = self._memory.get(key)
+        if entry is not None and entry.state == state:
+            known: tuple[str, ...] = entry.value
             return known
         names = tuple(self._disk.list(folder))
         if state is not None:
-            self._held.hold(os.fspath(folder), _Read(state, names), 1)
+            size = _EACH + _NAME_BYTES * len(names)
+            self._memory.put(key, _Entry(state, None, names), size)
         return names
 
     def settled_state(self, path: Path | str) -> FileState | None:
@@ -104,8 +125,4 @@ class DocumentCache:
 
     def forget(self, path: Path) -> None:
         """Read the file anew next time."""
-        self._held.drop(os.fspath(path))
-
-
-def _nothing(_: bytes) -> None:
-    """Make nothing of it."""
+        self._memory.drop((self._name, os.fspath(path)))

@@ -14,7 +14,7 @@ from ..legacy.adopt import OldYears
 from ..write.coverage_update import year_span
 from ..write.series import SeriesFiles
 from .columnar_cache import Sidecars, WholeYear
-from .frequency_cache import FrequencyCache
+from .lru_cache import LruCache
 from .series_index import IndexEntry, SeriesIndex
 from .year_reader import read_state, read_year
 
@@ -29,6 +29,7 @@ class RangeReader:
         old: finds files of older tools.
         viewer: knows the stretches without bars that have no year.
         sidecars: columnar files, where they are true.
+        memory: keeps years where there can be no columns on the disk.
         lock_timeout_s: how long to wait where a year needs repair.
     """
 
@@ -38,13 +39,14 @@ class RangeReader:
         old: OldYears,
         viewer: SeriesIndex,
         sidecars: Sidecars,
+        memory: LruCache,
         lock_timeout_s: float,
     ) -> None:
         self._disk = disk
         self._old = old
         self._viewer = viewer
         self._sidecars = sidecars
-        self._hot = YearCache()
+        self._memory = memory
         self._lock_timeout_s = lock_timeout_s
 
     def read(
@@ -56,7 +58,7 @@ class RangeReader:
         not lead to the bars.
         """
         if known is not None and self._sidecars.are_kept:
-            years = known.extents(span)
+            years = known.years(span)
             held = self._sidecars.read(lane, span, years)
             if held is not None:
                 return held, known.view.coverage.within(span)
@@ -74,7 +76,7 @@ class RangeReader:
 
     def seal(self, lane: SeriesFiles, span: Span, known: IndexEntry) -> Callable[[], bool] | None:
         """Return what tells whether the files that bars in ``span`` were read from are untouched."""
-        years = known.extents(span)
+        years = known.years(span)
         sources = self._sidecars.sources(lane, years)
         if sources is None or known.has_quarantine:
             return None
@@ -106,7 +108,7 @@ class RangeReader:
         if table is None:  # it cannot be kept on the disk
             whole |= self._read_whole(lane, {y: s for y, s in states.items() if y not in whole})
             for year, found in whole.items():
-                self._hot.hold(lane.key, year, found)
+                self._keep(lane.key, year, found)
             states = {year: whole[year].state for year in states if year in whole}
             table = concat(whole[year].table.within(span) for year in states)
         return table, [state.coverage for state in states.values()]
@@ -120,11 +122,19 @@ class RangeReader:
     def _whole(self, lane: SeriesFiles, year: int, state: YearState) -> WholeYear | None:
         # Looked at before it is read: what is done to the file meanwhile shows the next time.
         file = self._disk.stat(lane.paths.data(year)) or _NO_FILE
-        held = self._hot.find(lane.key, year, state, file)
-        if held is not None:
-            return held
+        held: WholeYear | None = self._memory.get(("year", lane.key, year))
+        if held is not None and (held.file, held.state.head) == (file, state.head):
+            return held._replace(state=state)  # what is known of the bars may have changed
         found = read_year(lane, year, year_span(year), self._lock_timeout_s)
         return None if found is None else WholeYear(found[1], found[0], file)
+
+    def _keep(self, key: SeriesKey, year: int, whole: WholeYear) -> None:
+        """Keep a year in memory."""
+        arrays = [whole.table.stamps, *whole.table.values()]
+        for values in arrays:
+            values.flags.writeable = False  # many answers are made of them
+        size = sum(values.nbytes for values in arrays)
+        self._memory.put(("year", key, year), whole, size)
 
     def _mixed(
         self, lane: SeriesFiles, span: Span, old: list[int], ours: list[int]
@@ -142,37 +152,3 @@ class RangeReader:
                 tables.append(mine[0])
                 known.append(mine[1].coverage)
         return concat(tables), known
-
-
-# --- years of bars held in memory where there can be no columns on the disk: a bounded number of bytes
-
-_MOST_BYTES = 128 << 20
-
-
-class YearCache:
-    """The years read most, in a cache folder that takes no columnar files. Thread-safe.
-
-    Args:
-        most_bytes: what all of them may take; a year that is larger alone is not held.
-    """
-
-    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
-        self._held: FrequencyCache[tuple[SeriesKey, int], WholeYear] = FrequencyCache(most_bytes)
-
-    def find(
-        self, key: SeriesKey, year: int, state: YearState, file: FileState
-    ) -> WholeYear | None:
-        """Return a year if it is held as ``state`` says and its data ``file`` was not touched."""
-        held = self._held.find((key, year))
-        if held is None or held.file != file:
-            return None
-        if (held.state.size, held.state.head) != (state.size, state.head):
-            return None
-        return held._replace(state=state)  # what is known of the bars may have changed
-
-    def hold(self, key: SeriesKey, year: int, whole: WholeYear) -> None:
-        """Hold a year, where there is room for it."""
-        arrays = [whole.table.stamps, *whole.table.values()]
-        for values in arrays:
-            values.flags.writeable = False  # many answers are made of them
-        self._held.hold((key, year), whole, sum(values.nbytes for values in arrays))

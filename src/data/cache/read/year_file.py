@@ -10,7 +10,7 @@ from ...model.bars import BarTable, concat
 from ...model.span import Span
 from ..format.csv_rows import decode_rows, header_line
 from ..format.gzip_member import PEEK_BYTES, Member, file_id, peek_digest, walk
-from ..format.year_document import StoredYear, YearMeta, YearState
+from ..format.year_document import YearMeta, YearState
 from ..write.series import SeriesFiles
 
 
@@ -156,7 +156,7 @@ def check_members(found: list[tuple[int, Member]], state: YearState, *, most_row
 
 
 def rows_behind(
-    lane: SeriesFiles, year: int, state: StoredYear, *, size: int, head: str
+    lane: SeriesFiles, year: int, state: YearState, *, size: int, head: str
 ) -> BarTable | None:
     """Return the bars of the members that were appended since the file had ``size`` bytes.
 

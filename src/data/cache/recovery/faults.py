@@ -43,16 +43,6 @@ class Fault(NamedTuple):
         """Return the plain values that are stored."""
         return [*self.span, self.kind, self.number, self.text]
 
-    @classmethod
-    def from_json(cls, plain: Sequence[Any]) -> Fault:
-        """Read stored values.
-
-        Raises:
-            TypeError, ValueError: they are of another shape.
-        """
-        start, end, kind, number, text = plain
-        return cls(Span(int(start), int(end)), str(kind), int(number), str(text))
-
     @property
     def is_of_bars(self) -> bool:
         """Tell whether it is about bars that are there, or that are no fault of an answer."""

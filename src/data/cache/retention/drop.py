@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ...errors import CacheError
 from ...model.instant import DAY_MS
 from ..parts import StoreParts
-from ..read.derived_paths import COLUMNS, FOLDER, series_of
+from ..read.derived_paths import FOLDER, series_of
 from .eviction import walk
 from .usage import Uses
 
@@ -64,7 +64,7 @@ def drop_file(shop: StoreParts, path: Path) -> None:
         StorageError: the disk refuses.
     """
     key = series_of(shop.layout.root, path)
-    if key is not None and path.suffix == COLUMNS:
+    if key is not None:
         shop.sidecars.drop(key)
     shop.disk.remove(path)
 

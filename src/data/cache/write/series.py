@@ -18,8 +18,8 @@ from ..actions import ActionBook, load_book
 from ..format.gzip_member import file_id
 from ..format.json_document import DamagedError
 from ..format.series_document import SeriesMeta, dump_series, load_series
-from ..format.year_document import YearMeta, dump_meta, load_meta
-from ..layout import LEGACY, QUARANTINE, LanePaths, years_in
+from ..format.year_document import YearMeta, YearState, dump_meta, load_meta
+from ..layout import LEGACY, METADATA, QUARANTINE, SERIES, LanePaths, years_in
 from ..read.document_cache import DocumentCache
 from ..retention.usage import Tally
 from .log_file import MOST_LOG_BYTES, append_line, entries_of, line_of, trim_log
@@ -58,11 +58,11 @@ class SeriesFiles:
 
     def years(self) -> list[int]:
         """Return the years that have data or metadata, ascending."""
-        return years_in(self.memory.list(self.paths.folder))
+        return years_in(self.memory.list(self.paths.text))
 
     def logged_years(self) -> list[int]:
         """Return the years that have anything, be it the log of bars that are gone, ascending."""
-        names = self.memory.list(self.paths.folder)
+        names = self.memory.list(self.paths.text)
         logged = (name.partition(".log")[0] for name in names if name.endswith(".log"))
         return sorted({*self.years(), *(int(year) for year in logged if year.isdecimal())})
 
@@ -93,10 +93,40 @@ class SeriesFiles:
         """
         try:
             return self.memory.load(
-                self.paths.metadata(year), lambda data: load_meta(data, file_id(self.key, year))
+                self.paths.metadata(year),
+                lambda data: load_meta(data, file_id(self.key, year)),
             )
         except FormatVersionError as exc:
             raise self.newer(year, exc) from exc
+
+    def documents(self, years: list[int]) -> tuple[dict[int, YearState], SeriesMeta | None]:
+        """Return the states of ``years`` and what has no year, of what is whole and not pending.
+
+        Raises:
+            FormatVersionError: one is of a newer version.
+        """
+        places = {f"{year:04d}{METADATA}": year for year in years}
+        found = self.memory.load_all(self.paths.text, [*places, SERIES], self._parsed)
+        *metas, series = found
+        states = {
+            year: meta.state
+            for year, meta in zip(years, metas, strict=True)
+            if isinstance(meta, YearMeta) and meta.pending is None and meta.state.generation
+        }
+        return states, series if isinstance(series, SeriesMeta) else None
+
+    def _parsed(self, name: str, data: bytes) -> YearMeta | SeriesMeta | None:
+        """Return what a document says; None where it is damaged."""
+        try:
+            if name == SERIES:
+                return load_series(data, self.key)
+            return load_meta(data, file_id(self.key, int(name[:4])))
+        except FormatVersionError as exc:
+            raise exc if name == SERIES else self.newer(int(name[:4]), exc) from exc
+        except DamagedError as exc:
+            if name == SERIES:  # it only saves requests
+                log.warning("%s: series.json is lost: %s", self.key, exc)
+            return None
 
     def newer(self, year: int, error: FormatVersionError) -> FormatVersionError:
         """Return ``error`` with the file it is about."""

@@ -6,7 +6,7 @@ import contextlib
 import gzip
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,10 @@ import pytest
 
 from src.data.cache.format import json_document, series_document, year_document
 from src.data.cache.format.gzip_member import file_id
-from src.data.cache.read import metadata_scan
 from src.data.cache.store import BarStore, Commit, SeriesView
 from src.data.cache.write import series as lane
 from src.data.disk.files import FileState
 from src.data.errors import FormatVersionError, StorageError
-from src.data.model.coverage import Coverage
 from src.data.model.kind import Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
@@ -41,7 +39,7 @@ from tests.cache.crash import Quick
 from tests.cache.disks import CountingDisk, FailingDisk
 from tests.cache.test_adopt import OLD, leave
 
-META, DATA = "2024.metadata.json", "2024.csv.gz"
+META, DATA, SERIES = "2024.metadata.json", "2024.csv.gz", "series.json"
 COMMITS: dict[str, Callable[[], list[Commit]]] = {
     "one answer": lambda: [Commit((piece(0, 9),))],
     "three years of one vendor": lambda: [Commit((piece(-500, 400),))],
@@ -82,19 +80,13 @@ def written(root: Path, document: dict[str, Any], name: str = META) -> None:
 
 
 @pytest.mark.parametrize("what", COMMITS)
-def test_what_is_ordinary_is_seen_as_with_care(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
-    filled(tmp_path, what)
-    quick = store_in(tmp_path, Quick())
-    seen, bars = quick.view(DAILY), quick.stretch(DAILY, EVER)
-    states = quick._viewer.known(quick._lane(DAILY)).extents(EVER)
-    monkeypatch.setattr(year_document, "glance", lambda data, identity: None)
-    monkeypatch.setattr(series_document, "glance", lambda data, key: None)
-    careful = store_in(tmp_path, Quick())
-    assert careful.view(DAILY) == seen != SeriesView(DAILY)
-    assert careful._viewer.known(careful._lane(DAILY)).extents(EVER) == states
-    assert careful.stretch(DAILY, EVER).coverage == bars.coverage
+def test_what_its_writer_knows_is_seen_by_everybody_else(tmp_path: Path, what: str) -> None:
+    writer = filled(tmp_path, what)
+    other = store_in(tmp_path, Quick())
+    assert other.view(DAILY) == writer.view(DAILY) != SeriesView(DAILY)
+    states = writer._viewer.known(writer._lane(DAILY)).years(EVER)
+    assert other._viewer.known(other._lane(DAILY)).years(EVER) == states
+    assert other.stretch(DAILY, EVER).coverage == writer.stretch(DAILY, EVER).coverage
 
 
 def test_a_view_is_of_all_years(tmp_path: Path) -> None:
@@ -107,8 +99,8 @@ def test_a_view_is_of_all_years(tmp_path: Path) -> None:
 def test_no_year_is_of_a_stretch_of_nothing(tmp_path: Path) -> None:
     store = filled(tmp_path, "three years of one vendor")
     known = store._viewer.known(store._lane(DAILY))
-    assert [*known.extents(Span(at(3), at(3) + 1))] == [2024]
-    assert known.extents(Span(at(3), at(3))) == known.extents(Span(at(9), at(3))) == {}
+    assert [*known.years(Span(at(3), at(3) + 1))] == [2024]
+    assert known.years(Span(at(3), at(3))) == known.years(Span(at(9), at(3))) == {}
 
 
 def test_each_document_is_read_once_and_no_bars_are(tmp_path: Path) -> None:
@@ -127,61 +119,31 @@ def test_each_document_is_read_once_and_no_bars_are(tmp_path: Path) -> None:
 
 
 def told(*_: object) -> None:
-    raise AssertionError("that is known already, or known without such care")
+    raise AssertionError("that is known already")
 
 
 def test_who_commits_reads_no_document_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = filled(tmp_path, "doubts and what is due")
-    monkeypatch.setattr(year_document, "glance", told)
-    monkeypatch.setattr(series_document, "glance", told)
+    monkeypatch.setattr(lane, "load_meta", told)
+    monkeypatch.setattr(lane, "load_series", told)
     assert (store.view(DAILY).rows, store.view(DAILY).next_due) == (9, NOW)
 
 
-@pytest.mark.parametrize("what", ["doubts and what is due", "nothing in a year of its own"])
-def test_what_is_ordinary_needs_no_care(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
-    expected = filled(tmp_path, what).view(DAILY)
-    monkeypatch.setattr(lane, "load_meta", told)
-    monkeypatch.setattr(lane, "load_series", told)
-    assert store_in(tmp_path, Quick()).view(DAILY) == expected
-
-
-class Young(Quick):
-    """A disk on which every file has been changed just now."""
-
-    def now_ns(self) -> int:
-        return 0
-
-
-def test_own_years_and_those_of_others_need_no_care_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store_in(tmp_path, Quick()).commit(DAILY, Commit((piece(-5, 0),)))
-    store = store_in(tmp_path, Young())
-    store.commit(DAILY, Commit((piece(0, 9),)))
-    monkeypatch.setattr(lane, "load_meta", told)
-    view = store.view(DAILY)
-    assert (view.rows, [part.span for part in view.coverage]) == (14, [Span(at(-5), at(9))])
-
-
 class Vanishing(Quick):
-    """A disk on which another process clears a year just before its document is read whole."""
+    """A disk on which another process clears a year just before its document is read."""
 
-    def read_with_state(self, path: Path | str) -> tuple[bytes, FileState] | None:
-        if Path(path).name == META:
-            for name in (META, DATA):
-                Path(path).with_name(name).unlink(missing_ok=True)
-        return super().read_with_state(path)
+    def read_all(
+        self, folder: str, names: Iterable[str]
+    ) -> Sequence[tuple[bytes, FileState] | None]:
+        for name in (META, DATA):
+            (Path(folder) / name).unlink(missing_ok=True)
+        return super().read_all(folder, names)
 
 
-def test_a_document_that_goes_while_it_is_read_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_document_that_goes_while_it_is_read_is_none(tmp_path: Path) -> None:
     filled(tmp_path, "one answer")
-    monkeypatch.setattr(metadata_scan, "_USUAL", 1)
     assert store_in(tmp_path, Vanishing()).view(DAILY).rows == 0
 
 
@@ -243,30 +205,43 @@ def test_what_a_newer_version_wrote_is_left_alone(tmp_path: Path, what: str) -> 
     assert (lane_folder(tmp_path) / META).read_bytes() == before
 
 
-def test_every_flipped_bit_is_no_ordinary_document(tmp_path: Path) -> None:
+def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     filled(tmp_path, "one answer")
     data, identity = (lane_folder(tmp_path) / META).read_bytes(), file_id(DAILY, 2024)
-    true = year_document.glance(data, identity)
-    assert true is not None
     series = (lane_folder(tmp_path) / "series.json").read_bytes()
-    meta = series_document.glance(series, DAILY)
-    assert meta is not None
-    for position in range(len(data) - 1):
-        flipped = bytearray(data)
-        flipped[position] ^= 1 << position % 8
-        assert year_document.glance(bytes(flipped), identity) is None, position
-        assert year_document.glance(data[:position], identity) is None, position
-    for position in range(len(series) - 1):
-        flipped = bytearray(series)
-        flipped[position] ^= 1 << position % 8
-        assert series_document.glance(bytes(flipped), DAILY) is None, position
+    for whole, load in (
+        (data, lambda read: year_document.load_meta(read, identity)),
+        (series, lambda read: series_document.load_series(read, DAILY)),
+    ):
+        assert load(whole) is not None
+        for position in range(len(whole) - 1):
+            flipped = bytearray(whole)
+            flipped[position] ^= 1 << position % 8
+            for changed in (bytes(flipped), whole[:position]):
+                with pytest.raises(json_document.DamagedError):
+                    load(changed)
+
+
+def test_keys_of_another_version_are_kept_with_all_that_is_known(tmp_path: Path) -> None:
+    filled(tmp_path, "doubts and what is due")
+    before = store_in(tmp_path, Quick()).view(DAILY)
+    document, series = ours(tmp_path), json.loads((lane_folder(tmp_path) / SERIES).read_bytes())
+    document["onetape"] |= {"mood": {"of": ["them"]}, "need": []}
+    document["onetape"]["coverage"][0]["colour"] = "red"
+    written(tmp_path, document)
+    written(tmp_path, series | {"mood": 7}, SERIES)
+    store = store_in(tmp_path, Quick())
+    assert store.view(DAILY) == before
+    store.commit(DAILY, Commit((piece(9, 10),)))
+    assert ours(tmp_path)["onetape"]["mood"] == {"of": ["them"]}
+    assert ours(tmp_path)["onetape"]["need"] == []
+    assert json.loads((lane_folder(tmp_path) / SERIES).read_bytes())["mood"] == 7
 
 
 def test_one_that_was_laid_out_anew_is_read_as_ever(tmp_path: Path) -> None:
     filled(tmp_path, "one answer")
     path = lane_folder(tmp_path) / META
     path.write_text(json.dumps(json.loads(path.read_bytes()), indent=2), "ascii")
-    assert year_document.glance(path.read_bytes(), file_id(DAILY, 2024)) is None
     assert store_in(tmp_path, Quick()).view(DAILY).rows == 9
     assert path.read_bytes().startswith(b"{\n"), "it was sound and nobody touched it"
 
@@ -274,13 +249,15 @@ def test_one_that_was_laid_out_anew_is_read_as_ever(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "value", [b"[" * 100_000 + b"]" * 100_000, b"nothing"], ids=["deep", "no JSON"]
 )
-def test_what_is_sealed_and_cannot_be_read_is_none(value: bytes) -> None:
+def test_what_is_sealed_and_cannot_be_read_is_damage(value: bytes) -> None:
     text = b'{"data_source":"acme","onetape":%s}' % value
     seal = hashlib.sha256(text).hexdigest().encode("ascii")
     data = b'{"sha256": "' + seal + b'",' + text[1:] + b"\n"
-    assert json_document.sealed(data) is not None
-    assert year_document.glance(data, "x") is None
-    assert series_document.glance(data, DAILY) is None
+    assert json_document.text_of(data) == text
+    with pytest.raises(json_document.DamagedError):
+        year_document.load_meta(data, "x")
+    with pytest.raises(json_document.DamagedError):
+        series_document.load_series(data, DAILY)
 
 
 def test_a_text_that_looks_like_a_key_leads_nobody_astray(tmp_path: Path) -> None:
@@ -300,14 +277,10 @@ def test_documents_of_a_moment_ago_are_not_believed_twice(tmp_path: Path) -> Non
         assert store.view(DAILY).rows == day + 1
 
 
-def test_stored_stretches_of_several_years_become_one(tmp_path: Path) -> None:
-    part = mark(0, 5, "final")
-    plain = [part.to_json(), mark(5, 9, "final").to_json() | {"fetched_at": part.fetched_at + 7}]
-    (one,) = Coverage.from_json(reversed(plain))
-    assert (one.span.start, one.span.end) == (at(0), at(9))
-    assert one.fetched_at == part.fetched_at + 7
-    for other in ({"vendor": "other"}, {"reason": "x"}, {"span": [at(6), at(9)]}):
-        assert len(Coverage.from_json([plain[0], plain[1] | other])) == 2
+def test_stretches_of_several_years_become_one(tmp_path: Path) -> None:
+    filled(tmp_path, "three years of one vendor")
+    (one,) = store_in(tmp_path, Quick()).view(DAILY).coverage
+    assert (one.span.start, one.span.end) == (at(-500), at(400))
 
 
 def test_what_an_older_tool_writes_in_place_is_seen(tmp_path: Path) -> None:
@@ -338,17 +311,6 @@ def test_the_kind_of_a_series_whose_document_is_gone_is_that_of_its_bars(tmp_pat
     assert store_in(tmp_path, Quick()).view(DAILY).kind == kind
     path.unlink()
     assert store_in(tmp_path, Quick()).view(DAILY).kind == kind
-
-
-@pytest.mark.parametrize("usual", [1, 900])
-def test_a_document_longer_than_a_glimpse_is_read_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, usual: int
-) -> None:
-    filled(tmp_path, "two vendors side by side")
-    monkeypatch.setattr(metadata_scan, "_USUAL", usual)
-    store = store_in(tmp_path, disk := CountingDisk())
-    assert store.view(DAILY).rows == 9
-    assert opened(disk).count(META) == 2, "once more, and not a third time with care"
 
 
 @pytest.mark.parametrize("fails_at", range(1, 25))

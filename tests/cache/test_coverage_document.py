@@ -1,0 +1,67 @@
+"""Coverage in documents: everything comes back, and what is none is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import msgspec
+import pytest
+
+from src.data.cache.format.coverage_document import StretchDocument
+from src.data.model.canonical import canonical
+from src.data.model.coverage import Coverage, Covered, Splice
+from src.data.model.kind import Basis, Kind
+from src.data.model.span import Span
+from tests.cache.bars import stored
+
+SPLICES = Splice(5, "other", "constant", 2.0, 9, "a split"), Splice(7, "other", "unchecked")
+WHOLE = Covered(
+    Span(1, 9), "suspect", "yahoo", Kind(unit="USD"), Basis("split", date(2024, 1, 2)), 77,
+    "high below low", 99, SPLICES,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "part",
+    [WHOLE, replace(WHOLE, splices=()), Covered(Span(1, 9), "empty"), Covered(Span(1, 9), "final")],
+    ids=["all", "no splices", "nothing", "final"],
+)
+def test_everything_comes_back(part: Covered) -> None:
+    assert stored(Coverage([part])) == (part,)
+
+
+def test_what_a_folded_stretch_is_made_of_comes_back() -> None:
+    parts: list[Covered] = []
+    for n in range(0, 40, 2):
+        parts += [Covered(Span(n, n + 1), "final", "v", basis=Basis("split"), splices=SPLICES),
+                  Covered(Span(n + 1, n + 2), "empty", "w", reason="none", expires=9)]  # fmt: skip
+    whole = Coverage(parts[:-1])
+    (one,) = folded = whole.folded()
+    assert stored(folded) == folded
+    assert stored(folded).opened() == whole
+    assert [{*source} for source, _ in one.to_json()["parts"]] == [
+        {"state", "vendor", "splices"}, {"state", "vendor", "reason", "expires"},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"state": "certain"}, {"basis": {"adjustment": "magic"}}, {"basis": []}, {"kind": 7},
+     {"span": [1]}, {"span": None}, {"expires": "x"}, {"splices": [{}]}, {"vendor": None},
+     {"parts": [[{"state": "golden"}, [0, 1]]]}],
+    ids=str,
+)  # fmt: skip
+def test_what_is_none_is_refused(change: dict[str, Any]) -> None:
+    text = canonical([WHOLE.to_json() | change])
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(text, type=list[StretchDocument])
+
+
+def test_unknown_keys_are_ignored() -> None:
+    plain = json.loads(canonical(WHOLE.to_json())) | {"mood": "good"}
+    plain["kind"]["colour"] = "red"
+    (entry,) = msgspec.json.decode(canonical([plain]), type=list[StretchDocument])
+    assert entry.vendor == "yahoo"
