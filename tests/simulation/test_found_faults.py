@@ -120,3 +120,17 @@ def test_gaps_that_a_repair_made_in_the_call_are_told_as_they_are_later() -> Non
         sim.ask(Question("BTCUSDT", "1d", "2024-06-04", "2024-06-05"))
         sim.damage(5, "flip")
         sim.ask(Question("BTCUSDT", "1h", "2024-06-04T12:00", "2024-06-05T13:00", options=offline))
+
+
+def test_the_running_day_of_a_vendor_that_tells_days_when_they_are_over_is_planned() -> None:
+    running = (("include_forming", True),)
+    with simulated(shares("tiingo"), "2024-06-05T13:45") as sim:
+        sim.ask(Question("AAPL", "1d", "2024-06-04", "2024-06-05", options=running), planned=True)
+
+
+def test_a_split_of_before_a_clock_ahead_is_not_said_to_be_known() -> None:
+    with simulated(shares("tiingo"), "2024-06-05T13:45") as sim:
+        sim.set_clock(40 * 86_400)
+        sim.split("AAPL", 2)
+        seen = sim.ask(Question("AAPL", "1d", "2024-06-04", "2024-06-04"))
+    assert seen is not None and seen.facts["as_of"] == "2024-06-04"

@@ -32,7 +32,7 @@ class Answer:
 class Client:
     """One kept connection to one vendor."""
 
-    def __init__(self, server: VendorServer, vendor: str, timeout_s: float = 5.0) -> None:
+    def __init__(self, server: VendorServer, vendor: str, timeout_s: float = 30.0) -> None:
         url = urlsplit(server.base_url(vendor))
         self.prefix = url.path
         self.wire = http.client.HTTPConnection(url.hostname or "", url.port, timeout=timeout_s)

@@ -208,7 +208,7 @@ class VendorServer:
         with self._arrived:
             self._log.clear()
 
-    def wait_for(self, vendor: str, count: int, timeout_s: float = 5.0) -> bool:
+    def wait_for(self, vendor: str, count: int, timeout_s: float = 30.0) -> bool:
         """Wait until so many requests have arrived; tell whether they have."""
 
         def enough() -> bool:

@@ -127,10 +127,16 @@ class ActionBook:
         awaited = () if since_ms is None else self._awaited_since(since_ms)
         return not gaps(span, [asked.span for asked in (*self.asked, *awaited)])
 
-    def is_awaited(self, day: date, since_ms: int) -> bool:
-        """Tell whether ex-date ``day`` was asked for since ``since_ms``, and not told of yet."""
+    def awaited_from(self, day: date, since_ms: int) -> date | None:
+        """Return the first ex-date up to ``day`` that was asked for, and is not told of yet.
+
+        None where ``day`` is known, or was not asked for since ``since_ms``.
+        """
         span = Span(day_ms(day), day_ms(day) + DAY_MS)
-        return not self.covers(span) and self.covers(span, since_ms)
+        if self.covers(span):
+            return None
+        starts = [a.span.start for a in self._awaited_since(since_ms) if span.start in a.span]
+        return date_of(min(starts)) if starts else None
 
     def _awaited_since(self, since_ms: int) -> list[Asked]:
         return [asked for asked in self.awaited if asked.fetched_at >= since_ms]

@@ -97,6 +97,11 @@ class Capabilities:
             return self
         return replace(self, adjustment=own or self.adjustment, actions=sent)
 
+    def sends_forming(self, asset_class: AssetClass, timeframe: Timeframe) -> bool:
+        """Return whether the running bar is in the answer; where splits stand on it, it is not."""
+        is_late = self.actions_by_bar and asset_class == "stock" and not timeframe.is_intraday
+        return self.has_forming and not is_late
+
     def labels(self, asset_class: AssetClass) -> list[str]:
         """Return our labels of the bars it serves of ``asset_class``."""
         if asset_class not in self.asset_classes:

@@ -127,9 +127,11 @@ class Rebaser:
         self, table: BarTable, parts: Sequence[BasisPart], own: date, book: ActionBook
     ) -> Rebased:
         """Return the rows in the asked adjustment, by the actions of ``book``."""
-        if self.today is not None and self._is_awaited(book, parts, self.today):
-            done = self._brought_to(self.today.previous, None, table, parts, own, book)
-            return done._replace(unknown_since=self.today.day, is_awaited=True)
+        awaited = self._awaited_from(book, parts)
+        if self.today is not None and awaited is not None:
+            as_of = min(self.today.previous, awaited - _A_DAY)
+            done = self._brought_to(as_of, None, table, parts, own, book)
+            return done._replace(unknown_since=awaited, is_awaited=True)
         as_of = self._target(book, own)
         return self._brought_to(as_of, self._unknown_since(book, as_of), table, parts, own, book)
 
@@ -172,16 +174,16 @@ class Rebaser:
         is_alone = self.is_alone and adjustments <= {"raw", "all"}
         return is_one and (is_alone or self.key.lane[-1:] in _OWN_LANES)
 
-    def _is_awaited(self, book: ActionBook, parts: Sequence[BasisPart], today: TradingDay) -> bool:
-        """Tell whether what counts since today's open will be told with the bar of the day.
+    def _awaited_from(self, book: ActionBook, parts: Sequence[BasisPart]) -> date | None:
+        """Return from when on what counts today will be told with the bars of those days.
 
-        Only prices as traded can be brought to the basis of the session before.
+        Only prices as traded can be brought to an earlier basis than that of their fetch.
         """
-        if self.query.adjustment == "raw" or not book.awaited:
-            return False
+        if self.today is None or self.query.adjustment == "raw" or not book.awaited:
+            return None
         if any(part.basis.adjustment != "raw" for part in parts):
-            return False
-        return book.is_awaited(today.day, today.news_ms)
+            return None
+        return book.awaited_from(self.today.day, self.today.news_ms)
 
     def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
         """Return the first ex-date behind a basis that counts today and was not asked for."""

@@ -251,8 +251,8 @@ def _outdated(done: Rebased) -> list[str]:
         return []
     if done.is_awaited:
         return [
-            f"prices are as of {done.as_of}: splits and dividends of {done.unknown_since} are told "
-            "with the bar of that day"
+            f"prices are as of {done.as_of}: splits and dividends from {done.unknown_since} on are "
+            "told with the bars of those days"
         ]
     return [
         f"prices are as of {done.as_of}: splits and dividends from {done.unknown_since} on are "

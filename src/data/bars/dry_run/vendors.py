@@ -138,6 +138,8 @@ class FakeVendor(BaseDataDownloader):
                 PlanStep(self._as, query.timeframe, query.span, archived, 0, is_archive=True)
             )
         table = self._stage.bars(query.timeframe, query.span, grid, query.now_ms)
+        if not self.capabilities.sends_forming(query.instrument.asset_class, query.timeframe):
+            table = table.take(grid.closes(table.stamps) <= query.now_ms)
         if not len(table):
             raise NoDataError(f"{self._as} is expected to have no bars there")
         return Fetched(

@@ -24,7 +24,7 @@ from ...prices.adjustment import BasisPart, needed_actions
 from ..ingest.writer import StoreWriter
 from ..selection.candidate import Candidate
 from .state import FetchState
-from .trading_days import TradingDays
+from .trading_days import TradingDays, first_session
 
 
 class ActionFetcher:
@@ -77,15 +77,12 @@ class ActionFetcher:
         return False
 
     def _until(self, work: FetchState, actions: Sequence[Action]) -> int | None:
-        """Return the session that opened last where the vendor cannot have told of it yet.
-
-        Whatever lies before that has been published, or was no session.
-        """
+        """Return the first session that has opened and of which the vendor cannot tell yet."""
         until: int | None = getattr(actions, "until", None)
         if until is None:
             return None
-        latest = day_ms(self._days.current(work.query.instrument).day)
-        return latest if until <= latest else None
+        latest = self._days.current(work.query.instrument).day
+        return first_session(work.grid.calendar, until, latest)
 
     def _newest_basis(self, work: FetchState) -> int:
         """Return the last session that had opened at a fetch: it is no earlier than that now.

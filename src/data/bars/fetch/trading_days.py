@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from ...calendars.calendar import calendar_for, day_span, session_date
+from ...calendars.calendar import MarketCalendar, calendar_for, day_span, session_date
 from ...clock import Clock
 from ...model.instant import HOUR_MS, date_of, day_ms
 from ...model.instrument import Instrument
@@ -80,6 +80,12 @@ class TradingDays:
         day = TradingDay(latest.day, coming[0].day, latest.open_ms, opened[-2].day)
         self._days[instrument.calendar, instrument.timezone] = stands, day, published
         return _with_news(day, published, now)
+
+
+def first_session(calendar: MarketCalendar, stamp_ms: int, latest: date) -> int | None:
+    """Return the stamp of the first session from a date's stamp up to ``latest``, if there is one."""
+    sessions = calendar.sessions(date_of(stamp_ms), latest) if stamp_ms <= day_ms(latest) else ()
+    return day_ms(sessions[0].day) if sessions else None
 
 
 def _with_news(day: TradingDay, published_ms: int, now_ms: int) -> TradingDay:

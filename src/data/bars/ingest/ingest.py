@@ -28,6 +28,7 @@ from ..fetch.revisions import FetchWindow, Revisions
 from ..fetch.splice import NeighbourReply, Splicer, with_splices
 from ..fetch.split_window import doubt_at, doubted, windows
 from ..fetch.state import FetchState, Forming
+from ..fetch.trading_days import first_session
 from ..fetch.unknown_kind import contradicted, is_older
 from ..selection.candidate import Candidate
 from .classify import ClassifiedAnswer, Density, digest
@@ -453,7 +454,7 @@ def _told(
     if days.is_empty:
         return None
     until = None
-    last = int(fetched.table.stamps[-1]) if len(fetched.table) else days.start - DAY_MS
-    if caps.actions_by_bar and is_latest and near.opened is not None and last < near.opened:
-        until = near.opened
+    if caps.actions_by_bar and is_latest and near.opened is not None:
+        behind = int(fetched.table.stamps.max(initial=days.start - DAY_MS)) + DAY_MS
+        until = first_session(work.grid.calendar, behind, date_of(near.opened))
     return Asked(days, fetched.vendor, fetched.server_now_ms, until)
