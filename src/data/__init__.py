@@ -28,9 +28,9 @@ if TYPE_CHECKING:
         QueryError,
     )
     from .feed.data_feed_factory import DataFeedFactory
-    from .logs import configure_logging
     from .model.frame import coerce_ohlcv_timestamp_column
     from .model.proof import describe, fingerprint
+    from .observability.logs import configure_logging
     from .provider_selector import ProviderSelector, get_provider_selector
     from .utils.rate_limiting import RateLimiter
     from .utils.validation import get_data_quality_score, validate_ohlcv_data
@@ -46,7 +46,7 @@ _HOMES = {
     "UnifiedCache": "cache.unified_cache",
     "coerce_ohlcv_timestamp_column": "model.frame",
     "DataFeedFactory": "feed.data_feed_factory",
-    "configure_logging": "logs",
+    "configure_logging": "observability.logs",
     "describe": "model.proof",
     "fingerprint": "model.proof",
     "RateLimiter": "utils.rate_limiting",

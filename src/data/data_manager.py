@@ -14,7 +14,7 @@ from .clock import Clock
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
-from .logs import running, subject_of
+from .observability.logs import running, subject_of
 from .provider_selector import ProviderSelector, get_provider_selector
 from .wiring import MANAGER, build
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from .feed.selection import AnyFeed
     from .feed.streams.registry import LiveFeeds
-    from .model.events import Event
     from .model.explanation import Explanation
     from .model.plan import Plan
+    from .observability.events import Event
 
 __all__ = [
     "DataManager",
@@ -380,7 +380,7 @@ class DataManager(BeyondBars):
         return self._services.observer.snapshot()
 
     def on_event(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Have ``listener`` called with every :class:`~.model.events.Event`: retries, fallbacks, ...
+        """Have ``listener`` called with every :class:`~.observability.events.Event`: retries, fallbacks, ...
 
         It runs in the thread of the call that it tells about, which waits for it. What it raises
         is logged once and breaks nothing. Returns a function that takes it out again.

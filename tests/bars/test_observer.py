@@ -11,11 +11,17 @@ from src.data.bars.observer import Observer
 from src.data.cache.actions import ActionBook, Asked
 from src.data.clock import ManualClock
 from src.data.errors import AllProvidersFailedError, CorruptEntryError, IncompleteDataError
-from src.data.logs import context, request_id
 from src.data.model.actions import Action
 from src.data.model.bars import BarTable
 from src.data.model.coverage import Coverage
-from src.data.model.events import (
+from src.data.model.instant import parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.query import BarsQuery
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.net.circuit import CircuitChange
+from src.data.net.send_record import SendRecord
+from src.data.observability.events import (
     AnswerIncomplete,
     AttemptFailed,
     CallFailed,
@@ -26,13 +32,7 @@ from src.data.model.events import (
     SplitFound,
     VendorPaused,
 )
-from src.data.model.instant import parse_iso
-from src.data.model.instrument import Instrument
-from src.data.model.query import BarsQuery
-from src.data.model.span import Span
-from src.data.model.timeframe import Timeframe
-from src.data.net.circuit import CircuitChange
-from src.data.net.send_record import SendRecord
+from src.data.observability.logs import context, request_id
 
 NOW = parse_iso("2024-06-12T15:00:30")
 QUERY = BarsQuery(Instrument("AAPL", "stock", "XNYS"), Timeframe.parse("1d"), Span(0, 10), NOW)

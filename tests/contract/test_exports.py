@@ -64,6 +64,8 @@ DEEP_PATHS = [
     ("downloader.ibkr_downloader", "IBKRDownloader"),
     ("downloader.mock_data_downloader", "MockDataDownloader"),
     ("data_downloader_factory", "DataDownloaderFactory"),
+    ("logs", "configure_logging ContextFilter JsonFormatter TextFormatter"),
+    ("metrics_prometheus", "start_exporter MetricsCollector"),
     ("ohlcv_contract", "REQUIRED_COLUMNS validate_normalized_ohlcv"),
     ("feed.base_live_data_feed", "BaseLiveDataFeed"),
     ("feed.binance_live_feed", "BinanceLiveDataFeed"),

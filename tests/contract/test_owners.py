@@ -27,7 +27,7 @@ OWNERS = {
     "msgspec": ("cache.format.",),
     "exchange_calendars": ("calendars.exchange",),
     "rich": ("cli",),
-    "prometheus_client": ("metrics_prometheus",),
+    "prometheus_client": ("observability.prometheus",),
 }
 # Never imported where time, randomness, files and sockets arrive as arguments.
 IMPURE = frozenset({

@@ -11,7 +11,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataWarning
-from src.data.model.events import AttemptFailed, Event
+from src.data.observability.events import AttemptFailed, Event
 from tests.vendor_server import Fault, VendorServer
 
 DAY = ("BTCUSDT", "1h", "2024-06-01", "2024-06-01")

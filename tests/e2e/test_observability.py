@@ -13,8 +13,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataWarning, QueryError
-from src.data.logs import LOGGERS, configure_logging
-from src.data.model.events import (
+from src.data.observability.events import (
     AnswerIncomplete,
     AttemptFailed,
     CallFailed,
@@ -25,6 +24,7 @@ from src.data.model.events import (
     SplitFound,
     VendorPaused,
 )
+from src.data.observability.logs import LOGGERS, configure_logging
 from tests.vendor_server import Fault, VendorServer, split
 
 from .oracle import ms
@@ -120,7 +120,7 @@ def test_a_circuit_is_told_when_it_opens_and_when_it_closes(
         manager.get_ohlcv(*DAY, provider="binance")
     (opened,) = [e for e in of(heard, CircuitOpened) if e.door.startswith("bars/1h at 127.0.0.1")]
     assert opened.vendor == "binance"
-    assert "EntitlementError" in opened.reason
+    assert "RegionError" in opened.reason
     assert opened.symbol == "BTCUSDT"
     vendors.heal()
     clock.advance(opened.seconds + 1)

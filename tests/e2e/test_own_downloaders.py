@@ -17,10 +17,10 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager, NetworkException
 from src.data.errors import AllProvidersFailedError, RateLimitedError
 from src.data.feed.live_feed import Caller
-from src.data.logs import LOGGERS, TextFormatter, attach
-from src.data.model.events import AttemptFailed, CallFailed, CircuitOpened, Event
 from src.data.model.figures import FetchedFigures, Figure, FigureQuery, Served
 from src.data.model.instant import HOUR_MS
+from src.data.observability.events import AttemptFailed, CallFailed, CircuitOpened, Event
+from src.data.observability.logs import LOGGERS, TextFormatter, attach
 from src.data.vendors.base import BaseDataDownloader
 from src.data.vendors.fmp.bars import FMPDataDownloader
 

@@ -33,15 +33,15 @@ from src.data.cli import main
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, DataError
-from src.data.logs import ContextFilter, JsonFormatter
 from src.data.model.bars import Bar
 from src.data.model.capabilities import BarPage, Capabilities, FetchQuery
-from src.data.model.events import Event
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.kind import Kind
 from src.data.net.http import HttpTransport
 from src.data.net.sender import Sender
 from src.data.net.status import error_of
+from src.data.observability.events import Event
+from src.data.observability.logs import ContextFilter, JsonFormatter
 from src.data.vendors.base import BaseDataDownloader
 from src.data.vendors.registry import VENDORS, key_names
 from tests.net.scripted import reply, sender_over, serving

@@ -14,12 +14,12 @@ from src.data.data_manager import DataManager
 from src.data.feed.live_feed import LiveFeed
 from src.data.feed.streams import registry
 from src.data.feed.streams.registry import FeedTimings
-from src.data.logs import ContextFilter
-from src.data.model.events import CallFailed, Event
 from src.data.model.http import HttpRequest
 from src.data.model.instant import parse_iso
 from src.data.model.stream import StreamRefusal, StreamState
 from src.data.net.sender import Sender
+from src.data.observability.events import CallFailed, Event
+from src.data.observability.logs import ContextFilter
 from src.data.vendors.polygon.stream import PolygonStream
 from tests.net.scripted import ScriptedTransport, answer
 from tests.vendor_server import VendorServer

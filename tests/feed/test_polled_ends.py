@@ -17,10 +17,10 @@ from src.data.feed.polled_live_data_feed import PolledLiveDataFeed
 from src.data.feed.selection import live_feed, live_feed_or_none, plain_feed
 from src.data.feed.sources.poll import PollSource
 from src.data.feed.sources.worker import ThreadedSource
-from src.data.logs import ContextFilter
-from src.data.model.events import CallFailed, Event
 from src.data.model.instant import parse_iso
 from src.data.model.stream import StreamState
+from src.data.observability.events import CallFailed, Event
+from src.data.observability.logs import ContextFilter
 from tests.vendor_server import VendorServer
 from tests.vendor_server.keyed import KEY
 

@@ -11,8 +11,8 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.logs import ContextFilter
-from src.data.model.events import AttemptFailed, CallFailed, Event
+from src.data.observability.events import AttemptFailed, CallFailed, Event
+from src.data.observability.logs import ContextFilter
 from tests.fundamentals.conftest import KEY, Vendors, asking, yahoo_chart
 
 # Vendor to where it is asked first, and what it answers about a company of that symbol.

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from ..errors import DataError, QueryError
-from ..logs import carried, running, subject_of
 from ..model.frame import empty_frame
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery
+from ..observability.logs import carried, running, subject_of
 from .request import RequestParser, Wishes
 from .service import BarsService
 

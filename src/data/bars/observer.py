@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ..cache.actions import ActionBook
 from ..clock import Clock
 from ..errors import CacheError, DataError, IncompleteDataError
-from ..logs import context, current, next_number, running, subject_of
-from ..metrics import Metrics
 from ..model.actions import Action
 from ..model.query import BarsQuery
 from ..net.forks import renew_after_fork
+from ..observability.logs import context, current, next_number, running, subject_of
+from ..observability.metrics import Metrics
 from ..resources import CpuUse, memory
 
 # The events are imported where they are told: most short programs meet none.
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ..cache.retention.disk_usage import Gauge
-    from ..model.events import Event
     from ..net.circuit import CircuitChange
     from ..net.send_record import SendRecord
+    from ..observability.events import Event
     from .answer.answer import Answer
 
 __all__ = ["Call", "Listener", "Observer"]
@@ -109,7 +109,7 @@ class Observer:
         error._ended = request  # type: ignore[attr-defined]
         self.metrics.failed(type(error).__name__)
         if isinstance(error, DataError) and not isinstance(error, IncompleteDataError):
-            from ..model.events import CallFailed
+            from ..observability.events import CallFailed
 
             self.tell(CallFailed, error=type(error).__name__, message=str(error))
 
@@ -132,7 +132,7 @@ class Observer:
         )
         if record.outcome == "ok":
             return
-        from ..model.events import AttemptFailed, VendorPaused
+        from ..observability.events import AttemptFailed, VendorPaused
 
         self.tell(
             AttemptFailed,
@@ -149,7 +149,7 @@ class Observer:
 
     def circuit_changed(self, change: CircuitChange) -> None:
         """Tell that a circuit was opened or closed."""
-        from ..model.events import CircuitClosed, CircuitOpened
+        from ..observability.events import CircuitClosed, CircuitOpened
 
         if change.is_open:
             self.tell(
@@ -272,7 +272,7 @@ class Call:
 
     def _tell_about(self, answer: Answer, attempts: Sequence[Mapping[str, Any]]) -> None:
         """Tell who supplied what was fetched now, how good it was, and which splits are new."""
-        from ..model.events import FellBack, SplitFound
+        from ..observability.events import FellBack, SplitFound
 
         for vendor, score in _scores(attempts, answer.scores):
             self._observer.metrics.scored(vendor, score)
@@ -288,7 +288,7 @@ class Call:
 
 
 def _tell_trouble(observer: Observer, answer: Answer) -> None:
-    from ..model.events import AnswerIncomplete
+    from ..observability.events import AnswerIncomplete
 
     if trouble := answer.trouble:
         lacking = sum(1 for gap in answer.gaps if not gap.harmless)

@@ -177,7 +177,7 @@ def _logging(log: str | None, *, verbose: bool) -> Iterator[None]:
     Raises:
         ConfigError: the environment asks for a format or a level that there is not.
     """
-    from ..logs import LOGGERS, attach, wanted
+    from ..observability.logs import LOGGERS, attach, wanted
 
     asked = wanted(log, "debug" if verbose else None)
     if asked is None:

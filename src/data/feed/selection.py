@@ -7,12 +7,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Union
 
 from ..errors import ConfigError, DataError
-from ..logs import running, subject_of
 from ..model.bars import PRICES
 from ..model.frame import warn_user
 from ..model.instant import from_ms
 from ..model.kind import ADJUSTMENTS
 from ..model.stream import LiveBar
+from ..observability.logs import running, subject_of
 from ..provider_selector import ProviderSelector
 from .catalog import VENDOR_FEEDS, feed_class
 from .live_feed import LiveFeed

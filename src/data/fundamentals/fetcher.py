@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Mapping
 
 from ..errors import DataError, ProviderTimeoutError
-from ..logs import carried
 from ..model.fundamentals import Snapshot
+from ..observability.logs import carried
 from ..vendors.foreign import call_foreign
 
 Job = Callable[[], Snapshot]

@@ -15,13 +15,13 @@ from ..clock import Clock
 from ..config.fundamentals_file import find_file, load_fundamentals_rules
 from ..config.offered import known_vendor
 from ..errors import AllProvidersFailedError, DataError, QueryError
-from ..logs import Subject as LogSubject
-from ..logs import running
 from ..model.fundamentals import Snapshot
 from ..model.fundamentals_plain import copied
 from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.settings import Settings
 from ..net.forks import renew_after_fork
+from ..observability.logs import Subject as LogSubject
+from ..observability.logs import running
 from .announced import last_turn_ms
 from .candidates import Candidates, CompanyQuery
 from .combiner import FundamentalsCombiner

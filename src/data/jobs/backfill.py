@@ -18,11 +18,11 @@ from ..errors import (
     IncompleteDataWarning,
     StorageError,
 )
-from ..logs import running, subject_of
 from ..model.instant import DAY_MS, from_ms
 from ..model.instrument import Instrument
 from ..model.provenance import ATTRS_KEY
 from ..model.timeframe import Timeframe
+from ..observability.logs import running, subject_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from ..errors import DataError, QueryError
 from ..fundamentals.request import Wish, data_type_of
-from ..logs import Subject, running
 from ..model.instant import DAY_MS
+from ..observability.logs import Subject, running
 from ..wiring import Services, build
 from .refresh_plan import (
     DEFAULT_DELAY_S,

@@ -12,10 +12,10 @@ from tenacity import RetryCallState, Retrying
 
 from ..clock import Clock
 from ..errors import CircuitOpenError, DataError, ProviderTimeoutError, RateLimitedError
-from ..logs import asking
 from ..model.capabilities import Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import SECOND_MS
+from ..observability.logs import asking
 from .answers import report
 from .audit import note_use
 from .circuit import CircuitVisit

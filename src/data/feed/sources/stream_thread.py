@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from ...calendars.calendar import first_unclosed
 from ...errors import DataError, ForeignError, QueryError
-from ...logs import following
 from ...model.instant import SECOND_MS
 from ...model.span import Span
 from ...model.stream import LiveBar, Revision, StreamState, StreamStatus
+from ...observability.logs import following
 from ...vendors.foreign import masked
 from ..continuation import Continuation, slots_of
 from ..queue import Item, Mailbox

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from ...clock import Clock, SystemClock
 from ...errors import DataError, ForeignError, UnavailableError
-from ...logs import following
+from ...observability.logs import following
 from ...vendors.foreign import call_foreign
 from .base import Sink
 

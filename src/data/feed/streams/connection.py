@@ -19,7 +19,6 @@ from ...errors import (
     RateLimitedError,
     UnavailableError,
 )
-from ...logs import Named, current, next_number, running
 from ...model.stream import (
     BarRevised,
     BarSeen,
@@ -38,6 +37,7 @@ from ...net.forks import renew_after_fork
 from ...net.limiter import Limiter
 from ...net.retry import RetryPolicy
 from ...net.socket import Wire
+from ...observability.logs import Named, current, next_number, running
 from ...vendors.foreign import call_foreign, masked
 from ...vendors.stream_protocol import StreamProtocol
 from .listeners import Listener

@@ -21,13 +21,13 @@ from ...errors import (
     MissingCredentialsError,
     NoProviderError,
 )
-from ...logs import running, subject_of
 from ...model.instant import SECOND_MS
 from ...model.instrument import Instrument
 from ...model.kind import Basis
 from ...model.stream import LiveBar, Topic
 from ...model.timeframe import Timeframe
 from ...net.socket import Dialer, library
+from ...observability.logs import running, subject_of
 from ...vendors.registry import key_names, load, row_of
 from ...vendors.stream_protocol import StreamProtocol
 from ..live_feed import LiveFeed

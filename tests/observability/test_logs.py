@@ -11,9 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from src.data import configure_logging, logs
+from src.data import configure_logging
 from src.data.errors import ConfigError
-from src.data.logs import LOGGERS, ContextFilter, JsonFormatter, Subject, TextFormatter
+from src.data.observability import logs
+from src.data.observability.logs import (
+    LOGGERS,
+    ContextFilter,
+    JsonFormatter,
+    Subject,
+    TextFormatter,
+)
 from tests.programs import PYTHONPATH
 
 log = logging.getLogger("onetape.test")

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from src.data.model.events import AttemptFailed, Event, FellBack
+from src.data.observability.events import AttemptFailed, Event, FellBack
 
 
 def test_an_event_is_frozen_and_plain() -> None:

@@ -6,7 +6,7 @@ from statistics import quantiles
 
 import pytest
 
-from src.data.metrics import EDGES, Metrics, Timings
+from src.data.observability.metrics import EDGES, Metrics, Timings
 
 CLASS = 2**0.25
 

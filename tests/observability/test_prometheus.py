@@ -11,8 +11,8 @@ from prometheus_client.registry import CollectorRegistry
 
 from src.data.cache.retention.disk_usage import Fill
 from src.data.errors import ConfigError, MissingExtraError
-from src.data.metrics import Metrics
-from src.data.metrics_prometheus import MetricsCollector, start_exporter
+from src.data.observability.metrics import Metrics
+from src.data.observability.prometheus import MetricsCollector, start_exporter
 from src.data.resources import Memory
 
 

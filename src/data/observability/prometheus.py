@@ -1,0 +1,185 @@
+"""The counters of a data manager for Prometheus; needs the extra ``metrics``.
+
+::
+
+    from src.data import get_data_manager
+    from src.data.observability.prometheus import start_exporter
+
+    stop = start_exporter(get_data_manager(), 9464)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+    from prometheus_client.registry import CollectorRegistry
+
+__all__ = ["HasMetrics", "MetricsCollector", "start_exporter"]
+
+_PREFIX = "onetape"
+_LAST_PORT = 65_535
+# What is a counter among the values of ``cache`` and ``process``.
+_ONLY_GROW = frozenset({"cpu_seconds"})
+
+
+class HasMetrics(Protocol):
+    """Whatever counts as a data manager does."""
+
+    def metrics(self) -> Mapping[str, Any]:
+        """Return what was counted, as plain values."""
+
+
+class MetricsCollector:
+    """Reads the counters of one manager each time it is scraped. Thread-safe.
+
+    Args:
+        manager: whose.
+        registry: where it is registered; None: the caller does that.
+
+    Raises:
+        MissingExtraError: the package ``prometheus_client`` is not installed.
+    """
+
+    def __init__(self, manager: HasMetrics, registry: CollectorRegistry | None = None) -> None:
+        self._core = _core()
+        self._manager = manager
+        if registry is not None:
+            registry.register(self)
+
+    def describe(self) -> list[Metric]:
+        """Return nothing: registering must not walk through the cache."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric with the values of this moment."""
+        found = self._manager.metrics()
+        yield from self._of_vendors(found["vendors"])
+        yield from self._of_calls(found["calls"])
+        yield from self._of_quality(found["quality"], found["events"])
+        for part in ("cache", "process"):
+            yield from self._gauges(part, found[part])
+
+    def _of_vendors(self, vendors: Mapping[str, Any]) -> Iterator[Metric]:
+        requests = self._counter("vendor_requests", "HTTP attempts", "vendor", "outcome")
+        received = self._counter("vendor_received_bytes", "Decoded bytes received", "vendor")
+        waited = self._counter("vendor_wait_seconds", "Time spent waiting", "vendor", "reason")
+        pauses = self._counter("vendor_pauses", "Times it asked us to slow down", "vendor")
+        held_back = self._counter("vendor_held_back", "Requests our limiter let not pass", "vendor")
+        seconds = self._histogram("vendor_request_seconds", "Duration of an attempt", "vendor")
+        for name, vendor in vendors.items():
+            for outcome, count in vendor["outcomes"].items():
+                requests.add_metric([name, outcome], count)
+            for reason, wait in vendor["waits"].items():
+                waited.add_metric([name, reason], wait["seconds"])
+            received.add_metric([name], vendor["bytes"])
+            pauses.add_metric([name], vendor["pauses"])
+            held_back.add_metric([name], vendor["held_back"])
+            _add_timings(seconds, [name], vendor["seconds"])
+        yield from (requests, received, waited, pauses, held_back, seconds)
+
+    def _of_calls(self, calls: Mapping[str, Any]) -> Iterator[Metric]:
+        answers = self._counter("answers", "Calls answered", "hit")
+        answers.add_metric(["true"], calls["hits"])
+        answers.add_metric(["false"], calls["answers"] - calls["hits"])
+        failed = self._counter("failed_calls", "Calls that ended with an error", "error")
+        for error, count in calls["failed"].items():
+            failed.add_metric([error], count)
+        rows = self._counter("rows", "Bars returned")
+        rows.add_metric([], calls["rows"])
+        seconds = self._histogram("answer_seconds", "Duration of an answered call")
+        _add_timings(seconds, [], calls["seconds"])
+        yield from (answers, failed, rows, seconds)
+
+    def _of_quality(
+        self, quality: Mapping[str, Any], events: Mapping[str, int]
+    ) -> Iterator[Metric]:
+        score = self._core.GaugeMetricFamily(
+            f"{_PREFIX}_quality_score",
+            "Quality of a vendor's last answer, 0 to 1",
+            labels=["vendor"],
+        )
+        for name, value in quality["scores"].items():
+            score.add_metric([name], value)
+        troubles = self._counter("troubles", "Incomplete answers, their gaps, bad rows", "kind")
+        for kind in ("incomplete", "gaps", "flagged"):
+            troubles.add_metric([kind], quality[kind])
+        told = self._counter("events", "Events by name", "event")
+        for name, count in events.items():
+            told.add_metric([name], count)
+        yield from (score, troubles, told)
+
+    def _gauges(self, part: str, values: Mapping[str, Any]) -> Iterator[Metric]:
+        for name, value in values.items():
+            if value is None:
+                continue
+            title = f"{part}: {name.replace('_', ' ')}"
+            if name in _ONLY_GROW:
+                grown = self._counter(f"{part}_{name}", title)
+                grown.add_metric([], value)
+                yield grown
+            else:
+                yield self._core.GaugeMetricFamily(f"{_PREFIX}_{part}_{name}", title, value=value)
+
+    def _counter(self, name: str, what: str, *labels: str) -> Any:
+        return self._core.CounterMetricFamily(f"{_PREFIX}_{name}", what, labels=labels)
+
+    def _histogram(self, name: str, what: str, *labels: str) -> Any:
+        return self._core.HistogramMetricFamily(f"{_PREFIX}_{name}", what, labels=labels)
+
+
+def start_exporter(manager: HasMetrics, port: int, host: str = "127.0.0.1") -> Callable[[], None]:
+    """Serve the counters of ``manager`` at ``http://host:port/metrics`` from a thread.
+
+    Whoever can reach the address can read them: vendors' names and numbers, no symbol, no key.
+
+    Returns:
+        A function that ends it.
+
+    Raises:
+        MissingExtraError: the package ``prometheus_client`` is not installed.
+        ConfigError: the address cannot be used.
+    """
+    _core()
+    from prometheus_client import start_http_server
+    from prometheus_client.registry import CollectorRegistry
+
+    if not 0 <= port <= _LAST_PORT:
+        raise ConfigError(f"there is no port {port}", hint=f"0 to {_LAST_PORT}")
+    registry = CollectorRegistry()
+    MetricsCollector(manager, registry)
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as exc:
+        raise ConfigError(
+            f"metrics cannot be served at {host}:{port}: {exc.strerror or exc}",
+            hint="choose a free port of this machine",
+        ) from exc
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop
+
+
+def _add_timings(histogram: Any, labels: list[str], timings: Mapping[str, Any]) -> None:
+    buckets = [(f"{edge:.9g}", float(count)) for edge, count in timings["buckets"]]
+    buckets.append(("+Inf", float(timings["count"])))
+    histogram.add_metric(labels, buckets, timings["total"])
+
+
+def _core() -> Any:
+    try:
+        from prometheus_client import core
+    except ImportError as exc:
+        raise MissingExtraError(
+            "metrics for Prometheus need the package prometheus_client",
+            hint='pip install "onetape[metrics]"',
+        ) from exc
+    return core
