@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,21 @@ import pandas as pd
 import pytest
 
 from src.data.bars.client import BarsClient, Wishes
-from src.data.cache.store import BarStore, Commit, CommitPiece
+from src.data.cache.retention.clear import evict_year
+from src.data.cache.retention.drop import drop_derived
+from src.data.cache.retention.eviction import PINNED
+from src.data.cache.store import BarStore, Commit, CommitPiece, Suspect
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import BadRangeError, BadTimeframeError
-from src.data.model.bars import BarTable
+from src.data.errors import BadRangeError, BadTimeframeError, QueryError
+from src.data.model.age import Age
+from src.data.model.bars import Bar, BarTable
 from src.data.model.coverage import Covered
-from src.data.model.instant import HOUR_MS, parse_iso
+from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
+from src.data.model.stored import CommitNotice
 from src.data.model.timeframe import Timeframe
 from src.data.wiring import Services, build
 from tests.e2e.shelf import Shelf
@@ -205,3 +211,222 @@ def test_sessions_of_an_instrument_by_instants(client: BarsClient, manager: Data
     (session,) = client.sessions(who, Span(noon, noon + 1))
     assert session.day == date(2024, 6, 13)
     assert session.breaks and noon in session.breaks[0]
+
+
+# --- what is stored ------------------------------------------------------------------------
+
+
+def test_columns_are_read_only_views_of_one_generation(client: BarsClient, store: BarStore) -> None:
+    part = Span(DAY.start, DAY.start + 3 * HOUR_MS)
+    found = client.columns(HOURS, part)
+    assert found.table.stamps.tolist() == list(range(*part, HOUR_MS))
+    assert found.table.close.tolist() == [100.0] * 3
+    assert [(p.span, p.vendor, p.basis) for p in found.coverage] == [
+        (part, "binance", Basis("raw"))
+    ]
+    for values in (found.table.stamps, found.table.close):
+        assert not values.flags.owndata
+        with pytest.raises(ValueError, match="read-only"):
+            values[0] = 1
+    store.commit(HOURS, Commit((piece(DAY, 101.0),)))
+    assert client.columns(HOURS, part).generation == found.generation + 1
+    assert found.table.close.tolist() == [100.0] * 3, "what was handed out stays"
+    assert client.columns(HOURS, part).table.close.tolist() == [101.0] * 3
+
+
+def test_series_are_listed_by_symbol_timeframe_and_lane(
+    client: BarsClient, store: BarStore
+) -> None:
+    days = SeriesKey("BTCUSDT", Timeframe.parse("1d"), ("raw",))
+    other = SeriesKey("ETHUSDT", HOURS.timeframe)
+    for key in (days, other):
+        store.commit(key, Commit((piece(Span(DAY.start, DAY.start + HOUR_MS)),)))
+    assert set(client.series()) == {HOURS, days, other}
+    assert set(client.series("BTC*")) == {HOURS, days}
+    assert set(client.series("* 1h")) == {HOURS, other}
+    assert client.series("* 1d@raw") == [days]
+    assert client.series("btc*") == client.series("BTC") == []
+
+
+def test_commits_tell_what_was_changed_and_what_is_kept(
+    client: BarsClient, store: BarStore
+) -> None:
+    store.commit(HOURS, Commit((piece(DAY, 101.0),)))
+    client.pin(HOURS, 1)
+    first, second = client.commits(HOURS)
+    assert (first.generation, first.vendor, first.span, first.added) == (1, "binance", DAY, 24)
+    assert (first.at_ms, first.years, first.is_kept, first.is_pinned) == (NOW, (2024,), True, True)
+    assert (second.changed, second.removed, second.is_pinned) == (24, 0, False)
+    store.clear("BTCUSDT", HOURS.timeframe)
+    assert client.commits(HOURS)[-1].deleted == "clear"
+    assert client.commits(SeriesKey("NONE", HOURS.timeframe)) == []
+
+
+def test_what_is_kept_aside_is_told_with_the_reason(
+    client: BarsClient, store: BarStore, services: Services
+) -> None:
+    bad = Bar(DAY.end, 1.0, 0.5, 2.0, 1.0, 1.0)
+    store.commit(HOURS, Commit(suspects=(Suspect(bad, "high below low"),)))
+    assert client.quarantined(HOURS).files == ()
+    ((row, reason),) = client.quarantined(HOURS).rows
+    assert (row[:6], reason) == (bad[:6], "high below low")
+    (path,) = services.cache.cache_dir.rglob("BTCUSDT/1h/2024.csv.gz")
+    path.write_bytes(path.read_bytes()[:-20] + b"\0" * 20)
+    store.repair(HOURS)
+    ((name, why),) = client.quarantined(HOURS).files
+    assert name.startswith("2024.") and why
+
+
+# --- commits as they happen ----------------------------------------------------------------
+
+
+def test_commits_are_told_as_they_happen_whoever_makes_them(
+    client: BarsClient, store: BarStore, manager: DataManager, vendor: Shelf
+) -> None:
+    heard: list[CommitNotice] = []
+    take_out = client.subscribe(heard.append)
+    manager.cache.store.commit(HOURS, Commit((piece(DAY, 101.0),)))  # another store on the folder
+    client.get(client.query("BTCUSDT", "1h", "2024-06-02", "2024-06-02"))
+    assert [(n.series, n.generation, n.vendor) for n in heard] == [
+        (HOURS, 2, "binance"), (HOURS, 3, "binance"),
+    ]  # fmt: skip
+    assert [n.bars for n in heard] == [24, 29], "five that were held came along to be compared"
+    assert heard[0].span == DAY and heard[0].at_ms == NOW
+    client.plan(client.query("BTCUSDT", "1h", "2024-06-03", "2024-06-03"))
+    assert len(heard) == 2, "a plan commits nothing"
+    take_out()
+    store.commit(HOURS, Commit((piece(DAY, 102.0),)))
+    assert len(heard) == 2
+
+
+def test_a_subscriber_that_raises_hurts_no_commit_and_no_other(
+    client: BarsClient, store: BarStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[CommitNotice] = []
+
+    def broken(notice: CommitNotice) -> None:
+        raise RuntimeError(f"no room for {notice.generation}")
+
+    client.subscribe(broken)
+    client.subscribe(heard.append)
+    for price in (101.0, 102.0):
+        store.commit(HOURS, Commit((piece(DAY, price),)))
+    assert [notice.generation for notice in heard] == [2, 3]
+    assert client.columns(HOURS, DAY).table.close[0] == 102.0
+    assert len([r for r in caplog.records if "no room" in r.getMessage()]) == 1
+
+
+# --- pins ----------------------------------------------------------------------------------
+
+
+def test_a_pinned_generation_is_read_whatever_becomes_of_the_series(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("cache: {keep_versions: 1}\n")
+
+    def made() -> tuple[BarsClient, BarStore]:
+        services = build(tmp_path / "cache", rules, clock=clock)
+        return services.client, services.cache.store
+
+    client, store = made()
+    for price in (100.0, 101.0, 102.0):
+        store.commit(HOURS, Commit((piece(DAY, price),), kind=KIND))
+    with pytest.raises(QueryError, match="not kept any more"):
+        client.pin(HOURS, 1)
+    client.pin(HOURS, 2)
+    client.pin(HOURS, 2)
+    # In another process, as it were: what is pinned there is what counts.
+    client, store = made()
+    for price in (103.0, 104.0, 105.0):
+        store.commit(HOURS, Commit((piece(DAY, price),), kind=KIND))
+    assert [c.generation for c in client.commits(HOURS) if c.is_kept] == [2, 5, 6]
+
+    def then(version: int) -> float:
+        asked = ("BTCUSDT", "1h", "2024-06-01", "2024-06-01", None, Wishes(version=version))
+        return float(client.get(client.query(*asked))["close"].iloc[0])
+
+    assert then(2) == 101.0
+    drop_derived(store.workshop, {}, 1 << 40)
+    assert then(2) == 101.0, "room is made with other files"
+    client.unpin(HOURS, 2)
+    client.unpin(HOURS, 2)
+    store.commit(HOURS, Commit((piece(DAY, 106.0),), kind=KIND))
+    with pytest.raises(QueryError, match="not kept any more"):
+        then(2)
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+def test_a_pin_of_today_outlives_rewrites_and_compaction(
+    tmp_path: Path, clock: ManualClock, keep: int
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(f"cache: {{keep_versions: {keep}}}\n")
+    services = build(tmp_path / "cache", rules, clock=clock)
+    client, store = services.client, services.cache.store
+    days = [Span(DAY.start + n * DAY_MS, DAY.end + n * DAY_MS) for n in range(3)]
+    for place, day in enumerate(days):
+        store.commit(HOURS, Commit((piece(day, 100.0 + place),), kind=KIND))
+        if place == 1:
+            client.pin(HOURS, 2)
+    # Logs of old, and commits that were found after a crash, do not tell where they begin.
+    log = store.workshop.lane(HOURS).paths.log(2024)
+    log.write_text(log.read_text().replace('"touched"', '"other"'))
+    services.cache.maintenance.compact([HOURS])
+    whole = Span(DAY.start, days[-1].end)
+    for price in (7.0, 8.0, 9.0):
+        store.commit(HOURS, Commit((piece(whole, price),), kind=KIND))
+    table, _ = store.read_version(HOURS, whole, 2)
+    assert table.close.tolist() == [100.0] * 24 + [101.0] * 24
+    assert store.read(HOURS, whole)[0].close[0] == 9.0
+
+
+def test_nothing_pinned_is_evicted_or_deleted_by_age(
+    client: BarsClient, store: BarStore, services: Services, clock: ManualClock
+) -> None:
+    lane = store.workshop.lane(HOURS)
+    client.pin(HOURS, 1)
+    clock.advance(90 * 86_400)
+    services.cache.max_age = Age.parse("10d")
+    other = SeriesKey("ETHUSDT", HOURS.timeframe)
+    newer = Span(clock.now_ms() // HOUR_MS * HOUR_MS - HOUR_MS, clock.now_ms() // HOUR_MS * HOUR_MS)
+    late = replace(piece(newer), fetched_at=clock.now_ms())
+    store.commit(other, Commit((replace(piece(DAY), fetched_at=clock.now_ms()),), kind=KIND))
+    store.commit(SeriesKey("XRPUSDT", HOURS.timeframe), Commit((late,), kind=KIND))
+    clock.advance(86_400)
+    services.cache.look_after()
+    assert store.view(other).rows == 0, "what is old enough went"
+    assert store.view(HOURS).rows == 24
+    assert not evict_year(lane, 2024, 1)
+    assert PINNED in services.cache.freeable().kept
+    client.unpin(HOURS, 1)
+    assert evict_year(lane, 2024, 1)
+
+
+def test_only_what_is_there_can_be_pinned(client: BarsClient, services: Services) -> None:
+    with pytest.raises(QueryError, match="has no version 2"):
+        client.pin(HOURS, 2)
+    with pytest.raises(QueryError, match="nothing is stored"):
+        client.pin(SeriesKey("ETHUSDT", HOURS.timeframe), 1)
+    assert not list(services.cache.ohlcv_dir.glob("ETH*"))
+
+
+def test_the_generation_of_columns_can_be_pinned_after_a_commit_of_the_series_alone(
+    client: BarsClient, store: BarStore
+) -> None:
+    store.commit(HOURS, Commit(next_due=NOW + HOUR_MS))
+    generation = client.columns(HOURS, DAY).generation
+    assert generation == 2, "no year was touched, and no log has it"
+    client.pin(HOURS, generation)
+    store.commit(HOURS, Commit((piece(DAY, 101.0),), kind=KIND))
+    table, _ = store.read_version(HOURS, DAY, generation)
+    assert table.close.tolist() == [100.0] * 24
+
+
+def test_read_only_columns_are_the_same_memory() -> None:
+    stamps, values = np.arange(3, dtype=np.int64), np.ones(3)
+    shown = BarTable(stamps, values, values, values, values, values).read_only()
+    assert np.shares_memory(shown.stamps, stamps) and np.shares_memory(shown.close, values)
+    assert shown.adj_close is None and values.flags.writeable
+    with pytest.raises(ValueError, match="read-only"):
+        shown.close[0] = 2.0

@@ -7,18 +7,19 @@ half-open. No method asks a vendor unless its name says ``get``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..cache.store import BarStore
+from ..cache.store import BarStore, SeriesView
 from ..clock import Clock
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from .locks import FindLeases
-from .observer import Observer
+from .observer import Enrolled, Observer
 from .request import Classifier, RequestParser, Wishes
 from .service import BarsService
 
@@ -28,11 +29,20 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from ..model.coverage import Coverage
     from ..model.explanation import Explanation
     from ..model.instrument import Instrument
     from ..model.plan import Plan
     from ..model.rules import ValidationRules
-    from ..model.stored import CoverageSpan, KnownAction, SessionHours
+    from ..model.stored import (
+        CommitNotice,
+        CoverageSpan,
+        KnownAction,
+        LoggedCommit,
+        Quarantined,
+        SessionHours,
+        StoredColumns,
+    )
     from .corporate_actions import ActionService, FoundActions
     from .dry_run.planner import RequestPlanner
     from .ingest.commit import Expiry
@@ -240,25 +250,8 @@ class BarsClient:
         Raises:
             CacheError: the store cannot be read.
         """
-        from ..model.stored import CoverageSpan
-
         view = self._store.view(series)
-        return tuple(
-            CoverageSpan(
-                part.span,
-                part.state,
-                part.vendor,
-                part.reason,
-                part.basis,
-                part.fetched_at,
-                part.expires,
-                # A closed bar may change until it has settled: then the whole series is due.
-                (view.next_due or part.fetched_at)
-                if part.state == "provisional" and part.expires is None
-                else part.expires,
-            )
-            for part in view.coverage.opened()
-        )
+        return tuple(_spans(view, view.coverage))
 
     def lanes(self, symbol: str, timeframe: Any) -> list[SeriesKey]:
         """Return the stored series of a symbol and timeframe, the default kind first.
@@ -268,6 +261,129 @@ class BarsClient:
             timeframe: a :class:`~..model.timeframe.Timeframe`.
         """
         return [key for key in self._store.keys_of(symbol) if key.timeframe == timeframe]
+
+    def columns(self, series: SeriesKey, span: Span) -> StoredColumns:
+        """Return the stored bars whose open stamps lie in ``span``, as columns, with the generation.
+
+        ``table.stamps`` is int64 UTC milliseconds, prices and volume are float64, ``adj_close`` too
+        or None. They are as they were fetched: ``coverage`` says what each part was adjusted for;
+        :meth:`get` brings them to one adjustment. The arrays cannot be written to, and are views of
+        the mapped columns where these are kept: nothing is copied. They stay what they are whatever
+        is committed later. A commit meanwhile is waited for: bars and generation belong together.
+
+        Raises:
+            CacheError: the store cannot be read.
+        """
+        from ..model.stored import StoredColumns
+
+        view, table, coverage, _ = self._store.stretch(series, span)
+        known = tuple(_spans(view, coverage))
+        return StoredColumns(series, view.generation, table.read_only(), known)
+
+    def series(self, pattern: str = "*") -> list[SeriesKey]:
+        """Return the stored series that match, by symbol, timeframe and lane.
+
+        Args:
+            pattern: a shell pattern (``*``, ``?``, ``[...]``) of a symbol (``BTC*``), or of a symbol,
+                a blank and a timeframe with its lane, if any (``* 1d``, ``AAPL 1d@raw``); upper and
+                lower case differ.
+
+        Raises:
+            StorageError: the cache folder cannot be read.
+        """
+        is_whole = " " in pattern
+        return [
+            key
+            for key in self._store.keys()
+            if fnmatchcase(str(key) if is_whole else key.symbol, pattern)
+        ]
+
+    def commits(self, series: SeriesKey) -> list[LoggedCommit]:
+        """Return the logged commits to a series, oldest first, deletions among them.
+
+        The log is not made durable: it may lack the last commits before a power loss, and makes one
+        entry of many that are old.
+
+        Raises:
+            CacheError: the store cannot be read.
+        """
+        from ..model.instant import parse_iso
+        from ..model.stored import LoggedCommit
+
+        pinned = self._store.pins(series)
+        return [
+            LoggedCommit(
+                told["generation"],
+                parse_iso(told["time"]) if told["time"] else None,
+                told["vendor"],
+                Span(*told["span"]) if told["span"] else None,
+                told["added"],
+                told["changed"],
+                told["removed"],
+                tuple(told["years"]),
+                told["deleted"] or "",
+                told["recovered"],
+                told["kept"],
+                told["generation"] in pinned,
+            )
+            for told in self._store.commits(series)
+        ]
+
+    def quarantined(self, series: SeriesKey) -> Quarantined:
+        """Return what of a series is kept aside, and why; nothing is repaired for it.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        from ..model.stored import Quarantined
+
+        rows, files = self._store.quarantined(series)
+        return Quarantined(tuple(map(tuple, rows)), tuple((f.path.name, f.reason) for f in files))
+
+    # --- versions and changes --------------------------------------------------------------
+
+    def pin(self, series: SeriesKey, generation: int) -> None:
+        """Keep what it takes to read a series as it stood after commit ``generation``.
+
+        ``get`` of a question with that ``version`` gives the bars from then on, whatever is revised,
+        compacted, or dropped to keep the limit or the age of the cache. A pin is durable and holds
+        for every process that works on the folder until :meth:`unpin`; setting it twice sets it
+        once. A call that deletes bars (``clear``) deletes pinned ones, too.
+
+        Args:
+            series: which.
+            generation: as ``columns(series, span).generation`` or ``attrs["onetape"]`` has it.
+
+        Raises:
+            QueryError: there is no such generation, or it is not kept any more.
+            LockTimeoutError, StorageError: it is not pinned.
+        """
+        self._store.pin(series, generation)
+
+    def unpin(self, series: SeriesKey, generation: int) -> None:
+        """Let a pinned generation go; the next rewrite of a year drops what only it needed.
+
+        Without such a pin nothing happens. A pin has no owner: it is gone for all who set it.
+
+        Raises:
+            LockTimeoutError, StorageError: the pin stays.
+        """
+        self._store.unpin(series, generation)
+
+    def subscribe(self, callback: Callable[[CommitNotice], object]) -> Callable[[], None]:
+        """Have ``callback`` called with every commit of bars to this cache folder as it happens.
+
+        Told are commits of this process, whichever manager, feed or cache object makes them; of those of
+        other processes ``commits`` and the generation of ``columns`` tell. Deletions are no commits.
+
+        It runs in the thread that committed, once the commit is durable and its lock is released;
+        that thread waits for it. It must not ask for the same series there: it should hand the
+        notice on and return. What it raises is logged once, and hurts neither commit nor answer.
+
+        Returns:
+            A function that takes it out again.
+        """
+        return self._store.commit_feed.subscribe(Enrolled(callback).tell)
 
     # --- splits and dividends, sessions ----------------------------------------------------
 
@@ -341,4 +457,25 @@ class BarsClient:
         return tuple(
             SessionHours(s.day, s.open_ms, s.close_ms, s.breaks, closes_early(instrument, s), due)
             for s, due in zip(found, settled, strict=True)
+        )
+
+
+def _spans(view: SeriesView, coverage: Coverage) -> Iterator[CoverageSpan]:
+    """Yield what is known of a part of a series."""
+    from ..model.stored import CoverageSpan
+
+    for part in coverage.opened():
+        due = part.expires
+        if part.state == "provisional" and due is None:
+            # A closed bar may change until it has settled: then the whole series is due.
+            due = view.next_due or part.fetched_at
+        yield CoverageSpan(
+            part.span,
+            part.state,
+            part.vendor,
+            part.reason,
+            part.basis,
+            part.fetched_at,
+            part.expires,
+            due,
         )

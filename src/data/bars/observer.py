@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ..cache.retention.disk_usage import Gauge
+    from ..model.stored import CommitNotice
     from ..net.circuit import CircuitChange
     from ..net.send_record import SendRecord
     from ..observability.events import Event
@@ -52,7 +53,7 @@ class Observer:
         self._cpu = CpuUse(clock.monotonic)
         self.metrics = Metrics()
         # Replaced whole, never changed: whoever is telling goes on with the list it began with.
-        self._listeners: tuple[_Enrolled, ...] = ()
+        self._listeners: tuple[Enrolled, ...] = ()
         renew_after_fork(self.metrics)
         renew_after_fork(self._cpu)
         if gauge is not None:
@@ -72,7 +73,7 @@ class Observer:
         Returns:
             A function that takes it out again.
         """
-        enrolled = _Enrolled(listener)
+        enrolled = Enrolled(listener)
         self._listeners = (*self._listeners, enrolled)
 
         def remove() -> None:
@@ -174,14 +175,14 @@ class Observer:
             enrolled.tell(event)
 
 
-class _Enrolled:
+class Enrolled:
     """A listener, and whether it has failed already."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Callable[[Any], object]) -> None:
         self._listener = listener
         self._has_failed = False
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: Event | CommitNotice) -> None:
         """Hand an event over; what the listener raises is logged once."""
         from ..vendors.foreign import call_foreign  # most programs have no listener
 

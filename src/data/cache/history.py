@@ -7,11 +7,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ..errors import QueryError
+from ..disk.files import Disk
+from ..errors import CacheError, QueryError
 from ..model.bars import BarTable, concat
 from ..model.coverage import Coverage
 from ..model.span import Span
 from .format.gzip_member import Member, file_id, walk
+from .pins import pin_file, pins_in
+from .read.series_index import read_series
 from .read.year_file import MismatchError, rows_of
 from .write.coverage_update import after_members, year_span
 from .write.protocols import versions
@@ -67,13 +70,7 @@ def read_version(lane: SeriesFiles, span: Span, generation: int) -> tuple[BarTab
         QueryError: that generation never was, or its bars are not kept any more.
     """
     past = Past(lane)
-    newest = max(past.generations, default=0)
-    if not 0 < generation <= newest:
-        raise QueryError(
-            f"{lane.key} has no version {generation}",
-            symbol=lane.key.symbol,
-            hint=f"versions 1 to {newest} were written" if newest else "nothing is stored",
-        )
+    past.check_number(generation)
     tables: list[BarTable] = []
     coverage = Coverage()
     for year in past.years:
@@ -85,6 +82,50 @@ def read_version(lane: SeriesFiles, span: Span, generation: int) -> tuple[BarTab
         tables.append(found[0].within(span))
         coverage = coverage.overlaid(found[1])
     return concat(tables), coverage.within(span)
+
+
+def pin(lane: SeriesFiles, generation: int, lock_timeout_s: float) -> None:
+    """Keep a generation, durably; :mod:`.pins` says what that means.
+
+    Raises:
+        QueryError: it never was, or it is not kept any more.
+        LockTimeoutError, StorageError: nothing was changed.
+    """
+    disk, paths = lane.disk, lane.paths
+    if disk.stat(paths.folder) is None:  # no folder is made for a series that is not stored
+        Past(lane).check_number(generation)
+    with disk.lock(paths.lock, lock_timeout_s):
+        Past(lane).check(generation)
+        for year in lane.logged_years():  # by the log a version is found, and it is not synced
+            _sync_if_there(disk, paths.log(year))
+        path = pin_file(paths.versions, generation)
+        disk.make_folders(paths.versions)
+        if disk.stat(path) is None:
+            disk.close(disk.create(path))
+        # Whoever made it may have been killed before its name was durable.
+        disk.sync_folder(paths.versions)
+
+
+def _sync_if_there(disk: Disk, path: Path) -> None:
+    if disk.stat(path) is not None:
+        handle = disk.open_write(path)
+        try:
+            disk.sync_data(handle)
+        finally:
+            disk.close(handle)
+
+
+def unpin(lane: SeriesFiles, generation: int, lock_timeout_s: float) -> None:
+    """Let a generation go: the next rewrite drops what only it needed. Without a pin: nothing.
+
+    Raises:
+        LockTimeoutError, StorageError: the pin stays.
+    """
+    disk, folder = lane.disk, lane.paths.versions
+    if generation in pins_in(disk, folder):
+        with disk.lock(lane.paths.lock, lock_timeout_s):
+            disk.remove(pin_file(folder, generation))
+            disk.sync_folder(folder)
 
 
 def _not_kept(past: Past, year: int, generation: int) -> QueryError:
@@ -156,6 +197,39 @@ class Past:
     def kept(self) -> list[int]:
         """Return the generations that can still be read, ascending."""
         return [g for g in self.generations if all(self._is_kept(y, g) for y in self.years)]
+
+    def check_number(self, generation: int) -> None:
+        """Refuse a generation that never was; raises ``QueryError``."""
+        newest = self._newest()
+        if not 0 < generation <= newest:
+            key = self.lane.key
+            raise QueryError(
+                f"{key} has no version {generation}",
+                symbol=key.symbol,
+                hint=f"versions 1 to {newest} were written" if newest else "nothing is stored",
+            )
+
+    def check(self, generation: int) -> None:
+        """Refuse a generation that never was, or is not kept any more; raises ``QueryError``."""
+        self.check_number(generation)
+        for year in self.years:
+            if not self._is_kept(year, generation):
+                raise _not_kept(self, year, generation)
+
+    def _newest(self) -> int:
+        """Return the newest generation, of the series where its last commit touched no year.
+
+        Where the log lacks a commit to a year, it ends with what the log has.
+        """
+        logged = max(self.generations, default=0)
+        try:
+            metas = [self.lane.meta(year) for year in self.lane.years()]
+        except CacheError:
+            return logged
+        if not logged or any(meta and meta.state.generation > logged for meta in metas):
+            return logged
+        series = read_series(self.lane)
+        return max(logged, series.generation if series else 0)
 
     def year(self, year: int, generation: int) -> tuple[BarTable, Coverage] | None:
         """Return the bars of one year as they were then; None where they are not kept."""

@@ -23,6 +23,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .actions import ActionBook, ActionStore, Asked
+from .commit_feed import feed_of
 from .layout import Layout, decode_lane
 from .legacy.adopt import OldYears
 from .parts import StoreParts
@@ -32,6 +33,7 @@ from .read.lru_cache import LruCache
 from .read.range_reader import RangeReader
 from .read.series_index import IndexEntry, SeriesIndex
 from .recovery import quarantine
+from .recovery.quarantine_folder import KeptFile
 from .retention.clear import clear_lane, clear_symbol, clear_years
 from .retention.listener import StoreListener
 from .retention.usage import Tally
@@ -64,6 +66,7 @@ class BarStore:
         memory: what answers, documents and columns are kept in.
         workshop: for the maintenance of the folder.
         steward: who looks after it.
+        commit_feed: tells of commits to this folder, by whichever store of this process.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class BarStore:
         )
         self._actions = ActionStore(layout, disk, self._memory, lock_timeout_s=lock_timeout_s)
         self._guard = WriteGuard(self.root, self._clock)
+        self.commit_feed = feed_of(self.root)
         self.steward = StoreListener()
         self.workshop = StoreParts(layout, disk, self._lane, old, self._sidecars, lock_timeout_s)
 
@@ -178,6 +182,13 @@ class BarStore:
             return ()
         return quarantine.standing_in(lane, span, lambda: self._viewer.known(lane).view.coverage)
 
+    def quarantined(self, key: SeriesKey) -> tuple[list[Suspect], list[KeptFile]]:
+        """Return the rows kept aside, by year as they came, and the files; nothing is repaired."""
+        lane = self._lane(key)
+        years = quarantine.years_with_rows(lane)
+        rows = [row for year in years for row in quarantine.rows_kept(lane, year)]
+        return rows, list(quarantine.files_of(lane))
+
     def commit(self, key: SeriesKey, commit: Commit) -> None:
         """Store new answers and what was learned.
 
@@ -198,7 +209,9 @@ class BarStore:
         if not commit.is_empty:
             with self._guard.writing(lane.paths.folder), self.steward.committing(lane, commit):
                 self.changed = True
-                CommitRun(lane, commit, self._old).run(self._lock_timeout_s)
+                run = CommitRun(lane, commit, self._old)
+                run.run(self._lock_timeout_s)
+            self.commit_feed.announce(key, commit, run.generation, self._clock.now_ms())
 
     def repair(self, key: SeriesKey) -> SeriesView:
         """Check every year of a series under its lock, repair what needs it, and view it.
@@ -224,6 +237,34 @@ class BarStore:
         from .history import log_of
 
         return log_of(self._lane(key))
+
+    def commits(self, key: SeriesKey) -> list[dict[str, Any]]:
+        """Return the logged commits, those of several years put together; see ``commits_of``."""
+        from .history import commits_of
+
+        return commits_of(self._lane(key))
+
+    def pins(self, key: SeriesKey) -> list[int]:
+        """Return the pinned generations of a series, ascending; see :mod:`.pins`."""
+        from .pins import pins_in
+
+        return pins_in(self._disk, self._lane(key).paths.versions)
+
+    def pin(self, key: SeriesKey, generation: int) -> None:
+        """Keep a generation until it is unpinned; raises as :func:`.history.pin`."""
+        from .history import pin
+
+        lane = self._lane(key)
+        with self._guard.writing(lane.paths.folder):
+            pin(lane, generation, self._lock_timeout_s)
+
+    def unpin(self, key: SeriesKey, generation: int) -> None:
+        """Let a generation go; raises as :func:`.history.unpin`."""
+        from .history import unpin
+
+        lane = self._lane(key)
+        with self._guard.writing(lane.paths.folder):
+            unpin(lane, generation, self._lock_timeout_s)
 
     def read_version(
         self, key: SeriesKey, span: Span, generation: int

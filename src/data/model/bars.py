@@ -58,6 +58,16 @@ class BarTable:
     adj_close: Floats | None = None
     index: Stamps | None = None
 
+    def read_only(self) -> BarTable:
+        """Return views of the columns that cannot be written to; nothing is copied."""
+        views = {}
+        for name, values in vars(self).items():
+            view = values if values is None else values.view()
+            if view is not None:
+                view.flags.writeable = False
+            views[name] = view
+        return BarTable(**views)
+
     @classmethod
     def empty(cls) -> BarTable:
         """Return a table without rows."""

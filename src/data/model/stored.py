@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from .actions import Action
+from .bars import Bar, BarTable
 from .instant import day_ms
 from .kind import Basis
 from .series import SeriesKey
@@ -23,9 +24,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "CommitNotice",
     "CoverageSpan",
     "KnownAction",
+    "LoggedCommit",
+    "Quarantined",
     "SessionHours",
+    "StoredColumns",
     "actions_frame",
     "coverage_frame",
     "sessions_frame",
@@ -122,6 +127,92 @@ class SessionHours:
     breaks: tuple[Span, ...] = ()
     is_early_close: bool = False
     next_due: int = 0
+
+
+@dataclass(frozen=True)
+class StoredColumns:
+    """Bars of one series as they are stored, of one generation.
+
+    Attributes:
+        series: whose.
+        generation: of the series, right after which commit these are its bars.
+        table: the columns, ascending by stamp; their arrays cannot be written to.
+        coverage: what is known of the stretch: the vendor and the basis of every part of it.
+    """
+
+    series: SeriesKey
+    generation: int
+    table: BarTable
+    coverage: tuple[CoverageSpan, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoggedCommit:
+    """One commit to a series, as its log has it.
+
+    Attributes:
+        generation: its number, by which ``version=`` asks for the series as it stood after it.
+        at_ms: when it was made; None where the log does not tell.
+        vendor: whose bars they were; several are joined by commas, empty of a deletion.
+        span: the stretch that it was about; None where it was about none.
+        added, changed, removed: bars.
+        years: the years of stamps that it touched.
+        deleted: the call that deleted, empty where none did.
+        is_recovered: whether it was found after a crash.
+        is_kept: whether the series can still be read as it was then.
+        is_pinned: whether that is kept until it is unpinned.
+    """
+
+    generation: int
+    at_ms: int | None
+    vendor: str
+    span: Span | None
+    added: int
+    changed: int
+    removed: int
+    years: tuple[int, ...] = ()
+    deleted: str = ""
+    is_recovered: bool = False
+    is_kept: bool = True
+    is_pinned: bool = False
+
+
+@dataclass(frozen=True)
+class CommitNotice:
+    """A commit that has just been made durable.
+
+    Attributes:
+        series: to which.
+        generation: its number.
+        at_ms: when.
+        vendor: who answered; several are joined by commas, empty where nothing tells.
+        span: the stretch that was answered or learned of; None where the series alone was changed.
+        bars: how many were handed to the store, those that were stored already among them.
+    """
+
+    name: ClassVar[str] = "a commit"
+
+    series: SeriesKey
+    generation: int
+    at_ms: int
+    vendor: str
+    span: Span | None
+    bars: int
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """What of a series is kept aside because it was not believed.
+
+    Attributes:
+        rows: bars as they came, each with what is wrong with it; also bars that their vendor
+            withdrew (``withdrawn by ...``). Of those sent for one stamp the last is the newest.
+        files: names of damaged files and tails in the folder ``_quarantine`` of the series, each
+            with the reason.
+    """
+
+    rows: tuple[tuple[Bar, str], ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
 
 
 def actions_frame(actions: Iterable[KnownAction]) -> pd.DataFrame:

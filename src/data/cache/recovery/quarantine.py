@@ -12,7 +12,7 @@ import io
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ...disk.atomic import write_atomically
@@ -25,7 +25,7 @@ from ..format.deflate import inflated
 from ..values import Suspect
 from ..write.coverage_update import year_span
 from ..write.series import SeriesFiles
-from .quarantine_folder import Quarantine
+from .quarantine_folder import KeptFile, Quarantine
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +109,11 @@ def withdrawn(table: BarTable, vendor: str) -> list[Suspect]:
     columns = (values.tolist() for values in table.values())
     rows = zip(table.stamps.tolist(), *columns, strict=True)
     return [Suspect(Bar._make((*row, NAN)[:7]), WITHDRAWN + vendor) for row in rows]
+
+
+def files_of(lane: SeriesFiles) -> Iterator[KeptFile]:
+    """Yield the damaged files of a series that are kept, with the reasons."""
+    return _folder(lane).files()
 
 
 def rows_kept(lane: SeriesFiles, year: int) -> list[Suspect]:

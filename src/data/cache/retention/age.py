@@ -17,6 +17,7 @@ from ...model.instant import MINUTE_MS, iso
 from ...model.series import SeriesKey
 from ..facade.catalog import Catalogue
 from ..layout import BARS
+from ..pins import pins_in
 from ..store import BarStore
 from ..tables import TableStore
 from ..write.coverage_update import year_span
@@ -167,13 +168,19 @@ class AgeRetention:
         return self._store.clear_years(one.key, years, by=BY, closed_by=before, wait_s=wait_s) > 0
 
     def unused(self, aged: Aged, now_ms: int) -> Aged:
-        """Return the same without bars that a request on its way may need."""
+        """Return the same without bars that a request on its way may need, or a pin keeps."""
         kept = (
             one
             for one in aged.years
-            if one.data_type != BARS or self._last_used(one.key, one.year) <= now_ms - IN_USE_MS
+            if one.data_type != BARS or not (self._is_pinned(one) or self._is_in_use(one, now_ms))
         )
         return replace(aged, years=tuple(kept))
+
+    def _is_pinned(self, one: AgedYear) -> bool:
+        return bool(pins_in(self._disk, self._shop.lane(one.key).paths.versions))
+
+    def _is_in_use(self, one: AgedYear, now_ms: int) -> bool:
+        return self._last_used(one.key, one.year) > now_ms - IN_USE_MS
 
     def check_clock(self, now_ms: int) -> int:
         """Return when the newest answer in the store was given; it is not earlier than that now.

@@ -16,6 +16,7 @@ from ..format.json_document import DamagedError
 from ..format.series_document import SeriesMeta
 from ..format.year_document import YearState
 from ..legacy.adopt import OldYears
+from ..pins import pins_in
 from ..read.series_index import read_series
 from ..write.coverage_update import year_span
 from ..write.series import SeriesFiles
@@ -256,6 +257,8 @@ def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
         metas = {y: lane.meta(y) for y in lane.years()}
         meta = metas.get(year)
         if meta is None or meta.pending is not None or meta.state.generation != generation:
+            return False
+        if pins_in(disk, paths.versions):
             return False
         after = _without(lane, [m.state for m in metas.values() if m])
         lane.write_series(after)  # durable with the folder, and nothing goes for good before

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ...errors import CacheError
 from ...model.instant import DAY_MS
 from ..parts import StoreParts
+from ..pins import pins_in
 from ..read.derived_paths import FOLDER, series_of
 from .eviction import walk
 from .usage import Uses
@@ -86,6 +87,8 @@ def _versions(shop: StoreParts) -> Iterator[Found]:
     for entry in walk(shop.layout.ohlcv):
         path = Path(entry.path)
         if path.parent.name == _VERSIONS and entry.name.endswith(".csv.gz"):
+            if pins_in(shop.disk, path.parent):
+                continue
             facts = _facts(entry)
             if facts is not None and facts.st_nlink == 1:  # else it is the file of today, too
                 yield Found(facts.st_mtime_ns // 1_000_000, -facts.st_size, path)

@@ -18,6 +18,7 @@ from ...model.instant import DAY_MS, MINUTE_MS
 from ...model.kind import Kind
 from ...model.series import SeriesKey
 from ..format.year_document import YearMeta
+from ..pins import pins_in
 from ..write.series import SeriesFiles
 
 BYTES_IN_GB = 1024**3
@@ -29,6 +30,7 @@ IN_USE_MS = 5 * MINUTE_MS
 ALIVE_MS = 30 * DAY_MS
 
 IN_USE = "in use just now"
+PINNED = "a version of the series is pinned"
 DOUBTED = "in doubt, or taken back by its vendor"
 UNKNOWN_BASIS = "nobody knows what it was adjusted for"
 HANDED_IN = "handed in by a program"
@@ -209,13 +211,14 @@ class _Look:
     def holdings(self, judge: _Judge) -> Iterator[Holding]:
         """Yield the years that have data, each with why it must stay, if it must."""
         disk, paths = self.lane.disk, self.lane.paths
+        pinned = PINNED if pins_in(disk, paths.versions) else ""
         for year, meta in self.metas.items():
             data, document = disk.stat(paths.data(year)), disk.stat(paths.metadata(year))
             if data is None:
                 continue
             size = data.size + (document.size if document else 0)
             generation = meta.state.generation if meta else 0
-            kept = judge.kept(self.lane.key, meta, self._latest)
+            kept = pinned or judge.kept(self.lane.key, meta, self._latest)
             yield Holding(self.lane.key, year, size, generation, self._used[year], kept)
 
 

@@ -13,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...disk.atomic import NO_LINKS, or_discarded, stage
+from ...disk.atomic import NO_LINKS, link_or_copy, or_discarded, stage
 from ...disk.files import errno_of
 from ...errors import StorageError
 from ...model.instant import DAY_MS, parse_iso
 from ..format.gzip_member import Member
 from ..format.year_document import YearMeta, YearState
+from ..pins import needed, needs
 from .series import SeriesFiles
 
 log = logging.getLogger(__name__)
@@ -94,8 +95,9 @@ def rewrite(
     data = lane.paths.data(year)
     temp = stage(lane.disk, data, b"".join(member.raw for member in members))
     with or_discarded(lane.disk, temp):
-        if keep_version:
-            keep(lane, year, meta.state.generation)
+        is_pinned = needs(lane, year, meta.state.generation, versions(lane, year))
+        if keep_version or is_pinned:
+            keep(lane, year, meta.state.generation, is_pinned=is_pinned)
         lane.write_meta(year, replace(meta, pending=state), durable=True)
         lane.disk.replace(temp, data)
     lane.disk.sync_folder(lane.paths.folder)
@@ -108,16 +110,20 @@ def rewrite(
 # --- older versions ------------------------------------------------------------------------
 
 
-def keep(lane: SeriesFiles, year: int, generation: int) -> None:
+def keep(lane: SeriesFiles, year: int, generation: int, *, is_pinned: bool = False) -> None:
     """Give the current file of ``year`` a second name, and drop those kept for long enough."""
     sweep_versions(lane, year)
     folder = lane.paths.versions
-    if not lane.retention.versions:
+    if not (lane.retention.versions or is_pinned):
         _drop(lane, expired(lane, year))
         return
     lane.disk.make_folders(folder)
+    data, second = lane.paths.data(year), folder / f"{year:04d}.{generation}.csv.gz"
     try:
-        lane.disk.link(lane.paths.data(year), folder / f"{year:04d}.{generation}.csv.gz")
+        if is_pinned:
+            link_or_copy(lane.disk, data, second)
+        else:
+            lane.disk.link(data, second)
     except StorageError as exc:
         if errno_of(exc) == errno.EEXIST:
             return
@@ -128,8 +134,13 @@ def keep(lane: SeriesFiles, year: int, generation: int) -> None:
 
 
 def expired(lane: SeriesFiles, year: int) -> list[Path]:
-    """Return the older files of ``year`` that are more, or older, than is to be kept."""
+    """Return the older files of ``year`` that are more, or older, than is to be kept.
+
+    Those that a pinned generation is read from are not among them.
+    """
     found, retention = versions(lane, year), lane.retention
+    pinned = needed(lane, year, found)
+    found = [one for one in found if one[1] not in pinned]
     late = found[: max(0, len(found) - retention.versions)]
     if retention.days is not None:
         oldest = lane.clock.now_ms() - round(retention.days * DAY_MS)

@@ -20,6 +20,7 @@ from ..format.json_document import DamagedError
 from ..format.series_document import SeriesMeta, dump_series, load_series
 from ..format.year_document import YearMeta, YearState, dump_meta, load_meta
 from ..layout import LEGACY, METADATA, QUARANTINE, SERIES, LanePaths, years_in
+from ..pins import pins_in
 from ..read.document_cache import DocumentCache
 from ..retention.usage import Tally
 from .log_file import MOST_LOG_BYTES, append_line, entries_of, line_of, trim_log
@@ -179,10 +180,11 @@ class SeriesFiles:
             log.warning("%s %s: the commit was not logged: %s", self.key, year, exc)
 
     def _versions_kept(self, year: int) -> list[int]:
-        """Return the generations of which older files of ``year`` are kept."""
+        """Return the generations of which older files of ``year`` are kept, and those pinned."""
         names = (name.split(".") for name in self.disk.list(self.paths.versions))
         ours = (n[1] for n in names if n[0] == f"{year:04d}" and len(n) > 1)
-        return [int(generation) for generation in ours if generation.isdecimal()]
+        kept = [int(generation) for generation in ours if generation.isdecimal()]
+        return [*kept, *pins_in(self.disk, self.paths.versions)]
 
     def log_entries(self, year: int) -> list[dict[str, Any]]:
         """Return the logged commits of ``year``, oldest first; unreadable lines are left out."""
