@@ -338,7 +338,10 @@ class BarsClient:
         from ..model.stored import Quarantined
 
         rows, files = self._store.quarantined(series)
-        return Quarantined(tuple(map(tuple, rows)), tuple((f.path.name, f.reason) for f in files))
+        return Quarantined(
+            tuple((row.bar, row.reason) for row in rows),
+            tuple((file.path.name, file.reason) for file in files),
+        )
 
     # --- versions and changes --------------------------------------------------------------
 

@@ -34,12 +34,13 @@ class CommitFeed:
         """Tell of a commit that is durable; without anybody to tell it nothing is made."""
         if not self._sinks:
             return
-        spans = [part.span for part in (*commit.pieces, *commit.marks)]
+        spans = [*(p.span for p in commit.pieces), *(m.span for m in commit.marks)]
+        vendors = [*(p.vendor for p in commit.pieces), *(m.vendor for m in commit.marks)]
         notice = CommitNotice(
             key,
             generation,
             at_ms,
-            ",".join(dict.fromkeys(p.vendor for p in (*commit.pieces, *commit.marks) if p.vendor)),
+            ",".join(dict.fromkeys(filter(None, vendors))),
             Span(min(s.start for s in spans), max(s.end for s in spans)) if spans else None,
             sum(len(piece.table) for piece in commit.pieces),
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from math import isinf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,12 +60,11 @@ class BarTable:
 
     def read_only(self) -> BarTable:
         """Return views of the columns that cannot be written to; nothing is copied."""
-        views = {}
+        views: dict[str, Any] = {}
         for name, values in vars(self).items():
-            view = values if values is None else values.view()
-            if view is not None:
-                view.flags.writeable = False
-            views[name] = view
+            views[name] = values if values is None else values.view()
+            if values is not None:
+                views[name].flags.writeable = False
         return BarTable(**views)
 
     @classmethod
