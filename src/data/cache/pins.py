@@ -13,17 +13,15 @@ pinned, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..disk.files import Disk
 
-if TYPE_CHECKING:
-    from .write.series import SeriesFiles
-
 _PIN = "pin-"
 Version = tuple[int, Path]
+Entry = Mapping[str, Any]
 
 
 def pin_file(folder: Path, generation: int) -> Path:
@@ -37,26 +35,35 @@ def pins_in(disk: Disk, folder: Path) -> list[int]:
     return sorted(int(text) for text in texts if text.isascii() and text.isdecimal())
 
 
-def needed(lane: SeriesFiles, year: int, found: Sequence[Version]) -> set[Path]:
-    """Return which replaced files of ``year`` pinned generations are read from; ``found``: all."""
+def needed(pins: Sequence[int], log: Sequence[Entry], found: Sequence[Version]) -> set[Path]:
+    """Return which replaced files of a year pinned generations are read from.
+
+    Args:
+        pins: of its series.
+        log: the commits to the year.
+        found: all its replaced files, oldest first.
+    """
     kept: set[Path] = set()
-    for own in _own_generations(lane, year):
+    for own in _own_generations(pins, log):
         later = [path for generation, path in found if own is None or generation >= own]
         kept.update(later if own is None else later[:1])
     return kept
 
 
-def needs(lane: SeriesFiles, year: int, generation: int, found: Sequence[Version]) -> bool:
-    """Tell whether a pinned generation is read from the file of today, which is of ``generation``."""
+def needs(
+    pins: Sequence[int], log: Sequence[Entry], found: Sequence[Version], generation: int
+) -> bool:
+    """Tell whether a pinned generation is read from the file of today, which is of ``generation``.
+
+    The other arguments are as for :func:`needed`.
+    """
     newest = max((replaced for replaced, _ in found), default=0)
-    return any(own is None or newest < own <= generation for own in _own_generations(lane, year))
+    return any(own is None or newest < own <= generation for own in _own_generations(pins, log))
 
 
-def _own_generations(lane: SeriesFiles, year: int) -> Iterator[int | None]:
-    """Yield the last commit to ``year`` by each pin; None where nothing tells."""
-    pins = pins_in(lane.disk, lane.paths.versions)
-    entries = lane.log_entries(year) if pins else []
+def _own_generations(pins: Sequence[int], log: Sequence[Entry]) -> Iterator[int | None]:
+    """Yield the last commit to a year by each pin; None where nothing tells."""
     for pinned in pins:
-        own = [int(e["generation"]) for e in entries if e["generation"] <= pinned]
-        if own or not entries:  # else the year was begun later
+        own = [int(entry["generation"]) for entry in log if entry["generation"] <= pinned]
+        if own or not log:  # else the year was begun later
             yield max(own, default=None)

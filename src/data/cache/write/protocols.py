@@ -19,7 +19,7 @@ from ...errors import StorageError
 from ...model.instant import DAY_MS, parse_iso
 from ..format.gzip_member import Member
 from ..format.year_document import YearMeta, YearState
-from ..pins import needed, needs
+from ..pins import needed, needs, pins_in
 from .series import SeriesFiles
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def rewrite(
     data = lane.paths.data(year)
     temp = stage(lane.disk, data, b"".join(member.raw for member in members))
     with or_discarded(lane.disk, temp):
-        is_pinned = needs(lane, year, meta.state.generation, versions(lane, year))
+        is_pinned = needs(*_pinned(lane, year), versions(lane, year), meta.state.generation)
         if keep_version or is_pinned:
             keep(lane, year, meta.state.generation, is_pinned=is_pinned)
         lane.write_meta(year, replace(meta, pending=state), durable=True)
@@ -139,7 +139,7 @@ def expired(lane: SeriesFiles, year: int) -> list[Path]:
     Those that a pinned generation is read from are not among them.
     """
     found, retention = versions(lane, year), lane.retention
-    pinned = needed(lane, year, found)
+    pinned = needed(*_pinned(lane, year), found)
     found = [one for one in found if one[1] not in pinned]
     late = found[: max(0, len(found) - retention.versions)]
     if retention.days is not None:
@@ -147,6 +147,12 @@ def expired(lane: SeriesFiles, year: int) -> list[Path]:
         entries = lane.log_entries(year)
         late += [(g, p) for g, p in found if _replaced_ms(entries, g, oldest) < oldest]
     return [path for _, path in dict(late).items()]
+
+
+def _pinned(lane: SeriesFiles, year: int) -> tuple[list[int], list[dict[str, Any]]]:
+    """Return the pins of a series, with the log of a year where there are any."""
+    pins = pins_in(lane.disk, lane.paths.versions)
+    return pins, lane.log_entries(year) if pins else []
 
 
 def _replaced_ms(entries: list[dict[str, Any]], generation: int, unknown: int) -> int:
