@@ -34,7 +34,7 @@ class Network:
             UnknownProviderError: there is no such vendor.
             MissingExtraError: the rules want the vendor's own package, which is not installed.
         """
-        from .vendors.classes import downloader_class
+        from .vendors.factory import downloader_class
 
         return self._senders.sender(vendor, downloader_class(vendor))
 
@@ -68,6 +68,6 @@ class Network:
 
     def limiter(self, vendor: str) -> Limiter:
         """Return the limiter that all senders to ``vendor`` share."""
-        from .vendors.classes import usable_class
+        from .vendors.factory import usable_class
 
         return self._senders.limiter(vendor, usable_class(vendor))

@@ -342,7 +342,7 @@ class ProviderSelector:
 
     def _get_provider_capabilities(self) -> dict[str, dict[str, Any]]:
         """Return for each vendor of the rules whether it can be asked, and what it serves."""
-        from .vendors.classes import usable_class
+        from .vendors.factory import usable_class
 
         return {
             name: tickers.vendor_summary(

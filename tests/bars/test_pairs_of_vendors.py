@@ -26,7 +26,7 @@ from src.data.model.query import BarsQuery
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.provider_selector import ProviderSelector
-from src.data.vendors.classes import downloader_class
+from src.data.vendors.factory import downloader_class
 
 NOW_MS = parse_iso("2024-06-12T15:00:30")
 SYMBOLS = {"crypto": "BTCUSDT"}

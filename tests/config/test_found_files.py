@@ -17,7 +17,7 @@ from src.data.config.gateway import ibkr_gateway
 from src.data.config.settings import load_settings
 from src.data.config.survey import survey
 from src.data.errors import ConfigError, RulesError
-from src.data.vendors.classes import downloader_class
+from src.data.vendors.factory import downloader_class
 from src.data.vendors.registry import MEMBERS, SERVED, VENDORS, key_names, load
 
 FOREIGN = "https://attacker.example"

@@ -19,7 +19,7 @@ from src.data.model.timeframe import Timeframe
 from src.data.prices.quality import check
 from src.data.symbols.classify import classify
 from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.classes import downloader_class
+from src.data.vendors.factory import downloader_class
 from src.data.vendors.registry import key_names
 from tests.net.scripted import ScriptedTransport, sender_over
 from tests.reference import reference

@@ -21,7 +21,7 @@ from src.data.model.kind import Basis
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.classes import downloader_class, names
+from src.data.vendors.factory import downloader_class, names
 
 from .twin import route_to
 

@@ -20,7 +20,7 @@ from src.data.net.limiter import Limiter
 from src.data.net.retry import RetryPolicy
 from src.data.net.sender import Sender
 from src.data.net.state import State
-from src.data.vendors.classes import downloader_class
+from src.data.vendors.factory import downloader_class
 from tests.vendor_server import Fault, VendorServer
 
 

@@ -25,7 +25,7 @@ from src.data.errors import (
 )
 from src.data.model.bars import Bar
 from src.data.model.instant import DAY_MS, HOUR_MS
-from src.data.vendors.classes import downloader_class
+from src.data.vendors.factory import downloader_class
 from src.data.vendors.registry import SERVED
 from tests.vendor_server import Fault, VendorServer
 

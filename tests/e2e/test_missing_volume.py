@@ -19,7 +19,7 @@ from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from src.data.model.capabilities import Capabilities
 from src.data.model.instrument import AssetClass
 from src.data.model.kind import NO_VOLUME, Kind
-from src.data.vendors.classes import downloader_class
+from src.data.vendors.factory import downloader_class
 from src.data.vendors.registry import SERVED
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.faults import _changed

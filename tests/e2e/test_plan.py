@@ -347,12 +347,12 @@ def test_offline_asks_nobody_and_says_what_is_lacking(
 def test_a_vendor_without_a_key_is_named_with_the_variable(
     make: Callable[[], DataManager], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from src.data.vendors import classes
+    from src.data.vendors import factory
     from src.data.vendors.yahoo.bars import YahooDataDownloader
 
     monkeypatch.setattr(YahooDataDownloader, "requires_api_key", True)
     monkeypatch.setattr(YahooDataDownloader, "secrets", ("YAHOO_KEY",))
-    assert classes.canonical_name("yahoo")
+    assert factory.canonical_name("yahoo")
     manager = make()
     plan = manager.plan(*SHARE)
     assert plan.rejected["yahoo"] == "no key: set YAHOO_KEY"

@@ -319,7 +319,7 @@ def test_no_answer_makes_it_tell_the_key(
     assert (headers["x-api-key"], headers["authorization"]) == (KEY, f"Bearer {KEY}")
     assert any("urllib3" in line for line in heard.lines), "the library logged nothing: no test"
     assert any(line.startswith("onetape.audit ") for line in heard.lines), "its use was not noted"
-    badge = vendor._access.badge()
+    badge = vendor._access.account()
     assert_silent(heard, told, *map(repr, (vendor, badge, vars(badge), vars(badge.sender))))
 
 

@@ -14,7 +14,7 @@ from src.data.jobs.matrix import (
 from src.data.jobs.vendors import selector_of
 from src.data.model.capabilities import Capabilities
 from src.data.model.kind import Kind
-from src.data.vendors.classes import downloader_class
+from src.data.vendors.factory import downloader_class
 from src.data.vendors.registry import SERVED
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "providers.md"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from src.data import DataManager
-from src.data.vendors.classes import downloader_class
+from src.data.vendors.factory import downloader_class
 from src.data.vendors.registry import SERVED
 
 # What everybody who serves the class has, as each one spells it.

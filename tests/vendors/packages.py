@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from src.data.config import offered
-from src.data.vendors import classes
+from src.data.vendors import factory
 
 
 class Shelf:
@@ -36,7 +36,7 @@ class Shelf:
 def forget() -> None:
     """Let what is installed be looked up again."""
     offered.offers.cache_clear()
-    classes._loaded.cache_clear()
+    factory._loaded.cache_clear()
 
 
 @contextmanager

@@ -33,8 +33,12 @@ from src.data.vendors.ccxt import bars as ccxt_bars
 from src.data.vendors.ccxt import carrier as ccxt_carrier
 from src.data.vendors.ccxt.bars import CCXTDataDownloader
 from src.data.vendors.ccxt.carrier import ERROR_HEADER, CcxtCarrier
-from src.data.vendors.classes import canonical_name, downloader_class, usable_class
-from src.data.vendors.factory import DataDownloaderFactory
+from src.data.vendors.factory import (
+    DataDownloaderFactory,
+    canonical_name,
+    downloader_class,
+    usable_class,
+)
 from tests.net.scripted import ScriptedTransport, answer, sender_over
 from tests.reference import needs_reference
 from tests.vendors.acme import recorded

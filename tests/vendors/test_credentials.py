@@ -185,11 +185,11 @@ def test_the_environment_is_read_where_nothing_is_handed_over(
 
 def test_the_same_keys_keep_the_same_sender(make: Callable[..., Keyed]) -> None:
     downloader = make()
-    assert downloader._access.badge() is downloader._access.badge()
+    assert downloader._access.account() is downloader._access.account()
 
 
 def test_no_text_form_shows_a_key(make: Callable[..., Keyed]) -> None:
-    badge = make()._access.badge()
+    badge = make()._access.account()
     for text in (repr(badge), str(badge), f"{badge.keys}", repr([badge.keys]), f"{vars(badge)}"):
         assert "good" not in text
     assert repr(Keys(a="x")) == "Keys(a)"

@@ -8,8 +8,7 @@ import src.data.downloader as older
 import src.data.vendors as package
 from src.data.errors import UnknownProviderError
 from src.data.vendors.binance.bars import BinanceDataDownloader
-from src.data.vendors.classes import downloader_class
-from src.data.vendors.factory import DataDownloaderFactory
+from src.data.vendors.factory import DataDownloaderFactory, downloader_class
 from src.data.vendors.registry import SERVED, VENDORS
 from tests.net.scripted import ScriptedTransport, sender_over
 

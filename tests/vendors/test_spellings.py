@@ -15,7 +15,7 @@ from src.data.model.capabilities import FetchQuery
 from src.data.model.http import HttpRequest
 from src.data.model.instrument import Instrument
 from src.data.symbols.classify import classify
-from src.data.vendors.classes import downloader_class
+from src.data.vendors.factory import downloader_class
 from src.data.vendors.registry import SERVED
 from tests.net.scripted import NOW_MS, ScriptedTransport, sender_over
 from tests.vendors.acme import query

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..model.rules import Rules
 from ..vendors.binance.stream import BinanceStream
-from ..vendors.classes import downloader_class
+from ..vendors.factory import downloader_class
 from .services import get_door, get_testnet_door, is_manager
 from .sourced_live_data_feed import StreamedLiveDataFeed
 from .sources.worker import log

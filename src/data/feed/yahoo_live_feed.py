@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..vendors.classes import downloader_class
+from ..vendors.factory import downloader_class
 from .polled_live_data_feed import PolledLiveDataFeed
 
 

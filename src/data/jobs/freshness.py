@@ -18,7 +18,7 @@ from ..model.coverage import Coverage
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
 from ..model.series import SeriesKey
 from ..provider_selector import ProviderSelector
-from ..vendors.classes import usable_class
+from ..vendors.factory import usable_class
 
 # Whose newest bar is older than this: nobody follows it any more.
 REST_DAYS = 30

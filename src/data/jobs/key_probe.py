@@ -129,7 +129,7 @@ def probe(selector: ProviderSelector, name: str, now_ms: int) -> Iterator[ProbeR
 
 def _has_key(selector: ProviderSelector, name: str) -> bool:
     made = selector._initialize_downloader(name)
-    return made is not None and is_ours(made) and bool(made._access.badge().keys)
+    return made is not None and is_ours(made) and bool(made._access.account().keys)
 
 
 def _questions(

@@ -19,7 +19,7 @@ from ..model.kind import Kind
 from ..model.timeframe import Timeframe
 from ..provider_selector import ProviderSelector
 from ..vendors.base import is_ours
-from ..vendors.classes import downloader_class, names, usable_class
+from ..vendors.factory import downloader_class, names, usable_class
 from ..vendors.registry import SERVED
 
 _HEAD = """# What each vendor serves

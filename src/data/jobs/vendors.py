@@ -19,7 +19,7 @@ from ..net.senders import Senders
 from ..network import Network
 from ..provider_selector import ProviderSelector
 from ..vendors.base import BaseDataDownloader, is_ours
-from ..vendors.classes import canonical_name, downloader_class, usable_class
+from ..vendors.factory import canonical_name, downloader_class, usable_class
 from ..vendors.pool import not_made, own_names
 from ..vendors.registry import FAMILIES, key_names
 

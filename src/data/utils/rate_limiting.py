@@ -13,7 +13,7 @@ from ..model.capabilities import Limits
 from ..net.limiter import Limiter
 from ..net.senders import process_limiter
 from ..net.state import State
-from ..vendors.classes import canonical_name, usable_class
+from ..vendors.factory import canonical_name, usable_class
 
 __all__ = (
     "AdaptiveRateLimiter",

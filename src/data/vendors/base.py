@@ -22,7 +22,7 @@ from ..net.limiter import UNKNOWN_VENDOR_LIMITS
 from ..net.sender import Sender
 from ..net.senders import process_sender
 from ..net.status import error_of
-from .calls import ACTIONS_DOOR, Visits
+from .calls import ACTIONS_DOOR, VendorCalls
 from .credentials import CredentialProvider, Wired
 from .foreign import call_foreign
 from .paging import named
@@ -100,8 +100,8 @@ class BaseDataDownloader:
         if sender is None and self.name and is_ours(self):
             sender = process_sender(self.name, type(self))
         sender = sender.over(carrier) if sender and carrier else sender
-        self._visits, self._access = Visits(), CredentialProvider(self, credentials, sender)
-        self._access.badge()  # raises where a key is needed and not there
+        self._calls, self._access = VendorCalls(), CredentialProvider(self, credentials, sender)
+        self._access.account()  # raises where a key is needed and not there
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.get_provider_name()}>"
@@ -146,7 +146,7 @@ class BaseDataDownloader:
         Empty where it is not needed and not set. It stays the same while one :meth:`fetch`
         lasts, whatever is set meanwhile.
         """
-        return self._access.badge().keys.get(name, "")
+        return self._access.account().keys.get(name, "")
 
     @property
     def lacking(self) -> tuple[str, ...]:
@@ -165,15 +165,15 @@ class BaseDataDownloader:
             DataError: it refused, failed, answered something else, or (not asked) failed lately
                 or said lately that it does not know the symbol.
         """
-        with self._access.held() as badge:
-            return self._visits.fetch(self, badge.sender, query, self.base_url)
+        with self._access.held() as account:
+            return self._calls.fetch(self, account.sender, query, self.base_url)
 
     def blame(self, asked: FetchQuery, error: DataError) -> None:
         """Count ``error`` against this vendor: its answer to ``asked`` has turned out to be bad.
 
         To be called by the thread that fetched it, before it fetches anything else from here.
         """
-        self._visits.blame(asked, error)
+        self._calls.blame(asked, error)
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span`` (stamps of session dates).
@@ -190,7 +190,7 @@ class BaseDataDownloader:
             return ()
         with (
             named(self.name, instrument.symbol),
-            self._visits.guarded(self._access, ACTIONS_DOOR, self.base_url),
+            self._calls.guarded(self._access, ACTIONS_DOOR, self.base_url),
         ):
             return self.actions_of(instrument, span, now_ms)
 
@@ -200,7 +200,7 @@ class BaseDataDownloader:
         Raises:
             MissingCredentialsError: its key is not set any more.
         """
-        look = getattr(self._access.badge().sender, "look", None)  # users' senders need have none
+        look = getattr(self._access.account().sender, "look", None)  # users' senders need have none
         return look is not None and look(door, self.base_url).shut_s > 0
 
     def send(self, request: HttpRequest) -> HttpResponse:
@@ -209,14 +209,14 @@ class BaseDataDownloader:
         Raises:
             DataError: the last attempt's error.
         """
-        sender = self._access.badge().sender
+        sender = self._access.account().sender
         if sender is None:
             raise CapabilityError(f"{self.get_provider_name()} has nothing to send with")
         return sender.send(request, vendor=self.name, classify=self.classify)
 
     def visiting(self, door: str, symbol: str) -> AbstractContextManager[None]:
         """Return a context for asking by :meth:`send` for what :meth:`fetch` does not fetch."""
-        return self._visits.entered(self._access, door, symbol, self.base_url)
+        return self._calls.entered(self._access, door, symbol, self.base_url)
 
     # --- the older interface ---------------------------------------------------------------
 
@@ -263,7 +263,7 @@ class BaseDataDownloader:
         """
         said = raw_options(self.get_provider_name(), self.raw_options, kwargs)
         span, timeframe = raw_span(start_date, end_date), Timeframe.parse(interval)
-        sender = self._access.badge().sender
+        sender = self._access.account().sender
         now_ms = sender.now_ms() if sender else span.end
         who, how = self._direct(symbol), said.adjustment
         asked = FetchQuery(who, timeframe, span, now_ms, insist=True, adjustment=how)
@@ -313,7 +313,7 @@ class BaseDataDownloader:
         """
         from .fundamentals_request import profile_by_table
 
-        sender = self._access.badge().sender if hasattr(self, "_access") else None
+        sender = self._access.account().sender if hasattr(self, "_access") else None
         return profile_by_table(self, symbol, sender.now_ms()) if sender else None
 
     def save_data(
@@ -344,7 +344,7 @@ def keys_of(downloader: object) -> tuple[str, ...]:
     """Return the keys that a downloader asks with now; none where that is not known."""
     if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_access"):
         return ()
-    return () if downloader.lacking else tuple(downloader._access.badge().keys.values())
+    return () if downloader.lacking else tuple(downloader._access.account().keys.values())
 
 
 def sends_by_machinery(downloader: object) -> bool:

@@ -38,7 +38,7 @@ class EndpointCall:
     insist: bool = False
 
 
-class Visits:
+class VendorCalls:
     """The questions of one downloader. Thread-safe."""
 
     def __init__(self) -> None:
@@ -65,23 +65,23 @@ class Visits:
         return found
 
     @contextmanager
-    def asking(self, sender: Sender | None, knock: EndpointCall) -> Iterator[CircuitVisit | None]:
+    def asking(self, sender: Sender | None, call: EndpointCall) -> Iterator[CircuitVisit | None]:
         """Let the block ask, unless that would be in vain; how it ends is remembered.
 
         Raises:
             SymbolNotFoundError: on entering, where the vendor said so lately.
             CircuitOpenError: on entering, where it failed lately.
         """
-        visit, known = None, (knock.url, knock.symbol)
+        visit, known = None, (call.url, call.symbol)
         with ExitStack() as stack:
             if sender is not None:
                 # In this order: being unknown says nothing about a door that is just being tried.
-                if (symbols := sender.symbols(knock.url)) is not None:
+                if (symbols := sender.symbols(call.url)) is not None:
                     is_known = known in self._known
                     stack.enter_context(
-                        symbols.asking(knock.symbol, anyway=knock.insist, trusted=is_known)
+                        symbols.asking(call.symbol, anyway=call.insist, trusted=is_known)
                     )
-                visit = stack.enter_context(sender.guard(knock.door, knock.url))
+                visit = stack.enter_context(sender.guard(call.door, call.url))
             yield visit
         if len(self._known) >= _MOST_KNOWN:
             self._known = set()
@@ -99,8 +99,8 @@ class Visits:
             MissingCredentialsError, SymbolNotFoundError, CircuitOpenError: nothing was asked.
         """
         with (
-            access.held() as badge,
-            self.asking(badge.sender, EndpointCall(symbol, door, f"{url}/{door}")),
+            access.held() as account,
+            self.asking(account.sender, EndpointCall(symbol, door, f"{url}/{door}")),
         ):
             yield
 
@@ -111,9 +111,9 @@ class Visits:
         Raises:
             MissingCredentialsError, CircuitOpenError: nothing was asked.
         """
-        with access.held() as badge, ExitStack() as stack:
-            if badge.sender is not None:
-                stack.enter_context(badge.sender.guard(door, url))
+        with access.held() as account, ExitStack() as stack:
+            if account.sender is not None:
+                stack.enter_context(account.sender.guard(door, url))
             yield
 
     def blame(self, query: FetchQuery, error: BaseException) -> None:

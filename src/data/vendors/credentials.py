@@ -80,7 +80,7 @@ class CredentialProvider:
         self._sender = sender
         # Replaced as a whole, so threads that come together at worst make the same one twice.
         self._last = VendorCredentials(Keys(), sender)
-        # The badge of the question that this thread is asking.
+        # The account of the question that this thread is asking.
         self._held = threading.local()
 
     @property
@@ -95,13 +95,13 @@ class CredentialProvider:
         """Whether there is anything to send with."""
         return self._sender is not None
 
-    def badge(self) -> VendorCredentials:
+    def account(self) -> VendorCredentials:
         """Return the account that this thread asks for, else the one of this moment.
 
         Raises:
             MissingCredentialsError: a key is needed and not there.
         """
-        held: VendorCredentials | None = getattr(self._held, "badge", None)
+        held: VendorCredentials | None = getattr(self._held, "account", None)
         return held if held is not None else self._now()
 
     @contextmanager
@@ -113,13 +113,13 @@ class CredentialProvider:
         Raises:
             MissingCredentialsError: a key is needed and not there.
         """
-        outer = getattr(self._held, "badge", None)
-        self._held.badge = badge = self.badge()
+        outer = getattr(self._held, "account", None)
+        self._held.account = account = self.account()
         try:
             with judged(self._name):
-                yield badge
+                yield account
         finally:
-            self._held.badge = outer
+            self._held.account = outer
 
     def _now(self) -> VendorCredentials:
         if lacking := self.lacking:

@@ -69,12 +69,12 @@ class FiguresDownloader(BaseDataDownloader):
             served = self._served(query)
             request = self.figures_request(query)
             symbol = query.instrument.spelling(self.name)
-            knock = EndpointCall(
+            call = EndpointCall(
                 symbol, f"{query.measure.name}/{query.period}", request.url, query.insist
             )
             with (
-                self._access.held() as badge,
-                self._visits.asking(badge.sender, knock),
+                self._access.held() as account,
+                self._calls.asking(account.sender, call),
             ):
                 return _Collection(self, query, served.page_rows).collect()
         except DataError as exc:
@@ -116,7 +116,7 @@ class FiguresDownloader(BaseDataDownloader):
     def _figures(
         self, measure: Measure, symbol: str, period: str, start: Any, end: Any
     ) -> pd.DataFrame:
-        span, sender = raw_span(start, end), self._access.badge().sender
+        span, sender = raw_span(start, end), self._access.account().sender
         now_ms = sender.now_ms() if sender else span.end
         who, step = self._direct(symbol), Timeframe.parse(period)
         query = FigureQuery(measure, who, step, span, now_ms, insist=True)

@@ -18,8 +18,7 @@ from ..errors import (
 from ..model.instant import MINUTE_MS
 from ..model.rules import ProviderRules, Rules
 from .base import BaseDataDownloader, is_ours, sends_by_machinery
-from .classes import canonical_name, downloader_class, usable_class
-from .factory import DataDownloaderFactory
+from .factory import DataDownloaderFactory, canonical_name, downloader_class, usable_class
 from .foreign import OwnSender, call_foreign
 from .registry import canonical_vendor, family_of, key_names
 

@@ -53,4 +53,4 @@ def unknown_to(downloader: BaseDataDownloader, query: FetchQuery) -> SymbolNotFo
 
 
 def _sender(downloader: BaseDataDownloader) -> Any:
-    return downloader._access.badge().sender
+    return downloader._access.account().sender

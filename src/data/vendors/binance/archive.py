@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from ...model.bars import Bar, BarTable
@@ -11,7 +12,21 @@ from ...model.instant import date_of
 from ..base import BaseDataDownloader
 from ..dates import number
 from ..paging import readable
-from .hosts import is_own, milliseconds
+
+_SPOT = re.compile(r"https://(data-api\.binance\.vision|api\d?(-gcp)?\.binance\.com)")
+# Milliseconds have 13 digits until the year 2286; the archive's stamps have 16 since 2025-01-01.
+_MICROSECONDS = 10**14
+
+
+def is_own(base_url: str) -> bool:
+    """Tell whether a host serves the vendor's spot API alone; any other one speaks for all of it."""
+    return _SPOT.fullmatch(base_url) is not None
+
+
+def milliseconds(stamp: int) -> int:
+    """Return a stamp of the vendor's in milliseconds."""
+    return stamp // 1000 if stamp >= _MICROSECONDS else stamp
+
 
 _HOST = "https://data.binance.vision"
 # Files on a content network; nobody says how many may be asked for.
@@ -48,7 +63,7 @@ class BinanceArchive(BaseDataDownloader):
             DataError: one of them was not answered; the others were not sent.
         """
         asked = list(requests)
-        sender = self._access.badge().sender
+        sender = self._access.account().sender
         assert sender is not None, "who has nothing to send with has asked for no bars"
         aside = sender.aside("archive", _LIMITS)
         with aside.guard("months", asked[0].url):

@@ -23,9 +23,8 @@ from ...net.status import error_of, retry_after_s
 from ..credentials import Wired
 from ..dates import label, number
 from ..registry import VENDORS
-from .archive import BinanceArchive
+from .archive import BinanceArchive, milliseconds
 from .derivatives import BinanceDerivatives
-from .hosts import milliseconds
 
 _PAGE = 1000
 _COLUMNS = 12

@@ -21,7 +21,7 @@ from ...model.instant import MINUTE_MS, SECOND_MS
 from ...model.instrument import Instrument
 from ..credentials import Wired
 from ..figures import FiguresDownloader
-from .hosts import is_own
+from .archive import is_own
 
 _PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")
 _LATE_MS = 10 * MINUTE_MS

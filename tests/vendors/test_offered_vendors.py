@@ -14,14 +14,14 @@ from src.data.config.settings import load_settings
 from src.data.errors import ConfigError, RulesError, UnknownProviderError
 from src.data.jobs.vendors import describe_vendors, selector_of
 from src.data.vendors.base import BaseDataDownloader
-from src.data.vendors.classes import (
+from src.data.vendors.factory import (
     SERVED,
+    DataDownloaderFactory,
     canonical_name,
     downloader_class,
     names,
     usable_class,
 )
-from src.data.vendors.factory import DataDownloaderFactory
 from tests.vendors.packages import Shelf, shelf
 
 GOOD = """
@@ -157,7 +157,7 @@ def test_what_is_installed_is_not_looked_up_for_names_of_ours(
 
 def test_importing_the_package_and_loading_rules_looks_at_no_metadata() -> None:
     code = (
-        "import sys, src.data, src.data.data_manager, src.data.vendors.classes as r\n"
+        "import sys, src.data, src.data.data_manager, src.data.vendors.factory as r\n"
         "from src.data.config.rules_file import load_rules\n"
         "load_rules(None); r.downloader_class('binance')\n"
         "from src.data.config.offered import offers\n"
