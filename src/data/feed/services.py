@@ -55,11 +55,13 @@ class FeedBars:
         timeframe: str,
         start_date: Any = None,
         end_date: Any = None,
+        force_refresh: bool = False,
+        *,
         bars: int | None = None,
         **wishes: Any,
     ) -> pd.DataFrame:
         """Return bars; see ``DataManager.get_ohlcv``."""
-        client, how = self._services.client, Wishes(**wishes)
+        client, how = self._services.client, Wishes(refresh=force_refresh, **wishes)
         return client.get(client.query(symbol, timeframe, start_date, end_date, bars, how))
 
 

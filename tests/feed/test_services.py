@@ -1,0 +1,41 @@
+"""Feeds that were given no data manager."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.gaps import BarGrid
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.feed.services import FeedBars
+from src.data.feed.sources.history import ManagerHistory
+from src.data.model.instant import HOUR_MS, parse_iso
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from tests.e2e.shelf import Shelf
+from tests.e2e.twin import route_to
+
+SPAN = Span(parse_iso("2024-06-11"), parse_iso("2024-06-12"))
+
+
+@pytest.mark.parametrize("make", [FeedBars, DataManager])
+def test_what_a_stream_has_lost_is_had_with_and_without_a_manager(
+    make: Any, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = make(tmp_path / "cache", clock=clock)
+    shelf = Shelf(clock, range(*SPAN, HOUR_MS), "binance")
+    route_to(monkeypatch, bars, binance=shelf)
+    grid = BarGrid(
+        calendar_for(bars.provider_selector.instrument("BTCUSDT")), Timeframe.parse("1h")
+    )
+    history = ManagerHistory(bars, "BTCUSDT", grid, clock)
+    lost = Span(SPAN.start + 3 * HOUR_MS, SPAN.start + 6 * HOUR_MS)
+    for again in (False, True):
+        found = history.between(lost, again=again)
+        assert [bar.stamp_ms for bar in found.bars] == list(range(*lost, HOUR_MS))
+        assert not found.absent
+    assert len(shelf.asked) == 2, "asked again where that is wanted"
