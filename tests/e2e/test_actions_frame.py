@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -128,3 +129,26 @@ def test_wrong_questions_are_typed_errors(manager: DataManager, vendor: ShareVen
     with pytest.raises(BadSymbolError):
         manager.get_actions("../etc")
     assert not vendor.asked_actions
+
+
+def test_many_who_ask_at_once_ask_the_vendor_once(
+    manager: DataManager, vendor: ShareVendor
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        frames = list(pool.map(lambda _: manager.get_actions("AAPL"), range(8)))
+    assert {len(frame) for frame in frames} == {19}
+    assert len(vendor.asked_actions) == 1
+
+
+def test_damaged_actions_are_never_an_empty_answer(
+    manager: DataManager, vendor: ShareVendor
+) -> None:
+    manager.get_actions("AAPL")
+    (path,) = manager.cache.ohlcv_dir.rglob("actions.json")
+    path.write_bytes(path.read_bytes()[:-30])
+    vendor.script = Script(mute=True)
+    with pytest.raises(AllProvidersFailedError):
+        manager.get_actions("AAPL")
+    vendor.script = Script()
+    assert len(manager.get_actions("AAPL")) == 19
+    assert len(list(path.parent.rglob("_quarantine/actions.*.json"))) == 1

@@ -20,7 +20,7 @@ from ..model.series import SeriesKey
 from ..model.span import Span, subtract
 from .locks import FindLeases
 from .observer import Enrolled, Observer
-from .request import Classifier, RequestParser, Wishes
+from .request import RequestParser, Wishes
 from .service import BarsService
 
 # Most programs ask for bars alone: what the other questions need is imported with the first of them.
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
         SessionHours,
         StoredColumns,
     )
+    from ..provider_selector import ProviderSelector
     from .corporate_actions import ActionService, FoundActions
     from .dry_run.planner import RequestPlanner
     from .ingest.commit import Expiry
-    from .selection.candidates import Selector
 
 __all__ = ["BarsClient", "Lookup", "Wishes"]
 
@@ -89,7 +89,7 @@ class BarsClient:
     def __init__(
         self,
         store: BarStore,
-        selector: Any,
+        selector: ProviderSelector,
         clock: Clock,
         service: BarsService,
         observer: Observer,
@@ -98,8 +98,7 @@ class BarsClient:
         checks: ValidationRules,
     ) -> None:
         self._store, self._clock, self._service = store, clock, service
-        self._selector: Selector = selector
-        self._classifier: Classifier = selector
+        self._selector = selector
         self._parser = RequestParser(selector, clock)
         self._observer, self._leases = observer, leases
         self._terms = expiry, checks
@@ -399,7 +398,7 @@ class BarsClient:
             QueryError: the symbol cannot be understood.
             CorruptEntryError: they are damaged; :meth:`get_actions` fetches them again.
         """
-        return self._action_service.stored(self._classifier.instrument(symbol))
+        return self._action_service.stored(self._selector.instrument(symbol))
 
     def get_actions(
         self, symbol: str, first: date | None = None, last: date | None = None
@@ -418,7 +417,7 @@ class BarsClient:
         Warns:
             IncompleteDataWarning: for some ex-dates no vendor could be asked; ``lacking`` has them.
         """
-        instrument = self._classifier.instrument(symbol)
+        instrument = self._selector.instrument(symbol)
         with self._observer.call_beside(symbol, "1d"):
             found = self._action_service.get(instrument, first, last)
         if found.lacking:

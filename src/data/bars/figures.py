@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..cache.tables import TableStore
 from ..calendars.ranges import resolve_range
@@ -25,7 +25,6 @@ from ..errors import (
 )
 from ..model.figures import FetchedFigures, FigureQuery, Measure, Served, figures_frame
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms, iso
-from ..model.instrument import Instrument
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.series import SeriesKey
 from ..model.span import Span, subtract
@@ -38,6 +37,9 @@ from .locks import FindLeases, SeriesLocks, Turns
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..cache.unified_cache import UnifiedCache
+    from ..provider_selector import ProviderSelector
+
 log = logging.getLogger("onetape.routing")
 
 _PERPETUAL = "_PERP"
@@ -47,27 +49,6 @@ _USUAL_DAYS = 29
 _RULE_OF = "1h"
 # The vendor's clock and ours are not the same.
 _GRACE_MS = 10 * MINUTE_MS
-
-
-class FigureSelector(Protocol):
-    """What is needed of the provider selector."""
-
-    downloaders: dict[str, Any]
-
-    def instrument(self, symbol: Any) -> Instrument:
-        """Return the meaning of ``symbol``."""
-
-    def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
-        """Return vendor names in the order to be asked."""
-
-
-class FigureStore(Protocol):
-    """What is needed of the cache."""
-
-    cache_dir: Any
-
-    def tables(self, data_type: str) -> TableStore:
-        """Return the dated tables of one data type."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +92,8 @@ class FiguresService:
 
     def __init__(
         self,
-        cache: FigureStore,
-        selector: FigureSelector,
+        cache: UnifiedCache,
+        selector: ProviderSelector,
         clock: Clock,
         leases: FindLeases | None = None,
     ) -> None:

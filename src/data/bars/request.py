@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..calendars.ranges import closing_time, resolve_range
 from ..clock import Clock
@@ -16,18 +16,8 @@ from ..model.kind import ADJUSTMENTS
 from ..model.query import EXTRA_COLUMNS, BarsQuery
 from ..model.timeframe import Timeframe
 
-
-class Classifier(Protocol):
-    """What is needed of the provider selector to understand a symbol."""
-
-    def instrument(self, symbol: Any) -> Instrument:
-        """Return the meaning of ``symbol``."""
-
-    def canonical(self, provider: str) -> str | None:
-        """Return the canonical name of a vendor or alias, or None."""
-
-    def provider_names(self) -> list[str]:
-        """Return the canonical names of all vendors."""
+if TYPE_CHECKING:
+    from ..provider_selector import ProviderSelector
 
 
 @dataclass(frozen=True)
@@ -54,8 +44,8 @@ _ANY = Instrument("(any symbol)", "crypto")
 class RequestParser:
     """Builds queries from what callers pass. Thread-safe."""
 
-    def __init__(self, classifier: Classifier, clock: Clock) -> None:
-        self._classifier = classifier
+    def __init__(self, selector: ProviderSelector, clock: Clock) -> None:
+        self._selector = selector
         self._clock = clock
 
     def query(
@@ -74,7 +64,7 @@ class RequestParser:
             UnknownProviderError: the pinned vendor does not exist.
         """
         step = Timeframe.parse(timeframe)
-        instrument = self._classifier.instrument(symbol)
+        instrument = self._selector.instrument(symbol)
         now = self._clock.now_ms()
         start, end, bars = bounds
         closed_by = closing_time(instrument, wishes.closed_by, now)
@@ -120,10 +110,10 @@ class RequestParser:
         """Return the canonical name of the pinned vendor."""
         if provider is None:
             return None
-        name = self._classifier.canonical(provider)
+        name = self._selector.canonical(provider)
         if name is not None:
             return name
-        known = self._classifier.provider_names()
+        known = self._selector.provider_names()
         raise UnknownProviderError(
             f"no provider is called {provider!r}",
             provider=str(provider),
