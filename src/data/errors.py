@@ -1,6 +1,7 @@
 """Every error of the library, in one tree.
 
-Two class flags decide what happens next: ``retry`` (ask the same vendor again) and ``failover``.
+Two class flags say what happens next: ``retry`` (ask the same vendor again) and ``failover`` (ask the
+next one: :data:`FAILOVER_ERRORS`).
 
 ::
 
@@ -89,7 +90,12 @@ class DataError(Exception):
 
 
 class ConfigError(DataError, ValueError):
-    """Something in the configuration cannot be used as it stands."""
+    """Something in the configuration cannot be used as it stands.
+
+    Where it concerns one vendor alone, the next one is asked.
+    """
+
+    failover = True
 
 
 class RulesError(ConfigError):
@@ -309,6 +315,10 @@ class IncompleteDataWarning(UserWarning):
 
 class ReadOnlyCacheWarning(UserWarning):
     """The cache folder can only be read: bars are returned, and not kept."""
+
+
+# What ends one vendor's attempt and no more: the next vendor is asked.
+FAILOVER_ERRORS = (ProviderError, ConfigError)
 
 
 # --- the store -----------------------------------------------------------------------------

@@ -136,7 +136,7 @@ from datetime import date
 from src.data.model.instrument import Instrument
 from src.data.model.timeframe import Timeframe
 from src.data.model.span import Span
-from src.data.calendars import calendar, finality, ranges
+from src.data.calendars import calendar, due, ranges
 apple = Instrument("AAPL", "stock", "XNYS", "America/New_York")
 euro = Instrument("EURUSD", "forex", "FX", "America/New_York")
 now = 1718204400000

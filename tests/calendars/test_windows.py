@@ -5,8 +5,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.calendars.windows import estimate_requests, windows
-from src.data.model.capabilities import Capabilities
+from src.data.calendars.windows import windows
 from src.data.model.instant import DAY_MS, HOUR_MS
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -45,9 +44,3 @@ def test_windows_cover_the_span_exactly_once(start: int, length: int, bars: int,
     for window in cut:
         assert not bars or window.end - window.start <= bars * HOUR_MS
         assert not days or window.end - window.start <= days * DAY_MS
-
-
-def test_requests_are_estimated_from_declared_pages() -> None:
-    caps = Capabilities(frozenset(), {}, page_bars=1000, page_days={"1h": 7})
-    assert estimate_requests(Span(0, 30 * DAY_MS), HOUR, caps) == 5
-    assert estimate_requests(Span(0, 30 * DAY_MS), HOUR, Capabilities(frozenset(), {})) == 1

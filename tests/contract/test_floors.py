@@ -23,7 +23,7 @@ FLOORS = {
     "fundamentals": 7, "provider_selector": 7, "network": 7,
     "bars": 8,
     "wiring": 9,
-    "feed": 10, "jobs": 10, "db": 10, "utils": 10,
+    "feed": 10, "jobs": 10, "utils": 10,
     "data_manager": 11, "beyond_bars": 11,
     "cli": 12,
     "__main__": 13,

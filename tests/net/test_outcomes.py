@@ -62,6 +62,7 @@ TABLE = {
     "RateLimitedError":        (_YES, _YES, "says nothing",    0,  _WALK),
     "RefusedError":            (_NO,  _YES, "refused",         1,  _WALK),
     "EntitlementError":        (_NO,  _YES, "refused",         1,  _WALK),
+    "RegionError":             (_NO,  _YES, "refused",         1,  _WALK),
     "AuthenticationError":     (_NO,  _YES, "locked out",      1,  _WALK),
     "UnsupportedError":        (_NO,  _YES, "answered",        0,  _WALK),
     "SymbolNotFoundError":     (_NO,  _YES, "answered",        0,  _WALK),
@@ -142,10 +143,7 @@ def test_who_is_asked_next_and_who_sees_it(kind: type[DataError], row: Row, tmp_
 
 @of_the_table
 def test_the_flag_says_what_the_walk_does(kind: type[DataError], row: Row) -> None:
-    # A mistake in the configuration of one vendor is handled like that vendor's failure. The flag
-    # is about the request as a whole: nobody else is asked because of it.
-    is_config = issubclass(kind, errors.ConfigError)
-    assert kind.failover is (row.next_vendor and not is_config)
+    assert kind.failover is issubclass(kind, errors.FAILOVER_ERRORS) is row.next_vendor
     assert kind.retry is row.again
 
 

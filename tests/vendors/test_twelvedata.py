@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.calendars.windows import estimate_requests
+from src.data.calendars.windows import windows
 from src.data.errors import (
     AuthenticationError,
     CapabilityError,
@@ -163,8 +163,9 @@ def test_windows_join_and_none_could_be_cut(count: int, offset: int) -> None:
     asked = query("1m", start, end, coin)
     got = vendor.fetch(asked)
     assert got.table.stamps.tolist() == list(range(start, end, MINUTE_MS))
-    counted = estimate_requests(asked.span, asked.timeframe, vendor.capabilities)
-    assert len(transport.asked) == counted
+    pages = vendor.capabilities.page_bars, vendor.capabilities.page_days["1m"]
+    cut = windows(asked.span, asked.timeframe, bars=pages[0], days=pages[1])
+    assert len(transport.asked) == len(cut)
 
 
 def test_an_answer_that_may_be_cut_is_refused() -> None:

@@ -11,15 +11,14 @@ from ..cache.tables import TableStore
 from ..calendars.ranges import resolve_range
 from ..clock import Clock
 from ..errors import (
+    FAILOVER_ERRORS,
     AllProvidersFailedError,
     Attempt,
     CacheError,
     CapabilityError,
-    ConfigError,
     DataError,
     IncompleteDataWarning,
     NoProviderError,
-    ProviderError,
     QueryError,
     SymbolNotFoundError,
 )
@@ -198,7 +197,7 @@ class FiguresService:
                 )
             own = own_sender(self._selector, name, vendor.downloader)
             fetched = fetch_figures_of(vendor.downloader, query, name, own)
-        except (ProviderError, ConfigError) as exc:
+        except FAILOVER_ERRORS as exc:
             error = exc
             log.warning("%s could not supply %s: %s", name, query, exc)
         outcome = "ok" if error is None else type(error).__name__

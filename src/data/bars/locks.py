@@ -59,12 +59,8 @@ class Turns:
         """Wait for our turn; tell whether we waited, and what says that we are still at it."""
         leases = self._leases()
         if leases is None:
-            yield False, _nothing
+            yield False, lambda: None
             return
         name = sha256(f"{self._root}|{key.symbol}|{key.folder}".encode()).hexdigest()[:32]
         with leases.hold(f"bars {name}") as lease:
             yield lease.has_waited, lambda: lease.is_held and leases.renew(lease)
-
-
-def _nothing() -> None:
-    """Say nothing to nobody."""

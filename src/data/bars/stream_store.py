@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ..cache.store import BarStore, Commit, CommitPiece
-from ..calendars.finality import next_due
+from ..calendars.due import next_due
 from ..calendars.gaps import BarGrid
 from ..clock import Clock
 from ..errors import CacheError, DataError, NoProviderError, UnknownProviderError

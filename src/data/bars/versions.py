@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..cache.store import BarStore, SeriesView
-from ..calendars.calendar import calendar_for
-from ..calendars.finality import forming_stamp
+from ..calendars.calendar import calendar_for, first_unclosed
 from ..calendars.gaps import BarGrid
 from ..clock import Clock
 from ..model.bars import BarTable
@@ -102,7 +101,7 @@ class Versions:
     ) -> list[Gap]:
         """Return the stretches without bars, up to what had closed when the version was made."""
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
-        cap = forming_stamp(grid.calendar, grid.timeframe, committed, grid.anchor)
+        cap = first_unclosed(grid.calendar, grid.timeframe, committed, grid.anchor)
         lacking = [Unfilled(span, f"version {query.version} has no bars there")]
         found = lacking_spans(span, coverage, lacking, committed, Lifetime().told(committed))
         return real_gaps(found, cap, grid)

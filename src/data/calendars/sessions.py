@@ -180,7 +180,7 @@ class SessionCalendar:
         Raises:
             BadRangeError: there is none before the year 2262.
         """
-        start, reach = max(stamp_ms, SUPPORTED.start), _length_ms(timeframe) + 5 * DAY_MS
+        start, reach = max(stamp_ms, SUPPORTED.start), timeframe.longest_ms + 5 * DAY_MS
         while start < SUPPORTED.end:
             stamps = self.opens(timeframe, Span(start, start + reach), anchor)
             if len(stamps):
@@ -198,7 +198,7 @@ class SessionCalendar:
             raise BadRangeError(f"bars must be positive, got {count}")
         # Every week and month trades; of days and hours at least every second one mostly does.
         wide = 1 if timeframe.unit in "wM" else 2
-        reach = wide * count * _length_ms(timeframe) + 7 * DAY_MS
+        reach = wide * count * timeframe.longest_ms + 7 * DAY_MS
         while True:
             start = max(end_ms - reach, SUPPORTED.start)
             stamps = self.opens(timeframe, Span(start, end_ms), anchor)
@@ -286,8 +286,3 @@ class SessionCalendar:
         zone = self._zone()
         closes[~traded] = [local_to_utc(zone, ms) for ms in end[~traded].tolist()]
         return closes
-
-
-def _length_ms(timeframe: Timeframe) -> int:
-    """Return the longest time that one bar can take."""
-    return timeframe.step_ms or 31 * DAY_MS * timeframe.count

@@ -1,8 +1,7 @@
-"""Cut a span into what a vendor answers at once, and count the requests that takes."""
+"""Cut a span into what a vendor answers at once."""
 
 from __future__ import annotations
 
-from ..model.capabilities import Capabilities
 from ..model.instant import DAY_MS
 from ..model.span import Span
 from ..model.timeframe import Timeframe
@@ -29,9 +28,3 @@ def windows(span: Span, timeframe: Timeframe, *, bars: int = 0, days: int = 0) -
         return [span]
     length = min(lengths)
     return [Span(at, min(at + length, span.end)) for at in range(span.start, span.end, length)]
-
-
-def estimate_requests(span: Span, timeframe: Timeframe, capabilities: Capabilities) -> int:
-    """Return how many requests ``span`` takes at most when every bar of it exists."""
-    limit_days = capabilities.page_days.get(timeframe.label, 0)
-    return len(windows(span, timeframe, bars=capabilities.page_bars, days=limit_days))

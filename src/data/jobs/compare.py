@@ -108,7 +108,7 @@ class StoredBars:
         end = last.span.end
         if view.next_due is None or last.vendor != vendor or self._query.span.end < end:
             return Span(end, end)
-        step = self._query.timeframe.step_ms or 31 * DAY_MS
+        step = self._query.timeframe.longest_ms
         return Span(end, max(end, min(self._query.span.end, end + _MOST_NEWER * step)))
 
     def _compared(

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from ..bars.ingest.commit import basis_of
 from ..bars.selection.candidate import Candidate
 from ..bars.selection.candidates import Selector, candidates_of
-from ..calendars.finality import forming_stamp
+from ..calendars.calendar import first_unclosed
 from ..calendars.gaps import BarGrid
 from ..clock import Clock
 from ..errors import CapabilityError, NoDataError, UnknownProviderError
@@ -88,7 +88,7 @@ class Afresh:
         fetched = self._fetch(candidate, within, now)
         checked = check(fetched.table, within, timeframe=frame, now_ms=now)
         said_at = min(now, fetched.server_now_ms)
-        cap = forming_stamp(self._grid.calendar, frame, said_at, self._grid.anchor)
+        cap = first_unclosed(self._grid.calendar, frame, said_at, self._grid.anchor)
         closed = checked.good.within(Span(within.start, min(within.end, cap)))
         actions = self._actions(candidate, fetched, within, goal)
         table = self._rebased(closed, fetched, goal, [*known, *actions])

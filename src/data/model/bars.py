@@ -148,6 +148,14 @@ def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
     return found
 
 
+def inside(stamps: Stamps, spans: Iterable[Span]) -> NDArray[np.bool_]:
+    """Tell which of ``stamps``, in any order, lie in one of ``spans``."""
+    rows = np.zeros(len(stamps), dtype=bool)
+    for span in spans:
+        rows |= (stamps >= span.start) & (stamps < span.end)
+    return rows
+
+
 def concat(tables: Iterable[BarTable]) -> BarTable:
     """Put tables one behind the other; ``adj_close`` is NaN where a part has none."""
     parts = [t for t in tables if len(t)]

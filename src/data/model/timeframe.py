@@ -11,6 +11,7 @@ from ..errors import BadTimeframeError
 from .instant import DAY_MS, HOUR_MS, MINUTE_MS, WEEK_MS
 
 _SHAPE = re.compile(r"([1-9][0-9]{0,3})([mhdwM])")
+_LONGEST_MONTH_MS = 31 * DAY_MS
 _UNIT_MS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": WEEK_MS}
 # Spellings users of other tools type; the case of `m` and `M` is never folded.
 _ALIASES = {"60m": "1h", "1wk": "1w", "1mo": "1M", "1H": "1h", "1D": "1d", "1W": "1w", "4H": "4h"}
@@ -60,6 +61,11 @@ class Timeframe:
         """Length in milliseconds, or None for months, which have no fixed length."""
         size = _UNIT_MS.get(self.unit)
         return None if size is None else self.count * size
+
+    @property
+    def longest_ms(self) -> int:
+        """Longest time in milliseconds that one bar can take: months count as 31 days."""
+        return self.step_ms or self.count * _LONGEST_MONTH_MS
 
     @property
     def is_intraday(self) -> bool:

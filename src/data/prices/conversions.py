@@ -62,7 +62,7 @@ def sources_for(
             or _coincide(source, calendar, span)
         )
     ]
-    return sorted(fit, key=_length_ms, reverse=True)
+    return sorted(fit, key=lambda t: t.longest_ms, reverse=True)
 
 
 def sources_of_kind(
@@ -94,7 +94,7 @@ def sources_of_kind(
         return []
     mine = own.anchor or "session"
     theirs = wanted.anchor or mine
-    fine = [t for t in available if t.is_intraday and _length_ms(t) <= _FINE_MS]
+    fine = [t for t in available if t.is_intraday and t.longest_ms <= _FINE_MS]
     found = sources_for(target, fine, calendar, anchor=theirs, source_anchor=mine, span=span)
     is_there = _place(target, mine, calendar) == _place(target, theirs, calendar)
     if target in fine and (is_there or _coincide(target, calendar, span)):
@@ -114,15 +114,15 @@ def obstacle(
 
     It goes by the lengths and the market alone; arguments as in :func:`sources_for`.
     """
-    if _length_ms(source) >= _length_ms(target):
+    if source.longest_ms >= target.longest_ms:
         return "they are not shorter"
     if not target.is_intraday:
         continuous = calendar is not None and calendar.name == ALWAYS_OPEN
         return _obstacle_to_days(source, target, continuous)
-    if _length_ms(target) % _length_ms(source):
+    if target.longest_ms % source.longest_ms:
         return "they do not divide it"
     moved = _place(source, source_anchor, calendar) != _place(target, anchor, calendar)
-    fine = _length_ms(source) <= _FINE_MS
+    fine = source.longest_ms <= _FINE_MS
     return "only bars of at most 30m can get another anchor" if moved and not fine else ""
 
 
@@ -130,7 +130,7 @@ def has_known_hours(timeframe: Timeframe, session: str, calendar: MarketCalendar
     """Tell whether intraday bars stand in hours that the calendar knows, or can be cut to them."""
     if session in ("", "regular") or calendar.name in (ALWAYS_OPEN, FOREX):
         return True
-    return session == "extended" and _length_ms(timeframe) <= _FINE_MS
+    return session == "extended" and timeframe.longest_ms <= _FINE_MS
 
 
 def regular_hours(table: BarTable, timeframe: Timeframe, calendar: MarketCalendar) -> BarTable:
@@ -147,7 +147,7 @@ def regular_hours(table: BarTable, timeframe: Timeframe, calendar: MarketCalenda
     Raises:
         KindMismatchError: the bars are longer than 30 minutes.
     """
-    step = _length_ms(timeframe)
+    step = timeframe.longest_ms
     if step > _FINE_MS:
         raise KindMismatchError(
             f"regular hours cannot be cut out of {timeframe} bars",
@@ -174,7 +174,7 @@ def _obstacle_to_days(source: Timeframe, target: Timeframe, continuous: bool) ->
     if not continuous:
         return "they lack the auctions" if source.is_intraday else "they can hold an ex-date"
     if source.is_intraday:
-        return "they do not divide a day" if DAY_MS % _length_ms(source) else ""
+        return "they do not divide a day" if DAY_MS % source.longest_ms else ""
     divides = source.unit == target.unit and target.count % source.count == 0
     return "" if divides else "they do not divide it"
 
@@ -184,7 +184,7 @@ def _place(timeframe: Timeframe, anchor: str, calendar: MarketCalendar | None) -
     name = calendar.name if calendar is not None else ""
     if name == ALWAYS_OPEN or not timeframe.is_intraday:
         return "epoch"
-    on_clock = (anchor == "clock" or name == FOREX) and DAY_MS % _length_ms(timeframe) == 0
+    on_clock = (anchor == "clock" or name == FOREX) and DAY_MS % timeframe.longest_ms == 0
     return "clock" if on_clock else "session"
 
 
@@ -196,7 +196,3 @@ def _coincide(source: Timeframe, calendar: MarketCalendar | None, span: Span | N
     on_clock, from_open = (calendar.opens(source, seen, a) for a in ("clock", "session"))
     common = np.intersect1d(on_clock, from_open, assume_unique=True)
     return 2 * len(common) > len(from_open)
-
-
-def _length_ms(timeframe: Timeframe) -> int:
-    return timeframe.step_ms or 31 * DAY_MS * timeframe.count

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.actions import Action, current
-from ..model.bars import NAN, PRICES, Bar, BarTable, Floats, Stamps, among
+from ..model.bars import NAN, PRICES, Bar, BarTable, Floats, Stamps, among, inside
 from ..model.difference import CAUSES, Cause, Compared, Difference
 from ..model.instant import date_of, day_ms
 from ..model.span import Span
@@ -161,7 +161,7 @@ def _name(
         causes[rows & open_] = cause
         open_[rows] = False
 
-    settle(_inside(left.stamps, terms.unsettled), "stale")
+    settle(inside(left.stamps, terms.unsettled), "stale")
     settle(even & (_near(ratio, _HUNDRED) | _near(ratio, 1 / _HUNDRED)), "unit x100")
     settle(_split_like(left.stamps, ratio, even & moved & open_, terms), "split")
     settle(even & moved & _dividend_like(left, ratio, terms), "dividend adjustment")
@@ -197,13 +197,6 @@ def _change(left: BarTable, right: BarTable) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         four = np.array([np.abs(getattr(right, n) / getattr(left, n) - 1) for n in PRICES])
     return np.where(np.isnan(four).any(axis=0), np.inf, four.max(axis=0))
-
-
-def _inside(stamps: Stamps, spans: Sequence[Span]) -> Mask:
-    found = np.zeros(len(stamps), dtype=bool)
-    for span in spans:
-        found |= (stamps >= span.start) & (stamps < span.end)
-    return found
 
 
 def _near(ratio: Floats, factor: float | Floats, tolerance: float = _NEAR_SPLIT) -> Mask:
@@ -289,7 +282,7 @@ def _missing(
     here = theirs.take(~among(theirs.stamps, common))
     there = ours.take(~among(ours.stamps, common))
     for alone, cause in ((here, "missing here"), (there, "missing there")):
-        late = _inside(alone.stamps, terms.unsettled)
+        late = inside(alone.stamps, terms.unsettled)
         for rows, name in ((late, "stale"), (~late, cause)):
             part, nothing = alone.take(rows), BarTable.empty()
             if len(part):

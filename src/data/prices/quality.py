@@ -282,7 +282,7 @@ def _refuse_worthless(good: BarTable, bad: tuple[BadRow, ...]) -> None:
 def latest_stamp(timeframe: Timeframe, now_ms: int) -> int:
     """Return the last plausible stamp: one step ahead, and more for named sessions."""
     early = 0 if timeframe.is_intraday else _EARLY_SESSION_MS
-    return now_ms + (timeframe.step_ms or 31 * DAY_MS) + early
+    return now_ms + timeframe.longest_ms + early
 
 
 def _refuse_misplaced(

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from ..calendars.calendar import MarketCalendar
 from ..model.bars import NAN, BarTable, Floats, Stamps
-from ..model.instant import DAY_MS
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 
@@ -115,7 +114,7 @@ def resample(
     for hole in unanswered:
         known[bins.parts_in(hole)] = False
     if not bins.by_date:
-        known &= ~bins.overlapped(rows.stamps[places < 0], _length_ms(source))
+        known &= ~bins.overlapped(rows.stamps[places < 0], source.longest_ms)
     return _built(rows, bins, bins.owners_of(rows.stamps, places), known, now_ms)
 
 
@@ -196,7 +195,7 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
     """Lay out, whole, the bars with a part in ``span``; None where no part is expected."""
     source, target, calendar, source_anchor, anchor = sides
     # Further than a bar is long, so that the bars at the edges are whole and have neighbours.
-    reach = _length_ms(target) + _length_ms(source)
+    reach = target.longest_ms + source.longest_ms
     parts = calendar.opens(source, Span(span.start - reach, span.end + reach), source_anchor)
     stamps = calendar.opens(target, Span(span.start - 2 * reach, span.end + reach), anchor)
     closes = calendar.closes(target, stamps, anchor)
@@ -239,10 +238,6 @@ def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
         return stamps + target.step_ms
     months = stamps.astype("datetime64[ms]").astype("datetime64[M]") + target.count
     return months.astype("datetime64[ms]").astype(np.int64)
-
-
-def _length_ms(timeframe: Timeframe) -> int:
-    return timeframe.step_ms or 31 * DAY_MS * timeframe.count
 
 
 # --- the bars ------------------------------------------------------------------------------

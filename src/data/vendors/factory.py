@@ -155,7 +155,7 @@ class DataDownloaderFactory:
             cls = downloader_class(provider_code)
             return call_foreign(lambda: cls(**kwargs), cls.name)
         except DataError as exc:
-            # The packaged rules name vendors that most users have no key of.
+            # The packaged rules name vendors that most users have no key for.
             level = logging.INFO if isinstance(exc, MissingCredentialsError) else logging.WARNING
             _log.log(level, "no downloader for %r: %s", provider_code, exc)
             return None

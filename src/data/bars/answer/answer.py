@@ -229,7 +229,7 @@ def as_known(answer: Answer) -> Answer:
     query, stamps = answer.query, answer.table.stamps
     if query.closed_by_ms is None:
         return answer
-    longest = query.timeframe.step_ms or query.timeframe.count * 31 * DAY_MS
+    longest = query.timeframe.longest_ms
     reach = longest if query.timeframe.is_intraday else longest + DAY_MS
     near = stamps + reach > query.closed_by_ms
     from ...calendars.calendar import calendar_for

@@ -10,8 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...calendars.calendar import MarketCalendar, calendar_for
-from ...calendars.finality import forming_stamp
+from ...calendars.calendar import MarketCalendar, calendar_for, first_unclosed
 from ...calendars.gaps import BarGrid
 from ...errors import (
     AllProvidersFailedError,
@@ -221,7 +220,7 @@ class _Making:
     def _wanted(self, factor: int) -> Span:
         """Return the stamps wanted, without those of bars that are not to be returned."""
         query, grid = self.query, self._grid
-        cap = forming_stamp(self._calendar, grid.timeframe, query.now_ms, grid.anchor)
+        cap = first_unclosed(self._calendar, grid.timeframe, query.now_ms, grid.anchor)
         end = min(query.span.end, cap)
         start = query.span.start if query.bars is None else grid.back(end, query.bars * factor)
         return Span(start, query.span.end if query.include_forming or end <= start else end)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...cache.store import BarStore
-from ...calendars.calendar import MarketCalendar, calendar_for
-from ...calendars.finality import forming_stamp
+from ...calendars.calendar import MarketCalendar, calendar_for, first_unclosed
 from ...calendars.gaps import BarGrid, missing
 from ...model.instant import DAY_MS
 from ...model.kind import Kind
@@ -84,7 +83,7 @@ class SourceTimeframes:
                 query.timeframe, [source], calendar, anchor=anchor, source_anchor=anchor, span=seen
             )
         ]
-        return sorted(fit, key=_length_ms, reverse=True)
+        return sorted(fit, key=lambda t: t.longest_ms, reverse=True)
 
     def _served_or_stored(self, query: BarsQuery, calendar: MarketCalendar) -> list[Timeframe]:
         return [
@@ -139,13 +138,13 @@ class SourceTimeframes:
             return _total(lacking), 0
         usable = self._usable(query, source)
         reached = [c.servable(span, source, query.now_ms) for c in usable for span in lacking]
-        return _total(subtract(lacking, reached)), _total(lacking) // _length_ms(source)
+        return _total(subtract(lacking, reached)), _total(lacking) // source.longest_ms
 
     def _lacking(self, query: BarsQuery, source: Timeframe, calendar: MarketCalendar) -> list[Span]:
         """Return the stretches of ``source`` bars that are wanted and not held."""
         grid = BarGrid(calendar, source, self.anchor(query, source))
         needed = source_span(query.span, query.timeframe, calendar, anchor=grid.anchor)
-        cap = forming_stamp(calendar, source, query.now_ms, grid.anchor)
+        cap = first_unclosed(calendar, source, query.now_ms, grid.anchor)
         needed = Span(needed.start, min(needed.end, cap))
         if needed.is_empty:
             return []
@@ -164,8 +163,4 @@ def _total(spans: list[Span]) -> int:
 
 
 def _count(source: Timeframe, target: Timeframe) -> int:
-    return _length_ms(target) // _length_ms(source)
-
-
-def _length_ms(timeframe: Timeframe) -> int:
-    return timeframe.step_ms or 31 * DAY_MS * timeframe.count
+    return target.longest_ms // source.longest_ms

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from ...cache.actions import Asked
 from ...clock import Clock
 from ...errors import (
+    FAILOVER_ERRORS,
     Attempt,
     AuthenticationError,
     CapabilityError,
-    ConfigError,
     DataError,
-    ProviderError,
     ProviderTimeoutError,
 )
 from ...model.actions import Action
@@ -54,7 +53,7 @@ class ActionFetcher:
             try:
                 actions = candidate.downloader.fetch_actions(work.query.instrument, asked, latest)
                 until = self._until(work, actions)
-            except (ProviderError, ConfigError) as failure:
+            except FAILOVER_ERRORS as failure:
                 error = failure
             attempt = Attempt(
                 candidate.name,

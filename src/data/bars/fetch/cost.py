@@ -10,7 +10,6 @@ from ...calendars.windows import windows
 from ...errors import DataError
 from ...model.bars import Stamps
 from ...model.capabilities import Capabilities, FetchQuery
-from ...model.instant import DAY_MS
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...vendors.archives import REQUESTS_A_MONTH, pieces
@@ -30,7 +29,7 @@ def in_few_requests(
     if len(spans) <= _MANY:
         return [[span] for span in spans]
     bars = capabilities.page_bars if capabilities and capabilities.page_bars else _USUAL_PAGE
-    page = bars * (timeframe.step_ms or 31 * DAY_MS)
+    page = bars * timeframe.longest_ms
     groups = [[spans[0]]]
     for span in spans[1:]:
         if span.end - groups[-1][0].start <= page:

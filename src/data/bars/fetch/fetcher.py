@@ -11,12 +11,11 @@ from typing import NamedTuple
 from ...cache.store import BarStore, Commit
 from ...clock import Clock
 from ...errors import (
+    FAILOVER_ERRORS,
     Attempt,
     CapabilityError,
-    ConfigError,
     DataError,
     NoDataError,
-    ProviderError,
     QualityError,
     SpliceConflictError,
     UnsupportedError,
@@ -54,7 +53,6 @@ from .state import FetchState, Unfilled, is_outage
 log = logging.getLogger("onetape.routing")
 
 _PAGES_A_COMMIT = 20
-FAILED = (ProviderError, ConfigError)
 
 
 class _Parts(NamedTuple):
@@ -116,7 +114,7 @@ class Fetcher:
                     now_ms=self._clock.now_ms(),
                     grid=grid_of(work, fetched),
                 )
-            except FAILED as error:
+            except FAILOVER_ERRORS as error:
                 took = self._clock.monotonic() - started, _sent(work) - sent
                 self._note(work, candidate, span, error, took)
                 continue
@@ -242,7 +240,7 @@ class Fetcher:
         span = parts.whole
         try:
             fetched, found = self._taken(work, candidate, parts)
-        except FAILED as error:
+        except FAILOVER_ERRORS as error:
             took = self._clock.monotonic() - started, _sent(work) - sent
             self._note(work, candidate, span, error, took)
             return error, list(parts.spans), []
@@ -305,7 +303,7 @@ class Fetcher:
             fetched = self._fetch(work, candidate, asked)
             try:
                 taken = self._ingester.take(work, candidate, fetched, window)
-            except FAILED as error:
+            except FAILOVER_ERRORS as error:
                 _blame(candidate, asked, error)
                 raise
             if taken.refusal:

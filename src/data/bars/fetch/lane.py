@@ -58,7 +58,7 @@ class LaneRunner:
         self._planner = Planner(store, self._writer, clock)
         self._fetcher = Fetcher(store, self._writer, clock, expiry, checks)
         self._listing = ListingProof(self._writer, clock, expiry)
-        self.on_todo: Callable[[FetchState, FetchPlan], None] = _unheard
+        self.on_todo: Callable[[FetchState, FetchPlan], None] = lambda work, plan: None
 
     def answer(self, query: BarsQuery, work: FetchState) -> Answer:
         """Fill what is missing of the wanted span; a count of bars may reach further back.
@@ -185,10 +185,6 @@ class LaneRunner:
         held = self._writer.coverage(work).within(reach)
         self._fetcher.fill(work, coalesce(part.span for part in held if part.state != "empty"))
         return True
-
-
-def _unheard(work: FetchState, todo: FetchPlan) -> None:
-    """Listen to no plan."""
 
 
 def real_gaps(found: Iterable[Gap], cap: int, grid: BarGrid) -> list[Gap]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...cache.store import Commit
 from ...clock import Clock
-from ...errors import NoDataError
+from ...errors import FAILOVER_ERRORS, NoDataError
 from ...model.capabilities import FetchQuery
 from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS, date_of, day_ms
@@ -19,7 +19,6 @@ from ...model.timeframe import Timeframe
 from ..ingest.commit import BEFORE_FIRST, CLOSED, NO_BAR, Expiry
 from ..ingest.writer import StoreWriter
 from ..selection.candidate import Candidate
-from .fetcher import FAILED
 from .lifetimes import PROVING
 from .state import FetchState
 
@@ -101,7 +100,7 @@ class ListingProof:
             try:
                 if not all(_is_empty(candidate, page) for page in pages):
                     return set()
-            except FAILED as error:
+            except FAILOVER_ERRORS as error:
                 log.info(
                     "%s did not tell whether %s was listed: %s", candidate.name, work.query, error
                 )

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ...cache.store import BarStore
-from ...calendars.calendar import calendar_for
-from ...calendars.finality import forming_stamp
+from ...calendars.calendar import calendar_for, first_unclosed
 from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...errors import (
@@ -285,7 +284,7 @@ class MissHandler:
             raise error
         anchor = answer.kind.anchor or "session"
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
-        cap = forming_stamp(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
+        cap = first_unclosed(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
         asked = {attempt.provider for attempt in attempts}
         rejected = left_out(self._selector, query, self._way(query), asked, {})
         return replace(

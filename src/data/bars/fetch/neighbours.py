@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ...cache.store import BarStore
 from ...calendars.gaps import BarGrid
-from ...model.bars import BarTable
+from ...model.bars import BarTable, inside
 from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS
 from ...model.span import Span
@@ -70,7 +67,7 @@ class Neighbours:
         if nearest is None or not _is_foreign(nearest, candidate):
             return None
         final = [c.span for c in parts if c.state == "final" and _is_foreign(c, candidate)]
-        theirs = rows.take(inside(rows, final))
+        theirs = rows.take(inside(rows.stamps, final))
         theirs = theirs.take(slice(COMPARED) if is_later else slice(-COMPARED, None))
         reach = Span(edge, edge)
         if len(theirs) and is_later:
@@ -109,7 +106,7 @@ def _is_foreign(part: Covered, candidate: Candidate) -> bool:
 
 def _look(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
     """Return the stamps on one side of ``edge`` in which neighbours are looked for."""
-    step = grid.timeframe.step_ms or 31 * DAY_MS * grid.timeframe.count
+    step = grid.timeframe.longest_ms
     far = max(_SHORTEST_LOOK_MS, 2 * _FAR * step)
     if is_later:
         stamps = grid.opens(Span(edge, edge + far))
@@ -120,11 +117,3 @@ def _look(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
 
 def _at(parts: Coverage, stamp: int) -> Covered | None:
     return next((part for part in parts if stamp in part.span), None)
-
-
-def inside(table: BarTable, spans: Sequence[Span]) -> NDArray[np.bool_]:
-    """Tell row by row whether its stamp lies in one of ``spans``."""
-    kept = np.zeros(len(table), dtype=bool)
-    for span in spans:
-        kept |= (table.stamps >= span.start) & (table.stamps < span.end)
-    return kept

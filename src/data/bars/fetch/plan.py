@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ...cache.store import BarStore, Commit, CommitPiece
-from ...calendars.finality import forming_stamp
+from ...calendars.calendar import first_unclosed
 from ...calendars.gaps import due_spans, missing
 from ...clock import Clock
 from ...model.bars import BarTable
@@ -68,7 +68,7 @@ class Planner:
     def cap(self, work: FetchState) -> int:
         """Return the stamp of the first bar that has not closed."""
         grid = work.grid
-        return forming_stamp(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
+        return first_unclosed(grid.calendar, grid.timeframe, self._clock.now_ms(), grid.anchor)
 
     def todo(self, query: BarsQuery, wanted: Span, work: FetchState) -> FetchPlan:
         """Look at what is held as if for the first time, and say what to do."""

@@ -15,7 +15,7 @@ import numpy as np
 from ...cache.actions import ActionBook, Asked
 from ...cache.store import BarStore, Commit
 from ...errors import KindMismatchError, NoDataError, SpliceConflictError
-from ...model.bars import BarTable, merge
+from ...model.bars import BarTable, inside, merge
 from ...model.capabilities import Fetched
 from ...model.coverage import Coverage, Splice
 from ...model.instant import DAY_MS, date_of, iso
@@ -34,7 +34,7 @@ from ...prices.splice import (
     settle,
 )
 from ..ingest.writer import StoreWriter, with_answers
-from .neighbours import Neighbours, Side, inside
+from .neighbours import Neighbours, Side
 from .state import FetchState
 
 
@@ -117,7 +117,7 @@ class Splicer:
         if not reply.sides:
             return Fitted(reply.fetched)
         came = reply.fetched.table
-        beside = inside(came, [side.span for side in reply.sides])
+        beside = inside(came.stamps, [side.span for side in reply.sides])
         own = came.take(~beside)
         if beside.any() and not len(own):
             raise NoDataError(

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ...calendars.gaps import BarGrid
-from ...model.bars import BarTable, among
+from ...model.bars import BarTable, among, inside
 from ...model.coverage import Coverage, Covered
 from ...model.span import Span, coalesce
 from ...prices.splice import COMMON, ONE_MARKET
@@ -55,7 +55,7 @@ def contradicted(
         now_ms: from when they are to be asked again: at once.
     """
     older = [part.span for part in held.coverage if is_older(part)]
-    mine = _inside(held.rows, older)
+    mine = held.rows.take(inside(held.rows.stamps, older))
     common = among(mine.stamps, rows.stamps)
     if not common.any():
         return []
@@ -85,10 +85,3 @@ def contradicted(
 def is_older(part: Covered) -> bool:
     """Tell whether these are bars of which nobody knows what they are."""
     return part.state == "final" and part.basis.adjustment == "unknown"
-
-
-def _inside(table: BarTable, spans: Iterable[Span]) -> BarTable:
-    kept = np.zeros(len(table), dtype=bool)
-    for span in spans:
-        kept |= (table.stamps >= span.start) & (table.stamps < span.end)
-    return table.take(kept)

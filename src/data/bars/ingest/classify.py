@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from ...calendars.finality import forming_stamp
+from ...calendars.calendar import first_unclosed
 from ...calendars.gaps import BarGrid, holes
 from ...model.bars import BarTable, Stamps, among, merge
 from ...model.capabilities import Fetched
@@ -128,7 +128,7 @@ def digest(
     """
     density = density or ("dense" if fetched.dense else "sparse")
     now = min(now_ms, fetched.server_now_ms)
-    cap = forming_stamp(grid.calendar, grid.timeframe, now, grid.anchor)
+    cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
     end = min(segment.end, grid.first_open(cap, now))
     closed, running = _by_close(checked, Span(segment.start, end), grid, now)
     # The running bar may look like anything; it is judged when it has closed.

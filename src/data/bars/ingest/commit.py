@@ -370,7 +370,7 @@ class _Making:
     @property
     def _longest_bar(self) -> int:
         timeframe = self.terms.grid.timeframe
-        return timeframe.step_ms or timeframe.count * 31 * DAY_MS
+        return timeframe.longest_ms
 
     def _renewed(self, old: Covered, reason: str, expires: int | None) -> Covered:
         fetched_at = max(old.fetched_at, self.fetched.server_now_ms)

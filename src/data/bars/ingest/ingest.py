@@ -10,11 +10,12 @@ from typing import NamedTuple
 from ...cache.actions import Asked
 from ...cache.recovery.faults import Fault
 from ...cache.store import BarStore, Commit
-from ...calendars.finality import forming_stamp, next_due
+from ...calendars.calendar import first_unclosed
+from ...calendars.due import next_due
 from ...calendars.gaps import BarGrid
 from ...clock import Clock
 from ...errors import KindMismatchError, QualityError
-from ...model.bars import BarTable
+from ...model.bars import BarTable, inside
 from ...model.capabilities import Fetched
 from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS, date_of, day_ms
@@ -23,7 +24,7 @@ from ...model.lifetime import FIELD, Bound, Lifetime
 from ...model.rules import ValidationRules
 from ...model.span import Span, intersect, subtract
 from ...prices.quality import check
-from ..fetch.neighbours import Side, inside
+from ..fetch.neighbours import Side
 from ..fetch.revisions import FetchWindow, Revisions
 from ..fetch.splice import NeighbourReply, Splicer, with_splices
 from ..fetch.split_window import doubt_at, doubted, windows
@@ -108,7 +109,7 @@ class AnswerIngester:
         reply = NeighbourReply(fetched, span, window.sides, near.opened, told)
         fetched, splices = self._splicer.fitted(work, reply)
         if window.parts:
-            wanted = fetched.table.take(inside(fetched.table, window.parts))
+            wanted = fetched.table.take(inside(fetched.table.stamps, window.parts))
             fetched = replace(fetched, table=wanted)
         now = self._clock.now_ms()
         grid, asset_class = grid_of(work, fetched), work.query.instrument.asset_class
@@ -321,7 +322,7 @@ class AnswerIngester:
         """Read what is stored of the answered stretch, as it is and in the answer's basis."""
         rows, coverage = self._store.read(work.key, found.answered)
         if found.parts:
-            rows = rows.take(inside(rows, found.parts))
+            rows = rows.take(inside(rows.stamps, found.parts))
             coverage = Coverage(c for span in found.spans for c in coverage.within(span))
         if near.opened is None:
             return StoredRange(rows, rows, coverage)
@@ -358,7 +359,7 @@ class AnswerIngester:
         """
         grid = work.grid
         now = self._now_ms(fetched)
-        cap = forming_stamp(grid.calendar, grid.timeframe, now, grid.anchor)
+        cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
         known = self._store.view(work.key).next_due
         # Behind the last bar that has closed there may be hours in which the market is shut.
         reaches = found.answered.end >= cap or grid.next_open(found.answered.end) >= cap

@@ -8,10 +8,9 @@ from dataclasses import replace
 
 from ...cache.store import BarStore
 from ...clock import Clock
-from ...errors import Attempt, ConfigError, DataError, ProviderError
+from ...errors import FAILOVER_ERRORS, Attempt, DataError
 from ...model.bars import BarTable, concat
 from ...model.capabilities import Derivative, FetchQuery
-from ...model.instant import DAY_MS
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
@@ -57,7 +56,7 @@ class Namesakes:
             asked = Attempt(candidate.name, "ok", "", 0.0, span.start, span.end)
             try:
                 rows, requests = self._asked(query, candidate, span)
-            except (ProviderError, ConfigError) as error:
+            except FAILOVER_ERRORS as error:
                 asked = replace(asked, requests=current_call().requests - sent)
                 attempts.append(_failed(asked, error, self._clock.monotonic() - started))
                 continue
@@ -83,7 +82,7 @@ class Namesakes:
         own = [p.span for p in coverage if p.state == "final" and p.vendor == way.owner]
         if not own:
             return BarTable.empty()
-        step = query.timeframe.step_ms or query.timeframe.count * 31 * DAY_MS
+        step = query.timeframe.longest_ms
         end = own[-1].end
         rows, _ = self._store.read(key, Span(end - _COMPARED * step, end))
         return concat([rows.within(span) for span in own])
@@ -124,7 +123,7 @@ def derivative(query: BarsQuery, way: Route, clock: Clock) -> tuple[str, list[At
     sent = current_call().requests
     try:
         found: Derivative = look(query.instrument, query.now_ms)
-    except (ProviderError, ConfigError) as error:
+    except FAILOVER_ERRORS as error:
         asked = replace(asked, requests=current_call().requests - sent)
         return "", [_failed(asked, error, clock.monotonic() - started)]
     attempt = replace(asked, seconds=clock.monotonic() - started, requests=found.requests)

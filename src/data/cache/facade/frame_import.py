@@ -173,7 +173,7 @@ def _faults(
     for hole in lacking:
         for year in years_of(hole):
             part = hole.clip(year_span(year))
-            length = offer.timeframe.step_ms or 31 * DAY_MS
+            length = offer.timeframe.longest_ms
             found.append(Fault(part, MISSING, max(1, (part.end - part.start) // length)))
     found += without_volume(checked.without_volume, extent)
     if checked.duplicates:

@@ -235,7 +235,7 @@ def _newest(looks: Iterable[_Look]) -> dict[str, int]:
     """Return vendor to where the newest bars of the symbol end that it supplied, in any series."""
     newest: dict[str, int] = {}
     for look in looks:
-        step = look.lane.key.timeframe.step_ms or 31 * DAY_MS
+        step = look.lane.key.timeframe.longest_ms
         for meta, part in look.coverage:
             last = meta.state.last
             if last is not None and part.span.start <= last:

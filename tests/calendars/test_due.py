@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.calendars.calendar import MarketCalendar
-from src.data.calendars.finality import FINAL, FORMING, PROVISIONAL, forming_stamp, next_due, states
+from src.data.calendars.calendar import MarketCalendar, first_unclosed
+from src.data.calendars.due import next_due
+from src.data.model.bars import Stamps
 from src.data.model.instant import DAY_MS, iso, parse_iso
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -16,6 +17,21 @@ from tests.calendars.market import ALWAYS, FX, NEW_YORK, SYDNEY, TOKYO, stamps
 
 TWO_MINUTES = 120_000
 MILLISECOND = 1
+FINAL, PROVISIONAL, FORMING = 2, 1, 0
+
+
+def states(
+    calendar: MarketCalendar,
+    timeframe: Timeframe,
+    opens: Stamps,
+    now_ms: int,
+    settle_ms: int,
+    anchor: str = "session",
+) -> Stamps:
+    """Return the state of each bar by when it closes and settles."""
+    closed = calendar.closes(timeframe, opens, anchor) <= now_ms
+    settled = calendar.settles(timeframe, opens, settle_ms, anchor) <= now_ms
+    return closed.astype(np.int64) + (closed & settled)
 
 
 def state(
@@ -28,16 +44,8 @@ def state(
     anchor: str = "session",
 ) -> int:
     """Return the state of one bar, ``later`` milliseconds after ``now``."""
-    found = states(
-        calendar,
-        Timeframe.parse(timeframe),
-        stamps(stamp),
-        parse_iso(now) + later,
-        TWO_MINUTES,
-        anchor,
-    )
-    assert found.dtype == np.int8
-    return int(found[0])
+    now_ms, length = parse_iso(now) + later, Timeframe.parse(timeframe)
+    return int(states(calendar, length, stamps(stamp), now_ms, TWO_MINUTES, anchor)[0])
 
 
 @pytest.mark.parametrize(
@@ -109,13 +117,13 @@ def test_many_at_once() -> None:
 def test_the_first_bar_not_closed(
     calendar: MarketCalendar, timeframe: str, now: str, stamp: str
 ) -> None:
-    found = forming_stamp(calendar, Timeframe.parse(timeframe), parse_iso(now))
+    found = first_unclosed(calendar, Timeframe.parse(timeframe), parse_iso(now))
     assert iso(found) == f"{stamp}:00Z"
 
 
 def test_the_first_bar_not_closed_on_the_clock() -> None:
     now = parse_iso("2024-06-12T13:45")
-    assert iso(forming_stamp(NEW_YORK, Timeframe(1, "h"), now, "clock")) == "2024-06-12T13:00:00Z"
+    assert iso(first_unclosed(NEW_YORK, Timeframe(1, "h"), now, "clock")) == "2024-06-12T13:00:00Z"
 
 
 @settings(derandomize=True, max_examples=60, deadline=None, database=None)
@@ -130,7 +138,7 @@ def test_every_bar_before_it_is_closed_and_none_behind(
     step = Timeframe.parse(timeframe)
     around = calendar.opens(step, Span(now - 70 * DAY_MS, now + 70 * DAY_MS))
     found = states(calendar, step, around, now, TWO_MINUTES)
-    first = forming_stamp(calendar, step, now)
+    first = first_unclosed(calendar, step, now)
     assert ((found == FORMING) == (around >= first)).all()
     assert (np.diff(found) <= 0).all()  # the older, the more final
 

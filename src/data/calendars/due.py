@@ -1,4 +1,4 @@
-"""Whether a bar can still change: forming, then provisional (closed, not settled), then final.
+"""When asking again could change an answer: at the next close, or when a provisional bar settles.
 
 What is "now" is an argument: the earlier of our clock and the vendor's.
 """
@@ -6,54 +6,9 @@ What is "now" is an argument: the earlier of our clock and the vendor's.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..model.bars import Stamps
 from ..model.timeframe import Timeframe
 from .calendar import MarketCalendar, first_unclosed
-
-FINAL, PROVISIONAL, FORMING = 2, 1, 0
-
-
-def states(
-    calendar: MarketCalendar,
-    timeframe: Timeframe,
-    stamps: Stamps,
-    now_ms: int,
-    settle_ms: int,
-    anchor: str = "session",
-) -> NDArray[np.int8]:
-    """Return ``FINAL``, ``PROVISIONAL`` or ``FORMING`` for every stamp.
-
-    A bar has closed at the very instant of its close, and is final at the very instant at which it
-    settles. Stamps that the calendar does not expect are judged by their own length. A bar ahead
-    counts as forming.
-
-    Args:
-        calendar: when the market trades.
-        timeframe: length of the bars.
-        stamps: in any order.
-        now_ms: UTC milliseconds.
-        settle_ms: how long after its close an intraday bar may still change.
-        anchor: of the bars' kind.
-    """
-    closed = calendar.closes(timeframe, stamps, anchor) <= now_ms
-    settled = calendar.settles(timeframe, stamps, settle_ms, anchor) <= now_ms
-    # FORMING is 0: each step taken adds one.
-    return closed.astype(np.int8) + (closed & settled).astype(np.int8)
-
-
-def forming_stamp(
-    calendar: MarketCalendar, timeframe: Timeframe, now_ms: int, anchor: str = "session"
-) -> int:
-    """Return the stamp of the first expected bar not yet closed at ``now_ms``.
-
-    Every expected bar before it has closed. While the market is shut it is the next one to come.
-
-    Raises:
-        BadRangeError: no bar is expected before the year 2262.
-    """
-    return first_unclosed(calendar, timeframe, now_ms, anchor)
 
 
 def next_due(
