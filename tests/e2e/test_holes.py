@@ -310,3 +310,97 @@ def test_many_bad_rows_are_had_from_the_next_vendor_in_few_requests(
     assert [n for n, source in enumerate(frame["source"]) if source == "second"] == LOST
     assert told(frame)["problems"] == []
     assert told(frame)["flagged"] == []
+
+
+# --- more holes of a dense vendor than one in eight bars -------------------------------------------
+
+
+def fifths(*firsts: int) -> list[int]:
+    """Return the places of every fifth minute beginning with each of ``firsts``."""
+    return sorted(n for first in firsts for n in range(first, 1440, 5))
+
+
+def test_where_too_many_bars_are_missing_the_next_vendor_is_asked_for_the_whole_stretch(
+    market: Market, clock: ManualClock
+) -> None:
+    one, two = many(market, clock, fifths(2), [])
+    wanted = ("source", "state")
+    frame = market.manager(one, two).get_ohlcv(*ASK_MINUTES, strict=True, columns=wanted)
+    assert len(frame) == 1440
+    assert set(frame["state"]) == {"final"}, "the second one vouches for the first one's bars"
+    assert [n for n, name in enumerate(frame["source"]) if name == "second"] == fifths(2)
+    assert told(frame)["problems"] == []
+    assert (len(one.asked), len(two.asked)) == (1, 1)
+    again = market.manager(one, two).get_ohlcv(*ASK_MINUTES, strict=True, columns=wanted)
+    assert again.equals(frame)
+    assert (len(one.asked), len(two.asked)) == (1, 1)
+
+
+def test_what_the_trusted_one_lacks_is_had_from_the_one_that_is_not(
+    market: Market, clock: ManualClock
+) -> None:
+    one, two = many(market, clock, fifths(2), LOST)
+    frame = market.manager(one, two).get_ohlcv(*ASK_MINUTES, columns=("source", "state"))
+    nowhere = sorted(set(fifths(2)) & set(LOST))
+    assert len(frame) == 1440 - len(nowhere)
+    assert [gap[0] for gap in gaps(frame)] == [iso(MINUTES[place])[:-1] for place in nowhere]
+    assert told(frame)["gaps_total"] == len(nowhere)
+    assert told(frame)["problems"] == [f"{len(nowhere)} of 1440 expected bars are missing"]
+    assert set(frame["source"][frame["state"] == "suspect"]) == {"binance"}
+    kept = frame["state"] == "suspect"
+    assert kept.sum() == len(set(LOST) - set(fifths(2)))
+
+
+@pytest.mark.parametrize("nowhere", [(), (4,)])
+def test_of_vendors_that_all_lack_too_much_each_bar_of_any_is_in_the_answer(
+    market: Market, clock: ManualClock, nowhere: tuple[int, ...]
+) -> None:
+    one, two, three = many(market, clock, *(fifths(n, *nowhere) for n in (2, 3, 2)))
+    ask = (*ASK_MINUTES[:2], "2024-06-03T00:00", "2024-06-03T11:59")
+    two.spoil = three.spoil = lambda rows: [row._replace(volume=8.0) for row in rows]
+    with pytest.warns(IncompleteDataWarning, match="doubtful: of binance .* doubtful: of second"):
+        frame = market.manager(one, two, three).get_ohlcv(*ask, columns=("source", "state"))
+    missing = [place for place in fifths(*nowhere) if place < 720]
+    assert shown(frame) == [iso(stamp)[:16] for stamp in lacking(MINUTES[:720], missing)]
+    filled = frame["source"] == "second"
+    assert filled.sum() == 144, "only what the first one lacks"
+    assert (frame["volume"] == 8.0).tolist() == filled.tolist()
+    assert set(frame["state"]) == {"suspect"}
+    assert told(frame)["complete"] is False
+    said = [f"{len(missing)} of 720 expected bars are missing"] if missing else []
+    assert told(frame)["problems"] == said
+    asked = [len(shelf.asked) for shelf in (one, two, three)]
+    assert asked == [1, 1, 1]
+    again = market.manager(one, two, three).get_ohlcv(*ask, columns=("source", "state"))
+    assert again.equals(frame)
+    assert told(again)["problems"] == said
+    assert [len(shelf.asked) for shelf in (one, two, three)] == asked
+    document = next(market.folder.glob("cache/ohlcv/*/1m/2024.metadata.json"))
+    assert document.stat().st_size < 12_000
+
+
+def test_a_lonely_vendor_that_lacks_too_much_is_asked_again_within_hours(
+    market: Market, clock: ManualClock
+) -> None:
+    (one,) = many(market, clock, fifths(2))
+    for hours, asked in [(0, 1), (5, 0), (2, 1), (23, 0), (2, 1)]:
+        clock.advance(hours * 3600)
+        one.asked.clear()
+        for _ in range(2):
+            frame = market.manager(one).get_ohlcv(*ASK_MINUTES, columns=("state",))
+            assert (len(frame), set(frame["state"])) == (1440 - 288, {"suspect"})
+            assert told(frame)["problems"] == ["288 of 1440 expected bars are missing"]
+        assert len(one.asked) == asked, hours
+    clock.advance(25 * 3600)
+    one.stamps = MINUTES
+    assert len(market.manager(one).get_ohlcv(*ASK_MINUTES, strict=True)) == 1440
+
+
+def test_a_vendor_that_was_down_has_what_was_missing_as_soon_as_it_is_asked_again(
+    market: Market, clock: ManualClock
+) -> None:
+    one, two = many(market, clock, fifths(2), [])
+    two.errors = [UnavailableError("down")]
+    assert len(market.manager(one, two).get_ohlcv(*ASK_MINUTES)) == 1440 - 288
+    clock.advance(7 * 3600)
+    assert len(market.manager(one, two).get_ohlcv(*ASK_MINUTES, strict=True)) == 1440

@@ -25,6 +25,7 @@ Density = Literal["dense", "sparse", "unknown"]
 # What one answer may lack piece by piece: so many stretches, or one for so many expected bars.
 # Beyond that it is doubted as a whole.
 MOST_HOLES, BARS_A_HOLE = 64, 8
+DID_NOT_COME = "expected bars did not come"
 # Where bars without trades do not come, so many times their usual distance without one is a hole.
 _FAR_BEYOND, _FEWEST_FOR_HABIT = 10, 10
 # No session of any exchange is shorter; a shorter stretch need not be looked at.
@@ -86,10 +87,22 @@ class ClassifiedAnswer:
         return "" if len(self.closed) or not self.bad else f"all {len(self.bad)} rows are bad"
 
     @property
+    def unanswered(self) -> list[Span]:
+        """What it says nothing of that can be used."""
+        return self._within_parts(not self.is_believed)
+
+    @property
     def lacking(self) -> list[Span]:
-        """What another vendor may still be asked for."""
+        """What another vendor may still be asked for.
+
+        All of it where it lacks too much to be trusted: what is missing then is not listed, and the
+        rest wants to be seen by another one, too.
+        """
+        return self._within_parts(bool(self.doubt))
+
+    def _within_parts(self, is_whole: bool) -> list[Span]:
         late = [self.unpublished] if self.unpublished else []
-        if not self.is_believed:
+        if is_whole:
             found = [self.answered, *late]
         else:
             found = [*self.holes, *self.bad_spans, *self.off_slots, *self.contradicted, *late]
@@ -277,7 +290,7 @@ def _lacking(
     enough = len(expected) - missing >= least_share * len(expected)
     if density == "sparse" and (enough or _need_not_trade(grid)):
         return told, ""
-    return told, f"{missing} of {len(expected)} expected bars did not come"
+    return told, f"{missing} of {len(expected)} {DID_NOT_COME}"
 
 
 def _usual_distance(opens: Stamps, present: Stamps) -> float:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...cache.actions import ActionBook
 from ...cache.store import Commit, CommitPiece, Suspect
 from ...errors import QualityError
-from ...model.bars import Bar, BarTable, among
+from ...model.bars import Bar, BarTable, Stamps, among
 from ...model.capabilities import Fetched
 from ...model.coverage import CLOSED as CLOSED
 from ...model.coverage import OFF_GRID, Coverage, Covered, State
@@ -23,7 +23,7 @@ from ...model.instrument import Instrument
 from ...model.kind import Basis
 from ...model.span import Span, coalesce, subtract
 from ...prices.quality import BadRow
-from .classify import ClassifiedAnswer
+from .classify import DID_NOT_COME, ClassifiedAnswer
 
 if TYPE_CHECKING:
     from ...cache.store import SeriesView
@@ -102,6 +102,29 @@ def without_rescaled(
         bad=tuple(sorted(bad, key=lambda row: row.bar.stamp_ms)),
         bad_spans=tuple(sorted([*found.bad_spans, *spans])),
     )
+
+
+def beside_doubted(found: ClassifiedAnswer, held: StoredRange, vendor: str) -> ClassifiedAnswer:
+    """Return an answer that lacks too much to be trusted without what others' bars stand for.
+
+    Of two vendors that are doubted alike the first one's bars stay, and the other's stand where
+    that one has none.
+
+    Args:
+        found: the answer.
+        held: what is stored there.
+        vendor: who answered; its own bars are brought up to date.
+    """
+    if not found.doubt or not found.is_believed:
+        return found
+    rows, stored = found.closed, held.rows.stamps
+    theirs = [
+        stored[slice(*np.searchsorted(stored, part.span))]
+        for part in held.coverage
+        if part.reason.endswith(DID_NOT_COME) and part.vendor != vendor
+    ]
+    taken = ~among(rows.stamps, np.concatenate(theirs)) if theirs else np.ones(len(rows), bool)
+    return found if taken.all() else replace(found, closed=rows.take(taken))
 
 
 @dataclass(frozen=True)
@@ -205,7 +228,12 @@ class _Making:
 
     def _kept_marks(self) -> Iterator[Covered]:
         for span, reason in self._kept:
-            yield self._mark(span, "suspect", reason, self._expires(span))
+            old = self.held.doubted(span.start) if self.found.doubt else None
+            if old is not None:
+                # This vendor never had it, and nobody is trusted more than the one that did.
+                yield replace(old, span=span, expires=self._expires(span))
+            else:
+                yield self._mark(span, "suspect", reason, self._expires(span))
 
     # --- bars ------------------------------------------------------------------------------
 
@@ -402,7 +430,8 @@ class _Making:
     @cached_property
     def _doubt(self) -> Suspicion | None:
         if self.found.doubt:
-            expires = self._expires(self.found.answered)
+            holes = self.found.is_believed and self.fetched.dense
+            expires = self._expires(self.found.answered, as_holes=holes)
             said = f"{DOUBTFUL}of {self.fetched.vendor} {self.found.doubt}"
             return Suspicion(said, expires)
         return self.terms.doubt
@@ -473,9 +502,10 @@ class _Making:
             expires=expires,
         )
 
-    def _expires(self, span: Span) -> int:
+    def _expires(self, span: Span, *, as_holes: bool = False) -> int:
         known, settle_ms = self.held.coverage, self.fetched.settle_ms
-        return self._vouched(span, self.terms.expires(span, settle_ms, known))
+        expires = self.terms.expires(span, settle_ms, known, as_holes=as_holes)
+        return self._vouched(span, expires)
 
     def _vouched(self, span: Span, expires: int) -> int:
         is_vouched = span.end <= self.found.vouched_before
@@ -645,6 +675,16 @@ class StoredRange:
         part = self._at(stamp)
         return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL))
 
+    def doubted(self, stamp: int) -> Covered | None:
+        """Return what tells that the answer of a bar held there is doubted as a whole, or None."""
+        part = self._at(stamp)
+        return part if part is not None and part.reason.startswith(DOUBTFUL) else None
+
+    def stays(self, stamps: Stamps) -> Stamps:
+        """Return the stamps of bars held here that stay where an answer has ``stamps`` alone."""
+        lost = self.rows.stamps[~among(self.rows.stamps, stamps)]
+        return lost[[not self.may_go(stamp) for stamp in lost.tolist()]] if len(lost) else lost
+
     def _at(self, stamp: int) -> Covered | None:
         return next((part for part in self.coverage if stamp in part.span), None)
 
@@ -669,10 +709,17 @@ class CommitContext:
     doubt: Suspicion | None = None
     is_refresh: bool = False
 
-    def expires(self, span: Span, settle_ms: int, known: Coverage) -> int:
-        """Return when doubted bars in ``span`` are asked again: once settled, later less and less."""
+    def expires(
+        self, span: Span, settle_ms: int, known: Coverage, *, as_holes: bool = False
+    ) -> int:
+        """Return when doubted bars in ``span`` are asked again: once settled, later less and less.
+
+        ``as_holes``: doubted for the bars of a dense vendor that are missing between them, they are
+        asked again as a hole is.
+        """
         again = any(not c.stands(self.now_ms) for c in known.within(span))
-        return self._settling(span, settle_ms) or self.expiry.of(span, self.now_ms, again=again)
+        after = self.expiry.of_hole if as_holes else self.expiry.of
+        return self._settling(span, settle_ms) or after(span, self.now_ms, again=again)
 
     def nothings(self, hole: Span, settle_ms: int, known: Coverage) -> Iterator[tuple[Span, int]]:
         """Cut a hole where it was seen before and where not; tell when each part is asked again.

@@ -20,6 +20,7 @@ from ...cache.recovery.faults import (
 )
 from ...cache.write.coverage_update import year_span, years_of
 from ...calendars.gaps import BarGrid, holes
+from ...model.bars import Stamps
 from ...model.span import Span
 from ...prices.quality import Checked
 from .classify import ClassifiedAnswer
@@ -30,8 +31,13 @@ _OF_BARS = re.compile(
 )
 
 
-def faults_of(checked: Checked, found: ClassifiedAnswer, grid: BarGrid) -> tuple[Fault, ...]:
-    """Return the faults of an answer in what it speaks for, none across the end of a year."""
+def faults_of(
+    checked: Checked, found: ClassifiedAnswer, grid: BarGrid, stays: Stamps
+) -> tuple[Fault, ...]:
+    """Return the faults of an answer in what it speaks for, none across the end of a year.
+
+    What it lacks is not missing where a stored bar ``stays``.
+    """
     answered = found.answered
     if answered.is_empty:
         return ()
@@ -39,7 +45,7 @@ def faults_of(checked: Checked, found: ClassifiedAnswer, grid: BarGrid) -> tuple
     faults = [Fault(_at(row.bar.stamp_ms), BAD, 1, row.reason) for row in rows]
     odd = (stamp for stamp in checked.contradicted.tolist() if stamp in answered)
     faults += (Fault(_at(stamp), CONTRADICTED, 1) for stamp in odd)
-    faults += _missing(found, grid)
+    faults += _missing(found, grid, stays)
     faults += without_volume(checked.without_volume, answered)
     if checked.duplicates:
         faults.append(Fault(_at(answered.start), DUPLICATE, checked.duplicates))
@@ -48,10 +54,11 @@ def faults_of(checked: Checked, found: ClassifiedAnswer, grid: BarGrid) -> tuple
     return tuple(faults)
 
 
-def _missing(found: ClassifiedAnswer, grid: BarGrid) -> Iterator[Fault]:
+def _missing(found: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator[Fault]:
     """Yield the expected bars that did not come; where a bad row came instead, that is the fault."""
     bad = [row.bar.stamp_ms for row in found.bad]
     present = np.union1d(found.closed.stamps, np.array(bad, dtype=np.int64))
+    present = np.union1d(present, stays) if len(stays) else present
     lacking = (
         hole
         for span in found.spans

@@ -43,6 +43,7 @@ from .commit import (
     Suspicion,
     are_many,
     basis_of,
+    beside_doubted,
     build_commit,
     latest_known,
     without_rescaled,
@@ -131,14 +132,17 @@ class AnswerIngester:
         held = self._held(work, fetched, found, near)
         splits = work.query.instrument.asset_class != "stock"
         plain = without_rescaled(found, held, fetched.vendor, splits=splits)
-        found = self._as_revision(work, fetched, plain)
+        found = beside_doubted(self._as_revision(work, fetched, plain), held, fetched.vendor)
         commit = self._commit(work, fetched, found, near, held, behind)
         commit = with_splices(commit, splices, span)
         judged = Span(found.answered.start, max(found.answered.end, window.until))
         commit = replace(
             commit,
             judged=judged,
-            faults=(*faults_of(checked, found, grid), *self._older_faults(work, window, judged)),
+            faults=(
+                *faults_of(checked, found, grid, held.stays(found.closed.stamps)),
+                *self._older_faults(work, window, judged),
+            ),
             kind=self._kind(work, candidate, fetched),
             compared_at=self._revisions.compared_at(work, window),
             lifetime=self._lifetime(work, fetched),

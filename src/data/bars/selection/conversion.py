@@ -190,7 +190,7 @@ class _Made:
             now_ms=self.fetched.server_now_ms,
             # Of an answer that lacks much nobody knows where there was no trade.
             dense=bool(self.said.doubt),
-            unanswered=self.said.lacking,
+            unanswered=self.said.unanswered,
         )
 
     def _running(self, found: Resampled) -> BarTable:
@@ -198,7 +198,7 @@ class _Made:
         for bar in found.incomplete:
             rows = found.partial.within(Span(bar.span.start, bar.span.start + 1))
             if bar.reason == "forming" and len(rows):
-                known = not any(span.overlaps(bar.span) for span in self.said.lacking)
+                known = not any(span.overlaps(bar.span) for span in self.said.unanswered)
                 return rows if known else BarTable.empty()
         return BarTable.empty()
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from ...disk.files import Handle
 from ...errors import CorruptEntryError, FormatVersionError
-from ...model.bars import BarTable, concat
+from ...model.bars import BarTable, Stamps, concat
 from ...model.span import Span
 from ..format.csv_rows import decode_rows, header_line
 from ..format.gzip_member import PEEK_BYTES, Member, file_id, peek_digest, walk
@@ -36,20 +39,23 @@ class YearFile:
         Raises:
             MismatchError: a member does not hold what its header says.
         """
-        tables = [
-            rows_of(member, self.state.columns, first=place == 0)
-            for place, member in enumerate(self.members)
-            if _touches(member, span)
-        ]
-        joined = concat(tables)
+        firsts, lasts = self._extents
+        of_span = firsts <= lasts
+        if span is not None:
+            of_span &= (firsts < span.end) & (lasts >= span.start)
+        joined = concat(
+            rows_of(self.members[place], self.state.columns, first=place == 0)
+            for place in np.flatnonzero(of_span).tolist()
+        )
         return joined if span is None else joined.within(span)
 
-
-def _touches(member: Member, span: Span | None) -> bool:
-    first, last = member.header.first, member.header.last
-    if first is None or last is None:
-        return False
-    return span is None or (first < span.end and last >= span.start)
+    @cached_property
+    def _extents(self) -> tuple[Stamps, Stamps]:
+        """The first and the last stamp of each member; one without bars ends before it begins."""
+        found = [(m.header.first, m.header.last) for m in self.members]
+        known = [(1, 0) if a is None or b is None else (a, b) for a, b in found]
+        edges = np.array(known, dtype=np.int64).reshape(-1, 2)
+        return edges[:, 0], edges[:, 1]
 
 
 def rows_of(member: Member, columns: tuple[str, ...], *, first: bool) -> BarTable:

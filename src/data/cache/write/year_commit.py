@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...model.bars import BarTable
+from ...model.bars import BarTable, Stamps
 from ...model.canonical import canonical
 from ...model.coverage import Coverage
 from ...model.instant import date_of
@@ -143,15 +143,30 @@ class YearCommit:
 
     def _has_bars(self, span: Span) -> bool:
         """Tell whether a bar will be stored in ``span``."""
-        if any(len(piece.table.within(span)) for piece in self._with_bars):
+        first, last = np.searchsorted(self._new_stamps, span)
+        if first < last:
             return True
         if not self._has_stored(span):  # then the file need not be opened
             return False
         stamps = self._file.table(span).stamps
         kept = np.ones(len(stamps), dtype=bool)
-        for piece in self.pieces:
-            kept &= (stamps < piece.span.start) | (stamps >= piece.span.end)
+        starts, ends = self._edges
+        for place in np.flatnonzero((starts < span.end) & (ends > span.start)):
+            kept &= (stamps < starts[place]) | (stamps >= ends[place])
         return bool(kept.any())
+
+    @cached_property
+    def _new_stamps(self) -> Stamps:
+        """The stamps of all bars of the pieces, ascending."""
+        return np.sort(
+            np.concatenate([np.empty(0, np.int64), *(p.table.stamps for p in self._with_bars)])
+        )
+
+    @cached_property
+    def _edges(self) -> tuple[Stamps, Stamps]:
+        """Where the pieces begin and end."""
+        edges = np.array([piece.span for piece in self.pieces], dtype=np.int64).reshape(-1, 2)
+        return edges[:, 0], edges[:, 1]
 
     def _is_compaction_due(self) -> bool:
         state, new = self.meta.state, len(self._with_bars)
