@@ -257,7 +257,8 @@ class DataManager(BeyondBars):
         shares were on the ex-date); ``source`` (the vendor believed); ``dispute`` (what other
         vendors say, empty where they agree). Amounts are in the currency of the share's prices.
         ``attrs["onetape"]``: ``symbol``, ``attempts``, ``complete``, ``gaps`` (ex-dates that no
-        vendor told of) and ``left_out`` (what too few vendors tell to count). Crypto, currencies,
+        vendor told of), ``awaited`` (ex-dates that the vendor tells with the bar of their day) and
+        ``left_out`` (what too few vendors tell to count). Crypto, currencies,
         indices and futures have none: an empty frame, and no vendor is asked.
 
         What was asked for is stored beside the bars; it is due again with the next session of the

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from src.data.errors import (
     IncompleteDataWarning,
     NoProviderError,
 )
+from src.data.model.actions import ActionList
 from src.data.model.instant import DAY_MS, day_ms, parse_iso
 from src.data.model.span import Span
 
@@ -152,3 +154,23 @@ def test_damaged_actions_are_never_an_empty_answer(
     vendor.script = Script()
     assert len(manager.get_actions("AAPL")) == 19
     assert len(list(path.parent.rglob("_quarantine/actions.*.json"))) == 1
+
+
+def test_what_comes_with_the_bar_of_its_day_is_awaited_and_not_asked_for_again(
+    manager: DataManager, vendor: ShareVendor, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def until_yesterday(_: Any, span: Span, __: int) -> ActionList:
+        vendor.asked_actions.append(span)
+        found = ActionList(a for a in vendor.truth.actions if day_ms(a.ex_date) in span)
+        found.until = day_ms(date(2024, 6, 12))
+        return found
+
+    monkeypatch.setattr(vendor, "fetch_actions", until_yesterday)
+    for _ in range(2):
+        facts = manager.get_actions("AAPL").attrs["onetape"]
+        assert facts["awaited"] == [{"start": "2024-06-12", "end": "2024-06-12"}]
+        assert facts["complete"] and not facts["gaps"]
+    assert len(vendor.asked_actions) == 1
+    clock.advance(8 * 3600)  # New York has closed, and the bar of the day is out
+    manager.get_actions("AAPL")
+    assert len(vendor.asked_actions) == 2

@@ -13,7 +13,7 @@ from ..calendars.calendar import calendar_for
 from ..calendars.gaps import BarGrid
 from ..calendars.localtime import FIRST_YEAR
 from ..clock import Clock
-from ..errors import AllProvidersFailedError, Attempt, NoProviderError
+from ..errors import AllProvidersFailedError, Attempt, CorruptEntryError, NoProviderError
 from ..model.actions import Action, amount_on
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.instrument import Instrument
@@ -21,7 +21,7 @@ from ..model.kind import Kind
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
-from ..model.span import Span, gaps
+from ..model.span import Span, subtract
 from ..model.stored import KnownAction, actions_frame
 from ..model.timeframe import Timeframe
 from ..net.one_call import one_call
@@ -51,12 +51,14 @@ class FoundActions(NamedTuple):
         actions: with an ex-date in the range asked for, by ex-date.
         attempts: the vendors asked just now, in order.
         lacking: ex-dates that no vendor was asked for, as stamps of session dates.
-        problems: why, and what could not be stored.
+        awaited: ex-dates that were asked for and that the vendor tells with the bar of their day.
+        problems: why some are lacking, and what could not be stored.
     """
 
     actions: tuple[KnownAction, ...]
     attempts: Sequence[Attempt] = ()
     lacking: Sequence[Span] = ()
+    awaited: Sequence[Span] = ()
     problems: Sequence[str] = ()
 
 
@@ -105,20 +107,35 @@ class ActionService:
         today = self._days.current(instrument)
         end = today.end if last is None else min(today.end, day_ms(last) + DAY_MS)
         start = day_ms(first or _FIRST)
-        wanted, work = Span(start, max(start, end)), self._work(instrument)
-        if self._lacking(work, wanted):
+        wanted = Span(start, max(start, end))
+        book, work = self._book(instrument), None
+        if book.lacking(wanted, today.news_ms):
+            work = self._work(instrument)
             turn = SeriesKey(instrument.symbol, _DAY, ("actions",))
             with one_call(), self._locks.of(turn), self._turns.take(turn):
-                self._fetch(work, wanted)
-        book, lacking = self._writer.book(work), self._lacking(work, wanted)
-        if lacking and not book.asked:
-            raise _failure(work)
+                lacking = self._writer.book(work).lacking(wanted, today.news_ms)
+                if lacking:  # by one question: the parts lie at the ends nearly always
+                    late = lacking[-1].end - TOLD_LATE_MS
+                    self._fetcher.ask(work, Span(min(lacking[0].start, late), lacking[-1].end))
+            book = self._writer.book(work)
+            if book.lacking(wanted, today.news_ms) and not book.asked:
+                raise _failure(work)
+        lacking = book.lacking(wanted, today.news_ms)
+        problems = work.problems if work is not None else []
         if lacking:
-            log.warning("splits and dividends of %s: %s", instrument.symbol, work.problems)
+            log.warning("splits and dividends of %s: %s", instrument.symbol, problems)
         shown = Span(start, 1 << 62 if last is None else day_ms(last) + DAY_MS)
         found = known_actions(book, today.day)
         inside = tuple(one for one in found if day_ms(one.action.ex_date) in shown)
-        return FoundActions(inside, work.beside, lacking, work.problems)
+        awaited = subtract(book.lacking(wanted), lacking)
+        return FoundActions(inside, work.beside if work else (), lacking, awaited, problems)
+
+    def _book(self, instrument: Instrument) -> ActionBook:
+        """Return what is stored; a damaged book counts as empty, and is begun anew."""
+        try:
+            return self._store.actions(instrument.symbol)
+        except CorruptEntryError:
+            return ActionBook()
 
     def _work(self, instrument: Instrument) -> FetchState:
         """Return the state of a request for actions alone: no bar is asked for by it."""
@@ -129,16 +146,6 @@ class ActionService:
         lane = LaneRoute((), candidates, Kind(), tellers)
         key = SeriesKey(instrument.symbol, _DAY)
         return FetchState(query, key, lane, BarGrid(calendar_for(instrument), _DAY))
-
-    def _lacking(self, work: FetchState, wanted: Span) -> list[Span]:
-        return gaps(wanted, [asked.span for asked in self._writer.book(work).asked])
-
-    def _fetch(self, work: FetchState, wanted: Span) -> None:
-        """Ask for what is lacking; by one question, for the parts lie at the ends nearly always."""
-        lacking = self._lacking(work, wanted)  # another one may just have asked
-        if lacking:
-            end = lacking[-1].end
-            self._fetcher.ask(work, Span(min(lacking[0].start, end - TOLD_LATE_MS), end))
 
 
 def known_actions(book: ActionBook, day: date) -> tuple[KnownAction, ...]:
@@ -172,15 +179,18 @@ def told_actions(symbol: str, found: FoundActions) -> pd.DataFrame:
             "symbol": symbol,
             "rows": len(frame),
             "complete": not found.lacking,
-            "gaps": [
-                {"start": str(date_of(s.start)), "end": str(date_of(s.end - 1)), "reason": problems}
-                for s in found.lacking
-            ],
+            "gaps": [_days(span) | {"reason": problems} for span in found.lacking],
+            "awaited": [_days(span) for span in found.awaited],
             "left_out": [one.to_json() for one in found.actions if not one.counts],
             "attempts": told(found.attempts),
         }
     )
     return frame
+
+
+def _days(span: Span) -> dict[str, str]:
+    """Return the first and the last date of a stretch of session dates."""
+    return {"start": str(date_of(span.start)), "end": str(date_of(span.end - 1))}
 
 
 def _failure(work: FetchState) -> NoProviderError | AllProvidersFailedError:

@@ -124,8 +124,12 @@ class ActionBook:
 
         With ``since_ms`` those count too that are awaited since then: asking again tells nothing.
         """
+        return not self.lacking(span, since_ms)
+
+    def lacking(self, span: Span, since_ms: int | None = None) -> list[Span]:
+        """Return the ex-dates in ``span`` that were asked of no vendor; see :meth:`covers`."""
         awaited = () if since_ms is None else self._awaited_since(since_ms)
-        return not gaps(span, [asked.span for asked in (*self.asked, *awaited)])
+        return gaps(span, [asked.span for asked in (*self.asked, *awaited)])
 
     def awaited_from(self, day: date, since_ms: int) -> date | None:
         """Return the first ex-date up to ``day`` that was asked for, and is not told of yet.
