@@ -41,6 +41,7 @@ RAW = SeriesKey("AAPL", Timeframe(1, "d"), ("raw",))
 JOINED = SeriesKey("MSFT", Timeframe(1, "d"))
 MONTHS = SeriesKey("BRK/B", Timeframe(1, "M"))
 NOTHING = SeriesKey("NEWCO", Timeframe(1, "d"))
+FOLDED = SeriesKey("ETHUSDT", Timeframe(1, "h"))
 CRASHED = {name: SeriesKey(name.upper(), Timeframe(1, "d"))
            for name in ("pending-old", "pending-new", "torn", "ahead", "bent")}  # fmt: skip
 COIN = Kind("24h", "clock", "binance", "USDT", "base")
@@ -176,6 +177,38 @@ def others(store: BarStore) -> None:
     store.commit(NOTHING, Commit((nobody,)))
 
 
+# Of a day and a half these hours did not come, and these came as rows that are no bars.
+MISSING, BAD = (2, 5, 8, 11, 14, 17, 20, 23, 26, 29), (4, 13, 22)
+
+
+def hour(number: int) -> Span:
+    """Return an hour of the day and a half."""
+    start = parse_iso("2024-03-01") + number * HOUR_MS
+    return Span(start, start + HOUR_MS)
+
+
+def folded(store: BarStore) -> None:
+    """An answer with many holes and bad rows: its coverage is one stretch that has ``parts``."""
+    bounds, raw = ("2024-03-01", "2024-03-02T12:00"), Basis("raw")
+    holes = tuple(hour(number) for number in sorted((*MISSING, *BAD)))
+    answered = part("ETHUSDT-1h", *bounds, COIN, raw, holes=holes)
+    asked, soon, later = (
+        parse_iso(bounds[1]),
+        parse_iso("2024-03-02T18:00"),
+        parse_iso("2024-03-03T12:00"),
+    )
+    marks = [
+        Covered(hour(n), "empty", "binance", fetched_at=asked, reason="the vendor has no bar",
+                expires=soon)
+        for n in MISSING
+    ] + [
+        Covered(hour(n), "suspect", "binance", COIN, raw, asked, "high < low", later) for n in BAD
+    ]  # fmt: skip
+    bars = [Bar(hour(n).start, 3340.0, 3330.5, 3350.25, 3345.0, 100.0 + n) for n in BAD]
+    suspects = tuple(Suspect(bar, "high < low") for bar in bars)
+    store.commit(FOLDED, Commit((answered,), tuple(marks), suspects, kind=COIN))
+
+
 def older(root: Path) -> None:
     """Write what other tools left: with a document beside it, and in the flat layout without."""
     places = (
@@ -253,12 +286,13 @@ def _store(root: Path, disk: Recorder | None = None) -> BarStore:
 
 
 def make(root: Path) -> None:
-    """Write ``root/format-1`` and ``root/format-1-crashed``."""
+    """Write ``root/format-1``, ``root/format-1-crashed`` and ``root/format-1-parts``."""
     store = _store(root / "format-1")
     for fill in (hours, split_basis, others):
         fill(store)
     older(root / "format-1")
     crashed(root / "format-1-crashed")
+    folded(_store(root / "format-1-parts"))
     for lock in root.rglob(".lock"):
         lock.unlink()
 

@@ -22,10 +22,10 @@ import pytest
 
 from src.data.cache.format.gzip_member import file_id, walk
 from src.data.cache.store import BarStore, Commit
-from src.data.model.instant import DAY_MS, parse_iso
+from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.kind import Basis
 from src.data.model.series import SeriesKey
-from src.data.model.span import Span
+from src.data.model.span import Span, coalesce
 from src.data.model.timeframe import Timeframe
 from tests.cache.bars import EVER, no_temps, store_in
 from tests.cache.crash import Quick
@@ -38,12 +38,13 @@ STORED = {
     "BTCUSDT-1h": make.HOURS, "AAPL-1d": make.SPLIT, "AAPL-1d@raw": make.RAW,
     "MSFT-1d": make.JOINED, "BRK%2FB-1mo": make.MONTHS,
 }  # fmt: skip
+FOLDERS = ("format-1", "format-1-crashed", "format-1-parts")
 # The year files of our own that are whole.
 FILES = sorted(
     path.relative_to(HERE).as_posix()
-    for name in ("format-1", "format-1-crashed")
+    for name in FOLDERS
     for path in (HERE / name).rglob("[12]*.csv.gz")
-    if path.parent.parent.name not in ("LEGA", "LEGB", "TORN", "BENT", "1d")
+    if path.parent.parent.name not in ("LEGA", "LEGB", "TORN", "BENT", "1d", "1h")
 )
 
 
@@ -57,7 +58,7 @@ def _quiet() -> Iterator[None]:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A copy of all golden files."""
-    for name in ("format-1", "format-1-crashed"):
+    for name in FOLDERS:
         shutil.copytree(HERE / name, tmp_path / name)
     return tmp_path
 
@@ -103,7 +104,7 @@ def test_the_files_are_as_they_were() -> None:
     )
     found = {
         f"{folder}/{name}": hashlib.sha256(data).hexdigest()
-        for folder in ("format-1", "format-1-crashed")
+        for folder in FOLDERS
         for name, data in contents(HERE / folder).items()
     }
     assert found == told
@@ -190,6 +191,81 @@ class TestWhatIsKnown:
         ]  # fmt: skip
         older = gzip.decompress((folder / "_versions/2024.3.csv.gz").read_bytes())
         assert b"2024-08-29 00:00:00,230.100006," in older
+
+
+class TestParts:
+    """One answer with many holes and bad rows, in a folder of its own."""
+
+    def test_exactly_the_stated_bars(self, root: Path) -> None:
+        assert read(root / "format-1-parts", make.FOLDED) == expected("ETHUSDT-1h")
+
+    def test_the_document_tells_one_stretch(self, root: Path) -> None:
+        (path,) = (root / "format-1-parts").rglob("2024.metadata.json")
+        (stretch,) = json.loads(path.read_bytes())["onetape"]["coverage"]
+        asked = make.span("2024-03-01", "2024-03-02T12:00")
+        assert stretch["span"] == [asked.start, asked.end]
+        # Who does not know `parts` asks for all of it again, when the first part of it is due.
+        assert stretch["state"] == "suspect"
+        assert stretch["expires"] == parse_iso("2024-03-02T18:00")
+        assert len(stretch["parts"]) == 3
+
+    def test_opened_it_is_what_it_was_hour_by_hour(self, root: Path) -> None:
+        coverage = fresh(root / "format-1-parts").view(make.FOLDED).coverage
+        (whole,) = coverage
+        assert whole.span == make.span("2024-03-01", "2024-03-02T12:00")
+        opened = coverage.opened()
+        for number in range(36):
+            (known,) = [c for c in opened if make.hour(number).start in c.span]
+            told = (known.state, known.reason, known.expires)
+            if number in make.MISSING:
+                assert told == ("empty", "the vendor has no bar", parse_iso("2024-03-02T18:00"))
+            elif number in make.BAD:
+                assert told == ("suspect", "high < low", parse_iso("2024-03-03T12:00"))
+            else:
+                assert told == ("final", "", None)
+                assert (known.vendor, known.kind, known.basis) == (
+                    "binance", make.COIN, Basis("raw"),
+                )  # fmt: skip
+
+    def test_bad_rows_are_beside_it(self, root: Path) -> None:
+        store = fresh(root / "format-1-parts")
+        found = [bad.bar.stamp_ms for bad in store.suspects(make.FOLDED, EVER)]
+        assert found == [make.hour(number).start for number in make.BAD]
+
+    def test_the_member_lists_the_places(self, root: Path) -> None:
+        (path,) = (root / "format-1-parts").rglob("2024.csv.gz")
+        ((_, only),) = walk(path.read_bytes(), file_id(make.FOLDED, 2024))
+        places = map(make.hour, (*make.MISSING, *make.BAD))
+        assert list(only.header.holes) == coalesce(places)
+
+    def test_without_metadata_the_bars_are_the_same_and_the_places_are_missing(
+        self, root: Path
+    ) -> None:
+        for path in (root / "format-1-parts").rglob("*"):
+            if path.suffix in (".log", ".json"):
+                path.unlink()
+        assert read(root / "format-1-parts", make.FOLDED) == expected("ETHUSDT-1h")
+        coverage = fresh(root / "format-1-parts").view(make.FOLDED).coverage.opened()
+        places = (*make.MISSING, *make.BAD)
+        assert not any(make.hour(number).start in c.span for number in places for c in coverage)
+
+    def test_reading_changes_nothing_and_it_is_written_on(self, root: Path) -> None:
+        folder = root / "format-1-parts"
+        before = contents(folder)
+        store = fresh(folder)
+        store.read(make.FOLDED, EVER)
+        store.repair(make.FOLDED)
+        assert contents(folder) == before
+        row = make.answer("ETHUSDT-1h")[0] | {"timestamp": "2024-03-02 12:00:00"}
+        start = parse_iso("2024-03-02T12:00")
+        more = make.CommitPiece(
+            make.table([row]), Span(start, start + HOUR_MS), "binance", start + HOUR_MS, make.COIN,
+            Basis("raw"), "final",
+        )  # fmt: skip
+        store.commit(make.FOLDED, Commit((more,)))
+        assert read(folder, make.FOLDED)[:-1] == expected("ETHUSDT-1h")
+        opened = fresh(folder).view(make.FOLDED).coverage.opened()
+        assert sum(c.state == "empty" for c in opened) == len(make.MISSING)
 
 
 class TestMembers:
@@ -409,7 +485,7 @@ def _without_packed(plain: Any) -> Any:
 
 def test_what_is_written_today_says_the_same(tmp_path: Path) -> None:
     make.make(tmp_path)
-    for folder in ("format-1", "format-1-crashed"):
+    for folder in FOLDERS:
         names = contents(HERE / folder).keys()
         assert contents(tmp_path / folder).keys() == names
         for name in names:
