@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 SourceInfo = dict[str, Any]
 
 
-class Source(NamedTuple):
+class FactorySource(NamedTuple):
     """One source.
 
     Attributes:
@@ -49,8 +49,8 @@ _FILE = (
     "realtime_interval",
     "on_new_bar",
 )
-VENDOR_FEEDS: dict[str, Source] = {
-    "binance": Source(
+VENDOR_FEEDS: dict[str, FactorySource] = {
+    "binance": FactorySource(
         "binance_live_feed:BinanceLiveDataFeed",
         True,
         ("api_key", "api_secret", "testnet", "market"),
@@ -81,7 +81,7 @@ VENDOR_FEEDS: dict[str, Source] = {
             "cost": "free",
         },
     ),
-    "yahoo": Source(
+    "yahoo": FactorySource(
         "yahoo_live_feed:YahooLiveDataFeed",
         False,
         ("polling_interval",),
@@ -109,7 +109,7 @@ VENDOR_FEEDS: dict[str, Source] = {
             "cost": "free",
         },
     ),
-    "ibkr": Source(
+    "ibkr": FactorySource(
         "ibkr_live_feed:IBKRLiveDataFeed",
         False,
         ("host", "port", "client_id"),
@@ -124,7 +124,7 @@ VENDOR_FEEDS: dict[str, Source] = {
             "cost": "by account and subscription",
         },
     ),
-    "coingecko": Source(
+    "coingecko": FactorySource(
         "coingecko_live_feed:CoinGeckoLiveDataFeed",
         False,
         ("polling_interval",),
@@ -140,9 +140,9 @@ VENDOR_FEEDS: dict[str, Source] = {
         },
     ),
 }
-SOURCES: dict[str, Source] = {
+SOURCES: dict[str, FactorySource] = {
     **VENDOR_FEEDS,
-    "file": Source(
+    "file": FactorySource(
         "file_data_feed:FileDataFeed",
         False,
         ("file_path", *_FILE),
