@@ -27,6 +27,7 @@ from ..net.reach import Reached, reach_all
 from ..net.senders import Senders
 from ..network import Network
 from ..provider_selector import ProviderSelector
+from ..vendors.registry import VENDORS
 from .eviction_report import freeable_of, in_words
 from .health import Check, health
 from .vendors import describe_vendors, lack, selector_of
@@ -35,10 +36,7 @@ __all__ = ["Check", "checkup"]
 
 # Extra to the module that comes with it, and what it is good for.
 EXTRAS = {
-    "yahoo": ("yfinance", "carries Yahoo's requests as a browser would"),
-    "binance": ("binance", "carries Binance's requests by python-binance"),
-    "ccxt": ("ccxt", "asks any of a hundred exchanges, as ccxt:kraken"),
-    "ibkr": ("ib_async", "asks a gateway of Interactive Brokers that you run"),
+    **{name: (row.package, row.package_use) for name, row in VENDORS.items() if row.package},
     "live": ("websocket", "listens to the streams of vendors"),
     "backtrader": ("backtrader", "makes live feeds datas of Backtrader"),
     "parquet": ("pyarrow", "reads and writes Parquet files"),
