@@ -153,6 +153,15 @@ def test_a_name_that_is_not_served_names_its_successor(name: str) -> None:
         exec(f"from src.data import {name}")
 
 
+@pytest.mark.parametrize("sentence", sorted({*NAMES.values(), *MODULES.values()}))
+def test_a_successor_that_is_named_exists(sentence: str) -> None:
+    factory = importlib.import_module("src.data.vendors.factory").DataDownloaderFactory
+    assert all(hasattr(factory, name) for name in re.findall(r"Factory\.(\w+)\(", sentence))
+    for path in re.findall(r"src\.data(?:\.\w+)+", sentence):
+        module, _, name = path.rpartition(".")
+        assert hasattr(importlib.import_module(module), name), path
+
+
 def test_nothing_is_both_served_and_refused() -> None:
     assert set(NAMES) & set(src.data.__all__) == set()
     assert set(MODULES) == {f"utils.{p.stem}" for p in refusing_files()}

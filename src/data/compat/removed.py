@@ -23,7 +23,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "DataSourceFactory": "use src.data.downloader.DataDownloaderFactory",
         "DataAggregator": _MANAGER,
         "get_data_source_factory": "use src.data.downloader.DataDownloaderFactory",
-        "register_data_source": "use DataDownloaderFactory.register_downloader()",
+        "register_data_source": "offer the class as an entry point of the group onetape.providers",
         "create_data_source": "use DataDownloaderFactory.create_downloader()",
         "get_data_source": _MANAGER,
         "get_data_handler": _BARS,
