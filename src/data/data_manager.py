@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .bars.request import Wishes
+from .bars.client import Wishes
 from .beyond_bars import BeyondBars
 from .clock import Clock
 from .errors import ProviderTimeoutError as TimeoutException
@@ -277,13 +277,10 @@ class DataManager(BeyondBars):
         Warns:
             IncompleteDataWarning: of a part of the ex-dates no vendor told; ``gaps`` has it.
         """
-        from .bars.corporate_actions import told_actions
         from .calendars.ranges import resolve_days
 
-        client = self._services.client
-        instrument = self._services.selector.instrument(symbol)
-        days = resolve_days(instrument, start, end)
-        return told_actions(instrument.symbol, client.get_actions(symbol, *days))
+        days = resolve_days(self._services.selector.instrument(symbol), start, end)
+        return self._services.client.get_actions(symbol, *days).frame()
 
     def coverage(self, symbol: str, timeframe: str) -> pd.DataFrame:
         """Return what is known of the stored bars of a series; no vendor is asked.

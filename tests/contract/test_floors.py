@@ -122,6 +122,36 @@ def absolute_self_imports(source: Module) -> list[str]:
     return [f"{source.name}:{i.line}" for i in imports(source) if i.foreign == "src"]
 
 
+# Above `bars` it is the client that is used. These look after the store and the vendors themselves, or
+# keep what a stream has sent.
+BELOW_THE_CLIENT = {
+    "feed.services", "feed.sources.history", "feed.streams.built_bars", "feed.streams.registry",
+    "jobs.compare", "jobs.eviction_report", "jobs.export", "jobs.freshness", "jobs.refetch",
+    "jobs.vendors", "wiring",
+}  # fmt: skip
+
+
+def client_violations(source: Module) -> list[str]:
+    """Return what of ``bars`` but its client a module above it imports."""
+    if FLOORS.get(source.top, 0) <= FLOORS["bars"] or source.name in BELOW_THE_CLIENT:
+        return []
+    return [
+        f"{source.name}:{item.line} imports {target}; bars.client has what is needed above bars"
+        for target, item in targets(source)
+        if _is_below_the_client(target)
+    ]
+
+
+def _is_below_the_client(target: str) -> bool:
+    return target.startswith("bars.") and target != "bars.client"
+
+
+def test_bars_are_reached_by_their_client() -> None:
+    expect_none([v for m in modules() for v in client_violations(m)])
+    below = {m.name for m in modules() for t, _ in targets(m) if _is_below_the_client(t)}
+    assert below >= BELOW_THE_CLIENT, "what needs no more than the client stands here no longer"
+
+
 def test_there_is_no_module_without_a_floor() -> None:
     tops = {m.top for m in modules() if m.name and m.name not in SHIMS}
     assert sorted(tops - FLOORS.keys()) == []

@@ -48,6 +48,7 @@ class FoundActions(NamedTuple):
     """What came of a question for splits and dividends.
 
     Attributes:
+        symbol: whose, canonical.
         actions: with an ex-date in the range asked for, by ex-date.
         attempts: the vendors asked just now, in order.
         lacking: ex-dates that no vendor was asked for, as stamps of session dates.
@@ -55,11 +56,29 @@ class FoundActions(NamedTuple):
         problems: why some are lacking, and what could not be stored.
     """
 
-    actions: tuple[KnownAction, ...]
+    symbol: str
+    actions: tuple[KnownAction, ...] = ()
     attempts: Sequence[Attempt] = ()
     lacking: Sequence[Span] = ()
     awaited: Sequence[Span] = ()
     problems: Sequence[str] = ()
+
+    def frame(self) -> pd.DataFrame:
+        """Return the frame of ``DataManager.get_actions``, with its account in ``attrs``."""
+        frame = actions_frame(self.actions)
+        reason = {"reason": "; ".join(self.problems)}
+        frame.attrs[ATTRS_KEY] = freeze(
+            {
+                "symbol": self.symbol,
+                "rows": len(frame),
+                "complete": not self.lacking,
+                "gaps": [_days(span) | reason for span in self.lacking],
+                "awaited": [_days(span) for span in self.awaited],
+                "left_out": [one.to_json() for one in self.actions if not one.counts],
+                "attempts": told(self.attempts),
+            }
+        )
+        return frame
 
 
 class ActionService:
@@ -103,7 +122,7 @@ class ActionService:
             AllProvidersFailedError: none answered, and none ever has.
         """
         if instrument.asset_class != "stock":
-            return FoundActions(())
+            return FoundActions(instrument.symbol)
         today = self._days.current(instrument)
         end = today.end if last is None else min(today.end, day_ms(last) + DAY_MS)
         start = day_ms(first or _FIRST)
@@ -128,7 +147,8 @@ class ActionService:
         found = known_actions(book, today.day)
         inside = tuple(one for one in found if day_ms(one.action.ex_date) in shown)
         awaited = subtract(book.lacking(wanted), lacking)
-        return FoundActions(inside, work.beside if work else (), lacking, awaited, problems)
+        attempts = work.beside if work is not None else ()
+        return FoundActions(instrument.symbol, inside, attempts, lacking, awaited, problems)
 
     def _book(self, instrument: Instrument) -> ActionBook:
         """Return what is stored; a damaged book counts as empty, and is begun anew."""
@@ -168,24 +188,6 @@ def known_actions(book: ActionBook, day: date) -> tuple[KnownAction, ...]:
         for event in book.events
         for action in (event.action(),)
     )
-
-
-def told_actions(symbol: str, found: FoundActions) -> pd.DataFrame:
-    """Return the frame of ``DataManager.get_actions``, with its account in ``attrs``."""
-    frame = actions_frame(found.actions)
-    problems = "; ".join(found.problems)
-    frame.attrs[ATTRS_KEY] = freeze(
-        {
-            "symbol": symbol,
-            "rows": len(frame),
-            "complete": not found.lacking,
-            "gaps": [_days(span) | {"reason": problems} for span in found.lacking],
-            "awaited": [_days(span) for span in found.awaited],
-            "left_out": [one.to_json() for one in found.actions if not one.counts],
-            "attempts": told(found.attempts),
-        }
-    )
-    return frame
 
 
 def _days(span: Span) -> dict[str, str]:
