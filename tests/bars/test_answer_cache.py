@@ -24,9 +24,8 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import StorageError
 from src.data.model.actions import Action
-from src.data.model.coverage import Coverage
 from src.data.model.instant import parse_iso
-from src.data.model.kind import Basis
+from src.data.model.kind import Basis, Kind
 from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
@@ -279,18 +278,21 @@ def test_what_may_change_is_not_held(manager: DataManager, tmp_path: Path, commi
     assert held_after(manager, tmp_path) == 0
 
 
-@pytest.mark.parametrize(
-    "commit",
-    [Commit((minutes(0, 40), minutes(50, BARS)),
-            marks=(mark(40, 50, "empty", 60_000, reason="no bar", expires=NOW + 60_000),)),
-     Commit((minutes(0, 60),), next_due=NOW + 60_000)],
-    ids=["a gap", "an end that is due later"],
-)  # fmt: skip
-def test_what_is_not_whole_is_not_held(
-    manager: DataManager, tmp_path: Path, commit: Commit
-) -> None:
+def test_what_is_not_whole_is_not_held(manager: DataManager, tmp_path: Path) -> None:
+    gone = mark(40, 50, "empty", 60_000, reason="no bar", expires=NOW + 60_000)
+    commit = Commit((minutes(0, 40), minutes(50, BARS)), marks=(gone,))
     store_at(tmp_path).commit(SeriesKey("ETHUSDT", MINUTES.timeframe), commit)
     assert held_after(manager, tmp_path, "ETHUSDT", *ASKED[1:]) == 0
+
+
+def test_an_end_that_is_due_later_is_held_until_then(
+    manager: DataManager, tmp_path: Path, reads: Reads
+) -> None:
+    commit = Commit((minutes(0, 60),), next_due=NOW + 60_000)
+    store_at(tmp_path).commit(SeriesKey("ETHUSDT", MINUTES.timeframe), commit)
+    assert held_after(manager, tmp_path, "ETHUSDT", *ASKED[1:]) == 1
+    (given,) = givens(manager).values()
+    assert given.until == NOW + 60_000
 
 
 def test_what_expires_is_held_until_then(
@@ -450,11 +452,12 @@ def test_an_answer_that_does_not_rest_on_its_series_alone(
     recent = wanted_again(manager, query)
     recent.keep(query, answer, frame)
     assert len(givens(manager)) == 1
-    store, (view, _) = manager._services.client._service._store, answer.rests_on or ()
+    assert answer.depends_on is not None
+    store, view = manager._services.client._service._store, answer.depends_on.view
     if what == "another lane":
         query = replace(query, provider="binance")
     elif what == "not the store alone":
-        answer = replace(answer, rests_on=None)
+        answer = replace(answer, depends_on=None)
     else:
         store_at(tmp_path).commit(DAILY, Commit((piece(60, 61, basis=KNOWN),)))
         store_at(tmp_path).commit(MINUTES, Commit((minutes(BARS, BARS + 1),)))
@@ -468,7 +471,7 @@ def test_an_answer_that_does_not_rest_on_its_series_alone(
 @pytest.mark.parametrize(
     "more",
     [{"gaps": (Gap(Span(0, 1), "x"),)}, {"flagged": ((0, "x"),)}, {"doubts": ("x",)},
-     {"substitute": "x"}, {"coverage": Coverage()}],
+     {"substitute": "x"}],
     ids=lambda more: next(iter(more)),
 )  # fmt: skip
 def test_an_answer_with_a_but_is_not_held(manager: DataManager, more: dict[str, Any]) -> None:
@@ -480,7 +483,7 @@ def test_an_answer_with_a_but_is_not_held(manager: DataManager, more: dict[str, 
 
 @pytest.mark.parametrize(
     "more",
-    [{"refresh": True}, {"include_forming": True}, {"bars": 5}, {"closed_by_ms": at(30, 60_000)},
+    [{"refresh": True}, {"include_forming": True}, {"closed_by_ms": at(30, 60_000)},
      {"columns": ("source",)}, {"version": 1}],
     ids=lambda more: next(iter(more)),
 )  # fmt: skip
@@ -499,10 +502,141 @@ def test_a_question_that_wants_more_neither_gives_nor_takes(
 def test_weeks_of_a_share_may_be_better_made_of_days_by_now(
     manager: DataManager, tmp_path: Path
 ) -> None:
-    weeks = SeriesKey("AAPL", Timeframe(1, "w"))
+    weeks = SeriesKey("MSFT", Timeframe(1, "w"))
     known = piece(0, 40, steps=range(0, 40, 7), basis=KNOWN)
-    store_at(tmp_path).commit(weeks, Commit((known,)))
-    assert held_after(manager, tmp_path, "AAPL", "1w", "2024-01-01", "2024-02-02") == 0
+    writer = store_at(tmp_path)
+    writer.commit(weeks, Commit((known,)))
+    writer.add_actions("MSFT", [], Span(at(-400), at(400)), "acme", at(60))
+    assert held_after(manager, tmp_path, "MSFT", "1w", "2024-01-01", "2024-02-02") == 0
+    assert len(asked(manager, ("MSFT", "1w", "2024-01-01", "2024-02-02"))) == 5
+
+
+# --- the last bars, bars up to now, bars made of others ---------------------------------------
+
+COIN = SeriesKey("ETHUSDT", MINUTES.timeframe)
+LAST = (NOW - at(0)) // 60_000
+LATEST: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "the last bars": (("ETHUSDT", "1m"), {"bars": 50}),
+    "bars up to now": (("ETHUSDT", "1m", "2024-12-31T23:10:00"), {}),
+    "the last bars of others": (("ETHUSDT", "45m"), {"bars": 3}),
+}
+
+
+@pytest.fixture
+def latest(tmp_path: Path, manager: DataManager, reads: Reads) -> DataManager:
+    """Return a manager that has answered questions up to now before; the next bar is due later."""
+    bars = minutes(LAST - 300, LAST)
+    store_at(tmp_path).commit(COIN, Commit((bars,), next_due=NOW + 60_000))
+    settle(tmp_path)
+    for _ in range(3):
+        for question, more in LATEST.values():
+            asked(manager, question, **more)
+    reads.clear()
+    return manager
+
+
+@pytest.mark.parametrize("what", LATEST)
+def test_what_reaches_up_to_now_is_not_read_again_until_a_bar_is_due(
+    latest: DataManager, tmp_path: Path, reads: Reads, what: str
+) -> None:
+    question, more = LATEST[what]
+    clock = latest._services.clock
+    clock.advance(30.0)  # type: ignore[attr-defined]
+    held = asked(latest, question, **more)
+    assert reads == []
+    fresh = asked(
+        DataManager(tmp_path / "cache", clock=ManualClock(NOW + 30_000)), question, **more
+    )
+    pd.testing.assert_frame_equal(held, fresh)
+    assert held.attrs["onetape"] == fresh.attrs["onetape"]
+    assert len(held) >= 3
+    reads.clear()
+    clock.advance(30.0)  # type: ignore[attr-defined]
+    asked(latest, question, **more)
+    assert reads != []
+
+
+@pytest.mark.parametrize("what", LATEST)
+def test_what_reaches_up_to_now_shows_the_next_bar_at_once(
+    latest: DataManager, tmp_path: Path, what: str
+) -> None:
+    question, more = LATEST[what]
+    before = asked(latest, question, **more)
+    latest._services.clock.advance(60 * 45.0)  # type: ignore[attr-defined]
+    now = NOW + 45 * 60_000
+    newer = Commit((minutes(LAST, LAST + 45),), next_due=now + 60_000)
+    store_at(tmp_path).commit(COIN, newer)
+    after = asked(latest, question, **more)
+    assert after.index[-1] > before.index[-1]
+    fresh = asked(DataManager(tmp_path / "cache", clock=ManualClock(now)), question, **more)
+    pd.testing.assert_frame_equal(after, fresh)
+
+
+@pytest.mark.parametrize("what", LATEST)
+def test_under_a_clock_that_was_set_back_it_is_read_again(
+    latest: DataManager, reads: Reads, what: str
+) -> None:
+    question, more = LATEST[what]
+    latest._services.clock.set(NOW - 1)  # type: ignore[attr-defined]
+    asked(latest, question, **more)
+    assert reads != []
+
+
+def test_a_number_of_bars_is_another_question_than_a_start(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    """Both begin fifty minutes ago; ten of these had no trade, for which fifty bars reach back."""
+    closed = mark(LAST - 20, LAST - 10, "empty", 60_000, reason="market closed")
+    bars = minutes(LAST - 300, LAST - 20), minutes(LAST - 10, LAST)
+    store_at(tmp_path).commit(COIN, Commit(bars, marks=(closed,), next_due=NOW + 60_000))
+    settle(tmp_path)
+    for _ in range(3):
+        assert len(asked(manager, ("ETHUSDT", "1m"), bars=50)) == 50
+        assert len(asked(manager, ("ETHUSDT", "1m", "2024-12-31T23:10:00"))) == 40
+        assert len(asked(manager, ("ETHUSDT", "1m"), bars=7)) == 7
+
+
+MADE = ("BTCUSDT", "45m", "2024-01-01T00:00:00", "2024-01-01T01:29:00")
+
+
+def test_bars_made_of_others_are_not_made_again(
+    manager: DataManager, tmp_path: Path, reads: Reads
+) -> None:
+    first = asked(manager, MADE)
+    assert len(first) == 2
+    asked(manager, MADE)
+    reads.clear()
+    held = asked(manager, MADE)
+    assert reads == []
+    fresh = asked(DataManager(tmp_path / "cache", clock=ManualClock(NOW)), MADE)
+    pd.testing.assert_frame_equal(held, fresh)
+    assert held.attrs["onetape"] == fresh.attrs["onetape"]
+
+
+def test_bars_made_of_others_while_vendors_do_not_answer_are_not_held(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    """The vendors that serve them may be back the next time."""
+    assert held_after(manager, tmp_path, "BTCUSDT", "30m", *MADE[2:]) == 0
+    assert len(asked(manager, ("BTCUSDT", "30m", *MADE[2:]))) == 3
+
+
+@pytest.mark.parametrize("what", ["their source", "of their own"])
+def test_bars_made_of_others_are_made_anew_after_a_commit(
+    manager: DataManager, tmp_path: Path, what: str
+) -> None:
+    for _ in range(3):
+        before = asked(manager, MADE)
+    if what == "their source":
+        store_at(tmp_path).commit(MINUTES, Commit((minutes(44, 45, shift=50.0),)))
+    else:
+        own = SeriesKey("BTCUSDT", Timeframe(45, "m"))
+        bars = piece(0, 4, size=45 * 60_000, shift=50.0, kind=Kind())
+        store_at(tmp_path).commit(own, Commit((bars,)))
+    after = asked(manager, MADE)
+    assert after["close"].iloc[0] > before["close"].iloc[0] + 40
+    fresh = asked(DataManager(tmp_path / "cache", clock=ManualClock(NOW)), MADE)
+    pd.testing.assert_frame_equal(after, fresh)
 
 
 # --- how it is held -------------------------------------------------------------------------
@@ -571,18 +705,22 @@ def test_a_file_that_cannot_be_looked_at_is_read_as_ever(
     assert reads != []
 
 
-@pytest.mark.parametrize("of", ["view", "actions"])
-def test_documents_that_cannot_be_read_make_no_answer_stand(
-    manager: DataManager, monkeypatch: pytest.MonkeyPatch, of: str
+@pytest.mark.parametrize("name", ["1d", "actions.json"])
+def test_documents_that_cannot_be_looked_at_make_no_answer_stand(
+    manager: DataManager, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     query = manager._services.client.query(*SHARE)
     recent = recent_of(manager)
     assert recent.find(query) is not None
+    disk = manager._services.client._service._store._disk
+    stat = disk.stat
 
-    def refused(self: BarStore, key: object) -> object:
-        raise StorageError("made to refuse")
+    def refused(path: Path) -> object:
+        if Path(path).name == name:
+            raise StorageError("made to refuse")
+        return stat(path)
 
-    monkeypatch.setattr(BarStore, of, refused)
+    monkeypatch.setattr(disk, "stat", refused)
     assert recent.find(query) is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from src.data.disk.files import FileState
 from src.data.errors import LockTimeoutError, StorageError
 from src.data.model.bars import BarTable
 from src.data.model.series import SeriesKey
-from tests.cache.bars import DAILY, EVER, days, numbers, piece, same, store_in, table
+from tests.cache.bars import DAILY, EVER, days, lane_folder, numbers, piece, same, store_in, table
 from tests.cache.crash import Quick
 from tests.cache.disks import CountingDisk
 
@@ -60,6 +61,21 @@ def house(tmp_path: Path) -> House:
 
 
 # --- which are believed ---------------------------------------------------------------------
+
+
+def test_after_a_touch_that_changed_nothing_a_year_is_verified_once(tmp_path: Path) -> None:
+    house_in(tmp_path).store.commit(DAILY, Commit((piece(0, 9),)))
+    disk = CountingDisk()
+    store = house_in(tmp_path, disk=disk).store
+    store.read(DAILY, EVER)
+    path = lane_folder(tmp_path) / "2024.csv.gz"
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+    opened = []
+    for _ in range(3):
+        disk.steps.clear()
+        assert numbers(store.read(DAILY, EVER)[0]) == [*range(9)]
+        opened.append(sum(s.name == "open" and s.path == path for s in disk.steps))
+    assert opened == [1, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,24 @@ import pytest
 from src.data.cache.format.year_document import YearState
 from src.data.cache.read import range_reader
 from src.data.cache.read.series_index import IndexEntry
-from src.data.cache.store import BarStore, Commit
+from src.data.cache.store import ActionBook, BarStore, Commit, Seal
 from src.data.cache.write.series import SeriesFiles
-from tests.cache.bars import DAILY, EVER, days, lane_folder, numbers, piece, same, states, store_in
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
+from tests.cache.bars import (
+    DAILY,
+    EVER,
+    NOW,
+    aged,
+    days,
+    lane_folder,
+    mark,
+    numbers,
+    piece,
+    same,
+    states,
+    store_in,
+)  # fmt: skip
 from tests.cache.crash import Quick
 from tests.cache.disks import CountingDisk
 from tests.cache.test_adopt import leave
@@ -147,18 +163,55 @@ def test_a_year_that_vanishes_before_it_is_looked_at(
     assert numbers(store._assembler.read(store.workshop.lane(DAILY), EVER)[0]) == [*range(9)]
 
 
-def test_a_seal_counts_as_a_read(tmp_path: Path) -> None:
-    store = store_in(tmp_path, Quick(), columnar="map")
+def sealed(root: Path) -> tuple[BarStore, Seal]:
+    """Return a store, and the seal of bars that it has read."""
+    store = store_in(root, Quick(), columnar="map")
     store.commit(DAILY, Commit((piece(0, 9),)))
+    aged(lane_folder(root))
     store.read(DAILY, EVER)
-    view = store.view(DAILY)
-    lane = store.workshop.lane(DAILY)
-    known = store._viewer.known(lane, view)
-    seal = store._assembler.seal(lane, days(0, 9), known)
+    seal = store.seal(store.view(DAILY), days(0, 9), None)
     assert seal is not None
-    lane.uses.take(1)
-    assert seal()
-    assert lane.uses.take(1)[2024].reads == 1
+    return store, seal
+
+
+def test_a_look_at_a_seal_counts_as_a_read(tmp_path: Path) -> None:
+    store, seal = sealed(tmp_path)
+    seal.uses.take(1)
+    assert store.holds(seal)
+    assert seal.uses.take(1)[2024].reads == 1
+
+
+@pytest.mark.parametrize("how", ["a commit", "touched", "gone", "actions", "a series"])
+def test_a_seal_is_broken_by_whatever_changes_the_answer(tmp_path: Path, how: str) -> None:
+    store, seal = sealed(tmp_path)
+    other = store_in(tmp_path, Quick(), columnar="map")
+    data = lane_folder(tmp_path) / "2024.csv.gz"
+    weeks = SeriesKey("AAPL", Timeframe(1, "w"))
+    if how in ("actions", "a series"):
+        store.add_actions("AAPL", [], days(0, 9), "acme", NOW - 9)
+        os.utime(lane_folder(tmp_path).parent / "actions.json", ns=(0, 0))
+        book = store.actions("AAPL")
+        found = store.seal(store.view(DAILY), days(0, 9), book, weeks)
+        assert found is not None
+        assert store.seal(store.view(DAILY), days(0, 9), ActionBook()) is None
+        seal = found
+    assert store.holds(seal)
+    if how == "a commit":
+        other.commit(DAILY, Commit(marks=(mark(3, 4, "suspect"),)))
+    elif how == "touched":
+        os.utime(data, ns=(0, data.stat().st_mtime_ns + 1))
+    elif how == "gone":
+        data.unlink()
+    elif how == "actions":
+        other.add_actions("AAPL", [], days(9, 12), "acme", NOW - 9)
+    else:
+        other.commit(weeks, Commit((piece(0, 1),)))
+    assert not store.holds(seal)
+
+
+def test_what_is_there_is_not_sealed_as_absent(tmp_path: Path) -> None:
+    store, _ = sealed(tmp_path)
+    assert store.seal(store.view(DAILY), days(0, 9), None, DAILY) is None
 
 
 def halves(root: Path) -> BarStore:

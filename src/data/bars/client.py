@@ -61,7 +61,7 @@ class Lookup(NamedTuple):
     Attributes:
         frame: the answer as :meth:`BarsClient.get` gives it; None where more must be done for it.
         missing: the stretches of the question that are not stored or have expired; the whole of it
-            where bars must be looked at again, counted or made of others. Empty with a frame.
+            where bars must be looked at again or made of others. Empty with a frame.
     """
 
     frame: pd.DataFrame | None
@@ -192,8 +192,8 @@ class BarsClient:
         """Return the answer out of the store, or what is missing; no vendor is ever asked.
 
         The short way of :meth:`get` alone: documents are compared, and no fetch of others is waited
-        for. So it finds no answer where one takes more than that: for a number of bars, a running
-        bar, a refresh, a timeframe that is made out of another.
+        for. So it finds no answer where one takes more than that: for a running bar, a refresh, a
+        timeframe that is made out of another and was not asked for before.
         ``get`` of the same question with ``offline`` gives what the store has for these.
 
         Raises:

@@ -29,10 +29,16 @@ if TYPE_CHECKING:
 class BarsService:
     """Bars for queries, gap by gap. Thread-safe; one series is fetched by one thread at a time.
 
-    The order of a call: (1) look at the metadata; a hit is a comparison. (2) Plan what is
-    missing against the calendar. (3) Fetch each missing segment from the candidates in order,
-    check it, commit it. (4) Read, bring to one basis, answer with provenance. Bars that nobody
-    serves, and the weeks and months of shares, are made of shorter ones that went the same way.
+    The steps of a call:
+
+    1. ``AnswerCache.find``: the answer given last, while nothing of it has changed or is due.
+    2. ``CacheLookup.answer``: a hit, by comparing what the documents say.
+    3. ``MissHandler.answer``: a miss. ``LaneRunner.answer`` plans what is missing against the calendar,
+       ``Fetcher.fill`` asks the vendors in order for each segment, ``AnswerIngester.take`` checks what
+       comes, ``StoreWriter.commit`` stores it. Bars that no vendor serves, and the weeks and months of
+       shares, are made by ``Deriver`` of shorter ones that went steps 2 and 3.
+    4. ``Reader.answer`` reads the whole and brings it to one basis; ``frame_of`` makes the frame.
+    5. ``AnswerCache.keep`` keeps what would be the same again.
 
     A bar once stored is returned until a better one replaces it; how far it can be trusted is
     told by the state of its span. ``provisional``: it may change until it has settled, then it is

@@ -7,7 +7,8 @@ survives a crash of the process or of the machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,20 @@ from .recovery.quarantine_folder import KeptFile
 from .retention.clear import clear_lane, clear_symbol, clear_years
 from .retention.listener import StoreListener
 from .retention.usage import Tally
-from .values import Commit, CommitPiece, SeriesView, Stretch, Suspect
+from .values import Commit, CommitPiece, Seal, SeriesView, Stretch, Suspect
 from .write.series import SeriesFiles
 from .write.write_guard import WriteGuard
 
-__all__ = ["ActionBook", "BarStore", "Commit", "CommitPiece", "SeriesView", "Stretch", "Suspect"]
+__all__ = [
+    "ActionBook",
+    "BarStore",
+    "Commit",
+    "CommitPiece",
+    "Seal",
+    "SeriesView",
+    "Stretch",
+    "Suspect",
+]
 
 _REREADS = 3
 
@@ -156,14 +166,40 @@ class BarStore:
                 break
         return Stretch(known.view, table, coverage, suspects)
 
-    def seal(self, view: SeriesView, span: Span) -> Callable[[], bool] | None:
-        """Return what tells whether the files of the bars in ``span`` are still those of ``view``.
+    def seal(
+        self, view: SeriesView, span: Span, book: ActionBook | None, absent: SeriesKey | None = None
+    ) -> Seal | None:
+        """Return what tells that the bars in ``span`` are still those of ``view`` and ``book``.
 
-        None where that cannot be told from outside. Telling counts as a read.
+        None where that cannot be told from outside, or is not so any more. ``absent`` is a series
+        that must not come into being.
         """
         lane = self._lane(view.key)
+        files = self._viewer.seal(lane, view)
+        if files is None:
+            return None
         known = self._viewer.known(lane, view)
-        return self._assembler.seal(lane, span, known) if known.view is view else None
+        sources = self._assembler.seal(lane, span, known) if known.view is view else None
+        if sources is None:
+            return None
+        files |= sources
+        if book is not None:
+            path = self._layout.actions(view.key.symbol)
+            files[os.fspath(path)] = state = self._memory.settled_state(path)
+            # Looked at before: what is loaded now is of that state, or another object.
+            if state is None or self.actions(view.key.symbol) is not book:
+                return None
+        if absent is not None:
+            folder = self._lane(absent).paths.text
+            if self._disk.stat(folder) is not None:
+                return None
+            files[folder] = None
+        return Seal(files, lane.uses, span)
+
+    def holds(self, seal: Seal) -> bool:
+        """Tell whether a seal holds, which counts as a read."""
+        seal.uses.read(seal.span)
+        return self._disk.are_unchanged(seal.files)
 
     def is_at_hand(self, key: SeriesKey) -> bool:
         """Tell whether bars of a series are kept as columns, so that reading takes no time."""

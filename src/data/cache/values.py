@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ..disk.files import FileState
 from ..model.bars import Bar, BarTable
 from ..model.coverage import STATES, Coverage, Covered, Splice
 from ..model.instant import SECOND_MS
@@ -16,6 +17,7 @@ from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
 from ..model.span import Span
 from .recovery.faults import Fault
+from .retention.usage import Tally
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,21 @@ class CommitPiece:
         if np.count_nonzero(stamps % SECOND_MS):
             return "a stamp is no full second"
         return "an infinite value cannot be stored" if self.table.has_infinity() else ""
+
+
+class Seal(NamedTuple):
+    """What tells from outside that what is stored of a stretch is what it was.
+
+    Attributes:
+        files: path to the state it was in: folders, data files, splits and dividends; None for what
+            did not exist.
+        uses: counts who reads the series.
+        span: the stretch.
+    """
+
+    files: Mapping[str, FileState | None]
+    uses: Tally
+    span: Span
 
 
 class Suspect(NamedTuple):

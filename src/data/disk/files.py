@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from mmap import ACCESS_COPY, ACCESS_READ, mmap
@@ -110,6 +110,10 @@ class Disk:
     def stat(self, path: Path | str) -> FileState | None:
         """Return the state of ``path``, or None where nothing has that name."""
         return self._run("stat", path, calls.state_at, path)
+
+    def are_unchanged(self, states: Mapping[str, FileState | None]) -> bool:
+        """Tell whether each path is in the state given; None: nothing has that name."""
+        return all(self.stat(path) == state for path, state in states.items())
 
     def list(self, folder: Path | str) -> list[str]:
         """Return the sorted names in ``folder``; none where it does not exist."""

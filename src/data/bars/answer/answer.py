@@ -23,7 +23,7 @@ from ...model.kind import Adjustment, Kind
 from ...model.provenance import ATTRS_KEY, Provenance, freeze
 from ...model.query import BarsQuery
 from ...model.span import Span, coalesce, gaps
-from ..ingest.commit import AFTER_LAST, BEFORE_FIRST, CLOSED, UNEXPECTED
+from ..ingest.commit import AFTER_LAST, BEFORE_FIRST, CLOSED, FORMING, UNEXPECTED
 from .borders import told_splices
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ log = logging.getLogger("onetape.routing")
 _MOST_SPANS = 16
 _MOST_GAPS = 64
 _REMEMBERED = 4096
+# A count that reached back over fewer bars than it wants reaches twice as far, so many times in all.
+LOOKBACKS = 4
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,24 @@ class Rebased(NamedTuple):
     borrowed: tuple[str, ...] = ()
 
 
+class Dependency(NamedTuple):
+    """What an answer out of the store alone is made of.
+
+    View and book are one object each for as long as no document of them changes.
+
+    Attributes:
+        view: of the series whose bars it is made of, its own or a shorter one's.
+        book: the splits and dividends; None for what has none.
+        span: the stamps that were read of the series.
+        until: UTC milliseconds at which something of it is asked again, or a bar more may close.
+    """
+
+    view: SeriesView
+    book: ActionBook | None
+    span: Span
+    until: int
+
+
 @dataclass(frozen=True)
 class Answer:
     """Everything an answer is made of, before it becomes a frame.
@@ -90,8 +110,8 @@ class Answer:
         fetched: the stretches that a vendor answered for just now.
         scores: of those answers, 0 to 1.
         facts: further plain entries of the provenance.
-        rests_on: the view and the splits and dividends that it was read by, where it is all of the
-            store: while these are the same objects, and the files, so is the answer.
+        depends_on: what it was read by, where it is all of the store: while that is the same, so is
+            the answer.
     """
 
     query: BarsQuery
@@ -106,7 +126,7 @@ class Answer:
     fetched: Sequence[Span] = ()
     scores: Sequence[float] = ()
     facts: dict[str, Any] = field(default_factory=dict)
-    rests_on: tuple[SeriesView, ActionBook | None] | None = None
+    depends_on: Dependency | None = None
 
     @property
     def _hint(self) -> str:
@@ -238,6 +258,29 @@ def as_known(answer: Answer) -> Answer:
     calendar, anchor = calendar_for(query.instrument), answer.kind.anchor or "session"
     near[near] = calendar.closes(query.timeframe, stamps[near], anchor) > query.closed_by_ms
     return replace(answer, table=answer.table.take(~near)) if near.any() else answer
+
+
+def closed_rows(answer: Answer) -> int:
+    """Return how many bars of an answer have closed; the running one may stand behind them."""
+    running = [part.span.start for part in answer.coverage if part.reason == FORMING]
+    stamps = answer.table.stamps
+    return int((stamps < min(running)).sum()) if running else len(stamps)
+
+
+def last_of(answer: Answer, count: int) -> Answer:
+    """Return the answer cut to its last ``count`` closed bars and the running one, if it is there.
+
+    Gaps before them do not concern it.
+    """
+    count += len(answer.table) - closed_rows(answer)
+    if len(answer.table) <= count:
+        return answer
+    table = answer.table.take(slice(len(answer.table) - count, None))
+    first = int(table.stamps[0])
+    flagged = [(stamp, reason) for stamp, reason in answer.flagged if stamp >= first]
+    later = [g for g in answer.gaps if g.span.end > first]
+    coverage = answer.coverage.within(Span(first, answer.coverage[-1].span.end))
+    return replace(answer, table=table, gaps=later, flagged=flagged, coverage=coverage)
 
 
 def provenance(answer: Answer) -> dict[str, Any]:

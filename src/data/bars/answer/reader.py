@@ -25,7 +25,7 @@ from ...model.span import Span
 from ..fetch.lifetimes import lifetime_of
 from ..fetch.trading_days import TradingDays
 from ..ingest.commit import DOUBTFUL, FORMING
-from .answer import Answer, Rebased, lacking_spans, left_out, own_volume
+from .answer import Answer, Dependency, Rebased, lacking_spans, left_out, own_volume
 from .borders import at_borders, splice_problems
 from .disputes import doubts_of, with_disputes
 
@@ -39,10 +39,10 @@ _MOST_PROBLEMS, _MOST_ATTEMPTS = 20, 50
 class Outcome:
     """What fetching added to an answer beside what the store holds; nearly empty on a hit.
 
-    ``book`` is the symbol's splits and dividends, and ``view`` that of the series, where somebody
-    has read them already. Bars stamped ``closed_before`` or later were closed by a clock that was
-    wrong, unless they are final. ``is_alone`` says that a vendor was pinned which tells no splits
-    and dividends.
+    ``book`` is the symbol's splits and dividends, and ``view`` that of the series, where comparing
+    them alone gave the answer, which stands ``until`` then. Bars stamped ``closed_before`` or
+    later were closed by a clock that was wrong, unless they are final. ``is_alone`` says that a
+    vendor was pinned which tells no splits and dividends.
     """
 
     unfilled: Sequence[Unfilled] = ()
@@ -56,13 +56,13 @@ class Outcome:
     attempts: Sequence[Attempt] = ()
     book: ActionBook | None = None
     view: SeriesView | None = None
+    until: int = 0
     closed_before: int | None = None
     is_alone: bool = False
 
-    @property
-    def rests_on(self) -> tuple[SeriesView, ActionBook | None] | None:
-        """What an answer rests on to which fetching added nothing."""
-        return None if self.view is None else (self.view, self.book)
+    def dependency(self, span: Span) -> Dependency | None:
+        """Return what an answer for ``span`` depends on to which fetching added nothing."""
+        return None if self.view is None else Dependency(self.view, self.book, span, self.until)
 
     @classmethod
     def of(cls, work: FetchState, cap: int) -> Outcome:
@@ -174,7 +174,7 @@ class Reader:
             doubts=[*_doubts(coverage), *bare, *doubts_of(done, coverage), *outdated],
             fetched=outcome.fetched,
             scores=outcome.scores,
-            rests_on=outcome.rests_on,
+            depends_on=outcome.dependency(span),
             facts=facts | life.dates() | ({"adjustment": done.instead} if done.instead else {}),
         )
 

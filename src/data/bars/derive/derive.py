@@ -28,8 +28,7 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...prices.conversions import has_known_hours, regular_hours
 from ...prices.resample import resample, source_span
-from ..answer.answer import Answer, Gap
-from ..fetch.lane import LOOKBACKS, closed_rows, last_of
+from ..answer.answer import LOOKBACKS, Answer, Dependency, Gap, closed_rows, last_of
 from ..fetch.state import is_down
 from ..ingest.commit import DOUBTFUL
 from .result import DerivedAnswer
@@ -215,7 +214,8 @@ class _Making:
         if told not in ("", self.anchor) and not self.is_sure:
             # Somebody else answered than was expected.
             return replace(self.again(), anchor=told, is_sure=True).answer(factor)
-        return self._folded(below, needed)
+        is_open = self.query.include_forming or wanted.end < self.query.span.end
+        return self._folded(below, needed, is_open=is_open)
 
     def _wanted(self, factor: int) -> Span:
         """Return the stamps wanted, without those of bars that are not to be returned."""
@@ -225,8 +225,8 @@ class _Making:
         start = query.span.start if query.bars is None else grid.back(end, query.bars * factor)
         return Span(start, query.span.end if query.include_forming or end <= start else end)
 
-    def _folded(self, below: Answer, needed: Span) -> Answer:
-        """Make the bars out of what came."""
+    def _folded(self, below: Answer, needed: Span, *, is_open: bool) -> Answer:
+        """Make the bars out of what came; ``is_open``: not all bars of the range have closed."""
         told = [*(c.span.end for c in below.coverage), *(g.span.end for g in below.gaps)]
         # Behind what the answer speaks of, silence does not mean that nothing traded.
         span = Span(needed.start, min(needed.end, max(told, default=needed.start)))
@@ -257,6 +257,7 @@ class _Making:
             kind=self._kind(below),
             fetched=fold.fetched(),
             facts=fold.facts(),
+            depends_on=_dependency(below, is_open=is_open),
         )
 
     def _rows(self, below: Answer) -> BarTable:
@@ -297,6 +298,15 @@ class _Making:
         """Where the bars wanted stand; days know one anchor alone."""
         step = self.query.timeframe
         return BarGrid(self._calendar, step, self.anchor if step.is_intraday else "session")
+
+
+def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
+    """Return what bars depend on that are made of an answer: the next of them may close any time."""
+    depends_on = below.depends_on
+    if depends_on is None or not is_open:
+        return depends_on
+    due = depends_on.view.next_due
+    return None if due is None else depends_on._replace(until=min(depends_on.until, due))
 
 
 def _holes(below: Answer) -> Iterator[Gap]:

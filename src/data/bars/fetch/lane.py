@@ -15,9 +15,9 @@ from ...model.query import BarsQuery
 from ...model.rules import ValidationRules
 from ...model.span import Span, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
-from ..answer.answer import Answer, Gap, as_known
+from ..answer.answer import LOOKBACKS, Answer, Gap, as_known, closed_rows, last_of
 from ..answer.reader import Outcome, Reader
-from ..ingest.commit import CLOSED, FORMING, Expiry
+from ..ingest.commit import CLOSED, Expiry
 from ..ingest.writer import StoreWriter
 from ..locks import Turns
 from .actions import ActionFetcher
@@ -27,7 +27,6 @@ from .plan import FetchPlan, Planner
 from .state import FetchState, Unfilled
 from .unknown_kind import is_older
 
-LOOKBACKS = 4
 # Vendors tell some splits and dividends days late: so far back is asked again.
 TOLD_LATE_MS = 14 * DAY_MS
 
@@ -202,26 +201,3 @@ def _unrefreshed(query: BarsQuery, work: FetchState) -> list[str]:
     if not query.refresh or query.offline or not work.unfilled:
         return []
     return [f"not all could be asked again: {work.unfilled[0].reason}"]
-
-
-def closed_rows(answer: Answer) -> int:
-    """Return how many bars of an answer have closed; the running one may stand behind them."""
-    running = [part.span.start for part in answer.coverage if part.reason == FORMING]
-    stamps = answer.table.stamps
-    return int((stamps < min(running)).sum()) if running else len(stamps)
-
-
-def last_of(answer: Answer, count: int) -> Answer:
-    """Return the answer cut to its last ``count`` closed bars and the running one, if it is there.
-
-    Gaps before them do not concern it.
-    """
-    count += len(answer.table) - closed_rows(answer)
-    if len(answer.table) <= count:
-        return answer
-    table = answer.table.take(slice(len(answer.table) - count, None))
-    first = int(table.stamps[0])
-    flagged = [(stamp, reason) for stamp, reason in answer.flagged if stamp >= first]
-    later = [g for g in answer.gaps if g.span.end > first]
-    coverage = answer.coverage.within(Span(first, answer.coverage[-1].span.end))
-    return replace(answer, table=table, gaps=later, flagged=flagged, coverage=coverage)

@@ -16,6 +16,7 @@ from ...errors import (
     Attempt,
     DataError,
     KindMismatchError,
+    NoProviderError,
     SymbolNotFoundError,
     UnsupportedError,
 )
@@ -139,11 +140,17 @@ class MissHandler:
             try:
                 found = self._found(query, {})
             except NOBODY as error:
-                return self._deriver.instead(query, error, self._from_store_alone)
+                answer = self._deriver.instead(query, error, self._from_store_alone)
+                if isinstance(error, NoProviderError):
+                    return answer
+                return replace(answer, depends_on=None)  # the vendors may be back the next time
             if not (found.is_alone and _is_cut_off(found.answer)):
                 return found.answer
             made = self._deriver.made(query, found.attempts)
-            return made if made is not None and _is_whole(made, found.answer) else found.answer
+            is_better = made is not None and _is_whole(made, found.answer)
+            return (
+                replace(made, depends_on=None) if made is not None and is_better else found.answer
+            )
 
     def _ask(self, query: BarsQuery, out: Mapping[str, DataError]) -> Answer:
         """Answer by bars of that very length; who is ``out`` is not asked for any."""

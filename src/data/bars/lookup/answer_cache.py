@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...cache.actions import ActionBook
-from ...cache.store import BarStore, SeriesView
+from ...cache.store import BarStore, Seal
 from ...calendars.calendar import day_span
 from ...errors import CacheError
-from ...model.bars import BarTable, Floats
+from ...model.bars import BarTable
 from ...model.frame import NS_IN_MS, frame_on
 from ...model.frozen import filled
 from ...model.instant import iso
@@ -22,7 +21,6 @@ from ...model.kind import Basis
 from ...model.provenance import ATTRS_KEY, Provenance
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
-from ...model.span import gaps
 from ..answer.answer import Answer
 from ..fetch.trading_days import TradingDays
 
@@ -40,28 +38,18 @@ _ASKED = 512
 
 @dataclass(frozen=True)
 class _Given:
-    """One answer, what it rests on, and until when (UTC ms) nothing of it is asked again.
+    """One answer, what tells that it stands, and from when to when (UTC ms) it can.
 
-    View and book are one object each for as long as no document of them changes. The instrument
-    is held because its place is named by its ``id``: no other one gets that.
+    The instrument is held because its place is named by its ``id``: no other one gets that.
     """
 
     instrument: Instrument
-    view: SeriesView
-    book: ActionBook | None
-    is_untouched: Callable[[], bool]
+    seal: Seal
+    since: int
     until: int
     answer: Answer
-    values: Floats
+    frame: pd.DataFrame
     told: dict[str, Any]
-
-    @cached_property
-    def frame(self) -> pd.DataFrame:
-        """The rows as a frame; most questions are never asked again, and then nobody makes it."""
-        table = self.answer.table
-        stamps = table.stamps * NS_IN_MS
-        stamps.flags.writeable = False  # every copy has this very index
-        return frame_on(self.values, stamps, table.columns)
 
     @property
     def size(self) -> int:
@@ -87,10 +75,8 @@ class AnswerCache:
 
     def find(self, query: BarsQuery) -> tuple[Answer, pd.DataFrame] | None:
         """Return the answer to the same question with a frame of the caller's own, if it stands."""
-        if not _is_plain(query):
-            return None
         place = _place(query)
-        given: _Given | None = self._memory.get(place)
+        given: _Given | None = None if place is None else self._memory.get(place)
         if given is None:
             return None
         if not self._stands(given, query):
@@ -102,26 +88,37 @@ class AnswerCache:
 
     def keep(self, query: BarsQuery, answer: Answer, frame: pd.DataFrame) -> None:
         """Hold an answer, where it is one of those that may be given again."""
-        place = _place(query)
-        if answer.rests_on is None or not (_is_plain(query) and _is_final(query, answer)):
+        depends_on, place = answer.depends_on, _place(query)
+        if depends_on is None or place is None or not _is_final(query, answer):
             return
         asked = ("asked", *place)
         if self._memory.get(asked) is None:
             self._memory.put(asked, True, _ASKED)
             return
-        view, book = answer.rests_on
-        key = SeriesKey(query.instrument.symbol, query.timeframe, query.pinned)
-        is_untouched = self._store.seal(view, query.span) if view.key == key else None
-        if is_untouched is None:
+        key = depends_on.view.key
+        if not _is_of_series(query, key):
             return
-        until = min((c.expires for c in answer.coverage if c.expires is not None), default=_NEVER)
-        until = min(until, self._actions_due(query, answer, book))
+        is_made = key.timeframe != query.timeframe and not query.is_of_whole_weeks
+        absent = SeriesKey(key.symbol, query.timeframe, key.lane) if is_made else None
+        seal = self._store.seal(depends_on.view, depends_on.span, depends_on.book, absent)
+        if seal is None:
+            return
+        until = min(depends_on.until, self._actions_due(query, answer, depends_on.book))
         told = dict(frame.attrs[ATTRS_KEY])
         # Memory of its own, and once only: rows may lie in a mapped file.
         values = np.array(answer.table.values(), dtype=np.float64)
         table = BarTable(answer.table.stamps.copy(), *values)
-        answer = filled(Answer, **(vars(answer) | {"table": table}))
-        given = _Given(query.instrument, view, book, is_untouched, until, answer, values, told)
+        stamps = table.stamps * NS_IN_MS
+        stamps.flags.writeable = False  # every copy has this very index
+        given = _Given(
+            query.instrument,
+            seal,
+            query.now_ms,
+            until,
+            filled(Answer, **(vars(answer) | {"table": table})),
+            frame_on(values, stamps, table.columns),
+            told,
+        )
         self._memory.put(place, given, given.size)
 
     def _actions_due(self, query: BarsQuery, answer: Answer, book: ActionBook | None) -> int:
@@ -135,41 +132,52 @@ class AnswerCache:
         return day_span(query.instrument, known).end
 
     def _stands(self, given: _Given, query: BarsQuery) -> bool:
-        if not query.span.end <= query.now_ms < given.until:
-            return False
-        key, book = given.view.key, None
         try:
-            if self._store.view(key) is not given.view:
-                return False
-            if given.book is not None:
-                book = self._store.actions(key.symbol)
-            return book is given.book and given.is_untouched()
+            return given.since <= query.now_ms < given.until and self._store.holds(given.seal)
         except CacheError:
             return False
 
 
-def _place(query: BarsQuery) -> tuple[Hashable, ...]:
-    """Return what makes two questions the same; the rest of them must be plain."""
-    named = id(query.instrument), query.timeframe, query.span, query.provider, query.adjustment
-    return "answer", *named
+def _is_of_series(query: BarsQuery, key: SeriesKey) -> bool:
+    """Tell whether the bars of ``key`` give the answer for as long as they are the same.
+
+    Weeks and months of shares are better made of days, once there are any; others are better than
+    such that are made of shorter ones.
+    """
+    if (key.symbol, key.lane) != (query.instrument.symbol, query.pinned):
+        return False
+    return key.timeframe != query.timeframe or not query.is_of_whole_weeks
 
 
-def _is_plain(query: BarsQuery) -> bool:
-    """Tell whether nothing but the place of a question decides about its answer."""
-    is_more = query.refresh or query.include_forming or query.columns or query.is_of_whole_weeks
-    more = (query.bars, query.closed_by_ms, query.version)
-    return not is_more and more == (None, None, None)
+def _place(query: BarsQuery) -> tuple[Hashable, ...] | None:
+    """Return what makes two questions the same; None where more than that decides on an answer.
+
+    One that reaches up to now is the same a moment later.
+    """
+    is_more = query.refresh or query.include_forming or query.columns
+    if is_more or query.closed_by_ms is not None or query.version is not None:
+        return None
+    start, end = query.span
+    return (
+        "answer",
+        id(query.instrument),
+        query.timeframe,
+        start,
+        None if end > query.now_ms else end,
+        query.bars,
+        query.provider,
+        query.adjustment,
+    )
 
 
 def _is_final(query: BarsQuery, answer: Answer) -> bool:
     """Tell whether an answer is whole, and will be the same for as long as the store is."""
     if answer.gaps or answer.flagged or answer.doubts or answer.substitute:
         return False
-    known = answer.coverage
-    if len(answer.table) > _MOST_ROWS or gaps(query.span, [c.span for c in known]):
+    if len(answer.table) > _MOST_ROWS:
         return False
-    bars = [part for part in known if part.state != "empty"]
+    bars = [part for part in answer.coverage if part.state != "empty"]
     # Prices that were converted may rest on the closes of days, which are another series.
     goal = Basis(query.adjustment, answer.as_of)
     is_as_stored = query.instrument.asset_class != "stock" or all(c.basis == goal for c in bars)
-    return is_as_stored and all(part.state == "final" for part in bars)
+    return is_as_stored and all(part.state != "suspect" for part in bars)

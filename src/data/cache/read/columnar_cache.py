@@ -262,6 +262,7 @@ class Sidecars:
             lacking = {y: p for y, p in parts.items() if not now.serves({y: p.source[:3]})}
             if not lacking:
                 restamp(self._disk, now, {year: part.source for year, part in parts.items()})
+                self._memory.drop(("columns", key))  # it does not know the files by their new times
                 return
             if min(lacking) > max(now.head.years) and len(lacking) == 1:
                 self._put_behind(key, now, lacking)

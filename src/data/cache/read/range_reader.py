@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from ...disk.files import Disk, FileState
 from ...model.bars import BarTable, concat
@@ -74,18 +74,16 @@ class RangeReader:
             coverage = coverage.overlaid(part)
         return table, coverage.within(span)
 
-    def seal(self, lane: SeriesFiles, span: Span, known: IndexEntry) -> Callable[[], bool] | None:
-        """Return what tells whether the files that bars in ``span`` were read from are untouched."""
-        years = known.years(span)
-        sources = self._sidecars.sources(lane, years)
+    def seal(
+        self, lane: SeriesFiles, span: Span, known: IndexEntry
+    ) -> dict[str, FileState | None] | None:
+        """Return the files that bars in ``span`` were read from, while they are untouched."""
+        sources = self._sidecars.sources(lane, known.years(span))
         if sources is None or known.has_quarantine:
             return None
-
-        def are_untouched() -> bool:
-            lane.uses.read(span)
-            return all(self._sidecars.is_untouched(path, source) for path, source in sources)
-
-        return are_untouched
+        files = {path: self._disk.stat(path) for path, _ in sources}
+        wanted = {path: FileState(s.inode, s.size, s.mtime_ns) for path, s in sources}
+        return files if files == wanted else None
 
     def _ours(
         self, lane: SeriesFiles, span: Span, years: Iterable[int]

@@ -114,6 +114,11 @@ class SeriesIndex:
             self._memory.put(place, (before, known), known.size)
         return known
 
+    def seal(self, lane: SeriesFiles, view: SeriesView) -> dict[str, FileState | None] | None:
+        """Return the state of the folder that tells while it is so that ``view`` is current."""
+        made: tuple[FileState, IndexEntry] | None = self._memory.get(("series", lane.key))
+        return None if made is None or made[1].view is not view else {lane.paths.text: made[0]}
+
     def _read(self, lane: SeriesFiles) -> IndexEntry:
         """Return what the documents of a series say; those that are damaged are repaired."""
         names = lane.disk.list(lane.paths.text)
